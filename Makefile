@@ -1,0 +1,39 @@
+# Five verbs: demo, test, lint, run, clean. `make demo ONCE=1` ends after the story.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export DJANGO_SETTINGS_MODULE ?= settings.development
+
+.PHONY: demo test lint run lock clean
+
+$(VENV)/installed: requirements/base.txt requirements/dev.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/python manage.py demo $(if $(ONCE),--once)
+
+test: $(VENV)/installed
+	DJANGO_SETTINGS_MODULE=settings.testing $(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	DJANGO_SETTINGS_MODULE=settings.testing $(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	DJANGO_SETTINGS_MODULE=settings.testing $(BIN)/python manage.py makemigrations --check --dry-run
+
+# The service and a worker on this machine, as production runs them, with development settings.
+run: $(VENV)/installed
+	$(BIN)/python manage.py migrate --verbosity 0
+	$(BIN)/python manage.py worker & $(BIN)/gunicorn settings.wsgi; kill %1
+
+# Locks what requirements/*.in asks for, with hashes and without the address of any index (needs uv).
+lock:
+	for name in base dev; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header requirements/$$name.in -o requirements/$$name.txt; done
+
+clean:
+	rm -rf $(VENV) var
