@@ -1,0 +1,1 @@
+"""iTop's REST/JSON as Python."""
