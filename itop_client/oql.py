@@ -1,0 +1,259 @@
+"""Object queries (OQL), safely: quoting, reading the shape of a given query, filling it in and narrowing it.
+
+Only the shape is read (SELECT, FROM, JOIN, WHERE, UNION, quotes, brackets, placeholders); whether classes and
+attributes exist is iTop's to say. https://www.itophub.io/wiki/page?id=latest:oql:start
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+)
+      | (?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
+      | (?P<backquoted>`[^`]+`)
+      | (?P<placeholder>:[A-Za-z_]\w*(?:->[A-Za-z_]\w*)*)
+      | (?P<name>[A-Za-z_]\w*)
+      | (?P<number>\d\w*)
+      | (?P<sign>[=<>!.,()*/+\-|&^~%])""",
+    re.VERBOSE | re.ASCII | re.DOTALL,
+)
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_KEYWORDS = frozenset({"SELECT", "FROM", "AS", "JOIN", "ON", "WHERE", "UNION"})
+
+
+class OqlError(ValueError):
+    """A query that iTop would not understand; its text says what is wrong in plain words."""
+
+
+def quote(value: str | int) -> str:
+    r"""A literal that may stand in a query: 'O\'Brien' for text, 42 for a number.
+
+    Escaped with backslashes (recording 058). Control characters, NUL and lone surrogates are dropped: no
+    value of iTop's holds them, and iTop refuses a request with the latter.
+    """
+    if isinstance(value, int) and value >= 0:
+        return str(int(value))
+    kept = "".join(one for one in str(value) if unicodedata.category(one) not in ("Cc", "Cs"))
+    return "'" + kept.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def ids(values: Iterable[int]) -> str:
+    """What stands in the brackets of IN: "1,2,3"; "0", which no object bears, when there are none."""
+    return ",".join(str(int(value)) for value in values) or "0"
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str
+    text: str
+    start: int
+    keyword: str  # in capitals; "" when this is not one of those that give a query its shape
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One SELECT of a UNION: what comes before its condition, the condition, and what it selects."""
+
+    head: str
+    condition: str
+    class_name: str
+    alias: str  # as written, backquotes included
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query whose shape is known. `str()` of it is OQL."""
+
+    text: str
+    members: tuple[_Member, ...]
+    placeholders: frozenset[str]
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def class_name(self) -> str:
+        """The class of the object selected; of a UNION, its first member's."""
+        return self.members[0].class_name
+
+    @property
+    def alias(self) -> str:
+        """The name the query calls that object by; the class where it gives none."""
+        return self.members[0].alias.strip("`")
+
+    def fill(self, values: Mapping[str, str | int]) -> Query:
+        """Each placeholder replaced by its value as a literal. OqlError names one that has no value."""
+        parts = []
+        for token in _tokens(self.text):
+            if token.kind != "placeholder":
+                parts.append(token.text)
+            elif (name := token.text[1:]) in values:
+                parts.append(quote(values[name]))
+            else:
+                raise OqlError(f"there is no value for :{name}")
+        return parse("".join(parts))
+
+    def narrow(self, attribute: str, value: int) -> Query:
+        """Those of its objects whose `attribute` is `value`, however its own conditions are put together."""
+        if not _NAME.fullmatch(attribute):
+            raise OqlError(f"{attribute!r} is not the name of an attribute")
+        narrowed = []
+        for member in self.members:
+            condition = f"({member.alias}.{attribute} = {quote(int(value))})"
+            if member.condition:
+                condition += f" AND ({member.condition})"
+            narrowed.append(f"{member.head} WHERE {condition}")
+        return parse(" UNION ".join(narrowed))
+
+
+def parse(text: str) -> Query:
+    """Reads a query's shape. Raises OqlError, in plain words, when it has none that iTop would accept."""
+    tokens = [token for token in _tokens(text) if token.kind != "space"]
+    if not tokens:
+        raise OqlError("the query is empty")
+    members = tuple(_member(text, part) for part in _split_unions(tokens))
+    placeholders = frozenset(token.text[1:] for token in tokens if token.kind == "placeholder")
+    return Query(text.strip(), members, placeholders)
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    position = 0
+    after_dot = False
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None or match.lastgroup is None:
+            rest = text[position : position + 20]
+            if rest[0] in "'\"`":
+                raise OqlError(f"a quote is opened and not closed: {rest}")
+            raise OqlError(f"{rest[0]!r} has no meaning in a query: {rest}")
+        kind, found = match.lastgroup, match.group()
+        # t.union is an attribute, whatever its name.
+        keyword = found.upper() if kind == "name" and not after_dot and found.upper() in _KEYWORDS else ""
+        yield _Token(kind, found, position, keyword)
+        if kind != "space":
+            after_dot = found == "."
+        position = match.end()
+
+
+def _split_unions(tokens: list[_Token]) -> list[list[_Token]]:
+    parts: list[list[_Token]] = [[]]
+    for token, depth in _with_depth(tokens):
+        if depth == 0 and token.keyword == "UNION":
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
+
+
+def _with_depth(tokens: Iterable[_Token]) -> Iterator[tuple[_Token, int]]:
+    """Each token with the number of brackets around it; an opening one counts as inside."""
+    depth = 0
+    for token in tokens:
+        if token.text == "(":
+            depth += 1
+        yield token, depth
+        if token.text == ")":
+            depth -= 1
+            if depth < 0:
+                raise OqlError("a bracket is closed that was not opened")
+    if depth:
+        raise OqlError("a bracket is opened and not closed")
+
+
+def _member(text: str, tokens: list[_Token]) -> _Member:
+    reader = _Reader(tokens)
+    if not reader.takes("SELECT"):
+        raise OqlError(
+            "a query starts with SELECT" if not tokens else f"SELECT is missing before {tokens[0].text}"
+        )
+    selected = [reader.name("the class")]
+    while reader.takes_sign(","):
+        selected.append(reader.name("the class"))
+    classes: dict[str, str] = {}
+    if reader.takes("FROM"):
+        _class_and_alias(reader, classes)
+        alias = selected[0]
+    elif len(selected) > 1:
+        raise OqlError("FROM is missing after the names that are selected")
+    else:
+        alias = _class_and_alias(reader, classes, selected[0])
+    while reader.takes("JOIN"):
+        _class_and_alias(reader, classes)
+        if not reader.takes("ON"):
+            raise OqlError("ON is missing after JOIN")
+        if not reader.skip_to("JOIN", "WHERE"):
+            raise OqlError("there is no condition after ON")
+    if alias.strip("`") not in classes:
+        raise OqlError(f"{alias} is selected, but no class is called so")
+    first, last = tokens[0], tokens[-1]
+    class_name = classes[alias.strip("`")]
+    where = reader.next
+    if where is None:
+        return _Member(text[first.start : last.end], "", class_name, alias)
+    if where.keyword != "WHERE":
+        raise OqlError(f"{where.text} is not expected here; JOIN, WHERE or UNION may follow")
+    reader.takes("WHERE")
+    if reader.next is None:
+        raise OqlError("there is no condition after WHERE")
+    if reader.skip_to("WHERE", "JOIN", "FROM", "SELECT"):
+        stray = reader.next
+        if stray is not None:
+            raise OqlError(f"{stray.text} is not expected within a condition")
+    head = text[first.start : where.start].rstrip()
+    return _Member(head, text[where.end : last.end].strip(), class_name, alias)
+
+
+def _class_and_alias(reader: _Reader, classes: dict[str, str], class_name: str = "") -> str:
+    class_name = class_name or reader.name("a class")
+    alias = reader.name("a name after AS") if reader.takes("AS") else class_name
+    classes[alias.strip("`")] = class_name.strip("`")
+    return alias
+
+
+class _Reader:
+    def __init__(self, tokens: list[_Token]) -> None:
+        self._tokens = list(_with_depth(tokens))
+        self._at = 0
+
+    @property
+    def next(self) -> _Token | None:
+        return self._tokens[self._at][0] if self._at < len(self._tokens) else None
+
+    def takes(self, keyword: str) -> bool:
+        if self.next is None or self.next.keyword != keyword:
+            return False
+        self._at += 1
+        return True
+
+    def takes_sign(self, sign: str) -> bool:
+        if self.next is None or self.next.text != sign:
+            return False
+        self._at += 1
+        return True
+
+    def name(self, what: str) -> str:
+        token = self.next
+        if token is None:
+            raise OqlError(f"{what} is missing at the end")
+        if token.kind not in ("name", "backquoted") or token.keyword:
+            raise OqlError(f"{what} is missing before {token.text}")
+        self._at += 1
+        return token.text
+
+    def skip_to(self, *keywords: str) -> bool:
+        """Goes on to one of these outside of brackets, or to the end. True when anything was passed."""
+        start = self._at
+        while self._at < len(self._tokens):
+            token, depth = self._tokens[self._at]
+            if depth == 0 and token.keyword in keywords:
+                break
+            self._at += 1
+        return self._at > start
