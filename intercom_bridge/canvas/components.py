@@ -82,11 +82,21 @@ def inert(text: str) -> str:
     pieces.append(_CONSTRUCT_OUTSIDE_URLS.sub(ZERO_WIDTH, text[end:]))
     result = _CONSTRUCT.sub(ZERO_WIDTH, "".join(pieces))
     # What stands at an edge could form a construct with whatever comes to stand beside it.
-    if result.startswith(("*", "_", "(", "`")):
+    if result.startswith(("*", "(")):
         result = ZERO_WIDTH + result
-    if result.endswith(("*", "_", "]", "`")):
+    if result.endswith("*"):
         result += ZERO_WIDTH
     return result
+
+
+def link(label: str, url: str) -> str:
+    """Markdown for a `Text`: the label, made inert, opening an http(s) address. Raises LimitError as OpenUrl
+    does.
+
+    Square brackets cannot be escaped within a label, so they become round ones there.
+    """
+    address = OpenUrl(url).url.replace("(", "%28").replace(")", "%29").replace("*", "%2A")
+    return f"[{inert(label.replace('[', '(').replace(']', ')'))}]({address})"
 
 
 # --- Checks ---------------------------------------------------------------------------------------
