@@ -1,0 +1,1 @@
+"""Stand-ins to try the product on with nothing installed. Nothing of the product imports them."""

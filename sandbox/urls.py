@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from .views import inbox, pass_through
+
+app_name = "sandbox"
+
+urlpatterns = [
+    path("", inbox, name="inbox"),
+    path("api/<path:path>", pass_through, name="api"),
+]

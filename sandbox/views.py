@@ -1,0 +1,58 @@
+"""The inbox page, and what it asks: handed on to the Intercom stand-in, so that the browser talks to us alone."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import requests
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_http_methods, require_safe
+
+DEFAULT_INTERCOM_URL = "http://127.0.0.1:8002"
+
+# A canvas may take as long as the bridge takes; the stand-in gives up after ten seconds, as Intercom does.
+DEADLINE_SECONDS = 15
+
+# What the page may ask of the stand-in, and nothing else of what it answers (its REST, its faults' switches).
+_ALLOWED = re.compile(r"(state|conversations|conversations/[0-9]+|conversations/[0-9]+/messages|canvas|faults)")
+
+
+def intercom_url() -> str:
+    """Where the Intercom stand-in answers: the setting, the environment variable, or its usual port."""
+    configured = getattr(settings, "SANDBOX_INTERCOM_URL", "") or os.environ.get("SANDBOX_INTERCOM_URL", "")
+    return (configured or DEFAULT_INTERCOM_URL).rstrip("/")
+
+
+@require_safe
+@ensure_csrf_cookie
+def inbox(request: HttpRequest) -> HttpResponse:
+    """Conversations, thread and panel, as a teammate sees them in Intercom."""
+    return render(request, "sandbox/inbox.html")
+
+
+@require_http_methods(["GET", "POST"])
+def pass_through(request: HttpRequest, path: str) -> HttpResponse:
+    """Hands a question of the page on to the stand-in, and its answer back. 502 when it does not answer."""
+    if not _ALLOWED.fullmatch(path):
+        return JsonResponse({"error": "There is no such address."}, status=404)
+    try:
+        answer = requests.request(
+            request.method or "GET",
+            f"{intercom_url()}/sandbox/{path}",
+            data=request.body or None,
+            headers={"Content-Type": "application/json"},
+            timeout=DEADLINE_SECONDS,
+        )
+    except requests.RequestException as error:
+        return JsonResponse(
+            {
+                "error": f"The Intercom stand-in does not answer at {intercom_url()} "
+                f"({type(error).__name__}). `make demo` starts it."
+            },
+            status=502,
+        )
+    return HttpResponse(answer.content, status=answer.status_code, content_type="application/json")
