@@ -1,0 +1,59 @@
+"""``python -m sandbox.itop``: the stand-in as a program, with its data in a file."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import threading
+
+from sandbox.itop import seed
+from sandbox.itop.server import Itop
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m sandbox.itop", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8001)
+    parser.add_argument("--database", default=":memory:", help="a file; filled when it is new")
+    parser.add_argument(
+        "--token", default=seed.TOKEN, help="of the account intercom_sync_app (default: %(default)s)"
+    )
+    parser.add_argument("--latency", type=float, default=0, metavar="MS", help="added to each call")
+    parser.add_argument(
+        "--timezone", default="Europe/Paris", help="of the server's dates (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--no-extension", action="store_true", help="without the PHP extension's intercom_* attributes"
+    )
+    parser.add_argument(
+        "--no-lost-updates", action="store_true", help="one writer at a time, unlike the real one"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log each request")
+    options = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.WARNING, format="%(asctime)s %(message)s"
+    )
+    itop = Itop(
+        options.database,
+        host=options.host,
+        port=options.port,
+        token=options.token,
+        extension=not options.no_extension,
+        lost_updates=not options.no_lost_updates,
+        latency=options.latency / 1000,
+        timezone=options.timezone,
+    )
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    itop.start()
+    print(
+        f"iTop (sandbox) at {itop.url}/ - REST at {itop.rest_url} - database {options.database}", flush=True
+    )
+    ended.wait()
+    itop.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Who calls: an account by token, by login and password, or by HTTP Basic, and what it may do."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Mapping
+
+from sandbox.itop.store import Row, Store
+
+ADMINISTRATOR = "Administrator"
+REST = "REST Services User"
+PORTAL = "Portal user"
+SUPPORT = "Support Agent"
+
+
+class LoginRefused(Exception):
+    """Code 1 and this text."""
+
+
+class BadUser(Exception):
+    """A disabled token account: the real one answers two words of plain text (recording 018)."""
+
+
+def authenticate(store: Store, headers: Mapping[str, str], form: Mapping[str, str]) -> Row:
+    """The account of a request. Raises LoginRefused or BadUser."""
+    token = headers.get("Auth-Token") or form.get("auth_token")
+    if token:
+        user = _by_token(store, token)
+        if user is not None and user["status"] == "disabled":
+            raise BadUser
+    elif "auth_user" in form:
+        user = by_password(store, form["auth_user"], form.get("auth_pwd", ""))
+    else:
+        user = _by_basic(store, headers.get("Authorization", ""))
+    if user is None:
+        raise LoginRefused("Error: Invalid login")
+    profiles = profiles_of(store, user)
+    if PORTAL in profiles:
+        raise LoginRefused("Error: Portal user is not allowed")
+    if REST not in profiles:
+        raise LoginRefused(
+            "Error: This user is not authorized to use the web services. "
+            f"(The profile {REST} is required to access the REST web services)"
+        )
+    return user
+
+
+def _by_token(store: Store, token: str) -> Row | None:
+    for user in store.all("UserToken"):
+        if user["auth_token"] and hmac.compare_digest(user["auth_token"].encode(), token.encode()):
+            return user
+    return None
+
+
+def by_password(store: Store, login: str, password: str) -> Row | None:
+    for user in store.all("UserLocal"):
+        if user["login"] == login and user["status"] == "enabled" and user["password"]:
+            return user if hmac.compare_digest(user["password"].encode(), password.encode()) else None
+    return None
+
+
+def _by_basic(store: Store, header: str) -> Row | None:
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        login, _, password = base64.b64decode(encoded).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return by_password(store, login, password)
+
+
+def profiles_of(store: Store, user: Row) -> frozenset[str]:
+    links = store.find(f"SELECT URP_UserProfile WHERE userid = {int(user['id'])}")[1]
+    return frozenset(str(store.value(link, "profile")) for link in links)
+
+
+def may(store: Store, user: Row, action: str, class_name: str) -> bool:
+    """``action`` is reading, creating, modifying or deleting. Accounts are for administrators' eyes only."""
+    profiles = profiles_of(store, user)
+    if ADMINISTRATOR in profiles:
+        return True
+    if store.model.is_a(class_name, "User") or class_name.startswith("URP_"):
+        return False
+    return action == "reading" or (SUPPORT in profiles and class_name in ("UserRequest", "Attachment"))
+
+
+def query_arguments(store: Store, user: Row) -> dict[str, str | int]:
+    """What ``:current_contact_id`` and ``:current_contact->attribute`` mean: the calling account's own contact."""
+    found: dict[str, str | int] = {
+        "current_user_id": user["id"],
+        "current_contact_id": user["contactid"] or 0,
+    }
+    contact = store.load("Person", user["contactid"] or 0)
+    for name, row in (("current_user", user), ("current_contact", contact)):
+        if row is None:
+            continue
+        for code, attribute in store.model.attributes(row["finalclass"]).items():
+            if attribute.kind not in ("links", "secret", "blob", "log"):
+                found[f"{name}->{code}"] = store.value(row, code) or (0 if attribute.is_number else "")
+    return found

@@ -1,0 +1,606 @@
+"""The classes and attributes that the stand-in has: a part of iTop's stock data model.
+
+The order of attributes is iTop's own, since answers with ``output_fields: "*"`` and the list of names in
+"Unknown filter code" follow it (recordings 028 and 044).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+KEY_KINDS = frozenset({"key"})
+NUMBER_KINDS = frozenset({"key", "integer", "objkey", "stopwatch", "id", "flag"})
+VIRTUAL_KINDS = frozenset({"external", "links"})
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute. ``kind`` is one of: string text html enum email url integer date day key objkey external
+    log links blob stopwatch secret flag (obsolescence) id.
+    """
+
+    code: str
+    kind: str = "string"
+    label: str = ""
+    target: str = ""  # class of a key, or of the objects of a list
+    via: str = ""  # external field: the key it goes through; list: the key of the others that points here
+    remote: str = ""  # external field: the attribute there
+    values: tuple[str, ...] = ()
+    mandatory: bool = False
+    default: str | int | None = None
+    filterable: bool = True
+    derived: bool = False  # friendlyname and such, which nobody declares
+
+    @property
+    def stored(self) -> bool:
+        return self.kind not in VIRTUAL_KINDS
+
+    @property
+    def writable(self) -> bool:
+        return (
+            self.stored
+            and not self.derived
+            and self.kind != "stopwatch"
+            and self.code != "operational_status"
+        )
+
+    @property
+    def is_number(self) -> bool:
+        return self.kind in NUMBER_KINDS
+
+
+@dataclass(frozen=True)
+class ItopClass:
+    name: str
+    parent: str = ""
+    own: tuple[Attribute, ...] = ()
+    abstract: bool = False
+    naming: str = ""  # "{first_name} {name}"; inherited when empty
+    obsolete_when: str = ""  # the status that makes an object obsolete; inherited when empty
+    order: tuple[str, bool] = ("friendlyname", False)  # attribute, newest first
+
+
+def text(code: str, label: str = "", **options: object) -> Attribute:
+    return Attribute(code, "string", label, **options)  # type: ignore[arg-type]
+
+
+def key(code: str, target: str, label: str = "", **options: object) -> Attribute:
+    return Attribute(code, "key", label, target=target, default=0, **options)  # type: ignore[arg-type]
+
+
+def external(code: str, via: str, remote: str) -> Attribute:
+    return Attribute(code, "external", via=via, remote=remote)
+
+
+def enum(code: str, label: str, *values: str, **options: object) -> Attribute:
+    return Attribute(code, "enum", label, values=values, **options)  # type: ignore[arg-type]
+
+
+def links(code: str, target: str = "", via: str = "") -> Attribute:
+    return Attribute(code, "links", target=target, via=via, filterable=False)
+
+
+def other(kind: str, code: str, label: str = "", **options: object) -> Attribute:
+    return Attribute(code, kind, label, **options)  # type: ignore[arg-type]
+
+
+STATES = (
+    "new", "waiting_for_approval", "approved", "rejected", "assigned", "pending", "escalated_tto", "escalated_ttr",
+    "resolved", "closed",
+)  # fmt: skip
+
+INTERCOM_FIELDS = (
+    text("intercom_ref", "Intercom conversation reference"),
+    other("url", "intercom_url", "Intercom conversation URL"),
+    enum("intercom_sync_activated", "Intercom synchronization", "yes", "no", default="no", mandatory=True),
+)
+
+
+def stopwatch(code: str, *thresholds: int) -> tuple[Attribute, ...]:
+    """A clock: its running time in seconds, and the parts that OQL may name although no answer shows them."""
+    names = [f"{code}_{part}" for part in ("started", "laststart", "stopped")]
+    for percent in thresholds:
+        names += [f"{code}_{percent}_{part}" for part in ("deadline", "passed", "triggered", "overrun")]
+    hidden = tuple(other("stopwatch_part", name) for name in names)
+    return (other("stopwatch", code, default=0), *hidden)
+
+
+def classes(*, extension: bool = True) -> tuple[ItopClass, ...]:
+    """All classes. ``extension=False`` leaves out what the PHP extension adds to UserRequest."""
+    return (
+        ItopClass(
+            "Organization",
+            naming="{name}",
+            obsolete_when="inactive",
+            own=(
+                text("name", "Name", mandatory=True),
+                text("code", "Code"),
+                enum("status", "Status", "active", "inactive", default="active"),
+                key("parent_id", "Organization", "Parent"),
+                external("parent_name", "parent_id", "name"),
+                key("deliverymodel_id", "DeliveryModel", "Delivery model"),
+                external("deliverymodel_name", "deliverymodel_id", "name"),
+            ),
+        ),
+        ItopClass(
+            "Location",
+            naming="{name}",
+            obsolete_when="inactive",
+            own=(
+                text("name", "Name", mandatory=True),
+                enum("status", "Status", "active", "inactive", default="active"),
+                key("org_id", "Organization", "Owner organization", mandatory=True),
+                external("org_name", "org_id", "name"),
+            ),
+        ),
+        ItopClass(
+            "Contact",
+            abstract=True,
+            naming="{name}",
+            obsolete_when="inactive",
+            own=(
+                text("name", "Name", mandatory=True),
+                enum("status", "Status", "active", "inactive", default="active", mandatory=True),
+                key("org_id", "Organization", "Organization", mandatory=True),
+                external("org_name", "org_id", "name"),
+                other("email", "email", "Email"),
+                text("phone", "Phone"),
+                enum("notify", "Notification", "no", "yes", default="yes"),
+                text("function", "Function"),
+                links("cis_list"),
+            ),
+        ),
+        ItopClass(
+            "Person",
+            "Contact",
+            naming="{first_name} {name}",
+            own=(
+                other("blob", "picture", filterable=False),
+                text("first_name", "First Name", mandatory=True),
+                text("employee_number", "Employee number"),
+                text("mobile_phone", "Mobile phone"),
+                key("location_id", "Location", "Location"),
+                external("location_name", "location_id", "name"),
+                key("manager_id", "Person", "Manager"),
+                external("manager_name", "manager_id", "name"),
+                links("team_list", "lnkPersonToTeam", "person_id"),
+                links("user_list", "User", "contactid"),
+                links("tickets_list", "Ticket", "caller_id"),
+            ),
+        ),
+        ItopClass(
+            "Team",
+            "Contact",
+            own=(
+                links("persons_list", "lnkPersonToTeam", "team_id"),
+                links("tickets_list", "Ticket", "team_id"),
+            ),
+        ),
+        ItopClass(
+            "lnkPersonToTeam",
+            naming="Link between {person_name} and {team_name}",
+            own=(
+                key("team_id", "Team", "Team", mandatory=True),
+                external("team_name", "team_id", "name"),
+                key("person_id", "Person", "Person", mandatory=True),
+                external("person_name", "person_id", "name"),
+            ),
+        ),
+        ItopClass(
+            "User",
+            abstract=True,
+            naming="{login}",
+            own=(
+                key("contactid", "Person", "Person"),
+                external("last_name", "contactid", "name"),
+                external("first_name", "contactid", "first_name"),
+                external("email", "contactid", "email"),
+                external("org_id", "contactid", "org_id"),
+                text("login", "Login", mandatory=True),
+                text("language", "Language", default="EN US"),
+                enum("status", "Status", "enabled", "disabled", default="enabled"),
+                links("profile_list", "URP_UserProfile", "userid"),
+                links("allowed_org_list"),
+                other("log", "log", "Log"),
+            ),
+        ),
+        ItopClass(
+            "UserLocal",
+            "User",
+            own=(
+                other("secret", "reset_pwd_token", filterable=False),
+                other("secret", "password", filterable=False),
+                text("expiration", default="never_expire"),
+                other("day", "password_renewed_date"),
+            ),
+        ),
+        ItopClass("UserToken", "User", own=(other("secret", "auth_token", filterable=False),)),
+        ItopClass("URP_Profiles", naming="{name}", own=(text("name", mandatory=True), text("description"))),
+        ItopClass(
+            "URP_UserProfile",
+            naming="Link between {userlogin} and {profile}",
+            own=(
+                key("userid", "User", mandatory=True),
+                external("userlogin", "userid", "login"),
+                key("profileid", "URP_Profiles", mandatory=True),
+                external("profile", "profileid", "name"),
+                text("reason"),
+            ),
+        ),
+        ItopClass(
+            "DeliveryModel",
+            naming="{name}",
+            own=(
+                text("name", "Name", mandatory=True),
+                key("org_id", "Organization", "Organization", mandatory=True),
+                external("organization_name", "org_id", "name"),
+                other("text", "description", "Description"),
+                links("contacts_list", "lnkDeliveryModelToContact", "deliverymodel_id"),
+                links("customers_list", "Organization", "deliverymodel_id"),
+            ),
+        ),
+        ItopClass(
+            "lnkDeliveryModelToContact",
+            naming="Link between {deliverymodel_name} and {contact_name}",
+            own=(
+                key("deliverymodel_id", "DeliveryModel", mandatory=True),
+                external("deliverymodel_name", "deliverymodel_id", "name"),
+                key("contact_id", "Contact", mandatory=True),
+                external("contact_name", "contact_id", "name"),
+            ),
+        ),
+        ItopClass(
+            "ServiceFamily",
+            naming="{name}",
+            own=(text("name", "Name", mandatory=True), links("services_list", "Service", "servicefamily_id")),
+        ),
+        ItopClass(
+            "Service",
+            naming="{name}",
+            own=(
+                text("name", "Name", mandatory=True),
+                key("org_id", "Organization", "Provider", mandatory=True),
+                external("organization_name", "org_id", "name"),
+                key("servicefamily_id", "ServiceFamily", "Service Family"),
+                external("servicefamily_name", "servicefamily_id", "name"),
+                other("text", "description", "Description"),
+                links("documents_list"),
+                links("contacts_list"),
+                enum("status", "Status", "implementation", "production", "obsolete"),
+                other("blob", "icon", filterable=False),
+                links("customercontracts_list", "lnkCustomerContractToService", "service_id"),
+                links("providercontracts_list"),
+                links("functionalcis_list"),
+                links("servicesubcategories_list", "ServiceSubcategory", "service_id"),
+            ),
+        ),
+        ItopClass(
+            "ServiceSubcategory",
+            naming="{name}",
+            own=(
+                text("name", "Name", mandatory=True),
+                other("text", "description", "Description"),
+                key("service_id", "Service", "Service", mandatory=True),
+                external("service_org_id", "service_id", "org_id"),
+                external("service_name", "service_id", "name"),
+                external("service_provider", "service_id", "organization_name"),
+                enum(
+                    "request_type",
+                    "Request type",
+                    "incident",
+                    "service_request",
+                    default="incident",
+                    mandatory=True,
+                ),
+                enum("status", "Status", "implementation", "production", "obsolete"),
+            ),
+        ),
+        ItopClass(
+            "Contract",
+            abstract=True,
+            naming="{name}",
+            own=(
+                text("name", "Name", mandatory=True),
+                key("org_id", "Organization", "Customer", mandatory=True),
+                external("organization_name", "org_id", "name"),
+                other("text", "description", "Description"),
+                other("day", "start_date", "Start date"),
+                other("day", "end_date", "End date"),
+                enum("status", "Status", "implementation", "obsolete", "production"),
+                key("provider_id", "Organization", "Provider", mandatory=True),
+                external("provider_name", "provider_id", "name"),
+            ),
+        ),
+        ItopClass(
+            "CustomerContract",
+            "Contract",
+            own=(links("services_list", "lnkCustomerContractToService", "customercontract_id"),),
+        ),
+        ItopClass(
+            "lnkCustomerContractToService",
+            naming="Link between {customercontract_name} and {service_name}",
+            own=(
+                key("customercontract_id", "CustomerContract", "Customer contract", mandatory=True),
+                external("customercontract_name", "customercontract_id", "name"),
+                key("service_id", "Service", "Service", mandatory=True),
+                external("service_name", "service_id", "name"),
+            ),
+        ),
+        ItopClass(
+            "Ticket",
+            abstract=True,
+            naming="{ref}",
+            own=(
+                enum(
+                    "operational_status",
+                    "Operational status",
+                    "ongoing",
+                    "resolved",
+                    "closed",
+                    default="ongoing",
+                ),
+                text("ref", "Ref"),
+                key("org_id", "Organization", "Organization", mandatory=True),
+                external("org_name", "org_id", "name"),
+                key("caller_id", "Person", "Caller"),
+                external("caller_name", "caller_id", "name"),
+                key("team_id", "Team", "Team"),
+                external("team_name", "team_id", "name"),
+                external("team_email", "team_id", "email"),
+                key("agent_id", "Person", "Agent"),
+                external("agent_name", "agent_id", "name"),
+                text("title", "Title", mandatory=True),
+                other("html", "description", "Description", mandatory=True),
+                other("date", "start_date", "Start date"),
+                other("date", "end_date", "End date"),
+                other("date", "last_update", "Last update"),
+                other("date", "close_date", "Close date"),
+                other("log", "private_log", "Private log"),
+                links("contacts_list"),
+                links("workorders_list"),
+                links("functionalcis_list"),
+            ),
+        ),
+        ItopClass(
+            "UserRequest",
+            "Ticket",
+            order=("ref", True),
+            own=(
+                enum("status", "Status", *STATES, default="new", mandatory=True),
+                enum("request_type", "Request Type", "incident", "service_request"),
+                enum("impact", "Impact", "1", "2", "3", default="1", mandatory=True),
+                enum("priority", "Priority", "1", "2", "3", "4", default="4", mandatory=True),
+                enum("urgency", "Urgency", "1", "2", "3", "4", default="4", mandatory=True),
+                enum(
+                    "origin",
+                    "Origin",
+                    "in_person",
+                    "chat",
+                    "mail",
+                    "phone",
+                    "portal",
+                    "monitoring",
+                    default="phone",
+                ),
+                key("approver_id", "Person", "Approver"),
+                external("approver_email", "approver_id", "email"),
+                key("service_id", "Service", "Service"),
+                external("service_name", "service_id", "name"),
+                key("servicesubcategory_id", "ServiceSubcategory", "Service subcategory"),
+                external("servicesubcategory_name", "servicesubcategory_id", "name"),
+                enum("escalation_flag", "Hot Flag", "no", "yes", default="no"),
+                text("escalation_reason", "Hot reason"),
+                other("date", "assignment_date", "Assignment date"),
+                other("date", "resolution_date", "Resolution date"),
+                other("date", "last_pending_date", "Last pending date"),
+                *stopwatch("cumulatedpending"),
+                *stopwatch("tto", 75, 100),
+                *stopwatch("ttr", 75, 100),
+                other("date", "tto_escalation_deadline", "TTO Deadline"),
+                enum("sla_tto_passed", "SLA tto passed", "yes", "no", default="no"),
+                other("nullable", "sla_tto_over", "SLA tto over"),
+                other("date", "ttr_escalation_deadline", "TTR Deadline"),
+                enum("sla_ttr_passed", "SLA ttr passed", "yes", "no", default="no"),
+                other("nullable", "sla_ttr_over", "SLA ttr over"),
+                text("time_spent", "Resolution delay"),
+                enum(
+                    "resolution_code",
+                    "Resolution code",
+                    "assistance",
+                    "bug fixed",
+                    "hardware repair",
+                    "other",
+                    "software patch",
+                    "system update",
+                    "training",
+                    default="assistance",
+                ),
+                other("html", "solution", "Solution"),
+                other("text", "pending_reason", "Pending reason"),
+                key("parent_request_id", "UserRequest", "Parent request"),
+                external("parent_request_ref", "parent_request_id", "ref"),
+                key("parent_problem_id", "Problem", "Parent problem"),
+                external("parent_problem_ref", "parent_problem_id", "ref"),
+                key("parent_change_id", "Change", "Parent change"),
+                external("parent_change_ref", "parent_change_id", "ref"),
+                links("related_request_list", "UserRequest", "parent_request_id"),
+                other("log", "public_log", "Public log"),
+                enum("user_satisfaction", "User satisfaction", "1", "2", "3", "4", default="1"),
+                other("text", "user_comment", "User comment"),
+                *(INTERCOM_FIELDS if extension else ()),
+            ),
+        ),  # fmt: skip
+        ItopClass("Problem", "Ticket", order=("ref", True)),
+        ItopClass("Change", "Ticket", order=("ref", True)),
+        ItopClass(
+            "Attachment",
+            naming="{item_class} {temp_id}",
+            own=(
+                other("date", "expire"),
+                text("temp_id"),
+                text("item_class", "Item class", mandatory=True),
+                other("objkey", "item_id", "Item", default=0),
+                other("objkey", "item_org_id", "Item organization", default=0),
+                other("blob", "contents", "Contents", filterable=False),
+                other("date", "creation_date", "Creation date"),
+                key("user_id", "User", "User"),
+                key("contact_id", "Person", "Contact"),
+            ),
+        ),
+        ItopClass(
+            "CMDBChange",
+            naming="{date}",
+            order=("id", False),
+            own=(other("date", "date"), text("userinfo"), key("user_id", "User"), text("origin")),
+        ),
+        ItopClass(
+            "CMDBChangeOp",
+            abstract=True,
+            order=("id", False),
+            own=(
+                key("change", "CMDBChange"),
+                external("date", "change", "date"),
+                external("userinfo", "change", "userinfo"),
+                external("user_id", "change", "user_id"),
+                text("objclass"),
+                other("objkey", "objkey", default=0),
+            ),
+        ),
+        ItopClass("CMDBChangeOpCreate", "CMDBChangeOp", order=("id", False)),
+        ItopClass(
+            "CMDBChangeOpDelete", "CMDBChangeOp", order=("id", False), own=(text("fclass"), text("fname"))
+        ),
+        ItopClass(
+            "CMDBChangeOpSetAttribute",
+            "CMDBChangeOp",
+            abstract=True,
+            order=("id", False),
+            own=(text("attcode"),),
+        ),
+        ItopClass(
+            "CMDBChangeOpSetAttributeScalar",
+            "CMDBChangeOpSetAttribute",
+            order=("id", False),
+            own=(text("oldvalue"), text("newvalue")),
+        ),
+        ItopClass(
+            "CMDBChangeOpSetAttributeHTML",
+            "CMDBChangeOpSetAttribute",
+            order=("id", False),
+            own=(other("text", "prevdata"),),
+        ),
+        ItopClass(
+            "CMDBChangeOpSetAttributeCaseLog",
+            "CMDBChangeOpSetAttribute",
+            order=("id", False),
+            own=(other("integer", "lastentry"),),
+        ),
+    )
+
+
+@dataclass
+class DataModel:
+    """Looks things up in the classes: attributes with the inherited and the derived ones, parents and children."""
+
+    extension: bool = True
+    by_name: dict[str, ItopClass] = field(init=False)
+    _attributes: dict[str, dict[str, Attribute]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.by_name = {each.name: each for each in classes(extension=self.extension)}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.by_name
+
+    def __getitem__(self, name: str) -> ItopClass:
+        return self.by_name[name]
+
+    def root(self, name: str) -> str:
+        """The topmost ancestor, whose objects share one series of ids."""
+        while self.by_name[name].parent:
+            name = self.by_name[name].parent
+        return name
+
+    def roots(self) -> Iterator[str]:
+        return (each.name for each in self.by_name.values() if not each.parent)
+
+    def lineage(self, name: str) -> list[ItopClass]:
+        """From the topmost ancestor down to the class."""
+        found: list[ItopClass] = []
+        while name:
+            found.insert(0, self.by_name[name])
+            name = self.by_name[name].parent
+        return found
+
+    def is_a(self, name: str, ancestor: str) -> bool:
+        return any(each.name == ancestor for each in self.lineage(name))
+
+    def concrete(self, name: str) -> list[str]:
+        """The class and its descendants, those without instances left out."""
+        return [
+            each.name for each in self.by_name.values() if not each.abstract and self.is_a(each.name, name)
+        ]
+
+    def has_children(self, name: str) -> bool:
+        return any(each.parent == name for each in self.by_name.values())
+
+    def naming(self, name: str) -> str:
+        return next((each.naming for each in reversed(self.lineage(name)) if each.naming), "")
+
+    def obsolete_when(self, name: str) -> str:
+        return next((each.obsolete_when for each in reversed(self.lineage(name)) if each.obsolete_when), "")
+
+    def declared(self, name: str) -> list[Attribute]:
+        return [attribute for each in self.lineage(name) for attribute in each.own]
+
+    def attributes(self, name: str) -> dict[str, Attribute]:
+        """All attributes by code, in the order of an answer to ``output_fields: "*"``. ``id`` comes last."""
+        if name not in self._attributes:
+            declared = self.declared(name)
+            found = [*declared, *self._of_the_object(name)]
+            for attribute in declared:
+                found += self.derived_from(attribute)
+            self._attributes[name] = {
+                each.code: each for each in (*found, Attribute("id", "id", derived=True))
+            }
+        return self._attributes[name]
+
+    def filter_codes(self, name: str) -> list[str]:
+        """What OQL may name, in the order in which iTop lists it (recording 044)."""
+        found = [each.code for each in self._of_the_object(name)]
+        if "finalclass" not in found:
+            found.insert(0, "finalclass")
+        for attribute in self.declared(name):
+            if attribute.filterable:
+                found += [attribute.code, *(each.code for each in self.derived_from(attribute))]
+        return [*found, "id"]
+
+    def _of_the_object(self, name: str) -> list[Attribute]:
+        found = [Attribute("friendlyname", derived=True)]
+        if self.by_name[name].parent or self.has_children(name):
+            found.insert(0, Attribute("finalclass", derived=True))
+        if self.obsolete_when(name):
+            found += [
+                Attribute("obsolescence_flag", "flag", derived=True),
+                Attribute("obsolescence_date", "date", derived=True),
+            ]
+        return found
+
+    def derived_from(self, attribute: Attribute) -> list[Attribute]:
+        """What an external key brings along: the name, class and obsolescence of the object it points to."""
+        if attribute.kind != "key":
+            return []
+        found = [external(f"{attribute.code}_friendlyname", attribute.code, "friendlyname")]
+        if self.by_name[attribute.target].abstract:
+            found.append(external(f"{attribute.code}_finalclass_recall", attribute.code, "finalclass"))
+        if self.obsolete_when(attribute.target):
+            found.append(external(f"{attribute.code}_obsolescence_flag", attribute.code, "obsolescence_flag"))
+        return [replace(each, derived=True) for each in found]
+
+    def keys_to(self, name: str) -> Iterator[tuple[str, Attribute]]:
+        """Each (class, external key) that may point to an object of the class, most general class first."""
+        for each in self.by_name.values():
+            for attribute in each.own:
+                if attribute.kind == "key" and self.is_a(name, attribute.target):
+                    yield each.name, attribute

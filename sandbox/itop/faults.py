@@ -1,0 +1,116 @@
+"""Trouble on demand: what the stand-in does wrong, how often, and for which calls."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+KINDS = {
+    "error500": "answers HTTP 500 with a page of PHP's",
+    "html": "answers 200 with an HTML page, as a login page or a proxy does",
+    "maintenance": "answers HTTP 503 with code 100",
+    "read_only": "answers code 100 to each write",
+    "drop_before": "closes the connection before it executes the call",
+    "drop_after": "executes the call, then closes the connection",
+    "reset": "resets the connection before it executes the call",
+    "late": "executes after `seconds`, whether or not the caller is still there, as an overloaded server does",
+    "slow": "executes at once, answers after `seconds`",
+    "drip": "executes at once, answers one byte each `seconds`",
+}
+
+
+@dataclass
+class Fault:
+    """One kind of trouble. ``count`` calls meet it (None: all), each with ``probability``."""
+
+    kind: str
+    operation: str = ""  # "core/update"; any when empty
+    class_name: str = ""
+    count: int | None = None
+    probability: float = 1.0
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown fault {self.kind!r}; there are {', '.join(KINDS)}")
+
+
+class Faults:
+    """The faults in force. Safe to change while calls run."""
+
+    def __init__(self, *, latency: float = 0.0, seed: int | None = None) -> None:
+        self.latency = latency  # seconds added to each call
+        self.random = random.Random(seed)
+        self.lock = threading.Lock()
+        self.active: list[Fault] = []
+        self._away = False
+        self.on_away: Callable[[bool], None] = lambda away: None
+        self._return: threading.Timer | None = None
+
+    def add(self, kind: str, **options: Any) -> Fault:
+        """``itop.faults.add("drop_after", operation="core/update", count=1)``. Raises ValueError or TypeError."""
+        fault = Fault(kind, **options)
+        with self.lock:
+            self.active.append(fault)
+        return fault
+
+    def clear(self) -> None:
+        with self.lock:
+            self.active.clear()
+            self.latency = 0.0
+        self.away = False
+
+    def meet(self, operation: str, class_name: str) -> Fault | None:
+        """The fault that a call meets, if any; it is counted."""
+        with self.lock:
+            for fault in self.active:
+                if fault.operation not in ("", operation) or fault.class_name not in ("", class_name):
+                    continue
+                if self.random.random() >= fault.probability:
+                    continue
+                if fault.count is not None:
+                    fault.count -= 1
+                    if fault.count <= 0:
+                        self.active.remove(fault)
+                return fault
+        return None
+
+    @property
+    def away(self) -> bool:
+        """While true, connections are refused and those that are open are cut."""
+        return self._away
+
+    @away.setter
+    def away(self, away: bool) -> None:
+        if self._return is not None:
+            self._return.cancel()
+            self._return = None
+        if away != self._away:
+            self._away = away
+            self.on_away(away)
+
+    def away_for(self, seconds: float) -> None:
+        """Goes away and comes back by itself: over HTTP nobody could ask for it."""
+        self.away = True
+        self._return = threading.Timer(seconds, lambda: setattr(self, "away", False))
+        self._return.daemon = True
+        self._return.start()
+
+    def set(self, wanted: dict[str, Any]) -> None:
+        """What ``POST /sandbox/faults`` asks for. ``faults`` replaces the list. Raises ValueError or TypeError."""
+        if "faults" in wanted:
+            faults = [Fault(**{"class_name" if name == "class" else name: value for name, value in each.items()})
+                      for each in wanted["faults"]]  # fmt: skip
+            with self.lock:
+                self.active = faults
+        if "latency" in wanted:
+            self.latency = float(wanted["latency"])
+        if wanted.get("away"):
+            self.away_for(float(wanted["away"]))
+
+    def to_json(self) -> dict[str, Any]:
+        with self.lock:
+            return {"faults": [asdict(each) for each in self.active], "latency": self.latency, "kinds": KINDS}

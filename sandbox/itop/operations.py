@@ -1,0 +1,443 @@
+"""The operations of ``webservices/rest.php`` and what they answer."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+from sandbox.itop import accounts, caselog, values
+from sandbox.itop.oql import OqlError
+from sandbox.itop.store import Row, Store
+
+VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4")
+VERBS = {
+    "core/create": "Create an object",
+    "core/update": "Update an object",
+    "core/apply_stimulus": "Apply a stimulus to change the state of an object",
+    "core/get": "Search for objects",
+    "core/delete": "Delete objects",
+    "core/get_related": "Get related objects through the specified relation",
+    "core/check_credentials": "Check user credentials",
+}
+WRITES = frozenset({"core/create", "core/update", "core/apply_stimulus", "core/delete"})
+
+TRANSITIONS = {
+    "new": {"ev_assign": "assigned", "ev_wait_for_approval": "waiting_for_approval", "ev_timeout": "escalated_tto",
+            "ev_autoresolve": "resolved"},
+    "waiting_for_approval": {"ev_approve": "approved", "ev_reject": "rejected"},
+    "approved": {"ev_assign": "assigned", "ev_timeout": "escalated_tto", "ev_autoresolve": "resolved"},
+    "rejected": {"ev_reopen": "new"},
+    "escalated_tto": {"ev_assign": "assigned", "ev_autoresolve": "resolved"},
+    "assigned": {"ev_reassign": "assigned", "ev_pending": "pending", "ev_resolve": "resolved",
+                 "ev_timeout": "escalated_ttr", "ev_autoresolve": "resolved"},
+    "escalated_ttr": {"ev_reassign": "assigned", "ev_pending": "pending", "ev_resolve": "resolved",
+                      "ev_autoresolve": "resolved"},
+    "pending": {"ev_assign": "assigned", "ev_resolve": "resolved", "ev_autoresolve": "resolved"},
+    "resolved": {"ev_reopen": "assigned", "ev_close": "closed"},
+    "closed": {},
+}  # fmt: skip
+NEEDED_FOR = {
+    "assigned": ("request_type",),
+    "pending": ("pending_reason",),
+    "resolved": ("service_id", "resolution_code", "solution"),
+}
+DATED = {
+    "assigned": "assignment_date",
+    "pending": "last_pending_date",
+    "resolved": "resolution_date",
+    "closed": "close_date",
+}
+
+
+class Refusal(Exception):
+    """An answer that is an error. Some bear ``"objects": null``, some bear no objects at all."""
+
+    def __init__(self, message: str, code: int = 100, *, objects: bool = False) -> None:
+        super().__init__(message)
+        self.answer: dict[str, Any] = {"code": code, "message": message}
+        if objects:
+            self.answer["objects"] = None
+
+
+class Crash(Exception):
+    """The real one dies with HTTP 500 (recording 076)."""
+
+
+class Operations:
+    """All operations over one store.
+
+    ``lost_updates``: a log is read, and written back later without a lock, as the real one does. ``pause`` is called between
+    the two; by default it waits ``window`` seconds, and a test may set it to make two writers meet.
+    """
+
+    def __init__(self, store: Store, *, lost_updates: bool = True, window: float = 0.02) -> None:
+        self.store = store
+        self.lost_updates = lost_updates
+        self.window = window
+        self.pause: Callable[[], None] = lambda: time.sleep(self.window)
+        self.one_writer = threading.RLock()
+
+    def answer(self, user: Row, version: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What an authenticated request is answered. Raises Crash."""
+        call = Call(self, user)
+        try:
+            return call.answer(version, request)
+        except Refusal as refusal:
+            return refusal.answer
+        except OqlError as error:
+            return {"code": 100, "message": f"Error: {error}"}
+
+
+class Call:
+    """One request of one account."""
+
+    def __init__(self, operations: Operations, user: Row) -> None:
+        self.operations = operations
+        self.store = operations.store
+        self.model = operations.store.model
+        self.user = user
+        self.arguments = accounts.query_arguments(self.store, user)
+        self.administrator = accounts.ADMINISTRATOR in accounts.profiles_of(self.store, user)
+        self.request: Mapping[str, Any] = {}
+
+    def answer(self, version: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        self.request = request
+        operation = self.mandatory("operation")
+        if version not in VERSIONS:
+            raise Refusal(f"Error: There is no service available for version '{version}'", 10)
+        if operation == "list_operations":
+            return self.list_operations(version)
+        if operation not in VERBS:
+            raise Refusal(f"Error: Unknown verb '{operation}' in version '{version}'", 11)
+        if operation == "core/check_credentials":
+            return self.check_credentials()
+        if operation == "core/get_related":
+            raise Refusal("Error: core/get_related is not played by the sandbox")
+        work = {
+            "core/get": self.get,
+            "core/create": self.create,
+            "core/update": self.update,
+            "core/apply_stimulus": self.apply_stimulus,
+            "core/delete": self.delete,
+        }[operation]
+        guarded = operation in WRITES and not self.operations.lost_updates
+        with self.operations.one_writer if guarded else nullcontext():
+            return work()
+
+    def list_operations(self, version: str) -> dict[str, Any]:
+        listed = [
+            {"verb": verb, "description": description, "extension": "CoreServices"}
+            for verb, description in VERBS.items()
+        ]
+        return {"code": 0, "message": f"Operations: {len(listed)}", "version": version, "operations": listed}
+
+    def check_credentials(self) -> dict[str, Any]:
+        login, password = self.mandatory("user"), self.mandatory("password")
+        found = accounts.by_password(self.store, str(login), str(password))
+        return {"code": 0, "message": None, "authorized": found is not None}
+
+    def get(self) -> dict[str, Any]:
+        class_name, key = self.class_name(), self.mandatory("key")
+        codes = self.output_fields(class_name)
+        self.allow("reading", class_name)
+        limit, page = _integer(self.request.get("limit"), 0), _integer(self.request.get("page"), 1)
+        if page < 1:
+            raise Refusal(
+                "The request page number is not valid. It must be an integer greater than 0", 13, objects=True
+            )
+        rows = self.objects(class_name, key)
+        if rows and not accounts.may(self.store, self.user, "reading", rows[0]["finalclass"]):
+            self.allow("reading", rows[0]["finalclass"])
+        chosen = rows[(page - 1) * limit : page * limit] if limit else rows
+        objects = {_name(row): self.shown(row, "", class_name, codes) for row in chosen}
+        return {"code": 0, "message": f"Found: {len(rows)}", "objects": objects or None}
+
+    def create(self) -> dict[str, Any]:
+        class_name = self.class_name()
+        fields, comment = self.fields(), str(self.mandatory("comment"))
+        if self.model[class_name].abstract:
+            raise Crash
+        codes = self.output_fields(class_name)
+        self.allow("creating", class_name)
+        row = self.store.blank(class_name)
+        if class_name == "Attachment":
+            row |= {"expire": self.store.now(), "creation_date": self.store.now(), "user_id": self.user["id"]}
+            row["contact_id"] = self.user["contactid"] or 0
+        row |= self.taken(row, fields)
+        if self.model.is_a(class_name, "Ticket"):
+            # Spent even if the ticket is refused below: the recorded references have gaps where it was.
+            row["ref"] = f"R-{self.store.take_number('ref'):06d}"
+            row["start_date"] = row["start_date"] or self.store.now()
+            row["last_update"] = self.store.now()
+        self.check(row, self.model.attributes(class_name))
+        with self.store.transaction():
+            self.store.insert_row(row)
+            change = self.store.record_change(comment, self.user["id"])
+            self.store.record_op("CMDBChangeOpCreate", change, row)
+        return self.written(row, "created", class_name, codes)
+
+    def update(self) -> dict[str, Any]:
+        class_name, key = self.class_name(), self.mandatory("key")
+        fields, comment = self.fields(), str(self.mandatory("comment"))
+        codes = self.output_fields(class_name)
+        self.allow("modifying", class_name)
+        row = self.object(class_name, key)
+        self.write(row, self.taken(row, fields), comment)
+        return self.written(row, "updated", class_name, codes)
+
+    def apply_stimulus(self) -> dict[str, Any]:
+        class_name, key = self.class_name(), self.mandatory("key")
+        fields, comment = self.fields(), str(self.mandatory("comment"))
+        stimulus = self.mandatory("stimulus")
+        codes = self.output_fields(class_name)
+        self.allow("modifying", class_name)
+        row = self.object(class_name, key)
+        changes = self.taken(row, fields)
+        state = TRANSITIONS.get(row.get("status", ""), {}).get(str(stimulus))
+        if state is None:
+            raise Refusal(
+                f"Invalid stimulus: '{stimulus}' on the object {row['friendlyname']} in state '{row.get('status')}'",
+                objects=True,
+            )
+        missing = [code for code in NEEDED_FOR.get(state, ()) if not (row | changes)[code]]
+        if missing:
+            raise Refusal(
+                f"Missing mandatory attribute(s) for applying the stimulus: {', '.join(missing)}.",
+                objects=True,
+            )
+        changes["status"] = state
+        if state in DATED:
+            changes[DATED[state]] = self.store.now()
+        self.write(row, changes, comment)
+        return self.written(row, "updated", class_name, codes)
+
+    def delete(self) -> dict[str, Any]:
+        class_name, key, comment = self.class_name(), self.mandatory("key"), str(self.mandatory("comment"))
+        self.allow("deleting", class_name)
+        rows = self.objects(class_name, key)
+        simulate = bool(self.request.get("simulate"))
+        objects: dict[str, Any] = {
+            _name(row): self.shown(row, "", "", ["id", "friendlyname"]) for row in rows
+        }
+        resets: list[tuple[Row, str]] = []
+        for row in rows:
+            for holder, attribute in self.model.keys_to(row["finalclass"]):
+                query = f"SELECT `{holder}` WHERE `{attribute.code}` = {int(row['id'])}"
+                for each in self.store.find(query)[1]:
+                    if _name(each) not in objects and not self.model.is_a(each["finalclass"], "CMDBChangeOp"):
+                        resets.append((each, attribute.code))
+                        shown = self.shown(
+                            each, f"Reset external keys: {attribute.label}", "", ["id", "friendlyname"]
+                        )
+                        objects[_name(each)] = shown | {"code": 5}
+        if not simulate:
+            with self.store.transaction():
+                change = self.store.record_change(comment, self.user["id"])
+                for row in rows:
+                    names = {"fclass": row["finalclass"], "fname": row["friendlyname"]}
+                    self.store.record_op("CMDBChangeOpDelete", change, row, **names)
+                    self.store.remove(row["finalclass"], row["id"])
+                for row, code in resets:
+                    self.store.write_row(row, {code: 0})
+        message = f"{'SIMULATING: ' if simulate else ''}Deleted: {len(rows)}"
+        message += f" plus (for DB integrity) {len(resets)}" if resets else ""
+        return {"code": 0, "message": message, "objects": objects or None}
+
+    # --- parts of a request
+
+    def mandatory(self, name: str) -> Any:
+        value = self.request.get(name)
+        if value is None:
+            raise Refusal(f"Error: Missing parameter '{name}'")
+        return value
+
+    def class_name(self) -> str:
+        name = self.mandatory("class")
+        if not isinstance(name, str) or name not in self.model:
+            raise Refusal(f"Error: class: '{name}' is not a valid class'")
+        return name
+
+    def fields(self) -> Mapping[str, Any]:
+        fields = self.mandatory("fields")
+        return fields if isinstance(fields, Mapping) else {}
+
+    def output_fields(self, class_name: str) -> list[str] | str:
+        wanted = self.request.get("output_fields") or "*"
+        if wanted in ("*", "*+"):
+            return str(wanted)
+        codes = [code.strip() for code in str(wanted).split(",")]
+        for code in codes:
+            if code not in self.model.attributes(class_name):
+                raise Refusal(f"Error: output_fields: invalid attribute code '{code}'")
+        return codes
+
+    def allow(self, action: str, class_name: str) -> None:
+        if not accounts.may(self.store, self.user, action, class_name):
+            raise Refusal(
+                f"The current user does not have enough permissions for {action} data of class {class_name}",
+                1,
+                objects=True,
+            )
+
+    # --- finding
+
+    def objects(self, class_name: str, key: Any) -> list[Row]:
+        """All objects that a key means: an id, criteria or OQL."""
+        if isinstance(key, Mapping):
+            return self.store.find(self.criteria_query(class_name, key))[1]
+        if _is_number(key):
+            row = self.store.load(class_name, int(key))
+            return [row] if row else []
+        if isinstance(key, str):
+            return self.store.find(key, self.arguments)[1]
+        raise Refusal("Error: Wrong format for key")
+
+    def object(self, class_name: str, key: Any) -> Row:
+        """The one object that a key means."""
+        found = self.objects(class_name, key)
+        if len(found) == 1:
+            return found[0]
+        if _is_number(key):
+            raise Refusal(f"Error: Invalid object {class_name}::{int(key)}")
+        if isinstance(key, Mapping):
+            how = "with criteria: " + ", ".join(
+                f"{code}: {_plain(value)} ({_plain(value)})" for code, value in key.items()
+            )
+        else:
+            how = f"for query: {key}"
+        if not found:
+            raise Refusal(f"Error: No item found {how}")
+        raise Refusal(f"Error: Several items found ({len(found)}) {how}")
+
+    def criteria_query(self, class_name: str, criteria: Mapping[str, Any]) -> str:
+        known = self.model.attributes(class_name)
+        conditions = []
+        for code, value in criteria.items():
+            if code not in known:
+                raise Refusal(f"Error: {code}: Unknown attribute")
+            if known[code].kind == "key":
+                value = self.external_key(code, known[code].target, value)
+            escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
+            conditions.append(f"`{code}` = '{escaped}'")
+        return f"SELECT `{class_name}`" + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
+
+    def external_key(self, code: str, target: str, sent: Any) -> int:
+        """The id that was meant for an external key. What is refused is told with the attribute's code in front."""
+        if sent in (None, "", 0, "0"):
+            return 0
+        try:
+            return int(self.object(target, sent)["id"])
+        except Refusal as refusal:
+            text = refusal.answer["message"].removeprefix("Error: ")
+            raise Refusal(f"Error: {code}: {text}", refusal.answer["code"]) from None
+        except OqlError as error:
+            raise Refusal(f"Error: {code}: {error}") from None
+
+    # --- writing
+
+    def taken(self, row: Row, fields: Mapping[str, Any]) -> Row:
+        """The stored values of what was sent, one attribute after the other: the first that is refused ends it."""
+        known = self.model.attributes(row["finalclass"])
+        found: Row = {}
+        for code, sent in fields.items():
+            attribute = known.get(code)
+            if attribute is None or code in ("id", "finalclass"):
+                raise Refusal(f"Error: {code}: Unknown attribute")
+            if not attribute.writable:
+                raise Refusal(f"Error: {code}: Attribute {code} is read-only")  # guess
+            try:
+                if attribute.kind == "key":
+                    found[code] = self.external_key(code, attribute.target, sent)
+                elif attribute.kind == "log":
+                    found[code] = caselog.applied(self.store, self.user, self.administrator, row[code], sent)
+                else:
+                    found[code] = values.taken(attribute, sent)
+            except caselog.LogError as error:
+                database = error.code == 1406
+                raise Refusal(
+                    f"Error: {error}" if database else f"Error: {code}: {error}", error.code
+                ) from None
+            except values.FieldError as error:
+                raise Refusal(f"Error: {code}: {error}") from None
+        return found
+
+    def check(self, row: Row, attributes: Mapping[str, Any]) -> None:
+        issues = []
+        for code, attribute in attributes.items():
+            reason = values.issue(attribute, row.get(code)) if attribute.writable else ""
+            if reason:
+                issues.append(f"Unexpected value for attribute '{attribute.label}' ({code}) : {reason}")
+        if issues:
+            listed = "; ".join(f"{number}=>{text}" for number, text in enumerate(issues))
+            number = -1 if row["id"] is None else row["id"]
+            raise Refusal(
+                f"Error: {', '.join(issues)}: issues = {{{listed}}}, class = {row['finalclass']}, id = {number}"
+            )
+
+    def write(self, row: Row, sent: Row, comment: str) -> None:
+        """Writes what differs, with its history. ``row`` was read some time ago: this is where log entries get lost."""
+        known = self.model.attributes(row["finalclass"])
+        changes = {code: value for code, value in sent.items() if value != row[code]}
+        self.check(row | changes, {code: known[code] for code in changes})
+        if not changes:
+            return
+        if self.operations.lost_updates and any(known[code].kind == "log" for code in changes):
+            self.operations.pause()
+        with self.store.transaction():
+            if self.store.load(row["finalclass"], row["id"]) is None:
+                raise Refusal(f"Error: Invalid object {_name(row)}")
+            change = self.store.record_change(comment, self.user["id"])
+            for code, value in changes.items():
+                self.store.record_attribute(change, row, known[code], row[code], value)
+            if "last_update" in known:
+                changes.setdefault("last_update", self.store.now())
+            self.store.write_row(row, changes)
+
+    # --- answering
+
+    def shown(self, row: Row, message: str, class_name: str, codes: list[str] | str) -> dict[str, Any]:
+        if isinstance(codes, str):
+            extended = codes == "*+" or not self.model.is_a(row["finalclass"], class_name)
+            shown_class = row["finalclass"] if extended else class_name
+            fields = values.shown_all(self.store, row, shown_class, extended=codes == "*+")
+        else:
+            fields = {code: values.shown(self.store, row, code) for code in codes}
+        return {
+            "code": 0,
+            "message": message,
+            "class": row["finalclass"],
+            "key": str(row["id"]),
+            "fields": fields,
+        }
+
+    def written(self, row: Row, message: str, class_name: str, codes: list[str] | str) -> dict[str, Any]:
+        return {
+            "code": 0,
+            "message": None,
+            "objects": {_name(row): self.shown(row, message, class_name, codes)},
+        }
+
+
+def _name(row: Row) -> str:
+    return f"{row['finalclass']}::{row['id']}"
+
+
+def _is_number(value: Any) -> bool:
+    return (isinstance(value, int | float) and not isinstance(value, bool)) or (
+        isinstance(value, str) and re.fullmatch(r"\s*-?\d+\s*", value) is not None
+    )
+
+
+def _integer(value: Any, default: int) -> int:
+    if value is None:
+        return default
+    return int(value) if _is_number(value) else 0
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping | list) else str(value)

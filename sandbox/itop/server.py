@@ -1,0 +1,373 @@
+"""The HTTP side: one server, its REST address, its readable pages and its controls."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import secrets
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from sandbox.itop import accounts, pages, seed
+from sandbox.itop.datamodel import DataModel
+from sandbox.itop.faults import Fault, Faults
+from sandbox.itop.operations import WRITES, Crash, Operations
+from sandbox.itop.store import Store
+
+log = logging.getLogger(__name__)
+REST = "/webservices/rest.php"
+CRASH = "<p>iTop: An error occurred, check server error log for more information.</p>\n"
+LOGIN_PAGE = (
+    "<!DOCTYPE html><html><head><title>iTop login</title></head><body><h1>Welcome to iTop</h1></body></html>"
+)
+MAINTENANCE = {"code": 100, "message": "Error: This application is currently in maintenance"}
+READ_ONLY = {"code": 100, "message": "Error: The application is in read-only mode"}
+HTML = "text/html; charset=UTF-8"
+
+
+class Itop:
+    """A running stand-in. ``url`` is its base address; ``calls`` lists (operation, class) of each authenticated call."""
+
+    def __init__(
+        self,
+        database: str | Path = ":memory:",
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: str = seed.TOKEN,
+        extension: bool = True,
+        lost_updates: bool = True,
+        window: float = 0.02,
+        latency: float = 0.0,
+        timezone: str = "Europe/Paris",
+        demo: bool = True,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        model = DataModel(extension=extension)
+        self.store = Store(database, model=model, timezone=timezone, **({"clock": clock} if clock else {}))
+        if seed.is_empty(self.store):
+            seed.fill(self.store, token=token, demo=demo)
+        else:
+            self.store.update("UserToken", 2, auth_token=token)
+        self.token = token
+        self.operations = Operations(self.store, lost_updates=lost_updates, window=window)
+        self.faults = Faults(latency=latency)
+        self.faults.on_away = self._go
+        self.calls: list[tuple[str, str]] = []
+        self.stopping = threading.Event()
+        self.working = threading.Condition()
+        self.busy = 0
+        self._server = Server((host, port), self)
+        self._server.server_activate()
+        self._address = self._server.server_address[:2]
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{self._address[0]}:{self._address[1]}"
+
+    @property
+    def rest_url(self) -> str:
+        return self.url + REST
+
+    @property
+    def pause(self) -> Callable[[], None]:
+        """Called between the reading of a log and its writing back; set it to make two writers meet."""
+        return self.operations.pause
+
+    @pause.setter
+    def pause(self, pause: Callable[[], None]) -> None:
+        self.operations.pause = pause
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends it. Calls that still wait are not executed any more."""
+        self.stopping.set()
+        self.faults.on_away = lambda away: None
+        if self._thread is not None:
+            self._server.shutdown()
+        self._server.cut()
+        self._server.server_close()
+        self.wait_idle(5)
+        self.store.close()
+
+    def wait_idle(self, seconds: float = 5.0) -> bool:
+        """Waits until no call is being executed, those included whose callers have gone."""
+        with self.working:
+            return self.working.wait_for(lambda: self.busy == 0, seconds)
+
+    def _go(self, away: bool) -> None:
+        """Stops or starts listening. A bound socket that does not listen keeps the port and refuses connections."""
+        if away:
+            self._server.shutdown()
+            self._server.cut()
+            self._server.server_close()
+            self._server = Server(self._address, self)
+        else:
+            self._server.server_activate()
+            self.start()
+
+    def execute(self, headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[int, str, str]:
+        """Status, content type and body of the answer to a REST request."""
+        try:
+            user = accounts.authenticate(self.store, headers, form)
+        except accounts.BadUser:
+            return 200, HTML, "Bad user"
+        except accounts.LoginRefused as refused:
+            return _json({"code": 1, "message": str(refused)}, form)
+        if "version" not in form:
+            return _json({"code": 2, "message": "Error: Missing parameter 'version' (e.g. '1.0')"}, form)
+        if "json_data" not in form:
+            return _json({"code": 3, "message": "Error: Missing parameter 'json_data'"}, form)
+        request = _request(form)
+        if request is None:
+            return _json(
+                {"code": 4, "message": "Error: Parameter json_data is not a valid JSON structure"}, form
+            )
+        self.calls.append(_names(request))
+        try:
+            return _json(self.operations.answer(user, form["version"], request), form)
+        except Crash:
+            return 500, HTML, CRASH
+
+    def state(self) -> dict[str, Any]:
+        """All tickets with their logs and history, for looks from outside."""
+        found = []
+        for row in self.store.all("UserRequest"):
+            logs = {code: self.store.log(row["id"], code) for code in ("public_log", "private_log")}
+            found.append(
+                {
+                    code: row[code]
+                    for code in ("id", "ref", "title", "status", "org_id", "caller_id", "service_id")
+                }
+                | {code: row[code] for code in ("intercom_ref", "intercom_sync_activated") if code in row}
+                | logs
+                | {"changes": self.store.changes(row["id"])}
+            )
+        return {"now": self.store.now(), "calls": len(self.calls), "tickets": found}
+
+
+def _request(form: Mapping[str, str]) -> dict[str, Any] | None:
+    try:
+        request = json.loads(form.get("json_data", ""))
+        form["json_data"].encode()
+        json.dumps(request, ensure_ascii=False).encode()  # PHP refuses lone surrogates
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(request, list):
+        return {}
+    return request if isinstance(request, dict) else None
+
+
+def _names(request: Mapping[str, Any] | None) -> tuple[str, str]:
+    return (str(request.get("operation", "")), str(request.get("class", ""))) if request else ("", "")
+
+
+def _json(answer: Mapping[str, Any], form: Mapping[str, str]) -> tuple[int, str, str]:
+    text = json.dumps(answer, separators=(",", ":")).replace("/", "\\/")  # PHP escapes slashes
+    if form.get("callback"):
+        return 200, "application/javascript", f"{form['callback']}({text});"
+    return 200, "application/json", text
+
+
+class Server(ThreadingHTTPServer):
+    """Bound at once, listening after ``server_activate``."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[Any, ...], itop: Itop) -> None:
+        self.itop = itop
+        self.connections: set[socket.socket] = set()
+        super().__init__((address[0], address[1]), Handler, bind_and_activate=False)
+        self.server_bind()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
+    def cut(self) -> None:
+        """Cuts all open connections."""
+        for each in list(self.connections):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            log.exception("a request of %s failed", client_address, exc_info=error)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "Apache"
+    sys_version = ""
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    server: Server
+
+    @property
+    def itop(self) -> Itop:
+        return self.server.itop
+
+    def do_GET(self) -> None:
+        self.respond({})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if urlsplit(self.path).path == "/sandbox/faults":
+            self.set_faults(body)
+            return
+        form: dict[str, str] = {}
+        if self.headers.get_content_type() == "application/x-www-form-urlencoded":
+            form = dict(
+                parse_qsl(
+                    body.decode("utf-8", "surrogateescape"), keep_blank_values=True, errors="surrogateescape"
+                )
+            )
+        self.respond(form)
+
+    def do_DELETE(self) -> None:
+        if urlsplit(self.path).path == "/sandbox/faults":
+            self.itop.faults.clear()
+        self.send(200, "application/json", json.dumps(self.itop.faults.to_json()))
+
+    def respond(self, form: dict[str, str]) -> None:
+        address = urlsplit(self.path)
+        form = dict(parse_qsl(address.query, keep_blank_values=True)) | form
+        if address.path == REST:
+            self.rest(form)
+        elif address.path == "/sandbox/state":
+            self.send(200, "application/json", json.dumps(self.itop.state(), ensure_ascii=False))
+        elif address.path == "/sandbox/faults":
+            self.send(200, "application/json", json.dumps(self.itop.faults.to_json()))
+        elif address.path == "/":
+            self.send(200, HTML, pages.index(self.itop.store))
+        elif address.path == "/pages/UI.php":
+            page = pages.details(self.itop.store, form.get("class", ""), form.get("id", ""))
+            self.send(200 if page else 404, HTML, page or "<p>There is no such object.</p>")
+        else:
+            self.send(404, HTML, "<p>Nothing is here.</p>")
+
+    def set_faults(self, body: bytes) -> None:
+        try:
+            wanted = json.loads(body)
+            self.itop.faults.set({name: value for name, value in wanted.items() if name != "away"})
+            self.itop.operations.lost_updates = bool(
+                wanted.get("lost_updates", self.itop.operations.lost_updates)
+            )
+            self.itop.operations.window = float(wanted.get("window", self.itop.operations.window))
+        except (ValueError, TypeError, AttributeError) as error:
+            self.send(400, "application/json", json.dumps({"error": str(error)}))
+            return
+        self.send(200, "application/json", json.dumps(self.itop.faults.to_json()))
+        if wanted.get("away"):
+            self.wfile.flush()
+            self.itop.faults.away_for(float(wanted["away"]))
+
+    def rest(self, form: dict[str, str]) -> None:
+        itop = self.itop
+        with itop.working:
+            itop.busy += 1
+        try:
+            self.rest_with_faults(itop, form)
+        finally:
+            with itop.working:
+                itop.busy -= 1
+                itop.working.notify_all()
+
+    def rest_with_faults(self, itop: Itop, form: dict[str, str]) -> None:
+        operation, class_name = _names(_request(form))
+        fault = itop.faults.meet(operation, class_name)
+        kind = fault.kind if fault else ""
+        if itop.faults.latency and itop.stopping.wait(itop.faults.latency):
+            return
+        if kind in ("drop_before", "reset"):
+            self.hang_up(reset=kind == "reset")
+            return
+        if kind == "error500":
+            self.send(500, HTML, CRASH)
+            return
+        if kind == "html":
+            self.send(200, HTML, LOGIN_PAGE)
+            return
+        if kind == "maintenance":
+            self.send(503, "application/json", json.dumps(MAINTENANCE))
+            return
+        if kind == "read_only" and operation in WRITES:
+            self.send(200, "application/json", json.dumps(READ_ONLY))
+            return
+        if fault and kind == "late" and itop.stopping.wait(fault.seconds):
+            return
+        status, content_type, body = itop.execute(self.headers, form)  # type: ignore[arg-type]
+        if kind == "drop_after":
+            self.hang_up()
+            return
+        if fault and kind == "slow" and itop.stopping.wait(fault.seconds):
+            return
+        try:
+            self.send(status, content_type, body, drip=fault if kind == "drip" else None)
+        except OSError:
+            self.close_connection = True  # the caller has gone; what was asked for is done all the same
+
+    def hang_up(self, *, reset: bool = False) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            if reset:  # closing then sends RST instead of FIN
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+            else:
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+    def send(self, status: int, content_type: str, body: str, *, drip: Fault | None = None) -> None:
+        raw = body.encode("utf-8", "replace")
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(raw)))
+        self.send_header("Set-Cookie", f"itop-sandbox={secrets.token_hex(8)}; path=/; HttpOnly")
+        if content_type != HTML:
+            self.send_header("Access-Control-Allow-Origin", "*")
+        if drip is None:
+            self.end_headers()
+            self.wfile.write(raw)
+            self.wfile.flush()
+            return
+        head = b"".join(self._headers_buffer) + b"\r\n"  # type: ignore[attr-defined]
+        self._headers_buffer: list[bytes] = []
+        for byte in head + raw:
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
+            if self.itop.stopping.wait(drip.seconds):
+                self.close_connection = True
+                return
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        log.info("%s %s", self.address_string(), format % arguments)
+
+
+@contextmanager
+def running_itop(database: str | Path = ":memory:", **options: Any) -> Iterator[Itop]:
+    """A stand-in on a free port of this machine, for the time of a test. The options are those of Itop."""
+    itop = Itop(database, **options)
+    itop.start()
+    try:
+        yield itop
+    finally:
+        itop.stop()

@@ -1,0 +1,320 @@
+"""The objects: one SQLite table for each topmost class, whose rows hold the attributes of all descendants.
+
+A row is a plain dictionary of stored values; answers are made from it by ``values``. One connection serves all threads under
+a lock, which is held for one read or one write, never for a whole request: what happens between the two is the point.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sandbox.itop import oql
+from sandbox.itop.datamodel import Attribute, DataModel
+
+Row = dict[str, Any]
+DATE = "%Y-%m-%d %H:%M:%S"
+
+
+@lru_cache(maxsize=4096)
+def folded(text: str) -> str:
+    """As MySQL's utf8mb4_unicode_ci compares: neither case nor accents nor trailing spaces count."""
+    bare = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
+    return bare.casefold().rstrip(" ")
+
+
+def _collate(left: str, right: str) -> int:
+    a, b = folded(left), folded(right)
+    return (a > b) - (a < b)
+
+
+def _like(pattern: str | None, value: str | None) -> int | None:
+    if pattern is None or value is None:
+        return None
+    return int(_like_pattern(str(pattern)).fullmatch(folded(str(value))) is not None)
+
+
+@lru_cache(maxsize=256)
+def _like_pattern(pattern: str) -> Any:
+    import re
+
+    out, escaped = [], False
+    for each in folded(pattern):
+        if escaped:
+            out.append(re.escape(each))
+            escaped = False
+        elif each == "\\":
+            escaped = True
+        else:
+            out.append({"%": ".*", "_": "."}.get(each, re.escape(each)))
+    return re.compile("".join(out), re.DOTALL)
+
+
+def _shift(date: str | None, seconds: float) -> str | None:
+    try:
+        moment = datetime.strptime(str(date), DATE).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return (moment + timedelta(seconds=seconds)).strftime(DATE)
+
+
+class Store:
+    """Objects of the data model. ``database`` is a path or ":memory:"; ``clock`` answers epoch seconds."""
+
+    def __init__(
+        self,
+        database: str | Path = ":memory:",
+        *,
+        model: DataModel | None = None,
+        timezone: str = "Europe/Paris",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.model = model or DataModel()
+        self.zone = ZoneInfo(timezone)
+        self.clock = clock
+        self.lock = threading.RLock()
+        self.connection = sqlite3.connect(str(database), check_same_thread=False, isolation_level=None)
+        self.connection.row_factory = sqlite3.Row
+        self.connection.create_collation("itop", _collate)
+        self.connection.create_function("like", 2, _like, deterministic=True)
+        self.connection.create_function("itop_date", 2, _shift, deterministic=True)
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.execute("PRAGMA synchronous = OFF")
+        self.connection.execute("PRAGMA busy_timeout = 5000")
+        self._create_tables()
+
+    def close(self) -> None:
+        with self.lock:
+            self.connection.close()
+
+    def _create_tables(self) -> None:
+        self.connection.execute(
+            "CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, next INTEGER NOT NULL)"
+        )
+        for root in self.model.roots():
+            columns = {"id": "INTEGER PRIMARY KEY", "finalclass": "TEXT"}
+            for name in [root, *(each for each in self.model.by_name if self.model.root(each) == root)]:
+                for attribute in self.model.attributes(name).values():
+                    if attribute.stored and attribute.code not in columns:
+                        kind = "INTEGER" if attribute.is_number else "TEXT COLLATE itop"
+                        columns[attribute.code] = kind
+            declared = ", ".join(f'"{code}" {kind}' for code, kind in columns.items())
+            self.connection.execute(f'CREATE TABLE IF NOT EXISTS "{root}" ({declared})')
+        self.connection.execute('CREATE INDEX IF NOT EXISTS op_objkey ON "CMDBChangeOp" (objkey)')
+
+    # --- time
+
+    def local(self, epoch: float) -> str:
+        return datetime.fromtimestamp(epoch, self.zone).strftime(DATE)
+
+    def now(self) -> str:
+        """The server's local time, as iTop writes it."""
+        return self.local(self.clock())
+
+    # --- counters
+
+    def take_number(self, name: str) -> int:
+        """The next number of a series. It is spent, whatever comes after (as MySQL's and iTop's counters are)."""
+        with self.lock:
+            self.connection.execute("INSERT OR IGNORE INTO counter (name, next) VALUES (?, 1)", (name,))
+            row = self.connection.execute(
+                "UPDATE counter SET next = next + 1 WHERE name = ? RETURNING next - 1", (name,)
+            )
+            return int(row.fetchone()[0])
+
+    def set_number(self, name: str, following: int) -> None:
+        with self.lock:
+            self.connection.execute(
+                "INSERT OR REPLACE INTO counter (name, next) VALUES (?, ?)", (name, following)
+            )
+
+    # --- reading
+
+    def load(self, class_name: str, object_id: int) -> Row | None:
+        """The row of an object of the class or of a descendant."""
+        sql = f'SELECT * FROM "{self.model.root(class_name)}" WHERE id = ?'
+        with self.lock:
+            row = self.connection.execute(sql, (object_id,)).fetchone()
+        if row is None or not self.model.is_a(row["finalclass"], class_name):
+            return None
+        return dict(row)
+
+    def find(self, query: str, arguments: Mapping[str, str | int] | None = None) -> tuple[str, list[Row]]:
+        """The class that an OQL query is about, and the rows found, in iTop's order. Raises oql.OqlError."""
+        parsed = oql.parse(query)
+        translator = oql.Translator(self.model, parsed, arguments or {}, self.now())
+        class_name, sql = translator.sql()
+        with self.lock:
+            rows = self.connection.execute(sql, translator.values).fetchall()
+        return class_name, [dict(row) for row in rows]
+
+    def all(self, class_name: str) -> list[Row]:
+        return self.find(f"SELECT `{class_name}`")[1]
+
+    def value(self, row: Row, code: str) -> Any:
+        """The stored value of an attribute, of an external field the one at the other end."""
+        attribute = self.model.attributes(row["finalclass"])[code]
+        if attribute.kind != "external":
+            return row[code]
+        key = self.model.attributes(row["finalclass"])[attribute.via]
+        target = self.load(key.target, self.value(row, attribute.via) or 0)
+        return None if target is None else self.value(target, attribute.remote)
+
+    # --- writing
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self.lock:
+            if self.connection.in_transaction:
+                yield
+                return
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self.connection.execute("ROLLBACK")
+                raise
+            self.connection.execute("COMMIT")
+
+    def blank(self, class_name: str) -> Row:
+        """A new object's row, with the defaults and no id."""
+        row: Row = {"finalclass": class_name, "id": None}
+        for attribute in self.model.attributes(class_name).values():
+            if attribute.stored and attribute.code not in row:
+                row[attribute.code] = attribute.default
+        return row
+
+    def insert(self, class_name: str, **values: Any) -> Row:
+        """A new object, written as it is: no check, no history. Give ``id`` to choose it."""
+        row = self.blank(class_name) | {code: _stored(value) for code, value in values.items()}
+        return self.insert_row(row)
+
+    def insert_row(self, row: Row) -> Row:
+        root = self.model.root(row["finalclass"])
+        with self.transaction():
+            if row["id"] is None:
+                row["id"] = self.take_number(root)
+            self._compute(row)
+            names = ", ".join(f'"{code}"' for code in row)
+            marks = ", ".join("?" for _ in row)
+            self.connection.execute(f'INSERT INTO "{root}" ({names}) VALUES ({marks})', list(row.values()))
+            following = self.connection.execute("SELECT next FROM counter WHERE name = ?", (root,)).fetchone()
+            if following is None or following[0] <= row["id"]:
+                self.set_number(root, row["id"] + 1)
+        return row
+
+    def update(self, class_name: str, object_id: int, **values: Any) -> Row:
+        """Changes stored values as they are: no check, no history."""
+        with self.transaction():
+            row = self.load(class_name, object_id)
+            if row is None:
+                raise KeyError(f"{class_name}::{object_id}")
+            return self.write_row(row, {code: _stored(value) for code, value in values.items()})
+
+    def write_row(self, row: Row, changes: Mapping[str, Any]) -> Row:
+        """Writes the changed columns only, whatever the others have become meanwhile."""
+        row.update(changes)
+        with self.transaction():
+            before = dict(row)
+            self._compute(row)
+            changed = set(changes) | {code for code in row if row[code] != before[code]}
+            pairs = ", ".join(f'"{code}" = ?' for code in changed)
+            if changed:
+                self.connection.execute(
+                    f'UPDATE "{self.model.root(row["finalclass"])}" SET {pairs} WHERE id = ?',
+                    [*(row[code] for code in changed), row["id"]],
+                )
+        return row
+
+    def remove(self, class_name: str, object_id: int) -> None:
+        with self.transaction():
+            self.connection.execute(f'DELETE FROM "{self.model.root(class_name)}" WHERE id = ?', (object_id,))
+
+    def _compute(self, row: Row) -> None:
+        """What iTop derives from the other attributes."""
+        class_name = row["finalclass"]
+        known = self.model.attributes(class_name)
+        if "status" in known and "operational_status" in known:
+            closed = {"resolved": "resolved", "closed": "closed", "rejected": "closed"}
+            row["operational_status"] = closed.get(row["status"], "ongoing")
+        if class_name == "UserRequest":
+            row["priority"] = priority(row["impact"], row["urgency"])
+        naming = self.model.naming(class_name)
+        names = {code: self.value(row, code) or "" for code in known if "{" + code + "}" in naming}
+        row["friendlyname"] = naming.format(**names)
+        if self.model.obsolete_when(class_name):
+            row["obsolescence_flag"] = int(row["status"] == self.model.obsolete_when(class_name))
+
+    def record_change(self, comment: str, user_id: int) -> int:
+        """A CMDBChange, which keeps the call's ``comment`` as ``userinfo``: at most 255 characters of it."""
+        change = self.insert(
+            "CMDBChange", date=self.now(), userinfo=comment[:255], user_id=user_id, origin="webservice-rest"
+        )
+        return int(change["id"])
+
+    def record_op(self, kind: str, change: int, row: Row, **values: Any) -> None:
+        self.insert(kind, change=change, objclass=row["finalclass"], objkey=row["id"], **values)
+
+    def record_attribute(self, change: int, row: Row, attribute: Attribute, old: Any, new: Any) -> None:
+        """One CMDBChangeOp for one changed attribute. Of a log it tells the position of the newest entry."""
+        if attribute.kind == "log":
+            last = len(json.loads(new or "[]")) - 1
+            self.record_op(
+                "CMDBChangeOpSetAttributeCaseLog", change, row, attcode=attribute.code, lastentry=last
+            )
+        elif attribute.kind == "html":
+            self.record_op(
+                "CMDBChangeOpSetAttributeHTML", change, row, attcode=attribute.code, prevdata=old or ""
+            )
+        else:
+            values = {"oldvalue": str(old or "")[:255], "newvalue": str(new or "")[:255]}
+            self.record_op("CMDBChangeOpSetAttributeScalar", change, row, attcode=attribute.code, **values)
+
+    # --- looks, for tests and pages
+
+    def log(self, ticket_id: int, code: str = "public_log") -> list[Row]:
+        """The entries of a ticket's log, oldest insertion first: date, user_login, user_id, format, message."""
+        row = self.load("Ticket", ticket_id)
+        return json.loads((row or {}).get(code) or "[]")  # type: ignore[no-any-return]
+
+    def changes(self, ticket_id: int) -> list[Row]:
+        """The change operations of a ticket in order: finalclass, date, userinfo, attcode, lastentry ..."""
+        found = self.find(
+            f"SELECT CMDBChangeOp WHERE objclass = 'UserRequest' AND objkey = {int(ticket_id)}"
+        )[1]
+        return [
+            {
+                "id": row["id"],
+                "finalclass": row["finalclass"],
+                "date": self.value(row, "date"),
+                "userinfo": self.value(row, "userinfo"),
+                "attcode": row["attcode"],
+                "lastentry": row["lastentry"],
+                "oldvalue": row["oldvalue"],
+                "newvalue": row["newvalue"],
+            }
+            for row in found
+        ]
+
+
+def _stored(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+
+
+def priority(impact: str | None, urgency: str | None) -> str:
+    """iTop's stock table; a lone person is never a priority of 1."""
+    table = {"1": "1124", "2": "1234", "3": "2334"}
+    try:
+        return table[str(impact)][int(urgency or 0) - 1]
+    except (KeyError, IndexError, ValueError):
+        return "4"

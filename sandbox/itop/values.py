@@ -1,0 +1,141 @@
+"""An attribute's value on its way in (checked, stored) and out (as an answer shows it)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sandbox.itop import caselog, markup
+from sandbox.itop.datamodel import Attribute
+from sandbox.itop.store import DATE, Row, Store
+
+STRING_LIMIT = 255  # characters, not bytes (recording 079)
+TEXT_LIMIT = 65_535
+WEB_ADDRESS = re.compile(r"^(https?|ftp)://[^\s/$.?#].\S*$", re.IGNORECASE)
+EMAIL = re.compile(r"^[^@\s]+@[^@\s]+$")
+HIDDEN_KINDS = frozenset({"id", "stopwatch_part"})  # never in "*"; the id only on request
+
+
+class FieldError(Exception):
+    """A value that iTop cannot take: the text that follows "Error: attribute: "."""
+
+
+def shown(store: Store, row: Row, code: str, *, extended: bool = False) -> Any:
+    """The value of an attribute as an answer shows it: scalars as strings, dates in local time."""
+    attribute = store.model.attributes(row["finalclass"]).get(code)
+    if attribute is None:
+        return ""
+    if attribute.kind == "external":
+        value = store.value(row, code)
+        return "" if value is None or (attribute.remote == "obsolescence_flag" and not value) else str(value)
+    if attribute.kind == "links":
+        return _links(store, row, attribute, extended)
+    value = row[code]
+    match attribute.kind:
+        case "log":
+            return caselog.shown(value)
+        case "blob":
+            found = json.loads(value or '{"data": "", "mimetype": "", "filename": ""}')
+            return {each: found[each] for each in ("data", "mimetype", "filename")} | {"downloads_count": 0}
+        case "secret":
+            return "*****"
+        case "flag":
+            return bool(value)
+        case "stopwatch":
+            return int(value or 0)
+        case "enum" | "nullable":
+            return value
+        case "key" | "objkey":
+            return str(value or 0)
+    return "" if value is None else str(value)
+
+
+def shown_all(
+    store: Store, row: Row, class_name: str, *, extended: bool = False, without: Iterable[str] = ()
+) -> Row:
+    """All attributes of a class, in iTop's order."""
+    return {
+        code: shown(store, row, code, extended=extended)
+        for code, attribute in store.model.attributes(class_name).items()
+        if attribute.kind not in HIDDEN_KINDS
+        and code not in without
+        and (extended or attribute.kind != "secret")
+    }
+
+
+def _links(store: Store, row: Row, attribute: Attribute, extended: bool) -> list[Row]:
+    """The objects that point here, without the key that does and what comes along with it."""
+    if not attribute.target:
+        return []
+    found = []
+    for each in store.find(f"SELECT `{attribute.target}` WHERE `{attribute.via}` = {int(row['id'])}")[1]:
+        class_name = each["finalclass"] if extended else attribute.target
+        known = store.model.attributes(class_name)
+        without = {attribute.via, *(code for code, other in known.items() if other.via == attribute.via)}
+        found.append(shown_all(store, each, class_name, extended=extended, without=without))
+    return found
+
+
+def taken(attribute: Attribute, sent: Any) -> Any:
+    """What is stored for a value that was sent; keys and logs are not for this function. Raises FieldError."""
+    if isinstance(sent, bool):
+        sent = "1" if sent else ""
+    if attribute.kind == "blob":
+        return _blob(sent)
+    if sent is None or sent == "":
+        return (
+            None if attribute.kind in ("enum", "date", "day", "html") else 0 if attribute.is_number else sent
+        )
+    if isinstance(sent, list | Mapping):
+        raise FieldError("Wrong format for the value")  # guess
+    if attribute.kind in ("date", "day"):
+        form, name = (DATE, "Y-m-d H:i:s") if attribute.kind == "date" else ("%Y-%m-%d", "Y-m-d")
+        try:
+            return datetime.strptime(str(sent), form).strftime(form)  # noqa: DTZ007 - iTop's dates have no offset
+        except ValueError:
+            raise FieldError(
+                f'Wrong format for date attribute {attribute.code}, expecting "{name}" and got "{sent}"'
+            ) from None
+    if attribute.is_number:
+        return int(sent) if re.fullmatch(r"-?\d+", str(sent)) else 0
+    if attribute.kind == "html":
+        return markup.sanitise(str(sent))
+    return str(sent)
+
+
+def _blob(sent: Any) -> str:
+    """A file. Nothing about it is checked (recordings 135 and 136)."""
+    if not isinstance(sent, Mapping):
+        raise FieldError("Wrong format for the file")  # guess
+    data = re.sub(r"[^A-Za-z0-9+/]", "", str(sent.get("data") or ""))
+    data = data[:-1] if len(data) % 4 == 1 else data
+    raw = base64.b64decode(data + "=" * (-len(data) % 4))
+    kept = {
+        "data": base64.b64encode(raw).decode(),
+        "mimetype": sent.get("mimetype"),
+        "filename": sent.get("filename"),
+    }
+    return json.dumps(kept, ensure_ascii=False)
+
+
+def issue(attribute: Attribute, value: Any) -> str:
+    """Why iTop would not write the value; "" when it would."""
+    if value in (None, "", 0) and attribute.mandatory:
+        return "Null not allowed"
+    if value in (None, ""):
+        return ""
+    if attribute.kind == "enum" and value not in attribute.values:
+        return f"Value not allowed [{value}]"
+    if attribute.kind in ("string", "email") and len(value) > STRING_LIMIT:
+        return f"String too long (found {len(value)}, limited to {STRING_LIMIT})"
+    if attribute.kind in ("text", "html") and len(value) > TEXT_LIMIT:
+        return f"String too long (found {len(value)}, limited to {TEXT_LIMIT})"
+    if (attribute.kind == "url" and not WEB_ADDRESS.match(value)) or (
+        attribute.kind == "email" and not EMAIL.match(value)
+    ):
+        return f"Wrong format [{value}]"
+    return ""
