@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
@@ -61,13 +61,12 @@ class Found:
 
 
 class Client:
-    """Speaks to the iTop at `url` (its base address) as one account: a `token`, or else `user` and
-    `password`.
+    """Speaks to the iTop at `url` (its base address) as one account: `token`, else `user` and `password`.
 
     `deadline` is wall time of one call in seconds, for each call that brings none of its own. Safe to share
-    between threads. No call is ever repeated. ValueError when `url` is not an http(s) address, or holds a
-    password. `on_call(operation, class_name, seconds, outcome)` hears of each call once it is over; outcome
-    is "ok" or the error's class name; it must not raise.
+    between threads. No call is ever repeated. An address that is none, or holds a password, makes each call
+    raise ItopUnreachable. `on_call(operation, class_name, seconds, outcome)` hears of each call once it is
+    over; outcome is "ok" or the error's class name; it must not raise.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class Client:
         deadline: float = 10.0,
         on_call: OnCall | None = None,
     ) -> None:
-        self.url = _base_address(url)
+        self.url, self._misaddressed = _read_address(url)
         self.deadline = deadline
         self.on_call = on_call
         self._token = token.strip()
@@ -210,6 +209,8 @@ class Client:
                 self.on_call(operation, str(request.get("class", "")), seconds, outcome)
 
     def _exchange(self, request: Mapping[str, Any], deadline: float | None) -> dict[str, Any]:
+        if self._misaddressed:
+            raise ItopUnreachable(self._misaddressed)
         form = {"version": REST_VERSION, "json_data": json.dumps(request, allow_nan=False)}
         headers = {}
         if self._token:
@@ -232,20 +233,20 @@ class Client:
         return classify(answer.status, answer.headers.get("Content-Type", ""), answer.body)
 
 
-def _base_address(url: str) -> str:
+def _read_address(url: str) -> tuple[str, str]:
+    """The address to use and to show, and what is wrong with it ("" when nothing is)."""
     address = url.strip().rstrip("/").removesuffix(REST_PATH).rstrip("/")
     try:
         parts = urlsplit(address)
-        host, secret = parts.hostname, parts.username is not None or parts.password is not None
+        host, shown = parts.hostname, urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     except ValueError:
-        host, secret = None, False
-    # The address is shown in logs, errors and pages: a password in it could not be hidden, so it is not
-    # quoted.
-    if secret:
-        raise ValueError("iTop's address must not hold a user or a password")
+        host, shown = None, ""
     if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
-        raise ValueError("iTop's address must look like https://itop.example.com/itop")
-    return address
+        return shown, "iTop's address must look like https://itop.example.com/itop"
+    # Addresses are shown in logs, errors and pages; a password in one could not be kept.
+    if "@" in parts.netloc:
+        return shown, "iTop's address must not hold a user or a password"
+    return shown, ""
 
 
 def _plain(key: int | str | Mapping[str, Any]) -> int | str | dict[str, Any]:

@@ -93,10 +93,10 @@ def written_markers(
     *,
     deadline: float | None = None,
 ) -> frozenset[str]:
-    """Which of these were written to a log of the ticket: one call when none was, or when there is one marker.
+    """Which of these were written to a log of the ticket; one call when none was, or for one marker.
 
-    Asked through the ticket's own class, as accounts that are not Administrator may. That tells "one of these"
-    and no more, so a set that holds some is halved until each is known.
+    Asked through the ticket's own class, as accounts that are not Administrator may. That tells "one of
+    these" and no more, so a set that holds some is halved until each is known.
     """
     clock = _Clock(client, deadline)
     written: set[str] = set()

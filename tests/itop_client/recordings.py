@@ -1,0 +1,104 @@
+"""The recorded exchanges with a real iTop, and playing them back at the HTTP edge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import responses
+
+from itop_client import Client, Found, ItopObject
+
+FOLDER = Path(__file__).parent.parent / "recordings" / "itop"
+BASE = "https://itop.example/itop"
+REST = f"{BASE}/webservices/rest.php"
+TOKEN = "ITOP_USER_TOKEN"
+
+
+@dataclass(frozen=True)
+class Recording:
+    name: str
+    request: Any
+    status: int
+    content_type: str
+    body: str
+    envelope: Any
+
+    @property
+    def operation(self) -> str:
+        return self.request.get("operation", "") if isinstance(self.request, dict) else ""
+
+    def play(self, edge: responses.RequestsMock) -> None:
+        edge.post(REST, body=self.body, status=self.status, content_type=self.content_type)
+
+
+@cache
+def recording(name: str) -> Recording:
+    (file,) = FOLDER.glob(f"{name}*.json")
+    data = json.loads(file.read_text())
+    envelope = data["response"]
+    return Recording(
+        file.stem,
+        data["request"]["form"].get("json_data"),
+        data["status"],
+        data["response_headers"]["Content-Type"],
+        data.get("response_text") if envelope is None else json.dumps(envelope),
+        envelope,
+    )
+
+
+def all_recordings() -> Iterator[Recording]:
+    for file in sorted(FOLDER.glob("*.json")):
+        yield recording(file.stem)
+
+
+def repeat(client: Client, request: dict[str, Any]) -> Found | ItopObject | tuple[str, ...]:
+    """Makes the call that the recorded request came from."""
+    request = dict(request)
+    operation = request.pop("operation")
+    arguments: dict[str, Any] = {"class_name": request["class"]} if "class" in request else {}
+    arguments |= {name: request[name] for name in ("key", "stimulus", "fields", "comment") if name in request}
+    if operation == "core/get":
+        arguments |= {name: int(request[name]) for name in ("limit", "page") if name in request}
+        if "output_fields" in request:
+            arguments["fields"] = request["output_fields"].split(",")
+        return client.get(**arguments)
+    if "output_fields" in request:
+        arguments["output_fields"] = request["output_fields"].split(",")
+    call = {
+        "core/create": client.create,
+        "core/update": client.update,
+        "core/apply_stimulus": client.apply_stimulus,
+        "list_operations": client.list_operations,
+    }[operation]
+    return call(**arguments)  # type: ignore[operator]
+
+
+def sent(call: responses.Call) -> dict[str, Any]:
+    """The operation that went over the wire."""
+    body = call.request.body
+    form = parse_qs(body if isinstance(body, str) else (body or b"").decode())
+    assert form["version"] == ["1.3"]
+    return json.loads(form["json_data"][0])
+
+
+def ok(*objects: tuple[str, int, dict[str, Any]], message: str | None = None) -> dict[str, Any]:
+    """An envelope of code 0, as iTop writes it: numbers as text, nothing as null."""
+    by_name = {
+        f"{name}::{number}": {"code": 0, "message": "", "class": name, "key": str(number), "fields": fields}
+        for name, number, fields in objects
+    }
+    return {"code": 0, "message": message, "objects": by_name or None}
+
+
+def found(*objects: tuple[str, int, dict[str, Any]], total: int | None = None) -> dict[str, Any]:
+    return ok(*objects, message=f"Found: {len(objects) if total is None else total}")
+
+
+def refused(message: str, code: int = 100) -> dict[str, Any]:
+    return {"code": code, "message": message}
