@@ -283,7 +283,7 @@ def test_every_script_goes_over_the_wire_as_it_was(client: Client, edge: respons
 
 @pytest.mark.parametrize(
     ("fields", "expected"),
-    [(["ref", "title"], "ref,title"), (("ref",), "ref"), ("ref,title", "ref,title"), ("*", "*")],
+    [(["ref", "id"], "ref,id"), (("ref",), "ref"), ("ref,id", "ref,id"), ("*", "*")],
 )
 def test_fields_may_be_names_or_one_text(
     fields: Any, expected: str, client: Client, edge: responses.RequestsMock

@@ -29,7 +29,7 @@ from itop_client import (
     UnknownClass,
     read_log,
 )
-from tests.itop_client.recordings import TOKEN, Recording, all_recordings, recording, repeat, sent
+from tests.itop_client.recordings import OPERATIONS, TOKEN, Recording, all_recordings, recording, repeat, sent
 
 NO_REST_PROFILE = (
     "This user is not authorized to use the web services."
@@ -239,7 +239,7 @@ def test_what_is_sent_is_what_was_recorded(
 
 def test_every_operation_that_the_client_offers_was_recorded_both_ways() -> None:
     outcomes = {(one.operation, succeeded(one)) for one in all_recordings()}
-    for operation in ("core/get", "core/create", "core/update", "core/apply_stimulus", "list_operations"):
+    for operation in filter(None, OPERATIONS):
         assert {(operation, True), (operation, False)} <= outcomes
 
 
