@@ -1,6 +1,7 @@
 """A stand-in for iTop's REST/JSON interface that answers as a recorded iTop 3.3 does.
 
-``python -m sandbox.itop --port 8001 --database itop.sqlite3`` runs it; tests say ``with running_itop() as itop``.
+``python -m sandbox.itop --port 8001 --database itop.sqlite3`` runs it; tests say ``with running_itop() as
+itop``.
 """
 
 from sandbox.itop.faults import Fault, Faults

@@ -88,7 +88,9 @@ def may(store: Store, user: Row, action: str, class_name: str) -> bool:
 
 
 def query_arguments(store: Store, user: Row) -> dict[str, str | int]:
-    """What ``:current_contact_id`` and ``:current_contact->attribute`` mean: the calling account's own contact."""
+    """What ``:current_contact_id`` and ``:current_contact->attribute`` mean: the calling account's own
+    contact.
+    """
     found: dict[str, str | int] = {
         "current_user_id": user["id"],
         "current_contact_id": user["contactid"] or 0,

@@ -86,9 +86,17 @@ def other(kind: str, code: str, label: str = "", **options: object) -> Attribute
 
 
 STATES = (
-    "new", "waiting_for_approval", "approved", "rejected", "assigned", "pending", "escalated_tto", "escalated_ttr",
-    "resolved", "closed",
-)  # fmt: skip
+    "new",
+    "waiting_for_approval",
+    "approved",
+    "rejected",
+    "assigned",
+    "pending",
+    "escalated_tto",
+    "escalated_ttr",
+    "resolved",
+    "closed",
+)
 
 INTERCOM_FIELDS = (
     text("intercom_ref", "Intercom conversation reference"),
@@ -430,7 +438,7 @@ def classes(*, extension: bool = True) -> tuple[ItopClass, ...]:
                 other("text", "user_comment", "User comment"),
                 *(INTERCOM_FIELDS if extension else ()),
             ),
-        ),  # fmt: skip
+        ),
         ItopClass("Problem", "Ticket", order=("ref", True)),
         ItopClass("Change", "Ticket", order=("ref", True)),
         ItopClass(
@@ -501,11 +509,14 @@ def classes(*, extension: bool = True) -> tuple[ItopClass, ...]:
 
 @dataclass
 class DataModel:
-    """Looks things up in the classes: attributes with the inherited and the derived ones, parents and children."""
+    """Looks things up in the classes: attributes with the inherited and the derived ones, parents and
+    children.
+    """
 
     extension: bool = True
     by_name: dict[str, ItopClass] = field(init=False)
     _attributes: dict[str, dict[str, Attribute]] = field(init=False, default_factory=dict)
+    _filter_codes: dict[str, list[str]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.by_name = {each.name: each for each in classes(extension=self.extension)}
@@ -568,13 +579,16 @@ class DataModel:
 
     def filter_codes(self, name: str) -> list[str]:
         """What OQL may name, in the order in which iTop lists it (recording 044)."""
+        if name in self._filter_codes:
+            return self._filter_codes[name]
         found = [each.code for each in self._of_the_object(name)]
         if "finalclass" not in found:
             found.insert(0, "finalclass")
         for attribute in self.declared(name):
             if attribute.filterable:
                 found += [attribute.code, *(each.code for each in self.derived_from(attribute))]
-        return [*found, "id"]
+        self._filter_codes[name] = [*found, "id"]
+        return self._filter_codes[name]
 
     def _of_the_object(self, name: str) -> list[Attribute]:
         found = [Attribute("friendlyname", derived=True)]

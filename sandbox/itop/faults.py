@@ -16,7 +16,7 @@ KINDS = {
     "drop_before": "closes the connection before it executes the call",
     "drop_after": "executes the call, then closes the connection",
     "reset": "resets the connection before it executes the call",
-    "late": "executes after `seconds`, whether or not the caller is still there, as an overloaded server does",
+    "late": "executes after `seconds`, whether or not the caller is still there, as a busy server does",
     "slow": "executes at once, answers after `seconds`",
     "drip": "executes at once, answers one byte each `seconds`",
 }
@@ -51,7 +51,10 @@ class Faults:
         self._return: threading.Timer | None = None
 
     def add(self, kind: str, **options: Any) -> Fault:
-        """``itop.faults.add("drop_after", operation="core/update", count=1)``. Raises ValueError or TypeError."""
+        """``itop.faults.add("drop_after", operation="core/update", count=1)``.
+
+        Raises ValueError or TypeError.
+        """
         fault = Fault(kind, **options)
         with self.lock:
             self.active.append(fault)
@@ -100,10 +103,15 @@ class Faults:
         self._return.start()
 
     def set(self, wanted: dict[str, Any]) -> None:
-        """What ``POST /sandbox/faults`` asks for. ``faults`` replaces the list. Raises ValueError or TypeError."""
+        """What ``POST /sandbox/faults`` asks for.
+
+        ``faults`` replaces the list. Raises ValueError or TypeError.
+        """
         if "faults" in wanted:
-            faults = [Fault(**{"class_name" if name == "class" else name: value for name, value in each.items()})
-                      for each in wanted["faults"]]  # fmt: skip
+            faults = [
+                Fault(**{"class_name" if name == "class" else name: value for name, value in each.items()})
+                for each in wanted["faults"]
+            ]
             with self.lock:
                 self.active = faults
         if "latency" in wanted:

@@ -1,7 +1,8 @@
 """What iTop does to HTML: the whitelist on the way in, the plain form of it on the way out.
 
-Follows recordings 082, 083, 090, 099 and 102. Two habits are the real one's and look odd: an unknown element goes *with* its
-content (an unclosed one takes the rest of the message), and a text that begins without an element gets a paragraph.
+Follows recordings 082, 083, 090, 099 and 102. Two habits are the real one's and look odd: an unknown
+element goes *with* its content (an unclosed one takes the rest of the message), and a text that begins
+without an element gets a paragraph.
 """
 
 from __future__ import annotations
@@ -11,28 +12,122 @@ import re
 from html.parser import HTMLParser
 
 BLOCKS = frozenset(
-    ["p", "div", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table", "thead", "tbody", "tr", "td", "th", "pre", "blockquote", "hr", "center", "fieldset", "nav", "section"]
+    [
+        "p",
+        "div",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "ul",
+        "ol",
+        "li",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "td",
+        "th",
+        "pre",
+        "blockquote",
+        "hr",
+        "center",
+        "fieldset",
+        "nav",
+        "section",
+    ]  # fmt: skip
 )
 INLINE = frozenset(
-    ["a", "b", "i", "u", "em", "strong", "span", "img", "br", "code", "font", "big", "small", "tt", "kbd", "samp", "var", "del", "s", "strike", "sub", "sup", "q", "cite", "abbr", "figure", "legend"]
+    [
+        "a",
+        "b",
+        "i",
+        "u",
+        "em",
+        "strong",
+        "span",
+        "img",
+        "br",
+        "code",
+        "font",
+        "big",
+        "small",
+        "tt",
+        "kbd",
+        "samp",
+        "var",
+        "del",
+        "s",
+        "strike",
+        "sub",
+        "sup",
+        "q",
+        "cite",
+        "abbr",
+        "figure",
+        "legend",
+    ]  # fmt: skip
 )
 ALLOWED = BLOCKS | INLINE
 VOID = frozenset(["img", "br", "hr"])
 # Void in HTML, though not allowed: they have no content to take along.
-FOREIGN_VOID = frozenset(["area", "base", "col", "embed", "input", "link", "meta", "param", "source", "track", "wbr"])
+FOREIGN_VOID = frozenset(
+    ["area", "base", "col", "embed", "input", "link", "meta", "param", "source", "track", "wbr"]
+)
 ATTRIBUTES = frozenset(
-    ["style", "class", "title", "name", "target", "alt", "width", "height", "href", "src", "colspan", "rowspan", "align", "dir", "start", "type"]
+    [
+        "style",
+        "class",
+        "title",
+        "name",
+        "target",
+        "alt",
+        "width",
+        "height",
+        "href",
+        "src",
+        "colspan",
+        "rowspan",
+        "align",
+        "dir",
+        "start",
+        "type",
+    ]  # fmt: skip
 )
 STYLES = frozenset(
-    ["color", "background-color", "font-size", "font-family", "font-weight", "font-style", "text-align", "text-decoration", "width", "height", "margin", "margin-left", "margin-right", "padding", "border", "border-collapse", "border-color", "float", "display", "vertical-align", "line-height"]
+    [
+        "color",
+        "background-color",
+        "font-size",
+        "font-family",
+        "font-weight",
+        "font-style",
+        "text-align",
+        "text-decoration",
+        "width",
+        "height",
+        "margin",
+        "margin-left",
+        "margin-right",
+        "padding",
+        "border",
+        "border-collapse",
+        "border-color",
+        "float",
+        "display",
+        "vertical-align",
+        "line-height",
+    ]  # fmt: skip
 )
 ONLY_FOR = {"href": "a", "target": "a", "src": "img", "alt": "img"}
 WEB = re.compile(r"^(https?|ftps?|mailto|tel)[:/]", re.IGNORECASE)
 PICTURE = re.compile(r"^(https?://|data:image/)", re.IGNORECASE)
 # What an empty message becomes in the real one (recording 102).
 EMPTY = (
-    '<!DOCTYPE html PUBLIC "-//W3C//DTD HTML 4.0 Transitional//EN" "http://www.w3.org/TR/REC-html40/loose.dtd">\n'
-    '<?xml encoding="UTF-8"?>\n'
+    '<!DOCTYPE html PUBLIC "-//W3C//DTD HTML 4.0 Transitional//EN" '
+    '"http://www.w3.org/TR/REC-html40/loose.dtd">\n<?xml encoding="UTF-8"?>\n'
 )
 
 
@@ -162,7 +257,9 @@ class Reader(HTMLParser):
 
 
 def to_text(markup: str) -> str:
-    """The plain form that an answer shows as ``message``: paragraphs apart, list items with "- ", links as [label](url)."""
+    """The plain form that an answer shows as ``message``: paragraphs apart, list items with "- ",
+    links as [label](url).
+    """
     reader = Reader()
     reader.feed(markup)
     reader.close()

@@ -27,20 +27,33 @@ VERBS = {
 WRITES = frozenset({"core/create", "core/update", "core/apply_stimulus", "core/delete"})
 
 TRANSITIONS = {
-    "new": {"ev_assign": "assigned", "ev_wait_for_approval": "waiting_for_approval", "ev_timeout": "escalated_tto",
-            "ev_autoresolve": "resolved"},
+    "new": {
+        "ev_assign": "assigned",
+        "ev_wait_for_approval": "waiting_for_approval",
+        "ev_timeout": "escalated_tto",
+        "ev_autoresolve": "resolved",
+    },
     "waiting_for_approval": {"ev_approve": "approved", "ev_reject": "rejected"},
     "approved": {"ev_assign": "assigned", "ev_timeout": "escalated_tto", "ev_autoresolve": "resolved"},
     "rejected": {"ev_reopen": "new"},
     "escalated_tto": {"ev_assign": "assigned", "ev_autoresolve": "resolved"},
-    "assigned": {"ev_reassign": "assigned", "ev_pending": "pending", "ev_resolve": "resolved",
-                 "ev_timeout": "escalated_ttr", "ev_autoresolve": "resolved"},
-    "escalated_ttr": {"ev_reassign": "assigned", "ev_pending": "pending", "ev_resolve": "resolved",
-                      "ev_autoresolve": "resolved"},
+    "assigned": {
+        "ev_reassign": "assigned",
+        "ev_pending": "pending",
+        "ev_resolve": "resolved",
+        "ev_timeout": "escalated_ttr",
+        "ev_autoresolve": "resolved",
+    },
+    "escalated_ttr": {
+        "ev_reassign": "assigned",
+        "ev_pending": "pending",
+        "ev_resolve": "resolved",
+        "ev_autoresolve": "resolved",
+    },
     "pending": {"ev_assign": "assigned", "ev_resolve": "resolved", "ev_autoresolve": "resolved"},
     "resolved": {"ev_reopen": "assigned", "ev_close": "closed"},
     "closed": {},
-}  # fmt: skip
+}
 NEEDED_FOR = {
     "assigned": ("request_type",),
     "pending": ("pending_reason",),
@@ -71,8 +84,9 @@ class Crash(Exception):
 class Operations:
     """All operations over one store.
 
-    ``lost_updates``: a log is read, and written back later without a lock, as the real one does. ``pause`` is called between
-    the two; by default it waits ``window`` seconds, and a test may set it to make two writers meet.
+    ``lost_updates``: a log is read, and written back later without a lock, as the real one does.
+    ``pause`` is called between the two; by default it waits ``window`` seconds, and a test may set it to
+    make two writers meet.
     """
 
     def __init__(self, store: Store, *, lost_updates: bool = True, window: float = 0.02) -> None:
@@ -201,7 +215,8 @@ class Call:
         state = TRANSITIONS.get(row.get("status", ""), {}).get(str(stimulus))
         if state is None:
             raise Refusal(
-                f"Invalid stimulus: '{stimulus}' on the object {row['friendlyname']} in state '{row.get('status')}'",
+                f"Invalid stimulus: '{stimulus}' on the object {row['friendlyname']} "
+                f"in state '{row.get('status')}'",
                 objects=True,
             )
         missing = [code for code in NEEDED_FOR.get(state, ()) if not (row | changes)[code]]
@@ -327,7 +342,10 @@ class Call:
         return f"SELECT `{class_name}`" + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
 
     def external_key(self, code: str, target: str, sent: Any) -> int:
-        """The id that was meant for an external key. What is refused is told with the attribute's code in front."""
+        """The id that was meant for an external key.
+
+        What is refused is told with the attribute's code in front.
+        """
         if sent in (None, "", 0, "0"):
             return 0
         try:
@@ -341,7 +359,9 @@ class Call:
     # --- writing
 
     def taken(self, row: Row, fields: Mapping[str, Any]) -> Row:
-        """The stored values of what was sent, one attribute after the other: the first that is refused ends it."""
+        """The stored values of what was sent, one attribute after the other: the first that is refused
+        ends it.
+        """
         known = self.model.attributes(row["finalclass"])
         found: Row = {}
         for code, sent in fields.items():
@@ -376,11 +396,15 @@ class Call:
             listed = "; ".join(f"{number}=>{text}" for number, text in enumerate(issues))
             number = -1 if row["id"] is None else row["id"]
             raise Refusal(
-                f"Error: {', '.join(issues)}: issues = {{{listed}}}, class = {row['finalclass']}, id = {number}"
+                f"Error: {', '.join(issues)}: issues = {{{listed}}}, "
+                f"class = {row['finalclass']}, id = {number}"
             )
 
     def write(self, row: Row, sent: Row, comment: str) -> None:
-        """Writes what differs, with its history. ``row`` was read some time ago: this is where log entries get lost."""
+        """Writes what differs, with its history.
+
+        ``row`` was read some time ago: this is where log entries get lost.
+        """
         known = self.model.attributes(row["finalclass"])
         changes = {code: value for code, value in sent.items() if value != row[code]}
         self.check(row | changes, {code: known[code] for code in changes})

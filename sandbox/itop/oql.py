@@ -1,8 +1,9 @@
 """OQL, iTop's query language: tokens, a parser, and a translation to SQLite.
 
-The subset: ``SELECT [a FROM] Class [AS a] [JOIN Other AS b ON a.key = b.id ...] [WHERE ...] [UNION SELECT ...]`` with AND, OR,
-NOT, brackets, comparisons, LIKE, IN (a list or another SELECT), BELOW in a join, and a few functions. Values travel as SQL
-parameters, never as SQL text. Refusals read as recordings 043, 044, 045 and 125; those not recorded are marked "guess".
+The subset: ``SELECT [a FROM] Class [AS a] [JOIN Other AS b ON a.key = b.id ...] [WHERE ...] [UNION SELECT
+...]`` with AND, OR, NOT, brackets, comparisons, LIKE, IN (a list or another SELECT), BELOW in a join, and
+a few functions. Values travel as SQL parameters, never as SQL text. Refusals read as recordings 043, 044,
+045 and 125; those not recorded are marked "guess".
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ class OqlError(Exception):
 
     def __init__(self, query: str, kind: str, detail: str) -> None:
         super().__init__(
-            f"Query failed to execute: query = {query}, exception_class = {kind}, exception_message = {detail}"
+            f"Query failed to execute: query = {query}, exception_class = {kind}, "
+            f"exception_message = {detail}"
         )
 
 
@@ -35,7 +37,26 @@ class Token:
 
 
 KEYWORDS = frozenset(
-    ["SELECT", "FROM", "AS", "JOIN", "ON", "WHERE", "AND", "OR", "NOT", "IN", "LIKE", "UNION", "BELOW", "ABOVE", "STRICT", "INTERVAL", "NULL", "TRUE", "FALSE"]
+    [
+        "SELECT",
+        "FROM",
+        "AS",
+        "JOIN",
+        "ON",
+        "WHERE",
+        "AND",
+        "OR",
+        "NOT",
+        "IN",
+        "LIKE",
+        "UNION",
+        "BELOW",
+        "STRICT",
+        "INTERVAL",
+        "NULL",
+        "TRUE",
+        "FALSE",
+    ]  # fmt: skip
 )
 TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -50,7 +71,10 @@ TOKEN = re.compile(
 
 
 def tokens(query: str) -> list[Token]:
-    """Cuts a query up. Raises OqlError at a character that starts nothing, such as a quote that is never closed."""
+    """Cuts a query up.
+
+    Raises OqlError at a character that starts nothing, such as a quote that is never closed.
+    """
     found: list[Token] = []
     position = 0
     while position < len(query):
@@ -407,7 +431,8 @@ class Translator:
         root = self.model.root(class_name)
         direction = "DESC" if descending else "ASC"
         return class_name, (
-            f'SELECT x.* FROM "{root}" AS x WHERE x.id IN ({inner}) ORDER BY x."{attribute}" {direction}, x.id {direction}'
+            f'SELECT x.* FROM "{root}" AS x WHERE x.id IN ({inner}) '
+            f'ORDER BY x."{attribute}" {direction}, x.id {direction}'
         )
 
     def ids(self, query: Query, around: Scope | None) -> tuple[str, str]:
@@ -478,7 +503,8 @@ class Translator:
         if left_attribute.kind not in ("key", "objkey", "id"):
             raise self.error(
                 "OqlNormalizeException",
-                f"Wrong or unknown external key - found '{join.left.path[-1]}' at {join.left.position} in '{self.query.text}'",
+                f"Wrong or unknown external key - found '{join.left.path[-1]}' at {join.left.position} "
+                f"in '{self.query.text}'",
             )  # guess
         if join.sign == "=":
             return f"{left} = {right}"
@@ -571,7 +597,8 @@ class Translator:
             aliases = ", ".join(f"{alias}.{code}" for _, alias in found)
             raise self.error(
                 "OqlNormalizeException",
-                f"Ambiguous filter code - found '{code}' at {column.position} in '{self.query.text}', expecting {{{aliases}}}",
+                f"Ambiguous filter code - found '{code}' at {column.position} in '{self.query.text}', "
+                f"expecting {{{aliases}}}",
             )
         return found[0]
 

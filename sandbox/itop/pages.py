@@ -7,28 +7,39 @@ from html import escape
 from sandbox.itop import values
 from sandbox.itop.store import Row, Store
 
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#222}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ddd;vertical-align:top}
-h1{font-size:1.3rem}h2{font-size:1.05rem;margin-top:2rem}.entry{border-left:3px solid #e8762d;padding:.1rem .8rem;margin:.8rem 0}
-.private{border-color:#888;background:#f6f6f6}.who{color:#666;font-size:.85rem}a{color:#b0500f}"""
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#222}
+table{border-collapse:collapse;width:100%}
+td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ddd;vertical-align:top}
+h1{font-size:1.3rem}
+h2{font-size:1.05rem;margin-top:2rem}
+.entry{border-left:3px solid #e8762d;padding:.1rem .8rem;margin:.8rem 0}
+.private{border-color:#888;background:#f6f6f6}
+.who{color:#666;font-size:.85rem}
+a{color:#b0500f}
+"""
 
 
 def page(title: str, body: str) -> str:
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>{body}</body></html>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>'
+        f"<body>{body}</body></html>"
     )
 
 
 def index(store: Store) -> str:
-    rows = "".join(
-        f'<tr><td><a href="{link(row)}">{escape(row["ref"] or "")}</a></td><td>{escape(row["status"] or "")}</td>'
-        f'<td dir="auto">{escape(row["title"] or "")}</td><td dir="auto">{escape(values.shown(store, row, "caller_id_friendlyname"))}</td>'
-        f"<td>{escape(values.shown(store, row, 'org_name'))}</td></tr>"
-        for row in store.all("UserRequest")
-    )
-    head = "<tr><th>Ref</th><th>Status</th><th>Title</th><th>Caller</th><th>Organization</th></tr>"
-    return page("iTop (sandbox)", f"<h1>iTop (sandbox): user requests</h1><table>{head}{rows}</table>")
+    """All user requests, newest first, each with a link to its page."""
+    rows = ""
+    for row in store.all("UserRequest"):
+        cells = [f'<a href="{link(row)}">{escape(row["ref"] or "")}</a>']
+        cells += [escape(row[code] or "") for code in ("status", "title")]
+        cells += [escape(values.shown(store, row, code)) for code in ("caller_id_friendlyname", "org_name")]
+        rows += "<tr>" + "".join(f'<td dir="auto">{cell}</td>' for cell in cells) + "</tr>"
+    names = ("Ref", "Status", "Title", "Caller", "Organization")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    title = "<h1>iTop (sandbox): user requests</h1>"
+    return page("iTop (sandbox)", f"{title}<table><tr>{head}</tr>{rows}</table>")
 
 
 def link(row: Row) -> str:
@@ -64,9 +75,10 @@ def details(store: Store, class_name: str, number: str) -> str:
     body += f"<table>{''.join(lines)}</table>"
     for code, attribute in known.items():
         if attribute.kind == "log":
-            body += f"<h2>{escape(attribute.label)}</h2>" + "".join(
-                f'<div class="entry{" private" if code == "private_log" else ""}"><div class="who">{escape(each["date"])} '
-                f'{escape(each["user_login"])}</div><div dir="auto">{each["message_html"]}</div></div>'
-                for each in reversed(values.shown(store, row, code)["entries"])
-            )
+            body += f"<h2>{escape(attribute.label)}</h2>"
+            style = "entry private" if code == "private_log" else "entry"
+            for each in reversed(values.shown(store, row, code)["entries"]):
+                who = f'<div class="who">{escape(each["date"])} {escape(each["user_login"])}</div>'
+                said = f'<div dir="auto">{each["message_html"]}</div>'
+                body += f'<div class="{style}">{who}{said}</div>'
     return page(f"{row['friendlyname']} - iTop (sandbox)", body)

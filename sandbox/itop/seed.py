@@ -1,11 +1,12 @@
-"""What is in a fresh stand-in: the objects of the recordings under their ids, and a second customer to try edge cases on.
+"""What is in a fresh stand-in: what the recordings show, and a second customer to try edge cases on.
 
-The recorded part must stay as it is, since the recordings are replayed against it: no further person or ticket in
-organization 4. Everything else lives in organization 5.
+The recorded part must stay as it is, since the recordings are replayed against it: no further person or
+ticket in organization 4. Everything else lives in organization 5.
 """
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from sandbox.itop import accounts, markup
@@ -161,9 +162,19 @@ def _services(store: Store) -> None:
         (9, "Empty service", 2, "production"),
     )
     twelve = (
-        "Accounts and access", "Badge and doors 🔑", "Cloud storage", "Data protection", "Employee onboarding", "Field devices",
-        "Génie logiciel", "Helpdesk *priority*", "Internet access", "Jobs and batch", "Kiosk [lobby](floor 0)", "دعم فني",
-    )  # fmt: skip
+        "Accounts and access",
+        "Badge and doors 🔑",
+        "Cloud storage",
+        "Data protection",
+        "Employee onboarding",
+        "Field devices",
+        "Génie logiciel",
+        "Helpdesk *priority*",
+        "Internet access",
+        "Jobs and batch",
+        "Kiosk [lobby](floor 0)",
+        "دعم فني",
+    )
     services = stock + tuple((number, name, 3, "production") for number, name in enumerate(twelve, 10))
     for number, name, family, status in services:
         store.insert("Service", id=number, name=name, org_id=3, servicefamily_id=family, status=status)
@@ -245,26 +256,86 @@ def _recorded_tickets(store: Store) -> None:
     broken = {"request_type": "incident", "service_id": 4, "servicesubcategory_id": 19}
     request = {"request_type": "service_request"}
     _ticket(store, 1, "Laptop does not boot", **broken, last_update=f"{RECORDED_DAY} 12:58:33")
-    _ticket(store, 2, "Mail from partner not received", request_type="incident", service_id=5, servicesubcategory_id=22,
-            urgency="2", status="assigned", **assigned)  # fmt: skip
-    _ticket(store, 3, "Need a new mailbox", **request, service_id=5, servicesubcategory_id=21, status="resolved",
-            solution="<p>Mailbox created</p>", **resolved)  # fmt: skip
-    _ticket(store, 4, "ERP slow at month end", request_type="incident", service_id=6, servicesubcategory_id=25,
-            status="closed", close_date=noon, solution="<p>Index rebuilt</p>", user_comment="Thanks", **resolved)  # fmt: skip
-    _ticket(store, 5, "Please give me a helicopter", **request, service_id=4, servicesubcategory_id=18, status="rejected",
-            approver_id=41, tto=1, ttr=1)  # fmt: skip
-    _ticket(store, 6, "ERP access for the new trainee", **request, service_id=6, servicesubcategory_id=24, status="pending",
-            last_pending_date=noon, pending_reason="Waiting for the manager", ttr=1, **assigned)  # fmt: skip
+    _ticket(
+        store,
+        2,
+        "Mail from partner not received",
+        request_type="incident",
+        service_id=5,
+        servicesubcategory_id=22,
+        urgency="2",
+        status="assigned",
+        **assigned,
+    )
+    _ticket(
+        store,
+        3,
+        "Need a new mailbox",
+        **request,
+        service_id=5,
+        servicesubcategory_id=21,
+        status="resolved",
+        solution="<p>Mailbox created</p>",
+        **resolved,
+    )
+    _ticket(
+        store,
+        4,
+        "ERP slow at month end",
+        request_type="incident",
+        service_id=6,
+        servicesubcategory_id=25,
+        status="closed",
+        close_date=noon,
+        solution="<p>Index rebuilt</p>",
+        user_comment="Thanks",
+        **resolved,
+    )
+    _ticket(
+        store,
+        5,
+        "Please give me a helicopter",
+        **request,
+        service_id=4,
+        servicesubcategory_id=18,
+        status="rejected",
+        approver_id=41,
+        tto=1,
+        ttr=1,
+    )
+    _ticket(
+        store,
+        6,
+        "ERP access for the new trainee",
+        **request,
+        service_id=6,
+        servicesubcategory_id=24,
+        status="pending",
+        last_pending_date=noon,
+        pending_reason="Waiting for the manager",
+        ttr=1,
+        **assigned,
+    )
     _ticket(store, 7, "Printer (2nd floor) is out of toner", **broken, caller_id=41)
-    _ticket(store, 8, "Screen flickers", **broken, status="assigned", **assigned,
-            last_update=f"{RECORDED_DAY} 12:55:40",
-            public_log=[
-                _entry("2024-10-01 09:00:00", "Alice Martin", 8, "<p>My screen <b>flickers</b></p>"),
-                _entry("2024-10-01 09:30:00", "Jules Verne", 11, "<p>Can you send a picture?</p>"),
-                _entry(f"{RECORDED_DAY} 12:55:40", "intercom_sync_app", 2, "<p>Plain text entry by the API user</p>"),
-            ],
-            private_log=[_entry(f"{RECORDED_DAY} 12:55:40", "intercom_sync_app", 2, "<p>internal: probably the cable</p>")],
-            )  # fmt: skip
+    _ticket(
+        store,
+        8,
+        "Screen flickers",
+        **broken,
+        status="assigned",
+        **assigned,
+        last_update=f"{RECORDED_DAY} 12:55:40",
+        public_log=[
+            _entry("2024-10-01 09:00:00", "Alice Martin", 8, "<p>My screen <b>flickers</b></p>"),
+            _entry("2024-10-01 09:30:00", "Jules Verne", 11, "<p>Can you send a picture?</p>"),
+            _entry(
+                f"{RECORDED_DAY} 12:55:40", "intercom_sync_app", 2, "<p>Plain text entry by the API user</p>"
+            ),
+        ],
+        private_log=[
+            _entry(f"{RECORDED_DAY} 12:55:40", "intercom_sync_app", 2, "<p>internal: probably the cable</p>")
+        ],
+    )
 
 
 def _entry(date: str, name: str, user: int, message: str) -> dict[str, Any]:
@@ -280,10 +351,19 @@ def _entry(date: str, name: str, user: int, message: str) -> dict[str, Any]:
 def _demo_tickets(store: Store) -> None:
     """A person with more tickets than one page shows, and titles that a careless page would trip over."""
     titles = (
-        "Badge does not open the *north* door", "VPN [down](again)", "شاشة سوداء عند التشغيل", "🖨️ paper jam, third time",
-        'Folder "Sales & Öffentlich" vanished', "<script>alert(1)</script> in my signature", "New starter: Zoë",
-        "Password reset", "Phone has no dial tone", "Projector __blurred__", "Access to application 07", "Slow Wi-Fi",
-    )  # fmt: skip
+        "Badge does not open the *north* door",
+        "VPN [down](again)",
+        "شاشة سوداء عند التشغيل",
+        "🖨️ paper jam, third time",
+        'Folder "Sales & Öffentlich" vanished',
+        "<script>alert(1)</script> in my signature",
+        "New starter: Zoë",
+        "Password reset",
+        "Phone has no dial tone",
+        "Projector __blurred__",
+        "Access to application 07",
+        "Slow Wi-Fi",
+    )
     now = store.now()
     for position, title in enumerate(titles):
         number = store.take_number("ref")
@@ -291,7 +371,7 @@ def _demo_tickets(store: Store) -> None:
             "UserRequest",
             ref=f"R-{number:06d}",
             title=title,
-            description=f"<p>{markup.html.escape(title)}</p>",
+            description=f"<p>{escape(title)}</p>",
             org_id=5,
             caller_id=(50, 50, 51, 52, 50, 53, 50, 50, 50, 50, 50, 50)[position],
             request_type="incident",

@@ -35,7 +35,10 @@ HTML = "text/html; charset=UTF-8"
 
 
 class Itop:
-    """A running stand-in. ``url`` is its base address; ``calls`` lists (operation, class) of each authenticated call."""
+    """A running stand-in.
+
+    ``url`` is its base address; ``calls`` lists (operation, class) of each authenticated call.
+    """
 
     def __init__(
         self,
@@ -68,7 +71,7 @@ class Itop:
         self.busy = 0
         self._server = Server((host, port), self)
         self._server.server_activate()
-        self._address = self._server.server_address[:2]
+        self._address = (host, int(self._server.server_address[1]))
         self._thread: threading.Thread | None = None
 
     @property
@@ -96,10 +99,7 @@ class Itop:
         """Ends it. Calls that still wait are not executed any more."""
         self.stopping.set()
         self.faults.on_away = lambda away: None
-        if self._thread is not None:
-            self._server.shutdown()
-        self._server.cut()
-        self._server.server_close()
+        self._stop_listening()
         self.wait_idle(5)
         self.store.close()
 
@@ -108,12 +108,20 @@ class Itop:
         with self.working:
             return self.working.wait_for(lambda: self.busy == 0, seconds)
 
-    def _go(self, away: bool) -> None:
-        """Stops or starts listening. A bound socket that does not listen keeps the port and refuses connections."""
-        if away:
+    def _stop_listening(self) -> None:
+        if self._thread is not None:  # shutting down a server that does not serve would wait for ever
             self._server.shutdown()
-            self._server.cut()
-            self._server.server_close()
+            self._thread = None
+        self._server.cut()
+        self._server.server_close()
+
+    def _go(self, away: bool) -> None:
+        """Stops or starts listening.
+
+        A bound socket that does not listen keeps the port and refuses connections.
+        """
+        if away:
+            self._stop_listening()
             self._server = Server(self._address, self)
         else:
             self._server.server_activate()
@@ -349,7 +357,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(raw)
             self.wfile.flush()
             return
-        head = b"".join(self._headers_buffer) + b"\r\n"  # type: ignore[attr-defined]
+        head = b"".join(self._headers_buffer) + b"\r\n"
         self._headers_buffer: list[bytes] = []
         for byte in head + raw:
             self.wfile.write(bytes([byte]))

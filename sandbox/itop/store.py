@@ -1,7 +1,8 @@
 """The objects: one SQLite table for each topmost class, whose rows hold the attributes of all descendants.
 
-A row is a plain dictionary of stored values; answers are made from it by ``values``. One connection serves all threads under
-a lock, which is held for one read or one write, never for a whole request: what happens between the two is the point.
+A row is a plain dictionary of stored values; answers are made from it by ``values``. One connection
+serves all threads under a lock, which is held for one read or one write, never for a whole request: what
+happens between the two is the point.
 """
 
 from __future__ import annotations
@@ -124,7 +125,10 @@ class Store:
     # --- counters
 
     def take_number(self, name: str) -> int:
-        """The next number of a series. It is spent, whatever comes after (as MySQL's and iTop's counters are)."""
+        """The next number of a series.
+
+        It is spent, whatever comes after (as MySQL's and iTop's counters are).
+        """
         with self.lock:
             self.connection.execute("INSERT OR IGNORE INTO counter (name, next) VALUES (?, 1)", (name,))
             row = self.connection.execute(
@@ -283,7 +287,9 @@ class Store:
     # --- looks, for tests and pages
 
     def log(self, ticket_id: int, code: str = "public_log") -> list[Row]:
-        """The entries of a ticket's log, oldest insertion first: date, user_login, user_id, format, message."""
+        """The entries of a ticket's log, oldest insertion first: date, user_login, user_id, format,
+        message.
+        """
         row = self.load("Ticket", ticket_id)
         return json.loads((row or {}).get(code) or "[]")  # type: ignore[no-any-return]
 

@@ -81,7 +81,10 @@ def _links(store: Store, row: Row, attribute: Attribute, extended: bool) -> list
 
 
 def taken(attribute: Attribute, sent: Any) -> Any:
-    """What is stored for a value that was sent; keys and logs are not for this function. Raises FieldError."""
+    """What is stored for a value that was sent; keys and logs are not for this function.
+
+    Raises FieldError.
+    """
     if isinstance(sent, bool):
         sent = "1" if sent else ""
     if attribute.kind == "blob":
@@ -95,7 +98,8 @@ def taken(attribute: Attribute, sent: Any) -> Any:
     if attribute.kind in ("date", "day"):
         form, name = (DATE, "Y-m-d H:i:s") if attribute.kind == "date" else ("%Y-%m-%d", "Y-m-d")
         try:
-            return datetime.strptime(str(sent), form).strftime(form)  # noqa: DTZ007 - iTop's dates have no offset
+            # iTop's dates have no offset, so neither has this.
+            return datetime.strptime(str(sent), form).strftime(form)  # noqa: DTZ007
         except ValueError:
             raise FieldError(
                 f'Wrong format for date attribute {attribute.code}, expecting "{name}" and got "{sent}"'
