@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .client import Client, ItopObject
-from .errors import ItopNoAnswer, NoMatch, ObjectGone
+from .errors import InvalidValue, ItopNoAnswer, NoMatch, ObjectGone
 from .oql import quote
 
 MARKER_LIMIT = 255
@@ -134,9 +134,9 @@ def create(
     """Creates a ticket. The ticket, and True if an earlier try had created it.
 
     The caller is sent as a query that finds nobody once this caller has a ticket of this marker. Creations
-    that are truly simultaneous still pass, and one without a caller (0) is only looked for beforehand: the
-    presses of one form must be serialised. `deadline` covers all of it. Raises NoMatch, with the attribute,
-    when there is no such caller, and ItopNoAnswer when iTop refused for no reason that holds: try again.
+    that are truly simultaneous still pass, and without a caller (0) there is only a look beforehand: presses
+    of one form must be serialised. `deadline` covers all of it. Raises InvalidValue for a caller that does
+    not exist, and ItopNoAnswer when iTop refused for no reason that holds: try again.
     """
     clock = _Clock(client, deadline)
     marker = _as_marker(marker)
@@ -165,7 +165,11 @@ def create(
         if earlier is not None:
             return earlier, True
         if not client.get(CALLER_CLASS, caller_id, deadline=clock.remaining()):
-            raise
+            # In the words that iTop has for a plain id (recording 068).
+            gone = f"Invalid object {CALLER_CLASS}::{caller_id}"
+            raise InvalidValue(
+                f"{caller_attribute}: {gone}", problems=((caller_attribute, "", gone),)
+            ) from refusal
         raise ItopNoAnswer("iTop refused to create, yet neither reason for it holds") from refusal
     return made, False
 

@@ -182,7 +182,7 @@ def test_a_ticket_of_an_earlier_try_is_found_and_not_created_again(client: Clien
 
 def test_a_caller_who_does_not_exist_is_named(client: Client, itop: Edge) -> None:
     itop.answers(NOBODY, found(), found())
-    with pytest.raises(NoMatch) as caught:
+    with pytest.raises(InvalidValue, match="caller_id: Invalid object Person::40") as caught:
         make(client)
     assert caught.value.attribute == "caller_id"
 

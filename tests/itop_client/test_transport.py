@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -259,21 +260,41 @@ def test_the_second_address_is_tried_when_the_first_is_dead(
         assert post(session, "http://itop.example/", deadline=5).body == b"ok"
 
 
-def test_a_server_that_never_accepts_is_unreachable_by_the_deadline(session: requests.Session) -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        # The kernel accepts for a listener until its queue is full; then connecting hangs.
-        fillers = []
+@contextmanager
+def never_accepting() -> Iterator[tuple[str, int]]:
+    """An address where connecting hangs: the kernel accepts for a listener only until its queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):
-            filler = socket.socket()
+            filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
-            fillers.append(filler)
+        yield listener.getsockname()
+
+
+def test_a_server_that_never_accepts_is_unreachable_by_the_deadline(session: requests.Session) -> None:
+    with never_accepting() as (host, port):
         before = time.monotonic()
         with pytest.raises(Unreachable):
-            post(session, f"http://127.0.0.1:{listener.getsockname()[1]}/")
+            post(session, f"http://{host}:{port}/")
         assert time.monotonic() - before < DEADLINE + LATE
-        for filler in fillers:
-            filler.close()
+
+
+def test_an_address_where_connecting_hangs_leaves_time_for_the_next(
+    session: requests.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with never_accepting() as dead, serving(lambda server, c: c.sendall(answer(b"ok"))) as server:
+        pair = (dead, ("127.0.0.1", server.port))
+        both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", one) for one in pair]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: both)
+        assert post(session, "http://itop.example/", deadline=1).body == b"ok"
+
+
+def test_not_even_a_get_is_repeated(session: requests.Session) -> None:
+    with serving(lambda server, c: server.drop(c)) as server:
+        with pytest.raises(NoAnswer):
+            exchange(session, "GET", server.url, deadline=5)
+        assert (server.connections, len(server.requests)) == (1, 1)
 
 
 def test_a_tls_handshake_that_hangs_is_unreachable_by_the_deadline(session: requests.Session) -> None:
