@@ -18,7 +18,9 @@ DEFAULT_INTERCOM_URL = "http://127.0.0.1:8002"
 DEADLINE_SECONDS = 15
 
 # What the page may ask of the stand-in, and nothing else of what it answers (its REST, its faults' switches).
-_ALLOWED = re.compile(r"(state|conversations|conversations/[0-9]+|conversations/[0-9]+/messages|canvas|faults)")
+_ALLOWED = re.compile(
+    r"(state|conversations|conversations/[0-9]+|conversations/[0-9]+/messages|canvas|faults)"
+)
 
 
 def intercom_url() -> str:

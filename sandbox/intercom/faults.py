@@ -1,0 +1,74 @@
+"""Trouble on demand: what the stand-in's REST does wrong, how often, and for which addresses."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict, dataclass
+from typing import Any
+
+KINDS = {
+    "rate_limited": "answers 429 until `seconds` from now",
+    "error": "answers HTTP `status` with an error list",
+    "html": "answers HTTP `status` with an HTML page, as a proxy does",
+    "drop_before": "closes the connection before it does what was asked",
+    "drop_after": "does what was asked, then closes the connection",
+    "slow": "does what was asked, answers after `seconds`",
+    "drip": "does what was asked, answers one byte each `seconds`",
+}
+
+
+@dataclass
+class Fault:
+    """One kind of trouble for calls whose path contains `path`. `count` of them meet it (None: all)."""
+
+    kind: str
+    path: str = ""
+    count: int | None = None
+    seconds: float = 1.0
+    status: int = 503
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown fault {self.kind!r}; there are {', '.join(KINDS)}")
+
+
+class Faults:
+    """The faults in force. Safe to change while calls run."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._active: list[Fault] = []
+
+    def add(self, kind: str, **options: Any) -> Fault:
+        """`intercom.faults.add("drop_after", path="/reply", count=1)`. Raises ValueError or TypeError."""
+        fault = Fault(kind, **options)
+        with self._lock:
+            self._active.append(fault)
+        return fault
+
+    def clear(self) -> None:
+        with self._lock:
+            self._active.clear()
+
+    def set(self, wanted: dict[str, Any]) -> None:
+        """What `POST /sandbox/faults` asks for: its `faults` replace those in force."""
+        faults = [Fault(**one) for one in wanted.get("faults", [])]
+        with self._lock:
+            self._active = faults
+
+    def meet(self, path: str) -> Fault | None:
+        """The fault that a call meets, if any; it is counted."""
+        with self._lock:
+            for fault in self._active:
+                if fault.path not in path:
+                    continue
+                if fault.count is not None:
+                    fault.count -= 1
+                    if fault.count <= 0:
+                        self._active.remove(fault)
+                return fault
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        with self._lock:
+            return {"faults": [asdict(one) for one in self._active], "kinds": KINDS}

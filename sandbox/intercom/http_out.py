@@ -1,0 +1,40 @@
+"""One request to the bridge, with a time limit."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the bridge answered. `status` is 0 when it did not, and `trouble` says why."""
+
+    status: int
+    body: bytes
+    seconds: float
+    trouble: str = ""
+
+
+def send(
+    method: str, url: str, body: bytes | None, headers: Mapping[str, str], *, time_limit: float
+) -> Outcome:
+    """Never raises for what the other side does."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=time_limit)
+    path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
+    began = time.monotonic()
+    try:
+        connection.request(method, path, body, dict(headers))
+        answer = connection.getresponse()
+        content = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        why = "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+        return Outcome(0, b"", time.monotonic() - began, why)
+    finally:
+        connection.close()
+    return Outcome(answer.status, content, time.monotonic() - began)

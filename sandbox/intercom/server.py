@@ -1,0 +1,390 @@
+"""The HTTP side: Intercom's REST for one workspace, and the sandbox's own addresses under /sandbox/."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from . import markup, seed
+from .controls import VERSIONS, find_control
+from .faults import Fault, Faults
+from .shapes import Json, admin_json, contact_json
+from .store import Contact, Conversation, NoSuchThing, Part, Store
+from .workspace import OUR_APP, CanvasAnswer, NotSensible, Workspace
+
+log = logging.getLogger(__name__)
+
+WORKSPACE_ID = "abcd1234"
+SECRET = "sandbox-client-secret"  # noqa: S105
+TOKEN = "sandbox-access-token"  # noqa: S105
+
+# 10 000 calls a minute, spread over windows of ten seconds.
+CALLS_A_WINDOW = 1666
+WINDOW_SECONDS = 10
+MAX_BODY = 20_000_000
+
+
+class Refused(Exception):
+    """An error list, as Intercom answers it."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+class Intercom:
+    """A running stand-in. `url` is its address; `calls` lists (method, path) of each REST call."""
+
+    def __init__(
+        self,
+        database: str = ":memory:",
+        *,
+        bridge_url: str = "",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        workspace_id: str = WORKSPACE_ID,
+        secret: str = SECRET,
+        token: str = TOKEN,
+        region: str = "US",
+        api_version: str = "2.14",
+        retry_seconds: float = 60.0,
+        filled: bool = True,
+    ) -> None:
+        self.store = Store(database)
+        if self.store.is_empty:
+            if filled:
+                seed.fill(self.store)
+            else:
+                for admin in (seed.ADA, seed.SAM):
+                    self.store.add_admin(admin)
+        self.token = token
+        self.faults = Faults()
+        self.calls: list[tuple[str, str]] = []
+        self.calls_a_window = CALLS_A_WINDOW
+        self._server = _Server((host, port), self)
+        # After the port is ours: nothing is started that would have to be stopped again.
+        self.workspace = Workspace(
+            self.store,
+            bridge_url=bridge_url,
+            workspace_id=workspace_id,
+            secret=secret,
+            region=region,
+            api_version=api_version,
+            retry_seconds=retry_seconds,
+        )
+        self.webhooks = self.workspace.webhooks
+        self._thread: threading.Thread | None = None
+        self._window = 0
+        self._calls_in_window = 0
+        self._limited_until = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}"
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._thread is not None:
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+        self.webhooks.stop()
+        self.store.close()
+
+    # --- What tests and the demo say ---
+
+    def contact(self, name_or_email: str) -> Contact:
+        """The contact of this name or address. Raises LookupError."""
+        for contact in self.store.contacts():
+            if name_or_email in (contact.name, contact.email):
+                return contact
+        raise LookupError(f"There is no contact {name_or_email}")
+
+    def conversation_of(self, name_or_email: str) -> Conversation:
+        """The newest conversation of this contact. Raises LookupError."""
+        contact = self.contact(name_or_email)
+        for conversation in self.store.conversations():
+            if contact.id in conversation.contact_ids:
+                return conversation
+        raise LookupError(f"{name_or_email} has no conversation")
+
+    def write(self, conversation_id: str, **message: Any) -> Part:
+        """See `Workspace.write`."""
+        return self.workspace.write(conversation_id, **message)
+
+    def canvas(self, conversation_id: str, **click: Any) -> CanvasAnswer:
+        """See `Workspace.canvas`."""
+        return self.workspace.canvas(conversation_id, **click)
+
+    # --- Rate limit ---
+
+    def limit_rate(self, seconds: float) -> None:
+        with self._lock:
+            self._limited_until = time.time() + seconds
+
+    def count_call(self) -> tuple[int, int, bool]:
+        """Calls that are left in this window, when it ends (Unix seconds), and whether this one is too many."""
+        with self._lock:
+            now = time.time()
+            window = int(now // WINDOW_SECONDS)
+            if window != self._window:
+                self._window, self._calls_in_window = window, 0
+            self._calls_in_window += 1
+            left = self.calls_a_window - self._calls_in_window
+            reset = (window + 1) * WINDOW_SECONDS
+            if now < self._limited_until:
+                return 0, int(self._limited_until) + 1, True
+            return max(0, left), reset, left < 0
+
+
+@contextmanager
+def running_intercom(**options: Any) -> Iterator[Intercom]:
+    """A stand-in on a free port, in memory, for a test. Options are those of `Intercom`."""
+    intercom = Intercom(**options)
+    intercom.start()
+    try:
+        yield intercom
+    finally:
+        intercom.stop()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], intercom: Intercom) -> None:
+        self.intercom = intercom
+        super().__init__(address, _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("a connection ended early", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    # An idle connection is kept this long.
+    timeout = 75
+    # Small answers are sent at once: otherwise each waits for the last one's acknowledgement.
+    disable_nagle_algorithm = True
+
+    def log_message(self, format: str, *args: Any) -> None:
+        log.info(format, *args)
+
+    def do_GET(self) -> None:
+        self._handle()
+
+    do_POST = do_PUT = do_DELETE = do_HEAD = do_GET
+
+    def _handle(self) -> None:
+        parts = urlsplit(self.path)
+        body = self._body()
+        if body is None:
+            self._answer(413, {"error": "too large"})
+        elif parts.path.startswith("/sandbox/"):
+            self._sandbox(parts.path.removeprefix("/sandbox/"), body)
+        else:
+            self._rest(parts.path, parse_qs(parts.query), body)
+
+    def _body(self) -> bytes | None:
+        length = int(self.headers.get("Content-Length") or 0)
+        if length > MAX_BODY:
+            self.close_connection = True
+            return None
+        return self.rfile.read(length)
+
+    # --- Intercom's own addresses ---
+
+    def _rest(self, path: str, query: Mapping[str, list[str]], body: bytes) -> None:
+        intercom = self.server.intercom
+        intercom.calls.append((self.command, path))
+        fault = intercom.faults.meet(path)
+        if fault is not None and self._meet(fault):
+            return
+        left, reset, too_many = intercom.count_call()
+        headers = {
+            "X-RateLimit-Limit": str(intercom.calls_a_window),
+            "X-RateLimit-Remaining": str(left),
+            "X-RateLimit-Reset": str(reset),
+            "Intercom-Version": self.headers.get("Intercom-Version", "2.14"),
+        }
+        try:
+            if too_many:
+                raise Refused(429, "rate_limit_exceeded", "Exceeded rate limit")
+            status, answer = 200, self._rest_answer(path, query, body)
+        except Refused as refused:
+            status, answer = refused.status, _errors(refused.code, str(refused))
+        except NoSuchThing:
+            status, answer = 404, _errors("not_found", "Resource Not Found")
+        if fault is not None and fault.kind == "drop_after":
+            self._hang_up()
+        elif fault is not None and fault.kind == "slow":
+            time.sleep(fault.seconds)
+            self._answer(status, answer, headers)
+        else:
+            self._answer(status, answer, headers, drip=fault.seconds if fault and fault.kind == "drip" else 0)
+
+    def _meet(self, fault: Fault) -> bool:
+        """Whether the fault was all that there is to the answer."""
+        if fault.kind == "rate_limited":
+            self.server.intercom.limit_rate(fault.seconds)
+        elif fault.kind == "error":
+            self._answer(fault.status, _errors("server_error", "Something went wrong"))
+        elif fault.kind == "html":
+            self._send(fault.status, b"<html><body><h1>Bad gateway</h1></body></html>", "text/html")
+        elif fault.kind == "drop_before":
+            self._hang_up()
+        return fault.kind in ("error", "html", "drop_before")
+
+    def _rest_answer(self, path: str, query: Mapping[str, list[str]], body: bytes) -> Json:
+        intercom = self.server.intercom
+        workspace, store = intercom.workspace, intercom.store
+        self._check_headers(intercom.token)
+        plain = query.get("display_as") == ["plaintext"]
+        if self.command == "GET" and path == "/me":
+            return admin_json(store.admins()[0]) | {
+                "email_verified": True,
+                "app": {
+                    "type": "app",
+                    "id_code": workspace.workspace_id,
+                    "name": "Acme support [sandbox]",
+                    "created_at": 1760000000,
+                    "secure": False,
+                    "identity_verification": False,
+                    "timezone": "Europe/Dublin",
+                    "region": workspace.region,
+                },
+            }
+        if self.command == "GET" and path == "/admins":
+            return {"type": "admin.list", "admins": [admin_json(admin) for admin in store.admins()]}
+        if found := re.fullmatch(r"/contacts/([^/]+)", path):
+            if self.command == "GET":
+                return contact_json(store.contact(found[1]), workspace.workspace_id)
+        elif found := re.fullmatch(r"/conversations/([^/]+)", path):
+            if self.command == "GET":
+                return workspace.conversation_json(store.conversation(found[1]), plain=plain)
+        elif (found := re.fullmatch(r"/conversations/([^/]+)/reply", path)) and self.command == "POST":
+            return self._reply(found[1], body)
+        raise Refused(404, "not_found", "The requested resource was not found")
+
+    def _check_headers(self, token: str) -> None:
+        if self.headers.get("Authorization") != f"Bearer {token}":
+            raise Refused(401, "unauthorized", "Access Token Invalid")
+        if self.headers.get("Intercom-Version", "2.14") not in VERSIONS:
+            raise Refused(400, "intercom_version_invalid", "The requested version could not be found")
+        accept = self.headers.get("Accept", "*/*")
+        if "json" not in accept and "*/*" not in accept:
+            raise Refused(
+                406, "media_type_not_acceptable", "The Accept header should send a media type of JSON"
+            )
+
+    def _reply(self, conversation_id: str, body: bytes) -> Json:
+        intercom = self.server.intercom
+        said = _parsed(body)
+        if conversation_id == "last":
+            conversation_id = intercom.store.conversations()[0].id
+        conversation = intercom.store.conversation(conversation_id)
+        kind = said.get("message_type")
+        if kind not in ("comment", "note") or said.get("type") != "admin":
+            raise Refused(400, "parameter_invalid", "message_type must be comment or note, and type admin")
+        if not said.get("admin_id"):
+            raise Refused(400, "parameter_not_found", "admin_id is required")
+        try:
+            admin = intercom.store.admin(str(said["admin_id"]))
+        except NoSuchThing as error:
+            raise Refused(404, "admin_not_found", "Admin not found") from error
+        html = said.get("body")
+        if not isinstance(html, str) or not markup.normalise(html):
+            raise Refused(400, "parameter_invalid", "body is required")
+        intercom.workspace.write(
+            conversation.id,
+            author="admin",
+            author_id=admin.id,
+            html=html,
+            note=kind == "note",
+            app_package_code=OUR_APP,
+        )
+        return intercom.workspace.conversation_json(intercom.store.conversation(conversation.id))
+
+    # --- The sandbox's own ---
+
+    def _sandbox(self, path: str, body: bytes) -> None:
+        handler, arguments = find_control(self.command, path)
+        if handler is None:
+            self._answer(404, {"error": "There is no such address."})
+            return
+        try:
+            said = _parsed(body) if self.command == "POST" else {}
+            self._answer(200, handler(self.server.intercom, said, *arguments))
+        except (Refused, NotSensible, ValueError, TypeError) as error:
+            self._answer(400, {"error": str(error)})
+        except LookupError as error:
+            self._answer(404, {"error": str(error)})
+
+    # --- Bytes ---
+
+    def _answer(
+        self, status: int, data: Any, headers: Mapping[str, str] | None = None, drip: float = 0
+    ) -> None:
+        body = json.dumps(data, ensure_ascii=True).encode()
+        self._send(status, body, "application/json; charset=utf-8", headers, drip)
+
+    def _send(
+        self,
+        status: int,
+        body: bytes,
+        content_type: str,
+        headers: Mapping[str, str] | None = None,
+        drip: float = 0,
+    ) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if not drip:
+            self.wfile.write(body)
+            return
+        for number in range(len(body)):
+            self.wfile.write(body[number : number + 1])
+            time.sleep(drip)
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def _parsed(body: bytes) -> Json:
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, "parameter_invalid", "invalid JSON") from error
+    if not isinstance(said, dict):
+        raise Refused(400, "parameter_invalid", "a JSON object is expected")
+    return said
+
+
+def _errors(code: str, message: str) -> Json:
+    return {
+        "type": "error.list",
+        "request_id": str(uuid.uuid4()),
+        "errors": [{"code": code, "message": message}],
+    }

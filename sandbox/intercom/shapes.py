@@ -1,0 +1,231 @@
+"""The stand-in's data as Intercom says it: REST models, the notifications' item, Canvas Kit's requests.
+
+Shapes follow Intercom's OpenAPI description (2.14) and captured notifications. Where the two
+differ, each says its own: REST has dates as numbers, a notification's statistics as ISO 8601 strings.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import quote
+
+from .markup import to_text
+from .store import Admin, Contact, Conversation, Part, Store
+
+Json = dict[str, Any]
+
+CONTENT_TYPES = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "gif": "image/gif",
+    "pdf": "application/pdf",
+    "txt": "text/plain",
+    "log": "text/plain",
+    "zip": "application/zip",
+}
+BOT = {"type": "bot", "id": "9608700", "name": "Fin", "email": "operator+{workspace}@intercom.io"}
+
+
+def encode(data: Any) -> bytes:
+    """JSON as Rails writes it, and so as it is signed: UTF-8, with `<`, `>` and `&` escaped."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    text = re.sub("[<>&\u2028\u2029\ud800-\udfff]", lambda found: f"\\u{ord(found.group()):04x}", text)
+    return text.encode()
+
+
+def admin_json(admin: Admin) -> Json:
+    return {
+        "type": "admin",
+        "id": admin.id,
+        "name": admin.name,
+        "email": admin.email,
+        "job_title": "Support engineer",
+        "away_mode_enabled": False,
+        "away_mode_reassign": False,
+        "has_inbox_seat": True,
+        "avatar": {"type": "avatar", "image_url": None},
+        "team_ids": [814865],
+    }
+
+
+def contact_json(contact: Contact, workspace_id: str) -> Json:
+    def nothing(what: str) -> Json:
+        url = f"/contacts/{contact.id}/{what}"
+        return {"type": "list", "data": [], "url": url, "total_count": 0, "has_more": False}
+
+    return {
+        "type": "contact",
+        "id": contact.id,
+        "workspace_id": workspace_id,
+        "external_id": contact.external_id,
+        "role": contact.role,
+        "email": contact.email or None,
+        "phone": None,
+        "name": contact.name,
+        "avatar": None,
+        "owner_id": None,
+        "created_at": contact.created_at,
+        "updated_at": contact.created_at,
+        "signed_up_at": contact.created_at if contact.role == "user" else None,
+        "last_seen_at": contact.created_at,
+        "unsubscribed_from_emails": False,
+        "custom_attributes": dict(contact.custom_attributes),
+        "location": {"type": "location", "country": "Ireland", "region": "Dublin", "city": "Dublin"},
+        "tags": nothing("tags"),
+        "companies": nothing("companies"),
+    }
+
+
+def attachment_json(name: str, part: Part) -> Json:
+    content_type = CONTENT_TYPES.get(name.rpartition(".")[2].lower(), "application/octet-stream")
+    picture = content_type.startswith("image/")
+    return {
+        "type": "upload",
+        "name": name,
+        # Intercom's addresses work for thirty minutes; these lead nowhere.
+        "url": f"https://downloads.intercomcdn.example/i/o/{part.id}/{quote(name)}?expires={part.created_at + 1800}",
+        "content_type": content_type,
+        "filesize": 48_213,
+        "width": 1280 if picture else None,
+        "height": 720 if picture else None,
+    }
+
+
+class Shapes:
+    """How one workspace says its data."""
+
+    def __init__(self, store: Store, workspace_id: str) -> None:
+        self._store = store
+        self._workspace_id = workspace_id
+
+    def author(self, part: Part) -> Json:
+        if part.author_type == "admin":
+            admin = self._store.admin(part.author_id)
+            return {
+                "id": admin.id,
+                "type": "admin",
+                "name": admin.name,
+                "email": admin.email,
+                "from_ai_agent": False,
+                "is_ai_answer": False,
+            }
+        if part.author_type == "bot":
+            return BOT | {"email": BOT["email"].format(workspace=self._workspace_id)}
+        contact = self._store.contact(part.author_id)
+        return {"type": contact.role, "id": contact.id, "name": contact.name, "email": contact.email}
+
+    def part(self, part: Part, *, plain: bool = False) -> Json:
+        return {
+            "type": "conversation_part",
+            "id": part.id,
+            "part_type": part.part_type,
+            "body": _body(part, plain),
+            "created_at": part.created_at,
+            "updated_at": part.created_at,
+            "notified_at": part.created_at,
+            "assigned_to": None,
+            "author": self.author(part),
+            "attachments": [attachment_json(name, part) for name in part.attachments],
+            "external_id": None,
+            "redacted": part.redacted,
+            "metadata": {},
+            "email_message_metadata": None,
+            "state": "open",
+            "tags": [],
+            "event_details": {},
+            "app_package_code": part.app_package_code,
+        }
+
+    def conversation(
+        self,
+        conversation: Conversation,
+        parts: Iterable[Part],
+        *,
+        total_count: int,
+        plain: bool = False,
+        iso_statistics: bool = False,
+    ) -> Json:
+        source = conversation.source
+        teammates = {
+            part.author_id for part in self._store.parts(conversation.id) if part.author_type == "admin"
+        }
+        assignee = conversation.admin_assignee_id
+        statistics_date: Callable[[int], Any] = _iso if iso_statistics else int
+        return {
+            "type": "conversation",
+            "id": conversation.id,
+            "title": conversation.title,
+            "created_at": conversation.created_at,
+            "updated_at": conversation.updated_at,
+            "waiting_since": None,
+            "snoozed_until": None,
+            "source": {
+                "type": "conversation",
+                "id": source.id,
+                "delivered_as": "customer_initiated",
+                "subject": source.subject,
+                "body": _body(source, plain) or "",
+                "author": self.author(source),
+                "attachments": [attachment_json(name, source) for name in source.attachments],
+                "url": "https://app.client.example/",
+                "redacted": source.redacted,
+            },
+            "contacts": {
+                "type": "contact.list",
+                "contacts": [
+                    {"type": "contact", "id": contact.id, "external_id": contact.external_id}
+                    for contact in map(self._store.contact, conversation.contact_ids)
+                ],
+            },
+            "first_contact_reply": {
+                "created_at": conversation.created_at,
+                "type": "conversation",
+                "url": "https://app.client.example/",
+            },
+            "admin_assignee_id": int(assignee) if assignee else None,
+            "team_assignee_id": None,
+            "open": conversation.state == "open",
+            "state": conversation.state,
+            "read": True,
+            "tags": {"type": "tag.list", "tags": []},
+            "priority": "not_priority",
+            "sla_applied": None,
+            "statistics": {
+                "type": "conversation_statistics",
+                "first_contact_reply_at": statistics_date(conversation.created_at),
+                "last_contact_reply_at": statistics_date(conversation.updated_at),
+                "count_reopens": 0,
+                "count_assignments": 0,
+                # The source counts here.
+                "count_conversation_parts": self._store.count_parts(conversation.id) + 1,
+            },
+            "conversation_rating": None,
+            "teammates": {
+                "type": "admin.list",
+                "admins": [{"type": "admin", "id": admin} for admin in sorted(teammates)],
+            },
+            "custom_attributes": {},
+            "topics": {"type": "topic.list", "topics": [], "total_count": 0},
+            "ticket": None,
+            "linked_objects": {"type": "list", "data": [], "total_count": 0, "has_more": False},
+            "ai_agent": None,
+            "ai_agent_participated": False,
+            "conversation_parts": {
+                "type": "conversation_part.list",
+                "conversation_parts": [self.part(part, plain=plain) for part in parts],
+                "total_count": total_count,
+            },
+        }
+
+
+def _body(part: Part, plain: bool) -> str | None:
+    return to_text(part.body) if plain and part.body is not None else part.body
+
+
+def _iso(seconds: int) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.000+00:00")

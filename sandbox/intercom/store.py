@@ -1,0 +1,289 @@
+"""What the stand-in remembers: teammates, contacts, conversations and their parts, in SQLite."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+# Newer workspaces count from about here; ids do not fit into 32 bits.
+FIRST_CONVERSATION_ID = 215472621202693
+FIRST_PART_ID = 37358198341
+FIRST_SOURCE_ID = 3381828792
+FIRST_CONTACT_ID = 0x696205460674DBB9050AA7FD
+
+
+@dataclass(frozen=True)
+class Admin:
+    """A teammate."""
+
+    id: str
+    name: str
+    email: str
+
+
+@dataclass(frozen=True)
+class Contact:
+    """A customer: a user (known to the product) or a lead (anybody who wrote)."""
+
+    id: str
+    name: str | None = None
+    email: str = ""
+    role: str = "user"
+    external_id: str | None = None
+    custom_attributes: Mapping[str, Any] = field(default_factory=dict)
+    created_at: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A message, or the one that began the conversation (its source). `body` is normalised HTML, or None."""
+
+    id: str
+    conversation_id: str
+    part_type: str
+    body: str | None
+    created_at: int
+    author_type: str
+    author_id: str
+    attachments: tuple[str, ...] = ()
+    app_package_code: str | None = None
+    redacted: bool = False
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    id: str
+    contact_ids: tuple[str, ...]
+    source: Part
+    created_at: int
+    updated_at: int
+    title: str | None = None
+    admin_assignee_id: str | None = None
+    state: str = "open"
+
+
+class NoSuchThing(LookupError):
+    """There is no contact, teammate or conversation of that id."""
+
+
+class Store:
+    """One workspace's data. Safe to use from many threads; `database` is a path or ":memory:"."""
+
+    def __init__(self, database: str = ":memory:") -> None:
+        self._lock = threading.RLock()
+        self._db = sqlite3.connect(database, check_same_thread=False)
+        with self._lock, self._db:
+            self._db.executescript(
+                """
+                PRAGMA synchronous = OFF;
+                CREATE TABLE IF NOT EXISTS things (kind TEXT, id TEXT, said TEXT, PRIMARY KEY (kind, id));
+                CREATE TABLE IF NOT EXISTS parts (
+                    conversation_id TEXT, created_at INTEGER, number INTEGER, said TEXT,
+                    PRIMARY KEY (conversation_id, number)
+                );
+                CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER);
+                """
+            )
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    @property
+    def is_empty(self) -> bool:
+        with self._lock:
+            return self._db.execute("SELECT 1 FROM things LIMIT 1").fetchone() is None
+
+    # --- Rows ---
+
+    def _put(self, kind: str, thing: Admin | Contact | Conversation) -> None:
+        with self._lock, self._db:
+            self._db.execute(
+                "INSERT OR REPLACE INTO things VALUES (?, ?, ?)", (kind, thing.id, json.dumps(asdict(thing)))
+            )
+
+    def _get(self, kind: str, name: str) -> dict[str, Any]:
+        with self._lock:
+            row = self._db.execute(
+                "SELECT said FROM things WHERE kind = ? AND id = ?", (kind, name)
+            ).fetchone()
+        if row is None:
+            raise NoSuchThing(f"There is no {kind} {name}")
+        said: dict[str, Any] = json.loads(row[0])
+        return said
+
+    def _all(self, kind: str) -> list[dict[str, Any]]:
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT said FROM things WHERE kind = ? ORDER BY rowid", (kind,)
+            ).fetchall()
+        return [json.loads(row[0]) for row in rows]
+
+    def _next(self, name: str, first: int) -> int:
+        with self._lock, self._db:
+            row = self._db.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
+            value = row[0] + 1 if row else first
+            self._db.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (name, value))
+        return value
+
+    # --- People ---
+
+    def add_admin(self, admin: Admin) -> Admin:
+        self._put("admin", admin)
+        return admin
+
+    def admins(self) -> list[Admin]:
+        return [Admin(**said) for said in self._all("admin")]
+
+    def admin(self, admin_id: str) -> Admin:
+        return Admin(**self._get("admin", admin_id))
+
+    def add_contact(
+        self,
+        *,
+        name: str | None = None,
+        email: str = "",
+        role: str = "user",
+        external_id: str | None = None,
+        custom_attributes: Mapping[str, Any] | None = None,
+    ) -> Contact:
+        number = self._next("contact", 0)
+        contact = Contact(
+            id=f"{FIRST_CONTACT_ID + number:024x}",
+            name=name,
+            email=email,
+            role=role,
+            external_id=external_id,
+            custom_attributes=dict(custom_attributes or {}),
+            created_at=int(time.time()),
+        )
+        self._put("contact", contact)
+        return contact
+
+    def contacts(self) -> list[Contact]:
+        return [Contact(**said) for said in self._all("contact")]
+
+    def contact(self, contact_id: str) -> Contact:
+        return Contact(**self._get("contact", contact_id))
+
+    # --- Conversations ---
+
+    def start_conversation(
+        self,
+        contact_ids: Iterable[str],
+        body: str | None,
+        *,
+        created_at: int | None = None,
+        attachments: Iterable[str] = (),
+        source_id: str = "",
+        title: str | None = None,
+        admin_assignee_id: str | None = None,
+        subject: str = "",
+    ) -> Conversation:
+        """A conversation that the first of the contacts begins."""
+        people = tuple(contact_ids)
+        author = self.contact(people[0])
+        when = int(time.time()) if created_at is None else created_at
+        number = str(self._next("conversation", FIRST_CONVERSATION_ID))
+        source = Part(
+            # A source and the parts count their ids apart: they may bear the same one.
+            id=source_id or str(self._next("source", FIRST_SOURCE_ID)),
+            conversation_id=number,
+            part_type="source",
+            body=body,
+            created_at=when,
+            author_type=author.role,
+            author_id=author.id,
+            attachments=tuple(attachments),
+            subject=subject,
+        )
+        conversation = Conversation(
+            id=number,
+            contact_ids=people,
+            source=source,
+            created_at=when,
+            updated_at=when,
+            title=title,
+            admin_assignee_id=admin_assignee_id,
+        )
+        self._put("conversation", conversation)
+        return conversation
+
+    def conversation(self, conversation_id: str) -> Conversation:
+        return _conversation(self._get("conversation", conversation_id))
+
+    def conversations(self) -> list[Conversation]:
+        """All of them, the one that changed last first."""
+        found = [_conversation(said) for said in self._all("conversation")]
+        return sorted(found, key=lambda one: (one.updated_at, one.id), reverse=True)
+
+    def add_part(
+        self,
+        conversation_id: str,
+        *,
+        part_type: str,
+        body: str | None,
+        author_type: str,
+        author_id: str,
+        created_at: int | None = None,
+        attachments: Iterable[str] = (),
+        app_package_code: str | None = None,
+        part_id: str = "",
+    ) -> Part:
+        with self._lock:
+            conversation = self.conversation(conversation_id)
+            when = int(time.time()) if created_at is None else created_at
+            part = Part(
+                id=part_id or str(self._next("part", FIRST_PART_ID)),
+                conversation_id=conversation_id,
+                part_type=part_type,
+                body=body,
+                created_at=when,
+                author_type=author_type,
+                author_id=author_id,
+                attachments=tuple(attachments),
+                app_package_code=app_package_code,
+            )
+            with self._db:
+                self._db.execute(
+                    "INSERT INTO parts VALUES (?, ?, ?, ?)",
+                    (conversation_id, when, int(part.id), json.dumps(asdict(part))),
+                )
+            state = {"close": "closed", "open": "open"}.get(part_type, conversation.state)
+            self._put(
+                "conversation",
+                replace(conversation, updated_at=max(when, conversation.updated_at), state=state),
+            )
+        return part
+
+    def parts(self, conversation_id: str, newest: int | None = None) -> list[Part]:
+        """Oldest first; with `newest`, the so many newest of them."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT said FROM parts WHERE conversation_id = ? ORDER BY created_at DESC, number DESC LIMIT ?",
+                (conversation_id, -1 if newest is None else newest),
+            ).fetchall()
+        return [_part(json.loads(row[0])) for row in reversed(rows)]
+
+    def count_parts(self, conversation_id: str) -> int:
+        with self._lock:
+            row = self._db.execute(
+                "SELECT COUNT(*) FROM parts WHERE conversation_id = ?", (conversation_id,)
+            ).fetchone()
+        return int(row[0])
+
+
+def _part(said: dict[str, Any]) -> Part:
+    return Part(**{**said, "attachments": tuple(said["attachments"])})
+
+
+def _conversation(said: dict[str, Any]) -> Conversation:
+    return Conversation(
+        **{**said, "contact_ids": tuple(said["contact_ids"]), "source": _part(said["source"])}
+    )

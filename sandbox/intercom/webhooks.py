@@ -1,0 +1,228 @@
+"""Notifications: signed, sent, and once more a minute later when the bridge did not take them.
+
+Follows https://developers.intercom.com/docs/webhooks/webhook-notifications: five seconds to answer; any 2xx
+is success; 410 ends the subscription; anything else is repeated once after a minute and then lost. Their
+order is not guaranteed, and one may come twice; both can be had on demand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import itertools
+import random
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import Any
+
+from .http_out import Outcome, send
+from .shapes import encode
+
+TIME_LIMIT_SECONDS = 5.0
+SENDERS = 3
+TOPICS = frozenset(
+    {
+        "conversation.user.created",
+        "conversation.user.replied",
+        "conversation.admin.replied",
+        "conversation.admin.noted",
+        "conversation.admin.closed",
+        "conversation.admin.opened",
+        "conversation.admin.assigned",
+        "conversation.operator.replied",
+    }
+)
+
+
+@dataclass
+class Notification:
+    """Something that happened, and what became of telling it. `state`: waiting, delivered, lost, held or unsent."""
+
+    id: str | None
+    topic: str
+    item: dict[str, Any]
+    created_at: int
+    state: str = "waiting"
+    attempts: list[Outcome] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "topic": self.topic,
+            "created_at": self.created_at,
+            "state": self.state,
+            "attempts": [
+                {"status": one.status, "milliseconds": round(one.seconds * 1000), "trouble": one.trouble}
+                for one in self.attempts
+            ],
+        }
+
+
+class Webhooks:
+    """Sends notifications from threads of its own. `address` is the bridge's webhook; "" sends nothing."""
+
+    def __init__(
+        self,
+        *,
+        address: str,
+        workspace_id: str,
+        secret: str,
+        retry_seconds: float = 60.0,
+        topics: Iterable[str] = TOPICS,
+    ) -> None:
+        self.address = address
+        self.workspace_id = workspace_id
+        self.secret = secret
+        self.retry_seconds = retry_seconds
+        self.topics = frozenset(topics)
+        self.copies = 1
+        self.is_subscribed = True
+        self.log: list[Notification] = []
+        self._held: list[Notification] | None = None
+        self._due: list[tuple[float, int, Notification]] = []
+        self._numbers = itertools.count()
+        self._under_way = 0
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(SENDERS)]
+        for thread in self._threads:
+            thread.start()
+
+    # --- What the workspace does ---
+
+    def notify(self, topic: str, item: dict[str, Any]) -> Notification:
+        """Tells the bridge, in the background, if the topic is subscribed to."""
+        name = None if topic == "ping" else f"notif_{uuid.uuid4()}"
+        notification = Notification(id=name, topic=topic, item=item, created_at=int(time.time()))
+        with self._changed:
+            self.log.append(notification)
+            if not self.address or not self.is_subscribed or topic not in self.topics | {"ping"}:
+                notification.state = "unsent"
+            elif self._held is not None:
+                notification.state = "held"
+                self._held.append(notification)
+            else:
+                for _ in range(self.copies):
+                    self._schedule(notification, 0)
+        return notification
+
+    def ping(self) -> Notification:
+        """What Intercom's "Send a test request" does."""
+        return self.notify("ping", {"type": "ping", "message": "something something interzen"})
+
+    def validate(self) -> int:
+        """The unsigned HEAD request with which Intercom looks whether somebody is there; answers its status."""
+        return send("HEAD", self.address, None, {}, time_limit=TIME_LIMIT_SECONDS).status
+
+    # --- On demand ---
+
+    def redeliver(self, notification_id: str) -> Notification:
+        """Sends one once more, with the same id, as Intercom does now and then. Raises LookupError."""
+        with self._changed:
+            found = next((one for one in self.log if one.id == notification_id), None)
+            if found is None:
+                raise LookupError(f"There is no notification {notification_id}")
+            self._schedule(found, 0)
+        return found
+
+    def hold(self) -> None:
+        """Keeps what happens from now on until `release`."""
+        with self._changed:
+            self._held = self._held or []
+
+    def release(self, order: str = "shuffled") -> None:
+        """Sends what was held: "in order", "reversed" or "shuffled", one after the other."""
+        with self._changed:
+            held, self._held = self._held or [], None
+            if order == "reversed":
+                held.reverse()
+            elif order == "shuffled":
+                random.shuffle(held)
+            for position, notification in enumerate(held):
+                notification.state = "waiting"
+                for _ in range(self.copies):
+                    self._schedule(notification, position * 0.02)
+
+    def wait_until_sent(self, timeout: float = 10.0) -> bool:
+        """Whether, within `timeout` seconds, each has been delivered or waits for its second try."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not self._under_way and not any(not one.attempts for _, _, one in self._due),
+                timeout,
+            )
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(TIME_LIMIT_SECONDS + 1)
+
+    # --- The sending ---
+
+    def _schedule(self, notification: Notification, seconds: float) -> None:
+        heappush(self._due, (time.monotonic() + seconds, next(self._numbers), notification))
+        self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._stopped and not (self._due and self._due[0][0] <= time.monotonic()):
+                    wait = self._due[0][0] - time.monotonic() if self._due else None
+                    self._changed.wait(wait)
+                if self._stopped:
+                    return
+                notification = heappop(self._due)[2]
+                self._under_way += 1
+            outcome = self._deliver(notification)
+            with self._changed:
+                self._under_way -= 1
+                self._settle(notification, outcome)
+                self._changed.notify_all()
+
+    def _settle(self, notification: Notification, outcome: Outcome) -> None:
+        notification.attempts.append(outcome)
+        if 200 <= outcome.status < 300:
+            notification.state = "delivered"
+        elif outcome.status == 410:
+            self.is_subscribed = False
+            notification.state = "lost"
+        elif notification.state == "waiting" and len(notification.attempts) <= self.copies:
+            self._schedule(notification, self.retry_seconds)
+        elif notification.state != "delivered":
+            notification.state = "lost"
+
+    def _deliver(self, notification: Notification) -> Outcome:
+        body = encode(self._envelope(notification))
+        signature = hmac.new(self.secret.encode(), body, hashlib.sha1).hexdigest()
+        return send(
+            "POST",
+            self.address,
+            body,
+            {
+                "Content-Type": "application/json",
+                "User-Agent": "intercom-parrot-service-client/1.0",
+                "X-Hub-Signature": f"sha1={signature}",
+            },
+            time_limit=TIME_LIMIT_SECONDS,
+        )
+
+    def _envelope(self, notification: Notification) -> dict[str, Any]:
+        return {
+            "type": "notification_event",
+            "app_id": self.workspace_id,
+            "data": {"type": "notification_event_data", "item": notification.item},
+            "links": {},
+            "id": notification.id,
+            "topic": notification.topic,
+            "delivery_status": "pending" if notification.id else None,
+            "delivery_attempts": len(notification.attempts) + 1,
+            "delivered_at": 0,
+            "first_sent_at": notification.created_at,
+            "created_at": notification.created_at,
+            "self": None,
+        }

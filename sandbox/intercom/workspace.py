@@ -1,0 +1,237 @@
+"""What happens in a workspace: people write, the bridge is told, a teammate uses the panel."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import markup
+from .http_out import send
+from .shapes import Json, Shapes, admin_json, contact_json, encode
+from .store import Contact, Conversation, Part, Store
+from .webhooks import Webhooks
+
+# Intercom does not say how long it waits for a canvas; two apps in production count on ten seconds.
+CANVAS_SECONDS = 10.0
+MOST_PARTS = 500
+OUR_APP = "itop-bridge-k3x9"
+
+TOPIC_OF = {
+    ("contact", "comment"): "conversation.user.replied",
+    ("admin", "comment"): "conversation.admin.replied",
+    ("admin", "note"): "conversation.admin.noted",
+    ("admin", "assignment"): "conversation.admin.replied",
+    ("admin", "close"): "conversation.admin.closed",
+    ("admin", "open"): "conversation.admin.opened",
+    ("bot", "comment"): "conversation.operator.replied",
+}
+
+
+class NotSensible(ValueError):
+    """What was asked for cannot be done; the text says why."""
+
+
+@dataclass(frozen=True)
+class CanvasAnswer:
+    """What the bridge answered a canvas request: `status` 0 when it did not. `canvas` is None if it sent none."""
+
+    status: int
+    milliseconds: int
+    text: str
+    trouble: str
+    request: Json
+
+    @property
+    def body(self) -> Any:
+        try:
+            return json.loads(self.text)
+        except ValueError:
+            return None
+
+    @property
+    def canvas(self) -> Json | None:
+        body = self.body
+        canvas = body.get("canvas") if isinstance(body, dict) else None
+        return canvas if isinstance(canvas, dict) else None
+
+    def to_json(self) -> Json:
+        return {
+            "status": self.status,
+            "milliseconds": self.milliseconds,
+            "trouble": self.trouble,
+            "body": self.body,
+            "text": self.text if self.body is None else "",
+            "size": len(self.text.encode("utf-8", "replace")),
+        }
+
+
+class Workspace:
+    """One Intercom workspace with our app in it. `bridge_url` is the service's own address; "" if there is none."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        bridge_url: str,
+        workspace_id: str,
+        secret: str,
+        region: str = "US",
+        api_version: str = "2.14",
+        retry_seconds: float = 60.0,
+    ) -> None:
+        self.store = store
+        self.workspace_id = workspace_id
+        self.secret = secret
+        self.region = region
+        self.api_version = api_version
+        self.bridge_url = bridge_url.rstrip("/")
+        # How many parts a canvas request carries; Intercom does not say.
+        self.parts_in_canvas = MOST_PARTS
+        self.shapes = Shapes(store, workspace_id)
+        self.webhooks = Webhooks(
+            address=f"{self.bridge_url}/webhooks/intercom" if bridge_url else "",
+            workspace_id=workspace_id,
+            secret=secret,
+            retry_seconds=retry_seconds,
+        )
+
+    @property
+    def notifies_in_plain_text(self) -> bool:
+        """From API 2.15 on, bodies in notifications are plain text."""
+        return tuple(int(number) for number in self.api_version.split(".")) >= (2, 15)
+
+    # --- People write ---
+
+    def write(
+        self,
+        conversation_id: str,
+        *,
+        author: str = "contact",
+        author_id: str = "",
+        body: str = "",
+        html: str = "",
+        part_type: str = "",
+        note: bool = False,
+        attachments: Iterable[str] = (),
+        app_package_code: str | None = None,
+        created_at: int | None = None,
+    ) -> Part:
+        """A message in a conversation; the bridge is told.
+
+        `author` is "contact", "admin" or "bot"; without an `author_id` it is the conversation's first contact
+        or the first teammate. `body` is what was typed, `html` what was posted as HTML. Raises NotSensible
+        and NoSuchThing.
+        """
+        conversation = self.store.conversation(conversation_id)
+        files = tuple(attachments)
+        kind = part_type or ("note" if note else "comment")
+        if (author, kind) not in TOPIC_OF:
+            raise NotSensible(f"A {author} does not write a {kind}.")
+        words = markup.normalise(html) if html else markup.from_text(body)
+        if not words and not files and kind in ("comment", "note"):
+            raise NotSensible("There is nothing in the message.")
+        if author == "contact":
+            person = self.store.contact(author_id or conversation.contact_ids[0])
+            author_type, author_id = person.role, person.id
+        elif author == "admin":
+            author_type, author_id = "admin", self.store.admin(author_id or self.store.admins()[0].id).id
+        else:
+            author_type, author_id = "bot", "9608700"
+        part = self.store.add_part(
+            conversation_id,
+            part_type=kind,
+            body=words or None,
+            author_type=author_type,
+            author_id=author_id,
+            attachments=files,
+            app_package_code=app_package_code,
+            created_at=created_at,
+        )
+        self.notify(TOPIC_OF[author, kind], conversation_id, [part])
+        return part
+
+    def begin(
+        self, contact: Contact, *, body: str = "", html: str = "", attachments: Iterable[str] = ()
+    ) -> Conversation:
+        """A customer starts a conversation; the bridge is told, with the message in `source` and no part."""
+        words = markup.normalise(html) if html else markup.from_text(body)
+        files = tuple(attachments)
+        if not words and not files:
+            raise NotSensible("There is nothing in the message.")
+        conversation = self.store.start_conversation([contact.id], words, attachments=files)
+        self.notify("conversation.user.created", conversation.id, [])
+        return conversation
+
+    def notify(self, topic: str, conversation_id: str, parts: list[Part]) -> None:
+        """A notification whose item holds only these parts."""
+        item = self.shapes.conversation(
+            self.store.conversation(conversation_id),
+            parts,
+            total_count=len(parts),
+            plain=self.notifies_in_plain_text,
+            iso_statistics=True,
+        )
+        self.webhooks.notify(topic, item)
+
+    # --- The panel ---
+
+    def canvas(
+        self,
+        conversation_id: str,
+        *,
+        admin_id: str = "",
+        contact_id: str = "",
+        component_id: str = "",
+        input_values: Mapping[str, Any] | None = None,
+        current_canvas: Mapping[str, Any] | None = None,
+    ) -> CanvasAnswer:
+        """A signed initialize request or, with a component, a signed submit request. Raises NoSuchThing."""
+        conversation = self.store.conversation(conversation_id)
+        admin = self.store.admin(admin_id or self.store.admins()[0].id)
+        contact = self.store.contact(contact_id or conversation.contact_ids[0])
+        request: Json = {
+            "workspace_id": self.workspace_id,
+            "workspace_region": self.region,
+            "admin": admin_json(admin),
+            "conversation": self.conversation_json(conversation, most_parts=self.parts_in_canvas),
+            "contact": contact_json(contact, self.workspace_id),
+        }
+        if component_id:
+            request |= {
+                "component_id": component_id,
+                "input_values": dict(input_values or {}),
+                "current_canvas": dict(current_canvas or {}),
+            }
+        return self.send_canvas_request("submit" if component_id else "initialize", request)
+
+    def send_canvas_request(self, operation: str, request: Json) -> CanvasAnswer:
+        body = encode(request)
+        signature = hmac.new(self.secret.encode(), body, hashlib.sha256).hexdigest()
+        outcome = send(
+            "POST",
+            f"{self.bridge_url}/canvas-kit/{operation}",
+            body,
+            {"Content-Type": "application/json", "X-Body-Signature": signature},
+            time_limit=CANVAS_SECONDS,
+        )
+        return CanvasAnswer(
+            status=outcome.status,
+            milliseconds=round(outcome.seconds * 1000),
+            text=outcome.body.decode("utf-8", "replace"),
+            trouble=outcome.trouble,
+            request=request,
+        )
+
+    def conversation_json(
+        self, conversation: Conversation, *, most_parts: int = MOST_PARTS, plain: bool = False
+    ) -> Json:
+        return self.shapes.conversation(
+            conversation,
+            self.store.parts(conversation.id, newest=most_parts),
+            total_count=self.store.count_parts(conversation.id),
+            plain=plain,
+        )
