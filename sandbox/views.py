@@ -13,6 +13,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods, require_safe
 
 DEFAULT_INTERCOM_URL = "http://127.0.0.1:8002"
+DEFAULT_ITOP_URL = "http://127.0.0.1:8001"
 
 # A canvas may take as long as the bridge takes; the stand-in gives up after ten seconds, as Intercom does.
 DEADLINE_SECONDS = 15
@@ -24,16 +25,20 @@ _ALLOWED = re.compile(
 
 
 def intercom_url() -> str:
-    """Where the Intercom stand-in answers: the setting, the environment variable, or its usual port."""
-    configured = getattr(settings, "SANDBOX_INTERCOM_URL", "") or os.environ.get("SANDBOX_INTERCOM_URL", "")
-    return (configured or DEFAULT_INTERCOM_URL).rstrip("/")
+    """Where the Intercom stand-in answers."""
+    return _address("SANDBOX_INTERCOM_URL", DEFAULT_INTERCOM_URL)
+
+
+def _address(name: str, default: str) -> str:
+    """The setting of this name, or the environment variable, or where it usually is."""
+    return (getattr(settings, name, "") or os.environ.get(name) or default).rstrip("/")
 
 
 @require_safe
 @ensure_csrf_cookie
 def inbox(request: HttpRequest) -> HttpResponse:
     """Conversations, thread and panel, as a teammate sees them in Intercom."""
-    return render(request, "sandbox/inbox.html")
+    return render(request, "sandbox/inbox.html", {"itop_url": _address("SANDBOX_ITOP_URL", DEFAULT_ITOP_URL)})
 
 
 @require_http_methods(["GET", "POST"])
@@ -42,18 +47,22 @@ def pass_through(request: HttpRequest, path: str) -> HttpResponse:
     if not _ALLOWED.fullmatch(path):
         return JsonResponse({"error": "There is no such address."}, status=404)
     try:
-        answer = requests.request(
-            request.method or "GET",
-            f"{intercom_url()}/sandbox/{path}",
-            data=request.body or None,
-            headers={"Content-Type": "application/json"},
-            timeout=DEADLINE_SECONDS,
-        )
+        with requests.Session() as session:
+            session.trust_env = (
+                False  # A proxy of the surroundings has no business between two local servers.
+            )
+            answer = session.request(
+                request.method or "GET",
+                f"{intercom_url()}/sandbox/{path}",
+                data=request.body or None,
+                headers={"Content-Type": "application/json"},
+                timeout=DEADLINE_SECONDS,
+            )
     except requests.RequestException as error:
+        why = type(error).__name__
         return JsonResponse(
             {
-                "error": f"The Intercom stand-in does not answer at {intercom_url()} "
-                f"({type(error).__name__}). `make demo` starts it."
+                "error": f"The Intercom stand-in does not answer at {intercom_url()} ({why}). `make demo` starts it."
             },
             status=502,
         )

@@ -1,0 +1,350 @@
+// The inbox page: conversations, one of them, and the app's panel beside it.
+
+import { adviceForFirst, draw, element, problems, valuesOf } from "./canvas.js";
+
+const API = document.body.dataset.api;
+const THREAD_SECONDS = 1.5;
+const MESSAGE_TAGS = new Set(["P", "BR", "B", "STRONG", "I", "EM", "A", "UL", "OL", "LI", "H1", "H2", "CODE", "PRE", "BLOCKQUOTE", "IMG"]);
+
+const $ = (id) => document.getElementById(id);
+const page = { open: "", shown: "", list: "", canvas: null, asked: 0, files: [], admins: [], contacts: [] };
+
+async function ask(path, data) {
+  const token = document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1] ?? "";
+  const answer = await fetch(API + path, data === undefined ? {} : {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-CSRFToken": token },
+    body: JSON.stringify(data),
+  });
+  const body = await answer.json().catch(() => ({ error: `HTTP ${answer.status}` }));
+  if (!answer.ok) throw new Error(body.error ?? `HTTP ${answer.status}`);
+  return body;
+}
+
+function complain(messages, isAdvice = false) {
+  const box = $("problems");
+  box.className = isAdvice ? "advice" : "";
+  if (messages.length === 0) box.replaceChildren();
+  else if (messages.length === 1) box.replaceChildren(messages[0]);
+  else box.replaceChildren(element("ul", {}, ...messages.map((one) => element("li", {}, one))));
+}
+
+// --- People and dates ---------------------------------------------------------------------------
+
+function nameOf(person) {
+  return person?.name || person?.email || (person?.role === "lead" || person?.type === "lead" ? "A visitor" : "Somebody");
+}
+
+function avatar(name) {
+  const words = name.replace(/[^\p{L}\p{N}\s]/gu, " ").trim().split(/\s+/);
+  const letters = words.length > 1 ? [...words[0]][0] + [...words.at(-1)][0] : [...(words[0] || "?")][0];
+  const hue = [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
+  const made = element("span", { class: "avatar", "aria-hidden": "true" }, letters.toUpperCase());
+  made.style.setProperty("--hue", hue);
+  return made;
+}
+
+function when(seconds, long = false) {
+  const date = new Date(seconds * 1000);
+  const today = new Date().toDateString() === date.toDateString();
+  const day = { day: "numeric", month: "short" };
+  const clock = { hour: "2-digit", minute: "2-digit" };
+  if (today) return date.toLocaleTimeString("en-GB", clock);
+  return date.toLocaleString("en-GB", long ? { ...day, ...clock } : day);
+}
+
+// --- Conversations ------------------------------------------------------------------------------
+
+async function listConversations() {
+  const { conversations } = await ask("conversations");
+  const drawn = JSON.stringify([conversations, page.open]);
+  if (drawn === page.list) return conversations;
+  page.list = drawn;
+  $("conversations").replaceChildren(...conversations.map((one) => {
+    const name = nameOf(one.contact);
+    const prefix = one.is_note ? "Note: " : one.last_author_type === "admin" ? "You: " : "";
+    return element("li", {}, element(
+      "button",
+      { type: "button", "aria-current": one.id === page.open ? "true" : undefined, onclick: () => open(one.id) },
+      avatar(name),
+      element("span", { class: "name" }, element("span", { dir: "auto" }, name), element("time", {}, when(one.updated_at))),
+      element("span", { class: "preview", dir: "auto" }, prefix + one.preview),
+    ));
+  }));
+  return conversations;
+}
+
+async function open(id) {
+  page.open = id;
+  page.shown = "";
+  history.replaceState(null, "", `#${id}`);
+  $("thread").replaceChildren();
+  await Promise.all([listConversations(), showThread(), initialize()]);
+}
+
+async function showThread() {
+  const id = page.open;
+  if (!id) return;
+  const conversation = await ask(`conversations/${id}`);
+  if (id !== page.open) return;
+  const parts = [{ ...conversation.source, part_type: "comment", created_at: conversation.created_at }, ...conversation.conversation_parts.conversation_parts];
+  const drawn = JSON.stringify([id, parts.map((part) => [part.id, part.body])]);
+  if (drawn === page.shown) return;
+  const isFirst = page.shown === "";
+  page.shown = drawn;
+  const thread = $("thread");
+  const atEnd = thread.scrollHeight - thread.scrollTop - thread.clientHeight < 80;
+  thread.replaceChildren(...parts.map(message));
+  if (isFirst || atEnd) thread.scrollTop = thread.scrollHeight;
+  showContact(conversation, parts.length);
+}
+
+function message(part) {
+  if (!part.body && part.attachments.length === 0) {
+    return element("p", { class: "event" }, `${nameOf(part.author)}: ${part.part_type.replaceAll("_", " ")} · ${when(part.created_at, true)}`);
+  }
+  const ours = ["admin", "bot", "team"].includes(part.author.type);
+  const note = part.part_type === "note";
+  const bubble = element("div", { class: "bubble", dir: "auto" });
+  if (part.body) bubble.append(safe(part.body));
+  if (part.attachments.length) {
+    bubble.append(element("ul", { class: "files" }, ...part.attachments.map((file) => element("li", {}, `📎 ${file.name}`))));
+  }
+  const facts = [nameOf(part.author), note && "note", part.app_package_code && "by the app", when(part.created_at, true)];
+  return element(
+    "article",
+    { class: `message ${ours ? "ours" : ""} ${note ? "note" : ""}` },
+    avatar(nameOf(part.author)),
+    bubble,
+    element("p", { class: "byline", dir: "auto" }, facts.filter(Boolean).join(" · ")),
+  );
+}
+
+/** A message's HTML with nothing in it but what a message may have. */
+function safe(html) {
+  const copy = (from, to) => {
+    for (const node of from.childNodes) {
+      if (node.nodeType === Node.TEXT_NODE) to.append(node.data);
+      else if (node.nodeType === Node.ELEMENT_NODE && MESSAGE_TAGS.has(node.tagName)) {
+        const made = document.createElement(node.tagName);
+        const link = node.getAttribute("href") ?? "";
+        const source = node.getAttribute("src") ?? "";
+        if (/^(https?|mailto):/.test(link)) Object.assign(made, { href: link, target: "_blank", rel: "noopener noreferrer" });
+        if (/^https:/.test(source)) Object.assign(made, { src: source, alt: "" });
+        copy(node, made);
+        to.append(made);
+      } else copy(node, to);
+    }
+    return to;
+  };
+  return copy(new DOMParser().parseFromString(html, "text/html").body, document.createDocumentFragment());
+}
+
+function showContact(conversation, count) {
+  const contact = conversation.contact;
+  $("who").textContent = nameOf(contact);
+  $("about").textContent = `${count} ${count === 1 ? "message" : "messages"} · conversation ${conversation.id}`;
+  const facts = { Name: contact.name, "E-mail": contact.email, Role: contact.role, ...contact.custom_attributes };
+  $("contact").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => (
+    [element("dt", {}, name), element("dd", { dir: "auto", title: String(value ?? "") }, String(value ?? "–"))]
+  )));
+}
+
+// --- The panel ----------------------------------------------------------------------------------
+
+async function initialize() {
+  page.canvas = null;
+  complain([]);
+  $("timing").textContent = "";
+  $("panel").replaceChildren(element("div", { class: "waiting" }, element("div", { class: "spinner", role: "status", "aria-label": "Loading" })));
+  await callApp({});
+}
+
+async function submit(componentId, clicked) {
+  const panel = $("panel");
+  if (panel.getAttribute("aria-busy") === "true") return;
+  const values = valuesOf(panel);
+  clicked.classList.add("clicked");
+  panel.querySelector("fieldset").disabled = true;
+  await callApp({ component_id: componentId, input_values: values, current_canvas: page.canvas });
+  clicked.classList.remove("clicked");
+}
+
+async function callApp(click) {
+  const id = page.open;
+  const number = ++page.asked;
+  const panel = $("panel");
+  const hadFocus = panel.contains(document.activeElement);
+  panel.setAttribute("aria-busy", "true");
+  let answer = null;
+  let failure = "";
+  try {
+    answer = await ask("canvas", { conversation_id: id, admin_id: $("teammate").value, ...click });
+  } catch (error) {
+    failure = error.message;
+  }
+  // Somebody went to another conversation meanwhile: that one's answer is awaited now.
+  if (number !== page.asked) return;
+  panel.removeAttribute("aria-busy");
+  const found = failure ? [failure] : wrongWith(answer);
+  if (found.length === 0 || (answer?.status === 200 && Array.isArray(answer.body?.canvas?.content?.components))) {
+    page.canvas = answer.body.canvas;
+    draw(panel, page.canvas.content.components, submit);
+    if (hadFocus) panel.focus({ preventScroll: true });
+  } else {
+    const fields = panel.querySelector("fieldset");
+    if (fields) fields.disabled = false;
+    else panel.replaceChildren();
+  }
+  const height = Math.round(panel.scrollHeight);
+  complain(found);
+  if (found.length === 0 && !click.component_id) complain(adviceForFirst(answer.body, height), true);
+  showFacts(answer, click, height);
+}
+
+function wrongWith(answer) {
+  if (answer.status === 0) return [`The bridge did not answer: ${answer.trouble}.`];
+  if (answer.status !== 200) return [`The bridge answered HTTP ${answer.status}. Intercom shows an error then.`];
+  if (answer.body === null) return ["The bridge answered something that is not JSON."];
+  return problems(answer.body);
+}
+
+function showFacts(answer, click, height) {
+  $("timing").textContent = answer ? `${answer.milliseconds} ms` : "";
+  const facts = answer ? {
+    Request: click.component_id ? `submit ${click.component_id}` : "initialize",
+    Answer: `HTTP ${answer.status} in ${answer.milliseconds} ms, ${answer.size} bytes`,
+    Height: `${height} px`,
+    Sent: click.component_id ? JSON.stringify(click.input_values) : "–",
+  } : {};
+  $("facts").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => (
+    [element("dt", {}, name), element("dd", { dir: "auto" }, value)]
+  )));
+  $("raw").textContent = answer ? (answer.body ? JSON.stringify(answer.body, null, 2) : answer.text) : "";
+}
+
+// --- Writing ------------------------------------------------------------------------------------
+
+function voice() {
+  return document.querySelector("input[name=voice]:checked").value;
+}
+
+function showFiles() {
+  $("files").replaceChildren(...page.files.map((name, index) => element(
+    "li",
+    {},
+    `📎 ${name}`,
+    element("button", {
+      type: "button", "aria-label": `Remove ${name}`,
+      onclick: () => {
+        page.files.splice(index, 1);
+        showFiles();
+      },
+    }, "×"),
+  )));
+}
+
+async function send(event) {
+  event.preventDefault();
+  const body = $("words").value;
+  if (!page.open || (!body.trim() && page.files.length === 0)) return;
+  const asCustomer = voice() === "customer";
+  const button = $("composer").querySelector(".send");
+  button.disabled = true;
+  try {
+    await ask(`conversations/${page.open}/messages`, {
+      author: asCustomer ? "contact" : "admin",
+      author_id: asCustomer ? "" : $("teammate").value,
+      note: voice() === "note",
+      body,
+      attachments: page.files,
+    });
+    $("words").value = "";
+    page.files = [];
+    showFiles();
+    await Promise.all([showThread(), listConversations()]);
+    $("thread").scrollTop = $("thread").scrollHeight;
+  } catch (error) {
+    complain([error.message]);
+  } finally {
+    button.disabled = false;
+    $("words").focus();
+  }
+}
+
+async function begin(form) {
+  const data = new FormData(form);
+  const known = data.get("contact");
+  const message = known ? { contact_id: known } : {
+    contact: { name: data.get("name") || null, email: data.get("email"), role: data.get("role") },
+  };
+  const { id } = await ask("conversations", { ...message, body: data.get("body") });
+  form.reset();
+  await Promise.all([loadState(), open(id)]);
+}
+
+// --- The start ----------------------------------------------------------------------------------
+
+async function loadState() {
+  const state = await ask("state");
+  const teammate = $("teammate").value;
+  $("teammate").replaceChildren(...state.admins.map((admin) => element("option", { value: admin.id }, admin.name)));
+  if (teammate) $("teammate").value = teammate;
+  const form = $("beginning-form");
+  form.elements.contact.replaceChildren(
+    ...state.contacts.map((contact) => element("option", { value: contact.id }, nameOf(contact))),
+    element("option", { value: "" }, "Somebody new…"),
+  );
+  form.querySelector(".newcomer").hidden = true;
+}
+
+function listen() {
+  $("composer").addEventListener("submit", send);
+  $("composer").addEventListener("change", () => {
+    $("composer").classList.toggle("noting", voice() === "note");
+    const placeholders = { reply: "Write to the customer…", note: "Only teammates see notes…", customer: "What the customer writes…" };
+    $("words").placeholder = placeholders[voice()];
+  });
+  $("composer").dispatchEvent(new Event("change"));
+  $("words").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("composer").requestSubmit();
+  });
+  $("attach").addEventListener("change", (event) => {
+    page.files.push(...[...event.target.files].map((file) => file.name));
+    event.target.value = "";
+    showFiles();
+  });
+  $("reload").addEventListener("click", () => page.open && initialize());
+  $("teammate").addEventListener("change", () => page.open && initialize());
+  $("begin").addEventListener("click", () => $("beginning").showModal());
+  const form = $("beginning-form");
+  form.elements.contact.addEventListener("change", () => {
+    form.querySelector(".newcomer").hidden = form.elements.contact.value !== "";
+  });
+  form.addEventListener("submit", (event) => {
+    if (event.submitter?.value === "begin") begin(form).catch((error) => complain([error.message]));
+  });
+}
+
+async function keepUpToDate() {
+  if (!document.hidden) {
+    try {
+      await Promise.all([listConversations(), showThread()]);
+    } catch {
+      // The stand-in is away for a moment; the next round tries again, and any click says so.
+    }
+  }
+  setTimeout(keepUpToDate, THREAD_SECONDS * 1000);
+}
+
+listen();
+try {
+  await loadState();
+  const conversations = await listConversations();
+  const wanted = location.hash.slice(1);
+  const first = conversations.find((one) => one.id === wanted) ?? conversations[0];
+  if (first) await open(first.id);
+} catch (error) {
+  complain([error.message]);
+}
+keepUpToDate();
