@@ -1,0 +1,349 @@
+"""From what the file says to our rows: what is set, changed, kept; all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import models, transaction
+from django.utils.crypto import constant_time_compare, salted_hmac
+
+from intercom_bridge.models import ItopInstance, Secret, TicketProfile, Workspace
+from intercom_bridge.models.encryption import SecretField, SecretUnreadable
+
+from .parameters import Given, Parameters, WorkspaceParameters
+from .source import ConfigError
+
+SET, CHANGED, UNCHANGED, KEPT = "set", "changed", "unchanged", "kept"
+IN_THE_ADMIN = "set in the admin"
+
+Row = ItopInstance | TicketProfile | Workspace
+
+
+@dataclass(frozen=True)
+class Line:
+    """What became of one field. `detail` never holds a secret."""
+
+    field: str
+    outcome: str
+    detail: str = ""
+
+
+@dataclass
+class Section:
+    title: str
+    lines: list[Line] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    sections: list[Section] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def count(self, outcome: str) -> int:
+        return sum(line.outcome == outcome for section in self.sections for line in section.lines)
+
+    @property
+    def changes(self) -> int:
+        return self.count(SET) + self.count(CHANGED)
+
+
+@dataclass(frozen=True)
+class Import:
+    """One run. `itop_*` are what the command line says about the iTop; `overwrite` gives the file the last word."""
+
+    parameters: Parameters
+    itop_url: str = ""
+    itop_name: str = ""
+    itop_token: str = ""
+    overwrite: bool = False
+
+    def run(self, *, dry_run: bool = False) -> Report:
+        """Writes the rows, in one transaction. With `dry_run` the same is done and then undone.
+
+        Raises ConfigError when anything at all is refused; nothing is written then.
+        """
+        report = Report(notes=list(self.parameters.notes))
+        with transaction.atomic():
+            itop = self._itop(report)
+            profile = self._profile(itop, report)
+            for given in self.parameters.workspaces:
+                self._workspace(given, itop, profile, report)
+            self._name_the_missing(itop, report)
+            if dry_run:
+                transaction.set_rollback(True)
+        return report
+
+    # The iTop
+
+    def _itop(self, report: Report) -> ItopInstance:
+        found = self._known_itop()
+        fields = {name: given for name, given in self.parameters.itop.items() if name != "url"}
+        if self.itop_token:
+            fields["token"] = Given(self.itop_token)
+        if found is not None:
+            if self.itop_name:
+                fields["name"] = Given(self.itop_name)
+            self._apply(found, fields, f"iTop {found.url}", report)
+            return found
+        url = _address(self.itop_url) or _address(self._url_in_the_file)
+        if not url:
+            raise ConfigError(
+                "it is not known which iTop this is: say so with --itop-url https://itop.example.com/itop."
+            )
+        if not self.itop_token:
+            raise ConfigError(
+                f"there is no iTop at {url} yet. Put the token of its account into an environment variable and name "
+                "that variable with --itop-token-env, or make the iTop in the admin first."
+            )
+        fields = {"name": Given(self.itop_name or _free_name(url)), "url": Given(url), **fields}
+        row = ItopInstance()
+        self._apply(row, fields, f"iTop {url}", report)
+        return row
+
+    def _known_itop(self) -> ItopInstance | None:
+        known = list(ItopInstance.objects.all())
+        if self.itop_url:
+            return _at_address(known, self.itop_url)
+        if self.itop_name and (named := [one for one in known if one.name == self.itop_name]):
+            return named[0]
+        if url := self._url_in_the_file:
+            at = _at_address(known, url)
+            if at is None and known and not self.itop_token:
+                raise ConfigError(
+                    f"the file is of the iTop at {url} (app_root_url), and the database holds "
+                    f"{', '.join(one.url for one in known)}. Say with --itop-url which one is meant.",
+                    self.parameters.itop["url"].line,
+                )
+            return at
+        if len(known) == 1:
+            return known[0]
+        ids = [one.workspace_id for one in self.parameters.workspaces]
+        used = {one.itop for one in Workspace.objects.select_related("itop").filter(workspace_id__in=ids)}
+        if len(used) == 1:
+            return used.pop()
+        if known:
+            raise ConfigError(
+                f"the database holds several iTops: say with --itop-url which one is meant "
+                f"({', '.join(one.url for one in known)})."
+            )
+        return None
+
+    @property
+    def _url_in_the_file(self) -> str:
+        given = self.parameters.itop.get("url")
+        return str(given.value) if given else ""
+
+    # The profile
+
+    def _profile(self, itop: ItopInstance, report: Report) -> TicketProfile:
+        found = self._known_profile(itop)
+        if found is None:
+            found = TicketProfile(name=itop.name)
+        fields: dict[str, Given] = dict(self.parameters.profile)
+        if found.pk is None:
+            fields = {"name": Given(found.name), **fields}
+        self._apply(found, fields, f"Ticket profile {found.name}", report)
+        if "title" not in found.form_attributes:
+            report.notes.append(
+                f"The create form of the ticket profile {found.name} has no title, which iTop asks for."
+            )
+        return found
+
+    def _known_profile(self, itop: ItopInstance) -> TicketProfile | None:
+        """The one that the file's workspaces use, unless other workspaces elsewhere use it too."""
+        ids = [one.workspace_id for one in self.parameters.workspaces]
+        ours = {one.workspace_id: one for one in Workspace.objects.filter(workspace_id__in=ids)}
+        for workspace_id in ids:
+            workspace = ours.get(workspace_id)
+            if workspace is None:
+                continue
+            others = workspace.profile.workspaces.exclude(workspace_id__in=ids).exclude(itop=itop)
+            if not others.exists():
+                return workspace.profile
+        return TicketProfile.objects.filter(name=itop.name).first()
+
+    # The workspaces
+
+    def _workspace(
+        self, given: WorkspaceParameters, itop: ItopInstance, profile: TicketProfile, report: Report
+    ) -> None:
+        row = Workspace.objects.filter(workspace_id=given.workspace_id).first()
+        fields = {**given.fields, "itop": Given(itop, given.line), "profile": Given(profile, given.line)}
+        if row is None:
+            row = Workspace(workspace_id=given.workspace_id)
+            if "scope" not in given.fields:
+                raise ConfigError(
+                    f"workspace {given.workspace_id} has no scope, and without one it would serve everybody. Write "
+                    "'scope' => 'SELECT Organization ...'.",
+                    given.line,
+                )
+            fields = {"workspace_id": Given(given.workspace_id, given.line), **fields}
+            report.notes.append(
+                f"Workspace {given.workspace_id}: the file does not say its region. It is {row.region}; set another "
+                "in the admin if Intercom hosts it in the EU or in Australia."
+            )
+        self._apply(row, fields, f"Workspace {given.workspace_id}", report)
+
+    def _name_the_missing(self, itop: ItopInstance, report: Report) -> None:
+        ids = [one.workspace_id for one in self.parameters.workspaces]
+        for row in Workspace.objects.filter(itop=itop).exclude(workspace_id__in=ids).exclude(imported={}):
+            report.notes.append(
+                f"Workspace {row.workspace_id} was imported before and is not in this file. It is left as it is; turn "
+                "it off in the admin if it is no longer served."
+            )
+
+    # One row
+
+    def _apply(self, row: Row, fields: Mapping[str, Given], title: str, report: Report) -> None:
+        is_new = row.pk is None
+        section = Section(f"{title} ({'new' if is_new else 'known'})")
+        report.sections.append(section)
+        imported = dict(row.imported)
+        for name, given in fields.items():
+            line = self._apply_field(row, is_new, name, given)
+            section.lines.append(line)
+            if line.outcome != KEPT:
+                imported[name] = _remembered(row, name, given.value)
+        for name in imported:
+            if name not in fields and name not in ("name", "url", "token", "workspace_id"):
+                label = str(row._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
+                section.lines.append(Line(label, UNCHANGED, "no longer in the file"))
+        changed = any(line.outcome in (SET, CHANGED) for line in section.lines)
+        if changed:
+            _validate(row, fields, title)
+        if changed or imported != row.imported:
+            row.imported = imported
+            row.save()
+
+    def _apply_field(self, row: Row, is_new: bool, name: str, given: Given) -> Line:
+        column = row._meta.get_field(name)
+        label = str(column.verbose_name)  # type: ignore[union-attr]
+        current = getattr(row, f"{name}_id" if isinstance(column, models.ForeignKey) else name)
+        if isinstance(column, SecretField):
+            return self._apply_secret(row, name, label, current, given)
+        wanted = given.value.pk if isinstance(column, models.ForeignKey) else given.value
+        shown = _shown(given.value)
+        if is_new:
+            setattr(row, name, given.value)
+            return Line(label, SET, shown)
+        if current == wanted:
+            return Line(label, UNCHANGED, shown)
+        is_default = current is None or current == column.get_default()  # type: ignore[union-attr]
+        if name in row.imported:
+            is_ours = row.imported[name] == current
+        else:
+            is_ours = is_default
+        if not is_ours and not self.overwrite:
+            return Line(label, KEPT, f"{IN_THE_ADMIN}. The file says{_line(given)}: {shown}")
+        was = _shown(getattr(row, name))
+        setattr(row, name, given.value)
+        if name not in row.imported and is_default:
+            return Line(label, SET, shown)
+        return Line(label, CHANGED, f"{shown} (was {was or 'empty'})")
+
+    def _apply_secret(self, row: Row, name: str, label: str, current: Secret, given: Given) -> Line:
+        try:
+            plain: str | None = current.reveal()
+        except SecretUnreadable:
+            plain = None
+        if plain is not None and plain == given.value:
+            return Line(label, UNCHANGED)
+        if name in row.imported:
+            is_ours = plain is not None and _is_digest_of(row.imported[name], name, plain)
+        else:
+            is_ours = plain == ""
+        if not is_ours and not self.overwrite:
+            why = IN_THE_ADMIN if plain is not None else "it cannot be read with FIELD_ENCRYPTION_KEYS"
+            return Line(label, KEPT, why)
+        setattr(row, name, Secret.seal(given.value))
+        return Line(label, SET if plain == "" else CHANGED)
+
+
+def _remembered(row: Row, name: str, value: Any) -> Any:
+    """What `imported` keeps of a value: of a secret only a digest, under a key of ours."""
+    column = row._meta.get_field(name)
+    if isinstance(column, SecretField):
+        return _digest(name, value, settings.SECRET_KEY)
+    return value.pk if isinstance(value, models.Model) else value
+
+
+def _digest(name: str, plain: str, key: str) -> str:
+    return salted_hmac(
+        f"intercom_bridge.config_import.{name}", plain, secret=key, algorithm="sha256"
+    ).hexdigest()
+
+
+def _is_digest_of(digest: object, name: str, plain: str) -> bool:
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return any(constant_time_compare(str(digest), _digest(name, plain, key)) for key in keys)
+
+
+def _validate(row: Row, fields: Mapping[str, Given], title: str) -> None:
+    try:
+        row.full_clean()
+    except ValidationError as error:
+        for name, messages in error.message_dict.items():
+            text = " ".join(messages)
+            if name == NON_FIELD_ERRORS:
+                raise ConfigError(f"{title}: {text}") from error
+            label = str(row._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
+            raise ConfigError(
+                f"{title}, {label}: {text}", fields[name].line if name in fields else 0
+            ) from error
+
+
+def _shown(value: Any) -> str:
+    """A value as the report says it; in one line, and not longer than that."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        text = ", ".join(str(one) for one in value)
+    elif isinstance(value, dict):
+        text = ", ".join(f"{key} = {one}" for key, one in value.items())
+    else:
+        text = " ".join(str("" if value is None else value).split())
+    return text if len(text) <= 100 else text[:99] + "…"
+
+
+def _line(given: Given) -> str:
+    return f" (line {given.line})" if given.line else ""
+
+
+def _address(url: str) -> str:
+    """An iTop's address as its row keeps it. Raises ConfigError for what is none."""
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{url} is not an address. Write it like https://itop.example.com/itop.")
+    if parts.username or parts.password:
+        raise ConfigError(
+            "the iTop's address must not hold an account. Give its token with --itop-token-env."
+        )
+    return _bare(url)
+
+
+def _bare(url: str) -> str:
+    # The model's own rule; the account is there so that it has nothing to object to.
+    row = ItopInstance(url=url)
+    row.token = Secret("-")
+    row.clean()
+    return row.url
+
+
+def _at_address(known: list[ItopInstance], url: str) -> ItopInstance | None:
+    wanted = _address(url).lower()
+    return next((one for one in known if _bare(one.url).lower() == wanted), None)
+
+
+def _free_name(url: str) -> str:
+    host = urlsplit(url).hostname or url
+    taken = set(ItopInstance.objects.values_list("name", flat=True))
+    return next(
+        name for name in (host, url[:100], *(f"{host} {n}" for n in range(2, 1000))) if name not in taken
+    )

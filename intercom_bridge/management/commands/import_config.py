@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from intercom_bridge.config_import import ConfigError, Import, Report, read_file, read_parameters
+from intercom_bridge.models.workspace import PLACEHOLDER
+
+
+class Command(BaseCommand):
+    help = (
+        "Reads the configuration of iTop's own Intercom extension (config-itop.php, the part of it, or the XML data "
+        "model) into workspaces, an iTop and a ticket profile. What was set in the admin is kept."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "file", type=Path, metavar="FILE", help="config-itop.php, a part of it, or an XML file"
+        )
+        parser.add_argument(
+            "--itop-url",
+            default="",
+            metavar="URL",
+            help="the iTop's address; default: app_root_url, or the only iTop",
+        )
+        parser.add_argument(
+            "--itop-token-env",
+            default="",
+            metavar="NAME",
+            help="the environment variable that holds the token of the iTop account",
+        )
+        parser.add_argument("--itop-name", default="", metavar="NAME", help="how people here call this iTop")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="says what would be done, and writes nothing"
+        )
+        parser.add_argument(
+            "--overwrite",
+            action="store_true",
+            help="also replaces what was set in the admin by what the file says",
+        )
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        try:
+            parameters = read_parameters(read_file(options["file"]))
+            report = Import(
+                parameters,
+                itop_url=options["itop_url"].strip(),
+                itop_name=options["itop_name"].strip(),
+                itop_token=_token(options["itop_token_env"]),
+                overwrite=options["overwrite"],
+            ).run(dry_run=options["dry_run"])
+        except ConfigError as error:
+            message = str(error)
+            raise CommandError(f"Nothing was imported. {message[:1].upper()}{message[1:]}") from None
+        except ImproperlyConfigured as error:
+            raise CommandError(f"Nothing was imported. {error}") from None
+        except DatabaseError as error:
+            raise CommandError(
+                f"Nothing was imported: the database said “{error}”. Has `manage.py migrate` been run?"
+            ) from error
+        self._print(report, dry_run=options["dry_run"])
+
+    def _print(self, report: Report, *, dry_run: bool) -> None:
+        colours = {"set": self.style.SUCCESS, "changed": self.style.WARNING, "kept": self.style.NOTICE}
+        for section in report.sections:
+            self.stdout.write(self.style.MIGRATE_HEADING(section.title))
+            width = max((len(line.field) for line in section.lines), default=0)
+            for line in section.lines:
+                colour = colours.get(line.outcome, str)
+                detail = f": {line.detail}" if line.detail else ""
+                self.stdout.write(f"  {line.field:<{width}}  {colour(line.outcome)}{detail}")
+        for note in report.notes:
+            self.stdout.write(f"Note: {note}")
+        counts = [
+            f"{report.count(one)} {one}"
+            for one in ("set", "changed", "unchanged", "kept")
+            if report.count(one)
+        ]
+        if dry_run:
+            self.stdout.write(f"Dry run, nothing was written: {', '.join(counts)}.")
+        elif report.changes:
+            self.stdout.write(self.style.SUCCESS(f"Imported: {', '.join(counts)}."))
+        else:
+            self.stdout.write(f"Nothing changed: {', '.join(counts)}.")
+        if report.count("kept"):
+            self.stdout.write("Kept values stay as they were set in the admin; --overwrite replaces them.")
+
+
+def _token(variable: str) -> str:
+    """The token in that environment variable. It is never a command line argument: those are seen by everyone."""
+    if not variable:
+        return ""
+    token = os.environ.get(variable, "").strip()
+    if not token:
+        raise ConfigError(f"the environment variable {variable} is not set, or empty.")
+    if token.startswith(PLACEHOLDER):
+        raise ConfigError(f"the environment variable {variable} holds a placeholder of the documentation.")
+    if "auth_token=" in token or any(char.isspace() for char in token):
+        raise ConfigError(
+            f"the environment variable {variable} does not hold a token alone. Copy only what stands after auth_token=."
+        )
+    return token
