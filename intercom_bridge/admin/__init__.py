@@ -1,0 +1,25 @@
+"""What an admin of the bridge sees: three pages to edit, and the tables of what happened to read."""
+
+from __future__ import annotations
+
+from .deliveries import DeliveryAdmin
+from .itops import ItopInstanceAdmin
+from .notifications import NotificationAdmin
+from .person_matches import PersonMatchAdmin
+from .postings import PostingAdmin
+from .profiles import TicketProfileAdmin
+from .submissions import SubmissionAdmin
+from .ticket_links import TicketLinkAdmin
+from .workspaces import WorkspaceAdmin
+
+__all__ = [
+    "DeliveryAdmin",
+    "ItopInstanceAdmin",
+    "NotificationAdmin",
+    "PersonMatchAdmin",
+    "PostingAdmin",
+    "SubmissionAdmin",
+    "TicketLinkAdmin",
+    "TicketProfileAdmin",
+    "WorkspaceAdmin",
+]
