@@ -1,0 +1,107 @@
+"""iTop as an agent of the service desk sees it: the customer, and what stands in a ticket."""
+
+from __future__ import annotations
+
+import html
+import re
+import textwrap
+from dataclasses import dataclass
+
+from itop_client import Client, ItopError, LogEntry, quote, read_log
+
+from .demo_processes import DemoTrouble
+
+TICKET_CLASS = "UserRequest"
+LOGS = ("public_log", "private_log")
+FIELDS = ("ref", "title", "status", "caller_id_friendlyname", "org_id_friendlyname", "origin", *LOGS)
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A Person of iTop."""
+
+    id: int
+    name: str
+    email: str
+    org_id: int
+
+
+@dataclass(frozen=True)
+class TicketAsItIs:
+    """What iTop holds: the entries of each log are in the order of their writing."""
+
+    ref: str
+    title: str
+    status: str
+    caller: str
+    organization: str
+    logs: dict[str, tuple[LogEntry, ...]]
+
+    def __str__(self) -> str:
+        lines = [f"{self.ref}  {self.title}", f"{self.caller}, {self.organization}; status {self.status}"]
+        for code, name in zip(LOGS, ("Public log", "Private log"), strict=True):
+            lines.append(f"  {name} ({len(self.logs[code])})")
+            for entry in self.logs[code]:
+                lines.append(f"    {entry.date}  {entry.user_login}")
+                lines += textwrap.wrap(words_of(entry), 92, initial_indent=" " * 8, subsequent_indent=" " * 8)
+        return "\n".join(lines)
+
+
+def words_of(entry: LogEntry) -> str:
+    """The entry's text on one line."""
+    text = entry.message or re.sub(r"<[^>]*>", " ", entry.message_html)
+    return " ".join(html.unescape(text).split())
+
+
+class Itop:
+    """Asks an iTop over REST. Raises DemoTrouble when it cannot be asked."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._client = Client(url, token=token, deadline=15.0)
+
+    def customer(self, email: str) -> Customer:
+        """The one person with this e-mail address."""
+        fields = ("friendlyname", "email", "org_id")
+        try:
+            found = self._client.get("Person", f"SELECT Person WHERE email = {quote(email)}", fields=fields)
+        except ItopError as error:
+            raise DemoTrouble(f"iTop could not be asked for the person: {error}") from error
+        if len(found) != 1:
+            raise DemoTrouble(
+                f"iTop has {len(found)} persons with the e-mail address {email}; one is needed."
+            )
+        person = next(iter(found))
+        return Customer(person.id, person.text("friendlyname"), email, person.integer("org_id"))
+
+    def register(self, customer: Customer, title: str, description: str) -> str:
+        """A colleague's ticket, made in iTop by hand; answers its reference."""
+        fields = {
+            "org_id": customer.org_id,
+            "caller_id": customer.id,
+            "title": title,
+            "description": description,
+        }
+        try:
+            made = self._client.create(TICKET_CLASS, fields, comment="Demo", output_fields=("ref",))
+        except ItopError as error:
+            raise DemoTrouble(f"iTop did not take the second ticket: {error}") from error
+        return made.text("ref")
+
+    def ticket(self, ref: str) -> TicketAsItIs:
+        try:
+            found = self._client.get(
+                TICKET_CLASS, f"SELECT {TICKET_CLASS} WHERE ref = {quote(ref)}", fields=FIELDS
+            )
+        except ItopError as error:
+            raise DemoTrouble(f"iTop could not be asked for ticket {ref}: {error}") from error
+        if len(found) != 1:
+            raise DemoTrouble(f"iTop has {len(found)} tickets {ref}.")
+        one = next(iter(found))
+        return TicketAsItIs(
+            ref=one.text("ref"),
+            title=one.text("title"),
+            status=one.text("status"),
+            caller=one.text("caller_id_friendlyname"),
+            organization=one.text("org_id_friendlyname"),
+            logs={code: read_log(one.fields.get(code)) for code in LOGS},
+        )

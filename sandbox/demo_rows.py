@@ -1,0 +1,34 @@
+"""What an admin would set up by hand for the sandbox: an account, an iTop, a ticket profile, a workspace."""
+
+from __future__ import annotations
+
+from django.contrib.auth import get_user_model
+
+from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
+
+from . import intercom
+
+ADMIN = "admin"
+SANDBOX_TIME_ZONE = "Europe/Paris"
+# The sandbox's workspace serves everybody but one organization, so that there is somebody outside its scope.
+SANDBOX_SCOPE = "SELECT Organization WHERE name != 'Globex Iberia'"
+
+
+def set_up(*, itop_url: str, itop_token: str, itop_name: str, is_sandbox: bool) -> Workspace:
+    """Fills a database that was just migrated. The admin's name and password are both `ADMIN`."""
+    get_user_model().objects.create_superuser(ADMIN, "admin@bridge.example", ADMIN)
+    itop = ItopInstance.objects.create(
+        name=itop_name,
+        url=itop_url,
+        token=itop_token,
+        time_zone=SANDBOX_TIME_ZONE if is_sandbox else "UTC",
+    )
+    return Workspace.objects.create(
+        workspace_id=intercom.WORKSPACE_ID,
+        name="Acme support",
+        client_secret=intercom.SECRET,
+        access_token=intercom.TOKEN,
+        scope=SANDBOX_SCOPE if is_sandbox else "SELECT Organization",
+        itop=itop,
+        profile=TicketProfile.objects.create(name="User requests"),
+    )
