@@ -1,0 +1,15 @@
+"""`gunicorn settings.wsgi` reads this. Threads, so that a slow iTop does not starve the webhooks."""
+
+import os
+
+bind = os.environ.get("BIND", "127.0.0.1:8000")
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+worker_class = "gthread"
+threads = int(os.environ.get("WEB_THREADS", "16"))
+timeout = 30
+graceful_timeout = 8
+keepalive = 75
+limit_request_line = 8190
+# The path only: a query string may carry the PHP extension's auth_token, and has no business in a log.
+accesslog = os.environ.get("ACCESS_LOG", "-")
+access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'

@@ -1,0 +1,60 @@
+"""Under whose iTop account a message is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from intercom_bridge.models import ItopAnswer, ItopInstance
+from itop_client import Client, ItopNotAllowed, quote
+
+# An account that is created or removed in iTop is noticed within this time.
+REMEMBERED_SECONDS = 3600.0
+LOOKED_UP_AT_ONCE = 100
+
+
+def accounts_of(
+    itop: ItopInstance, client: Client, emails: Iterable[str], *, deadline: float | None = None
+) -> dict[str, int]:
+    """The id of the iTop account behind each address that has exactly one enabled account; one call at most.
+
+    Raises ItopError. iTop compares as its database's collation does, where é equals e: only an address that
+    is the same but for case counts.
+    """
+    wanted = {email.strip().casefold() for email in emails if email.strip()}
+    known: dict[str, int] = {}
+    unknown = []
+    for email in sorted(wanted):
+        answer = ItopAnswer.objects.fresh(itop, _question(email), REMEMBERED_SECONDS)
+        if answer is None:
+            unknown.append(email)
+        elif answer.value:
+            known[email] = answer.value
+    for start in range(0, len(unknown), LOOKED_UP_AT_ONCE):
+        asked = unknown[start : start + LOOKED_UP_AT_ONCE]
+        known |= _ask(itop, client, asked, deadline)
+    return known
+
+
+def _ask(itop: ItopInstance, client: Client, emails: list[str], deadline: float | None) -> dict[str, int]:
+    addresses = ", ".join(quote(email) for email in emails)
+    query = f"SELECT User AS u WHERE u.email IN ({addresses}) AND u.status != 'disabled'"
+    found: dict[str, list[int]] = {email: [] for email in emails}
+    try:
+        users = client.get("User", query, fields=("id", "email"), deadline=deadline)
+    except ItopNotAllowed:
+        # Who may not read accounts is no Administrator, and may not name authors either.
+        itop.learn(is_administrator=False)
+        return {}
+    for user in users:
+        found.get(user.text("email").strip().casefold(), []).append(user.id)
+    sure = {}
+    for email, ids in found.items():
+        user_id = ids[0] if len(ids) == 1 else 0
+        ItopAnswer.objects.keep(itop, _question(email), user_id)
+        if user_id:
+            sure[email] = user_id
+    return sure
+
+
+def _question(email: str) -> str:
+    return f"account of {email}"

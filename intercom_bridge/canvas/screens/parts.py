@@ -1,0 +1,51 @@
+"""Pieces that several screens have in common."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+
+from intercom_bridge.canvas.click import click
+from intercom_bridge.canvas.components import Button, Component, Submit
+from intercom_bridge.intercom.html import to_text
+
+_ITOP_DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+_HTML = re.compile(r"\s*<[a-z!]", re.IGNORECASE)
+
+
+def moment(when: dt.datetime) -> str:
+    """An absolute date, as Intercom's guidelines want it: the panel cannot update itself."""
+    return date_format(when, "j M Y H:i")
+
+
+def readable(value: str, itop_zone: dt.tzinfo, zone: dt.tzinfo) -> str:
+    """An attribute's value for people: iTop's dates in the workspace's time zone, HTML as text."""
+    if _ITOP_DATE.fullmatch(value):
+        local = dt.datetime.strptime(value, "%Y-%m-%d %H:%M:%S").replace(tzinfo=itop_zone)
+        return moment(local.astimezone(zone))
+    return to_text(value) if _HTML.match(value) else value
+
+
+def back_button(to: str) -> Button:
+    return Button(id=to, label=_("Back"), style="link", action=Submit())
+
+
+def home_button(label: str = "") -> Button:
+    return Button(id=click("home"), label=label or _("Done"), style="link", action=Submit())
+
+
+def pager(verb: str, *arguments: object, page: int, pages: int) -> tuple[Component, ...]:
+    """Buttons to the page before and the page after; none when there is one page."""
+    buttons: list[Component] = []
+    if page > 1:
+        buttons.append(
+            Button(id=click(verb, *arguments, page - 1), label=_("Previous"), style="link", action=Submit())
+        )
+    if page < pages:
+        buttons.append(
+            Button(id=click(verb, *arguments, page + 1), label=_("Next"), style="link", action=Submit())
+        )
+    return tuple(buttons)

@@ -1,0 +1,164 @@
+"""What happened in plain words, what is safe, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from intercom_bridge.canvas.click import click
+from intercom_bridge.canvas.components import Button, Canvas, Component, Submit, Text, inert, shorten
+from intercom_bridge.desk import NobodyFound
+from itop_client import (
+    ItopError,
+    ItopLoginRefused,
+    ItopNoAnswer,
+    ItopNotAllowed,
+    ItopRefused,
+    ItopUnreachable,
+)
+
+
+def trouble(
+    title: str,
+    what: str,
+    *,
+    retry: str = "",
+    home: bool = True,
+    stored: Mapping[str, Any] | None = None,
+) -> Canvas:
+    """`retry`: the id of what was clicked, to try it again. There is always a way on."""
+    components: list[Component] = [Text(text=title, style="header"), Text(text=what, style="muted")]
+    if retry:
+        components.append(Button(id=retry, label=_("Retry"), action=Submit()))
+    if home and retry != click("home"):
+        components.append(Button(id=click("home"), label=_("Home"), style="link", action=Submit()))
+    return Canvas(components=tuple(components), stored_data=stored or {})
+
+
+def turned_off() -> Canvas:
+    return trouble(
+        _("The bridge is turned off"),
+        _(
+            "An admin has turned off the connection to iTop for this workspace. No message is copied until it is on."
+        ),
+        retry=click("home"),
+    )
+
+
+def unreadable() -> Canvas:
+    return trouble(
+        _("There is no conversation here"),
+        _(
+            "Intercom sent a request without a conversation. Open the conversation again; nothing was changed."
+        ),
+        retry=click("home"),
+    )
+
+
+def nobody(error: NobodyFound) -> Canvas:
+    email = inert(shorten(error.email, 120))
+    if error.candidates:
+        title = _("More than one person fits")
+        what = _(
+            "iTop has %(count)d persons with the e-mail address %(email)s. Correct one of them in iTop, or set "
+            "itop_contact_id on this contact in Intercom."
+        ) % {"count": error.candidates, "email": email}
+    elif email:
+        title = _("Not known in iTop")
+        what = _(
+            "iTop has no person with the e-mail address %(email)s. Add it to the person in iTop, or set "
+            "itop_contact_id on this contact in Intercom."
+        ) % {"email": email}
+    else:
+        title = _("Not known in iTop")
+        what = _(
+            "This contact has no e-mail address to find the person in iTop by. Add one, or set itop_contact_id on "
+            "the contact in Intercom."
+        )
+    return trouble(title, what, retry=click("home"))
+
+
+def out_of_scope() -> Canvas:
+    return trouble(
+        _("Not served from this workspace"),
+        _(
+            "This person, or this ticket, is outside the part of iTop that this workspace serves, so nothing of it is "
+            "shown. An admin can change the scope."
+        ),
+        retry=click("home"),
+    )
+
+
+def ticket_gone() -> Canvas:
+    return trouble(
+        _("This ticket is not there"),
+        _(
+            "iTop has no such ticket, or it is not of the kind this workspace works with. Nothing was changed."
+        ),
+        retry=click("home"),
+    )
+
+
+def unknown_click() -> Canvas:
+    return trouble(
+        _("This button is not known"),
+        _(
+            "The panel may be older than the service. Nothing was changed; go to the first screen and try again."
+        ),
+        retry=click("home"),
+    )
+
+
+def itop_trouble(error: ItopError, retry: str, stored: Mapping[str, Any]) -> Canvas:
+    title, what = _about(error)
+    safe = _("Nothing was changed, and messages that arrive meanwhile are kept and written later.")
+    return trouble(title, f"{what} {safe}", retry=retry, stored=stored)
+
+
+def _about(error: ItopError) -> tuple[str, str]:
+    if isinstance(error, ItopUnreachable):
+        return _("iTop cannot be reached"), _("No connection could be made to iTop.")
+    if isinstance(error, ItopNoAnswer):
+        return _("iTop did not answer in time"), _("It may be busy, or down for a moment.")
+    if isinstance(error, ItopLoginRefused):
+        return (
+            _("iTop refuses our account"),
+            _("An admin has to check the account's token and its profile REST Services User in iTop."),
+        )
+    if isinstance(error, ItopNotAllowed):
+        return _("iTop does not allow it"), _(
+            "The account of the bridge lacks a right in iTop; an admin can add it."
+        )
+    if isinstance(error, ItopRefused):
+        return (
+            _("iTop refused the request"),
+            _("It said: “%(reason)s”.") % {"reason": inert(shorten(error.reason, 300))},
+        )
+    return _("iTop is in trouble"), _("It answered something other than data: an error page, or maintenance.")
+
+
+def intercom_trouble(retry: str, stored: Mapping[str, Any]) -> Canvas:
+    return trouble(
+        _("Intercom did not hand over the conversation"),
+        _(
+            "The whole conversation has to be copied into the ticket, and Intercom did not give it to us just now. No "
+            "ticket was created; what you filled in is kept."
+        ),
+        retry=retry,
+        stored=stored,
+    )
+
+
+def ours(reference: str, retry: str, stored: Mapping[str, Any]) -> Canvas:
+    return trouble(
+        _("That was our mistake"),
+        _(
+            "The bridge could not build this screen. Your messages are safe: they are kept and written to iTop all the "
+            "same. If a retry does not help, give your admin the reference %(reference)s."
+        )
+        % {"reference": reference},
+        retry=retry,
+        stored=stored,
+    )

@@ -1,0 +1,33 @@
+"""The rows. Each module is one noun; the QuerySets are the vocabulary of the rest of the house."""
+
+from __future__ import annotations
+
+from .conversation import Conversation
+from .delivery import Delivery
+from .encryption import Secret
+from .itop_answer import ItopAnswer
+from .itop_instance import ItopInstance
+from .notification import Notification
+from .person_match import PersonMatch
+from .posting import Posting
+from .submission import Submission
+from .ticket import Ticket
+from .ticket_link import TicketLink
+from .ticket_profile import TicketProfile
+from .workspace import Workspace
+
+__all__ = [
+    "Conversation",
+    "Delivery",
+    "ItopAnswer",
+    "ItopInstance",
+    "Notification",
+    "PersonMatch",
+    "Posting",
+    "Secret",
+    "Submission",
+    "Ticket",
+    "TicketLink",
+    "TicketProfile",
+    "Workspace",
+]

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from django.db import models
+
+from .lease import Leased
+from .workspace import Workspace
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    def known(self, workspace: Workspace, conversation_id: str) -> Conversation:
+        return self.get_or_create(workspace=workspace, conversation_id=conversation_id)[0]
+
+
+class Conversation(Leased):
+    """An Intercom conversation that a ticket was, or is to be, linked to. Its lease serialises presses of Create."""
+
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="conversations")
+    conversation_id = models.CharField("conversation", max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["workspace", "conversation_id"], name="one_row_a_conversation")
+        ]
+
+    def __str__(self) -> str:
+        return self.conversation_id

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+from .conversation import Conversation
+from .notification import Notification
+from .ticket import Ticket
+
+
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def waiting(self) -> DeliveryQuerySet:
+        return self.filter(state=Delivery.State.WAITING)
+
+    def due(self) -> DeliveryQuerySet:
+        return self.waiting().filter(due_at__lte=timezone.now())
+
+    def in_order(self) -> DeliveryQuerySet:
+        """As the messages were written in the conversation: by time, then by part id as a number."""
+        return self.order_by("part_created_at", "part_order", "part_id", "pk")
+
+
+class Delivery(models.Model):
+    """One conversation part for one linked ticket. Its key outlives everything: written once, never again."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "waiting"
+        WRITTEN = "written", "written"
+        SKIPPED = "skipped", "left out"
+        FAILED = "failed", "failed"
+
+    class Kind(models.TextChoices):
+        # A conversation's first message and a reply may bear the same id.
+        SOURCE = "source", "first message"
+        PART = "part", "part"
+
+    ticket = models.ForeignKey(Ticket, models.CASCADE, related_name="deliveries")
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="deliveries")
+    notification = models.ForeignKey(
+        Notification, models.SET_NULL, null=True, blank=True, related_name="deliveries"
+    )
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    part_id = models.CharField("part", max_length=64)
+    part_order = models.BigIntegerField(default=0, editable=False)
+    part_created_at = models.BigIntegerField("created in Intercom", help_text="Unix seconds.")
+    author = models.CharField(max_length=200, blank=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
+    reason = models.CharField(max_length=500, blank=True)
+    # What the part says, until it is rendered for iTop; then the log, the item and the marker that are sent.
+    part = models.JSONField(default=dict, blank=True)
+    log = models.CharField(max_length=100, blank=True)
+    item = models.JSONField(null=True, blank=True)
+    marker = models.CharField(max_length=255, blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField(default=timezone.now)
+    created_at = models.DateTimeField(auto_now_add=True)
+    written_at = models.DateTimeField(null=True, blank=True)
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        constraints = [
+            # A ticket's conversations may be of several workspaces, and part ids are unique within one only.
+            models.UniqueConstraint(
+                fields=["ticket", "conversation", "kind", "part_id"], name="a_part_once_a_ticket"
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["ticket", "part_created_at"],
+                name="delivery_waiting",
+                condition=models.Q(state="waiting"),
+            ),
+            models.Index(fields=["due_at"], name="delivery_due", condition=models.Q(state="waiting")),
+            models.Index(fields=["conversation", "state"], name="delivery_of_conversation"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.part_id} → {self.ticket}"

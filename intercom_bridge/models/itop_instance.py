@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import datetime as dt
+import zoneinfo
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from .encryption import SecretField
+
+
+def validate_time_zone(name: str) -> None:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+        raise ValidationError(f"“{name}” is not a time zone. Write it like Europe/Paris.") from error
+
+
+class ItopInstance(models.Model):
+    """An iTop: where it is, the account we use there, and what it can do (learned, not asked)."""
+
+    name = models.CharField(max_length=100, unique=True, help_text="How people here call this iTop.")
+    url = models.URLField(
+        "address",
+        max_length=255,
+        help_text="The address people open iTop at, for example https://itop.example.com/itop",
+    )
+    token = SecretField("account token", help_text="The token of the token-based account (ITOP_USER_TOKEN).")
+    user = models.CharField("account", max_length=100, blank=True, help_text="Only without a token.")
+    password = SecretField("password", help_text="Only without a token.")
+    time_zone = models.CharField(
+        max_length=64,
+        default="UTC",
+        validators=[validate_time_zone],
+        help_text="The time zone of the iTop server: iTop's dates carry none.",
+    )
+    portal_url = models.URLField(
+        "portal address",
+        max_length=255,
+        blank=True,
+        help_text="For the link customers get: {class} and {id} are filled in. Empty: iTop's standard portal.",
+    )
+    # Learned from iTop's answers; null until then.
+    has_intercom_attributes = models.BooleanField(null=True, editable=False)
+    is_administrator = models.BooleanField(null=True, editable=False)
+    # What the admin did not set but an import did: attribute -> value as imported (config_import.py).
+    imported = models.JSONField(default=dict, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "iTop"
+        verbose_name_plural = "iTops"
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        self.url = self.url.rstrip("/")
+        for tail in ("/webservices/rest.php", "/pages/UI.php", "/index.php"):
+            self.url = self.url.removesuffix(tail)
+        if not self.token and not (self.user and self.password):
+            raise ValidationError("Give the account's token, or its name and password.")
+
+    def learn(self, **facts: bool) -> None:
+        """Keeps what an answer of iTop told us about it."""
+        for name, value in facts.items():
+            setattr(self, name, value)
+        self.save(update_fields=list(facts))
+
+    @property
+    def zone(self) -> dt.tzinfo:
+        return zoneinfo.ZoneInfo(self.time_zone)
+
+    def backoffice_url(self, ticket_class: str, ticket_id: int) -> str:
+        """Where an agent sees the ticket."""
+        return f"{self.url}/pages/UI.php?operation=details&class={ticket_class}&id={ticket_id}"
+
+    def customer_url(self, ticket_class: str, ticket_id: int) -> str:
+        """Where the customer sees the ticket: iTop's standard portal unless another address is set."""
+        if self.portal_url:
+            return self.portal_url.replace("{class}", ticket_class).replace("{id}", str(ticket_id))
+        page = f"{self.url}/pages/exec.php/object/edit/{ticket_class}/{ticket_id}"
+        return f"{page}?exec_module=itop-portal-base&exec_page=index.php&portal_id=itop-portal"

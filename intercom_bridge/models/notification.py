@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import datetime as dt
+
+from django.db import models
+from django.db.models import F
+from django.utils import timezone
+
+from .workspace import Workspace
+
+NOT_LINKED = "the conversation is not linked to a ticket"
+
+
+class NotificationQuerySet(models.QuerySet["Notification"]):
+    def record(self, workspace: Workspace, notification_id: str, topic: str, body: bytes) -> Notification:
+        """Keeps what came in. One with a known id is counted on the row that is there: it is handled once."""
+        row, is_new = self.get_or_create(
+            workspace=workspace,
+            notification_id=notification_id,
+            defaults={"topic": topic[:100], "body": body},
+        )
+        if not is_new:
+            self.filter(pk=row.pk).update(times_received=F("times_received") + 1)
+        return row
+
+    def due(self) -> NotificationQuerySet:
+        """What intake has to look at now, oldest first."""
+        return self.filter(verdict=Notification.Verdict.RECEIVED, due_at__lte=timezone.now()).order_by("pk")
+
+    def look_again(self, workspace: Workspace, conversation_id: str, seconds: float) -> int:
+        """Messages that found no linked ticket in the last `seconds`: one has been linked meanwhile."""
+        since = timezone.now() - dt.timedelta(seconds=seconds)
+        return self.filter(
+            workspace=workspace,
+            conversation_id=conversation_id,
+            verdict=Notification.Verdict.SKIPPED,
+            reason=NOT_LINKED,
+            received_at__gte=since,
+        ).update(verdict=Notification.Verdict.RECEIVED, due_at=timezone.now())
+
+
+class Notification(models.Model):
+    """What Intercom's webhook sent: kept as bytes before it is answered, and what became of it."""
+
+    class Verdict(models.TextChoices):
+        RECEIVED = "received", "received"
+        HANDLED = "handled", "handled"
+        SKIPPED = "skipped", "skipped"
+        FAILED = "failed", "failed"
+
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="notifications")
+    notification_id = models.CharField("notification", max_length=100)
+    topic = models.CharField(max_length=100)
+    # Read from the body by intake.
+    conversation_id = models.CharField("conversation", max_length=64, blank=True, db_index=True)
+    # As it came: databases refuse some of what JSON may hold (NUL, lone surrogates).
+    body = models.BinaryField()
+    times_received = models.PositiveIntegerField(default=1)
+    received_at = models.DateTimeField(default=timezone.now)
+    verdict = models.CharField(max_length=10, choices=Verdict.choices, default=Verdict.RECEIVED)
+    reason = models.CharField(max_length=300, blank=True)
+    due_at = models.DateTimeField(default=timezone.now)
+
+    objects = NotificationQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["workspace", "notification_id"], name="one_row_a_notification")
+        ]
+        indexes = [
+            models.Index(fields=["due_at"], name="notification_due", condition=models.Q(verdict="received")),
+            models.Index(fields=["-received_at"], name="notification_received"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.notification_id}"
+
+    def settle(self, verdict: str, reason: str = "") -> None:
+        self.verdict, self.reason = verdict, reason[:300]
+        self.save(update_fields=["verdict", "reason", "conversation_id"])
+
+    def postpone(self, seconds: float, reason: str) -> None:
+        """Looked at again later: a row that cannot be handled now must not loop."""
+        self.due_at, self.reason = timezone.now() + dt.timedelta(seconds=seconds), reason[:300]
+        self.save(update_fields=["due_at", "reason"])

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+from .workspace import Workspace
+
+
+class PersonMatch(models.Model):
+    """Which iTop Person an Intercom contact is, and how we know."""
+
+    class How(models.TextChoices):
+        ATTRIBUTES = "attributes", "the contact's itop_contact_id"
+        EMAIL = "email", "the e-mail address"
+
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="person_matches")
+    contact_id = models.CharField("Intercom contact", max_length=64)
+    # What the match was made from; another address on the contact makes it void.
+    evidence = models.CharField(max_length=320)
+    how = models.CharField(max_length=12, choices=How.choices)
+    person_id = models.PositiveBigIntegerField("Person in iTop")
+    name = models.CharField(max_length=255)
+    email = models.CharField(max_length=320, blank=True)
+    org_id = models.PositiveBigIntegerField()
+    org_name = models.CharField(max_length=255, blank=True)
+    # Further attributes that the workspace's scope asks for (:current_contact->attribute).
+    attributes = models.JSONField(default=dict, blank=True)
+    matched_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name_plural = "person matches"
+        constraints = [
+            models.UniqueConstraint(fields=["workspace", "contact_id"], name="one_person_a_contact")
+        ]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+from .conversation import Conversation
+
+
+class PostingQuerySet(models.QuerySet["Posting"]):
+    def unfinished(self) -> PostingQuerySet:
+        return self.filter(state=Posting.State.WAITING)
+
+    def due(self) -> PostingQuerySet:
+        return self.unfinished().filter(due_at__lte=timezone.now())
+
+
+class Posting(models.Model):
+    """Something we say in a conversation, as a teammate: the link to a new ticket, a note about a linked one."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "waiting"
+        POSTED = "posted", "posted"
+        FAILED = "failed", "failed"
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="postings")
+    admin_id = models.CharField(max_length=64)
+    is_note = models.BooleanField(default=False)
+    body = models.TextField(help_text="HTML")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
+    reason = models.CharField(max_length=500, blank=True)
+    # The part it became: how we know it again when it comes back as a webhook.
+    part_id = models.CharField(max_length=64, blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField(default=timezone.now)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = PostingQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["due_at"], name="posting_due", condition=models.Q(state="waiting"))]
+
+    def __str__(self) -> str:
+        return f"{'note' if self.is_note else 'comment'} in {self.conversation}"

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+from .conversation import Conversation
+from .ticket import Ticket
+
+
+class SubmissionQuerySet(models.QuerySet["Submission"]):
+    def unfinished(self) -> SubmissionQuerySet:
+        return self.filter(state=Submission.State.CREATING)
+
+    def due(self) -> SubmissionQuerySet:
+        return self.unfinished().filter(due_at__lte=timezone.now())
+
+
+class Submission(models.Model):
+    """One press of Create: its form's key makes it happen once, however often the press arrives."""
+
+    class State(models.TextChoices):
+        CREATING = "creating", "being created"
+        CREATED = "created", "created"
+        REFUSED = "refused", "refused by iTop"
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="submissions")
+    form_key = models.CharField(max_length=64)
+    admin_id = models.CharField(max_length=64, blank=True)
+    admin_name = models.CharField("teammate", max_length=200, blank=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.CREATING)
+    reason = models.CharField(max_length=1000, blank=True)
+    # The create as it is sent, rendered once: a repeat must be the same request.
+    ticket_class = models.CharField(max_length=100)
+    fields = models.JSONField(default=dict)
+    caller_id = models.PositiveBigIntegerField()
+    marker = models.CharField(max_length=255)
+    # The parts of the transcript in it: [kind, part id, created_at, log, author].
+    parts = models.JSONField(default=list)
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField(default=timezone.now)
+    ticket = models.ForeignKey(Ticket, models.SET_NULL, null=True, blank=True, related_name="submissions")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = SubmissionQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["conversation", "form_key"], name="one_ticket_a_form")]
+        indexes = [
+            models.Index(fields=["due_at"], name="submission_due", condition=models.Q(state="creating"))
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.form_key} ({self.get_state_display()})"

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from django.db import models
+
+from .itop_instance import ItopInstance
+from .lease import Leased
+
+
+class Ticket(Leased):
+    """An iTop ticket that was linked. Its lease makes us its only writer: iTop loses concurrent appends."""
+
+    itop = models.ForeignKey(ItopInstance, models.CASCADE, related_name="tickets", verbose_name="iTop")
+    ticket_class = models.CharField("class", max_length=100)
+    object_id = models.PositiveBigIntegerField("id in iTop")
+    ref = models.CharField("reference", max_length=100)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["itop", "ticket_class", "object_id"], name="one_row_a_ticket")
+        ]
+
+    def __str__(self) -> str:
+        return self.ref

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+# What a stock iTop calls the things we need. A profile's mapping overrides any of them.
+STOCK_ATTRIBUTES = {
+    "org_id": "org_id",
+    "caller_id": "caller_id",
+    "status": "status",
+    "title": "title",
+    "description": "description",
+    "origin": "origin",
+    "public_log": "public_log",
+    "private_log": "private_log",
+    "intercom_ref": "intercom_ref",
+    "intercom_url": "intercom_url",
+    "intercom_sync_activated": "intercom_sync_activated",
+}
+
+
+def _stock_form() -> list[str]:
+    return ["title", "description", "service_id", "servicesubcategory_id", "urgency"]
+
+
+def _stock_states() -> list[str]:
+    return ["rejected", "closed"]
+
+
+def _stock_details() -> list[str]:
+    return [
+        "status",
+        "description",
+        "service_id",
+        "priority",
+        "agent_id",
+        "team_id",
+        "start_date",
+        "last_update",
+    ]
+
+
+def validate_codes(value: Any) -> None:
+    """A JSON list of iTop attribute codes or state codes."""
+    if not isinstance(value, list) or not all(
+        isinstance(code, str) and code.isidentifier() for code in value
+    ):
+        raise ValidationError('Write a list of codes, like ["title", "description"].')
+    if len(set(value)) != len(value):
+        raise ValidationError("A code stands in the list twice.")
+
+
+def validate_mapping(value: Any) -> None:
+    """A JSON object from our word for an attribute to the data model's code."""
+    if not isinstance(value, dict):
+        raise ValidationError('Write an object, like {"public_log": "public_log"}.')
+    unknown = sorted(set(value) - set(STOCK_ATTRIBUTES))
+    if unknown:
+        raise ValidationError(
+            f"Unknown: {', '.join(unknown)}. These can be mapped: {', '.join(STOCK_ATTRIBUTES)}."
+        )
+    if not all(isinstance(code, str) and code.isidentifier() for code in value.values()):
+        raise ValidationError("Each value is the code of an attribute in iTop, like public_log.")
+
+
+class TicketProfile(models.Model):
+    """What a ticket is for a workspace: its class, which attribute plays which part, what is shown and asked."""
+
+    name = models.CharField(max_length=100, unique=True)
+    ticket_class = models.CharField(
+        max_length=100,
+        default="UserRequest",
+        help_text="The iTop class of the tickets, for example UserRequest.",
+    )
+    attributes_mapping = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_mapping],
+        help_text='Only what differs from stock iTop, for example {"public_log": "customer_log"}.',
+    )
+    form_attributes = models.JSONField(
+        default=_stock_form, validators=[validate_codes], help_text="The fields of the create form, in order."
+    )
+    excluded_states = models.JSONField(
+        default=_stock_states,
+        blank=True,
+        validators=[validate_codes],
+        help_text="States in which a ticket is no longer ongoing.",
+    )
+    subtitle_attribute = models.CharField(
+        max_length=100, default="title", help_text="Shown under the reference in lists."
+    )
+    details_attributes = models.JSONField(
+        default=_stock_details,
+        blank=True,
+        validators=[validate_codes],
+        help_text="Shown on a ticket, in order.",
+    )
+    show_open_in_backoffice_button = models.BooleanField(
+        "show “Open in iTop”",
+        default=True,
+        help_text="Only makes sense when teammates have accounts in iTop.",
+    )
+    imported = models.JSONField(default=dict, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def code(self, part: str) -> str:
+        """The data model's code for one of STOCK_ATTRIBUTES."""
+        return str(self.attributes_mapping.get(part) or STOCK_ATTRIBUTES[part])

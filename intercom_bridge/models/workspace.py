@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import datetime as dt
+import zoneinfo
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils import timezone
+
+from itop_client import OqlError, parse
+
+from .encryption import Secret, SecretField, SecretUnreadable
+from .itop_instance import ItopInstance, validate_time_zone
+from .ticket_profile import TicketProfile
+
+LANGUAGES = [("en", "English"), ("fr", "Français"), ("de", "Deutsch"), ("es", "Español")]
+PLACEHOLDER = "PUT_YOUR_"
+
+
+def validate_scope(text: str) -> None:
+    try:
+        query = parse(text)
+    except OqlError as error:
+        raise ValidationError(f"This is not an OQL query that iTop understands: {error}") from error
+    strange = sorted(
+        name
+        for name in query.placeholders
+        if name != "current_contact_id" and not name.startswith("current_contact->")
+    )
+    if strange:
+        raise ValidationError(
+            f"Only :current_contact_id and :current_contact->attribute can be filled in, not :{strange[0]}."
+        )
+
+
+class WorkspaceQuerySet(models.QuerySet["Workspace"]):
+    def for_signed_request(self, workspace_id: str) -> Workspace | None:
+        """The workspace whose secrets a request that names it must be signed with; also a disabled one."""
+        return self.select_related("itop", "profile").filter(workspace_id=workspace_id).first()
+
+
+class Workspace(models.Model):
+    """An Intercom workspace that we serve: what signs its requests, which iTop it works on, for whom."""
+
+    class Region(models.TextChoices):
+        US = "US", "United States"
+        EU = "EU", "European Union"
+        AU = "AU", "Australia"
+
+    workspace_id = models.CharField(
+        "workspace ID",
+        max_length=64,
+        unique=True,
+        validators=[
+            RegexValidator(r"^[A-Za-z0-9_-]+$", "Letters, digits, - and _ only, as Intercom shows it.")
+        ],
+        help_text="In Intercom: Settings, Workspace, General. Eight letters and digits.",
+    )
+    name = models.CharField(max_length=100, blank=True)
+    enabled = models.BooleanField(default=True, help_text="Off: messages are skipped, and the panel says so.")
+    region = models.CharField(max_length=2, choices=Region.choices, default=Region.US)
+    scope = models.TextField(
+        default="SELECT Organization",
+        validators=[validate_scope],
+        help_text="OQL: which people of iTop this workspace serves. A query on Organization means the people of those "
+        "organizations; on Person those people; on User the people with such an account.",
+    )
+    client_secret = SecretField(
+        help_text="Checks that what comes in is from Intercom (Basic information, Client secret)."
+    )
+    previous_client_secret = SecretField(
+        "previous client secret",
+        help_text="Still accepted beside the new one while you rotate, until the date below.",
+    )
+    previous_client_secret_until = models.DateTimeField("previous secret valid until", null=True, blank=True)
+    access_token = SecretField(help_text="Lets us write into conversations (Authentication, Access token).")
+    itop = models.ForeignKey(ItopInstance, models.PROTECT, verbose_name="iTop", related_name="workspaces")
+    profile = models.ForeignKey(
+        TicketProfile, models.PROTECT, verbose_name="ticket profile", related_name="workspaces"
+    )
+    language = models.CharField(max_length=5, choices=LANGUAGES, default="en")
+    time_zone = models.CharField(
+        max_length=64,
+        default="UTC",
+        validators=[validate_time_zone],
+        help_text="Dates on the panel are shown in it.",
+    )
+    # The code Intercom gives to what our app posts; learned from the answer to our first post.
+    app_package_code = models.CharField(max_length=100, blank=True, editable=False)
+    imported = models.JSONField(default=dict, blank=True, editable=False)
+
+    objects = WorkspaceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["workspace_id"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.workspace_id})" if self.name else self.workspace_id
+
+    def clean(self) -> None:
+        for label, secret in (("Client secret", self.client_secret), ("Access token", self.access_token)):
+            if isinstance(secret, Secret) and secret.is_readable and secret.reveal().startswith(PLACEHOLDER):
+                raise ValidationError(f"{label}: this is the placeholder of the documentation, not a secret.")
+
+    @property
+    def zone(self) -> dt.tzinfo:
+        return zoneinfo.ZoneInfo(self.time_zone)
+
+    def client_secrets(self) -> list[str]:
+        """The secrets that a signature may have been made with now, newest first; [] when none is readable."""
+        secrets = [self.client_secret]
+        if self.previous_client_secret_until and self.previous_client_secret_until > timezone.now():
+            secrets.append(self.previous_client_secret)
+        plain = []
+        for secret in secrets:
+            try:
+                plain.append(secret.reveal())
+            except SecretUnreadable:
+                continue
+        return [secret for secret in plain if secret]
+
+    @property
+    def intercom_api_url(self) -> str:
+        """ "" for the region's own host."""
+        return str(settings.INTERCOM_API_URL)

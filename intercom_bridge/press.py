@@ -1,0 +1,145 @@
+"""A press of Create: whatever arrives twice, or at the same time, makes one ticket."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from intercom_bridge.authors import accounts_of
+from intercom_bridge.connections import intercom_client, itop_client
+from intercom_bridge.desk import Desk, Person
+from intercom_bridge.intercom.html import text_to_html
+from intercom_bridge.intercom.payloads import Conversation as Payload
+from intercom_bridge.models import Conversation, Posting, Submission
+from intercom_bridge.models.lease import Lease, take_lease
+from intercom_bridge.sync.creator import create_now
+from intercom_bridge.sync.extension import attributes_of
+from intercom_bridge.sync.tasks import wake_for_everything
+from intercom_bridge.sync.transcript import Transcript
+from itop_client import ItopError, ItopNotAdministrator, ItopRefused, marker
+
+LEASE_SECONDS = 30.0
+# Of the five seconds in all: a second press waits so long for the first, and Intercom gets so long to answer.
+WAIT_SECONDS = 3.0
+FETCH_SECONDS = 2.0
+POLL_SECONDS = 0.05
+
+
+class StillCreating(Exception):
+    """Another press is at it, or iTop has not answered: the worker goes on."""
+
+
+def press_create(desk: Desk, form_key: str, values: dict[str, str]) -> Submission:
+    """The submission of this form, created: with its ticket.
+
+    Raises ItopRefused (the form is at fault), another ItopError or IntercomError (nothing was created, for certain),
+    StillCreating (nobody knows yet, and nothing is lost).
+    """
+    person = desk.person()
+    conversation = Conversation.objects.known(desk.workspace, desk.request.conversation.id)
+    conversation.workspace = desk.workspace
+    lease = _wait_for_lease(conversation)
+    if lease is None:
+        raise StillCreating
+    with lease:
+        earlier = Submission.objects.filter(conversation=conversation, form_key=form_key).first()
+        if earlier is not None and earlier.state == Submission.State.CREATED:
+            return earlier
+        if earlier is not None and earlier.state == Submission.State.CREATING:
+            raise StillCreating
+        if earlier is not None:
+            earlier.delete()
+        submission = _prepare(desk, person, conversation, form_key, values)
+        try:
+            _create(desk, person, submission, values)
+        except ItopRefused:
+            raise
+        except ItopError as error:
+            if error.may_have_run:
+                wake_for_everything()
+                raise StillCreating from error
+            submission.delete()
+            raise
+    wake_for_everything()
+    return submission
+
+
+def _wait_for_lease(conversation: Conversation) -> Lease | None:
+    """A second click waits for the first one's answer; across processes there is nothing to wait on but the row."""
+    end = time.monotonic() + WAIT_SECONDS
+    while True:
+        lease = take_lease(conversation, LEASE_SECONDS)
+        if lease is not None or time.monotonic() > end:
+            return lease
+        time.sleep(POLL_SECONDS)
+
+
+def _prepare(
+    desk: Desk, person: Person, conversation: Conversation, form_key: str, values: dict[str, str]
+) -> Submission:
+    transcript = Transcript.of(_whole_conversation(desk).messages, skip_ids=_our_posts(conversation))
+    return Submission.objects.create(
+        conversation=conversation,
+        form_key=form_key,
+        admin_id=desk.request.admin.id[:64],
+        admin_name=desk.request.admin.name[:200],
+        ticket_class=desk.profile.ticket_class,
+        fields=_fields(desk, person, conversation, transcript, values),
+        caller_id=person.id,
+        marker=marker(
+            f"Intercom conversation {conversation.conversation_id} ({desk.workspace.workspace_id}, {form_key})",
+            desk.request.admin.name,
+        ),
+        parts=transcript.keys(),
+    )
+
+
+def _create(desk: Desk, person: Person, submission: Submission, values: dict[str, str]) -> None:
+    try:
+        create_now(submission, deadline=desk.deadline.remaining())
+    except ItopNotAdministrator:
+        if desk.itop.is_administrator is False:
+            raise
+        # Refused, so nothing ran: the authors' names stand in the texts from now on.
+        desk.itop.learn(is_administrator=False)
+        conversation = submission.conversation
+        transcript = Transcript.of(_whole_conversation(desk).messages, skip_ids=_our_posts(conversation))
+        submission.fields = _fields(desk, person, conversation, transcript, values)
+        submission.save(update_fields=["fields"])
+        create_now(submission, deadline=desk.deadline.remaining())
+
+
+def _fields(
+    desk: Desk, person: Person, conversation: Conversation, transcript: Transcript, values: dict[str, str]
+) -> dict[str, Any]:
+    """Everything but the caller, which carries the guard."""
+    code = desk.profile.code
+    accounts: dict[str, int] = {}
+    if desk.itop.is_administrator is not False and transcript.emails:
+        client = itop_client(desk.itop)
+        accounts = accounts_of(desk.itop, client, transcript.emails, deadline=desk.deadline.remaining())
+    may_set_author = desk.itop.is_administrator is not False
+    logs = transcript.logs(accounts, may_set_author=may_set_author, zone=desk.workspace.zone)
+    fields: dict[str, Any] = dict(values)
+    if code("description") in fields:
+        fields[code("description")] = text_to_html(fields[code("description")])
+    return (
+        fields
+        | {code("org_id"): person.org_id, code("origin"): "chat"}
+        | {code(log): {"items": items} for log, items in logs.items()}
+        | attributes_of(conversation, sync_on=True)
+    )
+
+
+def _whole_conversation(desk: Desk) -> Payload:
+    """The payload's conversation, or Intercom's own when the payload carries fewer parts than there are."""
+    conversation = desk.request.conversation
+    if conversation.is_complete or not desk.workspace.access_token:
+        return conversation
+    seconds = min(FETCH_SECONDS, desk.deadline.remaining())
+    return intercom_client(desk.workspace).conversation(conversation.id, deadline=seconds)
+
+
+def _our_posts(conversation: Conversation) -> frozenset[str]:
+    posted = Posting.objects.filter(conversation=conversation).exclude(part_id="")
+    return frozenset(posted.values_list("part_id", flat=True))

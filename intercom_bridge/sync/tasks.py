@@ -1,0 +1,156 @@
+"""The engine: Huey runs these. Rows are the truth; a task only wakes somebody up, and may be lost."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import structlog
+from django.conf import settings
+from huey import Huey, MemoryHuey, RedisHuey, SqliteHuey, crontab
+
+from intercom_bridge.models import Delivery, Posting, Submission, Ticket, TicketLink
+from intercom_bridge.models.claim import claim
+from intercom_bridge.models.lease import take_lease
+from itop_client import ItopError
+
+from .creator import BACKGROUND_DEADLINE_SECONDS, finish
+from .extension import bring_in_step
+from .intake import take_in_due
+from .poster import post
+from .writer import write_due
+
+log = structlog.get_logger(__name__)
+
+# A wait that is longer is left to the sweep, which comes every minute.
+SCHEDULED_SECONDS = 60.0
+CLAIMED_SECONDS = 60.0
+
+
+def _engine() -> Huey:
+    name = "intercom_bridge"
+    if settings.REDIS_URL:
+        from redis import ConnectionPool
+
+        try:
+            # A Redis that is away must be noticed at once, not waited for.
+            pool = ConnectionPool.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=5)
+        except ValueError:
+            # Named by `manage.py check` (E008), without which the worker does not start.
+            return MemoryHuey(name, results=False)
+        return RedisHuey(name, connection_pool=pool, results=False)
+    if settings.HUEY_FILE is None:
+        return MemoryHuey(name, results=False)
+    return SqliteHuey(name, filename=str(settings.HUEY_FILE), results=False)
+
+
+huey = _engine()
+
+
+@huey.task()  # type: ignore[untyped-decorator]
+def take_in() -> None:
+    """Something came in: make its deliveries, have them written."""
+    for ticket_id in take_in_due():
+        write_ticket(ticket_id)
+
+
+@huey.task()  # type: ignore[untyped-decorator]
+def write_ticket(ticket_id: int) -> None:
+    ticket = Ticket.objects.select_related("itop").get(pk=ticket_id)
+    seconds = write_due(ticket)
+    if seconds is not None and seconds <= SCHEDULED_SECONDS:
+        write_ticket.schedule((ticket_id,), delay=seconds)
+
+
+@huey.task()  # type: ignore[untyped-decorator]
+def sweep() -> None:
+    """Finds all work that is due, whoever forgot it."""
+    take_in()
+    waiting = Delivery.objects.due().order_by().values_list("ticket_id", flat=True).distinct()
+    for ticket_id in list(waiting):
+        write_ticket(ticket_id)
+    for posting_id in list(Posting.objects.due().values_list("pk", flat=True)):
+        say(posting_id)
+    for submission_id in list(Submission.objects.due().values_list("pk", flat=True)):
+        finish_creating(submission_id)
+    for link_id in list(TicketLink.objects.filter(in_step=False).values_list("pk", flat=True)):
+        keep_in_step(link_id)
+
+
+@huey.periodic_task(crontab(minute="*"))  # type: ignore[untyped-decorator]
+def sweep_every_minute() -> None:
+    sweep()
+
+
+@huey.task()  # type: ignore[untyped-decorator]
+def say(posting_id: int) -> None:
+    posting = Posting.objects.due().filter(pk=posting_id).first()
+    if posting is None or not claim(posting, CLAIMED_SECONDS):
+        return
+    post(posting)
+    if posting.state == Posting.State.POSTED:
+        take_in()  # Messages that waited to know whether they are this post.
+
+
+@huey.task()  # type: ignore[untyped-decorator]
+def finish_creating(submission_id: int) -> None:
+    submission = Submission.objects.due().filter(pk=submission_id).first()
+    if submission is None:
+        return
+    lease = take_lease(submission.conversation, 2 * BACKGROUND_DEADLINE_SECONDS)
+    if lease is None:
+        return
+    with lease:
+        submission.refresh_from_db()
+        if submission.state == Submission.State.CREATING:
+            finish(submission)
+    if submission.state == Submission.State.CREATED:
+        sweep()
+    elif submission.state == Submission.State.CREATING:
+        finish_creating.schedule((submission_id,), delay=BACKGROUND_DEADLINE_SECONDS)
+
+
+@huey.task()  # type: ignore[untyped-decorator]
+def keep_in_step(link_id: int) -> None:
+    link = TicketLink.objects.filter(pk=link_id, in_step=False).first()
+    if link is None:
+        return
+    try:
+        bring_in_step(link)
+    except ItopError as error:
+        log.warning("link.not_in_step", link=link_id, error=type(error).__name__)
+
+
+class _Waker:
+    """Puts a task into the queue without the caller waiting for it: a failed wake-up never delays an answer.
+
+    Many calls in a row become one task. What is lost here is found by the sweep.
+    """
+
+    def __init__(self, name: str, task: Any) -> None:
+        self._name = name
+        self._task = task
+        self._called = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def __call__(self) -> None:
+        self._called.set()
+        with self._lock:
+            # Started here and not at import: web servers fork, and threads do not survive that.
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._called.wait()
+            self._called.clear()
+            try:
+                self._task()
+            except Exception as error:  # noqa: BLE001
+                log.warning("wake_up.lost", error=type(error).__name__)
+
+
+wake_for_intake = _Waker("wake for intake", take_in)
+wake_for_everything = _Waker("wake for everything", sweep)

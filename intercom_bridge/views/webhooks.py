@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import structlog
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from intercom_bridge.intercom.payloads import Event, PayloadError
+from intercom_bridge.models import Notification, Workspace
+from intercom_bridge.sync.tasks import wake_for_intake
+
+from .authentication import SignedBody, SignedPostMixin, WebhookSignature
+
+log = structlog.get_logger(__name__)
+
+
+class WebhookView(SignedPostMixin, APIView):
+    """Intercom tells us that something happened.
+
+    200 means: the row is committed. Any other answer makes Intercom repeat it once, after a minute, and then
+    forget it; 410 would end the subscription and 429 throttle it, so neither is ever sent.
+    """
+
+    authentication_classes = [WebhookSignature]
+    http_method_names = ["post", "head"]
+
+    # How Intercom validates the address, unsigned.
+    def head(self, request: Request, *_: Any, **__: Any) -> Response:
+        return Response()
+
+    def post(self, request: Request, *_: Any, **__: Any) -> Response:
+        workspace: Workspace = request.user
+        body: SignedBody = request.auth
+        notification_id, topic = _name(body)
+        notification = Notification.objects.record(workspace, notification_id, topic, body.raw)
+        log.info("notification.received", workspace=workspace.workspace_id, topic=topic, row=notification.pk)
+        wake_for_intake()
+        return Response({"status": "ok"})
+
+
+def _name(body: SignedBody) -> tuple[str, str]:
+    """Its id and topic. A ping has no id, and what cannot be read may have none: the bytes name it then."""
+    digest = f"sha256:{hashlib.sha256(body.raw).hexdigest()}"
+    try:
+        event = Event.parse(body.data)
+    except PayloadError:
+        return digest, ""
+    return event.id[:100] or digest, event.topic

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.test import Client
+
+from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
+from intercom_bridge.sync import tasks
+from sandbox.itop import Itop, running_itop
+from sandbox.itop.seed import TOKEN
+from tests.teammate import SECRET, WORKSPACE, Teammate
+
+
+@pytest.fixture
+def itop() -> Iterator[Itop]:
+    """The sandbox's iTop, over real HTTP."""
+    with running_itop() as running:
+        yield running
+
+
+@pytest.fixture
+def workspace(db: None, itop: Itop) -> Workspace:
+    return Workspace.objects.create(
+        workspace_id=WORKSPACE,
+        name="Tests",
+        client_secret=SECRET,
+        itop=ItopInstance.objects.create(name="Sandbox", url=itop.url, token=TOKEN, time_zone="Europe/Paris"),
+        profile=TicketProfile.objects.create(name="Requests"),
+    )
+
+
+@pytest.fixture
+def teammate(workspace: Workspace, client: Client) -> Teammate:
+    return Teammate(client)
+
+
+@pytest.fixture
+def work() -> Callable[[], None]:
+    """Does what a worker does, until the queue is empty: what is due is done, what is not has to wait."""
+
+    def until_idle() -> None:
+        tasks.sweep()
+        while (task := tasks.huey.dequeue()) is not None:
+            tasks.huey.execute(task)
+
+    tasks.huey.flush()
+    return until_idle

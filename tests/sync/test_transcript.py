@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import datetime as dt
+
+from intercom_bridge.intercom.payloads import CanvasRequest
+from intercom_bridge.sync.message import PRIVATE, PUBLIC
+from intercom_bridge.sync.transcript import MOST_ENTRIES, Transcript
+from tests.teammate import ADA, ALICE, author_of, conversation, part
+
+
+def transcript(*parts: dict[str, object]) -> Transcript:
+    request = CanvasRequest.parse(
+        {"conversation": conversation(*parts), "contact": ALICE, "workspace_id": "x"}
+    )
+    return Transcript.of(request.conversation.messages)
+
+
+def logs(made: Transcript) -> dict[str, list[dict[str, object]]]:
+    return made.logs({"alice.martin@acme.example": 8}, may_set_author=True, zone=dt.UTC)
+
+
+def test_replies_go_to_the_public_and_notes_to_the_private_log_in_order() -> None:
+    made = transcript(
+        part(3, "<p>third</p>"),
+        part(2, "<p>second</p>"),
+        part(4, "<p>a note</p>", author_of(ADA), part_type="note"),
+    )
+    both = logs(made)
+    assert [item["message"] for item in both[PUBLIC]] == [
+        "<p>The export button does nothing</p>",
+        "<p>second</p>",
+        "<p>third</p>",
+    ]
+    assert [item["message"] for item in both[PRIVATE]] == ["<p>a note</p>"]
+    assert both[PUBLIC][0]["user_id"] == 8
+    assert both[PUBLIC][0]["date"] == "@1768031789"
+    assert (both[PRIVATE][0]["user_id"], both[PRIVATE][0]["user_login"]) == (0, "Ada Reyes (Intercom)")
+
+
+def test_a_log_without_messages_is_not_sent() -> None:
+    assert set(logs(transcript())) == {PUBLIC}
+
+
+def test_beyond_250_the_oldest_are_folded_into_joint_entries_and_none_is_lost() -> None:
+    made = transcript(*(part(number, f"<p>message {number}.</p>") for number in range(1, 500)))
+    items = logs(made)[PUBLIC]
+    assert len(items) <= MOST_ENTRIES
+    text = "".join(str(item["message"]) for item in items)
+    positions = [text.index(f"message {number}.") for number in range(1, 500)]
+    assert positions == sorted(positions)
+    assert "Alice Martin (Intercom)" in str(items[0]["message"])
+    assert items[-1]["message"] == "<p>message 499.</p>"
+    assert len(made.keys()) == 500

@@ -1,0 +1,170 @@
+"""Every signed address, the PHP extension's included, refuses what it must refuse, and in the same words."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from intercom_bridge.intercom.signature import canvas_signature, webhook_signature
+from intercom_bridge.models import Notification, Workspace
+from tests.teammate import ADA, ALICE, SECRET, WORKSPACE, conversation, notification, part
+
+PHP = "/pages/exec.php?exec_module=combodo-intercom-integration&exec_page="
+Sign = Callable[[bytes, str], str]
+
+
+def canvas_body() -> dict[str, Any]:
+    return {"workspace_id": WORKSPACE, "admin": ADA, "contact": ALICE, "conversation": conversation()}
+
+
+def webhook_body() -> dict[str, Any]:
+    return notification(part(1, "<p>x</p>"))
+
+
+CANVAS = ("X-Body-Signature", canvas_signature, canvas_body, "workspace_id")
+WEBHOOK = ("X-Hub-Signature", webhook_signature, webhook_body, "app_id")
+ADDRESSES = [
+    ("/canvas-kit/initialize", *CANVAS),
+    ("/canvas-kit/submit", *CANVAS),
+    ("/webhooks/intercom", *WEBHOOK),
+    (f"{PHP}incoming-canvas-kits.php&operation=initialize-conversation-details", *CANVAS),
+    (f"{PHP}incoming-canvas-kits.php&operation=submit-conversation-details&auth_token=abc", *CANVAS),
+    (f"{PHP}incoming-webhooks.php&auth_token=abc", *WEBHOOK),
+]
+
+
+@pytest.fixture(params=ADDRESSES, ids=[one[0] for one in ADDRESSES])
+def address(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def post(path: str, raw: bytes, **headers: str) -> Any:
+    return Client(enforce_csrf_checks=True).post(
+        path,
+        raw,
+        content_type="application/json",
+        headers={name.replace("_", "-"): v for name, v in headers.items()},
+    )
+
+
+def encode(body: Any) -> bytes:
+    return json.dumps(body).encode()
+
+
+def test_a_good_signature_is_let_in_with_csrf_checks_on(workspace: Workspace, address: Any) -> None:
+    path, header, sign, body, _name = address
+    raw = encode(body())
+    assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 200
+
+
+def test_bad_signatures_and_unknown_workspaces_are_answered_alike(workspace: Workspace, address: Any) -> None:
+    path, header, sign, body, name = address
+    raw = encode(body())
+    good = sign(raw, SECRET)
+    unknown = encode(body() | {name: "nobody99"})
+    answers = [
+        post(path, raw),
+        post(path, raw, **{header: ""}),
+        post(path, raw, **{header: sign(raw, "another secret")}),
+        post(path, raw + b" ", **{header: good}),
+        post(path, raw, **{header: f"{good},{good}"}),
+        post(path, raw, **{header: good[:-1]}),
+        post(path, raw, **{header: f"{good} "[1:]}),
+        post(path, unknown, **{header: sign(unknown, SECRET)}),
+        post(path, unknown),
+        post(path, encode({}), **{header: sign(b"{}", SECRET)}),
+    ]
+    assert {(answer.status_code, answer.content) for answer in answers} == {
+        (401, b'{"detail":"The signature does not match."}')
+    }
+    assert Notification.objects.count() == 0
+
+
+def test_the_other_kind_of_signature_is_refused(workspace: Workspace, address: Any) -> None:
+    path, header, _sign, body, _name = address
+    raw = encode(body())
+    other = webhook_signature if header == "X-Body-Signature" else canvas_signature
+    assert post(path, raw, **{header: other(raw, SECRET)}).status_code == 401
+
+
+def test_a_previous_secret_is_accepted_until_its_date(
+    workspace: Workspace, address: Any, time_machine: Any
+) -> None:
+    from django.utils import timezone
+
+    path, header, sign, body, _name = address
+    workspace.client_secret = "the-new-secret"
+    workspace.previous_client_secret = SECRET
+    workspace.previous_client_secret_until = timezone.now() + dt.timedelta(hours=1)
+    workspace.save()
+    raw = encode(body())
+    for secret in ("the-new-secret", SECRET):
+        assert post(path, raw, **{header: sign(raw, secret)}).status_code == 200
+    time_machine.move_to(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=3601))
+    assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 401
+    assert post(path, raw, **{header: sign(raw, "the-new-secret")}).status_code == 200
+
+
+def test_a_workspace_without_a_secret_lets_nobody_in(workspace: Workspace, address: Any) -> None:
+    path, header, sign, body, _name = address
+    workspace.client_secret = ""
+    workspace.save()
+    raw = encode(body())
+    for secret in ("", "nobody signs with this"):
+        assert post(path, raw, **{header: sign(raw, secret)}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"nonsense", b"[]", b'"x"', b"null", b"{", b"\xff\xfe", b"[" * 100_000], ids=repr
+)
+def test_what_is_not_a_json_object_is_400(workspace: Workspace, address: Any, raw: bytes) -> None:
+    path, header, sign, _body, _name = address
+    assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 400
+
+
+def test_a_body_over_ten_megabytes_is_413(workspace: Workspace, address: Any) -> None:
+    path, header, sign, body, _name = address
+    raw = encode(body() | {"filler": "x" * 10_500_000})
+    assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 413
+
+
+def test_a_large_body_below_the_limit_is_taken(workspace: Workspace, address: Any) -> None:
+    path, header, sign, body, _name = address
+    raw = encode(body() | {"filler": "x" * 9_000_000})
+    assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 200
+
+
+def test_deep_nesting_within_a_signed_body_is_no_trouble(workspace: Workspace, address: Any) -> None:
+    path, header, sign, body, _name = address
+    raw = encode(body())[:-1] + b', "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    assert post(path, raw, **{header: sign(raw, SECRET)}).status_code in (200, 400)
+
+
+def test_other_methods_are_refused(workspace: Workspace, address: Any, client: Client) -> None:
+    path = address[0]
+    for method in ("get", "put", "patch", "delete", "options"):
+        assert getattr(client, method)(path).status_code == 405
+
+
+@pytest.mark.parametrize("path", [one[0] for one in ADDRESSES if one[1] == "X-Hub-Signature"])
+def test_head_is_answered_unsigned_where_intercom_validates_the_address(client: Client, path: str) -> None:
+    assert client.head(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "exec_module=itop-portal-base&exec_page=index.php",
+        "exec_module=combodo-intercom-integration&exec_page=other.php",
+        "exec_module=combodo-intercom-integration&exec_page=incoming-canvas-kits.php",
+        "exec_module=combodo-intercom-integration&exec_page=incoming-canvas-kits.php&operation=nope",
+    ],
+)
+def test_other_php_addresses_are_404(workspace: Workspace, query: str) -> None:
+    assert post(f"/pages/exec.php?{query}", b"{}").status_code == 404
