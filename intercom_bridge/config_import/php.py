@@ -29,6 +29,8 @@ _HEREDOC = re.compile(r"<<<[ \t]*(['\"]?)([A-Za-z_\x80-\U0010ffff][\w\x80-\U0010
 _ESCAPE = re.compile(r"\\(u\{[0-9a-fA-F]+\}|x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _INTERPOLATION = re.compile(r"\$(?=[A-Za-z_\x80-\U0010ffff{])|\{\$")
 _SIMPLE_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "v": "\v", "e": "\x1b", "f": "\f", "\\": "\\", "$": "$"}
+# Of $MySettings; the database's password, say, stays in the file.
+SETTINGS = ("app_root_url", "timezone")
 _DECIMAL_KEY = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
@@ -106,7 +108,7 @@ def _own_assignment(tokens: list[_Token]) -> int | None:
 
 
 def _plain_settings(tokens: list[_Token]) -> Mapping[str, Node]:
-    """Those members of $MySettings that are one piece of text; the others may be anything."""
+    """Those members of $MySettings that are of use here, where they are plain text; the others may be anything."""
     start = _assigned(tokens, "$MySettings")
     found: dict[str, Node] = {}
     if start is None:
@@ -123,6 +125,7 @@ def _plain_settings(tokens: list[_Token]) -> Mapping[str, Node]:
         elif (
             depth == 1
             and key.kind == value.kind == "text"
+            and key.value in SETTINGS
             and arrow.is_sign("=>")
             and (after.is_sign(",") or after.is_sign(")") or after.is_sign("]"))
         ):
