@@ -42,7 +42,7 @@ def to_text(body: str) -> str:
 
 
 def _linked(text: str) -> str:
-    pieces = re.split(r"(https?://[^\s<>\"']+)", text)
+    pieces = re.split(r"(https?://[^\s<>\"']*[^\s<>\"'.,;:!?)])", text)
     return "".join(
         f'<a href="{html.escape(piece)}" rel="nofollow noopener noreferrer" target="_blank">{html.escape(piece)}</a>'
         if index % 2

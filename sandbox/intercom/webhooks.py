@@ -148,12 +148,14 @@ class Webhooks:
                     self._schedule(notification, position * 0.02)
 
     def wait_until_sent(self, timeout: float = 10.0) -> bool:
-        """Whether, within `timeout` seconds, each has been delivered or waits for its second try."""
+        """Whether, within `timeout` seconds, all was sent but what has to wait for longer than a second."""
+
+        def all_sent() -> bool:
+            soon = time.monotonic() + 1
+            return not self._under_way and not any(due <= soon for due, _, _ in self._due)
+
         with self._changed:
-            return self._changed.wait_for(
-                lambda: not self._under_way and not any(not one.attempts for _, _, one in self._due),
-                timeout,
-            )
+            return self._changed.wait_for(all_sent, timeout)
 
     def stop(self) -> None:
         with self._changed:
