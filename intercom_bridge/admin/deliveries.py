@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import datetime as dt
-
 from django.contrib import admin
 
 from intercom_bridge.models import Delivery, Workspace
@@ -53,7 +51,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         return delivery.conversation.workspace
 
     @admin.display(description="sent in Intercom at")
-    def sent_at(self, delivery: Delivery) -> dt.datetime | str:
+    def sent_at(self, delivery: Delivery) -> str:
         return as_time(delivery.part_created_at)
 
     @admin.display(description="entry")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db import models
 
 from intercom_bridge.models import ItopInstance
 
@@ -11,7 +12,7 @@ from .secrets import SECRET_OVERRIDES, SecretsForm
 @admin.register(ItopInstance)
 class ItopInstanceAdmin(ModelAdmin):
     form = SecretsForm
-    formfield_overrides = SECRET_OVERRIDES
+    formfield_overrides = {**SECRET_OVERRIDES, models.URLField: {"assume_scheme": "https"}}
     list_display = ("name", "url", "account", "time_zone", "has_intercom_attributes", "is_administrator")
     search_fields = ("name", "url")
     readonly_fields = ("has_intercom_attributes", "is_administrator")

@@ -9,6 +9,8 @@ from typing import Any
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -70,9 +72,9 @@ def as_block(value: Any) -> SafeString:
     return format_html('<pre class="bridge-json">{}</pre>', pretty(value))
 
 
-def as_time(seconds: int) -> dt.datetime | str:
+def as_time(seconds: int) -> str:
     """Intercom's Unix seconds as a date; as they came when they are none."""
     try:
-        return dt.datetime.fromtimestamp(seconds, dt.UTC)
+        return str(localize(timezone.localtime(dt.datetime.fromtimestamp(seconds, dt.UTC))))
     except (ValueError, OverflowError, OSError):
         return str(seconds)

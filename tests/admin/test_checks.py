@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import re
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.checks import CheckMessage, Tags, registry, run_checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.db import OperationalError, connection
+from django.test import override_settings
+from pytest_django import Settings
+
+from intercom_bridge import checks
+from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
+
+KEY = "dGVzdGluZy1vbmx5LW5vdC1hLXNlY3JldC1rZXktMDI="
+PRODUCTION = {
+    "DEBUG": False,
+    "SETTINGS_MODULE": "settings.production",
+    "SECRET_KEY": "a-key-of-our-own-0123456789-abcdefghijklmnopqrstuvwxyz",
+    "FIELD_ENCRYPTION_KEYS": [KEY],
+    "PUBLIC_URL": "https://bridge.example.com",
+    "ALLOWED_HOSTS": ["bridge.example.com"],
+    "INTERCOM_API_URL": "",
+    "REDIS_URL": "",
+}
+
+
+def ids(messages: list[CheckMessage]) -> set[str]:
+    assert all(message.hint for message in messages), "each message says what to do"
+    return {str(message.id).removeprefix("intercom_bridge.") for message in messages}
+
+
+def found(**changed: object) -> set[str]:
+    """The ids of what is said of production with these settings changed."""
+    with override_settings(**(PRODUCTION | changed)):
+        return ids(run_checks(tags=[checks.TAG]))
+
+
+# Settings
+
+
+def test_production_as_it_should_be_is_silent() -> None:
+    assert found() == set()
+
+
+def test_every_id_is_in_the_list_at_the_top() -> None:
+    documented = set(re.findall(r"\b[EWI]\d{3}\b", checks.__doc__))
+    used = set(re.findall(r'"([EWI]\d{3})"', Path(checks.__file__).read_text()))
+    assert used == documented
+
+
+def test_missing_encryption_keys_are_an_error_in_production_and_a_warning_in_development() -> None:
+    assert found(FIELD_ENCRYPTION_KEYS=[]) == {"E001"}
+    assert found(FIELD_ENCRYPTION_KEYS=[], DEBUG=True, SETTINGS_MODULE="settings.development") == {
+        "W001",
+        "W002",
+    }
+
+
+@pytest.mark.parametrize("key", ["abc", "", "é" * 44, KEY[:-4]])
+@pytest.mark.parametrize("debug", [True, False])
+def test_an_encryption_key_that_is_none_is_an_error_everywhere(key: str, debug: bool) -> None:
+    assert "E002" in found(FIELD_ENCRYPTION_KEYS=[KEY, key], DEBUG=debug)
+
+
+def test_the_bad_key_is_named_by_its_place_and_not_printed() -> None:
+    with override_settings(**(PRODUCTION | {"FIELD_ENCRYPTION_KEYS": [KEY, "not-a-key"]})):
+        [message] = checks.check_encryption_keys()
+    assert "in place 2 of 2" in message.msg
+    assert "not-a-key" not in message.msg + message.hint
+
+
+def test_development_s_public_keys_are_an_error_without_debug() -> None:
+    from settings import development
+
+    assert found(FIELD_ENCRYPTION_KEYS=development.FIELD_ENCRYPTION_KEYS) == {"E003"}
+    assert found(SECRET_KEY="development-only-not-a-secret") == {"E003"}
+    assert "E003" not in found(SECRET_KEY="development-only-not-a-secret", DEBUG=True)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "bridge.example.com", "ftp://bridge.example.com", "https://", "https://[x"]
+)
+def test_a_public_url_that_is_no_address_is_an_error(url: str) -> None:
+    assert found(PUBLIC_URL=url) == {"E004"}
+
+
+def test_a_public_url_without_https_is_an_error_in_production() -> None:
+    assert found(PUBLIC_URL="http://bridge.example.com") == {"E005"}
+    assert "E005" not in found(PUBLIC_URL="http://bridge.example.com", DEBUG=True)
+
+
+@pytest.mark.parametrize("url", ["https://localhost", "http://127.0.0.1:8000", "https://[::1]:8000"])
+def test_a_public_url_that_is_this_machine_is_an_error_in_production(url: str) -> None:
+    hosts = ["localhost", "127.0.0.1", "[::1]"]
+    assert found(PUBLIC_URL=url, ALLOWED_HOSTS=hosts) == {"E006"}
+    assert (
+        found(PUBLIC_URL=url, ALLOWED_HOSTS=hosts, DEBUG=True, SETTINGS_MODULE="settings.development")
+        == set()
+    )
+
+
+def test_debug_in_production_is_an_error() -> None:
+    assert found(DEBUG=True) == {"E007"}
+
+
+def test_debug_under_a_public_address_is_a_warning() -> None:
+    assert found(DEBUG=True, SETTINGS_MODULE="settings.development") == {"W002"}
+
+
+def test_a_stand_in_for_intercom_is_a_warning_in_production() -> None:
+    assert found(INTERCOM_API_URL="http://127.0.0.1:8002") == {"W003"}
+    assert "W003" not in found(INTERCOM_API_URL="http://127.0.0.1:8002", DEBUG=True)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis.example.com:6379", "http://redis.example.com", "redis://", "redis://h:x", "1"]
+)
+def test_a_redis_url_that_is_none_is_an_error(url: str) -> None:
+    assert "E008" in found(REDIS_URL=url)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:pw@redis.example.com:6379/0", "rediss://r.example.com", "unix:///run/r.sock"]
+)
+def test_a_redis_url_with_postgresql_is_fine(url: str) -> None:
+    with override_settings(**(PRODUCTION | {"REDIS_URL": url})):
+        assert checks.check_redis_url() == []
+
+
+def test_redis_beside_sqlite_is_a_warning(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.REDIS_URL = "redis://redis.example.com"
+    monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "django.db.backends.sqlite3")
+    assert ids(checks.check_queue_and_database()) == {"W004"}
+    monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "django.db.backends.postgresql")
+    assert checks.check_queue_and_database() == []
+
+
+def test_allowed_hosts_without_our_own_are_an_error() -> None:
+    assert found(ALLOWED_HOSTS=["other.example.com"]) == {"E009"}
+    assert found(ALLOWED_HOSTS=[".example.com"]) == set()
+    assert found(ALLOWED_HOSTS=["*"]) == set()
+
+
+def test_the_settings_of_development_and_of_the_tests_are_silent() -> None:
+    assert checks.check_public_url() == checks.check_debug() == checks.check_encryption_keys() == []
+    out = StringIO()
+    call_command("check", stdout=out)
+    assert "no issues" in out.getvalue()
+
+
+# Rows
+
+
+@pytest.fixture
+def good(db: None, settings: Settings) -> Workspace:
+    """A workspace with nothing to say against it, in production."""
+    for name, value in PRODUCTION.items():
+        setattr(settings, name, value)
+    return Workspace.objects.create(
+        workspace_id="abcd1234",
+        client_secret="a-client-secret",
+        access_token="an-access-token",
+        itop=ItopInstance.objects.create(name="Ours", url="https://itop.example.com/itop", token="a-token"),
+        profile=TicketProfile.objects.create(name="Requests"),
+    )
+
+
+def in_rows() -> set[str]:
+    return ids(checks.check_rows(databases=["default"]))
+
+
+def test_good_rows_are_silent(good: Workspace) -> None:
+    assert in_rows() == set()
+
+
+def test_no_workspace_is_a_warning(db: None) -> None:
+    assert in_rows() == {"W101"}
+
+
+@pytest.mark.parametrize(("field", "expected"), [("client_secret", "E102"), ("access_token", "E103")])
+def test_an_enabled_workspace_lacks_a_secret(good: Workspace, field: str, expected: str) -> None:
+    Workspace.objects.update(**{field: ""})
+    assert in_rows() == {expected}
+    Workspace.objects.update(enabled=False)
+    assert in_rows() == set()
+
+
+def test_secrets_under_a_lost_key_are_named(good: Workspace, settings: Settings) -> None:
+    settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    messages = checks.check_rows(databases=["default"])
+    assert [message.id for message in messages] == ["intercom_bridge.E104"] * 3
+    assert "client secret" in messages[0].msg
+
+
+def test_without_any_key_each_secret_is_named_and_nothing_breaks(good: Workspace, settings: Settings) -> None:
+    settings.FIELD_ENCRYPTION_KEYS = []
+    assert in_rows() == {"E104"}
+
+
+@pytest.mark.parametrize("field", ["client_secret", "access_token", "previous_client_secret"])
+def test_a_placeholder_is_not_a_secret(good: Workspace, field: str) -> None:
+    Workspace.objects.update(**{field: "PUT_YOUR_APP_CLIENT_SECRET_HERE"})
+    assert in_rows() == {"E105"}
+
+
+def test_a_placeholder_is_not_a_token_of_itop(good: Workspace) -> None:
+    ItopInstance.objects.update(token="PUT_YOUR_TOKEN_HERE")
+    assert in_rows() == {"E105"}
+
+
+@pytest.mark.parametrize("scope", ["", "DELETE Organization", "SELECT Organization WHERE id = :this->org_id"])
+def test_a_scope_that_cannot_be_used(good: Workspace, scope: str) -> None:
+    Workspace.objects.update(scope=scope)
+    assert in_rows() == {"E106"}
+
+
+def test_an_itop_without_https_in_production(good: Workspace, settings: Settings) -> None:
+    ItopInstance.objects.update(url="http://itop.example.com")
+    assert in_rows() == {"E107"}
+    settings.DEBUG = True
+    assert in_rows() == set()
+
+
+@pytest.mark.parametrize(
+    "tail", ["/webservices/rest.php", "/webservices", "/pages/UI.php", "/?x=1", "/webservices/rest.php/"]
+)
+def test_an_address_that_is_a_page_of_itop(good: Workspace, tail: str) -> None:
+    ItopInstance.objects.update(url=f"https://itop.example.com/itop{tail}")
+    assert in_rows() == {"E108"}
+
+
+def test_an_itop_without_account(good: Workspace) -> None:
+    ItopInstance.objects.update(token="")
+    assert in_rows() == {"E109"}
+    ItopInstance.objects.update(user="bridge", password="secret-of-it")
+    assert in_rows() == set()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("details_attributes", ["not a code"]),
+        ("excluded_states", "closed"),
+        ("form_attributes", ["title", "title"]),
+        ("attributes_mapping", {"shoe_size": "x"}),
+        ("attributes_mapping", ["x"]),
+    ],
+)
+def test_a_profile_with_what_is_no_code(good: Workspace, field: str, value: object) -> None:
+    TicketProfile.objects.update(**{field: value})
+    assert in_rows() == {"E110"}
+
+
+def test_a_form_without_fields(good: Workspace) -> None:
+    TicketProfile.objects.update(form_attributes=[])
+    assert in_rows() == {"E111"}
+
+
+def test_a_form_without_title_by_whatever_name(good: Workspace) -> None:
+    TicketProfile.objects.update(form_attributes=["description"])
+    assert in_rows() == {"E112"}
+    TicketProfile.objects.update(form_attributes=["subject"], attributes_mapping={"title": "subject"})
+    assert in_rows() == set()
+
+
+@pytest.mark.parametrize("field", ["excluded_states", "details_attributes"])
+def test_an_empty_list_is_a_warning(good: Workspace, field: str) -> None:
+    TicketProfile.objects.update(**{field: []})
+    assert in_rows() == {"W113"}
+
+
+@pytest.mark.parametrize("model", [Workspace, ItopInstance])
+def test_a_time_zone_that_is_none(good: Workspace, model: type[Workspace]) -> None:
+    model.objects.update(time_zone="Europe/Atlantis")
+    assert in_rows() == {"E114"}
+
+
+def test_the_same_client_secret_twice_is_a_warning(good: Workspace) -> None:
+    Workspace.objects.create(
+        workspace_id="efgh5678",
+        client_secret="a-client-secret",
+        access_token="x",
+        itop=good.itop,
+        profile=good.profile,
+    )
+    [message] = checks.check_rows(databases=["default"])
+    assert message.id == "intercom_bridge.W115"
+    assert "abcd1234, efgh5678" in message.msg
+
+
+def test_no_message_tells_a_secret(good: Workspace) -> None:
+    Workspace.objects.update(scope="nonsense", client_secret="PUT_YOUR_REAL_5ecret")
+    assert "5ecret" not in str(checks.check_rows(databases=["default"]))
+
+
+# When rows are not to be looked at
+
+
+def test_rows_are_only_looked_at_when_asked_for() -> None:
+    assert checks.check_rows(databases=None) == []
+    assert checks.check_rows() == []
+    assert checks.check_rows(databases=["other"]) == []
+
+
+def test_migrating_is_not_stopped_by_what_is_in_the_rows(
+    good: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Workspace.objects.update(client_secret="")
+    monkeypatch.setattr(sys, "argv", ["manage.py", "migrate"])
+    assert checks.check_rows(databases=["default"]) == []
+
+
+def test_a_database_that_is_behind_is_said_and_not_an_error(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_is_behind", lambda: True)
+    assert in_rows() == {"I101"}
+
+
+def test_a_database_without_tables_is_said_and_not_an_error(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connection.execute_wrapper(_no_such_table):
+        assert in_rows() == {"I101"}
+
+
+def _no_such_table(*_: object) -> None:
+    raise OperationalError("no such table: intercom_bridge_workspace")
+
+
+def test_the_command_finds_the_rows_mistakes(good: Workspace) -> None:
+    Workspace.objects.update(client_secret="")
+    with pytest.raises(SystemCheckError, match="E102"):
+        call_command("check", databases=["default"])
+
+
+def test_all_checks_are_registered() -> None:
+    ours = {check for check in registry.registry.get_checks() if check.__module__ == checks.__name__}
+    assert {check.__name__ for check in ours} == {name for name in dir(checks) if name.startswith("check_")}
+    assert [check.__name__ for check in ours if Tags.database in check.tags] == ["check_rows"]
