@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true", help="log each request")
     options = parser.parse_args()
     logging.basicConfig(
-        level=logging.INFO if options.verbose else logging.WARNING, format="%(asctime)s %(message)s"
+        level=logging.DEBUG if options.verbose else logging.WARNING, format="%(asctime)s %(message)s"
     )
     intercom = Intercom(
         options.database,

@@ -184,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def log_message(self, format: str, *args: Any) -> None:
-        log.info(format, *args)
+        log.debug(format, *args)
 
     def do_GET(self) -> None:
         self._handle()

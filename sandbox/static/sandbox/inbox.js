@@ -164,17 +164,19 @@ async function submit(componentId, clicked) {
   const panel = $("panel");
   if (panel.getAttribute("aria-busy") === "true") return;
   const values = valuesOf(panel);
+  // Asked now: what is disabled loses the focus.
+  const hadFocus = panel.contains(document.activeElement);
   clicked.classList.add("clicked");
   panel.querySelector("fieldset").disabled = true;
   await callApp({ component_id: componentId, input_values: values, current_canvas: page.canvas });
   clicked.classList.remove("clicked");
+  if (hadFocus && document.activeElement === document.body) panel.focus({ preventScroll: true });
 }
 
 async function callApp(click) {
   const id = page.open;
   const number = ++page.asked;
   const panel = $("panel");
-  const hadFocus = panel.contains(document.activeElement);
   panel.setAttribute("aria-busy", "true");
   let answer = null;
   let failure = "";
@@ -190,7 +192,6 @@ async function callApp(click) {
   if (found.length === 0 || (answer?.status === 200 && Array.isArray(answer.body?.canvas?.content?.components))) {
     page.canvas = answer.body.canvas;
     draw(panel, page.canvas.content.components, submit);
-    if (hadFocus) panel.focus({ preventScroll: true });
   } else {
     const fields = panel.querySelector("fieldset");
     if (fields) fields.disabled = false;

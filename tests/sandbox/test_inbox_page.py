@@ -1,0 +1,352 @@
+"""The inbox page: what it hands on, and what a teammate sees of a canvas in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import pytest
+from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.core.wsgi import get_wsgi_application
+from django.test import Client
+from pytest_django import Settings
+
+from sandbox.intercom import Intercom, running_intercom
+
+from .bridge import Bridge, Received, running_bridge
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+browser_test = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium on this machine: the page is not tried in a browser"
+    ),
+]
+
+
+@pytest.fixture
+def bridge() -> Iterator[Bridge]:
+    with running_bridge() as running:
+        yield running
+
+
+@pytest.fixture
+def intercom(bridge: Bridge, settings: Settings) -> Iterator[Intercom]:
+    with running_intercom(bridge_url=bridge.url) as running:
+        settings.SANDBOX_INTERCOM_URL = running.url
+        yield running
+
+
+# --- Without a browser -------------------------------------------------------------------------------
+
+
+def test_the_page_has_no_script_of_its_own_in_it(client: Client) -> None:
+    page = client.get("/sandbox/")
+    assert page.status_code == 200
+    assert "csrftoken" in page.cookies
+    html = page.content.decode()
+    assert '<script type="module" src=' in html
+    assert "onclick" not in html and "<style" not in html and "style=" not in html
+
+
+def test_the_page_asks_through_the_bridges_own_port(client: Client, intercom: Intercom) -> None:
+    listed = client.get("/sandbox/api/conversations").json()["conversations"]
+    assert [one["contact"]["name"] for one in listed][:1] == ["Alice Martin"]
+    written = client.post(
+        f"/sandbox/api/conversations/{listed[0]['id']}/messages",
+        {"author": "admin", "body": "hello", "attachments": ["a.png"]},
+        content_type="application/json",
+    )
+    assert written.status_code == 200
+    assert [file["name"] for file in written.json()["attachments"]] == ["a.png"]
+    assert client.get("/sandbox/api/conversations/1").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["../me", "me", "admins", "webhooks", "conversations/1/reply", "conversations/../../me"]
+)
+def test_nothing_but_what_the_page_needs_is_handed_on(client: Client, intercom: Intercom, path: str) -> None:
+    assert client.get(f"/sandbox/api/{path}").status_code == 404
+    assert intercom.calls == []
+
+
+def test_other_sites_cannot_write_in_somebodys_name(intercom: Intercom) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    conversation = intercom.conversation_of("Alice Martin")
+    address = f"/sandbox/api/conversations/{conversation.id}/messages"
+    assert strict.post(address, {"body": "x"}, content_type="application/json").status_code == 403
+
+
+def test_a_stand_in_that_is_not_there_is_named(client: Client, settings: Settings) -> None:
+    with running_intercom() as gone:
+        settings.SANDBOX_INTERCOM_URL = gone.url
+    answer = client.get("/sandbox/api/conversations")
+    assert answer.status_code == 502
+    assert gone.url in answer.json()["error"]
+
+
+# --- In a browser ------------------------------------------------------------------------------------
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def address(intercom: Intercom) -> Iterator[str]:
+    application = StaticFilesHandler(get_wsgi_application())
+    server = make_server("127.0.0.1", 0, application, server_class=_Server, handler_class=_Quiet)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/sandbox/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str, bridge: Bridge) -> Iterator[Any]:
+    """The page, not yet opened; a script that breaks fails the test."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, base_url=address)
+    opened = context.new_page()
+    opened.set_default_timeout(10_000)
+    broken: list[str] = []
+    opened.on("pageerror", lambda error: broken.append(str(error)))
+    yield opened
+    context.close()
+    assert broken == []
+
+
+def show(page: Any, bridge: Bridge, *components: dict[str, Any], stored_data: Any = None) -> Any:
+    """Opens the page on a canvas of these components; answers the panel."""
+    canvas = {"canvas": {"content": {"components": list(components)}, "stored_data": stored_data or {}}}
+    bridge.answer = lambda request: (200, canvas)
+    page.goto("")
+    panel = page.locator("#panel")
+    panel.locator("fieldset").first.wait_for()
+    return panel
+
+
+def submits(bridge: Bridge, count: int = 1) -> list[Received]:
+    ends = time.monotonic() + 10
+    while len(bridge.of("/canvas-kit/submit")) < count and time.monotonic() < ends:
+        time.sleep(0.02)
+    return bridge.of("/canvas-kit/submit")
+
+
+SUBMIT = {"type": "submit"}
+OPTIONS = [{"type": "option", "id": "a", "text": "First"}, {"type": "option", "id": "b", "text": "Second"}]
+EVERYTHING: list[dict[str, Any]] = [
+    {"type": "text", "id": "t", "text": "**Bold** and [a link](https://a.example/b) *not* <b>this</b>\nnext"},
+    {"type": "text", "text": "Header", "style": "header", "align": "center"},
+    {"type": "text", "text": "Muted", "style": "muted", "bottom_margin": "none"},
+    {"type": "text", "text": "Error", "style": "error"},
+    {"type": "input", "id": "line", "label": "Line", "placeholder": "type", "value": "before"},
+    {"type": "input", "id": "find", "label": "Find", "action": SUBMIT},
+    {"type": "input", "id": "wrong", "label": "Wrong", "save_state": "failed"},
+    {"type": "input", "id": "kept", "label": "Kept", "value": "locked", "save_state": "saved"},
+    {"type": "textarea", "id": "area", "label": "Area", "error": True},
+    {"type": "dropdown", "id": "drop", "label": "Drop", "options": OPTIONS},
+    {"type": "dropdown", "id": "chosen", "label": "Chosen", "options": OPTIONS, "value": "b"},
+    {"type": "single-select", "id": "single", "label": "Single", "options": OPTIONS},
+    {"type": "checkbox", "id": "boxes", "label": "Boxes", "option": OPTIONS, "value": ["b"]},
+    {
+        "type": "list",
+        "items": [
+            {"type": "item", "id": "item-1", "title": "Item", "subtitle": "2", "tertiary_text": "3", "action": SUBMIT},
+            {"type": "item", "id": "item-2", "title": "Off", "disabled": True, "action": SUBMIT},
+            {"type": "item", "id": "item-3", "title": "Away", "action": {"type": "url", "url": "https://a.example/"}},
+        ],
+    },
+    {"type": "data-table", "items": [{"type": "field-value", "field": "Field", "value": "long " * 40}]},
+    {"type": "divider"},
+    {"type": "spacer", "size": "xl"},
+    {"type": "button", "id": "save", "label": "Save", "style": "primary", "action": SUBMIT},
+    {"type": "button", "id": "off", "label": "Disabled", "action": SUBMIT, "disabled": True},
+    {"type": "button", "id": "away", "label": "Open", "style": "link", "action": {"type": "url", "url": "https://a.example/"}},
+]  # fmt: skip
+
+
+class TestInABrowser:
+    pytestmark = browser_test
+
+    def test_every_component_is_drawn(self, page: Any, bridge: Bridge) -> None:
+        panel = show(page, bridge, *EVERYTHING)
+        text = panel.locator("p.text").first
+        assert text.locator("strong").all_inner_texts() == ["Bold"]
+        assert text.locator("a").get_attribute("href") == "https://a.example/b"
+        assert "*not* <b>this</b>" in text.inner_text()
+        assert panel.get_by_label("Line", exact=True).input_value() == "before"
+        assert panel.get_by_label("Kept").is_disabled()
+        assert panel.get_by_label("Chosen").input_value() == "b"
+        assert panel.get_by_role("button", name="Disabled").is_disabled()
+        assert panel.get_by_role("link", name="Open").get_attribute("target") == "_blank"
+        assert panel.get_by_role("button", name="Off").is_disabled()
+        assert (
+            page.locator("#problems").inner_text() != ""
+        )  # a primary button on the first screen is not right
+
+    def test_a_press_sends_all_values_and_the_canvas(self, page: Any, bridge: Bridge) -> None:
+        panel = show(page, bridge, *EVERYTHING, stored_data={"k": 1})
+        panel.get_by_label("Line", exact=True).fill("after")
+        panel.get_by_label("Area").fill("two\nlines")
+        panel.get_by_label("Drop").select_option("a")
+        panel.get_by_label("First").last.check()
+        panel.get_by_role("button", name="Save").click()
+        (request,) = submits(bridge)
+        assert request.data["component_id"] == "save"
+        assert request.data["input_values"] == {
+            "line": "after",
+            "find": "",
+            "wrong": "",
+            "kept": "locked",
+            "area": "two\nlines",
+            "drop": "a",
+            "chosen": "b",
+            "boxes": ["a", "b"],
+        }
+        assert request.data["current_canvas"]["stored_data"] == {"k": 1}
+        assert request.data["current_canvas"]["content"]["components"] == EVERYTHING
+
+    def test_items_and_inputs_act_too(self, page: Any, bridge: Bridge) -> None:
+        panel = show(page, bridge, *EVERYTHING)
+        panel.get_by_role("button", name="Item").click()
+        assert submits(bridge)[0].data["component_id"] == "item-1"
+        page.locator("#panel:not([aria-busy])").wait_for()
+        panel.get_by_label("Find", exact=True).fill("words")
+        panel.get_by_label("Find", exact=True).press("Enter")
+        assert submits(bridge, 2)[1].data["component_id"] == "find"
+
+    def test_while_an_answer_is_awaited_nothing_else_can_be_pressed(self, page: Any, bridge: Bridge) -> None:
+        panel = show(page, bridge, *EVERYTHING)
+        answered = threading.Event()
+        canvas = {"canvas": {"content": {"components": [{"type": "text", "text": "Done"}]}}}
+
+        def slowly(request: Received) -> tuple[int, Any]:
+            answered.wait(10)
+            return 200, canvas
+
+        bridge.answer = slowly
+        save = panel.get_by_role("button", name="Save")
+        save.click()
+        assert panel.get_attribute("aria-busy") == "true"
+        assert save.is_disabled()
+        answered.set()
+        panel.get_by_text("Done").wait_for()
+        assert len(submits(bridge)) == 1
+
+    def test_what_is_cut_off_is_shown_when_pointed_at(self, page: Any, bridge: Bridge) -> None:
+        panel = show(page, bridge, *EVERYTHING)
+        panel.locator("dd").hover()
+        assert page.get_by_role("tooltip").inner_text().startswith("long long")
+
+    def test_what_is_no_valid_canvas_is_said_in_red(self, page: Any, bridge: Bridge) -> None:
+        wrong: list[tuple[dict[str, Any], str]] = [
+            ({"type": "video", "id": "v"}, "of no known type"),
+            ({"type": "dropdown", "id": "d", "options": OPTIONS[:1]}, "options is not right"),
+            ({"type": "checkbox", "id": "c", "label": "C", "options": OPTIONS}, "option is missing"),
+            ({"type": "button", "id": "b", "label": ""}, "action is missing"),
+            ({"type": "text", "text": "x", "colour": "red"}, "colour is not a property"),
+            ({"type": "dropdown", "id": "e", "options": OPTIONS, "value": "z"}, "none of its options"),
+            ({"type": "text", "id": "b", "text": "x"}, "The id b is there twice"),
+        ]
+        show(page, bridge, *(component for component, _ in wrong))
+        said = page.locator("#problems").inner_text()
+        for _, complaint in wrong:
+            assert complaint in said
+
+    def test_an_answer_that_is_no_canvas_is_said_in_red(self, page: Any, bridge: Bridge) -> None:
+        answers: list[tuple[int, Any, str]] = [
+            (500, {"canvas": {}}, "HTTP 500"),
+            (200, b"<html>", "not JSON"),
+            (200, {"canvas": {"content": {}}}, "canvas.content.components is missing"),
+        ]
+        bridge.answer = lambda request: answers[0][:2]
+        page.goto("")
+        for number, (_, _, complaint) in enumerate(answers):
+            bridge.answer = lambda request, number=number: answers[number][:2]
+            page.get_by_role("button", name="Reload").click()
+            page.locator("#problems").get_by_text(complaint).wait_for()
+
+    def test_the_details_show_the_answer_its_time_and_its_height(self, page: Any, bridge: Bridge) -> None:
+        show(page, bridge, {"type": "text", "text": "hello"})
+        page.get_by_text("Details").click()
+        facts = page.locator("#facts").inner_text()
+        assert "initialize" in facts and " ms" in facts and " px" in facts
+        assert '"text": "hello"' in page.locator("#raw").inner_text()
+
+    def test_people_write_and_read(self, page: Any, bridge: Bridge, intercom: Intercom) -> None:
+        show(page, bridge, {"type": "text", "text": "hello"})
+        for voice, words in (
+            ("Reply", "from Ada"),
+            ("Note", "psst"),
+            ("As the customer", "from <b>Alice</b> 🚀"),
+        ):
+            page.locator(".voices").get_by_text(voice).click()
+            page.get_by_role("textbox", name="Message").fill(words)
+            page.get_by_role("button", name="Send").click()
+            page.locator("#thread").get_by_text(words).wait_for()
+        parts = intercom.store.parts(intercom.conversation_of("Alice Martin").id)[-3:]
+        assert [(part.author_type, part.part_type) for part in parts] == [
+            ("admin", "comment"),
+            ("admin", "note"),
+            ("user", "comment"),
+        ]
+        # What comes from elsewhere appears by itself.
+        intercom.write(
+            parts[0].conversation_id, author="admin", html="<p>later <img src=x onerror=alert(1)></p>"
+        )
+        page.locator("#thread").get_by_text("later").wait_for()
+
+    def test_a_new_customer_begins_a_conversation(
+        self, page: Any, bridge: Bridge, intercom: Intercom
+    ) -> None:
+        show(page, bridge, {"type": "text", "text": "hello"})
+        page.get_by_role("button", name="New", exact=True).click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Customer").select_option(label="Somebody new…")
+        dialog.get_by_label("Name").fill("Rosa Delgado")
+        dialog.get_by_label("E-mail").fill("rosa.delgado@globex.example")
+        dialog.get_by_label("Message").fill("¡Hola!")
+        dialog.get_by_role("button", name="Begin").click()
+        page.locator("#who").get_by_text("Rosa Delgado").wait_for()
+        assert intercom.contact("rosa.delgado@globex.example").role == "user"
+
+    def test_all_of_it_can_be_reached_with_the_keyboard(self, page: Any, bridge: Bridge) -> None:
+        panel = show(
+            page, bridge, {"type": "button", "id": "go", "label": "Go", "style": "link", "action": SUBMIT}
+        )
+        panel.get_by_role("button", name="Go").focus()
+        page.keyboard.press("Enter")
+        assert submits(bridge)[0].data["component_id"] == "go"
+        page.locator("#panel:not([aria-busy])").wait_for()
+        assert page.evaluate("document.activeElement.id") == "panel"
