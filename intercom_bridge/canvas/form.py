@@ -132,9 +132,9 @@ class Form:
     def choices(self, code: str, desk: Desk, person: Person) -> list[Choice]:
         """The objects that an external key may point to, given what else was chosen."""
         if code == SERVICE:
-            return desk.services(person)
+            return desk.choices.services(person)
         service = self.values.get(SERVICE, "")
-        return desk.subcategories(service, self.values.get("request_type", "")) if service else []
+        return desk.choices.subcategories(service, self.values.get("request_type", "")) if service else []
 
     def for_itop(self, profile: TicketProfile) -> dict[str, str]:
         """What was filled in, as text; fields that cannot be asked for are not in it."""

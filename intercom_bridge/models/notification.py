@@ -38,6 +38,12 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             received_at__gte=since,
         ).update(verdict=Notification.Verdict.RECEIVED, due_at=timezone.now())
 
+    def look_now(self, workspace: Workspace, conversation_id: str) -> None:
+        """What was postponed in this conversation is due now."""
+        self.filter(
+            workspace=workspace, conversation_id=conversation_id, verdict=Notification.Verdict.RECEIVED
+        ).update(due_at=timezone.now())
+
 
 class Notification(models.Model):
     """What Intercom's webhook sent: kept as bytes before it is answered, and what became of it."""
@@ -82,4 +88,4 @@ class Notification(models.Model):
     def postpone(self, seconds: float, reason: str) -> None:
         """Looked at again later: a row that cannot be handled now must not loop."""
         self.due_at, self.reason = timezone.now() + dt.timedelta(seconds=seconds), reason[:300]
-        self.save(update_fields=["due_at", "reason"])
+        self.save(update_fields=["due_at", "reason", "conversation_id"])

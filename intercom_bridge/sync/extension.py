@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
+
 from intercom_bridge.connections import itop_client
 from intercom_bridge.intercom.api import conversation_url
 from intercom_bridge.models import Conversation, TicketLink, Workspace
@@ -11,6 +13,8 @@ from itop_client import ItopRefused, UnknownAttribute
 
 ATTRIBUTES = ("intercom_ref", "intercom_url", "intercom_sync_activated")
 DEADLINE_SECONDS = 10.0
+
+log = structlog.get_logger(__name__)
 
 
 def attribute_codes(workspace: Workspace) -> tuple[str, ...]:
@@ -21,11 +25,29 @@ def attribute_codes(workspace: Workspace) -> tuple[str, ...]:
 def attributes_of(conversation: Conversation, *, sync_on: bool) -> dict[str, Any]:
     """What the three attributes say of a ticket that is linked to this conversation; {} where iTop has none."""
     workspace = conversation.workspace
-    if workspace.itop.has_intercom_attributes is False:
+    if not workspace.itop.has_intercom_attributes:
         return {}
     url = conversation_url(workspace.region, workspace.workspace_id, conversation.conversation_id)
     values = (conversation.conversation_id, url, "yes" if sync_on else "no")
     return dict(zip(attribute_codes(workspace), values, strict=True))
+
+
+def learn(workspace: Workspace) -> None:
+    """Finds out whether this iTop has the attributes. Raises ItopError when it cannot say now."""
+    ref = attribute_codes(workspace)[0]
+    ticket_class = workspace.profile.ticket_class
+    try:
+        itop_client(workspace.itop).get(
+            ticket_class,
+            f"SELECT {ticket_class} AS t WHERE t.id = 0 AND t.{ref} = ''",
+            fields=("id", *attribute_codes(workspace)),
+            limit=1,
+            deadline=DEADLINE_SECONDS,
+        )
+    except UnknownAttribute:
+        workspace.itop.learn(has_intercom_attributes=False)
+    else:
+        workspace.itop.learn(has_intercom_attributes=True)
 
 
 def bring_in_step(link: TicketLink) -> None:
@@ -33,8 +55,10 @@ def bring_in_step(link: TicketLink) -> None:
 
     Raises ItopError when it has to be done later.
     """
+    workspace, ticket = link.conversation.workspace, link.ticket
+    if workspace.itop.has_intercom_attributes is None:
+        learn(workspace)
     fields = attributes_of(link.conversation, sync_on=link.sync_on)
-    ticket = link.ticket
     if fields:
         try:
             itop_client(ticket.itop).update(
@@ -44,9 +68,7 @@ def bring_in_step(link: TicketLink) -> None:
                 comment="Intercom: linked conversation",
                 deadline=DEADLINE_SECONDS,
             )
-        except UnknownAttribute:
-            ticket.itop.learn(has_intercom_attributes=False)
-        except ItopRefused:
-            # A ticket that is gone or an attribute of another type: nothing that a repeat would mend.
-            pass
+        except ItopRefused as refusal:
+            # A ticket that is gone, or an attribute of another type: nothing that a repeat would mend.
+            log.warning("link.cannot_be_told", ticket=ticket.ref, reason=refusal.reason)
     TicketLink.objects.filter(pk=link.pk, sync_on=link.sync_on).update(in_step=True)

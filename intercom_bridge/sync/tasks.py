@@ -9,13 +9,22 @@ import structlog
 from django.conf import settings
 from huey import Huey, MemoryHuey, RedisHuey, SqliteHuey, crontab
 
-from intercom_bridge.models import Delivery, Posting, Submission, Ticket, TicketLink
+from intercom_bridge.models import (
+    Delivery,
+    ItopInstance,
+    Notification,
+    Posting,
+    Submission,
+    Ticket,
+    TicketLink,
+    Workspace,
+)
 from intercom_bridge.models.claim import claim
 from intercom_bridge.models.lease import take_lease
 from itop_client import ItopError
 
 from .creator import BACKGROUND_DEADLINE_SECONDS, finish
-from .extension import bring_in_step
+from .extension import bring_in_step, learn
 from .intake import take_in_due
 from .poster import post
 from .writer import write_due
@@ -73,6 +82,10 @@ def sweep() -> None:
         say(posting_id)
     for submission_id in list(Submission.objects.due().values_list("pk", flat=True)):
         finish_creating(submission_id)
+    for itop_id in list(
+        ItopInstance.objects.filter(has_intercom_attributes=None).values_list("pk", flat=True)
+    ):
+        get_to_know(itop_id)
     for link_id in list(TicketLink.objects.filter(in_step=False).values_list("pk", flat=True)):
         keep_in_step(link_id)
 
@@ -89,7 +102,10 @@ def say(posting_id: int) -> None:
         return
     post(posting)
     if posting.state == Posting.State.POSTED:
-        take_in()  # Messages that waited to know whether they are this post.
+        # Messages that waited to know whether they are this post.
+        conversation = posting.conversation
+        Notification.objects.look_now(conversation.workspace, conversation.conversation_id)
+        take_in()
 
 
 @huey.task()  # type: ignore[untyped-decorator]
@@ -108,6 +124,18 @@ def finish_creating(submission_id: int) -> None:
         sweep()
     elif submission.state == Submission.State.CREATING:
         finish_creating.schedule((submission_id,), delay=BACKGROUND_DEADLINE_SECONDS)
+
+
+@huey.task()  # type: ignore[untyped-decorator]
+def get_to_know(itop_id: int) -> None:
+    """Before anybody has linked anything: links that the PHP extension left can only be found once we know."""
+    workspace = Workspace.objects.filter(itop=itop_id, enabled=True).select_related("itop", "profile").first()
+    if workspace is None:
+        return
+    try:
+        learn(workspace)
+    except ItopError as error:
+        log.warning("itop.not_known_yet", itop=itop_id, error=type(error).__name__)
 
 
 @huey.task()  # type: ignore[untyped-decorator]

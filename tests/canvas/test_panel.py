@@ -216,7 +216,10 @@ def test_linking_twice_makes_one_link_and_one_note(teammate: Teammate) -> None:
     assert TicketLink.objects.count() == Posting.objects.count() == 1
 
 
-def test_a_link_that_the_php_extension_left_in_itop_is_adopted(teammate: Teammate, itop: Itop) -> None:
+def test_a_link_that_the_php_extension_left_in_itop_is_adopted(
+    teammate: Teammate, itop: Itop, work: Work
+) -> None:
+    work()  # The worker gets to know the iTop.
     itop.store.update("UserRequest", 8, intercom_ref="215472621202693", intercom_sync_activated="yes")
     teammate.open()
     assert "1 linked ticket" in teammate.text
@@ -409,7 +412,7 @@ def test_a_refusal_of_itop_stands_at_the_field_it_names(
 
 
 def test_an_itop_without_the_extensions_attributes_works_all_the_same(
-    workspace: Workspace, client: Any
+    workspace: Workspace, client: Any, work: Work
 ) -> None:
     from sandbox.itop import running_itop
 
@@ -418,6 +421,7 @@ def test_an_itop_without_the_extensions_attributes_works_all_the_same(
         workspace.itop.save()
         teammate = create(Teammate(client))
         assert "is created" in teammate.text
+        work()
         workspace.itop.refresh_from_db()
         assert workspace.itop.has_intercom_attributes is False
 

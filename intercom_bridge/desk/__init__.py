@@ -1,0 +1,24 @@
+"""The teammate's side of iTop: who is this person, which tickets are there, what may be chosen, link it."""
+
+from __future__ import annotations
+
+from .choices import Choice
+from .deadline import Deadline
+from .desk import Desk, TicketRow, TicketView
+from .errors import DeskError, NobodyFound, OutOfScope, TicketGone
+from .person import Person
+from .sync_status import SyncStatus
+
+__all__ = [
+    "Choice",
+    "Deadline",
+    "Desk",
+    "DeskError",
+    "NobodyFound",
+    "OutOfScope",
+    "Person",
+    "SyncStatus",
+    "TicketGone",
+    "TicketRow",
+    "TicketView",
+]

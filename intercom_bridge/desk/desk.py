@@ -1,0 +1,330 @@
+"""The teammate's questions to iTop: which tickets are there, open this one, link it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from django.db import transaction
+from django.utils import translation
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+
+from intercom_bridge.connections import itop_client
+from intercom_bridge.intercom.payloads import CanvasRequest
+from intercom_bridge.models import Conversation, Notification, Posting, Ticket, TicketLink, Workspace
+from intercom_bridge.sync.extension import attribute_codes
+from intercom_bridge.sync.message import order_of
+from itop_client import Client, Found, ItopObject, UnknownAttribute, ids, quote
+
+from .choices import Choices
+from .deadline import Deadline
+from .errors import OutOfScope, TicketGone
+from .person import Person, who_is
+from .scope import Scope
+from .sync_status import SyncStatus, sync_status
+
+MOST_TICKETS = 200
+# Messages that came in so long before a link are looked at again once it is there.
+LOOK_AGAIN_SECONDS = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicketRow:
+    """A ticket in a list. `status` "" means that iTop no longer has it."""
+
+    ticket_class: str
+    id: int
+    ref: str
+    status: str
+    subtitle: str
+    is_linked: bool
+    is_ongoing: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicketView:
+    """A ticket as the panel shows it: (code, value) of each attribute that can be shown."""
+
+    row: TicketRow
+    title: str
+    attributes: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...]
+    other_conversations: int
+    backoffice_url: str
+
+
+class Desk:
+    """Bound to one workspace and one click. Methods raise ItopError when iTop cannot answer."""
+
+    def __init__(self, workspace: Workspace, request: CanvasRequest, deadline: Deadline) -> None:
+        self.workspace = workspace
+        self.itop = workspace.itop
+        self.profile = workspace.profile
+        self.request = request
+        self.deadline = deadline
+        self._person: Person | None = None
+
+    @cached_property
+    def client(self) -> Client:
+        """Raises SecretUnreadable when the account's token cannot be decrypted."""
+        return itop_client(self.itop)
+
+    @cached_property
+    def scope(self) -> Scope:
+        return Scope(self.workspace, self.client, self.deadline)
+
+    @cached_property
+    def choices(self) -> Choices:
+        return Choices(self.itop, self.client, self.deadline)
+
+    def person(self) -> Person:
+        """The contact's Person, known to be served by this workspace. Raises NobodyFound, OutOfScope."""
+        if self._person is None:
+            wanted = self.scope.attributes()
+            person = who_is(self.request.contact, self.workspace, self.client, self.deadline, wanted)
+            if not self.scope.serves(person):
+                raise OutOfScope(f"{person.name} is not in the scope of {self.workspace}")
+            self._person = person
+        return self._person
+
+    # Tickets
+
+    def conversation(self) -> Conversation | None:
+        return (
+            Conversation.objects.filter(
+                workspace=self.workspace, conversation_id=self.request.conversation.id
+            )
+            .select_related("workspace__itop", "workspace__profile")
+            .first()
+        )
+
+    def links(self) -> dict[int, TicketLink]:
+        """The links of this conversation, by the ticket's id in iTop."""
+        conversation = self.conversation()
+        if conversation is None:
+            return {}
+        links = TicketLink.objects.of_conversation(conversation).filter(
+            ticket__itop=self.itop, ticket__ticket_class=self.profile.ticket_class
+        )
+        return {link.ticket.object_id: link for link in links}
+
+    def tickets(self) -> tuple[list[TicketRow], bool]:
+        """The linked and the ongoing tickets of the person, newest first, in one call; True when there are more.
+
+        Links that the PHP extension left in iTop are adopted on the way.
+        """
+        person = self.person()
+        links = self.links()
+        found = self._search(person, links)
+        self._adopt(found, links, person)
+        rows = [self._row(ticket, person, links) for ticket in found]
+        seen = {row.id for row in rows}
+        for object_id, link in links.items():
+            if object_id not in seen and found.total <= MOST_TICKETS:
+                rows.append(_gone_row(link.ticket))
+        return rows, found.total > MOST_TICKETS
+
+    def _search(self, person: Person, links: Mapping[int, TicketLink], *, subtitle: bool = True) -> Found:
+        code = self.profile.code
+        mine = f"t.{code('caller_id')} = {person.id}"
+        if self.profile.excluded_states:
+            states = ", ".join(quote(state) for state in self.profile.excluded_states)
+            mine = f"({mine} AND t.{code('status')} NOT IN ({states}))"
+        conditions = [mine]
+        fields = {"id", "friendlyname", code("status"), code("org_id"), code("caller_id")}
+        if subtitle and self.profile.subtitle_attribute:
+            fields.add(self.profile.subtitle_attribute)
+        if links:
+            conditions.append(f"t.id IN ({ids(links)})")
+        if self.itop.has_intercom_attributes:
+            ref, _url, activated = attribute_codes(self.workspace)
+            conditions.append(f"t.{ref} = {quote(self.request.conversation.id)}")
+            fields |= {ref, activated}
+        try:
+            return self.client.get(
+                self.profile.ticket_class,
+                f"SELECT {self.profile.ticket_class} AS t WHERE {' OR '.join(conditions)}",
+                fields=sorted(fields),
+                limit=MOST_TICKETS,
+                deadline=self.deadline.remaining(),
+            )
+        except UnknownAttribute as refusal:
+            # A profile that names an attribute which this iTop lacks costs the subtitles, not the list.
+            if not subtitle or refusal.attribute != self.profile.subtitle_attribute:
+                raise
+            return self._search(person, links, subtitle=False)
+
+    def _adopt(self, found: Found, links: dict[int, TicketLink], person: Person) -> None:
+        if not self.itop.has_intercom_attributes:
+            return
+        ref, _url, activated = attribute_codes(self.workspace)
+        for ticket in found:
+            if ticket.id in links or ticket.text(ref) != self.request.conversation.id:
+                continue
+            if self.scope.has_ticket(ticket, person):
+                sync_on = ticket.text(activated) == "yes"
+                links[ticket.id] = self._link_row(ticket, linked_by="", sync_on=sync_on, in_step=True)[0]
+
+    def _row(self, ticket: ItopObject, person: Person, links: Mapping[int, TicketLink]) -> TicketRow:
+        code = self.profile.code
+        status = ticket.text(code("status"))
+        return TicketRow(
+            ticket_class=ticket.class_name,
+            id=ticket.id,
+            ref=ticket.text("friendlyname") or f"{ticket.class_name} {ticket.id}",
+            status=status,
+            subtitle=ticket.text(self.profile.subtitle_attribute) if self.profile.subtitle_attribute else "",
+            is_linked=ticket.id in links,
+            is_ongoing=ticket.integer(code("caller_id")) == person.id
+            and status not in self.profile.excluded_states,
+        )
+
+    def ticket(self, ticket_class: str, ticket_id: int) -> TicketView:
+        """One ticket with the profile's attributes. Raises TicketGone, OutOfScope."""
+        person = self.person()
+        found, missing = self._get_ticket(ticket_class, ticket_id)
+        if not self.scope.has_ticket(found, person):
+            raise OutOfScope(f"{found.text('friendlyname')} is not in the scope of {self.workspace}")
+        row = self._row(found, person, self.links())
+        others = (
+            TicketLink.objects.filter(
+                ticket__itop=self.itop, ticket__ticket_class=found.class_name, ticket__object_id=found.id
+            )
+            .exclude(conversation=self.conversation())
+            .count()
+        )
+        shown = []
+        for code in self.profile.details_attributes:
+            if code in missing:
+                continue
+            value = found.fields.get(f"{code}_friendlyname", found.fields.get(code))
+            if isinstance(value, str | int | float) and not isinstance(value, bool) and str(value).strip():
+                shown.append((code, str(value)))
+        return TicketView(
+            row=row,
+            title=found.text(self.profile.code("title")),
+            attributes=tuple(shown),
+            missing=missing,
+            other_conversations=others,
+            backoffice_url=self.itop.backoffice_url(found.class_name, found.id),
+        )
+
+    def _get_ticket(
+        self, ticket_class: str, ticket_id: int, missing: tuple[str, ...] = ()
+    ) -> tuple[ItopObject, tuple[str, ...]]:
+        """The ticket, and those of the profile's attributes that its data model does not have."""
+        if ticket_class != self.profile.ticket_class:
+            raise TicketGone(f"{ticket_class} is not the class of this workspace's tickets")
+        code = self.profile.code
+        fields = {"id", "friendlyname", code("title"), code("status"), code("org_id"), code("caller_id")}
+        for attribute in (*self.profile.details_attributes, self.profile.subtitle_attribute):
+            if attribute and attribute not in missing:
+                fields.add(attribute)
+                if attribute.endswith("_id"):
+                    fields.add(f"{attribute}_friendlyname")
+        fields -= set(missing)
+        try:
+            found = self.client.get(
+                ticket_class,
+                f"SELECT {ticket_class} AS t WHERE t.id = {ticket_id}",
+                fields=sorted(fields),
+                deadline=self.deadline.remaining(),
+            )
+        except UnknownAttribute as refusal:
+            named = refusal.attribute.removesuffix("_friendlyname")
+            if named not in self.profile.details_attributes and named != self.profile.subtitle_attribute:
+                raise
+            return self._get_ticket(ticket_class, ticket_id, (*missing, named, f"{named}_friendlyname"))
+        if not found.objects:
+            raise TicketGone(f"{ticket_class} {ticket_id} is not in iTop")
+        return found.objects[0], missing
+
+    # Linking and syncing
+
+    def link(self, ticket_class: str, ticket_id: int) -> tuple[Ticket, bool]:
+        """Links the ticket to this conversation; False when it was linked already. Raises TicketGone, OutOfScope."""
+        person = self.person()
+        found, _missing = self._get_ticket(ticket_class, ticket_id)
+        if not self.scope.has_ticket(found, person):
+            raise OutOfScope(f"{found.text('friendlyname')} is not in the scope of {self.workspace}")
+        with transaction.atomic():
+            link, is_new = self._link_row(
+                found, linked_by=self.request.admin.name, sync_on=True, in_step=False
+            )
+            if is_new:
+                self._note_link(link)
+                Notification.objects.look_again(
+                    self.workspace, self.request.conversation.id, LOOK_AGAIN_SECONDS
+                )
+        return link.ticket, is_new
+
+    def _link_row(
+        self, found: ItopObject, *, linked_by: str, sync_on: bool, in_step: bool
+    ) -> tuple[TicketLink, bool]:
+        ticket, _new = Ticket.objects.get_or_create(
+            itop=self.itop,
+            ticket_class=found.class_name,
+            object_id=found.id,
+            defaults={"ref": found.text("friendlyname")[:100]},
+        )
+        messages = self.request.conversation.messages
+        last = max(((part.created_at, order_of(part.id)) for part in messages), default=(0, 0))
+        return TicketLink.objects.get_or_create(
+            conversation=Conversation.objects.known(self.workspace, self.request.conversation.id),
+            ticket=ticket,
+            defaults={
+                "linked_by": linked_by[:200],
+                "sync_on": sync_on,
+                "in_step": in_step,
+                "since_part_at": last[0],
+                "since_part_order": last[1],
+            },
+        )
+
+    def _note_link(self, link: TicketLink) -> None:
+        if not self.request.admin.id:
+            return
+        ticket = link.ticket
+        with translation.override(self.workspace.language):
+            words = format_html(
+                _("{teammate} linked ticket {ticket} to this conversation."),
+                teammate=self.request.admin.name or _("A teammate"),
+                ticket=format_html(
+                    '<a href="{}">{}</a>',
+                    self.itop.backoffice_url(ticket.ticket_class, ticket.object_id),
+                    ticket.ref,
+                ),
+            )
+        Posting.objects.create(
+            conversation=link.conversation,
+            admin_id=self.request.admin.id,
+            is_note=True,
+            body=format_html("<p>{}</p>", words),
+        )
+
+    def switch_sync(self, *, on: bool) -> None:
+        """Pauses or resumes the sync of all tickets linked to this conversation."""
+        conversation = self.conversation()
+        if conversation is not None:
+            TicketLink.objects.filter(conversation=conversation).exclude(sync_on=on).update(
+                sync_on=on, in_step=False
+            )
+
+    def sync_status(self) -> SyncStatus | None:
+        """How the sync of this conversation stands; None when no ticket is linked."""
+        conversation = self.conversation()
+        return sync_status(conversation) if conversation else None
+
+
+def _gone_row(ticket: Ticket) -> TicketRow:
+    return TicketRow(
+        ticket_class=ticket.ticket_class,
+        id=ticket.object_id,
+        ref=ticket.ref,
+        status="",
+        subtitle="",
+        is_linked=True,
+        is_ongoing=False,
+    )

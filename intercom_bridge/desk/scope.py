@@ -1,0 +1,84 @@
+"""Whom a workspace serves: its OQL, evaluated for one person or one ticket."""
+
+from __future__ import annotations
+
+import re
+
+from intercom_bridge.models import ItopAnswer, Workspace
+from itop_client import Client, ItopObject, Query, parse
+
+from .deadline import Deadline
+from .person import Person
+
+# A verdict costs no call for so long.
+REMEMBERED_SECONDS = 600.0
+
+# Everybody with an organization is in this one: nothing to ask.
+_EVERYBODY = re.compile(r"SELECT\s+`?(Organization|Person|Contact)`?", re.IGNORECASE)
+_PEOPLE = ("Person", "Contact")
+_ACCOUNTS = ("User", "UserInternal", "UserLocal", "UserLDAP", "UserExternal", "UserToken")
+_CONTACT = "current_contact"
+
+
+class Scope:
+    """Bound to a workspace. Methods raise ItopError when iTop cannot say."""
+
+    def __init__(self, workspace: Workspace, client: Client, deadline: Deadline) -> None:
+        self._workspace = workspace
+        self._client = client
+        self._deadline = deadline
+        self._query = parse(workspace.scope)
+
+    def attributes(self) -> tuple[str, ...]:
+        """What it wants to know of the end user's contact beside its id."""
+        return tuple(sorted(name.split("->", 1)[1] for name in self._query.placeholders if "->" in name))
+
+    def serves(self, person: Person) -> bool:
+        """On Organization it must contain the person's, on Person or Contact the person, on User an account of
+        theirs, on any other class at least one object."""
+        query = self._filled(person)
+        if query.class_name == "Organization":
+            return self._holds(query, "id", person.org_id)
+        if query.class_name in _PEOPLE:
+            return self._holds(query, "id", person.id)
+        if query.class_name in _ACCOUNTS:
+            return self._holds(query, "contactid", person.id)
+        return self._holds(query)
+
+    def has_ticket(self, ticket: ItopObject, person: Person) -> bool:
+        """A ticket is in when its organization is (scope on Organization), its caller is (on people), or its
+        organization is the current person's (any other)."""
+        profile = self._workspace.profile
+        org_id = ticket.integer(profile.code("org_id"))
+        caller_id = ticket.integer(profile.code("caller_id"))
+        query = self._filled(person)
+        if query.class_name == "Organization":
+            return org_id == person.org_id or self._holds(query, "id", org_id)
+        if query.class_name in _PEOPLE:
+            return caller_id == person.id or self._holds(query, "id", caller_id)
+        if query.class_name in _ACCOUNTS:
+            return caller_id == person.id or self._holds(query, "contactid", caller_id)
+        return org_id == person.org_id
+
+    def _filled(self, person: Person) -> Query:
+        """With the end user filled in: iTop would put the API account's contact."""
+        values: dict[str, str | int] = {f"{_CONTACT}_id": person.id}
+        known = {**person.attributes, "org_id": person.org_id, "email": person.email}
+        return self._query.fill(values | {f"{_CONTACT}->{code}": value for code, value in known.items()})
+
+    def _holds(self, query: Query, attribute: str = "", value: int = 0) -> bool:
+        """Whether it finds anything when narrowed to the one object."""
+        if attribute == "id" and _EVERYBODY.fullmatch(str(query).strip()):
+            return value > 0
+        if attribute:
+            query = query.narrow(attribute, value)
+        itop = self._workspace.itop
+        question = f"scope: {query}"
+        answer = ItopAnswer.objects.fresh(itop, question, REMEMBERED_SECONDS)
+        if answer is not None:
+            return bool(answer.value)
+        found = self._client.get(
+            query.class_name, str(query), fields=("id",), limit=1, deadline=self._deadline.remaining()
+        )
+        ItopAnswer.objects.keep(itop, question, found.total > 0)
+        return found.total > 0
