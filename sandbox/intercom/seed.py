@@ -21,6 +21,7 @@ def fill(store: Store, now: int | None = None) -> None:
         store.add_admin(admin)
     seeding.long_one()
     seeding.two_people_of_one_address()
+    seeding.outside_the_scope()
     seeding.nobody_in_itop()
     seeding.lead_without_address()
     seeding.careless_text()
@@ -136,6 +137,12 @@ class _Seeding:
         contact = self._store.add_contact(name="Jo Park", email="jo@client.example", external_id="user-7")
         lines: list[Line] = [("a", "Which browser is this?"), ("c", "Firefox.")]
         self._conversation(contact.id, 300, "The export button does nothing", lines)
+
+    def outside_the_scope(self) -> None:
+        contact = self._store.add_contact(
+            name="Rosa Delgado", email="rosa.delgado@globex.example", external_id="user-56"
+        )
+        self._conversation(contact.id, 360, "Buenos días, no puedo entrar en el portal.", [])
 
     def two_people_of_one_address(self) -> None:
         contact = self._store.add_contact(

@@ -14,6 +14,7 @@ import requests
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from sandbox.demo_itop import Itop
 from sandbox.demo_processes import DemoTrouble, Processes, require_free
 from settings.environment import BASE_DIR
 
@@ -121,7 +122,6 @@ class Command(BaseCommand):
     def _tell(self, options: dict[str, Any], token: str) -> str:
         """Plays the story; answers its conversation's id. Raises DemoTrouble, also for what is not as it should be."""
         from sandbox.demo_inbox import Inbox
-        from sandbox.demo_itop import Itop
         from sandbox.demo_story import Story
 
         itop = Itop(os.environ["DEMO_ITOP_URL"], token)
@@ -177,6 +177,9 @@ def _begin_anew(options: dict[str, Any]) -> NoReturn:
         raise DemoTrouble(f"{directory} holds something that is not the demo's. Choose another --directory.")
     ports = {"--port": options["port"], "--intercom-port": options["intercom_port"]}
     require_free(ports | ({} if options["itop_url"] else {"--itop-port": options["itop_port"]}))
+    if options["itop_url"]:
+        # Before anything is started: the likeliest mistakes are the token and the person.
+        Itop(options["itop_url"], os.environ[options["itop_token_env"]]).customer(options["person_email"])
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     (directory / MARK).touch()
