@@ -1,0 +1,84 @@
+"""Takes the README's pictures from the running demo: `.venv/bin/python docs/make_pictures.py`.
+
+Needs a Chromium (Debian: `apt-get install chromium`). The demo runs on ports of its own while the pictures
+are taken, and is ended afterwards.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURES = ROOT / "docs" / "pictures"
+SIZE = {"width": 1400, "height": 900}
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def main() -> None:
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        sys.exit("There is no Chromium on this machine. Debian: apt-get install chromium")
+    ports = _free_ports(3)
+    with tempfile.TemporaryDirectory() as directory:
+        options = ["--port", ports[0], "--itop-port", ports[1], "--intercom-port", ports[2]]
+        demo = subprocess.Popen(
+            [sys.executable, "manage.py", "demo", "--directory", f"{directory}/demo", *options],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            _wait_for_story(demo)
+            _take(chromium, f"http://127.0.0.1:{ports[0]}/sandbox/")
+        finally:
+            demo.send_signal(signal.SIGINT)
+            demo.wait()
+
+
+def _free_ports(count: int) -> list[str]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [str(probe.getsockname()[1]) for probe in probes]
+
+
+def _wait_for_story(demo: subprocess.Popen[str]) -> None:
+    for line in demo.stdout or ():
+        if "Ctrl-C ends it all" in line:
+            return
+    sys.exit("The demo failed; run `make demo` to see why.")
+
+
+def _take(chromium: str, address: str) -> None:
+    PICTURES.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=SWITCHES)
+        page = browser.new_page(viewport=SIZE)
+        page.goto(address)
+        page.locator("#panel").get_by_text("linked ticket").wait_for()
+        page.locator("#thread article").first.wait_for()
+        page.evaluate("document.fonts.ready")
+        page.screenshot(path=PICTURES / "inbox.png")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
