@@ -1,0 +1,164 @@
+"""What we say in a conversation, through the sandbox's Intercom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from intercom_bridge.models import Delivery, Posting, TicketLink, Workspace
+from sandbox.intercom import Intercom, running_intercom
+from sandbox.itop import Itop
+from tests.teammate import Teammate
+
+Work = Callable[[], None]
+
+
+@pytest.fixture
+def intercom(settings: Any) -> Iterator[Intercom]:
+    with running_intercom() as running:
+        settings.INTERCOM_API_URL = running.url
+        yield running
+
+
+@pytest.fixture
+def talking(teammate: Teammate, intercom: Intercom, workspace: Workspace) -> Teammate:
+    """A teammate in Alice's conversation of the sandbox's Intercom."""
+    workspace.access_token = intercom.token
+    workspace.save()
+    teammate.conversation = intercom.workspace.conversation_json(intercom.conversation_of("Alice Martin"))
+    return teammate
+
+
+def create(teammate: Teammate) -> None:
+    teammate.open().click("Create a ticket").click("Create the ticket")
+
+
+def said(intercom: Intercom) -> list[Any]:
+    return intercom.store.parts(intercom.conversation_of("Alice Martin").id)
+
+
+def now_due() -> None:
+    Posting.objects.update(due_at=timezone.now())
+
+
+def test_the_customer_is_told_as_the_teammate_who_created_it(
+    talking: Teammate, intercom: Intercom, workspace: Workspace, work: Work
+) -> None:
+    create(talking)
+    work()
+    posting = Posting.objects.get()
+    last = said(intercom)[-1]
+    assert (posting.state, posting.part_id) == ("posted", last.id)
+    assert (last.part_type, last.author_id) == ("comment", talking.admin["id"])
+    assert TicketLink.objects.get().ticket.ref in last.body
+    workspace.refresh_from_db()
+    assert workspace.app_package_code == last.app_package_code != ""
+
+
+def test_linking_leaves_a_note_with_the_teammates_name(
+    talking: Teammate, intercom: Intercom, work: Work
+) -> None:
+    talking.open().click("ongoing tickets").click("R-000008").click("Link to this conversation")
+    work()
+    last = said(intercom)[-1]
+    assert last.part_type == "note"
+    assert "Ada Reyes linked ticket" in last.body and "R-000008" in last.body
+
+
+@pytest.mark.parametrize(
+    "fault", [{"kind": "drop_after"}, {"kind": "drop_before"}, {"kind": "error", "status": 503}]
+)
+def test_a_post_of_unknown_outcome_is_looked_up_before_it_is_repeated(
+    talking: Teammate, intercom: Intercom, work: Work, fault: dict[str, Any]
+) -> None:
+    create(talking)
+    before = len(said(intercom))
+    kind = fault.pop("kind")
+    intercom.faults.add(kind, path="reply", count=1, **fault)
+    work()
+    assert Posting.objects.get().state == "waiting"
+    now_due()
+    work()
+    posting = Posting.objects.get()
+    assert posting.state == "posted"
+    assert len(said(intercom)) == before + 1
+    assert posting.part_id == said(intercom)[-1].id
+
+
+def test_a_slow_or_broken_intercom_neither_delays_nor_doubles_a_creation(
+    talking: Teammate, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    before = len(itop.store.all("UserRequest"))
+    intercom.faults.add("error", status=500)
+    create(talking)
+    assert "is created" in talking.text
+    for _ in range(3):
+        now_due()
+        work()
+    assert len(itop.store.all("UserRequest")) == before + 1
+    assert Posting.objects.get().state == "waiting"
+
+
+def test_a_rate_limit_is_waited_for(talking: Teammate, intercom: Intercom, work: Work) -> None:
+    create(talking)
+    intercom.limit_rate(30)
+    work()
+    posting = Posting.objects.get()
+    assert posting.state == "waiting"
+    assert (posting.due_at - timezone.now()).total_seconds() > 25
+
+
+def test_a_post_that_intercom_refuses_fails_with_its_reason(
+    talking: Teammate, intercom: Intercom, work: Work
+) -> None:
+    talking.admin = talking.admin | {"id": "1"}
+    create(talking)
+    work()
+    posting = Posting.objects.get()
+    assert posting.state == "failed"
+    assert posting.reason.startswith("Intercom refused it")
+
+
+def test_a_conversation_that_the_payload_cuts_short_is_fetched_whole(
+    talking: Teammate, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    whole = talking.conversation
+    parts = whole["conversation_parts"]
+    assert len(parts["conversation_parts"]) == 2
+    talking.conversation = whole | {
+        "conversation_parts": parts | {"conversation_parts": [], "total_count": 2}
+    }
+    create(talking)
+    assert "3 messages were copied" in talking.text
+    assert Delivery.objects.filter(state="written").count() == 3
+    assert ("GET", f"/conversations/{whole['id']}") in intercom.calls
+
+
+def test_a_conversation_that_intercom_does_not_hand_over_makes_no_ticket(
+    talking: Teammate, intercom: Intercom, itop: Itop
+) -> None:
+    before = len(itop.store.all("UserRequest"))
+    whole = talking.conversation
+    talking.conversation = whole | {"conversation_parts": {"conversation_parts": [], "total_count": 2}}
+    intercom.faults.add("error", path="/conversations/", count=1)
+    talking.open().click("Create a ticket")
+    talking.click("Create the ticket", Title="Kept")
+    assert "Intercom did not hand over the conversation" in talking.text
+    assert len(itop.store.all("UserRequest")) == before
+    talking.click("Retry")
+    assert "3 messages were copied" in talking.text
+    assert max(itop.store.all("UserRequest"), key=lambda one: one["id"])["title"] == "Kept"
+
+
+def test_what_we_said_ourselves_is_not_copied_into_the_next_ticket(
+    talking: Teammate, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    create(talking)
+    work()
+    talking.conversation = intercom.workspace.conversation_json(intercom.conversation_of("Alice Martin"))
+    create(talking)
+    first, second = sorted(link.ticket.object_id for link in TicketLink.objects.all())
+    assert len(itop.store.log(first)) == len(itop.store.log(second)) == 3
