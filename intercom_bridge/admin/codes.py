@@ -17,7 +17,7 @@ class CodesWidget(forms.Textarea):
 class CodesFormField(forms.Field):
     """A JSON list of texts, written one a line; commas between them will do too."""
 
-    widget = CodesWidget(attrs={"rows": 6, "cols": 40, "class": "bridge-codes", "spellcheck": "false"})
+    widget = CodesWidget(attrs={"rows": 8, "cols": 40, "class": "bridge-codes", "spellcheck": "false"})
 
     def to_python(self, value: Any) -> list[str]:
         lines = str(value or "").replace(",", "\n").split("\n")

@@ -4,23 +4,26 @@ from django.contrib import admin
 
 from intercom_bridge.models import Delivery, Workspace
 
-from .readonly import ReadOnlyAdmin, as_block, as_time
+from .readonly import ReadOnlyAdmin, as_block, as_time, short_time
 
 
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
+    created = short_time("created_at", "created")
+    due = short_time("due_at", "due")
+    written = short_time("written_at", "written")
     list_display = (
-        "created_at",
+        "created",
         "state",
         "reason",
         "ticket",
         "conversation",
-        "part_id",
         "author",
         "log",
         "attempts",
-        "due_at",
-        "written_at",
+        "written",
+        "due",
+        "part_id",
     )
     list_filter = ("state", "log", "kind", ("conversation__workspace", admin.RelatedFieldListFilter))
     list_select_related = ("ticket", "conversation")

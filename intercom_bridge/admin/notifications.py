@@ -4,13 +4,14 @@ from django.contrib import admin
 
 from intercom_bridge.models import Notification
 
-from .readonly import ReadOnlyAdmin, as_block
+from .readonly import ReadOnlyAdmin, as_block, short_time
 
 
 @admin.register(Notification)
 class NotificationAdmin(ReadOnlyAdmin):
+    received = short_time("received_at", "received")
     list_display = (
-        "received_at",
+        "received",
         "verdict",
         "reason",
         "topic",

@@ -4,12 +4,13 @@ from django.contrib import admin
 
 from intercom_bridge.models import PersonMatch
 
-from .readonly import ReadOnlyAdmin
+from .readonly import ReadOnlyAdmin, short_time
 
 
 @admin.register(PersonMatch)
 class PersonMatchAdmin(ReadOnlyAdmin):
-    list_display = ("name", "email", "org_name", "how", "person_id", "contact_id", "workspace", "matched_at")
+    matched = short_time("matched_at", "matched")
+    list_display = ("name", "email", "org_name", "how", "person_id", "contact_id", "workspace", "matched")
     list_filter = ("how", "workspace")
     list_select_related = ("workspace",)
     search_fields = ("name", "email", "contact_id__exact")

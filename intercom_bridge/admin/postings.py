@@ -4,20 +4,22 @@ from django.contrib import admin
 
 from intercom_bridge.models import Posting, Workspace
 
-from .readonly import ReadOnlyAdmin
+from .readonly import ReadOnlyAdmin, short_time
 
 
 @admin.register(Posting)
 class PostingAdmin(ReadOnlyAdmin):
+    created = short_time("created_at", "created")
+    due = short_time("due_at", "due")
     list_display = (
-        "created_at",
+        "created",
         "state",
         "reason",
         "conversation",
         "workspace",
         "is_note",
         "attempts",
-        "due_at",
+        "due",
     )
     list_filter = ("state", "is_note", ("conversation__workspace", admin.RelatedFieldListFilter))
     list_select_related = ("conversation__workspace",)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db import models
 from django.db.models import Count, Field, QuerySet
@@ -20,7 +21,9 @@ CODE_LISTS = ("form_attributes", "excluded_states", "details_attributes")
 class TicketProfileAdmin(ModelAdmin):
     list_display = ("name", "ticket_class", "workspace_count", "show_open_in_backoffice_button")
     # Without a hidden copy of the value in the page: the row itself says what has changed.
-    formfield_overrides = {models.JSONField: {"show_hidden_initial": False}}
+    formfield_overrides = {
+        models.JSONField: {"show_hidden_initial": False, "widget": forms.Textarea(attrs={"rows": 4})}
+    }
     search_fields = ("name", "ticket_class")
     save_on_top = True
     fieldsets = (

@@ -4,13 +4,14 @@ from django.contrib import admin
 
 from intercom_bridge.models import Submission, Workspace
 
-from .readonly import ReadOnlyAdmin, as_block
+from .readonly import ReadOnlyAdmin, as_block, short_time
 
 
 @admin.register(Submission)
 class SubmissionAdmin(ReadOnlyAdmin):
+    created = short_time("created_at", "created")
     list_display = (
-        "created_at",
+        "created",
         "state",
         "reason",
         "ticket",

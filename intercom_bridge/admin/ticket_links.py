@@ -5,12 +5,13 @@ from django.utils.html import format_html
 
 from intercom_bridge.models import ItopInstance, TicketLink, Workspace
 
-from .readonly import ReadOnlyAdmin
+from .readonly import ReadOnlyAdmin, short_time
 
 
 @admin.register(TicketLink)
 class TicketLinkAdmin(ReadOnlyAdmin):
-    list_display = ("ticket", "conversation", "sync_on", "workspace", "itop", "linked_by", "created_at")
+    linked = short_time("created_at", "linked")
+    list_display = ("ticket", "conversation", "sync_on", "workspace", "itop", "linked_by", "linked")
     list_filter = ("sync_on", ("conversation__workspace", admin.RelatedFieldListFilter))
     list_select_related = ("ticket__itop", "conversation__workspace")
     search_fields = ("ticket__ref__iexact", "conversation__conversation_id__exact", "linked_by__icontains")
