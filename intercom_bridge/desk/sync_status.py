@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, replace
 
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Value
+from django.db.models.functions import Concat
 
 from intercom_bridge.models import Conversation, Delivery, TicketLink
 
@@ -14,7 +15,7 @@ State = Delivery.State
 
 @dataclass(frozen=True, kw_only=True)
 class SyncStatus:
-    """Counts by state, and when the last written one was sent."""
+    """Messages by state, each counted once however many tickets it goes to, and when the last written was sent."""
 
     on: bool
     written: int = 0
@@ -30,9 +31,11 @@ def sync_status(conversation: Conversation) -> SyncStatus | None:
         return None
     status = SyncStatus(on=any(switches))
     deliveries = Delivery.objects.filter(conversation=conversation)
-    for state, count, last in deliveries.values_list("state").annotate(
-        n=Count("pk"), last=Max("part_created_at")
-    ):
+    message = Concat("kind", Value(" "), "part_id")
+    counts = deliveries.values_list("state").annotate(
+        n=Count(message, distinct=True), last=Max("part_created_at")
+    )
+    for state, count, last in counts:
         if state == State.WRITTEN:
             last_at = dt.datetime.fromtimestamp(last, conversation.workspace.zone)
             status = replace(status, written=count, last_at=last_at)

@@ -6,18 +6,22 @@ from django.db import models
 from django.db.models import F
 from django.utils import timezone
 
+from .conversation import Conversation
+from .ticket import Ticket
 from .workspace import Workspace
 
 NOT_LINKED = "the conversation is not linked to a ticket"
 
 
 class NotificationQuerySet(models.QuerySet["Notification"]):
-    def record(self, workspace: Workspace, notification_id: str, topic: str, body: bytes) -> Notification:
+    def record(
+        self, workspace: Workspace, notification_id: str, topic: str, conversation_id: str, body: bytes
+    ) -> Notification:
         """Keeps what came in. One with a known id is counted on the row that is there: it is handled once."""
         row, is_new = self.get_or_create(
             workspace=workspace,
             notification_id=notification_id,
-            defaults={"topic": topic[:100], "body": body},
+            defaults={"topic": topic[:100], "conversation_id": conversation_id[:64], "body": body},
         )
         if not is_new:
             self.filter(pk=row.pk).update(times_received=F("times_received") + 1)
@@ -26,6 +30,16 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
     def due(self) -> NotificationQuerySet:
         """What intake has to look at now, oldest first."""
         return self.filter(verdict=Notification.Verdict.RECEIVED, due_at__lte=timezone.now()).order_by("pk")
+
+    def unread_of(self, ticket: Ticket) -> NotificationQuerySet:
+        """What came in for this ticket's conversations and nobody has looked at, or somebody is just looking at."""
+        conversations = Conversation.objects.filter(links__ticket=ticket)
+        return self.filter(
+            verdict=Notification.Verdict.RECEIVED,
+            reason="",
+            conversation_id__in=conversations.values("conversation_id"),
+            workspace__in=conversations.values("workspace"),
+        ).order_by("pk")
 
     def look_again(self, workspace: Workspace, conversation_id: str, seconds: float) -> int:
         """Messages that found no linked ticket in the last `seconds`: one has been linked meanwhile."""
@@ -36,13 +50,13 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             verdict=Notification.Verdict.SKIPPED,
             reason=NOT_LINKED,
             received_at__gte=since,
-        ).update(verdict=Notification.Verdict.RECEIVED, due_at=timezone.now())
+        ).update(verdict=Notification.Verdict.RECEIVED, reason="", due_at=timezone.now())
 
     def look_now(self, workspace: Workspace, conversation_id: str) -> None:
         """What was postponed in this conversation is due now."""
         self.filter(
             workspace=workspace, conversation_id=conversation_id, verdict=Notification.Verdict.RECEIVED
-        ).update(due_at=timezone.now())
+        ).update(reason="", due_at=timezone.now())
 
 
 class Notification(models.Model):
@@ -57,8 +71,7 @@ class Notification(models.Model):
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="notifications")
     notification_id = models.CharField("notification", max_length=100)
     topic = models.CharField(max_length=100)
-    # Read from the body by intake.
-    conversation_id = models.CharField("conversation", max_length=64, blank=True, db_index=True)
+    conversation_id = models.CharField("conversation", max_length=64, blank=True)
     # As it came: databases refuse some of what JSON may hold (NUL, lone surrogates).
     body = models.BinaryField()
     times_received = models.PositiveIntegerField(default=1)
@@ -76,6 +89,7 @@ class Notification(models.Model):
         indexes = [
             models.Index(fields=["due_at"], name="notification_due", condition=models.Q(verdict="received")),
             models.Index(fields=["-received_at"], name="notification_received"),
+            models.Index(fields=["conversation_id", "verdict"], name="notification_conversation"),
         ]
 
     def __str__(self) -> str:
@@ -83,9 +97,9 @@ class Notification(models.Model):
 
     def settle(self, verdict: str, reason: str = "") -> None:
         self.verdict, self.reason = verdict, reason[:300]
-        self.save(update_fields=["verdict", "reason", "conversation_id"])
+        self.save(update_fields=["verdict", "reason"])
 
     def postpone(self, seconds: float, reason: str) -> None:
         """Looked at again later: a row that cannot be handled now must not loop."""
         self.due_at, self.reason = timezone.now() + dt.timedelta(seconds=seconds), reason[:300]
-        self.save(update_fields=["due_at", "reason", "conversation_id"])
+        self.save(update_fields=["due_at", "reason"])

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from intercom_bridge.intercom.payloads import Event, Part, PayloadError
-from intercom_bridge.models import Conversation, Delivery, Notification, Posting, TicketLink
+from intercom_bridge.models import Conversation, Delivery, Notification, Posting, Ticket, TicketLink
 from intercom_bridge.models.claim import claim
 from intercom_bridge.models.notification import NOT_LINKED
 
@@ -40,6 +40,16 @@ def take_in_due() -> set[int]:
                 tickets |= _handle_safely(notification)
 
 
+def take_in_for(ticket: Ticket) -> None:
+    """Handles what came in for this ticket before its next message is chosen.
+
+    Notifications are taken in by many threads at once; without this a later message could be written while an
+    earlier one, committed before it, is still being looked at. Handling one twice makes nothing twice.
+    """
+    for notification in Notification.objects.unread_of(ticket).select_related("workspace"):
+        _handle_safely(notification)
+
+
 def _handle_safely(notification: Notification) -> set[int]:
     """One notification that breaks us is set aside, loudly, and stops no other."""
     try:
@@ -65,7 +75,6 @@ def take_in(notification: Notification) -> set[int]:
         return _skip(notification, f"cannot be read: {error}")
     if event.conversation is None:
         return _skip(notification, "there is no conversation in it")
-    notification.conversation_id = event.conversation.id
     conversation = Conversation.objects.filter(
         workspace=notification.workspace, conversation_id=event.conversation.id
     ).first()

@@ -24,6 +24,7 @@ from itop_client import (
     append,
 )
 
+from .intake import take_in_for
 from .message import log_item, marker_of, may_have_account, restore
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,7 @@ def write_due(ticket: Ticket) -> float | None:
 def _write_in_order(ticket: Ticket, lease: Lease) -> float:
     """Writes until nothing is due; 0.0 when nothing waits, else the seconds that the first one has to."""
     while not stopping.is_set():
+        take_in_for(ticket)
         delivery = Delivery.objects.waiting().filter(ticket=ticket).in_order().first()
         if delivery is None:
             return 0.0

@@ -34,18 +34,24 @@ class WebhookView(SignedPostMixin, APIView):
     def post(self, request: Request, *_: Any, **__: Any) -> Response:
         workspace: Workspace = request.user
         body: SignedBody = request.auth
-        notification_id, topic = _name(body)
-        notification = Notification.objects.record(workspace, notification_id, topic, body.raw)
+        notification_id, topic, conversation_id = _name(body)
+        notification = Notification.objects.record(
+            workspace, notification_id, topic, conversation_id, body.raw
+        )
         log.info("notification.received", workspace=workspace.workspace_id, topic=topic, row=notification.pk)
         wake_for_intake()
         return Response({"status": "ok"})
 
 
-def _name(body: SignedBody) -> tuple[str, str]:
-    """Its id and topic. A ping has no id, and what cannot be read may have none: the bytes name it then."""
+def _name(body: SignedBody) -> tuple[str, str, str]:
+    """Its id, its topic and its conversation's id.
+
+    A ping has no id, and what cannot be read may have none: the bytes name it then.
+    """
     digest = f"sha256:{hashlib.sha256(body.raw).hexdigest()}"
     try:
         event = Event.parse(body.data)
     except PayloadError:
-        return digest, ""
-    return event.id[:100] or digest, event.topic
+        return digest, "", ""
+    conversation_id = event.conversation.id if event.conversation else ""
+    return event.id[:100] or digest, event.topic, conversation_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -162,7 +163,7 @@ def test_a_writer_that_lost_its_lease_stops_before_the_next_write(
         done = original(*args, **kwargs)
         if not stolen:
             Ticket.objects.filter(pk=ticket.pk).update(
-                lease_token="somebody else", lease_until=timezone.now() + timezone.timedelta(minutes=1)
+                lease_token="somebody else", lease_until=timezone.now() + dt.timedelta(minutes=1)
             )
             stolen.append(True)
         return done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Callable
 from typing import Any
@@ -323,7 +324,7 @@ def test_a_webhook_that_is_faster_than_the_answer_to_our_post_waits_for_it(
         conversation=TicketLink.objects.get().conversation,
         admin_id="1",
         body="<p>ours</p>",
-        due_at=timezone.now() + timezone.timedelta(hours=1),
+        due_at=timezone.now() + dt.timedelta(hours=1),
     )
     notify(client, part(37358198350, "<p>ours</p>", author_of(ADA), app_package_code="our-code"))
     work()
@@ -354,3 +355,23 @@ def test_a_notification_that_breaks_us_stops_no_other(
     work()
     assert new_entries(itop) == ["<p>works</p>"]
     assert set(Notification.objects.values_list("verdict", flat=True)) == {"failed", "handled"}
+
+
+def test_a_message_that_somebody_is_just_looking_at_is_not_overtaken_by_a_later_one(
+    client: Client, linked: Teammate, itop: Itop, work: Work
+) -> None:
+    notify(client, part(37358198350, "<p>earlier</p>"))
+    # Another worker has claimed it and has not finished.
+    Notification.objects.update(due_at=timezone.now() + dt.timedelta(minutes=1))
+    notify(client, part(37358198351, "<p>later</p>"))
+    work()
+    assert new_entries(itop) == ["<p>earlier</p>", "<p>later</p>"]
+
+
+def test_a_message_is_counted_once_however_many_tickets_it_goes_to(
+    client: Client, linked: Teammate, work: Work
+) -> None:
+    linked.open().click("ongoing tickets").click("R-000006").click("Link to this conversation")
+    notify(client, part(37358198350, "<p>both</p>"))
+    work()
+    assert "1 message is in iTop" in linked.open().text
