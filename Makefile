@@ -7,7 +7,7 @@ export DJANGO_SETTINGS_MODULE ?= settings.development
 .PHONY: demo test lint run lock clean
 
 $(VENV)/installed: requirements/base.txt requirements/dev.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	touch $@
@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	$(BIN)/python manage.py demo $(if $(ONCE),--once)
 
 test: $(VENV)/installed
-	DJANGO_SETTINGS_MODULE=settings.testing $(BIN)/python -m pytest $(ARGS)
+	DJANGO_SETTINGS_MODULE=settings.testing $(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
