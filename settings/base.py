@@ -79,6 +79,16 @@ REDIS_URL = env.str("REDIS_URL", default="")
 HUEY_FILE: Path | None = VAR_DIR / "queue.sqlite3"
 WORKER_THREADS = 8
 
+# One write to iTop, its follow-up questions included, takes at most so many seconds of wall time.
+WRITE_SECONDS = env.float("WRITE_SECONDS", default=8.0)
+# After an unknown outcome iTop may still be executing the request; so long the ticket is left alone.
+UNKNOWN_OUTCOME_SECONDS = env.float("UNKNOWN_OUTCOME_SECONDS", default=10.0)
+# So long after a write its ticket's log is read back: somebody else's save may have erased the entry.
+CHECK_AFTER_SECONDS = env.float("CHECK_AFTER_SECONDS", default=180.0)
+# How long the contents of what was handled, and of what failed, are kept. Their keys stay.
+KEEP_PAYLOADS_DAYS = env.int("KEEP_PAYLOADS_DAYS", default=30)
+KEEP_FAILED_PAYLOADS_DAYS = env.int("KEEP_FAILED_PAYLOADS_DAYS", default=180)
+
 # Overrides every region's Intercom API host; for stand-ins.
 INTERCOM_API_URL = env.str("INTERCOM_API_URL", default="").rstrip("/")
 

@@ -12,6 +12,11 @@ env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 NAMES = (
+    "WRITE_SECONDS",
+    "UNKNOWN_OUTCOME_SECONDS",
+    "CHECK_AFTER_SECONDS",
+    "KEEP_PAYLOADS_DAYS",
+    "KEEP_FAILED_PAYLOADS_DAYS",
     "SECRET_KEY",
     "FIELD_ENCRYPTION_KEYS",
     "ALLOWED_HOSTS",

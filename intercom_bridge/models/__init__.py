@@ -14,6 +14,7 @@ from .submission import Submission
 from .ticket import Ticket
 from .ticket_link import TicketLink
 from .ticket_profile import TicketProfile
+from .worker_pulse import WorkerPulse
 from .workspace import Workspace
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "Ticket",
     "TicketLink",
     "TicketProfile",
+    "WorkerPulse",
     "Workspace",
 ]

@@ -16,6 +16,8 @@ class Conversation(Leased):
 
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="conversations")
     conversation_id = models.CharField("conversation", max_length=64)
+    # When it is compared with Intercom's own next: a notification can be lost.
+    reconcile_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ConversationQuerySet.as_manager()
@@ -23,6 +25,13 @@ class Conversation(Leased):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["workspace", "conversation_id"], name="one_row_a_conversation")
+        ]
+        indexes = [
+            models.Index(
+                fields=["reconcile_at"],
+                name="conversation_reconcile",
+                condition=models.Q(reconcile_at__isnull=False),
+            )
         ]
 
     def __str__(self) -> str:

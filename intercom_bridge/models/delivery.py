@@ -12,6 +12,9 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def waiting(self) -> DeliveryQuerySet:
         return self.filter(state=Delivery.State.WAITING)
 
+    def in_itop(self) -> DeliveryQuerySet:
+        return self.filter(state__in=(Delivery.State.WRITTEN, Delivery.State.RESTORED))
+
     def due(self) -> DeliveryQuerySet:
         return self.waiting().filter(due_at__lte=timezone.now())
 
@@ -26,6 +29,8 @@ class Delivery(models.Model):
     class State(models.TextChoices):
         WAITING = "waiting", "waiting"
         WRITTEN = "written", "written"
+        # Somebody else's save had erased the entry from the log; it was written once more, under a new marker.
+        RESTORED = "restored", "written again"
         SKIPPED = "skipped", "left out"
         FAILED = "failed", "failed"
 
@@ -52,9 +57,14 @@ class Delivery(models.Model):
     item = models.JSONField(null=True, blank=True)
     marker = models.CharField(max_length=255, blank=True)
     attempts = models.PositiveIntegerField(default=0)
+    # Failures while other writes to the same iTop worked: those are the message's own.
+    strikes = models.PositiveIntegerField(default=0)
+    last_failed_at = models.DateTimeField(null=True, blank=True, editable=False)
     due_at = models.DateTimeField(default=timezone.now)
     created_at = models.DateTimeField(auto_now_add=True)
     written_at = models.DateTimeField(null=True, blank=True)
+    # When it was read back from the log.
+    checked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = DeliveryQuerySet.as_manager()
 

@@ -43,6 +43,14 @@ class ItopInstance(models.Model):
     # Learned from iTop's answers; null until then.
     has_intercom_attributes = models.BooleanField(null=True, editable=False)
     is_administrator = models.BooleanField(null=True, editable=False)
+    # Whether it keeps a change for each write to a log, by the log's code: then a write's marker can be found.
+    tracked_logs = models.JSONField(default=dict, blank=True, editable=False)
+    # While it is in trouble nothing is written but one probe at a time. Rule: no message fails for it.
+    paused_until = models.DateTimeField(null=True, blank=True, editable=False)
+    paused_since = models.DateTimeField(null=True, blank=True, editable=False)
+    pause_reason = models.CharField(max_length=500, blank=True, editable=False)
+    failures_in_a_row = models.PositiveIntegerField(default=0, editable=False)
+    last_success_at = models.DateTimeField(null=True, blank=True, editable=False)
     # What the admin did not set but an import did: attribute -> value as imported (config_import.py).
     imported = models.JSONField(default=dict, blank=True, editable=False)
 

@@ -13,11 +13,16 @@ class Ticket(Leased):
     ticket_class = models.CharField("class", max_length=100)
     object_id = models.PositiveBigIntegerField("id in iTop")
     ref = models.CharField("reference", max_length=100)
+    # When its logs are read back, to see that what was written still stands in them.
+    check_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["itop", "ticket_class", "object_id"], name="one_row_a_ticket")
+        ]
+        indexes = [
+            models.Index(fields=["check_at"], name="ticket_check", condition=models.Q(check_at__isnull=False))
         ]
 
     def __str__(self) -> str:
