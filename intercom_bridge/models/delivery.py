@@ -18,6 +18,18 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def due(self) -> DeliveryQuerySet:
         return self.waiting().filter(due_at__lte=timezone.now())
 
+    def try_again(self) -> int:
+        """Puts failed ones back, as if nothing had been tried. Not those whose message is no longer kept."""
+        return self.filter(state=Delivery.State.FAILED, cleaned_at=None).update(
+            state=Delivery.State.WAITING, reason="", attempts=0, strikes=0, due_at=timezone.now()
+        )
+
+    def skip(self, reason: str) -> int:
+        """Leaves out what is not in iTop yet."""
+        return self.filter(state__in=(Delivery.State.WAITING, Delivery.State.FAILED)).update(
+            state=Delivery.State.SKIPPED, reason=reason[:500]
+        )
+
     def in_order(self) -> DeliveryQuerySet:
         """As the messages were written in the conversation: by time, then by part id as a number."""
         return self.order_by("part_created_at", "part_order", "part_id", "pk")
@@ -65,6 +77,8 @@ class Delivery(models.Model):
     written_at = models.DateTimeField(null=True, blank=True)
     # When it was read back from the log.
     checked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # When its payload was no longer kept (sync/retention.py).
+    cleaned_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = DeliveryQuerySet.as_manager()
 
@@ -84,6 +98,11 @@ class Delivery(models.Model):
             ),
             models.Index(fields=["due_at"], name="delivery_due", condition=models.Q(state="waiting")),
             models.Index(fields=["conversation", "state"], name="delivery_of_conversation"),
+            models.Index(
+                fields=["state", "created_at"],
+                name="delivery_payload",
+                condition=models.Q(cleaned_at__isnull=True),
+            ),
         ]
 
     def __str__(self) -> str:

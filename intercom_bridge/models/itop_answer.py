@@ -37,6 +37,7 @@ class ItopAnswer(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["itop", "key"], name="one_answer_a_question")]
+        indexes = [models.Index(fields=["at"], name="answer_at")]
 
     def __str__(self) -> str:
         return self.question

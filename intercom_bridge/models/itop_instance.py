@@ -8,6 +8,9 @@ from django.db import models
 
 from .encryption import SecretField
 
+# A word joiner, which nobody sees, before it: Django's admin capitalizes what comes first, and “ITop” is no name.
+ITOP = "\u2060iTop"
+
 
 def validate_time_zone(name: str) -> None:
     try:
@@ -55,8 +58,8 @@ class ItopInstance(models.Model):
     imported = models.JSONField(default=dict, blank=True, editable=False)
 
     class Meta:
-        verbose_name = "iTop"
-        verbose_name_plural = "iTops"
+        verbose_name = ITOP
+        verbose_name_plural = f"{ITOP}s"
         ordering = ["name"]
 
     def __str__(self) -> str:
@@ -74,6 +77,26 @@ class ItopInstance(models.Model):
         for name, value in facts.items():
             setattr(self, name, value)
         self.save(update_fields=list(facts))
+
+    def forget(self) -> list[str]:
+        """Another address or account is another iTop: what was learned of the old one, and its pause, do not hold.
+
+        Answers the fields to be saved.
+        """
+        self.has_intercom_attributes = self.is_administrator = None
+        self.tracked_logs = {}
+        self.paused_until = self.paused_since = self.last_success_at = None
+        self.pause_reason, self.failures_in_a_row = "", 0
+        return [
+            "has_intercom_attributes",
+            "is_administrator",
+            "tracked_logs",
+            "paused_until",
+            "paused_since",
+            "last_success_at",
+            "pause_reason",
+            "failures_in_a_row",
+        ]
 
     @property
     def zone(self) -> dt.tzinfo:

@@ -52,6 +52,12 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             received_at__gte=since,
         ).update(verdict=Notification.Verdict.RECEIVED, reason="", due_at=timezone.now())
 
+    def try_again(self) -> int:
+        """Has failed ones looked at once more. Not those whose payload is no longer kept."""
+        return self.filter(verdict=Notification.Verdict.FAILED, cleaned_at=None).update(
+            verdict=Notification.Verdict.RECEIVED, reason="", due_at=timezone.now()
+        )
+
     def look_now(self, workspace: Workspace, conversation_id: str) -> None:
         """What was postponed in this conversation is due now."""
         self.filter(
@@ -79,6 +85,8 @@ class Notification(models.Model):
     verdict = models.CharField(max_length=10, choices=Verdict.choices, default=Verdict.RECEIVED)
     reason = models.CharField(max_length=300, blank=True)
     due_at = models.DateTimeField(default=timezone.now)
+    # When its payload was no longer kept (sync/retention.py).
+    cleaned_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = NotificationQuerySet.as_manager()
 
@@ -90,6 +98,11 @@ class Notification(models.Model):
             models.Index(fields=["due_at"], name="notification_due", condition=models.Q(verdict="received")),
             models.Index(fields=["-received_at"], name="notification_received"),
             models.Index(fields=["conversation_id", "verdict"], name="notification_conversation"),
+            models.Index(
+                fields=["verdict", "received_at"],
+                name="notification_payload",
+                condition=models.Q(cleaned_at__isnull=True),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -13,6 +13,12 @@ class PostingQuerySet(models.QuerySet["Posting"]):
     def due(self) -> PostingQuerySet:
         return self.unfinished().filter(due_at__lte=timezone.now())
 
+    def try_again(self) -> int:
+        """Puts failed ones back. An earlier try may have arrived: this is never taken for the first."""
+        return self.filter(state=Posting.State.FAILED, cleaned_at=None).update(
+            state=Posting.State.WAITING, reason="", attempts=1, due_at=timezone.now()
+        )
+
 
 class Posting(models.Model):
     """Something we say in a conversation, as a teammate: the link to a new ticket, a note about a linked one."""
@@ -33,11 +39,20 @@ class Posting(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     due_at = models.DateTimeField(default=timezone.now)
     created_at = models.DateTimeField(auto_now_add=True)
+    # When its payload was no longer kept (sync/retention.py).
+    cleaned_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = PostingQuerySet.as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["due_at"], name="posting_due", condition=models.Q(state="waiting"))]
+        indexes = [
+            models.Index(fields=["due_at"], name="posting_due", condition=models.Q(state="waiting")),
+            models.Index(
+                fields=["state", "created_at"],
+                name="posting_payload",
+                condition=models.Q(cleaned_at__isnull=True),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{'note' if self.is_note else 'comment'} in {self.conversation}"

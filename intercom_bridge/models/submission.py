@@ -40,13 +40,20 @@ class Submission(models.Model):
     due_at = models.DateTimeField(default=timezone.now)
     ticket = models.ForeignKey(Ticket, models.SET_NULL, null=True, blank=True, related_name="submissions")
     created_at = models.DateTimeField(auto_now_add=True)
+    # When its payload was no longer kept (sync/retention.py).
+    cleaned_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = SubmissionQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["conversation", "form_key"], name="one_ticket_a_form")]
         indexes = [
-            models.Index(fields=["due_at"], name="submission_due", condition=models.Q(state="creating"))
+            models.Index(fields=["due_at"], name="submission_due", condition=models.Q(state="creating")),
+            models.Index(
+                fields=["state", "created_at"],
+                name="submission_payload",
+                condition=models.Q(cleaned_at__isnull=True),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from django.db import models
 
-from .itop_instance import ItopInstance
+from .itop_instance import ITOP, ItopInstance
 from .lease import Leased
 
 
 class Ticket(Leased):
     """An iTop ticket that was linked. Its lease makes us its only writer: iTop loses concurrent appends."""
 
-    itop = models.ForeignKey(ItopInstance, models.CASCADE, related_name="tickets", verbose_name="iTop")
+    itop = models.ForeignKey(ItopInstance, models.CASCADE, related_name="tickets", verbose_name=ITOP)
     ticket_class = models.CharField("class", max_length=100)
     object_id = models.PositiveBigIntegerField("id in iTop")
     ref = models.CharField("reference", max_length=100)

@@ -12,7 +12,7 @@ from django.utils import timezone
 from itop_client import OqlError, parse
 
 from .encryption import Secret, SecretField, SecretUnreadable
-from .itop_instance import ItopInstance, validate_time_zone
+from .itop_instance import ITOP, ItopInstance, validate_time_zone
 from .ticket_profile import TicketProfile
 
 LANGUAGES = [("en", "English"), ("fr", "Français"), ("de", "Deutsch"), ("es", "Español")]
@@ -76,7 +76,7 @@ class Workspace(models.Model):
     )
     previous_client_secret_until = models.DateTimeField("previous secret valid until", null=True, blank=True)
     access_token = SecretField(help_text="Lets us write into conversations (Authentication, Access token).")
-    itop = models.ForeignKey(ItopInstance, models.PROTECT, verbose_name="iTop", related_name="workspaces")
+    itop = models.ForeignKey(ItopInstance, models.PROTECT, verbose_name=ITOP, related_name="workspaces")
     profile = models.ForeignKey(
         TicketProfile, models.PROTECT, verbose_name="ticket profile", related_name="workspaces"
     )
