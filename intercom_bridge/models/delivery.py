@@ -75,6 +75,8 @@ class Delivery(models.Model):
     due_at = models.DateTimeField(default=timezone.now)
     created_at = models.DateTimeField(auto_now_add=True)
     written_at = models.DateTimeField(null=True, blank=True)
+    # How often somebody else's save has erased it from the log.
+    erased_times = models.PositiveIntegerField(default=0, editable=False)
     # When it was read back from the log.
     checked_at = models.DateTimeField(null=True, blank=True, editable=False)
     # When its payload was no longer kept (sync/retention.py).

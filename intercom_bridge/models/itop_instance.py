@@ -98,6 +98,12 @@ class ItopInstance(models.Model):
             "failures_in_a_row",
         ]
 
+    def learn_tracking(self, log: str, *, kept: bool) -> None:
+        """Keeps whether this iTop keeps a change for each write to a log ("UserRequest.public_log")."""
+        self.refresh_from_db(fields=["tracked_logs"])
+        self.tracked_logs = {**self.tracked_logs, log: kept}
+        self.save(update_fields=["tracked_logs"])
+
     @property
     def zone(self) -> dt.tzinfo:
         return zoneinfo.ZoneInfo(self.time_zone)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import structlog
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone, translation
 from django.utils.html import format_html
@@ -16,8 +17,8 @@ from intercom_bridge.models.encryption import SecretUnreadable
 from itop_client import InvalidValue, ItopError, ItopObject, ItopRefused, UnknownAttribute, create
 
 from .extension import attribute_codes
+from .instance import pause_after
 from .message import order_of
-from .writer import UNKNOWN_OUTCOME_SECONDS, pause_after
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +56,9 @@ def create_now(submission: Submission, *, deadline: float = BACKGROUND_DEADLINE_
         _refuse(submission, refusal)
         raise
     except ItopError as trouble:
-        seconds = UNKNOWN_OUTCOME_SECONDS if trouble.may_have_run else pause_after(submission.attempts)
+        seconds = (
+            settings.UNKNOWN_OUTCOME_SECONDS if trouble.may_have_run else pause_after(submission.attempts)
+        )
         submission.due_at = timezone.now() + dt.timedelta(seconds=seconds)
         submission.reason = str(trouble)[:1000]
         submission.save(update_fields=["attempts", "due_at", "reason"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
 
 from intercom_bridge.intercom.html import to_log_html
@@ -10,6 +11,9 @@ from intercom_bridge.intercom.payloads import Attachment, Author, Part
 from itop_client import LogItem, marker
 
 PUBLIC, PRIVATE = "public_log", "private_log"
+
+MARKER_LIMIT = 255
+_AGAIN = re.compile(r", written again \(\d+\)$")
 
 # part_type -> (the log it goes to, whether only with a text or files). Whatever is not here is left out, visibly.
 LOG_OF_PART_TYPE = {
@@ -84,6 +88,12 @@ def marker_of(workspace_id: str, part: Part) -> str:
     """What iTop's history shows as who did it, and what makes the write happen once (facts, "may still run")."""
     what = "first message" if part.kind == "source" else "message"
     return marker(f"Intercom {what} {part.id} ({workspace_id})", part.author.name or part.author.email)
+
+
+def again(marker: str, times: int) -> str:
+    """The marker of an entry that is written once more since somebody's save had erased it."""
+    first = _AGAIN.sub("", marker)
+    return f"{first[: MARKER_LIMIT - 20]}, written again ({times})"
 
 
 def keep(part: Part) -> dict[str, Any]:

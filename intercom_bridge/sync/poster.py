@@ -19,7 +19,7 @@ from intercom_bridge.intercom.payloads import Part
 from intercom_bridge.models import Posting, Workspace
 from intercom_bridge.models.encryption import SecretUnreadable
 
-from .writer import pause_after
+from .instance import pause_after
 
 log = structlog.get_logger(__name__)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from typing import Any
 
 import structlog
 from django.conf import settings
+from django.utils import timezone
 from huey import Huey, MemoryHuey, RedisHuey, SqliteHuey, crontab
 
 from intercom_bridge.models import (
@@ -20,6 +22,7 @@ from intercom_bridge.models import (
     Workspace,
 )
 from intercom_bridge.models.claim import claim
+from intercom_bridge.models.encryption import SecretUnreadable
 from intercom_bridge.models.lease import take_lease
 from itop_client import ItopError
 
@@ -27,13 +30,15 @@ from .creator import BACKGROUND_DEADLINE_SECONDS, finish
 from .extension import bring_in_step, learn
 from .intake import take_in_due
 from .poster import post
-from .writer import write_due
+from .readback import check_log
+from .writer import lease_seconds, write_due
 
 log = structlog.get_logger(__name__)
 
 # A wait that is longer is left to the sweep, which comes every minute.
 SCHEDULED_SECONDS = 60.0
 CLAIMED_SECONDS = 60.0
+READ_BACK_LATER = dt.timedelta(minutes=5)
 
 
 def _engine() -> Huey:
@@ -66,9 +71,43 @@ def take_in() -> None:
 @huey.task()  # type: ignore[untyped-decorator]
 def write_ticket(ticket_id: int) -> None:
     ticket = Ticket.objects.select_related("itop").get(pk=ticket_id)
-    seconds = write_due(ticket)
-    if seconds is not None and seconds <= SCHEDULED_SECONDS:
-        write_ticket.schedule((ticket_id,), delay=seconds)
+    ended = write_due(ticket)
+    if ended.again_in is not None and ended.again_in <= SCHEDULED_SECONDS:
+        # All that waits for this iTop, not this ticket only: it may have been paused.
+        write_waiting.schedule((ticket.itop_id,), delay=ended.again_in)
+    if ended.itop_works_again:
+        write_waiting(ticket.itop_id)
+    if ticket.check_at is None and ended.tried:
+        read_back.schedule((ticket_id,), delay=settings.CHECK_AFTER_SECONDS + 1)
+
+
+@huey.task()  # type: ignore[untyped-decorator]
+def write_waiting(itop_id: int) -> None:
+    """Every ticket of an iTop that something is due for."""
+    due = Delivery.objects.due().filter(ticket__itop=itop_id).order_by()
+    for ticket_id in list(due.values_list("ticket_id", flat=True).distinct()):
+        write_ticket(ticket_id)
+
+
+@huey.task()  # type: ignore[untyped-decorator]
+def read_back(ticket_id: int) -> None:
+    """Sees that what was written to a ticket still stands in its logs."""
+    ticket = Ticket.objects.select_related("itop").get(pk=ticket_id)
+    if ticket.check_at is None or ticket.check_at > timezone.now():
+        return
+    lease = take_lease(ticket, lease_seconds())
+    if lease is None:
+        return
+    with lease:
+        try:
+            erased = check_log(ticket)
+        except (ItopError, SecretUnreadable) as error:
+            log.warning("readback.later", ticket=ticket.ref, error=type(error).__name__)
+            Ticket.objects.filter(pk=ticket_id).update(check_at=timezone.now() + READ_BACK_LATER)
+            return
+        Ticket.objects.filter(pk=ticket_id, check_at=ticket.check_at).update(check_at=None)
+    if erased:
+        write_ticket(ticket_id)
 
 
 @huey.task()  # type: ignore[untyped-decorator]
@@ -78,6 +117,8 @@ def sweep() -> None:
     waiting = Delivery.objects.due().order_by().values_list("ticket_id", flat=True).distinct()
     for ticket_id in list(waiting):
         write_ticket(ticket_id)
+    for ticket_id in list(Ticket.objects.filter(check_at__lte=timezone.now()).values_list("pk", flat=True)):
+        read_back(ticket_id)
     for posting_id in list(Posting.objects.due().values_list("pk", flat=True)):
         say(posting_id)
     for submission_id in list(Submission.objects.due().values_list("pk", flat=True)):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import random
 import threading
+from dataclasses import dataclass
 
 import structlog
+from django.conf import settings
 from django.utils import timezone
 
 from intercom_bridge.authors import accounts_of
@@ -22,76 +23,110 @@ from itop_client import (
     LogFull,
     ObjectGone,
     append,
+    written_markers,
 )
 
+from .instance import note_success, note_trouble, pause_after, seconds_to_wait
 from .intake import take_in_for
 from .message import log_item, marker_of, may_have_account, restore
+from .readback import log_attribute, stands_in
 
 log = structlog.get_logger(__name__)
 
-WRITE_SECONDS = 10.0
-# Three times the longest write, so that a holder who is only slow is not overtaken.
-LEASE_SECONDS = 3 * WRITE_SECONDS
-# After an unknown outcome iTop may still be executing the first request; so long it is left alone (facts).
-UNKNOWN_OUTCOME_SECONDS = 10.0
-LONGEST_PAUSE_SECONDS = 600.0
+# A message that fails so often while others of the same iTop are written is at fault itself.
+MOST_STRIKES = 5
+GIVEN_UP_AFTER = dt.timedelta(days=7)
 
 # Set when this process is asked to end: the write in hand is finished, no other is begun.
 stopping = threading.Event()
 
 
-def write_due(ticket: Ticket) -> float | None:
+@dataclass(frozen=True)
+class Round:
+    """How a turn at a ticket ended. `again_in`: seconds until it is worth another one, None when nothing waits.
+
+    `itop_works_again`: this turn ended a pause of the iTop, so that everything that waits for it can go on.
+    `tried`: something was sent.
+    """
+
+    again_in: float | None = None
+    itop_works_again: bool = False
+    tried: bool = False
+
+
+def lease_seconds() -> float:
+    """Three times the longest write, so that a holder who is only slow is not overtaken."""
+    return 3 * float(settings.WRITE_SECONDS)
+
+
+def write_due(ticket: Ticket) -> Round:
     """Writes what is due for this ticket, in order.
 
-    Answers the seconds until it is worth another try, None when nothing is due or another writer is at it: that
-    one goes on until nothing is.
+    Returns at once when another writer holds the ticket, or when its iTop is paused: whoever holds it goes on
+    until nothing is due, and whoever paused it comes back.
     """
+    works_again = tried = False
     while not stopping.is_set() and Delivery.objects.due().filter(ticket=ticket).exists():
-        lease = take_lease(ticket, LEASE_SECONDS)
+        if seconds_to_wait(ticket.itop) > 0:
+            break
+        lease = take_lease(ticket, lease_seconds())
         if lease is None:
-            return None
+            break
         with lease:
-            seconds = _write_in_order(ticket, lease)
-        if seconds:
-            return seconds
+            ended = _write_in_order(ticket, lease)
+        works_again |= ended.itop_works_again
+        tried |= ended.tried
+        if ended.again_in is not None:
+            return Round(ended.again_in, works_again, tried)
         # Once more without the lease: what came in just before it was released found it taken.
-    return None
+    return Round(None, works_again, tried)
 
 
-def _write_in_order(ticket: Ticket, lease: Lease) -> float:
-    """Writes until nothing is due; 0.0 when nothing waits, else the seconds that the first one has to."""
+def _write_in_order(ticket: Ticket, lease: Lease) -> Round:
+    """Writes until nothing is due, the iTop is in trouble, or the lease is lost."""
+    works_again = tried = False
     while not stopping.is_set():
         take_in_for(ticket)
         delivery = Delivery.objects.waiting().filter(ticket=ticket).in_order().first()
         if delivery is None:
-            return 0.0
+            break
         seconds = (delivery.due_at - timezone.now()).total_seconds()
         if seconds > 0:
-            return seconds  # The later ones wait: order matters more than haste.
-        if not lease.renew(LEASE_SECONDS):
+            # The later ones wait: order matters more than haste.
+            return Round(seconds, works_again, tried)
+        if not lease.renew(lease_seconds()):
             log.warning("writer.lease_lost", ticket=ticket.ref)
-            return LEASE_SECONDS
-        _write(delivery, ticket)
-    return 0.0
+            return Round(lease_seconds(), works_again, tried)
+        delivery.ticket = ticket
+        tried = True
+        paused_for = _write(delivery)
+        if paused_for:
+            return Round(paused_for, works_again, tried)
+        works_again |= note_success(ticket.itop)
+    return Round(None, works_again, tried)
 
 
-def _write(delivery: Delivery, ticket: Ticket) -> None:
+def _write(delivery: Delivery) -> float:
+    """One try. Answers for how many seconds the iTop is paused: 0.0 when it answered, be it with a refusal."""
+    ticket = delivery.ticket
     try:
         client = itop_client(ticket.itop)
         _render(delivery, ticket.itop, client)
+        if _was_written_unmarked(delivery, client):
+            _settle(delivery, "found in the log: an earlier try had arrived")
+            return 0.0
         written = append(
             client,
             ticket.ticket_class,
             ticket.object_id,
-            _log_attribute(delivery),
+            log_attribute(delivery),
             delivery.item or {},
             marker=delivery.marker,
-            deadline=WRITE_SECONDS,
+            deadline=settings.WRITE_SECONDS,
         )
     except ItopNotAdministrator as refusal:
         if ticket.itop.is_administrator is False:
-            _try_later(delivery, refusal)
-            return
+            return _try_later(delivery, refusal)
         # Refused, so nothing was written: from now on the author's name stands in the text.
         ticket.itop.learn(is_administrator=False)
         delivery.item = None
@@ -99,9 +134,11 @@ def _write(delivery: Delivery, ticket: Ticket) -> None:
     except ItopRefused as refusal:
         _fail(delivery, _plain_reason(refusal))
     except (ItopError, SecretUnreadable) as trouble:
-        _try_later(delivery, trouble)
+        return _try_later(delivery, trouble)
     else:
         _settle(delivery, "" if written else "iTop had it already: an earlier try had arrived")
+        _learn_whether_changes_are_kept(delivery, client)
+    return 0.0
 
 
 def _render(delivery: Delivery, itop: ItopInstance, client: Client) -> None:
@@ -111,46 +148,98 @@ def _render(delivery: Delivery, itop: ItopInstance, client: Client) -> None:
     part = restore(delivery.part)
     account = 0
     if itop.is_administrator is not False and may_have_account(part.author):
-        accounts = accounts_of(itop, client, [part.author.email], deadline=WRITE_SECONDS)
+        accounts = accounts_of(itop, client, [part.author.email], deadline=settings.WRITE_SECONDS)
         account = accounts.get(part.author.email.casefold(), 0)
     delivery.item = log_item(part, account, may_set_author=itop.is_administrator is not False)
     delivery.marker = marker_of(delivery.conversation.workspace.workspace_id, part)
     delivery.save(update_fields=["item", "marker"])
 
 
-def _log_attribute(delivery: Delivery) -> str:
-    return delivery.conversation.workspace.profile.code(delivery.log)
+# Data models that keep no changes of a log
+
+
+def _key_of_log(delivery: Delivery) -> str:
+    return f"{delivery.ticket.ticket_class}.{log_attribute(delivery)}"
+
+
+def _was_written_unmarked(delivery: Delivery, client: Client) -> bool:
+    """Where iTop keeps no changes the marker guards nothing: before a repeat, the log itself is asked."""
+    if not delivery.attempts or delivery.ticket.itop.tracked_logs.get(_key_of_log(delivery)) is True:
+        return False
+    return stands_in(client, delivery.ticket, delivery)
+
+
+def _learn_whether_changes_are_kept(delivery: Delivery, client: Client) -> None:
+    """Once for each iTop and log, after the first write: can its marker be found?"""
+    ticket, key = delivery.ticket, _key_of_log(delivery)
+    if key in ticket.itop.tracked_logs:
+        return
+    try:
+        found = written_markers(
+            client, ticket.ticket_class, ticket.object_id, [delivery.marker], deadline=settings.WRITE_SECONDS
+        )
+    except ItopError as error:
+        log.warning("itop.tracking_not_known_yet", itop=ticket.itop.name, error=type(error).__name__)
+        return
+    ticket.itop.learn_tracking(key, kept=bool(found))
+
+
+# How a try ended
 
 
 def _settle(delivery: Delivery, reason: str) -> None:
-    delivery.state, delivery.reason = Delivery.State.WRITTEN, reason
-    delivery.written_at = timezone.now()
+    if delivery.erased_times:
+        # The reason says who had erased it.
+        delivery.state = Delivery.State.RESTORED
+    else:
+        delivery.state, delivery.reason = Delivery.State.WRITTEN, reason
+    now = timezone.now()
+    delivery.written_at = now
     delivery.attempts += 1
     delivery.save(update_fields=["state", "reason", "written_at", "attempts"])
+    check_at = now + dt.timedelta(seconds=settings.CHECK_AFTER_SECONDS)
+    Ticket.objects.filter(pk=delivery.ticket_id, check_at=None).update(check_at=check_at)
     log.info("delivery.written", delivery=delivery.pk, ticket=delivery.ticket.ref, log=delivery.log)
 
 
 def _fail(delivery: Delivery, reason: str) -> None:
     delivery.state, delivery.reason = Delivery.State.FAILED, reason[:500]
     delivery.attempts += 1
-    delivery.save(update_fields=["state", "reason", "attempts"])
+    delivery.last_failed_at = timezone.now()
+    delivery.save(update_fields=["state", "reason", "attempts", "last_failed_at"])
     log.error("delivery.failed", delivery=delivery.pk, ticket=delivery.ticket.ref, reason=reason)
 
 
-def _try_later(delivery: Delivery, trouble: Exception) -> None:
+def _try_later(delivery: Delivery, trouble: Exception) -> float:
+    """The instance is in trouble, not the message; unless the instance takes all others. Answers the pause."""
+    itop = delivery.ticket.itop
+    if _others_worked_meanwhile(delivery, itop):
+        delivery.strikes += 1
+    paused_for = note_trouble(itop, trouble)
+    if delivery.strikes >= MOST_STRIKES:
+        _fail(delivery, f"iTop failed at it {MOST_STRIKES} times while it took other messages: {trouble}")
+        return paused_for
+    if delivery.created_at < timezone.now() - GIVEN_UP_AFTER:
+        _fail(delivery, f"given up after seven days of trouble with iTop: {trouble}")
+        return paused_for
     delivery.attempts += 1
     seconds = pause_after(delivery.attempts)
     if isinstance(trouble, ItopError) and trouble.may_have_run:
-        seconds = max(seconds, UNKNOWN_OUTCOME_SECONDS)
-    delivery.due_at = timezone.now() + dt.timedelta(seconds=seconds)
+        # It may still be executing the first request.
+        seconds = max(seconds, settings.UNKNOWN_OUTCOME_SECONDS)
+    delivery.last_failed_at = timezone.now()
+    delivery.due_at = delivery.last_failed_at + dt.timedelta(seconds=seconds)
     delivery.reason = f"tried {delivery.attempts} times; iTop: {trouble}"[:500]
-    delivery.save(update_fields=["attempts", "due_at", "reason"])
+    delivery.save(update_fields=["attempts", "strikes", "last_failed_at", "due_at", "reason"])
     log.warning("delivery.later", delivery=delivery.pk, ticket=delivery.ticket.ref, seconds=round(seconds))
+    return paused_for
 
 
-def pause_after(attempts: int) -> float:
-    """Seconds until the next try: doubling from two, with jitter, ten minutes at most."""
-    return min(LONGEST_PAUSE_SECONDS, 2.0 ** min(attempts, 12)) * random.uniform(0.75, 1.0)  # noqa: S311
+def _others_worked_meanwhile(delivery: Delivery, itop: ItopInstance) -> bool:
+    if delivery.last_failed_at is None:
+        return False
+    last = ItopInstance.objects.values_list("last_success_at", flat=True).get(pk=itop.pk)
+    return last is not None and last > delivery.last_failed_at
 
 
 def _plain_reason(refusal: ItopRefused) -> str:

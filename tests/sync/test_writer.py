@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from intercom_bridge.connections import itop_client
-from intercom_bridge.models import Delivery, Posting, Ticket, TicketLink, Workspace
+from intercom_bridge.models import Delivery, ItopInstance, Posting, Ticket, TicketLink, Workspace
 from intercom_bridge.models.lease import take_lease
 from intercom_bridge.sync import writer
 from sandbox.itop import Itop
@@ -35,7 +35,9 @@ def entries(itop: Itop, ticket: Ticket) -> list[str]:
 
 
 def now_due() -> None:
+    """The waits are over: the message's, and the pause of its iTop."""
     Delivery.objects.update(due_at=timezone.now())
+    ItopInstance.objects.exclude(paused_until=None).update(paused_until=timezone.now())
 
 
 @pytest.mark.parametrize("kind", ["drop_after", "error500", "html", "maintenance", "drop_before", "reset"])
@@ -57,10 +59,10 @@ def test_a_write_of_unknown_outcome_is_repeated_and_stands_in_the_log_once(
 
 
 def test_a_request_that_we_gave_up_on_and_that_runs_later_writes_once(
-    client: Client, ticket: Ticket, itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
+    client: Client, ticket: Ticket, itop: Itop, work: Work, settings: Any
 ) -> None:
     before = len(entries(itop, ticket))
-    monkeypatch.setattr(writer, "WRITE_SECONDS", 0.3)
+    settings.WRITE_SECONDS = 0.3
     itop.faults.add("late", operation="core/update", count=1, seconds=0.8)
     notify(client, part(37358198350, "<p>late</p>"))
     work()
@@ -215,9 +217,3 @@ def test_an_account_that_may_not_write_is_the_instances_trouble_not_the_messages
     assert delivery.state == "waiting"
     assert "Invalid login" in delivery.reason
     assert delivery.due_at > timezone.now()
-
-
-def test_the_pause_doubles_up_to_ten_minutes() -> None:
-    for attempts in range(1, 40):
-        longest = min(600.0, 2.0**attempts)
-        assert 0.75 * longest <= writer.pause_after(attempts) <= longest

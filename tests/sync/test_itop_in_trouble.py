@@ -1,0 +1,172 @@
+"""An iTop in trouble is paused, fails no message, and is tried by one probe at a time."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from intercom_bridge.models import Delivery, ItopInstance, Posting, Ticket, TicketLink
+from intercom_bridge.sync import instance
+from sandbox.itop import Itop
+from tests.teammate import Teammate, notify, part
+
+Work = Callable[[], None]
+
+
+@pytest.fixture
+def tickets(teammate: Teammate, work: Work) -> list[Ticket]:
+    """Two tickets that the conversation is linked to: R-000006 and R-000008."""
+    for ref in ("R-000006", "R-000008"):
+        teammate.open().click("ongoing tickets").click(ref).click("Link")
+        if "is linked" not in teammate.text:
+            teammate.click("from now on")
+    Posting.objects.all().delete()
+    work()
+    return [link.ticket for link in TicketLink.objects.order_by("pk")]
+
+
+def state_of(itop: Itop) -> ItopInstance:
+    return ItopInstance.objects.get()
+
+
+def wait_is_over() -> None:
+    Delivery.objects.update(due_at=timezone.now())
+    ItopInstance.objects.exclude(paused_until=None).update(paused_until=timezone.now())
+
+
+def test_trouble_pauses_the_itop_with_its_reason_and_fails_nothing(
+    client: Client, tickets: list[Ticket], itop: Itop, work: Work
+) -> None:
+    itop.faults.add("maintenance", operation="core/update")
+    notify(client, part(37358198350, "<p>x</p>"))
+    work()
+    paused = state_of(itop)
+    assert paused.paused_until is not None and paused.paused_since is not None
+    assert paused.failures_in_a_row == 1
+    assert paused.pause_reason
+    # One message was tried; the other ticket's waits untried.
+    assert sorted(Delivery.objects.values_list("state", "attempts")) == [("waiting", 0), ("waiting", 1)]
+
+
+def test_while_it_is_paused_no_call_is_made(
+    client: Client, tickets: list[Ticket], itop: Itop, work: Work
+) -> None:
+    ItopInstance.objects.update(paused_until=timezone.now() + dt.timedelta(minutes=5))
+    notify(client, part(37358198350, "<p>x</p>"))
+    itop.calls.clear()
+    work()
+    assert itop.calls == []
+
+
+def test_after_the_pause_one_probe_goes_out_and_its_success_lets_all_go_on(
+    client: Client, tickets: list[Ticket], itop: Itop, work: Work
+) -> None:
+    itop.faults.add("error500", operation="core/update", count=2)
+    notify(client, part(37358198350, "<p>x</p>"))
+    work()
+    wait_is_over()
+    itop.calls.clear()
+    work()
+    assert itop.calls.count(("core/update", "UserRequest")) == 1
+    assert state_of(itop).failures_in_a_row == 2
+    wait_is_over()
+    work()
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"written"}
+    healthy = state_of(itop)
+    assert (healthy.paused_until, healthy.failures_in_a_row, healthy.pause_reason) == (None, 0, "")
+
+
+def test_only_one_of_many_gets_to_probe(tickets: list[Ticket]) -> None:
+    ItopInstance.objects.update(paused_until=timezone.now() - dt.timedelta(seconds=1))
+    first, second = ItopInstance.objects.get(), ItopInstance.objects.get()
+    assert instance.seconds_to_wait(first) == 0
+    assert instance.seconds_to_wait(second) > 0
+
+
+def test_pauses_grow_with_each_failure_up_to_ten_minutes() -> None:
+    for failures in range(1, 40):
+        longest = min(600.0, 0.5 * 2.0 ** (failures - 1))
+        assert 0.75 * longest <= instance.pause_after(failures, 0.5) <= longest
+
+
+def test_a_message_that_itop_fails_at_while_it_takes_others_is_set_aside_and_the_later_ones_go_on(
+    client: Client, tickets: list[Ticket], itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from intercom_bridge.sync import writer
+    from itop_client import ItopTrouble
+
+    original = writer.append
+
+    def poisoned(client_: Any, ticket_class: str, ticket_id: int, log: str, item: Any, **more: Any) -> bool:
+        if ticket_id == tickets[0].object_id and "poison" in item["message"]:
+            raise ItopTrouble("HTTP 500")
+        return original(client_, ticket_class, ticket_id, log, item, **more)
+
+    monkeypatch.setattr(writer, "append", poisoned)
+    notify(client, part(37358198350, "<p>poison</p>"))
+    notify(client, part(37358198351, "<p>later</p>"))
+    for number in range(8):
+        notify(client, part(37358198360 + number, f"<p>{number}</p>"))
+        work()
+        ItopInstance.objects.update(last_success_at=timezone.now())
+        wait_is_over()
+    work()
+    failed = Delivery.objects.get(ticket=tickets[0], part_id="37358198350")
+    assert failed.state == "failed"
+    assert "5 times while it took other messages" in failed.reason
+    assert Delivery.objects.get(ticket=tickets[0], part_id="37358198351").state == "written"
+    assert Delivery.objects.exclude(pk=failed.pk).exclude(state="written").count() == 0
+
+
+def test_a_message_is_given_up_after_seven_days_of_trouble_and_not_before(
+    client: Client, tickets: list[Ticket], itop: Itop, work: Work
+) -> None:
+    itop.faults.add("html", operation="core/update")
+    notify(client, part(37358198350, "<p>x</p>"))
+    work()
+    Delivery.objects.update(created_at=timezone.now() - dt.timedelta(days=6, hours=23))
+    wait_is_over()
+    work()
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"waiting"}
+    Delivery.objects.update(created_at=timezone.now() - dt.timedelta(days=7, minutes=1))
+    for _ in range(2):
+        wait_is_over()
+        work()
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"failed"}
+    assert "seven days" in Delivery.objects.first().reason  # type: ignore[union-attr]
+
+
+def test_an_itop_whose_data_model_keeps_no_changes_is_found_out_and_nothing_is_doubled(
+    client: Client, tickets: list[Ticket], itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(itop.store, "record_op", lambda *args, **kwargs: None)
+    notify(client, part(37358198350, "<p>first</p>"))
+    work()
+    assert state_of(itop).tracked_logs == {"UserRequest.public_log": False}
+    itop.faults.add("drop_after", operation="core/update", count=1)
+    notify(client, part(37358198351, "<p>second</p>"))
+    work()
+    wait_is_over()
+    work()
+    for ticket in tickets:
+        bodies = [one["message"] for one in itop.store.log(ticket.object_id)]
+        assert bodies[-2:] == ["<p>first</p>", "<p>second</p>"]
+        assert bodies.count("<p>second</p>") == 1
+    assert Delivery.objects.filter(reason__startswith="found in the log").count() == 1
+
+
+def test_an_itop_that_keeps_changes_is_asked_for_it_once(
+    client: Client, tickets: list[Ticket], itop: Itop, work: Work
+) -> None:
+    notify(client, part(37358198350, "<p>x</p>"))
+    work()
+    assert state_of(itop).tracked_logs == {"UserRequest.public_log": True}
+    itop.calls.clear()
+    notify(client, part(37358198351, "<p>y</p>"))
+    work()
+    assert itop.calls == [("core/update", "UserRequest")] * 2

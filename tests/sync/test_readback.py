@@ -1,0 +1,196 @@
+"""Three minutes after a write the log is read back: what somebody's save has erased is written once more."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intercom_bridge.models import Delivery, Posting, Ticket, TicketLink
+from intercom_bridge.sync.readback import missing_from
+from itop_client import Client as ItopClient
+from itop_client import LogEntry
+from sandbox.itop import Itop
+from tests.teammate import Teammate, notify, part
+
+Work = Callable[[], None]
+
+
+@pytest.fixture
+def ticket(teammate: Teammate, work: Work) -> Ticket:
+    teammate.open().click("ongoing tickets").click("R-000006").click("Link")
+    if "is linked" not in teammate.text:
+        teammate.click("from now on")
+    Posting.objects.all().delete()
+    work()
+    return TicketLink.objects.get().ticket
+
+
+def bodies(itop: Itop, ticket: Ticket) -> list[str]:
+    return [one["message"] for one in itop.store.log(ticket.object_id)]
+
+
+def three_minutes_later(work: Work) -> None:
+    Ticket.objects.exclude(check_at=None).update(check_at=timezone.now())
+    work()
+
+
+def meet(itop: Itop, ticket: Ticket, ours: Callable[[], None], theirs: str, *, theirs_last: bool) -> None:
+    """Two writers read the same log, and one writes it back over the other."""
+    agent = ItopClient(itop.url, user="admin", password="admin")
+
+    def save() -> None:
+        itop.pause = lambda: None
+        agent.update(
+            ticket.ticket_class, ticket.object_id, {"public_log": theirs}, comment="Agent Smith saved"
+        )
+
+    if theirs_last:
+
+        def ours_in_between() -> None:
+            itop.pause = lambda: None
+            ours()
+
+        itop.pause = ours_in_between
+        agent.update(
+            ticket.ticket_class, ticket.object_id, {"public_log": theirs}, comment="Agent Smith saved"
+        )
+    else:
+        itop.pause = save
+        ours()
+
+
+def test_what_still_stands_is_checked_once_and_left_alone(
+    client: Client, ticket: Ticket, itop: Itop, work: Work
+) -> None:
+    notify(client, part(37358198350, "<p>a &amp; b<br>c</p>"), part(37358198351, "x < y\n\n😀 مرحبا"))
+    work()
+    ticket.refresh_from_db()
+    assert ticket.check_at is not None
+    itop.calls.clear()
+    three_minutes_later(work)
+    assert itop.calls == [("core/get", "UserRequest"), ("core/get", "CMDBChangeOpSetAttributeCaseLog")]
+    assert set(Delivery.objects.values_list("state", "reason")) == {("written", "")}
+    itop.calls.clear()
+    three_minutes_later(work)
+    assert itop.calls == []
+
+
+def test_an_entry_that_an_agents_save_erased_is_written_once_more_and_said_so(
+    client: Client, ticket: Ticket, itop: Itop, work: Work
+) -> None:
+    notify(client, part(37358198350, "<p>ours</p>"))
+    meet(itop, ticket, work, "theirs", theirs_last=True)
+    assert "<p>ours</p>" not in bodies(itop, ticket)
+    assert Delivery.objects.get().state == "written"
+    three_minutes_later(work)
+    delivery = Delivery.objects.get()
+    assert delivery.state == "restored"
+    assert "Agent Smith" in delivery.reason
+    assert bodies(itop, ticket)[-2:] == ["<p>theirs</p>", "<p>ours</p>"]
+    three_minutes_later(work)
+    assert bodies(itop, ticket).count("<p>ours</p>") == 1
+
+
+def test_an_entry_that_is_missing_without_a_collision_is_only_reported(
+    client: Client, ticket: Ticket, itop: Itop, work: Work
+) -> None:
+    notify(client, part(37358198350, "<p>ours</p>"))
+    work()
+    admin = ItopClient(itop.url, user="admin", password="admin")
+    admin.update(
+        ticket.ticket_class,
+        ticket.object_id,
+        {"public_log": {"items": [{"message": "<p>cleaned up</p>", "date": "2026-01-01 00:00:00"}]}},
+        comment="an admin",
+    )
+    three_minutes_later(work)
+    delivery = Delivery.objects.get()
+    assert (delivery.state, bodies(itop, ticket)) == ("written", ["<p>cleaned up</p>"])
+    assert "somebody may have removed it" in delivery.reason
+
+
+def test_when_our_write_erased_an_agents_entry_the_admin_is_told_whose_and_when(
+    client: Client, ticket: Ticket, itop: Itop, work: Work
+) -> None:
+    notify(client, part(37358198350, "<p>ours</p>"))
+    meet(itop, ticket, work, "theirs", theirs_last=False)
+    assert "<p>theirs</p>" not in bodies(itop, ticket)
+    three_minutes_later(work)
+    delivery = Delivery.objects.get()
+    assert delivery.state == "written"
+    assert "iTop lost an entry of Agent Smith saved" in delivery.reason
+
+
+def test_a_read_back_that_fails_is_done_later(client: Client, ticket: Ticket, itop: Itop, work: Work) -> None:
+    notify(client, part(37358198350, "<p>ours</p>"))
+    work()
+    itop.faults.add("error500", count=1)
+    three_minutes_later(work)
+    ticket.refresh_from_db()
+    assert ticket.check_at is not None and ticket.check_at > timezone.now()
+    three_minutes_later(work)
+    assert Delivery.objects.get().checked_at is not None
+
+
+def test_a_wrong_time_zone_of_the_itop_restores_nothing(
+    client: Client, ticket: Ticket, itop: Itop, work: Work
+) -> None:
+    ticket.itop.time_zone = "America/New_York"
+    ticket.itop.save()
+    notify(client, part(37358198350, "<p>ours</p>"))
+    work()
+    three_minutes_later(work)
+    assert set(Delivery.objects.values_list("state", "reason")) == {("written", "")}
+
+
+def _delivery(pk: int, **item: Any) -> Delivery:
+    return Delivery(
+        pk=pk, item={"message": "<p>ok</p>", "date": "@1768031789", "user_id": 8, "user_login": ""} | item
+    )
+
+
+def _entry(**more: Any) -> LogEntry:
+    return LogEntry(
+        **(
+            {
+                "date": "2026-01-10 07:56:29",
+                "user_login": "Alice",
+                "user_id": 8,
+                "message": "",
+                "message_html": "<p>ok</p>",
+            }
+            | more
+        )
+    )
+
+
+def test_of_two_alike_one_that_stands_means_one_is_missing() -> None:
+    two = [_delivery(1), _delivery(2)]
+    assert missing_from([_entry(), _entry()], two, dt.UTC) == set()
+    assert len(missing_from([_entry()], two, dt.UTC)) == 1
+
+
+def test_the_author_counts_by_account_and_by_name_only_without_one() -> None:
+    assert missing_from([_entry(user_login="Alice M.")], [_delivery(1)], dt.UTC) == set()
+    assert missing_from([_entry(user_id=9)], [_delivery(1)], dt.UTC)
+    named = _delivery(1, user_id=0, user_login="Zoe (Intercom)")
+    assert missing_from([_entry(user_id=0, user_login="Zoe (Intercom)")], [named], dt.UTC) == set()
+    assert missing_from([_entry(user_id=0, user_login="Bob (Intercom)")], [named], dt.UTC)
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), max_size=60))
+def test_a_message_is_known_again_however_itop_writes_its_white_space_and_entities(text: str) -> None:
+    from intercom_bridge.intercom.html import to_log_html
+
+    sent = to_log_html(text)
+    if not sent:
+        return
+    read = sent.replace("<br>", "<br />\n").replace("&nbsp;", "\u00a0").replace("&quot;", '"')
+    assert missing_from([_entry(message_html=read)], [_delivery(1, message=sent)], dt.UTC) == set()
