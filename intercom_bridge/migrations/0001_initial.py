@@ -26,6 +26,8 @@ class Migration(migrations.Migration):
                 ('lease_until', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('conversation_id', models.CharField(max_length=64, verbose_name='conversation')),
                 ('reconcile_at', models.DateTimeField(blank=True, editable=False, null=True)),
+                ('reconcile_trouble', models.CharField(blank=True, editable=False, max_length=500)),
+                ('reconcile_failures', models.PositiveIntegerField(default=0, editable=False)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],
         ),

@@ -9,14 +9,14 @@ from django.db import models
 from django.utils import timezone
 
 
-def claim(row: Any, seconds: float) -> bool:
+def claim(row: Any, seconds: float, *, due: str = "due_at") -> bool:
     """Puts a due row `seconds` into the future, so that it is ours until then and, should we die, somebody's after.
 
-    `row` has a `due_at`; False when another worker was faster.
+    `due` is the row's field that says when it is due; False when another worker was faster.
     """
     manager: models.Manager[Any] = type(row)._default_manager
     later = timezone.now() + dt.timedelta(seconds=seconds)
-    if not manager.filter(pk=row.pk, due_at=row.due_at).update(due_at=later):
+    if not manager.filter(pk=row.pk, **{due: getattr(row, due)}).update(**{due: later}):
         return False
-    row.due_at = later
+    setattr(row, due, later)
     return True

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import datetime as dt
+
 from django.db import models
+from django.db.models import Q
+from django.utils import timezone
 
 from .lease import Leased
 from .workspace import Workspace
@@ -10,6 +14,17 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def known(self, workspace: Workspace, conversation_id: str) -> Conversation:
         return self.get_or_create(workspace=workspace, conversation_id=conversation_id)[0]
 
+    def linked(self) -> ConversationQuerySet:
+        return self.filter(links__isnull=False).distinct()
+
+    def due_for_comparing(self) -> ConversationQuerySet:
+        return self.filter(reconcile_at__lte=timezone.now()).order_by("reconcile_at", "pk")
+
+    def compare_within(self, seconds: float) -> int:
+        """Has them compared with Intercom in so many seconds, where that is not to be done earlier already."""
+        then = timezone.now() + dt.timedelta(seconds=seconds)
+        return self.filter(Q(reconcile_at=None) | Q(reconcile_at__gt=then)).update(reconcile_at=then)
+
 
 class Conversation(Leased):
     """An Intercom conversation that a ticket was, or is to be, linked to. Its lease serialises presses of Create."""
@@ -18,6 +33,9 @@ class Conversation(Leased):
     conversation_id = models.CharField("conversation", max_length=64)
     # When it is compared with Intercom's own next: a notification can be lost.
     reconcile_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Why that was not possible lately, and how often in a row.
+    reconcile_trouble = models.CharField(max_length=500, blank=True, editable=False)
+    reconcile_failures = models.PositiveIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ConversationQuerySet.as_manager()
