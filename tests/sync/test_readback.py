@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -44,26 +45,32 @@ def three_minutes_later(work: Work) -> None:
 def meet(itop: Itop, ticket: Ticket, ours: Callable[[], None], theirs: str, *, theirs_last: bool) -> None:
     """Two writers read the same log, and one writes it back over the other."""
     agent = ItopClient(itop.url, user="admin", password="admin")
+    read, go_on = threading.Event(), threading.Event()
 
     def save() -> None:
+        change = {"public_log": theirs}
+        agent.update(ticket.ticket_class, ticket.object_id, change, comment="Agent Smith saved")
+
+    def wait_for_the_other() -> None:
         itop.pause = lambda: None
-        agent.update(
-            ticket.ticket_class, ticket.object_id, {"public_log": theirs}, comment="Agent Smith saved"
-        )
+        read.set()
+        go_on.wait(10)
 
-    if theirs_last:
+    def save_in_between() -> None:
+        itop.pause = lambda: None
+        save()
 
-        def ours_in_between() -> None:
-            itop.pause = lambda: None
-            ours()
-
-        itop.pause = ours_in_between
-        agent.update(
-            ticket.ticket_class, ticket.object_id, {"public_log": theirs}, comment="Agent Smith saved"
-        )
-    else:
-        itop.pause = save
+    if not theirs_last:
+        itop.pause = save_in_between
         ours()
+        return
+    itop.pause = wait_for_the_other
+    saving = threading.Thread(target=save)
+    saving.start()
+    assert read.wait(10)
+    ours()
+    go_on.set()
+    saving.join(10)
 
 
 def test_what_still_stands_is_checked_once_and_left_alone(
@@ -104,15 +111,13 @@ def test_an_entry_that_is_missing_without_a_collision_is_only_reported(
     notify(client, part(37358198350, "<p>ours</p>"))
     work()
     admin = ItopClient(itop.url, user="admin", password="admin")
+    item = {"message": "<p>tidy</p>", "date": "2026-01-01 00:00:00"}
     admin.update(
-        ticket.ticket_class,
-        ticket.object_id,
-        {"public_log": {"items": [{"message": "<p>cleaned up</p>", "date": "2026-01-01 00:00:00"}]}},
-        comment="an admin",
+        ticket.ticket_class, ticket.object_id, {"public_log": {"items": [item] * 9}}, comment="an admin"
     )
     three_minutes_later(work)
     delivery = Delivery.objects.get()
-    assert (delivery.state, bodies(itop, ticket)) == ("written", ["<p>cleaned up</p>"])
+    assert (delivery.state, bodies(itop, ticket)) == ("written", ["<p>tidy</p>"] * 9)
     assert "somebody may have removed it" in delivery.reason
 
 
