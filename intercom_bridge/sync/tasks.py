@@ -31,6 +31,7 @@ from .extension import bring_in_step, learn
 from .intake import take_in_due
 from .poster import post
 from .readback import check_log
+from .retention import clean_payloads
 from .writer import lease_seconds, write_due
 
 log = structlog.get_logger(__name__)
@@ -134,6 +135,11 @@ def sweep() -> None:
 @huey.periodic_task(crontab(minute="*"))  # type: ignore[untyped-decorator]
 def sweep_every_minute() -> None:
     sweep()
+
+
+@huey.periodic_task(crontab(hour="3", minute="17"))  # type: ignore[untyped-decorator]
+def clean_up_every_day() -> None:
+    clean_payloads()
 
 
 @huey.task()  # type: ignore[untyped-decorator]
