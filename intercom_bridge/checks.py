@@ -30,6 +30,7 @@ Rows, with `--database default`:
     W113  a profile whose list of details or of states is empty
     E114  a time zone that is none
     W115  the same client secret in two workspaces
+    W116  no worker has lived for two minutes while work is waiting
 
 `migrate` looks at the rows of the database it migrates, too. It must not be stopped by a workspace that lacks a
 token, so the rows are not looked at then.
@@ -48,8 +49,7 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.db import DatabaseError, connections
-from django.db.migrations.executor import MigrationExecutor
+from django.db import DatabaseError
 from django.http.request import validate_host
 from django.utils.connection import ConnectionDoesNotExist
 
@@ -57,6 +57,7 @@ from .models import ItopInstance, Secret, TicketProfile, Workspace
 from .models.itop_instance import validate_time_zone
 from .models.ticket_profile import validate_codes, validate_mapping
 from .models.workspace import PLACEHOLDER, validate_scope
+from .readiness import is_behind, neglected_since, words_about_neglect
 
 TAG = "intercom_bridge"
 # As settings/development.py has them, for everyone to read.
@@ -278,22 +279,27 @@ def check_rows(*, databases: Sequence[str] | None = None, **_: Any) -> list[Chec
         )
     ]
     try:
-        if _is_behind():
+        if is_behind():
             return not_there
         workspaces = list(Workspace.objects.select_related("itop", "profile"))
         return [
             *_check_workspaces(workspaces),
             *(found for itop in ItopInstance.objects.all() for found in _check_itop(itop)),
             *(found for profile in TicketProfile.objects.all() for found in _check_profile(profile)),
+            *_check_workers(),
         ]
     except (DatabaseError, ImproperlyConfigured, ConnectionDoesNotExist):
         return not_there
 
 
-def _is_behind() -> bool:
-    executor = MigrationExecutor(connections["default"])
-    targets = [key for key in executor.loader.graph.leaf_nodes() if key[0] == "intercom_bridge"]
-    return bool(executor.migration_plan(targets))
+def _check_workers() -> Iterator[CheckMessage]:
+    if since := neglected_since():
+        yield _message(
+            Warning,
+            "W116",
+            words_about_neglect(since),
+            "Start one: python manage.py worker - and look into the log of the one that ended.",
+        )
 
 
 def _check_workspaces(workspaces: Iterable[Workspace]) -> Iterator[CheckMessage]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from django.urls import path
 
 from .views.canvas import InitializeView, SubmitView
-from .views.health import healthz
+from .views.health import healthz, readyz
 from .views.php_addresses import php_address
 from .views.webhooks import WebhookView
 
@@ -13,4 +13,5 @@ urlpatterns = [
     path("webhooks/intercom", WebhookView.as_view(), name="webhooks-intercom"),
     path("pages/exec.php", php_address, name="php-address"),
     path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
 ]

@@ -7,11 +7,20 @@ from django.utils import timezone
 
 # A worker beats every ten seconds; one that has not for so long is taken for dead.
 DEAD_AFTER_SECONDS = 120.0
+# A dead one is kept for so long, for whoever looks for the reason.
+BURIED_AFTER = dt.timedelta(days=1)
 
 
 class WorkerPulseQuerySet(models.QuerySet["WorkerPulse"]):
     def alive(self) -> WorkerPulseQuerySet:
         return self.filter(beat_at__gte=timezone.now() - dt.timedelta(seconds=DEAD_AFTER_SECONDS))
+
+    def beat(self, name: str, *, anew: bool = False) -> None:
+        """A sign of life. `anew`: the process has just started; a container may have had its name before."""
+        now = timezone.now()
+        started = {"started_at": now} if anew else {}
+        self.update_or_create(name=name, defaults={"beat_at": now, **started})
+        self.filter(beat_at__lt=now - BURIED_AFTER).delete()
 
 
 class WorkerPulse(models.Model):

@@ -319,7 +319,7 @@ def test_migrating_is_not_stopped_by_what_is_in_the_rows(
 def test_a_database_that_is_behind_is_said_and_not_an_error(
     db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "_is_behind", lambda: True)
+    monkeypatch.setattr(checks, "is_behind", lambda: True)
     assert in_rows() == {"I101"}
 
 

@@ -2,26 +2,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
-from huey.consumer import Consumer
 
-from intercom_bridge.sync import writer
+from intercom_bridge.pulse import Pulse
+from intercom_bridge.sync.consumer import GracefulConsumer
 from intercom_bridge.sync.tasks import huey, sweep
 
-
-class GracefulConsumer(Consumer):
-    """SIGTERM, as systemd and Docker send it, means what SIGINT means to Huey: finish what is in hand, then go."""
-
-    def _handle_stop_signal(self, sig_num: int, frame: Any) -> None:
-        writer.stopping.set()
-        self._handle_interrupt_signal_gevent(sig_num, frame)
+log = structlog.get_logger(__name__)
 
 
 def _fresh_connections(*_: Any) -> None:
     """Between requests Django does this by itself; a worker's threads live longer than connections do."""
     close_old_connections()
+
+
+def _sweep_if_possible() -> None:
+    try:
+        sweep()
+    except Exception as error:  # noqa: BLE001 - the queue is away; the scheduler goes on asking for it
+        log.warning("queue.away", error=type(error).__name__)
 
 
 class Command(BaseCommand):
@@ -37,13 +39,16 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, threads: int, **options: Any) -> None:
         huey.pre_execute()(_fresh_connections)
-        sweep()
-        self.stdout.write(f"Worker started with {threads} threads; stop it with Ctrl-C or SIGTERM.")
-        GracefulConsumer(
+        consumer = GracefulConsumer(
             huey,
             workers=threads,
             initial_delay=0.05,
             backoff=1.2,
             max_delay=0.8,
             scheduler_interval=1,
-        ).run()
+        )
+        consumer.listen_to_signals()
+        with Pulse():
+            _sweep_if_possible()
+            self.stdout.write(f"Worker started with {threads} threads; stop it with Ctrl-C or SIGTERM.")
+            consumer.run()
