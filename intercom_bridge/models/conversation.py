@@ -9,6 +9,9 @@ from django.utils import timezone
 from .lease import Leased
 from .workspace import Workspace
 
+# While messages come, and for a day after the last one.
+COMPARED_EVERY_SECONDS = 3600.0
+
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
     def known(self, workspace: Workspace, conversation_id: str) -> Conversation:

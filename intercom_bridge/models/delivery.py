@@ -7,6 +7,9 @@ from .conversation import Conversation
 from .notification import Notification
 from .ticket import Ticket
 
+PAUSED = "the sync is paused"
+LEFT_OUT = "left out while the sync was paused"
+
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def waiting(self) -> DeliveryQuerySet:
@@ -23,6 +26,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(state=Delivery.State.FAILED, cleaned_at=None).update(
             state=Delivery.State.WAITING, reason="", attempts=0, strikes=0, due_at=timezone.now()
         )
+
+    def left_out_by_pause(self) -> DeliveryQuerySet:
+        """What came while the sync was paused and nobody has decided about yet. The messages are still kept."""
+        return self.filter(state=Delivery.State.SKIPPED, reason=PAUSED, cleaned_at=None).exclude(log="")
+
+    def write_after_all(self) -> int:
+        """Puts what was left out among the waiting: only for those whose messages are kept."""
+        return self.update(state=Delivery.State.WAITING, reason="", due_at=timezone.now())
 
     def skip(self, reason: str) -> int:
         """Leaves out what is not in iTop yet."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import structlog
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, ProgrammingError, transaction
 from django.utils import timezone
 
 from intercom_bridge.intercom.payloads import Event, Part, PayloadError
 from intercom_bridge.models import Conversation, Delivery, Notification, Posting, Ticket, TicketLink
 from intercom_bridge.models.claim import claim
+from intercom_bridge.models.conversation import COMPARED_EVERY_SECONDS
+from intercom_bridge.models.delivery import PAUSED
 from intercom_bridge.models.notification import NOT_LINKED
 
 from .message import destination, keep, order_of
@@ -25,6 +30,7 @@ Verdict = Notification.Verdict
 CLAIMED_SECONDS = 60.0
 # How long a message waits for the answer to a post of ours that it may be.
 ECHO_SECONDS = 5.0
+LONGEST_WAIT_FOR_ECHO = dt.timedelta(minutes=1)
 BATCH = 100
 
 
@@ -54,6 +60,10 @@ def _handle_safely(notification: Notification) -> set[int]:
     """One notification that breaks us is set aside, loudly, and stops no other."""
     try:
         return take_in(notification)
+    except (InterfaceError, OperationalError, ProgrammingError) as error:
+        # The database's trouble, not the message's: it stays as it is and is due again when its claim is over.
+        log.warning("intake.later", notification=notification.pk, error=type(error).__name__)
+        return set()
     except Exception as error:
         log.exception("intake.broke", notification=notification.pk, topic=notification.topic)
         notification.settle(Verdict.FAILED, f"could not be handled: {type(error).__name__}")
@@ -80,10 +90,21 @@ def take_in(notification: Notification) -> set[int]:
     ).first()
     links = list(TicketLink.objects.of_conversation(conversation)) if conversation else []
     if conversation is None or not links:
-        return _skip(notification, NOT_LINKED)
+        _skip(notification, NOT_LINKED)
+        # A link that was made since we looked has not seen this one as skipped.
+        linked_now = TicketLink.objects.filter(
+            conversation__workspace=notification.workspace,
+            conversation__conversation_id=event.conversation.id,
+        )
+        if linked_now.exists():
+            Notification.objects.look_again(
+                notification.workspace, event.conversation.id, notification.received_at
+            )
+        return set()
     if not event.conversation.parts:
         return _skip(notification, "there is no message in it")
-    if any(_may_be_our_echo(conversation, part) for part in event.conversation.parts):
+    is_fresh = notification.received_at > timezone.now() - LONGEST_WAIT_FOR_ECHO
+    if is_fresh and any(may_be_our_echo(conversation, part) for part in event.conversation.parts):
         notification.postpone(ECHO_SECONDS, "waits to know whether this is our own post")
         return set()
     with transaction.atomic():
@@ -94,42 +115,87 @@ def take_in(notification: Notification) -> set[int]:
             if (delivery := deliver(link, part, notification)) is not None
         ]
         waiting = {delivery.ticket_id for delivery in made if delivery.state == Delivery.State.WAITING}
+        # The next notification may be one that gets lost.
+        Conversation.objects.filter(pk=conversation.pk).compare_within(COMPARED_EVERY_SECONDS)
         notification.settle(*_verdict(made))
     return waiting
 
 
+def deliver_since(link: TicketLink, since: dt.datetime) -> None:
+    """What came in since then and was taken in for other tickets of the conversation, for this new one."""
+    conversation = link.conversation
+    handled = Notification.objects.filter(
+        workspace=conversation.workspace,
+        conversation_id=conversation.conversation_id,
+        verdict=Verdict.HANDLED,
+        received_at__gte=since,
+    )
+    for notification in handled.order_by("pk"):
+        event = Event.parse(json.loads(bytes(notification.body)))
+        for part in event.conversation.parts if event.conversation else ():
+            deliver(link, part, notification)
+
+
 def deliver(link: TicketLink, part: Part, notification: Notification | None = None) -> Delivery | None:
     """The delivery of this part to this ticket, or None when it was known before: by webhook, or by the transcript."""
-    # A part whose date cannot be read was written about now.
-    part = part if part.created_at else replace(part, created_at=int(timezone.now().timestamp()))
-    log_name, reason = _where(link, part)
     delivery, is_new = Delivery.objects.get_or_create(
         ticket=link.ticket,
         conversation=link.conversation,
         kind=part.kind,
         part_id=part.id,
-        defaults={
-            "notification": notification,
-            "part_order": order_of(part.id),
-            "part_created_at": part.created_at,
-            "author": (part.author.name or part.author.email)[:200],
-            "log": log_name,
-            "part": keep(part) if log_name else {},
-            "state": Delivery.State.WAITING if log_name else Delivery.State.SKIPPED,
-            "reason": reason,
-        },
+        defaults={"notification": notification, **_draft(link, part)},
     )
     return delivery if is_new else None
 
 
+def deliver_together(link: TicketLink, parts: Iterable[Part]) -> None:
+    """As `deliver`, for so many that a query for each would take too long."""
+    Delivery.objects.bulk_create(
+        [
+            Delivery(
+                ticket=link.ticket,
+                conversation=link.conversation,
+                kind=part.kind,
+                part_id=part.id,
+                **_draft(link, part),
+            )
+            for part in parts
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def is_wanted(link: TicketLink, part: Part) -> bool:
+    """Whether its delivery would be written, and not left out."""
+    return not _where(link, part)[1]
+
+
+def _draft(link: TicketLink, part: Part) -> dict[str, Any]:
+    """What a new delivery says, apart from its key."""
+    # A part whose date cannot be read was written about now.
+    part = part if part.created_at else replace(part, created_at=int(timezone.now().timestamp()))
+    log_name, reason = _where(link, part)
+    return {
+        "part_order": order_of(part.id),
+        "part_created_at": part.created_at,
+        "author": (part.author.name or part.author.email)[:200],
+        "log": log_name,
+        "part": keep(part) if log_name else {},
+        "state": Delivery.State.SKIPPED if reason else Delivery.State.WAITING,
+        "reason": reason,
+    }
+
+
 def _where(link: TicketLink, part: Part) -> tuple[str, str]:
+    """The log that the part goes to, and why it is not written there. What a pause leaves out may be wanted later."""
+    since = (link.since_part_at, link.since_part_order)
+    if part.created_at and (part.created_at, order_of(part.id)) <= since:
+        return "", "written before the ticket was linked"
     if _is_our_echo(link.conversation, part):
         return "", "our own post"
-    if (part.created_at, order_of(part.id)) <= (link.since_part_at, link.since_part_order):
-        return "", "written before the ticket was linked"
     log_name, reason = destination(part)
     if log_name and not link.sync_on:
-        return "", "the sync is paused"
+        return log_name, PAUSED
     return log_name, reason
 
 
@@ -141,7 +207,7 @@ def _is_our_echo(conversation: Conversation, part: Part) -> bool:
     return Posting.objects.filter(conversation=conversation, part_id=part.id).exists()
 
 
-def _may_be_our_echo(conversation: Conversation, part: Part) -> bool:
+def may_be_our_echo(conversation: Conversation, part: Part) -> bool:
     """Some app posted it, we do not know our own code yet, and a post of ours is still under way."""
     return (
         bool(part.app_package_code)
