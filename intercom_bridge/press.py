@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from intercom_bridge.authors import accounts_of
+from intercom_bridge.authors import accounts_of, forget_accounts
 from intercom_bridge.connections import intercom_client, itop_client
 from intercom_bridge.desk import Desk, Person
 from intercom_bridge.intercom.html import text_to_html
@@ -16,7 +16,7 @@ from intercom_bridge.sync.creator import create_now
 from intercom_bridge.sync.extension import attributes_of
 from intercom_bridge.sync.tasks import wake_for_everything
 from intercom_bridge.sync.transcript import Transcript
-from itop_client import ItopError, ItopNotAdministrator, ItopRefused, marker
+from itop_client import InvalidValue, ItopError, ItopNotAdministrator, ItopRefused, marker
 
 LEASE_SECONDS = 30.0
 # Of the five seconds in all: a second press waits so long for the first, and Intercom gets so long to answer.
@@ -38,14 +38,15 @@ def press_create(desk: Desk, form_key: str, values: dict[str, str]) -> Submissio
     person = desk.person()
     conversation = Conversation.objects.known(desk.workspace, desk.request.conversation.id)
     conversation.workspace = desk.workspace
-    lease = _wait_for_lease(conversation)
+    lease = _wait_for_lease(conversation, min(WAIT_SECONDS, desk.deadline.remaining() - 0.5))
     if lease is None:
         raise StillCreating
     with lease:
         earlier = Submission.objects.filter(conversation=conversation, form_key=form_key).first()
         if earlier is not None and earlier.state == Submission.State.CREATED:
             return earlier
-        if earlier is not None and earlier.state == Submission.State.CREATING:
+        if Submission.objects.unfinished().filter(conversation=conversation).exists():
+            # This form's press, or another one's: while nobody knows its outcome there is no second ticket.
             raise StillCreating
         if earlier is not None:
             earlier.delete()
@@ -64,9 +65,9 @@ def press_create(desk: Desk, form_key: str, values: dict[str, str]) -> Submissio
     return submission
 
 
-def _wait_for_lease(conversation: Conversation) -> Lease | None:
+def _wait_for_lease(conversation: Conversation, seconds: float) -> Lease | None:
     """A second click waits for the first one's answer; across processes there is nothing to wait on but the row."""
-    end = time.monotonic() + WAIT_SECONDS
+    end = time.monotonic() + seconds
     while True:
         lease = take_lease(conversation, LEASE_SECONDS)
         if lease is not None or time.monotonic() > end:
@@ -102,11 +103,18 @@ def _create(desk: Desk, person: Person, submission: Submission, values: dict[str
             raise
         # Refused, so nothing ran: the authors' names stand in the texts from now on.
         desk.itop.learn(is_administrator=False)
-        conversation = submission.conversation
-        transcript = Transcript.of(_whole_conversation(desk).messages, skip_ids=_our_posts(conversation))
-        submission.fields = _fields(desk, person, conversation, transcript, values)
-        submission.save(update_fields=["fields"])
-        create_now(submission, deadline=desk.deadline.remaining())
+    except InvalidValue as refusal:
+        # An account that we remember and that iTop no longer has: nothing ran, and it is asked for again.
+        if "user_id" not in refusal.reason or not forget_accounts(desk.itop):
+            raise
+    else:
+        return
+    conversation = submission.conversation
+    transcript = Transcript.of(_whole_conversation(desk).messages, skip_ids=_our_posts(conversation))
+    submission.fields = _fields(desk, person, conversation, transcript, values)
+    submission.state = Submission.State.CREATING
+    submission.save(update_fields=["fields", "state"])
+    create_now(submission, deadline=desk.deadline.remaining())
 
 
 def _fields(

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from django.db import transaction
-from django.utils import translation
+from django.utils import timezone, translation
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from intercom_bridge.connections import itop_client
 from intercom_bridge.intercom.payloads import CanvasRequest
-from intercom_bridge.models import Conversation, Notification, Posting, Ticket, TicketLink, Workspace
+from intercom_bridge.models import (
+    Conversation,
+    Notification,
+    Posting,
+    Submission,
+    Ticket,
+    TicketLink,
+    Workspace,
+)
 from intercom_bridge.sync.extension import attribute_codes
+from intercom_bridge.sync.intake import deliver_since
 from intercom_bridge.sync.message import order_of
 from itop_client import Client, Found, ItopObject, UnknownAttribute, ids, quote
 
@@ -27,7 +37,7 @@ from .sync_status import SyncStatus, sync_status
 
 MOST_TICKETS = 200
 # Messages that came in so long before a link are looked at again once it is there.
-LOOK_AGAIN_SECONDS = 600.0
+LOOK_AGAIN = dt.timedelta(minutes=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +129,17 @@ class Desk:
         links = self.links()
         found = self._search(person, links)
         self._adopt(found, links, person)
-        rows = [self._row(ticket, person, links) for ticket in found]
-        seen = {row.id for row in rows}
+        tickets = list(found)
+        if found.total > MOST_TICKETS and links:
+            # The linked ones may be older than the newest two hundred.
+            listed = {ticket.id for ticket in tickets}
+            tickets += [ticket for ticket in self._get_linked(links) if ticket.id not in listed]
+        rows = [
+            self._row(ticket, person, links) for ticket in tickets if self.scope.has_ticket(ticket, person)
+        ]
+        seen = {ticket.id for ticket in tickets}
         for object_id, link in links.items():
-            if object_id not in seen and found.total <= MOST_TICKETS:
+            if object_id not in seen:
                 rows.append(_gone_row(link.ticket))
         return rows, found.total > MOST_TICKETS
 
@@ -156,9 +173,21 @@ class Desk:
                 raise
             return self._search(person, links, subtitle=False)
 
+    def _get_linked(self, links: Mapping[int, TicketLink]) -> Found:
+        code = self.profile.code
+        fields = {"id", "friendlyname", code("status"), code("org_id"), code("caller_id")}
+        return self.client.get(
+            self.profile.ticket_class,
+            f"SELECT {self.profile.ticket_class} AS t WHERE t.id IN ({ids(links)})",
+            fields=sorted(fields),
+            deadline=self.deadline.remaining(),
+        )
+
     def _adopt(self, found: Found, links: dict[int, TicketLink], person: Person) -> None:
         if not self.itop.has_intercom_attributes:
             return
+        if Submission.objects.unfinished().filter(conversation=self.conversation()).exists():
+            return  # It may be the very ticket that is being created, whose link is to be made by that.
         ref, _url, activated = attribute_codes(self.workspace)
         for ticket in found:
             if ticket.id in links or ticket.text(ref) != self.request.conversation.id:
@@ -255,9 +284,9 @@ class Desk:
             )
             if is_new:
                 self._note_link(link)
-                Notification.objects.look_again(
-                    self.workspace, self.request.conversation.id, LOOK_AGAIN_SECONDS
-                )
+                since = timezone.now() - LOOK_AGAIN
+                Notification.objects.look_again(self.workspace, self.request.conversation.id, since)
+                deliver_since(link, since)
         return link.ticket, is_new
 
     def _link_row(

@@ -144,5 +144,7 @@ def _remember(
 
 def positive(value: object) -> int:
     """The number that an id is, 0 for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     text = str(value or "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

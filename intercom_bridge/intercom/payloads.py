@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from .text import clean_text as clean_text
 
-MAX_ID: Final = 255
+MAX_ID: Final = 64
 """Characters of an id. Intercom's have 15 digits or 24 hex letters; a longer one than this is none."""
 
 LATEST: Final = 253_402_300_800

@@ -25,6 +25,10 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         )
         if not is_new:
             self.filter(pk=row.pk).update(times_received=F("times_received") + 1)
+            # One that broke us gets the chance that Intercom gives it.
+            self.filter(pk=row.pk, verdict=Notification.Verdict.FAILED).update(
+                verdict=Notification.Verdict.RECEIVED, reason="", due_at=timezone.now()
+            )
         return row
 
     def due(self) -> NotificationQuerySet:
@@ -41,9 +45,8 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             workspace__in=conversations.values("workspace"),
         ).order_by("pk")
 
-    def look_again(self, workspace: Workspace, conversation_id: str, seconds: float) -> int:
-        """Messages that found no linked ticket in the last `seconds`: one has been linked meanwhile."""
-        since = timezone.now() - dt.timedelta(seconds=seconds)
+    def look_again(self, workspace: Workspace, conversation_id: str, since: dt.datetime) -> int:
+        """Messages that found no linked ticket since then: one has been linked meanwhile."""
         return self.filter(
             workspace=workspace,
             conversation_id=conversation_id,
@@ -109,8 +112,11 @@ class Notification(models.Model):
         return f"{self.topic} {self.notification_id}"
 
     def settle(self, verdict: str, reason: str = "") -> None:
+        """The first to settle it has looked at it; somebody who looked at the same time made nothing of it."""
         self.verdict, self.reason = verdict, reason[:300]
-        self.save(update_fields=["verdict", "reason"])
+        type(self).objects.filter(pk=self.pk, verdict=self.Verdict.RECEIVED).update(
+            verdict=self.verdict, reason=self.reason
+        )
 
     def postpone(self, seconds: float, reason: str) -> None:
         """Looked at again later: a row that cannot be handled now must not loop."""

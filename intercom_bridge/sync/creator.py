@@ -18,12 +18,11 @@ from itop_client import InvalidValue, ItopError, ItopObject, ItopRefused, Unknow
 
 from .extension import attribute_codes
 from .instance import pause_after
+from .intake import deliver_since
 from .message import order_of
 
 log = structlog.get_logger(__name__)
 
-# A message that came between the press and the link found no ticket; it is looked at again.
-LOOK_AGAIN_SECONDS = 900.0
 BACKGROUND_DEADLINE_SECONDS = 15.0
 
 
@@ -99,10 +98,13 @@ def _record(submission: Submission, made: ItopObject) -> None:
             object_id=made.id,
             defaults={"ref": made.text("friendlyname")[:100]},
         )
-        TicketLink.objects.get_or_create(
+        # Also where somebody was faster, and adopted it from iTop's own attributes: everything counts from now on.
+        link, _new = TicketLink.objects.update_or_create(
             conversation=conversation,
             ticket=ticket,
             defaults={
+                "since_part_at": 0,
+                "since_part_order": 0,
                 "linked_by": submission.admin_name,
                 "in_step": all(code in submission.fields for code in attribute_codes(workspace)),
             },
@@ -135,7 +137,9 @@ def _record(submission: Submission, made: ItopObject) -> None:
                 admin_id=submission.admin_id,
                 body=_announcement(submission, ticket),
             )
-        Notification.objects.look_again(workspace, conversation.conversation_id, LOOK_AGAIN_SECONDS)
+        # A message that came between the press and the link found no ticket, or only the other ones.
+        Notification.objects.look_again(workspace, conversation.conversation_id, submission.created_at)
+        deliver_since(link, submission.created_at)
     log.info("ticket.created", ticket=ticket.ref, conversation=conversation.conversation_id)
 
 

@@ -31,6 +31,8 @@ def post(posting: Posting) -> None:
     """One try. Refused for good: failed, with the reason. Anything else that goes wrong: later."""
     workspace = posting.conversation.workspace
     posting.attempts += 1
+    # Before the call: should we die in it, the next one looks whether it was posted.
+    posting.save(update_fields=["attempts"])
     try:
         client = intercom_client(workspace)
         part = _find_earlier(client, posting) if posting.attempts > 1 else None

@@ -10,7 +10,7 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
-from intercom_bridge.authors import accounts_of
+from intercom_bridge.authors import accounts_of, forget_accounts
 from intercom_bridge.connections import itop_client
 from intercom_bridge.models import Delivery, ItopInstance, Ticket
 from intercom_bridge.models.encryption import SecretUnreadable
@@ -132,7 +132,14 @@ def _write(delivery: Delivery) -> float:
         delivery.item = None
         delivery.save(update_fields=["item"])
     except ItopRefused as refusal:
-        _fail(delivery, _plain_reason(refusal))
+        if "user_id" in refusal.reason and (delivery.item or {}).get("user_id") and not delivery.attempts:
+            # An account that we remember and that iTop no longer has: nothing was written, and it is asked again.
+            forget_accounts(ticket.itop)
+            delivery.item = None
+            delivery.attempts += 1
+            delivery.save(update_fields=["item", "attempts"])
+        else:
+            _fail(delivery, _plain_reason(refusal))
     except (ItopError, SecretUnreadable) as trouble:
         return _try_later(delivery, trouble)
     else:
