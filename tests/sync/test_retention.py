@@ -1,0 +1,278 @@
+"""Payloads go, keys stay: what was written once is never written again."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from io import StringIO
+
+import pytest
+import time_machine
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pytest_django import Settings
+
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    ItopAnswer,
+    ItopInstance,
+    Notification,
+    Posting,
+    Submission,
+    Ticket,
+    TicketProfile,
+    Workspace,
+)
+from intercom_bridge.sync import retention, tasks, writer
+from sandbox.itop import Itop
+from tests.teammate import Teammate, notify, part
+
+pytestmark = pytest.mark.django_db
+
+BODY = b'{"topic": "conversation.user.replied"}'
+
+
+@pytest.fixture
+def conversation() -> Conversation:
+    workspace = Workspace.objects.create(
+        workspace_id="abcd1234",
+        itop=ItopInstance.objects.create(name="Ours", url="https://itop.example.com", token="t"),
+        profile=TicketProfile.objects.create(name="Requests"),
+    )
+    return Conversation.objects.create(workspace=workspace, conversation_id="215472621202693")
+
+
+@pytest.fixture
+def ticket(conversation: Conversation) -> Ticket:
+    return Ticket.objects.create(
+        itop=conversation.workspace.itop, ticket_class="UserRequest", object_id=1, ref="R-000001"
+    )
+
+
+def notification(conversation: Conversation, verdict: str, name: str = "n") -> Notification:
+    return Notification.objects.create(
+        workspace=conversation.workspace,
+        notification_id=name,
+        topic="conversation.user.replied",
+        conversation_id=conversation.conversation_id,
+        body=BODY,
+        verdict=verdict,
+    )
+
+
+def delivery(ticket: Ticket, conversation: Conversation, state: str, part_id: int = 1) -> Delivery:
+    return Delivery.objects.create(
+        ticket=ticket,
+        conversation=conversation,
+        kind="part",
+        part_id=str(part_id),
+        part_created_at=part_id,
+        state=state,
+        part={"body": "Hello"},
+        item={"message": "<p>Hello</p>"},
+        marker="a marker",
+    )
+
+
+def submission(conversation: Conversation, state: str) -> Submission:
+    return Submission.objects.create(
+        conversation=conversation,
+        form_key="k",
+        state=state,
+        ticket_class="UserRequest",
+        fields={"title": "Hello"},
+        caller_id=1,
+        marker="a marker",
+    )
+
+
+def posting(conversation: Conversation, state: str) -> Posting:
+    return Posting.objects.create(
+        conversation=conversation, admin_id="1", body="<p>Hello</p>", state=state, part_id="7"
+    )
+
+
+def after(days: float) -> time_machine.travel:
+    return time_machine.travel(timezone.now() + dt.timedelta(days=days), tick=False)
+
+
+HANDLED, FAILED, NEVER = 30, 180, None
+
+
+@pytest.mark.parametrize(
+    ("verdict", "days"), [("handled", HANDLED), ("skipped", HANDLED), ("failed", FAILED), ("received", NEVER)]
+)
+def test_a_notification_loses_its_body_and_keeps_its_id(
+    conversation: Conversation, verdict: str, days: int | None
+) -> None:
+    notification(conversation, verdict)
+    assert_is_kept_for(days, lambda: bytes(Notification.objects.get().body) == BODY)
+    row = Notification.objects.get()
+    assert (row.notification_id, row.verdict) == ("n", verdict)
+
+
+@pytest.mark.parametrize(
+    ("state", "days"),
+    [
+        ("written", HANDLED),
+        ("restored", HANDLED),
+        ("skipped", HANDLED),
+        ("failed", FAILED),
+        ("waiting", NEVER),
+    ],
+)
+def test_a_delivery_loses_what_was_said_and_keeps_its_key_and_its_marker(
+    ticket: Ticket, conversation: Conversation, state: str, days: int | None
+) -> None:
+    delivery(ticket, conversation, state)
+    assert_is_kept_for(days, lambda: Delivery.objects.filter(part={"body": "Hello"}).exists())
+    row = Delivery.objects.get()
+    assert (row.part_id, row.state, row.marker) == ("1", state, "a marker")
+    assert (row.item is None) == (days is not None)
+
+
+@pytest.mark.parametrize(("state", "days"), [("created", HANDLED), ("refused", FAILED), ("creating", NEVER)])
+def test_a_submission_loses_its_fields_and_keeps_its_form_s_key(
+    conversation: Conversation, state: str, days: int | None
+) -> None:
+    submission(conversation, state)
+    assert_is_kept_for(days, lambda: Submission.objects.get().fields == {"title": "Hello"})
+    assert Submission.objects.get().form_key == "k"
+
+
+@pytest.mark.parametrize(("state", "days"), [("posted", HANDLED), ("failed", FAILED), ("waiting", NEVER)])
+def test_a_posting_loses_its_words_and_keeps_the_part_it_became(
+    conversation: Conversation, state: str, days: int | None
+) -> None:
+    posting(conversation, state)
+    assert_is_kept_for(days, lambda: Posting.objects.get().body == "<p>Hello</p>")
+    assert Posting.objects.get().part_id == "7"
+
+
+def test_an_answer_of_itop_s_goes_after_a_week(conversation: Conversation) -> None:
+    ItopAnswer.objects.keep(conversation.workspace.itop, "account of alice@acme.example", 7)
+    assert_is_kept_for(7, ItopAnswer.objects.exists)
+
+
+def assert_is_kept_for(days: int | None, is_kept: Callable[[], bool]) -> None:
+    with after((days or 1000) - 0.1):
+        retention.clean_payloads()
+    assert is_kept()
+    with after((days or 1000) + 0.1):
+        retention.clean_payloads()
+    assert is_kept() == (days is None)
+
+
+def test_both_times_can_be_set(conversation: Conversation, settings: Settings) -> None:
+    settings.KEEP_PAYLOADS_DAYS, settings.KEEP_FAILED_PAYLOADS_DAYS = 1, 2
+    notification(conversation, "handled", "a")
+    notification(conversation, "failed", "b")
+    with after(1.5):
+        assert retention.clean_payloads()["notifications"] == 1
+    with after(2.5):
+        assert retention.clean_payloads()["notifications"] == 1
+
+
+def test_it_goes_in_steps_and_does_not_clean_twice(
+    ticket: Ticket, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "STEP", 3)
+    monkeypatch.setattr(retention, "BREATH_SECONDS", 0)
+    for number in range(8):
+        delivery(ticket, conversation, "written", number)
+    with after(31):
+        with CaptureQueriesContext(connection) as queries:
+            assert retention.clean_payloads()["deliveries"] == 8
+        updates = [query for query in queries if query["sql"].startswith("UPDATE")]
+        assert len(updates) == 3
+        assert retention.clean_payloads()["deliveries"] == 0
+    cleaned = set(Delivery.objects.values_list("cleaned_at", flat=True))
+    assert None not in cleaned
+
+
+def test_a_process_that_is_asked_to_end_stops_between_two_steps(
+    ticket: Ticket, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery(ticket, conversation, "written")
+    writer.stopping.set()
+    try:
+        with after(31):
+            retention.clean_payloads()
+    finally:
+        writer.stopping.clear()
+    assert Delivery.objects.get().cleaned_at is None
+
+
+def test_one_that_was_put_back_in_the_middle_of_a_step_keeps_its_payload(
+    ticket: Ticket, conversation: Conversation
+) -> None:
+    delivery(ticket, conversation, "failed")
+
+    def put_back(execute: Callable[..., object], sql: str, *rest: object) -> object:
+        if sql.startswith("UPDATE") and "cleaned_at" in sql.split("WHERE")[0]:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            Delivery.objects.filter(state="failed").update(state="waiting")
+        return execute(sql, *rest)
+
+    with after(181), connection.execute_wrapper(put_back):
+        retention.clean_payloads()
+    row = Delivery.objects.get()
+    assert (row.state, row.part, row.cleaned_at) == ("waiting", {"body": "Hello"}, None)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="asks for SQLite's plan")
+def test_it_reads_an_index_and_not_the_table(ticket: Ticket, conversation: Conversation) -> None:
+    for name, rows, _step in retention._work():
+        sql, params = rows.values_list("pk", flat=True)[:500].query.sql_with_params()
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
+            plan = " ".join(str(line[3]) for line in cursor.fetchall())
+        assert "_payload (" in plan or "answer_at (" in plan, f"{name}: {plan}"
+        assert "TEMP B-TREE" not in plan
+
+
+def test_a_dry_run_only_counts(conversation: Conversation) -> None:
+    notification(conversation, "handled")
+    with after(31):
+        assert "1  notifications would be cleaned" in said(dry_run=True)
+        assert bytes(Notification.objects.get().body) == BODY
+        assert "1  notifications cleaned" in said()
+        assert bytes(Notification.objects.get().body) == b""
+        assert "0  notifications would be cleaned" in said(dry_run=True)
+
+
+def said(**options: bool) -> str:
+    out = StringIO()
+    call_command("clean_payloads", stdout=out, **options)
+    return out.getvalue()
+
+
+def test_the_worker_does_it_every_night() -> None:
+    nights = [task for task in tasks.huey._registry.periodic_tasks if "clean_up" in type(task).__name__]
+    assert len(nights) == 1
+    day = [dt.datetime(2026, 1, 10, hour, minute) for hour in range(24) for minute in range(60)]
+    assert sum(nights[0].validate_datetime(at) for at in day) == 1
+
+
+def test_a_message_that_comes_again_after_its_payload_went_is_not_written_again(
+    client: Client, teammate: Teammate, itop: Itop, work: Callable[[], None]
+) -> None:
+    teammate.open().click("ongoing tickets").click("R-000006").click("Link to this conversation")
+    work()
+    notify(client, part(37358198350, "<p>once</p>"))
+    work()
+    ticket = Ticket.objects.get()
+    before = len(itop.store.log(ticket.object_id))
+    with after(31):
+        retention.clean_payloads()
+        assert Delivery.objects.get(part_id="37358198350").cleaned_at
+        notify(client, part(37358198350, "<p>once</p>"))
+        notify(client, part(37358198350, "<p>once</p>"), notification_id="another")
+        work()
+    assert len(itop.store.log(ticket.object_id)) == before
+    assert Delivery.objects.filter(part_id="37358198350").count() == 1
