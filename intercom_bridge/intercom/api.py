@@ -173,7 +173,7 @@ class IntercomClient:
         """Writes a note (`note`) or a reply that the customer sees, as the teammate; answers the part it became.
 
         `body` is HTML; p, br, b, i, a, ul, ol, li are safe. The part is the newest one of that teammate in the
-        answer, of the kind that was asked for if there is one.
+        answer, of the kind that was asked for and with these words if there is one.
         """
         found = self._conversation(
             self._call(
@@ -193,7 +193,9 @@ class IntercomClient:
         alike = [part for part in own if (part.part_type == "note") is note]
         if not alike:
             raise IntercomTrouble("Intercom took the message, and its answer does not hold it", status=200)
-        return alike[-1]
+        # The teammate may have written something meanwhile.
+        words = to_text(body)
+        return next((part for part in reversed(alike) if to_text(part.body) == words), alike[-1])
 
     def me(self, *, deadline: float | None = None) -> Me:
         """Whose token it is: the way to check one, and to learn the workspace's id and region."""
