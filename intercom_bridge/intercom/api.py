@@ -28,6 +28,7 @@ import requests
 from itop_client.transport import Answer, NoAnswer, Unreachable, exchange, open_session
 
 from . import payloads
+from .html import to_text
 from .text import clean_text, cut
 
 API_VERSION: Final = "2.14"
