@@ -23,6 +23,8 @@ from .message import order_of
 
 log = structlog.get_logger(__name__)
 
+# The conversation in a press is as Intercom's inbox had it; what came in shortly before may not be in it.
+PAYLOAD_MAY_BE_OLD = dt.timedelta(minutes=10)
 BACKGROUND_DEADLINE_SECONDS = 15.0
 
 
@@ -138,8 +140,9 @@ def _record(submission: Submission, made: ItopObject) -> None:
                 body=_announcement(submission, ticket),
             )
         # A message that came between the press and the link found no ticket, or only the other ones.
-        Notification.objects.look_again(workspace, conversation.conversation_id, submission.created_at)
-        deliver_since(link, submission.created_at)
+        since = submission.created_at - PAYLOAD_MAY_BE_OLD
+        Notification.objects.look_again(workspace, conversation.conversation_id, since)
+        deliver_since(link, since)
     log.info("ticket.created", ticket=ticket.ref, conversation=conversation.conversation_id)
 
 
