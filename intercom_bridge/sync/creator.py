@@ -12,7 +12,15 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from intercom_bridge.connections import itop_client
-from intercom_bridge.models import Delivery, Notification, Posting, Submission, Ticket, TicketLink
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    Notification,
+    Posting,
+    Submission,
+    Ticket,
+    TicketLink,
+)
 from intercom_bridge.models.encryption import SecretUnreadable
 from itop_client import InvalidValue, ItopError, ItopObject, ItopRefused, UnknownAttribute, create
 
@@ -143,6 +151,7 @@ def _record(submission: Submission, made: ItopObject) -> None:
         since = submission.created_at - PAYLOAD_MAY_BE_OLD
         Notification.objects.look_again(workspace, conversation.conversation_id, since)
         deliver_since(link, since)
+        Conversation.objects.filter(pk=conversation.pk).compare_within(0)
     log.info("ticket.created", ticket=ticket.ref, conversation=conversation.conversation_id)
 
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 from huey import Huey, MemoryHuey, RedisHuey, SqliteHuey, crontab
 
 from intercom_bridge.models import (
+    Conversation,
     Delivery,
     ItopInstance,
     Notification,
@@ -31,6 +32,8 @@ from .extension import bring_in_step, learn
 from .intake import take_in_due
 from .poster import post
 from .readback import check_log
+from .reconcile import CLAIMED_SECONDS as COMPARING_SECONDS
+from .reconcile import reconcile
 from .retention import clean_payloads
 from .writer import lease_seconds, write_due
 
@@ -39,6 +42,8 @@ log = structlog.get_logger(__name__)
 # A wait that is longer is left to the sweep, which comes every minute.
 SCHEDULED_SECONDS = 60.0
 CLAIMED_SECONDS = 60.0
+# Of the conversations that are due; the others' turn is a minute later. Intercom counts our calls.
+COMPARED_AT_ONCE = 500
 READ_BACK_LATER = dt.timedelta(minutes=5)
 
 
@@ -130,6 +135,9 @@ def sweep() -> None:
         get_to_know(itop_id)
     for link_id in list(TicketLink.objects.filter(in_step=False).values_list("pk", flat=True)):
         keep_in_step(link_id)
+    due = Conversation.objects.due_for_comparing().values_list("pk", flat=True)
+    for conversation_pk in list(due[:COMPARED_AT_ONCE]):
+        compare_with_intercom(conversation_pk)
 
 
 @huey.periodic_task(crontab(minute="*"))  # type: ignore[untyped-decorator]
@@ -153,6 +161,17 @@ def say(posting_id: int) -> None:
         conversation = posting.conversation
         Notification.objects.look_now(conversation.workspace, conversation.conversation_id)
         take_in()
+
+
+@huey.task()  # type: ignore[untyped-decorator]
+def compare_with_intercom(conversation_pk: int) -> None:
+    """Finds the messages of a conversation whose notifications were lost, and has them written."""
+    due = Conversation.objects.due_for_comparing().select_related("workspace").filter(pk=conversation_pk)
+    conversation = due.first()
+    if conversation is None or not claim(conversation, COMPARING_SECONDS, due="reconcile_at"):
+        return
+    for ticket_id in reconcile(conversation):
+        write_ticket(ticket_id)
 
 
 @huey.task()  # type: ignore[untyped-decorator]
