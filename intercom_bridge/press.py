@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from intercom_bridge.authors import accounts_of, forget_accounts
 from intercom_bridge.connections import intercom_client, itop_client
 from intercom_bridge.desk import Desk, Person
@@ -54,6 +56,8 @@ def press_create(desk: Desk, form_key: str, values: dict[str, str]) -> Submissio
         try:
             _create(desk, person, submission, values)
         except ItopRefused:
+            submission.told = True
+            submission.save(update_fields=["told"])
             raise
         except ItopError as error:
             if error.may_have_run:
@@ -78,8 +82,10 @@ def _wait_for_lease(conversation: Conversation, seconds: float) -> Lease | None:
 def _prepare(
     desk: Desk, person: Person, conversation: Conversation, form_key: str, values: dict[str, str]
 ) -> Submission:
-    transcript = Transcript.of(_whole_conversation(desk).messages, skip_ids=_our_posts(conversation))
+    whole = _whole_conversation(desk)
+    transcript = Transcript.of(whole.messages, skip_ids=_our_posts(conversation))
     return Submission.objects.create(
+        note=_what_is_missing(whole),
         conversation=conversation,
         form_key=form_key,
         admin_id=desk.request.admin.id[:64],
@@ -91,6 +97,7 @@ def _prepare(
             f"Intercom conversation {conversation.conversation_id} ({desk.workspace.workspace_id}, {form_key})",
             desk.request.admin.name,
         ),
+        values=values,
         parts=transcript.keys(),
     )
 
@@ -146,6 +153,15 @@ def _whole_conversation(desk: Desk) -> Payload:
         return conversation
     seconds = min(FETCH_SECONDS, desk.deadline.remaining())
     return intercom_client(desk.workspace).conversation(conversation.id, deadline=seconds)
+
+
+def _what_is_missing(conversation: Payload) -> str:
+    if conversation.is_complete:
+        return ""
+    return _("Of the conversation's %(total)d messages and events, only the newest %(count)d could be copied.") % {
+        "total": conversation.total_count,
+        "count": len(conversation.parts),
+    }
 
 
 def _our_posts(conversation: Conversation) -> frozenset[str]:

@@ -14,15 +14,15 @@ from django.utils.translation import gettext as _
 from intercom_bridge.canvas.click import click
 from intercom_bridge.desk import Choice, Desk, Person
 from intercom_bridge.intercom.html import first_line, to_text
-from intercom_bridge.intercom.payloads import CanvasRequest
+from intercom_bridge.intercom.payloads import CanvasRequest, clean_text
 from intercom_bridge.labels import CHOICES
 from intercom_bridge.models import TicketProfile
 
 TITLE_LIMIT = 255
 PREFILLED_TITLE = 100
 PREFILLED_DESCRIPTION = 4000
-# What a canvas and its stored data may take of their 64 KB each for one text.
-FIELD_BYTES = 36_000
+# What a canvas and its stored data may take of their 64 KB each for all that was typed.
+TYPED_BYTES = 36_000
 
 SERVICE, SUBCATEGORY = "service_id", "servicesubcategory_id"
 _KEY = re.compile(r"[0-9a-f]{16}")
@@ -89,7 +89,7 @@ class Form:
         values = {
             one.code: value
             for one in fields_of(profile)
-            if isinstance(kept, Mapping) and isinstance(value := kept.get(one.code), str) and value
+            if isinstance(kept, Mapping) and (value := clean_text(kept.get(one.code)))
         }
         for one in fields_of(profile):
             typed = request.input_values.get(one.component_id)
@@ -103,9 +103,18 @@ class Form:
 
     def stored(self) -> dict[str, Any]:
         """For `stored_data`: it survives every step, and comes back with the next click."""
-        return {
-            "form": {"key": self.key, "values": {code: fit(value) for code, value in self.values.items()}}
+        return {"form": {"key": self.key, "values": fitting(self.values)}}
+
+    def that_fits(self) -> Form:
+        """With as much of what was typed as a canvas has room for; what was cut says so at its field."""
+        values = fitting(self.values)
+        cut = {
+            code: _("Too long for this form: only its first %(count)d characters are left.")
+            % {"count": len(value)}
+            for code, value in values.items()
+            if value != self.values[code]
         }
+        return replace(self, values=values, errors={**cut, **self.errors})
 
     def checked(self, desk: Desk, person: Person) -> Form:
         """With the errors of a press of Create: what iTop would refuse, and what it accepts but makes no sense."""
@@ -157,8 +166,10 @@ def new_key() -> str:
     return secrets.token_hex(8)
 
 
-def fit(text: str) -> str:
-    """As much of the text as a canvas has room for, by the bytes of its JSON."""
-    while len(json.dumps(text)) > FIELD_BYTES:
-        text = text[: len(text) * 9 // 10]
-    return text
+def fitting(values: Mapping[str, str]) -> dict[str, str]:
+    """The values with the longest ones cut until all fit into a canvas, by the bytes of their JSON."""
+    fits = dict(values)
+    while sum(len(json.dumps(value)) for value in fits.values()) > TYPED_BYTES:
+        longest = max(fits, key=lambda code: len(json.dumps(fits[code])))
+        fits[longest] = fits[longest][: len(fits[longest]) * 9 // 10]
+    return fits

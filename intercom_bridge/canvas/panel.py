@@ -10,14 +10,15 @@ from django.utils import translation
 
 from intercom_bridge.desk import Deadline, Desk, NobodyFound, OutOfScope, TicketGone
 from intercom_bridge.intercom.api import IntercomError
-from intercom_bridge.intercom.payloads import CanvasRequest, PayloadError
+from intercom_bridge.intercom.payloads import CanvasRequest, PayloadError, clean_text
 from intercom_bridge.models import Submission, Workspace
+from intercom_bridge.models.encryption import SecretUnreadable
 from intercom_bridge.press import StillCreating, press_create
 from intercom_bridge.sync.tasks import wake_for_everything
 from itop_client import InvalidValue, ItopError, ItopRefused
 
 from .click import Click, click
-from .components import Canvas
+from .components import Canvas, LimitError
 from .form import Form, fields_of, new_key
 from .screens import trouble
 from .screens.create import create_form, pick_page
@@ -49,8 +50,10 @@ def answer(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any
 
 def _safely(desk: Desk, clicked: Click) -> Canvas:
     """The screen for the click, or the one that says why there is none."""
-    retry, stored = str(clicked), _kept(desk)
+    retry = str(clicked)
+    stored: dict[str, Any] = {}
     try:
+        stored = _kept(desk)
         if not desk.workspace.enabled:
             return trouble.turned_off()
         return _screen(desk, clicked)
@@ -65,11 +68,18 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
         return trouble.itop_trouble(error, retry, stored)
     except IntercomError as error:
         log.warning("panel.intercom_trouble", error=type(error).__name__, said=str(error)[:200])
-        return trouble.intercom_trouble(retry, stored)
+        return trouble.intercom_trouble(error, retry, stored)
+    except SecretUnreadable:
+        log.exception("panel.secret_unreadable")
+        return trouble.unreadable_secret(retry, stored)
     except Exception:
         reference = secrets.token_hex(4)
         log.exception("panel.broke", reference=reference)
-        return trouble.ours(reference, retry if clicked.verb != "form" else click("form", "show"), stored)
+        retry = retry if clicked.verb != "form" else click("form", "show")
+        try:
+            return trouble.ours(reference, retry, stored)
+        except LimitError:
+            return trouble.ours(reference, click("home"), {})
 
 
 def _kept(desk: Desk) -> dict[str, Any]:
@@ -119,7 +129,7 @@ def _form_screen(desk: Desk, clicked: Click) -> Canvas:
         case "show":
             return create_form(desk, form)
         case "pick" if can_be_picked:
-            search = desk.request.stored_data.get("search")
+            search = clean_text(desk.request.stored_data.get("search"))
             return pick_page(
                 desk, form, code, clicked.number(2, 1), search if isinstance(search, str) else ""
             )
@@ -164,13 +174,26 @@ def _status(desk: Desk, form: Form) -> Canvas:
         .first()
     )
     if submission is None:
-        return create_form(desk, form)
+        other = Submission.objects.unfinished().filter(
+            conversation__workspace=desk.workspace,
+            conversation__conversation_id=desk.request.conversation.id,
+        )
+        return on_its_way(form) if other.exists() else create_form(desk, form)
     if submission.state == Submission.State.REFUSED:
-        return create_form(desk, Form(key=new_key(), values=form.values), problem=submission.reason)
+        return _refused(desk, submission)
     if submission.state == Submission.State.CREATING:
         wake_for_everything()
         return on_its_way(form)
     return _created(desk, submission)
+
+
+def _refused(desk: Desk, submission: Submission) -> Canvas:
+    """The form as it was, with iTop's refusal at the fields it names: it came when the panel had answered."""
+    submission.told = True
+    submission.save(update_fields=["told"])
+    errors = dict(submission.problems)
+    problem = "" if errors else submission.reason
+    return create_form(desk, Form(key=new_key(), values=submission.values, errors=errors), problem=problem)
 
 
 def _created(desk: Desk, submission: Submission) -> Canvas:

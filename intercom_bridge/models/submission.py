@@ -29,11 +29,18 @@ class Submission(models.Model):
     admin_name = models.CharField("teammate", max_length=200, blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.CREATING)
     reason = models.CharField(max_length=1000, blank=True)
+    # Something to be told on the last screen: that the transcript is not whole.
+    note = models.CharField(max_length=300, blank=True)
     # The create as it is sent, rendered once: a repeat must be the same request.
     ticket_class = models.CharField(max_length=100)
     fields = models.JSONField(default=dict)
     caller_id = models.PositiveBigIntegerField()
     marker = models.CharField(max_length=255)
+    # What was typed, to fill the form with again; what was wrong with it, [attribute, reason] each; whether the
+    # teammate has been told of a refusal that came when the panel had already answered.
+    values = models.JSONField(default=dict)
+    problems = models.JSONField(default=list)
+    told = models.BooleanField(default=False)
     # The parts of the transcript in it: [kind, part id, created_at, log, author].
     parts = models.JSONField(default=list)
     attempts = models.PositiveIntegerField(default=0)

@@ -93,7 +93,9 @@ def _do_without(submission: Submission, attribute: str) -> bool:
 
 def _refuse(submission: Submission, refusal: ItopRefused) -> None:
     submission.state, submission.reason = Submission.State.REFUSED, refusal.reason[:1000]
-    submission.save(update_fields=["attempts", "state", "reason"])
+    if isinstance(refusal, InvalidValue):
+        submission.problems = [[attribute, reason] for attribute, _label, reason in refusal.problems]
+    submission.save(update_fields=["attempts", "state", "reason", "problems"])
     log.info("creation.refused", submission=submission.pk, attribute=refusal.attribute)
 
 

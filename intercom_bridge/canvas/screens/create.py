@@ -20,7 +20,7 @@ from intercom_bridge.canvas.components import (
     inert,
     shorten,
 )
-from intercom_bridge.canvas.form import SERVICE, SUBCATEGORY, Form, FormField, fields_of, fit
+from intercom_bridge.canvas.form import SERVICE, SUBCATEGORY, Form, FormField, fields_of
 from intercom_bridge.desk import Choice, Desk, Person
 from intercom_bridge.labels import CHOICES, attribute_label
 
@@ -33,7 +33,7 @@ LABEL_LENGTH = 80
 def create_form(desk: Desk, form: Form, problem: str = "") -> Canvas:
     """The form as it stands; `problem` is what iTop said of no field in particular."""
     person = desk.person()
-    form = _with_single_choices(desk, form, person)
+    form = _with_single_choices(desk, form.that_fits(), person)
     components: list[Component] = [
         Text(text=_("New ticket"), style="header", bottom_margin="none"),
         Text(text=_for_whom(person), style="muted"),
@@ -79,10 +79,10 @@ def _asked(desk: Desk, form: Form, one: FormField, person: Person) -> list[Compo
     value = form.values.get(one.code, "")
     failed = one.code in form.errors
     if one.kind == "text":
-        return [TextArea(id=one.component_id, label=label, value=fit(value), error=failed)]
+        return [TextArea(id=one.component_id, label=label, value=value, error=failed)]
     if one.kind == "line":
         return [
-            Input(id=one.component_id, label=label, value=fit(value), save_state="failed" if failed else "")
+            Input(id=one.component_id, label=label, value=value, save_state="failed" if failed else "")
         ]
     if one.kind == "choice":
         choices = [Choice(id=code, label=str(name)) for code, name in CHOICES[one.code].items()]
@@ -104,7 +104,7 @@ def _pick(form: Form, one: FormField, label: str, choices: list[Choice], *, fail
         # A dropdown cannot tell us that it was changed (facts: it has no action), so a press has to.
         show = Button(
             id=click("form", "show"),
-            label=_("Show the subcategories of the service"),
+            label=_("Show the subcategories of the chosen service"),
             style="link",
             action=Submit(),
         )

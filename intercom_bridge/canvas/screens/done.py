@@ -20,8 +20,11 @@ def created(desk: Desk, submission: Submission, ticket: Ticket) -> Canvas:
         Text(text=_("%(ticket)s is created") % {"ticket": inert(ticket.ref)}, style="header"),
         Text(text=f"{_copied(submission)} {_('New messages follow by themselves.')}"),
     ]
-    if submission.reason:
-        components.append(Text(text=inert(submission.reason), style="muted"))
+    if submission.note:
+        components.append(Text(text=inert(submission.note), style="error"))
+    if submission.admin_id:
+        told = _("The customer gets a message with the ticket's link.")
+        components.append(Text(text=told, style="muted"))
     if desk.profile.show_open_in_backoffice_button:
         url = desk.itop.backoffice_url(ticket.ticket_class, ticket.object_id)
         components.append(Button(id="open-in-itop", label=_("Open in iTop"), action=OpenUrl(url)))

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from intercom_bridge.canvas.click import click
 from intercom_bridge.canvas.components import Button, Canvas, Component, Submit, Text, inert, shorten
 from intercom_bridge.desk import NobodyFound
+from intercom_bridge.intercom.api import IntercomError, IntercomTokenRefused
 from itop_client import (
     ItopError,
     ItopLoginRefused,
@@ -139,7 +140,29 @@ def _about(error: ItopError) -> tuple[str, str]:
     return _("iTop is in trouble"), _("It answered something other than data: an error page, or maintenance.")
 
 
-def intercom_trouble(retry: str, stored: Mapping[str, Any]) -> Canvas:
+def unreadable_secret(retry: str, stored: Mapping[str, Any]) -> Canvas:
+    return trouble(
+        _("The bridge cannot use its account"),
+        _(
+            "The account's token, or the workspace's, was stored under an encryption key that the service no longer "
+            "has. Nothing was changed; messages are kept and written once an admin has entered it again."
+        ),
+        retry=retry,
+        stored=stored,
+    )
+
+
+def intercom_trouble(error: IntercomError, retry: str, stored: Mapping[str, Any]) -> Canvas:
+    if isinstance(error, IntercomTokenRefused):
+        return trouble(
+            _("Intercom refuses our access token"),
+            _(
+                "The whole conversation has to be copied into the ticket, and Intercom does not let us read it. No "
+                "ticket was created; what you filled in is kept. An admin has to renew the workspace's access token."
+            ),
+            retry=retry,
+            stored=stored,
+        )
     return trouble(
         _("Intercom did not hand over the conversation"),
         _(
