@@ -17,6 +17,7 @@ from intercom_bridge.canvas.components import (
     inert,
     shorten,
 )
+from intercom_bridge.desk.desk import MOST_TICKETS
 from intercom_bridge.desk import Desk, Person, SyncStatus
 from intercom_bridge.models import PersonMatch
 
@@ -72,7 +73,7 @@ def _ongoing_item(count: int, *, more: bool) -> Item:
     if not count:
         return Item(id=click("ongoing", 1), title=_("No ongoing ticket"), disabled=True)
     if more:
-        title = _("More than %(count)d ongoing tickets") % {"count": count}
+        title = _("More than %(count)d ongoing tickets") % {"count": MOST_TICKETS}
     else:
         title = ngettext("%(count)d ongoing ticket", "%(count)d ongoing tickets", count) % {"count": count}
     return Item(id=click("ongoing", 1), title=title, action=Submit())
