@@ -148,6 +148,9 @@ def sweep_every_minute() -> None:
 @huey.periodic_task(crontab(hour="3", minute="17"))  # type: ignore[untyped-decorator]
 def clean_up_every_day() -> None:
     clean_payloads()
+    # A right may have been given, an extension installed: what an iTop could not do is tried again.
+    ItopInstance.objects.filter(is_administrator=False).update(is_administrator=None)
+    ItopInstance.objects.filter(has_intercom_attributes=False).update(has_intercom_attributes=None)
 
 
 @huey.task()  # type: ignore[untyped-decorator]
@@ -200,7 +203,7 @@ def get_to_know(itop_id: int) -> None:
         return
     try:
         learn(workspace)
-    except ItopError as error:
+    except (ItopError, SecretUnreadable) as error:
         log.warning("itop.not_known_yet", itop=itop_id, error=type(error).__name__)
 
 
@@ -211,7 +214,7 @@ def keep_in_step(link_id: int) -> None:
         return
     try:
         bring_in_step(link)
-    except ItopError as error:
+    except (ItopError, SecretUnreadable) as error:
         log.warning("link.not_in_step", link=link_id, error=type(error).__name__)
 
 
