@@ -1,11 +1,20 @@
 """`gunicorn settings.wsgi` reads this. Threads, so that a slow iTop does not starve the webhooks."""
 
 import os
+import sys
+
+
+def _number(name, default):
+    text = os.environ.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:6]) < 10_000):
+        sys.exit(f"{name} is “{text}”. Write a whole number, 1 or more, like {default}.")
+    return int(text)
+
 
 bind = os.environ.get("BIND", "127.0.0.1:8000")
-workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+workers = _number("WEB_CONCURRENCY", 2)
 worker_class = "gthread"
-threads = int(os.environ.get("WEB_THREADS", "16"))
+threads = _number("WEB_THREADS", 16)
 timeout = 30
 graceful_timeout = 8
 keepalive = 75

@@ -5,17 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .environment import BASE_DIR, env, read_secret_files
+from django.core.exceptions import ImproperlyConfigured
+
+from .environment import BASE_DIR, database, days, directory, env, one_of, read_secret_files, seconds
 from .logs import logging_config
 
 read_secret_files()
 
-VAR_DIR = BASE_DIR / "var"
-VAR_DIR.mkdir(exist_ok=True)
+# Everything that this service writes to a disk of its own: the SQLite database, the queue file, collected statics.
+VAR_DIR = directory("VAR_DIR", BASE_DIR / "var")
 
 # Where people and Intercom reach us; the admin shows the addresses to paste, built from it.
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[urlsplit(PUBLIC_URL).hostname or "127.0.0.1"])
+try:
+    _host = urlsplit(PUBLIC_URL).hostname or "127.0.0.1"
+except ValueError:
+    raise ImproperlyConfigured(
+        f"PUBLIC_URL is “{PUBLIC_URL}”. Write an address, like https://bridge.example.com."
+    ) from None
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[_host])
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 
 INSTALLED_APPS = [
@@ -35,7 +43,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "intercom_bridge.views.any_host.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -60,7 +68,7 @@ TEMPLATES = [
     }
 ]
 
-DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'bridge.sqlite3'}")}
+DATABASES = {"default": database("DATABASE_URL", VAR_DIR / "bridge.sqlite3")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # IMMEDIATE: a writer waits for its turn instead of failing half-way.
     # FULL: what was answered 200 survives a power cut.
@@ -78,18 +86,28 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Where the queue lives. Rows are the truth: what is lost with the queue is found by the next sweep.
 REDIS_URL = env.str("REDIS_URL", default="")
-HUEY_FILE: Path | None = VAR_DIR / "queue.sqlite3"
+HUEY_FILE: Path | None = None if REDIS_URL else VAR_DIR / "queue.sqlite3"
 WORKER_THREADS = 8
 
+# With PostgreSQL and Redis the tree may be read-only: nothing is written then.
+if HUEY_FILE or VAR_DIR in Path(DATABASES["default"]["NAME"]).parents:
+    try:
+        VAR_DIR.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"The directory {VAR_DIR} cannot be made: {error.strerror}. The database or the queue is a file in it. "
+            "Name another one in VAR_DIR, or set both DATABASE_URL (a PostgreSQL) and REDIS_URL."
+        ) from error
+
 # One write to iTop, its follow-up questions included, takes at most so many seconds of wall time.
-WRITE_SECONDS = env.float("WRITE_SECONDS", default=8.0)
+WRITE_SECONDS = seconds("WRITE_SECONDS", 8.0)
 # After an unknown outcome iTop may still be executing the request; so long the ticket is left alone.
-UNKNOWN_OUTCOME_SECONDS = env.float("UNKNOWN_OUTCOME_SECONDS", default=10.0)
+UNKNOWN_OUTCOME_SECONDS = seconds("UNKNOWN_OUTCOME_SECONDS", 10.0)
 # So long after a write its ticket's log is read back: somebody else's save may have erased the entry.
-CHECK_AFTER_SECONDS = env.float("CHECK_AFTER_SECONDS", default=180.0)
+CHECK_AFTER_SECONDS = seconds("CHECK_AFTER_SECONDS", 180.0)
 # How long the contents of what was handled, and of what failed, are kept. Their keys stay.
-KEEP_PAYLOADS_DAYS = env.int("KEEP_PAYLOADS_DAYS", default=30)
-KEEP_FAILED_PAYLOADS_DAYS = env.int("KEEP_FAILED_PAYLOADS_DAYS", default=180)
+KEEP_PAYLOADS_DAYS = days("KEEP_PAYLOADS_DAYS", 30)
+KEEP_FAILED_PAYLOADS_DAYS = days("KEEP_FAILED_PAYLOADS_DAYS", 180)
 
 # Overrides every region's Intercom API host; for stand-ins.
 INTERCOM_API_URL = env.str("INTERCOM_API_URL", default="").rstrip("/")
@@ -121,7 +139,10 @@ USE_TZ = True
 LOCALE_PATHS = [BASE_DIR / "intercom_bridge" / "locale"]
 
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT = directory("STATIC_ROOT", VAR_DIR / "static")
 
-LOGGING = logging_config(env.str("LOG_FORMAT", default="plain"), env.str("LOG_LEVEL", default="INFO"))
+LOGGING = logging_config(
+    one_of("LOG_FORMAT", "plain", "json"),
+    one_of("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL"),
+)
 LOGGING_CONFIG = "settings.logs.configure"

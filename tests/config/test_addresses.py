@@ -1,0 +1,89 @@
+"""Which addresses answer whom: probes under any Host, everything else under its own, and the root."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from .started import PRODUCTION, python
+
+PROBES = ["/healthz", "/readyz"]
+
+
+@pytest.fixture
+def production(settings: Settings) -> None:
+    settings.ALLOWED_HOSTS = ["bridge.example.com"]
+    settings.SECURE_SSL_REDIRECT = True
+    settings.SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", PROBES)
+@pytest.mark.parametrize("host", ["10.1.2.3:8000", "[::1]", "elsewhere.example", "not a host/", ""])
+def test_a_probe_is_answered_under_any_host_and_without_tls(
+    production: None, client: Client, path: str, host: str
+) -> None:
+    for method in (client.get, client.head):
+        assert method(path, headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/admin/login/",
+        "/webhooks/intercom",
+        "/canvas-kit/initialize",
+        "/pages/exec.php",
+        "/healthz/",
+        "/healthz/x",
+        "//healthz",
+        "/HEALTHZ",
+        "/nowhere",
+    ],
+)
+def test_nothing_else_is_answered_under_a_strange_host(production: None, client: Client, path: str) -> None:
+    headers = {"Host": "10.1.2.3:8000", "X-Forwarded-Proto": "https"}
+    assert client.get(path, headers=headers).status_code == 400
+    assert client.post(path, b"{}", content_type="application/json", headers=headers).status_code == 400
+
+
+@pytest.mark.django_db
+def test_without_the_proxy_s_word_on_tls_everything_else_is_sent_to_https(
+    production: None, client: Client
+) -> None:
+    """Why the README insists on X-Forwarded-Proto: Intercom follows no redirect."""
+    headers = {"Host": "bridge.example.com"}
+    answer = client.post("/webhooks/intercom", b"{}", content_type="application/json", headers=headers)
+    assert (answer.status_code, answer["Location"]) == (301, "https://bridge.example.com/webhooks/intercom")
+    headers["X-Forwarded-Proto"] = "https"
+    answer = client.post("/webhooks/intercom", b"{}", content_type="application/json", headers=headers)
+    assert answer.status_code == 401
+
+
+def test_production_exempts_the_probes_from_https() -> None:
+    """The settings themselves, not the copy of them above."""
+    code = """
+import django, logging
+django.setup()
+logging.disable()
+from django.test import Client
+print(Client().get("/healthz", headers={"Host": "10.1.2.3"}).status_code)
+print(Client().get("/admin/", headers={"Host": "10.1.2.3"}).status_code)
+print(Client().get("/admin/", headers={"Host": "bridge.example.com"}).status_code)
+print(Client().get("/", headers={"Host": "bridge.example.com", "X-Forwarded-Proto": "https"})["Location"])
+"""
+    made = python(code, DJANGO_SETTINGS_MODULE="settings.production", **PRODUCTION)
+    assert made.stdout.split() == ["200", "400", "301", "/admin/"], made.stderr
+
+
+def test_the_root_leads_to_the_inbox_where_there_is_a_sandbox(client: Client) -> None:
+    for method in (client.get, client.head):
+        answer = method("/")
+        assert (answer.status_code, answer["Location"]) == (302, "/sandbox/")
+
+
+def test_nothing_can_be_posted_to_the_root(client: Client) -> None:
+    assert client.post("/", b"{}", content_type="application/json").status_code == 405
