@@ -25,10 +25,13 @@ lint: $(VENV)/installed
 	$(BIN)/lint-imports --no-cache
 	DJANGO_SETTINGS_MODULE=settings.testing $(BIN)/python manage.py makemigrations --check --dry-run
 
-# The service and a worker on this machine, as production runs them, with development settings.
+# The service and a worker on this machine, as production runs them, with development settings. The worker ends with the service.
 run: $(VENV)/installed
 	$(BIN)/python manage.py migrate --verbosity 0
-	$(BIN)/python manage.py worker & $(BIN)/gunicorn settings.wsgi; kill %1
+	@$(BIN)/python manage.py worker & worker=$$!; $(BIN)/gunicorn settings.wsgi & web=$$!; \
+	trap 'kill $$web 2>/dev/null' INT TERM HUP; \
+	while wait $$web; status=$$?; kill -0 $$web 2>/dev/null; do :; done; \
+	kill $$worker 2>/dev/null; wait $$worker; exit $$status
 
 # Locks what requirements/*.in asks for, with hashes and without the address of any index (needs uv).
 lock:
