@@ -10,6 +10,7 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 from huey import Huey, MemoryHuey, RedisHuey, SqliteHuey, crontab
+from huey.api import Task
 
 from intercom_bridge.models import (
     Conversation,
@@ -47,6 +48,17 @@ COMPARED_AT_ONCE = 500
 READ_BACK_LATER = dt.timedelta(minutes=5)
 
 
+class ForgetfulRedisHuey(RedisHuey):
+    """A wake-up that cannot be left is lost. Who gives it goes on; the sweep finds the work by the rows."""
+
+    def enqueue(self, task: Task) -> Any:
+        try:
+            return super().enqueue(task)
+        except Exception as error:  # noqa: BLE001 - whatever the queue's library raises
+            log.warning("wake_up.lost", task=task.name, error=type(error).__name__)
+            return None
+
+
 def _engine() -> Huey:
     name = "intercom_bridge"
     if settings.REDIS_URL:
@@ -58,7 +70,7 @@ def _engine() -> Huey:
         except ValueError:
             # Named by `manage.py check` (E008), without which the worker does not start.
             return MemoryHuey(name, results=False)
-        return RedisHuey(name, connection_pool=pool, results=False)
+        return ForgetfulRedisHuey(name, connection_pool=pool, results=False)
     if settings.HUEY_FILE is None:
         return MemoryHuey(name, results=False)
     return SqliteHuey(name, filename=str(settings.HUEY_FILE), results=False)

@@ -22,6 +22,7 @@ from sandbox.itop.seed import TOKEN
 from settings.environment import BASE_DIR
 from tests.teammate import SECRET, WORKSPACE, notification, part
 
+DATABASE = "bridge.sqlite3"
 # R-000006 of the sandbox's iTop.
 TICKET = 6
 FIRST_PART = 37358198350
@@ -36,7 +37,7 @@ workspace = Workspace.objects.create(
 )
 conversation = Conversation.objects.known(workspace, "215472621202693")
 ticket = Ticket.objects.create(itop=itop, ticket_class="UserRequest", object_id=int(sys.argv[5]), ref="R-000006")
-TicketLink.objects.create(conversation=conversation, ticket=ticket)
+TicketLink.objects.create(conversation=conversation, ticket=ticket, in_step=True)
 """
 
 
@@ -55,19 +56,27 @@ def wait_until(happened: Callable[[], object], what: str, seconds: float) -> flo
     return time.monotonic() - began
 
 
+def environment_of(directory: Path) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
+        "DJANGO_SETTINGS_MODULE": "tests.ops.settings",
+        "STAGE": str(directory),
+        "DATABASE_URL": f"sqlite:///{directory / DATABASE}",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def run(environment: dict[str, str], *arguments: str) -> None:
+    subprocess.run([sys.executable, *arguments], cwd=BASE_DIR, env=environment, check=True, timeout=60)
+
+
 class Stage:
     """One conversation, linked to one ticket of the sandbox's iTop, and the processes that a test starts."""
 
-    def __init__(self, directory: Path, itop_url: str, **environment: str) -> None:
+    def __init__(self, directory: Path, migrated: Path, itop_url: str, **environment: str) -> None:
+        """`migrated`: an empty database that was migrated."""
         self.directory = directory
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if name != "REDIS_URL"},
-            "DJANGO_SETTINGS_MODULE": "tests.ops.settings",
-            "STAGE": str(directory),
-            "DATABASE_URL": f"sqlite:///{directory / 'bridge.sqlite3'}",
-            "PYTHONUNBUFFERED": "1",
-            **environment,
-        }
+        self.environment = environment_of(directory) | environment
         self.url = ""
         self._children: list[subprocess.Popen[bytes]] = []
         self._session = requests.Session()
@@ -154,7 +163,7 @@ class Stage:
 
     @contextlib.contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
-        path = self.directory / "bridge.sqlite3"
+        path = self.directory / DATABASE
         with contextlib.closing(sqlite3.connect(path, timeout=20)) as database, database:
             yield database
 

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.processes
 
 
 @pytest.fixture
-def stage(tmp_path: Path, itop: Itop) -> Iterator[Stage]:
-    stage = Stage(tmp_path, itop.url)
+def stage(tmp_path: Path, migrated: Path, itop: Itop) -> Iterator[Stage]:
+    stage = Stage(tmp_path, migrated, itop.url)
     yield stage
     stage.end()
 

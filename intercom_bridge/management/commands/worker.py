@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
@@ -11,19 +10,10 @@ from intercom_bridge.pulse import Pulse
 from intercom_bridge.sync.consumer import GracefulConsumer
 from intercom_bridge.sync.tasks import huey, sweep
 
-log = structlog.get_logger(__name__)
-
 
 def _fresh_connections(*_: Any) -> None:
     """Between requests Django does this by itself; a worker's threads live longer than connections do."""
     close_old_connections()
-
-
-def _sweep_if_possible() -> None:
-    try:
-        sweep()
-    except Exception as error:  # noqa: BLE001 - the queue is away; the scheduler goes on asking for it
-        log.warning("queue.away", error=type(error).__name__)
 
 
 class Command(BaseCommand):
@@ -49,6 +39,6 @@ class Command(BaseCommand):
         )
         consumer.listen_to_signals()
         with Pulse():
-            _sweep_if_possible()
+            sweep()
             self.stdout.write(f"Worker started with {threads} threads; stop it with Ctrl-C or SIGTERM.")
             consumer.run()
