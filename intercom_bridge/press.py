@@ -8,8 +8,8 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from intercom_bridge.authors import accounts_of, forget_accounts
-from intercom_bridge.connections import intercom_client, itop_client
-from intercom_bridge.desk import Desk, Person
+from intercom_bridge.connections import itop_client
+from intercom_bridge.desk import Desk, Person, whole_conversation
 from intercom_bridge.intercom.html import text_to_html
 from intercom_bridge.intercom.payloads import Conversation as Payload
 from intercom_bridge.models import Conversation, Posting, Submission
@@ -21,9 +21,8 @@ from intercom_bridge.sync.transcript import Transcript
 from itop_client import InvalidValue, ItopError, ItopNotAdministrator, ItopRefused, marker
 
 LEASE_SECONDS = 30.0
-# Of the five seconds in all: a second press waits so long for the first, and Intercom gets so long to answer.
+# Of the five seconds in all: a second press waits so long for the first.
 WAIT_SECONDS = 3.0
-FETCH_SECONDS = 2.0
 POLL_SECONDS = 0.05
 
 
@@ -147,12 +146,7 @@ def _fields(
 
 
 def _whole_conversation(desk: Desk) -> Payload:
-    """The payload's conversation, or Intercom's own when the payload carries fewer parts than there are."""
-    conversation = desk.request.conversation
-    if conversation.is_complete or not desk.workspace.access_token:
-        return conversation
-    seconds = min(FETCH_SECONDS, desk.deadline.remaining())
-    return intercom_client(desk.workspace).conversation(conversation.id, deadline=seconds)
+    return whole_conversation(desk.workspace, desk.request.conversation, desk.deadline)
 
 
 def _what_is_missing(conversation: Payload) -> str:

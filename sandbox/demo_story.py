@@ -160,7 +160,10 @@ class Story:
             panel.press("Next")
         panel.press(ref)
         panel.press("Link to this conversation")
-        self._step(f"{COLLEAGUE} finds it among the ongoing tickets and links it")
+        self._step(f"{COLLEAGUE} finds it among the ongoing tickets and presses “Link to this conversation”")
+        self._show(panel)
+        panel.press("Link from now on")
+        self._step(f"{COLLEAGUE} presses “Link from now on”: what was said about the laptop stays where it is")
         self._show(panel)
         if ref not in panel.headline:
             raise DemoTrouble(f"Ticket {ref} was not linked. The panel reads:\n{panel}")
@@ -179,6 +182,9 @@ class Story:
         self._say("        left out of both tickets, and said so in the admin")
         panel.press("Resume the sync")
         self._step(f"{TEAMMATE} presses “Resume the sync”")
+        self._show(panel, "left out")
+        panel.press("Leave them out")
+        self._step(f"{TEAMMATE} presses “Leave them out”")
         self._write_as(TEAMMATE, AFTERWARDS)
         self._write_as_customer(THANKS)
 

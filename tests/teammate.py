@@ -91,6 +91,12 @@ class Teammate:
         """Clicks the first thing whose label has these words; `typed` maps labels (or their beginning) to values."""
         return self.send_click(self.find(words)["id"], typed)
 
+    def link(self, ref: str, *, copy: bool = False) -> Teammate:
+        """Links one of the customer's ongoing tickets, and says whether to copy the conversation so far."""
+        self.open().click("ongoing tickets").click(ref).click("Link to this conversation")
+        words = "Link and copy" if copy else "Link from now on"
+        return self.click(words) if self.offers(words) else self
+
     def send_click(self, component_id: str, typed: dict[str, Any] | None = None) -> Teammate:
         values = {one["id"]: one.get("value", "") for one in self.fields()}
         for label, value in (typed or {}).items():
@@ -148,6 +154,12 @@ class Teammate:
             if words.casefold() in shown.casefold():
                 return one
         raise AssertionError(f"nothing to click says “{words}”; the panel shows:\n{self.text}")
+
+    def offers(self, words: str) -> bool:
+        """Whether there is something to click that says so."""
+        return any(
+            words.casefold() in str(one.get("label", one.get("title"))).casefold() for one in self.clickable()
+        )
 
     def fields(self) -> list[dict[str, Any]]:
         kinds = ("input", "textarea", "dropdown", "checkbox", "single-select")

@@ -782,4 +782,9 @@ class Canvas:
 
         The first one may have FIRST_SCREEN_HEIGHT.
         """
-        return PADDING + sum(component.pixels() for component in self.components)
+        return height_of(self.components)
+
+
+def height_of(components: Iterable[Component]) -> int:
+    """Pixels that a canvas of these takes in the Inbox panel, over-estimated."""
+    return PADDING + sum(component.pixels() for component in components)

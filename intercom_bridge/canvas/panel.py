@@ -24,7 +24,9 @@ from .screens import trouble
 from .screens.create import create_form, pick_page
 from .screens.done import created, on_its_way
 from .screens.home import home
-from .screens.ticket import linked, ticket
+from .screens.linking import link
+from .screens.sync import how_the_sync_stands
+from .screens.ticket import ticket
 from .screens.ticket_list import linked_tickets, ongoing_tickets
 
 log = structlog.get_logger(__name__)
@@ -100,19 +102,36 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
         case "ticket":
             return ticket(desk, clicked.argument(0), clicked.number(1), _back(desk))
         case "link":
-            canvas = linked(desk, clicked.argument(0), clicked.number(1))
+            canvas = link(desk, clicked.argument(0), clicked.number(1), clicked.argument(2), _back(desk))
             wake_for_everything()
             return canvas
         case "pause" | "resume":
             desk.switch_sync(on=clicked.verb == "resume")
             wake_for_everything()
             return home(desk)
+        case "sync":
+            return how_the_sync_stands(desk)
+        case "try-again" | "write-left-out" | "forget-left-out":
+            return _decided(desk, clicked)
         case "create":
             return create_form(desk, Form.opened(desk))
         case "form":
             return _form_screen(desk, clicked)
         case _:
             return trouble.unknown_click()
+
+
+def _decided(desk: Desk, clicked: Click) -> Canvas:
+    """About messages that are not in iTop; the first screen says what came of it."""
+    match clicked.verb:
+        case "try-again":
+            desk.try_again()
+        case "write-left-out":
+            desk.write_left_out()
+        case "forget-left-out":
+            desk.forget_left_out()
+    wake_for_everything()
+    return home(desk)
 
 
 def _back(desk: Desk) -> str:

@@ -7,18 +7,24 @@ from .deadline import Deadline
 from .desk import Desk, TicketRow, TicketView
 from .errors import DeskError, NobodyFound, OutOfScope, TicketGone
 from .person import Person
-from .sync_status import SyncStatus
+from .so_far import Linked, SoFar, whole_conversation
+from .sync_status import Failure, SyncDetails, SyncStatus
 
 __all__ = [
     "Choice",
     "Deadline",
     "Desk",
     "DeskError",
+    "Failure",
+    "Linked",
     "NobodyFound",
     "OutOfScope",
     "Person",
+    "SoFar",
+    "SyncDetails",
     "SyncStatus",
     "TicketGone",
     "TicketRow",
     "TicketView",
+    "whole_conversation",
 ]

@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import structlog
 from django.db import transaction
 from django.utils import timezone, translation
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from intercom_bridge.connections import itop_client
+from intercom_bridge.intercom.api import IntercomError
 from intercom_bridge.intercom.payloads import CanvasRequest
 from intercom_bridge.models import (
     Conversation,
+    Delivery,
     Notification,
     Posting,
     Submission,
@@ -23,9 +26,11 @@ from intercom_bridge.models import (
     TicketLink,
     Workspace,
 )
+from intercom_bridge.models.delivery import LEFT_OUT
+from intercom_bridge.models.encryption import SecretUnreadable
+from intercom_bridge.sync.copier import Copy
 from intercom_bridge.sync.extension import attribute_codes
 from intercom_bridge.sync.intake import deliver_since
-from intercom_bridge.sync.message import order_of
 from itop_client import Client, Found, ItopObject, UnknownAttribute, ids, quote
 
 from .choices import Choices
@@ -33,7 +38,10 @@ from .deadline import Deadline
 from .errors import OutOfScope, TicketGone
 from .person import Person, who_is
 from .scope import Scope
-from .sync_status import SyncStatus, sync_status
+from .so_far import Linked, SoFar, last_position, whole_conversation
+from .sync_status import SyncDetails, SyncStatus, left_out, sync_details, sync_status
+
+log = structlog.get_logger(__name__)
 
 MOST_TICKETS = 200
 # Messages that came in so long before a link are looked at again once it is there.
@@ -194,7 +202,14 @@ class Desk:
                 continue
             if self.scope.has_ticket(ticket, person):
                 sync_on = ticket.text(activated) == "yes"
-                links[ticket.id] = self._link_row(ticket, linked_by="", sync_on=sync_on, in_step=True)[0]
+                # What came before it is the PHP extension's work.
+                since = last_position(self.request.conversation)
+                link, is_new = self._link_row(
+                    ticket, linked_by="", sync_on=sync_on, in_step=True, since=since
+                )
+                links[ticket.id] = link
+                if is_new:
+                    Conversation.objects.filter(pk=link.conversation_id).compare_within(0)
 
     def _row(self, ticket: ItopObject, person: Person, links: Mapping[int, TicketLink]) -> TicketRow:
         code = self.profile.code
@@ -272,34 +287,76 @@ class Desk:
 
     # Linking and syncing
 
-    def link(self, ticket_class: str, ticket_id: int) -> tuple[Ticket, bool]:
-        """Links the ticket to this conversation; False when it was linked already. Raises TicketGone, OutOfScope."""
-        person = self.person()
-        found, _missing = self._get_ticket(ticket_class, ticket_id)
-        if not self.scope.has_ticket(found, person):
-            raise OutOfScope(f"{found.text('friendlyname')} is not in the scope of {self.workspace}")
+    def so_far(self, ticket_class: str, ticket_id: int) -> SoFar:
+        """What linking the ticket could copy into it. Raises TicketGone, OutOfScope."""
+        found = self._ticket_to_link(ticket_class, ticket_id)
+        ref = found.text("friendlyname")
+        if ticket_id in self.links():
+            return SoFar(ref=ref, is_linked=True, copy=None)
+        ticket = Ticket.objects.filter(
+            itop=self.itop, ticket_class=found.class_name, object_id=found.id
+        ).first()
+        try:
+            whole = whole_conversation(self.workspace, self.request.conversation, self.deadline)
+        except (IntercomError, SecretUnreadable) as trouble:
+            log.warning("desk.conversation_not_had", error=type(trouble).__name__)
+            return SoFar(ref=ref, is_linked=False, copy=None)
+        copy = Copy.of(self.conversation(), ticket, whole.messages)
+        return SoFar(ref=ref, is_linked=False, copy=copy, is_complete=whole.is_complete)
+
+    def link(self, ticket_class: str, ticket_id: int, *, copy: bool) -> Linked:
+        """Links the ticket to this conversation; `copy` has what was said so far written into it too.
+
+        Raises TicketGone, OutOfScope, and with `copy` IntercomError when Intercom does not hand over the conversation:
+        then nothing is linked.
+        """
+        found = self._ticket_to_link(ticket_class, ticket_id)
+        if ticket_id in self.links():
+            return Linked(ticket=self.links()[ticket_id].ticket, is_new=False)
+        try:
+            whole = whole_conversation(self.workspace, self.request.conversation, self.deadline)
+        except (IntercomError, SecretUnreadable):
+            if copy:
+                raise
+            whole = self.request.conversation
+        copied = 0
         with transaction.atomic():
             link, is_new = self._link_row(
-                found, linked_by=self.request.admin.name, sync_on=True, in_step=False
+                found,
+                linked_by=self.request.admin.name,
+                sync_on=True,
+                in_step=False,
+                since=(0, 0) if copy else last_position(whole),
             )
             if is_new:
+                if copy:
+                    wanted = Copy.of(link.conversation, link.ticket, whole.messages)
+                    wanted.into(link)
+                    copied = len(wanted.entries)
                 self._note_link(link)
                 since = timezone.now() - LOOK_AGAIN
                 Notification.objects.look_again(self.workspace, self.request.conversation.id, since)
                 deliver_since(link, since)
-        return link.ticket, is_new
+                Conversation.objects.filter(pk=link.conversation_id).compare_within(0)
+        return Linked(ticket=link.ticket, is_new=is_new, copied=copied)
+
+    def _ticket_to_link(self, ticket_class: str, ticket_id: int) -> ItopObject:
+        person = self.person()
+        found, _missing = self._get_ticket(ticket_class, ticket_id)
+        if not self.scope.has_ticket(found, person):
+            raise OutOfScope(f"{found.text('friendlyname')} is not in the scope of {self.workspace}")
+        return found
 
     def _link_row(
-        self, found: ItopObject, *, linked_by: str, sync_on: bool, in_step: bool
+        self, found: ItopObject, *, linked_by: str, sync_on: bool, in_step: bool, since: tuple[int, int]
     ) -> tuple[TicketLink, bool]:
+        """The link, on which messages count that came after `since`; and whether it is a new one."""
         ticket, _new = Ticket.objects.get_or_create(
             itop=self.itop,
             ticket_class=found.class_name,
             object_id=found.id,
             defaults={"ref": found.text("friendlyname")[:100]},
         )
-        messages = self.request.conversation.messages
-        last = max(((part.created_at, order_of(part.id)) for part in messages), default=(0, 0))
         return TicketLink.objects.get_or_create(
             conversation=Conversation.objects.known(self.workspace, self.request.conversation.id),
             ticket=ticket,
@@ -307,8 +364,8 @@ class Desk:
                 "linked_by": linked_by[:200],
                 "sync_on": sync_on,
                 "in_step": in_step,
-                "since_part_at": last[0],
-                "since_part_order": last[1],
+                "since_part_at": since[0],
+                "since_part_order": since[1],
             },
         )
 
@@ -345,6 +402,27 @@ class Desk:
         """How the sync of this conversation stands; None when no ticket is linked."""
         conversation = self.conversation()
         return sync_status(conversation) if conversation else None
+
+    def sync_details(self) -> SyncDetails | None:
+        """The same with what is behind it; None when no ticket is linked."""
+        conversation = self.conversation()
+        return sync_details(conversation) if conversation else None
+
+    def try_again(self) -> None:
+        """Puts the messages of this conversation that could not be written back among the waiting."""
+        Delivery.objects.filter(conversation=self.conversation()).try_again()
+
+    def write_left_out(self) -> None:
+        """Has the messages written that a pause of the sync has left out."""
+        conversation = self.conversation()
+        if conversation is not None:
+            left_out(conversation).write_after_all()
+
+    def forget_left_out(self) -> None:
+        """They stay left out, and nobody is asked again."""
+        conversation = self.conversation()
+        if conversation is not None:
+            left_out(conversation).update(reason=LEFT_OUT)
 
 
 def _gone_row(ticket: Ticket) -> TicketRow:

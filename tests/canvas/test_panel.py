@@ -196,7 +196,7 @@ def test_the_ongoing_tickets_are_listed_with_state_and_title(teammate: Teammate)
 def test_linking_a_ticket_shows_it_as_linked_and_leaves_a_note(
     teammate: Teammate, itop: Itop, work: Work
 ) -> None:
-    teammate.open().click("ongoing tickets").click("R-000008").click("Link to this conversation")
+    teammate.link("R-000008")
     assert "R-000008 is linked" in teammate.text
     teammate.click("Done")
     assert "1 linked ticket" in teammate.text
@@ -211,7 +211,7 @@ def test_linking_a_ticket_shows_it_as_linked_and_leaves_a_note(
 
 
 def test_linking_twice_makes_one_link_and_one_note(teammate: Teammate) -> None:
-    teammate.open().click("ongoing tickets").click("R-000008").click("Link to this conversation").again()
+    teammate.link("R-000008").again()
     assert "was linked already" in teammate.text
     assert TicketLink.objects.count() == Posting.objects.count() == 1
 
@@ -227,9 +227,7 @@ def test_a_link_that_the_php_extension_left_in_itop_is_adopted(
 
 
 def test_pausing_and_resuming_is_said_and_kept(teammate: Teammate) -> None:
-    teammate.open().click("ongoing tickets").click("R-000008").click("Link to this conversation").click(
-        "Done"
-    )
+    teammate.link("R-000008").click("Done")
     teammate.click("Pause the sync")
     assert "The sync is paused" in teammate.text
     assert not TicketLink.objects.get().sync_on

@@ -61,7 +61,7 @@ def test_the_customer_is_told_as_the_teammate_who_created_it(
 def test_linking_leaves_a_note_with_the_teammates_name(
     talking: Teammate, intercom: Intercom, work: Work
 ) -> None:
-    talking.open().click("ongoing tickets").click("R-000008").click("Link to this conversation")
+    talking.link("R-000008")
     work()
     last = said(intercom)[-1]
     assert last.part_type == "note"

@@ -262,7 +262,7 @@ def test_the_worker_does_it_every_night() -> None:
 def test_a_message_that_comes_again_after_its_payload_went_is_not_written_again(
     client: Client, teammate: Teammate, itop: Itop, work: Callable[[], None]
 ) -> None:
-    teammate.open().click("ongoing tickets").click("R-000006").click("Link to this conversation")
+    teammate.link("R-000006")
     work()
     notify(client, part(37358198350, "<p>once</p>"))
     work()

@@ -24,7 +24,7 @@ Work = Callable[[], None]
 
 @pytest.fixture
 def ticket(teammate: Teammate, work: Work) -> Ticket:
-    teammate.open().click("ongoing tickets").click("R-000006").click("Link to this conversation")
+    teammate.link("R-000006")
     Posting.objects.all().delete()
     work()
     return TicketLink.objects.get().ticket
@@ -104,7 +104,7 @@ def test_an_older_message_that_arrives_late_is_written_at_once_with_its_own_time
 def test_a_ticket_that_is_gone_fails_with_its_reason_and_stops_no_other(
     client: Client, teammate: Teammate, ticket: Ticket, itop: Itop, work: Work
 ) -> None:
-    teammate.open().click("ongoing tickets").click("R-000008").click("Link to this conversation")
+    teammate.link("R-000008")
     itop.store.remove("UserRequest", ticket.object_id)
     notify(client, part(37358198350, "<p>x</p>"))
     work()
@@ -179,7 +179,7 @@ def test_a_writer_that_lost_its_lease_stops_before_the_next_write(
 def test_many_writers_at_once_write_everything_once_and_in_order(
     client: Client, teammate: Teammate, itop: Itop, work: Work
 ) -> None:
-    teammate.open().click("ongoing tickets").click("R-000006").click("Link to this conversation")
+    teammate.link("R-000006")
     Posting.objects.all().delete()
     work()
     ticket = TicketLink.objects.get().ticket

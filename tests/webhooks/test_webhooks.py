@@ -23,7 +23,7 @@ TICKET = 8
 @pytest.fixture
 def linked(teammate: Teammate, work: Work) -> Teammate:
     """A teammate who has linked R-000008, which has its own entries (recording 028)."""
-    teammate.open().click("ongoing tickets").click("R-000008").click("Link to this conversation")
+    teammate.link("R-000008")
     Posting.objects.all().delete()
     work()
     return teammate
@@ -93,7 +93,7 @@ def test_every_part_of_the_payload_counts(client: Client, linked: Teammate, itop
 def test_a_message_goes_into_each_linked_ticket(
     client: Client, linked: Teammate, itop: Itop, work: Work
 ) -> None:
-    linked.open().click("ongoing tickets").click("R-000006").click("Link to this conversation")
+    linked.link("R-000006")
     notify(client, part(37358198350, "<p>both</p>"))
     work()
     assert new_entries(itop) == ["<p>both</p>"]
@@ -371,7 +371,7 @@ def test_a_message_that_somebody_is_just_looking_at_is_not_overtaken_by_a_later_
 def test_a_message_is_counted_once_however_many_tickets_it_goes_to(
     client: Client, linked: Teammate, work: Work
 ) -> None:
-    linked.open().click("ongoing tickets").click("R-000006").click("Link to this conversation")
+    linked.link("R-000006")
     notify(client, part(37358198350, "<p>both</p>"))
     work()
     assert "1 message is in iTop" in linked.open().text

@@ -81,9 +81,7 @@ def _asked(desk: Desk, form: Form, one: FormField, person: Person) -> list[Compo
     if one.kind == "text":
         return [TextArea(id=one.component_id, label=label, value=value, error=failed)]
     if one.kind == "line":
-        return [
-            Input(id=one.component_id, label=label, value=value, save_state="failed" if failed else "")
-        ]
+        return [Input(id=one.component_id, label=label, value=value, save_state="failed" if failed else "")]
     if one.kind == "choice":
         choices = [Choice(id=code, label=str(name)) for code, name in CHOICES[one.code].items()]
         return [_dropdown(one, label, choices, value, failed=failed)]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from intercom_bridge.canvas.click import click
 from intercom_bridge.canvas.components import (
+    FIRST_SCREEN_HEIGHT,
     Button,
     Canvas,
     Component,
@@ -14,51 +17,87 @@ from intercom_bridge.canvas.components import (
     List,
     Submit,
     Text,
+    height_of,
     inert,
     shorten,
 )
+from intercom_bridge.desk import Desk, Person, SyncStatus, TicketRow
 from intercom_bridge.desk.desk import MOST_TICKETS
-from intercom_bridge.desk import Desk, Person, SyncStatus
 from intercom_bridge.models import PersonMatch
 
 from .parts import moment
+from .sync import failed_buttons, failed_line, left_out_buttons, left_out_line, pause_button
 
-NAME_LENGTH = 50
+
+@dataclass(frozen=True)
+class _Detail:
+    """How much is said. What is left out here stands on the page behind the line on the sync."""
+
+    name_length: int
+    says_why: bool
+    sync_facts: bool
+    reason_length: int
+    offers: bool
+
+
+# The first that fits is shown: the more there is to say about the sync, the shorter the rest.
+DETAILS = (
+    _Detail(name_length=50, says_why=True, sync_facts=True, reason_length=120, offers=True),
+    _Detail(name_length=50, says_why=True, sync_facts=False, reason_length=80, offers=True),
+    _Detail(name_length=26, says_why=False, sync_facts=False, reason_length=50, offers=True),
+    _Detail(name_length=26, says_why=False, sync_facts=False, reason_length=25, offers=False),
+    # Of letters that are twice as wide there is room for half as many.
+    _Detail(name_length=13, says_why=False, sync_facts=False, reason_length=0, offers=False),
+)
 
 
 def home(desk: Desk) -> Canvas:
     person = desk.person()
     rows, more = desk.tickets()
-    linked = sum(row.is_linked for row in rows)
-    ongoing = sum(row.is_ongoing for row in rows)
     status = desk.sync_status()
-    components: list[Component] = [
-        Text(
-            text=inert(shorten(person.name or person.email or _("Somebody"), NAME_LENGTH)),
-            style="header",
-            bottom_margin="none",
-        ),
-        Text(text=_who(person), style="muted"),
-        List(items=(_linked_item(linked), _ongoing_item(ongoing, more=more))),
-        Button(id=click("create"), label=_("Create a ticket"), action=Submit()),
-    ]
-    if status is not None:
-        components.append(Text(text=sync_line(status), style="error" if status.failed else "muted"))
-        if status.on:
-            pause = Button(id=click("pause"), label=_("Pause the sync"), style="link", action=Submit())
-        else:
-            pause = Button(id=click("resume"), label=_("Resume the sync"), style="link", action=Submit())
-        components.append(pause)
+    components: list[Component] = []
+    for detail in DETAILS:
+        components = _told(person, rows, status, detail, more=more)
+        if height_of(components) <= FIRST_SCREEN_HEIGHT:
+            break
     return Canvas(components=tuple(components))
 
 
-def _who(person: Person) -> str:
+def _told(
+    person: Person, rows: list[TicketRow], status: SyncStatus | None, detail: _Detail, *, more: bool
+) -> list[Component]:
+    name = shorten(person.name or person.email or _("Somebody"), detail.name_length)
+    items = [
+        _linked_item(sum(row.is_linked for row in rows)),
+        _ongoing_item(sum(row.is_ongoing for row in rows), more=more),
+    ]
+    if status is not None:
+        items.append(_sync_item(status, detail))
+    components: list[Component] = [
+        Text(text=inert(name), style="header", bottom_margin="none"),
+        Text(text=_who(person, detail), style="muted"),
+        List(items=tuple(items)),
+        Button(id=click("create"), label=_("Create a ticket"), action=Submit()),
+    ]
+    if status is not None:
+        if status.failed:
+            failed = failed_line(status, detail.reason_length)
+            components += [Text(text=failed, style="error", bottom_margin="none"), *failed_buttons(status)]
+        if detail.offers and (offers := left_out_buttons(status)):
+            components += [Text(text=left_out_line(status.left_out), bottom_margin="none"), *offers]
+        components.append(pause_button(status))
+    return components
+
+
+def _who(person: Person, detail: _Detail) -> str:
     """The organization, and why we think that it is this person."""
     if person.how == PersonMatch.How.ATTRIBUTES:
         why = _("known by the contact's iTop id")
     else:
         why = _("found by e-mail")
-    organization = inert(shorten(person.org_name, NAME_LENGTH))
+    organization = inert(shorten(person.org_name, detail.name_length))
+    if organization and not detail.says_why:
+        return organization
     return f"{organization} · {why}" if organization else why
 
 
@@ -79,12 +118,21 @@ def _ongoing_item(count: int, *, more: bool) -> Item:
     return Item(id=click("ongoing", 1), title=title, action=Submit())
 
 
-def sync_line(status: SyncStatus) -> str:
-    """How the sync stands, in a sentence or two."""
+def _sync_item(status: SyncStatus, detail: _Detail) -> Item:
+    """Leads to the page with the rest."""
+    said = _facts(status) if detail.sync_facts else []
     if status.on:
-        line = _("The sync is on.")
+        title = _("The sync is on")
     else:
-        line = _("The sync is paused: new messages are left out.")
+        title = _("The sync is paused")
+        said.insert(0, _("new messages are left out"))
+    if status.left_out and not (status.on and detail.offers):
+        said.append(_("%(count)d left out so far") % {"count": status.left_out})
+    words = ", ".join(said)
+    return Item(id=click("sync"), title=title, subtitle=words[:1].upper() + words[1:], action=Submit())
+
+
+def _facts(status: SyncStatus) -> list[str]:
     facts = []
     if status.written:
         facts.append(
@@ -95,6 +143,4 @@ def sync_line(status: SyncStatus) -> str:
             facts.append(_("the last of %(moment)s") % {"moment": moment(status.last_at)})
     if status.waiting:
         facts.append(_("%(count)d waiting") % {"count": status.waiting})
-    if status.failed:
-        facts.append(_("%(count)d could not be written") % {"count": status.failed})
-    return f"{line} {', '.join(facts)}." if facts else line
+    return facts

@@ -21,7 +21,7 @@ from intercom_bridge.canvas.components import (
 from intercom_bridge.desk import Desk
 from intercom_bridge.labels import attribute_label, value_label
 
-from .parts import back_button, home_button, readable
+from .parts import back_button, readable
 
 # The Inbox cuts what is longer in a table, so it becomes a paragraph.
 TABLE_LENGTH = 60
@@ -91,22 +91,3 @@ def _how_linked(here: bool, others: int) -> str:
             "Linked to %(count)d other conversation", "Linked to %(count)d other conversations", others
         ) % {"count": others}
     return _("Not linked to any conversation")
-
-
-def linked(desk: Desk, ticket_class: str, ticket_id: int) -> Canvas:
-    """Links it, and says so."""
-    linked_ticket, is_new = desk.link(ticket_class, ticket_id)
-    ref = inert(linked_ticket.ref)
-    if is_new:
-        title = _("%(ticket)s is linked") % {"ticket": ref}
-    else:
-        title = _("%(ticket)s was linked already") % {"ticket": ref}
-    return Canvas(
-        components=(
-            Text(text=title, style="header"),
-            Text(text=_("From now on each new message of this conversation goes into its log.")),
-            Button(id=click("ticket", ticket_class, ticket_id), label=_("See the ticket"), action=Submit()),
-            home_button(),
-        ),
-        stored_data={"back": click("home")},
-    )

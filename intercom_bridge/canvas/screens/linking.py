@@ -1,0 +1,154 @@
+"""Linking a ticket: whether to copy the conversation so far, and what came of it."""
+
+from __future__ import annotations
+
+import structlog
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from intercom_bridge.canvas.click import click
+from intercom_bridge.canvas.components import Button, Canvas, Component, Submit, Text, inert
+from intercom_bridge.desk import Desk, Linked, SoFar
+from intercom_bridge.intercom.api import IntercomError
+from intercom_bridge.models.encryption import SecretUnreadable
+from intercom_bridge.sync.copier import Copy
+from intercom_bridge.sync.message import PRIVATE, PUBLIC
+from intercom_bridge.sync.transcript import MOST_ENTRIES
+
+from .parts import back_button, home_button
+
+log = structlog.get_logger(__name__)
+
+# What the question's buttons say, in their ids.
+COPY, FROM_NOW_ON = "copy", "from-now-on"
+
+
+def link(desk: Desk, ticket_class: str, ticket_id: int, choice: str, back: str) -> Canvas:
+    """Links it. If there is something to copy and no choice has been made, asks first."""
+    if choice not in (COPY, FROM_NOW_ON):
+        so_far = desk.so_far(ticket_class, ticket_id)
+        if not so_far.is_linked and (so_far.copy is None or so_far.copy.entries):
+            return _question(so_far, ticket_class, ticket_id, back)
+        choice = FROM_NOW_ON
+    try:
+        return _linked(desk.link(ticket_class, ticket_id, copy=choice == COPY))
+    except (IntercomError, SecretUnreadable) as trouble:
+        log.warning("panel.nothing_to_copy_from", error=type(trouble).__name__, said=str(trouble)[:200])
+        return _not_handed_over(ticket_class, ticket_id, back)
+
+
+def _question(so_far: SoFar, ticket_class: str, ticket_id: int, back: str) -> Canvas:
+    components: list[Component] = [
+        Text(text=_("Link %(ticket)s") % {"ticket": inert(so_far.ref)}, style="header")
+    ]
+    if so_far.copy is None:
+        unknown = _(
+            "Intercom did not hand over the conversation just now, so its messages are not counted here."
+        )
+        components.append(Text(text=unknown))
+        label = _("Link and copy the messages so far")
+    else:
+        components += [Text(text=words) for words in _what_there_is(so_far.copy)]
+        if not so_far.is_complete:
+            newest = _("Intercom hands over only the newest part of so long a conversation.")
+            components.append(Text(text=newest, style="muted"))
+        label = _copy_label(so_far.copy)
+    components += [
+        Text(text=_("New messages follow by themselves either way."), style="muted"),
+        Button(id=click("link", ticket_class, ticket_id, COPY), label=label, action=Submit()),
+        _from_now_on(ticket_class, ticket_id),
+        back_button(click("ticket", ticket_class, ticket_id)),
+    ]
+    return Canvas(components=tuple(components), stored_data={"back": back})
+
+
+def _what_there_is(copy: Copy) -> list[str]:
+    public, private = copy.count(PUBLIC), copy.count(PRIVATE)
+    counts = []
+    if public:
+        counts.append(
+            ngettext("%(count)d message for the public log", "%(count)d messages for the public log", public)
+            % {"count": public}
+        )
+    if private:
+        counts.append(
+            ngettext("%(count)d note for the private log", "%(count)d notes for the private log", private)
+            % {"count": private}
+        )
+    said = [_("This conversation so far: %(counts)s.") % {"counts": ", ".join(counts)}]
+    if copy.too_old:
+        said.append(
+            ngettext(
+                "A log in iTop holds about 300 entries, so only the newest %(most)d of each are copied: "
+                "%(count)d older one is not.",
+                "A log in iTop holds about 300 entries, so only the newest %(most)d of each are copied: "
+                "%(count)d older ones are not.",
+                len(copy.too_old),
+            )
+            % {"most": MOST_ENTRIES, "count": len(copy.too_old)}
+        )
+    return said
+
+
+def _copy_label(copy: Copy) -> str:
+    count = len(copy.entries)
+    if copy.too_old:
+        return _("Link and copy the newest %(count)d messages") % {"count": count}
+    return ngettext(
+        "Link and copy the %(count)d message so far", "Link and copy the %(count)d messages so far", count
+    ) % {"count": count}
+
+
+def _from_now_on(ticket_class: str, ticket_id: int) -> Button:
+    return Button(
+        id=click("link", ticket_class, ticket_id, FROM_NOW_ON), label=_("Link from now on"), action=Submit()
+    )
+
+
+def _linked(linked: Linked) -> Canvas:
+    ticket = linked.ticket
+    ref = inert(ticket.ref)
+    if linked.is_new:
+        title = _("%(ticket)s is linked") % {"ticket": ref}
+    else:
+        title = _("%(ticket)s was linked already") % {"ticket": ref}
+    said = _("From now on each new message of this conversation goes into its log.")
+    if linked.copied:
+        on_their_way = ngettext(
+            "%(count)d message of the conversation so far is on its way into its logs.",
+            "%(count)d messages of the conversation so far are on their way into its logs.",
+            linked.copied,
+        ) % {"count": linked.copied}
+        said = f"{on_their_way} {_('New messages follow by themselves.')}"
+    return Canvas(
+        components=(
+            Text(text=title, style="header"),
+            Text(text=said),
+            Button(
+                id=click("ticket", ticket.ticket_class, ticket.object_id),
+                label=_("See the ticket"),
+                action=Submit(),
+            ),
+            home_button(),
+        ),
+        stored_data={"back": click("home")},
+    )
+
+
+def _not_handed_over(ticket_class: str, ticket_id: int, back: str) -> Canvas:
+    return Canvas(
+        components=(
+            Text(text=_("Intercom did not hand over the conversation"), style="header"),
+            Text(
+                text=_(
+                    "To copy the messages so far it has to be read whole, and Intercom did not give it to us just now. "
+                    "The ticket is not linked, and nothing was changed."
+                ),
+                style="muted",
+            ),
+            Button(id=click("link", ticket_class, ticket_id, COPY), label=_("Retry"), action=Submit()),
+            _from_now_on(ticket_class, ticket_id),
+            back_button(click("ticket", ticket_class, ticket_id)),
+        ),
+        stored_data={"back": back},
+    )
