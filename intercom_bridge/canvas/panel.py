@@ -117,6 +117,8 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
             return create_form(desk, Form.opened(desk))
         case "form":
             return _form_screen(desk, clicked)
+        case "creation":
+            return _status(desk, Form(key=clicked.argument(0), values={}))
         case _:
             return trouble.unknown_click()
 

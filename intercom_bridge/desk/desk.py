@@ -9,6 +9,7 @@ from functools import cached_property
 
 import structlog
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone, translation
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -117,6 +118,16 @@ class Desk:
             .select_related("workspace__itop", "workspace__profile")
             .first()
         )
+
+    def creation_to_tell_of(self) -> Submission | None:
+        """A press of Create in this conversation that is under way, or was refused when nobody was looking."""
+        newest = Submission.objects.filter(
+            conversation__workspace=self.workspace,
+            conversation__conversation_id=self.request.conversation.id,
+        ).order_by("-pk")
+        under_way = Q(state=Submission.State.CREATING)
+        untold = Q(state=Submission.State.REFUSED, told=False)
+        return newest.filter(under_way | untold).first()
 
     def links(self) -> dict[int, TicketLink]:
         """The links of this conversation, by the ticket's id in iTop."""

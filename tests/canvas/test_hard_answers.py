@@ -118,3 +118,36 @@ def test_a_ticket_that_left_the_scope_is_not_listed(
     teammate.open().click("ongoing tickets")
     assert "R-000008" not in teammate.text
     assert "R-000006" in teammate.text
+
+
+def test_home_tells_of_a_creation_that_is_under_way_and_leads_to_its_end(
+    teammate: Teammate, itop: Itop, work: Work
+) -> None:
+    teammate.open().click("Create a ticket")
+    itop.faults.add("drop_after", operation="core/create", count=1)
+    teammate.click("Create the ticket")
+    teammate.click("Home")
+    teammate.click("A ticket is on its way")
+    assert "made once, however often you press" in teammate.text
+    Submission.objects.update(due_at=timezone.now())
+    work()
+    teammate.click("Look again")
+    assert "is created" in teammate.text
+    assert "on its way" not in teammate.open().text
+
+
+def test_home_tells_of_a_creation_that_was_refused_when_nobody_was_looking(
+    teammate: Teammate, workspace: Workspace, itop: Itop, work: Work
+) -> None:
+    workspace.profile.form_attributes = ["title", "description", "start_date"]
+    workspace.profile.save()
+    teammate.open().click("Create a ticket")
+    itop.faults.add("drop_before", operation="core/create", count=1)
+    teammate.click("Create the ticket", Opened="not a date")
+    Submission.objects.update(due_at=timezone.now())
+    work()
+    teammate.open().click("A ticket could not be created")
+    assert "Wrong format for date" in teammate.text
+    teammate.click("Create the ticket", Opened="2026-11-22 10:00:00")
+    assert "is created" in teammate.text
+    assert "could not be created" not in teammate.open().text

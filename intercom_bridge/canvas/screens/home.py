@@ -23,7 +23,7 @@ from intercom_bridge.canvas.components import (
 )
 from intercom_bridge.desk import Desk, Person, SyncStatus, TicketRow
 from intercom_bridge.desk.desk import MOST_TICKETS
-from intercom_bridge.models import PersonMatch
+from intercom_bridge.models import PersonMatch, Submission
 
 from .parts import moment
 from .sync import failed_buttons, failed_line, left_out_buttons, left_out_line, pause_button
@@ -55,22 +55,31 @@ def home(desk: Desk) -> Canvas:
     person = desk.person()
     rows, more = desk.tickets()
     status = desk.sync_status()
+    creation = desk.creation_to_tell_of()
     components: list[Component] = []
     for detail in DETAILS:
-        components = _told(person, rows, status, detail, more=more)
+        components = _told(person, rows, status, detail, more=more, creation=creation)
         if height_of(components) <= FIRST_SCREEN_HEIGHT:
             break
     return Canvas(components=tuple(components))
 
 
 def _told(
-    person: Person, rows: list[TicketRow], status: SyncStatus | None, detail: _Detail, *, more: bool
+    person: Person,
+    rows: list[TicketRow],
+    status: SyncStatus | None,
+    detail: _Detail,
+    *,
+    more: bool,
+    creation: Submission | None,
 ) -> list[Component]:
     name = shorten(person.name or person.email or _("Somebody"), detail.name_length)
     items = [
         _linked_item(sum(row.is_linked for row in rows)),
         _ongoing_item(sum(row.is_ongoing for row in rows), more=more),
     ]
+    if creation is not None:
+        items.insert(0, _creation_item(creation))
     if status is not None:
         items.append(_sync_item(status, detail))
     components: list[Component] = [
@@ -99,6 +108,15 @@ def _who(person: Person, detail: _Detail) -> str:
     if organization and not detail.says_why:
         return organization
     return f"{organization} · {why}" if organization else why
+
+
+def _creation_item(creation: Submission) -> Item:
+    """A press of Create that nobody has seen the end of."""
+    here = click("creation", creation.form_key)
+    if creation.state == Submission.State.CREATING:
+        return Item(id=here, title=_("A ticket is on its way"), subtitle=_("Look again"), action=Submit())
+    title = _("A ticket could not be created")
+    return Item(id=here, title=title, subtitle=_("See why, and try again"), action=Submit())
 
 
 def _linked_item(count: int) -> Item:
