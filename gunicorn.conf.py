@@ -3,6 +3,19 @@
 import os
 import sys
 
+from gunicorn.glogging import Logger
+
+from settings.logs import HideTokens
+
+
+class logger_class(Logger):
+    """gunicorn's own. It quotes a request that cannot be read in full, its query included."""
+
+    def setup(self, cfg):
+        super().setup(cfg)
+        for handler in (*self.error_log.handlers, *self.access_log.handlers):
+            handler.setFormatter(HideTokens(handler.formatter))
+
 
 def _number(name, default):
     text = os.environ.get(name, str(default))

@@ -10,17 +10,18 @@ from typing import Any
 import structlog
 
 # The PHP extension's addresses carried a token in the URL; Intercom may go on sending it for a while.
-_TOKEN_IN_URL = re.compile(r"(auth_token=)[^&\s\"']+", re.IGNORECASE)
+_TOKEN_IN_URL = re.compile(r"(auth_token=)[^&\s\"'\\]+", re.IGNORECASE)
 
 
-class HideTokens(logging.Filter):
-    """Takes `auth_token` values out of every line, whoever wrote it."""
+class HideTokens(logging.Formatter):
+    """Takes `auth_token` values out of what another formatter made: the line and its traceback, whoever wrote it."""
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        if "auth_token=" in message.lower():
-            record.msg, record.args = _TOKEN_IN_URL.sub(r"\1***", message), ()
-        return True
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _TOKEN_IN_URL.sub(r"\1***", self._inner.format(record))
 
 
 _SHARED: list[Any] = [
@@ -33,33 +34,24 @@ _SHARED: list[Any] = [
 
 def logging_config(log_format: str, level: str) -> dict[str, Any]:
     """The LOGGING dictionary: `log_format` is "plain" or "json", `level` a standard level's name."""
-    renderer = (
-        structlog.processors.JSONRenderer()
+    renderer: list[Any] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
+    )
+    structured = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_SHARED,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
     )
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"hide_tokens": {"()": "settings.logs.HideTokens"}},
-        "formatters": {
-            "structured": {
-                "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": _SHARED,
-                "processors": [
-                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    structlog.processors.format_exc_info,
-                    renderer,
-                ],
-            }
-        },
-        "handlers": {
-            "console": {
-                "class": "logging.StreamHandler",
-                "formatter": "structured",
-                "filters": ["hide_tokens"],
-            }
-        },
+        "formatters": {"structured": {"()": HideTokens, "inner": structured}},
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["console"], "level": level.upper()},
         "loggers": {
             "django.server": {"handlers": ["console"], "level": "INFO", "propagate": False},
