@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from django.test import Client
 
 from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
 from intercom_bridge.sync import tasks
+from sandbox.intercom import Intercom, running_intercom
 from sandbox.itop import Itop, running_itop
 from sandbox.itop.seed import TOKEN
 from tests.teammate import SECRET, WORKSPACE, Teammate
@@ -33,6 +35,23 @@ def workspace(db: None, itop: Itop) -> Workspace:
 @pytest.fixture
 def teammate(workspace: Workspace, client: Client) -> Teammate:
     return Teammate(client)
+
+
+@pytest.fixture
+def intercom(settings: Any) -> Iterator[Intercom]:
+    """The sandbox's Intercom, over real HTTP. It notifies nobody: a test says which notification arrives."""
+    with running_intercom() as running:
+        settings.INTERCOM_API_URL = running.url
+        yield running
+
+
+@pytest.fixture
+def talking(teammate: Teammate, intercom: Intercom, workspace: Workspace) -> Teammate:
+    """A teammate in Alice's conversation of the sandbox's Intercom."""
+    workspace.access_token = intercom.token
+    workspace.save()
+    teammate.conversation = intercom.workspace.conversation_json(intercom.conversation_of("Alice Martin"))
+    return teammate
 
 
 @pytest.fixture

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from intercom_bridge.models import Delivery, Posting, TicketLink, Workspace
-from sandbox.intercom import Intercom, running_intercom
+from sandbox.intercom import Intercom
 from sandbox.itop import Itop
 from tests.teammate import Teammate
 
 Work = Callable[[], None]
-
-
-@pytest.fixture
-def intercom(settings: Any) -> Iterator[Intercom]:
-    with running_intercom() as running:
-        settings.INTERCOM_API_URL = running.url
-        yield running
-
-
-@pytest.fixture
-def talking(teammate: Teammate, intercom: Intercom, workspace: Workspace) -> Teammate:
-    """A teammate in Alice's conversation of the sandbox's Intercom."""
-    workspace.access_token = intercom.token
-    workspace.save()
-    teammate.conversation = intercom.workspace.conversation_json(intercom.conversation_of("Alice Martin"))
-    return teammate
 
 
 def create(teammate: Teammate) -> None:

@@ -1,0 +1,463 @@
+"""Gaps: a notification that is lost loses no message, and fills none in twice."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.utils import timezone
+
+from intercom_bridge.models import Conversation, Delivery, TicketLink, Workspace
+from intercom_bridge.models.claim import claim
+from intercom_bridge.sync import reconcile as reconciling
+from intercom_bridge.sync import tasks
+from sandbox.intercom import Intercom
+from sandbox.intercom.store import Part
+from sandbox.itop import Itop
+from tests.teammate import Teammate, notify
+
+Work = Callable[[], None]
+
+
+@pytest.fixture
+def linked(talking: Teammate, intercom: Intercom, work: Work) -> Teammate:
+    """A teammate whose conversation is linked to R-000008 from now on; the worker has nothing left to do."""
+    talking.link("R-000008")
+    work()
+    work()  # Our own note has been posted meanwhile.
+    return talking
+
+
+def conversation() -> Conversation:
+    return Conversation.objects.get()
+
+
+def say(intercom: Intercom, words: str, **more: Any) -> Part:
+    """A message of which no notification arrives."""
+    return intercom.write(intercom.conversation_of("Alice Martin").id, body=words, **more)
+
+
+def hear(client: Client, intercom: Intercom, said: Part, topic: str = "conversation.user.replied") -> None:
+    """Its notification arrives after all."""
+    made = intercom.workspace.shapes.part(said)
+    assert notify(client, made, topic=topic, id=said.conversation_id).status_code == 200
+
+
+def an_hour_later() -> None:
+    Conversation.objects.exclude(reconcile_at=None).update(reconcile_at=timezone.now())
+
+
+def new_entries(itop: Itop, ticket: int = 8, log: str = "public_log") -> list[str]:
+    recorded = {(8, "public_log"): 3, (8, "private_log"): 1}.get((ticket, log), 0)
+    return [one["message"] for one in itop.store.log(ticket, log)][recorded:]
+
+
+def fetches(intercom: Intercom) -> int:
+    return sum(1 for method, path in intercom.calls if method == "GET" and path.startswith("/conversations/"))
+
+
+def due_in() -> float:
+    """Seconds until the conversation is compared next."""
+    due = conversation().reconcile_at
+    assert due is not None
+    return (due - timezone.now()).total_seconds()
+
+
+# What is filled in
+
+
+def test_messages_whose_notifications_were_lost_are_filled_in_in_order(
+    client: Client, linked: Teammate, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    say(intercom, "lost", created_at=1_900_000_001)
+    say(intercom, "lost too", note=True, author="admin", created_at=1_900_000_002)
+    heard = say(intercom, "heard", created_at=1_900_000_003)
+    say(intercom, "lost again", created_at=1_900_000_004)
+    hear(client, intercom, heard)
+    work()
+    assert new_entries(itop) == ["<p>heard</p>"]
+    an_hour_later()
+    work()
+    # The writer's own rule for what arrives late: at once, with its own time.
+    assert new_entries(itop) == ["<p>heard</p>", "<p>lost</p>", "<p>lost again</p>"]
+    assert new_entries(itop, log="private_log") == ["<p>lost too</p>"]
+    assert list(Delivery.objects.in_order().values_list("state", flat=True)) == ["written"] * 4
+
+
+def test_a_filled_in_message_is_not_written_again_when_its_notification_arrives(
+    client: Client, linked: Teammate, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    late = say(intercom, "late")
+    hear(client, intercom, say(intercom, "heard"))
+    work()
+    an_hour_later()
+    work()
+    hear(client, intercom, late)
+    an_hour_later()
+    work()
+    assert new_entries(itop) == ["<p>heard</p>", "<p>late</p>"]
+    assert Delivery.objects.count() == 2
+
+
+def test_a_message_between_the_payload_and_the_link_is_not_lost(
+    talking: Teammate, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    talking.open().click("ongoing tickets").click("R-000008").click("Link to this conversation")
+    say(intercom, "one more thing")
+    talking.click("Link from now on")
+    work()
+    assert new_entries(itop) == ["<p>one more thing</p>"]
+
+
+def test_a_message_between_the_payload_and_the_creation_is_not_lost(
+    talking: Teammate, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    talking.open().click("Create a ticket")
+    say(intercom, "one more thing")
+    talking.click("Create the ticket")
+    work()
+    log = itop.store.log(TicketLink.objects.get().ticket.object_id)
+    assert [one["message"] for one in log][-1] == "<p>one more thing</p>"
+    assert len(log) == 4
+
+
+def test_each_linked_ticket_gets_what_it_lacks(
+    client: Client, linked: Teammate, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    hear(client, intercom, say(intercom, "before the second link"))
+    work()
+    linked.conversation = intercom.workspace.conversation_json(intercom.conversation_of("Alice Martin"))
+    linked.link("R-000006")
+    work()
+    before = new_entries(itop, 6)
+    say(intercom, "for both")
+    an_hour_later()
+    work()
+    assert new_entries(itop) == ["<p>before the second link</p>", "<p>for both</p>"]
+    assert new_entries(itop, 6) == [*before, "<p>for both</p>"]
+
+
+def test_what_people_did_not_write_what_was_said_before_and_our_own_posts_stay_out(
+    linked: Teammate, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    say(intercom, "I am Fin", author="bot")
+    intercom.store.add_part(
+        conversation().conversation_id,
+        part_type="snoozed",
+        body=None,
+        author_type="admin",
+        author_id="9608799",
+    )
+    an_hour_later()
+    work()
+    assert [part.part_type for part in intercom.store.parts(conversation().conversation_id)].count(
+        "note"
+    ) == 1
+    assert new_entries(itop) == [] and new_entries(itop, log="private_log") == []
+    assert Delivery.objects.count() == 0
+
+
+def test_a_part_that_may_be_our_own_post_waits_until_we_know(
+    talking: Teammate, intercom: Intercom, itop: Itop, workspace: Workspace, work: Work
+) -> None:
+    # The answer to our first post is lost, so neither its id nor our package code is known.
+    intercom.faults.add("drop_after", path="reply", count=1)
+    talking.link("R-000008")
+    work()
+    assert new_entries(itop, log="private_log") == []
+    an_hour_later()
+    work()
+    assert new_entries(itop, log="private_log") == []
+    assert 50 < due_in() <= 60
+    from intercom_bridge.models import Posting
+
+    Posting.objects.update(due_at=timezone.now())
+    work()
+    an_hour_later()
+    work()
+    assert Posting.objects.get().state == "posted"
+    assert new_entries(itop, log="private_log") == []
+
+
+def test_what_was_left_out_while_paused_stays_left_out(
+    client: Client, linked: Teammate, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    linked.open().click("Pause the sync")
+    hear(client, intercom, say(intercom, "unheard"))
+    work()
+    asked = fetches(intercom)
+    an_hour_later()
+    work()
+    assert fetches(intercom) == asked  # Nobody wants to know while the sync is paused.
+    linked.click("Resume the sync")
+    an_hour_later()
+    work()
+    assert new_entries(itop) == []
+    assert Delivery.objects.get().reason == "the sync is paused"
+
+
+# When
+
+
+def test_a_link_is_compared_at_once_and_a_quiet_one_not_again(linked: Teammate, intercom: Intercom) -> None:
+    assert fetches(intercom) == 1
+    assert conversation().reconcile_at is None
+
+
+def test_a_message_has_its_conversation_compared_within_the_hour(
+    client: Client, linked: Teammate, intercom: Intercom, work: Work
+) -> None:
+    hear(client, intercom, say(intercom, "one"))
+    work()
+    assert 3590 < due_in() <= 3600
+    first = conversation().reconcile_at
+    hear(client, intercom, say(intercom, "two"))
+    work()
+    assert conversation().reconcile_at == first
+
+
+def test_it_goes_on_every_hour_for_a_day_after_the_last_message(
+    client: Client, linked: Teammate, intercom: Intercom, work: Work
+) -> None:
+    hear(client, intercom, say(intercom, "one"))
+    work()
+    an_hour_later()
+    work()
+    assert 3590 < due_in() <= 3600
+    Delivery.objects.update(created_at=timezone.now() - dt.timedelta(hours=25))
+    an_hour_later()
+    work()
+    assert conversation().reconcile_at is None
+
+
+def test_of_two_workers_one_compares(linked: Teammate, intercom: Intercom) -> None:
+    Conversation.objects.update(reconcile_at=timezone.now())
+    first, second = conversation(), conversation()
+    assert claim(first, 60, due="reconcile_at")
+    assert not claim(second, 60, due="reconcile_at")
+    asked = fetches(intercom)
+    tasks.compare_with_intercom.call_local(first.pk)
+    assert fetches(intercom) == asked
+
+
+def test_what_is_asked_for_while_a_comparison_runs_is_not_forgotten(
+    linked: Teammate, intercom: Intercom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = reconciling.compare
+
+    def compare(one: Conversation, *, fill: bool) -> Any:
+        made = original(one, fill=fill)
+        Conversation.objects.filter(pk=one.pk).compare_within(0)  # Somebody links a second ticket.
+        return made
+
+    monkeypatch.setattr(reconciling, "compare", compare)
+    Conversation.objects.update(reconcile_at=timezone.now())
+    tasks.compare_with_intercom.call_local(conversation().pk)
+    assert due_in() <= 0
+
+
+# What Intercom cannot give now
+
+
+def test_a_rate_limit_is_obeyed_for_the_whole_workspace(
+    linked: Teammate, intercom: Intercom, workspace: Workspace, work: Work
+) -> None:
+    other = Conversation.objects.create(
+        workspace=workspace, conversation_id="1", reconcile_at=timezone.now() + dt.timedelta(seconds=1)
+    )
+    Conversation.objects.exclude(pk=other.pk).update(reconcile_at=timezone.now())
+    intercom.limit_rate(30)
+    work()
+    for one in Conversation.objects.all():
+        assert one.reconcile_at is not None
+        assert 25 < (one.reconcile_at - timezone.now()).total_seconds() <= 31
+        assert "429" in one.reconcile_trouble
+
+
+@pytest.mark.parametrize(
+    "fault", [{"kind": "error", "status": 503}, {"kind": "html", "status": 502}, {"kind": "drop_before"}]
+)
+def test_an_intercom_in_trouble_is_asked_again_later_and_later_until_it_works(
+    linked: Teammate, intercom: Intercom, itop: Itop, work: Work, fault: dict[str, Any]
+) -> None:
+    say(intercom, "lost")
+    fault = dict(fault)
+    intercom.faults.add(fault.pop("kind"), path="/conversations/", **fault)
+    for failures in (1, 2, 3):
+        Conversation.objects.update(reconcile_at=timezone.now())
+        work()
+        assert conversation().reconcile_failures == failures
+        assert 0.7 * 2**failures - 1 < due_in() <= 2**failures
+        assert "Intercom" in conversation().reconcile_trouble
+    intercom.faults.clear()
+    an_hour_later()
+    work()
+    assert new_entries(itop) == ["<p>lost</p>"]
+    assert (conversation().reconcile_failures, conversation().reconcile_trouble) == (0, "")
+
+
+def test_a_token_that_is_refused_is_tried_later_and_shown(
+    linked: Teammate, intercom: Intercom, workspace: Workspace, work: Work
+) -> None:
+    workspace.access_token = "another"
+    workspace.save()
+    Conversation.objects.update(reconcile_at=timezone.now())
+    work()
+    assert due_in() > 0
+    assert "401" in conversation().reconcile_trouble
+    assert "Intercom could not be asked" in linked.open().click("The sync is on").text
+
+
+def test_without_an_access_token_nobody_is_asked(
+    linked: Teammate, intercom: Intercom, workspace: Workspace, work: Work
+) -> None:
+    workspace.access_token = ""
+    workspace.save()
+    asked = fetches(intercom)
+    Conversation.objects.update(reconcile_at=timezone.now())
+    work()
+    assert fetches(intercom) == asked
+    assert conversation().reconcile_at is None
+    assert conversation().reconcile_trouble == "the workspace has no access token"
+
+
+def test_a_conversation_that_was_deleted_in_intercom_is_not_asked_for_again(
+    linked: Teammate, intercom: Intercom, work: Work
+) -> None:
+    Conversation.objects.update(conversation_id="999999", reconcile_at=timezone.now())
+    asked = fetches(intercom)
+    work()
+    work()
+    assert fetches(intercom) == asked + 1
+    assert (conversation().reconcile_at, conversation().reconcile_trouble) == (None, "deleted in Intercom")
+
+
+def test_a_workspace_that_is_turned_off_is_left_alone(
+    linked: Teammate, intercom: Intercom, workspace: Workspace, work: Work
+) -> None:
+    workspace.enabled = False
+    workspace.save()
+    asked = fetches(intercom)
+    Conversation.objects.update(reconcile_at=timezone.now())
+    work()
+    assert fetches(intercom) == asked
+    assert conversation().reconcile_at is None
+
+
+# manage.py reconcile
+
+
+def command(*arguments: str) -> str:
+    said = StringIO()
+    call_command("reconcile", *arguments, stdout=said)
+    return said.getvalue()
+
+
+def test_the_command_fills_in_what_is_missing_and_says_so(
+    linked: Teammate, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    say(intercom, "one")
+    say(intercom, "two")
+    said = command()
+    assert f"{conversation().conversation_id} (abcd1234): filled in: 2 messages in R-000008" in said
+    assert "1 conversation looked at: 2 messages filled in" in said
+    work()
+    assert new_entries(itop) == ["<p>one</p>", "<p>two</p>"]
+    assert "nothing is missing" in command() and "nothing was missing" in command()
+
+
+def test_a_dry_run_says_what_is_missing_and_writes_nothing(linked: Teammate, intercom: Intercom) -> None:
+    say(intercom, "one")
+    row = Conversation.objects.values().get()
+    said = command("--dry-run")
+    assert "missing: 1 message in R-000008" in said
+    assert "nothing was changed" in said
+    assert Delivery.objects.count() == 0
+    assert Conversation.objects.values().get() == row
+
+
+def test_what_cannot_be_compared_is_named_and_the_exit_status_says_so(
+    linked: Teammate, intercom: Intercom, workspace: Workspace
+) -> None:
+    intercom.faults.add("error", path="/conversations/")
+    out = StringIO()
+    with pytest.raises(CommandError, match="1 conversation could not be compared") as raised:
+        call_command("reconcile", stdout=out)
+    assert raised.value.returncode == 1
+    assert "could not be compared: Intercom answered 503" in out.getvalue()
+    assert 0 < due_in() <= 60  # The worker tries again.
+    with pytest.raises(CommandError):
+        call_command("reconcile", "--dry-run", stdout=StringIO())
+
+
+def test_a_rate_limit_is_waited_for(
+    linked: Teammate, intercom: Intercom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        intercom.limit_rate(-1)
+
+    monkeypatch.setattr("time.sleep", sleep)
+    intercom.limit_rate(20)
+    assert "nothing is missing" in command()
+    assert 15 < slept[0] <= 21
+
+
+def test_paused_deleted_and_turned_off_conversations_are_no_failure(
+    linked: Teammate, intercom: Intercom, workspace: Workspace
+) -> None:
+    TicketLink.objects.update(sync_on=False)
+    assert "the sync is paused" in command()
+    TicketLink.objects.update(sync_on=True)
+    workspace.enabled = False
+    workspace.save()
+    assert "the workspace is turned off" in command()
+    workspace.enabled = True
+    workspace.save()
+    Conversation.objects.update(conversation_id="999999")
+    assert "deleted in Intercom" in command()
+
+
+def test_since_leaves_out_what_has_been_quiet(
+    client: Client, linked: Teammate, intercom: Intercom, work: Work
+) -> None:
+    TicketLink.objects.update(created_at=timezone.now() - dt.timedelta(days=9))
+    assert "0 conversations looked at" in command("--since", "2 days")
+    assert "1 conversation looked at" in command("--since", "10 days")
+    assert "1 conversation looked at" in command("--since", "2 weeks")
+    hear(client, intercom, say(intercom, "one"))
+    work()
+    today = timezone.now().date().isoformat()
+    assert "1 conversation looked at" in command("--since", today)
+    assert "1 conversation looked at" in command("--since", f"{today}T00:00+00:00")
+    assert "0 conversations looked at" in command("--since", "2999-01-01")
+
+
+def test_only_one_workspace_can_be_asked_for(linked: Teammate, workspace: Workspace) -> None:
+    other = Workspace.objects.create(
+        workspace_id="other", itop=workspace.itop, profile=workspace.profile, client_secret="x"
+    )
+    assert "1 conversation looked at" in command("--workspace", "abcd1234")
+    assert "0 conversations looked at" in command("--workspace", other.workspace_id)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--workspace", "nowhere"], "There is no workspace nowhere. Known: abcd1234"),
+        (["--since", "yesterday"], "is neither a date like"),
+        (["--since", "9999999 days"], "is neither a date like"),
+    ],
+)
+def test_what_makes_no_sense_is_said_in_a_sentence(
+    workspace: Workspace, arguments: list[str], sentence: str
+) -> None:
+    with pytest.raises(CommandError, match=sentence):
+        command(*arguments)
