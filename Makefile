@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export DJANGO_SETTINGS_MODULE ?= settings.development
 
-.PHONY: demo test lint run lock clean
+.PHONY: demo test lint run chaos bench lock clean
 
 $(VENV)/installed: requirements/base.txt requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 ...")'
@@ -32,6 +32,17 @@ run: $(VENV)/installed
 	trap 'kill $$web 2>/dev/null' INT TERM HUP; \
 	while wait $$web; status=$$?; kill -0 $$web 2>/dev/null; do :; done; \
 	kill $$worker 2>/dev/null; wait $$worker; exit $$status
+
+# Everything that goes wrong, counted from the outside; SCENARIOS="1 2" and SHORT=1 play less of it. Against a real iTop:
+# make chaos ITOP_URL=https://... ITOP_TOKEN_ENV=NAME_OF_A_VARIABLE [ITOP_PERSON=someone@...] [ITOP_TIME_ZONE=Europe/Paris]
+chaos: $(VENV)/installed
+	$(BIN)/python manage.py chaos $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(if $(SHORT),--short) \
+		$(if $(ITOP_URL),--itop-url "$(ITOP_URL)" --itop-token-env "$(ITOP_TOKEN_ENV)") \
+		$(if $(ITOP_PERSON),--itop-person "$(ITOP_PERSON)") $(if $(ITOP_TIME_ZONE),--itop-time-zone "$(ITOP_TIME_ZONE)")
+
+# What it costs, each number beside the one it has to be compared with.
+bench: $(VENV)/installed
+	$(BIN)/python manage.py bench $(ARGS)
 
 # Locks what requirements/*.in asks for, with hashes and without the address of any index (needs uv).
 lock:

@@ -1,0 +1,6 @@
+"""`make bench`: what it costs, each number beside the one it has to be compared with, in one run.
+
+load      clients that send prepared requests as fast as they are answered
+rows      databases filled in bulk
+measures  what is measured
+"""

@@ -1,0 +1,131 @@
+"""`python -m sandbox.bench.rows JSON`: fills a migrated database in bulk.
+
+Rows are multiplied by the database itself from one that the models made, so that no column is forgotten.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from typing import Any
+
+TICKETS = 10_000
+PART = 37_000_000_000
+
+
+def main() -> None:
+    import django
+
+    django.setup()
+    wanted = json.loads(sys.argv[1])
+    _set_up(wanted)
+
+
+def _set_up(wanted: dict[str, Any]) -> None:
+    """{itop_url, itop_token, rows, talks: [conversation id, [ticket id, ref], notifications as text]}."""
+    from django.db import connection, transaction
+
+    from intercom_bridge.models import Conversation, ItopInstance, Notification, Ticket, TicketLink
+    from sandbox.demo_rows import set_up
+
+    workspace = set_up(
+        itop_url=wanted["itop_url"], itop_token=wanted["itop_token"], itop_name="Bench", is_sandbox=True
+    )
+    # Known already, as after the first minute of any real service.
+    ItopInstance.objects.update(has_intercom_attributes=True, is_administrator=True)
+    for conversation_id, tickets, bodies in wanted["talks"]:
+        conversation = Conversation.objects.create(workspace=workspace, conversation_id=conversation_id)
+        for object_id, ref in tickets:
+            ticket = Ticket.objects.create(
+                itop=workspace.itop, ticket_class="UserRequest", object_id=object_id, ref=ref
+            )
+            TicketLink.objects.create(conversation=conversation, ticket=ticket, in_step=True)
+        for body in bodies:
+            Notification.objects.record(
+                workspace, json.loads(body)["id"], "conversation.user.replied", conversation_id, body.encode()
+            )
+    if wanted["rows"]:
+        with transaction.atomic(), connection.cursor() as cursor:
+            _multiply(cursor, workspace, wanted["rows"])
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
+
+
+def _multiply(cursor: Any, workspace: Any, rows: int) -> None:
+    from intercom_bridge.models import Conversation, Delivery, Notification, Ticket
+
+    tickets = min(TICKETS, rows)
+    now = dt.datetime.now(dt.UTC)
+    first = Conversation.objects.create(workspace=workspace, conversation_id="bulk-0")
+    _copy(cursor, first, tickets - 1, {"conversation_id": "'bulk-' || n"})
+    ticket = Ticket.objects.create(
+        itop=workspace.itop, ticket_class="UserRequest", object_id=1_000_000, ref="R-1000000"
+    )
+    _copy(cursor, ticket, tickets - 1, {"object_id": "1000000 + n", "ref": "'R-' || (1000000 + n)"})
+    notification = Notification.objects.create(
+        workspace=workspace,
+        notification_id="notif_bulk_0",
+        topic="conversation.user.replied",
+        conversation_id="bulk-0",
+        body=b"{" + b" " * 300 + b"}",
+        verdict=Notification.Verdict.HANDLED,
+    )
+    _copy(
+        cursor,
+        notification,
+        rows - 1,
+        {"notification_id": "'notif_bulk_' || n", "conversation_id": f"'bulk-' || (n % {tickets})"},
+    )
+    delivery = Delivery.objects.create(
+        ticket=ticket,
+        conversation=first,
+        notification=notification,
+        kind=Delivery.Kind.PART,
+        part_id=str(PART),
+        part_order=PART,
+        part_created_at=int(now.timestamp()) - 86_400,
+        author="Alice Martin",
+        log="public_log",
+        item={
+            "message": "<p>" + "It is still broken. " * 10 + "</p>",
+            "format": "html",
+            "date": "@1768031789",
+        },
+        marker=f"Intercom message {PART} (abcd1234), Alice Martin",
+        state=Delivery.State.WRITTEN,
+        written_at=now,
+        checked_at=now,
+    )
+    _copy(
+        cursor,
+        delivery,
+        rows - 1,
+        {
+            "part_id": f"'' || ({PART} + n)",
+            "part_order": f"{PART} + n",
+            "ticket_id": f"{ticket.pk} + n % {tickets}",
+            "conversation_id": f"{first.pk} + n % {tickets}",
+            "notification_id": f"{notification.pk} + n",
+            "marker": f"'Intercom message ' || ({PART} + n) || ' (abcd1234), Alice Martin'",
+        },
+    )
+
+
+def _copy(cursor: Any, row: Any, times: int, changed: dict[str, str]) -> None:
+    """`times` copies of a row; `changed` says columns as SQL of `n`, which counts from one."""
+    table = row._meta.db_table
+    columns = [field.column for field in row._meta.concrete_fields]
+    values = [
+        f"{row.pk} + n" if column == row._meta.pk.column else changed.get(column, f"one.{column}")
+        for column in columns
+    ]
+    cursor.execute(
+        f"WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {times}) "
+        f"INSERT INTO {table} ({', '.join(columns)}) "
+        f"SELECT {', '.join(values)} FROM {table} AS one, numbers WHERE one.id = {row.pk}"
+    )
+
+
+if __name__ == "__main__":
+    main()
