@@ -1,30 +1,26 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from intercom_bridge.models import Delivery, Workspace
+from intercom_bridge.models.delivery import DeliveryQuerySet
 
-from .readonly import ReadOnlyAdmin, as_block, as_time, short_time
+from .readonly import ReadOnlyAdmin, as_kept, as_time, short_time
+from .row_actions import RowActionsAdmin
+
+State = Delivery.State
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
+class DeliveryAdmin(RowActionsAdmin, ReadOnlyAdmin):
     created = short_time("created_at", "created")
-    due = short_time("due_at", "due")
     written = short_time("written_at", "written")
-    list_display = (
-        "created",
-        "state",
-        "reason",
-        "ticket",
-        "conversation",
-        "author",
-        "log",
-        "attempts",
-        "written",
-        "due",
-        "part_id",
-    )
+    list_display = ("created", "state", "reason", "ticket", "conversation", "author", "written")
+    actions = ("try_again", "skip")
     list_filter = ("state", "log", "kind", ("conversation__workspace", admin.RelatedFieldListFilter))
     list_select_related = ("ticket", "conversation")
     list_defer = ("part", "item")
@@ -42,12 +38,24 @@ class DeliveryAdmin(ReadOnlyAdmin):
         ("The message", {"fields": ("kind", "part_id", "author", "sent_at")}),
         (
             "What became of it",
-            {"fields": ("state", "reason", "log", "attempts", "due_at", "created_at", "written_at")},
+            {
+                "fields": (
+                    "state",
+                    "reason",
+                    "log",
+                    "attempts",
+                    "erased_times",
+                    "due_at",
+                    "created_at",
+                    "written_at",
+                    "checked_at",
+                )
+            },
         ),
         ("What is sent to iTop", {"fields": ("marker", "shown_item")}),
         ("What came from Intercom", {"fields": ("shown_part",), "classes": ("collapse",)}),
     )
-    readonly_fields = ("workspace", "sent_at", "shown_item", "shown_part")
+    readonly_fields = ("workspace", "sent_at", "shown_item", "shown_part", "erased_times", "checked_at")
 
     @admin.display(description="workspace")
     def workspace(self, delivery: Delivery) -> Workspace:
@@ -59,8 +67,40 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="entry")
     def shown_item(self, delivery: Delivery) -> str:
-        return as_block(delivery.item) if delivery.item is not None else "Not rendered yet."
+        if delivery.item is None and delivery.cleaned_at is None:
+            return "Not rendered yet."
+        return as_kept(delivery, delivery.item)
 
     @admin.display(description="part")
     def shown_part(self, delivery: Delivery) -> str:
-        return as_block(delivery.part)
+        return as_kept(delivery, delivery.part)
+
+    def helpful_actions(self, row: Any) -> tuple[str, ...]:
+        if row.state == State.FAILED:
+            return ("skip",) if row.cleaned_at else ("try_again", "skip")
+        return ("skip",) if row.state == State.WAITING else ()
+
+    @admin.action(description="Try again", permissions=["act"])
+    def try_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        self.act(
+            request,
+            queryset,
+            DeliveryQuerySet.try_again,
+            eligible=DeliveryQuerySet.retriable,
+            recorded="Put back, to be written again.",
+            done="will be tried again.",
+            refused="only what failed, and is still kept, can be tried again.",
+        )
+
+    @admin.action(description="Skip", permissions=["act"])
+    def skip(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        reason = f"skipped by {request.user.get_username()}"
+        self.act(
+            request,
+            queryset,
+            lambda rows: DeliveryQuerySet.skip(rows, reason),
+            eligible=DeliveryQuerySet.unwritten,
+            recorded="Skipped: it will not be written.",
+            done="will not be written.",
+            refused="only what waits, or failed, can be skipped.",
+        )

@@ -1,21 +1,44 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.db import models
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html_join
 
 from intercom_bridge.models import ItopInstance
 
-from .base import STYLES, ModelAdmin
+from .base import STYLES
+from .row_actions import RowActionsAdmin
 from .secrets import SECRET_OVERRIDES, SecretsForm
+
+# Another one of these, and what was learned is of another iTop, or of another account in it.
+IDENTITY = {"url", "token", "user", "password"}
 
 
 @admin.register(ItopInstance)
-class ItopInstanceAdmin(ModelAdmin):
+class ItopInstanceAdmin(RowActionsAdmin):
     form = SecretsForm
     formfield_overrides = {**SECRET_OVERRIDES, models.URLField: {"assume_scheme": "https"}}
-    list_display = ("name", "url", "account", "time_zone", "has_intercom_attributes", "is_administrator")
+    list_display = ("name", "url", "account", "standing", "administrator", "extension")
+    list_select_related = ()
+    actions = ("try_now",)
     search_fields = ("name", "url")
-    readonly_fields = ("has_intercom_attributes", "is_administrator")
+    readonly_fields = (
+        "standing",
+        "paused_since",
+        "paused_until",
+        "pause_reason",
+        "failures_in_a_row",
+        "last_success_at",
+        "administrator",
+        "extension",
+        "kept_changes",
+    )
     save_on_top = True
     fieldsets = (
         (None, {"fields": ("name", "url", "time_zone")}),
@@ -32,8 +55,23 @@ class ItopInstanceAdmin(ModelAdmin):
         (
             "Learned from its answers",
             {
-                "fields": ("has_intercom_attributes", "is_administrator"),
-                "description": "Unknown until this iTop has been asked for the first time.",
+                "fields": ("administrator", "extension", "kept_changes"),
+                "description": "Not known until this iTop has been asked, or written to, for the first time.",
+            },
+        ),
+        (
+            "How it stands",
+            {
+                "fields": (
+                    "standing",
+                    "paused_since",
+                    "paused_until",
+                    "pause_reason",
+                    "failures_in_a_row",
+                    "last_success_at",
+                ),
+                "description": "In trouble it is paused, and all messages wait: none fails for it. When a pause is "
+                "over, one write is tried.",
             },
         ),
     )
@@ -44,5 +82,79 @@ class ItopInstanceAdmin(ModelAdmin):
             return "token"
         return itop.user or "none"
 
+    @admin.display(description="how it stands", ordering="paused_since")
+    def standing(self, itop: ItopInstance) -> str:
+        if itop.paused_until is None:
+            return "working" if itop.last_success_at else "nothing written yet"
+        failures = "1 failure" if itop.failures_in_a_row == 1 else f"{itop.failures_in_a_row} failures"
+        since = f"paused since {_short(itop.paused_since)}" if itop.paused_since else "paused"
+        if itop.paused_until > timezone.now():
+            since += f", until {_short(itop.paused_until)}"
+        return f"{since}, after {failures} in a row: {itop.pause_reason}"
+
+    @admin.display(description="Administrator", ordering="is_administrator")
+    def administrator(self, itop: ItopInstance) -> str:
+        return _known(itop.is_administrator)
+
+    @admin.display(description="PHP extension's attributes", ordering="has_intercom_attributes")
+    def extension(self, itop: ItopInstance) -> str:
+        return _known(itop.has_intercom_attributes)
+
+    @admin.display(description="keeps changes of its logs")
+    def kept_changes(self, itop: ItopInstance) -> str:
+        """Whether a write's marker can be found in iTop, log by log."""
+        if not itop.tracked_logs:
+            return _known(None)
+        explained = {
+            True: "yes: each write is found by its marker",
+            False: "no: before a repeat the log itself is read",
+        }
+        return format_html_join(
+            "\n",
+            "<div>{}: {}</div>",
+            ((log, explained[bool(kept)]) for log, kept in itop.tracked_logs.items()),
+        )
+
+    def helpful_actions(self, row: Any) -> tuple[str, ...]:
+        return ("try_now",) if row.paused_until else ()
+
+    @admin.action(description="Try now", permissions=["act"])
+    def try_now(self, request: HttpRequest, queryset: QuerySet[ItopInstance]) -> None:
+        self.act(
+            request,
+            queryset,
+            lambda itops: sum(itop.probe_now() for itop in itops),
+            eligible=lambda itops: itops.filter(paused_until__isnull=False),
+            recorded="Ended its pause: to be tried now.",
+            done="will be tried now, with one write.",
+            refused="only what is paused can be tried now.",
+        )
+
+    def save_model(self, request: HttpRequest, obj: ItopInstance, form: Any, change: bool) -> None:
+        if not change:
+            super().save_model(request, obj, form, change)
+            return
+        # Only what is in the form: a worker may have paused it meanwhile, or learned something.
+        fields = {field.name for field in obj._meta.concrete_fields} & set(form.cleaned_data)
+        if _is_another(obj, set(form.changed_data)):
+            fields |= set(obj.forget())
+            obj.answers.all().delete()
+        obj.save(update_fields=fields)
+
     class Media:
         css = STYLES
+
+
+def _is_another(itop: ItopInstance, changed: set[str]) -> bool:
+    if changed & IDENTITY == {"url"}:
+        # As it was cleaned: a page's address may have been pasted over the same base.
+        return not ItopInstance.objects.filter(pk=itop.pk, url=itop.url).exists()
+    return bool(changed & IDENTITY)
+
+
+def _known(fact: bool | None) -> str:
+    return {True: "yes", False: "no", None: "not known yet"}[fact]
+
+
+def _short(when: Any) -> str:
+    return date_format(timezone.localtime(when), "Y-m-d H:i:s")

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from intercom_bridge.models import Notification
+from intercom_bridge.models.notification import NotificationQuerySet
 
-from .readonly import ReadOnlyAdmin, as_block, short_time
+from .readonly import ReadOnlyAdmin, as_kept, short_time
+from .row_actions import RowActionsAdmin
 
 
 @admin.register(Notification)
-class NotificationAdmin(ReadOnlyAdmin):
+class NotificationAdmin(RowActionsAdmin, ReadOnlyAdmin):
     received = short_time("received_at", "received")
     list_display = (
         "received",
@@ -20,6 +26,7 @@ class NotificationAdmin(ReadOnlyAdmin):
         "times_received",
         "notification_id",
     )
+    actions = ("try_again",)
     list_filter = ("verdict", "topic", "workspace")
     list_select_related = ("workspace",)
     list_defer = ("body",)
@@ -36,4 +43,20 @@ class NotificationAdmin(ReadOnlyAdmin):
 
     @admin.display(description="payload")
     def payload(self, notification: Notification) -> str:
-        return as_block(notification.body)
+        return as_kept(notification, notification.body)
+
+    def helpful_actions(self, row: Any) -> tuple[str, ...]:
+        failed = row.verdict == Notification.Verdict.FAILED
+        return ("try_again",) if failed and row.cleaned_at is None else ()
+
+    @admin.action(description="Try again", permissions=["act"])
+    def try_again(self, request: HttpRequest, queryset: QuerySet[Notification]) -> None:
+        self.act(
+            request,
+            queryset,
+            NotificationQuerySet.try_again,
+            eligible=NotificationQuerySet.retriable,
+            recorded="Put back, to be looked at again.",
+            done="will be looked at again.",
+            refused="only what failed, and is still kept, can be tried again.",
+        )

@@ -34,7 +34,7 @@ class ReadOnlyAdmin(ModelAdmin):
     list_defer: tuple[str, ...] = ()
     list_per_page = 50
     show_full_result_count = False
-    actions = None
+    actions: tuple[str, ...] | None = None
 
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
         return SlimChangeList
@@ -72,6 +72,14 @@ def pretty(value: Any) -> str:
 
 def as_block(value: Any) -> SafeString:
     return format_html('<pre class="bridge-json">{}</pre>', pretty(value))
+
+
+def as_kept(row: Any, value: Any) -> str:
+    """A payload, or that and since when it is no longer kept (sync/retention.py)."""
+    if row.cleaned_at is None:
+        return as_block(value)
+    when = date_format(timezone.localtime(row.cleaned_at), "Y-m-d")
+    return f"No longer kept: it was removed on {when}, its time being over. The row stays."
 
 
 def short_time(name: str, label: str) -> Callable[[ReadOnlyAdmin, Any], str]:

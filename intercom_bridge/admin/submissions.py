@@ -4,7 +4,7 @@ from django.contrib import admin
 
 from intercom_bridge.models import Submission, Workspace
 
-from .readonly import ReadOnlyAdmin, as_block, short_time
+from .readonly import ReadOnlyAdmin, as_kept, short_time
 
 
 @admin.register(Submission)
@@ -40,4 +40,4 @@ class SubmissionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="fields")
     def shown_fields(self, submission: Submission) -> str:
-        return as_block(submission.fields)
+        return as_kept(submission, submission.fields)

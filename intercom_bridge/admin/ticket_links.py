@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.utils.html import format_html
 
 from intercom_bridge.models import ItopInstance, TicketLink, Workspace
+from intercom_bridge.models.itop_instance import ITOP
 
 from .readonly import ReadOnlyAdmin, short_time
 
@@ -28,7 +29,7 @@ class TicketLinkAdmin(ReadOnlyAdmin):
     def workspace(self, link: TicketLink) -> Workspace:
         return link.conversation.workspace
 
-    @admin.display(description="iTop", ordering="ticket__itop")
+    @admin.display(description=ITOP, ordering="ticket__itop")
     def itop(self, link: TicketLink) -> ItopInstance:
         return link.ticket.itop
 

@@ -95,8 +95,6 @@ class WorkspaceAdmin(ModelAdmin):
         form = super().get_form(*args, **kwargs)
         if "scope" in form.base_fields:
             form.base_fields["scope"].widget.attrs.update(rows=3, spellcheck="false")
-            # Not “ITop”, which is what Django makes of it.
-            form.base_fields["itop"].label = "iTop"
         return form
 
     class Media:

@@ -88,7 +88,11 @@ class Import:
         if found is not None:
             if self.itop_name:
                 fields["name"] = Given(self.itop_name)
+            account = (found.token, found.user, found.password)
             self._apply(found, fields, f"iTop {found.url}", report)
+            if (found.token, found.user, found.password) != account:
+                found.save(update_fields=found.forget())
+                found.answers.all().delete()
             return found
         url = _address(self.itop_url) or _address(self._url_in_the_file)
         if not url:

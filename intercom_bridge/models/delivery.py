@@ -21,9 +21,13 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def due(self) -> DeliveryQuerySet:
         return self.waiting().filter(due_at__lte=timezone.now())
 
+    def retriable(self) -> DeliveryQuerySet:
+        """Failed, and what was to be written is still kept."""
+        return self.filter(state=Delivery.State.FAILED, cleaned_at=None)
+
     def try_again(self) -> int:
-        """Puts failed ones back, as if nothing had been tried. Not those whose message is no longer kept."""
-        return self.filter(state=Delivery.State.FAILED, cleaned_at=None).update(
+        """Puts failed ones back, as if nothing had been tried."""
+        return self.retriable().update(
             state=Delivery.State.WAITING, reason="", attempts=0, strikes=0, due_at=timezone.now()
         )
 
@@ -35,11 +39,12 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Puts what was left out among the waiting: only for those whose messages are kept."""
         return self.update(state=Delivery.State.WAITING, reason="", due_at=timezone.now())
 
+    def unwritten(self) -> DeliveryQuerySet:
+        return self.filter(state__in=(Delivery.State.WAITING, Delivery.State.FAILED))
+
     def skip(self, reason: str) -> int:
         """Leaves out what is not in iTop yet."""
-        return self.filter(state__in=(Delivery.State.WAITING, Delivery.State.FAILED)).update(
-            state=Delivery.State.SKIPPED, reason=reason[:500]
-        )
+        return self.unwritten().update(state=Delivery.State.SKIPPED, reason=reason[:500])
 
     def in_order(self) -> DeliveryQuerySet:
         """As the messages were written in the conversation: by time, then by part id as a number."""

@@ -5,6 +5,7 @@ import zoneinfo
 
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.utils import timezone
 
 from .encryption import SecretField
 
@@ -77,6 +78,11 @@ class ItopInstance(models.Model):
         for name, value in facts.items():
             setattr(self, name, value)
         self.save(update_fields=list(facts))
+
+    def probe_now(self) -> bool:
+        """Lets the next write go out as a probe, whatever the pause said; False when there is no pause."""
+        paused = type(self).objects.filter(pk=self.pk, paused_until__isnull=False)
+        return bool(paused.update(paused_until=timezone.now()))
 
     def forget(self) -> list[str]:
         """Another address or account is another iTop: what was learned of the old one, and its pause, do not hold.

@@ -55,9 +55,13 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             received_at__gte=since,
         ).update(verdict=Notification.Verdict.RECEIVED, reason="", due_at=timezone.now())
 
+    def retriable(self) -> NotificationQuerySet:
+        """Failed, and what came in is still kept."""
+        return self.filter(verdict=Notification.Verdict.FAILED, cleaned_at=None)
+
     def try_again(self) -> int:
-        """Has failed ones looked at once more. Not those whose payload is no longer kept."""
-        return self.filter(verdict=Notification.Verdict.FAILED, cleaned_at=None).update(
+        """Has failed ones looked at once more."""
+        return self.retriable().update(
             verdict=Notification.Verdict.RECEIVED, reason="", due_at=timezone.now()
         )
 

@@ -13,9 +13,13 @@ class PostingQuerySet(models.QuerySet["Posting"]):
     def due(self) -> PostingQuerySet:
         return self.unfinished().filter(due_at__lte=timezone.now())
 
+    def retriable(self) -> PostingQuerySet:
+        """Failed, and its words are still kept."""
+        return self.filter(state=Posting.State.FAILED, cleaned_at=None)
+
     def try_again(self) -> int:
         """Puts failed ones back. An earlier try may have arrived: this is never taken for the first."""
-        return self.filter(state=Posting.State.FAILED, cleaned_at=None).update(
+        return self.retriable().update(
             state=Posting.State.WAITING, reason="", attempts=1, due_at=timezone.now()
         )
 
