@@ -31,6 +31,7 @@ Rows, with `--database default`:
     E114  a time zone that is none
     W115  the same client secret in two workspaces
     W116  no worker has lived for two minutes while work is waiting
+    E117  a profile's create form asks for what is filled in by itself
 
 `migrate` looks at the rows of the database it migrates, too. It must not be stopped by a workspace that lacks a
 token, so the rows are not looked at then.
@@ -415,6 +416,14 @@ def _check_profile(profile: TicketProfile) -> Iterator[CheckMessage]:
             "E112",
             f"Its create form lacks {profile.code('title')}: iTop refuses a ticket without it.",
             "Add it to the form's attributes.",
+            profile,
+        )
+    if wrong := profile.not_for_the_form():
+        yield _message(
+            Error,
+            "E117",
+            f"Its create form asks for what is filled in by itself: {', '.join(wrong)}.",
+            "Take it out of the form's attributes in the admin.",
             profile,
         )
     for name, consequence in (

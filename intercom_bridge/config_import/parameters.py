@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import zoneinfo
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,11 +22,12 @@ SECRETS = {"sync_app.client_secret": "client_secret", "sync_app.access_token": "
 EXCLUDED_STATES = "sync_app.search_ticket.excluded_states"
 FORMER_EXCLUDED_STATES = "sync_app.search_ticket.done_states"
 ATTRIBUTES_MAPPING = "sync_app.ticket.attributes_mapping"
+FORM_ATTRIBUTES = "sync_app.create_ticket.form_attributes"
 # parameter -> field of the TicketProfile
 PROFILE = {
     "sync_app.ticket.class": "ticket_class",
     ATTRIBUTES_MAPPING: "attributes_mapping",
-    "sync_app.create_ticket.form_attributes": "form_attributes",
+    FORM_ATTRIBUTES: "form_attributes",
     EXCLUDED_STATES: "excluded_states",
     "sync_app.search_ticket.subtitle_attribute": "subtitle_attribute",
     "sync_app.view_ticket.details_attributes": "details_attributes",
@@ -74,10 +75,20 @@ def read_parameters(source: Source) -> Parameters:
         if name in OF_THE_WIDGET:
             notes.append(f"{name} is not used here: it is about the chat widget within iTop.")
         elif name not in KNOWN and name not in used:
-            meant = difflib.get_close_matches(name, KNOWN, 1, 0.8)
-            question = f" Is {meant[0]} meant?" if meant else ""
-            notes.append(f"{name}{_at(node)} is not known here, and left out.{question}")
+            notes.append(f"{name}{_at(node)} is not known here, and left out.{_question(name, KNOWN)}")
     return Parameters(workspaces, _profile(parameters, notes), _itop(source.settings, notes), tuple(notes))
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """The known parameter that somebody may have had in mind; "" when there is none like it."""
+    names = {one: one for one in known} | {short: full for full, short in SECRETS.items()}
+    found = difflib.get_close_matches(name, names, 1, 0.8)
+    return names[found[0]] if found else ""
+
+
+def _question(name: str, known: Iterable[str]) -> str:
+    meant = _meant(name, known)
+    return f" Did you mean {meant}?" if meant else ""
 
 
 def _refuse_placeholders(parameters: Mapping[str, Node]) -> None:
@@ -87,9 +98,7 @@ def _refuse_placeholders(parameters: Mapping[str, Node]) -> None:
             found += list(_placeholders(name, node))
     if found:
         listed = "".join(f"\n  {where}" for where in found)
-        raise ConfigError(
-            f"the file still holds placeholders of the documentation. Nothing is imported. Replace:{listed}"
-        )
+        raise ConfigError(f"the file still holds placeholders of the documentation. Replace:{listed}")
 
 
 def _placeholders(name: str, node: Node) -> Iterator[str]:
@@ -130,12 +139,14 @@ def _workspaces(
         for key, name in SECRETS.items()
         if key in parameters and not _is_empty(parameters[key])
     }
-    return tuple(_workspace(key, one, shared, notes) for key, one in given.items()), set(given)
+    misspelt = {_meant(name, SECRETS) for name in parameters if name not in KNOWN and name not in given}
+    return tuple(_workspace(key, one, shared, misspelt, notes) for key, one in given.items()), set(given)
 
 
 def _workspace(
-    workspace_id: str, node: Node, shared: Mapping[str, Given], notes: list[str]
+    workspace_id: str, node: Node, shared: Mapping[str, Given], misspelt: set[str], notes: list[str]
 ) -> WorkspaceParameters:
+    """`misspelt`: what somebody meant to give for all workspaces. A note says so already."""
     members = node.children
     if members is None:
         # The widget's older form: the workspace and its scope, nothing else.
@@ -151,11 +162,15 @@ def _workspace(
                     _secret(one, f"{key} of workspace {workspace_id}"), one.line
                 )
         else:
-            notes.append(f"{key}{_at(one)} in workspace {workspace_id} is not known here, and left out.")
+            misspelt = {*misspelt, _meant(str(key), SECRETS)}
+            notes.append(
+                f"{key}{_at(one)} in workspace {workspace_id} is not known here, and left out."
+                f"{_question(str(key), SECRETS)}"
+            )
     for name, given in shared.items():
         fields.setdefault(name, given)
     for key, name in SECRETS.items():
-        if name not in fields:
+        if name not in fields and key not in misspelt:
             notes.append(f"Workspace {workspace_id} has no {key} in the file. Enter it in the admin.")
     return WorkspaceParameters(workspace_id, node.line, fields)
 

@@ -15,7 +15,7 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from intercom_bridge.models import ItopInstance, Secret, TicketProfile, Workspace
 from intercom_bridge.models.encryption import SecretField, SecretUnreadable
 
-from .parameters import Given, Parameters, WorkspaceParameters
+from .parameters import FORM_ATTRIBUTES, Given, Parameters, WorkspaceParameters
 from .source import ConfigError
 
 SET, CHANGED, UNCHANGED, KEPT = "set", "changed", "unchanged", "kept"
@@ -149,6 +149,7 @@ class Import:
         if found is None:
             found = TicketProfile(name=itop.name)
         fields: dict[str, Given] = dict(self.parameters.profile)
+        _drop_what_is_filled_in(found, fields, report)
         if found.pk is None:
             fields = {"name": Given(found.name), **fields}
         self._apply(found, fields, f"Ticket profile {found.name}", report)
@@ -266,6 +267,24 @@ class Import:
             return Line(label, KEPT, why)
         setattr(row, name, Secret.seal(given.value))
         return Line(label, SET if plain == "" else CHANGED)
+
+
+def _drop_what_is_filled_in(row: TicketProfile, fields: dict[str, Given], report: Report) -> None:
+    """Takes out of the form what may not be asked for, by the mapping that the file gives, else by the row's."""
+    form = fields.get("form_attributes")
+    if form is None:
+        return
+    mapping = fields.get("attributes_mapping")
+    asked = TicketProfile(
+        attributes_mapping=mapping.value if mapping else row.attributes_mapping, form_attributes=form.value
+    )
+    if wrong := asked.not_for_the_form():
+        kept = [code for code in form.value if code not in wrong]
+        fields["form_attributes"] = Given(kept, form.line)
+        report.notes += [
+            f"{code} in {FORM_ATTRIBUTES}{_line(form)} is filled in by itself, and left out."
+            for code in wrong
+        ]
 
 
 def _remembered(row: Row, name: str, value: Any) -> Any:

@@ -20,6 +20,19 @@ STOCK_ATTRIBUTES = {
     "intercom_sync_activated": "intercom_sync_activated",
 }
 
+# What the bridge fills in by itself, or iTop does: not to be asked for in a form. `ref` cannot be mapped.
+FILLED_IN = (
+    "org_id",
+    "caller_id",
+    "status",
+    "origin",
+    "public_log",
+    "private_log",
+    "intercom_ref",
+    "intercom_url",
+    "intercom_sync_activated",
+)
+
 
 def _stock_form() -> list[str]:
     return ["title", "description", "service_id", "servicesubcategory_id", "urgency"]
@@ -110,6 +123,19 @@ class TicketProfile(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if wrong := self.not_for_the_form():
+            raise ValidationError(
+                {"form_attributes": f"Filled in by itself, and not to be asked for: {', '.join(wrong)}."}
+            )
+
+    def not_for_the_form(self) -> list[str]:
+        """Those of the form's attributes that the bridge or iTop fills in; [] too when a list or mapping is none."""
+        if not isinstance(self.attributes_mapping, dict) or not isinstance(self.form_attributes, list):
+            return []
+        filled_in = {"ref", *map(self.code, FILLED_IN)}
+        return [code for code in self.form_attributes if isinstance(code, str) and code in filled_in]
 
     def code(self, part: str) -> str:
         """The data model's code for one of STOCK_ATTRIBUTES."""

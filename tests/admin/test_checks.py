@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 from django.core.checks import CheckMessage, Tags, registry, run_checks
+from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import OperationalError, connection
@@ -267,6 +268,41 @@ def test_a_form_without_title_by_whatever_name(good: Workspace) -> None:
     assert in_rows() == {"E112"}
     TicketProfile.objects.update(form_attributes=["subject"], attributes_mapping={"title": "subject"})
     assert in_rows() == set()
+
+
+FILLED_IN = [
+    *("status", "ref", "public_log", "private_log", "origin", "org_id", "caller_id"),
+    *("intercom_ref", "intercom_url", "intercom_sync_activated"),
+]
+
+
+@pytest.mark.parametrize("code", FILLED_IN)
+def test_a_form_that_asks_for_what_is_filled_in_by_itself(good: Workspace, code: str) -> None:
+    TicketProfile.objects.update(form_attributes=["title", code])
+    assert in_rows() == {"E117"}
+    with pytest.raises(ValidationError) as refused:
+        TicketProfile.objects.get().full_clean()
+    assert refused.value.message_dict == {
+        "form_attributes": [f"Filled in by itself, and not to be asked for: {code}."]
+    }
+
+
+def test_what_is_filled_in_goes_by_the_mapping(good: Workspace) -> None:
+    mapping = {"public_log": "customer_log", "status": "state"}
+    TicketProfile.objects.update(
+        form_attributes=["title", "public_log", "status"], attributes_mapping=mapping
+    )
+    assert in_rows() == set()
+    TicketProfile.objects.get().full_clean()
+    TicketProfile.objects.update(form_attributes=["title", "customer_log", "state"])
+    assert in_rows() == {"E117"}
+
+
+@pytest.mark.parametrize("broken", [{"form_attributes": [["title"]]}, {"attributes_mapping": ["x"]}])
+def test_a_profile_with_what_is_no_code_can_be_judged_all_the_same(broken: dict[str, object]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        TicketProfile(name="x", **broken).full_clean(validate_unique=False)
+    assert set(refused.value.message_dict) == set(broken)
 
 
 @pytest.mark.parametrize("field", ["excluded_states", "details_attributes"])

@@ -147,7 +147,7 @@ def test_what_is_not_used_here_is_named_and_does_no_harm(run: Run) -> None:
     for name in ("enabled_portals", "allowed_profiles", "api_key"):
         assert f"{name} is not used here" in printed
     assert (
-        "sync_app.ticket.clas (line 19) is not known here, and left out. Is sync_app.ticket.class meant?"
+        "sync_app.ticket.clas (line 19) is not known here, and left out. Did you mean sync_app.ticket.class?"
         in printed
     )
     assert "shoe_size (line 10) in sync_app.ticket.attributes_mapping is not known here" in printed
@@ -342,6 +342,51 @@ def test_a_workspace_without_secrets_is_imported_and_the_lack_is_said(run: Run) 
     assert "Workspace abcd1234 has no sync_app.client_secret in the file. Enter it in the admin." in printed
 
 
+@pytest.mark.parametrize(
+    "name", ["client_secret", "sync_app.client-secret", "access_token", "sync_app.acces_token"]
+)
+@pytest.mark.parametrize("beside", [True, False], ids=["beside the workspaces", "in the workspace"])
+def test_a_secret_under_another_name_is_one_line_that_says_the_right_one(
+    run: Run, name: str, beside: bool
+) -> None:
+    right = "sync_app.client_secret" if "client" in name else "sync_app.access_token"
+    given = f"'{name}' => 'do-not-print-me'"
+    workspace = "'scope' => 'SELECT Person'" + ("" if beside else f",\n{given}")
+    printed = run(
+        fragment(f"'workspaces' => ['abcd1234' => [{workspace}]]" + (f",\n{given}" if beside else ""))
+    )
+    where = "" if beside else " in workspace abcd1234"
+    assert f"{name} (line 3){where} is not known here, and left out. Did you mean {right}?" in printed
+    assert printed.count(right) == 1
+    assert "do-not-print-me" not in printed
+
+
+# What may not be asked for
+
+ASKING = "'workspaces' => ['a' => 'SELECT Person'],\n'sync_app.create_ticket.form_attributes' => [{codes}]"
+
+
+def test_what_is_filled_in_by_itself_is_left_out_of_the_form_and_named(run: Run) -> None:
+    codes = "'title', 'status', 'ref', 'public_log', 'description', 'intercom_ref', 'org_id'"
+    text = fragment(ASKING.format(codes=codes))
+    printed = run(text)
+    for code in ("status", "ref", "public_log", "intercom_ref", "org_id"):
+        assert (
+            f"Note: {code} in sync_app.create_ticket.form_attributes (line 3) is filled in by itself, and left out."
+            in printed
+        )
+    assert TicketProfile.objects.get().form_attributes == ["title", "description"]
+    assert "Nothing changed" in run(text)
+
+
+def test_what_is_filled_in_goes_by_the_mapping(run: Run) -> None:
+    codes = "'title', 'public_log', 'customer_log'"
+    mapping = ",\n'sync_app.ticket.attributes_mapping' => ['public_log' => 'customer_log']"
+    printed = run(fragment(ASKING.format(codes=codes) + mapping))
+    assert "Note: customer_log in" in printed and "Note: public_log in" not in printed
+    assert TicketProfile.objects.get().form_attributes == ["title", "public_log"]
+
+
 def test_the_region_that_no_file_holds_is_pointed_at(run: Run) -> None:
     assert "set another in the admin if Intercom hosts it in the EU" in run(PHP)
 
@@ -440,7 +485,7 @@ def test_placeholders_are_refused_by_name_and_nothing_is_imported(run: Run) -> N
     with pytest.raises(CommandError) as refused:
         run(text)
     message = str(refused.value)
-    assert "Nothing is imported" in message
+    assert message.count("Nothing") == 1
     assert "PUT_YOUR_WORKSPACE_ID_HERE (line 4)" in message
     assert "PUT_YOUR_APP_CLIENT_SECRET_HERE (line 6)" in message
     assert "PUT_YOUR_APP_ACCESS_TOKEN_HERE (line 7)" in message
