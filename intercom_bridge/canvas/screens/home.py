@@ -143,7 +143,8 @@ def _sync_item(status: SyncStatus, detail: _Detail) -> Item:
         title = _("The sync is on")
     else:
         title = _("The sync is paused")
-        said.insert(0, _("new messages are left out"))
+        if detail.sync_facts or not status.left_out:
+            said.insert(0, _("new messages are left out"))
     if status.left_out and not (status.on and detail.offers):
         said.append(_("%(count)d left out so far") % {"count": status.left_out})
     words = ", ".join(said)

@@ -1,0 +1,333 @@
+"""What the panel says and offers about messages that are not in iTop."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from intercom_bridge.canvas.components import FIRST_SCREEN_HEIGHT
+from intercom_bridge.canvas.screens import home as screen
+from intercom_bridge.desk import Desk, SyncStatus
+from intercom_bridge.models import Delivery, PersonMatch, TicketLink
+from sandbox.itop import Itop
+from tests.teammate import Teammate, notify, part
+
+Work = Callable[[], None]
+
+
+@pytest.fixture
+def linked(teammate: Teammate, work: Work) -> Teammate:
+    """A teammate whose conversation is linked to R-000008 from now on."""
+    teammate.link("R-000008")
+    work()
+    return teammate
+
+
+@pytest.fixture
+def heights() -> Iterator[list[int]]:
+    """The heights of the first screens that are shown."""
+    seen: list[int] = []
+    original = screen.Canvas
+
+    def measured(**parts: Any) -> Any:
+        canvas = original(**parts)
+        seen.append(canvas.height())
+        return canvas
+
+    screen.Canvas = measured  # type: ignore[misc,assignment]
+    yield seen
+    screen.Canvas = original  # type: ignore[misc]
+
+
+def new_entries(itop: Itop) -> list[str]:
+    return [one["message"] for one in itop.store.log(8)][3:]
+
+
+def say(client: Client, *numbers: int) -> None:
+    for number in numbers:
+        notify(client, part(37358198300 + number, f"<p>{number}</p>"))
+
+
+def left_out(client: Client, linked: Teammate, work: Work, count: int) -> None:
+    """So many messages come while the sync is paused; then it is on again."""
+    linked.open().click("Pause the sync")
+    say(client, *range(50, 50 + count))
+    work()
+    linked.open().click("Resume the sync")
+
+
+def failed(
+    count: int = 2, reason: str = "The ticket's log is full: iTop keeps about 300 entries in one."
+) -> None:
+    """So many messages of the conversation could not be written to R-000008, the last one for this reason."""
+    link = TicketLink.objects.get()
+    for number in range(count):
+        Delivery.objects.create(
+            ticket=link.ticket,
+            conversation=link.conversation,
+            kind="part",
+            part_id=str(37358198390 + number),
+            part_created_at=1_768_999_000 + number,
+            state="failed",
+            reason=reason if number == count - 1 else "an earlier reason",
+            log="public_log",
+            strikes=5,
+            attempts=7,
+            part={
+                "kind": "part",
+                "id": str(37358198390 + number),
+                "part_type": "comment",
+                "body": f"<p>failed {number}</p>",
+                "subject": "",
+                "created_at": 1_768_999_000 + number,
+                "author": {"type": "user", "id": "1", "name": "Alice Martin", "email": ""},
+                "attachments": [],
+            },
+        )
+
+
+# The pause
+
+
+def test_after_resume_home_offers_what_was_left_out(client: Client, linked: Teammate, work: Work) -> None:
+    left_out(client, linked, work, 5)
+    assert "5 messages were left out while the sync was paused" in linked.text
+    assert linked.offers("Write them now") and linked.offers("Leave them out")
+
+
+def test_one_message_is_spoken_of_as_one(client: Client, linked: Teammate, work: Work) -> None:
+    left_out(client, linked, work, 1)
+    assert "1 message was left out while the sync was paused" in linked.text
+
+
+def test_while_it_is_paused_it_is_counted_and_not_offered(
+    client: Client, linked: Teammate, work: Work
+) -> None:
+    linked.open().click("Pause the sync")
+    say(client, 50, 51)
+    work()
+    linked.open()
+    assert "The sync is paused" in linked.text and "2 left out so far" in linked.text
+    assert not linked.offers("Write them now")
+
+
+def test_what_was_left_out_can_be_written_after_all_in_order_and_once(
+    client: Client, linked: Teammate, itop: Itop, work: Work
+) -> None:
+    left_out(client, linked, work, 3)
+    linked.click("Write them now")
+    assert "3 waiting" in linked.text and not linked.offers("Write them now")
+    linked.again()
+    work()
+    assert new_entries(itop) == ["<p>50</p>", "<p>51</p>", "<p>52</p>"]
+    assert set(Delivery.objects.values_list("state", "reason")) == {("written", "")}
+    say(client, 50)
+    work()
+    assert len(new_entries(itop)) == 3
+
+
+def test_what_is_to_stay_left_out_is_not_offered_again(
+    client: Client, linked: Teammate, itop: Itop, work: Work
+) -> None:
+    left_out(client, linked, work, 2)
+    linked.click("Leave them out")
+    assert "left out" not in linked.text
+    work()
+    assert new_entries(itop) == []
+    assert set(Delivery.objects.values_list("state", "reason")) == {
+        ("skipped", "left out while the sync was paused")
+    }
+    left_out(client, linked, work, 4)  # Two of them are known already.
+    assert "2 messages were left out" in linked.text
+
+
+def test_messages_for_two_tickets_are_counted_once_and_written_to_both(
+    client: Client, linked: Teammate, itop: Itop, work: Work
+) -> None:
+    linked.link("R-000006")
+    work()
+    left_out(client, linked, work, 1)
+    assert "1 message was left out" in linked.text
+    linked.click("Write them now")
+    work()
+    assert new_entries(itop) == ["<p>50</p>"]
+    assert itop.store.log(6)[-1]["message"] == "<p>50</p>"
+
+
+def test_what_nobody_wrote_is_not_offered(client: Client, linked: Teammate, work: Work) -> None:
+    linked.open().click("Pause the sync")
+    bot = {"type": "bot", "id": "1", "name": "Fin", "email": ""}
+    notify(client, part(37358198350, "<p>I am a bot</p>", bot))
+    work()
+    linked.open().click("Resume the sync")
+    assert "left out" not in linked.text
+
+
+def test_a_message_that_is_no_longer_kept_is_not_offered(
+    client: Client, linked: Teammate, work: Work
+) -> None:
+    left_out(client, linked, work, 1)
+    Delivery.objects.update(part={}, cleaned_at=timezone.now())
+    assert not linked.open().offers("Write them now")
+
+
+# What could not be written
+
+
+def test_home_says_how_many_failed_and_why_the_last_one_did(linked: Teammate) -> None:
+    failed()
+    linked.open()
+    assert "2 messages could not be written: The ticket's log is full" in linked.text
+    assert linked.offers("Try again")
+
+
+def test_the_last_one_is_the_one_that_failed_last(linked: Teammate) -> None:
+    failed()
+    newest = Delivery.objects.order_by("pk")[0]
+    newest.last_failed_at = timezone.now()
+    newest.save()
+    assert "an earlier reason" in linked.open().text
+
+
+def test_try_again_puts_them_back_and_they_are_written(linked: Teammate, itop: Itop, work: Work) -> None:
+    failed()
+    linked.open().click("Try again")
+    assert "2 waiting" in linked.text and not linked.offers("Try again")
+    assert set(Delivery.objects.values_list("state", "strikes")) == {("waiting", 0)}
+    work()
+    assert new_entries(itop) == ["<p>failed 0</p>", "<p>failed 1</p>"]
+
+
+def test_what_failed_in_another_conversation_is_left_alone(linked: Teammate) -> None:
+    failed()
+    Delivery.objects.update(conversation=linked_elsewhere())
+    linked.open()
+    assert "could not be written" not in linked.text
+    linked.send_click("try-again")
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"failed"}
+
+
+def linked_elsewhere() -> Any:
+    workspace = TicketLink.objects.get().conversation.workspace
+    return workspace.conversations.create(conversation_id="another")
+
+
+# The page behind it
+
+
+def test_the_page_tells_the_rest_and_offers_the_same(client: Client, linked: Teammate, work: Work) -> None:
+    say(client, 49)
+    work()
+    left_out(client, linked, work, 3)
+    failed()
+    linked.open().click("The sync is on")
+    for words in (
+        "How the sync stands",
+        "The sync is on: each new message goes into the linked tickets.",
+        "R-000008**: 1 message could not be written. The ticket's log is full: iTop keeps about 300 entries in one.",
+        "1 message could not be written. an earlier reason",
+        "3 messages were left out while the sync was paused",
+        "In iTop",
+    ):
+        assert words in linked.text
+    for words in ("Try again", "Write them now", "Leave them out", "Pause the sync", "Back"):
+        assert linked.offers(words)
+    linked.click("Back")
+    assert "Alice Martin" in linked.text
+
+
+def test_the_page_says_why_messages_wait(linked: Teammate, client: Client, itop: Itop, work: Work) -> None:
+    itop.faults.away = True
+    say(client, 50)
+    work()
+    itop.faults.away = False
+    linked.open()
+    assert "1 waiting" in linked.text
+    TicketLink.objects.get().ticket.itop.refresh_from_db()
+    linked.click("The sync is on")
+    assert "Waiting" in linked.text
+    assert "iTop is in trouble, so messages wait" in linked.text or "The last time:" in linked.text
+
+
+def test_the_page_without_a_linked_ticket_says_so(teammate: Teammate) -> None:
+    teammate.open().send_click("sync")
+    assert "No ticket is linked to this conversation" in teammate.text
+    assert teammate.offers("Back")
+
+
+@pytest.mark.parametrize("verb", ["try-again", "write-left-out", "forget-left-out", "pause", "resume"])
+def test_without_a_linked_ticket_no_button_breaks(teammate: Teammate, verb: str) -> None:
+    teammate.open().send_click(verb)
+    assert "Alice Martin" in teammate.text
+
+
+# The height of the first screen
+
+LONG = "Bartholomäus Maximilian von und zu Hohenlohe-Schillingsfürst the Third"
+WIDE = "株式会社エイビーシーデザイン研究所の山田太郎" * 3
+REASON = "iTop refused it: Unexpected value for attribute 'Public log' (public_log): " + "very long " * 40
+
+
+@pytest.mark.parametrize("name", ["Alice Martin", LONG, WIDE])
+@pytest.mark.parametrize("is_on", [True, False])
+def test_home_fits_whatever_there_is_to_say(
+    linked: Teammate, heights: list[int], monkeypatch: pytest.MonkeyPatch, name: str, is_on: bool
+) -> None:
+    PersonMatch.objects.update(name=name, org_name=name)
+    last_at = dt.datetime(2026, 11, 22, 11, 55, tzinfo=dt.UTC)
+    for reason, count, how in itertools.product(
+        ("", "short", REASON, WIDE * 4), (0, 1, 999), PersonMatch.How.values
+    ):
+        status = SyncStatus(
+            on=is_on,
+            written=1234,
+            waiting=count,
+            left_out=count,
+            failed=999 if reason else 0,
+            last_at=last_at,
+            last_failure=reason,
+        )
+        monkeypatch.setattr(Desk, "sync_status", lambda _desk, status=status: status)
+        PersonMatch.objects.update(how=how)
+        linked.open()
+        assert heights[-1] <= FIRST_SCREEN_HEIGHT
+        assert not [one for one in linked.components if one.get("style") == "primary"]
+        assert linked.offers("Pause the sync" if is_on else "Resume the sync")
+        assert linked.offers("Try again") is bool(reason)
+        assert linked.offers("Create a ticket") and linked.offers("The sync is")
+        # Where there is no room for the offer, the way to it says how many there are.
+        assert not count or linked.offers("Write them now") or f"{count} left out so far" in linked.text
+
+
+def test_in_an_ordinary_case_there_is_room_for_everything(
+    client: Client, linked: Teammate, heights: list[int], work: Work
+) -> None:
+    say(client, 49)
+    work()
+    linked.open()
+    assert "1 message is in iTop, the last of" in linked.text and "found by e-mail" in linked.text
+    left_out(client, linked, work, 5)
+    assert linked.offers("Write them now") and "Acme Corp" in linked.text
+    assert max(heights) <= FIRST_SCREEN_HEIGHT
+
+
+def test_a_page_with_everything_is_a_valid_canvas(linked: Teammate) -> None:
+    failed(3, REASON)
+    conversation = TicketLink.objects.get().conversation
+    conversation.reconcile_trouble = "**" + REASON
+    conversation.save()
+    itop = TicketLink.objects.get().ticket.itop
+    itop.paused_until, itop.pause_reason = (
+        timezone.now() + dt.timedelta(minutes=5),
+        "[x](https://evil.example)",
+    )
+    itop.save()
+    linked.open().send_click("sync")
+    assert "Intercom could not be asked whether a message is missing" in linked.text
+    assert "](https://evil" not in linked.text
