@@ -18,8 +18,7 @@ State = Delivery.State
 @admin.register(Delivery)
 class DeliveryAdmin(RowActionsAdmin, ReadOnlyAdmin):
     created = short_time("created_at", "created")
-    written = short_time("written_at", "written")
-    list_display = ("created", "state", "reason", "ticket", "conversation", "author", "written")
+    list_display = ("created", "state", "reason", "ticket", "conversation")
     actions = ("try_again", "skip")
     list_filter = ("state", "log", "kind", ("conversation__workspace", admin.RelatedFieldListFilter))
     list_select_related = ("ticket", "conversation")

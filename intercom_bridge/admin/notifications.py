@@ -16,16 +16,7 @@ from .row_actions import RowActionsAdmin
 @admin.register(Notification)
 class NotificationAdmin(RowActionsAdmin, ReadOnlyAdmin):
     received = short_time("received_at", "received")
-    list_display = (
-        "received",
-        "verdict",
-        "reason",
-        "topic",
-        "conversation_id",
-        "workspace",
-        "times_received",
-        "notification_id",
-    )
+    list_display = ("received", "verdict", "reason", "topic", "conversation_id")
     actions = ("try_again",)
     list_filter = ("verdict", "topic", "workspace")
     list_select_related = ("workspace",)

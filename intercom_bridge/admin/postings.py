@@ -16,17 +16,7 @@ from .row_actions import RowActionsAdmin
 @admin.register(Posting)
 class PostingAdmin(RowActionsAdmin, ReadOnlyAdmin):
     created = short_time("created_at", "created")
-    due = short_time("due_at", "due")
-    list_display = (
-        "created",
-        "state",
-        "reason",
-        "conversation",
-        "workspace",
-        "is_note",
-        "attempts",
-        "due",
-    )
+    list_display = ("created", "state", "reason", "conversation", "is_note")
     actions = ("try_again",)
     list_filter = ("state", "is_note", ("conversation__workspace", admin.RelatedFieldListFilter))
     list_select_related = ("conversation__workspace",)

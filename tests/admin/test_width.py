@@ -1,0 +1,126 @@
+"""The admin's lists in a real browser, 1280 pixels wide, with rows as long as they get."""
+
+from __future__ import annotations
+
+import datetime as dt
+import mimetypes
+import shutil
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.contrib.staticfiles import finders
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    ItopInstance,
+    Notification,
+    Posting,
+    Ticket,
+    TicketProfile,
+    Workspace,
+)
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+LISTS = ("delivery", "posting", "notification", "itopinstance")
+REASON = "tried 12 times; iTop: HTTP 503 Service Unavailable, which is a page of the proxy in front of it "
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: widths are not measured"),
+]
+
+
+@pytest.fixture
+def rows(db: None) -> None:
+    itop = ItopInstance.objects.create(
+        name="Production of the service desk",
+        url="https://servicedesk.production.example.com/itop",
+        token="t",
+        paused_since=timezone.now(),
+        paused_until=timezone.now() + dt.timedelta(minutes=5),
+        pause_reason=REASON,
+        failures_in_a_row=12,
+    )
+    workspace = Workspace.objects.create(
+        workspace_id="abcd1234",
+        name="Acme customer support",
+        itop=itop,
+        profile=TicketProfile.objects.create(name="Requests"),
+    )
+    conversation = Conversation.objects.create(workspace=workspace, conversation_id="215472621202693")
+    ticket = Ticket.objects.create(
+        itop=itop, ticket_class="UserRequest", object_id=7_654_321, ref="R-7654321"
+    )
+    for number, (state, _) in enumerate(Delivery.State.choices):
+        Delivery.objects.create(
+            ticket=ticket,
+            conversation=conversation,
+            kind="part",
+            part_id=f"3735819835{number}",
+            part_created_at=number,
+            author="Alexandra Konstantinopoulou",
+            state=state,
+            log="private_log",
+            reason=REASON * 3,
+            written_at=timezone.now(),
+        )
+    Notification.objects.create(
+        workspace=workspace,
+        notification_id="notif_0a1b2c3d-4e5f-6789-abcd-ef0123456789",
+        topic="conversation.user.replied",
+        conversation_id="215472621202693",
+        body=b"{}",
+        verdict="failed",
+        reason=REASON * 2,
+    )
+    Posting.objects.create(
+        conversation=conversation, admin_id="1", body="x", state="failed", reason=REASON * 3
+    )
+
+
+def test_each_list_fits_on_a_screen(admin_client: Client, rows: None, tmp_path: Path) -> None:
+    pages = {}
+    for name in LISTS:
+        path = reverse(f"admin:intercom_bridge_{name}_changelist")
+        pages[path] = admin_client.get(path).content
+    assert hidden_widths(pages, tmp_path) == dict.fromkeys(pages, 0)
+
+
+def hidden_widths(pages: dict[str, bytes], pictures: Path) -> dict[str, int]:
+    """How many pixels of each list have to be scrolled to; each page's picture is left in `pictures`."""
+    from playwright.sync_api import sync_playwright
+
+    def answer(route: Any) -> None:
+        path = urlsplit(route.request.url).path
+        if path in pages:
+            route.fulfill(body=pages[path], content_type="text/html; charset=utf-8")
+        elif path.startswith("/static/") and (found := finders.find(path.removeprefix("/static/"))):
+            route.fulfill(body=Path(found).read_bytes(), content_type=mimetypes.guess_type(found)[0])
+        else:
+            route.abort()
+
+    measured = {}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.route("**/*", answer)
+        for path in pages:
+            page.goto(f"http://admin.invalid{path}")
+            page.screenshot(path=pictures / f"{path.strip('/').replace('/', '-')}.png")
+            measured[path] = page.evaluate(
+                """() => {
+                    const list = document.querySelector('.results')
+                    return list.scrollWidth - list.clientWidth
+                }"""
+            )
+        browser.close()
+    return measured
