@@ -1,0 +1,93 @@
+"""Which part of a conversation goes to which log: the whole table of sync/message.py, one row a case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from intercom_bridge.models import Delivery, Posting, TicketLink
+from intercom_bridge.sync.message import LOG_OF_PART_TYPE
+from sandbox.itop import Itop
+from tests.teammate import ADA, Teammate, author_of, conversation, notify, part
+
+Work = Callable[[], None]
+FILES = [{"type": "upload", "name": "a.png"}]
+
+# part_type -> the log of one with a text, of one with a file alone; "" where it is left out. None of the others
+# is a message: they are events, or Intercom documents no rule that tells who sees them.
+TABLE = {
+    "comment": ("public_log", "public_log"),
+    "assignment": ("public_log", "public_log"),
+    "close": ("public_log", "public_log"),
+    "open": ("public_log", "public_log"),
+    "note": ("private_log", "private_log"),
+    "note_and_reopen": ("private_log", "private_log"),
+    **dict.fromkeys(("assign_and_reopen", "quick_reply", "snoozed", "", "something_new"), ("", "")),
+}
+LOGS = ("public_log", "private_log")
+
+
+@pytest.fixture
+def ticket(teammate: Teammate, work: Work) -> int:
+    """R-000008, linked to the conversation."""
+    teammate.link("R-000008")
+    Posting.objects.all().delete()
+    work()
+    return TicketLink.objects.get().ticket.object_id
+
+
+def test_the_table_here_has_every_row_of_the_one_in_the_code() -> None:
+    assert set(LOG_OF_PART_TYPE) - {"source"} == {part_type for part_type, logs in TABLE.items() if any(logs)}
+
+
+@pytest.mark.parametrize(
+    ("part_type", "content", "log"),
+    [
+        case
+        for part_type, (with_text, with_file) in TABLE.items()
+        for case in (
+            (part_type, {"body": "<p>words</p>"}, with_text),
+            (part_type, {"body": None, "attachments": FILES}, with_file),
+            (part_type, {"body": None}, ""),
+        )
+    ],
+    ids=lambda one: (
+        (", ".join(name for name in one if one[name]) or "empty") if isinstance(one, dict) else None
+    ),
+)
+def test_a_part_goes_to_its_log(
+    client: Client, ticket: int, itop: Itop, work: Work, part_type: str, content: dict[str, Any], log: str
+) -> None:
+    before = {code: len(itop.store.log(ticket, code)) for code in LOGS}
+    notify(
+        client,
+        part(37358198350, "", author_of(ADA), part_type=part_type) | content,
+        topic="conversation.admin.replied",
+    )
+    work()
+    grown = [code for code in LOGS if len(itop.store.log(ticket, code)) > before[code]]
+    assert grown == ([log] if log else [])
+    delivery = Delivery.objects.get()
+    assert delivery.state == ("written" if log else "skipped")
+    assert bool(delivery.reason) is not bool(log)
+    if log:
+        expected = "<p>words</p>" if content["body"] else "<p>[File: a.png]</p>"
+        assert itop.store.log(ticket, log)[-1]["message"] == expected
+
+
+@pytest.mark.parametrize("part_type", TABLE)
+def test_a_creation_copies_by_the_same_table(teammate: Teammate, itop: Itop, part_type: str) -> None:
+    said = part(37358198341, "<p>words</p>", author_of(ADA), part_type=part_type)
+    teammate.conversation = conversation(said)
+    teammate.open().click("Create a ticket").click("Create the ticket")
+    ticket = TicketLink.objects.get().ticket.object_id
+    copied = {code: [one["message"] for one in itop.store.log(ticket, code)] for code in LOGS}
+    first = "<p>The export button does nothing</p>"
+    log = TABLE[part_type][0]
+    assert copied == {
+        "public_log": [first, *(["<p>words</p>"] if log == "public_log" else [])],
+        "private_log": ["<p>words</p>"] if log == "private_log" else [],
+    }
