@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html_join
 
-from intercom_bridge.models import ItopInstance
+from intercom_bridge.models import Delivery, ItopInstance
 
 from .base import STYLES
 from .row_actions import RowActionsAdmin
@@ -123,7 +123,7 @@ class ItopInstanceAdmin(RowActionsAdmin):
         self.act(
             request,
             queryset,
-            lambda itops: sum(itop.probe_now() for itop in itops),
+            lambda itops: sum(_probe(itop) for itop in itops),
             eligible=lambda itops: itops.filter(paused_until__isnull=False),
             recorded="Ended its pause: to be tried now.",
             done="will be tried now, with one write.",
@@ -143,6 +143,11 @@ class ItopInstanceAdmin(RowActionsAdmin):
 
     class Media:
         css = STYLES
+
+
+def _probe(itop: ItopInstance) -> bool:
+    Delivery.objects.hasten(itop)
+    return itop.probe_now()
 
 
 def _is_another(itop: ItopInstance, changed: set[str]) -> bool:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import datetime as dt
+
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
 from .conversation import Conversation
+from .itop_instance import ItopInstance
 from .notification import Notification
 from .ticket import Ticket
 
@@ -38,6 +42,13 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def write_after_all(self) -> int:
         """Puts what was left out among the waiting: only for those whose messages are kept."""
         return self.update(state=Delivery.State.WAITING, reason="", due_at=timezone.now())
+
+    def hasten(self, itop: ItopInstance) -> int:
+        """Has what was put off after a failure tried now, save what iTop may still be executing."""
+        now = timezone.now()
+        rested = now - dt.timedelta(seconds=settings.UNKNOWN_OUTCOME_SECONDS)
+        put_off = self.waiting().filter(ticket__itop=itop, due_at__gt=now, last_failed_at__lt=rested)
+        return put_off.update(due_at=now)
 
     def unwritten(self) -> DeliveryQuerySet:
         return self.filter(state__in=(Delivery.State.WAITING, Delivery.State.FAILED))

@@ -415,6 +415,22 @@ def test_try_now_lets_one_write_out_as_a_probe(
     assert "Ended its pause" in LogEntry.objects.get().get_change_message()
 
 
+def test_try_now_does_not_wait_for_the_next_try_of_a_message(
+    admin_client: Client, conversation: Conversation
+) -> None:
+    now = timezone.now()
+    later = now + dt.timedelta(minutes=9)
+    itop = paused(conversation.workspace.itop, paused_until=later)
+    put_off = delivery(
+        conversation, "waiting", 1, due_at=later, last_failed_at=now - dt.timedelta(seconds=60)
+    )
+    may_be_running = delivery(conversation, "waiting", 2, due_at=later, last_failed_at=now)
+    act(admin_client, "itopinstance", "try_now", itop.pk)
+    assert Delivery.objects.due().get() == put_off
+    may_be_running.refresh_from_db()
+    assert may_be_running.due_at == later
+
+
 def test_an_itop_that_is_not_paused_has_nothing_to_be_tried(admin_client: Client, itop: ItopInstance) -> None:
     assert "Try now</button>" not in admin_client.get(url("itopinstance", "change", itop.pk)).content.decode()
     act(admin_client, "itopinstance", "try_now", itop.pk)
