@@ -105,13 +105,9 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
             canvas = link(desk, clicked.argument(0), clicked.number(1), clicked.argument(2), _back(desk))
             wake_for_everything()
             return canvas
-        case "pause" | "resume":
-            desk.switch_sync(on=clicked.verb == "resume")
-            wake_for_everything()
-            return home(desk)
         case "sync":
             return how_the_sync_stands(desk)
-        case "try-again" | "write-left-out" | "forget-left-out":
+        case "pause" | "resume" | "try-again" | "write-left-out" | "forget-left-out":
             return _decided(desk, clicked)
         case "create":
             return create_form(desk, Form.opened(desk))
@@ -124,8 +120,10 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
 
 
 def _decided(desk: Desk, clicked: Click) -> Canvas:
-    """About messages that are not in iTop; the first screen says what came of it."""
+    """About the sync. The first screen says what came of it; where iTop cannot answer, the page that asks nobody."""
     match clicked.verb:
+        case "pause" | "resume":
+            desk.switch_sync(on=clicked.verb == "resume")
         case "try-again":
             desk.try_again()
         case "write-left-out":
@@ -133,7 +131,10 @@ def _decided(desk: Desk, clicked: Click) -> Canvas:
         case "forget-left-out":
             desk.forget_left_out()
     wake_for_everything()
-    return home(desk)
+    try:
+        return home(desk)
+    except ItopError:
+        return how_the_sync_stands(desk)
 
 
 def _back(desk: Desk) -> str:

@@ -17,9 +17,6 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def known(self, workspace: Workspace, conversation_id: str) -> Conversation:
         return self.get_or_create(workspace=workspace, conversation_id=conversation_id)[0]
 
-    def linked(self) -> ConversationQuerySet:
-        return self.filter(links__isnull=False).distinct()
-
     def due_for_comparing(self) -> ConversationQuerySet:
         return self.filter(reconcile_at__lte=timezone.now()).order_by("reconcile_at", "pk")
 

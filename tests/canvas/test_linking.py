@@ -131,7 +131,6 @@ def test_what_was_copied_is_written_once_however_often_it_arrives(
     assert "was linked already" in asked.text
     notify(client, part(37358198341, "<p>It is urgent</p>"))
     work()
-    Conversation.objects.get()
     assert len(new_entries(itop)) == 2
     assert TicketLink.objects.count() == Posting.objects.count() == 1
 
@@ -244,6 +243,18 @@ def test_an_intercom_that_does_not_hand_it_over_links_nothing_and_leaves_ways_on
     assert "R-000008 is linked" in talking.text
     work()
     assert len(new_entries(itop)) == 3
+
+
+def test_a_token_that_intercom_refuses_is_said_so(
+    talking: Teammate, intercom: Intercom, workspace: Workspace
+) -> None:
+    workspace.access_token = "another"
+    workspace.save()
+    partial(talking)
+    press_link(talking).click("Link and copy")
+    assert "an admin has to renew it" in talking.text
+    talking.click("Link from now on")
+    assert "R-000008 is linked" in talking.text
 
 
 # A conversation that is longer than a log

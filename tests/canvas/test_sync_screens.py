@@ -213,6 +213,17 @@ def test_what_failed_in_another_conversation_is_left_alone(linked: Teammate) -> 
     assert set(Delivery.objects.values_list("state", flat=True)) == {"failed"}
 
 
+def test_a_decision_counts_and_is_shown_although_itop_cannot_answer(linked: Teammate, itop: Itop) -> None:
+    failed()
+    linked.open()
+    itop.faults.away = True
+    linked.click("Try again")
+    assert "How the sync stands" in linked.text and "Nothing was changed" not in linked.text
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"waiting"}
+    linked.click("Pause the sync")
+    assert "The sync is paused" in linked.text and linked.offers("Resume the sync")
+
+
 def linked_elsewhere() -> Any:
     workspace = TicketLink.objects.get().conversation.workspace
     return workspace.conversations.create(conversation_id="another")

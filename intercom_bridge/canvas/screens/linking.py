@@ -9,7 +9,7 @@ from django.utils.translation import ngettext
 from intercom_bridge.canvas.click import click
 from intercom_bridge.canvas.components import Button, Canvas, Component, Submit, Text, inert
 from intercom_bridge.desk import Desk, Linked, SoFar
-from intercom_bridge.intercom.api import IntercomError
+from intercom_bridge.intercom.api import IntercomError, IntercomTokenRefused
 from intercom_bridge.models.encryption import SecretUnreadable
 from intercom_bridge.sync.copier import Copy
 from intercom_bridge.sync.message import PRIVATE, PUBLIC
@@ -34,7 +34,7 @@ def link(desk: Desk, ticket_class: str, ticket_id: int, choice: str, back: str) 
         return _linked(desk.link(ticket_class, ticket_id, copy=choice == COPY))
     except (IntercomError, SecretUnreadable) as trouble:
         log.warning("panel.nothing_to_copy_from", error=type(trouble).__name__, said=str(trouble)[:200])
-        return _not_handed_over(ticket_class, ticket_id, back)
+        return _not_handed_over(trouble, ticket_class, ticket_id, back)
 
 
 def _question(so_far: SoFar, ticket_class: str, ticket_id: int, back: str) -> Canvas:
@@ -135,17 +135,22 @@ def _linked(linked: Linked) -> Canvas:
     )
 
 
-def _not_handed_over(ticket_class: str, ticket_id: int, back: str) -> Canvas:
+def _not_handed_over(
+    trouble: IntercomError | SecretUnreadable, ticket_class: str, ticket_id: int, back: str
+) -> Canvas:
+    what = _(
+        "To copy the messages so far it has to be read whole, and Intercom did not give it to us just now. "
+        "The ticket is not linked, and nothing was changed."
+    )
+    if isinstance(trouble, IntercomTokenRefused | SecretUnreadable):
+        what = _(
+            "To copy the messages so far it has to be read whole, and the workspace's access token does not serve for "
+            "that; an admin has to renew it. The ticket is not linked, and nothing was changed."
+        )
     return Canvas(
         components=(
             Text(text=_("Intercom did not hand over the conversation"), style="header"),
-            Text(
-                text=_(
-                    "To copy the messages so far it has to be read whole, and Intercom did not give it to us just now. "
-                    "The ticket is not linked, and nothing was changed."
-                ),
-                style="muted",
-            ),
+            Text(text=what, style="muted"),
             Button(id=click("link", ticket_class, ticket_id, COPY), label=_("Retry"), action=Submit()),
             _from_now_on(ticket_class, ticket_id),
             back_button(click("ticket", ticket_class, ticket_id)),

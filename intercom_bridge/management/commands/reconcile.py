@@ -45,10 +45,13 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
-        conversations = _chosen(options["workspace"], _moment(options["since"]))
+        chosen = _chosen(options["workspace"], _moment(options["since"]))
         dry_run = bool(options["dry_run"])
         compared = failed = messages = 0
-        for conversation in conversations:
+        for pk in list(chosen.values_list("pk", flat=True)):
+            conversation = Conversation.objects.select_related("workspace").filter(pk=pk).first()
+            if conversation is None:
+                continue
             name = f"{conversation.conversation_id} ({conversation.workspace.workspace_id})"
             try:
                 said, count = _one(conversation, dry_run=dry_run)
@@ -95,7 +98,8 @@ def _compare_patiently(conversation: Conversation, *, dry_run: bool) -> Comparis
 
 
 def _chosen(workspace_id: str, since: dt.datetime | None) -> QuerySet[Conversation]:
-    conversations = Conversation.objects.linked().select_related("workspace").order_by("pk")
+    links = TicketLink.objects.filter(conversation=OuterRef("pk"))
+    conversations = Conversation.objects.filter(Exists(links)).order_by("pk")
     if workspace_id:
         workspace = Workspace.objects.filter(workspace_id=workspace_id).first()
         if workspace is None:
@@ -104,12 +108,10 @@ def _chosen(workspace_id: str, since: dt.datetime | None) -> QuerySet[Conversati
         conversations = conversations.filter(workspace=workspace)
     if since is None:
         return conversations
-    of_it = {"conversation": OuterRef("pk")}
     reached_us = Delivery.objects.filter(
-        Q(created_at__gte=since) | Q(part_created_at__gte=since.timestamp()), **of_it
+        Q(created_at__gte=since) | Q(part_created_at__gte=int(since.timestamp())), conversation=OuterRef("pk")
     )
-    linked = TicketLink.objects.filter(created_at__gte=since, **of_it)
-    return conversations.filter(Exists(reached_us) | Exists(linked))
+    return conversations.filter(Exists(reached_us) | Exists(links.filter(created_at__gte=since)))
 
 
 def _moment(text: str) -> dt.datetime | None:
