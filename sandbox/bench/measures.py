@@ -36,6 +36,7 @@ TICKETS = 20
 ENTRIES = 30
 # What a log entry costs on the real iTop that was measured (two cores, PHP 8.2).
 WRITE_SECONDS = 0.095
+FILLING_SECONDS = 900.0
 CONVERSATION = "215472621202693"
 ALICE = {"type": "user", "id": "696205460674dbb9050aa7fd", "name": "Alice Martin", "email": PERSON}
 # Checked by nobody but the worker's own start: with DEBUG off it wants keys and an address of one's own.
@@ -98,11 +99,14 @@ class Bench:
         if talks is None:
             talks = [[CONVERSATION, self.register(1), []]]
         wanted = {"itop_url": self.itop_url, "itop_token": TOKEN, "rows": rows, "talks": talks}
+        file = directory / "rows.json"
+        file.write_text(json.dumps(wanted), encoding="utf-8")
         self.children.run(
             f"rows of {name}",
-            *("-m", "sandbox.bench.rows", json.dumps(wanted)),
+            *("-m", "sandbox.bench.rows", str(file)),
             environment=environment,
             directory=BASE_DIR,
+            seconds=FILLING_SECONDS,
         )
         return Service(self, name, database, environment)
 

@@ -1,4 +1,4 @@
-"""`python -m sandbox.bench.rows JSON`: fills a migrated database in bulk.
+"""`python -m sandbox.bench.rows FILE`: fills a migrated database in bulk.
 
 Rows are multiplied by the database itself from one that the models made, so that no column is forgotten.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 TICKETS = 10_000
@@ -18,8 +19,7 @@ def main() -> None:
     import django
 
     django.setup()
-    wanted = json.loads(sys.argv[1])
-    _set_up(wanted)
+    _set_up(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
 
 
 def _set_up(wanted: dict[str, Any]) -> None:

@@ -126,13 +126,20 @@ class Children:
         child.start()
         return child
 
-    def run(self, name: str, *arguments: str, environment: Mapping[str, str], directory: Path) -> None:
-        """Runs it to its end. Raises Trouble when it fails or takes longer than a minute."""
+    def run(
+        self,
+        name: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        directory: Path,
+        seconds: float = START_SECONDS,
+    ) -> None:
+        """Runs it to its end. Raises Trouble when it fails or takes longer."""
         child = self.start(name, *arguments, environment=environment, directory=directory)
         try:
-            status = child.process.wait(START_SECONDS) if child.process else 1
+            status = child.process.wait(seconds) if child.process else 1
         except subprocess.TimeoutExpired as error:
-            raise Trouble(f"“{name}” did not end within {START_SECONDS:.0f} seconds.") from error
+            raise Trouble(f"“{name}” did not end within {seconds:.0f} seconds.") from error
         if status:
             raise Trouble(f"“{name}” failed:\n{child.said()[-3000:]}")
         self._children.remove(child)

@@ -98,7 +98,9 @@ class Lane:
     def environment(self, database: Database, directory: Path) -> dict[str, str]:
         """What the service's processes get. What is configured on this machine is none of our business."""
         kept = {
-            name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in (*NAMES, "DEBUG")
+            name: value
+            for name, value in os.environ.items()
+            if name.removesuffix("_FILE") not in (*NAMES, "DEBUG")
         }
         wanted = {
             "DJANGO_SETTINGS_MODULE": "sandbox.chaos.settings",

@@ -101,9 +101,7 @@ class Stage:
         self._start_intercom()
         self.customer = self._find_customer()
         self.tickets = [self._register(f"Chaos: {self.name}, {number + 1}") for number in range(self._linked)]
-        self.conversation_id = self.inbox().begin(
-            name=self.customer.name, email=self.customer.email, body="Hello, nothing works any more."
-        )
+        self.begin_conversation()
         self._make_rows()
         self._start_service(web_ports)
 
@@ -221,6 +219,16 @@ class Stage:
         wait_until(started, f"{worker.name} does not start", 60)
 
     # --- While it plays ---
+
+    def begin_conversation(self) -> None:
+        """The customer begins one; from now on people write in it."""
+        self.conversation_id = self.inbox().begin(
+            name=self.customer.name, email=self.customer.email, body="Hello, nothing works any more."
+        )
+
+    def wait_for_web(self, web: Child) -> None:
+        address = web.environment["BIND"]
+        self.children.wait_for_address(web, f"http://{address}/healthz")
 
     def inbox(self) -> Inbox:
         """Intercom, for one thread."""

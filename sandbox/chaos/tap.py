@@ -70,6 +70,8 @@ class Tap:
         self._placeholder: socket.socket | None = None
         self.calls: list[Call] = []
         self.harms: tuple[Harm, ...] = ()
+        # These befall the next creations, whatever the dice say.
+        self.harms_of_creations: list[Harm] = []
         self.harmed: Counter[str] = Counter()
         self.stopping = threading.Event()
 
@@ -120,8 +122,12 @@ class Tap:
             self.calls.append(call)
         return call
 
-    def harm(self) -> Harm | None:
+    def harm(self, body: bytes) -> Harm | None:
         with self._lock:
+            if self.harms_of_creations and b"core%2Fcreate" in body:
+                harm = self.harms_of_creations.pop(0)
+                self.harmed[harm.kind] += 1
+                return harm
             drawn = random.random()
             for harm in self.harms:
                 drawn -= harm.probability
@@ -181,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         tap = self.server.tap
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         call = tap.note(self.path, body)
-        harm = tap.harm()
+        harm = tap.harm(body)
         kind = harm.kind if harm else ""
         if kind == "error500":
             self._answer(500, {"Content-Type": "text/html"}, CRASH)
