@@ -96,7 +96,7 @@ class GracefulConsumer(Consumer):
         """
         writer.stopping.set()
         self.stop_flag.set()
-        ends = time.monotonic() + settings.WRITE_SECONDS + 1
+        ends = time.monotonic() + settings.WRITE_SECONDS + 0.5
         for _, thread in self.worker_threads:
             thread.join(max(0.0, ends - time.monotonic()))
         left = [thread.name for _, thread in self.worker_threads if thread.is_alive()]

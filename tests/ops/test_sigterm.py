@@ -62,6 +62,21 @@ def test_the_next_worker_goes_on_where_the_last_one_ended(stage: Stage, itop: It
     assert messages(itop) == [*before, *(f"<p>{number}</p>" for number in range(5))]
 
 
+def test_an_itop_that_does_not_answer_is_not_waited_for(stage: Stage, itop: Itop) -> None:
+    before = messages(itop)
+    silent = itop.faults.add("late", operation="core/update", seconds=60, count=100)
+    stage.record_messages(2)
+    worker = stage.start_worker()
+    wait_until(lambda: silent.count == 99, "the first write to begin", 20)
+    began = time.monotonic()
+    worker.terminate()
+    assert worker.wait(15) == 0, stage.log("worker")
+    assert time.monotonic() - began < 10
+    assert messages(itop) == before
+    assert stage.states() == ["waiting", "waiting"]
+    assert stage.ask("SELECT lease_token, lease_until FROM intercom_bridge_ticket") == [("", None)]
+
+
 def test_a_worker_with_nothing_in_hand_ends_at_once(stage: Stage) -> None:
     worker = stage.start_worker()
     wait_until(lambda: stage.ask("SELECT name FROM intercom_bridge_workerpulse"), "the first beat", 10)
