@@ -21,6 +21,12 @@ LONGEST_PAUSE_SECONDS = 600.0
 SUCCESS_NOTED_EVERY_SECONDS = 1.0
 
 
+def is_paused(itop: ItopInstance) -> bool:
+    """Whether nothing may go out now, without asking to be the probe."""
+    itop.refresh_from_db()
+    return itop.paused_until is not None and itop.paused_until > timezone.now()
+
+
 def seconds_to_wait(itop: ItopInstance) -> float:
     """0.0 when a write may go out: the iTop is not paused, or this is the one probe of a pause that is over."""
     itop.refresh_from_db()

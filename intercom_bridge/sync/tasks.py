@@ -93,6 +93,8 @@ def write_ticket(ticket_id: int) -> None:
     if ended.again_in is not None and ended.again_in <= SCHEDULED_SECONDS:
         # All that waits for this iTop, not this ticket only: it may have been paused.
         write_waiting.schedule((ticket.itop_id,), delay=ended.again_in)
+    if ended.own_turn_in is not None and 0 < ended.own_turn_in <= SCHEDULED_SECONDS:
+        write_ticket.schedule((ticket_id,), delay=ended.own_turn_in)
     if ended.itop_works_again:
         write_waiting(ticket.itop_id)
     if ticket.check_at is None and ended.tried:

@@ -26,7 +26,7 @@ from itop_client import (
     written_markers,
 )
 
-from .instance import note_success, note_trouble, pause_after, seconds_to_wait
+from .instance import is_paused, note_success, note_trouble, seconds_to_wait
 from .intake import take_in_for
 from .message import log_item, marker_of, may_have_account, restore
 from .readback import log_attribute, stands_in
@@ -46,12 +46,14 @@ class Round:
     """How a turn at a ticket ended. `again_in`: seconds until it is worth another one, None when nothing waits.
 
     `itop_works_again`: this turn ended a pause of the iTop, so that everything that waits for it can go on.
-    `tried`: something was sent.
+    `tried`: something was sent. `own_turn_in`: seconds until the message that failed may be tried again, which may
+    be later than that.
     """
 
     again_in: float | None = None
     itop_works_again: bool = False
     tried: bool = False
+    own_turn_in: float | None = None
 
 
 def lease_seconds() -> float:
@@ -67,7 +69,7 @@ def write_due(ticket: Ticket) -> Round:
     """
     works_again = tried = False
     while not stopping.is_set() and Delivery.objects.due().filter(ticket=ticket).exists():
-        if seconds_to_wait(ticket.itop) > 0:
+        if is_paused(ticket.itop):
             break
         lease = take_lease(ticket, lease_seconds())
         if lease is None:
@@ -77,7 +79,7 @@ def write_due(ticket: Ticket) -> Round:
         works_again |= ended.itop_works_again
         tried |= ended.tried
         if ended.again_in is not None:
-            return Round(ended.again_in, works_again, tried)
+            return Round(ended.again_in, works_again, tried, ended.own_turn_in)
         # Once more without the lease: what came in just before it was released found it taken.
     return Round(None, works_again, tried)
 
@@ -97,11 +99,15 @@ def _write_in_order(ticket: Ticket, lease: Lease) -> Round:
         if not lease.renew(lease_seconds()):
             log.warning("writer.lease_lost", ticket=ticket.ref)
             return Round(lease_seconds(), works_again, tried)
+        # Not before something is to be sent: a pause has one probe.
+        if seconds_to_wait(ticket.itop) > 0:
+            break
         delivery.ticket = ticket
         tried = True
         paused_for = _write(delivery)
         if paused_for:
-            return Round(paused_for, works_again, tried)
+            own = (delivery.due_at - timezone.now()).total_seconds()
+            return Round(paused_for, works_again, tried, own)
         works_again |= note_success(ticket.itop)
     return Round(None, works_again, tried)
 
@@ -230,7 +236,8 @@ def _try_later(delivery: Delivery, trouble: Exception) -> float:
         _fail(delivery, f"given up after seven days of trouble with iTop: {trouble}")
         return paused_for
     delivery.attempts += 1
-    seconds = pause_after(delivery.attempts)
+    # The iTop's pause grows with its trouble; a second back-off on each message would only add to it.
+    seconds = paused_for
     if isinstance(trouble, ItopError) and trouble.may_have_run:
         # It may still be executing the first request.
         seconds = max(seconds, settings.UNKNOWN_OUTCOME_SECONDS)
@@ -246,7 +253,14 @@ def _others_worked_meanwhile(delivery: Delivery, itop: ItopInstance) -> bool:
     if delivery.last_failed_at is None:
         return False
     last = ItopInstance.objects.values_list("last_success_at", flat=True).get(pk=itop.pk)
-    return last is not None and last > delivery.last_failed_at
+    if last is None or last <= delivery.last_failed_at:
+        return False
+    # An iTop that fails at every third call fails at some message five times: others that it failed at since,
+    # and took later, say that it is not this one's fault.
+    recovered = Delivery.objects.in_itop().filter(
+        ticket__itop=itop, last_failed_at__gt=delivery.last_failed_at
+    )
+    return not recovered.exists()
 
 
 def _plain_reason(refusal: ItopRefused) -> str:
