@@ -31,7 +31,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, rows: int, seconds: float, **options: Any) -> None:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-        signal.signal(signal.SIGTERM, _end)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, _end)
         directory = Path(tempfile.mkdtemp(prefix="bench-"))
         try:
             with Bench(directory, self.stdout.write) as bench:
@@ -59,4 +60,7 @@ class Command(BaseCommand):
 
 
 def _end(*_: object) -> NoReturn:
+    # Asked twice, it still tidies up: that takes a few seconds.
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

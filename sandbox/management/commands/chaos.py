@@ -53,7 +53,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, _end)
         real = _real_itop(options)
         try:
@@ -129,6 +129,7 @@ class Command(BaseCommand):
             with Lane(kind, directory, waits) as lane:
                 play = Play(lane, SHORT if options["short"] else WHOLE, real)
                 for scenario in chosen:
+                    lane.waits = scenario.waits or waits
                     good &= self._play(scenario, play)
         except NotAtHand as absent:
             numbers = " ".join(str(one.number) for one in chosen)
@@ -178,4 +179,7 @@ def _real_itop(options: dict[str, Any]) -> RealItop | None:
 
 
 def _end(*_: object) -> NoReturn:
+    # Asked twice, it still tidies up: that takes a few seconds.
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
