@@ -89,6 +89,7 @@ def take_in() -> None:
 @huey.task()  # type: ignore[untyped-decorator]
 def write_ticket(ticket_id: int) -> None:
     ticket = Ticket.objects.select_related("itop").get(pk=ticket_id)
+    is_checked = ticket.check_at is None
     ended = write_due(ticket)
     if ended.again_in is not None and ended.again_in <= SCHEDULED_SECONDS:
         # All that waits for this iTop, not this ticket only: it may have been paused.
@@ -97,7 +98,7 @@ def write_ticket(ticket_id: int) -> None:
         write_ticket.schedule((ticket_id,), delay=ended.own_turn_in)
     if ended.itop_works_again:
         write_waiting(ticket.itop_id)
-    if ticket.check_at is None and ended.tried:
+    if is_checked and ticket.check_at is not None:
         read_back.schedule((ticket_id,), delay=settings.CHECK_AFTER_SECONDS + 1)
 
 

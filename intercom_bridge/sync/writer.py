@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import structlog
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from intercom_bridge.authors import accounts_of, forget_accounts
 from intercom_bridge.connections import itop_client
 from intercom_bridge.models import Delivery, ItopInstance, Ticket
+from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.encryption import SecretUnreadable
 from intercom_bridge.models.lease import Lease, take_lease
 from itop_client import (
@@ -36,6 +38,9 @@ log = structlog.get_logger(__name__)
 # A message that fails so often while others of the same iTop are written is at fault itself.
 MOST_STRIKES = 5
 GIVEN_UP_AFTER = dt.timedelta(days=7)
+RENDERED_AT_ONCE = 20
+# What a try may change of a delivery.
+KEPT = ("state", "reason", "item", "attempts", "strikes", "last_failed_at", "due_at", "written_at")
 
 # Set when this process is asked to end: the write in hand is finished, no other is begun.
 stopping = threading.Event()
@@ -46,13 +51,11 @@ class Round:
     """How a turn at a ticket ended. `again_in`: seconds until it is worth another one, None when nothing waits.
 
     `itop_works_again`: this turn ended a pause of the iTop, so that everything that waits for it can go on.
-    `tried`: something was sent. `own_turn_in`: seconds until the message that failed may be tried again, which may
-    be later than that.
+    `own_turn_in`: seconds until the message that failed may be tried again, which may be later than that.
     """
 
     again_in: float | None = None
     itop_works_again: bool = False
-    tried: bool = False
     own_turn_in: float | None = None
 
 
@@ -67,7 +70,7 @@ def write_due(ticket: Ticket) -> Round:
     Returns at once when another writer holds the ticket, or when its iTop is paused: whoever holds it goes on
     until nothing is due, and whoever paused it comes back.
     """
-    works_again = tried = False
+    works_again = False
     while not stopping.is_set() and Delivery.objects.due().filter(ticket=ticket).exists():
         if is_paused(ticket.itop):
             break
@@ -77,39 +80,43 @@ def write_due(ticket: Ticket) -> Round:
         with lease:
             ended = _write_in_order(ticket, lease)
         works_again |= ended.itop_works_again
-        tried |= ended.tried
         if ended.again_in is not None:
-            return Round(ended.again_in, works_again, tried, ended.own_turn_in)
+            return Round(ended.again_in, works_again, ended.own_turn_in)
         # Once more without the lease: what came in just before it was released found it taken.
-    return Round(None, works_again, tried)
+    return Round(None, works_again)
 
 
 def _write_in_order(ticket: Ticket, lease: Lease) -> Round:
     """Writes until nothing is due, the iTop is in trouble, or the lease is lost."""
-    works_again = tried = False
+    works_again = False
     while not stopping.is_set():
         take_in_for(ticket)
-        delivery = Delivery.objects.waiting().filter(ticket=ticket).in_order().first()
+        delivery = _next(ticket)[:1].first()
         if delivery is None:
             break
         seconds = (delivery.due_at - timezone.now()).total_seconds()
         if seconds > 0:
             # The later ones wait: order matters more than haste.
-            return Round(seconds, works_again, tried)
-        if not lease.renew(lease_seconds()):
+            return Round(seconds, works_again)
+        if not lease.keep(lease_seconds()):
             log.warning("writer.lease_lost", ticket=ticket.ref)
-            return Round(lease_seconds(), works_again, tried)
+            return Round(lease_seconds(), works_again)
         # Not before something is to be sent: a pause has one probe.
         if seconds_to_wait(ticket.itop) > 0:
             break
         delivery.ticket = ticket
-        tried = True
         paused_for = _write(delivery)
         if paused_for:
             own = (delivery.due_at - timezone.now()).total_seconds()
-            return Round(paused_for, works_again, tried, own)
-        works_again |= note_success(ticket.itop)
-    return Round(None, works_again, tried)
+            return Round(paused_for, works_again, own)
+        works_again |= _keep(delivery)
+    return Round(None, works_again)
+
+
+def _next(ticket: Ticket) -> DeliveryQuerySet:
+    """What waits for this ticket, in the order it is to be written in."""
+    waiting = Delivery.objects.waiting().filter(ticket=ticket).in_order()
+    return waiting.select_related("conversation__workspace__profile")
 
 
 def _write(delivery: Delivery) -> float:
@@ -117,7 +124,8 @@ def _write(delivery: Delivery) -> float:
     ticket = delivery.ticket
     try:
         client = itop_client(ticket.itop)
-        _render(delivery, ticket.itop, client)
+        if delivery.item is None:
+            _render(delivery, client)
         if _was_written_unmarked(delivery, client):
             _settle(delivery, "found in the log: an earlier try had arrived")
             return 0.0
@@ -135,15 +143,14 @@ def _write(delivery: Delivery) -> float:
             return _try_later(delivery, refusal)
         # Refused, so nothing was written: from now on the author's name stands in the text.
         ticket.itop.learn(is_administrator=False)
+        Delivery.objects.waiting().filter(ticket=ticket, attempts=0).update(item=None)
         delivery.item = None
-        delivery.save(update_fields=["item"])
     except ItopRefused as refusal:
         if "user_id" in refusal.reason and (delivery.item or {}).get("user_id") and not delivery.attempts:
             # An account that we remember and that iTop no longer has: nothing was written, and it is asked again.
             forget_accounts(ticket.itop)
             delivery.item = None
             delivery.attempts += 1
-            delivery.save(update_fields=["item", "attempts"])
         else:
             _fail(delivery, _plain_reason(refusal))
     except (ItopError, SecretUnreadable) as trouble:
@@ -154,18 +161,25 @@ def _write(delivery: Delivery) -> float:
     return 0.0
 
 
-def _render(delivery: Delivery, itop: ItopInstance, client: Client) -> None:
-    """Renders the entry once and keeps it before the first try: a repeat must be the same request."""
-    if delivery.item is not None:
-        return
-    part = restore(delivery.part)
-    account = 0
-    if itop.is_administrator is not False and may_have_account(part.author):
-        accounts = accounts_of(itop, client, [part.author.email], deadline=settings.WRITE_SECONDS)
-        account = accounts.get(part.author.email.casefold(), 0)
-    delivery.item = log_item(part, account, may_set_author=itop.is_administrator is not False)
-    delivery.marker = marker_of(delivery.conversation.workspace.workspace_id, part)
-    delivery.save(update_fields=["item", "marker"])
+def _render(delivery: Delivery, client: Client) -> None:
+    """Renders the entry once and keeps it before the first try: a repeat must be the same request.
+
+    The next ones are rendered with it, so that a long row of messages costs one write to the database for many.
+    """
+    itop = delivery.ticket.itop
+    batch = [
+        one for one in _next(delivery.ticket)[:RENDERED_AT_ONCE] if one.item is None and one.pk != delivery.pk
+    ]
+    parts = [(one, restore(one.part)) for one in (delivery, *batch)]
+    accounts: dict[str, int] = {}
+    emails = {part.author.email for _, part in parts if may_have_account(part.author)}
+    if itop.is_administrator is not False and emails:
+        accounts = accounts_of(itop, client, emails, deadline=settings.WRITE_SECONDS)
+    for one, part in parts:
+        account = accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0
+        one.item = log_item(part, account, may_set_author=itop.is_administrator is not False)
+        one.marker = marker_of(one.conversation.workspace.workspace_id, part)
+    Delivery.objects.bulk_update([one for one, _ in parts], ["item", "marker"])
 
 
 # Data models that keep no changes of a log
@@ -176,8 +190,14 @@ def _key_of_log(delivery: Delivery) -> str:
 
 
 def _was_written_unmarked(delivery: Delivery, client: Client) -> bool:
-    """Where iTop keeps no changes the marker guards nothing: before a repeat, the log itself is asked."""
-    if not delivery.attempts or delivery.ticket.itop.tracked_logs.get(_key_of_log(delivery)) is True:
+    """Where iTop keeps no changes the marker guards nothing: before a repeat, the log itself is asked.
+
+    So that a repeat is known as one even after a sudden death, the try is noted before it is made.
+    """
+    if delivery.ticket.itop.tracked_logs.get(_key_of_log(delivery)) is True:
+        return False
+    if not delivery.attempts:
+        Delivery.objects.filter(pk=delivery.pk).update(attempts=1)
         return False
     return stands_in(client, delivery.ticket, delivery)
 
@@ -206,12 +226,8 @@ def _settle(delivery: Delivery, reason: str) -> None:
         delivery.state = Delivery.State.RESTORED
     else:
         delivery.state, delivery.reason = Delivery.State.WRITTEN, reason
-    now = timezone.now()
-    delivery.written_at = now
+    delivery.written_at = timezone.now()
     delivery.attempts += 1
-    delivery.save(update_fields=["state", "reason", "written_at", "attempts"])
-    check_at = now + dt.timedelta(seconds=settings.CHECK_AFTER_SECONDS)
-    Ticket.objects.filter(pk=delivery.ticket_id, check_at=None).update(check_at=check_at)
     log.info("delivery.written", delivery=delivery.pk, ticket=delivery.ticket.ref, log=delivery.log)
 
 
@@ -219,8 +235,18 @@ def _fail(delivery: Delivery, reason: str) -> None:
     delivery.state, delivery.reason = Delivery.State.FAILED, reason[:500]
     delivery.attempts += 1
     delivery.last_failed_at = timezone.now()
-    delivery.save(update_fields=["state", "reason", "attempts", "last_failed_at"])
     log.error("delivery.failed", delivery=delivery.pk, ticket=delivery.ticket.ref, reason=reason)
+
+
+def _keep(delivery: Delivery) -> bool:
+    """Keeps what iTop answered, in one transaction; True when that ended a pause of the iTop."""
+    ticket = delivery.ticket
+    with transaction.atomic():
+        delivery.save(update_fields=KEPT)
+        if delivery.written_at and ticket.check_at is None:
+            ticket.check_at = delivery.written_at + dt.timedelta(seconds=settings.CHECK_AFTER_SECONDS)
+            Ticket.objects.filter(pk=ticket.pk, check_at=None).update(check_at=ticket.check_at)
+        return note_success(ticket.itop)
 
 
 def _try_later(delivery: Delivery, trouble: Exception) -> float:
@@ -231,9 +257,11 @@ def _try_later(delivery: Delivery, trouble: Exception) -> float:
     paused_for = note_trouble(itop, trouble)
     if delivery.strikes >= MOST_STRIKES:
         _fail(delivery, f"iTop failed at it {MOST_STRIKES} times while it took other messages: {trouble}")
+        delivery.save(update_fields=KEPT)
         return paused_for
     if delivery.created_at < timezone.now() - GIVEN_UP_AFTER:
         _fail(delivery, f"given up after seven days of trouble with iTop: {trouble}")
+        delivery.save(update_fields=KEPT)
         return paused_for
     delivery.attempts += 1
     # The iTop's pause grows with its trouble; a second back-off on each message would only add to it.
@@ -244,7 +272,7 @@ def _try_later(delivery: Delivery, trouble: Exception) -> float:
     delivery.last_failed_at = timezone.now()
     delivery.due_at = delivery.last_failed_at + dt.timedelta(seconds=seconds)
     delivery.reason = f"tried {delivery.attempts} times; iTop: {trouble}"[:500]
-    delivery.save(update_fields=["attempts", "strikes", "last_failed_at", "due_at", "reason"])
+    delivery.save(update_fields=KEPT)
     log.warning("delivery.later", delivery=delivery.pk, ticket=delivery.ticket.ref, seconds=round(seconds))
     return paused_for
 
