@@ -160,6 +160,20 @@ def test_messages_for_two_tickets_are_counted_once_and_written_to_both(
     assert itop.store.log(6)[-1]["message"] == "<p>50</p>"
 
 
+def test_what_a_ticket_lacks_that_is_no_longer_linked_is_not_offered(
+    client: Client, linked: Teammate, itop: Itop, work: Work
+) -> None:
+    linked.link("R-000006")
+    work()
+    left_out(client, linked, work, 1)
+    itop.store.update("UserRequest", 8, intercom_ref="", intercom_sync_activated="no")
+    TicketLink.objects.filter(ticket__ref="R-000008").delete()
+    linked.open().click("Write them now")
+    work()
+    assert new_entries(itop) == []
+    assert itop.store.log(6)[-1]["message"] == "<p>50</p>"
+
+
 def test_what_nobody_wrote_is_not_offered(client: Client, linked: Teammate, work: Work) -> None:
     linked.open().click("Pause the sync")
     bot = {"type": "bot", "id": "1", "name": "Fin", "email": ""}
