@@ -152,7 +152,9 @@ def _whole_conversation(desk: Desk) -> Payload:
 def _what_is_missing(conversation: Payload) -> str:
     if conversation.is_complete:
         return ""
-    return _("Of the conversation's %(total)d messages and events, only the newest %(count)d could be copied.") % {
+    return _(
+        "Of the conversation's %(total)d messages and events, only the newest %(count)d could be copied."
+    ) % {
         "total": conversation.total_count,
         "count": len(conversation.parts),
     }

@@ -163,7 +163,9 @@ class Story:
         self._step(f"{COLLEAGUE} finds it among the ongoing tickets and presses “Link to this conversation”")
         self._show(panel)
         panel.press("Link from now on")
-        self._step(f"{COLLEAGUE} presses “Link from now on”: what was said about the laptop stays where it is")
+        self._step(
+            f"{COLLEAGUE} presses “Link from now on”: what was said about the laptop stays where it is"
+        )
         self._show(panel)
         if ref not in panel.headline:
             raise DemoTrouble(f"Ticket {ref} was not linked. The panel reads:\n{panel}")

@@ -170,8 +170,8 @@ class Desk:
             mine = f"({mine} AND t.{code('status')} NOT IN ({states}))"
         conditions = [mine]
         fields = {"id", "friendlyname", code("status"), code("org_id"), code("caller_id")}
-        if subtitle and self.profile.subtitle_attribute:
-            fields.add(self.profile.subtitle_attribute)
+        if subtitle:
+            fields |= set(self._subtitle_codes())
         if links:
             conditions.append(f"t.id IN ({ids(links)})")
         if self.itop.has_intercom_attributes:
@@ -188,9 +188,16 @@ class Desk:
             )
         except UnknownAttribute as refusal:
             # A profile that names an attribute which this iTop lacks costs the subtitles, not the list.
-            if not subtitle or refusal.attribute != self.profile.subtitle_attribute:
+            if not subtitle or refusal.attribute not in self._subtitle_codes():
                 raise
             return self._search(person, links, subtitle=False)
+
+    def _subtitle_codes(self) -> tuple[str, ...]:
+        """What the subtitle is read from: of an external key the name, not the number."""
+        code = self.profile.subtitle_attribute
+        if code.endswith("_id"):
+            return (f"{code}_friendlyname", code)
+        return (code,) if code else ()
 
     def _get_linked(self, links: Mapping[int, TicketLink]) -> Found:
         code = self.profile.code
@@ -230,7 +237,7 @@ class Desk:
             id=ticket.id,
             ref=ticket.text("friendlyname") or f"{ticket.class_name} {ticket.id}",
             status=status,
-            subtitle=ticket.text(self.profile.subtitle_attribute) if self.profile.subtitle_attribute else "",
+            subtitle=next((text for code in self._subtitle_codes() if (text := ticket.text(code))), ""),
             is_linked=ticket.id in links,
             is_ongoing=ticket.integer(code("caller_id")) == person.id
             and status not in self.profile.excluded_states,

@@ -30,9 +30,10 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(state=Delivery.State.FAILED, cleaned_at=None)
 
     def try_again(self) -> int:
-        """Puts failed ones back, as if nothing had been tried."""
+        """Puts failed ones back. One try is counted, so that an iTop without a guard is asked before the next."""
+        now = timezone.now()
         return self.retriable().update(
-            state=Delivery.State.WAITING, reason="", attempts=0, strikes=0, due_at=timezone.now()
+            state=Delivery.State.WAITING, reason="", attempts=1, strikes=0, due_at=now, waiting_since=now
         )
 
     def left_out_by_pause(self) -> DeliveryQuerySet:
@@ -41,7 +42,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def write_after_all(self) -> int:
         """Puts what was left out among the waiting: only for those whose messages are kept."""
-        return self.update(state=Delivery.State.WAITING, reason="", due_at=timezone.now())
+        now = timezone.now()
+        return self.update(state=Delivery.State.WAITING, reason="", due_at=now, waiting_since=now)
 
     def hasten(self, itop: ItopInstance) -> int:
         """Has what was put off after a failure tried now, save what iTop may still be executing."""
@@ -96,6 +98,8 @@ class Delivery(models.Model):
     item = models.JSONField(null=True, blank=True)
     marker = models.CharField(max_length=255, blank=True)
     attempts = models.PositiveIntegerField(default=0)
+    # Since when it has been waiting without anybody's asking for another try.
+    waiting_since = models.DateTimeField(default=timezone.now, editable=False)
     # Failures while other writes to the same iTop worked: those are the message's own.
     strikes = models.PositiveIntegerField(default=0)
     last_failed_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -82,7 +82,7 @@ def _judge(delivery: Delivery, *, is_missing: bool, others: list[Operation]) -> 
         delivery.state, delivery.checked_at = Delivery.State.WAITING, None
         delivery.marker = again(delivery.marker, delivery.erased_times)
         delivery.reason = f"erased from the log by a save of {others[0].userinfo} ({others[0].date})"[:500]
-        delivery.due_at = timezone.now()
+        delivery.due_at = delivery.waiting_since = timezone.now()
         log.warning("delivery.erased", delivery=delivery.pk, ticket=delivery.ticket.ref)
     elif is_missing:
         delivery.reason = "no longer in the ticket's log: somebody may have removed it there"
@@ -91,7 +91,9 @@ def _judge(delivery: Delivery, *, is_missing: bool, others: list[Operation]) -> 
         names = ", ".join(f"{one.userinfo} ({one.date})" for one in others)
         delivery.reason = f"written while somebody saved the ticket: iTop lost an entry of {names}"[:500]
         log.warning("delivery.erased_another", delivery=delivery.pk, ticket=delivery.ticket.ref)
-    delivery.save(update_fields=["checked_at", "erased_times", "state", "marker", "reason", "due_at"])
+    delivery.save(
+        update_fields=["checked_at", "erased_times", "state", "marker", "reason", "due_at", "waiting_since"]
+    )
     return delivery.state == Delivery.State.WAITING
 
 

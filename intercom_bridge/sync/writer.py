@@ -259,7 +259,7 @@ def _try_later(delivery: Delivery, trouble: Exception) -> float:
         _fail(delivery, f"iTop failed at it {MOST_STRIKES} times while it took other messages: {trouble}")
         delivery.save(update_fields=KEPT)
         return paused_for
-    if delivery.created_at < timezone.now() - GIVEN_UP_AFTER:
+    if delivery.waiting_since < timezone.now() - GIVEN_UP_AFTER:
         _fail(delivery, f"given up after seven days of trouble with iTop: {trouble}")
         delivery.save(update_fields=KEPT)
         return paused_for
@@ -272,7 +272,10 @@ def _try_later(delivery: Delivery, trouble: Exception) -> float:
     delivery.last_failed_at = timezone.now()
     delivery.due_at = delivery.last_failed_at + dt.timedelta(seconds=seconds)
     delivery.reason = f"tried {delivery.attempts} times; iTop: {trouble}"[:500]
-    delivery.save(update_fields=KEPT)
+    # Somebody may have decided meanwhile that it is to be left out.
+    Delivery.objects.waiting().filter(pk=delivery.pk).update(
+        **{name: getattr(delivery, name) for name in KEPT if name != "state"}
+    )
     log.warning("delivery.later", delivery=delivery.pk, ticket=delivery.ticket.ref, seconds=round(seconds))
     return paused_for
 

@@ -138,14 +138,14 @@ def test_what_failed_is_put_back_and_recorded_and_a_worker_is_woken(
     assert woken == ["woken"]
 
 
-def test_a_delivery_that_is_put_back_is_the_same_request_with_its_tries_forgotten(
+def test_a_delivery_that_is_put_back_is_the_same_request_and_is_known_as_a_repeat(
     admin_client: Client, conversation: Conversation
 ) -> None:
     row = delivery(conversation)
     act(admin_client, "delivery", "try_again", row.pk)
     row.refresh_from_db()
     assert (row.item, row.marker) == ({"message": "<p>Hello</p>"}, "a marker")
-    assert (row.attempts, row.strikes) == (0, 0)
+    assert (row.attempts, row.strikes) == (1, 0)
 
 
 def test_a_post_that_is_put_back_is_looked_for_before_it_is_made(

@@ -128,11 +128,11 @@ def test_a_message_is_given_up_after_seven_days_of_trouble_and_not_before(
     itop.faults.add("html", operation="core/update")
     notify(client, part(37358198350, "<p>x</p>"))
     work()
-    Delivery.objects.update(created_at=timezone.now() - dt.timedelta(days=6, hours=23))
+    Delivery.objects.update(waiting_since=timezone.now() - dt.timedelta(days=6, hours=23))
     wait_is_over()
     work()
     assert set(Delivery.objects.values_list("state", flat=True)) == {"waiting"}
-    Delivery.objects.update(created_at=timezone.now() - dt.timedelta(days=7, minutes=1))
+    Delivery.objects.update(waiting_since=timezone.now() - dt.timedelta(days=7, minutes=1))
     for _ in range(2):
         wait_is_over()
         work()
