@@ -183,9 +183,16 @@ def test_a_second_link_of_a_ticket_copies_only_what_is_not_in_it_yet(
     assert set(Delivery.objects.values_list("state", "reason")) == {("written", "")}
 
 
-def test_our_own_posts_are_not_copied(talking: Teammate, intercom: Intercom, itop: Itop, work: Work) -> None:
+@pytest.mark.parametrize("known_by", ["the part's id", "our package code"])
+def test_our_own_posts_are_not_copied(
+    talking: Teammate, intercom: Intercom, itop: Itop, work: Work, known_by: str
+) -> None:
     talking.link("R-000006")
     work()
+    if known_by == "the part's id":
+        Workspace.objects.update(app_package_code="")
+    else:
+        Posting.objects.update(part_id="")
     talking.conversation = intercom.workspace.conversation_json(intercom.conversation_of("Alice Martin"))
     assert len(talking.conversation["conversation_parts"]["conversation_parts"]) == 3
     press_link(talking)
