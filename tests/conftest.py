@@ -1,17 +1,33 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.test import Client
 
+from intercom_bridge.canvas import panel
 from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
 from intercom_bridge.sync import tasks
 from sandbox.intercom import Intercom, running_intercom
 from sandbox.itop import Itop, running_itop
 from sandbox.itop.seed import TOKEN
+from tests.canvas.schema import check_canvas
 from tests.teammate import SECRET, WORKSPACE, Teammate
+
+
+@pytest.fixture(autouse=True)
+def every_canvas_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer of the panel, in whichever test, has to be a canvas by Canvas Kit's documented shapes and limits."""
+    original = panel.answer
+
+    def judged(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
+        canvas = original(workspace, data, submitted=submitted)
+        check_canvas(json.loads(json.dumps(canvas)), first=not submitted)
+        return canvas
+
+    monkeypatch.setattr(panel, "answer", judged)
 
 
 @pytest.fixture
