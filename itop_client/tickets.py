@@ -15,15 +15,18 @@ import hashlib
 import re
 import time
 import unicodedata
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from .client import Client, ItopObject
-from .errors import InvalidValue, ItopNoAnswer, NoMatch, ObjectGone
+from .errors import InvalidValue, ItopError, ItopNoAnswer, NoMatch, ObjectGone
 from .oql import quote
 
 MARKER_LIMIT = 255
 CALLER_CLASS = "Person"
+QUESTIONS_REPEATED = 2
+
+T = TypeVar("T")
 
 
 def marker(text: str, author: str = "") -> str:
@@ -77,9 +80,11 @@ def append(
             ticket_class, key, {log: {"add_item": dict(item)}}, comment=marker, deadline=clock.remaining()
         )
     except NoMatch as refusal:
-        if written_markers(client, ticket_class, ticket_id, [marker], deadline=clock.remaining()):
+        if _insist(
+            lambda: written_markers(client, ticket_class, ticket_id, [marker], deadline=clock.remaining())
+        ):
             return False
-        if not client.get(ticket_class, ticket_id, deadline=clock.remaining()):
+        if not _insist(lambda: client.get(ticket_class, ticket_id, deadline=clock.remaining())):
             raise ObjectGone(f"Invalid object {ticket_class}::{ticket_id}") from refusal
         raise ItopNoAnswer("iTop refused the write, yet neither reason for it holds") from refusal
     return True
@@ -196,6 +201,17 @@ def _one_line(text: str) -> str:
         if unicodedata.category(one) != "Cs"
     )
     return re.sub(r"\s+", " ", kept).strip()
+
+
+def _insist(question: Callable[[], T]) -> T:
+    """Questions change nothing: one that met trouble is put again at once, as long as there is time."""
+    for _ in range(QUESTIONS_REPEATED):
+        try:
+            return question()
+        except ItopError as error:
+            if not error.retry:
+                raise
+    return question()
 
 
 class _Clock:

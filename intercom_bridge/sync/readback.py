@@ -102,18 +102,22 @@ def log_attribute(delivery: Delivery) -> str:
     return delivery.conversation.workspace.profile.code(delivery.log)
 
 
-def read_logs(client: Client, ticket: Ticket, codes: Iterable[str]) -> dict[str, tuple[LogEntry, ...]]:
+def read_logs(
+    client: Client, ticket: Ticket, codes: Iterable[str], *, deadline: float | None = None
+) -> dict[str, tuple[LogEntry, ...]]:
     """The entries of these logs. A ticket that is gone has none. Raises ItopError."""
     codes = list(codes)
-    found = client.get(ticket.ticket_class, ticket.object_id, fields=codes, deadline=settings.WRITE_SECONDS)
+    found = client.get(
+        ticket.ticket_class, ticket.object_id, fields=codes, deadline=deadline or settings.WRITE_SECONDS
+    )
     fields: Mapping[str, Any] = found.objects[0].fields if found.objects else {}
     return {code: read_log(fields.get(code)) for code in codes}
 
 
-def stands_in(client: Client, ticket: Ticket, delivery: Delivery) -> bool:
+def stands_in(client: Client, ticket: Ticket, delivery: Delivery, *, deadline: float) -> bool:
     """Whether the entry of this delivery is in the log: for data models that keep no changes of a log."""
     code = log_attribute(delivery)
-    entries = read_logs(client, ticket, [code])[code]
+    entries = read_logs(client, ticket, [code], deadline=deadline)[code]
     alike = Delivery.objects.in_itop().filter(ticket=ticket, log=delivery.log, item=delivery.item)
     return delivery not in missing_from(entries, [*alike, delivery], ticket.itop.zone)
 

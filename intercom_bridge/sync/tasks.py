@@ -121,14 +121,14 @@ def read_back(ticket_id: int) -> None:
         return
     with lease:
         try:
-            erased = check_log(ticket)
+            check_log(ticket)
         except (ItopError, SecretUnreadable) as error:
             log.warning("readback.later", ticket=ticket.ref, error=type(error).__name__)
             Ticket.objects.filter(pk=ticket_id).update(check_at=timezone.now() + READ_BACK_LATER)
-            return
-        Ticket.objects.filter(pk=ticket_id, check_at=ticket.check_at).update(check_at=None)
-    if erased:
-        write_ticket(ticket_id)
+        else:
+            Ticket.objects.filter(pk=ticket_id, check_at=ticket.check_at).update(check_at=None)
+    # What it found erased; and what came while it held the ticket, and found it taken.
+    write_ticket(ticket_id)
 
 
 @huey.task()  # type: ignore[untyped-decorator]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import threading
+import time
 from dataclasses import dataclass
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from intercom_bridge.authors import accounts_of, forget_accounts
@@ -39,11 +41,17 @@ log = structlog.get_logger(__name__)
 MOST_STRIKES = 5
 GIVEN_UP_AFTER = dt.timedelta(days=7)
 RENDERED_AT_ONCE = 20
+# An iTop that failed at others within this time, which it took later, is in trouble of its own.
+GENERAL_TROUBLE = dt.timedelta(minutes=10)
 # What a try may change of a delivery.
 KEPT = ("state", "reason", "item", "attempts", "strikes", "last_failed_at", "due_at", "written_at")
 
 # Set when this process is asked to end: the write in hand is finished, no other is begun.
 stopping = threading.Event()
+
+
+# SQLite has one writer at a time, and who finds it taken sleeps, longer each time: our own threads queue up instead.
+_one_at_a_time = threading.Lock() if connection.vendor == "sqlite" else contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -119,14 +127,26 @@ def _next(ticket: Ticket) -> DeliveryQuerySet:
     return waiting.select_related("conversation__workspace__profile")
 
 
+class _Clock:
+    """The wall time that one try may take."""
+
+    def __init__(self) -> None:
+        self._end = time.monotonic() + settings.WRITE_SECONDS
+
+    def remaining(self) -> float:
+        return max(0.1, self._end - time.monotonic())
+
+
 def _write(delivery: Delivery) -> float:
     """One try. Answers for how many seconds the iTop is paused: 0.0 when it answered, be it with a refusal."""
     ticket = delivery.ticket
+    # One for all the calls of a try: the lease is reckoned by it.
+    clock = _Clock()
     try:
         client = itop_client(ticket.itop)
         if delivery.item is None:
-            _render(delivery, client)
-        if _was_written_unmarked(delivery, client):
+            _render(delivery, client, clock)
+        if _was_written_unmarked(delivery, client, clock):
             _settle(delivery, "found in the log: an earlier try had arrived")
             return 0.0
         written = append(
@@ -136,7 +156,7 @@ def _write(delivery: Delivery) -> float:
             log_attribute(delivery),
             delivery.item or {},
             marker=delivery.marker,
-            deadline=settings.WRITE_SECONDS,
+            deadline=clock.remaining(),
         )
     except ItopNotAdministrator as refusal:
         if ticket.itop.is_administrator is False:
@@ -157,11 +177,11 @@ def _write(delivery: Delivery) -> float:
         return _try_later(delivery, trouble)
     else:
         _settle(delivery, "" if written else "iTop had it already: an earlier try had arrived")
-        _learn_whether_changes_are_kept(delivery, client)
+        _learn_whether_changes_are_kept(delivery, client, clock)
     return 0.0
 
 
-def _render(delivery: Delivery, client: Client) -> None:
+def _render(delivery: Delivery, client: Client, clock: _Clock) -> None:
     """Renders the entry once and keeps it before the first try: a repeat must be the same request.
 
     The next ones are rendered with it, so that a long row of messages costs one write to the database for many.
@@ -174,7 +194,7 @@ def _render(delivery: Delivery, client: Client) -> None:
     accounts: dict[str, int] = {}
     emails = {part.author.email for _, part in parts if may_have_account(part.author)}
     if itop.is_administrator is not False and emails:
-        accounts = accounts_of(itop, client, emails, deadline=settings.WRITE_SECONDS)
+        accounts = accounts_of(itop, client, emails, deadline=clock.remaining())
     for one, part in parts:
         account = accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0
         one.item = log_item(part, account, may_set_author=itop.is_administrator is not False)
@@ -189,7 +209,7 @@ def _key_of_log(delivery: Delivery) -> str:
     return f"{delivery.ticket.ticket_class}.{log_attribute(delivery)}"
 
 
-def _was_written_unmarked(delivery: Delivery, client: Client) -> bool:
+def _was_written_unmarked(delivery: Delivery, client: Client, clock: _Clock) -> bool:
     """Where iTop keeps no changes the marker guards nothing: before a repeat, the log itself is asked.
 
     So that a repeat is known as one even after a sudden death, the try is noted before it is made.
@@ -199,17 +219,17 @@ def _was_written_unmarked(delivery: Delivery, client: Client) -> bool:
     if not delivery.attempts:
         Delivery.objects.filter(pk=delivery.pk).update(attempts=1)
         return False
-    return stands_in(client, delivery.ticket, delivery)
+    return stands_in(client, delivery.ticket, delivery, deadline=clock.remaining())
 
 
-def _learn_whether_changes_are_kept(delivery: Delivery, client: Client) -> None:
+def _learn_whether_changes_are_kept(delivery: Delivery, client: Client, clock: _Clock) -> None:
     """Once for each iTop and log, after the first write: can its marker be found?"""
     ticket, key = delivery.ticket, _key_of_log(delivery)
     if key in ticket.itop.tracked_logs:
         return
     try:
         found = written_markers(
-            client, ticket.ticket_class, ticket.object_id, [delivery.marker], deadline=settings.WRITE_SECONDS
+            client, ticket.ticket_class, ticket.object_id, [delivery.marker], deadline=clock.remaining()
         )
     except ItopError as error:
         log.warning("itop.tracking_not_known_yet", itop=ticket.itop.name, error=type(error).__name__)
@@ -241,7 +261,7 @@ def _fail(delivery: Delivery, reason: str) -> None:
 def _keep(delivery: Delivery) -> bool:
     """Keeps what iTop answered, in one transaction; True when that ended a pause of the iTop."""
     ticket = delivery.ticket
-    with transaction.atomic():
+    with _one_at_a_time, transaction.atomic():
         delivery.save(update_fields=KEPT)
         if delivery.written_at and ticket.check_at is None:
             ticket.check_at = delivery.written_at + dt.timedelta(seconds=settings.CHECK_AFTER_SECONDS)
@@ -289,7 +309,7 @@ def _others_worked_meanwhile(delivery: Delivery, itop: ItopInstance) -> bool:
     # An iTop that fails at every third call fails at some message five times: others that it failed at since,
     # and took later, say that it is not this one's fault.
     recovered = Delivery.objects.in_itop().filter(
-        ticket__itop=itop, last_failed_at__gt=delivery.last_failed_at
+        ticket__itop=itop, last_failed_at__gt=timezone.now() - GENERAL_TROUBLE
     )
     return not recovered.exists()
 
