@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from intercom_bridge.deadline import Deadline
+
 from .choices import Choice
-from .deadline import Deadline
 from .desk import Desk, TicketRow, TicketView
 from .errors import DeskError, NobodyFound, OutOfScope, TicketGone
 from .person import Person

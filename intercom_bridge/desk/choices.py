@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from intercom_bridge.deadline import Deadline
 from intercom_bridge.models import ItopAnswer, ItopInstance
 from itop_client import Client, quote
 
-from .deadline import Deadline
 from .person import Person, positive
 
 REMEMBERED_SECONDS = 300.0

@@ -15,6 +15,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from intercom_bridge.connections import itop_client
+from intercom_bridge.deadline import Deadline
 from intercom_bridge.intercom.api import IntercomError
 from intercom_bridge.intercom.payloads import CanvasRequest
 from intercom_bridge.models import (
@@ -35,7 +36,6 @@ from intercom_bridge.sync.intake import deliver_since
 from itop_client import Client, Found, ItopObject, UnknownAttribute, ids, quote
 
 from .choices import Choices
-from .deadline import Deadline
 from .errors import OutOfScope, TicketGone
 from .person import Person, who_is
 from .scope import Scope

@@ -10,11 +10,11 @@ from typing import Any
 
 from django.utils import timezone
 
+from intercom_bridge.deadline import Deadline
 from intercom_bridge.intercom.payloads import Contact
 from intercom_bridge.models import PersonMatch, Workspace
 from itop_client import Client, ItopObject, quote
 
-from .deadline import Deadline
 from .errors import NobodyFound
 
 # Who a contact is costs no call for so long.

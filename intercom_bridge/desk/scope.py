@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from intercom_bridge.deadline import Deadline
 from intercom_bridge.models import ItopAnswer, Workspace
 from itop_client import Client, ItopObject, Query, parse
 
-from .deadline import Deadline
 from .person import Person
 
 # A verdict costs no call for so long.

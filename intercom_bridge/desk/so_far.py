@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from intercom_bridge.connections import intercom_client
+from intercom_bridge.deadline import Deadline
 from intercom_bridge.intercom.payloads import Conversation
 from intercom_bridge.models import Ticket, Workspace
 from intercom_bridge.sync.copier import Copy
 from intercom_bridge.sync.message import order_of
-
-from .deadline import Deadline
 
 # Of the five seconds in all, Intercom gets so long to answer.
 FETCH_SECONDS = 2.0

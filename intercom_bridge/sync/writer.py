@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import threading
-import time
 from dataclasses import dataclass
 
 import structlog
@@ -15,6 +14,7 @@ from django.utils import timezone
 
 from intercom_bridge.authors import accounts_of, forget_accounts
 from intercom_bridge.connections import itop_client
+from intercom_bridge.deadline import Deadline
 from intercom_bridge.models import Delivery, ItopInstance, Ticket
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.encryption import SecretUnreadable
@@ -127,21 +127,11 @@ def _next(ticket: Ticket) -> DeliveryQuerySet:
     return waiting.select_related("conversation__workspace__profile")
 
 
-class _Clock:
-    """The wall time that one try may take."""
-
-    def __init__(self) -> None:
-        self._end = time.monotonic() + settings.WRITE_SECONDS
-
-    def remaining(self) -> float:
-        return max(0.1, self._end - time.monotonic())
-
-
 def _write(delivery: Delivery) -> float:
     """One try. Answers for how many seconds the iTop is paused: 0.0 when it answered, be it with a refusal."""
     ticket = delivery.ticket
     # One for all the calls of a try: the lease is reckoned by it.
-    clock = _Clock()
+    clock = Deadline(settings.WRITE_SECONDS)
     try:
         client = itop_client(ticket.itop)
         if delivery.item is None:
@@ -181,7 +171,7 @@ def _write(delivery: Delivery) -> float:
     return 0.0
 
 
-def _render(delivery: Delivery, client: Client, clock: _Clock) -> None:
+def _render(delivery: Delivery, client: Client, clock: Deadline) -> None:
     """Renders the entry once and keeps it before the first try: a repeat must be the same request.
 
     The next ones are rendered with it, so that a long row of messages costs one write to the database for many.
@@ -209,7 +199,7 @@ def _key_of_log(delivery: Delivery) -> str:
     return f"{delivery.ticket.ticket_class}.{log_attribute(delivery)}"
 
 
-def _was_written_unmarked(delivery: Delivery, client: Client, clock: _Clock) -> bool:
+def _was_written_unmarked(delivery: Delivery, client: Client, clock: Deadline) -> bool:
     """Where iTop keeps no changes the marker guards nothing: before a repeat, the log itself is asked.
 
     So that a repeat is known as one even after a sudden death, the try is noted before it is made.
@@ -222,7 +212,7 @@ def _was_written_unmarked(delivery: Delivery, client: Client, clock: _Clock) -> 
     return stands_in(client, delivery.ticket, delivery, deadline=clock.remaining())
 
 
-def _learn_whether_changes_are_kept(delivery: Delivery, client: Client, clock: _Clock) -> None:
+def _learn_whether_changes_are_kept(delivery: Delivery, client: Client, clock: Deadline) -> None:
     """Once for each iTop and log, after the first write: can its marker be found?"""
     ticket, key = delivery.ticket, _key_of_log(delivery)
     if key in ticket.itop.tracked_logs:

@@ -4,7 +4,7 @@ import time
 
 
 class Deadline:
-    """The wall time left for one answer, shared by all the calls it takes."""
+    """The wall time left for one answer, or one try, shared by all the calls it takes."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
