@@ -13,11 +13,11 @@ from django.db import InterfaceError, OperationalError, ProgrammingError, transa
 from django.utils import timezone
 
 from intercom_bridge.intercom.payloads import Event, Part, PayloadError
-from intercom_bridge.models import Conversation, Delivery, Notification, Posting, Ticket, TicketLink
+from intercom_bridge.models import Conversation, Delivery, Notification, Posting, TicketLink
 from intercom_bridge.models.claim import claim
 from intercom_bridge.models.conversation import COMPARED_EVERY_SECONDS
 from intercom_bridge.models.delivery import PAUSED
-from intercom_bridge.models.notification import NOT_LINKED
+from intercom_bridge.models.notification import NOT_LINKED, NotificationQuerySet
 
 from .message import destination, keep, order_of
 
@@ -46,13 +46,13 @@ def take_in_due() -> set[int]:
                 tickets |= _handle_safely(notification)
 
 
-def take_in_for(ticket: Ticket) -> None:
-    """Handles what came in for this ticket before its next message is chosen.
+def take_in_all(unread: NotificationQuerySet) -> None:
+    """Handles what came in for a ticket before its next message is chosen.
 
     Notifications are taken in by many threads at once; without this a later message could be written while an
     earlier one, committed before it, is still being looked at. Handling one twice makes nothing twice.
     """
-    for notification in Notification.objects.unread_of(ticket).select_related("workspace"):
+    for notification in unread:
         _handle_safely(notification)
 
 
