@@ -24,6 +24,7 @@ from itop_client import (
     Client,
     ItopError,
     ItopNotAdministrator,
+    ItopObject,
     ItopRefused,
     LogFull,
     ObjectGone,
@@ -170,6 +171,7 @@ def _write(delivery: Delivery) -> float:
             log_attribute(delivery),
             delivery.item or {},
             marker=delivery.marker,
+            read=(delivery.conversation.workspace.profile.code("status"),),
             deadline=clock.remaining(),
         )
     except ItopNotAdministrator as refusal:
@@ -190,7 +192,7 @@ def _write(delivery: Delivery) -> float:
     except (ItopError, SecretUnreadable) as trouble:
         return _try_later(delivery, trouble)
     else:
-        _settle(delivery, "" if written else "iTop had it already: an earlier try had arrived")
+        _settle(delivery, _what_came_with_it(delivery, written))
         _learn_whether_changes_are_kept(delivery, client, clock)
     return 0.0
 
@@ -257,6 +259,17 @@ def _learn_whether_changes_are_kept(delivery: Delivery, client: Client, clock: D
 
 
 # How a try ended
+
+
+def _what_came_with_it(delivery: Delivery, written: ItopObject | None) -> str:
+    """What is worth knowing of a write that went well; "" when nothing is."""
+    if written is None:
+        return "iTop had it already: an earlier try had arrived"
+    profile = delivery.conversation.workspace.profile
+    state = written.text(profile.code("status"))
+    if state in profile.excluded_states:
+        return f"The ticket is no longer open ({state}). The message was written all the same."
+    return ""
 
 
 def _settle(delivery: Delivery, reason: str) -> None:

@@ -113,6 +113,23 @@ def test_a_ticket_that_is_gone_fails_with_its_reason_and_stops_no_other(
     assert Delivery.objects.exclude(ticket=ticket).get().state == "written"
 
 
+def test_a_closed_ticket_is_written_all_the_same_and_says_so(
+    client: Client, ticket: Ticket, itop: Itop, work: Work
+) -> None:
+    before = len(entries(itop, ticket))
+    itop_client(ticket.itop).update(
+        ticket.ticket_class, ticket.object_id, {"status": "closed"}, comment="an agent"
+    )
+    notify(client, part(37358198350, "<p>it is back</p>"))
+    work()
+    delivery = Delivery.objects.get()
+    assert (delivery.state, delivery.reason) == (
+        "written",
+        "The ticket is no longer open (closed). The message was written all the same.",
+    )
+    assert entries(itop, ticket)[before:] == ["<p>it is back</p>"]
+
+
 def test_a_full_log_fails_with_its_reason(client: Client, ticket: Ticket, itop: Itop, work: Work) -> None:
     filler = [{"message": f"<p>{n}</p>", "date": "2026-01-01 00:00:00"} for n in range(300)]
     itop_client(ticket.itop).update(
