@@ -111,7 +111,7 @@ class _Classes:
     def chain(self, name: str) -> list[_Class]:
         """The class, then its parents. Raises DataModelError when one of them is missing, or its own descendant."""
         ancestry = self._ancestry(name)
-        last = self._classes[ancestry[-1]] if ancestry[-1] in self._classes else None
+        last = self._classes.get(ancestry[-1])
         if last is None and ancestry[-1] not in _BUILT_IN:
             raise DataModelError(
                 f"{ancestry[-1]}, a parent of {name}, is not in this file: it is one module's part. "

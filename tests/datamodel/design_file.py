@@ -20,7 +20,9 @@ TICKET = """
     <field id="description" xsi:type="AttributeText">
      <default_value /><is_null_allowed>false</is_null_allowed><format>html</format>
     </field>
-    <field id="old_code" xsi:type="AttributeString" _alteration="removed"><is_null_allowed>false</is_null_allowed></field>
+    <field id="old_code" xsi:type="AttributeString" _alteration="removed">
+     <is_null_allowed>false</is_null_allowed>
+    </field>
     <field id="private_log" xsi:type="AttributeCaseLog"><is_null_allowed>true</is_null_allowed></field>
     <field id="parts_list" xsi:type="AttributeLinkedSet"><linked_class>Part</linked_class></field>
    </fields>
@@ -86,7 +88,9 @@ WHERE wing_id = :this->wing_id AND (ISNULL(:this->hurry) OR hurry = :this->hurry
     <field id="seen" xsi:type="AttributeDateTime">
      <default_value>NOW()</default_value><is_null_allowed>false</is_null_allowed>
     </field>
-    <field id="mood" xsi:type="AttributeMetaEnum"><values><value id="fine" /></values><default_value>fine</default_value></field>
+    <field id="mood" xsi:type="AttributeMetaEnum">
+     <values><value id="fine" /></values><default_value>fine</default_value>
+    </field>
     <field id="clock" xsi:type="AttributeStopWatch"><states><state id="planned" /></states></field>
     <field id="public_log" xsi:type="AttributeCaseLog"><is_null_allowed>true</is_null_allowed></field>
    </fields>
@@ -127,7 +131,9 @@ BENCH = """
   </class>"""
 
 MENUS = """
- <menus><menu id="Repairs"><class>Repair</class><classes><class id="Ghost"><parent>Ticket</parent></class></classes></menu></menus>"""
+ <menus><menu id="Repairs">
+  <class>Repair</class><classes><class id="Ghost"><parent>Ticket</parent></class></classes>
+ </menu></menus>"""
 
 DICTIONARIES = """
  <dictionaries>
