@@ -113,7 +113,7 @@ class _Reader:
         try:
             self._parser.Parse(chunk, final)
         except expat.ExpatError as error:
-            if final and error.code in _CUT_SHORT:
+            if error.code in _CUT_SHORT:
                 raise DataModelError(
                     "the file ends here, in the middle of the data model. Copy it again, whole.", error.lineno
                 ) from error

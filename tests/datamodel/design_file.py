@@ -91,6 +91,7 @@ WHERE wing_id = :this->wing_id AND (ISNULL(:this->hurry) OR hurry = :this->hurry
     <field id="mood" xsi:type="AttributeMetaEnum">
      <values><value id="fine" /></values><default_value>fine</default_value>
     </field>
+    <field id="serial" xsi:type="AttributeString"><is_null_allowed>false</is_null_allowed></field>
     <field id="clock" xsi:type="AttributeStopWatch"><states><state id="planned" /></states></field>
     <field id="public_log" xsi:type="AttributeCaseLog"><is_null_allowed>true</is_null_allowed></field>
    </fields>
@@ -104,6 +105,7 @@ WHERE wing_id = :this->wing_id AND (ISNULL(:this->hurry) OR hurry = :this->hurry
      <flags>
       <attribute id="caller_id"><mandatory /></attribute>
       <attribute id="count"><read_only /></attribute>
+      <attribute id="serial"><read_only /></attribute>
       <attribute id="colour" />
      </flags>
      <inherit_flags_from>drawn</inherit_flags_from>
@@ -111,6 +113,7 @@ WHERE wing_id = :this->wing_id AND (ISNULL(:this->hurry) OR hurry = :this->hurry
     <state id="closed"><flags><attribute id="title"><read_only /></attribute></flags></state>
    </states></lifecycle>
    <methods><method id="Sing"><code><![CDATA[<class id="Ghost"> & friends]]></code></method></methods>
+   <relations><class id="Ghost"><parent>Ticket</parent></class></relations>
    <presentation><details><items>
     <item id="col:right"><rank>20</rank><items>
      <item id="fieldset:Repair:more"><rank>1</rank><items>
@@ -131,6 +134,7 @@ BENCH = """
   </class>"""
 
 MENUS = """
+ <user_rights><class id="Ghost"><parent>Ticket</parent></class></user_rights>
  <menus><menu id="Repairs">
   <class>Repair</class><classes><class id="Ghost"><parent>Ticket</parent></class></classes>
  </menu></menus>"""
@@ -164,6 +168,12 @@ DICTIONARIES = """
    <entry id="Class:Ticket/Attribute:title">Titel</entry>
    <entry id="Class:Repair/Attribute:title">Job~~</entry>
   </entries></dictionary>
+  <dictionary id="IT IT"><entries>
+   <entry id="Class:Bench/Attribute:name">Nome</entry>
+   <entry id="Class:Repair/Attribute:title+">Di che si tratta</entry>
+  </entries></dictionary>
+  <dictionary id="ES CR"><entries><entry id="Class:Repair">Reparación</entry></entries></dictionary>
+  <dictionary id="ES ES"><entries><entry id="Class:Repair">Arreglo</entry></entries></dictionary>
  </dictionaries>"""
 
 

@@ -72,7 +72,7 @@ def test_a_data_model_is_imported_on_the_page_of_its_itop_and_recorded(
     assert learned() == ["LiftRepair", "Repair"]
     assert "Learned from datamodel-production.xml: LiftRepair, Repair." in said(response)
     page = text_of(response)
-    assert "Repair (Repair): 24 attributes" in page
+    assert "Repair (Repair): 25 attributes" in page
     row = LearnedClass.objects.get(name="Repair")
     assert f"From datamodel-production.xml, {row.imported_at:%Y-%m-%d %H:%M:%S}" in page
     entry = LogEntry.objects.get()

@@ -43,8 +43,8 @@ def learned() -> list[str]:
 def test_the_classes_are_learned_and_what_was_learned_is_said(itop: ItopInstance, file: Path) -> None:
     said = run(file)
     assert learned() == ["LiftRepair", "Repair"]
-    assert "Repair      attributes: 24, mandatory: 8" in said
-    assert "Labels in: de, en, en-gb, fr" in said
+    assert "Repair      attributes: 25, mandatory: 9" in said
+    assert "Labels in: de, en, en-gb, es, fr" in said
     assert "Learned: 2 classes for Ours." in said
     repair = ticket_class_of(itop, "Repair")
     assert attribute_label(repair, "hurry") == "Hurry"
@@ -54,7 +54,7 @@ def test_the_classes_are_learned_and_what_was_learned_is_said(itop: ItopInstance
 
 def test_a_dry_run_says_the_same_and_writes_nothing(itop: ItopInstance, file: Path) -> None:
     said = run(file, "--dry-run")
-    assert "attributes: 24" in said
+    assert "attributes: 25" in said
     assert "Dry run, nothing was written: 2 classes for Ours." in said
     assert learned() == []
 

@@ -43,14 +43,21 @@ def test_every_class_of_tickets_that_can_have_objects_is_learned() -> None:
     assert set(model.names) == {"Ticket", "Repair", "LiftRepair", "Bench"}
 
 
+def test_of_a_class_that_has_no_objects_only_the_descendants_are_learned() -> None:
+    abstract = REPAIR.replace("<abstract>false", "<abstract>true", 1)
+    assert set(read(design(TICKET, abstract)).classes) == {"LiftRepair"}
+    ticket = TICKET.replace("<abstract>true", "<abstract>false")
+    assert "Ticket" not in read(design(ticket, REPAIR)).classes
+
+
 def test_a_named_class_is_learned_too_and_one_that_is_not_there_is_not() -> None:
     model = read(design(), "Bench", "Repair", "Boat")
     assert list(model.classes) == ["LiftRepair", "Repair", "Bench"]
-    assert model.classes["Bench"].attributes["name"].labels == {"en": "Bench name"}
+    assert model.classes["Bench"].attributes["name"].labels == {"en": "Bench name", "it": "Nome"}
 
 
 def test_the_languages_are_those_of_the_labels_of_what_was_learned() -> None:
-    assert read(design()).languages == ("de", "en", "en-gb", "fr")
+    assert read(design()).languages == ("de", "en", "en-gb", "es", "fr")
 
 
 def test_a_class_may_stand_within_its_parent_as_older_itops_write_it(lift_repair: TicketClass) -> None:
@@ -206,7 +213,7 @@ def test_values_have_labels(lift_repair: TicketClass) -> None:
 
 
 def test_a_class_has_its_own_name_and_not_its_parent_s(repair: TicketClass, lift_repair: TicketClass) -> None:
-    assert repair.labels == {"en": "Repair"}
+    assert repair.labels == {"en": "Repair", "es": "Reparación"}
     assert lift_repair.labels == {"fr": "Réparation d'ascenseur"}
 
 
@@ -283,4 +290,4 @@ def test_a_file_larger_than_any_data_model_is_refused_before_it_is_read_whole(
 
 def test_dictionaries_are_read_of_learned_classes_only() -> None:
     model = read(design(dictionaries=DICTIONARIES.replace('id="DE DE"', 'id=""')))
-    assert model.languages == ("en", "en-gb", "fr")
+    assert model.languages == ("en", "en-gb", "es", "fr")
