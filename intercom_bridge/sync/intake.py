@@ -43,27 +43,27 @@ def take_in_due() -> set[int]:
             return tickets
         for notification in due:
             if claim(notification, CLAIMED_SECONDS):
-                tickets |= _handle_safely(notification)
+                tickets |= _handle_safely(notification) or set()
 
 
-def take_in_all(unread: NotificationQuerySet) -> None:
-    """Handles what came in for a ticket before its next message is chosen.
+def take_in_all(unread: NotificationQuerySet) -> bool:
+    """Handles what came in for a ticket before its next message is chosen; False when the database was in trouble.
 
     Notifications are taken in by many threads at once; without this a later message could be written while an
     earlier one, committed before it, is still being looked at. Handling one twice makes nothing twice.
     """
-    for notification in unread:
-        _handle_safely(notification)
+    handled = [_handle_safely(notification) for notification in unread]
+    return None not in handled
 
 
-def _handle_safely(notification: Notification) -> set[int]:
-    """One notification that breaks us is set aside, loudly, and stops no other."""
+def _handle_safely(notification: Notification) -> set[int] | None:
+    """One notification that breaks us is set aside, loudly, and stops no other; None: it is still to be handled."""
     try:
         return take_in(notification)
     except (InterfaceError, OperationalError, ProgrammingError) as error:
         # The database's trouble, not the message's: it stays as it is and is due again when its claim is over.
         log.warning("intake.later", notification=notification.pk, error=type(error).__name__)
-        return set()
+        return None
     except Exception as error:
         log.exception("intake.broke", notification=notification.pk, topic=notification.topic)
         notification.settle(Verdict.FAILED, f"could not be handled: {type(error).__name__}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Exists
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -45,6 +46,8 @@ GIVEN_UP_AFTER = dt.timedelta(days=7)
 RENDERED_AT_ONCE = 20
 # An iTop that failed at others within this time, which it took later, is in trouble of its own.
 GENERAL_TROUBLE = dt.timedelta(minutes=10)
+# When the database could not say what came in for a ticket.
+TAKE_IN_AGAIN_SECONDS = 1.0
 # What a try may change of a delivery.
 KEPT = ("state", "reason", "item", "attempts", "strikes", "last_failed_at", "due_at", "written_at")
 
@@ -102,11 +105,17 @@ def _write_in_order(ticket: Ticket, lease: Lease) -> Round:
     # Made once: for a long row of messages, making the same queries again costs more than asking them.
     unread, mine = Notification.objects.unread_of(ticket), _next_of_holder(ticket, lease)
     conversations: dict[int, Conversation] = {}
+    took_in = False
     while not stopping.is_set():
-        take_in_all(unread.all())
         delivery = next(iter(mine.all()), None)
-        if delivery is None:
+        if delivery is None and took_in:
             return Round(None, works_again) if lease.is_held() else _lost(ticket, works_again)
+        if delivery is None or delivery.is_overtaking:  # type: ignore[attr-defined]
+            if not take_in_all(unread.all()):
+                return Round(TAKE_IN_AGAIN_SECONDS, works_again)
+            took_in = True
+            continue
+        took_in = False
         seconds = (delivery.due_at - timezone.now()).total_seconds()
         if seconds > 0:
             # The later ones wait: order matters more than haste.
@@ -132,11 +141,16 @@ def _lost(ticket: Ticket, works_again: bool) -> Round:
 
 
 def _next_of_holder(ticket: Ticket, lease: Lease) -> DeliveryQuerySet:
-    """What is to be written next, with its ticket and iTop as they are now; nothing once the lease is lost."""
+    """What is to be written next, with its ticket and iTop as they are now; nothing once the lease is lost.
+
+    `is_overtaking`: something that came in for this ticket has not been looked at, and may be older. Asked in the
+    same statement, so that whatever was committed before it is either seen there or among what waits.
+    """
     held = Delivery.objects.waiting().filter(
         ticket=ticket, ticket__lease_token=lease.token, ticket__lease_until__gt=Now()
     )
-    return held.in_order().select_related("ticket__itop")[:1]
+    unread = Notification.objects.unread_of(ticket).order_by()
+    return held.annotate(is_overtaking=Exists(unread)).in_order().select_related("ticket__itop")[:1]
 
 
 def _known(conversations: dict[int, Conversation], pk: int) -> Conversation:
