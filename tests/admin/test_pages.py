@@ -113,7 +113,7 @@ def form_of(client: Client, *where: Any) -> dict[str, str]:
     sent: dict[str, str] = {}
     for field in form:
         value = field.value()
-        if type(field.field).__name__ == "SecretFormField" or value in (None, False):
+        if type(field.field).__name__ == "SecretFormField" or value in (None, False, ""):
             continue
         if type(field.field.widget).__name__ == "AdminSplitDateTime":
             continue
