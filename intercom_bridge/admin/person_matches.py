@@ -28,7 +28,18 @@ class PersonMatchAdmin(RowActionsAdmin, ReadOnlyAdmin):
         ("How we know", {"fields": ("how", "picked_by", "picked_at")}),
         (
             "In iTop",
-            {"fields": ("name", "email", "person_id", "org_name", "org_id", "attributes", "matched_at")},
+            {
+                "fields": (
+                    "itop",
+                    "name",
+                    "email",
+                    "person_id",
+                    "org_name",
+                    "org_id",
+                    "attributes",
+                    "matched_at",
+                )
+            },
         ),
     )
 

@@ -107,6 +107,7 @@ def pick(person: Person, contact: Contact, workspace: Workspace, teammate: str) 
         contact_id=contact.id[:64],
         defaults=_columns(picked)
         | {
+            "itop": workspace.itop,
             "evidence": str(Evidence.of(contact, workspace)),
             "picked_by": picked.picked_by,
             "picked_at": timezone.now(),
@@ -127,7 +128,9 @@ def undo_pick(person_id: int, contact: Contact, workspace: Workspace) -> bool:
 
 
 def _match(workspace: Workspace, contact: Contact) -> PersonMatch | None:
-    return PersonMatch.objects.filter(workspace=workspace, contact_id=contact.id[:64]).first()
+    return PersonMatch.objects.filter(
+        workspace=workspace, itop=workspace.itop, contact_id=contact.id[:64]
+    ).first()
 
 
 def _chosen(match: PersonMatch, client: Client, deadline: Deadline, wanted: tuple[str, ...]) -> Person:
@@ -193,10 +196,15 @@ def _ask(
 def _keep(person: Person, workspace: Workspace, contact: Contact, evidence: Evidence) -> None:
     if not contact.id:
         return
-    columns = _columns(person) | {"evidence": str(evidence), "picked_by": "", "picked_at": None}
+    columns = _columns(person) | {
+        "itop": workspace.itop,
+        "evidence": str(evidence),
+        "picked_by": "",
+        "picked_at": None,
+    }
     rows = PersonMatch.objects.filter(workspace=workspace, contact_id=contact.id[:64])
-    # What a teammate has picked meanwhile stands.
-    if not rows.exclude(how=PersonMatch.How.CHOSEN).update(**columns):
+    # What a teammate has picked meanwhile, in this iTop, stands.
+    if not rows.exclude(how=PersonMatch.How.CHOSEN, itop=workspace.itop).update(**columns):
         PersonMatch.objects.get_or_create(workspace=workspace, contact_id=contact.id[:64], defaults=columns)
 
 

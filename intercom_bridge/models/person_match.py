@@ -3,6 +3,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
+from .itop_instance import ITOP, ItopInstance
 from .workspace import Workspace
 
 
@@ -16,6 +17,8 @@ class PersonMatch(models.Model):
         CHOSEN = "chosen", "picked by a teammate"
 
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="person_matches")
+    # A workspace may come to work on another iTop, where the same number is somebody else's.
+    itop = models.ForeignKey(ItopInstance, models.CASCADE, verbose_name=ITOP, related_name="person_matches")
     contact_id = models.CharField("Intercom contact", max_length=64)
     # What the match was made from; another address on the contact makes it void, unless a teammate picked.
     evidence = models.CharField(max_length=600)

@@ -88,6 +88,7 @@ def history(workspace: Workspace, count: int, start: int = 0) -> None:
         Posting.objects.create(conversation=conversation, admin_id="1", body="<p>Hello</p>")
         PersonMatch.objects.create(
             workspace=workspace,
+            itop=workspace.itop,
             contact_id=str(number),
             evidence="e",
             how="email",

@@ -31,6 +31,7 @@ def workspace() -> Workspace:
 def picked(workspace: Workspace) -> PersonMatch:
     return PersonMatch.objects.create(
         workspace=workspace,
+        itop=workspace.itop,
         contact_id="696205460674dbb9050aa7fd",
         evidence="||reception@globex.example",
         how="chosen",
@@ -77,6 +78,21 @@ def test_who_may_only_look_can_forget_nobody(client: Client, picked: PersonMatch
     client.force_login(user)
     client.post(LIST, {"action": "forget", "_selected_action": str(picked.pk), "index": "0"})
     assert PersonMatch.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [({"url": "https://other.example.com/itop"}, False), ({"token": "another"}, True), ({"name": "x"}, True)],
+)
+def test_the_people_of_another_itop_are_others(
+    admin_client: Client, picked: PersonMatch, changes: dict[str, str], kept: bool
+) -> None:
+    itop = picked.itop
+    form = {"name": itop.name, "url": itop.url, "time_zone": itop.time_zone} | changes
+    admin_client.post(reverse("admin:intercom_bridge_itopinstance_change", args=[itop.pk]), form)
+    itop.refresh_from_db()
+    assert all(getattr(itop, name) == value for name, value in changes.items() if name != "token")
+    assert PersonMatch.objects.exists() is kept
 
 
 @pytest.mark.parametrize("code", ["employee_number", "id", "_x1", ""])

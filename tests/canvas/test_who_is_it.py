@@ -9,8 +9,9 @@ import pytest
 
 from intercom_bridge.canvas.components import FIRST_SCREEN_HEIGHT
 from intercom_bridge.canvas.screens import who as screen
-from intercom_bridge.models import PersonMatch, TicketLink, Workspace
+from intercom_bridge.models import ItopInstance, PersonMatch, TicketLink, Workspace
 from sandbox.itop import Itop
+from sandbox.itop.seed import TOKEN
 from tests.teammate import ALICE, Teammate
 
 How = PersonMatch.How
@@ -152,6 +153,12 @@ def test_an_address_of_two_is_settled_by_the_id(teammate: Teammate) -> None:
     assert "Ben Twin" in teammate.open().text
 
 
+def test_of_two_with_one_address_the_active_one_is_meant(teammate: Teammate, itop: Itop) -> None:
+    itop.store.update("Person", 54, status="inactive")
+    teammate.contact = SHARED
+    assert "Ben Twin" in teammate.open().text
+
+
 # Where it is not known
 
 
@@ -236,8 +243,11 @@ def test_a_pick_outlives_the_time_after_which_evidence_is_asked_again_and_anothe
     picked_at = PersonMatch.objects.get().picked_at
     itop.store.update("Person", 55, name="Renamed")
     itop.calls.clear()
-    time_machine.move_to(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=601))
     teammate.contact = SHARED | {"email": ALICE["email"]}
+    assert "picked by Ada Reyes" in teammate.open().text
+    assert itop.calls == [TICKETS]
+    itop.calls.clear()
+    time_machine.move_to(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=601))
     teammate.open()
     assert "Ben Renamed" in teammate.text and "picked by Ada Reyes" in teammate.text
     assert itop.calls == [PERSON, TICKETS]
@@ -249,6 +259,17 @@ def test_a_pick_is_for_one_contact_in_one_workspace(teammate: Teammate) -> None:
     teammate.open().click("Ben Twin")
     teammate.contact = SHARED | {"id": "another"}
     assert "More than one person fits" in teammate.open().text
+
+
+def test_a_pick_is_for_one_itop(teammate: Teammate, workspace: Workspace, itop: Itop) -> None:
+    teammate.open().send_click("who:pick:41")
+    assert "Bob Durand" in teammate.text
+    workspace.itop = ItopInstance.objects.create(
+        name="Another", url=f"{itop.url}/", token=TOKEN, time_zone="Europe/Paris"
+    )
+    workspace.save()
+    assert "Acme Corp · found by e-mail" in teammate.open().text
+    assert PersonMatch.objects.get().itop == workspace.itop
 
 
 @pytest.mark.parametrize("person_id", ["50", "99999", "0", "x", ""])
@@ -377,6 +398,13 @@ def test_the_search_takes_words_of_the_name_or_the_address_as_they_are(
     assert itop.calls == [PERSON]
     assert teammate.field("Search")["value"] == words
     assert ("iTop has nobody with these words" in teammate.text) is not names
+
+
+def test_an_empty_search_shows_whom_it_may_be_again(teammate: Teammate) -> None:
+    teammate.contact = ZOE | {"name": "Alice Martin"}
+    teammate.open().click("Search", Search="bob")
+    assert offered(teammate) == ["Bob Durand"]
+    assert offered(teammate.click("Search", Search="")) == ["Alice Martin"]
 
 
 def test_a_person_who_is_inactive_says_so(teammate: Teammate) -> None:

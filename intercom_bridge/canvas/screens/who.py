@@ -67,7 +67,7 @@ def who_is_it(desk: Desk, clicked: Click) -> Canvas:
     said = _("Pick the person who writes here. The choice is remembered for this contact.")
     match clicked.argument(0):
         case "search":
-            words = _words(desk.request.input_values.get(SEARCH)) or _words(_kept(desk.request).get("search"))
+            words = _words(desk.request)
         case "not":
             without = clicked.number(1)
             if desk.undo_pick(without):
@@ -98,8 +98,7 @@ def kept(request: CanvasRequest) -> dict[str, Any]:
     """What a Retry of a click on the page needs."""
     if not _kept(request):
         return {}
-    words = request.input_values.get(SEARCH, _kept(request).get("search"))
-    return _stored(_known(request), _then(request), _words(words))
+    return _stored(_known(request), _then(request), _words(request))
 
 
 def _page(
@@ -213,7 +212,9 @@ def _form(desk: Desk, then: Click) -> dict[str, Any]:
     return Form.read(desk.request, desk.profile).stored() if then.verb == "form" else {}
 
 
-def _words(typed: object) -> str:
+def _words(request: CanvasRequest) -> str:
+    """What is looked for: what stands in the field, else what did before there was trouble."""
+    typed = request.input_values.get(SEARCH, _kept(request).get("search"))
     return shorten(typed, WORDS_LENGTH) if isinstance(typed, str) else ""
 
 
