@@ -20,10 +20,14 @@ WORD_LENGTH = 60
 
 @dataclass(frozen=True)
 class Candidates:
-    """The likeliest first; `total` counts those that are not among them too."""
+    """`more`: there are others who would fit as well."""
 
     people: tuple[Person, ...] = ()
-    total: int = 0
+    more: bool = False
+
+    @classmethod
+    def of(cls, people: Iterable[Person], more: bool) -> Candidates:
+        return cls(tuple(sorted(people, key=lambda one: not one.is_active)), more)
 
 
 def search(words: str, scope: Scope) -> Candidates:
@@ -31,32 +35,28 @@ def search(words: str, scope: Scope) -> Candidates:
     wanted = words.split()[:MOST_WORDS]
     if not wanted:
         return Candidates()
-    people, total = scope.people(lambda alias: _holds(wanted, alias, ("friendlyname", "email")), SHOWN)
-    return Candidates(tuple(sorted(people, key=lambda one: not one.is_active)), total)
+    return Candidates.of(*scope.people(lambda alias: _holds(wanted, alias, ("friendlyname", "email")), SHOWN))
 
 
 def likely(
     contact: Contact, workspace: Workspace, scope: Scope, known: Iterable[int], without: int = 0
 ) -> Candidates:
-    """The people with the `known` ids, with the contact's address, or of its name. Asks nobody if there is none of
-    these. `without` is an id that is not looked for."""
+    """The people with the `known` ids; if there are none, those with the contact's address or name. Without either
+    nobody is asked. `without` is an id that is not looked for."""
+    known = sorted(set(known))
     evidence = Evidence.of(contact, workspace)
-    known = set(known)
     name = contact.name.split()[:MOST_WORDS]
 
     def fulfil(alias: str) -> str:
-        found = [f"{alias}.id IN ({ids(sorted(known))})"] if known else []
-        found += evidence.email_conditions(alias)
+        if known:
+            return f"{alias}.id IN ({ids(known)})"
+        found = evidence.email_conditions(alias)
         if name:
             found.append(f"({_holds(name, alias, ('friendlyname',))})")
         condition = " OR ".join(found)
         return f"({condition}) AND {alias}.id != {without}" if without and condition else condition
 
-    if not fulfil("p"):
-        return Candidates()
-    people, total = scope.people(fulfil, SHOWN)
-    people.sort(key=lambda one: (one.id not in known, not one.is_active))
-    return Candidates(tuple(people), total)
+    return Candidates.of(*scope.people(fulfil, SHOWN)) if fulfil("p") else Candidates()
 
 
 def _holds(words: Iterable[str], alias: str, attributes: Iterable[str]) -> str:

@@ -46,12 +46,11 @@ class Scope:
             return self._holds(query, "contactid", person.id)
         return self._holds(query)
 
-    def people(self, fulfil: Callable[[str], str], most: int) -> tuple[list[Person], int]:
-        """At most so many of those who are served and fulfil a condition, and how many iTop has of them.
+    def people(self, fulfil: Callable[[str], str], most: int) -> tuple[list[Person], bool]:
+        """Those who are served and fulfil a condition; True when iTop had more than so many to look at.
 
         `fulfil` makes the condition, given what a person is called in the query. One call; where the scope cannot be
-        asked in the same breath (its class is another, or it depends on the person), one more for each of the found,
-        and the number is of all who fulfil the condition.
+        asked in the same breath (its class is another, or it depends on the person), one more for each of the found.
         """
         query = self._of_people(fulfil)
         asked = query or parse(f"SELECT Person AS p WHERE {fulfil('p')}")
@@ -66,7 +65,7 @@ class Scope:
         people = [Person.of(one, wanted=wanted) for one in found]
         if query is None:
             people = [person for person in people if self.serves(person)]
-        return people, found.total
+        return people, found.total > most
 
     def _of_people(self, fulfil: Callable[[str], str]) -> Query | None:
         """The scope as a query on people, or None where it cannot be put so."""

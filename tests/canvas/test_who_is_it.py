@@ -445,6 +445,7 @@ def test_only_those_whom_the_workspace_serves_are_offered(
     itop.calls.clear()
     teammate.click("Search", Search="martin")
     assert offered(teammate) == names
+    assert "There are more" not in teammate.text
     assert len(itop.calls) == calls
     teammate.click("Alice Martin")
     assert "picked by Ada Reyes" in teammate.text
@@ -520,9 +521,23 @@ def test_the_first_screen_is_no_higher_than_intercom_allows_and_leads_to_the_res
     assert len(offered(teammate)) < 10
     teammate.click("Show all 10 candidates")
     assert len(offered(teammate)) == 10
-    assert "more than these 10" in teammate.text
+    assert "There are more" in teammate.text
     teammate.click("Desk 05")
     assert "picked by Ada Reyes" in teammate.text
+
+
+def test_where_the_first_ten_are_not_served_it_does_not_say_that_nobody_is(
+    teammate: Teammate, workspace: Workspace, many: None, itop: Itop
+) -> None:
+    serve(workspace, "SELECT Organization WHERE id = 4 AND id = :current_contact->org_id")
+    teammate.contact = ZOE
+    teammate.open()
+    itop.calls.clear()
+    teammate.click("Search", Search="desk")
+    assert offered(teammate) == []
+    assert "nobody with these words" not in teammate.text and "There are more" in teammate.text
+    # The ten are of one organization.
+    assert itop.calls == [PERSON, ORGANIZATION]
 
 
 # In the midst of something else

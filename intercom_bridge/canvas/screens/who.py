@@ -75,7 +75,7 @@ def who_is_it(desk: Desk, clicked: Click) -> Canvas:
                     "The choice is undone. Pick somebody else, or go back and let the bridge find the person."
                 )
     found = desk.search_people(words) if words else desk.likely_people(known, without=without)
-    if words and not found.people:
+    if words and not found.people and not found.more:
         said = _(
             "iTop has nobody with these words in the name or the e-mail address whom this workspace serves."
         )
@@ -133,9 +133,8 @@ def _components(
         components.append(
             Button(id=click("who"), label=label % {"count": len(found.people)}, style="link", action=Submit())
         )
-    elif len(found.people) < found.total:
-        more = _("There are more than these %(count)d: search with more words.") % {"count": count}
-        components.append(Text(text=more if count else _("Search with more words."), style="muted"))
+    elif found.more:
+        components.append(Text(text=_("There are more: search with other words."), style="muted"))
     return [
         *components,
         Input(
