@@ -42,6 +42,11 @@ def offered(teammate: Teammate) -> list[str]:
     ]
 
 
+def known_as(teammate: Teammate) -> str:
+    """Who it is by the first screen; "" when it does not know."""
+    return str(teammate.components[0]["text"]) if teammate.offers("Create a ticket") else ""
+
+
 def serve(workspace: Workspace, scope: str) -> None:
     workspace.scope = scope
     workspace.full_clean(exclude=["client_secret"])
@@ -74,7 +79,7 @@ def test_who_has_the_address_to_the_letter_comes_before_its_box(teammate: Teamma
         "Person", id=60, first_name="Al", name="Tagged", org_id=5, email="alice.martin+support@acme.example"
     )
     teammate.contact = ALICE | {"email": "alice.martin+support@acme.example"}
-    assert "Al Tagged" in teammate.open().text
+    assert known_as(teammate.open()) == "Al Tagged"
 
 
 @pytest.mark.parametrize("email", ["+alice.martin@acme.example", '"alice.martin+x"@acme.example', "a+b"])
@@ -100,23 +105,23 @@ def test_the_external_id_can_be_itops_own_number(teammate: Teammate, workspace: 
     workspace.external_id_attribute = "id"
     workspace.save()
     teammate.contact = ALICE | {"email": "", "external_id": "41"}
-    assert "Bob Durand" in teammate.open().text
+    assert known_as(teammate.open()) == "Bob Durand"
     teammate.contact = ALICE | {"external_id": "41 OR 1=1"}
-    assert "Alice Martin" in teammate.open().text
+    assert known_as(teammate.open()) == "Alice Martin"
 
 
 def test_an_external_id_is_meant_to_the_letter(teammate: Teammate, workspace: Workspace, itop: Itop) -> None:
     itop.store.update("Person", 41, employee_number="ÜSER-40")
     workspace.external_id_attribute = "employee_number"
     workspace.save()
-    assert "Alice Martin" in teammate.open().text
+    assert known_as(teammate.open()) == "Alice Martin"
 
 
 def test_the_external_id_is_not_looked_at_unless_the_workspace_says_so(
     teammate: Teammate, itop: Itop
 ) -> None:
     teammate.contact = ALICE | {"external_id": "41"}
-    assert "Alice Martin" in teammate.open().text
+    assert known_as(teammate.open()) == "Alice Martin"
 
 
 def test_an_attribute_that_itop_does_not_have_costs_only_that_evidence(
@@ -150,13 +155,13 @@ def test_all_evidence_that_agrees_finds_the_person_in_one_call(
 
 def test_an_address_of_two_is_settled_by_the_id(teammate: Teammate) -> None:
     teammate.contact = SHARED | {"custom_attributes": {"itop_contact_id": "55"}}
-    assert "Ben Twin" in teammate.open().text
+    assert known_as(teammate.open()) == "Ben Twin"
 
 
 def test_of_two_with_one_address_the_active_one_is_meant(teammate: Teammate, itop: Itop) -> None:
     itop.store.update("Person", 54, status="inactive")
     teammate.contact = SHARED
-    assert "Ben Twin" in teammate.open().text
+    assert known_as(teammate.open()) == "Ben Twin"
 
 
 # Where it is not known
@@ -346,7 +351,7 @@ def test_not_this_person_of_an_automatic_match_lets_another_be_picked(teammate: 
     assert offered(teammate) == [] and "undone" not in teammate.text
     teammate.click("Search", Search="Bob").click("Bob Durand")
     assert "picked by Ada Reyes" in teammate.text
-    assert "Bob Durand" in teammate.open().text
+    assert known_as(teammate.open()) == "Bob Durand"
 
 
 def test_from_there_one_gets_back_without_any_change(teammate: Teammate) -> None:
