@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 _TOKEN = re.compile(
@@ -23,6 +23,11 @@ _TOKEN = re.compile(
 )
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _KEYWORDS = frozenset({"SELECT", "FROM", "AS", "JOIN", "ON", "WHERE", "UNION"})
+# Words of a condition that are no attribute's name; functions are known by the bracket that follows.
+_WORDS = frozenset(
+    {"AND", "OR", "NOT", "IN", "LIKE", "REGEXP", "MATCHES", "DIV", "MOD", "NULL", "TRUE", "FALSE"}
+    | {"INTERVAL", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "YEAR"}
+)
 
 
 class OqlError(ValueError):
@@ -39,6 +44,11 @@ def quote(value: str | int) -> str:
         return str(int(value))
     kept = "".join(one for one in str(value) if unicodedata.category(one) not in ("Cc", "Cs"))
     return "'" + kept.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def containing(text: str) -> str:
+    """What stands after LIKE to find the text anywhere in a value; % and _ in it are themselves."""
+    return quote("%" + re.sub(r"([\\%_])", r"\\\1", text) + "%")
 
 
 def ids(values: Iterable[int]) -> str:
@@ -66,6 +76,8 @@ class _Member:
     condition: str
     class_name: str
     alias: str  # as written, backquotes included
+    sources: str  # the classes, as they stand after FROM
+    classes: int  # how many there are
 
 
 @dataclass(frozen=True)
@@ -105,13 +117,59 @@ class Query:
         """Those of its objects whose `attribute` is `value`, however its own conditions are put together."""
         if not _NAME.fullmatch(attribute):
             raise OqlError(f"{attribute!r} is not the name of an attribute")
-        narrowed = []
+        return self.that(lambda alias: f"{alias}.{attribute} = {quote(int(value))}")
+
+    def that(self, fulfil: Callable[[str], str]) -> Query:
+        """Those of its objects that fulfil a condition too; `fulfil` makes it, given what an object is called."""
+        return parse(
+            " UNION ".join(
+                f"{member.head} WHERE {_both(fulfil(member.alias), member.condition)}"
+                for member in self.members
+            )
+        )
+
+    def reach(
+        self, class_name: str, on: Callable[[str, str], str], fulfil: Callable[[str], str]
+    ) -> Query | None:
+        """The objects of `class_name` that are joined to one of its own, and fulfil a condition.
+
+        `on` makes what follows ON, given what its object and the joined one are called. None where a condition
+        names an attribute without its class, and which class is not certain: beside one more class it would be
+        ambiguous.
+        """
+        alias = "reached"
+        while alias in {token.text.casefold() for token in _tokens(self.text)}:
+            alias += "_"
+        reached = []
         for member in self.members:
-            condition = f"({member.alias}.{attribute} = {quote(int(value))})"
-            if member.condition:
-                condition += f" AND ({member.condition})"
-            narrowed.append(f"{member.head} WHERE {condition}")
-        return parse(" UNION ".join(narrowed))
+            condition = _qualified(member)
+            if condition is None:
+                return None
+            joined = f"JOIN {class_name} AS {alias} ON {on(member.alias, alias)}"
+            wanted = _both(fulfil(alias), condition)
+            reached.append(" ".join(["SELECT", alias, "FROM", member.sources, joined, "WHERE", wanted]))
+        return parse(" UNION ".join(reached))
+
+
+def _both(one: str, other: str) -> str:
+    return f"({one}) AND ({other})" if other else f"({one})"
+
+
+def _qualified(member: _Member) -> str | None:
+    """Its condition with the class's name before each attribute, or None where that cannot be said."""
+    tokens = list(_tokens(member.condition))
+    meant = [token for token in tokens if token.kind != "space"]
+    bare = set()
+    for before, token, after in zip([None, *meant], meant, [*meant[1:], None], strict=False):
+        if token.kind not in ("name", "backquoted") or token.keyword or token.text.upper() in _WORDS:
+            continue
+        if before is not None and (before.text == "." or before.keyword in ("SELECT", "FROM", "JOIN", "AS")):
+            continue
+        if after is None or after.text not in (".", "("):
+            bare.add(token.start)
+    if bare and (member.classes > 1 or any(token.keyword == "SELECT" for token in meant)):
+        return None
+    return "".join(f"{member.alias}.{one.text}" if one.start in bare else one.text for one in tokens)
 
 
 def parse(text: str) -> Query:
@@ -174,11 +232,13 @@ def _member(text: str, tokens: list[_Token]) -> _Member:
         raise OqlError(
             "a query starts with SELECT" if not tokens else f"SELECT is missing before {tokens[0].text}"
         )
+    start = reader.next
     selected = [reader.name("the class")]
     while reader.takes_sign(","):
         selected.append(reader.name("the class"))
     classes: dict[str, str] = {}
     if reader.takes("FROM"):
+        start = reader.next
         _class_and_alias(reader, classes)
         alias = selected[0]
     elif len(selected) > 1:
@@ -196,8 +256,10 @@ def _member(text: str, tokens: list[_Token]) -> _Member:
     first, last = tokens[0], tokens[-1]
     class_name = classes[alias.strip("`")]
     where = reader.next
+    begin = start.start if start else first.end
     if where is None:
-        return _Member(text[first.start : last.end], "", class_name, alias)
+        whole = text[first.start : last.end]
+        return _Member(whole, "", class_name, alias, text[begin : last.end], len(classes))
     if where.keyword != "WHERE":
         raise OqlError(f"{where.text} is not expected here; JOIN, WHERE or UNION may follow")
     reader.takes("WHERE")
@@ -207,8 +269,8 @@ def _member(text: str, tokens: list[_Token]) -> _Member:
         stray = reader.next
         if stray is not None:
             raise OqlError(f"{stray.text} is not expected within a condition")
-    head = text[first.start : where.start].rstrip()
-    return _Member(head, text[where.end : last.end].strip(), class_name, alias)
+    head, sources = text[first.start : where.start].rstrip(), text[begin : where.start].rstrip()
+    return _Member(head, text[where.end : last.end].strip(), class_name, alias, sources, len(classes))
 
 
 def _class_and_alias(reader: _Reader, classes: dict[str, str], class_name: str = "") -> str:

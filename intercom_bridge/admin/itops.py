@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html_join
 
-from intercom_bridge.models import Delivery, ItopInstance
+from intercom_bridge.models import Delivery, ItopInstance, PersonMatch
 
 from .base import STYLES
 from .datamodels import DataModelAdmin
@@ -148,6 +148,8 @@ class ItopInstanceAdmin(DataModelAdmin):
         if _is_another(obj, set(form.changed_data)):
             fields |= set(obj.forget())
             obj.answers.all().delete()
+            if "url" in form.changed_data:
+                PersonMatch.objects.filter(itop=obj).delete()
         obj.save(update_fields=fields)
 
     class Media:

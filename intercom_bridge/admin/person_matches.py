@@ -1,25 +1,71 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
 from intercom_bridge.models import PersonMatch
 
 from .readonly import ReadOnlyAdmin, short_time
+from .row_actions import FROM_ITS_PAGE, RowActionsAdmin
 
 
 @admin.register(PersonMatch)
-class PersonMatchAdmin(ReadOnlyAdmin):
-    matched = short_time("matched_at", "matched")
-    list_display = ("name", "email", "org_name", "how", "person_id", "contact_id", "workspace", "matched")
+class PersonMatchAdmin(RowActionsAdmin, ReadOnlyAdmin):
+    picked = short_time("picked_at", "picked")
+    list_display = ("name", "email", "org_name", "how", "picked_by", "picked", "contact_id", "workspace")
+    actions = ("forget",)
     list_filter = ("how", "workspace")
     list_select_related = ("workspace",)
-    search_fields = ("name", "email", "contact_id__exact")
-    search_help_text = "A name, an e-mail address, or an Intercom contact's id."
+    search_fields = ("name", "email", "contact_id__exact", "picked_by__icontains")
+    search_help_text = "A name, an e-mail address, an Intercom contact's id, or the teammate who picked."
     ordering = ("-pk",)
     fieldsets = (
-        ("In Intercom", {"fields": ("workspace", "contact_id", "evidence", "how")}),
+        ("In Intercom", {"fields": ("workspace", "contact_id", "evidence")}),
+        ("How we know", {"fields": ("how", "picked_by", "picked_at")}),
         (
             "In iTop",
-            {"fields": ("name", "email", "person_id", "org_name", "org_id", "attributes", "matched_at")},
+            {
+                "fields": (
+                    "itop",
+                    "name",
+                    "email",
+                    "person_id",
+                    "org_name",
+                    "org_id",
+                    "attributes",
+                    "matched_at",
+                )
+            },
         ),
     )
+
+    def helpful_actions(self, row: Any) -> tuple[str, ...]:
+        return ("forget",)
+
+    @admin.action(description="Forget", permissions=["act"])
+    def forget(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> None:
+        self.act(
+            request,
+            queryset,
+            lambda rows: rows.delete()[0],
+            eligible=lambda rows: rows,
+            recorded="Forgotten: who the contact is will be asked anew.",
+            done="forgotten: the panel asks anew who the contact is.",
+            refused="they had been forgotten already.",
+        )
+
+    def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse | None:
+        response = super().response_action(request, *args, **kwargs)
+        if isinstance(response, HttpResponseRedirect) and FROM_ITS_PAGE in request.POST:
+            # Its page is no longer there.
+            return HttpResponseRedirect(
+                reverse(
+                    f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist",
+                    current_app=self.admin_site.name,
+                )
+            )
+        return response

@@ -53,7 +53,7 @@ class WorkspaceAdmin(ModelAdmin):
         (
             "iTop",
             {
-                "fields": ("itop", "profile", "scope"),
+                "fields": ("itop", "profile", "scope", "external_id_attribute"),
                 "description": "In the scope, :current_contact_id and :current_contact->attribute stand for the "
                 "customer who writes.",
             },

@@ -28,6 +28,7 @@ from .screens.linking import link
 from .screens.sync import how_the_sync_stands
 from .screens.ticket import ticket
 from .screens.ticket_list import linked_tickets, ongoing_tickets
+from .screens.who import after_the_pick, kept, who_is_it, who_it_may_be
 
 log = structlog.get_logger(__name__)
 
@@ -58,9 +59,7 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
         stored = _kept(desk)
         if not desk.workspace.enabled:
             return trouble.turned_off()
-        return _screen(desk, clicked)
-    except NobodyFound as error:
-        return trouble.nobody(error)
+        return _screen_or_who(desk, clicked)
     except OutOfScope:
         return trouble.out_of_scope()
     except TicketGone:
@@ -85,10 +84,18 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
 
 
 def _kept(desk: Desk) -> dict[str, Any]:
-    """What a Retry needs: the form with what was typed into it."""
+    """What a Retry needs: the form with what was typed into it, and where the question who it is came up."""
     if not isinstance(desk.request.stored_data.get("form"), dict):
-        return {}
-    return Form.read(desk.request, desk.profile).stored()
+        return kept(desk.request)
+    return kept(desk.request) | Form.read(desk.request, desk.profile).stored()
+
+
+def _screen_or_who(desk: Desk, clicked: Click) -> Canvas:
+    """Any screen may find that it is not known who the contact is."""
+    try:
+        return _screen(desk, clicked)
+    except NobodyFound as error:
+        return who_it_may_be(desk, error, clicked)
 
 
 def _screen(desk: Desk, clicked: Click) -> Canvas:
@@ -105,6 +112,11 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
             canvas = link(desk, clicked.argument(0), clicked.number(1), clicked.argument(2), _back(desk))
             wake_for_everything()
             return canvas
+        case "who" if clicked.argument(0) == "pick":
+            desk.pick(clicked.number(1))
+            return _screen(desk, after_the_pick(desk))
+        case "who":
+            return who_is_it(desk, clicked)
         case "sync":
             return how_the_sync_stands(desk)
         case "pause" | "resume" | "try-again" | "write-left-out" | "forget-left-out":

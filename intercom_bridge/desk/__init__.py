@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from intercom_bridge.deadline import Deadline
 
+from .candidates import Candidates
 from .choices import Choice
 from .desk import Desk, TicketRow, TicketView
-from .errors import DeskError, NobodyFound, OutOfScope, TicketGone
+from .errors import DeskError, NobodyFound, OutOfScope, TicketGone, Why
+from .evidence import positive
 from .person import Person
 from .so_far import Linked, SoFar, whole_conversation
 from .sync_status import Failure, SyncDetails, SyncStatus
 
 __all__ = [
+    "Candidates",
     "Choice",
     "Deadline",
     "Desk",
@@ -27,5 +30,7 @@ __all__ = [
     "TicketGone",
     "TicketRow",
     "TicketView",
+    "Why",
+    "positive",
     "whole_conversation",
 ]

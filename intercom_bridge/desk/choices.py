@@ -8,7 +8,8 @@ from intercom_bridge.deadline import Deadline
 from intercom_bridge.models import ItopAnswer, ItopInstance
 from itop_client import Client, quote
 
-from .person import Person, positive
+from .evidence import positive
+from .person import Person
 
 REMEMBERED_SECONDS = 300.0
 MOST_CHOICES = 500

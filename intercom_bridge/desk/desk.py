@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from intercom_bridge.models import (
     Conversation,
     Delivery,
     Notification,
+    PersonMatch,
     Posting,
     Submission,
     Ticket,
@@ -35,9 +36,10 @@ from intercom_bridge.sync.extension import attribute_codes
 from intercom_bridge.sync.intake import deliver_since
 from itop_client import Client, Found, ItopObject, UnknownAttribute, ids, quote
 
+from .candidates import Candidates, likely, search
 from .choices import Choices
-from .errors import OutOfScope, TicketGone
-from .person import Person, who_is
+from .errors import NobodyFound, OutOfScope, TicketGone, Why
+from .person import Person, person_by_id, pick, undo_pick, who_is
 from .scope import Scope
 from .so_far import Linked, SoFar, last_position, whole_conversation
 from .sync_status import SyncDetails, SyncStatus, left_out, sync_details, sync_status
@@ -104,9 +106,38 @@ class Desk:
             wanted = self.scope.attributes()
             person = who_is(self.request.contact, self.workspace, self.client, self.deadline, wanted)
             if not self.scope.serves(person):
+                if person.how == PersonMatch.How.CHOSEN:
+                    raise NobodyFound(Why.OUTSIDE, picked_by=person.picked_by)
                 raise OutOfScope(f"{person.name} is not in the scope of {self.workspace}")
             self._person = person
         return self._person
+
+    # Who is it?
+
+    def likely_people(self, known: Iterable[int], *, without: int = 0) -> Candidates:
+        """Among those whom the workspace serves, whom the contact may be: `known` are ids that speak for it."""
+        return likely(self.request.contact, self.workspace, self.scope, known, without)
+
+    def search_people(self, words: str) -> Candidates:
+        """Among those whom the workspace serves."""
+        return search(words, self.scope)
+
+    def pick(self, person_id: int) -> Person:
+        """Remembers that the contact is this person. Raises NobodyFound if iTop, or the scope, does not have them."""
+        if not self.request.contact.id:
+            raise NobodyFound(Why.NOTHING_TO_GO_BY)
+        found = person_by_id(person_id, self.client, self.deadline, self.scope.attributes())
+        if found is None:
+            raise NobodyFound(Why.GONE)
+        person = Person.of(found, wanted=self.scope.attributes())
+        if not self.scope.serves(person):
+            raise NobodyFound(Why.OUTSIDE)
+        self._person = pick(person, self.request.contact, self.workspace, self.request.admin.name)
+        return self._person
+
+    def undo_pick(self, person_id: int) -> bool:
+        """Forgets that this person was picked. False when nobody had."""
+        return undo_pick(person_id, self.request.contact, self.workspace)
 
     # Tickets
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import structlog
 from django.utils import timezone
 
 from intercom_bridge.deadline import Deadline
 from intercom_bridge.intercom.payloads import Contact
 from intercom_bridge.models import PersonMatch, Workspace
-from itop_client import Client, ItopObject, quote
+from itop_client import Client, Found, ItopObject, UnknownAttribute
 
-from .errors import NobodyFound
+from .errors import NobodyFound, Why
+from .evidence import Evidence
+
+log = structlog.get_logger(__name__)
 
 # Who a contact is costs no call for so long.
 REMEMBERED_SECONDS = 600.0
 MOST_CANDIDATES = 50
 
-_CLASS = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
+FIELDS = ("id", "friendlyname", "email", "org_id", "org_name", "status")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,119 +35,187 @@ class Person:
     org_id: int
     org_name: str
     how: str
+    picked_by: str = ""
+    is_active: bool = True
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, found: ItopObject, how: str = "", wanted: tuple[str, ...] = ()) -> Person:
+        """From an answer that holds FIELDS and what is `wanted` beside them."""
+        return cls(
+            id=found.id,
+            name=found.text("friendlyname"),
+            email=found.text("email"),
+            org_id=found.integer("org_id"),
+            org_name=found.text("org_name"),
+            how=how,
+            is_active=found.text("status") != "inactive",
+            attributes={code: found.text(code) for code in wanted},
+        )
+
+    @classmethod
+    def kept(cls, match: PersonMatch) -> Person:
+        return cls(
+            id=match.person_id,
+            name=match.name,
+            email=match.email,
+            org_id=match.org_id,
+            org_name=match.org_name,
+            how=match.how,
+            picked_by=match.picked_by,
+            attributes=match.attributes,
+        )
 
 
 def who_is(
     contact: Contact, workspace: Workspace, client: Client, deadline: Deadline, wanted: tuple[str, ...]
 ) -> Person:
-    """By the contact's itop_contact_id, else by e-mail if exactly one Person has it: one call, or none.
+    """Whom a teammate picked; else the one person whom all that the contact says leads to: one call, or none.
 
     `wanted` are further attributes to know of the person. Raises NobodyFound, ItopError.
     """
-    return _remembered(contact, workspace, wanted) or _asked(contact, workspace, client, deadline, wanted)
-
-
-def _evidence(contact: Contact) -> str:
-    """What a match is made from: another address on the contact makes it void."""
-    attributes = contact.custom_attributes
-    return "|".join(
-        str(part)[:100]
-        for part in (
-            attributes.get("itop_contact_class") or "",
-            attributes.get("itop_contact_id") or "",
-            contact.email.strip().casefold(),
-        )
-    )
-
-
-def _remembered(contact: Contact, workspace: Workspace, wanted: tuple[str, ...]) -> Person | None:
-    match = PersonMatch.objects.filter(
-        workspace=workspace,
-        contact_id=contact.id[:64],
-        evidence=_evidence(contact),
-        matched_at__gte=timezone.now() - dt.timedelta(seconds=REMEMBERED_SECONDS),
-    ).first()
-    if match is None or not set(wanted) <= set(match.attributes):
-        return None
-    return Person(
-        id=match.person_id,
-        name=match.name,
-        email=match.email,
-        org_id=match.org_id,
-        org_name=match.org_name,
-        how=match.how,
-        attributes=match.attributes,
-    )
-
-
-def _asked(
-    contact: Contact, workspace: Workspace, client: Client, deadline: Deadline, wanted: tuple[str, ...]
-) -> Person:
-    email = contact.email.strip()
-    person_id = positive(contact.custom_attributes.get("itop_contact_id"))
-    stated_class = str(contact.custom_attributes.get("itop_contact_class") or "Person")
-    conditions = []
-    if person_id and _CLASS.fullmatch(stated_class):
-        conditions.append(f"p.id = {person_id}")
-    if email:
-        conditions.append(f"p.email = {quote(email)}")
-    if not conditions:
-        raise NobodyFound(0, email)
-    found = client.get(
-        "Person",
-        f"SELECT Person AS p WHERE {' OR '.join(conditions)}",
-        fields=("id", "friendlyname", "email", "org_id", "org_name", "status", *wanted),
-        limit=MOST_CANDIDATES,
-        deadline=deadline.remaining(),
-    )
-    classes = (stated_class,) if stated_class not in ("Person", "Contact") else ()
-    by_id = [one for one in found if one.id == person_id and one.class_name in (classes or (one.class_name,))]
-    if by_id:
-        return _remember(contact, workspace, by_id[0], PersonMatch.How.ATTRIBUTES, wanted)
-    # iTop compares as its database's collation does, where é equals e; an address is meant to the letter.
-    by_email = [one for one in found if email and one.text("email").strip().casefold() == email.casefold()]
-    if len(by_email) > 1:
-        by_email = [one for one in by_email if one.text("status") != "inactive"] or by_email
-    if len(by_email) != 1:
-        raise NobodyFound(len(by_email), email)
-    return _remember(contact, workspace, by_email[0], PersonMatch.How.EMAIL, wanted)
-
-
-def _remember(
-    contact: Contact, workspace: Workspace, found: ItopObject, how: str, wanted: tuple[str, ...]
-) -> Person:
-    person = Person(
-        id=found.id,
-        name=found.text("friendlyname"),
-        email=found.text("email"),
-        org_id=found.integer("org_id"),
-        org_name=found.text("org_name"),
-        how=how,
-        attributes={code: found.text(code) for code in wanted},
-    )
-    if contact.id:
-        PersonMatch.objects.update_or_create(
-            workspace=workspace,
-            contact_id=contact.id[:64],
-            defaults={
-                "evidence": _evidence(contact),
-                "how": how,
-                "person_id": person.id,
-                "name": person.name[:255],
-                "email": person.email[:320],
-                "org_id": person.org_id,
-                "org_name": person.org_name[:255],
-                "attributes": dict(person.attributes),
-                "matched_at": timezone.now(),
-            },
-        )
+    evidence = Evidence.of(contact, workspace)
+    match = _match(workspace, contact)
+    if match is not None and (match.is_chosen or match.evidence == str(evidence)):
+        since = timezone.now() - dt.timedelta(seconds=REMEMBERED_SECONDS)
+        if match.matched_at >= since and set(wanted) <= set(match.attributes):
+            return Person.kept(match)
+    if match is not None and match.is_chosen:
+        return _chosen(match, client, deadline, wanted)
+    person = _found(evidence, client, deadline, wanted)
+    _keep(person, workspace, contact, evidence)
     return person
 
 
-def positive(value: object) -> int:
-    """The number that an id is, 0 for anything else."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = str(value or "").strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+def person_by_id(
+    person_id: int, client: Client, deadline: Deadline, wanted: tuple[str, ...]
+) -> ItopObject | None:
+    found = client.get(
+        "Person",
+        f"SELECT Person AS p WHERE p.id = {person_id}",
+        fields=(*FIELDS, *wanted),
+        deadline=deadline.remaining(),
+    )
+    return next(iter(found), None)
+
+
+def pick(person: Person, contact: Contact, workspace: Workspace, teammate: str) -> Person:
+    """Remembers, until somebody says otherwise, that the contact is this person."""
+    picked = replace(person, how=PersonMatch.How.CHOSEN, picked_by=teammate[:200])
+    PersonMatch.objects.update_or_create(
+        workspace=workspace,
+        contact_id=contact.id[:64],
+        defaults=_columns(picked)
+        | {
+            "itop": workspace.itop,
+            "evidence": str(Evidence.of(contact, workspace)),
+            "picked_by": picked.picked_by,
+            "picked_at": timezone.now(),
+        },
+    )
+    return picked
+
+
+def undo_pick(person_id: int, contact: Contact, workspace: Workspace) -> bool:
+    """Forgets that a teammate picked this person; False when nobody did."""
+    picks = PersonMatch.objects.filter(
+        workspace=workspace,
+        contact_id=contact.id[:64],
+        how=PersonMatch.How.CHOSEN,
+        person_id=person_id,
+    )
+    return bool(picks.delete()[0])
+
+
+def _match(workspace: Workspace, contact: Contact) -> PersonMatch | None:
+    return PersonMatch.objects.filter(
+        workspace=workspace, itop=workspace.itop, contact_id=contact.id[:64]
+    ).first()
+
+
+def _chosen(match: PersonMatch, client: Client, deadline: Deadline, wanted: tuple[str, ...]) -> Person:
+    """The person who was picked, as iTop knows them now."""
+    found = person_by_id(match.person_id, client, deadline, wanted)
+    if found is None:
+        raise NobodyFound(
+            Why.GONE, name=match.name, picked_by=match.picked_by, picked_at=match.picked_at, email=match.email
+        )
+    person = replace(Person.of(found, match.how, wanted), picked_by=match.picked_by)
+    # Unless somebody has picked another one meanwhile.
+    PersonMatch.objects.filter(pk=match.pk, how=PersonMatch.How.CHOSEN, person_id=match.person_id).update(
+        **_columns(person)
+    )
+    return person
+
+
+def _found(evidence: Evidence, client: Client, deadline: Deadline, wanted: tuple[str, ...]) -> Person:
+    """The one person in whom all the evidence meets."""
+    if not evidence.conditions("p"):
+        raise NobodyFound(Why.NOTHING_TO_GO_BY)
+    found, evidence = _ask(evidence, client, deadline, wanted)
+    findings = evidence.findings(found)
+    if not findings:
+        raise NobodyFound(Why.UNKNOWN, email=evidence.email)
+    everybody = set[int]().union(*(ids for _how, ids in findings))
+    fitting = everybody.intersection(*(ids for _how, ids in findings))
+    if not fitting:
+        raise NobodyFound(Why.CONTRADICTION, email=evidence.email, candidates=everybody)
+    people = [Person.of(one, findings[0][0], wanted) for one in found if one.id in fitting]
+    if len(people) > 1:
+        people = [person for person in people if person.is_active] or people
+    if len(people) > 1:
+        raise NobodyFound(Why.SEVERAL, email=evidence.email, candidates=(one.id for one in people))
+    return people[0]
+
+
+def _ask(
+    evidence: Evidence, client: Client, deadline: Deadline, wanted: tuple[str, ...]
+) -> tuple[Found, Evidence]:
+    """Whom any of the evidence leads to, and the evidence that could be asked for."""
+    fields = dict.fromkeys((*FIELDS, *wanted, evidence.external_attribute or "id"))
+    try:
+        found = client.get(
+            "Person",
+            f"SELECT Person AS p WHERE {' OR '.join(evidence.conditions('p'))}",
+            fields=tuple(fields),
+            limit=MOST_CANDIDATES,
+            deadline=deadline.remaining(),
+        )
+    except UnknownAttribute as refusal:
+        # A workspace that names an attribute which this iTop lacks costs that evidence, not the panel.
+        if not evidence.external_attribute or refusal.attribute != evidence.external_attribute:
+            raise
+        log.warning("person.no_such_attribute", attribute=refusal.attribute)
+        rest = replace(evidence, external_id="", external_attribute="")
+        if not rest.conditions("p"):
+            raise NobodyFound(Why.NOTHING_TO_GO_BY) from refusal
+        return _ask(rest, client, deadline, wanted)
+    return found, evidence
+
+
+def _keep(person: Person, workspace: Workspace, contact: Contact, evidence: Evidence) -> None:
+    if not contact.id:
+        return
+    columns = _columns(person) | {
+        "itop": workspace.itop,
+        "evidence": str(evidence),
+        "picked_by": "",
+        "picked_at": None,
+    }
+    rows = PersonMatch.objects.filter(workspace=workspace, contact_id=contact.id[:64])
+    # What a teammate has picked meanwhile, in this iTop, stands.
+    if not rows.exclude(how=PersonMatch.How.CHOSEN, itop=workspace.itop).update(**columns):
+        PersonMatch.objects.get_or_create(workspace=workspace, contact_id=contact.id[:64], defaults=columns)
+
+
+def _columns(person: Person) -> dict[str, Any]:
+    return {
+        "how": person.how,
+        "person_id": person.id,
+        "name": person.name[:255],
+        "email": person.email[:320],
+        "org_id": person.org_id,
+        "org_name": person.org_name[:255],
+        "attributes": dict(person.attributes),
+        "matched_at": timezone.now(),
+    }

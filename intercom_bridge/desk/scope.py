@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from intercom_bridge.deadline import Deadline
 from intercom_bridge.models import ItopAnswer, Workspace
 from itop_client import Client, ItopObject, Query, parse
 
-from .person import Person
+from .person import FIELDS, Person
 
 # A verdict costs no call for so long.
 REMEMBERED_SECONDS = 600.0
@@ -44,6 +45,50 @@ class Scope:
         if query.class_name in _ACCOUNTS:
             return self._holds(query, "contactid", person.id)
         return self._holds(query)
+
+    def people(self, fulfil: Callable[[str], str], most: int) -> tuple[list[Person], bool]:
+        """Those who are served and fulfil a condition; True when iTop had more than so many to look at.
+
+        `fulfil` makes the condition, given what a person is called in the query. One call; where the scope cannot be
+        asked in the same breath (its class is another, or it depends on the person), one more for each of the found.
+        """
+        query = self._of_people(fulfil)
+        asked = query or parse(f"SELECT Person AS p WHERE {fulfil('p')}")
+        wanted = () if query else self.attributes()
+        found = self._client.get(
+            asked.class_name,
+            str(asked),
+            fields=tuple(dict.fromkeys((*FIELDS, *wanted))),
+            limit=most,
+            deadline=self._deadline.remaining(),
+        )
+        people = [Person.of(one, wanted=wanted) for one in found]
+        if query is None:
+            people = [person for person in people if self.serves(person)]
+        return people, found.total > most
+
+    def _of_people(self, fulfil: Callable[[str], str]) -> Query | None:
+        """The scope as a query on people, or None where it cannot be put so."""
+        if self._query.placeholders:
+            return None
+        if _EVERYBODY.fullmatch(str(self._query)):
+            return parse(f"SELECT Person AS p WHERE {fulfil('p')}")
+        match self._query.class_name:
+            case "Person":
+                return self._query.that(fulfil)
+            case "Contact":
+                return self._query.that(
+                    lambda contact: f"({fulfil(contact)}) AND {contact}.finalclass != 'Team'"
+                )
+            case "Organization":
+                return self._query.reach(
+                    "Person", lambda organization, person: f"{person}.org_id = {organization}.id", fulfil
+                )
+            case class_name if class_name in _ACCOUNTS:
+                return self._query.reach(
+                    "Person", lambda user, person: f"{user}.contactid = {person}.id", fulfil
+                )
+        return None
 
     def has_ticket(self, ticket: ItopObject, person: Person) -> bool:
         """A ticket is in when its organization is (scope on Organization), its caller is (on people), or its

@@ -3,6 +3,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
+from .itop_instance import ITOP, ItopInstance
 from .workspace import Workspace
 
 
@@ -11,12 +12,16 @@ class PersonMatch(models.Model):
 
     class How(models.TextChoices):
         ATTRIBUTES = "attributes", "the contact's itop_contact_id"
+        EXTERNAL_ID = "external_id", "the contact's external id"
         EMAIL = "email", "the e-mail address"
+        CHOSEN = "chosen", "picked by a teammate"
 
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="person_matches")
+    # A workspace may come to work on another iTop, where the same number is somebody else's.
+    itop = models.ForeignKey(ItopInstance, models.CASCADE, verbose_name=ITOP, related_name="person_matches")
     contact_id = models.CharField("Intercom contact", max_length=64)
-    # What the match was made from; another address on the contact makes it void.
-    evidence = models.CharField(max_length=320)
+    # What the match was made from; another address on the contact makes it void, unless a teammate picked.
+    evidence = models.CharField(max_length=600)
     how = models.CharField(max_length=12, choices=How.choices)
     person_id = models.PositiveBigIntegerField("Person in iTop")
     name = models.CharField(max_length=255)
@@ -25,7 +30,9 @@ class PersonMatch(models.Model):
     org_name = models.CharField(max_length=255, blank=True)
     # Further attributes that the workspace's scope asks for (:current_contact->attribute).
     attributes = models.JSONField(default=dict, blank=True)
-    matched_at = models.DateTimeField(default=timezone.now)
+    matched_at = models.DateTimeField("asked in iTop at", default=timezone.now)
+    picked_by = models.CharField(max_length=200, blank=True)
+    picked_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name_plural = "person matches"
@@ -35,3 +42,7 @@ class PersonMatch(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_chosen(self) -> bool:
+        return self.how == self.How.CHOSEN

@@ -80,6 +80,20 @@ class Workspace(models.Model):
     profile = models.ForeignKey(
         TicketProfile, models.PROTECT, verbose_name="ticket profile", related_name="workspaces"
     )
+    external_id_attribute = models.CharField(
+        "what the external id is in iTop",
+        max_length=100,
+        blank=True,
+        validators=[
+            RegexValidator(
+                r"\A[A-Za-z_][A-Za-z0-9_]*\Z", "The code of an attribute in iTop, like employee_number."
+            )
+        ],
+        help_text="Only if the external_id that your software gives to Intercom's contacts also stands in iTop: the "
+        "code of the Person attribute that holds it, for example employee_number, or id for iTop's own number. "
+        "They are then found by it before their e-mail address. Have identity verification on in Intercom: without "
+        "it a visitor can claim any external id. Empty: it is not looked at.",
+    )
     language = models.CharField(max_length=5, choices=LANGUAGES, default="en")
     time_zone = models.CharField(
         max_length=64,

@@ -88,6 +88,7 @@ def history(workspace: Workspace, count: int, start: int = 0) -> None:
         Posting.objects.create(conversation=conversation, admin_id="1", body="<p>Hello</p>")
         PersonMatch.objects.create(
             workspace=workspace,
+            itop=workspace.itop,
             contact_id=str(number),
             evidence="e",
             how="email",
@@ -113,7 +114,7 @@ def form_of(client: Client, *where: Any) -> dict[str, str]:
     sent: dict[str, str] = {}
     for field in form:
         value = field.value()
-        if type(field.field).__name__ == "SecretFormField" or value in (None, False):
+        if type(field.field).__name__ == "SecretFormField" or value in (None, False, ""):
             continue
         if type(field.field.widget).__name__ == "AdminSplitDateTime":
             continue

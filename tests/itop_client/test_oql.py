@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itop_client import OqlError, ids, parse, quote
+from itop_client import OqlError, containing, ids, parse, quote
 from itop_client.oql import _tokens
 
 PIECES = [
@@ -296,3 +296,77 @@ def test_any_text_is_a_query_or_an_oql_error(text: str) -> None:
 def test_very_deep_brackets_are_read() -> None:
     text = "SELECT A WHERE " + "(" * 5000 + "x = 1" + ")" * 5000
     assert parse(text).narrow("id", 1).class_name == "A"
+
+
+# Reaching other objects from a query's own
+
+
+def reached(text: str) -> str | None:
+    query = parse(text).reach("P", lambda own, new: f"{new}.a_id = {own}.id", lambda new: f"{new}.x = 1 OR 2")
+    return str(query) if query else None
+
+
+JOINED = "SELECT reached FROM A AS a JOIN P AS reached ON reached.a_id = a.id WHERE (reached.x = 1 OR 2)"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "SELECT A",
+            "SELECT reached FROM A JOIN P AS reached ON reached.a_id = A.id WHERE (reached.x = 1 OR 2)",
+        ),
+        ("SELECT A AS a", JOINED),
+        ("SELECT a FROM A AS a", JOINED),
+        ("SELECT A AS a WHERE a.x = 1 OR a.y = 2", f"{JOINED} AND (a.x = 1 OR a.y = 2)"),
+        (
+            "SELECT A AS a WHERE x = 'y' OR `union` NOT IN (1, 2) AND ISNULL(z)"
+            " AND d > DATE_SUB(NOW(), INTERVAL 1 DAY)",
+            f"{JOINED} AND (a.x = 'y' OR a.`union` NOT IN (1, 2) AND ISNULL(a.z)"
+            " AND a.d > DATE_SUB(NOW(), INTERVAL 1 DAY))",
+        ),
+        (
+            "SELECT A AS a WHERE x = 1 UNION SELECT A AS a WHERE a.y = 2",
+            f"{JOINED} AND (a.x = 1) UNION {JOINED} AND (a.y = 2)",
+        ),
+        (
+            "SELECT b FROM A AS reached JOIN B AS b ON reached.b_id = b.id WHERE b.x = 1",
+            "SELECT reached_ FROM A AS reached JOIN B AS b ON reached.b_id = b.id"
+            " JOIN P AS reached_ ON reached_.a_id = b.id WHERE (reached_.x = 1 OR 2) AND (b.x = 1)",
+        ),
+        (
+            "SELECT A AS a WHERE a.id IN (SELECT B AS b WHERE b.x = 1)",
+            f"{JOINED} AND (a.id IN (SELECT B AS b WHERE b.x = 1))",
+        ),
+        # Which class has x is iTop's to know.
+        ("SELECT b FROM A AS a JOIN B AS b ON a.b_id = b.id WHERE x = 1", None),
+        ("SELECT A AS a WHERE a.id IN (SELECT B AS b WHERE x = 1)", None),
+        ("SELECT A AS a UNION SELECT A AS a JOIN B AS b ON a.b_id = b.id WHERE x = 1", None),
+    ],
+)
+def test_what_is_joined_to_a_querys_objects_is_reached_under_both_conditions(
+    text: str, expected: str | None
+) -> None:
+    assert reached(text) == expected
+
+
+@given(queries())
+def test_reaching_changes_no_string_and_loses_no_condition(text: str) -> None:
+    query = parse(text)
+    found = query.reach("P", lambda own, new: f"{new}.a_id = {own}.id", lambda new: f"{new}.x = 1")
+    if found is not None:
+        assert strings(found) == strings(query)
+        assert found.class_name == "P"
+        assert all(
+            after.condition.startswith("(reached.x = 1)")
+            and bool(before.condition) == (" AND (" in after.condition)
+            for before, after in zip(query.members, found.members, strict=True)
+        )
+
+
+@given(NASTY)
+def test_what_is_looked_for_within_a_value_is_meant_to_the_letter(text: str) -> None:
+    pattern = unquoted(containing(text))
+    assert pattern[0] == pattern[-1] == "%"
+    assert re.sub(r"\\(.)", r"\1", pattern[1:-1], flags=re.DOTALL) == printable(text)
+    assert not re.search(r"(?<!\\)(?:\\\\)*[%_]", pattern[1:-1])

@@ -35,6 +35,7 @@ class _Detail:
 
     name_length: int
     says_why: bool
+    asks: bool
     sync_facts: bool
     reason_length: int
     offers: bool
@@ -42,12 +43,15 @@ class _Detail:
 
 # The first that fits is shown: the more there is to say about the sync, the shorter the rest.
 DETAILS = (
-    _Detail(name_length=50, says_why=True, sync_facts=True, reason_length=120, offers=True),
-    _Detail(name_length=50, says_why=True, sync_facts=False, reason_length=80, offers=True),
-    _Detail(name_length=26, says_why=False, sync_facts=False, reason_length=50, offers=True),
-    _Detail(name_length=26, says_why=False, sync_facts=False, reason_length=25, offers=False),
+    _Detail(name_length=50, says_why=True, asks=True, sync_facts=True, reason_length=120, offers=True),
+    _Detail(name_length=50, says_why=False, asks=True, sync_facts=True, reason_length=120, offers=True),
+    _Detail(name_length=50, says_why=True, asks=True, sync_facts=False, reason_length=80, offers=True),
+    _Detail(name_length=26, says_why=False, asks=True, sync_facts=False, reason_length=50, offers=True),
+    # Without the words "Not this person?" their line still leads there.
+    _Detail(name_length=26, says_why=False, asks=False, sync_facts=False, reason_length=50, offers=True),
+    _Detail(name_length=26, says_why=False, asks=False, sync_facts=False, reason_length=25, offers=False),
     # Of letters that are twice as wide there is room for half as many.
-    _Detail(name_length=13, says_why=False, sync_facts=False, reason_length=0, offers=False),
+    _Detail(name_length=13, says_why=False, asks=False, sync_facts=False, reason_length=0, offers=False),
 )
 
 
@@ -75,16 +79,16 @@ def _told(
 ) -> list[Component]:
     name = shorten(person.name or person.email or _("Somebody"), detail.name_length)
     items = [
+        _who_item(person, detail),
         _linked_item(sum(row.is_linked for row in rows)),
         _ongoing_item(sum(row.is_ongoing for row in rows), more=more),
     ]
     if creation is not None:
-        items.insert(0, _creation_item(creation))
+        items.insert(1, _creation_item(creation))
     if status is not None:
         items.append(_sync_item(status, detail))
     components: list[Component] = [
         Text(text=inert(name), style="header", bottom_margin="none"),
-        Text(text=_who(person, detail), style="muted"),
         List(items=tuple(items)),
         Button(id=click("create"), label=_("Create a ticket"), action=Submit()),
     ]
@@ -98,13 +102,24 @@ def _told(
     return components
 
 
+def _who_item(person: Person, detail: _Detail) -> Item:
+    here = click("who", "not", person.id)
+    asks = _("Not this person?") if detail.asks else ""
+    return Item(id=here, title=_who(person, detail), subtitle=asks, action=Submit())
+
+
 def _who(person: Person, detail: _Detail) -> str:
     """The organization, and why we think that it is this person."""
     if person.how == PersonMatch.How.ATTRIBUTES:
         why = _("known by the contact's iTop id")
+    elif person.how == PersonMatch.How.EXTERNAL_ID:
+        why = _("known by the contact's external id")
+    elif person.how == PersonMatch.How.CHOSEN:
+        teammate = shorten(person.picked_by, detail.name_length) or _("a teammate")
+        why = _("picked by %(teammate)s") % {"teammate": teammate}
     else:
         why = _("found by e-mail")
-    organization = inert(shorten(person.org_name, detail.name_length))
+    organization = shorten(person.org_name, detail.name_length)
     if organization and not detail.says_why:
         return organization
     return f"{organization} · {why}" if organization else why

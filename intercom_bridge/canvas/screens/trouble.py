@@ -9,7 +9,6 @@ from django.utils.translation import gettext as _
 
 from intercom_bridge.canvas.click import click
 from intercom_bridge.canvas.components import Button, Canvas, Component, Submit, Text, inert, shorten
-from intercom_bridge.desk import NobodyFound
 from intercom_bridge.intercom.api import IntercomError, IntercomTokenRefused
 from itop_client import (
     ItopError,
@@ -27,12 +26,14 @@ def trouble(
     *,
     retry: str = "",
     home: bool = True,
+    also: tuple[Component, ...] = (),
     stored: Mapping[str, Any] | None = None,
 ) -> Canvas:
     """`retry`: the id of what was clicked, to try it again. There is always a way on."""
     components: list[Component] = [Text(text=title, style="header"), Text(text=what, style="muted")]
     if retry:
         components.append(Button(id=retry, label=_("Retry"), action=Submit()))
+    components += also
     if home and retry != click("home"):
         components.append(Button(id=click("home"), label=_("Home"), style="link", action=Submit()))
     return Canvas(components=tuple(components), stored_data=stored or {})
@@ -58,29 +59,6 @@ def unreadable() -> Canvas:
     )
 
 
-def nobody(error: NobodyFound) -> Canvas:
-    email = inert(shorten(error.email, 120))
-    if error.candidates:
-        title = _("More than one person fits")
-        what = _(
-            "iTop has %(count)d persons with the e-mail address %(email)s. Correct one of them in iTop, or set "
-            "itop_contact_id on this contact in Intercom."
-        ) % {"count": error.candidates, "email": email}
-    elif email:
-        title = _("Not known in iTop")
-        what = _(
-            "iTop has no person with the e-mail address %(email)s. Add it to the person in iTop, or set "
-            "itop_contact_id on this contact in Intercom."
-        ) % {"email": email}
-    else:
-        title = _("Not known in iTop")
-        what = _(
-            "This contact has no e-mail address to find the person in iTop by. Add one, or set itop_contact_id on "
-            "the contact in Intercom."
-        )
-    return trouble(title, what, retry=click("home"))
-
-
 def out_of_scope() -> Canvas:
     return trouble(
         _("Not served from this workspace"),
@@ -89,6 +67,7 @@ def out_of_scope() -> Canvas:
             "shown. An admin can change the scope."
         ),
         retry=click("home"),
+        also=(Button(id=click("who"), label=_("Not this person?"), style="link", action=Submit()),),
     )
 
 

@@ -1,0 +1,68 @@
+"""Among whom a teammate picks, when it is not known who a contact is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from intercom_bridge.intercom.payloads import Contact
+from intercom_bridge.models import Workspace
+from itop_client import containing, ids
+
+from .evidence import Evidence
+from .person import Person
+from .scope import Scope
+
+SHOWN = 10
+MOST_WORDS = 6
+WORD_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """`more`: there are others who would fit as well."""
+
+    people: tuple[Person, ...] = ()
+    more: bool = False
+
+    @classmethod
+    def of(cls, people: Iterable[Person], more: bool) -> Candidates:
+        return cls(tuple(sorted(people, key=lambda one: not one.is_active)), more)
+
+
+def search(words: str, scope: Scope) -> Candidates:
+    """The people with each of the words in their name or address."""
+    wanted = words.split()[:MOST_WORDS]
+    if not wanted:
+        return Candidates()
+    return Candidates.of(*scope.people(lambda alias: _holds(wanted, alias, ("friendlyname", "email")), SHOWN))
+
+
+def likely(
+    contact: Contact, workspace: Workspace, scope: Scope, known: Iterable[int], without: int = 0
+) -> Candidates:
+    """The people with the `known` ids; if there are none, those with the contact's address or name. Without either
+    nobody is asked. `without` is an id that is not looked for."""
+    known = sorted(set(known))
+    evidence = Evidence.of(contact, workspace)
+    name = contact.name.split()[:MOST_WORDS]
+
+    def fulfil(alias: str) -> str:
+        if known:
+            return f"{alias}.id IN ({ids(known)})"
+        found = evidence.email_conditions(alias)
+        if name:
+            found.append(f"({_holds(name, alias, ('friendlyname',))})")
+        condition = " OR ".join(found)
+        return f"({condition}) AND {alias}.id != {without}" if without and condition else condition
+
+    return Candidates.of(*scope.people(fulfil, SHOWN)) if fulfil("p") else Candidates()
+
+
+def _holds(words: Iterable[str], alias: str, attributes: Iterable[str]) -> str:
+    return " AND ".join(
+        "("
+        + " OR ".join(f"{alias}.{code} LIKE {containing(word[:WORD_LENGTH])}" for code in attributes)
+        + ")"
+        for word in words
+    )
