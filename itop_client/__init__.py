@@ -28,7 +28,7 @@ from .errors import (
     UnknownClass,
     classify,
 )
-from .oql import OqlError, Query, ids, parse, quote
+from .oql import OqlError, Query, containing, ids, parse, quote
 from .tickets import append, create, find_created, marker, written_markers
 from .transport import open_session
 
@@ -60,6 +60,7 @@ __all__ = [
     "UnknownClass",
     "append",
     "classify",
+    "containing",
     "create",
     "find_created",
     "ids",

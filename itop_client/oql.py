@@ -23,6 +23,27 @@ _TOKEN = re.compile(
 )
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _KEYWORDS = frozenset({"SELECT", "FROM", "AS", "JOIN", "ON", "WHERE", "UNION"})
+# Words of a condition that name nothing.
+_WORDS = frozenset(
+    {
+        "AND",
+        "OR",
+        "NOT",
+        "IN",
+        "LIKE",
+        "REGEXP",
+        "MATCHES",
+        "ABOVE",
+        "BELOW",
+        "STRICT",
+        "NULL",
+        "TRUE",
+        "FALSE",
+    }
+    | {"INTERVAL", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR"}
+)
+# What the person is called where a query on accounts becomes one on persons.
+_HOLDER = "account_holder"
 
 
 class OqlError(ValueError):
@@ -39,6 +60,12 @@ def quote(value: str | int) -> str:
         return str(int(value))
     kept = "".join(one for one in str(value) if unicodedata.category(one) not in ("Cc", "Cs"))
     return "'" + kept.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def containing(text: str) -> str:
+    """What stands after LIKE to find values that hold `text` as it is: % and _ in it mean themselves."""
+    escaped = re.sub(r"([\\%_])", r"\\\1", text)
+    return quote(f"%{escaped}%")
 
 
 def ids(values: Iterable[int]) -> str:
@@ -66,6 +93,26 @@ class _Member:
     condition: str
     class_name: str
     alias: str  # as written, backquotes included
+    joins: str  # what follows the first class in the head
+    is_first: bool  # whether what it selects is of that first class
+
+    def qualified_condition(self) -> str:
+        """The condition with each attribute called by its class's name in the query: `name` becomes `o.name`.
+
+        Within another query iTop takes a bare name for any that has it ("Ambiguous filter code"). OqlError
+        where it cannot be known whose attribute a bare name is.
+        """
+        tokens = [token for token in _tokens(self.condition) if token.kind != "space"]
+        if any(token.keyword for token in tokens):
+            raise OqlError("there is a query within its condition")
+        bare = [token for number, token in enumerate(tokens) if _is_bare(tokens, number)]
+        if bare and self.joins:
+            raise OqlError(f"it does not say whose attribute {bare[0].text} is")
+        pieces, at = [], 0
+        for token in bare:
+            pieces += [self.condition[at : token.start], f"{self.alias}."]
+            at = token.start
+        return "".join([*pieces, self.condition[at:]])
 
 
 @dataclass(frozen=True)
@@ -112,6 +159,36 @@ class Query:
                 condition += f" AND ({member.condition})"
             narrowed.append(f"{member.head} WHERE {condition}")
         return parse(" UNION ".join(narrowed))
+
+    def holds(self, attribute: str, *, through: str = "") -> str:
+        """A condition for another query: `attribute` ("t.org_id") is one of its objects.
+
+        `through`: its objects point with this attribute to the persons that are meant. The other query must use
+        other names than this one. OqlError when this query cannot stand within another.
+        """
+        conditions = []
+        for member in self.members:
+            head, condition = member.head, member.qualified_condition()
+            if through:
+                if not member.is_first:
+                    raise OqlError("what it selects is not the class it begins with")
+                source = f"{member.class_name} AS {member.alias} ON {member.alias}.{through} = {_HOLDER}.id"
+                head = f"SELECT Person AS {_HOLDER} JOIN {source} {member.joins}".rstrip()
+            where = f" WHERE {condition}" if condition else ""
+            conditions.append(f"{attribute} IN ({head}{where})")
+        return f"({' OR '.join(conditions)})"
+
+
+def _is_bare(tokens: list[_Token], number: int) -> bool:
+    """Whether this is an attribute without the name of its class before it."""
+    token = tokens[number]
+    before = [one.text for one in tokens[max(0, number - 2) : number]]
+    after = tokens[number + 1].text if number + 1 < len(tokens) else ""
+    if token.kind not in ("name", "backquoted") or after in (".", "("):
+        return False
+    if token.kind == "name" and token.text.upper() in _WORDS:
+        return False
+    return before[-1:] != ["."] and before != ["-", ">"]
 
 
 def parse(text: str) -> Query:
@@ -178,13 +255,15 @@ def _member(text: str, tokens: list[_Token]) -> _Member:
     while reader.takes_sign(","):
         selected.append(reader.name("the class"))
     classes: dict[str, str] = {}
+    is_first = True
     if reader.takes("FROM"):
-        _class_and_alias(reader, classes)
+        is_first = _class_and_alias(reader, classes) == selected[0]
         alias = selected[0]
     elif len(selected) > 1:
         raise OqlError("FROM is missing after the names that are selected")
     else:
         alias = _class_and_alias(reader, classes, selected[0])
+    joins = reader.next
     while reader.takes("JOIN"):
         _class_and_alias(reader, classes)
         if not reader.takes("ON"):
@@ -197,7 +276,8 @@ def _member(text: str, tokens: list[_Token]) -> _Member:
     class_name = classes[alias.strip("`")]
     where = reader.next
     if where is None:
-        return _Member(text[first.start : last.end], "", class_name, alias)
+        rest = text[joins.start : last.end] if joins else ""
+        return _Member(text[first.start : last.end], "", class_name, alias, rest, is_first)
     if where.keyword != "WHERE":
         raise OqlError(f"{where.text} is not expected here; JOIN, WHERE or UNION may follow")
     reader.takes("WHERE")
@@ -208,7 +288,8 @@ def _member(text: str, tokens: list[_Token]) -> _Member:
         if stray is not None:
             raise OqlError(f"{stray.text} is not expected within a condition")
     head = text[first.start : where.start].rstrip()
-    return _Member(head, text[where.end : last.end].strip(), class_name, alias)
+    rest = text[joins.start : where.start].rstrip() if joins else ""
+    return _Member(head, text[where.end : last.end].strip(), class_name, alias, rest, is_first)
 
 
 def _class_and_alias(reader: _Reader, classes: dict[str, str], class_name: str = "") -> str:

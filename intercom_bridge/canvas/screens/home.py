@@ -25,7 +25,7 @@ from intercom_bridge.desk import Desk, Person, SyncStatus, TicketRow
 from intercom_bridge.desk.desk import MOST_TICKETS
 from intercom_bridge.models import PersonMatch, Submission
 
-from .parts import moment
+from .parts import find_button, moment
 from .sync import failed_buttons, failed_line, left_out_buttons, left_out_line, pause_button
 
 
@@ -38,16 +38,20 @@ class _Detail:
     sync_facts: bool
     reason_length: int
     offers: bool
+    finds: bool
 
 
-# The first that fits is shown: the more there is to say about the sync, the shorter the rest.
+# The first that fits is shown: the more there is to say about the sync, the shorter the rest. A search can also be
+# begun from the lists.
 DETAILS = (
-    _Detail(name_length=50, says_why=True, sync_facts=True, reason_length=120, offers=True),
-    _Detail(name_length=50, says_why=True, sync_facts=False, reason_length=80, offers=True),
-    _Detail(name_length=26, says_why=False, sync_facts=False, reason_length=50, offers=True),
-    _Detail(name_length=26, says_why=False, sync_facts=False, reason_length=25, offers=False),
+    _Detail(name_length=50, says_why=True, sync_facts=True, reason_length=120, offers=True, finds=True),
+    _Detail(name_length=50, says_why=True, sync_facts=False, reason_length=80, offers=True, finds=True),
+    _Detail(name_length=26, says_why=False, sync_facts=False, reason_length=50, offers=True, finds=True),
+    _Detail(name_length=50, says_why=True, sync_facts=False, reason_length=80, offers=True, finds=False),
+    _Detail(name_length=26, says_why=False, sync_facts=False, reason_length=50, offers=True, finds=False),
+    _Detail(name_length=26, says_why=False, sync_facts=False, reason_length=25, offers=False, finds=False),
     # Of letters that are twice as wide there is room for half as many.
-    _Detail(name_length=13, says_why=False, sync_facts=False, reason_length=0, offers=False),
+    _Detail(name_length=13, says_why=False, sync_facts=False, reason_length=0, offers=False, finds=False),
 )
 
 
@@ -88,6 +92,8 @@ def _told(
         List(items=tuple(items)),
         Button(id=click("create"), label=_("Create a ticket"), action=Submit()),
     ]
+    if detail.finds:
+        components.append(find_button())
     if status is not None:
         if status.failed:
             failed = failed_line(status, detail.reason_length)
