@@ -30,6 +30,7 @@ from .screens.search import FIELD, find
 from .screens.sync import how_the_sync_stands
 from .screens.ticket import ticket
 from .screens.ticket_list import linked_tickets, ongoing_tickets
+from .screens.unlinking import ask_to_unlink, unlinked, unlinking_undone
 from .trail import Trail
 
 log = structlog.get_logger(__name__)
@@ -110,6 +111,8 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
             canvas = link(desk, clicked.argument(0), clicked.number(1), clicked.argument(2), _trail(desk))
             wake_for_everything()
             return canvas
+        case "unlink" | "undo-unlink":
+            return _unlinking(desk, clicked)
         case "sync":
             return how_the_sync_stands(desk)
         case "pause" | "resume" | "try-again" | "write-left-out" | "forget-left-out":
@@ -140,6 +143,18 @@ def _decided(desk: Desk, clicked: Click) -> Canvas:
         return home(desk)
     except ItopError:
         return how_the_sync_stands(desk)
+
+
+def _unlinking(desk: Desk, clicked: Click) -> Canvas:
+    """Asked once, and done; then there is an Undo."""
+    if clicked.verb == "undo-unlink":
+        canvas = unlinking_undone(desk, clicked.number(0))
+    elif clicked.argument(2) == "yes":
+        canvas = unlinked(desk, clicked.argument(0), clicked.number(1))
+    else:
+        return ask_to_unlink(desk, clicked.argument(0), clicked.number(1), _trail(desk))
+    wake_for_everything()
+    return canvas
 
 
 def _trail(desk: Desk) -> Trail:

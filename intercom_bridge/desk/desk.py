@@ -10,9 +10,8 @@ from functools import cached_property
 import structlog
 from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone, translation
-from django.utils.html import format_html
-from django.utils.translation import gettext as _
+from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from intercom_bridge.connections import itop_client
 from intercom_bridge.deadline import Deadline
@@ -23,10 +22,10 @@ from intercom_bridge.models import (
     Delivery,
     ItopAnswer,
     Notification,
-    Posting,
     Submission,
     Ticket,
     TicketLink,
+    Unlinking,
     Workspace,
 )
 from intercom_bridge.models.delivery import LEFT_OUT
@@ -38,6 +37,7 @@ from itop_client import Client, Found, ItopObject, UnknownAttribute, ids, quote
 
 from .choices import Choices
 from .errors import OutOfScope, TicketGone
+from .notes import leave_note
 from .person import Person, who_is
 from .scope import Scope
 from .so_far import Linked, SoFar, last_position, whole_conversation
@@ -48,6 +48,7 @@ log = structlog.get_logger(__name__)
 MOST_TICKETS = 200
 # An attribute that a data model lacks may be added to it, or the profile be corrected.
 MISSING_SECONDS = 600.0
+LINKED_NOTE = gettext_noop("{teammate} linked ticket {ticket} to this conversation.")
 # Messages that came in so long before a link are looked at again once it is there.
 LOOK_AGAIN = dt.timedelta(minutes=10)
 
@@ -149,8 +150,11 @@ class Desk:
         ]
         seen = {ticket.id for ticket in tickets}
         for object_id, link in links.items():
-            if object_id not in seen:
+            is_gone = object_id not in seen
+            if is_gone:
                 rows.append(_gone_row(link.ticket))
+            if is_gone is not (link.ticket.gone_at is not None):
+                Ticket.objects.filter(pk=link.ticket_id).update(gone_at=timezone.now() if is_gone else None)
         return rows, found.total > MOST_TICKETS
 
     def _search(self, person: Person, links: Mapping[int, TicketLink], *, subtitle: bool = True) -> Found:
@@ -206,8 +210,17 @@ class Desk:
         if Submission.objects.unfinished().filter(conversation=self.conversation()).exists():
             return  # It may be the very ticket that is being created, whose link is to be made by that.
         ref, _url, activated = attribute_codes(self.workspace)
+        # What a teammate has unlinked here stays so, also while iTop has not been told yet.
+        unlinked = Unlinking.objects.standing().filter(
+            conversation=self.conversation(), ticket__itop=self.itop
+        )
+        unlinked_ids = set(unlinked.values_list("ticket__object_id", flat=True))
         for ticket in found:
-            if ticket.id in links or ticket.text(ref) != self.request.conversation.id:
+            if (
+                ticket.id in links
+                or ticket.id in unlinked_ids
+                or ticket.text(ref) != self.request.conversation.id
+            ):
                 continue
             if self.scope.has_ticket(ticket, person):
                 sync_on = ticket.text(activated) == "yes"
@@ -321,7 +334,7 @@ class Desk:
                     wanted = Copy.of(link.conversation, link.ticket, whole.messages)
                     wanted.into(link)
                     copied = len(wanted.entries)
-                self._note_link(link)
+                leave_note(self, link.conversation, LINKED_NOTE, link.ticket)
                 since = timezone.now() - LOOK_AGAIN
                 Notification.objects.look_again(self.workspace, self.request.conversation.id, since)
                 deliver_since(link, since)
@@ -348,27 +361,6 @@ class Desk:
                 "since_part_at": since[0],
                 "since_part_order": since[1],
             },
-        )
-
-    def _note_link(self, link: TicketLink) -> None:
-        if not self.request.admin.id:
-            return
-        ticket = link.ticket
-        with translation.override(self.workspace.language):
-            words = format_html(
-                _("{teammate} linked ticket {ticket} to this conversation."),
-                teammate=self.request.admin.name or _("A teammate"),
-                ticket=format_html(
-                    '<a href="{}">{}</a>',
-                    self.itop.backoffice_url(ticket.ticket_class, ticket.object_id),
-                    ticket.ref,
-                ),
-            )
-        Posting.objects.create(
-            conversation=link.conversation,
-            admin_id=self.request.admin.id,
-            is_note=True,
-            body=format_html("<p>{}</p>", words),
         )
 
     def switch_sync(self, *, on: bool) -> None:

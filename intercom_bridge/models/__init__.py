@@ -14,6 +14,7 @@ from .submission import Submission
 from .ticket import Ticket
 from .ticket_link import TicketLink
 from .ticket_profile import TicketProfile
+from .unlinking import Unlinking
 from .worker_pulse import WorkerPulse
 from .workspace import Workspace
 
@@ -30,6 +31,7 @@ __all__ = [
     "Ticket",
     "TicketLink",
     "TicketProfile",
+    "Unlinking",
     "WorkerPulse",
     "Workspace",
 ]

@@ -36,6 +36,8 @@ class Conversation(Leased):
     # Why that was not possible lately, and how often in a row.
     reconcile_trouble = models.CharField(max_length=500, blank=True, editable=False)
     reconcile_failures = models.PositiveIntegerField(default=0, editable=False)
+    # When it was merged into another one, in Unix seconds: Intercom says that it was, and not into which.
+    merged_away_at = models.BigIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ConversationQuerySet.as_manager()

@@ -54,6 +54,16 @@ def _told(details: SyncDetails) -> list[Component]:
         components.append(
             _trouble(_("What waits is tried again. The last time: %(reason)s"), details.last_try)
         )
+    for ticket in details.gone:
+        gone = _("%(ticket)s is no longer in iTop, so nothing can be written to it.")
+        components += [
+            Text(text=gone % {"ticket": inert(ticket.ref)}, style="error"),
+            Button(
+                id=click("unlink", ticket.ticket_class, ticket.object_id, "yes"),
+                label=_("Unlink %(ticket)s") % {"ticket": ticket.ref},
+                action=Submit(),
+            ),
+        ]
     for failure in details.failures:
         what = ngettext(
             "**%(ticket)s**: %(count)d message could not be written. %(reason)s",
