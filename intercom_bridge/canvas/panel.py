@@ -26,6 +26,8 @@ from .screens.create import create_form, pick_page
 from .screens.done import created, on_its_way
 from .screens.home import home
 from .screens.linking import link
+from .screens.moving import FIELD as NAMED
+from .screens.moving import merged, moved_away, moved_here
 from .screens.search import FIELD, find
 from .screens.sync import how_the_sync_stands
 from .screens.ticket import ticket
@@ -113,6 +115,8 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
             return canvas
         case "unlink" | "undo-unlink":
             return _unlinking(desk, clicked)
+        case "merged" | "move-here" | "move-away":
+            return _merged(desk, clicked)
         case "sync":
             return how_the_sync_stands(desk)
         case "pause" | "resume" | "try-again" | "write-left-out" | "forget-left-out":
@@ -153,6 +157,18 @@ def _unlinking(desk: Desk, clicked: Click) -> Canvas:
         canvas = unlinked(desk, clicked.argument(0), clicked.number(1))
     else:
         return ask_to_unlink(desk, clicked.argument(0), clicked.number(1), _trail(desk))
+    wake_for_everything()
+    return canvas
+
+
+def _merged(desk: Desk, clicked: Click) -> Canvas:
+    if clicked.verb == "merged":
+        return merged(desk)
+    if clicked.verb == "move-here":
+        canvas = moved_here(desk, clicked.number(0))
+    else:
+        named = desk.request.input_values.get(NAMED)
+        canvas = moved_away(desk, named if isinstance(named, str) else "")
     wake_for_everything()
     return canvas
 

@@ -70,7 +70,7 @@ def unlink(desk: Desk, ticket_class: str, ticket_id: int) -> Unlinking | None:
 def take_away(link: TicketLink, *, by: str, keeps_waiting: bool = False) -> Unlinking | None:
     """The link becomes an unlinking; None when somebody was faster. To be called in a transaction.
 
-    `keeps_waiting`: what waits to be written is still written.
+    `keeps_waiting`: it moves elsewhere, so what waits is still written, and the new link is what iTop is told of.
     """
     deleted, _rows = TicketLink.objects.filter(pk=link.pk).delete()
     if not deleted:
@@ -85,6 +85,7 @@ def take_away(link: TicketLink, *, by: str, keeps_waiting: bool = False) -> Unli
         sync_on=link.sync_on,
         since_part_at=link.since_part_at,
         since_part_order=link.since_part_order,
+        in_step=keeps_waiting,
         left_out=[] if keeps_waiting else deliveries.skip_for_unlinking(),
     )
 

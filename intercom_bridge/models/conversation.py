@@ -54,5 +54,11 @@ class Conversation(Leased):
             )
         ]
 
+    def learn_merged_away(self, at: int) -> None:
+        """Keeps when it was merged into another conversation; 0 says nothing about it."""
+        if at and at != self.merged_away_at:
+            self.merged_away_at = at
+            self.save(update_fields=["merged_away_at"])
+
     def __str__(self) -> str:
         return self.conversation_id

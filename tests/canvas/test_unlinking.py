@@ -180,6 +180,18 @@ def test_undo_does_not_put_back_what_an_earlier_unlinking_had_left_out(
     assert new_entries(itop) == []
 
 
+def test_undo_leaves_what_was_decided_about_since(
+    client: Client, linked: Teammate, itop: Itop, work: Work
+) -> None:
+    say(client, 50)
+    hold_back(itop, work)
+    unlink(linked)
+    Delivery.objects.update(reason="skipped by the admin")
+    linked.click("Undo")
+    catch_up(work)
+    assert new_entries(itop) == []
+
+
 def test_undo_brings_what_came_meanwhile_in_order(
     client: Client, linked: Teammate, itop: Itop, work: Work
 ) -> None:

@@ -23,8 +23,10 @@ from intercom_bridge.canvas.components import (
 )
 from intercom_bridge.desk import Desk, Person, SyncStatus, TicketRow
 from intercom_bridge.desk.desk import MOST_TICKETS
+from intercom_bridge.desk.moving import Merge, merge_of
 from intercom_bridge.models import PersonMatch, Submission
 
+from .moving import merge_item
 from .parts import find_button, moment
 from .sync import failed_buttons, failed_line, left_out_buttons, left_out_line, pause_button
 
@@ -60,9 +62,10 @@ def home(desk: Desk) -> Canvas:
     rows, more = desk.tickets()
     status = desk.sync_status()
     creation = desk.creation_to_tell_of()
+    merge = merge_of(desk)
     components: list[Component] = []
     for detail in DETAILS:
-        components = _told(person, rows, status, detail, more=more, creation=creation)
+        components = _told(person, rows, status, detail, more=more, creation=creation, merge=merge)
         if height_of(components) <= FIRST_SCREEN_HEIGHT:
             break
     return Canvas(components=tuple(components))
@@ -76,6 +79,7 @@ def _told(
     *,
     more: bool,
     creation: Submission | None,
+    merge: Merge | None,
 ) -> list[Component]:
     name = shorten(person.name or person.email or _("Somebody"), detail.name_length)
     items = [
@@ -84,6 +88,8 @@ def _told(
     ]
     if creation is not None:
         items.insert(0, _creation_item(creation))
+    if merge is not None and detail.offers:
+        items.append(merge_item(merge))
     if status is not None:
         items.append(_sync_item(status, detail))
     components: list[Component] = [

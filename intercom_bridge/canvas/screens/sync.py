@@ -12,13 +12,16 @@ from intercom_bridge.canvas.components import (
     Component,
     DataTable,
     Field,
+    List,
     Submit,
     Text,
     inert,
     shorten,
 )
 from intercom_bridge.desk import Desk, SyncDetails, SyncStatus
+from intercom_bridge.desk.moving import merge_of
 
+from .moving import merge_item
 from .parts import back_button, moment
 
 REASON_LENGTH = 300
@@ -26,7 +29,10 @@ REASON_LENGTH = 300
 
 def how_the_sync_stands(desk: Desk) -> Canvas:
     details = desk.sync_details()
+    merge = merge_of(desk)
     components: list[Component] = [Text(text=_("How the sync stands"), style="header")]
+    if merge is not None:
+        components.append(List(items=(merge_item(merge),)))
     if details is None:
         components.append(Text(text=_("No ticket is linked to this conversation."), style="muted"))
     else:
