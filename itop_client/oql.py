@@ -25,9 +25,12 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _KEYWORDS = frozenset({"SELECT", "FROM", "AS", "JOIN", "ON", "WHERE", "UNION"})
 # Words of a condition that are no attribute's name; functions are known by the bracket that follows.
 _WORDS = frozenset(
-    {"AND", "OR", "NOT", "IN", "LIKE", "REGEXP", "MATCHES", "DIV", "MOD", "NULL", "TRUE", "FALSE"}
-    | {"INTERVAL", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "YEAR"}
+    {"AND", "OR", "NOT", "IN", "LIKE", "REGEXP", "MATCHES", "ABOVE", "BELOW", "STRICT", "DIV", "MOD"}
+    | {"NULL", "TRUE", "FALSE"}
+    | {"INTERVAL", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR"}
 )
+# What the person is called where a query on accounts becomes one on persons.
+_HOLDER = "account_holder"
 
 
 class OqlError(ValueError):
@@ -78,6 +81,21 @@ class _Member:
     alias: str  # as written, backquotes included
     sources: str  # the classes, as they stand after FROM
     classes: int  # how many there are
+    joins: str  # what follows the first class in the head
+    is_first: bool  # whether what it selects is of that first class
+
+    def qualified_condition(self) -> str:
+        """The condition with the class's name in the query before each attribute: `name` becomes `o.name`.
+
+        Within another query, or beside one more class, iTop takes a bare name for any that has it ("Ambiguous
+        filter code"). OqlError where it cannot be known whose attribute a bare name is.
+        """
+        tokens = list(_tokens(self.condition))
+        meant = [token for token in tokens if token.kind != "space"]
+        bare = {token.start: token.text for number, token in enumerate(meant) if _is_bare(meant, number)}
+        if bare and (self.classes > 1 or any(token.keyword == "SELECT" for token in meant)):
+            raise OqlError(f"it does not say whose attribute {next(iter(bare.values()))} is")
+        return "".join(f"{self.alias}.{one.text}" if one.start in bare else one.text for one in tokens)
 
 
 @dataclass(frozen=True)
@@ -142,34 +160,52 @@ class Query:
             alias += "_"
         reached = []
         for member in self.members:
-            condition = _qualified(member)
-            if condition is None:
+            try:
+                condition = member.qualified_condition()
+            except OqlError:
                 return None
             joined = f"JOIN {class_name} AS {alias} ON {on(member.alias, alias)}"
             wanted = _both(fulfil(alias), condition)
             reached.append(" ".join(["SELECT", alias, "FROM", member.sources, joined, "WHERE", wanted]))
         return parse(" UNION ".join(reached))
 
+    def holds(self, attribute: str, *, through: str = "") -> str:
+        """A condition for another query: `attribute` ("t.org_id") is one of its objects.
+
+        `through`: its objects point with this attribute to the persons that are meant. The other query must use
+        other names than this one. OqlError when this query cannot stand within another.
+        """
+        conditions = []
+        for member in self.members:
+            if any(token.keyword for token in _tokens(member.condition)):
+                raise OqlError("there is a query within its condition")
+            head, condition = member.head, member.qualified_condition()
+            if through:
+                if not member.is_first:
+                    raise OqlError("what it selects is not the class it begins with")
+                source = f"{member.class_name} AS {member.alias} ON {member.alias}.{through} = {_HOLDER}.id"
+                head = f"SELECT Person AS {_HOLDER} JOIN {source} {member.joins}".rstrip()
+            where = f" WHERE {condition}" if condition else ""
+            conditions.append(f"{attribute} IN ({head}{where})")
+        return f"({' OR '.join(conditions)})"
+
 
 def _both(one: str, other: str) -> str:
     return f"({one}) AND ({other})" if other else f"({one})"
 
 
-def _qualified(member: _Member) -> str | None:
-    """Its condition with the class's name before each attribute, or None where that cannot be said."""
-    tokens = list(_tokens(member.condition))
-    meant = [token for token in tokens if token.kind != "space"]
-    bare = set()
-    for before, token, after in zip([None, *meant], meant, [*meant[1:], None], strict=False):
-        if token.kind not in ("name", "backquoted") or token.keyword or token.text.upper() in _WORDS:
-            continue
-        if before is not None and (before.text == "." or before.keyword in ("SELECT", "FROM", "JOIN", "AS")):
-            continue
-        if after is None or after.text not in (".", "("):
-            bare.add(token.start)
-    if bare and (member.classes > 1 or any(token.keyword == "SELECT" for token in meant)):
-        return None
-    return "".join(f"{member.alias}.{one.text}" if one.start in bare else one.text for one in tokens)
+def _is_bare(tokens: list[_Token], number: int) -> bool:
+    """Whether this is an attribute without the name of its class before it."""
+    token = tokens[number]
+    before = tokens[number - 1] if number else None
+    follows_arrow = [one.text for one in tokens[max(0, number - 2) : number]] == ["-", ">"]
+    after = tokens[number + 1].text if number + 1 < len(tokens) else ""
+    if token.kind not in ("name", "backquoted") or token.keyword or token.text.upper() in _WORDS:
+        return False
+    if before and (follows_arrow or before.text == "." or before.keyword in ("SELECT", "FROM", "JOIN", "AS")):
+        return False
+    # A function is known by the bracket that follows.
+    return after not in (".", "(")
 
 
 def parse(text: str) -> Query:
@@ -237,14 +273,16 @@ def _member(text: str, tokens: list[_Token]) -> _Member:
     while reader.takes_sign(","):
         selected.append(reader.name("the class"))
     classes: dict[str, str] = {}
+    is_first = True
     if reader.takes("FROM"):
         start = reader.next
-        _class_and_alias(reader, classes)
+        is_first = _class_and_alias(reader, classes) == selected[0]
         alias = selected[0]
     elif len(selected) > 1:
         raise OqlError("FROM is missing after the names that are selected")
     else:
         alias = _class_and_alias(reader, classes, selected[0])
+    joins = reader.next
     while reader.takes("JOIN"):
         _class_and_alias(reader, classes)
         if not reader.takes("ON"):
@@ -258,8 +296,16 @@ def _member(text: str, tokens: list[_Token]) -> _Member:
     where = reader.next
     begin = start.start if start else first.end
     if where is None:
-        whole = text[first.start : last.end]
-        return _Member(whole, "", class_name, alias, text[begin : last.end], len(classes))
+        return _Member(
+            text[first.start : last.end],
+            "",
+            class_name,
+            alias,
+            text[begin : last.end],
+            len(classes),
+            text[joins.start : last.end] if joins else "",
+            is_first,
+        )
     if where.keyword != "WHERE":
         raise OqlError(f"{where.text} is not expected here; JOIN, WHERE or UNION may follow")
     reader.takes("WHERE")
@@ -269,8 +315,16 @@ def _member(text: str, tokens: list[_Token]) -> _Member:
         stray = reader.next
         if stray is not None:
             raise OqlError(f"{stray.text} is not expected within a condition")
-    head, sources = text[first.start : where.start].rstrip(), text[begin : where.start].rstrip()
-    return _Member(head, text[where.end : last.end].strip(), class_name, alias, sources, len(classes))
+    return _Member(
+        text[first.start : where.start].rstrip(),
+        text[where.end : last.end].strip(),
+        class_name,
+        alias,
+        text[begin : where.start].rstrip(),
+        len(classes),
+        text[joins.start : where.start].rstrip() if joins else "",
+        is_first,
+    )
 
 
 def _class_and_alias(reader: _Reader, classes: dict[str, str], class_name: str = "") -> str:

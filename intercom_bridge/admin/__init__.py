@@ -10,6 +10,7 @@ from .postings import PostingAdmin
 from .profiles import TicketProfileAdmin
 from .submissions import SubmissionAdmin
 from .ticket_links import TicketLinkAdmin
+from .unlinkings import UnlinkingAdmin
 from .workspaces import WorkspaceAdmin
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "SubmissionAdmin",
     "TicketLinkAdmin",
     "TicketProfileAdmin",
+    "UnlinkingAdmin",
     "WorkspaceAdmin",
 ]

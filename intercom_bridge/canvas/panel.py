@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -25,10 +26,15 @@ from .screens.create import create_form, pick_page
 from .screens.done import created, on_its_way
 from .screens.home import home
 from .screens.linking import link
+from .screens.moving import FIELD as NAMED
+from .screens.moving import merged, moved_away, moved_here
+from .screens.search import FIELD, find
 from .screens.sync import how_the_sync_stands
 from .screens.ticket import ticket
 from .screens.ticket_list import linked_tickets, ongoing_tickets
+from .screens.unlinking import ask_to_unlink, unlinked, unlinking_undone
 from .screens.who import after_the_pick, kept, who_is_it, who_it_may_be
+from .trail import Trail
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +62,7 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
     retry = str(clicked)
     stored: dict[str, Any] = {}
     try:
-        stored = _kept(desk)
+        stored = _kept(desk, clicked)
         if not desk.workspace.enabled:
             return trouble.turned_off()
         return _screen_or_who(desk, clicked)
@@ -83,10 +89,10 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
             return trouble.ours(reference, click("home"), {})
 
 
-def _kept(desk: Desk) -> dict[str, Any]:
-    """What a Retry needs: the form with what was typed into it, and where the question who it is came up."""
+def _kept(desk: Desk, clicked: Click) -> dict[str, Any]:
+    """What a Retry needs: the form with what was typed into it, or where one came from, or whom was asked for."""
     if not isinstance(desk.request.stored_data.get("form"), dict):
-        return kept(desk.request)
+        return kept(desk.request) | replace(_trail(desk), words=_words(desk, clicked)).stored()
     return kept(desk.request) | Form.read(desk.request, desk.profile).stored()
 
 
@@ -107,9 +113,11 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
         case "ongoing":
             return ongoing_tickets(desk, clicked.number(0, 1))
         case "ticket":
-            return ticket(desk, clicked.argument(0), clicked.number(1), _back(desk))
+            return ticket(desk, clicked.argument(0), clicked.number(1), _trail(desk))
+        case "find":
+            return _find(desk, clicked)
         case "link":
-            canvas = link(desk, clicked.argument(0), clicked.number(1), clicked.argument(2), _back(desk))
+            canvas = link(desk, clicked.argument(0), clicked.number(1), clicked.argument(2), _trail(desk))
             wake_for_everything()
             return canvas
         case "who" if clicked.argument(0) == "pick":
@@ -117,6 +125,10 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
             return _screen(desk, after_the_pick(desk))
         case "who":
             return who_is_it(desk, clicked)
+        case "unlink" | "undo-unlink":
+            return _unlinking(desk, clicked)
+        case "merged" | "move-here" | "move-away":
+            return _merged(desk, clicked)
         case "sync":
             return how_the_sync_stands(desk)
         case "pause" | "resume" | "try-again" | "write-left-out" | "forget-left-out":
@@ -149,10 +161,42 @@ def _decided(desk: Desk, clicked: Click) -> Canvas:
         return how_the_sync_stands(desk)
 
 
-def _back(desk: Desk) -> str:
-    """Where Back leads from a ticket: the list it was opened from."""
-    back = Click.read(str(desk.request.stored_data.get("back") or ""))
-    return str(back) if back.verb in ("linked", "ongoing") else click("home")
+def _unlinking(desk: Desk, clicked: Click) -> Canvas:
+    """Asked once, and done; then there is an Undo."""
+    if clicked.verb == "undo-unlink":
+        canvas = unlinking_undone(desk, clicked.number(0))
+    elif clicked.argument(2) == "yes":
+        canvas = unlinked(desk, clicked.argument(0), clicked.number(1))
+    else:
+        return ask_to_unlink(desk, clicked.argument(0), clicked.number(1), _trail(desk))
+    wake_for_everything()
+    return canvas
+
+
+def _merged(desk: Desk, clicked: Click) -> Canvas:
+    if clicked.verb == "merged":
+        return merged(desk)
+    if clicked.verb == "move-here":
+        canvas = moved_here(desk, clicked.number(0))
+    else:
+        named = desk.request.input_values.get(NAMED)
+        canvas = moved_away(desk, named if isinstance(named, str) else "")
+    wake_for_everything()
+    return canvas
+
+
+def _trail(desk: Desk) -> Trail:
+    return Trail.read(desk.request.stored_data)
+
+
+def _find(desk: Desk, clicked: Click) -> Canvas:
+    """`find` with what was typed; `find:2` is a page of what was found last."""
+    return find(desk, _words(desk, clicked), clicked.number(0, 1))
+
+
+def _words(desk: Desk, clicked: Click) -> str:
+    typed = desk.request.input_values.get(FIELD) if str(clicked) == FIELD else None
+    return Trail.read({"words": typed}).words if typed is not None else _trail(desk).words
 
 
 def _form_screen(desk: Desk, clicked: Click) -> Canvas:

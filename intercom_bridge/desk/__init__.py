@@ -6,12 +6,13 @@ from intercom_bridge.deadline import Deadline
 
 from .candidates import Candidates
 from .choices import Choice
-from .desk import Desk, TicketRow, TicketView
+from .desk import Desk, TicketRow
 from .errors import DeskError, NobodyFound, OutOfScope, TicketGone, Why
 from .evidence import positive
 from .person import Person
 from .so_far import Linked, SoFar, whole_conversation
 from .sync_status import Failure, SyncDetails, SyncStatus
+from .ticket_view import TicketView
 
 __all__ = [
     "Candidates",

@@ -10,9 +10,8 @@ from functools import cached_property
 import structlog
 from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone, translation
-from django.utils.html import format_html
-from django.utils.translation import gettext as _
+from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from intercom_bridge.connections import itop_client
 from intercom_bridge.deadline import Deadline
@@ -21,12 +20,13 @@ from intercom_bridge.intercom.payloads import CanvasRequest
 from intercom_bridge.models import (
     Conversation,
     Delivery,
+    ItopAnswer,
     Notification,
     PersonMatch,
-    Posting,
     Submission,
     Ticket,
     TicketLink,
+    Unlinking,
     Workspace,
 )
 from intercom_bridge.models.delivery import LEFT_OUT
@@ -39,6 +39,7 @@ from itop_client import Client, Found, ItopObject, UnknownAttribute, ids, quote
 from .candidates import Candidates, likely, search
 from .choices import Choices
 from .errors import NobodyFound, OutOfScope, TicketGone, Why
+from .notes import leave_note
 from .person import Person, person_by_id, pick, undo_pick, who_is
 from .scope import Scope
 from .so_far import Linked, SoFar, last_position, whole_conversation
@@ -47,6 +48,9 @@ from .sync_status import SyncDetails, SyncStatus, left_out, sync_details, sync_s
 log = structlog.get_logger(__name__)
 
 MOST_TICKETS = 200
+# An attribute that a data model lacks may be added to it, or the profile be corrected.
+MISSING_SECONDS = 600.0
+LINKED_NOTE = gettext_noop("{teammate} linked ticket {ticket} to this conversation.")
 # Messages that came in so long before a link are looked at again once it is there.
 LOOK_AGAIN = dt.timedelta(minutes=10)
 
@@ -62,18 +66,6 @@ class TicketRow:
     subtitle: str
     is_linked: bool
     is_ongoing: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class TicketView:
-    """A ticket as the panel shows it: (code, value) of each attribute that can be shown."""
-
-    row: TicketRow
-    title: str
-    attributes: tuple[tuple[str, str], ...]
-    missing: tuple[str, ...]
-    other_conversations: int
-    backoffice_url: str
 
 
 class Desk:
@@ -185,12 +177,15 @@ class Desk:
             listed = {ticket.id for ticket in tickets}
             tickets += [ticket for ticket in self._get_linked(links) if ticket.id not in listed]
         rows = [
-            self._row(ticket, person, links) for ticket in tickets if self.scope.has_ticket(ticket, person)
+            self.row(ticket, person, links) for ticket in tickets if self.scope.has_ticket(ticket, person)
         ]
         seen = {ticket.id for ticket in tickets}
         for object_id, link in links.items():
-            if object_id not in seen:
+            is_gone = object_id not in seen
+            if is_gone:
                 rows.append(_gone_row(link.ticket))
+            if is_gone is not (link.ticket.gone_at is not None):
+                Ticket.objects.filter(pk=link.ticket_id).update(gone_at=timezone.now() if is_gone else None)
         return rows, found.total > MOST_TICKETS
 
     def _search(self, person: Person, links: Mapping[int, TicketLink], *, subtitle: bool = True) -> Found:
@@ -202,7 +197,7 @@ class Desk:
         conditions = [mine]
         fields = {"id", "friendlyname", code("status"), code("org_id"), code("caller_id")}
         if subtitle:
-            fields |= set(self._subtitle_codes())
+            fields |= set(self.subtitle_codes())
         if links:
             conditions.append(f"t.id IN ({ids(links)})")
         if self.itop.has_intercom_attributes:
@@ -219,11 +214,11 @@ class Desk:
             )
         except UnknownAttribute as refusal:
             # A profile that names an attribute which this iTop lacks costs the subtitles, not the list.
-            if not subtitle or refusal.attribute not in self._subtitle_codes():
+            if not subtitle or refusal.attribute not in self.subtitle_codes():
                 raise
             return self._search(person, links, subtitle=False)
 
-    def _subtitle_codes(self) -> tuple[str, ...]:
+    def subtitle_codes(self) -> tuple[str, ...]:
         """What the subtitle is read from: of an external key the name, not the number."""
         code = self.profile.subtitle_attribute
         if code.endswith("_id"):
@@ -246,8 +241,17 @@ class Desk:
         if Submission.objects.unfinished().filter(conversation=self.conversation()).exists():
             return  # It may be the very ticket that is being created, whose link is to be made by that.
         ref, _url, activated = attribute_codes(self.workspace)
+        # What a teammate has unlinked here stays so, also while iTop has not been told yet.
+        unlinked = Unlinking.objects.standing().filter(
+            conversation=self.conversation(), ticket__itop=self.itop
+        )
+        unlinked_ids = set(unlinked.values_list("ticket__object_id", flat=True))
         for ticket in found:
-            if ticket.id in links or ticket.text(ref) != self.request.conversation.id:
+            if (
+                ticket.id in links
+                or ticket.id in unlinked_ids
+                or ticket.text(ref) != self.request.conversation.id
+            ):
                 continue
             if self.scope.has_ticket(ticket, person):
                 sync_on = ticket.text(activated) == "yes"
@@ -260,7 +264,7 @@ class Desk:
                 if is_new:
                     Conversation.objects.filter(pk=link.conversation_id).compare_within(0)
 
-    def _row(self, ticket: ItopObject, person: Person, links: Mapping[int, TicketLink]) -> TicketRow:
+    def row(self, ticket: ItopObject, person: Person, links: Mapping[int, TicketLink]) -> TicketRow:
         code = self.profile.code
         status = ticket.text(code("status"))
         return TicketRow(
@@ -268,77 +272,56 @@ class Desk:
             id=ticket.id,
             ref=ticket.text("friendlyname") or f"{ticket.class_name} {ticket.id}",
             status=status,
-            subtitle=next((text for code in self._subtitle_codes() if (text := ticket.text(code))), ""),
+            subtitle=next((text for code in self.subtitle_codes() if (text := ticket.text(code))), ""),
             is_linked=ticket.id in links,
             is_ongoing=ticket.integer(code("caller_id")) == person.id
             and status not in self.profile.excluded_states,
         )
 
-    def ticket(self, ticket_class: str, ticket_id: int) -> TicketView:
-        """One ticket with the profile's attributes. Raises TicketGone, OutOfScope."""
-        person = self.person()
-        found, missing = self._get_ticket(ticket_class, ticket_id)
-        if not self.scope.has_ticket(found, person):
-            raise OutOfScope(f"{found.text('friendlyname')} is not in the scope of {self.workspace}")
-        row = self._row(found, person, self.links())
-        others = (
-            TicketLink.objects.filter(
-                ticket__itop=self.itop, ticket__ticket_class=found.class_name, ticket__object_id=found.id
-            )
-            .exclude(conversation=self.conversation())
-            .count()
-        )
-        shown = []
-        for code in self.profile.details_attributes:
-            if code in missing:
-                continue
-            value = found.fields.get(f"{code}_friendlyname", found.fields.get(code))
-            if isinstance(value, str | int | float) and not isinstance(value, bool) and str(value).strip():
-                shown.append((code, str(value)))
-        return TicketView(
-            row=row,
-            title=found.text(self.profile.code("title")),
-            attributes=tuple(shown),
-            missing=missing,
-            other_conversations=others,
-            backoffice_url=self.itop.backoffice_url(found.class_name, found.id),
-        )
+    def get_ticket(
+        self, ticket_class: str, ticket_id: int, *, more: Iterable[str] = ()
+    ) -> tuple[ItopObject, frozenset[str]]:
+        """The ticket with those of its attributes that decide who may see it, and `more` of them.
 
-    def _get_ticket(
-        self, ticket_class: str, ticket_id: int, missing: tuple[str, ...] = ()
-    ) -> tuple[ItopObject, tuple[str, ...]]:
-        """The ticket, and those of the profile's attributes that its data model does not have."""
+        And those of `more` that this iTop does not have; they are not asked for again for a while. Raises TicketGone,
+        OutOfScope.
+        """
         if ticket_class != self.profile.ticket_class:
             raise TicketGone(f"{ticket_class} is not the class of this workspace's tickets")
+        person = self.person()
         code = self.profile.code
-        fields = {"id", "friendlyname", code("title"), code("status"), code("org_id"), code("caller_id")}
-        for attribute in (*self.profile.details_attributes, self.profile.subtitle_attribute):
-            if attribute and attribute not in missing:
-                fields.add(attribute)
-                if attribute.endswith("_id"):
-                    fields.add(f"{attribute}_friendlyname")
-        fields -= set(missing)
-        try:
-            found = self.client.get(
-                ticket_class,
-                f"SELECT {ticket_class} AS t WHERE t.id = {ticket_id}",
-                fields=sorted(fields),
-                deadline=self.deadline.remaining(),
-            )
-        except UnknownAttribute as refusal:
-            named = refusal.attribute.removesuffix("_friendlyname")
-            if named not in self.profile.details_attributes and named != self.profile.subtitle_attribute:
-                raise
-            return self._get_ticket(ticket_class, ticket_id, (*missing, named, f"{named}_friendlyname"))
+        always = {"id", "friendlyname", code("title"), code("status"), code("org_id"), code("caller_id")}
+        more = frozenset(more) - always
+        question = f"attributes that {ticket_class} does not have"
+        known = ItopAnswer.objects.fresh(self.itop, question, MISSING_SECONDS)
+        missing = frozenset(known.value if known else ()) & more
+        while True:
+            try:
+                found = self.client.get(
+                    ticket_class,
+                    f"SELECT {ticket_class} AS t WHERE t.id = {ticket_id}",
+                    fields=sorted(always | (more - missing)),
+                    deadline=self.deadline.remaining(),
+                )
+                break
+            except UnknownAttribute as refusal:
+                lacks = {code for code in more - missing if _is_read_from(code, refusal.attribute)}
+                if not lacks:
+                    raise
+                missing |= lacks
+                ItopAnswer.objects.keep(self.itop, question, sorted(missing))
         if not found.objects:
             raise TicketGone(f"{ticket_class} {ticket_id} is not in iTop")
-        return found.objects[0], missing
+        ticket = found.objects[0]
+        if not self.scope.has_ticket(ticket, person):
+            raise OutOfScope(f"{ticket.text('friendlyname')} is not in the scope of {self.workspace}")
+        return ticket, missing
 
     # Linking and syncing
 
     def so_far(self, ticket_class: str, ticket_id: int) -> SoFar:
         """What linking the ticket could copy into it. Raises TicketGone, OutOfScope."""
-        found = self._ticket_to_link(ticket_class, ticket_id)
+        found, _missing = self.get_ticket(ticket_class, ticket_id)
         ref = found.text("friendlyname")
         if ticket_id in self.links():
             return SoFar(ref=ref, is_linked=True, copy=None)
@@ -359,7 +342,7 @@ class Desk:
         Raises TicketGone, OutOfScope, and with `copy` IntercomError when Intercom does not hand over the conversation:
         then nothing is linked.
         """
-        found = self._ticket_to_link(ticket_class, ticket_id)
+        found, _missing = self.get_ticket(ticket_class, ticket_id)
         if ticket_id in self.links():
             return Linked(ticket=self.links()[ticket_id].ticket, is_new=False)
         try:
@@ -382,19 +365,12 @@ class Desk:
                     wanted = Copy.of(link.conversation, link.ticket, whole.messages)
                     wanted.into(link)
                     copied = len(wanted.entries)
-                self._note_link(link)
+                leave_note(self, link.conversation, LINKED_NOTE, link.ticket)
                 since = timezone.now() - LOOK_AGAIN
                 Notification.objects.look_again(self.workspace, self.request.conversation.id, since)
                 deliver_since(link, since)
                 Conversation.objects.filter(pk=link.conversation_id).compare_within(0)
         return Linked(ticket=link.ticket, is_new=is_new, copied=copied)
-
-    def _ticket_to_link(self, ticket_class: str, ticket_id: int) -> ItopObject:
-        person = self.person()
-        found, _missing = self._get_ticket(ticket_class, ticket_id)
-        if not self.scope.has_ticket(found, person):
-            raise OutOfScope(f"{found.text('friendlyname')} is not in the scope of {self.workspace}")
-        return found
 
     def _link_row(
         self, found: ItopObject, *, linked_by: str, sync_on: bool, in_step: bool, since: tuple[int, int]
@@ -416,27 +392,6 @@ class Desk:
                 "since_part_at": since[0],
                 "since_part_order": since[1],
             },
-        )
-
-    def _note_link(self, link: TicketLink) -> None:
-        if not self.request.admin.id:
-            return
-        ticket = link.ticket
-        with translation.override(self.workspace.language):
-            words = format_html(
-                _("{teammate} linked ticket {ticket} to this conversation."),
-                teammate=self.request.admin.name or _("A teammate"),
-                ticket=format_html(
-                    '<a href="{}">{}</a>',
-                    self.itop.backoffice_url(ticket.ticket_class, ticket.object_id),
-                    ticket.ref,
-                ),
-            )
-        Posting.objects.create(
-            conversation=link.conversation,
-            admin_id=self.request.admin.id,
-            is_note=True,
-            body=format_html("<p>{}</p>", words),
         )
 
     def switch_sync(self, *, on: bool) -> None:
@@ -481,6 +436,11 @@ class Desk:
         conversation = self.conversation()
         if conversation is not None:
             left_out(conversation).update(reason=LEFT_OUT)
+
+
+def _is_read_from(code: str, attribute: str) -> bool:
+    """An external key's name goes with the key."""
+    return code.removesuffix("_friendlyname") == attribute.removesuffix("_friendlyname")
 
 
 def _gone_row(ticket: Ticket) -> TicketRow:

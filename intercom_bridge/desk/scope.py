@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from intercom_bridge.deadline import Deadline
 from intercom_bridge.models import ItopAnswer, Workspace
-from itop_client import Client, ItopObject, Query, parse
+from itop_client import Client, ItopObject, OqlError, Query, parse
 
 from .person import FIELDS, Person
 
@@ -104,6 +104,28 @@ class Scope:
         if query.class_name in _ACCOUNTS:
             return caller_id == person.id or self._holds(query, "contactid", caller_id)
         return org_id == person.org_id
+
+    def of_tickets(self, alias: str, person: Person) -> str:
+        """What `has_ticket` asks, as a condition on the ticket called `alias` in a query of its class.
+
+        "" where the scope cannot stand within another query: then each ticket found is to be asked about.
+        """
+        code = self._workspace.profile.code
+        organization, caller = f"{alias}.{code('org_id')}", f"{alias}.{code('caller_id')}"
+        query = self._filled(person)
+        is_everybody = _EVERYBODY.fullmatch(str(query).strip()) is not None
+        try:
+            if query.class_name == "Organization":
+                theirs = f"{organization} = {person.org_id}"
+                return f"{organization} > 0" if is_everybody else f"({theirs} OR {query.holds(organization)})"
+            theirs = f"{caller} = {person.id}"
+            if query.class_name in _PEOPLE:
+                return f"{caller} > 0" if is_everybody else f"({theirs} OR {query.holds(caller)})"
+            if query.class_name in _ACCOUNTS:
+                return f"({theirs} OR {query.holds(caller, through='contactid')})"
+        except OqlError:
+            return ""
+        return f"{organization} = {person.org_id}"
 
     def _filled(self, person: Person) -> Query:
         """With the end user filled in: iTop would put the API account's contact."""

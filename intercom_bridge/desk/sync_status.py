@@ -9,7 +9,7 @@ from django.db.models import Count, F, Max, Q, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
-from intercom_bridge.models import Conversation, Delivery, ItopInstance, TicketLink
+from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketLink
 from intercom_bridge.models.delivery import DeliveryQuerySet
 
 State = Delivery.State
@@ -47,9 +47,11 @@ class Failure:
 @dataclass(frozen=True, kw_only=True)
 class SyncDetails:
     """`last_try` says what came of the last try at what waits, `itop_trouble` why nothing is written to iTop now,
-    `not_compared` why Intercom could not be asked whether a message is missing."""
+    `gone` are linked tickets that iTop no longer has, `not_compared` why Intercom could not be asked whether a message
+    is missing."""
 
     status: SyncStatus
+    gone: tuple[Ticket, ...] = ()
     failures: tuple[Failure, ...] = ()
     last_try: str = ""
     itop_trouble: str = ""
@@ -108,6 +110,9 @@ def sync_details(conversation: Conversation) -> SyncDetails | None:
     ).first()
     return SyncDetails(
         status=status,
+        gone=tuple(
+            Ticket.objects.filter(links__conversation=conversation, gone_at__isnull=False).order_by("pk")
+        ),
         failures=tuple(Failure(ref=ref, reason=reason, messages=n) for ref, reason, n, _newest in failures),
         last_try=tried.reason if tried else "",
         itop_trouble=paused.pause_reason if paused else "",

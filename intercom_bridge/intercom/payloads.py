@@ -283,6 +283,11 @@ class Admin:
         return cls(id=_id(found.get("id")), name=_line(found.get("name")), email=_line(found.get("email")))
 
 
+# Of a merge, the one that ends gets the first of these parts, and the one that goes on the second.
+MERGED_AWAY = "merged_secondary_conversation"
+MERGED_IN = "merged_primary_conversation"
+
+
 @dataclass(frozen=True)
 class Conversation:
     """A conversation as far as one payload tells it.
@@ -309,6 +314,17 @@ class Conversation:
     def is_complete(self) -> bool:
         """Whether all parts are here. Where none are listed and none counted, it is not known, so no."""
         return len(self.parts) >= self.total_count
+
+    @property
+    def merged_away_at(self) -> int:
+        """When it was merged into another conversation, 0 if it was not. Intercom does not say into which."""
+        times = [part.created_at for part in self.parts if part.part_type == MERGED_AWAY]
+        return max(times, default=0)
+
+    @property
+    def merged_in_at(self) -> tuple[int, ...]:
+        """When other conversations were merged into this one."""
+        return tuple(part.created_at for part in self.parts if part.part_type == MERGED_IN)
 
     @classmethod
     def parse(cls, data: object) -> Conversation:

@@ -15,6 +15,7 @@ from .submission import Submission
 from .ticket import Ticket
 from .ticket_link import TicketLink
 from .ticket_profile import TicketProfile
+from .unlinking import Unlinking
 from .worker_pulse import WorkerPulse
 from .workspace import Workspace
 
@@ -32,6 +33,7 @@ __all__ = [
     "Ticket",
     "TicketLink",
     "TicketProfile",
+    "Unlinking",
     "WorkerPulse",
     "Workspace",
 ]

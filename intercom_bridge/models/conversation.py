@@ -36,6 +36,8 @@ class Conversation(Leased):
     # Why that was not possible lately, and how often in a row.
     reconcile_trouble = models.CharField(max_length=500, blank=True, editable=False)
     reconcile_failures = models.PositiveIntegerField(default=0, editable=False)
+    # When it was merged into another one, in Unix seconds: Intercom says that it was, and not into which.
+    merged_away_at = models.BigIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ConversationQuerySet.as_manager()
@@ -51,6 +53,12 @@ class Conversation(Leased):
                 condition=models.Q(reconcile_at__isnull=False),
             )
         ]
+
+    def learn_merged_away(self, at: int) -> None:
+        """Keeps when it was merged into another conversation; 0 says nothing about it."""
+        if at and at != self.merged_away_at:
+            self.merged_away_at = at
+            self.save(update_fields=["merged_away_at"])
 
     def __str__(self) -> str:
         return self.conversation_id

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -12,6 +14,7 @@ from .notification import Notification
 from .ticket import Ticket
 
 PAUSED = "the sync is paused"
+UNLINKED = "the ticket was unlinked from the conversation"
 LEFT_OUT = "left out while the sync was paused"
 
 
@@ -58,6 +61,23 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def skip(self, reason: str) -> int:
         """Leaves out what is not in iTop yet."""
         return self.unwritten().update(state=Delivery.State.SKIPPED, reason=reason[:500])
+
+    def skip_for_unlinking(self) -> list[tuple[int, str, str]]:
+        """Leaves out what is not in iTop yet; answers what `put_back` needs. To be called in a transaction."""
+        unwritten = self.unwritten().select_for_update()
+        as_they_were = list(unwritten.order_by("pk").values_list("pk", "state", "reason"))
+        self.filter(pk__in=[pk for pk, _state, _reason in as_they_were]).skip(UNLINKED)
+        return as_they_were
+
+    def put_back(self, as_they_were: Iterable[Sequence[Any]]) -> int:
+        """Exactly those that an unlinking has left out, as they were; not what was decided about since."""
+        now = timezone.now()
+        return sum(
+            self.filter(pk=pk, state=Delivery.State.SKIPPED, reason=UNLINKED, cleaned_at=None).update(
+                state=state, reason=reason, waiting_since=now
+            )
+            for pk, state, reason in as_they_were
+        )
 
     def in_order(self) -> DeliveryQuerySet:
         """As the messages were written in the conversation: by time, then by part id as a number."""

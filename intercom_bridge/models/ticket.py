@@ -15,6 +15,8 @@ class Ticket(Leased):
     ref = models.CharField("reference", max_length=100)
     # When its logs are read back, to see that what was written still stands in them.
     check_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Since when we know that iTop no longer has it.
+    gone_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

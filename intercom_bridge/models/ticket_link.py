@@ -13,6 +13,10 @@ class TicketLinkQuerySet(models.QuerySet["TicketLink"]):
     def of_conversation(self, conversation: Conversation) -> TicketLinkQuerySet:
         return self.filter(conversation=conversation).select_related("ticket").order_by("created_at", "pk")
 
+    def linked_last(self, ticket: Ticket) -> TicketLink | None:
+        """Of a ticket's links the newest."""
+        return self.filter(ticket=ticket).order_by("created_at", "pk").last()
+
     def syncing(self) -> TicketLinkQuerySet:
         return self.filter(sync_on=True)
 

@@ -8,8 +8,8 @@ import structlog
 
 from intercom_bridge.connections import itop_client
 from intercom_bridge.intercom.api import conversation_url
-from intercom_bridge.models import Conversation, TicketLink, Workspace
-from itop_client import ItopRefused, UnknownAttribute
+from intercom_bridge.models import Conversation, TicketLink, Unlinking, Workspace
+from itop_client import ItopRefused, NoMatch, UnknownAttribute, quote
 
 ATTRIBUTES = ("intercom_ref", "intercom_url", "intercom_sync_activated")
 DEADLINE_SECONDS = 10.0
@@ -51,14 +51,15 @@ def learn(workspace: Workspace) -> None:
 
 
 def bring_in_step(link: TicketLink) -> None:
-    """Tells iTop which conversation the ticket is linked to now, and its sync. Harmless to repeat.
+    """Tells iTop which conversation the ticket was linked to last, and its sync. Harmless to repeat.
 
     Raises ItopError when it has to be done later.
     """
     workspace, ticket = link.conversation.workspace, link.ticket
     if workspace.itop.has_intercom_attributes is None:
         learn(workspace)
-    fields = attributes_of(link.conversation, sync_on=link.sync_on)
+    last = TicketLink.objects.linked_last(ticket) or link
+    fields = attributes_of(last.conversation, sync_on=last.sync_on)
     if fields:
         try:
             itop_client(ticket.itop).update(
@@ -72,3 +73,40 @@ def bring_in_step(link: TicketLink) -> None:
             # A ticket that is gone, or an attribute of another type: nothing that a repeat would mend.
             log.warning("link.cannot_be_told", ticket=ticket.ref, reason=refusal.reason)
     TicketLink.objects.filter(pk=link.pk, sync_on=link.sync_on).update(in_step=True)
+
+
+def tell_of_unlinking(unlinking: Unlinking) -> None:
+    """Has iTop name the conversation that the ticket was linked to last of those that are left, or none.
+
+    Harmless to repeat. Raises ItopError when it has to be done later.
+    """
+    workspace, ticket = unlinking.conversation.workspace, unlinking.ticket
+    if workspace.itop.has_intercom_attributes is None:
+        learn(workspace)
+    last = TicketLink.objects.linked_last(ticket)
+    if last is not None:
+        bring_in_step(last)
+    elif workspace.itop.has_intercom_attributes:
+        _forget(unlinking)
+    Unlinking.objects.filter(pk=unlinking.pk).update(in_step=True)
+    # One that was made while iTop was forgetting it.
+    TicketLink.objects.filter(ticket=ticket, conversation=unlinking.conversation).update(in_step=False)
+
+
+def _forget(unlinking: Unlinking) -> None:
+    workspace, ticket = unlinking.conversation.workspace, unlinking.ticket
+    ref, url, activated = attribute_codes(workspace)
+    # Only while it names this conversation: somebody may have linked another one in iTop.
+    is_this_one = f"t.{ref} = {quote(unlinking.conversation.conversation_id)}"
+    try:
+        itop_client(ticket.itop).update(
+            ticket.ticket_class,
+            f"SELECT {ticket.ticket_class} AS t WHERE t.id = {ticket.object_id} AND {is_this_one}",
+            {ref: "", url: "", activated: "no"},
+            comment="Intercom: unlinked conversation",
+            deadline=DEADLINE_SECONDS,
+        )
+    except NoMatch:
+        return
+    except ItopRefused as refusal:
+        log.warning("unlinking.cannot_be_told", ticket=ticket.ref, reason=refusal.reason)

@@ -117,7 +117,9 @@ def _fetch(conversation: Conversation) -> Iterable[Part]:
         raise CannotCompare(NO_TOKEN)
     try:
         client = intercom_client(workspace)
-        return client.conversation(conversation.conversation_id, deadline=FETCH_SECONDS).messages
+        found = client.conversation(conversation.conversation_id, deadline=FETCH_SECONDS)
+        conversation.learn_merged_away(found.merged_away_at)
+        return found.messages
     except IntercomRefused as refusal:
         if refusal.status == 404:
             raise ConversationGone(GONE) from refusal

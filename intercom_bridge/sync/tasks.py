@@ -21,6 +21,7 @@ from intercom_bridge.models import (
     Submission,
     Ticket,
     TicketLink,
+    Unlinking,
     Workspace,
 )
 from intercom_bridge.models.claim import claim
@@ -29,7 +30,7 @@ from intercom_bridge.models.lease import take_lease
 from itop_client import ItopError
 
 from .creator import BACKGROUND_DEADLINE_SECONDS, finish
-from .extension import bring_in_step, learn
+from .extension import bring_in_step, learn, tell_of_unlinking
 from .intake import take_in_due
 from .poster import post
 from .readback import check_log
@@ -150,6 +151,8 @@ def sweep() -> None:
         get_to_know(itop_id)
     for link_id in list(TicketLink.objects.filter(in_step=False).values_list("pk", flat=True)):
         keep_in_step(link_id)
+    for unlinking_id in list(Unlinking.objects.to_be_told().values_list("pk", flat=True)):
+        keep_unlinking_in_step(unlinking_id)
     due = Conversation.objects.due_for_comparing().values_list("pk", flat=True)
     for conversation_pk in list(due[:COMPARED_AT_ONCE]):
         compare_with_intercom(conversation_pk)
@@ -231,6 +234,17 @@ def keep_in_step(link_id: int) -> None:
         bring_in_step(link)
     except (ItopError, SecretUnreadable) as error:
         log.warning("link.not_in_step", link=link_id, error=type(error).__name__)
+
+
+@huey.task()  # type: ignore[untyped-decorator]
+def keep_unlinking_in_step(unlinking_id: int) -> None:
+    unlinking = Unlinking.objects.to_be_told().filter(pk=unlinking_id).first()
+    if unlinking is None:
+        return
+    try:
+        tell_of_unlinking(unlinking)
+    except (ItopError, SecretUnreadable) as error:
+        log.warning("unlinking.not_in_step", unlinking=unlinking_id, error=type(error).__name__)
 
 
 class _Waker:

@@ -202,6 +202,8 @@ def _write(delivery: Delivery) -> float:
             delivery.item = None
             delivery.attempts += 1
         else:
+            if isinstance(refusal, ObjectGone):
+                Ticket.objects.filter(pk=ticket.pk, gone_at=None).update(gone_at=timezone.now())
             _fail(delivery, _plain_reason(refusal))
     except (ItopError, SecretUnreadable) as trouble:
         return _try_later(delivery, trouble)

@@ -370,3 +370,69 @@ def test_what_is_looked_for_within_a_value_is_meant_to_the_letter(text: str) -> 
     assert pattern[0] == pattern[-1] == "%"
     assert re.sub(r"\\(.)", r"\1", pattern[1:-1], flags=re.DOTALL) == printable(text)
     assert not re.search(r"(?<!\\)(?:\\\\)*[%_]", pattern[1:-1])
+
+
+# A query within another
+
+
+@pytest.mark.parametrize(
+    ("text", "condition"),
+    [
+        ("SELECT Organization", "(t.org_id IN (SELECT Organization))"),
+        (
+            "SELECT Organization WHERE name LIKE 'Acme%' AND ISNULL(code)",
+            "(t.org_id IN (SELECT Organization WHERE Organization.name LIKE 'Acme%' AND ISNULL(Organization.code)))",
+        ),
+        (
+            "SELECT Organization AS o WHERE `name` = 'name' OR o.code = name OR parent_id->name = 'x'",
+            "(t.org_id IN (SELECT Organization AS o WHERE o.`name` = 'name' OR o.code = o.name "
+            "OR o.parent_id->name = 'x'))",
+        ),
+        (
+            "SELECT o FROM Organization AS o JOIN Person AS p ON p.org_id = o.id WHERE p.name = 'x'",
+            "(t.org_id IN (SELECT o FROM Organization AS o JOIN Person AS p ON p.org_id = o.id WHERE p.name = 'x'))",
+        ),
+        (
+            "SELECT Organization WHERE id = 1 UNION SELECT Organization WHERE code != NOW() AND NOT id IN (2, 3)",
+            "(t.org_id IN (SELECT Organization WHERE Organization.id = 1) OR "
+            "t.org_id IN (SELECT Organization WHERE Organization.code != NOW() AND NOT Organization.id IN (2, 3)))",
+        ),
+    ],
+)
+def test_a_query_within_another_calls_each_attribute_by_its_class(text: str, condition: str) -> None:
+    assert parse(text).holds("t.org_id") == condition
+
+
+def test_a_query_on_accounts_becomes_one_on_the_persons_who_have_them() -> None:
+    query = parse("SELECT User AS u JOIN URP_UserProfile AS l ON l.userid = u.id WHERE l.profileid = 2")
+    assert query.holds("t.caller_id", through="contactid") == (
+        "(t.caller_id IN (SELECT Person AS account_holder JOIN User AS u ON u.contactid = account_holder.id "
+        "JOIN URP_UserProfile AS l ON l.userid = u.id WHERE l.profileid = 2))"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "through"),
+    [
+        ("SELECT Organization AS o JOIN Person AS p ON p.org_id = o.id WHERE code = 'x'", ""),
+        ("SELECT Organization AS o WHERE o.id IN (SELECT Organization AS p WHERE p.code = 'x')", ""),
+        ("SELECT u FROM Person AS p JOIN User AS u ON u.contactid = p.id", "contactid"),
+    ],
+)
+def test_what_cannot_stand_within_another_query_says_so(text: str, through: str) -> None:
+    with pytest.raises(OqlError):
+        parse(text).holds("t.org_id", through=through)
+
+
+@given(queries())
+def test_within_another_a_query_keeps_its_strings(text: str) -> None:
+    try:
+        condition = parse(text).holds("t.org_id")
+    except OqlError:
+        return
+    whole = parse(f"SELECT UserRequest AS t WHERE {condition}")
+    assert sorted(strings(whole)) == sorted(strings(parse(text)))
+
+
+def test_what_is_looked_for_within_a_text_means_itself() -> None:
+    assert containing("50%_a\\'") == r"'%50\\%\\_a\\\\\'%'"

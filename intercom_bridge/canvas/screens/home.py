@@ -23,9 +23,11 @@ from intercom_bridge.canvas.components import (
 )
 from intercom_bridge.desk import Desk, Person, SyncStatus, TicketRow
 from intercom_bridge.desk.desk import MOST_TICKETS
+from intercom_bridge.desk.moving import Merge, merge_of
 from intercom_bridge.models import PersonMatch, Submission
 
-from .parts import moment
+from .moving import merge_item
+from .parts import find_button, moment
 from .sync import failed_buttons, failed_line, left_out_buttons, left_out_line, pause_button
 
 
@@ -39,19 +41,23 @@ class _Detail:
     sync_facts: bool
     reason_length: int
     offers: bool
+    finds: bool
 
 
-# The first that fits is shown: the more there is to say about the sync, the shorter the rest.
+# The first that fits is shown: the more there is to say about the sync, the shorter the rest. A search can also be
+# begun from the lists.
 DETAILS = (
-    _Detail(name_length=50, says_why=True, asks=True, sync_facts=True, reason_length=120, offers=True),
-    _Detail(name_length=50, says_why=False, asks=True, sync_facts=True, reason_length=120, offers=True),
-    _Detail(name_length=50, says_why=True, asks=True, sync_facts=False, reason_length=80, offers=True),
-    _Detail(name_length=26, says_why=False, asks=True, sync_facts=False, reason_length=50, offers=True),
+    _Detail(50, says_why=True, asks=True, sync_facts=True, reason_length=120, offers=True, finds=True),
+    _Detail(50, says_why=False, asks=True, sync_facts=True, reason_length=120, offers=True, finds=True),
+    _Detail(50, says_why=True, asks=True, sync_facts=False, reason_length=80, offers=True, finds=True),
+    _Detail(26, says_why=False, asks=True, sync_facts=False, reason_length=50, offers=True, finds=True),
     # Without the words "Not this person?" their line still leads there.
-    _Detail(name_length=26, says_why=False, asks=False, sync_facts=False, reason_length=50, offers=True),
-    _Detail(name_length=26, says_why=False, asks=False, sync_facts=False, reason_length=25, offers=False),
+    _Detail(26, says_why=False, asks=False, sync_facts=False, reason_length=50, offers=True, finds=True),
+    _Detail(50, says_why=True, asks=True, sync_facts=False, reason_length=80, offers=True, finds=False),
+    _Detail(26, says_why=False, asks=False, sync_facts=False, reason_length=50, offers=True, finds=False),
+    _Detail(26, says_why=False, asks=False, sync_facts=False, reason_length=25, offers=False, finds=False),
     # Of letters that are twice as wide there is room for half as many.
-    _Detail(name_length=13, says_why=False, asks=False, sync_facts=False, reason_length=0, offers=False),
+    _Detail(13, says_why=False, asks=False, sync_facts=False, reason_length=0, offers=False, finds=False),
 )
 
 
@@ -60,9 +66,10 @@ def home(desk: Desk) -> Canvas:
     rows, more = desk.tickets()
     status = desk.sync_status()
     creation = desk.creation_to_tell_of()
+    merge = merge_of(desk)
     components: list[Component] = []
     for detail in DETAILS:
-        components = _told(person, rows, status, detail, more=more, creation=creation)
+        components = _told(person, rows, status, detail, more=more, creation=creation, merge=merge)
         if height_of(components) <= FIRST_SCREEN_HEIGHT:
             break
     return Canvas(components=tuple(components))
@@ -76,6 +83,7 @@ def _told(
     *,
     more: bool,
     creation: Submission | None,
+    merge: Merge | None,
 ) -> list[Component]:
     name = shorten(person.name or person.email or _("Somebody"), detail.name_length)
     items = [
@@ -85,6 +93,8 @@ def _told(
     ]
     if creation is not None:
         items.insert(1, _creation_item(creation))
+    if merge is not None and detail.offers:
+        items.append(merge_item(merge))
     if status is not None:
         items.append(_sync_item(status, detail))
     components: list[Component] = [
@@ -92,6 +102,8 @@ def _told(
         List(items=tuple(items)),
         Button(id=click("create"), label=_("Create a ticket"), action=Submit()),
     ]
+    if detail.finds:
+        components.append(find_button())
     if status is not None:
         if status.failed:
             failed = failed_line(status, detail.reason_length)

@@ -8,7 +8,9 @@ from django.utils.translation import ngettext
 
 from intercom_bridge.canvas.click import click
 from intercom_bridge.canvas.components import Button, Canvas, Component, Submit, Text, inert
+from intercom_bridge.canvas.trail import Trail
 from intercom_bridge.desk import Desk, Linked, SoFar
+from intercom_bridge.desk.ticket_view import LinkedConversation, linked_conversations
 from intercom_bridge.intercom.api import IntercomError, IntercomTokenRefused
 from intercom_bridge.models.encryption import SecretUnreadable
 from intercom_bridge.sync.copier import Copy
@@ -16,6 +18,7 @@ from intercom_bridge.sync.message import PRIVATE, PUBLIC
 from intercom_bridge.sync.transcript import MOST_ENTRIES
 
 from .parts import back_button, home_button
+from .ticket import conversations
 
 log = structlog.get_logger(__name__)
 
@@ -23,43 +26,61 @@ log = structlog.get_logger(__name__)
 COPY, FROM_NOW_ON = "copy", "from-now-on"
 
 
-def link(desk: Desk, ticket_class: str, ticket_id: int, choice: str, back: str) -> Canvas:
+def link(desk: Desk, ticket_class: str, ticket_id: int, choice: str, trail: Trail) -> Canvas:
     """Links it. If there is something to copy and no choice has been made, asks first."""
     if choice not in (COPY, FROM_NOW_ON):
         so_far = desk.so_far(ticket_class, ticket_id)
-        if not so_far.is_linked and (so_far.copy is None or so_far.copy.entries):
-            return _question(so_far, ticket_class, ticket_id, back)
+        linked = linked_conversations(desk, ticket_class, ticket_id)
+        if not so_far.is_linked and (linked or so_far.copy is None or so_far.copy.entries):
+            return _question(so_far, linked, ticket_class, ticket_id, trail)
         choice = FROM_NOW_ON
     try:
         return _linked(desk.link(ticket_class, ticket_id, copy=choice == COPY))
     except (IntercomError, SecretUnreadable) as trouble:
         log.warning("panel.nothing_to_copy_from", error=type(trouble).__name__, said=str(trouble)[:200])
-        return _not_handed_over(trouble, ticket_class, ticket_id, back)
+        return _not_handed_over(trouble, ticket_class, ticket_id, trail)
 
 
-def _question(so_far: SoFar, ticket_class: str, ticket_id: int, back: str) -> Canvas:
+def _question(
+    so_far: SoFar,
+    linked: tuple[LinkedConversation, ...],
+    ticket_class: str,
+    ticket_id: int,
+    trail: Trail,
+) -> Canvas:
     components: list[Component] = [
         Text(text=_("Link %(ticket)s") % {"ticket": inert(so_far.ref)}, style="header")
     ]
+    if linked:
+        already = ngettext(
+            "It is already linked to %(count)d other conversation, whose messages go into its logs too.",
+            "It is already linked to %(count)d other conversations, whose messages go into its logs too.",
+            len(linked),
+        ) % {"count": len(linked)}
+        components += [Text(text=already), Text(text=conversations(linked), style="muted")]
+    label = ""
     if so_far.copy is None:
         unknown = _(
             "Intercom did not hand over the conversation just now, so its messages are not counted here."
         )
         components.append(Text(text=unknown))
         label = _("Link and copy the messages so far")
-    else:
+    elif so_far.copy.entries:
         components += [Text(text=words) for words in _what_there_is(so_far.copy)]
         if not so_far.is_complete:
             newest = _("Intercom hands over only the newest part of so long a conversation.")
             components.append(Text(text=newest, style="muted"))
         label = _copy_label(so_far.copy)
+    if label:
+        components += [
+            Text(text=_("New messages follow by themselves either way."), style="muted"),
+            Button(id=click("link", ticket_class, ticket_id, COPY), label=label, action=Submit()),
+        ]
     components += [
-        Text(text=_("New messages follow by themselves either way."), style="muted"),
-        Button(id=click("link", ticket_class, ticket_id, COPY), label=label, action=Submit()),
         _from_now_on(ticket_class, ticket_id),
         back_button(click("ticket", ticket_class, ticket_id)),
     ]
-    return Canvas(components=tuple(components), stored_data={"back": back})
+    return Canvas(components=tuple(components), stored_data=trail.stored())
 
 
 def _what_there_is(copy: Copy) -> list[str]:
@@ -136,7 +157,7 @@ def _linked(linked: Linked) -> Canvas:
 
 
 def _not_handed_over(
-    trouble: IntercomError | SecretUnreadable, ticket_class: str, ticket_id: int, back: str
+    trouble: IntercomError | SecretUnreadable, ticket_class: str, ticket_id: int, trail: Trail
 ) -> Canvas:
     what = _(
         "To copy the messages so far it has to be read whole, and Intercom did not give it to us just now. "
@@ -155,5 +176,5 @@ def _not_handed_over(
             _from_now_on(ticket_class, ticket_id),
             back_button(click("ticket", ticket_class, ticket_id)),
         ),
-        stored_data={"back": back},
+        stored_data=trail.stored(),
     )

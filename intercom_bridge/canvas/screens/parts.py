@@ -37,6 +37,10 @@ def home_button(label: str = "") -> Button:
     return Button(id=click("home"), label=label or _("Done"), style="link", action=Submit())
 
 
+def find_button() -> Button:
+    return Button(id=click("find"), label=_("Find a ticket"), style="link", action=Submit())
+
+
 def pager(verb: str, *arguments: object, page: int, pages: int) -> tuple[Component, ...]:
     """Buttons to the page before and the page after; none when there is one page."""
     buttons: list[Component] = []

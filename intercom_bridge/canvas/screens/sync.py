@@ -12,13 +12,16 @@ from intercom_bridge.canvas.components import (
     Component,
     DataTable,
     Field,
+    List,
     Submit,
     Text,
     inert,
     shorten,
 )
 from intercom_bridge.desk import Desk, SyncDetails, SyncStatus
+from intercom_bridge.desk.moving import merge_of
 
+from .moving import merge_item
 from .parts import back_button, moment
 
 REASON_LENGTH = 300
@@ -26,7 +29,10 @@ REASON_LENGTH = 300
 
 def how_the_sync_stands(desk: Desk) -> Canvas:
     details = desk.sync_details()
+    merge = merge_of(desk)
     components: list[Component] = [Text(text=_("How the sync stands"), style="header")]
+    if merge is not None:
+        components.append(List(items=(merge_item(merge),)))
     if details is None:
         components.append(Text(text=_("No ticket is linked to this conversation."), style="muted"))
     else:
@@ -54,6 +60,16 @@ def _told(details: SyncDetails) -> list[Component]:
         components.append(
             _trouble(_("What waits is tried again. The last time: %(reason)s"), details.last_try)
         )
+    for ticket in details.gone:
+        gone = _("%(ticket)s is no longer in iTop, so nothing can be written to it.")
+        components += [
+            Text(text=gone % {"ticket": inert(ticket.ref)}, style="error"),
+            Button(
+                id=click("unlink", ticket.ticket_class, ticket.object_id, "yes"),
+                label=_("Unlink %(ticket)s") % {"ticket": ticket.ref},
+                action=Submit(),
+            ),
+        ]
     for failure in details.failures:
         what = ngettext(
             "**%(ticket)s**: %(count)d message could not be written. %(reason)s",

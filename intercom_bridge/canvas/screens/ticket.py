@@ -1,4 +1,4 @@
-"""One ticket: the profile's attributes, and what can be done with it here."""
+"""One ticket: the profile's attributes, its last log entries, its conversations, and what can be done with it here."""
 
 from __future__ import annotations
 
@@ -18,25 +18,56 @@ from intercom_bridge.canvas.components import (
     inert,
     shorten,
 )
-from intercom_bridge.desk import Desk
+from intercom_bridge.canvas.components import link as link_to
+from intercom_bridge.canvas.trail import Trail
+from intercom_bridge.desk import Desk, TicketGone
+from intercom_bridge.desk.ticket_view import (
+    MOST_CONVERSATIONS,
+    LinkedConversation,
+    Log,
+    TicketView,
+    view_ticket,
+)
+from intercom_bridge.intercom.text import cut
 from intercom_bridge.labels import attribute_label, value_label
+from itop_client import LogEntry
 
 from .parts import back_button, readable
+from .ticket_list import how_linked
 
 # The Inbox cuts what is longer in a table, so it becomes a paragraph.
 TABLE_LENGTH = 60
 PARAGRAPH_LENGTH = 1500
+ENTRY_LENGTH = 300
+AUTHOR_LENGTH = 80
 
 
-def ticket(desk: Desk, ticket_class: str, ticket_id: int, back: str) -> Canvas:
-    view = desk.ticket(ticket_class, ticket_id)
+def ticket(desk: Desk, ticket_class: str, ticket_id: int, trail: Trail) -> Canvas:
+    try:
+        view = view_ticket(desk, ticket_class, ticket_id)
+    except TicketGone:
+        link = desk.links().get(ticket_id) if ticket_class == desk.profile.ticket_class else None
+        if link is None:
+            raise
+        return _gone(link.ticket.ref, ticket_class, ticket_id, trail)
     row = view.row
+    others = sum(not one.is_this for one in view.conversations)
     components: list[Component] = [
         Text(text=inert(row.ref), style="header", bottom_margin="none"),
-        Text(text=_how_linked(row.is_linked, view.other_conversations), style="muted"),
+        Text(text=how_linked(row.is_linked, others), style="muted"),
     ]
     if view.title.strip():
         components.append(Text(text=f"**{inert(shorten(view.title, 255))}**"))
+    components += _attributes(desk, view)
+    components += _entries(desk, _("Public log"), view.public)
+    components += _entries(desk, _("Private log"), view.private)
+    if others:
+        components.append(Text(text=conversations(view.conversations)))
+    components += [*_buttons(desk, view), back_button(trail.back)]
+    return Canvas(components=tuple(components), stored_data=trail.stored())
+
+
+def _attributes(desk: Desk, view: TicketView) -> list[Component]:
     table, paragraphs = [], []
     for code, value in view.attributes:
         label = attribute_label(code)
@@ -45,23 +76,60 @@ def ticket(desk: Desk, ticket_class: str, ticket_id: int, back: str) -> Canvas:
             paragraphs.append((label, text))
         elif text:
             table.append(Field(field=label, value=text))
-    if table:
-        components.append(DataTable(items=tuple(table)))
+    components: list[Component] = [DataTable(items=tuple(table))] if table else []
     for label, text in paragraphs:
-        cut = text if len(text) <= PARAGRAPH_LENGTH else f"{text[:PARAGRAPH_LENGTH].rstrip()}…"
-        components.append(Text(text=f"**{inert(label)}**\n{inert(cut)}"))
-    unknown = [code for code in view.missing if not code.endswith("_friendlyname")]
-    if unknown:
-        names = inert(", ".join(unknown))
-        components.append(
-            Text(
-                text=_("iTop has no attribute %(names)s. An admin can correct the ticket profile.")
-                % {"names": names},
-                style="muted",
-            )
-        )
+        components.append(Text(text=f"**{inert(label)}**\n{inert(cut(text, PARAGRAPH_LENGTH))}"))
+    if view.missing:
+        names = inert(", ".join(view.missing))
+        unknown = _("iTop has no attribute %(names)s. An admin can correct the ticket profile.")
+        components.append(Text(text=unknown % {"names": names}, style="muted"))
+    return components
+
+
+def _entries(desk: Desk, title: str, log: Log) -> list[Component]:
+    """The last of a log, newest first."""
+    if not log.entries:
+        return []
+    older = log.total - len(log.entries)
+    components: list[Component] = [Text(text=title, style="header", bottom_margin="none")]
+    components += [Text(text=_entry(desk, entry)) for entry in log.entries]
+    if older:
+        said = ngettext(
+            "%(count)d older entry is in iTop.", "%(count)d older entries are in iTop.", older
+        ) % {"count": older}
+        components.append(Text(text=said, style="muted"))
+    return components
+
+
+def _entry(desk: Desk, entry: LogEntry) -> str:
+    who = inert(shorten(entry.user_login, AUTHOR_LENGTH)) or _("Somebody")
+    when = readable(entry.date, desk.itop.zone, desk.workspace.zone)
+    lines = (line.strip() for line in entry.message.splitlines())
+    text = cut("\n".join(line for line in lines if line), ENTRY_LENGTH)
+    head = f"**{who}** · {inert(when)}" if when else f"**{who}**"
+    return f"{head}\n{inert(text)}" if text else head
+
+
+def conversations(linked: tuple[LinkedConversation, ...]) -> str:
+    """The conversations but this one, each a link to it in Intercom."""
+    others = [one for one in linked if not one.is_this]
+    named = [
+        link_to(one.id, one.url)
+        + (f" ({inert(shorten(one.workspace, AUTHOR_LENGTH))})" if one.workspace else "")
+        for one in others[:MOST_CONVERSATIONS]
+    ]
+    said = ngettext("Other conversation: %(list)s", "Other conversations: %(list)s", len(others)) % {
+        "list": ", ".join(named)
+    }
+    more = len(others) - len(named)
+    return said + (" " + _("and %(count)d more") % {"count": more} if more else "")
+
+
+def _buttons(desk: Desk, view: TicketView) -> list[Component]:
+    row = view.row
+    buttons: list[Component] = []
     if not row.is_linked:
-        components.append(
+        buttons.append(
             Button(
                 id=click("link", row.ticket_class, row.id),
                 label=_("Link to this conversation"),
@@ -70,24 +138,37 @@ def ticket(desk: Desk, ticket_class: str, ticket_id: int, back: str) -> Canvas:
             )
         )
     if desk.profile.show_open_in_backoffice_button:
-        components.append(
+        buttons.append(
             Button(id="open-in-itop", label=_("Open in iTop"), action=OpenUrl(view.backoffice_url))
         )
-    components.append(back_button(back))
-    return Canvas(components=tuple(components), stored_data={"back": back})
+    buttons.append(
+        Button(
+            id="open-in-portal",
+            label=_("Open in the customer portal"),
+            style="link",
+            action=OpenUrl(view.customer_url),
+        )
+    )
+    if row.is_linked:
+        buttons.append(
+            Button(
+                id=click("unlink", row.ticket_class, row.id), label=_("Unlink"), style="link", action=Submit()
+            )
+        )
+    return buttons
 
 
-def _how_linked(here: bool, others: int) -> str:
-    if here and others:
-        return ngettext(
-            "Linked to this conversation and to %(count)d other",
-            "Linked to this conversation and to %(count)d others",
-            others,
-        ) % {"count": others}
-    if here:
-        return _("Linked to this conversation")
-    if others:
-        return ngettext(
-            "Linked to %(count)d other conversation", "Linked to %(count)d other conversations", others
-        ) % {"count": others}
-    return _("Not linked to any conversation")
+def _gone(ref: str, ticket_class: str, ticket_id: int, trail: Trail) -> Canvas:
+    """A linked ticket that was deleted in iTop."""
+    said = _(
+        "%(ticket)s is no longer in iTop. It is still linked to this conversation; nothing can be written to it."
+    )
+    return Canvas(
+        components=(
+            Text(text=_("This ticket is not there"), style="header"),
+            Text(text=said % {"ticket": inert(ref)}, style="muted"),
+            Button(id=click("unlink", ticket_class, ticket_id, "yes"), label=_("Unlink it"), action=Submit()),
+            back_button(trail.back),
+        ),
+        stored_data=trail.stored(),
+    )
