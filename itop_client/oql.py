@@ -105,9 +105,7 @@ class Query:
     @property
     def object_codes(self) -> frozenset[str]:
         """The attributes of the object in hand that it asks for: `:this->code`."""
-        return frozenset(
-            name.removeprefix(_OBJECT) for name in self.placeholders if name.startswith(_OBJECT)
-        )
+        return frozenset(name.removeprefix(_OBJECT) for name in self.placeholders if name.startswith(_OBJECT))
 
     @property
     def codes_that_may_be_empty(self) -> frozenset[str]:

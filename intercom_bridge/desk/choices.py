@@ -54,9 +54,7 @@ class Choices:
         self._client = client
         self._deadline = deadline
 
-    def of(
-        self, attribute: Attribute, this: Mapping[str, str | int], asked: Collection[str] = ()
-    ) -> Offer:
+    def of(self, attribute: Attribute, this: Mapping[str, str | int], asked: Collection[str] = ()) -> Offer:
         """The objects that an external key may point to in a new ticket with the values `this`.
 
         `asked` are the fields of the form: one of them that the filter needs and that has no value comes first.
