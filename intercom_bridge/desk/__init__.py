@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from intercom_bridge.deadline import Deadline
 
-from .choices import Choice
+from .choices import Choice, Offer
 from .desk import Desk, TicketRow, TicketView
 from .errors import DeskError, NobodyFound, OutOfScope, TicketGone
 from .person import Person
@@ -19,6 +19,7 @@ __all__ = [
     "Failure",
     "Linked",
     "NobodyFound",
+    "Offer",
     "OutOfScope",
     "Person",
     "SoFar",

@@ -15,6 +15,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from intercom_bridge.connections import itop_client
+from intercom_bridge.datamodel import TicketClass
+from intercom_bridge.datamodel.known import ticket_class_of
 from intercom_bridge.deadline import Deadline
 from intercom_bridge.intercom.api import IntercomError
 from intercom_bridge.intercom.payloads import CanvasRequest
@@ -56,6 +58,7 @@ class TicketRow:
     ticket_class: str
     id: int
     ref: str
+    title: str
     status: str
     subtitle: str
     is_linked: bool
@@ -93,6 +96,11 @@ class Desk:
     @cached_property
     def scope(self) -> Scope:
         return Scope(self.workspace, self.client, self.deadline)
+
+    @cached_property
+    def ticket_class(self) -> TicketClass:
+        """What is known of the profile's class."""
+        return ticket_class_of(self.itop, self.profile.ticket_class)
 
     @cached_property
     def choices(self) -> Choices:
@@ -162,7 +170,9 @@ class Desk:
                 rows.append(_gone_row(link.ticket))
         return rows, found.total > MOST_TICKETS
 
-    def _search(self, person: Person, links: Mapping[int, TicketLink], *, subtitle: bool = True) -> Found:
+    def _search(
+        self, person: Person, links: Mapping[int, TicketLink], without: frozenset[str] = frozenset()
+    ) -> Found:
         code = self.profile.code
         mine = f"t.{code('caller_id')} = {person.id}"
         if self.profile.excluded_states:
@@ -170,8 +180,7 @@ class Desk:
             mine = f"({mine} AND t.{code('status')} NOT IN ({states}))"
         conditions = [mine]
         fields = {"id", "friendlyname", code("status"), code("org_id"), code("caller_id")}
-        if subtitle:
-            fields |= set(self._subtitle_codes())
+        fields |= {code("title"), *self._subtitle_codes()} - without
         if links:
             conditions.append(f"t.id IN ({ids(links)})")
         if self.itop.has_intercom_attributes:
@@ -188,9 +197,11 @@ class Desk:
             )
         except UnknownAttribute as refusal:
             # A profile that names an attribute which this iTop lacks costs the subtitles, not the list.
-            if not subtitle or refusal.attribute not in self._subtitle_codes():
+            lines = (frozenset(self._subtitle_codes()), frozenset({code("title")}))
+            lacking = next((one for one in lines if refusal.attribute in one - without), None)
+            if lacking is None:
                 raise
-            return self._search(person, links, subtitle=False)
+            return self._search(person, links, without | lacking)
 
     def _subtitle_codes(self) -> tuple[str, ...]:
         """What the subtitle is read from: of an external key the name, not the number."""
@@ -236,6 +247,7 @@ class Desk:
             ticket_class=ticket.class_name,
             id=ticket.id,
             ref=ticket.text("friendlyname") or f"{ticket.class_name} {ticket.id}",
+            title=ticket.text(code("title")),
             status=status,
             subtitle=next((text for code in self._subtitle_codes() if (text := ticket.text(code))), ""),
             is_linked=ticket.id in links,
@@ -448,6 +460,7 @@ def _gone_row(ticket: Ticket) -> TicketRow:
         ticket_class=ticket.ticket_class,
         id=ticket.object_id,
         ref=ticket.ref,
+        title="",
         status="",
         subtitle="",
         is_linked=True,
