@@ -7,6 +7,18 @@ from intercom_bridge.datamodel.attribute import TicketClass
 from intercom_bridge.datamodel.stored import from_json
 
 from .itop_instance import ItopInstance
+from .ticket_profile import TicketProfile
+
+
+class LearnedClassQuerySet(models.QuerySet["LearnedClass"]):
+    def for_profile(self, profile: TicketProfile) -> LearnedClassQuerySet:
+        """All that was learned of the iTops where the profile is used; of any iTop while no workspace has it."""
+        used = (
+            ItopInstance.objects.filter(workspaces__profile=profile)
+            if profile.pk
+            else ItopInstance.objects.none()
+        )
+        return self.filter(itop__in=used) if used.exists() else self
 
 
 class LearnedClass(models.Model):
@@ -17,6 +29,8 @@ class LearnedClass(models.Model):
     definition = models.JSONField()
     file_name = models.CharField(max_length=255)
     imported_at = models.DateTimeField(default=timezone.now)
+
+    objects = LearnedClassQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "learned classes"
