@@ -58,7 +58,7 @@ from django.utils.connection import ConnectionDoesNotExist
 from .datamodel.fit import Fit
 from .models import ItopInstance, LearnedClass, Secret, TicketProfile, Workspace
 from .models.itop_instance import validate_time_zone
-from .models.ticket_profile import validate_codes, validate_mapping
+from .models.ticket_profile import validate_codes, validate_defaults, validate_mapping
 from .models.workspace import PLACEHOLDER, validate_scope
 from .readiness import is_behind, neglected_since, words_about_neglect
 
@@ -406,6 +406,9 @@ def _check_profile(profile: TicketProfile) -> Iterator[CheckMessage]:
         "Its attributes mapping cannot be used",
         hint,
         profile,
+    )
+    yield from _check_value(
+        validate_defaults, profile.defaults, "E110", "Its defaults cannot be used", hint, profile
     )
     if not profile.form_attributes:
         yield _message(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -10,7 +11,7 @@ from django.utils.translation import gettext as _
 from intercom_bridge.authors import accounts_of, forget_accounts
 from intercom_bridge.connections import itop_client
 from intercom_bridge.desk import Desk, Person, whole_conversation
-from intercom_bridge.intercom.html import text_to_html
+from intercom_bridge.desk.creations import created, creations_in
 from intercom_bridge.intercom.payloads import Conversation as Payload
 from intercom_bridge.models import Conversation, Posting, Submission
 from intercom_bridge.models.lease import Lease, take_lease
@@ -30,11 +31,22 @@ class StillCreating(Exception):
     """Another press is at it, or iTop has not answered: the worker goes on."""
 
 
-def press_create(desk: Desk, form_key: str, values: dict[str, str]) -> Submission:
-    """The submission of this form, created: with its ticket.
+class CreatedMeanwhile(Exception):
+    """Another form made a ticket of this conversation that this one's teammate has not been told of."""
+
+    def __init__(self, submission: Submission) -> None:
+        super().__init__(f"{submission} was faster")
+        self.submission = submission
+
+
+def press_create(
+    desk: Desk, form_key: str, typed: Mapping[str, str], values: Mapping[str, str], *, seen: int = 0
+) -> Submission:
+    """The submission of this form, created: with its ticket. `typed` fills the form again, `values` go to iTop.
 
     Raises ItopRefused (the form is at fault), another ItopError or IntercomError (nothing was created, for certain),
-    StillCreating (nobody knows yet, and nothing is lost).
+    StillCreating (nobody knows yet, and nothing is lost), CreatedMeanwhile (nothing was created: there is a creation
+    from this conversation that is newer than `seen`).
     """
     person = desk.person()
     conversation = Conversation.objects.known(desk.workspace, desk.request.conversation.id)
@@ -49,9 +61,12 @@ def press_create(desk: Desk, form_key: str, values: dict[str, str]) -> Submissio
         if Submission.objects.unfinished().filter(conversation=conversation).exists():
             # This form's press, or another one's: while nobody knows its outcome there is no second ticket.
             raise StillCreating
+        faster = created_since(desk, form_key, seen)
+        if faster is not None:
+            raise CreatedMeanwhile(faster)
         if earlier is not None:
             earlier.delete()
-        submission = _prepare(desk, person, conversation, form_key, values)
+        submission = _prepare(desk, person, conversation, form_key, typed, values)
         try:
             _create(desk, person, submission, values)
         except ItopRefused:
@@ -68,6 +83,18 @@ def press_create(desk: Desk, form_key: str, values: dict[str, str]) -> Submissio
     return submission
 
 
+def was_pressed(desk: Desk, form_key: str) -> bool:
+    """Whether a press of this form has got so far that iTop may have been asked."""
+    presses = creations_in(desk.workspace, desk.request.conversation.id)
+    return presses.filter(form_key=form_key).exists()
+
+
+def created_since(desk: Desk, form_key: str, seen: int) -> Submission | None:
+    """The newest creation from this conversation by another form, if it is newer than `seen`."""
+    presses = creations_in(desk.workspace, desk.request.conversation.id)
+    return created(presses).filter(pk__gt=seen).exclude(form_key=form_key).first()
+
+
 def _wait_for_lease(conversation: Conversation, seconds: float) -> Lease | None:
     """A second click waits for the first one's answer; across processes there is nothing to wait on but the row."""
     end = time.monotonic() + seconds
@@ -79,7 +106,12 @@ def _wait_for_lease(conversation: Conversation, seconds: float) -> Lease | None:
 
 
 def _prepare(
-    desk: Desk, person: Person, conversation: Conversation, form_key: str, values: dict[str, str]
+    desk: Desk,
+    person: Person,
+    conversation: Conversation,
+    form_key: str,
+    typed: Mapping[str, str],
+    values: Mapping[str, str],
 ) -> Submission:
     whole = _whole_conversation(desk)
     transcript = Transcript.of(whole.messages, skip_ids=_our_posts(conversation))
@@ -96,12 +128,12 @@ def _prepare(
             f"Intercom conversation {conversation.conversation_id} ({desk.workspace.workspace_id}, {form_key})",
             desk.request.admin.name,
         ),
-        values=values,
+        values=dict(typed),
         parts=transcript.keys(),
     )
 
 
-def _create(desk: Desk, person: Person, submission: Submission, values: dict[str, str]) -> None:
+def _create(desk: Desk, person: Person, submission: Submission, values: Mapping[str, str]) -> None:
     try:
         create_now(submission, deadline=desk.deadline.remaining())
     except ItopNotAdministrator:
@@ -124,7 +156,7 @@ def _create(desk: Desk, person: Person, submission: Submission, values: dict[str
 
 
 def _fields(
-    desk: Desk, person: Person, conversation: Conversation, transcript: Transcript, values: dict[str, str]
+    desk: Desk, person: Person, conversation: Conversation, transcript: Transcript, values: Mapping[str, str]
 ) -> dict[str, Any]:
     """Everything but the caller, which carries the guard."""
     code = desk.profile.code
@@ -134,11 +166,8 @@ def _fields(
         accounts = accounts_of(desk.itop, client, transcript.emails, deadline=desk.deadline.remaining())
     may_set_author = desk.itop.is_administrator is not False
     logs = transcript.logs(accounts, may_set_author=may_set_author, zone=desk.workspace.zone)
-    fields: dict[str, Any] = dict(values)
-    if code("description") in fields:
-        fields[code("description")] = text_to_html(fields[code("description")])
     return (
-        fields
+        dict[str, Any](values)
         | {code("org_id"): person.org_id, code("origin"): "chat"}
         | {code(log): {"items": items} for log, items in logs.items()}
         | attributes_of(conversation, sync_on=True)

@@ -22,6 +22,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.ASCII | re.DOTALL,
 )
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_OBJECT = "this->"
 _KEYWORDS = frozenset({"SELECT", "FROM", "AS", "JOIN", "ON", "WHERE", "UNION"})
 # Words of a condition that are no attribute's name; functions are known by the bracket that follows.
 _WORDS = frozenset(
@@ -131,11 +132,50 @@ class Query:
                 raise OqlError(f"there is no value for :{name}")
         return parse("".join(parts))
 
+    @property
+    def object_codes(self) -> frozenset[str]:
+        """The attributes of the object in hand that it asks for: `:this->code`."""
+        return frozenset(name.removeprefix(_OBJECT) for name in self.placeholders if name.startswith(_OBJECT))
+
+    @property
+    def codes_that_may_be_empty(self) -> frozenset[str]:
+        """Those of `object_codes` that it tests for having no value: `ISNULL(:this->code)`, `:this->code = 0`."""
+        found = set()
+        for mention in _mentions(self.text):
+            compared = re.match(r"""\s*=\s*(0\b|''|"")""", self.text[mention.end :])
+            if mention.is_null_test or compared:
+                found.add(mention.code)
+        return frozenset(found)
+
+    def fill_object(self, values: Mapping[str, str | int]) -> Query:
+        """As iTop asks it for the object in hand: `:this->code` filled in; other placeholders are left to iTop.
+
+        A code that is not there, "" and 0 are no value, and `ISNULL(:this->code)` says so. It is answered here, since
+        a literal of OQL cannot say NULL in every iTop.
+        """
+        parts, done = [], 0
+        for mention in _mentions(self.text):
+            value = values.get(mention.code, "")
+            if mention.is_null_test:
+                literal = "(1 = 0)" if value else "(1 = 1)"
+            else:
+                literal = quote(value)
+            parts += [self.text[done : mention.start], literal]
+            done = mention.end
+        return parse("".join((*parts, self.text[done:])))
+
     def narrow(self, attribute: str, value: int) -> Query:
         """Those of its objects whose `attribute` is `value`, however its own conditions are put together."""
-        if not _NAME.fullmatch(attribute):
-            raise OqlError(f"{attribute!r} is not the name of an attribute")
+        _check(attribute)
         return self.that(lambda alias: f"{alias}.{attribute} = {quote(int(value))}")
+
+    def containing(self, attribute: str, words: Iterable[str]) -> Query:
+        """Those of its objects whose `attribute` has each of these words in it, as iTop compares letters."""
+        _check(attribute)
+        patterns = [containing(word) for word in words]
+        if not patterns:
+            return self
+        return self.that(lambda alias: " AND ".join(f"{alias}.{attribute} LIKE {one}" for one in patterns))
 
     def that(self, fulfil: Callable[[str], str]) -> Query:
         """Those of its objects that fulfil a condition too; `fulfil` makes it, given what an object is called."""
@@ -190,6 +230,11 @@ class Query:
         return f"({' OR '.join(conditions)})"
 
 
+def _check(attribute: str) -> None:
+    if not _NAME.fullmatch(attribute):
+        raise OqlError(f"{attribute!r} is not the name of an attribute")
+
+
 def _both(one: str, other: str) -> str:
     return f"({one}) AND ({other})" if other else f"({one})"
 
@@ -206,6 +251,29 @@ def _is_bare(tokens: list[_Token], number: int) -> bool:
         return False
     # A function is known by the bracket that follows.
     return after not in (".", "(")
+
+
+@dataclass(frozen=True)
+class _Mention:
+    """Where a query asks for an attribute of the object in hand: its value, or whether it has one."""
+
+    start: int
+    end: int
+    code: str
+    is_null_test: bool
+
+
+def _mentions(text: str) -> Iterator[_Mention]:
+    tokens = [token for token in _tokens(text) if token.kind != "space"]
+    for at, token in enumerate(tokens):
+        if token.kind != "placeholder" or not token.text[1:].startswith(_OBJECT):
+            continue
+        code = token.text[1:].removeprefix(_OBJECT)
+        around = tokens[max(at - 2, 0) : at + 2]
+        if [one.text.upper() for one in around] == ["ISNULL", "(", token.text.upper(), ")"]:
+            yield _Mention(around[0].start, around[-1].end, code, is_null_test=True)
+        else:
+            yield _Mention(token.start, token.end, code, is_null_test=False)
 
 
 def parse(text: str) -> Query:

@@ -135,8 +135,8 @@ class Story:
         service = _pick(panel, "Service", "Workplace")
         if service:
             yield f"Service: {service}"
-        if panel.can_press("Show the subcategories"):
-            panel.press("Show the subcategories")
+        if panel.can_press("Show the choices of Service subcategory"):
+            panel.press("Show the choices of Service subcategory")
         subcategory = _pick(panel, "Service subcategory", "Laptop broken")
         if subcategory:
             yield f"Service subcategory: {subcategory}"

@@ -36,7 +36,11 @@ class TicketProfileAdmin(ModelAdmin):
         (None, {"fields": ("name", "ticket_class", "fill_in")}),
         (
             "Create",
-            {"fields": ("form_attributes",), "description": "Codes of attributes of the class, one a line."},
+            {
+                "fields": ("form_attributes", "defaults"),
+                "description": "Codes of attributes of the class, one a line. What iTop needs and the form lacks is "
+                "asked for by itself, unless it has a default.",
+            },
         ),
         (
             "Show",

@@ -9,23 +9,26 @@ from typing import Any
 import structlog
 from django.utils import translation
 
-from intercom_bridge.desk import Deadline, Desk, NobodyFound, OutOfScope, TicketGone
+from intercom_bridge.desk import Deadline, Desk, NobodyFound, OutOfScope, TicketGone, TicketRow
+from intercom_bridge.desk.creations import creations_in
+from intercom_bridge.desk.duplicates import possible_duplicates
 from intercom_bridge.intercom.api import IntercomError
 from intercom_bridge.intercom.payloads import CanvasRequest, PayloadError, clean_text
 from intercom_bridge.models import Submission, Workspace
 from intercom_bridge.models.encryption import SecretUnreadable
-from intercom_bridge.press import StillCreating, press_create
+from intercom_bridge.press import CreatedMeanwhile, StillCreating, created_since, press_create, was_pressed
 from intercom_bridge.sync.tasks import wake_for_everything
-from itop_client import InvalidValue, ItopError, ItopRefused
+from itop_client import ItopError, ItopRefused
 
 from .click import Click, click
 from .components import Canvas, LimitError
-from .form import Form, fields_of, new_key
+from .form import Form, new_key, newest_creation
 from .screens import trouble
 from .screens.create import create_form, pick_page
 from .screens.done import created, on_its_way
 from .screens.home import home
 from .screens.linking import link
+from .screens.meanwhile import created_meanwhile
 from .screens.moving import FIELD as NAMED
 from .screens.moving import merged, moved_away, moved_here
 from .screens.search import FIELD, find
@@ -93,7 +96,16 @@ def _kept(desk: Desk, clicked: Click) -> dict[str, Any]:
     """What a Retry needs: the form with what was typed into it, or where one came from, or whom was asked for."""
     if not isinstance(desk.request.stored_data.get("form"), dict):
         return kept(desk.request) | replace(_trail(desk), words=_words(desk, clicked)).stored()
-    return kept(desk.request) | Form.read(desk.request, desk.profile).stored()
+    return kept(desk.request) | _form_kept(desk)
+
+
+def _form_kept(desk: Desk) -> dict[str, Any]:
+    return Form.read(desk).stored() if isinstance(desk.request.stored_data.get("form"), dict) else {}
+
+
+def _keeping(desk: Desk, canvas: Canvas) -> Canvas:
+    """With the form that the teammate is about to go back to."""
+    return replace(canvas, stored_data={**_form_kept(desk), **canvas.stored_data})
 
 
 def _screen_or_who(desk: Desk, clicked: Click) -> Canvas:
@@ -113,13 +125,13 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
         case "ongoing":
             return ongoing_tickets(desk, clicked.number(0, 1))
         case "ticket":
-            return ticket(desk, clicked.argument(0), clicked.number(1), _trail(desk))
+            return _keeping(desk, ticket(desk, clicked.argument(0), clicked.number(1), _trail(desk)))
         case "find":
             return _find(desk, clicked)
         case "link":
             canvas = link(desk, clicked.argument(0), clicked.number(1), clicked.argument(2), _trail(desk))
             wake_for_everything()
-            return canvas
+            return _keeping(desk, canvas)
         case "who" if clicked.argument(0) == "pick":
             desk.pick(clicked.number(1))
             return _screen(desk, after_the_pick(desk))
@@ -200,22 +212,20 @@ def _words(desk: Desk, clicked: Click) -> str:
 
 
 def _form_screen(desk: Desk, clicked: Click) -> Canvas:
-    form = Form.read(desk.request, desk.profile)
+    form = Form.read(desk)
     code = clicked.argument(1)
-    can_be_picked = any(one.code == code and one.kind == "pick" for one in fields_of(desk.profile))
+    picked = next((one for one in form.fields(desk) if one.code == code and one.has_choices), None)
     match clicked.argument(0):
         case "show":
             return create_form(desk, form)
-        case "pick" if can_be_picked:
+        case "pick" if picked:
             search = clean_text(desk.request.stored_data.get("search"))
-            return pick_page(
-                desk, form, code, clicked.number(2, 1), search if isinstance(search, str) else ""
-            )
-        case "search" if can_be_picked:
+            return pick_page(desk, form, picked, clicked.number(2, 1), search)
+        case "search" if picked:
             words = desk.request.input_values.get(str(clicked))
-            return pick_page(desk, form, code, 1, words if isinstance(words, str) else "")
-        case "choose" if can_be_picked:
-            return create_form(desk, form.choose(code, clicked.argument(2)))
+            return pick_page(desk, form, picked, 1, words if isinstance(words, str) else "")
+        case "choose" if picked:
+            return create_form(desk, form.choose(code, ":".join(clicked.arguments[2:]), desk))
         case "submit":
             return _press(desk, form)
         case "status":
@@ -228,17 +238,42 @@ def _press(desk: Desk, form: Form) -> Canvas:
     checked = form.checked(desk, desk.person())
     if checked.errors:
         return create_form(desk, checked)
+    if not was_pressed(desk, form.key):
+        if (faster := created_since(desk, form.key, form.seen)) is not None:
+            return _told_of(desk, form, faster)
+        # The search may have found what this very form's other press is making.
+        if not form.warned and (doubles := _doubles(desk, form)) and not was_pressed(desk, form.key):
+            return create_form(desk, replace(form, warned=True), duplicates=doubles)
     try:
-        submission = press_create(desk, form.key, form.for_itop(desk.profile))
+        submission = press_create(desk, form.key, form.values, form.for_itop(desk), seen=form.seen)
     except StillCreating:
         return on_its_way(form)
-    except InvalidValue as refusal:
-        # A refused form is another form: its next press is a new one.
-        errors = {attribute: reason for attribute, _label, reason in refusal.problems}
-        return create_form(desk, Form(key=new_key(), values=form.values, errors=errors))
+    except CreatedMeanwhile as meanwhile:
+        return _told_of(desk, form, meanwhile.submission)
     except ItopRefused as refusal:
-        return create_form(desk, Form(key=new_key(), values=form.values), problem=refusal.reason)
+        presses = creations_in(desk.workspace, desk.request.conversation.id)
+        refused = presses.filter(form_key=form.key).first()
+        problems = refused.problems if refused else []
+        return create_form(desk, form.refused(problems, desk), problem="" if problems else refusal.reason)
     return _created(desk, submission)
+
+
+def _doubles(desk: Desk, form: Form) -> list[TicketRow]:
+    """Open tickets that may be about the same, by the search of the first screen."""
+    try:
+        rows, _more = desk.tickets()
+    except ItopError as error:
+        # No reason to create no ticket: where iTop is in trouble, the creation says so, or is finished by the worker.
+        log.warning("panel.no_duplicates_known", error=type(error).__name__, said=str(error)[:200])
+        return []
+    return possible_duplicates(form.values.get(desk.profile.code("title"), ""), rows)
+
+
+def _told_of(desk: Desk, form: Form, faster: Submission) -> Canvas:
+    if faster.ticket is None:
+        return trouble.ticket_gone()
+    told = replace(form, seen=faster.pk, warned=True)
+    return created_meanwhile(desk, told, faster, faster.ticket)
 
 
 def _status(desk: Desk, form: Form) -> Canvas:
@@ -269,9 +304,9 @@ def _refused(desk: Desk, submission: Submission) -> Canvas:
     """The form as it was, with iTop's refusal at the fields it names: it came when the panel had answered."""
     submission.told = True
     submission.save(update_fields=["told"])
-    errors = dict(submission.problems)
-    problem = "" if errors else submission.reason
-    return create_form(desk, Form(key=new_key(), values=submission.values, errors=errors), problem=problem)
+    form = Form(key=new_key(), values=submission.values, seen=newest_creation(desk), warned=True)
+    problem = "" if submission.problems else submission.reason
+    return create_form(desk, form.refused(submission.problems, desk), problem=problem)
 
 
 def _created(desk: Desk, submission: Submission) -> Canvas:

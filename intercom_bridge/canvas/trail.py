@@ -13,6 +13,8 @@ from .click import Click, click
 MOST_CHARACTERS = 100
 # What a ticket is opened from.
 LISTS = ("linked", "ongoing", "find", "sync")
+# A form names tickets that may be the same.
+FORM = click("form", "show")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,8 @@ class Trail:
         """Any stored data at all; what makes no sense leads home."""
         back = Click.read(clean_text(stored.get("back")))
         words = clean_text(stored.get("words"))[:MOST_CHARACTERS]
-        return cls(back=str(back) if back.verb in LISTS else click("home"), words=words)
+        is_known = back.verb in LISTS or str(back) == FORM
+        return cls(back=str(back) if is_known else click("home"), words=words)
 
     def stored(self) -> dict[str, Any]:
         return {"back": self.back} | ({"words": self.words} if self.words else {})

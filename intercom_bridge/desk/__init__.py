@@ -5,7 +5,7 @@ from __future__ import annotations
 from intercom_bridge.deadline import Deadline
 
 from .candidates import Candidates
-from .choices import Choice
+from .choices import Choice, Offer
 from .desk import Desk, TicketRow
 from .errors import DeskError, NobodyFound, OutOfScope, TicketGone, Why
 from .evidence import positive
@@ -23,6 +23,7 @@ __all__ = [
     "Failure",
     "Linked",
     "NobodyFound",
+    "Offer",
     "OutOfScope",
     "Person",
     "SoFar",

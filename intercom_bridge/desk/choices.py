@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from intercom_bridge.deadline import Deadline
-from intercom_bridge.models import ItopAnswer, ItopInstance
-from itop_client import Client, quote
+import structlog
 
-from .evidence import positive
-from .person import Person
+from intercom_bridge.datamodel import Attribute
+from intercom_bridge.deadline import Deadline
+from intercom_bridge.intercom.text import clean_text
+from intercom_bridge.models import ItopAnswer, ItopInstance
+from itop_client import Client, ItopRefused, OqlError, Query, parse
+
+log = structlog.get_logger(__name__)
 
 REMEMBERED_SECONDS = 300.0
 MOST_CHOICES = 500
@@ -21,6 +25,27 @@ class Choice:
     label: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """The choices of a field, by name. `total`: how many iTop has; more than there are here when those are too many.
+
+    `first` is the field that has to be chosen before there are any. `is_refused`: iTop does not understand the
+    filter in its own data model, so nobody can say what may be chosen.
+    """
+
+    choices: tuple[Choice, ...] = ()
+    total: int = 0
+    first: str = ""
+    is_refused: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        return self.total <= len(self.choices)
+
+    def label_of(self, choice_id: str) -> str:
+        return next((choice.label for choice in self.choices if choice.id == choice_id), "")
+
+
 class Choices:
     """Bound to an iTop. One call for each list, then none for five minutes. Raises ItopError."""
 
@@ -29,36 +54,64 @@ class Choices:
         self._client = client
         self._deadline = deadline
 
-    def services(self, person: Person) -> list[Choice]:
-        """The services that the person's organization has contracts for, by name."""
-        return self._ask(
-            "Service",
-            "SELECT Service AS s JOIN lnkCustomerContractToService AS l ON l.service_id = s.id "
-            "JOIN CustomerContract AS cc ON l.customercontract_id = cc.id "
-            f"WHERE cc.org_id = {person.org_id} AND s.status != 'obsolete'",
-        )
+    def of(self, attribute: Attribute, this: Mapping[str, str | int], asked: Collection[str] = ()) -> Offer:
+        """The objects that an external key may point to in a new ticket with the values `this`.
 
-    def subcategories(self, service_id: str, request_type: str = "") -> list[Choice]:
-        """The subcategories of a service, of the chosen request type if one is chosen."""
-        condition = f" AND sc.request_type = {quote(request_type)}" if request_type else ""
-        return self._ask(
-            "ServiceSubcategory",
-            f"SELECT ServiceSubcategory AS sc WHERE sc.service_id = {positive(service_id)} "
-            f"AND sc.status != 'obsolete'{condition}",
-        )
+        `asked` are the fields of the form: one of them that the filter needs and that has no value comes first.
+        """
+        try:
+            template = _filter(attribute)
+            needed = template.object_codes - template.codes_that_may_be_empty
+            first = next((code for code in asked if code in needed and not this.get(code)), "")
+            if first:
+                return Offer(first=first)
+            return self._ask(template.fill_object(this))
+        except (OqlError, ItopRefused) as refusal:
+            log.warning("choices.filter_refused", attribute=attribute.code, said=str(refusal)[:200])
+            return Offer(is_refused=True)
 
-    def _ask(self, class_name: str, query: str) -> list[Choice]:
-        answer = ItopAnswer.objects.fresh(self._itop, query, REMEMBERED_SECONDS)
+    def find(self, attribute: Attribute, this: Mapping[str, str | int], words: Collection[str]) -> Offer:
+        """Those of them with all these words in their names, asked of iTop: for lists that are not whole."""
+        return self._ask(_filter(attribute).fill_object(this).containing("friendlyname", words))
+
+    def choice(self, attribute: Attribute, this: Mapping[str, str | int], choice_id: int) -> Choice | None:
+        """The one of them with this id, asked of iTop: for lists that are not whole."""
+        found = self._ask(_filter(attribute).fill_object(this).narrow("id", choice_id))
+        return next(iter(found.choices), None)
+
+    def _ask(self, query: Query) -> Offer:
+        question = f"choices: {query}"
+        answer = ItopAnswer.objects.fresh(self._itop, question, REMEMBERED_SECONDS)
         if answer is not None:
-            return [Choice(*pair) for pair in answer.value]
+            total, pairs = answer.value
+            return Offer(choices=tuple(Choice(*pair) for pair in pairs), total=total)
         found = self._client.get(
-            class_name,
-            query,
+            query.class_name,
+            str(query),
             fields=("id", "friendlyname"),
             limit=MOST_CHOICES,
             deadline=self._deadline.remaining(),
         )
-        choices = [Choice(id=str(one.id), label=one.text("friendlyname") or str(one.id)) for one in found]
+        choices = [
+            Choice(id=str(one.id), label=clean_text(one.text("friendlyname")).strip() or str(one.id))
+            for one in found
+        ]
         choices.sort(key=lambda choice: choice.label.casefold())
-        ItopAnswer.objects.keep(self._itop, query, [[choice.id, choice.label] for choice in choices])
-        return choices
+        ItopAnswer.objects.keep(
+            self._itop, question, [found.total, [[choice.id, choice.label] for choice in choices]]
+        )
+        return Offer(choices=tuple(choices), total=found.total)
+
+
+def _filter(attribute: Attribute) -> Query:
+    """Raises OqlError."""
+    return parse(attribute.filter or f"SELECT {attribute.target_class}")
+
+
+def needs_of(attribute: Attribute) -> frozenset[str]:
+    """The attributes whose change makes the choices others: as the data model says, and as its filter does."""
+    try:
+        asked = parse(attribute.filter).object_codes if attribute.filter else frozenset()
+    except OqlError:
+        asked = frozenset()
+    return asked | frozenset(attribute.depends_on)

@@ -14,6 +14,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from intercom_bridge.connections import itop_client
+from intercom_bridge.datamodel import TicketClass
+from intercom_bridge.datamodel.known import ticket_class_of
 from intercom_bridge.deadline import Deadline
 from intercom_bridge.intercom.api import IntercomError
 from intercom_bridge.intercom.payloads import CanvasRequest
@@ -62,6 +64,7 @@ class TicketRow:
     ticket_class: str
     id: int
     ref: str
+    title: str
     status: str
     subtitle: str
     is_linked: bool
@@ -87,6 +90,11 @@ class Desk:
     @cached_property
     def scope(self) -> Scope:
         return Scope(self.workspace, self.client, self.deadline)
+
+    @cached_property
+    def ticket_class(self) -> TicketClass:
+        """What is known of the profile's class."""
+        return ticket_class_of(self.itop, self.profile.ticket_class)
 
     @cached_property
     def choices(self) -> Choices:
@@ -188,7 +196,9 @@ class Desk:
                 Ticket.objects.filter(pk=link.ticket_id).update(gone_at=timezone.now() if is_gone else None)
         return rows, found.total > MOST_TICKETS
 
-    def _search(self, person: Person, links: Mapping[int, TicketLink], *, subtitle: bool = True) -> Found:
+    def _search(
+        self, person: Person, links: Mapping[int, TicketLink], without: frozenset[str] = frozenset()
+    ) -> Found:
         code = self.profile.code
         mine = f"t.{code('caller_id')} = {person.id}"
         if self.profile.excluded_states:
@@ -196,8 +206,7 @@ class Desk:
             mine = f"({mine} AND t.{code('status')} NOT IN ({states}))"
         conditions = [mine]
         fields = {"id", "friendlyname", code("status"), code("org_id"), code("caller_id")}
-        if subtitle:
-            fields |= set(self.subtitle_codes())
+        fields |= {code("title"), *self.subtitle_codes()} - without
         if links:
             conditions.append(f"t.id IN ({ids(links)})")
         if self.itop.has_intercom_attributes:
@@ -214,9 +223,11 @@ class Desk:
             )
         except UnknownAttribute as refusal:
             # A profile that names an attribute which this iTop lacks costs the subtitles, not the list.
-            if not subtitle or refusal.attribute not in self.subtitle_codes():
+            lines = (frozenset(self.subtitle_codes()), frozenset({code("title")}))
+            lacking = next((one for one in lines if refusal.attribute in one - without), None)
+            if lacking is None:
                 raise
-            return self._search(person, links, subtitle=False)
+            return self._search(person, links, without | lacking)
 
     def subtitle_codes(self) -> tuple[str, ...]:
         """What the subtitle is read from: of an external key the name, not the number."""
@@ -271,6 +282,7 @@ class Desk:
             ticket_class=ticket.class_name,
             id=ticket.id,
             ref=ticket.text("friendlyname") or f"{ticket.class_name} {ticket.id}",
+            title=ticket.text(code("title")),
             status=status,
             subtitle=next((text for code in self.subtitle_codes() if (text := ticket.text(code))), ""),
             is_linked=ticket.id in links,
@@ -448,6 +460,7 @@ def _gone_row(ticket: Ticket) -> TicketRow:
         ticket_class=ticket.ticket_class,
         id=ticket.object_id,
         ref=ticket.ref,
+        title="",
         status="",
         subtitle="",
         is_linked=True,

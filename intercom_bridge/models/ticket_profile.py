@@ -78,6 +78,19 @@ def validate_mapping(value: Any) -> None:
         raise ValidationError("Each value is the code of an attribute in iTop, like public_log.")
 
 
+def validate_defaults(value: Any) -> None:
+    """A JSON object from attribute codes to the values that a new ticket gets unless the teammate says otherwise."""
+    if not isinstance(value, dict) or not all(
+        isinstance(code, str) and code.isidentifier() for code in value
+    ):
+        raise ValidationError('Write an object from codes to values, like {"urgency": "3"}.')
+    for code, one in value.items():
+        if isinstance(one, bool) or not isinstance(one, str | int):
+            raise ValidationError(
+                f'The value of {code} has to be a text or a number, like {{"{code}": "3"}}.'
+            )
+
+
 class TicketProfile(models.Model):
     """What a ticket is for a workspace: its class, which attribute plays which part, what is shown and asked."""
 
@@ -95,6 +108,13 @@ class TicketProfile(models.Model):
     )
     form_attributes = models.JSONField(
         default=_stock_form, validators=[validate_codes], help_text="The fields of the create form, in order."
+    )
+    defaults = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_defaults],
+        help_text='What a new ticket gets unless the teammate says otherwise, for example {"urgency": "3"}: values as '
+        "iTop keeps them, the id of a service. Those of attributes that the form does not ask for are sent as well.",
     )
     excluded_states = models.JSONField(
         default=_stock_states,
@@ -129,13 +149,25 @@ class TicketProfile(models.Model):
             raise ValidationError(
                 {"form_attributes": f"Filled in by itself, and not to be asked for: {', '.join(wrong)}."}
             )
+        if isinstance(self.attributes_mapping, dict) and isinstance(self.defaults, dict):
+            wrong = [code for code in self.defaults if code in self.filled_in()]
+            if wrong:
+                raise ValidationError({"defaults": f"Filled in by itself: {', '.join(wrong)}."})
 
     def not_for_the_form(self) -> list[str]:
         """Those of the form's attributes that the bridge or iTop fills in; [] too when a list or mapping is none."""
         if not isinstance(self.attributes_mapping, dict) or not isinstance(self.form_attributes, list):
             return []
-        filled_in = {"ref", *map(self.code, FILLED_IN)}
+        filled_in = self.filled_in()
         return [code for code in self.form_attributes if isinstance(code, str) and code in filled_in]
+
+    def filled_in(self) -> frozenset[str]:
+        """The data model's codes that the bridge or iTop fills in: never asked for."""
+        return frozenset({"ref", *map(self.code, FILLED_IN)})
+
+    def default_of(self, code: str) -> str:
+        """What a new ticket gets for this attribute unless the teammate says otherwise; "" when nothing is set."""
+        return str(self.defaults.get(code, "")) if isinstance(self.defaults, dict) else ""
 
     def code(self, part: str) -> str:
         """The data model's code for one of STOCK_ATTRIBUTES."""

@@ -95,6 +95,8 @@ def _refuse(submission: Submission, refusal: ItopRefused) -> None:
     submission.state, submission.reason = Submission.State.REFUSED, refusal.reason[:1000]
     if isinstance(refusal, InvalidValue):
         submission.problems = [[attribute, reason] for attribute, _label, reason in refusal.problems]
+    elif refusal.attribute:
+        submission.problems = [[refusal.attribute, refusal.reason]]
     submission.save(update_fields=["attempts", "state", "reason", "problems"])
     log.info("creation.refused", submission=submission.pk, attribute=refusal.attribute)
 

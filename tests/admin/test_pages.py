@@ -296,6 +296,15 @@ def test_a_profile_s_codes_are_written_one_a_line(admin_client: Client, workspac
     assert "form attributes" in LogEntry.objects.get().change_message.lower()
 
 
+def test_a_profile_s_defaults_are_written_in_the_admin(admin_client: Client, workspace: Workspace) -> None:
+    profile = workspace.profile
+    save(admin_client, "ticketprofile", profile, defaults='{"urgency": "3"}')
+    assert profile.defaults == {"urgency": "3"}
+    refused = save(admin_client, "ticketprofile", profile, defaults='{"caller_id": "40"}')
+    assert "Filled in by itself: caller_id." in refused.content.decode()
+    assert profile.defaults == {"urgency": "3"}
+
+
 def test_a_profile_saved_as_it_was_is_as_it_was(admin_client: Client, workspace: Workspace) -> None:
     before = TicketProfile.objects.values().get()
     assert save(admin_client, "ticketprofile", workspace.profile).status_code == 302

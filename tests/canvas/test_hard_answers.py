@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from intercom_bridge.models import Submission, Workspace
 from sandbox.itop import Itop
+from tests.canvas.rules import let_itop
 from tests.teammate import Teammate, conversation, part
 
 Work = Callable[[], None]
@@ -48,18 +49,17 @@ def test_lone_surrogates_in_stored_data_break_no_answer(teammate: Teammate, stra
 def test_a_refusal_that_came_in_the_background_comes_back_with_the_form(
     teammate: Teammate, workspace: Workspace, itop: Itop, work: Work
 ) -> None:
-    workspace.profile.form_attributes = ["title", "description", "start_date"]
-    workspace.profile.save()
+    let_itop(itop, "escalation_reason", mandatory=True)
     teammate.open().click("Create a ticket")
     itop.faults.add("drop_before", operation="core/create", count=1)
-    teammate.click("Create the ticket", Title="Mine", Opened="not a date")
+    teammate.click("Create the ticket", Title="Mine")
     assert "on its way" in teammate.text
     Submission.objects.update(due_at=timezone.now())
     work()
     teammate.click("Look again")
-    assert "Wrong format for date" in teammate.text
+    assert "iTop needs this." in teammate.text
     assert teammate.field("Title")["value"] == "Mine"
-    assert teammate.field("Opened")["value"] == "not a date"
+    assert teammate.field("Escalation reason")["save_state"] == "failed"
 
 
 def test_a_transcript_that_is_not_whole_says_so(teammate: Teammate) -> None:
@@ -139,15 +139,14 @@ def test_home_tells_of_a_creation_that_is_under_way_and_leads_to_its_end(
 def test_home_tells_of_a_creation_that_was_refused_when_nobody_was_looking(
     teammate: Teammate, workspace: Workspace, itop: Itop, work: Work
 ) -> None:
-    workspace.profile.form_attributes = ["title", "description", "start_date"]
-    workspace.profile.save()
+    let_itop(itop, "escalation_reason", mandatory=True)
     teammate.open().click("Create a ticket")
     itop.faults.add("drop_before", operation="core/create", count=1)
-    teammate.click("Create the ticket", Opened="not a date")
+    teammate.click("Create the ticket")
     Submission.objects.update(due_at=timezone.now())
     work()
     teammate.open().click("A ticket could not be created")
-    assert "Wrong format for date" in teammate.text
-    teammate.click("Create the ticket", Opened="2026-11-22 10:00:00")
+    assert "iTop needs this." in teammate.text
+    teammate.click("Create the ticket", **{"Escalation reason": "The board asked"})
     assert "is created" in teammate.text
     assert "could not be created" not in teammate.open().text

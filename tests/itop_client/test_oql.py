@@ -436,3 +436,66 @@ def test_within_another_a_query_keeps_its_strings(text: str) -> None:
 
 def test_what_is_looked_for_within_a_text_means_itself() -> None:
     assert containing("50%_a\\'") == r"'%50\\%\\_a\\\\\'%'"
+
+
+# The object in hand
+
+FILTER = (
+    "SELECT ServiceSubcategory AS s WHERE s.service_id = :this->service_id "
+    "AND (isnull( :this->request_type ) OR s.request_type = :this->request_type) "
+    "AND s.name != ':this->name' AND s.owner_id = :current_contact_id"
+)
+
+
+def test_a_query_is_filled_in_for_an_object_and_the_rest_is_left_to_itop() -> None:
+    filled = str(parse(FILTER).fill_object({"service_id": 4, "request_type": "inci'dent"}))
+    assert filled == (
+        "SELECT ServiceSubcategory AS s WHERE s.service_id = 4 "
+        "AND ((1 = 0) OR s.request_type = 'inci\\'dent') "
+        "AND s.name != ':this->name' AND s.owner_id = :current_contact_id"
+    )
+
+
+@pytest.mark.parametrize("values", [{}, {"service_id": 0, "request_type": ""}])
+def test_what_has_no_value_is_null(values: dict[str, str | int]) -> None:
+    assert "AND ((1 = 1) OR s.request_type = '')" in str(parse(FILTER).fill_object(values))
+
+
+def test_the_codes_that_a_query_asks_of_the_object_are_known_and_which_may_be_empty() -> None:
+    assert parse(FILTER).object_codes == {"service_id", "request_type"}
+    assert parse(FILTER).codes_that_may_be_empty == {"request_type"}
+
+
+@pytest.mark.parametrize(
+    ("test", "may_be_empty"),
+    [
+        (":this->a = 0", True),
+        (":this->a=''", True),
+        (':this->a = ""', True),
+        ("NOT ISNULL(:this->a)", True),
+        (":this->a = 01", False),
+        (":this->a = 'x'", False),
+        ("x.a = :this->a", False),
+        ("CONCAT(:this->a) = 'x'", False),
+    ],
+)
+def test_a_test_for_having_no_value_is_recognised(test: str, may_be_empty: bool) -> None:
+    query = parse(f"SELECT A AS x WHERE {test}")
+    assert query.codes_that_may_be_empty == ({"a"} if may_be_empty else set())
+
+
+@given(NASTY)
+def test_a_value_of_the_object_cannot_be_broken_out_of(value: str) -> None:
+    query = parse("SELECT A AS t WHERE t.x = :this->x").fill_object({"x": value})
+    assert str(query) == f"SELECT A AS t WHERE t.x = {quote(value)}"
+
+
+def test_a_query_is_narrowed_to_names_with_some_words_in_each_of_its_members() -> None:
+    query = parse("SELECT A AS t WHERE t.x = 1 OR t.y = 2 UNION SELECT B AS u").containing(
+        "name", ["O'B", "x"]
+    )
+    assert str(query) == (
+        "SELECT A AS t WHERE (t.name LIKE '%O\\'B%' AND t.name LIKE '%x%') AND (t.x = 1 OR t.y = 2) "
+        "UNION SELECT B AS u WHERE (u.name LIKE '%O\\'B%' AND u.name LIKE '%x%')"
+    )
+    assert str(parse("SELECT A").containing("name", [])) == "SELECT A"

@@ -18,6 +18,8 @@ Work = Callable[[], None]
 
 def create(teammate: Teammate) -> None:
     teammate.open().click("Create a ticket").click("Create the ticket")
+    if teammate.offers("Create anyway"):  # There is a ticket of this conversation already.
+        teammate.click("Create anyway")
 
 
 def said(intercom: Intercom) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.utils.translation import gettext as _
 
 from intercom_bridge.canvas.click import click
@@ -20,39 +22,55 @@ from intercom_bridge.canvas.components import (
     inert,
     shorten,
 )
-from intercom_bridge.canvas.form import SERVICE, SUBCATEGORY, Form, FormField, fields_of
-from intercom_bridge.desk import Choice, Desk, Person
-from intercom_bridge.labels import CHOICES, attribute_label
+from intercom_bridge.canvas.field import FormField
+from intercom_bridge.canvas.form import Form
+from intercom_bridge.canvas.typed import example
+from intercom_bridge.datamodel import Kind
+from intercom_bridge.datamodel.known import attribute_label, value_label
+from intercom_bridge.desk import Desk, Offer, Person, TicketRow
+from intercom_bridge.desk.choices import needs_of
 
 from .parts import pager
 
 PAGE = 10
 LABEL_LENGTH = 80
+WORDS_LENGTH = 100
 
 
-def create_form(desk: Desk, form: Form, problem: str = "") -> Canvas:
-    """The form as it stands; `problem` is what iTop said of no field in particular."""
+def create_form(desk: Desk, form: Form, problem: str = "", duplicates: Sequence[TicketRow] = ()) -> Canvas:
+    """The form as it stands; `problem` is what iTop said of no field in particular. Before its button stand tickets
+    that the new one may be a double of."""
     person = desk.person()
     form = _with_single_choices(desk, form.that_fits(), person)
+    fields = form.fields(desk)
     components: list[Component] = [
         Text(text=_("New ticket"), style="header", bottom_margin="none"),
         Text(text=_for_whom(person), style="muted"),
     ]
     if problem:
         components.append(Text(text=inert(problem), style="error"))
-    named = {one.code for one in fields_of(desk.profile)}
+    named = {one.code for one in fields}
     for code, error in form.errors.items():
         if code not in named:
-            components.append(Text(text=f"{inert(attribute_label(code))}: {inert(error)}", style="error"))
-    for one in fields_of(desk.profile):
+            label = attribute_label(desk.ticket_class, code)
+            components.append(Text(text=f"{inert(label)}: {inert(error)}", style="error"))
+    for one in fields:
         components += _asked(desk, form, one, person)
         if one.code in form.errors:
             components.append(Text(text=inert(form.errors[one.code]), style="error"))
     components += [
-        Button(id=click("form", "submit"), label=_("Create the ticket"), style="primary", action=Submit()),
+        *_duplicates(desk, duplicates),
+        Button(
+            id=click("form", "submit"),
+            label=_("Create anyway") if duplicates else _("Create the ticket"),
+            style="primary",
+            action=Submit(),
+        ),
         Button(id=click("home"), label=_("Cancel"), style="link", action=Submit()),
     ]
-    return Canvas(components=tuple(components), stored_data=form.stored())
+    # A ticket that is looked at from here leads back here.
+    stored = form.stored() | {"back": click("form", "show")}
+    return Canvas(components=tuple(components), stored_data=stored)
 
 
 def _for_whom(person: Person) -> str:
@@ -66,111 +84,187 @@ def _for_whom(person: Person) -> str:
 
 def _with_single_choices(desk: Desk, form: Form, person: Person) -> Form:
     """Where there is but one choice, it is chosen."""
-    for one in fields_of(desk.profile):
-        if one.kind == "pick" and not form.values.get(one.code):
-            choices = form.choices(one.code, desk, person)
+    for one in form.fields(desk):
+        if one.has_choices and not form.values.get(one.code):
+            choices = form.offer(one, desk, person).choices
             if len(choices) == 1:
-                form = form.choose(one.code, choices[0].id)
+                form = form.choose(one.code, choices[0].id, desk)
     return form
 
 
-def _asked(desk: Desk, form: Form, one: FormField, person: Person) -> list[Component]:
-    label = attribute_label(one.code) + (" *" if one.is_mandatory else "")
-    value = form.values.get(one.code, "")
-    failed = one.code in form.errors
-    if one.kind == "text":
-        return [TextArea(id=one.component_id, label=label, value=value, error=failed)]
-    if one.kind == "line":
-        return [Input(id=one.component_id, label=label, value=value, save_state="failed" if failed else "")]
-    if one.kind == "choice":
-        choices = [Choice(id=code, label=str(name)) for code, name in CHOICES[one.code].items()]
-        return [_dropdown(one, label, choices, value, failed=failed)]
-    if one.kind == "pick":
-        return _pick(form, one, label, form.choices(one.code, desk, person), failed=failed)
-    return [
-        Text(
-            text=_("%(field)s cannot be asked for here; iTop's default is used.") % {"field": inert(label)},
-            style="muted",
-        )
+def _duplicates(desk: Desk, rows: Sequence[TicketRow]) -> list[Component]:
+    if not rows:
+        return []
+    components: list[Component] = [
+        Text(text=_("Perhaps there is a ticket for this already:"), style="error", bottom_margin="none"),
     ]
-
-
-def _pick(form: Form, one: FormField, label: str, choices: list[Choice], *, failed: bool) -> list[Component]:
-    """None: says so. One: shown. Two to ten: a dropdown. More: a page to pick from."""
-    value = form.values.get(one.code, "")
-    if one.code == SUBCATEGORY and not form.values.get(SERVICE):
-        # A dropdown cannot tell us that it was changed (facts: it has no action), so a press has to.
-        show = Button(
-            id=click("form", "show"),
-            label=_("Show the subcategories of the chosen service"),
-            style="link",
+    for row in rows:
+        state = value_label(desk.ticket_class, desk.profile.code("status"), row.status)
+        linked = _("Linked to this conversation") if row.is_linked else ""
+        item = Item(
+            id=click("ticket", row.ticket_class, row.id),
+            title=f"{row.ref} · {state}",
+            subtitle=row.title,
+            tertiary_text=linked,
             action=Submit(),
         )
-        return [show]
-    if not choices:
-        nothing = _("%(field)s: iTop offers none for this organization.") % {"field": inert(label)}
-        if one.code == SUBCATEGORY:
-            nothing = _("%(field)s: this service has none.") % {"field": inert(label)}
-        return [Text(text=nothing, style="muted")]
-    if len(choices) == 1:
-        return [Text(text=f"{inert(label)}: **{inert(shorten(choices[0].label, LABEL_LENGTH))}**")]
-    if len(choices) <= Dropdown.MAX_OPTIONS:
-        return [_dropdown(one, label, choices, value, failed=failed)]
-    chosen = next((choice.label for choice in choices if choice.id == value), "")
-    item = Item(
+        components.append(List(items=(item,)))
+        if not row.is_linked:
+            label = _("Link %(ticket)s") % {"ticket": row.ref}
+            components.append(
+                Button(id=click("link", row.ticket_class, row.id), label=label, style="link", action=Submit())
+            )
+    return components
+
+
+def _asked(desk: Desk, form: Form, one: FormField, person: Person) -> list[Component]:
+    name = attribute_label(desk.ticket_class, one.code)
+    label = name + (" *" if one.is_mandatory else "")
+    value = form.values.get(one.code, "")
+    failed = one.code in form.errors
+    if one.has_choices:
+        return _choice(desk, form, one, label, person, failed=failed)
+    match one.attribute.kind:
+        case Kind.TEXT | Kind.HTML:
+            return [TextArea(id=one.component_id, label=label, value=value, error=failed)]
+        case Kind.LOG | Kind.OTHER:
+            return [Text(text=_not_asked(one, name, failed=failed), style="muted")]
+    return [
+        Input(
+            id=one.component_id,
+            label=label,
+            placeholder=_like(desk, one),
+            value=value,
+            save_state="failed" if failed else "",
+        )
+    ]
+
+
+def _like(desk: Desk, one: FormField) -> str:
+    """How the value is written, and in which zone a time is meant."""
+    if one.attribute.kind == Kind.DATETIME:
+        zone = desk.workspace.time_zone
+        return _("Like %(example)s, time of %(zone)s") % {"example": example(one.attribute), "zone": zone}
+    if written := example(one.attribute):
+        return _("Like %(example)s") % {"example": written}
+    return ""
+
+
+def _not_asked(one: FormField, name: str, *, failed: bool) -> str:
+    if one.is_mandatory or failed:
+        needed = _(
+            "%(field)s cannot be asked for here, and iTop may need it. An admin can give it a default in the ticket "
+            "profile."
+        )
+        return needed % {"field": inert(name)}
+    return _("%(field)s cannot be asked for here; iTop's default is used.") % {"field": inert(name)}
+
+
+def _choice(
+    desk: Desk, form: Form, one: FormField, label: str, person: Person, *, failed: bool
+) -> list[Component]:
+    """None: says so. One: shown. Two to ten: a dropdown. More: a page to pick from."""
+    offer = form.offer(one, desk, person)
+    value = form.values.get(one.code, "")
+    if offer.is_refused:
+        what = _("%(field)s: iTop could not say what may be chosen. An admin can correct its filter in iTop.")
+        return [Text(text=what % {"field": inert(label)}, style="muted")]
+    if offer.first:
+        first = attribute_label(desk.ticket_class, offer.first)
+        what = _("%(field)s: choose %(other)s first.") % {"field": inert(label), "other": inert(first)}
+        return [Text(text=what, style="muted", bottom_margin="none"), _show_choices(desk, one)]
+    if not offer.choices:
+        nothing = _("%(field)s: iTop offers none for what is chosen here.") % {"field": inert(label)}
+        return [Text(text=nothing, style="muted"), *_once_more(desk, form, one)]
+    if offer.total == 1:
+        only = inert(shorten(offer.choices[0].label, LABEL_LENGTH))
+        return [Text(text=f"{inert(label)}: **{only}**"), *_once_more(desk, form, one)]
+    if offer.total <= Dropdown.MAX_OPTIONS:
+        dropdown = Dropdown(
+            id=one.component_id,
+            label=label,
+            options=tuple(Option(id=choice.id, text=choice.label) for choice in offer.choices),
+            value=value if offer.label_of(value) else "",
+            save_state="failed" if failed else "",
+        )
+        return [dropdown, *_once_more(desk, form, one)]
+    return [List(items=(_to_the_page(desk, form, one, label, offer, person),)), *_once_more(desk, form, one)]
+
+
+def _to_the_page(desk: Desk, form: Form, one: FormField, label: str, offer: Offer, person: Person) -> Item:
+    value = form.values.get(one.code, "")
+    chosen = offer.label_of(value)
+    if value and not chosen and not offer.is_whole:
+        choice = form.choice_of(one, value, desk, person)
+        chosen = choice.label if choice else ""
+    return Item(
         id=click("form", "pick", one.code, 1),
         title=f"{label}: {shorten(chosen, LABEL_LENGTH)}" if chosen else label,
-        subtitle=_("Choose another") if chosen else _("Choose one of %(count)d") % {"count": len(choices)},
+        subtitle=_("Choose another") if chosen else _("Choose one of %(count)d") % {"count": offer.total},
         action=Submit(),
     )
-    return [List(items=(item,))]
 
 
-def _dropdown(one: FormField, label: str, choices: list[Choice], value: str, *, failed: bool) -> Dropdown:
-    return Dropdown(
-        id=one.component_id,
-        label=label,
-        options=tuple(Option(id=choice.id, text=choice.label) for choice in choices),
-        value=value if value in {choice.id for choice in choices} else "",
-        save_state="failed" if failed else "",
-    )
+def _show_choices(desk: Desk, one: FormField) -> Button:
+    """A dropdown cannot tell us that it was changed (facts: it has no action), so a press has to."""
+    label = _("Show the choices of %(field)s") % {"field": attribute_label(desk.ticket_class, one.code)}
+    return Button(id=click("form", "show", one.code), label=label, style="link", action=Submit())
 
 
-def pick_page(desk: Desk, form: Form, code: str, page: int, words: str) -> Canvas:
+def _once_more(desk: Desk, form: Form, one: FormField) -> list[Component]:
+    """Where the choices hang on other fields of this form, which may be changed meanwhile."""
+    others = needs_of(one.attribute) & {other.code for other in form.fields(desk) if other.is_asked}
+    return [_show_choices(desk, one)] if others else []
+
+
+def pick_page(desk: Desk, form: Form, one: FormField, page: int, words: str) -> Canvas:
     """All choices of one field, ten at a time; `words` narrows them to those that contain each word."""
     person = desk.person()
-    wanted = words.casefold().split()
-    choices = [
-        choice
-        for choice in form.choices(code, desk, person)
-        if all(word in choice.label.casefold() for word in wanted)
-    ]
-    pages = max(1, -(-len(choices) // PAGE))
+    words = words[:WORDS_LENGTH]
+    offer = form.found(one, words.split(), desk, person)
+    pages = max(1, -(-len(offer.choices) // PAGE))
     page = min(max(page, 1), pages)
-    shown = choices[(page - 1) * PAGE : page * PAGE]
+    shown = offer.choices[(page - 1) * PAGE : page * PAGE]
     components: list[Component] = [
-        Text(text=inert(attribute_label(code)), style="header"),
+        Text(text=inert(attribute_label(desk.ticket_class, one.code)), style="header"),
         Input(
-            id=click("form", "search", code),
+            id=click("form", "search", one.code),
             label=_("Search"),
-            value=words[:100],
+            value=words,
             placeholder=_("Part of the name"),
             action=Submit(),
         ),
     ]
     if shown:
         items = tuple(
-            Item(id=click("form", "choose", code, choice.id), title=choice.label, action=Submit())
+            Item(id=click("form", "choose", one.code, choice.id), title=choice.label, action=Submit())
             for choice in shown
         )
         components.append(List(items=items))
     else:
-        components.append(Text(text=_("Nothing has these words in its name."), style="muted"))
+        nothing = (
+            _("Nothing has these words in its name.") if words.strip() else _("There is nothing to choose.")
+        )
+        components.append(Text(text=nothing, style="muted"))
     if pages > 1:
         place = _("Page %(page)d of %(pages)d") % {"page": page, "pages": pages}
         components.append(Text(text=place, style="muted"))
-    components += [
-        *pager("form", "pick", code, page=page, pages=pages),
-        Button(id=click("form", "show"), label=_("Back to the form"), style="link", action=Submit()),
-    ]
-    return Canvas(components=tuple(components), stored_data=form.stored() | {"search": words[:100]})
+    if not offer.is_whole:
+        more = _("There are %(count)d. Search for part of the name to see the others.") % {
+            "count": offer.total
+        }
+        components.append(Text(text=more, style="muted"))
+    components += pager("form", "pick", one.code, page=page, pages=pages)
+    if form.values.get(one.code) and not one.is_mandatory:
+        components.append(
+            Button(
+                id=click("form", "choose", one.code, ""),
+                label=_("Choose none"),
+                style="link",
+                action=Submit(),
+            )
+        )
+    components.append(
+        Button(id=click("form", "show"), label=_("Back to the form"), style="link", action=Submit())
+    )
+    return Canvas(components=tuple(components), stored_data=form.stored() | {"search": words})

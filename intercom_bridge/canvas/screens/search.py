@@ -32,7 +32,7 @@ def find(desk: Desk, words: str, page: int) -> Canvas:
     ]
     if results.rows:
         others = other_conversations(desk, (row.id for row in results.rows))
-        components.append(List(items=tuple(item(row, others.get(row.id, 0)) for row in results.rows)))
+        components.append(List(items=tuple(item(desk, row, others.get(row.id, 0)) for row in results.rows)))
     elif results.pages:
         components.append(Text(text=_nothing(results), style="muted"))
     if results.pages > 1:

@@ -20,6 +20,7 @@ from intercom_bridge.canvas.components import (
 )
 from intercom_bridge.canvas.components import link as link_to
 from intercom_bridge.canvas.trail import Trail
+from intercom_bridge.datamodel.known import attribute_label, value_label
 from intercom_bridge.desk import Desk, TicketGone
 from intercom_bridge.desk.ticket_view import (
     MOST_CONVERSATIONS,
@@ -29,7 +30,6 @@ from intercom_bridge.desk.ticket_view import (
     view_ticket,
 )
 from intercom_bridge.intercom.text import cut
-from intercom_bridge.labels import attribute_label, value_label
 from itop_client import LogEntry
 
 from .parts import back_button, readable
@@ -70,8 +70,10 @@ def ticket(desk: Desk, ticket_class: str, ticket_id: int, trail: Trail) -> Canva
 def _attributes(desk: Desk, view: TicketView) -> list[Component]:
     table, paragraphs = [], []
     for code, value in view.attributes:
-        label = attribute_label(code)
-        text = value_label(code, readable(value, desk.itop.zone, desk.workspace.zone)).strip()
+        label = attribute_label(desk.ticket_class, code)
+        text = value_label(
+            desk.ticket_class, code, readable(value, desk.itop.zone, desk.workspace.zone)
+        ).strip()
         if "\n" in text or len(text) > TABLE_LENGTH:
             paragraphs.append((label, text))
         elif text:

@@ -8,9 +8,9 @@ from django.utils.translation import ngettext
 from intercom_bridge.canvas.click import click
 from intercom_bridge.canvas.components import Canvas, Component, Item, List, Submit, Text, inert
 from intercom_bridge.canvas.trail import Trail
+from intercom_bridge.datamodel.known import value_label
 from intercom_bridge.desk import Desk, TicketRow
 from intercom_bridge.desk.search import other_conversations
-from intercom_bridge.labels import value_label
 
 from .parts import back_button, find_button, pager
 
@@ -37,7 +37,7 @@ def _list(desk: Desk, verb: str, title: str, rows: list[TicketRow], page: int, h
     components: list[Component] = [Text(text=title, style="header")]
     if shown:
         others = other_conversations(desk, (row.id for row in shown))
-        components.append(List(items=tuple(item(row, others.get(row.id, 0)) for row in shown)))
+        components.append(List(items=tuple(item(desk, row, others.get(row.id, 0)) for row in shown)))
     else:
         components.append(Text(text=_("There is none any more."), style="muted"))
     if pages > 1:
@@ -49,7 +49,7 @@ def _list(desk: Desk, verb: str, title: str, rows: list[TicketRow], page: int, h
     return Canvas(components=tuple(components), stored_data=Trail(back=click(verb, page)).stored())
 
 
-def item(row: TicketRow, others: int) -> Item:
+def item(desk: Desk, row: TicketRow, others: int) -> Item:
     """A ticket's line, which opens it; `others` counts the conversations but this one that it is linked to."""
     if not row.status:
         return Item(
@@ -59,9 +59,10 @@ def item(row: TicketRow, others: int) -> Item:
             tertiary_text=_("Click to unlink it"),
             action=Submit(),
         )
+    state = value_label(desk.ticket_class, desk.profile.code("status"), row.status)
     return Item(
         id=click("ticket", row.ticket_class, row.id),
-        title=f"{row.ref} · {value_label('status', row.status)}",
+        title=f"{row.ref} · {state}",
         subtitle=row.subtitle,
         tertiary_text=how_linked(row.is_linked, others) if row.is_linked or others else "",
         action=Submit(),

@@ -208,7 +208,7 @@ def _stored(known: tuple[int, ...], then: Click, words: str = "") -> dict[str, A
 
 def _form(desk: Desk, then: Click) -> dict[str, Any]:
     """The create form that was being filled in."""
-    return Form.read(desk.request, desk.profile).stored() if then.verb == "form" else {}
+    return Form.read(desk).stored() if then.verb == "form" else {}
 
 
 def _words(request: CanvasRequest) -> str:
