@@ -20,7 +20,7 @@ from itop_client import InvalidValue, ItopError, ItopRefused
 from .click import Click, click
 from .components import Canvas, LimitError
 from .form import Form, fields_of, new_key
-from .screens import trouble
+from .screens import away, trouble
 from .screens.create import create_form, pick_page
 from .screens.done import created, on_its_way
 from .screens.home import home
@@ -31,8 +31,9 @@ from .screens.ticket_list import linked_tickets, ongoing_tickets
 
 log = structlog.get_logger(__name__)
 
-# Intercom waits about ten seconds, a teammate hardly five; what is left of those is for the way there and back.
-ANSWER_SECONDS = 4.2
+# Intercom waits about ten seconds, a teammate hardly five; what is left of those is for the way there and back, and for
+# reading what is known where iTop has not answered.
+ANSWER_SECONDS = 4.0
 
 
 def answer(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
         stored = _kept(desk)
         if not desk.workspace.enabled:
             return trouble.turned_off()
-        return _screen(desk, clicked)
+        return _answered(desk, clicked)
     except NobodyFound as error:
         return trouble.nobody(error)
     except OutOfScope:
@@ -82,6 +83,18 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
             return trouble.ours(reference, retry, stored)
         except LimitError:
             return trouble.ours(reference, click("home"), {})
+
+
+def _answered(desk: Desk, clicked: Click) -> Canvas:
+    """The screen for the click; where iTop does not answer, what it said of that earlier."""
+    try:
+        return _screen(desk, clicked)
+    except ItopError as error:
+        known = away.last_known(desk, clicked, error, _back(desk))
+        if known is None:
+            raise
+        log.warning("panel.itop_away", error=type(error).__name__, said=str(error)[:200])
+        return known
 
 
 def _kept(desk: Desk) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from intercom_bridge.deadline import Deadline
 from .choices import Choice
 from .desk import Desk, TicketRow, TicketView
 from .errors import DeskError, NobodyFound, OutOfScope, TicketGone
+from .last_known import LastKnown, NothingKnown
 from .person import Person
 from .so_far import Linked, SoFar, whole_conversation
-from .sync_status import Failure, SyncDetails, SyncStatus
+from .sync_status import Failure, SyncDetails, SyncStatus, TicketSync
 
 __all__ = [
     "Choice",
@@ -17,8 +18,10 @@ __all__ = [
     "Desk",
     "DeskError",
     "Failure",
+    "LastKnown",
     "Linked",
     "NobodyFound",
+    "NothingKnown",
     "OutOfScope",
     "Person",
     "SoFar",
@@ -26,6 +29,7 @@ __all__ = [
     "SyncStatus",
     "TicketGone",
     "TicketRow",
+    "TicketSync",
     "TicketView",
     "whole_conversation",
 ]

@@ -45,6 +45,11 @@ def who_is(
     return _remembered(contact, workspace, wanted) or _asked(contact, workspace, client, deadline, wanted)
 
 
+def last_known(contact: Contact, workspace: Workspace, wanted: tuple[str, ...]) -> Person | None:
+    """Who the contact was when iTop was last asked, however long ago that is. Asks nobody."""
+    return _remembered(contact, workspace, wanted, seconds=None)
+
+
 def _evidence(contact: Contact) -> str:
     """What a match is made from: another address on the contact makes it void."""
     attributes = contact.custom_attributes
@@ -58,13 +63,18 @@ def _evidence(contact: Contact) -> str:
     )
 
 
-def _remembered(contact: Contact, workspace: Workspace, wanted: tuple[str, ...]) -> Person | None:
-    match = PersonMatch.objects.filter(
-        workspace=workspace,
-        contact_id=contact.id[:64],
-        evidence=_evidence(contact),
-        matched_at__gte=timezone.now() - dt.timedelta(seconds=REMEMBERED_SECONDS),
-    ).first()
+def _remembered(
+    contact: Contact,
+    workspace: Workspace,
+    wanted: tuple[str, ...],
+    seconds: float | None = REMEMBERED_SECONDS,
+) -> Person | None:
+    matches = PersonMatch.objects.filter(
+        workspace=workspace, contact_id=contact.id[:64], evidence=_evidence(contact)
+    )
+    if seconds is not None:
+        matches = matches.filter(matched_at__gte=timezone.now() - dt.timedelta(seconds=seconds))
+    match = matches.first()
     if match is None or not set(wanted) <= set(match.attributes):
         return None
     return Person(

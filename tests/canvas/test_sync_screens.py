@@ -227,10 +227,13 @@ def test_what_failed_in_another_conversation_is_left_alone(linked: Teammate) -> 
     assert set(Delivery.objects.values_list("state", flat=True)) == {"failed"}
 
 
-def test_a_decision_counts_and_is_shown_although_itop_cannot_answer(linked: Teammate, itop: Itop) -> None:
+def test_a_decision_counts_and_is_shown_although_itop_cannot_answer(
+    linked: Teammate, itop: Itop, time_machine: Any
+) -> None:
     failed()
     linked.open()
     itop.faults.away = True
+    time_machine.move_to(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=21))
     linked.click("Try again")
     assert "How the sync stands" in linked.text and "Nothing was changed" not in linked.text
     assert set(Delivery.objects.values_list("state", flat=True)) == {"waiting"}
@@ -258,7 +261,8 @@ def test_the_page_tells_the_rest_and_offers_the_same(client: Client, linked: Tea
         "R-000008**: 1 message could not be written. The ticket's log is full: iTop keeps about 300 entries in one.",
         "1 message could not be written. an earlier reason",
         "3 messages were left out while the sync was paused",
-        "In iTop",
+        "1 of 3 messages in R-000008, the last on",
+        "2 could not be written",
     ):
         assert words in linked.text
     for words in ("Try again", "Write them now", "Leave them out", "Pause the sync", "Back"):
@@ -306,11 +310,16 @@ def test_home_fits_whatever_there_is_to_say(
 ) -> None:
     PersonMatch.objects.update(name=name, org_name=name)
     last_at = dt.datetime(2026, 11, 22, 11, 55, tzinfo=dt.UTC)
-    for reason, count, how in itertools.product(
-        ("", "short", REASON, WIDE * 4), (0, 1, 999), PersonMatch.How.values
+    for reason, count, how, refs in itertools.product(
+        ("", "short", REASON, WIDE * 4),
+        (0, 1, 999),
+        PersonMatch.How.values,
+        (("R-000008",), (WIDE,), ("R-000008", "R-000006")),
     ):
         status = SyncStatus(
             on=is_on,
+            refs=refs,
+            total=3232,
             written=1234,
             waiting=count,
             left_out=count,
@@ -336,7 +345,7 @@ def test_in_an_ordinary_case_there_is_room_for_everything(
     say(client, 49)
     work()
     linked.open()
-    assert "1 message is in iTop, the last of" in linked.text and "found by e-mail" in linked.text
+    assert "1 of 1 message in R-000008, the last on 21 Jan 2026 17:07" in linked.text and "found by e-mail" in linked.text
     left_out(client, linked, work, 5)
     assert linked.offers("Write them now") and "Acme Corp" in linked.text
     assert max(heights) <= FIRST_SCREEN_HEIGHT

@@ -25,8 +25,15 @@ from intercom_bridge.desk import Desk, Person, SyncStatus, TicketRow
 from intercom_bridge.desk.desk import MOST_TICKETS
 from intercom_bridge.models import PersonMatch, Submission
 
-from .parts import moment
-from .sync import failed_buttons, failed_line, left_out_buttons, left_out_line, pause_button
+from .sync import (
+    failed_buttons,
+    failed_line,
+    last_on,
+    left_out_buttons,
+    left_out_line,
+    pause_button,
+    written_of,
+)
 
 
 @dataclass(frozen=True)
@@ -51,14 +58,15 @@ DETAILS = (
 )
 
 
-def home(desk: Desk) -> Canvas:
+def home(desk: Desk, notice: str = "") -> Canvas:
+    """`notice` says that this is what iTop said earlier; then a Retry stands where Create would."""
     person = desk.person()
     rows, more = desk.tickets()
     status = desk.sync_status()
     creation = desk.creation_to_tell_of()
     components: list[Component] = []
     for detail in DETAILS:
-        components = _told(person, rows, status, detail, more=more, creation=creation)
+        components = _told(person, rows, status, detail, more=more, creation=creation, notice=notice)
         if height_of(components) <= FIRST_SCREEN_HEIGHT:
             break
     return Canvas(components=tuple(components))
@@ -72,6 +80,7 @@ def _told(
     *,
     more: bool,
     creation: Submission | None,
+    notice: str = "",
 ) -> list[Component]:
     name = shorten(person.name or person.email or _("Somebody"), detail.name_length)
     items = [
@@ -84,9 +93,11 @@ def _told(
         items.append(_sync_item(status, detail))
     components: list[Component] = [
         Text(text=inert(name), style="header", bottom_margin="none"),
-        Text(text=_who(person, detail), style="muted"),
+        Text(text=notice or _who(person, detail), style="muted"),
         List(items=tuple(items)),
-        Button(id=click("create"), label=_("Create a ticket"), action=Submit()),
+        Button(id=click("home"), label=_("Retry"), action=Submit())
+        if notice
+        else Button(id=click("create"), label=_("Create a ticket"), action=Submit()),
     ]
     if status is not None:
         if status.failed:
@@ -153,13 +164,10 @@ def _sync_item(status: SyncStatus, detail: _Detail) -> Item:
 
 def _facts(status: SyncStatus) -> list[str]:
     facts = []
-    if status.written:
-        facts.append(
-            ngettext("%(count)d message is in iTop", "%(count)d messages are in iTop", status.written)
-            % {"count": status.written}
-        )
+    if status.total:
+        facts.append(written_of(status.written, status.total, status.refs))
         if status.last_at is not None:
-            facts.append(_("the last of %(moment)s") % {"moment": moment(status.last_at)})
+            facts.append(last_on(status.last_at))
     if status.waiting:
         facts.append(_("%(count)d waiting") % {"count": status.waiting})
     return facts
