@@ -89,7 +89,7 @@ def _answered(desk: Desk, clicked: Click) -> Canvas:
     """The screen for the click; where iTop does not answer, what it said of that earlier."""
     try:
         return _screen(desk, clicked)
-    except ItopError as error:
+    except (ItopError, SecretUnreadable) as error:
         known = away.last_known(desk, clicked, error, _back(desk))
         if known is None:
             raise

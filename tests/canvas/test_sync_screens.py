@@ -345,7 +345,10 @@ def test_in_an_ordinary_case_there_is_room_for_everything(
     say(client, 49)
     work()
     linked.open()
-    assert "1 of 1 message in R-000008, the last on 21 Jan 2026 17:07" in linked.text and "found by e-mail" in linked.text
+    assert (
+        "1 of 1 message in R-000008, the last on 21 Jan 2026 17:07" in linked.text
+        and "found by e-mail" in linked.text
+    )
     left_out(client, linked, work, 5)
     assert linked.offers("Write them now") and "Acme Corp" in linked.text
     assert max(heights) <= FIRST_SCREEN_HEIGHT

@@ -20,6 +20,7 @@ from intercom_bridge.models import (
     Delivery,
     ItopAnswer,
     ItopInstance,
+    KnownTickets,
     Notification,
     Posting,
     Submission,
@@ -156,6 +157,11 @@ def test_a_posting_loses_its_words_and_keeps_the_part_it_became(
 def test_an_answer_of_itop_s_goes_after_a_week(conversation: Conversation) -> None:
     ItopAnswer.objects.keep(conversation.workspace.itop, "account of alice@acme.example", 7)
     assert_is_kept_for(7, ItopAnswer.objects.exists)
+
+
+def test_what_is_known_of_a_persons_tickets_goes_after_a_week(conversation: Conversation) -> None:
+    KnownTickets.objects.create(workspace=conversation.workspace, person_id=40, conversation_id="1")
+    assert_is_kept_for(7, KnownTickets.objects.exists)
 
 
 def assert_is_kept_for(days: int | None, is_kept: Callable[[], bool]) -> None:

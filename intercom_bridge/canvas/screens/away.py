@@ -20,16 +20,19 @@ from intercom_bridge.canvas.components import (
 )
 from intercom_bridge.desk import Desk, LastKnown, NothingKnown
 from intercom_bridge.labels import attribute_label, value_label
-from itop_client import ItopError, ItopLoginRefused, ItopNotAllowed
+from intercom_bridge.models.encryption import SecretUnreadable
+from itop_client import ItopError, ItopLoginRefused, ItopNotAllowed, ItopRefused
 
 from .home import home
 from .parts import back_button, moment
 from .ticket_list import linked_tickets, ongoing_tickets
 
+Trouble = ItopError | SecretUnreadable
 
-def last_known(desk: Desk, clicked: Click, error: ItopError, back: str) -> Canvas | None:
+
+def last_known(desk: Desk, clicked: Click, error: Trouble, back: str) -> Canvas | None:
     """The clicked screen as iTop last had it; None when that is not known, or when iTop did answer: with a refusal."""
-    if not error.retry:
+    if isinstance(error, ItopRefused):
         return None
     known = LastKnown.of(desk)
     try:
@@ -49,12 +52,16 @@ def last_known(desk: Desk, clicked: Click, error: ItopError, back: str) -> Canva
         return None
 
 
-def _notice(known: LastKnown, error: ItopError) -> str:
+def _notice(known: LastKnown, error: Trouble) -> str:
     when = {"moment": moment(known.said_at)}
     if isinstance(error, ItopLoginRefused | ItopNotAllowed):
         return (
             _("iTop refuses our account; an admin has to check it. This is what it said on %(moment)s.")
             % when
+        )
+    if isinstance(error, SecretUnreadable):
+        return (
+            _("An admin has to enter our account in iTop again. This is what it said on %(moment)s.") % when
         )
     return _("iTop does not answer. This is what it said on %(moment)s.") % when
 
@@ -66,7 +73,7 @@ def _with_notice(canvas: Canvas, notice: str, clicked: Click) -> Canvas:
     return replace(canvas, components=(title, said, *rest, _retry(clicked), way_back))
 
 
-def _ticket(known: LastKnown, clicked: Click, error: ItopError, back: str) -> Canvas:
+def _ticket(known: LastKnown, clicked: Click, error: Trouble, back: str) -> Canvas:
     row = known.row(clicked.argument(0), clicked.number(1))
     linked = _("Linked to this conversation") if row.is_linked else _("Not linked to this conversation")
     components: list[Component] = [

@@ -45,6 +45,8 @@ class _Detail:
     sync_facts: bool
     reason_length: int
     offers: bool
+    failures: bool = True
+    pause: bool = True
 
 
 # The first that fits is shown: the more there is to say about the sync, the shorter the rest.
@@ -55,6 +57,17 @@ DETAILS = (
     _Detail(name_length=26, says_why=False, sync_facts=False, reason_length=25, offers=False),
     # Of letters that are twice as wide there is room for half as many.
     _Detail(name_length=13, says_why=False, sync_facts=False, reason_length=0, offers=False),
+    # A creation to tell of besides all that, or that iTop does not answer.
+    _Detail(name_length=13, says_why=False, sync_facts=False, reason_length=0, offers=False, failures=False),
+    _Detail(
+        name_length=13,
+        says_why=False,
+        sync_facts=False,
+        reason_length=0,
+        offers=False,
+        failures=False,
+        pause=False,
+    ),
 )
 
 
@@ -62,8 +75,21 @@ def home(desk: Desk, notice: str = "") -> Canvas:
     """`notice` says that this is what iTop said earlier; then a Retry stands where Create would."""
     person = desk.person()
     rows, more = desk.tickets()
-    status = desk.sync_status()
-    creation = desk.creation_to_tell_of()
+    return first_screen(
+        person, rows, desk.sync_status(), more=more, creation=desk.creation_to_tell_of(), notice=notice
+    )
+
+
+def first_screen(
+    person: Person,
+    rows: list[TicketRow],
+    status: SyncStatus | None,
+    *,
+    more: bool,
+    creation: Submission | None,
+    notice: str,
+) -> Canvas:
+    """As much of it as there is room for."""
     components: list[Component] = []
     for detail in DETAILS:
         components = _told(person, rows, status, detail, more=more, creation=creation, notice=notice)
@@ -80,15 +106,16 @@ def _told(
     *,
     more: bool,
     creation: Submission | None,
-    notice: str = "",
+    notice: str,
 ) -> list[Component]:
-    name = shorten(person.name or person.email or _("Somebody"), detail.name_length)
+    known_as = (shorten(one, detail.name_length) for one in (person.name, person.email))
+    name = next((one for one in known_as if one), _("Somebody"))
     items = [
         _linked_item(sum(row.is_linked for row in rows)),
         _ongoing_item(sum(row.is_ongoing for row in rows), more=more),
     ]
     if creation is not None:
-        items.insert(0, _creation_item(creation))
+        items.insert(0, _creation_item(creation, detail))
     if status is not None:
         items.append(_sync_item(status, detail))
     components: list[Component] = [
@@ -100,12 +127,13 @@ def _told(
         else Button(id=click("create"), label=_("Create a ticket"), action=Submit()),
     ]
     if status is not None:
-        if status.failed:
+        if status.failed and detail.failures:
             failed = failed_line(status, detail.reason_length)
             components += [Text(text=failed, style="error", bottom_margin="none"), *failed_buttons(status)]
         if detail.offers and (offers := left_out_buttons(status)):
             components += [Text(text=left_out_line(status.left_out), bottom_margin="none"), *offers]
-        components.append(pause_button(status))
+        if detail.pause:
+            components.append(pause_button(status))
     return components
 
 
@@ -121,13 +149,13 @@ def _who(person: Person, detail: _Detail) -> str:
     return f"{organization} · {why}" if organization else why
 
 
-def _creation_item(creation: Submission) -> Item:
+def _creation_item(creation: Submission, detail: _Detail) -> Item:
     """A press of Create that nobody has seen the end of."""
-    here = click("creation", creation.form_key)
+    title, subtitle = _("A ticket could not be created"), _("See why, and try again")
     if creation.state == Submission.State.CREATING:
-        return Item(id=here, title=_("A ticket is on its way"), subtitle=_("Look again"), action=Submit())
-    title = _("A ticket could not be created")
-    return Item(id=here, title=title, subtitle=_("See why, and try again"), action=Submit())
+        title, subtitle = _("A ticket is on its way"), _("Look again")
+    here = click("creation", creation.form_key)
+    return Item(id=here, title=title, subtitle=subtitle if detail.failures else "", action=Submit())
 
 
 def _linked_item(count: int) -> Item:
@@ -156,6 +184,8 @@ def _sync_item(status: SyncStatus, detail: _Detail) -> Item:
         title = _("The sync is paused")
         if detail.sync_facts or not status.left_out:
             said.insert(0, _("new messages are left out"))
+    if status.failed and not detail.failures:
+        said.append(_("%(count)d could not be written") % {"count": status.failed})
     if status.left_out and not (status.on and detail.offers):
         said.append(_("%(count)d left out so far") % {"count": status.left_out})
     words = ", ".join(said)
