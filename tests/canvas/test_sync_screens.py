@@ -14,7 +14,7 @@ from django.utils import timezone
 from intercom_bridge.canvas.components import FIRST_SCREEN_HEIGHT
 from intercom_bridge.canvas.screens import home as screen
 from intercom_bridge.desk import Desk, SyncStatus
-from intercom_bridge.models import Delivery, PersonMatch, TicketLink
+from intercom_bridge.models import Delivery, PersonMatch, Ticket, TicketLink
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
 
@@ -244,6 +244,98 @@ def test_a_decision_counts_and_is_shown_although_itop_cannot_answer(
 def linked_elsewhere() -> Any:
     workspace = TicketLink.objects.get().conversation.workspace
     return workspace.conversations.create(conversation_id="another")
+
+
+# How many of how many
+
+
+def test_home_says_how_many_of_how_many_are_in_the_ticket_and_since_when(
+    client: Client, linked: Teammate, work: Work
+) -> None:
+    say(client, *range(50, 64))
+    work()
+    assert "14 of 14 messages in R-000008, the last on 21 Jan 2026 17:10" in linked.open().text
+
+
+def test_what_waits_and_what_failed_is_among_the_how_many(
+    client: Client, linked: Teammate, itop: Itop, work: Work
+) -> None:
+    say(client, 50, 51)
+    work()
+    failed()
+    itop.faults.away = True
+    say(client, 52)
+    work()
+    itop.faults.away = False
+    linked.open()
+    assert "2 of 5 messages in R-000008" in linked.click("The sync is on").text
+    assert "1 waiting, 2 could not be written" in linked.text
+
+
+def test_what_is_left_out_is_not_among_them(client: Client, linked: Teammate, work: Work) -> None:
+    say(client, 49)
+    work()
+    left_out(client, linked, work, 3)
+    assert "1 of 1 message in R-000008" in linked.click("The sync is on").text
+    assert "3 messages were left out" in linked.text
+
+
+def test_with_several_tickets_home_sums_up_and_the_page_has_a_line_for_each(
+    client: Client, linked: Teammate, work: Work
+) -> None:
+    say(client, 49)
+    work()
+    linked.link("R-000006")
+    say(client, 50, 51)
+    work()
+    failed_in("R-000006")
+    assert "3 of 4 messages in 2 tickets" in linked.open().text
+    linked.click("The sync is on")
+    assert "3 of 3 messages in R-000008, the last on" in linked.text
+    assert "3 of 4 messages in R-000006, the last on" in linked.text
+
+
+def test_a_ticket_without_messages_says_so(linked: Teammate) -> None:
+    assert "No message for R-000008 yet" in linked.open().click("The sync is on").text
+
+
+def test_the_messages_of_an_undone_link_are_nobodys_concern(
+    client: Client, linked: Teammate, itop: Itop, work: Work
+) -> None:
+    say(client, 49)
+    work()
+    linked.link("R-000006")
+    failed_in("R-000008")
+    itop.store.update("UserRequest", 8, intercom_ref="", intercom_sync_activated="no")
+    TicketLink.objects.filter(ticket__ref="R-000008").delete()
+    linked.open()
+    assert "could not be written" not in linked.text and "R-000008" not in linked.text
+    linked.send_click("try-again")
+    assert Delivery.objects.filter(state="failed").count() == 1
+
+
+def failed_in(ref: str) -> None:
+    link = TicketLink.objects.get(ticket__ref=ref)
+    Delivery.objects.create(
+        ticket=link.ticket,
+        conversation=link.conversation,
+        kind="part",
+        part_id="37358198399",
+        part_created_at=1_768_999_990,
+        state="failed",
+        reason="for this reason",
+    )
+
+
+def test_very_many_tickets_fit_the_page(linked: Teammate) -> None:
+    link = TicketLink.objects.get()
+    for number in range(200):
+        ticket = Ticket.objects.create(
+            itop=link.ticket.itop, ticket_class="UserRequest", object_id=1000 + number, ref="R" * 100
+        )
+        TicketLink.objects.create(conversation=link.conversation, ticket=ticket)
+    linked.open().click("The sync is on")
+    assert "and 181 more tickets" in linked.text
 
 
 # The page behind it

@@ -42,7 +42,8 @@ class _Detail:
 
     name_length: int
     says_why: bool
-    sync_facts: bool
+    # Of what is said about the sync: how many of how many, since when, how many wait.
+    facts: int
     reason_length: int
     offers: bool
     failures: bool = True
@@ -51,18 +52,20 @@ class _Detail:
 
 # The first that fits is shown: the more there is to say about the sync, the shorter the rest.
 DETAILS = (
-    _Detail(name_length=50, says_why=True, sync_facts=True, reason_length=120, offers=True),
-    _Detail(name_length=50, says_why=True, sync_facts=False, reason_length=80, offers=True),
-    _Detail(name_length=26, says_why=False, sync_facts=False, reason_length=50, offers=True),
-    _Detail(name_length=26, says_why=False, sync_facts=False, reason_length=25, offers=False),
+    _Detail(name_length=50, says_why=True, facts=3, reason_length=120, offers=True),
+    _Detail(name_length=50, says_why=True, facts=1, reason_length=80, offers=True),
+    _Detail(name_length=26, says_why=False, facts=1, reason_length=50, offers=True),
+    _Detail(name_length=26, says_why=False, facts=0, reason_length=50, offers=True),
+    _Detail(name_length=26, says_why=False, facts=1, reason_length=25, offers=False),
+    _Detail(name_length=26, says_why=False, facts=0, reason_length=25, offers=False),
     # Of letters that are twice as wide there is room for half as many.
-    _Detail(name_length=13, says_why=False, sync_facts=False, reason_length=0, offers=False),
+    _Detail(name_length=13, says_why=False, facts=0, reason_length=0, offers=False),
     # A creation to tell of besides all that, or that iTop does not answer.
-    _Detail(name_length=13, says_why=False, sync_facts=False, reason_length=0, offers=False, failures=False),
+    _Detail(name_length=13, says_why=False, facts=0, reason_length=0, offers=False, failures=False),
     _Detail(
         name_length=13,
         says_why=False,
-        sync_facts=False,
+        facts=0,
         reason_length=0,
         offers=False,
         failures=False,
@@ -177,12 +180,12 @@ def _ongoing_item(count: int, *, more: bool) -> Item:
 
 def _sync_item(status: SyncStatus, detail: _Detail) -> Item:
     """Leads to the page with the rest."""
-    said = _facts(status) if detail.sync_facts else []
+    said = _facts(status)[: detail.facts]
     if status.on:
         title = _("The sync is on")
     else:
         title = _("The sync is paused")
-        if detail.sync_facts or not status.left_out:
+        if detail.facts or not status.left_out:
             said.insert(0, _("new messages are left out"))
     if status.failed and not detail.failures:
         said.append(_("%(count)d could not be written") % {"count": status.failed})
