@@ -68,7 +68,7 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
         return trouble.ticket_gone()
     except ItopError as error:
         log.warning("panel.itop_trouble", error=type(error).__name__, said=str(error)[:200])
-        return trouble.itop_trouble(error, retry, stored)
+        return trouble.itop_trouble(error, retry, stored, is_linked=bool(desk.links()))
     except IntercomError as error:
         log.warning("panel.intercom_trouble", error=type(error).__name__, said=str(error)[:200])
         return trouble.intercom_trouble(error, retry, stored)

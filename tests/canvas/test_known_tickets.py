@@ -228,6 +228,17 @@ def test_where_nothing_is_known_a_sentence_says_so(teammate: Teammate, away: Cal
     assert teammate.offers("Retry")
 
 
+def test_where_nothing_is_known_the_sync_is_still_in_reach(teammate: Teammate, itop: Itop) -> None:
+    teammate.link("R-000008")
+    KnownTickets.objects.all().delete()
+    PersonMatch.objects.all().delete()
+    itop.faults.away = True
+    teammate.open().click("How the sync stands").click("Pause the sync")
+    assert "The sync is paused" in teammate.text
+    TicketLink.objects.all().delete()
+    assert not teammate.open().offers("How the sync stands")
+
+
 def test_the_retry_shows_what_itop_says_now(teammate: Teammate, itop: Itop, wait: Wait) -> None:
     teammate.open()
     wait(60)
