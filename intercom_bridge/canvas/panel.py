@@ -23,7 +23,7 @@ from itop_client import ItopError, ItopRefused
 from .click import Click, click
 from .components import Canvas, LimitError
 from .form import Form, new_key, newest_creation
-from .screens import trouble
+from .screens import away, trouble
 from .screens.create import create_form, pick_page
 from .screens.done import created, on_its_way
 from .screens.home import home
@@ -41,8 +41,9 @@ from .trail import Trail
 
 log = structlog.get_logger(__name__)
 
-# Intercom waits about ten seconds, a teammate hardly five; what is left of those is for the way there and back.
-ANSWER_SECONDS = 4.2
+# Intercom waits about ten seconds, a teammate hardly five; what is left of those is for the way there and back, and for
+# reading what is known where iTop has not answered.
+ANSWER_SECONDS = 4.0
 
 
 def answer(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
@@ -68,14 +69,14 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
         stored = _kept(desk, clicked)
         if not desk.workspace.enabled:
             return trouble.turned_off()
-        return _screen_or_who(desk, clicked)
+        return _answered(desk, clicked)
     except OutOfScope:
         return trouble.out_of_scope()
     except TicketGone:
         return trouble.ticket_gone()
     except ItopError as error:
         log.warning("panel.itop_trouble", error=type(error).__name__, said=str(error)[:200])
-        return trouble.itop_trouble(error, retry, stored)
+        return trouble.itop_trouble(error, retry, stored, is_linked=bool(desk.links()))
     except IntercomError as error:
         log.warning("panel.intercom_trouble", error=type(error).__name__, said=str(error)[:200])
         return trouble.intercom_trouble(error, retry, stored)
@@ -90,6 +91,18 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
             return trouble.ours(reference, retry, stored)
         except LimitError:
             return trouble.ours(reference, click("home"), {})
+
+
+def _answered(desk: Desk, clicked: Click) -> Canvas:
+    """The screen for the click; where iTop does not answer, what it said of that earlier."""
+    try:
+        return _screen_or_who(desk, clicked)
+    except (ItopError, SecretUnreadable) as error:
+        known = away.last_known(desk, clicked, error, _trail(desk))
+        if known is None:
+            raise
+        log.warning("panel.itop_away", error=type(error).__name__, said=str(error)[:200])
+        return known
 
 
 def _kept(desk: Desk, clicked: Click) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from .choices import Choice, Offer
 from .desk import Desk, TicketRow
 from .errors import DeskError, NobodyFound, OutOfScope, TicketGone, Why
 from .evidence import positive
+from .last_known import LastKnown, NothingKnown
 from .person import Person
 from .so_far import Linked, SoFar, whole_conversation
-from .sync_status import Failure, SyncDetails, SyncStatus
+from .sync_status import Failure, SyncDetails, SyncStatus, TicketSync
 from .ticket_view import TicketView
 
 __all__ = [
@@ -21,8 +22,10 @@ __all__ = [
     "Desk",
     "DeskError",
     "Failure",
+    "LastKnown",
     "Linked",
     "NobodyFound",
+    "NothingKnown",
     "Offer",
     "OutOfScope",
     "Person",
@@ -31,6 +34,7 @@ __all__ = [
     "SyncStatus",
     "TicketGone",
     "TicketRow",
+    "TicketSync",
     "TicketView",
     "Why",
     "positive",

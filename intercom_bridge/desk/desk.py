@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import structlog
@@ -21,7 +21,6 @@ from intercom_bridge.intercom.api import IntercomError
 from intercom_bridge.intercom.payloads import CanvasRequest
 from intercom_bridge.models import (
     Conversation,
-    Delivery,
     ItopAnswer,
     Notification,
     PersonMatch,
@@ -41,11 +40,12 @@ from itop_client import Client, Found, ItopObject, UnknownAttribute, ids, quote
 from .candidates import Candidates, likely, search
 from .choices import Choices
 from .errors import NobodyFound, OutOfScope, TicketGone, Why
+from .known_tickets import TicketMemory
 from .notes import leave_note
 from .person import Person, person_by_id, pick, undo_pick, who_is
 from .scope import Scope
 from .so_far import Linked, SoFar, last_position, whole_conversation
-from .sync_status import SyncDetails, SyncStatus, left_out, sync_details, sync_status
+from .sync_status import SyncDetails, SyncStatus, left_out, of_linked, sync_details, sync_status
 
 log = structlog.get_logger(__name__)
 
@@ -173,10 +173,15 @@ class Desk:
     def tickets(self) -> tuple[list[TicketRow], bool]:
         """The linked and the ongoing tickets of the person, newest first, in one call; True when there are more.
 
-        Links that the PHP extension left in iTop are adopted on the way.
+        Soon after the last call there is none. Links that the PHP extension left in iTop are adopted on the way.
         """
         person = self.person()
         links = self.links()
+        memory = self.memory(person)
+        said = memory.fresh(links)
+        if said is not None:
+            return self.rows_now(said.rows, links), said.more
+        asked_at = timezone.now()
         found = self._search(person, links)
         self._adopt(found, links, person)
         tickets = list(found)
@@ -194,7 +199,15 @@ class Desk:
                 rows.append(_gone_row(link.ticket))
             if is_gone is not (link.ticket.gone_at is not None):
                 Ticket.objects.filter(pk=link.ticket_id).update(gone_at=timezone.now() if is_gone else None)
+        memory.keep(rows, links, more=found.total > MOST_TICKETS, asked_at=asked_at)
         return rows, found.total > MOST_TICKETS
+
+    def memory(self, person: Person) -> TicketMemory[TicketRow]:
+        return TicketMemory(TicketRow, self.workspace, self.request.conversation.id, person)
+
+    def rows_now(self, rows: Iterable[TicketRow], links: Mapping[int, TicketLink]) -> list[TicketRow]:
+        """Kept rows: what iTop said of the tickets, and which of them are linked now."""
+        return [replace(row, is_linked=row.id in links) for row in rows]
 
     def _search(
         self, person: Person, links: Mapping[int, TicketLink], without: frozenset[str] = frozenset()
@@ -435,7 +448,9 @@ class Desk:
 
     def try_again(self) -> None:
         """Puts the messages of this conversation that could not be written back among the waiting."""
-        Delivery.objects.filter(conversation=self.conversation()).try_again()
+        conversation = self.conversation()
+        if conversation is not None:
+            of_linked(conversation).try_again()
 
     def write_left_out(self) -> None:
         """Has the messages written that a pause of the sync has left out."""

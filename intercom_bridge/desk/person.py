@@ -76,15 +76,27 @@ def who_is(
     """
     evidence = Evidence.of(contact, workspace)
     match = _match(workspace, contact)
-    if match is not None and (match.is_chosen or match.evidence == str(evidence)):
-        since = timezone.now() - dt.timedelta(seconds=REMEMBERED_SECONDS)
-        if match.matched_at >= since and set(wanted) <= set(match.attributes):
-            return Person.kept(match)
+    known = _known(match, evidence, wanted)
+    since = timezone.now() - dt.timedelta(seconds=REMEMBERED_SECONDS)
+    if match is not None and known is not None and match.matched_at >= since:
+        return known
     if match is not None and match.is_chosen:
         return _chosen(match, client, deadline, wanted)
     person = _found(evidence, client, deadline, wanted)
     _keep(person, workspace, contact, evidence)
     return person
+
+
+def last_known(contact: Contact, workspace: Workspace, wanted: tuple[str, ...]) -> Person | None:
+    """Who the contact was when iTop was last asked, however long ago that is. Asks nobody."""
+    return _known(_match(workspace, contact), Evidence.of(contact, workspace), wanted)
+
+
+def _known(match: PersonMatch | None, evidence: Evidence, wanted: tuple[str, ...]) -> Person | None:
+    """A pick, or what was found by the same evidence, with all that is wanted."""
+    if match is None or not (match.is_chosen or match.evidence == str(evidence)):
+        return None
+    return Person.kept(match) if set(wanted) <= set(match.attributes) else None
 
 
 def person_by_id(

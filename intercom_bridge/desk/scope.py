@@ -139,8 +139,12 @@ class Scope:
             return value > 0
         if attribute:
             query = query.narrow(attribute, value)
+        return self._verdict(query)
+
+    def _verdict(self, query: Query) -> bool:
+        """Whether it finds anything, as iTop says or has said lately."""
         itop = self._workspace.itop
-        question = f"scope: {query}"
+        question = self._question(query)
         answer = ItopAnswer.objects.fresh(itop, question, REMEMBERED_SECONDS)
         if answer is not None:
             return bool(answer.value)
@@ -149,3 +153,7 @@ class Scope:
         )
         ItopAnswer.objects.keep(itop, question, found.total > 0)
         return found.total > 0
+
+    @staticmethod
+    def _question(query: Query) -> str:
+        return f"scope: {query}"

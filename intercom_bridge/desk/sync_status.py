@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Count, F, Max, Q, Value
 from django.db.models.functions import Concat
@@ -16,17 +17,22 @@ State = Delivery.State
 
 MESSAGE = Concat("kind", Value(" "), "part_id")
 MOST_FAILURES = 5
+IN_ITOP = Q(state__in=(State.WRITTEN, State.RESTORED))
+NOT_YET = Q(state__in=(State.WAITING, State.FAILED))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyncStatus:
     """Messages by state, each counted once however many tickets it goes to, and when the last written was sent.
 
-    `left_out` counts those that a pause has left out and nobody has decided about; `last_failure` says in plain words
-    why the last of the failed could not be written.
+    Of the `total` that should be in the linked tickets (`refs`), `written` are in each of them. `left_out` counts those
+    that a pause has left out and nobody has decided about; `last_failure` says in plain words why the last of the
+    failed could not be written.
     """
 
     on: bool
+    refs: tuple[str, ...] = ()
+    total: int = 0
     written: int = 0
     waiting: int = 0
     failed: int = 0
@@ -45,12 +51,25 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TicketSync:
+    """How it stands with one of the linked tickets."""
+
+    ref: str
+    total: int
+    written: int
+    waiting: int
+    failed: int
+    last_at: dt.datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SyncDetails:
     """`last_try` says what came of the last try at what waits, `itop_trouble` why nothing is written to iTop now,
     `gone` are linked tickets that iTop no longer has, `not_compared` why Intercom could not be asked whether a message
     is missing."""
 
     status: SyncStatus
+    tickets: tuple[TicketSync, ...] = ()
     gone: tuple[Ticket, ...] = ()
     failures: tuple[Failure, ...] = ()
     last_try: str = ""
@@ -60,35 +79,43 @@ class SyncDetails:
 
 def sync_status(conversation: Conversation) -> SyncStatus | None:
     """None when no ticket is linked."""
-    switches = list(TicketLink.objects.filter(conversation=conversation).values_list("sync_on", flat=True))
-    if not switches:
+    links = TicketLink.objects.of_conversation(conversation).values_list("ticket__ref", "sync_on")
+    if not links:
         return None
-    in_itop = Q(state__in=(State.WRITTEN, State.RESTORED))
-    deliveries = Delivery.objects.filter(conversation=conversation)
+    deliveries = of_linked(conversation)
     counts = deliveries.aggregate(
-        written=Count(MESSAGE, distinct=True, filter=in_itop),
-        last=Max("part_created_at", filter=in_itop),
+        total=Count(MESSAGE, distinct=True, filter=IN_ITOP | NOT_YET),
+        not_yet=Count(MESSAGE, distinct=True, filter=NOT_YET),
+        last=Max("part_created_at", filter=IN_ITOP),
         waiting=Count(MESSAGE, distinct=True, filter=Q(state=State.WAITING)),
         failed=Count(MESSAGE, distinct=True, filter=Q(state=State.FAILED)),
     )
-    last_at = (
-        dt.datetime.fromtimestamp(counts["last"], conversation.workspace.zone) if counts["last"] else None
-    )
     return SyncStatus(
-        on=any(switches),
-        written=counts["written"],
+        on=any(sync_on for _ref, sync_on in links),
+        refs=tuple(ref for ref, _sync_on in links),
+        total=counts["total"],
+        written=counts["total"] - counts["not_yet"],
         waiting=counts["waiting"],
         failed=counts["failed"],
         left_out=left_out(conversation).aggregate(n=Count(MESSAGE, distinct=True))["n"],
-        last_at=last_at,
+        last_at=_moment(conversation, counts["last"]),
         last_failure=_newest_reason(deliveries) if counts["failed"] else "",
     )
 
 
+def _moment(conversation: Conversation, seconds: int | None) -> dt.datetime | None:
+    return dt.datetime.fromtimestamp(seconds, conversation.workspace.zone) if seconds else None
+
+
+def of_linked(conversation: Conversation) -> DeliveryQuerySet:
+    """The messages of the tickets that are linked now: those of an undone link are nobody's concern."""
+    linked = TicketLink.objects.filter(conversation=conversation).values("ticket")
+    return Delivery.objects.filter(conversation=conversation, ticket__in=linked)
+
+
 def left_out(conversation: Conversation) -> DeliveryQuerySet:
     """What a pause has left out and nobody has decided about, of the tickets that are linked."""
-    linked = TicketLink.objects.filter(conversation=conversation).values("ticket")
-    return Delivery.objects.filter(conversation=conversation, ticket__in=linked).left_out_by_pause()
+    return of_linked(conversation).left_out_by_pause()
 
 
 def sync_details(conversation: Conversation) -> SyncDetails | None:
@@ -96,7 +123,7 @@ def sync_details(conversation: Conversation) -> SyncDetails | None:
     status = sync_status(conversation)
     if status is None:
         return None
-    deliveries = Delivery.objects.filter(conversation=conversation)
+    deliveries = of_linked(conversation)
     failures = (
         deliveries.filter(state=State.FAILED)
         .order_by()
@@ -110,6 +137,7 @@ def sync_details(conversation: Conversation) -> SyncDetails | None:
     ).first()
     return SyncDetails(
         status=status,
+        tickets=_tickets(conversation),
         gone=tuple(
             Ticket.objects.filter(links__conversation=conversation, gone_at__isnull=False).order_by("pk")
         ),
@@ -118,6 +146,36 @@ def sync_details(conversation: Conversation) -> SyncDetails | None:
         itop_trouble=paused.pause_reason if paused else "",
         not_compared=conversation.reconcile_trouble,
     )
+
+
+def _tickets(conversation: Conversation) -> tuple[TicketSync, ...]:
+    counted = (
+        of_linked(conversation)
+        .order_by()
+        .values("ticket")
+        .annotate(
+            written=Count("pk", filter=IN_ITOP),
+            waiting=Count("pk", filter=Q(state=State.WAITING)),
+            failed=Count("pk", filter=Q(state=State.FAILED)),
+            last=Max("part_created_at", filter=IN_ITOP),
+        )
+    )
+    counts: dict[int, Any] = {one["ticket"]: one for one in counted}
+    nothing = {"written": 0, "waiting": 0, "failed": 0, "last": None}
+    tickets = []
+    for link in TicketLink.objects.of_conversation(conversation):
+        one = counts.get(link.ticket_id, nothing)
+        tickets.append(
+            TicketSync(
+                ref=link.ticket.ref,
+                total=one["written"] + one["waiting"] + one["failed"],
+                written=one["written"],
+                waiting=one["waiting"],
+                failed=one["failed"],
+                last_at=_moment(conversation, one["last"]),
+            )
+        )
+    return tuple(tickets)
 
 
 def _newest_reason(deliveries: DeliveryQuerySet) -> str:

@@ -7,6 +7,7 @@ from .delivery import Delivery
 from .encryption import Secret
 from .itop_answer import ItopAnswer
 from .itop_instance import ItopInstance
+from .known_tickets import KnownTickets
 from .learned_class import LearnedClass
 from .notification import Notification
 from .person_match import PersonMatch
@@ -24,6 +25,7 @@ __all__ = [
     "Delivery",
     "ItopAnswer",
     "ItopInstance",
+    "KnownTickets",
     "LearnedClass",
     "Notification",
     "PersonMatch",

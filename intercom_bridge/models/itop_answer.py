@@ -16,6 +16,10 @@ class ItopAnswerQuerySet(models.QuerySet["ItopAnswer"]):
         since = timezone.now() - dt.timedelta(seconds=seconds)
         return self.filter(itop=itop, key=_key(question), at__gte=since).first()
 
+    def last_said(self, itop: ItopInstance, question: str) -> ItopAnswer | None:
+        """What iTop last answered, however long ago that is: for when it does not answer now."""
+        return self.filter(itop=itop, key=_key(question)).first()
+
     def keep(self, itop: ItopInstance, question: str, value: Any) -> None:
         self.update_or_create(
             itop=itop,

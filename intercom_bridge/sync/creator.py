@@ -15,6 +15,7 @@ from intercom_bridge.connections import itop_client
 from intercom_bridge.models import (
     Conversation,
     Delivery,
+    KnownTickets,
     Notification,
     Posting,
     Submission,
@@ -145,6 +146,7 @@ def _record(submission: Submission, made: ItopObject) -> None:
         )
         submission.state, submission.reason, submission.ticket = Submission.State.CREATED, "", ticket
         submission.save(update_fields=["attempts", "state", "reason", "ticket"])
+        KnownTickets.objects.outdate(workspace.itop, submission.caller_id)
         if submission.admin_id:
             Posting.objects.create(
                 conversation=conversation,

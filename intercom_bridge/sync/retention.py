@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 
-from intercom_bridge.models import Delivery, ItopAnswer, Notification, Posting, Submission
+from intercom_bridge.models import Delivery, ItopAnswer, KnownTickets, Notification, Posting, Submission
 
 from .writer import stopping
 
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 STEP = 500
 # Between two steps, for those who wait to write.
 BREATH_SECONDS = 0.05
-# Longer than any answer of iTop's is relied on.
+# Longer than any answer of iTop's is relied on, save where it is the last word of one that is away.
 KEEP_ANSWERS_DAYS = 7
 
 
@@ -124,8 +124,9 @@ def _work() -> list[tuple[str, Rows, Step]]:
                     cleaned_at=None,
                 ).order_by(rule.made_at)
                 work.append((name, rows, _cleaning(rule)))
-    old = ItopAnswer.objects.filter(at__lt=now - dt.timedelta(days=KEEP_ANSWERS_DAYS)).order_by("at")
-    work.append(("answers of iTop", old, _delete))
+    before = now - dt.timedelta(days=KEEP_ANSWERS_DAYS)
+    work.append(("answers of iTop", ItopAnswer.objects.filter(at__lt=before).order_by("at"), _delete))
+    work.append(("known tickets", KnownTickets.objects.filter(at__lt=before).order_by("at"), _delete))
     return work
 
 

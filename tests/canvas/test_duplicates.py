@@ -13,7 +13,7 @@ from intercom_bridge.desk.duplicates import possible_duplicates, similarity
 from intercom_bridge.models import Submission, TicketLink, Workspace
 from sandbox.itop import Itop
 from tests.canvas.rules import ask_for
-from tests.teammate import ADA, Teammate, conversation
+from tests.teammate import ADA, Teammate, conversation, half_a_minute_passes
 
 FORM = "Create a ticket"
 CREATE = "Create the ticket"
@@ -88,10 +88,11 @@ def test_the_linked_ones_come_first_then_the_most_alike_and_at_most_five() -> No
 
 
 def test_a_similar_ticket_is_shown_at_the_first_press_and_the_second_creates(
-    teammate: Teammate, itop: Itop
+    teammate: Teammate, itop: Itop, time_machine: Any
 ) -> None:
     before = tickets(itop)
     teammate.open().click(FORM)
+    half_a_minute_passes(time_machine)
     itop.calls.clear()
     teammate.click(CREATE, Title="The screen flickers", Description="Mine")
     assert PERHAPS in teammate.text
@@ -180,8 +181,11 @@ def test_a_search_that_itop_refuses_keeps_no_ticket_from_being_created(
     assert "is created" in teammate.text
 
 
-def test_a_search_that_meets_trouble_leaves_the_creation_to_say_so(teammate: Teammate, itop: Itop) -> None:
+def test_a_search_that_meets_trouble_leaves_the_creation_to_say_so(
+    teammate: Teammate, itop: Itop, time_machine: Any
+) -> None:
     teammate.open().click(FORM)
+    half_a_minute_passes(time_machine)
     itop.faults.add("drop_before", count=1)
     teammate.click(CREATE, Title="Screen flickers")
     assert "is created" in teammate.text

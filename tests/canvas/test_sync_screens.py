@@ -14,7 +14,7 @@ from django.utils import timezone
 from intercom_bridge.canvas.components import FIRST_SCREEN_HEIGHT
 from intercom_bridge.canvas.screens import home as screen
 from intercom_bridge.desk import Desk, SyncStatus
-from intercom_bridge.models import Delivery, PersonMatch, TicketLink
+from intercom_bridge.models import Delivery, PersonMatch, Ticket, TicketLink
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
 
@@ -227,10 +227,13 @@ def test_what_failed_in_another_conversation_is_left_alone(linked: Teammate) -> 
     assert set(Delivery.objects.values_list("state", flat=True)) == {"failed"}
 
 
-def test_a_decision_counts_and_is_shown_although_itop_cannot_answer(linked: Teammate, itop: Itop) -> None:
+def test_a_decision_counts_and_is_shown_although_itop_cannot_answer(
+    linked: Teammate, itop: Itop, time_machine: Any
+) -> None:
     failed()
     linked.open()
     itop.faults.away = True
+    time_machine.move_to(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=21))
     linked.click("Try again")
     assert "How the sync stands" in linked.text and "Nothing was changed" not in linked.text
     assert set(Delivery.objects.values_list("state", flat=True)) == {"waiting"}
@@ -241,6 +244,98 @@ def test_a_decision_counts_and_is_shown_although_itop_cannot_answer(linked: Team
 def linked_elsewhere() -> Any:
     workspace = TicketLink.objects.get().conversation.workspace
     return workspace.conversations.create(conversation_id="another")
+
+
+# How many of how many
+
+
+def test_home_says_how_many_of_how_many_are_in_the_ticket_and_since_when(
+    client: Client, linked: Teammate, work: Work
+) -> None:
+    say(client, *range(50, 64))
+    work()
+    assert "14 of 14 messages in R-000008, the last on 21 Jan 2026 17:10" in linked.open().text
+
+
+def test_what_waits_and_what_failed_is_among_the_how_many(
+    client: Client, linked: Teammate, itop: Itop, work: Work
+) -> None:
+    say(client, 50, 51)
+    work()
+    failed()
+    itop.faults.away = True
+    say(client, 52)
+    work()
+    itop.faults.away = False
+    linked.open()
+    assert "2 of 5 messages in R-000008" in linked.click("The sync is on").text
+    assert "1 waiting, 2 could not be written" in linked.text
+
+
+def test_what_is_left_out_is_not_among_them(client: Client, linked: Teammate, work: Work) -> None:
+    say(client, 49)
+    work()
+    left_out(client, linked, work, 3)
+    assert "1 of 1 message in R-000008" in linked.click("The sync is on").text
+    assert "3 messages were left out" in linked.text
+
+
+def test_with_several_tickets_home_sums_up_and_the_page_has_a_line_for_each(
+    client: Client, linked: Teammate, work: Work
+) -> None:
+    say(client, 49)
+    work()
+    linked.link("R-000006")
+    say(client, 50, 51)
+    work()
+    failed_in("R-000006")
+    assert "3 of 4 messages in 2 tickets" in linked.open().text
+    linked.click("The sync is on")
+    assert "3 of 3 messages in R-000008, the last on" in linked.text
+    assert "3 of 4 messages in R-000006, the last on" in linked.text
+
+
+def test_a_ticket_without_messages_says_so(linked: Teammate) -> None:
+    assert "No message for R-000008 yet" in linked.open().click("The sync is on").text
+
+
+def test_the_messages_of_an_undone_link_are_nobodys_concern(
+    client: Client, linked: Teammate, itop: Itop, work: Work
+) -> None:
+    say(client, 49)
+    work()
+    linked.link("R-000006")
+    failed_in("R-000008")
+    itop.store.update("UserRequest", 8, intercom_ref="", intercom_sync_activated="no")
+    TicketLink.objects.filter(ticket__ref="R-000008").delete()
+    linked.open()
+    assert "could not be written" not in linked.text and "R-000008" not in linked.text
+    linked.send_click("try-again")
+    assert Delivery.objects.filter(state="failed").count() == 1
+
+
+def failed_in(ref: str) -> None:
+    link = TicketLink.objects.get(ticket__ref=ref)
+    Delivery.objects.create(
+        ticket=link.ticket,
+        conversation=link.conversation,
+        kind="part",
+        part_id="37358198399",
+        part_created_at=1_768_999_990,
+        state="failed",
+        reason="for this reason",
+    )
+
+
+def test_very_many_tickets_fit_the_page(linked: Teammate) -> None:
+    link = TicketLink.objects.get()
+    for number in range(200):
+        ticket = Ticket.objects.create(
+            itop=link.ticket.itop, ticket_class="UserRequest", object_id=1000 + number, ref="R" * 100
+        )
+        TicketLink.objects.create(conversation=link.conversation, ticket=ticket)
+    linked.open().click("The sync is on")
+    assert "and 181 more tickets" in linked.text
 
 
 # The page behind it
@@ -258,7 +353,8 @@ def test_the_page_tells_the_rest_and_offers_the_same(client: Client, linked: Tea
         "R-000008**: 1 message could not be written. The ticket's log is full: iTop keeps about 300 entries in one.",
         "1 message could not be written. an earlier reason",
         "3 messages were left out while the sync was paused",
-        "In iTop",
+        "1 of 3 messages in R-000008, the last on",
+        "2 could not be written",
     ):
         assert words in linked.text
     for words in ("Try again", "Write them now", "Leave them out", "Pause the sync", "Back"):
@@ -306,11 +402,16 @@ def test_home_fits_whatever_there_is_to_say(
 ) -> None:
     PersonMatch.objects.update(name=name, org_name=name)
     last_at = dt.datetime(2026, 11, 22, 11, 55, tzinfo=dt.UTC)
-    for reason, count, how in itertools.product(
-        ("", "short", REASON, WIDE * 4), (0, 1, 999), PersonMatch.How.values
+    for reason, count, how, refs in itertools.product(
+        ("", "short", REASON, WIDE * 4),
+        (0, 1, 999),
+        PersonMatch.How.values,
+        (("R-000008",), (WIDE,), ("R-000008", "R-000006")),
     ):
         status = SyncStatus(
             on=is_on,
+            refs=refs,
+            total=3232,
             written=1234,
             waiting=count,
             left_out=count,
@@ -336,7 +437,10 @@ def test_in_an_ordinary_case_there_is_room_for_everything(
     say(client, 49)
     work()
     linked.open()
-    assert "1 message is in iTop, the last of" in linked.text and "found by e-mail" in linked.text
+    assert (
+        "1 of 1 message in R-000008, the last on 21 Jan 2026 17:07" in linked.text
+        and "found by e-mail" in linked.text
+    )
     left_out(client, linked, work, 5)
     assert linked.offers("Write them now") and "Acme Corp" in linked.text
     assert max(heights) <= FIRST_SCREEN_HEIGHT

@@ -93,7 +93,7 @@ def test_what_an_itop_lacks_costs_a_call_once_and_is_said_only_where_the_profile
     assert "Public log" in teammate.text and "Agent" in teammate.text
     itop.calls.clear()
     teammate.click("Back").click("R-000008")
-    assert itop.calls.count(("core/get", "UserRequest")) == 2  # The list, and the ticket.
+    assert itop.calls.count(("core/get", "UserRequest")) == 1
     assert "iTop has no attribute no_such_id." in teammate.text
 
 

@@ -21,7 +21,7 @@ from intercom_bridge.models import (
 )
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
-from tests.teammate import ADA, Teammate, notify, part
+from tests.teammate import ADA, Teammate, half_a_minute_passes, notify, part
 
 Work = Callable[[], None]
 
@@ -397,12 +397,13 @@ def test_the_page_of_the_sync_says_so_once_a_message_could_not_be_written(
 
 
 def test_the_page_of_the_sync_knows_it_from_the_list_too_and_no_longer_when_it_is_back(
-    linked: Teammate, itop: Itop
+    linked: Teammate, itop: Itop, time_machine: Any
 ) -> None:
     row = itop.store.load("UserRequest", 8) or {}
     itop.store.remove("UserRequest", 8)
     assert "no longer in iTop" in linked.open().click("The sync is on").text
     itop.store.insert_row(row)
+    half_a_minute_passes(time_machine)
     assert "no longer in iTop" not in linked.open().click("The sync is on").text
 
 

@@ -20,6 +20,7 @@ from intercom_bridge.models import (
     Delivery,
     ItopAnswer,
     ItopInstance,
+    KnownTickets,
     Notification,
     Posting,
     Submission,
@@ -158,6 +159,11 @@ def test_an_answer_of_itop_s_goes_after_a_week(conversation: Conversation) -> No
     assert_is_kept_for(7, ItopAnswer.objects.exists)
 
 
+def test_what_is_known_of_a_persons_tickets_goes_after_a_week(conversation: Conversation) -> None:
+    KnownTickets.objects.create(workspace=conversation.workspace, person_id=40, conversation_id="1")
+    assert_is_kept_for(7, KnownTickets.objects.exists)
+
+
 def assert_is_kept_for(days: int | None, is_kept: Callable[[], bool]) -> None:
     with after((days or 1000) - 0.1):
         retention.clean_payloads()
@@ -232,7 +238,7 @@ def test_it_reads_an_index_and_not_the_table(ticket: Ticket, conversation: Conve
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
             plan = " ".join(str(line[3]) for line in cursor.fetchall())
-        assert "_payload (" in plan or "answer_at (" in plan, f"{name}: {plan}"
+        assert "_payload (" in plan or "answer_at (" in plan or "tickets_at (" in plan, f"{name}: {plan}"
         assert "TEMP B-TREE" not in plan
 
 

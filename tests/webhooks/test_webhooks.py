@@ -374,4 +374,4 @@ def test_a_message_is_counted_once_however_many_tickets_it_goes_to(
     linked.link("R-000006")
     notify(client, part(37358198350, "<p>both</p>"))
     work()
-    assert "1 message is in iTop" in linked.open().text
+    assert "1 of 1 message in 2 tickets" in linked.open().text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -27,8 +27,16 @@ from intercom_bridge.desk.moving import Merge, merge_of
 from intercom_bridge.models import PersonMatch, Submission
 
 from .moving import merge_item
-from .parts import find_button, moment
-from .sync import failed_buttons, failed_line, left_out_buttons, left_out_line, pause_button
+from .parts import find_button
+from .sync import (
+    failed_buttons,
+    failed_line,
+    last_on,
+    left_out_buttons,
+    left_out_line,
+    pause_button,
+    written_of,
+)
 
 
 @dataclass(frozen=True)
@@ -38,38 +46,69 @@ class _Detail:
     name_length: int
     says_why: bool
     asks: bool
-    sync_facts: bool
+    # Of what is said about the sync: how many of how many, since when, how many wait.
+    facts: int
     reason_length: int
     offers: bool
     finds: bool
+    failures: bool = True
+    pause: bool = True
+    who: bool = True
 
 
 # The first that fits is shown: the more there is to say about the sync, the shorter the rest. A search can also be
 # begun from the lists.
-DETAILS = (
-    _Detail(50, says_why=True, asks=True, sync_facts=True, reason_length=120, offers=True, finds=True),
-    _Detail(50, says_why=False, asks=True, sync_facts=True, reason_length=120, offers=True, finds=True),
-    _Detail(50, says_why=True, asks=True, sync_facts=False, reason_length=80, offers=True, finds=True),
-    _Detail(26, says_why=False, asks=True, sync_facts=False, reason_length=50, offers=True, finds=True),
+DETAILS: tuple[_Detail, ...] = (
+    _Detail(50, says_why=True, asks=True, facts=3, reason_length=120, offers=True, finds=True),
+    _Detail(50, says_why=False, asks=True, facts=3, reason_length=120, offers=True, finds=True),
+    _Detail(50, says_why=True, asks=True, facts=1, reason_length=80, offers=True, finds=True),
+    _Detail(26, says_why=False, asks=True, facts=1, reason_length=50, offers=True, finds=True),
     # Without the words "Not this person?" their line still leads there.
-    _Detail(26, says_why=False, asks=False, sync_facts=False, reason_length=50, offers=True, finds=True),
-    _Detail(50, says_why=True, asks=True, sync_facts=False, reason_length=80, offers=True, finds=False),
-    _Detail(26, says_why=False, asks=False, sync_facts=False, reason_length=50, offers=True, finds=False),
-    _Detail(26, says_why=False, asks=False, sync_facts=False, reason_length=25, offers=False, finds=False),
+    _Detail(26, says_why=False, asks=False, facts=1, reason_length=50, offers=True, finds=True),
+    _Detail(50, says_why=True, asks=True, facts=1, reason_length=80, offers=True, finds=False),
+    _Detail(26, says_why=False, asks=False, facts=1, reason_length=50, offers=True, finds=False),
+    _Detail(26, says_why=False, asks=False, facts=0, reason_length=50, offers=True, finds=False),
+    _Detail(26, says_why=False, asks=False, facts=1, reason_length=25, offers=False, finds=False),
+    _Detail(26, says_why=False, asks=False, facts=0, reason_length=25, offers=False, finds=False),
     # Of letters that are twice as wide there is room for half as many.
-    _Detail(13, says_why=False, asks=False, sync_facts=False, reason_length=0, offers=False, finds=False),
+    _Detail(13, says_why=False, asks=False, facts=0, reason_length=0, offers=False, finds=False),
 )
+_LEAST = replace(DETAILS[-1], failures=False)
+# A creation to tell of besides all that; or iTop does not answer, so that nobody can be picked now.
+DETAILS += (_LEAST, replace(_LEAST, pause=False), replace(_LEAST, pause=False, who=False))
 
 
-def home(desk: Desk) -> Canvas:
+def home(desk: Desk, notice: str = "") -> Canvas:
+    """`notice` says that this is what iTop said earlier; then a Retry stands where Create would."""
     person = desk.person()
     rows, more = desk.tickets()
-    status = desk.sync_status()
-    creation = desk.creation_to_tell_of()
-    merge = merge_of(desk)
+    return first_screen(
+        person,
+        rows,
+        desk.sync_status(),
+        more=more,
+        creation=desk.creation_to_tell_of(),
+        merge=merge_of(desk),
+        notice=notice,
+    )
+
+
+def first_screen(
+    person: Person,
+    rows: list[TicketRow],
+    status: SyncStatus | None,
+    *,
+    more: bool,
+    creation: Submission | None,
+    merge: Merge | None,
+    notice: str,
+) -> Canvas:
+    """As much of it as there is room for."""
     components: list[Component] = []
     for detail in DETAILS:
-        components = _told(person, rows, status, detail, more=more, creation=creation, merge=merge)
+        components = _told(
+            person, rows, status, detail, more=more, creation=creation, merge=merge, notice=notice
+        )
         if height_of(components) <= FIRST_SCREEN_HEIGHT:
             break
     return Canvas(components=tuple(components))
@@ -84,33 +123,39 @@ def _told(
     more: bool,
     creation: Submission | None,
     merge: Merge | None,
+    notice: str,
 ) -> list[Component]:
-    name = shorten(person.name or person.email or _("Somebody"), detail.name_length)
-    items = [
-        _who_item(person, detail),
+    known_as = (shorten(one, detail.name_length) for one in (person.name, person.email))
+    name = next((one for one in known_as if one), _("Somebody"))
+    items = [_who_item(person, detail)] if detail.who or not notice else []
+    if creation is not None:
+        items.append(_creation_item(creation, detail))
+    items += [
         _linked_item(sum(row.is_linked for row in rows)),
         _ongoing_item(sum(row.is_ongoing for row in rows), more=more),
     ]
-    if creation is not None:
-        items.insert(1, _creation_item(creation))
     if merge is not None and detail.offers:
         items.append(merge_item(merge))
     if status is not None:
         items.append(_sync_item(status, detail))
     components: list[Component] = [
         Text(text=inert(name), style="header", bottom_margin="none"),
+        *([Text(text=notice, style="muted")] if notice else []),
         List(items=tuple(items)),
-        Button(id=click("create"), label=_("Create a ticket"), action=Submit()),
+        Button(id=click("home"), label=_("Retry"), action=Submit())
+        if notice
+        else Button(id=click("create"), label=_("Create a ticket"), action=Submit()),
     ]
     if detail.finds:
         components.append(find_button())
     if status is not None:
-        if status.failed:
+        if status.failed and detail.failures:
             failed = failed_line(status, detail.reason_length)
             components += [Text(text=failed, style="error", bottom_margin="none"), *failed_buttons(status)]
         if detail.offers and (offers := left_out_buttons(status)):
             components += [Text(text=left_out_line(status.left_out), bottom_margin="none"), *offers]
-        components.append(pause_button(status))
+        if detail.pause:
+            components.append(pause_button(status))
     return components
 
 
@@ -137,13 +182,13 @@ def _who(person: Person, detail: _Detail) -> str:
     return f"{organization} · {why}" if organization else why
 
 
-def _creation_item(creation: Submission) -> Item:
+def _creation_item(creation: Submission, detail: _Detail) -> Item:
     """A press of Create that nobody has seen the end of."""
-    here = click("creation", creation.form_key)
+    title, subtitle = _("A ticket could not be created"), _("See why, and try again")
     if creation.state == Submission.State.CREATING:
-        return Item(id=here, title=_("A ticket is on its way"), subtitle=_("Look again"), action=Submit())
-    title = _("A ticket could not be created")
-    return Item(id=here, title=title, subtitle=_("See why, and try again"), action=Submit())
+        title, subtitle = _("A ticket is on its way"), _("Look again")
+    here = click("creation", creation.form_key)
+    return Item(id=here, title=title, subtitle=subtitle if detail.failures else "", action=Submit())
 
 
 def _linked_item(count: int) -> Item:
@@ -165,13 +210,15 @@ def _ongoing_item(count: int, *, more: bool) -> Item:
 
 def _sync_item(status: SyncStatus, detail: _Detail) -> Item:
     """Leads to the page with the rest."""
-    said = _facts(status) if detail.sync_facts else []
+    said = _facts(status)[: detail.facts]
     if status.on:
         title = _("The sync is on")
     else:
         title = _("The sync is paused")
-        if detail.sync_facts or not status.left_out:
+        if detail.facts or not status.left_out:
             said.insert(0, _("new messages are left out"))
+    if status.failed and not detail.failures:
+        said.append(_("%(count)d could not be written") % {"count": status.failed})
     if status.left_out and not (status.on and detail.offers):
         said.append(_("%(count)d left out so far") % {"count": status.left_out})
     words = ", ".join(said)
@@ -180,13 +227,10 @@ def _sync_item(status: SyncStatus, detail: _Detail) -> Item:
 
 def _facts(status: SyncStatus) -> list[str]:
     facts = []
-    if status.written:
-        facts.append(
-            ngettext("%(count)d message is in iTop", "%(count)d messages are in iTop", status.written)
-            % {"count": status.written}
-        )
+    if status.total:
+        facts.append(written_of(status.written, status.total, status.refs))
         if status.last_at is not None:
-            facts.append(_("the last of %(moment)s") % {"moment": moment(status.last_at)})
+            facts.append(last_on(status.last_at))
     if status.waiting:
         facts.append(_("%(count)d waiting") % {"count": status.waiting})
     return facts

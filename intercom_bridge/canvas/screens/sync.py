@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -18,13 +20,18 @@ from intercom_bridge.canvas.components import (
     inert,
     shorten,
 )
-from intercom_bridge.desk import Desk, SyncDetails, SyncStatus
+from intercom_bridge.desk import Desk, SyncDetails, SyncStatus, TicketSync
 from intercom_bridge.desk.moving import merge_of
 
 from .moving import merge_item
 from .parts import back_button, moment
 
 REASON_LENGTH = 300
+# A name as iTop gives it is shorter; a profile may call tickets by their titles.
+REF_LENGTH = 20
+MOST_TICKETS = 20
+# With a button each; once these are unlinked the next ones come.
+MOST_GONE = 5
 
 
 def how_the_sync_stands(desk: Desk) -> Canvas:
@@ -50,8 +57,10 @@ def _told(details: SyncDetails) -> list[Component]:
             if status.on
             else _("The sync is paused: new messages are left out.")
         ),
-        DataTable(items=_counts(status)),
+        *_lines(details.tickets),
     ]
+    if counts := _counts(status):
+        components.append(DataTable(items=counts))
     if details.itop_trouble:
         components.append(
             _trouble(_("iTop is in trouble, so messages wait: %(reason)s"), details.itop_trouble)
@@ -60,7 +69,7 @@ def _told(details: SyncDetails) -> list[Component]:
         components.append(
             _trouble(_("What waits is tried again. The last time: %(reason)s"), details.last_try)
         )
-    for ticket in details.gone:
+    for ticket in details.gone[:MOST_GONE]:
         gone = _("%(ticket)s is no longer in iTop, so nothing can be written to it.")
         components += [
             Text(text=gone % {"ticket": inert(ticket.ref)}, style="error"),
@@ -98,17 +107,57 @@ def _trouble(sentence: str, reason: str) -> Text:
 
 
 def _counts(status: SyncStatus) -> tuple[Field, ...]:
-    rows = [Field(field=_("In iTop"), value=str(status.written))]
-    if status.last_at is not None:
-        rows.append(Field(field=_("The last of them"), value=moment(status.last_at)))
-    for label, count in (
-        (_("Waiting"), status.waiting),
-        (_("Could not be written"), status.failed),
-        (_("Left out by a pause"), status.left_out),
-    ):
-        if count:
-            rows.append(Field(field=label, value=str(count)))
-    return tuple(rows)
+    return tuple(
+        Field(field=label, value=str(count))
+        for label, count in (
+            (_("Waiting"), status.waiting),
+            (_("Could not be written"), status.failed),
+            (_("Left out by a pause"), status.left_out),
+        )
+        if count
+    )
+
+
+def _lines(tickets: tuple[TicketSync, ...]) -> list[Component]:
+    """A line for each ticket: how many of the messages that should be in it are."""
+    lines: list[Component] = [Text(text=inert(_line(one))) for one in tickets[:MOST_TICKETS]]
+    rest = len(tickets) - MOST_TICKETS
+    if rest > 0:
+        more = ngettext("and %(count)d more ticket", "and %(count)d more tickets", rest) % {"count": rest}
+        lines.append(Text(text=more, style="muted"))
+    return lines
+
+
+def _line(one: TicketSync) -> str:
+    if not one.total:
+        return _("No message for %(ticket)s yet") % {"ticket": shorten(one.ref, REF_LENGTH)}
+    said = [written_of(one.written, one.total, (one.ref,))]
+    if one.last_at is not None:
+        said.append(last_on(one.last_at))
+    if one.waiting:
+        said.append(_("%(count)d waiting") % {"count": one.waiting})
+    if one.failed:
+        said.append(_("%(count)d could not be written") % {"count": one.failed})
+    return ", ".join(said)
+
+
+def written_of(written: int, total: int, refs: tuple[str, ...]) -> str:
+    """How many of the messages that should be in the tickets are in each of them."""
+    if len(refs) == 1:
+        return ngettext(
+            "%(written)d of %(total)d message in %(ticket)s",
+            "%(written)d of %(total)d messages in %(ticket)s",
+            total,
+        ) % {"written": written, "total": total, "ticket": shorten(refs[0], REF_LENGTH)}
+    return ngettext(
+        "%(written)d of %(total)d message in %(count)d tickets",
+        "%(written)d of %(total)d messages in %(count)d tickets",
+        total,
+    ) % {"written": written, "total": total, "count": len(refs)}
+
+
+def last_on(when: dt.datetime) -> str:
+    return _("the last on %(moment)s") % {"moment": moment(when)}
 
 
 def left_out_line(count: int) -> str:

@@ -27,13 +27,20 @@ def trouble(
     retry: str = "",
     home: bool = True,
     also: tuple[Component, ...] = (),
+    sync: bool = False,
     stored: Mapping[str, Any] | None = None,
 ) -> Canvas:
-    """`retry`: the id of what was clicked, to try it again. There is always a way on."""
+    """`retry`: the id of what was clicked, to try it again. There is always a way on.
+
+    `sync` leads to how the sync stands, which is known whatever iTop does.
+    """
     components: list[Component] = [Text(text=title, style="header"), Text(text=what, style="muted")]
     if retry:
         components.append(Button(id=retry, label=_("Retry"), action=Submit()))
     components += also
+    if sync and retry != click("sync"):
+        words = _("How the sync stands")
+        components.append(Button(id=click("sync"), label=words, style="link", action=Submit()))
     if home and retry != click("home"):
         components.append(Button(id=click("home"), label=_("Home"), style="link", action=Submit()))
     return Canvas(components=tuple(components), stored_data=stored or {})
@@ -91,10 +98,10 @@ def unknown_click() -> Canvas:
     )
 
 
-def itop_trouble(error: ItopError, retry: str, stored: Mapping[str, Any]) -> Canvas:
+def itop_trouble(error: ItopError, retry: str, stored: Mapping[str, Any], *, is_linked: bool) -> Canvas:
     title, what = _about(error)
     safe = _("Nothing was changed, and messages that arrive meanwhile are kept and written later.")
-    return trouble(title, f"{what} {safe}", retry=retry, stored=stored)
+    return trouble(title, f"{what} {safe}", retry=retry, sync=is_linked, stored=stored)
 
 
 def _about(error: ItopError) -> tuple[str, str]:

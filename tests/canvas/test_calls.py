@@ -1,0 +1,90 @@
+"""What each screen asks of iTop: a call is 67 ms at least, so that each one more has to be wanted."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from sandbox.itop import Itop
+from tests.teammate import Teammate
+
+PERSON, TICKETS = ("core/get", "Person"), ("core/get", "UserRequest")
+SERVICES, SUBCATEGORIES = ("core/get", "Service"), ("core/get", "ServiceSubcategory")
+ACCOUNTS, CREATE = ("core/get", "User"), ("core/create", "UserRequest")
+
+TO_TICKET = ("open", "ongoing tickets", "R-000008")
+TO_LINK = (*TO_TICKET, "Link to this conversation", "Link from now on")
+TO_FORM = ("open", "Create a ticket")
+LATER = "half a minute passes"
+MUCH_LATER = "six minutes pass"
+
+# The screen, the way to it, and what the last step of that asks of iTop. A step is a click on these words.
+SCREENS = (
+    ("home, of a person seen first", ("open",), [PERSON, TICKETS]),
+    ("home, again", ("open", "open"), []),
+    ("home, later", ("open", LATER, "open"), [TICKETS]),
+    ("ongoing tickets", ("open", "ongoing tickets"), []),
+    ("ongoing tickets, later", ("open", LATER, "ongoing tickets"), [TICKETS]),
+    ("a ticket", TO_TICKET, [TICKETS]),
+    ("back to the list", (*TO_TICKET, "Back"), []),
+    ("whether to copy", TO_LINK[:-1], [TICKETS]),
+    ("a link", TO_LINK, [TICKETS]),
+    ("home after a link", (*TO_LINK, "Done"), [TICKETS]),
+    ("linked tickets", (*TO_LINK, "Done", "1 linked ticket"), []),
+    ("how the sync stands", (*TO_LINK, "Done", "The sync is on"), []),
+    ("a pause", (*TO_LINK, "Done", "Pause the sync"), []),
+    ("an end of the pause", (*TO_LINK, "Done", "Pause the sync", LATER, "Resume the sync"), [TICKETS]),
+    ("the form", TO_FORM, [SERVICES]),
+    ("the form, again", (*TO_FORM, "Cancel", "Create a ticket"), []),
+    ("the form, later", (*TO_FORM, "Cancel", MUCH_LATER, "Create a ticket"), [SERVICES]),
+    ("a service's subcategories", (*TO_FORM, "Show the choices of Service subcategory"), [SUBCATEGORIES]),
+    (
+        "a service's subcategories, again",
+        (*TO_FORM, "Show the choices of Service subcategory", "Create the ticket"),
+        [ACCOUNTS, CREATE],
+    ),
+    ("a creation", (*TO_FORM, "Create the ticket"), [ACCOUNTS, CREATE]),
+    (
+        "a creation, of a form that was long open",
+        (*TO_FORM, LATER, "Create the ticket"),
+        [TICKETS, ACCOUNTS, CREATE],
+    ),
+    (
+        "a ticket that may be the same",
+        (*TO_FORM, "Create the ticket", *TO_FORM, "Create the ticket"),
+        [TICKETS],
+    ),
+    ("who it may be otherwise", ("open", "Not this person?"), [PERSON]),
+    ("the page to search on", ("open", "Find a ticket"), []),
+    ("unlink, asked", (*TO_LINK, "Done", "1 linked ticket", "R-000008", "Unlink"), []),
+    ("unlinked", (*TO_LINK, "Done", "1 linked ticket", "R-000008", "Unlink", "Unlink"), []),
+    ("home after a creation", (*TO_FORM, "Create the ticket", "Done"), [TICKETS]),
+    (
+        "a creation with known authors",
+        (*TO_FORM, "Create the ticket", *TO_FORM, "Create the ticket", "Create anyway"),
+        [CREATE],
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("way", "calls"), [pytest.param(way, calls, id=name) for name, way, calls in SCREENS]
+)
+def test_a_screen_asks_of_itop(
+    teammate: Teammate, itop: Itop, time_machine: Any, way: tuple[str, ...], calls: list[tuple[str, str]]
+) -> None:
+    now = dt.datetime.now(dt.UTC)
+    for step in way:
+        itop.calls.clear()
+        if step == "open":
+            teammate.open()
+        elif step in (LATER, MUCH_LATER):
+            now += dt.timedelta(seconds=30 if step == LATER else 360)
+            time_machine.move_to(now)
+        elif step == "Show the choices of Service subcategory":
+            teammate.click(step, Service=teammate.option("Service", "Workplace"))
+        else:
+            teammate.click(step)
+    assert itop.calls == calls
