@@ -18,6 +18,7 @@ from intercom_bridge.canvas.components import (
     shorten,
 )
 from intercom_bridge.desk import Desk, SyncDetails, SyncStatus
+from intercom_bridge.reasons import told
 
 from .parts import back_button, moment
 
@@ -62,7 +63,7 @@ def _told(details: SyncDetails) -> list[Component]:
         ) % {
             "ticket": inert(failure.ref),
             "count": failure.messages,
-            "reason": inert(shorten(failure.reason, REASON_LENGTH)),
+            "reason": inert(shorten(told(failure.reason), REASON_LENGTH)),
         }
         components.append(Text(text=what, style="error"))
     if status.left_out and status.on:
@@ -78,7 +79,7 @@ def _told(details: SyncDetails) -> list[Component]:
 
 
 def _trouble(sentence: str, reason: str) -> Text:
-    return Text(text=sentence % {"reason": inert(shorten(reason, REASON_LENGTH))}, style="muted")
+    return Text(text=sentence % {"reason": inert(shorten(told(reason), REASON_LENGTH))}, style="muted")
 
 
 def _counts(status: SyncStatus) -> tuple[Field, ...]:
@@ -115,7 +116,7 @@ def failed_line(status: SyncStatus, length: int) -> str:
         "%(count)d message could not be written: %(reason)s",
         "%(count)d messages could not be written: %(reason)s",
         status.failed,
-    ) % {"count": status.failed, "reason": inert(shorten(status.last_failure, length))}
+    ) % {"count": status.failed, "reason": inert(shorten(told(status.last_failure), length))}
 
 
 def failed_buttons(status: SyncStatus) -> tuple[Component, ...]:
