@@ -83,6 +83,25 @@ def test_every_word_that_the_code_marks_is_in_the_catalogue_and_no_other(languag
     assert there - marked == set(), "run `make messages`: the code does not say these any more"
 
 
+SHOWN = {"text", "label", "placeholder", "title", "subtitle", "tertiary_text", "field", "value"}
+WORD = re.compile(r"[^\W\d_]{2}")
+
+
+def unmarked_words() -> Iterator[str]:
+    """Words that a screen gives to a component as they are, also within an f-string."""
+    for path in (PRODUCT / "canvas" / "screens").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg in SHOWN:
+                pieces = node.value.values if isinstance(node.value, ast.JoinedStr) else [node.value]
+                for piece in pieces:
+                    if isinstance(piece, ast.Constant) and WORD.search(str(piece.value)):
+                        yield f"{path.name}:{node.value.lineno} {piece.value}"
+
+
+def test_no_screen_shows_words_that_are_not_marked() -> None:
+    assert list(unmarked_words()) == []
+
+
 @in_each_language
 def test_every_word_is_translated_in_all_of_its_forms(language: str) -> None:
     assert [message.id for message in words(language) if not message.is_translated] == []
