@@ -24,7 +24,16 @@ from intercom_bridge.canvas.screens.parts import moment
 from intercom_bridge.catalogues import LOCALE, Message, catalogue, read
 from intercom_bridge.desk import Desk, SyncStatus
 from intercom_bridge.labels import CHOICES
-from intercom_bridge.models import Conversation, Delivery, PersonMatch, Posting, Secret, TicketLink, Workspace
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    PersonMatch,
+    Posting,
+    Secret,
+    Submission,
+    TicketLink,
+    Workspace,
+)
 from intercom_bridge.models.workspace import LANGUAGES
 from itop_client.errors import ItopError, classify
 from sandbox.itop import Itop
@@ -393,16 +402,14 @@ def german(workspace: Workspace) -> Workspace:
 def test_what_we_say_in_the_conversation_is_in_the_workspaces_language(
     german: Workspace, teammate: Teammate, itop: Itop, work: Work
 ) -> None:
-    teammate.open().send_click("link:UserRequest:8:from-now-on")
-    teammate.send_click("create")
+    teammate.open().send_click("create")
     itop.faults.add("drop_before", operation="core/create", count=1)
     teammate.send_click("form:submit", {"Titel": "Export"})
+    Submission.objects.update(due_at=timezone.now())
     with translation.override("en"):
-        teammate_row = german.conversations.get().submissions.get()
-        teammate_row.due_at = timezone.now()
-        teammate_row.save()
         work()
-    note, reply = Posting.objects.order_by("pk").values_list("body", flat=True)
+    teammate.send_click("link:UserRequest:8:from-now-on")
+    reply, note = Posting.objects.order_by("pk").values_list("body", flat=True)
     assert re.fullmatch(r"<p>Ada Reyes hat Ticket .* mit dieser Konversation verknüpft\.</p>", note)
     assert re.fullmatch(r"<p>Wir haben für Sie das Ticket .* eröffnet\. Dort .*</p>", reply)
 
