@@ -33,6 +33,7 @@ Rows, with `--database default`:
     W115  the same client secret in two workspaces
     W116  no worker has lived for two minutes while work is waiting
     E117  a profile's create form asks for what is filled in by itself
+    W118  a profile that does not fit the imported data model
 
 `migrate` looks at the rows of the database it migrates, too. It must not be stopped by a workspace that lacks a
 token, so the rows are not looked at then.
@@ -50,14 +51,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from cryptography.fernet import Fernet
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
+from django.core.checks import ERROR, CheckMessage, Error, Info, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import DatabaseError
 from django.http.request import validate_host
 from django.utils.connection import ConnectionDoesNotExist
 
 from .catalogues import LOCALE, catalogue, read
-from .models import ItopInstance, Secret, TicketProfile, Workspace
+from .datamodel.fit import Fit
+from .models import ItopInstance, LearnedClass, Secret, TicketProfile, Workspace
 from .models.itop_instance import validate_time_zone
 from .models.ticket_profile import validate_codes, validate_mapping
 from .models.workspace import LANGUAGES, PLACEHOLDER, validate_scope
@@ -308,6 +310,7 @@ def check_rows(*, databases: Sequence[str] | None = None, **_: Any) -> list[Chec
             *_check_workspaces(workspaces),
             *(found for itop in ItopInstance.objects.all() for found in _check_itop(itop)),
             *(found for profile in TicketProfile.objects.all() for found in _check_profile(profile)),
+            *_check_data_models(),
             *_check_workers(),
         ]
     except (DatabaseError, ImproperlyConfigured, ConnectionDoesNotExist):
@@ -456,6 +459,26 @@ def _check_profile(profile: TicketProfile) -> Iterator[CheckMessage]:
             yield _message(
                 Warning, "W113", f"Its {label} is empty: {consequence}.", "Add codes in the admin.", profile
             )
+
+
+def _check_data_models() -> Iterator[CheckMessage]:
+    for profile in TicketProfile.objects.all():
+        if any(message.level >= ERROR for message in _check_profile(profile)):
+            continue  # its lists may be none
+        learned = LearnedClass.objects.for_profile(profile).filter(name=profile.ticket_class)
+        for one in learned.select_related("itop"):
+            fit = Fit(profile, one.ticket_class())
+            sentences = [sentence for found in fit.mistakes().values() for sentence in found]
+            if lacking := fit.lacking():
+                sentences.append(f"Its form does not ask for {', '.join(lacking)}, which a new {one} needs.")
+            if sentences:
+                yield _message(
+                    Warning,
+                    "W118",
+                    f"It does not fit the data model of {one.itop}: {' '.join(sentences)}",
+                    "Correct it in the admin; a tick at “Fill in what fits” does most of it.",
+                    profile,
+                )
 
 
 def _check_secrets(row: Workspace | ItopInstance, *names: str) -> Iterator[CheckMessage]:

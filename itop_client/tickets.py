@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from .client import Client, ItopObject
-from .errors import InvalidValue, ItopError, ItopNoAnswer, NoMatch, ObjectGone
+from .errors import InvalidValue, ItopError, ItopNoAnswer, NoMatch, ObjectGone, UnknownAttribute
 from .oql import quote
 
 MARKER_LIMIT = 255
@@ -59,13 +59,15 @@ def append(
     item: Mapping[str, Any],
     *,
     marker: str,
+    read: Iterable[str] = (),
     deadline: float | None = None,
-) -> bool:
-    """Appends `item` (LogItem.to_json) to a log. True: written now; False: an earlier try had written it.
+) -> ItopObject | None:
+    """Appends `item` (LogItem.to_json) to a log. The ticket as written; None when an earlier try had written it.
 
-    `deadline` covers all of it, the questions after a refusal included. Raises ObjectGone when there is no
-    such ticket, and ItopNoAnswer when iTop refused though the ticket is there and the marker is not: try
-    again. One writer per ticket at a time, please: iTop loses entries where two meet.
+    `read`: what to know of the ticket, as far as its data model has it. `deadline` covers all of it, the questions
+    after a refusal included. Raises ObjectGone when there is no such ticket, and ItopNoAnswer when iTop refused
+    though the ticket is there and the marker is not: try again. One writer per ticket at a time, please: iTop
+    loses entries where two meet.
     """
     clock = _Clock(client, deadline)
     marker = _as_marker(marker)
@@ -75,19 +77,29 @@ def append(
         f" WHERE u.id = {quote(ticket_id)} AND o.objclass = {quote(ticket_class)}"
         f" AND o.userinfo = {quote(marker)})"
     )
+    read = tuple(read)
     try:
-        client.update(
-            ticket_class, key, {log: {"add_item": dict(item)}}, comment=marker, deadline=clock.remaining()
+        return client.update(
+            ticket_class,
+            key,
+            {log: {"add_item": dict(item)}},
+            comment=marker,
+            output_fields=("friendlyname", *read),
+            deadline=clock.remaining(),
         )
+    except UnknownAttribute as refusal:
+        if not read or refusal.attribute == log:
+            raise
+        # Refused before anything was written: for what is read, nothing is to stay unwritten.
+        return append(client, ticket_class, ticket_id, log, item, marker=marker, deadline=clock.remaining())
     except NoMatch as refusal:
         if _insist(
             lambda: written_markers(client, ticket_class, ticket_id, [marker], deadline=clock.remaining())
         ):
-            return False
+            return None
         if not _insist(lambda: client.get(ticket_class, ticket_id, deadline=clock.remaining())):
             raise ObjectGone(f"Invalid object {ticket_class}::{ticket_id}") from refusal
         raise ItopNoAnswer("iTop refused the write, yet neither reason for it holds") from refusal
-    return True
 
 
 def written_markers(

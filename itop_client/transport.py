@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -333,6 +334,14 @@ class _Session(requests.Session):
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.headers["User-Agent"] = USER_AGENT
         self.auth = _no_authentication
+        self._environment: dict[tuple[str, str], Any] = {}
+
+    def merge_environment_settings(self, url: Any, *args: Any) -> Any:
+        # A process's environment stays as it is, and reading it takes a third of an exchange's time.
+        host = urlsplit(url)[:2]
+        if host not in self._environment:
+            self._environment[host] = super().merge_environment_settings(url, *args)
+        return self._environment[host]
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         return None

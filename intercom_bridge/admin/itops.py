@@ -13,7 +13,7 @@ from django.utils.html import format_html_join
 from intercom_bridge.models import Delivery, ItopInstance
 
 from .base import STYLES
-from .row_actions import RowActionsAdmin
+from .datamodels import DataModelAdmin
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
 # Another one of these, and what was learned is of another iTop, or of another account in it.
@@ -21,7 +21,7 @@ IDENTITY = {"url", "token", "user", "password"}
 
 
 @admin.register(ItopInstance)
-class ItopInstanceAdmin(RowActionsAdmin):
+class ItopInstanceAdmin(DataModelAdmin):
     form = SecretsForm
     formfield_overrides = {**SECRET_OVERRIDES, models.URLField: {"assume_scheme": "https"}}
     list_display = ("name", "url", "account", "standing", "administrator", "extension")
@@ -38,6 +38,7 @@ class ItopInstanceAdmin(RowActionsAdmin):
         "administrator",
         "extension",
         "kept_changes",
+        "data_model",
     )
     save_on_top = True
     fieldsets = (
@@ -52,6 +53,14 @@ class ItopInstanceAdmin(RowActionsAdmin):
             },
         ),
         ("For customers", {"fields": ("portal_url",), "classes": ("collapse",)}),
+        (
+            "Learned from its data model",
+            {
+                "fields": ("data_model",),
+                "description": "The classes of tickets, their attributes and labels. Import it again after each "
+                "change of the data model.",
+            },
+        ),
         (
             "Learned from its answers",
             {

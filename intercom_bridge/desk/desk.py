@@ -412,9 +412,18 @@ class Desk:
         """Pauses or resumes the sync of all tickets linked to this conversation."""
         conversation = self.conversation()
         if conversation is not None:
-            TicketLink.objects.filter(conversation=conversation).exclude(sync_on=on).update(
-                sync_on=on, in_step=False
-            )
+            now = timezone.now().timestamp()
+            with transaction.atomic():
+                # Locked: a second press must not write a second pause.
+                for link in (
+                    TicketLink.objects.filter(conversation=conversation)
+                    .exclude(sync_on=on)
+                    .select_for_update()
+                ):
+                    link.switch(on=on, at=now)
+            if on:
+                # What came meanwhile and whose notification was lost is to be offered too.
+                Conversation.objects.filter(pk=conversation.pk).compare_within(0)
 
     def sync_status(self) -> SyncStatus | None:
         """How the sync of this conversation stands; None when no ticket is linked."""

@@ -7,6 +7,7 @@ from .delivery import Delivery
 from .encryption import Secret
 from .itop_answer import ItopAnswer
 from .itop_instance import ItopInstance
+from .learned_class import LearnedClass
 from .notification import Notification
 from .person_match import PersonMatch
 from .posting import Posting
@@ -22,6 +23,7 @@ __all__ = [
     "Delivery",
     "ItopAnswer",
     "ItopInstance",
+    "LearnedClass",
     "Notification",
     "PersonMatch",
     "Posting",

@@ -42,27 +42,30 @@ class Lease:
         self.token = token
         self._renewed = time.monotonic()
 
-    def keep(self, seconds: float) -> bool:
-        """Holds on so that at least two thirds of `seconds` are left; False when it was lost, and its holder must stop.
+    def is_held(self) -> bool:
+        return self._held().exists()
 
-        A write to the database for each would cost more than the work it guards: while enough is left, the row is
-        only looked at.
+    def renew_in_time(self, seconds: float) -> bool:
+        """Holds on so that at least two thirds of `seconds` are left; False when it was found lost.
+
+        A write to the database for each piece of work would cost more than the work: while enough is left the row
+        is not touched, and whoever chooses the next piece asks for the token in the same query.
         """
-        if time.monotonic() - self._renewed < seconds / 3:
-            return _rows(self.row).filter(lease_token=self.token, lease_until__gt=Now()).exists()
-        return self.renew(seconds)
+        return time.monotonic() - self._renewed < seconds / 3 or self.renew(seconds)
 
     def renew(self, seconds: float) -> bool:
         """Holds on for `seconds` more; False when it was lost, and then its holder must stop."""
         started = time.monotonic()
-        held = _rows(self.row).filter(lease_token=self.token, lease_until__gt=Now())
-        if not held.update(lease_until=_from_now(seconds)):
+        if not self._held().update(lease_until=_from_now(seconds)):
             return False
         self._renewed = started
         return True
 
     def release(self) -> None:
         _rows(self.row).filter(lease_token=self.token).update(lease_token="", lease_until=None)
+
+    def _held(self) -> models.QuerySet[Any]:
+        return _rows(self.row).filter(lease_token=self.token, lease_until__gt=Now())
 
     def __enter__(self) -> Lease:
         return self

@@ -38,12 +38,16 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
     def unread_of(self, ticket: Ticket) -> NotificationQuerySet:
         """What came in for this ticket's conversations and nobody has looked at, or somebody is just looking at."""
         conversations = Conversation.objects.filter(links__ticket=ticket)
-        return self.filter(
-            verdict=Notification.Verdict.RECEIVED,
-            reason="",
-            conversation_id__in=conversations.values("conversation_id"),
-            workspace__in=conversations.values("workspace"),
-        ).order_by("pk")
+        return (
+            self.filter(
+                verdict=Notification.Verdict.RECEIVED,
+                reason="",
+                conversation_id__in=conversations.values("conversation_id"),
+                workspace__in=conversations.values("workspace"),
+            )
+            .select_related("workspace")
+            .order_by("pk")
+        )
 
     def look_again(self, workspace: Workspace, conversation_id: str, since: dt.datetime) -> int:
         """Messages that found no linked ticket since then: one has been linked meanwhile."""

@@ -5,6 +5,9 @@ from django.db import models
 from .conversation import Conversation
 from .ticket import Ticket
 
+# Older ones no longer matter: Intercom hands over a conversation's newest 500 parts.
+PAUSES_KEPT = 50
+
 
 class TicketLinkQuerySet(models.QuerySet["TicketLink"]):
     def of_conversation(self, conversation: Conversation) -> TicketLinkQuerySet:
@@ -28,6 +31,9 @@ class TicketLink(models.Model):
     # Where iTop has the PHP extension's attributes: whether they say what this row says.
     in_step = models.BooleanField(default=False, editable=False)
 
+    # [from, until] of each time that the sync was paused, Unix seconds; until is null while it lasts.
+    pauses = models.JSONField(default=list, editable=False)
+
     objects = TicketLinkQuerySet.as_manager()
 
     class Meta:
@@ -35,3 +41,15 @@ class TicketLink(models.Model):
 
     def __str__(self) -> str:
         return f"{self.ticket} ↔ {self.conversation}"
+
+    def switch(self, *, on: bool, at: float) -> None:
+        """Pauses or resumes the sync, and remembers from when to when it was paused (`at`: Unix seconds)."""
+        if on and self.pauses and self.pauses[-1][1] is None:
+            self.pauses[-1][1] = at
+        elif not on:
+            self.pauses = [*self.pauses, [at, None]][-PAUSES_KEPT:]
+        self.sync_on, self.in_step = on, False
+        self.save(update_fields=["sync_on", "in_step", "pauses"])
+
+    def was_paused_at(self, at: float) -> bool:
+        return any(since <= at and (until is None or at < until) for since, until in self.pauses)

@@ -28,8 +28,10 @@ def is_paused(itop: ItopInstance) -> bool:
 
 
 def seconds_to_wait(itop: ItopInstance) -> float:
-    """0.0 when a write may go out: the iTop is not paused, or this is the one probe of a pause that is over."""
-    itop.refresh_from_db()
+    """0.0 when a write may go out: the iTop is not paused, or this is the one probe of a pause that is over.
+
+    `itop` as it was just read.
+    """
     if itop.paused_until is None:
         return 0.0
     seconds = (itop.paused_until - timezone.now()).total_seconds()

@@ -13,11 +13,11 @@ from django.db import InterfaceError, OperationalError, ProgrammingError, transa
 from django.utils import timezone
 
 from intercom_bridge.intercom.payloads import Event, Part, PayloadError
-from intercom_bridge.models import Conversation, Delivery, Notification, Posting, Ticket, TicketLink
+from intercom_bridge.models import Conversation, Delivery, Notification, Posting, TicketLink
 from intercom_bridge.models.claim import claim
 from intercom_bridge.models.conversation import COMPARED_EVERY_SECONDS
 from intercom_bridge.models.delivery import PAUSED
-from intercom_bridge.models.notification import NOT_LINKED
+from intercom_bridge.models.notification import NOT_LINKED, NotificationQuerySet
 
 from .message import destination, keep, order_of
 
@@ -43,27 +43,27 @@ def take_in_due() -> set[int]:
             return tickets
         for notification in due:
             if claim(notification, CLAIMED_SECONDS):
-                tickets |= _handle_safely(notification)
+                tickets |= _handle_safely(notification) or set()
 
 
-def take_in_for(ticket: Ticket) -> None:
-    """Handles what came in for this ticket before its next message is chosen.
+def take_in_all(unread: NotificationQuerySet) -> bool:
+    """Handles what came in for a ticket before its next message is chosen; False when the database was in trouble.
 
     Notifications are taken in by many threads at once; without this a later message could be written while an
     earlier one, committed before it, is still being looked at. Handling one twice makes nothing twice.
     """
-    for notification in Notification.objects.unread_of(ticket).select_related("workspace"):
-        _handle_safely(notification)
+    handled = [_handle_safely(notification) for notification in unread]
+    return None not in handled
 
 
-def _handle_safely(notification: Notification) -> set[int]:
-    """One notification that breaks us is set aside, loudly, and stops no other."""
+def _handle_safely(notification: Notification) -> set[int] | None:
+    """One notification that breaks us is set aside, loudly, and stops no other; None: it is still to be handled."""
     try:
         return take_in(notification)
     except (InterfaceError, OperationalError, ProgrammingError) as error:
         # The database's trouble, not the message's: it stays as it is and is due again when its claim is over.
         log.warning("intake.later", notification=notification.pk, error=type(error).__name__)
-        return set()
+        return None
     except Exception as error:
         log.exception("intake.broke", notification=notification.pk, topic=notification.topic)
         notification.settle(Verdict.FAILED, f"could not be handled: {type(error).__name__}")
@@ -143,7 +143,7 @@ def deliver(link: TicketLink, part: Part, notification: Notification | None = No
         conversation=link.conversation,
         kind=part.kind,
         part_id=part.id,
-        defaults={"notification": notification, **_draft(link, part)},
+        defaults={"notification": notification, **_draft(link, part, is_late=notification is None)},
     )
     return delivery if is_new else None
 
@@ -166,15 +166,20 @@ def deliver_together(link: TicketLink, parts: Iterable[Part]) -> None:
 
 
 def is_wanted(link: TicketLink, part: Part) -> bool:
-    """Whether its delivery would be written, and not left out."""
-    return not _where(link, part)[1]
+    """Whether the delivery of a part that nobody told us of would be written, and not left out."""
+    return not _where(link, part, is_late=True)[1]
 
 
-def _draft(link: TicketLink, part: Part) -> dict[str, Any]:
+def is_left_out_by_pause(link: TicketLink, part: Part) -> bool:
+    """Whether it would wait for somebody to decide: it was written while the sync was paused."""
+    return _where(link, part, is_late=True)[1] == PAUSED
+
+
+def _draft(link: TicketLink, part: Part, *, is_late: bool = False) -> dict[str, Any]:
     """What a new delivery says, apart from its key."""
     # A part whose date cannot be read was written about now.
     part = part if part.created_at else replace(part, created_at=int(timezone.now().timestamp()))
-    log_name, reason = _where(link, part)
+    log_name, reason = _where(link, part, is_late=is_late)
     return {
         "part_order": order_of(part.id),
         "part_created_at": part.created_at,
@@ -186,15 +191,19 @@ def _draft(link: TicketLink, part: Part) -> dict[str, Any]:
     }
 
 
-def _where(link: TicketLink, part: Part) -> tuple[str, str]:
-    """The log that the part goes to, and why it is not written there. What a pause leaves out may be wanted later."""
+def _where(link: TicketLink, part: Part, *, is_late: bool) -> tuple[str, str]:
+    """The log that the part goes to, and why it is not written there. What a pause leaves out may be wanted later.
+
+    What a notification brings is left out if the sync is paused when it comes; what is found late, if it was when the
+    part was written.
+    """
     since = (link.since_part_at, link.since_part_order)
     if part.created_at and (part.created_at, order_of(part.id)) <= since:
         return "", "written before the ticket was linked"
     if _is_our_echo(link.conversation, part):
         return "", "our own post"
     log_name, reason = destination(part)
-    if log_name and not link.sync_on:
+    if log_name and not reason and (not link.sync_on or (is_late and link.was_paused_at(part.created_at))):
         return log_name, PAUSED
     return log_name, reason
 

@@ -19,7 +19,7 @@ from intercom_bridge.models.encryption import SecretUnreadable
 from intercom_bridge.reasons import GONE, NO_TOKEN
 
 from .instance import pause_after
-from .intake import LONGEST_WAIT_FOR_ECHO, deliver, is_wanted, may_be_our_echo
+from .intake import LONGEST_WAIT_FOR_ECHO, deliver, is_left_out_by_pause, is_wanted, may_be_our_echo
 from .message import order_of
 
 log = structlog.get_logger(__name__)
@@ -96,6 +96,10 @@ def _compare(
         unsure = unsure or len(sure) < len(missing)
         if fill:
             sure = [part for part in sure if deliver(link, part) is not None]
+            for part in messages:
+                # Found late, it is offered as what a pause left out is: nobody has decided about it.
+                if is_left_out_by_pause(link, part):
+                    deliver(link, part)
         if sure:
             gaps.append(Gap(ticket=link.ticket, messages=len(sure)))
     return Comparison(gaps=tuple(gaps), unsure=unsure)

@@ -33,7 +33,7 @@ TOKEN = "bench-itop-token"  # noqa: S105
 PERSON = "alice.martin@acme.example"
 CLIENTS = 4
 TICKETS = 20
-ENTRIES = 30
+ENTRIES = 60
 # What a log entry costs on the real iTop that was measured (two cores, PHP 8.2).
 WRITE_SECONDS = 0.095
 FILLING_SECONDS = 900.0

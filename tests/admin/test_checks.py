@@ -16,7 +16,9 @@ from django.test import override_settings
 from pytest_django import Settings
 
 from intercom_bridge import checks
-from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
+from intercom_bridge.datamodel.stock import STOCK_CLASSES
+from intercom_bridge.datamodel.stored import to_json
+from intercom_bridge.models import ItopInstance, LearnedClass, TicketProfile, Workspace
 
 KEY = "dGVzdGluZy1vbmx5LW5vdC1hLXNlY3JldC1rZXktMDI="
 PRODUCTION = {
@@ -309,6 +311,19 @@ def test_a_profile_with_what_is_no_code_can_be_judged_all_the_same(broken: dict[
 def test_an_empty_list_is_a_warning(good: Workspace, field: str) -> None:
     TicketProfile.objects.update(**{field: []})
     assert in_rows() == {"W113"}
+
+
+def test_a_profile_that_does_not_fit_the_imported_data_model(good: Workspace) -> None:
+    stock = STOCK_CLASSES["UserRequest"]
+    LearnedClass.objects.create(itop=good.itop, name=stock.name, definition=to_json(stock), file_name="a.xml")
+    assert in_rows() == set()
+    TicketProfile.objects.update(form_attributes=["title"], details_attributes=["statuss"])
+    [message] = checks.check_rows(databases=["default"])
+    assert message.id == "intercom_bridge.W118"
+    assert "UserRequest has no attribute statuss. Did you mean status?" in message.msg
+    assert "Its form does not ask for description, which a new UserRequest needs." in message.msg
+    TicketProfile.objects.update(form_attributes="title")
+    assert in_rows() == {"E110"}
 
 
 @pytest.mark.parametrize("model", [Workspace, ItopInstance])

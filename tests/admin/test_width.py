@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import mimetypes
-import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,15 +24,12 @@ from intercom_bridge.models import (
     TicketProfile,
     Workspace,
 )
+from tests.browser import browser_test, running_chromium
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LISTS = ("delivery", "posting", "notification", "itopinstance")
 REASON = "tried 12 times; iTop: HTTP 503 Service Unavailable, which is a page of the proxy in front of it "
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: widths are not measured"),
-]
+pytestmark = browser_test
 
 
 @pytest.fixture
@@ -94,7 +90,6 @@ def test_each_list_fits_on_a_screen(admin_client: Client, rows: None, tmp_path: 
 
 def hidden_widths(pages: dict[str, bytes], pictures: Path) -> dict[str, int]:
     """How many pixels of each list have to be scrolled to; each page's picture is left in `pictures`."""
-    from playwright.sync_api import sync_playwright
 
     def answer(route: Any) -> None:
         path = urlsplit(route.request.url).path
@@ -106,11 +101,7 @@ def hidden_widths(pages: dict[str, bytes], pictures: Path) -> dict[str, int]:
             route.abort()
 
     measured = {}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
+    with running_chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.route("**/*", answer)
         for path in pages:
@@ -122,5 +113,4 @@ def hidden_widths(pages: dict[str, bytes], pictures: Path) -> dict[str, int]:
                     return list.scrollWidth - list.clientWidth
                 }"""
             )
-        browser.close()
     return measured

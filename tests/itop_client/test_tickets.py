@@ -14,6 +14,7 @@ from itop_client import (
     InvalidValue,
     ItopNoAnswer,
     ItopNotAdministrator,
+    ItopObject,
     ItopUnreachable,
     LogItem,
     NoMatch,
@@ -56,7 +57,7 @@ def itop(edge: responses.RequestsMock) -> Edge:
     return Edge(edge)
 
 
-def add(client: Client, **more: Any) -> bool:
+def add(client: Client, **more: Any) -> ItopObject | None:
     return append(client, "UserRequest", 23, "public_log", ITEM, marker=MARKER, **more)
 
 
@@ -66,7 +67,7 @@ def make(client: Client, caller_id: int = 40, **more: Any) -> Any:
 
 def test_an_entry_is_written_under_a_query_that_its_marker_makes_empty(client: Client, itop: Edge) -> None:
     itop.answers(ok(TICKET))
-    assert add(client) is True
+    assert add(client) is not None
     (asked,) = itop.asked
     assert asked["operation"] == "core/update"
     assert asked["class"] == "UserRequest"
@@ -82,11 +83,26 @@ def test_an_entry_is_written_under_a_query_that_its_marker_makes_empty(client: C
 
 def test_an_entry_written_by_an_earlier_try_is_not_written_again(client: Client, itop: Edge) -> None:
     itop.answers(ALREADY, found(TICKET))
-    assert add(client) is False
+    assert add(client) is None
     assert itop.asked[1]["key"] == (
         "SELECT UserRequest AS t JOIN CMDBChangeOpSetAttributeCaseLog AS o ON o.objkey = t.id"
         f" WHERE t.id = 23 AND o.objclass = 'UserRequest' AND o.userinfo IN ({QUOTED})"
     )
+
+
+def test_what_is_to_be_read_of_the_ticket_comes_with_the_answer(client: Client, itop: Edge) -> None:
+    itop.answers(ok(TICKET))
+    add(client, read=("status",))
+    assert itop.asked[0]["output_fields"] == "friendlyname,status"
+
+
+def test_an_entry_is_written_though_the_ticket_lacks_what_was_to_be_read(client: Client, itop: Edge) -> None:
+    itop.answers(refused("Error: output_fields: invalid attribute code 'no_such_attribute'"), ok(TICKET))
+    assert add(client, read=("no_such_attribute",)) is not None
+    assert [asked["output_fields"] for asked in itop.asked] == [
+        "friendlyname,no_such_attribute",
+        "friendlyname",
+    ]
 
 
 def test_an_entry_for_a_ticket_that_is_gone_is_refused_as_gone(client: Client, itop: Edge) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -17,25 +16,9 @@ from django.test import Client
 from pytest_django import Settings
 
 from sandbox.intercom import Intercom, running_intercom
+from tests.browser import browser_test, new_page, running_chromium
 
 from .bridge import Bridge, Received, running_bridge
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-browser_test = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no Chromium on this machine: the page is not tried in a browser"
-    ),
-]
 
 
 @pytest.fixture
@@ -125,25 +108,14 @@ def address(intercom: Intercom) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+    with running_chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture
 def page(browser: Any, address: str, bridge: Bridge) -> Iterator[Any]:
-    """The page, not yet opened; a script that breaks fails the test."""
-    context = browser.new_context(viewport={"width": 1400, "height": 900}, base_url=address)
-    opened = context.new_page()
-    opened.set_default_timeout(10_000)
-    broken: list[str] = []
-    opened.on("pageerror", lambda error: broken.append(str(error)))
-    yield opened
-    context.close()
-    assert broken == []
+    with new_page(browser, address) as opened:
+        yield opened
 
 
 def show(page: Any, bridge: Bridge, *components: dict[str, Any], stored_data: Any = None) -> Any:

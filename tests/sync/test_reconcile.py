@@ -8,6 +8,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
@@ -199,6 +200,30 @@ def test_what_was_left_out_while_paused_stays_left_out(
     work()
     assert new_entries(itop) == []
     assert Delivery.objects.get().reason == "the sync is paused"
+
+
+def test_what_was_lost_during_a_pause_is_offered_as_what_the_pause_left_out(
+    linked: Teammate, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    noon = dt.datetime(2030, 1, 1, 12, tzinfo=dt.UTC)
+
+    def at(seconds: int) -> time_machine.travel:
+        return time_machine.travel(noon + dt.timedelta(seconds=seconds), tick=False)
+
+    with at(0):
+        linked.open().click("Pause the sync")
+    say(intercom, "lost in the pause", created_at=int(noon.timestamp()) + 5)
+    with at(10):
+        linked.open().click("Resume the sync")
+    say(intercom, "lost after it", created_at=int(noon.timestamp()) + 15)
+    with at(20):
+        work()
+        assert new_entries(itop) == ["<p>lost after it</p>"]
+        linked.open()
+        assert "1 message was left out while the sync was paused" in linked.text
+        linked.click("Write them now")
+        work()
+    assert new_entries(itop) == ["<p>lost after it</p>", "<p>lost in the pause</p>"]
 
 
 # When

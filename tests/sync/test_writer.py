@@ -13,9 +13,18 @@ from django.test import Client
 from django.utils import timezone
 
 from intercom_bridge.connections import itop_client
-from intercom_bridge.models import Delivery, ItopInstance, Posting, Ticket, TicketLink, Workspace
+from intercom_bridge.models import (
+    Delivery,
+    ItopInstance,
+    Notification,
+    Posting,
+    Ticket,
+    TicketLink,
+    Workspace,
+)
 from intercom_bridge.models.lease import take_lease
 from intercom_bridge.sync import writer
+from intercom_bridge.sync.intake import take_in, take_in_due
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
 
@@ -113,6 +122,23 @@ def test_a_ticket_that_is_gone_fails_with_its_reason_and_stops_no_other(
     assert Delivery.objects.exclude(ticket=ticket).get().state == "written"
 
 
+def test_a_closed_ticket_is_written_all_the_same_and_says_so(
+    client: Client, ticket: Ticket, itop: Itop, work: Work
+) -> None:
+    before = len(entries(itop, ticket))
+    itop_client(ticket.itop).update(
+        ticket.ticket_class, ticket.object_id, {"status": "closed"}, comment="an agent"
+    )
+    notify(client, part(37358198350, "<p>it is back</p>"))
+    work()
+    delivery = Delivery.objects.get()
+    assert (delivery.state, delivery.reason) == (
+        "written",
+        "The ticket is no longer open (closed). The message was written all the same.",
+    )
+    assert entries(itop, ticket)[before:] == ["<p>it is back</p>"]
+
+
 def test_a_full_log_fails_with_its_reason(client: Client, ticket: Ticket, itop: Itop, work: Work) -> None:
     filler = [{"message": f"<p>{n}</p>", "date": "2026-01-01 00:00:00"} for n in range(300)]
     itop_client(ticket.itop).update(
@@ -187,8 +213,6 @@ def test_many_writers_at_once_write_everything_once_and_in_order(
     for number in range(20):
         notify(client, part(37358198350 + number, f"<p>{number}</p>"))
     writer_ready = threading.Barrier(4)
-    from intercom_bridge.sync.intake import take_in_due
-
     take_in_due()
 
     def write() -> None:
@@ -204,6 +228,42 @@ def test_many_writers_at_once_write_everything_once_and_in_order(
     for one in threads:
         one.join(30)
     assert entries(itop, ticket)[before:] == [f"<p>{number}</p>" for number in range(20)]
+
+
+def test_what_another_worker_took_in_first_does_not_overtake_an_older_message_that_is_unread(
+    client: Client, ticket: Ticket, itop: Itop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both come while the writer is looking at what came before them; somebody else is quick with the newer one."""
+    before = len(entries(itop, ticket))
+    original, came = writer.take_in_all, []
+
+    def and_then_two_come(unread: Any) -> bool:
+        handled = original(unread)
+        if not came:
+            came.append(notify(client, part(37358198350, "<p>older</p>")))
+            came.append(notify(client, part(37358198351, "<p>newer</p>")))
+            take_in(Notification.objects.order_by("pk").last())
+        return handled
+
+    monkeypatch.setattr(writer, "take_in_all", and_then_two_come)
+    notify(client, part(37358198349, "<p>first</p>"))
+    take_in(Notification.objects.get())
+    notify(client, part(37358198348, "<p>unread</p>"))
+    writer.write_due(ticket)
+    texts = ["<p>unread</p>", "<p>first</p>", "<p>older</p>", "<p>newer</p>"]
+    assert entries(itop, ticket)[before:] == texts
+
+
+def test_while_the_database_cannot_say_what_came_in_nothing_is_written(
+    client: Client, ticket: Ticket, itop: Itop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = entries(itop, ticket)
+    notify(client, part(37358198349, "<p>first</p>"))
+    take_in(Notification.objects.get())
+    notify(client, part(37358198348, "<p>unread</p>"))
+    monkeypatch.setattr(writer, "take_in_all", lambda unread: False)
+    assert writer.write_due(ticket).again_in == writer.TAKE_IN_AGAIN_SECONDS
+    assert entries(itop, ticket) == before
 
 
 def test_an_account_that_may_not_write_is_the_instances_trouble_not_the_messages(
