@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MESSAGES := --locale fr --locale de --locale es --no-wrap --no-obsolete --add-location file
 export DJANGO_SETTINGS_MODULE ?= settings.development
 
-.PHONY: demo test lint run chaos bench lock clean
+.PHONY: demo test lint run chaos bench messages lock clean
 
 $(VENV)/installed: requirements/base.txt requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 ...")'
@@ -43,6 +44,12 @@ chaos: $(VENV)/installed
 # What it costs, each number beside the one it has to be compared with.
 bench: $(VENV)/installed
 	$(BIN)/python manage.py bench $(ARGS)
+
+# The panel's words: out of the code into intercom_bridge/locale/, and compiled. Run it after a change of words, translate
+# what is empty or marked fuzzy in the three files, and run it again. Needs GNU gettext, here only: .mo files are committed.
+messages: $(VENV)/installed
+	cd intercom_bridge && ../$(BIN)/python ../manage.py makemessages $(MESSAGES)
+	cd intercom_bridge && ../$(BIN)/python ../manage.py compilemessages --verbosity 0
 
 # Locks what requirements/*.in asks for, with hashes and without the address of any index (needs uv).
 lock:

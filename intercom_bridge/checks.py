@@ -13,6 +13,7 @@ Settings, without the network and the database:
     E009  ALLOWED_HOSTS lacks PUBLIC_URL's host
     W003  INTERCOM_API_URL is set outside DEBUG
     W004  SQLite together with Redis
+    W005  words of the panel are not translated, or not compiled
 
 Rows, with `--database default`:
 
@@ -44,6 +45,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -55,11 +57,12 @@ from django.db import DatabaseError
 from django.http.request import validate_host
 from django.utils.connection import ConnectionDoesNotExist
 
+from .catalogues import LOCALE, catalogue, read
 from .datamodel.fit import Fit
 from .models import ItopInstance, LearnedClass, Secret, TicketProfile, Workspace
 from .models.itop_instance import validate_time_zone
 from .models.ticket_profile import validate_codes, validate_defaults, validate_mapping
-from .models.workspace import PLACEHOLDER, validate_scope
+from .models.workspace import LANGUAGES, PLACEHOLDER, validate_scope
 from .readiness import is_behind, neglected_since, words_about_neglect
 
 TAG = "intercom_bridge"
@@ -82,6 +85,7 @@ def register_checks() -> None:
         check_intercom_api_url,
         check_redis_url,
         check_queue_and_database,
+        check_languages,
     ):
         register(check, TAG)
     register(check_rows, TAG, Tags.database)
@@ -256,6 +260,23 @@ def check_queue_and_database(**_: Any) -> list[CheckMessage]:
             "Set DATABASE_URL to a PostgreSQL if there is more than one machine. If there is one, Redis is not needed.",
         )
     ]
+
+
+def check_languages(*, locale: Path = LOCALE, **_: Any) -> list[CheckMessage]:
+    """A workspace whose language lacks a word gets it in English, next to others that it does not lack."""
+    found = []
+    for code, name in LANGUAGES:
+        path = catalogue(code, locale)
+        if code == "en":
+            continue
+        if not path.exists() or not path.with_suffix(".mo").exists():
+            found.append(f"{name} has no catalogue in {path.parent}: its workspaces see English.")
+        elif missing := [message.id for message in read(path) if not message.is_translated]:
+            found.append(
+                f"{name} lacks {len(missing)} of the panel's words, the first is “{missing[0][:80]}”."
+            )
+    hint = "Translate what is empty or fuzzy in django.po, and run: make messages"
+    return [_message(Warning, "W005", text, hint) for text in found]
 
 
 def _split(url: str) -> SplitResult:

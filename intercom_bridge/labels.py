@@ -25,7 +25,7 @@ _ATTRIBUTES: dict[str, Promise] = {
     "start_date": _("Opened"),
     "last_update": _("Last update"),
     "end_date": _("End date"),
-    "close_date": _("Closed"),
+    "close_date": _("Closed on"),
     "assignment_date": _("Assigned on"),
     "resolution_date": _("Resolved on"),
     "resolution_code": _("Resolution"),

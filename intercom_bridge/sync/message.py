@@ -6,6 +6,9 @@ import html
 import re
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from intercom_bridge.intercom.html import to_log_html
 from intercom_bridge.intercom.payloads import Attachment, Author, Part
 from itop_client import LogItem, marker
@@ -52,17 +55,18 @@ def body_html(part: Part) -> str:
     if not part.attachments:
         return text
     names = ", ".join(html.escape(name_of(file)) for file in part.attachments)
-    label = "File" if len(part.attachments) == 1 else "Files"
-    return f"{text}<p>[{label}: {names}]</p>"
+    files = ngettext("[File: %(names)s]", "[Files: %(names)s]", len(part.attachments)) % {"names": names}
+    return f"{text}<p>{files}</p>"
 
 
 def name_of(file: Attachment) -> str:
-    return file.name or file.content_type or "without a name"
+    return file.name or file.content_type or _("without a name")
 
 
 def shown_name(author: Author) -> str:
     """How somebody without an iTop account is named in a log: "Jo Park (Intercom)"."""
-    return f"{author.name or author.email or 'Somebody'} (Intercom)"[:200]
+    name = author.name or author.email or _("Somebody")
+    return f"{name} (Intercom)"[:200]
 
 
 def may_have_account(author: Author) -> bool:

@@ -21,6 +21,7 @@ import structlog
 from django.conf import settings
 from django.utils import timezone
 
+from intercom_bridge import reasons
 from intercom_bridge.connections import itop_client
 from intercom_bridge.models import Delivery, Ticket
 from itop_client import Client, ItopNotAllowed, ItopRefused, LogEntry, quote, read_log
@@ -81,7 +82,8 @@ def _judge(delivery: Delivery, *, is_missing: bool, others: list[Operation]) -> 
         delivery.erased_times += 1
         delivery.state, delivery.checked_at = Delivery.State.WAITING, None
         delivery.marker = again(delivery.marker, delivery.erased_times)
-        delivery.reason = f"erased from the log by a save of {others[0].userinfo} ({others[0].date})"[:500]
+        erased = reasons.ERASED % {"person": others[0].userinfo, "date": others[0].date}
+        delivery.reason = erased[:500]
         delivery.due_at = delivery.waiting_since = timezone.now()
         log.warning("delivery.erased", delivery=delivery.pk, ticket=delivery.ticket.ref)
     elif is_missing:

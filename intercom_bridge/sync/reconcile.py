@@ -16,6 +16,7 @@ from intercom_bridge.intercom.payloads import Part
 from intercom_bridge.models import Conversation, Delivery, Ticket, TicketLink
 from intercom_bridge.models.conversation import COMPARED_EVERY_SECONDS
 from intercom_bridge.models.encryption import SecretUnreadable
+from intercom_bridge.reasons import GONE, NO_TOKEN
 
 from .instance import pause_after
 from .intake import LONGEST_WAIT_FOR_ECHO, deliver, is_left_out_by_pause, is_wanted, may_be_our_echo
@@ -29,9 +30,6 @@ CLAIMED_SECONDS = 60.0
 ACTIVE = dt.timedelta(days=1)
 # When parts may be our own posts, and the answers to those are still on their way.
 UNSURE_SECONDS = 60.0
-
-NO_TOKEN = "the workspace has no access token"  # noqa: S105
-GONE = "deleted in Intercom"
 
 
 class CannotCompare(Exception):

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from intercom_bridge.intercom.payloads import Part
 from itop_client import LogItem
 
@@ -88,5 +90,5 @@ def _joint_item(parts: list[Part], *, may_set_author: bool, zone: dt.tzinfo) -> 
         f"{dt.datetime.fromtimestamp(part.created_at, zone):%Y-%m-%d %H:%M}</p>{body_html(part)}"
         for part in parts
     )
-    user = {"user_id": 0, "user_login": "Earlier messages (Intercom)"} if may_set_author else {}
+    user = {"user_id": 0, "user_login": _("Earlier messages (Intercom)")} if may_set_author else {}
     return LogItem(message=text, date=parts[-1].created_at, **user).to_json()  # type: ignore[arg-type]

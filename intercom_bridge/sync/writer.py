@@ -12,8 +12,9 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists
 from django.db.models.functions import Now
-from django.utils import timezone
+from django.utils import timezone, translation
 
+from intercom_bridge import reasons
 from intercom_bridge.authors import accounts_of, forget_accounts
 from intercom_bridge.connections import itop_client
 from intercom_bridge.deadline import Deadline
@@ -231,7 +232,8 @@ def _render(delivery: Delivery, client: Client, clock: Deadline) -> None:
         accounts = accounts_of(itop, client, emails, deadline=clock.remaining())
     for one, part in parts:
         account = accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0
-        one.item = log_item(part, account, may_set_author=itop.is_administrator is not False)
+        with translation.override(one.conversation.workspace.language):
+            one.item = log_item(part, account, may_set_author=itop.is_administrator is not False)
         one.marker = marker_of(one.conversation.workspace.workspace_id, part)
     with _one_at_a_time, transaction.atomic():
         # bulk_update takes three times as long to make its statement.
@@ -324,11 +326,11 @@ def _try_later(delivery: Delivery, trouble: Exception) -> float:
         delivery.strikes += 1
     paused_for = note_trouble(itop, trouble)
     if delivery.strikes >= MOST_STRIKES:
-        _fail(delivery, f"iTop failed at it {MOST_STRIKES} times while it took other messages: {trouble}")
+        _fail(delivery, reasons.ONLY_THIS_ONE % {"count": MOST_STRIKES, "reason": trouble})
         delivery.save(update_fields=KEPT)
         return paused_for
     if delivery.waiting_since < timezone.now() - GIVEN_UP_AFTER:
-        _fail(delivery, f"given up after seven days of trouble with iTop: {trouble}")
+        _fail(delivery, reasons.GIVEN_UP % {"reason": trouble})
         delivery.save(update_fields=KEPT)
         return paused_for
     delivery.attempts += 1
@@ -339,7 +341,7 @@ def _try_later(delivery: Delivery, trouble: Exception) -> float:
         seconds = max(seconds, settings.UNKNOWN_OUTCOME_SECONDS)
     delivery.last_failed_at = timezone.now()
     delivery.due_at = delivery.last_failed_at + dt.timedelta(seconds=seconds)
-    delivery.reason = f"tried {delivery.attempts} times; iTop: {trouble}"[:500]
+    delivery.reason = (reasons.TRIED % {"count": delivery.attempts, "reason": trouble})[:500]
     # Somebody may have decided meanwhile that it is to be left out.
     Delivery.objects.waiting().filter(pk=delivery.pk).update(
         **{name: getattr(delivery, name) for name in KEPT if name != "state"}
@@ -364,7 +366,7 @@ def _others_worked_meanwhile(delivery: Delivery, itop: ItopInstance) -> bool:
 
 def _plain_reason(refusal: ItopRefused) -> str:
     if isinstance(refusal, ObjectGone):
-        return "The ticket no longer exists in iTop."
+        return reasons.TICKET_GONE
     if isinstance(refusal, LogFull):
-        return "The ticket's log is full: iTop keeps about 300 entries in one."
-    return f"iTop refused it: {refusal.reason}"
+        return reasons.LOG_FULL
+    return reasons.REFUSED % {"reason": refusal.reason}

@@ -18,7 +18,7 @@ from .parts import home_button
 def created(desk: Desk, submission: Submission, ticket: Ticket) -> Canvas:
     components: list[Component] = [
         Text(text=_("%(ticket)s is created") % {"ticket": inert(ticket.ref)}, style="header"),
-        Text(text=f"{_copied(submission)} {_('New messages follow by themselves.')}"),
+        Text(text=" ".join((*_copied(submission), _("New messages follow by themselves.")))),
     ]
     if submission.note:
         components.append(Text(text=inert(submission.note), style="error"))
@@ -39,7 +39,7 @@ def created(desk: Desk, submission: Submission, ticket: Ticket) -> Canvas:
     return Canvas(components=tuple(components), stored_data={"back": click("home")})
 
 
-def _copied(submission: Submission) -> str:
+def _copied(submission: Submission) -> list[str]:
     logs = [log for _kind, _id, _at, log, _author in submission.parts]
     public, private = logs.count(PUBLIC), logs.count(PRIVATE)
     sentences = [
@@ -59,7 +59,7 @@ def _copied(submission: Submission) -> str:
             )
             % {"count": private}
         )
-    return " ".join(sentences)
+    return sentences
 
 
 def on_its_way(form: Form) -> Canvas:

@@ -220,7 +220,8 @@ def _sync_item(status: SyncStatus, detail: _Detail) -> Item:
     if status.failed and not detail.failures:
         said.append(_("%(count)d could not be written") % {"count": status.failed})
     if status.left_out and not (status.on and detail.offers):
-        said.append(_("%(count)d left out so far") % {"count": status.left_out})
+        out = ngettext("%(count)d left out so far", "%(count)d left out so far", status.left_out)
+        said.append(out % {"count": status.left_out})
     words = ", ".join(said)
     return Item(id=click("sync"), title=title, subtitle=words[:1].upper() + words[1:], action=Submit())
 

@@ -140,7 +140,7 @@ def _linked(linked: Linked) -> Canvas:
             "%(count)d messages of the conversation so far are on their way into its logs.",
             linked.copied,
         ) % {"count": linked.copied}
-        said = f"{on_their_way} {_('New messages follow by themselves.')}"
+        said = " ".join((on_their_way, _("New messages follow by themselves.")))
     return Canvas(
         components=(
             Text(text=title, style="header"),

@@ -6,11 +6,15 @@ import datetime as dt
 import re
 
 from django.utils.formats import date_format
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from intercom_bridge.canvas.click import click
 from intercom_bridge.canvas.components import Button, Component, Submit
 from intercom_bridge.intercom.html import to_text
+
+# Short, and never all digits: 11/12 is another day on the other side of an ocean.
+_MOMENTS = {"en": "j M Y H:i", "fr": "j N Y à H:i", "de": "j. N Y, H:i", "es": "j b Y, H:i"}
 
 _ITOP_DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _HTML = re.compile(r"\s*<[a-z!]", re.IGNORECASE)
@@ -18,7 +22,7 @@ _HTML = re.compile(r"\s*<[a-z!]", re.IGNORECASE)
 
 def moment(when: dt.datetime) -> str:
     """An absolute date, as Intercom's guidelines want it: the panel cannot update itself."""
-    return date_format(when, "j M Y H:i")
+    return date_format(when, _MOMENTS.get(get_language() or "", _MOMENTS["en"]))
 
 
 def readable(value: str, itop_zone: dt.tzinfo, zone: dt.tzinfo) -> str:

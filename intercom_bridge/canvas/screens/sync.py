@@ -22,6 +22,7 @@ from intercom_bridge.canvas.components import (
 )
 from intercom_bridge.desk import Desk, SyncDetails, SyncStatus, TicketSync
 from intercom_bridge.desk.moving import merge_of
+from intercom_bridge.reasons import told
 
 from .moving import merge_item
 from .parts import back_button, moment
@@ -87,7 +88,7 @@ def _told(details: SyncDetails) -> list[Component]:
         ) % {
             "ticket": inert(failure.ref),
             "count": failure.messages,
-            "reason": inert(shorten(failure.reason, REASON_LENGTH)),
+            "reason": inert(shorten(told(failure.reason), REASON_LENGTH)),
         }
         components.append(Text(text=what, style="error"))
     if status.left_out and status.on:
@@ -103,7 +104,7 @@ def _told(details: SyncDetails) -> list[Component]:
 
 
 def _trouble(sentence: str, reason: str) -> Text:
-    return Text(text=sentence % {"reason": inert(shorten(reason, REASON_LENGTH))}, style="muted")
+    return Text(text=sentence % {"reason": inert(shorten(told(reason), REASON_LENGTH))}, style="muted")
 
 
 def _counts(status: SyncStatus) -> tuple[Field, ...]:
@@ -180,7 +181,7 @@ def failed_line(status: SyncStatus, length: int) -> str:
         "%(count)d message could not be written: %(reason)s",
         "%(count)d messages could not be written: %(reason)s",
         status.failed,
-    ) % {"count": status.failed, "reason": inert(shorten(status.last_failure, length))}
+    ) % {"count": status.failed, "reason": inert(shorten(told(status.last_failure), length))}
 
 
 def failed_buttons(status: SyncStatus) -> tuple[Component, ...]:

@@ -10,7 +10,8 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from intercom_bridge.models import Conversation, Delivery, TicketLink, Workspace
-from intercom_bridge.sync.reconcile import GONE, CannotCompare, Comparison, ConversationGone, compare
+from intercom_bridge.reasons import GONE
+from intercom_bridge.sync.reconcile import CannotCompare, Comparison, ConversationGone, compare
 
 # Intercom counts calls in windows of ten seconds: after a few of them it must be something else.
 TRIES = 3
