@@ -2,7 +2,7 @@
 
 A read time-out limits the wait for the next byte, so a server that drips bytes gets past it. Here the
 deadline is wall time of the whole exchange: looking the name up, connecting, TLS, sending, headers and body.
-When it passes, a timer shuts the socket down, which wakes whoever is reading from it. Nothing is sent twice.
+When it passes, another thread shuts the socket down, which wakes whoever is reading from it. Nothing is sent twice.
 
     exchange() -> Answer         whatever the status
                -> Unreachable    certainly never processed: not one byte of the request was sent
@@ -11,7 +11,10 @@ When it passes, a timer shuts the socket down, which wakes whoever is reading fr
 
 from __future__ import annotations
 
+import heapq
 import http.client
+import itertools
+import os
 import queue
 import socket
 import threading
@@ -166,9 +169,8 @@ class _Watch:
         self._end = time.monotonic() + seconds
         self._lock = threading.Lock()
         self._handle: socket.socket | None = None
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.daemon = True
-        self._timer.start()
+        self.stopped = False
+        _alarms.add(self._end, self)
 
     def remaining(self) -> float:
         return max(self._end - time.monotonic(), 0.001)
@@ -190,17 +192,67 @@ class _Watch:
         return Unreachable(f"no connection within {self.seconds:g} s")
 
     def stop(self) -> None:
-        self._timer.cancel()
         with self._lock:
+            self.stopped = True
             handle, self._handle = self._handle, None
         if handle is not None:
             handle.close()
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         with self._lock:
+            if self.stopped:
+                return
             self.over = True
             if self._handle is not None:
                 _shut(self._handle)
+
+
+class _Alarms:
+    """One thread that ends what is over its time.
+
+    A timer, and so a thread, for each exchange would be started while many others want to run, and wait for its turn.
+    """
+
+    def __init__(self) -> None:
+        self._forget()
+        # A fork takes neither the thread along nor whoever holds the lock.
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._due: list[tuple[float, int, _Watch]] = []
+        self._numbers = itertools.count()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(self, at: float, watch: _Watch) -> None:
+        with self._changed:
+            heapq.heappush(self._due, (at, next(self._numbers), watch))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+            elif self._due[0][2] is watch:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            self._next().expire()
+
+    def _next(self) -> _Watch:
+        """Waits for the next one whose time is over; most have been stopped long before."""
+        with self._changed:
+            while True:
+                while self._due and self._due[0][2].stopped:
+                    heapq.heappop(self._due)
+                if not self._due:
+                    self._changed.wait()
+                    continue
+                left = self._due[0][0] - time.monotonic()
+                if left <= 0:
+                    return heapq.heappop(self._due)[2]
+                self._changed.wait(left)
+
+
+_alarms = _Alarms()
 
 
 def _shut(sock: socket.socket) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists
+from django.db.models import BooleanField
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 from django.utils import timezone, translation
 
@@ -150,8 +151,10 @@ def _next_of_holder(ticket: Ticket, lease: Lease) -> DeliveryQuerySet:
     held = Delivery.objects.waiting().filter(
         ticket=ticket, ticket__lease_token=lease.token, ticket__lease_until__gt=Now()
     )
-    unread = Notification.objects.unread_of(ticket).order_by()
-    return held.annotate(is_overtaking=Exists(unread)).in_order().select_related("ticket__itop")[:1]
+    # Made into SQL once: it is a third of what making the whole statement costs.
+    sql, values = Notification.objects.unread_of(ticket).order_by().values("pk").query.sql_with_params()
+    is_overtaking = RawSQL(f"EXISTS ({sql})", values, output_field=BooleanField())  # noqa: S611 - Django's own
+    return held.annotate(is_overtaking=is_overtaking).in_order().select_related("ticket__itop")[:1]
 
 
 def _known(conversations: dict[int, Conversation], pk: int) -> Conversation:
