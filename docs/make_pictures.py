@@ -1,4 +1,4 @@
-"""Takes the README's pictures from the running demo: `.venv/bin/python docs/make_pictures.py`.
+"""Takes the pictures of the README and of docs/panel.md from the running demo: `.venv/bin/python docs/make_pictures.py`.
 
 Needs a Chromium (Debian: `apt-get install chromium`). The demo runs on ports of its own while the pictures
 are taken, and is ended afterwards.
@@ -20,6 +20,16 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 SIZE = {"width": 1400, "height": 900}
+# The picture, whose conversation, and what is clicked there.
+SCREENS = (
+    ("home", "Alice Martin", ()),
+    ("tickets", "Dana O'Neil", ("ongoing tickets",)),
+    ("ticket", "Alice Martin", ("linked ticket", "R-0000")),
+    ("create", "Alice Martin", ("Create a ticket",)),
+    ("find", "Alice Martin", ("Find a ticket",)),
+    ("who", "Reception", ()),
+    ("sync", "Alice Martin", ("The sync is",)),
+)
 SWITCHES = [
     "--no-sandbox",
     "--disable-gpu",
@@ -77,6 +87,13 @@ def _take(chromium: str, address: str) -> None:
         page.locator("#thread article").first.wait_for()
         page.evaluate("document.fonts.ready")
         page.screenshot(path=PICTURES / "inbox.png")
+        for name, customer, clicks in SCREENS:
+            page.locator("#conversations").get_by_text(customer).first.click()
+            page.locator("#panel fieldset").wait_for()
+            for words in clicks:
+                page.locator("#panel").locator("button, a").filter(has_text=words).first.click()
+                page.locator("#panel:not([aria-busy]) fieldset").wait_for()
+            page.locator(".card.app").screenshot(path=PICTURES / f"{name}.png")
         browser.close()
 
 

@@ -41,6 +41,9 @@ class Fit:
         for code in self._profile.details_attributes:
             if not self._has(code):
                 found["details_attributes"].append(self._unknown(code))
+        for code in self._profile.defaults:
+            if not self._has(code):
+                found["defaults"].append(self._unknown(code))
         if not self._has(self._profile.subtitle_attribute):
             found["subtitle_attribute"].append(self._unknown(self._profile.subtitle_attribute))
         for part in STOCK_ATTRIBUTES:
@@ -104,7 +107,7 @@ class Fit:
             for one in self._class.attributes.values()
             if one.is_mandatory
             and not one.is_read_only
-            and not one.default
+            and not (one.default or self._profile.default_of(one.code))
             and one.code not in filled_in
             and one.kind not in _NOT_ASKED_FOR
         )

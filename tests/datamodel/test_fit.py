@@ -149,3 +149,14 @@ def test_a_class_without_a_page_shows_its_attributes_in_their_order(repair: Tick
     pageless = TicketClass(name="Repair", attributes=repair.attributes)
     assert Fit(profile(), pageless).details()[:3] == ["ref", "description", "stage"]
     assert len(Fit(profile(), pageless).details()) == 12
+
+
+def test_a_default_stands_for_a_field_that_the_form_lacks(repair: TicketClass) -> None:
+    asked = [code for code in FITTING["form_attributes"] if code != "wing_id"]
+    assert Fit(profile(form_attributes=asked), repair).lacking() == ["wing_id"]
+    assert Fit(profile(form_attributes=asked, defaults={"wing_id": "3"}), repair).lacking() == []
+
+
+def test_a_default_for_an_attribute_that_there_is_not_is_a_mistake(repair: TicketClass) -> None:
+    (sentence,) = Fit(profile(defaults={"bench": "3"}), repair).mistakes()["defaults"]
+    assert "bench_id" in sentence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -30,20 +31,24 @@ class Inbox:
 
     def press_enter_in(self, label: str, words: str) -> Inbox:
         """Types into a field that has a button of its own, and submits it."""
-        self.panel.get_by_label(label).fill(words)
-        self.panel.get_by_label(label).press("Enter")
+        self.field(label).fill(words)
+        self.field(label).press("Enter")
         return self._answered()
 
     def fill(self, label: str, words: str) -> Inbox:
-        self.panel.get_by_label(label).fill(words)
+        self.field(label).fill(words)
         return self
 
     def choose(self, label: str, words: str) -> Inbox:
-        self.panel.get_by_label(label).select_option(label=words)
+        self.field(label).select_option(label=words)
         return self
 
+    def field(self, label: str) -> Any:
+        """The field with this label, starred or not."""
+        return self.panel.get_by_label(re.compile(rf"^{re.escape(label)}( \*)?$"))
+
     def value(self, label: str) -> str:
-        return str(self.panel.get_by_label(label).input_value())
+        return str(self.field(label).input_value())
 
     def say(self, words: str, voice: str = "As the customer") -> Inbox:
         """Writes into the conversation as `voice`; the worker hands it on."""
