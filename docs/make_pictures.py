@@ -1,4 +1,4 @@
-"""Takes the pictures of the README and of docs/panel.md from the running demo: `.venv/bin/python docs/make_pictures.py`.
+"""Takes the pictures of README and panel.md from the running demo: `.venv/bin/python docs/make_pictures.py`.
 
 Needs a Chromium (Debian: `apt-get install chromium`). The demo runs on ports of its own while the pictures
 are taken, and is ended afterwards.
