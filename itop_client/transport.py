@@ -228,8 +228,10 @@ class _Alarms:
         with self._changed:
             heapq.heappush(self._due, (at, next(self._numbers), watch))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                # It may be refused; then the next one tries again.
+                thread.start()
+                self._thread = thread
             elif self._due[0][2] is watch:
                 self._changed.notify()
 

@@ -151,7 +151,7 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
         case "who":
             return who_is_it(desk, clicked)
         case "unlink" | "undo-unlink":
-            return _unlinking(desk, clicked)
+            return _keeping(desk, _unlinking(desk, clicked))
         case "merged" | "move-here" | "move-away":
             return _merged(desk, clicked)
         case "sync":

@@ -381,7 +381,7 @@ class Desk:
             link, is_new = self._link_row(
                 found,
                 linked_by=self.request.admin.name,
-                sync_on=True,
+                sync_on=not self.is_paused(),
                 in_step=False,
                 since=(0, 0) if copy else last_position(whole),
             )
@@ -418,6 +418,14 @@ class Desk:
                 "since_part_order": since[1],
             },
         )
+
+    def is_paused(self) -> bool:
+        """A teammate has paused the sync: a ticket that is linked now is paused with the others."""
+        conversation = self.conversation()
+        if conversation is None:
+            return False
+        on = TicketLink.objects.filter(conversation=conversation).values_list("sync_on", flat=True)
+        return bool(on) and not any(on)
 
     def switch_sync(self, *, on: bool) -> None:
         """Pauses or resumes the sync of all tickets linked to this conversation."""

@@ -6,6 +6,7 @@ by that second, or by a teammate's saying so.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ from django.utils.translation import gettext_noop
 
 from intercom_bridge.connections import intercom_client
 from intercom_bridge.intercom.api import IntercomRefused
-from intercom_bridge.models import Conversation, Ticket, TicketLink
+from intercom_bridge.models import Conversation, Notification, Ticket, TicketLink
+from intercom_bridge.sync.intake import deliver_since, take_in_all
 
 from .desk import Desk
 from .notes import leave_note
@@ -111,24 +113,31 @@ def move_away(desk: Desk, named: str) -> list[Ticket]:
 def _move(desk: Desk, source: Conversation, target_id: str) -> list[Ticket]:
     """What waits is still written; of the other conversation everything counts since the merge."""
     moved = []
+    since = dt.datetime.fromtimestamp(source.merged_away_at, dt.UTC)
+    for link in TicketLink.objects.of_conversation(source):
+        # What has come in is for the link that there was.
+        take_in_all(Notification.objects.unread_of(link.ticket), set())
     with transaction.atomic():
         target = Conversation.objects.known(desk.workspace, target_id)
         for link in TicketLink.objects.of_conversation(source):
             taken = take_away(link, by=desk.request.admin.name, keeps_waiting=True)
             if taken is None:
                 continue
-            TicketLink.objects.get_or_create(
+            new, _is_new = TicketLink.objects.get_or_create(
                 conversation=target,
                 ticket=link.ticket,
                 defaults={
                     "linked_by": desk.request.admin.name[:200],
                     "sync_on": link.sync_on,
+                    "pauses": link.pauses,
                     "since_part_at": source.merged_away_at,
                     "since_part_order": 0,
                 },
             )
+            deliver_since(new, since)
             leave_note(desk, target, MOVED_HERE_NOTE, link.ticket, other=source.conversation_id)
             leave_note(desk, source, MOVED_AWAY_NOTE, link.ticket, other=target_id)
             moved.append(link.ticket)
+        Notification.objects.look_again(desk.workspace, target_id, since)
         Conversation.objects.filter(pk=target.pk).compare_within(0)
     return moved

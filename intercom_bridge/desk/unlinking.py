@@ -18,7 +18,7 @@ from intercom_bridge.models import (
 )
 from intercom_bridge.sync.intake import deliver_since
 
-from .desk import Desk
+from .desk import LOOK_AGAIN, Desk
 from .notes import leave_note
 
 UNLINKED_NOTE = gettext_noop("{teammate} unlinked ticket {ticket} from this conversation.")
@@ -83,6 +83,7 @@ def take_away(link: TicketLink, *, by: str, keeps_waiting: bool = False) -> Unli
         linked_by=link.linked_by,
         linked_at=link.created_at,
         sync_on=link.sync_on,
+        pauses=link.pauses,
         since_part_at=link.since_part_at,
         since_part_order=link.since_part_order,
         in_step=keeps_waiting,
@@ -114,6 +115,7 @@ def undo(desk: Desk, unlinking_id: int) -> Undone | None:
             defaults={
                 "linked_by": unlinking.linked_by,
                 "sync_on": unlinking.sync_on,
+                "pauses": unlinking.pauses,
                 "since_part_at": unlinking.since_part_at,
                 "since_part_order": unlinking.since_part_order,
             },
@@ -123,10 +125,11 @@ def undo(desk: Desk, unlinking_id: int) -> Undone | None:
             TicketLink.objects.filter(pk=link.pk).update(created_at=unlinking.linked_at)
             leave_note(desk, link.conversation, UNDONE_NOTE, link.ticket)
         put_back = Delivery.objects.put_back(unlinking.left_out)
+        # What had come in before and was not taken in yet found no link either.
         Notification.objects.look_again(
-            desk.workspace, unlinking.conversation.conversation_id, unlinking.unlinked_at
+            desk.workspace, unlinking.conversation.conversation_id, unlinking.linked_at
         )
-        deliver_since(link, unlinking.unlinked_at)
+        deliver_since(link, unlinking.unlinked_at - LOOK_AGAIN)
         Conversation.objects.filter(pk=link.conversation_id).compare_within(0)
     return Undone(ticket=unlinking.ticket, put_back=put_back)
 

@@ -29,6 +29,7 @@ class Unlinking(models.Model):
     linked_by = models.CharField(max_length=200, blank=True)
     linked_at = models.DateTimeField()
     sync_on = models.BooleanField()
+    pauses = models.JSONField(default=list, blank=True, editable=False)
     since_part_at = models.BigIntegerField(editable=False)
     since_part_order = models.BigIntegerField(editable=False)
     # [id, state, reason] of each delivery that was left out by it.

@@ -113,6 +113,8 @@ def _record(submission: Submission, made: ItopObject) -> None:
             object_id=made.id,
             defaults={"ref": made.text("friendlyname")[:100]},
         )
+        others = TicketLink.objects.filter(conversation=conversation).exclude(ticket=ticket)
+        paused = others.exists() and not others.filter(sync_on=True).exists()
         # Also where somebody was faster, and adopted it from iTop's own attributes: everything counts from now on.
         link, _new = TicketLink.objects.update_or_create(
             conversation=conversation,
@@ -121,7 +123,9 @@ def _record(submission: Submission, made: ItopObject) -> None:
                 "since_part_at": 0,
                 "since_part_order": 0,
                 "linked_by": submission.admin_name,
-                "in_step": all(code in submission.fields for code in attribute_codes(workspace)),
+                "sync_on": not paused,
+                "in_step": not paused
+                and all(code in submission.fields for code in attribute_codes(workspace)),
             },
         )
         Delivery.objects.bulk_create(

@@ -46,13 +46,16 @@ def take_in_due() -> set[int]:
                 tickets |= _handle_safely(notification) or set()
 
 
-def take_in_all(unread: NotificationQuerySet) -> bool:
+def take_in_all(unread: NotificationQuerySet, tickets: set[int]) -> bool:
     """Handles what came in for a ticket before its next message is chosen; False when the database was in trouble.
+
+    Adds to `tickets` the ids of all that have something to be written by it: nobody else wakes their writers.
 
     Notifications are taken in by many threads at once; without this a later message could be written while an
     earlier one, committed before it, is still being looked at. Handling one twice makes nothing twice.
     """
     handled = [_handle_safely(notification) for notification in unread]
+    tickets.update(*(made for made in handled if made))
     return None not in handled
 
 
@@ -108,6 +111,10 @@ def take_in(notification: Notification) -> set[int]:
         notification.postpone(ECHO_SECONDS, "waits to know whether this is our own post")
         return set()
     with transaction.atomic():
+        # Again, and locked: what is unlinked or paused just now gets nothing more.
+        links = list(TicketLink.objects.of_conversation(conversation).select_for_update(of=("self",)))
+        if not links:
+            return _skip(notification, NOT_LINKED)
         made = [
             delivery
             for part in event.conversation.parts

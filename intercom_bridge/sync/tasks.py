@@ -97,6 +97,8 @@ def write_ticket(ticket_id: int) -> None:
         write_waiting.schedule((ticket.itop_id,), delay=ended.again_in)
     if ended.own_turn_in is not None and 0 < ended.own_turn_in <= SCHEDULED_SECONDS:
         write_ticket.schedule((ticket_id,), delay=ended.own_turn_in)
+    for other in ended.others:
+        write_ticket(other)
     if ended.itop_works_again:
         write_waiting(ticket.itop_id)
     if is_checked and ticket.check_at is not None:

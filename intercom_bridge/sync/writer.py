@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from django.conf import settings
@@ -72,6 +72,7 @@ class Round:
     again_in: float | None = None
     itop_works_again: bool = False
     own_turn_in: float | None = None
+    others: frozenset[int] = frozenset()
 
 
 def lease_seconds() -> float:
@@ -86,6 +87,7 @@ def write_due(ticket: Ticket) -> Round:
     until nothing is due, and whoever paused it comes back.
     """
     works_again = False
+    took_in_for: set[int] = set()
     while not stopping.is_set() and Delivery.objects.due().filter(ticket=ticket).exists():
         if is_paused(ticket.itop):
             break
@@ -93,15 +95,15 @@ def write_due(ticket: Ticket) -> Round:
         if lease is None:
             break
         with lease:
-            ended = _write_in_order(ticket, lease)
+            ended = _write_in_order(ticket, lease, took_in_for)
         works_again |= ended.itop_works_again
         if ended.again_in is not None:
-            return Round(ended.again_in, works_again, ended.own_turn_in)
+            return replace(ended, itop_works_again=works_again, others=frozenset(took_in_for - {ticket.pk}))
         # Once more without the lease: what came in just before it was released found it taken.
-    return Round(None, works_again)
+    return Round(None, works_again, others=frozenset(took_in_for - {ticket.pk}))
 
 
-def _write_in_order(ticket: Ticket, lease: Lease) -> Round:
+def _write_in_order(ticket: Ticket, lease: Lease, took_in_for: set[int]) -> Round:
     """Writes until nothing is due, the iTop is in trouble, or the lease is lost."""
     works_again = False
     # Made once: for a long row of messages, making the same queries again costs more than asking them.
@@ -113,7 +115,7 @@ def _write_in_order(ticket: Ticket, lease: Lease) -> Round:
         if delivery is None and took_in:
             return Round(None, works_again) if lease.is_held() else _lost(ticket, works_again)
         if delivery is None or delivery.is_overtaking:  # type: ignore[attr-defined]
-            if not take_in_all(unread.all()):
+            if not take_in_all(unread.all(), took_in_for):
                 return Round(TAKE_IN_AGAIN_SECONDS, works_again)
             took_in = True
             continue
@@ -315,11 +317,24 @@ def _keep(delivery: Delivery) -> bool:
     """Keeps what iTop answered, in one transaction; True when that ended a pause of the iTop."""
     ticket = delivery.ticket
     with _one_at_a_time, transaction.atomic():
-        delivery.save(update_fields=KEPT)
+        _save(delivery)
         if delivery.written_at and ticket.check_at is None:
             ticket.check_at = delivery.written_at + dt.timedelta(seconds=settings.CHECK_AFTER_SECONDS)
             Ticket.objects.filter(pk=ticket.pk, check_at=None).update(check_at=ticket.check_at)
         return note_success(ticket.itop)
+
+
+def _save(delivery: Delivery) -> None:
+    """Keeps what came of a try.
+
+    One that waits may have been left out meanwhile: that stands; and should it be put back, it rests as long.
+    """
+    values = {name: getattr(delivery, name) for name in KEPT}
+    row = Delivery.objects.filter(pk=delivery.pk)
+    if delivery.state != Delivery.State.WAITING:
+        row.update(**values)
+    elif not row.waiting().update(**values):
+        row.update(**{name: values[name] for name in KEPT if name not in ("state", "reason")})
 
 
 def _try_later(delivery: Delivery, trouble: Exception) -> float:
@@ -345,10 +360,7 @@ def _try_later(delivery: Delivery, trouble: Exception) -> float:
     delivery.last_failed_at = timezone.now()
     delivery.due_at = delivery.last_failed_at + dt.timedelta(seconds=seconds)
     delivery.reason = (reasons.TRIED % {"count": delivery.attempts, "reason": trouble})[:500]
-    # Somebody may have decided meanwhile that it is to be left out.
-    Delivery.objects.waiting().filter(pk=delivery.pk).update(
-        **{name: getattr(delivery, name) for name in KEPT if name != "state"}
-    )
+    _save(delivery)
     log.warning("delivery.later", delivery=delivery.pk, ticket=delivery.ticket.ref, seconds=round(seconds))
     return paused_for
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
+from intercom_bridge.canvas.screens import ticket as screen
+from intercom_bridge.desk import TicketView
 from intercom_bridge.intercom.api import conversation_url
 from intercom_bridge.models import Conversation, Ticket, TicketLink, Workspace
 from sandbox.itop import Itop
@@ -150,3 +155,19 @@ def test_it_offers_to_link_or_to_unlink_and_the_way_back(teammate: Teammate, lin
     assert teammate.offers("Link to this conversation") is not linked
     assert any(one.get("label") == "Unlink" for one in teammate.clickable()) is linked
     assert "Ongoing tickets of Alice Martin" in teammate.click("Back").text
+
+
+@pytest.mark.parametrize("letter", ["語", "*", "a"])
+@pytest.mark.parametrize("count", [3, 8, 20])
+def test_many_long_attributes_fit_the_panel(
+    teammate: Teammate, monkeypatch: pytest.MonkeyPatch, count: int, letter: str
+) -> None:
+    original = screen.view_ticket
+
+    def long(*args: Any) -> TicketView:
+        attributes = tuple((f"text{number}", letter * 5000) for number in range(count))
+        return replace(original(*args), attributes=attributes)
+
+    monkeypatch.setattr(screen, "view_ticket", long)
+    open_ticket(teammate)
+    assert "R-000008" in teammate.text and "Text0" in teammate.text

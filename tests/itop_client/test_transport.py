@@ -10,6 +10,9 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import requests
@@ -461,3 +464,17 @@ def test_a_proxy_that_refuses_the_tunnel_is_unreachable(
 def test_a_line_too_long_in_the_headers_is_no_answer(session: requests.Session) -> None:
     endless = answer(b"", "X: " + "x" * 70_000)
     gives_no_answer(session, lambda server, c: c.sendall(endless), deadline=5)
+
+
+def test_a_thread_that_cannot_be_started_costs_one_exchange_its_deadline_and_not_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alarms = transport._Alarms()
+    over = threading.Event()
+    watch: Any = SimpleNamespace(stopped=False, expire=over.set)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+        with pytest.raises(RuntimeError):
+            alarms.add(time.monotonic(), watch)
+    alarms.add(time.monotonic(), watch)
+    assert over.wait(5)

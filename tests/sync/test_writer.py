@@ -237,7 +237,7 @@ def test_what_another_worker_took_in_first_does_not_overtake_an_older_message_th
     before = len(entries(itop, ticket))
     original, came = writer.take_in_all, []
 
-    def and_then_two_come(unread: Any) -> bool:
+    def and_then_two_come(unread: Any, *more: Any) -> bool:
         handled = original(unread)
         if not came:
             came.append(notify(client, part(37358198350, "<p>older</p>")))

@@ -42,14 +42,16 @@ def created(desk: Desk, submission: Submission, ticket: Ticket) -> Canvas:
 def _copied(submission: Submission) -> list[str]:
     logs = [log for _kind, _id, _at, log, _author in submission.parts]
     public, private = logs.count(PUBLIC), logs.count(PRIVATE)
-    sentences = [
-        ngettext(
-            "%(count)d message was copied into its public log.",
-            "%(count)d messages were copied into its public log.",
-            public,
+    sentences = []
+    if public:
+        sentences.append(
+            ngettext(
+                "%(count)d message was copied into its public log.",
+                "%(count)d messages were copied into its public log.",
+                public,
+            )
+            % {"count": public}
         )
-        % {"count": public}
-    ]
     if private:
         sentences.append(
             ngettext(

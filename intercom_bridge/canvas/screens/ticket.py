@@ -38,6 +38,8 @@ from .ticket_list import how_linked
 # The Inbox cuts what is longer in a table, so it becomes a paragraph.
 TABLE_LENGTH = 60
 PARAGRAPH_LENGTH = 1500
+# Of all of them together: a canvas holds 64 KB, and a letter takes up to seven bytes.
+PARAGRAPHS_LENGTH = 4500
 ENTRY_LENGTH = 300
 AUTHOR_LENGTH = 80
 
@@ -79,8 +81,9 @@ def _attributes(desk: Desk, view: TicketView) -> list[Component]:
         elif text:
             table.append(Field(field=label, value=text))
     components: list[Component] = [DataTable(items=tuple(table))] if table else []
+    length = min(PARAGRAPH_LENGTH, PARAGRAPHS_LENGTH // max(len(paragraphs), 1))
     for label, text in paragraphs:
-        components.append(Text(text=f"**{inert(label)}**\n{inert(cut(text, PARAGRAPH_LENGTH))}"))
+        components.append(Text(text=f"**{inert(label)}**\n{inert(cut(text, length))}"))
     if view.missing:
         names = inert(", ".join(view.missing))
         unknown = _("iTop has no attribute %(names)s. An admin can correct the ticket profile.")

@@ -100,8 +100,12 @@ def unknown_click() -> Canvas:
 
 def itop_trouble(error: ItopError, retry: str, stored: Mapping[str, Any], *, is_linked: bool) -> Canvas:
     title, what = _about(error)
-    safe = _("Nothing was changed, and messages that arrive meanwhile are kept and written later.")
-    return trouble(title, f"{what} {safe}", retry=retry, sync=is_linked, stored=stored)
+    safe = [_("Nothing was changed.")]
+    if "form" in stored:
+        safe = [_("What you filled in is kept, and a Retry makes no second ticket.")]
+    if is_linked:
+        safe.append(_("New messages are kept and written later."))
+    return trouble(title, " ".join((what, *safe)), retry=retry, sync=is_linked, stored=stored)
 
 
 def _about(error: ItopError) -> tuple[str, str]:

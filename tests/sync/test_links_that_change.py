@@ -1,0 +1,144 @@
+"""A link that is undone or moved while messages come loses none, doubles none, and gets none that it should not."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from intercom_bridge.models import Delivery, Notification, Ticket, TicketLink
+from intercom_bridge.sync import intake, tasks, writer
+from intercom_bridge.sync.intake import take_in_due
+from itop_client import ItopNoAnswer
+from sandbox.itop import Itop
+from tests.teammate import Teammate, conversation, notify, part
+
+Work = Callable[[], None]
+
+MERGED_AT = 1_770_000_000
+AWAY = part(37358199001, "", part_type="merged_secondary_conversation", created_at=MERGED_AT)
+IN = part(37358199002, "", part_type="merged_primary_conversation", created_at=MERGED_AT + 1)
+
+
+@pytest.fixture
+def linked(teammate: Teammate, work: Work) -> Teammate:
+    teammate.link("R-000008")
+    work()
+    return teammate
+
+
+def unlink(teammate: Teammate) -> None:
+    teammate.open().click("linked ticket").click("R-000008").click("Unlink").click("Unlink")
+
+
+def states() -> list[str]:
+    return list(Delivery.objects.values_list("state", flat=True))
+
+
+def test_what_a_writer_takes_in_for_another_ticket_wakes_that_ones_writer(
+    client: Client, linked: Teammate, work: Work
+) -> None:
+    linked.link("R-000006")
+    work()
+    first, second = Ticket.objects.get(object_id=8), Ticket.objects.get(object_id=6)
+    notify(client, part(37358198350, "<p>A</p>"))
+    take_in_due()
+    tasks.write_ticket.call_local(second.pk)
+    notify(client, part(37358198351, "<p>B</p>"))
+    tasks.write_ticket.call_local(first.pk)
+    while (task := tasks.huey.dequeue()) is not None:
+        if task.name != "sweep":
+            tasks.huey.execute(task)
+    assert states() == ["written"] * 4
+
+
+def test_an_undo_finds_what_had_come_just_before_the_unlinking(
+    client: Client, linked: Teammate, work: Work
+) -> None:
+    notify(client, part(37358198350, "<p>A</p>"))
+    unlink(linked)
+    work()
+    assert Notification.objects.get().verdict == "skipped"
+    linked.click("Undo")
+    work()
+    assert states() == ["written"]
+
+
+def test_an_undo_remembers_when_the_sync_was_paused(linked: Teammate) -> None:
+    linked.open().send_click("pause")
+    before = TicketLink.objects.get().pauses
+    unlink(linked)
+    linked.click("Undo")
+    assert TicketLink.objects.get().pauses == before != []
+
+
+def test_what_is_unlinked_while_a_message_is_taken_in_does_not_get_it(
+    client: Client, linked: Teammate, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notify(client, part(37358198350, "<p>A</p>"))
+    original = intake.may_be_our_echo
+
+    def unlinked_meanwhile(*args: Any) -> bool:
+        if TicketLink.objects.exists():
+            unlink(linked)
+        return original(*args)
+
+    monkeypatch.setattr(intake, "may_be_our_echo", unlinked_meanwhile)
+    take_in_due()
+    work()
+    assert not TicketLink.objects.exists()
+    assert not Delivery.objects.in_itop().exists()
+
+
+def test_an_undo_leaves_alone_what_itop_may_still_be_executing(
+    client: Client, linked: Teammate, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notify(client, part(37358198350, "<p>A</p>"))
+
+    def silent(*_: Any, **__: Any) -> None:
+        unlink(linked)
+        raise ItopNoAnswer("no complete answer")
+
+    monkeypatch.setattr(writer, "append", silent)
+    work()
+    linked.click("Undo")
+    delivery = Delivery.objects.get()
+    assert delivery.state == "waiting"
+    assert delivery.due_at > timezone.now() + dt.timedelta(seconds=5)
+
+
+@pytest.fixture
+def going_on(client: Client, linked: Teammate) -> Teammate:
+    """Another conversation, which the linked one was merged into."""
+    linked.conversation = conversation(AWAY)
+    linked.open()
+    other = Teammate(client)
+    other.conversation = conversation(IN, id="222")
+    return other
+
+
+def new_entries(itop: Itop) -> list[str]:
+    return [one["message"] for one in itop.store.log(8)][3:]
+
+
+def test_a_move_takes_along_what_came_between_the_merge_and_it(
+    client: Client, going_on: Teammate, itop: Itop, work: Work
+) -> None:
+    notify(client, part(37358199101, "<p>after the merge</p>", created_at=MERGED_AT + 5), id="222")
+    work()
+    going_on.open().click("merged into this one").click("Move the link")
+    work()
+    assert new_entries(itop) == ["<p>after the merge</p>"]
+
+
+def test_a_move_writes_what_had_come_for_the_link_that_there_was(
+    client: Client, going_on: Teammate, itop: Itop, work: Work
+) -> None:
+    notify(client, part(37358198350, "<p>before the merge</p>"))
+    going_on.open().click("merged into this one").click("Move the link")
+    work()
+    assert new_entries(itop) == ["<p>before the merge</p>"]
