@@ -238,7 +238,7 @@ def test_what_another_worker_took_in_first_does_not_overtake_an_older_message_th
     original, came = writer.take_in_all, []
 
     def and_then_two_come(unread: Any, *more: Any) -> bool:
-        handled = original(unread)
+        handled = original(unread, *more)
         if not came:
             came.append(notify(client, part(37358198350, "<p>older</p>")))
             came.append(notify(client, part(37358198351, "<p>newer</p>")))
@@ -261,7 +261,7 @@ def test_while_the_database_cannot_say_what_came_in_nothing_is_written(
     notify(client, part(37358198349, "<p>first</p>"))
     take_in(Notification.objects.get())
     notify(client, part(37358198348, "<p>unread</p>"))
-    monkeypatch.setattr(writer, "take_in_all", lambda unread: False)
+    monkeypatch.setattr(writer, "take_in_all", lambda *_: False)
     assert writer.write_due(ticket).again_in == writer.TAKE_IN_AGAIN_SECONDS
     assert entries(itop, ticket) == before
 

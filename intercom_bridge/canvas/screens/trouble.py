@@ -103,8 +103,7 @@ def itop_trouble(error: ItopError, retry: str, stored: Mapping[str, Any], *, is_
     safe = [_("Nothing was changed.")]
     if "form" in stored:
         safe = [_("What you filled in is kept, and a Retry makes no second ticket.")]
-    if is_linked:
-        safe.append(_("New messages are kept and written later."))
+    safe.append(_("New messages are kept and written later."))
     return trouble(title, " ".join((what, *safe)), retry=retry, sync=is_linked, stored=stored)
 
 
