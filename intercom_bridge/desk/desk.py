@@ -378,10 +378,12 @@ class Desk:
             whole = self.request.conversation
         copied = 0
         with transaction.atomic():
+            known = Conversation.objects.known(self.workspace, self.request.conversation.id)
+            is_paused = TicketLink.objects.filter(conversation=known).are_paused()
             link, is_new = self._link_row(
                 found,
                 linked_by=self.request.admin.name,
-                sync_on=not self.is_paused(),
+                sync_on=True,
                 in_step=False,
                 since=(0, 0) if copy else last_position(whole),
             )
@@ -390,6 +392,9 @@ class Desk:
                     wanted = Copy.of(link.conversation, link.ticket, whole.messages)
                     wanted.into(link)
                     copied = len(wanted.entries)
+                if is_paused and link.sync_on:
+                    # After the copying, which was asked for: the pause is of what follows.
+                    link.switch(on=False, at=timezone.now().timestamp())
                 leave_note(self, link.conversation, LINKED_NOTE, link.ticket)
                 since = timezone.now() - LOOK_AGAIN
                 Notification.objects.look_again(self.workspace, self.request.conversation.id, since)
@@ -418,14 +423,6 @@ class Desk:
                 "since_part_order": since[1],
             },
         )
-
-    def is_paused(self) -> bool:
-        """A teammate has paused the sync: a ticket that is linked now is paused with the others."""
-        conversation = self.conversation()
-        if conversation is None:
-            return False
-        on = TicketLink.objects.filter(conversation=conversation).values_list("sync_on", flat=True)
-        return bool(on) and not any(on)
 
     def switch_sync(self, *, on: bool) -> None:
         """Pauses or resumes the sync of all tickets linked to this conversation."""

@@ -20,6 +20,10 @@ class TicketLinkQuerySet(models.QuerySet["TicketLink"]):
     def syncing(self) -> TicketLinkQuerySet:
         return self.filter(sync_on=True)
 
+    def are_paused(self) -> bool:
+        """Whether there are any, and all of them are paused: a ticket that is linked now is paused with them."""
+        return self.exists() and not self.syncing().exists()
+
 
 class TicketLink(models.Model):
     """One conversation and one ticket. While its sync is on, each new message lands in the ticket's log."""

@@ -113,8 +113,7 @@ def _record(submission: Submission, made: ItopObject) -> None:
             object_id=made.id,
             defaults={"ref": made.text("friendlyname")[:100]},
         )
-        others = TicketLink.objects.filter(conversation=conversation).exclude(ticket=ticket)
-        paused = others.exists() and not others.filter(sync_on=True).exists()
+        is_paused = TicketLink.objects.filter(conversation=conversation).exclude(ticket=ticket).are_paused()
         # Also where somebody was faster, and adopted it from iTop's own attributes: everything counts from now on.
         link, _new = TicketLink.objects.update_or_create(
             conversation=conversation,
@@ -123,11 +122,11 @@ def _record(submission: Submission, made: ItopObject) -> None:
                 "since_part_at": 0,
                 "since_part_order": 0,
                 "linked_by": submission.admin_name,
-                "sync_on": not paused,
-                "in_step": not paused
-                and all(code in submission.fields for code in attribute_codes(workspace)),
+                "in_step": all(code in submission.fields for code in attribute_codes(workspace)),
             },
         )
+        if is_paused and link.sync_on:
+            link.switch(on=False, at=timezone.now().timestamp())
         Delivery.objects.bulk_create(
             [
                 Delivery(

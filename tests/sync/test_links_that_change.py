@@ -142,3 +142,36 @@ def test_a_move_writes_what_had_come_for_the_link_that_there_was(
     going_on.open().click("merged into this one").click("Move the link")
     work()
     assert new_entries(itop) == ["<p>before the merge</p>"]
+
+
+# A ticket that is linked during a pause
+
+
+def test_what_is_copied_on_a_link_in_a_pause_is_copied_and_the_pause_is_of_what_follows(
+    client: Client, linked: Teammate, work: Work
+) -> None:
+    linked.open().send_click("pause")
+    linked.link("R-000006", copy=True)
+    work()
+    copied = Delivery.objects.filter(ticket__object_id=6)
+    assert set(copied.values_list("state", flat=True)) == {"written"}
+    count = copied.count()
+    notify(client, part(37358198360, "<p>in the pause</p>"))
+    work()
+    assert copied.count() == count + 1
+    assert copied.get(part_id="37358198360").reason == "the sync is paused"
+
+
+@pytest.mark.parametrize("way", ["link", "create"])
+def test_it_knows_since_when_it_is_paused(linked: Teammate, work: Work, way: str) -> None:
+    linked.open().send_click("pause")
+    if way == "link":
+        linked.link("R-000006")
+    else:
+        linked.open().click("Create a ticket").click("Create the ticket")
+        if linked.offers("Create anyway"):
+            linked.click("Create anyway")
+    work()
+    link = TicketLink.objects.exclude(ticket__object_id=8).get()
+    assert not link.sync_on
+    assert [until for _since, until in link.pauses] == [None]
