@@ -160,9 +160,10 @@ def _told(
 
 
 def _who_item(person: Person, detail: _Detail) -> Item:
-    here = click("who", "not", person.id)
-    asks = _("Not this person?") if detail.asks else ""
-    return Item(id=here, title=_who(person, detail), subtitle=asks, action=Submit())
+    here, asks = click("who", "not", person.id), _("Not this person?")
+    # Without an organization, and without room for how we know, the question is all there is.
+    said = _who(person, detail) or asks
+    return Item(id=here, title=said, subtitle=asks if detail.asks and said != asks else "", action=Submit())
 
 
 def _who(person: Person, detail: _Detail) -> str:
@@ -177,7 +178,7 @@ def _who(person: Person, detail: _Detail) -> str:
     else:
         why = _("found by e-mail")
     organization = shorten(person.org_name, detail.name_length)
-    if organization and not detail.says_why:
+    if not detail.says_why:
         return organization
     return f"{organization} · {why}" if organization else why
 
