@@ -6,7 +6,6 @@ are taken, and is ended afterwards.
 
 from __future__ import annotations
 
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,9 +14,11 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.browser import CHROMIUM, running_chromium  # noqa: E402 - the tree has to be found first
+
 PICTURES = ROOT / "docs" / "pictures"
 SIZE = {"width": 1400, "height": 900}
 # The picture, whose conversation, and what is clicked there.
@@ -30,20 +31,10 @@ SCREENS = (
     ("who", "Reception", ()),
     ("sync", "Alice Martin", ("The sync is",)),
 )
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def main() -> None:
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
+    if CHROMIUM is None:
         sys.exit("There is no Chromium on this machine. Debian: apt-get install chromium")
     ports = _free_ports(3)
     with tempfile.TemporaryDirectory() as directory:
@@ -56,7 +47,7 @@ def main() -> None:
         )
         try:
             _wait_for_story(demo)
-            _take(chromium, f"http://127.0.0.1:{ports[0]}/sandbox/")
+            _take(f"http://127.0.0.1:{ports[0]}/sandbox/")
         finally:
             demo.send_signal(signal.SIGINT)
             demo.wait()
@@ -77,10 +68,9 @@ def _wait_for_story(demo: subprocess.Popen[str]) -> None:
     sys.exit("The demo failed; run `make demo` to see why.")
 
 
-def _take(chromium: str, address: str) -> None:
+def _take(address: str) -> None:
     PICTURES.mkdir(exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=SWITCHES)
+    with running_chromium() as browser:
         page = browser.new_page(viewport=SIZE)
         page.goto(address)
         page.locator("#panel").get_by_text("linked ticket").wait_for()
@@ -94,7 +84,6 @@ def _take(chromium: str, address: str) -> None:
                 page.locator("#panel").locator("button, a").filter(has_text=words).first.click()
                 page.locator("#panel:not([aria-busy]) fieldset").wait_for()
             page.locator(".card.app").screenshot(path=PICTURES / f"{name}.png")
-        browser.close()
 
 
 if __name__ == "__main__":

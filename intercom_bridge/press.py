@@ -114,7 +114,7 @@ def _prepare(
     values: Mapping[str, str],
 ) -> Submission:
     whole = _whole_conversation(desk)
-    transcript = Transcript.of(whole.messages, skip_ids=_our_posts(conversation))
+    transcript = Transcript.of(whole.messages, skip_ids=Posting.objects.part_ids_in(conversation))
     return Submission.objects.create(
         note=_what_is_missing(whole),
         conversation=conversation,
@@ -148,7 +148,9 @@ def _create(desk: Desk, person: Person, submission: Submission, values: Mapping[
     else:
         return
     conversation = submission.conversation
-    transcript = Transcript.of(_whole_conversation(desk).messages, skip_ids=_our_posts(conversation))
+    transcript = Transcript.of(
+        _whole_conversation(desk).messages, skip_ids=Posting.objects.part_ids_in(conversation)
+    )
     submission.fields = _fields(desk, person, conversation, transcript, values)
     submission.state = Submission.State.CREATING
     submission.save(update_fields=["fields", "state"])
@@ -187,8 +189,3 @@ def _what_is_missing(conversation: Payload) -> str:
         "total": conversation.total_count,
         "count": len(conversation.parts),
     }
-
-
-def _our_posts(conversation: Conversation) -> frozenset[str]:
-    posted = Posting.objects.filter(conversation=conversation).exclude(part_id="")
-    return frozenset(posted.values_list("part_id", flat=True))

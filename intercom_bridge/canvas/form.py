@@ -20,7 +20,7 @@ from intercom_bridge.desk import Choice, Desk, Offer, Person
 from intercom_bridge.desk.creations import created, creations_in, named_by_itop
 from intercom_bridge.desk.evidence import positive
 from intercom_bridge.intercom.html import first_line, to_text
-from intercom_bridge.intercom.payloads import clean_text
+from intercom_bridge.intercom.text import clean_text
 
 PREFILLED_TITLE = 100
 PREFILLED_DESCRIPTION = 4000

@@ -13,7 +13,8 @@ from intercom_bridge.desk import Deadline, Desk, NobodyFound, OutOfScope, Ticket
 from intercom_bridge.desk.creations import creations_in
 from intercom_bridge.desk.duplicates import possible_duplicates
 from intercom_bridge.intercom.api import IntercomError
-from intercom_bridge.intercom.payloads import CanvasRequest, PayloadError, clean_text
+from intercom_bridge.intercom.payloads import CanvasRequest, PayloadError
+from intercom_bridge.intercom.text import clean_text
 from intercom_bridge.models import Submission, Workspace
 from intercom_bridge.models.encryption import SecretUnreadable
 from intercom_bridge.press import CreatedMeanwhile, StillCreating, created_since, press_create, was_pressed
@@ -290,21 +291,10 @@ def _told_of(desk: Desk, form: Form, faster: Submission) -> Canvas:
 
 
 def _status(desk: Desk, form: Form) -> Canvas:
-    submission = (
-        Submission.objects.filter(
-            conversation__workspace=desk.workspace,
-            conversation__conversation_id=desk.request.conversation.id,
-            form_key=form.key,
-        )
-        .select_related("ticket")
-        .first()
-    )
+    presses = creations_in(desk.workspace, desk.request.conversation.id)
+    submission = presses.filter(form_key=form.key).select_related("ticket").first()
     if submission is None:
-        other = Submission.objects.unfinished().filter(
-            conversation__workspace=desk.workspace,
-            conversation__conversation_id=desk.request.conversation.id,
-        )
-        return on_its_way(form) if other.exists() else create_form(desk, form)
+        return on_its_way(form) if presses.unfinished().exists() else create_form(desk, form)
     if submission.state == Submission.State.REFUSED:
         return _refused(desk, submission)
     if submission.state == Submission.State.CREATING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from intercom_bridge.intercom.payloads import clean_text
+from intercom_bridge.intercom.text import clean_text
 
 from .click import Click, click
 

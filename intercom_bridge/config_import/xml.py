@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 from xml.parsers import expat
 
+from intercom_bridge.safe_xml import safe_parser
+
 from .source import MAX_DEPTH, MODULE, ConfigError, Node
 
 
@@ -111,9 +113,6 @@ def _refuse_text(element: _Element) -> None:
 
 
 def _parse(data: bytes) -> _Element:
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
     top = _Element("", {}, 0)
     stack = [top]
 
@@ -136,12 +135,7 @@ def _parse(data: bytes) -> _Element:
             parser.CurrentLineNumber,
         )
 
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = text
-    parser.StartDoctypeDeclHandler = refuse
-    parser.EntityDeclHandler = refuse
-    parser.ExternalEntityRefHandler = refuse
+    parser = safe_parser(start=start, end=end, text=text, refuse=refuse)
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:

@@ -14,6 +14,8 @@ from typing import BinaryIO, NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+from intercom_bridge.safe_xml import safe_parser
+
 ROOT = "itop_design"
 FILE = "data/datamodel-production.xml"
 MAX_BYTES = 64 * 1024 * 1024
@@ -92,15 +94,7 @@ class _Reader:
         self._key = ""
         self._text: list[str] = []
         self._dictionaries_began = False
-        self._parser = parser = expat.ParserCreate()
-        parser.buffer_text = True
-        parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._data
-        parser.StartDoctypeDeclHandler = self._refuse
-        parser.EntityDeclHandler = self._refuse
-        parser.ExternalEntityRefHandler = self._refuse
+        self._parser = safe_parser(start=self._start, end=self._end, text=self._data, refuse=self._refuse)
 
     def feed(self, chunk: bytes) -> None:
         self._parse(chunk, final=False)

@@ -39,6 +39,7 @@ from itop_client import Client, Found, ItopObject, UnknownAttribute, ids, quote
 
 from .candidates import Candidates, likely, search
 from .choices import Choices
+from .creations import creations_in
 from .errors import NobodyFound, OutOfScope, TicketGone, Why
 from .known_tickets import TicketMemory
 from .notes import leave_note
@@ -152,10 +153,7 @@ class Desk:
 
     def creation_to_tell_of(self) -> Submission | None:
         """A press of Create in this conversation that is under way, or was refused when nobody was looking."""
-        newest = Submission.objects.filter(
-            conversation__workspace=self.workspace,
-            conversation__conversation_id=self.request.conversation.id,
-        ).order_by("-pk")
+        newest = creations_in(self.workspace, self.request.conversation.id)
         under_way = Q(state=Submission.State.CREATING)
         untold = Q(state=Submission.State.REFUSED, told=False)
         return newest.filter(under_way | untold).first()
@@ -218,8 +216,7 @@ class Desk:
             states = ", ".join(quote(state) for state in self.profile.excluded_states)
             mine = f"({mine} AND t.{code('status')} NOT IN ({states}))"
         conditions = [mine]
-        fields = {"id", "friendlyname", code("status"), code("org_id"), code("caller_id")}
-        fields |= {code("title"), *self.subtitle_codes()} - without
+        fields = self.row_codes() | ({code("title"), *self.subtitle_codes()} - without)
         if links:
             conditions.append(f"t.id IN ({ids(links)})")
         if self.itop.has_intercom_attributes:
@@ -249,13 +246,16 @@ class Desk:
             return (f"{code}_friendlyname", code)
         return (code,) if code else ()
 
-    def _get_linked(self, links: Mapping[int, TicketLink]) -> Found:
+    def row_codes(self) -> set[str]:
+        """What each ticket is asked for: its name, its state, and what decides who may see it."""
         code = self.profile.code
-        fields = {"id", "friendlyname", code("status"), code("org_id"), code("caller_id")}
+        return {"id", "friendlyname", code("status"), code("org_id"), code("caller_id")}
+
+    def _get_linked(self, links: Mapping[int, TicketLink]) -> Found:
         return self.client.get(
             self.profile.ticket_class,
             f"SELECT {self.profile.ticket_class} AS t WHERE t.id IN ({ids(links)})",
-            fields=sorted(fields),
+            fields=sorted(self.row_codes()),
             deadline=self.deadline.remaining(),
         )
 
@@ -314,8 +314,7 @@ class Desk:
         if ticket_class != self.profile.ticket_class:
             raise TicketGone(f"{ticket_class} is not the class of this workspace's tickets")
         person = self.person()
-        code = self.profile.code
-        always = {"id", "friendlyname", code("title"), code("status"), code("org_id"), code("caller_id")}
+        always = self.row_codes() | {self.profile.code("title")}
         more = frozenset(more) - always
         question = f"attributes that {ticket_class} does not have"
         known = ItopAnswer.objects.fresh(self.itop, question, MISSING_SECONDS)

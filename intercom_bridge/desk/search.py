@@ -65,11 +65,8 @@ def _pages(found: Found) -> int:
 def _ask(desk: Desk, words: str, page: int, *, subtitle: bool = True, scoped: bool = True) -> Found:
     """With the scope in the query, so that every page is full."""
     profile = desk.profile
-    code = profile.code
-    fields = {"id", "friendlyname", code("status"), code("org_id"), code("caller_id")}
-    if subtitle:
-        fields |= set(desk.subtitle_codes())
-    conditions = [matching(words, title=code("title"))]
+    fields = desk.row_codes() | set(desk.subtitle_codes() if subtitle else ())
+    conditions = [matching(words, title=profile.code("title"))]
     scope = desk.scope.of_tickets(ALIAS, desk.person()) if scoped else ""
     if scope:
         conditions.append(scope)

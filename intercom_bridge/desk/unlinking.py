@@ -26,7 +26,7 @@ UNDONE_NOTE = gettext_noop("{teammate} linked ticket {ticket} to this conversati
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linked:
+class LinkedTicket:
     """A link of this conversation, and how many messages have not been written for it yet."""
 
     ticket: Ticket
@@ -41,12 +41,12 @@ class Undone:
     put_back: int
 
 
-def linked(desk: Desk, ticket_class: str, ticket_id: int) -> Linked | None:
+def linked(desk: Desk, ticket_class: str, ticket_id: int) -> LinkedTicket | None:
     link = _link(desk, ticket_class, ticket_id)
     if link is None:
         return None
     unwritten = Delivery.objects.filter(ticket=link.ticket, conversation=link.conversation).unwritten()
-    return Linked(ticket=link.ticket, unwritten=unwritten.count())
+    return LinkedTicket(ticket=link.ticket, unwritten=unwritten.count())
 
 
 def unlink(desk: Desk, ticket_class: str, ticket_id: int) -> Unlinking | None:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 
-from .text import clean_text as clean_text
+from .text import clean_text
 
 MAX_ID: Final = 64
 """Characters of an id. Intercom's have 15 digits or 24 hex letters; a longer one than this is none."""

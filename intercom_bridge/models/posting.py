@@ -13,6 +13,11 @@ class PostingQuerySet(models.QuerySet["Posting"]):
     def due(self) -> PostingQuerySet:
         return self.unfinished().filter(due_at__lte=timezone.now())
 
+    def part_ids_in(self, conversation: Conversation) -> frozenset[str]:
+        """The ids of the parts that Intercom made of what we said in the conversation."""
+        posted = self.filter(conversation=conversation).exclude(part_id="")
+        return frozenset(posted.values_list("part_id", flat=True))
+
     def retriable(self) -> PostingQuerySet:
         """Failed, and its words are still kept."""
         return self.filter(state=Posting.State.FAILED, cleaned_at=None)

@@ -30,10 +30,7 @@ class Copy:
         """
         if conversation is not None:
             messages = tuple(part for part in messages if not _is_ours(conversation, part))
-            ours = Posting.objects.filter(conversation=conversation).exclude(part_id="")
-            entries = Transcript.of(
-                messages, skip_ids=frozenset(ours.values_list("part_id", flat=True))
-            ).entries
+            entries = Transcript.of(messages, skip_ids=Posting.objects.part_ids_in(conversation)).entries
         else:
             entries = Transcript.of(messages).entries
         there = _keys_there(conversation, ticket)

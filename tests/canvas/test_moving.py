@@ -151,3 +151,24 @@ def test_an_intercom_that_cannot_be_asked_moves_nothing(
     ended.send_click("move-away", {"Id or address": "222"})
     assert "Intercom could not be asked just now" in ended.text and "Nothing was changed" in ended.text
     assert linked_to() == ["215472621202693"]
+
+
+def test_a_move_takes_along_what_came_between_the_merge_and_it(
+    client: Client, ended: Teammate, going_on: Teammate, itop: Itop, work: Work
+) -> None:
+    ended.open()
+    notify(client, part(37358199101, "<p>after the merge</p>", created_at=MERGED_AT + 5), id="222")
+    work()
+    going_on.open().click("merged into this one").click("Move the link")
+    work()
+    assert [one["message"] for one in itop.store.log(8)][3:] == ["<p>after the merge</p>"]
+
+
+def test_a_move_writes_what_had_come_for_the_link_that_there_was(
+    client: Client, ended: Teammate, going_on: Teammate, itop: Itop, work: Work
+) -> None:
+    ended.open()
+    notify(client, part(37358198350, "<p>before the merge</p>"))
+    going_on.open().click("merged into this one").click("Move the link")
+    work()
+    assert [one["message"] for one in itop.store.log(8)][3:] == ["<p>before the merge</p>"]

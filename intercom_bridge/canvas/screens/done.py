@@ -12,7 +12,7 @@ from intercom_bridge.desk import Desk
 from intercom_bridge.models import Submission, Ticket
 from intercom_bridge.sync.message import PRIVATE, PUBLIC
 
-from .parts import home_button
+from .parts import home_button, ticket_button
 
 
 def created(desk: Desk, submission: Submission, ticket: Ticket) -> Canvas:
@@ -29,11 +29,7 @@ def created(desk: Desk, submission: Submission, ticket: Ticket) -> Canvas:
         url = desk.itop.backoffice_url(ticket.ticket_class, ticket.object_id)
         components.append(Button(id="open-in-itop", label=_("Open in iTop"), action=OpenUrl(url)))
     components += [
-        Button(
-            id=click("ticket", ticket.ticket_class, ticket.object_id),
-            label=_("See the ticket"),
-            action=Submit(),
-        ),
+        ticket_button(ticket),
         home_button(),
     ]
     return Canvas(components=tuple(components), stored_data={"back": click("home")})

@@ -17,7 +17,7 @@ from intercom_bridge.sync.copier import Copy
 from intercom_bridge.sync.message import PRIVATE, PUBLIC
 from intercom_bridge.sync.transcript import MOST_ENTRIES
 
-from .parts import back_button, home_button
+from .parts import back_button, home_button, ticket_button
 from .ticket import conversations
 
 log = structlog.get_logger(__name__)
@@ -145,11 +145,7 @@ def _linked(linked: Linked) -> Canvas:
         components=(
             Text(text=title, style="header"),
             Text(text=said),
-            Button(
-                id=click("ticket", ticket.ticket_class, ticket.object_id),
-                label=_("See the ticket"),
-                action=Submit(),
-            ),
+            ticket_button(ticket),
             home_button(),
         ),
         stored_data={"back": click("home")},

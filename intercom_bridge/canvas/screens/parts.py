@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from intercom_bridge.canvas.click import click
 from intercom_bridge.canvas.components import Button, Component, Submit
 from intercom_bridge.intercom.html import to_text
+from intercom_bridge.models import Ticket
 
 # Short, and never all digits: 11/12 is another day on the other side of an ocean.
 _MOMENTS = {"en": "j M Y H:i", "fr": "j N Y à H:i", "de": "j. N Y, H:i", "es": "j b Y, H:i"}
@@ -43,6 +44,11 @@ def home_button(label: str = "") -> Button:
 
 def find_button() -> Button:
     return Button(id=click("find"), label=_("Find a ticket"), style="link", action=Submit())
+
+
+def ticket_button(ticket: Ticket) -> Button:
+    here = click("ticket", ticket.ticket_class, ticket.object_id)
+    return Button(id=here, label=_("See the ticket"), action=Submit())
 
 
 def pager(verb: str, *arguments: object, page: int, pages: int) -> tuple[Component, ...]:

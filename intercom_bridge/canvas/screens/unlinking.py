@@ -11,7 +11,7 @@ from intercom_bridge.canvas.trail import Trail
 from intercom_bridge.desk import Desk
 from intercom_bridge.desk.unlinking import linked, undo, unlink
 
-from .parts import back_button, home_button
+from .parts import back_button, home_button, ticket_button
 
 
 def ask_to_unlink(desk: Desk, ticket_class: str, ticket_id: int, trail: Trail) -> Canvas:
@@ -79,11 +79,7 @@ def unlinking_undone(desk: Desk, unlinking_id: int) -> Canvas:
         components=(
             Text(text=_("%(ticket)s is linked again") % {"ticket": inert(ticket.ref)}, style="header"),
             Text(text=said),
-            Button(
-                id=click("ticket", ticket.ticket_class, ticket.object_id),
-                label=_("See the ticket"),
-                action=Submit(),
-            ),
+            ticket_button(ticket),
             home_button(),
         )
     )

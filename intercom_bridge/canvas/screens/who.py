@@ -27,7 +27,8 @@ from intercom_bridge.canvas.components import (
 from intercom_bridge.canvas.form import Form
 from intercom_bridge.desk import Candidates, Desk, NobodyFound, Person, Why, positive
 from intercom_bridge.desk.person import MOST_CANDIDATES
-from intercom_bridge.intercom.payloads import CanvasRequest, clean_text
+from intercom_bridge.intercom.payloads import CanvasRequest
+from intercom_bridge.intercom.text import clean_text
 
 from .parts import back_button, moment
 from .trouble import trouble
