@@ -38,7 +38,6 @@ class TicketLink(models.Model):
     since_part_order = models.BigIntegerField(default=0, editable=False)
     # Where iTop has the PHP extension's attributes: whether they say what this row says.
     in_step = models.BooleanField(default=False, editable=False)
-
     # [from, until] of each time that the sync was paused, Unix seconds; until is null while it lasts.
     pauses = models.JSONField(default=list, editable=False)
 
@@ -51,11 +50,16 @@ class TicketLink(models.Model):
         return f"{self.ticket} ↔ {self.conversation}"
 
     def switch(self, *, on: bool, at: float) -> None:
-        """Pauses or resumes the sync, and remembers from when to when it was paused (`at`: Unix seconds)."""
-        if on and self.pauses and self.pauses[-1][1] is None:
-            self.pauses[-1][1] = at
-        elif not on:
+        """Pauses or resumes the sync, and remembers from when to when it was paused (`at`: Unix seconds).
+
+        A link may be made with its sync off, as the PHP extension left it: it has been paused since then.
+        """
+        if not on:
             self.pauses = [*self.pauses, [at, None]][-PAUSES_KEPT:]
+        elif self.pauses and self.pauses[-1][1] is None:
+            self.pauses[-1][1] = at
+        elif not self.sync_on:
+            self.pauses = [*self.pauses, [self.created_at.timestamp(), at]][-PAUSES_KEPT:]
         self.sync_on, self.in_step = on, False
         self.save(update_fields=["sync_on", "in_step", "pauses"])
 

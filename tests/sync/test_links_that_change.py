@@ -14,14 +14,9 @@ from intercom_bridge.models import Delivery, Notification, Ticket, TicketLink
 from intercom_bridge.sync import intake, tasks, writer
 from intercom_bridge.sync.intake import take_in_due
 from itop_client import ItopNoAnswer
-from sandbox.itop import Itop
-from tests.teammate import Teammate, conversation, notify, part
+from tests.teammate import Teammate, notify, part
 
 Work = Callable[[], None]
-
-MERGED_AT = 1_770_000_000
-AWAY = part(37358199001, "", part_type="merged_secondary_conversation", created_at=MERGED_AT)
-IN = part(37358199002, "", part_type="merged_primary_conversation", created_at=MERGED_AT + 1)
 
 
 @pytest.fixture
@@ -111,39 +106,6 @@ def test_an_undo_leaves_alone_what_itop_may_still_be_executing(
     assert delivery.due_at > timezone.now() + dt.timedelta(seconds=5)
 
 
-@pytest.fixture
-def going_on(client: Client, linked: Teammate) -> Teammate:
-    """Another conversation, which the linked one was merged into."""
-    linked.conversation = conversation(AWAY)
-    linked.open()
-    other = Teammate(client)
-    other.conversation = conversation(IN, id="222")
-    return other
-
-
-def new_entries(itop: Itop) -> list[str]:
-    return [one["message"] for one in itop.store.log(8)][3:]
-
-
-def test_a_move_takes_along_what_came_between_the_merge_and_it(
-    client: Client, going_on: Teammate, itop: Itop, work: Work
-) -> None:
-    notify(client, part(37358199101, "<p>after the merge</p>", created_at=MERGED_AT + 5), id="222")
-    work()
-    going_on.open().click("merged into this one").click("Move the link")
-    work()
-    assert new_entries(itop) == ["<p>after the merge</p>"]
-
-
-def test_a_move_writes_what_had_come_for_the_link_that_there_was(
-    client: Client, going_on: Teammate, itop: Itop, work: Work
-) -> None:
-    notify(client, part(37358198350, "<p>before the merge</p>"))
-    going_on.open().click("merged into this one").click("Move the link")
-    work()
-    assert new_entries(itop) == ["<p>before the merge</p>"]
-
-
 # A ticket that is linked during a pause
 
 
@@ -175,3 +137,13 @@ def test_it_knows_since_when_it_is_paused(linked: Teammate, work: Work, way: str
     link = TicketLink.objects.exclude(ticket__object_id=8).get()
     assert not link.sync_on
     assert [until for _since, until in link.pauses] == [None]
+
+
+def test_a_link_that_was_made_paused_has_been_paused_since_then(linked: Teammate) -> None:
+    """As the PHP extension leaves one."""
+    TicketLink.objects.update(sync_on=False)
+    linked.open().click("Resume the sync")
+    link = TicketLink.objects.get()
+    ((since, until),) = link.pauses
+    assert since == link.created_at.timestamp() < until
+    assert link.was_paused_at((since + until) / 2)
