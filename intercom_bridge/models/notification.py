@@ -45,7 +45,8 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
                 conversation_id__in=conversations.values("conversation_id"),
                 workspace__in=conversations.values("workspace"),
             )
-            .select_related("workspace")
+            # Not joined: a planner would begin with the workspace, and go through all that it ever got.
+            .prefetch_related("workspace")
             .order_by("pk")
         )
 
@@ -109,6 +110,12 @@ class Notification(models.Model):
             models.Index(fields=["due_at"], name="notification_due", condition=models.Q(verdict="received")),
             models.Index(fields=["-received_at"], name="notification_received"),
             models.Index(fields=["conversation_id", "verdict"], name="notification_conversation"),
+            # Asked before each log entry: a planner may else go through all that a workspace ever got.
+            models.Index(
+                fields=["conversation_id", "workspace"],
+                name="notification_unread",
+                condition=models.Q(verdict="received"),
+            ),
             models.Index(
                 fields=["verdict", "received_at"],
                 name="notification_payload",

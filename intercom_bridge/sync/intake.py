@@ -34,16 +34,20 @@ LONGEST_WAIT_FOR_ECHO = dt.timedelta(minutes=1)
 BATCH = 100
 
 
-def take_in_due() -> set[int]:
-    """Handles every notification that is due; answers the ids of the tickets that have something to be written."""
+def take_in_batch() -> set[int] | None:
+    """Handles the oldest notifications that are due; None when none is.
+
+    Answers the ids of the tickets that have something to be written: their writers need not wait for a long row of
+    notifications to be handled whole.
+    """
+    due = list(Notification.objects.due().select_related("workspace")[:BATCH])
+    if not due:
+        return None
     tickets: set[int] = set()
-    while True:
-        due = list(Notification.objects.due().select_related("workspace")[:BATCH])
-        if not due:
-            return tickets
-        for notification in due:
-            if claim(notification, CLAIMED_SECONDS):
-                tickets |= _handle_safely(notification) or set()
+    for notification in due:
+        if claim(notification, CLAIMED_SECONDS):
+            tickets |= _handle_safely(notification) or set()
+    return tickets
 
 
 def take_in_all(unread: NotificationQuerySet, tickets: set[int]) -> bool:

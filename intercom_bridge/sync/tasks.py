@@ -31,7 +31,7 @@ from itop_client import ItopError
 
 from .creator import BACKGROUND_DEADLINE_SECONDS, finish
 from .extension import bring_in_step, learn, tell_of_unlinking
-from .intake import take_in_due
+from .intake import take_in_batch
 from .poster import post
 from .readback import check_log
 from .reconcile import CLAIMED_SECONDS as COMPARING_SECONDS
@@ -83,8 +83,9 @@ huey = _engine()
 @huey.task()  # type: ignore[untyped-decorator]
 def take_in() -> None:
     """Something came in: make its deliveries, have them written."""
-    for ticket_id in take_in_due():
-        write_ticket(ticket_id)
+    while (tickets := take_in_batch()) is not None:
+        for ticket_id in tickets:
+            write_ticket(ticket_id)
 
 
 @huey.task()  # type: ignore[untyped-decorator]

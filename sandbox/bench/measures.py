@@ -309,7 +309,7 @@ def entries(bench: Bench) -> Child:
     bare = (before + after) / 2
     bench.say(
         f"Log entries over {TICKETS} tickets, {connections} connections; iTop slowed to "
-        f"{1000 * max(WRITE_SECONDS, one):.0f} ms a write"
+        f"{1000 * max(WRITE_SECONDS, one):.0f} ms a write; the messages were taken in before"
     )
     bench.say(f"  {'the worker, one process':<44}{ours:8.1f} a second")
     bench.say(

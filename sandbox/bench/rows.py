@@ -27,6 +27,7 @@ def _set_up(wanted: dict[str, Any]) -> None:
     from django.db import connection, transaction
 
     from intercom_bridge.models import Conversation, ItopInstance, Notification, Ticket, TicketLink
+    from intercom_bridge.sync.intake import take_in_batch
     from sandbox.demo_rows import set_up
 
     workspace = set_up(
@@ -45,6 +46,9 @@ def _set_up(wanted: dict[str, Any]) -> None:
             Notification.objects.record(
                 workspace, json.loads(body)["id"], "conversation.user.replied", conversation_id, body.encode()
             )
+    # What is measured is the writing.
+    while take_in_batch() is not None:
+        pass
     if wanted["rows"]:
         with transaction.atomic(), connection.cursor() as cursor:
             _multiply(cursor, workspace, wanted["rows"])

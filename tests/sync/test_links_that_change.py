@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from intercom_bridge.models import Delivery, Notification, Ticket, TicketLink
 from intercom_bridge.sync import intake, tasks, writer
-from intercom_bridge.sync.intake import take_in_due
+from intercom_bridge.sync.intake import take_in_batch
 from itop_client import ItopNoAnswer
 from tests.teammate import Teammate, notify, part
 
@@ -41,7 +41,7 @@ def test_what_a_writer_takes_in_for_another_ticket_wakes_that_ones_writer(
     work()
     first, second = Ticket.objects.get(object_id=8), Ticket.objects.get(object_id=6)
     notify(client, part(37358198350, "<p>A</p>"))
-    take_in_due()
+    take_in_batch()
     tasks.write_ticket.call_local(second.pk)
     notify(client, part(37358198351, "<p>B</p>"))
     tasks.write_ticket.call_local(first.pk)
@@ -83,7 +83,7 @@ def test_what_is_unlinked_while_a_message_is_taken_in_does_not_get_it(
         return original(*args)
 
     monkeypatch.setattr(intake, "may_be_our_echo", unlinked_meanwhile)
-    take_in_due()
+    take_in_batch()
     work()
     assert not TicketLink.objects.exists()
     assert not Delivery.objects.in_itop().exists()

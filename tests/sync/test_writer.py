@@ -23,8 +23,8 @@ from intercom_bridge.models import (
     Workspace,
 )
 from intercom_bridge.models.lease import take_lease
-from intercom_bridge.sync import writer
-from intercom_bridge.sync.intake import take_in, take_in_due
+from intercom_bridge.sync import intake, tasks, writer
+from intercom_bridge.sync.intake import take_in, take_in_batch
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
 
@@ -213,7 +213,7 @@ def test_many_writers_at_once_write_everything_once_and_in_order(
     for number in range(20):
         notify(client, part(37358198350 + number, f"<p>{number}</p>"))
     writer_ready = threading.Barrier(4)
-    take_in_due()
+    take_in_batch()
 
     def write() -> None:
         writer_ready.wait(10)
@@ -252,6 +252,33 @@ def test_what_another_worker_took_in_first_does_not_overtake_an_older_message_th
     writer.write_due(ticket)
     texts = ["<p>unread</p>", "<p>first</p>", "<p>older</p>", "<p>newer</p>"]
     assert entries(itop, ticket)[before:] == texts
+
+
+def test_a_long_row_of_notifications_keeps_no_writer_waiting(
+    client: Client, ticket: Ticket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        notify(client, part(37358198350 + number, f"<p>{number}</p>"))
+    left_when_woken: list[int] = []
+    monkeypatch.setattr(intake, "BATCH", 1)
+    monkeypatch.setattr(
+        tasks, "write_ticket", lambda _: left_when_woken.append(Notification.objects.due().count())
+    )
+    tasks.take_in.call_local()
+    assert left_when_woken == [2, 1, 0]
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL plans by how much there is")
+def test_what_came_in_for_a_ticket_is_looked_up_in_an_index_of_what_is_unread(ticket: Ticket) -> None:
+    """It is asked before each entry, and a workspace has a million notifications."""
+    with take_lease(ticket, 10) or pytest.fail("nobody else holds it") as lease:
+        plans = [
+            Notification.objects.unread_of(ticket).explain(),
+            writer._next_of_holder(ticket, lease).explain(),
+        ]
+    assert all("notification_unread (conversation_id=? AND workspace_id=?)" in plan for plan in plans), (
+        "\n".join(plans)
+    )
 
 
 def test_while_the_database_cannot_say_what_came_in_nothing_is_written(
