@@ -83,6 +83,36 @@ def test_a_request_that_we_gave_up_on_and_that_runs_later_writes_once(
     assert entries(itop, ticket)[before:] == ["<p>late</p>"]
 
 
+@pytest.fixture
+def tracked(client: Client, ticket: Ticket, work: Work) -> Ticket:
+    """A ticket of an iTop that is known to keep changes: from now on the key in each write is all that guards it."""
+    notify(client, part(37358198349, "<p>before</p>"))
+    work()
+    assert ItopInstance.objects.get().tracked_logs == {"UserRequest.public_log": True}
+    return ticket
+
+
+@pytest.mark.parametrize("runs_after", [0.8, 2.0])
+def test_a_first_try_that_runs_late_and_its_repeat_write_one_entry(
+    client: Client, tracked: Ticket, itop: Itop, work: Work, settings: Any, runs_after: float
+) -> None:
+    """Before the repeat, and after it: iTop looks at the key when it executes."""
+    before = len(entries(itop, tracked))
+    settings.WRITE_SECONDS = 0.3
+    itop.faults.add("late", operation="core/update", count=1, seconds=runs_after)
+    notify(client, part(37358198350, "<p>late</p>"))
+    work()
+    assert Delivery.objects.get(part_id="37358198350").state == "waiting"
+    if runs_after < 1:
+        assert itop.wait_idle(5)
+    settings.WRITE_SECONDS = 8.0
+    now_due()
+    work()
+    assert Delivery.objects.get(part_id="37358198350").state == "written"
+    assert itop.wait_idle(5)
+    assert entries(itop, tracked)[before:] == ["<p>late</p>"]
+
+
 def test_later_messages_wait_behind_one_that_could_not_be_written(
     client: Client, ticket: Ticket, itop: Itop, work: Work
 ) -> None:
