@@ -368,7 +368,8 @@ class Desk:
         """
         found, _missing = self.get_ticket(ticket_class, ticket_id)
         if ticket_id in self.links():
-            return Linked(ticket=self.links()[ticket_id].ticket, is_new=False)
+            link = self.links()[ticket_id]
+            return Linked(ticket=link.ticket, is_new=False, is_paused=not link.sync_on)
         try:
             whole = whole_conversation(self.workspace, self.request.conversation, self.deadline)
         except (IntercomError, SecretUnreadable):
@@ -399,7 +400,7 @@ class Desk:
                 Notification.objects.look_again(self.workspace, self.request.conversation.id, since)
                 deliver_since(link, since)
                 Conversation.objects.filter(pk=link.conversation_id).compare_within(0)
-        return Linked(ticket=link.ticket, is_new=is_new, copied=copied)
+        return Linked(ticket=link.ticket, is_new=is_new, is_paused=not link.sync_on, copied=copied)
 
     def _link_row(
         self, found: ItopObject, *, linked_by: str, sync_on: bool, in_step: bool, since: tuple[int, int]

@@ -32,10 +32,14 @@ class SoFar:
 
 @dataclass(frozen=True, kw_only=True)
 class Linked:
-    """`is_new` False: it was linked already, and nothing was changed. `copied` messages are on their way."""
+    """`is_new` False: it was linked already, and nothing was changed. `copied` messages are on their way.
+
+    `is_paused`: what follows is left out.
+    """
 
     ticket: Ticket
     is_new: bool
+    is_paused: bool
     copied: int = 0
 
 

@@ -35,10 +35,11 @@ class LinkedTicket:
 
 @dataclass(frozen=True, kw_only=True)
 class Undone:
-    """`put_back` counts the messages that wait again."""
+    """`put_back` counts the messages that wait again; `is_paused`: it was, and is again."""
 
     ticket: Ticket
     put_back: int
+    is_paused: bool
 
 
 def linked(desk: Desk, ticket_class: str, ticket_id: int) -> LinkedTicket | None:
@@ -108,7 +109,7 @@ def undo(desk: Desk, unlinking_id: int) -> Undone | None:
     with transaction.atomic():
         first = Unlinking.objects.standing().filter(pk=unlinking.pk).update(undone_at=timezone.now())
         if not first:
-            return Undone(ticket=unlinking.ticket, put_back=0)
+            return Undone(ticket=unlinking.ticket, put_back=0, is_paused=not unlinking.sync_on)
         link, is_new = TicketLink.objects.get_or_create(
             conversation=unlinking.conversation,
             ticket=unlinking.ticket,
@@ -131,7 +132,7 @@ def undo(desk: Desk, unlinking_id: int) -> Undone | None:
         )
         deliver_since(link, unlinking.unlinked_at - LOOK_AGAIN)
         Conversation.objects.filter(pk=link.conversation_id).compare_within(0)
-    return Undone(ticket=unlinking.ticket, put_back=put_back)
+    return Undone(ticket=unlinking.ticket, put_back=put_back, is_paused=not link.sync_on)
 
 
 def _link(desk: Desk, ticket_class: str, ticket_id: int) -> TicketLink | None:

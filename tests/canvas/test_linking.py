@@ -323,3 +323,19 @@ def test_the_question_comes_whatever_is_stored(asked: Teammate, stored: dict[str
     asked.canvas = {"content": {"components": []}, "stored_data": stored}
     asked.send_click("link:UserRequest:8")
     assert "Link R-000008" in asked.text
+
+
+def test_during_a_pause_nobody_is_promised_new_messages(teammate: Teammate, work: Work) -> None:
+    paused = "The sync is paused: new messages are left out."
+    teammate.link("R-000008")
+    work()
+    teammate.open().send_click("pause")
+    teammate.link("R-000006", copy=True)
+    assert "on their way" in teammate.text and paused in teammate.text
+    teammate.open().click("2 linked tickets").click("R-000006").click("Unlink").click("Unlink").click("Undo")
+    assert paused in teammate.text
+    teammate.open().click("Create a ticket").click("Create the ticket")
+    if teammate.offers("Create anyway"):
+        teammate.click("Create anyway")
+    assert "is created" in teammate.text and paused in teammate.text
+    assert "follow by themselves" not in teammate.text

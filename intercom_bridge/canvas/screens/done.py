@@ -12,13 +12,13 @@ from intercom_bridge.desk import Desk
 from intercom_bridge.models import Submission, Ticket
 from intercom_bridge.sync.message import PRIVATE, PUBLIC
 
-from .parts import home_button, ticket_button
+from .parts import home_button, paused_line, ticket_button
 
 
 def created(desk: Desk, submission: Submission, ticket: Ticket) -> Canvas:
     components: list[Component] = [
         Text(text=_("%(ticket)s is created") % {"ticket": inert(ticket.ref)}, style="header"),
-        Text(text=" ".join((*_copied(submission), _("New messages follow by themselves.")))),
+        Text(text=" ".join((*_copied(submission), _what_follows(desk, ticket)))),
     ]
     if submission.note:
         components.append(Text(text=inert(submission.note), style="error"))
@@ -33,6 +33,13 @@ def created(desk: Desk, submission: Submission, ticket: Ticket) -> Canvas:
         home_button(),
     ]
     return Canvas(components=tuple(components), stored_data={"back": click("home")})
+
+
+def _what_follows(desk: Desk, ticket: Ticket) -> str:
+    link = desk.links().get(ticket.object_id)
+    if link is not None and not link.sync_on:
+        return paused_line()
+    return _("New messages follow by themselves.")
 
 
 def _copied(submission: Submission) -> list[str]:

@@ -17,7 +17,7 @@ from intercom_bridge.sync.copier import Copy
 from intercom_bridge.sync.message import PRIVATE, PUBLIC
 from intercom_bridge.sync.transcript import MOST_ENTRIES
 
-from .parts import back_button, home_button, ticket_button
+from .parts import back_button, home_button, paused_line, ticket_button
 from .ticket import conversations
 
 log = structlog.get_logger(__name__)
@@ -133,14 +133,19 @@ def _linked(linked: Linked) -> Canvas:
         title = _("%(ticket)s is linked") % {"ticket": ref}
     else:
         title = _("%(ticket)s was linked already") % {"ticket": ref}
-    said = _("From now on each new message of this conversation goes into its log.")
+    said = (
+        paused_line()
+        if linked.is_paused
+        else _("From now on each new message of this conversation goes into its log.")
+    )
     if linked.copied:
         on_their_way = ngettext(
             "%(count)d message of the conversation so far is on its way into its logs.",
             "%(count)d messages of the conversation so far are on their way into its logs.",
             linked.copied,
         ) % {"count": linked.copied}
-        said = " ".join((on_their_way, _("New messages follow by themselves.")))
+        follows = paused_line() if linked.is_paused else _("New messages follow by themselves.")
+        said = f"{on_their_way} {follows}"
     return Canvas(
         components=(
             Text(text=title, style="header"),

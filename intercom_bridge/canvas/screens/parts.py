@@ -46,6 +46,10 @@ def find_button() -> Button:
     return Button(id=click("find"), label=_("Find a ticket"), style="link", action=Submit())
 
 
+def paused_line() -> str:
+    return _("The sync is paused: new messages are left out.")
+
+
 def ticket_button(ticket: Ticket) -> Button:
     here = click("ticket", ticket.ticket_class, ticket.object_id)
     return Button(id=here, label=_("See the ticket"), action=Submit())

@@ -25,7 +25,7 @@ from intercom_bridge.desk.moving import merge_of
 from intercom_bridge.reasons import told
 
 from .moving import merge_item
-from .parts import back_button, moment
+from .parts import back_button, moment, paused_line
 
 REASON_LENGTH = 300
 # A name as iTop gives it is shorter; a profile may call tickets by their titles.
@@ -56,7 +56,7 @@ def _told(details: SyncDetails) -> list[Component]:
         Text(
             text=_("The sync is on: each new message goes into the linked tickets.")
             if status.on
-            else _("The sync is paused: new messages are left out.")
+            else paused_line()
         ),
         *_lines(details.tickets),
     ]

@@ -11,7 +11,7 @@ from intercom_bridge.canvas.trail import Trail
 from intercom_bridge.desk import Desk
 from intercom_bridge.desk.unlinking import linked, undo, unlink
 
-from .parts import back_button, home_button, ticket_button
+from .parts import back_button, home_button, paused_line, ticket_button
 
 
 def ask_to_unlink(desk: Desk, ticket_class: str, ticket_id: int, trail: Trail) -> Canvas:
@@ -67,7 +67,10 @@ def unlinking_undone(desk: Desk, unlinking_id: int) -> Canvas:
     if undone is None:
         return _not_linked()
     ticket = undone.ticket
-    said = _("It is as it was before. Messages that came meanwhile go into its logs too.")
+    if undone.is_paused:
+        said = paused_line()
+    else:
+        said = _("It is as it was before. Messages that came meanwhile go into its logs too.")
     if undone.put_back:
         waiting = ngettext(
             "%(count)d message that was left out is written after all.",
