@@ -20,9 +20,15 @@ class Inbox:
 
     def open(self, customer: str) -> Inbox:
         """Opens the customer's conversation; the panel answers."""
-        self.page.goto("")
+        self.load()
         self.page.locator("#conversations").get_by_text(customer).first.click()
         self.page.locator("#who").get_by_text(customer).wait_for()
+        return self._answered()
+
+    def load(self) -> Inbox:
+        """Loads the page. It opens the first conversation by itself, and draws the list anew when it has."""
+        self.page.goto("")
+        self.page.locator("#conversations [aria-current]").wait_for()
         return self._answered()
 
     def click(self, words: str) -> Inbox:
@@ -55,7 +61,7 @@ class Inbox:
         self.page.locator(".voices").get_by_text(voice).click()
         self.page.get_by_role("textbox", name="Message").fill(words)
         self.page.get_by_role("button", name="Send").click()
-        self.page.locator("#thread").get_by_text(words).first.wait_for()
+        self.page.locator("#thread").get_by_text(words, exact=True).first.wait_for()
         assert self.intercom.webhooks.wait_until_sent()
         self.work()
         return self

@@ -76,7 +76,7 @@ def test_of_two_persons_with_one_address_one_is_picked_and_the_pick_can_be_undon
 
 
 def test_a_lead_without_an_address_is_no_dead_end(inbox: Inbox) -> None:
-    inbox.page.goto("")
+    inbox.load()
     inbox.page.locator("#conversations").get_by_text("do you sell to schools?").click()
     inbox.field("Search by name or e-mail").wait_for()
     inbox.press_enter_in("Search by name or e-mail", "alice").click("Alice Martin")
@@ -176,10 +176,10 @@ def test_a_ticket_shows_its_attributes_its_last_words_and_the_ways_to_itop(inbox
 def test_how_the_sync_stands_is_said_in_numbers_and_pausing_offers_what_it_left_out(inbox: Inbox) -> None:
     inbox.open("Alice Martin").click("ongoing tickets").click("R-000008")
     inbox.click("Link to this conversation").click("Link from now on")
-    inbox.say("One").reload()
+    inbox.say("The first of these").reload()
     inbox.sees("in R-000008")
     inbox.click("Pause the sync").sees("Resume the sync")
-    inbox.say("Two").reload().click("Resume the sync")
+    inbox.say("The second of these").reload().click("Resume the sync")
     inbox.sees("1 message was left out")
     inbox.click("Write them now")
     inbox.work()
