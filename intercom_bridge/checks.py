@@ -34,6 +34,7 @@ Rows, with `--database default`:
     W116  no worker has lived for two minutes while work is waiting
     E117  a profile's create form asks for what is filled in by itself
     W118  a profile that does not fit the imported data model
+    I119  secrets are still stored under an older one of FIELD_ENCRYPTION_KEYS
 
 `migrate` looks at the rows of the database it migrates, too. It must not be stopped by a workspace that lacks a
 token, so the rows are not looked at then.
@@ -64,6 +65,7 @@ from .models.itop_instance import validate_time_zone
 from .models.ticket_profile import validate_codes, validate_defaults, validate_mapping
 from .models.workspace import LANGUAGES, PLACEHOLDER, validate_scope
 from .readiness import is_behind, neglected_since, words_about_neglect
+from .rotation import stored_secrets
 
 TAG = "intercom_bridge"
 # As settings/development.py has them, for everyone to read.
@@ -311,6 +313,7 @@ def check_rows(*, databases: Sequence[str] | None = None, **_: Any) -> list[Chec
             *(found for itop in ItopInstance.objects.all() for found in _check_itop(itop)),
             *(found for profile in TicketProfile.objects.all() for found in _check_profile(profile)),
             *_check_data_models(),
+            *_check_age_of_keys(),
             *_check_workers(),
         ]
     except (DatabaseError, ImproperlyConfigured, ConnectionDoesNotExist):
@@ -462,6 +465,20 @@ def _check_profile(profile: TicketProfile) -> Iterator[CheckMessage]:
             yield _message(
                 Warning, "W113", f"Its {label} is empty: {consequence}.", "Add codes in the admin.", profile
             )
+
+
+def _check_age_of_keys() -> Iterator[CheckMessage]:
+    keys: Sequence[str] = settings.FIELD_ENCRYPTION_KEYS
+    if len(keys) < 2 or not all(map(_is_key, keys)):
+        return
+    older = [one for one in stored_secrets() if one.secret.is_readable and not one.secret.is_current]
+    if older:
+        yield _message(
+            Info,
+            "I119",
+            f"{len(older)} stored secrets need an older one of FIELD_ENCRYPTION_KEYS, among them: {older[0]}.",
+            "Run: python manage.py rotate_keys. Then the older keys can be taken out.",
+        )
 
 
 def _check_data_models() -> Iterator[CheckMessage]:

@@ -26,7 +26,7 @@ class WorkspaceAdmin(ModelAdmin):
     list_filter = ("enabled", "region", "itop")
     list_select_related = ("itop", "profile")
     search_fields = ("workspace_id", "name")
-    readonly_fields = ("addresses",)
+    readonly_fields = ("addresses", "client_secret_used_at", "previous_client_secret_used_at")
     save_on_top = True
     fieldsets = (
         (None, {"fields": ("workspace_id", "name", "enabled", "region")}),
@@ -42,12 +42,15 @@ class WorkspaceAdmin(ModelAdmin):
             {
                 "fields": (
                     "client_secret",
+                    "client_secret_used_at",
                     "access_token",
                     "previous_client_secret",
                     "previous_client_secret_until",
+                    "previous_client_secret_used_at",
                 ),
                 "description": "Kept encrypted and never shown again. To rotate the client secret, put the one in use "
-                "now under “previous”, give it a date, and enter the new one above.",
+                "now under “previous”, give it a date, and enter the new one above. Once only the new one is still "
+                "being used, remove the previous one.",
             },
         ),
         (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Final
 
 
@@ -22,26 +22,27 @@ class HEADERS:
 
 
 def canvas_signature(body: bytes, secret: str) -> str:
-    """What X-Body-Signature has to be. An empty secret signs nothing: "", which `matches` never takes."""
+    """What X-Body-Signature has to be. An empty secret signs nothing: "", which is never taken."""
     return _digest(body, secret, "sha256")
 
 
 def webhook_signature(body: bytes, secret: str) -> str:
-    """What X-Hub-Signature has to be. An empty secret signs nothing: "", which `matches` never takes."""
+    """What X-Hub-Signature has to be. An empty secret signs nothing: "", which is never taken."""
     digest = _digest(body, secret, "sha1")
     return f"sha1={digest}" if digest else ""
 
 
-def matches(given: str, expected: Iterable[str]) -> bool:
-    """Whether the given signature is one of the expected ones.
+def which(given: str, expected: Mapping[str, str]) -> str:
+    """The name of the expected signature that the given one is; "" when it is none of them.
 
     All of them are compared, each in constant time, so that the time taken tells nothing, not even which of
     several secrets it was. Any string may be given; "" matches nothing.
     """
     given_bytes = _bytes(given)
-    found = False
-    for one in expected:
-        found |= hmac.compare_digest(given_bytes, _bytes(one)) and bool(one)
+    found = ""
+    for name, one in expected.items():
+        is_this = hmac.compare_digest(given_bytes, _bytes(one)) and bool(one)
+        found = name if is_this else found
     return found
 
 

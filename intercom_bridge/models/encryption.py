@@ -70,6 +70,20 @@ class Secret:
         return True
 
     @property
+    def is_current(self) -> bool:
+        """Whether the newest key decrypts it: the older ones are not needed for it."""
+        keys = tuple(settings.FIELD_ENCRYPTION_KEYS)
+        try:
+            _cipher(keys[:1]).decrypt(self.ciphertext.encode())
+        except InvalidToken:
+            return False
+        return True
+
+    def renewed(self) -> Secret:
+        """The same under the newest key. Raises SecretUnreadable when no current key decrypts it."""
+        return Secret.seal(self.reveal())
+
+    @property
     def hint(self) -> str:
         """What the admin may show: "•••• 1a2b", "" when unset."""
         if not self.ciphertext:

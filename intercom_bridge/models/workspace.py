@@ -3,10 +3,11 @@ from __future__ import annotations
 import datetime as dt
 import zoneinfo
 
+import structlog
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
-from django.db import models
+from django.db import DatabaseError, models
 from django.utils import timezone
 
 from itop_client import OqlError, parse
@@ -15,8 +16,11 @@ from .encryption import Secret, SecretField, SecretUnreadable
 from .itop_instance import ITOP, ItopInstance, validate_time_zone
 from .ticket_profile import TicketProfile
 
+log = structlog.get_logger(__name__)
+
 LANGUAGES = [("en", "English"), ("fr", "Français"), ("de", "Deutsch"), ("es", "Español")]
 PLACEHOLDER = "PUT_YOUR_"
+NOTED_EVERY = dt.timedelta(minutes=1)
 
 
 def validate_scope(text: str) -> None:
@@ -75,6 +79,11 @@ class Workspace(models.Model):
         help_text="Still accepted beside the new one while you rotate, until the date below.",
     )
     previous_client_secret_until = models.DateTimeField("previous secret valid until", null=True, blank=True)
+    # When Intercom last signed with the one, and with the other: then a rotation is over.
+    client_secret_used_at = models.DateTimeField("last used", null=True, editable=False)
+    previous_client_secret_used_at = models.DateTimeField(
+        "previous secret last used", null=True, editable=False
+    )
     access_token = SecretField(help_text="Lets us write into conversations (Authentication, Access token).")
     itop = models.ForeignKey(ItopInstance, models.PROTECT, verbose_name=ITOP, related_name="workspaces")
     profile = models.ForeignKey(
@@ -122,18 +131,31 @@ class Workspace(models.Model):
     def zone(self) -> dt.tzinfo:
         return zoneinfo.ZoneInfo(self.time_zone)
 
-    def client_secrets(self) -> list[str]:
-        """The secrets that a signature may have been made with now, newest first; [] when none is readable."""
-        secrets = [self.client_secret]
+    def client_secrets(self) -> dict[str, str]:
+        """The secrets that a signature may have been made with now, by their columns; {} when none is readable."""
+        columns = ["client_secret"]
         if self.previous_client_secret_until and self.previous_client_secret_until > timezone.now():
-            secrets.append(self.previous_client_secret)
-        plain = []
-        for secret in secrets:
+            columns.append("previous_client_secret")
+        plain = {}
+        for column in columns:
             try:
-                plain.append(secret.reveal())
+                plain[column] = getattr(self, column).reveal()
             except SecretUnreadable:
                 continue
-        return [secret for secret in plain if secret]
+        return {column: secret for column, secret in plain.items() if secret}
+
+    def note_use(self, column: str) -> None:
+        """Keeps that a request was signed with the secret in this column; to the minute, to write but seldom."""
+        used_at = f"{column}_used_at"
+        last, now = getattr(self, used_at), timezone.now()
+        if last is not None and now - last < NOTED_EVERY:
+            return
+        setattr(self, used_at, now)
+        try:
+            type(self).objects.filter(pk=self.pk).update(**{used_at: now})
+        except DatabaseError as error:
+            # A database that takes no writes can still show a panel.
+            log.warning("workspace.use_not_noted", workspace=self.workspace_id, error=type(error).__name__)
 
     @property
     def intercom_api_url(self) -> str:

@@ -55,11 +55,12 @@ class Signature(BaseAuthentication):
         raw = _raw_body(request)
         data = _parse(raw)
         workspace = Workspace.objects.for_signed_request(workspace_id_of(data))
-        secrets = workspace.client_secrets() if workspace else []
-        expected = [self.sign(raw, secret) for secret in secrets or [_NOBODYS_SECRET]]
-        is_genuine = signature.matches(request.headers.get(self.header, ""), expected)
-        if workspace is None or not secrets or not is_genuine:
+        secrets = workspace.client_secrets() if workspace else {}
+        expected = {name: self.sign(raw, one) for name, one in (secrets or {"": _NOBODYS_SECRET}).items()}
+        signed_with = signature.which(request.headers.get(self.header, ""), expected)
+        if workspace is None or not signed_with:
             raise AuthenticationFailed("The signature does not match.")
+        workspace.note_use(signed_with)
         return workspace, SignedBody(raw=raw, data=data)
 
     def authenticate_header(self, request: Request) -> str:

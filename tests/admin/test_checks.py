@@ -201,6 +201,13 @@ def test_secrets_under_a_lost_key_are_named(good: Workspace, settings: Settings)
     assert "client secret" in messages[0].msg
 
 
+def test_secrets_under_an_older_key_are_counted(good: Workspace, settings: Settings) -> None:
+    settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode(), *settings.FIELD_ENCRYPTION_KEYS]
+    assert in_rows() == {"I119"}
+    call_command("rotate_keys")
+    assert in_rows() == set()
+
+
 def test_without_any_key_each_secret_is_named_and_nothing_breaks(good: Workspace, settings: Settings) -> None:
     settings.FIELD_ENCRYPTION_KEYS = []
     assert in_rows() == {"E104"}

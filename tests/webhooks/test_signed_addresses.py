@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from intercom_bridge.intercom.signature import canvas_signature, webhook_signature
 from intercom_bridge.models import Notification, Workspace
@@ -108,6 +110,44 @@ def test_a_previous_secret_is_accepted_until_its_date(
     time_machine.move_to(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=3601))
     assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 401
     assert post(path, raw, **{header: sign(raw, "the-new-secret")}).status_code == 200
+
+
+def test_it_is_known_when_each_secret_was_used_last(
+    workspace: Workspace, address: Any, time_machine: Any
+) -> None:
+    path, header, sign, body, _name = address
+    start = dt.datetime(2026, 11, 22, 14, 0, tzinfo=dt.UTC)
+    workspace.client_secret = "the-new-secret"
+    workspace.previous_client_secret = SECRET
+    workspace.previous_client_secret_until = start + dt.timedelta(days=1)
+    workspace.save()
+    raw = encode(body())
+
+    def used_at(minute: int, secret: str) -> list[Any]:
+        time_machine.move_to(start + dt.timedelta(minutes=minute), tick=False)
+        post(path, raw, **{header: sign(raw, secret)})
+        row = Workspace.objects.get()
+        times = (row.client_secret_used_at, row.previous_client_secret_used_at)
+        return [when and (when - start) // dt.timedelta(minutes=1) for when in times]
+
+    assert used_at(0, "somebody else's") == [None, None]
+    assert used_at(1, SECRET) == [None, 1]
+    assert used_at(5, "the-new-secret") == [5, 1]
+    assert used_at(6, "the-new-secret") == [6, 1]
+
+
+def test_that_a_secret_is_used_is_written_once_a_minute(workspace: Workspace, time_machine: Any) -> None:
+    time_machine.move_to(dt.datetime(2026, 11, 22, 14, 0, tzinfo=dt.UTC), tick=False)
+    workspace.note_use("client_secret")
+    with CaptureQueriesContext(connection) as queries:
+        workspace.note_use("client_secret")
+        time_machine.shift(59)
+        workspace.note_use("client_secret")
+    assert not queries.captured_queries
+    time_machine.shift(2)
+    with CaptureQueriesContext(connection) as queries:
+        workspace.note_use("client_secret")
+    assert len(queries.captured_queries) == 1
 
 
 def test_a_workspace_without_a_secret_lets_nobody_in(workspace: Workspace, address: Any) -> None:
