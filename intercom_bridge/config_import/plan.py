@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from django.conf import settings
-from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
-from django.db import models, transaction
-from django.utils.crypto import constant_time_compare, salted_hmac
+from django.db import transaction
 
 from intercom_bridge.models import ItopInstance, Secret, TicketProfile, Workspace
-from intercom_bridge.models.encryption import SecretField, SecretUnreadable
 
+from .applying import Row, apply, line_of
 from .parameters import FORM_ATTRIBUTES, Given, Parameters, WorkspaceParameters
+from .report import Report
 from .source import ConfigError
-
-SET, CHANGED, UNCHANGED, KEPT = "set", "changed", "unchanged", "kept"
-IN_THE_ADMIN = "set in the admin"
-
-Row = ItopInstance | TicketProfile | Workspace
-
-
-@dataclass(frozen=True)
-class Line:
-    """What became of one field. `detail` never holds a secret."""
-
-    field: str
-    outcome: str
-    detail: str = ""
-
-
-@dataclass
-class Section:
-    title: str
-    lines: list[Line] = field(default_factory=list)
-
-
-@dataclass
-class Report:
-    sections: list[Section] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def count(self, outcome: str) -> int:
-        return sum(line.outcome == outcome for section in self.sections for line in section.lines)
-
-    @property
-    def changes(self) -> int:
-        return self.count(SET) + self.count(CHANGED)
 
 
 @dataclass(frozen=True)
@@ -194,6 +158,9 @@ class Import:
             )
         self._apply(row, fields, f"Workspace {given.workspace_id}", report)
 
+    def _apply(self, row: Row, fields: Mapping[str, Given], title: str, report: Report) -> None:
+        report.sections.append(apply(row, fields, title, overwrite=self.overwrite))
+
     def _name_the_missing(self, itop: ItopInstance, report: Report) -> None:
         ids = [one.workspace_id for one in self.parameters.workspaces]
         for row in Workspace.objects.filter(itop=itop).exclude(workspace_id__in=ids).exclude(imported={}):
@@ -201,72 +168,6 @@ class Import:
                 f"Workspace {row.workspace_id} was imported before and is not in this file. It is left as it is; turn "
                 "it off in the admin if it is no longer served."
             )
-
-    # One row
-
-    def _apply(self, row: Row, fields: Mapping[str, Given], title: str, report: Report) -> None:
-        is_new = row.pk is None
-        section = Section(f"{title} ({'new' if is_new else 'known'})")
-        report.sections.append(section)
-        imported = dict(row.imported)
-        for name, given in fields.items():
-            line = self._apply_field(row, is_new, name, given)
-            section.lines.append(line)
-            if line.outcome != KEPT:
-                imported[name] = _remembered(row, name, given.value)
-        for name in imported:
-            if name not in fields and name not in ("name", "url", "token", "workspace_id"):
-                label = str(row._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
-                section.lines.append(Line(label, UNCHANGED, "no longer in the file"))
-        changed = any(line.outcome in (SET, CHANGED) for line in section.lines)
-        if changed:
-            _validate(row, fields, title)
-        if changed or imported != row.imported:
-            row.imported = imported
-            row.save()
-
-    def _apply_field(self, row: Row, is_new: bool, name: str, given: Given) -> Line:
-        column = row._meta.get_field(name)
-        label = str(column.verbose_name)  # type: ignore[union-attr]
-        current = getattr(row, f"{name}_id" if isinstance(column, models.ForeignKey) else name)
-        if isinstance(column, SecretField):
-            return self._apply_secret(row, name, label, current, given)
-        wanted = given.value.pk if isinstance(column, models.ForeignKey) else given.value
-        shown = _shown(given.value)
-        if is_new:
-            setattr(row, name, given.value)
-            return Line(label, SET, shown)
-        if current == wanted:
-            return Line(label, UNCHANGED, shown)
-        is_default = current is None or current == column.get_default()  # type: ignore[union-attr]
-        if name in row.imported:
-            is_ours = row.imported[name] == current
-        else:
-            is_ours = is_default
-        if not is_ours and not self.overwrite:
-            return Line(label, KEPT, f"{IN_THE_ADMIN}. The file says{_line(given)}: {shown}")
-        was = _shown(getattr(row, name))
-        setattr(row, name, given.value)
-        if name not in row.imported and is_default:
-            return Line(label, SET, shown)
-        return Line(label, CHANGED, f"{shown} (was {was or 'empty'})")
-
-    def _apply_secret(self, row: Row, name: str, label: str, current: Secret, given: Given) -> Line:
-        try:
-            plain: str | None = current.reveal()
-        except SecretUnreadable:
-            plain = None
-        if plain is not None and plain == given.value:
-            return Line(label, UNCHANGED)
-        if name in row.imported:
-            is_ours = plain is not None and _is_digest_of(row.imported[name], name, plain)
-        else:
-            is_ours = plain == ""
-        if not is_ours and not self.overwrite:
-            why = IN_THE_ADMIN if plain is not None else "it cannot be read with FIELD_ENCRYPTION_KEYS"
-            return Line(label, KEPT, why)
-        setattr(row, name, Secret.seal(given.value))
-        return Line(label, SET if plain == "" else CHANGED)
 
 
 def _drop_what_is_filled_in(row: TicketProfile, fields: dict[str, Given], report: Report) -> None:
@@ -282,59 +183,9 @@ def _drop_what_is_filled_in(row: TicketProfile, fields: dict[str, Given], report
         kept = [code for code in form.value if code not in wrong]
         fields["form_attributes"] = Given(kept, form.line)
         report.notes += [
-            f"{code} in {FORM_ATTRIBUTES}{_line(form)} is filled in by itself, and left out."
+            f"{code} in {FORM_ATTRIBUTES}{line_of(form)} is filled in by itself, and left out."
             for code in wrong
         ]
-
-
-def _remembered(row: Row, name: str, value: Any) -> Any:
-    """What `imported` keeps of a value: of a secret only a digest, under a key of ours."""
-    column = row._meta.get_field(name)
-    if isinstance(column, SecretField):
-        return _digest(name, value, settings.SECRET_KEY)
-    return value.pk if isinstance(value, models.Model) else value
-
-
-def _digest(name: str, plain: str, key: str) -> str:
-    return salted_hmac(
-        f"intercom_bridge.config_import.{name}", plain, secret=key, algorithm="sha256"
-    ).hexdigest()
-
-
-def _is_digest_of(digest: object, name: str, plain: str) -> bool:
-    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    return any(constant_time_compare(str(digest), _digest(name, plain, key)) for key in keys)
-
-
-def _validate(row: Row, fields: Mapping[str, Given], title: str) -> None:
-    try:
-        row.full_clean()
-    except ValidationError as error:
-        for name, messages in error.message_dict.items():
-            text = " ".join(messages)
-            if name == NON_FIELD_ERRORS:
-                raise ConfigError(f"{title}: {text}") from error
-            label = str(row._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
-            raise ConfigError(
-                f"{title}, {label}: {text}", fields[name].line if name in fields else 0
-            ) from error
-
-
-def _shown(value: Any) -> str:
-    """A value as the report says it; in one line, and not longer than that."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        text = ", ".join(str(one) for one in value)
-    elif isinstance(value, dict):
-        text = ", ".join(f"{key} = {one}" for key, one in value.items())
-    else:
-        text = " ".join(str("" if value is None else value).split())
-    return text if len(text) <= 100 else text[:99] + "…"
-
-
-def _line(given: Given) -> str:
-    return f" (line {given.line})" if given.line else ""
 
 
 def _address(url: str) -> str:

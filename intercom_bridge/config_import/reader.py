@@ -3,15 +3,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import php, xml
+from .bridge_file import BridgeFile
 from .source import ConfigError, Source
 
 MAX_BYTES = 5_000_000
 
 
-def read_file(path: Path) -> Source:
-    """The extension's parameters in `path`, a config-itop.php, a part of one, or an XML data model.
+def read_file(path: Path) -> Source | BridgeFile:
+    """What is in `path`: the extension's parameters (a config-itop.php, a part of one, an XML data model), or our own.
 
-    Raises ConfigError when it cannot be read, is neither, or does not hold them.
+    Raises ConfigError when it cannot be read, is none of these, or does not hold them.
     """
     try:
         with path.open("rb") as file:
@@ -27,6 +28,8 @@ def read_file(path: Path) -> Source:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError("the file is not UTF-8 here. Save it as UTF-8 and try again.", line) from error
+    if text.lstrip().startswith("{"):
+        return BridgeFile(text)
     return php.read_source(text)
 
 

@@ -9,19 +9,31 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from intercom_bridge.config_import import ConfigError, Import, Report, read_file, read_parameters
+from intercom_bridge.config_import import (
+    BridgeFile,
+    BridgeImport,
+    ConfigError,
+    Import,
+    Report,
+    Source,
+    read_file,
+    read_parameters,
+)
 from intercom_bridge.models.workspace import PLACEHOLDER
 
 
 class Command(BaseCommand):
     help = (
-        "Reads the configuration of iTop's own Intercom extension (config-itop.php, the part of it, or the XML data "
-        "model) into workspaces, an iTop and a ticket profile. What was set in the admin is kept."
+        "Reads a configuration: one that export_config has written (JSON), or that of iTop's own Intercom extension "
+        "(config-itop.php, the part of it, or the XML data model). What was set in the admin is kept."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "file", type=Path, metavar="FILE", help="config-itop.php, a part of it, or an XML file"
+            "file",
+            type=Path,
+            metavar="FILE",
+            help="a JSON file of export_config, config-itop.php, a part of it, or an XML file",
         )
         parser.add_argument(
             "--itop-url",
@@ -47,14 +59,7 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         try:
-            parameters = read_parameters(read_file(options["file"]))
-            report = Import(
-                parameters,
-                itop_url=options["itop_url"].strip(),
-                itop_name=options["itop_name"].strip(),
-                itop_token=_token(options["itop_token_env"]),
-                overwrite=options["overwrite"],
-            ).run(dry_run=options["dry_run"])
+            report = _import(read_file(options["file"]), options).run(dry_run=options["dry_run"])
         except ConfigError as error:
             message = str(error)
             raise CommandError(f"Nothing was imported. {message[:1].upper()}{message[1:]}") from None
@@ -90,6 +95,22 @@ class Command(BaseCommand):
             self.stdout.write(f"Nothing changed: {', '.join(counts)}.")
         if report.count("kept"):
             self.stdout.write("Kept values stay as they were set in the admin; --overwrite replaces them.")
+
+
+def _import(file: Source | BridgeFile, options: dict[str, Any]) -> Import | BridgeImport:
+    if isinstance(file, BridgeFile):
+        if options["itop_url"] or options["itop_name"] or options["itop_token_env"]:
+            raise ConfigError(
+                "--itop-url, --itop-name and --itop-token-env do not go with a file of export_config."
+            )
+        return BridgeImport(file, overwrite=options["overwrite"])
+    return Import(
+        read_parameters(file),
+        itop_url=options["itop_url"].strip(),
+        itop_name=options["itop_name"].strip(),
+        itop_token=_token(options["itop_token_env"]),
+        overwrite=options["overwrite"],
+    )
 
 
 def _token(variable: str) -> str:

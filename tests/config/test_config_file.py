@@ -1,0 +1,311 @@
+"""The whole configuration as one file: what export_config writes, import_config reads, and no secret is in it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import models
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intercom_bridge.config_import import BridgeFile, BridgeImport, ConfigError, export
+from intercom_bridge.models import ItopInstance, PersonMatch, TicketProfile, Workspace
+from intercom_bridge.models.encryption import SecretField
+
+pytestmark = pytest.mark.django_db
+
+SECRETS = {
+    "DESK_TOKEN": "the-account-token",
+    "ACME_SECRET": "the-client-secret",
+    "ACME_TOKEN": "the-access-token",
+}
+MODELS = {"itops": ItopInstance, "profiles": TicketProfile, "workspaces": Workspace}
+
+
+@pytest.fixture
+def workspace() -> Workspace:
+    """A configuration in which nothing is as it is by default."""
+    itop = ItopInstance.objects.create(
+        name="Service desk",
+        url="https://itop.example.com/itop",
+        user="bridge",
+        token=SECRETS["DESK_TOKEN"],
+        password="the-password",
+        time_zone="Europe/Paris",
+        portal_url="https://portal.example.com/{class}/{id}",
+    )
+    profile = TicketProfile.objects.create(
+        name="Incidents",
+        ticket_class="Incident",
+        attributes_mapping={"public_log": "customer_log"},
+        form_attributes=["title", "description", "impact"],
+        defaults={"urgency": "3"},
+        excluded_states=["closed"],
+        subtitle_attribute="service_id",
+        details_attributes=["status", "agent_id"],
+        show_open_in_backoffice_button=False,
+    )
+    return Workspace.objects.create(
+        workspace_id="abcd1234",
+        name="Acmé",
+        enabled=False,
+        region="EU",
+        scope="SELECT Organization WHERE name = 'Acmé'",
+        client_secret=SECRETS["ACME_SECRET"],
+        access_token=SECRETS["ACME_TOKEN"],
+        itop=itop,
+        profile=profile,
+        external_id_attribute="employee_number",
+        language="fr",
+        time_zone="Europe/Paris",
+    )
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[..., str]:
+    def load(document: Any, *options: str) -> str:
+        file = tmp_path / "bridge.json"
+        file.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
+        out = io.StringIO()
+        call_command("import_config", str(file), *options, stdout=out, no_color=True)
+        return out.getvalue()
+
+    return load
+
+
+Load = Callable[..., str]
+
+
+def exported() -> Any:
+    return json.loads(export())
+
+
+def with_secrets(document: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name, secret in SECRETS.items():
+        monkeypatch.setenv(name, secret)
+    document["itops"][0]["token_env"] = "DESK_TOKEN"
+    document["workspaces"][0] |= {"client_secret_env": "ACME_SECRET", "access_token_env": "ACME_TOKEN"}
+    return document
+
+
+def test_what_is_exported_makes_the_same_configuration_elsewhere(
+    workspace: Workspace, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = export()
+    for model in (Workspace, TicketProfile, ItopInstance):
+        model.objects.all().delete()
+    load(with_secrets(json.loads(before), monkeypatch))
+    assert export() == before
+    there = Workspace.objects.select_related("itop").get()
+    assert (there.client_secret.reveal(), there.access_token.reveal()) == (
+        SECRETS["ACME_SECRET"],
+        SECRETS["ACME_TOKEN"],
+    )
+    assert there.itop.token.reveal() == SECRETS["DESK_TOKEN"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_all_that_an_admin_can_set_is_in_it(workspace: Workspace, name: str) -> None:
+    row = exported()[name][0]
+    for column in MODELS[name]._meta.concrete_fields:
+        is_set_by_an_admin = (
+            column.editable and not column.primary_key and not isinstance(column, SecretField)
+        )
+        if column.name == "previous_client_secret_until":
+            assert column.name not in row  # nothing without its secret
+        elif is_set_by_an_admin:
+            assert column.name in row
+            # The fixture tells a value that was written from one that is there by default.
+            assert row[column.name] not in (column.get_default(), None)
+        else:
+            assert column.name not in row
+
+
+def test_no_secret_is_in_it(workspace: Workspace, tmp_path: Path) -> None:
+    file = tmp_path / "bridge.json"
+    call_command("export_config", str(file), stdout=io.StringIO())
+    out = io.StringIO()
+    call_command("export_config", stdout=out)
+    assert out.getvalue() == file.read_text(encoding="utf-8") == export()
+    rows: list[models.Model] = [workspace, workspace.itop]
+    for row in rows:
+        for column in row._meta.concrete_fields:
+            if isinstance(column, SecretField):
+                secret = getattr(row, column.name)
+                assert secret.ciphertext not in export() or not secret
+                assert secret.reveal() not in export() or not secret
+
+
+def test_an_export_that_is_read_again_changes_nothing(workspace: Workspace, load: Load) -> None:
+    printed = load(export())
+    assert "Nothing changed" in printed
+    assert " set" not in printed.replace("is set", "")
+
+
+def test_what_was_set_in_the_admin_stays_unless_the_file_has_the_last_word(
+    workspace: Workspace, load: Load
+) -> None:
+    document = exported()
+    document["workspaces"][0]["language"] = "de"
+    assert "The file says: de" in load(document)
+    assert Workspace.objects.get().language == "fr"
+    assert "de (was fr)" in load(document, "--overwrite")
+    assert Workspace.objects.get().language == "de"
+
+
+def test_a_dry_run_says_it_and_writes_nothing(workspace: Workspace, load: Load) -> None:
+    document = exported()
+    document["workspaces"][0]["language"] = "de"
+    before = export()
+    assert "Dry run, nothing was written" in load(document, "--overwrite", "--dry-run")
+    assert export() == before
+
+
+def test_rows_that_are_not_in_the_file_are_named_and_stay(workspace: Workspace, load: Load) -> None:
+    TicketProfile.objects.create(name="Another")
+    document = exported()
+    document["profiles"] = [row for row in document["profiles"] if row["name"] != "Another"]
+    assert "The ticket profile Another is not in the file. It is left as it is." in load(document)
+    assert TicketProfile.objects.count() == 2
+
+
+def test_of_an_itop_at_another_address_nothing_is_known_any_more(workspace: Workspace, load: Load) -> None:
+    itop = workspace.itop
+    itop.learn(is_administrator=True)
+    PersonMatch.objects.create(
+        workspace=workspace,
+        contact_id="c1",
+        itop=itop,
+        person_id=7,
+        org_id=1,
+        how=PersonMatch.How.CHOSEN,
+    )
+    document = exported()
+    load(document, "--overwrite")
+    assert PersonMatch.objects.count() == 1
+    document["itops"][0]["url"] = "https://staging.example.com/itop"
+    load(document, "--overwrite")
+    itop.refresh_from_db()
+    assert (itop.url, itop.is_administrator) == ("https://staging.example.com/itop", None)
+    assert PersonMatch.objects.count() == 0
+
+
+def test_a_workspace_without_its_secrets_is_made_and_said(workspace: Workspace, load: Load) -> None:
+    document = exported()
+    document["workspaces"][0] |= {"workspace_id": "efgh5678"}
+    assert "enter them in the admin" in load(document)
+    assert not Workspace.objects.get(workspace_id="efgh5678").client_secret
+
+
+def test_without_a_token_a_new_itop_is_refused(workspace: Workspace, load: Load) -> None:
+    document = exported()
+    document["itops"][0]["name"] = "Another desk"
+    with pytest.raises(CommandError, match=r'Another desk.*name that as "token_env"'):
+        load(document)
+    assert ItopInstance.objects.count() == 1
+
+
+def test_a_secret_in_the_file_is_refused_and_not_repeated(workspace: Workspace, load: Load) -> None:
+    document = exported()
+    document["workspaces"][0]["access_token"] = "dG9rOjEyMzQ1"
+    with pytest.raises(CommandError, match='name that as "access_token_env"') as refusal:
+        load(document)
+    assert "dG9rOjEyMzQ1" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d: d.update(version=2), "of version 2, and this bridge reads version 1"),
+        (lambda d: d.update(format="x"), "not a configuration of the bridge"),
+        (lambda d: d.update(itops={}), "value of itops is not a list"),
+        (lambda d: d.update(workspace=[]), r"no list called workspace. Did you mean workspaces\?"),
+        (lambda d: d["itops"].append("x"), "ntry 2 of itops is not an object"),
+        (lambda d: d["profiles"].append({}), "ntry 2 of profiles has no name"),
+        (lambda d: d["workspaces"][0].update(enabled="yes"), 'enabled must be true or false, not "yes"'),
+        (lambda d: d["workspaces"][0].update(name=7), "name must be text, not 7"),
+        (lambda d: d["workspaces"][0].update(region="MARS"), "region.*MARS"),
+        (lambda d: d["workspaces"][0].update(scope="DROP"), "not an OQL query"),
+        (lambda d: d["workspaces"][0].update(itop="Nobody"), 'there is no itop called "Nobody"'),
+        (lambda d: d["workspaces"][0].update(profile=None), "there is no profile called null"),
+        (lambda d: d["workspaces"][0].update(name="a\0b"), "holds a character that no database takes"),
+        (lambda d: d["workspaces"][0].update(name="a\ud800b"), "holds a character that no database takes"),
+        (lambda d: d["profiles"][0].update(form_attributes="title"), "Write a list of codes"),
+        (
+            lambda d: d["workspaces"].append({"workspace_id": "new1", "itop": "Service desk"}),
+            "serve everybody",
+        ),
+        (lambda d: d["itops"][0].update(token_env="NOT_SET"), "variable NOT_SET is not set"),
+        (lambda d: d["itops"][0].update(token_env=5), "must name an environment variable"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_written(
+    workspace: Workspace, load: Load, change: Callable[[Any], Any], says: str
+) -> None:
+    document = exported()
+    document["itops"][0]["portal_url"] = "https://other.example.com/"
+    change(document)
+    before = export()
+    with pytest.raises(CommandError, match=says):
+        load(document, "--overwrite")
+    assert export() == before
+
+
+def test_a_word_that_is_not_known_is_left_out_and_said(workspace: Workspace, load: Load) -> None:
+    document = exported()
+    document["workspaces"][0]["langage"] = "de"
+    assert (
+        "langage in entry 1 of workspaces (abcd1234) is not known here, and left out. Did you mean language?"
+        in load(document)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "Line 1: this is not JSON"),
+        ('{"format": "intercom-itop-bridge",\n "version": 1,}', "Line 2: this is not JSON"),
+        ("{" * 100_000, "this is not JSON|nested too deep"),
+        ('{"a": ' * 100_000, "nested too deep"),
+        ('{"format": "x", "format": "y"}', "ne object holds format twice"),
+    ],
+)
+def test_what_is_no_configuration_at_all_is_refused(load: Load, text: str, says: str) -> None:
+    with pytest.raises(CommandError, match=says):
+        load(text)
+
+
+def test_the_options_of_the_other_formats_do_not_go_with_it(workspace: Workspace, load: Load) -> None:
+    with pytest.raises(CommandError, match="do not go with a file of export_config"):
+        load(export(), "--itop-url", "https://itop.example.com")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = ("name", "url", "workspace_id", "scope", "itop", "profile", "enabled", "token_env", "defaults")
+ENTRY = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, JSON))
+
+
+@given(
+    itops=st.lists(ENTRY, max_size=2),
+    profiles=st.lists(ENTRY, max_size=2),
+    workspaces=st.lists(ENTRY, max_size=2),
+)
+def test_whatever_stands_in_it_is_taken_or_refused_in_words(
+    itops: list[Any], profiles: list[Any], workspaces: list[Any]
+) -> None:
+    document = {"format": "intercom-itop-bridge", "version": 1}
+    lists = {"itops": itops, "profiles": profiles, "workspaces": workspaces}
+    try:
+        BridgeImport(BridgeFile(json.dumps(document | lists))).run(dry_run=True)
+    except ConfigError as error:
+        assert str(error)
