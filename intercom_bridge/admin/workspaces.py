@@ -62,6 +62,14 @@ class WorkspaceAdmin(ModelAdmin):
             },
         ),
         ("The panel", {"fields": ("language", "time_zone")}),
+        (
+            "How long contents are kept",
+            {
+                "fields": ("keep_payloads_days", "keep_failed_payloads_days"),
+                "description": "Then what messages said is removed here; iTop and Intercom keep theirs. That they were "
+                "written stays known, so that none is written twice.",
+            },
+        ),
     )
 
     @admin.display(description="secrets", boolean=True)

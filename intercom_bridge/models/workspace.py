@@ -6,7 +6,7 @@ import zoneinfo
 import structlog
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import RegexValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import DatabaseError, models
 from django.utils import timezone
 
@@ -109,6 +109,20 @@ class Workspace(models.Model):
         default="UTC",
         validators=[validate_time_zone],
         help_text="Dates on the panel are shown in it.",
+    )
+    keep_payloads_days = models.PositiveIntegerField(
+        "days that contents are kept",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="How many days the texts of what was handled are kept here. Empty: as KEEP_PAYLOADS_DAYS says.",
+    )
+    keep_failed_payloads_days = models.PositiveIntegerField(
+        "days that contents of what failed are kept",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="So long what failed can be tried again. Empty: as KEEP_FAILED_PAYLOADS_DAYS says.",
     )
     # The code Intercom gives to what our app posts; learned from the answer to our first post.
     app_package_code = models.CharField(max_length=100, blank=True, editable=False)

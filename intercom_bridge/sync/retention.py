@@ -1,23 +1,32 @@
 """What came in is not kept for ever: payloads go, in small steps. Their rows stay, and with them the keys.
 
-What was written once is never written again because somebody cleaned up. Each step is a transaction of its own, so
-that a webhook waits for one at most, and reads as much of an index as it cleans: the indexes hold only rows that
-have not been cleaned yet.
+What was written once is never written again because somebody cleaned up. How long they are kept is a setting, which a
+workspace may have its own mind about. Each step is a transaction of its own, so that a webhook waits for one at most,
+and goes on in the index where the one before ended: the indexes hold only rows that have not been cleaned yet.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from django.conf import settings
 from django.db import models, transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from intercom_bridge.models import Delivery, ItopAnswer, KnownTickets, Notification, Posting, Submission
+from intercom_bridge.models import (
+    Delivery,
+    ItopAnswer,
+    KnownTickets,
+    Notification,
+    Posting,
+    Submission,
+    Workspace,
+)
 
 from .writer import stopping
 
@@ -35,6 +44,7 @@ class Rule:
     """Which rows of a table lose what, and when: by the state they are in, and the time they were made at."""
 
     model: type[models.Model]
+    workspace: str
     state: str
     made_at: str
     without_payload: dict[str, Any]
@@ -45,6 +55,7 @@ class Rule:
 RULES = (
     Rule(
         Notification,
+        "workspace",
         "verdict",
         "received_at",
         {"body": b""},
@@ -53,6 +64,7 @@ RULES = (
     ),
     Rule(
         Delivery,
+        "conversation__workspace",
         "state",
         "created_at",
         {"part": {}, "item": None},
@@ -61,14 +73,16 @@ RULES = (
     ),
     Rule(
         Submission,
+        "conversation__workspace",
         "state",
         "created_at",
-        {"fields": {}},
+        {"fields": {}, "values": {}, "problems": []},
         (Submission.State.CREATED,),
         (Submission.State.REFUSED,),
     ),
     Rule(
         Posting,
+        "conversation__workspace",
         "state",
         "created_at",
         {"body": ""},
@@ -84,12 +98,14 @@ def clean_payloads() -> dict[str, int]:
     Ends early, between two steps, when the process is asked to end.
     """
     cleaned: dict[str, int] = {}
-    for name, rows, step in _work():
+    for work in _work():
+        since = None
         while not stopping.is_set():
-            found, done = step(rows)
-            cleaned[name] = cleaned.get(name, 0) + done
-            if found < STEP:
+            step = work.step(since)
+            cleaned[work.name] = cleaned.get(work.name, 0) + step.cleaned
+            if step.found < STEP:
                 break
+            since = step.last
             stopping.wait(BREATH_SECONDS)
     if any(cleaned.values()):
         log.info("payloads.cleaned", **{name.replace(" ", "_"): count for name, count in cleaned.items()})
@@ -99,49 +115,82 @@ def clean_payloads() -> dict[str, int]:
 def count_payloads() -> dict[str, int]:
     """How many rows of each table `clean_payloads` would clean now."""
     counts: dict[str, int] = {}
-    for name, rows, _ in _work():
-        counts[name] = counts.get(name, 0) + rows.count()
+    for work in _work():
+        counts[work.name] = counts.get(work.name, 0) + work.rows.count()
     return counts
 
 
-Rows = models.QuerySet[Any]
-Step = Callable[[Rows], tuple[int, int]]
+@dataclass(frozen=True)
+class _Step:
+    found: int
+    cleaned: int
+    # Of the rows found, when the last was made.
+    last: dt.datetime | None
 
 
-def _work() -> list[tuple[str, Rows, Step]]:
-    now = timezone.now()
-    work: list[tuple[str, Rows, Step]] = []
-    for rule in RULES:
-        name = str(rule.model._meta.verbose_name_plural)
-        for states, days in (
-            (rule.handled, settings.KEEP_PAYLOADS_DAYS),
-            (rule.failed, settings.KEEP_FAILED_PAYLOADS_DAYS),
-        ):
-            # One state at a time: each is one stretch of the index.
-            for state in states:
-                rows = rule.model._default_manager.filter(
-                    **{rule.state: state, f"{rule.made_at}__lt": now - dt.timedelta(days=days)},
-                    cleaned_at=None,
-                ).order_by(rule.made_at)
-                work.append((name, rows, _cleaning(rule)))
-    before = now - dt.timedelta(days=KEEP_ANSWERS_DAYS)
-    work.append(("answers of iTop", ItopAnswer.objects.filter(at__lt=before).order_by("at"), _delete))
-    work.append(("known tickets", KnownTickets.objects.filter(at__lt=before).order_by("at"), _delete))
-    return work
+@dataclass(frozen=True)
+class _Work:
+    """Rows that lose their payload, oldest first; without a payload to set, the rows themselves go."""
 
+    name: str
+    rows: models.QuerySet[Any]
+    made_at: str
+    without_payload: Mapping[str, Any] | None = None
 
-def _cleaning(rule: Rule) -> Step:
-    def clean(rows: Rows) -> tuple[int, int]:
+    def step(self, since: dt.datetime | None) -> _Step:
+        """Cleans some of those made at `since` or later."""
+        rows = self.rows.filter(**{f"{self.made_at}__gte": since}) if since else self.rows
         with transaction.atomic():
-            keys = list(rows.values_list("pk", flat=True)[:STEP])
+            found = list(rows.order_by(self.made_at).values_list("pk", self.made_at)[:STEP])
             # Asked again: somebody may have put a failed one back meanwhile.
-            here = rows.order_by().filter(pk__in=keys)
-            return len(keys), here.update(**rule.without_payload, cleaned_at=timezone.now())
+            here = self.rows.filter(pk__in=[pk for pk, _made_at in found])
+            if self.without_payload is None:
+                cleaned = here.delete()[0]
+            else:
+                cleaned = here.update(**self.without_payload, cleaned_at=timezone.now())
+        return _Step(len(found), cleaned, found[-1][1] if found else None)
 
-    return clean
+
+def _work() -> Iterator[_Work]:
+    ages = list(_ages())
+    now = timezone.now()
+    for rule in RULES:
+        for age in ages:
+            for states, days in ((rule.handled, age.days), (rule.failed, age.failed_days)):
+                # One state at a time: each is one stretch of the index.
+                for state in states:
+                    old = {rule.state: state, f"{rule.made_at}__lt": now - dt.timedelta(days=days)}
+                    rows = rule.model._default_manager.filter(age.of(rule.workspace), cleaned_at=None, **old)
+                    name = str(rule.model._meta.verbose_name_plural)
+                    yield _Work(name, rows, rule.made_at, rule.without_payload)
+    before = now - dt.timedelta(days=KEEP_ANSWERS_DAYS)
+    yield _Work("answers of iTop", ItopAnswer.objects.filter(at__lt=before), "at")
+    yield _Work("known tickets", KnownTickets.objects.filter(at__lt=before), "at")
 
 
-def _delete(rows: Rows) -> tuple[int, int]:
-    with transaction.atomic():
-        keys = list(rows.values_list("pk", flat=True)[:STEP])
-        return len(keys), rows.order_by().filter(pk__in=keys).delete()[0]
+@dataclass(frozen=True)
+class _Age:
+    """So many days are payloads kept: those of one workspace, or of all that have no number of their own."""
+
+    days: int
+    failed_days: int
+    workspace: Workspace | None = None
+    others: tuple[int, ...] = ()
+
+    def of(self, path: str) -> Q:
+        """Narrows rows whose workspace is at `path`."""
+        if self.workspace is not None:
+            return Q(**{path: self.workspace.pk})
+        return ~Q(**{f"{path}__in": self.others}) if self.others else Q()
+
+
+def _ages() -> Iterator[_Age]:
+    usual, usual_failed = settings.KEEP_PAYLOADS_DAYS, settings.KEEP_FAILED_PAYLOADS_DAYS
+    with_their_own = Workspace.objects.exclude(keep_payloads_days=None, keep_failed_payloads_days=None)
+    yield _Age(usual, usual_failed, others=tuple(workspace.pk for workspace in with_their_own))
+    for workspace in with_their_own:
+        yield _Age(
+            workspace.keep_payloads_days or usual,
+            workspace.keep_failed_payloads_days or usual_failed,
+            workspace,
+        )

@@ -64,6 +64,8 @@ def workspace() -> Workspace:
         external_id_attribute="employee_number",
         language="fr",
         time_zone="Europe/Paris",
+        keep_payloads_days=7,
+        keep_failed_payloads_days=14,
     )
 
 

@@ -86,6 +86,8 @@ def submission(conversation: Conversation, state: str) -> Submission:
         state=state,
         ticket_class="UserRequest",
         fields={"title": "Hello"},
+        values={"title": "Hello"},
+        problems=[["title", "too long"]],
         caller_id=1,
         marker="a marker",
     )
@@ -142,7 +144,11 @@ def test_a_submission_loses_its_fields_and_keeps_its_form_s_key(
 ) -> None:
     submission(conversation, state)
     assert_is_kept_for(days, lambda: Submission.objects.get().fields == {"title": "Hello"})
-    assert Submission.objects.get().form_key == "k"
+    row = Submission.objects.get()
+    assert row.form_key == "k"
+    assert (row.values, row.problems) == (
+        ({"title": "Hello"}, [["title", "too long"]]) if days is None else ({}, [])
+    )
 
 
 @pytest.mark.parametrize(("state", "days"), [("posted", HANDLED), ("failed", FAILED), ("waiting", NEVER)])
@@ -181,6 +187,60 @@ def test_both_times_can_be_set(conversation: Conversation, settings: Settings) -
         assert retention.clean_payloads()["notifications"] == 1
     with after(2.5):
         assert retention.clean_payloads()["notifications"] == 1
+
+
+@pytest.mark.parametrize(("own", "own_failed"), [(7, 14), (60, 300)])
+def test_a_workspace_may_have_its_own_times(conversation: Conversation, own: int, own_failed: int) -> None:
+    ours = conversation.workspace
+    theirs = Workspace.objects.create(
+        workspace_id="efgh5678",
+        itop=ours.itop,
+        profile=ours.profile,
+        keep_payloads_days=own,
+        keep_failed_payloads_days=own_failed,
+    )
+    elsewhere = Conversation.objects.create(workspace=theirs, conversation_id="1")
+    for where, name in ((conversation, "ours"), (elsewhere, "theirs")):
+        notification(where, "handled", name)
+        notification(where, "failed", f"{name}, failed")
+        submission(where, "created")
+
+    def kept() -> set[str]:
+        retention.clean_payloads()
+        names = Notification.objects.filter(cleaned_at=None).values_list("notification_id", flat=True)
+        return set(names)
+
+    gone = {"ours": HANDLED, "ours, failed": FAILED, "theirs": own, "theirs, failed": own_failed}
+    for days in sorted(gone.values()):
+        with after(days - 0.1):
+            assert kept() == {name for name, end in gone.items() if end >= days}
+        with after(days + 0.1):
+            assert kept() == {name for name, end in gone.items() if end > days}
+    assert not Submission.objects.filter(cleaned_at=None).exists()
+
+
+def test_one_time_of_its_own_leaves_the_other_as_it_is_everywhere(conversation: Conversation) -> None:
+    Workspace.objects.update(keep_payloads_days=7)
+    notification(conversation, "failed")
+    assert_is_kept_for(FAILED, lambda: bytes(Notification.objects.get().body) == BODY)
+
+
+def test_payloads_that_are_kept_longer_elsewhere_are_passed_once(
+    conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step goes on where the one before ended, and not at the oldest row that another workspace still keeps."""
+    monkeypatch.setattr(retention, "STEP", 3)
+    monkeypatch.setattr(retention, "BREATH_SECONDS", 0)
+    for number in range(7):
+        row = notification(conversation, "handled", str(number))
+        made_at = timezone.now() + dt.timedelta(seconds=number)
+        Notification.objects.filter(pk=row.pk).update(received_at=made_at)
+    with after(31), CaptureQueriesContext(connection) as queries:
+        assert retention.clean_payloads()["notifications"] == 7
+    asked = [
+        query["sql"] for query in queries if query["sql"].startswith("SELECT") and "handled" in query["sql"]
+    ]
+    assert [">=" in sql for sql in asked] == [False, True, True]
 
 
 def test_it_goes_in_steps_and_does_not_clean_twice(
@@ -233,12 +293,19 @@ def test_one_that_was_put_back_in_the_middle_of_a_step_keeps_its_payload(
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="asks for SQLite's plan")
 def test_it_reads_an_index_and_not_the_table(ticket: Ticket, conversation: Conversation) -> None:
-    for name, rows, _step in retention._work():
-        sql, params = rows.values_list("pk", flat=True)[:500].query.sql_with_params()
+    Workspace.objects.create(
+        workspace_id="efgh5678",
+        itop=conversation.workspace.itop,
+        profile=conversation.workspace.profile,
+        keep_payloads_days=7,
+    )
+    for work in retention._work():
+        oldest = work.rows.order_by(work.made_at).values_list("pk", flat=True)[:500]
+        sql, params = oldest.query.sql_with_params()
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
             plan = " ".join(str(line[3]) for line in cursor.fetchall())
-        assert "_payload (" in plan or "answer_at (" in plan or "tickets_at (" in plan, f"{name}: {plan}"
+        assert "_payload (" in plan or "answer_at (" in plan or "tickets_at (" in plan, f"{work.name}: {plan}"
         assert "TEMP B-TREE" not in plan
 
 

@@ -11,7 +11,8 @@ from intercom_bridge.sync.retention import clean_payloads, count_payloads
 class Command(BaseCommand):
     help = (
         "Removes the payloads of what was handled more than KEEP_PAYLOADS_DAYS ago, and of what failed more than "
-        "KEEP_FAILED_PAYLOADS_DAYS ago. The rows stay. The worker does it by itself, once a day."
+        "KEEP_FAILED_PAYLOADS_DAYS ago, or as long ago as their workspace says. The rows stay. The worker does it by "
+        "itself, once a day."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -24,5 +25,5 @@ class Command(BaseCommand):
             self.stdout.write(f"{count:>10}  {name} {verb}")
         self.stdout.write(
             f"Kept: {settings.KEEP_PAYLOADS_DAYS} days of what was handled, "
-            f"{settings.KEEP_FAILED_PAYLOADS_DAYS} days of what failed."
+            f"{settings.KEEP_FAILED_PAYLOADS_DAYS} days of what failed; where a workspace says otherwise, as it says."
         )
