@@ -30,7 +30,7 @@ def accounts_of(
     known: dict[str, int] = {}
     unknown = []
     for email in sorted(wanted):
-        answer = ItopAnswer.objects.fresh(itop, _question(email), REMEMBERED_SECONDS)
+        answer = ItopAnswer.objects.fresh(itop, question_about(email), REMEMBERED_SECONDS)
         if answer is None:
             unknown.append(email)
         elif answer.value:
@@ -66,11 +66,11 @@ def _ask(itop: ItopInstance, client: Client, emails: list[str], deadline: float)
     sure = {}
     for email, ids in found.items():
         user_id = ids[0] if len(ids) == 1 else 0
-        ItopAnswer.objects.keep(itop, _question(email), user_id)
+        ItopAnswer.objects.keep(itop, question_about(email), user_id)
         if user_id:
             sure[email] = user_id
     return sure
 
 
-def _question(email: str) -> str:
+def question_about(email: str) -> str:
     return f"{QUESTION}{email}"

@@ -13,7 +13,7 @@ from intercom_bridge.connections import itop_client
 from intercom_bridge.desk import Desk, Person, whole_conversation
 from intercom_bridge.desk.creations import created, creations_in
 from intercom_bridge.intercom.payloads import Conversation as Payload
-from intercom_bridge.models import Conversation, Posting, Submission
+from intercom_bridge.models import Conversation, Participant, Posting, Submission
 from intercom_bridge.models.lease import Lease, take_lease
 from intercom_bridge.sync.creator import create_now
 from intercom_bridge.sync.extension import attributes_of
@@ -51,6 +51,7 @@ def press_create(
     person = desk.person()
     conversation = Conversation.objects.known(desk.workspace, desk.request.conversation.id)
     conversation.workspace = desk.workspace
+    Participant.objects.note(conversation, desk.request.contact_ids)
     lease = _wait_for_lease(conversation, min(WAIT_SECONDS, desk.deadline.remaining() - 0.5))
     if lease is None:
         raise StillCreating

@@ -23,6 +23,7 @@ from intercom_bridge.models import (
     Conversation,
     ItopAnswer,
     Notification,
+    Participant,
     PersonMatch,
     Submission,
     Ticket,
@@ -380,6 +381,7 @@ class Desk:
         with transaction.atomic():
             known = Conversation.objects.known(self.workspace, self.request.conversation.id)
             is_paused = TicketLink.objects.filter(conversation=known).are_paused()
+            Participant.objects.note(known, self.request.contact_ids)
             link, is_new = self._link_row(
                 found,
                 linked_by=self.request.admin.name,

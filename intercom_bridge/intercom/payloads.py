@@ -388,6 +388,12 @@ class CanvasRequest:
     input_values: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     stored_data: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def contact_ids(self) -> tuple[str, ...]:
+        """All who take part in the conversation, the one it is looked at for first."""
+        ids = (self.contact.id, *self.conversation.contact_ids)
+        return tuple(dict.fromkeys(one for one in ids if one))
+
     @classmethod
     def parse(cls, data: object) -> CanvasRequest:
         """Raises PayloadError where there is no conversation id."""

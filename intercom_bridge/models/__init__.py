@@ -10,6 +10,7 @@ from .itop_instance import ItopInstance
 from .known_tickets import KnownTickets
 from .learned_class import LearnedClass
 from .notification import Notification
+from .participant import Participant
 from .person_match import PersonMatch
 from .posting import Posting
 from .submission import Submission
@@ -28,6 +29,7 @@ __all__ = [
     "KnownTickets",
     "LearnedClass",
     "Notification",
+    "Participant",
     "PersonMatch",
     "Posting",
     "Secret",

@@ -13,7 +13,7 @@ from django.utils import timezone
 from intercom_bridge.connections import intercom_client
 from intercom_bridge.intercom.api import IntercomError, IntercomRateLimited, IntercomRefused
 from intercom_bridge.intercom.payloads import Part
-from intercom_bridge.models import Conversation, Delivery, Ticket, TicketLink
+from intercom_bridge.models import Conversation, Delivery, Participant, Ticket, TicketLink
 from intercom_bridge.models.conversation import COMPARED_EVERY_SECONDS
 from intercom_bridge.models.encryption import SecretUnreadable
 from intercom_bridge.reasons import GONE, NO_TOKEN
@@ -117,6 +117,7 @@ def _fetch(conversation: Conversation) -> Iterable[Part]:
         client = intercom_client(workspace)
         found = client.conversation(conversation.conversation_id, deadline=FETCH_SECONDS)
         conversation.learn_merged_away(found.merged_away_at)
+        Participant.objects.note(conversation, found.contact_ids)
         return found.messages
     except IntercomRefused as refusal:
         if refusal.status == 404:

@@ -1,0 +1,251 @@
+"""What is known here of one Intercom contact: handed over, or erased.
+
+Only of what this service keeps. The conversation stays in Intercom and the ticket in iTop, each with its own way to
+erase. The keys of messages stay too, without names: what was written once is never written again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import models, transaction
+from django.db.models import F, Q, Value
+from django.db.models.expressions import Func
+from django.utils import timezone
+
+from .authors import question_about
+from .models import (
+    Conversation,
+    Delivery,
+    ItopAnswer,
+    KnownTickets,
+    Notification,
+    Participant,
+    PersonMatch,
+    Posting,
+    Submission,
+    Workspace,
+)
+
+log = structlog.get_logger(__name__)
+
+ERASED = "erased at the contact's request"
+_CONTACT_TYPES = ("contact", "user", "lead", "visitor")
+
+
+class StillCreating(Exception):
+    """A ticket is just being created for the contact: nothing was erased."""
+
+
+def contacts_called(workspace: Workspace, words: str) -> list[str]:
+    """The ids of the contacts that are meant: by an Intercom contact's id, an e-mail address, an iTop person's id."""
+    found = PersonMatch.objects.filter(workspace=workspace)
+    meant = Q(contact_id=words) | Q(email__iexact=words)
+    if words.isascii() and words.isdecimal() and len(words) < 19:
+        meant |= Q(person_id=int(words))
+    matched = found.filter(meant).values_list("contact_id", flat=True)
+    took_part = Participant.objects.filter(conversation__workspace=workspace, contact_id=words)
+    return sorted({*matched, *took_part.values_list("contact_id", flat=True)})
+
+
+class Contact:
+    """One contact of a workspace, and all rows that are about them."""
+
+    def __init__(self, workspace: Workspace, contact_id: str) -> None:
+        self.workspace, self.contact_id = workspace, contact_id
+        self.matches = PersonMatch.objects.filter(workspace=workspace, contact_id=contact_id)
+        named = self._notifications_that_name_them()
+        took_part = Participant.objects.filter(conversation__workspace=workspace, contact_id=contact_id)
+        ids = {*took_part.values_list("conversation__conversation_id", flat=True)}
+        ids |= {conversation_id for _pk, conversation_id in named if conversation_id}
+        self.conversation_ids = sorted(ids)
+        self.notifications = Notification.objects.filter(
+            Q(pk__in=[pk for pk, _conversation_id in named]) | Q(conversation_id__in=self.conversation_ids),
+            workspace=workspace,
+        ).order_by("pk")
+        self.conversations = Conversation.objects.filter(
+            workspace=workspace, conversation_id__in=self.conversation_ids
+        ).order_by("pk")
+        self.known_tickets = KnownTickets.objects.filter(
+            Q(person_id__in=self.matches.values("person_id")) | Q(conversation_id__in=self.conversation_ids),
+            workspace=workspace,
+        )
+        self.answers = ItopAnswer.objects.filter(
+            itop=workspace.itop,
+            question__in=[
+                question_about(email.casefold())
+                for email in self.matches.values_list("email", flat=True)
+                if email
+            ],
+        )
+
+    def _notifications_that_name_them(self) -> list[tuple[int, str]]:
+        """[row, conversation]: also of conversations that no ticket was ever linked to."""
+        kept = Notification.objects.filter(workspace=self.workspace, cleaned_at=None)
+        candidates = kept.filter(_Holds(f'"{self.contact_id}"'.encode()))
+        return [
+            (row.pk, row.conversation_id)
+            for row in candidates.only("pk", "conversation_id", "body").iterator(chunk_size=200)
+            if _names(bytes(row.body), self.contact_id)
+        ]
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self.conversation_ids) or self.matches.exists() or self.notifications.exists()
+
+    # Handed over
+
+    def export(self) -> dict[str, Any]:
+        """All of it, as what JSON can hold."""
+        return {
+            "workspace": self.workspace.workspace_id,
+            "contact": self.contact_id,
+            "exported_at": timezone.now().isoformat(),
+            "person_in_itop": [_plain(row, leave=("workspace", "contact_id")) for row in self.matches],
+            "conversations": [self._conversation(row) for row in self.conversations],
+            "notifications": [
+                _plain(row, leave=("workspace", "due_at")) | {"body": _body(bytes(row.body))}
+                for row in self.notifications.iterator(chunk_size=200)
+            ],
+            "kept_ticket_lists": [
+                _plain(row, leave=("workspace", "terms", "question")) for row in self.known_tickets
+            ],
+            "kept_answers_of_itop": [_plain(row, leave=("itop", "key")) for row in self.answers],
+        }
+
+    def _conversation(self, row: Conversation) -> dict[str, Any]:
+        return {
+            "conversation": row.conversation_id,
+            "participants": [one.contact_id for one in row.participants.order_by("pk")],
+            "tickets": [
+                {"ticket": link.ticket.ref, "linked_at": link.created_at.isoformat(), "sync": link.sync_on}
+                for link in row.links.select_related("ticket").order_by("pk")
+            ],
+            "messages": [
+                _plain(one, leave=("conversation", "ticket", "notification")) | {"ticket": one.ticket.ref}
+                for one in row.deliveries.select_related("ticket").in_order().iterator(chunk_size=200)
+            ],
+            "creations": [_plain(one, leave=("conversation",)) for one in row.submissions.order_by("pk")],
+            "said_by_us": [_plain(one, leave=("conversation",)) for one in row.postings.order_by("pk")],
+        }
+
+    # Erased
+
+    def erase(self) -> dict[str, int]:
+        """Erases it; answers how many rows of each kind. Raises StillCreating, and then nothing was erased.
+
+        What waited to be written into a log is left out. Links stay: they say which conversation belongs to which
+        ticket, and nothing of anybody.
+        """
+        with transaction.atomic():
+            submissions = Submission.objects.filter(conversation__in=self.conversations)
+            if submissions.unfinished().exists():
+                raise StillCreating
+            deliveries = Delivery.objects.filter(conversation__in=self.conversations)
+            deliveries.skip(ERASED)
+            now = timezone.now()
+            erased = {
+                "messages": deliveries.update(
+                    part={}, item=None, author="", marker="", notification=None, cleaned_at=now
+                ),
+                "creations": _erase_submissions(submissions),
+                "things said by us": Posting.objects.filter(conversation__in=self.conversations).update(
+                    body="", cleaned_at=now
+                ),
+                "notifications": self._erase_notifications(),
+                "kept answers of iTop": self.answers.delete()[0],
+                "kept ticket lists": self.known_tickets.delete()[0],
+                "who the person is in iTop": self._erase_matches(),
+            }
+            Participant.objects.filter(
+                conversation__in=self.conversations, contact_id=self.contact_id
+            ).delete()
+        log.info("contact.erased", workspace=self.workspace.workspace_id, rows=sum(erased.values()))
+        return erased
+
+    def _erase_notifications(self) -> int:
+        waiting = self.notifications.filter(verdict=Notification.Verdict.RECEIVED)
+        waiting.update(verdict=Notification.Verdict.SKIPPED, reason=ERASED)
+        return self.notifications.update(body=b"", cleaned_at=timezone.now())
+
+    def _erase_matches(self) -> int:
+        """Django's own log holds a row's name beside what was done to it."""
+        keys = [str(pk) for pk in self.matches.values_list("pk", flat=True)]
+        content_type = ContentType.objects.get_for_model(PersonMatch)
+        LogEntry.objects.filter(content_type=content_type, object_id__in=keys).update(object_repr=ERASED)
+        return self.matches.delete()[0]
+
+
+def _erase_submissions(submissions: models.QuerySet[Submission]) -> int:
+    for submission in submissions:
+        # The parts are the keys of what was written; who wrote them goes.
+        submission.parts = [
+            [kind, part_id, at, log_name, ""] for kind, part_id, at, log_name, *_ in submission.parts
+        ]
+        submission.fields, submission.values, submission.problems = {}, {}, []
+        submission.reason = submission.note = submission.marker = ""
+        submission.caller_id, submission.cleaned_at = 0, timezone.now()
+        submission.save()
+    return len(submissions)
+
+
+class _Holds(Func):
+    """Whether a notification's body holds these bytes: asked in the database, so that only such ones travel."""
+
+    output_field = models.BooleanField()
+
+    def __init__(self, needle: bytes) -> None:
+        super().__init__(F("body"), Value(needle, output_field=models.BinaryField()))
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="INSTR(%(expressions)s) > 0", **context)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        swapped = self.copy()
+        swapped.set_source_expressions(list(reversed(self.get_source_expressions())))
+        return swapped.as_sql(
+            compiler, connection, template="POSITION(%(expressions)s) > 0", arg_joiner=" IN ", **context
+        )
+
+
+def _names(body: bytes, contact_id: str) -> bool:
+    """Whether a contact with this id is in it anywhere; also when it cannot be read but holds the id."""
+    try:
+        todo: list[Any] = [json.loads(body)]
+    except (ValueError, RecursionError):
+        return True
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            if value.get("id") == contact_id and value.get("type") in _CONTACT_TYPES:
+                return True
+            todo.extend(value.values())
+        elif isinstance(value, list):
+            todo.extend(value)
+    return False
+
+
+def _plain(row: models.Model, *, leave: Iterable[str]) -> dict[str, Any]:
+    """A row's values by the names of its columns, as what JSON can hold."""
+    left_out = {"id", *leave}
+    return {
+        column.name: _value(getattr(row, column.attname))
+        for column in row._meta.concrete_fields
+        if column.name not in left_out and not isinstance(column, models.BinaryField)
+    }
+
+
+def _value(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | dict | list | None) else str(value)
+
+
+def _body(raw: bytes) -> Any:
+    try:
+        return json.loads(raw) if raw else None
+    except (ValueError, RecursionError):
+        return raw.decode("utf-8", "backslashreplace")

@@ -1,0 +1,206 @@
+"""What is known of a contact can be handed over, and erased; the keys that keep messages from doubling stay."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.test import Client
+
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    Notification,
+    Participant,
+    PersonMatch,
+    Submission,
+    Ticket,
+    TicketLink,
+    Workspace,
+)
+from sandbox.intercom import Intercom
+from sandbox.itop import Itop
+from tests.teammate import ALICE, WORKSPACE, Teammate, notify, part
+
+pytestmark = pytest.mark.django_db
+
+SAID = "my phone is blue and its code is 1234"
+TYPED = "Phone of the customer"
+ELSEWHERE = "a word in a conversation without a ticket"
+BOB = ALICE | {"id": "696205460674dbb9050bbbbb", "email": "bob.other@acme.example", "name": "Bob Other"}
+BOBS = "what Bob said"
+
+
+@pytest.fixture
+def story(client: Client, teammate: Teammate, itop: Itop, work: Callable[[], None]) -> Callable[[], None]:
+    """Alice wrote, got a ticket, wrote on, and wrote elsewhere; so did Bob. Answers what a worker does."""
+    teammate.open().click("Create a ticket").click("Create", Title=TYPED)
+    work()
+    notify(client, part(37358198350, f"<p>{SAID}</p>"))
+    notify(client, part(37358198351, f"<p>{ELSEWHERE}</p>"), id="215472621200001")
+    notify(
+        client,
+        part(
+            37358198352, f"<p>{BOBS}</p>", {"type": "user", "id": BOB["id"], "name": BOB["name"], "email": ""}
+        ),
+        id="215472621200002",
+        contacts={"contacts": [{"type": "contact", "id": BOB["id"]}]},
+        source=None,
+    )
+    work()
+    assert Delivery.objects.filter(part_id="37358198350", state="written").exists()
+    return work
+
+
+def everything() -> str:
+    """All that the database holds, bytes included."""
+    tables = [*apps.get_app_config("intercom_bridge").get_models(), LogEntry]
+    return json.dumps([list(model._default_manager.values()) for model in tables], default=as_text)
+
+
+def as_text(value: Any) -> str:
+    return bytes(value).decode() if isinstance(value, bytes | memoryview) else str(value)
+
+
+def said(command: str, *arguments: str, **options: Any) -> str:
+    out = io.StringIO()
+    call_command(command, WORKSPACE, *arguments, stdout=out, **options)
+    return out.getvalue()
+
+
+TRACES = (SAID, TYPED, ELSEWHERE, "Alice", "alice", ALICE["id"], "The export button")
+
+
+@pytest.mark.parametrize("meant", [ALICE["id"], "Alice.Martin@acme.example", "40"])
+def test_all_that_is_known_is_handed_over(story: Any, meant: str) -> None:
+    meant = str(PersonMatch.objects.get().person_id) if meant == "40" else meant
+    exported = said("export_contact", meant)
+    for trace in TRACES:
+        assert trace in exported
+    assert BOBS not in exported
+    [contact] = json.loads(exported)
+    assert {one["conversation"] for one in contact["conversations"]} == {"215472621202693"}
+    assert {one["conversation_id"] for one in contact["notifications"]} == {
+        "215472621202693",
+        "215472621200001",
+    }
+
+
+def test_after_erasing_nothing_of_it_is_left(story: Any) -> None:
+    for trace in TRACES:
+        assert trace in everything()
+    said("erase_contact", ALICE["id"], no_input=True)
+    for trace in TRACES:
+        assert trace not in everything()
+    assert BOBS in everything()
+    with pytest.raises(CommandError, match="Nothing is known here"):
+        said("export_contact", ALICE["id"])
+
+
+def test_what_was_written_once_is_not_written_again_after_it(
+    client: Client, story: Callable[[], None], itop: Itop
+) -> None:
+    said("erase_contact", ALICE["id"], no_input=True)
+    ticket = Ticket.objects.get()
+    before = itop.store.log(ticket.object_id)
+    notify(client, part(37358198350, f"<p>{SAID}</p>"))
+    notify(client, part(37358198350, f"<p>{SAID}</p>"), notification_id="another")
+    notify(client, part(37358198341, "<p>It is urgent</p>"), notification_id="of the transcript")
+    story()
+    assert itop.store.log(ticket.object_id) == before
+    assert TicketLink.objects.count() == 1
+
+
+def test_what_still_waited_is_left_out(client: Client, story: Callable[[], None], itop: Itop) -> None:
+    notify(client, part(37358198360, "<p>too late</p>"))
+    said("erase_contact", ALICE["id"], no_input=True)
+    story()
+    assert "too late" not in str(itop.store.log(Ticket.objects.get().object_id))
+    assert Notification.objects.get(notification_id="notif_37358198360").verdict == "skipped"
+
+
+def test_while_a_ticket_is_being_created_nothing_is_erased(story: Any) -> None:
+    Submission.objects.update(state="creating")
+    before = everything()
+    with pytest.raises(CommandError, match="just being created. Run it again"):
+        said("erase_contact", ALICE["id"], no_input=True)
+    assert everything() == before
+
+
+def test_django_s_own_log_forgets_the_name_too(story: Any) -> None:
+    match = PersonMatch.objects.get()
+    user = User.objects.create_superuser("root")
+    LogEntry.objects.log_actions(user.pk, [match], CHANGE, "Looked at.")  # type: ignore[arg-type]
+    assert LogEntry.objects.get().object_repr == "Alice Martin"
+    said("erase_contact", ALICE["id"], no_input=True)
+    assert LogEntry.objects.get().object_repr == "erased at the contact's request"
+
+
+def test_somebody_whose_notifications_went_long_ago_is_found_by_the_conversation(story: Any) -> None:
+    Notification.objects.all().delete()
+    PersonMatch.objects.all().delete()
+    assert "Alice Martin" in everything()
+    said("erase_contact", ALICE["id"], no_input=True)
+    assert "Alice" not in everything()
+
+
+def test_who_joins_a_linked_conversation_is_known_when_it_is_compared(
+    workspace: Workspace, intercom: Intercom, teammate: Teammate, work: Callable[[], None]
+) -> None:
+    teammate.link("R-000006")
+    conversation_row = Conversation.objects.get()
+    Participant.objects.all().delete()
+    Workspace.objects.update(access_token=intercom.token)
+    Conversation.objects.filter(pk=conversation_row.pk).compare_within(0)
+    work()
+    assert ALICE["id"] in Participant.objects.values_list("contact_id", flat=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "is_named"),
+    [
+        (b'{"a": [{"type": "contact", "id": "ID"}]}', True),
+        (b'{"a": {"type": "lead", "id": "ID"}}', True),
+        (b'{"a": {"type": "admin", "id": "ID"}}', False),
+        (b'{"a": {"type": "contact", "id": "other", "note": "ID"}}', False),
+        (b'not JSON, and "ID" in it', True),
+        (b'{"a": {"type": "contact", "id": "other"}}', False),
+    ],
+)
+def test_which_notifications_name_a_contact(workspace: Workspace, body: bytes, is_named: bool) -> None:
+    Notification.objects.create(
+        workspace=workspace, notification_id="n", topic="t", body=body.replace(b"ID", ALICE["id"].encode())
+    )
+    if is_named:
+        said("export_contact", ALICE["id"])
+    else:
+        with pytest.raises(CommandError, match="Nothing is known here"):
+            said("export_contact", ALICE["id"])
+
+
+def test_a_file_of_it_is_for_its_owner_alone(story: Any, tmp_path: Path) -> None:
+    file = tmp_path / "alice.json"
+    said("export_contact", ALICE["id"], str(file))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert SAID in file.read_text(encoding="utf-8")
+
+
+def test_it_asks_first(story: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda _question: "no")
+    with pytest.raises(CommandError, match="Nothing was erased"):
+        said("erase_contact", ALICE["id"])
+    assert SAID in everything()
+
+
+def test_an_unknown_workspace_is_said(workspace: Workspace) -> None:
+    with pytest.raises(CommandError, match="There is no workspace nobody99"):
+        call_command("export_contact", "nobody99", "x")
