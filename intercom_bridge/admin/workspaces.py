@@ -3,17 +3,21 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
-from django.urls import reverse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 
 from intercom_bridge.models import Workspace
 
 from .base import STYLES, ModelAdmin
+from .connect import ConnectForm
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
+CONNECT = "intercom_bridge_workspace_connect"
 TOPICS = ("conversation.user.replied", "conversation.admin.replied", "conversation.admin.noted")
 
 
@@ -28,6 +32,7 @@ class WorkspaceAdmin(ModelAdmin):
     search_fields = ("workspace_id", "name")
     readonly_fields = ("addresses", "client_secret_used_at", "previous_client_secret_used_at")
     save_on_top = True
+    change_list_template = "admin/intercom_bridge/workspaces.html"
     fieldsets = (
         (None, {"fields": ("workspace_id", "name", "enabled", "region")}),
         (
@@ -95,6 +100,43 @@ class WorkspaceAdmin(ModelAdmin):
             },
         )
 
+    def get_urls(self) -> list[URLPattern]:
+        page = path("connect/", self.admin_site.admin_view(self.connect), name=CONNECT)
+        return [page, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        connect_url = reverse(f"admin:{CONNECT}") if self.has_add_permission(request) else ""
+        return super().changelist_view(request, {**(extra_context or {}), "connect_url": connect_url})
+
+    def connect(self, request: HttpRequest) -> HttpResponse:
+        """Everything that a new workspace needs, on one page and in the order of the work."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = ConnectForm(
+            request.POST if request.method == "POST" else None,
+            may_add_itop=request.user.has_perm("intercom_bridge.add_itopinstance"),
+            may_add_profile=request.user.has_perm("intercom_bridge.add_ticketprofile"),
+        )
+        if request.method == "POST" and form.is_valid():
+            workspace, made = form.save()
+            for row in made:
+                self.log_addition(request, row, "Connected.")
+            self.message_user(request, f"{workspace} is connected.", messages.SUCCESS)
+            return HttpResponseRedirect(
+                reverse("admin:intercom_bridge_workspace_change", args=[workspace.pk])
+            )
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "Connect a workspace",
+            "form": form,
+            "addresses": self.addresses(None),
+            "media": self.media,
+        }
+        return TemplateResponse(request, "admin/intercom_bridge/connect.html", context)
+
     def get_readonly_fields(self, request: HttpRequest, obj: Workspace | None = None) -> tuple[str, ...]:
         # Another id would be another workspace: its conversations and links hang on it.
         return (*self.readonly_fields, "workspace_id") if obj else self.readonly_fields
@@ -110,3 +152,4 @@ class WorkspaceAdmin(ModelAdmin):
 
     class Media:
         css = STYLES
+        js = ("intercom_bridge/copy.js",)

@@ -275,7 +275,7 @@ def test_the_addresses_to_paste_into_intercom_are_on_the_page(
         page(admin_client, "workspace", "add"),
     ):
         for path in ("canvas-kit/initialize", "canvas-kit/submit", "webhooks/intercom"):
-            assert f"<code>https://bridge.example.com/{path}</code>" in html
+            assert f">https://bridge.example.com/{path}</code>" in html
         for topic in ("conversation.user.replied", "conversation.admin.replied", "conversation.admin.noted"):
             assert f"<code>{topic}</code>" in html
         assert "Intercom accepts https addresses only" not in html
