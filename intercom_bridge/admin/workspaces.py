@@ -13,8 +13,9 @@ from django.urls import URLPattern, path, reverse
 
 from intercom_bridge.models import Workspace
 
-from .base import STYLES, ModelAdmin
+from .base import STYLES
 from .connect import ConnectForm
+from .scope_tester import ScopeTesterAdmin
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
 CONNECT = "intercom_bridge_workspace_connect"
@@ -22,7 +23,7 @@ TOPICS = ("conversation.user.replied", "conversation.admin.replied", "conversati
 
 
 @admin.register(Workspace)
-class WorkspaceAdmin(ModelAdmin):
+class WorkspaceAdmin(ScopeTesterAdmin):
     form = SecretsForm
     formfield_overrides = SECRET_OVERRIDES
     list_display = ("workspace_id", "name", "enabled", "region", "itop", "profile", "complete")
@@ -108,7 +109,8 @@ class WorkspaceAdmin(ModelAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         connect_url = reverse(f"admin:{CONNECT}") if self.has_add_permission(request) else ""
-        return super().changelist_view(request, {**(extra_context or {}), "connect_url": connect_url})
+        links = {"connect_url": connect_url, "scopes_url": self.scopes_url()}
+        return super().changelist_view(request, {**(extra_context or {}), **links})
 
     def connect(self, request: HttpRequest) -> HttpResponse:
         """Everything that a new workspace needs, on one page and in the order of the work."""

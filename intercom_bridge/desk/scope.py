@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from intercom_bridge.deadline import Deadline
 from intercom_bridge.models import ItopAnswer, Workspace
-from itop_client import Client, ItopObject, OqlError, Query, parse
+from itop_client import Client, Found, ItopObject, OqlError, Query, ids, parse
 
 from .person import FIELDS, Person
 
@@ -55,17 +55,41 @@ class Scope:
         query = self._of_people(fulfil)
         asked = query or parse(f"SELECT Person AS p WHERE {fulfil('p')}")
         wanted = () if query else self.attributes()
-        found = self._client.get(
-            asked.class_name,
-            str(asked),
-            fields=tuple(dict.fromkeys((*FIELDS, *wanted))),
-            limit=most,
-            deadline=self._deadline.remaining(),
-        )
+        found = self._found(asked, tuple(dict.fromkeys((*FIELDS, *wanted))), most)
         people = [Person.of(one, wanted=wanted) for one in found]
         if query is None:
             people = [person for person in people if self.serves(person)]
         return people, found.total > most
+
+    def count(self, fulfil: Callable[[str], str] = lambda person: f"{person}.id > 0") -> int | None:
+        """How many people are served and fulfil a condition; None where that depends on who writes."""
+        query = self._of_people(fulfil)
+        return None if query is None else self._found(query, ("id",), 1).total
+
+    def listed(self, most: int) -> Callable[[str], str] | None:
+        """A condition on a person, "is served", which names all that the scope finds.
+
+        None where it finds more than so many, or depends on who writes.
+        """
+        if self._query.placeholders:
+            return None
+        if _EVERYBODY.fullmatch(str(self._query)):
+            return lambda person: f"{person}.id > 0"
+        is_account = self._query.class_name in _ACCOUNTS
+        if not is_account and self._query.class_name not in ("Organization", *_PEOPLE):
+            return None
+        code = "contactid" if is_account else "id"
+        found = self._found(self._query, (code,), most)
+        if found.total > most:
+            return None
+        those = ids(one.integer(code) if is_account else one.id for one in found)
+        own = "org_id" if self._query.class_name == "Organization" else "id"
+        return lambda person: f"{person}.{own} IN ({those})"
+
+    def _found(self, query: Query, fields: tuple[str, ...], limit: int) -> Found:
+        return self._client.get(
+            query.class_name, str(query), fields=fields, limit=limit, deadline=self._deadline.remaining()
+        )
 
     def _of_people(self, fulfil: Callable[[str], str]) -> Query | None:
         """The scope as a query on people, or None where it cannot be put so."""
@@ -89,6 +113,22 @@ class Scope:
                     "Person", lambda user, person: f"{user}.contactid = {person}.id", fulfil
                 )
         return None
+
+    def reason(self, person: Person, *, serves: bool) -> str:
+        """Why it serves the person, or does not, for an admin."""
+        match self._query.class_name:
+            case "Organization" if not person.org_id:
+                return "The person has no organization, and the scope is on organizations."
+            case "Organization":
+                whose = f"The person's organization, {person.org_name or person.org_id},"
+                return f"{whose} is {'' if serves else 'not '}one of those that the scope finds."
+            case class_name if class_name in _PEOPLE:
+                return f"The person is {'' if serves else 'not '}one of those that the scope finds."
+            case class_name if class_name in _ACCOUNTS:
+                whose = "An account" if serves else "No account"
+                return f"{whose} of this person is one of those that the scope finds."
+            case class_name:
+                return f"For this person the scope finds {'a' if serves else 'no'} {class_name}."
 
     def has_ticket(self, ticket: ItopObject, person: Person) -> bool:
         """A ticket is in when its organization is (scope on Organization), its caller is (on people), or its
@@ -148,9 +188,7 @@ class Scope:
         answer = ItopAnswer.objects.fresh(itop, question, REMEMBERED_SECONDS)
         if answer is not None:
             return bool(answer.value)
-        found = self._client.get(
-            query.class_name, str(query), fields=("id",), limit=1, deadline=self._deadline.remaining()
-        )
+        found = self._found(query, ("id",), 1)
         ItopAnswer.objects.keep(itop, question, found.total > 0)
         return found.total > 0
 
