@@ -14,15 +14,16 @@ from intercom_bridge.datamodel.known import attribute_label
 from intercom_bridge.datamodel.stock import STOCK_CLASSES
 from intercom_bridge.models import LearnedClass, TicketProfile
 
-from .base import STYLES, ModelAdmin
+from .base import STYLES
 from .codes import CodesFormField
+from .preview import PreviewAdmin
 from .profile_form import TicketProfileForm
 
 CODE_LISTS = ("form_attributes", "excluded_states", "details_attributes")
 
 
 @admin.register(TicketProfile)
-class TicketProfileAdmin(ModelAdmin):
+class TicketProfileAdmin(PreviewAdmin):
     form = TicketProfileForm
     list_display = ("name", "ticket_class", "workspace_count", "show_open_in_backoffice_button")
     # Without a hidden copy of the value in the page: the row itself says what has changed.

@@ -1,6 +1,6 @@
 // The inbox page: conversations, one of them, and the app's panel beside it.
 
-import { adviceForFirst, draw, element, problems, valuesOf } from "./canvas.js";
+import { adviceForFirst, draw, element, problems, valuesOf } from "../intercom_bridge/canvas.js";
 
 const API = document.body.dataset.api;
 const THREAD_SECONDS = 1.5;
