@@ -208,16 +208,15 @@ class Desk:
         """Kept rows: what iTop said of the tickets, and which of them are linked now."""
         return [replace(row, is_linked=row.id in links) for row in rows]
 
-    def _search(
-        self, person: Person, links: Mapping[int, TicketLink], without: frozenset[str] = frozenset()
-    ) -> Found:
-        code = self.profile.code
+    def _search(self, person: Person, links: Mapping[int, TicketLink]) -> Found:
+        code, missing = self.profile.code, self.missing_codes()
         mine = f"t.{code('caller_id')} = {person.id}"
         if self.profile.excluded_states:
             states = ", ".join(quote(state) for state in self.profile.excluded_states)
             mine = f"({mine} AND t.{code('status')} NOT IN ({states}))"
         conditions = [mine]
-        fields = self.row_codes() | ({code("title"), *self.subtitle_codes()} - without)
+        lines = {code("title"), *self.subtitle_codes()} - missing
+        fields = self.row_codes() | lines
         if links:
             conditions.append(f"t.id IN ({ids(links)})")
         if self.itop.has_intercom_attributes:
@@ -234,11 +233,11 @@ class Desk:
             )
         except UnknownAttribute as refusal:
             # A profile that names an attribute which this iTop lacks costs the subtitles, not the list.
-            lines = (frozenset(self.subtitle_codes()), frozenset({code("title")}))
-            lacking = next((one for one in lines if refusal.attribute in one - without), None)
-            if lacking is None:
+            lacks = {one for one in lines if is_read_from(one, refusal.attribute)}
+            if not lacks:
                 raise
-            return self._search(person, links, without | lacking)
+            self.learn_missing(lacks)
+            return self._search(person, links)
 
     def subtitle_codes(self) -> tuple[str, ...]:
         """What the subtitle is read from: of an external key the name, not the number."""
@@ -317,9 +316,7 @@ class Desk:
         person = self.person()
         always = self.row_codes() | {self.profile.code("title")}
         more = frozenset(more) - always
-        question = f"attributes that {ticket_class} does not have"
-        known = ItopAnswer.objects.fresh(self.itop, question, MISSING_SECONDS)
-        missing = frozenset(known.value if known else ()) & more
+        missing = self.missing_codes() & more
         while True:
             try:
                 found = self.client.get(
@@ -330,17 +327,28 @@ class Desk:
                 )
                 break
             except UnknownAttribute as refusal:
-                lacks = {code for code in more - missing if _is_read_from(code, refusal.attribute)}
+                lacks = {code for code in more - missing if is_read_from(code, refusal.attribute)}
                 if not lacks:
                     raise
                 missing |= lacks
-                ItopAnswer.objects.keep(self.itop, question, sorted(missing))
+                self.learn_missing(lacks)
         if not found.objects:
             raise TicketGone(f"{ticket_class} {ticket_id} is not in iTop")
         ticket = found.objects[0]
         if not self.scope.has_ticket(ticket, person):
             raise OutOfScope(f"{ticket.text('friendlyname')} is not in the scope of {self.workspace}")
         return ticket, missing
+
+    def missing_codes(self) -> frozenset[str]:
+        """What a profile names and the class does not have, as iTop has said lately: it is not asked for again."""
+        known = ItopAnswer.objects.fresh(self.itop, self._missing_question(), MISSING_SECONDS)
+        return frozenset(known.value if known else ())
+
+    def learn_missing(self, codes: Iterable[str]) -> None:
+        ItopAnswer.objects.keep(self.itop, self._missing_question(), sorted(self.missing_codes() | {*codes}))
+
+    def _missing_question(self) -> str:
+        return f"attributes that {self.profile.ticket_class} does not have"
 
     # Linking and syncing
 
@@ -472,7 +480,7 @@ class Desk:
             left_out(conversation).update(reason=LEFT_OUT)
 
 
-def _is_read_from(code: str, attribute: str) -> bool:
+def is_read_from(code: str, attribute: str) -> bool:
     """An external key's name goes with the key."""
     return code.removesuffix("_friendlyname") == attribute.removesuffix("_friendlyname")
 

@@ -11,7 +11,7 @@ from django.db.models import Count
 from intercom_bridge.models import TicketLink
 from itop_client import Found, ItopRefused, UnknownAttribute, containing, quote
 
-from .desk import Desk, TicketRow
+from .desk import Desk, TicketRow, is_read_from
 
 PAGE = 10
 MOST_CHARACTERS = 100
@@ -62,10 +62,11 @@ def _pages(found: Found) -> int:
     return max(1, -(-found.total // PAGE))
 
 
-def _ask(desk: Desk, words: str, page: int, *, subtitle: bool = True, scoped: bool = True) -> Found:
+def _ask(desk: Desk, words: str, page: int, *, scoped: bool = True) -> Found:
     """With the scope in the query, so that every page is full."""
     profile = desk.profile
-    fields = desk.row_codes() | set(desk.subtitle_codes() if subtitle else ())
+    subtitles = {*desk.subtitle_codes()} - desk.missing_codes()
+    fields = desk.row_codes() | subtitles
     conditions = [matching(words, title=profile.code("title"))]
     scope = desk.scope.of_tickets(ALIAS, desk.person()) if scoped else ""
     if scope:
@@ -81,15 +82,16 @@ def _ask(desk: Desk, words: str, page: int, *, subtitle: bool = True, scoped: bo
         )
     except UnknownAttribute as refusal:
         # A profile that names an attribute which this iTop lacks costs the subtitles, not the list.
-        if subtitle and refusal.attribute in desk.subtitle_codes():
-            return _ask(desk, words, page, subtitle=False, scoped=scoped)
+        if lacks := {code for code in subtitles if is_read_from(code, refusal.attribute)}:
+            desk.learn_missing(lacks)
+            return _ask(desk, words, page, scoped=scoped)
         if not scope:
             raise
     except ItopRefused:
         if not scope:
             raise
     # A scope that iTop understands by itself and not within another query: each ticket found is asked about.
-    return _ask(desk, words, page, subtitle=subtitle, scoped=False)
+    return _ask(desk, words, page, scoped=False)
 
 
 def matching(words: str, *, title: str) -> str:
