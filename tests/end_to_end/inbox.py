@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from sandbox.intercom import Intercom
 
@@ -29,106 +29,75 @@ LINKED_TO_OTHERS = re.compile(r"[Ll]inked to .*1 other")
 SUBCATEGORIES = "Show the choices of Service subcategory"
 
 
-class Inbox:
+class InboxPage:
     """What is clicked and typed here goes through the page, Intercom's stand-in, the panel and iTop's stand-in.
 
     After each click the page has nothing against the canvas that came, and the canvas leads somewhere.
     """
 
-    def __init__(self, page: Any, intercom: Intercom, work: Callable[[], None]) -> None:
+    def __init__(self, page: Any) -> None:
         self.page = page
-        self.intercom = intercom
-        self.work = work
         self.panel = page.locator("#panel")
         self.thread = page.locator("#thread")
         self.teammate = ""
 
     # The page
 
-    def open(self, customer: str) -> Inbox:
+    def open(self, customer: str) -> Self:
         """Opens the customer's conversation; the panel answers."""
         self.load()
         self.page.locator("#conversations").get_by_text(customer).first.click()
         self.page.locator("#who").get_by_text(customer).wait_for()
         return self._answered()
 
-    def load(self) -> Inbox:
+    def load(self) -> Self:
         """Loads the page. It opens the first conversation by itself, and draws the list anew when it has."""
         self.page.goto("")
         self.page.locator("#conversations [aria-current]").wait_for()
         self._answered()
         return self.become(self.teammate) if self.teammate else self
 
-    def become(self, teammate: str) -> Inbox:
+    def become(self, teammate: str) -> Self:
         """Sits down as another teammate; the panel answers anew."""
         self.teammate = teammate
         self.page.get_by_label("You are").select_option(label=teammate)
         return self._answered()
 
-    def reload(self) -> Inbox:
+    def reload(self) -> Self:
         self.page.get_by_role("button", name="Reload").click()
         return self._answered()
 
-    def say(self, words: str, voice: str = "As the customer") -> Inbox:
-        """Writes into the conversation as `voice`; the worker hands it on."""
-        self.page.locator(".voices").get_by_text(voice).click()
-        self.page.get_by_role("textbox", name="Message").fill(words)
-        self.page.get_by_role("button", name="Send").click()
-        self.thread.get_by_text(words, exact=True).first.wait_for()
-        assert self.intercom.webhooks.wait_until_sent()
-        self.work()
-        return self
-
-    def merge(self, customer: str, *, into: str) -> Inbox:
-        """Merges the first customer's conversation into the other one's."""
-        found = (self.intercom.conversation_of(name) for name in (customer, into))
-        self.intercom.merge(*(one.id for one in found))
-        return self
-
-    def reads_note(self, *words: str) -> Inbox:
-        """The worker posts what it has to; waits until the thread has a note of ours with these words in this order."""
-        self.work()
-        note = self.thread.locator(".note").filter(has_text=re.compile(".*".join(map(re.escape, words))))
-        note.filter(has_text="by the app").first.wait_for()
-        return self
-
     # What is clicked and filled in on the panel
 
-    def click(self, words: Words) -> Inbox:
+    def click(self, words: Words) -> Self:
         self.clickable(words).first.click()
         return self._answered()
 
-    def press_enter_in(self, label: str, words: str) -> Inbox:
+    def press_enter_in(self, label: str, words: str) -> Self:
         """Types into a field that has a button of its own, and submits it."""
         self.field(label).fill(words)
         self.field(label).press("Enter")
         return self._answered()
 
-    def fill(self, label: str, words: str) -> Inbox:
+    def fill(self, label: str, words: str) -> Self:
         self.field(label).fill(words)
         return self
 
-    def choose(self, label: str, words: str) -> Inbox:
+    def choose(self, label: str, words: str) -> Self:
         self.field(label).select_option(label=words)
         return self
 
     # What teammates do all day
 
-    def see_ticket(self, ref: str) -> Inbox:
+    def see_ticket(self, ref: str) -> Self:
         """From the first screen to one of the customer's ongoing tickets."""
         return self.click(ONGOING).click(ref)
 
-    def link(self, ref: str) -> Inbox:
-        """Links one of the customer's ongoing tickets; the panel says that it is."""
-        self.see_ticket(ref).click(LINK).click(FROM_NOW_ON).sees(ref)
-        self.work()
-        return self
-
-    def search(self, words: str) -> Inbox:
+    def search(self, words: str) -> Self:
         """Looks for a ticket, from the first screen."""
         return self.click(FIND).press_enter_in(WORDS_TO_FIND, words)
 
-    def create(self, title: str) -> Inbox:
+    def create(self, title: str) -> Self:
         """From the first screen to the press of Create; nothing but the title is typed."""
         return self.click(CREATE_A_TICKET).fill("Title", title).click(CREATE)
 
@@ -188,9 +157,47 @@ class Inbox:
             self._answered()
         raise AssertionError(f"no way back to the first screen; the panel shows:\n{self.text}")
 
-    def _answered(self) -> Inbox:
+    def _answered(self) -> Self:
         self.page.locator("#panel:not([aria-busy])").wait_for()
         self.panel.locator("fieldset").first.wait_for()
         assert not self.problems, self.problems
         assert self.panel.locator("button[data-action=submit]:enabled").count(), "a dead end"
+        return self
+
+
+class Inbox(InboxPage):
+    """The page, with a worker behind it, and what happens in the workspace meanwhile."""
+
+    def __init__(self, page: Any, intercom: Intercom, work: Callable[[], None]) -> None:
+        super().__init__(page)
+        self.intercom = intercom
+        self.work = work
+
+    def say(self, words: str, voice: str = "As the customer") -> Self:
+        """Writes into the conversation as `voice`; the worker hands it on."""
+        self.page.locator(".voices").get_by_text(voice).click()
+        self.page.get_by_role("textbox", name="Message").fill(words)
+        self.page.get_by_role("button", name="Send").click()
+        self.thread.get_by_text(words, exact=True).first.wait_for()
+        assert self.intercom.webhooks.wait_until_sent()
+        self.work()
+        return self
+
+    def reads_note(self, *words: str) -> Self:
+        """The worker posts what it has to; waits until the thread has a note of ours with these words in this order."""
+        self.work()
+        note = self.thread.locator(".note").filter(has_text=re.compile(".*".join(map(re.escape, words))))
+        note.filter(has_text="by the app").first.wait_for()
+        return self
+
+    def link(self, ref: str) -> Self:
+        """Links one of the customer's ongoing tickets; the panel says that it is."""
+        self.see_ticket(ref).click(LINK).click(FROM_NOW_ON).sees(ref)
+        self.work()
+        return self
+
+    def merge(self, customer: str, *, into: str) -> Self:
+        """Merges the first customer's conversation into the other one's."""
+        found = (self.intercom.conversation_of(name) for name in (customer, into))
+        self.intercom.merge(*(one.id for one in found))
         return self
