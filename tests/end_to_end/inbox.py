@@ -127,7 +127,8 @@ class InboxPage:
 
     @property
     def text(self) -> str:
-        return str(self.panel.inner_text())
+        """As it is read: what keeps Markdown's marks from being any has no width."""
+        return str(self.panel.inner_text()).replace("\u200b", "")
 
     @property
     def lines(self) -> list[str]:
