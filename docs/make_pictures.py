@@ -11,25 +11,32 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
+
+import requests
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.browser import CHROMIUM, running_chromium  # noqa: E402 - the tree has to be found first
+from sandbox.demo_inbox import Inbox as Workspace  # noqa: E402 - the tree has to be found first
+from tests.browser import CHROMIUM, new_page, running_chromium  # noqa: E402
+from tests.end_to_end import inbox as words  # noqa: E402
+from tests.end_to_end.inbox import InboxPage  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
-SIZE = {"width": 1400, "height": 900}
+# Longer than the panel takes an answer of iTop's for fresh.
+FRESH_SECONDS = 60
 # The picture, whose conversation, and what is clicked there.
-SCREENS = (
+SCREENS: tuple[tuple[str, str, tuple[words.Words, ...]], ...] = (
     ("home", "Alice Martin", ()),
-    ("tickets", "Dana O'Neil", ("ongoing tickets",)),
-    ("ticket", "Alice Martin", ("linked ticket", "R-0000")),
-    ("create", "Alice Martin", ("Create a ticket",)),
-    ("find", "Alice Martin", ("Find a ticket",)),
+    ("tickets", "Dana O'Neil", (words.ONGOING,)),
+    ("ticket", "Alice Martin", (words.LINKED, "R-0000")),
+    ("create", "Alice Martin", (words.CREATE_A_TICKET,)),
+    ("find", "Alice Martin", (words.FIND,)),
     ("who", "Reception", ()),
-    ("sync", "Alice Martin", ("The sync is",)),
+    ("sync", "Alice Martin", (words.SYNC,)),
 )
 
 
@@ -47,7 +54,8 @@ def main() -> None:
         )
         try:
             _wait_for_story(demo)
-            _take(f"http://127.0.0.1:{ports[0]}/sandbox/")
+            service, itop, intercom = (f"http://127.0.0.1:{port}" for port in ports)
+            _take(f"{service}/sandbox/", itop, Workspace(intercom))
         finally:
             demo.send_signal(signal.SIGINT)
             demo.wait()
@@ -68,22 +76,51 @@ def _wait_for_story(demo: subprocess.Popen[str]) -> None:
     sys.exit("The demo failed; run `make demo` to see why.")
 
 
-def _take(address: str) -> None:
+def _take(address: str, itop: str, workspace: Workspace) -> None:
     PICTURES.mkdir(exist_ok=True)
-    with running_chromium() as browser:
-        page = browser.new_page(viewport=SIZE)
-        page.goto(address)
-        page.locator("#panel").get_by_text("linked ticket").wait_for()
-        page.locator("#thread article").first.wait_for()
+    with running_chromium() as browser, new_page(browser, address) as page:
+        inbox = InboxPage(page).load()
+        inbox.thread.locator("article").first.wait_for()
         page.evaluate("document.fonts.ready")
         page.screenshot(path=PICTURES / "inbox.png")
         for name, customer, clicks in SCREENS:
-            page.locator("#conversations").get_by_text(customer).first.click()
-            page.locator("#panel fieldset").wait_for()
-            for words in clicks:
-                page.locator("#panel").locator("button, a").filter(has_text=words).first.click()
-                page.locator("#panel:not([aria-busy]) fieldset").wait_for()
-            page.locator(".card.app").screenshot(path=PICTURES / f"{name}.png")
+            inbox.open(customer)
+            for clicked in clicks:
+                inbox.click(clicked)
+            _picture(inbox, name)
+        inbox.open("Bob Durand").create("Printer is out of toner")
+        _picture(inbox, "duplicates")
+        _merge(workspace, "Alice Martin", "Chloé D'Arcy")
+        # The panel of the one that ended is what learns of it.
+        inbox.open("Alice Martin").open("Chloé D'Arcy").click(words.MERGED_IN)
+        _picture(inbox, "merged")
+        inbox.open("Dana O'Neil")
+        requests.post(f"{itop}/sandbox/faults", json={"faults": [{"kind": "error500"}]}, timeout=10)
+        _wait_until_away(inbox)
+        _picture(inbox, "away")
+
+
+def _picture(inbox: InboxPage, name: str) -> None:
+    inbox.page.locator(".card.app").screenshot(path=PICTURES / f"{name}.png")
+
+
+def _merge(workspace: Workspace, customer: str, into: str) -> None:
+    conversations = workspace.ask("conversations")["conversations"]
+    ended, going_on = (
+        next(one["id"] for one in conversations if one["contact"]["name"] == name)
+        for name in (customer, into)
+    )
+    workspace.ask(f"conversations/{ended}/merge", {"into": going_on})
+
+
+def _wait_until_away(inbox: InboxPage) -> None:
+    """What iTop said a moment ago is shown as if it said so now, for so long."""
+    ends = time.monotonic() + FRESH_SECONDS
+    while inbox.is_home:
+        if time.monotonic() > ends:
+            sys.exit("The panel has not noticed that iTop is away.")
+        time.sleep(1)
+        inbox.reload()
 
 
 if __name__ == "__main__":

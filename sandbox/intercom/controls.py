@@ -81,6 +81,12 @@ def _write(intercom: Intercom, said: Json, conversation_id: str) -> Json:
     return intercom.workspace.shapes.part(part)
 
 
+def _merge(intercom: Intercom, said: Json, conversation_id: str) -> Json:
+    """`{"into": id}`."""
+    intercom.workspace.merge(conversation_id, str(said.get("into") or ""))
+    return {}
+
+
 def _message(said: Json) -> dict[str, Any]:
     files = said.get("attachments") or []
     if not isinstance(files, list):
@@ -147,6 +153,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Json]], ...] = (
     ("POST", r"conversations", _begin),
     ("GET", r"conversations/([^/]+)", _conversation),
     ("POST", r"conversations/([^/]+)/messages", _write),
+    ("POST", r"conversations/([^/]+)/merge", _merge),
     ("POST", r"canvas", _canvas),
     ("GET", r"faults", lambda intercom, _said: intercom.faults.to_json()),
     ("POST", r"faults", _set_faults),

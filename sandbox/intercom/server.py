@@ -127,6 +127,10 @@ class Intercom:
         """See `Workspace.write`."""
         return self.workspace.write(conversation_id, **message)
 
+    def merge(self, conversation_id: str, into: str) -> None:
+        """See `Workspace.merge`."""
+        self.workspace.merge(conversation_id, into)
+
     def canvas(self, conversation_id: str, **click: Any) -> CanvasAnswer:
         """See `Workspace.canvas`."""
         return self.workspace.canvas(conversation_id, **click)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -165,6 +166,26 @@ class Workspace:
         conversation = self.store.start_conversation([contact.id], words, attachments=files)
         self.notify("conversation.user.created", conversation.id, [])
         return conversation
+
+    def merge(self, conversation_id: str, into: str) -> None:
+        """A teammate merges one conversation into another one. Each gets a part that says so, and neither says which
+        the other is. Raises NotSensible and NoSuchThing."""
+        if conversation_id == into:
+            raise NotSensible("A conversation is not merged into itself.")
+        ended, going_on = self.store.conversation(conversation_id), self.store.conversation(into)
+        admin, now = self.store.admins()[0], int(time.time())
+        for one, part_type in (
+            (ended, "merged_secondary_conversation"),
+            (going_on, "merged_primary_conversation"),
+        ):
+            self.store.add_part(
+                one.id,
+                part_type=part_type,
+                body=None,
+                author_type="admin",
+                author_id=admin.id,
+                created_at=now,
+            )
 
     def notify(self, topic: str, conversation_id: str, parts: list[Part]) -> None:
         """A notification whose item holds only these parts."""

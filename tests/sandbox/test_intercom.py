@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -189,6 +190,29 @@ def test_a_reply_whose_answer_is_dropped_was_posted_all_the_same(intercom: Inter
     with pytest.raises(requests.ConnectionError):
         call(intercom, "POST", f"/conversations/{conversation.id}/reply", reply("<p>there</p>"))
     assert intercom.store.count_parts(conversation.id) == before + 1
+
+
+def test_a_merge_is_a_part_in_both_conversations_and_neither_names_the_other(intercom: Intercom) -> None:
+    ended, going_on = intercom.conversation_of("Alice Martin"), intercom.conversation_of("Bob Durand")
+    answer = call(intercom, "POST", f"/sandbox/conversations/{ended.id}/merge", {"into": going_on.id})
+    assert answer.status_code == 200
+    last = [intercom.store.parts(one.id)[-1] for one in (ended, going_on)]
+    assert [one.part_type for one in last] == [
+        "merged_secondary_conversation",
+        "merged_primary_conversation",
+    ]
+    assert last[0].created_at == last[1].created_at
+    said = json.dumps(call(intercom, "GET", f"/conversations/{ended.id}").json())
+    assert going_on.id not in said
+
+
+@pytest.mark.parametrize("into", ["", "1", "itself"])
+def test_what_cannot_be_merged_is_refused_and_changes_nothing(intercom: Intercom, into: str) -> None:
+    ended = intercom.conversation_of("Alice Martin")
+    before = intercom.store.count_parts(ended.id)
+    said = {"into": ended.id if into == "itself" else into}
+    assert call(intercom, "POST", f"/sandbox/conversations/{ended.id}/merge", said).status_code in (400, 404)
+    assert intercom.store.count_parts(ended.id) == before
 
 
 def test_what_was_written_survives_a_restart(tmp_path: Any) -> None:
