@@ -5,13 +5,15 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from intercom_bridge.models import Workspace
+from intercom_bridge.models import Conversation, Workspace
+from intercom_bridge.sync.tasks import wake_for_everything
 
 from .base import STYLES
 from .connect import ConnectForm
@@ -138,6 +140,14 @@ class WorkspaceAdmin(ScopeTesterAdmin):
             "media": self.media,
         }
         return TemplateResponse(request, "admin/intercom_bridge/connect.html", context)
+
+    def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if change and obj.enabled and "enabled" in form.changed_data:
+            # What came while it was off was skipped: it is looked for in Intercom.
+            linked = Conversation.objects.filter(workspace=obj, links__sync_on=True)
+            Conversation.objects.filter(pk__in=linked.values("pk")).compare_within(0)
+            transaction.on_commit(wake_for_everything)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Workspace | None = None) -> tuple[str, ...]:
         # Another id would be another workspace: its conversations and links hang on it.

@@ -72,9 +72,9 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
             return trouble.turned_off()
         return _answered(desk, clicked)
     except OutOfScope:
-        return trouble.out_of_scope()
+        return trouble.out_of_scope(stored)
     except TicketGone:
-        return trouble.ticket_gone()
+        return trouble.ticket_gone(stored)
     except ItopError as error:
         log.warning("panel.itop_trouble", error=type(error).__name__, said=str(error)[:200])
         return trouble.itop_trouble(error, retry, stored, is_linked=bool(desk.links()))
@@ -166,7 +166,7 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
         case "creation":
             return _status(desk, Form(key=clicked.argument(0), values={}))
         case _:
-            return trouble.unknown_click()
+            return trouble.unknown_click(_form_kept(desk))
 
 
 def _decided(desk: Desk, clicked: Click) -> Canvas:
@@ -245,7 +245,7 @@ def _form_screen(desk: Desk, clicked: Click) -> Canvas:
         case "status":
             return _status(desk, form)
         case _:
-            return trouble.unknown_click()
+            return trouble.unknown_click(_form_kept(desk))
 
 
 def _press(desk: Desk, form: Form) -> Canvas:
@@ -285,7 +285,7 @@ def _doubles(desk: Desk, form: Form) -> list[TicketRow]:
 
 def _told_of(desk: Desk, form: Form, faster: Submission) -> Canvas:
     if faster.ticket is None:
-        return trouble.ticket_gone()
+        return trouble.ticket_gone({})
     told = replace(form, seen=faster.pk, warned=True)
     return created_meanwhile(desk, told, faster, faster.ticket)
 
@@ -314,5 +314,5 @@ def _refused(desk: Desk, submission: Submission) -> Canvas:
 
 def _created(desk: Desk, submission: Submission) -> Canvas:
     if submission.ticket is None:
-        return trouble.ticket_gone()
+        return trouble.ticket_gone({})
     return created(desk, submission, submission.ticket)

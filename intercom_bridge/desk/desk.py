@@ -137,8 +137,8 @@ class Desk:
         self._person = pick(person, self.request.contact, self.workspace, self.request.admin.name)
         return self._person
 
-    def undo_pick(self, person_id: int) -> bool:
-        """Forgets that this person was picked. False when nobody had."""
+    def undo_pick(self, person_id: int) -> Person | None:
+        """Forgets that this person was picked, and answers who that was; None when nobody had."""
         return undo_pick(person_id, self.request.contact, self.workspace)
 
     # Tickets

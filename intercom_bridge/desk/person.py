@@ -128,15 +128,16 @@ def pick(person: Person, contact: Contact, workspace: Workspace, teammate: str) 
     return picked
 
 
-def undo_pick(person_id: int, contact: Contact, workspace: Workspace) -> bool:
-    """Forgets that a teammate picked this person; False when nobody did."""
+def undo_pick(person_id: int, contact: Contact, workspace: Workspace) -> Person | None:
+    """Forgets that a teammate picked this person, and answers who that was; None when nobody did."""
     picks = PersonMatch.objects.filter(
         workspace=workspace,
         contact_id=contact.id[:64],
         how=PersonMatch.How.CHOSEN,
         person_id=person_id,
     )
-    return bool(picks.delete()[0])
+    match = picks.first()
+    return Person.kept(match) if match is not None and picks.delete()[0] else None
 
 
 def _match(workspace: Workspace, contact: Contact) -> PersonMatch | None:

@@ -549,7 +549,29 @@ def test_a_workspace_that_is_turned_off_says_so(teammate: Teammate, workspace: W
     workspace.enabled = False
     workspace.save()
     assert "turned off" in teammate.open().text
+    assert "once it is on again they are looked for there and written" in teammate.text
+    assert not teammate.offers("Retry")
     assert itop.calls == []
+    workspace.enabled = True
+    workspace.save()
+    assert "Alice Martin" in teammate.click("Look again").text
+
+
+@pytest.mark.parametrize(
+    "clicked", ["ticket:UserRequest:9999", "ticket:Incident:1", "nonsense", "form:nonsense"]
+)
+def test_what_cannot_work_the_next_time_either_offers_no_retry(teammate: Teammate, clicked: str) -> None:
+    teammate.open().send_click(clicked)
+    assert "Nothing was changed" in teammate.text
+    assert not teammate.offers("Retry")
+    assert "Alice Martin" in teammate.click("Home").text
+
+
+def test_a_screen_of_trouble_leads_back_to_the_form(teammate: Teammate) -> None:
+    teammate.open().click("Create a ticket").send_click("ticket:UserRequest:9999", {"Title": "What I typed"})
+    assert teammate.offers("Home, without the form")
+    teammate.click("Back to the form")
+    assert teammate.field("Title")["value"] == "What I typed"
 
 
 def test_a_request_without_a_conversation_is_said_so(teammate: Teammate) -> None:

@@ -172,7 +172,7 @@ def test_evidence_that_contradicts_itself_asks_among_those_it_leads_to(
 ) -> None:
     teammate.contact = stating(itop_contact_id="41")
     teammate.open()
-    assert "lead to different persons in iTop" in teammate.text
+    assert "lead to different people in iTop" in teammate.text
     assert sorted(offered(teammate)) == ["Alice Martin", "Bob Durand"]
     assert "Acme Corp · bob.durand@acme.example" in teammate.text
     assert itop.calls == [PERSON, PERSON]
@@ -341,9 +341,28 @@ def test_not_this_person_undoes_a_pick(teammate: Teammate) -> None:
     teammate.open().send_click("who:pick:41")
     assert "Bob Durand" in teammate.text
     teammate.click("Not this person?")
-    assert "The choice is undone" in teammate.text
+    assert "The choice of Bob Durand is undone" in teammate.text
     assert not PersonMatch.objects.exists()
     assert "found by e-mail" in teammate.click("Back").text
+
+
+def test_a_pick_that_was_undone_by_mistake_is_back_with_one_click(teammate: Teammate) -> None:
+    teammate.open().send_click("who:pick:41").click("Not this person?").click("It is Bob Durand after all")
+    assert "picked by Ada Reyes" in teammate.text
+    assert PersonMatch.objects.get().person_id == 41
+
+
+def test_what_is_listed_anyway_is_not_offered_twice(teammate: Teammate, itop: Itop) -> None:
+    itop.store.update("Person", 41, email="alice.martin@acme.example")
+    teammate.open().click("Bob Durand").click("Not this person?")
+    assert offered(teammate).count("Bob Durand") + teammate.offers("It is Bob Durand after all") == 1
+
+
+def test_where_nobody_is_listed_one_is_asked_to_search(teammate: Teammate) -> None:
+    teammate.open().click("Not this person?")
+    assert offered(teammate) == []
+    assert "Search for the person who writes here." in teammate.text
+    assert "Pick the person" not in teammate.text
 
 
 def test_not_this_person_of_an_automatic_match_lets_another_be_picked(teammate: Teammate, itop: Itop) -> None:

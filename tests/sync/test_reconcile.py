@@ -11,7 +11,9 @@ import pytest
 import time_machine
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from intercom_bridge.models import Conversation, Delivery, TicketLink, Workspace
 from intercom_bridge.models.claim import claim
@@ -88,6 +90,36 @@ def test_messages_whose_notifications_were_lost_are_filled_in_in_order(
     assert new_entries(itop) == ["<p>heard</p>", "<p>lost</p>", "<p>lost again</p>"]
     assert new_entries(itop, log="private_log") == ["<p>lost too</p>"]
     assert list(Delivery.objects.in_order().values_list("state", flat=True)) == ["written"] * 4
+
+
+def test_what_came_while_the_workspace_was_turned_off_is_written_once_it_is_on(
+    client: Client,
+    admin_client: Client,
+    linked: Teammate,
+    intercom: Intercom,
+    itop: Itop,
+    work: Work,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    workspace = Workspace.objects.get()
+    turn(admin_client, workspace, on=False)
+    hear(client, intercom, say(intercom, "while it was off"))
+    Conversation.objects.update(reconcile_at=None)
+    work()
+    assert new_entries(itop) == []
+    with django_capture_on_commit_callbacks(execute=True):
+        turn(admin_client, workspace, on=True)
+    work()
+    assert new_entries(itop) == ["<p>while it was off</p>"]
+
+
+def turn(admin_client: Client, workspace: Workspace, *, on: bool) -> None:
+    """As an admin does, on the workspace's page."""
+    page = reverse("admin:intercom_bridge_workspace_change", args=[workspace.pk])
+    names = ("name", "region", "scope", "language", "time_zone", "external_id_attribute")
+    typed = {name: getattr(workspace, name) for name in names}
+    typed |= {"itop": workspace.itop_id, "profile": workspace.profile_id} | ({"enabled": "on"} if on else {})
+    assert admin_client.post(page, typed).status_code == 302
 
 
 def test_a_filled_in_message_is_not_written_again_when_its_notification_arrives(

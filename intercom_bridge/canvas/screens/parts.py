@@ -34,16 +34,20 @@ def readable(value: str, itop_zone: dt.tzinfo, zone: dt.tzinfo) -> str:
     return to_text(value) if _HTML.match(value) else value
 
 
+def link_button(to: str, label: str) -> Button:
+    return Button(id=to, label=label, style="link", action=Submit())
+
+
 def back_button(to: str) -> Button:
-    return Button(id=to, label=_("Back"), style="link", action=Submit())
+    return link_button(to, _("Back"))
 
 
 def home_button(label: str = "") -> Button:
-    return Button(id=click("home"), label=label or _("Done"), style="link", action=Submit())
+    return link_button(click("home"), label or _("Done"))
 
 
 def find_button() -> Button:
-    return Button(id=click("find"), label=_("Find a ticket"), style="link", action=Submit())
+    return link_button(click("find"), _("Find a ticket"))
 
 
 def paused_line() -> str:

@@ -39,7 +39,7 @@ def _list(desk: Desk, verb: str, title: str, rows: list[TicketRow], page: int, h
         others = other_conversations(desk, (row.id for row in shown))
         components.append(List(items=tuple(item(desk, row, others.get(row.id, 0)) for row in shown)))
     else:
-        components.append(Text(text=_("There is none any more."), style="muted"))
+        components.append(Text(text=_("There are none now."), style="muted"))
     if pages > 1:
         place = _("Page %(page)d of %(pages)d") % {"page": page, "pages": pages}
         components.append(Text(text=place, style="muted"))

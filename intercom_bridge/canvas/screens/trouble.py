@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from intercom_bridge.canvas.click import click
 from intercom_bridge.canvas.components import Button, Canvas, Component, Submit, Text, inert, shorten
+from intercom_bridge.canvas.trail import FORM
 from intercom_bridge.intercom.api import IntercomError, IntercomTokenRefused
 from itop_client import (
     ItopError,
@@ -19,40 +20,47 @@ from itop_client import (
     ItopUnreachable,
 )
 
+from .parts import link_button
+
 
 def trouble(
     title: str,
     what: str,
     *,
     retry: str = "",
-    home: bool = True,
     also: tuple[Component, ...] = (),
+    home: str = "",
     sync: bool = False,
     stored: Mapping[str, Any] | None = None,
 ) -> Canvas:
-    """`retry`: the id of what was clicked, to try it again. There is always a way on.
+    """`retry`: the id of what was clicked, where the same click may work the next time. There is always a way on.
 
-    `sync` leads to how the sync stands, which is known whatever iTop does.
+    `sync` leads to how the sync stands, which is known whatever iTop does. A form in `stored` is led back to. `home`
+    is what the way to the first screen says.
     """
+    stored = stored or {}
     components: list[Component] = [Text(text=title, style="header"), Text(text=what, style="muted")]
     if retry:
         components.append(Button(id=retry, label=_("Retry"), action=Submit()))
     components += also
+    if "form" in stored and retry != FORM:
+        components.append(link_button(FORM, _("Back to the form")))
     if sync and retry != click("sync"):
-        words = _("How the sync stands")
-        components.append(Button(id=click("sync"), label=words, style="link", action=Submit()))
-    if home and retry != click("home"):
-        components.append(Button(id=click("home"), label=_("Home"), style="link", action=Submit()))
-    return Canvas(components=tuple(components), stored_data=stored or {})
+        components.append(link_button(click("sync"), _("How the sync stands")))
+    if retry != click("home"):
+        words = _("Home, without the form") if "form" in stored else _("Home")
+        components.append(link_button(click("home"), home or words))
+    return Canvas(components=tuple(components), stored_data=stored)
 
 
 def turned_off() -> Canvas:
     return trouble(
         _("The bridge is turned off"),
         _(
-            "An admin has turned off the connection to iTop for this workspace. No message is copied until it is on."
+            "An admin has turned off the connection to iTop for this workspace. Tickets and links stay as they are. "
+            "New messages wait in Intercom: once it is on again they are looked for there and written."
         ),
-        retry=click("home"),
+        home=_("Look again"),
     )
 
 
@@ -62,39 +70,38 @@ def unreadable() -> Canvas:
         _(
             "Intercom sent a request without a conversation. Open the conversation again; nothing was changed."
         ),
-        retry=click("home"),
     )
 
 
-def out_of_scope() -> Canvas:
+def out_of_scope(stored: Mapping[str, Any]) -> Canvas:
     return trouble(
-        _("Not served from this workspace"),
+        _("Not served by this workspace"),
         _(
             "This person, or this ticket, is outside the part of iTop that this workspace serves, so nothing of it is "
             "shown. An admin can change the scope."
         ),
-        retry=click("home"),
-        also=(Button(id=click("who"), label=_("Not this person?"), style="link", action=Submit()),),
+        also=(link_button(click("who"), _("Not this person?")),),
+        stored=stored,
     )
 
 
-def ticket_gone() -> Canvas:
+def ticket_gone(stored: Mapping[str, Any]) -> Canvas:
     return trouble(
         _("This ticket is not there"),
         _(
             "iTop has no such ticket, or it is not of the kind this workspace works with. Nothing was changed."
         ),
-        retry=click("home"),
+        stored=stored,
     )
 
 
-def unknown_click() -> Canvas:
+def unknown_click(stored: Mapping[str, Any]) -> Canvas:
     return trouble(
         _("This button is not known"),
         _(
-            "The panel may be older than the service. Nothing was changed; go to the first screen and try again."
+            "The panel may be older than the service. Nothing was changed; go to the first screen and begin again."
         ),
-        retry=click("home"),
+        stored=stored,
     )
 
 

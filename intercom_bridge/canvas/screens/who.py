@@ -30,7 +30,7 @@ from intercom_bridge.desk.person import MOST_CANDIDATES
 from intercom_bridge.intercom.payloads import CanvasRequest
 from intercom_bridge.intercom.text import clean_text
 
-from .parts import back_button, moment
+from .parts import back_button, link_button, moment
 from .trouble import trouble
 
 WORDS_LENGTH = 100
@@ -54,7 +54,7 @@ def who_it_may_be(desk: Desk, error: NobodyFound, clicked: Click) -> Canvas:
         said=said,
         found=desk.likely_people(known),
         stored=_stored(known, then) | _form(desk, then),
-        retry=Button(id=click("home"), label=_("Look again"), style="link", action=Submit()),
+        ways_on=(link_button(click("home"), _("Look again")),),
         height=FIRST_SCREEN_HEIGHT if first else 0,
     )
 
@@ -65,29 +65,44 @@ def who_is_it(desk: Desk, clicked: Click) -> Canvas:
         return _no_contact()
     words, without = "", 0
     known, then = _known(desk.request), _then(desk.request)
-    said = _("Pick the person who writes here. The choice is remembered for this contact.")
+    undone: Person | None = None
     match clicked.argument(0):
         case "search":
             words = _words(desk.request)
         case "not":
             without = clicked.number(1)
-            if desk.undo_pick(without):
-                said = _(
-                    "The choice is undone. Pick somebody else, or go back and let the bridge find the person."
-                )
+            undone = desk.undo_pick(without)
     found = desk.search_people(words) if words else desk.likely_people(known, without=without)
-    if words and not found.people and not found.more:
-        said = _(
-            "iTop has nobody with these words in the name or the e-mail address whom this workspace serves."
-        )
     return _page(
         title=_("Who is it?"),
-        said=said,
+        said=_what_to_do(found, words, undone),
         found=found,
         stored=_stored(known, then, words) | _form(desk, then),
-        retry=back_button(click("home")),
+        ways_on=_ways_back(undone, found),
         words=words,
     )
+
+
+def _what_to_do(found: Candidates, words: str, undone: Person | None) -> str:
+    if undone is not None:
+        name = inert(shorten(undone.name, NAME_LENGTH)) or _("somebody")
+        return _("The choice of %(person)s is undone. Pick or search for somebody else.") % {"person": name}
+    if found.people or found.more:
+        return _("Pick the person who writes here. The choice is remembered for this contact.")
+    if words:
+        return _(
+            "iTop has nobody with these words in the name or the e-mail address whom this workspace serves."
+        )
+    return _("Search for the person who writes here. The choice is remembered for this contact.")
+
+
+def _ways_back(undone: Person | None, found: Candidates) -> tuple[Component, ...]:
+    """One click by mistake costs no choice."""
+    if undone is None or undone.id in {person.id for person in found.people}:
+        return (back_button(click("home")),)
+    name = shorten(undone.name, NAME_LENGTH) or _("somebody")
+    label = _("It is %(person)s after all") % {"person": name}
+    return (link_button(click("who", "pick", undone.id), label), back_button(click("home")))
 
 
 def after_the_pick(desk: Desk) -> Click:
@@ -108,20 +123,20 @@ def _page(
     said: str,
     found: Candidates,
     stored: Mapping[str, Any],
-    retry: Button,
+    ways_on: tuple[Component, ...],
     words: str = "",
     height: int = 0,
 ) -> Canvas:
     """With as many of the candidates as the height allows; 0 for as high as it gets."""
     for count in range(len(found.people), -1, -1):
-        components = _components(title, said, found, count, retry, words)
+        components = _components(title, said, found, count, ways_on, words)
         if not height or height_of(components) <= height:
             break
     return Canvas(components=tuple(components), stored_data=stored)
 
 
 def _components(
-    title: str, said: str, found: Candidates, count: int, retry: Button, words: str
+    title: str, said: str, found: Candidates, count: int, ways_on: tuple[Component, ...], words: str
 ) -> list[Component]:
     components: list[Component] = [
         Text(text=title, style="header", bottom_margin="none"),
@@ -144,7 +159,7 @@ def _components(
             value=words,
             action=Submit(),
         ),
-        retry,
+        *ways_on,
     ]
 
 
@@ -152,7 +167,7 @@ def _no_contact() -> Canvas:
     what = _(
         "Intercom did not say which contact this is, so nobody can be picked. Open the conversation again."
     )
-    return trouble(_("Who is it?"), what, retry=click("home"))
+    return trouble(_("Who is it?"), what)
 
 
 def _item(person: Person) -> Item:
@@ -171,10 +186,10 @@ def _why(desk: Desk, error: NobodyFound) -> tuple[str, str]:
     remembered = _("Pick or search: it is remembered.")
     match error.why:
         case Why.SEVERAL:
-            what = _("Several persons in iTop fit this contact.")
+            what = _("Several people in iTop fit this contact.")
             return _("More than one person fits"), f"{what} {remembered}"
         case Why.CONTRADICTION:
-            what = _("Ids and e-mail lead to different persons in iTop.")
+            what = _("Ids and e-mail lead to different people in iTop.")
             return _("Who is it?"), f"{what} {remembered}"
         case Why.UNKNOWN if email:
             what = _("iTop has no person with the e-mail address %(email)s.") % {"email": email}
