@@ -19,6 +19,7 @@ from django.db.models.expressions import Func
 from django.utils import timezone
 
 from .authors import question_about
+from .desk.person import question_who
 from .models import (
     Conversation,
     Delivery,
@@ -75,13 +76,14 @@ class Contact:
             Q(person_id__in=self.matches.values("person_id")) | Q(conversation_id__in=self.conversation_ids),
             workspace=workspace,
         )
+        accounts = [
+            question_about(email.casefold())
+            for email in self.matches.values_list("email", flat=True)
+            if email
+        ]
         self.answers = ItopAnswer.objects.filter(
+            Q(question__in=accounts) | Q(question__startswith=question_who(workspace, contact_id)),
             itop=workspace.itop,
-            question__in=[
-                question_about(email.casefold())
-                for email in self.matches.values_list("email", flat=True)
-                if email
-            ],
         )
 
     def _notifications_that_name_them(self) -> list[tuple[int, str]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from intercom_bridge.intercom.payloads import Contact
-from intercom_bridge.models import Workspace
+from intercom_bridge.models import ItopAnswer, Workspace
 from itop_client import containing, ids
 
 from .evidence import Evidence
-from .person import Person
+from .person import NOBODY_SECONDS, Person, question_who
 from .scope import Scope
 
 SHOWN = 10
@@ -42,10 +44,15 @@ def likely(
     contact: Contact, workspace: Workspace, scope: Scope, known: Iterable[int], without: int = 0
 ) -> Candidates:
     """The people with the `known` ids; if there are none, those with the contact's address or name. Without either
-    nobody is asked. `without` is an id that is not looked for."""
+    nobody is asked. `without` is an id that is not looked for. Within twenty seconds it is not asked twice."""
     known = sorted(set(known))
     evidence = Evidence.of(contact, workspace)
     name = contact.name.split()[:MOST_WORDS]
+    terms = json.dumps([workspace.scope, known, without, str(evidence), name])
+    question = f"{question_who(workspace, contact.id)}, among {hashlib.sha256(terms.encode()).hexdigest()}"
+    answer = ItopAnswer.objects.fresh(workspace.itop, question, NOBODY_SECONDS) if contact.id else None
+    if answer is not None:
+        return Candidates(tuple(Person(**one) for one in answer.value["people"]), answer.value["more"])
 
     def fulfil(alias: str) -> str:
         if known:
@@ -56,7 +63,11 @@ def likely(
         condition = " OR ".join(found)
         return f"({condition}) AND {alias}.id != {without}" if without and condition else condition
 
-    return Candidates.of(*scope.people(fulfil, SHOWN)) if fulfil("p") else Candidates()
+    found = Candidates.of(*scope.people(fulfil, SHOWN)) if fulfil("p") else Candidates()
+    if contact.id:
+        people = [asdict(one) for one in found.people]
+        ItopAnswer.objects.keep(workspace.itop, question, {"people": people, "more": found.more})
+    return found
 
 
 def _holds(words: Iterable[str], alias: str, attributes: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from intercom_bridge.deadline import Deadline
 from intercom_bridge.intercom.payloads import Contact
-from intercom_bridge.models import PersonMatch, Workspace
+from intercom_bridge.models import ItopAnswer, PersonMatch, Workspace
 from itop_client import Client, Found, ItopObject, UnknownAttribute
 
 from .errors import NobodyFound, Why
@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 # Who a contact is costs no call for so long.
 REMEMBERED_SECONDS = 600.0
 MOST_CANDIDATES = 50
+# That nobody was found costs no call for as long as a list of tickets; an admin may be making the person just now.
+NOBODY_SECONDS = 20.0
 
 FIELDS = ("id", "friendlyname", "email", "org_id", "org_name", "status")
 
@@ -82,9 +84,34 @@ def who_is(
         return known
     if match is not None and match.is_chosen:
         return _chosen(match, client, deadline, wanted)
-    person = _found(evidence, client, deadline, wanted)
+    _refuse_if_nobody_was_found_just_now(contact, workspace, evidence)
+    try:
+        person = _found(evidence, client, deadline, wanted)
+    except NobodyFound as nobody:
+        _remember_nobody(nobody, contact, workspace, evidence)
+        raise
     _keep(person, workspace, contact, evidence)
     return person
+
+
+def question_who(workspace: Workspace, contact_id: str) -> str:
+    """What is kept about nobody having been found, and about whom it may be, begins like this."""
+    return f"who is {contact_id} of workspace {workspace.pk}"
+
+
+def _refuse_if_nobody_was_found_just_now(contact: Contact, workspace: Workspace, evidence: Evidence) -> None:
+    """A lead that iTop does not know is looked at as often as a customer, and asks as little."""
+    question = question_who(workspace, contact.id)
+    answer = ItopAnswer.objects.fresh(workspace.itop, question, NOBODY_SECONDS) if contact.id else None
+    if answer is not None and answer.value.get("evidence") == str(evidence):
+        candidates = answer.value["candidates"]
+        raise NobodyFound(Why[answer.value["why"]], email=evidence.email, candidates=candidates)
+
+
+def _remember_nobody(nobody: NobodyFound, contact: Contact, workspace: Workspace, evidence: Evidence) -> None:
+    if contact.id and nobody.why is not Why.NOTHING_TO_GO_BY:
+        said = {"evidence": str(evidence), "why": nobody.why.name, "candidates": list(nobody.candidates)}
+        ItopAnswer.objects.keep(workspace.itop, question_who(workspace, contact.id), said)
 
 
 def last_known(contact: Contact, workspace: Workspace, wanted: tuple[str, ...]) -> Person | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sandbox.itop import Itop
-from tests.teammate import Teammate
+from tests.teammate import ALICE, Teammate
 
 PERSON, TICKETS = ("core/get", "Person"), ("core/get", "UserRequest")
 SERVICES, SUBCATEGORIES = ("core/get", "Service"), ("core/get", "ServiceSubcategory")
@@ -67,6 +67,35 @@ SCREENS = (
         [CREATE],
     ),
 )
+
+
+def test_a_lead_whom_itop_does_not_know_asks_no_more_than_a_customer(
+    teammate: Teammate, itop: Itop, time_machine: Any
+) -> None:
+    teammate.contact = ALICE | {"id": "a-lead", "email": "nobody@acme.example", "name": "Alice"}
+    now = dt.datetime.now(dt.UTC)
+    time_machine.move_to(now, tick=False)
+    asked = []
+    for seconds in (0, 10, 19, 21):
+        time_machine.move_to(now + dt.timedelta(seconds=seconds), tick=False)
+        itop.calls.clear()
+        teammate.open()
+        assert "Alice Martin" in teammate.text
+        asked.append(list(itop.calls))
+    assert asked == [[PERSON, PERSON], [], [], [PERSON, PERSON]]
+
+
+def test_whom_a_colleague_has_picked_is_known_at_once(teammate: Teammate, itop: Itop) -> None:
+    teammate.contact = ALICE | {"id": "a-lead", "email": "nobody@acme.example", "name": "Alice"}
+    teammate.open().open().click("Alice Martin").open()
+    assert "picked by Ada Reyes" in teammate.text
+
+
+def test_another_address_of_the_contact_is_asked_about_at_once(teammate: Teammate) -> None:
+    teammate.contact = ALICE | {"email": "nobody@acme.example"}
+    teammate.open()
+    teammate.contact = ALICE
+    assert "found by e-mail" in teammate.open().text
 
 
 @pytest.mark.parametrize(

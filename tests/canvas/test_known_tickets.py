@@ -21,6 +21,7 @@ from intercom_bridge.models import (
     TicketLink,
     Workspace,
 )
+from intercom_bridge.sync.intake import take_in_batch
 from sandbox.itop import Itop
 from tests.teammate import ALICE, Teammate, conversation, notify, part
 
@@ -200,6 +201,19 @@ def test_the_first_screen_says_what_is_known_and_how_old_that_is(
     assert "1 linked ticket" in teammate.text and "5 ongoing tickets" in teammate.text
     assert teammate.offers("Retry") and teammate.offers("Pause the sync")
     assert not teammate.offers("Create a ticket")
+
+
+def test_while_itop_is_away_the_first_screen_counts_what_waits_and_asks_for_nobody(
+    client: Client, teammate: Teammate, away: Callable[[], None], wait: Wait
+) -> None:
+    teammate.link("R-000008").open()
+    wait(60)
+    away()
+    notify(client, part(37358198350, "<p>one</p>"), part(37358198351, "<p>two</p>"))
+    assert take_in_batch()
+    teammate.open()
+    assert "2 waiting" in teammate.text
+    assert "Acme Corp" in teammate.text and "Not this person?" not in teammate.text
 
 
 @pytest.mark.parametrize("verb", ["linked", "ongoing"])

@@ -127,7 +127,12 @@ def _told(
 ) -> list[Component]:
     known_as = (shorten(one, detail.name_length) for one in (person.name, person.email))
     name = next((one for one in known_as if one), _("Somebody"))
-    items = [_who_item(person, detail)] if detail.who or not notice else []
+    items = []
+    if not notice:
+        items.append(_who_item(person, detail))
+    elif detail.who and (who := _who(person, detail)):
+        # While iTop is away nobody else can be looked for.
+        items.append(Item(id=click("who", "not", person.id), title=who))
     if creation is not None:
         items.append(_creation_item(creation, detail))
     items += [
