@@ -46,7 +46,7 @@ class _Detail:
     name_length: int
     says_why: bool
     asks: bool
-    # Of what is said about the sync: how many of how many, since when, how many wait.
+    # Of what is said about the sync: how many of how many, how many wait, since when.
     facts: int
     reason_length: int
     offers: bool
@@ -61,11 +61,13 @@ class _Detail:
 DETAILS: tuple[_Detail, ...] = (
     _Detail(50, says_why=True, asks=True, facts=3, reason_length=120, offers=True, finds=True),
     _Detail(50, says_why=False, asks=True, facts=3, reason_length=120, offers=True, finds=True),
-    _Detail(50, says_why=True, asks=True, facts=1, reason_length=80, offers=True, finds=True),
+    _Detail(50, says_why=True, asks=True, facts=2, reason_length=80, offers=True, finds=True),
+    _Detail(26, says_why=False, asks=True, facts=2, reason_length=50, offers=True, finds=True),
     _Detail(26, says_why=False, asks=True, facts=1, reason_length=50, offers=True, finds=True),
     # Without the words "Not this person?" their line still leads there.
     _Detail(26, says_why=False, asks=False, facts=1, reason_length=50, offers=True, finds=True),
-    _Detail(50, says_why=True, asks=True, facts=1, reason_length=80, offers=True, finds=False),
+    _Detail(50, says_why=True, asks=True, facts=2, reason_length=80, offers=True, finds=False),
+    _Detail(26, says_why=False, asks=False, facts=2, reason_length=50, offers=True, finds=False),
     _Detail(26, says_why=False, asks=False, facts=1, reason_length=50, offers=True, finds=False),
     _Detail(26, says_why=False, asks=False, facts=0, reason_length=50, offers=True, finds=False),
     _Detail(26, says_why=False, asks=False, facts=1, reason_length=25, offers=False, finds=False),
@@ -236,8 +238,8 @@ def _facts(status: SyncStatus) -> list[str]:
     facts = []
     if status.total:
         facts.append(written_of(status.written, status.total, status.refs))
-        if status.last_at is not None:
-            facts.append(last_on(status.last_at))
     if status.waiting:
         facts.append(_("%(count)d waiting") % {"count": status.waiting})
+    if status.total and status.last_at is not None:
+        facts.append(last_on(status.last_at))
     return facts
