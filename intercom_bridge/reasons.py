@@ -15,8 +15,15 @@ from django.utils.translation import gettext, gettext_noop
 
 # What the writer says of a message
 
-TICKET_GONE: Final = gettext_noop("The ticket no longer exists in iTop.")
-LOG_FULL: Final = gettext_noop("The ticket's log is full: iTop keeps about 300 entries in one.")
+TICKET_GONE: Final = gettext_noop(
+    "The ticket no longer exists in iTop. Unlink it; link or create another one."
+)
+LOG_FULL: Final = gettext_noop(
+    "The ticket's log is full: iTop keeps about 300 entries in one. Link or create another ticket for what follows."
+)
+# As rows of the first release have them.
+TICKET_GONE_BEFORE: Final = gettext_noop("The ticket no longer exists in iTop.")
+LOG_FULL_BEFORE: Final = gettext_noop("The ticket's log is full: iTop keeps about 300 entries in one.")
 REFUSED: Final = gettext_noop("iTop refused it: %(reason)s")
 TRIED: Final = gettext_noop("tried %(count)s times; iTop: %(reason)s")
 ONLY_THIS_ONE: Final = gettext_noop(
@@ -32,7 +39,9 @@ GONE: Final = gettext_noop("deleted in Intercom")
 
 KNOWN: Final = (
     TICKET_GONE,
+    TICKET_GONE_BEFORE,
     LOG_FULL,
+    LOG_FULL_BEFORE,
     REFUSED,
     TRIED,
     ONLY_THIS_ONE,

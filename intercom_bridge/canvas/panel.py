@@ -170,7 +170,8 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
 
 
 def _decided(desk: Desk, clicked: Click) -> Canvas:
-    """About the sync. The first screen says what came of it; where iTop cannot answer, the page that asks nobody."""
+    """About the sync. The screen it was pressed on says what came of it; where iTop cannot answer, the page that asks
+    nobody."""
     match clicked.verb:
         case "pause" | "resume":
             desk.switch_sync(on=clicked.verb == "resume")
@@ -181,6 +182,8 @@ def _decided(desk: Desk, clicked: Click) -> Canvas:
         case "forget-left-out":
             desk.forget_left_out()
     wake_for_everything()
+    if _trail(desk).back == click("sync"):
+        return how_the_sync_stands(desk)
     try:
         return home(desk)
     except ItopError:
@@ -190,9 +193,9 @@ def _decided(desk: Desk, clicked: Click) -> Canvas:
 def _unlinking(desk: Desk, clicked: Click) -> Canvas:
     """Asked once, and done; then there is an Undo."""
     if clicked.verb == "undo-unlink":
-        canvas = unlinking_undone(desk, clicked.number(0))
+        canvas = unlinking_undone(desk, clicked.number(0), _trail(desk))
     elif clicked.argument(2) == "yes":
-        canvas = unlinked(desk, clicked.argument(0), clicked.number(1))
+        canvas = unlinked(desk, clicked.argument(0), clicked.number(1), _trail(desk))
     else:
         return ask_to_unlink(desk, clicked.argument(0), clicked.number(1), _trail(desk))
     wake_for_everything()
@@ -206,7 +209,7 @@ def _merged(desk: Desk, clicked: Click) -> Canvas:
         canvas = moved_here(desk, clicked.number(0))
     else:
         named = desk.request.input_values.get(NAMED)
-        canvas = moved_away(desk, named if isinstance(named, str) else "")
+        canvas = moved_away(desk, named.strip() if isinstance(named, str) else "")
     wake_for_everything()
     return canvas
 

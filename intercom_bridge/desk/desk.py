@@ -47,7 +47,7 @@ from .notes import leave_note
 from .person import Person, person_by_id, pick, undo_pick, who_is
 from .scope import Scope
 from .so_far import Linked, SoFar, last_position, whole_conversation
-from .sync_status import SyncDetails, SyncStatus, left_out, of_linked, sync_details, sync_status
+from .sync_status import RETRIABLE, SyncDetails, SyncStatus, left_out, of_linked, sync_details, sync_status
 
 log = structlog.get_logger(__name__)
 
@@ -358,6 +358,7 @@ class Desk:
         ref = found.text("friendlyname")
         if ticket_id in self.links():
             return SoFar(ref=ref, is_linked=True, copy=None)
+        is_paused = TicketLink.objects.filter(conversation=self.conversation()).are_paused()
         ticket = Ticket.objects.filter(
             itop=self.itop, ticket_class=found.class_name, object_id=found.id
         ).first()
@@ -365,9 +366,9 @@ class Desk:
             whole = whole_conversation(self.workspace, self.request.conversation, self.deadline)
         except (IntercomError, SecretUnreadable) as trouble:
             log.warning("desk.conversation_not_had", error=type(trouble).__name__)
-            return SoFar(ref=ref, is_linked=False, copy=None)
+            return SoFar(ref=ref, is_linked=False, copy=None, is_paused=is_paused)
         copy = Copy.of(self.conversation(), ticket, whole.messages)
-        return SoFar(ref=ref, is_linked=False, copy=copy, is_complete=whole.is_complete)
+        return SoFar(ref=ref, is_linked=False, copy=copy, is_complete=whole.is_complete, is_paused=is_paused)
 
     def link(self, ticket_class: str, ticket_id: int, *, copy: bool) -> Linked:
         """Links the ticket to this conversation; `copy` has what was said so far written into it too.
@@ -465,7 +466,7 @@ class Desk:
         """Puts the messages of this conversation that could not be written back among the waiting."""
         conversation = self.conversation()
         if conversation is not None:
-            of_linked(conversation).try_again()
+            of_linked(conversation).filter(RETRIABLE).try_again()
 
     def write_left_out(self) -> None:
         """Has the messages written that a pause of the sync has left out."""

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from intercom_bridge.connections import intercom_client
@@ -119,6 +120,7 @@ def _move(desk: Desk, source: Conversation, target_id: str) -> list[Ticket]:
         take_in_all(Notification.objects.unread_of(link.ticket), set())
     with transaction.atomic():
         target = Conversation.objects.known(desk.workspace, target_id)
+        is_paused = TicketLink.objects.filter(conversation=target).are_paused()
         for link in TicketLink.objects.of_conversation(source):
             taken = take_away(link, by=desk.request.admin.name, keeps_waiting=True)
             if taken is None:
@@ -134,6 +136,9 @@ def _move(desk: Desk, source: Conversation, target_id: str) -> list[Ticket]:
                     "since_part_order": 0,
                 },
             )
+            if is_paused and new.sync_on:
+                # It joins the tickets that are there: the panel has one switch for them.
+                new.switch(on=False, at=timezone.now().timestamp())
             deliver_since(new, since)
             leave_note(desk, target, MOVED_HERE_NOTE, link.ticket, other=source.conversation_id)
             leave_note(desk, source, MOVED_AWAY_NOTE, link.ticket, other=target_id)

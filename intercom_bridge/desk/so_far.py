@@ -21,13 +21,15 @@ FETCH_SECONDS = 2.0
 class SoFar:
     """What linking a ticket could copy. `copy` None: Intercom did not hand over the conversation just now.
 
-    `is_complete` False: Intercom has older messages than those, and hands over the newest only.
+    `is_complete` False: Intercom has older messages than those, and hands over the newest only. `is_paused`: the sync
+    of this conversation is, and would be for this ticket.
     """
 
     ref: str
     is_linked: bool
     copy: Copy | None
     is_complete: bool = True
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,16 @@ from django.utils import timezone
 
 from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketLink
 from intercom_bridge.models.delivery import DeliveryQuerySet
+from intercom_bridge.reasons import TICKET_GONE, TICKET_GONE_BEFORE
 
 State = Delivery.State
+GONE = (TICKET_GONE, TICKET_GONE_BEFORE)
 
 MESSAGE = Concat("kind", Value(" "), "part_id")
 MOST_FAILURES = 5
 IN_ITOP = Q(state__in=(State.WRITTEN, State.RESTORED))
+# Of a ticket that iTop no longer has nothing can be written, however often it is tried.
+RETRIABLE = Q(state=State.FAILED, cleaned_at=None, ticket__gone_at=None) & ~Q(reason__in=GONE)
 NOT_YET = Q(state__in=(State.WAITING, State.FAILED))
 
 
@@ -27,15 +31,18 @@ class SyncStatus:
 
     Of the `total` that should be in the linked tickets (`refs`), `written` are in each of them. `left_out` counts those
     that a pause has left out and nobody has decided about; `last_failure` says in plain words why the last of the
-    failed could not be written.
+    failed could not be written, `retriable` counts those that another try may help. `paused` are the tickets whose own
+    sync is paused while another one's is on.
     """
 
     on: bool
+    paused: tuple[str, ...] = ()
     refs: tuple[str, ...] = ()
     total: int = 0
     written: int = 0
     waiting: int = 0
     failed: int = 0
+    retriable: int = 0
     left_out: int = 0
     last_at: dt.datetime | None = None
     last_failure: str = ""
@@ -89,14 +96,18 @@ def sync_status(conversation: Conversation) -> SyncStatus | None:
         last=Max("part_created_at", filter=IN_ITOP),
         waiting=Count(MESSAGE, distinct=True, filter=Q(state=State.WAITING)),
         failed=Count(MESSAGE, distinct=True, filter=Q(state=State.FAILED)),
+        retriable=Count(MESSAGE, distinct=True, filter=RETRIABLE),
     )
+    on = any(sync_on for _ref, sync_on in links)
     return SyncStatus(
-        on=any(sync_on for _ref, sync_on in links),
+        on=on,
+        paused=tuple(ref for ref, sync_on in links if on and not sync_on),
         refs=tuple(ref for ref, _sync_on in links),
         total=counts["total"],
         written=counts["total"] - counts["not_yet"],
         waiting=counts["waiting"],
         failed=counts["failed"],
+        retriable=counts["retriable"],
         left_out=left_out(conversation).aggregate(n=Count(MESSAGE, distinct=True))["n"],
         last_at=_moment(conversation, counts["last"]),
         last_failure=_newest_reason(deliveries) if counts["failed"] else "",

@@ -41,13 +41,16 @@ def statuses(draw: st.DrawFn) -> SyncStatus | None:
     if not refs:
         return None
     written, waiting, failed = draw(counts), draw(counts), draw(counts)
+    on = draw(st.booleans())
     return SyncStatus(
-        on=draw(st.booleans()),
+        on=on,
+        paused=refs[1:] if on and draw(st.booleans()) else (),
         refs=refs,
         total=written + waiting + failed,
         written=written,
         waiting=waiting,
         failed=failed,
+        retriable=failed,
         left_out=draw(counts),
         last_at=dt.datetime(2026, 11, 22, 14, 3, tzinfo=dt.UTC) if written else None,
         last_failure=draw(names) if failed else "",
@@ -108,7 +111,7 @@ def test_it_fits_whatever_there_is_to_say(
         words = json.dumps(canvas.to_json(), ensure_ascii=False)
         assert "sync" in ids
         # Where there is no room for a button, the page behind the line on the sync has it.
-        assert ("pause" if status.on else "resume") in ids or notice
+        assert ("pause" if status.on else "resume") in ids or notice or is_merged
         assert (
             not status.failed or "try-again" in ids or ((creation or notice) and f"{status.failed} " in words)
         )

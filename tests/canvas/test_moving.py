@@ -66,7 +66,10 @@ def test_the_conversation_that_goes_on_offers_to_move_the_link_with_one_click(
 
 def test_the_conversation_that_ended_says_so_on_home_and_at_the_sync(ended: Teammate) -> None:
     assert "Merged into another conversation" in ended.open().text
-    assert "Merged into another conversation" in ended.click("The sync is on").text
+    assert not ended.offers("Pause the sync") and "The sync is on" not in ended.text
+    ended.click("How the sync stands")
+    assert "merged into another one: new messages come in there" in ended.text
+    assert not ended.offers("Pause the sync") and "The sync is on" not in ended.text
     assert "Intercom does not say into which" in ended.click("Merged into another").text
     assert "Create a ticket" in ended.click("Back").text
 
@@ -81,12 +84,39 @@ def test_it_can_be_moved_by_naming_the_other_one(ended: Teammate, named: str) ->
     assert linked_to() == ["222"]
 
 
-@pytest.mark.parametrize("named", ["", "no id", "215472621202693"])
-def test_what_names_no_other_conversation_moves_nothing(ended: Teammate, named: str) -> None:
+@pytest.mark.parametrize("named", ["no id", "215472621202693"])
+def test_what_names_no_other_conversation_moves_nothing_and_stays_to_be_corrected(
+    ended: Teammate, named: str
+) -> None:
     ended.open().click("Merged into another")
     ended.send_click("move-away", {"Id or address": named})
     assert "Nothing was changed" in ended.text and ended.offers("Back")
+    assert ended.field("Id or address")["value"] == named
     assert linked_to() == ["215472621202693"]
+
+
+@pytest.mark.parametrize("named", ["", "   "])
+def test_a_field_left_empty_says_what_to_type(ended: Teammate, named: str) -> None:
+    ended.open().click("Merged into another")
+    ended.send_click("move-away", {"Id or address": named})
+    assert "Type the id of the other conversation" in ended.text
+    assert linked_to() == ["215472621202693"]
+
+
+def test_what_moves_to_a_conversation_whose_sync_is_paused_joins_the_pause(
+    ended: Teammate, going_on: Teammate
+) -> None:
+    ended.open()
+    going_on.link("R-000006").open().click("Pause the sync")
+    going_on.click("merged into this one").click("Move the link")
+    links = TicketLink.objects.filter(conversation__conversation_id="222")
+    assert sorted(links.values_list("ticket__ref", "sync_on")) == [("R-000006", False), ("R-000008", False)]
+
+
+def test_two_links_are_moved_as_links(ended: Teammate, going_on: Teammate) -> None:
+    ended.link("R-000006").open()
+    going_on.open().click("merged into this one")
+    assert going_on.offers("Move the links")
 
 
 def test_both_conversations_get_a_note_that_says_who_did_it(ended: Teammate, going_on: Teammate) -> None:

@@ -15,6 +15,7 @@ from intercom_bridge.canvas.components import FIRST_SCREEN_HEIGHT
 from intercom_bridge.canvas.screens import home as screen
 from intercom_bridge.desk import Desk, SyncStatus
 from intercom_bridge.models import Delivery, PersonMatch, Ticket, TicketLink
+from intercom_bridge.sync.intake import take_in_batch
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
 
@@ -372,8 +373,49 @@ def test_the_page_says_why_messages_wait(linked: Teammate, client: Client, itop:
     assert "1 waiting" in linked.text
     TicketLink.objects.get().ticket.itop.refresh_from_db()
     linked.click("The sync is on")
-    assert "Waiting" in linked.text
+    assert "0 of 1 message in R-000008, 1 waiting" in linked.text
     assert "iTop is in trouble, so messages wait" in linked.text or "The last time:" in linked.text
+
+
+def test_what_is_pressed_on_the_page_is_answered_there(linked: Teammate) -> None:
+    linked.open().click("The sync is on").click("Pause the sync")
+    assert "How the sync stands" in linked.text and "new messages are left out" in linked.text
+    linked.click("Resume the sync")
+    assert "How the sync stands" in linked.text and "The sync is on" in linked.text
+    linked.click("Back").click("Pause the sync")
+    assert "Create a ticket" in linked.text
+
+
+def test_with_one_ticket_nothing_is_counted_twice(linked: Teammate, client: Client) -> None:
+    say(client, 50)
+    assert take_in_batch()
+    linked.open().click("The sync is on")
+    assert linked.text.casefold().count("waiting") == 1
+
+
+def test_for_a_ticket_that_is_gone_no_other_try_is_offered(
+    linked: Teammate, client: Client, itop: Itop, work: Work
+) -> None:
+    itop.store.remove("UserRequest", 8)
+    say(client, 50)
+    work()
+    linked.open()
+    assert "1 message could not be written: The ticket no longer exists in iTop." in linked.text
+    assert not linked.offers("Try again")
+    linked.click("The sync is on")
+    assert not linked.offers("Try again") and linked.offers("Unlink R-000008")
+
+
+def test_a_link_whose_own_sync_is_paused_is_named_and_can_be_resumed(linked: Teammate) -> None:
+    linked.click("Done").click("ongoing tickets").click("R-000006").click("Link to this conversation")
+    if linked.offers("Link from now on"):
+        linked.click("Link from now on")
+    TicketLink.objects.get(ticket__ref="R-000006").switch(on=False, at=1_900_000_000)
+    linked.open().click("The sync is on, but not for all")
+    assert "paused for R-000006: new messages do not go into those" in linked.text
+    linked.click("Resume the sync")
+    assert "each new message goes into the linked tickets" in linked.text
+    assert TicketLink.objects.syncing().count() == 2
 
 
 def test_the_page_without_a_linked_ticket_says_so(teammate: Teammate) -> None:
@@ -416,6 +458,7 @@ def test_home_fits_whatever_there_is_to_say(
             waiting=count,
             left_out=count,
             failed=999 if reason else 0,
+            retriable=999 if reason else 0,
             last_at=last_at,
             last_failure=reason,
         )

@@ -12,6 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from intercom_bridge import reasons
 from intercom_bridge.connections import itop_client
 from intercom_bridge.models import (
     Delivery,
@@ -148,7 +149,7 @@ def test_a_ticket_that_is_gone_fails_with_its_reason_and_stops_no_other(
     notify(client, part(37358198350, "<p>x</p>"))
     work()
     gone = Delivery.objects.get(ticket=ticket)
-    assert (gone.state, gone.reason) == ("failed", "The ticket no longer exists in iTop.")
+    assert (gone.state, gone.reason) == ("failed", reasons.TICKET_GONE)
     assert Delivery.objects.exclude(ticket=ticket).get().state == "written"
 
 
@@ -178,7 +179,7 @@ def test_a_full_log_fails_with_its_reason(client: Client, ticket: Ticket, itop: 
     work()
     states = list(Delivery.objects.in_order().values_list("state", "reason"))
     assert states[0] == ("written", "")
-    assert states[-1] == ("failed", "The ticket's log is full: iTop keeps about 300 entries in one.")
+    assert states[-1] == ("failed", reasons.LOG_FULL)
 
 
 def test_while_another_writer_holds_the_ticket_nothing_is_written(

@@ -172,13 +172,14 @@ def _choice(
     if offer.first:
         first = attribute_label(desk.ticket_class, offer.first)
         what = _("%(field)s: choose %(other)s first.") % {"field": inert(label), "other": inert(first)}
-        return [Text(text=what, style="muted", bottom_margin="none"), _show_choices(desk, one)]
+        said = Text(text=what, style="muted")
+        return [said, *_once_more(desk, form, one, person)]
     if not offer.choices:
         nothing = _("%(field)s: iTop offers none for what is chosen here.") % {"field": inert(label)}
-        return [Text(text=nothing, style="muted"), *_once_more(desk, form, one)]
+        return [Text(text=nothing, style="muted"), *_once_more(desk, form, one, person)]
     if offer.total == 1:
         only = inert(shorten(offer.choices[0].label, LABEL_LENGTH))
-        return [Text(text=f"{inert(label)}: **{only}**"), *_once_more(desk, form, one)]
+        return [Text(text=f"{inert(label)}: **{only}**"), *_once_more(desk, form, one, person)]
     if offer.total <= Dropdown.MAX_OPTIONS:
         dropdown = Dropdown(
             id=one.component_id,
@@ -187,8 +188,11 @@ def _choice(
             value=value if offer.label_of(value) else "",
             save_state="failed" if failed else "",
         )
-        return [dropdown, *_once_more(desk, form, one)]
-    return [List(items=(_to_the_page(desk, form, one, label, offer, person),)), *_once_more(desk, form, one)]
+        return [dropdown, *_once_more(desk, form, one, person)]
+    return [
+        List(items=(_to_the_page(desk, form, one, label, offer, person),)),
+        *_once_more(desk, form, one, person),
+    ]
 
 
 def _to_the_page(desk: Desk, form: Form, one: FormField, label: str, offer: Offer, person: Person) -> Item:
@@ -211,10 +215,20 @@ def _show_choices(desk: Desk, one: FormField) -> Button:
     return Button(id=click("form", "show", one.code), label=label, style="link", action=Submit())
 
 
-def _once_more(desk: Desk, form: Form, one: FormField) -> list[Component]:
-    """Where the choices hang on other fields of this form, which may be changed meanwhile."""
-    others = needs_of(one.attribute) & {other.code for other in form.fields(desk) if other.is_asked}
-    return [_show_choices(desk, one)] if others else []
+def _once_more(desk: Desk, form: Form, one: FormField, person: Person) -> list[Component]:
+    """Where the choices hang on other fields of this form, which may be changed without our being told."""
+    needs = needs_of(one.attribute)
+    unseen = [
+        other
+        for other in form.fields(desk)
+        if other.is_asked and other.code in needs and _changes_unseen(desk, form, other, person)
+    ]
+    return [_show_choices(desk, one)] if unseen else []
+
+
+def _changes_unseen(desk: Desk, form: Form, one: FormField, person: Person) -> bool:
+    """What is picked on a page of its own comes with a click; what is typed, or chosen in a dropdown, does not."""
+    return not one.has_choices or 1 < form.offer(one, desk, person).total <= Dropdown.MAX_OPTIONS
 
 
 def pick_page(desk: Desk, form: Form, one: FormField, page: int, words: str) -> Canvas:

@@ -143,8 +143,9 @@ def _told(
     ]
     if merge is not None and detail.offers:
         items.append(merge_item(merge))
+    is_merged = merge is not None and merge.away
     if status is not None:
-        items.append(_sync_item(status, detail))
+        items.append(_sync_item(status, detail, is_merged=is_merged))
     components: list[Component] = [
         Text(text=inert(name), style="header", bottom_margin="none"),
         *([Text(text=notice, style="muted")] if notice else []),
@@ -161,7 +162,7 @@ def _told(
             components += [Text(text=failed, style="error", bottom_margin="none"), *failed_buttons(status)]
         if detail.offers and (offers := left_out_buttons(status)):
             components += [Text(text=left_out_line(status.left_out), bottom_margin="none"), *offers]
-        if detail.pause:
+        if detail.pause and not is_merged:
             components.append(pause_button(status))
     return components
 
@@ -216,11 +217,13 @@ def _ongoing_item(count: int, *, more: bool) -> Item:
     return Item(id=click("ongoing", 1), title=title, action=Submit())
 
 
-def _sync_item(status: SyncStatus, detail: _Detail) -> Item:
+def _sync_item(status: SyncStatus, detail: _Detail, *, is_merged: bool) -> Item:
     """Leads to the page with the rest."""
     said = _facts(status)[: detail.facts]
-    if status.on:
-        title = _("The sync is on")
+    if is_merged:
+        title = _("How the sync stands")
+    elif status.on:
+        title = _("The sync is on, but not for all") if status.paused else _("The sync is on")
     else:
         title = _("The sync is paused")
         if detail.facts or not status.left_out:

@@ -73,7 +73,7 @@ def _question(
         label = _copy_label(so_far.copy)
     if label:
         components += [
-            Text(text=_("New messages follow by themselves either way."), style="muted"),
+            Text(text=_what_follows(so_far), style="muted"),
             Button(id=click("link", ticket_class, ticket_id, COPY), label=label, action=Submit()),
         ]
     components += [
@@ -81,6 +81,10 @@ def _question(
         back_button(click("ticket", ticket_class, ticket_id)),
     ]
     return Canvas(components=tuple(components), stored_data=trail.stored())
+
+
+def _what_follows(so_far: SoFar) -> str:
+    return paused_line() if so_far.is_paused else _("New messages follow by themselves either way.")
 
 
 def _what_there_is(copy: Copy) -> list[str]:

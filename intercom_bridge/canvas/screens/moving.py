@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from intercom_bridge.canvas.click import click
 from intercom_bridge.canvas.components import Button, Canvas, Component, Input, Item, Submit, Text, inert
@@ -28,7 +29,8 @@ def merge_item(merge: Merge) -> Item:
     return Item(id=click("merged"), title=title, subtitle=_("Move its linked tickets"), action=Submit())
 
 
-def merged(desk: Desk, problem: str = "") -> Canvas:
+def merged(desk: Desk, problem: str = "", named: str = "") -> Canvas:
+    """`named` is what was typed, to be corrected."""
     merge = merge_of(desk)
     components: list[Component] = []
     if merge is None:
@@ -38,25 +40,37 @@ def merged(desk: Desk, problem: str = "") -> Canvas:
             Text(text=_("Merged into another conversation"), style="header"),
             Text(
                 text=_(
-                    "This conversation was merged into another one, so nothing more is written here. Intercom does not "
-                    "say into which. Open that one and move the linked tickets there, or name it here."
+                    "This conversation was merged into another one: new messages come in there. Intercom does not say "
+                    "into which. Open that one and move the linked tickets there, or name it here."
                 )
             ),
             Input(
                 id=FIELD,
                 label=_("Id or address of the other conversation"),
+                value=named,
                 save_state="failed" if problem else "",
                 action=Submit(),
             ),
         ]
     else:
         components.append(Text(text=_("Another conversation was merged into this one"), style="header"))
+        if len(merge.sources) > 1:
+            several = _(
+                "Several were merged at the same time, and Intercom does not say which of them into this one. Move "
+                "only what belongs here."
+            )
+            components.append(Text(text=several))
         for source in merge.sources:
-            refs = ", ".join(source.links.values_list("ticket__ref", flat=True))
+            linked = list(source.links.values_list("ticket__ref", flat=True))
+            refs = ", ".join(linked)
             said = _("Conversation %(conversation)s was merged into this one. Linked to it: %(tickets)s.")
             components += [
                 Text(text=said % {"conversation": inert(source.conversation_id), "tickets": inert(refs)}),
-                Button(id=click("move-here", source.pk), label=_("Move the link"), action=Submit()),
+                Button(
+                    id=click("move-here", source.pk),
+                    label=ngettext("Move the link", "Move the links", len(linked)),
+                    action=Submit(),
+                ),
             ]
     if problem:
         components.append(Text(text=problem, style="error"))
@@ -72,14 +86,18 @@ def moved_here(desk: Desk, source_pk: int) -> Canvas:
 
 
 def moved_away(desk: Desk, named: str) -> Canvas:
+    if not named:
+        return merged(
+            desk, _("Type the id of the other conversation, or paste its address from the browser.")
+        )
     try:
         tickets = move_away(desk, named)
     except NotMerged:
         problem = _("This is not the conversation that this one was merged into. Nothing was changed.")
-        return merged(desk, problem)
+        return merged(desk, problem, named)
     except (IntercomError, SecretUnreadable) as trouble:
         log.warning("panel.merge_not_known", error=type(trouble).__name__, said=str(trouble)[:200])
-        return merged(desk, _("Intercom could not be asked just now. Nothing was changed; try again."))
+        return merged(desk, _("Intercom could not be asked just now. Nothing was changed; try again."), named)
     return _moved([ticket.ref for ticket in tickets], _("They are linked to the other conversation now."))
 
 

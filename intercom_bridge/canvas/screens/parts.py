@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from intercom_bridge.canvas.click import click
 from intercom_bridge.canvas.components import Button, Component, Submit
+from intercom_bridge.canvas.trail import FORM, Trail
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.models import Ticket
 
@@ -46,12 +47,21 @@ def home_button(label: str = "") -> Button:
     return link_button(click("home"), label or _("Done"))
 
 
+def done_button(trail: Trail) -> Button:
+    """Home; or back to the form, where one is being filled in."""
+    return link_button(FORM, _("Back to the form")) if trail.back == FORM else home_button()
+
+
 def find_button() -> Button:
     return link_button(click("find"), _("Find a ticket"))
 
 
 def paused_line() -> str:
     return _("The sync is paused: new messages are left out.")
+
+
+def merged_line() -> str:
+    return _("This conversation was merged into another one: new messages come in there.")
 
 
 def ticket_button(ticket: Ticket) -> Button:

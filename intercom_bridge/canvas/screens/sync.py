@@ -20,12 +20,13 @@ from intercom_bridge.canvas.components import (
     inert,
     shorten,
 )
+from intercom_bridge.canvas.trail import Trail
 from intercom_bridge.desk import Desk, SyncDetails, SyncStatus, TicketSync
 from intercom_bridge.desk.moving import merge_of
 from intercom_bridge.reasons import told
 
 from .moving import merge_item
-from .parts import back_button, moment, paused_line
+from .parts import back_button, link_button, merged_line, moment, paused_line
 
 REASON_LENGTH = 300
 # A name as iTop gives it is shorter; a profile may call tickets by their titles.
@@ -44,23 +45,24 @@ def how_the_sync_stands(desk: Desk) -> Canvas:
     if details is None:
         components.append(Text(text=_("No ticket is linked to this conversation."), style="muted"))
     else:
-        components += _told(details)
+        is_merged = merge is not None and merge.away
+        components += _told(details, is_merged=is_merged)
         components += [*failed_buttons(details.status), *left_out_buttons(details.status)]
-        components.append(pause_button(details.status))
-    return Canvas(components=(*components, back_button(click("home"))))
+        if not is_merged:
+            components += switches(details.status)
+    # What is pressed here is answered here.
+    stored = Trail(back=click("sync")).stored()
+    return Canvas(components=(*components, back_button(click("home"))), stored_data=stored)
 
 
-def _told(details: SyncDetails) -> list[Component]:
+def _told(details: SyncDetails, *, is_merged: bool) -> list[Component]:
     status = details.status
     components: list[Component] = [
-        Text(
-            text=_("The sync is on: each new message goes into the linked tickets.")
-            if status.on
-            else paused_line()
-        ),
+        Text(text=_how_it_is(status, is_merged=is_merged)),
         *_lines(details.tickets),
     ]
-    if counts := _counts(status):
+    # With one ticket its line has said it all.
+    if len(details.tickets) > 1 and (counts := _counts(status)):
         components.append(DataTable(items=counts))
     if details.itop_trouble:
         components.append(
@@ -91,7 +93,7 @@ def _told(details: SyncDetails) -> list[Component]:
             "reason": inert(shorten(told(failure.reason), REASON_LENGTH)),
         }
         components.append(Text(text=what, style="error"))
-    if status.left_out and status.on:
+    if status.left_out:
         components.append(Text(text=left_out_line(status.left_out)))
     if details.not_compared:
         components.append(
@@ -101,6 +103,18 @@ def _told(details: SyncDetails) -> list[Component]:
             )
         )
     return components
+
+
+def _how_it_is(status: SyncStatus, *, is_merged: bool) -> str:
+    if is_merged:
+        return merged_line()
+    if not status.on:
+        return paused_line()
+    if not status.paused:
+        return _("The sync is on: each new message goes into the linked tickets.")
+    return _("The sync is on, but paused for %(tickets)s: new messages do not go into those.") % {
+        "tickets": inert(", ".join(shorten(ref, REF_LENGTH) for ref in status.paused[:MOST_TICKETS]))
+    }
 
 
 def _trouble(sentence: str, reason: str) -> Text:
@@ -113,7 +127,6 @@ def _counts(status: SyncStatus) -> tuple[Field, ...]:
         for label, count in (
             (_("Waiting"), status.waiting),
             (_("Could not be written"), status.failed),
-            (_("Left out by a pause"), status.left_out),
         )
         if count
     )
@@ -185,7 +198,7 @@ def failed_line(status: SyncStatus, length: int) -> str:
 
 
 def failed_buttons(status: SyncStatus) -> tuple[Component, ...]:
-    if not status.failed:
+    if not status.retriable:
         return ()
     return (Button(id=click("try-again"), label=_("Try again"), style="link", action=Submit()),)
 
@@ -200,7 +213,16 @@ def left_out_buttons(status: SyncStatus) -> tuple[Component, ...]:
     )
 
 
-def pause_button(status: SyncStatus) -> Button:
+def switches(status: SyncStatus) -> list[Button]:
+    """Pause while any is on, and Resume while any is not."""
+    buttons = []
     if status.on:
-        return Button(id=click("pause"), label=_("Pause the sync"), style="link", action=Submit())
-    return Button(id=click("resume"), label=_("Resume the sync"), style="link", action=Submit())
+        buttons.append(link_button(click("pause"), _("Pause the sync")))
+    if not status.on or status.paused:
+        buttons.append(link_button(click("resume"), _("Resume the sync")))
+    return buttons
+
+
+def pause_button(status: SyncStatus) -> Button:
+    """The one of them that there is room for on the first screen."""
+    return switches(status)[0]

@@ -60,6 +60,16 @@ def ticket(desk: Desk, ticket_class: str, ticket_id: int, trail: Trail) -> Canva
     ]
     if view.title.strip():
         components.append(Text(text=f"**{inert(shorten(view.title, 255))}**"))
+    if not row.is_linked:
+        # What most come here for, before all there is to read.
+        components.append(
+            Button(
+                id=click("link", row.ticket_class, row.id),
+                label=_("Link to this conversation"),
+                style="primary",
+                action=Submit(),
+            )
+        )
     components += _attributes(desk, view)
     components += _entries(desk, _("Public log"), view.public)
     components += _entries(desk, _("Private log"), view.private)
@@ -133,15 +143,6 @@ def conversations(linked: tuple[LinkedConversation, ...]) -> str:
 def _buttons(desk: Desk, view: TicketView) -> list[Component]:
     row = view.row
     buttons: list[Component] = []
-    if not row.is_linked:
-        buttons.append(
-            Button(
-                id=click("link", row.ticket_class, row.id),
-                label=_("Link to this conversation"),
-                style="primary",
-                action=Submit(),
-            )
-        )
     if desk.profile.show_open_in_backoffice_button:
         buttons.append(
             Button(id="open-in-itop", label=_("Open in iTop"), action=OpenUrl(view.backoffice_url))

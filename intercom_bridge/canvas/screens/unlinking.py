@@ -11,13 +11,13 @@ from intercom_bridge.canvas.trail import Trail
 from intercom_bridge.desk import Desk
 from intercom_bridge.desk.unlinking import linked, undo, unlink
 
-from .parts import back_button, home_button, paused_line, ticket_button
+from .parts import back_button, done_button, paused_line, ticket_button
 
 
 def ask_to_unlink(desk: Desk, ticket_class: str, ticket_id: int, trail: Trail) -> Canvas:
     link = linked(desk, ticket_class, ticket_id)
     if link is None:
-        return _not_linked()
+        return _not_linked(trail)
     components: list[Component] = [
         Text(text=_("Unlink %(ticket)s") % {"ticket": inert(link.ticket.ref)}, style="header"),
         Text(
@@ -38,10 +38,10 @@ def ask_to_unlink(desk: Desk, ticket_class: str, ticket_id: int, trail: Trail) -
     return Canvas(components=tuple(components), stored_data=trail.stored())
 
 
-def unlinked(desk: Desk, ticket_class: str, ticket_id: int) -> Canvas:
+def unlinked(desk: Desk, ticket_class: str, ticket_id: int, trail: Trail) -> Canvas:
     unlinking = unlink(desk, ticket_class, ticket_id)
     if unlinking is None:
-        return _not_linked()
+        return _not_linked(trail)
     components: list[Component] = [
         Text(text=_("%(ticket)s is unlinked") % {"ticket": inert(unlinking.ticket.ref)}, style="header"),
         Text(
@@ -57,15 +57,15 @@ def unlinked(desk: Desk, ticket_class: str, ticket_id: int) -> Canvas:
         components.append(Text(text=said % {"count": left_out}))
     components += [
         Button(id=click("undo-unlink", unlinking.pk), label=_("Undo"), action=Submit()),
-        home_button(),
+        done_button(trail),
     ]
-    return Canvas(components=tuple(components))
+    return Canvas(components=tuple(components), stored_data=trail.stored())
 
 
-def unlinking_undone(desk: Desk, unlinking_id: int) -> Canvas:
+def unlinking_undone(desk: Desk, unlinking_id: int, trail: Trail) -> Canvas:
     undone = undo(desk, unlinking_id)
     if undone is None:
-        return _not_linked()
+        return _not_linked(trail)
     ticket = undone.ticket
     if undone.is_paused:
         said = paused_line()
@@ -83,16 +83,18 @@ def unlinking_undone(desk: Desk, unlinking_id: int) -> Canvas:
             Text(text=_("%(ticket)s is linked again") % {"ticket": inert(ticket.ref)}, style="header"),
             Text(text=said),
             ticket_button(ticket),
-            home_button(),
-        )
+            done_button(trail),
+        ),
+        stored_data=trail.stored(),
     )
 
 
-def _not_linked() -> Canvas:
+def _not_linked(trail: Trail) -> Canvas:
     return Canvas(
         components=(
             Text(text=_("This ticket is not linked"), style="header"),
             Text(text=_("There is no such link to this conversation. Nothing was changed."), style="muted"),
-            home_button(_("Home")),
-        )
+            done_button(trail),
+        ),
+        stored_data=trail.stored(),
     )
