@@ -306,6 +306,24 @@ def test_more_than_ten_values_open_a_page_to_pick_from(
     assert newest(itop)["escalation_reason"] == "floor:11"
 
 
+def test_what_hangs_on_a_choice_from_a_page_needs_no_press_of_its_own(teammate: Teammate, itop: Itop) -> None:
+    for number in range(40, 52):
+        offer_service(itop, number, f"Service {number}")
+    teammate.open().click(FORM)
+    assert "Service subcategory: choose Service first." in teammate.text
+    assert not teammate.offers(SHOW_SUBCATEGORIES)
+    teammate.click("Choose one of").click("Search", Search="Workplace").click("Workplace")
+    assert "choose Service first" not in teammate.text
+    assert not teammate.offers(SHOW_SUBCATEGORIES)
+    assert "Computer" in teammate.text or teammate.field("Service subcategory")
+
+
+def offer_service(itop: Itop, number: int, name: str) -> None:
+    """One more service in the contract of the customer's organization."""
+    itop.store.insert("Service", id=number, name=name, org_id=3, status="production")
+    itop.store.insert("lnkCustomerContractToService", customercontract_id=1, service_id=number)
+
+
 def test_an_unknown_value_of_an_enum_is_refused_before_it_is_sent(
     teammate: Teammate, workspace: Workspace, itop: Itop
 ) -> None:

@@ -183,6 +183,13 @@ def test_a_second_link_of_a_ticket_copies_only_what_is_not_in_it_yet(
     assert set(Delivery.objects.values_list("state", "reason")) == {("written", "")}
 
 
+def test_during_a_pause_the_question_promises_no_new_messages(talking: Teammate) -> None:
+    talking.link("R-000006").open().click("Pause the sync")
+    talking.open().click("ongoing tickets").click("R-000008").click("Link to this conversation")
+    assert "new messages are left out" in talking.text
+    assert "follow by themselves" not in talking.text
+
+
 @pytest.mark.parametrize("known_by", ["the part's id", "our package code"])
 def test_our_own_posts_are_not_copied(
     talking: Teammate, intercom: Intercom, itop: Itop, work: Work, known_by: str

@@ -411,7 +411,8 @@ def test_a_link_whose_own_sync_is_paused_is_named_and_can_be_resumed(linked: Tea
     if linked.offers("Link from now on"):
         linked.click("Link from now on")
     TicketLink.objects.get(ticket__ref="R-000006").switch(on=False, at=1_900_000_000)
-    linked.open().click("The sync is on, but not for all")
+    assert "Paused for 1 ticket" in linked.open().text
+    linked.click("The sync is on")
     assert "paused for R-000006: new messages do not go into those" in linked.text
     linked.click("Resume the sync")
     assert "each new message goes into the linked tickets" in linked.text

@@ -421,6 +421,22 @@ def test_a_linked_ticket_that_goes_while_it_is_looked_at_offers_to_unlink_it(
 
 
 @pytest.mark.parametrize(
+    "way", [("Unlink",), ("Unlink", "Undo"), ("Unlink", "Undo", "See the ticket", "Unlink", "Unlink")]
+)
+def test_an_unlinking_begun_from_the_form_leads_back_to_it(
+    teammate: Teammate, work: Work, way: tuple[str, ...]
+) -> None:
+    teammate.link("R-000008")
+    title = "Screen flickers again"
+    teammate.open().click("Create a ticket").click("Create the ticket", Title=title)
+    assert "Perhaps there is a ticket for this already" in teammate.text
+    teammate.click("R-000008").click("Unlink")
+    for words in way:
+        teammate.click(words)
+    assert teammate.click("Back to the form").field("Title")["value"] == title
+
+
+@pytest.mark.parametrize(
     "component_id",
     [
         "unlink:UserRequest:8:yes",

@@ -223,7 +223,7 @@ def _sync_item(status: SyncStatus, detail: _Detail, *, is_merged: bool) -> Item:
     if is_merged:
         title = _("How the sync stands")
     elif status.on:
-        title = _("The sync is on, but not for all") if status.paused else _("The sync is on")
+        title = _("The sync is on")
     else:
         title = _("The sync is paused")
         if detail.facts or not status.left_out:
@@ -239,6 +239,9 @@ def _sync_item(status: SyncStatus, detail: _Detail, *, is_merged: bool) -> Item:
 
 def _facts(status: SyncStatus) -> list[str]:
     facts = []
+    if status.paused:
+        paused = ngettext("paused for %(count)d ticket", "paused for %(count)d tickets", len(status.paused))
+        facts.append(paused % {"count": len(status.paused)})
     if status.total:
         facts.append(written_of(status.written, status.total, status.refs))
     if status.waiting:
