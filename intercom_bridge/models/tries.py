@@ -19,8 +19,8 @@ class Tried(models.Model):
         WRITTEN = "written", "written"
         # iTop's own word: nothing was written by it.
         REFUSED = "refused", "refused by iTop"
-        # It certainly did not run, and the message is not at fault.
-        TROUBLE = "trouble", "iTop was in trouble"
+        # It certainly did not run, and neither the message nor iTop's answer to it is at fault.
+        TROUBLE = "trouble", "not written: iTop could not be asked"
         UNKNOWN = "unknown", "outcome unknown: it may have been written"
 
     tries = models.JSONField(default=list, db_default=[], blank=True, editable=False)
