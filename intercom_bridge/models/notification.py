@@ -110,7 +110,6 @@ class Notification(models.Model):
             models.Index(fields=["due_at"], name="notification_due", condition=models.Q(verdict="received")),
             models.Index(fields=["-received_at"], name="notification_received"),
             # What people look for in the admin, newest first: never by reading bodies, which are large.
-            models.Index(fields=["verdict", "received_at"], name="notification_verdict"),
             models.Index(fields=["topic", "received_at"], name="notification_topic"),
             models.Index(fields=["workspace", "received_at"], name="notification_workspace"),
             models.Index(fields=["reason"], name="notification_failed", condition=models.Q(verdict="failed")),
