@@ -11,3 +11,6 @@ else:
     ModelAdmin = admin.ModelAdmin
 
 STYLES = {"all": ("intercom_bridge/admin.css",)}
+
+# Of a longer list nobody wants to know how long it is, and the database would have to read it all.
+MOST_COUNTED = 10_000

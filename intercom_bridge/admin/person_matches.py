@@ -7,8 +7,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from intercom_bridge.models import PersonMatch
+from intercom_bridge.models import Conversation, PersonMatch
 
+from .neighbours import NOTHING, to_list
 from .readonly import ReadOnlyAdmin, short_time
 from .row_actions import FROM_ITS_PAGE, RowActionsAdmin
 
@@ -24,7 +25,7 @@ class PersonMatchAdmin(RowActionsAdmin, ReadOnlyAdmin):
     search_help_text = "A name, an e-mail address, an Intercom contact's id, or the teammate who picked."
     ordering = ("-pk",)
     fieldsets = (
-        ("In Intercom", {"fields": ("workspace", "contact_id", "evidence")}),
+        ("In Intercom", {"fields": ("workspace", "contact_id", "evidence", "conversations")}),
         ("How we know", {"fields": ("how", "picked_by", "picked_at")}),
         (
             "In iTop",
@@ -42,6 +43,16 @@ class PersonMatchAdmin(RowActionsAdmin, ReadOnlyAdmin):
             },
         ),
     )
+
+    readonly_fields = ("conversations",)
+
+    @admin.display(description="conversations")
+    def conversations(self, match: Any) -> str:
+        """Those that tickets were linked to, or created from."""
+        here = {"workspace": match.workspace_id, "contact_id": match.contact_id}
+        count = Conversation.objects.filter(**here).count()
+        there = {"workspace__id__exact": match.workspace_id, "contact_id": match.contact_id}
+        return str(to_list(match.viewer, Conversation, count, **there)) if count else NOTHING
 
     def helpful_actions(self, row: Any) -> tuple[str, ...]:
         return ("forget",)

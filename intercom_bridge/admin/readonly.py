@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -16,7 +18,8 @@ from django.utils.formats import date_format, localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from .base import STYLES, ModelAdmin
+from .base import MOST_COUNTED, STYLES, ModelAdmin
+from .hidden import hidden, may_read_messages, without_secrets, without_texts
 
 MAX_SHOWN = 200_000
 
@@ -29,15 +32,61 @@ class SlimChangeList(ChangeList):
         deferred: tuple[str, ...] = getattr(self.model_admin, "list_defer", ())
         return rows.defer(*deferred)
 
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        for row in self.result_list:
+            row.viewer = request.user
+
+
+if TYPE_CHECKING:
+    AnyPaginator = Paginator[Any]
+else:
+    # Generic in the stubs only.
+    AnyPaginator = Paginator
+
+
+class ShortPaginator(AnyPaginator):
+    """Counts as far as people leaf: a database reads all that it counts."""
+
+    @cached_property
+    def _found(self) -> int:
+        rows: Any = self.object_list
+        return int(rows.order_by()[: MOST_COUNTED + 1].count())
+
+    @property
+    def is_longer(self) -> bool:
+        return self._found > MOST_COUNTED
+
+    @property
+    def count(self) -> int:
+        return min(self._found, MOST_COUNTED)
+
 
 class ReadOnlyAdmin(ModelAdmin):
     list_defer: tuple[str, ...] = ()
+    # Columns that hold what people wrote: nobody filters by them, and so nobody guesses at them.
+    texts: tuple[str, ...] = ()
     list_per_page = 50
+    list_max_show_all = 200
     show_full_result_count = False
+    paginator = ShortPaginator
     actions: tuple[str, ...] | None = None
 
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
         return SlimChangeList
+
+    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        row = super().get_object(request, *args, **kwargs)
+        if row is not None:
+            # What is shown of it depends on who looks. Without this nothing that is hidden is shown.
+            row.viewer = request.user
+        return row
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        # Django lets any column of the table be filtered by in the address.
+        if lookup.split("__")[0] in self.texts:
+            return False
+        return bool(super().lookup_allowed(lookup, value, request))  # type: ignore[arg-type]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -53,16 +102,21 @@ class ReadOnlyAdmin(ModelAdmin):
         css = STYLES
 
 
-def pretty(value: Any) -> str:
+def may_read(row: Any) -> bool:
+    """Whether who looks at this row may read what people wrote."""
+    return may_read_messages(getattr(row, "viewer", None))
+
+
+def pretty(value: Any, *, with_texts: bool = True) -> str:
     """A value of a JSON column, or the bytes of a body, as text that a page can hold, whatever is in it."""
     if isinstance(value, bytes | bytearray | memoryview):
-        text = bytes(value).decode("utf-8", "backslashreplace")
         try:
-            text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+            text = _as_json(json.loads(bytes(value).decode("utf-8", "backslashreplace")), with_texts)
         except (ValueError, RecursionError):
-            pass  # not JSON, or JSON that nobody should write: shown as it came
+            # Not JSON, or JSON that nobody should write: shown as it came.
+            text = bytes(value).decode("utf-8", "backslashreplace") if with_texts else hidden(value)
     else:
-        text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+        text = _as_json(value, with_texts)
     # NUL and lone surrogates can be in a text but not in a page.
     text = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\u0000")
     if len(text) > MAX_SHOWN:
@@ -70,14 +124,21 @@ def pretty(value: Any) -> str:
     return text
 
 
-def as_block(value: Any) -> SafeString:
-    return format_html('<pre class="bridge-json">{}</pre>', pretty(value))
+def _as_json(value: Any, with_texts: bool) -> str:
+    shown = without_secrets(value)
+    return json.dumps(
+        shown if with_texts else without_texts(shown), indent=2, ensure_ascii=False, default=str
+    )
+
+
+def as_block(value: Any, *, with_texts: bool) -> SafeString:
+    return format_html('<pre class="bridge-json">{}</pre>', pretty(value, with_texts=with_texts))
 
 
 def as_kept(row: Any, value: Any) -> str:
-    """A payload, or that and since when it is no longer kept (sync/retention.py)."""
+    """A payload as its viewer may see it, or since when it is no longer kept (sync/retention.py)."""
     if row.cleaned_at is None:
-        return as_block(value)
+        return as_block(value, with_texts=may_read(row))
     when = date_format(timezone.localtime(row.cleaned_at), "Y-m-d")
     return f"No longer kept: it was removed on {when}, its time being over. The row stays."
 
@@ -93,8 +154,8 @@ def short_time(name: str, label: str) -> Callable[[ReadOnlyAdmin, Any], str]:
     return column
 
 
-def as_time(seconds: int) -> str:
-    """Intercom's Unix seconds as a date; as they came when they are none."""
+def as_time(seconds: float) -> str:
+    """Unix seconds as a date; as they came when they are none."""
     try:
         return str(localize(timezone.localtime(dt.datetime.fromtimestamp(seconds, dt.UTC))))
     except (ValueError, OverflowError, OSError):

@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from intercom_bridge.sync.tasks import wake_for_everything
 
-from .base import ModelAdmin
+from .base import MOST_COUNTED, ModelAdmin
 
 STEP = 500
 FROM_ITS_PAGE = "_row"
@@ -68,7 +68,8 @@ class RowActionsAdmin(ModelAdmin):
         refused: str,
     ) -> None:
         """Changes those of the chosen rows that are eligible, records it, says how many, and wakes a worker."""
-        keys = list(chosen.order_by().values_list("pk", flat=True))
+        # As many as the list has counted, and "select all" has promised.
+        keys = list(chosen.values_list("pk", flat=True)[:MOST_COUNTED])
         count = 0
         for start in range(0, len(keys), STEP):
             count += self._act(request, keys[start : start + STEP], change, eligible, recorded)

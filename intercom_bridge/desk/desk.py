@@ -388,7 +388,7 @@ class Desk:
             whole = self.request.conversation
         copied = 0
         with transaction.atomic():
-            known = Conversation.objects.known(self.workspace, self.request.conversation.id)
+            known = self._conversation()
             is_paused = TicketLink.objects.filter(conversation=known).are_paused()
             Participant.objects.note(known, self.request.contact_ids)
             link, is_new = self._link_row(
@@ -413,6 +413,10 @@ class Desk:
                 Conversation.objects.filter(pk=link.conversation_id).compare_within(0)
         return Linked(ticket=link.ticket, is_new=is_new, is_paused=not link.sync_on, copied=copied)
 
+    def _conversation(self) -> Conversation:
+        request = self.request
+        return Conversation.objects.known(self.workspace, request.conversation.id, request.contact.id)
+
     def _link_row(
         self, found: ItopObject, *, linked_by: str, sync_on: bool, in_step: bool, since: tuple[int, int]
     ) -> tuple[TicketLink, bool]:
@@ -424,7 +428,7 @@ class Desk:
             defaults={"ref": found.text("friendlyname")[:100]},
         )
         return TicketLink.objects.get_or_create(
-            conversation=Conversation.objects.known(self.workspace, self.request.conversation.id),
+            conversation=self._conversation(),
             ticket=ticket,
             defaults={
                 "linked_by": linked_by[:200],

@@ -12,10 +12,13 @@ from .conversation import Conversation
 from .itop_instance import ItopInstance
 from .notification import Notification
 from .ticket import Ticket
+from .tries import Tried
 
 PAUSED = "the sync is paused"
 UNLINKED = "the ticket was unlinked from the conversation"
 LEFT_OUT = "left out while the sync was paused"
+MISSING = "no longer in the ticket's log: somebody may have removed it there"
+COPIED = "copied when the ticket was created"
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
@@ -55,6 +58,17 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         put_off = self.waiting().filter(ticket__itop=itop, due_at__gt=now, last_failed_at__lt=rested)
         return put_off.update(due_at=now)
 
+    def readable_back(self) -> DeliveryQuerySet:
+        """Written, and what was written is still kept, so that a log can be searched for it."""
+        return self.in_itop().filter(cleaned_at=None, item__isnull=False)
+
+    def read_back_now(self) -> int:
+        """Has the logs of their tickets read back, as soon after they were written."""
+        Ticket.objects.filter(pk__in=self.values("ticket")).update(check_at=timezone.now())
+        # Somebody may have put it back in iTop: the log is asked anew.
+        self.filter(reason=MISSING).update(reason="")
+        return self.update(checked_at=None)
+
     def unwritten(self) -> DeliveryQuerySet:
         return self.filter(state__in=(Delivery.State.WAITING, Delivery.State.FAILED))
 
@@ -84,7 +98,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.order_by("part_created_at", "part_order", "part_id", "pk")
 
 
-class Delivery(models.Model):
+class Delivery(Tried):
     """One conversation part for one linked ticket. Its key outlives everything: written once, never again."""
 
     class State(models.TextChoices):
@@ -137,6 +151,7 @@ class Delivery(models.Model):
 
     class Meta:
         verbose_name_plural = "deliveries"
+        permissions = [("read_messages", "Can read the texts of messages")]
         constraints = [
             # A ticket's conversations may be of several workspaces, and part ids are unique within one only.
             models.UniqueConstraint(
@@ -155,6 +170,18 @@ class Delivery(models.Model):
                 fields=["state", "created_at"],
                 name="delivery_payload",
                 condition=models.Q(cleaned_at__isnull=True),
+            ),
+            models.Index(fields=["part_id"], name="delivery_part"),
+            models.Index(fields=["created_at"], name="delivery_created"),
+            # What people look for in the admin. Most deliveries are written and there is nothing to say about them:
+            # they are in none of these.
+            models.Index(fields=["reason"], name="delivery_failed", condition=models.Q(state="failed")),
+            models.Index(fields=["reason"], name="delivery_skipped", condition=models.Q(state="skipped")),
+            models.Index(fields=["reason"], name="delivery_restored", condition=models.Q(state="restored")),
+            models.Index(
+                fields=["reason"],
+                name="delivery_remarked",
+                condition=models.Q(state="written", reason__gt=""),
             ),
         ]
 

@@ -109,6 +109,13 @@ class Notification(models.Model):
         indexes = [
             models.Index(fields=["due_at"], name="notification_due", condition=models.Q(verdict="received")),
             models.Index(fields=["-received_at"], name="notification_received"),
+            # What people look for in the admin, newest first: never by reading bodies, which are large.
+            models.Index(fields=["topic", "received_at"], name="notification_topic"),
+            models.Index(fields=["workspace", "received_at"], name="notification_workspace"),
+            models.Index(fields=["reason"], name="notification_failed", condition=models.Q(verdict="failed")),
+            models.Index(
+                fields=["reason"], name="notification_skipped", condition=models.Q(verdict="skipped")
+            ),
             models.Index(fields=["conversation_id", "verdict"], name="notification_conversation"),
             # Asked before each log entry: a planner may else go through all that a workspace ever got.
             models.Index(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models.functions import Upper
 from django.utils import timezone
 
 from .itop_instance import ITOP, ItopInstance
@@ -38,6 +39,13 @@ class PersonMatch(models.Model):
         verbose_name_plural = "person matches"
         constraints = [
             models.UniqueConstraint(fields=["workspace", "contact_id"], name="one_person_a_contact")
+        ]
+        indexes = [
+            models.Index(fields=["person_id"], name="person_match_person"),
+            models.Index(fields=["contact_id"], name="person_match_contact"),
+            # As the admin looks for them, whatever their letters' case.
+            models.Index(Upper("email"), name="person_match_email"),
+            models.Index(Upper("name"), name="person_match_name"),
         ]
 
     def __str__(self) -> str:

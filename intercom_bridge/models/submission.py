@@ -1,21 +1,36 @@
 from __future__ import annotations
 
+import datetime as dt
+
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
 from .conversation import Conversation
 from .ticket import Ticket
+from .tries import Tried
 
 
 class SubmissionQuerySet(models.QuerySet["Submission"]):
     def unfinished(self) -> SubmissionQuerySet:
         return self.filter(state=Submission.State.CREATING)
 
+    def try_now(self) -> int:
+        """Has what nobody knows the outcome of tried now, save what iTop may still be executing."""
+        now = timezone.now()
+        rest = dt.timedelta(seconds=settings.UNKNOWN_OUTCOME_SECONDS)
+        put_off = list(self.unfinished().filter(due_at__gt=now))
+        for one in put_off:
+            last = dt.datetime.fromtimestamp(one.tries[-1][0], dt.UTC) if one.tries else now
+            due_at = min(one.due_at, max(now, last + rest))
+            self.filter(pk=one.pk, due_at=one.due_at).unfinished().update(due_at=due_at)
+        return len(put_off)
+
     def due(self) -> SubmissionQuerySet:
         return self.unfinished().filter(due_at__lte=timezone.now())
 
 
-class Submission(models.Model):
+class Submission(Tried):
     """One press of Create: its form's key makes it happen once, however often the press arrives."""
 
     class State(models.TextChoices):
@@ -61,6 +76,7 @@ class Submission(models.Model):
                 name="submission_payload",
                 condition=models.Q(cleaned_at__isnull=True),
             ),
+            models.Index(fields=["caller_id"], name="submission_caller"),
         ]
 
     def __str__(self) -> str:

@@ -24,7 +24,10 @@ class Ticket(Leased):
             models.UniqueConstraint(fields=["itop", "ticket_class", "object_id"], name="one_row_a_ticket")
         ]
         indexes = [
-            models.Index(fields=["check_at"], name="ticket_check", condition=models.Q(check_at__isnull=False))
+            models.Index(
+                fields=["check_at"], name="ticket_check", condition=models.Q(check_at__isnull=False)
+            ),
+            models.Index(fields=["ref"], name="ticket_ref"),
         ]
 
     def __str__(self) -> str:

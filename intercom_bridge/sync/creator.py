@@ -22,6 +22,7 @@ from intercom_bridge.models import (
     Ticket,
     TicketLink,
 )
+from intercom_bridge.models.delivery import COPIED
 from intercom_bridge.models.encryption import SecretUnreadable
 from itop_client import InvalidValue, ItopError, ItopObject, ItopRefused, UnknownAttribute, create
 
@@ -31,6 +32,7 @@ from .intake import deliver_since
 from .message import order_of
 
 log = structlog.get_logger(__name__)
+Outcome = Submission.Outcome
 
 # The conversation in a press is as Intercom's inbox had it; what came in shortly before may not be in it.
 PAYLOAD_MAY_BE_OLD = dt.timedelta(minutes=10)
@@ -47,7 +49,7 @@ def create_now(submission: Submission, *, deadline: float = BACKGROUND_DEADLINE_
     workspace = submission.conversation.workspace
     submission.attempts += 1
     try:
-        made, _repeated = create(
+        made, was_there = create(
             itop_client(workspace.itop),
             submission.ticket_class,
             submission.fields,
@@ -71,10 +73,12 @@ def create_now(submission: Submission, *, deadline: float = BACKGROUND_DEADLINE_
         )
         submission.due_at = timezone.now() + dt.timedelta(seconds=seconds)
         submission.reason = str(trouble)[:1000]
-        submission.save(update_fields=["attempts", "due_at", "reason"])
+        submission.note_trouble(trouble)
+        submission.save(update_fields=["attempts", "due_at", "reason", "tries"])
         log.warning("creation.unknown", submission=submission.pk, may_have_run=trouble.may_have_run)
         raise
     else:
+        submission.note_try(Outcome.WRITTEN, "an earlier try had arrived" if was_there else "")
         _record(submission, made)
 
 
@@ -88,7 +92,8 @@ def _do_without(submission: Submission, attribute: str) -> bool:
         workspace.itop.learn(has_intercom_attributes=False)
     for code in extension if attribute in extension else (attribute,):
         submission.fields.pop(code, None)
-    submission.save(update_fields=["fields"])
+    submission.note_try(Outcome.REFUSED, f"it has no attribute {attribute}; tried again without it")
+    submission.save(update_fields=["fields", "tries"])
     return True
 
 
@@ -98,7 +103,8 @@ def _refuse(submission: Submission, refusal: ItopRefused) -> None:
         submission.problems = [[attribute, reason] for attribute, _label, reason in refusal.problems]
     elif refusal.attribute:
         submission.problems = [[refusal.attribute, refusal.reason]]
-    submission.save(update_fields=["attempts", "state", "reason", "problems"])
+    submission.note_try(Outcome.REFUSED, refusal.reason)
+    submission.save(update_fields=["attempts", "state", "reason", "problems", "tries"])
     log.info("creation.refused", submission=submission.pk, attribute=refusal.attribute)
 
 
@@ -140,7 +146,7 @@ def _record(submission: Submission, made: ItopObject) -> None:
                     log=log_name,
                     marker=submission.marker,
                     state=Delivery.State.WRITTEN,
-                    reason="copied when the ticket was created",
+                    reason=COPIED,
                     written_at=timezone.now(),
                 )
                 for kind, part_id, created_at, log_name, author in submission.parts
@@ -148,7 +154,7 @@ def _record(submission: Submission, made: ItopObject) -> None:
             ignore_conflicts=True,
         )
         submission.state, submission.reason, submission.ticket = Submission.State.CREATED, "", ticket
-        submission.save(update_fields=["attempts", "state", "reason", "ticket"])
+        submission.save(update_fields=["attempts", "state", "reason", "ticket", "tries"])
         KnownTickets.objects.outdate(workspace.itop, submission.caller_id)
         if submission.admin_id:
             Posting.objects.create(

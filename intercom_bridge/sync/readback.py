@@ -24,6 +24,7 @@ from django.utils import timezone
 from intercom_bridge import reasons
 from intercom_bridge.connections import itop_client
 from intercom_bridge.models import Delivery, Ticket
+from intercom_bridge.models.delivery import MISSING
 from itop_client import Client, ItopNotAllowed, ItopRefused, LogEntry, quote, read_log
 
 from .message import again
@@ -87,7 +88,7 @@ def _judge(delivery: Delivery, *, is_missing: bool, others: list[Operation]) -> 
         delivery.due_at = delivery.waiting_since = timezone.now()
         log.warning("delivery.erased", delivery=delivery.pk, ticket=delivery.ticket.ref)
     elif is_missing:
-        delivery.reason = "no longer in the ticket's log: somebody may have removed it there"
+        delivery.reason = MISSING
         log.warning("delivery.missing", delivery=delivery.pk, ticket=delivery.ticket.ref)
     elif others:
         names = ", ".join(f"{one.userinfo} ({one.date})" for one in others)

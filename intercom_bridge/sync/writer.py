@@ -41,6 +41,7 @@ from .message import log_item, marker_of, may_have_account, restore
 from .readback import log_attribute, stands_in
 
 log = structlog.get_logger(__name__)
+Outcome = Delivery.Outcome
 
 # A message that fails so often while others of the same iTop are written is at fault itself.
 MOST_STRIKES = 5
@@ -51,7 +52,7 @@ GENERAL_TROUBLE = dt.timedelta(minutes=10)
 # When the database could not say what came in for a ticket.
 TAKE_IN_AGAIN_SECONDS = 1.0
 # What a try may change of a delivery.
-KEPT = ("state", "reason", "item", "attempts", "strikes", "last_failed_at", "due_at", "written_at")
+KEPT = ("state", "reason", "item", "attempts", "strikes", "last_failed_at", "due_at", "written_at", "tries")
 
 # Set when this process is asked to end: the write in hand is finished, no other is begun.
 stopping = threading.Event()
@@ -198,18 +199,21 @@ def _write(delivery: Delivery) -> float:
         if ticket.itop.is_administrator is False:
             return _try_later(delivery, refusal)
         # Refused, so nothing was written: from now on the author's name stands in the text.
+        delivery.note_try(Outcome.REFUSED, refusal.reason)
         ticket.itop.learn(is_administrator=False)
         Delivery.objects.waiting().filter(ticket=ticket, attempts=0).update(item=None)
         delivery.item = None
     except ItopRefused as refusal:
         if "user_id" in refusal.reason and (delivery.item or {}).get("user_id") and not delivery.attempts:
             # An account that we remember and that iTop no longer has: nothing was written, and it is asked again.
+            delivery.note_try(Outcome.REFUSED, refusal.reason)
             forget_accounts(ticket.itop)
             delivery.item = None
             delivery.attempts += 1
         else:
             if isinstance(refusal, ObjectGone):
                 Ticket.objects.filter(pk=ticket.pk, gone_at=None).update(gone_at=timezone.now())
+            delivery.note_try(Outcome.REFUSED, refusal.reason)
             _fail(delivery, _plain_reason(refusal))
     except (ItopError, SecretUnreadable) as trouble:
         return _try_later(delivery, trouble)
@@ -301,6 +305,7 @@ def _settle(delivery: Delivery, reason: str) -> None:
         delivery.state = Delivery.State.RESTORED
     else:
         delivery.state, delivery.reason = Delivery.State.WRITTEN, reason
+    delivery.note_try(Outcome.WRITTEN, reason)
     delivery.written_at = timezone.now()
     delivery.attempts += 1
     log.info("delivery.written", delivery=delivery.pk, ticket=delivery.ticket.ref, log=delivery.log)
@@ -343,6 +348,7 @@ def _try_later(delivery: Delivery, trouble: Exception) -> float:
     if _others_worked_meanwhile(delivery, itop):
         delivery.strikes += 1
     paused_for = note_trouble(itop, trouble)
+    delivery.note_trouble(trouble)
     if delivery.strikes >= MOST_STRIKES:
         _fail(delivery, reasons.ONLY_THIS_ONE % {"count": MOST_STRIKES, "reason": trouble})
         delivery.save(update_fields=KEPT)
