@@ -49,8 +49,7 @@ def press_create(
     from this conversation that is newer than `seen`).
     """
     person = desk.person()
-    request = desk.request
-    conversation = Conversation.objects.known(desk.workspace, request.conversation.id, request.contact.id)
+    conversation = Conversation.objects.known(desk.workspace, desk.request.conversation.id)
     conversation.workspace = desk.workspace
     Participant.objects.note(conversation, desk.request.contact_ids)
     lease = _wait_for_lease(conversation, min(WAIT_SECONDS, desk.deadline.remaining() - 0.5))

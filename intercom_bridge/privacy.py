@@ -153,7 +153,7 @@ class Contact:
             now = timezone.now()
             erased = {
                 "messages": deliveries.update(
-                    part={}, item=None, author="", marker="", notification=None, cleaned_at=now
+                    part={}, item=None, author="", marker="", tries=[], notification=None, cleaned_at=now
                 ),
                 "creations": _erase_submissions(submissions),
                 "things said by us": Posting.objects.filter(conversation__in=self.conversations).update(
@@ -189,7 +189,7 @@ def _erase_submissions(submissions: models.QuerySet[Submission]) -> int:
         submission.parts = [
             [kind, part_id, at, log_name, ""] for kind, part_id, at, log_name, *_ in submission.parts
         ]
-        submission.fields, submission.values, submission.problems = {}, {}, []
+        submission.fields, submission.values, submission.problems, submission.tries = {}, {}, [], []
         submission.reason = submission.note = submission.marker = ""
         submission.caller_id, submission.cleaned_at = 0, timezone.now()
         submission.save()

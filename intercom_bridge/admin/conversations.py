@@ -61,6 +61,10 @@ class ConversationAdmin(FindingAdmin, RowActionsAdmin, ReadOnlyAdmin):
         "reconcile_failures",
     )
 
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        # From a person to the conversations they take part in.
+        return lookup == "participants__contact_id" or super().lookup_allowed(lookup, value, request)
+
     def finding(self, found: Found) -> Q:
         return Q(pk__in=found.talks())
 
@@ -70,13 +74,17 @@ class ConversationAdmin(FindingAdmin, RowActionsAdmin, ReadOnlyAdmin):
 
     @admin.display(description="person")
     def contact(self, conversation: Any) -> str:
-        if not conversation.contact_id:
+        contacts = list(conversation.participants.order_by("pk").values_list("contact_id", flat=True))
+        if not contacts:
             return "Not known."
-        match = PersonMatch.objects.filter(
-            workspace=conversation.workspace, contact_id=conversation.contact_id
-        ).first()
-        nobody = f"contact {conversation.contact_id}, whom we take for nobody in iTop"
-        return to_row(conversation.viewer, match) if match else nobody
+        matches = PersonMatch.objects.filter(workspace=conversation.workspace, contact_id__in=contacts)
+        known = {match.contact_id: match for match in matches}
+        return lines(
+            to_row(conversation.viewer, known[contact])
+            if contact in known
+            else f"contact {contact}, whom we take for nobody in iTop"
+            for contact in contacts
+        )
 
     @admin.display(description="linked tickets")
     def links(self, conversation: Any) -> str:

@@ -10,7 +10,15 @@ from django.db.models.functions import Upper
 from django.db.models.lookups import Exact
 from django.http import HttpRequest
 
-from intercom_bridge.models import Conversation, PersonMatch, Submission, Ticket, TicketLink, Workspace
+from intercom_bridge.models import (
+    Conversation,
+    Participant,
+    PersonMatch,
+    Submission,
+    Ticket,
+    TicketLink,
+    Workspace,
+)
 
 from .base import ModelAdmin
 
@@ -71,7 +79,8 @@ def people(words: str) -> QuerySet[PersonMatch]:
 def _conversations_of_person(words: str) -> tuple[int, ...]:
     known = list(people(words).values_list("contact_id", "itop", "person_id")[:MOST_FOUND])
     contacts = {words, *(contact for contact, _, _ in known)}
-    found = _newest(Conversation.objects.filter(contact_id__in=contacts))
+    took_part = Participant.objects.filter(contact_id__in=contacts).order_by("-pk")
+    found = tuple(took_part.values_list("conversation_id", flat=True)[:MOST_FOUND])
     # Also those whose contact we were not told of: there the person is the caller of a ticket.
     persons = {(itop, person) for _, itop, person in known}
     created = Submission.objects.filter(caller_id__in={person for _, person in persons}).order_by("-pk")

@@ -10,15 +10,16 @@ from django.urls import reverse
 from intercom_bridge.models import Conversation, PersonMatch
 
 from .neighbours import NOTHING, to_list
+from .privacy import PrivacyAdmin
 from .readonly import ReadOnlyAdmin, short_time
-from .row_actions import FROM_ITS_PAGE, RowActionsAdmin
+from .row_actions import FROM_ITS_PAGE
 
 
 @admin.register(PersonMatch)
-class PersonMatchAdmin(RowActionsAdmin, ReadOnlyAdmin):
+class PersonMatchAdmin(PrivacyAdmin, ReadOnlyAdmin):
     picked = short_time("picked_at", "picked")
     list_display = ("name", "email", "org_name", "how", "picked_by", "picked", "contact_id", "workspace")
-    actions = ("forget",)
+    actions = ("forget", "hand_over", "erase")
     list_filter = ("how", "workspace")
     list_select_related = ("workspace",)
     search_fields = ("name", "email", "contact_id__exact", "picked_by__icontains")
@@ -49,13 +50,13 @@ class PersonMatchAdmin(RowActionsAdmin, ReadOnlyAdmin):
     @admin.display(description="conversations")
     def conversations(self, match: Any) -> str:
         """Those that tickets were linked to, or created from."""
-        here = {"workspace": match.workspace_id, "contact_id": match.contact_id}
-        count = Conversation.objects.filter(**here).count()
-        there = {"workspace__id__exact": match.workspace_id, "contact_id": match.contact_id}
+        took_part = {"participants__contact_id": match.contact_id}
+        count = Conversation.objects.filter(workspace=match.workspace_id, **took_part).count()
+        there = {"workspace__id__exact": match.workspace_id, **took_part}
         return str(to_list(match.viewer, Conversation, count, **there)) if count else NOTHING
 
     def helpful_actions(self, row: Any) -> tuple[str, ...]:
-        return ("forget",)
+        return ("forget", "hand_over", "erase")
 
     @admin.action(description="Forget", permissions=["act"])
     def forget(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> None:

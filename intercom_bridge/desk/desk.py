@@ -282,7 +282,12 @@ class Desk:
                 # What came before it is the PHP extension's work.
                 since = last_position(self.request.conversation)
                 link, is_new = self._link_row(
-                    ticket, linked_by="", sync_on=sync_on, in_step=True, since=since
+                    self._known_conversation(),
+                    ticket,
+                    linked_by="",
+                    sync_on=sync_on,
+                    in_step=True,
+                    since=since,
                 )
                 links[ticket.id] = link
                 if is_new:
@@ -388,10 +393,10 @@ class Desk:
             whole = self.request.conversation
         copied = 0
         with transaction.atomic():
-            known = self._conversation()
+            known = self._known_conversation()
             is_paused = TicketLink.objects.filter(conversation=known).are_paused()
-            Participant.objects.note(known, self.request.contact_ids)
             link, is_new = self._link_row(
+                known,
                 found,
                 linked_by=self.request.admin.name,
                 sync_on=True,
@@ -413,12 +418,21 @@ class Desk:
                 Conversation.objects.filter(pk=link.conversation_id).compare_within(0)
         return Linked(ticket=link.ticket, is_new=is_new, is_paused=not link.sync_on, copied=copied)
 
-    def _conversation(self) -> Conversation:
-        request = self.request
-        return Conversation.objects.known(self.workspace, request.conversation.id, request.contact.id)
+    def _known_conversation(self) -> Conversation:
+        """Its row, made if need be, with those who take part in it."""
+        known = Conversation.objects.known(self.workspace, self.request.conversation.id)
+        Participant.objects.note(known, self.request.contact_ids)
+        return known
 
     def _link_row(
-        self, found: ItopObject, *, linked_by: str, sync_on: bool, in_step: bool, since: tuple[int, int]
+        self,
+        conversation: Conversation,
+        found: ItopObject,
+        *,
+        linked_by: str,
+        sync_on: bool,
+        in_step: bool,
+        since: tuple[int, int],
     ) -> tuple[TicketLink, bool]:
         """The link, on which messages count that came after `since`; and whether it is a new one."""
         ticket, _new = Ticket.objects.get_or_create(
@@ -428,7 +442,7 @@ class Desk:
             defaults={"ref": found.text("friendlyname")[:100]},
         )
         return TicketLink.objects.get_or_create(
-            conversation=self._conversation(),
+            conversation=conversation,
             ticket=ticket,
             defaults={
                 "linked_by": linked_by[:200],

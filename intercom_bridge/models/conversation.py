@@ -14,12 +14,8 @@ COMPARED_EVERY_SECONDS = 3600.0
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
-    def known(self, workspace: Workspace, conversation_id: str, contact_id: str = "") -> Conversation:
-        conversation, _new = self.get_or_create(
-            workspace=workspace, conversation_id=conversation_id, defaults={"contact_id": contact_id[:64]}
-        )
-        conversation.learn_contact(contact_id)
-        return conversation
+    def known(self, workspace: Workspace, conversation_id: str) -> Conversation:
+        return self.get_or_create(workspace=workspace, conversation_id=conversation_id)[0]
 
     def due_for_comparing(self) -> ConversationQuerySet:
         return self.filter(reconcile_at__lte=timezone.now()).order_by("reconcile_at", "pk")
@@ -35,8 +31,6 @@ class Conversation(Leased):
 
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="conversations")
     conversation_id = models.CharField("conversation", max_length=64)
-    # The first of the people in it that we heard of: how a person's conversations are found.
-    contact_id = models.CharField("Intercom contact", max_length=64, default="", db_default="", blank=True)
     # When it is compared with Intercom's own next: a notification can be lost.
     reconcile_at = models.DateTimeField(null=True, blank=True, editable=False)
     # Why that was not possible lately, and how often in a row.
@@ -57,15 +51,8 @@ class Conversation(Leased):
                 fields=["reconcile_at"],
                 name="conversation_reconcile",
                 condition=models.Q(reconcile_at__isnull=False),
-            ),
-            models.Index(fields=["contact_id"], name="conversation_contact"),
+            )
         ]
-
-    def learn_contact(self, contact_id: str) -> None:
-        """Keeps the first one we hear of; "" says nothing."""
-        if contact_id and not self.contact_id:
-            self.contact_id = contact_id[:64]
-            self.save(update_fields=["contact_id"])
 
     def learn_merged_away(self, at: int) -> None:
         """Keeps when it was merged into another conversation; 0 says nothing about it."""

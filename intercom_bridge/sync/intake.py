@@ -108,7 +108,6 @@ def take_in(notification: Notification) -> set[int]:
                 notification.workspace, event.conversation.id, notification.received_at
             )
         return set()
-    conversation.learn_contact(next(iter(event.conversation.contact_ids), ""))
     if not event.conversation.parts:
         return _skip(notification, "there is no message in it")
     is_fresh = notification.received_at > timezone.now() - LONGEST_WAIT_FOR_ECHO

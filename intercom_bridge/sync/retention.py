@@ -170,27 +170,29 @@ def _work() -> Iterator[_Work]:
 
 @dataclass(frozen=True)
 class _Age:
-    """So many days are payloads kept: those of one workspace, or of all that have no number of their own."""
+    """So many days are payloads kept: those of one workspace, or of all that have no number of their own.
+
+    The workspaces are told by the `others`, which it is not about: an index by workspace would lead through all that
+    one ever got, cleaned or not.
+    """
 
     days: int
     failed_days: int
-    workspace: Workspace | None = None
-    others: tuple[int, ...] = ()
+    others: tuple[int, ...]
 
     def of(self, path: str) -> Q:
         """Narrows rows whose workspace is at `path`."""
-        if self.workspace is not None:
-            return Q(**{path: self.workspace.pk})
         return ~Q(**{f"{path}__in": self.others}) if self.others else Q()
 
 
 def _ages() -> Iterator[_Age]:
     usual, usual_failed = settings.KEEP_PAYLOADS_DAYS, settings.KEEP_FAILED_PAYLOADS_DAYS
-    with_their_own = Workspace.objects.exclude(keep_payloads_days=None, keep_failed_payloads_days=None)
-    yield _Age(usual, usual_failed, others=tuple(workspace.pk for workspace in with_their_own))
+    workspaces = list(Workspace.objects.order_by("pk"))
+    with_their_own = [one for one in workspaces if one.keep_payloads_days or one.keep_failed_payloads_days]
+    yield _Age(usual, usual_failed, tuple(one.pk for one in with_their_own))
     for workspace in with_their_own:
         yield _Age(
             workspace.keep_payloads_days or usual,
             workspace.keep_failed_payloads_days or usual_failed,
-            workspace,
+            tuple(one.pk for one in workspaces if one != workspace),
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from intercom_bridge.models import (
     ItopInstance,
     KnownTickets,
     Notification,
+    Participant,
     PersonMatch,
     Posting,
     Submission,
@@ -58,9 +61,8 @@ def talk() -> Conversation:
     )
     first = None
     for number in (1, 2):
-        conversation = Conversation.objects.create(
-            workspace=workspace, conversation_id=f"21547{number}", contact_id=f"contact{number}"
-        )
+        conversation = Conversation.objects.create(workspace=workspace, conversation_id=f"21547{number}")
+        Participant.objects.note(conversation, [f"contact{number}"])
         first = first or conversation
         ticket = Ticket.objects.create(
             itop=itop, ticket_class="UserRequest", object_id=number, ref=f"R-00000{number}"
@@ -227,9 +229,20 @@ def test_a_reference_a_conversation_and_a_person_lead_to_their_rows(
 def test_a_person_leads_to_the_conversations_that_a_ticket_was_created_from(
     admin_client: Client, talk: Conversation
 ) -> None:
-    Conversation.objects.update(contact_id="")
+    Participant.objects.all().delete()
     PersonMatch.objects.update(person_id=1)
     assert admin_client.get(url("delivery"), {"q": "jo park 2"}).context["cl"].result_count == 1
+
+
+def test_a_person_s_page_leads_to_the_conversations_they_take_part_in(
+    admin_client: Client, talk: Conversation
+) -> None:
+    person = PersonMatch.objects.get(contact_id="contact1")
+    page = admin_client.get(
+        reverse("admin:intercom_bridge_personmatch_change", args=[person.pk])
+    ).content.decode()
+    [address] = re.findall(r'href="(/admin/intercom_bridge/conversation/[?][^"]*)"', html.unescape(page))
+    assert [row.pk for row in admin_client.get(address).context["cl"].result_list] == [talk.pk]
 
 
 def test_deliveries_are_filtered_by_why(admin_client: Client, talk: Conversation) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
 from django.test import Client
 
@@ -199,6 +199,50 @@ def test_it_asks_first(story: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CommandError, match="Nothing was erased"):
         said("erase_contact", ALICE["id"])
     assert SAID in everything()
+
+
+LIST = "/admin/intercom_bridge/personmatch/"
+
+
+def act(client: Client, action: str, **more: str) -> Any:
+    chosen = {"_selected_action": str(PersonMatch.objects.get().pk), "action": action, "index": "0"}
+    return client.post(LIST, chosen | more, follow=True)
+
+
+def test_an_admin_exports_it_from_the_person_s_row(story: Any, admin_client: Client) -> None:
+    answer = act(admin_client, "hand_over")
+    assert answer["Content-Disposition"].startswith("attachment")
+    assert SAID in answer.content.decode()
+    assert "Exported what is known" in LogEntry.objects.get().change_message
+
+
+def test_an_admin_erases_it_after_being_asked(story: Any, admin_client: Client) -> None:
+    asked = act(admin_client, "erase").content.decode()
+    assert "It cannot be undone" in asked and "Alice Martin: 2 conversations" in asked
+    assert SAID in everything()
+    done = act(admin_client, "erase", confirmed="yes").content.decode()
+    assert "Erased here." in done
+    for trace in TRACES:
+        assert trace not in everything()
+    assert LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("action", "needed"), [("hand_over", "read_messages"), ("erase", "delete_personmatch")]
+)
+def test_each_needs_its_permission(story: Any, client: Client, action: str, needed: str) -> None:
+    user = User.objects.create_user("lead", is_staff=True)
+    allow(user, "view_personmatch", "change_personmatch")
+    client.force_login(user)
+    assert SAID not in act(client, action, confirmed="yes").content.decode()
+    assert SAID in everything()
+    allow(user, needed)
+    answer = act(client, action, confirmed="yes").content.decode()
+    assert SAID in answer if action == "hand_over" else SAID not in everything()
+
+
+def allow(user: User, *names: str) -> None:
+    user.user_permissions.add(*Permission.objects.filter(codename__in=names))
 
 
 def test_an_unknown_workspace_is_said(workspace: Workspace) -> None:
