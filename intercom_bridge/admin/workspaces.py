@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
@@ -9,16 +10,20 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 
+from intercom_bridge import doctor
+from intercom_bridge.doctor import Finding
 from intercom_bridge.models import Workspace
 
-from .base import STYLES, ModelAdmin
+from .base import STYLES
+from .connection_test import ConnectionTestAdmin
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
 TOPICS = ("conversation.user.replied", "conversation.admin.replied", "conversation.admin.noted")
 
 
 @admin.register(Workspace)
-class WorkspaceAdmin(ModelAdmin):
+class WorkspaceAdmin(ConnectionTestAdmin):
+    change_form_template = "admin/intercom_bridge/workspace.html"
     form = SecretsForm
     formfield_overrides = SECRET_OVERRIDES
     list_display = ("workspace_id", "name", "enabled", "region", "itop", "profile", "complete")
@@ -83,6 +88,9 @@ class WorkspaceAdmin(ModelAdmin):
                 "is_https": settings.PUBLIC_URL.startswith("https://"),
             },
         )
+
+    def examine(self, row: Workspace) -> Iterator[Finding]:
+        return doctor.examine(row)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Workspace | None = None) -> tuple[str, ...]:
         # Another id would be another workspace: its conversations and links hang on it.
