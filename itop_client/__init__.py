@@ -6,7 +6,7 @@ A client with deadlines, an error tree that knows whose fault it is, safe OQL.
 from __future__ import annotations
 
 from .caselog import LogEntry, LogItem, read_log
-from .client import Client, Found, ItopObject
+from .client import Client, Found, Greeting, ItopObject
 from .errors import (
     BadQuery,
     BadStimulus,
@@ -37,6 +37,7 @@ __all__ = [
     "BadStimulus",
     "Client",
     "Found",
+    "Greeting",
     "InvalidValue",
     "ItopError",
     "ItopLoginRefused",

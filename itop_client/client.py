@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
@@ -44,6 +45,21 @@ class ItopObject:
             return int(self.text(code))
         except ValueError:
             return 0
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """How an iTop answered to the cheapest call: what it can do, and what stood around the answer.
+
+    `seconds` the call took; `version` of its REST interface; `date` as the server's clock had it, in seconds since
+    1970, and `certificate_end`; None where the answer did not say.
+    """
+
+    seconds: float
+    version: str
+    verbs: tuple[str, ...]
+    date: float | None
+    certificate_end: float | None
 
 
 @dataclass(frozen=True)
@@ -173,10 +189,19 @@ class Client:
 
         The cheapest call that needs a login. Recording 001.
         """
-        operations = self._call("list_operations", {}, deadline).get("operations")
-        if not isinstance(operations, list):
-            _strange("it lists no operations")
-        return tuple(str(one["verb"]) for one in operations if isinstance(one, dict) and "verb" in one)
+        return _verbs(self._call("list_operations", {}, deadline))
+
+    def greet(self, *, deadline: float | None = None) -> Greeting:
+        """The same call, for whoever wants to know how this iTop is: see `Greeting`."""
+        began = time.monotonic()
+        envelope, answer = self._converse("list_operations", {}, deadline)
+        return Greeting(
+            seconds=time.monotonic() - began,
+            version=str(envelope.get("version", "")),
+            verbs=_verbs(envelope),
+            date=_date(answer.headers.get("Date", "")),
+            certificate_end=answer.certificate_end,
+        )
 
     def _write(
         self,
@@ -193,12 +218,18 @@ class Client:
         return objects[0]
 
     def _call(self, operation: str, request: Mapping[str, Any], deadline: float | None) -> dict[str, Any]:
+        return self._converse(operation, request, deadline)[0]
+
+    def _converse(
+        self, operation: str, request: Mapping[str, Any], deadline: float | None
+    ) -> tuple[dict[str, Any], transport.Answer]:
         with self._lock:
             self._calls += 1
         began = time.monotonic()
         outcome = "ok"
         try:
-            return self._exchange({"operation": operation, **request}, deadline)
+            answer = self._exchange({"operation": operation, **request}, deadline)
+            return classify(answer.status, answer.headers.get("Content-Type", ""), answer.body), answer
         except ItopError as error:
             outcome = type(error).__name__
             error.hide((self._token, self._password))
@@ -208,7 +239,7 @@ class Client:
                 seconds = time.monotonic() - began
                 self.on_call(operation, str(request.get("class", "")), seconds, outcome)
 
-    def _exchange(self, request: Mapping[str, Any], deadline: float | None) -> dict[str, Any]:
+    def _exchange(self, request: Mapping[str, Any], deadline: float | None) -> transport.Answer:
         if self._misaddressed:
             raise ItopUnreachable(self._misaddressed)
         form = {"version": REST_VERSION, "json_data": json.dumps(request, allow_nan=False)}
@@ -218,7 +249,7 @@ class Client:
         elif self._user:
             form |= {"auth_user": self._user, "auth_pwd": self._password}
         try:
-            answer = transport.exchange(
+            return transport.exchange(
                 self._session,
                 "POST",
                 self.url + REST_PATH,
@@ -230,7 +261,6 @@ class Client:
             raise ItopUnreachable(str(error)) from error
         except transport.NoAnswer as error:
             raise ItopNoAnswer(str(error)) from error
-        return classify(answer.status, answer.headers.get("Content-Type", ""), answer.body)
 
 
 def _read_address(url: str) -> tuple[str, str]:
@@ -247,6 +277,20 @@ def _read_address(url: str) -> tuple[str, str]:
     if "@" in parts.netloc:
         return shown, "iTop's address must not hold a user or a password"
     return shown, ""
+
+
+def _verbs(envelope: Mapping[str, Any]) -> tuple[str, ...]:
+    operations = envelope.get("operations")
+    if not isinstance(operations, list):
+        _strange("it lists no operations")
+    return tuple(str(one["verb"]) for one in operations if isinstance(one, dict) and "verb" in one)
+
+
+def _date(header: str) -> float | None:
+    try:
+        return parsedate_to_datetime(header).timestamp()
+    except ValueError:
+        return None
 
 
 def _plain(key: int | str | Mapping[str, Any]) -> int | str | dict[str, Any]:

@@ -17,6 +17,7 @@ import itertools
 import os
 import queue
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -49,11 +50,15 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """A complete answer. `headers` are looked up in any case; `body` is decompressed."""
+    """A complete answer. `headers` are looked up in any case; `body` is decompressed.
+
+    `certificate_end`: until when the server's certificate is valid, in seconds since 1970; None without TLS.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    certificate_end: float | None = None
 
 
 def open_session(*, pool_size: int = 32) -> requests.Session:
@@ -120,7 +125,7 @@ def exchange(
         # Shut down by us, a body without a length looks as if it had ended.
         if watch.over:
             raise watch.failure()
-        return Answer(response.status_code, response.headers, body)
+        return Answer(response.status_code, response.headers, body, watch.certificate_end)
     finally:
         _current.watch = None
         watch.stop()
@@ -166,6 +171,7 @@ class _Watch:
         self.seconds = seconds
         self.sending = False
         self.over = False
+        self.certificate_end: float | None = None
         self._end = time.monotonic() + seconds
         self._lock = threading.Lock()
         self._handle: socket.socket | None = None
@@ -276,6 +282,7 @@ _current = _Current()
 class _WatchedConnection(HTTPConnection):
     _opening = False
     _used_at = 0.0
+    _certificate_end: float | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -349,6 +356,7 @@ class _WatchedConnection(HTTPConnection):
         # While opening, what is sent is a word to the proxy.
         if watch is not None and not self._opening:
             watch.sending = True
+            watch.certificate_end = self._certificate_end
         super().send(data)
 
     def getresponse(self) -> Any:
@@ -357,7 +365,12 @@ class _WatchedConnection(HTTPConnection):
 
 
 class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
-    pass
+    def connect(self) -> None:
+        super().connect()
+        # The parsed form is empty for a certificate that nobody has verified.
+        tls: Any = self.sock
+        end = (tls.getpeercert() or {}).get("notAfter")
+        self._certificate_end = float(ssl.cert_time_to_seconds(end)) if end else None
 
 
 class _Pool(HTTPConnectionPool):

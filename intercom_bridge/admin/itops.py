@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
@@ -10,9 +11,12 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html_join
 
+from intercom_bridge import doctor
+from intercom_bridge.doctor import Finding
 from intercom_bridge.models import Delivery, ItopInstance, PersonMatch
 
 from .base import STYLES
+from .connection_test import ConnectionTestAdmin
 from .datamodels import DataModelAdmin
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
@@ -21,7 +25,7 @@ IDENTITY = {"url", "token", "user", "password"}
 
 
 @admin.register(ItopInstance)
-class ItopInstanceAdmin(DataModelAdmin):
+class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
     form = SecretsForm
     formfield_overrides = {**SECRET_OVERRIDES, models.URLField: {"assume_scheme": "https"}}
     list_display = ("name", "url", "account", "standing", "administrator", "extension")
@@ -123,6 +127,9 @@ class ItopInstanceAdmin(DataModelAdmin):
             "<div>{}: {}</div>",
             ((log, explained[bool(kept)]) for log, kept in itop.tracked_logs.items()),
         )
+
+    def examine(self, row: ItopInstance) -> Iterator[Finding]:
+        return doctor.examine_itop(row)
 
     def helpful_actions(self, row: Any) -> tuple[str, ...]:
         return ("try_now",) if row.paused_until else ()

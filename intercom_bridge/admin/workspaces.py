@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
@@ -12,11 +13,14 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from intercom_bridge import doctor
+from intercom_bridge.doctor import Finding
 from intercom_bridge.models import Conversation, Workspace
 from intercom_bridge.sync.tasks import wake_for_everything
 
 from .base import STYLES
 from .connect import ConnectForm
+from .connection_test import ConnectionTestAdmin
 from .scope_tester import ScopeTesterAdmin
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
@@ -25,7 +29,8 @@ TOPICS = ("conversation.user.replied", "conversation.admin.replied", "conversati
 
 
 @admin.register(Workspace)
-class WorkspaceAdmin(ScopeTesterAdmin):
+class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
+    change_form_template = "admin/intercom_bridge/workspace.html"
     form = SecretsForm
     formfield_overrides = SECRET_OVERRIDES
     list_display = ("workspace_id", "name", "enabled", "region", "itop", "profile", "complete")
@@ -127,10 +132,9 @@ class WorkspaceAdmin(ScopeTesterAdmin):
             workspace, made = form.save()
             for row in made:
                 self.log_addition(request, row, "Connected.")
-            self.message_user(request, f"{workspace} is connected.", messages.SUCCESS)
-            return HttpResponseRedirect(
-                reverse("admin:intercom_bridge_workspace_change", args=[workspace.pk])
-            )
+            next_step = "is stored. See whether it works: press “Test now”."
+            self.message_user(request, f"{workspace} {next_step}", messages.SUCCESS)
+            return HttpResponseRedirect(reverse("admin:intercom_bridge_workspace_test", args=[workspace.pk]))
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -148,6 +152,9 @@ class WorkspaceAdmin(ScopeTesterAdmin):
             linked = Conversation.objects.filter(workspace=obj, links__sync_on=True)
             Conversation.objects.filter(pk__in=linked.values("pk")).compare_within(0)
             transaction.on_commit(wake_for_everything)
+
+    def examine(self, row: Workspace) -> Iterator[Finding]:
+        return doctor.examine(row)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Workspace | None = None) -> tuple[str, ...]:
         # Another id would be another workspace: its conversations and links hang on it.

@@ -133,12 +133,16 @@ class IntercomRefused(IntercomError):
 
 @dataclass(frozen=True)
 class Me:
-    """Whose access token it is, and of which workspace. `region` is US, EU or AU."""
+    """Whose access token it is, and of which workspace. `region` is US, EU or AU.
+
+    `verifies_identities`: whether Intercom checks who its contacts claim to be; None where it does not say.
+    """
 
     admin_id: str
     workspace_id: str
     region: str
     app_name: str
+    verifies_identities: bool | None = None
 
 
 class IntercomClient:
@@ -214,6 +218,9 @@ class IntercomClient:
             workspace_id=workspace_id,
             region=clean_text(app.get("region")).strip().upper(),
             app_name=clean_text(app.get("name")).strip(),
+            verifies_identities=verifies
+            if isinstance(verifies := app.get("identity_verification"), bool)
+            else None,
         )
 
     def _conversation(self, answer: Mapping[str, Any]) -> payloads.Conversation:

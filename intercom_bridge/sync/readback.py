@@ -157,7 +157,7 @@ Key = tuple[str, str, str, tuple[str, ...]]
 
 def _as_read(entry: LogEntry, zone: dt.tzinfo | None, *, with_author: bool) -> Key:
     author = (str(entry.user_id) if entry.user_id else entry.user_login) if with_author else ""
-    return (author, entry.date if zone else "", *_shown(entry.message_html))
+    return (author, entry.date if zone else "", *shown(entry.message_html))
 
 
 def _as_sent(item: Mapping[str, Any], zone: dt.tzinfo | None) -> Key:
@@ -167,10 +167,10 @@ def _as_sent(item: Mapping[str, Any], zone: dt.tzinfo | None) -> Key:
     if zone:
         when = dt.datetime.fromtimestamp(int(str(item["date"]).removeprefix("@")), zone)
         date = f"{when:%Y-%m-%d %H:%M:%S}"
-    return (author, date, *_shown(str(item["message"])))
+    return (author, date, *shown(str(item["message"])))
 
 
-def _shown(body: str) -> tuple[str, tuple[str, ...]]:
+def shown(body: str) -> tuple[str, tuple[str, ...]]:
     """What people see of it: both sides cleaned by one sanitiser, without tags and white space, and the addresses."""
     clean = nh3.clean(body)
     text = unicodedata.normalize("NFC", html.unescape(_TAG.sub("", clean)))

@@ -457,6 +457,36 @@ def classes(*, extension: bool = True) -> tuple[ItopClass, ...]:
             ),
         ),
         ItopClass(
+            "Trigger", abstract=True, naming="{description}", own=(text("description", mandatory=True),)
+        ),
+        ItopClass(
+            "TriggerOnObject",
+            "Trigger",
+            abstract=True,
+            own=(text("target_class", mandatory=True), other("text", "filter")),
+        ),
+        ItopClass("TriggerOnObjectUpdate", "TriggerOnObject", own=(text("target_attcodes"),)),
+        ItopClass(
+            "Action",
+            abstract=True,
+            naming="{name}",
+            own=(
+                text("name", mandatory=True),
+                enum("status", "Status", "test", "enabled", "disabled", default="test"),
+            ),
+        ),
+        ItopClass("ActionNotification", "Action", abstract=True),
+        ItopClass("ActionEmail", "ActionNotification"),
+        ItopClass(
+            "lnkTriggerAction",
+            own=(
+                key("action_id", "Action", mandatory=True),
+                external("action_name", "action_id", "name"),
+                key("trigger_id", "Trigger", mandatory=True),
+                external("trigger_name", "trigger_id", "description"),
+            ),
+        ),
+        ItopClass(
             "CMDBChange",
             naming="{date}",
             order=("id", False),

@@ -366,6 +366,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The Date of an answer: by the server's clock, as everything else."""
+        return super().date_time_string(int(self.itop.store.clock() if timestamp is None else timestamp))
+
     def log_message(self, format: str, *arguments: Any) -> None:
         log.info("%s %s", self.address_string(), format % arguments)
 

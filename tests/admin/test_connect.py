@@ -64,7 +64,7 @@ def test_it_shows_what_to_paste_and_the_steps_in_order(admin_client: Client) -> 
 def test_all_of_it_is_made_at_once(admin_client: Client) -> None:
     answer = post(admin_client)
     workspace = Workspace.objects.select_related("itop", "profile").get()
-    assert answer.url == f"/admin/intercom_bridge/workspace/{workspace.pk}/change/"
+    assert answer.url == f"/admin/intercom_bridge/workspace/{workspace.pk}/test/"
     assert (workspace.workspace_id, workspace.region, workspace.language) == ("abcd1234", "EU", "fr")
     assert workspace.client_secret.reveal() == "the-client-secret"
     assert workspace.access_token.reveal() == "the-access-token"

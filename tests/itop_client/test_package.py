@@ -7,7 +7,7 @@ import types
 import itop_client
 
 PUBLIC = """
-BadQuery BadStimulus Client Found InvalidValue ItopError ItopLoginRefused ItopNoAnswer ItopNotAdministrator
+BadQuery BadStimulus Client Found Greeting InvalidValue ItopError ItopLoginRefused ItopNoAnswer ItopNotAdministrator
 ItopNotAllowed ItopObject ItopRefused ItopTrouble ItopUnreachable LogEntry LogFull LogItem MalformedRequest
 NoMatch ObjectGone OqlError Query SeveralMatch UnknownAttribute UnknownClass append classify containing create
 find_created ids marker open_session parse quote read_log written_markers

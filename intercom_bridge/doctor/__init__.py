@@ -1,0 +1,70 @@
+"""Live checks: what `manage.py check` cannot see, since it asks nobody. Each finding says what to do.
+
+Nothing is changed in iTop or Intercom by them. Of ours, a signed ping leaves one row among the notifications, and what
+iTop's answers teach (whether its account is Administrator, say) is kept as always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from intercom_bridge.models import ItopInstance, Secret, Workspace
+
+from . import intercom, itop, service
+from .finding import Finding, Level, exit_status, overall, summary
+
+__all__ = [
+    "Finding",
+    "Level",
+    "examine",
+    "examine_everything",
+    "examine_itop",
+    "examine_service",
+    "exit_status",
+    "overall",
+    "summary",
+]
+
+
+def examine(workspace: Workspace) -> Iterator[Finding]:
+    """A workspace: its secrets, Intercom, our address, and its iTop for what it needs of it."""
+    return _without_secrets(_examine(workspace), [workspace], [workspace.itop])
+
+
+def examine_itop(instance: ItopInstance) -> Iterator[Finding]:
+    """An iTop, for all the workspaces that use it."""
+    workspaces = list(instance.workspaces.select_related("itop", "profile"))
+    return _without_secrets(itop.examine(instance, workspaces), workspaces, [instance])
+
+
+def examine_service() -> Iterator[Finding]:
+    """What belongs to no workspace and no iTop."""
+    return service.examine()
+
+
+def examine_everything() -> Iterator[Finding]:
+    """All of it, each iTop once. Raises DatabaseError after what does not need the database."""
+    yield from examine_service()
+    for instance in ItopInstance.objects.all():
+        yield from examine_itop(instance)
+    for workspace in Workspace.objects.select_related("itop", "profile"):
+        yield from _without_secrets(intercom.examine(workspace), [workspace], [])
+
+
+def _examine(workspace: Workspace) -> Iterator[Finding]:
+    yield from intercom.examine(workspace)
+    yield from itop.examine(workspace.itop, [workspace])
+
+
+def _without_secrets(
+    findings: Iterator[Finding], workspaces: Iterable[Workspace], itops: Iterable[ItopInstance]
+) -> Iterator[Finding]:
+    """Findings repeat what others answer, and who knows what those repeat."""
+    stored = [
+        secret
+        for one in workspaces
+        for secret in (one.client_secret, one.previous_client_secret, one.access_token)
+    ]
+    stored += [secret for one in itops for secret in (one.token, one.password)]
+    secrets = [secret.reveal() for secret in stored if isinstance(secret, Secret) and secret.is_readable]
+    return (finding.without(secrets) for finding in findings)

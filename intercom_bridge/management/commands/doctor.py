@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from intercom_bridge import doctor
+from intercom_bridge.doctor import Finding, Level
+from intercom_bridge.models import Workspace
+
+
+class Command(BaseCommand):
+    help = (
+        "Asks everything that can be asked only live: iTop, Intercom, our own public address, the worker. Says what "
+        "was found and what to do. Exit status 0: all is well; 1: there are warnings; 2: there are failures."
+    )
+    # It says more than they do of what they refuse, and is wanted most when something is wrong.
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--workspace", metavar="ID", help="only this workspace, and its iTop")
+        parser.add_argument("--json", action="store_true", help="for programs: one object, at the end")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        found = []
+        for finding in _findings(options["workspace"]):
+            found.append(finding)
+            if not options["json"]:
+                self._print(finding)
+        if options["json"]:
+            self.stdout.write(
+                json.dumps(
+                    {
+                        "overall": doctor.overall(found).value,
+                        "findings": [finding.to_json() for finding in found],
+                    },
+                    ensure_ascii=False,
+                    indent=2,
+                )
+            )
+        else:
+            self.stdout.write(doctor.summary(found))
+        if status := doctor.exit_status(found):
+            sys.exit(status)
+
+    def _print(self, finding: Finding) -> None:
+        style = {
+            Level.OK: self.style.SUCCESS,
+            Level.WARNING: self.style.WARNING,
+            Level.FAILURE: self.style.ERROR,
+        }[finding.level]
+        self.stdout.write(f"{style(f'{finding.level.value:<8}')} {finding.subject}: {finding.found}")
+        if finding.to_do:
+            self.stdout.write(f"{'':9}{finding.to_do}")
+
+
+def _findings(workspace_id: str | None) -> Iterator[Finding]:
+    if workspace_id is None:
+        try:
+            yield from doctor.examine_everything()
+        except DatabaseError:
+            return  # said with the service
+        return
+    try:
+        workspace = (
+            Workspace.objects.select_related("itop", "profile").filter(workspace_id=workspace_id).first()
+        )
+    except DatabaseError as error:
+        raise CommandError("The database cannot be asked. `manage.py doctor` alone says more.") from error
+    if workspace is None:
+        known = ", ".join(Workspace.objects.values_list("workspace_id", flat=True)) or "none"
+        raise CommandError(f"There is no workspace {workspace_id}. There are: {known}.")
+    yield from doctor.examine(workspace)
