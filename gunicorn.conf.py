@@ -17,6 +17,19 @@ class logger_class(Logger):
             handler.setFormatter(HideTokens(handler.formatter))
 
 
+def on_starting(server):
+    # Only now: Django's settings say where the files are.
+    import django
+
+    django.setup()
+    from django.conf import settings
+
+    from intercom_bridge.metrics import forget_the_dead
+
+    if settings.METRICS_DIR:
+        forget_the_dead(settings.METRICS_DIR)
+
+
 def _number(name, default):
     text = os.environ.get(name, str(default))
     if not (text.isascii() and text.isdecimal() and 0 < int(text[:6]) < 10_000):

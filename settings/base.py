@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .environment import BASE_DIR, database, days, directory, env, one_of, read_secret_files, seconds
+from .environment import (
+    BASE_DIR,
+    database,
+    days,
+    directory,
+    env,
+    one_of,
+    read_secret_files,
+    seconds,
+    shared_directory,
+)
 from .logs import logging_config
 
 read_secret_files()
@@ -40,6 +51,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "intercom_bridge.views.request_id.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -98,6 +110,13 @@ if HUEY_FILE or VAR_DIR in Path(DATABASES["default"]["NAME"]).parents:
             f"The directory {VAR_DIR} cannot be made: {error.strerror}. The database or the queue is a file in it. "
             "Name another one in VAR_DIR, or set both DATABASE_URL (a PostgreSQL) and REDIS_URL."
         ) from error
+
+# Whoever has it may read /metrics. Where the processes of this machine then keep what they count; None: nowhere.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+METRICS_DIR = shared_directory("METRICS_DIR", VAR_DIR / "metrics") if METRICS_TOKEN else None
+if METRICS_DIR:
+    # The library takes it from there, when it is first imported.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(METRICS_DIR)
 
 # One write to iTop, its follow-up questions included, takes at most so many seconds of wall time.
 WRITE_SECONDS = seconds("WRITE_SECONDS", 8.0)

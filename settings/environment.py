@@ -31,6 +31,8 @@ NAMES = (
     "INTERCOM_API_URL",
     "LOG_FORMAT",
     "LOG_LEVEL",
+    "METRICS_TOKEN",
+    "METRICS_DIR",
 )
 
 
@@ -65,6 +67,16 @@ def directory(name: str, default: Path) -> Path:
     """A directory, which need not be there; a relative one is taken from where this service lies."""
     text = _given(name, f"Write a directory's path, like {default}")
     return default if text is None else BASE_DIR / Path(text).expanduser()
+
+
+def shared_directory(name: str, default: Path) -> Path | None:
+    """A directory that is there and can be written to; None where it cannot be made."""
+    path = directory(name, default)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return path if os.access(path, os.W_OK) else None
 
 
 def database(name: str, default: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import Any
 
 import structlog
@@ -9,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from intercom_bridge.intercom.payloads import Event, PayloadError
+from intercom_bridge.metrics import webhook_seconds
 from intercom_bridge.models import Notification, Workspace
 from intercom_bridge.sync.tasks import wake_for_intake
 
@@ -32,14 +34,22 @@ class WebhookView(SignedPostMixin, APIView):
         return Response()
 
     def post(self, request: Request, *_: Any, **__: Any) -> Response:
+        began = time.monotonic()
         workspace: Workspace = request.user
         body: SignedBody = request.auth
         notification_id, topic, conversation_id = _name(body)
         notification = Notification.objects.record(
             workspace, notification_id, topic, conversation_id, body.raw
         )
-        log.info("notification.received", workspace=workspace.workspace_id, topic=topic, row=notification.pk)
+        log.info(
+            "notification.received",
+            workspace=workspace.workspace_id,
+            conversation=conversation_id,
+            topic=topic,
+            notification=notification.pk,
+        )
         wake_for_intake()
+        webhook_seconds.observe(time.monotonic() - began)
         return Response({"status": "ok"})
 
 
