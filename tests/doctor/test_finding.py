@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from intercom_bridge.doctor.certificate import examine_certificate, what_is_wrong
+from intercom_bridge.doctor.finding import Finding, Subject, exit_status, overall, summary
+
+SUBJECT = Subject("iTop “Service desk”")
+OK = SUBJECT.ok("itop.answer", "answers in 73 ms (REST 1.3)")
+WARNING = SUBJECT.warning("itop.clock", "is late", "Set it.")
+FAILURE = SUBJECT.failure("itop.account", "refuses", "Enable it.")
+DAY = 86_400
+
+
+@pytest.mark.parametrize(
+    ("findings", "status", "words"),
+    [
+        ([], 0, "0 ok, 0 warnings, 0 failures"),
+        ([OK, OK], 0, "2 ok, 0 warnings, 0 failures"),
+        ([OK, WARNING], 1, "1 ok, 1 warning, 0 failures"),
+        ([FAILURE, WARNING, OK], 2, "1 ok, 1 warning, 1 failure"),
+        ([FAILURE, FAILURE], 2, "0 ok, 0 warnings, 2 failures"),
+    ],
+)
+def test_the_exit_status_is_that_of_the_worst(findings: list[Finding], status: int, words: str) -> None:
+    assert (exit_status(findings), summary(findings)) == (status, words)
+    assert overall(findings).value == ("ok", "warning", "failure")[status]
+
+
+def test_a_secret_is_taken_out_wherever_it_stands_and_no_other_word() -> None:
+    finding = SUBJECT.failure(
+        "x", "iTop said: bad token s3cr3t!", "Replace s3cr3t. s3cr3ts and Administrator stay."
+    )
+    hidden = finding.without(["s3cr3t", "", "Admin"])
+    assert hidden.found == "iTop said: bad token ••••!"
+    assert hidden.to_do == "Replace ••••. s3cr3ts and Administrator stay."
+
+
+@pytest.mark.parametrize(("days", "level"), [(-1, "warning"), (20, "warning"), (21, "ok"), (300, "ok")])
+def test_a_certificate_is_to_be_renewed_three_weeks_before_its_end(
+    days: int, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_790_000_000.0)
+    (found,) = examine_certificate(SUBJECT, "x", 1_790_000_000 + days * DAY + 5)
+    assert found.level.value == level
+    assert "until 2026-" in found.found or "until 2027-" in found.found
+
+
+def test_without_tls_nothing_is_said_of_a_certificate() -> None:
+    assert list(examine_certificate(SUBJECT, "x", None)) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("certificate verify failed: self-signed certificate (_ssl.c:1000)", "self-signed"),
+        ("certificate verify failed: unable to get local issuer certificate (_ssl.c:1000)", "does not know"),
+        ("certificate verify failed: self-signed certificate in certificate chain", "does not know"),
+        ("certificate verify failed: certificate has expired (_ssl.c:1000)", "expired"),
+        ("certificate verify failed: Hostname mismatch, certificate is not valid for 'x'", "another name"),
+        ("certificate required", "not accepted"),
+        ("Connection refused", ""),
+    ],
+)
+def test_a_refused_certificate_is_explained(reason: str, words: str) -> None:
+    said = what_is_wrong(reason)
+    assert words in said if words else said == ""
