@@ -105,7 +105,7 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
     try:
         stored = _kept(desk, clicked)
         if not desk.workspace.enabled:
-            return trouble.turned_off()
+            return trouble.turned_off(stored)
         return _answered(desk, clicked)
     except OutOfScope:
         return trouble.out_of_scope(stored)
@@ -123,11 +123,11 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
     except Exception:
         reference = secrets.token_hex(4)
         log.exception("panel.broke", reference=reference)
-        retry = retry if clicked.verb != "form" else click("form", "show")
+        retry = retry if clicked.verb != "form" else ""
         try:
             return trouble.ours(reference, retry, stored)
         except LimitError:
-            return trouble.ours(reference, click("home"), {})
+            return trouble.ours(reference, retry, {}, is_lost="form" in stored)
 
 
 def _said(error: Exception) -> dict[str, str]:
@@ -141,7 +141,7 @@ def _answered(desk: Desk, clicked: Click) -> Canvas:
     try:
         return _screen_or_who(desk, clicked)
     except (ItopError, SecretUnreadable) as error:
-        known = away.last_known(desk, clicked, error, _trail(desk))
+        known = away.last_known(desk, clicked, error, _trail(desk), _form_kept(desk))
         if known is None:
             raise
         log.warning("panel.itop_away", itop=desk.itop.name, **_said(error))
@@ -190,6 +190,12 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
             return _keeping(desk, canvas)
         case "who" if clicked.argument(0) == "pick":
             desk.pick(clicked.number(1))
+            return _screen(desk, after_the_pick(desk))
+        case "who" if clicked.argument(0) == "undo":
+            desk.undo_pick(clicked.number(1))
+            return home(desk)
+        case "who" if clicked.argument(0) == "again":
+            desk.forget_nobody()
             return _screen(desk, after_the_pick(desk))
         case "who":
             return who_is_it(desk, clicked)
