@@ -165,6 +165,7 @@ AXES_LOCKOUT_TEMPLATE = "admin/intercom_bridge/locked_out.html"
 AXES_CLIENT_IP_CALLABLE = "intercom_bridge.views.client_address.client_address"
 # Each log-in of each admin for ever is more than anybody needs; the proxy's log has them.
 AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
 # Whose X-Forwarded-For is believed, as addresses or networks. A socket file has no address, and is believed.
 TRUSTED_PROXIES = networks("TRUSTED_PROXIES", "127.0.0.1", "::1")
 
