@@ -152,8 +152,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
-# Five wrong passwords for a name from one address, and that address waits for a quarter of an hour with that name. Counted
-# in the database: all processes know of it. By both, so that nobody can lock an admin out from elsewhere.
+# Five wrong passwords for a name from one address, and from there that name waits for a quarter of an hour. Counted in
+# the database: all processes know of it. By both, so that nobody can lock an admin out from elsewhere.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_FAILURE_LIMIT = 5
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
@@ -188,7 +188,8 @@ CONTENT_SECURITY_POLICY = {
 # What each workspace may send, a second, on average over ten: a flood of one takes nothing from the others.
 CANVAS_REQUESTS_A_SECOND = whole_number("CANVAS_REQUESTS_A_SECOND", 20)
 NOTIFICATIONS_A_SECOND = whole_number("NOTIFICATIONS_A_SECOND", 200)
-# Where they are counted: in Redis for all processes together; without it, in each process by itself. Nothing else is kept here.
+# Where they are counted: in Redis for all processes together, without it in each process by itself. Nothing else is
+# kept here.
 CACHES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "bridge"}
 }

@@ -99,7 +99,7 @@ def _name_of(clicked: Click) -> str:
 
 
 def too_many(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
-    """The answer to a signed request that is beyond the workspace's share. Asks iTop nothing, and keeps what was typed."""
+    """The answer to a signed request that is beyond the workspace's share. Asks iTop nothing, keeps what was typed."""
     with translation.override(workspace.language):
         try:
             request = CanvasRequest.parse(data)

@@ -35,7 +35,7 @@ class Share(BaseThrottle):
             cache.add(key, 0, 2 * WINDOW_SECONDS)
             count = cache.incr(key)
         except (RedisError, ValueError) as error:
-            # What cannot be counted is let in: a Redis that is away, or has just thrown the number out, loses no message.
+            # What cannot be counted is let in: a Redis that is away, or has just dropped the number, loses no message.
             log.warning("share.not_counted", kind=self.kind, error=type(error).__name__)
             return True
         return bool(count <= self.a_second() * WINDOW_SECONDS)

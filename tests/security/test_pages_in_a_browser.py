@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
-from django.db import models
 from django.urls import NoReverseMatch, reverse
 
 from intercom_bridge.models import Conversation, ItopInstance, TicketProfile, Workspace
@@ -55,25 +55,14 @@ def rows() -> None:
 
 
 def addresses() -> list[str]:
-    """All lists, all forms to add something, and one row of each that there is."""
+    """All lists, all forms to add something, and the pages of one row of each that there is, ours included."""
     found = ["/admin/", "/admin/password_change/", "/admin/login/"]
     for model, model_admin in admin.site._registry.items():
-        row: models.Model | None = model._default_manager.first()
-        for what, args in (
-            ("changelist", []),
-            ("add", []),
-            *([(("change"), [row.pk]), ("history", [row.pk]), ("delete", [row.pk])] if row else []),
-        ):
-            found.append(reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{what}", args=args))
-        # Ours besides, which are made for a row or for none.
+        row = model._default_manager.first()
         for pattern in model_admin.get_urls():
-            name = getattr(pattern, "name", None)
-            if name and name.startswith("intercom_bridge_"):
-                for args in ([], [row.pk] if row else []):
-                    try:
-                        found.append(reverse(f"admin:{name}", args=args))
-                    except NoReverseMatch:
-                        continue
+            for args in ([], [row.pk] if row else []):
+                with suppress(NoReverseMatch):
+                    found.append(reverse(f"admin:{pattern.name}", args=args))
     return list(dict.fromkeys(found))
 
 
