@@ -155,5 +155,5 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """What got out after the last test, of a thread that lived longer."""
     if lookout.found:
-        print("A secret got out after the last test:", lookout.found[:5], file=sys.stderr)
+        sys.stderr.write(f"A secret got out after the last test: {lookout.found[:5]}\n")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -37,7 +37,7 @@ THEIRS, THEIR_SECRET, THEIR_TOKEN = (
     "s3cr3t-token-of-the-other-itop",
 )
 # In all that only our iTop knows. Theirs has the same ids for other things.
-OURS = re.compile(r"only-ours-\d+")
+OURS = re.compile(r"only-ours-\d+|R-0005\d\d")
 
 Row = tuple[type[models.Model], Any]
 
@@ -68,12 +68,15 @@ def ours(teammate: Teammate, itop: Itop, work: Callable[[], None], client: Clien
         itop.store.update("UserRequest", ticket["id"], title=f"only-ours-{number}")
     for number, person in enumerate(itop.store.all("Person"), 100):
         itop.store.update("Person", person["id"], name=f"only-ours-{number}")
+    for _ in range(500):
+        itop.store.take_number("ref")
     teammate.open().click("Create a ticket")
     teammate.click("Create the ticket", Title="only-ours-500").click("Create anyway")
     teammate.link("R-000008")
     teammate.open().click("2 linked").click("R-000008").click("Unlink").click("Unlink")
     notify(client, part(37358198500, "<p>only-ours-600</p>"))
     work()
+    assert Submission.objects.get().ticket.ref.startswith("R-0005")
     assert Unlinking.objects.exists() and TicketLink.objects.exists() and Submission.objects.exists()
     return teammate
 

@@ -1,4 +1,4 @@
-"""No secret gets out. Each test of the whole run is looked at (tests/lookout.py); here, that the lookout sees what it must."""
+"""No secret gets out: tests/lookout.py looks at each test of the whole run. Here, that it sees what it must."""
 
 from __future__ import annotations
 
