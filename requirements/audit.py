@@ -1,6 +1,6 @@
 """Asks whether anything locked in base.txt has a known hole. `make lint` runs it.
 
-Ends with 1 when there is one. When nobody can be asked, says so and ends with 0: a lint without network is still a lint.
+Ends with 1 when there is one. When nobody can be asked, says so and ends with 0: a lint without network is one, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ LOCKED = Path(__file__).parent / "base.txt"
 def main() -> int:
     asked = subprocess.run(
         [sys.executable, "-m", "pip_audit", "-r", str(LOCKED)]
-        + ["--disable-pip", "--require-hashes", "--format", "json", "--progress-spinner", "off", "--timeout", "5"],
+        + [
+            "--disable-pip",
+            "--require-hashes",
+            "--format",
+            "json",
+            "--progress-spinner",
+            "off",
+            "--timeout",
+            "5",
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -34,7 +43,9 @@ def main() -> int:
     # A mirror that knows no holes answers 404, which pip-audit counts as a package that is not there.
     unknown = [one["name"] for one in packages if "skip_reason" in one]
     if unknown:
-        say(f"NOT AUDITED: {len(unknown)} of {len(packages)} packages; what answers here knows nothing of them.")
+        say(
+            f"NOT AUDITED: {len(unknown)} of {len(packages)} packages; what answers here knows nothing of them."
+        )
     if not holes and not unknown:
         say(f"No known hole in {len(packages)} packages.")
     return 1 if holes else 0

@@ -23,7 +23,9 @@ def audit(tmp_path: Path) -> Audit:
     """The audit with a stand-in for pip-audit that prints this."""
 
     def run(answer: str) -> subprocess.CompletedProcess[str]:
-        (tmp_path / "pip_audit.py").write_text(f"import sys; print({answer!r}); sys.stderr.write('no route to host')")
+        (tmp_path / "pip_audit.py").write_text(
+            f"import sys; print({answer!r}); sys.stderr.write('no route to host')"
+        )
         return subprocess.run(
             [sys.executable, BASE_DIR / "requirements" / "audit.py"],
             env={"PYTHONPATH": str(tmp_path)},
