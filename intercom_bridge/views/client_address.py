@@ -14,7 +14,7 @@ def client_address(request: HttpRequest) -> str:
     The last one of X-Forwarded-For is what our proxy itself has seen; those before it are what the client wrote, and
     could be anything. From somebody who is none of TRUSTED_PROXIES the header is not believed at all.
     """
-    peer = request.META.get("REMOTE_ADDR", "")
+    peer = str(request.META.get("REMOTE_ADDR", ""))
     if not _is_our_proxy(peer):
         return peer
     forwarded = _address(request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2])

@@ -204,12 +204,14 @@ PATHS = [one[0] for one in ADDRESSES] + [
     "/",
     "/healthz",
     "/readyz",
+    "/metrics",
     "/pages/exec.php",
     "/admin/",
     "/admin/login/",
     "/admin/intercom_bridge/workspace/1/change/",
 ]
-HEADERS = ["X-Body-Signature", "X-Hub-Signature", "Cookie", "Accept", "Accept-Language", "X-Forwarded-For"]
+HEADERS = ["X-Body-Signature", "X-Hub-Signature", "Cookie", "Accept", "Accept-Language", "Authorization"]
+HEADERS += ["X-Forwarded-For", "X-Request-ID"]
 
 
 @FEW
