@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +34,9 @@ NAMES = (
     "LOG_LEVEL",
     "METRICS_TOKEN",
     "METRICS_DIR",
+    "TRUSTED_PROXIES",
+    "CANVAS_REQUESTS_A_SECOND",
+    "NOTIFICATIONS_A_SECOND",
 )
 
 
@@ -115,13 +119,32 @@ def seconds(name: str, default: float) -> float:
 
 def days(name: str, default: int) -> int:
     """A whole number of days, 1 or more."""
-    hint = f"Write a whole number of days, 1 or more, like {default}"
+    return _whole(name, default, "Write a whole number of days, 1 or more")
+
+
+def whole_number(name: str, default: int) -> int:
+    """A whole number, 1 or more."""
+    return _whole(name, default, "Write a whole number, 1 or more")
+
+
+def _whole(name: str, default: int, hint: str) -> int:
+    hint = f"{hint}, like {default}"
     text = _given(name, hint)
     if text is None:
         return default
     if not (text.isascii() and text.isdecimal() and 0 < int(text[:6]) < 100_000):
         raise ImproperlyConfigured(f"{name} is “{text}”. {hint}.")
     return int(text)
+
+
+def networks(name: str, *default: str) -> list[IPv4Network | IPv6Network]:
+    """Addresses and networks, separated by commas."""
+    hint = f"Write addresses or networks, separated by commas, like {','.join(default)} or 10.0.0.0/24"
+    text = _given(name, hint)
+    try:
+        return [ip_network(one.strip()) for one in (text.split(",") if text else default)]
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is “{text}”. {hint}.") from None
 
 
 def one_of(name: str, *choices: str) -> str:

@@ -98,6 +98,22 @@ def _name_of(clicked: Click) -> str:
     return verb if verb in VERBS else "other"
 
 
+def too_many(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
+    """The answer to a signed request that is beyond the workspace's share. Asks iTop nothing, keeps what was typed."""
+    with translation.override(workspace.language):
+        try:
+            request = CanvasRequest.parse(data)
+        except PayloadError:
+            return trouble.unreadable().to_json()
+        clicked = Click.read(request.component_id) if submitted else Click("home")
+        log.warning("panel.too_many", workspace=workspace.workspace_id, click=clicked.verb)
+        desk = Desk(workspace, request, Deadline(ANSWER_SECONDS))
+        try:
+            return trouble.too_many(str(clicked), _kept(desk, clicked)).to_json()
+        except (LimitError, SecretUnreadable, ItopError):
+            return trouble.too_many(click("home"), {}).to_json()
+
+
 def _safely(desk: Desk, clicked: Click) -> Canvas:
     """The screen for the click, or the one that says why there is none."""
     retry = str(clicked)

@@ -5,6 +5,8 @@ import time
 from typing import Any
 
 import structlog
+from rest_framework import status
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -15,8 +17,21 @@ from intercom_bridge.models import Notification, Workspace
 from intercom_bridge.sync.tasks import wake_for_intake
 
 from .authentication import SignedBody, SignedPostMixin, WebhookSignature
+from .throttling import WebhookShare
 
 log = structlog.get_logger(__name__)
+
+
+class TooManyNotifications(APIException):
+    """503, so that Intercom repeats it in a minute, when there is room again.
+
+    Not 429: that throttles the subscription, which is the app's and not the workspace's, so that all the others would
+    wait, for up to two hours, and lose what is older. Not 200: nothing is answered for without a row. What does not
+    fit the second time either is found by comparing with Intercom (sync/reconcile.py).
+    """
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "This workspace sends more notifications than its share. Send it again in a minute."
 
 
 class WebhookView(SignedPostMixin, APIView):
@@ -27,7 +42,11 @@ class WebhookView(SignedPostMixin, APIView):
     """
 
     authentication_classes = [WebhookSignature]
+    throttle_classes = [WebhookShare]
     http_method_names = ["post", "head"]
+
+    def throttled(self, request: Request, wait: float) -> None:
+        raise TooManyNotifications
 
     # How Intercom validates the address, unsigned.
     def head(self, request: Request, *_: Any, **__: Any) -> Response:

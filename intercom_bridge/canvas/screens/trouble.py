@@ -66,6 +66,18 @@ def turned_off(stored: Mapping[str, Any]) -> Canvas:
     )
 
 
+def too_many(retry: str, stored: Mapping[str, Any]) -> Canvas:
+    return trouble(
+        _("Too many clicks at the moment"),
+        _(
+            "This workspace sends more than the bridge takes at once, so this was not done. Nothing is lost. "
+            "Wait some seconds, then press Retry."
+        ),
+        retry=retry,
+        stored=stored,
+    )
+
+
 def unreadable() -> Canvas:
     return trouble(
         _("There is no conversation here"),
