@@ -1,0 +1,160 @@
+"""What an admin does, in a real browser: connects, tests, tries a profile, looks up, follows a message, retries."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.urls import reverse
+
+from intercom_bridge.models import Delivery, TicketProfile, WorkerPulse, Workspace
+from sandbox.intercom import SECRET, WORKSPACE_ID, Intercom
+from sandbox.itop import Itop
+from sandbox.itop.seed import TOKEN
+from tests.browser import browser_test, new_page
+from tests.end_to_end.inbox import Inbox
+
+pytestmark = browser_test
+
+PASSWORD = "s3cr3t-of-the-admin"
+LONG = 20_000
+
+
+@pytest.fixture
+def admin(browser: Any, transactional_db: None, live_server: Any, settings: Any) -> Iterator[Any]:
+    """A page of an admin who has logged in; whatever the page's policy refuses fails the test."""
+    settings.PUBLIC_URL = live_server.url
+    User.objects.create_superuser("root", password=PASSWORD)
+    refused: list[str] = []
+    with new_page(browser, live_server.url, refused) as page:
+        page.goto("/admin/login/?next=/admin/")
+        page.get_by_label("Username").fill("root")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_text("The bridge").first.wait_for()
+        yield page
+    assert refused == []
+
+
+def of(row: Any, page: str = "change") -> str:
+    return reverse(f"admin:intercom_bridge_{row._meta.model_name}_{page}", args=[row.pk])
+
+
+def test_a_workspace_is_connected_and_tested_on_the_way(admin: Any, itop: Itop, intercom: Intercom) -> None:
+    WorkerPulse.objects.beat("here:1", anew=True)
+    admin.goto(reverse("admin:intercom_bridge_workspace_changelist"))
+    admin.get_by_role("link", name="Connect a workspace").click()
+    admin.get_by_label("Workspace ID").fill(WORKSPACE_ID)
+    admin.locator("[name=client_secret]").fill(SECRET)
+    admin.locator("[name=access_token]").fill(intercom.token)
+    admin.locator("[name=itop-name]").fill("Service desk")
+    admin.locator("[name=itop-url]").fill(itop.url)
+    admin.locator("[name=itop-token]").fill("a wrong one")
+    admin.locator("[name=itop-time_zone]").fill("Europe/Paris")
+    admin.get_by_role("button", name="Connect").click()
+    admin.get_by_text("There is white space in it").wait_for()
+    assert not Workspace.objects.exists()
+    # No secret came back into the page: all three are typed again.
+    admin.locator("[name=client_secret]").fill(SECRET)
+    admin.locator("[name=access_token]").fill(intercom.token)
+    admin.locator("[name=itop-token]").fill(TOKEN)
+    admin.get_by_role("button", name="Connect").click()
+    admin.get_by_role("button", name="Test now").click()
+    admin.get_by_text("a signed ping through PUBLIC_URL was taken").wait_for(timeout=LONG)
+    assert "0 failures" in admin.locator(".bridge-verdict").inner_text()
+
+
+def test_an_address_is_copied_with_one_click(admin: Any, live_server: Any) -> None:
+    admin.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    admin.goto(reverse("admin:intercom_bridge_workspace_connect"))
+    admin.get_by_role("button", name=re.compile("Copy Webhooks")).click()
+    admin.get_by_text("Copied").wait_for()
+    assert admin.evaluate("navigator.clipboard.readText()") == f"{live_server.url}/webhooks/intercom"
+
+
+def test_who_is_served_and_why(admin: Any, workspace: Workspace) -> None:
+    admin.goto(reverse("admin:intercom_bridge_workspace_changelist"))
+    admin.get_by_role("link", name="Who is served").click()
+    admin.get_by_label("Who").fill("dana.oneil@globex.example")
+    admin.get_by_role("button", name="Look up").click()
+    admin.get_by_text("The person's organization, Globex & Söhne, is one of those").wait_for()
+    admin.get_by_role("button", name="Count the people").click()
+    admin.locator(".bridge-results td", has_text=re.compile(r"^11$")).wait_for()
+
+
+def test_a_profile_is_drawn_before_it_is_saved(admin: Any, workspace: Workspace) -> None:
+    profile = TicketProfile.objects.get()
+    admin.goto(of(profile))
+    admin.locator("[name=form_attributes]").fill("title\ndescription\nimpact\nnonsense")
+    with admin.context.expect_page() as opening:
+        admin.get_by_role("button", name="Preview the panel").click()
+    preview = opening.value
+    preview.get_by_label("For").fill("alice.martin@acme.example")
+    preview.get_by_role("button", name="Preview").click()
+    form = preview.locator(".bridge-screen[data-drawn=true]").nth(1)
+    form.get_by_text("Impact").first.wait_for()
+    preview.get_by_text("nonsense, in the form: UserRequest has no such attribute.").wait_for()
+    home = preview.locator(".bridge-screen[data-drawn=true]").first
+    assert "Alice Martin" in home.inner_text()
+    # What the page itself finds wrong with a canvas: nothing.
+    assert preview.locator(".bridge-problems li").count() == 0
+    assert "impact" not in TicketProfile.objects.get().form_attributes
+    preview.close()
+
+
+def test_a_message_is_followed_from_the_notification_to_the_entry(
+    inbox: Inbox, admin: Any, work: Callable[[], None]
+) -> None:
+    inbox.load().open("Alice Martin").create("Printer is out of toner")
+    work()
+    inbox.say("and of paper")
+    work()
+    written = Delivery.objects.filter(notification__isnull=False, state="written").get()
+    admin.goto(reverse("admin:intercom_bridge_notification_changelist"))
+    admin.locator("#searchbar").fill(written.conversation.conversation_id)
+    admin.get_by_role("button", name="Search").click()
+    admin.locator(f"#result_list a[href*='/notification/{written.notification_id}/']").first.click()
+    admin.get_by_text("and of paper").first.wait_for()
+    admin.get_by_role("link", name="1 written").click()
+    admin.locator(f"#result_list a[href*='/delivery/{written.pk}/']").first.click()
+    admin.get_by_text("and of paper").first.wait_for()
+    to_itop = admin.get_by_role("link", name=f"UserRequest {written.ticket.ref}").first.get_attribute("href")
+    assert f"id={written.ticket.object_id}" in str(to_itop)
+
+
+def test_what_failed_is_tried_again_from_its_page(inbox: Inbox, admin: Any, work: Callable[[], None]) -> None:
+    inbox.load().open("Alice Martin").create("Printer is out of toner")
+    work()
+    inbox.say("and of paper")
+    work()
+    delivery = Delivery.objects.order_by("-pk").first()
+    assert delivery is not None
+    Delivery.objects.filter(pk=delivery.pk).update(state="failed", reason="iTop refused it: no")
+    admin.goto(of(delivery))
+    admin.get_by_role("button", name="Try again").click()
+    admin.get_by_text("1 delivery will be tried again.").wait_for()
+    work()
+    delivery.refresh_from_db()
+    assert delivery.state == "written"
+
+
+def test_what_is_known_of_a_contact_is_exported_and_erased(
+    inbox: Inbox, admin: Any, work: Callable[[], None]
+) -> None:
+    inbox.load().open("Alice Martin").create("Printer is out of toner")
+    work()
+    admin.goto(reverse("admin:intercom_bridge_personmatch_changelist"))
+    admin.get_by_role("link", name="Alice Martin").click()
+    with admin.expect_download() as downloading:
+        admin.get_by_role("button", name="Export what is known").click()
+    known = json.loads(downloading.value.path().read_text(encoding="utf-8"))
+    assert "Printer is out of toner" in json.dumps(known)
+    admin.get_by_role("button", name="Erase what is known").click()
+    admin.get_by_text("It cannot be undone.").wait_for()
+    admin.get_by_role("button", name="Erase it").click()
+    admin.get_by_text("Erased here.").wait_for()
+    assert admin.get_by_role("link", name="Alice Martin").count() == 0
