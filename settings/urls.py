@@ -5,9 +5,12 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from intercom_bridge.admin.dashboard import dashboard
+
 admin.site.site_header = "Intercom and iTop"
 admin.site.site_title = "Intercom and iTop"
 admin.site.index_title = "The bridge"
+admin.site.index_template = "admin/intercom_bridge/index.html"
 
 has_sandbox = apps.is_installed("sandbox")
 
@@ -20,6 +23,7 @@ urlpatterns = [
         ),
         name="root",
     ),
+    path("admin/intercom_bridge/dashboard/", admin.site.admin_view(dashboard), name="dashboard"),
     path("admin/", admin.site.urls),
     path("", include("intercom_bridge.urls")),
 ]

@@ -1,0 +1,217 @@
+"""What happened and what waits, as the dashboard counts it: by indexes, and of times a sample that is bounded."""
+
+from __future__ import annotations
+
+import datetime as dt
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Count, F, Min, Q
+from django.utils import timezone
+
+from intercom_bridge.models import Delivery, ItopInstance, Notification, Posting, Submission, Workspace
+from intercom_bridge.models.delivery import DeliveryQuerySet
+
+from .filters import OF_DELIVERIES
+
+State = Delivery.State
+DAYS = 30
+# Of a day's messages so many, the newest, say how long it took.
+SAMPLE = 200
+# What somebody put back waits anew; where nobody did, both times are of one moment.
+PUT_BACK_AFTER = dt.timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose numbers: everybody's, or one workspace's, or one iTop's."""
+
+    workspace: int | None = None
+    itop: int | None = None
+
+    def deliveries(self) -> DeliveryQuerySet:
+        # By the ticket, of which each is in one iTop: a workspace may have been moved to another one.
+        return Delivery.objects.filter(self._q("conversation__workspace", "ticket__itop")).order_by()
+
+    def of_conversations(self, rows: Any) -> Any:
+        return rows.filter(self._q("conversation__workspace", "conversation__workspace__itop")).order_by()
+
+    def notifications(self, verdict: str) -> Any:
+        rows = Notification.objects.filter(verdict=verdict).order_by()
+        if self == Scope():
+            return rows
+        mine = Workspace.objects.filter(self._q("pk", "itop")).values_list("pk", flat=True)
+        # Reckoned with, as by its name a planner may go through all that a workspace ever got.
+        return rows.alias(of=F("workspace_id") + 0).filter(of__in=list(mine))
+
+    def _q(self, workspace: str, itop: str) -> Q:
+        names = ((workspace, self.workspace), (itop, self.itop))
+        return Q(**{name: pk for name, pk in names if pk is not None})
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day in UTC. `p50` and `p95` are seconds from message to log; None where no message says so."""
+
+    date: dt.date
+    counts: dict[str, int]
+    p50: float | None
+    p95: float | None
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+
+def days(scope: Scope) -> list[Day]:
+    """The last thirty days, today included, oldest first."""
+    today = dt.datetime.combine(timezone.now().astimezone(dt.UTC).date(), dt.time(), dt.UTC)
+    return [_day(scope, today - dt.timedelta(days=ago)) for ago in reversed(range(DAYS))]
+
+
+def _day(scope: Scope, start: dt.datetime) -> Day:
+    rows = scope.deliveries().filter(created_at__gte=start, created_at__lt=start + dt.timedelta(days=1))
+    counts = dict(rows.values_list("state").annotate(n=Count("pk")))
+    times = _seconds_to_the_log(rows) if counts.get(State.WRITTEN) else []
+    cuts = statistics.quantiles(times, n=20, method="inclusive") if len(times) > 1 else times * 19
+    return Day(start.date(), counts, cuts[9] if cuts else None, cuts[18] if cuts else None)
+
+
+def _seconds_to_the_log(rows: DeliveryQuerySet) -> list[float]:
+    """From the message in Intercom to its entry, of those that a webhook told us of and nobody put back.
+
+    The rest is older than its link (the conversation so far), or waited for a person's decision.
+    """
+    told = rows.filter(
+        state=State.WRITTEN,
+        notification__isnull=False,
+        waiting_since__lt=F("created_at") + PUT_BACK_AFTER,
+    )
+    newest = told.order_by("-created_at").values_list("part_created_at", "written_at")[:SAMPLE]
+    # Intercom's clock, in whole seconds, and ours: a difference below nothing is none.
+    return [max(0.0, written.timestamp() - sent) for sent, written in newest if written]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """So many of one kind are not done yet; `since` when the oldest is waiting."""
+
+    label: str
+    model: str
+    query: str
+    count: int
+    since: dt.datetime | None
+
+
+def waits(scope: Scope) -> list[Wait]:
+    asked = (
+        (
+            "Messages to be written",
+            "delivery",
+            "state__exact=waiting",
+            scope.deliveries().waiting(),
+            "waiting_since",
+        ),
+        (
+            "Notifications to be looked at",
+            "notification",
+            "verdict__exact=received",
+            scope.notifications(Notification.Verdict.RECEIVED),
+            "received_at",
+        ),
+        (
+            "Tickets being created",
+            "submission",
+            "state__exact=creating",
+            scope.of_conversations(Submission.objects.unfinished()),
+            "created_at",
+        ),
+        (
+            "Posts to Intercom",
+            "posting",
+            "state__exact=waiting",
+            scope.of_conversations(Posting.objects.unfinished()),
+            "created_at",
+        ),
+    )
+    found = []
+    for label, model, query, rows, since in asked:
+        numbers = rows.aggregate(count=Count("pk"), since=Min(since))
+        found.append(Wait(label, model, query, numbers["count"], numbers["since"]))
+    return found
+
+
+@dataclass(frozen=True)
+class Failure:
+    """So many failed for a reason. `query` narrows the list of that kind of row to them."""
+
+    label: str
+    model: str
+    query: str
+    count: int
+
+
+def failures(scope: Scope) -> list[Failure]:
+    """All that failed and that nobody has put back or skipped, most frequent first; reasons without a row left out."""
+    rows = scope.deliveries().filter(state=State.FAILED)
+    kinds = {name: kind for name, kind in OF_DELIVERIES.items() if kind.state == State.FAILED}
+    by_kind = rows.aggregate(
+        all=Count("pk"), **{name: Count("pk", filter=kind.q("state")) for name, kind in kinds.items()}
+    )
+    found = [
+        Failure(kind.label.removeprefix("failed: "), "delivery", f"why={name}", by_kind[name])
+        for name, kind in kinds.items()
+    ]
+    others = by_kind["all"] - sum(one.count for one in found)
+    found.append(Failure("another reason", "delivery", "state__exact=failed", others))
+    found.append(
+        Failure(
+            "a notification could not be handled",
+            "notification",
+            "verdict__exact=failed",
+            scope.notifications(Notification.Verdict.FAILED).count(),
+        )
+    )
+    found.append(
+        Failure(
+            "not posted to Intercom",
+            "posting",
+            "state__exact=failed",
+            scope.of_conversations(Posting.objects.filter(state=Posting.State.FAILED)).count(),
+        )
+    )
+    return sorted((one for one in found if one.count), key=lambda one: -one.count)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A workspace or an iTop, and what it has open. `paused_since` is an iTop's."""
+
+    row: Any
+    waiting: int
+    since: dt.datetime | None
+    failed: int
+
+    @property
+    def paused_since(self) -> dt.datetime | None:
+        return getattr(self.row, "paused_since", None)
+
+
+def workspaces() -> list[Standing]:
+    return _standings(Workspace.objects.order_by("name", "pk"), "conversation__workspace")
+
+
+def itops() -> list[Standing]:
+    return _standings(ItopInstance.objects.order_by("name"), "ticket__itop")
+
+
+def _standings(rows: Iterable[Any], column: str) -> list[Standing]:
+    by = Delivery.objects.order_by().values_list(column)
+    waiting = {
+        pk: (n, since)
+        for pk, n, since in by.filter(state=State.WAITING).annotate(n=Count("pk"), s=Min("waiting_since"))
+    }
+    failed = dict(by.filter(state=State.FAILED).annotate(n=Count("pk")))
+    return [Standing(row, *waiting.get(row.pk, (0, None)), failed.get(row.pk, 0)) for row in rows]
