@@ -116,10 +116,8 @@ def _log_y(seconds: float, most: float) -> float:
 
 
 def _round_up(count: int) -> int:
-    """The next of 2, 4, 6, 10, 20, 40, 60, 100 ..., which have a half."""
+    """The next of 2, 4 ... 18, 20, 40 ... 180, 200 ..., which have a half."""
     size = 1
-    while True:
-        for first in (2, 4, 6, 10):
-            if first * size >= count:
-                return first * size
+    while count > 18 * size:
         size *= 10
+    return max(2, -(-count // (2 * size)) * 2) * size

@@ -270,7 +270,7 @@ def test_no_text_is_on_it_and_neither_style_nor_script_of_its_own(
 def test_before_the_first_message_it_says_when_it_begins(admin_client: Client) -> None:
     said = words(admin_client)
     assert "No message yet" in said
-    assert "Nothing has failed" in said
+    assert "There is no failure" in said
     assert "Messages a day" not in said
 
 
@@ -298,7 +298,14 @@ def test_bars_stand_on_each_other_and_stay_in_the_picture() -> None:
     assert written.y + written.height == chart.HEIGHT
     assert failed.y + failed.height == written.y
     assert failed.y == 0
-    assert [line.label for line in drawn.lines] == ["100", "50"]
+
+
+@pytest.mark.parametrize(
+    ("count", "top"), [(0, 2), (1, 2), (3, 4), (18, 18), (19, 20), (118, 120), (181, 200), (12_345, 14_000)]
+)
+def test_the_scale_ends_at_a_round_number_that_has_a_half(count: int, top: int) -> None:
+    drawn = chart.stacked([("a", [("written", count)])])
+    assert [line.label for line in drawn.lines] == [f"{top:,}", f"{top // 2:,}"]
 
 
 def test_one_among_thousands_can_be_seen() -> None:
