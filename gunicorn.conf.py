@@ -4,6 +4,7 @@ import os
 import sys
 
 from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import ThreadWorker
 
 from settings.logs import HideTokens
 
@@ -17,6 +18,17 @@ class logger_class(Logger):
             handler.setFormatter(HideTokens(handler.formatter))
 
 
+class worker_class(ThreadWorker):
+    """gunicorn's own. Told to end, it would take one more connection within the next second and close it unanswered.
+
+    Left alone, that connection waits at the socket for a process that lives.
+    """
+
+    def accept(self, server, listener):
+        if self.alive:
+            super().accept(server, listener)
+
+
 def _number(name, default):
     text = os.environ.get(name, str(default))
     if not (text.isascii() and text.isdecimal() and 0 < int(text[:6]) < 10_000):
@@ -26,9 +38,9 @@ def _number(name, default):
 
 bind = os.environ.get("BIND", "127.0.0.1:8000")
 workers = _number("WEB_CONCURRENCY", 2)
-worker_class = "gthread"
 threads = _number("WEB_THREADS", 16)
 timeout = 30
+# Each process loads the code by itself, so that SIGHUP brings in what an upgrade has changed: no preload_app.
 graceful_timeout = 8
 keepalive = 75
 limit_request_line = 8190
