@@ -28,4 +28,4 @@ else:
     variables |= DatabaseClient.settings_to_cmd_args_env(found, [])[1] or {}
 for name, value in variables.items():
     if value:
-        print(f"export {name}={shlex.quote(value)}")
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")

@@ -66,12 +66,18 @@ class Service:
         )
 
     def stop(self) -> None:
-        """Raises Trouble when systemd would have had to kill it."""
-        process = self._running
-        process.terminate()
+        """As wait() does."""
+        self.ask_to_end()
+        self.wait()
+
+    def ask_to_end(self) -> None:
+        self._running.terminate()
+
+    def wait(self) -> None:
+        """Until it has ended. Raises Trouble when systemd would have had to kill it."""
         seconds = float(self.unit.value("TimeoutStopSec"))
         try:
-            process.wait(seconds)
+            self._running.wait(seconds)
         except subprocess.TimeoutExpired:
             raise Trouble(f"{self.unit.name} did not end within {seconds:.0f} seconds.") from None
 
