@@ -42,6 +42,8 @@ class Command(BaseCommand):
             with Installation(directory) as installation:
                 self._play(Story(installation))
         except NotAtHand as absent:
+            if options["directory"] is None:
+                shutil.rmtree(directory)
             raise CommandError(f"The production check cannot be played here. {absent}") from absent
         except Trouble as trouble:
             self.stdout.write(f"        {trouble}\nThe logs are in {directory}")
