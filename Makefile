@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MESSAGES := --locale fr --locale de --locale es --no-wrap --no-obsolete --add-location file
 export DJANGO_SETTINGS_MODULE ?= settings.development
 
-.PHONY: demo test lint run chaos bench production-check messages lock clean
+.PHONY: demo test lint run chaos bench production-check audit messages lock clean
 
 $(VENV)/installed: requirements/base.txt requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 ...")'
@@ -25,6 +25,11 @@ lint: $(VENV)/installed
 	DJANGO_SETTINGS_MODULE=settings.testing $(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	DJANGO_SETTINGS_MODULE=settings.testing $(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python requirements/audit.py
+
+# Whether a package that is locked has a known hole. Where nobody can be asked, it says so.
+audit: $(VENV)/installed
+	$(BIN)/python requirements/audit.py
 
 # The service and a worker on this machine, as production runs them, with development settings. The worker ends with the service.
 run: $(VENV)/installed

@@ -29,6 +29,16 @@ class worker_class(ThreadWorker):
             super().accept(server, listener)
 
 
+def post_worker_init(worker):
+    # Here, not in the process that starts them: what that one has loaded, a reload would not load anew.
+    from django.conf import settings
+
+    from intercom_bridge.metrics import forget_the_dead
+
+    if settings.METRICS_DIR:
+        forget_the_dead(settings.METRICS_DIR)
+
+
 def _number(name, default):
     text = os.environ.get(name, str(default))
     if not (text.isascii() and text.isdecimal() and 0 < int(text[:6]) < 10_000):
@@ -40,10 +50,14 @@ bind = os.environ.get("BIND", "127.0.0.1:8000")
 workers = _number("WEB_CONCURRENCY", 2)
 threads = _number("WEB_THREADS", 16)
 timeout = 30
-# Each process loads the code by itself, so that SIGHUP brings in what an upgrade has changed: no preload_app.
 graceful_timeout = 8
 keepalive = 75
 limit_request_line = 8190
 # The path only: a query string may carry the PHP extension's auth_token, and has no business in a log.
 accesslog = os.environ.get("ACCESS_LOG", "-")
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'
+
+# Each process loads the code by itself, as it is when it starts, so that SIGHUP brings in what an upgrade has changed: no
+# preload_app, and what this file needed is forgotten.
+for _name in [name for name in sys.modules if name.partition(".")[0] == "settings"]:
+    del sys.modules[_name]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from intercom_bridge.intercom.api import IntercomClient
+from intercom_bridge.metrics import intercom_seconds, itop_seconds
 from intercom_bridge.models import ItopInstance, Workspace
 from itop_client import Client
 
@@ -24,7 +25,13 @@ def itop_client(itop: ItopInstance) -> Client:
         _itops,
         itop.pk,
         settings,
-        lambda: Client(itop.url, token=settings[1], user=settings[2], password=settings[3]),
+        lambda: Client(
+            itop.url,
+            token=settings[1],
+            user=settings[2],
+            password=settings[3],
+            on_call=_itop_was_called(itop),
+        ),
     )
 
 
@@ -35,8 +42,24 @@ def intercom_client(workspace: Workspace) -> IntercomClient:
         _intercoms,
         workspace.pk,
         settings,
-        lambda: IntercomClient(settings[0], region=settings[1], base_url=settings[2]),
+        lambda: IntercomClient(
+            settings[0], region=settings[1], base_url=settings[2], on_call=_intercom_was_called(workspace)
+        ),
     )
+
+
+def _itop_was_called(itop: ItopInstance) -> Callable[[str, str, float, str], None]:
+    def note(operation: str, _class_name: str, seconds: float, outcome: str) -> None:
+        itop_seconds.labels(itop.name, operation, outcome).observe(seconds)
+
+    return note
+
+
+def _intercom_was_called(workspace: Workspace) -> Callable[[str, float, str], None]:
+    def note(method: str, seconds: float, outcome: str) -> None:
+        intercom_seconds.labels(workspace.workspace_id, method, outcome).observe(seconds)
+
+    return note
 
 
 def _kept(

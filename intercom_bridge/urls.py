@@ -4,6 +4,7 @@ from django.urls import path
 
 from .views.canvas import InitializeView, SubmitView
 from .views.health import healthz, readyz
+from .views.metrics import metrics
 from .views.php_addresses import php_address
 from .views.webhooks import WebhookView
 
@@ -14,4 +15,5 @@ urlpatterns = [
     path("pages/exec.php", php_address, name="php-address"),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
 ]

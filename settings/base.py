@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .environment import BASE_DIR, database, days, directory, env, one_of, read_secret_files, seconds
+from .environment import (
+    BASE_DIR,
+    database,
+    days,
+    directory,
+    env,
+    networks,
+    one_of,
+    read_secret_files,
+    seconds,
+    shared_directory,
+    whole_number,
+)
 from .logs import logging_config
 
 read_secret_files()
@@ -34,13 +49,17 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "axes",
+    "csp",
     "rest_framework",
     "itop_client",
     "intercom_bridge",
 ]
 
 MIDDLEWARE = [
+    "intercom_bridge.views.request_id.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "intercom_bridge.views.any_host.CommonMiddleware",
@@ -48,6 +67,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "settings.urls"
@@ -99,6 +119,13 @@ if HUEY_FILE or VAR_DIR in Path(DATABASES["default"]["NAME"]).parents:
             "Name another one in VAR_DIR, or set both DATABASE_URL (a PostgreSQL) and REDIS_URL."
         ) from error
 
+# Whoever has it may read /metrics. Where the processes of this machine then keep what they count; None: nowhere.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+METRICS_DIR = shared_directory("METRICS_DIR", VAR_DIR / "metrics") if METRICS_TOKEN else None
+if METRICS_DIR:
+    # The library takes it from there, when it is first imported.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(METRICS_DIR)
+
 # One write to iTop, its follow-up questions included, takes at most so many seconds of wall time.
 WRITE_SECONDS = seconds("WRITE_SECONDS", 8.0)
 # After an unknown outcome iTop may still be executing the request; so long the ticket is left alone.
@@ -124,6 +151,56 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+
+# Five wrong passwords for a name from one address, and from there that name waits for a quarter of an hour. Counted in
+# the database: all processes know of it. By both, so that nobody can lock an admin out from elsewhere.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_FAILURE_LIMIT = 5
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_COOLOFF_TIME = dt.timedelta(minutes=15)
+AXES_RESET_ON_SUCCESS = True
+# What the page says is true: trying again meanwhile does not make it longer.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_LOCKOUT_TEMPLATE = "admin/intercom_bridge/locked_out.html"
+AXES_CLIENT_IP_CALLABLE = "intercom_bridge.views.client_address.client_address"
+# Each log-in of each admin for ever is more than anybody needs; the proxy's log has them.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+# Whose X-Forwarded-For is believed, as addresses or networks. A socket file has no address, and is believed.
+TRUSTED_PROXIES = networks("TRUSTED_PROXIES", "127.0.0.1", "::1")
+
+# Eight hours from the log-in, or until the browser is closed. Using the admin makes it no longer.
+SESSION_COOKIE_AGE = 8 * 3600
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+
+# Nothing but what comes from here, and no script or style within a page.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+# What each workspace may send, a second, on average over ten: a flood of one takes nothing from the others.
+CANVAS_REQUESTS_A_SECOND = whole_number("CANVAS_REQUESTS_A_SECOND", 20)
+NOTIFICATIONS_A_SECOND = whole_number("NOTIFICATIONS_A_SECOND", 200)
+# Where they are counted: in Redis for all processes together, without it in each process by itself. Nothing else is
+# kept here.
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "bridge"}
+}
+if REDIS_URL:
+    CACHES["default"] = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "bridge",
+        # A Redis that is away must be noticed, not waited for.
+        "OPTIONS": {"socket_connect_timeout": 0.2, "socket_timeout": 0.2},
+    }
 
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

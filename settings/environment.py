@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,11 @@ NAMES = (
     "INTERCOM_API_URL",
     "LOG_FORMAT",
     "LOG_LEVEL",
+    "METRICS_TOKEN",
+    "METRICS_DIR",
+    "TRUSTED_PROXIES",
+    "CANVAS_REQUESTS_A_SECOND",
+    "NOTIFICATIONS_A_SECOND",
 )
 
 
@@ -65,6 +71,16 @@ def directory(name: str, default: Path) -> Path:
     """A directory, which need not be there; a relative one is taken from where this service lies."""
     text = _given(name, f"Write a directory's path, like {default}")
     return default if text is None else BASE_DIR / Path(text).expanduser()
+
+
+def shared_directory(name: str, default: Path) -> Path | None:
+    """A directory that is there and can be written to; None where it cannot be made."""
+    path = directory(name, default)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return path if os.access(path, os.W_OK) else None
 
 
 def database(name: str, default: Path) -> dict[str, Any]:
@@ -103,13 +119,32 @@ def seconds(name: str, default: float) -> float:
 
 def days(name: str, default: int) -> int:
     """A whole number of days, 1 or more."""
-    hint = f"Write a whole number of days, 1 or more, like {default}"
+    return _whole(name, default, "Write a whole number of days, 1 or more")
+
+
+def whole_number(name: str, default: int) -> int:
+    """A whole number, 1 or more."""
+    return _whole(name, default, "Write a whole number, 1 or more")
+
+
+def _whole(name: str, default: int, hint: str) -> int:
+    hint = f"{hint}, like {default}"
     text = _given(name, hint)
     if text is None:
         return default
     if not (text.isascii() and text.isdecimal() and 0 < int(text[:6]) < 100_000):
         raise ImproperlyConfigured(f"{name} is “{text}”. {hint}.")
     return int(text)
+
+
+def networks(name: str, *default: str) -> list[IPv4Network | IPv6Network]:
+    """Addresses and networks, separated by commas."""
+    hint = f"Write addresses or networks, separated by commas, like {','.join(default)} or 10.0.0.0/24"
+    text = _given(name, hint)
+    try:
+        return [ip_network(one.strip()) for one in (text.split(",") if text else default)]
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is “{text}”. {hint}.") from None
 
 
 def one_of(name: str, *choices: str) -> str:

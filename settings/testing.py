@@ -15,6 +15,9 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ALLOWED_HOSTS = ["*"]
 INTERCOM_API_URL = ""
 HUEY_FILE = None
+METRICS_DIR = None
+# Tests click faster than people.
+CANVAS_REQUESTS_A_SECOND = NOTIFICATIONS_A_SECOND = 100_000
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # A file, as in production: writers in several threads meet in it. One for each run: runs may meet, too.

@@ -19,6 +19,7 @@ SWITCHES = [
     "--disable-component-update",
     "--disable-sync",
 ]
+POLICY = "Content Security Policy"
 browser_test = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: nothing is tried in a browser"),
@@ -38,13 +39,19 @@ def running_chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def new_page(browser: Any, base_url: str) -> Iterator[Any]:
-    """A page that is not yet opened; a script that breaks fails the test."""
+def new_page(browser: Any, base_url: str, broken: list[str] | None = None) -> Iterator[Any]:
+    """A page that is not yet opened. A script that breaks fails the test, and so does what the page's policy refuses.
+
+    Both are told in `broken`, for a test that looks itself.
+    """
+    broken = [] if broken is None else broken
     context = browser.new_context(viewport={"width": 1400, "height": 900}, base_url=base_url)
     opened = context.new_page()
     opened.set_default_timeout(10_000)
-    broken: list[str] = []
     opened.on("pageerror", lambda error: broken.append(str(error)))
+    opened.on(
+        "console", lambda said: broken.append(f"{opened.url}: {said.text}") if POLICY in said.text else None
+    )
     yield opened
     context.close()
     assert broken == []

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.test import Client
 
 from intercom_bridge.canvas import panel
@@ -28,6 +29,12 @@ def every_canvas_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
         return canvas
 
     monkeypatch.setattr(panel, "answer", judged)
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_used_up_a_share() -> None:
+    """Rows of one test have the keys of the next one's."""
+    cache.clear()
 
 
 @pytest.fixture

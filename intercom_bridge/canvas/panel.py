@@ -15,6 +15,7 @@ from intercom_bridge.desk.duplicates import possible_duplicates
 from intercom_bridge.intercom.api import IntercomError
 from intercom_bridge.intercom.payloads import CanvasRequest, PayloadError
 from intercom_bridge.intercom.text import clean_text
+from intercom_bridge.metrics import panel_seconds
 from intercom_bridge.models import Submission, Workspace
 from intercom_bridge.models.encryption import SecretUnreadable
 from intercom_bridge.press import CreatedMeanwhile, StillCreating, created_since, press_create, was_pressed
@@ -45,6 +46,33 @@ log = structlog.get_logger(__name__)
 # Intercom waits about ten seconds, a teammate hardly five; what is left of those is for the way there and back, and for
 # reading what is known where iTop has not answered.
 ANSWER_SECONDS = 4.0
+VERBS = frozenset(
+    (
+        "home",
+        "linked",
+        "ongoing",
+        "ticket",
+        "find",
+        "link",
+        "who",
+        "unlink",
+        "undo-unlink",
+        "merged",
+        "move-here",
+    )
+    + (
+        "move-away",
+        "sync",
+        "pause",
+        "resume",
+        "try-again",
+        "write-left-out",
+        "forget-left-out",
+        "create",
+        "form",
+    )
+    + ("creation",)
+)
 
 
 def answer(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
@@ -59,7 +87,31 @@ def answer(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any
         with structlog.contextvars.bound_contextvars(
             workspace=workspace.workspace_id, conversation=request.conversation.id, click=clicked.verb
         ):
-            return _safely(Desk(workspace, request, deadline), clicked).to_json()
+            shown = _safely(Desk(workspace, request, deadline), clicked).to_json()
+        panel_seconds.labels(_name_of(clicked)).observe(ANSWER_SECONDS - deadline.remaining())
+        return shown
+
+
+def _name_of(clicked: Click) -> str:
+    """One of a closed set: what is clicked is input."""
+    verb = clicked.verb or "home"
+    return verb if verb in VERBS else "other"
+
+
+def too_many(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
+    """The answer to a signed request that is beyond the workspace's share. Asks iTop nothing, keeps what was typed."""
+    with translation.override(workspace.language):
+        try:
+            request = CanvasRequest.parse(data)
+        except PayloadError:
+            return trouble.unreadable().to_json()
+        clicked = Click.read(request.component_id) if submitted else Click("home")
+        log.warning("panel.too_many", workspace=workspace.workspace_id, click=clicked.verb)
+        desk = Desk(workspace, request, Deadline(ANSWER_SECONDS))
+        try:
+            return trouble.too_many(str(clicked), _kept(desk, clicked)).to_json()
+        except (LimitError, SecretUnreadable, ItopError):
+            return trouble.too_many(click("home"), {}).to_json()
 
 
 def _safely(desk: Desk, clicked: Click) -> Canvas:
@@ -69,14 +121,14 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
     try:
         stored = _kept(desk, clicked)
         if not desk.workspace.enabled:
-            return trouble.turned_off()
+            return trouble.turned_off(stored)
         return _answered(desk, clicked)
     except OutOfScope:
         return trouble.out_of_scope(stored)
     except TicketGone:
         return trouble.ticket_gone(stored)
     except ItopError as error:
-        log.warning("panel.itop_trouble", error=type(error).__name__, said=str(error)[:200])
+        log.warning("panel.itop_trouble", itop=desk.itop.name, **_said(error))
         return trouble.itop_trouble(error, retry, stored, is_linked=bool(desk.links()))
     except IntercomError as error:
         log.warning("panel.intercom_trouble", error=type(error).__name__, said=str(error)[:200])
@@ -87,11 +139,17 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
     except Exception:
         reference = secrets.token_hex(4)
         log.exception("panel.broke", reference=reference)
-        retry = retry if clicked.verb != "form" else click("form", "show")
+        retry = retry if clicked.verb != "form" else ""
         try:
             return trouble.ours(reference, retry, stored)
         except LimitError:
-            return trouble.ours(reference, click("home"), {})
+            return trouble.ours(reference, retry, {}, is_lost="form" in stored)
+
+
+def _said(error: Exception) -> dict[str, str]:
+    """For the log. What iTop says when it refuses may quote what somebody typed."""
+    said = {"error": type(error).__name__}
+    return said if isinstance(error, ItopRefused) else said | {"said": str(error)[:200]}
 
 
 def _answered(desk: Desk, clicked: Click) -> Canvas:
@@ -99,10 +157,10 @@ def _answered(desk: Desk, clicked: Click) -> Canvas:
     try:
         return _screen_or_who(desk, clicked)
     except (ItopError, SecretUnreadable) as error:
-        known = away.last_known(desk, clicked, error, _trail(desk))
+        known = away.last_known(desk, clicked, error, _trail(desk), _form_kept(desk))
         if known is None:
             raise
-        log.warning("panel.itop_away", error=type(error).__name__, said=str(error)[:200])
+        log.warning("panel.itop_away", itop=desk.itop.name, **_said(error))
         return known
 
 
@@ -148,6 +206,12 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
             return _keeping(desk, canvas)
         case "who" if clicked.argument(0) == "pick":
             desk.pick(clicked.number(1))
+            return _screen(desk, after_the_pick(desk))
+        case "who" if clicked.argument(0) == "undo":
+            desk.undo_pick(clicked.number(1))
+            return home(desk)
+        case "who" if clicked.argument(0) == "again":
+            desk.forget_nobody()
             return _screen(desk, after_the_pick(desk))
         case "who":
             return who_is_it(desk, clicked)
@@ -281,7 +345,7 @@ def _doubles(desk: Desk, form: Form) -> list[TicketRow]:
         rows, _more = desk.tickets()
     except ItopError as error:
         # No reason to create no ticket: where iTop is in trouble, the creation says so, or is finished by the worker.
-        log.warning("panel.no_duplicates_known", error=type(error).__name__, said=str(error)[:200])
+        log.warning("panel.no_duplicates_known", itop=desk.itop.name, **_said(error))
         return []
     return possible_duplicates(form.values.get(desk.profile.code("title"), ""), rows)
 

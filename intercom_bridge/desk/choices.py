@@ -67,7 +67,8 @@ class Choices:
                 return Offer(first=first)
             return self._ask(template.fill_object(this))
         except (OqlError, ItopRefused) as refusal:
-            log.warning("choices.filter_refused", attribute=attribute.code, said=str(refusal)[:200])
+            # Not what it said: that may quote what was typed into the form.
+            log.warning("choices.filter_refused", attribute=attribute.code, error=type(refusal).__name__)
             return Offer(is_refused=True)
 
     def find(self, attribute: Attribute, this: Mapping[str, str | int], words: Collection[str]) -> Offer:

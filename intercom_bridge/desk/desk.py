@@ -44,7 +44,7 @@ from .creations import creations_in
 from .errors import NobodyFound, OutOfScope, TicketGone, Why
 from .known_tickets import TicketMemory
 from .notes import leave_note
-from .person import Person, person_by_id, pick, undo_pick, who_is
+from .person import Person, forget_nobody, person_by_id, pick, picked_as, undo_pick, who_is
 from .scope import Scope
 from .so_far import Linked, SoFar, last_position, whole_conversation
 from .sync_status import RETRIABLE, SyncDetails, SyncStatus, left_out, of_linked, sync_details, sync_status
@@ -137,9 +137,17 @@ class Desk:
         self._person = pick(person, self.request.contact, self.workspace, self.request.admin.name)
         return self._person
 
-    def undo_pick(self, person_id: int) -> Person | None:
-        """Forgets that this person was picked, and answers who that was; None when nobody had."""
-        return undo_pick(person_id, self.request.contact, self.workspace)
+    def picked_as(self, person_id: int) -> Person | None:
+        """The person as a teammate picked them for the contact; None when nobody did."""
+        return picked_as(person_id, self.request.contact, self.workspace)
+
+    def undo_pick(self, person_id: int) -> None:
+        """Forgets that this person was picked, if somebody did."""
+        undo_pick(person_id, self.request.contact, self.workspace)
+
+    def forget_nobody(self) -> None:
+        """Has iTop asked at once who the contact is, where it just said that it is nobody."""
+        forget_nobody(self.request.contact, self.workspace)
 
     # Tickets
 

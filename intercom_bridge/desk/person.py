@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from intercom_bridge.deadline import Deadline
@@ -138,8 +139,20 @@ def person_by_id(
     return next(iter(found), None)
 
 
+def forget_nobody(contact: Contact, workspace: Workspace) -> None:
+    """Has iTop asked at once, where it just said that nobody is this contact: somebody may have been added."""
+    question = question_who(workspace, contact.id)
+    about = Q(question=question) | Q(question__startswith=f"{question},")
+    ItopAnswer.objects.filter(about, itop=workspace.itop).delete()
+
+
 def pick(person: Person, contact: Contact, workspace: Workspace, teammate: str) -> Person:
-    """Remembers, until somebody says otherwise, that the contact is this person."""
+    """Remembers, until somebody says otherwise, that the contact is this person.
+
+    Picked once more, the person stays the choice of whoever picked them first.
+    """
+    if (standing := picked_as(person.id, contact, workspace)) is not None:
+        return replace(person, how=standing.how, picked_by=standing.picked_by)
     picked = replace(person, how=PersonMatch.How.CHOSEN, picked_by=teammate[:200])
     PersonMatch.objects.update_or_create(
         workspace=workspace,
@@ -155,16 +168,25 @@ def pick(person: Person, contact: Contact, workspace: Workspace, teammate: str) 
     return picked
 
 
-def undo_pick(person_id: int, contact: Contact, workspace: Workspace) -> Person | None:
-    """Forgets that a teammate picked this person, and answers who that was; None when nobody did."""
-    picks = PersonMatch.objects.filter(
+def picked_as(person_id: int, contact: Contact, workspace: Workspace) -> Person | None:
+    """The person as a teammate picked them for the contact; None when nobody did."""
+    match = _picks(person_id, contact, workspace).first()
+    return Person.kept(match) if match is not None else None
+
+
+def undo_pick(person_id: int, contact: Contact, workspace: Workspace) -> None:
+    """Forgets that a teammate picked this person, if one did."""
+    _picks(person_id, contact, workspace).delete()
+
+
+def _picks(person_id: int, contact: Contact, workspace: Workspace) -> QuerySet[PersonMatch]:
+    return PersonMatch.objects.filter(
         workspace=workspace,
+        itop=workspace.itop,
         contact_id=contact.id[:64],
         how=PersonMatch.How.CHOSEN,
         person_id=person_id,
     )
-    match = picks.first()
-    return Person.kept(match) if match is not None and picks.delete()[0] else None
 
 
 def _match(workspace: Workspace, contact: Contact) -> PersonMatch | None:

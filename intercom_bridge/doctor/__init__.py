@@ -48,7 +48,7 @@ def examine_everything() -> Iterator[Finding]:
     for instance in ItopInstance.objects.all():
         yield from examine_itop(instance)
     for workspace in Workspace.objects.select_related("itop", "profile"):
-        yield from _without_secrets(intercom.examine(workspace), [workspace], [])
+        yield from _without_secrets(intercom.examine(workspace), [workspace], [workspace.itop])
 
 
 def _examine(workspace: Workspace) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -149,6 +149,7 @@ class IntercomClient:
     """One workspace's REST interface. Thread safe. Deadlines are wall time in seconds of a whole call.
 
     Every method may raise any IntercomError. `base_url` takes the place of the region's host (for a stand-in).
+    `on_call(method, seconds, outcome)` hears of each call once it is over; outcome is "ok" or the error's class name.
     """
 
     def __init__(
@@ -159,7 +160,9 @@ class IntercomClient:
         base_url: str = "",
         session: requests.Session | None = None,
         deadline: float = 10.0,
+        on_call: Callable[[str, float, str], None] | None = None,
     ) -> None:
+        self._on_call = on_call
         self._token = access_token
         self._base = (base_url or hosts_of(region).api).rstrip("/")
         self._session = session or open_session()
@@ -231,6 +234,19 @@ class IntercomClient:
 
     def _call(
         self, method: str, path: str, *, json: Mapping[str, Any] | None = None, deadline: float | None = None
+    ) -> dict[str, Any]:
+        began, outcome = time.monotonic(), "ok"
+        try:
+            return self._converse(method, path, json, deadline)
+        except IntercomError as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            if self._on_call is not None:
+                self._on_call(method, time.monotonic() - began, outcome)
+
+    def _converse(
+        self, method: str, path: str, json: Mapping[str, Any] | None, deadline: float | None
     ) -> dict[str, Any]:
         try:
             answer = exchange(

@@ -60,5 +60,10 @@ class Conversation(Leased):
             self.merged_away_at = at
             self.save(update_fields=["merged_away_at"])
 
+    @property
+    def names(self) -> dict[str, str]:
+        """What a line of the log calls it."""
+        return {"workspace": self.workspace.workspace_id, "conversation": self.conversation_id}
+
     def __str__(self) -> str:
         return self.conversation_id

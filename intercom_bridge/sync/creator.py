@@ -75,7 +75,12 @@ def create_now(submission: Submission, *, deadline: float = BACKGROUND_DEADLINE_
         submission.reason = str(trouble)[:1000]
         submission.note_trouble(trouble)
         submission.save(update_fields=["attempts", "due_at", "reason", "tries"])
-        log.warning("creation.unknown", submission=submission.pk, may_have_run=trouble.may_have_run)
+        log.warning(
+            "creation.unknown",
+            submission=submission.pk,
+            **submission.conversation.names,
+            may_have_run=trouble.may_have_run,
+        )
         raise
     else:
         submission.note_try(Outcome.WRITTEN, "an earlier try had arrived" if was_there else "")
@@ -105,7 +110,12 @@ def _refuse(submission: Submission, refusal: ItopRefused) -> None:
         submission.problems = [[refusal.attribute, refusal.reason]]
     submission.note_try(Outcome.REFUSED, refusal.reason)
     submission.save(update_fields=["attempts", "state", "reason", "problems", "tries"])
-    log.info("creation.refused", submission=submission.pk, attribute=refusal.attribute)
+    log.info(
+        "creation.refused",
+        submission=submission.pk,
+        **submission.conversation.names,
+        attribute=refusal.attribute,
+    )
 
 
 def _record(submission: Submission, made: ItopObject) -> None:
@@ -167,7 +177,7 @@ def _record(submission: Submission, made: ItopObject) -> None:
         Notification.objects.look_again(workspace, conversation.conversation_id, since)
         deliver_since(link, since)
         Conversation.objects.filter(pk=conversation.pk).compare_within(0)
-    log.info("ticket.created", ticket=ticket.ref, conversation=conversation.conversation_id)
+    log.info("ticket.created", ticket=ticket.ref, **conversation.names)
 
 
 def _announcement(submission: Submission, ticket: Ticket) -> str:
@@ -190,4 +200,9 @@ def finish(submission: Submission) -> None:
     try:
         create_now(submission)
     except (ItopError, SecretUnreadable) as error:
-        log.warning("creation.later", submission=submission.pk, error=type(error).__name__)
+        log.warning(
+            "creation.later",
+            submission=submission.pk,
+            **submission.conversation.names,
+            error=type(error).__name__,
+        )

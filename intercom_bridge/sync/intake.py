@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from django.db import InterfaceError, OperationalError, ProgrammingError, transaction
 from django.utils import timezone
+from structlog.contextvars import bound_contextvars
 
 from intercom_bridge.intercom.payloads import Event, Part, PayloadError
 from intercom_bridge.models import Conversation, Delivery, Notification, Posting, TicketLink
@@ -65,14 +66,20 @@ def take_in_all(unread: NotificationQuerySet, tickets: set[int]) -> bool:
 
 def _handle_safely(notification: Notification) -> set[int] | None:
     """One notification that breaks us is set aside, loudly, and stops no other; None: it is still to be handled."""
+    workspace = notification.workspace.workspace_id
     try:
-        return take_in(notification)
+        with bound_contextvars(workspace=workspace, conversation=notification.conversation_id):
+            return take_in(notification)
     except (InterfaceError, OperationalError, ProgrammingError) as error:
         # The database's trouble, not the message's: it stays as it is and is due again when its claim is over.
-        log.warning("intake.later", notification=notification.pk, error=type(error).__name__)
+        log.warning(
+            "intake.later", workspace=workspace, notification=notification.pk, error=type(error).__name__
+        )
         return None
     except Exception as error:
-        log.exception("intake.broke", notification=notification.pk, topic=notification.topic)
+        log.exception(
+            "intake.broke", workspace=workspace, notification=notification.pk, topic=notification.topic
+        )
         notification.settle(Verdict.FAILED, f"could not be handled: {type(error).__name__}")
         return set()
 

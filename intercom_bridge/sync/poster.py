@@ -68,7 +68,7 @@ def _find_earlier(client: IntercomClient, posting: Posting) -> Part | None:
 def _settle(posting: Posting, state: str, *, part_id: str = "", reason: str = "") -> None:
     posting.state, posting.part_id, posting.reason = state, part_id, reason[:500]
     posting.save(update_fields=["state", "part_id", "reason", "attempts"])
-    log.info("posting.settled", posting=posting.pk, state=state)
+    log.info("posting.settled", posting=posting.pk, **posting.conversation.names, state=state)
 
 
 def _try_later(posting: Posting, trouble: Exception) -> None:
@@ -81,4 +81,4 @@ def _try_later(posting: Posting, trouble: Exception) -> None:
     posting.due_at = timezone.now() + dt.timedelta(seconds=seconds)
     posting.reason = str(trouble)[:500]
     posting.save(update_fields=["attempts", "due_at", "reason"])
-    log.warning("posting.later", posting=posting.pk, seconds=round(seconds))
+    log.warning("posting.later", posting=posting.pk, **posting.conversation.names, seconds=round(seconds))

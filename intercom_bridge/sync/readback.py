@@ -77,6 +77,10 @@ def check_log(ticket: Ticket) -> int:
     return erased
 
 
+def _names(delivery: Delivery) -> dict[str, str]:
+    return {"ticket": delivery.ticket.ref, **delivery.conversation.names}
+
+
 def _judge(delivery: Delivery, *, is_missing: bool, others: list[Operation]) -> bool:
     delivery.checked_at = timezone.now()
     if is_missing and others:
@@ -86,14 +90,26 @@ def _judge(delivery: Delivery, *, is_missing: bool, others: list[Operation]) -> 
         erased = reasons.ERASED % {"person": others[0].userinfo, "date": others[0].date}
         delivery.reason = erased[:500]
         delivery.due_at = delivery.waiting_since = timezone.now()
-        log.warning("delivery.erased", delivery=delivery.pk, ticket=delivery.ticket.ref)
+        log.warning(
+            "delivery.erased", delivery=delivery.pk, ticket=delivery.ticket.ref, **delivery.conversation.names
+        )
     elif is_missing:
         delivery.reason = MISSING
-        log.warning("delivery.missing", delivery=delivery.pk, ticket=delivery.ticket.ref)
+        log.warning(
+            "delivery.missing",
+            delivery=delivery.pk,
+            ticket=delivery.ticket.ref,
+            **delivery.conversation.names,
+        )
     elif others:
         names = ", ".join(f"{one.userinfo} ({one.date})" for one in others)
         delivery.reason = f"written while somebody saved the ticket: iTop lost an entry of {names}"[:500]
-        log.warning("delivery.erased_another", delivery=delivery.pk, ticket=delivery.ticket.ref)
+        log.warning(
+            "delivery.erased_another",
+            delivery=delivery.pk,
+            ticket=delivery.ticket.ref,
+            **delivery.conversation.names,
+        )
     delivery.save(
         update_fields=["checked_at", "erased_times", "state", "marker", "reason", "due_at", "waiting_since"]
     )

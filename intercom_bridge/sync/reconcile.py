@@ -75,7 +75,7 @@ def compare(conversation: Conversation, *, fill: bool) -> Comparison:
         if fill:
             _note(conversation, trouble="", failures=0)
     for gap in comparison.gaps if fill else ():
-        log.warning("reconcile.filled", ticket=gap.ticket.ref, messages=gap.messages, **_names(conversation))
+        log.warning("reconcile.filled", ticket=gap.ticket.ref, messages=gap.messages, **conversation.names)
     return comparison
 
 
@@ -143,7 +143,7 @@ def reconcile(conversation: Conversation) -> set[int]:
     try:
         comparison = compare(conversation, fill=True)
     except ConversationGone:
-        log.info("reconcile.gone", **_names(conversation))
+        log.info("reconcile.gone", **conversation.names)
         _note(conversation, trouble=GONE, failures=0)
         _next(conversation, None)
         return set()
@@ -192,11 +192,4 @@ def _try_later(conversation: Conversation, trouble: CannotCompare) -> None:
         reconcile_trouble=conversation.reconcile_trouble,
         reconcile_failures=conversation.reconcile_failures,
     )
-    log.warning("reconcile.later", seconds=round(seconds), said=str(trouble)[:200], **_names(conversation))
-
-
-def _names(conversation: Conversation) -> dict[str, str]:
-    return {
-        "workspace": conversation.workspace.workspace_id,
-        "conversation": conversation.conversation_id,
-    }
+    log.warning("reconcile.later", seconds=round(seconds), said=str(trouble)[:200], **conversation.names)

@@ -14,11 +14,13 @@ from django.db.models import BooleanField
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 from django.utils import timezone, translation
+from structlog.contextvars import bound_contextvars
 
 from intercom_bridge import reasons
 from intercom_bridge.authors import accounts_of, forget_accounts
 from intercom_bridge.connections import itop_client
 from intercom_bridge.deadline import Deadline
+from intercom_bridge.metrics import count_delivery, why
 from intercom_bridge.models import Conversation, Delivery, ItopInstance, Notification, Ticket
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.encryption import SecretUnreadable
@@ -131,7 +133,9 @@ def _write_in_order(ticket: Ticket, lease: Lease, took_in_for: set[int]) -> Roun
         if seconds_to_wait(delivery.ticket.itop) > 0:
             break
         delivery.conversation = _known(conversations, delivery.conversation_id)
-        paused_for = _write(delivery)
+        itop = delivery.ticket.itop.name
+        with bound_contextvars(**delivery.conversation.names, ticket=ticket.ref, itop=itop):
+            paused_for = _write(delivery)
         if paused_for:
             own = (delivery.due_at - timezone.now()).total_seconds()
             return Round(paused_for, works_again, own)
@@ -308,14 +312,16 @@ def _settle(delivery: Delivery, reason: str) -> None:
     delivery.note_try(Outcome.WRITTEN, reason)
     delivery.written_at = timezone.now()
     delivery.attempts += 1
-    log.info("delivery.written", delivery=delivery.pk, ticket=delivery.ticket.ref, log=delivery.log)
+    count_delivery(delivery)
+    log.info("delivery.written", delivery=delivery.pk, log=delivery.log)
 
 
 def _fail(delivery: Delivery, reason: str) -> None:
     delivery.state, delivery.reason = Delivery.State.FAILED, reason[:500]
     delivery.attempts += 1
     delivery.last_failed_at = timezone.now()
-    log.error("delivery.failed", delivery=delivery.pk, ticket=delivery.ticket.ref, reason=reason)
+    count_delivery(delivery)
+    log.error("delivery.failed", delivery=delivery.pk, why=why(reason))
 
 
 def _keep(delivery: Delivery) -> bool:
@@ -367,7 +373,7 @@ def _try_later(delivery: Delivery, trouble: Exception) -> float:
     delivery.due_at = delivery.last_failed_at + dt.timedelta(seconds=seconds)
     delivery.reason = (reasons.TRIED % {"count": delivery.attempts, "reason": trouble})[:500]
     _save(delivery)
-    log.warning("delivery.later", delivery=delivery.pk, ticket=delivery.ticket.ref, seconds=round(seconds))
+    log.warning("delivery.later", delivery=delivery.pk, seconds=round(seconds), error=type(trouble).__name__)
     return paused_for
 
 

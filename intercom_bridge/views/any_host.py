@@ -6,14 +6,14 @@ from django.http import HttpRequest, HttpResponsePermanentRedirect
 from django.middleware import common
 
 # As the paths in SECURE_REDIRECT_EXEMPT (settings/production.py).
-PROBES = ("/healthz", "/readyz")
+PROBES = ("/healthz", "/readyz", "/metrics")
 
 
 class CommonMiddleware(common.CommonMiddleware):
-    """Django's, which refuses a Host that is not in ALLOWED_HOSTS; but not on the two addresses of probes.
+    """Django's, which refuses a Host that is not in ALLOWED_HOSTS; but not on the addresses of probes.
 
-    A load balancer asks each machine by its IP address. The two views neither look at the Host nor build an
-    address from it.
+    A load balancer, or Prometheus, asks each machine by its IP address. These views neither look at the Host nor
+    build an address from it.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:

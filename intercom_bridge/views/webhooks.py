@@ -1,20 +1,37 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import Any
 
 import structlog
+from rest_framework import status
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from intercom_bridge.intercom.payloads import Event, PayloadError
+from intercom_bridge.metrics import webhook_seconds
 from intercom_bridge.models import Notification, Workspace
 from intercom_bridge.sync.tasks import wake_for_intake
 
 from .authentication import SignedBody, SignedPostMixin, WebhookSignature
+from .throttling import WebhookShare
 
 log = structlog.get_logger(__name__)
+
+
+class TooManyNotifications(APIException):
+    """503, so that Intercom repeats it in a minute, when there is room again.
+
+    Not 429: that throttles the subscription, which is the app's and not the workspace's, so that all the others would
+    wait, for up to two hours, and lose what is older. Not 200: nothing is answered for without a row. What does not
+    fit the second time either is found by comparing with Intercom (sync/reconcile.py).
+    """
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "This workspace sends more notifications than its share. Send it again in a minute."
 
 
 class WebhookView(SignedPostMixin, APIView):
@@ -25,21 +42,33 @@ class WebhookView(SignedPostMixin, APIView):
     """
 
     authentication_classes = [WebhookSignature]
+    throttle_classes = [WebhookShare]
     http_method_names = ["post", "head"]
+
+    def throttled(self, request: Request, wait: float) -> None:
+        raise TooManyNotifications
 
     # How Intercom validates the address, unsigned.
     def head(self, request: Request, *_: Any, **__: Any) -> Response:
         return Response()
 
     def post(self, request: Request, *_: Any, **__: Any) -> Response:
+        began = time.monotonic()
         workspace: Workspace = request.user
         body: SignedBody = request.auth
         notification_id, topic, conversation_id = _name(body)
         notification = Notification.objects.record(
             workspace, notification_id, topic, conversation_id, body.raw
         )
-        log.info("notification.received", workspace=workspace.workspace_id, topic=topic, row=notification.pk)
+        log.info(
+            "notification.received",
+            workspace=workspace.workspace_id,
+            conversation=conversation_id,
+            topic=topic,
+            notification=notification.pk,
+        )
         wake_for_intake()
+        webhook_seconds.observe(time.monotonic() - began)
         return Response({"status": "ok"})
 
 

@@ -68,6 +68,7 @@ class Intercom:
                 for admin in (seed.ADA, seed.SAM):
                     self.store.add_admin(admin)
         self.token = token
+        self.verifies_identities = False
         self.faults = Faults()
         self.calls: list[tuple[str, str]] = []
         self.calls_a_window = CALLS_A_WINDOW
@@ -269,7 +270,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "name": "Acme support [sandbox]",
                     "created_at": 1760000000,
                     "secure": False,
-                    "identity_verification": False,
+                    "identity_verification": intercom.verifies_identities,
                     "timezone": "Europe/Dublin",
                     "region": workspace.region,
                 },

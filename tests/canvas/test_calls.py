@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from intercom_bridge.models import Workspace
 from sandbox.itop import Itop
 from tests.teammate import ALICE, Teammate
 
@@ -19,6 +20,12 @@ TO_LINK = (*TO_TICKET, "Link to this conversation", "Link from now on")
 TO_FORM = ("open", "Create a ticket")
 LATER = "half a minute passes"
 MUCH_LATER = "six minutes pass"
+
+FLICKERS = {"Reference": "flickers"}
+FIND_PAGE = {
+    "content": {"components": [{"type": "input", "id": "find", "label": "Reference"}]},
+    "stored_data": {},
+}
 
 # The screen, the way to it, and what the last step of that asks of iTop. A step is a click on these words.
 SCREENS = (
@@ -83,6 +90,33 @@ def test_a_lead_whom_itop_does_not_know_asks_no_more_than_a_customer(
         assert "Alice Martin" in teammate.text
         asked.append(list(itop.calls))
     assert asked == [[PERSON, PERSON], [], [], [PERSON, PERSON]]
+
+
+@pytest.mark.parametrize("code", ["no_such_thing", "no_such_thing_id"])
+def test_a_subtitle_that_itop_does_not_have_costs_one_call_once_for_all_screens(
+    teammate: Teammate, workspace: Workspace, itop: Itop, time_machine: Any, code: str
+) -> None:
+    workspace.profile.subtitle_attribute = code
+    workspace.profile.save()
+    now = dt.datetime.now(dt.UTC)
+    asked = []
+    for seconds, screen in (
+        (0, "home"),
+        (30, "home"),
+        (60, "find"),
+        (90, "find"),
+        (120, "home"),
+        (800, "find"),
+    ):
+        time_machine.move_to(now + dt.timedelta(seconds=seconds))
+        itop.calls.clear()
+        if screen == "home":
+            assert "5 ongoing tickets" in teammate.open().text
+        else:
+            teammate.canvas = FIND_PAGE
+            assert "R-000008" in teammate.send_click("find", FLICKERS).text
+        asked.append(itop.calls.count(TICKETS))
+    assert asked == [2, 1, 1, 1, 1, 2]
 
 
 def test_whom_a_colleague_has_picked_is_known_at_once(teammate: Teammate, itop: Itop) -> None:

@@ -317,6 +317,36 @@ def test_a_refusal_is_no_silence(teammate: Teammate, workspace: Workspace, wait:
     assert "iTop refused the request" in teammate.text and "it said on" not in teammate.text
 
 
+def test_what_itop_can_only_refuse_again_is_for_an_admin_and_offers_no_retry(
+    teammate: Teammate, workspace: Workspace, wait: Wait
+) -> None:
+    teammate.open().click("Create a ticket")
+    wait(60)
+    workspace.profile.attributes_mapping = {"caller_id": "no_such_code"}
+    workspace.profile.save()
+    teammate.send_click("ticket:UserRequest:8", {"Title": "Typed already"})
+    assert "What you filled in is kept" in teammate.text and "tell an admin" in teammate.text
+    assert not teammate.offers("Retry") and teammate.offers("Home, without the form")
+    workspace.profile.attributes_mapping = {}
+    workspace.profile.save()
+    assert teammate.click("Back to the form").field("Title")["value"] == "Typed already"
+
+
+def test_a_ticket_opened_from_the_form_keeps_what_was_typed_while_itop_is_away(
+    teammate: Teammate, itop: Itop, wait: Wait
+) -> None:
+    teammate.link("R-000008").open().click("Create a ticket")
+    teammate.click("Create the ticket", Title="Screen flickers")
+    assert teammate.offers("R-000008")
+    wait(60)
+    itop.faults.away = True
+    teammate.click("R-000008", Title="Screen flickers badly")
+    assert "it said on" in teammate.text
+    itop.faults.away = False
+    teammate.click("Back")
+    assert teammate.field("Title")["value"] == "Screen flickers badly"
+
+
 # Whom it may be shown to
 
 

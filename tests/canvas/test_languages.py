@@ -538,6 +538,7 @@ def test_home_fits_in_longer_words_too(reader: Reader, monkeypatch: pytest.Monke
             waiting=count,
             left_out=count,
             failed=999 if reason else 0,
+            retriable=999 if reason else 0,
             last_at=dt.datetime(2026, 11, 22, 11, 55, tzinfo=dt.UTC),
             last_failure=reason,
         )

@@ -574,6 +574,51 @@ def test_a_screen_of_trouble_leads_back_to_the_form(teammate: Teammate) -> None:
     assert teammate.field("Title")["value"] == "What I typed"
 
 
+def test_what_was_typed_is_kept_while_the_bridge_is_turned_off(
+    teammate: Teammate, workspace: Workspace
+) -> None:
+    teammate.open().click("Create a ticket")
+    workspace.enabled = False
+    workspace.save()
+    teammate.click("Create the ticket", Title="What I typed")
+    assert "turned off" in teammate.text and "Ask an admin" in teammate.text
+    assert teammate.offers("Home, without the form")
+    workspace.enabled = True
+    workspace.save()
+    teammate.click("Back to the form")
+    assert teammate.field("Title")["value"] == "What I typed"
+
+
+def test_a_screen_that_we_cannot_build_says_so_and_gives_back_the_form(
+    teammate: Teammate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    teammate.open().click("Create a ticket")
+    with monkeypatch.context() as patched:
+        patched.setattr("intercom_bridge.canvas.panel._press", broken)
+        teammate.click("Create the ticket", Title="What I typed")
+    assert "That was our mistake" in teammate.text and "give an admin the reference" in teammate.text
+    assert not teammate.offers("Retry")
+    teammate.click("Back to the form")
+    assert teammate.field("Title")["value"] == "What I typed"
+
+
+def test_where_not_even_the_form_can_be_kept_that_is_said(
+    teammate: Teammate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    teammate.open().click("Create a ticket")
+    monkeypatch.setattr("intercom_bridge.canvas.panel._press", broken)
+    monkeypatch.setattr("intercom_bridge.canvas.panel._kept", lambda *_: {"form": "x" * 100_000})
+    teammate.click("Create the ticket")
+    assert "That was our mistake" in teammate.text and "form is lost" in teammate.text
+    assert not teammate.offers("Back to the form") and teammate.offers("Home")
+
+
 def test_a_request_without_a_conversation_is_said_so(teammate: Teammate) -> None:
     teammate.conversation = {}
     assert "no conversation here" in teammate.open().text

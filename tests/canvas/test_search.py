@@ -56,7 +56,7 @@ def test_a_number_is_looked_for_in_titles_too(teammate: Teammate) -> None:
 def test_a_reference_finds_no_other_that_ends_like_it(teammate: Teammate, itop: Itop) -> None:
     itop.store.update("UserRequest", 8, ref="R-000108")
     assert titles(find(teammate, "8")) == titles(find(teammate, "R-8")) == []
-    assert "No ticket that is served from here has this reference" in teammate.text
+    assert "No ticket that this workspace serves has this reference" in teammate.text
 
 
 @pytest.mark.parametrize("words", ["%", "_____", "100%", "flick_r", "\\", "'", "x' OR 1 = 1 OR '", "[down]("])

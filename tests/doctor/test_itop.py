@@ -12,10 +12,14 @@ import pytest
 from django.test import Client
 
 from intercom_bridge import doctor
+from intercom_bridge.datamodel import Attribute, Kind, TicketClass
+from intercom_bridge.datamodel.stored import to_json
 from intercom_bridge.doctor import Finding, asking
-from intercom_bridge.models import Delivery, Posting, TicketProfile, Workspace
+from intercom_bridge.models import Delivery, LearnedClass, Posting, TicketProfile, Workspace
 from sandbox.itop import Itop, running_itop
+from sandbox.itop.operations import Call
 from sandbox.itop.seed import TOKENS
+from sandbox.itop.server import HTML, Handler
 from tests.doctor.findings import about, levels
 from tests.itop_client.socket_server import answer, certificate, serving
 from tests.teammate import Teammate, notify, part
@@ -56,8 +60,6 @@ def test_nothing_is_left_in_itop(workspace: Workspace, itop: Itop) -> None:
 def test_a_mandatory_title_is_not_what_keeps_it_from_creating_one(
     workspace: Workspace, itop: Itop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sandbox.itop.operations import Call
-
     monkeypatch.setattr(Call, "check", lambda *_: None)
     tickets = len(itop.state()["tickets"])
     assert levels(examine(workspace))["itop.writing"] == "ok"
@@ -302,15 +304,9 @@ def test_the_external_ids_attribute_must_be_there(code: str, level: str, workspa
 
 
 def test_a_filter_that_itop_does_not_understand_is_told_by_its_field(workspace: Workspace) -> None:
-    from intercom_bridge.datamodel import Attribute, Kind, TicketClass
-    from intercom_bridge.datamodel.stored import to_json
-    from intercom_bridge.models import LearnedClass
-
     team = Attribute(code="team_id", kind=Kind.KEY, target_class="Team", filter="SELECT Team WHERE nope = 1")
     known = TicketClass(name="UserRequest", attributes={"team_id": team})
-    LearnedClass.objects.create(
-        itop=workspace.itop, name="UserRequest", definition=to_json(known), file_name="x.xml"
-    )
+    LearnedClass.objects.create(itop=workspace.itop, name="UserRequest", definition=to_json(known))
     TicketProfile.objects.update(form_attributes=["title", "description", "team_id"])
     finding = about(examine(workspace), "profile.choices")
     assert finding.level.value == "failure"
@@ -427,8 +423,6 @@ def test_who_writes_the_same_twice_in_intercom_is_no_double(
 def pages(
     itop: Itop, monkeypatch: pytest.MonkeyPatch, extension: tuple[int, str], nobody: tuple[int, str]
 ) -> None:
-    from sandbox.itop.server import HTML, Handler
-
     respond = Handler.respond
 
     def answered(self: Handler, form: dict[str, str]) -> None:

@@ -267,3 +267,22 @@ def test_a_conversations_address_is_the_documented_one() -> None:
     assert conversation_url("eu", "abcd1234", "1").startswith("https://app.eu.intercom.com/")
     assert conversation_url("", "a/b", "1").startswith("https://app.intercom.com/a/inbox/a%2Fb/")
     assert set(REGIONS) == {"US", "EU", "AU"}
+
+
+@responses.activate
+def test_a_redirect_is_not_followed_with_the_token(client: IntercomClient) -> None:
+    elsewhere = responses.get("https://elsewhere.example/me", json=load("rest_me"))
+    responses.get(f"{API}/me", status=302, headers={"Location": "https://elsewhere.example/me"})
+    with pytest.raises(IntercomTrouble):
+        client.me()
+    assert elsewhere.call_count == 0
+
+
+@pytest.mark.parametrize(("said", "known"), [(True, True), (False, False), ("yes", None), (None, None)])
+@responses.activate
+def test_whether_identities_are_verified_is_known_only_if_intercom_says_so(
+    client: IntercomClient, said: object, known: bool | None
+) -> None:
+    me = load("rest_me")
+    responses.get(f"{API}/me", json=me | {"app": me["app"] | {"identity_verification": said}})
+    assert client.me().verifies_identities is known

@@ -478,3 +478,21 @@ def test_a_thread_that_cannot_be_started_costs_one_exchange_its_deadline_and_not
             alarms.add(time.monotonic(), watch)
     alarms.add(time.monotonic(), watch)
     assert over.wait(5)
+
+
+def test_an_answer_tells_until_when_the_certificate_is_valid_on_a_used_connection_too(
+    session: requests.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, authority = certificate(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
+    with serving(lambda server, c: c.sendall(answer(b"ok")), context) as server:
+        ends = [post(session, server.url, deadline=5).certificate_end for _ in range(2)]
+        assert server.connections == 1
+    assert ends[0] == ends[1]
+    assert ends[0] is not None
+    assert 0 < ends[0] - time.time() <= 86_400
+
+
+def test_without_tls_there_is_no_certificate(session: requests.Session) -> None:
+    with serving(lambda server, c: c.sendall(answer(b"ok"))) as server:
+        assert post(session, server.url, deadline=5).certificate_end is None

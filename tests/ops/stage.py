@@ -20,6 +20,7 @@ import requests
 from intercom_bridge.intercom.signature import webhook_signature
 from sandbox.itop.seed import TOKEN
 from settings.environment import BASE_DIR
+from tests.lookout import lookout
 from tests.teammate import SECRET, WORKSPACE, notification, part
 
 DATABASE = "bridge.sqlite3"
@@ -189,3 +190,5 @@ class Stage:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+        for file in self.directory.glob("*.log"):
+            lookout.look(f"what a process printed ({file.name})", file.read_bytes())

@@ -232,3 +232,51 @@ def test_who_calls_while_the_web_server_ends_is_answered_by_the_next(
             assert caller.recv(100).startswith(b"HTTP/1.1 200 ")
     finally:
         web.kill()
+
+
+# A reload
+
+
+@pytest.mark.processes
+def test_a_reload_brings_in_the_code_as_it_is_then(
+    tmp_path: Path, environment: dict[str, str], listening: socket.socket
+) -> None:
+    """Of each module that an upgrade may change: also of those that gunicorn.conf.py needs."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("settings", "intercom_bridge"):
+        shutil.copytree(BASE_DIR / name, home / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(BASE_DIR / "gunicorn.conf.py", home)
+    modules = [
+        home / "settings" / "logs.py",
+        home / "settings" / "wsgi.py",
+        home / "intercom_bridge" / "metrics.py",
+    ]
+    unit = Unit(
+        "web",
+        {
+            "ExecStart": [f"{sys.executable} -m gunicorn settings.wsgi"],
+            "ExecReload": ["/bin/kill -s HUP $MAINPID"],
+            "TimeoutStopSec": ["20"],
+        },
+    )
+    surroundings = environment | {
+        "WEB_CONCURRENCY": "1",
+        "PYTHONPATH": str(BASE_DIR),
+        "METRICS_TOKEN": "token-of-the-tests",
+        "METRICS_DIR": str(tmp_path / "metrics"),
+    }
+    web = Service(unit, home, surroundings, tmp_path / "web.log", listening)
+    try:
+        web.start("Booting worker")
+        host, port = listening.getsockname()
+        assert requests.get(f"http://{host}:{port}/healthz", timeout=30).status_code == 200
+        for module in modules:
+            words = f"\nprint('new code of {module.stem}', flush=True)\n"
+            module.write_text(module.read_text(encoding="utf-8") + words, encoding="utf-8")
+        web.reload()
+        web.wait_for("Worker exiting", 1)
+        assert requests.get(f"http://{host}:{port}/healthz", timeout=30).status_code == 200
+        assert [module for module in modules if f"new code of {module.stem}" not in web.said()] == []
+    finally:
+        web.kill()

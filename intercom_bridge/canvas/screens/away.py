@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -31,8 +32,13 @@ from .ticket_list import linked_tickets, ongoing_tickets
 Trouble = ItopError | SecretUnreadable
 
 
-def last_known(desk: Desk, clicked: Click, error: Trouble, trail: Trail) -> Canvas | None:
-    """The clicked screen as iTop last had it; None when that is not known, or when iTop did answer: with a refusal."""
+def last_known(
+    desk: Desk, clicked: Click, error: Trouble, trail: Trail, form: dict[str, Any]
+) -> Canvas | None:
+    """The clicked screen as iTop last had it; None when that is not known, or when iTop did answer: with a refusal.
+
+    `form` is what was typed into the form that a ticket's screen leads back to.
+    """
     if isinstance(error, ItopRefused):
         return None
     known = LastKnown.of(desk)
@@ -45,7 +51,7 @@ def last_known(desk: Desk, clicked: Click, error: Trouble, trail: Trail) -> Canv
             case "ongoing":
                 canvas = ongoing_tickets(known, clicked.number(0, 1))
             case "ticket":
-                return _ticket(known, clicked, error, trail)
+                return _ticket(known, clicked, error, trail.stored() | form)
             case _:
                 return None
         return _with_notice(canvas, _notice(known, error), clicked)
@@ -74,7 +80,7 @@ def _with_notice(canvas: Canvas, notice: str, clicked: Click) -> Canvas:
     return replace(canvas, components=(title, said, *rest, _retry(clicked), way_back))
 
 
-def _ticket(known: LastKnown, clicked: Click, error: Trouble, trail: Trail) -> Canvas:
+def _ticket(known: LastKnown, clicked: Click, error: Trouble, stored: dict[str, Any]) -> Canvas:
     row = known.known_row(clicked.argument(0), clicked.number(1))
     linked = _("Linked to this conversation") if row.is_linked else _("Not linked to this conversation")
     components: list[Component] = [
@@ -89,8 +95,8 @@ def _ticket(known: LastKnown, clicked: Click, error: Trouble, trail: Trail) -> C
         state = value_label(known.ticket_class, code, row.status)
         status = Field(field=attribute_label(known.ticket_class, code), value=state)
         components.append(DataTable(items=(status,)))
-    components += [_retry(clicked), back_button(trail.back)]
-    return Canvas(components=tuple(components), stored_data=trail.stored())
+    components += [_retry(clicked), back_button(stored["back"])]
+    return Canvas(components=tuple(components), stored_data=stored)
 
 
 def _retry(clicked: Click) -> Button:

@@ -193,7 +193,7 @@ def _who(person: Person, detail: _Detail) -> str:
 
 def _creation_item(creation: Submission, detail: _Detail) -> Item:
     """A press of Create that nobody has seen the end of."""
-    title, subtitle = _("A ticket could not be created"), _("See why, and try again")
+    title, subtitle = _("A ticket could not be created"), _("See why, and correct it")
     if creation.state == Submission.State.CREATING:
         title, subtitle = _("A ticket is on its way"), _("Look again")
     here = click("creation", creation.form_key)

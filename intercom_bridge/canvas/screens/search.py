@@ -45,5 +45,5 @@ def find(desk: Desk, words: str, page: int) -> Canvas:
 
 def _nothing(results: Results) -> str:
     if results.pages > 1:
-        return _("Nothing on this page is served from here.")
-    return _("No ticket that is served from here has this reference, or all of these words in its title.")
+        return _("This workspace serves none of the tickets on this page.")
+    return _("No ticket that this workspace serves has this reference, or all of these words in its title.")

@@ -36,7 +36,7 @@ def trouble(
     """`retry`: the id of what was clicked, where the same click may work the next time. There is always a way on.
 
     `sync` leads to how the sync stands, which is known whatever iTop does. A form in `stored` is led back to. `home`
-    is what the way to the first screen says.
+    is what the way to the first screen says, where no form is left behind by it.
     """
     stored = stored or {}
     components: list[Component] = [Text(text=title, style="header"), Text(text=what, style="muted")]
@@ -48,19 +48,33 @@ def trouble(
     if sync and retry != click("sync"):
         components.append(link_button(click("sync"), _("How the sync stands")))
     if retry != click("home"):
-        words = _("Home, without the form") if "form" in stored else _("Home")
-        components.append(link_button(click("home"), home or words))
+        words = _("Home, without the form") if "form" in stored else home or _("Home")
+        components.append(link_button(click("home"), words))
     return Canvas(components=tuple(components), stored_data=stored)
 
 
-def turned_off() -> Canvas:
+def turned_off(stored: Mapping[str, Any]) -> Canvas:
     return trouble(
         _("The bridge is turned off"),
         _(
             "An admin has turned off the connection to iTop for this workspace. Tickets and links stay as they are. "
-            "New messages wait in Intercom: once it is on again they are looked for there and written."
+            "New messages wait in Intercom: once it is on again they are looked for there and written. Ask an admin "
+            "when that will be."
         ),
         home=_("Look again"),
+        stored=stored,
+    )
+
+
+def too_many(retry: str, stored: Mapping[str, Any]) -> Canvas:
+    return trouble(
+        _("Too many clicks at the moment"),
+        _(
+            "This workspace sends more than the bridge takes at once, so this was not done. Nothing is lost. "
+            "Wait some seconds, then press Retry."
+        ),
+        retry=retry,
+        stored=stored,
     )
 
 
@@ -99,7 +113,8 @@ def unknown_click(stored: Mapping[str, Any]) -> Canvas:
     return trouble(
         _("This button is not known"),
         _(
-            "The panel may be older than the service. Nothing was changed; go to the first screen and begin again."
+            "The panel may have been open since before an update. Nothing was changed; begin again from the first "
+            "screen."
         ),
         stored=stored,
     )
@@ -108,8 +123,14 @@ def unknown_click(stored: Mapping[str, Any]) -> Canvas:
 def itop_trouble(error: ItopError, retry: str, stored: Mapping[str, Any], *, is_linked: bool) -> Canvas:
     title, what = _about(error)
     safe = [_("Nothing was changed.")]
-    if "form" in stored:
-        safe = [_("What you filled in is kept, and a Retry makes no second ticket.")]
+    if not error.retry:
+        # Nobody is told to retry what can only be refused again.
+        retry = ""
+        if "form" in stored:
+            safe = [_("What you filled in is kept.")]
+        safe.append(_("It would refuse this again, so please tell an admin."))
+    elif "form" in stored:
+        safe = [_("What you filled in is kept, and Retry makes no second ticket.")]
     safe.append(_("New messages are kept and written later."))
     return trouble(title, " ".join((what, *safe)), retry=retry, sync=is_linked, stored=stored)
 
@@ -170,14 +191,17 @@ def intercom_trouble(error: IntercomError, retry: str, stored: Mapping[str, Any]
     )
 
 
-def ours(reference: str, retry: str, stored: Mapping[str, Any]) -> Canvas:
-    return trouble(
-        _("That was our mistake"),
+def ours(reference: str, retry: str, stored: Mapping[str, Any], *, is_lost: bool = False) -> Canvas:
+    """`is_lost`: what was typed into the form could not be kept."""
+    what = [
         _(
             "The bridge could not build this screen. Your messages are safe: they are kept and written to iTop all the "
-            "same. If a retry does not help, give your admin the reference %(reference)s."
+            "same."
         )
-        % {"reference": reference},
-        retry=retry,
-        stored=stored,
+    ]
+    if is_lost:
+        what.append(_("What was typed into the form is lost."))
+    what.append(
+        _("If it happens again, give an admin the reference %(reference)s.") % {"reference": reference}
     )
+    return trouble(_("That was our mistake"), " ".join(what), retry=retry, stored=stored)

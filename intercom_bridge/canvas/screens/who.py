@@ -46,15 +46,16 @@ def who_it_may_be(desk: Desk, error: NobodyFound, clicked: Click) -> Canvas:
         return _no_contact()
     first = clicked.verb in ("home", "")
     on_request = clicked.verb == "who"
-    known = error.candidates if not on_request else _known(desk.request)
+    known = error.candidates or (_known(desk.request) if on_request else ())
     then = _then(desk.request) if on_request else _resumable(clicked)
-    title, said = _why(desk, error)
+    title, what = _why(desk, error)
+    found = desk.likely_people(known)
     return _page(
         title=title,
-        said=said,
-        found=desk.likely_people(known),
+        said=f"{what} {_briefly(found)}",
+        found=found,
         stored=_stored(known, then) | _form(desk, then),
-        ways_on=(link_button(click("home"), _("Look again")),),
+        ways_on=(link_button(click("who", "again"), _("Look again")),),
         height=FIRST_SCREEN_HEIGHT if first else 0,
     )
 
@@ -63,46 +64,45 @@ def who_is_it(desk: Desk, clicked: Click) -> Canvas:
     """A click on the page, or the way to it from home: who:not:<the person it is not>."""
     if not desk.request.contact.id:
         return _no_contact()
-    words, without = "", 0
     known, then = _known(desk.request), _then(desk.request)
-    undone: Person | None = None
-    match clicked.argument(0):
-        case "search":
-            words = _words(desk.request)
-        case "not":
-            without = clicked.number(1)
-            undone = desk.undo_pick(without)
+    words = _words(desk.request) if clicked.argument(0) == "search" else ""
+    without = clicked.number(1) if clicked.argument(0) == "not" else _without(desk.request)
     found = desk.search_people(words) if words else desk.likely_people(known, without=without)
+    picked = desk.picked_as(without)
+    said = [_what_to_do(found, words)]
+    ways_on = [back_button(str(then))]
+    if picked is not None:
+        # Looking undoes nothing: a click by mistake costs no choice.
+        said.insert(0, _stands(picked))
+        ways_on.insert(0, link_button(click("who", "undo", picked.id), _("Undo the choice")))
     return _page(
         title=_("Who is it?"),
-        said=_what_to_do(found, words, undone),
+        said=" ".join(said),
         found=found,
-        stored=_stored(known, then, words) | _form(desk, then),
-        ways_on=_ways_back(undone, found),
+        stored=_stored(known, then, words, without) | _form(desk, then),
+        ways_on=tuple(ways_on),
         words=words,
     )
 
 
-def _what_to_do(found: Candidates, words: str, undone: Person | None) -> str:
-    if undone is not None:
-        name = inert(shorten(undone.name, NAME_LENGTH)) or _("somebody")
-        return _("The choice of %(person)s is undone. Pick or search for somebody else.") % {"person": name}
+def _what_to_do(found: Candidates, words: str) -> str:
+    if words and not found.people and not found.more:
+        return _("This workspace serves nobody with these words in the name or the e-mail address.")
     if found.people or found.more:
         return _("Pick the person who writes here. The choice is remembered for this contact.")
-    if words:
-        return _(
-            "iTop has nobody with these words in the name or the e-mail address whom this workspace serves."
-        )
     return _("Search for the person who writes here. The choice is remembered for this contact.")
 
 
-def _ways_back(undone: Person | None, found: Candidates) -> tuple[Component, ...]:
-    """One click by mistake costs no choice."""
-    if undone is None or undone.id in {person.id for person in found.people}:
-        return (back_button(click("home")),)
-    name = shorten(undone.name, NAME_LENGTH) or _("somebody")
-    label = _("It is %(person)s after all") % {"person": name}
-    return (link_button(click("who", "pick", undone.id), label), back_button(click("home")))
+def _briefly(found: Candidates) -> str:
+    """On the first screen each line is one of the candidates less."""
+    return _("Pick or search: it is remembered.") if found.people else _("Search: it is remembered.")
+
+
+def _stands(picked: Person) -> str:
+    return _("%(teammate)s picked %(person)s, and that stands until somebody else is picked.") % {
+        "teammate": inert(shorten(picked.picked_by, NAME_LENGTH)) or _("A teammate"),
+        "person": inert(shorten(picked.name, NAME_LENGTH)) or _("somebody"),
+    }
 
 
 def after_the_pick(desk: Desk) -> Click:
@@ -114,7 +114,7 @@ def kept(request: CanvasRequest) -> dict[str, Any]:
     """What a Retry of a click on the page needs."""
     if not _kept(request):
         return {}
-    return _stored(_known(request), _then(request), _words(request))
+    return _stored(_known(request), _then(request), _words(request), _without(request))
 
 
 def _page(
@@ -181,26 +181,22 @@ def _item(person: Person) -> Item:
 
 
 def _why(desk: Desk, error: NobodyFound) -> tuple[str, str]:
-    """The title, and what happened and what to do."""
+    """The title, and what happened."""
     email = inert(shorten(error.email, NAME_LENGTH * 2))
-    remembered = _("Pick or search: it is remembered.")
     match error.why:
         case Why.SEVERAL:
-            what = _("Several people in iTop fit this contact.")
-            return _("More than one person fits"), f"{what} {remembered}"
+            return _("More than one person fits"), _("Several people in iTop fit this contact.")
         case Why.CONTRADICTION:
-            what = _("Ids and e-mail lead to different people in iTop.")
-            return _("Who is it?"), f"{what} {remembered}"
+            return _("Who is it?"), _("Ids and e-mail address lead to different people in iTop.")
         case Why.UNKNOWN if email:
             what = _("iTop has no person with the e-mail address %(email)s.") % {"email": email}
-            return _("Not known in iTop"), f"{what} {remembered}"
+            return _("Not known in iTop"), what
         case Why.UNKNOWN:
-            what = _("iTop has no person with this contact's id.")
-            return _("Not known in iTop"), f"{what} {remembered}"
+            return _("Not known in iTop"), _("iTop has no person with this contact's id.")
         case Why.GONE | Why.OUTSIDE:
-            return _("Who is it?"), f"{_no_longer(desk, error)} {remembered}"
+            return _("Who is it?"), _no_longer(desk, error)
     what = _("This contact has no e-mail address to find the person in iTop by.")
-    return _("Not known in iTop"), f"{what} {remembered}"
+    return _("Not known in iTop"), what
 
 
 def _no_longer(desk: Desk, error: NobodyFound) -> str:
@@ -218,8 +214,8 @@ def _no_longer(desk: Desk, error: NobodyFound) -> str:
 # What the page keeps for the next click
 
 
-def _stored(known: tuple[int, ...], then: Click, words: str = "") -> dict[str, Any]:
-    return {"who": {"known": list(known), "then": str(then), "search": words}}
+def _stored(known: tuple[int, ...], then: Click, words: str = "", without: int = 0) -> dict[str, Any]:
+    return {"who": {"known": list(known), "then": str(then), "search": words, "not": without}}
 
 
 def _form(desk: Desk, then: Click) -> dict[str, Any]:
@@ -242,6 +238,11 @@ def _known(request: CanvasRequest) -> tuple[int, ...]:
     known = _kept(request).get("known")
     found = [positive(one) for one in known[:MOST_CANDIDATES]] if isinstance(known, list) else []
     return tuple(one for one in found if one)
+
+
+def _without(request: CanvasRequest) -> int:
+    """Whom one came from home to say that it is not."""
+    return positive(_kept(request).get("not"))
 
 
 def _then(request: CanvasRequest) -> Click:

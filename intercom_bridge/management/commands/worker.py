@@ -6,7 +6,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
+from huey.api import Task
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from intercom_bridge.metrics import forget_the_dead
 from intercom_bridge.pulse import Pulse
 from intercom_bridge.sync.consumer import GracefulConsumer
 from intercom_bridge.sync.tasks import huey, sweep
@@ -18,6 +21,12 @@ SWITCH_SECONDS = 0.001
 def _fresh_connections(*_: Any) -> None:
     """Between requests Django does this by itself; a worker's threads live longer than connections do."""
     close_old_connections()
+
+
+def _name_the_task(task: Task) -> None:
+    """In each line of the log that the task causes. Threads do one after the other."""
+    clear_contextvars()
+    bind_contextvars(task=f"{task.name}:{task.id[:8]}")
 
 
 class Command(BaseCommand):
@@ -33,6 +42,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, threads: int, **options: Any) -> None:
         huey.pre_execute()(_fresh_connections)
+        huey.pre_execute()(_name_the_task)
+        if settings.METRICS_DIR:
+            forget_the_dead(settings.METRICS_DIR)
         # Threads that come back from iTop or the database, many times a second, are not to wait for one that computes.
         sys.setswitchinterval(SWITCH_SECONDS)
         consumer = GracefulConsumer(

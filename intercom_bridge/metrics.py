@@ -1,0 +1,173 @@
+"""What Prometheus is told: counted by each process, read from the database when it asks.
+
+Every process of a machine writes what it counts into METRICS_DIR, and whichever web process is asked adds it up
+(https://prometheus.github.io/client_python/multiprocess/). Labels are names of ours and members of closed sets: never
+what iTop says, never a person, a conversation or a ticket.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+from django.conf import settings
+from django.db.models import Count, Min
+from django.utils import timezone
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from intercom_bridge import reasons
+from intercom_bridge.models import Delivery, ItopInstance, Notification, Posting, Submission, WorkerPulse
+
+log = structlog.get_logger(__name__)
+
+HERE = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:80]
+# Of processes of other machines nobody here knows whether they live.
+FORGOTTEN_AFTER_SECONDS = 7 * 86_400.0
+
+if settings.METRICS_DIR:
+    # Process ids are the same in each container that shares a directory.
+    values.ValueClass = values.MultiProcessValue(lambda: f"{HERE}-{os.getpid()}")  # type: ignore[no-untyped-call]
+
+registry = CollectorRegistry()
+_CALLS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+
+itop_seconds = Histogram(
+    "bridge_itop_call_seconds",
+    "Calls of iTop, by operation; outcome is ok or the kind of error.",
+    ["itop", "operation", "outcome"],
+    buckets=_CALLS,
+    registry=registry,
+)
+intercom_seconds = Histogram(
+    "bridge_intercom_call_seconds",
+    "Calls of Intercom's API; outcome is ok or the kind of error.",
+    ["workspace", "method", "outcome"],
+    buckets=_CALLS,
+    registry=registry,
+)
+panel_seconds = Histogram(
+    "bridge_panel_answer_seconds",
+    "Answers of the panel, by what was clicked.",
+    ["screen"],
+    buckets=(0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 5.0),
+    registry=registry,
+)
+webhook_seconds = Histogram(
+    "bridge_webhook_seconds",
+    "Acknowledgements of webhooks: until the notification was committed.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
+    registry=registry,
+)
+deliveries = Counter(
+    "bridge_deliveries",
+    "Messages that a try has settled; why says why one failed.",
+    ["itop", "state", "why"],
+    registry=registry,
+)
+
+# What a failure is called, by how its sentence begins.
+_WHYS = (
+    (reasons.TICKET_GONE_BEFORE, "ticket_gone"),
+    (reasons.LOG_FULL_BEFORE, "log_full"),
+    (reasons.REFUSED.partition("%")[0], "refused"),
+    (reasons.GIVEN_UP.partition("%")[0], "given_up"),
+    (reasons.ONLY_THIS_ONE.partition("%")[0], "only_this_one"),
+)
+
+
+def why(reason: str) -> str:
+    """The failure's name, one of a closed set; "" for none."""
+    return next((name for words, name in _WHYS if reason.startswith(words)), "other") if reason else ""
+
+
+def count_delivery(delivery: Delivery) -> None:
+    """A try has settled it, or failed it for good."""
+    name = why(delivery.reason) if delivery.state == Delivery.State.FAILED else ""
+    deliveries.labels(delivery.ticket.itop.name, delivery.state, name).inc()
+
+
+class _FromTheDatabase(Collector):
+    """What waits, what failed, who lives: asked when Prometheus asks, by indexes of what is not done yet."""
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _backlog()
+        yield from _by_itop()
+        alive = GaugeMetricFamily("bridge_workers_alive", "Workers with a pulse.")
+        alive.add_metric([], WorkerPulse.objects.alive().count())
+        yield alive
+
+
+def _backlog() -> Iterator[Metric]:
+    waiting = GaugeMetricFamily("bridge_waiting", "What is not done yet.", labels=["kind"])
+    oldest = GaugeMetricFamily(
+        "bridge_oldest_waiting_seconds", "For how long the oldest of it has been waiting.", labels=["kind"]
+    )
+    now = timezone.now()
+    for kind, rows, since in (
+        ("notifications", Notification.objects.filter(verdict=Notification.Verdict.RECEIVED), "received_at"),
+        ("deliveries", Delivery.objects.waiting(), "waiting_since"),
+        ("creations", Submission.objects.unfinished(), "created_at"),
+        ("postings", Posting.objects.unfinished(), "created_at"),
+    ):
+        found = rows.order_by().aggregate(count=Count("pk"), since=Min(since))
+        waiting.add_metric([kind], found["count"])
+        oldest.add_metric([kind], (now - found["since"]).total_seconds() if found["since"] else 0.0)
+    yield waiting
+    yield oldest
+
+
+def _by_itop() -> Iterator[Metric]:
+    paused = GaugeMetricFamily("bridge_itop_paused", "1 while nothing is written to it.", labels=["itop"])
+    waiting = GaugeMetricFamily("bridge_itop_waiting", "Messages that wait for it.", labels=["itop"])
+    failed = GaugeMetricFamily("bridge_itop_failed", "Messages that failed for good.", labels=["itop", "why"])
+    names = dict(ItopInstance.objects.values_list("pk", "name"))
+    now = timezone.now()
+    pauses = dict(ItopInstance.objects.values_list("pk", "paused_until"))
+    waits = dict(Delivery.objects.waiting().order_by().values_list("ticket__itop").annotate(n=Count("pk")))
+    fails: dict[tuple[int, str], int] = {}
+    rows = Delivery.objects.filter(state=Delivery.State.FAILED).order_by()
+    for itop, reason, count in rows.values_list("ticket__itop", "reason").annotate(n=Count("pk")):
+        key = (itop, why(reason) or "other")
+        fails[key] = fails.get(key, 0) + count
+    for pk, name in names.items():
+        until = pauses[pk]
+        paused.add_metric([name], int(until is not None and until > now))
+        waiting.add_metric([name], waits.get(pk, 0))
+        for (itop, reason), count in fails.items():
+            if itop == pk:
+                failed.add_metric([name, reason], count)
+    yield from (paused, waiting, failed)
+
+
+def exposition() -> bytes:
+    """All of it, in Prometheus' text format."""
+    asked = CollectorRegistry()
+    asked.register(_FromTheDatabase())
+    if settings.METRICS_DIR:
+        MultiProcessCollector(asked, path=str(settings.METRICS_DIR))  # type: ignore[no-untyped-call]
+    return generate_latest(asked)
+
+
+def forget_the_dead(directory: Path) -> None:
+    """Removes what processes have counted that are no more: each one that ever lived had files of its own."""
+    for file in directory.glob("*.db"):
+        host, _dash, pid = file.stem.partition("_")[2].rpartition("-")
+        try:
+            if host == HERE and pid.isdecimal():
+                os.kill(int(pid), 0)
+            elif file.stat().st_mtime > time.time() - FORGOTTEN_AFTER_SECONDS:
+                continue
+            else:
+                file.unlink(missing_ok=True)
+        except ProcessLookupError:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("metrics.not_forgotten", file=file.name, error=type(error).__name__)

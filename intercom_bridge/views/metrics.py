@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.crypto import constant_time_compare
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from intercom_bridge.metrics import exposition
+
+
+@never_cache
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """For Prometheus, with the bearer token METRICS_TOKEN. Where none is set there is no such address."""
+    if not settings.METRICS_TOKEN:
+        return JsonResponse({"detail": "There is no such address."}, status=404)
+    given = request.headers.get("Authorization", "")
+    if not constant_time_compare(
+        given.encode("utf-8", "replace"), f"Bearer {settings.METRICS_TOKEN}".encode()
+    ):
+        refusal = JsonResponse({"detail": "The token does not match."}, status=401)
+        refusal["WWW-Authenticate"] = "Bearer"
+        return refusal
+    return HttpResponse(exposition(), content_type=CONTENT_TYPE_LATEST)

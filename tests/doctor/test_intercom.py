@@ -1,0 +1,285 @@
+"""What the doctor says of a workspace, and of the way from Intercom to us."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from intercom_bridge.doctor import Finding, intercom, ping, service
+from intercom_bridge.intercom.signature import webhook_signature
+from intercom_bridge.models import Conversation, Notification, WorkerPulse, Workspace
+from itop_client.transport import Answer
+from sandbox.intercom import Intercom, running_intercom
+from tests.doctor.findings import about, levels
+from tests.sandbox.bridge import Bridge, running_bridge
+from tests.teammate import SECRET, Teammate, notify, part
+
+OURS = "/webhooks/intercom"
+
+
+@pytest.fixture
+def address(settings: Any) -> Iterator[Bridge]:
+    """Whatever answers at PUBLIC_URL."""
+    with running_bridge() as bridge:
+        settings.PUBLIC_URL = bridge.url
+        yield bridge
+
+
+@pytest.fixture
+def good(talking: Teammate, workspace: Workspace, address: Bridge) -> Workspace:
+    """A workspace whose secrets are the stand-in's."""
+    return workspace
+
+
+def examine(workspace: Workspace) -> list[Finding]:
+    return list(intercom.examine(workspace))
+
+
+def test_a_good_workspace_is_good_but_for_calls_that_have_not_come(good: Workspace) -> None:
+    findings = examine(good)
+    assert {one for one, level in levels(findings).items() if level != "ok"} == {"workspace.webhook"}
+    assert f"{OURS}, and" in about(findings, "workspace.webhook").to_do
+
+
+def test_the_ping_is_signed_as_intercom_signs_it(good: Workspace, address: Bridge) -> None:
+    examine(good)
+    (sent,) = address.of(OURS)
+    assert sent.headers["X-Hub-Signature"] == webhook_signature(sent.body, SECRET)
+    assert (sent.data["topic"], sent.data["app_id"]) == ("ping", good.workspace_id)
+
+
+def test_our_own_pings_are_no_calls_of_intercoms_and_its_own_are(
+    good: Workspace, client: Client, address: Bridge
+) -> None:
+    examine(good)
+    (sent,) = address.of(OURS)
+    signature = {"X-Hub-Signature": sent.headers["X-Hub-Signature"]}
+    answer = client.post(OURS, sent.body, content_type="application/json", headers=signature)
+    assert answer.status_code == 200
+    assert Notification.objects.get().topic == "ping"
+    assert levels(examine(good))["workspace.webhook"] == "warning"
+    notify(client, part(37358198350, "<p>Any news?</p>"))
+    assert about(examine(good), "workspace.webhook").found.endswith("last less than a minute ago")
+
+
+@pytest.mark.parametrize(
+    ("change", "question", "words"),
+    [
+        ({"client_secret": ""}, "workspace.client_secret", "has no client secret"),
+        ({"access_token": ""}, "workspace.access_token", "has no access token"),
+        ({"client_secret": "PUT_YOUR_SECRET_HERE"}, "workspace.client_secret", "placeholder"),
+        ({"access_token": "wrong"}, "workspace.access_token", "refuses its access token"),
+    ],
+)
+def test_a_secret_that_is_missing_or_wrong_is_a_failure(
+    change: dict[str, str], question: str, words: str, good: Workspace
+) -> None:
+    for name, value in change.items():
+        setattr(good, name, value)
+    good.save()
+    good.refresh_from_db()
+    finding = about(examine(good), question)
+    assert finding.level.value == "failure"
+    assert words in finding.found
+
+
+def test_unreadable_secrets_end_nothing_else(good: Workspace, settings: Any) -> None:
+    settings.FIELD_ENCRYPTION_KEYS = ["YW5vdGhlci1rZXktZm9yLXRoZS10ZXN0cy0zMmJ5dGU="]
+    found = levels(examine(good))
+    assert (found["workspace.client_secret"], found["workspace.access_token"]) == ("failure", "failure")
+    assert "workspace.webhook" in found
+
+
+def test_a_workspace_that_is_off_is_said_to_be(good: Workspace) -> None:
+    good.enabled = False
+    assert levels(examine(good))["workspace.enabled"] == "warning"
+
+
+def test_a_token_of_another_workspace_and_a_wrong_region_are_told(good: Workspace, settings: Any) -> None:
+    with running_intercom(workspace_id="zzzz9999", region="EU", token="t") as other:
+        settings.INTERCOM_API_URL = other.url
+        good.access_token = "t"
+        good.save()
+        good.refresh_from_db()
+        findings = examine(good)
+    assert "zzzz9999" in about(findings, "workspace.id").found
+    assert about(findings, "workspace.region").to_do == "Set the region to EU in the admin."
+
+
+def test_an_external_id_that_nobody_verifies_is_a_failure(good: Workspace, intercom: Intercom) -> None:
+    good.external_id_attribute = "employee_number"
+    assert levels(examine(good))["workspace.identity"] == "failure"
+    intercom.verifies_identities = True
+    assert levels(examine(good))["workspace.identity"] == "ok"
+    good.external_id_attribute = ""
+    assert "workspace.identity" not in levels(examine(good))
+
+
+@pytest.mark.parametrize(
+    ("conversation_id", "status", "level"),
+    [
+        ("theirs", 0, "ok"),
+        ("215472600000000", 0, "ok"),
+        ("theirs", 403, "failure"),
+        ("theirs", 500, "warning"),
+    ],
+)
+def test_whether_conversations_may_be_read_is_seen_at_the_newest_one(
+    conversation_id: str, status: int, level: str, good: Workspace, intercom: Intercom
+) -> None:
+    theirs = intercom.conversation_of("Alice Martin").id if conversation_id == "theirs" else conversation_id
+    Conversation.objects.known(good, theirs)
+    if status:
+        intercom.faults.add("error", path=f"/conversations/{theirs}", status=status)
+    assert levels(examine(good))["workspace.permissions"] == level
+
+
+@pytest.mark.parametrize(("kind", "level"), [("error", "failure"), ("rate_limited", "warning")])
+def test_an_intercom_in_trouble_is_told_and_the_rest_goes_on(
+    kind: str, level: str, good: Workspace, intercom: Intercom
+) -> None:
+    intercom.faults.add(kind, path="/me", **({"status": 502} if kind == "error" else {"seconds": 5}))
+    found = levels(examine(good))
+    assert found["workspace.access_token"] == level
+    assert found["workspace.ping"] == "ok"
+
+
+# Our own address
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "proxy_set_header Host"),
+        (401, "changes the body"),
+        (404, "PUBLIC_URL"),
+        (413, "client_max_body_size"),
+        (502, "gunicorn"),
+        (418, "logs"),
+    ],
+)
+def test_each_wrong_answer_to_the_ping_says_what_the_proxy_lacks(
+    status: int, words: str, good: Workspace, address: Bridge
+) -> None:
+    address.answer = lambda request: (status, {})
+    finding = about(examine(good), "workspace.ping")
+    assert finding.level.value == "failure"
+    assert str(status) in finding.found
+    assert words in finding.to_do
+
+
+def test_an_address_where_nobody_listens_is_a_failure(good: Workspace, settings: Any) -> None:
+    settings.PUBLIC_URL = "http://127.0.0.1:9"
+    assert levels(examine(good))["service.address"] == "failure"
+
+
+def examine_service() -> list[Finding]:
+    return list(service.examine())
+
+
+def test_our_address_is_asked_as_intercom_validates_it_and_with_ten_megabytes(
+    db: None, address: Bridge
+) -> None:
+    address.answer = lambda request: (200 if request.method == "HEAD" else 401, {})
+    found = levels(examine_service())
+    assert (found["service.address"], found["service.size"]) == ("ok", "ok")
+    assert [(one.method, one.path) for one in address.received] == [("HEAD", OURS), ("POST", OURS)]
+    assert 10_000_000 < len(address.received[1].body) <= 10 * 1024 * 1024
+    json.loads(address.received[1].body)
+
+
+@pytest.mark.parametrize(("status", "level"), [(413, "failure"), (200, "warning")])
+def test_a_proxy_that_takes_no_large_body_is_told(status: int, level: str, db: None, address: Bridge) -> None:
+    address.answer = lambda request: (200 if request.method == "HEAD" else status, {})
+    assert levels(examine_service())["service.size"] == level
+
+
+def test_the_real_service_takes_ten_megabytes_and_keeps_none_of_it(
+    live_server: Any, settings: Any, transactional_db: None
+) -> None:
+    settings.PUBLIC_URL = live_server.url
+    found = levels(examine_service())
+    assert (found["service.address"], found["service.size"]) == ("ok", "ok")
+    assert not Notification.objects.exists()
+
+
+def redirecting(to: str) -> Any:
+    return lambda *_: Answer(301, {"Location": to}, b"")
+
+
+@pytest.mark.parametrize(
+    ("to", "words"),
+    [
+        ("https://bridge.example.com/webhooks/intercom", "X-Forwarded-Proto"),
+        ("/webhooks/intercom?token=s3cr3t", "X-Forwarded-Proto"),
+        ("https://www.bridge.example.com/webhooks/intercom?token=s3cr3t", "Set PUBLIC_URL"),
+    ],
+)
+def test_a_redirect_says_what_the_proxy_lacks(
+    to: str, words: str, db: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.PUBLIC_URL = "https://bridge.example.com"
+    monkeypatch.setattr(ping, "_call", redirecting(to))
+    finding = about(examine_service(), "service.address")
+    assert "does not follow" in finding.found
+    assert words in finding.to_do
+    assert "s3cr3t" not in finding.found + finding.to_do
+
+
+# The service
+
+
+def test_a_service_without_a_worker_writes_nothing(db: None, address: Bridge) -> None:
+    assert levels(examine_service())["service.worker"] == "failure"
+    WorkerPulse.objects.beat("here:1", anew=True)
+    assert about(examine_service(), "service.worker").found == "a worker lives"
+
+
+def test_work_that_is_overdue_though_a_worker_lives_is_a_warning(
+    workspace: Workspace, address: Bridge
+) -> None:
+    WorkerPulse.objects.beat("here:1", anew=True)
+    row = Notification.objects.record(workspace, "n1", "ping", "", b"{}")
+    assert levels(examine_service())["service.work"] == "ok"
+    Notification.objects.filter(pk=row.pk).update(due_at=timezone.now() - dt.timedelta(minutes=6))
+    assert "6 minutes" in about(examine_service(), "service.work").found
+
+
+def test_secrets_that_no_key_reads_are_counted(workspace: Workspace, address: Bridge, settings: Any) -> None:
+    assert about(examine_service(), "service.keys").found == "all 2 stored secrets can be read"
+    settings.FIELD_ENCRYPTION_KEYS = ["YW5vdGhlci1rZXktZm9yLXRoZS10ZXN0cy0zMmJ5dGU="]
+    assert about(examine_service(), "service.keys").found.startswith("2 of 2 stored secrets cannot be read")
+    settings.FIELD_ENCRYPTION_KEYS = []
+    assert "not set" in about(examine_service(), "service.keys").found
+
+
+def test_little_room_on_the_disk_is_a_warning(
+    db: None, address: Bridge, settings: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.HUEY_FILE = tmp_path / "queue.sqlite3"
+    for free, level in ((999_000_000, "warning"), (1_500_000_000, "ok")):
+        monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
+        assert levels(examine_service())["service.disk"] == level
+
+
+def test_a_queue_that_is_away_is_told(db: None, address: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> int:
+        raise ConnectionError("no")
+
+    monkeypatch.setattr(service.tasks.huey, "pending_count", away)
+    finding = about(examine_service(), "service.queue")
+    assert finding.level.value == "failure"
+    assert "Nothing is lost" in finding.to_do
+
+
+def test_a_database_that_is_behind_is_told(
+    db: None, address: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "is_behind", lambda: True)
+    assert "migrate" in about(examine_service(), "service.database").to_do

@@ -1,0 +1,274 @@
+"""Two workspaces, two secrets, two iTops: with the other's addresses, clicks and stored values one can do nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import models
+from django.test import Client
+from django.utils import timezone
+
+from intercom_bridge.canvas.click import Click
+from intercom_bridge.models import (
+    ItopInstance,
+    Notification,
+    PersonMatch,
+    Posting,
+    Submission,
+    TicketLink,
+    TicketProfile,
+    Unlinking,
+    Workspace,
+)
+from sandbox.itop import Itop, running_itop
+from tests.canvas.test_walk import Walk
+from tests.teammate import ALICE, SECRET, WORKSPACE, Teammate, notification, notify, part, post_webhook
+from tests.webhooks.test_signed_addresses import ADDRESSES
+
+THEIRS, THEIR_SECRET, THEIR_TOKEN = (
+    "theirs99",
+    "s3cr3t-of-the-other-workspace",
+    "s3cr3t-token-of-the-other-itop",
+)
+# In all that only our iTop knows. Theirs has the same ids for other things.
+OURS = re.compile(r"only-ours-\d+|R-0005\d\d")
+
+Row = tuple[type[models.Model], Any]
+
+
+@pytest.fixture
+def their_itop() -> Iterator[Itop]:
+    with running_itop(token=THEIR_TOKEN) as running:
+        yield running
+
+
+@pytest.fixture
+def their_workspace(workspace: Workspace, their_itop: Itop) -> Workspace:
+    return Workspace.objects.create(
+        workspace_id=THEIRS,
+        name="Theirs",
+        client_secret=THEIR_SECRET,
+        itop=ItopInstance.objects.create(
+            name="Theirs", url=their_itop.url, token=THEIR_TOKEN, time_zone="Europe/Paris"
+        ),
+        profile=TicketProfile.objects.create(name="Theirs"),
+    )
+
+
+@pytest.fixture
+def ours(teammate: Teammate, itop: Itop, work: Callable[[], None], client: Client) -> Teammate:
+    """A lot has happened: a ticket created, one linked, one unlinked, a message written, one left, a person picked."""
+    for number, ticket in enumerate(itop.store.all("UserRequest")):
+        itop.store.update("UserRequest", ticket["id"], title=f"only-ours-{number}")
+    for number, person in enumerate(itop.store.all("Person"), 100):
+        itop.store.update("Person", person["id"], name=f"only-ours-{number}")
+    for _ in range(500):
+        itop.store.take_number("ref")
+    teammate.open().click("Create a ticket")
+    teammate.click("Create the ticket", Title="only-ours-500").click("Create anyway")
+    teammate.link("R-000008")
+    teammate.open().click("2 linked").click("R-000008").click("Unlink").click("Unlink")
+    notify(client, part(37358198500, "<p>only-ours-600</p>"))
+    work()
+    assert Submission.objects.get().ticket.ref.startswith("R-0005")
+    assert Unlinking.objects.exists() and TicketLink.objects.exists() and Submission.objects.exists()
+    return teammate
+
+
+@pytest.fixture
+def them(their_workspace: Workspace, client: Client) -> Teammate:
+    """Who sits in the same conversation of the same customer, as far as ids go."""
+    them = Teammate(client)
+    them.workspace_id, them.secret = THEIRS, THEIR_SECRET
+    return them
+
+
+def all_rows() -> dict[Row, dict[str, Any]]:
+    return {
+        (model, row["pk"]): {
+            name: bytes(value) if isinstance(value, memoryview) else value for name, value in row.items()
+        }
+        for model in apps.get_app_config("intercom_bridge").get_models()
+        for row in model._default_manager.annotate(pk_=models.F("pk")).values(
+            "pk", *[one.attname for one in model._meta.concrete_fields]
+        )
+    }
+
+
+class Watch:
+    """What is ours, before and after."""
+
+    def __init__(self, itop: Itop, their_workspace: Workspace) -> None:
+        self.itop = itop
+        self.theirs: set[Row] = {
+            (Workspace, their_workspace.pk),
+            (ItopInstance, their_workspace.itop_id),
+            (TicketProfile, their_workspace.profile_id),
+        }
+        # What our own worker tries again all by itself is nobody's doing.
+        Posting.objects.update(due_at=timezone.now() + dt.timedelta(days=1))
+        self.rows = all_rows()
+        self.calls = len(itop.calls)
+        self.tickets = self._tickets()
+
+    def _tickets(self) -> str:
+        return json.dumps(self.itop.state(), sort_keys=True).partition('"tickets"')[2]
+
+    def nothing_of_ours_was_touched(self) -> None:
+        now = all_rows()
+        changed = {
+            key: {name: (value, now.get(key, {}).get(name)) for name, value in row.items()}
+            for key, row in self.rows.items()
+            if now.get(key) != row and key not in self.theirs
+        }
+        differing = {
+            key: {name: both for name, both in row.items() if both[0] != both[1]}
+            for key, row in changed.items()
+        }
+        assert differing == {}
+        for (model, pk), row in now.items():
+            if (model, pk) in self.rows:
+                continue
+            for one in model._meta.concrete_fields:
+                if one.is_relation and row[one.attname] is not None:
+                    target = (one.related_model, row[one.attname])
+                    assert target not in self.rows or target in self.theirs, (
+                        f"a new {model.__name__} hangs on {target}"
+                    )
+        assert len(self.itop.calls) == self.calls, self.itop.calls[self.calls :]
+        assert self._tickets() == self.tickets
+
+
+@pytest.fixture
+def watch(ours: Teammate, itop: Itop, their_workspace: Workspace) -> Watch:
+    return Watch(itop, their_workspace)
+
+
+def sees_nothing_of_ours(itop: Itop, request: dict[str, Any], answer: Any) -> None:
+    """But what came with the request itself: a form shows what was typed into it."""
+    known = set(OURS.findall(json.dumps(request)))
+    assert set(OURS.findall(json.dumps(answer))) <= known
+    assert itop.url not in json.dumps(answer), "it leads to a ticket in our iTop"
+
+
+def named_by_hand() -> list[str]:
+    """What no screen may offer just now, with ids that are ours."""
+    links = TicketLink.objects.select_related("ticket")
+    numbers = sorted({link.ticket.object_id for link in links} | set(range(1, 15)))
+    found = [
+        f"{verb}:UserRequest:{number}{more}"
+        for number in numbers
+        for verb, more in (
+            ("ticket", ""),
+            ("link", ""),
+            ("link", ":all"),
+            ("link", ":now"),
+            ("unlink", ":yes"),
+        )
+    ]
+    found += [f"undo-unlink:{one.pk}" for one in Unlinking.objects.all()]
+    found += [f"creation:{one.form_key}" for one in Submission.objects.all()]
+    found += [f"move-here:{link.conversation_id}" for link in links]
+    found += [f"move-here:{link.conversation.conversation_id}" for link in links]
+    found += [f"who:pick:{one.person_id}" for one in PersonMatch.objects.all()]
+    return found
+
+
+def test_each_click_of_ours_shows_and_changes_nothing_when_they_press_it(
+    ours: Teammate, them: Teammate, itop: Itop, their_workspace: Workspace, work: Callable[[], None]
+) -> None:
+    walk = Walk(ours).go()
+    work()
+    pressed = {
+        (component_id, json.dumps(place.canvas.get("stored_data", {}), sort_keys=True))
+        for place in walk.places.values()
+        for component_id in place.clicks
+    }
+    stored = sorted({one for _, one in pressed} | {"{}"})
+    by_hand = named_by_hand()
+    assert {"ticket", "link", "create", "form", "unlink", "pause", "sync"} <= walk.verbs
+    assert len(pressed) > 40 and len(stored) > 5
+    pressed |= {(component_id, one) for component_id in by_hand for one in ("{}", stored[-1])}
+    watch = Watch(itop, their_workspace)
+    for component_id, values in sorted(pressed):
+        canvas = {"content": {"components": []}, "stored_data": json.loads(values)}
+        typed = {component_id: "only-ours", "title": "R-000008", "words": "R-000008"}
+        request = them._base() | {
+            "component_id": component_id,
+            "input_values": typed,
+            "current_canvas": canvas,
+        }
+        them.send("/canvas-kit/submit", request)
+        assert "our mistake" not in them.text, (component_id, values)
+        sees_nothing_of_ours(itop, request, them.canvas)
+    assert {Click.read(one).verb for one in by_hand} >= {"undo-unlink", "creation", "link", "unlink"}
+    work()
+    watch.nothing_of_ours_was_touched()
+
+
+def test_looking_at_our_conversation_shows_nothing_of_ours(them: Teammate, itop: Itop, watch: Watch) -> None:
+    for contact in (ALICE, {}, {"id": ALICE["id"]}, {"email": ALICE["email"]}):
+        them.contact = contact
+        sees_nothing_of_ours(itop, them._base(), them.open().canvas)
+    watch.nothing_of_ours_was_touched()
+
+
+def test_our_notifications_in_their_name_write_nothing_of_ours(
+    them: Teammate, watch: Watch, client: Client, work: Callable[[], None]
+) -> None:
+    theirs = notification(part(37358198500, "<p>again</p>"), part(37358198501, "<p>more</p>")) | {
+        "app_id": THEIRS
+    }
+    for topic in ("conversation.user.replied", "conversation.deleted", "conversation_part.redacted"):
+        known = Notification.objects.filter(workspace__workspace_id=WORKSPACE).first()
+        assert known
+        for name in (f"notif_{topic}", known.notification_id):
+            raw = json.dumps(theirs | {"topic": topic, "id": name}).encode()
+            assert post_webhook(client, raw, secret=THEIR_SECRET).status_code == 200
+    work()
+    watch.nothing_of_ours_was_touched()
+
+
+@pytest.mark.parametrize("address", ADDRESSES, ids=[one[0] for one in ADDRESSES])
+def test_at_no_address_does_their_signature_open_ours(
+    ours: Teammate, itop: Itop, watch: Watch, client: Client, address: Any
+) -> None:
+    path, header, sign, body, name = address
+    both = json.dumps({**body(), name: THEIRS})
+    bodies = [
+        json.dumps(body()),
+        # Two names in one body: whichever is read, it is the one whose secret has to match.
+        f'{{"{name}": "{THEIRS}", {json.dumps(body())[1:]}',
+        json.dumps({**body(), name: [WORKSPACE, THEIRS]}),
+        json.dumps({**body(), name: {"id": WORKSPACE}}),
+        json.dumps({**body(), name: f"{WORKSPACE}\x00"}),
+        json.dumps({**body(), name: WORKSPACE.upper()}),
+    ]
+    for text in bodies:
+        raw = text.encode()
+        answer = client.post(
+            path, raw, content_type="application/json", headers={header: sign(raw, THEIR_SECRET)}
+        )
+        assert answer.status_code == 401, text[:80]
+    good = client.post(
+        path,
+        both.encode(),
+        content_type="application/json",
+        headers={header: sign(both.encode(), THEIR_SECRET)},
+    )
+    assert good.status_code == 200, (
+        "their own name with their own signature is let in: the rest is no accident"
+    )
+    sees_nothing_of_ours(itop, body(), good.json())
+    watch.nothing_of_ours_was_touched()
+
+
+def test_our_secret_does_not_open_theirs_either(ours: Teammate, them: Teammate, client: Client) -> None:
+    raw = json.dumps({"app_id": THEIRS, "topic": "ping"}).encode()
+    assert post_webhook(client, raw, secret=SECRET).status_code == 401

@@ -1,0 +1,152 @@
+"""Guessing an admin's password: five times, then not for a quarter of an hour, and only whoever guesses."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
+
+from intercom_bridge.models import Workspace
+from intercom_bridge.views.client_address import client_address
+from tests.teammate import notify, part
+
+pytestmark = pytest.mark.django_db
+
+LOGIN = "/admin/login/"
+PASSWORD = "s3cr3t-of-the-admin"
+ATTACKER, ADMIN = "203.0.113.66", "198.51.100.7"
+
+
+@pytest.fixture(autouse=True)
+def admin() -> User:
+    return User.objects.create_superuser("root", password=PASSWORD)
+
+
+def log_in(password: str, *, name: str = "root", through: str = "127.0.0.1", **headers: str) -> Any:
+    return Client(REMOTE_ADDR=through).post(
+        LOGIN,
+        {"username": name, "password": password},
+        headers={key.replace("_", "-"): value for key, value in headers.items()},
+    )
+
+
+def guess(times: int, **how: str) -> list[int]:
+    return [log_in(f"s3cr3t-guess-{number}", **how).status_code for number in range(times)]
+
+
+def test_after_five_wrong_passwords_not_even_the_right_one_is_looked_at() -> None:
+    assert guess(5, through=ATTACKER) == [200, 200, 200, 200, 429]
+    answer = log_in(PASSWORD, through=ATTACKER)
+    assert answer.status_code == 429
+    assert "_auth_user_id" not in answer.client.session
+
+
+def test_the_page_says_what_happened_what_is_safe_and_what_to_do() -> None:
+    guess(5, through=ATTACKER)
+    text = log_in(PASSWORD, through=ATTACKER).content.decode()
+    for words in ("5 attempts", "Nobody was let in", "Wait 15 minutes", "axes_reset"):
+        assert words in text
+    assert PASSWORD not in text
+
+
+def test_a_quarter_of_an_hour_later_it_is_over_however_often_it_was_tried_meanwhile(
+    time_machine: Any,
+) -> None:
+    now = dt.datetime.now(dt.UTC)
+    time_machine.move_to(now, tick=False)
+    guess(5, through=ATTACKER)
+    time_machine.move_to(now + dt.timedelta(minutes=14), tick=False)
+    assert log_in(PASSWORD, through=ATTACKER).status_code == 429
+    time_machine.move_to(now + dt.timedelta(minutes=15, seconds=1), tick=False)
+    assert log_in(PASSWORD, through=ATTACKER).status_code == 302
+
+
+def test_a_log_in_that_works_forgets_the_wrong_ones() -> None:
+    guess(4, through=ADMIN)
+    assert log_in(PASSWORD, through=ADMIN).status_code == 302
+    assert guess(4, through=ADMIN) == [200] * 4
+
+
+def test_nobody_else_is_locked_out() -> None:
+    User.objects.create_superuser("ada", password=PASSWORD)
+    guess(5, through=ATTACKER)
+    assert log_in(PASSWORD, through=ADMIN).status_code == 302
+    assert log_in(PASSWORD, through=ATTACKER, name="ada").status_code == 302
+
+
+# Behind the proxy
+
+
+def test_whoever_writes_the_header_himself_does_not_escape() -> None:
+    codes = [
+        log_in("s3cr3t-guess", X_Forwarded_For=f"10.0.0.{number}, {ATTACKER}").status_code
+        for number in range(5)
+    ]
+    assert codes == [200, 200, 200, 200, 429]
+
+
+def test_whoever_writes_the_header_himself_locks_nobody_else_out() -> None:
+    guess(5, X_Forwarded_For=f"{ADMIN}, {ATTACKER}")
+    assert log_in(PASSWORD, X_Forwarded_For=ADMIN).status_code == 302
+
+
+def test_without_the_proxy_the_header_is_not_believed() -> None:
+    codes = [
+        log_in("s3cr3t-guess", through=ATTACKER, X_Forwarded_For=f"198.51.100.{number}").status_code
+        for number in range(5)
+    ]
+    assert codes[-1] == 429
+    guess(5, through=ATTACKER, X_Forwarded_For=ADMIN)
+    assert log_in(PASSWORD, through=ADMIN).status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("127.0.0.1", "203.0.113.1", "203.0.113.1"),
+        ("127.0.0.1", "1.1.1.1, 203.0.113.1", "203.0.113.1"),
+        ("::1", "2001:db8::1", "2001:db8::1"),
+        ("::ffff:127.0.0.1", "203.0.113.1", "203.0.113.1"),
+        ("", "203.0.113.1", "203.0.113.1"),  # a socket file
+        ("127.0.0.1", "", "127.0.0.1"),
+        ("127.0.0.1", "203.0.113.1,", "127.0.0.1"),
+        ("127.0.0.1", "unknown", "127.0.0.1"),
+        ("127.0.0.1", "203.0.113.1:4711", "127.0.0.1"),
+        ("10.0.0.9", "203.0.113.1", "10.0.0.9"),
+    ],
+)
+def test_whose_address_counts(peer: str, forwarded: str, address: str) -> None:
+    request = RequestFactory().post(LOGIN, REMOTE_ADDR=peer, headers={"X-Forwarded-For": forwarded})
+    assert client_address(request) == address
+
+
+def test_a_proxy_elsewhere_has_to_be_named(settings: Any) -> None:
+    from ipaddress import ip_network
+
+    request = RequestFactory().post(LOGIN, REMOTE_ADDR="10.0.0.9", headers={"X-Forwarded-For": "203.0.113.1"})
+    settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/24")]
+    assert client_address(request) == "203.0.113.1"
+
+
+# And the rest of the service
+
+
+def test_webhooks_ask_nothing_of_what_counts_log_ins(workspace: Workspace, client: Client) -> None:
+    guess(5)
+    with CaptureQueriesContext(connection) as queries:
+        assert notify(client, part(1, "<p>x</p>")).status_code == 200
+    asked = " ".join(one["sql"] for one in queries.captured_queries)
+    assert "axes_" not in asked and "auth_user" not in asked and "django_session" not in asked
+
+
+def test_a_password_is_kept_nowhere_not_even_a_wrong_one() -> None:
+    guess(3)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM axes_accessattempt")
+        kept = repr(cursor.fetchall())
+    assert "root" in kept and "s3cr3t" not in kept

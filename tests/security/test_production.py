@@ -1,0 +1,68 @@
+"""What production's settings promise, asked of a process that runs under them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from settings.environment import BASE_DIR
+from tests.config.started import PRODUCTION, python, surroundings
+
+ASK = """
+import json, django
+from django.conf import settings
+django.setup()
+print(json.dumps({name: getattr(settings, name) for name in %r}, default=str))
+"""
+
+
+def settings_of(*names: str, **variables: str) -> dict[str, object]:
+    made = python(ASK % (names,), DJANGO_SETTINGS_MODULE="settings.production", **PRODUCTION, **variables)
+    assert made.returncode == 0, made.stderr
+    answer: dict[str, object] = json.loads(made.stdout.splitlines()[-1])
+    return answer
+
+
+def test_the_deployment_check_has_no_warning(tmp_path: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
+        cwd=BASE_DIR,
+        env=surroundings(DJANGO_SETTINGS_MODULE="settings.production", VAR_DIR=str(tmp_path), **PRODUCTION),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    assert "System check identified no issues (0 silenced)." in made.stdout
+
+
+def test_an_admins_session_is_short_and_its_cookie_goes_nowhere_else(tmp_path: Path) -> None:
+    assert settings_of(
+        "SESSION_COOKIE_AGE",
+        "SESSION_EXPIRE_AT_BROWSER_CLOSE",
+        "SESSION_SAVE_EVERY_REQUEST",
+        "SESSION_COOKIE_SECURE",
+        "SESSION_COOKIE_HTTPONLY",
+        "SESSION_COOKIE_SAMESITE",
+        "CSRF_COOKIE_SECURE",
+        "CSRF_COOKIE_SAMESITE",
+        VAR_DIR=str(tmp_path),
+    ) == {
+        "SESSION_COOKIE_AGE": 8 * 3600,
+        "SESSION_EXPIRE_AT_BROWSER_CLOSE": True,
+        "SESSION_SAVE_EVERY_REQUEST": False,
+        "SESSION_COOKIE_SECURE": True,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "CSRF_COOKIE_SECURE": True,
+        "CSRF_COOKIE_SAMESITE": "Lax",
+    }
+
+
+def test_with_redis_all_processes_count_shares_together(tmp_path: Path) -> None:
+    made = settings_of("CACHES", VAR_DIR=str(tmp_path), REDIS_URL="redis://127.0.0.1:6379/0")["CACHES"]
+    assert isinstance(made, dict)
+    assert made["default"]["BACKEND"].endswith("RedisCache")
