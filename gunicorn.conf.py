@@ -57,7 +57,7 @@ limit_request_line = 8190
 accesslog = os.environ.get("ACCESS_LOG", "-")
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'
 
-# Each process loads the code by itself, as it is when it starts, so that SIGHUP brings in what an upgrade has changed: no
-# preload_app, and what this file needed is forgotten.
+# Each process loads the code by itself, as it is when it starts, so that SIGHUP brings in what an upgrade has changed:
+# no preload_app, and what this file needed is forgotten.
 for _name in [name for name in sys.modules if name.partition(".")[0] == "settings"]:
     del sys.modules[_name]
