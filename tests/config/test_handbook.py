@@ -30,6 +30,7 @@ TROUBLESHOOT = (DOCS / "troubleshoot.md").read_text(encoding="utf-8")
 SCREENS = [
     trouble.turned_off({}),
     trouble.unreadable(),
+    trouble.too_many("home", {}),
     trouble.out_of_scope({}),
     trouble.ticket_gone({}),
     trouble.unknown_click({}),

@@ -87,8 +87,9 @@ def full(click: str) -> dict[str, Any]:
     """A request that makes sense at any of the addresses."""
     return notification(part(37358198341, "<p>x</p>")) | {
         "workspace_id": WORKSPACE,
-        "admin": ADA,
-        "contact": ALICE,
+        # Copies: things are put into them.
+        "admin": {**ADA},
+        "contact": {**ALICE, "custom_attributes": {}},
         "conversation": conversation(),
         "component_id": click,
         "input_values": {},
