@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 MESSAGES := --locale fr --locale de --locale es --no-wrap --no-obsolete --add-location file
 export DJANGO_SETTINGS_MODULE ?= settings.development
 
-.PHONY: demo test lint run chaos bench audit messages lock clean
+.PHONY: demo test lint run chaos bench production-check audit messages lock clean
 
 $(VENV)/installed: requirements/base.txt requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 ...")'
@@ -49,6 +49,11 @@ chaos: $(VENV)/installed
 # What it costs, each number beside the one it has to be compared with.
 bench: $(VENV)/installed
 	$(BIN)/python manage.py bench $(ARGS)
+
+# The files in deploy/, played: nginx with TLS, the web server, two workers, PostgreSQL and Redis; reload, restart, backup, restore.
+# Needs nginx, redis-server, PostgreSQL's tools, and a PostgreSQL in which it may make a database: TEST_DATABASE_URL.
+production-check: $(VENV)/installed
+	@$(BIN)/python manage.py production_check
 
 # The panel's words: out of the code into intercom_bridge/locale/, and compiled. Run it after a change of words, translate
 # what is empty or marked fuzzy in the three files, and run it again. Needs GNU gettext, here only: .mo files are committed.

@@ -4,6 +4,7 @@ import os
 import sys
 
 from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import ThreadWorker
 
 from settings.logs import HideTokens
 
@@ -17,11 +18,19 @@ class logger_class(Logger):
             handler.setFormatter(HideTokens(handler.formatter))
 
 
-def on_starting(server):
-    # Only now: Django's settings say where the files are.
-    import django
+class worker_class(ThreadWorker):
+    """gunicorn's own. Told to end, it would take one more connection within the next second and close it unanswered.
 
-    django.setup()
+    Left alone, that connection waits at the socket for a process that lives.
+    """
+
+    def accept(self, server, listener):
+        if self.alive:
+            super().accept(server, listener)
+
+
+def post_worker_init(worker):
+    # Here, not in the process that starts them: what that one has loaded, a reload would not load anew.
     from django.conf import settings
 
     from intercom_bridge.metrics import forget_the_dead
@@ -39,7 +48,6 @@ def _number(name, default):
 
 bind = os.environ.get("BIND", "127.0.0.1:8000")
 workers = _number("WEB_CONCURRENCY", 2)
-worker_class = "gthread"
 threads = _number("WEB_THREADS", 16)
 timeout = 30
 graceful_timeout = 8
@@ -48,3 +56,8 @@ limit_request_line = 8190
 # The path only: a query string may carry the PHP extension's auth_token, and has no business in a log.
 accesslog = os.environ.get("ACCESS_LOG", "-")
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'
+
+# Each process loads the code by itself, as it is when it starts, so that SIGHUP brings in what an upgrade has changed:
+# no preload_app, and what this file needed is forgotten.
+for _name in [name for name in sys.modules if name.partition(".")[0] == "settings"]:
+    del sys.modules[_name]

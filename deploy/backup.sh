@@ -1,0 +1,35 @@
+#!/bin/sh
+# A backup of the database, while the service runs: backup.sh DIRECTORY
+# Prints the file's name. Those older than fourteen days go. FIELD_ENCRYPTION_KEYS is not in it: keep it elsewhere.
+set -eu
+cd "$(dirname "$0")/.."
+if [ $# -ne 1 ]; then
+    echo "Say where to: backup.sh DIRECTORY" >&2
+    exit 2
+fi
+if [ -z "${DJANGO_SETTINGS_MODULE:-}" ]; then
+    set -a
+    . "${BRIDGE_ENV:-/etc/intercom-bridge/bridge.env}"
+    set +a
+fi
+variables=$(.venv/bin/python deploy/database.py)
+eval "$variables"
+umask 077
+mkdir -p "$1"
+file="$1/bridge-$(date -u +%Y%m%dT%H%M%SZ)"
+unfinished="$file.unfinished"
+trap 'rm -f "$unfinished"' EXIT
+if [ -n "${SQLITE_FILE:-}" ]; then
+    file="$file.sqlite3"
+    # SQLite's own way: consistent, while others write.
+    .venv/bin/python -c 'import sqlite3, sys; sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True).backup(sqlite3.connect(sys.argv[2]))' \
+        "$SQLITE_FILE" "$unfinished"
+else
+    file="$file.pgdump"
+    pg_dump --format=custom --no-owner --no-privileges --file="$unfinished"
+    # One that cannot be read is none.
+    pg_restore --list "$unfinished" >/dev/null
+fi
+mv "$unfinished" "$file"
+find "$1" -name 'bridge-*' -type f -mtime +13 -delete
+echo "$file"

@@ -1,0 +1,9 @@
+#!/bin/sh
+# manage.py with the service's environment: deploy/manage.sh check --deploy --database default
+# As the service's user: sudo -u bridge /opt/intercom-bridge/deploy/manage.sh migrate
+set -eu
+cd "$(dirname "$0")/.."
+set -a
+. "${BRIDGE_ENV:-/etc/intercom-bridge/bridge.env}"
+set +a
+exec .venv/bin/python manage.py "$@"
