@@ -13,6 +13,7 @@ Settings, without the network and the database:
     E009  ALLOWED_HOSTS lacks PUBLIC_URL's host
     W003  INTERCOM_API_URL is set outside DEBUG
     W004  SQLite together with Redis
+    W006  METRICS_TOKEN is set, and METRICS_DIR cannot be written to
     W005  words of the panel are not translated, or not compiled
 
 Rows, with `--database default`:
@@ -87,6 +88,7 @@ def register_checks() -> None:
         check_intercom_api_url,
         check_redis_url,
         check_queue_and_database,
+        check_metrics,
         check_languages,
     ):
         register(check, TAG)
@@ -260,6 +262,19 @@ def check_queue_and_database(**_: Any) -> list[CheckMessage]:
             "W004",
             "The queue is in Redis and the data in an SQLite file, which several machines cannot share.",
             "Set DATABASE_URL to a PostgreSQL if there is more than one machine. If there is one, Redis is not needed.",
+        )
+    ]
+
+
+def check_metrics(**_: Any) -> list[CheckMessage]:
+    if not settings.METRICS_TOKEN or settings.METRICS_DIR:
+        return []
+    return [
+        _message(
+            Warning,
+            "W006",
+            "METRICS_TOKEN is set, but METRICS_DIR cannot be made or written to: what the processes count is not told.",
+            "Name a directory in METRICS_DIR that the service may write to. What waits is told all the same.",
         )
     ]
 

@@ -43,8 +43,8 @@ def _start(sentence: str) -> str:
 
 
 OF_DELIVERIES = {
-    "gone": Kind("failed: the ticket is gone", FAILED, (reasons.TICKET_GONE,)),
-    "full": Kind("failed: the log is full", FAILED, (reasons.LOG_FULL,)),
+    "gone": Kind("failed: the ticket is gone", FAILED, (reasons.TICKET_GONE_BEFORE,)),
+    "full": Kind("failed: the log is full", FAILED, (reasons.LOG_FULL_BEFORE,)),
     "refused": Kind("failed: iTop refused it", FAILED, (_start(reasons.REFUSED),)),
     "only": Kind("failed: at this one only", FAILED, (_start(reasons.ONLY_THIS_ONE),)),
     "given_up": Kind("failed: seven days of trouble", FAILED, (_start(reasons.GIVEN_UP),)),

@@ -144,6 +144,13 @@ def test_redis_beside_sqlite_is_a_warning(settings: Settings, monkeypatch: pytes
     assert checks.check_queue_and_database() == []
 
 
+def test_metrics_that_nobody_can_keep(settings: Settings) -> None:
+    settings.METRICS_TOKEN, settings.METRICS_DIR = "a-token", None
+    assert ids(checks.check_metrics()) == {"W006"}
+    settings.METRICS_TOKEN = ""
+    assert checks.check_metrics() == []
+
+
 def test_allowed_hosts_without_our_own_are_an_error() -> None:
     assert found(ALLOWED_HOSTS=["other.example.com"]) == {"E009"}
     assert found(ALLOWED_HOSTS=[".example.com"]) == set()
