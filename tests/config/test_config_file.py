@@ -311,3 +311,15 @@ def test_whatever_stands_in_it_is_taken_or_refused_in_words(
         BridgeImport(BridgeFile(json.dumps(document | lists))).run(dry_run=True)
     except ConfigError as error:
         assert str(error)
+
+
+def test_a_client_secret_that_was_imported_has_not_been_used_yet(
+    workspace: Workspace, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = with_secrets(exported(), monkeypatch)
+    workspace.note_use("client_secret")
+    load(document, "--overwrite")
+    assert Workspace.objects.get().client_secret_used_at
+    monkeypatch.setenv("ACME_SECRET", "the-next-client-secret")
+    load(document, "--overwrite")
+    assert Workspace.objects.get().client_secret_used_at is None
