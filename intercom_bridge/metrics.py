@@ -169,22 +169,33 @@ def add_up_the_dead(directory: Path) -> None:
 
     It is not forgotten: where a sum gets smaller, Prometheus takes all that is left of it for new.
     """
-    with _nobody_adds_up(directory, fcntl.LOCK_EX):
-        for file in directory.glob("*.db"):
-            try:
-                if _is_of_the_dead(file):
-                    _add_up(file)
-                    file.unlink()
-            except (OSError, RuntimeError, struct.error) as error:
-                log.warning("metrics.not_added_up", file=file.name, error=type(error).__name__)
+    try:
+        with _nobody_adds_up(directory, fcntl.LOCK_EX):
+            for file in directory.glob("*.db"):
+                _add_up_if_dead(file)
+    except OSError as error:
+        log.warning("metrics.not_added_up", file=str(directory), error=type(error).__name__)
+
+
+def _add_up_if_dead(file: Path) -> None:
+    try:
+        if _is_of_the_dead(file):
+            _add_up(file)
+            file.unlink()
+    except OSError as error:
+        log.warning("metrics.not_added_up", file=file.name, error=type(error).__name__)
 
 
 @contextmanager
 def _nobody_adds_up(directory: Path, how: int) -> Iterator[None]:
     """Who reads meanwhile would count a process twice, or not at all."""
-    with (directory / "lock").open("a") as lock:
+    # Only to read: another account may have made it.
+    lock = os.open(directory / "lock", os.O_RDONLY | os.O_CREAT, 0o644)
+    try:
         fcntl.flock(lock, how)
         yield
+    finally:
+        os.close(lock)
 
 
 def _is_of_the_dead(file: Path) -> bool:
@@ -201,10 +212,14 @@ def _is_of_the_dead(file: Path) -> bool:
 
 
 def _add_up(file: Path) -> None:
-    if not file.stat().st_size:
+    try:
+        counted = list(MmapedDict.read_all_values_from_file(str(file)))  # type: ignore[no-untyped-call]
+    except (RuntimeError, struct.error):
+        # It died as it made the file: whoever reads it would fail.
+        log.warning("metrics.unreadable", file=file.name)
         return
     kind = file.stem.partition("_")[0]
     sums = MmapedDict(str(file.with_name(f"{kind}_{HERE}-{_ENDED}.db")))  # type: ignore[no-untyped-call]
-    for key, value, _at, _place in MmapedDict.read_all_values_from_file(str(file)):  # type: ignore[no-untyped-call]
+    for key, value, _at, _place in counted:
         sums.write_value(key, sums.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
     sums.close()  # type: ignore[no-untyped-call]

@@ -228,6 +228,17 @@ def test_the_living_keep_theirs(tmp_path: Path) -> None:
     assert sorted(tmp_path.glob("*.db")) == sorted([living, ended, elsewhere])
 
 
+def test_what_cannot_be_added_up_stops_nothing(tmp_path: Path) -> None:
+    broken = tmp_path / f"counter_{metrics.HERE}-4194304.db"
+    broken.write_bytes(b"xx")
+    dead = tmp_path / f"histogram_{metrics.HERE}-4194304.db"
+    dead.write_bytes(b"")
+    metrics.add_up_the_dead(tmp_path)
+    # Nor is it in the way of who reads.
+    assert not broken.exists() and not dead.exists()
+    metrics.add_up_the_dead(tmp_path / "gone")
+
+
 def test_a_directory_that_cannot_be_made_stops_nothing(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
