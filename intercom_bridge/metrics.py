@@ -97,7 +97,23 @@ def why(reason: str) -> str:
 def count_delivery(delivery: Delivery) -> None:
     """A try has settled it, or failed it for good."""
     name = why(delivery.reason) if delivery.state == Delivery.State.FAILED else ""
-    deliveries.labels(delivery.ticket.itop.name, delivery.state, name).inc()
+    with _counting():
+        deliveries.labels(delivery.ticket.itop.name, delivery.state, name).inc()
+
+
+def observe(histogram: Histogram, seconds: float, *labels: str) -> None:
+    """So long one of these took."""
+    with _counting():
+        (histogram.labels(*labels) if labels else histogram).observe(seconds)
+
+
+@contextmanager
+def _counting() -> Iterator[None]:
+    """What was done is done: a METRICS_DIR that has gone must not have it done again."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("metrics.not_counted", error=type(error).__name__)
 
 
 class _FromTheDatabase(Collector):

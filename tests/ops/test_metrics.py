@@ -159,6 +159,27 @@ def test_a_call_that_failed_is_counted_by_the_kind_of_error(teammate: Teammate, 
     assert counted(*name) == before + 1
 
 
+def test_what_cannot_be_counted_is_done_all_the_same_and_once(
+    client: Client, teammate: Teammate, itop: Itop, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teammate.link("R-000006")
+    work()
+    ticket = Ticket.objects.get()
+    before = len(itop.store.log(ticket.object_id))
+
+    def gone(*_labels: str) -> None:
+        raise FileNotFoundError("METRICS_DIR")
+
+    for one in (metrics.deliveries, metrics.itop_seconds, metrics.panel_seconds, metrics.webhook_seconds):
+        monkeypatch.setattr(one, "labels", gone)
+    monkeypatch.setattr(metrics.webhook_seconds, "observe", gone)
+    assert notify(client, part(37358198350, "<p>once</p>")).status_code == 200
+    teammate.open()
+    work()
+    assert Delivery.objects.get(part_id="37358198350").state == "written"
+    assert len(itop.store.log(ticket.object_id)) == before + 1
+
+
 # Several processes
 
 COUNT = """
