@@ -139,6 +139,10 @@ class Notification(models.Model):
         received = type(self).objects.filter(pk=self.pk, verdict=self.Verdict.RECEIVED)
         return bool(received.update(verdict=self.verdict, reason=self.reason))
 
+    def is_cleaned(self) -> bool:
+        """Whether what came in is no longer kept, as the database has it now."""
+        return type(self).objects.filter(pk=self.pk, cleaned_at__isnull=False).exists()
+
     def postpone(self, seconds: float, reason: str) -> None:
         """Looked at again later: a row that cannot be handled now must not loop."""
         self.due_at, self.reason = timezone.now() + dt.timedelta(seconds=seconds), reason[:300]

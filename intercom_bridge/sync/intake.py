@@ -135,7 +135,7 @@ def take_in(notification: Notification) -> set[int]:
         waiting = {delivery.ticket_id for delivery in made if delivery.state == Delivery.State.WAITING}
         # The next notification may be one that gets lost.
         Conversation.objects.filter(pk=conversation.pk).compare_within(COMPARED_EVERY_SECONDS)
-        if not notification.settle(*_verdict(made)) and made:
+        if not notification.settle(*_verdict(made)) and notification.is_cleaned():
             # Erased since it was read: what was made of it goes as well.
             transaction.set_rollback(True)
             return set()
