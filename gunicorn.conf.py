@@ -33,10 +33,10 @@ def post_worker_init(worker):
     # Here, not in the process that starts them: what that one has loaded, a reload would not load anew.
     from django.conf import settings
 
-    from intercom_bridge.metrics import forget_the_dead
+    from intercom_bridge.metrics import add_up_the_dead
 
     if settings.METRICS_DIR:
-        forget_the_dead(settings.METRICS_DIR)
+        add_up_the_dead(settings.METRICS_DIR)
 
 
 def _number(name, default):

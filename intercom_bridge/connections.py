@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from intercom_bridge.intercom.api import IntercomClient
-from intercom_bridge.metrics import intercom_seconds, itop_seconds
+from intercom_bridge.metrics import intercom_seconds, itop_seconds, observe
 from intercom_bridge.models import ItopInstance, Workspace
 from itop_client import Client
 
@@ -50,14 +50,14 @@ def intercom_client(workspace: Workspace) -> IntercomClient:
 
 def _itop_was_called(itop: ItopInstance) -> Callable[[str, str, float, str], None]:
     def note(operation: str, _class_name: str, seconds: float, outcome: str) -> None:
-        itop_seconds.labels(itop.name, operation, outcome).observe(seconds)
+        observe(itop_seconds, seconds, itop.name, operation, outcome)
 
     return note
 
 
 def _intercom_was_called(workspace: Workspace) -> Callable[[str, float, str], None]:
     def note(method: str, seconds: float, outcome: str) -> None:
-        intercom_seconds.labels(workspace.workspace_id, method, outcome).observe(seconds)
+        observe(intercom_seconds, seconds, workspace.workspace_id, method, outcome)
 
     return note
 

@@ -7,11 +7,14 @@ what iTop says, never a person, a conversation or a ticket.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import socket
+import struct
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -20,6 +23,7 @@ from django.db.models import Count, Min
 from django.utils import timezone
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -30,7 +34,9 @@ log = structlog.get_logger(__name__)
 
 HERE = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:80]
 # Of processes of other machines nobody here knows whether they live.
-FORGOTTEN_AFTER_SECONDS = 7 * 86_400.0
+SILENT_SECONDS = 7 * 86_400.0
+# In the place of a process id: what all that are no more have counted.
+_ENDED = "ended"
 
 if settings.METRICS_DIR:
     # Process ids are the same in each container that shares a directory.
@@ -91,7 +97,23 @@ def why(reason: str) -> str:
 def count_delivery(delivery: Delivery) -> None:
     """A try has settled it, or failed it for good."""
     name = why(delivery.reason) if delivery.state == Delivery.State.FAILED else ""
-    deliveries.labels(delivery.ticket.itop.name, delivery.state, name).inc()
+    with _counting():
+        deliveries.labels(delivery.ticket.itop.name, delivery.state, name).inc()
+
+
+def observe(histogram: Histogram, seconds: float, *labels: str) -> None:
+    """So long one of these took."""
+    with _counting():
+        (histogram.labels(*labels) if labels else histogram).observe(seconds)
+
+
+@contextmanager
+def _counting() -> Iterator[None]:
+    """What was done is done: a METRICS_DIR that has gone must not have it done again."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("metrics.not_counted", error=type(error).__name__)
 
 
 class _FromTheDatabase(Collector):
@@ -151,23 +173,69 @@ def exposition() -> bytes:
     """All of it, in Prometheus' text format."""
     asked = CollectorRegistry()
     asked.register(_FromTheDatabase())
-    if settings.METRICS_DIR:
-        MultiProcessCollector(asked, path=str(settings.METRICS_DIR))  # type: ignore[no-untyped-call]
-    return generate_latest(asked)
+    if not settings.METRICS_DIR:
+        return generate_latest(asked)
+    MultiProcessCollector(asked, path=str(settings.METRICS_DIR))  # type: ignore[no-untyped-call]
+    with _nobody_adds_up(settings.METRICS_DIR, fcntl.LOCK_SH):
+        return generate_latest(asked)
 
 
-def forget_the_dead(directory: Path) -> None:
-    """Removes what processes have counted that are no more: each one that ever lived had files of its own."""
-    for file in directory.glob("*.db"):
-        host, _dash, pid = file.stem.partition("_")[2].rpartition("-")
-        try:
-            if host == HERE and pid.isdecimal():
-                os.kill(int(pid), 0)
-            elif file.stat().st_mtime > time.time() - FORGOTTEN_AFTER_SECONDS:
-                continue
-            else:
-                file.unlink(missing_ok=True)
-        except ProcessLookupError:
-            file.unlink(missing_ok=True)
-        except OSError as error:
-            log.warning("metrics.not_forgotten", file=file.name, error=type(error).__name__)
+def add_up_the_dead(directory: Path) -> None:
+    """What processes have counted that are no more goes into one file: each that ever lived had files of its own.
+
+    It is not forgotten: where a sum gets smaller, Prometheus takes all that is left of it for new.
+    """
+    try:
+        with _nobody_adds_up(directory, fcntl.LOCK_EX):
+            for file in directory.glob("*.db"):
+                _add_up_if_dead(file)
+    except OSError as error:
+        log.warning("metrics.not_added_up", file=str(directory), error=type(error).__name__)
+
+
+def _add_up_if_dead(file: Path) -> None:
+    try:
+        if _is_of_the_dead(file):
+            _add_up(file)
+            file.unlink()
+    except OSError as error:
+        log.warning("metrics.not_added_up", file=file.name, error=type(error).__name__)
+
+
+@contextmanager
+def _nobody_adds_up(directory: Path, how: int) -> Iterator[None]:
+    """Who reads meanwhile would count a process twice, or not at all."""
+    # Only to read: another account may have made it.
+    lock = os.open(directory / "lock", os.O_RDONLY | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, how)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _is_of_the_dead(file: Path) -> bool:
+    host, _dash, pid = file.stem.partition("_")[2].rpartition("-")
+    if host != HERE:
+        return file.stat().st_mtime < time.time() - SILENT_SECONDS
+    if not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def _add_up(file: Path) -> None:
+    try:
+        counted = list(MmapedDict.read_all_values_from_file(str(file)))  # type: ignore[no-untyped-call]
+    except (RuntimeError, struct.error):
+        # It died as it made the file: whoever reads it would fail.
+        log.warning("metrics.unreadable", file=file.name)
+        return
+    kind = file.stem.partition("_")[0]
+    sums = MmapedDict(str(file.with_name(f"{kind}_{HERE}-{_ENDED}.db")))  # type: ignore[no-untyped-call]
+    for key, value, _at, _place in counted:
+        sums.write_value(key, sums.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
+    sums.close()  # type: ignore[no-untyped-call]

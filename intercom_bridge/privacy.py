@@ -145,21 +145,26 @@ class Contact:
         ticket, and nothing of anybody.
         """
         with transaction.atomic():
-            submissions = Submission.objects.filter(conversation__in=self.conversations)
-            if submissions.unfinished().exists():
+            # Locked: a press that comes now is not among them.
+            submissions = list(
+                Submission.objects.filter(conversation__in=self.conversations).select_for_update()
+            )
+            if any(one.state == Submission.State.CREATING for one in submissions):
                 raise StillCreating
+            # First: whoever is just making messages of one is done with it before these are looked for.
+            notifications = self._erase_notifications()
             deliveries = Delivery.objects.filter(conversation__in=self.conversations)
             deliveries.skip(ERASED)
+            postings = Posting.objects.filter(conversation__in=self.conversations)
+            postings.unfinished().update(state=Posting.State.FAILED, reason=ERASED)
             now = timezone.now()
             erased = {
                 "messages": deliveries.update(
                     part={}, item=None, author="", marker="", tries=[], notification=None, cleaned_at=now
                 ),
                 "creations": _erase_submissions(submissions),
-                "things said by us": Posting.objects.filter(conversation__in=self.conversations).update(
-                    body="", cleaned_at=now
-                ),
-                "notifications": self._erase_notifications(),
+                "things said by us": postings.update(body="", cleaned_at=now),
+                "notifications": notifications,
                 "kept answers of iTop": self.answers.delete()[0],
                 "kept ticket lists": self.known_tickets.delete()[0],
                 "who the person is in iTop": self._erase_matches(),
@@ -183,7 +188,7 @@ class Contact:
         return self.matches.delete()[0]
 
 
-def _erase_submissions(submissions: models.QuerySet[Submission]) -> int:
+def _erase_submissions(submissions: list[Submission]) -> int:
     for submission in submissions:
         # The parts are the keys of what was written; who wrote them goes.
         submission.parts = [

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -51,10 +52,11 @@ class PrivacyAdmin(RowActionsAdmin):
         if "confirmed" not in request.POST:
             return self._ask(request, chosen, known)
         for match, contact in zip(chosen, known, strict=True):
-            # Before, and without the name: Django's log is not to tell it either.
-            self.log_deletions(request, PersonMatch.objects.filter(pk=match.pk))
             try:
-                contact.erase()
+                with transaction.atomic():
+                    # Before, and without the name: Django's log is not to tell it either.
+                    self.log_deletions(request, PersonMatch.objects.filter(pk=match.pk))
+                    contact.erase()
             except StillCreating:
                 what = f"Of {match} nothing was erased: a ticket is just being created. Try again once that is done."
                 self.message_user(request, what, messages.WARNING)

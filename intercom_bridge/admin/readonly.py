@@ -140,7 +140,7 @@ def as_kept(row: Any, value: Any) -> str:
     if row.cleaned_at is None:
         return as_block(value, with_texts=may_read(row))
     when = date_format(timezone.localtime(row.cleaned_at), "Y-m-d")
-    return f"No longer kept: it was removed on {when}, its time being over. The row stays."
+    return f"No longer kept: it was removed on {when}, its time being over or at the contact's request. The row stays."
 
 
 def short_time(name: str, label: str) -> Callable[[ReadOnlyAdmin, Any], str]:

@@ -146,6 +146,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         return TemplateResponse(request, "admin/intercom_bridge/connect.html", context)
 
     def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:
+        obj.forget_use(form.changed_data)
         super().save_model(request, obj, form, change)
         if change and obj.enabled and "enabled" in form.changed_data:
             # What came while it was off was skipped: it is looked for in Intercom.

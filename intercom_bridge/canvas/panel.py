@@ -15,7 +15,7 @@ from intercom_bridge.desk.duplicates import possible_duplicates
 from intercom_bridge.intercom.api import IntercomError
 from intercom_bridge.intercom.payloads import CanvasRequest, PayloadError
 from intercom_bridge.intercom.text import clean_text
-from intercom_bridge.metrics import panel_seconds
+from intercom_bridge.metrics import observe, panel_seconds
 from intercom_bridge.models import Submission, Workspace
 from intercom_bridge.models.encryption import SecretUnreadable
 from intercom_bridge.press import CreatedMeanwhile, StillCreating, created_since, press_create, was_pressed
@@ -87,7 +87,7 @@ def answer(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any
             workspace=workspace.workspace_id, conversation=request.conversation.id, click=clicked.verb
         ):
             shown = _safely(Desk(workspace, request, deadline), clicked).to_json()
-        panel_seconds.labels(_name_of(clicked)).observe(ANSWER_SECONDS - deadline.remaining())
+        observe(panel_seconds, ANSWER_SECONDS - deadline.remaining(), _name_of(clicked))
         return shown
 
 

@@ -90,6 +90,8 @@ def _apply_secret(row: Row, name: str, label: str, current: Secret, given: Given
         why = IN_THE_ADMIN if plain is not None else "it cannot be read with FIELD_ENCRYPTION_KEYS"
         return Line(label, KEPT, why)
     setattr(row, name, Secret.seal(given.value))
+    if isinstance(row, Workspace):
+        row.forget_use([name])
     return Line(label, SET if plain == "" else CHANGED)
 
 

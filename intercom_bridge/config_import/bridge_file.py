@@ -166,6 +166,8 @@ class _Entry:
         name = entry.get(known_by)
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"{where} has no {known_by}.")
+        if not _can_be_stored(name):
+            raise ConfigError(f"{where}: {known_by} holds a character that no database takes.")
         self.where, self.entry, self.model, self.name = f"{where} ({name})", entry, model, name
         self._report = report
 

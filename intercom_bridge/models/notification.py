@@ -133,12 +133,15 @@ class Notification(models.Model):
     def __str__(self) -> str:
         return f"{self.topic} {self.notification_id}"
 
-    def settle(self, verdict: str, reason: str = "") -> None:
-        """The first to settle it has looked at it; somebody who looked at the same time made nothing of it."""
+    def settle(self, verdict: str, reason: str = "") -> bool:
+        """False when somebody has settled it before: who looks at it at the same time makes nothing of it."""
         self.verdict, self.reason = verdict, reason[:300]
-        type(self).objects.filter(pk=self.pk, verdict=self.Verdict.RECEIVED).update(
-            verdict=self.verdict, reason=self.reason
-        )
+        received = type(self).objects.filter(pk=self.pk, verdict=self.Verdict.RECEIVED)
+        return bool(received.update(verdict=self.verdict, reason=self.reason))
+
+    def is_cleaned(self) -> bool:
+        """Whether what came in is no longer kept, as the database has it now."""
+        return type(self).objects.filter(pk=self.pk, cleaned_at__isnull=False).exists()
 
     def postpone(self, seconds: float, reason: str) -> None:
         """Looked at again later: a row that cannot be handled now must not loop."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import zoneinfo
+from collections.abc import Iterable
 
 import structlog
 from django.conf import settings
@@ -20,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 LANGUAGES = [("en", "English"), ("fr", "Français"), ("de", "Deutsch"), ("es", "Español")]
 PLACEHOLDER = "PUT_YOUR_"
+SIGNING = frozenset(("client_secret", "previous_client_secret"))
 NOTED_EVERY = dt.timedelta(minutes=1)
 
 
@@ -165,11 +167,18 @@ class Workspace(models.Model):
         if last is not None and now - last < NOTED_EVERY:
             return
         setattr(self, used_at, now)
+        # Another secret may have been entered meanwhile: that one was not used.
+        still = type(self).objects.filter(pk=self.pk, **{column: getattr(self, column)})
         try:
-            type(self).objects.filter(pk=self.pk).update(**{used_at: now})
+            still.update(**{used_at: now})
         except DatabaseError as error:
             # A database that takes no writes can still show a panel.
             log.warning("workspace.use_not_noted", workspace=self.workspace_id, error=type(error).__name__)
+
+    def forget_use(self, columns: Iterable[str]) -> None:
+        """Other secrets stand in these columns now, and were not used yet. Whoever has put them there saves it."""
+        for column in SIGNING.intersection(columns):
+            setattr(self, f"{column}_used_at", None)
 
     @property
     def intercom_api_url(self) -> str:

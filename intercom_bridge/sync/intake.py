@@ -135,7 +135,10 @@ def take_in(notification: Notification) -> set[int]:
         waiting = {delivery.ticket_id for delivery in made if delivery.state == Delivery.State.WAITING}
         # The next notification may be one that gets lost.
         Conversation.objects.filter(pk=conversation.pk).compare_within(COMPARED_EVERY_SECONDS)
-        notification.settle(*_verdict(made))
+        if not notification.settle(*_verdict(made)) and notification.is_cleaned():
+            # Erased since it was read: what was made of it goes as well.
+            transaction.set_rollback(True)
+            return set()
     return waiting
 
 
@@ -147,6 +150,7 @@ def deliver_since(link: TicketLink, since: dt.datetime) -> None:
         conversation_id=conversation.conversation_id,
         verdict=Verdict.HANDLED,
         received_at__gte=since,
+        cleaned_at=None,
     )
     for notification in handled.order_by("pk"):
         event = Event.parse(json.loads(bytes(notification.body)))

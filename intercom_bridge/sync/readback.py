@@ -31,6 +31,9 @@ from .message import again
 
 log = structlog.get_logger(__name__)
 
+# What a look at the log may change of a delivery.
+JUDGED = ("checked_at", "erased_times", "state", "marker", "reason", "due_at", "waiting_since")
+
 _TAG = re.compile(r"<[^>]*>")
 _ADDRESS = re.compile(r'(?:href|src)="([^"]*)"', re.IGNORECASE)
 _NOT_SHOWN = re.compile("[\\s\u200b-\u200f\u2060\ufeff]+")
@@ -110,8 +113,9 @@ def _judge(delivery: Delivery, *, is_missing: bool, others: list[Operation]) -> 
             ticket=delivery.ticket.ref,
             **delivery.conversation.names,
         )
-    delivery.save(
-        update_fields=["checked_at", "erased_times", "state", "marker", "reason", "due_at", "waiting_since"]
+    # Nobody knows any more what to write again when it was erased here meanwhile.
+    Delivery.objects.filter(pk=delivery.pk, cleaned_at=None).update(
+        **{name: getattr(delivery, name) for name in JUDGED}
     )
     return delivery.state == Delivery.State.WAITING
 

@@ -249,9 +249,9 @@ def _render(delivery: Delivery, client: Client, clock: Deadline) -> None:
             one.item = log_item(part, account, may_set_author=itop.is_administrator is not False)
         one.marker = marker_of(one.conversation.workspace.workspace_id, part)
     with _one_at_a_time, transaction.atomic():
-        # bulk_update takes three times as long to make its statement.
+        # bulk_update takes three times as long to make its statement. What was erased meanwhile stays so.
         for one, _ in parts:
-            Delivery.objects.filter(pk=one.pk).update(item=one.item, marker=one.marker)
+            Delivery.objects.filter(pk=one.pk, cleaned_at=None).update(item=one.item, marker=one.marker)
 
 
 # Data models that keep no changes of a log
@@ -338,14 +338,18 @@ def _keep(delivery: Delivery) -> bool:
 def _save(delivery: Delivery) -> None:
     """Keeps what came of a try.
 
-    One that waits may have been left out meanwhile: that stands; and should it be put back, it rests as long.
+    One that waits may have been left out meanwhile: that stands; and should it be put back, it rests as long. Of one
+    that was erased meanwhile no more is kept than that it is in the log.
     """
     values = {name: getattr(delivery, name) for name in KEPT}
-    row = Delivery.objects.filter(pk=delivery.pk)
+    row = Delivery.objects.filter(pk=delivery.pk, cleaned_at=None)
     if delivery.state != Delivery.State.WAITING:
-        row.update(**values)
-    elif not row.waiting().update(**values):
-        row.update(**{name: values[name] for name in KEPT if name not in ("state", "reason")})
+        kept = row.update(**values)
+    else:
+        without_verdict = {name: values[name] for name in KEPT if name not in ("state", "reason")}
+        kept = row.waiting().update(**values) or row.update(**without_verdict)
+    if not kept and delivery.state in (Delivery.State.WRITTEN, Delivery.State.RESTORED):
+        Delivery.objects.filter(pk=delivery.pk).update(state=delivery.state, written_at=delivery.written_at)
 
 
 def _try_later(delivery: Delivery, trouble: Exception) -> float:
@@ -357,11 +361,11 @@ def _try_later(delivery: Delivery, trouble: Exception) -> float:
     delivery.note_trouble(trouble)
     if delivery.strikes >= MOST_STRIKES:
         _fail(delivery, reasons.ONLY_THIS_ONE % {"count": MOST_STRIKES, "reason": trouble})
-        delivery.save(update_fields=KEPT)
+        _save(delivery)
         return paused_for
     if delivery.waiting_since < timezone.now() - GIVEN_UP_AFTER:
         _fail(delivery, reasons.GIVEN_UP % {"reason": trouble})
-        delivery.save(update_fields=KEPT)
+        _save(delivery)
         return paused_for
     delivery.attempts += 1
     # The iTop's pause grows with its trouble; a second back-off on each message would only add to it.

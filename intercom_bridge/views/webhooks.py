@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from intercom_bridge.intercom.payloads import Event, PayloadError
-from intercom_bridge.metrics import webhook_seconds
+from intercom_bridge.metrics import observe, webhook_seconds
 from intercom_bridge.models import Notification, Workspace
 from intercom_bridge.sync.tasks import wake_for_intake
 
@@ -68,7 +68,7 @@ class WebhookView(SignedPostMixin, APIView):
             notification=notification.pk,
         )
         wake_for_intake()
-        webhook_seconds.observe(time.monotonic() - began)
+        observe(webhook_seconds, time.monotonic() - began)
         return Response({"status": "ok"})
 
 

@@ -292,6 +292,12 @@ def test_a_conversation_is_compared_with_intercom_on_demand(
     assert "compared" in LogEntry.objects.get().get_change_message()
 
 
+@pytest.mark.parametrize("model", [*HERE, "knowntickets"])
+def test_a_long_row_of_digits_is_no_id(admin_client: Client, talk: Conversation, model: str) -> None:
+    found = admin_client.get(url(model), {"q": "9" * 5000})
+    assert list(found.context["cl"].queryset) == []
+
+
 @pytest.mark.parametrize(
     ("model", "action"),
     [

@@ -161,6 +161,23 @@ def test_an_empty_input_keeps_the_secret(admin_client: Client, workspace: Worksp
     assert workspace.access_token.reveal() == TOKEN
 
 
+def test_a_new_secret_has_not_been_used_yet(admin_client: Client, workspace: Workspace) -> None:
+    """Whoever rotates waits for it to be used before the previous one is removed."""
+    workspace.note_use("client_secret")
+    workspace.note_use("previous_client_secret")
+    save(admin_client, "workspace", workspace, name="Renamed")
+    assert workspace.client_secret_used_at and workspace.previous_client_secret_used_at
+    before = Workspace.objects.get()
+    before.client_secret_used_at = None
+    save(admin_client, "workspace", workspace, client_secret="a-new-secret-1234")
+    assert workspace.client_secret_used_at is None
+    assert workspace.previous_client_secret_used_at
+    # A request that was signed with the old one, and whose row was read before.
+    before.note_use("client_secret")
+    workspace.refresh_from_db()
+    assert workspace.client_secret_used_at is None
+
+
 def test_a_typed_secret_replaces_the_stored_one(admin_client: Client, workspace: Workspace) -> None:
     save(admin_client, "workspace", workspace, client_secret="  a-new-secret-1234\n")
     assert workspace.client_secret.reveal() == "a-new-secret-1234"

@@ -22,11 +22,13 @@ from intercom_bridge.models import (
     Notification,
     Participant,
     PersonMatch,
+    Posting,
     Submission,
     Ticket,
     TicketLink,
     Workspace,
 )
+from intercom_bridge.sync import intake, readback, writer
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
 from tests.teammate import ALICE, WORKSPACE, Teammate, notify, part
@@ -128,6 +130,84 @@ def test_what_still_waited_is_left_out(client: Client, story: Callable[[], None]
     assert Notification.objects.get(notification_id="notif_37358198360").verdict == "skipped"
 
 
+def erase_before(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
+    """Somebody erases Alice just before this is done for the first time."""
+    really = getattr(module, name)
+
+    def meanwhile(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(module, name, really)
+        said("erase_contact", ALICE["id"], no_input=True)
+        return really(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, meanwhile)
+
+
+@pytest.mark.parametrize("moment", ["log_item", "append"])
+def test_what_is_just_being_written_is_not_kept_anew(
+    client: Client, story: Callable[[], None], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    notify(client, part(37358198360, "<p>in hand</p>"), part(37358198361, "<p>the next</p>"))
+    erase_before(monkeypatch, writer, moment)
+    story()
+    assert "in hand" not in everything() and "the next" not in everything()
+    written = Delivery.objects.get(part_id="37358198360")
+    assert (written.state, written.item, written.tries) == ("written", None, [])
+    assert Delivery.objects.get(part_id="37358198361").state == "skipped"
+
+
+@pytest.mark.parametrize("fault", ["error500", "drop_after"])
+def test_what_just_failed_is_not_kept_anew(
+    client: Client, story: Callable[[], None], itop: Itop, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    notify(client, part(37358198360, "<p>in hand</p>"))
+    itop.faults.add(fault, operation="core/update", count=1)
+    erase_before(monkeypatch, writer, "append")
+    story()
+    left_out = Delivery.objects.get(part_id="37358198360")
+    assert (left_out.state, left_out.item, left_out.tries) == ("skipped", None, [])
+
+
+def test_what_is_just_being_taken_in_is_not_kept_anew(
+    client: Client, story: Callable[[], None], itop: Itop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notify(client, part(37358198360, "<p>in hand</p>"))
+    erase_before(monkeypatch, intake, "may_be_our_echo")
+    story()
+    assert "in hand" not in everything()
+    assert "in hand" not in str(itop.store.log(Ticket.objects.get().object_id))
+
+
+def test_what_is_just_being_read_back_is_not_written_again(
+    story: Callable[[], None], itop: Itop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = Ticket.objects.get()
+    before = itop.store.log(ticket.object_id)
+    met = [readback.Operation("public_log", 0, "Somebody", "2026-11-24 10:00:00")]
+    monkeypatch.setattr(readback, "missing_from", lambda _entries, written, _zone: written)
+    markers = list(Delivery.objects.exclude(marker="").values_list("marker", flat=True))
+    monkeypatch.setattr(readback, "_met", lambda *_: dict.fromkeys(markers, met))
+    erase_before(monkeypatch, readback, "read_logs")
+    readback.check_log(ticket)
+    story()
+    assert not Delivery.objects.waiting().exists()
+    assert itop.store.log(ticket.object_id) == before
+
+
+def test_what_was_not_posted_yet_is_not_posted_empty(story: Callable[[], None]) -> None:
+    Posting.objects.update(state="waiting", part_id="")
+    said("erase_contact", ALICE["id"], no_input=True)
+    assert not Posting.objects.unfinished().exists()
+    assert not Posting.objects.retriable().exists()
+
+
+def test_another_ticket_can_be_linked_right_after_it(teammate: Teammate, story: Callable[[], None]) -> None:
+    assert Notification.objects.filter(verdict="handled").exists()
+    said("erase_contact", ALICE["id"], no_input=True)
+    teammate.open().link("R-000006")
+    story()
+    assert TicketLink.objects.count() == 2
+
+
 def test_while_a_ticket_is_being_created_nothing_is_erased(story: Any) -> None:
     Submission.objects.update(state="creating")
     before = everything()
@@ -187,8 +267,12 @@ def test_which_notifications_name_a_contact(workspace: Workspace, body: bytes, i
             said("export_contact", ALICE["id"])
 
 
-def test_a_file_of_it_is_for_its_owner_alone(story: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_file_of_it_is_for_its_owner_alone(story: Any, tmp_path: Path, was_there: bool) -> None:
     file = tmp_path / "alice.json"
+    if was_there:
+        file.write_text("older", encoding="utf-8")
+        file.chmod(0o644)
     said("export_contact", ALICE["id"], str(file))
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert SAID in file.read_text(encoding="utf-8")
@@ -225,6 +309,12 @@ def test_an_admin_erases_it_after_being_asked(story: Any, admin_client: Client) 
     for trace in TRACES:
         assert trace not in everything()
     assert LogEntry.objects.exists()
+
+
+def test_an_erasing_that_was_refused_is_not_in_django_s_log(story: Any, admin_client: Client) -> None:
+    Submission.objects.update(state="creating")
+    assert "nothing was erased" in act(admin_client, "erase", confirmed="yes").content.decode()
+    assert not LogEntry.objects.exists()
 
 
 @pytest.mark.parametrize(

@@ -311,3 +311,27 @@ def test_whatever_stands_in_it_is_taken_or_refused_in_words(
         BridgeImport(BridgeFile(json.dumps(document | lists))).run(dry_run=True)
     except ConfigError as error:
         assert str(error)
+
+
+def test_a_client_secret_that_was_imported_has_not_been_used_yet(
+    workspace: Workspace, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = with_secrets(exported(), monkeypatch)
+    workspace.note_use("client_secret")
+    load(document, "--overwrite")
+    assert Workspace.objects.get().client_secret_used_at
+    monkeypatch.setenv("ACME_SECRET", "the-next-client-secret")
+    load(document, "--overwrite")
+    assert Workspace.objects.get().client_secret_used_at is None
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("character", ["\x00", "\ud800"])
+def test_a_name_that_no_database_takes_is_refused_in_words(
+    workspace: Workspace, load: Load, name: str, character: str
+) -> None:
+    document = exported()
+    known_by = "workspace_id" if name == "workspaces" else "name"
+    document[name][0][known_by] += character
+    with pytest.raises(CommandError, match=f"Entry 1 of {name}: {known_by} holds a character"):
+        load(document)

@@ -143,6 +143,17 @@ def test_messages_go_on_where_the_first_release_left_them(
     assert Workspace.objects.get().client_secret_used_at
 
 
+def test_an_upgrade_that_was_interrupted_while_it_made_indexes_can_be_run_again(first_release: Any) -> None:
+    migrate((APP, "0002_admins_and_ops"))
+    with connection.cursor() as cursor:
+        # PostgreSQL leaves a half made one behind under its name; one that is whole is in the way as much.
+        cursor.execute("CREATE INDEX delivery_part ON intercom_bridge_delivery (kind)")
+    migrate()
+    with connection.cursor() as cursor:
+        made = connection.introspection.get_constraints(cursor, Delivery._meta.db_table)
+    assert made["delivery_part"]["columns"] == ["part_id"]
+
+
 def test_no_migration_but_the_first_takes_something_away() -> None:
     """What the old version still reads goes in a later release, once nobody runs it any more."""
     executor = MigrationExecutor(connection)

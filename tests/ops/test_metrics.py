@@ -159,6 +159,27 @@ def test_a_call_that_failed_is_counted_by_the_kind_of_error(teammate: Teammate, 
     assert counted(*name) == before + 1
 
 
+def test_what_cannot_be_counted_is_done_all_the_same_and_once(
+    client: Client, teammate: Teammate, itop: Itop, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teammate.link("R-000006")
+    work()
+    ticket = Ticket.objects.get()
+    before = len(itop.store.log(ticket.object_id))
+
+    def gone(*_labels: str) -> None:
+        raise FileNotFoundError("METRICS_DIR")
+
+    for one in (metrics.deliveries, metrics.itop_seconds, metrics.panel_seconds, metrics.webhook_seconds):
+        monkeypatch.setattr(one, "labels", gone)
+    monkeypatch.setattr(metrics.webhook_seconds, "observe", gone)
+    assert notify(client, part(37358198350, "<p>once</p>")).status_code == 200
+    teammate.open()
+    work()
+    assert Delivery.objects.get(part_id="37358198350").state == "written"
+    assert len(itop.store.log(ticket.object_id)) == before + 1
+
+
 # Several processes
 
 COUNT = """
@@ -174,7 +195,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from django.conf import settings
 from intercom_bridge import metrics
-if "forget" in sys.argv: metrics.forget_the_dead(settings.METRICS_DIR)
+if "add up" in sys.argv: metrics.add_up_the_dead(settings.METRICS_DIR)
 asked = CollectorRegistry(); MultiProcessCollector(asked, path=str(settings.METRICS_DIR))
 print(generate_latest(asked).decode())
 """
@@ -203,19 +224,40 @@ def test_what_several_processes_counted_is_added_up(tmp_path: Path) -> None:
     assert samples(process(TELL, tmp_path))[("bridge_webhook_seconds_count",)] == 3
 
 
-def test_what_the_dead_have_counted_is_forgotten_at_the_next_start(tmp_path: Path) -> None:
-    process(COUNT, tmp_path)
-    assert samples(process(TELL, tmp_path, "forget"))[("bridge_webhook_seconds_count",)] == 0
+def test_what_the_dead_have_counted_is_kept_in_one_file(tmp_path: Path) -> None:
+    """Prometheus takes a sum that gets smaller for a new beginning, and all that is left of it for new."""
+    for _ in range(2):
+        process(COUNT, tmp_path)
+        # The one that adds up has files of its own.
+        assert process(TELL, tmp_path, "add up")
+    told = samples(process(TELL, tmp_path, "add up"))
+    assert told[("bridge_webhook_seconds_count",)] == 2
+    assert told[("bridge_webhook_seconds_bucket", "0.01")] == 2
+    assert len(list((tmp_path / "metrics").glob("histogram_*.db"))) == 2
 
 
 def test_the_living_keep_theirs(tmp_path: Path) -> None:
     living = tmp_path / f"counter_{metrics.HERE}-{os.getpid()}.db"
+    ended = tmp_path / f"counter_{metrics.HERE}-ended.db"
     elsewhere = tmp_path / "counter_another-machine-1.db"
     dead = tmp_path / f"counter_{metrics.HERE}-4194304.db"
-    for file in (living, elsewhere, dead):
+    silent = tmp_path / "counter_another-machine-2.db"
+    for file in (living, ended, elsewhere, dead, silent):
         file.write_bytes(b"")
-    metrics.forget_the_dead(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted([living, elsewhere])
+    os.utime(silent, (0, 0))
+    metrics.add_up_the_dead(tmp_path)
+    assert sorted(tmp_path.glob("*.db")) == sorted([living, ended, elsewhere])
+
+
+def test_what_cannot_be_added_up_stops_nothing(tmp_path: Path) -> None:
+    broken = tmp_path / f"counter_{metrics.HERE}-4194304.db"
+    broken.write_bytes(b"xx")
+    dead = tmp_path / f"histogram_{metrics.HERE}-4194304.db"
+    dead.write_bytes(b"")
+    metrics.add_up_the_dead(tmp_path)
+    # Nor is it in the way of who reads.
+    assert not broken.exists() and not dead.exists()
+    metrics.add_up_the_dead(tmp_path / "gone")
 
 
 def test_a_directory_that_cannot_be_made_stops_nothing(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ class Command(BaseCommand):
             return
         try:
             file.touch(mode=0o600)
+            # Also where there was one that others may read.
+            file.chmod(0o600)
             file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise CommandError(f"{file} cannot be written: {error.strerror}.") from error

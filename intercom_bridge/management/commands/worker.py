@@ -9,7 +9,7 @@ from django.db import close_old_connections
 from huey.api import Task
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from intercom_bridge.metrics import forget_the_dead
+from intercom_bridge.metrics import add_up_the_dead
 from intercom_bridge.pulse import Pulse
 from intercom_bridge.sync.consumer import GracefulConsumer
 from intercom_bridge.sync.tasks import huey, sweep
@@ -44,7 +44,7 @@ class Command(BaseCommand):
         huey.pre_execute()(_fresh_connections)
         huey.pre_execute()(_name_the_task)
         if settings.METRICS_DIR:
-            forget_the_dead(settings.METRICS_DIR)
+            add_up_the_dead(settings.METRICS_DIR)
         # Threads that come back from iTop or the database, many times a second, are not to wait for one that computes.
         sys.setswitchinterval(SWITCH_SECONDS)
         consumer = GracefulConsumer(
