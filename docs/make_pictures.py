@@ -119,7 +119,7 @@ def _take_admin(browser: Any, service: str) -> None:
         page.locator(".bridge-verdict").wait_for(timeout=FRESH_SECONDS * 1000)
         _admin_picture(page, "test")
         page.goto("/admin/intercom_bridge/delivery/?state__exact=written")
-        page.locator("#result_list tbody th a").nth(1).click()
+        page.locator("#result_list tbody th a").nth(2).click()
         _admin_picture(page, "delivery")
         page.goto("/admin/intercom_bridge/ticketprofile/")
         page.locator("#result_list tbody th a").first.click()
