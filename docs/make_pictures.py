@@ -1,4 +1,4 @@
-"""Takes the pictures of README and panel.md from the running demo: `.venv/bin/python docs/make_pictures.py`.
+"""Takes the pictures of README, panel.md and admin.md from the running demo: `.venv/bin/python docs/make_pictures.py`.
 
 Needs a Chromium (Debian: `apt-get install chromium`). The demo runs on ports of its own while the pictures
 are taken, and is ended afterwards.
@@ -14,6 +14,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -40,6 +41,12 @@ SCREENS: tuple[tuple[str, str, tuple[words.Words, ...]], ...] = (
 )
 
 
+# The part of an admin page that is worth a picture: without the header, the sidebar and what leads back.
+ADMIN_PAGE = "#content"
+# As the demo prints it.
+ADMIN = "admin"
+
+
 def main() -> None:
     if CHROMIUM is None:
         sys.exit("There is no Chromium on this machine. Debian: apt-get install chromium")
@@ -55,7 +62,10 @@ def main() -> None:
         try:
             _wait_for_story(demo)
             service, itop, intercom = (f"http://127.0.0.1:{port}" for port in ports)
-            _take(f"{service}/sandbox/", itop, Workspace(intercom))
+            PICTURES.mkdir(exist_ok=True)
+            with running_chromium() as browser:
+                _take_admin(browser, service)
+                _take_panel(browser, f"{service}/sandbox/", itop, Workspace(intercom))
         finally:
             demo.send_signal(signal.SIGINT)
             demo.wait()
@@ -76,9 +86,59 @@ def _wait_for_story(demo: subprocess.Popen[str]) -> None:
     sys.exit("The demo failed; run `make demo` to see why.")
 
 
-def _take(address: str, itop: str, workspace: Workspace) -> None:
-    PICTURES.mkdir(exist_ok=True)
-    with running_chromium() as browser, new_page(browser, address) as page:
+def _take_admin(browser: Any, service: str) -> None:
+    """Before the panel's, which end with an iTop that is away."""
+    with new_page(browser, service) as page:
+        page.goto("/admin/")
+        page.get_by_label("Username").fill(ADMIN)
+        page.get_by_label("Password").fill(ADMIN)
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_role("link", name="Connect a workspace").click()
+        # The addresses are this machine's, and the page says rightly that Intercom does not take such.
+        page.locator(".bridge-addresses + .bridge-warning").evaluate("warning => warning.remove()")
+        for address in page.locator(".bridge-addresses code[data-copy]").all():
+            address.evaluate(
+                "(code, service) => code.textContent = code.textContent.replace(service, "
+                "'https://bridge.example.com')",
+                service,
+            )
+        page.locator("[name=of-itop]").select_option("new")
+        _admin_picture(page, "connect")
+        page.goto("/admin/intercom_bridge/dashboard/")
+        _admin_picture(page, "dashboard")
+        page.goto("/admin/intercom_bridge/workspace/")
+        page.get_by_role("link", name="Who is served").click()
+        page.get_by_label("Who").fill("dana.oneil@globex.example")
+        page.get_by_role("button", name="Look up").click()
+        page.locator(".bridge-results").wait_for()
+        _admin_picture(page, "who-is-served")
+        page.goto("/admin/intercom_bridge/workspace/")
+        page.get_by_role("link", name="abcd1234").first.click()
+        page.get_by_role("link", name="Test connection").click()
+        page.get_by_role("button", name="Test now").click()
+        page.locator(".bridge-verdict").wait_for(timeout=FRESH_SECONDS * 1000)
+        _admin_picture(page, "test")
+        page.goto("/admin/intercom_bridge/delivery/?state__exact=written")
+        page.locator("#result_list tbody th a").nth(2).click()
+        _admin_picture(page, "delivery")
+        page.goto("/admin/intercom_bridge/ticketprofile/")
+        page.locator("#result_list tbody th a").first.click()
+        with page.context.expect_page() as opening:
+            page.get_by_role("button", name="Preview the panel").click()
+        preview = opening.value
+        preview.set_viewport_size({"width": 1600, "height": 900})
+        preview.get_by_label("For").fill("dana.oneil@globex.example")
+        preview.get_by_role("button", name="Preview").click()
+        preview.get_by_role("heading", name="Dana O'Neil").wait_for()
+        _admin_picture(preview, "preview")
+
+
+def _admin_picture(page: Any, name: str) -> None:
+    page.locator(ADMIN_PAGE).screenshot(path=PICTURES / f"admin-{name}.png")
+
+
+def _take_panel(browser: Any, address: str, itop: str, workspace: Workspace) -> None:
+    with new_page(browser, address) as page:
         inbox = InboxPage(page).load()
         inbox.thread.locator("article").first.wait_for()
         page.evaluate("document.fonts.ready")

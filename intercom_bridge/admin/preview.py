@@ -28,6 +28,7 @@ class SampleForm(forms.Form):
         label="For",
         required=False,
         max_length=320,
+        widget=forms.TextInput(attrs={"class": "vTextField", "spellcheck": "false"}),
         help_text="An e-mail address or the number of a Person in iTop. Empty: the first one that is served.",
     )
 

@@ -63,4 +63,9 @@ class Migration(migrations.Migration):
             model_name='participant',
             constraint=models.UniqueConstraint(fields=('conversation', 'contact_id'), name='a_contact_once_a_conversation'),
         ),
+        migrations.AlterField(
+            model_name='workspace',
+            name='enabled',
+            field=models.BooleanField(default=True, help_text='Off: the panel says so, and nothing is written. What comes meanwhile is looked for in Intercom once it is on again.'),
+        ),
     ]

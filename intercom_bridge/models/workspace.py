@@ -65,7 +65,11 @@ class Workspace(models.Model):
         help_text="In Intercom: Settings, Workspace, General. Eight letters and digits.",
     )
     name = models.CharField(max_length=100, blank=True)
-    enabled = models.BooleanField(default=True, help_text="Off: messages are skipped, and the panel says so.")
+    enabled = models.BooleanField(
+        default=True,
+        help_text="Off: the panel says so, and nothing is written. What comes meanwhile is looked for in Intercom once "
+        "it is on again.",
+    )
     region = models.CharField(max_length=2, choices=Region.choices, default=Region.US)
     scope = models.TextField(
         default="SELECT Organization",

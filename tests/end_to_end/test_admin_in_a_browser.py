@@ -22,6 +22,7 @@ pytestmark = browser_test
 
 PASSWORD = "s3cr3t-of-the-admin"
 LONG = 20_000
+COLOUR = "node => getComputedStyle(node).color"
 
 
 @pytest.fixture
@@ -103,7 +104,21 @@ def test_a_profile_is_drawn_before_it_is_saved(admin: Any, workspace: Workspace)
     # What the page itself finds wrong with a canvas: nothing.
     assert preview.locator(".bridge-problems li").count() == 0
     assert "impact" not in TicketProfile.objects.get().form_attributes
+    # The panel is light, as in Intercom, also where the admin is dark.
+    words = [form.locator("label").first, form.locator("textarea").first]
+    in_light = [one.evaluate(COLOUR) for one in words]
+    preview.emulate_media(color_scheme="dark")
+    assert [one.evaluate(COLOUR) for one in words] == in_light
     preview.close()
+
+
+def test_a_narrow_window_has_room_for_a_list_and_for_a_verdict(admin: Any, workspace: Workspace) -> None:
+    admin.set_viewport_size({"width": 800, "height": 900})
+    admin.goto(reverse("admin:intercom_bridge_delivery_changelist"))
+    assert admin.locator("#changelist .changelist-form-container").bounding_box()["width"] > 400
+    admin.goto(reverse("admin:intercom_bridge_workspace_scopes") + "?who=dana.oneil@globex.example")
+    admin.get_by_text("The person's organization").wait_for()
+    assert admin.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
 
 
 def test_a_message_is_followed_from_the_notification_to_the_entry(

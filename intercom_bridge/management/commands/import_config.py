@@ -86,7 +86,7 @@ class Command(BaseCommand):
             f"{report.count(one)} {one}"
             for one in ("set", "changed", "unchanged", "kept")
             if report.count(one)
-        ]
+        ] or ["there is no row in it"]
         if dry_run:
             self.stdout.write(f"Dry run, nothing was written: {', '.join(counts)}.")
         elif report.changes:
