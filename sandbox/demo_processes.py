@@ -45,7 +45,7 @@ def require_free(ports: Mapping[str, int]) -> None:
                 ) from error
 
 
-def wait_until(happened: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+def wait_until(happened: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """Looks again and again. Raises DemoTrouble, naming `what` was waited for, after so many seconds."""
     ends = time.monotonic() + seconds
     while not happened():

@@ -120,6 +120,23 @@ def test_a_port_that_is_taken_is_named_at_once(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
+def test_a_second_demo_leaves_the_directory_of_a_running_one_alone(tmp_path: Path) -> None:
+    ports = free_ports()
+    with running_demo(tmp_path / "demo", *on_ports(ports)) as first:
+        assert first.stdout is not None
+        assert any("Starting, in" in line for line in first.stdout)
+        with running_demo(tmp_path / "demo", "--once", *on_ports(free_ports())) as second:
+            said = everything_of(second)
+        assert second.returncode == 1
+        assert f"Another demo runs in {tmp_path / 'demo'}" in said and "--directory" in said
+        assert "Traceback" not in said
+        first.send_signal(signal.SIGINT)
+        assert "Stopped" in everything_of(first)
+    with running_demo(tmp_path / "demo", "--once", *on_ports(ports)) as third:
+        said = everything_of(third)
+    assert third.returncode == 0, said
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -180,6 +181,7 @@ def _begin_anew(options: dict[str, Any]) -> NoReturn:
     if options["itop_url"]:
         # Before anything is started: the likeliest mistakes are the token and the person.
         Itop(options["itop_url"], os.environ[options["itop_token_env"]]).customer(options["person_email"])
+    _hold(directory)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     (directory / MARK).touch()
@@ -201,6 +203,19 @@ def _begin_anew(options: dict[str, Any]) -> NoReturn:
         "PYTHONUNBUFFERED": "1",
     }
     os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606
+
+
+def _hold(directory: Path) -> None:
+    """For this process and what it becomes, until it ends: another demo would empty the directory under its feet."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(directory.with_name(f".{directory.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise DemoTrouble(
+            f"Another demo runs in {directory}. Stop it, or choose another --directory."
+        ) from error
+    os.set_inheritable(lock, True)
 
 
 def _end(*_: object) -> NoReturn:
