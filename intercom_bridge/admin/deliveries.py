@@ -16,7 +16,7 @@ from .filters import DeliveryReasonFilter, LogFilter
 from .find import FindingAdmin, Found
 from .hidden import hidden
 from .neighbours import to_intercom, to_itop
-from .readonly import ReadOnlyAdmin, as_kept, as_time, may_read, short_time
+from .readonly import ReadOnlyAdmin, as_kept, as_time, may_read, reason_column, short_time
 from .row_actions import RowActionsAdmin
 from .tries import tries_table
 
@@ -28,7 +28,8 @@ SHOWN_TAGS = nh3.ALLOWED_TAGS - {"img", "picture", "source", "video", "audio"}
 @admin.register(Delivery)
 class DeliveryAdmin(FindingAdmin, RowActionsAdmin, ReadOnlyAdmin):
     created = short_time("created_at", "created")
-    list_display = ("created", "state", "reason", "ticket", "conversation")
+    shown_reason = reason_column
+    list_display = ("created", "state", "shown_reason", "ticket", "conversation")
     actions = ("try_again", "skip", "read_back")
     list_filter = (
         "state",
@@ -40,7 +41,7 @@ class DeliveryAdmin(FindingAdmin, RowActionsAdmin, ReadOnlyAdmin):
     )
     list_select_related = ("ticket", "conversation")
     list_defer = ("part", "item", "tries")
-    texts = ("part", "item")
+    texts = ("part", "item", "reason")
     search_help_text = f"{FindingAdmin.search_help_text} Or a part's id."
     ordering = ("-pk",)
     fieldsets = (
@@ -51,7 +52,7 @@ class DeliveryAdmin(FindingAdmin, RowActionsAdmin, ReadOnlyAdmin):
             {
                 "fields": (
                     "state",
-                    "reason",
+                    "shown_reason",
                     "attempts",
                     "erased_times",
                     "due_at",
@@ -68,6 +69,7 @@ class DeliveryAdmin(FindingAdmin, RowActionsAdmin, ReadOnlyAdmin):
     )
     readonly_fields = (
         "workspace",
+        "shown_reason",
         "in_itop",
         "in_intercom",
         "sent_at",

@@ -19,7 +19,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from .base import MOST_COUNTED, STYLES, ModelAdmin
-from .hidden import hidden, may_read_messages, without_secrets, without_texts
+from .hidden import hidden, may_read_messages, without_quotes, without_secrets, without_texts
 
 MAX_SHOWN = 200_000
 
@@ -105,6 +105,12 @@ class ReadOnlyAdmin(ModelAdmin):
 def may_read(row: Any) -> bool:
     """Whether who looks at this row may read what people wrote."""
     return may_read_messages(getattr(row, "viewer", None))
+
+
+@admin.display(description="reason", ordering="reason")
+def reason_column(_admin: ReadOnlyAdmin, row: Any) -> str:
+    """The reason of a row's state; without what iTop quotes in it for those who may not read what people wrote."""
+    return str(row.reason if may_read(row) else without_quotes(row.reason))
 
 
 def pretty(value: Any, *, with_texts: bool = True) -> str:

@@ -11,9 +11,8 @@ from intercom_bridge.models.submission import SubmissionQuerySet
 
 from .filters import SubmissionReasonFilter
 from .find import FindingAdmin, Found
-from .hidden import without_quotes
 from .neighbours import NOTHING, to_intercom, to_itop
-from .readonly import ReadOnlyAdmin, as_block, as_kept, may_read, short_time
+from .readonly import ReadOnlyAdmin, as_block, as_kept, may_read, reason_column, short_time
 from .row_actions import RowActionsAdmin
 from .tries import tries_table
 
@@ -21,6 +20,7 @@ from .tries import tries_table
 @admin.register(Submission)
 class SubmissionAdmin(FindingAdmin, RowActionsAdmin, ReadOnlyAdmin):
     created = short_time("created_at", "created")
+    shown_reason = reason_column
     list_display = (
         "created",
         "state",
@@ -81,10 +81,6 @@ class SubmissionAdmin(FindingAdmin, RowActionsAdmin, ReadOnlyAdmin):
     @admin.display(description="in iTop")
     def in_itop(self, submission: Submission) -> str:
         return to_itop(submission.ticket) if submission.ticket else NOTHING
-
-    @admin.display(description="reason", ordering="reason")
-    def shown_reason(self, submission: Submission) -> str:
-        return submission.reason if may_read(submission) else without_quotes(submission.reason)
 
     @admin.display(description="tries")
     def every_try(self, submission: Submission) -> str:

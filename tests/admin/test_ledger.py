@@ -87,6 +87,7 @@ def talk() -> Conversation:
             written_at=timezone.now(),
             checked_at=timezone.now(),
             log="public_log",
+            reason=f"iTop refused it: Value not allowed [{WORDS}]",
             part={"body": WORDS},
             item={"message": f"<p>{WORDS}<img src='https://x.example/y'></p>", "user_login": "Jo"},
             tries=[[1768031789, "unknown", "no answer"], [1768031799, "written", ""]],
@@ -176,6 +177,7 @@ def test_who_may_read_messages_sees_the_texts_and_no_secret(
     [
         ("delivery", "item__icontains"),
         ("delivery", "part__body__startswith"),
+        ("delivery", "reason__contains"),
         ("notification", "body__contains"),
         ("submission", "values__icontains"),
         ("submission", "reason__contains"),
