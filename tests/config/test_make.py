@@ -20,18 +20,19 @@ from .started import surroundings
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
-# Each says what it was started with. The worker lives until it is told to end, and says so.
+# Each says what it was started with. The worker lives until it is told to end, and says so. Its sleep is ended with
+# KILL: TERM can meet it between fork and exec, where the shell's own trap still holds, and is lost.
 PYTHON = """#!/bin/sh
 echo "python $DJANGO_SETTINGS_MODULE $*" >> "$LOG"
 [ "$2" = worker ] || exit 0
-trap 'echo "worker ended" >> "$LOG"; kill $!; exit 0' TERM
+trap 'echo "worker ended" >> "$LOG"; kill -KILL $!; exit 0' TERM
 sleep 60 & echo "worker is $$" >> "$LOG"
 wait
 """
 GUNICORN = """#!/bin/sh
 echo "gunicorn $DJANGO_SETTINGS_MODULE $*" >> "$LOG"
 [ -z "$FAILS" ] || { until grep -q 'worker is' "$LOG"; do sleep 0.02; done; exit 3; }
-trap 'echo "gunicorn ended" >> "$LOG"; kill $!; exit 0' TERM
+trap 'echo "gunicorn ended" >> "$LOG"; kill -KILL $!; exit 0' TERM
 sleep 60 & echo "gunicorn is $$" >> "$LOG"
 wait
 """
