@@ -14,17 +14,18 @@ import structlog
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
-from django.db.models import F, Q, Value
-from django.db.models.expressions import Func
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from .authors import question_about
+from .desk.candidates import forget_candidates
 from .desk.person import question_who
 from .models import (
     Conversation,
     Delivery,
     ItopAnswer,
     KnownTickets,
+    Mention,
     Notification,
     Participant,
     PersonMatch,
@@ -32,11 +33,11 @@ from .models import (
     Submission,
     Workspace,
 )
+from .sync.mentions import note_mentions
 
 log = structlog.get_logger(__name__)
 
 ERASED = "erased at the contact's request"
-_CONTACT_TYPES = ("contact", "user", "lead", "visitor")
 
 
 class StillCreating(Exception):
@@ -44,36 +45,37 @@ class StillCreating(Exception):
 
 
 def contacts_called(workspace: Workspace, words: str) -> list[str]:
-    """The ids of the contacts that are meant: by an Intercom contact's id, an e-mail address, an iTop person's id."""
+    """The ids of the contacts that may be meant: by a contact's id, an e-mail address, an iTop person's id."""
     found = PersonMatch.objects.filter(workspace=workspace)
     meant = Q(contact_id=words) | Q(email__iexact=words)
     if words.isascii() and words.isdecimal() and len(words) < 19:
         meant |= Q(person_id=int(words))
     matched = found.filter(meant).values_list("contact_id", flat=True)
-    took_part = Participant.objects.filter(conversation__workspace=workspace, contact_id=words)
-    return sorted({*matched, *took_part.values_list("contact_id", flat=True)})
+    return sorted({*matched, words})
 
 
 class Contact:
     """One contact of a workspace, and all rows that are about them."""
 
     def __init__(self, workspace: Workspace, contact_id: str) -> None:
+        note_mentions(workspace)
         self.workspace, self.contact_id = workspace, contact_id
         self.matches = PersonMatch.objects.filter(workspace=workspace, contact_id=contact_id)
-        named = self._notifications_that_name_them()
-        took_part = Participant.objects.filter(conversation__workspace=workspace, contact_id=contact_id)
-        ids = {*took_part.values_list("conversation__conversation_id", flat=True)}
-        ids |= {conversation_id for _pk, conversation_id in named if conversation_id}
-        self.conversation_ids = sorted(ids)
-        self.notifications = Notification.objects.filter(
-            Q(pk__in=[pk for pk, _conversation_id in named]) | Q(conversation_id__in=self.conversation_ids),
-            workspace=workspace,
-        ).order_by("pk")
+        self._took_part = Participant.objects.filter(conversation__workspace=workspace, contact_id=contact_id)
+        self._named = Mention.objects.filter(notification__workspace=workspace, contact_id=contact_id)
+        ids = self._conversation_ids()
         self.conversations = Conversation.objects.filter(
-            workspace=workspace, conversation_id__in=self.conversation_ids
+            workspace=workspace, conversation_id__in=ids
+        ).order_by("pk")
+        # Reckoned with, as by its name a planner may go through all that the workspace ever got.
+        in_them = Notification.objects.alias(of=F("workspace_id") + 0).filter(
+            of=workspace.pk, conversation_id__in=ids
+        )
+        self.notifications = Notification.objects.filter(
+            pk__in=self._named.values("notification").union(in_them.values("pk"))
         ).order_by("pk")
         self.known_tickets = KnownTickets.objects.filter(
-            Q(person_id__in=self.matches.values("person_id")) | Q(conversation_id__in=self.conversation_ids),
+            Q(person_id__in=self.matches.values("person_id")) | Q(conversation_id__in=ids),
             workspace=workspace,
         )
         accounts = [
@@ -86,19 +88,20 @@ class Contact:
             itop=workspace.itop,
         )
 
-    def _notifications_that_name_them(self) -> list[tuple[int, str]]:
-        """[row, conversation]: also of conversations that no ticket was ever linked to."""
-        kept = Notification.objects.filter(workspace=self.workspace, cleaned_at=None)
-        candidates = kept.filter(_Holds(f'"{self.contact_id}"'.encode()))
-        return [
-            (row.pk, row.conversation_id)
-            for row in candidates.only("pk", "conversation_id", "body").iterator(chunk_size=200)
-            if _names(bytes(row.body), self.contact_id)
-        ]
+    def _conversation_ids(self) -> QuerySet[Any]:
+        """Also those that no ticket was ever linked to."""
+        named = self._named.exclude(notification__conversation_id="")
+        return self._took_part.values_list("conversation__conversation_id").union(
+            named.values_list("notification__conversation_id")
+        )
+
+    @property
+    def conversation_count(self) -> int:
+        return self._conversation_ids().count()
 
     @property
     def is_known(self) -> bool:
-        return bool(self.conversation_ids) or self.matches.exists() or self.notifications.exists()
+        return self._took_part.exists() or self._named.exists() or self.matches.exists()
 
     # Handed over
 
@@ -151,6 +154,7 @@ class Contact:
             )
             if any(one.state == Submission.State.CREATING for one in submissions):
                 raise StillCreating
+            note_mentions(self.workspace)
             # First: whoever is just making messages of one is done with it before these are looked for.
             notifications = self._erase_notifications()
             deliveries = Delivery.objects.filter(conversation__in=self.conversations)
@@ -165,13 +169,13 @@ class Contact:
                 "creations": _erase_submissions(submissions),
                 "things said by us": postings.update(body="", cleaned_at=now),
                 "notifications": notifications,
-                "kept answers of iTop": self.answers.delete()[0],
+                "kept answers of iTop": self.answers.delete()[0] + forget_candidates(self.workspace.itop),
                 "kept ticket lists": self.known_tickets.delete()[0],
                 "who the person is in iTop": self._erase_matches(),
             }
-            Participant.objects.filter(
-                conversation__in=self.conversations, contact_id=self.contact_id
-            ).delete()
+            # Last: by these all the others are found.
+            Mention.objects.filter(notification__in=self.notifications).delete()
+            self._took_part.delete()
         log.info("contact.erased", workspace=self.workspace.workspace_id, rows=sum(erased.values()))
         return erased
 
@@ -199,42 +203,6 @@ def _erase_submissions(submissions: list[Submission]) -> int:
         submission.caller_id, submission.cleaned_at = 0, timezone.now()
         submission.save()
     return len(submissions)
-
-
-class _Holds(Func):
-    """Whether a notification's body holds these bytes: asked in the database, so that only such ones travel."""
-
-    output_field = models.BooleanField()
-
-    def __init__(self, needle: bytes) -> None:
-        super().__init__(F("body"), Value(needle, output_field=models.BinaryField()))
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        return self.as_sql(compiler, connection, template="INSTR(%(expressions)s) > 0", **context)
-
-    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        swapped = self.copy()
-        swapped.set_source_expressions(list(reversed(self.get_source_expressions())))
-        return swapped.as_sql(
-            compiler, connection, template="POSITION(%(expressions)s) > 0", arg_joiner=" IN ", **context
-        )
-
-
-def _names(body: bytes, contact_id: str) -> bool:
-    """Whether a contact with this id is in it anywhere; also when it cannot be read but holds the id."""
-    try:
-        todo: list[Any] = [json.loads(body)]
-    except (ValueError, RecursionError):
-        return True
-    while todo:
-        value = todo.pop()
-        if isinstance(value, dict):
-            if value.get("id") == contact_id and value.get("type") in _CONTACT_TYPES:
-                return True
-            todo.extend(value.values())
-        elif isinstance(value, list):
-            todo.extend(value)
-    return False
 
 
 def _plain(row: models.Model, *, leave: Iterable[str]) -> dict[str, Any]:

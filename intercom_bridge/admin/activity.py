@@ -9,9 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count, F, Min, Q
+from django.db.models.expressions import CombinedExpression
 from django.utils import timezone
 
-from intercom_bridge.models import Delivery, ItopInstance, Notification, Posting, Submission, Workspace
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    ItopInstance,
+    Notification,
+    Posting,
+    Submission,
+    Ticket,
+    Workspace,
+)
 from intercom_bridge.models.delivery import DeliveryQuerySet
 
 from .filters import OF_DELIVERIES
@@ -24,6 +34,11 @@ SAMPLE = 200
 PUT_BACK_AFTER = dt.timedelta(minutes=1)
 
 
+def reckoned(column: str) -> CombinedExpression:
+    """A column that no planner begins with: by its name it may go through all that a workspace or an iTop ever got."""
+    return F(column) + 0
+
+
 @dataclass(frozen=True)
 class Scope:
     """Whose numbers: everybody's, or one workspace's, or one iTop's."""
@@ -32,8 +47,15 @@ class Scope:
     itop: int | None = None
 
     def deliveries(self) -> DeliveryQuerySet:
-        # By the ticket, of which each is in one iTop: a workspace may have been moved to another one.
-        return Delivery.objects.filter(self._q("conversation__workspace", "ticket__itop")).order_by()
+        rows = Delivery.objects.order_by()
+        if self.workspace is not None:
+            mine = Conversation.objects.filter(workspace=self.workspace)
+            rows = rows.alias(of=reckoned("conversation_id")).filter(of__in=mine.values("pk"))
+        if self.itop is not None:
+            # By the ticket, of which each is in one iTop: a workspace may have been moved to another one.
+            there = Ticket.objects.filter(itop=self.itop)
+            rows = rows.alias(at=reckoned("ticket_id")).filter(at__in=there.values("pk"))
+        return rows
 
     def of_conversations(self, rows: Any) -> Any:
         return rows.filter(self._q("conversation__workspace", "conversation__workspace__itop")).order_by()
@@ -43,8 +65,7 @@ class Scope:
         if self == Scope():
             return rows
         mine = Workspace.objects.filter(self._q("pk", "itop")).values_list("pk", flat=True)
-        # Reckoned with, as by its name a planner may go through all that a workspace ever got.
-        return rows.alias(of=F("workspace_id") + 0).filter(of__in=list(mine))
+        return rows.alias(of=reckoned("workspace_id")).filter(of__in=list(mine))
 
     def _q(self, workspace: str, itop: str) -> Q:
         names = ((workspace, self.workspace), (itop, self.itop))
@@ -73,7 +94,7 @@ def days(scope: Scope) -> list[Day]:
 
 def _day(scope: Scope, start: dt.datetime) -> Day:
     rows = scope.deliveries().filter(created_at__gte=start, created_at__lt=start + dt.timedelta(days=1))
-    counts = dict(rows.values_list("state").annotate(n=Count("pk")))
+    counts = dict(rows.values_list("state").annotate(n=Count("*")))
     times = _seconds_to_the_log(rows) if counts.get(State.WRITTEN) else []
     cuts = statistics.quantiles(times, n=20, method="inclusive") if len(times) > 1 else times * 19
     return Day(start.date(), counts, cuts[9] if cuts else None, cuts[18] if cuts else None)
@@ -200,15 +221,15 @@ class Standing:
 
 
 def workspaces() -> list[Standing]:
-    return _standings(Workspace.objects.order_by("name", "pk"), "conversation__workspace")
+    return _standings(Workspace.objects.order_by("name", "pk"), "conversation__workspace_id")
 
 
 def itops() -> list[Standing]:
-    return _standings(ItopInstance.objects.order_by("name"), "ticket__itop")
+    return _standings(ItopInstance.objects.order_by("name"), "ticket__itop_id")
 
 
 def _standings(rows: Iterable[Any], column: str) -> list[Standing]:
-    by = Delivery.objects.order_by().values_list(column)
+    by = Delivery.objects.order_by().annotate(of=reckoned(column)).values_list("of")
     waiting = {
         pk: (n, since)
         for pk, n, since in by.filter(state=State.WAITING).annotate(n=Count("pk"), s=Min("waiting_since"))

@@ -14,11 +14,14 @@ from django.template.response import TemplateResponse
 
 from intercom_bridge.models import PersonMatch
 from intercom_bridge.privacy import Contact, StillCreating
+from intercom_bridge.sync.mentions import not_noted
 
 from .hidden import may_read_messages
 from .row_actions import RowActionsAdmin
 
 MOST_AT_ONCE = 20
+# So many notifications are read in a moment.
+READ_AT_ONCE = 2000
 
 
 class PrivacyAdmin(RowActionsAdmin):
@@ -72,6 +75,15 @@ class PrivacyAdmin(RowActionsAdmin):
         if len(chosen) > MOST_AT_ONCE:
             self.message_user(request, f"Choose {MOST_AT_ONCE} at most. Nothing was done.", messages.ERROR)
             return []
+        left = sum(not_noted(workspace).count() for workspace in {match.workspace for match in chosen})
+        if left > READ_AT_ONCE:
+            what = (
+                f"{left:,} notifications from before the last update have not been gone through yet, to find whom they "
+                "name. The worker does it in the night after the update; export_contact and erase_contact, the "
+                "commands, do it at once. Nothing was done."
+            )
+            self.message_user(request, what, messages.ERROR)
+            return []
         return chosen
 
     def _ask(self, request: HttpRequest, chosen: list[PersonMatch], known: list[Contact]) -> HttpResponse:
@@ -80,7 +92,7 @@ class PrivacyAdmin(RowActionsAdmin):
             "opts": self.opts,
             "title": "Erase what is known",
             "rows": [
-                (match, len(contact.conversation_ids), contact.notifications.count())
+                (match, contact.conversation_count, contact.notifications.count())
                 for match, contact in zip(chosen, known, strict=True)
             ],
             "checkbox": ACTION_CHECKBOX_NAME,

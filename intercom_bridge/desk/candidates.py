@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from intercom_bridge.intercom.payloads import Contact
-from intercom_bridge.models import ItopAnswer, Workspace
+from intercom_bridge.models import ItopAnswer, ItopInstance, Workspace
 from itop_client import containing, ids
 
 from .evidence import Evidence
@@ -18,6 +18,7 @@ from .scope import Scope
 SHOWN = 10
 MOST_WORDS = 6
 WORD_LENGTH = 60
+_AMONG = ", among "
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def likely(
     evidence = Evidence.of(contact, workspace)
     name = contact.name.split()[:MOST_WORDS]
     terms = json.dumps([workspace.scope, known, without, str(evidence), name])
-    question = f"{question_who(workspace, contact.id)}, among {hashlib.sha256(terms.encode()).hexdigest()}"
+    question = f"{question_who(workspace, contact.id)}{_AMONG}{hashlib.sha256(terms.encode()).hexdigest()}"
     answer = ItopAnswer.objects.fresh(workspace.itop, question, NOBODY_SECONDS) if contact.id else None
     if answer is not None:
         return Candidates(tuple(Person(**one) for one in answer.value["people"]), answer.value["more"])
@@ -68,6 +69,12 @@ def likely(
         people = [asdict(one) for one in found.people]
         ItopAnswer.objects.keep(workspace.itop, question, {"people": people, "more": found.more})
     return found
+
+
+def forget_candidates(itop: ItopInstance) -> int:
+    """Has iTop asked anew for whom any contact may be; answers how many answers went."""
+    kept = ItopAnswer.objects.filter(itop=itop, question__startswith="who is ", question__contains=_AMONG)
+    return kept.delete()[0]
 
 
 def _holds(words: Iterable[str], alias: str, attributes: Iterable[str]) -> str:

@@ -27,6 +27,8 @@ MAX_ID: Final = 64
 LATEST: Final = 253_402_300_800
 """The year 10000 in seconds since 1970: no database holds a later date."""
 
+_CONTACT_TYPES: Final = ("contact", "user", "lead", "visitor")
+
 
 class PayloadError(ValueError):
     """Nothing useful can be done with this payload. The text says what it lacks."""
@@ -466,3 +468,18 @@ def workspace_id_of(data: object) -> str:
     """The workspace a payload claims to come from, "" where it claims none: webhooks say `app_id`."""
     found = _object(data)
     return _first_id(found.get("workspace_id"), found.get("app_id"))
+
+
+def contacts_named(data: object) -> set[str]:
+    """The ids of all contacts that a payload names, wherever: users, leads and visitors; no admins, no companies."""
+    named: set[str] = set()
+    todo = [data]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            if value.get("type") in _CONTACT_TYPES:
+                named.add(_id(value.get("id")))
+            todo.extend(value.values())
+        elif isinstance(value, list):
+            todo.extend(value)
+    return named - {""}

@@ -20,6 +20,23 @@ class Migration(migrations.Migration):
                 ('contact_id', models.CharField(db_index=True, max_length=64, verbose_name='Intercom contact')),
             ],
         ),
+        migrations.CreateModel(
+            name='Mention',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('contact_id', models.CharField(max_length=64, verbose_name='Intercom contact')),
+                ('notification', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='mentions', to='intercom_bridge.notification')),
+            ],
+        ),
+        migrations.AddConstraint(
+            model_name='mention',
+            constraint=models.UniqueConstraint(fields=('notification', 'contact_id'), name='a_contact_once_a_notification'),
+        ),
+        migrations.AddField(
+            model_name='notification',
+            name='mentions_noted',
+            field=models.BooleanField(db_default=False, default=False, editable=False),
+        ),
         migrations.AlterModelOptions(
             name='delivery',
             options={'permissions': [('read_messages', 'Can read the texts of messages')], 'verbose_name_plural': 'deliveries'},

@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
         ),
         AddIndexOnline(
             model_name='delivery',
-            index=models.Index(fields=['created_at'], name='delivery_created'),
+            index=models.Index(fields=['created_at', 'state', 'conversation', 'ticket'], name='delivery_counted'),
         ),
         AddIndexOnline(
             model_name='delivery',
@@ -39,6 +39,10 @@ class Migration(migrations.Migration):
             index=models.Index(condition=models.Q(('reason__gt', ''), ('state', 'written')), fields=['reason'], name='delivery_remarked'),
         ),
         AddIndexOnline(
+            model_name='mention',
+            index=models.Index(fields=['contact_id'], name='mention_contact'),
+        ),
+        AddIndexOnline(
             model_name='notification',
             index=models.Index(fields=['topic', 'received_at'], name='notification_topic'),
         ),
@@ -53,6 +57,10 @@ class Migration(migrations.Migration):
         AddIndexOnline(
             model_name='notification',
             index=models.Index(condition=models.Q(('verdict', 'skipped')), fields=['reason'], name='notification_skipped'),
+        ),
+        AddIndexOnline(
+            model_name='notification',
+            index=models.Index(condition=models.Q(('cleaned_at__isnull', True), ('mentions_noted', False)), fields=['workspace'], name='notification_not_noted'),
         ),
         AddIndexOnline(
             model_name='personmatch',

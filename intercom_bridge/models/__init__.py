@@ -9,6 +9,7 @@ from .itop_answer import ItopAnswer
 from .itop_instance import ItopInstance
 from .known_tickets import KnownTickets
 from .learned_class import LearnedClass
+from .mention import Mention
 from .notification import Notification
 from .participant import Participant
 from .person_match import PersonMatch
@@ -28,6 +29,7 @@ __all__ = [
     "ItopInstance",
     "KnownTickets",
     "LearnedClass",
+    "Mention",
     "Notification",
     "Participant",
     "PersonMatch",

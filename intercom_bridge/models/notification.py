@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 
-from django.db import models
+from django.db import IntegrityError, models, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -15,20 +16,36 @@ NOT_LINKED = "the conversation is not linked to a ticket"
 
 class NotificationQuerySet(models.QuerySet["Notification"]):
     def record(
-        self, workspace: Workspace, notification_id: str, topic: str, conversation_id: str, body: bytes
+        self,
+        workspace: Workspace,
+        notification_id: str,
+        topic: str,
+        conversation_id: str,
+        body: bytes,
+        contact_ids: Iterable[str] = (),
     ) -> Notification:
-        """Keeps what came in. One with a known id is counted on the row that is there: it is handled once."""
-        row, is_new = self.get_or_create(
-            workspace=workspace,
-            notification_id=notification_id,
-            defaults={"topic": topic[:100], "conversation_id": conversation_id[:64], "body": body},
+        """Keeps what came in, and whom it names. One with a known id is counted on the row that is there: it is
+        handled once."""
+        try:
+            with transaction.atomic():
+                row = self.create(
+                    workspace=workspace,
+                    notification_id=notification_id,
+                    topic=topic[:100],
+                    conversation_id=conversation_id[:64],
+                    body=body,
+                    mentions_noted=True,
+                )
+                row.mention(contact_ids)
+        except IntegrityError:
+            row = self.get(workspace=workspace, notification_id=notification_id)
+        else:
+            return row
+        self.filter(pk=row.pk).update(times_received=F("times_received") + 1)
+        # One that broke us gets the chance that Intercom gives it.
+        self.filter(pk=row.pk, verdict=Notification.Verdict.FAILED).update(
+            verdict=Notification.Verdict.RECEIVED, reason="", due_at=timezone.now()
         )
-        if not is_new:
-            self.filter(pk=row.pk).update(times_received=F("times_received") + 1)
-            # One that broke us gets the chance that Intercom gives it.
-            self.filter(pk=row.pk, verdict=Notification.Verdict.FAILED).update(
-                verdict=Notification.Verdict.RECEIVED, reason="", due_at=timezone.now()
-            )
         return row
 
     def due(self) -> NotificationQuerySet:
@@ -92,6 +109,8 @@ class Notification(models.Model):
     conversation_id = models.CharField("conversation", max_length=64, blank=True)
     # As it came: databases refuse some of what JSON may hold (NUL, lone surrogates).
     body = models.BinaryField()
+    # False: written by 0.1, which noted nobody (sync/mentions.py).
+    mentions_noted = models.BooleanField(default=False, db_default=False, editable=False)
     times_received = models.PositiveIntegerField(default=1)
     received_at = models.DateTimeField(default=timezone.now)
     verdict = models.CharField(max_length=10, choices=Verdict.choices, default=Verdict.RECEIVED)
@@ -128,10 +147,22 @@ class Notification(models.Model):
                 name="notification_payload",
                 condition=models.Q(cleaned_at__isnull=True),
             ),
+            models.Index(
+                fields=["workspace"],
+                name="notification_not_noted",
+                condition=models.Q(mentions_noted=False, cleaned_at__isnull=True),
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.topic} {self.notification_id}"
+
+    def mention(self, contact_ids: Iterable[str]) -> None:
+        """Keeps that these contacts are named in it; those that are known stay."""
+        mentions = self.mentions
+        mentions.bulk_create(
+            [mentions.model(notification=self, contact_id=one) for one in contact_ids], ignore_conflicts=True
+        )
 
     def settle(self, verdict: str, reason: str = "") -> bool:
         """False when somebody has settled it before: who looks at it at the same time makes nothing of it."""

@@ -22,6 +22,7 @@ from intercom_bridge.models import (
     Delivery,
     ItopAnswer,
     KnownTickets,
+    Mention,
     Notification,
     Posting,
     Submission,
@@ -148,6 +149,11 @@ class _Work:
                 cleaned = here.delete()[0]
             else:
                 cleaned = here.update(**self.without_payload, cleaned_at=timezone.now())
+                if self.rows.model is Notification:
+                    Mention.objects.filter(
+                        notification__in=[pk for pk, _made_at in found],
+                        notification__cleaned_at__isnull=False,
+                    ).delete()
         return _Step(len(found), cleaned, found[-1][1] if found else None)
 
 

@@ -32,6 +32,7 @@ from itop_client import ItopError
 from .creator import BACKGROUND_DEADLINE_SECONDS, finish
 from .extension import bring_in_step, learn, tell_of_unlinking
 from .intake import take_in_batch
+from .mentions import note_mentions
 from .poster import post
 from .readback import check_log
 from .reconcile import CLAIMED_SECONDS as COMPARING_SECONDS
@@ -169,6 +170,7 @@ def sweep_every_minute() -> None:
 @huey.periodic_task(crontab(hour="3", minute="17"))  # type: ignore[untyped-decorator]
 def clean_up_every_day() -> None:
     clean_payloads()
+    note_mentions()
     # A right may have been given, an extension installed: what an iTop could not do is tried again.
     ItopInstance.objects.filter(is_administrator=False).update(is_administrator=None)
     ItopInstance.objects.filter(has_intercom_attributes=False).update(has_intercom_attributes=None)

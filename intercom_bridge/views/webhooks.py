@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from intercom_bridge.intercom.payloads import Event, PayloadError
+from intercom_bridge.intercom.payloads import Event, PayloadError, contacts_named
 from intercom_bridge.metrics import observe, webhook_seconds
 from intercom_bridge.models import Notification, Workspace
 from intercom_bridge.sync.tasks import wake_for_intake
@@ -58,7 +58,7 @@ class WebhookView(SignedPostMixin, APIView):
         body: SignedBody = request.auth
         notification_id, topic, conversation_id = _name(body)
         notification = Notification.objects.record(
-            workspace, notification_id, topic, conversation_id, body.raw
+            workspace, notification_id, topic, conversation_id, body.raw, contacts_named(body.data)
         )
         log.info(
             "notification.received",

@@ -1,6 +1,7 @@
-"""`python -m sandbox.bench.rows FILE`: fills a migrated database in bulk.
+"""`python -m sandbox.bench.rows FILE`: fills a migrated SQLite database in bulk.
 
-Rows are multiplied by the database itself from one that the models made, so that no column is forgotten.
+Rows are multiplied by the database itself from one that the models made, so that no column is forgotten. They are of
+the last thirty days, as many on each.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 TICKETS = 10_000
+DAYS = 30
 PART = 37_000_000_000
 
 
@@ -23,7 +25,7 @@ def main() -> None:
 
 
 def _set_up(wanted: dict[str, Any]) -> None:
-    """{itop_url, itop_token, rows, talks: [conversation id, [ticket id, ref], notifications as text]}."""
+    """{itop_url, itop_token, session, rows, talks: [conversation id, [ticket id, ref], notifications as text]}."""
     from django.db import connection, transaction
 
     from intercom_bridge.models import Conversation, ItopInstance, Notification, Ticket, TicketLink
@@ -35,6 +37,7 @@ def _set_up(wanted: dict[str, Any]) -> None:
     )
     # Known already, as after the first minute of any real service.
     ItopInstance.objects.update(has_intercom_attributes=True, is_administrator=True)
+    _log_in(wanted["session"])
     for conversation_id, tickets, bodies in wanted["talks"]:
         conversation = Conversation.objects.create(workspace=workspace, conversation_id=conversation_id)
         for object_id, ref in tickets:
@@ -56,8 +59,30 @@ def _set_up(wanted: dict[str, Any]) -> None:
             cursor.execute("ANALYZE")
 
 
+def _log_in(key: str) -> None:
+    """An admin whose session has this key."""
+    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+    from django.contrib.auth.models import User
+    from django.contrib.sessions.backends.db import SessionStore
+    from django.contrib.sessions.models import Session
+    from django.utils import timezone
+
+    user = User.objects.create_superuser("bench")
+    says = {
+        SESSION_KEY: str(user.pk),
+        BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend",
+        HASH_SESSION_KEY: user.get_session_auth_hash(),
+    }
+    tomorrow = timezone.now() + dt.timedelta(days=1)
+    Session.objects.create(session_key=key, session_data=SessionStore().encode(says), expire_date=tomorrow)
+
+
 def _multiply(cursor: Any, workspace: Any, rows: int) -> None:
-    from intercom_bridge.models import Conversation, Delivery, Notification, Ticket
+    from intercom_bridge.models import Conversation, Delivery, Mention, Notification, Ticket
+
+    def at(column: str) -> str:
+        ago = f"(({rows} - n) * {DAYS}.0 / {rows})"
+        return f"strftime('%Y-%m-%d %H:%M:%f', one.{column}, '-' || {ago} || ' days')"
 
     tickets = min(TICKETS, rows)
     now = dt.datetime.now(dt.UTC)
@@ -79,7 +104,18 @@ def _multiply(cursor: Any, workspace: Any, rows: int) -> None:
         cursor,
         notification,
         rows - 1,
-        {"notification_id": "'notif_bulk_' || n", "conversation_id": f"'bulk-' || (n % {tickets})"},
+        {
+            "notification_id": "'notif_bulk_' || n",
+            "conversation_id": f"'bulk-' || (n % {tickets})",
+            "received_at": at("received_at"),
+        },
+    )
+    mention = Mention.objects.create(notification=notification, contact_id="bulk-0")
+    _copy(
+        cursor,
+        mention,
+        rows - 1,
+        {"notification_id": f"{notification.pk} + n", "contact_id": f"'bulk-' || (n % {tickets})"},
     )
     delivery = Delivery.objects.create(
         ticket=ticket,
@@ -111,6 +147,8 @@ def _multiply(cursor: Any, workspace: Any, rows: int) -> None:
             "ticket_id": f"{ticket.pk} + n % {tickets}",
             "conversation_id": f"{first.pk} + n % {tickets}",
             "notification_id": f"{notification.pk} + n",
+            "part_created_at": f"one.part_created_at - ({rows} - n) * {86_400 * DAYS} / {rows}",
+            **{name: at(name) for name in ("created_at", "waiting_since", "written_at", "checked_at")},
             "marker": f"'Intercom message ' || ({PART} + n) || ' (abcd1234), Alice Martin'",
         },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import stat
@@ -15,10 +16,15 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.utils import timezone
 
+from intercom_bridge.admin import privacy
+from intercom_bridge.desk.person import question_who
 from intercom_bridge.models import (
     Conversation,
     Delivery,
+    ItopAnswer,
+    Mention,
     Notification,
     Participant,
     PersonMatch,
@@ -28,7 +34,7 @@ from intercom_bridge.models import (
     TicketLink,
     Workspace,
 )
-from intercom_bridge.sync import intake, readback, writer
+from intercom_bridge.sync import intake, mentions, readback, retention, tasks, writer
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
 from tests.teammate import ALICE, WORKSPACE, Teammate, notify, part
@@ -245,11 +251,72 @@ def test_who_joins_a_linked_conversation_is_known_when_it_is_compared(
     assert ALICE["id"] in Participant.objects.values_list("contact_id", flat=True)
 
 
+def test_whom_a_notification_names_is_noted_as_it_comes_in(client: Client, workspace: Workspace) -> None:
+    notify(client, part(37358198350, f"<p>{SAID}</p>"))
+    assert Notification.objects.get().mentions_noted
+    assert list(Mention.objects.values_list("contact_id", flat=True)) == [ALICE["id"]]
+    # Found without any body's being read.
+    Notification.objects.update(body=b"{}")
+    assert "215472621202693" in said("export_contact", ALICE["id"])
+
+
+def test_those_of_the_release_before_are_read_at_night(client: Client, workspace: Workspace) -> None:
+    notify(client, part(37358198350, f"<p>{SAID}</p>"))
+    as_the_release_before_wrote_it()
+    tasks.clean_up_every_day.call_local()
+    assert list(Mention.objects.values_list("contact_id", flat=True)) == [ALICE["id"]]
+    assert Notification.objects.get().mentions_noted
+
+
+def as_the_release_before_wrote_it() -> None:
+    Notification.objects.update(mentions_noted=False)
+    Mention.objects.all().delete()
+
+
+def test_what_is_erased_while_it_is_read_names_nobody(
+    client: Client, story: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_the_release_before_wrote_it()
+    really = mentions.contacts_named
+
+    def meanwhile(data: object) -> set[str]:
+        Notification.objects.update(body=b"", cleaned_at=timezone.now())
+        return really(data)
+
+    monkeypatch.setattr(mentions, "contacts_named", meanwhile)
+    assert mentions.note_mentions() == 3
+    assert not Mention.objects.exists()
+
+
+def test_whom_they_name_goes_with_what_they_say(client: Client, workspace: Workspace) -> None:
+    notify(client, part(37358198350, f"<p>{SAID}</p>"))
+    notify(client, part(37358198351, "<p>later</p>"))
+    Notification.objects.update(verdict="skipped")
+    old = Notification.objects.filter(notification_id="notif_37358198350")
+    old.update(received_at=timezone.now() - dt.timedelta(days=31))
+    retention.clean_payloads()
+    assert list(Mention.objects.values_list("notification__notification_id", flat=True)) == [
+        "notif_37358198351"
+    ]
+
+
+def test_where_they_were_one_of_several_candidates_they_are_forgotten(
+    story: Any, workspace: Workspace
+) -> None:
+    people = {"people": [{"id": 40, "name": "Alice Martin"}], "more": False}
+    question = f"{question_who(workspace, BOB['id'])}, among 0123abcd"
+    ItopAnswer.objects.keep(workspace.itop, question, people)
+    assert "Alice Martin" in everything()
+    said("erase_contact", ALICE["id"], no_input=True)
+    assert "Alice" not in everything()
+
+
 @pytest.mark.parametrize(
     ("body", "is_named"),
     [
         (b'{"a": [{"type": "contact", "id": "ID"}]}', True),
         (b'{"a": {"type": "lead", "id": "ID"}}', True),
+        (b'{"a": {"b": [[{"type": "visitor", "id": "ID"}]]}}', True),
         (b'{"a": {"type": "admin", "id": "ID"}}', False),
         (b'{"a": {"type": "contact", "id": "other", "note": "ID"}}', False),
         (b'not JSON, and "ID" in it', True),
@@ -309,6 +376,19 @@ def test_an_admin_erases_it_after_being_asked(story: Any, admin_client: Client) 
     for trace in TRACES:
         assert trace not in everything()
     assert LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize("action", ["hand_over", "erase"])
+def test_what_takes_long_is_not_done_in_the_admin(
+    story: Any, admin_client: Client, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    monkeypatch.setattr(privacy, "READ_AT_ONCE", 2)
+    as_the_release_before_wrote_it()
+    answer = act(admin_client, action, confirmed="yes").content.decode()
+    assert "3 notifications from before the last update" in answer and "Nothing was done." in answer
+    assert SAID not in answer and SAID in everything()
+    tasks.clean_up_every_day.call_local()
+    assert "Nothing was done." not in act(admin_client, action, confirmed="yes").content.decode()
 
 
 def test_an_erasing_that_was_refused_is_not_in_django_s_log(story: Any, admin_client: Client) -> None:

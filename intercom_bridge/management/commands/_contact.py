@@ -22,8 +22,8 @@ def contacts_meant(workspace_id: str, words: str) -> list[tuple[Workspace, str]]
     workspace = Workspace.objects.select_related("itop").filter(workspace_id=workspace_id).first()
     if workspace is None:
         raise CommandError(f"There is no workspace {workspace_id}.")
-    found = contacts_called(workspace, words.strip()) or [words.strip()]
-    meant = [(workspace, contact_id) for contact_id in found if Contact(workspace, contact_id).is_known]
+    called = contacts_called(workspace, words.strip())
+    meant = [(workspace, contact_id) for contact_id in called if Contact(workspace, contact_id).is_known]
     if not meant:
         raise CommandError(
             f"Nothing is known here of {words} in the workspace {workspace_id}. Who was never found in iTop is "

@@ -23,7 +23,7 @@ class Command(BaseCommand):
         known = [Contact(*meant) for meant in contacts_meant(workspace, contact)]
         for one in known:
             self.stdout.write(
-                f"Contact {one.contact_id}: {len(one.conversation_ids)} conversations, "
+                f"Contact {one.contact_id}: {one.conversation_count} conversations, "
                 f"{one.notifications.count()} notifications."
             )
         if (
