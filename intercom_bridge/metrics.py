@@ -29,6 +29,7 @@ from prometheus_client.registry import Collector
 
 from intercom_bridge import reasons
 from intercom_bridge.models import Delivery, ItopInstance, Notification, Posting, Submission, WorkerPulse
+from intercom_bridge.models.delivery import reckoned
 
 log = structlog.get_logger(__name__)
 
@@ -153,10 +154,11 @@ def _by_itop() -> Iterator[Metric]:
     names = dict(ItopInstance.objects.values_list("pk", "name"))
     now = timezone.now()
     pauses = dict(ItopInstance.objects.values_list("pk", "paused_until"))
-    waits = dict(Delivery.objects.waiting().order_by().values_list("ticket__itop").annotate(n=Count("pk")))
+    itop_id = reckoned("ticket__itop_id")
+    waits = dict(Delivery.objects.waiting().order_by().values_list(itop_id).annotate(n=Count("pk")))
     fails: dict[tuple[int, str], int] = {}
     rows = Delivery.objects.filter(state=Delivery.State.FAILED).order_by()
-    for itop, reason, count in rows.values_list("ticket__itop", "reason").annotate(n=Count("pk")):
+    for itop, reason, count in rows.values_list(itop_id, "reason").annotate(n=Count("pk")):
         key = (itop, why(reason) or "other")
         fails[key] = fails.get(key, 0) + count
     for pk, name in names.items():

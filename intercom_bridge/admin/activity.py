@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count, F, Min, Q
-from django.db.models.expressions import CombinedExpression
-from django.utils import timezone
 
 from intercom_bridge.models import (
     Conversation,
+    DayCount,
     Delivery,
     ItopInstance,
     Notification,
@@ -22,21 +21,16 @@ from intercom_bridge.models import (
     Ticket,
     Workspace,
 )
-from intercom_bridge.models.delivery import DeliveryQuerySet
+from intercom_bridge.models.day_count import last_days
+from intercom_bridge.models.delivery import DeliveryQuerySet, reckoned
 
 from .filters import OF_DELIVERIES
 
 State = Delivery.State
-DAYS = 30
 # Of a day's messages so many, the newest, say how long it took.
 SAMPLE = 200
 # What somebody put back waits anew; where nobody did, both times are of one moment.
 PUT_BACK_AFTER = dt.timedelta(minutes=1)
-
-
-def reckoned(column: str) -> CombinedExpression:
-    """A column that no planner begins with: by its name it may go through all that a workspace or an iTop ever got."""
-    return F(column) + 0
 
 
 @dataclass(frozen=True)
@@ -74,12 +68,14 @@ class Scope:
 
 @dataclass(frozen=True)
 class Day:
-    """One day in UTC. `p50` and `p95` are seconds from message to log; None where no message says so."""
+    """One day in UTC. `p50` and `p95` are seconds from message to log; None where no message says so. `counted_at` says
+    when, where it was not just now."""
 
     date: dt.date
     counts: dict[str, int]
     p50: float | None
     p95: float | None
+    counted_at: dt.datetime | None = None
 
     @property
     def total(self) -> int:
@@ -88,16 +84,25 @@ class Day:
 
 def days(scope: Scope) -> list[Day]:
     """The last thirty days, today included, oldest first."""
-    today = dt.datetime.combine(timezone.now().astimezone(dt.UTC).date(), dt.time(), dt.UTC)
-    return [_day(scope, today - dt.timedelta(days=ago)) for ago in reversed(range(DAYS))]
+    kept = {one.date: one for one in DayCount.objects.standing()}
+    return [_day(scope, date, kept.get(date)) for date in last_days()]
 
 
-def _day(scope: Scope, start: dt.datetime) -> Day:
-    rows = scope.deliveries().filter(created_at__gte=start, created_at__lt=start + dt.timedelta(days=1))
-    counts = dict(rows.values_list("state").annotate(n=Count("*")))
+def _day(scope: Scope, date: dt.date, kept: DayCount | None) -> Day:
+    rows = scope.deliveries().of_day(date)
+    if kept is not None:
+        counts = kept.by_state(scope.workspace, scope.itop)
+    else:
+        counts = dict(rows.values_list("state").annotate(n=Count("*")))
     times = _seconds_to_the_log(rows) if counts.get(State.WRITTEN) else []
     cuts = statistics.quantiles(times, n=20, method="inclusive") if len(times) > 1 else times * 19
-    return Day(start.date(), counts, cuts[9] if cuts else None, cuts[18] if cuts else None)
+    return Day(
+        date,
+        counts,
+        cuts[9] if cuts else None,
+        cuts[18] if cuts else None,
+        kept.counted_at if kept is not None else None,
+    )
 
 
 def _seconds_to_the_log(rows: DeliveryQuerySet) -> list[float]:
@@ -229,7 +234,7 @@ def itops() -> list[Standing]:
 
 
 def _standings(rows: Iterable[Any], column: str) -> list[Standing]:
-    by = Delivery.objects.order_by().annotate(of=reckoned(column)).values_list("of")
+    by = Delivery.objects.order_by().values_list(reckoned(column))
     waiting = {
         pk: (n, since)
         for pk, n, since in by.filter(state=State.WAITING).annotate(n=Count("pk"), s=Min("waiting_since"))

@@ -47,6 +47,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "totals": [(state, sum(day.counts.get(state, 0) for day in days)) for state in STATES],
         "messages_drawn": chart.stacked([(_messages_title(day), _parts(day)) for day in days]),
         "times_drawn": chart.ranges([(_times_title(day), day.p50, day.p95) for day in days]),
+        "counted_at": min((day.counted_at for day in days if day.counted_at), default=None),
         "has_times": any(day.p50 is not None for day in days),
         "sample": activity.SAMPLE,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .conversation import Conversation
+from .day_count import DayCount
 from .delivery import Delivery
 from .encryption import Secret
 from .itop_answer import ItopAnswer
@@ -24,6 +25,7 @@ from .workspace import Workspace
 
 __all__ = [
     "Conversation",
+    "DayCount",
     "Delivery",
     "ItopAnswer",
     "ItopInstance",

@@ -6,6 +6,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
+from django.db.models import F
+from django.db.models.expressions import CombinedExpression
 from django.utils import timezone
 
 from .conversation import Conversation
@@ -19,6 +21,12 @@ UNLINKED = "the ticket was unlinked from the conversation"
 LEFT_OUT = "left out while the sync was paused"
 MISSING = "no longer in the ticket's log: somebody may have removed it there"
 COPIED = "copied when the ticket was created"
+
+
+def reckoned(column: str) -> CombinedExpression:
+    """A column that no planner begins with: by its name it may go through all that a workspace or an iTop ever got,
+    where only the few rows of a state are asked for."""
+    return F(column) + 0
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
@@ -92,6 +100,11 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             )
             for pk, state, reason in as_they_were
         )
+
+    def of_day(self, date: dt.date) -> DeliveryQuerySet:
+        """Those that came in on a day in UTC."""
+        start = dt.datetime.combine(date, dt.time(), dt.UTC)
+        return self.filter(created_at__gte=start, created_at__lt=start + dt.timedelta(days=1))
 
     def in_order(self) -> DeliveryQuerySet:
         """As the messages were written in the conversation: by time, then by part id as a number."""

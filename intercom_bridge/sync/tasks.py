@@ -14,6 +14,7 @@ from huey.api import Task
 
 from intercom_bridge.models import (
     Conversation,
+    DayCount,
     Delivery,
     ItopInstance,
     Notification,
@@ -171,6 +172,7 @@ def sweep_every_minute() -> None:
 def clean_up_every_day() -> None:
     clean_payloads()
     note_mentions()
+    DayCount.objects.recount()
     # A right may have been given, an extension installed: what an iTop could not do is tried again.
     ItopInstance.objects.filter(is_administrator=False).update(is_administrator=None)
     ItopInstance.objects.filter(has_intercom_attributes=False).update(has_intercom_attributes=None)

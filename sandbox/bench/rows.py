@@ -28,7 +28,7 @@ def _set_up(wanted: dict[str, Any]) -> None:
     """{itop_url, itop_token, session, rows, talks: [conversation id, [ticket id, ref], notifications as text]}."""
     from django.db import connection, transaction
 
-    from intercom_bridge.models import Conversation, ItopInstance, Notification, Ticket, TicketLink
+    from intercom_bridge.models import Conversation, DayCount, ItopInstance, Notification, Ticket, TicketLink
     from intercom_bridge.sync.intake import take_in_batch
     from sandbox.demo_rows import set_up
 
@@ -57,6 +57,8 @@ def _set_up(wanted: dict[str, Any]) -> None:
             _multiply(cursor, workspace, wanted["rows"])
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
+        # As every night.
+        DayCount.objects.recount()
 
 
 def _log_in(key: str) -> None:

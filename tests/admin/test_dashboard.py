@@ -28,6 +28,7 @@ from intercom_bridge.models import (
     WorkerPulse,
     Workspace,
 )
+from intercom_bridge.sync import tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -95,6 +96,31 @@ def words(client: Client, address: str = PAGE) -> str:
 
 
 # Which numbers
+
+
+def test_days_that_are_done_with_are_counted_at_night(
+    workspace: Workspace, admin_client: Client, time_machine: Any
+) -> None:
+    other = make_workspace("Other", "other123")
+    for days in (0, 2, 3, 29, 30):
+        deliver(workspace, days=days)
+    deliver(other, "failed", days=3)
+    live = activity.days(Scope())
+    tasks.clean_up_every_day.call_local()
+    assert [day.counts for day in activity.days(Scope())] == [day.counts for day in live]
+    for scope in (Scope(workspace=other.pk), Scope(itop=other.itop_id)):
+        assert [day.counts for day in activity.days(scope) if day.counts] == [{"failed": 1}]
+    page = admin_client.get(PAGE).content.decode()
+    assert "those before as they stood on 2026-03-10 12:00" in page
+
+    # The newest days are as they are now; the others as they were, until a night is missed.
+    for days in (2, 3):
+        deliver(workspace, days=days)
+    totals = [day.total for day in activity.days(Scope())]
+    assert totals[-3] == 2 and totals[-4] == 2
+    time_machine.move_to(NOW + dt.timedelta(hours=37), tick=False)
+    assert [day.total for day in activity.days(Scope())][-6] == 3
+    assert "as they stood on" not in admin_client.get(PAGE).content.decode()
 
 
 def test_messages_are_counted_by_day_and_by_what_became_of_them(workspace: Workspace) -> None:
