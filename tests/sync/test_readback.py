@@ -7,30 +7,19 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from django.test import Client
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_bridge.models import Delivery, Posting, Ticket, TicketLink
+from intercom_bridge.models import Delivery, Ticket
 from intercom_bridge.sync.readback import missing_from
 from itop_client import Client as ItopClient
 from itop_client import LogEntry
 from sandbox.itop import Itop
-from tests.teammate import Teammate, notify, part
+from tests.teammate import notify, part
 
 Work = Callable[[], None]
-
-
-@pytest.fixture
-def ticket(teammate: Teammate, work: Work) -> Ticket:
-    teammate.open().click("ongoing tickets").click("R-000006").click("Link")
-    if "is linked" not in teammate.text:
-        teammate.click("from now on")
-    Posting.objects.all().delete()
-    work()
-    return TicketLink.objects.get().ticket
 
 
 def bodies(itop: Itop, ticket: Ticket) -> list[str]:

@@ -12,21 +12,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from intercom_bridge.models import Delivery, ItopInstance, Posting, Submission, Ticket, TicketLink
+from intercom_bridge.models import Delivery, ItopInstance, Submission, Ticket
 from intercom_bridge.models.tries import MOST_TRIES, MOST_WORDS
 from itop_client import ItopUnreachable
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
 
 Work = Callable[[], None]
-
-
-@pytest.fixture
-def ticket(teammate: Teammate, work: Work) -> Ticket:
-    teammate.link("R-000006")
-    Posting.objects.all().delete()
-    work()
-    return TicketLink.objects.get().ticket
 
 
 def outcomes(row: Delivery | Submission) -> list[str]:

@@ -32,14 +32,6 @@ from tests.teammate import Teammate, notify, part
 Work = Callable[[], None]
 
 
-@pytest.fixture
-def ticket(teammate: Teammate, work: Work) -> Ticket:
-    teammate.link("R-000006")
-    Posting.objects.all().delete()
-    work()
-    return TicketLink.objects.get().ticket
-
-
 def entries(itop: Itop, ticket: Ticket) -> list[str]:
     return [one["message"] for one in itop.store.log(ticket.object_id)]
 
