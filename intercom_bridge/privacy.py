@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from .authors import question_about
 from .desk.candidates import forget_candidates
-from .desk.person import question_who
+from .desk.person import answers_about
 from .models import (
     Conversation,
     Delivery,
@@ -84,7 +84,7 @@ class Contact:
             if email
         ]
         self.answers = ItopAnswer.objects.filter(
-            Q(question__in=accounts) | Q(question__startswith=question_who(workspace, contact_id)),
+            Q(question__in=accounts) | answers_about(contact_id, workspace),
             itop=workspace.itop,
         )
 

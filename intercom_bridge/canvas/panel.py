@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import replace
 from typing import Any
 
 import structlog
 from django.utils import translation
+from django.utils.translation import gettext as _
 
 from intercom_bridge.desk import Deadline, Desk, NobodyFound, OutOfScope, TicketGone, TicketRow
 from intercom_bridge.desk.creations import creations_in
@@ -76,6 +78,7 @@ VERBS = frozenset(
 
 def answer(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
     """The answer to a signed Initialize or Submit: always `{"canvas": ...}`, within five seconds."""
+    began = time.monotonic()
     deadline = Deadline(ANSWER_SECONDS)
     with translation.override(workspace.language):
         try:
@@ -87,7 +90,7 @@ def answer(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any
             workspace=workspace.workspace_id, conversation=request.conversation.id, click=clicked.verb
         ):
             shown = _safely(Desk(workspace, request, deadline), clicked).to_json()
-        observe(panel_seconds, ANSWER_SECONDS - deadline.remaining(), _name_of(clicked))
+        observe(panel_seconds, time.monotonic() - began, _name_of(clicked))
         return shown
 
 
@@ -109,7 +112,9 @@ def too_many(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, A
         desk = Desk(workspace, request, Deadline(ANSWER_SECONDS))
         try:
             return trouble.too_many(str(clicked), _kept(desk, clicked)).to_json()
-        except (LimitError, SecretUnreadable, ItopError):
+        except Exception:
+            # It is answered all the same: with a Retry that begins anew.
+            log.exception("panel.broke")
             return trouble.too_many(click("home"), {}).to_json()
 
 
@@ -165,9 +170,8 @@ def _answered(desk: Desk, clicked: Click) -> Canvas:
 
 def _kept(desk: Desk, clicked: Click) -> dict[str, Any]:
     """What a Retry needs: the form with what was typed into it, or where one came from, or whom was asked for."""
-    if not isinstance(desk.request.stored_data.get("form"), dict):
-        return kept(desk.request) | replace(_trail(desk), words=_words(desk, clicked)).stored()
-    return kept(desk.request) | _form_kept(desk)
+    trail = replace(_trail(desk), words=_words(desk, clicked))
+    return kept(desk.request) | trail.stored() | _form_kept(desk)
 
 
 def _form_kept(desk: Desk) -> dict[str, Any]:
@@ -205,12 +209,12 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
             return _keeping(desk, canvas)
         case "who" if clicked.argument(0) == "pick":
             desk.pick(clicked.number(1))
-            return _screen(desk, after_the_pick(desk))
+            return _now_that(_("The choice is kept."), desk, after_the_pick(desk))
         case "who" if clicked.argument(0) == "undo":
             desk.undo_pick(clicked.number(1))
-            return home(desk)
+            return _now_that(_("The choice is undone."), desk, Click("home"))
         case "who" if clicked.argument(0) == "again":
-            desk.forget_nobody()
+            desk.ask_anew()
             return _screen(desk, after_the_pick(desk))
         case "who":
             return who_is_it(desk, clicked)
@@ -230,6 +234,16 @@ def _screen(desk: Desk, clicked: Click) -> Canvas:
             return _status(desk, Form(key=clicked.argument(0), values={}))
         case _:
             return trouble.unknown_click(_form_kept(desk))
+
+
+def _now_that(done: str, desk: Desk, then: Click) -> Canvas:
+    """The screen that follows; where iTop cannot give it, what was done is said, and a Retry does not do it again."""
+    try:
+        return _screen(desk, then)
+    except ItopError as error:
+        log.warning("panel.itop_trouble", itop=desk.itop.name, **_said(error))
+        stored = _kept(desk, then)
+        return trouble.itop_trouble(error, str(then), stored, is_linked=bool(desk.links()), done=done)
 
 
 def _decided(desk: Desk, clicked: Click) -> Canvas:

@@ -47,12 +47,14 @@ class Offer:
 
 
 class Choices:
-    """Bound to an iTop. One call for each list, then none for five minutes. Raises ItopError."""
+    """Bound to an iTop and to one click. One call for each list, then none for five minutes; a refused filter is asked
+    once. Raises ItopError."""
 
     def __init__(self, itop: ItopInstance, client: Client, deadline: Deadline) -> None:
         self._itop = itop
         self._client = client
         self._deadline = deadline
+        self._said: dict[str, Offer | ItopRefused] = {}
 
     def of(self, attribute: Attribute, this: Mapping[str, str | int], asked: Collection[str] = ()) -> Offer:
         """The objects that an external key may point to in a new ticket with the values `this`.
@@ -82,6 +84,17 @@ class Choices:
 
     def _ask(self, query: Query) -> Offer:
         question = f"choices: {query}"
+        if question not in self._said:
+            try:
+                self._said[question] = self._look_up(query, question)
+            except ItopRefused as refusal:
+                self._said[question] = refusal
+        said = self._said[question]
+        if isinstance(said, ItopRefused):
+            raise said
+        return said
+
+    def _look_up(self, query: Query, question: str) -> Offer:
         answer = ItopAnswer.objects.fresh(self._itop, question, REMEMBERED_SECONDS)
         if answer is not None:
             total, pairs = answer.value

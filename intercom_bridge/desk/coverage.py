@@ -10,7 +10,7 @@ from intercom_bridge.connections import itop_client
 from intercom_bridge.deadline import Deadline
 from intercom_bridge.models import ItopInstance, Workspace
 from intercom_bridge.models.encryption import SecretUnreadable
-from itop_client import ItopError, OqlError, containing, quote
+from itop_client import Client, ItopError, OqlError, UnknownAttribute, containing, quote
 
 from .evidence import positive, without_tag
 from .person import FIELDS, Person
@@ -68,18 +68,29 @@ def who_serves(words: str, itop: ItopInstance) -> list[Served]:
     client = itop_client(itop)
     workspaces = [(one, _scope(one, deadline)) for one in itop.workspaces.select_related("itop", "profile")]
     wanted = tuple(dict.fromkeys(code for _one, scope in workspaces if scope for code in scope.attributes()))
-    found = client.get(
-        "Person",
-        f"SELECT Person AS p WHERE {_meant(words)}",
-        fields=tuple(dict.fromkeys((*FIELDS, *wanted))),
-        limit=MOST_PEOPLE,
-        deadline=deadline.remaining(),
-    )
-    people = [Person.of(one, wanted=wanted) for one in found]
+    people = _people(client, _meant(words), wanted, deadline)
     return [
         Served(itop, person, tuple(_verdict(one, scope, person) for one, scope in workspaces))
         for person in people
     ]
+
+
+def _people(client: Client, meant: str, wanted: tuple[str, ...], deadline: Deadline) -> list[Person]:
+    """With those of the `wanted` attributes that a person has in this iTop: one workspace's slip costs no other."""
+    try:
+        found = client.get(
+            "Person",
+            f"SELECT Person AS p WHERE {meant}",
+            fields=tuple(dict.fromkeys((*FIELDS, *wanted))),
+            limit=MOST_PEOPLE,
+            deadline=deadline.remaining(),
+        )
+    except UnknownAttribute as refusal:
+        if refusal.attribute not in wanted:
+            raise
+        rest = tuple(code for code in wanted if code != refusal.attribute)
+        return _people(client, meant, rest, deadline)
+    return [Person.of(one, wanted=wanted) for one in found]
 
 
 def _meant(words: str) -> str:
@@ -104,6 +115,12 @@ def _scope(workspace: Workspace, deadline: Deadline) -> Scope | None:
 def _verdict(workspace: Workspace, scope: Scope | None, person: Person) -> Verdict:
     if scope is None:
         return Verdict(workspace, None, "Its scope is no query that can be used.")
+    if missing := [code for code in scope.attributes() if code not in person.attributes]:
+        return Verdict(
+            workspace,
+            None,
+            f"Its scope asks for {missing[0]}, and a person in this iTop has no such attribute.",
+        )
     try:
         serves = scope.serves(person)
     except (ItopError, OqlError) as error:

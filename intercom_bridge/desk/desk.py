@@ -44,7 +44,7 @@ from .creations import creations_in
 from .errors import NobodyFound, OutOfScope, TicketGone, Why
 from .known_tickets import TicketMemory
 from .notes import leave_note
-from .person import Person, forget_nobody, person_by_id, pick, picked_as, undo_pick, who_is
+from .person import Person, ask_anew, person_by_id, pick, picked_as, undo_pick, who_is
 from .scope import Scope
 from .so_far import Linked, SoFar, last_position, whole_conversation
 from .sync_status import RETRIABLE, SyncDetails, SyncStatus, left_out, of_linked, sync_details, sync_status
@@ -145,9 +145,9 @@ class Desk:
         """Forgets that this person was picked, if somebody did."""
         undo_pick(person_id, self.request.contact, self.workspace)
 
-    def forget_nobody(self) -> None:
-        """Has iTop asked at once who the contact is, where it just said that it is nobody."""
-        forget_nobody(self.request.contact, self.workspace)
+    def ask_anew(self) -> None:
+        """Has iTop asked at once who the contact is, whatever it just said."""
+        ask_anew(self.request.contact, self.workspace)
 
     # Tickets
 
@@ -390,8 +390,7 @@ class Desk:
         then nothing is linked.
         """
         found, _missing = self.get_ticket(ticket_class, ticket_id)
-        if ticket_id in self.links():
-            link = self.links()[ticket_id]
+        if (link := self.links().get(ticket_id)) is not None:
             return Linked(ticket=link.ticket, is_new=False, is_paused=not link.sync_on)
         try:
             whole = whole_conversation(self.workspace, self.request.conversation, self.deadline)

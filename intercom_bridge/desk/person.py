@@ -139,11 +139,19 @@ def person_by_id(
     return next(iter(found), None)
 
 
-def forget_nobody(contact: Contact, workspace: Workspace) -> None:
-    """Has iTop asked at once, where it just said that nobody is this contact: somebody may have been added."""
-    question = question_who(workspace, contact.id)
-    about = Q(question=question) | Q(question__startswith=f"{question},")
-    ItopAnswer.objects.filter(about, itop=workspace.itop).delete()
+def ask_anew(contact: Contact, workspace: Workspace) -> None:
+    """Has iTop asked at once, whatever it just said: somebody may have been added, or moved."""
+    ItopAnswer.objects.filter(answers_about(contact.id, workspace), itop=workspace.itop).delete()
+    long_ago = timezone.now() - dt.timedelta(seconds=REMEMBERED_SECONDS)
+    PersonMatch.objects.filter(
+        workspace=workspace, contact_id=contact.id[:64], matched_at__gt=long_ago
+    ).update(matched_at=long_ago)
+
+
+def answers_about(contact_id: str, workspace: Workspace) -> Q:
+    """What is kept about nobody having been found, and about whom it may be."""
+    question = question_who(workspace, contact_id)
+    return Q(question=question) | Q(question__startswith=f"{question},")
 
 
 def pick(person: Person, contact: Contact, workspace: Workspace, teammate: str) -> Person:
@@ -152,7 +160,9 @@ def pick(person: Person, contact: Contact, workspace: Workspace, teammate: str) 
     Picked once more, the person stays the choice of whoever picked them first.
     """
     if (standing := picked_as(person.id, contact, workspace)) is not None:
-        return replace(person, how=standing.how, picked_by=standing.picked_by)
+        known = replace(person, how=standing.how, picked_by=standing.picked_by)
+        _picks(person.id, contact, workspace).update(**_columns(known))
+        return known
     picked = replace(person, how=PersonMatch.How.CHOSEN, picked_by=teammate[:200])
     PersonMatch.objects.update_or_create(
         workspace=workspace,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from intercom_bridge.deadline import Deadline
 from intercom_bridge.intercom.payloads import Admin, CanvasRequest, Contact, Conversation, Part
 from intercom_bridge.models import TicketProfile, Workspace
@@ -13,12 +15,17 @@ from .evidence import positive, without_tag
 from .person import Person
 
 SAID = "<p>The export button does nothing.</p><p>I have tried it in two browsers since this morning.</p>"
+# Where a scope depends on the person, each is asked about: of so many one is likely served.
+MOST_LOOKED_AT = 10
 
 
 class RehearsalDesk(Desk):
     """A desk for a person whom no conversation has brought; its profile may never have been saved."""
 
     def __init__(self, workspace: Workspace, profile: TicketProfile, who: str, deadline: Deadline) -> None:
+        # The scope reads the profile of its workspace.
+        workspace = copy.copy(workspace)
+        workspace.profile = profile
         first = Part(kind="source", id="rehearsal", part_type="source", body=SAID)
         super().__init__(
             workspace,
@@ -31,13 +38,12 @@ class RehearsalDesk(Desk):
             ),
             deadline,
         )
-        self.profile = profile
         self._who = who.strip()
 
     def person(self) -> Person:
         """The person that is asked for, or the first one served. Raises NobodyFound, OutOfScope, ItopError."""
         if self._person is None:
-            people, _more = self.scope.people(self._meant, 1)
+            people, _more = self.scope.people(self._meant, MOST_LOOKED_AT)
             if not people:
                 raise NobodyFound(Why.UNKNOWN)
             self._person = people[0]

@@ -12,16 +12,14 @@ from django.utils import timezone
 
 from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketLink
 from intercom_bridge.models.delivery import DeliveryQuerySet
-from intercom_bridge.reasons import TICKET_GONE, TICKET_GONE_BEFORE
 
 State = Delivery.State
-GONE = (TICKET_GONE, TICKET_GONE_BEFORE)
 
 MESSAGE = Concat("kind", Value(" "), "part_id")
 MOST_FAILURES = 5
 IN_ITOP = Q(state__in=(State.WRITTEN, State.RESTORED))
 # Of a ticket that iTop no longer has nothing can be written, however often it is tried.
-RETRIABLE = Q(state=State.FAILED, cleaned_at=None, ticket__gone_at=None) & ~Q(reason__in=GONE)
+RETRIABLE = Q(state=State.FAILED, cleaned_at=None, ticket__gone_at=None)
 NOT_YET = Q(state__in=(State.WAITING, State.FAILED))
 
 

@@ -80,10 +80,6 @@ def check_log(ticket: Ticket) -> int:
     return erased
 
 
-def _names(delivery: Delivery) -> dict[str, str]:
-    return {"ticket": delivery.ticket.ref, **delivery.conversation.names}
-
-
 def _judge(delivery: Delivery, *, is_missing: bool, others: list[Operation]) -> bool:
     delivery.checked_at = timezone.now()
     if is_missing and others:

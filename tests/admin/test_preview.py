@@ -90,9 +90,7 @@ def test_the_profile_is_taken_as_it_was_typed_and_stays_as_it_is_saved(
     _first, form, ticket = screens(response)
     assert "Impact" in str(labels(form))
     assert "Service" not in str(labels(form))
-    assert [one["field"] for one in find(ticket, "data-table")["items"]] == ["Urgency", "Agent", "Team"][
-        :1
-    ] or True
+    assert [one["field"] for one in find(ticket, "data-table")["items"]] == ["Urgency", "Agent", "Team"]
     assert (
         TicketProfile.objects.get().form_attributes
         == profile._meta.get_field("form_attributes").get_default()
@@ -110,6 +108,30 @@ def test_a_new_profile_can_be_tried_too(admin_client: Client, workspace: Workspa
     response = admin_client.post(address(), edited)
     assert "Urgency" in str(labels(screens(response)[1]))
     assert not TicketProfile.objects.filter(name="New").exists()
+
+
+def test_a_mapping_that_was_typed_counts_for_the_scope_as_well(
+    admin_client: Client, workspace: Workspace
+) -> None:
+    profile = workspace.profile
+    TicketProfile.objects.update(attributes_mapping={"caller_id": "approver_id", "org_id": "team_id"})
+    response = admin_client.post(
+        address(profile),
+        typed(profile, attributes_mapping="{}") | {"preview-workspace": workspace.pk, "preview-who": "40"},
+    )
+    assert "This person has no ongoing ticket." not in words(response)
+    assert len(screens(response)) == 3
+
+
+def test_whoever_is_served_is_found_where_the_first_person_is_not(
+    admin_client: Client, workspace: Workspace
+) -> None:
+    Workspace.objects.update(
+        scope="SELECT Organization WHERE id = :current_contact->org_id AND name LIKE 'Acme%'"
+    )
+    response = admin_client.get(address(workspace.profile), {"preview-workspace": workspace.pk})
+    assert "serves nobody" not in words(response)
+    assert len(screens(response)) >= 2
 
 
 def test_what_cannot_be_saved_is_not_previewed_and_said(admin_client: Client, workspace: Workspace) -> None:

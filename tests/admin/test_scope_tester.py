@@ -102,6 +102,16 @@ def test_each_workspace_of_the_itop_has_its_say(admin_client: Client, acme: Work
     assert "would serve this person, but the workspace is turned off" in page
 
 
+def test_what_one_scope_asks_for_wrongly_costs_the_others_nothing(
+    admin_client: Client, acme: Workspace
+) -> None:
+    another(acme, "Wrong", "SELECT Organization WHERE id = :current_contact->bogus")
+    another(acme, "Sites", "SELECT Team WHERE org_id = :current_contact->org_id")
+    page = look_up(admin_client, "40")
+    assert "Acme (acme) [yes]" in page and "Sites (sites) [no]" in page
+    assert "Its scope asks for bogus, and a person in this iTop has no such attribute." in page
+
+
 def test_nobody_is_said(admin_client: Client, acme: Workspace) -> None:
     assert "Nobody in this iTop is meant by that." in look_up(admin_client, "nobody@acme.example")
 

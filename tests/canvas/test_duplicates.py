@@ -277,3 +277,12 @@ def test_the_form_that_waited_for_the_firsts_press_is_told_too(
     assert "is created" in bob.text
     assert "There is a ticket already" in teammate.text
     assert tickets(itop) == before + 1
+
+
+def test_a_retry_after_trouble_keeps_the_way_back_to_the_form(teammate: Teammate, itop: Itop) -> None:
+    teammate.open().click(FORM).click(CREATE, Title="Screen flickers")
+    itop.faults.add("error500", count=1)
+    teammate.click("Link R-000008")
+    assert "Screen flickers" not in teammate.text
+    teammate.click("Retry").click("Back").click("Back")
+    assert teammate.field("Title")["value"] == "Screen flickers"

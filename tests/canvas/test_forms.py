@@ -534,3 +534,21 @@ def test_choices_after_a_value_that_the_caller_or_we_bring(teammate: Teammate, w
     ask_for(workspace, "approver_id")
     teammate.open().click(FORM)
     assert [one["text"] for one in teammate.field("Approver")["options"]] == ["Bob Durand", "Chloé D'Arcy"]
+
+
+def test_a_filter_that_itop_refuses_is_asked_once_whatever_hangs_on_it(
+    teammate: Teammate, workspace: Workspace, itop: Itop
+) -> None:
+    hanging = "WHERE x.id = :this->approver_id"
+    learn(
+        workspace,
+        approver_id={"filter": "SELECT Person AS x WHERE x.nope = 1"},
+        service_id={"filter": f"SELECT Service AS x {hanging}"},
+        team_id={"filter": f"SELECT Team AS x {hanging}"},
+        agent_id={"filter": f"SELECT Person AS x {hanging}"},
+    )
+    ask_for(workspace, "approver_id", "service_id", "team_id", "agent_id")
+    teammate.open()
+    itop.calls.clear()
+    teammate.click(FORM)
+    assert itop.calls.count(("core/get", "Person")) == 1

@@ -17,7 +17,7 @@ from intercom_bridge.desk import Desk, SyncStatus
 from intercom_bridge.models import Delivery, PersonMatch, Ticket, TicketLink
 from intercom_bridge.sync.intake import take_in_batch
 from sandbox.itop import Itop
-from tests.teammate import Teammate, notify, part
+from tests.teammate import Teammate, half_a_minute_passes, notify, part
 
 Work = Callable[[], None]
 
@@ -404,6 +404,22 @@ def test_for_a_ticket_that_is_gone_no_other_try_is_offered(
     assert not linked.offers("Try again")
     linked.click("The sync is on")
     assert not linked.offers("Try again") and linked.offers("Unlink R-000008")
+
+
+def test_once_a_ticket_is_there_again_another_try_is_offered(
+    linked: Teammate, client: Client, itop: Itop, work: Work, time_machine: Any
+) -> None:
+    row = itop.store.load("UserRequest", 8)
+    assert row is not None
+    itop.store.remove("UserRequest", 8)
+    say(client, 50)
+    work()
+    assert not linked.open().offers("Try again")
+    itop.store.insert_row(row)
+    half_a_minute_passes(time_machine)
+    linked.open().click("Try again")
+    work()
+    assert len(new_entries(itop)) == 1
 
 
 def test_a_link_whose_own_sync_is_paused_is_named_and_can_be_resumed(linked: Teammate) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
 from intercom_bridge import metrics, reasons
+from intercom_bridge.canvas import panel
 from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, WorkerPulse, Workspace
 from sandbox.itop import Itop
 from settings.environment import BASE_DIR
@@ -122,6 +124,16 @@ def test_failures_by_a_closed_set_of_reasons(client: Client, teammate: Teammate,
     for name in ("ticket_gone", "log_full", "refused", "other"):
         assert found[("bridge_itop_failed", "Sandbox", name)] == 1
     assert "Alice" not in response
+
+
+def test_an_answer_that_took_too_long_is_counted_as_long_as_it_took(
+    teammate: Teammate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    monkeypatch.setattr(panel, "observe", lambda _histogram, seconds, _screen: seen.append(seconds))
+    monkeypatch.setattr(panel, "time", SimpleNamespace(monotonic=iter((100.0, 104.7)).__next__))
+    teammate.open()
+    assert seen == [pytest.approx(4.7)]
 
 
 def test_workers_that_live(client: Client) -> None:

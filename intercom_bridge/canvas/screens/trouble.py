@@ -120,9 +120,12 @@ def unknown_click(stored: Mapping[str, Any]) -> Canvas:
     )
 
 
-def itop_trouble(error: ItopError, retry: str, stored: Mapping[str, Any], *, is_linked: bool) -> Canvas:
+def itop_trouble(
+    error: ItopError, retry: str, stored: Mapping[str, Any], *, is_linked: bool, done: str = ""
+) -> Canvas:
+    """`done`: what was done before iTop could not go on."""
     title, what = _about(error)
-    safe = [_("Nothing was changed.")]
+    safe = [done or _("Nothing was changed.")]
     if not error.retry:
         # Nobody is told to retry what can only be refused again.
         retry = ""
