@@ -12,7 +12,7 @@ import os
 import re
 import socket
 import struct
-import time
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,14 +34,69 @@ from intercom_bridge.models.delivery import reckoned
 log = structlog.get_logger(__name__)
 
 HERE = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:80]
-# Of processes of other machines nobody here knows whether they live.
-SILENT_SECONDS = 7 * 86_400.0
 # In the place of a process id: what all that are no more have counted.
 _ENDED = "ended"
+_ROOM = 1 << 16
 
-if settings.METRICS_DIR:
+
+@contextmanager
+def _nobody_adds_up(directory: Path, how: int = fcntl.LOCK_SH) -> Iterator[None]:
+    """Who reads meanwhile would count a process twice, or not at all. The one that adds up says LOCK_EX."""
+    # Only to read: another account may have made it.
+    lock = os.open(directory / "lock", os.O_RDONLY | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, how)
+        yield
+    finally:
+        os.close(lock)
+
+
+class _Counts(MmapedDict):
+    """What is counted, in a mapped file that has its room on the disk beforehand: to write to a page of such a file for
+    which there is none ends the process (SIGBUS). Raises OSError instead."""
+
+    def __init__(self, filename: str) -> None:
+        with open(filename, "ab") as file:
+            _make_room(file.fileno(), _ROOM)
+        super().__init__(filename)  # type: ignore[no-untyped-call]
+
+    def _init_value(self, key: str) -> None:
+        if self._used + len(key.encode()) + 40 > self._capacity:
+            _make_room(self._f.fileno(), 2 * self._capacity)
+        super()._init_value(key)  # type: ignore[no-untyped-call]
+
+
+class _CountsOfOne(_Counts):
+    """Those of this process. A lock on the file tells the others, in whatever container, that it lives."""
+
+    def __init__(self, filename: str) -> None:
+        with _nobody_adds_up(Path(filename).parent):
+            super().__init__(filename)
+            fcntl.flock(self._f, fcntl.LOCK_SH)
+
+
+def _make_room(file: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+
+
+def _can_be_counted_in(directory: Path) -> bool:
+    """Whether a process can have its files there. If not, it counts for itself, and nobody hears of it."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            _make_room(file.fileno(), 4 * _ROOM)
+    except OSError as error:
+        log.warning("metrics.not_counted", error=type(error).__name__)
+        return False
+    return True
+
+
+if settings.METRICS_DIR and _can_be_counted_in(settings.METRICS_DIR):
+    values.MmapedDict = _CountsOfOne  # type: ignore[attr-defined, assignment]
     # Process ids are the same in each container that shares a directory.
     values.ValueClass = values.MultiProcessValue(lambda: f"{HERE}-{os.getpid()}")  # type: ignore[no-untyped-call]
+else:
+    values.ValueClass = values.MutexValue
 
 registry = CollectorRegistry()
 _CALLS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -175,11 +230,20 @@ def exposition() -> bytes:
     """All of it, in Prometheus' text format."""
     asked = CollectorRegistry()
     asked.register(_FromTheDatabase())
-    if not settings.METRICS_DIR:
-        return generate_latest(asked)
-    MultiProcessCollector(asked, path=str(settings.METRICS_DIR))  # type: ignore[no-untyped-call]
-    with _nobody_adds_up(settings.METRICS_DIR, fcntl.LOCK_SH):
-        return generate_latest(asked)
+    return generate_latest(asked) + (_counted(settings.METRICS_DIR) if settings.METRICS_DIR else b"")
+
+
+def _counted(directory: Path) -> bytes:
+    """What the processes have counted; nothing where that cannot be read: the rest is told all the same."""
+    add_up_the_dead(directory)
+    asked = CollectorRegistry()
+    try:
+        MultiProcessCollector(asked, path=str(directory))  # type: ignore[no-untyped-call]
+        with _nobody_adds_up(directory):
+            return generate_latest(asked)
+    except (OSError, ValueError, RuntimeError, struct.error) as error:
+        log.warning("metrics.unreadable", file=str(directory), error=type(error).__name__)
+        return b""
 
 
 def add_up_the_dead(directory: Path) -> None:
@@ -204,29 +268,15 @@ def _add_up_if_dead(file: Path) -> None:
         log.warning("metrics.not_added_up", file=file.name, error=type(error).__name__)
 
 
-@contextmanager
-def _nobody_adds_up(directory: Path, how: int) -> Iterator[None]:
-    """Who reads meanwhile would count a process twice, or not at all."""
-    # Only to read: another account may have made it.
-    lock = os.open(directory / "lock", os.O_RDONLY | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, how)
-        yield
-    finally:
-        os.close(lock)
-
-
 def _is_of_the_dead(file: Path) -> bool:
-    host, _dash, pid = file.stem.partition("_")[2].rpartition("-")
-    if host != HERE:
-        return file.stat().st_mtime < time.time() - SILENT_SECONDS
-    if not pid.isdecimal():
+    if file.stem.endswith(f"-{_ENDED}"):
         return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    return False
+    with file.open("rb") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def _add_up(file: Path) -> None:
@@ -237,7 +287,7 @@ def _add_up(file: Path) -> None:
         log.warning("metrics.unreadable", file=file.name)
         return
     kind = file.stem.partition("_")[0]
-    sums = MmapedDict(str(file.with_name(f"{kind}_{HERE}-{_ENDED}.db")))  # type: ignore[no-untyped-call]
+    sums = _Counts(str(file.with_name(f"{kind}_{HERE}-{_ENDED}.db")))
     for key, value, _at, _place in counted:
         sums.write_value(key, sums.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
     sums.close()  # type: ignore[no-untyped-call]

@@ -248,17 +248,62 @@ def test_what_the_dead_have_counted_is_kept_in_one_file(tmp_path: Path) -> None:
     assert len(list((tmp_path / "metrics").glob("histogram_*.db"))) == 2
 
 
-def test_the_living_keep_theirs(tmp_path: Path) -> None:
-    living = tmp_path / f"counter_{metrics.HERE}-{os.getpid()}.db"
+def test_the_living_keep_theirs_of_whatever_machine(tmp_path: Path) -> None:
+    living = tmp_path / "counter_another-machine-1.db"
+    counts = metrics._CountsOfOne(str(living))
     ended = tmp_path / f"counter_{metrics.HERE}-ended.db"
-    elsewhere = tmp_path / "counter_another-machine-1.db"
-    dead = tmp_path / f"counter_{metrics.HERE}-4194304.db"
+    dead = tmp_path / f"counter_{metrics.HERE}-{os.getpid()}.db"
     silent = tmp_path / "counter_another-machine-2.db"
-    for file in (living, ended, elsewhere, dead, silent):
+    for file in (ended, dead, silent):
         file.write_bytes(b"")
-    os.utime(silent, (0, 0))
     metrics.add_up_the_dead(tmp_path)
-    assert sorted(tmp_path.glob("*.db")) == sorted([living, ended, elsewhere])
+    assert sorted(tmp_path.glob("*.db")) == sorted([living, ended])
+    counts.close()
+    metrics.add_up_the_dead(tmp_path)
+    assert list(tmp_path.glob("*.db")) == [ended]
+
+
+def test_who_asks_adds_up_what_commands_leave_behind(
+    client: Client, settings: Settings, tmp_path: Path
+) -> None:
+    settings.METRICS_DIR = tmp_path / "metrics"
+    for _ in range(3):
+        process(COUNT, tmp_path)
+    assert told(client)[("bridge_webhook_seconds_count",)] == 3
+    assert [file.stem for file in settings.METRICS_DIR.glob("*.db")] == [f"histogram_{metrics.HERE}-ended"]
+
+
+@pytest.mark.parametrize("trouble", ["gone", "unreadable"])
+def test_what_waits_is_told_whatever_has_become_of_the_counts(
+    client: Client, settings: Settings, tmp_path: Path, trouble: str
+) -> None:
+    settings.METRICS_DIR = tmp_path / "metrics"
+    if trouble == "unreadable":
+        settings.METRICS_DIR.mkdir()
+        metrics._CountsOfOne(str(settings.METRICS_DIR / "counter_a-1.db")).close()
+        counts = metrics._CountsOfOne(str(settings.METRICS_DIR / "counter_b-2.db"))
+        counts._m[:4] = b"\xff\xff\xff\x7f"
+    assert told(client)[("bridge_workers_alive",)] == 0
+
+
+def test_a_full_disk_ends_no_process(tmp_path: Path) -> None:
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+    assert process(full + COUNT, tmp_path)
+    assert not list((tmp_path / "metrics").glob("*.db"))
+
+
+def test_a_disk_that_fills_up_ends_no_process_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = metrics._CountsOfOne(str(tmp_path / "counter_a-1.db"))
+    counts.write_value("a", 1.0, 0.0)
+
+    def full(*_: int) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space"):
+        for number in range(10_000):
+            counts.write_value(f"a label that is not short at all {number}", 1.0, 0.0)
+    assert counts.read_value("a")[0] == 1.0
 
 
 def test_what_cannot_be_added_up_stops_nothing(tmp_path: Path) -> None:
