@@ -7,6 +7,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from django.conf import settings
 from django.http import HttpRequest
 
+# Of a peer behind a socket whose proxy names nobody. Without any address attempts would not be counted at all.
+UNKNOWN = "0.0.0.0"  # noqa: S104
+
 
 def client_address(request: HttpRequest) -> str:
     """The address that log-ins are counted by.
@@ -18,7 +21,7 @@ def client_address(request: HttpRequest) -> str:
     if not _is_our_proxy(peer):
         return peer
     forwarded = _address(request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2])
-    return str(forwarded) if forwarded else peer
+    return str(forwarded) if forwarded else peer or UNKNOWN
 
 
 def _is_our_proxy(peer: str) -> bool:

@@ -150,3 +150,7 @@ def test_a_password_is_kept_nowhere_not_even_a_wrong_one() -> None:
         cursor.execute("SELECT * FROM axes_accessattempt")
         kept = repr(cursor.fetchall())
     assert "root" in kept and "s3cr3t" not in kept
+
+
+def test_behind_a_socket_whose_proxy_names_nobody_they_are_counted_together() -> None:
+    assert guess(6, through="")[4:] == [429, 429]
