@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 from django.urls import reverse
 
+from intercom_bridge.intercom.signature import webhook_signature
 from intercom_bridge.models import Delivery, TicketProfile, WorkerPulse, Workspace
+from intercom_bridge.reasons import LOG_FULL
 from sandbox.intercom import SECRET, WORKSPACE_ID, Intercom
 from sandbox.itop import Itop
 from sandbox.itop.seed import TOKEN
@@ -173,3 +176,51 @@ def test_what_is_known_of_a_contact_is_exported_and_erased(
     admin.get_by_role("button", name="Erase it").click()
     admin.get_by_text("Erased here.").wait_for()
     assert admin.get_by_role("link", name="Alice Martin").count() == 0
+
+
+def test_the_dashboard_leads_from_a_failure_to_its_message(
+    inbox: Inbox, admin: Any, work: Callable[[], None]
+) -> None:
+    inbox.load().open("Alice Martin").create("Printer is out of toner")
+    work()
+    inbox.say("and of paper")
+    work()
+    told = Delivery.objects.filter(notification__isnull=False, state="written")
+    assert told.update(state="failed", reason=LOG_FULL) == 1
+    admin.goto(reverse("admin:index"))
+    admin.get_by_role("link", name="Dashboard").click()
+    today = admin.locator(".bridge-plot g", has_text="1 failed").first
+    assert "written" in today.text_content()
+    admin.get_by_role("link", name=str(Workspace.objects.get())).click()
+    admin.get_by_text(f"Only {Workspace.objects.get()}").wait_for()
+    admin.get_by_role("link", name="the log is full").click()
+    admin.get_by_text("1 delivery").first.wait_for()
+    assert admin.locator("#result_list tbody tr").count() == 1
+
+
+def test_a_second_secret_is_entered_beside_the_first_and_both_count(
+    admin: Any, workspace: Workspace, client: Client
+) -> None:
+    admin.goto(of(workspace))
+    admin.locator("[name=previous_client_secret]").fill(SECRET)
+    admin.locator("[name=previous_client_secret_until_0]").fill("2099-01-01")
+    admin.locator("[name=previous_client_secret_until_1]").fill("00:00")
+    admin.locator("[name=client_secret]").fill("the-new-secret-of-this-workspace")
+    admin.get_by_role("button", name="Save and continue editing").first.click()
+    admin.get_by_text("was changed successfully").wait_for()
+    body = json.dumps({"type": "notification_event", "app_id": WORKSPACE_ID, "topic": "ping"}).encode()
+    for secret, column in (
+        (SECRET, "previous_client_secret_used_at"),
+        ("the-new-secret-of-this-workspace", "client_secret_used_at"),
+    ):
+        answer = client.post(
+            "/webhooks/intercom",
+            body,
+            content_type="application/json",
+            headers={"X-Hub-Signature": webhook_signature(body, secret)},
+        )
+        assert answer.status_code == 200
+        workspace.refresh_from_db()
+        assert getattr(workspace, column) is not None
+    admin.reload()
+    assert "never" not in admin.locator(".field-previous_client_secret_used_at").inner_text().casefold()
