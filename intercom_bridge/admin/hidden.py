@@ -40,7 +40,8 @@ _STRUCTURE_ENDS = ("_at", "_id")
 # Given by the customer's own software: often an e-mail address, or a name.
 _NOT_STRUCTURE = frozenset(["external_id", "user_login", "custom_attributes"])
 _CODE = re.compile(r"@?[\w.:/-]{0,64}", re.ASCII)
-_QUOTED = re.compile(r"\[.*\]|\".*\"", re.DOTALL)
+# To the end: a reason that was too long for its column lacks the closing one.
+_QUOTED = re.compile(r"[\[\"].*", re.DOTALL)
 _SECRET = re.compile(
     r"token|secret|passw|authori[sz]ation|signature|api_?key|user_hash|credential", re.IGNORECASE
 )
@@ -77,8 +78,8 @@ def without_texts(value: Any, key: str = "") -> Any:
 
 
 def without_quotes(reason: str) -> str:
-    """What iTop said, without what it quotes: that may be what somebody typed."""
-    return _QUOTED.sub(lambda found: f"{found[0][0]}…{found[0][-1]}", reason)
+    """What iTop said, up to what it quotes: that may be what somebody typed."""
+    return _QUOTED.sub(lambda found: f"{found[0][0]}…", reason)
 
 
 def hidden(value: Any) -> str:
