@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from django.db import models, transaction
 
-from intercom_bridge.models import ItopInstance, PersonMatch, TicketProfile, Workspace
+from intercom_bridge.models import Conversation, ItopInstance, PersonMatch, TicketProfile, Workspace
 from intercom_bridge.models.encryption import SecretField
+from intercom_bridge.models.itop_instance import base_address
 from intercom_bridge.models.workspace import PLACEHOLDER
 
 from .applying import Row, apply
@@ -99,7 +100,7 @@ class BridgeImport:
         row: Row = found or model(**{known_by: entry.name})
         if found is None:
             entry.refuse_if_incomplete()
-        was = _identity(row)
+        was, was_off = _identity(row), isinstance(row, Workspace) and not row.enabled
         title = f"{str(model._meta.verbose_name).capitalize()} {entry.name}".replace("\u2060itop", "iTop")
         report.sections.append(apply(row, entry.fields(), title, overwrite=self.overwrite))
         if isinstance(row, ItopInstance) and found is not None and _identity(row) != was:
@@ -108,6 +109,9 @@ class BridgeImport:
             row.answers.all().delete()
             if row.url != was[0]:
                 PersonMatch.objects.filter(itop=row).delete()
+        if isinstance(row, Workspace) and found is not None and was_off and row.enabled:
+            # The worker comes by itself.
+            Conversation.objects.look_for_missed(row)
         if isinstance(row, Workspace) and not (row.client_secret and row.access_token):
             report.notes.append(
                 f"Workspace {row} has no client secret, or no access token: enter them in the admin, or name "
@@ -233,7 +237,7 @@ class _Entry:
             return None
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is int):
             raise ConfigError(f"{self.where}: {column.name} must be {words}, not {_shown(value)}.")
-        return value
+        return base_address(str(value)) if column.name == "url" else value
 
     def _secret(self, name: str, variable: Any) -> str:
         if not isinstance(variable, str) or not variable:

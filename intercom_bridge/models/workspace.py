@@ -181,10 +181,12 @@ class Workspace(models.Model):
             # A database that takes no writes can still show a panel.
             log.warning("workspace.use_not_noted", workspace=self.workspace_id, error=type(error).__name__)
 
-    def forget_use(self, columns: Iterable[str]) -> None:
-        """Other secrets stand in these columns now, and were not used yet. Whoever has put them there saves it."""
-        for column in SIGNING.intersection(columns):
-            setattr(self, f"{column}_used_at", None)
+    def forget_use(self, columns: Iterable[str]) -> list[str]:
+        """Other secrets stand in these columns now, and were not used yet. Answers the fields to be saved."""
+        used_at = [f"{column}_used_at" for column in SIGNING.intersection(columns)]
+        for name in used_at:
+            setattr(self, name, None)
+        return used_at
 
     @property
     def intercom_api_url(self) -> str:

@@ -82,7 +82,12 @@ def test_who_may_only_look_can_forget_nobody(client: Client, picked: PersonMatch
 
 @pytest.mark.parametrize(
     ("changes", "kept"),
-    [({"url": "https://other.example.com/itop"}, False), ({"token": "another"}, True), ({"name": "x"}, True)],
+    [
+        ({"url": "https://other.example.com/itop"}, False),
+        ({"url": "https://other.example.com/itop", "token": "another"}, False),
+        ({"token": "another"}, True),
+        ({"name": "x"}, True),
+    ],
 )
 def test_the_people_of_another_itop_are_others(
     admin_client: Client, picked: PersonMatch, changes: dict[str, str], kept: bool
@@ -93,6 +98,22 @@ def test_the_people_of_another_itop_are_others(
     itop.refresh_from_db()
     assert all(getattr(itop, name) == value for name, value in changes.items() if name != "token")
     assert PersonMatch.objects.exists() is kept
+
+
+def test_the_same_address_spelt_otherwise_is_the_same_itop_with_a_new_token_too(
+    admin_client: Client, picked: PersonMatch
+) -> None:
+    itop = picked.itop
+    itop.learn(is_administrator=True)
+    form = {"name": itop.name, "url": f"{itop.url}/pages/UI.php", "time_zone": itop.time_zone}
+    page = reverse("admin:intercom_bridge_itopinstance_change", args=[itop.pk])
+    admin_client.post(page, form)
+    itop.refresh_from_db()
+    assert itop.is_administrator
+    admin_client.post(page, form | {"token": "another"})
+    itop.refresh_from_db()
+    assert (itop.token.reveal(), itop.is_administrator) == ("another", None)
+    assert PersonMatch.objects.exists()
 
 
 @pytest.mark.parametrize("code", ["employee_number", "id", "_x1", ""])

@@ -325,6 +325,35 @@ def test_a_client_secret_that_was_imported_has_not_been_used_yet(
     assert Workspace.objects.get().client_secret_used_at is None
 
 
+def test_what_others_write_meanwhile_stays(
+    workspace: Workspace, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, access_token = workspace.itop.token.renewed(), workspace.access_token.renewed()
+    values = {"token": token, "is_administrator": True}
+    monkeypatch.setattr(ItopInstance, "clean", lambda _: ItopInstance.objects.update(**values))
+    others = {"access_token": access_token, "app_package_code": "x"}
+    monkeypatch.setattr(Workspace, "clean", lambda _: Workspace.objects.update(**others))
+    document = exported()
+    document["itops"][0]["time_zone"] = "UTC"
+    document["workspaces"][0]["language"] = "de"
+    load(document, "--overwrite")
+    after = Workspace.objects.select_related("itop").get()
+    assert (after.language, after.itop.time_zone) == ("de", "UTC")
+    assert (after.access_token, after.itop.token) == (access_token, token)
+    assert (after.app_package_code, after.itop.is_administrator) == ("x", True)
+
+
+@pytest.mark.parametrize("tail", ["", "/", "/pages/UI.php", "/webservices/rest.php/"])
+def test_an_address_can_be_changed_however_it_is_written(workspace: Workspace, load: Load, tail: str) -> None:
+    document = exported()
+    load(document)
+    for host in ("one", "two"):
+        document["itops"][0]["url"] = f"https://{host}.example.com/itop{tail}"
+        assert "changed" in load(document)
+        assert ItopInstance.objects.get().url == f"https://{host}.example.com/itop"
+    assert "Nothing changed" in load(document)
+
+
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("character", ["\x00", "\ud800"])
 def test_a_name_that_no_database_takes_is_refused_in_words(
