@@ -18,8 +18,10 @@ from django.utils.formats import date_format, localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from intercom_bridge.redaction import without_secrets
+
 from .base import MOST_COUNTED, STYLES, ModelAdmin, in_short
-from .hidden import hidden, may_read_messages, without_quotes, without_secrets, without_texts
+from .hidden import hidden, may_read_messages, without_quotes, without_texts
 
 MAX_SHOWN = 200_000
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from intercom_bridge.admin import row_actions
 from intercom_bridge.admin.filters import OF_DELIVERIES
-from intercom_bridge.admin.hidden import without_quotes, without_secrets, without_texts
+from intercom_bridge.admin.hidden import without_quotes, without_texts
 from intercom_bridge.intercom.payloads import Author, Part
 from intercom_bridge.models import (
     Conversation,
@@ -35,6 +35,7 @@ from intercom_bridge.models import (
     Workspace,
 )
 from intercom_bridge.models.delivery import MISSING
+from intercom_bridge.redaction import without_secrets
 from intercom_bridge.sync.message import LOG_OF_PART_TYPE, destination
 
 pytestmark = pytest.mark.django_db

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from django.contrib.admin.models import LogEntry
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Permission, User
 from django.core.exceptions import ValidationError
 from django.test import Client
@@ -62,7 +62,19 @@ def test_a_match_is_forgotten_and_it_is_recorded_who_did(admin_client: Client, p
     ]
     assert not PersonMatch.objects.exists()
     entry = LogEntry.objects.get()
-    assert (entry.object_id, entry.object_repr) == (str(picked.pk), "Ben Twin")
+    assert (entry.object_id, entry.object_repr) == (str(picked.pk), "forgotten")
+
+
+def test_django_s_own_log_forgets_the_name_with_the_match(
+    admin_client: Client, admin_user: User, picked: PersonMatch
+) -> None:
+    other = PersonMatch.objects.get(pk=picked.pk)
+    other.pk, other.contact_id, other.name = None, "another", "Jo Park"
+    other.save()
+    LogEntry.objects.log_actions(admin_user.pk, [picked, other], CHANGE, "Exported.")  # type: ignore[arg-type]
+    forget(admin_client, picked)
+    names = LogEntry.objects.order_by("pk").values_list("object_repr", flat=True)
+    assert list(names) == ["forgotten", "Jo Park", "forgotten"]
 
 
 def test_forgetting_from_its_own_page_leads_to_the_list(admin_client: Client, picked: PersonMatch) -> None:
