@@ -31,8 +31,10 @@ from .models import (
     PersonMatch,
     Posting,
     Submission,
+    Unlinking,
     Workspace,
 )
+from .redaction import without_secrets
 from .sync.mentions import note_mentions
 
 log = structlog.get_logger(__name__)
@@ -161,6 +163,8 @@ class Contact:
             deliveries.skip(ERASED)
             postings = Posting.objects.filter(conversation__in=self.conversations)
             postings.unfinished().update(state=Posting.State.FAILED, reason=ERASED)
+            # Of what an Undo would put back: iTop's words, which quote.
+            Unlinking.objects.filter(conversation__in=self.conversations).update(left_out=[])
             now = timezone.now()
             erased = {
                 "messages": deliveries.update(
@@ -185,11 +189,15 @@ class Contact:
         return self.notifications.update(body=b"", cleaned_at=timezone.now())
 
     def _erase_matches(self) -> int:
-        """Django's own log holds a row's name beside what was done to it."""
-        keys = [str(pk) for pk in self.matches.values_list("pk", flat=True)]
-        content_type = ContentType.objects.get_for_model(PersonMatch)
-        LogEntry.objects.filter(content_type=content_type, object_id__in=keys).update(object_repr=ERASED)
+        forget_names(self.matches.values_list("pk", flat=True), ERASED)
         return self.matches.delete()[0]
+
+
+def forget_names(keys: Iterable[int], instead: str) -> None:
+    """Takes the names of these person matches out of Django's own log, which holds them beside what was done."""
+    here = ContentType.objects.get_for_model(PersonMatch)
+    entries = LogEntry.objects.filter(content_type=here, object_id__in=[str(key) for key in keys])
+    entries.update(object_repr=instead)
 
 
 def _erase_submissions(submissions: list[Submission]) -> int:
@@ -221,6 +229,6 @@ def _value(value: Any) -> Any:
 
 def _body(raw: bytes) -> Any:
     try:
-        return json.loads(raw) if raw else None
+        return without_secrets(json.loads(raw)) if raw else None
     except (ValueError, RecursionError):
         return raw.decode("utf-8", "backslashreplace")

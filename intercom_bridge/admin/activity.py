@@ -180,7 +180,10 @@ class Failure:
 
 
 def failures(scope: Scope) -> list[Failure]:
-    """All that failed and that nobody has put back or skipped, most frequent first; reasons without a row left out."""
+    """What failed and can still be put back or skipped, most frequent first; reasons without a row are left out.
+
+    A message can always be skipped; the other two can only be put back, while their contents are kept.
+    """
     rows = scope.deliveries().filter(state=State.FAILED)
     kinds = {name: kind for name, kind in OF_DELIVERIES.items() if kind.state == State.FAILED}
     by_kind = rows.aggregate(
@@ -196,16 +199,16 @@ def failures(scope: Scope) -> list[Failure]:
         Failure(
             "a notification could not be handled",
             "notification",
-            "verdict__exact=failed",
-            scope.notifications(Notification.Verdict.FAILED).count(),
+            "verdict__exact=failed&cleaned_at__isnull=True",
+            scope.notifications(Notification.Verdict.FAILED).retriable().count(),
         )
     )
     found.append(
         Failure(
             "not posted to Intercom",
             "posting",
-            "state__exact=failed",
-            scope.of_conversations(Posting.objects.filter(state=Posting.State.FAILED)).count(),
+            "state__exact=failed&cleaned_at__isnull=True",
+            scope.of_conversations(Posting.objects.retriable()).count(),
         )
     )
     return sorted((one for one in found if one.count), key=lambda one: -one.count)

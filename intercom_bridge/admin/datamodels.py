@@ -11,8 +11,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 
 from intercom_bridge.datamodel.design import FILE, DataModelError
@@ -20,6 +18,7 @@ from intercom_bridge.datamodel.known import class_label
 from intercom_bridge.datamodel.learning import Lesson, learn
 from intercom_bridge.models import ItopInstance
 
+from .base import in_short
 from .row_actions import RowActionsAdmin
 
 PAGE = "intercom_bridge_itopinstance_datamodel"
@@ -58,7 +57,7 @@ class DataModelAdmin(RowActionsAdmin):
                 for known in (row.ticket_class(),)
             ),
         )
-        when = date_format(timezone.localtime(rows[0].imported_at), "Y-m-d H:i:s")
+        when = in_short(rows[0].imported_at)
         return format_html("{}<div>From {}, {}</div>", learned, rows[0].file_name, when)
 
     def render_change_form(

@@ -41,7 +41,7 @@ class DeliveryAdmin(FindingAdmin, RowActionsAdmin, ReadOnlyAdmin):
     )
     list_select_related = ("ticket", "conversation")
     list_defer = ("part", "item", "tries")
-    texts = ("part", "item", "reason")
+    texts = ("part", "item", "reason", "tries")
     search_help_text = f"{FindingAdmin.search_help_text} Or a part's id."
     ordering = ("-pk",)
     fieldsets = (

@@ -8,20 +8,19 @@ from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html_join
 
 from intercom_bridge import doctor
 from intercom_bridge.doctor import Finding
 from intercom_bridge.models import Delivery, ItopInstance, PersonMatch
 
-from .base import STYLES
+from .base import STYLES, columns_of, in_short
 from .connection_test import ConnectionTestAdmin
 from .datamodels import DataModelAdmin
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
-# Another one of these, and what was learned is of another iTop, or of another account in it.
-IDENTITY = {"url", "token", "user", "password"}
+# Another one of these, and what was learned is of another account.
+ACCOUNT = {"token", "user", "password"}
 
 
 @admin.register(ItopInstance)
@@ -100,9 +99,9 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
         if itop.paused_until is None:
             return "working" if itop.last_success_at else "nothing written yet"
         failures = "1 failure" if itop.failures_in_a_row == 1 else f"{itop.failures_in_a_row} failures"
-        since = f"paused since {_short(itop.paused_since)}" if itop.paused_since else "paused"
+        since = f"paused since {in_short(itop.paused_since)}" if itop.paused_since else "paused"
         if itop.paused_until > timezone.now():
-            since += f", until {_short(itop.paused_until)}"
+            since += f", until {in_short(itop.paused_until)}"
         return f"{since}, after {failures} in a row: {itop.pause_reason}"
 
     @admin.display(description="Administrator", ordering="is_administrator")
@@ -150,13 +149,15 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
         if not change:
             super().save_model(request, obj, form, change)
             return
-        # Only what is in the form: a worker may have paused it meanwhile, or learned something.
-        fields = {field.name for field in obj._meta.concrete_fields} & set(form.cleaned_data)
-        if _is_another(obj, set(form.changed_data)):
+        # Only what was typed: meanwhile a worker may have paused it or learned something, or keys be rotated.
+        fields = columns_of(obj, form.changed_data)
+        # As it was cleaned: a page's address may have been pasted over the same base.
+        is_elsewhere = obj.url != form.initial["url"]
+        if is_elsewhere or fields & ACCOUNT:
             fields |= set(obj.forget())
             obj.answers.all().delete()
-            if "url" in form.changed_data:
-                PersonMatch.objects.filter(itop=obj).delete()
+        if is_elsewhere:
+            PersonMatch.objects.filter(itop=obj).delete()
         obj.save(update_fields=fields)
 
     class Media:
@@ -168,16 +169,5 @@ def _probe(itop: ItopInstance) -> bool:
     return itop.probe_now()
 
 
-def _is_another(itop: ItopInstance, changed: set[str]) -> bool:
-    if changed & IDENTITY == {"url"}:
-        # As it was cleaned: a page's address may have been pasted over the same base.
-        return not ItopInstance.objects.filter(pk=itop.pk, url=itop.url).exists()
-    return bool(changed & IDENTITY)
-
-
 def _known(fact: bool | None) -> str:
     return {True: "yes", False: "no", None: "not known yet"}[fact]
-
-
-def _short(when: Any) -> str:
-    return date_format(timezone.localtime(when), "Y-m-d H:i:s")

@@ -8,7 +8,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from intercom_bridge.models import Conversation, PersonMatch
+from intercom_bridge.privacy import forget_names
 
+from .base import MOST_COUNTED
 from .neighbours import NOTHING, to_list
 from .privacy import PrivacyAdmin
 from .readonly import ReadOnlyAdmin, short_time
@@ -60,6 +62,7 @@ class PersonMatchAdmin(PrivacyAdmin, ReadOnlyAdmin):
 
     @admin.action(description="Forget", permissions=["act"])
     def forget(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> None:
+        keys = list(queryset.values_list("pk", flat=True)[:MOST_COUNTED])
         self.act(
             request,
             queryset,
@@ -69,6 +72,8 @@ class PersonMatchAdmin(PrivacyAdmin, ReadOnlyAdmin):
             done="forgotten: the panel asks anew who the contact is.",
             refused="they had been forgotten already.",
         )
+        # Once they are gone, no erasing would find them there.
+        forget_names(keys, "forgotten")
 
     def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse | None:
         response = super().response_action(request, *args, **kwargs)

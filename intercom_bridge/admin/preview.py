@@ -15,6 +15,7 @@ from intercom_bridge.canvas.rehearsal import rehearse
 from intercom_bridge.models import TicketProfile, Workspace
 
 from .base import ModelAdmin
+from .hidden import may_read_messages
 
 PAGE = "intercom_bridge_ticketprofile_preview"
 OURS = {"preview-workspace", "preview-who", "csrfmiddlewaretoken"}
@@ -55,9 +56,10 @@ class PreviewAdmin(ModelAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         profile = context.get("original")
-        context["preview_url"] = (
-            reverse(f"admin:{PAGE}", args=[profile.pk]) if profile else reverse(f"admin:{PAGE}_new")
-        )
+        if may_read_messages(request.user):
+            context["preview_url"] = (
+                reverse(f"admin:{PAGE}", args=[profile.pk]) if profile else reverse(f"admin:{PAGE}_new")
+            )
         return super().render_change_form(request, context, *args, **kwargs)
 
     def preview(self, request: HttpRequest, pk: int | None = None) -> HttpResponse:
@@ -66,7 +68,8 @@ class PreviewAdmin(ModelAdmin):
         allowed = (
             self.has_view_or_change_permission(request, profile) if pk else self.has_add_permission(request)
         )
-        if not allowed:
+        # The last entries of a ticket's logs are on it.
+        if not allowed or not may_read_messages(request.user):
             raise PermissionDenied
         context: dict[str, Any] = {
             **self.admin_site.each_context(request),

@@ -18,8 +18,10 @@ from django.utils.formats import date_format, localize
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from .base import MOST_COUNTED, STYLES, ModelAdmin
-from .hidden import hidden, may_read_messages, without_quotes, without_secrets, without_texts
+from intercom_bridge.redaction import without_secrets
+
+from .base import MOST_COUNTED, STYLES, ModelAdmin, in_short
+from .hidden import hidden, may_read_messages, without_quotes, without_texts
 
 MAX_SHOWN = 200_000
 
@@ -155,7 +157,7 @@ def short_time(name: str, label: str) -> Callable[[ReadOnlyAdmin, Any], str]:
     @admin.display(description=label, ordering=name)
     def column(_admin: ReadOnlyAdmin, row: Any) -> str:
         value = getattr(row, name)
-        return date_format(timezone.localtime(value), "Y-m-d H:i:s") if value else "-"
+        return in_short(value) if value else "-"
 
     return column
 

@@ -22,6 +22,7 @@ class UnlinkingAdmin(FindingAdmin, ReadOnlyAdmin):
         ("conversation__workspace", admin.RelatedFieldListFilter),
     )
     list_select_related = ("ticket__itop", "conversation__workspace")
+    texts = ("left_out",)
     search_help_text = f"{FindingAdmin.search_help_text} Or a teammate's name."
     ordering = ("-pk",)
     fieldsets = (

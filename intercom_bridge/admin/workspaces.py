@@ -18,7 +18,7 @@ from intercom_bridge.doctor import Finding
 from intercom_bridge.models import Conversation, Workspace
 from intercom_bridge.sync.tasks import wake_for_everything
 
-from .base import STYLES
+from .base import STYLES, columns_of
 from .connect import ConnectForm
 from .connection_test import ConnectionTestAdmin
 from .scope_tester import ScopeTesterAdmin
@@ -132,6 +132,10 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
             workspace, made = form.save()
             for row in made:
                 self.log_addition(request, row, "Connected.")
+            if not self.has_change_permission(request, workspace):
+                # The test is not for them.
+                self.message_user(request, f"{workspace} is stored.", messages.SUCCESS)
+                return self.response_post_save_add(request, workspace)
             next_step = "is stored. See whether it works: press “Test now”."
             self.message_user(request, f"{workspace} {next_step}", messages.SUCCESS)
             return HttpResponseRedirect(reverse("admin:intercom_bridge_workspace_test", args=[workspace.pk]))
@@ -146,12 +150,14 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         return TemplateResponse(request, "admin/intercom_bridge/connect.html", context)
 
     def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:
-        obj.forget_use(form.changed_data)
-        super().save_model(request, obj, form, change)
-        if change and obj.enabled and "enabled" in form.changed_data:
-            # What came while it was off was skipped: it is looked for in Intercom.
-            linked = Conversation.objects.filter(workspace=obj, links__sync_on=True)
-            Conversation.objects.filter(pk__in=linked.values("pk")).compare_within(0)
+        if not change:
+            super().save_model(request, obj, form, change)
+            return
+        # Only what was typed: meanwhile keys may be rotated, or a secret's use be noted.
+        changed = columns_of(obj, form.changed_data)
+        obj.save(update_fields={*changed, *obj.forget_use(changed)})
+        if obj.enabled and "enabled" in changed:
+            Conversation.objects.look_for_missed(obj)
             transaction.on_commit(wake_for_everything)
 
     def examine(self, row: Workspace) -> Iterator[Finding]:

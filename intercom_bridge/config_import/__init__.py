@@ -12,6 +12,7 @@ from .plan import Import
 from .reader import read_file
 from .report import Report
 from .source import MODULE, ConfigError, Node, Source
+from .variable import secret_in
 
 __all__ = [
     "MODULE",
@@ -26,4 +27,5 @@ __all__ = [
     "export",
     "read_file",
     "read_parameters",
+    "secret_in",
 ]

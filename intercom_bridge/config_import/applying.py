@@ -30,21 +30,28 @@ def apply(row: Row, fields: Mapping[str, Given], title: str, *, overwrite: bool)
     is_new = row.pk is None
     section = Section(f"{title} ({'new' if is_new else 'known'})")
     imported = dict(row.imported)
+    changed = []
     for name, given in fields.items():
         line = _apply_field(row, is_new, name, given, overwrite=overwrite)
         section.lines.append(line)
+        if line.outcome in (SET, CHANGED):
+            changed.append(name)
         if line.outcome != KEPT:
             imported[name] = _remembered(row, name, given.value)
     for name in imported:
         if name not in fields and name not in ("name", "url", "token", "workspace_id"):
             label = str(row._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
             section.lines.append(Line(label, UNCHANGED, "no longer in the file"))
-    changed = any(line.outcome in (SET, CHANGED) for line in section.lines)
     if changed:
         _validate(row, fields, title)
     if changed or imported != row.imported:
         row.imported = imported
-        row.save()
+        if is_new:
+            row.save()
+        else:
+            # Only what is new: meanwhile keys may be rotated, or a worker may have learned something.
+            forgotten = row.forget_use(changed) if isinstance(row, Workspace) else []
+            row.save(update_fields=[*changed, *forgotten, "imported"])
     return section
 
 
@@ -90,8 +97,6 @@ def _apply_secret(row: Row, name: str, label: str, current: Secret, given: Given
         why = IN_THE_ADMIN if plain is not None else "it cannot be read with FIELD_ENCRYPTION_KEYS"
         return Line(label, KEPT, why)
     setattr(row, name, Secret.seal(given.value))
-    if isinstance(row, Workspace):
-        row.forget_use([name])
     return Line(label, SET if plain == "" else CHANGED)
 
 

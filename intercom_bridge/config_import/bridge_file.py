@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from django.db import models, transaction
 
-from intercom_bridge.models import ItopInstance, PersonMatch, TicketProfile, Workspace
+from intercom_bridge.models import Conversation, ItopInstance, PersonMatch, TicketProfile, Workspace
 from intercom_bridge.models.encryption import SecretField
-from intercom_bridge.models.workspace import PLACEHOLDER
+from intercom_bridge.models.itop_instance import base_address
 
 from .applying import Row, apply
 from .parameters import Given
 from .report import Report
 from .source import ConfigError
+from .variable import secret_in
 
 FORMAT: Final = "intercom-itop-bridge"
 VERSION: Final = 1
@@ -33,8 +33,8 @@ LISTS: Final[dict[str, tuple[type[Row], str]]] = {
     "workspaces": (Workspace, "workspace_id"),
 }
 _ENV: Final = "_env"
-# Only means something beside the secret it is about.
-_LEFT_OUT: Final = {"previous_client_secret_until"}
+# A secret for some days, and until when: nothing to review, or to carry elsewhere.
+_LEFT_OUT: Final = {"previous_client_secret", "previous_client_secret_until"}
 
 
 def export() -> str:
@@ -86,9 +86,13 @@ class BridgeImport:
         report = Report()
         with transaction.atomic():
             for name, (model, known_by) in LISTS.items():
-                for place, entry in enumerate(document[name], 1):
-                    where = f"entry {place} of {name}"
-                    self._row(model, known_by, _Entry(where, entry, model, known_by, report), report)
+                entries = [
+                    _Entry(f"entry {place} of {name}", entry, model, known_by, report)
+                    for place, entry in enumerate(document[name], 1)
+                ]
+                _refuse_doubles(entries, known_by)
+                for entry in entries:
+                    self._row(model, known_by, entry, report)
                 self._name_the_missing(model, known_by, document[name], report)
             if dry_run:
                 transaction.set_rollback(True)
@@ -99,7 +103,7 @@ class BridgeImport:
         row: Row = found or model(**{known_by: entry.name})
         if found is None:
             entry.refuse_if_incomplete()
-        was = _identity(row)
+        was, was_off = _identity(row), isinstance(row, Workspace) and not row.enabled
         title = f"{str(model._meta.verbose_name).capitalize()} {entry.name}".replace("\u2060itop", "iTop")
         report.sections.append(apply(row, entry.fields(), title, overwrite=self.overwrite))
         if isinstance(row, ItopInstance) and found is not None and _identity(row) != was:
@@ -108,6 +112,9 @@ class BridgeImport:
             row.answers.all().delete()
             if row.url != was[0]:
                 PersonMatch.objects.filter(itop=row).delete()
+        if isinstance(row, Workspace) and found is not None and was_off and row.enabled:
+            # The worker comes by itself.
+            Conversation.objects.look_for_missed(row)
         if isinstance(row, Workspace) and not (row.client_secret and row.access_token):
             report.notes.append(
                 f"Workspace {row} has no client secret, or no access token: enter them in the admin, or name "
@@ -201,13 +208,18 @@ class _Entry:
         secrets = {
             f"{column.name}{_ENV}": column.name
             for column in self.model._meta.concrete_fields
-            if isinstance(column, SecretField)
+            if isinstance(column, SecretField) and column.name not in _LEFT_OUT
         }
         for name, value in self.entry.items():
             if name in columns:
                 yield name, Given(self._value(columns[name], value))
             elif name in secrets:
                 yield secrets[name], Given(self._secret(name, value))
+            elif name.removesuffix(_ENV) in _LEFT_OUT:
+                raise ConfigError(
+                    f"{self.where}: {name} is not taken from a file. Enter the previous client secret in the admin, "
+                    "with the date until which it is accepted."
+                )
             elif f"{name}{_ENV}" in secrets:
                 raise ConfigError(
                     f"{self.where}: {name} is a secret, and a file is no place for it. Put it into an environment "
@@ -233,21 +245,22 @@ class _Entry:
             return None
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is int):
             raise ConfigError(f"{self.where}: {column.name} must be {words}, not {_shown(value)}.")
-        return value
+        return base_address(str(value)) if column.name == "url" else value
 
     def _secret(self, name: str, variable: Any) -> str:
         if not isinstance(variable, str) or not variable:
             raise ConfigError(f"{self.where}: {name} must name an environment variable.")
-        secret = os.environ.get(variable, "").strip()
-        if not secret:
-            raise ConfigError(f"{self.where}: the environment variable {variable} is not set, or empty.")
-        if secret.startswith(PLACEHOLDER):
-            raise ConfigError(f"{self.where}: {variable} holds a placeholder of the documentation.")
-        if any(char.isspace() or not char.isprintable() for char in secret):
+        return secret_in(variable, self.where)
+
+
+def _refuse_doubles(entries: list[_Entry], known_by: str) -> None:
+    """Of two the last would win, whatever the first one says."""
+    first: dict[str, _Entry] = {}
+    for entry in entries:
+        if (other := first.setdefault(entry.name, entry)) is not entry:
             raise ConfigError(
-                f"{self.where}: there is white space in {variable}: something else was copied along."
+                f"{other.where} and {entry.where} have the same {known_by}. Leave one of them out."
             )
-        return secret
 
 
 _KINDS: Final[dict[str, tuple[type, str]]] = {

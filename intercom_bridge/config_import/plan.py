@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from django.db import transaction
 
-from intercom_bridge.models import ItopInstance, Secret, TicketProfile, Workspace
+from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
+from intercom_bridge.models.itop_instance import base_address
 
 from .applying import Row, apply, line_of
 from .parameters import FORM_ATTRIBUTES, Given, Parameters, WorkspaceParameters
@@ -199,20 +200,12 @@ def _address(url: str) -> str:
         raise ConfigError(
             "the iTop's address must not hold an account. Give its token with --itop-token-env."
         )
-    return _bare(url)
-
-
-def _bare(url: str) -> str:
-    # The model's own rule; the account is there so that it has nothing to object to.
-    row = ItopInstance(url=url)
-    row.token = Secret("-")
-    row.clean()
-    return row.url
+    return base_address(url)
 
 
 def _at_address(known: list[ItopInstance], url: str) -> ItopInstance | None:
     wanted = _address(url).lower()
-    return next((one for one in known if _bare(one.url).lower() == wanted), None)
+    return next((one for one in known if base_address(one.url).lower() == wanted), None)
 
 
 def _free_name(url: str) -> str:

@@ -68,12 +68,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='workspace',
             name='keep_failed_payloads_days',
-            field=models.PositiveIntegerField(blank=True, help_text='So long what failed can be tried again. Empty: as KEEP_FAILED_PAYLOADS_DAYS says.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='days that contents of what failed are kept'),
+            field=models.PositiveIntegerField(blank=True, help_text='So long what failed can be tried again. Empty: as KEEP_FAILED_PAYLOADS_DAYS says.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(99999)], verbose_name='days that contents of what failed are kept'),
         ),
         migrations.AddField(
             model_name='workspace',
             name='keep_payloads_days',
-            field=models.PositiveIntegerField(blank=True, help_text='How many days the texts of what was handled are kept here. Empty: as KEEP_PAYLOADS_DAYS says.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='days that contents are kept'),
+            field=models.PositiveIntegerField(blank=True, help_text='How many days the texts of what was handled are kept here. Empty: as KEEP_PAYLOADS_DAYS says.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(99999)], verbose_name='days that contents are kept'),
         ),
         migrations.AddField(
             model_name='workspace',

@@ -25,6 +25,11 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         then = timezone.now() + dt.timedelta(seconds=seconds)
         return self.filter(Q(reconcile_at=None) | Q(reconcile_at__gt=then)).update(reconcile_at=then)
 
+    def look_for_missed(self, workspace: Workspace) -> int:
+        """Has those whose messages are written compared now: what came while their workspace was off was skipped."""
+        linked = self.filter(workspace=workspace, links__sync_on=True)
+        return self.filter(pk__in=linked.values("pk")).compare_within(0)
+
 
 class Conversation(Leased):
     """An Intercom conversation that a ticket was, or is to be, linked to. Its lease serialises presses of Create."""

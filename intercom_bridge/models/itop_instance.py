@@ -20,6 +20,14 @@ def validate_time_zone(name: str) -> None:
         raise ValidationError(f"“{name}” is not a time zone. Write it like Europe/Paris.") from error
 
 
+def base_address(url: str) -> str:
+    """An iTop's address as its row keeps it: of a page's address what all its pages have in common."""
+    url = url.rstrip("/")
+    for page in ("/webservices/rest.php", "/pages/UI.php", "/index.php"):
+        url = url.removesuffix(page).rstrip("/")
+    return url
+
+
 class ItopInstance(models.Model):
     """An iTop: where it is, the account we use there, and what it can do (learned, not asked)."""
 
@@ -67,9 +75,7 @@ class ItopInstance(models.Model):
         return self.name
 
     def clean(self) -> None:
-        self.url = self.url.rstrip("/")
-        for tail in ("/webservices/rest.php", "/pages/UI.php", "/index.php"):
-            self.url = self.url.removesuffix(tail)
+        self.url = base_address(self.url)
         if not self.token and not (self.user and self.password):
             raise ValidationError("Give the account's token, or its name and password.")
 

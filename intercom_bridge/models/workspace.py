@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import structlog
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import DatabaseError, models
 from django.utils import timezone
 
@@ -23,6 +23,8 @@ LANGUAGES = [("en", "English"), ("fr", "Français"), ("de", "Deutsch"), ("es", "
 PLACEHOLDER = "PUT_YOUR_"
 SIGNING = frozenset(("client_secret", "previous_client_secret"))
 NOTED_EVERY = dt.timedelta(minutes=1)
+# As of KEEP_PAYLOADS_DAYS: so many days ago there was a date.
+MOST_DAYS = 99_999
 
 
 def validate_scope(text: str) -> None:
@@ -120,14 +122,14 @@ class Workspace(models.Model):
         "days that contents are kept",
         null=True,
         blank=True,
-        validators=[MinValueValidator(1)],
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_DAYS)],
         help_text="How many days the texts of what was handled are kept here. Empty: as KEEP_PAYLOADS_DAYS says.",
     )
     keep_failed_payloads_days = models.PositiveIntegerField(
         "days that contents of what failed are kept",
         null=True,
         blank=True,
-        validators=[MinValueValidator(1)],
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_DAYS)],
         help_text="So long what failed can be tried again. Empty: as KEEP_FAILED_PAYLOADS_DAYS says.",
     )
     # The code Intercom gives to what our app posts; learned from the answer to our first post.
@@ -179,10 +181,12 @@ class Workspace(models.Model):
             # A database that takes no writes can still show a panel.
             log.warning("workspace.use_not_noted", workspace=self.workspace_id, error=type(error).__name__)
 
-    def forget_use(self, columns: Iterable[str]) -> None:
-        """Other secrets stand in these columns now, and were not used yet. Whoever has put them there saves it."""
-        for column in SIGNING.intersection(columns):
-            setattr(self, f"{column}_used_at", None)
+    def forget_use(self, columns: Iterable[str]) -> list[str]:
+        """Other secrets stand in these columns now, and were not used yet. Answers the fields to be saved."""
+        used_at = [f"{column}_used_at" for column in SIGNING.intersection(columns)]
+        for name in used_at:
+            setattr(self, name, None)
+        return used_at
 
     @property
     def intercom_api_url(self) -> str:

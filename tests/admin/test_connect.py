@@ -134,8 +134,16 @@ def test_who_may_not_add_an_itop_chooses_among_those_that_there_are(client: Clie
     assert "A new one" not in page
     assert 'name="itop-url"' not in page
     assert "is not one of the available choices" in text(post(client))
-    post(client, **{"of-itop": str(itop.pk), "of-profile": str(profile.pk)})
+    chosen = {"of-itop": str(itop.pk), "of-profile": str(profile.pk)}
+    answer = client.post(PAGE, TYPED | chosen, follow=True)
     assert Workspace.objects.get().itop == itop
+    # The test is for those who may change it, and the list for those who may view it.
+    assert answer.redirect_chain == [("/admin/", 302)]
+    assert "Acme (abcd1234) is stored." in text(answer) and "Test now" not in text(answer)
+    user.user_permissions.add(Permission.objects.get(codename="view_workspace"))
+    answer = client.post(PAGE, TYPED | chosen | {"workspace_id": "efgh5678"}, follow=True)
+    assert answer.redirect_chain == [("/admin/intercom_bridge/workspace/", 302)]
+    assert answer.status_code == 200
 
 
 def test_it_is_for_those_who_may_add_workspaces(client: Client) -> None:

@@ -246,6 +246,32 @@ def test_numbers_lead_to_the_list_of_just_these_rows(workspace: Workspace, admin
             assert admin_client.get(link).context["cl"].result_count == rows
 
 
+def test_what_can_neither_be_tried_again_nor_skipped_is_no_failure_any_more(
+    workspace: Workspace, admin_client: Client
+) -> None:
+    conversation = deliver(workspace).conversation
+    for number, cleaned_at in enumerate((None, NOW, NOW)):
+        Posting.objects.create(
+            conversation=conversation, admin_id="1", body="x", state="failed", cleaned_at=cleaned_at
+        )
+        Notification.objects.create(
+            workspace=workspace,
+            notification_id=f"broke{number}",
+            topic="t",
+            body=b"",
+            verdict="failed",
+            cleaned_at=cleaned_at,
+        )
+    for address in (PAGE, f"{PAGE}?workspace={workspace.pk}"):
+        failures = admin_client.get(address).context["failures"]
+        assert [failure.count for failure, _ in failures] == [1, 1]
+        for _, link in failures:
+            assert admin_client.get(link).context["cl"].result_count == 1
+    Posting.objects.update(cleaned_at=NOW)
+    Notification.objects.update(cleaned_at=NOW)
+    assert "There is no failure that somebody has to look at." in words(admin_client)
+
+
 def test_where_an_itop_is_paused_and_no_worker_lives_it_is_said(
     workspace: Workspace, admin_client: Client
 ) -> None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from intercom_bridge.admin import row_actions
 from intercom_bridge.admin.filters import OF_DELIVERIES
-from intercom_bridge.admin.hidden import without_quotes, without_secrets, without_texts
+from intercom_bridge.admin.hidden import without_quotes, without_texts
 from intercom_bridge.intercom.payloads import Author, Part
 from intercom_bridge.models import (
     Conversation,
@@ -35,6 +35,7 @@ from intercom_bridge.models import (
     Workspace,
 )
 from intercom_bridge.models.delivery import MISSING
+from intercom_bridge.redaction import without_secrets
 from intercom_bridge.sync.message import LOG_OF_PART_TYPE, destination
 
 pytestmark = pytest.mark.django_db
@@ -178,11 +179,13 @@ def test_who_may_read_messages_sees_the_texts_and_no_secret(
         ("delivery", "item__icontains"),
         ("delivery", "part__body__startswith"),
         ("delivery", "reason__contains"),
+        ("delivery", "tries__icontains"),
         ("notification", "body__contains"),
         ("submission", "values__icontains"),
         ("submission", "reason__contains"),
         ("posting", "body__startswith"),
         ("knowntickets", "rows__icontains"),
+        ("unlinking", "left_out__icontains"),
     ],
 )
 def test_texts_cannot_be_guessed_at_through_the_address(
@@ -213,7 +216,20 @@ def test_structure_stays_where_texts_are_hidden() -> None:
     assert without_secrets({"a": [{"client_secret": "x", "b": 1}]}) == {
         "a": [{"client_secret": "(a secret)", "b": 1}]
     }
-    assert without_quotes('Value not allowed [a]b], got "c"') == 'Value not allowed […], got "…"'
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ('Value not allowed [a]b], got "c"', "Value not allowed […"),
+        ('iTop refused it: got "c", not [d]', 'iTop refused it: got "…'),
+        ("Value not allowed [my cat is ca", "Value not allowed […"),
+        ('got "my cat\nis ca', 'got "…'),
+        ("HTTP 503: an empty answer", "HTTP 503: an empty answer"),
+    ],
+)
+def test_what_a_reason_quotes_is_hidden_also_where_it_was_cut(reason: str, shown: str) -> None:
+    assert without_quotes(reason) == shown
 
 
 # Finding

@@ -271,6 +271,41 @@ def test_a_workspace_is_made_by_hand(admin_client: Client, workspace: Workspace)
     assert not made.access_token
 
 
+def meanwhile(monkeypatch: pytest.MonkeyPatch, model: Any, **values: Any) -> None:
+    """Others write these values between a row's being read and its being saved."""
+    clean = model.clean
+
+    def others_write(row: Any) -> None:
+        clean(row)
+        model.objects.filter(pk=row.pk).update(**values)
+
+    monkeypatch.setattr(model, "clean", others_write)
+
+
+def test_what_others_write_meanwhile_into_a_workspace_stays(
+    admin_client: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed = workspace.access_token.renewed()
+    used_at = dt.datetime(2026, 11, 24, 9, 30, tzinfo=dt.UTC)
+    meanwhile(
+        monkeypatch, Workspace, access_token=renewed, client_secret_used_at=used_at, app_package_code="x"
+    )
+    save(admin_client, "workspace", workspace, name="Renamed")
+    assert (workspace.name, workspace.access_token) == ("Renamed", renewed)
+    assert (workspace.client_secret_used_at, workspace.app_package_code) == (used_at, "x")
+
+
+def test_what_others_write_meanwhile_into_an_itop_stays(
+    admin_client: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    itop = workspace.itop
+    renewed = itop.token.renewed()
+    meanwhile(monkeypatch, ItopInstance, token=renewed, is_administrator=True, tracked_logs={"x": True})
+    save(admin_client, "itopinstance", itop, name="Renamed")
+    assert (itop.name, itop.token) == ("Renamed", renewed)
+    assert (itop.is_administrator, itop.tracked_logs) == (True, {"x": True})
+
+
 def test_an_itop_without_any_account_is_not_stored(admin_client: Client) -> None:
     typed = form_of(admin_client, "itopinstance", "add") | {"name": "New", "url": "https://new.example.com"}
     assert "Give the account" in admin_client.post(url("itopinstance", "add"), typed).content.decode()

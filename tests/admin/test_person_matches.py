@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from django.contrib.admin.models import LogEntry
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Permission, User
 from django.core.exceptions import ValidationError
 from django.test import Client
@@ -62,7 +62,19 @@ def test_a_match_is_forgotten_and_it_is_recorded_who_did(admin_client: Client, p
     ]
     assert not PersonMatch.objects.exists()
     entry = LogEntry.objects.get()
-    assert (entry.object_id, entry.object_repr) == (str(picked.pk), "Ben Twin")
+    assert (entry.object_id, entry.object_repr) == (str(picked.pk), "forgotten")
+
+
+def test_django_s_own_log_forgets_the_name_with_the_match(
+    admin_client: Client, admin_user: User, picked: PersonMatch
+) -> None:
+    other = PersonMatch.objects.get(pk=picked.pk)
+    other.pk, other.contact_id, other.name = None, "another", "Jo Park"
+    other.save()
+    LogEntry.objects.log_actions(admin_user.pk, [picked, other], CHANGE, "Exported.")  # type: ignore[arg-type]
+    forget(admin_client, picked)
+    names = LogEntry.objects.order_by("pk").values_list("object_repr", flat=True)
+    assert list(names) == ["forgotten", "Jo Park", "forgotten"]
 
 
 def test_forgetting_from_its_own_page_leads_to_the_list(admin_client: Client, picked: PersonMatch) -> None:
@@ -82,7 +94,12 @@ def test_who_may_only_look_can_forget_nobody(client: Client, picked: PersonMatch
 
 @pytest.mark.parametrize(
     ("changes", "kept"),
-    [({"url": "https://other.example.com/itop"}, False), ({"token": "another"}, True), ({"name": "x"}, True)],
+    [
+        ({"url": "https://other.example.com/itop"}, False),
+        ({"url": "https://other.example.com/itop", "token": "another"}, False),
+        ({"token": "another"}, True),
+        ({"name": "x"}, True),
+    ],
 )
 def test_the_people_of_another_itop_are_others(
     admin_client: Client, picked: PersonMatch, changes: dict[str, str], kept: bool
@@ -93,6 +110,22 @@ def test_the_people_of_another_itop_are_others(
     itop.refresh_from_db()
     assert all(getattr(itop, name) == value for name, value in changes.items() if name != "token")
     assert PersonMatch.objects.exists() is kept
+
+
+def test_the_same_address_spelt_otherwise_is_the_same_itop_with_a_new_token_too(
+    admin_client: Client, picked: PersonMatch
+) -> None:
+    itop = picked.itop
+    itop.learn(is_administrator=True)
+    form = {"name": itop.name, "url": f"{itop.url}/pages/UI.php", "time_zone": itop.time_zone}
+    page = reverse("admin:intercom_bridge_itopinstance_change", args=[itop.pk])
+    admin_client.post(page, form)
+    itop.refresh_from_db()
+    assert itop.is_administrator
+    admin_client.post(page, form | {"token": "another"})
+    itop.refresh_from_db()
+    assert (itop.token.reveal(), itop.is_administrator) == ("another", None)
+    assert PersonMatch.objects.exists()
 
 
 @pytest.mark.parametrize("code", ["employee_number", "id", "_x1", ""])

@@ -201,11 +201,14 @@ def test_the_button_is_on_the_profile_s_page(admin_client: Client, workspace: Wo
     assert f'formaction="{address()}"' in words(admin_client.get("/admin/intercom_bridge/ticketprofile/add/"))
 
 
-def test_it_is_for_those_who_may_see_profiles(client: Client, workspace: Workspace) -> None:
+def test_it_is_for_those_who_may_see_profiles_and_read_messages(client: Client, workspace: Workspace) -> None:
     user = User.objects.create_user("reader", is_staff=True)
+    page = f"/admin/intercom_bridge/ticketprofile/{workspace.profile.pk}/change/"
+    view, read = (Permission.objects.get(codename=name) for name in ("view_ticketprofile", "read_messages"))
     client.force_login(user)
-    assert client.get(address(workspace.profile)).status_code == 403
-    assert client.get(address()).status_code == 403
-    user.user_permissions.add(Permission.objects.get(codename="view_ticketprofile"))
-    assert client.get(address(workspace.profile)).status_code == 200
-    assert client.get(address()).status_code == 403
+    for given, status in (((), 403), ((view,), 403), ((read,), 403), ((view, read), 200)):
+        user.user_permissions.set(given)
+        assert client.get(address(workspace.profile)).status_code == status
+        assert client.get(address()).status_code == 403
+        if view in given:
+            assert ("Preview the panel" in words(client.get(page))) is (read in given)

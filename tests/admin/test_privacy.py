@@ -32,6 +32,7 @@ from intercom_bridge.models import (
     Submission,
     Ticket,
     TicketLink,
+    Unlinking,
     Workspace,
 )
 from intercom_bridge.sync import intake, mentions, readback, retention, tasks, writer
@@ -229,6 +230,28 @@ def test_django_s_own_log_forgets_the_name_too(story: Any) -> None:
     assert LogEntry.objects.get().object_repr == "Alice Martin"
     said("erase_contact", ALICE["id"], no_input=True)
     assert LogEntry.objects.get().object_repr == "erased at the contact's request"
+
+
+def test_what_an_undo_of_an_unlinking_would_put_back_is_forgotten(story: Any) -> None:
+    link = TicketLink.objects.get()
+    Unlinking.objects.create(
+        conversation=link.conversation,
+        ticket=link.ticket,
+        linked_at=link.created_at,
+        sync_on=True,
+        since_part_at=0,
+        since_part_order=0,
+        left_out=[[1, "failed", f"iTop refused it: Value not allowed [{TYPED}]"]],
+    )
+    said("erase_contact", ALICE["id"], no_input=True)
+    assert Unlinking.objects.get().left_out == []
+
+
+def test_no_secret_is_handed_over(client: Client, story: Any) -> None:
+    notify(client, part(37358198370, "<p>more</p>"), custom_attributes={"access_token": "hush-hush"})
+    assert b"hush-hush" in bytes(Notification.objects.order_by("pk")[3].body)
+    exported = said("export_contact", ALICE["id"])
+    assert "hush-hush" not in exported and "(a secret)" in exported
 
 
 def test_somebody_whose_notifications_went_long_ago_is_found_by_the_conversation(story: Any) -> None:

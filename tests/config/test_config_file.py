@@ -245,6 +245,22 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(workspace: Workspace, 
         ),
         (lambda d: d["itops"][0].update(token_env="NOT_SET"), "variable NOT_SET is not set"),
         (lambda d: d["itops"][0].update(token_env=5), "must name an environment variable"),
+        (
+            lambda d: d["workspaces"][0].update(previous_client_secret_env="ACME_SECRET"),
+            "previous_client_secret_env is not taken from a file. Enter .* in the admin, with the date",
+        ),
+        (lambda d: d["workspaces"][0].update(previous_client_secret="x"), "is not taken from a file"),
+        (
+            lambda d: d["workspaces"][0].update(previous_client_secret_until="2026-12-01"),
+            "is not taken from a file",
+        ),
+        *(
+            (
+                lambda d, name=name, known_by=known_by: d[name].append({known_by: d[name][0][known_by]}),
+                rf"ntry 1 of {name} .* and entry 2 of {name} .* have the same {known_by}\. Leave one",
+            )
+            for name, known_by in (("itops", "name"), ("profiles", "name"), ("workspaces", "workspace_id"))
+        ),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_written(
@@ -313,6 +329,32 @@ def test_whatever_stands_in_it_is_taken_or_refused_in_words(
         assert str(error)
 
 
+@pytest.mark.parametrize(
+    ("held", "says"),
+    [
+        (" ", "is not set, or empty"),
+        ("PUT_YOUR_TOKEN_HERE", "holds a placeholder"),
+        ("auth_token=abc", "Copy only what stands after auth_token="),
+        ("two words", "there is white space in the environment variable DESK_TOKEN"),
+        ("a\u200bb", "there is white space in the environment variable DESK_TOKEN"),
+    ],
+)
+def test_a_variable_that_holds_no_secret_is_refused_with_the_place_where_it_is_named(
+    workspace: Workspace, load: Load, monkeypatch: pytest.MonkeyPatch, held: str, says: str
+) -> None:
+    document = with_secrets(exported(), monkeypatch)
+    monkeypatch.setenv("DESK_TOKEN", held)
+    with pytest.raises(CommandError, match=f"ntry 1 of itops .*{says}") as refusal:
+        load(document)
+    assert held == " " or held not in str(refusal.value)
+
+
+def test_a_file_without_a_row_is_said_to_be_one(load: Load) -> None:
+    empty = {"format": "intercom-itop-bridge", "version": 1}
+    assert "Nothing changed: there is no row in it." in load(empty)
+    assert "Dry run, nothing was written: there is no row in it." in load(empty, "--dry-run")
+
+
 def test_a_client_secret_that_was_imported_has_not_been_used_yet(
     workspace: Workspace, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +365,35 @@ def test_a_client_secret_that_was_imported_has_not_been_used_yet(
     monkeypatch.setenv("ACME_SECRET", "the-next-client-secret")
     load(document, "--overwrite")
     assert Workspace.objects.get().client_secret_used_at is None
+
+
+def test_what_others_write_meanwhile_stays(
+    workspace: Workspace, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, access_token = workspace.itop.token.renewed(), workspace.access_token.renewed()
+    values = {"token": token, "is_administrator": True}
+    monkeypatch.setattr(ItopInstance, "clean", lambda _: ItopInstance.objects.update(**values))
+    others = {"access_token": access_token, "app_package_code": "x"}
+    monkeypatch.setattr(Workspace, "clean", lambda _: Workspace.objects.update(**others))
+    document = exported()
+    document["itops"][0]["time_zone"] = "UTC"
+    document["workspaces"][0]["language"] = "de"
+    load(document, "--overwrite")
+    after = Workspace.objects.select_related("itop").get()
+    assert (after.language, after.itop.time_zone) == ("de", "UTC")
+    assert (after.access_token, after.itop.token) == (access_token, token)
+    assert (after.app_package_code, after.itop.is_administrator) == ("x", True)
+
+
+@pytest.mark.parametrize("tail", ["", "/", "/pages/UI.php", "/webservices/rest.php/"])
+def test_an_address_can_be_changed_however_it_is_written(workspace: Workspace, load: Load, tail: str) -> None:
+    document = exported()
+    load(document)
+    for host in ("one", "two"):
+        document["itops"][0]["url"] = f"https://{host}.example.com/itop{tail}"
+        assert "changed" in load(document)
+        assert ItopInstance.objects.get().url == f"https://{host}.example.com/itop"
+    assert "Nothing changed" in load(document)
 
 
 @pytest.mark.parametrize("name", MODELS)

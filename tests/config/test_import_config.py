@@ -463,7 +463,7 @@ def test_a_file_of_another_itop_than_the_known_one_is_not_mixed_up_with_it(run: 
         run(WHOLE, bare=True)
 
 
-@pytest.mark.parametrize("token", ["PUT_YOUR_TOKEN_HERE", "auth_token=abc", "two words"])
+@pytest.mark.parametrize("token", ["PUT_YOUR_TOKEN_HERE", "auth_token=abc", "two words", "a\u200bb"])
 def test_a_variable_that_holds_no_token_is_refused(
     run: Run, monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:

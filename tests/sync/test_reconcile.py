@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
+from intercom_bridge.config_import import BridgeFile, BridgeImport, export
 from intercom_bridge.models import Conversation, Delivery, TicketLink, Workspace
 from intercom_bridge.models.claim import claim
 from intercom_bridge.sync import reconcile as reconciling
@@ -120,6 +121,22 @@ def turn(admin_client: Client, workspace: Workspace, *, on: bool) -> None:
     typed = {name: getattr(workspace, name) for name in names}
     typed |= {"itop": workspace.itop_id, "profile": workspace.profile_id} | ({"enabled": "on"} if on else {})
     assert admin_client.post(page, typed).status_code == 302
+
+
+def test_also_when_a_configuration_that_is_imported_turns_it_on(
+    client: Client, linked: Teammate, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    document = BridgeFile(export())
+    Workspace.objects.update(enabled=False)
+    hear(client, intercom, say(intercom, "while it was off"))
+    Conversation.objects.update(reconcile_at=None)
+    work()
+    assert new_entries(itop) == []
+    BridgeImport(document, overwrite=True).run()
+    work()
+    assert new_entries(itop) == ["<p>while it was off</p>"]
+    BridgeImport(document, overwrite=True).run()
+    assert due_in() > 0
 
 
 def test_a_filled_in_message_is_not_written_again_when_its_notification_arrives(

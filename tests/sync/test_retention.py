@@ -8,6 +8,7 @@ from io import StringIO
 
 import pytest
 import time_machine
+from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
@@ -217,6 +218,18 @@ def test_a_workspace_may_have_its_own_times(conversation: Conversation, own: int
         with after(days + 0.1):
             assert kept() == {name for name, end in gone.items() if end > days}
     assert not Submission.objects.filter(cleaned_at=None).exists()
+
+
+@pytest.mark.parametrize("column", ["keep_payloads_days", "keep_failed_payloads_days"])
+def test_more_days_than_there_are_dates_for_are_refused(conversation: Conversation, column: str) -> None:
+    workspace = conversation.workspace
+    setattr(workspace, column, 99_999)
+    workspace.full_clean()
+    workspace.save()
+    retention.clean_payloads()
+    setattr(workspace, column, 100_000)
+    with pytest.raises(ValidationError, match="less than or equal to 99999"):
+        workspace.full_clean()
 
 
 def test_one_time_of_its_own_leaves_the_other_as_it_is_everywhere(conversation: Conversation) -> None:

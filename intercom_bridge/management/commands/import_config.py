@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from intercom_bridge.config_import import (
     Source,
     read_file,
     read_parameters,
+    secret_in,
 )
-from intercom_bridge.models.workspace import PLACEHOLDER
 
 
 class Command(BaseCommand):
@@ -108,22 +107,7 @@ def _import(file: Source | BridgeFile, options: dict[str, Any]) -> Import | Brid
         read_parameters(file),
         itop_url=options["itop_url"].strip(),
         itop_name=options["itop_name"].strip(),
-        itop_token=_token(options["itop_token_env"]),
+        # Never a command line argument: those are seen by everyone.
+        itop_token=secret_in(options["itop_token_env"]) if options["itop_token_env"] else "",
         overwrite=options["overwrite"],
     )
-
-
-def _token(variable: str) -> str:
-    """The token in that environment variable. It is never a command line argument: those are seen by everyone."""
-    if not variable:
-        return ""
-    token = os.environ.get(variable, "").strip()
-    if not token:
-        raise ConfigError(f"the environment variable {variable} is not set, or empty.")
-    if token.startswith(PLACEHOLDER):
-        raise ConfigError(f"the environment variable {variable} holds a placeholder of the documentation.")
-    if "auth_token=" in token or any(char.isspace() for char in token):
-        raise ConfigError(
-            f"the environment variable {variable} does not hold a token alone. Copy only what stands after auth_token=."
-        )
-    return token
