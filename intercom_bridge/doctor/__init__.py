@@ -12,8 +12,10 @@ from intercom_bridge.models import ItopInstance, Secret, Workspace
 
 from . import intercom, itop, service
 from .finding import Finding, Level, exit_status, overall, summary
+from .service import NO_DATABASE
 
 __all__ = [
+    "NO_DATABASE",
     "Finding",
     "Level",
     "examine",
