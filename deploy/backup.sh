@@ -7,13 +7,7 @@ if [ $# -ne 1 ]; then
     echo "Say where to: backup.sh DIRECTORY" >&2
     exit 2
 fi
-if [ -z "${DJANGO_SETTINGS_MODULE:-}" ]; then
-    set -a
-    . "${BRIDGE_ENV:-/etc/intercom-bridge/bridge.env}"
-    set +a
-fi
-variables=$(.venv/bin/python deploy/database.py)
-eval "$variables"
+. deploy/database.sh
 umask 077
 mkdir -p "$1"
 file="$1/bridge-$(date -u +%Y%m%dT%H%M%SZ)"

@@ -3,7 +3,5 @@
 # As the service's user: sudo -u bridge /opt/intercom-bridge/deploy/manage.sh migrate
 set -eu
 cd "$(dirname "$0")/.."
-set -a
-. "${BRIDGE_ENV:-/etc/intercom-bridge/bridge.env}"
-set +a
+. deploy/environment.sh
 exec .venv/bin/python manage.py "$@"

@@ -8,21 +8,29 @@ if [ $# -ne 1 ] || [ ! -r "$1" ]; then
 fi
 backup=$(realpath "$1")
 cd "$(dirname "$0")/.."
-if [ -z "${DJANGO_SETTINGS_MODULE:-}" ]; then
-    set -a
-    . "${BRIDGE_ENV:-/etc/intercom-bridge/bridge.env}"
-    set +a
-fi
-variables=$(.venv/bin/python deploy/database.py)
-eval "$variables"
+. deploy/database.sh
 if [ -n "${SQLITE_FILE:-}" ]; then
-    if [ -e "$SQLITE_FILE" ]; then
-        echo "There is a database at $SQLITE_FILE. Move it away, with its -wal and -shm, and try again. Nothing was changed." >&2
+    # A -wal that is left over would be played into what is restored.
+    for there in "$SQLITE_FILE" "$SQLITE_FILE-wal" "$SQLITE_FILE-shm"; do
+        if [ -e "$there" ]; then
+            echo "There is $there. Move it away, with what else of $SQLITE_FILE is there, and try again. Nothing was changed." >&2
+            exit 1
+        fi
+    done
+    if [ "$(head -c 15 "$backup")" != "SQLite format 3" ]; then
+        echo "$backup is no backup of SQLite, which this service has: DATABASE_URL names no PostgreSQL. Nothing was changed." >&2
         exit 1
     fi
     umask 077
-    cp "$backup" "$SQLITE_FILE"
+    unfinished="$SQLITE_FILE.unfinished"
+    trap 'rm -f "$unfinished"' EXIT
+    cp "$backup" "$unfinished"
+    mv "$unfinished" "$SQLITE_FILE"
 else
+    if [ "$(head -c 5 "$backup")" != PGDMP ]; then
+        echo "$backup is no backup of PostgreSQL, which DATABASE_URL names. Nothing was changed." >&2
+        exit 1
+    fi
     tables=$(psql --no-psqlrc --tuples-only --no-align --command "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
     if [ "$tables" != 0 ]; then
         echo "The database $PGDATABASE holds $tables tables. Drop it, create it anew, and try again. Nothing was changed." >&2

@@ -327,7 +327,6 @@ def check_rows(*, databases: Sequence[str] | None = None, **_: Any) -> list[Chec
             *_check_workspaces(workspaces),
             *(found for itop in ItopInstance.objects.all() for found in _check_itop(itop)),
             *(found for profile in TicketProfile.objects.all() for found in _check_profile(profile)),
-            *_check_data_models(),
             *_check_age_of_keys(),
             *_check_workers(),
         ]
@@ -432,6 +431,14 @@ def _check_itop(itop: ItopInstance) -> Iterator[CheckMessage]:
 
 
 def _check_profile(profile: TicketProfile) -> Iterator[CheckMessage]:
+    found = list(_check_fields(profile))
+    yield from found
+    # Otherwise its lists may be none.
+    if all(message.level < ERROR for message in found):
+        yield from _check_fit(profile)
+
+
+def _check_fields(profile: TicketProfile) -> Iterator[CheckMessage]:
     hint = "Correct it in the admin, one code a line."
     for name in ("form_attributes", "excluded_states", "details_attributes"):
         label = str(profile._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
@@ -482,6 +489,23 @@ def _check_profile(profile: TicketProfile) -> Iterator[CheckMessage]:
             )
 
 
+def _check_fit(profile: TicketProfile) -> Iterator[CheckMessage]:
+    learned = LearnedClass.objects.for_profile(profile).filter(name=profile.ticket_class)
+    for one in learned.select_related("itop"):
+        fit = Fit(profile, one.ticket_class())
+        sentences = [sentence for found in fit.mistakes().values() for sentence in found]
+        if lacking := fit.lacking():
+            sentences.append(f"Its form does not ask for {', '.join(lacking)}, which a new {one} needs.")
+        if sentences:
+            yield _message(
+                Warning,
+                "W118",
+                f"It does not fit the data model of {one.itop}: {' '.join(sentences)}",
+                "Correct it in the admin; a tick at “Fill in what fits” does most of it.",
+                profile,
+            )
+
+
 def _check_age_of_keys() -> Iterator[CheckMessage]:
     keys: Sequence[str] = settings.FIELD_ENCRYPTION_KEYS
     if len(keys) < 2 or not all(map(_is_key, keys)):
@@ -494,26 +518,6 @@ def _check_age_of_keys() -> Iterator[CheckMessage]:
             f"{len(older)} stored secrets need an older one of FIELD_ENCRYPTION_KEYS, among them: {older[0]}.",
             "Run: python manage.py rotate_keys. Then the older keys can be taken out.",
         )
-
-
-def _check_data_models() -> Iterator[CheckMessage]:
-    for profile in TicketProfile.objects.all():
-        if any(message.level >= ERROR for message in _check_profile(profile)):
-            continue  # its lists may be none
-        learned = LearnedClass.objects.for_profile(profile).filter(name=profile.ticket_class)
-        for one in learned.select_related("itop"):
-            fit = Fit(profile, one.ticket_class())
-            sentences = [sentence for found in fit.mistakes().values() for sentence in found]
-            if lacking := fit.lacking():
-                sentences.append(f"Its form does not ask for {', '.join(lacking)}, which a new {one} needs.")
-            if sentences:
-                yield _message(
-                    Warning,
-                    "W118",
-                    f"It does not fit the data model of {one.itop}: {' '.join(sentences)}",
-                    "Correct it in the admin; a tick at “Fill in what fits” does most of it.",
-                    profile,
-                )
 
 
 def _check_secrets(row: Workspace | ItopInstance, *names: str) -> Iterator[CheckMessage]:

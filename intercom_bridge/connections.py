@@ -20,7 +20,8 @@ _intercoms: dict[int, tuple[tuple[str, ...], IntercomClient]] = {}
 
 def itop_client(itop: ItopInstance) -> Client:
     """Raises SecretUnreadable when the stored account cannot be decrypted."""
-    settings = (itop.url, itop.token.reveal(), itop.user, itop.password.reveal())
+    # The name, too: what is counted is counted under it.
+    settings = (itop.url, itop.token.reveal(), itop.user, itop.password.reveal(), itop.name)
     return _kept(
         _itops,
         itop.pk,

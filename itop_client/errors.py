@@ -34,6 +34,13 @@ from typing import Any, ClassVar, Final
 _TEXT_LIMIT = 1000
 
 
+def without_words(text: str, words: Iterable[str], instead: str) -> str:
+    """The text with these words taken out. Whole ones: a password "admin" must not make "Administrator" unreadable."""
+    for word in filter(None, words):
+        text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", instead, text)
+    return text
+
+
 class ItopError(Exception):
     """Whatever keeps a call from succeeding. `reason` is its text."""
 
@@ -49,10 +56,7 @@ class ItopError(Exception):
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Takes these words out of the error, should iTop have repeated them."""
-        for secret in filter(None, secrets):
-            # Whole words: a password "admin" must not make "Administrator" unreadable.
-            pattern = re.compile(rf"(?<!\w){re.escape(secret)}(?!\w)")
-            self.reason = pattern.sub("***", self.reason)
+        self.reason = without_words(self.reason, secrets, "***")
         self.args = (self.reason,)
 
 

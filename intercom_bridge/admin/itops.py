@@ -128,7 +128,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
         )
 
     def examine(self, row: ItopInstance) -> Iterator[Finding]:
-        return doctor.examine_itop(row)
+        return doctor.examine_itop(row, doctor.PAGE_SECONDS)
 
     def helpful_actions(self, row: Any) -> tuple[str, ...]:
         return ("try_now",) if row.paused_until else ()

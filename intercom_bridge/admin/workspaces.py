@@ -161,7 +161,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
             transaction.on_commit(wake_for_everything)
 
     def examine(self, row: Workspace) -> Iterator[Finding]:
-        return doctor.examine(row)
+        return doctor.examine(row, doctor.PAGE_SECONDS)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Workspace | None = None) -> tuple[str, ...]:
         # Another id would be another workspace: its conversations and links hang on it.

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from intercom_bridge.deadline import Deadline
 from intercom_bridge.models import ItopInstance, Secret, Workspace
 
 from . import intercom, itop, service
+from .asking import PAGE_SECONDS
 from .finding import Finding, Level, exit_status, overall, summary
+from .service import NO_DATABASE
 
 __all__ = [
+    "NO_DATABASE",
+    "PAGE_SECONDS",
     "Finding",
     "Level",
     "examine",
@@ -26,15 +31,17 @@ __all__ = [
 ]
 
 
-def examine(workspace: Workspace) -> Iterator[Finding]:
-    """A workspace: its secrets, Intercom, our address, and its iTop for what it needs of it."""
-    return _without_secrets(_examine(workspace), [workspace], [workspace.itop])
+def examine(workspace: Workspace, seconds: float | None = None) -> Iterator[Finding]:
+    """A workspace: its secrets, Intercom, our address, and its iTop for what it needs of it.
+
+    `seconds`: how long it may take, where somebody waits; what there is no time for is not asked."""
+    return _without_secrets(_examine(workspace, _deadline(seconds)), [workspace], [workspace.itop])
 
 
-def examine_itop(instance: ItopInstance) -> Iterator[Finding]:
+def examine_itop(instance: ItopInstance, seconds: float | None = None) -> Iterator[Finding]:
     """An iTop, for all the workspaces that use it."""
     workspaces = list(instance.workspaces.select_related("itop", "profile"))
-    return _without_secrets(itop.examine(instance, workspaces), workspaces, [instance])
+    return _without_secrets(itop.examine(instance, workspaces, _deadline(seconds)), workspaces, [instance])
 
 
 def examine_service() -> Iterator[Finding]:
@@ -51,9 +58,13 @@ def examine_everything() -> Iterator[Finding]:
         yield from _without_secrets(intercom.examine(workspace), [workspace], [workspace.itop])
 
 
-def _examine(workspace: Workspace) -> Iterator[Finding]:
+def _examine(workspace: Workspace, deadline: Deadline | None) -> Iterator[Finding]:
     yield from intercom.examine(workspace)
-    yield from itop.examine(workspace.itop, [workspace])
+    yield from itop.examine(workspace.itop, [workspace], deadline)
+
+
+def _deadline(seconds: float | None) -> Deadline | None:
+    return None if seconds is None else Deadline(seconds)
 
 
 def _without_secrets(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
+
+from itop_client.errors import without_words
 
 HIDDEN = "••••"
 
@@ -34,12 +35,12 @@ class Finding:
 
     def without(self, secrets: Iterable[str]) -> Finding:
         """The same with these words taken out, whoever has brought them in."""
-        found, to_do = self.found, self.to_do
-        for secret in filter(None, secrets):
-            # Whole words: a password "admin" must not make "Administrator" unreadable.
-            word = re.compile(rf"(?<!\w){re.escape(secret)}(?!\w)")
-            found, to_do = word.sub(HIDDEN, found), word.sub(HIDDEN, to_do)
-        return replace(self, found=found, to_do=to_do)
+        secrets = list(secrets)
+        return replace(
+            self,
+            found=without_words(self.found, secrets, HIDDEN),
+            to_do=without_words(self.to_do, secrets, HIDDEN),
+        )
 
     def to_json(self) -> dict[str, str]:
         return {

@@ -20,11 +20,12 @@ from intercom_bridge.intercom.api import (
 )
 from intercom_bridge.models import Conversation, Notification, Workspace
 from intercom_bridge.models.encryption import SecretUnreadable
+from intercom_bridge.models.notification import DOCTORS
 from intercom_bridge.models.workspace import PLACEHOLDER
 
 from .certificate import WHAT_TO_DO, what_is_wrong
 from .finding import Finding, Subject
-from .ping import ID_BEGINS, examine_ping, webhook_address
+from .ping import examine_ping, webhook_address
 
 QUESTION_SECONDS = 8.0
 _DEVELOPER_HUB = "Intercom's Developer Hub"
@@ -173,7 +174,7 @@ def _examine_reading(workspace: Workspace, client: IntercomClient, subject: Subj
 
 def _examine_calls(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
     """Which addresses an app calls, and of which topics, no program can read: only what has come tells."""
-    came = Notification.objects.filter(workspace=workspace).exclude(notification_id__startswith=ID_BEGINS)
+    came = Notification.objects.filter(workspace=workspace).exclude(notification_id__startswith=DOCTORS)
     newest = came.order_by("-pk").first()
     if newest is not None:
         yield subject.ok("workspace.webhook", f"Intercom has called the webhook, last {_ago(newest)} ago")

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from intercom_bridge.connections import itop_client
+from intercom_bridge.deadline import Deadline
 from intercom_bridge.models import ItopInstance, Workspace
 from intercom_bridge.models.encryption import SecretUnreadable
 from intercom_bridge.models.workspace import PLACEHOLDER
@@ -17,12 +18,14 @@ from itop_client import (
     ItopError,
     ItopLoginRefused,
     ItopNoAnswer,
+    ItopNotAllowed,
+    ItopRefused,
     ItopUnreachable,
     MalformedRequest,
 )
 
 from .account import examine_account
-from .asking import Asking, subject_of
+from .asking import Asking, OutOfTime, subject_of
 from .certificate import WHAT_TO_DO, examine_certificate, what_is_wrong
 from .extension import examine_extension
 from .finding import Finding, Subject
@@ -36,8 +39,11 @@ CLOCK_SECONDS = 60.0
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 
-def examine(itop: ItopInstance, workspaces: Sequence[Workspace]) -> Iterator[Finding]:
-    """Everything about one iTop, for these workspaces. The first question that iTop cannot answer is the last."""
+def examine(
+    itop: ItopInstance, workspaces: Sequence[Workspace], deadline: Deadline | None = None
+) -> Iterator[Finding]:
+    """Everything about one iTop, for these workspaces. The first question that iTop cannot answer is the last, or the
+    first for which there is no time until the deadline."""
     subject = subject_of(itop)
     try:
         client = itop_client(itop)
@@ -56,7 +62,7 @@ def examine(itop: ItopInstance, workspaces: Sequence[Workspace]) -> Iterator[Fin
             "Enter the real one in the admin.",
         )
         return
-    asking = Asking(itop, workspaces, client)
+    asking = Asking(itop, workspaces, client, deadline)
     has_answered = False
     try:
         greeting = client.greet(deadline=asking.seconds)
@@ -69,6 +75,12 @@ def examine(itop: ItopInstance, workspaces: Sequence[Workspace]) -> Iterator[Fin
         yield from examine_extension(asking)
         yield from examine_triggers(asking)
         yield from examine_portal(asking)
+    except OutOfTime:
+        yield subject.warning(
+            "itop.time",
+            "was not asked everything: the time that somebody waits for this page is used up",
+            "Run: python manage.py doctor - it takes the time that it needs, and says who is slow.",
+        )
     except ItopError as error:
         yield _trouble(subject, error, has_answered=has_answered)
 
@@ -104,7 +116,13 @@ def _judge_clock(subject: Subject, greeting: Greeting) -> Finding:
 
 
 def _trouble(subject: Subject, error: ItopError, *, has_answered: bool) -> Finding:
-    if has_answered:
+    if has_answered and isinstance(error, ItopNotAllowed | ItopRefused):
+        return subject.failure(
+            "itop.stopped",
+            f"refused what it was asked, so the rest was not looked at: {error.reason}",
+            "See what is said of its account and of the ticket profile.",
+        )
+    if has_answered and not isinstance(error, ItopLoginRefused):
         return subject.failure(
             "itop.stopped",
             f"stopped answering, so the rest was not looked at: {error.reason}",

@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from intercom_bridge.intercom.signature import HEADERS, webhook_signature
 from intercom_bridge.models import Workspace
+from intercom_bridge.models.notification import DOCTORS
 from itop_client import open_session
 from itop_client.transport import Answer, NoAnswer, Unreachable, exchange
 
@@ -24,8 +25,6 @@ ANSWER_SECONDS = 5.0
 # Nobody's signature: what is this large is to be refused for it, after it was read, and leaves no row.
 LARGE_BYTES = settings.DATA_UPLOAD_MAX_MEMORY_SIZE - 1024
 UPLOAD_SECONDS = 20.0
-# Pings of ours are known by it among Intercom's.
-ID_BEGINS = "doctor_"
 
 
 def webhook_address() -> str:
@@ -85,7 +84,7 @@ def examine_ping(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
     notification = {
         "type": "notification_event",
         "app_id": workspace.workspace_id,
-        "id": f"{ID_BEGINS}{uuid.uuid4()}",
+        "id": f"{DOCTORS}{uuid.uuid4()}",
         "topic": "ping",
         "created_at": now,
         "first_sent_at": now,

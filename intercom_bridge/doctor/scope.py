@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from intercom_bridge.models import Workspace
-from itop_client import ItopNotAllowed, ItopRefused, OqlError, UnknownAttribute, UnknownClass, parse
+from itop_client import ItopNotAllowed, ItopRefused, OqlError, parse
 
 from .asking import Asking
 from .finding import Finding, Subject
@@ -53,11 +53,17 @@ def _examine_external_id(asking: Asking, code: str, subject: Subject) -> Finding
     try:
         asking.get("Person", "SELECT Person AS p WHERE p.id = 0", ("id", code))
         asking.get("Person", f"SELECT Person AS p WHERE p.{code} = '0'")
-    except (UnknownAttribute, UnknownClass, ItopRefused) as refusal:
+    except ItopRefused as refusal:
         return subject.failure(
             "workspace.external_id",
             f"a Person in iTop has no {code}, by which its contacts are to be found: {refusal}",
             "Correct “what the external id is in iTop” in the admin, or leave it empty.",
+        )
+    except ItopNotAllowed as refusal:
+        return subject.failure(
+            "workspace.external_id",
+            f"no Person can be found by {code}: {refusal}",
+            "Let the account in iTop read Person.",
         )
     return subject.ok(
         "workspace.external_id", f"a Person in iTop has {code}, by which its contacts are found"

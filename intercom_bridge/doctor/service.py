@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 from django.utils import timezone
+from huey import MemoryHuey
 
 from intercom_bridge.models import Delivery, Notification, Posting, Submission, WorkerPulse
 from intercom_bridge.models.encryption import cipher
@@ -21,6 +22,11 @@ from .finding import Finding, Subject
 from .ping import examine_address
 
 SUBJECT = Subject("This service")
+NO_DATABASE = SUBJECT.failure(
+    "service.database",
+    "its database cannot be asked, or is not migrated: what needs it was not looked at",
+    "See that DATABASE_URL is right and the database runs; then: python manage.py migrate",
+)
 LITTLE_BYTES = 1_000_000_000
 # Work that is due for longer, though workers live, is more than they can do, or does not let itself be done.
 BEHIND_SECONDS = 300.0
@@ -33,11 +39,7 @@ def examine() -> Iterator[Finding]:
         yield from _examine_keys()
         yield from _examine_work()
     except DatabaseError:
-        yield SUBJECT.failure(
-            "service.database",
-            "its database cannot be asked, or is not migrated",
-            "See that DATABASE_URL is right and the database runs; then: python manage.py migrate",
-        )
+        yield NO_DATABASE
     yield _examine_queue()
     yield from _examine_disk()
     yield from examine_address(SUBJECT)
@@ -102,6 +104,13 @@ def _oldest_due_seconds() -> float:
 
 
 def _examine_queue() -> Finding:
+    if settings.REDIS_URL and isinstance(tasks.huey, MemoryHuey):
+        return SUBJECT.failure(
+            "service.queue",
+            "REDIS_URL is not the address of a Redis: no worker starts, and nothing is written",
+            "Correct it (`manage.py check` says how to write it), and restart the web server and the workers. What has "
+            "come in is kept, and is written then.",
+        )
     try:
         tasks.huey.pending_count()
     except Exception as error:  # noqa: BLE001 - whatever the queue's library raises

@@ -12,6 +12,8 @@ from .ticket import Ticket
 from .workspace import Workspace
 
 NOT_LINKED = "the conversation is not linked to a ticket"
+# The doctor's pings are known by the beginning of their ids among what Intercom sends.
+DOCTORS = "doctor_"
 
 
 class NotificationQuerySet(models.QuerySet["Notification"]):

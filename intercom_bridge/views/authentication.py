@@ -20,6 +20,7 @@ from rest_framework.request import Request
 from intercom_bridge.intercom import signature
 from intercom_bridge.intercom.payloads import workspace_id_of
 from intercom_bridge.models import Workspace
+from intercom_bridge.models.notification import DOCTORS
 
 # What an unknown workspace is compared with, so that it takes as long as a known one.
 _NOBODYS_SECRET = "nobody signs with this"  # noqa: S105
@@ -60,7 +61,9 @@ class Signature(BaseAuthentication):
         signed_with = signature.which(request.headers.get(self.header, ""), expected)
         if workspace is None or not signed_with:
             raise AuthenticationFailed("The signature does not match.")
-        workspace.note_use(signed_with)
+        # A ping of our own says nothing of the secret that Intercom signs with.
+        if not str(data.get("id", "")).startswith(DOCTORS):
+            workspace.note_use(signed_with)
         return workspace, SignedBody(raw=raw, data=data)
 
     def authenticate_header(self, request: Request) -> str:

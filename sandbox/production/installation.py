@@ -130,7 +130,8 @@ class Installation:
         values = {
             "SECRET_KEY": secrets.token_urlsafe(50),
             "FIELD_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
-            "DATABASE_URL": self._database_url,
+            # With an &, as where TLS is asked for: systemd, Docker and the scripts have to read the same.
+            "DATABASE_URL": f"{self._database_url}?connect_timeout=5&application_name={self._name}",
             "REDIS_URL": f"redis://127.0.0.1:{self._ports['redis']}/0",
             "REQUESTS_CA_BUNDLE": str(self.authority),
         }

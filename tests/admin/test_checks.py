@@ -340,6 +340,17 @@ def test_a_profile_that_does_not_fit_the_imported_data_model(good: Workspace) ->
     assert in_rows() == {"E110"}
 
 
+def test_each_profile_is_looked_at_once(good: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = []
+    check = checks._check_fields
+    monkeypatch.setattr(checks, "_check_fields", lambda one: looked_at.append(one) or check(one))
+    TicketProfile.objects.create(name="Another")
+    assert in_rows() == set()
+    assert sorted(one.name for one in looked_at) == sorted(
+        TicketProfile.objects.values_list("name", flat=True)
+    )
+
+
 @pytest.mark.parametrize("model", [Workspace, ItopInstance])
 def test_a_time_zone_that_is_none(good: Workspace, model: type[Workspace]) -> None:
     model.objects.update(time_zone="Europe/Atlantis")

@@ -11,6 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from intercom_bridge import doctor
 from intercom_bridge.models import ItopInstance, Workspace
 from sandbox.itop import Itop
 from tests.teammate import Teammate
@@ -61,6 +62,14 @@ def test_an_itop_is_tested_for_all_its_workspaces(rows: list[Any], admin_client:
     assert "Workspace Tests (abcd1234)" in shown
     assert "Workspace other123" in shown
     assert LogEntry.objects.get().object_id == str(rows[1].pk)
+
+
+def test_it_asks_only_as_long_as_somebody_waits_for_a_page(
+    rows: list[Any], admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "PAGE_SECONDS", 0.0)
+    for row in rows:
+        assert "python manage.py doctor" in admin_client.post(page(row)).content.decode()
 
 
 def test_who_may_only_look_is_neither_offered_it_nor_let(rows: list[Any], client: Client, itop: Itop) -> None:

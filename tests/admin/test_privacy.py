@@ -368,6 +368,21 @@ def test_a_file_of_it_is_for_its_owner_alone(story: Any, tmp_path: Path, was_the
     assert SAID in file.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("to_file", [False, True])
+def test_half_a_character_does_not_end_the_export(
+    workspace: Workspace, tmp_path: Path, to_file: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"body": "é and \ud83d"}
+    monkeypatch.setattr("intercom_bridge.privacy.Contact.is_known", True)
+    monkeypatch.setattr("intercom_bridge.privacy.Contact.export", lambda _: told)
+    file, screen = tmp_path / "alice.json", io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    call_command("export_contact", WORKSPACE, ALICE["id"], *([file] if to_file else []), stdout=screen)
+    screen.seek(0)
+    text = file.read_text(encoding="utf-8") if to_file else screen.read()
+    assert "é and " in text
+    assert json.loads(text) == [told]
+
+
 def test_it_asks_first(story: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins.input", lambda _question: "no")
     with pytest.raises(CommandError, match="Nothing was erased"):

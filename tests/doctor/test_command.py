@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 
 from intercom_bridge.models import WorkerPulse, Workspace
 from sandbox.intercom import Intercom
@@ -82,6 +83,21 @@ def test_everything_is_the_service_each_itop_once_and_each_workspace(
 def test_a_workspace_that_there_is_not_is_refused_with_those_there_are(workspace: Workspace) -> None:
     with pytest.raises(CommandError, match="There are: abcd1234"):
         run("--workspace", "nope")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--workspace", "abcd1234"]])
+def test_a_database_that_fails_half_way_is_told_once_and_is_a_failure(
+    arguments: list[str], talking: Teammate, address: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> Any:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    WorkerPulse.objects.beat("here:1", anew=True)
+    monkeypatch.setattr("intercom_bridge.doctor.intercom.Conversation.objects.filter", away)
+    printed, status = run(*arguments, "--json")
+    found = [one for one in json.loads(printed)["findings"] if one["about"] == "service.database"]
+    assert [one["level"] for one in found if one["level"] != "ok"] == ["failure"]
+    assert status == 2
 
 
 @pytest.mark.parametrize("password_in_address", [False, True])

@@ -63,6 +63,7 @@ def test_our_own_pings_are_no_calls_of_intercoms_and_its_own_are(
     answer = client.post(OURS, sent.body, content_type="application/json", headers=signature)
     assert answer.status_code == 200
     assert Notification.objects.get().topic == "ping"
+    assert Workspace.objects.get().client_secret_used_at is None
     assert levels(examine(good))["workspace.webhook"] == "warning"
     notify(client, part(37358198350, "<p>Any news?</p>"))
     assert about(examine(good), "workspace.webhook").found.endswith("last less than a minute ago")
@@ -276,6 +277,16 @@ def test_a_queue_that_is_away_is_told(db: None, address: Bridge, monkeypatch: py
     finding = about(examine_service(), "service.queue")
     assert finding.level.value == "failure"
     assert "Nothing is lost" in finding.to_do
+
+
+def test_a_queue_whose_address_is_none_is_told(
+    db: None, address: Bridge, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.REDIS_URL = "redis.example.com:6379"
+    monkeypatch.setattr(service.tasks, "huey", service.tasks._engine())
+    finding = about(examine_service(), "service.queue")
+    assert finding.level.value == "failure"
+    assert "REDIS_URL is not the address of a Redis" in finding.found
 
 
 def test_a_database_that_is_behind_is_told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -14,12 +15,16 @@ from django.test import Client
 from intercom_bridge import doctor
 from intercom_bridge.datamodel import Attribute, Kind, TicketClass
 from intercom_bridge.datamodel.stored import to_json
-from intercom_bridge.doctor import Finding, asking
+from intercom_bridge.deadline import Deadline
+from intercom_bridge.doctor import Finding, asking, intercom, ping
 from intercom_bridge.models import Delivery, LearnedClass, Posting, TicketProfile, Workspace
-from sandbox.itop import Itop, running_itop
+from intercom_bridge.models.delivery import COPIED
+from itop_client import ItopNotAllowed
+from sandbox.itop import Itop, accounts, running_itop
 from sandbox.itop.operations import Call
 from sandbox.itop.seed import TOKENS
 from sandbox.itop.server import HTML, Handler
+from settings.environment import BASE_DIR
 from tests.doctor.findings import about, levels
 from tests.itop_client.socket_server import answer, certificate, serving
 from tests.teammate import Teammate, notify, part
@@ -163,6 +168,51 @@ def test_one_that_stops_half_way_keeps_what_was_found(workspace: Workspace, itop
     assert "maintenance" in findings[-1].found
 
 
+def test_one_that_refuses_half_way_has_not_stopped(
+    workspace: Workspace, itop: Itop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise ItopNotAllowed("does not have enough permissions for that")
+
+    monkeypatch.setattr("intercom_bridge.doctor.itop.examine_triggers", refuse)
+    finding = about(examine(workspace), "itop.stopped")
+    assert "refused what it was asked" in finding.found
+    assert "error log" not in finding.to_do
+
+
+class Clock(Deadline):
+    """Each question takes six seconds of it."""
+
+    def remaining(self) -> float:
+        self._end -= 6
+        return self._end
+
+
+def test_where_somebody_waits_no_question_is_cut_short(workspace: Workspace, itop: Itop) -> None:
+    """That our time is over is not iTop's failure."""
+    clock = Clock(0)
+    clock._end = 27.0
+    findings = list(doctor.itop.examine(workspace.itop, [workspace], clock))
+    assert about(findings, "itop.answer").level.value == "ok"
+    assert (findings[-1].about, findings[-1].level.value) == ("itop.time", "warning")
+    assert "itop.stopped" not in levels(findings)
+    assert len(itop.calls) == 3
+
+
+def test_the_command_waits_for_everything_and_a_page_does_not(workspace: Workspace, itop: Itop) -> None:
+    assert about(doctor.examine_itop(workspace.itop, 0.0), "itop.time").level.value == "warning"
+    assert about(doctor.examine(workspace, 0.0), "itop.time").level.value == "warning"
+    assert itop.calls == []
+    assert "itop.time" not in levels(doctor.examine(workspace))
+
+
+def test_a_page_of_the_admin_is_there_before_nginx_gives_up() -> None:
+    site = (BASE_DIR / "deploy" / "nginx" / "bridge.conf").read_text(encoding="utf-8")
+    (waits,) = re.findall(r"proxy_read_timeout (\d+)s;", site)
+    before = 2 * intercom.QUESTION_SECONDS + ping.ANSWER_SECONDS
+    assert before + asking.QUESTION_SECONDS <= doctor.PAGE_SECONDS < float(waits)
+
+
 @pytest.mark.parametrize(
     ("kind", "words"), [("html", "not as its REST interface"), ("maintenance", "maintenance")]
 )
@@ -303,6 +353,28 @@ def test_the_external_ids_attribute_must_be_there(code: str, level: str, workspa
     assert about(examine(workspace), "workspace.external_id").level.value == level
 
 
+def forbid(itop: Itop, monkeypatch: pytest.MonkeyPatch, *classes: str) -> None:
+    """The account may not read these."""
+    may = accounts.may
+
+    def forbidden(store: Any, user: Any, action: str, class_name: str) -> bool:
+        return class_name not in classes and may(store, user, action, class_name)
+
+    monkeypatch.setattr(accounts, "may", forbidden)
+
+
+def test_persons_that_may_not_be_read_are_not_found_by_external_id_and_the_rest_is_asked(
+    workspace: Workspace, itop: Itop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Workspace.objects.update(external_id_attribute="employee_number")
+    forbid(itop, monkeypatch, "Person")
+    findings = examine(workspace)
+    finding = about(findings, "workspace.external_id")
+    assert (finding.level.value, "read Person" in finding.to_do) == ("failure", True)
+    assert "itop.stopped" not in levels(findings)
+    assert "itop.triggers" in levels(findings)
+
+
 def test_a_filter_that_itop_does_not_understand_is_told_by_its_field(workspace: Workspace) -> None:
     team = Attribute(code="team_id", kind=Kind.KEY, target_class="Team", filter="SELECT Team WHERE nope = 1")
     known = TicketClass(name="UserRequest", attributes={"team_id": team})
@@ -415,6 +487,40 @@ def test_who_writes_the_same_twice_in_intercom_is_no_double(
     notify(client, part(37358198351, "<p>Any news?</p>", created_at=int(time.time()) + 1))
     work()
     assert about(examine(workspace), "itop.doubles").level.value == "ok"
+
+
+def test_what_came_with_the_ticket_is_no_double_of_what_came_after(
+    written: Delivery, workspace: Workspace, itop: Itop
+) -> None:
+    """“Hello?”, the ticket is created with it, “Hello?” once more: of the first no words are kept."""
+    double(itop, -50)
+    assert about(examine(workspace), "itop.doubles").level.value == "failure"
+    Delivery.objects.create(
+        ticket=written.ticket,
+        conversation=written.conversation,
+        kind="part",
+        part_id="1",
+        part_created_at=int(time.time()) - 50,
+        log="public_log",
+        state=Delivery.State.WRITTEN,
+        reason=COPIED,
+    )
+    assert about(examine(workspace), "itop.doubles").level.value == "ok"
+    # A third is somebody else's.
+    double(itop, 3)
+    assert about(examine(workspace), "itop.doubles").level.value == "failure"
+
+
+def test_a_log_that_cannot_be_read_is_the_profiles_mistake_and_the_rest_is_asked(
+    written: Delivery, workspace: Workspace
+) -> None:
+    TicketProfile.objects.update(attributes_mapping={"public_log": "customer_log"})
+    findings = examine(workspace)
+    finding = about(findings, "itop.doubles")
+    assert finding.level.value == "warning"
+    assert "customer_log" in finding.found
+    assert "itop.stopped" not in levels(findings)
+    assert "itop.triggers" in levels(findings)
 
 
 # The PHP extension

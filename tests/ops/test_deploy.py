@@ -59,15 +59,93 @@ def test_each_variable_of_the_example_is_explained() -> None:
             assert block.startswith("# "), block
 
 
-def test_a_shell_and_systemd_read_the_same_from_the_example() -> None:
-    script = 'set -a; . "$0"; exec "$1" -c "import json, os; print(json.dumps(dict(os.environ)))"'
-    done = subprocess.run(
-        ["/bin/sh", "-c", script, str(EXAMPLE), sys.executable], capture_output=True, check=True
+def read_by_a_script(file: Path) -> subprocess.CompletedProcess[str]:
+    """What the scripts hand on of an environment file, as JSON."""
+    script = 'set -eu; . "$0"; exec "$1" -c "import json, os; print(json.dumps(dict(os.environ)))"'
+    return subprocess.run(
+        ["/bin/sh", "-c", script, str(DEPLOY / "environment.sh"), sys.executable],
+        env={"PATH": os.environ["PATH"], "BRIDGE_ENV": str(file)},
+        capture_output=True,
+        text=True,
     )
-    read = json.loads(done.stdout)
+
+
+def test_a_script_and_systemd_read_the_same_from_the_example() -> None:
+    read = json.loads(read_by_a_script(EXAMPLE).stdout)
     written = read_environment(EXAMPLE)
     assert "SECRET_KEY" in written
     assert {name: read[name] for name in written} == written
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "postgres://bridge:secret@db/bridge?sslmode=verify-full&sslrootcert=/etc/ssl/db.pem",
+        *(
+            "a;b",
+            "a(b)",
+            "a<b",
+            "a>b",
+            "a|b",
+            "a`touch made`b",
+            "$(touch made)",
+            "$HOME",
+            "a#b",
+            "*",
+            "~",
+            "é",
+            "",
+        ),
+    ],
+)
+def test_nothing_in_a_value_is_evaluated(value: str, tmp_path: Path) -> None:
+    file = tmp_path / "bridge.env"
+    # Without an end of the last line.
+    file.write_text(f"# About it\n\nBEFORE=1\nVALUE={value}", encoding="utf-8")
+    done = read_by_a_script(file)
+    read = json.loads(done.stdout)
+    assert (read["BEFORE"], read["VALUE"], done.stderr) == ("1", value, "")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    "line", ['KEY="s3cr3t"', "KEY='s3cr3t'", "KEY= s3cr3t", "KEY=s3cr3t\\", "KEY=s3cr3t\r"]
+)
+def test_what_systemd_would_read_differently_is_refused(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "bridge.env"
+    file.write_bytes(f"BEFORE=1\n{line}\n".encode())
+    done = read_by_a_script(file)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"Line 2 of {file}" in done.stderr
+    assert "s3cr3t" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["manage.sh", "backup.sh", "restore.sh"])
+def test_each_script_uses_the_database_of_the_service(name: str, tmp_path: Path) -> None:
+    """Not the SQLite file of VAR_DIR, though the address holds an &. Here nobody is at that address."""
+    file = tmp_path / "bridge.env"
+    file.write_text(
+        f"DJANGO_SETTINGS_MODULE=settings.development\nVAR_DIR={tmp_path / 'var'}\n"
+        "DATABASE_URL=postgres://bridge@127.0.0.1:1/bridge?connect_timeout=1&application_name=bridge\n",
+        encoding="utf-8",
+    )
+    backup = tmp_path / "bridge.pgdump"
+    backup.write_bytes(b"PGDMP")
+    arguments = {
+        "manage.sh": ["migrate", "--check"],
+        "backup.sh": [str(tmp_path / "backups")],
+        "restore.sh": [str(backup)],
+    }
+    done = subprocess.run(
+        [str(DEPLOY / name), *arguments[name]],
+        env={"PATH": os.environ["PATH"], "BRIDGE_ENV": str(file)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert "port 1 " in done.stderr
+    assert not (tmp_path / "var" / "bridge.sqlite3").exists()
 
 
 # The units
@@ -151,6 +229,13 @@ def test_compose_has_all_that_the_service_needs() -> None:
             assert needed in services
 
 
+@pytest.mark.parametrize("name", [".gitignore", ".dockerignore"])
+def test_a_backup_gets_neither_into_the_image_nor_into_the_repository(name: str) -> None:
+    ignored = (BASE_DIR / name).read_text(encoding="utf-8").splitlines()
+    anywhere = "" if name == ".gitignore" else "**/"
+    assert {f"{anywhere}*.pgdump", f"{anywhere}bridge-*.sqlite3"} <= set(ignored)
+
+
 def compose() -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
     return loaded
@@ -199,6 +284,40 @@ def test_a_backup_is_never_put_over_a_database(tmp_path: Path, environment: dict
     assert refused.returncode == 1
     assert "Nothing was changed" in refused.stderr
     assert (tmp_path / "bridge.sqlite3").read_bytes() == before
+
+
+@pytest.mark.parametrize("left_over", ["", "-wal", "-shm"])
+def test_nothing_of_a_former_database_is_played_into_the_restored_one(
+    left_over: str, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    backup = script("backup.sh", environment, str(tmp_path / "backups")).stdout.strip()
+    for path in tmp_path.glob("bridge.sqlite3*"):
+        path.unlink()
+    there = tmp_path / f"bridge.sqlite3{left_over}"
+    there.write_bytes(b"of another database")
+    refused = script("restore.sh", environment, backup)
+    assert refused.returncode == 1
+    assert f"There is {there}. Move it away" in refused.stderr
+    assert list(tmp_path.glob("bridge.sqlite3*")) == [there]
+
+
+def test_a_backup_of_the_other_kind_is_refused(tmp_path: Path, environment: dict[str, str]) -> None:
+    dump = tmp_path / "bridge.pgdump"
+    dump.write_bytes(b"PGDMP\x01\x0e\x00")
+    for path in tmp_path.glob("bridge.sqlite3*"):
+        path.unlink()
+    refused = script("restore.sh", environment, str(dump))
+    assert refused.returncode == 1
+    assert "is no backup of SQLite" in refused.stderr
+    assert "Nothing was changed" in refused.stderr
+    assert list(tmp_path.glob("bridge.sqlite3*")) == []
+
+    saved = tmp_path / "bridge.saved"
+    saved.write_bytes(b"SQLite format 3\x00")
+    postgresql = environment | {"DATABASE_URL": "postgres://bridge@127.0.0.1:1/bridge"}
+    refused = script("restore.sh", postgresql, str(saved))
+    assert refused.returncode == 1
+    assert "is no backup of PostgreSQL" in refused.stderr
 
 
 # A web process that is told to end

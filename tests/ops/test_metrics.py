@@ -19,6 +19,7 @@ from pytest_django import Settings
 
 from intercom_bridge import metrics, reasons
 from intercom_bridge.canvas import panel
+from intercom_bridge.connections import itop_client
 from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, WorkerPulse, Workspace
 from sandbox.itop import Itop
 from settings.environment import BASE_DIR
@@ -169,6 +170,15 @@ def test_a_call_that_failed_is_counted_by_the_kind_of_error(teammate: Teammate, 
     ItopInstance.objects.update(token="wrong-token")
     teammate.open()
     assert counted(*name) == before + 1
+
+
+def test_a_renamed_itop_is_counted_under_its_new_name(teammate: Teammate, workspace: Workspace) -> None:
+    teammate.open()
+    name = ("bridge_itop_call_seconds_count", "Renamed", "core/get", "ok")
+    assert counted(*name) == 0
+    ItopInstance.objects.update(name="Renamed")
+    itop_client(ItopInstance.objects.get()).get("Person", "SELECT Person WHERE id = 0")
+    assert counted(*name) == 1
 
 
 def test_what_cannot_be_counted_is_done_all_the_same_and_once(

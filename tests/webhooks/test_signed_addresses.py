@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from intercom_bridge.intercom.signature import canvas_signature, webhook_signature
 from intercom_bridge.models import Notification, Workspace
+from intercom_bridge.models.notification import DOCTORS
 from tests.teammate import ADA, ALICE, SECRET, WORKSPACE, conversation, notification, part
 
 PHP = "/pages/exec.php?exec_module=combodo-intercom-integration&exec_page="
@@ -134,6 +135,14 @@ def test_it_is_known_when_each_secret_was_used_last(
     assert used_at(1, SECRET) == [None, 1]
     assert used_at(5, "the-new-secret") == [5, 1]
     assert used_at(6, "the-new-secret") == [6, 1]
+
+
+def test_a_ping_of_our_own_is_no_use_of_the_secret(workspace: Workspace, address: Any) -> None:
+    """Whoever rotates it waits for Intercom's."""
+    path, header, sign, body, _name = address
+    raw = encode(body() | {"id": f"{DOCTORS}1"})
+    assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 200
+    assert Workspace.objects.get().client_secret_used_at is None
 
 
 def test_that_a_secret_is_used_is_written_once_a_minute(workspace: Workspace, time_machine: Any) -> None:

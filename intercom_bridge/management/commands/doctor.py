@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from intercom_bridge import doctor
-from intercom_bridge.doctor import Finding, Level
+from intercom_bridge.doctor import NO_DATABASE, Finding, Level
 from intercom_bridge.models import Workspace
 
 
@@ -60,18 +60,22 @@ class Command(BaseCommand):
 
 
 def _findings(workspace_id: str | None) -> Iterator[Finding]:
-    if workspace_id is None:
-        try:
-            yield from doctor.examine_everything()
-        except DatabaseError:
-            return  # said with the service
-        return
+    """Wherever the database fails is the end, and is told once."""
+    is_told = False
     try:
-        workspace = (
-            Workspace.objects.select_related("itop", "profile").filter(workspace_id=workspace_id).first()
-        )
-    except DatabaseError as error:
-        raise CommandError("The database cannot be asked. `manage.py doctor` alone says more.") from error
+        for finding in _examine(workspace_id):
+            is_told = is_told or (finding.about == NO_DATABASE.about and finding.level is Level.FAILURE)
+            yield finding
+    except DatabaseError:
+        if not is_told:
+            yield NO_DATABASE
+
+
+def _examine(workspace_id: str | None) -> Iterator[Finding]:
+    if workspace_id is None:
+        yield from doctor.examine_everything()
+        return
+    workspace = Workspace.objects.select_related("itop", "profile").filter(workspace_id=workspace_id).first()
     if workspace is None:
         known = ", ".join(Workspace.objects.values_list("workspace_id", flat=True)) or "none"
         raise CommandError(f"There is no workspace {workspace_id}. There are: {known}.")

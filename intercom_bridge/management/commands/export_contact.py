@@ -23,6 +23,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, workspace: str, contact: str, file: Path | None, **options: Any) -> None:
         known = [Contact(*meant).export() for meant in contacts_meant(workspace, contact)]
         text = json.dumps(known, indent=2, ensure_ascii=False)
+        # Half a character, as some send it, cannot be written. Spelt out it is JSON all the same.
+        text = text.encode("utf-8", "backslashreplace").decode()
         if file is None:
             self.stdout.write(text)
             return
@@ -30,7 +32,7 @@ class Command(BaseCommand):
             file.touch(mode=0o600)
             # Also where there was one that others may read.
             file.chmod(0o600)
-            file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+            file.write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise CommandError(f"{file} cannot be written: {error.strerror}.") from error
         self.stdout.write(f"Written to {file}, for you alone to read.")
