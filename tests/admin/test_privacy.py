@@ -36,6 +36,7 @@ from intercom_bridge.models import (
     Workspace,
 )
 from intercom_bridge.sync import intake, mentions, readback, retention, tasks, writer
+from intercom_bridge.sync.reconcile import reconcile
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
 from tests.teammate import ALICE, WORKSPACE, Teammate, notify, part
@@ -263,14 +264,14 @@ def test_somebody_whose_notifications_went_long_ago_is_found_by_the_conversation
 
 
 def test_who_joins_a_linked_conversation_is_known_when_it_is_compared(
-    workspace: Workspace, intercom: Intercom, teammate: Teammate, work: Callable[[], None]
+    workspace: Workspace, intercom: Intercom, teammate: Teammate
 ) -> None:
     teammate.link("R-000006")
     conversation_row = Conversation.objects.get()
     Participant.objects.all().delete()
     Workspace.objects.update(access_token=intercom.token)
-    Conversation.objects.filter(pk=conversation_row.pk).compare_within(0)
-    work()
+    conversation_row.refresh_from_db()
+    reconcile(conversation_row)
     assert ALICE["id"] in Participant.objects.values_list("contact_id", flat=True)
 
 
