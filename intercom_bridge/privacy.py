@@ -14,7 +14,7 @@ import structlog
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from .authors import question_about
@@ -34,6 +34,7 @@ from .models import (
     Unlinking,
     Workspace,
 )
+from .models.delivery import reckoned
 from .redaction import without_secrets
 from .sync.mentions import note_mentions
 
@@ -69,8 +70,7 @@ class Contact:
         self.conversations = Conversation.objects.filter(
             workspace=workspace, conversation_id__in=ids
         ).order_by("pk")
-        # Reckoned with, as by its name a planner may go through all that the workspace ever got.
-        in_them = Notification.objects.alias(of=F("workspace_id") + 0).filter(
+        in_them = Notification.objects.alias(of=reckoned("workspace_id")).filter(
             of=workspace.pk, conversation_id__in=ids
         )
         self.notifications = Notification.objects.filter(

@@ -132,8 +132,7 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
     except TicketGone:
         return trouble.ticket_gone(stored)
     except ItopError as error:
-        log.warning("panel.itop_trouble", itop=desk.itop.name, **_said(error))
-        return trouble.itop_trouble(error, retry, stored, is_linked=bool(desk.links()))
+        return _itop_trouble(desk, error, retry, stored)
     except IntercomError as error:
         log.warning("panel.intercom_trouble", error=type(error).__name__, said=str(error)[:200])
         return trouble.intercom_trouble(error, retry, stored)
@@ -148,6 +147,11 @@ def _safely(desk: Desk, clicked: Click) -> Canvas:
             return trouble.ours(reference, retry, stored)
         except LimitError:
             return trouble.ours(reference, retry, {}, is_lost="form" in stored)
+
+
+def _itop_trouble(desk: Desk, error: ItopError, retry: str, stored: dict[str, Any], done: str = "") -> Canvas:
+    log.warning("panel.itop_trouble", itop=desk.itop.name, **_said(error))
+    return trouble.itop_trouble(error, retry, stored, is_linked=bool(desk.links()), done=done)
 
 
 def _said(error: Exception) -> dict[str, str]:
@@ -241,9 +245,7 @@ def _now_that(done: str, desk: Desk, then: Click) -> Canvas:
     try:
         return _screen(desk, then)
     except ItopError as error:
-        log.warning("panel.itop_trouble", itop=desk.itop.name, **_said(error))
-        stored = _kept(desk, then)
-        return trouble.itop_trouble(error, str(then), stored, is_linked=bool(desk.links()), done=done)
+        return _itop_trouble(desk, error, str(then), _kept(desk, then), done)
 
 
 def _decided(desk: Desk, clicked: Click) -> Canvas:

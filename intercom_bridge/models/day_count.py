@@ -33,9 +33,8 @@ class DayCountQuerySet(models.QuerySet["DayCount"]):
         self.exclude(date__in=done_with).delete()
 
     def standing(self) -> DayCountQuerySet:
-        """Those that can be relied on, of days that are over and done with."""
-        done_with = last_days()[:-OPEN_DAYS]
-        return self.filter(counted_at__gt=timezone.now() - COUNTED_WITHIN, date__in=done_with)
+        """Those that can be relied on."""
+        return self.filter(counted_at__gt=timezone.now() - COUNTED_WITHIN)
 
 
 class DayCount(models.Model):

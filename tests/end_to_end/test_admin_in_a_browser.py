@@ -124,14 +124,17 @@ def test_a_narrow_window_has_room_for_a_list_and_for_a_verdict(admin: Any, works
     assert admin.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
 
 
-def test_a_message_is_followed_from_the_notification_to_the_entry(
-    inbox: Inbox, admin: Any, work: Callable[[], None]
-) -> None:
+@pytest.fixture
+def written(inbox: Inbox, work: Callable[[], None]) -> Delivery:
+    """A message that a notification told of, in the log of a ticket that was created before."""
     inbox.load().open("Alice Martin").create("Printer is out of toner")
     work()
     inbox.say("and of paper")
     work()
-    written = Delivery.objects.filter(notification__isnull=False, state="written").get()
+    return Delivery.objects.get(notification__isnull=False, state="written")
+
+
+def test_a_message_is_followed_from_the_notification_to_the_entry(admin: Any, written: Delivery) -> None:
     admin.goto(reverse("admin:intercom_bridge_notification_changelist"))
     admin.locator("#searchbar").fill(written.conversation.conversation_id)
     admin.get_by_role("button", name="Search").click()
@@ -144,20 +147,16 @@ def test_a_message_is_followed_from_the_notification_to_the_entry(
     assert f"id={written.ticket.object_id}" in str(to_itop)
 
 
-def test_what_failed_is_tried_again_from_its_page(inbox: Inbox, admin: Any, work: Callable[[], None]) -> None:
-    inbox.load().open("Alice Martin").create("Printer is out of toner")
-    work()
-    inbox.say("and of paper")
-    work()
-    delivery = Delivery.objects.order_by("-pk").first()
-    assert delivery is not None
-    Delivery.objects.filter(pk=delivery.pk).update(state="failed", reason="iTop refused it: no")
-    admin.goto(of(delivery))
+def test_what_failed_is_tried_again_from_its_page(
+    admin: Any, written: Delivery, work: Callable[[], None]
+) -> None:
+    Delivery.objects.filter(pk=written.pk).update(state="failed", reason="iTop refused it: no")
+    admin.goto(of(written))
     admin.get_by_role("button", name="Try again").click()
     admin.get_by_text("1 delivery will be tried again.").wait_for()
     work()
-    delivery.refresh_from_db()
-    assert delivery.state == "written"
+    written.refresh_from_db()
+    assert written.state == "written"
 
 
 def test_what_is_known_of_a_contact_is_exported_and_erased(
@@ -178,15 +177,8 @@ def test_what_is_known_of_a_contact_is_exported_and_erased(
     assert admin.get_by_role("link", name="Alice Martin").count() == 0
 
 
-def test_the_dashboard_leads_from_a_failure_to_its_message(
-    inbox: Inbox, admin: Any, work: Callable[[], None]
-) -> None:
-    inbox.load().open("Alice Martin").create("Printer is out of toner")
-    work()
-    inbox.say("and of paper")
-    work()
-    told = Delivery.objects.filter(notification__isnull=False, state="written")
-    assert told.update(state="failed", reason=LOG_FULL) == 1
+def test_the_dashboard_leads_from_a_failure_to_its_message(admin: Any, written: Delivery) -> None:
+    Delivery.objects.filter(pk=written.pk).update(state="failed", reason=LOG_FULL)
     admin.goto(reverse("admin:index"))
     admin.get_by_role("link", name="Dashboard").click()
     today = admin.locator(".bridge-plot g", has_text="1 failed").first
