@@ -24,6 +24,9 @@ from .text import clean_text
 MAX_ID: Final = 64
 """Characters of an id. Intercom's have 15 digits or 24 hex letters; a longer one than this is none."""
 
+MAX_EMAIL: Final = 320
+"""Characters of an e-mail address: longer ones are none (RFC 5321, 4.5.3.1: 64 before the @, 255 after)."""
+
 LATEST: Final = 253_402_300_800
 """The year 10000 in seconds since 1970: no database holds a later date."""
 
@@ -63,8 +66,14 @@ def _first_id(*values: object) -> str:
 
 
 def _line(value: object) -> str:
-    """A name, an address: text on one line."""
+    """A name: text on one line."""
     return " ".join(clean_text(value).split())
+
+
+def _email(value: object) -> str:
+    """An address, on one line; a longer one than there can be is none, and iTop is not asked for it."""
+    text = _line(value)
+    return text if len(text) <= MAX_EMAIL else ""
 
 
 def _epoch(value: object) -> int:
@@ -123,7 +132,7 @@ class Author:
             type=_line(found.get("type")),
             id=_id(found.get("id")),
             name=_line(found.get("name")),
-            email=_line(found.get("email")),
+            email=_email(found.get("email")),
         )
 
 
@@ -265,7 +274,7 @@ class Contact:
             id=_id(found.get("id")),
             external_id=_first_id(found.get("external_id"), found.get("user_id")),
             role=role,
-            email=_line(found.get("email")),
+            email=_email(found.get("email")),
             name=_line(found.get("name")),
             custom_attributes=attributes,
         )
@@ -282,7 +291,7 @@ class Admin:
     @classmethod
     def parse(cls, data: object) -> Admin:
         found = _object(data)
-        return cls(id=_id(found.get("id")), name=_line(found.get("name")), email=_line(found.get("email")))
+        return cls(id=_id(found.get("id")), name=_line(found.get("name")), email=_email(found.get("email")))
 
 
 # Of a merge, the one that ends gets the first of these parts, and the one that goes on the second.

@@ -13,6 +13,7 @@ from intercom_bridge.intercom.payloads import (
     Attachment,
     Author,
     CanvasRequest,
+    Contact,
     Conversation,
     Event,
     Part,
@@ -456,3 +457,9 @@ def test_any_json_is_a_notification_or_refused(data: Any) -> None:
     assert event.workspace_id
     assert event.topic
     check_texts(event)
+
+
+@pytest.mark.parametrize(("length", "is_one"), [(320, True), (321, False), (1_000_000, False)])
+def test_an_address_that_is_too_long_for_one_is_none(length: int, is_one: bool) -> None:
+    email = "x" * (length - 13) + "@acme.example"
+    assert Contact.parse({"type": "contact", "id": "1", "email": email}).email == (email if is_one else "")
