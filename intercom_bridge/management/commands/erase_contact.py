@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.template.defaultfilters import pluralize
 
 from intercom_bridge.privacy import Contact, StillCreating
 
@@ -22,9 +23,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, workspace: str, contact: str, no_input: bool, **options: Any) -> None:
         known = [Contact(*meant) for meant in contacts_meant(workspace, contact)]
         for one in known:
+            talks, told = one.conversation_count, one.notifications.count()
             self.stdout.write(
-                f"Contact {one.contact_id}: {one.conversation_count} conversations, "
-                f"{one.notifications.count()} notifications."
+                f"Contact {one.contact_id}: {talks} conversation{pluralize(talks)}, "
+                f"{told} notification{pluralize(told)}."
             )
         if (
             not no_input
