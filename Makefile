@@ -1,38 +1,51 @@
-# Five verbs: demo, test, lint, run, clean. `make demo ONCE=1` ends after the story.
+# `make demo ONCE=1` ends after the demo's story. `make test ARGS="tests/sync -k pause"` runs a part of the tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TESTING := DJANGO_SETTINGS_MODULE=settings.testing
+PIP := $(BIN)/pip install --disable-pip-version-check --require-hashes
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 MESSAGES := --locale fr --locale de --locale es --no-wrap --no-obsolete --add-location file
 export DJANGO_SETTINGS_MODULE ?= settings.development
 
-.PHONY: demo test lint run chaos bench production-check audit messages lock clean
+.PHONY: demo test coverage lint audit run chaos bench production-check messages lock clean
 
-$(VENV)/installed: requirements/base.txt requirements/dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 ...")'
+# What the service needs.
+$(VENV)/runtime: requirements/base.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Choose another one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(PIP) -r requirements/base.txt
 	touch $@
 
-demo: $(VENV)/installed
+# What its developers need as well.
+$(VENV)/installed: requirements/dev.txt $(VENV)/runtime
+	$(PIP) --quiet -r requirements/dev.txt
+	touch $@
+
+demo: $(VENV)/runtime
 	$(BIN)/python manage.py demo $(if $(ONCE),--once)
 
 test: $(VENV)/installed
-	DJANGO_SETTINGS_MODULE=settings.testing $(BIN)/python -m pytest -n auto $(ARGS)
+	$(TESTING) $(BIN)/python -m pytest -n auto $(ARGS)
+
+coverage: $(VENV)/installed
+	$(TESTING) $(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered --cov-report=xml $(ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	DJANGO_SETTINGS_MODULE=settings.testing $(BIN)/mypy
+	$(TESTING) $(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	DJANGO_SETTINGS_MODULE=settings.testing $(BIN)/python manage.py makemigrations --check --dry-run
-	$(BIN)/python requirements/audit.py
+	$(TESTING) $(BIN)/python manage.py makemigrations --check --dry-run
+	@! command -v msgfmt >/dev/null || for file in intercom_bridge/locale/*/LC_MESSAGES/django.po; do \
+	msgfmt --check --output-file=/dev/null $$file || exit 1; done
 
-# Whether a package that is locked has a known hole. Where nobody can be asked, it says so.
+# Known vulnerabilities in the locked packages. Asks the Python package index, so it is not part of `make lint`.
 audit: $(VENV)/installed
-	$(BIN)/python requirements/audit.py
+	$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements/dev.txt
 
-# The service and a worker on this machine, as production runs them, with development settings. The worker ends with the service.
-run: $(VENV)/installed
+# The web server and a worker with development settings. Ctrl-C ends both.
+run: $(VENV)/runtime
 	$(BIN)/python manage.py migrate --verbosity 0
 	@$(BIN)/python manage.py worker & worker=$$!; $(BIN)/gunicorn settings.wsgi & web=$$!; \
 	trap 'kill $$web 2>/dev/null' INT TERM HUP; \
@@ -42,29 +55,29 @@ run: $(VENV)/installed
 # Everything that goes wrong, counted from the outside; SCENARIOS="1 2" and SHORT=1 play less of it. Against a real iTop:
 # make chaos ITOP_URL=https://... ITOP_TOKEN_ENV=NAME_OF_A_VARIABLE [ITOP_PERSON=someone@...] [ITOP_TIME_ZONE=Europe/Paris]
 chaos: $(VENV)/installed
-	$(BIN)/python manage.py chaos $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(if $(SHORT),--short) \
+	$(BIN)/python -m tests.system.chaos $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(if $(SHORT),--short) \
 		$(if $(ITOP_URL),--itop-url "$(ITOP_URL)" --itop-token-env "$(ITOP_TOKEN_ENV)") \
 		$(if $(ITOP_PERSON),--itop-person "$(ITOP_PERSON)") $(if $(ITOP_TIME_ZONE),--itop-time-zone "$(ITOP_TIME_ZONE)")
 
 # What it costs, each number beside the one it has to be compared with.
 bench: $(VENV)/installed
-	$(BIN)/python manage.py bench $(ARGS)
+	$(BIN)/python -m tests.system.bench $(ARGS)
 
 # The files in deploy/, played: nginx with TLS, the web server, two workers, PostgreSQL and Redis; reload, restart, backup, restore.
 # Needs nginx, redis-server, PostgreSQL's tools, and a PostgreSQL in which it may make a database: TEST_DATABASE_URL.
 production-check: $(VENV)/installed
-	@$(BIN)/python manage.py production_check
+	@$(BIN)/python -m tests.system.deployment
 
-# The panel's words: out of the code into intercom_bridge/locale/, and compiled. Run it after a change of words, translate
-# what is empty or marked fuzzy in the three files, and run it again. Needs GNU gettext, here only: .mo files are committed.
+# Extracts the translatable texts into intercom_bridge/locale/ and compiles them. Run it after a change of texts, translate the
+# entries that are empty or marked fuzzy, and run it again. Needs GNU gettext. The .mo files are committed.
 messages: $(VENV)/installed
 	cd intercom_bridge && ../$(BIN)/python ../manage.py makemessages $(MESSAGES)
 	cd intercom_bridge && ../$(BIN)/python ../manage.py compilemessages --verbosity 0
 
-# Locks what requirements/*.in asks for, with hashes and without the address of any index (needs uv).
+# Locks the dependencies of pyproject.toml with hashes and without any index address. Needs uv.
 lock:
-	for name in base dev; do uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header requirements/$$name.in -o requirements/$$name.txt; done
+	$(LOCK) pyproject.toml -o requirements/base.txt
+	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) var

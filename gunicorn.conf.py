@@ -1,27 +1,31 @@
-"""`gunicorn settings.wsgi` reads this. Threads, so that a slow iTop does not starve the webhooks."""
+"""Configuration of `gunicorn settings.wsgi`. Threads, so that a slow iTop does not block webhooks."""
 
 import os
+import runpy
 import sys
+from pathlib import Path
 
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
-from settings.logs import HideTokens
+# Loaded by path, not imported: what the master process imports is inherited by its workers, and a reload (SIGHUP)
+# after an upgrade would keep the old code. preload_app stays off for the same reason.
+_logging = runpy.run_path(str(Path(__file__).parent / "settings" / "logging.py"))
 
 
 class logger_class(Logger):
-    """gunicorn's own. It quotes a request that cannot be read in full, its query included."""
+    """Hide tokens: gunicorn logs the query string of a request that it cannot parse."""
 
     def setup(self, cfg):
         super().setup(cfg)
         for handler in (*self.error_log.handlers, *self.access_log.handlers):
-            handler.setFormatter(HideTokens(handler.formatter))
+            handler.setFormatter(_logging["HideTokens"](handler.formatter))
 
 
 class worker_class(ThreadWorker):
-    """gunicorn's own. Told to end, it would take one more connection within the next second and close it unanswered.
+    """Accept no connection after SIGTERM: gunicorn would accept one more and close it without a response.
 
-    Left alone, that connection waits at the socket for a process that lives.
+    The connection stays in the listening socket's queue for the next process.
     """
 
     def accept(self, server, listener):
@@ -29,35 +33,20 @@ class worker_class(ThreadWorker):
             super().accept(server, listener)
 
 
-def post_worker_init(worker):
-    # Here, not in the process that starts them: what that one has loaded, a reload would not load anew.
-    from django.conf import settings
-
-    from intercom_bridge.metrics import add_up_the_dead
-
-    if settings.METRICS_DIR:
-        add_up_the_dead(settings.METRICS_DIR)
-
-
-def _number(name, default):
+def _positive_integer(name, default):
     text = os.environ.get(name, str(default))
     if not (text.isascii() and text.isdecimal() and 0 < int(text[:6]) < 10_000):
-        sys.exit(f"{name} is “{text}”. Write a whole number, 1 or more, like {default}.")
+        sys.exit(f"{name} is “{text}”. Set it to an integer of 1 or more, for example {default}.")
     return int(text)
 
 
 bind = os.environ.get("BIND", "127.0.0.1:8000")
-workers = _number("WEB_CONCURRENCY", 2)
-threads = _number("WEB_THREADS", 16)
+workers = _positive_integer("WEB_CONCURRENCY", 2)
+threads = _positive_integer("WEB_THREADS", 16)
 timeout = 30
 graceful_timeout = 8
 keepalive = 75
 limit_request_line = 8190
-# The path only: a query string may carry the PHP extension's auth_token, and has no business in a log.
+# The path only: the query string may contain the PHP extension's auth_token.
 accesslog = os.environ.get("ACCESS_LOG", "-")
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'
-
-# Each process loads the code by itself, as it is when it starts, so that SIGHUP brings in what an upgrade has changed:
-# no preload_app, and what this file needed is forgotten.
-for _name in [name for name in sys.modules if name.partition(".")[0] == "settings"]:
-    del sys.modules[_name]

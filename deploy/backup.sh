@@ -1,10 +1,10 @@
 #!/bin/sh
-# A backup of the database, while the service runs: backup.sh DIRECTORY
-# Prints the file's name. Those older than fourteen days go. FIELD_ENCRYPTION_KEYS is not in it: keep it elsewhere.
+# Back up the database while the service runs: backup.sh DIRECTORY
+# Prints the file's name. Deletes backups older than fourteen days. FIELD_ENCRYPTION_KEYS is not included: keep it elsewhere.
 set -eu
 cd "$(dirname "$0")/.."
 if [ $# -ne 1 ]; then
-    echo "Say where to: backup.sh DIRECTORY" >&2
+    echo "Usage: backup.sh DIRECTORY" >&2
     exit 2
 fi
 . deploy/database.sh
@@ -15,13 +15,13 @@ unfinished="$file.unfinished"
 trap 'rm -f "$unfinished"' EXIT
 if [ -n "${SQLITE_FILE:-}" ]; then
     file="$file.sqlite3"
-    # SQLite's own way: consistent, while others write.
+    # SQLite's backup API: consistent while other processes write.
     .venv/bin/python -c 'import sqlite3, sys; sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True).backup(sqlite3.connect(sys.argv[2]))' \
         "$SQLITE_FILE" "$unfinished"
 else
     file="$file.pgdump"
     pg_dump --format=custom --no-owner --no-privileges --file="$unfinished"
-    # One that cannot be read is none.
+    # Check that the backup can be read.
     pg_restore --list "$unfinished" >/dev/null
 fi
 mv "$unfinished" "$file"

@@ -1,6 +1,6 @@
-"""Says which database the service has, as variables for a shell: SQLITE_FILE, or what PostgreSQL's tools read.
+"""Print the database settings as shell variables: SQLITE_FILE, or the variables of PostgreSQL's tools.
 
-As arguments they would show, password included, to everybody who lists the machine's processes.
+Command line arguments would be visible, including the password, in the list of processes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ else:
         "PGPORT": str(found.get("PORT", "")),
         "PGUSER": found.get("USER", ""),
     }
-    # The password, and how TLS is spoken.
+    # The password and the TLS settings.
     variables |= DatabaseClient.settings_to_cmd_args_env(found, [])[1] or {}
 for name, value in variables.items():
     if value:

@@ -1,5 +1,5 @@
-# Sourced by backup.sh and restore.sh: SQLITE_FILE, or what PostgreSQL's tools read. systemd has read the environment
-# file already where it starts them.
+# Sourced by backup.sh and restore.sh: sets SQLITE_FILE, or the variables of PostgreSQL's tools. When systemd starts
+# them, it has already read the environment file.
 if [ -z "${DJANGO_SETTINGS_MODULE:-}" ]; then
     . deploy/environment.sh
 fi

@@ -1,5 +1,5 @@
-# Sourced by the scripts here: exports what the environment file says, as systemd and Docker read it. Nothing in it is
-# evaluated: an & or a ; belongs to its value. Blanks at the end of a line do not, and a line without = says nothing.
+# Sourced by the scripts here: exports the variables of the environment file as systemd and Docker read it. Nothing is
+# evaluated: & and ; are part of a value. Trailing blanks are removed, and lines without = are ignored.
 environment=${BRIDGE_ENV:-/etc/intercom-bridge/bridge.env}
 number=0
 while read -r line || [ -n "$line" ]; do

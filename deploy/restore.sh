@@ -1,16 +1,16 @@
 #!/bin/sh
-# Puts a backup into an empty database: restore.sh FILE
-# It overwrites nothing: where there are tables, or a SQLite file, it refuses. Stop the web server and the workers before.
+# Restore a backup into an empty database: restore.sh FILE
+# It refuses if there are tables or an SQLite file. Stop the web server and the workers first.
 set -eu
 if [ $# -ne 1 ] || [ ! -r "$1" ]; then
-    echo "Name a backup that can be read: restore.sh FILE" >&2
+    echo "Usage: restore.sh FILE (a readable backup)" >&2
     exit 2
 fi
 backup=$(realpath "$1")
 cd "$(dirname "$0")/.."
 . deploy/database.sh
 if [ -n "${SQLITE_FILE:-}" ]; then
-    # A -wal that is left over would be played into what is restored.
+    # SQLite would apply an old -wal file to the restored database.
     for there in "$SQLITE_FILE" "$SQLITE_FILE-wal" "$SQLITE_FILE-shm"; do
         if [ -e "$there" ]; then
             echo "There is $there. Move it away, with what else of $SQLITE_FILE is there, and try again. Nothing was changed." >&2
@@ -33,10 +33,10 @@ else
     fi
     tables=$(psql --no-psqlrc --tuples-only --no-align --command "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
     if [ "$tables" != 0 ]; then
-        echo "The database $PGDATABASE holds $tables tables. Drop it, create it anew, and try again. Nothing was changed." >&2
+        echo "The database $PGDATABASE holds $tables tables. Drop it, create it again, and retry. Nothing was changed." >&2
         exit 1
     fi
-    # All of it or nothing.
+    # One transaction: everything or nothing.
     pg_restore --no-owner --no-privileges --single-transaction --exit-on-error --dbname="$PGDATABASE" "$backup"
 fi
 echo "Restored from $backup. Now: manage.py migrate, then check --deploy --database default, and start the service."

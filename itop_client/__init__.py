@@ -1,74 +1,102 @@
-"""iTop's REST/JSON as Python.
+"""Python client for iTop's REST/JSON interface.
 
-A client with deadlines, an error tree that knows whose fault it is, safe OQL.
+It has wall-clock deadlines, errors that say whose fault they are, writes that are safe to repeat, and safe OQL:
+
+    client = Client("https://itop.example.com/itop", token=TOKEN, deadline=5)
+    for ticket in client.get("UserRequest", "SELECT UserRequest WHERE status = 'new'", fields=("ref", "title")):
+        print(ticket.text("ref"), ticket.text("title"))
+    item = LogItem("<p>We are working on it.</p>", date=1_700_000_000)
+    append(client, "UserRequest", 42, "public_log", item.to_json(), idempotency_key="Message 7, Alice Martin")
+
+It needs requests and urllib3 only.
 """
 
 from __future__ import annotations
 
 from .caselog import LogEntry, LogItem, read_log
-from .client import Client, Found, Greeting, ItopObject
+from .client import Client, Found, ServerInfo
 from .errors import (
-    BadQuery,
-    BadStimulus,
-    InvalidValue,
+    InvalidQueryError,
+    InvalidStimulusError,
+    InvalidValueError,
     ItopError,
-    ItopLoginRefused,
-    ItopNoAnswer,
-    ItopNotAdministrator,
-    ItopNotAllowed,
-    ItopRefused,
-    ItopTrouble,
-    ItopUnreachable,
-    LogFull,
-    MalformedRequest,
-    NoMatch,
-    ObjectGone,
-    SeveralMatch,
-    UnknownAttribute,
-    UnknownClass,
-    classify,
+    ItopLoginError,
+    ItopNoResponseError,
+    ItopNotAdministratorError,
+    ItopPermissionError,
+    ItopRejectedError,
+    ItopUnavailableError,
+    ItopUnreachableError,
+    LogFullError,
+    LoginProblem,
+    MalformedRequestError,
+    MultipleMatchesError,
+    NoMatchError,
+    ObjectNotFoundError,
+    ProblemKind,
+    RemoteError,
+    UnknownAttributeError,
+    UnknownClassError,
+    ValueProblem,
+    redact,
+)
+from .http import CertificateProblem, Deadline, open_session
+from .idempotent import (
+    CreateResult,
+    append,
+    create,
+    find_created,
+    idempotency_key,
+    written_keys,
 )
 from .oql import OqlError, Query, containing, ids, parse, quote
-from .tickets import append, create, find_created, marker, written_markers
-from .transport import open_session
+from .response import ItopObject, classify
 
 __all__ = [
-    "BadQuery",
-    "BadStimulus",
+    "CertificateProblem",
     "Client",
+    "CreateResult",
+    "Deadline",
     "Found",
-    "Greeting",
-    "InvalidValue",
+    "InvalidQueryError",
+    "InvalidStimulusError",
+    "InvalidValueError",
     "ItopError",
-    "ItopLoginRefused",
-    "ItopNoAnswer",
-    "ItopNotAdministrator",
-    "ItopNotAllowed",
+    "ItopLoginError",
+    "ItopNoResponseError",
+    "ItopNotAdministratorError",
     "ItopObject",
-    "ItopRefused",
-    "ItopTrouble",
-    "ItopUnreachable",
+    "ItopPermissionError",
+    "ItopRejectedError",
+    "ItopUnavailableError",
+    "ItopUnreachableError",
     "LogEntry",
-    "LogFull",
+    "LogFullError",
     "LogItem",
-    "MalformedRequest",
-    "NoMatch",
-    "ObjectGone",
+    "LoginProblem",
+    "MalformedRequestError",
+    "MultipleMatchesError",
+    "NoMatchError",
+    "ObjectNotFoundError",
     "OqlError",
+    "ProblemKind",
     "Query",
-    "SeveralMatch",
-    "UnknownAttribute",
-    "UnknownClass",
+    "RemoteError",
+    "ServerInfo",
+    "UnknownAttributeError",
+    "UnknownClassError",
+    "ValueProblem",
     "append",
     "classify",
     "containing",
     "create",
     "find_created",
+    "idempotency_key",
     "ids",
-    "marker",
     "open_session",
     "parse",
     "quote",
     "read_log",
-    "written_markers",
+    "redact",
+    "written_keys",
 ]

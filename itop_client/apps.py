@@ -4,5 +4,7 @@ from django.apps import AppConfig
 
 
 class ItopClientConfig(AppConfig):
+    """Lets Django find the package. Nothing else in it uses Django."""
+
     name = "itop_client"
     verbose_name = "iTop"

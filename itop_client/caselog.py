@@ -1,4 +1,4 @@
-"""Entries of a ticket's log: those to write, and those read back."""
+"""Entries of a case log: those to write and those that were read."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class LogItem:
-    """One entry to write. ValueError when the message is empty: iTop would store a stray <!DOCTYPE> instead.
+    """An entry to write. `message` is HTML, `date` is in seconds since 1970.
 
-    `message` is HTML, `date` is in epoch seconds. Whose entry it is (recordings 091 to 097): with `user_id` a
-    User's id (not a Person's), that user's, and `user_login` is ignored; with 0, `user_login` is shown as
-    given; with None, the API account's. Anything but None needs an account that is Administrator.
+    The author (recordings 091 to 097) is that of `user_id`, the id of a User, not of a Person; `user_login` is then
+    ignored. With 0, iTop shows `user_login` as given. With None, it is the API account. Only an Administrator account
+    may set anything but None.
+
+    Raise ValueError if the message is empty: iTop would store a stray <!DOCTYPE> instead.
     """
 
     message: str
@@ -26,7 +28,7 @@ class LogItem:
             raise ValueError("a log entry needs a message")
 
     def to_json(self) -> dict[str, Any]:
-        """As `add_item`, or one of `items`, takes it."""
+        """Return the entry in the form that `add_item` and `items` take."""
         item: dict[str, Any] = {"message": self.message, "format": "html", "date": f"@{self.date}"}
         if self.user_id is not None:
             item |= {"user_id": self.user_id, "user_login": self.user_login}
@@ -35,7 +37,7 @@ class LogItem:
 
 @dataclass(frozen=True)
 class LogEntry:
-    """One entry as iTop has it. `date` is local time of the iTop server, "YYYY-MM-DD HH:MM:SS"."""
+    """An entry in iTop. `date` is "YYYY-MM-DD HH:MM:SS" in the server's time zone."""
 
     date: str
     user_login: str
@@ -45,14 +47,14 @@ class LogEntry:
 
 
 def read_log(value: object) -> tuple[LogEntry, ...]:
-    """The entries of a log attribute's value in an answer, as they were inserted; () for anything else."""
+    """Return the entries of a log attribute in iTop's order, () if the value is not a log."""
     entries = value.get("entries") if isinstance(value, Mapping) else None
     if not isinstance(entries, list):
         return ()
-    return tuple(_entry(entry) for entry in entries if isinstance(entry, Mapping))
+    return tuple(_read_entry(entry) for entry in entries if isinstance(entry, Mapping))
 
 
-def _entry(entry: Mapping[str, Any]) -> LogEntry:
+def _read_entry(entry: Mapping[str, Any]) -> LogEntry:
     def text(name: str) -> str:
         value = entry.get(name)
         return value if isinstance(value, str) else ""

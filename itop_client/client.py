@@ -1,4 +1,4 @@
-"""A client of iTop's REST/JSON: one call, one exchange, one answer or one of errors.py.
+"""Client for iTop's REST/JSON interface. One call is one request; it returns a result or raises an ItopError.
 
 https://www.itophub.io/wiki/page?id=latest:advancedtopics:rest_json
 """
@@ -6,65 +6,51 @@ https://www.itophub.io/wiki/page?id=latest:advancedtopics:rest_json
 from __future__ import annotations
 
 import json
-import re
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
-from . import transport
-from .errors import ItopError, ItopNoAnswer, ItopTrouble, ItopUnreachable, classify
+from . import http
+from .errors import ItopError, ItopNoResponseError, ItopUnreachableError
+from .response import (
+    ItopObject,
+    classify,
+    read_objects,
+    read_operations,
+    read_total,
+    unexpected_response,
+)
 
-REST_PATH = "/webservices/rest.php"
-REST_VERSION = "1.3"
+REST_PATH: Final = "/webservices/rest.php"
+REST_VERSION: Final = "1.3"
 
-OnCall = Callable[[str, str, float, str], None]
-
-
-@dataclass(frozen=True)
-class ItopObject:
-    """An object as iTop answered it: only the fields that were asked for, all scalars being text."""
-
-    class_name: str
-    id: int
-    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
-
-    def text(self, code: str) -> str:
-        """The attribute as text; "" when it is null, absent, or not a scalar (a log, a set of links)."""
-        value = self.fields.get(code)
-        return str(value) if isinstance(value, (str, int, float)) else ""
-
-    def integer(self, code: str) -> int:
-        """The attribute as a number, such as an external key; 0 (iTop's "none") when it is not one."""
-        try:
-            return int(self.text(code))
-        except ValueError:
-            return 0
+OnCall: TypeAlias = Callable[[str, str, float, str], None]
+Key: TypeAlias = int | str | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Greeting:
-    """How an iTop answered to the cheapest call: what it can do, and what stood around the answer.
+class ServerInfo:
+    """What a server's response to the cheapest call shows.
 
-    `seconds` the call took; `version` of its REST interface; `date` as the server's clock had it, in seconds since
-    1970, and `certificate_end`; None where the answer did not say.
+    `seconds` is how long the call took, `version` that of the REST interface, `date` the server's clock and
+    `certificate_end` the end of its certificate's validity (both in seconds since 1970, None if unknown).
     """
 
     seconds: float
     version: str
-    verbs: tuple[str, ...]
+    operations: tuple[str, ...]
     date: float | None
     certificate_end: float | None
 
 
 @dataclass(frozen=True)
 class Found:
-    """One page of what was found; `total` counts all matches, whatever the limit."""
+    """One page of the objects found. `total` counts all matches, whatever the limit."""
 
     total: int
     objects: tuple[ItopObject, ...] = ()
@@ -77,15 +63,15 @@ class Found:
 
 
 class Client:
-    """Speaks to the iTop at `url` (its base address) as one account: `token`, else `user` and `password`.
+    """Client for the iTop at `url` (its base address) with one account: `token`, or `user` and `password`.
 
-    `deadline` is wall time of one call in seconds, for each call that brings none of its own. Safe to share
-    between threads. No call is ever repeated. An address that is none, or holds a password, makes each call
-    raise ItopUnreachable. `on_call(operation, class_name, seconds, outcome)` hears of each call once it is
-    over; outcome is "ok" or the error's class name; it must not raise.
+    `deadline` is the wall-clock time of a call in seconds, unless the call has its own. Threads can share a client.
+    No call is ever repeated. If the address is invalid or contains a password, each call raises ItopUnreachableError.
+    `on_call(operation, class_name, seconds, outcome)` is called after each call; outcome is "ok" or the error's class
+    name. It must not raise.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings, all by keyword
         self,
         url: str,
         *,
@@ -93,51 +79,44 @@ class Client:
         user: str = "",
         password: str = "",
         session: requests.Session | None = None,
+        user_agent: str = http.DEFAULT_USER_AGENT,
         deadline: float = 10.0,
         on_call: OnCall | None = None,
     ) -> None:
-        self.url, self._misaddressed = _read_address(url)
+        self.url, self._url_problem = _parse_url(url)
         self.deadline = deadline
         self.on_call = on_call
         self._token = token.strip()
         self._user = user
         self._password = password
-        self._session = session or transport.open_session()
-        self._calls = 0
-        self._lock = threading.Lock()
+        self._session = session or http.open_session(user_agent=user_agent)
 
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
 
-    @property
-    def calls(self) -> int:
-        """How many exchanges there were, the failed ones included."""
-        return self._calls
-
-    def get(
+    def get(  # noqa: PLR0913 - the parameters of core/get
         self,
         class_name: str,
-        key: int | str | Mapping[str, Any],
+        key: Key,
         *,
         fields: Iterable[str] = ("friendlyname",),
         limit: int | None = None,
         page: int = 1,
         deadline: float | None = None,
     ) -> Found:
-        """The objects that `key` (an id, OQL or criteria) stands for; an id that does not exist finds none.
+        """Return the objects that match `key`: an id, OQL or criteria. An id that does not exist finds nothing.
 
-        Pages count from 1. Recordings 028 to 059.
+        Pages are numbered from 1. Recordings 028 to 059.
         """
-        request = {"class": class_name, "key": _plain(key), "output_fields": _comma(fields)}
+        request = {"class": class_name, "key": _key(key), "output_fields": _comma_separated(fields)}
         if limit is not None:
             request |= {"limit": str(limit), "page": str(page)}
-        envelope = self._call("core/get", request, deadline)
-        objects = _objects(envelope)
-        total = re.fullmatch(r"Found: (\d{1,18})", str(envelope.get("message")))
-        # Nothing found is a statement that decides over writing: it must have been made.
-        if total is None or (not objects and int(total[1]) > 0 and page == 1 and limit != 0):
-            _strange("it says neither what nor how much it found")
-        return Found(int(total[1]), objects)
+        envelope = self._call("core/get", request, deadline)[0]
+        total, objects = read_total(envelope), read_objects(envelope)
+        # "Nothing found" decides about writes, so it is only believed if iTop said so.
+        if not objects and total > 0 and page == 1 and limit != 0:
+            raise unexpected_response(f"it found {total} objects and contains none")
+        return Found(total, objects)
 
     def create(
         self,
@@ -148,31 +127,28 @@ class Client:
         output_fields: Iterable[str] = ("friendlyname",),
         deadline: float | None = None,
     ) -> ItopObject:
-        """The object as created. `comment` stands in its history as who did it. Recordings 060 to 088."""
-        request = {"class": class_name, "fields": dict(fields)}
-        return self._write("core/create", request, comment, output_fields, deadline)
+        """Create an object and return it. Its history shows `comment` as the author. Recordings 060 to 088."""
+        request = {"class": class_name, "fields": dict(fields), "comment": comment}
+        return self._write("core/create", request, output_fields, deadline)
 
-    def update(
+    def update(  # noqa: PLR0913 - the parameters of core/update
         self,
         class_name: str,
-        key: int | str | Mapping[str, Any],
+        key: Key,
         fields: Mapping[str, Any],
         *,
         comment: str,
         output_fields: Iterable[str] = ("friendlyname",),
         deadline: float | None = None,
     ) -> ItopObject:
-        """The object as updated.
+        """Update the one object that `key` matches and return it. Recordings 089 to 110, 121, 122, 127, 128."""
+        request = {"class": class_name, "key": _key(key), "fields": dict(fields), "comment": comment}
+        return self._write("core/update", request, output_fields, deadline)
 
-        `key` must stand for exactly one. Recordings 089 to 110, 121, 122, 127, 128.
-        """
-        request = {"class": class_name, "key": _plain(key), "fields": dict(fields)}
-        return self._write("core/update", request, comment, output_fields, deadline)
-
-    def apply_stimulus(
+    def apply_stimulus(  # noqa: PLR0913 - the parameters of core/apply_stimulus
         self,
         class_name: str,
-        key: int | str | Mapping[str, Any],
+        key: Key,
         stimulus: str,
         fields: Mapping[str, Any],
         *,
@@ -180,68 +156,62 @@ class Client:
         output_fields: Iterable[str] = ("friendlyname",),
         deadline: float | None = None,
     ) -> ItopObject:
-        """The object in its new state; `fields` are what the stimulus asks for. Recordings 111 to 119."""
-        request = {"class": class_name, "key": _plain(key), "stimulus": stimulus, "fields": dict(fields)}
-        return self._write("core/apply_stimulus", request, comment, output_fields, deadline)
+        """Change an object's state and return it. `fields` are what the stimulus requires. Recordings 111 to 119."""
+        request = {
+            "class": class_name,
+            "key": _key(key),
+            "stimulus": stimulus,
+            "fields": dict(fields),
+            "comment": comment,
+        }
+        return self._write("core/apply_stimulus", request, output_fields, deadline)
 
     def list_operations(self, *, deadline: float | None = None) -> tuple[str, ...]:
-        """The verbs this iTop knows, such as "core/get".
+        """Return the operations of this iTop, such as "core/get": the cheapest call with a login. Recording 001."""
+        return read_operations(self._call("list_operations", {}, deadline)[0])
 
-        The cheapest call that needs a login. Recording 001.
-        """
-        return _verbs(self._call("list_operations", {}, deadline))
-
-    def greet(self, *, deadline: float | None = None) -> Greeting:
-        """The same call, for whoever wants to know how this iTop is: see `Greeting`."""
-        began = time.monotonic()
-        envelope, answer = self._converse("list_operations", {}, deadline)
-        return Greeting(
-            seconds=time.monotonic() - began,
+    def server_info(self, *, deadline: float | None = None) -> ServerInfo:
+        """Return what the response to `list_operations` shows about the server."""
+        start = time.monotonic()
+        envelope, response = self._call("list_operations", {}, deadline)
+        return ServerInfo(
+            seconds=time.monotonic() - start,
             version=str(envelope.get("version", "")),
-            verbs=_verbs(envelope),
-            date=_date(answer.headers.get("Date", "")),
-            certificate_end=answer.certificate_end,
+            operations=read_operations(envelope),
+            date=_parse_date(response.headers.get("Date", "")),
+            certificate_end=response.certificate_end,
         )
 
     def _write(
-        self,
-        operation: str,
-        request: dict[str, Any],
-        comment: str,
-        output_fields: Iterable[str],
-        deadline: float | None,
+        self, operation: str, request: dict[str, Any], output_fields: Iterable[str], deadline: float | None
     ) -> ItopObject:
-        request |= {"comment": comment, "output_fields": _comma(output_fields)}
-        objects = _objects(self._call(operation, request, deadline))
+        request |= {"output_fields": _comma_separated(output_fields)}
+        objects = read_objects(self._call(operation, request, deadline)[0])
         if len(objects) != 1:
-            _strange(f"it names {len(objects)} objects instead of the one written")
+            raise unexpected_response(f"it contains {len(objects)} objects instead of the one written")
         return objects[0]
 
-    def _call(self, operation: str, request: Mapping[str, Any], deadline: float | None) -> dict[str, Any]:
-        return self._converse(operation, request, deadline)[0]
-
-    def _converse(
+    def _call(
         self, operation: str, request: Mapping[str, Any], deadline: float | None
-    ) -> tuple[dict[str, Any], transport.Answer]:
-        with self._lock:
-            self._calls += 1
-        began = time.monotonic()
+    ) -> tuple[dict[str, Any], http.Response]:
+        start = time.monotonic()
         outcome = "ok"
         try:
-            answer = self._exchange({"operation": operation, **request}, deadline)
-            return classify(answer.status, answer.headers.get("Content-Type", ""), answer.body), answer
+            response = self._send({"operation": operation, **request}, deadline)
+            content_type = response.headers.get("Content-Type", "")
+            return classify(response.status, content_type, response.body), response
         except ItopError as error:
             outcome = type(error).__name__
-            error.hide((self._token, self._password))
+            error.redact((self._token, self._password))
             raise
         finally:
             if self.on_call is not None:
-                seconds = time.monotonic() - began
+                seconds = time.monotonic() - start
                 self.on_call(operation, str(request.get("class", "")), seconds, outcome)
 
-    def _exchange(self, request: Mapping[str, Any], deadline: float | None) -> transport.Answer:
-        if self._misaddressed:
-            raise ItopUnreachable(self._misaddressed)
+    def _send(self, request: Mapping[str, Any], deadline: float | None) -> http.Response:
+        if self._url_problem:
+            raise ItopUnreachableError(self._url_problem)
         form = {"version": REST_VERSION, "json_data": json.dumps(request, allow_nan=False)}
         headers = {}
         if self._token:
@@ -249,7 +219,7 @@ class Client:
         elif self._user:
             form |= {"auth_user": self._user, "auth_pwd": self._password}
         try:
-            return transport.exchange(
+            return http.exchange(
                 self._session,
                 "POST",
                 self.url + REST_PATH,
@@ -257,74 +227,38 @@ class Client:
                 headers=headers,
                 data=form,
             )
-        except transport.Unreachable as error:
-            raise ItopUnreachable(str(error)) from error
-        except transport.NoAnswer as error:
-            raise ItopNoAnswer(str(error)) from error
+        except http.HttpUnreachableError as error:
+            raise ItopUnreachableError(str(error), certificate_problem=error.certificate_problem) from error
+        except http.HttpNoResponseError as error:
+            raise ItopNoResponseError(str(error)) from error
 
 
-def _read_address(url: str) -> tuple[str, str]:
-    """The address to use and to show, and what is wrong with it ("" when nothing is)."""
+def _parse_url(url: str) -> tuple[str, str]:
+    """Return the base address without credentials, and what is wrong with it ("" if nothing is)."""
     address = url.strip().rstrip("/").removesuffix(REST_PATH).rstrip("/")
     try:
         parts = urlsplit(address)
-        host, shown = parts.hostname, urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        host, base = parts.hostname, urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     except ValueError:
-        host, shown = None, ""
+        host, base = None, ""
     if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
-        return shown, "iTop's address must look like https://itop.example.com/itop"
-    # Addresses are shown in logs, errors and pages; a password in one could not be kept.
+        return base, "iTop's address must look like https://itop.example.com/itop"
+    # Addresses appear in logs, errors and pages, so a password in one would not stay secret.
     if "@" in parts.netloc:
-        return shown, "iTop's address must not hold a user or a password"
-    return shown, ""
+        return base, "iTop's address must not contain a user or a password"
+    return base, ""
 
 
-def _verbs(envelope: Mapping[str, Any]) -> tuple[str, ...]:
-    operations = envelope.get("operations")
-    if not isinstance(operations, list):
-        _strange("it lists no operations")
-    return tuple(str(one["verb"]) for one in operations if isinstance(one, dict) and "verb" in one)
-
-
-def _date(header: str) -> float | None:
+def _parse_date(header: str) -> float | None:
     try:
         return parsedate_to_datetime(header).timestamp()
     except ValueError:
         return None
 
 
-def _plain(key: int | str | Mapping[str, Any]) -> int | str | dict[str, Any]:
+def _key(key: Key) -> int | str | dict[str, Any]:
     return dict(key) if isinstance(key, Mapping) else key
 
 
-def _comma(fields: Iterable[str]) -> str:
+def _comma_separated(fields: Iterable[str]) -> str:
     return fields if isinstance(fields, str) else ",".join(fields)
-
-
-def _objects(envelope: Mapping[str, Any]) -> tuple[ItopObject, ...]:
-    objects = envelope.get("objects")
-    if objects is None:
-        return ()
-    if not isinstance(objects, dict):
-        _strange("its objects are not a list by name")
-    return tuple(_object(value) for value in objects.values())
-
-
-def _object(value: object) -> ItopObject:
-    if not isinstance(value, dict) or not isinstance(value.get("class"), str):
-        _strange("one of its objects has no class")
-    if value.get("code", 0) != 0:
-        _strange("one of its objects has an error of its own")
-    key, fields = value.get("key"), value.get("fields")
-    if not isinstance(key, (str, int)) or not re.fullmatch(r"\d{1,18}", str(key)):
-        _strange("one of its objects has no number")
-    # PHP writes an empty map as an empty list.
-    if not fields and not isinstance(fields, dict):
-        fields = {}
-    if not isinstance(fields, dict):
-        _strange("one of its objects has no fields")
-    return ItopObject(value["class"], int(key), fields)
-
-
-def _strange(what: str) -> NoReturn:
-    raise ItopTrouble(f"iTop's answer makes no sense: {what}")

@@ -1,322 +1,276 @@
-"""What can go wrong with iTop, and whose fault it is.
+"""Errors of iTop's REST interface, and whose fault each one is.
 
-    ItopError
-    ├── ItopUnreachable               retry                   no connection: it was certainly never processed
-    ├── ItopNoAnswer                  retry  may have run     sent, and no complete answer came in time
-    ├── ItopTrouble                   retry  may have run     the instance's: HTTP 5xx, HTML, maintenance,
-    │   │                                                     read-only, any answer nobody has seen
-    │   ├── ItopLoginRefused          retry                   token, password or account refused
-    │   └── ItopNotAllowed            retry                   the account lacks the rights
-    │       └── ItopNotAdministrator  retry                   only Administrators set a log entry's author
-    └── ItopRefused                                           the request's fault, in one of the known ways
-        ├── InvalidValue                                      missing, too long, not allowed, no such object
-        ├── UnknownAttribute
-        ├── UnknownClass
-        ├── BadQuery                                          OQL that does not parse
-        ├── ObjectGone                                        the object itself does not exist
-        ├── NoMatch                                           a query or criteria that found nothing
-        ├── SeveralMatch                                      ... or more than the one object it was to find
-        ├── LogFull                                           a case log holds about 300 entries
-        ├── BadStimulus                                       wrong state, unknown, or something is missing
-        └── MalformedRequest
+    RemoteError
+    └── ItopError                        retry  may have run
+        ├── ItopUnreachableError         retry                no connection: the request was never processed
+        ├── ItopNoResponseError          retry  may have run  sent, but no complete response came in time
+        ├── ItopUnavailableError         retry  may have run  the instance's fault: HTTP 5xx, HTML, maintenance,
+        │   │                                                 read-only, any response that is not known
+        │   ├── ItopLoginError           retry                token, password or account refused
+        │   └── ItopPermissionError      retry                the account lacks permissions
+        │       └── ItopNotAdministratorError  retry          only Administrators set a log entry's author
+        └── ItopRejectedError                                 the request's fault, in one of the known ways
+            ├── InvalidValueError                             missing, too long, not allowed, no such object
+            ├── UnknownAttributeError
+            ├── UnknownClassError
+            ├── InvalidQueryError                             OQL that does not parse
+            ├── ObjectNotFoundError                           the object itself does not exist
+            ├── NoMatchError                                  a query or criteria that found nothing
+            ├── MultipleMatchesError                          ... or more than the one object it had to find
+            ├── LogFullError                                  a case log holds about 300 entries
+            ├── InvalidStimulusError                          wrong state, unknown, or a mandatory field is missing
+            └── MalformedRequestError
 
-`retry`: a repeat may succeed with nothing changed. `may_have_run`: a write may have been executed, or may yet
-be. Only the known refusals are permanent; whatever else iTop says is the instance's trouble.
+`retry`: repeating the request may succeed with nothing changed. `may_have_run`: a write may have been executed, or
+may still be. Only known rejections are permanent; everything else iTop says is treated as the instance's fault.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
-from typing import Any, ClassVar, Final
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import ClassVar
 
-_TEXT_LIMIT = 1000
+from .http import CertificateProblem
 
 
-def without_words(text: str, words: Iterable[str], instead: str) -> str:
-    """The text with these words taken out. Whole ones: a password "admin" must not make "Administrator" unreadable."""
-    for word in filter(None, words):
-        text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", instead, text)
+def redact(text: str, secrets: Iterable[str], replacement: str = "***") -> str:
+    """Return the text with each secret replaced.
+
+    Only whole words are replaced: a password "admin" must not make "Administrator" unreadable.
+    """
+    for secret in filter(None, secrets):
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", lambda _: replacement, text)
     return text
 
 
-class ItopError(Exception):
-    """Whatever keeps a call from succeeding. `reason` is its text."""
+class RemoteError(Exception):
+    """A request to a remote system did not succeed.
 
+    `code` identifies the kind of error for programs. `detail` is what the remote system or the network said, without
+    secrets. `str()` is a readable English sentence that contains both.
+    """
+
+    code: ClassVar[str] = ""
+    summary: ClassVar[str] = "The request failed"
     retry: ClassVar[bool] = True
     may_have_run: ClassVar[bool] = True
 
-    def __init__(self, reason: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
 
     def __str__(self) -> str:
-        return self.reason
+        return f"{self.summary}: {self.detail}" if self.detail else f"{self.summary}."
 
-    def hide(self, secrets: Iterable[str]) -> None:
-        """Takes these words out of the error, should iTop have repeated them."""
-        self.reason = without_words(self.reason, secrets, "***")
-        self.args = (self.reason,)
+    def redact(self, secrets: Iterable[str]) -> None:
+        """Replace these secrets in the error, in case the remote system repeated them."""
+        self.detail = redact(self.detail, secrets)
+        self.args = (self.detail,)
 
 
-class ItopUnreachable(ItopError):
-    """No connection: the request was certainly never processed."""
+class ItopError(RemoteError):
+    """A call to iTop did not succeed."""
 
+    code = "itop_unavailable"
+    summary = "The call to iTop failed"
+
+
+class ItopUnreachableError(ItopError):
+    """No connection: the request was certainly never processed.
+
+    `certificate_problem` is set when the server's TLS certificate was not accepted.
+    """
+
+    code = "itop_unreachable"
+    summary = "iTop cannot be reached"
+    may_have_run = False
+
+    def __init__(self, detail: str = "", *, certificate_problem: CertificateProblem | None = None) -> None:
+        super().__init__(detail)
+        self.certificate_problem = certificate_problem
+
+
+class ItopNoResponseError(ItopError):
+    """Sending began and no complete response came in time: a write may have run, or may still run."""
+
+    code = "itop_no_response"
+    summary = "iTop did not respond in time"
+
+
+class ItopUnavailableError(ItopError):
+    """The instance cannot process requests, or its response is not known. It is not the request's fault.
+
+    `status` is the HTTP status, 0 if it does not matter.
+    """
+
+    code = "itop_unavailable"
+    summary = "iTop is not working correctly"
+
+    def __init__(self, detail: str = "", *, status: int = 0) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class LoginProblem(StrEnum):
+    """Why iTop refused an account."""
+
+    CREDENTIALS = "credentials"
+    DISABLED = "disabled"
+    PORTAL_USER = "portal_user"
+    NO_REST_PROFILE = "no_rest_profile"
+
+
+class ItopLoginError(ItopUnavailableError):
+    """The token or password was refused, or the account may not use REST. Nothing was executed."""
+
+    code = "itop_login_refused"
+    summary = "iTop refused the account"
+    may_have_run = False
+
+    def __init__(
+        self, detail: str = "", *, status: int = 0, problem: LoginProblem = LoginProblem.CREDENTIALS
+    ) -> None:
+        super().__init__(detail, status=status)
+        self.problem = problem
+
+
+class ItopPermissionError(ItopUnavailableError):
+    """The account lacks permissions on the class. Nothing was executed."""
+
+    code = "itop_not_allowed"
+    summary = "The iTop account lacks permissions"
     may_have_run = False
 
 
-class ItopNoAnswer(ItopError):
-    """Sending began and no complete answer came in time: a write may have run, or may yet."""
-
-
-class ItopTrouble(ItopError):
-    """The instance cannot serve us, or answers what nobody has seen. It is not the request's fault."""
-
-
-class ItopLoginRefused(ItopTrouble):
-    """The token or password is refused, or the account may not use REST. Nothing was executed."""
-
-    may_have_run = False
-
-
-class ItopNotAllowed(ItopTrouble):
-    """The account lacks rights on the class. Nothing was executed."""
-
-    may_have_run = False
-
-
-class ItopNotAdministrator(ItopNotAllowed):
+class ItopNotAdministratorError(ItopPermissionError):
     """The account may not set the author of a log entry. Nothing was executed."""
 
+    code = "itop_not_administrator"
+    summary = "Only an Administrator account can set a log entry's author"
 
-class ItopRefused(ItopError):
-    """iTop will not do this, now or later. `attribute` is the code it named, or ""."""
 
+class ItopRejectedError(ItopError):
+    """iTop will not execute the request, now or later.
+
+    `attribute` is the code of the attribute that iTop named, or "".
+    """
+
+    code = "rejected"
+    summary = "iTop rejected the request"
     retry = False
     may_have_run = False
 
-    def __init__(self, reason: str = "", *, attribute: str = "") -> None:
-        super().__init__(reason)
+    def __init__(self, detail: str = "", *, attribute: str = "") -> None:
+        super().__init__(detail)
         self.attribute = attribute
 
 
-class InvalidValue(ItopRefused):
-    """A value is missing, too long, not allowed or names no object.
+class ProblemKind(StrEnum):
+    """What is wrong with a value; OTHER when iTop's text is not known."""
 
-    `problems` are (attribute, label, reason) each: iTop may name several.
+    MISSING = "missing"
+    NOT_ALLOWED = "not_allowed"
+    TOO_LONG = "too_long"
+    NO_SUCH_OBJECT = "no_such_object"
+    INVALID_DATE = "invalid_date"
+    INVALID_FORMAT = "invalid_format"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class ValueProblem:
+    """One value that iTop did not accept. `label` may be ""; `detail` is iTop's own text.
+
+    `length` and `max_length` are set when the value was too long.
     """
 
+    attribute: str
+    label: str = ""
+    detail: str = ""
+    kind: ProblemKind = ProblemKind.OTHER
+    length: int = 0
+    max_length: int = 0
+
+
+class InvalidValueError(ItopRejectedError):
+    """A value is missing, too long, not allowed or names no object. iTop may report several `problems`."""
+
+    code = "invalid_value"
+    summary = "iTop rejected a value"
+
     def __init__(
-        self, reason: str = "", *, attribute: str = "", problems: tuple[tuple[str, str, str], ...] = ()
+        self, detail: str = "", *, attribute: str = "", problems: tuple[ValueProblem, ...] = ()
     ) -> None:
-        super().__init__(reason, attribute=attribute or (problems[0][0] if problems else ""))
-        self.problems = problems or ((self.attribute, "", reason),)
+        super().__init__(detail, attribute=attribute or (problems[0].attribute if problems else ""))
+        self.problems = problems or (ValueProblem(self.attribute, "", detail),)
 
-    def hide(self, secrets: Iterable[str]) -> None:
+    def redact(self, secrets: Iterable[str]) -> None:
+        """Replace these secrets in the error and in its problems."""
         secrets = tuple(secrets)
-        super().hide(secrets)
-        cleaned = []
-        for attribute, label, reason in self.problems:
-            one = ItopError(reason)
-            one.hide(secrets)
-            cleaned.append((attribute, label, one.reason))
-        self.problems = tuple(cleaned)
+        super().redact(secrets)
+        self.problems = tuple(
+            replace(problem, detail=redact(problem.detail, secrets)) for problem in self.problems
+        )
 
 
-class UnknownAttribute(ItopRefused):
-    """There is no such attribute. `known`: the valid names, where iTop lists them."""
+class UnknownAttributeError(ItopRejectedError):
+    """The class has no such attribute. `known`: the valid names, where iTop lists them."""
 
-    def __init__(self, reason: str = "", *, attribute: str = "", known: tuple[str, ...] = ()) -> None:
-        super().__init__(reason, attribute=attribute)
+    summary = "iTop does not know the attribute"
+
+    def __init__(self, detail: str = "", *, attribute: str = "", known: tuple[str, ...] = ()) -> None:
+        super().__init__(detail, attribute=attribute)
         self.known = known
 
 
-class UnknownClass(ItopRefused):
-    """There is no such class in this iTop's data model."""
+class UnknownClassError(ItopRejectedError):
+    """The data model has no such class."""
+
+    summary = "iTop does not know the class"
 
 
-class BadQuery(ItopRefused):
+class InvalidQueryError(ItopRejectedError):
     """The OQL does not parse, or is ambiguous."""
 
+    summary = "iTop cannot read the query"
 
-class ObjectGone(ItopRefused):
+
+class ObjectNotFoundError(ItopRejectedError):
     """The object to read or write does not exist."""
 
-
-class NoMatch(ItopRefused):
-    """The query or criteria found nothing. `attribute` is set when they stood for an external key."""
-
-
-class SeveralMatch(ItopRefused):
-    """The query or criteria found more than the one object they were to find."""
+    code = "ticket_not_found"
+    summary = "The object does not exist in iTop"
 
 
-class LogFull(ItopRefused):
-    """The log's index is full (about 300 entries): not one entry more goes in."""
+class NoMatchError(ItopRejectedError):
+    """The query or criteria found nothing. `attribute` is set when they were the value of an external key."""
+
+    summary = "iTop found no matching object"
 
 
-class BadStimulus(ItopRefused):
-    """Not in this state, not known, or something mandatory is missing (`attribute`: the first of that)."""
+class MultipleMatchesError(ItopRejectedError):
+    """The query or criteria found more than the one object they had to find."""
+
+    summary = "iTop found several matching objects"
 
 
-class MalformedRequest(ItopRefused):
-    """iTop could not read the request itself."""
+class LogFullError(ItopRejectedError):
+    """The log's index is full (about 300 entries): it accepts no further entry."""
+
+    code = "log_full"
+    summary = "The log is full"
 
 
-_LOGIN_REFUSED: Final = (
-    "Invalid login",
-    "not authorized to use the web services",
-    "Portal user is not allowed",
-)
-_MALFORMED_CODES: Final = frozenset({2, 3, 4, 10, 11, 13})
-_LOG_FULL_CODE: Final = 1406
+class InvalidStimulusError(ItopRejectedError):
+    """The stimulus is unknown, not valid in this state, or lacks a mandatory field (`attribute`: the first)."""
 
-_ISSUES = re.compile(r": issues = \{.*\Z", re.DOTALL)
-_UNEXPECTED = re.compile(
-    r"Unexpected value for attribute '(?P<label>.*?)' \((?P<attribute>\w+)\) : (?P<reason>.*?)"
-    r"(?=, Unexpected value for attribute '|\Z)",
-    re.DOTALL,
-)
-_FAILED_QUERY = re.compile(
-    r"Query failed to execute: query = .*?, exception_class = (?P<kind>\w+)"
-    r", exception_message = (?P<message>.*)",
-    re.DOTALL,
-)
-_EXPECTING = re.compile(r"expecting \{([^}]*)")
-# In front of a refusal stands the attribute it is about, if it is about one.
-_ATTRIBUTE = re.compile(r"(?:(?P<attribute>\w+): )?(?P<reason>.*)", re.DOTALL)
-_BAD_VALUES: Final = (
-    "Wrong format for ",
-    "Failed to parse time string",
-    "Missing 'items' elements",
-    "Invalid object ",
-    "user_id: Invalid object ",
-)
+    summary = "iTop rejected the change of state"
 
 
-def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
-    """The parsed envelope when iTop did what it was asked (code 0); raises the right error otherwise.
+class MalformedRequestError(ItopRejectedError):
+    """iTop could not read the request."""
 
-    The codes and texts are those of the recordings. An error's text never holds HTML, a token or a password.
-    """
-    envelope = _read_envelope(body)
-    if status == 401 or (envelope is None and body.strip() == b"Bad user"):
-        raise ItopLoginRefused("iTop refused the account" if status == 401 else "Bad user")
-    if envelope is None:
-        raise ItopTrouble(_describe(status, content_type, body))
-    code = envelope.get("code")
-    message = envelope.get("message")
-    text = _clip(message) if isinstance(message, str) else ""
-    if isinstance(code, bool) or not isinstance(code, int):
-        raise ItopTrouble(f"HTTP {status}: an answer without a code")
-    if not 200 <= status < 300:
-        raise ItopTrouble(f"HTTP {status}, code {code}: {text}")
-    if code == 0:
-        return envelope
-    raise _error(code, message if isinstance(message, str) else "")
-
-
-def _read_envelope(body: bytes) -> dict[str, Any] | None:
-    try:
-        envelope = json.loads(body.decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        return None
-    return envelope if isinstance(envelope, dict) else None
-
-
-def _describe(status: int, content_type: str, body: bytes) -> str:
-    if 300 <= status < 400:
-        return f"HTTP {status}: the address redirects elsewhere; it must be iTop's own"
-    if not body.strip():
-        return f"HTTP {status}: an empty answer"
-    kind = content_type.partition(";")[0].strip() or "nothing said about its type"
-    return f"HTTP {status}: not an answer of iTop's REST ({_clip(kind)})"
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= _TEXT_LIMIT else text[: _TEXT_LIMIT - 1] + "…"
-
-
-def _error(code: int, message: str) -> ItopError:
-    text = _ISSUES.sub("", message.removeprefix("Error: "))
-    reason = _clip(text)
-    if code == 1:
-        return _denied(text, reason)
-    if code in _MALFORMED_CODES:
-        return MalformedRequest(reason)
-    if code == _LOG_FULL_CODE:
-        reason = _clip(_without_query(text))
-        column = re.search(r"for column '(\w+?)(?:_index)?'", reason)
-        return LogFull(reason, attribute=column.group(1) if column else "")
-    refusal = _refusal(text, reason) if code == 100 else None
-    return refusal or ItopTrouble(f"code {code}: {_clip(_without_query(text))}")
-
-
-def _without_query(text: str) -> str:
-    """Without the SQL or OQL that a database's error quotes: what people wrote is in there, at any length."""
-    head, found, rest = text.partition(": query = ")
-    if not found:
-        return text
-    error = max(rest.rfind(mark) for mark in (", mysql_errno = ", ", mysql_error = ", ", exception_class = "))
-    return head + (rest[error:] if error >= 0 else "")
-
-
-def _denied(text: str, reason: str) -> ItopError:
-    if "Only administrators can set the user id" in text:
-        return ItopNotAdministrator(reason)
-    if "does not have enough permissions" in text:
-        return ItopNotAllowed(reason)
-    if any(words in text for words in _LOGIN_REFUSED):
-        return ItopLoginRefused(reason)
-    return ItopTrouble(f"code 1: {reason}")
-
-
-def _refusal(text: str, reason: str) -> ItopRefused | None:
-    """Code 100 holds nearly everything: a refusal only when its words are known."""
-    if problems := _UNEXPECTED.match(text) and tuple(
-        (found["attribute"], found["label"], _clip(found["reason"])) for found in _UNEXPECTED.finditer(text)
-    ):
-        return InvalidValue(reason, problems=problems)
-    if failed := _FAILED_QUERY.match(text):
-        return _refused_query(failed["kind"], failed["message"])
-    if text.startswith("Missing mandatory attribute(s) for applying the stimulus: "):
-        missing = re.findall(r"\w+", text.partition("stimulus: ")[2])
-        return BadStimulus(reason, attribute=missing[0] if missing else "")
-    if text.startswith("Invalid stimulus: "):
-        return BadStimulus(reason)
-    if text.startswith(("Missing parameter ", "Wrong format for key")):
-        return MalformedRequest(reason)
-    if re.match(r"class: '.*' is not a valid class", text, re.DOTALL):
-        return UnknownClass(reason)
-    if found := re.match(r"output_fields: invalid attribute code '(\w*)'", text):
-        return UnknownAttribute(reason, attribute=found[1])
-    return _refused_attribute(text, reason)
-
-
-def _refused_attribute(text: str, reason: str) -> ItopRefused | None:
-    parts = _ATTRIBUTE.match(text)
-    attribute, words = (parts["attribute"] or "", parts["reason"]) if parts else ("", text)
-    if words.startswith(("No item found for query", "No item found with criteria")):
-        return NoMatch(reason, attribute=attribute)
-    if words.startswith("Several items found ("):
-        return SeveralMatch(reason, attribute=attribute)
-    if attribute and words.startswith("Unknown attribute"):
-        return UnknownAttribute(reason, attribute=attribute)
-    if not attribute and words.startswith("Invalid object "):
-        return ObjectGone(reason)
-    if attribute and words.startswith(_BAD_VALUES):
-        return InvalidValue(reason, problems=((attribute, "", _clip(words)),))
-    return None
-
-
-def _refused_query(kind: str, message: str) -> ItopRefused | None:
-    reason = _clip(message.partition(", expecting {")[0])
-    listed = _EXPECTING.search(message)
-    known = tuple(name.strip() for name in listed[1].split(",")) if listed else ()
-    if found := re.match(r"Unknown filter code - found '(\w+)'", message):
-        return UnknownAttribute(reason, attribute=found[1], known=known)
-    if message.startswith("Unknown class - "):
-        return UnknownClass(reason)
-    # Any other exception in there, such as the database's, is not about the query's words.
-    return BadQuery(reason) if "oql" in kind.lower() else None
+    summary = "iTop could not read the request"

@@ -1,7 +1,7 @@
-"""Object queries (OQL), safely: quoting, reading the shape of a given query, filling it in and narrowing it.
+"""Handle object queries (OQL) safely: quote values, parse a query's structure, fill in placeholders, add conditions.
 
-Only the shape is read (SELECT, FROM, JOIN, WHERE, UNION, quotes, brackets, placeholders); whether classes and
-attributes exist is iTop's to say. https://www.itophub.io/wiki/page?id=latest:oql:start
+Only the structure is parsed (SELECT, FROM, JOIN, WHERE, UNION, quotes, parentheses, placeholders). Whether classes and
+attributes exist is for iTop to decide. https://www.itophub.io/wiki/page?id=latest:oql:start
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -22,89 +23,63 @@ _TOKEN = re.compile(
     re.VERBOSE | re.ASCII | re.DOTALL,
 )
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_OBJECT = "this->"
-_KEYWORDS = frozenset({"SELECT", "FROM", "AS", "JOIN", "ON", "WHERE", "UNION"})
-# Words of a condition that are no attribute's name; functions are known by the bracket that follows.
-_WORDS = frozenset(
+_KEYWORDS: Final = frozenset({"SELECT", "FROM", "AS", "JOIN", "ON", "WHERE", "UNION"})
+# Words in a condition that are not attributes. Functions are recognized by the parenthesis that follows.
+_CONDITION_WORDS: Final = frozenset(
     {"AND", "OR", "NOT", "IN", "LIKE", "REGEXP", "MATCHES", "ABOVE", "BELOW", "STRICT", "DIV", "MOD"}
     | {"NULL", "TRUE", "FALSE"}
     | {"INTERVAL", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR"}
 )
-# What the person is called where a query on accounts becomes one on persons.
-_HOLDER = "account_holder"
+# Placeholders with this prefix are attributes of the current object.
+_OBJECT_PREFIX: Final = "this->"
+_PERSON_ALIAS: Final = "account_holder"
+_JOINED_ALIAS: Final = "joined"
 
 
 class OqlError(ValueError):
-    """A query that iTop would not understand; its text says what is wrong in plain words."""
+    """A query that iTop would not accept. The text says what is wrong."""
 
 
 def quote(value: str | int) -> str:
-    r"""A literal that may stand in a query: 'O\'Brien' for text, 42 for a number.
+    r"""Return the value as a literal for a query: 'O\'Brien' for text, 42 for a number.
 
-    Escaped with backslashes (recording 058). Control characters, NUL and lone surrogates are dropped: no
-    value of iTop's holds them, and iTop refuses a request with the latter.
+    Text is escaped with backslashes (recording 058). Control characters, NUL and lone surrogates are dropped: no value
+    in iTop contains them, and iTop rejects requests with lone surrogates.
     """
     if isinstance(value, int) and value >= 0:
         return str(int(value))
-    kept = "".join(one for one in str(value) if unicodedata.category(one) not in ("Cc", "Cs"))
-    return "'" + kept.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    text = "".join(
+        character for character in str(value) if unicodedata.category(character) not in ("Cc", "Cs")
+    )
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def containing(text: str) -> str:
-    """What stands after LIKE to find the text anywhere in a value; % and _ in it are themselves."""
+    """Return the literal for LIKE that finds the text anywhere in a value; % and _ have no special meaning."""
     return quote("%" + re.sub(r"([\\%_])", r"\\\1", text) + "%")
 
 
 def ids(values: Iterable[int]) -> str:
-    """What stands in the brackets of IN: "1,2,3"; "0", which no object bears, when there are none."""
+    """Return the list for IN (...): "1,2,3", or "0", which is the id of no object, if there are none."""
     return ",".join(str(int(value)) for value in values) or "0"
 
 
-@dataclass(frozen=True)
-class _Token:
-    kind: str
-    text: str
-    start: int
-    keyword: str  # in capitals; "" when this is not one of those that give a query its shape
-
-    @property
-    def end(self) -> int:
-        return self.start + len(self.text)
-
-
-@dataclass(frozen=True)
-class _Member:
-    """One SELECT of a UNION: what comes before its condition, the condition, and what it selects."""
-
-    head: str
-    condition: str
-    class_name: str
-    alias: str  # as written, backquotes included
-    sources: str  # the classes, as they stand after FROM
-    classes: int  # how many there are
-    joins: str  # what follows the first class in the head
-    is_first: bool  # whether what it selects is of that first class
-
-    def qualified_condition(self) -> str:
-        """The condition with the class's name in the query before each attribute: `name` becomes `o.name`.
-
-        Within another query, or beside one more class, iTop takes a bare name for any that has it ("Ambiguous
-        filter code"). OqlError where it cannot be known whose attribute a bare name is.
-        """
-        tokens = list(_tokens(self.condition))
-        meant = [token for token in tokens if token.kind != "space"]
-        bare = {token.start: token.text for number, token in enumerate(meant) if _is_bare(meant, number)}
-        if bare and (self.classes > 1 or any(token.keyword == "SELECT" for token in meant)):
-            raise OqlError(f"it does not say whose attribute {next(iter(bare.values()))} is")
-        return "".join(f"{self.alias}.{one.text}" if one.start in bare else one.text for one in tokens)
+def parse(text: str) -> Query:
+    """Parse a query's structure. Raise OqlError if iTop would not accept it."""
+    tokens = [token for token in _tokenize(text) if token.kind != "space"]
+    if not tokens:
+        raise OqlError("the query is empty")
+    selects = tuple(_SelectParser(text, part).parse() for part in _split_unions(tokens))
+    placeholders = frozenset(token.text[1:] for token in tokens if token.kind == "placeholder")
+    return Query(text.strip(), selects, placeholders)
 
 
 @dataclass(frozen=True)
 class Query:
-    """A query whose shape is known. `str()` of it is OQL."""
+    """A parsed query. `str()` returns OQL."""
 
     text: str
-    members: tuple[_Member, ...]
+    selects: tuple[_Select, ...]
     placeholders: frozenset[str]
 
     def __str__(self) -> str:
@@ -112,18 +87,35 @@ class Query:
 
     @property
     def class_name(self) -> str:
-        """The class of the object selected; of a UNION, its first member's."""
-        return self.members[0].class_name
+        """The class of the selected objects; in a UNION, that of the first SELECT."""
+        return self.selects[0].class_name
 
     @property
     def alias(self) -> str:
-        """The name the query calls that object by; the class where it gives none."""
-        return self.members[0].alias.strip("`")
+        """The alias of the selected objects, or their class if the query defines none."""
+        return self.selects[0].alias.strip("`")
+
+    @property
+    def object_codes(self) -> frozenset[str]:
+        """The attributes of the current object that the query refers to: `:this->code`."""
+        return frozenset(
+            name.removeprefix(_OBJECT_PREFIX) for name in self.placeholders if name.startswith(_OBJECT_PREFIX)
+        )
+
+    @property
+    def optional_codes(self) -> frozenset[str]:
+        """Those `object_codes` that the query tests for emptiness: `ISNULL(:this->code)`, `:this->code = 0`."""
+        codes = set()
+        for reference in _object_references(self.text):
+            compares_to_empty = re.match(r"""\s*=\s*(0\b|''|"")""", self.text[reference.end :])
+            if reference.is_null_test or compares_to_empty:
+                codes.add(reference.code)
+        return frozenset(codes)
 
     def fill(self, values: Mapping[str, str | int]) -> Query:
-        """Each placeholder replaced by its value as a literal. OqlError names one that has no value."""
+        """Replace each placeholder with its value as a literal. Raise OqlError if one has no value."""
         parts = []
-        for token in _tokens(self.text):
+        for token in _tokenize(self.text):
             if token.kind != "placeholder":
                 parts.append(token.text)
             elif (name := token.text[1:]) in values:
@@ -132,130 +124,154 @@ class Query:
                 raise OqlError(f"there is no value for :{name}")
         return parse("".join(parts))
 
-    @property
-    def object_codes(self) -> frozenset[str]:
-        """The attributes of the object in hand that it asks for: `:this->code`."""
-        return frozenset(name.removeprefix(_OBJECT) for name in self.placeholders if name.startswith(_OBJECT))
-
-    @property
-    def codes_that_may_be_empty(self) -> frozenset[str]:
-        """Those of `object_codes` that it tests for having no value: `ISNULL(:this->code)`, `:this->code = 0`."""
-        found = set()
-        for mention in _mentions(self.text):
-            compared = re.match(r"""\s*=\s*(0\b|''|"")""", self.text[mention.end :])
-            if mention.is_null_test or compared:
-                found.add(mention.code)
-        return frozenset(found)
-
     def fill_object(self, values: Mapping[str, str | int]) -> Query:
-        """As iTop asks it for the object in hand: `:this->code` filled in; other placeholders are left to iTop.
+        """Replace each `:this->code` with the current object's value. Other placeholders are left for iTop.
 
-        A code that is not there, "" and 0 are no value, and `ISNULL(:this->code)` says so. It is answered here, since
-        a literal of OQL cannot say NULL in every iTop.
+        A missing code, "" and 0 count as empty. `ISNULL(:this->code)` is evaluated here, because not every iTop has an
+        OQL literal for NULL.
         """
-        parts, done = [], 0
-        for mention in _mentions(self.text):
-            value = values.get(mention.code, "")
-            if mention.is_null_test:
+        parts, position = [], 0
+        for reference in _object_references(self.text):
+            value = values.get(reference.code, "")
+            if reference.is_null_test:
                 literal = "(1 = 0)" if value else "(1 = 1)"
             else:
                 literal = quote(value)
-            parts += [self.text[done : mention.start], literal]
-            done = mention.end
-        return parse("".join((*parts, self.text[done:])))
+            parts += [self.text[position : reference.start], literal]
+            position = reference.end
+        return parse("".join((*parts, self.text[position:])))
 
     def narrow(self, attribute: str, value: int) -> Query:
-        """Those of its objects whose `attribute` is `value`, however its own conditions are put together."""
-        _check(attribute)
-        return self.that(lambda alias: f"{alias}.{attribute} = {quote(int(value))}")
+        """Return the query for those of its objects whose `attribute` is `value`."""
+        _check_attribute(attribute)
+        return self.filtered(lambda alias: f"{alias}.{attribute} = {quote(int(value))}")
 
     def containing(self, attribute: str, words: Iterable[str]) -> Query:
-        """Those of its objects whose `attribute` has each of these words in it, as iTop compares letters."""
-        _check(attribute)
+        """Return the query for those of its objects whose `attribute` contains each word, as iTop compares text."""
+        _check_attribute(attribute)
         patterns = [containing(word) for word in words]
         if not patterns:
             return self
-        return self.that(lambda alias: " AND ".join(f"{alias}.{attribute} LIKE {one}" for one in patterns))
+        return self.filtered(
+            lambda alias: " AND ".join(f"{alias}.{attribute} LIKE {pattern}" for pattern in patterns)
+        )
 
-    def that(self, fulfil: Callable[[str], str]) -> Query:
-        """Those of its objects that fulfil a condition too; `fulfil` makes it, given what an object is called."""
+    def filtered(self, condition: Callable[[str], str]) -> Query:
+        """Return the query for those of its objects that also match `condition(alias)`."""
         return parse(
             " UNION ".join(
-                f"{member.head} WHERE {_both(fulfil(member.alias), member.condition)}"
-                for member in self.members
+                f"{select.head} WHERE {_and(condition(select.alias), select.condition)}"
+                for select in self.selects
             )
         )
 
-    def reach(
-        self, class_name: str, on: Callable[[str, str], str], fulfil: Callable[[str], str]
+    def joined_to(
+        self, class_name: str, on: Callable[[str, str], str], condition: Callable[[str], str]
     ) -> Query | None:
-        """The objects of `class_name` that are joined to one of its own, and fulfil a condition.
+        """Return the query for the objects of `class_name` that are joined to the query's and match `condition`.
 
-        `on` makes what follows ON, given what its object and the joined one are called. None where a condition
-        names an attribute without its class, and which class is not certain: beside one more class it would be
-        ambiguous.
+        `on(alias, joined_alias)` returns the join's condition. Return None if a condition names an attribute whose
+        class is not certain: with one more class in the query, iTop would reject it as ambiguous.
         """
-        alias = "reached"
-        while alias in {token.text.casefold() for token in _tokens(self.text)}:
+        names = {token.text.casefold() for token in _tokenize(self.text)}
+        alias = _JOINED_ALIAS
+        while alias in names:
             alias += "_"
-        reached = []
-        for member in self.members:
+        parts = []
+        for select in self.selects:
             try:
-                condition = member.qualified_condition()
+                own_condition = select.qualified_condition()
             except OqlError:
                 return None
-            joined = f"JOIN {class_name} AS {alias} ON {on(member.alias, alias)}"
-            wanted = _both(fulfil(alias), condition)
-            reached.append(" ".join(["SELECT", alias, "FROM", member.sources, joined, "WHERE", wanted]))
-        return parse(" UNION ".join(reached))
+            join = f"JOIN {class_name} AS {alias} ON {on(select.alias, alias)}"
+            where = _and(condition(alias), own_condition)
+            parts.append(" ".join(("SELECT", alias, "FROM", select.sources, join, "WHERE", where)))
+        return parse(" UNION ".join(parts))
 
-    def holds(self, attribute: str, *, through: str = "") -> str:
-        """A condition for another query: `attribute` ("t.org_id") is one of its objects.
+    def as_membership_condition(self, attribute: str, *, through: str = "") -> str:
+        """Return a condition for another query: the object that `attribute` ("t.org_id") refers to is in this query.
 
-        `through`: its objects point with this attribute to the persons that are meant. The other query must use
-        other names than this one. OqlError when this query cannot stand within another.
+        With `through`, the query's objects refer to persons by this attribute, and `attribute` must be one of those.
+        The other query must not use the same aliases. Raise OqlError if this query cannot be nested.
         """
         conditions = []
-        for member in self.members:
-            if any(token.keyword for token in _tokens(member.condition)):
+        for select in self.selects:
+            if any(token.keyword for token in _tokenize(select.condition)):
                 raise OqlError("there is a query within its condition")
-            head, condition = member.head, member.qualified_condition()
+            head, condition = select.head, select.qualified_condition()
             if through:
-                if not member.is_first:
-                    raise OqlError("what it selects is not the class it begins with")
-                source = f"{member.class_name} AS {member.alias} ON {member.alias}.{through} = {_HOLDER}.id"
-                head = f"SELECT Person AS {_HOLDER} JOIN {source} {member.joins}".rstrip()
+                if not select.is_first_class:
+                    raise OqlError("it does not select its first class")
+                source = (
+                    f"{select.class_name} AS {select.alias} ON {select.alias}.{through} = {_PERSON_ALIAS}.id"
+                )
+                head = f"SELECT Person AS {_PERSON_ALIAS} JOIN {source} {select.joins}".rstrip()
             where = f" WHERE {condition}" if condition else ""
             conditions.append(f"{attribute} IN ({head}{where})")
         return f"({' OR '.join(conditions)})"
 
 
-def _check(attribute: str) -> None:
+def _check_attribute(attribute: str) -> None:
     if not _NAME.fullmatch(attribute):
         raise OqlError(f"{attribute!r} is not the name of an attribute")
 
 
-def _both(one: str, other: str) -> str:
-    return f"({one}) AND ({other})" if other else f"({one})"
+def _and(added: str, condition: str) -> str:
+    return f"({added}) AND ({condition})" if condition else f"({added})"
 
 
-def _is_bare(tokens: list[_Token], number: int) -> bool:
-    """Whether this is an attribute without the name of its class before it."""
-    token = tokens[number]
-    before = tokens[number - 1] if number else None
-    follows_arrow = [one.text for one in tokens[max(0, number - 2) : number]] == ["-", ">"]
-    after = tokens[number + 1].text if number + 1 < len(tokens) else ""
-    if token.kind not in ("name", "backquoted") or token.keyword or token.text.upper() in _WORDS:
+@dataclass(frozen=True, kw_only=True)
+class _Select:
+    """One SELECT of a UNION."""
+
+    head: str  # everything before WHERE
+    condition: str
+    class_name: str
+    alias: str  # as written, with backquotes
+    sources: str  # the classes, as written after FROM
+    joins: str  # what follows the first class in the head
+    class_count: int
+    is_first_class: bool  # whether the selected class is the first one
+
+    def qualified_condition(self) -> str:
+        """Return the condition with the alias before each attribute: `name` becomes `o.name`.
+
+        Within another query, or next to one more class, a bare name stands for any class that has it ("Ambiguous
+        filter code"). Raise OqlError if the class of a bare name cannot be determined.
+        """
+        tokens = list(_tokenize(self.condition))
+        significant = [token for token in tokens if token.kind != "space"]
+        bare = {
+            token.start: token.text
+            for index, token in enumerate(significant)
+            if _is_bare_attribute(significant, index)
+        }
+        if bare and (self.class_count > 1 or any(token.keyword == "SELECT" for token in significant)):
+            raise OqlError(f"the class of the attribute {next(iter(bare.values()))} is not certain")
+        return "".join(
+            f"{self.alias}.{token.text}" if token.start in bare else token.text for token in tokens
+        )
+
+
+def _is_bare_attribute(tokens: list[_Token], index: int) -> bool:
+    """Return whether the token is an attribute without a class before it."""
+    token = tokens[index]
+    before = tokens[index - 1] if index else None
+    after = tokens[index + 1].text if index + 1 < len(tokens) else ""
+    if token.kind not in ("name", "backquoted") or token.keyword or token.text.upper() in _CONDITION_WORDS:
         return False
-    if before and (follows_arrow or before.text == "." or before.keyword in ("SELECT", "FROM", "JOIN", "AS")):
+    is_after_arrow = [token.text for token in tokens[max(0, index - 2) : index]] == ["-", ">"]
+    if before and (
+        is_after_arrow or before.text == "." or before.keyword in ("SELECT", "FROM", "JOIN", "AS")
+    ):
         return False
-    # A function is known by the bracket that follows.
+    # A parenthesis follows the name of a function.
     return after not in (".", "(")
 
 
 @dataclass(frozen=True)
-class _Mention:
-    """Where a query asks for an attribute of the object in hand: its value, or whether it has one."""
+class _ObjectReference:
+    """A `:this->code` in a query, or an `ISNULL(...)` around it."""
 
     start: int
     end: int
@@ -263,32 +279,34 @@ class _Mention:
     is_null_test: bool
 
 
-def _mentions(text: str) -> Iterator[_Mention]:
-    tokens = [token for token in _tokens(text) if token.kind != "space"]
-    for at, token in enumerate(tokens):
-        if token.kind != "placeholder" or not token.text[1:].startswith(_OBJECT):
+def _object_references(text: str) -> Iterator[_ObjectReference]:
+    tokens = [token for token in _tokenize(text) if token.kind != "space"]
+    for index, token in enumerate(tokens):
+        if token.kind != "placeholder" or not token.text[1:].startswith(_OBJECT_PREFIX):
             continue
-        code = token.text[1:].removeprefix(_OBJECT)
-        around = tokens[max(at - 2, 0) : at + 2]
-        if [one.text.upper() for one in around] == ["ISNULL", "(", token.text.upper(), ")"]:
-            yield _Mention(around[0].start, around[-1].end, code, is_null_test=True)
+        code = token.text[1:].removeprefix(_OBJECT_PREFIX)
+        call = tokens[max(index - 2, 0) : index + 2]
+        if [part.text.upper() for part in call] == ["ISNULL", "(", token.text.upper(), ")"]:
+            yield _ObjectReference(call[0].start, call[-1].end, code, is_null_test=True)
         else:
-            yield _Mention(token.start, token.end, code, is_null_test=False)
+            yield _ObjectReference(token.start, token.end, code, is_null_test=False)
 
 
-def parse(text: str) -> Query:
-    """Reads a query's shape. Raises OqlError, in plain words, when it has none that iTop would accept."""
-    tokens = [token for token in _tokens(text) if token.kind != "space"]
-    if not tokens:
-        raise OqlError("the query is empty")
-    members = tuple(_member(text, part) for part in _split_unions(tokens))
-    placeholders = frozenset(token.text[1:] for token in tokens if token.kind == "placeholder")
-    return Query(text.strip(), members, placeholders)
+@dataclass(frozen=True)
+class _Token:
+    kind: str
+    text: str
+    start: int
+    keyword: str  # in capitals, "" unless it is one of _KEYWORDS
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
 
 
-def _tokens(text: str) -> Iterator[_Token]:
+def _tokenize(text: str) -> Iterator[_Token]:
     position = 0
-    after_dot = False
+    is_after_dot = False
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None or match.lastgroup is None:
@@ -297,11 +315,11 @@ def _tokens(text: str) -> Iterator[_Token]:
                 raise OqlError(f"a quote is opened and not closed: {rest}")
             raise OqlError(f"{rest[0]!r} has no meaning in a query: {rest}")
         kind, found = match.lastgroup, match.group()
-        # t.union is an attribute, whatever its name.
-        keyword = found.upper() if kind == "name" and not after_dot and found.upper() in _KEYWORDS else ""
-        yield _Token(kind, found, position, keyword)
+        # In t.union, union is an attribute.
+        is_keyword = kind == "name" and not is_after_dot and found.upper() in _KEYWORDS
+        yield _Token(kind, found, position, found.upper() if is_keyword else "")
         if kind != "space":
-            after_dot = found == "."
+            is_after_dot = found == "."
         position = match.end()
 
 
@@ -316,7 +334,7 @@ def _split_unions(tokens: list[_Token]) -> list[list[_Token]]:
 
 
 def _with_depth(tokens: Iterable[_Token]) -> Iterator[tuple[_Token, int]]:
-    """Each token with the number of brackets around it; an opening one counts as inside."""
+    """Yield each token with the number of parentheses around it; a parenthesis itself counts as inside."""
     depth = 0
     for token in tokens:
         if token.text == "(":
@@ -330,114 +348,116 @@ def _with_depth(tokens: Iterable[_Token]) -> Iterator[tuple[_Token, int]]:
         raise OqlError("a bracket is opened and not closed")
 
 
-def _member(text: str, tokens: list[_Token]) -> _Member:
-    reader = _Reader(tokens)
-    if not reader.takes("SELECT"):
-        raise OqlError(
-            "a query starts with SELECT" if not tokens else f"SELECT is missing before {tokens[0].text}"
-        )
-    start = reader.next
-    selected = [reader.name("the class")]
-    while reader.takes_sign(","):
-        selected.append(reader.name("the class"))
-    classes: dict[str, str] = {}
-    is_first = True
-    if reader.takes("FROM"):
-        start = reader.next
-        is_first = _class_and_alias(reader, classes) == selected[0]
-        alias = selected[0]
-    elif len(selected) > 1:
-        raise OqlError("FROM is missing after the names that are selected")
-    else:
-        alias = _class_and_alias(reader, classes, selected[0])
-    joins = reader.next
-    while reader.takes("JOIN"):
-        _class_and_alias(reader, classes)
-        if not reader.takes("ON"):
-            raise OqlError("ON is missing after JOIN")
-        if not reader.skip_to("JOIN", "WHERE"):
-            raise OqlError("there is no condition after ON")
-    if alias.strip("`") not in classes:
-        raise OqlError(f"{alias} is selected, but no class is called so")
-    first, last = tokens[0], tokens[-1]
-    class_name = classes[alias.strip("`")]
-    where = reader.next
-    begin = start.start if start else first.end
-    if where is None:
-        return _Member(
-            text[first.start : last.end],
-            "",
-            class_name,
-            alias,
-            text[begin : last.end],
-            len(classes),
-            text[joins.start : last.end] if joins else "",
-            is_first,
-        )
-    if where.keyword != "WHERE":
-        raise OqlError(f"{where.text} is not expected here; JOIN, WHERE or UNION may follow")
-    reader.takes("WHERE")
-    if reader.next is None:
-        raise OqlError("there is no condition after WHERE")
-    if reader.skip_to("WHERE", "JOIN", "FROM", "SELECT"):
-        stray = reader.next
-        if stray is not None:
-            raise OqlError(f"{stray.text} is not expected within a condition")
-    return _Member(
-        text[first.start : where.start].rstrip(),
-        text[where.end : last.end].strip(),
-        class_name,
-        alias,
-        text[begin : where.start].rstrip(),
-        len(classes),
-        text[joins.start : where.start].rstrip() if joins else "",
-        is_first,
-    )
+class _SelectParser:
+    """Parses one SELECT of a UNION from its tokens, which are part of `text`."""
 
-
-def _class_and_alias(reader: _Reader, classes: dict[str, str], class_name: str = "") -> str:
-    class_name = class_name or reader.name("a class")
-    alias = reader.name("a name after AS") if reader.takes("AS") else class_name
-    classes[alias.strip("`")] = class_name.strip("`")
-    return alias
-
-
-class _Reader:
-    def __init__(self, tokens: list[_Token]) -> None:
+    def __init__(self, text: str, tokens: list[_Token]) -> None:
+        self._text = text
         self._tokens = list(_with_depth(tokens))
-        self._at = 0
+        self._position = 0
+        self._classes: dict[str, str] = {}  # by alias, without backquotes
+
+    def parse(self) -> _Select:
+        if not self._tokens:
+            raise OqlError("a query starts with SELECT")
+        first, last = self._tokens[0][0], self._tokens[-1][0]
+        if not self._take_keyword("SELECT"):
+            raise OqlError(f"SELECT is missing before {first.text}")
+        alias, sources_start = self._parse_selection()
+        joins = self._next
+        self._parse_joins()
+        if alias.strip("`") not in self._classes:
+            raise OqlError(f"{alias} is selected, but no class is called so")
+        where = self._next
+        self._parse_where()
+        head_end = where.start if where else last.end
+        return _Select(
+            head=self._text[first.start : head_end].rstrip(),
+            condition=self._text[where.end : last.end].strip() if where else "",
+            class_name=self._classes[alias.strip("`")],
+            alias=alias,
+            sources=self._text[sources_start:head_end].rstrip(),
+            joins=self._text[joins.start : head_end].rstrip() if joins else "",
+            class_count=len(self._classes),
+            is_first_class=next(iter(self._classes)) == alias.strip("`"),
+        )
+
+    def _parse_selection(self) -> tuple[str, int]:
+        """Parse up to the first class. Return the alias of the selected objects and where the classes start."""
+        sources_start = self._next_start
+        names = [self._take_name("the class")]
+        while self._take_sign(","):
+            names.append(self._take_name("the class"))
+        if self._take_keyword("FROM"):
+            sources_start = self._next_start
+            self._add_class(self._take_name("a class"))
+            alias = names[0]
+        elif len(names) > 1:
+            raise OqlError("FROM is missing after the names that are selected")
+        else:
+            alias = self._add_class(names[0])
+        return alias, sources_start
+
+    def _parse_joins(self) -> None:
+        while self._take_keyword("JOIN"):
+            self._add_class(self._take_name("a class"))
+            if not self._take_keyword("ON"):
+                raise OqlError("ON is missing after JOIN")
+            if not self._skip_to("JOIN", "WHERE"):
+                raise OqlError("there is no condition after ON")
+
+    def _parse_where(self) -> None:
+        if self._next is None:
+            return
+        if not self._take_keyword("WHERE"):
+            raise OqlError(f"{self._next.text} is not expected here; JOIN, WHERE or UNION may follow")
+        if self._next is None:
+            raise OqlError("there is no condition after WHERE")
+        self._skip_to("WHERE", "JOIN", "FROM", "SELECT")
+        if self._next is not None:
+            raise OqlError(f"{self._next.text} is not expected within a condition")
+
+    def _add_class(self, class_name: str) -> str:
+        """Parse an optional alias for the class and return it."""
+        alias = self._take_name("a name after AS") if self._take_keyword("AS") else class_name
+        self._classes[alias.strip("`")] = class_name.strip("`")
+        return alias
 
     @property
-    def next(self) -> _Token | None:
-        return self._tokens[self._at][0] if self._at < len(self._tokens) else None
+    def _next(self) -> _Token | None:
+        return self._tokens[self._position][0] if self._position < len(self._tokens) else None
 
-    def takes(self, keyword: str) -> bool:
-        if self.next is None or self.next.keyword != keyword:
+    @property
+    def _next_start(self) -> int:
+        return self._next.start if self._next else len(self._text)
+
+    def _take_keyword(self, keyword: str) -> bool:
+        if self._next is None or self._next.keyword != keyword:
             return False
-        self._at += 1
+        self._position += 1
         return True
 
-    def takes_sign(self, sign: str) -> bool:
-        if self.next is None or self.next.text != sign:
+    def _take_sign(self, sign: str) -> bool:
+        if self._next is None or self._next.text != sign:
             return False
-        self._at += 1
+        self._position += 1
         return True
 
-    def name(self, what: str) -> str:
-        token = self.next
+    def _take_name(self, expected: str) -> str:
+        token = self._next
         if token is None:
-            raise OqlError(f"{what} is missing at the end")
+            raise OqlError(f"{expected} is missing at the end")
         if token.kind not in ("name", "backquoted") or token.keyword:
-            raise OqlError(f"{what} is missing before {token.text}")
-        self._at += 1
+            raise OqlError(f"{expected} is missing before {token.text}")
+        self._position += 1
         return token.text
 
-    def skip_to(self, *keywords: str) -> bool:
-        """Goes on to one of these outside of brackets, or to the end. True when anything was passed."""
-        start = self._at
-        while self._at < len(self._tokens):
-            token, depth = self._tokens[self._at]
+    def _skip_to(self, *keywords: str) -> bool:
+        """Skip to one of these keywords outside of parentheses, or to the end. Return whether anything was skipped."""
+        start = self._position
+        while self._position < len(self._tokens):
+            token, depth = self._tokens[self._position]
             if depth == 0 and token.keyword in keywords:
                 break
-            self._at += 1
-        return self._at > start
+            self._position += 1
+        return self._position > start

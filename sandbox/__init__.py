@@ -1,1 +1,1 @@
-"""Stand-ins to try the product on with nothing installed. Nothing of the product imports them."""
+"""Stand-ins for iTop and Intercom, an inbox page and a demo. The product never imports them."""

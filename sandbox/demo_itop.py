@@ -1,4 +1,4 @@
-"""iTop as an agent of the service desk sees it: the customer, and what stands in a ticket."""
+"""iTop as a service desk agent sees it: the customer, and the contents of a ticket."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ import re
 import textwrap
 from dataclasses import dataclass
 
-from itop_client import Client, ItopError, LogEntry, quote, read_log
+from itop_client import (
+    Client,
+    ItopError,
+    LogEntry,
+    quote,
+    read_log,
+)
 
-from .demo_processes import DemoTrouble
+from .demo_processes import DemoError
 
 TICKET_CLASS = "UserRequest"
 LOGS = ("public_log", "private_log")
@@ -18,7 +24,7 @@ FIELDS = ("ref", "title", "status", "caller_id_friendlyname", "org_id_friendlyna
 
 @dataclass(frozen=True)
 class Customer:
-    """A Person of iTop."""
+    """A Person in iTop."""
 
     id: int
     name: str
@@ -28,7 +34,7 @@ class Customer:
 
 @dataclass(frozen=True)
 class TicketAsItIs:
-    """What iTop holds: the entries of each log are in the order of their writing."""
+    """A ticket as iTop returns it. The entries of each log are in the order in which they were written."""
 
     ref: str
     title: str
@@ -43,38 +49,36 @@ class TicketAsItIs:
             lines.append(f"  {name} ({len(self.logs[code])})")
             for entry in self.logs[code]:
                 lines.append(f"    {entry.date}  {entry.user_login}")
-                lines += textwrap.wrap(words_of(entry), 92, initial_indent=" " * 8, subsequent_indent=" " * 8)
+                lines += textwrap.wrap(text_of(entry), 92, initial_indent=" " * 8, subsequent_indent=" " * 8)
         return "\n".join(lines)
 
 
-def words_of(entry: LogEntry) -> str:
-    """The entry's text on one line."""
+def text_of(entry: LogEntry) -> str:
+    """Return the text of a log entry on one line."""
     text = entry.message or re.sub(r"<[^>]*>", " ", entry.message_html)
     return " ".join(html.unescape(text).split())
 
 
 class Itop:
-    """Asks an iTop over REST. Raises DemoTrouble when it cannot be asked."""
+    """An iTop, read over REST. Its methods raise DemoError if iTop does not respond."""
 
     def __init__(self, url: str, token: str) -> None:
         self._client = Client(url, token=token, deadline=15.0)
 
     def customer(self, email: str) -> Customer:
-        """The one person with this e-mail address."""
+        """Return the only person with this e-mail address."""
         fields = ("friendlyname", "email", "org_id")
         try:
             found = self._client.get("Person", f"SELECT Person WHERE email = {quote(email)}", fields=fields)
         except ItopError as error:
-            raise DemoTrouble(f"iTop could not be asked for the person: {error}") from error
+            raise DemoError(f"iTop did not return the person: {error}") from error
         if len(found) != 1:
-            raise DemoTrouble(
-                f"iTop has {len(found)} persons with the e-mail address {email}; one is needed."
-            )
+            raise DemoError(f"iTop has {len(found)} persons with the e-mail address {email}; one is needed.")
         person = next(iter(found))
         return Customer(person.id, person.text("friendlyname"), email, person.integer("org_id"))
 
     def register(self, customer: Customer, title: str, description: str) -> str:
-        """A colleague's ticket, made in iTop by hand; answers its reference."""
+        """Create a ticket directly in iTop, as a colleague would, and return its reference."""
         fields = {
             "org_id": customer.org_id,
             "caller_id": customer.id,
@@ -82,10 +86,10 @@ class Itop:
             "description": description,
         }
         try:
-            made = self._client.create(TICKET_CLASS, fields, comment="Demo", output_fields=("ref",))
+            created = self._client.create(TICKET_CLASS, fields, comment="Demo", output_fields=("ref",))
         except ItopError as error:
-            raise DemoTrouble(f"iTop did not take the second ticket: {error}") from error
-        return made.text("ref")
+            raise DemoError(f"iTop did not create the second ticket: {error}") from error
+        return created.text("ref")
 
     def ticket(self, ref: str) -> TicketAsItIs:
         try:
@@ -93,15 +97,15 @@ class Itop:
                 TICKET_CLASS, f"SELECT {TICKET_CLASS} WHERE ref = {quote(ref)}", fields=FIELDS
             )
         except ItopError as error:
-            raise DemoTrouble(f"iTop could not be asked for ticket {ref}: {error}") from error
+            raise DemoError(f"iTop did not return ticket {ref}: {error}") from error
         if len(found) != 1:
-            raise DemoTrouble(f"iTop has {len(found)} tickets {ref}.")
-        one = next(iter(found))
+            raise DemoError(f"iTop has {len(found)} tickets {ref}.")
+        ticket = next(iter(found))
         return TicketAsItIs(
-            ref=one.text("ref"),
-            title=one.text("title"),
-            status=one.text("status"),
-            caller=one.text("caller_id_friendlyname"),
-            organization=one.text("org_id_friendlyname"),
-            logs={code: read_log(one.fields.get(code)) for code in LOGS},
+            ref=ticket.text("ref"),
+            title=ticket.text("title"),
+            status=ticket.text("status"),
+            caller=ticket.text("caller_id_friendlyname"),
+            organization=ticket.text("org_id_friendlyname"),
+            logs={code: read_log(ticket.fields.get(code)) for code in LOGS},
         )

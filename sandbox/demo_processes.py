@@ -1,4 +1,4 @@
-"""The demo's processes: started, waited for, and ended whatever happens."""
+"""Start, wait for and end the demo's processes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ END_SECONDS = 12.0
 LAST_LINES = 40
 
 
-class DemoTrouble(Exception):
-    """The demo cannot go on; the text says why, in a sentence."""
+class DemoError(Exception):
+    """The demo cannot continue. The text is a sentence that says why."""
 
 
 @dataclass
@@ -33,29 +33,29 @@ class _Child:
 
 
 def require_free(ports: Mapping[str, int]) -> None:
-    """Raises DemoTrouble when something listens on one of these ports already; `ports` is option -> port."""
+    """Raise DemoError if another program listens on one of these ports. `ports` maps options to ports."""
     for option, port in ports.items():
         with contextlib.closing(socket.socket()) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
-                raise DemoTrouble(
-                    f"Port {port} is taken. Stop what uses it, or choose another one with {option}."
+                raise DemoError(
+                    f"Port {port} is in use. Stop the program that uses it, or choose another port with {option}."
                 ) from error
 
 
-def wait_until(happened: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    """Looks again and again. Raises DemoTrouble, naming `what` was waited for, after so many seconds."""
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+    """Wait until the condition is true. Raise DemoError, which names `what`, after so many seconds."""
     ends = time.monotonic() + seconds
-    while not happened():
+    while not condition():
         if time.monotonic() > ends:
-            raise DemoTrouble(f"Waited {seconds:.0f} seconds in vain: {what}.")
+            raise DemoError(f"Waited {seconds:.0f} seconds without success: {what}.")
         time.sleep(0.05)
 
 
 class Processes:
-    """A context: on leaving it, all that was started in it is ended."""
+    """A context manager that ends, on exit, all processes that were started in it."""
 
     def __init__(self, logs: Path, environment: Mapping[str, str], directory: Path) -> None:
         self._logs = logs
@@ -70,7 +70,7 @@ class Processes:
         self.end()
 
     def start(self, name: str, *arguments: str, **environment: str) -> None:
-        """Runs Python with these arguments; what it prints goes to `<name>.log`."""
+        """Run Python with these arguments. Its output goes to `<name>.log`."""
         log = self._logs / f"{name}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -80,45 +80,45 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C is for us alone; we end them, in order.
+                # Ctrl-C must not reach the children: they are ended in order.
                 start_new_session=True,
                 preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
         self._children.append(_Child(name, process, log))
 
     def wait_for_address(self, name: str, url: str) -> None:
-        """Until a GET of this address answers 200."""
+        """Wait until a GET of this address returns 200."""
         with requests.Session() as session:
             session.trust_env = False
 
-            def answers() -> bool:
+            def responds() -> bool:
                 self.check()
                 try:
                     return session.get(url, timeout=2).status_code == 200
                 except requests.RequestException:
                     return False
 
-            wait_until(answers, f"{name} does not answer at {url}", START_SECONDS)
+            wait_until(responds, f"{name} does not answer at {url}", START_SECONDS)
 
-    def wait_for_words(self, name: str, words: str) -> None:
-        """Until the log of this process holds these words."""
+    def wait_for_output(self, name: str, text: str) -> None:
+        """Wait until the log of this process contains this text."""
         log = self._logs / f"{name}.log"
 
-        def said() -> bool:
+        def is_printed() -> bool:
             self.check()
-            return words in log.read_text(encoding="utf-8", errors="replace")
+            return text in log.read_text(encoding="utf-8", errors="replace")
 
-        wait_until(said, f"{name} does not start", START_SECONDS)
+        wait_until(is_printed, f"{name} does not start", START_SECONDS)
 
     def check(self) -> None:
-        """Raises DemoTrouble when one of them has ended by itself."""
+        """Raise DemoError if one of the processes has ended."""
         for child in self._children:
             status = child.process.poll()
             if status is not None:
-                raise DemoTrouble(f"The process “{child.name}” ended by itself, with status {status}.")
+                raise DemoError(f"The process “{child.name}” ended unexpectedly with status {status}.")
 
-    def last_words(self) -> str:
-        """The ends of all logs."""
+    def log_tails(self) -> str:
+        """Return the last lines of all logs."""
         pieces = []
         for child in self._children:
             lines = child.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
@@ -126,7 +126,7 @@ class Processes:
         return "\n".join(pieces)
 
     def end(self) -> None:
-        """The one that was started last ends first. Those that do not end in time are killed."""
+        """End all processes, the last started first. Kill those that do not end in time."""
         for child in reversed(self._children):
             _signal(child.process, signal.SIGTERM)
         ends = time.monotonic() + END_SECONDS
@@ -142,11 +142,11 @@ class Processes:
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
-            # The whole group when it is to be killed: a web server has workers of its own.
+            # Kill the whole group: a web server has worker processes.
             os.killpg(process.pid, number) if number == signal.SIGKILL else process.send_signal(number)
 
 
 def _end_with_parent() -> None:
-    """Linux only: even when we are killed outright, the child is asked to end."""
+    """Make the kernel end the child with its parent, even if the parent is killed (only on Linux)."""
     set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What an admin would set up by hand for the sandbox: an account, an iTop, a ticket profile, a workspace."""
+"""What an admin would set up for the sandbox: an account, an iTop, a ticket profile and a workspace."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from . import intercom
 
 ADMIN = "admin"
 SANDBOX_TIME_ZONE = "Europe/Paris"
-# The sandbox's workspace serves everybody but one organization, so that there is somebody outside its scope.
+# One organization is outside the scope, to show what the panel does for its customers.
 SANDBOX_SCOPE = "SELECT Organization WHERE name != 'Globex Iberia'"
 
 
 def set_up(*, itop_url: str, itop_token: str, itop_name: str, is_sandbox: bool) -> Workspace:
-    """Fills a database that was just migrated. The admin's name and password are both `ADMIN`."""
+    """Fill a new database. The admin's name and password are both `ADMIN`."""
     get_user_model().objects.create_superuser(ADMIN, "admin@bridge.example", ADMIN)
     itop = ItopInstance.objects.create(
         name=itop_name,

@@ -1,4 +1,4 @@
-"""settings.development, with a queue of the demo's own and the sandbox's addresses."""
+"""Development settings for the demo: its own queue file, and the addresses of the stand-ins."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 
 from settings.development import *  # noqa: F403
 
-HUEY_FILE = Path(os.environ["DEMO_DIRECTORY"]) / "queue.sqlite3"
-SANDBOX_INTERCOM_URL = os.environ["INTERCOM_API_URL"]
-SANDBOX_ITOP_URL = os.environ["DEMO_ITOP_URL"]
+HUEY_FILE = Path(os.environ.get("DEMO_DIRECTORY", "var")) / "queue.sqlite3"
+SANDBOX_INTERCOM_URL = os.environ.get("INTERCOM_API_URL", "")
+SANDBOX_ITOP_URL = os.environ.get("DEMO_ITOP_URL", "")

@@ -1,4 +1,4 @@
-"""The story that the demo plays: from a customer's first words to two tickets that hold the conversation."""
+"""The story that the demo plays: from a customer's first message to two tickets that contain the conversation."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from intercom_bridge.models import Delivery, Notification
+from intercom_bridge.models import Delivery, WebhookEvent
 from itop_client import LogEntry
 
 from .demo_inbox import Inbox, Panel
-from .demo_itop import LOGS, Customer, Itop, TicketAsItIs, words_of
-from .demo_processes import DemoTrouble, wait_until
+from .demo_itop import (
+    LOGS,
+    Customer,
+    Itop,
+    TicketAsItIs,
+    text_of,
+)
+from .demo_processes import DemoError, wait_until
 
 PUBLIC, PRIVATE = LOGS
 TEAMMATE, COLLEAGUE = "Ada Reyes", "Sam Field"
@@ -36,10 +42,10 @@ THANKS = "Thank you, that was quick 👍"
 
 @dataclass(frozen=True)
 class Expected:
-    """An entry that a log has to hold."""
+    """An entry that a log must contain."""
 
     author: str
-    words: str
+    text: str
 
 
 @dataclass
@@ -48,19 +54,17 @@ class ExpectedTicket:
     logs: dict[str, list[Expected]] = field(default_factory=lambda: {PUBLIC: [], PRIVATE: []})
 
     def complaints(self, ticket: TicketAsItIs) -> list[str]:
-        """Sentences about what the ticket has and should not have, or the other way round; none if all is well."""
+        """Return a sentence for each difference between the ticket and what is expected."""
         found = []
         for log, expected in self.logs.items():
             entries = ticket.logs[log]
             if len(entries) != len(expected):
-                found.append(
-                    f"{self.ref}, {log}: {len(entries)} entries where there should be {len(expected)}."
-                )
+                found.append(f"{self.ref}, {log}: {len(entries)} entries instead of {len(expected)}.")
             for position, (entry, wanted) in enumerate(zip(entries, expected, strict=False), 1):
-                if wanted.words not in words_of(entry):
+                if wanted.text not in text_of(entry):
                     found.append(
-                        f"{self.ref}, {log}, entry {position}: “{words_of(entry)[:80]}” "
-                        f"where “{wanted.words}” should be."
+                        f"{self.ref}, {log}, entry {position}: “{text_of(entry)[:80]}” "
+                        f"instead of “{wanted.text}”."
                     )
                 elif not _is_by(entry, wanted.author):
                     found.append(
@@ -70,7 +74,7 @@ class ExpectedTicket:
 
 
 class Story:
-    """Plays it. `say` prints a line; the customer is a person of that iTop."""
+    """Play the story. `say` prints a line; the customer is a person in that iTop."""
 
     def __init__(self, inbox: Inbox, itop: Itop, customer: Customer, say: Callable[[str], None]) -> None:
         self._inbox = inbox
@@ -81,12 +85,12 @@ class Story:
         self._teammate = str(inbox.teammate(TEAMMATE)["id"])
         self._colleague = str(inbox.teammate(COLLEAGUE)["id"])
         self.conversation_id = ""
-        # What was said so far, for the transcript; then the tickets that follow.
-        self._said: list[tuple[str, Expected]] = []
+        # All entries so far, for the transcript, and the tickets that get the following ones.
+        self._entries: list[tuple[str, Expected]] = []
         self._tickets: list[ExpectedTicket] = []
 
     def play(self) -> list[str]:
-        """Tells the story, prints the tickets; answers complaints about what they hold. Raises DemoTrouble."""
+        """Play the story, print the tickets, and return sentences about what is wrong in them. Raise DemoError."""
         self._introduce()
         self._open_and_create()
         self._go_on_writing()
@@ -95,13 +99,13 @@ class Story:
         self._deliver_twice()
         return self._look_at_the_tickets()
 
-    # --- The chapters ---
+    # --- Chapters ---
 
     def _introduce(self) -> None:
-        self._step("Intercom looks whether our webhook's address is there (HEAD), and pings it")
+        self._step("Intercom checks the webhook's address (HEAD) and sends a test request")
         status = self._inbox.webhooks(validate=True)["status"]
         if status != 200:
-            raise DemoTrouble(f"The webhook's address answered HTTP {status} to HEAD")
+            raise DemoError(f"The webhook's address answered HEAD with HTTP {status}")
         self._inbox.webhooks(ping=True)
         self._step(f"{self._customer.name} writes: {_quoted(FIRST_WORDS)}")
         self.conversation_id = self._inbox.begin(
@@ -113,30 +117,30 @@ class Story:
 
     def _open_and_create(self) -> None:
         panel = self._panel(self._teammate).open()
-        self._step(f"{TEAMMATE} opens the conversation; the panel answers in {panel.milliseconds} ms")
+        self._step(f"{TEAMMATE} opens the conversation; the panel responds in {panel.milliseconds} ms")
         self._show(panel)
         panel.press("Create a ticket")
-        self._step(f"{TEAMMATE} presses “Create a ticket” and fills the form in")
+        self._step(f"{TEAMMATE} clicks “Create a ticket” and fills in the form")
         for line in self._fill_in(panel):
             self._say(f"        {line}")
-        panel.press("Create the ticket")
-        self._step(f"{TEAMMATE} presses “Create the ticket”; the panel answers in {panel.milliseconds} ms")
-        wait_until(lambda: _is_created(panel), f"the ticket to be created; the panel reads:\n{panel}")
+        panel.press("Create ticket")
+        self._step(f"{TEAMMATE} clicks “Create ticket”; the panel responds in {panel.milliseconds} ms")
+        wait_until(lambda: _is_created(panel), f"the ticket to be created; the panel shows:\n{panel}")
         self._show(panel)
         ticket = ExpectedTicket(panel.headline.split()[0])
-        for log, entry in self._said:
+        for log, entry in self._entries:
             ticket.logs[log].append(entry)
         self._tickets.append(ticket)
         self._wait_for_post("The customer gets the ticket's link")
 
     def _fill_in(self, panel: Panel) -> Iterable[str]:
-        """What a person would: keep what is there, choose what can be chosen."""
+        """Fill in the form: keep the values that are there, and choose where there is a choice."""
         yield f"Title: {panel.value('Title')}"
         service = _pick(panel, "Service", "Workplace")
         if service:
             yield f"Service: {service}"
-        if panel.can_press("Show the choices of Service subcategory"):
-            panel.press("Show the choices of Service subcategory")
+        if panel.can_press("Show options for Service subcategory"):
+            panel.press("Show options for Service subcategory")
         subcategory = _pick(panel, "Service subcategory", "Laptop broken")
         if subcategory:
             yield f"Service subcategory: {subcategory}"
@@ -153,61 +157,63 @@ class Story:
         ref = self._itop.register(
             self._customer, "Projector in the meeting room stays dark", "<p>Reported by phone.</p>"
         )
-        self._step(f"In iTop, a colleague has registered another ticket of the customer's: {ref}")
+        self._step(f"In iTop, a colleague has created another ticket for the customer: {ref}")
         panel = self._panel(self._colleague).open()
         panel.press("ongoing ticket")
         while not panel.can_press(ref):
             panel.press("Next")
         panel.press(ref)
         panel.press("Link to this conversation")
-        self._step(f"{COLLEAGUE} finds it among the ongoing tickets and presses “Link to this conversation”")
-        self._show(panel)
-        panel.press("Link from now on")
         self._step(
-            f"{COLLEAGUE} presses “Link from now on”: what was said about the laptop stays where it is"
+            f"{COLLEAGUE} finds it in the list of ongoing tickets and clicks “Link to this conversation”"
         )
         self._show(panel)
+        panel.press("Link from now on")
+        self._step(f"{COLLEAGUE} clicks “Link from now on”: earlier messages are not copied")
+        self._show(panel)
         if ref not in panel.headline:
-            raise DemoTrouble(f"Ticket {ref} was not linked. The panel reads:\n{panel}")
+            raise DemoError(f"Ticket {ref} was not linked. The panel shows:\n{panel}")
         self._tickets.append(ExpectedTicket(ref))
-        self._wait_for_post("The teammates get a note about it")
+        self._wait_for_post("The teammates get a note")
         self._write_as_customer(BOTH)
 
     def _pause_and_resume(self) -> None:
-        panel = self._panel(self._teammate).open().press("Pause the sync")
-        self._step(f"{TEAMMATE} presses “Pause the sync”")
+        panel = self._panel(self._teammate).open().press("Pause sync")
+        self._step(f"{TEAMMATE} clicks “Pause sync”")
         self._show(panel, "sync")
         self._step(f"{self._customer.name} writes: {_quoted(WHILE_PAUSED)}")
         part = self._inbox.write(self.conversation_id, author="contact", body=WHILE_PAUSED)
         left_out = Delivery.objects.filter(part_id=part["id"], state=Delivery.State.SKIPPED)
         wait_until(lambda: left_out.count() == len(self._tickets), "the message to be left out")
-        self._say("        left out of both tickets, and said so in the admin")
-        panel.press("Resume the sync")
-        self._step(f"{TEAMMATE} presses “Resume the sync”")
+        self._say("        left out of both tickets; the admin shows why")
+        panel.press("Resume sync")
+        self._step(f"{TEAMMATE} clicks “Resume sync”")
         self._show(panel, "left out")
         panel.press("Leave them out")
-        self._step(f"{TEAMMATE} presses “Leave them out”")
+        self._step(f"{TEAMMATE} clicks “Leave them out”")
         self._write_as(TEAMMATE, AFTERWARDS)
         self._write_as_customer(THANKS)
 
     def _deliver_twice(self) -> None:
-        wait_until(self._all_is_quiet, "all messages to be handled")
-        replied = [
-            one
-            for one in self._inbox.notifications()
-            if one["topic"].endswith(("replied", "noted")) and one["id"]
+        wait_until(self._all_is_quiet, "all messages to be processed")
+        notifications = [
+            notification
+            for notification in self._inbox.notifications()
+            if notification["topic"].endswith(("replied", "noted")) and notification["id"]
         ]
-        self._step(f"Intercom sends all {len(replied)} notifications once more, as it does now and then")
-        for notification in replied:
+        self._step(
+            f"Intercom sends all {len(notifications)} notifications a second time, as it sometimes does"
+        )
+        for notification in notifications:
             self._inbox.webhooks(redeliver=notification["id"])
-        known = Notification.objects.filter(times_received__gte=2)
-        wait_until(lambda: known.count() >= len(replied), "the notifications to arrive again")
-        wait_until(self._all_is_quiet, "all messages to be handled")
-        self._say("        each is known already: nothing is written twice")
+        known = WebhookEvent.objects.filter(times_received__gte=2)
+        wait_until(lambda: known.count() >= len(notifications), "the notifications to arrive again")
+        wait_until(self._all_is_quiet, "all messages to be processed")
+        self._say("        all are known: nothing is written twice")
 
     def _look_at_the_tickets(self) -> list[str]:
         self._say("")
-        self._say("The tickets as iTop holds them")
+        self._say("The tickets in iTop")
         complaints = []
         for expected in self._tickets:
             ticket = self._itop.ticket(expected.ref)
@@ -218,14 +224,14 @@ class Story:
 
     @property
     def summary(self) -> str:
-        counts = [f"{one.ref} ({sum(map(len, one.logs.values()))} entries)" for one in self._tickets]
+        counts = [f"{ticket.ref} ({sum(map(len, ticket.logs.values()))} entries)" for ticket in self._tickets]
         return " and ".join(counts)
 
-    # --- What the chapters are made of ---
+    # --- Steps ---
 
-    def _step(self, words: str) -> None:
+    def _step(self, text: str) -> None:
         self._steps += 1
-        self._say(f"  {self._steps:>2}.  {words}")
+        self._say(f"  {self._steps:>2}.  {text}")
 
     def _show(self, panel: Panel, only: str = "") -> None:
         for line in str(panel).splitlines():
@@ -235,22 +241,22 @@ class Story:
     def _panel(self, admin_id: str) -> Panel:
         return Panel(self._inbox, self.conversation_id, admin_id)
 
-    def _write_as_customer(self, words: str, *files: str) -> None:
-        said = f"sends the file {files[0]}" if files else f"writes: {_quoted(words)}"
-        self._step(f"{self._customer.name} {said}")
-        self._inbox.write(self.conversation_id, author="contact", body=words, attachments=list(files))
-        self._expect(PUBLIC, self._customer.name, words or files[0])
+    def _write_as_customer(self, text: str, *files: str) -> None:
+        action = f"sends the file {files[0]}" if files else f"writes: {_quoted(text)}"
+        self._step(f"{self._customer.name} {action}")
+        self._inbox.write(self.conversation_id, author="contact", body=text, attachments=list(files))
+        self._expect(PUBLIC, self._customer.name, text or files[0])
 
-    def _write_as(self, teammate: str, words: str, *, note: bool = False) -> None:
-        self._step(f"{teammate} {'notes' if note else 'replies'}: {_quoted(words)}")
+    def _write_as(self, teammate: str, text: str, *, note: bool = False) -> None:
+        self._step(f"{teammate} {'notes' if note else 'replies'}: {_quoted(text)}")
         author_id = self._teammate if teammate == TEAMMATE else self._colleague
-        self._inbox.write(self.conversation_id, author="admin", author_id=author_id, body=words, note=note)
-        self._expect(PRIVATE if note else PUBLIC, teammate, words)
+        self._inbox.write(self.conversation_id, author="admin", author_id=author_id, body=text, note=note)
+        self._expect(PRIVATE if note else PUBLIC, teammate, text)
 
-    def _expect(self, log: str, author: str, words: str) -> None:
-        """What was said has to be in each ticket that follows; waits until it is."""
-        entry = Expected(author, " ".join(words.split()))
-        self._said.append((log, entry))
+    def _expect(self, log: str, author: str, text: str) -> None:
+        """Add an entry that each linked ticket must contain, and wait until it does."""
+        entry = Expected(author, " ".join(text.split()))
+        self._entries.append((log, entry))
         began = time.monotonic()
         for ticket in self._tickets:
             ticket.logs[log].append(entry)
@@ -268,8 +274,8 @@ class Story:
             f"the message to arrive in the {log} of {ticket.ref}",
         )
 
-    def _wait_for_post(self, words: str) -> None:
-        """Until the worker has said in the conversation what it has to say."""
+    def _wait_for_post(self, text: str) -> None:
+        """Wait until the worker has written its message into the conversation."""
         seen = len(self._tickets)
 
         def posted() -> list[str]:
@@ -280,33 +286,37 @@ class Story:
             ]
 
         wait_until(lambda: len(posted()) >= seen, "the bridge to write into the conversation")
-        self._say(f"        {words}: {_quoted(posted()[-1])}")
+        self._say(f"        {text}: {_quoted(posted()[-1])}")
 
     def _all_is_quiet(self) -> bool:
-        """Nothing is being handled. (One that waits to know whether it is our own post has a reason already.)"""
-        received = Notification.objects.filter(verdict=Notification.Verdict.RECEIVED)
-        return not received.filter(reason="").exists() and not Delivery.objects.waiting().exists()
+        """Return whether nothing is waiting. An event with a reason code waits to know whether it is our own post."""
+        received = WebhookEvent.objects.filter(state=WebhookEvent.State.RECEIVED)
+        return not received.filter(reason_code="").exists() and not Delivery.objects.waiting().exists()
 
 
 def _is_by(entry: LogEntry, author: str) -> bool:
-    """Under the author's own account or name; where the bridge's account may not set it, named in the text."""
-    return entry.user_login.removesuffix(" (Intercom)") == author or words_of(entry).startswith(
+    """Return whether the author wrote the entry.
+
+    The entry has the author's account or name, or, if the bridge's account may not set it, names the author in
+    its text.
+    """
+    return entry.user_login.removesuffix(" (Intercom)") == author or text_of(entry).startswith(
         f"{author} (Intercom)"
     )
 
 
 def _is_created(panel: Panel) -> bool:
-    """iTop may take longer than a panel may: then there is a button to look again."""
-    if panel.headline.endswith("is created"):
+    """Return whether the ticket is created. If iTop takes longer than the panel may, click to check again."""
+    if panel.headline.endswith(" created"):
         return True
-    if panel.can_press("Look again"):
-        panel.press("Look again")
-        return panel.headline.endswith("is created")
-    raise DemoTrouble(f"The ticket was not created. The panel reads:\n{panel}")
+    if panel.can_press("Check again"):
+        panel.press("Check again")
+        return panel.headline.endswith(" created")
+    raise DemoError(f"The ticket was not created. The panel shows:\n{panel}")
 
 
 def _pick(panel: Panel, label: str, *preferred: str) -> str:
-    """One of the choices, wherever the form offers them: in the field, or on a page of their own."""
+    """Choose one of the options, either in the field or on a page of its own, and return its text."""
     if panel.has_field(label):
         return panel.choose(label, *preferred)
     if panel.has_item(label):
@@ -317,5 +327,5 @@ def _pick(panel: Panel, label: str, *preferred: str) -> str:
     return ""
 
 
-def _quoted(words: str) -> str:
-    return f"“{' '.join(words.split())}”"
+def _quoted(text: str) -> str:
+    return f"“{' '.join(text.split())}”"

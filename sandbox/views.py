@@ -1,4 +1,4 @@
-"""The inbox page, and what it asks: handed on to the Intercom stand-in, so that the browser talks to us alone."""
+"""The inbox page. Its requests are passed on to the Intercom stand-in, so that the browser uses one origin."""
 
 from __future__ import annotations
 
@@ -15,42 +15,40 @@ from django.views.decorators.http import require_http_methods, require_safe
 DEFAULT_INTERCOM_URL = "http://127.0.0.1:8002"
 DEFAULT_ITOP_URL = "http://127.0.0.1:8001"
 
-# A canvas may take as long as the bridge takes; the stand-in gives up after ten seconds, as Intercom does.
+# Longer than the ten seconds that the stand-in waits for a canvas.
 DEADLINE_SECONDS = 15
 
-# What the page may ask of the stand-in, and nothing else of what it answers (its REST, its faults' switches).
+# The only addresses of the stand-in that the page may request.
 _ALLOWED = re.compile(
     r"(state|conversations|conversations/[0-9]+|conversations/[0-9]+/messages|canvas|faults)"
 )
 
 
 def intercom_url() -> str:
-    """Where the Intercom stand-in answers."""
+    """Return the address of the Intercom stand-in."""
     return _address("SANDBOX_INTERCOM_URL", DEFAULT_INTERCOM_URL)
 
 
 def _address(name: str, default: str) -> str:
-    """The setting of this name, or the environment variable, or where it usually is."""
+    """Return the setting of this name, or the environment variable, or the default."""
     return (getattr(settings, name, "") or os.environ.get(name) or default).rstrip("/")
 
 
 @require_safe
 @ensure_csrf_cookie
 def inbox(request: HttpRequest) -> HttpResponse:
-    """Conversations, thread and panel, as a teammate sees them in Intercom."""
+    """Display conversations, thread and panel, as a teammate sees them in Intercom."""
     return render(request, "sandbox/inbox.html", {"itop_url": _address("SANDBOX_ITOP_URL", DEFAULT_ITOP_URL)})
 
 
 @require_http_methods(["GET", "POST"])
 def pass_through(request: HttpRequest, path: str) -> HttpResponse:
-    """Hands a question of the page on to the stand-in, and its answer back. 502 when it does not answer."""
+    """Pass a request of the page on to the stand-in. Return 502 if the stand-in does not respond."""
     if not _ALLOWED.fullmatch(path):
-        return JsonResponse({"error": "There is no such address."}, status=404)
+        return JsonResponse({"error": "Unknown address."}, status=404)
     try:
         with requests.Session() as session:
-            session.trust_env = (
-                False  # A proxy of the surroundings has no business between two local servers.
-            )
+            session.trust_env = False  # two local servers need no proxy
             answer = session.request(
                 request.method or "GET",
                 f"{intercom_url()}/sandbox/{path}",

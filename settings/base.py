@@ -1,17 +1,20 @@
-"""What holds everywhere. Secrets and addresses come from the environment (see environment.py)."""
+"""Settings of every environment. Secrets and URLs come from environment variables (see env.py)."""
 
 from __future__ import annotations
 
 import datetime as dt
 import os
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .environment import (
+from .env import (
     BASE_DIR,
+    WORKING_DIR,
     database,
     days,
     directory,
@@ -23,20 +26,20 @@ from .environment import (
     shared_directory,
     whole_number,
 )
-from .logs import logging_config
+from .logging import logging_config
 
 read_secret_files()
 
-# Everything that this service writes to a disk of its own: the SQLite database, the queue file, collected statics.
-VAR_DIR = directory("VAR_DIR", BASE_DIR / "var")
+# Contains every file that this service writes: the SQLite database, the queue, collected static files.
+VAR_DIR = directory("VAR_DIR", WORKING_DIR / "var")
 
-# Where people and Intercom reach us; the admin shows the addresses to paste, built from it.
+# The URL under which users and Intercom reach this service. The admin shows the webhook URLs built from it.
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
 try:
     _host = urlsplit(PUBLIC_URL).hostname or "127.0.0.1"
 except ValueError:
     raise ImproperlyConfigured(
-        f"PUBLIC_URL is “{PUBLIC_URL}”. Write an address, like https://bridge.example.com."
+        f"PUBLIC_URL is “{PUBLIC_URL}”. Write a URL, like https://bridge.example.com."
     ) from None
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[_host])
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
@@ -49,6 +52,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "django.forms",
     "axes",
     "csp",
     "rest_framework",
@@ -57,12 +61,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "intercom_bridge.views.request_id.RequestIdMiddleware",
+    "intercom_bridge.middleware.request_id.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "intercom_bridge.views.any_host.CommonMiddleware",
+    "intercom_bridge.middleware.probe_hosts.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -70,6 +74,7 @@ MIDDLEWARE = [
     "axes.middleware.AxesMiddleware",
 ]
 
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"  # also finds form templates in templates/
 ROOT_URLCONF = "settings.urls"
 WSGI_APPLICATION = "settings.wsgi.application"
 
@@ -90,8 +95,8 @@ TEMPLATES = [
 
 DATABASES = {"default": database("DATABASE_URL", VAR_DIR / "bridge.sqlite3")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # IMMEDIATE: a writer waits for its turn instead of failing half-way.
-    # FULL: what was answered 200 survives a power cut.
+    # IMMEDIATE: a transaction that writes waits at its start instead of failing in the middle.
+    # FULL: an event that was answered with 200 survives a power cut.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
@@ -100,49 +105,54 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-    # A database that is away must be noticed, not waited for.
+    # Notice an unreachable database soon.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Where the queue lives. Rows are the truth: what is lost with the queue is found by the next sweep.
+# The task queue. It only wakes the worker: if it is lost, the next sweep finds the work in the database.
 REDIS_URL = env.str("REDIS_URL", default="")
 HUEY_FILE: Path | None = None if REDIS_URL else VAR_DIR / "queue.sqlite3"
 WORKER_THREADS = 8
 
-# With PostgreSQL and Redis the tree may be read-only: nothing is written then.
+# With PostgreSQL and Redis no file is written here, so the file system may be read-only.
 if HUEY_FILE or VAR_DIR in Path(DATABASES["default"]["NAME"]).parents:
     try:
         VAR_DIR.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImproperlyConfigured(
-            f"The directory {VAR_DIR} cannot be made: {error.strerror}. The database or the queue is a file in it. "
-            "Name another one in VAR_DIR, or set both DATABASE_URL (a PostgreSQL) and REDIS_URL."
+            f"The directory {VAR_DIR} cannot be created: {error.strerror}. It contains the database or the queue. "
+            "Set VAR_DIR to another directory, or set both DATABASE_URL (PostgreSQL) and REDIS_URL."
         ) from error
 
-# Whoever has it may read /metrics. Where the processes of this machine then keep what they count; None: nowhere.
+# The bearer token that may read /metrics; without it there are no metrics. METRICS_DIR is None if it is not writable.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 METRICS_DIR = shared_directory("METRICS_DIR", VAR_DIR / "metrics") if METRICS_TOKEN else None
-if METRICS_DIR:
-    # The library takes it from there, when it is first imported.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(METRICS_DIR)
+# Only services count: each process leaves two files, and one-off commands would leave thousands.
+_is_command = Path(sys.argv[0]).name in ("manage.py", "__main__.py", "intercom-bridge")
+if METRICS_DIR and (not _is_command or sys.argv[1:2] in (["worker"], ["runserver"])):
+    # Process ids are unique per machine or container only, so each has a directory. prometheus_client reads the
+    # variable when it is imported.
+    directory_of_host = METRICS_DIR / socket.gethostname()
+    directory_of_host.mkdir(exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory_of_host)
 
-# One write to iTop, its follow-up questions included, takes at most so many seconds of wall time.
+# The time limit for one write to iTop, including its follow-up reads.
 WRITE_SECONDS = seconds("WRITE_SECONDS", 8.0)
-# After an unknown outcome iTop may still be executing the request; so long the ticket is left alone.
+# After a write with an unknown outcome iTop may still be executing it. How long to leave the ticket alone.
 UNKNOWN_OUTCOME_SECONDS = seconds("UNKNOWN_OUTCOME_SECONDS", 10.0)
-# So long after a write its ticket's log is read back: somebody else's save may have erased the entry.
-CHECK_AFTER_SECONDS = seconds("CHECK_AFTER_SECONDS", 180.0)
-# How long the contents of what was handled, and of what failed, are kept. Their keys stay.
+# How long after a write the ticket's log is verified: a concurrent save in iTop may have removed the entry.
+VERIFY_AFTER_SECONDS = seconds("VERIFY_AFTER_SECONDS", 180.0)
+# Retention of the contents of handled and of failed events. Their keys are kept.
 KEEP_PAYLOADS_DAYS = days("KEEP_PAYLOADS_DAYS", 30)
 KEEP_FAILED_PAYLOADS_DAYS = days("KEEP_FAILED_PAYLOADS_DAYS", 180)
 
-# Overrides every region's Intercom API host; for stand-ins.
+# Overrides the Intercom API host of every region, for stand-ins.
 INTERCOM_API_URL = env.str("INTERCOM_API_URL", default="").rstrip("/")
 
-# Newest first; what was encrypted under an older one is still read.
+# Newest first. Older keys are still used for decryption.
 FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=[])
 
-# Intercom's canvas requests carry the conversation and can be large; beyond this they are refused with 413.
+# Intercom's canvas requests contain the conversation and can be large. Larger ones are refused with 413.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -152,28 +162,28 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
-# Five wrong passwords for a name from one address, and from there that name waits for a quarter of an hour. Counted in
-# the database: all processes know of it. By both, so that nobody can lock an admin out from elsewhere.
+# After five wrong passwords for a user name from one IP address, that pair is locked for 15 minutes. Counted in the
+# database, for all processes; by pair, so that an attacker cannot lock an admin out from another address.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_FAILURE_LIMIT = 5
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_COOLOFF_TIME = dt.timedelta(minutes=15)
 AXES_RESET_ON_SUCCESS = True
-# What the page says is true: trying again meanwhile does not make it longer.
+# As the lock-out page says, further attempts do not extend the lock-out.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_LOCKOUT_TEMPLATE = "admin/intercom_bridge/locked_out.html"
-AXES_CLIENT_IP_CALLABLE = "intercom_bridge.views.client_address.client_address"
-# Each log-in of each admin for ever is more than anybody needs; the proxy's log has them.
+AXES_CLIENT_IP_CALLABLE = "intercom_bridge.middleware.client_ip.client_address"
+# Do not keep a record of every log-in for ever. The proxy's log has them.
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
-# Whose X-Forwarded-For is believed, as addresses or networks. A socket file has no address, and is believed.
+# Addresses or networks whose X-Forwarded-For is trusted. A Unix socket has no address and is always trusted.
 TRUSTED_PROXIES = networks("TRUSTED_PROXIES", "127.0.0.1", "::1")
 
-# Eight hours from the log-in, or until the browser is closed. Using the admin makes it no longer.
+# Eight hours from the log-in, or until the browser is closed. Not a sliding expiry.
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 
-# Nothing but what comes from here, and no script or style within a page.
+# Only resources from this origin; no inline scripts or styles.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],
@@ -185,11 +195,10 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# What each workspace may send, a second, on average over ten: a flood of one takes nothing from the others.
-CANVAS_REQUESTS_A_SECOND = whole_number("CANVAS_REQUESTS_A_SECOND", 20)
-NOTIFICATIONS_A_SECOND = whole_number("NOTIFICATIONS_A_SECOND", 200)
-# Where they are counted: in Redis for all processes together, without it in each process by itself. Nothing else is
-# kept here.
+# Rate limits per workspace, averaged over ten seconds, so that one workspace cannot use up the service.
+CANVAS_REQUESTS_PER_SECOND = whole_number("CANVAS_REQUESTS_PER_SECOND", 20)
+NOTIFICATIONS_PER_SECOND = whole_number("NOTIFICATIONS_PER_SECOND", 200)
+# Used only to count for the rate limits: in Redis for all processes together, without Redis per process.
 CACHES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "bridge"}
 }
@@ -198,7 +207,7 @@ if REDIS_URL:
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "bridge",
-        # A Redis that is away must be noticed, not waited for.
+        # Notice an unreachable Redis soon.
         "OPTIONS": {"socket_connect_timeout": 0.2, "socket_timeout": 0.2},
     }
 
@@ -222,4 +231,4 @@ LOGGING = logging_config(
     one_of("LOG_FORMAT", "plain", "json"),
     one_of("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL"),
 )
-LOGGING_CONFIG = "settings.logs.configure"
+LOGGING_CONFIG = "settings.logging.configure"

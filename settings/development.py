@@ -1,9 +1,9 @@
-"""A laptop: everything has a default, the sandbox is on. Not for real conversations: its keys are public."""
+"""Settings for development: everything has a default, and the sandbox is installed. The keys are public."""
 
 from __future__ import annotations
 
 from .base import *
-from .environment import env
+from .env import env
 
 DEBUG = env.bool("DEBUG", default=True)
 SECRET_KEY = env.str("SECRET_KEY", default="development-only-not-a-secret-0123456789abcdefghijklmnop")
@@ -11,6 +11,6 @@ ALLOWED_HOSTS = [*ALLOWED_HOSTS, "127.0.0.1", "localhost", "[::1]"]
 FIELD_ENCRYPTION_KEYS = FIELD_ENCRYPTION_KEYS or ["ZGV2ZWxvcG1lbnQtb25seS1ub3QtYS1zZWNyZXQtMDE="]
 INSTALLED_APPS = [*INSTALLED_APPS, "sandbox"]
 
-# Static files straight from the packages: nothing has to be collected first.
+# Serve static files from the packages, without collectstatic.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = True

@@ -1,27 +1,27 @@
-"""The real service. Refuses to start without its secrets, with a sentence that says what to set."""
+"""Settings for production. Raise ImproperlyConfigured, with instructions, if a secret is missing."""
 
 from __future__ import annotations
 
 from django.core.exceptions import ImproperlyConfigured
 
 from .base import *
-from .environment import secret
+from .env import secret
 
 DEBUG = False
 SECRET_KEY = secret(
-    "SECRET_KEY", "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(50))'"
+    "SECRET_KEY", "Create one with: python -c 'import secrets; print(secrets.token_urlsafe(50))'"
 )
 secret(
     "FIELD_ENCRYPTION_KEYS",
-    "It encrypts the workspaces' secrets in the database. Make one with: python -c "
+    "It encrypts the workspaces' secrets in the database. Create one with: python -c "
     "'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())' - and keep a copy: "
     "without it the stored secrets cannot be read.",
 )
-secret("PUBLIC_URL", "It is the https address under which Intercom reaches this service.")
+secret("PUBLIC_URL", "It is the https URL under which Intercom reaches this service.")
 if not PUBLIC_URL.startswith("https://"):
     raise ImproperlyConfigured(f"PUBLIC_URL must start with https:// (it is {PUBLIC_URL}).")
 
-# TLS ends at the proxy in front of us, which sets this header (deploy it so that clients cannot).
+# The proxy in front of us terminates TLS and sets this header. It must remove the header from client requests.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = True
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]

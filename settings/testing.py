@@ -1,4 +1,4 @@
-"""What pytest runs under: the real thing, with a queue in memory, keys of its own and the sandbox at hand."""
+"""Settings for the tests: as in development, with an in-memory queue and other keys."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ALLOWED_HOSTS = ["*"]
 INTERCOM_API_URL = ""
 HUEY_FILE = None
 METRICS_DIR = None
-# Tests click faster than people.
-CANVAS_REQUESTS_A_SECOND = NOTIFICATIONS_A_SECOND = 100_000
+# Tests send more requests than users do.
+CANVAS_REQUESTS_PER_SECOND = NOTIFICATIONS_PER_SECOND = 100_000
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # A file, as in production: writers in several threads meet in it. One for each run: runs may meet, too.
+    # A file, as in production, because tests write from several threads. One per run, because runs may overlap.
     DATABASES["default"]["TEST"] = {
         "NAME": Path(tempfile.gettempdir()) / f"bridge-test-{os.getpid()}.sqlite3"
     }

@@ -1,13 +1,18 @@
-"""A real Chromium for tests. Where none is installed, they are skipped aloud."""
+"""A real Chromium for tests. Without an installed Chromium, the browser tests are skipped, with a reason."""
 
 from __future__ import annotations
 
+import atexit
+import os
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
+from django.db import connections
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SWITCHES = [
@@ -19,39 +24,84 @@ SWITCHES = [
     "--disable-component-update",
     "--disable-sync",
 ]
+VIEWPORT = {"width": 1400, "height": 900}
 POLICY = "Content Security Policy"
 browser_test = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: nothing is tried in a browser"),
 ]
 
+# Starting Chromium or opening a page costs as much CPU time as a short test: all tests share one browser, and a page
+# that no test uses is kept for the next test with the same base URL.
+_shared_browser = ExitStack()
+_idle_pages: dict[str, list[Any]] = defaultdict(list)
+
+
+@cache
+def _browser() -> Any:
+    """Start Chromium, which runs until the process ends."""
+    from playwright.sync_api import sync_playwright
+
+    # Playwright runs an event loop in this thread, which makes Django refuse database access. Tests do not access
+    # the database from that loop.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    playwright = _shared_browser.enter_context(sync_playwright())
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+    _shared_browser.callback(browser.close)
+    atexit.register(_shared_browser.close)
+    return browser
+
+
+def close_browser() -> None:
+    """Close Chromium, and the database connections that this thread opened while Playwright's event loop ran."""
+    connections.close_all()
+    _shared_browser.close()
+
 
 @contextmanager
 def running_chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        # Playwright keeps an event loop in this thread; what the test asks of the database is no part of it.
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        yield running
-        running.close()
+    """Return Playwright's browser, which all tests share."""
+    yield _browser()
 
 
 @contextmanager
 def new_page(browser: Any, base_url: str, broken: list[str] | None = None) -> Iterator[Any]:
-    """A page that is not yet opened. A script that breaks fails the test, and so does what the page's policy refuses.
+    """Return an empty page without cookies.
 
-    Both are told in `broken`, for a test that looks itself.
+    Afterwards, fail if a script raised an error or the content security policy blocked something. Both are added to
+    `broken`, which a test can pass and empty to check them itself.
     """
     broken = [] if broken is None else broken
-    context = browser.new_context(viewport={"width": 1400, "height": 900}, base_url=base_url)
-    opened = context.new_page()
-    opened.set_default_timeout(10_000)
-    opened.on("pageerror", lambda error: broken.append(str(error)))
-    opened.on(
-        "console", lambda said: broken.append(f"{opened.url}: {said.text}") if POLICY in said.text else None
-    )
-    yield opened
-    context.close()
+    page = _idle_pages[base_url].pop() if _idle_pages[base_url] else _open_page(browser, base_url)
+
+    def on_error(error: Any) -> None:
+        broken.append(str(error))
+
+    def on_message(message: Any) -> None:
+        if POLICY in message.text:
+            broken.append(f"{page.url}: {message.text}")
+
+    page.on("pageerror", on_error)
+    page.on("console", on_message)
+    try:
+        yield page
+    except BaseException:
+        page.context.close()
+        raise
+    page.goto("about:blank")
+    page.remove_listener("pageerror", on_error)
+    page.remove_listener("console", on_message)
+    for opened in page.context.pages:
+        if opened is not page:
+            opened.close()
+    page.set_viewport_size(VIEWPORT)
+    page.context.clear_cookies()
+    page.context.clear_permissions()
+    _idle_pages[base_url].append(page)
     assert broken == []
+
+
+def _open_page(browser: Any, base_url: str) -> Any:
+    page = browser.new_context(viewport=VIEWPORT, base_url=base_url).new_page()
+    page.set_default_timeout(10_000)
+    return page

@@ -1,5 +1,8 @@
+"""Fixtures for all tests: the stand-ins for iTop and Intercom, a workspace, a teammate and a worker."""
+
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,39 +10,61 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.test import Client
+from hypothesis import settings as hypothesis_settings
 
-from intercom_bridge.canvas import panel
 from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
-from intercom_bridge.sync import tasks
+from intercom_bridge.panel import router
+from intercom_bridge.worker.queues import run_until_idle
 from sandbox.intercom import Intercom, running_intercom
 from sandbox.itop import Itop, running_itop
 from sandbox.itop.seed import TOKEN
-from tests.canvas.schema import check_canvas
-from tests.teammate import SECRET, WORKSPACE, Teammate
+from tests.panel.schema import check_canvas
+
+from .browser import close_browser
+from .teammate import SECRET, WORKSPACE, Teammate
+
+# `pytest --hypothesis-profile thorough` searches for counterexamples; the default only repeats a fixed sample.
+hypothesis_settings.register_profile("thorough", max_examples=1000, deadline=None)
+hypothesis_settings.register_profile("quick", max_examples=50, deadline=None, database=None, derandomize=True)
+hypothesis_settings.load_profile("quick")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Exempt what the imports created from garbage collection: scanning it takes a fifth of the suite's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Close the browser before the test database is removed."""
+    yield
+    close_browser()
 
 
 @pytest.fixture(autouse=True)
-def every_canvas_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each answer of the panel, in whichever test, has to be a canvas by Canvas Kit's documented shapes and limits."""
-    original = panel.answer
+def check_every_canvas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check every response of the panel, in any test, against Canvas Kit's documented schema and limits."""
+    original = router.respond
 
-    def judged(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
+    def checked(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
         canvas = original(workspace, data, submitted=submitted)
         check_canvas(json.loads(json.dumps(canvas)), first=not submitted)
         return canvas
 
-    monkeypatch.setattr(panel, "answer", judged)
+    monkeypatch.setattr(router, "respond", checked)
 
 
 @pytest.fixture(autouse=True)
-def nobody_has_used_up_a_share() -> None:
-    """Rows of one test have the keys of the next one's."""
+def clear_cache() -> None:
+    """Empty the cache: it contains request counts, and a row of the next test may have the same key."""
     cache.clear()
 
 
 @pytest.fixture
 def itop() -> Iterator[Itop]:
-    """The sandbox's iTop, over real HTTP."""
+    """Run the stand-in for iTop, over real HTTP."""
     with running_itop() as running:
         yield running
 
@@ -62,7 +87,7 @@ def teammate(workspace: Workspace, client: Client) -> Teammate:
 
 @pytest.fixture
 def intercom(settings: Any) -> Iterator[Intercom]:
-    """The sandbox's Intercom, over real HTTP. It notifies nobody: a test says which notification arrives."""
+    """Run the stand-in for Intercom, over real HTTP. It sends no notifications: a test sends those it needs."""
     with running_intercom() as running:
         settings.INTERCOM_API_URL = running.url
         yield running
@@ -70,7 +95,7 @@ def intercom(settings: Any) -> Iterator[Intercom]:
 
 @pytest.fixture
 def talking(teammate: Teammate, intercom: Intercom, workspace: Workspace) -> Teammate:
-    """A teammate in Alice's conversation of the sandbox's Intercom."""
+    """Return a teammate in Alice's conversation, which the stand-in for Intercom has too."""
     workspace.access_token = intercom.token
     workspace.save()
     teammate.conversation = intercom.workspace.conversation_json(intercom.conversation_of("Alice Martin"))
@@ -79,12 +104,5 @@ def talking(teammate: Teammate, intercom: Intercom, workspace: Workspace) -> Tea
 
 @pytest.fixture
 def work() -> Callable[[], None]:
-    """Does what a worker does, until the queue is empty: what is due is done, what is not has to wait."""
-
-    def until_idle() -> None:
-        tasks.sweep()
-        while (task := tasks.huey.dequeue()) is not None:
-            tasks.huey.execute(task)
-
-    tasks.huey.flush()
-    return until_idle
+    """Return a function that does what is due, as a worker does, until the queue is empty."""
+    return run_until_idle

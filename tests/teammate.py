@@ -1,4 +1,4 @@
-"""A teammate at the panel, for tests: sees words, fills in fields by their labels, clicks on words."""
+"""A teammate at the panel, for tests: reads texts, fills in fields and clicks, all by their labels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from django.test import Client
 
 from intercom_bridge.intercom.signature import canvas_signature, webhook_signature
-from tests.canvas.schema import check_canvas
+from tests.panel.schema import check_canvas
 
 SECRET = "client-secret-of-the-tests"
 WORKSPACE = "abcd1234"
 
-ALICE = {
+ALICE: dict[str, Any] = {
     "type": "contact",
     "id": "696205460674dbb9050aa7fd",
     "external_id": "user-40",
@@ -25,6 +25,7 @@ ALICE = {
     "name": "Alice Martin",
     "custom_attributes": {},
 }
+CLICKABLE = ("button", "input", "item")
 ADA = {"type": "admin", "id": "9608799", "name": "Ada Reyes", "email": "ada@acme.example"}
 
 
@@ -33,8 +34,8 @@ def author_of(person: dict[str, Any], kind: str = "") -> dict[str, Any]:
     return {"type": kind, "id": person["id"], "name": person["name"], "email": person["email"]}
 
 
-def part(part_id: int, body: str, author: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    """A conversation part as Intercom sends it; created ten seconds after the one with the id below."""
+def part(part_id: int, body: str | None, author: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """Return a conversation part as Intercom sends it, created ten seconds after the part with the previous id."""
     return {
         "type": "conversation_part",
         "id": str(part_id),
@@ -73,43 +74,45 @@ def conversation(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 class Teammate:
-    """Holds what the panel shows now. Each canvas that comes is judged by Canvas Kit's documented shapes."""
+    """The state of one panel. Each canvas is checked against the documented schema of Canvas Kit."""
 
-    def __init__(self, client: Client, contact: dict[str, Any] = ALICE, **talk: Any) -> None:
+    def __init__(self, client: Client, contact: dict[str, Any] = ALICE, **fields: Any) -> None:
         self.client = client
         self.contact = contact
         self.admin = ADA
-        self.conversation = talk or conversation(part(37358198341, "<p>It is urgent</p>"))
+        self.conversation = fields or conversation(part(37358198341, "<p>It is urgent</p>"))
         self.workspace_id = WORKSPACE
         self.secret = SECRET
         self.canvas: dict[str, Any] = {}
         self.last_request: dict[str, Any] = {}
 
     def open(self) -> Teammate:
-        return self.send("/canvas-kit/initialize", self._base())
+        return self.send("/canvas-kit/initialize", self.base_request())
 
-    def click(self, words: str, **typed: Any) -> Teammate:
-        """Clicks the first thing whose label has these words; `typed` maps labels (or their beginning) to values."""
-        return self.send_click(self.find(words)["id"], typed)
+    def click(self, label: str, **typed: Any) -> Teammate:
+        """Click the first component whose label contains `label`. `typed` maps labels of fields to values."""
+        return self.send_click(self.find(label)["id"], typed)
 
     def link(self, ref: str, *, copy: bool = False) -> Teammate:
-        """Links one of the customer's ongoing tickets, and says whether to copy the conversation so far."""
+        """Link an ongoing ticket of the customer, optionally with a copy of the conversation."""
         self.open().click("ongoing tickets").click(ref).click("Link to this conversation")
-        words = "Link and copy" if copy else "Link from now on"
-        return self.click(words) if self.offers(words) else self
+        label = "Link and copy" if copy else "Link from now on"
+        return self.click(label) if self.offers(label) else self
 
     def send_click(self, component_id: str, typed: dict[str, Any] | None = None) -> Teammate:
-        values = {one["id"]: one.get("value", "") for one in self.fields()}
+        """Click a component by its id. `typed` maps the labels of fields, or their beginnings, to values."""
+        values = {component["id"]: component.get("value", "") for component in self.fields()}
         for label, value in (typed or {}).items():
             values[self.field(label)["id"]] = value
-        return self.send(
-            "/canvas-kit/submit",
-            self._base()
-            | {"component_id": component_id, "input_values": values, "current_canvas": self.canvas},
-        )
+        return self.submit(component_id, values)
+
+    def submit(self, component_id: str, values: dict[str, Any]) -> Teammate:
+        """Send the submit request for a click. `values` maps the ids of fields to values."""
+        click = {"component_id": component_id, "input_values": values, "current_canvas": self.canvas}
+        return self.send("/canvas-kit/submit", self.base_request() | click)
 
     def again(self) -> Teammate:
-        """The very same request once more: a second click."""
+        """Send the same request again, like a second click."""
         return self.send(self.last_path, self.last_request)
 
     def send(self, path: str, body: dict[str, Any]) -> Teammate:
@@ -127,7 +130,7 @@ class Teammate:
         self.canvas = answer["canvas"]
         return self
 
-    def _base(self) -> dict[str, Any]:
+    def base_request(self) -> dict[str, Any]:
         return {
             "workspace_id": self.workspace_id,
             "workspace_region": "US",
@@ -136,61 +139,63 @@ class Teammate:
             "contact": self.contact,
         }
 
-    # What is there to see
+    # The content of the panel
 
     @property
     def components(self) -> list[dict[str, Any]]:
-        return self.canvas["content"]["components"]
+        components: list[dict[str, Any]] = self.canvas["content"]["components"]
+        return components
 
     def clickable(self) -> Iterator[dict[str, Any]]:
-        for one in self.components:
-            if one["type"] == "list":
-                yield from (item for item in one["items"] if "action" in item and not item.get("disabled"))
-            elif one["type"] in ("button", "input") and "action" in one and not one.get("disabled"):
-                yield one
+        for component in self.components:
+            entries = component["items"] if component["type"] == "list" else [component]
+            for entry in entries:
+                if "action" in entry and not entry.get("disabled") and entry["type"] in CLICKABLE:
+                    yield entry
 
-    def find(self, words: str) -> dict[str, Any]:
-        for one in self.clickable():
-            shown = " ".join(str(one.get(key, "")) for key in ("label", "title", "subtitle"))
-            if words.casefold() in shown.casefold():
-                return one
-        raise AssertionError(f"nothing to click says “{words}”; the panel shows:\n{self.text}")
+    def find(self, label: str) -> dict[str, Any]:
+        for component in self.clickable():
+            text = " ".join(str(component.get(key, "")) for key in ("label", "title", "subtitle"))
+            if label.casefold() in text.casefold():
+                return component
+        raise AssertionError(f"no clickable component has the label “{label}”; the panel has:\n{self.text}")
 
-    def offers(self, words: str) -> bool:
-        """Whether there is something to click that says so."""
+    def offers(self, label: str) -> bool:
+        """Return whether a clickable component has this text in its label or title."""
         return any(
-            words.casefold() in str(one.get("label", one.get("title"))).casefold() for one in self.clickable()
+            label.casefold() in str(component.get("label", component.get("title"))).casefold()
+            for component in self.clickable()
         )
 
     def fields(self) -> list[dict[str, Any]]:
         kinds = ("input", "textarea", "dropdown", "checkbox", "single-select")
-        return [one for one in self.components if one["type"] in kinds]
+        return [component for component in self.components if component["type"] in kinds]
 
     def field(self, label: str) -> dict[str, Any]:
-        for one in self.fields():
-            if one.get("label", "").casefold().startswith(label.casefold()):
-                return one
-        raise AssertionError(f"no field is called “{label}”; the panel shows:\n{self.text}")
+        for field in self.fields():
+            if field.get("label", "").casefold().startswith(label.casefold()):
+                return field
+        raise AssertionError(f"no field has the label “{label}”; the panel has:\n{self.text}")
 
-    def option(self, label: str, words: str) -> str:
-        """The id of a choice of a dropdown, by its text."""
-        return next(one["id"] for one in self.field(label)["options"] if words in one["text"])
+    def option(self, label: str, text: str) -> str:
+        """Return the id of an option of a dropdown, by its text."""
+        return next(str(option["id"]) for option in self.field(label)["options"] if text in option["text"])
 
     @property
     def text(self) -> str:
-        """All words on the panel, a line each."""
+        """Return all texts of the panel, one per line."""
         lines: list[str] = []
-        for one in self.components:
-            rows = one.get("items", [one])
+        for component in self.components:
+            rows = component.get("items", [component])
             for row in rows:
                 keys = ("text", "label", "value", "title", "subtitle", "tertiary_text", "field")
                 lines += [str(row[key]) for key in keys if isinstance(row.get(key), str)]
-            lines += [option["text"] for option in one.get("options", [])]
+            lines += [option["text"] for option in component.get("options", [])]
         return "\n".join(lines)
 
 
 def half_a_minute_passes(time_machine: Any) -> None:
-    """What iTop said a moment ago is no longer the answer."""
+    """Expire the cached answers of iTop."""
     time_machine.move_to(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=30))
 
 
@@ -202,9 +207,9 @@ def notify(
     secret: str = SECRET,
     **item: Any,
 ) -> Any:
-    """Sends a signed notification with these parts; answers the response."""
-    made = notification(*parts, topic=topic, notification_id=notification_id, **item)
-    return post_webhook(client, json.dumps(made).encode(), secret=secret)
+    """Send a signed notification with these parts and return the response."""
+    payload = notification(*parts, topic=topic, notification_id=notification_id, **item)
+    return post_webhook(client, json.dumps(payload).encode(), secret=secret)
 
 
 def notification(
@@ -214,7 +219,7 @@ def notification(
         "type": "notification_event",
         "app_id": WORKSPACE,
         "topic": topic,
-        "id": notification_id or "notif_" + "_".join(one["id"] for one in parts),
+        "id": notification_id or "notif_" + "_".join(part["id"] for part in parts),
         "created_at": 1_768_032_001,
         "delivery_attempts": 1,
         "data": {"type": "notification_event_data", "item": conversation(*parts, **item)},

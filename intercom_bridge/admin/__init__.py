@@ -1,33 +1,30 @@
-"""What an admin of the bridge sees: three pages to edit, and the tables of what happened to read."""
+"""The admin: three kinds of rows to edit, and the records of what happened."""
 
 from __future__ import annotations
 
 from .conversations import ConversationAdmin
 from .deliveries import DeliveryAdmin
 from .itops import ItopInstanceAdmin
-from .known_tickets import KnownTicketsAdmin
-from .notifications import NotificationAdmin
+from .outgoing_messages import OutgoingMessageAdmin
 from .person_matches import PersonMatchAdmin
-from .postings import PostingAdmin
 from .profiles import TicketProfileAdmin
-from .submissions import SubmissionAdmin
-from .ticket_links import TicketLinkAdmin
-from .tickets import TicketAdmin
-from .unlinkings import UnlinkingAdmin
+from .ticket_creations import TicketCreationAdmin
+from .tickets import CachedTicketsAdmin, LinkRemovalAdmin, TicketAdmin, TicketLinkAdmin
+from .webhook_events import WebhookEventAdmin
 from .workspaces import WorkspaceAdmin
 
 __all__ = [
+    "CachedTicketsAdmin",
     "ConversationAdmin",
     "DeliveryAdmin",
     "ItopInstanceAdmin",
-    "KnownTicketsAdmin",
-    "NotificationAdmin",
+    "LinkRemovalAdmin",
+    "OutgoingMessageAdmin",
     "PersonMatchAdmin",
-    "PostingAdmin",
-    "SubmissionAdmin",
     "TicketAdmin",
+    "TicketCreationAdmin",
     "TicketLinkAdmin",
     "TicketProfileAdmin",
-    "UnlinkingAdmin",
+    "WebhookEventAdmin",
     "WorkspaceAdmin",
 ]

@@ -1,4 +1,4 @@
-"""What happened and what waits, as the dashboard counts it: by indexes, and of times a sample that is bounded."""
+"""The dashboard's numbers. Every query uses an index, and durations are computed from a bounded sample."""
 
 from __future__ import annotations
 
@@ -15,65 +15,71 @@ from intercom_bridge.models import (
     DayCount,
     Delivery,
     ItopInstance,
-    Notification,
-    Posting,
-    Submission,
+    OutgoingMessage,
     Ticket,
+    TicketCreation,
+    WebhookEvent,
     Workspace,
 )
 from intercom_bridge.models.day_count import last_days
-from intercom_bridge.models.delivery import DeliveryQuerySet, reckoned
-
-from .filters import OF_DELIVERIES
+from intercom_bridge.models.delivery import DeliveryQuerySet, without_index
+from intercom_bridge.models.reason import reason_label
 
 State = Delivery.State
-# Of a day's messages so many, the newest, say how long it took.
-SAMPLE = 200
-# What somebody put back waits anew; where nobody did, both times are of one moment.
-PUT_BACK_AFTER = dt.timedelta(minutes=1)
+# The durations of a day are those of its newest messages.
+SAMPLE_SIZE = 200
+# A message that was queued later than it was stored was retried by hand.
+RETRIED_AFTER = dt.timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
-class Scope:
-    """Whose numbers: everybody's, or one workspace's, or one iTop's."""
+class Selection:
+    """What is counted: everything, one workspace, or one iTop (by primary key)."""
 
     workspace: int | None = None
     itop: int | None = None
 
     def deliveries(self) -> DeliveryQuerySet:
+        """Return the selected deliveries."""
         rows = Delivery.objects.order_by()
         if self.workspace is not None:
-            mine = Conversation.objects.filter(workspace=self.workspace)
-            rows = rows.alias(of=reckoned("conversation_id")).filter(of__in=mine.values("pk"))
+            conversations = Conversation.objects.filter(workspace=self.workspace)
+            rows = rows.alias(of=without_index("conversation_id")).filter(of__in=conversations.values("pk"))
         if self.itop is not None:
-            # By the ticket, of which each is in one iTop: a workspace may have been moved to another one.
-            there = Ticket.objects.filter(itop=self.itop)
-            rows = rows.alias(at=reckoned("ticket_id")).filter(at__in=there.values("pk"))
+            # By ticket, because a workspace may have been moved to another iTop.
+            tickets = Ticket.objects.filter(itop=self.itop)
+            rows = rows.alias(at=without_index("ticket_id")).filter(at__in=tickets.values("pk"))
         return rows
 
     def of_conversations(self, rows: Any) -> Any:
-        return rows.filter(self._q("conversation__workspace", "conversation__workspace__itop")).order_by()
+        """Return the selected rows of a queryset of rows with a conversation."""
+        return rows.filter(
+            self._condition("conversation__workspace", "conversation__workspace__itop")
+        ).order_by()
 
-    def notifications(self, verdict: str) -> Any:
-        rows = Notification.objects.filter(verdict=verdict).order_by()
-        if self == Scope():
+    def webhook_events(self, state: str) -> Any:
+        """Return the selected webhook events with this state."""
+        rows = WebhookEvent.objects.filter(state=state).order_by()
+        if self == Selection():
             return rows
-        mine = Workspace.objects.filter(self._q("pk", "itop")).values_list("pk", flat=True)
-        return rows.alias(of=reckoned("workspace_id")).filter(of__in=list(mine))
+        workspaces = Workspace.objects.filter(self._condition("pk", "itop")).values_list("pk", flat=True)
+        return rows.alias(of=without_index("workspace_id")).filter(of__in=list(workspaces))
 
-    def _q(self, workspace: str, itop: str) -> Q:
+    def _condition(self, workspace: str, itop: str) -> Q:
         names = ((workspace, self.workspace), (itop, self.itop))
         return Q(**{name: pk for name, pk in names if pk is not None})
 
 
 @dataclass(frozen=True)
 class Day:
-    """One day in UTC. `p50` and `p95` are seconds from message to log; None where no message says so. `counted_at` says
-    when, where it was not just now."""
+    """A day in UTC. `median` and `p95` are seconds from message to log entry, or None without any such message.
+
+    `counted_at` is when the worker counted the day, or None if it was counted just now.
+    """
 
     date: dt.date
     counts: dict[str, int]
-    p50: float | None
+    median: float | None
     p95: float | None
     counted_at: dt.datetime | None = None
 
@@ -82,141 +88,121 @@ class Day:
         return sum(self.counts.values())
 
 
-def days(scope: Scope) -> list[Day]:
-    """The last thirty days, today included, oldest first."""
-    kept = {one.date: one for one in DayCount.objects.standing()}
-    return [_day(scope, date, kept.get(date)) for date in last_days()]
+def count_days(selection: Selection) -> list[Day]:
+    """Return the last thirty days including today, oldest first."""
+    counted = {row.date: row for row in DayCount.objects.up_to_date()}
+    return [_count_day(selection, date, counted.get(date)) for date in last_days()]
 
 
-def _day(scope: Scope, date: dt.date, kept: DayCount | None) -> Day:
-    rows = scope.deliveries().of_day(date)
-    if kept is not None:
-        counts = kept.by_state(scope.workspace, scope.itop)
+def _count_day(selection: Selection, date: dt.date, counted: DayCount | None) -> Day:
+    rows = selection.deliveries().of_day(date)
+    if counted is not None:
+        counts = counted.by_state(selection.workspace, selection.itop)
     else:
         counts = dict(rows.values_list("state").annotate(n=Count("*")))
-    times = _seconds_to_the_log(rows) if counts.get(State.WRITTEN) else []
+    times = _durations(rows) if counts.get(State.WRITTEN) else []
     cuts = statistics.quantiles(times, n=20, method="inclusive") if len(times) > 1 else times * 19
     return Day(
         date,
         counts,
-        cuts[9] if cuts else None,
-        cuts[18] if cuts else None,
-        kept.counted_at if kept is not None else None,
+        median=cuts[9] if cuts else None,
+        p95=cuts[18] if cuts else None,
+        counted_at=counted.counted_at if counted is not None else None,
     )
 
 
-def _seconds_to_the_log(rows: DeliveryQuerySet) -> list[float]:
-    """From the message in Intercom to its entry, of those that a webhook told us of and nobody put back.
+def _durations(rows: DeliveryQuerySet) -> list[float]:
+    """Return the seconds from message to log entry.
 
-    The rest is older than its link (the conversation so far), or waited for a person's decision.
+    Only of messages that arrived by webhook and were not retried by hand: the others are older than their link, or
+    waited for a decision.
     """
-    told = rows.filter(
+    measured = rows.filter(
         state=State.WRITTEN,
-        notification__isnull=False,
-        waiting_since__lt=F("created_at") + PUT_BACK_AFTER,
+        webhook_event__isnull=False,
+        queued_at__lt=F("created_at") + RETRIED_AFTER,
     )
-    newest = told.order_by("-created_at").values_list("part_created_at", "written_at")[:SAMPLE]
-    # Intercom's clock, in whole seconds, and ours: a difference below nothing is none.
+    newest = measured.order_by("-created_at").values_list("part_created_at", "written_at")[:SAMPLE_SIZE]
+    # Intercom's clock has whole seconds and may be ahead of ours.
     return [max(0.0, written.timestamp() - sent) for sent, written in newest if written]
 
 
 @dataclass(frozen=True)
-class Wait:
-    """So many of one kind are not done yet; `since` when the oldest is waiting."""
+class RowCount:
+    """The number of rows of one model. `query` selects them in the admin's list; `since` is the oldest one's time."""
 
     label: str
     model: str
     query: str
     count: int
-    since: dt.datetime | None
+    since: dt.datetime | None = None
 
 
-def waits(scope: Scope) -> list[Wait]:
-    asked = (
+def count_backlog(selection: Selection) -> list[RowCount]:
+    """Return what is waiting."""
+    queues = (
+        ("Messages to write", "delivery", "state", selection.deliveries().waiting(), "queued_at"),
         (
-            "Messages to be written",
-            "delivery",
-            "state__exact=waiting",
-            scope.deliveries().waiting(),
-            "waiting_since",
-        ),
-        (
-            "Notifications to be looked at",
-            "notification",
-            "verdict__exact=received",
-            scope.notifications(Notification.Verdict.RECEIVED),
+            "Webhook events to process",
+            "webhookevent",
+            "state",
+            selection.webhook_events(WebhookEvent.State.RECEIVED),
             "received_at",
         ),
         (
-            "Tickets being created",
-            "submission",
-            "state__exact=creating",
-            scope.of_conversations(Submission.objects.unfinished()),
+            "Tickets to create",
+            "ticketcreation",
+            "state",
+            selection.of_conversations(TicketCreation.objects.waiting()),
             "created_at",
         ),
         (
-            "Posts to Intercom",
-            "posting",
-            "state__exact=waiting",
-            scope.of_conversations(Posting.objects.unfinished()),
+            "Messages to post to Intercom",
+            "outgoingmessage",
+            "state",
+            selection.of_conversations(OutgoingMessage.objects.waiting()),
             "created_at",
         ),
     )
-    found = []
-    for label, model, query, rows, since in asked:
+    waiting = {"webhookevent": "received", "ticketcreation": "creating"}
+    backlog = []
+    for label, model, field, rows, since in queues:
         numbers = rows.aggregate(count=Count("pk"), since=Min(since))
-        found.append(Wait(label, model, query, numbers["count"], numbers["since"]))
-    return found
+        query = f"{field}__exact={waiting.get(model, 'waiting')}"
+        backlog.append(RowCount(label, model, query, numbers["count"], numbers["since"]))
+    return backlog
 
 
-@dataclass(frozen=True)
-class Failure:
-    """So many failed for a reason. `query` narrows the list of that kind of row to them."""
+def count_failures(selection: Selection) -> list[RowCount]:
+    """Return what failed and can still be retried or skipped, most frequent first.
 
-    label: str
-    model: str
-    query: str
-    count: int
-
-
-def failures(scope: Scope) -> list[Failure]:
-    """What failed and can still be put back or skipped, most frequent first; reasons without a row are left out.
-
-    A message can always be skipped; the other two can only be put back, while their contents are kept.
+    A message can always be skipped. The others can only be retried, as long as their contents are stored.
     """
-    rows = scope.deliveries().filter(state=State.FAILED)
-    kinds = {name: kind for name, kind in OF_DELIVERIES.items() if kind.state == State.FAILED}
-    by_kind = rows.aggregate(
-        all=Count("pk"), **{name: Count("pk", filter=kind.q("state")) for name, kind in kinds.items()}
-    )
+    by_code = selection.deliveries().filter(state=State.FAILED).order_by().values_list("reason_code")
     found = [
-        Failure(kind.label.removeprefix("failed: "), "delivery", f"why={name}", by_kind[name])
-        for name, kind in kinds.items()
+        RowCount(reason_label(code), "delivery", f"state__exact=failed&reason={code}", count)
+        for code, count in by_code.annotate(n=Count("pk"))
     ]
-    others = by_kind["all"] - sum(one.count for one in found)
-    found.append(Failure("another reason", "delivery", "state__exact=failed", others))
-    found.append(
-        Failure(
-            "a notification could not be handled",
-            "notification",
-            "verdict__exact=failed&cleaned_at__isnull=True",
-            scope.notifications(Notification.Verdict.FAILED).retriable().count(),
-        )
-    )
-    found.append(
-        Failure(
-            "not posted to Intercom",
-            "posting",
+    found += [
+        RowCount(
+            "Webhook event could not be processed",
+            "webhookevent",
             "state__exact=failed&cleaned_at__isnull=True",
-            scope.of_conversations(Posting.objects.retriable()).count(),
-        )
-    )
-    return sorted((one for one in found if one.count), key=lambda one: -one.count)
+            selection.webhook_events(WebhookEvent.State.FAILED).retriable().count(),
+        ),
+        RowCount(
+            "Message could not be posted to Intercom",
+            "outgoingmessage",
+            "state__exact=failed&cleaned_at__isnull=True",
+            selection.of_conversations(OutgoingMessage.objects.retriable()).count(),
+        ),
+    ]
+    return sorted((failure for failure in found if failure.count), key=lambda failure: -failure.count)
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A workspace or an iTop, and what it has open. `paused_since` is an iTop's."""
+class Load:
+    """A workspace or an iTop with its number of waiting and failed messages."""
 
     row: Any
     waiting: int
@@ -225,22 +211,25 @@ class Standing:
 
     @property
     def paused_since(self) -> dt.datetime | None:
+        """When writing to the iTop was paused; None for a workspace."""
         return getattr(self.row, "paused_since", None)
 
 
-def workspaces() -> list[Standing]:
-    return _standings(Workspace.objects.order_by("name", "pk"), "conversation__workspace_id")
+def workspace_load() -> list[Load]:
+    return _load(Workspace.objects.order_by("name", "pk"), "conversation__workspace_id")
 
 
-def itops() -> list[Standing]:
-    return _standings(ItopInstance.objects.order_by("name"), "ticket__itop_id")
+def itop_load() -> list[Load]:
+    return _load(ItopInstance.objects.order_by("name"), "ticket__itop_id")
 
 
-def _standings(rows: Iterable[Any], column: str) -> list[Standing]:
-    by = Delivery.objects.order_by().values_list(reckoned(column))
+def _load(rows: Iterable[Any], column: str) -> list[Load]:
+    by_owner = Delivery.objects.order_by().values_list(without_index(column))
     waiting = {
-        pk: (n, since)
-        for pk, n, since in by.filter(state=State.WAITING).annotate(n=Count("pk"), s=Min("waiting_since"))
+        pk: (count, since)
+        for pk, count, since in by_owner.filter(state=State.WAITING).annotate(
+            count=Count("pk"), since=Min("queued_at")
+        )
     }
-    failed = dict(by.filter(state=State.FAILED).annotate(n=Count("pk")))
-    return [Standing(row, *waiting.get(row.pk, (0, None)), failed.get(row.pk, 0)) for row in rows]
+    failed = dict(by_owner.filter(state=State.FAILED).annotate(count=Count("pk")))
+    return [Load(row, *waiting.get(row.pk, (0, None)), failed.get(row.pk, 0)) for row in rows]

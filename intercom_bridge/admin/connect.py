@@ -1,4 +1,4 @@
-"""Connecting a workspace on one page: the steps in Intercom, its secrets, the iTop, whom it serves."""
+"""The form of the page that connects a workspace: its secrets, the iTop, the scope."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import Any
 
 from django import forms
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
-from django.core.exceptions import ValidationError
 from django.db import models, transaction
 
 from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
 
-from .secrets import SECRET_OVERRIDES, SecretChange, SecretsForm
+from .secrets import SECRET_OVERRIDES, SecretsForm
 
 NEW = "new"
-STOCK_PROFILE = "Requests"
+DEFAULT_PROFILE_NAME = "Requests"
 
 
-def _field(column: models.Field[Any, Any], **options: Any) -> forms.Field | None:
+def _form_field(column: models.Field[Any, Any], **options: Any) -> forms.Field | None:
     for kind, overrides in SECRET_OVERRIDES.items():
         if isinstance(column, kind):
             return column.formfield(**overrides, **options, required=True)
@@ -31,7 +30,9 @@ def _field(column: models.Field[Any, Any], **options: Any) -> forms.Field | None
     return column.formfield(**options)
 
 
-class _WorkspaceForm(SecretsForm):
+class WorkspaceForm(SecretsForm):
+    """The workspace's own fields."""
+
     required_css_class = "required"
 
     class Meta:
@@ -46,64 +47,53 @@ class _WorkspaceForm(SecretsForm):
             "language",
             "time_zone",
         )
-        formfield_callback = staticmethod(_field)
-
-    def clean_client_secret(self) -> SecretChange:
-        return _given(self.cleaned_data["client_secret"])
-
-    def clean_access_token(self) -> SecretChange:
-        return _given(self.cleaned_data["access_token"])
+        formfield_callback = staticmethod(_form_field)
 
 
-class _ItopForm(SecretsForm):
+class ItopForm(SecretsForm):
+    """A new iTop."""
+
     required_css_class = "required"
 
     class Meta:
         model = ItopInstance
         fields = ("name", "url", "token", "time_zone")
-        formfield_callback = staticmethod(_field)
-
-    def clean_token(self) -> SecretChange:
-        return _given(self.cleaned_data["token"])
+        formfield_callback = staticmethod(_form_field)
 
 
-def _given(secret: SecretChange) -> SecretChange:
-    if not secret.text:
-        raise ValidationError("This is needed.")
-    return secret
-
-
-class _ChoiceForm(forms.Form):
-    """Which iTop and which profile, of those that there are."""
+class ChoiceForm(forms.Form):
+    """The iTop and the profile: existing ones, or a new one."""
 
     required_css_class = "required"
 
-    itop = forms.ChoiceField(label="Which iTop")
+    itop = forms.ChoiceField(label="iTop")
     profile = forms.ChoiceField(label="Ticket profile")
 
     def __init__(self, *args: Any, may_add_itop: bool, may_add_profile: bool, **kwargs: Any) -> None:
+        """Offer the existing rows, and new ones if the user may add them."""
         super().__init__(*args, **kwargs)
         itops = [(str(itop.pk), f"{itop} ({itop.url})") for itop in ItopInstance.objects.all()]
-        profiles = [(str(one.pk), str(one)) for one in TicketProfile.objects.all()]
+        profiles = [(str(profile.pk), str(profile)) for profile in TicketProfile.objects.all()]
         if may_add_itop:
-            itops.append((NEW, "A new one, as given below"))
+            itops.append((NEW, "Add a new iTop"))
         if may_add_profile and not profiles:
-            profiles.append((NEW, "A new one: UserRequest as in stock iTop"))
+            profiles.append((NEW, "Add a new profile: UserRequest of a standard iTop"))
         for name, choices in (("itop", itops), ("profile", profiles)):
             self.fields[name] = forms.ChoiceField(label=self.fields[name].label, choices=choices)
 
 
 class ConnectForm:
-    """The page's three forms as one: valid or not, saved together or not at all."""
+    """The page's three forms, validated and saved together."""
 
     def __init__(self, data: Any = None, *, may_add_itop: bool, may_add_profile: bool) -> None:
-        self.workspace = _WorkspaceForm(data)
-        self.choice = _ChoiceForm(
+        """Create the forms. The one for a new iTop is bound only if a new iTop was chosen."""
+        self.workspace = WorkspaceForm(data)
+        self.choice = ChoiceForm(
             data, prefix="of", may_add_itop=may_add_itop, may_add_profile=may_add_profile
         )
-        chosen = data.get("of-itop") if data is not None else None
-        self._makes_itop = chosen == NEW and may_add_itop
-        self.itop = _ItopForm(data if self._makes_itop else None, prefix="itop") if may_add_itop else None
+        selected = data.get("of-itop") if data is not None else None
+        self._adds_itop = selected == NEW and may_add_itop
+        self.itop = ItopForm(data if self._adds_itop else None, prefix="itop") if may_add_itop else None
 
     def __iter__(self) -> Iterator[forms.BaseForm]:
         yield from (form for form in (self.workspace, self.choice, self.itop) if form is not None)
@@ -114,40 +104,39 @@ class ConnectForm:
         return [self.workspace[name] for name in names]
 
     @property
-    def choice_of_itop(self) -> list[forms.BoundField]:
+    def itop_choice(self) -> list[forms.BoundField]:
         return [self.choice["itop"]]
 
     @property
     def service_fields(self) -> list[forms.BoundField]:
-        return [
-            *(self.workspace[name] for name in ("scope", "language", "time_zone")),
-            self.choice["profile"],
-        ]
+        names = ("scope", "language", "time_zone")
+        return [*(self.workspace[name] for name in names), self.choice["profile"]]
 
     def is_valid(self) -> bool:
-        asked = [self.workspace, self.choice, *([self.itop] if self._makes_itop and self.itop else [])]
-        wrong = [form for form in asked if not form.is_valid()]
-        return not wrong
+        """Validate all forms that were submitted."""
+        # Each form has to collect its errors, so the first invalid one must not end the validation.
+        invalid = [form for form in self if form.is_bound and not form.is_valid()]
+        return not invalid
 
     @property
     def has_errors(self) -> bool:
         return any(form.errors for form in self if form.is_bound)
 
     def save(self) -> tuple[Workspace, list[models.Model]]:
-        """The workspace, and all rows that were made."""
-        made: list[models.Model] = []
+        """Save everything in one transaction. Return the workspace and all created rows."""
+        created: list[models.Model] = []
         with transaction.atomic():
             workspace: Workspace = self.workspace.save(commit=False)
-            if self._makes_itop and self.itop:
+            if self._adds_itop and self.itop:
                 workspace.itop = self.itop.save()
-                made.append(workspace.itop)
+                created.append(workspace.itop)
             else:
                 workspace.itop = ItopInstance.objects.get(pk=self.choice.cleaned_data["itop"])
             if self.choice.cleaned_data["profile"] == NEW:
-                workspace.profile = TicketProfile.objects.create(name=STOCK_PROFILE)
-                made.append(workspace.profile)
+                workspace.profile = TicketProfile.objects.create(name=DEFAULT_PROFILE_NAME)
+                created.append(workspace.profile)
             else:
                 workspace.profile = TicketProfile.objects.get(pk=self.choice.cleaned_data["profile"])
             workspace.save()
-            made.append(workspace)
-        return workspace, made
+            created.append(workspace)
+        return workspace, created

@@ -1,4 +1,4 @@
-"""“Test connection”: a button on a row's page, and a page of its own that asks the doctor and shows what was found."""
+"""The "Test connection" page of workspaces and iTops. It displays the doctor's findings."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from intercom_bridge import doctor
-from intercom_bridge.doctor import Finding
+from intercom_bridge.doctor import Finding, Level
 
-from .base import STYLES, ModelAdmin
+from .base import ModelAdmin
+
+FAILURES_FIRST = tuple(reversed(Level))
 
 
 class ConnectionTestAdmin(ModelAdmin):
-    """For the admin of what can be tested live. Needs the permission to change, though it changes nothing."""
+    """An admin with a "Test connection" page. It requires the permission to change the row."""
 
     def examine(self, row: Any) -> Iterator[Finding]:
         raise NotImplementedError
@@ -42,21 +43,20 @@ class ConnectionTestAdmin(ModelAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def test_connection(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """GET offers it, POST does it: it takes seconds, and calls others."""
+        """Explain the test (GET) or run it (POST). It takes seconds and sends requests to other systems."""
         row = get_object_or_404(self.get_queryset(request), pk=pk)
         if not self.has_change_permission(request, row):
             raise PermissionDenied
         findings = list(self.examine(row)) if request.method == "POST" else None
         if findings is not None:
             self.log_change(request, row, f"Tested the connection: {doctor.summary(findings)}.")
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": row,
-            "title": "Test connection",
-            "findings": findings,
-            "summary": doctor.summary(findings or ()),
-            "overall": doctor.overall(findings or ()),
-            "styles": STYLES["all"],
-        }
-        return TemplateResponse(request, "admin/intercom_bridge/test_connection.html", context)
+            findings.sort(key=lambda finding: FAILURES_FIRST.index(finding.level))
+        return self.page(
+            request,
+            "test_connection.html",
+            "Test connection",
+            original=row,
+            findings=findings,
+            summary=doctor.summary(findings or ()),
+            overall=doctor.overall(findings or ()),
+        )

@@ -1,3 +1,5 @@
+"""The admin of conversations: it leads to everything that happened around one."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -9,134 +11,135 @@ from django.http import HttpRequest
 from intercom_bridge.models import (
     Conversation,
     Delivery,
-    Notification,
+    LinkRemoval,
+    OutgoingMessage,
     PersonMatch,
-    Posting,
-    Submission,
+    TicketCreation,
     TicketLink,
-    Unlinking,
+    WebhookEvent,
 )
+from intercom_bridge.models.reason import reason_label
 
-from .find import FindingAdmin, Found
-from .neighbours import lines, to_counted, to_intercom, to_row
-from .readonly import ReadOnlyAdmin, short_time
-from .row_actions import RowActionsAdmin
-from .ticket_links import COMPARED
+from .display import datetime_column, intercom_link, stacked
+from .records import SearchableAdmin
+from .row_actions import RowAction, RowActionsAdmin
+from .search import SearchResult
+from .tickets import COMPARISON_TEXTS
 
 
 @admin.register(Conversation)
-class ConversationAdmin(FindingAdmin, RowActionsAdmin, ReadOnlyAdmin):
-    """From here to all that happened around a conversation."""
+class ConversationAdmin(RowActionsAdmin, SearchableAdmin):
+    """Conversations can be compared with Intercom."""
 
-    known = short_time("created_at", "known since")
-    compared = short_time("reconcile_at", "compared next")
-    list_display = ("conversation_id", "workspace", "known", "compared", "reconcile_trouble")
+    known = datetime_column("created_at", "known since")
+    compared = datetime_column("reconcile_at", "next comparison")
+    list_display = ("conversation_id", "workspace", "known", "compared", "comparison_problem")
     actions = ("compare",)
-    list_filter = (("reconcile_trouble", admin.EmptyFieldListFilter), "created_at", "workspace")
+    list_filter = (("reconcile_code", admin.EmptyFieldListFilter), "created_at", "workspace")
     list_select_related = ("workspace",)
     ordering = ("-pk",)
     fieldsets = (
-        (None, {"fields": ("conversation_id", "in_intercom", "workspace", "contact", "created_at")}),
-        ("Tickets", {"fields": ("links", "unlinkings", "submissions")}),
-        ("Messages", {"fields": ("deliveries", "notifications", "postings")}),
+        (None, {"fields": ("conversation_id", "in_intercom", "workspace", "people", "created_at")}),
+        ("Tickets", {"fields": ("links", "removed_links", "creations")}),
+        ("Messages", {"fields": ("deliveries", "webhook_events", "messages_to_intercom")}),
         (
             "Comparison with Intercom",
             {
-                "fields": ("reconcile_at", "reconcile_trouble", "reconcile_failures"),
-                "description": "Every hour while messages come: a notification can be lost.",
+                "fields": ("reconcile_at", "comparison_problem", "reconcile_failures"),
+                "description": "Runs every hour while there are new messages, because a webhook can be lost.",
             },
         ),
     )
     readonly_fields = (
         "in_intercom",
-        "contact",
+        "people",
         "links",
-        "unlinkings",
-        "submissions",
+        "removed_links",
+        "creations",
         "deliveries",
-        "notifications",
-        "postings",
+        "webhook_events",
+        "messages_to_intercom",
         "reconcile_at",
-        "reconcile_trouble",
+        "comparison_problem",
         "reconcile_failures",
     )
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        # From a person to the conversations they take part in.
+        """Allow the list of a person's conversations."""
         return lookup == "participants__contact_id" or super().lookup_allowed(lookup, value, request)
 
-    def finding(self, found: Found) -> Q:
-        return Q(pk__in=found.talks())
+    def search_condition(self, found: SearchResult) -> Q:
+        return Q(pk__in=found.linked_conversations())
 
     @admin.display(description="in Intercom")
     def in_intercom(self, conversation: Conversation) -> str:
-        return to_intercom(conversation)
+        return intercom_link(conversation)
 
-    @admin.display(description="person")
-    def contact(self, conversation: Any) -> str:
+    @admin.display(description="people")
+    def people(self, conversation: Conversation) -> str:
         contacts = list(conversation.participants.order_by("pk").values_list("contact_id", flat=True))
         if not contacts:
-            return "Not known."
+            return "Unknown."
         matches = PersonMatch.objects.filter(workspace=conversation.workspace, contact_id__in=contacts)
-        known = {match.contact_id: match for match in matches}
-        return lines(
-            to_row(conversation.viewer, known[contact])
-            if contact in known
-            else f"contact {contact}, whom we take for nobody in iTop"
+        by_contact = {match.contact_id: match for match in matches}
+        return stacked(
+            self.record_link(by_contact[contact])
+            if contact in by_contact
+            else f"contact {contact} (no iTop person)"
             for contact in contacts
         )
 
     @admin.display(description="linked tickets")
-    def links(self, conversation: Any) -> str:
-        rows = TicketLink.objects.of_conversation(conversation)
-        return lines(
-            to_row(conversation.viewer, link, f"{link.ticket}{'' if link.sync_on else ', sync paused'}")
-            for link in rows
+    def links(self, conversation: Conversation) -> str:
+        return stacked(
+            self.record_link(row, f"{row.ticket}{'' if row.sync_on else ', sync paused'}")
+            for row in TicketLink.objects.of_conversation(conversation)
         )
 
     @admin.display(description="unlinked tickets")
-    def unlinkings(self, conversation: Any) -> str:
-        rows = Unlinking.objects.filter(conversation=conversation).select_related("ticket").order_by("pk")
-        return lines(
-            to_row(conversation.viewer, one, f"{one.ticket}{', undone' if one.undone_at else ''}")
-            for one in rows
+    def removed_links(self, conversation: Conversation) -> str:
+        rows = LinkRemoval.objects.filter(conversation=conversation).select_related("ticket").order_by("pk")
+        return stacked(
+            self.record_link(row, f"{row.ticket}{', undone' if row.undone_at else ''}") for row in rows
         )
 
-    @admin.display(description="presses of Create")
-    def submissions(self, conversation: Any) -> str:
-        rows = Submission.objects.filter(conversation=conversation).select_related("ticket").order_by("pk")
-        return lines(
-            to_row(conversation.viewer, one, f"{one.ticket or one.form_key}, {one.get_state_display()}")
-            for one in rows
+    @admin.display(description="ticket creations")
+    def creations(self, conversation: Conversation) -> str:
+        rows = TicketCreation.objects.filter(conversation=conversation).select_related("ticket")
+        return stacked(
+            self.record_link(row, f"{row.ticket or row.form_key}, {row.get_state_display()}")
+            for row in rows.order_by("pk")
         )
 
     @admin.display(description="deliveries")
-    def deliveries(self, conversation: Any) -> str:
+    def deliveries(self, conversation: Conversation) -> str:
         rows = Delivery.objects.filter(conversation=conversation)
-        return to_counted(conversation.viewer, rows, "state", conversation__id__exact=conversation.pk)
+        return self.counts_by("state", rows, conversation__id__exact=conversation.pk)
 
-    @admin.display(description="notifications")
-    def notifications(self, conversation: Any) -> str:
-        here = {"workspace": conversation.workspace_id, "conversation_id": conversation.conversation_id}
-        rows = Notification.objects.filter(**here)
-        there = {"workspace__id__exact": here["workspace"], "conversation_id": here["conversation_id"]}
-        return to_counted(conversation.viewer, rows, "verdict", **there)
+    @admin.display(description="last comparison failed")
+    def comparison_problem(self, conversation: Conversation) -> str:
+        return reason_label(conversation.reconcile_code, conversation.reconcile_detail)
 
-    @admin.display(description="postings")
-    def postings(self, conversation: Any) -> str:
-        rows = Posting.objects.filter(conversation=conversation)
-        return to_counted(conversation.viewer, rows, "state", conversation__id__exact=conversation.pk)
+    @admin.display(description="webhook events")
+    def webhook_events(self, conversation: Conversation) -> str:
+        workspace, conversation_id = conversation.workspace_id, conversation.conversation_id
+        rows = WebhookEvent.objects.filter(workspace=workspace, conversation_id=conversation_id)
+        return self.counts_by("state", rows, workspace__id__exact=workspace, conversation_id=conversation_id)
 
-    def helpful_actions(self, row: Any) -> tuple[str, ...]:
+    @admin.display(description="outgoing messages")
+    def messages_to_intercom(self, conversation: Conversation) -> str:
+        rows = OutgoingMessage.objects.filter(conversation=conversation)
+        return self.counts_by("state", rows, conversation__id__exact=conversation.pk)
+
+    def applicable_actions(self, row: Any) -> tuple[str, ...]:
         return ("compare",) if TicketLink.objects.filter(conversation=row).syncing().exists() else ()
 
     @admin.action(description="Compare with Intercom now", permissions=["act"])
     def compare(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
         syncing = TicketLink.objects.syncing().filter(conversation=OuterRef("pk"))
-        self.act(
-            request,
-            queryset,
-            lambda rows: rows.compare_within(0),
+        action = RowAction(
             eligible=lambda rows: rows.filter(Exists(syncing)),
-            **COMPARED,
+            change=lambda rows: rows.compare_within(0),
+            **COMPARISON_TEXTS,
         )
+        self.run_action(request, queryset, action)

@@ -1,4 +1,4 @@
-"""The dashboard: how the bridge is doing, on one page of numbers, for whoever may see deliveries."""
+"""The dashboard: a page of numbers for users who may view deliveries. It contains no texts."""
 
 from __future__ import annotations
 
@@ -12,96 +12,94 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from intercom_bridge.models import Delivery, ItopInstance, WorkerPulse, Workspace
+from intercom_bridge.models import Delivery, ItopInstance, WorkerHeartbeat, Workspace
 
-from . import activity, chart
-from .activity import Day, Failure, Scope, Wait
+from . import activity
+from .activity import Day, RowCount, Selection
 from .base import STYLES
 
 State = Delivery.State
-# From the bottom of a bar up.
 STATES = (State.WRITTEN, State.RESTORED, State.SKIPPED, State.WAITING, State.FAILED)
 
 
 @require_safe
 def dashboard(request: HttpRequest) -> HttpResponse:
+    """Display the numbers of everything, of one workspace, or of one iTop."""
     if not request.user.has_perm("intercom_bridge.view_delivery"):
         raise PermissionDenied
-    scope, shown = _chosen(request)
-    days = activity.days(scope)
+    selection, selected_row = _selection(request)
+    days = activity.count_days(selection)
     context = {
         **admin.site.each_context(request),
         "title": "Dashboard",
         "styles": STYLES["all"],
-        "shown": shown,
+        "selected": selected_row,
         "is_empty": not Delivery.objects.exists(),
-        "workers": WorkerPulse.objects.alive().count(),
-        "waits": _linked(request, scope, activity.waits(scope)),
-        "failures": _linked(request, scope, activity.failures(scope)),
-        "tables": [
-            ("workspace", "Workspaces", activity.workspaces()),
-            ("itop", "iTops", activity.itops()),
+        "workers": WorkerHeartbeat.objects.alive().count(),
+        "backlog": _with_links(request, selection, activity.count_backlog(selection)),
+        "failures": _with_links(request, selection, activity.count_failures(selection)),
+        "loads": [
+            ("workspace", "Workspaces", activity.workspace_load()),
+            ("itop", "iTops", activity.itop_load()),
         ],
-        "days": [_in_words(day) for day in days],
-        "states": [(state.value, state.label) for state in STATES],
-        "totals": [(state, sum(day.counts.get(state, 0) for day in days)) for state in STATES],
-        "messages_drawn": chart.stacked([(_messages_title(day), _parts(day)) for day in days]),
-        "times_drawn": chart.ranges([(_times_title(day), day.p50, day.p95) for day in days]),
+        "days": [_day_context(day) for day in reversed(days) if day.total],
+        "busiest": max((day.total for day in days), default=0),
+        "states": [state.label for state in STATES],
+        "totals": [sum(day.counts.get(state, 0) for day in days) for state in STATES],
+        "total": sum(day.total for day in days),
         "counted_at": min((day.counted_at for day in days if day.counted_at), default=None),
-        "has_times": any(day.p50 is not None for day in days),
-        "sample": activity.SAMPLE,
+        "sample_size": activity.SAMPLE_SIZE,
     }
     return TemplateResponse(request, "admin/intercom_bridge/dashboard.html", context)
 
 
-def _chosen(request: HttpRequest) -> tuple[Scope, Workspace | ItopInstance | None]:
-    """What the address narrows the page to; everything, where it names nothing that is there."""
+def _selection(request: HttpRequest) -> tuple[Selection, Workspace | ItopInstance | None]:
+    """Return what the address selects; everything if it names no existing row."""
     for name, model in (("workspace", Workspace), ("itop", ItopInstance)):
-        given = request.GET.get(name, "")
-        if given.isascii() and given.isdigit() and len(given) < 19:
-            row: Any = model.objects.filter(pk=int(given)).first()
+        text = request.GET.get(name, "")
+        if text.isascii() and text.isdigit() and len(text) < 19:
+            row: Any = model.objects.filter(pk=int(text)).first()
             if row is not None:
-                return Scope(**{name: row.pk}), row
-    return Scope(), None
+                return Selection(**{name: row.pk}), row
+    return Selection(), None
 
 
-def _linked(
-    request: HttpRequest, scope: Scope, found: Iterable[Wait | Failure]
-) -> list[tuple[Wait | Failure, str]]:
-    """Each with the address of the list of just these rows; "" for who may not see it, and where there is none."""
-    return [(one, _list_of(request, scope, one) if one.count else "") for one in found]
+def _with_links(
+    request: HttpRequest, selection: Selection, entries: Iterable[RowCount]
+) -> list[tuple[RowCount, str]]:
+    return [(entry, _list_url(request, selection, entry)) for entry in entries]
 
 
-def _list_of(request: HttpRequest, scope: Scope, one: Wait | Failure) -> str:
-    # The lists know no iTop: one of them would show other rows than were counted.
-    if scope.itop or not request.user.has_perm(f"intercom_bridge.view_{one.model}"):
+def _list_url(request: HttpRequest, selection: Selection, entry: RowCount) -> str:
+    """Return the address of the list of these rows, or "" if it would be empty or the user may not open it."""
+    # The lists have no filter by iTop and would contain other rows than were counted.
+    if not entry.count or selection.itop or not request.user.has_perm(f"intercom_bridge.view_{entry.model}"):
         return ""
-    query = one.query
-    if scope.workspace:
-        column = "workspace" if one.model == "notification" else "conversation__workspace"
-        query += f"&{column}__id__exact={scope.workspace}"
-    return f"{reverse(f'admin:intercom_bridge_{one.model}_changelist')}?{query}"
+    query = entry.query
+    if selection.workspace:
+        column = "workspace" if entry.model == "webhookevent" else "conversation__workspace"
+        query += f"&{column}__id__exact={selection.workspace}"
+    return f"{reverse(f'admin:intercom_bridge_{entry.model}_changelist')}?{query}"
 
 
-def _parts(day: Day) -> list[tuple[str, int]]:
-    return [(state.value, day.counts.get(state, 0)) for state in STATES]
-
-
-def _messages_title(day: Day) -> str:
-    parts = ", ".join(f"{day.counts[state]:,} {state.label}" for state in STATES if day.counts.get(state))
-    return f"{day.date:%Y-%m-%d}: {parts or 'no message'}"
-
-
-def _times_title(day: Day) -> str:
-    if day.p50 is None:
-        return f"{day.date:%Y-%m-%d}: no message that says"
-    return f"{day.date:%Y-%m-%d}: half within {chart.in_words(day.p50)}, 95 of 100 within {chart.in_words(day.p95)}"
-
-
-def _in_words(day: Day) -> dict[str, Any]:
+def _day_context(day: Day) -> dict[str, Any]:
     return {
         "date": f"{day.date:%Y-%m-%d}",
-        "counts": [count for _, count in _parts(day)],
-        "p50": chart.in_words(day.p50),
-        "p95": chart.in_words(day.p95),
+        "total": day.total,
+        "counts": [day.counts.get(state, 0) for state in STATES],
+        "median": format_duration(day.median),
+        "p95": format_duration(day.p95),
     }
+
+
+def format_duration(seconds: float | None) -> str:
+    """Return a duration with its unit, "–" for None."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"

@@ -1,4 +1,4 @@
-"""The data model of an iTop in the admin: a page that takes its file, and what was learned of it."""
+"""The page that imports the data model of an iTop, and the field that displays what was imported."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html, format_html_join
 
-from intercom_bridge.datamodel.design import FILE, DataModelError
-from intercom_bridge.datamodel.known import class_label
-from intercom_bridge.datamodel.learning import Lesson, learn
+from intercom_bridge.datamodel.importing import ImportResult, import_data_model
+from intercom_bridge.datamodel.lookup import class_label, decode
+from intercom_bridge.datamodel.xml_stream import FILE, DataModelError
 from intercom_bridge.models import ItopInstance
 
-from .base import in_short
+from .display import short_datetime, stacked
 from .row_actions import RowActionsAdmin
 
 PAGE = "intercom_bridge_itopinstance_datamodel"
 
 
 class DataModelForm(forms.Form):
+    """The file, and classes that are not tickets."""
+
     file = forms.FileField(label="File", help_text=f"{FILE} of this iTop.")
     also = forms.CharField(
         label="Further classes",
         required=False,
         max_length=1000,
-        help_text="Classes to learn that do not descend from Ticket, with spaces between them. Usually none.",
+        help_text="Classes that are not derived from Ticket, separated by spaces. Usually none.",
     )
 
 
 class DataModelAdmin(RowActionsAdmin):
-    """For the admin of iTops: a button on an iTop's page, the page it leads to, and a field that tells."""
+    """The part of the iTop admin that imports data models."""
 
     change_form_template = "admin/intercom_bridge/itop.html"
 
@@ -45,20 +45,19 @@ class DataModelAdmin(RowActionsAdmin):
 
     @admin.display(description="data model")
     def data_model(self, itop: ItopInstance) -> str:
-        rows = list(itop.learned_classes.all()) if itop.pk else []
+        rows = list(itop.imported_classes.all()) if itop.pk else []
         if not rows:
-            return "Not imported: its tickets are taken for those of stock iTop."
-        learned = format_html_join(
-            "\n",
-            "<div>{} ({}): {} attributes</div>",
-            (
-                (row.name, class_label(known), len(known.attributes))
-                for row in rows
-                for known in (row.ticket_class(),)
-            ),
+            return "Not imported. Tickets are treated as those of a standard iTop."
+        classes = [(row.name, decode(row)) for row in rows]
+        return stacked(
+            [
+                *(
+                    f"{name} ({class_label(ticket_class)}): {len(ticket_class.attributes)} attributes"
+                    for name, ticket_class in classes
+                ),
+                f"From {rows[0].file_name}, {short_datetime(rows[0].imported_at)}",
+            ]
         )
-        when = in_short(rows[0].imported_at)
-        return format_html("{}<div>From {}, {}</div>", learned, rows[0].file_name, when)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -69,6 +68,7 @@ class DataModelAdmin(RowActionsAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def import_data_model(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Display the form, and import the file that was uploaded."""
         itop = get_object_or_404(ItopInstance, pk=pk)
         if not self.has_change_permission(request, itop):
             raise PermissionDenied
@@ -76,34 +76,27 @@ class DataModelAdmin(RowActionsAdmin):
         if form.is_valid():
             upload = form.cleaned_data["file"]
             try:
-                lesson = learn(itop, upload, upload.name, also=form.cleaned_data["also"].split())
+                result = import_data_model(itop, upload, upload.name, also=form.cleaned_data["also"].split())
             except DataModelError as error:
                 message = str(error)
                 form.add_error("file", f"{message[:1].upper()}{message[1:]} Nothing was changed.")
             else:
-                self._tell(request, itop, lesson, upload.name)
+                self._report(request, itop, result, upload.name)
                 return HttpResponseRedirect(
                     reverse("admin:intercom_bridge_itopinstance_change", args=[itop.pk])
                 )
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": itop,
-            "title": "Import its data model",
-            "form": form,
-            "file": FILE,
-        }
-        return TemplateResponse(request, "admin/intercom_bridge/import_datamodel.html", context)
+        return self.page(
+            request, "import_datamodel.html", "Import data model", original=itop, form=form, file=FILE
+        )
 
-    def _tell(self, request: HttpRequest, itop: ItopInstance, lesson: Lesson, file_name: str) -> None:
-        names = ", ".join(one.name for one in lesson.classes)
-        self.log_change(request, itop, f"Imported its data model from {file_name}: {names}.")
-        self.message_user(request, f"Learned from {file_name}: {names}.", messages.SUCCESS)
-        if lesson.forgotten:
+    def _report(self, request: HttpRequest, itop: ItopInstance, result: ImportResult, file_name: str) -> None:
+        names = ", ".join(imported.name for imported in result.classes)
+        self.log_change(request, itop, f"Imported the data model from {file_name}: {names}.")
+        self.message_user(request, f"Imported from {file_name}: {names}.", messages.SUCCESS)
+        if result.removed:
+            removed = ", ".join(result.removed)
             self.message_user(
-                request,
-                f"Forgotten, since it has them no more: {', '.join(lesson.forgotten)}.",
-                messages.WARNING,
+                request, f"Removed, because the file no longer has them: {removed}.", messages.WARNING
             )
-        for sentence in lesson.misfits:
-            self.message_user(request, f"Does not fit: {sentence}", messages.WARNING)
+        for sentence in result.profile_warnings:
+            self.message_user(request, f"Does not match: {sentence}", messages.WARNING)

@@ -1,3 +1,5 @@
+"""The admin of deliveries: one message for one ticket."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -9,50 +11,54 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from intercom_bridge.models import Delivery, Workspace
+from intercom_bridge.models import Delivery
 from intercom_bridge.models.delivery import DeliveryQuerySet
+from intercom_bridge.models.reason import ReasonCode
 
-from .filters import DeliveryReasonFilter, LogFilter
-from .find import FindingAdmin, Found
-from .hidden import hidden
-from .neighbours import to_intercom, to_itop
-from .readonly import ReadOnlyAdmin, as_kept, as_time, may_read, reason_column, short_time
-from .row_actions import RowActionsAdmin
-from .tries import tries_table
+from .display import attempts_table, datetime_column, payload_block, unix_time
+from .filters import LogFilter, ReasonFilter
+from .masking import mask
+from .records import ConversationRecordAdmin
+from .row_actions import RetriableAdmin, RowAction
+from .search import SearchResult
 
 State = Delivery.State
-# Of an entry that is shown nothing is fetched from elsewhere.
-SHOWN_TAGS = nh3.ALLOWED_TAGS - {"img", "picture", "source", "video", "audio"}
+# Nothing in a displayed entry may be loaded from elsewhere.
+ALLOWED_TAGS = nh3.ALLOWED_TAGS - {"img", "picture", "source", "video", "audio"}
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(FindingAdmin, RowActionsAdmin, ReadOnlyAdmin):
-    created = short_time("created_at", "created")
-    shown_reason = reason_column
-    list_display = ("created", "state", "shown_reason", "ticket", "conversation")
-    actions = ("try_again", "skip", "read_back")
+class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
+    """Deliveries can be retried, skipped and verified."""
+
+    created = datetime_column("created_at", "created")
+    list_display = ("created", "state", "reason_text", "ticket", "conversation")
+    actions = ("retry", "skip", "verify")
     list_filter = (
         "state",
-        DeliveryReasonFilter,
+        ReasonFilter,
         LogFilter,
         "kind",
         "created_at",
         ("conversation__workspace", admin.RelatedFieldListFilter),
     )
     list_select_related = ("ticket", "conversation")
-    list_defer = ("part", "item", "tries")
-    texts = ("part", "item", "reason", "tries")
-    search_help_text = f"{FindingAdmin.search_help_text} Or a part's id."
+    list_defer = ("part", "item", "attempt_log")
+    private_columns = ("part", "item", "reason_detail", "attempt_log")
+    search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
     ordering = ("-pk",)
     fieldsets = (
-        (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace", "notification")}),
-        ("The message", {"fields": ("kind", "part_id", "author", "sent_at")}),
         (
-            "What became of it",
+            None,
+            {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace", "webhook_event")},
+        ),
+        ("Message", {"fields": ("kind", "part_id", "author", "sent_at")}),
+        (
+            "Status",
             {
                 "fields": (
                     "state",
-                    "shown_reason",
+                    "reason_text",
                     "attempts",
                     "erased_times",
                     "due_at",
@@ -62,132 +68,105 @@ class DeliveryAdmin(FindingAdmin, RowActionsAdmin, ReadOnlyAdmin):
                 )
             },
         ),
-        ("The log entry", {"fields": ("log_code", "entry_author", "entry")}),
-        ("Every try", {"fields": ("every_try",)}),
-        ("What is sent to iTop", {"fields": ("marker", "shown_item"), "classes": ("collapse",)}),
-        ("What came from Intercom", {"fields": ("shown_part",), "classes": ("collapse",)}),
+        ("Log entry", {"fields": ("log_code", "entry_author", "entry")}),
+        ("Attempts", {"fields": ("attempt_history",)}),
+        ("Request to iTop", {"fields": ("idempotency_key", "item_json"), "classes": ("collapse",)}),
+        ("Message from Intercom", {"fields": ("part_json",), "classes": ("collapse",)}),
     )
     readonly_fields = (
-        "workspace",
-        "shown_reason",
-        "in_itop",
-        "in_intercom",
+        *ConversationRecordAdmin.link_fields,
+        "reason_text",
         "sent_at",
         "log_code",
         "entry_author",
         "entry",
-        "every_try",
-        "shown_item",
-        "shown_part",
+        "attempt_history",
+        "item_json",
+        "part_json",
         "erased_times",
         "checked_at",
     )
 
-    def finding(self, found: Found) -> Q:
-        return found.here() | Q(part_id=found.words)
+    def search_condition(self, found: SearchResult) -> Q:
+        return super().search_condition(found) | Q(part_id=found.text)
 
-    @admin.display(description="workspace")
-    def workspace(self, delivery: Delivery) -> Workspace:
-        return delivery.conversation.workspace
-
-    @admin.display(description="in iTop")
-    def in_itop(self, delivery: Delivery) -> str:
-        return to_itop(delivery.ticket)
-
-    @admin.display(description="in Intercom")
-    def in_intercom(self, delivery: Delivery) -> str:
-        return to_intercom(delivery.conversation)
-
-    @admin.display(description="sent in Intercom at")
+    @admin.display(description="sent in Intercom")
     def sent_at(self, delivery: Delivery) -> str:
-        return as_time(delivery.part_created_at)
+        return unix_time(delivery.part_created_at)
 
     @admin.display(description="log")
     def log_code(self, delivery: Delivery) -> str:
         if not delivery.log:
-            return "None: it is not written."
+            return "None: the message is not written."
         return str(delivery.conversation.workspace.profile.code(delivery.log))
 
-    @admin.display(description="as")
+    @admin.display(description="author in iTop")
     def entry_author(self, delivery: Delivery) -> str:
-        """In whose name it stands in the log: so iTop was told."""
         item = delivery.item or {}
         if item.get("user_id"):
             return f"iTop account {item['user_id']}"
         if item.get("user_login"):
             return str(item["user_login"])
-        return "our own account: the author stands in the text" if item else "-"
+        return "The bridge's own account. The text names the author." if item else "-"
 
     @admin.display(description="entry")
     def entry(self, delivery: Delivery) -> str:
-        """As people read it in the log."""
         if delivery.cleaned_at:
-            return as_kept(delivery, delivery.item)
+            return payload_block(delivery, delivery.item, with_texts=self.may_read)
         if delivery.item is None:
             if delivery.written_at:
-                return "Written with the ticket: see its submission."
-            return "Not rendered yet." if delivery.log else "None: it is not written."
+                return "Written with the ticket: see its ticket creation."
+            return "Not rendered yet." if delivery.log else "None: the message is not written."
         message = str(delivery.item.get("message", ""))
-        if not may_read(delivery):
-            return hidden(message)
-        shown = SafeString(nh3.clean(message, tags=SHOWN_TAGS))
-        return format_html('<div class="bridge-entry">{}</div>', shown)
+        if not self.may_read:
+            return mask(message)
+        return format_html(
+            '<div class="bridge-entry">{}</div>', SafeString(nh3.clean(message, tags=ALLOWED_TAGS))
+        )
 
-    @admin.display(description="tries")
-    def every_try(self, delivery: Delivery) -> str:
-        return tries_table(delivery)
+    @admin.display(description="attempts")
+    def attempt_history(self, delivery: Delivery) -> str:
+        return attempts_table(delivery, with_texts=self.may_read)
 
-    @admin.display(description="entry")
-    def shown_item(self, delivery: Delivery) -> str:
+    @admin.display(description="log entry")
+    def item_json(self, delivery: Delivery) -> str:
         if delivery.item is None and delivery.cleaned_at is None:
             return "Not rendered yet."
-        return as_kept(delivery, delivery.item)
+        return payload_block(delivery, delivery.item, with_texts=self.may_read)
 
-    @admin.display(description="part")
-    def shown_part(self, delivery: Delivery) -> str:
-        return as_kept(delivery, delivery.part)
+    @admin.display(description="conversation part")
+    def part_json(self, delivery: Delivery) -> str:
+        return payload_block(delivery, delivery.part, with_texts=self.may_read)
 
-    def helpful_actions(self, row: Any) -> tuple[str, ...]:
+    def applicable_actions(self, row: Any) -> tuple[str, ...]:
         if row.state == State.FAILED:
-            return ("skip",) if row.cleaned_at else ("try_again", "skip")
+            return ("skip",) if row.cleaned_at else ("retry", "skip")
         if row.state in (State.WRITTEN, State.RESTORED):
-            return ("read_back",) if row.item is not None and row.cleaned_at is None else ()
+            return ("verify",) if row.item is not None and row.cleaned_at is None else ()
         return ("skip",) if row.state == State.WAITING else ()
-
-    @admin.action(description="Try again", permissions=["act"])
-    def try_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        self.act(
-            request,
-            queryset,
-            DeliveryQuerySet.try_again,
-            eligible=DeliveryQuerySet.retriable,
-            recorded="Put back, to be written again.",
-            done="will be tried again.",
-            refused="only what failed, and is still kept, can be tried again.",
-        )
 
     @admin.action(description="Skip", permissions=["act"])
     def skip(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        reason = f"skipped by {request.user.get_username()}"
-        self.act(
-            request,
-            queryset,
-            lambda rows: DeliveryQuerySet.skip(rows, reason),
+        """Skip waiting and failed deliveries."""
+        username = request.user.get_username()
+        action = RowAction(
             eligible=DeliveryQuerySet.unwritten,
-            recorded="Skipped: it will not be written.",
-            done="will not be written.",
-            refused="only what waits, or failed, can be skipped.",
+            change=lambda rows: DeliveryQuerySet.skip(rows, ReasonCode.SKIPPED_BY_ADMIN, username),
+            history="Skipped.",
+            done="skipped.",
+            refused="only waiting or failed deliveries can be skipped.",
         )
+        self.run_action(request, queryset, action)
 
-    @admin.action(description="Read back from the log", permissions=["act"])
-    def read_back(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        self.act(
-            request,
-            queryset,
-            DeliveryQuerySet.read_back_now,
-            eligible=DeliveryQuerySet.readable_back,
-            recorded="To be read back from the ticket's log.",
-            done="will be looked for in the ticket's log. One that somebody's save has erased is written again; "
-            "of any other that is missing the reason says so.",
-            refused="only what is written, and is still kept, can be read back.",
+    @admin.action(description="Verify in iTop's log", permissions=["act"])
+    def verify(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        """Look for written deliveries in the logs again."""
+        action = RowAction(
+            eligible=DeliveryQuerySet.verifiable,
+            change=DeliveryQuerySet.verify_now,
+            history="Verification requested.",
+            done="will be looked for in the ticket's log. An entry that was lost when someone saved the ticket is "
+            "written again. Any other missing entry is reported as the reason.",
+            refused="only written deliveries whose contents are still stored can be verified.",
         )
+        self.run_action(request, queryset, action)

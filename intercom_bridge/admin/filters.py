@@ -1,166 +1,128 @@
-"""Filters whose choices are known beforehand: to ask a long table what there is in a column means to read it all."""
+"""Filters with fixed choices: reading the distinct values of a long table would scan all of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from intercom_bridge import reasons
-from intercom_bridge.models import Delivery, Notification, Posting, Submission
-from intercom_bridge.models.delivery import COPIED, LEFT_OUT, MISSING, PAUSED, UNLINKED
-from intercom_bridge.models.notification import NOT_LINKED
+from intercom_bridge.models import Log
+from intercom_bridge.models.reason import ReasonCode as Reason
 from intercom_bridge.sync.intake import FOLLOWED_TOPICS
-from intercom_bridge.sync.message import PRIVATE, PUBLIC
 
-FAILED, SKIPPED = Delivery.State.FAILED, Delivery.State.SKIPPED
-WAITING, WRITTEN, RESTORED = Delivery.State.WAITING, Delivery.State.WRITTEN, Delivery.State.RESTORED
+OTHER_TOPICS = "other"
 
 
-@dataclass(frozen=True)
-class Kind:
-    """Reasons that are alike: rows in this state whose reason begins like one of these."""
-
-    label: str
-    state: str
-    begins: tuple[str, ...]
-
-    def q(self, state_field: str) -> Q:
-        begins = Q()
-        for words in self.begins:
-            begins |= Q(reason__startswith=words)
-        # `reason > ''` for an index that has only rows with something to say.
-        return Q(**{state_field: self.state}) & Q(reason__gt="") & begins
-
-
-def _start(sentence: str) -> str:
-    """What a reason begins with, up to the first thing that varies."""
-    return sentence.partition("%(")[0]
-
-
-OF_DELIVERIES = {
-    "gone": Kind("failed: the ticket is gone", FAILED, (reasons.TICKET_GONE_BEFORE,)),
-    "full": Kind("failed: the log is full", FAILED, (reasons.LOG_FULL_BEFORE,)),
-    "refused": Kind("failed: iTop refused it", FAILED, (_start(reasons.REFUSED),)),
-    "only": Kind("failed: at this one only", FAILED, (_start(reasons.ONLY_THIS_ONE),)),
-    "given_up": Kind("failed: seven days of trouble", FAILED, (_start(reasons.GIVEN_UP),)),
-    "trouble": Kind("waiting: iTop is in trouble", WAITING, (_start(reasons.TRIED),)),
-    "erased": Kind("to be written again: erased by a save", WAITING, (_start(reasons.ERASED),)),
-    "restored": Kind("written again: erased by a save", RESTORED, (_start(reasons.ERASED),)),
-    "missing": Kind("written: no longer in the log", WRITTEN, (MISSING,)),
-    "met": Kind("written: met somebody's save", WRITTEN, ("written while somebody saved",)),
-    "earlier": Kind("written: by an earlier try", WRITTEN, ("iTop had it already", "found in the log")),
-    "closed": Kind("written: to a ticket that had ended", WRITTEN, ("The ticket is no longer open",)),
-    "copied": Kind("written: with the ticket", WRITTEN, (COPIED,)),
-    "paused": Kind("left out: paused, to be decided", SKIPPED, (PAUSED,)),
-    "left_out": Kind("left out: paused, decided", SKIPPED, (LEFT_OUT,)),
-    "unlinked": Kind("left out: unlinked", SKIPPED, (UNLINKED,)),
-    "before": Kind("left out: before it was linked", SKIPPED, ("written before the ticket was linked",)),
-    "ours": Kind("left out: our own post", SKIPPED, ("our own post",)),
-    "bot": Kind("left out: a bot's", SKIPPED, ("written by a bot",)),
-    "redacted": Kind("left out: redacted", SKIPPED, ("redacted in Intercom",)),
-    "nothing": Kind("left out: nothing in it", SKIPPED, ("nothing ", "empty: ")),
-    "somebody": Kind("left out: by an admin", SKIPPED, ("skipped by ",)),
-}
-
-HANDLED, UNHANDLED, PASSED = (
-    Notification.Verdict.HANDLED,
-    Notification.Verdict.FAILED,
-    Notification.Verdict.SKIPPED,
+_SKIPPED = (
+    Reason.WRITTEN_BEFORE_LINK,
+    Reason.OWN_MESSAGE,
+    Reason.BOT_MESSAGE,
+    Reason.REDACTED,
+    Reason.EMPTY_MESSAGE,
+    Reason.UNKNOWN_PART_TYPE,
+    Reason.SYNC_PAUSED,
 )
-
-OF_NOTIFICATIONS = {
-    "broke": Kind("failed: it broke us", UNHANDLED, ("could not be handled",)),
-    "unlinked": Kind("skipped: not linked to a ticket", PASSED, (NOT_LINKED,)),
-    "known": Kind("skipped: known already", PASSED, ("known already",)),
-    "off": Kind("skipped: the workspace is off", PASSED, ("the workspace is turned off",)),
-    "topic": Kind("skipped: topic not followed", PASSED, ("the topic ",)),
-    "unreadable": Kind("skipped: cannot be read", PASSED, ("cannot be read", "there is no ")),
-    "paused": Kind("skipped: the sync was paused", PASSED, (PAUSED,)),
-    "ours": Kind("skipped: our own post", PASSED, ("our own post",)),
-    "bot": Kind("skipped: a bot's", PASSED, ("written by a bot",)),
-    "nothing": Kind("skipped: nothing in it", PASSED, ("nothing ", "empty: ", "redacted in Intercom")),
-    "before": Kind("skipped: before it was linked", PASSED, ("written before the ticket was linked",)),
-    "waits": Kind("waiting: maybe our own post", Notification.Verdict.RECEIVED, ("waits to know",)),
-    "test": Kind("handled: Intercom's test", HANDLED, ("Intercom tested",)),
-}
-
-_NO_ANSWER = ("no complete answer", "no connection", "the connection was lost", "no time was left")
-_ANSWER = ("HTTP ", "iTop's answer makes no sense")
-
-OF_SUBMISSIONS = {
-    "unreached": Kind("being created: no answer in time", Submission.State.CREATING, _NO_ANSWER),
-    "answer": Kind("being created: iTop's answer was no answer", Submission.State.CREATING, _ANSWER),
-    "value": Kind("refused: a value", Submission.State.REFUSED, ("Unexpected value for attribute",)),
-}
-
-OF_POSTINGS = {
-    "refused": Kind("failed: Intercom refused it", Posting.State.FAILED, ("Intercom refused it",)),
-    "given_up": Kind("failed: given up", Posting.State.FAILED, ("given up after",)),
-    "unreached": Kind("waiting: no answer", Posting.State.WAITING, ("Intercom cannot", "Intercom did not")),
-    "answer": Kind(
-        "waiting: another answer", Posting.State.WAITING, ("Intercom answered", "Intercom's answer")
+# In a list, the reasons that occur in it: failures first, then what is waiting, then remarks.
+REASONS = {
+    "delivery": (
+        Reason.TICKET_NOT_FOUND,
+        Reason.LOG_FULL,
+        Reason.REJECTED,
+        Reason.INVALID_VALUE,
+        Reason.MESSAGE_SPECIFIC,
+        Reason.GAVE_UP,
+        Reason.ITOP_UNREACHABLE,
+        Reason.ITOP_NO_RESPONSE,
+        Reason.ITOP_UNAVAILABLE,
+        Reason.ITOP_LOGIN_REFUSED,
+        Reason.ITOP_NOT_ALLOWED,
+        Reason.OVERWRITTEN,
+        Reason.ENTRY_MISSING,
+        Reason.CONCURRENT_SAVE,
+        Reason.ALREADY_WRITTEN,
+        Reason.TICKET_CLOSED,
+        Reason.COPIED_AT_CREATION,
+        *_SKIPPED,
+        Reason.PAUSE_SKIPPED,
+        Reason.UNLINKED,
+        Reason.SKIPPED_BY_ADMIN,
+    ),
+    "webhookevent": (
+        Reason.INTERNAL_ERROR,
+        Reason.UNREADABLE,
+        Reason.OWN_POST_PENDING,
+        Reason.NOT_LINKED,
+        Reason.DUPLICATE,
+        Reason.WORKSPACE_DISABLED,
+        Reason.TOPIC_IGNORED,
+        Reason.NO_CONVERSATION,
+        Reason.NO_MESSAGE,
+        *_SKIPPED,
+        Reason.PING,
+    ),
+    "ticketcreation": (
+        Reason.REJECTED,
+        Reason.INVALID_VALUE,
+        Reason.ITOP_UNREACHABLE,
+        Reason.ITOP_NO_RESPONSE,
+        Reason.ITOP_UNAVAILABLE,
+        Reason.ITOP_LOGIN_REFUSED,
+        Reason.ITOP_NOT_ALLOWED,
+    ),
+    "outgoingmessage": (
+        Reason.INTERCOM_REJECTED,
+        Reason.CONVERSATION_DELETED,
+        Reason.NO_ACCESS_TOKEN,
+        Reason.TOO_MANY_ATTEMPTS,
+        Reason.INTERCOM_UNREACHABLE,
+        Reason.INTERCOM_NO_RESPONSE,
+        Reason.INTERCOM_UNAVAILABLE,
+        Reason.INTERCOM_RATE_LIMITED,
+        Reason.INTERCOM_TOKEN_REFUSED,
     ),
 }
 
 
 class ReasonFilter(admin.SimpleListFilter):
-    """`kinds` by the word that stands in the address; subclasses say whose."""
+    """Filter by reason code. The address may contain any code."""
 
     title = "reason"
-    parameter_name = "why"
-    state_field = "state"
-    kinds: dict[str, Kind] = {}
+    parameter_name = "reason"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [(name, kind.label) for name, kind in self.kinds.items()]
+        return [(code.value, str(code.label)) for code in REASONS[model_admin.opts.model_name]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        kind = self.kinds.get(self.value() or "")
-        return queryset.filter(kind.q(self.state_field)) if kind else queryset
-
-
-class DeliveryReasonFilter(ReasonFilter):
-    kinds = OF_DELIVERIES
-
-
-class NotificationReasonFilter(ReasonFilter):
-    kinds = OF_NOTIFICATIONS
-    state_field = "verdict"
-
-
-class SubmissionReasonFilter(ReasonFilter):
-    kinds = OF_SUBMISSIONS
-
-
-class PostingReasonFilter(ReasonFilter):
-    kinds = OF_POSTINGS
+        return queryset.filter(reason_code=self.value()) if self.value() else queryset
 
 
 class TopicFilter(admin.SimpleListFilter):
+    """Filter by webhook topic."""
+
     title = "topic"
     parameter_name = "topic"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [(topic, topic) for topic in (*FOLLOWED_TOPICS, "ping")] + [("others", "others")]
+        return [(topic, topic) for topic in (*FOLLOWED_TOPICS, "ping")] + [(OTHER_TOPICS, "other topics")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() == "others":
-            # All of those, and no others, are skipped for their topic, or before it was looked at.
-            return queryset.filter(OF_NOTIFICATIONS["topic"].q("verdict"))
+        if self.value() == OTHER_TOPICS:
+            # Events of other topics are skipped with this reason, which is indexed.
+            return queryset.filter(reason_code=Reason.TOPIC_IGNORED)
         return queryset.filter(topic=self.value()) if self.value() else queryset
 
 
 class LogFilter(admin.SimpleListFilter):
+    """Filter by the log that a message goes to."""
+
     title = "log"
     parameter_name = "log"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        return [(PUBLIC, "public"), (PRIVATE, "private")]
+        return Log.choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(log=self.value()) if self.value() else queryset

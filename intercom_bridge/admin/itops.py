@@ -1,3 +1,5 @@
+"""The admin of iTop instances."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -8,39 +10,43 @@ from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.html import format_html_join
 
 from intercom_bridge import doctor
 from intercom_bridge.doctor import Finding
 from intercom_bridge.models import Delivery, ItopInstance, PersonMatch
+from intercom_bridge.models.reason import reason_label
 
-from .base import STYLES, columns_of, in_short
+from .base import STYLES, columns_of
 from .connection_test import ConnectionTestAdmin
 from .datamodels import DataModelAdmin
+from .display import short_datetime, stacked
+from .row_actions import RowAction
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
-# Another one of these, and what was learned is of another account.
-ACCOUNT = {"token", "user", "password"}
+ACCOUNT_FIELDS = {"token", "user", "password"}
 
 
 @admin.register(ItopInstance)
 class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
+    """iTops are edited and tested here. A pause after failures can be ended."""
+
     form = SecretsForm
     formfield_overrides = {**SECRET_OVERRIDES, models.URLField: {"assume_scheme": "https"}}
-    list_display = ("name", "url", "account", "standing", "administrator", "extension")
+    list_display = ("name", "url", "account", "status", "administrator", "extension")
     list_select_related = ()
-    actions = ("try_now",)
+    actions = ("retry_now",)
     search_fields = ("name", "url")
     readonly_fields = (
-        "standing",
+        "status",
         "paused_since",
         "paused_until",
-        "pause_reason",
+        "pause_code",
+        "pause_detail",
         "failures_in_a_row",
         "last_success_at",
         "administrator",
         "extension",
-        "kept_changes",
+        "change_tracking",
         "data_model",
     )
     save_on_top = True
@@ -50,43 +56,47 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
             "Account",
             {
                 "fields": ("token", "user", "password"),
-                "description": "A token-based account with the profiles REST Services User and Administrator (iTop "
-                "lets only the latter write into a log in somebody's name). Or, without a token, an account and its "
-                "password. Secrets are kept encrypted and never shown again.",
+                "description": "A token user with the profiles REST Services User and Administrator (iTop lets only "
+                "administrators set the author of a log entry). Without a token: a user and a password. Secrets are "
+                "encrypted and never displayed again.",
             },
         ),
         ("For customers", {"fields": ("portal_url",), "classes": ("collapse",)}),
         (
-            "Learned from its data model",
+            "Data model",
             {
                 "fields": ("data_model",),
-                "description": "The classes of tickets, their attributes and labels. Import it again after each "
-                "change of the data model.",
+                "description": "Ticket classes, their attributes and labels. Import the data model again whenever it "
+                "changes in iTop.",
             },
         ),
         (
-            "Learned from its answers",
+            "Detected capabilities",
             {
-                "fields": ("administrator", "extension", "kept_changes"),
-                "description": "Not known until this iTop has been asked, or written to, for the first time.",
+                "fields": ("administrator", "extension", "change_tracking"),
+                "description": "Detected with the first requests to this iTop.",
             },
         ),
         (
-            "How it stands",
+            "Status",
             {
                 "fields": (
-                    "standing",
+                    "status",
                     "paused_since",
                     "paused_until",
-                    "pause_reason",
+                    "pause_code",
+                    "pause_detail",
                     "failures_in_a_row",
                     "last_success_at",
                 ),
-                "description": "In trouble it is paused, and all messages wait: none fails for it. When a pause is "
-                "over, one write is tried.",
+                "description": "After failures, writing to this iTop is paused and messages are queued; none will "
+                "fail. After each pause, one write is tried.",
             },
         ),
     )
+
+    class Media:
+        css = STYLES
 
     @admin.display(description="account")
     def account(self, itop: ItopInstance) -> str:
@@ -94,80 +104,72 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
             return "token"
         return itop.user or "none"
 
-    @admin.display(description="how it stands", ordering="paused_since")
-    def standing(self, itop: ItopInstance) -> str:
+    @admin.display(description="status", ordering="paused_since")
+    def status(self, itop: ItopInstance) -> str:
         if itop.paused_until is None:
-            return "working" if itop.last_success_at else "nothing written yet"
+            return "OK" if itop.last_success_at else "Nothing written yet"
         failures = "1 failure" if itop.failures_in_a_row == 1 else f"{itop.failures_in_a_row} failures"
-        since = f"paused since {in_short(itop.paused_since)}" if itop.paused_since else "paused"
+        paused = f"Paused since {short_datetime(itop.paused_since)}" if itop.paused_since else "Paused"
         if itop.paused_until > timezone.now():
-            since += f", until {in_short(itop.paused_until)}"
-        return f"{since}, after {failures} in a row: {itop.pause_reason}"
+            paused += f", until {short_datetime(itop.paused_until)}"
+        return f"{paused}, after {failures}: {reason_label(itop.pause_code, itop.pause_detail)}"
 
     @admin.display(description="Administrator", ordering="is_administrator")
     def administrator(self, itop: ItopInstance) -> str:
-        return _known(itop.is_administrator)
+        return _yes_no_unknown(itop.is_administrator)
 
     @admin.display(description="PHP extension's attributes", ordering="has_intercom_attributes")
     def extension(self, itop: ItopInstance) -> str:
-        return _known(itop.has_intercom_attributes)
+        return _yes_no_unknown(itop.has_intercom_attributes)
 
-    @admin.display(description="keeps changes of its logs")
-    def kept_changes(self, itop: ItopInstance) -> str:
-        """Whether a write's marker can be found in iTop, log by log."""
+    @admin.display(description="change tracking")
+    def change_tracking(self, itop: ItopInstance) -> str:
+        """Return, for each log, whether iTop records its changes and a write can be found by its key."""
         if not itop.tracked_logs:
-            return _known(None)
-        explained = {
-            True: "yes: each write is found by its marker",
-            False: "no: before a repeat the log itself is read",
-        }
-        return format_html_join(
-            "\n",
-            "<div>{}: {}</div>",
-            ((log, explained[bool(kept)]) for log, kept in itop.tracked_logs.items()),
+            return _yes_no_unknown(None)
+        return stacked(
+            f"{log}: {'on' if tracked else 'off, so the log itself is read before a retry'}"
+            for log, tracked in itop.tracked_logs.items()
         )
 
     def examine(self, row: ItopInstance) -> Iterator[Finding]:
         return doctor.examine_itop(row, doctor.PAGE_SECONDS)
 
-    def helpful_actions(self, row: Any) -> tuple[str, ...]:
-        return ("try_now",) if row.paused_until else ()
+    def applicable_actions(self, row: Any) -> tuple[str, ...]:
+        return ("retry_now",) if row.paused_until else ()
 
-    @admin.action(description="Try now", permissions=["act"])
-    def try_now(self, request: HttpRequest, queryset: QuerySet[ItopInstance]) -> None:
-        self.act(
-            request,
-            queryset,
-            lambda itops: sum(_probe(itop) for itop in itops),
+    @admin.action(description="Retry now", permissions=["act"])
+    def retry_now(self, request: HttpRequest, queryset: QuerySet[ItopInstance]) -> None:
+        action = RowAction(
             eligible=lambda itops: itops.filter(paused_until__isnull=False),
-            recorded="Ended its pause: to be tried now.",
-            done="will be tried now, with one write.",
-            refused="only what is paused can be tried now.",
+            change=lambda itops: sum(_end_pause(itop) for itop in itops),
+            history="Pause ended.",
+            done="will be retried now, with one write.",
+            refused="not paused.",
         )
+        self.run_action(request, queryset, action)
 
     def save_model(self, request: HttpRequest, obj: ItopInstance, form: Any, change: bool) -> None:
+        """Save what was edited. What was detected at another address or with another account is reset."""
         if not change:
             super().save_model(request, obj, form, change)
             return
-        # Only what was typed: meanwhile a worker may have paused it or learned something, or keys be rotated.
+        # Only the edited columns: since the page was opened, a worker may have changed others, or keys were rotated.
         fields = columns_of(obj, form.changed_data)
-        # As it was cleaned: a page's address may have been pasted over the same base.
-        is_elsewhere = obj.url != form.initial["url"]
-        if is_elsewhere or fields & ACCOUNT:
+        # Compares cleaned addresses: the address of a page of the same iTop is the same address.
+        is_other_address = obj.url != form.initial["url"]
+        if is_other_address or fields & ACCOUNT_FIELDS:
             fields |= set(obj.forget())
             obj.answers.all().delete()
-        if is_elsewhere:
+        if is_other_address:
             PersonMatch.objects.filter(itop=obj).delete()
         obj.save(update_fields=fields)
 
-    class Media:
-        css = STYLES
 
-
-def _probe(itop: ItopInstance) -> bool:
-    Delivery.objects.hasten(itop)
+def _end_pause(itop: ItopInstance) -> bool:
+    Delivery.objects.release_postponed(itop)
     return itop.probe_now()
 
 
-def _known(fact: bool | None) -> str:
-    return {True: "yes", False: "no", None: "not known yet"}[fact]
+def _yes_no_unknown(value: bool | None) -> str:
+    return {True: "yes", False: "no", None: "unknown"}[value]

@@ -1,35 +1,49 @@
+"""The admin of person matches, with the export and erasure of a contact's data."""
+
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from intercom_bridge.models import Conversation, PersonMatch
-from intercom_bridge.privacy import forget_names
+from intercom_bridge.privacy.contact import Contact, CreationPendingError, anonymize_admin_log
 
-from .base import MOST_COUNTED
-from .neighbours import NOTHING, to_list
-from .privacy import PrivacyAdmin
-from .readonly import ReadOnlyAdmin, short_time
-from .row_actions import FROM_ITS_PAGE
+from .base import MAX_COUNTED
+from .display import NOTHING, datetime_column
+from .masking import may_read_messages
+from .records import RecordAdmin
+from .row_actions import FROM_ROW_PAGE, RowAction, RowActionsAdmin
+
+MAX_CONTACTS = 20
 
 
 @admin.register(PersonMatch)
-class PersonMatchAdmin(PrivacyAdmin, ReadOnlyAdmin):
-    picked = short_time("picked_at", "picked")
+class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
+    """Matches can be removed. The contact's data can be exported and erased.
+
+    The export requires the permission to read messages, the erasure the permission to delete matches.
+    """
+
+    picked = datetime_column("picked_at", "picked")
     list_display = ("name", "email", "org_name", "how", "picked_by", "picked", "contact_id", "workspace")
-    actions = ("forget", "hand_over", "erase")
+    actions = ("forget", "export_data", "erase_data")
     list_filter = ("how", "workspace")
     list_select_related = ("workspace",)
     search_fields = ("name", "email", "contact_id__exact", "picked_by__icontains")
-    search_help_text = "A name, an e-mail address, an Intercom contact's id, or the teammate who picked."
+    search_help_text = (
+        "A name, an e-mail address, an Intercom contact ID, or the teammate who picked the person."
+    )
     ordering = ("-pk",)
     fieldsets = (
         ("In Intercom", {"fields": ("workspace", "contact_id", "evidence", "conversations")}),
-        ("How we know", {"fields": ("how", "picked_by", "picked_at")}),
+        ("Match", {"fields": ("how", "picked_by", "picked_at")}),
         (
             "In iTop",
             {
@@ -46,43 +60,98 @@ class PersonMatchAdmin(PrivacyAdmin, ReadOnlyAdmin):
             },
         ),
     )
-
     readonly_fields = ("conversations",)
 
     @admin.display(description="conversations")
-    def conversations(self, match: Any) -> str:
-        """Those that tickets were linked to, or created from."""
-        took_part = {"participants__contact_id": match.contact_id}
-        count = Conversation.objects.filter(workspace=match.workspace_id, **took_part).count()
-        there = {"workspace__id__exact": match.workspace_id, **took_part}
-        return str(to_list(match.viewer, Conversation, count, **there)) if count else NOTHING
+    def conversations(self, match: PersonMatch) -> str:
+        participants = {"participants__contact_id": match.contact_id}
+        count = Conversation.objects.filter(workspace=match.workspace_id, **participants).count()
+        filters: dict[str, object] = {"workspace__id__exact": match.workspace_id, **participants}
+        return str(self.list_link(Conversation, count, **filters)) if count else NOTHING
 
-    def helpful_actions(self, row: Any) -> tuple[str, ...]:
-        return ("forget", "hand_over", "erase")
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        return may_read_messages(request.user)
 
-    @admin.action(description="Forget", permissions=["act"])
+    def has_erase_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("intercom_bridge.delete_personmatch"))
+
+    def applicable_actions(self, row: Any) -> tuple[str, ...]:
+        return ("forget", "export_data", "erase_data")
+
+    @admin.action(description="Remove the match", permissions=["act"])
     def forget(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> None:
-        keys = list(queryset.values_list("pk", flat=True)[:MOST_COUNTED])
-        self.act(
-            request,
-            queryset,
-            lambda rows: rows.delete()[0],
+        """Remove matches, so that the contact is matched again."""
+        keys = list(queryset.values_list("pk", flat=True)[:MAX_COUNTED])
+        action = RowAction(
             eligible=lambda rows: rows,
-            recorded="Forgotten: who the contact is will be asked anew.",
-            done="forgotten: the panel asks anew who the contact is.",
-            refused="they had been forgotten already.",
+            change=lambda rows: rows.delete()[0],
+            history="Match removed.",
+            done="removed. The panel will match the contact again.",
+            refused="already removed.",
         )
-        # Once they are gone, no erasing would find them there.
-        forget_names(keys, "forgotten")
+        self.run_action(request, queryset, action)
+        # A later erasure could not find these entries.
+        anonymize_admin_log(keys, "removed")
+
+    @admin.action(description="Export stored data", permissions=["export"])
+    def export_data(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> HttpResponse | None:
+        selected = self._limited(request, queryset)
+        if not selected:
+            return None
+        for match in selected:
+            self.log_change(request, match, "Exported the contact's data.")
+        exports = [Contact(match.workspace, match.contact_id).export() for match in selected]
+        text = json.dumps(exports, indent=2, ensure_ascii=False)
+        response = HttpResponse(text.encode("utf-8", "backslashreplace"), content_type="application/json")
+        response["Content-Disposition"] = 'attachment; filename="contact-data.json"'
+        return response
+
+    @admin.action(description="Erase stored data", permissions=["erase"])
+    def erase_data(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> HttpResponse | None:
+        selected = self._limited(request, queryset)
+        if not selected:
+            return None
+        contacts = [Contact(match.workspace, match.contact_id) for match in selected]
+        if "confirmed" not in request.POST:
+            return self._confirmation(request, selected, contacts)
+        for match, contact in zip(selected, contacts, strict=True):
+            try:
+                with transaction.atomic():
+                    self.log_deletions(request, PersonMatch.objects.filter(pk=match.pk))
+                    # Also removes the name from the entry that was just made.
+                    contact.erase()
+            except CreationPendingError:
+                text = (
+                    f"Nothing was erased for {match}: a ticket is being created. Try again in a few minutes."
+                )
+                self.message_user(request, text, messages.WARNING)
+            else:
+                text = "Erased. Now erase the contact in Intercom, and the person and the tickets in iTop."
+                self.message_user(request, text, messages.SUCCESS)
+        return None
+
+    def _limited(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> list[PersonMatch]:
+        selected = list(queryset.select_related("workspace__itop").order_by("pk")[: MAX_CONTACTS + 1])
+        if len(selected) > MAX_CONTACTS:
+            text = f"Select at most {MAX_CONTACTS} people. Nothing was done."
+            self.message_user(request, text, messages.ERROR)
+            return []
+        return selected
+
+    def _confirmation(
+        self, request: HttpRequest, selected: list[PersonMatch], contacts: list[Contact]
+    ) -> HttpResponse:
+        rows = [
+            (match, contact.conversation_count, contact.webhook_events.count())
+            for match, contact in zip(selected, contacts, strict=True)
+        ]
+        return self.page(request, "erase.html", "Erase stored data", rows=rows, checkbox=ACTION_CHECKBOX_NAME)
 
     def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse | None:
+        """Return to the list after an action on a row's page: the row may be gone."""
         response = super().response_action(request, *args, **kwargs)
-        if isinstance(response, HttpResponseRedirect) and FROM_ITS_PAGE in request.POST:
-            # Its page is no longer there.
+        if isinstance(response, HttpResponseRedirect) and FROM_ROW_PAGE in request.POST:
             return HttpResponseRedirect(
-                reverse(
-                    f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist",
-                    current_app=self.admin_site.name,
-                )
+                reverse("admin:intercom_bridge_personmatch_changelist", current_app=self.admin_site.name)
             )
         return response

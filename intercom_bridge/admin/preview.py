@@ -1,4 +1,4 @@
-"""A ticket profile tried out before it is saved: the panel's screens for a sample person, drawn as in Intercom."""
+"""The preview of a ticket profile: the panel's screens for a sample person, displayed as in Intercom."""
 
 from __future__ import annotations
 
@@ -6,42 +6,91 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from intercom_bridge.canvas.rehearsal import rehearse
 from intercom_bridge.models import TicketProfile, Workspace
+from intercom_bridge.panel.preview import ScreenPreview, preview_panel
 
 from .base import ModelAdmin
-from .hidden import may_read_messages
+from .masking import may_read_messages
 
 PAGE = "intercom_bridge_ticketprofile_preview"
-OURS = {"preview-workspace", "preview-who", "csrfmiddlewaretoken"}
+PREVIEW_FIELDS = {"preview-workspace", "preview-who", "csrfmiddlewaretoken"}
 
 
 class SampleForm(forms.Form):
-    """For whom it is tried, beside the profile's own form."""
+    """For whom the panel is previewed."""
 
-    workspace = forms.ModelChoiceField(Workspace.objects.none(), label="In the workspace", empty_label=None)
+    workspace = forms.ModelChoiceField(Workspace.objects.none(), label="Workspace", empty_label=None)
     who = forms.CharField(
-        label="For",
+        label="Person",
         required=False,
         max_length=320,
         widget=forms.TextInput(attrs={"class": "vTextField", "spellcheck": "false"}),
-        help_text="An e-mail address or the number of a Person in iTop. Empty: the first one that is served.",
+        help_text="An e-mail address or the ID of a Person in iTop. If empty, the first person in the scope.",
     )
 
-    def __init__(self, data: Any = None, *, workspaces: Any) -> None:
+    def __init__(self, data: Any = None, *, workspaces: QuerySet[Workspace]) -> None:
         super().__init__(data, prefix="preview")
         self.fields["workspace"] = forms.ModelChoiceField(
-            workspaces, label="In the workspace", empty_label=None, initial=workspaces.first()
+            workspaces, label="Workspace", empty_label=None, initial=workspaces.first()
         )
 
 
+class PreviewForm:
+    """The profile's form as it was submitted, if it was, and the form that selects the sample.
+
+    Nothing is saved. The submitted values travel with each preview (`hidden_values`).
+    """
+
+    def __init__(self, request: HttpRequest, profile: TicketProfile, form_class: Any) -> None:
+        self.profile = profile
+        edited = request.POST if request.method == "POST" and "form_attributes" in request.POST else None
+        self.profile_form = form_class(edited, instance=profile) if edited is not None else None
+        self.hidden_values = _hidden_values(edited) if edited is not None else []
+        data = request.POST or request.GET
+        self._workspaces = _workspaces_for(profile)
+        self.sample = SampleForm(data if "preview-workspace" in data else None, workspaces=self._workspaces)
+
+    def is_valid(self) -> bool:
+        """Return whether there is a profile and a sample to be displayed."""
+        if self.profile_form is not None and not self.profile_form.is_valid():
+            return False
+        return not self.sample.errors and self.workspace is not None
+
+    @property
+    def workspace(self) -> Workspace | None:
+        """The selected workspace, or the first one."""
+        if self.sample.is_bound and self.sample.is_valid():
+            selected: Workspace = self.sample.cleaned_data["workspace"]
+            return selected
+        return self._workspaces.first()
+
+    def screens(self) -> tuple[list[ScreenPreview], list[str]]:
+        """Return the screens, and sentences about attributes that are not displayed."""
+        assert self.workspace is not None  # noqa: S101 - is_valid
+        who = self.sample.cleaned_data["who"] if self.sample.is_bound else ""
+        return preview_panel(self.workspace, self.profile, who)
+
+
+def _workspaces_for(profile: TicketProfile) -> QuerySet[Workspace]:
+    """Return the workspaces that use the profile, or all if none does."""
+    workspaces = Workspace.objects.select_related("itop", "profile")
+    using = workspaces.filter(profile=profile.pk)
+    return using if profile.pk and using.exists() else workspaces
+
+
+def _hidden_values(data: QueryDict) -> list[tuple[str, str]]:
+    return [
+        (name, str(value)) for name, values in data.lists() if name not in PREVIEW_FIELDS for value in values
+    ]
+
+
 class PreviewAdmin(ModelAdmin):
-    """For the admin of profiles: a button beside Save, and the page it leads to."""
+    """The part of the profile admin with the preview."""
 
     change_form_template = "admin/intercom_bridge/profile.html"
 
@@ -63,45 +112,23 @@ class PreviewAdmin(ModelAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def preview(self, request: HttpRequest, pk: int | None = None) -> HttpResponse:
-        """What was typed comes with it, and goes on with each look; nothing of it is saved."""
+        """Display the screens of a saved or an edited profile."""
         profile = get_object_or_404(TicketProfile, pk=pk) if pk else TicketProfile()
         allowed = (
             self.has_view_or_change_permission(request, profile) if pk else self.has_add_permission(request)
         )
-        # The last entries of a ticket's logs are on it.
+        # The preview displays the latest entries of a ticket's logs.
         if not allowed or not may_read_messages(request.user):
             raise PermissionDenied
-        context: dict[str, Any] = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": profile if pk else None,
-            "title": "Preview",
-        }
-        typed = request.POST if request.method == "POST" and "form_attributes" in request.POST else None
-        if typed is not None:
-            form = self.get_form(request, profile if pk else None)(typed, instance=profile)
-            if not form.is_valid():
-                return self._page(request, context | {"profile_form": form})
-            context["typed"] = [
-                (name, value) for name, values in typed.lists() if name not in OURS for value in values
-            ]
-        # Those that use it first: it is tried on them.
-        workspaces = Workspace.objects.select_related("itop", "profile").filter(
-            **({"profile": pk} if pk and Workspace.objects.filter(profile=pk).exists() else {})
-        )
-        data = request.POST or request.GET
-        sample = SampleForm(data if "preview-workspace" in data else None, workspaces=workspaces)
-        context["sample"] = sample
-        workspace = (
-            sample.cleaned_data["workspace"] if sample.is_bound and sample.is_valid() else workspaces.first()
-        )
-        if workspace is not None and not sample.errors:
-            who = sample.cleaned_data["who"] if sample.is_bound else ""
-            context["screens"], context["not_shown"] = rehearse(workspace, profile, who)
-            context["profile"] = profile
-        return self._page(request, context)
-
-    def _page(self, request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-        return TemplateResponse(
-            request, "admin/intercom_bridge/preview.html", context | {"media": self.media}
+        form = PreviewForm(request, profile, self.get_form(request, profile if pk else None))
+        screens, warnings = form.screens() if form.is_valid() else ([], [])
+        original = profile if pk else None
+        return self.page(
+            request,
+            "preview.html",
+            "Preview",
+            original=original,
+            form=form,
+            screens=screens,
+            warnings=warnings,
         )

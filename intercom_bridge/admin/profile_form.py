@@ -1,4 +1,4 @@
-"""A ticket profile's form: its codes are held against the class as the data model has it."""
+"""The form of a ticket profile. It checks attribute codes against the imported data model."""
 
 from __future__ import annotations
 
@@ -6,28 +6,51 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 
-from intercom_bridge.datamodel.fit import Fit, meant
-from intercom_bridge.models import LearnedClass, TicketProfile
+from intercom_bridge.datamodel.lookup import decode
+from intercom_bridge.datamodel.profile_check import ProfileCheck, did_you_mean, missing_from_form
+from intercom_bridge.models import ImportedClass, TicketProfile
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[TicketProfile]
 else:
     ModelForm = forms.ModelForm
 
-FILL_IN = "Fill in what fits"
+FILL_IN = "Correct automatically"
+
+
+class CodesWidget(forms.Textarea):
+    """A text area with one code per line."""
+
+    def format_value(self, value: Any) -> str:
+        if isinstance(value, list):
+            return "\n".join(str(code) for code in value)
+        return "" if value is None else str(value)
+
+
+class CodesFormField(forms.Field):
+    """A JSON list of codes, entered one per line or separated by commas."""
+
+    widget = CodesWidget(attrs={"rows": 8, "cols": 40, "class": "bridge-codes", "spellcheck": "false"})
+
+    def to_python(self, value: Any) -> list[str]:
+        lines = str(value or "").replace(",", "\n").split("\n")
+        return [line.strip() for line in lines if line.strip()]
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(self.to_python(data) != (initial or []))
 
 
 class TicketProfileForm(ModelForm):
-    """Where an iTop's data model was imported, an unknown code is an error; where none was, any code may be right.
+    """An unknown code is an error if the class was imported. Without a data model any code is accepted.
 
-    `filled_in` are the fields that the person let us correct; `warnings` what is no error, but not right either.
+    `filled_in` names the fields that were corrected at the user's request, `warnings` what is suspicious but allowed.
     """
 
     fill_in = forms.BooleanField(
         required=False,
         label=FILL_IN,
-        help_text="Codes that the imported data model does not have are replaced by what fits the class, and the form "
-        "gets what a new ticket needs. All that fits stays.",
+        help_text="Replaces codes that the imported data model does not have with matching ones, and adds the "
+        "attributes that a new ticket requires to the form. Valid codes are kept.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -36,37 +59,32 @@ class TicketProfileForm(ModelForm):
         self.warnings: list[str] = []
 
     def full_clean(self) -> None:
-        """The model's own checks come first: they make sure that the lists are lists of codes."""
+        """Validate the fields, then compare them with the data model. The model's checks ensure lists of codes."""
         super().full_clean()
         if self.is_bound and not self.errors:
-            self._hold_against_the_data_model()
+            self._compare_with_data_model()
 
-    def _hold_against_the_data_model(self) -> None:
+    def _compare_with_data_model(self) -> None:
         profile = self.instance
         fill_in: bool = self.cleaned_data["fill_in"]
-        everything = LearnedClass.objects.for_profile(profile)
-        learned = list(everything.filter(name=profile.ticket_class).select_related("itop"))
-        fits = [Fit(profile, one.ticket_class()) for one in learned]
+        imported = ImportedClass.objects.for_profile(profile)
+        matching = list(imported.filter(name=profile.ticket_class).select_related("itop"))
+        checks = [ProfileCheck(profile, decode(row)) for row in matching]
         if fill_in:
-            self.filled_in = list(dict.fromkeys(name for fit in fits for name in fit.adapt()))
+            self.filled_in = list(dict.fromkeys(name for check in checks for name in check.autofill()))
         mistakes: dict[str, list[str]] = {}
-        for fit in fits:
-            for name, sentences in fit.mistakes().items():
+        for check in checks:
+            for name, sentences in check.mistakes().items():
                 mistakes[name] = list(dict.fromkeys([*mistakes.get(name, []), *sentences]))
         for name, sentences in mistakes.items():
             self.add_error(name, sentences)
         if mistakes and not fill_in:
-            self.add_error(
-                None, f"Correct what does not fit the data model, or tick “{FILL_IN}” and save again."
-            )
-        lacking = dict.fromkeys(code for fit in fits for code in fit.lacking())
-        if lacking:
+            self.add_error(None, f"Correct these codes, or select “{FILL_IN}” and save again.")
+        if missing := dict.fromkeys(code for check in checks for code in check.missing()):
+            self.warnings.append(missing_from_form(missing, profile.ticket_class))
+        names = set(imported.values_list("name", flat=True))
+        if names and not matching:
             self.warnings.append(
-                f"Its form does not ask for {', '.join(lacking)}, which a new {profile.ticket_class} needs."
-            )
-        names = set(everything.values_list("name", flat=True))
-        if names and not learned:
-            self.warnings.append(
-                f"{profile.ticket_class} is none of the classes learned of a data model, so its codes were not "
-                f"checked.{meant(profile.ticket_class, names)} Learned: {', '.join(sorted(names))}."
+                f"{profile.ticket_class} is not one of the imported classes ({', '.join(sorted(names))}), so its "
+                f"codes were not checked.{did_you_mean(profile.ticket_class, names)}"
             )

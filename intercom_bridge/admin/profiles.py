@@ -1,3 +1,5 @@
+"""The admin of ticket profiles."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -10,23 +12,24 @@ from django.forms import Field as FormField
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 
-from intercom_bridge.datamodel.known import attribute_label
-from intercom_bridge.datamodel.stock import STOCK_CLASSES
-from intercom_bridge.models import LearnedClass, TicketProfile
+from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
+from intercom_bridge.datamodel.lookup import attribute_label, decode
+from intercom_bridge.models import ImportedClass, TicketProfile
 
 from .base import STYLES
-from .codes import CodesFormField
 from .preview import PreviewAdmin
-from .profile_form import TicketProfileForm
+from .profile_form import CodesFormField, TicketProfileForm
 
 CODE_LISTS = ("form_attributes", "excluded_states", "details_attributes")
 
 
 @admin.register(TicketProfile)
 class TicketProfileAdmin(PreviewAdmin):
+    """Profiles are edited and previewed here."""
+
     form = TicketProfileForm
     list_display = ("name", "ticket_class", "workspace_count", "show_open_in_backoffice_button")
-    # Without a hidden copy of the value in the page: the row itself says what has changed.
+    # Without a hidden initial value: changes are detected by the row itself.
     formfield_overrides = {
         models.JSONField: {"show_hidden_initial": False, "widget": forms.Textarea(attrs={"rows": 4})}
     }
@@ -36,15 +39,15 @@ class TicketProfileAdmin(PreviewAdmin):
     fieldsets = (
         (None, {"fields": ("name", "ticket_class", "fill_in")}),
         (
-            "Create",
+            "Create form",
             {
                 "fields": ("form_attributes", "defaults"),
-                "description": "Codes of attributes of the class, one a line. What iTop needs and the form lacks is "
-                "asked for by itself, unless it has a default.",
+                "description": "Attribute codes of the class, one per line. Attributes that iTop requires are added "
+                "automatically, unless they have a default.",
             },
         ),
         (
-            "Show",
+            "Ticket details",
             {
                 "fields": (
                     "excluded_states",
@@ -52,58 +55,64 @@ class TicketProfileAdmin(PreviewAdmin):
                     "details_attributes",
                     "show_open_in_backoffice_button",
                 ),
-                "description": "Codes, one a line.",
+                "description": "Codes, one per line.",
             },
         ),
         (
-            "Attributes with other codes than in stock iTop",
+            "Attribute mapping",
             {
                 "fields": ("attributes_mapping",),
-                "description": "Which attribute of the class plays which part: org_id, caller_id, status, title, "
-                "description, origin, public_log, private_log; and, where iTop has the Intercom extension's, "
-                "intercom_ref, intercom_url, intercom_sync_activated.",
+                "description": "Only for attributes whose codes differ from those of a standard iTop: org_id, "
+                "caller_id, status, title, description, origin, public_log, private_log. If iTop has the attributes "
+                "of Combodo's Intercom extension, also: intercom_ref, intercom_url, intercom_sync_activated.",
             },
         ),
         ("Attributes of the class", {"fields": ("known_attributes",), "classes": ("collapse",)}),
     )
+
+    class Media:
+        css = STYLES
 
     @admin.display(description="workspaces")
     def workspace_count(self, profile: Any) -> int:
         return int(profile.workspace_count)
 
     @admin.display(description="attributes")
-    def known_attributes(self, profile: Any) -> str:
-        """What can be written in the lists above."""
-        learned = LearnedClass.objects.for_profile(profile).filter(name=profile.ticket_class)
-        found = learned.select_related("itop").first()
-        known = found.ticket_class() if found else STOCK_CLASSES.get(profile.ticket_class)
-        if known is None:
+    def known_attributes(self, profile: TicketProfile) -> str:
+        rows = ImportedClass.objects.for_profile(profile).filter(name=profile.ticket_class)
+        imported = rows.select_related("itop").first()
+        ticket_class = decode(imported) if imported else BUILTIN_CLASSES.get(profile.ticket_class)
+        if ticket_class is None:
             return (
-                f"Nothing is known of {profile.ticket_class}: any code may be right. Import the data model on the "
-                "page of its iTop."
+                f"The attributes of {profile.ticket_class} are unknown, so any code is accepted. Import the data model "
+                "on the page of the iTop."
             )
+        attributes = ticket_class.attributes.values()
         return render_to_string(
             "admin/intercom_bridge/known_attributes.html",
             {
-                "itop": found.itop if found else None,
-                "rows": [(one, attribute_label(known, one.code)) for one in known.attributes.values()],
+                "itop": imported.itop if imported else None,
+                "rows": [
+                    (attribute, attribute_label(ticket_class, attribute.code)) for attribute in attributes
+                ],
             },
         )
 
     def save_model(self, request: HttpRequest, obj: TicketProfile, form: Any, change: bool) -> None:
+        """Save the profile, and report what was corrected and what is suspicious."""
         super().save_model(request, obj, form, change)
         if form.filled_in:
             names = ", ".join(_label(name) for name in form.filled_in)
-            self.message_user(request, f"Filled in what fits: {names}.", messages.INFO)
+            self.message_user(request, f"Corrected: {names}.", messages.INFO)
         for sentence in form.warnings:
             self.message_user(request, sentence, messages.WARNING)
 
     def construct_change_message(
         self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
     ) -> Any:
+        """Return the history entry. The fields that were corrected are not among the submitted ones."""
         message: list[dict[str, Any]] = super().construct_change_message(request, form, formsets, add)
         if form.filled_in:
-            # The form knows of what was typed only.
             message.append({"changed": {"fields": [_label(name) for name in form.filled_in]}})
         return message
 
@@ -115,6 +124,7 @@ class TicketProfileAdmin(PreviewAdmin):
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> FormField | None:
+        """Return a field with one code per line for lists of codes."""
         if db_field.name in CODE_LISTS:
             return CodesFormField(
                 required=not db_field.blank,
@@ -123,9 +133,6 @@ class TicketProfileAdmin(PreviewAdmin):
                 initial=db_field.get_default(),
             )
         return super().formfield_for_dbfield(db_field, request, **kwargs)
-
-    class Media:
-        css = STYLES
 
 
 def _label(name: str) -> str:

@@ -1,29 +1,45 @@
-"""What can be done about rows that stand still: in a list for many, on a row's own page for one."""
+"""Actions on rows: in a list for many rows, on a row's own page for that row."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from intercom_bridge.sync.tasks import wake_for_everything
+from intercom_bridge.wake import EVERYTHING, wake
 
-from .base import MOST_COUNTED, ModelAdmin
+from .base import MAX_COUNTED, ModelAdmin
 
-STEP = 500
-FROM_ITS_PAGE = "_row"
+BATCH_SIZE = 500
+FROM_ROW_PAGE = "_row"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowAction:
+    """What an action does. The texts complete "3 deliveries …" in the messages to the user.
+
+    `eligible` narrows a queryset to the rows that can be changed, `change` changes a queryset, and `history` is
+    recorded in the history of each row.
+    """
+
+    eligible: Callable[[Any], QuerySet[Any]]
+    change: Callable[[Any], int]
+    history: str
+    done: str
+    refused: str
 
 
 class RowActionsAdmin(ModelAdmin):
-    """Actions of a list, offered on a row's own page too where they help. They need the permission to change.
+    """Actions that are offered in the list and, where they apply, on a row's own page.
 
-    Also where nobody may edit the row itself: what happened is for reading, what is to be done about it is not.
+    They require the permission to change the model, also where the admin does not allow rows to be edited.
     """
 
     change_form_template = "admin/intercom_bridge/row_with_actions.html"
@@ -31,8 +47,7 @@ class RowActionsAdmin(ModelAdmin):
     def has_act_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}"))
 
-    def helpful_actions(self, _row: Any) -> tuple[str, ...]:
-        """The names of the actions that help this row."""
+    def applicable_actions(self, _row: Any) -> tuple[str, ...]:
         return ()
 
     def render_change_form(
@@ -40,8 +55,8 @@ class RowActionsAdmin(ModelAdmin):
     ) -> HttpResponse:
         row = context.get("original")
         allowed = {name: action[2] for name, action in self.get_actions(request).items() if action}
-        helpful = self.helpful_actions(row) if row else ()
-        context["row_actions"] = [(name, allowed[name]) for name in helpful if name in allowed]
+        applicable = self.applicable_actions(row) if row else ()
+        context["row_actions"] = [(name, allowed[name]) for name in applicable if name in allowed]
         context["row_actions_url"] = reverse(
             f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist", current_app=self.admin_site.name
         )
@@ -50,61 +65,66 @@ class RowActionsAdmin(ModelAdmin):
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
     ) -> HttpResponse | None:
+        """Return to the row's page after an action that was started there."""
         response: HttpResponse | None = super().response_action(request, queryset, *args, **kwargs)
-        if isinstance(response, HttpResponseRedirect) and FROM_ITS_PAGE in request.POST:
+        if isinstance(response, HttpResponseRedirect) and FROM_ROW_PAGE in request.POST:
             name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
             return HttpResponseRedirect(reverse(name, args=[request.POST["_selected_action"]]))
         return response
 
-    def act(
-        self,
-        request: HttpRequest,
-        chosen: QuerySet[Any],
-        change: Callable[[Any], int],
-        *,
-        eligible: Callable[[Any], QuerySet[Any]],
-        recorded: str,
-        done: str,
-        refused: str,
-    ) -> None:
-        """Changes those of the chosen rows that are eligible, records it, says how many, and wakes a worker."""
-        # As many as the list has counted, and "select all" has promised.
-        keys = list(chosen.values_list("pk", flat=True)[:MOST_COUNTED])
-        count = 0
-        for start in range(0, len(keys), STEP):
-            count += self._act(request, keys[start : start + STEP], change, eligible, recorded)
+    def run_action(self, request: HttpRequest, selected: QuerySet[Any], action: RowAction) -> None:
+        """Change the eligible rows among those selected, report how many, and wake a worker."""
+        # As many as the list counts and "select all" promises.
+        keys = list(selected.values_list("pk", flat=True)[:MAX_COUNTED])
+        count = sum(
+            self._run_batch(request, keys[start : start + BATCH_SIZE], action)
+            for start in range(0, len(keys), BATCH_SIZE)
+        )
         if count:
-            transaction.on_commit(wake_for_everything)
-            self.message_user(request, f"{self._counted(count)} {done}", messages.SUCCESS)
-        if left := len(keys) - count:
-            self.message_user(request, f"{self._counted(left)} left as before: {refused}", messages.WARNING)
+            transaction.on_commit(lambda: wake(EVERYTHING))
+            self.message_user(request, f"{self._counted(count)} {action.done}", messages.SUCCESS)
+        if unchanged := len(keys) - count:
+            text = f"{self._counted(unchanged)} unchanged: {action.refused}"
+            self.message_user(request, text, messages.WARNING)
 
-    def _act(
-        self,
-        request: HttpRequest,
-        keys: list[Any],
-        change: Callable[[Any], int],
-        eligible: Callable[[Any], QuerySet[Any]],
-        recorded: str,
-    ) -> int:
-        everything: QuerySet[Any] = self.model._default_manager.all()
-        large: tuple[str, ...] = getattr(self, "list_defer", ())
+    def _run_batch(self, request: HttpRequest, keys: list[Any], action: RowAction) -> int:
+        all_rows: QuerySet[Any] = self.model._default_manager.all()
+        deferred: tuple[str, ...] = getattr(self, "list_defer", ())
         related: Any = self.list_select_related
         with transaction.atomic():
-            # Locked, so that what is recorded is what was changed.
+            # Locked, so that the history records exactly what was changed.
             rows = list(
-                eligible(everything)
+                action.eligible(all_rows)
                 .filter(pk__in=keys)
                 .select_related(*related)
-                .defer(*large)
+                .defer(*deferred)
                 .select_for_update(of=("self",))
             )
-            if not rows:
-                return 0
-            change(everything.filter(pk__in=[row.pk for row in rows]))
-            LogEntry.objects.log_actions(request.user.pk, rows, CHANGE, recorded)  # type: ignore[arg-type]
+            if rows:
+                action.change(all_rows.filter(pk__in=[row.pk for row in rows]))
+                LogEntry.objects.log_actions(request.user.pk, rows, CHANGE, action.history)  # type: ignore[arg-type]
         return len(rows)
 
     def _counted(self, count: int) -> str:
         name = self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural
         return f"{count} {name}"
+
+
+class RetriableAdmin(RowActionsAdmin):
+    """Failed rows can be retried as long as their contents are stored."""
+
+    actions: tuple[str, ...] | None = ("retry",)
+
+    def applicable_actions(self, row: Any) -> tuple[str, ...]:
+        return ("retry",) if self.model.objects.filter(pk=row.pk).retriable().exists() else ()
+
+    @admin.action(description="Retry", permissions=["act"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        action = RowAction(
+            eligible=lambda rows: rows.retriable(),
+            change=lambda rows: rows.retry_now(),
+            history="Retried.",
+            done="will be retried.",
+            refused="only failed rows whose contents are still stored can be retried.",
+        )
+        self.run_action(request, queryset, action)

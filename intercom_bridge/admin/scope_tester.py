@@ -1,19 +1,17 @@
-"""Which workspace serves somebody, and why; how many people each scope covers, and where two overlap."""
+"""The page that explains which workspace serves a person, and counts the people of each scope."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from django import forms
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 
-from intercom_bridge.desk.coverage import Overlap, Reach, Served, overlaps, reaches, who_serves
 from intercom_bridge.models import ItopInstance
-from intercom_bridge.models.encryption import SecretUnreadable
+from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.tickets.scope_report import PersonReport, ScopeSize, count_scopes, report_people
 from itop_client import ItopError
 
 from .base import ModelAdmin
@@ -21,67 +19,53 @@ from .base import ModelAdmin
 PAGE = "intercom_bridge_workspace_scopes"
 
 
-class WhoForm(forms.Form):
+class PersonForm(forms.Form):
+    """The person to look up."""
+
     who = forms.CharField(
-        label="Who",
+        label="Person",
         max_length=320,
         strip=True,
         widget=forms.TextInput(attrs={"class": "vTextField", "spellcheck": "false"}),
-        help_text="An e-mail address, a name, or the number of a Person in iTop.",
+        help_text="An e-mail address, a name, or the ID of a Person in iTop.",
     )
 
 
-@dataclass
-class OfItop:
-    """What is shown of one iTop."""
+@dataclass(frozen=True)
+class ItopReport:
+    """What was found in one iTop: people, or the number of people per workspace, or a problem."""
 
     itop: ItopInstance
-    trouble: str = ""
-    people: list[Served] = field(default_factory=list)
-    reaches: list[Reach] = field(default_factory=list)
-    overlaps: list[Overlap] = field(default_factory=list)
+    people: tuple[PersonReport, ...] = ()
+    counts: tuple[ScopeSize, ...] = ()
+    problem: str = ""
 
 
 class ScopeTesterAdmin(ModelAdmin):
-    """For the admin of workspaces: the page, and the address that leads to it."""
+    """The part of the workspace admin that tests scopes."""
 
     def get_urls(self) -> list[URLPattern]:
         page = path("scopes/", self.admin_site.admin_view(self.scopes), name=PAGE)
         return [page, *super().get_urls()]
 
-    def scopes_url(self) -> str:
-        return reverse(f"admin:{PAGE}")
-
     def scopes(self, request: HttpRequest) -> HttpResponse:
+        """Display the form, and for each iTop what was asked for."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        form = WhoForm(request.GET) if "who" in request.GET else WhoForm()
-        shown: list[OfItop] = []
-        if "count" in request.GET:
-            shown = [_counted(itop) for itop in ItopInstance.objects.all()]
-        elif form.is_valid():
-            shown = [_found(itop, form.cleaned_data["who"]) for itop in ItopInstance.objects.all()]
-        context: dict[str, Any] = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": "Who is served",
-            "form": form,
-            "shown": shown,
-            "counted": "count" in request.GET,
-            "media": self.media,
-        }
-        return TemplateResponse(request, "admin/intercom_bridge/scopes.html", context)
+        form = PersonForm(request.GET) if "who" in request.GET else PersonForm()
+        counted = "count" in request.GET
+        reports = []
+        if counted or form.is_valid():
+            text = "" if counted else form.cleaned_data["who"]
+            reports = [_report(itop, text) for itop in ItopInstance.objects.all()]
+        return self.page(request, "scopes.html", "Scope test", form=form, reports=reports, counted=counted)
 
 
-def _found(itop: ItopInstance, who: str) -> OfItop:
+def _report(itop: ItopInstance, text: str) -> ItopReport:
+    """Look up the person, or count the people of each scope if the text is empty."""
     try:
-        return OfItop(itop, people=who_serves(who, itop))
-    except (ItopError, SecretUnreadable) as error:
-        return OfItop(itop, trouble=str(error))
-
-
-def _counted(itop: ItopInstance) -> OfItop:
-    try:
-        return OfItop(itop, reaches=reaches(itop), overlaps=list(overlaps(itop)))
-    except SecretUnreadable as error:
-        return OfItop(itop, trouble=str(error))
+        if text:
+            return ItopReport(itop, people=tuple(report_people(text, itop)))
+        return ItopReport(itop, counts=tuple(count_scopes(itop)))
+    except (ItopError, SecretDecryptionError) as error:
+        return ItopReport(itop, problem=str(error))

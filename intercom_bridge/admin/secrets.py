@@ -1,4 +1,4 @@
-"""Secrets in a form: written, never shown. Empty keeps what is stored; a tick removes it."""
+"""Form fields for secrets: they can be entered or removed, and are never displayed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ else:
 
 @dataclass(frozen=True)
 class SecretChange:
-    """What was asked for: a new text, removal, or neither. Its repr does not tell the text."""
+    """What the user asked for: a new text, removal, or neither. The repr does not contain the text."""
 
     text: str
     remove: bool
@@ -34,11 +34,12 @@ class SecretChange:
 
 
 class SecretInput(forms.Widget):
-    """A password box that is always empty, the stored secret's hint, and a box to remove it."""
+    """A password input that is always empty, the stored secret's hint, and a checkbox to remove the secret."""
 
     template_name = "admin/intercom_bridge/secret_input.html"
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the context with the hint, without the value."""
         context = super().get_context(name, None, attrs)
         context["hint"] = value.hint if isinstance(value, Secret) else ""
         context["remove_name"] = f"{name}-remove"
@@ -51,38 +52,45 @@ class SecretInput(forms.Widget):
         return name not in data and f"{name}-remove" not in data
 
     def use_required_attribute(self, _initial: Any) -> bool:
+        """Return False: an empty input keeps the stored secret."""
         return False
 
 
 class SecretFormField(forms.Field):
+    """A field whose cleaned value is a SecretChange."""
+
     widget = SecretInput
 
     def __init__(self, **kwargs: Any) -> None:
+        """Create the field without the hidden initial value, which would put the secret into the page."""
         kwargs.pop("max_length", None)
-        # A hidden copy of what was there, to tell a change by, would be the secret in the page.
         kwargs["show_hidden_initial"] = False
         super().__init__(**kwargs)
 
     def bound_data(self, _data: Any, initial: Any) -> Any:
-        # After an error elsewhere on the page the typed secret does not come back into it.
+        """Return the stored value: after an error, a typed secret is not sent back to the browser."""
         return initial
 
     def has_changed(self, _initial: Any, data: Any) -> bool:
         return bool(data)
 
     def clean(self, value: Any) -> SecretChange:
+        """Return the change, or raise ValidationError."""
         change: SecretChange = value
+        if self.required and not change.text:
+            raise ValidationError(self.error_messages["required"], code="required")
         if change.text and change.remove:
-            raise ValidationError("Either type a new one, or tick remove.")
+            raise ValidationError("Either enter a new secret or select “remove”, not both.")
         if any(char.isspace() or not char.isprintable() for char in change.text):
-            raise ValidationError("There is white space in it: something else was copied along.")
+            raise ValidationError("The secret contains spaces or control characters. Copy it again.")
         return change
 
 
 class SecretsForm(ModelForm):
-    """A form of a model with secrets: what was not touched is kept."""
+    """A form of a model with secrets. Empty inputs keep the stored secrets."""
 
     def clean(self) -> dict[str, Any]:
+        """Replace each SecretChange by the secret to be stored."""
         cleaned = super().clean() or self.cleaned_data
         for name, field in self.fields.items():
             if not isinstance(field, SecretFormField) or name not in cleaned:

@@ -1,68 +1,195 @@
+"""The admins of tickets, of their links to conversations, and of what is cached about them."""
+
 from __future__ import annotations
 
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
 
-from intercom_bridge.models import Delivery, Submission, Ticket, TicketLink, Unlinking
+from intercom_bridge.models import (
+    CachedTickets,
+    Conversation,
+    Delivery,
+    ItopInstance,
+    LinkRemoval,
+    Ticket,
+    TicketCreation,
+    TicketLink,
+)
+from intercom_bridge.models.itop_instance import ITOP
+from intercom_bridge.models.ticket_link import TicketLinkQuerySet
 
-from .find import FindingAdmin, Found
-from .neighbours import lines, to_counted, to_itop, to_row
-from .readonly import ReadOnlyAdmin, short_time
+from .display import datetime_column, itop_link, json_block, stacked
+from .records import ConversationRecordAdmin, SearchableAdmin
+from .row_actions import RowAction, RowActionsAdmin
+from .search import SearchResult, find_people
+
+COMPARISON_TEXTS = {
+    "history": "Comparison with Intercom requested.",
+    "done": "will be compared with Intercom now. Messages that the bridge missed are written.",
+    "refused": "only where the sync is on can messages be missing.",
+}
 
 
 @admin.register(Ticket)
-class TicketAdmin(FindingAdmin, ReadOnlyAdmin):
-    """From here to all that was written into a ticket."""
+class TicketAdmin(SearchableAdmin):
+    """A ticket's page leads to everything that was written to it."""
 
-    known = short_time("created_at", "known since")
-    gone = short_time("gone_at", "gone since")
+    known = datetime_column("created_at", "known since")
+    gone = datetime_column("gone_at", "gone since")
     list_display = ("ref", "ticket_class", "itop", "known", "gone")
     list_filter = (("gone_at", admin.EmptyFieldListFilter), "created_at", "itop")
     list_select_related = ("itop",)
     ordering = ("-pk",)
     fieldsets = (
         (None, {"fields": ("ref", "in_itop", "itop", "ticket_class", "object_id", "created_at", "gone_at")}),
-        ("Conversations", {"fields": ("links", "unlinkings", "submissions")}),
+        ("Conversations", {"fields": ("links", "removed_links", "creations")}),
         (
             "Messages",
             {
                 "fields": ("deliveries", "check_at"),
-                "description": "Some minutes after a write the logs are read back: somebody else's save may have "
-                "erased an entry.",
+                "description": "A few minutes after each write, the bridge verifies that the entry is still in the "
+                "log: it is lost if someone saves the ticket at the same moment.",
             },
         ),
     )
-    readonly_fields = ("in_itop", "links", "unlinkings", "submissions", "deliveries", "gone_at", "check_at")
+    readonly_fields = ("in_itop", "links", "removed_links", "creations", "deliveries", "gone_at", "check_at")
 
-    def finding(self, found: Found) -> Q:
+    def search_condition(self, found: SearchResult) -> Q:
         linked = TicketLink.objects.filter(conversation__in=found.conversations)
         return Q(pk__in=[*found.tickets, *linked.values_list("ticket_id", flat=True)])
 
     @admin.display(description="in iTop")
     def in_itop(self, ticket: Ticket) -> str:
-        return to_itop(ticket)
+        return itop_link(ticket)
 
     @admin.display(description="linked conversations")
-    def links(self, ticket: Any) -> str:
+    def links(self, ticket: Ticket) -> str:
         rows = TicketLink.objects.filter(ticket=ticket).select_related("conversation").order_by("pk")
-        return lines(to_row(ticket.viewer, link.conversation) for link in rows)
+        return stacked(self.record_link(row.conversation) for row in rows)
 
     @admin.display(description="unlinked conversations")
-    def unlinkings(self, ticket: Any) -> str:
-        rows = Unlinking.objects.filter(ticket=ticket).select_related("conversation").order_by("pk")
-        return lines(
-            to_row(ticket.viewer, one, f"{one.conversation}{', undone' if one.undone_at else ''}")
-            for one in rows
+    def removed_links(self, ticket: Ticket) -> str:
+        rows = LinkRemoval.objects.filter(ticket=ticket).select_related("conversation").order_by("pk")
+        return stacked(
+            self.record_link(row, f"{row.conversation}{', undone' if row.undone_at else ''}") for row in rows
         )
 
     @admin.display(description="created by")
-    def submissions(self, ticket: Any) -> str:
-        rows = Submission.objects.filter(ticket=ticket).order_by("pk")
-        return lines(to_row(ticket.viewer, one, one.admin_name or one.form_key) for one in rows)
+    def creations(self, ticket: Ticket) -> str:
+        rows = TicketCreation.objects.filter(ticket=ticket).order_by("pk")
+        return stacked(self.record_link(row, row.admin_name or row.form_key) for row in rows)
 
     @admin.display(description="deliveries")
-    def deliveries(self, ticket: Any) -> str:
-        rows = Delivery.objects.filter(ticket=ticket)
-        return to_counted(ticket.viewer, rows, "state", ticket__id__exact=ticket.pk)
+    def deliveries(self, ticket: Ticket) -> str:
+        return self.counts_by("state", Delivery.objects.filter(ticket=ticket), ticket__id__exact=ticket.pk)
+
+
+class _LinkAdmin(ConversationRecordAdmin):
+    """Records with a ticket and a conversation that are, or were, linked."""
+
+    list_select_related = ("ticket__itop", "conversation__workspace")
+    search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a teammate's name."
+    ordering = ("-pk",)
+
+    @admin.display(description="deliveries")
+    def deliveries(self, row: Any) -> str:
+        return self.counts_by(
+            "state",
+            Delivery.objects.filter(ticket=row.ticket_id, conversation=row.conversation_id),
+            ticket__id__exact=row.ticket_id,
+            conversation__id__exact=row.conversation_id,
+        )
+
+
+@admin.register(TicketLink)
+class TicketLinkAdmin(RowActionsAdmin, _LinkAdmin):
+    """Linked conversations can be compared with Intercom."""
+
+    linked = datetime_column("created_at", "linked")
+    list_display = ("ticket", "conversation", "sync_on", "workspace", "itop", "linked_by", "linked")
+    actions = ("compare",)
+    list_filter = ("sync_on", "created_at", ("conversation__workspace", admin.RelatedFieldListFilter))
+    teammate_column = "linked_by"
+    fieldsets = (
+        (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
+        ("Status", {"fields": ("sync_on", "linked_by", "created_at", "deliveries")}),
+    )
+    readonly_fields = (*ConversationRecordAdmin.link_fields, "deliveries")
+
+    @admin.display(description=ITOP, ordering="ticket__itop")
+    def itop(self, row: TicketLink) -> ItopInstance:
+        return row.ticket.itop
+
+    def applicable_actions(self, row: Any) -> tuple[str, ...]:
+        return ("compare",) if row.sync_on else ()
+
+    @admin.action(description="Compare with Intercom now", permissions=["act"])
+    def compare(self, request: HttpRequest, queryset: QuerySet[TicketLink]) -> None:
+        action = RowAction(
+            eligible=TicketLinkQuerySet.syncing,
+            change=lambda rows: Conversation.objects.filter(
+                pk__in=rows.values("conversation")
+            ).compare_within(0),
+            **COMPARISON_TEXTS,
+        )
+        self.run_action(request, queryset, action)
+
+
+@admin.register(LinkRemoval)
+class LinkRemovalAdmin(_LinkAdmin):
+    """Links that a teammate removed."""
+
+    unlinked = datetime_column("unlinked_at", "unlinked")
+    undone = datetime_column("undone_at", "undone")
+    list_display = ("ticket", "conversation", "workspace", "unlinked_by", "unlinked", "undone")
+    list_filter = ("unlinked_at", ("conversation__workspace", admin.RelatedFieldListFilter))
+    private_columns = ("left_out",)
+    teammate_column = "unlinked_by"
+    fieldsets = (
+        (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
+        (
+            "Removal",
+            {"fields": ("unlinked_by", "unlinked_at", "undone_at", "skipped_messages", "deliveries")},
+        ),
+        ("Previous link", {"fields": ("linked_by", "linked_at", "sync_on")}),
+    )
+    readonly_fields = (*ConversationRecordAdmin.link_fields, "skipped_messages", "deliveries")
+
+    @admin.display(description="skipped messages")
+    def skipped_messages(self, removal: LinkRemoval) -> int:
+        return len(removal.left_out)
+
+
+@admin.register(CachedTickets)
+class CachedTicketsAdmin(SearchableAdmin):
+    """Ticket lists that the panel displays if iTop does not respond."""
+
+    fetched = datetime_column("at", "fetched")
+    list_display = ("fetched", "person_id", "conversation_id", "workspace", "more")
+    list_filter = ("at", "workspace")
+    list_select_related = ("workspace",)
+    list_defer = ("rows",)
+    private_columns = ("rows",)
+    ordering = ("-at", "-pk")
+    fieldsets = (
+        (None, {"fields": ("workspace", "person_id", "conversation_id", "at")}),
+        (
+            "Response from iTop",
+            {
+                "fields": ("rows_json", "more"),
+                "description": "The panel displays it if iTop does not respond. It is deleted after a few days.",
+            },
+        ),
+    )
+    readonly_fields = ("rows_json",)
+
+    def search_condition(self, found: SearchResult) -> Q:
+        people = find_people(found.text).values_list("person_id", flat=True)
+        return Q(conversation_id__in=found.conversation_ids()) | Q(person_id__in=list(people))
+
+    @admin.display(description="tickets")
+    def rows_json(self, cached: CachedTickets) -> str:
+        return json_block(cached.rows, with_texts=self.may_read)

@@ -1,31 +1,30 @@
-"""Reading a configuration from a file, and turning it into our rows.
+"""Import a configuration file into the database.
 
-`read_file` gives a Source where it is the PHP extension's (PHP or XML, never executed): `read_parameters` says what it
-means, and `Import` writes it. Where it is our own it gives a BridgeFile, which `BridgeImport` writes.
+`read_file` returns a BridgeFile for our own JSON format, and a Source for the configuration of iTop's PHP extension
+(PHP or XML, never executed). `read_parameters` interprets a Source, and `ExtensionImport` writes the rows.
 """
 
 from __future__ import annotations
 
-from .bridge_file import BridgeFile, BridgeImport, export
-from .parameters import Parameters, read_parameters
-from .plan import Import
+from .bridge_file import BridgeFile, export
+from .combodo.parameters import Parameters, read_parameters
+from .combodo.plan import ExtensionImport
+from .combodo.source import MODULE, Source
 from .reader import read_file
 from .report import Report
-from .source import MODULE, ConfigError, Node, Source
-from .variable import secret_in
+from .values import ConfigError, SourceValue, read_secret_variable
 
 __all__ = [
     "MODULE",
     "BridgeFile",
-    "BridgeImport",
     "ConfigError",
-    "Import",
-    "Node",
+    "ExtensionImport",
     "Parameters",
     "Report",
     "Source",
+    "SourceValue",
     "export",
     "read_file",
     "read_parameters",
-    "secret_in",
+    "read_secret_variable",
 ]

@@ -1,8 +1,9 @@
-"""One row takes what a file says: set, changed, unchanged, or kept as somebody set it in the admin."""
+"""Write the values of a file to one row, without overwriting what an admin has set."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -11,37 +12,39 @@ from django.db import models
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from intercom_bridge.models import ItopInstance, Secret, TicketProfile, Workspace
-from intercom_bridge.models.encryption import SecretField, SecretUnreadable
+from intercom_bridge.models.encryption import SecretDecryptionError, SecretField
 
-from .parameters import Given
 from .report import CHANGED, KEPT, SET, UNCHANGED, Line, Section
-from .source import ConfigError
+from .values import ConfigError, SourceValue
 
-IN_THE_ADMIN = "set in the admin"
+MAX_VALUE_LENGTH = 100
+# These fields identify a row or come from the command line, so they may be absent from the file.
+_OPTIONAL_FIELDS = ("name", "url", "token", "workspace_id")
 
 Row = ItopInstance | TicketProfile | Workspace
 
 
-def apply(row: Row, fields: Mapping[str, Given], title: str, *, overwrite: bool) -> Section:
-    """Saves the row with what the file gives for these fields; `overwrite` gives the file the last word.
+def apply(row: Row, fields: Mapping[str, SourceValue], title: str, *, overwrite: bool) -> Section:
+    """Save the row with these fields and return the outcome for each field.
 
-    Answers what became of each. Raises ConfigError for a value that the row's model refuses.
+    A value that an admin has set is kept, unless `overwrite` is true. Raise ConfigError for a value that the row's
+    model refuses.
     """
     is_new = row.pk is None
     section = Section(f"{title} ({'new' if is_new else 'known'})")
     imported = dict(row.imported)
     changed = []
-    for name, given in fields.items():
-        line = _apply_field(row, is_new, name, given, overwrite=overwrite)
+    for name, source in fields.items():
+        field = _Field(row, name)
+        line = field.apply(source, overwrite=overwrite)
         section.lines.append(line)
         if line.outcome in (SET, CHANGED):
             changed.append(name)
         if line.outcome != KEPT:
-            imported[name] = _remembered(row, name, given.value)
+            imported[name] = field.imported_value(source.value)
     for name in imported:
-        if name not in fields and name not in ("name", "url", "token", "workspace_id"):
-            label = str(row._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
-            section.lines.append(Line(label, UNCHANGED, "no longer in the file"))
+        if name not in fields and name not in _OPTIONAL_FIELDS:
+            section.lines.append(Line(_Field(row, name).label, UNCHANGED, "no longer in the file"))
     if changed:
         _validate(row, fields, title)
     if changed or imported != row.imported:
@@ -49,77 +52,83 @@ def apply(row: Row, fields: Mapping[str, Given], title: str, *, overwrite: bool)
         if is_new:
             row.save()
         else:
-            # Only what is new: meanwhile keys may be rotated, or a worker may have learned something.
-            forgotten = row.forget_use(changed) if isinstance(row, Workspace) else []
-            row.save(update_fields=[*changed, *forgotten, "imported"])
+            # Only these columns: in the meantime keys may be rotated, or a worker may have learned something.
+            reset = row.forget_use(changed) if isinstance(row, Workspace) else []
+            row.save(update_fields=[*changed, *reset, "imported"])
     return section
 
 
-def _apply_field(row: Row, is_new: bool, name: str, given: Given, *, overwrite: bool) -> Line:
-    column = row._meta.get_field(name)
-    label = str(column.verbose_name)  # type: ignore[union-attr]
-    current = getattr(row, f"{name}_id" if isinstance(column, models.ForeignKey) else name)
-    if isinstance(column, SecretField):
-        return _apply_secret(row, name, label, current, given, overwrite=overwrite)
-    wanted = given.value.pk if isinstance(column, models.ForeignKey) else given.value
-    shown = _shown(given.value)
-    if is_new:
-        setattr(row, name, given.value)
-        return Line(label, SET, shown)
-    if current == wanted:
-        return Line(label, UNCHANGED, shown)
-    is_default = current is None or current == column.get_default()  # type: ignore[union-attr]
-    if name in row.imported:
-        is_ours = row.imported[name] == current
-    else:
-        is_ours = is_default
-    if not is_ours and not overwrite:
-        return Line(label, KEPT, f"{IN_THE_ADMIN}. The file says{line_of(given)}: {shown}")
-    was = _shown(getattr(row, name))
-    setattr(row, name, given.value)
-    if name not in row.imported and is_default:
-        return Line(label, SET, shown)
-    return Line(label, CHANGED, f"{shown} (was {was or 'empty'})")
+@dataclass(frozen=True)
+class _Field:
+    row: Row
+    name: str
+
+    @property
+    def column(self) -> models.Field[Any, Any]:
+        column = self.row._meta.get_field(self.name)
+        assert isinstance(column, models.Field)  # noqa: S101 - for mypy: no relation from the other side
+        return column
+
+    @property
+    def label(self) -> str:
+        return str(self.column.verbose_name)
+
+    def apply(self, source: SourceValue, *, overwrite: bool) -> Line:
+        """Set the row's attribute, if it may be set, and return the outcome."""
+        current = getattr(self.row, self.column.attname)
+        if isinstance(self.column, SecretField):
+            return self._apply_secret(current, source, overwrite=overwrite)
+        wanted = source.value.pk if isinstance(source.value, models.Model) else source.value
+        text = _format(source.value)
+        if self.row.pk is None:
+            setattr(self.row, self.name, source.value)
+            return Line(self.label, SET, text)
+        if current == wanted:
+            return Line(self.label, UNCHANGED, text)
+        is_default = current is None or current == self.column.get_default()
+        is_known = self.name in self.row.imported
+        may_replace = self.row.imported[self.name] == current if is_known else is_default
+        if not may_replace and not overwrite:
+            return Line(self.label, KEPT, f"set in the admin. The file says{source.position}: {text}")
+        previous = _format(getattr(self.row, self.name)) or "empty"
+        setattr(self.row, self.name, source.value)
+        if is_default and not is_known:
+            return Line(self.label, SET, text)
+        return Line(self.label, CHANGED, f"{text} (was {previous})")
+
+    def _apply_secret(self, current: Secret, source: SourceValue, *, overwrite: bool) -> Line:
+        try:
+            plain: str | None = current.reveal()
+        except SecretDecryptionError:
+            plain = None
+        if plain is not None and plain == source.value:
+            return Line(self.label, UNCHANGED)
+        if self.name in self.row.imported:
+            may_replace = plain is not None and self._is_digest(self.row.imported[self.name], plain)
+        else:
+            may_replace = plain == ""
+        if not may_replace and not overwrite:
+            why = "set in the admin" if plain is not None else "cannot be read with FIELD_ENCRYPTION_KEYS"
+            return Line(self.label, KEPT, why)
+        setattr(self.row, self.name, Secret.seal(source.value))
+        return Line(self.label, SET if plain == "" else CHANGED)
+
+    def imported_value(self, value: Any) -> Any:
+        """Return what the row's `imported` column stores; a keyed digest of a secret."""
+        if isinstance(self.column, SecretField):
+            return self._digest(value, settings.SECRET_KEY)
+        return value.pk if isinstance(value, models.Model) else value
+
+    def _digest(self, plain: str, key: str) -> str:
+        salt = f"intercom_bridge.config_import.{self.name}"
+        return salted_hmac(salt, plain, secret=key, algorithm="sha256").hexdigest()
+
+    def _is_digest(self, digest: object, plain: str) -> bool:
+        keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+        return any(constant_time_compare(str(digest), self._digest(plain, key)) for key in keys)
 
 
-def _apply_secret(row: Row, name: str, label: str, current: Secret, given: Given, *, overwrite: bool) -> Line:
-    try:
-        plain: str | None = current.reveal()
-    except SecretUnreadable:
-        plain = None
-    if plain is not None and plain == given.value:
-        return Line(label, UNCHANGED)
-    if name in row.imported:
-        is_ours = plain is not None and _is_digest_of(row.imported[name], name, plain)
-    else:
-        is_ours = plain == ""
-    if not is_ours and not overwrite:
-        why = IN_THE_ADMIN if plain is not None else "it cannot be read with FIELD_ENCRYPTION_KEYS"
-        return Line(label, KEPT, why)
-    setattr(row, name, Secret.seal(given.value))
-    return Line(label, SET if plain == "" else CHANGED)
-
-
-def _remembered(row: Row, name: str, value: Any) -> Any:
-    """What `imported` keeps of a value: of a secret only a digest, under a key of ours."""
-    column = row._meta.get_field(name)
-    if isinstance(column, SecretField):
-        return _digest(name, value, settings.SECRET_KEY)
-    return value.pk if isinstance(value, models.Model) else value
-
-
-def _digest(name: str, plain: str, key: str) -> str:
-    return salted_hmac(
-        f"intercom_bridge.config_import.{name}", plain, secret=key, algorithm="sha256"
-    ).hexdigest()
-
-
-def _is_digest_of(digest: object, name: str, plain: str) -> bool:
-    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    return any(constant_time_compare(str(digest), _digest(name, plain, key)) for key in keys)
-
-
-def _validate(row: Row, fields: Mapping[str, Given], title: str) -> None:
+def _validate(row: Row, fields: Mapping[str, SourceValue], title: str) -> None:
     try:
         row.full_clean()
     except ValidationError as error:
@@ -127,24 +136,18 @@ def _validate(row: Row, fields: Mapping[str, Given], title: str) -> None:
             text = " ".join(messages)
             if name == NON_FIELD_ERRORS:
                 raise ConfigError(f"{title}: {text}") from error
-            label = str(row._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
-            raise ConfigError(
-                f"{title}, {label}: {text}", fields[name].line if name in fields else 0
-            ) from error
+            line = fields[name].line if name in fields else 0
+            raise ConfigError(f"{title}, {_Field(row, name).label}: {text}", line) from error
 
 
-def _shown(value: Any) -> str:
-    """A value as the report says it; in one line, and not longer than that."""
+def _format(value: Any) -> str:
+    """Return a value for the report, on one line and cut at MAX_VALUE_LENGTH characters."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        text = ", ".join(str(one) for one in value)
+        text = ", ".join(map(str, value))
     elif isinstance(value, dict):
-        text = ", ".join(f"{key} = {one}" for key, one in value.items())
+        text = ", ".join(f"{key} = {member}" for key, member in value.items())
     else:
         text = " ".join(str("" if value is None else value).split())
-    return text if len(text) <= 100 else text[:99] + "…"
-
-
-def line_of(given: Given) -> str:
-    return f" (line {given.line})" if given.line else ""
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[: MAX_VALUE_LENGTH - 1]}…"

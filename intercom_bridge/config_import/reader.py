@@ -1,26 +1,29 @@
+"""Recognise the format of a configuration file and read it."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
-from . import php, xml
 from .bridge_file import BridgeFile
-from .source import ConfigError, Source
+from .combodo import php, xml
+from .combodo.source import Source
+from .values import ConfigError
 
 MAX_BYTES = 5_000_000
 
 
 def read_file(path: Path) -> Source | BridgeFile:
-    """What is in `path`: the extension's parameters (a config-itop.php, a part of one, an XML data model), or our own.
+    """Read our own JSON file, or the extension's parameters from config-itop.php, a part of it, or an XML data model.
 
-    Raises ConfigError when it cannot be read, is none of these, or does not hold them.
+    Raise ConfigError if the file cannot be read, has another format, or lacks the parameters.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+        raise ConfigError(f"the file {path} cannot be read: {error.strerror}.") from error
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path} is larger than 5 MB: this is not a configuration file.")
+        raise ConfigError(f"the file {path} is larger than 5 MB. This is not a configuration file.")
     if _is_xml(data):
         return Source(xml.read_parameters(data))
     try:
@@ -34,8 +37,8 @@ def read_file(path: Path) -> Source | BridgeFile:
 
 
 def _is_xml(data: bytes) -> bool:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16: PHP cannot be
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, which PHP cannot read
         return True
     start = data.removeprefix(b"\xef\xbb\xbf").lstrip()
-    # <<< opens one of PHP's long strings.
+    # <<< opens a PHP heredoc.
     return start.startswith(b"<?xml") or (start.startswith(b"<") and not start.startswith((b"<?", b"<<<")))

@@ -1,15 +1,16 @@
-"""What an import did, or would do, field by field."""
+"""What an import changed, or would change, field by field."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+# Outcomes. KEPT: an admin set another value, and the file does not overwrite it.
 SET, CHANGED, UNCHANGED, KEPT = "set", "changed", "unchanged", "kept"
 
 
 @dataclass(frozen=True)
 class Line:
-    """What became of one field. `detail` never holds a secret."""
+    """The outcome for one field. `detail` never contains a secret."""
 
     field: str
     outcome: str
@@ -18,12 +19,16 @@ class Line:
 
 @dataclass
 class Section:
+    """One row of the database."""
+
     title: str
     lines: list[Line] = field(default_factory=list)
 
 
 @dataclass
 class Report:
+    """The whole import; `notes` are complete sentences."""
+
     sections: list[Section] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

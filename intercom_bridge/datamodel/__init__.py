@@ -1,3 +1,8 @@
-from .attribute import Attribute, Kind, TicketClass, Value
+from .attribute import (
+    Attribute,
+    Kind,
+    TicketClass,
+    Value,
+)
 
 __all__ = ["Attribute", "Kind", "TicketClass", "Value"]

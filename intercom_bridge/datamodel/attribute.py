@@ -1,4 +1,4 @@
-"""An attribute of a ticket class, as far as a panel has to know it. Imports no model and asks nobody."""
+"""A ticket class and its attributes, as far as the panel needs them. Plain data: imports no model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """How a value is asked for and shown."""
+    """How a value is entered and displayed."""
 
     LINE = "line"
     TEXT = "text"
@@ -18,16 +18,16 @@ class Kind(Enum):
     DATE = "date"
     DATETIME = "datetime"
     ENUM = "enum"
-    # An object of `target_class` that `filter` finds.
+    # An object of `target_class`, one of those that `filter` finds.
     KEY = "key"
     LOG = "log"
-    # Nothing that a form can ask for, nor a table show: sets of links, images, computed clocks, external fields.
+    # Can neither be entered nor displayed: link sets, images, stopwatches, external fields.
     OTHER = "other"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """A value of an enum. `labels`: by language ("en", "fr", ...); empty where nobody has translated it."""
+    """A value of an enum. `labels` by language ("en", "fr" …), empty if not translated."""
 
     code: str
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -35,10 +35,11 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True)
 class Attribute:
-    """`is_mandatory` and `is_read_only` are those of a new ticket (the initial state's flags).
+    """An attribute.
 
-    `filter` is OQL with `:this->attribute` in it, "" for all objects of the class; `depends_on` are the attributes
-    whose change makes the choices others. `limit`: the most characters of a text, 0 for none.
+    `is_mandatory` and `is_read_only` apply to a new ticket (the initial state's flags). `filter` is OQL that may
+    contain `:this->attribute`, "" for all objects of the class; `depends_on` are the attributes that it reads.
+    `limit` is the maximum number of characters, 0 for no limit.
     """
 
     code: str
@@ -56,7 +57,7 @@ class Attribute:
 
 @dataclass(frozen=True, kw_only=True)
 class TicketClass:
-    """What is known of a class of tickets; `details` are its attributes in the order of iTop's own page."""
+    """A ticket class. `details` are its attributes in the order of iTop's own page."""
 
     name: str
     attributes: Mapping[str, Attribute]

@@ -1,19 +1,25 @@
-"""Live checks: what `manage.py check` cannot see, since it asks nobody. Each finding says what to do.
+"""Live checks of iTop, Intercom and this service, which `manage.py check` cannot make. Each finding says what to do.
 
-Nothing is changed in iTop or Intercom by them. Of ours, a signed ping leaves one row among the notifications, and what
-iTop's answers teach (whether its account is Administrator, say) is kept as always.
+Nothing is changed in iTop or Intercom. Here, a signed ping leaves one row in the webhook events, and facts about an
+iTop (for example whether its account is an Administrator) are stored as usual.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from intercom_bridge.deadline import Deadline
-from intercom_bridge.models import ItopInstance, Secret, Workspace
+from intercom_bridge.models import ItopInstance, Workspace
+from itop_client import Deadline
 
 from . import intercom, itop, service
-from .asking import PAGE_SECONDS
-from .finding import Finding, Level, exit_status, overall, summary
+from .finding import (
+    Finding,
+    Level,
+    exit_status,
+    overall,
+    summary,
+)
+from .probe import PAGE_SECONDS
 from .service import NO_DATABASE
 
 __all__ = [
@@ -32,25 +38,27 @@ __all__ = [
 
 
 def examine(workspace: Workspace, seconds: float | None = None) -> Iterator[Finding]:
-    """A workspace: its secrets, Intercom, our address, and its iTop for what it needs of it.
+    """Check a workspace: its secrets, Intercom, PUBLIC_URL, and what it needs from its iTop.
 
-    `seconds`: how long it may take, where somebody waits; what there is no time for is not asked."""
-    return _without_secrets(_examine(workspace, _deadline(seconds)), [workspace], [workspace.itop])
+    With `seconds`, skip the checks of iTop for which no time is left.
+    """
+    findings = _examine_workspace(workspace, _deadline(seconds))
+    return _without_secrets(findings, [workspace], [workspace.itop])
 
 
 def examine_itop(instance: ItopInstance, seconds: float | None = None) -> Iterator[Finding]:
-    """An iTop, for all the workspaces that use it."""
+    """Check an iTop, for all workspaces that use it."""
     workspaces = list(instance.workspaces.select_related("itop", "profile"))
     return _without_secrets(itop.examine(instance, workspaces, _deadline(seconds)), workspaces, [instance])
 
 
 def examine_service() -> Iterator[Finding]:
-    """What belongs to no workspace and no iTop."""
+    """Check what belongs to no workspace and no iTop."""
     return service.examine()
 
 
 def examine_everything() -> Iterator[Finding]:
-    """All of it, each iTop once. Raises DatabaseError after what does not need the database."""
+    """Check everything. Raise DatabaseError after the checks that do not need the database."""
     yield from examine_service()
     for instance in ItopInstance.objects.all():
         yield from examine_itop(instance)
@@ -58,7 +66,7 @@ def examine_everything() -> Iterator[Finding]:
         yield from _without_secrets(intercom.examine(workspace), [workspace], [workspace.itop])
 
 
-def _examine(workspace: Workspace, deadline: Deadline | None) -> Iterator[Finding]:
+def _examine_workspace(workspace: Workspace, deadline: Deadline | None) -> Iterator[Finding]:
     yield from intercom.examine(workspace)
     yield from itop.examine(workspace.itop, [workspace], deadline)
 
@@ -70,12 +78,12 @@ def _deadline(seconds: float | None) -> Deadline | None:
 def _without_secrets(
     findings: Iterator[Finding], workspaces: Iterable[Workspace], itops: Iterable[ItopInstance]
 ) -> Iterator[Finding]:
-    """Findings repeat what others answer, and who knows what those repeat."""
+    """Redact stored secrets: findings quote remote systems, which may repeat what was sent to them."""
     stored = [
         secret
-        for one in workspaces
-        for secret in (one.client_secret, one.previous_client_secret, one.access_token)
+        for workspace in workspaces
+        for secret in (workspace.client_secret, workspace.previous_client_secret, workspace.access_token)
     ]
-    stored += [secret for one in itops for secret in (one.token, one.password)]
-    secrets = [secret.reveal() for secret in stored if isinstance(secret, Secret) and secret.is_readable]
+    stored += [secret for instance in itops for secret in (instance.token, instance.password)]
+    secrets = [secret.reveal() for secret in stored if secret and secret.is_readable]
     return (finding.without(secrets) for finding in findings)

@@ -1,7 +1,7 @@
-"""Our account in an iTop: what it may do, and which of our features goes without what it may not.
+"""The bridge's account in an iTop: its permissions, and which features are affected by missing ones.
 
-Nothing is left behind. What is asked to be written names an attribute that no class has, which iTop refuses before it
-creates or changes anything (recording 074), and what is asked to be changed is an object that does not exist.
+Nothing is changed in iTop: test writes contain an attribute that no class has, which iTop rejects before it creates
+or changes anything (recording 074), and test updates address an object that does not exist.
 """
 
 from __future__ import annotations
@@ -11,157 +11,157 @@ from dataclasses import dataclass
 
 from intercom_bridge.models import TicketProfile
 from itop_client import (
-    ItopNotAdministrator,
-    ItopNotAllowed,
-    ItopRefused,
-    ItopTrouble,
-    UnknownAttribute,
-    UnknownClass,
+    ItopNotAdministratorError,
+    ItopPermissionError,
+    ItopRejectedError,
+    ItopUnavailableError,
+    UnknownAttributeError,
+    UnknownClassError,
 )
 
-from .asking import Asking
 from .finding import Finding
+from .probe import Probe
 
-NO_SUCH_ATTRIBUTE = "intercom_bridge_doctor"
-COMMENT = "Intercom bridge: may this account write?"
-_GIVE_PROFILE = "Give the account a profile in iTop that may, for example Administrator."
+UNKNOWN_ATTRIBUTE = "intercom_bridge_doctor"
+COMMENT = "Intercom bridge: permission test"
+_GRANT_PROFILE = "Give the account an iTop profile with this permission, for example Administrator."
 
-# A class that is read, whether nothing works without it, and what goes without.
-_READ = (
-    ("Person", True, "nobody can be found in iTop, and the panel stays empty"),
+# Class, whether the bridge needs to read it, and the consequence if it cannot.
+_READ_CLASSES = (
+    ("Person", True, "contacts cannot be matched with persons, and the panel stays empty"),
     (
         "Organization",
         True,
-        "a scope on organizations cannot be evaluated, and candidates bear no organization",
+        "scopes on organizations cannot be evaluated, and candidates have no organization",
     ),
-    ("User", False, "messages stand in the log under our own account: the author's name stands in the text"),
+    ("User", False, "log entries are written as the bridge's account, with the author's name in the text"),
     (
         "CMDBChangeOpSetAttributeCaseLog",
         False,
-        "an entry that somebody else's save has erased from a log is noticed, but not written again",
+        "a log entry that another person's save has removed is detected, but not written again",
     ),
 )
 
 
 @dataclass(frozen=True)
-class _Rights:
-    """What an account may do with a class of tickets; None where iTop's answer does not tell."""
+class _Permissions:
+    """What the account may do with a ticket class; None if iTop's response does not show it."""
 
     create: bool | None
     modify: bool | None
-    name_authors: bool | None
+    set_authors: bool | None
 
 
-def examine_account(asking: Asking) -> Iterator[Finding]:
-    """Raises ItopError when iTop stops answering."""
-    yield from _examine_reading(asking)
-    authors: list[bool] = []
-    for profile in _one_of_each_class(asking.profiles):
-        rights = _rights(asking, profile)
-        yield from _judge_writing(asking, profile.ticket_class, rights)
-        if rights.name_authors is not None:
-            authors.append(rights.name_authors)
-    if authors:
-        yield _judge_administrator(asking, is_administrator=all(authors))
+def examine_account(probe: Probe) -> Iterator[Finding]:
+    """Check the account's permissions. Raise ItopError when iTop stops responding."""
+    profiles = list({profile.ticket_class: profile for profile in probe.profiles}.values())
+    yield from _examine_reading(probe, [profile.ticket_class for profile in profiles])
+    set_authors: list[bool] = []
+    for profile in profiles:
+        permissions = _permissions(probe, profile)
+        yield from _writing_findings(probe, profile.ticket_class, permissions)
+        if permissions.set_authors is not None:
+            set_authors.append(permissions.set_authors)
+    if set_authors:
+        yield _administrator_finding(probe, is_administrator=all(set_authors))
 
 
-def _one_of_each_class(profiles: list[TicketProfile]) -> list[TicketProfile]:
-    return list({profile.ticket_class: profile for profile in profiles}.values())
-
-
-def _examine_reading(asking: Asking) -> Iterator[Finding]:
-    classes = [(one.ticket_class, True, "nothing works") for one in _one_of_each_class(asking.profiles)]
+def _examine_reading(probe: Probe, ticket_classes: list[str]) -> Iterator[Finding]:
+    classes = [(ticket_class, True, "nothing works") for ticket_class in ticket_classes]
     readable = []
-    for class_name, is_needed, consequence in (*classes, *_READ):
+    for class_name, is_required, consequence in (*classes, *_READ_CLASSES):
         try:
-            may_read = asking.may_read(class_name)
-        except UnknownClass:
-            continue  # a profile's class: said with the profile
-        except ItopRefused:
+            may_read = probe.may_read(class_name)
+        except UnknownClassError:
+            continue  # reported by examine_profiles
+        except ItopRejectedError:
             may_read = True
         if may_read:
             readable.append(class_name)
             continue
-        judge = asking.subject.failure if is_needed else asking.subject.warning
-        yield judge("itop.reading", f"its account may not read {class_name}: {consequence}", _GIVE_PROFILE)
+        create_finding = probe.subject.failure if is_required else probe.subject.warning
+        yield create_finding(
+            "itop.reading", f"its account may not read {class_name}: {consequence}", _GRANT_PROFILE
+        )
     if readable:
-        yield asking.subject.ok("itop.reading", f"its account may read {', '.join(readable)}")
+        yield probe.subject.ok("itop.reading", f"its account may read {', '.join(readable)}")
 
 
-def _rights(asking: Asking, profile: TicketProfile) -> _Rights:
-    create = name_authors = None
+def _permissions(probe: Probe, profile: TicketProfile) -> _Permissions:
+    create = set_authors = None
     entry = {"message": COMMENT, "format": "text", "user_id": 0, "user_login": COMMENT}
     try:
-        asking.client.create(
+        probe.client.create(
             profile.ticket_class,
-            # In this order: iTop refuses the first that it does not like. The second, it never likes.
-            {profile.code("public_log"): {"items": [entry]}, NO_SUCH_ATTRIBUTE: ""},
+            # iTop checks the fields in this order, and always rejects the second.
+            {profile.code("public_log"): {"items": [entry]}, UNKNOWN_ATTRIBUTE: ""},
             comment=COMMENT,
-            deadline=asking.seconds,
+            deadline=probe.seconds,
         )
-    except ItopNotAdministrator:
-        create, name_authors = True, False
-    except ItopNotAllowed:
-        create = name_authors = False
-    except UnknownAttribute as refusal:
-        if refusal.attribute == NO_SUCH_ATTRIBUTE:
-            create = name_authors = True
-    except ItopRefused:
-        pass  # the class or its log, of which the profile's findings tell
-    except ItopTrouble as error:
-        # iTop dies of a class that has no objects of its own (recording 076).
-        if not error.reason.startswith("HTTP 500"):
+    except ItopNotAdministratorError:
+        create, set_authors = True, False
+    except ItopPermissionError:
+        create = set_authors = False
+    except UnknownAttributeError as error:
+        if error.attribute == UNKNOWN_ATTRIBUTE:
+            create = set_authors = True
+    except ItopRejectedError:
+        pass  # the class or its log is wrong: reported by examine_profiles
+    except ItopUnavailableError as error:
+        # iTop crashes on an abstract class (recording 076).
+        if error.status != 500:
             raise
         create = False
-    return _Rights(create=create, modify=_may_modify(asking, profile.ticket_class), name_authors=name_authors)
+    modify = _may_modify(probe, profile.ticket_class)
+    return _Permissions(create=create, modify=modify, set_authors=set_authors)
 
 
-def _may_modify(asking: Asking, ticket_class: str) -> bool | None:
+def _may_modify(probe: Probe, ticket_class: str) -> bool | None:
     try:
-        asking.client.update(
+        probe.client.update(
             ticket_class,
             f"SELECT {ticket_class} AS t WHERE t.id = 0",
-            {NO_SUCH_ATTRIBUTE: ""},
+            {UNKNOWN_ATTRIBUTE: ""},
             comment=COMMENT,
-            deadline=asking.seconds,
+            deadline=probe.seconds,
         )
-    except ItopNotAllowed:
+    except ItopPermissionError:
         return False
-    except UnknownClass:
+    except UnknownClassError:
         return None
-    except ItopRefused:
-        pass  # that there is no such object, or no such attribute: it would have been let
+    except ItopRejectedError:
+        pass  # the object or the attribute does not exist, but permission was granted
     return True
 
 
-def _judge_writing(asking: Asking, ticket_class: str, rights: _Rights) -> Iterator[Finding]:
-    if rights.create is False:
-        yield asking.subject.failure(
+def _writing_findings(probe: Probe, ticket_class: str, permissions: _Permissions) -> Iterator[Finding]:
+    if permissions.create is False:
+        yield probe.subject.failure(
             "itop.writing",
-            f"its account may not create a {ticket_class}: the panel's “Create a ticket” fails",
-            f"{_GIVE_PROFILE} A class that other classes descend from has no objects of its own: name one of those in "
-            "the ticket profile.",
+            f"its account may not create a {ticket_class}: “Create a ticket” in the panel fails",
+            f"{_GRANT_PROFILE} If {ticket_class} is an abstract class, enter one of its subclasses in the ticket "
+            "profile.",
         )
-    if rights.modify is False:
-        yield asking.subject.failure(
+    if permissions.modify is False:
+        yield probe.subject.failure(
             "itop.writing",
-            f"its account may not modify a {ticket_class}: no message gets into a log",
-            f"{_GIVE_PROFILE} Messages wait meanwhile.",
+            f"its account may not modify a {ticket_class}: no message is written to a log",
+            f"{_GRANT_PROFILE} Messages wait until then.",
         )
-    if rights.create and rights.modify:
-        yield asking.subject.ok("itop.writing", f"its account may create and modify {ticket_class}")
+    if permissions.create and permissions.modify:
+        yield probe.subject.ok("itop.writing", f"its account may create and modify {ticket_class}")
 
 
-def _judge_administrator(asking: Asking, *, is_administrator: bool) -> Finding:
-    if asking.itop.is_administrator is not is_administrator:
-        asking.itop.learn(is_administrator=is_administrator)
+def _administrator_finding(probe: Probe, *, is_administrator: bool) -> Finding:
+    if probe.itop.is_administrator is not is_administrator:
+        probe.itop.learn(is_administrator=is_administrator)
     if is_administrator:
-        return asking.subject.ok(
-            "itop.administrator", "its account is an Administrator: messages stand under their authors' names"
+        return probe.subject.ok(
+            "itop.administrator", "its account is an Administrator: log entries show their real authors"
         )
-    return asking.subject.warning(
+    return probe.subject.warning(
         "itop.administrator",
-        "its account is no Administrator: iTop shows all messages as written by it, and the author's name stands in "
-        "the text instead",
-        "Add the profile Administrator to the account in iTop, if you want the names. Everything else works without.",
+        "its account is not an Administrator: all log entries show this account, with the author's name in the text",
+        "To show the real authors, add the profile Administrator to the account in iTop. Everything else works "
+        "without it.",
     )

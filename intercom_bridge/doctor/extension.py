@@ -1,87 +1,92 @@
-"""The PHP extension that this service replaces: whether it is still in iTop, and still at work."""
+"""The PHP extension that this service replaces: whether it is installed in iTop, and still active."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
-from intercom_bridge.sync.extension import attribute_codes
-from intercom_bridge.views.php_addresses import MODULE
-from itop_client import ItopNotAllowed, ItopRefused, open_session
-from itop_client.transport import Answer, NoAnswer, Unreachable, exchange
+from intercom_bridge import USER_AGENT
+from intercom_bridge.config_import import MODULE
+from intercom_bridge.sync.extension_attributes import attribute_codes
+from itop_client import ItopPermissionError, ItopRejectedError, open_session
+from itop_client.http import (
+    HttpNoResponseError,
+    HttpUnreachableError,
+    Response,
+    exchange,
+)
 
-from .asking import Asking
 from .finding import Finding
 from .ping import webhook_address
+from .probe import Probe
 
 WEBHOOK_PAGE = "incoming-webhooks.php"
-# What a module that nobody has is answered tells what "not there" looks like in this iTop.
-_NOBODYS_MODULE = "a-module-that-nobody-has"
+# The response for a module that does not exist shows what "not found" looks like in this iTop.
+_UNKNOWN_MODULE = "a-module-that-nobody-has"
 
 
-def examine_extension(asking: Asking) -> Iterator[Finding]:
-    """Raises ItopError when iTop stops answering."""
-    if not asking.workspaces:
+def examine_extension(probe: Probe) -> Iterator[Finding]:
+    """Check for the extension's attributes and webhook. Raise ItopError when iTop stops responding."""
+    if not probe.workspaces:
         return
-    has_attributes = _has_attributes(asking)
+    has_attributes = _has_attributes(probe)
     if has_attributes is None:
         return
-    if asking.itop.has_intercom_attributes is not has_attributes:
-        asking.itop.learn(has_intercom_attributes=has_attributes)
+    if probe.itop.has_intercom_attributes is not has_attributes:
+        probe.itop.learn(has_intercom_attributes=has_attributes)
     if not has_attributes:
-        yield asking.subject.ok("itop.extension", "has no attributes of the PHP extension, and needs none")
+        yield probe.subject.ok("itop.extension", "does not have the PHP extension's attributes (optional)")
         return
-    if answers(asking) is False:
-        yield asking.subject.ok(
+    if has_webhook(probe) is False:
+        yield probe.subject.ok(
             "itop.extension",
-            "has the PHP extension's attributes, which are kept in step; its webhook is gone",
+            "has the PHP extension's attributes, which are kept up to date; its webhook is not installed",
         )
         return
-    yield asking.subject.warning(
+    yield probe.subject.warning(
         "itop.extension",
-        "has the PHP extension, and its webhook may still take messages: each would stand twice",
-        "An Intercom app has one address for webhooks, and nobody but you can read it: in the Developer Hub, Webhooks, "
-        f"it has to be {webhook_address()}, in every app that is installed in your "
-        "workspaces. Then take the extension out of iTop, or leave it there unused: its attributes do no harm.",
+        "has the PHP extension, whose webhook may still receive messages: each would be written twice",
+        f"In the Developer Hub, under Webhooks, check that the address is {webhook_address()} in every app that is "
+        "installed in your workspaces; the bridge cannot read it. Then remove the extension from iTop or leave it "
+        "unused: its attributes do no harm.",
     )
 
 
-def _has_attributes(asking: Asking) -> bool | None:
-    workspace = asking.workspaces[0]
+def _has_attributes(probe: Probe) -> bool | None:
+    workspace = probe.workspaces[0]
     ticket_class = workspace.profile.ticket_class
     try:
-        asking.get(
+        probe.get(
             ticket_class, f"SELECT {ticket_class} AS t WHERE t.id = 0", ("id", *attribute_codes(workspace))
         )
-    except ItopNotAllowed:
+    except ItopPermissionError:
         return None
-    except ItopRefused:
+    except ItopRejectedError:
         return False
     return True
 
 
-def answers(asking: Asking) -> bool | None:
-    """Whether the extension's webhook is there: an unsigned GET, which it refuses. None where nobody can tell."""
-    there, nowhere = _page(asking, MODULE), _page(asking, _NOBODYS_MODULE)
-    if there is None or nowhere is None:
+def has_webhook(probe: Probe) -> bool | None:
+    """Return whether the extension's webhook responds to an unsigned GET; None if that cannot be determined."""
+    known, unknown = _get_page(probe, MODULE), _get_page(probe, _UNKNOWN_MODULE)
+    if known is None or unknown is None:
         return None
-    if there.status != nowhere.status or _type(there) != _type(nowhere):
+    if known.status != unknown.status or _content_type(known) != _content_type(unknown):
         return True
-    if there.body.replace(MODULE.encode(), b"") == nowhere.body.replace(_NOBODYS_MODULE.encode(), b""):
+    if known.body.replace(MODULE.encode(), b"") == unknown.body.replace(_UNKNOWN_MODULE.encode(), b""):
         return False
     return None
 
 
-def _page(asking: Asking, module: str) -> Answer | None:
+def _get_page(probe: Probe, module: str) -> Response | None:
     query = urlencode({"exec_module": module, "exec_page": WEBHOOK_PAGE})
-    with open_session() as session:
+    url = f"{probe.client.url}/pages/exec.php?{query}"
+    with open_session(user_agent=USER_AGENT) as session:
         try:
-            return exchange(
-                session, "GET", f"{asking.client.url}/pages/exec.php?{query}", deadline=asking.seconds
-            )
-        except (Unreachable, NoAnswer):
+            return exchange(session, "GET", url, deadline=probe.seconds)
+        except (HttpUnreachableError, HttpNoResponseError):
             return None
 
 
-def _type(answer: Answer) -> str:
-    return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+def _content_type(response: Response) -> str:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()

@@ -1,4 +1,4 @@
-"""What the doctor found: how bad it is, what was looked at, what was seen there, and what to do about it."""
+"""What the doctor found: how severe it is, what was checked, what was found, and what to do."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from itop_client.errors import without_words
+from itop_client import redact
 
 HIDDEN = "••••"
 
 
 class Level(Enum):
-    """From good to bad; the value is what `manage.py doctor` writes."""
+    """Severity, from good to bad."""
 
     OK = "ok"
     WARNING = "warning"
@@ -24,8 +24,11 @@ _ORDER = list(Level)
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line of the doctor's. `about` names the question for programs (docs/operate.md lists them), `subject` for
-    people what was looked at; `to_do` is "" where there is nothing to do."""
+    """One result.
+
+    `about` is the check's id (listed in docs/operate.md), `subject` the checked object for people to read. `found`
+    continues the subject as a sentence. `to_do` is "" if there is nothing to do.
+    """
 
     level: Level
     about: str
@@ -34,12 +37,12 @@ class Finding:
     to_do: str = ""
 
     def without(self, secrets: Iterable[str]) -> Finding:
-        """The same with these words taken out, whoever has brought them in."""
+        """Return a copy with these secrets redacted."""
         secrets = list(secrets)
         return replace(
             self,
-            found=without_words(self.found, secrets, HIDDEN),
-            to_do=without_words(self.to_do, secrets, HIDDEN),
+            found=redact(self.found, secrets, HIDDEN),
+            to_do=redact(self.to_do, secrets, HIDDEN),
         )
 
     def to_json(self) -> dict[str, str]:
@@ -54,7 +57,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Subject:
-    """Somebody or something that is looked at: makes the findings about it."""
+    """A checked object. Its methods create findings about it."""
 
     name: str
 
@@ -69,17 +72,17 @@ class Subject:
 
 
 def overall(findings: Iterable[Finding]) -> Level:
-    """As bad as the worst of them; OK for none."""
+    """Return the worst level; OK if there are no findings."""
     return max((finding.level for finding in findings), key=_ORDER.index, default=Level.OK)
 
 
 def exit_status(findings: Iterable[Finding]) -> int:
-    """0 when all is well, 1 when there are warnings, 2 when there are failures."""
+    """Return 0 if everything is well, 1 for warnings, 2 for failures."""
     return _ORDER.index(overall(findings))
 
 
 def summary(findings: Iterable[Finding]) -> str:
-    """How many of each, in words: "12 ok, 1 warning, 0 failures"."""
+    """Return the number of findings per level: "12 ok, 1 warning, 0 failures"."""
     levels = [finding.level for finding in findings]
     warnings, failures = levels.count(Level.WARNING), levels.count(Level.FAILURE)
     return (

@@ -1,4 +1,4 @@
-"""A workspace of Intercom's: whether its secrets are there and good, and whether Intercom calls us."""
+"""An Intercom workspace: whether its secrets are valid, and whether Intercom calls the webhook."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from intercom_bridge.connections import intercom_client
-from intercom_bridge.intercom.api import (
+from intercom_bridge.intercom.client import (
+    IntercomAuthenticationError,
     IntercomClient,
     IntercomError,
-    IntercomRateLimited,
-    IntercomRefused,
-    IntercomTokenRefused,
-    IntercomUnreachable,
+    IntercomRateLimitedError,
+    IntercomRejectedError,
+    IntercomUnreachableError,
     Me,
 )
-from intercom_bridge.models import Conversation, Notification, Workspace
-from intercom_bridge.models.encryption import SecretUnreadable
-from intercom_bridge.models.notification import DOCTORS
+from intercom_bridge.models import Conversation, WebhookEvent, Workspace
+from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 from intercom_bridge.models.workspace import PLACEHOLDER
 
-from .certificate import WHAT_TO_DO, what_is_wrong
+from .certificate import CERTIFICATE_TO_DO, describe_problem
 from .finding import Finding, Subject
 from .ping import examine_ping, webhook_address
 
-QUESTION_SECONDS = 8.0
+REQUEST_SECONDS = 8.0
 _DEVELOPER_HUB = "Intercom's Developer Hub"
 
 
 def examine(workspace: Workspace) -> Iterator[Finding]:
-    """Everything about one workspace but its iTop."""
+    """Check a workspace, except its iTop."""
     subject = Subject(f"Workspace {workspace}")
     if not workspace.enabled:
         yield subject.warning(
             "workspace.enabled",
-            "is turned off: its messages are skipped, and the panel says so",
-            "Turn it on in the admin, if that is not on purpose.",
+            "is disabled: its messages are skipped, and the panel says so",
+            "Enable it in the admin, unless this is intended.",
         )
     yield from _examine_secrets(workspace, subject)
     try:
         client = intercom_client(workspace)
         has_token = bool(workspace.access_token.reveal())
-    except (SecretUnreadable, ImproperlyConfigured):
+    except (SecretDecryptionError, ImproperlyConfigured):
         has_token = False
     if has_token:
         yield from _examine_token(workspace, client, subject)
@@ -55,8 +55,8 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
 
 def _examine_secrets(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
     for name, where, consequence in (
-        ("client_secret", "Basic information", "everything that Intercom sends is refused"),
-        ("access_token", "Authentication", "nothing can be written into its conversations"),
+        ("client_secret", "Basic information", "all requests from Intercom are refused"),
+        ("access_token", "Authentication", "the bridge cannot write into its conversations"),
     ):
         secret, label = getattr(workspace, name), name.replace("_", " ")
         if not secret:
@@ -68,13 +68,13 @@ def _examine_secrets(workspace: Workspace, subject: Subject) -> Iterator[Finding
         elif not secret.is_readable:
             yield subject.failure(
                 f"workspace.{name}",
-                f"its {label} cannot be read with FIELD_ENCRYPTION_KEYS: {consequence}",
-                "Put the key it was stored under back at the end of the list, or enter it again in the admin.",
+                f"its {label} cannot be decrypted with FIELD_ENCRYPTION_KEYS: {consequence}",
+                "Append the key that it was encrypted with to the list, or enter it again in the admin.",
             )
         elif secret.reveal().startswith(PLACEHOLDER):
             yield subject.failure(
                 f"workspace.{name}",
-                f"its {label} is a placeholder of the documentation ({PLACEHOLDER}...): {consequence}",
+                f"its {label} is a placeholder from the documentation ({PLACEHOLDER}…): {consequence}",
                 f"Copy the real one from {_DEVELOPER_HUB} ({where}) into the admin.",
             )
 
@@ -82,9 +82,9 @@ def _examine_secrets(workspace: Workspace, subject: Subject) -> Iterator[Finding
 def _examine_token(workspace: Workspace, client: IntercomClient, subject: Subject) -> Iterator[Finding]:
     began = time.monotonic()
     try:
-        me = client.me(deadline=QUESTION_SECONDS)
+        me = client.me(deadline=REQUEST_SECONDS)
     except IntercomError as error:
-        yield _refused_token(subject, error)
+        yield _token_finding(subject, error)
         return
     milliseconds = (time.monotonic() - began) * 1000
     yield subject.ok("workspace.access_token", f"Intercom accepts its access token, in {milliseconds:.0f} ms")
@@ -92,27 +92,29 @@ def _examine_token(workspace: Workspace, client: IntercomClient, subject: Subjec
     yield _examine_reading(workspace, client, subject)
 
 
-def _refused_token(subject: Subject, error: IntercomError) -> Finding:
+def _token_finding(subject: Subject, error: IntercomError) -> Finding:
     about = "workspace.access_token"
-    if isinstance(error, IntercomTokenRefused):
+    if isinstance(error, IntercomAuthenticationError):
         return subject.failure(
             about,
-            f"Intercom refuses its access token: {error}",
-            f"Copy it anew from {_DEVELOPER_HUB} (Authentication) into the admin, and see that its region is right.",
+            f"Intercom refuses its access token: {error.detail}",
+            f"Copy it again from {_DEVELOPER_HUB} (Authentication) into the admin, and check the region.",
         )
-    if isinstance(error, IntercomRateLimited):
+    if isinstance(error, IntercomRateLimitedError):
         return subject.warning(
             about,
-            "Intercom takes no more calls for now: there were too many",
-            "Ask again in a minute. If it stays so, look which other program uses the same app's access token.",
+            "Intercom's rate limit is reached",
+            "Try again in a minute. If that does not help, find out which other program uses the app's access token.",
         )
-    if isinstance(error, IntercomUnreachable) and (wrong := what_is_wrong(str(error))):
-        return subject.failure(about, f"Intercom's API cannot be trusted from here: {wrong}", WHAT_TO_DO)
+    if isinstance(error, IntercomUnreachableError) and (
+        problem := describe_problem(error.certificate_problem)
+    ):
+        return subject.failure(about, f"Intercom's API cannot be trusted: {problem}", CERTIFICATE_TO_DO)
     return subject.failure(
         about,
-        f"its access token could not be tried: {error}",
-        "See whether this machine may open https connections to Intercom's API, and status.intercom.com. Messages to "
-        "iTop do not need it; notes in conversations wait.",
+        f"its access token could not be tested: {error.detail}",
+        "Check whether this machine may connect to Intercom's API, and status.intercom.com. Messages are still "
+        "written to iTop; notes in conversations wait.",
     )
 
 
@@ -120,15 +122,15 @@ def _examine_identity(workspace: Workspace, me: Me, subject: Subject) -> Iterato
     if me.workspace_id != workspace.workspace_id:
         yield subject.failure(
             "workspace.id",
-            f"its access token is of another workspace, {me.workspace_id}",
+            f"its access token belongs to another workspace, {me.workspace_id}",
             f"Enter the access token of the app in {workspace.workspace_id}; a workspace's id cannot be changed here.",
         )
     else:
-        yield subject.ok("workspace.id", "its access token is its own")
+        yield subject.ok("workspace.id", "its access token belongs to this workspace")
     if me.region and me.region != workspace.region:
         yield subject.warning(
             "workspace.region",
-            f"is in Intercom's region {me.region}, and {workspace.region} is set here: links lead to the wrong Inbox",
+            f"is in Intercom's region {me.region}, but {workspace.region} is set here: links open the wrong inbox",
             f"Set the region to {me.region} in the admin.",
         )
     if not workspace.external_id_attribute:
@@ -138,10 +140,10 @@ def _examine_identity(workspace: Workspace, me: Me, subject: Subject) -> Iterato
     else:
         yield subject.failure(
             "workspace.identity",
-            "persons are found by the contact's external id, and Intercom does not verify it: a visitor can claim "
-            "any, and is taken for somebody else",
-            "Turn identity verification on in Intercom (Settings, Messenger, Security), or leave “what the external "
-            "id is in iTop” empty in the admin.",
+            "persons are matched by the contact's external_id, which Intercom does not verify: a visitor could "
+            "impersonate another person",
+            "Enable identity verification in Intercom (Settings, Messenger, Security), or leave the iTop attribute for "
+            "external_id empty in the admin.",
         )
 
 
@@ -150,45 +152,47 @@ def _examine_reading(workspace: Workspace, client: IntercomClient, subject: Subj
     newest = Conversation.objects.filter(workspace=workspace).order_by("-pk").first()
     if newest is None:
         return subject.ok(
-            about, "whether conversations may be read is not known before the first one is linked"
+            about, "permission to read conversations can be checked once a conversation is linked"
         )
     try:
-        client.conversation(newest.conversation_id, deadline=QUESTION_SECONDS)
-    except IntercomTokenRefused as error:
+        client.conversation(newest.conversation_id, deadline=REQUEST_SECONDS)
+    except IntercomAuthenticationError as error:
         return subject.failure(
             about,
-            f"its access token may not read conversations: {error}",
+            f"its access token may not read conversations: {error.detail}",
             f"In {_DEVELOPER_HUB} give the app the permissions to read and to write conversations.",
         )
-    except IntercomRefused:
-        # One that was deleted: that it is not there was said to somebody who may read.
+    except IntercomRejectedError:
+        # A deleted conversation: this error is returned only with permission to read.
         return subject.ok(about, "conversations may be read")
     except IntercomError as error:
         return subject.warning(
-            about, f"whether conversations may be read could not be seen: {error}", "Ask again in a while."
+            about,
+            f"permission to read conversations could not be checked: {error.detail}",
+            "Try again in a while.",
         )
-    return subject.ok(
-        about, "conversations may be read; whether they may be written to is seen with the first note only"
-    )
+    return subject.ok(about, "conversations may be read; permission to write is known after the first note")
 
 
 def _examine_calls(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
-    """Which addresses an app calls, and of which topics, no program can read: only what has come tells."""
-    came = Notification.objects.filter(workspace=workspace).exclude(notification_id__startswith=DOCTORS)
-    newest = came.order_by("-pk").first()
+    """Check received notifications: the API does not return an app's webhook address and topics."""
+    received = WebhookEvent.objects.filter(workspace=workspace).exclude(
+        notification_id__startswith=DOCTOR_ID_PREFIX
+    )
+    newest = received.order_by("-pk").first()
     if newest is not None:
-        yield subject.ok("workspace.webhook", f"Intercom has called the webhook, last {_ago(newest)} ago")
+        yield subject.ok("workspace.webhook", f"Intercom called the webhook, last {_age(newest)} ago")
         return
     yield subject.warning(
         "workspace.webhook",
         "Intercom has not called the webhook yet",
-        f"In {_DEVELOPER_HUB}, Webhooks, the address has to be {webhook_address()}, and the three topics of the "
-        "workspace's page in the admin have to be ticked. Then write in a conversation.",
+        f"In {_DEVELOPER_HUB}, Webhooks, set the address to {webhook_address()}, and select the three topics listed on "
+        "the workspace's page in the admin. Then write a message in a conversation.",
     )
 
 
-def _ago(notification: Notification) -> str:
-    seconds = max(0.0, (timezone.now() - notification.received_at).total_seconds())
+def _age(event: WebhookEvent) -> str:
+    seconds = max(0.0, (timezone.now() - event.received_at).total_seconds())
     for size, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= size:
             count = int(seconds // size)

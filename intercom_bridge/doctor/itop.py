@@ -1,4 +1,4 @@
-"""An iTop: whether it answers, as whom we are let in, and whether all that we need of it is there."""
+"""An iTop: whether it responds, whether it accepts the account, and whether it has what the bridge needs."""
 
 from __future__ import annotations
 
@@ -9,171 +9,176 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from intercom_bridge.connections import itop_client
-from intercom_bridge.deadline import Deadline
 from intercom_bridge.models import ItopInstance, Workspace
-from intercom_bridge.models.encryption import SecretUnreadable
+from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.workspace import PLACEHOLDER
 from itop_client import (
-    Greeting,
+    Deadline,
     ItopError,
-    ItopLoginRefused,
-    ItopNoAnswer,
-    ItopNotAllowed,
-    ItopRefused,
-    ItopUnreachable,
-    MalformedRequest,
+    ItopLoginError,
+    ItopNoResponseError,
+    ItopPermissionError,
+    ItopRejectedError,
+    ItopUnreachableError,
+    LoginProblem,
+    MalformedRequestError,
+    ServerInfo,
 )
 
 from .account import examine_account
-from .asking import Asking, OutOfTime, subject_of
-from .certificate import WHAT_TO_DO, examine_certificate, what_is_wrong
+from .certificate import CERTIFICATE_TO_DO, describe_problem, examine_certificate
 from .extension import examine_extension
 from .finding import Finding, Subject
 from .portal import examine_portal
+from .probe import OutOfTimeError, Probe, subject_of
 from .profile import examine_profiles
 from .scope import examine_scopes
 from .traces import examine_traces
 from .triggers import examine_triggers
 
-CLOCK_SECONDS = 60.0
+MAX_CLOCK_DIFFERENCE = 60.0
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 
 def examine(
     itop: ItopInstance, workspaces: Sequence[Workspace], deadline: Deadline | None = None
 ) -> Iterator[Finding]:
-    """Everything about one iTop, for these workspaces. The first question that iTop cannot answer is the last, or the
-    first for which there is no time until the deadline."""
+    """Check an iTop for these workspaces, until a request fails or no time is left."""
     subject = subject_of(itop)
     try:
         client = itop_client(itop)
-        placeholder = any(secret.reveal().startswith(PLACEHOLDER) for secret in (itop.token, itop.password))
-    except (SecretUnreadable, ImproperlyConfigured):
+        has_placeholder = any(
+            secret.reveal().startswith(PLACEHOLDER) for secret in (itop.token, itop.password)
+        )
+    except (SecretDecryptionError, ImproperlyConfigured):
         yield subject.failure(
             "itop.secret",
-            "the secret of its account cannot be read with FIELD_ENCRYPTION_KEYS",
-            "Put the key it was stored under back at the end of the list, or enter the secret again in the admin.",
+            "the secret of its account cannot be decrypted with FIELD_ENCRYPTION_KEYS",
+            "Append the key that it was encrypted with to the list, or enter the secret again in the admin.",
         )
         return
-    if placeholder:
+    if has_placeholder:
         yield subject.failure(
             "itop.secret",
-            f"the secret of its account is a placeholder of the documentation ({PLACEHOLDER}...)",
-            "Enter the real one in the admin.",
+            f"the secret of its account is a placeholder from the documentation ({PLACEHOLDER}…)",
+            "Enter the real value in the admin.",
         )
         return
-    asking = Asking(itop, workspaces, client, deadline)
-    has_answered = False
+    probe = Probe(itop, workspaces, client, deadline)
+    has_responded = False
     try:
-        greeting = client.greet(deadline=asking.seconds)
-        has_answered = True
-        yield from _examine_answer(asking, greeting)
-        yield from examine_account(asking)
-        yield from examine_profiles(asking)
-        yield from examine_scopes(asking)
-        yield from examine_traces(asking)
-        yield from examine_extension(asking)
-        yield from examine_triggers(asking)
-        yield from examine_portal(asking)
-    except OutOfTime:
+        info = client.server_info(deadline=probe.seconds)
+        has_responded = True
+        yield from _examine_server(probe, info)
+        yield from examine_account(probe)
+        yield from examine_profiles(probe)
+        yield from examine_scopes(probe)
+        yield from examine_traces(probe)
+        yield from examine_extension(probe)
+        yield from examine_triggers(probe)
+        yield from examine_portal(probe)
+    except OutOfTimeError:
         yield subject.warning(
             "itop.time",
-            "was not asked everything: the time that somebody waits for this page is used up",
-            "Run: python manage.py doctor - it takes the time that it needs, and says who is slow.",
+            "was not checked completely: the time limit of this page was reached",
+            "Run: python manage.py doctor - it has no time limit, and shows what is slow.",
         )
     except ItopError as error:
-        yield _trouble(subject, error, has_answered=has_answered)
+        yield _error_finding(subject, error, has_responded=has_responded)
 
 
-def _examine_answer(asking: Asking, greeting: Greeting) -> Iterator[Finding]:
-    subject = asking.subject
-    yield subject.ok(
-        "itop.answer", f"answers in {greeting.seconds * 1000:.0f} ms (REST {greeting.version or '?'})"
-    )
-    parts = urlsplit(asking.client.url)
+def _examine_server(probe: Probe, info: ServerInfo) -> Iterator[Finding]:
+    subject = probe.subject
+    yield subject.ok("itop.answer", f"responds in {info.seconds * 1000:.0f} ms (REST {info.version or '?'})")
+    parts = urlsplit(probe.client.url)
     if parts.scheme == "http" and parts.hostname not in _THIS_MACHINE:
         yield subject.warning(
             "itop.certificate",
-            "its address is not https: the secret of its account travels for everybody to read",
-            "Give the https address of this iTop in the admin.",
+            "its address is not https: the secret of its account is sent unencrypted",
+            "Enter the https address of this iTop in the admin.",
         )
-    yield from examine_certificate(subject, "itop.certificate", greeting.certificate_end)
-    yield _judge_clock(subject, greeting)
+    yield from examine_certificate(subject, "itop.certificate", info.certificate_end)
+    yield _clock_finding(subject, info)
 
 
-def _judge_clock(subject: Subject, greeting: Greeting) -> Finding:
-    if greeting.date is None:
-        return subject.ok("itop.clock", "its clock is not known: its answers have no date")
-    ahead = greeting.date - time.time()
-    if abs(ahead) <= CLOCK_SECONDS:
-        return subject.ok("itop.clock", "its clock and ours agree")
+def _clock_finding(subject: Subject, info: ServerInfo) -> Finding:
+    if info.date is None:
+        return subject.ok("itop.clock", "its clock is unknown: its responses have no date")
+    ahead = info.date - time.time()
+    if abs(ahead) <= MAX_CLOCK_DIFFERENCE:
+        return subject.ok("itop.clock", "its clock is correct")
     return subject.warning(
         "itop.clock",
         f"its clock is {abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} ours",
-        "Have both machines take their time from a time server (NTP): messages bear Intercom's time in iTop's logs, "
-        "and what iTop writes there itself bears its own.",
+        "Synchronise both machines with a time server (NTP): in iTop's logs, messages have Intercom's time, and "
+        "iTop's own entries have its own.",
     )
 
 
-def _trouble(subject: Subject, error: ItopError, *, has_answered: bool) -> Finding:
-    if has_answered and isinstance(error, ItopNotAllowed | ItopRefused):
+def _error_finding(subject: Subject, error: ItopError, *, has_responded: bool) -> Finding:
+    if isinstance(error, ItopLoginError):
+        return subject.failure("itop.account", *_refused_login(error.problem))
+    if has_responded:
+        return _interrupted(subject, error)
+    problem = error.certificate_problem if isinstance(error, ItopUnreachableError) else None
+    if problem:
+        return subject.failure("itop.certificate", describe_problem(problem), CERTIFICATE_TO_DO)
+    found, to_do = next((found, to_do) for kind, found, to_do in _FIRST_ERRORS if isinstance(error, kind))
+    return subject.failure("itop.answer", f"{found}: {error.detail}", to_do)
+
+
+# Errors of the first request: class, what was found, what to do.
+_FIRST_ERRORS: tuple[tuple[type[ItopError], str, str], ...] = (
+    (
+        ItopUnreachableError,
+        "cannot be reached",
+        "Compare its address in the admin with the one in your browser, and check whether a firewall blocks this "
+        "machine. Messages are queued in the meantime; none will fail.",
+    ),
+    (
+        ItopNoResponseError,
+        "did not respond in time",
+        "Check the load of iTop's web server and database. Messages are queued in the meantime; none will fail.",
+    ),
+    (MalformedRequestError, "does not support REST 1.3", "Update this iTop: 2.7 and later support it."),
+    (
+        ItopError,
+        "responds, but not with its REST interface",
+        "The address in the admin must be iTop's base URL, without a page and without a redirect. If it is, iTop may "
+        "be in maintenance, or a proxy responds instead.",
+    ),
+)
+
+
+def _interrupted(subject: Subject, error: ItopError) -> Finding:
+    if isinstance(error, ItopPermissionError | ItopRejectedError):
         return subject.failure(
             "itop.stopped",
-            f"refused what it was asked, so the rest was not looked at: {error.reason}",
-            "See what is said of its account and of the ticket profile.",
-        )
-    if has_answered and not isinstance(error, ItopLoginRefused):
-        return subject.failure(
-            "itop.stopped",
-            f"stopped answering, so the rest was not looked at: {error.reason}",
-            "Ask again in a while. If it stays so, look into the error log of iTop's web server.",
-        )
-    if isinstance(error, ItopLoginRefused):
-        return subject.failure("itop.account", *_refused_login(error.reason))
-    if isinstance(error, ItopUnreachable):
-        if wrong := what_is_wrong(error.reason):
-            return subject.failure("itop.certificate", wrong, WHAT_TO_DO)
-        return subject.failure(
-            "itop.answer",
-            f"cannot be reached: {error.reason}",
-            "Compare its address in the admin with the one in your browser, and ask whether a firewall lets this "
-            "machine through. Messages wait meanwhile: none fails for it.",
-        )
-    if isinstance(error, ItopNoAnswer):
-        return subject.failure(
-            "itop.answer",
-            f"was reached and did not answer: {error.reason}",
-            "Look how busy iTop's web server and its database are. Messages wait meanwhile: none fails for it.",
-        )
-    if isinstance(error, MalformedRequest):
-        return subject.failure(
-            "itop.answer",
-            f"does not understand REST 1.3: {error.reason}",
-            "Update this iTop: 2.7 and later have it.",
+            f"rejected a request, so the rest was not checked: {error.detail}",
+            "See the findings about its account and the ticket profile.",
         )
     return subject.failure(
-        "itop.answer",
-        f"answers, but not as its REST interface does: {error.reason}",
-        "The address in the admin has to be iTop's base, without a page, and the one it is really at. If it is, iTop "
-        "may be in maintenance, or a proxy answers in its place.",
+        "itop.stopped",
+        f"stopped responding, so the rest was not checked: {error.detail}",
+        "Try again in a while. If that does not help, read the error log of iTop's web server.",
     )
 
 
-def _refused_login(reason: str) -> tuple[str, str]:
-    if "Portal user" in reason:
+def _refused_login(problem: LoginProblem) -> tuple[str, str]:
+    if problem is LoginProblem.PORTAL_USER:
         return (
             "refuses its account: it is a portal user",
-            "Take the profile Portal user from the account in iTop; give it REST Services User and Administrator.",
+            "In iTop, remove the profile Portal user from the account and add REST Services User and Administrator.",
         )
-    if "REST Services User" in reason or "not authorized to use the web services" in reason:
+    if problem is LoginProblem.NO_REST_PROFILE:
         return (
             "refuses its account: it lacks the profile REST Services User",
-            "Add that profile to the account in iTop. Administrators need it, too.",
+            "Add that profile to the account in iTop. Administrators need it as well.",
         )
-    if reason == "Bad user":
+    if problem is LoginProblem.DISABLED:
         return ("refuses its account: it is disabled", "Enable the account in iTop, or use another one.")
     return (
-        "refuses the token, or the name and password, of its account",
-        "Make a new token for the account in iTop (or set its password) and enter it in the admin. A token also has to "
-        "be made for REST, and must not have expired.",
+        "refuses the token, or the user name and password, of its account",
+        "Create a new token for the account in iTop (or set its password) and enter it in the admin. The token must "
+        "have the scope REST, and must not have expired.",
     )

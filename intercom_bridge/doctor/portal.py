@@ -1,45 +1,46 @@
-"""The address at which customers see their tickets, where another one than the standard portal is set."""
+"""The configured address of customers' tickets, if it is not that of the standard portal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from intercom_bridge import USER_AGENT
 from itop_client import open_session
-from itop_client.transport import NoAnswer, Unreachable, exchange
+from itop_client.http import HttpNoResponseError, HttpUnreachableError, exchange
 
-from .asking import Asking
 from .finding import Finding
+from .probe import Probe
 
 
-def examine_portal(asking: Asking) -> Iterator[Finding]:
-    if not asking.itop.portal_url:
+def examine_portal(probe: Probe) -> Iterator[Finding]:
+    """Check that the portal responds at this address."""
+    if not probe.itop.portal_url:
         return
-    if "{id}" not in asking.itop.portal_url:
-        yield asking.subject.warning(
+    if "{id}" not in probe.itop.portal_url:
+        yield probe.subject.warning(
             "itop.portal",
-            "its portal address lacks {id}: each customer gets the same link, whichever the ticket",
-            "Write it in the admin like https://itop.example.com/portal/object/view/{class}/{id}",
+            "its portal address lacks {id}: the link would be the same for all tickets",
+            "Enter it in the admin like https://itop.example.com/portal/object/view/{class}/{id}",
         )
         return
-    ticket_class = next((profile.ticket_class for profile in asking.profiles), "UserRequest")
+    ticket_class = next((profile.ticket_class for profile in probe.profiles), "UserRequest")
+    url = probe.itop.customer_url(ticket_class, 0)
     try:
-        with open_session() as session:
-            answer = exchange(
-                session, "GET", asking.itop.customer_url(ticket_class, 0), deadline=asking.seconds
-            )
-    except (Unreachable, NoAnswer) as error:
-        yield asking.subject.warning(
+        with open_session(user_agent=USER_AGENT) as session:
+            response = exchange(session, "GET", url, deadline=probe.seconds)
+    except (HttpUnreachableError, HttpNoResponseError) as error:
+        yield probe.subject.warning(
             "itop.portal",
-            f"its portal address does not answer from here: {error}",
-            "Open it in a browser as a customer would. If it works there, only this machine may not see it.",
+            f"its portal address does not respond to this machine: {error}",
+            "Open it in a browser. If it works there, this machine may be blocked by a firewall.",
         )
         return
-    # Somebody who has not logged in is sent to the login page, or refused: either way it is there.
-    if answer.status == 404 or answer.status >= 500:
-        yield asking.subject.warning(
+    # Without a login, the portal redirects to the login page or refuses access: both show that it exists.
+    if response.status == 404 or response.status >= 500:
+        yield probe.subject.warning(
             "itop.portal",
-            f"its portal address answers {answer.status}",
-            "Open a ticket in the portal, and compare its address with the one in the admin.",
+            f"its portal address returns the status {response.status}",
+            "Open a ticket in the portal and compare its address with the one in the admin.",
         )
         return
-    yield asking.subject.ok("itop.portal", "its portal address is there")
+    yield probe.subject.ok("itop.portal", "its portal address responds")

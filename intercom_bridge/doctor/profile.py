@@ -1,76 +1,82 @@
-"""A ticket profile, held against what an iTop really has."""
+"""Ticket profiles compared with what an iTop really has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from intercom_bridge.datamodel import Attribute, Kind, TicketClass
-from intercom_bridge.datamodel.fit import Fit, meant
-from intercom_bridge.datamodel.known import ticket_class_of
+from intercom_bridge.datamodel.lookup import ticket_class_of
+from intercom_bridge.datamodel.profile_check import ProfileCheck, did_you_mean
 from intercom_bridge.models import TicketProfile
 from intercom_bridge.models.ticket_profile import STOCK_ATTRIBUTES
-from itop_client import ItopNotAllowed, ItopRefused, OqlError, UnknownAttribute, UnknownClass, parse
+from itop_client import (
+    ItopPermissionError,
+    ItopRejectedError,
+    OqlError,
+    UnknownAttributeError,
+    UnknownClassError,
+    parse,
+)
 
-from .asking import Asking
 from .finding import Finding, Subject
+from .probe import Probe
 
-# Of the PHP extension; an iTop that never had it lacks them, and does well.
-_OPTIONAL = ("intercom_ref", "intercom_url", "intercom_sync_activated", "origin")
-_IN_THE_ADMIN = "Correct the ticket profile in the admin."
+# Missing in an iTop that never had the PHP extension, which is fine.
+_OPTIONAL_PARTS = ("intercom_ref", "intercom_url", "intercom_sync_activated", "origin")
+_CORRECT_PROFILE = "Correct the ticket profile in the admin."
 
 
-def examine_profiles(asking: Asking) -> Iterator[Finding]:
-    """Raises ItopError when iTop stops answering."""
-    for profile in asking.profiles:
-        subject = Subject(f"Ticket profile “{profile.name}” in {asking.subject.name}")
-        known = ticket_class_of(asking.itop, profile.ticket_class)
+def examine_profiles(probe: Probe) -> Iterator[Finding]:
+    """Check all profiles. Raise ItopError when iTop stops responding."""
+    for profile in probe.profiles:
+        subject = Subject(f"Ticket profile “{profile.name}” in {probe.subject.name}")
+        ticket_class = ticket_class_of(probe.itop, profile.ticket_class)
         try:
-            yield from _examine_attributes(asking, profile, subject, known)
-            yield from _examine_states(profile, subject, known)
-            yield from _examine_choices(asking, profile, subject, known)
-        except UnknownClass:
+            yield from _examine_attributes(probe, profile, subject, ticket_class)
+            yield from _examine_states(profile, subject, ticket_class)
+            yield from _examine_choices(probe, profile, subject, ticket_class)
+        except UnknownClassError:
             yield subject.failure(
                 "profile.class",
                 f"iTop has no class {profile.ticket_class}",
-                f"{_IN_THE_ADMIN} Classes are written as in the data model: UserRequest, Incident ...",
+                f"{_CORRECT_PROFILE} Use the name in the data model, for example UserRequest or Incident.",
             )
-        except ItopNotAllowed:
+        except ItopPermissionError:
             yield subject.warning(
                 "profile.attributes",
-                "could not be looked at: the account may not read that class",
-                "See what is said of the account.",
+                "could not be checked: the account may not read that class",
+                "See the findings about the account.",
             )
 
 
 def _examine_attributes(
-    asking: Asking, profile: TicketProfile, subject: Subject, known: TicketClass
+    probe: Probe, profile: TicketProfile, subject: Subject, ticket_class: TicketClass
 ) -> Iterator[Finding]:
     uses = _uses(profile)
-    left = dict(uses)
+    remaining = dict(uses)
     query = f"SELECT {profile.ticket_class} AS t WHERE t.id = 0"
-    while left:
+    while remaining:
         try:
-            asking.get(profile.ticket_class, query, ("id", *left))
-        except UnknownAttribute as refusal:
-            if refusal.attribute not in left:
+            probe.get(profile.ticket_class, query, ("id", *remaining))
+        except UnknownAttributeError as error:
+            if error.attribute not in remaining:
                 raise
-            use = left.pop(refusal.attribute)
-            code = refusal.attribute
+            use = remaining.pop(error.attribute)
             yield subject.failure(
                 "profile.attributes",
-                f"{profile.ticket_class} has no attribute {code}, which is {use}",
-                f"{_IN_THE_ADMIN}{meant(code, known.attributes)}",
+                f"{profile.ticket_class} has no attribute {error.attribute}, which is {use}",
+                f"{_CORRECT_PROFILE}{did_you_mean(error.attribute, ticket_class.attributes)}",
             )
         else:
             break
-    if len(left) == len(uses):
+    if len(remaining) == len(uses):
         yield subject.ok(
-            "profile.attributes", f"{profile.ticket_class} has all {len(uses)} attributes that it names"
+            "profile.attributes", f"{profile.ticket_class} has all {len(uses)} attributes of the profile"
         )
 
 
 def _uses(profile: TicketProfile) -> dict[str, str]:
-    """Each code that the profile names, and what for."""
+    """Return each code in the profile and what it is used for."""
     uses = {profile.subtitle_attribute: "its subtitle in lists"}
     for codes, use in (
         (profile.details_attributes, "one of its details"),
@@ -79,51 +85,52 @@ def _uses(profile: TicketProfile) -> dict[str, str]:
     ):
         uses |= dict.fromkeys(codes, use)
     for part in STOCK_ATTRIBUTES:
-        if part not in _OPTIONAL or part in profile.attributes_mapping:
-            uses[profile.code(part)] = f"what it says its {part} is"
+        if part not in _OPTIONAL_PARTS or part in profile.attributes_mapping:
+            uses[profile.code(part)] = f"mapped as its {part}"
     return uses
 
 
-def _examine_states(profile: TicketProfile, subject: Subject, known: TicketClass) -> Iterator[Finding]:
-    for sentence in Fit(profile, known).mistakes().get("excluded_states", ()):
+def _examine_states(profile: TicketProfile, subject: Subject, ticket_class: TicketClass) -> Iterator[Finding]:
+    for sentence in ProfileCheck(profile, ticket_class).mistakes().get("excluded_states", ()):
         yield subject.warning(
             "profile.states",
-            f"names a state that there is not: {sentence}",
-            f"{_IN_THE_ADMIN} Tickets in the state that was meant count as ongoing.",
+            f"contains an unknown state: {sentence}",
+            f"{_CORRECT_PROFILE} Until then, closed tickets may count as ongoing.",
         )
 
 
 def _examine_choices(
-    asking: Asking, profile: TicketProfile, subject: Subject, known: TicketClass
+    probe: Probe, profile: TicketProfile, subject: Subject, ticket_class: TicketClass
 ) -> Iterator[Finding]:
     keys = [
-        known.attributes[code]
+        attribute
         for code in profile.form_attributes
-        if code in known.attributes and known.attributes[code].kind is Kind.KEY
+        if (attribute := ticket_class.attributes.get(code)) and attribute.kind is Kind.KEY
     ]
-    refused = [finding for one in keys if (finding := _refused_choices(asking, one, subject))]
-    yield from refused
-    if keys and not refused:
-        names = ", ".join(one.code for one in keys)
-        yield subject.ok("profile.choices", f"iTop can say what may be chosen for {names}")
-
-
-def _refused_choices(asking: Asking, attribute: Attribute, subject: Subject) -> Finding | None:
-    try:
-        template = parse(attribute.filter or f"SELECT {attribute.target_class}")
-        # Of an empty form: it is about whether iTop understands it.
-        query = template.fill_object(dict.fromkeys(template.object_codes, 0))
-        asking.get(query.class_name, str(query))
-    except ItopNotAllowed as refusal:
-        return subject.failure(
-            "profile.choices",
-            f"its create form cannot offer anything for {attribute.code}: {refusal}",
-            f"Let the account in iTop read {attribute.target_class}, or take the field out of the form.",
+    failures = [finding for key in keys if (finding := _choices_failure(probe, key, subject))]
+    yield from failures
+    if keys and not failures:
+        yield subject.ok(
+            "profile.choices", f"iTop can list the values of {', '.join(key.code for key in keys)}"
         )
-    except (OqlError, ItopRefused) as refusal:
+
+
+def _choices_failure(probe: Probe, key: Attribute, subject: Subject) -> Finding | None:
+    try:
+        template = parse(key.filter or f"SELECT {key.target_class}")
+        # With the values of an empty form: only the syntax matters.
+        query = template.fill_object(dict.fromkeys(template.object_codes, 0))
+        probe.get(query.class_name, str(query))
+    except ItopPermissionError as error:
         return subject.failure(
             "profile.choices",
-            f"iTop does not understand the filter of {attribute.code}, a field of its create form: {refusal}",
-            "Import this iTop's data model in the admin: the filter that is known is an old one, or stock iTop's.",
+            f"its create form cannot list values of {key.code}: {error.detail}",
+            f"Allow the account in iTop to read {key.target_class}, or remove the field from the form.",
+        )
+    except (OqlError, ItopRejectedError) as error:
+        return subject.failure(
+            "profile.choices",
+            f"iTop rejects the filter of {key.code}, a field of its create form: {error}",
+            "Import this iTop's data model in the admin: the known filter is outdated, or that of a standard iTop.",
         )
     return None

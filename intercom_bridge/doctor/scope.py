@@ -1,70 +1,73 @@
-"""Which people of an iTop a workspace serves: whether iTop understands the question, and whether it is anybody."""
+"""Workspaces' scopes: whether iTop accepts the query, and whether it finds anything."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from intercom_bridge.models import Workspace
-from itop_client import ItopNotAllowed, ItopRefused, OqlError, parse
+from itop_client import (
+    ItopPermissionError,
+    ItopRejectedError,
+    OqlError,
+    parse,
+)
 
-from .asking import Asking
 from .finding import Finding, Subject
+from .probe import Probe
 
 
-def examine_scopes(asking: Asking) -> Iterator[Finding]:
-    """Raises ItopError when iTop stops answering."""
-    for workspace in asking.workspaces:
+def examine_scopes(probe: Probe) -> Iterator[Finding]:
+    """Check the scopes of all workspaces. Raise ItopError when iTop stops responding."""
+    for workspace in probe.workspaces:
         subject = Subject(f"Workspace {workspace}")
-        yield _examine_scope(asking, workspace, subject)
+        yield _examine_scope(probe, workspace, subject)
         if workspace.external_id_attribute:
-            yield _examine_external_id(asking, workspace.external_id_attribute, subject)
+            yield _examine_external_id(probe, workspace.external_id_attribute, subject)
 
 
-def _examine_scope(asking: Asking, workspace: Workspace, subject: Subject) -> Finding:
+def _examine_scope(probe: Probe, workspace: Workspace, subject: Subject) -> Finding:
     try:
         template = parse(workspace.scope)
-        # Of nobody in particular: it is about whether iTop understands it.
+        # With a person that does not exist: only the syntax matters.
         query = template.fill(dict.fromkeys(template.placeholders, 0))
-        found = asking.get(query.class_name, str(query))
-    except (OqlError, ItopRefused) as refusal:
+        found = probe.get(query.class_name, str(query))
+    except (OqlError, ItopRejectedError) as error:
         return subject.failure(
             "workspace.scope",
-            f"iTop does not understand its scope: {refusal}",
-            "Correct the scope in the admin; until then the panel can show nothing. iTop's “Run queries” page helps.",
+            f"iTop rejects its scope: {error}",
+            "Correct the scope in the admin; until then the panel stays empty. Try it on iTop's page “Run queries”.",
         )
-    except ItopNotAllowed as refusal:
+    except ItopPermissionError as error:
         return subject.failure(
             "workspace.scope",
-            f"its scope cannot be evaluated: {refusal}",
-            "Let the account in iTop read that class, or write the scope with another one.",
+            f"its scope cannot be evaluated: {error}",
+            "Allow the account in iTop to read that class, or use another class in the scope.",
         )
     if template.placeholders:
-        return subject.ok("workspace.scope", "iTop understands its scope, which depends on who writes")
+        return subject.ok("workspace.scope", "iTop accepts its scope, which depends on the contact")
     if not found.total:
         return subject.warning(
             "workspace.scope",
-            "its scope finds nothing in iTop: nobody is served",
-            f"Correct the scope in the admin. Now it is: {workspace.scope}",
+            "its scope finds nothing in iTop, so no contact is in scope",
+            f"Correct the scope in the admin. It is now: {workspace.scope}",
         )
     return subject.ok("workspace.scope", f"its scope finds {found.total} of {query.class_name}")
 
 
-def _examine_external_id(asking: Asking, code: str, subject: Subject) -> Finding:
+def _examine_external_id(probe: Probe, code: str, subject: Subject) -> Finding:
     try:
-        asking.get("Person", "SELECT Person AS p WHERE p.id = 0", ("id", code))
-        asking.get("Person", f"SELECT Person AS p WHERE p.{code} = '0'")
-    except ItopRefused as refusal:
+        probe.get("Person", "SELECT Person AS p WHERE p.id = 0", ("id", code))
+        probe.get("Person", f"SELECT Person AS p WHERE p.{code} = '0'")
+    except ItopRejectedError as error:
         return subject.failure(
             "workspace.external_id",
-            f"a Person in iTop has no {code}, by which its contacts are to be found: {refusal}",
-            "Correct “what the external id is in iTop” in the admin, or leave it empty.",
+            f"the class Person in iTop has no attribute {code}, which is set for matching contacts: {error}",
+            "Correct the iTop attribute for external_id in the admin, or leave it empty.",
         )
-    except ItopNotAllowed as refusal:
+    except ItopPermissionError as error:
         return subject.failure(
             "workspace.external_id",
-            f"no Person can be found by {code}: {refusal}",
-            "Let the account in iTop read Person.",
+            f"persons cannot be found by {code}: {error}",
+            "Allow the account in iTop to read Person.",
         )
-    return subject.ok(
-        "workspace.external_id", f"a Person in iTop has {code}, by which its contacts are found"
-    )
+    return subject.ok("workspace.external_id", f"persons in iTop can be found by {code}")

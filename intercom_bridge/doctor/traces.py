@@ -1,4 +1,4 @@
-"""What our own messages have left in an iTop: whether they are found again, in which time, and whether alone."""
+"""The bridge's messages in an iTop: whether writes can be verified, the time zone, and duplicates."""
 
 from __future__ import annotations
 
@@ -8,197 +8,213 @@ from collections.abc import Iterator
 
 from django.db.models import QuerySet
 
-from intercom_bridge.models import Delivery, Ticket
-from intercom_bridge.sync.readback import log_attribute, read_logs, shown
-from itop_client import ItopNotAllowed, ItopRefused, LogEntry, quote, written_markers
+from intercom_bridge.models import Delivery, Log, Ticket
+from intercom_bridge.sync.verify import VisibleContent, log_attribute, read_logs
+from itop_client import (
+    ItopPermissionError,
+    ItopRejectedError,
+    LogEntry,
+    quote,
+    written_keys,
+)
 
-from .asking import Asking
 from .finding import Finding
+from .probe import Probe
 
-# How far a message's time in iTop's history may be from ours before a time zone is the reason.
-ZONE_SECONDS = 600.0
-# Two entries of the same words this near to each other are one message, written twice.
-TWICE_SECONDS = 120.0
-TICKETS_READ = 3
-DELIVERIES_LOOKED_AT = 30
-# A log holds no more.
-ENTRIES_COMPARED = 300
+# A larger difference between iTop's and the bridge's time of a write means a wrong time zone.
+MAX_TIME_DIFFERENCE = 600.0
+# Equal entries within this time are one message, written twice.
+DUPLICATE_SECONDS = 120.0
+MAX_TICKETS = 3
+MAX_DELIVERIES = 30
+# The capacity of a log.
+MAX_ENTRIES = 300
 
 
-def examine_traces(asking: Asking) -> Iterator[Finding]:
-    """Raises ItopError when iTop stops answering."""
+def examine_traces(probe: Probe) -> Iterator[Finding]:
+    """Check written messages. Raise ItopError when iTop stops responding."""
     for about, examine in (
-        ("itop.changes", _examine_markers),
+        ("itop.changes", _examine_tracking),
         ("itop.time_zone", _examine_time_zone),
-        ("itop.doubles", _examine_doubles),
+        ("itop.doubles", _examine_duplicates),
     ):
         try:
-            yield from examine(asking)
-        except (ItopNotAllowed, ItopRefused) as refusal:
-            yield asking.subject.warning(
+            yield from examine(probe)
+        except (ItopPermissionError, ItopRejectedError) as error:
+            yield probe.subject.warning(
                 about,
-                f"what our messages have left there could not be looked at: {refusal}",
-                "See what is said of its account and of the ticket profile.",
+                f"the written messages could not be checked: {error.detail}",
+                "See the findings about its account and the ticket profile.",
             )
 
 
-def _written(asking: Asking) -> QuerySet[Delivery]:
-    """What was written message by message, newest first, as long as its contents are kept."""
+def _written(probe: Probe) -> QuerySet[Delivery]:
+    """Return the written deliveries whose contents are still stored, newest first."""
     return (
         Delivery.objects.in_itop()
-        .filter(ticket__itop=asking.itop, ticket__gone_at=None, item__isnull=False)
+        .filter(ticket__itop=probe.itop, ticket__gone_at=None, item__isnull=False)
         .select_related("ticket__itop", "conversation__workspace__profile")
         .order_by("-pk")
     )
 
 
-# Whether a write is found by its marker
+# Whether iTop tracks changes of the logs, so that a write can be found by its idempotency key
 
 
-def _examine_markers(asking: Asking) -> Iterator[Finding]:
-    for log in ("public_log", "private_log"):
-        delivery = _written(asking).filter(log=log).first()
-        for key in {f"{one.ticket_class}.{one.code(log)}" for one in asking.profiles}:
+def _examine_tracking(probe: Probe) -> Iterator[Finding]:
+    for log in Log:
+        delivery = _written(probe).filter(log=log).first()
+        for key in {f"{profile.ticket_class}.{profile.code(log)}" for profile in probe.profiles}:
             if delivery is None or f"{delivery.ticket.ticket_class}.{log_attribute(delivery)}" != key:
-                yield _judge_what_is_known(asking, key)
+                yield _known_tracking(probe, key)
             else:
-                yield _look_for(asking, delivery, key)
+                yield _verify_tracking(probe, delivery, key)
 
 
-def _judge_what_is_known(asking: Asking, key: str) -> Finding:
-    kept = asking.itop.tracked_logs.get(key)
-    if kept is None:
-        return asking.subject.ok(
-            "itop.changes", f"whether it keeps changes of {key} is not known before the first message"
+def _known_tracking(probe: Probe, key: str) -> Finding:
+    is_tracked = probe.itop.tracked_logs.get(key)
+    if is_tracked is None:
+        return probe.subject.ok(
+            "itop.changes", f"change tracking of {key} can be checked after the first message"
         )
-    return _keeps(asking, key) if kept else _keeps_none(asking, key)
+    return _tracked(probe, key) if is_tracked else _not_tracked(probe, key)
 
 
-def _look_for(asking: Asking, delivery: Delivery, key: str) -> Finding:
+def _verify_tracking(probe: Probe, delivery: Delivery, key: str) -> Finding:
     ticket = delivery.ticket
-    found = written_markers(
-        asking.client, ticket.ticket_class, ticket.object_id, [delivery.marker], deadline=asking.seconds
+    found = written_keys(
+        probe.client,
+        ticket.ticket_class,
+        ticket.object_id,
+        [delivery.idempotency_key],
+        deadline=probe.seconds,
     )
     if found:
-        if asking.itop.tracked_logs.get(key) is None:
-            asking.itop.learn_tracking(key, kept=True)
-        return _keeps(asking, key)
-    if asking.itop.tracked_logs.get(key) is not True:
-        return _keeps_none(asking, key)
-    return asking.subject.warning(
+        if probe.itop.tracked_logs.get(key) is None:
+            probe.itop.learn_tracking(key, kept=True)
+        return _tracked(probe, key)
+    if probe.itop.tracked_logs.get(key) is not True:
+        return _not_tracked(probe, key)
+    return probe.subject.warning(
         "itop.changes",
-        f"its history no longer holds the newest message written to {key} of {ticket.ref}",
-        "Somebody has deleted that ticket or cleaned iTop's history, or its data model keeps no changes of that log "
-        "any more. If that, set its tracking level back to “all”: it is how a repeated write is known as one.",
+        f"its history does not contain the newest message written to {key} of {ticket.ref}",
+        "The ticket was deleted, iTop's history was purged, or its data model no longer tracks changes of that log. In "
+        "the last case, set its tracking level back to “all”, so that repeated writes are detected.",
     )
 
 
-def _keeps(asking: Asking, key: str) -> Finding:
-    return asking.subject.ok("itop.changes", f"keeps changes of {key}: each message is found by its marker")
+def _tracked(probe: Probe, key: str) -> Finding:
+    return probe.subject.ok("itop.changes", f"tracks changes of {key}: each write can be verified")
 
 
-def _keeps_none(asking: Asking, key: str) -> Finding:
-    return asking.subject.warning(
+def _not_tracked(probe: Probe, key: str) -> Finding:
+    return probe.subject.warning(
         "itop.changes",
-        f"keeps no changes of {key}: a repeated write is known only by reading the log",
-        "Set the log's tracking level to “all” in iTop's data model. Without, a message may stand twice where a write "
-        "was given up on and ran all the same.",
+        f"does not track changes of {key}: a repeated write is detected only by reading the log",
+        "Set the log's tracking level to “all” in iTop's data model. Otherwise a message may be written twice if iTop "
+        "executes a request after the bridge gave up on it.",
     )
 
 
 # The time zone
 
 
-def _examine_time_zone(asking: Asking) -> Iterator[Finding]:
-    # One that was tried several times may have been written at any of them.
-    delivery = _written(asking).filter(attempts=1, written_at__isnull=False).first()
-    noted = _noted_at(asking, delivery) if delivery else None
-    if delivery is None or delivery.written_at is None or noted is None:
-        yield asking.subject.ok(
+def _examine_time_zone(probe: Probe) -> Iterator[Finding]:
+    # After several attempts it is unknown which one wrote the message.
+    delivery = _written(probe).filter(attempts=1, written_at__isnull=False).first()
+    recorded_at = _recorded_at(probe, delivery) if delivery else None
+    if delivery is None or delivery.written_at is None or recorded_at is None:
+        yield probe.subject.ok(
             "itop.time_zone",
-            f"is taken to be in {asking.itop.time_zone}; a message that is found in its history would prove it",
+            f"is assumed to be in {probe.itop.time_zone}; this can be checked after the first message",
         )
         return
-    ours = delivery.written_at.astimezone(asking.itop.zone).replace(tzinfo=None)
-    ahead = (noted - ours).total_seconds()
-    if abs(ahead) <= ZONE_SECONDS:
-        yield asking.subject.ok("itop.time_zone", f"writes its dates in {asking.itop.time_zone}, as set here")
+    written_at = delivery.written_at.astimezone(probe.itop.zone).replace(tzinfo=None)
+    ahead = (recorded_at - written_at).total_seconds()
+    if abs(ahead) <= MAX_TIME_DIFFERENCE:
+        yield probe.subject.ok("itop.time_zone", f"writes its dates in {probe.itop.time_zone}, as set here")
         return
     hours = f"{abs(round(ahead / 900) / 4):g} hours"
-    yield asking.subject.warning(
+    yield probe.subject.warning(
         "itop.time_zone",
-        f"writes its dates {hours} {'ahead of' if ahead > 0 else 'behind'} {asking.itop.time_zone}, which is set here",
-        "Set the iTop's time zone in the admin to the one in iTop's configuration (`timezone`). Until then dates on "
-        "the panel are wrong by as much.",
+        f"writes its dates {hours} {'ahead of' if ahead > 0 else 'behind'} {probe.itop.time_zone}, which is set here",
+        "In the admin, set the time zone to the one in iTop's configuration (`timezone`). Until then, dates in the "
+        "panel are wrong by this difference.",
     )
 
 
-def _noted_at(asking: Asking, delivery: Delivery) -> dt.datetime | None:
-    """When iTop says that it was written, in its own local time; None where it does not say."""
+def _recorded_at(probe: Probe, delivery: Delivery) -> dt.datetime | None:
+    """Return the time of the write in iTop's history, in iTop's local time; None if it is not found."""
     ticket = delivery.ticket
     try:
-        found = asking.get(
+        found = probe.get(
             "CMDBChangeOpSetAttributeCaseLog",
             "SELECT CMDBChangeOpSetAttributeCaseLog AS o "
             f"WHERE o.objclass = {quote(ticket.ticket_class)} AND o.objkey = {quote(ticket.object_id)} "
-            f"AND o.userinfo = {quote(delivery.marker)}",
+            f"AND o.userinfo = {quote(delivery.idempotency_key)}",
             ("date",),
         )
-    except (ItopNotAllowed, ItopRefused):
+    except (ItopPermissionError, ItopRejectedError):
         return None
-    return next((when for one in found if (when := _date(one.text("date")))), None)
+    return next((date for operation in found if (date := _parse_date(operation.text("date")))), None)
 
 
-def _date(text: str) -> dt.datetime | None:
+def _parse_date(text: str) -> dt.datetime | None:
     try:
-        return dt.datetime.strptime(text, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - iTop's dates carry none
+        return dt.datetime.strptime(text, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - iTop's dates have no time zone
     except ValueError:
         return None
 
 
-# Whether somebody else writes the same messages
+# Whether another program writes the same messages
 
 
-def _examine_doubles(asking: Asking) -> Iterator[Finding]:
-    tickets = {one.ticket_id: one.ticket for one in _written(asking)[:DELIVERIES_LOOKED_AT]}
-    looked_at = list(tickets.values())[:TICKETS_READ]
-    doubled = [ticket.ref for ticket in looked_at if _stands_twice(asking, ticket)]
-    if doubled:
-        yield asking.subject.failure(
+def _examine_duplicates(probe: Probe) -> Iterator[Finding]:
+    by_id = {delivery.ticket_id: delivery.ticket for delivery in _written(probe)[:MAX_DELIVERIES]}
+    tickets = list(by_id.values())[:MAX_TICKETS]
+    affected = [ticket.ref for ticket in tickets if _has_duplicates(probe, ticket)]
+    if affected:
+        yield probe.subject.failure(
             "itop.doubles",
-            f"messages stand twice in the log of {', '.join(doubled)}: somebody else writes them there, too",
-            "Have one writer: take the PHP extension's webhook out of Intercom's Developer Hub (or the extension out "
-            "of iTop), and look whether a second installation of this service serves the same workspace.",
+            f"messages appear twice in the log of {', '.join(affected)}: another program also writes them",
+            "Remove the PHP extension's webhook from Intercom's Developer Hub (or the extension from iTop), and check "
+            "whether a second installation of this service uses the same workspace.",
         )
-    elif looked_at:
-        names = ", ".join(ticket.ref for ticket in looked_at)
-        yield asking.subject.ok("itop.doubles", f"no message stands twice (looked at {names})")
+    elif tickets:
+        names = ", ".join(ticket.ref for ticket in tickets)
+        yield probe.subject.ok("itop.doubles", f"no message appears twice (checked: {names})")
 
 
-def _stands_twice(asking: Asking, ticket: Ticket) -> bool:
-    """Whether its logs hold a message of ours more often than we have written it, at about the same time."""
-    ours = list(_written(asking).filter(ticket=ticket)[:ENTRIES_COMPARED])
-    logs = read_logs(asking.client, ticket, {log_attribute(one) for one in ours}, deadline=asking.seconds)
+def _has_duplicates(probe: Probe, ticket: Ticket) -> bool:
+    """Return whether the logs contain a message more often than it was written, at about the same time."""
+    deliveries = list(_written(probe).filter(ticket=ticket)[:MAX_ENTRIES])
+    codes = {log_attribute(delivery) for delivery in deliveries}
+    logs = read_logs(probe.client, ticket, codes, deadline=probe.seconds)
     entries = [
-        (shown(one.message_html), when) for log in logs.values() for one in log if (when := _at(asking, one))
+        (VisibleContent.of(entry.message_html), time)
+        for log in logs.values()
+        for entry in log
+        if (time := _entry_time(probe, entry))
     ]
-    sent = Counter(shown(str((one.item or {}).get("message", ""))) for one in ours)
-    # They stand in the log as well, and nobody knows any more which words: what came with the ticket, or was cleaned.
-    unknown = list(
+    items = [delivery.item or {} for delivery in deliveries]
+    sent = Counter(VisibleContent.of(str(item.get("message", ""))) for item in items)
+    # Copied when the ticket was created, or deleted by retention: their texts are unknown, so any entry at their time
+    # may be one of them.
+    times_of_unknown = list(
         Delivery.objects.in_itop()
         .filter(ticket=ticket, item__isnull=True)
         .values_list("part_created_at", flat=True)
     )
-    for delivery in ours:
-        item = delivery.item or {}
-        body = shown(str(item.get("message", "")))
+    for item in items:
+        content = VisibleContent.of(str(item.get("message", "")))
         written = float(str(item.get("date", "@0")).removeprefix("@"))
-        near = sum(1 for other, at in entries if other == body and abs(at - written) <= TWICE_SECONDS)
-        if near > sent[body] + sum(1 for at in unknown if abs(at - written) <= TWICE_SECONDS):
+        equal = sum(other == content and abs(time - written) <= DUPLICATE_SECONDS for other, time in entries)
+        unknown = sum(abs(time - written) <= DUPLICATE_SECONDS for time in times_of_unknown)
+        if equal > sent[content] + unknown:
             return True
     return False
 
 
-def _at(asking: Asking, entry: LogEntry) -> float | None:
-    when = _date(entry.date)
-    return when.replace(tzinfo=asking.itop.zone).timestamp() if when else None
+def _entry_time(probe: Probe, entry: LogEntry) -> float | None:
+    date = _parse_date(entry.date)
+    return date.replace(tzinfo=probe.itop.zone).timestamp() if date else None

@@ -1,4 +1,4 @@
-"""iTop's own notifications: those that send an e-mail each time one of our messages is written."""
+"""iTop's own notifications that send an e-mail each time the bridge writes a message."""
 
 from __future__ import annotations
 
@@ -6,71 +6,80 @@ import json
 import re
 from collections.abc import Iterator
 
-from itop_client import Found, ItopNotAllowed, ItopObject, ItopRefused, UnknownAttribute, quote
+from intercom_bridge.models import Log
+from itop_client import (
+    Found,
+    ItopObject,
+    ItopPermissionError,
+    ItopRejectedError,
+    UnknownAttributeError,
+    quote,
+)
 
-from .asking import Asking
 from .finding import Finding
+from .probe import Probe
 
-# Of iTop since 2.6, and of Combodo's “Send updates by e-mail”. Each with what says which attributes wake it.
-_CLASSES = (("TriggerOnObjectUpdate", "target_attcodes"), ("TriggerOnLogUpdate", "target_log"))
-# A trigger on one of these is one on every class of tickets.
-_ABOVE = ("Ticket", "cmdbAbstractObject")
+# Trigger classes of iTop 2.6 and later, and of Combodo's “Send updates by e-mail”, each with the attribute that lists
+# the attributes that activate it.
+_TRIGGER_CLASSES = (("TriggerOnObjectUpdate", "target_attcodes"), ("TriggerOnLogUpdate", "target_log"))
+# Triggers on these classes also apply to tickets.
+_PARENT_CLASSES = ("Ticket", "cmdbAbstractObject")
 
 
-def examine_triggers(asking: Asking) -> Iterator[Finding]:
-    """Raises ItopError when iTop stops answering."""
-    classes = sorted({profile.ticket_class for profile in asking.profiles})
+def examine_triggers(probe: Probe) -> Iterator[Finding]:
+    """List the triggers with e-mail actions. Raise ItopError when iTop stops responding."""
+    classes = sorted({profile.ticket_class for profile in probe.profiles})
     if not classes:
         return
-    # A write changes the log, and with it the time of the last change.
-    ours = {profile.code(log) for profile in asking.profiles for log in ("public_log", "private_log")}
-    ours.add("last_update")
+    # A write changes the log, and thereby the time of the last update.
+    written = {profile.code(log) for profile in probe.profiles for log in Log}
+    written.add("last_update")
     names: list[str] = []
     try:
-        for trigger_class, attribute in _CLASSES:
-            found = _enabled(asking, trigger_class, attribute, (*classes, *_ABOVE))
-            names += [_name(one) for one in found if _is_woken(one, attribute, ours)]
-    except ItopNotAllowed:
-        yield asking.subject.ok(
+        for trigger_class, attribute in _TRIGGER_CLASSES:
+            triggers = _find_enabled(probe, trigger_class, attribute, (*classes, *_PARENT_CLASSES))
+            names += [_name(trigger) for trigger in triggers if _is_activated(trigger, attribute, written)]
+    except ItopPermissionError:
+        yield probe.subject.ok(
             "itop.triggers",
-            "its account may not see whether iTop sends an e-mail for each message: look under Notifications in iTop",
+            "its account may not read triggers; see under Notifications in iTop whether messages cause e-mails",
         )
         return
     if not names:
-        yield asking.subject.ok("itop.triggers", "sends no e-mail of its own for a message in a log")
+        yield probe.subject.ok("itop.triggers", "sends no e-mail when a message is written to a log")
         return
-    yield asking.subject.warning(
+    yield probe.subject.warning(
         "itop.triggers",
-        f"sends an e-mail for each message that we write into a log, by: {', '.join(names)}",
-        "Decide for each of them, in iTop under Notifications, whether it should: a customer who writes in Intercom "
-        "may get that message as an e-mail, too. A filter on the trigger (origin, or the attribute intercom_ref) "
-        "leaves such tickets out.",
+        f"sends an e-mail for each message written to a log, because of: {', '.join(names)}",
+        "Decide in iTop, under Notifications, whether each of them should: customers may receive their own Intercom "
+        "messages as e-mails. A filter on the trigger (origin, or the attribute intercom_ref) can exclude such "
+        "tickets.",
     )
 
 
-def _enabled(asking: Asking, trigger_class: str, attribute: str, targets: tuple[str, ...]) -> Found:
-    """Those of the class that send e-mail; none where this iTop has no such class."""
+def _find_enabled(probe: Probe, trigger_class: str, attribute: str, targets: tuple[str, ...]) -> Found:
+    """Return the triggers with an enabled e-mail action; none if this iTop does not have the class."""
     query = (
         f"SELECT {trigger_class} AS t JOIN lnkTriggerAction AS l ON l.trigger_id = t.id"
         " JOIN ActionEmail AS a ON l.action_id = a.id"
-        f" WHERE a.status = 'enabled' AND t.target_class IN ({', '.join(quote(one) for one in targets)})"
+        f" WHERE a.status = 'enabled' AND t.target_class IN ({', '.join(quote(name) for name in targets)})"
     )
     fields = ("friendlyname", "description")
     try:
-        return asking.get(trigger_class, query, (*fields, attribute), limit=None)
-    except UnknownAttribute as refusal:
-        if refusal.attribute != attribute:
+        return probe.get(trigger_class, query, (*fields, attribute), limit=None)
+    except UnknownAttributeError as error:
+        if error.attribute != attribute:
             return Found(0)
-        return asking.get(trigger_class, query, fields, limit=None)
-    except ItopRefused:
+        return probe.get(trigger_class, query, fields, limit=None)
+    except ItopRejectedError:
         return Found(0)
 
 
-def _is_woken(trigger: ItopObject, attribute: str, ours: set[str]) -> bool:
-    """Whether one of our attributes wakes it: any does where it names none."""
-    # A set of codes, as a text or as a list: that has changed between versions of iTop.
-    named = set(re.findall(r"\w+", json.dumps(trigger.fields.get(attribute) or "")))
-    return not named or bool(named & ours)
+def _is_activated(trigger: ItopObject, attribute: str, written: set[str]) -> bool:
+    """Return whether a written attribute activates the trigger; any does if the trigger lists none."""
+    # A set of codes, as a text or as a list, depending on the version of iTop.
+    codes = set(re.findall(r"\w+", json.dumps(trigger.fields.get(attribute) or "")))
+    return not codes or bool(codes & written)
 
 
 def _name(trigger: ItopObject) -> str:

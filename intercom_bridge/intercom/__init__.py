@@ -1,1 +1,1 @@
-"""What Intercom says and hears: signatures, payloads, bodies of messages, its REST. Imports no model."""
+"""Intercom's formats and its REST API: signatures, payloads, message bodies. Imports no model."""

@@ -1,19 +1,18 @@
-"""What Intercom tells us, read tolerantly: conversations, people, Canvas Kit's requests, notifications.
+"""Parse Intercom's payloads tolerantly: conversations, people, Canvas Kit requests and webhook notifications.
 
-A value of the wrong type reads as absent, at any depth, and never raises; an id is a string, whether it came
-as one or as a number; text is cleaned (`clean_text`). PayloadError is raised only where nothing useful can be
-done with what is left. Intercom's own request schemas are not used: they are wrong for the Inbox (they ask
-for Messenger's fields).
+A value of the wrong type counts as missing, at any depth, and never raises. An id is a string, whether it came as a
+string or as a number. Text is cleaned (`clean_text`). PayloadError is raised only if nothing useful can be done with
+the rest. Intercom's own request schemas are not used, because they are wrong for the Inbox (they require Messenger's
+fields).
 
-Shapes: the conversation model of API 2.5 and later
-(https://developers.intercom.com/docs/references/rest-api/), in REST, in Canvas Kit's requests and in
-notifications alike. Of older ones only what costs nothing is read.
+The shapes are those of API 2.5 and later (https://developers.intercom.com/docs/references/rest-api/), in REST, Canvas
+Kit requests and notifications alike. Of older shapes, only what costs nothing is parsed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -21,20 +20,20 @@ from urllib.parse import unquote, urlsplit
 
 from .text import clean_text
 
-MAX_ID: Final = 64
-"""Characters of an id. Intercom's have 15 digits or 24 hex letters; a longer one than this is none."""
+MAX_ID_LENGTH: Final = 64
+"""Intercom ids are 15 digits or 24 hex characters. Longer values than this are ignored."""
 
-MAX_EMAIL: Final = 320
-"""Characters of an e-mail address: longer ones are none (RFC 5321, 4.5.3.1: 64 before the @, 255 after)."""
+MAX_EMAIL_LENGTH: Final = 320
+"""Longer e-mail addresses are ignored (RFC 5321, 4.5.3.1: at most 64 characters before the @, 255 after)."""
 
-LATEST: Final = 253_402_300_800
-"""The year 10000 in seconds since 1970: no database holds a later date."""
+MAX_EPOCH: Final = 253_402_300_800
+"""The year 10000 in seconds since 1970: databases cannot store later dates."""
 
-_CONTACT_TYPES: Final = ("contact", "user", "lead", "visitor")
+_ROLES: Final = ("user", "lead", "visitor")
 
 
 class PayloadError(ValueError):
-    """Nothing useful can be done with this payload. The text says what it lacks."""
+    """Nothing useful can be done with this payload. The text says what is missing."""
 
 
 # --- Readers of single values ---
@@ -51,7 +50,7 @@ def _array(value: object) -> list[Any]:
 def _id(value: object) -> str:
     if isinstance(value, str):
         text = clean_text(value).strip()
-        return text if len(text) <= MAX_ID else ""
+        return text if len(text) <= MAX_ID_LENGTH else ""
     if isinstance(value, bool):
         return ""
     if isinstance(value, int):
@@ -66,38 +65,37 @@ def _first_id(*values: object) -> str:
 
 
 def _line(value: object) -> str:
-    """A name: text on one line."""
+    """Return text on one line, such as a name."""
     return " ".join(clean_text(value).split())
 
 
 def _email(value: object) -> str:
-    """An address, on one line; a longer one than there can be is none, and iTop is not asked for it."""
+    """Return an e-mail address, "" if it is too long to be one: iTop must not have to search for it."""
     text = _line(value)
-    return text if len(text) <= MAX_EMAIL else ""
+    return text if len(text) <= MAX_EMAIL_LENGTH else ""
 
 
 def _epoch(value: object) -> int:
-    """Seconds since 1970 from a number, a number in a string or an ISO 8601 date (UTC if it has no zone).
-
-    Anything else is 0.
-    """
+    """Return seconds since 1970 from a number, a number in a string or an ISO 8601 date (UTC by default), else 0."""
     if isinstance(value, str):
-        text = value.strip()
-        if len(text) > 64:
-            return 0
-        try:
-            value = float(text)
-        except ValueError:
-            try:
-                moment = datetime.fromisoformat(text)
-                if moment.tzinfo is None:
-                    moment = moment.replace(tzinfo=UTC)
-                value = moment.timestamp()
-            except (ValueError, OverflowError):
-                return 0
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < LATEST:
-        return 0  # not-a-number is in no range
+        value = _parse_time(value.strip())
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < MAX_EPOCH:
+        return 0  # NaN is in no range
     return int(value)
+
+
+def _parse_time(text: str) -> float:
+    if len(text) > 64:
+        return 0
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _count(value: object) -> int | None:
@@ -113,12 +111,18 @@ def _web_address(value: object) -> str:
     return text if text.lower().startswith(("http://", "https://")) else ""
 
 
-# --- What a conversation is made of ---
+def _identity(data: object) -> dict[str, str]:
+    """Return who a person is: the fields that authors, contacts and teammates share."""
+    raw = _object(data)
+    return {"id": _id(raw.get("id")), "name": _line(raw.get("name")), "email": _email(raw.get("email"))}
+
+
+# --- Conversations ---
 
 
 @dataclass(frozen=True)
 class Author:
-    """Who wrote a part. `type` is an open list: user, lead, contact, admin, bot, team, ..."""
+    """The author of a part. `type` is an open list: user, lead, contact, admin, bot, team, ..."""
 
     type: str = ""
     id: str = ""
@@ -127,20 +131,14 @@ class Author:
 
     @classmethod
     def parse(cls, data: object) -> Author:
-        found = _object(data)
-        return cls(
-            type=_line(found.get("type")),
-            id=_id(found.get("id")),
-            name=_line(found.get("name")),
-            email=_email(found.get("email")),
-        )
+        return cls(type=_line(_object(data).get("type")), **_identity(data))
 
 
 @dataclass(frozen=True)
 class Attachment:
     """A file of a part.
 
-    The name is never empty; the address works for 30 minutes; `size` in bytes, 0 if unknown.
+    The name is never empty. The URL works for 30 minutes. `size` is in bytes, 0 if unknown.
     """
 
     name: str
@@ -150,22 +148,22 @@ class Attachment:
 
     @classmethod
     def parse(cls, data: object) -> Attachment | None:
-        """The file, or None where there is neither a name nor an address."""
-        found = _object(data)
-        url = _web_address(found.get("url"))
-        name = _line(found.get("name")) or _file_name(url)
+        """Parse a file. Return None if it has neither a name nor a URL."""
+        raw = _object(data)
+        url = _web_address(raw.get("url"))
+        name = _line(raw.get("name")) or _file_name(url)
         if not name:
             return None
         return cls(
             name=name,
             url=url,
-            content_type=_line(found.get("content_type")),
-            size=_count(found.get("filesize")) or 0,
+            content_type=_line(raw.get("content_type")),
+            size=_count(raw.get("filesize")) or 0,
         )
 
 
 def _file_name(url: str) -> str:
-    """The last piece of the address that reads as a name, or its host."""
+    """Return the last part of the URL's path, or its host."""
     try:
         parts = urlsplit(url)
         host = parts.netloc
@@ -176,13 +174,12 @@ def _file_name(url: str) -> str:
 
 @dataclass(frozen=True)
 class Part:
-    """One message of a conversation, or something that happened to it (then the body is "").
+    """One message of a conversation, or an event in it (then the body is "").
 
-    `kind` is "source" for the message that began the conversation and "part" for the rest; the two count
-    their ids apart. A source has the `part_type` "source" and the conversation's date. `body` is HTML from
-    REST and from notifications up to API 2.14, plain text from notifications of 2.15 and later
-    (`html.to_log_html` takes both). `created_at` is in seconds since 1970, 0 if unknown. `app_package_code`
-    names the app that wrote it, if one did.
+    `kind` is "source" for the message that started the conversation and "part" for the others; their ids are
+    independent. A source has the `part_type` "source" and the conversation's date. `body` is HTML in REST and in
+    notifications up to API 2.14, plain text in notifications of 2.15 and later (`html.to_log_html` accepts both).
+    `created_at` is in seconds since 1970, 0 if unknown. `app_package_code` is the app that wrote it, if one did.
     """
 
     kind: Literal["source", "part"]
@@ -198,58 +195,53 @@ class Part:
 
     @classmethod
     def parse(cls, data: object) -> Part | None:
-        """A conversation part, or None where there is no id to know it by."""
-        found = _object(data)
-        name = _id(found.get("id"))
-        if not name:
+        """Parse a conversation part. Return None if it has no id."""
+        raw = _object(data)
+        part_id = _id(raw.get("id"))
+        if not part_id:
             return None
-        return cls._read("part", name, _line(found.get("part_type")), _epoch(found.get("created_at")), found)
+        return cls._read("part", part_id, _line(raw.get("part_type")), _epoch(raw.get("created_at")), raw)
 
     @classmethod
     def parse_source(cls, data: object, *, conversation_id: str, created_at: int) -> Part | None:
-        """What began the conversation, or None where nothing is said about it.
+        """Parse the message that started the conversation. Return None if it is empty.
 
-        One without an id gets the conversation's: it has to be known by something that is the same next time.
+        A source without an id gets the conversation's, because it needs an id that stays the same.
         """
-        found = _object(data)
-        name, text, files = (
-            _id(found.get("id")),
-            clean_text(found.get("body")),
-            _array(found.get("attachments")),
-        )
-        if not name and not text and not files:
+        raw = _object(data)
+        part_id = _id(raw.get("id"))
+        if not part_id and not clean_text(raw.get("body")) and not _array(raw.get("attachments")):
             return None
-        return cls._read(
-            "source", name or conversation_id, "source", _epoch(found.get("created_at")) or created_at, found
-        )
+        created_at = _epoch(raw.get("created_at")) or created_at
+        return cls._read("source", part_id or conversation_id, "source", created_at, raw)
 
     @classmethod
     def _read(
         cls,
         kind: Literal["source", "part"],
-        name: str,
+        part_id: str,
         part_type: str,
         created_at: int,
-        found: Mapping[str, Any],
+        raw: Mapping[str, Any],
     ) -> Part:
-        attachments = (Attachment.parse(one) for one in _array(found.get("attachments")))
+        attachments = (Attachment.parse(file) for file in _array(raw.get("attachments")))
         return cls(
             kind=kind,
-            id=name,
+            id=part_id,
             part_type=part_type,
-            body=clean_text(found.get("body")),
-            subject=_line(found.get("subject")),
+            body=clean_text(raw.get("body")),
+            subject=_line(raw.get("subject")),
             created_at=created_at,
-            author=Author.parse(found.get("author")),
-            attachments=tuple(one for one in attachments if one is not None),
-            redacted=found.get("redacted") is True,
-            app_package_code=_id(found.get("app_package_code")),
+            author=Author.parse(raw.get("author")),
+            attachments=tuple(file for file in attachments if file is not None),
+            redacted=raw.get("redacted") is True,
+            app_package_code=_id(raw.get("app_package_code")),
         )
 
 
 @dataclass(frozen=True)
 class Contact:
-    """The customer. `role` is user or lead. Of the custom attributes those with a plain value are kept."""
+    """A customer. `role` is user or lead. Only custom attributes with a scalar value are kept."""
 
     id: str = ""
     external_id: str = ""
@@ -260,23 +252,21 @@ class Contact:
 
     @classmethod
     def parse(cls, data: object) -> Contact:
-        found = _object(data)
-        role = _line(found.get("role"))
-        if not role and found.get("type") in ("user", "lead", "visitor"):  # before API 2.0 the type said it
-            role = _line(found.get("type"))
+        raw = _object(data)
+        role = _line(raw.get("role"))
+        if not role and raw.get("type") in _ROLES:  # before API 2.0, the type was the role
+            role = _line(raw.get("type"))
         attributes: dict[str, str | int | float | bool] = {}
-        for key, value in _object(found.get("custom_attributes")).items():
+        for key, value in _object(raw.get("custom_attributes")).items():
             if isinstance(value, str):
                 attributes[clean_text(key)] = clean_text(value)
             elif isinstance(value, (bool, int, float)):
                 attributes[clean_text(key)] = value
         return cls(
-            id=_id(found.get("id")),
-            external_id=_first_id(found.get("external_id"), found.get("user_id")),
+            external_id=_first_id(raw.get("external_id"), raw.get("user_id")),
             role=role,
-            email=_email(found.get("email")),
-            name=_line(found.get("name")),
             custom_attributes=attributes,
+            **_identity(data),
         )
 
 
@@ -290,22 +280,20 @@ class Admin:
 
     @classmethod
     def parse(cls, data: object) -> Admin:
-        found = _object(data)
-        return cls(id=_id(found.get("id")), name=_line(found.get("name")), email=_email(found.get("email")))
+        return cls(**_identity(data))
 
 
-# Of a merge, the one that ends gets the first of these parts, and the one that goes on the second.
+# In a merge, the conversation that ends gets the first of these parts, the one that continues the second.
 MERGED_AWAY = "merged_secondary_conversation"
 MERGED_IN = "merged_primary_conversation"
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """A conversation as far as one payload tells it.
+    """A conversation, as far as one payload contains it.
 
-    Notifications hold only the part they are about, Canvas Kit's requests an undocumented number of parts,
-    REST the 500 newest. `parts` are in order of date, then id; `total_count` is how many there are at
-    Intercom.
+    Notifications contain only the part they are about, Canvas Kit requests an undocumented number of parts, REST the
+    500 newest. `parts` are sorted by date, then id. `total_count` is the number of parts in Intercom.
     """
 
     id: str
@@ -318,17 +306,17 @@ class Conversation:
 
     @property
     def messages(self) -> tuple[Part, ...]:
-        """The source, if there is one, then the parts."""
+        """The source, if there is one, and the parts."""
         return (self.source, *self.parts) if self.source else self.parts
 
     @property
     def is_complete(self) -> bool:
-        """Whether all parts are here. Where none are listed and none counted, it is not known, so no."""
+        """Whether all parts are here. False if the payload contains neither parts nor their number."""
         return len(self.parts) >= self.total_count
 
     @property
     def merged_away_at(self) -> int:
-        """When it was merged into another conversation, 0 if it was not. Intercom does not say into which."""
+        """When it was merged into another conversation, 0 if it was not. Intercom does not say which one."""
         times = [part.created_at for part in self.parts if part.part_type == MERGED_AWAY]
         return max(times, default=0)
 
@@ -339,55 +327,57 @@ class Conversation:
 
     @classmethod
     def parse(cls, data: object) -> Conversation:
-        """Raises PayloadError where there is no conversation id."""
-        found = _object(data)
-        conversation_id = _id(found.get("id"))
+        """Parse a payload. Raise PayloadError if it has no conversation id."""
+        raw = _object(data)
+        conversation_id = _id(raw.get("id"))
         if not conversation_id:
             raise PayloadError("there is no conversation id")
-        created_at = _epoch(found.get("created_at"))
-        listed = found.get("conversation_parts")
+        created_at = _epoch(raw.get("created_at"))
+        listed = raw.get("conversation_parts")
         if isinstance(listed, list):
             listed = {"conversation_parts": listed}
         raw_parts = _object(listed).get("conversation_parts")
-        parts = [part for one in _array(raw_parts) if (part := Part.parse(one))]
+        parts = [part for item in _array(raw_parts) if (part := Part.parse(item))]
         parts.sort(key=lambda part: (part.created_at, len(part.id), part.id))
         total = _count(_object(listed).get("total_count"))
         if total is None and isinstance(raw_parts, list):
             total = len(raw_parts)
         if total is None:
-            total = _count(_object(found.get("statistics")).get("count_conversation_parts"))
+            total = _count(_object(raw.get("statistics")).get("count_conversation_parts"))
         return cls(
             id=conversation_id,
-            title=_line(found.get("title")),
+            title=_line(raw.get("title")),
             created_at=created_at,
             source=Part.parse_source(
-                found.get("source") or found.get("conversation_message"),
+                raw.get("source") or raw.get("conversation_message"),
                 conversation_id=conversation_id,
                 created_at=created_at,
             ),
             parts=tuple(parts),
             total_count=1 if total is None else total,
-            contact_ids=_contact_ids(found),
+            contact_ids=_contact_ids(raw),
         )
 
 
-def _contact_ids(found: Mapping[str, Any]) -> tuple[str, ...]:
-    contacts = found.get("contacts")
-    listed = _array(contacts) or _array(_object(contacts).get("contacts")) or [found.get("user")]
-    ids = (_id(_object(one).get("id")) for one in listed)
-    return tuple(dict.fromkeys(one for one in ids if one))
+def _contact_ids(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    contacts = raw.get("contacts")
+    listed = _array(contacts) or _array(_object(contacts).get("contacts")) or [raw.get("user")]
+    return _unique(_id(_object(contact).get("id")) for contact in listed)
 
 
-# --- What arrives ---
+def _unique(ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, ids)))
+
+
+# --- Requests ---
 
 
 @dataclass(frozen=True)
 class CanvasRequest:
-    """Canvas Kit's initialize and submit requests of an Inbox app.
+    """A Canvas Kit request of an Inbox app, initialize or submit.
 
-    On initialize `component_id` is "", `input_values` and `stored_data` are empty. Values of fields nobody
-    touched may be missing or "". All of it is input: `stored_data` and `component_id` are what a browser sent
-    back.
+    In an initialize request `component_id` is "", `input_values` and `stored_data` are empty. Values of untouched
+    fields may be missing or "". Everything is untrusted: a browser returns `stored_data` and `component_id`.
     """
 
     workspace_id: str
@@ -401,26 +391,25 @@ class CanvasRequest:
 
     @property
     def contact_ids(self) -> tuple[str, ...]:
-        """All who take part in the conversation, the one it is looked at for first."""
-        ids = (self.contact.id, *self.conversation.contact_ids)
-        return tuple(dict.fromkeys(one for one in ids if one))
+        """The contacts in the conversation, the one that the panel shows first."""
+        return _unique((self.contact.id, *self.conversation.contact_ids))
 
     @classmethod
     def parse(cls, data: object) -> CanvasRequest:
-        """Raises PayloadError where there is no conversation id."""
-        found = _object(data)
-        # Submit says `customer` in the reference's table and `contact` in its example; both have been seen.
-        person = _object(found.get("contact")) or _object(found.get("customer"))
-        canvas = _object(found.get("current_canvas"))
+        """Parse a payload. Raise PayloadError if it has no conversation id."""
+        raw = _object(data)
+        # For submit, the reference's table says `customer` and its example `contact`; both have been seen.
+        contact = _object(raw.get("contact")) or _object(raw.get("customer"))
+        canvas = _object(raw.get("current_canvas"))
         return cls(
             workspace_id=workspace_id_of(data),
-            region=_line(found.get("workspace_region")),
-            admin=Admin.parse(found.get("admin")),
-            contact=Contact.parse(person),
-            conversation=Conversation.parse(found.get("conversation")),
-            component_id=clean_text(found.get("component_id")),
-            input_values=_input_values(found.get("input_values")),
-            # The schema nests it once more under the same name; what arrives does not.
+            region=_line(raw.get("workspace_region")),
+            admin=Admin.parse(raw.get("admin")),
+            contact=Contact.parse(contact),
+            conversation=Conversation.parse(raw.get("conversation")),
+            component_id=clean_text(raw.get("component_id")),
+            input_values=_input_values(raw.get("input_values")),
+            # The schema nests it in a second object of the same name; real requests do not.
             stored_data=_object(canvas.get("stored_data"))
             or _object(_object(canvas.get("current_canvas")).get("stored_data")),
         )
@@ -432,7 +421,7 @@ def _input_values(data: object) -> dict[str, str | tuple[str, ...]]:
         if isinstance(value, str):
             values[clean_text(key)] = clean_text(value)
         elif isinstance(value, list):
-            values[clean_text(key)] = tuple(clean_text(one) for one in value if isinstance(one, str))
+            values[clean_text(key)] = tuple(clean_text(item) for item in value if isinstance(item, str))
         elif number := _id(value):
             values[clean_text(key)] = number
     return values
@@ -440,10 +429,7 @@ def _input_values(data: object) -> dict[str, str | tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Event:
-    """A notification of the webhooks.
-
-    `id` is "" for a ping; `conversation` is None where it is about none.
-    """
+    """A webhook notification. `id` is "" for a ping; `conversation` is None if it is not about one."""
 
     workspace_id: str
     id: str
@@ -453,40 +439,40 @@ class Event:
 
     @classmethod
     def parse(cls, data: object) -> Event:
-        """Raises PayloadError where there is no workspace or no topic."""
-        found = _object(data)
-        workspace_id, topic = workspace_id_of(data), _id(found.get("topic"))
+        """Parse a payload. Raise PayloadError if it has no workspace id or no topic."""
+        raw = _object(data)
+        workspace_id, topic = workspace_id_of(data), _id(raw.get("topic"))
         if not workspace_id:
             raise PayloadError("there is no workspace id")
         if not topic:
             raise PayloadError("there is no topic")
-        item = _object(_object(found.get("data")).get("item"))
+        item = _object(_object(raw.get("data")).get("item"))
         conversation = None
         if item.get("type") == "conversation" and _id(item.get("id")):
             conversation = Conversation.parse(item)
         return cls(
             workspace_id=workspace_id,
-            id=_id(found.get("id")),
+            id=_id(raw.get("id")),
             topic=topic,
-            created_at=_epoch(found.get("created_at")),
+            created_at=_epoch(raw.get("created_at")),
             conversation=conversation,
         )
 
 
 def workspace_id_of(data: object) -> str:
-    """The workspace a payload claims to come from, "" where it claims none: webhooks say `app_id`."""
-    found = _object(data)
-    return _first_id(found.get("workspace_id"), found.get("app_id"))
+    """Return the workspace id in a payload, "" if there is none. Webhooks call it `app_id`."""
+    raw = _object(data)
+    return _first_id(raw.get("workspace_id"), raw.get("app_id"))
 
 
-def contacts_named(data: object) -> set[str]:
-    """The ids of all contacts that a payload names, wherever: users, leads and visitors; no admins, no companies."""
+def contact_ids_in(data: object) -> set[str]:
+    """Return the ids of all users, leads and visitors anywhere in a payload."""
     named: set[str] = set()
     todo = [data]
     while todo:
         value = todo.pop()
         if isinstance(value, dict):
-            if value.get("type") in _CONTACT_TYPES:
+            if value.get("type") in ("contact", *_ROLES):
                 named.add(_id(value.get("id")))
             todo.extend(value.values())
         elif isinstance(value, list):

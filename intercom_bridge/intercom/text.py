@@ -1,4 +1,4 @@
-"""Text as people type it: cleaned of what no database takes, and cut where a reader would cut it."""
+"""Clean text for databases and cut it at a word."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import unicodedata
 ELLIPSIS = "…"
 ZERO_WIDTH_JOINER = "\u200d"
 
-# All of Unicode's category Cc but tab and line feed, lone surrogates, and the two noncharacters XML refuses.
+# All of Unicode's category Cc except tab and line feed, lone surrogates, and the two noncharacters that XML forbids.
 UNWANTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 LINE_ENDS = re.compile("\r\n?")
 
 
 def clean_text(value: object) -> str:
-    """The text without NUL, control characters (line feed and tab stay) and lone surrogates.
+    """Return the text without NUL, control characters (except line feed and tab) and lone surrogates.
 
-    PostgreSQL refuses NUL, UTF-8 refuses lone surrogates and iTop answers code 4 to them
-    (facts/itop-rest: "Clean before sending"). Carriage returns become line feeds. What is no string is "".
+    PostgreSQL rejects NUL, UTF-8 cannot encode lone surrogates, and iTop rejects requests with lone surrogates (code
+    4). Carriage returns become line feeds. For anything but a string, return "".
     """
     if not isinstance(value, str):
         return ""
@@ -25,17 +25,17 @@ def clean_text(value: object) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """The text in at most `limit` characters: cut at a word, with `…`, and never inside a visible character.
+    """Return the text in at most `limit` characters, cut at a word, with `…`, never inside a visible character.
 
-    A word longer than half of the limit is cut where the room ends. Accents, emoji sequences and flags are
-    kept whole or left out whole, so the answer may be a little shorter than the limit.
+    A word longer than half of the limit is cut at the limit. Accents, emoji sequences and flags are kept or removed as
+    a whole, so the result may be a little shorter than the limit.
     """
     if len(text) <= limit:
         return text
     if limit <= 0:
         return ""
     end = limit - 1
-    while end > 0 and _continues(text, end):
+    while end > 0 and _continues_character(text, end):
         end -= 1
     head = text[:end]
     if not text[end].isspace():
@@ -45,22 +45,22 @@ def cut(text: str, limit: int) -> str:
     return head.rstrip() + ELLIPSIS
 
 
-def _continues(text: str, at: int) -> bool:
-    """Whether the character at `at` belongs to the same visible character as the one before it."""
-    here, before = text[at], text[at - 1]
-    if before == ZERO_WIDTH_JOINER or here == ZERO_WIDTH_JOINER:
+def _continues_character(text: str, index: int) -> bool:
+    """Return whether the code point at `index` belongs to the same visible character as the one before it."""
+    current, previous = text[index], text[index - 1]
+    if ZERO_WIDTH_JOINER in (current, previous):
         return True
-    if unicodedata.category(here).startswith("M"):
+    if unicodedata.category(current).startswith("M"):
         return True
-    if "\U0001f3fb" <= here <= "\U0001f3ff":  # skin tones
+    if "\U0001f3fb" <= current <= "\U0001f3ff":  # skin tones
         return True
-    if _is_regional(here):  # flags are pairs: only the second of a pair continues
-        run = 0
-        while run < at and _is_regional(text[at - 1 - run]):
-            run += 1
-        return run % 2 == 1
+    if _is_regional_indicator(current):  # a flag is a pair: only the second one continues a character
+        count = 0
+        while count < index and _is_regional_indicator(text[index - 1 - count]):
+            count += 1
+        return count % 2 == 1
     return False
 
 
-def _is_regional(character: str) -> bool:
+def _is_regional_indicator(character: str) -> bool:
     return "\U0001f1e6" <= character <= "\U0001f1ff"

@@ -1,47 +1,48 @@
-"""The rows. Each module is one noun; the QuerySets are the vocabulary of the rest of the house."""
+"""The database rows, one model per module."""
 
 from __future__ import annotations
 
+from .cached_answer import CachedAnswer
+from .cached_tickets import CachedTickets
 from .conversation import Conversation
 from .day_count import DayCount
 from .delivery import Delivery
 from .encryption import Secret
-from .itop_answer import ItopAnswer
+from .heartbeat import WorkerHeartbeat
+from .imported_class import ImportedClass
 from .itop_instance import ItopInstance
-from .known_tickets import KnownTickets
-from .learned_class import LearnedClass
+from .link_removal import LinkRemoval
 from .mention import Mention
-from .notification import Notification
+from .outgoing_message import OutgoingMessage
 from .participant import Participant
 from .person_match import PersonMatch
-from .posting import Posting
-from .submission import Submission
 from .ticket import Ticket
+from .ticket_creation import TicketCreation
 from .ticket_link import TicketLink
-from .ticket_profile import TicketProfile
-from .unlinking import Unlinking
-from .worker_pulse import WorkerPulse
+from .ticket_profile import Log, TicketProfile
+from .webhook_event import WebhookEvent
 from .workspace import Workspace
 
 __all__ = [
     "Conversation",
     "DayCount",
     "Delivery",
-    "ItopAnswer",
+    "CachedAnswer",
     "ItopInstance",
-    "KnownTickets",
-    "LearnedClass",
+    "CachedTickets",
+    "ImportedClass",
+    "Log",
     "Mention",
-    "Notification",
+    "WebhookEvent",
     "Participant",
     "PersonMatch",
-    "Posting",
+    "OutgoingMessage",
     "Secret",
-    "Submission",
+    "TicketCreation",
     "Ticket",
     "TicketLink",
     "TicketProfile",
-    "Unlinking",
-    "WorkerPulse",
+    "LinkRemoval",
+    "WorkerHeartbeat",
     "Workspace",
 ]

@@ -7,9 +7,10 @@ from django.db.models import Q
 from django.utils import timezone
 
 from .lease import Leased
+from .reason import ReasonCode
 from .workspace import Workspace
 
-# While messages come, and for a day after the last one.
+# Conversations are compared this often until a day after their last message.
 COMPARED_EVERY_SECONDS = 3600.0
 
 
@@ -21,27 +22,28 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         return self.filter(reconcile_at__lte=timezone.now()).order_by("reconcile_at", "pk")
 
     def compare_within(self, seconds: float) -> int:
-        """Has them compared with Intercom in so many seconds, where that is not to be done earlier already."""
+        """Compare the conversations within `seconds`, if no earlier comparison is due."""
         then = timezone.now() + dt.timedelta(seconds=seconds)
         return self.filter(Q(reconcile_at=None) | Q(reconcile_at__gt=then)).update(reconcile_at=then)
 
     def look_for_missed(self, workspace: Workspace) -> int:
-        """Has those whose messages are written compared now: what came while their workspace was off was skipped."""
+        """Compare a workspace's syncing conversations now: what arrived while it was disabled was skipped."""
         linked = self.filter(workspace=workspace, links__sync_on=True)
         return self.filter(pk__in=linked.values("pk")).compare_within(0)
 
 
 class Conversation(Leased):
-    """An Intercom conversation that a ticket was, or is to be, linked to. Its lease serialises presses of Create."""
+    """An Intercom conversation that a ticket is linked to or created from. Its lease serialises creations."""
 
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="conversations")
     conversation_id = models.CharField("conversation", max_length=64)
-    # When it is compared with Intercom's own next: a notification can be lost.
+    # When it is next compared with Intercom, because a notification can be lost.
     reconcile_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # Why that was not possible lately, and how often in a row.
-    reconcile_trouble = models.CharField(max_length=500, blank=True, editable=False)
+    # Why the last comparison failed, and how many failed in a row.
+    reconcile_code = models.CharField(max_length=40, choices=ReasonCode.choices, blank=True, editable=False)
+    reconcile_detail = models.CharField(max_length=500, blank=True, editable=False)
     reconcile_failures = models.PositiveIntegerField(default=0, editable=False)
-    # When it was merged into another one, in Unix seconds: Intercom says that it was, and not into which.
+    # When it was merged into another one (Unix seconds). Intercom does not say into which.
     merged_away_at = models.BigIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -49,7 +51,7 @@ class Conversation(Leased):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["workspace", "conversation_id"], name="one_row_a_conversation")
+            models.UniqueConstraint(fields=["workspace", "conversation_id"], name="conversation_unique")
         ]
         indexes = [
             models.Index(
@@ -60,14 +62,14 @@ class Conversation(Leased):
         ]
 
     def learn_merged_away(self, at: int) -> None:
-        """Keeps when it was merged into another conversation; 0 says nothing about it."""
+        """Store when the conversation was merged into another; 0 means unknown."""
         if at and at != self.merged_away_at:
             self.merged_away_at = at
             self.save(update_fields=["merged_away_at"])
 
     @property
     def names(self) -> dict[str, str]:
-        """What a line of the log calls it."""
+        """The log fields that identify the conversation."""
         return {"workspace": self.workspace.workspace_id, "conversation": self.conversation_id}
 
     def __str__(self) -> str:

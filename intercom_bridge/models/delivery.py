@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypedDict
 
 from django.conf import settings
 from django.db import models
@@ -12,153 +12,174 @@ from django.utils import timezone
 
 from .conversation import Conversation
 from .itop_instance import ItopInstance
-from .notification import Notification
+from .job import MAX_REASON_DETAIL, JobQuerySet, LoggedJob
+from .reason import ReasonCode
 from .ticket import Ticket
-from .tries import Tried
-
-PAUSED = "the sync is paused"
-UNLINKED = "the ticket was unlinked from the conversation"
-LEFT_OUT = "left out while the sync was paused"
-MISSING = "no longer in the ticket's log: somebody may have removed it there"
-COPIED = "copied when the ticket was created"
+from .webhook_event import WebhookEvent
 
 
-def reckoned(column: str) -> CombinedExpression:
-    """A column that no planner begins with: by its name it may go through all that a workspace or an iTop ever got,
-    where only the few rows of a state are asked for."""
+def without_index(column: str) -> CombinedExpression:
+    """Return the column as an expression that the query planner cannot use an index for.
+
+    With the index it might read all rows of a workspace or an iTop, where only the few rows of a state are needed.
+    """
     return F(column) + 0
 
 
-class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    def waiting(self) -> DeliveryQuerySet:
-        return self.filter(state=Delivery.State.WAITING)
+class SkippedDelivery(TypedDict):
+    """A delivery as it was before its ticket was unlinked."""
 
+    id: int
+    state: str
+    reason_code: str
+    reason_detail: str
+
+
+class DeliveryQuerySet(JobQuerySet["Delivery"]):
     def in_itop(self) -> DeliveryQuerySet:
         return self.filter(state__in=(Delivery.State.WRITTEN, Delivery.State.RESTORED))
 
-    def due(self) -> DeliveryQuerySet:
-        return self.waiting().filter(due_at__lte=timezone.now())
-
-    def retriable(self) -> DeliveryQuerySet:
-        """Failed, and what was to be written is still kept."""
-        return self.filter(state=Delivery.State.FAILED, cleaned_at=None)
-
-    def try_again(self) -> int:
-        """Puts failed ones back. One try is counted, so that an iTop without a guard is asked before the next."""
-        now = timezone.now()
-        return self.retriable().update(
-            state=Delivery.State.WAITING, reason="", attempts=1, strikes=0, due_at=now, waiting_since=now
-        )
+    def retry_now(self, **changes: Any) -> int:
+        """Put the failed deliveries back in the queue."""
+        return super().retry_now(solo_failures=0, queued_at=timezone.now(), **changes)
 
     def left_out_by_pause(self) -> DeliveryQuerySet:
-        """What came while the sync was paused and nobody has decided about yet. The messages are still kept."""
-        return self.filter(state=Delivery.State.SKIPPED, reason=PAUSED, cleaned_at=None).exclude(log="")
+        """Return the messages that arrived during a pause and that a teammate has not decided about yet."""
+        paused = self.filter(
+            state=Delivery.State.SKIPPED, reason_code=ReasonCode.SYNC_PAUSED, cleaned_at=None
+        )
+        return paused.exclude(log="")
 
     def write_after_all(self) -> int:
-        """Puts what was left out among the waiting: only for those whose messages are kept."""
+        """Queue skipped deliveries whose messages are still stored."""
         now = timezone.now()
-        return self.update(state=Delivery.State.WAITING, reason="", due_at=now, waiting_since=now)
+        return self.update(
+            state=Delivery.State.WAITING,
+            reason_code=ReasonCode.NONE,
+            reason_detail="",
+            due_at=now,
+            queued_at=now,
+        )
 
-    def hasten(self, itop: ItopInstance) -> int:
-        """Has what was put off after a failure tried now, save what iTop may still be executing."""
+    def release_postponed(self, itop: ItopInstance) -> int:
+        """Make postponed deliveries due now, except those whose last request iTop may still be executing."""
         now = timezone.now()
-        rested = now - dt.timedelta(seconds=settings.UNKNOWN_OUTCOME_SECONDS)
-        put_off = self.waiting().filter(ticket__itop=itop, due_at__gt=now, last_failed_at__lt=rested)
-        return put_off.update(due_at=now)
+        settled = now - dt.timedelta(seconds=settings.UNKNOWN_OUTCOME_SECONDS)
+        postponed = self.waiting().filter(ticket__itop=itop, due_at__gt=now, last_failed_at__lt=settled)
+        return postponed.update(due_at=now)
 
-    def readable_back(self) -> DeliveryQuerySet:
-        """Written, and what was written is still kept, so that a log can be searched for it."""
+    def verifiable(self) -> DeliveryQuerySet:
+        """Return the written deliveries whose entry is still stored, so that it can be searched in the log."""
         return self.in_itop().filter(cleaned_at=None, item__isnull=False)
 
-    def read_back_now(self) -> int:
-        """Has the logs of their tickets read back, as soon after they were written."""
+    def verify_now(self) -> int:
+        """Have the logs of their tickets read as soon as possible."""
         Ticket.objects.filter(pk__in=self.values("ticket")).update(check_at=timezone.now())
-        # Somebody may have put it back in iTop: the log is asked anew.
-        self.filter(reason=MISSING).update(reason="")
+        # Someone may have restored the entry in iTop.
+        self.filter(reason_code=ReasonCode.ENTRY_MISSING).update(reason_code=ReasonCode.NONE)
         return self.update(checked_at=None)
 
     def unwritten(self) -> DeliveryQuerySet:
         return self.filter(state__in=(Delivery.State.WAITING, Delivery.State.FAILED))
 
-    def skip(self, reason: str) -> int:
-        """Leaves out what is not in iTop yet."""
-        return self.unwritten().update(state=Delivery.State.SKIPPED, reason=reason[:500])
+    def skip(self, code: str, detail: str = "") -> int:
+        """Skip the deliveries that are not in iTop yet."""
+        return self.unwritten().update(
+            state=Delivery.State.SKIPPED, reason_code=code, reason_detail=detail[:MAX_REASON_DETAIL]
+        )
 
-    def skip_for_unlinking(self) -> list[tuple[int, str, str]]:
-        """Leaves out what is not in iTop yet; answers what `put_back` needs. To be called in a transaction."""
-        unwritten = self.unwritten().select_for_update()
-        as_they_were = list(unwritten.order_by("pk").values_list("pk", "state", "reason"))
-        self.filter(pk__in=[pk for pk, _state, _reason in as_they_were]).skip(UNLINKED)
-        return as_they_were
+    def skip_for_unlinking(self) -> list[SkippedDelivery]:
+        """Skip the deliveries that are not in iTop yet, and return what `restore_skipped` needs.
 
-    def put_back(self, as_they_were: Iterable[Sequence[Any]]) -> int:
-        """Exactly those that an unlinking has left out, as they were; not what was decided about since."""
+        Must run in a transaction.
+        """
+        unwritten = self.unwritten().select_for_update().order_by("pk")
+        before = [
+            SkippedDelivery(id=pk, state=state, reason_code=code, reason_detail=detail)
+            for pk, state, code, detail in unwritten.values_list(
+                "pk", "state", "reason_code", "reason_detail"
+            )
+        ]
+        self.filter(pk__in=[delivery["id"] for delivery in before]).skip(ReasonCode.UNLINKED)
+        return before
+
+    def restore_skipped(self, before: Iterable[SkippedDelivery]) -> int:
+        """Restore the deliveries that an unlinking skipped, except those that have changed since."""
         now = timezone.now()
         return sum(
-            self.filter(pk=pk, state=Delivery.State.SKIPPED, reason=UNLINKED, cleaned_at=None).update(
-                state=state, reason=reason, waiting_since=now
+            self.filter(
+                pk=delivery["id"],
+                state=Delivery.State.SKIPPED,
+                reason_code=ReasonCode.UNLINKED,
+                cleaned_at=None,
+            ).update(
+                state=delivery["state"],
+                reason_code=delivery["reason_code"],
+                reason_detail=delivery["reason_detail"],
+                queued_at=now,
             )
-            for pk, state, reason in as_they_were
+            for delivery in before
         )
 
     def of_day(self, date: dt.date) -> DeliveryQuerySet:
-        """Those that came in on a day in UTC."""
+        """Return the deliveries that were created on this day (UTC)."""
         start = dt.datetime.combine(date, dt.time(), dt.UTC)
         return self.filter(created_at__gte=start, created_at__lt=start + dt.timedelta(days=1))
 
     def in_order(self) -> DeliveryQuerySet:
-        """As the messages were written in the conversation: by time, then by part id as a number."""
+        """Sort as the messages were written in the conversation: by time, then by part id as a number."""
         return self.order_by("part_created_at", "part_order", "part_id", "pk")
 
 
-class Delivery(Tried):
-    """One conversation part for one linked ticket. Its key outlives everything: written once, never again."""
+class Delivery(LoggedJob):
+    """One conversation part for one linked ticket.
+
+    The row is never deleted, so that the part is never written twice.
+    """
 
     class State(models.TextChoices):
         WAITING = "waiting", "waiting"
         WRITTEN = "written", "written"
-        # Somebody else's save had erased the entry from the log; it was written once more, under a new marker.
+        # Someone's save had removed the entry from the log; it was written again under a new idempotency key.
         RESTORED = "restored", "written again"
-        SKIPPED = "skipped", "left out"
+        SKIPPED = "skipped", "skipped"
         FAILED = "failed", "failed"
 
+    WAITING_STATE = State.WAITING
+    FAILED_STATE = State.FAILED
+
     class Kind(models.TextChoices):
-        # A conversation's first message and a reply may bear the same id.
+        # A conversation's first message and a reply can have the same id.
         SOURCE = "source", "first message"
         PART = "part", "part"
 
     ticket = models.ForeignKey(Ticket, models.CASCADE, related_name="deliveries")
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="deliveries")
-    notification = models.ForeignKey(
-        Notification, models.SET_NULL, null=True, blank=True, related_name="deliveries"
+    webhook_event = models.ForeignKey(
+        WebhookEvent, models.SET_NULL, null=True, blank=True, related_name="deliveries"
     )
     kind = models.CharField(max_length=10, choices=Kind.choices)
-    part_id = models.CharField("part", max_length=64)
+    part_id = models.CharField("message", max_length=64)
     part_order = models.BigIntegerField(default=0, editable=False)
     part_created_at = models.BigIntegerField("created in Intercom", help_text="Unix seconds.")
     author = models.CharField(max_length=200, blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
-    reason = models.CharField(max_length=500, blank=True)
-    # What the part says, until it is rendered for iTop; then the log, the item and the marker that are sent.
+    # The part, until it is rendered for iTop; then the log, the item and the idempotency key of the request.
     part = models.JSONField(default=dict, blank=True)
     log = models.CharField(max_length=100, blank=True)
     item = models.JSONField(null=True, blank=True)
-    marker = models.CharField(max_length=255, blank=True)
-    attempts = models.PositiveIntegerField(default=0)
-    # Since when it has been waiting without anybody's asking for another try.
-    waiting_since = models.DateTimeField(default=timezone.now, editable=False)
-    # Failures while other writes to the same iTop worked: those are the message's own.
-    strikes = models.PositiveIntegerField(default=0)
+    idempotency_key = models.CharField(max_length=255, blank=True)
+    # When it was last queued: at its creation, or by a request to retry it.
+    queued_at = models.DateTimeField(default=timezone.now, editable=False)
+    # Failures while iTop accepted other messages, so that the message itself is the cause.
+    solo_failures = models.PositiveIntegerField(default=0)
     last_failed_at = models.DateTimeField(null=True, blank=True, editable=False)
-    due_at = models.DateTimeField(default=timezone.now)
     created_at = models.DateTimeField(auto_now_add=True)
     written_at = models.DateTimeField(null=True, blank=True)
-    # How often somebody else's save has erased it from the log.
+    # How often another save removed it from the log.
     erased_times = models.PositiveIntegerField(default=0, editable=False)
-    # When it was read back from the log.
+    # When it was verified in the log.
     checked_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # When its payload was no longer kept (sync/retention.py).
-    cleaned_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = DeliveryQuerySet.as_manager()
 
@@ -168,7 +189,7 @@ class Delivery(Tried):
         constraints = [
             # A ticket's conversations may be of several workspaces, and part ids are unique within one only.
             models.UniqueConstraint(
-                fields=["ticket", "conversation", "kind", "part_id"], name="a_part_once_a_ticket"
+                fields=["ticket", "conversation", "kind", "part_id"], name="delivery_unique_part"
             )
         ]
         indexes = [
@@ -178,7 +199,7 @@ class Delivery(Tried):
                 condition=models.Q(state="waiting"),
             ),
             models.Index(fields=["due_at"], name="delivery_due", condition=models.Q(state="waiting")),
-            models.Index(fields=["conversation", "state"], name="delivery_of_conversation"),
+            models.Index(fields=["conversation", "state"], name="delivery_conversation"),
             models.Index(
                 fields=["state", "created_at"],
                 name="delivery_payload",
@@ -186,16 +207,12 @@ class Delivery(Tried):
             ),
             models.Index(fields=["part_id"], name="delivery_part"),
             # The dashboard counts days by it, without reading a row.
-            models.Index(fields=["created_at", "state", "conversation", "ticket"], name="delivery_counted"),
-            # What people look for in the admin. Most deliveries are written and there is nothing to say about them:
-            # they are in none of these.
-            models.Index(fields=["reason"], name="delivery_failed", condition=models.Q(state="failed")),
-            models.Index(fields=["reason"], name="delivery_skipped", condition=models.Q(state="skipped")),
-            models.Index(fields=["reason"], name="delivery_restored", condition=models.Q(state="restored")),
+            models.Index(fields=["created_at", "state", "conversation", "ticket"], name="delivery_day_count"),
+            # Admins filter by reason. Written deliveries mostly have none and are not in this index.
             models.Index(
-                fields=["reason"],
-                name="delivery_remarked",
-                condition=models.Q(state="written", reason__gt=""),
+                fields=["reason_code", "state"],
+                name="delivery_reason",
+                condition=models.Q(reason_code__gt=""),
             ),
         ]
 

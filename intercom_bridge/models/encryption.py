@@ -1,4 +1,4 @@
-"""Secrets at rest: Fernet under FIELD_ENCRYPTION_KEYS, newest first; older keys still read."""
+"""Encrypt stored secrets with Fernet under FIELD_ENCRYPTION_KEYS. The first key encrypts, all of them decrypt."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 
 
-class SecretUnreadable(Exception):
+class SecretDecryptionError(Exception):
     """A stored secret was encrypted under a key that FIELD_ENCRYPTION_KEYS no longer holds."""
+
+    code = "secret_unreadable"
+    detail = ""
 
 
 @lru_cache(maxsize=4)
@@ -30,15 +33,15 @@ def _cipher(keys: tuple[str, ...]) -> MultiFernet:
 
 
 def cipher() -> MultiFernet:
-    """The cipher of the current settings; raises ImproperlyConfigured when no usable key is set."""
+    """Return the cipher of the current settings. Raise ImproperlyConfigured if there is no usable key."""
     return _cipher(tuple(settings.FIELD_ENCRYPTION_KEYS))
 
 
 class Secret:
-    """A secret as the database holds it. Neither `str` nor `repr` tells it; `reveal()` does.
+    """A secret as the database stores it. Neither `str` nor `repr` contains the plain text.
 
-    `reveal()` raises SecretUnreadable when no current key decrypts it, so that one unreadable row breaks
-    itself only and not the list it stands in.
+    `reveal()` returns it, or raises SecretDecryptionError if no current key decrypts it. Reading a row never raises,
+    so that a list with an unreadable secret can be displayed.
     """
 
     __slots__ = ("ciphertext",)
@@ -56,7 +59,7 @@ class Secret:
         try:
             return cipher().decrypt(self.ciphertext.encode()).decode()
         except InvalidToken as error:
-            raise SecretUnreadable(
+            raise SecretDecryptionError(
                 "A stored secret cannot be decrypted with FIELD_ENCRYPTION_KEYS. Put the key that it was "
                 "stored under back into the list, or enter the secret again in the admin."
             ) from error
@@ -65,13 +68,13 @@ class Secret:
     def is_readable(self) -> bool:
         try:
             self.reveal()
-        except (SecretUnreadable, ImproperlyConfigured):
+        except (SecretDecryptionError, ImproperlyConfigured):
             return False
         return True
 
     @property
     def is_current(self) -> bool:
-        """Whether the newest key decrypts it: the older ones are not needed for it."""
+        """Return whether the newest key decrypts the secret, so that it does not need an older one."""
         keys = tuple(settings.FIELD_ENCRYPTION_KEYS)
         try:
             _cipher(keys[:1]).decrypt(self.ciphertext.encode())
@@ -80,12 +83,12 @@ class Secret:
         return True
 
     def renewed(self) -> Secret:
-        """The same under the newest key. Raises SecretUnreadable when no current key decrypts it."""
+        """Return the secret encrypted with the newest key. Raise SecretDecryptionError if no key decrypts it."""
         return Secret.seal(self.reveal())
 
     @property
     def hint(self) -> str:
-        """What the admin may show: "•••• 1a2b", "" when unset."""
+        """Return what the admin may display: "•••• 1a2b", or "" if there is no secret."""
         if not self.ciphertext:
             return ""
         if not self.is_readable:
@@ -110,7 +113,7 @@ class Secret:
 
 
 class SecretField(models.TextField):  # type: ignore[type-arg]
-    """A column of ciphertext. Reads as a Secret; a plain string that is assigned is encrypted when saved."""
+    """A column of ciphertext that is read as a Secret. Saving encrypts an assigned string."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("blank", True)

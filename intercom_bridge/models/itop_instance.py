@@ -8,8 +8,9 @@ from django.db import models
 from django.utils import timezone
 
 from .encryption import SecretField
+from .reason import ReasonCode
 
-# A word joiner, which nobody sees, before it: Django's admin capitalizes what comes first, and “ITop” is no name.
+# Begins with an invisible word joiner, because Django's admin capitalizes the first letter: “ITop”.
 ITOP = "\u2060iTop"
 
 
@@ -21,7 +22,7 @@ def validate_time_zone(name: str) -> None:
 
 
 def base_address(url: str) -> str:
-    """An iTop's address as its row keeps it: of a page's address what all its pages have in common."""
+    """Return an iTop's base URL, given the URL of any of its pages."""
     url = url.rstrip("/")
     for page in ("/webservices/rest.php", "/pages/UI.php", "/index.php"):
         url = url.removesuffix(page).rstrip("/")
@@ -29,41 +30,42 @@ def base_address(url: str) -> str:
 
 
 class ItopInstance(models.Model):
-    """An iTop: where it is, the account we use there, and what it can do (learned, not asked)."""
+    """An iTop: its address, the bridge's account, and what its responses have shown about it."""
 
-    name = models.CharField(max_length=100, unique=True, help_text="How people here call this iTop.")
+    name = models.CharField(max_length=100, unique=True, help_text="What your team calls this iTop.")
     url = models.URLField(
         "address",
         max_length=255,
-        help_text="The address people open iTop at, for example https://itop.example.com/itop",
+        help_text="The address of iTop's home page, for example https://itop.example.com/itop",
     )
-    token = SecretField("account token", help_text="The token of the token-based account (ITOP_USER_TOKEN).")
+    token = SecretField("account token", help_text="The token of a token user.")
     user = models.CharField("account", max_length=100, blank=True, help_text="Only without a token.")
     password = SecretField("password", help_text="Only without a token.")
     time_zone = models.CharField(
         max_length=64,
         default="UTC",
         validators=[validate_time_zone],
-        help_text="The time zone of the iTop server: iTop's dates carry none.",
+        help_text="The time zone of the iTop server. Dates in iTop have no time zone.",
     )
     portal_url = models.URLField(
         "portal address",
         max_length=255,
         blank=True,
-        help_text="For the link customers get: {class} and {id} are filled in. Empty: iTop's standard portal.",
+        help_text="The link for customers, in which {class} and {id} are replaced. If empty, iTop's standard portal.",
     )
-    # Learned from iTop's answers; null until then.
+    # Learned from iTop's responses; null until then.
     has_intercom_attributes = models.BooleanField(null=True, editable=False)
     is_administrator = models.BooleanField(null=True, editable=False)
-    # Whether it keeps a change for each write to a log, by the log's code: then a write's marker can be found.
+    # Whether iTop records a change for each write to a log, by log code, so that idempotency keys can be found.
     tracked_logs = models.JSONField(default=dict, blank=True, editable=False)
-    # While it is in trouble nothing is written but one probe at a time. Rule: no message fails for it.
+    # The circuit breaker: while it is open, only one probe at a time is written, and no message fails.
     paused_until = models.DateTimeField(null=True, blank=True, editable=False)
     paused_since = models.DateTimeField(null=True, blank=True, editable=False)
-    pause_reason = models.CharField(max_length=500, blank=True, editable=False)
+    pause_code = models.CharField(max_length=40, choices=ReasonCode.choices, blank=True, editable=False)
+    pause_detail = models.CharField(max_length=500, blank=True, editable=False)
     failures_in_a_row = models.PositiveIntegerField(default=0, editable=False)
     last_success_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # What the admin did not set but an import did: attribute -> value as imported (config_import.py).
+    # Values that an import set and the admin has not changed: attribute -> value (config_import).
     imported = models.JSONField(default=dict, blank=True, editable=False)
 
     class Meta:
@@ -80,25 +82,23 @@ class ItopInstance(models.Model):
             raise ValidationError("Give the account's token, or its name and password.")
 
     def learn(self, **facts: bool) -> None:
-        """Keeps what an answer of iTop told us about it."""
+        """Store what a response has shown about this iTop."""
         for name, value in facts.items():
             setattr(self, name, value)
         self.save(update_fields=list(facts))
 
     def probe_now(self) -> bool:
-        """Lets the next write go out as a probe, whatever the pause said; False when there is no pause."""
+        """Permit the next write as a probe now; return False if the circuit breaker is closed."""
         paused = type(self).objects.filter(pk=self.pk, paused_until__isnull=False)
         return bool(paused.update(paused_until=timezone.now()))
 
     def forget(self) -> list[str]:
-        """Another address or account is another iTop: what was learned of the old one, and its pause, do not hold.
-
-        Answers the fields to be saved.
-        """
+        """Reset what was learned, because the address or the account has changed. Return the fields to save."""
         self.has_intercom_attributes = self.is_administrator = None
         self.tracked_logs = {}
         self.paused_until = self.paused_since = self.last_success_at = None
-        self.pause_reason, self.failures_in_a_row = "", 0
+        self.pause_code = self.pause_detail = ""
+        self.failures_in_a_row = 0
         return [
             "has_intercom_attributes",
             "is_administrator",
@@ -106,12 +106,13 @@ class ItopInstance(models.Model):
             "paused_until",
             "paused_since",
             "last_success_at",
-            "pause_reason",
+            "pause_code",
+            "pause_detail",
             "failures_in_a_row",
         ]
 
     def learn_tracking(self, log: str, *, kept: bool) -> None:
-        """Keeps whether this iTop keeps a change for each write to a log ("UserRequest.public_log")."""
+        """Store whether this iTop records a change for each write to a log ("UserRequest.public_log")."""
         self.refresh_from_db(fields=["tracked_logs"])
         self.tracked_logs = {**self.tracked_logs, log: kept}
         self.save(update_fields=["tracked_logs"])
@@ -121,11 +122,11 @@ class ItopInstance(models.Model):
         return zoneinfo.ZoneInfo(self.time_zone)
 
     def backoffice_url(self, ticket_class: str, ticket_id: int) -> str:
-        """Where an agent sees the ticket."""
+        """Return the ticket's address for agents."""
         return f"{self.url}/pages/UI.php?operation=details&class={ticket_class}&id={ticket_id}"
 
     def customer_url(self, ticket_class: str, ticket_id: int) -> str:
-        """Where the customer sees the ticket: iTop's standard portal unless another address is set."""
+        """Return the ticket's address for the customer: in iTop's standard portal unless `portal_url` is set."""
         if self.portal_url:
             return self.portal_url.replace("{class}", ticket_class).replace("{id}", str(ticket_id))
         page = f"{self.url}/pages/exec.php/object/edit/{ticket_class}/{ticket_id}"

@@ -1,11 +1,11 @@
-"""A lease: who may act on a row now. By the database's clock, so that machines need not agree on the time."""
+"""A lease on a row, by the database's clock, so that the clocks of the machines need not agree."""
 
 from __future__ import annotations
 
 import datetime as dt
 import secrets
 import time
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db import models
 from django.db.models import Q
@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 
 class Leased(models.Model):
-    """A row that one holder at a time may work on."""
+    """A row that has at most one holder at a time."""
 
     lease_token = models.CharField(max_length=32, blank=True, default="", editable=False)
     lease_until = models.DateTimeField(null=True, blank=True, editable=False)
@@ -22,11 +22,8 @@ class Leased(models.Model):
         abstract = True
 
 
-M = TypeVar("M", bound=Leased)
-
-
 def take_lease(row: Leased, seconds: float) -> Lease | None:
-    """The lease on `row`, or None when somebody holds it: a normal outcome, not an error."""
+    """Return a lease on `row`, or None if another process holds it, which is a normal outcome."""
     token = secrets.token_hex(16)
     taken = _rows(row).filter(Q(lease_until=None) | Q(lease_until__lt=Now()))
     if not taken.update(lease_token=token, lease_until=_from_now(seconds)):
@@ -46,15 +43,15 @@ class Lease:
         return self._held().exists()
 
     def renew_in_time(self, seconds: float) -> bool:
-        """Holds on so that at least two thirds of `seconds` are left; False when it was found lost.
+        """Renew the lease if less than two thirds of `seconds` are left; return False if it was lost.
 
-        A write to the database for each piece of work would cost more than the work: while enough is left the row
-        is not touched, and whoever chooses the next piece asks for the token in the same query.
+        A renewal per message would cost more than the message. While enough time is left, the query for the next
+        message checks the token instead.
         """
         return time.monotonic() - self._renewed < seconds / 3 or self.renew(seconds)
 
     def renew(self, seconds: float) -> bool:
-        """Holds on for `seconds` more; False when it was lost, and then its holder must stop."""
+        """Renew the lease for `seconds`; return False if it was lost, and its holder must stop."""
         started = time.monotonic()
         if not self._held().update(lease_until=_from_now(seconds)):
             return False

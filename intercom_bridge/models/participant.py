@@ -9,7 +9,7 @@ from .conversation import Conversation
 
 class ParticipantQuerySet(models.QuerySet["Participant"]):
     def note(self, conversation: Conversation, contact_ids: Iterable[str]) -> None:
-        """Keeps that these contacts take part in it; those that are known stay."""
+        """Store that these contacts take part in the conversation, in addition to the known ones."""
         rows = [
             Participant(conversation=conversation, contact_id=contact_id[:64]) for contact_id in contact_ids
         ]
@@ -17,7 +17,7 @@ class ParticipantQuerySet(models.QuerySet["Participant"]):
 
 
 class Participant(models.Model):
-    """An Intercom contact who takes part in a conversation: so that what is known of a person can be found."""
+    """An Intercom contact who takes part in a conversation, so that a person's data can be found."""
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="participants")
     contact_id = models.CharField("Intercom contact", max_length=64, db_index=True)
@@ -26,9 +26,7 @@ class Participant(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["conversation", "contact_id"], name="a_contact_once_a_conversation"
-            )
+            models.UniqueConstraint(fields=["conversation", "contact_id"], name="participant_unique_contact")
         ]
 
     def __str__(self) -> str:

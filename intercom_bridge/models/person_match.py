@@ -9,7 +9,7 @@ from .workspace import Workspace
 
 
 class PersonMatch(models.Model):
-    """Which iTop Person an Intercom contact is, and how we know."""
+    """The iTop Person of an Intercom contact, and how it was found."""
 
     class How(models.TextChoices):
         ATTRIBUTES = "attributes", "the contact's itop_contact_id"
@@ -18,10 +18,10 @@ class PersonMatch(models.Model):
         CHOSEN = "chosen", "picked by a teammate"
 
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="person_matches")
-    # A workspace may come to work on another iTop, where the same number is somebody else's.
+    # The workspace may be moved to another iTop, where the same id is another person.
     itop = models.ForeignKey(ItopInstance, models.CASCADE, verbose_name=ITOP, related_name="person_matches")
     contact_id = models.CharField("Intercom contact", max_length=64)
-    # What the match was made from; another address on the contact makes it void, unless a teammate picked.
+    # What was matched. If the contact's address changes, the match is void, unless a teammate chose the person.
     evidence = models.CharField(max_length=600)
     how = models.CharField(max_length=12, choices=How.choices)
     person_id = models.PositiveBigIntegerField("Person in iTop")
@@ -29,7 +29,7 @@ class PersonMatch(models.Model):
     email = models.CharField(max_length=320, blank=True)
     org_id = models.PositiveBigIntegerField()
     org_name = models.CharField(max_length=255, blank=True)
-    # Further attributes that the workspace's scope asks for (:current_contact->attribute).
+    # Further attributes that the workspace's scope uses (:current_contact->attribute).
     attributes = models.JSONField(default=dict, blank=True)
     matched_at = models.DateTimeField("asked in iTop at", default=timezone.now)
     picked_by = models.CharField(max_length=200, blank=True)
@@ -43,7 +43,7 @@ class PersonMatch(models.Model):
         indexes = [
             models.Index(fields=["person_id"], name="person_match_person"),
             models.Index(fields=["contact_id"], name="person_match_contact"),
-            # As the admin looks for them, whatever their letters' case.
+            # The admin searches case-insensitively.
             models.Index(Upper("email"), name="person_match_email"),
             models.Index(Upper("name"), name="person_match_name"),
         ]

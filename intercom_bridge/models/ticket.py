@@ -7,21 +7,21 @@ from .lease import Leased
 
 
 class Ticket(Leased):
-    """An iTop ticket that was linked. Its lease makes us its only writer: iTop loses concurrent appends."""
+    """An iTop ticket that was linked. Only the holder of its lease writes to it: iTop loses concurrent appends."""
 
     itop = models.ForeignKey(ItopInstance, models.CASCADE, related_name="tickets", verbose_name=ITOP)
     ticket_class = models.CharField("class", max_length=100)
     object_id = models.PositiveBigIntegerField("id in iTop")
     ref = models.CharField("reference", max_length=100)
-    # When its logs are read back, to see that what was written still stands in them.
+    # When its logs are read, to verify that they still contain what was written.
     check_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # Since when we know that iTop no longer has it.
+    # When iTop first reported that the ticket does not exist.
     gone_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["itop", "ticket_class", "object_id"], name="one_row_a_ticket")
+            models.UniqueConstraint(fields=["itop", "ticket_class", "object_id"], name="ticket_unique")
         ]
         indexes = [
             models.Index(

@@ -5,8 +5,8 @@ from django.db import models
 from .conversation import Conversation
 from .ticket import Ticket
 
-# Older ones no longer matter: Intercom hands over a conversation's newest 500 parts.
-PAUSES_KEPT = 50
+# Older pauses do not matter, because Intercom returns only the 500 newest parts of a conversation.
+MAX_PAUSES = 50
 
 
 class TicketLinkQuerySet(models.QuerySet["TicketLink"]):
@@ -14,54 +14,57 @@ class TicketLinkQuerySet(models.QuerySet["TicketLink"]):
         return self.filter(conversation=conversation).select_related("ticket").order_by("created_at", "pk")
 
     def linked_last(self, ticket: Ticket) -> TicketLink | None:
-        """Of a ticket's links the newest."""
+        """Return the newest link of a ticket."""
         return self.filter(ticket=ticket).order_by("created_at", "pk").last()
 
     def syncing(self) -> TicketLinkQuerySet:
         return self.filter(sync_on=True)
 
     def are_paused(self) -> bool:
-        """Whether there are any, and all of them are paused: a ticket that is linked now is paused with them."""
+        """Return whether there are links and all are paused. A ticket that is linked then is paused too."""
         return self.exists() and not self.syncing().exists()
 
 
 class TicketLink(models.Model):
-    """One conversation and one ticket. While its sync is on, each new message lands in the ticket's log."""
+    """A conversation and a ticket. While the sync is on, each new message is written to the ticket's log."""
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="links")
     ticket = models.ForeignKey(Ticket, models.CASCADE, related_name="links")
     sync_on = models.BooleanField("sync", default=True)
     linked_by = models.CharField(max_length=200, blank=True, help_text="The teammate who linked it.")
     created_at = models.DateTimeField("linked at", auto_now_add=True)
-    # The last part the conversation had when it was linked: what came before it is not copied.
+    # The last part of the conversation when it was linked: parts up to it are not copied.
     since_part_at = models.BigIntegerField(default=0, editable=False)
     since_part_order = models.BigIntegerField(default=0, editable=False)
-    # Where iTop has the PHP extension's attributes: whether they say what this row says.
-    in_step = models.BooleanField(default=False, editable=False)
-    # [from, until] of each time that the sync was paused, Unix seconds; until is null while it lasts.
+    # Whether the PHP extension's attributes in iTop, if there are any, match this row.
+    attributes_synced = models.BooleanField(default=False, editable=False)
+    # {"since", "until"} of each pause in Unix seconds; "until" is null while it lasts.
     pauses = models.JSONField(default=list, editable=False)
 
     objects = TicketLinkQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["conversation", "ticket"], name="linked_once")]
+        constraints = [models.UniqueConstraint(fields=["conversation", "ticket"], name="ticket_link_unique")]
 
     def __str__(self) -> str:
         return f"{self.ticket} ↔ {self.conversation}"
 
     def switch(self, *, on: bool, at: float) -> None:
-        """Pauses or resumes the sync, and remembers from when to when it was paused (`at`: Unix seconds).
+        """Pause or resume the sync at `at` (Unix seconds), and store the pause.
 
-        A link may be made with its sync off, as the PHP extension left it: it has been paused since then.
+        A link that was adopted from the PHP extension with its sync off has been paused since its creation.
         """
         if not on:
-            self.pauses = [*self.pauses, [at, None]][-PAUSES_KEPT:]
-        elif self.pauses and self.pauses[-1][1] is None:
-            self.pauses[-1][1] = at
+            self.pauses = [*self.pauses, {"since": at, "until": None}][-MAX_PAUSES:]
+        elif self.pauses and self.pauses[-1]["until"] is None:
+            self.pauses[-1]["until"] = at
         elif not self.sync_on:
-            self.pauses = [*self.pauses, [self.created_at.timestamp(), at]][-PAUSES_KEPT:]
-        self.sync_on, self.in_step = on, False
-        self.save(update_fields=["sync_on", "in_step", "pauses"])
+            pause = {"since": self.created_at.timestamp(), "until": at}
+            self.pauses = [*self.pauses, pause][-MAX_PAUSES:]
+        self.sync_on, self.attributes_synced = on, False
+        self.save(update_fields=["sync_on", "attributes_synced", "pauses"])
 
     def was_paused_at(self, at: float) -> bool:
-        return any(since <= at and (until is None or at < until) for since, until in self.pauses)
+        return any(
+            pause["since"] <= at and (pause["until"] is None or at < pause["until"]) for pause in self.pauses
+        )

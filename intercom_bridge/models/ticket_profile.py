@@ -5,7 +5,15 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import models
 
-# What a stock iTop calls the things we need. A profile's mapping overrides any of them.
+
+class Log(models.TextChoices):
+    """A case log of a ticket. The values are keys of STOCK_ATTRIBUTES."""
+
+    PUBLIC = "public_log", "public"
+    PRIVATE = "private_log", "private"
+
+
+# The codes of a standard iTop. A profile's mapping overrides them.
 STOCK_ATTRIBUTES = {
     "org_id": "org_id",
     "caller_id": "caller_id",
@@ -13,21 +21,20 @@ STOCK_ATTRIBUTES = {
     "title": "title",
     "description": "description",
     "origin": "origin",
-    "public_log": "public_log",
-    "private_log": "private_log",
+    Log.PUBLIC.value: "public_log",
+    Log.PRIVATE.value: "private_log",
     "intercom_ref": "intercom_ref",
     "intercom_url": "intercom_url",
     "intercom_sync_activated": "intercom_sync_activated",
 }
 
-# What the bridge fills in by itself, or iTop does: not to be asked for in a form. `ref` cannot be mapped.
+# The bridge or iTop fills these in, so a form must not contain them. `ref` cannot be mapped.
 FILLED_IN = (
     "org_id",
     "caller_id",
     "status",
     "origin",
-    "public_log",
-    "private_log",
+    *Log.values,
     "intercom_ref",
     "intercom_url",
     "intercom_sync_activated",
@@ -56,17 +63,17 @@ def _stock_details() -> list[str]:
 
 
 def validate_codes(value: Any) -> None:
-    """A JSON list of iTop attribute codes or state codes."""
+    """Accept a JSON list of iTop attribute codes or state codes."""
     if not isinstance(value, list) or not all(
         isinstance(code, str) and code.isidentifier() for code in value
     ):
         raise ValidationError('Write a list of codes, like ["title", "description"].')
     if len(set(value)) != len(value):
-        raise ValidationError("A code stands in the list twice.")
+        raise ValidationError("The list contains a code twice.")
 
 
 def validate_mapping(value: Any) -> None:
-    """A JSON object from our word for an attribute to the data model's code."""
+    """Accept a JSON object from our name of an attribute to the data model's code."""
     if not isinstance(value, dict):
         raise ValidationError('Write an object, like {"public_log": "public_log"}.')
     unknown = sorted(set(value) - set(STOCK_ATTRIBUTES))
@@ -79,20 +86,18 @@ def validate_mapping(value: Any) -> None:
 
 
 def validate_defaults(value: Any) -> None:
-    """A JSON object from attribute codes to the values that a new ticket gets unless the teammate says otherwise."""
+    """Accept a JSON object from attribute codes to the default values of a new ticket."""
     if not isinstance(value, dict) or not all(
         isinstance(code, str) and code.isidentifier() for code in value
     ):
         raise ValidationError('Write an object from codes to values, like {"urgency": "3"}.')
-    for code, one in value.items():
-        if isinstance(one, bool) or not isinstance(one, str | int):
-            raise ValidationError(
-                f'The value of {code} has to be a text or a number, like {{"{code}": "3"}}.'
-            )
+    for code, default in value.items():
+        if isinstance(default, bool) or not isinstance(default, str | int):
+            raise ValidationError(f'The value of {code} must be a text or a number, like {{"{code}": "3"}}.')
 
 
 class TicketProfile(models.Model):
-    """What a ticket is for a workspace: its class, which attribute plays which part, what is shown and asked."""
+    """The tickets of a workspace: their class, the codes of their attributes, and what panel and form contain."""
 
     name = models.CharField(max_length=100, unique=True)
     ticket_class = models.CharField(
@@ -104,37 +109,39 @@ class TicketProfile(models.Model):
         default=dict,
         blank=True,
         validators=[validate_mapping],
-        help_text='Only what differs from stock iTop, for example {"public_log": "customer_log"}.',
+        help_text='Only differences from a standard iTop, for example {"public_log": "customer_log"}.',
     )
     form_attributes = models.JSONField(
-        default=_stock_form, validators=[validate_codes], help_text="The fields of the create form, in order."
+        default=_stock_form,
+        validators=[validate_codes],
+        help_text="The fields of the create form, in this order.",
     )
     defaults = models.JSONField(
         default=dict,
         blank=True,
         validators=[validate_defaults],
-        help_text='What a new ticket gets unless the teammate says otherwise, for example {"urgency": "3"}: values as '
-        "iTop keeps them, the id of a service. Those of attributes that the form does not ask for are sent as well.",
+        help_text='Initial values of new tickets, for example {"urgency": "3"}. Use the values that iTop stores, '
+        "such as the ID of a service. Attributes that are not in the form may have defaults too.",
     )
     excluded_states = models.JSONField(
         default=_stock_states,
         blank=True,
         validators=[validate_codes],
-        help_text="States in which a ticket is no longer ongoing.",
+        help_text="Tickets in these states are not listed as ongoing.",
     )
     subtitle_attribute = models.CharField(
-        max_length=100, default="title", help_text="Shown under the reference in lists."
+        max_length=100, default="title", help_text="Displayed below the reference in lists."
     )
     details_attributes = models.JSONField(
         default=_stock_details,
         blank=True,
         validators=[validate_codes],
-        help_text="Shown on a ticket, in order.",
+        help_text="Displayed on a ticket's page, in this order.",
     )
     show_open_in_backoffice_button = models.BooleanField(
         "show “Open in iTop”",
         default=True,
-        help_text="Only makes sense when teammates have accounts in iTop.",
+        help_text="Only useful if teammates have iTop accounts.",
     )
     imported = models.JSONField(default=dict, blank=True, editable=False)
 
@@ -147,28 +154,28 @@ class TicketProfile(models.Model):
     def clean(self) -> None:
         if wrong := self.not_for_the_form():
             raise ValidationError(
-                {"form_attributes": f"Filled in by itself, and not to be asked for: {', '.join(wrong)}."}
+                {"form_attributes": f"Filled in automatically, so not in the form: {', '.join(wrong)}."}
             )
         if isinstance(self.attributes_mapping, dict) and isinstance(self.defaults, dict):
             wrong = [code for code in self.defaults if code in self.filled_in()]
             if wrong:
-                raise ValidationError({"defaults": f"Filled in by itself: {', '.join(wrong)}."})
+                raise ValidationError({"defaults": f"Filled in automatically: {', '.join(wrong)}."})
 
     def not_for_the_form(self) -> list[str]:
-        """Those of the form's attributes that the bridge or iTop fills in; [] too when a list or mapping is none."""
+        """Return the form's attributes that the bridge or iTop fills in; [] if the list or the mapping is invalid."""
         if not isinstance(self.attributes_mapping, dict) or not isinstance(self.form_attributes, list):
             return []
         filled_in = self.filled_in()
         return [code for code in self.form_attributes if isinstance(code, str) and code in filled_in]
 
     def filled_in(self) -> frozenset[str]:
-        """The data model's codes that the bridge or iTop fills in: never asked for."""
+        """Return the codes of the attributes that the bridge or iTop fills in, and the form must not contain."""
         return frozenset({"ref", *map(self.code, FILLED_IN)})
 
     def default_of(self, code: str) -> str:
-        """What a new ticket gets for this attribute unless the teammate says otherwise; "" when nothing is set."""
+        """Return the default value of an attribute of a new ticket; "" if there is none."""
         return str(self.defaults.get(code, "")) if isinstance(self.defaults, dict) else ""
 
     def code(self, part: str) -> str:
-        """The data model's code for one of STOCK_ATTRIBUTES."""
+        """Return the data model's code of an attribute in STOCK_ATTRIBUTES."""
         return str(self.attributes_mapping.get(part) or STOCK_ATTRIBUTES[part])

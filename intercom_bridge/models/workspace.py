@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from itop_client import OqlError, parse
 
-from .encryption import Secret, SecretField, SecretUnreadable
+from .encryption import Secret, SecretDecryptionError, SecretField
 from .itop_instance import ITOP, ItopInstance, validate_time_zone
 from .ticket_profile import TicketProfile
 
@@ -24,7 +24,7 @@ PLACEHOLDER = "PUT_YOUR_"
 SIGNING = frozenset(("client_secret", "previous_client_secret"))
 NOTED_EVERY = dt.timedelta(minutes=1)
 # As of KEEP_PAYLOADS_DAYS: so many days ago there was a date.
-MOST_DAYS = 99_999
+MAX_DAYS = 99_999
 
 
 def validate_scope(text: str) -> None:
@@ -45,12 +45,12 @@ def validate_scope(text: str) -> None:
 
 class WorkspaceQuerySet(models.QuerySet["Workspace"]):
     def for_signed_request(self, workspace_id: str) -> Workspace | None:
-        """The workspace whose secrets a request that names it must be signed with; also a disabled one."""
+        """Return the workspace with this id, which may be disabled, or None."""
         return self.select_related("itop", "profile").filter(workspace_id=workspace_id).first()
 
 
 class Workspace(models.Model):
-    """An Intercom workspace that we serve: what signs its requests, which iTop it works on, for whom."""
+    """An Intercom workspace: its secrets, its iTop, and the people whom it serves."""
 
     class Region(models.TextChoices):
         US = "US", "United States"
@@ -64,41 +64,43 @@ class Workspace(models.Model):
         validators=[
             RegexValidator(r"^[A-Za-z0-9_-]+$", "Letters, digits, - and _ only, as Intercom shows it.")
         ],
-        help_text="In Intercom: Settings, Workspace, General. Eight letters and digits.",
+        help_text="In Intercom under Settings, Workspace, General: eight letters and digits.",
     )
     name = models.CharField(max_length=100, blank=True)
     enabled = models.BooleanField(
         default=True,
-        help_text="Off: the panel says so, and nothing is written. What comes meanwhile is looked for in Intercom once "
-        "it is on again.",
+        help_text="If disabled, the panel says so and nothing is written. Once it is enabled again, the bridge "
+        "fetches the messages that it missed.",
     )
     region = models.CharField(max_length=2, choices=Region.choices, default=Region.US)
     scope = models.TextField(
         default="SELECT Organization",
         validators=[validate_scope],
-        help_text="OQL: which people of iTop this workspace serves. A query on Organization means the people of those "
-        "organizations; on Person those people; on User the people with such an account.",
+        help_text="The OQL query that selects the people whom this workspace serves. Organization selects the "
+        "people of these organizations, Person selects these people, and User the people with these accounts.",
     )
     client_secret = SecretField(
-        help_text="Checks that what comes in is from Intercom (Basic information, Client secret)."
+        help_text="Verifies that requests come from Intercom. In the Developer Hub under Basic information."
     )
     previous_client_secret = SecretField(
         "previous client secret",
-        help_text="Still accepted beside the new one while you rotate, until the date below.",
+        help_text="During a rotation, accepted in addition to the new secret until the date below.",
     )
     previous_client_secret_until = models.DateTimeField("previous secret valid until", null=True, blank=True)
-    # When Intercom last signed with the one, and with the other: then a rotation is over.
+    # When Intercom last signed with each secret, which shows that a rotation is complete.
     client_secret_used_at = models.DateTimeField("last used", null=True, editable=False)
     previous_client_secret_used_at = models.DateTimeField(
         "previous secret last used", null=True, editable=False
     )
-    access_token = SecretField(help_text="Lets us write into conversations (Authentication, Access token).")
+    access_token = SecretField(
+        help_text="Allows the bridge to post to conversations. In the Developer Hub under Authentication."
+    )
     itop = models.ForeignKey(ItopInstance, models.PROTECT, verbose_name=ITOP, related_name="workspaces")
     profile = models.ForeignKey(
         TicketProfile, models.PROTECT, verbose_name="ticket profile", related_name="workspaces"
     )
     external_id_attribute = models.CharField(
-        "what the external id is in iTop",
+        "iTop attribute for external_id",
         max_length=100,
         blank=True,
         validators=[
@@ -106,33 +108,33 @@ class Workspace(models.Model):
                 r"\A[A-Za-z_][A-Za-z0-9_]*\Z", "The code of an attribute in iTop, like employee_number."
             )
         ],
-        help_text="Only if the external_id that your software gives to Intercom's contacts also stands in iTop: the "
-        "code of the Person attribute that holds it, for example employee_number, or id for iTop's own number. "
-        "They are then found by it before their e-mail address. Have identity verification on in Intercom: without "
-        "it a visitor can claim any external id. Empty: it is not looked at.",
+        help_text="Only if your software sets the external_id of Intercom's contacts to a value that iTop also "
+        "has: the code of the Person attribute, for example employee_number, or id for the ID in iTop. It takes "
+        "precedence over the e-mail address. Enable identity verification in Intercom, because otherwise a visitor can "
+        "claim any external_id. If empty, external_id is ignored.",
     )
     language = models.CharField(max_length=5, choices=LANGUAGES, default="en")
     time_zone = models.CharField(
         max_length=64,
         default="UTC",
         validators=[validate_time_zone],
-        help_text="Dates on the panel are shown in it.",
+        help_text="The time zone of dates in the panel.",
     )
     keep_payloads_days = models.PositiveIntegerField(
-        "days that contents are kept",
+        "days to keep messages",
         null=True,
         blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(MOST_DAYS)],
-        help_text="How many days the texts of what was handled are kept here. Empty: as KEEP_PAYLOADS_DAYS says.",
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_DAYS)],
+        help_text="How long message texts are kept. If empty, KEEP_PAYLOADS_DAYS applies.",
     )
     keep_failed_payloads_days = models.PositiveIntegerField(
-        "days that contents of what failed are kept",
+        "days to keep failed messages",
         null=True,
         blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(MOST_DAYS)],
-        help_text="So long what failed can be tried again. Empty: as KEEP_FAILED_PAYLOADS_DAYS says.",
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_DAYS)],
+        help_text="How long failed messages can be retried. If empty, KEEP_FAILED_PAYLOADS_DAYS applies.",
     )
-    # The code Intercom gives to what our app posts; learned from the answer to our first post.
+    # The code of our app in the parts that it posts, learned from the response to our first post.
     app_package_code = models.CharField(max_length=100, blank=True, editable=False)
     imported = models.JSONField(default=dict, blank=True, editable=False)
 
@@ -154,7 +156,7 @@ class Workspace(models.Model):
         return zoneinfo.ZoneInfo(self.time_zone)
 
     def client_secrets(self) -> dict[str, str]:
-        """The secrets that a signature may have been made with now, by their columns; {} when none is readable."""
+        """Return the secrets that are accepted for signatures now, by column; {} if none can be decrypted."""
         columns = ["client_secret"]
         if self.previous_client_secret_until and self.previous_client_secret_until > timezone.now():
             columns.append("previous_client_secret")
@@ -162,27 +164,27 @@ class Workspace(models.Model):
         for column in columns:
             try:
                 plain[column] = getattr(self, column).reveal()
-            except SecretUnreadable:
+            except SecretDecryptionError:
                 continue
         return {column: secret for column, secret in plain.items() if secret}
 
     def note_use(self, column: str) -> None:
-        """Keeps that a request was signed with the secret in this column; to the minute, to write but seldom."""
+        """Store that a request was signed with the secret in this column. At most one write per minute."""
         used_at = f"{column}_used_at"
         last, now = getattr(self, used_at), timezone.now()
         if last is not None and now - last < NOTED_EVERY:
             return
         setattr(self, used_at, now)
-        # Another secret may have been entered meanwhile: that one was not used.
+        # If another secret has been entered in the meantime, that secret was not used.
         still = type(self).objects.filter(pk=self.pk, **{column: getattr(self, column)})
         try:
             still.update(**{used_at: now})
         except DatabaseError as error:
-            # A database that takes no writes can still show a panel.
+            # A read-only database can still serve the panel.
             log.warning("workspace.use_not_noted", workspace=self.workspace_id, error=type(error).__name__)
 
     def forget_use(self, columns: Iterable[str]) -> list[str]:
-        """Other secrets stand in these columns now, and were not used yet. Answers the fields to be saved."""
+        """Reset when the secrets in these columns were last used, and return the fields to save."""
         used_at = [f"{column}_used_at" for column in SIGNING.intersection(columns)]
         for name in used_at:
             setattr(self, name, None)
@@ -190,5 +192,5 @@ class Workspace(models.Model):
 
     @property
     def intercom_api_url(self) -> str:
-        """ "" for the region's own host."""
+        """Return the URL that replaces the region's host; "" for the region's own."""
         return str(settings.INTERCOM_API_URL)

@@ -1,11 +1,11 @@
-"""From notifications to deliveries: which message goes to which tickets, and why another one does not."""
+"""Turn webhook events into deliveries: decide which message goes to which tickets, and why others are skipped."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -13,165 +13,165 @@ from django.db import InterfaceError, OperationalError, ProgrammingError, transa
 from django.utils import timezone
 from structlog.contextvars import bound_contextvars
 
+from intercom_bridge.intercom.payloads import Conversation as PayloadConversation
 from intercom_bridge.intercom.payloads import Event, Part, PayloadError
-from intercom_bridge.models import Conversation, Delivery, Notification, Posting, TicketLink
-from intercom_bridge.models.claim import claim
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    OutgoingMessage,
+    TicketLink,
+    WebhookEvent,
+)
 from intercom_bridge.models.conversation import COMPARED_EVERY_SECONDS
-from intercom_bridge.models.delivery import PAUSED
-from intercom_bridge.models.notification import NOT_LINKED, NotificationQuerySet
+from intercom_bridge.models.job import claim
+from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.models.webhook_event import WebhookEventQuerySet
 
-from .message import destination, keep, order_of
+from .message import Destination, destination, keep, order_of
 
 log = structlog.get_logger(__name__)
 
 FOLLOWED_TOPICS = ("conversation.user.replied", "conversation.admin.replied", "conversation.admin.noted")
-Verdict = Notification.Verdict
+State = WebhookEvent.State
 
-# A notification that somebody has taken up is left alone for so long, then it is somebody else's turn.
+# After this time, another worker may process an event that this one has claimed.
 CLAIMED_SECONDS = 60.0
-# How long a message waits for the answer to a post of ours that it may be.
+# How long a message waits for Intercom's response to a post of the bridge that it may be.
 ECHO_SECONDS = 5.0
 LONGEST_WAIT_FOR_ECHO = dt.timedelta(minutes=1)
 BATCH = 100
 
 
-def take_in_batch() -> set[int] | None:
-    """Handles the oldest notifications that are due; None when none is.
+def process_batch() -> int:
+    """Process the oldest events that are due, and return how many were due."""
+    due = list(WebhookEvent.objects.due().select_related("workspace")[:BATCH])
+    for event in due:
+        if claim(event, CLAIMED_SECONDS):
+            _process_safely(event)
+    return len(due)
 
-    Answers the ids of the tickets that have something to be written: their writers need not wait for a long row of
-    notifications to be handled whole.
+
+def process_unprocessed(events: WebhookEventQuerySet) -> bool:
+    """Process the events of a ticket before its next message is chosen; return False if the database failed.
+
+    Several workers process events at the same time. Without this, a later message could be written while an earlier
+    one, committed before it, is still being processed. Processing an event twice creates nothing twice.
     """
-    due = list(Notification.objects.due().select_related("workspace")[:BATCH])
-    if not due:
-        return None
-    tickets: set[int] = set()
-    for notification in due:
-        if claim(notification, CLAIMED_SECONDS):
-            tickets |= _handle_safely(notification) or set()
-    return tickets
+    processed = [_process_safely(event) for event in events]
+    return all(processed)
 
 
-def take_in_all(unread: NotificationQuerySet, tickets: set[int]) -> bool:
-    """Handles what came in for a ticket before its next message is chosen; False when the database was in trouble.
-
-    Adds to `tickets` the ids of all that have something to be written by it: nobody else wakes their writers.
-
-    Notifications are taken in by many threads at once; without this a later message could be written while an
-    earlier one, committed before it, is still being looked at. Handling one twice makes nothing twice.
-    """
-    handled = [_handle_safely(notification) for notification in unread]
-    tickets.update(*(made for made in handled if made))
-    return None not in handled
-
-
-def _handle_safely(notification: Notification) -> set[int] | None:
-    """One notification that breaks us is set aside, loudly, and stops no other; None: it is still to be handled."""
-    workspace = notification.workspace.workspace_id
+def _process_safely(event: WebhookEvent) -> bool:
+    """Fail an event that raises an unexpected error; return False if the event still has to be processed."""
+    workspace = event.workspace.workspace_id
     try:
-        with bound_contextvars(workspace=workspace, conversation=notification.conversation_id):
-            return take_in(notification)
+        with bound_contextvars(workspace=workspace, conversation=event.conversation_id):
+            process_event(event)
     except (InterfaceError, OperationalError, ProgrammingError) as error:
-        # The database's trouble, not the message's: it stays as it is and is due again when its claim is over.
-        log.warning(
-            "intake.later", workspace=workspace, notification=notification.pk, error=type(error).__name__
-        )
-        return None
+        # The database failed, so the event is unchanged and due again when its claim expires.
+        log.warning("intake.later", workspace=workspace, notification=event.pk, error=type(error).__name__)
+        return False
     except Exception as error:
-        log.exception(
-            "intake.broke", workspace=workspace, notification=notification.pk, topic=notification.topic
-        )
-        notification.settle(Verdict.FAILED, f"could not be handled: {type(error).__name__}")
-        return set()
+        log.exception("intake.broke", workspace=workspace, notification=event.pk, topic=event.topic)
+        event.settle(State.FAILED, ReasonCode.INTERNAL_ERROR, type(error).__name__)
+    return True
 
 
-def take_in(notification: Notification) -> set[int]:
-    """Makes the deliveries of one notification and settles its verdict, in one transaction."""
-    if notification.topic == "ping":
-        notification.settle(Verdict.HANDLED, "Intercom tested the address")
-        return set()
-    if not notification.workspace.enabled:
-        return _skip(notification, "the workspace is turned off")
-    if notification.topic not in FOLLOWED_TOPICS:
-        return _skip(notification, f"the topic {notification.topic} is not followed")
+@dataclass(frozen=True)
+class Skip:
+    """Why an event has no message for any ticket."""
+
+    code: str
+    detail: str = ""
+
+
+def classify(event: WebhookEvent) -> PayloadConversation | Skip:
+    """Return the conversation that the event reports, or why it is skipped. Read only the event itself."""
+    if event.topic == "ping":
+        return Skip(ReasonCode.PING)
+    if not event.workspace.enabled:
+        return Skip(ReasonCode.WORKSPACE_DISABLED)
+    if event.topic not in FOLLOWED_TOPICS:
+        return Skip(ReasonCode.TOPIC_IGNORED, event.topic)
     try:
-        event = Event.parse(json.loads(bytes(notification.body)))
+        payload = Event.parse(json.loads(bytes(event.body)))
     except (PayloadError, ValueError, RecursionError) as error:
-        return _skip(notification, f"cannot be read: {error}")
-    if event.conversation is None:
-        return _skip(notification, "there is no conversation in it")
-    conversation = Conversation.objects.filter(
-        workspace=notification.workspace, conversation_id=event.conversation.id
-    ).first()
-    links = list(TicketLink.objects.of_conversation(conversation)) if conversation else []
-    if conversation is None or not links:
-        _skip(notification, NOT_LINKED)
-        # A link that was made since we looked has not seen this one as skipped.
-        linked_now = TicketLink.objects.filter(
-            conversation__workspace=notification.workspace,
-            conversation__conversation_id=event.conversation.id,
-        )
-        if linked_now.exists():
-            Notification.objects.look_again(
-                notification.workspace, event.conversation.id, notification.received_at
-            )
-        return set()
-    if not event.conversation.parts:
-        return _skip(notification, "there is no message in it")
-    is_fresh = notification.received_at > timezone.now() - LONGEST_WAIT_FOR_ECHO
-    if is_fresh and any(may_be_our_echo(conversation, part) for part in event.conversation.parts):
-        notification.postpone(ECHO_SECONDS, "waits to know whether this is our own post")
-        return set()
-    with transaction.atomic():
-        # Again, and locked: what is unlinked or paused just now gets nothing more.
-        links = list(TicketLink.objects.of_conversation(conversation).select_for_update(of=("self",)))
-        if not links:
-            return _skip(notification, NOT_LINKED)
-        made = [
-            delivery
-            for part in event.conversation.parts
-            for link in links
-            if (delivery := deliver(link, part, notification)) is not None
-        ]
-        waiting = {delivery.ticket_id for delivery in made if delivery.state == Delivery.State.WAITING}
-        # The next notification may be one that gets lost.
-        Conversation.objects.filter(pk=conversation.pk).compare_within(COMPARED_EVERY_SECONDS)
-        if not notification.settle(*_verdict(made)) and notification.is_cleaned():
-            # Erased since it was read: what was made of it goes as well.
-            transaction.set_rollback(True)
-            return set()
-    return waiting
+        return Skip(ReasonCode.UNREADABLE, str(error))
+    return payload.conversation or Skip(ReasonCode.NO_CONVERSATION)
+
+
+def process_event(event: WebhookEvent) -> None:
+    """Create the deliveries of an event and finish it, or postpone it."""
+    reported = classify(event)
+    if isinstance(reported, Skip):
+        _skip(event, reported)
+        return
+    linked = Conversation.objects.filter(workspace=event.workspace, conversation_id=reported.id)
+    conversation = linked.filter(links__isnull=False).first()
+    if conversation is None:
+        _skip(event, Skip(ReasonCode.NOT_LINKED))
+        if linked.filter(links__isnull=False).exists():
+            # The ticket was linked after the query above, and before this event was skipped.
+            WebhookEvent.objects.requeue_unlinked(event.workspace, reported.id, event.received_at)
+        return
+    if not reported.parts:
+        _skip(event, Skip(ReasonCode.NO_MESSAGE))
+        return
+    is_fresh = event.received_at > timezone.now() - LONGEST_WAIT_FOR_ECHO
+    if is_fresh and any(may_be_our_echo(conversation, part) for part in reported.parts):
+        event.postpone(ECHO_SECONDS, ReasonCode.OWN_POST_PENDING)
+        return
+    _deliver_to_links(event, conversation, reported.parts)
+
+
+@transaction.atomic
+def _deliver_to_links(event: WebhookEvent, conversation: Conversation, parts: Iterable[Part]) -> None:
+    """Create the deliveries of an event and finish it, in one transaction."""
+    # Locked: a ticket that is unlinked or paused at the same time gets nothing more.
+    links = list(TicketLink.objects.of_conversation(conversation).select_for_update(of=("self",)))
+    if not links:
+        _skip(event, Skip(ReasonCode.NOT_LINKED))
+        return
+    deliveries = [
+        delivery for part in parts for link in links if (delivery := deliver(link, part, event)) is not None
+    ]
+    # The next notification may get lost.
+    Conversation.objects.filter(pk=conversation.pk).compare_within(COMPARED_EVERY_SECONDS)
+    if not event.settle(*_outcome(deliveries)) and event.is_cleaned():
+        # The event's content was erased after it was read, so nothing may be kept of it.
+        transaction.set_rollback(True)
 
 
 def deliver_since(link: TicketLink, since: dt.datetime) -> None:
-    """What came in since then and was taken in for other tickets of the conversation, for this new one."""
+    """Deliver to a new link what was received since then for the conversation's other tickets."""
     conversation = link.conversation
-    handled = Notification.objects.filter(
+    handled = WebhookEvent.objects.filter(
         workspace=conversation.workspace,
         conversation_id=conversation.conversation_id,
-        verdict=Verdict.HANDLED,
+        state=State.HANDLED,
         received_at__gte=since,
         cleaned_at=None,
     )
-    for notification in handled.order_by("pk"):
-        event = Event.parse(json.loads(bytes(notification.body)))
-        for part in event.conversation.parts if event.conversation else ():
-            deliver(link, part, notification)
+    for event in handled.order_by("pk"):
+        reported = Event.parse(json.loads(bytes(event.body))).conversation
+        for part in reported.parts if reported else ():
+            deliver(link, part, event)
 
 
-def deliver(link: TicketLink, part: Part, notification: Notification | None = None) -> Delivery | None:
-    """The delivery of this part to this ticket, or None when it was known before: by webhook, or by the transcript."""
+def deliver(link: TicketLink, part: Part, event: WebhookEvent | None = None) -> Delivery | None:
+    """Create the delivery of this part to this ticket; return None if it exists already."""
     delivery, is_new = Delivery.objects.get_or_create(
         ticket=link.ticket,
         conversation=link.conversation,
         kind=part.kind,
         part_id=part.id,
-        defaults={"notification": notification, **_draft(link, part, is_late=notification is None)},
+        defaults={"webhook_event": event, **_draft(link, part, is_late=event is None)},
     )
     return delivery if is_new else None
 
 
 def deliver_together(link: TicketLink, parts: Iterable[Part]) -> None:
-    """As `deliver`, for so many that a query for each would take too long."""
+    """Create the missing deliveries of these parts in one query."""
     Delivery.objects.bulk_create(
         [
             Delivery(
@@ -188,74 +188,77 @@ def deliver_together(link: TicketLink, parts: Iterable[Part]) -> None:
 
 
 def is_wanted(link: TicketLink, part: Part) -> bool:
-    """Whether the delivery of a part that nobody told us of would be written, and not left out."""
-    return not _where(link, part, is_late=True)[1]
+    """Return whether a part that no event has reported would be written."""
+    return not _where(link, part, is_late=True).code
 
 
 def is_left_out_by_pause(link: TicketLink, part: Part) -> bool:
-    """Whether it would wait for somebody to decide: it was written while the sync was paused."""
-    return _where(link, part, is_late=True)[1] == PAUSED
+    """Return whether the part was written while the sync was paused, so that a teammate decides about it."""
+    return _where(link, part, is_late=True).code == ReasonCode.SYNC_PAUSED
 
 
 def _draft(link: TicketLink, part: Part, *, is_late: bool = False) -> dict[str, Any]:
-    """What a new delivery says, apart from its key."""
+    """Return the values of a new delivery, without its key."""
     # A part whose date cannot be read was written about now.
     part = part if part.created_at else replace(part, created_at=int(timezone.now().timestamp()))
-    log_name, reason = _where(link, part, is_late=is_late)
+    to = _where(link, part, is_late=is_late)
     return {
         "part_order": order_of(part.id),
         "part_created_at": part.created_at,
         "author": (part.author.name or part.author.email)[:200],
-        "log": log_name,
-        "part": keep(part) if log_name else {},
-        "state": Delivery.State.SKIPPED if reason else Delivery.State.WAITING,
-        "reason": reason,
+        "log": to.log,
+        "part": keep(part) if to.log else {},
+        "state": Delivery.State.SKIPPED if to.code else Delivery.State.WAITING,
+        "reason_code": to.code,
+        "reason_detail": to.detail,
     }
 
 
-def _where(link: TicketLink, part: Part, *, is_late: bool) -> tuple[str, str]:
-    """The log that the part goes to, and why it is not written there. What a pause leaves out may be wanted later.
+def _where(link: TicketLink, part: Part, *, is_late: bool) -> Destination:
+    """Return the part's log and, if it is not copied, the reason. A part skipped by a pause may be copied later.
 
-    What a notification brings is left out if the sync is paused when it comes; what is found late, if it was when the
-    part was written.
+    A part from an event is skipped if the sync is paused now; a part that reconciliation finds (`is_late`), also if
+    it was paused when the part was written.
     """
     since = (link.since_part_at, link.since_part_order)
     if part.created_at and (part.created_at, order_of(part.id)) <= since:
-        return "", "written before the ticket was linked"
+        return Destination(code=ReasonCode.WRITTEN_BEFORE_LINK)
     if _is_our_echo(link.conversation, part):
-        return "", "our own post"
-    log_name, reason = destination(part)
-    if log_name and not reason and (not link.sync_on or (is_late and link.was_paused_at(part.created_at))):
-        return log_name, PAUSED
-    return log_name, reason
+        return Destination(code=ReasonCode.OWN_MESSAGE)
+    to = destination(part)
+    if to.log and (not link.sync_on or (is_late and link.was_paused_at(part.created_at))):
+        return Destination(to.log, ReasonCode.SYNC_PAUSED)
+    return to
 
 
 def _is_our_echo(conversation: Conversation, part: Part) -> bool:
-    """Known by the part id that Intercom answered, or by our app's package code: never by the author."""
+    """Return whether the bridge posted the part, by its id or its app's package code. The author proves nothing."""
     code = conversation.workspace.app_package_code
     if code and part.app_package_code == code:
         return True
-    return Posting.objects.filter(conversation=conversation, part_id=part.id).exists()
+    return OutgoingMessage.objects.filter(conversation=conversation, part_id=part.id).exists()
 
 
 def may_be_our_echo(conversation: Conversation, part: Part) -> bool:
-    """Some app posted it, we do not know our own code yet, and a post of ours is still under way."""
+    """Return whether an app posted the part while our app's code is unknown and a post of ours is in progress."""
     return (
         bool(part.app_package_code)
         and not conversation.workspace.app_package_code
-        and Posting.objects.unfinished().filter(conversation=conversation).exists()
+        and OutgoingMessage.objects.waiting().filter(conversation=conversation).exists()
     )
 
 
-def _skip(notification: Notification, reason: str) -> set[int]:
-    notification.settle(Verdict.SKIPPED, reason)
-    return set()
+def _skip(event: WebhookEvent, skip: Skip) -> None:
+    state = State.HANDLED if skip.code == ReasonCode.PING else State.SKIPPED
+    event.settle(state, skip.code, skip.detail)
 
 
-def _verdict(made: list[Delivery]) -> tuple[str, str]:
-    if not made:
-        return Verdict.SKIPPED, "known already: every message in it has its delivery"
-    left_out = sorted({delivery.reason for delivery in made if delivery.state == Delivery.State.SKIPPED})
-    if len(left_out) == len({delivery.reason for delivery in made}):
-        return Verdict.SKIPPED, "; ".join(left_out)
-    return Verdict.HANDLED, "; ".join(left_out)
+def _outcome(deliveries: list[Delivery]) -> tuple[str, str, str]:
+    """Return the event's state, reason code and detail: those of its deliveries."""
+    if not deliveries:
+        return State.SKIPPED, ReasonCode.DUPLICATE, ""
+    skipped = [delivery for delivery in deliveries if delivery.state == Delivery.State.SKIPPED]
+    state = State.SKIPPED if len(skipped) == len(deliveries) else State.HANDLED
+    if not skipped:
+        return state, ReasonCode.NONE, ""
+    return state, skipped[0].reason_code, skipped[0].reason_detail

@@ -1,9 +1,10 @@
-"""What a conversation part becomes in a ticket: which log, whose words, what text."""
+"""Convert a conversation part to an entry of a ticket's log: choose the log, the author and the text."""
 
 from __future__ import annotations
 
 import html
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -11,41 +12,50 @@ from django.utils.translation import ngettext
 
 from intercom_bridge.intercom.html import to_log_html
 from intercom_bridge.intercom.payloads import Attachment, Author, Part
-from itop_client import LogItem, marker
+from intercom_bridge.models import Log
+from intercom_bridge.models.reason import ReasonCode
+from itop_client import LogItem, idempotency_key
 
-PUBLIC, PRIVATE = "public_log", "private_log"
-
-MARKER_LIMIT = 255
+MAX_KEY_LENGTH = 255
 _AGAIN = re.compile(r", written again \(\d+\)$")
 
-# part_type -> (the log it goes to, whether only with a text or files). Whatever is not here is left out, visibly.
+# part_type -> (log, whether a text or file is required). Other types are skipped with a reason.
 LOG_OF_PART_TYPE = {
-    "source": (PUBLIC, False),
-    "comment": (PUBLIC, False),
-    "assignment": (PUBLIC, True),
-    "close": (PUBLIC, True),
-    "open": (PUBLIC, True),
-    "note": (PRIVATE, False),
-    "note_and_reopen": (PRIVATE, False),
+    "source": (Log.PUBLIC, False),
+    "comment": (Log.PUBLIC, False),
+    "assignment": (Log.PUBLIC, True),
+    "close": (Log.PUBLIC, True),
+    "open": (Log.PUBLIC, True),
+    "note": (Log.PRIVATE, False),
+    "note_and_reopen": (Log.PRIVATE, False),
 }
 
 
-def destination(part: Part) -> tuple[str, str]:
-    """("public_log" or "private_log", "") for a part that is to be written, else ("", why it is left out)."""
+@dataclass(frozen=True)
+class Destination:
+    """The log that a part is written to ("public_log", "private_log" or ""), and why it is not written there."""
+
+    log: str = ""
+    code: str = ReasonCode.NONE
+    detail: str = ""
+
+
+def destination(part: Part) -> Destination:
+    """Return the log for a part; the log is "" and the code is set if the part is never written."""
     if part.part_type not in LOG_OF_PART_TYPE:
-        return "", f"nothing that people wrote (part type “{part.part_type[:40]}”)"
+        return Destination(code=ReasonCode.UNKNOWN_PART_TYPE, detail=part.part_type[:40])
     log, only_with_text = LOG_OF_PART_TYPE[part.part_type]
     if part.author.type == "bot":
-        return "", "written by a bot"
+        return Destination(code=ReasonCode.BOT_MESSAGE)
     if part.redacted:
-        return "", "redacted in Intercom"
+        return Destination(code=ReasonCode.REDACTED)
     if not body_html(part):
-        return "", "nothing to say in it" if only_with_text else "empty: neither text nor files"
-    return log, ""
+        return Destination(code=ReasonCode.NO_MESSAGE if only_with_text else ReasonCode.EMPTY_MESSAGE)
+    return Destination(log)
 
 
 def body_html(part: Part) -> str:
-    """The entry's HTML: the text as it was, and the names of the files; "" when there is neither.
+    """Return the entry's HTML: the text and the names of the files; "" if there is neither.
 
     Files are named, not linked: Intercom's links to them die after half an hour (file_attribute model).
     """
@@ -64,21 +74,25 @@ def name_of(file: Attachment) -> str:
 
 
 def shown_name(author: Author) -> str:
-    """How somebody without an iTop account is named in a log: "Jo Park (Intercom)"."""
-    name = author.name or author.email or _("Somebody")
-    return f"{name} (Intercom)"[:200]
+    """Return how a log names an author."""
+    return label_of_author(author.name or author.email)
+
+
+def label_of_author(name: str) -> str:
+    """Return how a log names an author without an iTop account: "Jo Park (Intercom)"."""
+    return f"{name or _('Somebody')} (Intercom)"[:200]
 
 
 def may_have_account(author: Author) -> bool:
-    """A lead never writes under a user's account: anybody can type an e-mail address."""
+    """Return whether the author may have an iTop account. A lead may not: anyone can type an e-mail address."""
     return author.type in ("admin", "user") and bool(author.email)
 
 
 def log_item(part: Part, account_id: int, *, may_set_author: bool) -> dict[str, Any]:
-    """The item that iTop is sent: under the author's account, else under the author's name.
+    """Return the log item, under the author's account or else with the author's name.
 
-    `account_id` 0 means no account. Without the Administrator profile iTop refuses to be told an author; then the
-    name stands in the text (facts: "Setting the author of a log entry needs Administrator").
+    `account_id` 0 means no account. iTop accepts an author only from accounts with the Administrator profile. Without
+    it, the name is part of the text (facts: "Setting the author of a log entry needs Administrator").
     """
     text = body_html(part)
     if not may_set_author:
@@ -88,20 +102,22 @@ def log_item(part: Part, account_id: int, *, may_set_author: bool) -> dict[str, 
     return LogItem(message=text, date=part.created_at, user_id=account_id, user_login=login).to_json()
 
 
-def marker_of(workspace_id: str, part: Part) -> str:
-    """What iTop's history shows as who did it, and what makes the write happen once (facts, "may still run")."""
+def idempotency_key_of(workspace_id: str, part: Part) -> str:
+    """Return the idempotency key, which iTop's history shows as the author of the change."""
     what = "first message" if part.kind == "source" else "message"
-    return marker(f"Intercom {what} {part.id} ({workspace_id})", part.author.name or part.author.email)
+    return idempotency_key(
+        f"Intercom {what} {part.id} ({workspace_id})", part.author.name or part.author.email
+    )
 
 
-def again(marker: str, times: int) -> str:
-    """The marker of an entry that is written once more since somebody's save had erased it."""
-    first = _AGAIN.sub("", marker)
-    return f"{first[: MARKER_LIMIT - 20]}, written again ({times})"
+def again(idempotency_key: str, times: int) -> str:
+    """Return the idempotency key for writing an entry again that a concurrent save has removed."""
+    first = _AGAIN.sub("", idempotency_key)
+    return f"{first[: MAX_KEY_LENGTH - 20]}, written again ({times})"
 
 
 def keep(part: Part) -> dict[str, Any]:
-    """The part as a Delivery row holds it until it is rendered."""
+    """Return the part as a Delivery row stores it until it is rendered."""
     return {
         "kind": part.kind,
         "id": part.id,
@@ -123,7 +139,7 @@ def keep(part: Part) -> dict[str, Any]:
 
 
 def restore(kept: dict[str, Any]) -> Part:
-    """The inverse of `keep`."""
+    """Return the part that `keep` has stored."""
     return Part(
         kind=kept["kind"],
         id=kept["id"],

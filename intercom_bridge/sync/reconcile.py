@@ -1,4 +1,4 @@
-"""Gaps: a notification can get lost, so what Intercom has of a conversation is compared with what we have."""
+"""Compare conversations with Intercom and add the messages whose notifications were lost."""
 
 from __future__ import annotations
 
@@ -11,36 +11,50 @@ from django.db import transaction
 from django.utils import timezone
 
 from intercom_bridge.connections import intercom_client
-from intercom_bridge.intercom.api import IntercomError, IntercomRateLimited, IntercomRefused
+from intercom_bridge.intercom.client import IntercomError, IntercomRateLimitedError, IntercomRejectedError
 from intercom_bridge.intercom.payloads import Part
-from intercom_bridge.models import Conversation, Delivery, Participant, Ticket, TicketLink
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    Participant,
+    Ticket,
+    TicketLink,
+)
 from intercom_bridge.models.conversation import COMPARED_EVERY_SECONDS
-from intercom_bridge.models.encryption import SecretUnreadable
-from intercom_bridge.reasons import GONE, NO_TOKEN
+from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.models.job import reason_of
+from intercom_bridge.models.reason import ReasonCode, reason_label
 
-from .instance import pause_after
-from .intake import LONGEST_WAIT_FOR_ECHO, deliver, is_left_out_by_pause, is_wanted, may_be_our_echo
+from .circuit_breaker import backoff_seconds
+from .intake import (
+    LONGEST_WAIT_FOR_ECHO,
+    deliver,
+    is_left_out_by_pause,
+    is_wanted,
+    may_be_our_echo,
+)
 from .message import order_of
 
 log = structlog.get_logger(__name__)
 
 FETCH_SECONDS = 10.0
-# Long enough for a fetch; should we die meanwhile, it is somebody else's turn then.
+# Longer than a fetch. If the worker crashes, another one compares the conversation after this time.
 CLAIMED_SECONDS = 60.0
 ACTIVE = dt.timedelta(days=1)
-# When parts may be our own posts, and the answers to those are still on their way.
+# If parts may be posts of the bridge whose responses have not arrived yet.
 UNSURE_SECONDS = 60.0
 
 
-class CannotCompare(Exception):
-    """Intercom could not be asked, or did not answer. The text says why, `until` (Unix seconds) how long at least."""
+class ComparisonError(Exception):
+    """The conversation could not be compared. Not before `until` (Unix seconds) is another attempt useful."""
 
-    def __init__(self, reason: str, until: float = 0.0) -> None:
-        super().__init__(reason)
+    def __init__(self, code: str, detail: str = "", *, until: float = 0.0) -> None:
+        super().__init__(reason_label(code, detail))
+        self.code, self.detail = code, detail
         self.until = until
 
 
-class ConversationGone(Exception):
+class ConversationDeletedError(Exception):
     """Intercom has no such conversation any more."""
 
 
@@ -61,19 +75,19 @@ class Comparison:
 
 
 def compare(conversation: Conversation, *, fill: bool) -> Comparison:
-    """What the tickets whose sync is on lack of the conversation; `fill` makes it waiting deliveries, in order.
+    """Return what is missing in the tickets whose sync is on; `fill` schedules it, in order.
 
-    Intercom hands over the 500 newest parts. Raises CannotCompare, ConversationGone.
+    Intercom returns the 500 newest parts. Raise ComparisonError or ConversationDeletedError.
     """
     links = TicketLink.objects.of_conversation(conversation).syncing()
     if not links.exists():
         return Comparison()
     messages = sorted(_fetch(conversation), key=lambda part: (part.created_at, order_of(part.id)))
     with transaction.atomic():
-        # Asked again: the sync may have been paused while Intercom was answering.
+        # Read again: the sync may have been paused during the request to Intercom.
         comparison = _compare(conversation, list(links.all()), messages, fill=fill)
         if fill:
-            _note(conversation, trouble="", failures=0)
+            _note(conversation)
     for gap in comparison.gaps if fill else ():
         log.warning("reconcile.filled", ticket=gap.ticket.ref, messages=gap.messages, **conversation.names)
     return comparison
@@ -97,7 +111,7 @@ def _compare(
         if fill:
             sure = [part for part in sure if deliver(link, part) is not None]
             for part in messages:
-                # Found late, it is offered as what a pause left out is: nobody has decided about it.
+                # A teammate decides about these, as about the messages that arrived during a pause.
                 if is_left_out_by_pause(link, part):
                     deliver(link, part)
         if sure:
@@ -112,49 +126,42 @@ def _is_fresh(part: Part) -> bool:
 def _fetch(conversation: Conversation) -> Iterable[Part]:
     workspace = conversation.workspace
     if not workspace.access_token:
-        raise CannotCompare(NO_TOKEN)
+        raise ComparisonError(ReasonCode.NO_ACCESS_TOKEN)
     try:
         client = intercom_client(workspace)
         found = client.conversation(conversation.conversation_id, deadline=FETCH_SECONDS)
         conversation.learn_merged_away(found.merged_away_at)
         Participant.objects.note(conversation, found.contact_ids)
         return found.messages
-    except IntercomRefused as refusal:
+    except IntercomRejectedError as refusal:
         if refusal.status == 404:
-            raise ConversationGone(GONE) from refusal
-        raise CannotCompare(str(refusal)) from refusal
-    except IntercomRateLimited as limit:
-        raise CannotCompare(str(limit), until=limit.until) from limit
-    except (IntercomError, SecretUnreadable) as trouble:
-        raise CannotCompare(str(trouble)) from trouble
+            raise ConversationDeletedError from refusal
+        raise ComparisonError(*reason_of(refusal)) from refusal
+    except IntercomRateLimitedError as limit:
+        raise ComparisonError(*reason_of(limit), until=limit.until) from limit
+    except (IntercomError, SecretDecryptionError) as trouble:
+        raise ComparisonError(*reason_of(trouble)) from trouble
 
 
-# The worker's
-
-
-def reconcile(conversation: Conversation) -> set[int]:
-    """Fills the gaps of a conversation that the caller has claimed, and says when it is compared next.
-
-    Answers the ids of the tickets that have something to be written.
-    """
+def reconcile(conversation: Conversation) -> None:
+    """Schedule what is missing of a claimed conversation, and store when it is compared next."""
     if not conversation.workspace.enabled:
         _next(conversation, _in_an_hour_if_active(conversation))
-        return set()
+        return
     try:
         comparison = compare(conversation, fill=True)
-    except ConversationGone:
+    except ConversationDeletedError:
         log.info("reconcile.gone", **conversation.names)
-        _note(conversation, trouble=GONE, failures=0)
+        _note(conversation, code=ReasonCode.CONVERSATION_DELETED)
         _next(conversation, None)
-        return set()
-    except CannotCompare as trouble:
+        return
+    except ComparisonError as trouble:
         _try_later(conversation, trouble)
-        return set()
+        return
     if comparison.unsure:
         _next(conversation, timezone.now() + dt.timedelta(seconds=UNSURE_SECONDS))
     else:
         _next(conversation, _in_an_hour_if_active(conversation))
-    return {gap.ticket.pk for gap in comparison.gaps}
 
 
 def _in_an_hour_if_active(conversation: Conversation) -> dt.datetime | None:
@@ -164,32 +171,37 @@ def _in_an_hour_if_active(conversation: Conversation) -> dt.datetime | None:
 
 
 def _next(conversation: Conversation, when: dt.datetime | None) -> None:
-    """Unless somebody has asked for it meanwhile: then it stays due."""
+    """Store when the conversation is compared next, unless an earlier comparison was requested since the claim."""
     claimed = Conversation.objects.filter(pk=conversation.pk, reconcile_at=conversation.reconcile_at)
     claimed.update(reconcile_at=when)
 
 
-def _note(conversation: Conversation, *, trouble: str, failures: int) -> None:
-    if (conversation.reconcile_trouble, conversation.reconcile_failures) == (trouble, failures):
+def _note(
+    conversation: Conversation, *, code: str = ReasonCode.NONE, detail: str = "", failures: int = 0
+) -> None:
+    new = (code, detail[:500], failures)
+    if (conversation.reconcile_code, conversation.reconcile_detail, conversation.reconcile_failures) == new:
         return
-    conversation.reconcile_trouble, conversation.reconcile_failures = trouble[:500], failures
-    conversation.save(update_fields=["reconcile_trouble", "reconcile_failures"])
+    conversation.reconcile_code, conversation.reconcile_detail, conversation.reconcile_failures = new
+    conversation.save(update_fields=["reconcile_code", "reconcile_detail", "reconcile_failures"])
 
 
-def _try_later(conversation: Conversation, trouble: CannotCompare) -> None:
-    """It is the workspace's trouble, not this conversation's: the others wait with it, and do not each find out."""
-    _note(conversation, trouble=str(trouble), failures=conversation.reconcile_failures + 1)
-    if str(trouble) == NO_TOKEN:
-        # Nothing that time will mend: the next message, or the next link, looks again.
+def _try_later(conversation: Conversation, trouble: ComparisonError) -> None:
+    """Postpone all conversations of the workspace, because the problem is not this conversation's."""
+    failures = conversation.reconcile_failures + 1
+    _note(conversation, code=trouble.code, detail=trouble.detail, failures=failures)
+    if trouble.code == ReasonCode.NO_ACCESS_TOKEN:
+        # A retry would not help. The next message or link schedules a comparison.
         _next(conversation, _in_an_hour_if_active(conversation))
         return
     now = timezone.now()
-    seconds = max(pause_after(conversation.reconcile_failures), trouble.until - now.timestamp())
+    seconds = max(backoff_seconds(conversation.reconcile_failures), trouble.until - now.timestamp())
     then = now + dt.timedelta(seconds=seconds)
     _next(conversation, then)
     Conversation.objects.filter(workspace=conversation.workspace, reconcile_at__lt=then).update(
         reconcile_at=then,
-        reconcile_trouble=conversation.reconcile_trouble,
+        reconcile_code=conversation.reconcile_code,
+        reconcile_detail=conversation.reconcile_detail,
         reconcile_failures=conversation.reconcile_failures,
     )
-    log.warning("reconcile.later", seconds=round(seconds), said=str(trouble)[:200], **conversation.names)
+    log.warning("reconcile.later", seconds=round(seconds), code=trouble.code, **conversation.names)

@@ -1,8 +1,8 @@
-"""What came in is not kept for ever: payloads go, in small steps. Their rows stay, and with them the keys.
+"""Delete old message contents in small batches. The rows and their keys stay, so nothing is written twice.
 
-What was written once is never written again because somebody cleaned up. How long they are kept is a setting, which a
-workspace may have its own mind about. Each step is a transaction of its own, so that a webhook waits for one at most,
-and goes on in the index where the one before ended: the indexes hold only rows that have not been cleaned yet.
+A setting says how long contents are kept, and a workspace can override it. Each batch is a transaction, so that a
+webhook waits for one batch at most, and continues in the index where the previous one ended. The indexes contain only
+rows that are not cleaned yet.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from django.db.models import Q
 from django.utils import timezone
 
 from intercom_bridge.models import (
+    CachedAnswer,
+    CachedTickets,
     Delivery,
-    ItopAnswer,
-    KnownTickets,
     Mention,
-    Notification,
-    Posting,
-    Submission,
+    OutgoingMessage,
+    TicketCreation,
+    WebhookEvent,
     Workspace,
 )
 
@@ -34,15 +34,15 @@ from .writer import stopping
 log = structlog.get_logger(__name__)
 
 STEP = 500
-# Between two steps, for those who wait to write.
+# A pause between two batches, so that other transactions can write.
 BREATH_SECONDS = 0.05
-# Longer than any answer of iTop's is relied on, save where it is the last word of one that is away.
+# Longer than the cache lifetimes. Older entries are only used while iTop is down.
 KEEP_ANSWERS_DAYS = 7
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Which rows of a table lose what, and when: by the state they are in, and the time they were made at."""
+    """Which rows of a table are cleaned, by state and creation time, and the values of a cleaned row."""
 
     model: type[models.Model]
     workspace: str
@@ -55,13 +55,13 @@ class Rule:
 
 RULES = (
     Rule(
-        Notification,
+        WebhookEvent,
         "workspace",
-        "verdict",
+        "state",
         "received_at",
         {"body": b""},
-        (Notification.Verdict.HANDLED, Notification.Verdict.SKIPPED),
-        (Notification.Verdict.FAILED,),
+        (WebhookEvent.State.HANDLED, WebhookEvent.State.SKIPPED),
+        (WebhookEvent.State.FAILED,),
     ),
     Rule(
         Delivery,
@@ -73,30 +73,30 @@ RULES = (
         (Delivery.State.FAILED,),
     ),
     Rule(
-        Submission,
+        TicketCreation,
         "conversation__workspace",
         "state",
         "created_at",
         {"fields": {}, "values": {}, "problems": []},
-        (Submission.State.CREATED,),
-        (Submission.State.REFUSED,),
+        (TicketCreation.State.CREATED,),
+        (TicketCreation.State.REFUSED,),
     ),
     Rule(
-        Posting,
+        OutgoingMessage,
         "conversation__workspace",
         "state",
         "created_at",
         {"body": ""},
-        (Posting.State.POSTED,),
-        (Posting.State.FAILED,),
+        (OutgoingMessage.State.POSTED,),
+        (OutgoingMessage.State.FAILED,),
     ),
 )
 
 
 def clean_payloads() -> dict[str, int]:
-    """Cleans what is old enough; answers how many rows of each table were cleaned.
+    """Delete old contents; return the number of rows by table.
 
-    Ends early, between two steps, when the process is asked to end.
+    End between two batches if the process is asked to stop.
     """
     cleaned: dict[str, int] = {}
     for work in _work():
@@ -114,7 +114,7 @@ def clean_payloads() -> dict[str, int]:
 
 
 def count_payloads() -> dict[str, int]:
-    """How many rows of each table `clean_payloads` would clean now."""
+    """Return how many rows of each table `clean_payloads` would clean now."""
     counts: dict[str, int] = {}
     for work in _work():
         counts[work.name] = counts.get(work.name, 0) + work.rows.count()
@@ -125,13 +125,13 @@ def count_payloads() -> dict[str, int]:
 class _Step:
     found: int
     cleaned: int
-    # Of the rows found, when the last was made.
+    # When the last of the found rows was created.
     last: dt.datetime | None
 
 
 @dataclass(frozen=True)
 class _Work:
-    """Rows that lose their payload, oldest first; without a payload to set, the rows themselves go."""
+    """Rows to clean, oldest first. They are deleted if `without_payload` is None."""
 
     name: str
     rows: models.QuerySet[Any]
@@ -139,20 +139,20 @@ class _Work:
     without_payload: Mapping[str, Any] | None = None
 
     def step(self, since: dt.datetime | None) -> _Step:
-        """Cleans some of those made at `since` or later."""
+        """Clean a batch of the rows created at `since` or later."""
         rows = self.rows.filter(**{f"{self.made_at}__gte": since}) if since else self.rows
         with transaction.atomic():
             found = list(rows.order_by(self.made_at).values_list("pk", self.made_at)[:STEP])
-            # Asked again: somebody may have put a failed one back meanwhile.
+            # Filter again: a failed row may have been queued again.
             here = self.rows.filter(pk__in=[pk for pk, _made_at in found])
             if self.without_payload is None:
                 cleaned = here.delete()[0]
             else:
                 cleaned = here.update(**self.without_payload, cleaned_at=timezone.now())
-                if self.rows.model is Notification:
+                if self.rows.model is WebhookEvent:
                     Mention.objects.filter(
-                        notification__in=[pk for pk, _made_at in found],
-                        notification__cleaned_at__isnull=False,
+                        webhook_event__in=[pk for pk, _made_at in found],
+                        webhook_event__cleaned_at__isnull=False,
                     ).delete()
         return _Step(len(found), cleaned, found[-1][1] if found else None)
 
@@ -163,23 +163,22 @@ def _work() -> Iterator[_Work]:
     for rule in RULES:
         for age in ages:
             for states, days in ((rule.handled, age.days), (rule.failed, age.failed_days)):
-                # One state at a time: each is one stretch of the index.
+                # One state at a time, because each is one range of the index.
                 for state in states:
                     old = {rule.state: state, f"{rule.made_at}__lt": now - dt.timedelta(days=days)}
                     rows = rule.model._default_manager.filter(age.of(rule.workspace), cleaned_at=None, **old)
                     name = str(rule.model._meta.verbose_name_plural)
                     yield _Work(name, rows, rule.made_at, rule.without_payload)
     before = now - dt.timedelta(days=KEEP_ANSWERS_DAYS)
-    yield _Work("answers of iTop", ItopAnswer.objects.filter(at__lt=before), "at")
-    yield _Work("known tickets", KnownTickets.objects.filter(at__lt=before), "at")
+    yield _Work("answers of iTop", CachedAnswer.objects.filter(at__lt=before), "at")
+    yield _Work("cached tickets", CachedTickets.objects.filter(at__lt=before), "at")
 
 
 @dataclass(frozen=True)
 class _Age:
-    """So many days are payloads kept: those of one workspace, or of all that have no number of their own.
+    """How many days the contents are kept, in one workspace or in all that have no values of their own.
 
-    The workspaces are told by the `others`, which it is not about: an index by workspace would lead through all that
-    one ever got, cleaned or not.
+    `others` are the workspaces to exclude. An index by workspace would lead to all its rows, cleaned or not.
     """
 
     days: int
@@ -187,18 +186,18 @@ class _Age:
     others: tuple[int, ...]
 
     def of(self, path: str) -> Q:
-        """Narrows rows whose workspace is at `path`."""
+        """Return the condition for rows whose workspace is at `path`."""
         return ~Q(**{f"{path}__in": self.others}) if self.others else Q()
 
 
 def _ages() -> Iterator[_Age]:
     usual, usual_failed = settings.KEEP_PAYLOADS_DAYS, settings.KEEP_FAILED_PAYLOADS_DAYS
     workspaces = list(Workspace.objects.order_by("pk"))
-    with_their_own = [one for one in workspaces if one.keep_payloads_days or one.keep_failed_payloads_days]
-    yield _Age(usual, usual_failed, tuple(one.pk for one in with_their_own))
-    for workspace in with_their_own:
+    with_values = [row for row in workspaces if row.keep_payloads_days or row.keep_failed_payloads_days]
+    yield _Age(usual, usual_failed, tuple(row.pk for row in with_values))
+    for workspace in with_values:
         yield _Age(
             workspace.keep_payloads_days or usual,
             workspace.keep_failed_payloads_days or usual_failed,
-            tuple(one.pk for one in workspaces if one != workspace),
+            tuple(row.pk for row in workspaces if row != workspace),
         )

@@ -1,403 +1,396 @@
-"""From deliveries to iTop: one writer a ticket, parts in order, each written once."""
+"""Write deliveries to iTop: one writer per ticket, parts in order, each part once."""
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import threading
-from dataclasses import dataclass, replace
 
 import structlog
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import BooleanField
-from django.db.models.expressions import RawSQL
+from django.db import transaction
+from django.db.models import Exists
 from django.db.models.functions import Now
 from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
-from intercom_bridge import reasons
-from intercom_bridge.authors import accounts_of, forget_accounts
 from intercom_bridge.connections import itop_client
-from intercom_bridge.deadline import Deadline
-from intercom_bridge.metrics import count_delivery, why
-from intercom_bridge.models import Conversation, Delivery, ItopInstance, Notification, Ticket
+from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, WebhookEvent
 from intercom_bridge.models.delivery import DeliveryQuerySet
-from intercom_bridge.models.encryption import SecretUnreadable
+from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.models.job import reason_of
 from intercom_bridge.models.lease import Lease, take_lease
+from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.ops.metrics import count_delivery
 from itop_client import (
     Client,
+    Deadline,
     ItopError,
-    ItopNotAdministrator,
+    ItopNotAdministratorError,
     ItopObject,
-    ItopRefused,
-    LogFull,
-    ObjectGone,
+    ItopRejectedError,
+    ObjectNotFoundError,
     append,
-    written_markers,
+    written_keys,
 )
 
-from .instance import is_paused, note_success, note_trouble, seconds_to_wait
-from .intake import take_in_all
-from .message import log_item, marker_of, may_have_account, restore
-from .readback import log_attribute, stands_in
+from .authors import accounts_of, forget_accounts
+from .circuit_breaker import claim_write, is_open, record_failure, record_success
+from .intake import process_unprocessed
+from .message import idempotency_key_of, log_item, may_have_account, restore
+from .verify import is_in_log, log_attribute
 
 log = structlog.get_logger(__name__)
 Outcome = Delivery.Outcome
+State = Delivery.State
 
-# A message that fails so often while others of the same iTop are written is at fault itself.
-MOST_STRIKES = 5
-GIVEN_UP_AFTER = dt.timedelta(days=7)
-RENDERED_AT_ONCE = 20
-# An iTop that failed at others within this time, which it took later, is in trouble of its own.
-GENERAL_TROUBLE = dt.timedelta(minutes=10)
-# When the database could not say what came in for a ticket.
-TAKE_IN_AGAIN_SECONDS = 1.0
-# What a try may change of a delivery.
-KEPT = ("state", "reason", "item", "attempts", "strikes", "last_failed_at", "due_at", "written_at", "tries")
+# A message that fails this often while others of the same iTop are written is itself at fault.
+MAX_SOLO_FAILURES = 5
+MAX_RETRY_TIME = dt.timedelta(days=7)
+RENDER_BATCH = 20
+# If iTop accepted other messages that failed within this time, the instance is unreliable, not the message.
+INSTANCE_TROUBLE_WINDOW = dt.timedelta(minutes=10)
+# The fields that an attempt can change.
+ATTEMPT_FIELDS = (
+    "state",
+    "reason_code",
+    "reason_detail",
+    "item",
+    "attempts",
+    "solo_failures",
+    "last_failed_at",
+    "due_at",
+    "written_at",
+    "attempt_log",
+)
 
-# Set when this process is asked to end: the write in hand is finished, no other is begun.
+# Set when the process is asked to stop: the current write is finished, no other is started.
 stopping = threading.Event()
 
 
-# SQLite has one writer at a time, and who finds it taken sleeps, longer each time: our own threads queue up instead.
-_one_at_a_time = threading.Lock() if connection.vendor == "sqlite" else contextlib.nullcontext()
-
-
-@dataclass(frozen=True)
-class Round:
-    """How a turn at a ticket ended. `again_in`: seconds until it is worth another one, None when nothing waits.
-
-    `itop_works_again`: this turn ended a pause of the iTop, so that everything that waits for it can go on.
-    `own_turn_in`: seconds until the message that failed may be tried again, which may be later than that.
-    """
-
-    again_in: float | None = None
-    itop_works_again: bool = False
-    own_turn_in: float | None = None
-    others: frozenset[int] = frozenset()
-
-
 def lease_seconds() -> float:
-    """Three times the longest write, so that a holder who is only slow is not overtaken."""
+    """Return three times the longest write, so that a slow holder does not lose the lease."""
     return 3 * float(settings.WRITE_SECONDS)
 
 
-def write_due(ticket: Ticket) -> Round:
-    """Writes what is due for this ticket, in order.
+def write_due(ticket: Ticket) -> None:
+    """Write all due deliveries of a ticket, oldest first.
 
-    Returns at once when another writer holds the ticket, or when its iTop is paused: whoever holds it goes on
-    until nothing is due, and whoever paused it comes back.
+    Return immediately if another worker holds the lease or the circuit breaker is open: that worker, or the one that
+    opened the circuit breaker, will continue.
     """
-    works_again = False
-    took_in_for: set[int] = set()
     while not stopping.is_set() and Delivery.objects.due().filter(ticket=ticket).exists():
-        if is_paused(ticket.itop):
-            break
+        if is_open(ticket.itop):
+            return
         lease = take_lease(ticket, lease_seconds())
         if lease is None:
-            break
+            return
         with lease:
-            ended = _write_in_order(ticket, lease, took_in_for)
-        works_again |= ended.itop_works_again
-        if ended.again_in is not None:
-            return replace(ended, itop_works_again=works_again, others=frozenset(took_in_for - {ticket.pk}))
-        # Once more without the lease: what came in just before it was released found it taken.
-    return Round(None, works_again, others=frozenset(took_in_for - {ticket.pk}))
+            is_done = _write_in_order(ticket, lease)
+        if not is_done:
+            return
+        # Check again without the lease: a worker that came just before its release found it taken.
 
 
-def _write_in_order(ticket: Ticket, lease: Lease, took_in_for: set[int]) -> Round:
-    """Writes until nothing is due, the iTop is in trouble, or the lease is lost."""
-    works_again = False
-    # Made once: for a long row of messages, making the same queries again costs more than asking them.
-    unread, mine = Notification.objects.unread_of(ticket), _next_of_holder(ticket, lease)
+def _write_in_order(ticket: Ticket, lease: Lease) -> bool:
+    """Write until nothing is due, and return True; return False if the rest has to wait."""
     conversations: dict[int, Conversation] = {}
-    took_in = False
+    events_processed = False
     while not stopping.is_set():
-        delivery = next(iter(mine.all()), None)
-        if delivery is None and took_in:
-            return Round(None, works_again) if lease.is_held() else _lost(ticket, works_again)
-        if delivery is None or delivery.is_overtaking:  # type: ignore[attr-defined]
-            if not take_in_all(unread.all(), took_in_for):
-                return Round(TAKE_IN_AGAIN_SECONDS, works_again)
-            took_in = True
+        delivery = _next_of_holder(ticket, lease).first()
+        if delivery is None and events_processed:
+            return lease.is_held()
+        if delivery is None or delivery.is_overtaking:  # type: ignore[attr-defined]  # annotated below
+            if not process_unprocessed(WebhookEvent.objects.unprocessed_of(ticket)):
+                return False
+            events_processed = True
             continue
-        took_in = False
-        seconds = (delivery.due_at - timezone.now()).total_seconds()
-        if seconds > 0:
-            # The later ones wait: order matters more than haste.
-            return Round(seconds, works_again)
-        if not lease.renew_in_time(lease_seconds()):
-            return _lost(ticket, works_again)
-        # Not before something is to be sent: a pause has one probe.
-        if seconds_to_wait(delivery.ticket.itop) > 0:
-            break
-        delivery.conversation = _known(conversations, delivery.conversation_id)
-        itop = delivery.ticket.itop.name
-        with bound_contextvars(**delivery.conversation.names, ticket=ticket.ref, itop=itop):
-            paused_for = _write(delivery)
-        if paused_for:
-            own = (delivery.due_at - timezone.now()).total_seconds()
-            return Round(paused_for, works_again, own)
-        works_again |= _keep(delivery)
+        events_processed = False
+        if not _may_write(delivery, lease):
+            return False
+        conversation_id = delivery.conversation_id
+        if conversation_id not in conversations:
+            with_profile = Conversation.objects.select_related("workspace__profile")
+            conversations[conversation_id] = with_profile.get(pk=conversation_id)
+        delivery.conversation = conversations[conversation_id]
+        with bound_contextvars(
+            **delivery.conversation.names, ticket=ticket.ref, itop=delivery.ticket.itop.name
+        ):
+            has_response = _attempt(delivery)
+        if not has_response:
+            return False
+        _save_success(delivery)
         ticket.check_at = delivery.ticket.check_at
-    return Round(None, works_again)
+    return True
 
 
-def _lost(ticket: Ticket, works_again: bool) -> Round:
-    log.warning("writer.lease_lost", ticket=ticket.ref)
-    return Round(lease_seconds(), works_again)
+def _may_write(delivery: Delivery, lease: Lease) -> bool:
+    """Return whether the delivery is due, the lease is still held, and the circuit breaker permits a write."""
+    if delivery.due_at > timezone.now():
+        # Later messages wait too, because the order must be kept.
+        return False
+    if not lease.renew_in_time(lease_seconds()):
+        log.warning("writer.lease_lost", ticket=delivery.ticket.ref)
+        return False
+    # Last, and only if there is something to send: an open circuit breaker permits one probe.
+    return claim_write(delivery.ticket.itop)
 
 
 def _next_of_holder(ticket: Ticket, lease: Lease) -> DeliveryQuerySet:
-    """What is to be written next, with its ticket and iTop as they are now; nothing once the lease is lost.
+    """Return the next delivery with its ticket and iTop; nothing once the lease is lost.
 
-    `is_overtaking`: something that came in for this ticket has not been looked at, and may be older. Asked in the
-    same statement, so that whatever was committed before it is either seen there or among what waits.
+    `is_overtaking` is true if an unprocessed event of this ticket exists, which may be older. It is read in the same
+    statement: whatever was committed before is then either an unprocessed event or already a waiting delivery.
     """
     held = Delivery.objects.waiting().filter(
         ticket=ticket, ticket__lease_token=lease.token, ticket__lease_until__gt=Now()
     )
-    # Made into SQL once: it is a third of what making the whole statement costs.
-    sql, values = Notification.objects.unread_of(ticket).order_by().values("pk").query.sql_with_params()
-    is_overtaking = RawSQL(f"EXISTS ({sql})", values, output_field=BooleanField())  # noqa: S611 - Django's own
-    return held.annotate(is_overtaking=is_overtaking).in_order().select_related("ticket__itop")[:1]
+    unprocessed = WebhookEvent.objects.unprocessed_of(ticket).prefetch_related(None).order_by()
+    return held.annotate(is_overtaking=Exists(unprocessed)).in_order().select_related("ticket__itop")
 
 
-def _known(conversations: dict[int, Conversation], pk: int) -> Conversation:
-    """The conversation with its workspace and profile, asked for once a turn."""
-    if pk not in conversations:
-        conversations[pk] = Conversation.objects.select_related("workspace__profile").get(pk=pk)
-    return conversations[pk]
+# One attempt
 
 
-def _waiting(ticket: Ticket) -> DeliveryQuerySet:
-    """What waits for this ticket, in the order it is to be written in."""
-    waiting = Delivery.objects.waiting().filter(ticket=ticket).in_order()
-    return waiting.select_related("conversation__workspace__profile")
+def _attempt(delivery: Delivery) -> bool:
+    """Try to write a delivery and set its new state.
 
-
-def _write(delivery: Delivery) -> float:
-    """One try. Answers for how many seconds the iTop is paused: 0.0 when it answered, be it with a refusal."""
+    Return True if iTop responded, even with a rejection. Otherwise open the circuit breaker, save the delivery and
+    return False.
+    """
     ticket = delivery.ticket
-    # One for all the calls of a try: the lease is reckoned by it.
-    clock = Deadline(settings.WRITE_SECONDS)
+    # Shared by all calls of the attempt, because the lease depends on it.
+    deadline = Deadline(settings.WRITE_SECONDS)
     try:
         client = itop_client(ticket.itop)
         if delivery.item is None:
-            _render(delivery, client, clock)
-        if _was_written_unmarked(delivery, client, clock):
-            _settle(delivery, "found in the log: an earlier try had arrived")
-            return 0.0
+            _render(delivery, client, deadline)
+        if _is_already_in_log(delivery, client, deadline):
+            _set_written(delivery, ReasonCode.ALREADY_WRITTEN)
+            return True
         written = append(
             client,
             ticket.ticket_class,
             ticket.object_id,
             log_attribute(delivery),
             delivery.item or {},
-            marker=delivery.marker,
-            read=(delivery.conversation.workspace.profile.code("status"),),
-            deadline=clock.remaining(),
+            idempotency_key=delivery.idempotency_key,
+            output_fields=(delivery.conversation.workspace.profile.code("status"),),
+            deadline=deadline.remaining(),
         )
-    except ItopNotAdministrator as refusal:
+    except ItopNotAdministratorError as error:
         if ticket.itop.is_administrator is False:
-            return _try_later(delivery, refusal)
-        # Refused, so nothing was written: from now on the author's name stands in the text.
-        delivery.note_try(Outcome.REFUSED, refusal.reason)
-        ticket.itop.learn(is_administrator=False)
-        Delivery.objects.waiting().filter(ticket=ticket, attempts=0).update(item=None)
-        delivery.item = None
-    except ItopRefused as refusal:
-        if "user_id" in refusal.reason and (delivery.item or {}).get("user_id") and not delivery.attempts:
-            # An account that we remember and that iTop no longer has: nothing was written, and it is asked again.
-            delivery.note_try(Outcome.REFUSED, refusal.reason)
-            forget_accounts(ticket.itop)
-            delivery.item = None
-            delivery.attempts += 1
-        else:
-            if isinstance(refusal, ObjectGone):
-                Ticket.objects.filter(pk=ticket.pk, gone_at=None).update(gone_at=timezone.now())
-            delivery.note_try(Outcome.REFUSED, refusal.reason)
-            _fail(delivery, _plain_reason(refusal))
-    except (ItopError, SecretUnreadable) as trouble:
-        return _try_later(delivery, trouble)
+            _retry_later(delivery, error)
+            return False
+        _write_without_authors(delivery, error)
+    except ItopRejectedError as error:
+        _reject(delivery, error)
+    except (ItopError, SecretDecryptionError) as error:
+        _retry_later(delivery, error)
+        return False
     else:
-        _settle(delivery, _what_came_with_it(delivery, written))
-        _learn_whether_changes_are_kept(delivery, client, clock)
-    return 0.0
+        _set_written(delivery, *_remark(delivery, written))
+        _detect_change_tracking(delivery, client, deadline)
+    return True
 
 
-def _render(delivery: Delivery, client: Client, clock: Deadline) -> None:
-    """Renders the entry once and keeps it before the first try: a repeat must be the same request.
+def _render(delivery: Delivery, client: Client, deadline: Deadline) -> None:
+    """Render the entry once and store it before the first attempt: a retry must be the same request.
 
-    The next ones are rendered with it, so that a long row of messages costs one write to the database for many.
+    The next waiting deliveries are rendered too, in one transaction.
     """
     itop = delivery.ticket.itop
-    batch = [
-        one
-        for one in _waiting(delivery.ticket)[:RENDERED_AT_ONCE]
-        if one.item is None and one.pk != delivery.pk
+    may_set_author = itop.is_administrator is not False
+    waiting = Delivery.objects.waiting().filter(ticket=delivery.ticket).in_order()
+    batch = [delivery] + [
+        other
+        for other in waiting.select_related("conversation__workspace__profile")[:RENDER_BATCH]
+        if other.item is None and other.pk != delivery.pk
     ]
-    parts = [(one, restore(one.part)) for one in (delivery, *batch)]
+    parts = [restore(row.part) for row in batch]
+    emails = {part.author.email for part in parts if may_have_account(part.author)}
     accounts: dict[str, int] = {}
-    emails = {part.author.email for _, part in parts if may_have_account(part.author)}
-    if itop.is_administrator is not False and emails:
-        accounts = accounts_of(itop, client, emails, deadline=clock.remaining())
-    for one, part in parts:
-        account = accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0
-        with translation.override(one.conversation.workspace.language):
-            one.item = log_item(part, account, may_set_author=itop.is_administrator is not False)
-        one.marker = marker_of(one.conversation.workspace.workspace_id, part)
-    with _one_at_a_time, transaction.atomic():
-        # bulk_update takes three times as long to make its statement. What was erased meanwhile stays so.
-        for one, _ in parts:
-            Delivery.objects.filter(pk=one.pk, cleaned_at=None).update(item=one.item, marker=one.marker)
+    if may_set_author and emails:
+        accounts = accounts_of(itop, client, emails, deadline=deadline.remaining())
+        # The look-up may have found that the account is no Administrator.
+        may_set_author = itop.is_administrator is not False
+    with transaction.atomic():
+        for row, part in zip(batch, parts, strict=True):
+            account = accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0
+            workspace = row.conversation.workspace
+            with translation.override(workspace.language):
+                row.item = log_item(part, account, may_set_author=may_set_author)
+            row.idempotency_key = idempotency_key_of(workspace.workspace_id, part)
+            # A delivery that was erased in the meantime stays erased.
+            Delivery.objects.filter(pk=row.pk, cleaned_at=None).update(
+                item=row.item, idempotency_key=row.idempotency_key
+            )
+
+
+def _write_without_authors(delivery: Delivery, error: ItopNotAdministratorError) -> None:
+    """Have the entry rendered again with the author's name in its text. The rejected request wrote nothing."""
+    delivery.log_attempt(Outcome.REFUSED, error.code, error.detail)
+    delivery.ticket.itop.learn(is_administrator=False)
+    Delivery.objects.waiting().filter(ticket=delivery.ticket, attempts=0).update(item=None)
+    delivery.item = None
+
+
+def _reject(delivery: Delivery, error: ItopRejectedError) -> None:
+    """Fail the delivery, unless iTop only rejected a cached account: then have it rendered again."""
+    delivery.log_attempt(Outcome.REFUSED, error.code, error.detail)
+    has_account = (delivery.item or {}).get("user_id")
+    if error.attribute == "user_id" and has_account and not delivery.attempts:
+        forget_accounts(delivery.ticket.itop)
+        delivery.item = None
+        delivery.attempts += 1
+        return
+    if isinstance(error, ObjectNotFoundError):
+        Ticket.objects.filter(pk=delivery.ticket_id, gone_at=None).update(gone_at=timezone.now())
+    _set_failed(delivery, error.code, error.detail)
 
 
 # Data models that keep no changes of a log
 
 
-def _key_of_log(delivery: Delivery) -> str:
-    return f"{delivery.ticket.ticket_class}.{log_attribute(delivery)}"
+def _is_already_in_log(delivery: Delivery, client: Client, deadline: Deadline) -> bool:
+    """Before a retry, search the log itself if iTop keeps no changes of it: no idempotency key protects it.
 
-
-def _was_written_unmarked(delivery: Delivery, client: Client, clock: Deadline) -> bool:
-    """Where iTop keeps no changes the marker guards nothing: before a repeat, the log itself is asked.
-
-    So that a repeat is known as one even after a sudden death, the try is noted before it is made.
+    The attempt is counted before it is made, so that a retry is recognised even after a crash.
     """
-    if delivery.ticket.itop.tracked_logs.get(_key_of_log(delivery)) is True:
+    if delivery.ticket.itop.tracked_logs.get(_log_key(delivery)) is True:
         return False
     if not delivery.attempts:
         Delivery.objects.filter(pk=delivery.pk).update(attempts=1)
         return False
-    return stands_in(client, delivery.ticket, delivery, deadline=clock.remaining())
+    return is_in_log(client, delivery.ticket, delivery, deadline=deadline.remaining())
 
 
-def _learn_whether_changes_are_kept(delivery: Delivery, client: Client, clock: Deadline) -> None:
-    """Once for each iTop and log, after the first write: can its marker be found?"""
-    ticket, key = delivery.ticket, _key_of_log(delivery)
+def _detect_change_tracking(delivery: Delivery, client: Client, deadline: Deadline) -> None:
+    """After the first write to each log of an iTop, find out whether its idempotency key can be found."""
+    ticket, key = delivery.ticket, _log_key(delivery)
     if key in ticket.itop.tracked_logs:
         return
     try:
-        found = written_markers(
-            client, ticket.ticket_class, ticket.object_id, [delivery.marker], deadline=clock.remaining()
+        found = written_keys(
+            client,
+            ticket.ticket_class,
+            ticket.object_id,
+            [delivery.idempotency_key],
+            deadline=deadline.remaining(),
         )
     except ItopError as error:
-        log.warning("itop.tracking_not_known_yet", itop=ticket.itop.name, error=type(error).__name__)
+        log.warning("itop.change_tracking_unknown", itop=ticket.itop.name, error=type(error).__name__)
         return
     ticket.itop.learn_tracking(key, kept=bool(found))
 
 
-# How a try ended
+def _log_key(delivery: Delivery) -> str:
+    return f"{delivery.ticket.ticket_class}.{log_attribute(delivery)}"
 
 
-def _what_came_with_it(delivery: Delivery, written: ItopObject | None) -> str:
-    """What is worth knowing of a write that went well; "" when nothing is."""
+# The outcome of an attempt
+
+
+def _remark(delivery: Delivery, written: ItopObject | None) -> tuple[str, str]:
+    """Return the reason code and detail of a successful write."""
     if written is None:
-        return "iTop had it already: an earlier try had arrived"
+        return ReasonCode.ALREADY_WRITTEN, ""
     profile = delivery.conversation.workspace.profile
-    state = written.text(profile.code("status"))
-    if state in profile.excluded_states:
-        return f"The ticket is no longer open ({state}). The message was written all the same."
-    return ""
+    status = written.text(profile.code("status"))
+    return (ReasonCode.TICKET_CLOSED, status) if status in profile.excluded_states else (ReasonCode.NONE, "")
 
 
-def _settle(delivery: Delivery, reason: str) -> None:
+def _set_written(delivery: Delivery, code: str, detail: str = "") -> None:
     if delivery.erased_times:
-        # The reason says who had erased it.
-        delivery.state = Delivery.State.RESTORED
+        # The reason keeps saying who had overwritten the entry.
+        delivery.state = State.RESTORED
     else:
-        delivery.state, delivery.reason = Delivery.State.WRITTEN, reason
-    delivery.note_try(Outcome.WRITTEN, reason)
+        delivery.state = State.WRITTEN
+        delivery.set_reason(code, detail)
+    delivery.log_attempt(Outcome.WRITTEN, code, detail)
     delivery.written_at = timezone.now()
     delivery.attempts += 1
     count_delivery(delivery)
     log.info("delivery.written", delivery=delivery.pk, log=delivery.log)
 
 
-def _fail(delivery: Delivery, reason: str) -> None:
-    delivery.state, delivery.reason = Delivery.State.FAILED, reason[:500]
+def _set_failed(delivery: Delivery, code: str, detail: str) -> None:
+    delivery.state = State.FAILED
+    delivery.set_reason(code, detail)
     delivery.attempts += 1
     delivery.last_failed_at = timezone.now()
     count_delivery(delivery)
-    log.error("delivery.failed", delivery=delivery.pk, why=why(reason))
+    log.error("delivery.failed", delivery=delivery.pk, code=code)
 
 
-def _keep(delivery: Delivery) -> bool:
-    """Keeps what iTop answered, in one transaction; True when that ended a pause of the iTop."""
-    ticket = delivery.ticket
-    with _one_at_a_time, transaction.atomic():
-        _save(delivery)
-        if delivery.written_at and ticket.check_at is None:
-            ticket.check_at = delivery.written_at + dt.timedelta(seconds=settings.CHECK_AFTER_SECONDS)
-            Ticket.objects.filter(pk=ticket.pk, check_at=None).update(check_at=ticket.check_at)
-        return note_success(ticket.itop)
+def _retry_later(delivery: Delivery, error: Exception) -> None:
+    """Record a failure of the instance, which opens the circuit breaker, and save the delivery.
 
-
-def _save(delivery: Delivery) -> None:
-    """Keeps what came of a try.
-
-    One that waits may have been left out meanwhile: that stands; and should it be put back, it rests as long. Of one
-    that was erased meanwhile no more is kept than that it is in the log.
+    The delivery fails if the instance accepts everything else, or if it has been retried for too long.
     """
-    values = {name: getattr(delivery, name) for name in KEPT}
-    row = Delivery.objects.filter(pk=delivery.pk, cleaned_at=None)
-    if delivery.state != Delivery.State.WAITING:
-        kept = row.update(**values)
-    else:
-        without_verdict = {name: values[name] for name in KEPT if name not in ("state", "reason")}
-        kept = row.waiting().update(**values) or row.update(**without_verdict)
-    if not kept and delivery.state in (Delivery.State.WRITTEN, Delivery.State.RESTORED):
-        Delivery.objects.filter(pk=delivery.pk).update(state=delivery.state, written_at=delivery.written_at)
-
-
-def _try_later(delivery: Delivery, trouble: Exception) -> float:
-    """The instance is in trouble, not the message; unless the instance takes all others. Answers the pause."""
     itop = delivery.ticket.itop
-    if _others_worked_meanwhile(delivery, itop):
-        delivery.strikes += 1
-    paused_for = note_trouble(itop, trouble)
-    delivery.note_trouble(trouble)
-    if delivery.strikes >= MOST_STRIKES:
-        _fail(delivery, reasons.ONLY_THIS_ONE % {"count": MOST_STRIKES, "reason": trouble})
-        _save(delivery)
-        return paused_for
-    if delivery.waiting_since < timezone.now() - GIVEN_UP_AFTER:
-        _fail(delivery, reasons.GIVEN_UP % {"reason": trouble})
-        _save(delivery)
-        return paused_for
-    delivery.attempts += 1
-    # The iTop's pause grows with its trouble; a second back-off on each message would only add to it.
-    seconds = paused_for
-    if isinstance(trouble, ItopError) and trouble.may_have_run:
-        # It may still be executing the first request.
-        seconds = max(seconds, settings.UNKNOWN_OUTCOME_SECONDS)
-    delivery.last_failed_at = timezone.now()
-    delivery.due_at = delivery.last_failed_at + dt.timedelta(seconds=seconds)
-    delivery.reason = (reasons.TRIED % {"count": delivery.attempts, "reason": trouble})[:500]
+    if _is_message_specific(delivery, itop):
+        delivery.solo_failures += 1
+    pause = record_failure(itop, error)
+    delivery.log_failed_attempt(error)
+    if delivery.solo_failures >= MAX_SOLO_FAILURES:
+        _set_failed(delivery, ReasonCode.MESSAGE_SPECIFIC, str(error))
+    elif delivery.queued_at < timezone.now() - MAX_RETRY_TIME:
+        _set_failed(delivery, ReasonCode.GAVE_UP, str(error))
+    else:
+        # The circuit breaker's pause grows; a second back-off per message would only add to it.
+        seconds = pause
+        if isinstance(error, ItopError) and error.may_have_run:
+            # iTop may still be executing the request.
+            seconds = max(seconds, settings.UNKNOWN_OUTCOME_SECONDS)
+        delivery.attempts += 1
+        delivery.last_failed_at = timezone.now()
+        delivery.due_at = delivery.last_failed_at + dt.timedelta(seconds=seconds)
+        delivery.set_reason(*reason_of(error))
+        log.warning(
+            "delivery.postponed", delivery=delivery.pk, seconds=round(seconds), error=type(error).__name__
+        )
     _save(delivery)
-    log.warning("delivery.later", delivery=delivery.pk, seconds=round(seconds), error=type(trouble).__name__)
-    return paused_for
 
 
-def _others_worked_meanwhile(delivery: Delivery, itop: ItopInstance) -> bool:
+def _is_message_specific(delivery: Delivery, itop: ItopInstance) -> bool:
+    """Return whether iTop has accepted other messages since this one failed."""
     if delivery.last_failed_at is None:
         return False
-    last = ItopInstance.objects.values_list("last_success_at", flat=True).get(pk=itop.pk)
-    if last is None or last <= delivery.last_failed_at:
+    last_success = ItopInstance.objects.values_list("last_success_at", flat=True).get(pk=itop.pk)
+    if last_success is None or last_success <= delivery.last_failed_at:
         return False
-    # An iTop that fails at every third call fails at some message five times: others that it failed at since,
-    # and took later, say that it is not this one's fault.
+    # If other recently failed messages have since succeeded, iTop is unreliable and this message is not at fault.
     recovered = Delivery.objects.in_itop().filter(
-        ticket__itop=itop, last_failed_at__gt=timezone.now() - GENERAL_TROUBLE
+        ticket__itop=itop, last_failed_at__gt=timezone.now() - INSTANCE_TROUBLE_WINDOW
     )
     return not recovered.exists()
 
 
-def _plain_reason(refusal: ItopRefused) -> str:
-    if isinstance(refusal, ObjectGone):
-        return reasons.TICKET_GONE
-    if isinstance(refusal, LogFull):
-        return reasons.LOG_FULL
-    return reasons.REFUSED % {"reason": refusal.reason}
+def _save_success(delivery: Delivery) -> None:
+    """Save a delivery that iTop responded to, and close the circuit breaker."""
+    ticket = delivery.ticket
+    with transaction.atomic():
+        _save(delivery)
+        if delivery.written_at and ticket.check_at is None:
+            ticket.check_at = delivery.written_at + dt.timedelta(seconds=settings.VERIFY_AFTER_SECONDS)
+            Ticket.objects.filter(pk=ticket.pk, check_at=None).update(check_at=ticket.check_at)
+        record_success(ticket.itop)
+
+
+def _save(delivery: Delivery) -> None:
+    """Save the result of an attempt.
+
+    A waiting delivery may have been skipped in the meantime: it stays skipped, and if it is queued again it waits as
+    long. Of a delivery whose content was deleted in the meantime, only the state is saved.
+    """
+    values = {name: getattr(delivery, name) for name in ATTEMPT_FIELDS}
+    row = Delivery.objects.filter(pk=delivery.pk, cleaned_at=None)
+    if delivery.state != State.WAITING:
+        saved = row.update(**values)
+    else:
+        decided = ("state", "reason_code", "reason_detail")
+        saved = row.waiting().update(**values) or row.update(
+            **{name: value for name, value in values.items() if name not in decided}
+        )
+    if not saved and delivery.state in (State.WRITTEN, State.RESTORED):
+        Delivery.objects.filter(pk=delivery.pk).update(state=delivery.state, written_at=delivery.written_at)

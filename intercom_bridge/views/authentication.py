@@ -1,8 +1,8 @@
-"""Who is calling: the signature over the raw bytes, as a DRF authentication class.
+"""Verify the signature over the raw bytes of a request, as a DRF authentication class.
 
-A body that is too large is answered 413, one that is not JSON 400; a wrong, missing or doubled signature and an
-unknown workspace alike 401, so that nobody learns which workspaces there are. Nothing in the body is believed
-before its signature matches: it is read only to find the secrets to try.
+Responses: 413 if the body is too large, 400 if it is not a JSON object, 401 if the signature is missing, wrong or
+given twice, and also 401 for an unknown workspace, so that the existing workspaces cannot be probed. The body is not
+trusted before its signature matches: it is parsed only to find the secrets to try.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from rest_framework.request import Request
 from intercom_bridge.intercom import signature
 from intercom_bridge.intercom.payloads import workspace_id_of
 from intercom_bridge.models import Workspace
-from intercom_bridge.models.notification import DOCTORS
+from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 
-# What an unknown workspace is compared with, so that it takes as long as a known one.
-_NOBODYS_SECRET = "nobody signs with this"  # noqa: S105
+# Used for an unknown workspace, so that the comparison takes as long as for a known one.
+_UNUSED_SECRET = "no request is signed with this"  # noqa: S105
 
 
 @dataclass(frozen=True)
 class SignedBody:
-    """What was signed: the bytes, and the JSON in them. Becomes `request.auth`."""
+    """The signed bytes and their JSON. It becomes `request.auth`."""
 
     raw: bytes
     data: Any
 
 
-class BodyTooLarge(APIException):
+class BodyTooLargeError(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_detail = "The request body is larger than 10 MB."
 
 
-class BodyMalformed(APIException):
+class BodyMalformedError(APIException):
     status_code = status.HTTP_400_BAD_REQUEST
     default_detail = "The request body is not a JSON object."
 
 
 class Signature(BaseAuthentication):
-    """Answers (workspace, SignedBody). Subclasses say which header, and how it is made."""
+    """Authenticate as (workspace, SignedBody). Subclasses define the header and the signature algorithm."""
 
     header = ""
 
@@ -57,32 +57,34 @@ class Signature(BaseAuthentication):
         data = _parse(raw)
         workspace = Workspace.objects.for_signed_request(workspace_id_of(data))
         secrets = workspace.client_secrets() if workspace else {}
-        expected = {name: self.sign(raw, one) for name, one in (secrets or {"": _NOBODYS_SECRET}).items()}
-        signed_with = signature.which(request.headers.get(self.header, ""), expected)
+        expected = {
+            name: self.sign(raw, secret) for name, secret in (secrets or {"": _UNUSED_SECRET}).items()
+        }
+        signed_with = signature.match_signature(request.headers.get(self.header, ""), expected)
         if workspace is None or not signed_with:
             raise AuthenticationFailed("The signature does not match.")
-        # A ping of our own says nothing of the secret that Intercom signs with.
-        if not str(data.get("id", "")).startswith(DOCTORS):
+        # The doctor's own ping does not show which secret Intercom uses.
+        if not str(data.get("id", "")).startswith(DOCTOR_ID_PREFIX):
             workspace.note_use(signed_with)
         return workspace, SignedBody(raw=raw, data=data)
 
     def authenticate_header(self, request: Request) -> str:
-        """Makes DRF answer 401 rather than 403."""
+        """Make DRF respond with 401 instead of 403."""
         return self.header
 
 
 class CanvasSignature(Signature):
-    header = signature.HEADERS.CANVAS
+    header = signature.CANVAS_HEADER
     sign = staticmethod(signature.canvas_signature)
 
 
 class WebhookSignature(Signature):
-    header = signature.HEADERS.WEBHOOK
+    header = signature.WEBHOOK_HEADER
     sign = staticmethod(signature.webhook_signature)
 
 
 class SignedPostMixin:
-    """Asks for the signature where there is something signed: any other method is refused, or a plain HEAD."""
+    """Require a signature for POST only: HEAD is never signed, and other methods are not allowed."""
 
     def perform_authentication(self, request: Request) -> None:
         if request.method == "POST":
@@ -91,16 +93,16 @@ class SignedPostMixin:
 
 def _raw_body(request: Request) -> bytes:
     try:
-        return bytes(request._request.body)
+        return bytes(request._request.body)  # noqa: SLF001 - the only way to the HttpRequest
     except RequestDataTooBig as error:
-        raise BodyTooLarge from error
+        raise BodyTooLargeError from error
 
 
 def _parse(raw: bytes) -> Any:
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise BodyMalformed from error
+        raise BodyMalformedError from error
     if not isinstance(data, dict):
-        raise BodyMalformed
+        raise BodyMalformedError
     return data

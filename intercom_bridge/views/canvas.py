@@ -7,39 +7,39 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from intercom_bridge.canvas import panel
 from intercom_bridge.models import Workspace
+from intercom_bridge.panel import router
 
 from .authentication import CanvasSignature, SignedBody, SignedPostMixin
-from .throttling import CanvasShare
+from .throttling import CanvasRateLimit
 
 
 class CanvasView(SignedPostMixin, APIView):
-    """A teammate looks at the panel or clicks in it. Once signed, always 200 with a valid canvas."""
+    """A teammate opens the panel or clicks in it. A signed request always gets 200 and a valid canvas."""
 
     authentication_classes = [CanvasSignature]
-    throttle_classes = [CanvasShare]
+    throttle_classes = [CanvasRateLimit]
     http_method_names = ["post"]
     submitted = False
 
     def post(self, request: Request, *_: Any, **__: Any) -> Response:
         workspace: Workspace = request.user
         body: SignedBody = request.auth
-        return Response(panel.answer(workspace, body.data, submitted=self.submitted))
+        return Response(router.respond(workspace, body.data, submitted=self.submitted))
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Too many clicks are told of in the panel: what Intercom shows for a 429 is not documented."""
+        """Show the rate limit in the panel: how Intercom displays a 429 is not documented."""
         if isinstance(exc, Throttled):
             workspace, body = self.request.user, self.request.auth
-            return Response(panel.too_many(workspace, body.data, submitted=self.submitted))
+            return Response(router.respond_rate_limited(workspace, body.data, submitted=self.submitted))
         return super().handle_exception(exc)
 
 
 class InitializeView(CanvasView):
-    """Intercom's "initialize": the conversation was opened. Without side effects, as it comes up to five at a time."""
+    """Intercom's "initialize": the conversation was opened. Intercom may send up to five at the same time."""
 
 
 class SubmitView(CanvasView):
-    """Intercom's "submit": something with a submit action was used."""
+    """Intercom's "submit": a component with a submit action was used."""
 
     submitted = True

@@ -4,23 +4,24 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from intercom_bridge.readiness import reasons_against
+from intercom_bridge import __version__
+from intercom_bridge.ops.readiness import not_ready_reasons
 
 
 @require_safe
 def healthz(_request: HttpRequest) -> JsonResponse:
-    """The process answers. Says nothing of the database, of iTop or of Intercom."""
-    return JsonResponse({"status": "ok"})
+    """Return 200 if the process responds, independent of the database, iTop and Intercom."""
+    return JsonResponse({"status": "ok", "version": __version__})
 
 
 @never_cache
 @require_safe
 def readyz(_request: HttpRequest) -> JsonResponse:
-    """200 when messages are taken in and written; 503 with the reasons when not.
+    """Return 200 if work is being processed, else 503 with the reasons.
 
-    For who watches over the service. A load balancer should ask /healthz: while no worker lives, webhooks have to
-    be answered all the same, or Intercom forgets what they told.
+    For monitoring. A load balancer should use /healthz: webhooks must be accepted even if no worker is alive, because
+    Intercom repeats them only once.
     """
-    if reasons := reasons_against():
+    if reasons := not_ready_reasons():
         return JsonResponse({"status": "not ready", "reasons": reasons}, status=503)
     return JsonResponse({"status": "ok"})

@@ -7,15 +7,15 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from intercom_bridge.metrics import exposition
+from intercom_bridge.ops.metrics import exposition
 
 
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """For Prometheus, with the bearer token METRICS_TOKEN. Where none is set there is no such address."""
+    """Return metrics for Prometheus. Requires the bearer token METRICS_TOKEN; 404 if it is not configured."""
     if not settings.METRICS_TOKEN:
-        return JsonResponse({"detail": "There is no such address."}, status=404)
+        return JsonResponse({"detail": "Not found."}, status=404)
     given = request.headers.get("Authorization", "")
     if not constant_time_compare(
         given.encode("utf-8", "replace"), f"Bearer {settings.METRICS_TOKEN}".encode()

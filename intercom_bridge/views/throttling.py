@@ -1,4 +1,4 @@
-"""How much a workspace may send. Asked once the signature is known: nobody else can use up a workspace's share."""
+"""Rate limits per workspace, applied after the signature is verified, so that only the workspace can use them up."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ log = structlog.get_logger(__name__)
 WINDOW_SECONDS = 10
 
 
-class Share(BaseThrottle):
-    """A number for each workspace and each ten seconds. DRF's own rates keep a list of every request's time."""
+class WorkspaceRateLimit(BaseThrottle):
+    """One counter per workspace and ten seconds. DRF's own throttles store the time of every request."""
 
     kind = ""
 
-    def a_second(self) -> int:
+    def per_second(self) -> int:
         raise NotImplementedError
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        # Of what is not signed there is no workspace: DRF asks here only after the signature, or for a HEAD.
+        # DRF calls this after the signature was verified, or for HEAD, which has no workspace.
         if request.method != "POST":
             return True
         window = int(time.time()) // WINDOW_SECONDS
-        key = f"share:{self.kind}:{request.user.pk}:{window}"
+        key = f"rate:{self.kind}:{request.user.pk}:{window}"
         try:
             cache.add(key, 0, 2 * WINDOW_SECONDS)
             count = cache.incr(key)
         except (RedisError, ValueError) as error:
-            # What cannot be counted is let in: a Redis that is away, or has just dropped the number, loses no message.
-            log.warning("share.not_counted", kind=self.kind, error=type(error).__name__)
+            # Accept the request: an unreachable Redis, or one that has evicted the counter, must not lose messages.
+            log.warning("rate_limit.not_counted", kind=self.kind, error=type(error).__name__)
             return True
-        return bool(count <= self.a_second() * WINDOW_SECONDS)
+        return bool(count <= self.per_second() * WINDOW_SECONDS)
 
     def wait(self) -> float:
         return WINDOW_SECONDS - time.time() % WINDOW_SECONDS
 
 
-class CanvasShare(Share):
+class CanvasRateLimit(WorkspaceRateLimit):
     kind = "canvas"
 
-    def a_second(self) -> int:
-        return int(settings.CANVAS_REQUESTS_A_SECOND)
+    def per_second(self) -> int:
+        return int(settings.CANVAS_REQUESTS_PER_SECOND)
 
 
-class WebhookShare(Share):
+class WebhookRateLimit(WorkspaceRateLimit):
     kind = "webhook"
 
-    def a_second(self) -> int:
-        return int(settings.NOTIFICATIONS_A_SECOND)
+    def per_second(self) -> int:
+        return int(settings.NOTIFICATIONS_PER_SECOND)

@@ -11,44 +11,44 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from intercom_bridge.intercom.payloads import Event, PayloadError, contacts_named
-from intercom_bridge.metrics import observe, webhook_seconds
-from intercom_bridge.models import Notification, Workspace
-from intercom_bridge.sync.tasks import wake_for_intake
+from intercom_bridge.intercom.payloads import Event, PayloadError, contact_ids_in
+from intercom_bridge.models import WebhookEvent, Workspace
+from intercom_bridge.ops.metrics import observe, webhook_seconds
+from intercom_bridge.wake import INCOMING, wake
 
 from .authentication import SignedBody, SignedPostMixin, WebhookSignature
-from .throttling import WebhookShare
+from .throttling import WebhookRateLimit
 
 log = structlog.get_logger(__name__)
 
 
-class TooManyNotifications(APIException):
-    """503, so that Intercom repeats it in a minute, when there is room again.
+class RateLimitExceededError(APIException):
+    """Respond with 503, so that Intercom repeats the notification after a minute.
 
-    Not 429: that throttles the subscription, which is the app's and not the workspace's, so that all the others would
-    wait, for up to two hours, and lose what is older. Not 200: nothing is answered for without a row. What does not
-    fit the second time either is found by comparing with Intercom (sync/reconcile.py).
+    Not 429: Intercom would throttle the subscription, which belongs to the app, so all its workspaces would wait for
+    up to two hours and lose older notifications. Not 200: that requires a stored row. A notification that is rejected
+    twice is found by comparing with Intercom (sync/reconcile.py).
     """
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = "This workspace sends more notifications than its share. Send it again in a minute."
+    default_detail = "The workspace's rate limit was reached. Send the notification again in a minute."
 
 
 class WebhookView(SignedPostMixin, APIView):
-    """Intercom tells us that something happened.
+    """Receive notifications.
 
-    200 means: the row is committed. Any other answer makes Intercom repeat it once, after a minute, and then
-    forget it; 410 would end the subscription and 429 throttle it, so neither is ever sent.
+    200 means that the row is committed. For any other status, Intercom repeats the notification once, after a minute,
+    and then discards it; 410 would end the subscription and 429 throttle it, so neither is ever sent.
     """
 
     authentication_classes = [WebhookSignature]
-    throttle_classes = [WebhookShare]
+    throttle_classes = [WebhookRateLimit]
     http_method_names = ["post", "head"]
 
     def throttled(self, request: Request, wait: float) -> None:
-        raise TooManyNotifications
+        raise RateLimitExceededError
 
-    # How Intercom validates the address, unsigned.
+    # Intercom validates the address with an unsigned HEAD.
     def head(self, request: Request, *_: Any, **__: Any) -> Response:
         return Response()
 
@@ -56,9 +56,9 @@ class WebhookView(SignedPostMixin, APIView):
         began = time.monotonic()
         workspace: Workspace = request.user
         body: SignedBody = request.auth
-        notification_id, topic, conversation_id = _name(body)
-        notification = Notification.objects.record(
-            workspace, notification_id, topic, conversation_id, body.raw, contacts_named(body.data)
+        notification_id, topic, conversation_id = _identify(body)
+        notification = WebhookEvent.objects.record(
+            workspace, notification_id, topic, conversation_id, body.raw, contact_ids_in(body.data)
         )
         log.info(
             "notification.received",
@@ -67,15 +67,15 @@ class WebhookView(SignedPostMixin, APIView):
             topic=topic,
             notification=notification.pk,
         )
-        wake_for_intake()
+        wake(INCOMING)
         observe(webhook_seconds, time.monotonic() - began)
         return Response({"status": "ok"})
 
 
-def _name(body: SignedBody) -> tuple[str, str, str]:
-    """Its id, its topic and its conversation's id.
+def _identify(body: SignedBody) -> tuple[str, str, str]:
+    """Return the notification's id, topic and conversation id.
 
-    A ping has no id, and what cannot be read may have none: the bytes name it then.
+    Pings and unreadable notifications have no id: a hash of the bytes is used instead.
     """
     digest = f"sha256:{hashlib.sha256(body.raw).hexdigest()}"
     try:

@@ -1,9 +1,15 @@
-"""A stand-in for Intercom: its REST, its notifications and its Canvas Kit requests for one workspace.
+"""A stand-in for Intercom: REST, notifications and Canvas Kit requests for one workspace.
 
-`python -m sandbox.intercom --port 8002 --bridge http://127.0.0.1:8000` runs it; tests say
-`with running_intercom(bridge_url=...) as intercom`.
+`python -m sandbox.intercom --port 8002 --bridge http://127.0.0.1:8000` runs it. Tests use `with
+running_intercom(bridge_url=...) as intercom`.
 """
 
-from .server import SECRET, TOKEN, WORKSPACE_ID, Intercom, running_intercom
+from .server import (
+    SECRET,
+    TOKEN,
+    WORKSPACE_ID,
+    Intercom,
+    running_intercom,
+)
 
 __all__ = ["SECRET", "TOKEN", "WORKSPACE_ID", "Intercom", "running_intercom"]

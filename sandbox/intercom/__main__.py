@@ -1,4 +1,4 @@
-"""`python -m sandbox.intercom`: the stand-in as a program, with its data in a file."""
+"""`python -m sandbox.intercom`: run the stand-in as a program, with its data in a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import logging
 import signal
 import threading
 
-from .server import SECRET, TOKEN, WORKSPACE_ID, Intercom
+from .server import (
+    SECRET,
+    TOKEN,
+    WORKSPACE_ID,
+    Intercom,
+)
 
 
 def main() -> None:
@@ -44,6 +49,7 @@ def main() -> None:
         region=options.region,
         api_version=options.api_version,
         retry_seconds=options.retry_seconds,
+        long_conversation=True,
     )
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

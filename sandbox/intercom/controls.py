@@ -1,4 +1,4 @@
-"""The sandbox's own addresses under /sandbox/: what the inbox page and the demo ask of the stand-in."""
+"""The sandbox's own addresses under /sandbox/, for the inbox page and the demo."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import markup
 from .shapes import Json, admin_json, contact_json
 from .store import Conversation
-from .workspace import NotSensible
+from .workspace import InvalidActionError
 
 if TYPE_CHECKING:
     from .server import Intercom
@@ -19,38 +19,40 @@ VERSIONS = frozenset(
 )
 
 
-def _state(intercom: Intercom, _said: Json) -> Json:
+def _state(intercom: Intercom, _data: Json) -> Json:
     workspace = intercom.workspace
     return {
         "workspace_id": workspace.workspace_id,
         "bridge": workspace.bridge_url,
         "api_version": workspace.api_version,
         "admins": [admin_json(admin) for admin in intercom.store.admins()],
-        "contacts": [contact_json(one, workspace.workspace_id) for one in intercom.store.contacts()],
+        "contacts": [contact_json(contact, workspace.workspace_id) for contact in intercom.store.contacts()],
     }
 
 
-def _conversations(intercom: Intercom, _said: Json) -> Json:
-    return {"conversations": [_summary(intercom, one) for one in intercom.store.conversations()]}
+def _conversations(intercom: Intercom, _data: Json) -> Json:
+    return {
+        "conversations": [_summary(intercom, conversation) for conversation in intercom.store.conversations()]
+    }
 
 
 def _summary(intercom: Intercom, conversation: Conversation) -> Json:
     contact = intercom.store.contact(conversation.contact_ids[0])
     newest = intercom.store.parts(conversation.id, newest=1)
     last = newest[-1] if newest else conversation.source
-    words = markup.to_text(last.body or "") or ", ".join(last.attachments)
+    text = markup.to_text(last.body or "") or ", ".join(last.attachments)
     return {
         "id": conversation.id,
         "contact": contact_json(contact, intercom.workspace.workspace_id),
         "updated_at": conversation.updated_at,
         "last_author_type": last.author_type,
         "is_note": last.part_type == "note",
-        "preview": words[:140],
+        "preview": text[:140],
         "count": intercom.store.count_parts(conversation.id) + 1,
     }
 
 
-def _conversation(intercom: Intercom, _said: Json, conversation_id: str) -> Json:
+def _conversation(intercom: Intercom, _data: Json, conversation_id: str) -> Json:
     conversation = intercom.store.conversation(conversation_id)
     count = intercom.store.count_parts(conversation_id)
     return intercom.workspace.conversation_json(conversation, most_parts=count) | {
@@ -60,90 +62,94 @@ def _conversation(intercom: Intercom, _said: Json, conversation_id: str) -> Json
     }
 
 
-def _begin(intercom: Intercom, said: Json) -> Json:
-    if said.get("contact_id"):
-        contact = intercom.store.contact(str(said["contact_id"]))
+def _begin(intercom: Intercom, data: Json) -> Json:
+    if data.get("contact_id"):
+        contact = intercom.store.contact(str(data["contact_id"]))
     else:
-        contact = intercom.store.add_contact(**said.get("contact", {}))
-    conversation = intercom.workspace.begin(contact, **_message(said))
+        contact = intercom.store.add_contact(**data.get("contact", {}))
+    conversation = intercom.workspace.begin(contact, **_message(data))
     return {"id": conversation.id}
 
 
-def _write(intercom: Intercom, said: Json, conversation_id: str) -> Json:
+def _write(intercom: Intercom, data: Json, conversation_id: str) -> Json:
     part = intercom.workspace.write(
         conversation_id,
-        author=str(said.get("author") or "contact"),
-        author_id=str(said.get("author_id") or ""),
-        part_type=str(said.get("part_type") or ""),
-        note=said.get("note") is True,
-        **_message(said),
+        author=str(data.get("author") or "contact"),
+        author_id=str(data.get("author_id") or ""),
+        part_type=str(data.get("part_type") or ""),
+        note=data.get("note") is True,
+        **_message(data),
     )
     return intercom.workspace.shapes.part(part)
 
 
-def _merge(intercom: Intercom, said: Json, conversation_id: str) -> Json:
-    """`{"into": id}`."""
-    intercom.workspace.merge(conversation_id, str(said.get("into") or ""))
+def _merge(intercom: Intercom, data: Json, conversation_id: str) -> Json:
+    """Merge a conversation into another one: `{"into": id}`."""
+    intercom.workspace.merge(conversation_id, str(data.get("into") or ""))
     return {}
 
 
-def _message(said: Json) -> dict[str, Any]:
-    files = said.get("attachments") or []
+def _message(data: Json) -> dict[str, Any]:
+    files = data.get("attachments") or []
     if not isinstance(files, list):
-        raise NotSensible("attachments must be a list of file names.")
+        raise InvalidActionError("attachments must be a list of file names.")
     return {
-        "body": str(said.get("body") or ""),
-        "html": str(said.get("html") or ""),
+        "body": str(data.get("body") or ""),
+        "html": str(data.get("html") or ""),
         "attachments": [str(name) for name in files],
     }
 
 
-def _canvas(intercom: Intercom, said: Json) -> Json:
+def _canvas(intercom: Intercom, data: Json) -> Json:
     answer = intercom.workspace.canvas(
-        str(said.get("conversation_id")),
-        admin_id=str(said.get("admin_id") or ""),
-        contact_id=str(said.get("contact_id") or ""),
-        component_id=str(said.get("component_id") or ""),
-        input_values=said.get("input_values"),
-        current_canvas=said.get("current_canvas"),
+        str(data.get("conversation_id")),
+        admin_id=str(data.get("admin_id") or ""),
+        contact_id=str(data.get("contact_id") or ""),
+        component_id=str(data.get("component_id") or ""),
+        input_values=data.get("input_values"),
+        current_canvas=data.get("current_canvas"),
     )
     return answer.to_json()
 
 
-def _set_faults(intercom: Intercom, said: Json) -> Json:
-    intercom.faults.set(said)
+def _set_faults(intercom: Intercom, data: Json) -> Json:
+    intercom.faults.set(data)
     return intercom.faults.to_json()
 
 
-def _notifications(intercom: Intercom, _said: Json) -> Json:
-    return {"notifications": [one.to_json() for one in list(intercom.webhooks.log)]}
+def _notifications(intercom: Intercom, _data: Json) -> Json:
+    return {"notifications": [event.to_json() for event in list(intercom.webhooks.log)]}
 
 
-def _webhooks(intercom: Intercom, said: Json) -> Json:
-    """`{"validate": true}`, `{"ping": true}`, `{"redeliver": id}`, `{"hold": true}`, `{"release": "reversed"}`,
-    `{"copies": 2}`, `{"retry_seconds": 60}`, `{"api_version": "2.15"}`, `{"parts_in_canvas": 20}`."""
+def _webhooks(intercom: Intercom, data: Json) -> Json:  # noqa: C901 - one branch per switch
+    """Change or use the webhooks.
+
+    The body has one or more of `{"validate": true}`, `{"ping": true}`, `{"redeliver": id}`, `{"hold": true}`,
+    `{"release": "reversed"}`, `{"copies": 2}`, `{"retry_seconds": 60}`, `{"api_version": "2.15"}` and
+    `{"parts_in_canvas": 20}`.
+    """
     webhooks = intercom.webhooks
     answer: Json = {}
-    if "retry_seconds" in said:
-        webhooks.retry_seconds = float(said["retry_seconds"])
-    if "copies" in said:
-        webhooks.copies = int(said["copies"])
-    if "api_version" in said:
-        if said["api_version"] not in VERSIONS or not said["api_version"][0].isdigit():
-            raise NotSensible("There is no such version.")
-        intercom.workspace.api_version = said["api_version"]
-    if "parts_in_canvas" in said:
-        intercom.workspace.parts_in_canvas = int(said["parts_in_canvas"])
-    if said.get("hold"):
+    if "retry_seconds" in data:
+        webhooks.retry_seconds = float(data["retry_seconds"])
+    if "copies" in data:
+        webhooks.copies = int(data["copies"])
+    if "api_version" in data:
+        if data["api_version"] not in VERSIONS or not data["api_version"][0].isdigit():
+            raise InvalidActionError("There is no such version.")
+        intercom.workspace.api_version = data["api_version"]
+    if "parts_in_canvas" in data:
+        intercom.workspace.parts_in_canvas = int(data["parts_in_canvas"])
+    if data.get("hold"):
         webhooks.hold()
-    if said.get("release"):
-        webhooks.release(str(said["release"]))
-    if said.get("validate"):
+    if data.get("release"):
+        webhooks.release(str(data["release"]))
+    if data.get("validate"):
         answer["status"] = webhooks.validate()
-    if said.get("ping"):
+    if data.get("ping"):
         answer["notification"] = webhooks.ping().to_json()
-    if said.get("redeliver"):
-        answer["notification"] = webhooks.redeliver(str(said["redeliver"])).to_json()
+    if data.get("redeliver"):
+        answer["notification"] = webhooks.redeliver(str(data["redeliver"])).to_json()
     return answer
 
 
@@ -155,7 +161,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Json]], ...] = (
     ("POST", r"conversations/([^/]+)/messages", _write),
     ("POST", r"conversations/([^/]+)/merge", _merge),
     ("POST", r"canvas", _canvas),
-    ("GET", r"faults", lambda intercom, _said: intercom.faults.to_json()),
+    ("GET", r"faults", lambda intercom, _data: intercom.faults.to_json()),
     ("POST", r"faults", _set_faults),
     ("GET", r"notifications", _notifications),
     ("POST", r"webhooks", _webhooks),
@@ -163,7 +169,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Json]], ...] = (
 
 
 def find_control(method: str, path: str) -> tuple[Callable[..., Json] | None, tuple[str, ...]]:
-    """The control of this address under /sandbox/, and what its path says; None if there is none."""
+    """Return the handler of an address under /sandbox/ and the arguments in its path, or None without a handler."""
     for known_method, pattern, handler in _ROUTES:
         if method == known_method and (found := re.fullmatch(pattern, path)):
             return handler, found.groups()

@@ -1,4 +1,4 @@
-"""Trouble on demand: what the stand-in's REST does wrong, how often, and for which addresses."""
+"""Faults on demand: what the stand-in's REST does wrong, how often, and for which addresses."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ KINDS = {
     "rate_limited": "answers 429 until `seconds` from now",
     "error": "answers HTTP `status` with an error list",
     "html": "answers HTTP `status` with an HTML page, as a proxy does",
-    "drop_before": "closes the connection before it does what was asked",
-    "drop_after": "does what was asked, then closes the connection",
-    "slow": "does what was asked, answers after `seconds`",
-    "drip": "does what was asked, answers one byte each `seconds`",
+    "drop_before": "closes the connection before it executes the call",
+    "drop_after": "executes the call, then closes the connection",
+    "slow": "executes the call, answers after `seconds`",
+    "drip": "executes the call, answers one byte each `seconds`",
 }
 
 
 @dataclass
 class Fault:
-    """One kind of trouble for calls whose path contains `path`. `count` of them meet it (None: all)."""
+    """A fault for calls whose path contains `path`, for the next `count` of them or, with None, for all."""
 
     kind: str
     path: str = ""
@@ -33,14 +33,14 @@ class Fault:
 
 
 class Faults:
-    """The faults in force. Safe to change while calls run."""
+    """The active faults. They can be changed while calls are running."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._active: list[Fault] = []
 
     def add(self, kind: str, **options: Any) -> Fault:
-        """`intercom.faults.add("drop_after", path="/reply", count=1)`. Raises ValueError or TypeError."""
+        """Add a fault: `intercom.faults.add("drop_after", path="/reply", count=1)`. Raise ValueError or TypeError."""
         fault = Fault(kind, **options)
         with self._lock:
             self._active.append(fault)
@@ -51,13 +51,13 @@ class Faults:
             self._active.clear()
 
     def set(self, wanted: dict[str, Any]) -> None:
-        """What `POST /sandbox/faults` asks for: its `faults` replace those in force."""
-        faults = [Fault(**one) for one in wanted.get("faults", [])]
+        """Replace the active faults by those in the body of `POST /sandbox/faults`."""
+        faults = [Fault(**options) for options in wanted.get("faults", [])]
         with self._lock:
             self._active = faults
 
     def meet(self, path: str) -> Fault | None:
-        """The fault that a call meets, if any; it is counted."""
+        """Return the fault for a call, or None, and count it."""
         with self._lock:
             for fault in self._active:
                 if fault.path not in path:
@@ -71,4 +71,4 @@ class Faults:
 
     def to_json(self) -> dict[str, Any]:
         with self._lock:
-            return {"faults": [asdict(one) for one in self._active], "kinds": KINDS}
+            return {"faults": [asdict(fault) for fault in self._active], "kinds": KINDS}

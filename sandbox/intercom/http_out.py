@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the bridge answered. `status` is 0 when it did not, and `trouble` says why."""
+    """The bridge's response. Without a response, `status` is 0 and `trouble` says why."""
 
     status: int
     body: bytes
@@ -22,7 +22,7 @@ class Outcome:
 def send(
     method: str, url: str, body: bytes | None, headers: Mapping[str, str], *, time_limit: float
 ) -> Outcome:
-    """Never raises for what the other side does."""
+    """Send a request and return the outcome. Network errors are part of the outcome."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=time_limit)

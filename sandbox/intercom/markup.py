@@ -1,4 +1,4 @@
-"""Message bodies as Intercom keeps them: normalised HTML, and the plain text made from it."""
+"""Message bodies as Intercom stores them: normalised HTML, and the plain text made from it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _PARAGRAPH = '<p class="no-margin">'
 
 
 def normalise(body: str) -> str:
-    """HTML that was posted, as it reads back: known tags only, everything in a block, `p` without a margin.
+    """Return posted HTML as Intercom returns it: only known tags, all text in blocks, `p` without a margin.
 
-    "" where nothing is left to read.
+    Return "" if no text is left.
     """
     writer = _Normaliser()
     writer.feed(body)
@@ -24,7 +24,7 @@ def normalise(body: str) -> str:
 
 
 def from_text(text: str) -> str:
-    """What somebody typed: blank lines make paragraphs, line breaks stay, addresses become links."""
+    """Return typed text as HTML: blank lines make paragraphs, line breaks stay, addresses become links."""
     paragraphs = re.split(r"\n\s*\n", text.replace("\r\n", "\n").strip())
     return "".join(
         f"{_PARAGRAPH}{_linked(paragraph).replace(chr(10), '<br>')}</p>"
@@ -34,7 +34,7 @@ def from_text(text: str) -> str:
 
 
 def to_text(body: str) -> str:
-    """Plain text as webhooks of API 2.15 and `display_as=plaintext` have it: links become `label (url)`."""
+    """Return the plain text that webhooks of API 2.15 and `display_as=plaintext` have: links become `label (url)`."""
     reader = _TextReader()
     reader.feed(body)
     reader.close()

@@ -1,4 +1,4 @@
-"""The people and conversations that a new sandbox holds. The customers are those of the iTop stand-in."""
+"""The people and conversations in a new sandbox. The customers are those of the iTop stand-in."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from .store import Admin, Store
 ADA = Admin(id="9608799", name="Ada Reyes", email="ada.reyes@it.example")
 SAM = Admin(id="9608800", name="Sam Field", email="sam.field@it.example")
 
-# (who writes, what, kind of part): c the contact, a Ada, s Sam, b the bot.
+# (author, text, kind of part). The author is c (contact), a (Ada), s (Sam) or b (bot).
 Line = tuple[str, str] | tuple[str, str, str]
 
 
-def fill(store: Store, now: int | None = None) -> None:
-    """Teammates, contacts and conversations; the newest conversation is a few minutes old at `now`."""
-    seeding = _Seeding(store, int(time.time()) if now is None else now)
+def fill(store: Store, *, long_conversation: bool) -> None:
+    """Add teammates, contacts and conversations; the newest conversation is a few minutes old.
+
+    With `long_conversation`, Bob Durand's conversation has 320 messages, which takes ten times as long as all
+    the rest; otherwise it has 10.
+    """
+    seeding = _Seeding(store, int(time.time()))
     for admin in (ADA, SAM):
         store.add_admin(admin)
-    seeding.long_one()
+    seeding.printer(messages=320 if long_conversation else 10)
     seeding.two_people_of_one_address()
     seeding.outside_the_scope()
-    seeding.nobody_in_itop()
+    seeding.unknown_in_itop()
     seeding.lead_without_address()
     seeding.careless_text()
     seeding.known_by_attributes()
@@ -44,13 +48,13 @@ class _Seeding:
         )
         contact = self._store.contact(contact_id)
         step = max(1, minutes_ago * 60 // (len(lines) + 1))
-        for number, (who, words, *kind) in enumerate(lines, 1):
-            author_type = {"c": contact.role, "b": "bot"}.get(who, "admin")
-            author_id = {"c": contact_id, "a": ADA.id, "s": SAM.id, "b": "9608700"}[who]
+        for number, (author, text, *kind) in enumerate(lines, 1):
+            author_type = {"c": contact.role, "b": "bot"}.get(author, "admin")
+            author_id = {"c": contact_id, "a": ADA.id, "s": SAM.id, "b": "9608700"}[author]
             self._store.add_part(
                 conversation.id,
                 part_type=kind[0] if kind else "comment",
-                body=markup.from_text(words),
+                body=markup.from_text(text),
                 author_type=author_type,
                 author_id=author_id,
                 created_at=when + number * step,
@@ -133,7 +137,7 @@ class _Seeding:
         contact = self._store.add_contact(role="lead")
         self._conversation(contact.id, 240, "do you sell to schools?", [])
 
-    def nobody_in_itop(self) -> None:
+    def unknown_in_itop(self) -> None:
         contact = self._store.add_contact(name="Jo Park", email="jo@client.example", external_id="user-7")
         lines: list[Line] = [("a", "Which browser is this?"), ("c", "Firefox.")]
         self._conversation(contact.id, 300, "The export button does nothing", lines)
@@ -150,12 +154,12 @@ class _Seeding:
         )
         self._conversation(contact.id, 420, "The door bell is silent again.", [])
 
-    def long_one(self) -> None:
+    def printer(self, messages: int) -> None:
         contact = self._store.add_contact(
             name="Bob Durand", email="bob.durand@acme.example", external_id="user-41"
         )
         lines: list[Line] = []
-        for number in range(1, 321):
+        for number in range(1, messages + 1):
             if number % 10 == 0:
                 lines.append(("s", f"Checked the counters, round {number // 10}.", "note"))
             else:
@@ -163,7 +167,7 @@ class _Seeding:
                 lines.append(
                     (writer, f"Message {number}: the printer says {'toner low' if number % 3 else 'ready'}.")
                 )
-        # Its first message bears the same id as its first reply: the two are counted apart in Intercom.
+        # The source has the same id as the first reply, as can happen in Intercom.
         self._conversation(
             contact.id,
             60 * 24 * 3,

@@ -1,4 +1,4 @@
-"""The HTTP side: Intercom's REST for one workspace, and the sandbox's own addresses under /sandbox/."""
+"""The HTTP server: Intercom's REST for one workspace, and the sandbox's own addresses under /sandbox/."""
 
 from __future__ import annotations
 
@@ -19,8 +19,19 @@ from . import markup, seed
 from .controls import VERSIONS, find_control
 from .faults import Fault, Faults
 from .shapes import Json, admin_json, contact_json
-from .store import Contact, Conversation, NoSuchThing, Part, Store
-from .workspace import OUR_APP, CanvasAnswer, NotSensible, Workspace
+from .store import (
+    Contact,
+    Conversation,
+    NotFoundError,
+    Part,
+    Store,
+)
+from .workspace import (
+    OUR_APP,
+    CanvasAnswer,
+    InvalidActionError,
+    Workspace,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +45,8 @@ WINDOW_SECONDS = 10
 MAX_BODY = 20_000_000
 
 
-class Refused(Exception):
-    """An error list, as Intercom answers it."""
+class RequestRefusedError(Exception):
+    """A request that Intercom answers with a list of errors."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -58,22 +69,18 @@ class Intercom:
         region: str = "US",
         api_version: str = "2.14",
         retry_seconds: float = 60.0,
-        filled: bool = True,
+        long_conversation: bool = False,
     ) -> None:
         self.store = Store(database)
         if self.store.is_empty:
-            if filled:
-                seed.fill(self.store)
-            else:
-                for admin in (seed.ADA, seed.SAM):
-                    self.store.add_admin(admin)
+            seed.fill(self.store, long_conversation=long_conversation)
         self.token = token
         self.verifies_identities = False
         self.faults = Faults()
         self.calls: list[tuple[str, str]] = []
         self.calls_a_window = CALLS_A_WINDOW
         self._server = _Server((host, port), self)
-        # After the port is ours: nothing is started that would have to be stopped again.
+        # After the port is bound: if that fails, there is no thread to stop.
         self.workspace = Workspace(
             self.store,
             bridge_url=bridge_url,
@@ -107,17 +114,17 @@ class Intercom:
         self.webhooks.stop()
         self.store.close()
 
-    # --- What tests and the demo say ---
+    # --- For tests and the demo ---
 
     def contact(self, name_or_email: str) -> Contact:
-        """The contact of this name or address. Raises LookupError."""
+        """Return the contact with this name or e-mail address. Raise LookupError."""
         for contact in self.store.contacts():
             if name_or_email in (contact.name, contact.email):
                 return contact
         raise LookupError(f"There is no contact {name_or_email}")
 
     def conversation_of(self, name_or_email: str) -> Conversation:
-        """The newest conversation of this contact. Raises LookupError."""
+        """Return the newest conversation of this contact. Raise LookupError."""
         contact = self.contact(name_or_email)
         for conversation in self.store.conversations():
             if contact.id in conversation.contact_ids:
@@ -143,7 +150,7 @@ class Intercom:
             self._limited_until = time.time() + seconds
 
     def count_call(self) -> tuple[int, int, bool]:
-        """Calls that are left in this window, when it ends (Unix seconds), and whether this one is too many."""
+        """Return the calls left in this window, its end (Unix seconds), and whether this call is refused."""
         with self._lock:
             now = time.time()
             window = int(now // WINDOW_SECONDS)
@@ -159,7 +166,7 @@ class Intercom:
 
 @contextmanager
 def running_intercom(**options: Any) -> Iterator[Intercom]:
-    """A stand-in on a free port, in memory, for a test. Options are those of `Intercom`."""
+    """Run a stand-in on a free port, with its data in memory. The options are those of `Intercom`."""
     intercom = Intercom(**options)
     intercom.start()
     try:
@@ -230,11 +237,11 @@ class _Handler(BaseHTTPRequestHandler):
         }
         try:
             if too_many:
-                raise Refused(429, "rate_limit_exceeded", "Exceeded rate limit")
+                raise RequestRefusedError(429, "rate_limit_exceeded", "Exceeded rate limit")
             status, answer = 200, self._rest_answer(path, query, body)
-        except Refused as refused:
+        except RequestRefusedError as refused:
             status, answer = refused.status, _errors(refused.code, str(refused))
-        except NoSuchThing:
+        except NotFoundError:
             status, answer = 404, _errors("not_found", "Resource Not Found")
         if fault is not None and fault.kind == "drop_after":
             self._hang_up()
@@ -245,7 +252,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(status, answer, headers, drip=fault.seconds if fault and fault.kind == "drip" else 0)
 
     def _meet(self, fault: Fault) -> bool:
-        """Whether the fault was all that there is to the answer."""
+        """Apply the fault. Return whether no further response is to be sent."""
         if fault.kind == "rate_limited":
             self.server.intercom.limit_rate(fault.seconds)
         elif fault.kind == "error":
@@ -285,37 +292,41 @@ class _Handler(BaseHTTPRequestHandler):
                 return workspace.conversation_json(store.conversation(found[1]), plain=plain)
         elif (found := re.fullmatch(r"/conversations/([^/]+)/reply", path)) and self.command == "POST":
             return self._reply(found[1], body)
-        raise Refused(404, "not_found", "The requested resource was not found")
+        raise RequestRefusedError(404, "not_found", "The requested resource was not found")
 
     def _check_headers(self, token: str) -> None:
         if self.headers.get("Authorization") != f"Bearer {token}":
-            raise Refused(401, "unauthorized", "Access Token Invalid")
+            raise RequestRefusedError(401, "unauthorized", "Access Token Invalid")
         if self.headers.get("Intercom-Version", "2.14") not in VERSIONS:
-            raise Refused(400, "intercom_version_invalid", "The requested version could not be found")
+            raise RequestRefusedError(
+                400, "intercom_version_invalid", "The requested version could not be found"
+            )
         accept = self.headers.get("Accept", "*/*")
         if "json" not in accept and "*/*" not in accept:
-            raise Refused(
+            raise RequestRefusedError(
                 406, "media_type_not_acceptable", "The Accept header should send a media type of JSON"
             )
 
     def _reply(self, conversation_id: str, body: bytes) -> Json:
         intercom = self.server.intercom
-        said = _parsed(body)
+        data = _parsed(body)
         if conversation_id == "last":
             conversation_id = intercom.store.conversations()[0].id
         conversation = intercom.store.conversation(conversation_id)
-        kind = said.get("message_type")
-        if kind not in ("comment", "note") or said.get("type") != "admin":
-            raise Refused(400, "parameter_invalid", "message_type must be comment or note, and type admin")
-        if not said.get("admin_id"):
-            raise Refused(400, "parameter_not_found", "admin_id is required")
+        kind = data.get("message_type")
+        if kind not in ("comment", "note") or data.get("type") != "admin":
+            raise RequestRefusedError(
+                400, "parameter_invalid", "message_type must be comment or note, and type admin"
+            )
+        if not data.get("admin_id"):
+            raise RequestRefusedError(400, "parameter_not_found", "admin_id is required")
         try:
-            admin = intercom.store.admin(str(said["admin_id"]))
-        except NoSuchThing as error:
-            raise Refused(404, "admin_not_found", "Admin not found") from error
-        html = said.get("body")
+            admin = intercom.store.admin(str(data["admin_id"]))
+        except NotFoundError as error:
+            raise RequestRefusedError(404, "admin_not_found", "Admin not found") from error
+        html = data.get("body")
         if not isinstance(html, str) or not markup.normalise(html):
-            raise Refused(400, "parameter_invalid", "body is required")
+            raise RequestRefusedError(400, "parameter_invalid", "body is required")
         intercom.workspace.write(
             conversation.id,
             author="admin",
@@ -331,12 +342,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _sandbox(self, path: str, body: bytes) -> None:
         handler, arguments = find_control(self.command, path)
         if handler is None:
-            self._answer(404, {"error": "There is no such address."})
+            self._answer(404, {"error": "Unknown address."})
             return
         try:
-            said = _parsed(body) if self.command == "POST" else {}
-            self._answer(200, handler(self.server.intercom, said, *arguments))
-        except (Refused, NotSensible, ValueError, TypeError) as error:
+            data = _parsed(body) if self.command == "POST" else {}
+            self._answer(200, handler(self.server.intercom, data, *arguments))
+        except (RequestRefusedError, InvalidActionError, ValueError, TypeError) as error:
             self._answer(400, {"error": str(error)})
         except LookupError as error:
             self._answer(404, {"error": str(error)})
@@ -379,12 +390,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _parsed(body: bytes) -> Json:
     try:
-        said = json.loads(body)
+        data = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Refused(400, "parameter_invalid", "invalid JSON") from error
-    if not isinstance(said, dict):
-        raise Refused(400, "parameter_invalid", "a JSON object is expected")
-    return said
+        raise RequestRefusedError(400, "parameter_invalid", "invalid JSON") from error
+    if not isinstance(data, dict):
+        raise RequestRefusedError(400, "parameter_invalid", "a JSON object is expected")
+    return data
 
 
 def _errors(code: str, message: str) -> Json:

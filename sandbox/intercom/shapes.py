@@ -1,7 +1,7 @@
-"""The stand-in's data as Intercom says it: REST models, the notifications' item, Canvas Kit's requests.
+"""The stand-in's data as Intercom's JSON: REST models, notification items, Canvas Kit requests.
 
-Shapes follow Intercom's OpenAPI description (2.14) and captured notifications. Where the two
-differ, each says its own: REST has dates as numbers, a notification's statistics as ISO 8601 strings.
+The shapes follow Intercom's OpenAPI description (2.14) and captured notifications. Where the two differ, each
+keeps its own form: REST has dates as numbers, a notification's statistics are ISO 8601 strings.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ from typing import Any
 from urllib.parse import quote
 
 from .markup import to_text
-from .store import Admin, Contact, Conversation, Part, Store
+from .store import (
+    Admin,
+    Contact,
+    Conversation,
+    Part,
+    Store,
+)
 
 Json = dict[str, Any]
 
@@ -32,7 +38,7 @@ BOT = {"type": "bot", "id": "9608700", "name": "Fin", "email": "operator+{worksp
 
 
 def encode(data: Any) -> bytes:
-    """JSON as Rails writes it, and so as it is signed: UTF-8, with `<`, `>` and `&` escaped."""
+    """Return JSON as Rails writes and signs it: UTF-8, with `<`, `>` and `&` escaped."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     text = re.sub("[<>&\u2028\u2029\ud800-\udfff]", lambda found: f"\\u{ord(found.group()):04x}", text)
     return text.encode()
@@ -87,7 +93,7 @@ def attachment_json(name: str, part: Part) -> Json:
     return {
         "type": "upload",
         "name": name,
-        # Intercom's addresses work for thirty minutes; these lead nowhere.
+        # Intercom's addresses are valid for thirty minutes; these are not served.
         "url": f"https://downloads.intercomcdn.example/i/o/{part.id}/{quote(name)}?expires={part.created_at + 1800}",
         "content_type": content_type,
         "filesize": 48_213,
@@ -97,7 +103,7 @@ def attachment_json(name: str, part: Part) -> Json:
 
 
 class Shapes:
-    """How one workspace says its data."""
+    """Convert the data of one workspace to Intercom's JSON."""
 
     def __init__(self, store: Store, workspace_id: str) -> None:
         self._store = store
@@ -162,7 +168,7 @@ class Shapes:
             "title": conversation.title,
             "created_at": conversation.created_at,
             "updated_at": conversation.updated_at,
-            "waiting_since": None,
+            "queued_at": None,
             "snoozed_until": None,
             "source": {
                 "type": "conversation",
@@ -201,7 +207,7 @@ class Shapes:
                 "last_contact_reply_at": statistics_date(conversation.updated_at),
                 "count_reopens": 0,
                 "count_assignments": 0,
-                # The source counts here.
+                # The source is counted here.
                 "count_conversation_parts": self._store.count_parts(conversation.id) + 1,
             },
             "conversation_rating": None,

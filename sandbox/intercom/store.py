@@ -1,4 +1,4 @@
-"""What the stand-in remembers: teammates, contacts, conversations and their parts, in SQLite."""
+"""The stand-in's data in SQLite: teammates, contacts, conversations and their parts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Admin:
 
 @dataclass(frozen=True)
 class Contact:
-    """A customer: a user (known to the product) or a lead (anybody who wrote)."""
+    """A customer: a user (known to the product) or a lead (a visitor)."""
 
     id: str
     name: str | None = None
@@ -41,7 +41,7 @@ class Contact:
 
 @dataclass(frozen=True)
 class Part:
-    """A message, or the one that began the conversation (its source). `body` is normalised HTML, or None."""
+    """A message, or the conversation's source (its first message). `body` is normalised HTML, or None."""
 
     id: str
     conversation_id: str
@@ -68,12 +68,12 @@ class Conversation:
     state: str = "open"
 
 
-class NoSuchThing(LookupError):
-    """There is no contact, teammate or conversation of that id."""
+class NotFoundError(LookupError):
+    """No contact, teammate or conversation has this id."""
 
 
 class Store:
-    """One workspace's data. Safe to use from many threads; `database` is a path or ":memory:"."""
+    """The data of one workspace, safe to use from many threads. `database` is a path or ":memory:"."""
 
     def __init__(self, database: str = ":memory:") -> None:
         self._lock = threading.RLock()
@@ -82,9 +82,9 @@ class Store:
             self._db.executescript(
                 """
                 PRAGMA synchronous = OFF;
-                CREATE TABLE IF NOT EXISTS things (kind TEXT, id TEXT, said TEXT, PRIMARY KEY (kind, id));
+                CREATE TABLE IF NOT EXISTS things (kind TEXT, id TEXT, data TEXT, PRIMARY KEY (kind, id));
                 CREATE TABLE IF NOT EXISTS parts (
-                    conversation_id TEXT, created_at INTEGER, number INTEGER, said TEXT,
+                    conversation_id TEXT, created_at INTEGER, number INTEGER, data TEXT,
                     PRIMARY KEY (conversation_id, number)
                 );
                 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER);
@@ -111,17 +111,17 @@ class Store:
     def _get(self, kind: str, name: str) -> dict[str, Any]:
         with self._lock:
             row = self._db.execute(
-                "SELECT said FROM things WHERE kind = ? AND id = ?", (kind, name)
+                "SELECT data FROM things WHERE kind = ? AND id = ?", (kind, name)
             ).fetchone()
         if row is None:
-            raise NoSuchThing(f"There is no {kind} {name}")
-        said: dict[str, Any] = json.loads(row[0])
-        return said
+            raise NotFoundError(f"There is no {kind} {name}")
+        data: dict[str, Any] = json.loads(row[0])
+        return data
 
     def _all(self, kind: str) -> list[dict[str, Any]]:
         with self._lock:
             rows = self._db.execute(
-                "SELECT said FROM things WHERE kind = ? ORDER BY rowid", (kind,)
+                "SELECT data FROM things WHERE kind = ? ORDER BY rowid", (kind,)
             ).fetchall()
         return [json.loads(row[0]) for row in rows]
 
@@ -139,7 +139,7 @@ class Store:
         return admin
 
     def admins(self) -> list[Admin]:
-        return [Admin(**said) for said in self._all("admin")]
+        return [Admin(**data) for data in self._all("admin")]
 
     def admin(self, admin_id: str) -> Admin:
         return Admin(**self._get("admin", admin_id))
@@ -167,7 +167,7 @@ class Store:
         return contact
 
     def contacts(self) -> list[Contact]:
-        return [Contact(**said) for said in self._all("contact")]
+        return [Contact(**data) for data in self._all("contact")]
 
     def contact(self, contact_id: str) -> Contact:
         return Contact(**self._get("contact", contact_id))
@@ -186,13 +186,13 @@ class Store:
         admin_assignee_id: str | None = None,
         subject: str = "",
     ) -> Conversation:
-        """A conversation that the first of the contacts begins."""
+        """Start a conversation as the first of the contacts."""
         people = tuple(contact_ids)
         author = self.contact(people[0])
         when = int(time.time()) if created_at is None else created_at
         number = str(self._next("conversation", FIRST_CONVERSATION_ID))
         source = Part(
-            # A source and the parts count their ids apart: they may bear the same one.
+            # Sources and parts have separate series of ids: both may have the same id.
             id=source_id or str(self._next("source", FIRST_SOURCE_ID)),
             conversation_id=number,
             part_type="source",
@@ -219,9 +219,11 @@ class Store:
         return _conversation(self._get("conversation", conversation_id))
 
     def conversations(self) -> list[Conversation]:
-        """All of them, the one that changed last first."""
-        found = [_conversation(said) for said in self._all("conversation")]
-        return sorted(found, key=lambda one: (one.updated_at, one.id), reverse=True)
+        """Return all conversations, the last changed first."""
+        found = [_conversation(data) for data in self._all("conversation")]
+        return sorted(
+            found, key=lambda conversation: (conversation.updated_at, conversation.id), reverse=True
+        )
 
     def add_part(
         self,
@@ -263,10 +265,10 @@ class Store:
         return part
 
     def parts(self, conversation_id: str, newest: int | None = None) -> list[Part]:
-        """Oldest first; with `newest`, the so many newest of them."""
+        """Return the parts, oldest first; with `newest`, only that many of the newest."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT said FROM parts WHERE conversation_id = ? ORDER BY created_at DESC, number DESC LIMIT ?",
+                "SELECT data FROM parts WHERE conversation_id = ? ORDER BY created_at DESC, number DESC LIMIT ?",
                 (conversation_id, -1 if newest is None else newest),
             ).fetchall()
         return [_part(json.loads(row[0])) for row in reversed(rows)]
@@ -279,11 +281,11 @@ class Store:
         return int(row[0])
 
 
-def _part(said: dict[str, Any]) -> Part:
-    return Part(**{**said, "attachments": tuple(said["attachments"])})
+def _part(data: dict[str, Any]) -> Part:
+    return Part(**{**data, "attachments": tuple(data["attachments"])})
 
 
-def _conversation(said: dict[str, Any]) -> Conversation:
+def _conversation(data: dict[str, Any]) -> Conversation:
     return Conversation(
-        **{**said, "contact_ids": tuple(said["contact_ids"]), "source": _part(said["source"])}
+        **{**data, "contact_ids": tuple(data["contact_ids"]), "source": _part(data["source"])}
     )

@@ -1,8 +1,8 @@
-"""Notifications: signed, sent, and once more a minute later when the bridge did not take them.
+"""Notifications: sign and send them, and repeat them a minute later if the bridge did not accept them.
 
-Follows https://developers.intercom.com/docs/webhooks/webhook-notifications: five seconds to answer; any 2xx
-is success; 410 ends the subscription; anything else is repeated once after a minute and then lost. Their
-order is not guaranteed, and one may come twice; both can be had on demand.
+Follows https://developers.intercom.com/docs/webhooks/webhook-notifications: the bridge has five seconds to
+respond; any 2xx is success; 410 ends the subscription; anything else is repeated once after a minute and then
+lost. The order is not guaranteed, and a notification may arrive twice; both can be requested.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ TOPICS = frozenset(
 
 
 @dataclass
-class Notification:
-    """Something that happened, and what became of telling it. `state`: waiting, delivered, lost, held or unsent."""
+class WebhookEvent:
+    """An event and the state of its notification: waiting, delivered, lost, held or unsent."""
 
     id: str | None
     topic: str
@@ -56,14 +56,18 @@ class Notification:
             "created_at": self.created_at,
             "state": self.state,
             "attempts": [
-                {"status": one.status, "milliseconds": round(one.seconds * 1000), "trouble": one.trouble}
-                for one in self.attempts
+                {
+                    "status": attempt.status,
+                    "milliseconds": round(attempt.seconds * 1000),
+                    "trouble": attempt.trouble,
+                }
+                for attempt in self.attempts
             ],
         }
 
 
 class Webhooks:
-    """Sends notifications from threads of its own. `address` is the bridge's webhook; "" sends nothing."""
+    """Send notifications from background threads. `address` is the bridge's webhook; with "" nothing is sent."""
 
     def __init__(
         self,
@@ -81,9 +85,9 @@ class Webhooks:
         self.topics = frozenset(topics)
         self.copies = 1
         self.is_subscribed = True
-        self.log: list[Notification] = []
-        self._held: list[Notification] | None = None
-        self._due: list[tuple[float, int, Notification]] = []
+        self.log: list[WebhookEvent] = []
+        self._held: list[WebhookEvent] | None = None
+        self._due: list[tuple[float, int, WebhookEvent]] = []
         self._numbers = itertools.count()
         self._under_way = 0
         self._changed = threading.Condition()
@@ -94,10 +98,10 @@ class Webhooks:
 
     # --- What the workspace does ---
 
-    def notify(self, topic: str, item: dict[str, Any]) -> Notification:
-        """Tells the bridge, in the background, if the topic is subscribed to."""
+    def notify(self, topic: str, item: dict[str, Any]) -> WebhookEvent:
+        """Send a notification in the background if the topic is subscribed to."""
         name = None if topic == "ping" else f"notif_{uuid.uuid4()}"
-        notification = Notification(id=name, topic=topic, item=item, created_at=int(time.time()))
+        notification = WebhookEvent(id=name, topic=topic, item=item, created_at=int(time.time()))
         with self._changed:
             self.log.append(notification)
             if not self.address or not self.is_subscribed or topic not in self.topics | {"ping"}:
@@ -110,32 +114,32 @@ class Webhooks:
                     self._schedule(notification, 0)
         return notification
 
-    def ping(self) -> Notification:
-        """What Intercom's "Send a test request" does."""
+    def ping(self) -> WebhookEvent:
+        """Send what Intercom's "Send a test request" sends."""
         return self.notify("ping", {"type": "ping", "message": "something something interzen"})
 
     def validate(self) -> int:
-        """The unsigned HEAD request with which Intercom looks whether somebody is there; answers its status."""
+        """Send the unsigned HEAD request with which Intercom checks the address, and return the status."""
         return send("HEAD", self.address, None, {}, time_limit=TIME_LIMIT_SECONDS).status
 
     # --- On demand ---
 
-    def redeliver(self, notification_id: str) -> Notification:
-        """Sends one once more, with the same id, as Intercom does now and then. Raises LookupError."""
+    def redeliver(self, notification_id: str) -> WebhookEvent:
+        """Send a notification again with the same id, as Intercom sometimes does. Raise LookupError."""
         with self._changed:
-            found = next((one for one in self.log if one.id == notification_id), None)
+            found = next((event for event in self.log if event.id == notification_id), None)
             if found is None:
                 raise LookupError(f"There is no notification {notification_id}")
             self._schedule(found, 0)
         return found
 
     def hold(self) -> None:
-        """Keeps what happens from now on until `release`."""
+        """Keep all notifications from now on until `release`."""
         with self._changed:
             self._held = self._held or []
 
     def release(self, order: str = "shuffled") -> None:
-        """Sends what was held: "in order", "reversed" or "shuffled", one after the other."""
+        """Send the held notifications one after the other: "in order", "reversed" or "shuffled"."""
         with self._changed:
             held, self._held = self._held or [], None
             if order == "reversed":
@@ -148,7 +152,7 @@ class Webhooks:
                     self._schedule(notification, position * 0.02)
 
     def wait_until_sent(self, timeout: float = 10.0) -> bool:
-        """Whether, within `timeout` seconds, all was sent but what has to wait for longer than a second."""
+        """Return whether, within `timeout` seconds, everything was sent that is not due more than a second later."""
 
         def all_sent() -> bool:
             soon = time.monotonic() + 1
@@ -166,7 +170,7 @@ class Webhooks:
 
     # --- The sending ---
 
-    def _schedule(self, notification: Notification, seconds: float) -> None:
+    def _schedule(self, notification: WebhookEvent, seconds: float) -> None:
         heappush(self._due, (time.monotonic() + seconds, next(self._numbers), notification))
         self._changed.notify_all()
 
@@ -186,7 +190,7 @@ class Webhooks:
                 self._settle(notification, outcome)
                 self._changed.notify_all()
 
-    def _settle(self, notification: Notification, outcome: Outcome) -> None:
+    def _settle(self, notification: WebhookEvent, outcome: Outcome) -> None:
         notification.attempts.append(outcome)
         if 200 <= outcome.status < 300:
             notification.state = "delivered"
@@ -198,7 +202,7 @@ class Webhooks:
         elif notification.state != "delivered":
             notification.state = "lost"
 
-    def _deliver(self, notification: Notification) -> Outcome:
+    def _deliver(self, notification: WebhookEvent) -> Outcome:
         body = encode(self._envelope(notification))
         signature = hmac.new(self.secret.encode(), body, hashlib.sha1).hexdigest()
         return send(
@@ -213,7 +217,7 @@ class Webhooks:
             time_limit=TIME_LIMIT_SECONDS,
         )
 
-    def _envelope(self, notification: Notification) -> dict[str, Any]:
+    def _envelope(self, notification: WebhookEvent) -> dict[str, Any]:
         return {
             "type": "notification_event",
             "app_id": self.workspace_id,

@@ -1,4 +1,4 @@
-"""What happens in a workspace: people write, the bridge is told, a teammate uses the panel."""
+"""What happens in a workspace: people write, the bridge is notified, a teammate uses the panel."""
 
 from __future__ import annotations
 
@@ -12,13 +12,24 @@ from typing import Any
 
 from . import markup
 from .http_out import send
-from .shapes import Json, Shapes, admin_json, contact_json, encode
-from .store import Contact, Conversation, Part, Store
+from .shapes import (
+    Json,
+    Shapes,
+    admin_json,
+    contact_json,
+    encode,
+)
+from .store import (
+    Contact,
+    Conversation,
+    Part,
+    Store,
+)
 from .webhooks import Webhooks
 
-# Intercom does not say how long it waits for a canvas; two apps in production count on ten seconds.
+# Intercom does not document how long it waits for a canvas; two apps in production rely on ten seconds.
 CANVAS_SECONDS = 10.0
-MOST_PARTS = 500
+MAX_PARTS = 500
 OUR_APP = "itop-bridge-k3x9"
 
 TOPIC_OF = {
@@ -32,13 +43,13 @@ TOPIC_OF = {
 }
 
 
-class NotSensible(ValueError):
-    """What was asked for cannot be done; the text says why."""
+class InvalidActionError(ValueError):
+    """The action is not possible. The text says why."""
 
 
 @dataclass(frozen=True)
 class CanvasAnswer:
-    """What the bridge answered a canvas request: `status` 0 when it did not. `canvas` is None if it sent none."""
+    """The bridge's response to a canvas request. Without a response, `status` is 0; `canvas` can be None."""
 
     status: int
     milliseconds: int
@@ -71,7 +82,10 @@ class CanvasAnswer:
 
 
 class Workspace:
-    """One Intercom workspace with our app in it. `bridge_url` is the service's own address; "" if there is none."""
+    """An Intercom workspace with our app installed.
+
+    `bridge_url` is the service's address, or "" without a service.
+    """
 
     def __init__(
         self,
@@ -90,8 +104,8 @@ class Workspace:
         self.region = region
         self.api_version = api_version
         self.bridge_url = bridge_url.rstrip("/")
-        # How many parts a canvas request carries; Intercom does not say.
-        self.parts_in_canvas = MOST_PARTS
+        # The number of parts in a canvas request; Intercom does not document it.
+        self.parts_in_canvas = MAX_PARTS
         self.shapes = Shapes(store, workspace_id)
         self.webhooks = Webhooks(
             address=f"{self.bridge_url}/webhooks/intercom" if bridge_url else "",
@@ -102,7 +116,7 @@ class Workspace:
 
     @property
     def notifies_in_plain_text(self) -> bool:
-        """From API 2.15 on, bodies in notifications are plain text."""
+        """Return whether notifications have plain-text bodies, as they do from API 2.15 on."""
         return tuple(int(number) for number in self.api_version.split(".")) >= (2, 15)
 
     # --- People write ---
@@ -121,20 +135,20 @@ class Workspace:
         app_package_code: str | None = None,
         created_at: int | None = None,
     ) -> Part:
-        """A message in a conversation; the bridge is told.
+        """Write a message into a conversation and notify the bridge.
 
         `author` is "contact", "admin" or "bot"; without an `author_id` it is the conversation's first contact
-        or the first teammate. `body` is what was typed, `html` what was posted as HTML. Raises NotSensible
-        and NoSuchThing.
+        or the first teammate. `body` is typed text, `html` posted HTML. Raise InvalidActionError or
+        NotFoundError.
         """
         conversation = self.store.conversation(conversation_id)
         files = tuple(attachments)
         kind = part_type or ("note" if note else "comment")
         if (author, kind) not in TOPIC_OF:
-            raise NotSensible(f"A {author} does not write a {kind}.")
-        words = markup.normalise(html) if html else markup.from_text(body)
-        if not words and not files and kind in ("comment", "note"):
-            raise NotSensible("There is nothing in the message.")
+            raise InvalidActionError(f"A {author} cannot write a {kind}.")
+        text = markup.normalise(html) if html else markup.from_text(body)
+        if not text and not files and kind in ("comment", "note"):
+            raise InvalidActionError("The message is empty.")
         if author == "contact":
             person = self.store.contact(author_id or conversation.contact_ids[0])
             author_type, author_id = person.role, person.id
@@ -145,7 +159,7 @@ class Workspace:
         part = self.store.add_part(
             conversation_id,
             part_type=kind,
-            body=words or None,
+            body=text or None,
             author_type=author_type,
             author_id=author_id,
             attachments=files,
@@ -158,28 +172,31 @@ class Workspace:
     def begin(
         self, contact: Contact, *, body: str = "", html: str = "", attachments: Iterable[str] = ()
     ) -> Conversation:
-        """A customer starts a conversation; the bridge is told, with the message in `source` and no part."""
-        words = markup.normalise(html) if html else markup.from_text(body)
+        """Start a conversation as a customer and notify the bridge, with the message in `source` and no part."""
+        text = markup.normalise(html) if html else markup.from_text(body)
         files = tuple(attachments)
-        if not words and not files:
-            raise NotSensible("There is nothing in the message.")
-        conversation = self.store.start_conversation([contact.id], words, attachments=files)
+        if not text and not files:
+            raise InvalidActionError("The message is empty.")
+        conversation = self.store.start_conversation([contact.id], text, attachments=files)
         self.notify("conversation.user.created", conversation.id, [])
         return conversation
 
     def merge(self, conversation_id: str, into: str) -> None:
-        """A teammate merges one conversation into another one. Each gets a part that says so, and neither says which
-        the other is. Raises NotSensible and NoSuchThing."""
+        """Merge a conversation into another one, as a teammate.
+
+        Each conversation gets a part that says so, and neither part names the other conversation. Raise
+        InvalidActionError or NotFoundError.
+        """
         if conversation_id == into:
-            raise NotSensible("A conversation is not merged into itself.")
+            raise InvalidActionError("A conversation cannot be merged into itself.")
         ended, going_on = self.store.conversation(conversation_id), self.store.conversation(into)
         admin, now = self.store.admins()[0], int(time.time())
-        for one, part_type in (
+        for conversation, part_type in (
             (ended, "merged_secondary_conversation"),
             (going_on, "merged_primary_conversation"),
         ):
             self.store.add_part(
-                one.id,
+                conversation.id,
                 part_type=part_type,
                 body=None,
                 author_type="admin",
@@ -188,7 +205,7 @@ class Workspace:
             )
 
     def notify(self, topic: str, conversation_id: str, parts: list[Part]) -> None:
-        """A notification whose item holds only these parts."""
+        """Send a notification whose item has only these parts."""
         item = self.shapes.conversation(
             self.store.conversation(conversation_id),
             parts,
@@ -210,7 +227,7 @@ class Workspace:
         input_values: Mapping[str, Any] | None = None,
         current_canvas: Mapping[str, Any] | None = None,
     ) -> CanvasAnswer:
-        """A signed initialize request or, with a component, a signed submit request. Raises NoSuchThing."""
+        """Send a signed initialize request or, with a component, a signed submit request. Raise NotFoundError."""
         conversation = self.store.conversation(conversation_id)
         admin = self.store.admin(admin_id or self.store.admins()[0].id)
         contact = self.store.contact(contact_id or conversation.contact_ids[0])
@@ -248,7 +265,7 @@ class Workspace:
         )
 
     def conversation_json(
-        self, conversation: Conversation, *, most_parts: int = MOST_PARTS, plain: bool = False
+        self, conversation: Conversation, *, most_parts: int = MAX_PARTS, plain: bool = False
     ) -> Json:
         return self.shapes.conversation(
             conversation,

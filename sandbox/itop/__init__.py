@@ -1,10 +1,10 @@
-"""A stand-in for iTop's REST/JSON interface that answers as a recorded iTop 3.3 does.
+"""A stand-in for iTop's REST/JSON interface that responds as a recorded iTop 3.3 does.
 
-``python -m sandbox.itop --port 8001 --database itop.sqlite3`` runs it; tests say ``with running_itop() as
+``python -m sandbox.itop --port 8001 --database itop.sqlite3`` runs it. Tests use ``with running_itop() as
 itop``.
 """
 
-from sandbox.itop.faults import Fault, Faults
-from sandbox.itop.server import Itop, running_itop
+from .faults import Fault, Faults
+from .server import Itop, running_itop
 
 __all__ = ["Fault", "Faults", "Itop", "running_itop"]

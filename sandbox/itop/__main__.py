@@ -1,4 +1,4 @@
-"""``python -m sandbox.itop``: the stand-in as a program, with its data in a file."""
+"""``python -m sandbox.itop``: run the stand-in as a program, with its data in a file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import logging
 import signal
 import threading
 
-from sandbox.itop import seed
-from sandbox.itop.server import Itop
+from . import seed
+from .server import Itop
 
 
 def main() -> None:

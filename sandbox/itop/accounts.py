@@ -1,4 +1,4 @@
-"""Who calls: an account by token, by login and password, or by HTTP Basic, and what it may do."""
+"""Authentication: an account by token, by login and password or by HTTP Basic, and its permissions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import binascii
 import hmac
 from collections.abc import Mapping
 
-from sandbox.itop.store import Row, Store
+from .store import Row, Store
 
 ADMINISTRATOR = "Administrator"
 REST = "REST Services User"
@@ -15,32 +15,32 @@ PORTAL = "Portal user"
 SUPPORT = "Support Agent"
 
 
-class LoginRefused(Exception):
-    """Code 1 and this text."""
+class LoginRefusedError(Exception):
+    """iTop answers with code 1 and this text."""
 
 
-class BadUser(Exception):
-    """A disabled token account: the real one answers two words of plain text (recording 018)."""
+class BadUserError(Exception):
+    """The token account is disabled: iTop answers with two words of plain text (recording 018)."""
 
 
 def authenticate(store: Store, headers: Mapping[str, str], form: Mapping[str, str]) -> Row:
-    """The account of a request. Raises LoginRefused or BadUser."""
+    """Return the account of a request. Raise LoginRefusedError or BadUserError."""
     token = headers.get("Auth-Token") or form.get("auth_token")
     if token:
         user = _by_token(store, token)
         if user is not None and user["status"] == "disabled":
-            raise BadUser
+            raise BadUserError
     elif "auth_user" in form:
         user = by_password(store, form["auth_user"], form.get("auth_pwd", ""))
     else:
         user = _by_basic(store, headers.get("Authorization", ""))
     if user is None:
-        raise LoginRefused("Error: Invalid login")
+        raise LoginRefusedError("Error: Invalid login")
     profiles = profiles_of(store, user)
     if PORTAL in profiles:
-        raise LoginRefused("Error: Portal user is not allowed")
+        raise LoginRefusedError("Error: Portal user is not allowed")
     if REST not in profiles:
-        raise LoginRefused(
+        raise LoginRefusedError(
             "Error: This user is not authorized to use the web services. "
             f"(The profile {REST} is required to access the REST web services)"
         )
@@ -78,7 +78,10 @@ def profiles_of(store: Store, user: Row) -> frozenset[str]:
 
 
 def may(store: Store, user: Row, action: str, class_name: str) -> bool:
-    """``action`` is reading, creating, modifying or deleting. Accounts are for administrators' eyes only."""
+    """Return whether an account may do an ``action``: reading, creating, modifying or deleting.
+
+    Only administrators may read accounts.
+    """
     profiles = profiles_of(store, user)
     if ADMINISTRATOR in profiles:
         return True
@@ -88,9 +91,7 @@ def may(store: Store, user: Row, action: str, class_name: str) -> bool:
 
 
 def query_arguments(store: Store, user: Row) -> dict[str, str | int]:
-    """What ``:current_contact_id`` and ``:current_contact->attribute`` mean: the calling account's own
-    contact.
-    """
+    """Return the values of ``:current_contact_id`` and ``:current_contact->attribute`` for an account."""
     found: dict[str, str | int] = {
         "current_user_id": user["id"],
         "current_contact_id": user["contactid"] or 0,

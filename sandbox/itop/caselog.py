@@ -1,6 +1,6 @@
-"""A case log: what a call may send for it, and the entries that it holds.
+"""A case log: what a call may send for it, and its entries.
 
-Stored as a JSON list in order of insertion. Follows recordings 085 and 089 to 103.
+A log is stored as a JSON list in the order of insertion. Follows recordings 085 and 089 to 103.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sandbox.itop import markup
-from sandbox.itop.store import DATE, Row, Store
+from . import markup
+from .store import DATE, Row, Store
 
-# The real log's index is a 64 KB column; measured: 300 entries went in, 380 did not.
+# iTop stores a log's index in a 64 KB column; 300 entries were accepted, 380 were not.
 INDEX_BYTES = 65_535
 INDEX_BYTES_OF_AN_ENTRY = 190
 
 
 class LogError(Exception):
-    """What was sent for a log is refused: ``code`` and text of the answer."""
+    """The value that was sent for a log is refused with this ``code`` and text."""
 
     def __init__(self, message: str, code: int = 100) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class LogError(Exception):
 
 
 def applied(store: Store, user: Row, administrator: bool, old: str | None, sent: object) -> str | None:
-    """The log's new stored value after what was sent. Raises LogError."""
+    """Return the new stored value of a log after a call's value is applied. Raise LogError."""
     entries = json.loads(old or "[]")
     if sent is None:
         return old
@@ -76,7 +76,7 @@ def _author(store: Store, item: Mapping[str, Any]) -> tuple[str | int, str]:
 
 
 def author_name(store: Store, user: Row) -> str:
-    """An account shows the name of its contact; one without a contact shows its login."""
+    """Return the name of an account's contact, or the login of an account without a contact."""
     contact = store.load("Person", user["contactid"] or 0)
     return str((contact or user)["friendlyname"])
 
@@ -104,7 +104,7 @@ def _dump(entries: list[Row]) -> str:
 
 
 def shown(stored: str | None) -> dict[str, Any]:
-    """A log as an answer shows it."""
+    """Return a log as iTop's responses have it."""
     found = []
     for each in json.loads(stored or "[]"):
         text = each["format"] == "text"

@@ -1,13 +1,14 @@
-"""The classes and attributes that the stand-in has: a part of iTop's stock data model.
+"""The classes and attributes of the stand-in: a part of iTop's standard data model.
 
-The order of attributes is iTop's own, since answers with ``output_fields: "*"`` and the list of names in
-"Unknown filter code" follow it (recordings 028 and 044).
+The order of attributes is iTop's, since responses with ``output_fields: "*"`` and the list of names in "Unknown
+filter code" follow it (recordings 028 and 044).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 KEY_KINDS = frozenset({"key"})
 NUMBER_KINDS = frozenset({"key", "integer", "objkey", "stopwatch", "id", "flag"})
@@ -16,21 +17,25 @@ VIRTUAL_KINDS = frozenset({"external", "links"})
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute. ``kind`` is one of: string text html enum email url integer date day key objkey external
-    log links blob stopwatch secret flag (obsolescence) id.
+    """An attribute.
+
+    ``kind`` is one of: string text html enum email url integer date day key objkey external log links blob
+    stopwatch secret flag (obsolescence) id.
     """
 
     code: str
     kind: str = "string"
     label: str = ""
     target: str = ""  # class of a key, or of the objects of a list
-    via: str = ""  # external field: the key it goes through; list: the key of the others that points here
+    via: str = (
+        ""  # external field: the key it goes through; list: the key of the linked objects that points here
+    )
     remote: str = ""  # external field: the attribute there
     values: tuple[str, ...] = ()
     mandatory: bool = False
     default: str | int | None = None
     filterable: bool = True
-    derived: bool = False  # friendlyname and such, which nobody declares
+    derived: bool = False  # not declared in the class, such as friendlyname
 
     @property
     def stored(self) -> bool:
@@ -106,7 +111,7 @@ INTERCOM_FIELDS = (
 
 
 def stopwatch(code: str, *thresholds: int) -> tuple[Attribute, ...]:
-    """A clock: its running time in seconds, and the parts that OQL may name although no answer shows them."""
+    """Return a stopwatch: its running time in seconds, and parts that OQL knows although no response has them."""
     names = [f"{code}_{part}" for part in ("started", "laststart", "stopped")]
     for percent in thresholds:
         names += [f"{code}_{percent}_{part}" for part in ("deadline", "passed", "triggered", "overrun")]
@@ -115,7 +120,7 @@ def stopwatch(code: str, *thresholds: int) -> tuple[Attribute, ...]:
 
 
 def classes(*, extension: bool = True) -> tuple[ItopClass, ...]:
-    """All classes. ``extension=False`` leaves out what the PHP extension adds to UserRequest."""
+    """Return all classes. ``extension=False`` leaves out what the PHP extension adds to UserRequest."""
     return (
         ItopClass(
             "Organization",
@@ -154,7 +159,7 @@ def classes(*, extension: bool = True) -> tuple[ItopClass, ...]:
                 external("org_name", "org_id", "name"),
                 other("email", "email", "Email"),
                 text("phone", "Phone"),
-                enum("notify", "Notification", "no", "yes", default="yes"),
+                enum("notify", "WebhookEvent", "no", "yes", default="yes"),
                 text("function", "Function"),
                 links("cis_list"),
             ),
@@ -539,9 +544,7 @@ def classes(*, extension: bool = True) -> tuple[ItopClass, ...]:
 
 @dataclass
 class DataModel:
-    """Looks things up in the classes: attributes with the inherited and the derived ones, parents and
-    children.
-    """
+    """The classes, with inherited and derived attributes, parents and children."""
 
     extension: bool = True
     by_name: dict[str, ItopClass] = field(init=False)
@@ -558,7 +561,7 @@ class DataModel:
         return self.by_name[name]
 
     def root(self, name: str) -> str:
-        """The topmost ancestor, whose objects share one series of ids."""
+        """Return the topmost ancestor, whose objects share one series of ids."""
         while self.by_name[name].parent:
             name = self.by_name[name].parent
         return name
@@ -567,7 +570,7 @@ class DataModel:
         return (each.name for each in self.by_name.values() if not each.parent)
 
     def lineage(self, name: str) -> list[ItopClass]:
-        """From the topmost ancestor down to the class."""
+        """Return the classes from the topmost ancestor down to this class."""
         found: list[ItopClass] = []
         while name:
             found.insert(0, self.by_name[name])
@@ -578,7 +581,7 @@ class DataModel:
         return any(each.name == ancestor for each in self.lineage(name))
 
     def concrete(self, name: str) -> list[str]:
-        """The class and its descendants, those without instances left out."""
+        """Return the class and its descendants, without abstract classes."""
         return [
             each.name for each in self.by_name.values() if not each.abstract and self.is_a(each.name, name)
         ]
@@ -596,7 +599,7 @@ class DataModel:
         return [attribute for each in self.lineage(name) for attribute in each.own]
 
     def attributes(self, name: str) -> dict[str, Attribute]:
-        """All attributes by code, in the order of an answer to ``output_fields: "*"``. ``id`` comes last."""
+        """Return all attributes by code, in the order of ``output_fields: "*"``. ``id`` comes last."""
         if name not in self._attributes:
             declared = self.declared(name)
             found = [*declared, *self._of_the_object(name)]
@@ -608,7 +611,7 @@ class DataModel:
         return self._attributes[name]
 
     def filter_codes(self, name: str) -> list[str]:
-        """What OQL may name, in the order in which iTop lists it (recording 044)."""
+        """Return the names that OQL accepts, in the order in which iTop lists them (recording 044)."""
         if name in self._filter_codes:
             return self._filter_codes[name]
         found = [each.code for each in self._of_the_object(name)]
@@ -632,7 +635,7 @@ class DataModel:
         return found
 
     def derived_from(self, attribute: Attribute) -> list[Attribute]:
-        """What an external key brings along: the name, class and obsolescence of the object it points to."""
+        """Return what an external key adds: the name, class and obsolescence of the object that it points to."""
         if attribute.kind != "key":
             return []
         found = [external(f"{attribute.code}_friendlyname", attribute.code, "friendlyname")]
@@ -643,8 +646,14 @@ class DataModel:
         return [replace(each, derived=True) for each in found]
 
     def keys_to(self, name: str) -> Iterator[tuple[str, Attribute]]:
-        """Each (class, external key) that may point to an object of the class, most general class first."""
+        """Yield each (class, external key) that may point to an object of the class, most general class first."""
         for each in self.by_name.values():
             for attribute in each.own:
                 if attribute.kind == "key" and self.is_a(name, attribute.target):
                     yield each.name, attribute
+
+
+@cache
+def data_model(*, extension: bool = True) -> DataModel:
+    """Return the data model, with or without the attributes of the PHP extension; one object for all stores."""
+    return DataModel(extension=extension)

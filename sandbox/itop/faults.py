@@ -1,4 +1,4 @@
-"""Trouble on demand: what the stand-in does wrong, how often, and for which calls."""
+"""Faults on demand: what the stand-in does wrong, how often, and for which calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS = {
 
 @dataclass
 class Fault:
-    """One kind of trouble. ``count`` calls meet it (None: all), each with ``probability``."""
+    """A fault for the next ``count`` calls or, with None, for all of them, each with ``probability``."""
 
     kind: str
     operation: str = ""  # "core/update"; any when empty
@@ -39,7 +39,7 @@ class Fault:
 
 
 class Faults:
-    """The faults in force. Safe to change while calls run."""
+    """The active faults. They can be changed while calls are running."""
 
     def __init__(self, *, latency: float = 0.0, seed: int | None = None) -> None:
         self.latency = latency  # seconds added to each call
@@ -51,9 +51,9 @@ class Faults:
         self._return: threading.Timer | None = None
 
     def add(self, kind: str, **options: Any) -> Fault:
-        """``itop.faults.add("drop_after", operation="core/update", count=1)``.
+        """Add a fault: ``itop.faults.add("drop_after", operation="core/update", count=1)``.
 
-        Raises ValueError or TypeError.
+        Raise ValueError or TypeError.
         """
         fault = Fault(kind, **options)
         with self.lock:
@@ -67,7 +67,7 @@ class Faults:
         self.away = False
 
     def meet(self, operation: str, class_name: str) -> Fault | None:
-        """The fault that a call meets, if any; it is counted."""
+        """Return the fault for a call, or None, and count it."""
         with self.lock:
             for fault in self.active:
                 if fault.operation not in ("", operation) or fault.class_name not in ("", class_name):
@@ -83,7 +83,7 @@ class Faults:
 
     @property
     def away(self) -> bool:
-        """While true, connections are refused and those that are open are cut."""
+        """Return whether connections are refused and open ones are cut."""
         return self._away
 
     @away.setter
@@ -96,16 +96,16 @@ class Faults:
             self.on_away(away)
 
     def away_for(self, seconds: float) -> None:
-        """Goes away and comes back by itself: over HTTP nobody could ask for it."""
+        """Refuse connections for so many seconds. A client could not end this over HTTP."""
         self.away = True
         self._return = threading.Timer(seconds, lambda: setattr(self, "away", False))
         self._return.daemon = True
         self._return.start()
 
     def set(self, wanted: dict[str, Any]) -> None:
-        """What ``POST /sandbox/faults`` asks for.
+        """Apply the body of ``POST /sandbox/faults``, whose ``faults`` replace the active ones.
 
-        ``faults`` replaces the list. Raises ValueError or TypeError.
+        Raise ValueError or TypeError.
         """
         if "faults" in wanted:
             faults = [

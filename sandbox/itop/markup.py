@@ -1,8 +1,8 @@
-"""What iTop does to HTML: the whitelist on the way in, the plain form of it on the way out.
+"""What iTop does to HTML: the whitelist for input, and the plain text in output.
 
-Follows recordings 082, 083, 090, 099 and 102. Two habits are the real one's and look odd: an unknown
-element goes *with* its content (an unclosed one takes the rest of the message), and a text that begins
-without an element gets a paragraph.
+Follows recordings 082, 083, 090, 099 and 102. Two habits of iTop look odd: an unknown element is removed *with*
+its content (an unclosed one removes the rest of the message), and text that begins without an element gets a
+paragraph.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ INLINE = frozenset(
 )
 ALLOWED = BLOCKS | INLINE
 VOID = frozenset(["img", "br", "hr"])
-# Void in HTML, though not allowed: they have no content to take along.
+# Void elements that are not allowed: they have no content to remove.
 FOREIGN_VOID = frozenset(
     ["area", "base", "col", "embed", "input", "link", "meta", "param", "source", "track", "wbr"]
 )
@@ -136,7 +136,7 @@ class Cleaner(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.out: list[str] = []
         self.open: list[str] = []
-        self.dropping: list[str] = []  # open elements inside a forbidden one, that one first
+        self.dropping: list[str] = []  # the forbidden element and the open elements inside it
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self.dropping:
@@ -220,7 +220,7 @@ def clean_style(style: str) -> str:
 
 
 def sanitise(markup: str) -> str:
-    """HTML or plain text as iTop stores it; "" when nothing is left."""
+    """Return HTML or plain text as iTop stores it; "" if nothing is left."""
     cleaner = Cleaner()
     cleaner.feed(markup)
     cleaner.close()
@@ -257,8 +257,9 @@ class Reader(HTMLParser):
 
 
 def to_text(markup: str) -> str:
-    """The plain form that an answer shows as ``message``: paragraphs apart, list items with "- ",
-    links as [label](url).
+    """Return the plain text that a response has as ``message``.
+
+    Paragraphs are separated, list items begin with "- ", links are [label](url).
     """
     reader = Reader()
     reader.feed(markup)
@@ -268,5 +269,5 @@ def to_text(markup: str) -> str:
 
 
 def text_to_html(text: str) -> str:
-    """The HTML form of an entry that was sent with ``format: text`` (recording 094)."""
+    """Return the HTML of an entry that was sent with ``format: text`` (recording 094)."""
     return html.escape(text).replace("&#x27;", "&#039;").replace("\r\n", "\n").replace("\n", "<br/>")

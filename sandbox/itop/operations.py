@@ -1,4 +1,4 @@
-"""The operations of ``webservices/rest.php`` and what they answer."""
+"""The operations of ``webservices/rest.php`` and their responses."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from sandbox.itop import accounts, caselog, values
-from sandbox.itop.oql import OqlError
-from sandbox.itop.store import Row, Store
+from . import accounts, caselog, values
+from .oql import OqlError
+from .store import Row, Store
 
 VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4")
 VERBS = {
@@ -67,8 +67,8 @@ DATED = {
 }
 
 
-class Refusal(Exception):
-    """An answer that is an error. Some bear ``"objects": null``, some bear no objects at all."""
+class RefusalError(Exception):
+    """A response that is an error. Some have ``"objects": null``, some have no objects at all."""
 
     def __init__(self, message: str, code: int = 100, *, objects: bool = False) -> None:
         super().__init__(message)
@@ -77,16 +77,16 @@ class Refusal(Exception):
             self.answer["objects"] = None
 
 
-class Crash(Exception):
-    """The real one dies with HTTP 500 (recording 076)."""
+class CrashError(Exception):
+    """iTop fails with HTTP 500 (recording 076)."""
 
 
 class Operations:
-    """All operations over one store.
+    """All operations on one store.
 
-    ``lost_updates``: a log is read, and written back later without a lock, as the real one does.
-    ``pause`` is called between the two; by default it waits ``window`` seconds, and a test may set it to
-    make two writers meet.
+    With ``lost_updates``, a log is read and later written back without a lock, as iTop does. ``pause`` is
+    called between the two; by default it waits ``window`` seconds, and a test may set it to make two writers
+    collide.
     """
 
     def __init__(self, store: Store, *, lost_updates: bool = True, window: float = 0.02) -> None:
@@ -97,11 +97,11 @@ class Operations:
         self.one_writer = threading.RLock()
 
     def answer(self, user: Row, version: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """What an authenticated request is answered. Raises Crash."""
+        """Return the response to an authenticated request. Raise CrashError."""
         call = Call(self, user)
         try:
             return call.answer(version, request)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             return refusal.answer
         except OqlError as error:
             return {"code": 100, "message": f"Error: {error}"}
@@ -123,15 +123,15 @@ class Call:
         self.request = request
         operation = self.mandatory("operation")
         if version not in VERSIONS:
-            raise Refusal(f"Error: There is no service available for version '{version}'", 10)
+            raise RefusalError(f"Error: There is no service available for version '{version}'", 10)
         if operation == "list_operations":
             return self.list_operations(version)
         if operation not in VERBS:
-            raise Refusal(f"Error: Unknown verb '{operation}' in version '{version}'", 11)
+            raise RefusalError(f"Error: Unknown verb '{operation}' in version '{version}'", 11)
         if operation == "core/check_credentials":
             return self.check_credentials()
         if operation == "core/get_related":
-            raise Refusal("Error: core/get_related is not played by the sandbox")
+            raise RefusalError("Error: core/get_related is not played by the sandbox")
         work = {
             "core/get": self.get,
             "core/create": self.create,
@@ -161,7 +161,7 @@ class Call:
         self.allow("reading", class_name)
         limit, page = _integer(self.request.get("limit"), 0), _integer(self.request.get("page"), 1)
         if page < 1:
-            raise Refusal(
+            raise RefusalError(
                 "The request page number is not valid. It must be an integer greater than 0", 13, objects=True
             )
         rows = self.objects(class_name, key)
@@ -175,7 +175,7 @@ class Call:
         class_name = self.class_name()
         fields, comment = self.fields(), str(self.mandatory("comment"))
         if self.model[class_name].abstract:
-            raise Crash
+            raise CrashError
         codes = self.output_fields(class_name)
         self.allow("creating", class_name)
         row = self.store.blank(class_name)
@@ -184,7 +184,7 @@ class Call:
             row["contact_id"] = self.user["contactid"] or 0
         row |= self.taken(row, fields)
         if self.model.is_a(class_name, "Ticket"):
-            # Spent even if the ticket is refused below: the recorded references have gaps where it was.
+            # Used up even if the ticket is refused below: the recorded references have such gaps.
             row["ref"] = f"R-{self.store.take_number('ref'):06d}"
             row["start_date"] = row["start_date"] or self.store.now()
             row["last_update"] = self.store.now()
@@ -214,14 +214,14 @@ class Call:
         changes = self.taken(row, fields)
         state = TRANSITIONS.get(row.get("status", ""), {}).get(str(stimulus))
         if state is None:
-            raise Refusal(
+            raise RefusalError(
                 f"Invalid stimulus: '{stimulus}' on the object {row['friendlyname']} "
                 f"in state '{row.get('status')}'",
                 objects=True,
             )
         missing = [code for code in NEEDED_FOR.get(state, ()) if not (row | changes)[code]]
         if missing:
-            raise Refusal(
+            raise RefusalError(
                 f"Missing mandatory attribute(s) for applying the stimulus: {', '.join(missing)}.",
                 objects=True,
             )
@@ -268,13 +268,13 @@ class Call:
     def mandatory(self, name: str) -> Any:
         value = self.request.get(name)
         if value is None:
-            raise Refusal(f"Error: Missing parameter '{name}'")
+            raise RefusalError(f"Error: Missing parameter '{name}'")
         return value
 
     def class_name(self) -> str:
         name = self.mandatory("class")
         if not isinstance(name, str) or name not in self.model:
-            raise Refusal(f"Error: class: '{name}' is not a valid class'")
+            raise RefusalError(f"Error: class: '{name}' is not a valid class'")
         return name
 
     def fields(self) -> Mapping[str, Any]:
@@ -288,12 +288,12 @@ class Call:
         codes = [code.strip() for code in str(wanted).split(",")]
         for code in codes:
             if code not in self.model.attributes(class_name):
-                raise Refusal(f"Error: output_fields: invalid attribute code '{code}'")
+                raise RefusalError(f"Error: output_fields: invalid attribute code '{code}'")
         return codes
 
     def allow(self, action: str, class_name: str) -> None:
         if not accounts.may(self.store, self.user, action, class_name):
-            raise Refusal(
+            raise RefusalError(
                 f"The current user does not have enough permissions for {action} data of class {class_name}",
                 1,
                 objects=True,
@@ -302,7 +302,7 @@ class Call:
     # --- finding
 
     def objects(self, class_name: str, key: Any) -> list[Row]:
-        """All objects that a key means: an id, criteria or OQL."""
+        """Return all objects that a key selects: an id, criteria or OQL."""
         if isinstance(key, Mapping):
             return self.store.find(self.criteria_query(class_name, key))[1]
         if _is_number(key):
@@ -310,15 +310,15 @@ class Call:
             return [row] if row else []
         if isinstance(key, str):
             return self.store.find(key, self.arguments)[1]
-        raise Refusal("Error: Wrong format for key")
+        raise RefusalError("Error: Wrong format for key")
 
     def object(self, class_name: str, key: Any) -> Row:
-        """The one object that a key means."""
+        """Return the one object that a key selects."""
         found = self.objects(class_name, key)
         if len(found) == 1:
             return found[0]
         if _is_number(key):
-            raise Refusal(f"Error: Invalid object {class_name}::{int(key)}")
+            raise RefusalError(f"Error: Invalid object {class_name}::{int(key)}")
         if isinstance(key, Mapping):
             how = "with criteria: " + ", ".join(
                 f"{code}: {_plain(value)} ({_plain(value)})" for code, value in key.items()
@@ -326,15 +326,15 @@ class Call:
         else:
             how = f"for query: {key}"
         if not found:
-            raise Refusal(f"Error: No item found {how}")
-        raise Refusal(f"Error: Several items found ({len(found)}) {how}")
+            raise RefusalError(f"Error: No item found {how}")
+        raise RefusalError(f"Error: Several items found ({len(found)}) {how}")
 
     def criteria_query(self, class_name: str, criteria: Mapping[str, Any]) -> str:
         known = self.model.attributes(class_name)
         conditions = []
         for code, value in criteria.items():
             if code not in known:
-                raise Refusal(f"Error: {code}: Unknown attribute")
+                raise RefusalError(f"Error: {code}: Unknown attribute")
             if known[code].kind == "key":
                 value = self.external_key(code, known[code].target, value)
             escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
@@ -342,34 +342,32 @@ class Call:
         return f"SELECT `{class_name}`" + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
 
     def external_key(self, code: str, target: str, sent: Any) -> int:
-        """The id that was meant for an external key.
+        """Return the id that was sent for an external key.
 
-        What is refused is told with the attribute's code in front.
+        The text of a refusal begins with the attribute's code.
         """
         if sent in (None, "", 0, "0"):
             return 0
         try:
             return int(self.object(target, sent)["id"])
-        except Refusal as refusal:
+        except RefusalError as refusal:
             text = refusal.answer["message"].removeprefix("Error: ")
-            raise Refusal(f"Error: {code}: {text}", refusal.answer["code"]) from None
+            raise RefusalError(f"Error: {code}: {text}", refusal.answer["code"]) from None
         except OqlError as error:
-            raise Refusal(f"Error: {code}: {error}") from None
+            raise RefusalError(f"Error: {code}: {error}") from None
 
     # --- writing
 
     def taken(self, row: Row, fields: Mapping[str, Any]) -> Row:
-        """The stored values of what was sent, one attribute after the other: the first that is refused
-        ends it.
-        """
+        """Return the values to store for what was sent. The first attribute that is refused ends it."""
         known = self.model.attributes(row["finalclass"])
         found: Row = {}
         for code, sent in fields.items():
             attribute = known.get(code)
             if attribute is None or code in ("id", "finalclass"):
-                raise Refusal(f"Error: {code}: Unknown attribute")
+                raise RefusalError(f"Error: {code}: Unknown attribute")
             if not attribute.writable:
-                raise Refusal(f"Error: {code}: Attribute {code} is read-only")  # guess
+                raise RefusalError(f"Error: {code}: Attribute {code} is read-only")  # guess
             try:
                 if attribute.kind == "key":
                     found[code] = self.external_key(code, attribute.target, sent)
@@ -379,11 +377,11 @@ class Call:
                     found[code] = values.taken(attribute, sent)
             except caselog.LogError as error:
                 database = error.code == 1406
-                raise Refusal(
+                raise RefusalError(
                     f"Error: {error}" if database else f"Error: {code}: {error}", error.code
                 ) from None
             except values.FieldError as error:
-                raise Refusal(f"Error: {code}: {error}") from None
+                raise RefusalError(f"Error: {code}: {error}") from None
         return found
 
     def check(self, row: Row, attributes: Mapping[str, Any]) -> None:
@@ -395,15 +393,15 @@ class Call:
         if issues:
             listed = "; ".join(f"{number}=>{text}" for number, text in enumerate(issues))
             number = -1 if row["id"] is None else row["id"]
-            raise Refusal(
+            raise RefusalError(
                 f"Error: {', '.join(issues)}: issues = {{{listed}}}, "
                 f"class = {row['finalclass']}, id = {number}"
             )
 
     def write(self, row: Row, sent: Row, comment: str) -> None:
-        """Writes what differs, with its history.
+        """Write what differs, with its history.
 
-        ``row`` was read some time ago: this is where log entries get lost.
+        ``row`` was read earlier: this is where log entries get lost.
         """
         known = self.model.attributes(row["finalclass"])
         changes = {code: value for code, value in sent.items() if value != row[code]}
@@ -414,7 +412,7 @@ class Call:
             self.operations.pause()
         with self.store.transaction():
             if self.store.load(row["finalclass"], row["id"]) is None:
-                raise Refusal(f"Error: Invalid object {_name(row)}")
+                raise RefusalError(f"Error: Invalid object {_name(row)}")
             change = self.store.record_change(comment, self.user["id"])
             for code, value in changes.items():
                 self.store.record_attribute(change, row, known[code], row[code], value)

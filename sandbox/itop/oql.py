@@ -1,9 +1,9 @@
 """OQL, iTop's query language: tokens, a parser, and a translation to SQLite.
 
 The subset: ``SELECT [a FROM] Class [AS a] [JOIN Other AS b ON a.key = b.id ...] [WHERE ...] [UNION SELECT
-...]`` with AND, OR, NOT, brackets, comparisons, LIKE, IN (a list or another SELECT), BELOW in a join, and
-a few functions. Values travel as SQL parameters, never as SQL text. Refusals read as recordings 043, 044,
-045 and 125; those not recorded are marked "guess".
+...]`` with AND, OR, NOT, brackets, comparisons, LIKE, IN (a list or another SELECT), BELOW in a join, and a few
+functions. Values are SQL parameters, never SQL text. Refusals have the text of recordings 043, 044, 045 and
+125; those without a recording are marked "guess".
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sandbox.itop.datamodel import Attribute, DataModel
+from .datamodel import Attribute, DataModel
 
 
 class OqlError(Exception):
-    """A query that iTop refuses. ``str()`` is the message of its answer, without the leading "Error: "."""
+    """iTop refuses a query. ``str()`` is the message of its response, without the leading "Error: "."""
 
     def __init__(self, query: str, kind: str, detail: str) -> None:
         super().__init__(
@@ -31,7 +31,7 @@ class OqlError(Exception):
 
 @dataclass(frozen=True)
 class Token:
-    kind: str  # NAME STRVAL NUMVAL VARNAME END, or the sign itself
+    kind: str  # NAME STRVAL NUMVAL VARNAME END, or the symbol itself
     value: str
     position: int
 
@@ -71,9 +71,9 @@ TOKEN = re.compile(
 
 
 def tokens(query: str) -> list[Token]:
-    """Cuts a query up.
+    """Split a query into tokens.
 
-    Raises OqlError at a character that starts nothing, such as a quote that is never closed.
+    Raise OqlError at a character that starts no token, such as a quote that is never closed.
     """
     found: list[Token] = []
     position = 0
@@ -205,7 +205,7 @@ SECONDS = {
 
 
 class Parser:
-    """Recursive descent, one token ahead."""
+    """A recursive descent parser with one token of lookahead."""
 
     def __init__(self, query: str) -> None:
         self.query = query
@@ -391,7 +391,7 @@ class Parser:
 
 
 def parse(query: str) -> Query:
-    """Raises OqlError."""
+    """Parse a query. Raise OqlError."""
     return Parser(query).parse()
 
 
@@ -415,7 +415,7 @@ class Scope:
 
 @dataclass
 class Translator:
-    """One translation: call ``sql``. The parameters gather in ``values`` by name."""
+    """A translation to SQL: call ``sql``. ``values`` has the parameters by name."""
 
     model: DataModel
     query: Query
@@ -425,7 +425,7 @@ class Translator:
     count: int = 0
 
     def sql(self) -> tuple[str, str]:
-        """The class whose objects the query is about, and SQL that gives their rows in iTop's order."""
+        """Return the class that the query selects, and SQL that returns its rows in iTop's order."""
         inner, class_name = self.ids(self.query, None)
         attribute, descending = self.model[class_name].order
         root = self.model.root(class_name)
@@ -571,7 +571,7 @@ class Translator:
         return sql, attribute
 
     def holder(self, scope: Scope, column: Column) -> tuple[Scope, str]:
-        """Which SELECT's which alias has the attribute."""
+        """Return the SELECT and the alias that have the attribute."""
         code = column.path[0]
         if column.alias:
             for each in scope.inwards_out():
@@ -612,7 +612,7 @@ class Translator:
         return self.attribute(scope, other, target, attribute.remote)
 
     def follow(self, scope: Scope, key_sql: str, key: Attribute) -> tuple[str, str]:
-        """The table that an external key leads to, joined once for each key."""
+        """Return the table that an external key points to, joined once per key."""
         name = (key_sql, key.target)
         if name not in scope.left_joins:
             self.count += 1

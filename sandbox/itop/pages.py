@@ -1,11 +1,11 @@
-"""Readable pages, so that "Open in iTop" leads somewhere in a demonstration."""
+"""Readable pages, so that "Open in iTop" works in a demonstration."""
 
 from __future__ import annotations
 
 from html import escape
 
-from sandbox.itop import values
-from sandbox.itop.store import Row, Store
+from . import values
+from .store import Row, Store
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#222}
@@ -29,7 +29,7 @@ def page(title: str, body: str) -> str:
 
 
 def index(store: Store) -> str:
-    """All user requests, newest first, each with a link to its page."""
+    """Return a page with all user requests, newest first, each with a link to its page."""
     rows = ""
     for row in store.all("UserRequest"):
         cells = [f'<a href="{link(row)}">{escape(row["ref"] or "")}</a>']
@@ -47,7 +47,7 @@ def link(row: Row) -> str:
 
 
 def details(store: Store, class_name: str, number: str) -> str:
-    """The page of an object; "" if there is none."""
+    """Return the page of an object, or "" without one."""
     if class_name not in store.model or not number.isdigit():
         return ""
     row = store.load(class_name, int(number))

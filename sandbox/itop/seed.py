@@ -1,17 +1,23 @@
-"""What is in a fresh stand-in: what the recordings show, and a second customer to try edge cases on.
+"""The contents of a new stand-in: what the recordings have, and a second customer for edge cases.
 
-The recorded part must stay as it is, since the recordings are replayed against it: no further person or
-ticket in organization 4. Everything else lives in organization 5.
+The recorded part must not change, since the recordings are replayed against it: no further person or ticket in
+organization 4. Everything else is in organization 5.
 """
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
+from functools import cache
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from sandbox.itop import accounts, markup
-from sandbox.itop.store import Store
+from . import accounts, markup
+from .datamodel import DataModel, data_model
+from .store import Store
 
+_NOT_STARTED = "1970-01-01 00:00:00"  # start date of a demo ticket until a store is opened
 RECORDED_DAY = "2026-11-22"
 TOKEN = "sandbox-token"  # noqa: S105 - public on purpose: it opens nothing but the sandbox
 TOKENS = {  # login of a token account -> its token
@@ -32,24 +38,49 @@ PROFILES = {
 }
 
 
-def fill(store: Store, *, token: str = TOKEN, demo: bool = True) -> None:
-    """Fills an empty store. ``demo=False`` leaves out the tickets that no recording has seen."""
+def open_store(
+    database: str | Path,
+    *,
+    model: DataModel,
+    timezone: str,
+    clock: Callable[[], float],
+    token: str = TOKEN,
+    demo: bool = True,
+) -> Store:
+    """Open a database and fill it if it is new.
+
+    ``demo=False`` leaves out the tickets that no recording contains. ``token`` is that of intercom_sync_app.
+    """
+    initial = _seeded_database(model.extension, demo)
+    store = Store(database, model=model, timezone=timezone, clock=clock, initial=initial)
+    with store.transaction():
+        store.update("UserToken", 2, auth_token=token)
+        # The demo tickets are the only ones without an entry in a recording: they are new when the store is.
+        now = store.now()
+        store.connection.execute(
+            'UPDATE "Ticket" SET start_date = ?, last_update = ? WHERE start_date = ?',
+            (now, now, _NOT_STARTED),
+        )
+    return store
+
+
+@cache
+def _seeded_database(extension: bool, demo: bool) -> sqlite3.Connection:
+    """Return a database in memory that new stores are copied from: filling one takes longer than most tests."""
+    store = Store(model=data_model(extension=extension))
     with store.transaction():
         _organizations(store)
         _contacts(store)
-        _accounts(store, TOKENS | {"intercom_sync_app": token})
+        _accounts(store)
         _services(store)
         _recorded_tickets(store)
-        # Where the recording's instance stood: deleted tickets and refused creations had spent numbers.
+        # The recorded instance had spent these numbers on deleted tickets and refused creations.
         store.set_number("Ticket", 23)
         store.set_number("ref", 29)
         store.set_number("Attachment", 5)
         if demo:
             _demo_tickets(store)
-
-
-def is_empty(store: Store) -> bool:
-    return not store.all("Organization")
+    return store.connection
 
 
 def _organizations(store: Store) -> None:
@@ -111,7 +142,7 @@ def _contacts(store: Store) -> None:
         store.insert("lnkDeliveryModelToContact", id=number, deliverymodel_id=1, contact_id=team)
 
 
-def _accounts(store: Store, tokens: dict[str, str]) -> None:
+def _accounts(store: Store) -> None:
     for number, name in PROFILES.items():
         store.insert("URP_Profiles", id=number, name=name)
     link = 1
@@ -130,9 +161,9 @@ def _accounts(store: Store, tokens: dict[str, str]) -> None:
         (12, "achristie", 10, "Passw0rd!agent", (5,)),
         (13, "layla.haddad", 51, "Passw0rd!Layla", (2,)),
     ):
-        if login in tokens:
+        if login in TOKENS:
             status = "disabled" if login == "disabled_app" else "enabled"
-            store.insert("UserToken", id=number, login=login, status=status, auth_token=tokens[login])
+            store.insert("UserToken", id=number, login=login, status=status, auth_token=TOKENS[login])
         else:
             store.insert(
                 "UserLocal",
@@ -349,7 +380,7 @@ def _entry(date: str, name: str, user: int, message: str) -> dict[str, Any]:
 
 
 def _demo_tickets(store: Store) -> None:
-    """A person with more tickets than one page shows, and titles that a careless page would trip over."""
+    """Add a person with more tickets than one page shows, with titles that a careless page would display wrongly."""
     titles = (
         "Badge does not open the *north* door",
         "VPN [down](again)",
@@ -364,7 +395,6 @@ def _demo_tickets(store: Store) -> None:
         "Access to application 07",
         "Slow Wi-Fi",
     )
-    now = store.now()
     for position, title in enumerate(titles):
         number = store.take_number("ref")
         store.insert(
@@ -382,6 +412,6 @@ def _demo_tickets(store: Store) -> None:
             team_id=37 if position % 4 else 0,
             agent_id=9 if position % 4 else 0,
             pending_reason="Waiting for the supplier" if position % 4 == 2 else "",
-            start_date=now,
-            last_update=now,
+            start_date=_NOT_STARTED,
+            last_update=_NOT_STARTED,
         )

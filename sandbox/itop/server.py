@@ -1,4 +1,4 @@
-"""The HTTP side: one server, its REST address, its readable pages and its controls."""
+"""The HTTP server: the REST address, readable pages and the sandbox's controls."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,11 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from sandbox.itop import accounts, pages, seed
-from sandbox.itop.datamodel import DataModel
-from sandbox.itop.faults import Fault, Faults
-from sandbox.itop.operations import WRITES, Crash, Operations
-from sandbox.itop.store import Store
+from . import accounts, pages, seed
+from .datamodel import data_model
+from .faults import Fault, Faults
+from .operations import WRITES, CrashError, Operations
 
 log = logging.getLogger(__name__)
 REST = "/webservices/rest.php"
@@ -53,14 +53,12 @@ class Itop:
         latency: float = 0.0,
         timezone: str = "Europe/Paris",
         demo: bool = True,
-        clock: Callable[[], float] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        model = DataModel(extension=extension)
-        self.store = Store(database, model=model, timezone=timezone, **({"clock": clock} if clock else {}))
-        if seed.is_empty(self.store):
-            seed.fill(self.store, token=token, demo=demo)
-        else:
-            self.store.update("UserToken", 2, auth_token=token)
+        model = data_model(extension=extension)
+        self.store = seed.open_store(
+            database, model=model, timezone=timezone, clock=clock, token=token, demo=demo
+        )
         self.token = token
         self.operations = Operations(self.store, lost_updates=lost_updates, window=window)
         self.faults = Faults(latency=latency)
@@ -96,7 +94,7 @@ class Itop:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends it. Calls that still wait are not executed any more."""
+        """Stop the server. Calls that are still waiting are not executed."""
         self.stopping.set()
         self.faults.on_away = lambda away: None
         self._stop_listening()
@@ -104,19 +102,19 @@ class Itop:
         self.store.close()
 
     def wait_idle(self, seconds: float = 5.0) -> bool:
-        """Waits until no call is being executed, those included whose callers have gone."""
+        """Wait until no call is being executed, including calls whose callers have disconnected."""
         with self.working:
             return self.working.wait_for(lambda: self.busy == 0, seconds)
 
     def _stop_listening(self) -> None:
-        if self._thread is not None:  # shutting down a server that does not serve would wait for ever
+        if self._thread is not None:  # shutdown() blocks for ever if the server does not run
             self._server.shutdown()
             self._thread = None
         self._server.cut()
         self._server.server_close()
 
     def _go(self, away: bool) -> None:
-        """Stops or starts listening.
+        """Stop or start listening.
 
         A bound socket that does not listen keeps the port and refuses connections.
         """
@@ -128,12 +126,12 @@ class Itop:
             self.start()
 
     def execute(self, headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[int, str, str]:
-        """Status, content type and body of the answer to a REST request."""
+        """Return status, content type and body of the response to a REST request."""
         try:
             user = accounts.authenticate(self.store, headers, form)
-        except accounts.BadUser:
+        except accounts.BadUserError:
             return 200, HTML, "Bad user"
-        except accounts.LoginRefused as refused:
+        except accounts.LoginRefusedError as refused:
             return _json({"code": 1, "message": str(refused)}, form)
         if "version" not in form:
             return _json({"code": 2, "message": "Error: Missing parameter 'version' (e.g. '1.0')"}, form)
@@ -147,11 +145,11 @@ class Itop:
         self.calls.append(_names(request))
         try:
             return _json(self.operations.answer(user, form["version"], request), form)
-        except Crash:
+        except CrashError:
             return 500, HTML, CRASH
 
     def state(self) -> dict[str, Any]:
-        """All tickets with their logs and history, for looks from outside."""
+        """Return all tickets with their logs and history."""
         found = []
         for row in self.store.all("UserRequest"):
             logs = {code: self.store.log(row["id"], code) for code in ("public_log", "private_log")}
@@ -191,7 +189,7 @@ def _json(answer: Mapping[str, Any], form: Mapping[str, str]) -> tuple[int, str,
 
 
 class Server(ThreadingHTTPServer):
-    """Bound at once, listening after ``server_activate``."""
+    """A server that is bound at once and listens after ``server_activate``."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -212,7 +210,7 @@ class Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def cut(self) -> None:
-        """Cuts all open connections."""
+        """Cut all open connections."""
         for each in list(self.connections):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -270,9 +268,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, HTML, pages.index(self.itop.store))
         elif address.path == "/pages/UI.php":
             page = pages.details(self.itop.store, form.get("class", ""), form.get("id", ""))
-            self.send(200 if page else 404, HTML, page or "<p>There is no such object.</p>")
+            self.send(200 if page else 404, HTML, page or "<p>This object does not exist.</p>")
         else:
-            self.send(404, HTML, "<p>Nothing is here.</p>")
+            self.send(404, HTML, "<p>Not found.</p>")
 
     def set_faults(self, body: bytes) -> None:
         try:
@@ -333,7 +331,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self.send(status, content_type, body, drip=fault if kind == "drip" else None)
         except OSError:
-            self.close_connection = True  # the caller has gone; what was asked for is done all the same
+            self.close_connection = True  # the caller has disconnected; the call is executed
 
     def hang_up(self, *, reset: bool = False) -> None:
         self.close_connection = True
@@ -367,7 +365,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """The Date of an answer: by the server's clock, as everything else."""
+        """Return the Date header by the store's clock."""
         return super().date_time_string(int(self.itop.store.clock() if timestamp is None else timestamp))
 
     def log_message(self, format: str, *arguments: Any) -> None:
@@ -376,7 +374,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def running_itop(database: str | Path = ":memory:", **options: Any) -> Iterator[Itop]:
-    """A stand-in on a free port of this machine, for the time of a test. The options are those of Itop."""
+    """Run a stand-in on a free port. The options are those of Itop."""
     itop = Itop(database, **options)
     itop.start()
     try:

@@ -1,8 +1,8 @@
-"""The objects: one SQLite table for each topmost class, whose rows hold the attributes of all descendants.
+"""The objects: one SQLite table per topmost class, whose rows have the attributes of all descendants.
 
-A row is a plain dictionary of stored values; answers are made from it by ``values``. One connection
-serves all threads under a lock, which is held for one read or one write, never for a whole request: what
-happens between the two is the point.
+A row is a dictionary of stored values; ``values`` makes responses from it. All threads share one connection
+under a lock, which is held for one read or one write, never for a whole request: updates must be able to get
+lost between the two.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sandbox.itop import oql
-from sandbox.itop.datamodel import Attribute, DataModel
+from . import oql
+from .datamodel import Attribute, DataModel
 
 Row = dict[str, Any]
 DATE = "%Y-%m-%d %H:%M:%S"
@@ -29,7 +29,7 @@ DATE = "%Y-%m-%d %H:%M:%S"
 
 @lru_cache(maxsize=4096)
 def folded(text: str) -> str:
-    """As MySQL's utf8mb4_unicode_ci compares: neither case nor accents nor trailing spaces count."""
+    """Return text in the form that MySQL's utf8mb4_unicode_ci compares: without case, accents and trailing spaces."""
     bare = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
     return bare.casefold().rstrip(" ")
 
@@ -70,7 +70,10 @@ def _shift(date: str | None, seconds: float) -> str | None:
 
 
 class Store:
-    """Objects of the data model. ``database`` is a path or ":memory:"; ``clock`` answers epoch seconds."""
+    """The objects of the data model. ``database`` is a path or ":memory:"; ``clock`` returns epoch seconds.
+
+    An empty database starts as a copy of ``initial``. With ``initial``, a database that exists is used as it is.
+    """
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class Store:
         model: DataModel | None = None,
         timezone: str = "Europe/Paris",
         clock: Callable[[], float] = time.time,
+        initial: sqlite3.Connection | None = None,
     ) -> None:
         self.model = model or DataModel()
         self.zone = ZoneInfo(timezone)
@@ -89,10 +93,14 @@ class Store:
         self.connection.create_collation("itop", _collate)
         self.connection.create_function("like", 2, _like, deterministic=True)
         self.connection.create_function("itop_date", 2, _shift, deterministic=True)
+        tables = self.connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        if initial is not None and tables is None:
+            initial.backup(self.connection)
         self.connection.execute("PRAGMA journal_mode = WAL")
         self.connection.execute("PRAGMA synchronous = OFF")
         self.connection.execute("PRAGMA busy_timeout = 5000")
-        self._create_tables()
+        if initial is None:
+            self._create_tables()
 
     def close(self) -> None:
         with self.lock:
@@ -119,15 +127,15 @@ class Store:
         return datetime.fromtimestamp(epoch, self.zone).strftime(DATE)
 
     def now(self) -> str:
-        """The server's local time, as iTop writes it."""
+        """Return the server's local time in iTop's format."""
         return self.local(self.clock())
 
     # --- counters
 
     def take_number(self, name: str) -> int:
-        """The next number of a series.
+        """Return the next number of a series.
 
-        It is spent, whatever comes after (as MySQL's and iTop's counters are).
+        It is used up even if the operation fails, as in MySQL and iTop.
         """
         with self.lock:
             self.connection.execute("INSERT OR IGNORE INTO counter (name, next) VALUES (?, 1)", (name,))
@@ -145,7 +153,7 @@ class Store:
     # --- reading
 
     def load(self, class_name: str, object_id: int) -> Row | None:
-        """The row of an object of the class or of a descendant."""
+        """Return the row of an object of the class or of a descendant."""
         sql = f'SELECT * FROM "{self.model.root(class_name)}" WHERE id = ?'
         with self.lock:
             row = self.connection.execute(sql, (object_id,)).fetchone()
@@ -154,7 +162,7 @@ class Store:
         return dict(row)
 
     def find(self, query: str, arguments: Mapping[str, str | int] | None = None) -> tuple[str, list[Row]]:
-        """The class that an OQL query is about, and the rows found, in iTop's order. Raises oql.OqlError."""
+        """Return the class that an OQL query selects, and the rows in iTop's order. Raise oql.OqlError."""
         parsed = oql.parse(query)
         translator = oql.Translator(self.model, parsed, arguments or {}, self.now())
         class_name, sql = translator.sql()
@@ -166,7 +174,7 @@ class Store:
         return self.find(f"SELECT `{class_name}`")[1]
 
     def value(self, row: Row, code: str) -> Any:
-        """The stored value of an attribute, of an external field the one at the other end."""
+        """Return the stored value of an attribute; for an external field, the value in the other object."""
         attribute = self.model.attributes(row["finalclass"])[code]
         if attribute.kind != "external":
             return row[code]
@@ -191,7 +199,7 @@ class Store:
             self.connection.execute("COMMIT")
 
     def blank(self, class_name: str) -> Row:
-        """A new object's row, with the defaults and no id."""
+        """Return the row of a new object, with the defaults and without an id."""
         row: Row = {"finalclass": class_name, "id": None}
         for attribute in self.model.attributes(class_name).values():
             if attribute.stored and attribute.code not in row:
@@ -199,7 +207,7 @@ class Store:
         return row
 
     def insert(self, class_name: str, **values: Any) -> Row:
-        """A new object, written as it is: no check, no history. Give ``id`` to choose it."""
+        """Insert an object without checks and without history. Pass ``id`` to choose it."""
         row = self.blank(class_name) | {code: _stored(value) for code, value in values.items()}
         return self.insert_row(row)
 
@@ -218,7 +226,7 @@ class Store:
         return row
 
     def update(self, class_name: str, object_id: int, **values: Any) -> Row:
-        """Changes stored values as they are: no check, no history."""
+        """Change stored values without checks and without history."""
         with self.transaction():
             row = self.load(class_name, object_id)
             if row is None:
@@ -226,7 +234,7 @@ class Store:
             return self.write_row(row, {code: _stored(value) for code, value in values.items()})
 
     def write_row(self, row: Row, changes: Mapping[str, Any]) -> Row:
-        """Writes the changed columns only, whatever the others have become meanwhile."""
+        """Write only the changed columns, whatever other calls have written to the others."""
         row.update(changes)
         with self.transaction():
             before = dict(row)
@@ -245,7 +253,7 @@ class Store:
             self.connection.execute(f'DELETE FROM "{self.model.root(class_name)}" WHERE id = ?', (object_id,))
 
     def _compute(self, row: Row) -> None:
-        """What iTop derives from the other attributes."""
+        """Compute what iTop derives from other attributes."""
         class_name = row["finalclass"]
         known = self.model.attributes(class_name)
         if "status" in known and "operational_status" in known:
@@ -260,7 +268,10 @@ class Store:
             row["obsolescence_flag"] = int(row["status"] == self.model.obsolete_when(class_name))
 
     def record_change(self, comment: str, user_id: int) -> int:
-        """A CMDBChange, which keeps the call's ``comment`` as ``userinfo``: at most 255 characters of it."""
+        """Insert a CMDBChange with the first 255 characters of the call's ``comment`` as ``userinfo``.
+
+        Return its id.
+        """
         change = self.insert(
             "CMDBChange", date=self.now(), userinfo=comment[:255], user_id=user_id, origin="webservice-rest"
         )
@@ -270,7 +281,7 @@ class Store:
         self.insert(kind, change=change, objclass=row["finalclass"], objkey=row["id"], **values)
 
     def record_attribute(self, change: int, row: Row, attribute: Attribute, old: Any, new: Any) -> None:
-        """One CMDBChangeOp for one changed attribute. Of a log it tells the position of the newest entry."""
+        """Insert one CMDBChangeOp for one changed attribute. For a log it has the index of the newest entry."""
         if attribute.kind == "log":
             last = len(json.loads(new or "[]")) - 1
             self.record_op(
@@ -287,14 +298,12 @@ class Store:
     # --- looks, for tests and pages
 
     def log(self, ticket_id: int, code: str = "public_log") -> list[Row]:
-        """The entries of a ticket's log, oldest insertion first: date, user_login, user_id, format,
-        message.
-        """
+        """Return the entries of a ticket's log, oldest first: date, user_login, user_id, format, message."""
         row = self.load("Ticket", ticket_id)
         return json.loads((row or {}).get(code) or "[]")  # type: ignore[no-any-return]
 
     def changes(self, ticket_id: int) -> list[Row]:
-        """The change operations of a ticket in order: finalclass, date, userinfo, attcode, lastentry ..."""
+        """Return the change operations of a ticket in order: finalclass, date, userinfo, attcode, lastentry ..."""
         found = self.find(
             f"SELECT CMDBChangeOp WHERE objclass = 'UserRequest' AND objkey = {int(ticket_id)}"
         )[1]
@@ -318,7 +327,7 @@ def _stored(value: Any) -> Any:
 
 
 def priority(impact: str | None, urgency: str | None) -> str:
-    """iTop's stock table; a lone person is never a priority of 1."""
+    """Return the priority from iTop's standard table; a request of one person never has priority 1."""
     table = {"1": "1124", "2": "1234", "3": "2334"}
     try:
         return table[str(impact)][int(urgency or 0) - 1]

@@ -1,4 +1,4 @@
-"""An attribute's value on its way in (checked, stored) and out (as an answer shows it)."""
+"""Convert and check the values of attributes in requests (to store them) and in responses."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sandbox.itop import caselog, markup
-from sandbox.itop.datamodel import Attribute
-from sandbox.itop.store import DATE, Row, Store
+from . import caselog, markup
+from .datamodel import Attribute
+from .store import DATE, Row, Store
 
 STRING_LIMIT = 255  # characters, not bytes (recording 079)
 TEXT_LIMIT = 65_535
@@ -21,11 +21,11 @@ HIDDEN_KINDS = frozenset({"id", "stopwatch_part"})  # never in "*"; the id only 
 
 
 class FieldError(Exception):
-    """A value that iTop cannot take: the text that follows "Error: attribute: "."""
+    """iTop refuses a value. The text follows "Error: attribute: "."""
 
 
 def shown(store: Store, row: Row, code: str, *, extended: bool = False) -> Any:
-    """The value of an attribute as an answer shows it: scalars as strings, dates in local time."""
+    """Return the value of an attribute as a response has it: scalars as strings, dates in local time."""
     attribute = store.model.attributes(row["finalclass"]).get(code)
     if attribute is None:
         return ""
@@ -57,7 +57,7 @@ def shown(store: Store, row: Row, code: str, *, extended: bool = False) -> Any:
 def shown_all(
     store: Store, row: Row, class_name: str, *, extended: bool = False, without: Iterable[str] = ()
 ) -> Row:
-    """All attributes of a class, in iTop's order."""
+    """Return all attributes of a class, in iTop's order."""
     return {
         code: shown(store, row, code, extended=extended)
         for code, attribute in store.model.attributes(class_name).items()
@@ -68,7 +68,7 @@ def shown_all(
 
 
 def _links(store: Store, row: Row, attribute: Attribute, extended: bool) -> list[Row]:
-    """The objects that point here, without the key that does and what comes along with it."""
+    """Return the objects that point here, without the key that points here and its external fields."""
     if not attribute.target:
         return []
     found = []
@@ -81,9 +81,9 @@ def _links(store: Store, row: Row, attribute: Attribute, extended: bool) -> list
 
 
 def taken(attribute: Attribute, sent: Any) -> Any:
-    """What is stored for a value that was sent; keys and logs are not for this function.
+    """Return the value to store for a value that was sent; not for keys and logs.
 
-    Raises FieldError.
+    Raise FieldError.
     """
     if isinstance(sent, bool):
         sent = "1" if sent else ""
@@ -112,7 +112,7 @@ def taken(attribute: Attribute, sent: Any) -> Any:
 
 
 def _blob(sent: Any) -> str:
-    """A file. Nothing about it is checked (recordings 135 and 136)."""
+    """Return the value to store for a file. iTop checks nothing about it (recordings 135 and 136)."""
     if not isinstance(sent, Mapping):
         raise FieldError("Wrong format for the file")  # guess
     data = re.sub(r"[^A-Za-z0-9+/]", "", str(sent.get("data") or ""))
@@ -127,7 +127,7 @@ def _blob(sent: Any) -> str:
 
 
 def issue(attribute: Attribute, value: Any) -> str:
-    """Why iTop would not write the value; "" when it would."""
+    """Return why iTop refuses to write the value, or ""."""
     if value in (None, "", 0) and attribute.mandatory:
         return "Null not allowed"
     if value in (None, ""):

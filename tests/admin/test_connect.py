@@ -1,4 +1,4 @@
-"""A workspace is connected on one page: in the order of the work, all of it or nothing."""
+"""The page that connects a workspace saves everything or nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def text(response: Any) -> str:
     return str(response.content.decode())
 
 
-def test_it_shows_what_to_paste_and_the_steps_in_order(admin_client: Client) -> None:
+def test_the_page_contains_the_steps_in_order(admin_client: Client) -> None:
     page = text(admin_client.get(PAGE))
     order = [
         "Developer Hub",
@@ -57,11 +57,11 @@ def test_it_shows_what_to_paste_and_the_steps_in_order(admin_client: Client) -> 
         'name="itop-url"',
         'name="scope"',
     ]
-    places = [page.index(words) for words in order]
+    places = [page.index(item) for item in order]
     assert places == sorted(places)
 
 
-def test_all_of_it_is_made_at_once(admin_client: Client) -> None:
+def test_workspace_itop_and_profile_are_created_together(admin_client: Client) -> None:
     answer = post(admin_client)
     workspace = Workspace.objects.select_related("itop", "profile").get()
     assert answer.url == f"/admin/intercom_bridge/workspace/{workspace.pk}/test/"
@@ -76,32 +76,32 @@ def test_all_of_it_is_made_at_once(admin_client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "message"),
     [
         ({"workspace_id": "with a space"}, "Letters, digits, - and _ only"),
-        ({"client_secret": ""}, "This is needed."),
-        ({"access_token": "  "}, "This is needed."),
-        ({"access_token": "two words"}, "There is white space in it"),
+        ({"client_secret": ""}, "This field is required."),
+        ({"access_token": "  "}, "This field is required."),
+        ({"access_token": "two words"}, "contains spaces"),
         ({"client_secret": "PUT_YOUR_APP_CLIENT_SECRET_HERE"}, "placeholder of the documentation"),
         ({"scope": "DROP"}, "This is not an OQL query"),
         ({"time_zone": "Mars"}, "is not a time zone"),
-        ({"itop-token": ""}, "This is needed."),
+        ({"itop-token": ""}, "This field is required."),
         ({"itop-url": "no address"}, "Enter a valid URL."),
         ({"of-itop": "999"}, "is not one of the available choices"),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_is_made(
-    admin_client: Client, changed: dict[str, str], says: str
+def test_a_mistake_is_reported_and_nothing_is_saved(
+    admin_client: Client, changed: dict[str, str], message: str
 ) -> None:
     page = text(post(admin_client, **changed))
-    assert says in page
-    assert "Nothing is saved yet" in page
+    assert message in page
+    assert "Nothing was saved" in page
     assert not Workspace.objects.exists()
     assert not ItopInstance.objects.exists()
     assert not TicketProfile.objects.exists()
 
 
-def test_after_an_error_no_secret_comes_back_into_the_page(admin_client: Client) -> None:
+def test_typed_secrets_are_not_sent_back_after_an_error(admin_client: Client) -> None:
     page = text(post(admin_client, scope="DROP"))
     assert "the-client-secret" not in page
     assert "the-access-token" not in page
@@ -109,12 +109,12 @@ def test_after_an_error_no_secret_comes_back_into_the_page(admin_client: Client)
     assert "Service desk" in page
 
 
-def test_an_itop_and_a_profile_that_are_there_are_offered_first(admin_client: Client) -> None:
+def test_existing_itops_and_profiles_are_offered_first(admin_client: Client) -> None:
     itop = ItopInstance.objects.create(name="Ours", url="https://ours.example.com", token="t")
     profile = TicketProfile.objects.create(name="Incidents", ticket_class="Incident")
     page = text(admin_client.get(PAGE))
-    assert page.index("Ours (https://ours.example.com)") < page.index("A new one, as given below")
-    assert "UserRequest as in stock iTop" not in page
+    assert page.index("Ours (https://ours.example.com)") < page.index("Add a new iTop")
+    assert "Add a new profile" not in page
     post(
         admin_client,
         **{"of-itop": str(itop.pk), "of-profile": str(profile.pk), "itop-name": "", "itop-url": ""},
@@ -124,29 +124,29 @@ def test_an_itop_and_a_profile_that_are_there_are_offered_first(admin_client: Cl
     assert ItopInstance.objects.count() == 1
 
 
-def test_who_may_not_add_an_itop_chooses_among_those_that_there_are(client: Client) -> None:
+def test_a_user_who_may_not_add_an_itop_selects_an_existing_one(client: Client) -> None:
     user = User.objects.create_user("lead", is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="add_workspace"))
     client.force_login(user)
     itop = ItopInstance.objects.create(name="Ours", url="https://ours.example.com", token="t")
     profile = TicketProfile.objects.create(name="Incidents")
     page = text(client.get(PAGE))
-    assert "A new one" not in page
+    assert "Add a new" not in page
     assert 'name="itop-url"' not in page
     assert "is not one of the available choices" in text(post(client))
     chosen = {"of-itop": str(itop.pk), "of-profile": str(profile.pk)}
     answer = client.post(PAGE, TYPED | chosen, follow=True)
     assert Workspace.objects.get().itop == itop
-    # The test is for those who may change it, and the list for those who may view it.
+    # The connection test requires the permission to change the workspace, and the list the permission to view it.
     assert answer.redirect_chain == [("/admin/", 302)]
-    assert "Acme (abcd1234) is stored." in text(answer) and "Test now" not in text(answer)
+    assert "Acme (abcd1234) was saved." in text(answer) and "Test now" not in text(answer)
     user.user_permissions.add(Permission.objects.get(codename="view_workspace"))
     answer = client.post(PAGE, TYPED | chosen | {"workspace_id": "efgh5678"}, follow=True)
     assert answer.redirect_chain == [("/admin/intercom_bridge/workspace/", 302)]
     assert answer.status_code == 200
 
 
-def test_it_is_for_those_who_may_add_workspaces(client: Client) -> None:
+def test_the_page_requires_the_permission_to_add_workspaces(client: Client) -> None:
     user = User.objects.create_user("reader", is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_workspace"))
     client.force_login(user)
@@ -154,5 +154,5 @@ def test_it_is_for_those_who_may_add_workspaces(client: Client) -> None:
     assert "Connect a workspace" not in text(client.get("/admin/intercom_bridge/workspace/"))
 
 
-def test_the_list_of_workspaces_leads_to_it(admin_client: Client) -> None:
+def test_the_list_of_workspaces_links_to_the_page(admin_client: Client) -> None:
     assert PAGE in text(admin_client.get("/admin/intercom_bridge/workspace/"))

@@ -1,4 +1,4 @@
-"""“Test connection” in the admin: offered on GET, done on POST, recorded, and only for who may change the row."""
+"""The "Test connection" page: offered on GET, run on POST, recorded, and only with the permission to change."""
 
 from __future__ import annotations
 
@@ -23,14 +23,12 @@ def page(row: Workspace | ItopInstance, name: str = "test") -> str:
 
 @pytest.fixture
 def rows(workspace: Workspace, settings: Any) -> list[Workspace | ItopInstance]:
-    # Nobody listens there.
+    # No service listens on this port.
     settings.PUBLIC_URL = "http://127.0.0.1:9"
     return [workspace, workspace.itop]
 
 
-def test_the_button_leads_to_a_page_that_asks_nobody_yet(
-    rows: list[Any], admin_client: Client, itop: Itop
-) -> None:
+def test_opening_the_page_sends_no_request(rows: list[Any], admin_client: Client, itop: Itop) -> None:
     for row in rows:
         assert f'href="{page(row)}"' in admin_client.get(page(row, "change")).content.decode()
         shown = admin_client.get(page(row)).content.decode()
@@ -40,14 +38,14 @@ def test_the_button_leads_to_a_page_that_asks_nobody_yet(
     assert not LogEntry.objects.exists()
 
 
-def test_a_press_shows_each_verdict_with_what_to_do_and_is_recorded(
+def test_the_findings_are_displayed_with_failures_first_and_recorded(
     talking: Teammate, rows: list[Any], admin_client: Client
 ) -> None:
     shown = admin_client.post(page(rows[0])).content.decode()
-    assert "answers in" in shown
+    assert "responds in" in shown
     assert "Intercom accepts its access token" in shown
     assert re.search(
-        r'<tr class="bridge-failure">.*?cannot be reached from here.*?See that PUBLIC_URL', shown, re.S
+        r'<tr class="bridge-failure">.*?cannot be reached from here.*?Check PUBLIC_URL', shown, re.S
     )
     assert re.fullmatch(
         r"Tested the connection: \d+ ok, 1 warning, 1 failure\.", LogEntry.objects.get().change_message
@@ -64,7 +62,7 @@ def test_an_itop_is_tested_for_all_its_workspaces(rows: list[Any], admin_client:
     assert LogEntry.objects.get().object_id == str(rows[1].pk)
 
 
-def test_it_asks_only_as_long_as_somebody_waits_for_a_page(
+def test_the_test_has_a_deadline(
     rows: list[Any], admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "PAGE_SECONDS", 0.0)
@@ -72,7 +70,7 @@ def test_it_asks_only_as_long_as_somebody_waits_for_a_page(
         assert "python manage.py doctor" in admin_client.post(page(row)).content.decode()
 
 
-def test_who_may_only_look_is_neither_offered_it_nor_let(rows: list[Any], client: Client, itop: Itop) -> None:
+def test_viewers_may_not_run_the_test(rows: list[Any], client: Client, itop: Itop) -> None:
     reader = User.objects.create_user("reader", password="x", is_staff=True)
     reader.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
     client.force_login(reader)
@@ -83,7 +81,7 @@ def test_who_may_only_look_is_neither_offered_it_nor_let(rows: list[Any], client
     assert itop.calls == []
 
 
-def test_a_row_that_there_is_not_and_a_stranger_get_nothing(
+def test_unknown_rows_and_anonymous_users_are_refused(
     rows: list[Any], admin_client: Client, client: Client
 ) -> None:
     assert admin_client.post(page(rows[0]).replace(f"/{rows[0].pk}/", "/999/")).status_code == 404
@@ -91,7 +89,7 @@ def test_a_row_that_there_is_not_and_a_stranger_get_nothing(
     assert client.post(page(rows[0])).status_code == 302
 
 
-def test_what_others_answer_is_escaped_and_nothing_is_inline(rows: list[Any], admin_client: Client) -> None:
+def test_findings_are_escaped_and_nothing_is_inline(rows: list[Any], admin_client: Client) -> None:
     Workspace.objects.update(scope="SELECT Organization WHERE name = '<script>alert(1)</script>'")
     shown = admin_client.post(page(rows[0])).content.decode()
     content = shown[shown.index('id="content-main"') :]

@@ -1,4 +1,4 @@
-"""The ledger: who may read what, what leads to which rows, and what can be asked for anew."""
+"""Records in the admin: who may read texts, search, actions, and links between records."""
 
 from __future__ import annotations
 
@@ -16,42 +16,46 @@ from django.urls import reverse
 from django.utils import timezone
 
 from intercom_bridge.admin import row_actions
-from intercom_bridge.admin.filters import OF_DELIVERIES
-from intercom_bridge.admin.hidden import without_quotes, without_texts
-from intercom_bridge.intercom.payloads import Author, Part
+from intercom_bridge.admin.masking import mask_texts
 from intercom_bridge.models import (
+    CachedTickets,
     Conversation,
     Delivery,
     ItopInstance,
-    KnownTickets,
-    Notification,
+    OutgoingMessage,
     Participant,
     PersonMatch,
-    Posting,
-    Submission,
     Ticket,
+    TicketCreation,
     TicketLink,
     TicketProfile,
+    WebhookEvent,
     Workspace,
 )
-from intercom_bridge.models.delivery import MISSING
-from intercom_bridge.redaction import without_secrets
-from intercom_bridge.sync.message import LOG_OF_PART_TYPE, destination
+from intercom_bridge.privacy.redaction import redact_secrets
 
 pytestmark = pytest.mark.django_db
 
-WORDS = "my cat is called Minka"
-HERE = ["delivery", "notification", "submission", "posting", "ticketlink", "conversation", "ticket"]
+TEXT = "my cat is called Minka"
+MODELS = [
+    "delivery",
+    "webhookevent",
+    "ticketcreation",
+    "outgoingmessage",
+    "ticketlink",
+    "conversation",
+    "ticket",
+]
 
 
 @pytest.fixture(autouse=True)
 def woken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_actions, "wake_for_everything", lambda: None)
+    monkeypatch.setattr(row_actions, "wake", lambda topic: None)
 
 
 @pytest.fixture
-def talk() -> Conversation:
-    """A conversation with one of everything, and another one that nothing here is about."""
+def conversation() -> Conversation:
+    """Return a conversation with one record of each kind. A second conversation has its own records."""
     itop = ItopInstance.objects.create(name="Ours", url="https://itop.example.com/itop", token="t")
     workspace = Workspace.objects.create(
         workspace_id="abcd1234",
@@ -62,25 +66,25 @@ def talk() -> Conversation:
     )
     first = None
     for number in (1, 2):
-        conversation = Conversation.objects.create(workspace=workspace, conversation_id=f"21547{number}")
-        Participant.objects.note(conversation, [f"contact{number}"])
-        first = first or conversation
+        row = Conversation.objects.create(workspace=workspace, conversation_id=f"21547{number}")
+        Participant.objects.note(row, [f"contact{number}"])
+        first = first or row
         ticket = Ticket.objects.create(
             itop=itop, ticket_class="UserRequest", object_id=number, ref=f"R-00000{number}"
         )
-        TicketLink.objects.create(conversation=conversation, ticket=ticket)
-        body = {"topic": "conversation.user.replied", "data": {"body": WORDS, "access_token": "hush-hush"}}
-        notification = Notification.objects.create(
+        TicketLink.objects.create(conversation=row, ticket=ticket)
+        body = {"topic": "conversation.user.replied", "data": {"body": TEXT, "access_token": "hush-hush"}}
+        notification = WebhookEvent.objects.create(
             workspace=workspace,
             notification_id=f"n{number}",
             topic="conversation.user.replied",
-            conversation_id=conversation.conversation_id,
+            conversation_id=row.conversation_id,
             body=json.dumps(body).encode(),
         )
         Delivery.objects.create(
             ticket=ticket,
-            conversation=conversation,
-            notification=notification,
+            conversation=row,
+            webhook_event=notification,
             kind="part",
             part_id=str(number),
             part_created_at=number,
@@ -88,30 +92,42 @@ def talk() -> Conversation:
             written_at=timezone.now(),
             checked_at=timezone.now(),
             log="public_log",
-            reason=f"iTop refused it: Value not allowed [{WORDS}]",
-            part={"body": WORDS},
-            item={"message": f"<p>{WORDS}<img src='https://x.example/y'></p>", "user_login": "Jo"},
-            tries=[[1768031789, "unknown", "no answer"], [1768031799, "written", ""]],
+            reason_code="rejected",
+            reason_detail=f"Value not allowed [{TEXT}]",
+            part={"body": TEXT},
+            item={"message": f"<p>{TEXT}<img src='https://x.example/y'></p>", "user_login": "Jo"},
+            attempt_log=[
+                {"at": 1768031789, "outcome": "unknown", "code": "itop_no_response", "detail": ""},
+                {"at": 1768031799, "outcome": "written", "code": "", "detail": ""},
+            ],
         )
-        Submission.objects.create(
-            conversation=conversation,
+        TicketCreation.objects.create(
+            conversation=row,
             form_key="k",
             ticket_class="UserRequest",
             caller_id=number,
-            marker="m",
+            idempotency_key="m",
             ticket=ticket,
-            reason=f"Value not allowed [{WORDS}]",
-            fields={"title": WORDS, "org_id": 3},
-            values={"title": WORDS},
-            tries=[[1768031789, "refused", f"Value not allowed [{WORDS}]"]],
+            reason_code="invalid_value",
+            reason_detail=f"Value not allowed [{TEXT}]",
+            fields={"title": TEXT, "org_id": 3},
+            values={"title": TEXT},
+            attempt_log=[
+                {
+                    "at": 1768031789,
+                    "outcome": "refused",
+                    "code": "invalid_value",
+                    "detail": f"Value not allowed [{TEXT}]",
+                }
+            ],
         )
-        Posting.objects.create(conversation=conversation, admin_id="1", body=f"<p>{WORDS}</p>")
-        KnownTickets.objects.create(
+        OutgoingMessage.objects.create(conversation=row, admin_id="1", body=f"<p>{TEXT}</p>")
+        CachedTickets.objects.create(
             workspace=workspace,
             person_id=number,
-            conversation_id=conversation.conversation_id,
+            conversation_id=row.conversation_id,
             terms="t",
-            rows=[{"id": 1, "title": WORDS}],
+            rows=[{"id": 1, "title": TEXT}],
         )
         PersonMatch.objects.create(
             workspace=workspace,
@@ -155,21 +171,23 @@ def html_of(client: Client, model: str, page: str = "changelist") -> str:
 
 
 @pytest.mark.parametrize("page", ["changelist", "change", "history"])
-@pytest.mark.parametrize("model", [*HERE, "knowntickets", "personmatch"])
-def test_who_may_not_read_messages_sees_no_text_anywhere(
-    auditor: Client, talk: Conversation, model: str, page: str
+@pytest.mark.parametrize("model", [*MODELS, "cachedtickets", "personmatch"])
+def test_texts_are_hidden_without_the_permission_to_read_them(
+    auditor: Client, conversation: Conversation, model: str, page: str
 ) -> None:
     assert "Minka" not in html_of(auditor, model, page)
 
 
-@pytest.mark.parametrize("model", ["delivery", "notification", "submission", "posting", "knowntickets"])
-def test_who_may_read_messages_sees_the_texts_and_no_secret(
-    auditor: Client, talk: Conversation, model: str
+@pytest.mark.parametrize(
+    "model", ["delivery", "webhookevent", "ticketcreation", "outgoingmessage", "cachedtickets"]
+)
+def test_texts_are_displayed_with_the_permission_and_secrets_never(
+    auditor: Client, conversation: Conversation, model: str
 ) -> None:
     assert "(hidden: " in html_of(auditor, model, "change")
     User.objects.get().user_permissions.add(Permission.objects.get(codename="read_messages"))
     html = html_of(auditor, model, "change")
-    assert WORDS in html and "(hidden: " not in html
+    assert TEXT in html and "(hidden: " not in html
     assert "hush-hush" not in html
 
 
@@ -178,24 +196,24 @@ def test_who_may_read_messages_sees_the_texts_and_no_secret(
     [
         ("delivery", "item__icontains"),
         ("delivery", "part__body__startswith"),
-        ("delivery", "reason__contains"),
-        ("delivery", "tries__icontains"),
-        ("notification", "body__contains"),
-        ("submission", "values__icontains"),
-        ("submission", "reason__contains"),
-        ("posting", "body__startswith"),
-        ("knowntickets", "rows__icontains"),
-        ("unlinking", "left_out__icontains"),
+        ("delivery", "reason_detail__contains"),
+        ("delivery", "attempt_log__icontains"),
+        ("webhookevent", "body__contains"),
+        ("ticketcreation", "values__icontains"),
+        ("ticketcreation", "reason_detail__contains"),
+        ("outgoingmessage", "body__startswith"),
+        ("cachedtickets", "rows__icontains"),
+        ("linkremoval", "left_out__icontains"),
     ],
 )
-def test_texts_cannot_be_guessed_at_through_the_address(
-    auditor: Client, talk: Conversation, model: str, lookup: str
+def test_texts_cannot_be_guessed_with_filters_in_the_address(
+    auditor: Client, conversation: Conversation, model: str, lookup: str
 ) -> None:
     assert auditor.get(url(model), {lookup: "Minka"}).status_code == 400
     assert auditor.get(url(model), {"q": "Minka"}).context["cl"].result_count == 0
 
 
-def test_structure_stays_where_texts_are_hidden() -> None:
+def test_masking_keeps_the_structure_of_a_payload() -> None:
     payload = {
         "type": "admin",
         "id": "12",
@@ -203,7 +221,7 @@ def test_structure_stays_where_texts_are_hidden() -> None:
         "body": "Hello",
         "custom_attributes": {"phone": 49},
     }
-    assert without_texts(payload | {"external_id": "jo@x.example", "ok": True, "id2_id": "a b"}) == {
+    assert mask_texts(payload | {"external_id": "jo@x.example", "ok": True, "id2_id": "a b"}) == {
         "type": "admin",
         "id": "12",
         "created_at": 5,
@@ -213,75 +231,49 @@ def test_structure_stays_where_texts_are_hidden() -> None:
         "ok": True,
         "id2_id": "(hidden: 3 characters)",
     }
-    assert without_secrets({"a": [{"client_secret": "x", "b": 1}]}) == {
+    assert redact_secrets({"a": [{"client_secret": "x", "b": 1}]}) == {
         "a": [{"client_secret": "(a secret)", "b": 1}]
     }
 
 
-@pytest.mark.parametrize(
-    ("reason", "shown"),
-    [
-        ('Value not allowed [a]b], got "c"', "Value not allowed […"),
-        ('iTop refused it: got "c", not [d]', 'iTop refused it: got "…'),
-        ("Value not allowed [my cat is ca", "Value not allowed […"),
-        ('got "my cat\nis ca', 'got "…'),
-        ("HTTP 503: an empty answer", "HTTP 503: an empty answer"),
-    ],
-)
-def test_what_a_reason_quotes_is_hidden_also_where_it_was_cut(reason: str, shown: str) -> None:
-    assert without_quotes(reason) == shown
+# Search
 
 
-# Finding
-
-
-@pytest.mark.parametrize("words", ["r-000001", "215471", "JO1@globex.example", "jo park 1", "51", "contact1"])
-@pytest.mark.parametrize("model", [*HERE, "knowntickets"])
-def test_a_reference_a_conversation_and_a_person_lead_to_their_rows(
-    admin_client: Client, talk: Conversation, model: str, words: str
+@pytest.mark.parametrize("text", ["r-000001", "215471", "JO1@globex.example", "jo park 1", "51", "contact1"])
+@pytest.mark.parametrize("model", [*MODELS, "cachedtickets"])
+def test_a_reference_a_conversation_or_a_person_finds_its_records(
+    admin_client: Client, conversation: Conversation, model: str, text: str
 ) -> None:
-    response = admin_client.get(url(model), {"q": words})
+    response = admin_client.get(url(model), {"q": text})
     assert response.context["cl"].result_count == 1
 
 
-def test_a_person_leads_to_the_conversations_that_a_ticket_was_created_from(
-    admin_client: Client, talk: Conversation
+def test_a_caller_finds_the_conversation_that_a_ticket_was_created_from(
+    admin_client: Client, conversation: Conversation
 ) -> None:
     Participant.objects.all().delete()
     PersonMatch.objects.update(person_id=1)
     assert admin_client.get(url("delivery"), {"q": "jo park 2"}).context["cl"].result_count == 1
 
 
-def test_a_person_s_page_leads_to_the_conversations_they_take_part_in(
-    admin_client: Client, talk: Conversation
+def test_a_person_s_page_links_to_their_conversations(
+    admin_client: Client, conversation: Conversation
 ) -> None:
     person = PersonMatch.objects.get(contact_id="contact1")
     page = admin_client.get(
         reverse("admin:intercom_bridge_personmatch_change", args=[person.pk])
     ).content.decode()
     [address] = re.findall(r'href="(/admin/intercom_bridge/conversation/[?][^"]*)"', html.unescape(page))
-    assert [row.pk for row in admin_client.get(address).context["cl"].result_list] == [talk.pk]
+    assert [row.pk for row in admin_client.get(address).context["cl"].result_list] == [conversation.pk]
 
 
-def test_deliveries_are_filtered_by_why(admin_client: Client, talk: Conversation) -> None:
-    Delivery.objects.filter(part_id="1").update(state="failed", reason="iTop refused it: no")
-    assert admin_client.get(url("delivery"), {"why": "refused"}).context["cl"].result_count == 1
-    assert admin_client.get(url("delivery"), {"why": "gone"}).context["cl"].result_count == 0
+def test_deliveries_are_filtered_by_reason(admin_client: Client, conversation: Conversation) -> None:
+    Delivery.objects.filter(part_id="1").update(state="failed", reason_code="log_full")
+    assert admin_client.get(url("delivery"), {"reason": "log_full"}).context["cl"].result_count == 1
+    assert admin_client.get(url("delivery"), {"reason": "ticket_not_found"}).context["cl"].result_count == 0
 
 
-@pytest.mark.parametrize("part_type", [*LOG_OF_PART_TYPE, "snoozed"])
-@pytest.mark.parametrize(("author", "redacted"), [("bot", False), ("user", True), ("user", False)])
-def test_each_reason_for_leaving_a_message_out_has_its_filter(
-    part_type: str, author: str, redacted: bool
-) -> None:
-    _log, reason = destination(
-        Part(kind="part", id="1", part_type=part_type, author=Author(type=author), redacted=redacted)
-    )
-    kinds = [kind for kind in OF_DELIVERIES.values() if kind.state == "skipped"]
-    assert [kind.label for kind in kinds if reason.startswith(kind.begins)]
-
-
-# Anew
+# Actions
 
 
 def act(client: Client, model: str, action: str) -> None:
@@ -289,29 +281,29 @@ def act(client: Client, model: str, action: str) -> None:
     client.post(url(model), {"action": action, "_selected_action": [first.pk], "index": "0"})
 
 
-def test_a_written_delivery_is_read_back_on_demand_and_it_is_recorded(
-    admin_client: Client, talk: Conversation
-) -> None:
-    Delivery.objects.update(reason=MISSING)
-    act(admin_client, "delivery", "read_back")
+def test_a_written_delivery_is_verified_on_demand(admin_client: Client, conversation: Conversation) -> None:
+    Delivery.objects.update(reason_code="entry_missing")
+    act(admin_client, "delivery", "verify")
     first, other = Delivery.objects.order_by("pk")
-    assert (first.checked_at, first.reason) == (None, "")
+    assert (first.checked_at, first.reason_code) == (None, "")
     assert first.ticket.check_at and first.ticket.check_at <= timezone.now()
     assert (other.checked_at is not None, other.ticket.check_at) == (True, None)
-    assert "read back" in LogEntry.objects.get().get_change_message()
+    assert "Verification" in LogEntry.objects.get().get_change_message()
 
 
 @pytest.mark.parametrize("model", ["conversation", "ticketlink"])
 def test_a_conversation_is_compared_with_intercom_on_demand(
-    admin_client: Client, talk: Conversation, model: str
+    admin_client: Client, conversation: Conversation, model: str
 ) -> None:
     act(admin_client, model, "compare")
-    assert list(Conversation.objects.due_for_comparing()) == [talk]
-    assert "compared" in LogEntry.objects.get().get_change_message()
+    assert list(Conversation.objects.due_for_comparing()) == [conversation]
+    assert "Comparison" in LogEntry.objects.get().get_change_message()
 
 
-@pytest.mark.parametrize("model", [*HERE, "knowntickets"])
-def test_a_long_row_of_digits_is_no_id(admin_client: Client, talk: Conversation, model: str) -> None:
+@pytest.mark.parametrize("model", [*MODELS, "cachedtickets"])
+def test_a_number_that_is_too_long_finds_nothing(
+    admin_client: Client, conversation: Conversation, model: str
+) -> None:
     found = admin_client.get(url(model), {"q": "9" * 5000})
     assert list(found.context["cl"].queryset) == []
 
@@ -319,44 +311,46 @@ def test_a_long_row_of_digits_is_no_id(admin_client: Client, talk: Conversation,
 @pytest.mark.parametrize(
     ("model", "action"),
     [
-        ("delivery", "read_back"),
+        ("delivery", "verify"),
         ("conversation", "compare"),
         ("ticketlink", "compare"),
-        ("submission", "try_now"),
+        ("ticketcreation", "retry"),
     ],
 )
-def test_who_may_only_look_can_ask_for_nothing(
-    auditor: Client, talk: Conversation, model: str, action: str
+def test_actions_require_the_permission_to_change(
+    auditor: Client, conversation: Conversation, model: str, action: str
 ) -> None:
     act(auditor, model, action)
     assert not LogEntry.objects.exists()
 
 
-# From row to row
+# Links
 
 
-def test_a_delivery_shows_the_entry_every_try_and_where_it_is(
-    admin_client: Client, talk: Conversation
+def test_a_delivery_s_page_displays_its_entry_attempts_and_links(
+    admin_client: Client, conversation: Conversation
 ) -> None:
     html = html_of(admin_client, "delivery", "change")
-    assert f"<p>{WORDS}</p>" in html, "as it is read, and without fetching its picture"
-    assert "outcome unknown" in html and "no answer" in html
+    assert f"<p>{TEXT}</p>" in html, "rendered, without loading its image"
+    assert "unknown: iTop may have written it" in html
     assert (
         "https://itop.example.com/itop/pages/UI.php?operation=details&amp;class=UserRequest&amp;id=1" in html
     )
     assert "https://app.eu.intercom.com/a/inbox/abcd1234/inbox/shared/all/conversation/215471" in html
 
 
-@pytest.mark.parametrize("model", ["conversation", "ticket", "ticketlink", "notification"])
-def test_from_a_row_to_its_deliveries(admin_client: Client, talk: Conversation, model: str) -> None:
+@pytest.mark.parametrize("model", ["conversation", "ticket", "ticketlink", "webhookevent"])
+def test_records_link_to_their_deliveries(
+    admin_client: Client, conversation: Conversation, model: str
+) -> None:
     html = html_of(admin_client, model, "change")
     there = html.split(f'href="{url("delivery")}?')[1].split('"')[0].replace("&amp;", "&")
     found = admin_client.get(f"{url('delivery')}?{there}").context["cl"]
     assert [one.part_id for one in found.result_list] == ["1"]
 
 
-def test_a_long_list_is_counted_as_far_as_people_leaf(
-    admin_client: Client, talk: Conversation, monkeypatch: pytest.MonkeyPatch
+def test_a_long_list_is_not_counted_to_the_end(
+    admin_client: Client, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("intercom_bridge.admin.readonly.MOST_COUNTED", 1)
+    monkeypatch.setattr("intercom_bridge.admin.records.MAX_COUNTED", 1)
     assert "the newest 1 of more" in html_of(admin_client, "delivery")

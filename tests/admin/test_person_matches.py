@@ -1,4 +1,4 @@
-"""Who a contact is taken for, as an admin sees it, and how it is forgotten."""
+"""Person matches in the admin, and their removal."""
 
 from __future__ import annotations
 
@@ -50,41 +50,39 @@ def forget(client: Client, match: PersonMatch, **more: str) -> list[str]:
     return [str(message) for message in response.context["messages"]]
 
 
-def test_the_list_says_how_we_know_and_who_picked_when(admin_client: Client, picked: PersonMatch) -> None:
+def test_the_list_displays_who_picked_the_person_and_when(admin_client: Client, picked: PersonMatch) -> None:
     html = admin_client.get(LIST).content.decode()
     assert "picked by a teammate" in html and "Ada Reyes" in html and "2026-11-24 09:30:00" in html
     assert admin_client.get(LIST, {"q": "reyes"}).context["cl"].result_count == 1
 
 
-def test_a_match_is_forgotten_and_it_is_recorded_who_did(admin_client: Client, picked: PersonMatch) -> None:
-    assert forget(admin_client, picked) == [
-        "1 person match forgotten: the panel asks anew who the contact is."
-    ]
+def test_a_match_is_removed_and_the_removal_recorded(admin_client: Client, picked: PersonMatch) -> None:
+    assert forget(admin_client, picked) == ["1 person match removed. The panel will match the contact again."]
     assert not PersonMatch.objects.exists()
     entry = LogEntry.objects.get()
-    assert (entry.object_id, entry.object_repr) == (str(picked.pk), "forgotten")
+    assert (entry.object_id, entry.object_repr) == (str(picked.pk), "removed")
 
 
-def test_django_s_own_log_forgets_the_name_with_the_match(
+def test_the_name_is_removed_from_django_s_log_as_well(
     admin_client: Client, admin_user: User, picked: PersonMatch
 ) -> None:
     other = PersonMatch.objects.get(pk=picked.pk)
     other.pk, other.contact_id, other.name = None, "another", "Jo Park"
     other.save()
-    LogEntry.objects.log_actions(admin_user.pk, [picked, other], CHANGE, "Exported.")  # type: ignore[arg-type]
+    LogEntry.objects.log_actions(admin_user.pk, [picked, other], CHANGE, "Exported.")
     forget(admin_client, picked)
     names = LogEntry.objects.order_by("pk").values_list("object_repr", flat=True)
-    assert list(names) == ["forgotten", "Jo Park", "forgotten"]
+    assert list(names) == ["removed", "Jo Park", "removed"]
 
 
-def test_forgetting_from_its_own_page_leads_to_the_list(admin_client: Client, picked: PersonMatch) -> None:
+def test_removing_a_match_on_its_page_returns_to_the_list(admin_client: Client, picked: PersonMatch) -> None:
     page = admin_client.get(reverse("admin:intercom_bridge_personmatch_change", args=[picked.pk]))
-    assert '<button type="submit">Forget</button>' in page.content.decode()
+    assert '<button type="submit">Remove the match</button>' in page.content.decode()
     forget(admin_client, picked, _row="1")
     assert not PersonMatch.objects.exists()
 
 
-def test_who_may_only_look_can_forget_nobody(client: Client, picked: PersonMatch) -> None:
+def test_viewers_cannot_remove_a_match(client: Client, picked: PersonMatch) -> None:
     user = User.objects.create_user("clerk", password="x", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
     client.force_login(user)
@@ -101,7 +99,7 @@ def test_who_may_only_look_can_forget_nobody(client: Client, picked: PersonMatch
         ({"name": "x"}, True),
     ],
 )
-def test_the_people_of_another_itop_are_others(
+def test_another_address_of_the_itop_removes_its_matches(
     admin_client: Client, picked: PersonMatch, changes: dict[str, str], kept: bool
 ) -> None:
     itop = picked.itop
@@ -112,24 +110,23 @@ def test_the_people_of_another_itop_are_others(
     assert PersonMatch.objects.exists() is kept
 
 
-def test_the_same_address_spelt_otherwise_is_the_same_itop_with_a_new_token_too(
-    admin_client: Client, picked: PersonMatch
-) -> None:
+def test_another_page_of_the_same_itop_is_the_same_address(admin_client: Client, picked: PersonMatch) -> None:
     itop = picked.itop
     itop.learn(is_administrator=True)
     form = {"name": itop.name, "url": f"{itop.url}/pages/UI.php", "time_zone": itop.time_zone}
     page = reverse("admin:intercom_bridge_itopinstance_change", args=[itop.pk])
     admin_client.post(page, form)
     itop.refresh_from_db()
-    assert itop.is_administrator
+    assert itop.is_administrator is True
     admin_client.post(page, form | {"token": "another"})
     itop.refresh_from_db()
-    assert (itop.token.reveal(), itop.is_administrator) == ("another", None)
+    assert itop.token.reveal() == "another"
+    assert not ItopInstance.objects.filter(is_administrator__isnull=False).exists()
     assert PersonMatch.objects.exists()
 
 
 @pytest.mark.parametrize("code", ["employee_number", "id", "_x1", ""])
-def test_the_external_id_may_be_any_attribute_of_a_person(workspace: Workspace, code: str) -> None:
+def test_the_external_id_may_be_any_attribute_code(workspace: Workspace, code: str) -> None:
     workspace.external_id_attribute = code
     workspace.full_clean()
 
@@ -137,7 +134,7 @@ def test_the_external_id_may_be_any_attribute_of_a_person(workspace: Workspace, 
 @pytest.mark.parametrize(
     "code", ["employee number", "p.id", "id = 1 OR 1", "1st", "é", "id\n", "org_id->name"]
 )
-def test_what_is_no_attribute_code_is_refused(workspace: Workspace, code: str) -> None:
+def test_invalid_attribute_codes_are_rejected(workspace: Workspace, code: str) -> None:
     workspace.external_id_attribute = code
     with pytest.raises(ValidationError) as refusal:
         workspace.full_clean()

@@ -1,9 +1,10 @@
-"""The admin's lists in a real browser, 1280 pixels wide, with rows as long as they get."""
+"""The admin's lists in a real browser, 1280 pixels wide, with long values."""
 
 from __future__ import annotations
 
 import datetime as dt
 import mimetypes
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,18 +19,25 @@ from intercom_bridge.models import (
     Conversation,
     Delivery,
     ItopInstance,
-    Notification,
-    Posting,
+    OutgoingMessage,
     Ticket,
     TicketProfile,
+    WebhookEvent,
     Workspace,
 )
 from tests.browser import browser_test, running_chromium
 
-LISTS = ("delivery", "posting", "notification", "itopinstance")
+LISTS = ("delivery", "outgoingmessage", "webhookevent", "itopinstance")
 REASON = "tried 12 times; iTop: HTTP 503 Service Unavailable, which is a page of the proxy in front of it "
 
 pytestmark = browser_test
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Start the browser before the database connection is opened: Playwright's event loop changes its thread state."""
+    with running_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -40,7 +48,8 @@ def rows(db: None) -> None:
         token="t",
         paused_since=timezone.now(),
         paused_until=timezone.now() + dt.timedelta(minutes=5),
-        pause_reason=REASON,
+        pause_code="itop_unavailable",
+        pause_detail=REASON,
         failures_in_a_row=12,
     )
     workspace = Workspace.objects.create(
@@ -63,33 +72,40 @@ def rows(db: None) -> None:
             author="Alexandra Konstantinopoulou",
             state=state,
             log="private_log",
-            reason=REASON * 3,
+            reason_code="rejected",
+            reason_detail=REASON * 3,
             written_at=timezone.now(),
         )
-    Notification.objects.create(
+    WebhookEvent.objects.create(
         workspace=workspace,
         notification_id="notif_0a1b2c3d-4e5f-6789-abcd-ef0123456789",
         topic="conversation.user.replied",
         conversation_id="215472621202693",
         body=b"{}",
-        verdict="failed",
-        reason=REASON * 2,
+        state="failed",
+        reason_code="rejected",
+        reason_detail=REASON * 2,
     )
-    Posting.objects.create(
-        conversation=conversation, admin_id="1", body="x", state="failed", reason=REASON * 3
+    OutgoingMessage.objects.create(
+        conversation=conversation,
+        admin_id="1",
+        body="x",
+        state="failed",
+        reason_code="rejected",
+        reason_detail=REASON * 3,
     )
 
 
-def test_each_list_fits_on_a_screen(admin_client: Client, rows: None, tmp_path: Path) -> None:
+def test_each_list_fits_the_window(browser: Any, admin_client: Client, rows: None, tmp_path: Path) -> None:
     pages = {}
     for name in LISTS:
         path = reverse(f"admin:intercom_bridge_{name}_changelist")
         pages[path] = admin_client.get(path).content
-    assert hidden_widths(pages, tmp_path) == dict.fromkeys(pages, 0)
+    assert hidden_widths(browser, pages, tmp_path) == dict.fromkeys(pages, 0)
 
 
-def hidden_widths(pages: dict[str, bytes], pictures: Path) -> dict[str, int]:
-    """How many pixels of each list have to be scrolled to; each page's picture is left in `pictures`."""
+def hidden_widths(browser: Any, pages: dict[str, bytes], pictures: Path) -> dict[str, int]:
+    """Return the number of pixels by which each list exceeds the window. Save screenshots in `pictures`."""
 
     def answer(route: Any) -> None:
         path = urlsplit(route.request.url).path
@@ -101,16 +117,15 @@ def hidden_widths(pages: dict[str, bytes], pictures: Path) -> dict[str, int]:
             route.abort()
 
     measured = {}
-    with running_chromium() as browser:
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
-        page.route("**/*", answer)
-        for path in pages:
-            page.goto(f"http://admin.invalid{path}")
-            page.screenshot(path=pictures / f"{path.strip('/').replace('/', '-')}.png")
-            measured[path] = page.evaluate(
-                """() => {
-                    const list = document.querySelector('.results')
-                    return list.scrollWidth - list.clientWidth
-                }"""
-            )
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.route("**/*", answer)
+    for path in pages:
+        page.goto(f"http://admin.invalid{path}")
+        page.screenshot(path=pictures / f"{path.strip('/').replace('/', '-')}.png")
+        measured[path] = page.evaluate(
+            """() => {
+                const list = document.querySelector('.results')
+                return list.scrollWidth - list.clientWidth
+            }"""
+        )
     return measured

@@ -1,4 +1,4 @@
-"""PHP literals, written independently of our reader, to read them back."""
+"""Write PHP literals, independently of the reader, for round-trip tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def double_quoted(text: str) -> str:
         elif char in '\\"$':
             out.append("\\" + char)
         elif ord(char) < 32:
-            # Two ways to write a byte, taken in turns; three digits, so that what follows is not one more.
+            # Alternate between both notations; three digits, so that a following digit does not belong to the escape.
             out.append(f"\\{ord(char):03o}" if index % 2 else f"\\x{ord(char):02x}")
         elif ord(char) > 0xFFFF or index % 3 == 0 and ord(char) > 127:
             out.append(f"\\u{{{ord(char):X}}}")
@@ -30,7 +30,7 @@ def nowdoc(text: str) -> str:
 
 
 def literal(value: object, style: int = 0) -> str:
-    """A value as PHP: style 0 array(...) and single quotes, 1 [...] and double quotes, 2 with comments between."""
+    """Return a value as PHP. Style 0: array(...), single quotes; 1: [...], double quotes; 2: like 0 with comments."""
     if isinstance(value, bool):
         return (["true", "TRUE", "True"] if value else ["false", "FALSE", "False"])[style]
     if value is None:
@@ -40,6 +40,6 @@ def literal(value: object, style: int = 0) -> str:
     if isinstance(value, dict):
         opening, closing = ("[", "]") if style == 1 else ("array(", ")")
         comment = " /* ')' */ // ')\n # \"\n" if style == 2 else "\n"
-        members = [f"{literal(key, style)} => {literal(one, style)}" for key, one in value.items()]
+        members = [f"{literal(key, style)} => {literal(member, style)}" for key, member in value.items()]
         return opening + comment + f",{comment}".join(members) + ("," if members and style else "") + closing
     return repr(value)

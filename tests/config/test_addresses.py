@@ -1,4 +1,4 @@
-"""Which addresses answer whom: probes under any Host, everything else under its own, and the root."""
+"""Which hosts and schemes each URL accepts: probes accept any, everything else only the configured host."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def production(settings: Settings) -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", PROBES)
 @pytest.mark.parametrize("host", ["10.1.2.3:8000", "[::1]", "elsewhere.example", "not a host/", ""])
-def test_a_probe_is_answered_under_any_host_and_without_tls(
+def test_probes_accept_any_host_and_plain_http(
     production: None, client: Client, path: str, host: str
 ) -> None:
     for method in (client.get, client.head):
@@ -44,17 +44,17 @@ def test_a_probe_is_answered_under_any_host_and_without_tls(
         "/nowhere",
     ],
 )
-def test_nothing_else_is_answered_under_a_strange_host(production: None, client: Client, path: str) -> None:
+def test_every_other_url_refuses_an_unknown_host(production: None, client: Client, path: str) -> None:
     headers = {"Host": "10.1.2.3:8000", "X-Forwarded-Proto": "https"}
     assert client.get(path, headers=headers).status_code == 400
     assert client.post(path, b"{}", content_type="application/json", headers=headers).status_code == 400
 
 
 @pytest.mark.django_db
-def test_without_the_proxy_s_word_on_tls_everything_else_is_sent_to_https(
+def test_without_x_forwarded_proto_every_other_url_redirects_to_https(
     production: None, client: Client
 ) -> None:
-    """Why the README insists on X-Forwarded-Proto: Intercom follows no redirect."""
+    """The README insists on X-Forwarded-Proto because Intercom follows no redirects."""
     headers = {"Host": "bridge.example.com"}
     answer = client.post("/webhooks/intercom", b"{}", content_type="application/json", headers=headers)
     assert (answer.status_code, answer["Location"]) == (301, "https://bridge.example.com/webhooks/intercom")
@@ -64,7 +64,7 @@ def test_without_the_proxy_s_word_on_tls_everything_else_is_sent_to_https(
 
 
 def test_production_exempts_the_probes_from_https() -> None:
-    """The settings themselves, not the copy of them above."""
+    """The fixture above copies these settings; this checks the settings themselves."""
     code = """
 import django, logging
 django.setup()
@@ -79,11 +79,11 @@ print(Client().get("/", headers={"Host": "bridge.example.com", "X-Forwarded-Prot
     assert made.stdout.split() == ["200", "400", "301", "/admin/"], made.stderr
 
 
-def test_the_root_leads_to_the_inbox_where_there_is_a_sandbox(client: Client) -> None:
+def test_the_root_redirects_to_the_sandbox_if_it_is_installed(client: Client) -> None:
     for method in (client.get, client.head):
         answer = method("/")
         assert (answer.status_code, answer["Location"]) == (302, "/sandbox/")
 
 
-def test_nothing_can_be_posted_to_the_root(client: Client) -> None:
+def test_the_root_refuses_post(client: Client) -> None:
     assert client.post("/", b"{}", content_type="application/json").status_code == 405

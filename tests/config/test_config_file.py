@@ -1,4 +1,4 @@
-"""The whole configuration as one file: what export_config writes, import_config reads, and no secret is in it."""
+"""The bridge's own configuration file: export_config writes it without secrets, import_config reads it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,17 @@ from django.db import models
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_bridge.config_import import BridgeFile, BridgeImport, ConfigError, export
-from intercom_bridge.models import ItopInstance, PersonMatch, TicketProfile, Workspace
+from intercom_bridge.config_import import (
+    BridgeFile,
+    ConfigError,
+    export,
+)
+from intercom_bridge.models import (
+    ItopInstance,
+    PersonMatch,
+    TicketProfile,
+    Workspace,
+)
 from intercom_bridge.models.encryption import SecretField
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +39,7 @@ MODELS = {"itops": ItopInstance, "profiles": TicketProfile, "workspaces": Worksp
 
 @pytest.fixture
 def workspace() -> Workspace:
-    """A configuration in which nothing is as it is by default."""
+    """Return a configuration in which no value is the default."""
     itop = ItopInstance.objects.create(
         name="Service desk",
         url="https://itop.example.com/itop",
@@ -96,7 +105,7 @@ def with_secrets(document: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return document
 
 
-def test_what_is_exported_makes_the_same_configuration_elsewhere(
+def test_an_export_reproduces_the_configuration(
     workspace: Workspace, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = export()
@@ -113,23 +122,23 @@ def test_what_is_exported_makes_the_same_configuration_elsewhere(
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_all_that_an_admin_can_set_is_in_it(workspace: Workspace, name: str) -> None:
+def test_an_export_contains_everything_that_an_admin_sets(workspace: Workspace, name: str) -> None:
     row = exported()[name][0]
     for column in MODELS[name]._meta.concrete_fields:
         is_set_by_an_admin = (
             column.editable and not column.primary_key and not isinstance(column, SecretField)
         )
         if column.name == "previous_client_secret_until":
-            assert column.name not in row  # nothing without its secret
+            assert column.name not in row  # useless without its secret
         elif is_set_by_an_admin:
             assert column.name in row
-            # The fixture tells a value that was written from one that is there by default.
+            # The fixture has no defaults, so a value that was not exported differs.
             assert row[column.name] not in (column.get_default(), None)
         else:
             assert column.name not in row
 
 
-def test_no_secret_is_in_it(workspace: Workspace, tmp_path: Path) -> None:
+def test_an_export_contains_no_secret(workspace: Workspace, tmp_path: Path) -> None:
     file = tmp_path / "bridge.json"
     call_command("export_config", str(file), stdout=io.StringIO())
     out = io.StringIO()
@@ -144,15 +153,13 @@ def test_no_secret_is_in_it(workspace: Workspace, tmp_path: Path) -> None:
                 assert secret.reveal() not in export() or not secret
 
 
-def test_an_export_that_is_read_again_changes_nothing(workspace: Workspace, load: Load) -> None:
+def test_importing_an_export_changes_nothing(workspace: Workspace, load: Load) -> None:
     printed = load(export())
     assert "Nothing changed" in printed
     assert " set" not in printed.replace("is set", "")
 
 
-def test_what_was_set_in_the_admin_stays_unless_the_file_has_the_last_word(
-    workspace: Workspace, load: Load
-) -> None:
+def test_values_set_in_the_admin_are_kept_without_overwrite(workspace: Workspace, load: Load) -> None:
     document = exported()
     document["workspaces"][0]["language"] = "de"
     assert "The file says: de" in load(document)
@@ -161,7 +168,7 @@ def test_what_was_set_in_the_admin_stays_unless_the_file_has_the_last_word(
     assert Workspace.objects.get().language == "de"
 
 
-def test_a_dry_run_says_it_and_writes_nothing(workspace: Workspace, load: Load) -> None:
+def test_a_dry_run_writes_nothing(workspace: Workspace, load: Load) -> None:
     document = exported()
     document["workspaces"][0]["language"] = "de"
     before = export()
@@ -169,7 +176,7 @@ def test_a_dry_run_says_it_and_writes_nothing(workspace: Workspace, load: Load) 
     assert export() == before
 
 
-def test_rows_that_are_not_in_the_file_are_named_and_stay(workspace: Workspace, load: Load) -> None:
+def test_rows_that_are_not_in_the_file_are_reported_and_kept(workspace: Workspace, load: Load) -> None:
     TicketProfile.objects.create(name="Another")
     document = exported()
     document["profiles"] = [row for row in document["profiles"] if row["name"] != "Another"]
@@ -177,7 +184,7 @@ def test_rows_that_are_not_in_the_file_are_named_and_stay(workspace: Workspace, 
     assert TicketProfile.objects.count() == 2
 
 
-def test_of_an_itop_at_another_address_nothing_is_known_any_more(workspace: Workspace, load: Load) -> None:
+def test_another_url_discards_what_was_learned_about_the_itop(workspace: Workspace, load: Load) -> None:
     itop = workspace.itop
     itop.learn(is_administrator=True)
     PersonMatch.objects.create(
@@ -198,7 +205,7 @@ def test_of_an_itop_at_another_address_nothing_is_known_any_more(workspace: Work
     assert PersonMatch.objects.count() == 0
 
 
-def test_a_workspace_without_its_secrets_is_made_and_said(workspace: Workspace, load: Load) -> None:
+def test_missing_secrets_of_a_workspace_are_reported(workspace: Workspace, load: Load) -> None:
     document = exported()
     document["workspaces"][0] |= {"workspace_id": "efgh5678"}
     assert "enter them in the admin" in load(document)
@@ -213,7 +220,7 @@ def test_without_a_token_a_new_itop_is_refused(workspace: Workspace, load: Load)
     assert ItopInstance.objects.count() == 1
 
 
-def test_a_secret_in_the_file_is_refused_and_not_repeated(workspace: Workspace, load: Load) -> None:
+def test_a_secret_in_the_file_is_refused_without_repeating_it(workspace: Workspace, load: Load) -> None:
     document = exported()
     document["workspaces"][0]["access_token"] = "dG9rOjEyMzQ1"
     with pytest.raises(CommandError, match='name that as "access_token_env"') as refusal:
@@ -222,9 +229,9 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(workspace: Workspace, 
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
-        (lambda d: d.update(version=2), "of version 2, and this bridge reads version 1"),
+        (lambda d: d.update(version=2), "has version 2, and this bridge reads version 1"),
         (lambda d: d.update(format="x"), "not a configuration of the bridge"),
         (lambda d: d.update(itops={}), "value of itops is not a list"),
         (lambda d: d.update(workspace=[]), r"no list called workspace. Did you mean workspaces\?"),
@@ -236,8 +243,8 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(workspace: Workspace, 
         (lambda d: d["workspaces"][0].update(scope="DROP"), "not an OQL query"),
         (lambda d: d["workspaces"][0].update(itop="Nobody"), 'there is no itop called "Nobody"'),
         (lambda d: d["workspaces"][0].update(profile=None), "there is no profile called null"),
-        (lambda d: d["workspaces"][0].update(name="a\0b"), "holds a character that no database takes"),
-        (lambda d: d["workspaces"][0].update(name="a\ud800b"), "holds a character that no database takes"),
+        (lambda d: d["workspaces"][0].update(name="a\0b"), "contains a character that cannot be stored"),
+        (lambda d: d["workspaces"][0].update(name="a\ud800b"), "contains a character that cannot be stored"),
         (lambda d: d["profiles"][0].update(form_attributes="title"), "Write a list of codes"),
         (
             lambda d: d["workspaces"].append({"workspace_id": "new1", "itop": "Service desk"}),
@@ -247,60 +254,61 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(workspace: Workspace, 
         (lambda d: d["itops"][0].update(token_env=5), "must name an environment variable"),
         (
             lambda d: d["workspaces"][0].update(previous_client_secret_env="ACME_SECRET"),
-            "previous_client_secret_env is not taken from a file. Enter .* in the admin, with the date",
+            "previous_client_secret_env is not imported. Enter .* in the admin, with the date",
         ),
-        (lambda d: d["workspaces"][0].update(previous_client_secret="x"), "is not taken from a file"),
+        (lambda d: d["workspaces"][0].update(previous_client_secret="x"), "is not imported"),
         (
             lambda d: d["workspaces"][0].update(previous_client_secret_until="2026-12-01"),
-            "is not taken from a file",
+            "is not imported",
         ),
         *(
             (
-                lambda d, name=name, known_by=known_by: d[name].append({known_by: d[name][0][known_by]}),
-                rf"ntry 1 of {name} .* and entry 2 of {name} .* have the same {known_by}\. Leave one",
+                lambda d, name=name, key=key: d[name].append({key: d[name][0][key]}),
+                rf"ntry 1 of {name} .* and entry 2 of {name} .* have the same {key}\. Remove one",
             )
-            for name, known_by in (("itops", "name"), ("profiles", "name"), ("workspaces", "workspace_id"))
+            for name, key in (("itops", "name"), ("profiles", "name"), ("workspaces", "workspace_id"))
         ),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_is_written(
-    workspace: Workspace, load: Load, change: Callable[[Any], Any], says: str
+def test_an_invalid_file_is_refused_and_nothing_is_written(
+    workspace: Workspace, load: Load, change: Callable[[Any], Any], message: str
 ) -> None:
     document = exported()
     document["itops"][0]["portal_url"] = "https://other.example.com/"
     change(document)
     before = export()
-    with pytest.raises(CommandError, match=says):
+    with pytest.raises(CommandError, match=message):
         load(document, "--overwrite")
     assert export() == before
 
 
-def test_a_word_that_is_not_known_is_left_out_and_said(workspace: Workspace, load: Load) -> None:
+def test_an_unknown_name_is_ignored_and_reported(workspace: Workspace, load: Load) -> None:
     document = exported()
     document["workspaces"][0]["langage"] = "de"
     assert (
-        "langage in entry 1 of workspaces (abcd1234) is not known here, and left out. Did you mean language?"
+        "langage in entry 1 of workspaces (abcd1234) is unknown, and ignored. Did you mean language?"
         in load(document)
     )
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("{", "Line 1: this is not JSON"),
         ('{"format": "intercom-itop-bridge",\n "version": 1,}', "Line 2: this is not JSON"),
         ("{" * 100_000, "this is not JSON|nested too deep"),
         ('{"a": ' * 100_000, "nested too deep"),
-        ('{"format": "x", "format": "y"}', "ne object holds format twice"),
+        ('{"format": "x", "format": "y"}', "n object contains format twice"),
     ],
+    ids=["cut off", "trailing comma", "braces only", "nested too deep", "duplicate name"],
 )
-def test_what_is_no_configuration_at_all_is_refused(load: Load, text: str, says: str) -> None:
-    with pytest.raises(CommandError, match=says):
+def test_a_file_that_is_not_a_configuration_is_refused(load: Load, text: str, message: str) -> None:
+    with pytest.raises(CommandError, match=message):
         load(text)
 
 
-def test_the_options_of_the_other_formats_do_not_go_with_it(workspace: Workspace, load: Load) -> None:
-    with pytest.raises(CommandError, match="do not go with a file of export_config"):
+def test_options_of_the_other_formats_are_refused(workspace: Workspace, load: Load) -> None:
+    with pytest.raises(CommandError, match="cannot be used with a file of export_config"):
         load(export(), "--itop-url", "https://itop.example.com")
 
 
@@ -318,44 +326,44 @@ ENTRY = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, JSON))
     profiles=st.lists(ENTRY, max_size=2),
     workspaces=st.lists(ENTRY, max_size=2),
 )
-def test_whatever_stands_in_it_is_taken_or_refused_in_words(
+def test_any_values_are_imported_or_refused_with_a_message(
     itops: list[Any], profiles: list[Any], workspaces: list[Any]
 ) -> None:
     document = {"format": "intercom-itop-bridge", "version": 1}
     lists = {"itops": itops, "profiles": profiles, "workspaces": workspaces}
     try:
-        BridgeImport(BridgeFile(json.dumps(document | lists))).run(dry_run=True)
+        BridgeFile(json.dumps(document | lists)).apply(dry_run=True)
     except ConfigError as error:
         assert str(error)
 
 
 @pytest.mark.parametrize(
-    ("held", "says"),
+    ("value", "message"),
     [
         (" ", "is not set, or empty"),
         ("PUT_YOUR_TOKEN_HERE", "holds a placeholder"),
-        ("auth_token=abc", "Copy only what stands after auth_token="),
-        ("two words", "there is white space in the environment variable DESK_TOKEN"),
-        ("a\u200bb", "there is white space in the environment variable DESK_TOKEN"),
+        ("auth_token=abc", "Copy only what follows auth_token="),
+        ("two words", "variable DESK_TOKEN contains white space"),
+        ("a\u200bb", "variable DESK_TOKEN contains white space"),
     ],
 )
-def test_a_variable_that_holds_no_secret_is_refused_with_the_place_where_it_is_named(
-    workspace: Workspace, load: Load, monkeypatch: pytest.MonkeyPatch, held: str, says: str
+def test_a_variable_without_a_secret_is_refused_with_its_entry(
+    workspace: Workspace, load: Load, monkeypatch: pytest.MonkeyPatch, value: str, message: str
 ) -> None:
     document = with_secrets(exported(), monkeypatch)
-    monkeypatch.setenv("DESK_TOKEN", held)
-    with pytest.raises(CommandError, match=f"ntry 1 of itops .*{says}") as refusal:
+    monkeypatch.setenv("DESK_TOKEN", value)
+    with pytest.raises(CommandError, match=f"ntry 1 of itops .*{message}") as refusal:
         load(document)
-    assert held == " " or held not in str(refusal.value)
+    assert value == " " or value not in str(refusal.value)
 
 
-def test_a_file_without_a_row_is_said_to_be_one(load: Load) -> None:
+def test_a_file_without_rows_is_reported_as_empty(load: Load) -> None:
     empty = {"format": "intercom-itop-bridge", "version": 1}
     assert "Nothing changed: there is no row in it." in load(empty)
     assert "Dry run, nothing was written: there is no row in it." in load(empty, "--dry-run")
 
 
-def test_a_client_secret_that_was_imported_has_not_been_used_yet(
+def test_an_imported_client_secret_counts_as_unused(
     workspace: Workspace, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = with_secrets(exported(), monkeypatch)
@@ -367,7 +375,7 @@ def test_a_client_secret_that_was_imported_has_not_been_used_yet(
     assert Workspace.objects.get().client_secret_used_at is None
 
 
-def test_what_others_write_meanwhile_stays(
+def test_concurrent_changes_of_other_columns_are_kept(
     workspace: Workspace, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token, access_token = workspace.itop.token.renewed(), workspace.access_token.renewed()
@@ -386,7 +394,7 @@ def test_what_others_write_meanwhile_stays(
 
 
 @pytest.mark.parametrize("tail", ["", "/", "/pages/UI.php", "/webservices/rest.php/"])
-def test_an_address_can_be_changed_however_it_is_written(workspace: Workspace, load: Load, tail: str) -> None:
+def test_any_spelling_of_a_url_is_normalised(workspace: Workspace, load: Load, tail: str) -> None:
     document = exported()
     load(document)
     for host in ("one", "two"):
@@ -398,11 +406,11 @@ def test_an_address_can_be_changed_however_it_is_written(workspace: Workspace, l
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("character", ["\x00", "\ud800"])
-def test_a_name_that_no_database_takes_is_refused_in_words(
+def test_a_name_that_cannot_be_stored_is_refused(
     workspace: Workspace, load: Load, name: str, character: str
 ) -> None:
     document = exported()
-    known_by = "workspace_id" if name == "workspaces" else "name"
-    document[name][0][known_by] += character
-    with pytest.raises(CommandError, match=f"Entry 1 of {name}: {known_by} holds a character"):
+    key = "workspace_id" if name == "workspaces" else "name"
+    document[name][0][key] += character
+    with pytest.raises(CommandError, match=f"Entry 1 of {name}: {key} contains a character"):
         load(document)

@@ -1,26 +1,40 @@
-"""What the environment may say, and how a mistake in it is answered."""
+"""Settings from environment variables, and the messages for invalid ones."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
-from intercom_bridge import checks
-from settings.environment import BASE_DIR, NAMES
+from intercom_bridge import __version__
+from intercom_bridge.__main__ import main
+from settings.env import (
+    BASE_DIR,
+    ENVIRONMENT_VARIABLES,
+    database,
+    days,
+    one_of,
+    read_secret_files,
+    seconds,
+)
 
-from .started import PRODUCTION, python, refusal, surroundings, value_of
+from .started import (
+    PRODUCTION,
+    python,
+    python_in,
+    refusal,
+    surroundings,
+    value_of,
+)
 
 WITHOUT_FILES = {
     "DATABASE_URL": "postgres://somebody@db.example/bridge",
     "REDIS_URL": "redis://queue.example",
 }
-
-
-# NAME_FILE
 
 
 def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
@@ -29,23 +43,25 @@ def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
     assert value_of("SECRET_KEY", "settings.development", SECRET_KEY_FILE=str(file)) == "from-the-file-é"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_both_a_value_and_its_file_are_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ENVIRONMENT_VARIABLES)
+def test_both_a_value_and_its_file_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     (tmp_path / "value").write_text("a")
-    assert (
-        refusal(**{name: "b", f"{name}_FILE": str(tmp_path / "value")})
-        == f"{name} and {name}_FILE are both set. Keep one of them."
-    )
+    monkeypatch.setenv(name, "b")
+    monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "value"))
+    with pytest.raises(ImproperlyConfigured, match=f"{name} and {name}_FILE are both set. Keep one of them."):
+        read_secret_files()
 
 
-def test_a_file_that_is_not_there_is_named() -> None:
+def test_the_message_for_a_missing_secret_file_names_it() -> None:
     assert (
         refusal(SECRET_KEY_FILE="/nowhere/key")
         == "SECRET_KEY_FILE names /nowhere/key, which cannot be read: No such file or directory."
     )
 
 
-def test_production_takes_all_its_secrets_from_files(tmp_path: Path) -> None:
+def test_production_reads_all_secrets_from_files(tmp_path: Path) -> None:
     files = {}
     for name, value in PRODUCTION.items():
         (tmp_path / name).write_text(f"{value}\n")
@@ -54,74 +70,78 @@ def test_production_takes_all_its_secrets_from_files(tmp_path: Path) -> None:
     assert value_of("ALLOWED_HOSTS", "settings.production", **files) == "['bridge.example.com']"
 
 
-# Mistakes
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hello",
+        "mysql://user:swordfish@host/name",
+        "postgres://user:swordfish@host",
+        "postgres://user:swordfish@host:port/name",
+        "postgres://user:swordfish@[host/name",
+    ],
+)
+def test_an_unsupported_database_url_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(ImproperlyConfigured) as error:
+        database("DATABASE_URL", tmp_path / "db")
+    assert str(error.value) == (
+        "DATABASE_URL is not the URL of a supported database. "
+        "Write postgres://user:password@host/name, or sqlite:////path/of/a/file."
+    )
+
+
+def parse_choice(name: str) -> str:
+    return one_of(name, "plain", "json")
+
+
+def parse_seconds(name: str) -> float:
+    return seconds(name, 8)
+
+
+def parse_days(name: str) -> int:
+    return days(name, 30)
 
 
 @pytest.mark.parametrize(
-    ("variables", "sentence"),
+    ("parse", "text", "message"),
     [
+        (parse_choice, "xml", "NAME is “xml”. Write one of plain, json."),
+        (parse_seconds, "8s", "NAME is “8s”. Write a number of seconds above 0, like 8."),
+        (parse_seconds, "nan", "NAME is “nan”. Write a number of seconds above 0, like 8."),
+        (parse_seconds, "0", "NAME is “0”. Write a number of seconds above 0, like 8."),
+        (parse_seconds, "-1", "NAME is “-1”. Write a number of seconds above 0, like 8."),
+        (parse_days, "1.5", "NAME is “1.5”. Write a whole number of days, 1 or more, like 30."),
+        (parse_days, "1000000", "NAME is “1000000”. Write a whole number of days, 1 or more, like 30."),
         (
-            {"DATABASE_URL": ""},
-            "DATABASE_URL is set, but empty. Write postgres://user:password@host/name, or "
-            "sqlite:////path/of/a/file, or leave it unset.",
-        ),
-        *(
-            (
-                {"DATABASE_URL": address},
-                "DATABASE_URL is not the address of a database that can be used here. "
-                "Write postgres://user:password@host/name, or sqlite:////path/of/a/file.",
-            )
-            for address in (
-                "hello",
-                "mysql://user:swordfish@host/name",
-                "postgres://user:swordfish@host",
-                "postgres://user:swordfish@host:port/name",
-                "postgres://user:swordfish@[host/name",
-            )
-        ),
-        (
-            {"LOG_LEVEL": "verbose"},
-            "LOG_LEVEL is “verbose”. Write one of INFO, DEBUG, WARNING, ERROR, CRITICAL.",
-        ),
-        ({"LOG_FORMAT": "xml"}, "LOG_FORMAT is “xml”. Write one of plain, json."),
-        ({"WRITE_SECONDS": "8s"}, "WRITE_SECONDS is “8s”. Write a number of seconds above 0, like 8."),
-        ({"WRITE_SECONDS": "nan"}, "WRITE_SECONDS is “nan”. Write a number of seconds above 0, like 8."),
-        (
-            {"UNKNOWN_OUTCOME_SECONDS": "0"},
-            "UNKNOWN_OUTCOME_SECONDS is “0”. Write a number of seconds above 0, like 10.",
-        ),
-        (
-            {"CHECK_AFTER_SECONDS": "-1"},
-            "CHECK_AFTER_SECONDS is “-1”. Write a number of seconds above 0, like 180.",
-        ),
-        (
-            {"KEEP_PAYLOADS_DAYS": "1.5"},
-            "KEEP_PAYLOADS_DAYS is “1.5”. Write a whole number of days, 1 or more, like 30.",
-        ),
-        (
-            {"KEEP_FAILED_PAYLOADS_DAYS": ""},
-            "KEEP_FAILED_PAYLOADS_DAYS is set, but empty. Write a whole number of days, 1 or more, like 180, "
-            "or leave it unset.",
-        ),
-        (
-            {"PUBLIC_URL": "https://[bridge"},
-            "PUBLIC_URL is “https://[bridge”. Write an address, like https://bridge.example.com.",
+            parse_days,
+            " ",
+            "NAME is set, but empty. Write a whole number of days, 1 or more, like 30, or leave it unset.",
         ),
     ],
-    ids=lambda one: " ".join(f"{k}={v}" for k, v in one.items()) if isinstance(one, dict) else "",
+    ids=lambda value: value[:20] if isinstance(value, str) else None,
 )
-def test_a_mistake_is_answered_with_a_sentence_that_says_what_to_write(
-    variables: dict[str, str], sentence: str
+def test_the_message_for_an_invalid_value_says_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, parse: Callable[[str], object], text: str, message: str
 ) -> None:
-    assert refusal(**variables) == sentence
+    monkeypatch.setenv("NAME", text)
+    with pytest.raises(ImproperlyConfigured) as error:
+        parse("NAME")
+    assert str(error.value) == message
 
 
-# gunicorn reads WEB_CONCURRENCY by itself before we are asked: that it is a number at all is its own business.
+def test_an_invalid_public_url_is_refused() -> None:
+    message = "PUBLIC_URL is “https://[bridge”. Write a URL, like https://bridge.example.com."
+    assert refusal(PUBLIC_URL="https://[bridge") == message
+
+
+# gunicorn itself reads WEB_CONCURRENCY first, and refuses text.
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("WEB_CONCURRENCY", "0"), ("WEB_THREADS", ""), ("WEB_THREADS", "0"), ("WEB_THREADS", "many")],
+    [("WEB_CONCURRENCY", "0"), ("WEB_THREADS", "many")],
 )
-def test_so_is_one_in_gunicorn_s_numbers(name: str, value: str) -> None:
+def test_invalid_numbers_for_gunicorn_are_refused(name: str, value: str) -> None:
     made = subprocess.run(
         [sys.executable, "-m", "gunicorn", "--check-config", "settings.wsgi"],
         cwd=BASE_DIR,
@@ -132,19 +152,16 @@ def test_so_is_one_in_gunicorn_s_numbers(name: str, value: str) -> None:
         check=False,
     )
     assert made.returncode == 1
-    assert made.stderr.startswith(f"{name} is “{value}”. Write a whole number, 1 or more, like ")
+    assert made.stderr.startswith(f"{name} is “{value}”. ")
     assert "Traceback" not in made.stderr
 
 
-def test_what_is_right_is_taken() -> None:
+def test_valid_values_are_used() -> None:
     code = (
         "import settings.base as s; print(s.WRITE_SECONDS, s.KEEP_PAYLOADS_DAYS, s.LOGGING['root']['level'])"
     )
     made = python(code, WRITE_SECONDS="2.5", KEEP_PAYLOADS_DAYS="7", LOG_LEVEL="debug", LOG_FORMAT="JSON")
     assert made.stdout == "2.5 7 DEBUG\n", made.stderr
-
-
-# Where files are
 
 
 def test_the_directory_of_files_can_be_moved(tmp_path: Path) -> None:
@@ -155,10 +172,10 @@ def test_the_directory_of_files_can_be_moved(tmp_path: Path) -> None:
     assert var.is_dir()
 
 
-def test_a_relative_one_is_the_same_wherever_a_process_is_started(tmp_path: Path) -> None:
-    made = python(
+def test_a_relative_directory_does_not_depend_on_the_current_directory(tmp_path: Path) -> None:
+    made = python_in(
+        tmp_path,
         f"import sys; sys.path.insert(0, {str(BASE_DIR)!r}); import settings.base as s; print(s.VAR_DIR)",
-        cwd=tmp_path,
         VAR_DIR="elsewhere",
         **WITHOUT_FILES,
     )
@@ -166,7 +183,7 @@ def test_a_relative_one_is_the_same_wherever_a_process_is_started(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("variables", "is_made"),
+    ("variables", "is_created"),
     [
         ({}, True),
         ({"DATABASE_URL": WITHOUT_FILES["DATABASE_URL"]}, True),
@@ -175,15 +192,15 @@ def test_a_relative_one_is_the_same_wherever_a_process_is_started(tmp_path: Path
         (WITHOUT_FILES | {"DATABASE_URL": "sqlite:////elsewhere/db"}, False),
     ],
 )
-def test_the_directory_is_made_only_when_a_file_of_ours_is_in_it(
-    tmp_path: Path, variables: dict[str, str], is_made: bool
+def test_the_directory_is_created_only_if_it_will_contain_files(
+    tmp_path: Path, variables: dict[str, str], is_created: bool
 ) -> None:
     value_of("VAR_DIR", VAR_DIR=str(tmp_path / "var"), **variables)
-    assert (tmp_path / "var").exists() is is_made
+    assert (tmp_path / "var").exists() is is_created
 
 
-def test_with_postgresql_and_redis_nothing_at_all_is_written_at_the_start(tmp_path: Path) -> None:
-    """Counts each file that Python opens for writing, and each directory it makes, in the whole application."""
+def test_with_postgresql_and_redis_starting_writes_no_file(tmp_path: Path) -> None:
+    """Watch every file that Python opens for writing, and every directory that it creates."""
     code = """
 import os, sys
 sys.dont_write_bytecode = True
@@ -191,7 +208,7 @@ def watch(event, args):
     if event == "os.mkdir" or (event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR) and args[0] != os.devnull):
         print("WRITES", event, args[0])
 sys.addaudithook(watch)
-import settings.wsgi, intercom_bridge.sync.tasks
+import settings.wsgi, intercom_bridge.worker.loop
 """
     made = python(code, VAR_DIR=str(tmp_path / "var"), **PRODUCTION, **WITHOUT_FILES)
     assert made.returncode == 0, made.stderr
@@ -199,37 +216,30 @@ import settings.wsgi, intercom_bridge.sync.tasks
     assert not (tmp_path / "var").exists()
 
 
-def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_the_message_for_a_directory_that_cannot_be_created_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    said = refusal(VAR_DIR=str(tmp_path / "file" / "var"))
-    assert said.startswith(f"The directory {tmp_path}/file/var cannot be made: Not a directory.")
-    assert "VAR_DIR" in said and "DATABASE_URL" in said and "REDIS_URL" in said
-
-
-# Production
+    message = refusal(VAR_DIR=str(tmp_path / "file" / "var"))
+    assert message.startswith(f"The directory {tmp_path}/file/var cannot be created: Not a directory.")
+    assert "VAR_DIR" in message and "DATABASE_URL" in message and "REDIS_URL" in message
 
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("SECRET_KEY", "SECRET_KEY is not set. Make one with: python -c 'import secrets; "),
+        ("SECRET_KEY", "SECRET_KEY is not set. Create one with: python -c 'import secrets; "),
         ("FIELD_ENCRYPTION_KEYS", "FIELD_ENCRYPTION_KEYS is not set. It encrypts the workspaces' secrets"),
-        ("PUBLIC_URL", "PUBLIC_URL is not set. It is the https address under which Intercom reaches"),
+        ("PUBLIC_URL", "PUBLIC_URL is not set. It is the https URL under which Intercom reaches"),
     ],
 )
-@pytest.mark.parametrize("empty", [True, False], ids=["empty", "unset"])
-def test_production_refuses_to_start_without_its_secrets(name: str, sentence: str, empty: bool) -> None:
-    variables = {key: value for key, value in PRODUCTION.items() if key != name} | (
-        {name: ""} if empty else {}
-    )
-    said = refusal("settings.production", **variables)
-    assert said.startswith(sentence)
-    assert said.endswith(f"(It may also be given as {name}_FILE.)")
+def test_production_refuses_to_start_without_its_secrets(name: str, sentence: str) -> None:
+    message = refusal("settings.production", **PRODUCTION | {name: ""})
+    assert message.startswith(sentence)
+    assert message.endswith(f"(It may also be given as {name}_FILE.)")
 
 
 def test_production_refuses_an_address_without_https() -> None:
-    said = refusal("settings.production", **PRODUCTION | {"PUBLIC_URL": "http://bridge.example.com"})
-    assert said == "PUBLIC_URL must start with https:// (it is http://bridge.example.com)."
+    message = refusal("settings.production", **PRODUCTION | {"PUBLIC_URL": "http://bridge.example.com"})
+    assert message == "PUBLIC_URL must start with https:// (it is http://bridge.example.com)."
 
 
 def test_debug_is_for_development_only() -> None:
@@ -237,57 +247,31 @@ def test_debug_is_for_development_only() -> None:
     assert value_of("DEBUG", "settings.development", DEBUG="false") == "False"
 
 
-# Which settings
-
-
-def test_the_web_server_runs_production_s_settings_unless_told() -> None:
+def test_the_web_server_defaults_to_production_settings() -> None:
     code = "import settings.wsgi, os; print(os.environ['DJANGO_SETTINGS_MODULE'])"
     assert python(code, **PRODUCTION).stdout == "settings.production\n"
-    told = python(code, DJANGO_SETTINGS_MODULE="settings.development")
-    assert told.stdout == "settings.development\n", told.stderr
+    chosen = python(code, DJANGO_SETTINGS_MODULE="settings.development")
+    assert chosen.stdout == "settings.development\n", chosen.stderr
 
 
-def test_manage_py_runs_development_s_settings_unless_told() -> None:
-    def said(**variables: str) -> str:
-        return subprocess.run(
-            [
-                sys.executable,
-                "manage.py",
-                "shell",
-                "-v",
-                "0",
-                "-c",
-                "import os; print(os.environ['DJANGO_SETTINGS_MODULE'])",
-            ],
-            cwd=BASE_DIR,
-            env=surroundings(**variables),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        ).stdout.strip()
-
-    assert said() == "settings.development"
-    assert said(DJANGO_SETTINGS_MODULE="settings.production", **PRODUCTION) == "settings.production"
-
-
-# The table in the README
-
-
-def test_the_readme_names_every_variable() -> None:
-    readme = (BASE_DIR / "README.md").read_text(encoding="utf-8")
-    table = readme.split("\n## Environment\n")[1].split("\n## ")[0]
-    named = set(
-        re.findall(r"`([A-Z_]+)`", "\n".join(line for line in table.splitlines() if line.startswith("|")))
+def test_manage_py_defaults_to_development_settings() -> None:
+    code = "import os; print(os.environ['DJANGO_SETTINGS_MODULE'])"
+    completed = subprocess.run(
+        [sys.executable, "manage.py", "shell", "-v", "0", "-c", code],
+        cwd=BASE_DIR,
+        env=surroundings(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
-    in_gunicorn = set(
-        re.findall(r'"([A-Z_]{4,})"', (BASE_DIR / "gunicorn.conf.py").read_text(encoding="utf-8"))
-    )
-    assert {*NAMES, *in_gunicorn, "DJANGO_SETTINGS_MODULE", "DEBUG"} <= named
+    assert completed.stdout.strip() == "settings.development"
 
 
-def test_every_check_is_in_the_table_of_the_handbook() -> None:
-    handbook = (BASE_DIR / "docs" / "operate.md").read_text(encoding="utf-8")
-    rows = "\n".join(line.split("|")[1] for line in handbook.splitlines() if line.startswith("|"))
-    ids = r"\b[EWI]\d{3}\b"
-    assert set(re.findall(ids, rows)) == set(re.findall(ids, checks.__doc__))
+@pytest.mark.parametrize("argument", ["version", "--version"])
+def test_the_command_prints_the_version_of_the_bridge(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argument: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["intercom-bridge", argument])
+    main()
+    assert capsys.readouterr().out == f"intercom-bridge {__version__}\n"

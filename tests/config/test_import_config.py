@@ -1,3 +1,5 @@
+"""import_config with the configuration of the PHP extension: PHP and XML."""
+
 from __future__ import annotations
 
 import io
@@ -79,7 +81,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Imports a text as a file and answers what was printed; the first time with the iTop's address and token."""
+    """Return a function that imports a text as a file and returns the output. By default it names the iTop."""
     monkeypatch.setenv("ITOP_TOKEN", ITOP_TOKEN)
 
     def import_text(text: str, *options: str, bare: bool = False) -> str:
@@ -102,10 +104,10 @@ def fragment(members: str) -> str:
 
 
 def rows() -> str:
-    """All that an import can touch, as it is stored."""
+    """Return all rows that an import can change, as they are stored."""
     return json.dumps(
         [list(model.objects.order_by("pk").values()) for model in (ItopInstance, TicketProfile, Workspace)],
-        default=lambda one: getattr(one, "ciphertext", str(one)),
+        default=lambda value: getattr(value, "ciphertext", str(value)),
     )
 
 
@@ -114,7 +116,7 @@ def rows() -> str:
     [PHP, XML, XML.replace('<workspaces type="hash">', "").replace("</workspaces>", "")],
     ids=["php", "xml", "xml without workspaces"],
 )
-def test_all_that_the_file_says_is_kept(run: Run, text: str) -> None:
+def test_every_parameter_is_imported(run: Run, text: str) -> None:
     run(text)
     workspace = Workspace.objects.get()
     assert workspace.workspace_id == "abcd1234"
@@ -133,7 +135,7 @@ def test_all_that_the_file_says_is_kept(run: Run, text: str) -> None:
     assert profile.show_open_in_backoffice_button is False
 
 
-def test_the_report_says_what_became_of_each_field(run: Run) -> None:
+def test_the_report_lists_the_outcome_of_each_field(run: Run) -> None:
     printed = run(PHP)
     assert f"iTop {URL} (new)" in printed
     assert "Workspace abcd1234 (new)" in printed
@@ -142,19 +144,19 @@ def test_the_report_says_what_became_of_each_field(run: Run) -> None:
     assert "Imported: 17 set." in printed
 
 
-def test_what_is_not_used_here_is_named_and_does_no_harm(run: Run) -> None:
+def test_unused_and_unknown_parameters_are_reported(run: Run) -> None:
     printed = run(PHP)
     for name in ("enabled_portals", "allowed_profiles", "api_key"):
-        assert f"{name} is not used here" in printed
+        assert f"{name} is not used" in printed
     assert (
-        "sync_app.ticket.clas (line 19) is not known here, and left out. Did you mean sync_app.ticket.class?"
+        "sync_app.ticket.clas (line 19) is unknown, and ignored. Did you mean sync_app.ticket.class?"
         in printed
     )
-    assert "shoe_size (line 10) in sync_app.ticket.attributes_mapping is not known here" in printed
+    assert "shoe_size (line 10) in sync_app.ticket.attributes_mapping is unknown" in printed
 
 
 @pytest.mark.parametrize("text", [PHP, XML], ids=["php", "xml"])
-def test_running_it_twice_changes_nothing_and_says_so(run: Run, text: str) -> None:
+def test_a_second_import_changes_nothing(run: Run, text: str) -> None:
     run(text)
     before = rows()
     printed = run(text)
@@ -165,12 +167,12 @@ def test_running_it_twice_changes_nothing_and_says_so(run: Run, text: str) -> No
     assert rows() == before
 
 
-def test_the_xml_and_the_php_of_one_configuration_are_the_same_to_us(run: Run) -> None:
+def test_xml_and_php_of_the_same_configuration_are_equivalent(run: Run) -> None:
     run(PHP)
     assert "Nothing changed" in run(XML)
 
 
-def test_a_dry_run_says_the_same_and_writes_nothing(run: Run) -> None:
+def test_a_dry_run_reports_the_changes_and_writes_nothing(run: Run) -> None:
     dry = run(PHP, "--dry-run")
     assert "Dry run, nothing was written: 17 set." in dry
     assert not Workspace.objects.exists()
@@ -179,7 +181,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(run: Run) -> None:
     assert dry.split("Dry run")[0] == run(PHP).split("Imported")[0]
 
 
-def test_a_dry_run_changes_no_row_that_is_there(run: Run) -> None:
+def test_a_dry_run_changes_no_existing_row(run: Run) -> None:
     run(PHP)
     before = rows()
     assert "ticket class changed: UserRequest (was Incident)" in run(
@@ -188,7 +190,7 @@ def test_a_dry_run_changes_no_row_that_is_there(run: Run) -> None:
     assert rows() == before
 
 
-def test_what_changed_in_the_file_changes_here(run: Run) -> None:
+def test_changes_in_the_file_are_imported(run: Run) -> None:
     run(PHP)
     printed = run(PHP.replace("'Incident'", "'UserRequest'").replace(SECRET, "another-secret"))
     assert "client secret changed\n" in printed
@@ -197,7 +199,7 @@ def test_what_changed_in_the_file_changes_here(run: Run) -> None:
     assert Workspace.objects.get().client_secret.reveal() == "another-secret"
 
 
-def test_what_was_set_in_the_admin_is_kept(run: Run) -> None:
+def test_values_set_in_the_admin_are_kept(run: Run) -> None:
     run(PHP)
     Workspace.objects.update(scope="SELECT Person")
     workspace = Workspace.objects.get()
@@ -215,7 +217,7 @@ def test_what_was_set_in_the_admin_is_kept(run: Run) -> None:
     assert "set-by-hand" not in printed
 
 
-def test_overwrite_gives_the_file_the_last_word(run: Run) -> None:
+def test_overwrite_replaces_values_set_in_the_admin(run: Run) -> None:
     run(PHP)
     Workspace.objects.update(scope="SELECT Person", client_secret="set-by-hand-0123")
     printed = run(PHP, "--overwrite")
@@ -225,7 +227,7 @@ def test_overwrite_gives_the_file_the_last_word(run: Run) -> None:
     assert "Nothing changed" in run(PHP)
 
 
-def test_a_row_made_by_hand_is_filled_where_it_has_its_defaults(run: Run) -> None:
+def test_defaults_of_a_row_added_in_the_admin_are_replaced(run: Run) -> None:
     profile = TicketProfile.objects.create(name="By hand", excluded_states=["resolved"])
     itop = ItopInstance.objects.create(name="Ours", url=URL, token="by-hand")
     Workspace.objects.create(workspace_id="abcd1234", itop=itop, profile=profile, access_token="by-hand")
@@ -249,7 +251,7 @@ def test_another_itop_or_profile_chosen_in_the_admin_is_kept(run: Run) -> None:
     assert Workspace.objects.get().itop == other
 
 
-def test_a_profile_that_another_itop_s_workspaces_use_is_left_alone(run: Run) -> None:
+def test_a_profile_shared_with_another_itop_is_not_changed(run: Run) -> None:
     shared = TicketProfile.objects.create(name="Shared")
     itop = ItopInstance.objects.create(name="Ours", url=URL, token="x")
     other = ItopInstance.objects.create(name="Other", url="https://other.example.com", token="x")
@@ -261,40 +263,38 @@ def test_a_profile_that_another_itop_s_workspaces_use_is_left_alone(run: Run) ->
     assert TicketProfile.objects.get(name="Ours").ticket_class == "Incident"
 
 
-def test_imported_holds_no_secret(run: Run) -> None:
+def test_the_imported_column_contains_no_secret(run: Run) -> None:
     run(PHP)
-    kept = json.dumps(list(Workspace.objects.values_list("imported", flat=True)))
-    kept += json.dumps(list(ItopInstance.objects.values_list("imported", flat=True)))
+    stored = json.dumps(list(Workspace.objects.values_list("imported", flat=True)))
+    stored += json.dumps(list(ItopInstance.objects.values_list("imported", flat=True)))
     for secret in (SECRET, TOKEN, ITOP_TOKEN):
-        assert secret not in kept
+        assert secret not in stored
     assert len(Workspace.objects.get().imported["client_secret"]) == 64
 
 
-def test_a_new_secret_key_of_django_does_not_make_secrets_look_set_by_hand(
-    run: Run, settings: Settings
-) -> None:
+def test_imported_secrets_are_recognised_after_a_change_of_secret_key(run: Run, settings: Settings) -> None:
     run(PHP)
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "a new one"
     assert "client secret changed" in run(PHP.replace(SECRET, "another-secret"))
 
 
-def test_a_secret_that_cannot_be_read_is_kept_unless_told(run: Run, settings: Settings) -> None:
+def test_a_secret_that_cannot_be_decrypted_is_kept_without_overwrite(run: Run, settings: Settings) -> None:
     run(PHP)
     settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
-    assert "client secret kept: it cannot be read with FIELD_ENCRYPTION_KEYS" in run(PHP)
+    assert "client secret kept: cannot be read with FIELD_ENCRYPTION_KEYS" in run(PHP)
     run(PHP, "--overwrite")
     assert Workspace.objects.get().client_secret.reveal() == SECRET
 
 
-def test_a_parameter_that_left_the_file_stays_as_it_is(run: Run) -> None:
+def test_a_parameter_removed_from_the_file_keeps_its_value(run: Run) -> None:
     run(PHP)
     printed = run(PHP.replace("'sync_app.ticket.class' => 'Incident',", ""))
     assert "ticket class unchanged: no longer in the file" in printed
     assert TicketProfile.objects.get().ticket_class == "Incident"
 
 
-def test_a_workspace_that_left_the_file_is_named_and_stays(run: Run) -> None:
+def test_a_workspace_removed_from_the_file_is_reported_and_kept(run: Run) -> None:
     run(PHP)
     printed = run(PHP.replace("abcd1234", "efgh5678"))
     assert "Workspace abcd1234 was imported before and is not in this file." in printed
@@ -302,10 +302,7 @@ def test_a_workspace_that_left_the_file_is_named_and_stays(run: Run) -> None:
     assert TicketProfile.objects.count() == 1
 
 
-# Shapes
-
-
-def test_secrets_beside_the_workspaces_hold_for_those_without_their_own(run: Run) -> None:
+def test_secrets_outside_of_the_workspaces_apply_to_those_without_their_own(run: Run) -> None:
     run(
         fragment(
             "'sync_app.client_secret' => 'shared-secret', 'sync_app.access_token' => 'shared-token',\n"
@@ -319,7 +316,7 @@ def test_secrets_beside_the_workspaces_hold_for_those_without_their_own(run: Run
     assert one.scope == "SELECT Organization"
 
 
-def test_without_the_workspaces_element_what_has_a_scope_is_a_workspace(run: Run) -> None:
+def test_without_the_workspaces_element_an_array_with_a_scope_is_a_workspace(run: Run) -> None:
     run(fragment("'abcd1234' => ['scope' => 'SELECT Person'], 'sync_app.ticket.class' => 'UserRequest'"))
     assert Workspace.objects.get().workspace_id == "abcd1234"
 
@@ -329,7 +326,7 @@ def test_a_workspace_id_of_digits_only_is_a_text(run: Run) -> None:
     assert Workspace.objects.get().workspace_id == "12345678"
 
 
-def test_the_older_name_of_the_excluded_states_is_understood(run: Run) -> None:
+def test_the_former_name_of_the_excluded_states_is_supported(run: Run) -> None:
     text = fragment(
         "'workspaces' => ['a' => 'SELECT Person'], 'sync_app.search_ticket.done_states' => ['resolved', 'closed']"
     )
@@ -337,7 +334,7 @@ def test_the_older_name_of_the_excluded_states_is_understood(run: Run) -> None:
     assert TicketProfile.objects.get().excluded_states == ["resolved", "closed"]
 
 
-def test_a_workspace_without_secrets_is_imported_and_the_lack_is_said(run: Run) -> None:
+def test_missing_secrets_of_a_workspace_are_reported(run: Run) -> None:
     printed = run(fragment("'workspaces' => ['abcd1234' => 'SELECT Person']"))
     assert "Workspace abcd1234 has no sync_app.client_secret in the file. Enter it in the admin." in printed
 
@@ -346,9 +343,7 @@ def test_a_workspace_without_secrets_is_imported_and_the_lack_is_said(run: Run) 
     "name", ["client_secret", "sync_app.client-secret", "access_token", "sync_app.acces_token"]
 )
 @pytest.mark.parametrize("beside", [True, False], ids=["beside the workspaces", "in the workspace"])
-def test_a_secret_under_another_name_is_one_line_that_says_the_right_one(
-    run: Run, name: str, beside: bool
-) -> None:
+def test_a_misspelt_secret_gets_one_note_with_the_right_name(run: Run, name: str, beside: bool) -> None:
     right = "sync_app.client_secret" if "client" in name else "sync_app.access_token"
     given = f"'{name}' => 'do-not-print-me'"
     workspace = "'scope' => 'SELECT Person'" + ("" if beside else f",\n{given}")
@@ -356,30 +351,28 @@ def test_a_secret_under_another_name_is_one_line_that_says_the_right_one(
         fragment(f"'workspaces' => ['abcd1234' => [{workspace}]]" + (f",\n{given}" if beside else ""))
     )
     where = "" if beside else " in workspace abcd1234"
-    assert f"{name} (line 3){where} is not known here, and left out. Did you mean {right}?" in printed
+    assert f"{name} (line 3){where} is unknown, and ignored. Did you mean {right}?" in printed
     assert printed.count(right) == 1
     assert "do-not-print-me" not in printed
 
 
-# What may not be asked for
-
 ASKING = "'workspaces' => ['a' => 'SELECT Person'],\n'sync_app.create_ticket.form_attributes' => [{codes}]"
 
 
-def test_what_is_filled_in_by_itself_is_left_out_of_the_form_and_named(run: Run) -> None:
+def test_automatic_attributes_are_removed_from_the_form_and_reported(run: Run) -> None:
     codes = "'title', 'status', 'ref', 'public_log', 'description', 'intercom_ref', 'org_id'"
     text = fragment(ASKING.format(codes=codes))
     printed = run(text)
     for code in ("status", "ref", "public_log", "intercom_ref", "org_id"):
         assert (
-            f"Note: {code} in sync_app.create_ticket.form_attributes (line 3) is filled in by itself, and left out."
+            f"Note: {code} in sync_app.create_ticket.form_attributes (line 3) is filled in automatically, and ignored."
             in printed
         )
     assert TicketProfile.objects.get().form_attributes == ["title", "description"]
     assert "Nothing changed" in run(text)
 
 
-def test_what_is_filled_in_goes_by_the_mapping(run: Run) -> None:
+def test_automatic_attributes_follow_the_mapping(run: Run) -> None:
     codes = "'title', 'public_log', 'customer_log'"
     mapping = ",\n'sync_app.ticket.attributes_mapping' => ['public_log' => 'customer_log']"
     printed = run(fragment(ASKING.format(codes=codes) + mapping))
@@ -387,11 +380,9 @@ def test_what_is_filled_in_goes_by_the_mapping(run: Run) -> None:
     assert TicketProfile.objects.get().form_attributes == ["title", "public_log"]
 
 
-def test_the_region_that_no_file_holds_is_pointed_at(run: Run) -> None:
-    assert "set another in the admin if Intercom hosts it in the EU" in run(PHP)
+def test_a_note_asks_to_check_the_region(run: Run) -> None:
+    assert "change it in the admin if Intercom hosts the workspace in the EU" in run(PHP)
 
-
-# Which iTop
 
 WHOLE = f"""<?php
 $MySettings = array(
@@ -405,7 +396,7 @@ $MyModuleSettings = array(
 """
 
 
-def test_a_whole_configuration_says_which_itop_it_is_and_in_which_time_zone(run: Run) -> None:
+def test_a_whole_configuration_file_names_the_itop_and_its_time_zone(run: Run) -> None:
     run(WHOLE, "--itop-token-env", "ITOP_TOKEN", bare=True)
     itop = ItopInstance.objects.get()
     assert (itop.url, itop.time_zone) == ("https://ITOP.example.com/itop", "Europe/Paris")
@@ -413,7 +404,7 @@ def test_a_whole_configuration_says_which_itop_it_is_and_in_which_time_zone(run:
     assert ItopInstance.objects.count() == 1
 
 
-def test_an_itop_that_is_known_is_found_however_its_address_is_written(run: Run) -> None:
+def test_a_known_itop_is_found_by_any_spelling_of_its_url(run: Run) -> None:
     ItopInstance.objects.create(name="Ours", url=URL, token="x")
     run(PHP, "--itop-url", "https://itop.EXAMPLE.com/itop/webservices/rest.php", bare=True)
     assert Workspace.objects.get().itop.name == "Ours"
@@ -431,69 +422,72 @@ def test_the_only_itop_need_not_be_named(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "words"),
+    ("text", "options", "message"),
     [
-        (PHP, (), "say so with --itop-url"),
+        (PHP, (), "Add --itop-url"),
         (PHP, ("--itop-url", URL), "name that variable with --itop-token-env"),
-        (PHP, ("--itop-url", "itop.example.com", "--itop-token-env", "ITOP_TOKEN"), "is not an address"),
-        (PHP, ("--itop-url", "https://u:p@itop.example.com"), "must not hold an account"),
+        (PHP, ("--itop-url", "itop.example.com", "--itop-token-env", "ITOP_TOKEN"), "is not a URL"),
+        (PHP, ("--itop-url", "https://u:p@itop.example.com"), "must not contain an account"),
         (PHP, ("--itop-url", URL, "--itop-token-env", "NOT_SET"), "environment variable NOT_SET is not set"),
         (WHOLE, (), "name that variable with --itop-token-env"),
     ],
+    ids=[
+        "no url",
+        "no token",
+        "invalid url",
+        "account in url",
+        "variable not set",
+        "no token for url in file",
+    ],
 )
-def test_an_itop_that_cannot_be_told_is_asked_for(
-    run: Run, text: str, options: tuple[str, ...], words: str
-) -> None:
-    with pytest.raises(CommandError) as refused:
+def test_an_unidentified_itop_is_refused(run: Run, text: str, options: tuple[str, ...], message: str) -> None:
+    with pytest.raises(CommandError) as error:
         run(text, *options, bare=True)
-    assert words in str(refused.value)
+    assert message in str(error.value)
     assert not ItopInstance.objects.exists()
 
 
-def test_with_several_itops_one_must_be_named(run: Run) -> None:
+def test_with_several_itops_the_url_is_required(run: Run) -> None:
     for name in ("one", "two"):
         ItopInstance.objects.create(name=name, url=f"https://{name}.example.com", token="x")
-    with pytest.raises(CommandError, match="several iTops: say with --itop-url"):
+    with pytest.raises(CommandError, match="several iTops. Choose one with --itop-url"):
         run(PHP, bare=True)
 
 
-def test_a_file_of_another_itop_than_the_known_one_is_not_mixed_up_with_it(run: Run) -> None:
+def test_a_file_of_an_unknown_itop_is_refused(run: Run) -> None:
     ItopInstance.objects.create(name="Ours", url="https://ours.example.com", token="x")
-    with pytest.raises(CommandError, match="Line 3: the file is of the iTop at https://ITOP.example.com"):
+    with pytest.raises(
+        CommandError, match="Line 3: the file belongs to the iTop at https://ITOP.example.com"
+    ):
         run(WHOLE, bare=True)
 
 
 @pytest.mark.parametrize("token", ["PUT_YOUR_TOKEN_HERE", "auth_token=abc", "two words", "a\u200bb"])
-def test_a_variable_that_holds_no_token_is_refused(
-    run: Run, monkeypatch: pytest.MonkeyPatch, token: str
-) -> None:
+def test_a_variable_without_a_token_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     monkeypatch.setenv("ITOP_TOKEN", token)
     with pytest.raises(CommandError, match="environment variable ITOP_TOKEN"):
         run(PHP)
 
 
-# Refusals
-
-
-def test_placeholders_are_refused_by_name_and_nothing_is_imported(run: Run) -> None:
-    text = fragment(
+def test_placeholders_are_listed_and_nothing_is_imported(run: Run) -> None:
+    php = fragment(
         "'workspaces' => array(\n'good1234' => array('scope' => 'SELECT Organization'),\n"
         "'PUT_YOUR_WORKSPACE_ID_HERE' => array(\n'scope' => 'SELECT Organization',\n"
         "'sync_app.client_secret' => 'PUT_YOUR_APP_CLIENT_SECRET_HERE',\n"
         "'sync_app.access_token' => 'PUT_YOUR_APP_ACCESS_TOKEN_HERE'))"
     )
-    with pytest.raises(CommandError) as refused:
-        run(text)
-    message = str(refused.value)
-    assert message.count("Nothing") == 1
-    assert "PUT_YOUR_WORKSPACE_ID_HERE (line 4)" in message
-    assert "PUT_YOUR_APP_CLIENT_SECRET_HERE (line 6)" in message
-    assert "PUT_YOUR_APP_ACCESS_TOKEN_HERE (line 7)" in message
+    with pytest.raises(CommandError) as error:
+        run(php)
+    text = str(error.value)
+    assert text.count("Nothing") == 1
+    assert "PUT_YOUR_WORKSPACE_ID_HERE (line 4)" in text
+    assert "PUT_YOUR_APP_CLIENT_SECRET_HERE (line 6)" in text
+    assert "PUT_YOUR_APP_ACCESS_TOKEN_HERE (line 7)" in text
     assert not Workspace.objects.exists()
 
 
 @pytest.mark.parametrize(
-    ("members", "words"),
+    ("members", "message"),
     [
         ("'workspaces' => array()", "no workspace in the file"),
         ("'workspaces' => 'x'", "Line 2: workspaces is not an array"),
@@ -509,7 +503,7 @@ def test_placeholders_are_refused_by_name_and_nothing_is_imported(run: Run) -> N
             "Line 2: Workspace a b, workspace ID: Letters, digits",
         ),
         ("'workspaces' => ['a' => ['scope' => ['x']]]", "Line 2: the scope of workspace a must be text"),
-        ("'workspaces' => ['a' => ['scope' => '%env(SCOPE)%']]", "is taken from iTop's environment"),
+        ("'workspaces' => ['a' => ['scope' => '%env(SCOPE)%']]", "refers to iTop's environment"),
         (
             "'workspaces' => ['a' => 'SELECT Person'],\n'sync_app.client_secret' => 'x y'",
             "Line 3: .* white space",
@@ -528,9 +522,10 @@ def test_placeholders_are_refused_by_name_and_nothing_is_imported(run: Run) -> N
             "neither true nor false",
         ),
     ],
+    ids=lambda value: value[-60:],
 )
-def test_a_mistake_is_named_with_its_line_and_nothing_is_imported(run: Run, members: str, words: str) -> None:
-    with pytest.raises(CommandError, match=words):
+def test_an_error_names_its_line_and_nothing_is_imported(run: Run, members: str, message: str) -> None:
+    with pytest.raises(CommandError, match=message):
         run(fragment(members))
     assert not ItopInstance.objects.exists()
     assert not TicketProfile.objects.exists()
@@ -542,13 +537,13 @@ def test_a_mistake_in_the_last_workspace_undoes_the_first(run: Run) -> None:
     assert not Workspace.objects.exists()
 
 
-def test_without_encryption_keys_the_refusal_says_what_to_set(run: Run, settings: Settings) -> None:
+def test_without_encryption_keys_the_message_names_the_setting(run: Run, settings: Settings) -> None:
     settings.FIELD_ENCRYPTION_KEYS = []
     with pytest.raises(CommandError, match="FIELD_ENCRYPTION_KEYS is not set"):
         run(PHP)
 
 
-def test_no_refusal_prints_a_secret(run: Run) -> None:
-    with pytest.raises(CommandError) as refused:
+def test_an_error_message_never_contains_a_secret(run: Run) -> None:
+    with pytest.raises(CommandError) as error:
         run(PHP.replace("SELECT Organization", "SELECT"))
-    assert SECRET not in str(refused.value)
+    assert SECRET not in str(error.value)

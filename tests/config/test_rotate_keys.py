@@ -1,4 +1,4 @@
-"""A new encryption key takes over from an old one, and nothing is unreadable in between."""
+"""Rotation of encryption keys: every secret stays readable during and after it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 from pytest_django import Settings
 
-from intercom_bridge.models import ItopInstance, Secret, TicketProfile, Workspace
-from intercom_bridge.rotation import StoredSecret, rotate_keys, stored_secrets
+from intercom_bridge.models import (
+    ItopInstance,
+    Secret,
+    TicketProfile,
+    Workspace,
+)
+from intercom_bridge.ops.key_rotation import StoredSecret, rotate_keys, stored_secrets
 
 pytestmark = pytest.mark.django_db
 
@@ -22,7 +27,7 @@ PLAIN = ("the-account-token", "the-client-secret", "the-access-token")
 
 @pytest.fixture
 def workspace(settings: Settings) -> Workspace:
-    """Everything stored under the old key; the new one has just been put in front of it."""
+    """Return a workspace whose secrets use the old key. The new key has just been added in front of it."""
     settings.FIELD_ENCRYPTION_KEYS = [OLD]
     itop = ItopInstance.objects.create(name="Desk", url="https://itop.example.com", token=PLAIN[0])
     workspace = Workspace.objects.create(
@@ -49,10 +54,10 @@ def run(*options: str) -> str:
     return out.getvalue()
 
 
-def test_afterwards_the_new_key_alone_reads_everything(workspace: Workspace, settings: Settings) -> None:
+def test_afterwards_the_new_key_decrypts_everything(workspace: Workspace, settings: Settings) -> None:
     printed = run()
-    assert "3  encrypted anew" in printed
-    assert "can be taken out" in printed
+    assert "3  re-encrypted" in printed
+    assert "Remove the others" in printed
     assert not any(plain in printed for plain in PLAIN)
     settings.FIELD_ENCRYPTION_KEYS = [NEW]
     assert revealed() == PLAIN
@@ -60,16 +65,17 @@ def test_afterwards_the_new_key_alone_reads_everything(workspace: Workspace, set
 
 def test_a_dry_run_counts_and_changes_nothing(workspace: Workspace, settings: Settings) -> None:
     printed = run("--dry-run")
-    assert "3  would be encrypted anew" in printed
-    assert "can be taken out" not in printed
+    assert "3  would be re-encrypted" in printed
+    assert "Remove the others" not in printed
     settings.FIELD_ENCRYPTION_KEYS = [OLD]
     assert revealed() == PLAIN
 
 
-def test_what_was_interrupted_goes_on_where_it_was(
+def test_an_interrupted_rotation_can_be_continued(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    renew, done = StoredSecret.renew, []
+    renew = StoredSecret.renew
+    done: list[StoredSecret] = []
 
     def fails_at_the_second(stored: StoredSecret) -> bool:
         if done:
@@ -88,17 +94,19 @@ def test_what_was_interrupted_goes_on_where_it_was(
     assert revealed() == PLAIN
 
 
-def test_a_secret_that_was_entered_meanwhile_is_kept(workspace: Workspace) -> None:
+def test_a_secret_entered_during_the_rotation_is_kept(workspace: Workspace) -> None:
     stale = next(stored for stored in stored_secrets() if stored.column.name == "access_token")
     Workspace.objects.update(access_token="a-newer-one")
     assert not stale.renew()
     assert Workspace.objects.get().access_token.reveal() == "a-newer-one"
 
 
-def test_what_no_key_reads_is_named_and_left(workspace: Workspace, settings: Settings) -> None:
+def test_a_secret_that_no_key_decrypts_is_reported_and_kept(workspace: Workspace, settings: Settings) -> None:
     lost: dict[str, Any] = {"access_token": Secret(Fernet(Fernet.generate_key()).encrypt(b"x").decode())}
     Workspace.objects.update(**lost)
-    with pytest.raises(CommandError, match=r"1 can be read with none.*\n  workspace abcd1234, access token"):
+    with pytest.raises(
+        CommandError, match=r"1 cannot be decrypted with any key.*\n  workspace abcd1234, access token"
+    ):
         run()
     settings.FIELD_ENCRYPTION_KEYS = [NEW]
     assert still_readable() == PLAIN[:2]
@@ -110,7 +118,7 @@ def still_readable() -> tuple[str, ...]:
     return (workspace.itop.token.reveal(), workspace.client_secret.reveal())
 
 
-def test_without_a_key_it_says_what_is_missing(workspace: Workspace, settings: Settings) -> None:
+def test_without_a_key_the_message_names_the_setting(workspace: Workspace, settings: Settings) -> None:
     settings.FIELD_ENCRYPTION_KEYS = []
     with pytest.raises(CommandError, match="FIELD_ENCRYPTION_KEYS is not set"):
         run()

@@ -1,21 +1,23 @@
+"""The XML reader of config_import, and the recognition of formats."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
 
-from intercom_bridge.config_import import ConfigError, read_file
-from intercom_bridge.config_import.xml import read_parameters
+from intercom_bridge.config_import import ConfigError, Source, read_file
+from intercom_bridge.config_import.combodo.xml import read_parameters
 
 
 def parameters_of(members: str) -> dict[object, object]:
-    """What our reader makes of the members of <parameters>."""
+    """Return what the reader makes of the members of <parameters>."""
     xml = (
         '<?xml version="1.0" encoding="UTF-8"?>\n<itop_design version="3.1">\n<module_parameters>\n'
         f'<parameters id="combodo-intercom-integration" _delta="define">\n{members}\n</parameters>\n'
         "</module_parameters>\n</itop_design>"
     )
-    return {key: node.plain() for key, node in read_parameters(xml.encode()).items()}
+    return {key: value.without_lines() for key, value in read_parameters(xml.encode()).items()}
 
 
 @pytest.mark.parametrize(
@@ -48,23 +50,23 @@ def test_values_are_read_by_their_type(xml: str, expected: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("xml", "words"),
+    ("xml", "message"),
     [
         ('<a type="int">x</a>', "Line 5: <a> is not a whole number"),
         ('<a type="bool">maybe</a>', "neither true nor false"),
         ('<a type="float">1</a>', 'has the type "float"'),
-        ('<a type="string"><b>1</b></a>', "holds elements"),
-        ('<a type="hash">text</a>', "holds text where elements are expected"),
-        ("<a>1</a>\n<a>2</a>", "Line 6: a stands in <parameters> twice"),
+        ('<a type="string"><b>1</b></a>', "contains elements"),
+        ('<a type="hash">text</a>', "contains text where elements are expected"),
+        ("<a>1</a>\n<a>2</a>", "Line 6: a occurs twice in <parameters>"),
         ("<a>", "Line 6: this is not well-formed XML"),
         ("<a>" * 60 + "</a>" * 60, "nested too deep"),
         ("<a>&unknown;</a>", "undefined entity"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_its_line(xml: str, words: str) -> None:
-    with pytest.raises(ConfigError) as refused:
+def test_invalid_values_are_refused_with_a_message(xml: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
         parameters_of(xml)
-    assert words in str(refused.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_a_dtd_is_refused_whatever_it_declares(dtd: str) -> None:
         read_parameters(xml.encode())
 
 
-def test_a_data_model_without_our_module_says_what_is_expected() -> None:
+def test_a_data_model_without_the_module_is_refused() -> None:
     with pytest.raises(ConfigError, match="there is no <parameters id="):
         read_parameters(
             b'<itop_design><module_parameters><parameters id="x"/></module_parameters></itop_design>'
@@ -95,9 +97,9 @@ def test_parameters_that_a_delta_deletes_are_not_imported() -> None:
 
 
 def test_the_same_parameters_twice_are_refused() -> None:
-    one = '<parameters id="combodo-intercom-integration"><a>1</a></parameters>'
-    with pytest.raises(ConfigError, match="stands in the file twice"):
-        read_parameters(f"<x>{one}{one}</x>".encode())
+    parameters = '<parameters id="combodo-intercom-integration"><a>1</a></parameters>'
+    with pytest.raises(ConfigError, match="occurs twice in this file"):
+        read_parameters(f"<x>{parameters}{parameters}</x>".encode())
 
 
 @pytest.mark.parametrize(
@@ -112,13 +114,14 @@ def test_the_same_parameters_twice_are_refused() -> None:
         ),
         ("<parameters id='combodo-intercom-integration'><a>xml</a></parameters>".encode("utf-16"), "xml"),
     ],
+    ids=["php", "php with BOM", "xml", "xml with BOM", "xml in UTF-16"],
 )
-def test_the_content_and_not_the_name_says_which_format_it_is(
-    tmp_path: Path, content: bytes, expected: str
-) -> None:
+def test_the_format_is_recognised_by_the_content(tmp_path: Path, content: bytes, expected: str) -> None:
     file = tmp_path / "file.txt"
     file.write_bytes(content)
-    assert read_file(file).parameters["a"].plain() == expected
+    source = read_file(file)
+    assert isinstance(source, Source)
+    assert source.parameters["a"].without_lines() == expected
 
 
 def test_a_file_in_another_encoding_is_refused_with_the_line(tmp_path: Path) -> None:
@@ -128,6 +131,6 @@ def test_a_file_in_another_encoding_is_refused_with_the_line(tmp_path: Path) -> 
         read_file(file)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_the_message_for_a_missing_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere.php cannot be read: No such file"):
         read_file(tmp_path / "nowhere.php")

@@ -178,7 +178,7 @@ DICTIONARIES = """
 
 
 def design(*classes: str, dictionaries: str = DICTIONARIES) -> bytes:
-    """The file; without `classes`, all of the workshop."""
+    """Return the file; without `classes`, all of the workshop."""
     return (
         "<?xml version='1.0' encoding='utf-8'?>\n"
         '<itop_design xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" version="3.2">\n <classes>'

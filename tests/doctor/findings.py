@@ -1,4 +1,4 @@
-"""Findings, for tests: by what they are about."""
+"""Look up findings by check id."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from intercom_bridge.doctor import Finding
 
 
 def levels(findings: Iterable[Finding]) -> dict[str, str]:
-    """The worst level of each question."""
+    """Return the worst level per check id."""
     found: dict[str, str] = {}
-    for one in findings:
-        former = found.get(one.about, "ok")
-        found[one.about] = max(former, one.level.value, key=("ok", "warning", "failure").index)
+    for finding in findings:
+        previous = found.get(finding.about, "ok")
+        found[finding.about] = max(previous, finding.level.value, key=("ok", "warning", "failure").index)
     return found
 
 
-def about(findings: Iterable[Finding], question: str) -> Finding:
-    """The one finding about this."""
-    found = [one for one in findings if one.about == question]
+def about(findings: Iterable[Finding], check: str) -> Finding:
+    """Return the only finding of this check."""
+    found = [finding for finding in findings if finding.about == check]
     assert len(found) == 1, found
     return found[0]

@@ -1,4 +1,4 @@
-"""`manage.py doctor`: what it prints, how it ends, and that no secret is ever in it."""
+"""`manage.py doctor`: output, exit status, and that it never contains a secret."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
-from intercom_bridge.models import WorkerPulse, Workspace
+from intercom_bridge.models import WorkerHeartbeat, Workspace
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop, accounts
 from sandbox.itop import server as itop_server
 from tests.sandbox.bridge import Bridge, running_bridge
-from tests.teammate import SECRET, Teammate, notify, part
+from tests.teammate import (
+    SECRET,
+    Teammate,
+    notify,
+    part,
+)
 
 SECRETS = {
     "client_secret": "s3cr3t-of-the-client",
@@ -36,7 +41,7 @@ def address(settings: Any) -> Iterator[Bridge]:
 
 
 def run(*arguments: str) -> tuple[str, int]:
-    """What it prints, and its exit status."""
+    """Return the output and the exit status."""
     out = StringIO()
     try:
         call_command("doctor", *arguments, stdout=out, no_color=True)
@@ -45,17 +50,17 @@ def run(*arguments: str) -> tuple[str, int]:
     return out.getvalue(), 0
 
 
-def test_one_line_each_and_what_to_do_below_it(talking: Teammate, address: Bridge) -> None:
+def test_a_finding_is_one_line_followed_by_what_to_do(talking: Teammate, address: Bridge) -> None:
     printed, status = run("--workspace", "abcd1234")
     lines = printed.splitlines()
-    assert any(line.startswith("ok       iTop “Sandbox”: answers in ") for line in lines)
+    assert any(line.startswith("ok       iTop “Sandbox”: responds in ") for line in lines)
     warning = next(number for number, line in enumerate(lines) if line.startswith("warning  Workspace Tests"))
     assert lines[warning + 1].startswith("         In Intercom's Developer Hub")
     assert lines[-1].endswith("1 warning, 0 failures")
     assert status == 1
 
 
-def test_status_0_is_for_all_well_and_2_for_failures(
+def test_the_exit_status_is_0_for_ok_and_2_for_failures(
     talking: Teammate, address: Bridge, client: Any, itop: Itop
 ) -> None:
     notify(client, part(37358198350, "<p>Any news?</p>"))
@@ -64,44 +69,44 @@ def test_status_0_is_for_all_well_and_2_for_failures(
     assert run("--workspace", "abcd1234")[1] == 2
 
 
-def test_everything_is_the_service_each_itop_once_and_each_workspace(
+def test_by_default_the_service_all_itops_and_all_workspaces_are_checked(
     talking: Teammate, workspace: Workspace, address: Bridge, itop: Itop
 ) -> None:
     Workspace.objects.create(
         workspace_id="other123", itop=workspace.itop, profile=workspace.profile, client_secret=SECRET
     )
-    WorkerPulse.objects.beat("here:1", anew=True)
+    WorkerHeartbeat.objects.beat("here:1", is_first=True)
     printed, status = run("--json")
     found = json.loads(printed)
-    subjects = {one["subject"] for one in found["findings"]}
+    subjects = {finding["subject"] for finding in found["findings"]}
     assert {"This service", "iTop “Sandbox”", "Workspace Tests (abcd1234)", "Workspace other123"} <= subjects
     assert itop.calls.count(("list_operations", "")) == 1
     assert (found["overall"], status) == ("failure", 2)
     assert set(found["findings"][0]) == {"level", "about", "subject", "found", "to_do"}
 
 
-def test_a_workspace_that_there_is_not_is_refused_with_those_there_are(workspace: Workspace) -> None:
-    with pytest.raises(CommandError, match="There are: abcd1234"):
+def test_an_unknown_workspace_is_rejected_with_the_known_ones(workspace: Workspace) -> None:
+    with pytest.raises(CommandError, match="abcd1234"):
         run("--workspace", "nope")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--workspace", "abcd1234"]])
-def test_a_database_that_fails_half_way_is_told_once_and_is_a_failure(
+def test_a_database_failure_is_reported_once(
     arguments: list[str], talking: Teammate, address: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: Any, **__: Any) -> Any:
         raise OperationalError("server closed the connection unexpectedly")
 
-    WorkerPulse.objects.beat("here:1", anew=True)
+    WorkerHeartbeat.objects.beat("here:1", is_first=True)
     monkeypatch.setattr("intercom_bridge.doctor.intercom.Conversation.objects.filter", away)
     printed, status = run(*arguments, "--json")
-    found = [one for one in json.loads(printed)["findings"] if one["about"] == "service.database"]
-    assert [one["level"] for one in found if one["level"] != "ok"] == ["failure"]
+    found = [finding for finding in json.loads(printed)["findings"] if finding["about"] == "service.database"]
+    assert [finding["level"] for finding in found if finding["level"] != "ok"] == ["failure"]
     assert status == 2
 
 
 @pytest.mark.parametrize("password_in_address", [False, True])
-def test_no_secret_is_ever_printed_whoever_repeats_it(
+def test_no_secret_is_printed_when_remote_systems_repeat_it(
     password_in_address: bool,
     talking: Teammate,
     workspace: Workspace,
@@ -117,16 +122,16 @@ def test_no_secret_is_ever_printed_whoever_repeats_it(
     if password_in_address:
         workspace.itop.url = itop.url.replace("http://", f"http://admin:{SECRETS['password']}@")
     workspace.itop.save()
-    every = " ".join(SECRETS.values())
+    all_secrets = " ".join(SECRETS.values())
 
-    # An iTop, an Intercom and a proxy that repeat whatever they were sent.
+    # iTop, Intercom and the proxy repeat what they were sent.
     def refuse(*_: Any) -> None:
-        raise accounts.LoginRefused(f"Error: Invalid login {every}")
+        raise accounts.LoginRefusedError(f"Error: Invalid login {all_secrets}")
 
     monkeypatch.setattr(accounts, "authenticate", refuse)
-    monkeypatch.setattr(itop_server, "MAINTENANCE", {"code": 100, "message": f"Error: {every}"})
-    monkeypatch.setattr("sandbox.intercom.server._errors", lambda *_: error_list(every))
-    address.answer = lambda request: (500, every.encode())
+    monkeypatch.setattr(itop_server, "MAINTENANCE", {"code": 100, "message": f"Error: {all_secrets}"})
+    monkeypatch.setattr("sandbox.intercom.server._errors", lambda *_: error_list(all_secrets))
+    address.answer = lambda request: (500, all_secrets.encode())
     for fault in ("", "maintenance"):
         if fault:
             itop.faults.add(fault)
@@ -137,5 +142,9 @@ def test_no_secret_is_ever_printed_whoever_repeats_it(
             assert "s3cr3t" not in printed
 
 
-def error_list(words: str) -> dict[str, Any]:
-    return {"type": "error.list", "request_id": None, "errors": [{"code": "unauthorized", "message": words}]}
+def error_list(message: str) -> dict[str, Any]:
+    return {
+        "type": "error.list",
+        "request_id": None,
+        "errors": [{"code": "unauthorized", "message": message}],
+    }

@@ -1,4 +1,4 @@
-"""What the doctor says of a workspace, and of the way from Intercom to us."""
+"""The doctor's checks of a workspace and of the service itself."""
 
 from __future__ import annotations
 
@@ -11,21 +11,38 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.doctor import Finding, intercom, ping, service
+from intercom_bridge import queue
+from intercom_bridge.doctor import (
+    Finding,
+    intercom,
+    ping,
+    service,
+)
 from intercom_bridge.intercom.signature import webhook_signature
-from intercom_bridge.models import Conversation, Notification, WorkerPulse, Workspace
-from itop_client.transport import Answer
+from intercom_bridge.models import (
+    Conversation,
+    WebhookEvent,
+    WorkerHeartbeat,
+    Workspace,
+)
+from itop_client.http import Response
 from sandbox.intercom import Intercom, running_intercom
-from tests.doctor.findings import about, levels
 from tests.sandbox.bridge import Bridge, running_bridge
-from tests.teammate import SECRET, Teammate, notify, part
+from tests.teammate import (
+    SECRET,
+    Teammate,
+    notify,
+    part,
+)
 
-OURS = "/webhooks/intercom"
+from .findings import about, levels
+
+WEBHOOK = "/webhooks/intercom"
 
 
 @pytest.fixture
 def address(settings: Any) -> Iterator[Bridge]:
-    """Whatever answers at PUBLIC_URL."""
+    """Run a server at PUBLIC_URL."""
     with running_bridge() as bridge:
         settings.PUBLIC_URL = bridge.url
         yield bridge
@@ -33,7 +50,7 @@ def address(settings: Any) -> Iterator[Bridge]:
 
 @pytest.fixture
 def good(talking: Teammate, workspace: Workspace, address: Bridge) -> Workspace:
-    """A workspace whose secrets are the stand-in's."""
+    """Return a workspace with valid secrets."""
     return workspace
 
 
@@ -41,28 +58,28 @@ def examine(workspace: Workspace) -> list[Finding]:
     return list(intercom.examine(workspace))
 
 
-def test_a_good_workspace_is_good_but_for_calls_that_have_not_come(good: Workspace) -> None:
+def test_a_valid_workspace_only_lacks_a_call_from_intercom(good: Workspace) -> None:
     findings = examine(good)
-    assert {one for one, level in levels(findings).items() if level != "ok"} == {"workspace.webhook"}
-    assert f"{OURS}, and" in about(findings, "workspace.webhook").to_do
+    assert {check for check, level in levels(findings).items() if level != "ok"} == {"workspace.webhook"}
+    assert WEBHOOK in about(findings, "workspace.webhook").to_do
 
 
 def test_the_ping_is_signed_as_intercom_signs_it(good: Workspace, address: Bridge) -> None:
     examine(good)
-    (sent,) = address.of(OURS)
+    (sent,) = address.of(WEBHOOK)
     assert sent.headers["X-Hub-Signature"] == webhook_signature(sent.body, SECRET)
     assert (sent.data["topic"], sent.data["app_id"]) == ("ping", good.workspace_id)
 
 
-def test_our_own_pings_are_no_calls_of_intercoms_and_its_own_are(
+def test_the_doctors_own_ping_does_not_count_as_a_call_from_intercom(
     good: Workspace, client: Client, address: Bridge
 ) -> None:
     examine(good)
-    (sent,) = address.of(OURS)
+    (sent,) = address.of(WEBHOOK)
     signature = {"X-Hub-Signature": sent.headers["X-Hub-Signature"]}
-    answer = client.post(OURS, sent.body, content_type="application/json", headers=signature)
+    answer = client.post(WEBHOOK, sent.body, content_type="application/json", headers=signature)
     assert answer.status_code == 200
-    assert Notification.objects.get().topic == "ping"
+    assert WebhookEvent.objects.get().topic == "ping"
     assert Workspace.objects.get().client_secret_used_at is None
     assert levels(examine(good))["workspace.webhook"] == "warning"
     notify(client, part(37358198350, "<p>Any news?</p>"))
@@ -70,7 +87,7 @@ def test_our_own_pings_are_no_calls_of_intercoms_and_its_own_are(
 
 
 @pytest.mark.parametrize(
-    ("change", "question", "words"),
+    ("change", "check", "text"),
     [
         ({"client_secret": ""}, "workspace.client_secret", "has no client secret"),
         ({"access_token": ""}, "workspace.access_token", "has no access token"),
@@ -78,31 +95,31 @@ def test_our_own_pings_are_no_calls_of_intercoms_and_its_own_are(
         ({"access_token": "wrong"}, "workspace.access_token", "refuses its access token"),
     ],
 )
-def test_a_secret_that_is_missing_or_wrong_is_a_failure(
-    change: dict[str, str], question: str, words: str, good: Workspace
+def test_a_missing_or_invalid_secret_is_a_failure(
+    change: dict[str, str], check: str, text: str, good: Workspace
 ) -> None:
     for name, value in change.items():
         setattr(good, name, value)
     good.save()
     good.refresh_from_db()
-    finding = about(examine(good), question)
+    finding = about(examine(good), check)
     assert finding.level.value == "failure"
-    assert words in finding.found
+    assert text in finding.found
 
 
-def test_unreadable_secrets_end_nothing_else(good: Workspace, settings: Any) -> None:
+def test_unreadable_secrets_do_not_stop_other_checks(good: Workspace, settings: Any) -> None:
     settings.FIELD_ENCRYPTION_KEYS = ["YW5vdGhlci1rZXktZm9yLXRoZS10ZXN0cy0zMmJ5dGU="]
     found = levels(examine(good))
     assert (found["workspace.client_secret"], found["workspace.access_token"]) == ("failure", "failure")
     assert "workspace.webhook" in found
 
 
-def test_a_workspace_that_is_off_is_said_to_be(good: Workspace) -> None:
+def test_a_disabled_workspace_is_a_warning(good: Workspace) -> None:
     good.enabled = False
     assert levels(examine(good))["workspace.enabled"] == "warning"
 
 
-def test_a_token_of_another_workspace_and_a_wrong_region_are_told(good: Workspace, settings: Any) -> None:
+def test_a_token_of_another_workspace_and_a_wrong_region_are_reported(good: Workspace, settings: Any) -> None:
     with running_intercom(workspace_id="zzzz9999", region="EU", token="t") as other:
         settings.INTERCOM_API_URL = other.url
         good.access_token = "t"
@@ -113,7 +130,7 @@ def test_a_token_of_another_workspace_and_a_wrong_region_are_told(good: Workspac
     assert about(findings, "workspace.region").to_do == "Set the region to EU in the admin."
 
 
-def test_an_external_id_that_nobody_verifies_is_a_failure(good: Workspace, intercom: Intercom) -> None:
+def test_an_unverified_external_id_is_a_failure(good: Workspace, intercom: Intercom) -> None:
     good.external_id_attribute = "employee_number"
     assert levels(examine(good))["workspace.identity"] == "failure"
     intercom.verifies_identities = True
@@ -131,7 +148,7 @@ def test_an_external_id_that_nobody_verifies_is_a_failure(good: Workspace, inter
         ("theirs", 500, "warning"),
     ],
 )
-def test_whether_conversations_may_be_read_is_seen_at_the_newest_one(
+def test_permission_to_read_is_tested_with_the_newest_conversation(
     conversation_id: str, status: int, level: str, good: Workspace, intercom: Intercom
 ) -> None:
     theirs = intercom.conversation_of("Alice Martin").id if conversation_id == "theirs" else conversation_id
@@ -142,7 +159,7 @@ def test_whether_conversations_may_be_read_is_seen_at_the_newest_one(
 
 
 @pytest.mark.parametrize(("kind", "level"), [("error", "failure"), ("rate_limited", "warning")])
-def test_an_intercom_in_trouble_is_told_and_the_rest_goes_on(
+def test_an_intercom_failure_does_not_stop_other_checks(
     kind: str, level: str, good: Workspace, intercom: Intercom
 ) -> None:
     intercom.faults.add(kind, path="/me", **({"status": 502} if kind == "error" else {"seconds": 5}))
@@ -151,31 +168,31 @@ def test_an_intercom_in_trouble_is_told_and_the_rest_goes_on(
     assert found["workspace.ping"] == "ok"
 
 
-# Our own address
+# PUBLIC_URL
 
 
 @pytest.mark.parametrize(
-    ("status", "words"),
+    ("status", "text"),
     [
         (400, "proxy_set_header Host"),
-        (401, "changes the body"),
+        (401, "X-Hub-Signature"),
         (404, "PUBLIC_URL"),
         (413, "client_max_body_size"),
         (502, "gunicorn"),
         (418, "logs"),
     ],
 )
-def test_each_wrong_answer_to_the_ping_says_what_the_proxy_lacks(
-    status: int, words: str, good: Workspace, address: Bridge
+def test_each_status_explains_what_to_change_in_the_proxy(
+    status: int, text: str, good: Workspace, address: Bridge
 ) -> None:
     address.answer = lambda request: (status, {})
     finding = about(examine(good), "workspace.ping")
     assert finding.level.value == "failure"
     assert str(status) in finding.found
-    assert words in finding.to_do
+    assert text in finding.to_do
 
 
-def test_an_address_where_nobody_listens_is_a_failure(good: Workspace, settings: Any) -> None:
+def test_an_unreachable_address_is_a_failure(good: Workspace, settings: Any) -> None:
     settings.PUBLIC_URL = "http://127.0.0.1:9"
     assert levels(examine(good))["service.address"] == "failure"
 
@@ -184,83 +201,88 @@ def examine_service() -> list[Finding]:
     return list(service.examine())
 
 
-def test_our_address_is_asked_as_intercom_validates_it_and_with_ten_megabytes(
-    db: None, address: Bridge
-) -> None:
+def test_the_address_is_called_with_head_and_with_ten_megabytes(db: None, address: Bridge) -> None:
     address.answer = lambda request: (200 if request.method == "HEAD" else 401, {})
     found = levels(examine_service())
     assert (found["service.address"], found["service.size"]) == ("ok", "ok")
-    assert [(one.method, one.path) for one in address.received] == [("HEAD", OURS), ("POST", OURS)]
+    assert [(request.method, request.path) for request in address.received] == [
+        ("HEAD", WEBHOOK),
+        ("POST", WEBHOOK),
+    ]
     assert 10_000_000 < len(address.received[1].body) <= 10 * 1024 * 1024
     json.loads(address.received[1].body)
 
 
 @pytest.mark.parametrize(("status", "level"), [(413, "failure"), (200, "warning")])
-def test_a_proxy_that_takes_no_large_body_is_told(status: int, level: str, db: None, address: Bridge) -> None:
+def test_a_proxy_that_rejects_large_bodies_is_reported(
+    status: int, level: str, db: None, address: Bridge
+) -> None:
     address.answer = lambda request: (200 if request.method == "HEAD" else status, {})
     assert levels(examine_service())["service.size"] == level
 
 
-def test_the_real_service_takes_ten_megabytes_and_keeps_none_of_it(
+def test_the_service_accepts_ten_megabytes_and_stores_nothing(
     live_server: Any, settings: Any, transactional_db: None
 ) -> None:
     settings.PUBLIC_URL = live_server.url
     found = levels(examine_service())
     assert (found["service.address"], found["service.size"]) == ("ok", "ok")
-    assert not Notification.objects.exists()
+    assert not WebhookEvent.objects.exists()
 
 
 def redirecting(to: str) -> Any:
-    return lambda *_: Answer(301, {"Location": to}, b"")
+    return lambda *_: Response(301, {"Location": to}, b"")
 
 
 @pytest.mark.parametrize(
-    ("to", "words"),
+    ("to", "text"),
     [
         ("https://bridge.example.com/webhooks/intercom", "X-Forwarded-Proto"),
         ("/webhooks/intercom?token=s3cr3t", "X-Forwarded-Proto"),
         ("https://www.bridge.example.com/webhooks/intercom?token=s3cr3t", "Set PUBLIC_URL"),
     ],
 )
-def test_a_redirect_says_what_the_proxy_lacks(
-    to: str, words: str, db: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_redirect_is_reported_with_what_to_change(
+    to: str, text: str, db: None, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.PUBLIC_URL = "https://bridge.example.com"
     monkeypatch.setattr(ping, "_call", redirecting(to))
     finding = about(examine_service(), "service.address")
     assert "does not follow" in finding.found
-    assert words in finding.to_do
+    assert text in finding.to_do
     assert "s3cr3t" not in finding.found + finding.to_do
 
 
 # The service
 
 
-def test_a_service_without_a_worker_writes_nothing(db: None, address: Bridge) -> None:
+def test_a_missing_worker_is_a_failure(db: None, address: Bridge) -> None:
     assert levels(examine_service())["service.worker"] == "failure"
-    WorkerPulse.objects.beat("here:1", anew=True)
-    assert about(examine_service(), "service.worker").found == "a worker lives"
+    WorkerHeartbeat.objects.beat("here:1", is_first=True)
+    assert about(examine_service(), "service.worker").found == "1 worker is alive"
 
 
-def test_work_that_is_overdue_though_a_worker_lives_is_a_warning(
-    workspace: Workspace, address: Bridge
-) -> None:
-    WorkerPulse.objects.beat("here:1", anew=True)
-    row = Notification.objects.record(workspace, "n1", "ping", "", b"{}")
+def test_overdue_work_is_a_warning(workspace: Workspace, address: Bridge) -> None:
+    WorkerHeartbeat.objects.beat("here:1", is_first=True)
+    row = WebhookEvent.objects.record(workspace, "n1", "ping", "", b"{}")
     assert levels(examine_service())["service.work"] == "ok"
-    Notification.objects.filter(pk=row.pk).update(due_at=timezone.now() - dt.timedelta(minutes=6))
+    WebhookEvent.objects.filter(pk=row.pk).update(due_at=timezone.now() - dt.timedelta(minutes=6))
     assert "6 minutes" in about(examine_service(), "service.work").found
 
 
-def test_secrets_that_no_key_reads_are_counted(workspace: Workspace, address: Bridge, settings: Any) -> None:
-    assert about(examine_service(), "service.keys").found == "all 2 stored secrets can be read"
+def test_secrets_that_cannot_be_decrypted_are_counted(
+    workspace: Workspace, address: Bridge, settings: Any
+) -> None:
+    assert about(examine_service(), "service.keys").found == "all 2 stored secrets can be decrypted"
     settings.FIELD_ENCRYPTION_KEYS = ["YW5vdGhlci1rZXktZm9yLXRoZS10ZXN0cy0zMmJ5dGU="]
-    assert about(examine_service(), "service.keys").found.startswith("2 of 2 stored secrets cannot be read")
+    assert about(examine_service(), "service.keys").found.startswith(
+        "2 of 2 stored secrets cannot be decrypted"
+    )
     settings.FIELD_ENCRYPTION_KEYS = []
     assert "not set" in about(examine_service(), "service.keys").found
 
 
-def test_little_room_on_the_disk_is_a_warning(
+def test_a_nearly_full_disk_is_a_warning(
     db: None, address: Bridge, settings: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.HUEY_FILE = tmp_path / "queue.sqlite3"
@@ -269,28 +291,30 @@ def test_little_room_on_the_disk_is_a_warning(
         assert levels(examine_service())["service.disk"] == level
 
 
-def test_a_queue_that_is_away_is_told(db: None, address: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_queue_is_a_failure(
+    db: None, address: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def away() -> int:
         raise ConnectionError("no")
 
-    monkeypatch.setattr(service.tasks.huey, "pending_count", away)
+    monkeypatch.setattr(queue.huey, "pending_count", away)
     finding = about(examine_service(), "service.queue")
     assert finding.level.value == "failure"
     assert "Nothing is lost" in finding.to_do
 
 
-def test_a_queue_whose_address_is_none_is_told(
+def test_an_invalid_redis_url_is_a_failure(
     db: None, address: Bridge, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.REDIS_URL = "redis.example.com:6379"
-    monkeypatch.setattr(service.tasks, "huey", service.tasks._engine())
+    monkeypatch.setattr(queue, "huey", queue.build_queue())
     finding = about(examine_service(), "service.queue")
     assert finding.level.value == "failure"
     assert "REDIS_URL is not the address of a Redis" in finding.found
 
 
-def test_a_database_that_is_behind_is_told(
+def test_an_unmigrated_database_is_reported(
     db: None, address: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "is_behind", lambda: True)
+    monkeypatch.setattr(service, "migrations_missing", lambda: True)
     assert "migrate" in about(examine_service(), "service.database").to_do

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
-from sandbox.intercom import SECRET, WORKSPACE_ID, Intercom, running_intercom
+from sandbox.intercom import (
+    SECRET,
+    WORKSPACE_ID,
+    Intercom,
+    running_intercom,
+)
 from sandbox.itop import Itop
 from sandbox.itop.seed import TOKEN
 from tests.browser import new_page, running_chromium
@@ -46,14 +51,14 @@ def workspace(transactional_db: None, itop: Itop, intercom: Intercom) -> Workspa
 def inbox(
     browser: Any, workspace: Workspace, intercom: Intercom, live_server: Any, work: Callable[[], None]
 ) -> Iterator[Inbox]:
-    """The inbox of Ada Reyes."""
+    """Return the inbox of Ada Reyes."""
     with new_page(browser, f"{live_server.url}/sandbox/") as page:
         yield Inbox(page, intercom, work)
 
 
 @pytest.fixture
 def colleagues_inbox(browser: Any, inbox: Inbox, live_server: Any) -> Iterator[Inbox]:
-    """The inbox of Sam Field, who sits beside her."""
+    """Return the inbox of Sam Field, a colleague."""
     with new_page(browser, f"{live_server.url}/sandbox/") as page:
         colleagues = Inbox(page, inbox.intercom, inbox.work)
         colleagues.load().become("Sam Field")

@@ -12,21 +12,21 @@ Words = str | re.Pattern[str]
 
 # What stands on the panel's buttons and lines. The tests click on these, and on names and references.
 CREATE_A_TICKET = "Create a ticket"
-CREATE, CREATE_ANYWAY = "Create the ticket", "Create anyway"
-LOOK_AGAIN = "Look again"
+CREATE, CREATE_ANYWAY = "Create ticket", "Create anyway"
+LOOK_AGAIN = "Check again"
 ONGOING, LINKED = re.compile(r"\d+ ongoing ticket"), re.compile(r"\d+ linked ticket")
-FIND, WORDS_TO_FIND = "Find a ticket", "Reference, or words of the title"
+FIND, WORDS_TO_FIND = "Find a ticket", "Reference or words of the title"
 LINK, FROM_NOW_ON, LINK_AND_COPY = "Link to this conversation", "Link from now on", "Link and copy"
 UNLINK, UNDO = "Unlink", "Undo"
 MERGED_IN, MERGED_AWAY = "was merged into this one", "Merged into another conversation"
-MOVE, OTHER_CONVERSATION = re.compile(r"Move the links?"), "Id or address of the other conversation"
-SYNC, PAUSE, RESUME = re.compile(r"The sync is (on|paused)"), "Pause the sync", "Resume the sync"
-WRITE_THEM, LEAVE_THEM = "Write them now", "Leave them out"
+MOVE, OTHER_CONVERSATION = re.compile(r"Move the links?"), "ID or URL of the other conversation"
+SYNC, PAUSE, RESUME = re.compile(r"Sync (on|paused)"), "Pause sync", "Resume sync"
+WRITE_THEM, LEAVE_THEM = "Copy them now", "Leave them out"
 TRY_AGAIN, RETRY = "Try again", "Retry"
 NOT_THIS_PERSON, WHO_TO_FIND = "Not this person?", "Search by name or e-mail"
 NEXT, PREVIOUS, BACK, BACK_TO_FORM = "Next", "Previous", "Back", "Back to the form"
 LINKED_TO_OTHERS = re.compile(r"[Ll]inked to .*1 other")
-SUBCATEGORIES = "Show the choices of Service subcategory"
+SUBCATEGORIES = "Show options for Service subcategory"
 
 
 class InboxPage:
@@ -44,14 +44,14 @@ class InboxPage:
     # The page
 
     def open(self, customer: str) -> Self:
-        """Opens the customer's conversation; the panel answers."""
+        """Open the customer's conversation and wait for the panel."""
         self.load()
         self.page.locator("#conversations").get_by_text(customer).first.click()
         self.page.locator("#who").get_by_text(customer).wait_for()
         return self._answered()
 
     def load(self) -> Self:
-        """Loads the page. It opens the first conversation by itself, and draws the list anew when it has."""
+        """Load the page, which opens the first conversation and then updates the list."""
         self.page.goto("")
         self.page.locator("#conversations [aria-current]").wait_for()
         self._answered()
@@ -94,7 +94,7 @@ class InboxPage:
         return self.click(ONGOING).click(ref)
 
     def search(self, words: str) -> Self:
-        """Looks for a ticket, from the first screen."""
+        """Search for a ticket, from the first screen."""
         return self.click(FIND).press_enter_in(WORDS_TO_FIND, words)
 
     def create(self, title: str) -> Self:
@@ -110,7 +110,7 @@ class InboxPage:
         return bool(self.clickable(words).count())
 
     def field(self, label: str) -> Any:
-        """The field with this label, starred or not."""
+        """Return the field with this label, with or without an asterisk."""
         return self.panel.get_by_label(re.compile(rf"^{re.escape(label)}( \*)?$"))
 
     def value(self, label: str) -> str:
@@ -118,10 +118,10 @@ class InboxPage:
 
     def is_marked(self, label: str) -> bool:
         """Whether the field is shown to be wrong."""
-        return self.field(label).get_attribute("aria-invalid") == "true"
+        return bool(self.field(label).get_attribute("aria-invalid") == "true")
 
     def sees(self, words: Words) -> bool:
-        """Waits for the words; raises when they do not come."""
+        """Wait for a text; raise if it does not appear."""
         self.panel.get_by_text(words).first.wait_for()
         return True
 
@@ -133,7 +133,7 @@ class InboxPage:
     @property
     def lines(self) -> list[str]:
         """The titles of a list's lines."""
-        return [str(one) for one in self.panel.locator(".item .title").all_inner_texts()]
+        return [str(title) for title in self.panel.locator(".item .title").all_inner_texts()]
 
     @property
     def height(self) -> int:
@@ -175,7 +175,7 @@ class Inbox(InboxPage):
         self.work = work
 
     def say(self, words: str, voice: str = "As the customer") -> Self:
-        """Writes into the conversation as `voice`; the worker hands it on."""
+        """Write to the conversation as `voice` and run the worker."""
         self.page.locator(".voices").get_by_text(voice).click()
         self.page.get_by_role("textbox", name="Message").fill(words)
         self.page.get_by_role("button", name="Send").click()
@@ -185,7 +185,7 @@ class Inbox(InboxPage):
         return self
 
     def reads_note(self, *words: str) -> Self:
-        """The worker posts what it has to; waits until the thread has a note of ours with these words in this order."""
+        """Run the worker and wait until the thread has a note of the bridge with these words in order."""
         self.work()
         note = self.thread.locator(".note").filter(has_text=re.compile(".*".join(map(re.escape, words))))
         note.filter(has_text="by the app").first.wait_for()
@@ -198,7 +198,7 @@ class Inbox(InboxPage):
         return self
 
     def merge(self, customer: str, *, into: str) -> Self:
-        """Merges the first customer's conversation into the other one's."""
+        """Merge the first customer's conversation into the other one's."""
         found = (self.intercom.conversation_of(name) for name in (customer, into))
-        self.intercom.merge(*(one.id for one in found))
+        self.intercom.merge(*(conversation.id for conversation in found))
         return self

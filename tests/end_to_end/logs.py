@@ -9,8 +9,8 @@ ENTRIES_OF_A_FULL_LOG = 300
 
 
 def messages(itop: Itop, ticket_id: int, log: str = "public_log") -> list[str]:
-    """What the entries say, the oldest first."""
-    return [one["message"] for one in itop.store.log(ticket_id, log)]
+    """Return the texts of the entries, oldest first."""
+    return [entry["message"] for entry in itop.store.log(ticket_id, log)]
 
 
 def fill_up(itop: Itop, ticket_id: int) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py demo`, as a newcomer runs it: its own processes, its own ports, its own directory."""
+"""`manage.py demo` with its own processes, ports and directory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import requests
 from sandbox.demo_processes import Processes
 from sandbox.itop import running_itop
 from sandbox.itop.seed import TOKEN
-from settings.environment import BASE_DIR
+from settings.env import BASE_DIR
 
 pytestmark = pytest.mark.processes
 SECONDS = 120
@@ -41,6 +41,8 @@ def running_demo(directory: Path, *options: str, **environment: str) -> Iterator
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A shell that starts pytest in the background makes it, and all that it starts, ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield process
@@ -51,12 +53,12 @@ def running_demo(directory: Path, *options: str, **environment: str) -> Iterator
             process.stdout.close()
 
 
-def everything_of(process: subprocess.Popen[str]) -> str:
-    said, _ = process.communicate(timeout=SECONDS)
-    return said
+def output_of(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=SECONDS)
+    return output
 
 
-def on_ports(ports: list[str]) -> tuple[str, ...]:
+def port_options(ports: list[str]) -> tuple[str, ...]:
     return ("--port", ports[0], "--itop-port", ports[1], "--intercom-port", ports[2])
 
 
@@ -65,16 +67,16 @@ def is_free(port: str) -> bool:
         return probe.connect_ex(("127.0.0.1", int(port))) != 0
 
 
-def test_the_story_is_told_and_then_everything_can_be_tried(tmp_path: Path) -> None:
+def test_the_demo_plays_the_story_and_then_keeps_the_inbox_page_open(tmp_path: Path) -> None:
     ports = free_ports()
-    with running_demo(tmp_path / "demo", *on_ports(ports)) as process:
+    with running_demo(tmp_path / "demo", *port_options(ports)) as process:
         assert process.stdout is not None
-        told = []
+        lines = []
         for line in process.stdout:
-            told.append(line)
-            if "Ctrl-C ends it all" in line:
+            lines.append(line)
+            if "Press Ctrl-C to stop" in line:
                 break
-        story = "".join(told)
+        story = "".join(lines)
         assert "All is as it should be" in story, story
         base = f"http://127.0.0.1:{ports[0]}"
         assert f"{base}/sandbox/" in story
@@ -87,61 +89,61 @@ def test_the_story_is_told_and_then_everything_can_be_tried(tmp_path: Path) -> N
     assert all(map(is_free, ports))
 
 
-def test_the_same_story_is_told_of_an_itop_that_is_there_already(tmp_path: Path) -> None:
+def test_the_demo_can_use_an_existing_itop(tmp_path: Path) -> None:
     ports = free_ports()
     with running_itop() as itop:
         options = ("--itop-url", f"{itop.url}/", "--itop-token-env", "TOKEN_OF_ITOP")
         with running_demo(
             tmp_path / "demo",
             "--once",
-            *on_ports(ports),
+            *port_options(ports),
             *options,
             "--person-email",
             "layla.haddad@globex.example",
             TOKEN_OF_ITOP=TOKEN,
         ) as process:
-            said = everything_of(process)
-        assert process.returncode == 0, said
-        assert "ليلى حداد, Globex & Söhne" in said
+            output = output_of(process)
+        assert process.returncode == 0, output
+        assert "ليلى حداد, Globex & Söhne" in output
         assert itop.calls
     assert all(map(is_free, ports))
-    assert TOKEN not in said
+    assert TOKEN not in output
 
 
-def test_a_port_that_is_taken_is_named_at_once(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_immediately(tmp_path: Path) -> None:
     ports = free_ports()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", int(ports[2])))
         taken.listen()
-        with running_demo(tmp_path / "demo", "--once", *on_ports(ports)) as process:
-            said = everything_of(process)
+        with running_demo(tmp_path / "demo", "--once", *port_options(ports)) as process:
+            output = output_of(process)
     assert process.returncode == 1
-    assert f"Port {ports[2]} is taken" in said and "--intercom-port" in said
-    assert "Traceback" not in said
+    assert f"Port {ports[2]} is in use" in output and "--intercom-port" in output
+    assert "Traceback" not in output
 
 
-def test_a_second_demo_leaves_the_directory_of_a_running_one_alone(tmp_path: Path) -> None:
+def test_a_second_demo_refuses_to_use_the_directory_of_a_running_one(tmp_path: Path) -> None:
     ports = free_ports()
-    with running_demo(tmp_path / "demo", *on_ports(ports)) as first:
+    with running_demo(tmp_path / "demo", *port_options(ports)) as first:
         assert first.stdout is not None
         assert any("Starting, in" in line for line in first.stdout)
-        with running_demo(tmp_path / "demo", "--once", *on_ports(free_ports())) as second:
-            said = everything_of(second)
+        with running_demo(tmp_path / "demo", "--once", *port_options(free_ports())) as second:
+            output = output_of(second)
         assert second.returncode == 1
-        assert f"Another demo runs in {tmp_path / 'demo'}" in said and "--directory" in said
-        assert "Traceback" not in said
+        assert f"Another demo is running in {tmp_path / 'demo'}" in output and "--directory" in output
+        assert "Traceback" not in output
         first.send_signal(signal.SIGINT)
-        assert "Stopped" in everything_of(first)
-    with running_demo(tmp_path / "demo", "--once", *on_ports(ports)) as third:
-        said = everything_of(third)
-    assert third.returncode == 0, said
+        assert "Stopped" in output_of(first)
+    with running_demo(tmp_path / "demo", "--once", *port_options(ports)) as third:
+        output = output_of(third)
+    assert third.returncode == 0, output
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--itop-url", "http://127.0.0.1:9"], "give --itop-token-env and --person-email too"),
-        (["--person-email", "a@b.example"], "give its --itop-url too"),
+        (["--itop-url", "http://127.0.0.1:9"], "also give --itop-token-env and --person-email"),
+        (["--person-email", "a@b.example"], "also give --itop-url"),
         (
             [
                 "--itop-url",
@@ -155,33 +157,32 @@ def test_a_second_demo_leaves_the_directory_of_a_running_one_alone(tmp_path: Pat
         ),
         (
             ["--itop-url", "http://127.0.0.1:9", "--itop-token-env", "PATH", "--person-email", "a@b.example"],
-            "iTop could not be asked for the person",
+            "iTop did not return the person",
         ),
     ],
+    ids=["url-without-token", "person-without-url", "token-variable-not-set", "unreachable-itop"],
 )
-def test_what_cannot_be_asked_for_is_said_in_a_sentence(
+def test_invalid_options_are_reported_in_a_sentence(
     tmp_path: Path, options: list[str], sentence: str
 ) -> None:
-    with running_demo(tmp_path / "demo", "--once", *on_ports(free_ports()), *options) as process:
-        said = everything_of(process)
+    with running_demo(tmp_path / "demo", "--once", *port_options(free_ports()), *options) as process:
+        output = output_of(process)
     assert process.returncode == 1
-    assert sentence in said
-    assert "Traceback" not in said
+    assert sentence in output
+    assert "Traceback" not in output
     assert not (tmp_path / "demo").exists()
 
 
-def test_somebody_elses_directory_is_left_alone(tmp_path: Path) -> None:
+def test_the_demo_does_not_empty_a_directory_with_other_files(tmp_path: Path) -> None:
     kept = tmp_path / "demo" / "thesis.txt"
     kept.parent.mkdir()
     kept.write_text("ten years of work")
-    with running_demo(kept.parent, "--once", *on_ports(free_ports())) as process:
-        assert "Choose another --directory" in everything_of(process)
+    with running_demo(kept.parent, "--once", *port_options(free_ports())) as process:
+        assert "Choose another --directory" in output_of(process)
     assert kept.read_text() == "ten years of work"
 
 
-def test_a_process_that_hangs_on_is_killed_in_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sandbox.demo_processes.END_SECONDS", 0.5)
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -189,6 +190,6 @@ def test_a_process_that_hangs_on_is_killed_in_the_end(
     )
     with Processes(tmp_path, os.environ, tmp_path) as processes:
         processes.start("stubborn", "-c", stubborn)
-        processes.wait_for_words("stubborn", "up")
+        processes.wait_for_output("stubborn", "up")
         child = processes._children[0].process
     assert child.returncode == -signal.SIGKILL

@@ -11,8 +11,8 @@ from intercom_bridge.datamodel import Attribute, Kind, Value
 from intercom_bridge.models import TicketLink, Workspace
 from sandbox.itop import Itop
 from tests.browser import browser_test
-from tests.canvas.rules import ask_for, learn, let_itop
 from tests.datamodel.design_file import TICKET, design
+from tests.panel.rules import ask_for, learn, let_itop
 
 from . import inbox as words
 from .inbox import Inbox
@@ -61,7 +61,7 @@ def tickets(itop: Itop) -> int:
 
 
 def typed_as(workspace: Workspace, kind: Kind, **more: Any) -> None:
-    """The sandbox's Escalation reason, which takes any text, is an attribute of this kind."""
+    """Change the type of the sandbox's text attribute "Escalation reason"."""
     learn(workspace, Attribute(code="escalation_reason", kind=kind, **more))
     ask_for(workspace, "escalation_reason")
 
@@ -69,9 +69,7 @@ def typed_as(workspace: Workspace, kind: Kind, **more: Any) -> None:
 # What it asks for
 
 
-def test_a_data_model_that_an_admin_uploads_changes_what_the_form_asks_for(
-    inbox: Inbox, workspace: Workspace, itop: Itop
-) -> None:
+def test_an_uploaded_data_model_changes_the_form(inbox: Inbox, workspace: Workspace, itop: Itop) -> None:
     let_itop(itop, "escalation_reason", mandatory=True)
     ask_for(workspace)
     inbox.open("Alice Martin").click(words.CREATE_A_TICKET).field("Title").wait_for()
@@ -98,16 +96,14 @@ def test_a_data_model_that_an_admin_uploads_changes_what_the_form_asks_for(
     inbox.reload().click(words.CREATE_A_TICKET).fill("Heading", "Three more screens")
     inbox.click(words.CREATE)
     assert inbox.is_marked("Cost centre")
-    inbox.fill("Cost centre", "4711").click(words.CREATE).sees("is created")
+    inbox.fill("Cost centre", "4711").click(words.CREATE).sees("created")
     assert newest(itop)["escalation_reason"] == "4711"
     workspace.language = "fr"
     workspace.save()
     inbox.reload().click("Créer un ticket").field("Centre de coûts").wait_for()
 
 
-def test_fields_and_values_are_called_as_the_itops_data_model_calls_them(
-    inbox: Inbox, workspace: Workspace
-) -> None:
+def test_fields_and_values_have_the_labels_of_the_data_model(inbox: Inbox, workspace: Workspace) -> None:
     learn(workspace, urgency={"labels": {"en": "How soon?", "de": "Wie bald?"}})
     ask_for(workspace, "urgency")
     inbox.open("Alice Martin").click(words.CREATE_A_TICKET).choose("How soon?", "High")
@@ -116,7 +112,7 @@ def test_fields_and_values_are_called_as_the_itops_data_model_calls_them(
     inbox.reload().click("Ticket erstellen").field("Wie bald?").wait_for()
 
 
-def test_a_date_is_written_as_the_form_shows_it_and_any_other_way_is_told_of_at_the_field(
+def test_a_date_in_another_format_is_refused_at_its_field(
     inbox: Inbox, workspace: Workspace, itop: Itop
 ) -> None:
     typed_as(workspace, Kind.DATE)
@@ -127,41 +123,41 @@ def test_a_date_is_written_as_the_form_shows_it_and_any_other_way_is_told_of_at_
         assert inbox.is_marked("Escalation reason")
         assert inbox.value("Escalation reason") == wrong
         assert inbox.value("Title") == "Kept as it was"
-    inbox.fill("Escalation reason", "2026-2-3").click(words.CREATE).sees("is created")
+    inbox.fill("Escalation reason", "2026-2-3").click(words.CREATE).sees("created")
     assert newest(itop)["escalation_reason"] == "2026-02-03"
 
 
 # Choices
 
 
-def test_a_service_leads_to_its_subcategories_and_what_was_typed_survives(inbox: Inbox, itop: Itop) -> None:
+def test_choosing_a_service_shows_its_subcategories_and_keeps_the_input(inbox: Inbox, itop: Itop) -> None:
     inbox.open("Alice Martin").click(words.CREATE_A_TICKET).fill("Title", "Typed by Ada")
     inbox.choose("Service", "Workplace").click(words.SUBCATEGORIES)
     inbox.choose("Service subcategory", "Laptop broken")
     inbox.choose("Service", "Business applications <ERP>").click(words.SUBCATEGORIES)
     assert inbox.value("Title") == "Typed by Ada"
-    inbox.choose("Service subcategory", "ERP slow").click(words.CREATE).sees("is created")
+    inbox.choose("Service subcategory", "ERP slow").click(words.CREATE).sees("created")
     assert (newest(itop)["service_id"], newest(itop)["servicesubcategory_id"]) == (6, 25)
 
 
-def test_a_service_that_offers_nothing_further_says_so(inbox: Inbox) -> None:
+def test_a_service_without_subcategories_says_so(inbox: Inbox) -> None:
     inbox.open("Alice Martin").click(words.CREATE_A_TICKET)
     inbox.choose("Service", "Empty service").click(words.SUBCATEGORIES)
     assert not inbox.field("Service subcategory").count()
     inbox.panel.locator("p").filter(has_text="Service subcategory").wait_for()
-    inbox.fill("Title", "Without any").click(words.CREATE).sees("is created")
+    inbox.fill("Title", "Without any").click(words.CREATE).sees("created")
 
 
-def test_where_there_is_but_one_choice_it_is_chosen(inbox: Inbox, workspace: Workspace, itop: Itop) -> None:
+def test_an_only_option_is_preselected(inbox: Inbox, workspace: Workspace, itop: Itop) -> None:
     typed_as(workspace, Kind.ENUM, values=(Value(code="only"),), is_mandatory=True)
     inbox.open("Alice Martin").click(words.CREATE_A_TICKET)
     assert not inbox.field("Escalation reason").count()
     inbox.panel.locator("p").filter(has_text="Escalation reason").get_by_text("only").wait_for()
-    inbox.fill("Title", "Nothing to choose").click(words.CREATE).sees("is created")
+    inbox.fill("Title", "Nothing to choose").click(words.CREATE).sees("created")
     assert newest(itop)["escalation_reason"] == "only"
 
 
-def test_more_than_ten_choices_are_picked_on_pages_with_a_search(inbox: Inbox, itop: Itop) -> None:
+def test_more_than_ten_options_are_chosen_on_pages_with_a_search(inbox: Inbox, itop: Itop) -> None:
     inbox.open("Dana O'Neil").click(words.CREATE_A_TICKET).fill("Title", "Typed by Ada")
     inbox.click("Service").sees("Page 1 of 2")
     first = inbox.lines
@@ -175,11 +171,11 @@ def test_more_than_ten_choices_are_picked_on_pages_with_a_search(inbox: Inbox, i
     assert inbox.lines == ["Helpdesk *priority*"]
     inbox.click("Helpdesk").sees("Helpdesk *priority*")
     assert inbox.value("Title") == "Typed by Ada"
-    inbox.click(words.CREATE).sees("is created")
+    inbox.click(words.CREATE).sees("created")
     assert newest(itop)["service_id"] == 17
 
 
-def test_leaving_the_page_of_choices_changes_nothing(inbox: Inbox) -> None:
+def test_leaving_the_page_of_options_changes_nothing(inbox: Inbox) -> None:
     inbox.open("Dana O'Neil").click(words.CREATE_A_TICKET).fill("Title", "Typed by Ada")
     inbox.click("Service").press_enter_in("Search", "priority").click(words.BACK_TO_FORM)
     assert inbox.value("Title") == "Typed by Ada"
@@ -189,9 +185,7 @@ def test_leaving_the_page_of_choices_changes_nothing(inbox: Inbox) -> None:
 # Errors
 
 
-def test_what_itop_refuses_stands_at_its_field_and_all_that_was_typed_is_kept(
-    inbox: Inbox, itop: Itop
-) -> None:
+def test_an_error_of_itop_is_shown_at_its_field_and_the_input_is_kept(inbox: Inbox, itop: Itop) -> None:
     let_itop(itop, "request_type", mandatory=True)
     before = tickets(itop)
     inbox.open("Alice Martin").click(words.CREATE_A_TICKET).fill("Title", "Kept as it was")
@@ -201,7 +195,7 @@ def test_what_itop_refuses_stands_at_its_field_and_all_that_was_typed_is_kept(
     assert tickets(itop) == before
     assert inbox.value("Title") == "Kept as it was"
     assert inbox.value("Description") == "Line one\n\nLine two, with <b>marks</b>"
-    inbox.choose("Request type", "Incident").click(words.CREATE).sees("is created")
+    inbox.choose("Request type", "Incident").click(words.CREATE).sees("created")
     made = newest(itop)
     assert (tickets(itop), made["title"], made["urgency"], made["service_id"], made["request_type"]) == (
         before + 1,
@@ -212,7 +206,7 @@ def test_what_itop_refuses_stands_at_its_field_and_all_that_was_typed_is_kept(
     )
 
 
-def test_what_is_needed_and_missing_is_marked_before_itop_is_asked(inbox: Inbox, itop: Itop) -> None:
+def test_a_missing_value_is_reported_without_a_call_to_itop(inbox: Inbox, itop: Itop) -> None:
     inbox.open("Alice Martin").click(words.CREATE_A_TICKET)
     itop.calls.clear()
     inbox.fill("Title", "").click(words.CREATE)
@@ -223,53 +217,51 @@ def test_what_is_needed_and_missing_is_marked_before_itop_is_asked(inbox: Inbox,
 # One ticket
 
 
-def test_an_open_ticket_that_may_be_the_same_is_shown_before_a_second_one(inbox: Inbox, itop: Itop) -> None:
+def test_a_possible_duplicate_is_shown_before_a_ticket_is_created(inbox: Inbox, itop: Itop) -> None:
     before = tickets(itop)
     inbox.open("Alice Martin").create("Screen flickers").sees("R-000008")
     assert tickets(itop) == before
-    inbox.click(words.CREATE_ANYWAY).sees("is created")
+    inbox.click(words.CREATE_ANYWAY).sees("created")
     assert tickets(itop) == before + 1
 
 
-def test_a_possible_duplicate_is_linked_from_beside_it_in_place_of_a_new_ticket(
-    inbox: Inbox, itop: Itop
-) -> None:
+def test_a_possible_duplicate_is_linked_instead_of_a_new_ticket(inbox: Inbox, itop: Itop) -> None:
     before = tickets(itop)
     inbox.open("Alice Martin").create("Screen flickers")
     inbox.click("Link R-000008").click(words.FROM_NOW_ON).sees("R-000008")
     assert TicketLink.objects.get().ticket.ref == "R-000008" and tickets(itop) == before
 
 
-def test_looking_at_a_possible_duplicate_loses_nothing_of_the_form(inbox: Inbox) -> None:
+def test_viewing_a_possible_duplicate_keeps_the_form(inbox: Inbox) -> None:
     inbox.open("Alice Martin").create("Screen flickers")
     inbox.clickable("R-000008").first.click()
     inbox.sees("Can you send a picture?")
     inbox.click(words.BACK)
     assert inbox.value("Title") == "Screen flickers"
-    inbox.click(words.CREATE).sees("is created")
+    inbox.click(words.CREATE).sees("created")
 
 
-def test_of_two_teammates_with_two_open_forms_the_second_hears_of_the_firsts_ticket(
+def test_the_second_of_two_teammates_with_open_forms_is_told_of_the_ticket(
     inbox: Inbox, colleagues_inbox: Inbox, itop: Itop
 ) -> None:
     before = tickets(itop)
     inbox.open("Alice Martin").click(words.CREATE_A_TICKET).fill("Title", "As Ada calls it")
-    colleagues_inbox.open("Alice Martin").create("What Sam noticed").sees("is created")
+    colleagues_inbox.open("Alice Martin").create("What Sam noticed").sees("created")
     sams = newest(itop)["ref"]
     inbox.click(words.CREATE).sees("Sam Field")
     inbox.sees(sams)
     assert tickets(itop) == before + 1
     inbox.click(words.BACK_TO_FORM)
     assert inbox.value("Title") == "As Ada calls it"
-    inbox.click(words.CREATE).sees("is created")
+    inbox.click(words.CREATE).sees("created")
     assert tickets(itop) == before + 2 and newest(itop)["title"] == "As Ada calls it"
 
 
-def test_a_colleague_may_look_at_the_firsts_ticket_and_create_none(
+def test_a_colleague_can_view_the_first_ticket_instead_of_creating_one(
     inbox: Inbox, colleagues_inbox: Inbox, itop: Itop
 ) -> None:
     inbox.open("Alice Martin").click(words.CREATE_A_TICKET).fill("Title", "As Ada calls it")
-    colleagues_inbox.open("Alice Martin").create("What Sam noticed").sees("is created")
+    colleagues_inbox.open("Alice Martin").create("What Sam noticed").sees("created")
     made = tickets(itop)
     inbox.click(words.CREATE).click(newest(itop)["ref"]).sees("What Sam noticed")
     inbox.open("Alice Martin").sees(words.LINKED)
@@ -280,5 +272,5 @@ def test_two_clicks_on_create_make_one_ticket(inbox: Inbox, itop: Itop) -> None:
     before = tickets(itop)
     inbox.open("Alice Martin").click(words.CREATE_A_TICKET).fill("Title", "Pressed in a hurry")
     inbox.clickable(words.CREATE).dblclick()
-    inbox.sees("is created")
+    inbox.sees("created")
     assert tickets(itop) == before + 1

@@ -1,4 +1,4 @@
-"""How the sync stands on the panel, and what the panel says while iTop is away, slow, or ill."""
+"""Sync status on the panel, and what the panel says while iTop is away, slow, or ill."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DATE = re.compile(r"\b\d{1,2} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) 
 # How it stands
 
 
-def test_how_many_messages_are_in_the_ticket_is_said_in_numbers_with_the_date_of_the_last(
+def test_the_sync_status_shows_the_number_of_messages_and_the_last_date(
     inbox: Inbox,
 ) -> None:
     inbox.open("Alice Martin").link("R-000008")
@@ -34,37 +34,35 @@ def test_how_many_messages_are_in_the_ticket_is_said_in_numbers_with_the_date_of
     assert DATE.search(inbox.text)
 
 
-def test_pausing_leaves_out_what_comes_and_after_resuming_it_can_be_written_after_all(
-    inbox: Inbox, itop: Itop
-) -> None:
+def test_messages_during_a_pause_are_left_out_and_can_be_written_later(inbox: Inbox, itop: Itop) -> None:
     inbox.open("Alice Martin").link("R-000008").say("The first of these").reload()
     inbox.click(words.PAUSE)
     assert inbox.offers(words.RESUME) and not inbox.offers(words.PAUSE)
     inbox.say("The second of these").say("The third of these").reload().sees(re.compile("2 left out"))
     inbox.click(words.RESUME)
-    assert not any("second" in one for one in messages(itop, 8))
+    assert not any("second" in message for message in messages(itop, 8))
     inbox.click(words.WRITE_THEM).work()
     inbox.reload().sees(re.compile("3 of 3 messages in R-000008"))
     assert ["second" in messages(itop, 8)[-2], "third" in messages(itop, 8)[-1]] == [True, True]
 
 
-def test_what_was_left_out_may_stay_left_out(inbox: Inbox, itop: Itop) -> None:
+def test_messages_that_were_left_out_can_stay_left_out(inbox: Inbox, itop: Itop) -> None:
     inbox.open("Alice Martin").link("R-000008").go_home()
     inbox.click(words.PAUSE).say("My password is swordfish").reload().click(words.RESUME)
     inbox.click(words.LEAVE_THEM).work()
     assert not inbox.offers(words.WRITE_THEM)
     inbox.say("Forget the last one").reload()
-    assert not any("swordfish" in one for one in messages(itop, 8))
+    assert not any("swordfish" in message for message in messages(itop, 8))
     assert "Forget the last one" in messages(itop, 8)[-1]
 
 
-def test_what_could_not_be_written_is_counted_with_its_reason_and_is_tried_again_with_one_click(
+def test_a_failed_message_is_shown_with_its_reason_and_retried_with_one_click(
     inbox: Inbox, itop: Itop
 ) -> None:
     inbox.open("Alice Martin").link("R-000008")
     fill_up(itop, 8)
     inbox.say("No room for this one").say("Nor for this one").reload()
-    inbox.sees(re.compile("2 messages could not be written"))
+    inbox.sees(re.compile("2 messages could not be copied"))
     inbox.click(words.SYNC).sees(re.compile(r"\bfull\b"))
     empty(itop, 8)
     inbox.click(words.TRY_AGAIN).work()
@@ -99,9 +97,7 @@ def ill(request: pytest.FixtureRequest, itop: Itop, time_machine: Any) -> Any:
     return fall_ill
 
 
-def test_while_itop_is_ill_the_panel_says_what_it_knew_and_when_and_retry_works_once_it_is_well(
-    inbox: Inbox, itop: Itop, ill: Any
-) -> None:
+def test_without_itop_the_panel_shows_known_tickets_and_can_retry(inbox: Inbox, itop: Itop, ill: Any) -> None:
     inbox.open("Alice Martin").sees(words.ONGOING)
     ill()
     inbox.reload().sees(words.ONGOING)
@@ -116,7 +112,7 @@ def test_while_itop_is_ill_the_panel_says_what_it_knew_and_when_and_retry_works_
     inbox.go_home()
 
 
-def test_where_nothing_is_known_of_an_itop_that_is_ill_there_is_a_plain_word_and_a_retry(
+def test_without_itop_and_known_tickets_the_panel_says_so_and_can_retry(
     inbox: Inbox, itop: Itop, ill: Any
 ) -> None:
     ill()
@@ -126,7 +122,7 @@ def test_where_nothing_is_known_of_an_itop_that_is_ill_there_is_a_plain_word_and
     inbox.click(words.RETRY).sees(words.ONGOING)
 
 
-def test_an_itop_that_says_nothing_for_a_minute_is_not_waited_for(
+def test_the_panel_does_not_wait_for_an_unresponsive_itop(
     inbox: Inbox, itop: Itop, time_machine: Any
 ) -> None:
     inbox.open("Alice Martin").sees(words.ONGOING)
@@ -137,7 +133,9 @@ def test_an_itop_that_says_nothing_for_a_minute_is_not_waited_for(
     assert DATE.search(inbox.text) and inbox.offers(words.RETRY)
 
 
-def test_an_itop_that_drips_its_answer_is_not_waited_for(inbox: Inbox, itop: Itop, time_machine: Any) -> None:
+def test_the_panel_does_not_wait_for_an_itop_that_drips_its_response(
+    inbox: Inbox, itop: Itop, time_machine: Any
+) -> None:
     inbox.open("Alice Martin").sees(words.ONGOING)
     half_a_minute_passes(time_machine)
     itop.faults.add("drip", seconds=1)
@@ -145,9 +143,7 @@ def test_an_itop_that_drips_its_answer_is_not_waited_for(inbox: Inbox, itop: Ito
     assert DATE.search(inbox.text) and inbox.offers(words.RETRY)
 
 
-def test_a_form_that_meets_an_itop_that_is_ill_keeps_what_was_typed(
-    inbox: Inbox, itop: Itop, ill: Any
-) -> None:
+def test_the_form_keeps_its_input_when_itop_fails(inbox: Inbox, itop: Itop, ill: Any) -> None:
     before = len(itop.store.all("UserRequest"))
     inbox.open("Alice Martin").click(words.CREATE_A_TICKET).fill("Title", "Typed before it fell ill")
     ill()
@@ -157,13 +153,13 @@ def test_a_form_that_meets_an_itop_that_is_ill_keeps_what_was_typed(
     inbox.click(re.compile(f"{words.RETRY}|{words.LOOK_AGAIN}")).work()
     if inbox.offers(words.LOOK_AGAIN):
         inbox.click(words.LOOK_AGAIN)
-    inbox.sees("is created")
+    inbox.sees("created")
     made = itop.store.all("UserRequest")
     assert len(made) == before + 1
-    assert max(made, key=lambda one: one["id"])["title"] == "Typed before it fell ill"
+    assert max(made, key=lambda ticket: ticket["id"])["title"] == "Typed before it fell ill"
 
 
-def test_a_ticket_that_itop_makes_without_saying_so_is_on_its_way_and_made_once(
+def test_a_ticket_created_without_a_response_is_created_once(
     inbox: Inbox, itop: Itop, time_machine: Any
 ) -> None:
     before = len(itop.store.all("UserRequest"))
@@ -174,7 +170,7 @@ def test_a_ticket_that_itop_makes_without_saying_so_is_on_its_way_and_made_once(
     assert inbox.offers(words.LOOK_AGAIN)
     half_a_minute_passes(time_machine)
     inbox.work()
-    inbox.click(words.LOOK_AGAIN).sees("is created")
+    inbox.click(words.LOOK_AGAIN).sees("created")
     assert len(itop.store.all("UserRequest")) == before + 1
 
 

@@ -28,14 +28,12 @@ def linked_conversations() -> list[str]:
 
 
 @pytest.mark.parametrize("typed", ["8", "R-000008", "r-8", "flickers screen"])
-def test_a_ticket_is_found_by_its_reference_its_number_or_words_of_its_title(
-    inbox: Inbox, typed: str
-) -> None:
+def test_a_ticket_is_found_by_its_reference_number_or_title(inbox: Inbox, typed: str) -> None:
     inbox.open("Alice Martin").search(typed)
     assert len(inbox.lines) == 1 and inbox.lines[0].startswith("R-000008")
 
 
-def test_what_was_found_is_still_there_on_the_way_back_from_a_ticket(inbox: Inbox) -> None:
+def test_going_back_from_a_ticket_shows_the_search_results(inbox: Inbox) -> None:
     inbox.open("Alice Martin").search("vpn down").sees("VPN [down](again)")
     inbox.click("VPN")
     assert inbox.offers(words.LINK)
@@ -43,7 +41,7 @@ def test_what_was_found_is_still_there_on_the_way_back_from_a_ticket(inbox: Inbo
     assert inbox.value(words.WORDS_TO_FIND) == "vpn down"
 
 
-def test_what_is_found_comes_ten_a_page(inbox: Inbox, itop: Itop) -> None:
+def test_search_results_are_shown_ten_per_page(inbox: Inbox, itop: Itop) -> None:
     for number in range(23):
         itop.store.insert(
             "UserRequest",
@@ -66,7 +64,7 @@ def test_what_is_found_comes_ten_a_page(inbox: Inbox, itop: Itop) -> None:
     inbox.click("R-0007").click(words.BACK).sees("Page 2 of 3")
 
 
-def test_what_is_looked_for_in_vain_says_so_and_can_be_typed_anew(inbox: Inbox) -> None:
+def test_a_search_without_a_result_says_so_and_can_be_repeated(inbox: Inbox) -> None:
     inbox.open("Alice Martin").search("no such words")
     assert inbox.lines == []
     inbox.press_enter_in(words.WORDS_TO_FIND, "R-000008").sees("R-000008")
@@ -75,7 +73,7 @@ def test_what_is_looked_for_in_vain_says_so_and_can_be_typed_anew(inbox: Inbox) 
 # See
 
 
-def test_a_ticket_shows_its_attributes_its_last_words_and_the_ways_to_itop(inbox: Inbox, itop: Itop) -> None:
+def test_a_ticket_shows_its_attributes_last_messages_and_links_to_itop(inbox: Inbox, itop: Itop) -> None:
     inbox.open("Alice Martin").see_ticket("R-000008")
     for said in (
         "Status",
@@ -95,9 +93,7 @@ def test_a_ticket_shows_its_attributes_its_last_words_and_the_ways_to_itop(inbox
 # Link and unlink
 
 
-def test_a_ticket_is_linked_unlinked_and_linked_again_and_the_thread_says_by_whom(
-    inbox: Inbox, itop: Itop
-) -> None:
+def test_linking_and_unlinking_are_noted_in_the_thread_with_the_teammate(inbox: Inbox, itop: Itop) -> None:
     inbox.open("Alice Martin").link("R-000008").reads_note("Ada Reyes", "linked", "R-000008")
     inbox.go_home()
     inbox.click(words.LINKED).click("R-000008").click(words.UNLINK).click(words.UNLINK).sees("R-000008")
@@ -112,14 +108,14 @@ def test_a_ticket_is_linked_unlinked_and_linked_again_and_the_thread_says_by_who
     inbox.sees(words.LINKED)
 
 
-def test_what_was_said_before_is_copied_if_the_teammate_wants_it(inbox: Inbox, itop: Itop) -> None:
+def test_earlier_messages_are_copied_on_request(inbox: Inbox, itop: Itop) -> None:
     inbox.open("Alice Martin").see_ticket("R-000008").click(words.LINK).click(words.LINK_AND_COPY)
     inbox.work()
-    assert any("My laptop does not start any more" in one for one in messages(itop, 8))
+    assert any("My laptop does not start any more" in message for message in messages(itop, 8))
     inbox.reload().sees(words.LINKED)
 
 
-def test_linking_a_ticket_of_another_conversation_says_so_before_it_happens(inbox: Inbox) -> None:
+def test_linking_a_ticket_of_another_conversation_asks_first(inbox: Inbox) -> None:
     inbox.open("Alice Martin").link("R-000008")
     inbox.open("Bob Durand").search("R-000008").sees(words.LINKED_TO_OTHERS)
     inbox.click("R-000008").sees(words.LINKED_TO_OTHERS)
@@ -131,7 +127,7 @@ def test_linking_a_ticket_of_another_conversation_says_so_before_it_happens(inbo
     assert linked_conversations() == [alices, inbox.intercom.conversation_of("Bob Durand").id]
 
 
-def test_a_message_of_each_conversation_goes_into_the_ticket_they_share(inbox: Inbox, itop: Itop) -> None:
+def test_messages_of_two_conversations_go_into_their_common_ticket(inbox: Inbox, itop: Itop) -> None:
     inbox.open("Alice Martin").link("R-000008")
     inbox.open("Bob Durand").search("R-000008").click("R-000008").click(words.LINK).click(words.FROM_NOW_ON)
     inbox.say("Mine flickers too")
@@ -142,11 +138,10 @@ def test_a_message_of_each_conversation_goes_into_the_ticket_they_share(inbox: I
 # Move
 
 
-def test_the_link_of_a_merged_conversation_is_moved_to_where_the_talk_goes_on(
-    inbox: Inbox, itop: Itop
-) -> None:
+def test_the_link_of_a_merged_conversation_is_moved(inbox: Inbox, itop: Itop) -> None:
     inbox.open("Alice Martin").link("R-000008").merge("Alice Martin", into="Chloé D'Arcy")
     inbox.reload().sees(words.MERGED_AWAY)
+    inbox.work()
     inbox.open("Chloé D'Arcy").click(words.MERGED_IN).sees("R-000008")
     inbox.click(words.MOVE).sees("R-000008")
     assert linked_conversations() == [inbox.intercom.conversation_of("Chloé D'Arcy").id]
@@ -160,7 +155,7 @@ def test_the_link_of_a_merged_conversation_is_moved_to_where_the_talk_goes_on(
     assert words.MERGED_AWAY not in inbox.text
 
 
-def test_the_link_is_moved_from_the_conversation_that_ended_by_naming_the_other_one(inbox: Inbox) -> None:
+def test_a_link_is_moved_by_entering_the_other_conversation(inbox: Inbox) -> None:
     target = inbox.intercom.conversation_of("Chloé D'Arcy").id
     inbox.open("Alice Martin").link("R-000008").merge("Alice Martin", into="Chloé D'Arcy")
     inbox.reload().click(words.MERGED_AWAY)
@@ -177,7 +172,7 @@ def test_the_link_is_moved_from_the_conversation_that_ended_by_naming_the_other_
 # Gone
 
 
-def test_a_ticket_that_was_deleted_in_itop_is_said_to_be_and_unlinked_with_one_click(
+def test_a_ticket_deleted_in_itop_is_reported_and_unlinked_with_one_click(
     inbox: Inbox, itop: Itop, time_machine: Any
 ) -> None:
     inbox.open("Alice Martin").link("R-000008")
@@ -190,7 +185,7 @@ def test_a_ticket_that_was_deleted_in_itop_is_said_to_be_and_unlinked_with_one_c
     assert not inbox.offers(words.LINKED)
 
 
-def test_where_a_message_finds_its_ticket_deleted_the_sync_says_so_and_offers_to_unlink_it(
+def test_after_a_write_to_a_deleted_ticket_the_sync_status_offers_to_unlink_it(
     inbox: Inbox, itop: Itop
 ) -> None:
     inbox.open("Alice Martin").link("R-000008")

@@ -6,7 +6,8 @@ import pytest
 import responses
 
 from itop_client import Client
-from tests.itop_client.recordings import BASE, TOKEN
+
+from .recordings import BASE, TOKEN
 
 
 @pytest.fixture

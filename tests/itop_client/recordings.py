@@ -1,9 +1,9 @@
-"""The recorded exchanges with a real iTop, and playing them back at the HTTP edge."""
+"""Recorded exchanges with a real iTop, and replaying them over fake HTTP."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ BASE = "https://itop.example/itop"
 REST = f"{BASE}/webservices/rest.php"
 TOKEN = "ITOP_USER_TOKEN"
 
-# The client offers nothing else, and some recordings are of a request without an operation.
+# The operations that the client offers. Some recorded requests have none.
 OPERATIONS = ("core/get", "core/create", "core/update", "core/apply_stimulus", "list_operations", "")
 
 
@@ -34,7 +34,7 @@ class Recording:
 
     @property
     def operation(self) -> str:
-        return self.request.get("operation", "") if isinstance(self.request, dict) else ""
+        return str(self.request.get("operation", "")) if isinstance(self.request, dict) else ""
 
     def play(self, edge: responses.RequestsMock) -> None:
         edge.post(REST, body=self.body, status=self.status, content_type=self.content_type)
@@ -56,15 +56,15 @@ def recording(name: str) -> Recording:
 
 
 def all_recordings() -> Iterator[Recording]:
-    """Those of the operations that the client offers, and of requests that are none."""
+    """Yield the recordings of the client's operations and of invalid requests."""
     for file in sorted(FOLDER.glob("*.json")):
-        one = recording(file.stem)
-        if one.operation in OPERATIONS or one.envelope.get("code") != 0:
-            yield one
+        replayed = recording(file.stem)
+        if replayed.operation in OPERATIONS or replayed.envelope.get("code") != 0:
+            yield replayed
 
 
 def repeat(client: Client, request: dict[str, Any]) -> Found | ItopObject | tuple[str, ...]:
-    """Makes the call that the recorded request came from."""
+    """Make the call that sends the recorded request."""
     request = dict(request)
     operation = request.pop("operation")
     arguments: dict[str, Any] = {"class_name": request["class"]} if "class" in request else {}
@@ -76,25 +76,26 @@ def repeat(client: Client, request: dict[str, Any]) -> Found | ItopObject | tupl
         return client.get(**arguments)
     if "output_fields" in request:
         arguments["output_fields"] = request["output_fields"].split(",")
-    call = {
+    calls: dict[str, Callable[..., ItopObject | tuple[str, ...]]] = {
         "core/create": client.create,
         "core/update": client.update,
         "core/apply_stimulus": client.apply_stimulus,
         "list_operations": client.list_operations,
-    }[operation]
-    return call(**arguments)  # type: ignore[operator]
+    }
+    return calls[operation](**arguments)
 
 
 def sent(call: responses.Call) -> dict[str, Any]:
-    """The operation that went over the wire."""
+    """Return the operation that was sent."""
     body = call.request.body
     form = parse_qs(body if isinstance(body, str) else (body or b"").decode())
     assert form["version"] == ["1.3"]
-    return json.loads(form["json_data"][0])
+    operation: dict[str, Any] = json.loads(form["json_data"][0])
+    return operation
 
 
 def ok(*objects: tuple[str, int, dict[str, Any]], message: str | None = None) -> dict[str, Any]:
-    """An envelope of code 0, as iTop writes it: numbers as text, nothing as null."""
+    """Return an envelope with code 0 as iTop writes it: numbers as text, an empty map as null."""
     by_name = {
         f"{name}::{number}": {"code": 0, "message": "", "class": name, "key": str(number), "fields": fields}
         for name, number, fields in objects

@@ -1,4 +1,4 @@
-"""A server of bare sockets, for what no HTTP library would do: drip, stall, hang up half-way."""
+"""A socket server that misbehaves in ways no HTTP library would: it drips, stalls and disconnects half-way."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 DRIP_SECONDS = 0.03
+STALL_SECONDS = 10.0
 
 Behaviour: TypeAlias = "Callable[[SocketServer, socket.socket], None]"
 
 
 class SocketServer:
-    """Answers each request with `behave(self, connection)`; keeps requests and counts connections."""
+    """Calls `behave(self, connection)` for each request, stores requests and counts connections."""
 
     def __init__(self, behave: Behaviour, tls: ssl.SSLContext | None = None) -> None:
         self.behave = behave
@@ -31,7 +32,8 @@ class SocketServer:
         self.requests: list[bytes] = []
         self.connections = 0
         self.stopping = threading.Event()
-        self.noticed = threading.Event()  # set by behaviours that see the caller hang up
+        self.disconnected = threading.Event()  # the client closed a connection while the server was sending
+        self.finished = threading.Event()  # a behaviour that takes long ended without being interrupted
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -42,16 +44,23 @@ class SocketServer:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def drip(self, connection: socket.socket, data: bytes) -> None:
+        """Send one byte at a time."""
         try:
             for byte in data:
                 connection.sendall(bytes([byte]))
                 if self.stopping.wait(DRIP_SECONDS):
                     return
+            self.finished.set()
         except OSError:
-            self.noticed.set()
+            self.disconnected.set()
+
+    def stall(self, _connection: socket.socket) -> None:
+        """Send nothing."""
+        if not self.stopping.wait(STALL_SECONDS):
+            self.finished.set()
 
     def drop(self, connection: socket.socket) -> None:
-        """Closes by force: the caller sees a reset, not an end."""
+        """Close the connection with a reset instead of an end."""
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         connection.close()
 
@@ -83,7 +92,7 @@ class SocketServer:
                 self.requests.append(request)
                 self.behave(self, connection)
         except OSError:
-            self.noticed.set()
+            self.disconnected.set()
         finally:
             connection.close()
 
@@ -109,7 +118,7 @@ def read_request(connection: socket.socket) -> bytes:
     return head + b"\r\n\r\n" + body
 
 
-def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
+def http_response(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
     head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Content-Type: text/plain", *headers]
     return "\r\n".join([*head, "", ""]).encode() + body
 
@@ -124,12 +133,12 @@ def serving(behave: Behaviour, tls: ssl.SSLContext | None = None) -> Iterator[So
 
 
 def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS for 127.0.0.1, and the file of the authority that vouches for it (itself)."""
+    """Return a TLS context for 127.0.0.1 with a self-signed certificate, and the certificate's file."""
     key = ec.generate_private_key(ec.SECP256R1())
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
-    made = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -142,7 +151,7 @@ def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
         .sign(key, hashes.SHA256())
     )
     pem = folder / "certificate.pem"
-    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    pem.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     both = folder / "both.pem"
     both.write_bytes(
         pem.read_bytes()

@@ -7,7 +7,7 @@ import pytest
 from itop_client import LogEntry, LogItem, read_log
 
 
-def test_an_item_of_the_account_itself_names_nobody() -> None:
+def test_an_entry_of_the_api_account_has_no_author() -> None:
     assert LogItem("<p>Hello</p>", 1727773200).to_json() == {
         "message": "<p>Hello</p>",
         "format": "html",
@@ -15,18 +15,18 @@ def test_an_item_of_the_account_itself_names_nobody() -> None:
     }
 
 
-def test_an_item_of_nobodys_account_shows_a_name() -> None:
+def test_an_entry_without_an_account_has_a_name() -> None:
     item = LogItem("<p>Hello</p>", 1727773200, 0, "John Doe (Intercom)").to_json()
     assert (item["user_id"], item["user_login"]) == (0, "John Doe (Intercom)")
 
 
-def test_an_item_of_a_user_bears_the_users_id() -> None:
+def test_an_entry_of_a_user_has_the_users_id() -> None:
     item = LogItem("<p>Hello</p>", 1727773200, user_id=8).to_json()
     assert (item["user_id"], item["user_login"]) == (8, "")
 
 
 @pytest.mark.parametrize("message", ["", " ", "\n\t"])
-def test_an_empty_message_is_refused_since_itop_would_store_a_doctype(message: str) -> None:
+def test_an_empty_message_is_rejected(message: str) -> None:
     with pytest.raises(ValueError, match="message"):
         LogItem(message, 0)
 
@@ -34,18 +34,18 @@ def test_an_empty_message_is_refused_since_itop_would_store_a_doctype(message: s
 @pytest.mark.parametrize(
     "value", [None, "", "text", 7, [], {}, {"entries": None}, {"entries": "x"}, {"entries": [None, "x", 7]}]
 )
-def test_what_is_no_log_has_no_entries(value: Any) -> None:
+def test_a_value_that_is_not_a_log_has_no_entries(value: Any) -> None:
     assert read_log(value) == ()
 
 
-def test_a_strange_entry_is_read_as_far_as_it_goes() -> None:
-    whole = {"date": "2026-11-22 12:55:40", "user_login": "a", "message": "b", "message_html": "c"}
+def test_invalid_parts_of_an_entry_are_empty() -> None:
+    valid = {"date": "2026-11-22 12:55:40", "user_login": "a", "message": "b", "message_html": "c"}
     log = {
         "entries": [
             {"user_id": "eight", "message": None},
             {"user_id": ["8"], "date": 7},
             {"user_id": float("inf")},
-            whole | {"user_id": "8"},
+            valid | {"user_id": "8"},
         ]
     }
     empty = LogEntry("", "", 0, "", "")

@@ -1,4 +1,4 @@
-"""Whose fault an answer is, beyond what the recordings hold."""
+"""How responses become errors, beyond what the recordings contain."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from typing import Any
 import pytest
 
 import itop_client
+from intercom_bridge.intercom import client as intercom
+from intercom_bridge.models.reason import ReasonCode
 from itop_client import (
-    InvalidValue,
+    InvalidValueError,
     ItopError,
-    ItopLoginRefused,
-    ItopNotAllowed,
-    ItopRefused,
-    ItopTrouble,
-    ItopUnreachable,
-    LogFull,
-    NoMatch,
-    UnknownAttribute,
+    ItopLoginError,
+    ItopPermissionError,
+    ItopRejectedError,
+    ItopUnavailableError,
+    ItopUnreachableError,
+    LogFullError,
+    NoMatchError,
+    ProblemKind,
+    RemoteError,
+    UnknownAttributeError,
+    ValueProblem,
     classify,
 )
 
-NOTHING_EXECUTED = (ItopUnreachable, ItopLoginRefused, ItopNotAllowed, ItopRefused)
+NOTHING_EXECUTED = (ItopUnreachableError, ItopLoginError, ItopPermissionError, ItopRejectedError)
 
 
 def error_of(envelope: Any, status: int = 200, content_type: str = "application/json") -> ItopError:
@@ -33,27 +38,32 @@ def error_of(envelope: Any, status: int = 200, content_type: str = "application/
     return caught.value
 
 
-def refusal_of(message: str, code: int = 100) -> ItopError:
+def rejection_of(message: str, code: int = 100) -> ItopError:
     return error_of({"code": code, "message": message, "objects": None})
 
 
-def all_errors() -> list[type[ItopError]]:
-    return [
-        one
-        for one in vars(itop_client).values()
-        if isinstance(one, type) and issubclass(one, ItopError) and one is not ItopError
-    ]
+def subclasses(base: type[RemoteError]) -> list[type[RemoteError]]:
+    return [base, *(kind for direct in base.__subclasses__() for kind in subclasses(direct))]
 
 
-@pytest.mark.parametrize("kind", all_errors())
-def test_the_tree_says_whether_a_repeat_helps_and_whether_a_write_may_have_run(kind: type[ItopError]) -> None:
-    assert kind.retry is not issubclass(kind, ItopRefused)
+ITOP_ERRORS = [kind for kind in subclasses(ItopError) if kind is not ItopError]
+ALL_ERRORS = [kind for kind in subclasses(RemoteError) if kind is not RemoteError]
+
+
+@pytest.mark.parametrize("kind", ITOP_ERRORS)
+def test_each_error_says_whether_to_retry_and_whether_a_write_may_have_run(kind: type[ItopError]) -> None:
+    assert kind.retry is not issubclass(kind, ItopRejectedError)
     assert kind.may_have_run is not issubclass(kind, NOTHING_EXECUTED)
-
-
-@pytest.mark.parametrize("kind", all_errors())
-def test_the_tree_in_the_docstring_names_every_error(kind: type[ItopError]) -> None:
     assert kind.__name__ in (itop_client.errors.__doc__ or "")
+
+
+@pytest.mark.parametrize("kind", ALL_ERRORS)
+def test_each_error_has_a_reason_code_and_a_readable_sentence(kind: type[RemoteError]) -> None:
+    assert kind.code in ReasonCode.values
+    assert kind.code.startswith("intercom_") is issubclass(kind, intercom.IntercomError)
+    assert str(kind()) == f"{kind.summary}."
+    assert str(kind("HTTP 503")) == f"{kind.summary}: HTTP 503"
+    assert kind("HTTP 503").detail == "HTTP 503"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +71,6 @@ def test_the_tree_in_the_docstring_names_every_error(kind: type[ItopError]) -> N
     [
         b"",
         b"null",
-        b"[]",
         b"[1]",
         b'"text"',
         b"7",
@@ -72,7 +81,6 @@ def test_the_tree_in_the_docstring_names_every_error(kind: type[ItopError]) -> N
         b'{"code": false}',
         b'{"code": 0.0}',
         b'{"code": NaN}',
-        b'{"code": []}',
         b'{"message": "Found: 0"}',
         b'{"code": 0',
         b"\xff\xfe\x00",
@@ -83,44 +91,49 @@ def test_the_tree_in_the_docstring_names_every_error(kind: type[ItopError]) -> N
         b'{"a":' * 100_000,
         b'{"code": ' + b"9" * 10_000 + b"}",
     ],
+    ids=lambda body: body[:20].decode("latin-1"),
 )
-def test_what_is_not_an_envelope_is_the_instances_trouble(body: bytes) -> None:
+def test_a_body_that_is_not_an_envelope_is_the_instances_fault(body: bytes) -> None:
     error = error_of(body)
-    assert type(error) is ItopTrouble
+    assert type(error) is ItopUnavailableError
     assert (error.retry, error.may_have_run) == (True, True)
 
 
-def test_html_never_stands_in_an_errors_text() -> None:
+def test_html_is_never_repeated_in_an_error() -> None:
     error = error_of(b"<html><body>secret stack trace</body></html>", 502, "text/html; charset=UTF-8")
-    assert str(error) == "HTTP 502: not an answer of iTop's REST (text/html)"
+    assert isinstance(error, ItopUnavailableError)
+    assert error.status == 502
+    assert error.detail == "HTTP 502: not a response of iTop's REST interface (text/html)"
 
 
 @pytest.mark.parametrize("status", [302, 400, 403, 404, 500, 502, 503, 504])
-def test_an_envelope_under_a_bad_status_is_trouble_whatever_it_says(status: int) -> None:
+def test_an_envelope_with_an_error_status_is_the_instances_fault(status: int) -> None:
     for envelope in (
         {"code": 0, "message": "Found: 0", "objects": None},
         {"code": 100, "message": "Error: Invalid object UserRequest::1"},
     ):
-        assert type(error_of(envelope, status)) is ItopTrouble
+        error = error_of(envelope, status)
+        assert type(error) is ItopUnavailableError
+        assert error.status == status
 
 
-def test_maintenance_is_trouble() -> None:
+def test_maintenance_is_the_instances_fault() -> None:
     error = error_of({"code": 100, "message": "This application is currently under maintenance."}, 503)
-    assert type(error) is ItopTrouble
-    assert "maintenance" in str(error)
+    assert type(error) is ItopUnavailableError
+    assert "maintenance" in error.detail
 
 
-def test_a_redirect_says_that_the_address_is_not_itops() -> None:
-    assert "redirects" in str(error_of(b"", 302, "text/html"))
+def test_a_redirect_is_named_as_such() -> None:
+    assert "redirect" in error_of(b"", 302, "text/html").detail
 
 
-def test_an_account_refused_by_the_web_server_is_a_refused_login() -> None:
-    assert type(error_of(b"<html>", 401, "text/html")) is ItopLoginRefused
+def test_an_account_refused_by_the_web_server_is_a_login_error() -> None:
+    assert type(error_of(b"<html>", 401, "text/html")) is ItopLoginError
 
 
 @pytest.mark.parametrize("code", [5, 12, 14, 20, 99, 101, 1062, 1205, 2006, -1, 10**30])
-def test_a_code_that_nobody_has_seen_is_trouble(code: int) -> None:
-    assert type(refusal_of("Error: Invalid object UserRequest::1", code)) is ItopTrouble
+def test_an_unknown_code_is_the_instances_fault(code: int) -> None:
+    assert type(rejection_of("Error: Invalid object UserRequest::1", code)) is ItopUnavailableError
 
 
 @pytest.mark.parametrize(
@@ -137,94 +150,99 @@ def test_a_code_that_nobody_has_seen_is_trouble(code: int) -> None:
         "Error: Unexpected value for attribute",
         "Error: Unknown attribute",
     ],
+    ids=lambda message: message[:60],
 )
-def test_code_100_in_words_that_nobody_has_seen_is_trouble(message: str) -> None:
-    assert type(refusal_of(message)) is ItopTrouble
+def test_code_100_with_an_unknown_text_is_the_instances_fault(message: str) -> None:
+    assert type(rejection_of(message)) is ItopUnavailableError
 
 
-def test_a_code_1_in_unknown_words_is_trouble() -> None:
-    error = refusal_of("Error: The planets are not aligned", 1)
-    assert type(error) is ItopTrouble
+def test_code_1_with_an_unknown_text_is_the_instances_fault() -> None:
+    error = rejection_of("Error: The planets are not aligned", 1)
+    assert type(error) is ItopUnavailableError
     assert error.may_have_run
 
 
 @pytest.mark.parametrize("message", [None, 7, ["x"], {"a": 1}])
-def test_a_message_that_is_no_text_is_survived(message: object) -> None:
-    assert type(error_of({"code": 100, "message": message})) is ItopTrouble
+def test_a_message_that_is_not_text_is_tolerated(message: object) -> None:
+    assert type(error_of({"code": 100, "message": message})) is ItopUnavailableError
 
 
-def test_a_full_log_is_refused_by_name_and_the_sql_is_not_repeated() -> None:
-    error = refusal_of(
+def test_a_full_log_is_named_and_the_sql_is_not_repeated() -> None:
+    error = rejection_of(
         "Error: Failed to issue SQL query: query = UPDATE ticket SET log = '<p>Dear Bob, mysql_error = x</p>"
         + "x" * 3000
         + "', mysql_errno = 1406, mysql_error = Data too long for column 'public_log_index' at row 1",
         1406,
     )
-    assert isinstance(error, LogFull)
+    assert isinstance(error, LogFullError)
     assert error.attribute == "public_log"
-    assert "Data too long for column" in error.reason
-    assert "Bob" not in error.reason
+    assert "Data too long for column" in error.detail
+    assert "Bob" not in error.detail
 
 
-def test_what_people_wrote_does_not_stand_in_trouble_of_the_database() -> None:
-    error = refusal_of(
+def test_a_database_error_does_not_repeat_what_people_wrote() -> None:
+    error = rejection_of(
         "Error: Failed to issue SQL query: query = X 'Bob', mysql_errno = 1205, mysql_error = Lock wait",
         1205,
     )
-    assert "Bob" not in error.reason
-    assert "Lock wait" in error.reason
+    assert "Bob" not in error.detail
+    assert "Lock wait" in error.detail
 
 
-def test_values_with_quotes_brackets_and_lines_do_not_confuse_the_reading() -> None:
-    error = refusal_of(
+def test_values_with_quotes_brackets_and_newlines_are_parsed() -> None:
+    error = rejection_of(
         "Error: Unexpected value for attribute 'Service d'accueil' (team) : Value not allowed"
         " [a'), (b) : c\nd], Unexpected value for attribute 'Title' (title) : Null not allowed"
         ": issues = {0=>x}, class = C, id = -1"
     )
-    assert isinstance(error, InvalidValue)
+    assert isinstance(error, InvalidValueError)
     assert error.problems == (
-        ("team", "Service d'accueil", "Value not allowed [a'), (b) : c\nd]"),
-        ("title", "Title", "Null not allowed"),
+        ValueProblem(
+            "team", "Service d'accueil", "Value not allowed [a'), (b) : c\nd]", ProblemKind.NOT_ALLOWED
+        ),
+        ValueProblem("title", "Title", "Null not allowed", ProblemKind.MISSING),
     )
     assert error.attribute == "team"
 
 
-def test_a_query_that_found_nothing_to_update_is_no_match_without_an_attribute() -> None:
-    error = refusal_of("Error: No item found for query: SELECT UserRequest AS t WHERE t.id = 5")
-    assert isinstance(error, NoMatch)
+def test_an_update_query_without_a_match_names_no_attribute() -> None:
+    error = rejection_of("Error: No item found for query: SELECT UserRequest AS t WHERE t.id = 5")
+    assert isinstance(error, NoMatchError)
     assert error.attribute == ""
 
 
 def test_a_very_long_message_is_cut() -> None:
-    assert len(str(refusal_of("Error: " + "x" * 100_000))) < 1100
-    assert len(str(refusal_of("Error: title: Wrong format for " + "x" * 100_000))) < 1100
+    assert len(str(rejection_of("Error: " + "x" * 100_000))) < 1100
+    assert len(str(rejection_of("Error: title: Wrong format for " + "x" * 100_000))) < 1100
 
 
-def test_hiding_takes_secrets_out_but_not_out_of_words() -> None:
-    error = InvalidValue("Only admin and administrators", problems=(("a", "", "admin"),))
-    error.hide(["admin", ""])
-    assert str(error) == "Only *** and administrators"
-    assert error.problems == (("a", "", "***"),)
+def test_redaction_removes_secrets_but_only_whole_words() -> None:
+    error = InvalidValueError("Only admin and administrators", problems=(ValueProblem("a", "", "admin"),))
+    error.redact(["admin", ""])
+    assert error.detail == "Only *** and administrators"
+    assert error.problems == (ValueProblem("a", "", "***"),)
     assert "admin and" not in repr(error)
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        InvalidValue("no", problems=(("a", "b", "c"),)),
-        UnknownAttribute("no", attribute="a", known=("b",)),
-        NoMatch("no", attribute="caller_id"),
-        ItopTrouble("no"),
+        InvalidValueError("no", problems=(ValueProblem("a", "b", "c"),)),
+        UnknownAttributeError("no", attribute="a", known=("b",)),
+        NoMatchError("no", attribute="caller_id"),
+        ItopUnavailableError("no", status=500),
+        intercom.IntercomRateLimitedError("no", until=7),
     ],
+    ids=lambda error: type(error).__name__,
 )
-def test_errors_survive_pickling(error: ItopError) -> None:
+def test_errors_survive_pickling(error: RemoteError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert vars(copy) == vars(error)
-    assert str(copy) == "no"
+    assert str(copy) == str(error)
 
 
-def test_success_is_the_whole_envelope_even_with_a_byte_order_mark() -> None:
+def test_success_returns_the_envelope_even_after_a_byte_order_mark() -> None:
     assert classify(200, "application/json", b'\xef\xbb\xbf{"code": 0, "message": null}') == {
         "code": 0,
         "message": None,

@@ -1,4 +1,4 @@
-"""Queries: quoting comes back as it was, and narrowing never widens, whatever the query looks like."""
+"""Queries: quoting is reversible, and a condition added to any query only ever narrows it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itop_client import OqlError, containing, ids, parse, quote
-from itop_client.oql import _tokens
+from itop_client import (
+    OqlError,
+    containing,
+    ids,
+    parse,
+    quote,
+)
+from itop_client.oql import _tokenize
+from tests.ids import short_id
 
 PIECES = [
     "'",
@@ -30,13 +37,13 @@ ALIASED = "SELECT UserRequest AS t"
 
 
 def unquoted(literal: str) -> str:
-    """What iTop reads from a literal: the quotes off, each backslash dropped with what follows kept."""
+    """Return the value as iTop reads it: without the quotes, each backslash replaced by what follows it."""
     assert literal[0] == literal[-1]
     return re.sub(r"\\(.)", r"\1", literal[1:-1], flags=re.DOTALL)
 
 
 def strings(query: object) -> list[str]:
-    return [token.text for token in _tokens(str(query)) if token.kind == "string"]
+    return [token.text for token in _tokenize(str(query)) if token.kind == "string"]
 
 
 def printable(text: str) -> str:
@@ -67,18 +74,18 @@ def test_a_literal_is_a_number_or_escaped_text(value: str | int, literal: str) -
 
 
 @given(NASTY)
-def test_a_quoted_text_comes_back_as_it_was(text: str) -> None:
+def test_quoting_can_be_reversed(text: str) -> None:
     assert unquoted(quote(text)) == printable(text)
 
 
 @given(NASTY)
-def test_a_quoted_text_is_one_literal_of_a_query(text: str) -> None:
+def test_a_quoted_text_is_a_single_literal(text: str) -> None:
     query = parse(f"{ALIASED} WHERE t.title = {quote(text)}")
     assert strings(query) == [quote(text)]
     assert query.placeholders == frozenset()
 
 
-def test_ids_stand_in_brackets_even_when_there_are_none() -> None:
+def test_a_list_of_ids_is_never_empty() -> None:
     assert ids([3, 1, 2]) == "3,1,2"
     assert ids(iter(())) == "0"
 
@@ -99,6 +106,7 @@ def test_ids_stand_in_brackets_even_when_there_are_none() -> None:
         ("SELECT Organization AS o JOIN Organization AS p ON o.parent_id BELOW p.id", "Organization", "o"),
         ("SELECT A AS a WHERE a.union = 1 AND a.where = 2 AND a.select = 3", "A", "a"),
     ],
+    ids=short_id,
 )
 def test_the_selected_class_and_its_alias(text: str, class_name: str, alias: str) -> None:
     query = parse(text)
@@ -106,7 +114,7 @@ def test_the_selected_class_and_its_alias(text: str, class_name: str, alias: str
     assert str(query) == text.strip()
 
 
-def test_placeholders_are_found_outside_of_strings_only() -> None:
+def test_placeholders_in_strings_are_ignored() -> None:
     query = parse(
         "SELECT Service AS s JOIN Contract AS c ON s.c_id = c.id AND c.org_id = :current_contact->org_id"
         " WHERE s.id = :this->service_id AND s.name != ':no' AND s.x = \":neither\""
@@ -116,20 +124,20 @@ def test_placeholders_are_found_outside_of_strings_only() -> None:
     assert query.placeholders == {"current_contact->org_id", "this->service_id", "current_contact_id"}
 
 
-def test_filling_replaces_each_placeholder_and_nothing_else() -> None:
+def test_fill_replaces_placeholders_only() -> None:
     query = parse("SELECT A WHERE x = :this->name AND y = ':this->name' AND z = :id AND w = :id")
     filled = query.fill({"this->name": "O'Brien :id", "id": 5, "unused": "x"})
     assert str(filled) == "SELECT A WHERE x = 'O\\'Brien :id' AND y = ':this->name' AND z = 5 AND w = 5"
     assert filled.placeholders == frozenset()
 
 
-def test_a_placeholder_without_a_value_is_named() -> None:
+def test_a_placeholder_without_a_value_is_an_error() -> None:
     with pytest.raises(OqlError, match="no value for :current_contact->org_id"):
         parse("SELECT A WHERE x = :id AND y = :current_contact->org_id").fill({"id": 1})
 
 
 @given(NASTY, NASTY)
-def test_filling_keeps_what_is_quoted_and_cannot_be_broken_out_of(kept: str, value: str) -> None:
+def test_filled_values_cannot_escape_their_literal(kept: str, value: str) -> None:
     query = parse(f"{ALIASED} WHERE t.a = {quote(kept)} OR t.b = :value OR t.c = 1")
     assert str(query.fill({"value": value})) == (
         f"{ALIASED} WHERE t.a = {quote(kept)} OR t.b = {quote(value)} OR t.c = 1"
@@ -166,18 +174,19 @@ def test_filling_keeps_what_is_quoted_and_cannot_be_broken_out_of(kept: str, val
         ("SELECT A WHERE x = :id OR y = 2", "SELECT A WHERE (A.id = 7) AND (x = :id OR y = 2)"),
         ("SELECT A WHERE (x = 1) OR (y = 2)", "SELECT A WHERE (A.id = 7) AND ((x = 1) OR (y = 2))"),
     ],
+    ids=short_id,
 )
-def test_narrowing_puts_the_condition_before_all_others(text: str, narrowed: str) -> None:
+def test_narrow_adds_its_condition_first(text: str, narrowed: str) -> None:
     assert str(parse(text).narrow("id", 7)) == narrowed
 
 
-def test_narrowing_twice_holds_both_conditions() -> None:
+def test_narrowing_twice_keeps_both_conditions() -> None:
     query = parse("SELECT A AS a WHERE a.x = 1 OR a.y = 2").narrow("id", 7).narrow("org_id", 3)
     assert str(query) == "SELECT A AS a WHERE (a.org_id = 3) AND ((a.id = 7) AND (a.x = 1 OR a.y = 2))"
 
 
 @pytest.mark.parametrize("attribute", ["", "id = 1 OR x", "a.b", "id)", "1d", "é", "id\n"])
-def test_only_an_attributes_name_narrows(attribute: str) -> None:
+def test_narrow_accepts_only_attribute_names(attribute: str) -> None:
     with pytest.raises(OqlError):
         parse("SELECT A").narrow(attribute, 1)
 
@@ -215,32 +224,32 @@ def queries(draw: st.DrawFn) -> str:
 
 
 @given(queries())
-def test_narrowing_changes_no_string_and_leaves_the_query_readable(text: str) -> None:
+def test_narrowing_keeps_strings_and_structure(text: str) -> None:
     query = parse(text)
     narrowed = query.narrow("org_id", 3)
     assert strings(narrowed) == strings(query)
     assert narrowed.placeholders == query.placeholders
     assert (narrowed.class_name, narrowed.alias) == (query.class_name, query.alias)
-    assert len(narrowed.members) == len(query.members)
-    for before, after in zip(query.members, narrowed.members, strict=True):
+    assert len(narrowed.selects) == len(query.selects)
+    for before, after in zip(query.selects, narrowed.selects, strict=True):
         condition = f"({before.alias}.org_id = 3)"
         assert after.head == before.head
         assert after.condition == (f"{condition} AND ({before.condition})" if before.condition else condition)
 
 
 @given(queries(), NASTY)
-def test_filling_changes_no_string(text: str, value: str) -> None:
+def test_filling_keeps_strings(text: str, value: str) -> None:
     query = parse(text)
     filled = query.fill({"current_contact->org_id": value})
     added = strings(filled)
-    for one in strings(query):
-        added.remove(one)
+    for string in strings(query):
+        added.remove(string)
     assert set(added) <= {quote(value)}
     assert filled.placeholders == frozenset()
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "problem"),
     [
         ("", "empty"),
         ("   \n", "empty"),
@@ -278,8 +287,8 @@ def test_filling_changes_no_string(text: str, value: str) -> None:
         ("SELECT \0", "no meaning"),
     ],
 )
-def test_what_is_no_query_is_refused_in_plain_words(text: str, complaint: str) -> None:
-    with pytest.raises(OqlError, match=re.escape(complaint)):
+def test_an_invalid_query_is_explained(text: str, problem: str) -> None:
+    with pytest.raises(OqlError, match=re.escape(problem)):
         parse(text)
 
 
@@ -293,20 +302,22 @@ def test_any_text_is_a_query_or_an_oql_error(text: str) -> None:
     query.narrow("id", 1)
 
 
-def test_very_deep_brackets_are_read() -> None:
+def test_deeply_nested_brackets_are_parsed() -> None:
     text = "SELECT A WHERE " + "(" * 5000 + "x = 1" + ")" * 5000
     assert parse(text).narrow("id", 1).class_name == "A"
 
 
-# Reaching other objects from a query's own
+# Joining other classes
 
 
-def reached(text: str) -> str | None:
-    query = parse(text).reach("P", lambda own, new: f"{new}.a_id = {own}.id", lambda new: f"{new}.x = 1 OR 2")
+def joined(text: str) -> str | None:
+    query = parse(text).joined_to(
+        "P", lambda own, new: f"{new}.a_id = {own}.id", lambda new: f"{new}.x = 1 OR 2"
+    )
     return str(query) if query else None
 
 
-JOINED = "SELECT reached FROM A AS a JOIN P AS reached ON reached.a_id = a.id WHERE (reached.x = 1 OR 2)"
+JOINED = "SELECT joined FROM A AS a JOIN P AS joined ON joined.a_id = a.id WHERE (joined.x = 1 OR 2)"
 
 
 @pytest.mark.parametrize(
@@ -314,7 +325,7 @@ JOINED = "SELECT reached FROM A AS a JOIN P AS reached ON reached.a_id = a.id WH
     [
         (
             "SELECT A",
-            "SELECT reached FROM A JOIN P AS reached ON reached.a_id = A.id WHERE (reached.x = 1 OR 2)",
+            "SELECT joined FROM A JOIN P AS joined ON joined.a_id = A.id WHERE (joined.x = 1 OR 2)",
         ),
         ("SELECT A AS a", JOINED),
         ("SELECT a FROM A AS a", JOINED),
@@ -330,49 +341,48 @@ JOINED = "SELECT reached FROM A AS a JOIN P AS reached ON reached.a_id = a.id WH
             f"{JOINED} AND (a.x = 1) UNION {JOINED} AND (a.y = 2)",
         ),
         (
-            "SELECT b FROM A AS reached JOIN B AS b ON reached.b_id = b.id WHERE b.x = 1",
-            "SELECT reached_ FROM A AS reached JOIN B AS b ON reached.b_id = b.id"
-            " JOIN P AS reached_ ON reached_.a_id = b.id WHERE (reached_.x = 1 OR 2) AND (b.x = 1)",
+            "SELECT b FROM A AS joined JOIN B AS b ON joined.b_id = b.id WHERE b.x = 1",
+            "SELECT joined_ FROM A AS joined JOIN B AS b ON joined.b_id = b.id"
+            " JOIN P AS joined_ ON joined_.a_id = b.id WHERE (joined_.x = 1 OR 2) AND (b.x = 1)",
         ),
         (
             "SELECT A AS a WHERE a.id IN (SELECT B AS b WHERE b.x = 1)",
             f"{JOINED} AND (a.id IN (SELECT B AS b WHERE b.x = 1))",
         ),
-        # Which class has x is iTop's to know.
+        # Only iTop knows which class has x.
         ("SELECT b FROM A AS a JOIN B AS b ON a.b_id = b.id WHERE x = 1", None),
         ("SELECT A AS a WHERE a.id IN (SELECT B AS b WHERE x = 1)", None),
         ("SELECT A AS a UNION SELECT A AS a JOIN B AS b ON a.b_id = b.id WHERE x = 1", None),
     ],
+    ids=short_id,
 )
-def test_what_is_joined_to_a_querys_objects_is_reached_under_both_conditions(
-    text: str, expected: str | None
-) -> None:
-    assert reached(text) == expected
+def test_joined_objects_match_both_conditions(text: str, expected: str | None) -> None:
+    assert joined(text) == expected
 
 
 @given(queries())
-def test_reaching_changes_no_string_and_loses_no_condition(text: str) -> None:
+def test_joining_keeps_strings_and_conditions(text: str) -> None:
     query = parse(text)
-    found = query.reach("P", lambda own, new: f"{new}.a_id = {own}.id", lambda new: f"{new}.x = 1")
-    if found is not None:
-        assert strings(found) == strings(query)
-        assert found.class_name == "P"
+    result = query.joined_to("P", lambda own, new: f"{new}.a_id = {own}.id", lambda new: f"{new}.x = 1")
+    if result is not None:
+        assert strings(result) == strings(query)
+        assert result.class_name == "P"
         assert all(
-            after.condition.startswith("(reached.x = 1)")
+            after.condition.startswith("(joined.x = 1)")
             and bool(before.condition) == (" AND (" in after.condition)
-            for before, after in zip(query.members, found.members, strict=True)
+            for before, after in zip(query.selects, result.selects, strict=True)
         )
 
 
 @given(NASTY)
-def test_what_is_looked_for_within_a_value_is_meant_to_the_letter(text: str) -> None:
+def test_containing_matches_the_text_literally(text: str) -> None:
     pattern = unquoted(containing(text))
     assert pattern[0] == pattern[-1] == "%"
     assert re.sub(r"\\(.)", r"\1", pattern[1:-1], flags=re.DOTALL) == printable(text)
     assert not re.search(r"(?<!\\)(?:\\\\)*[%_]", pattern[1:-1])
 
 
-# A query within another
+# Nested queries
 
 
 @pytest.mark.parametrize(
@@ -398,14 +408,15 @@ def test_what_is_looked_for_within_a_value_is_meant_to_the_letter(text: str) -> 
             "t.org_id IN (SELECT Organization WHERE Organization.code != NOW() AND NOT Organization.id IN (2, 3)))",
         ),
     ],
+    ids=short_id,
 )
-def test_a_query_within_another_calls_each_attribute_by_its_class(text: str, condition: str) -> None:
-    assert parse(text).holds("t.org_id") == condition
+def test_attributes_of_a_nested_query_are_qualified(text: str, condition: str) -> None:
+    assert parse(text).as_membership_condition("t.org_id") == condition
 
 
-def test_a_query_on_accounts_becomes_one_on_the_persons_who_have_them() -> None:
+def test_a_query_for_accounts_becomes_one_for_their_persons() -> None:
     query = parse("SELECT User AS u JOIN URP_UserProfile AS l ON l.userid = u.id WHERE l.profileid = 2")
-    assert query.holds("t.caller_id", through="contactid") == (
+    assert query.as_membership_condition("t.caller_id", through="contactid") == (
         "(t.caller_id IN (SELECT Person AS account_holder JOIN User AS u ON u.contactid = account_holder.id "
         "JOIN URP_UserProfile AS l ON l.userid = u.id WHERE l.profileid = 2))"
     )
@@ -418,27 +429,28 @@ def test_a_query_on_accounts_becomes_one_on_the_persons_who_have_them() -> None:
         ("SELECT Organization AS o WHERE o.id IN (SELECT Organization AS p WHERE p.code = 'x')", ""),
         ("SELECT u FROM Person AS p JOIN User AS u ON u.contactid = p.id", "contactid"),
     ],
+    ids=short_id,
 )
-def test_what_cannot_stand_within_another_query_says_so(text: str, through: str) -> None:
+def test_a_query_that_cannot_be_nested_is_an_error(text: str, through: str) -> None:
     with pytest.raises(OqlError):
-        parse(text).holds("t.org_id", through=through)
+        parse(text).as_membership_condition("t.org_id", through=through)
 
 
 @given(queries())
-def test_within_another_a_query_keeps_its_strings(text: str) -> None:
+def test_nesting_keeps_strings(text: str) -> None:
     try:
-        condition = parse(text).holds("t.org_id")
+        condition = parse(text).as_membership_condition("t.org_id")
     except OqlError:
         return
     whole = parse(f"SELECT UserRequest AS t WHERE {condition}")
     assert sorted(strings(whole)) == sorted(strings(parse(text)))
 
 
-def test_what_is_looked_for_within_a_text_means_itself() -> None:
+def test_containing_escapes_wildcards() -> None:
     assert containing("50%_a\\'") == r"'%50\\%\\_a\\\\\'%'"
 
 
-# The object in hand
+# The current object
 
 FILTER = (
     "SELECT ServiceSubcategory AS s WHERE s.service_id = :this->service_id "
@@ -447,7 +459,7 @@ FILTER = (
 )
 
 
-def test_a_query_is_filled_in_for_an_object_and_the_rest_is_left_to_itop() -> None:
+def test_fill_object_replaces_only_the_objects_placeholders() -> None:
     filled = str(parse(FILTER).fill_object({"service_id": 4, "request_type": "inci'dent"}))
     assert filled == (
         "SELECT ServiceSubcategory AS s WHERE s.service_id = 4 "
@@ -457,17 +469,17 @@ def test_a_query_is_filled_in_for_an_object_and_the_rest_is_left_to_itop() -> No
 
 
 @pytest.mark.parametrize("values", [{}, {"service_id": 0, "request_type": ""}])
-def test_what_has_no_value_is_null(values: dict[str, str | int]) -> None:
+def test_missing_values_are_null(values: dict[str, str | int]) -> None:
     assert "AND ((1 = 1) OR s.request_type = '')" in str(parse(FILTER).fill_object(values))
 
 
-def test_the_codes_that_a_query_asks_of_the_object_are_known_and_which_may_be_empty() -> None:
+def test_object_codes_and_optional_codes() -> None:
     assert parse(FILTER).object_codes == {"service_id", "request_type"}
-    assert parse(FILTER).codes_that_may_be_empty == {"request_type"}
+    assert parse(FILTER).optional_codes == {"request_type"}
 
 
 @pytest.mark.parametrize(
-    ("test", "may_be_empty"),
+    ("test", "is_optional"),
     [
         (":this->a = 0", True),
         (":this->a=''", True),
@@ -479,18 +491,18 @@ def test_the_codes_that_a_query_asks_of_the_object_are_known_and_which_may_be_em
         ("CONCAT(:this->a) = 'x'", False),
     ],
 )
-def test_a_test_for_having_no_value_is_recognised(test: str, may_be_empty: bool) -> None:
+def test_codes_tested_for_emptiness_are_optional(test: str, is_optional: bool) -> None:
     query = parse(f"SELECT A AS x WHERE {test}")
-    assert query.codes_that_may_be_empty == ({"a"} if may_be_empty else set())
+    assert query.optional_codes == ({"a"} if is_optional else set())
 
 
 @given(NASTY)
-def test_a_value_of_the_object_cannot_be_broken_out_of(value: str) -> None:
+def test_object_values_cannot_escape_their_literal(value: str) -> None:
     query = parse("SELECT A AS t WHERE t.x = :this->x").fill_object({"x": value})
     assert str(query) == f"SELECT A AS t WHERE t.x = {quote(value)}"
 
 
-def test_a_query_is_narrowed_to_names_with_some_words_in_each_of_its_members() -> None:
+def test_containing_applies_to_every_select_of_a_union() -> None:
     query = parse("SELECT A AS t WHERE t.x = 1 OR t.y = 2 UNION SELECT B AS u").containing(
         "name", ["O'B", "x"]
     )

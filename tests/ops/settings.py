@@ -1,4 +1,4 @@
-"""settings.development, with a queue of the test's own."""
+"""settings.development, with a separate queue per test."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from pathlib import Path
 
 from settings.development import *  # noqa: F403
 
-HUEY_FILE = Path(os.environ["STAGE"]) / "queue.sqlite3"
+HUEY_FILE = Path(os.environ["INSTANCE_DIRECTORY"]) / "queue.sqlite3"

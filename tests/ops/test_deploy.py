@@ -1,4 +1,4 @@
-"""The files in deploy/ agree with the service and with each other. `make production-check` plays them."""
+"""The files in deploy/ agree with the service and with each other. `make production-check` runs them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ import pytest
 import requests
 import yaml
 
-from sandbox.production.service import Service
-from sandbox.production.unit import Unit, read_environment
-from settings.environment import BASE_DIR, NAMES
+from settings.env import BASE_DIR, ENVIRONMENT_VARIABLES
+from tests.system.deployment.service import Service
+from tests.system.deployment.unit import Unit, read_environment
 
-from .stage import environment_of, run
+from .processes import environment_of, run
 
 DEPLOY = BASE_DIR / "deploy"
 UNITS = sorted((DEPLOY / "systemd").iterdir())
 SERVICES = [path for path in UNITS if path.suffix == ".service"]
 EXAMPLE = DEPLOY / "bridge.env.example"
 HOME = "/opt/intercom-bridge"
-# What the service reads besides: Django, and the library that speaks HTTP.
-OTHERS = {"DJANGO_SETTINGS_MODULE", "HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE"}
+# Variables that Django and the HTTP library read.
+LIBRARY_VARIABLES = {"DJANGO_SETTINGS_MODULE", "HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE"}
 
 
 def example_lines() -> list[str]:
@@ -45,12 +45,12 @@ def command_of(name: str) -> list[str]:
 # The environment file
 
 
-def test_each_variable_stands_in_the_example_once() -> None:
+def test_each_variable_is_in_the_example_once() -> None:
     configuration = (BASE_DIR / "gunicorn.conf.py").read_text(encoding="utf-8")
-    gunicorn = set(re.findall(r'(?:environ\.get|_number)\("([A-Z_]+)"', configuration))
+    gunicorn = set(re.findall(r'(?:environ\.get|_positive_integer)\("([A-Z_]+)"', configuration))
     names = [line.lstrip("#").partition("=")[0] for line in example_lines()]
     assert gunicorn == {"BIND", "WEB_CONCURRENCY", "WEB_THREADS", "ACCESS_LOG"}
-    assert sorted(names) == sorted({*NAMES, *gunicorn, *OTHERS})
+    assert sorted(names) == sorted({*ENVIRONMENT_VARIABLES, *gunicorn, *LIBRARY_VARIABLES})
 
 
 def test_each_variable_of_the_example_is_explained() -> None:
@@ -59,8 +59,8 @@ def test_each_variable_of_the_example_is_explained() -> None:
             assert block.startswith("# "), block
 
 
-def read_by_a_script(file: Path) -> subprocess.CompletedProcess[str]:
-    """What the scripts hand on of an environment file, as JSON."""
+def read_by_script(file: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script with an environment file and return its environment as JSON."""
     script = 'set -eu; . "$0"; exec "$1" -c "import json, os; print(json.dumps(dict(os.environ)))"'
     return subprocess.run(
         ["/bin/sh", "-c", script, str(DEPLOY / "environment.sh"), sys.executable],
@@ -71,7 +71,7 @@ def read_by_a_script(file: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_script_and_systemd_read_the_same_from_the_example() -> None:
-    read = json.loads(read_by_a_script(EXAMPLE).stdout)
+    read = json.loads(read_by_script(EXAMPLE).stdout)
     written = read_environment(EXAMPLE)
     assert "SECRET_KEY" in written
     assert {name: read[name] for name in written} == written
@@ -98,11 +98,11 @@ def test_a_script_and_systemd_read_the_same_from_the_example() -> None:
         ),
     ],
 )
-def test_nothing_in_a_value_is_evaluated(value: str, tmp_path: Path) -> None:
+def test_values_are_not_evaluated_by_the_shell(value: str, tmp_path: Path) -> None:
     file = tmp_path / "bridge.env"
-    # Without an end of the last line.
+    # Without a newline at the end of the file.
     file.write_text(f"# About it\n\nBEFORE=1\nVALUE={value}", encoding="utf-8")
-    done = read_by_a_script(file)
+    done = read_by_script(file)
     read = json.loads(done.stdout)
     assert (read["BEFORE"], read["VALUE"], done.stderr) == ("1", value, "")
     assert list(tmp_path.iterdir()) == [file]
@@ -111,10 +111,10 @@ def test_nothing_in_a_value_is_evaluated(value: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", ['KEY="s3cr3t"', "KEY='s3cr3t'", "KEY= s3cr3t", "KEY=s3cr3t\\", "KEY=s3cr3t\r"]
 )
-def test_what_systemd_would_read_differently_is_refused(line: str, tmp_path: Path) -> None:
+def test_lines_that_systemd_reads_differently_are_rejected(line: str, tmp_path: Path) -> None:
     file = tmp_path / "bridge.env"
     file.write_bytes(f"BEFORE=1\n{line}\n".encode())
-    done = read_by_a_script(file)
+    done = read_by_script(file)
     assert (done.returncode, done.stdout) == (2, "")
     assert f"Line 2 of {file}" in done.stderr
     assert "s3cr3t" not in done.stderr
@@ -122,7 +122,7 @@ def test_what_systemd_would_read_differently_is_refused(line: str, tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["manage.sh", "backup.sh", "restore.sh"])
 def test_each_script_uses_the_database_of_the_service(name: str, tmp_path: Path) -> None:
-    """Not the SQLite file of VAR_DIR, though the address holds an &. Here nobody is at that address."""
+    """The scripts connect to DATABASE_URL, which contains an &, and not to the SQLite file in VAR_DIR."""
     file = tmp_path / "bridge.env"
     file.write_text(
         f"DJANGO_SETTINGS_MODULE=settings.development\nVAR_DIR={tmp_path / 'var'}\n"
@@ -152,7 +152,7 @@ def test_each_script_uses_the_database_of_the_service(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.name)
-def test_what_a_unit_starts_is_there(path: Path) -> None:
+def test_the_program_of_each_unit_exists(path: Path) -> None:
     unit = Unit.read(path)
     program, *arguments = unit.command("ExecStart")
     assert program.startswith(f"{HOME}/")
@@ -164,9 +164,9 @@ def test_what_a_unit_starts_is_there(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.name)
-def test_each_service_is_confined_alike(path: Path) -> None:
-    def confinement(one: Path) -> list[str]:
-        text = one.read_text(encoding="utf-8")
+def test_all_services_have_the_same_confinement(path: Path) -> None:
+    def confinement(unit: Path) -> list[str]:
+        text = unit.read_text(encoding="utf-8")
         return text[text.index("User=") :].split("\n\n")[0].splitlines()
 
     assert {"NoNewPrivileges=yes", "ProtectSystem=strict"} <= set(confinement(path))
@@ -181,7 +181,7 @@ def test_systemd_waits_longer_than_a_graceful_stop_takes(name: str) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
-def test_systemd_understands_the_units(tmp_path: Path) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     for path in UNITS:
         text = path.read_text(encoding="utf-8").replace(HOME, str(BASE_DIR))
         (tmp_path / path.name).write_text(text, encoding="utf-8")
@@ -198,17 +198,17 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
 # nginx' site
 
 
-def test_the_site_and_the_socket_name_the_same_address() -> None:
+def test_the_site_and_the_socket_have_the_same_address() -> None:
     site = (DEPLOY / "nginx" / "bridge.conf").read_text(encoding="utf-8")
     listens = Unit.read(DEPLOY / "systemd" / "bridge-web.socket").value("ListenStream")
-    # Twice: a second try for each request.
+    # Twice, so that nginx retries each request once.
     assert re.findall(r"^    server ([\d.:]+) max_fails=0;$", site, re.MULTILINE) == [listens, listens]
 
 
 # The image
 
 
-def test_the_image_and_compose_start_what_the_units_start() -> None:
+def test_the_image_and_compose_run_the_commands_of_the_units() -> None:
     dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     (started,) = re.findall(r"^CMD (.*)$", dockerfile, re.MULTILINE)
     services = compose()["services"]
@@ -219,7 +219,7 @@ def test_the_image_and_compose_start_what_the_units_start() -> None:
     assert "--require-hashes -r requirements/base.txt" in dockerfile
 
 
-def test_compose_has_all_that_the_service_needs() -> None:
+def test_compose_contains_every_required_service() -> None:
     services = compose()["services"]
     assert set(services) == {"migrate", "web", "worker", "nginx", "postgres", "redis"}
     assert services["worker"]["deploy"]["replicas"] == 2
@@ -230,25 +230,25 @@ def test_compose_has_all_that_the_service_needs() -> None:
 
 
 @pytest.mark.parametrize("name", [".gitignore", ".dockerignore"])
-def test_a_backup_gets_neither_into_the_image_nor_into_the_repository(name: str) -> None:
+def test_backups_are_excluded_from_the_image_and_the_repository(name: str) -> None:
     ignored = (BASE_DIR / name).read_text(encoding="utf-8").splitlines()
     anywhere = "" if name == ".gitignore" else "**/"
     assert {f"{anywhere}*.pgdump", f"{anywhere}bridge-*.sqlite3"} <= set(ignored)
 
 
 def compose() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
-    return loaded
+    document: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    return document
 
 
-# Backup and restore with SQLite; the production check plays them with PostgreSQL
+# Backup and restore with SQLite; the production check covers PostgreSQL
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    found = environment_of(tmp_path) | {"DJANGO_SETTINGS_MODULE": "settings.development"}
-    run(found, "manage.py", "migrate", "--verbosity", "0")
-    return found
+    variables = environment_of(tmp_path) | {"DJANGO_SETTINGS_MODULE": "settings.development"}
+    run(variables, "manage.py", "migrate", "--verbosity", "0")
+    return variables
 
 
 def script(name: str, environment: dict[str, str], argument: str) -> subprocess.CompletedProcess[str]:
@@ -257,12 +257,12 @@ def script(name: str, environment: dict[str, str], argument: str) -> subprocess.
     )
 
 
-def test_a_sqlite_database_is_saved_and_comes_back(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_sqlite_database_is_backed_up_and_restored(tmp_path: Path, environment: dict[str, str]) -> None:
     database = tmp_path / "bridge.sqlite3"
     with sqlite3.connect(database) as connection:
-        connection.execute("CREATE TABLE told (words TEXT)")
-        connection.execute("INSERT INTO told VALUES ('kept')")
-    # Still open: what was written stands in the journal beside the file, and has to be in the backup.
+        connection.execute("CREATE TABLE example (text TEXT)")
+        connection.execute("INSERT INTO example VALUES ('kept')")
+    # The connection is still open, so the row is in the journal; the backup must contain it.
     saved = script("backup.sh", environment, str(tmp_path / "backups"))
     connection.close()
     assert saved.returncode == 0, saved.stderr
@@ -273,11 +273,11 @@ def test_a_sqlite_database_is_saved_and_comes_back(tmp_path: Path, environment: 
     restored = script("restore.sh", environment, str(backup))
     assert restored.returncode == 0, restored.stderr
     with sqlite3.connect(database) as connection:
-        assert connection.execute("SELECT words FROM told").fetchall() == [("kept",)]
+        assert connection.execute("SELECT text FROM example").fetchall() == [("kept",)]
     connection.close()
 
 
-def test_a_backup_is_never_put_over_a_database(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_backup_never_overwrites_a_database(tmp_path: Path, environment: dict[str, str]) -> None:
     saved = script("backup.sh", environment, str(tmp_path / "backups"))
     before = (tmp_path / "bridge.sqlite3").read_bytes()
     refused = script("restore.sh", environment, saved.stdout.strip())
@@ -286,22 +286,22 @@ def test_a_backup_is_never_put_over_a_database(tmp_path: Path, environment: dict
     assert (tmp_path / "bridge.sqlite3").read_bytes() == before
 
 
-@pytest.mark.parametrize("left_over", ["", "-wal", "-shm"])
-def test_nothing_of_a_former_database_is_played_into_the_restored_one(
-    left_over: str, tmp_path: Path, environment: dict[str, str]
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+def test_remains_of_another_database_prevent_a_restore(
+    suffix: str, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     backup = script("backup.sh", environment, str(tmp_path / "backups")).stdout.strip()
     for path in tmp_path.glob("bridge.sqlite3*"):
         path.unlink()
-    there = tmp_path / f"bridge.sqlite3{left_over}"
-    there.write_bytes(b"of another database")
+    remains = tmp_path / f"bridge.sqlite3{suffix}"
+    remains.write_bytes(b"of another database")
     refused = script("restore.sh", environment, backup)
     assert refused.returncode == 1
-    assert f"There is {there}. Move it away" in refused.stderr
-    assert list(tmp_path.glob("bridge.sqlite3*")) == [there]
+    assert f"There is {remains}. Move it away" in refused.stderr
+    assert list(tmp_path.glob("bridge.sqlite3*")) == [remains]
 
 
-def test_a_backup_of_the_other_kind_is_refused(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_a_backup_of_another_database_engine_is_rejected(tmp_path: Path, environment: dict[str, str]) -> None:
     dump = tmp_path / "bridge.pgdump"
     dump.write_bytes(b"PGDMP\x01\x0e\x00")
     for path in tmp_path.glob("bridge.sqlite3*"):
@@ -320,18 +320,18 @@ def test_a_backup_of_the_other_kind_is_refused(tmp_path: Path, environment: dict
     assert "is no backup of PostgreSQL" in refused.stderr
 
 
-# A web process that is told to end
+# The end of a web process
 
 
 @pytest.fixture
 def listening() -> Iterator[socket.socket]:
-    """As systemd keeps it: it outlives the web server."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield listening
+    """Return a listening socket that outlives the web server, like that of systemd."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
 
 
 @pytest.mark.processes
-def test_who_calls_while_the_web_server_ends_is_answered_by_the_next(
+def test_requests_during_a_restart_are_answered_by_the_new_server(
     tmp_path: Path, environment: dict[str, str], listening: socket.socket
 ) -> None:
     host, port = listening.getsockname()
@@ -342,7 +342,7 @@ def test_who_calls_while_the_web_server_ends_is_answered_by_the_next(
     try:
         web.start("Booting worker")
         assert requests.get(f"http://{host}:{port}/healthz", timeout=30).status_code == 200
-        web.ask_to_end()
+        web.terminate()
         web.wait_for("Handling signal: term", 1)
         with socket.create_connection((host, port), timeout=60) as caller:
             caller.sendall(b"GET /healthz HTTP/1.1\r\nHost: bridge.example.com\r\nConnection: close\r\n\r\n")
@@ -357,19 +357,19 @@ def test_who_calls_while_the_web_server_ends_is_answered_by_the_next(
 
 
 @pytest.mark.processes
-def test_a_reload_brings_in_the_code_as_it_is_then(
+def test_a_reload_loads_changed_code(
     tmp_path: Path, environment: dict[str, str], listening: socket.socket
 ) -> None:
-    """Of each module that an upgrade may change: also of those that gunicorn.conf.py needs."""
+    """Changed modules are loaded, including those that gunicorn.conf.py imports."""
     home = tmp_path / "home"
     home.mkdir()
     for name in ("settings", "intercom_bridge"):
         shutil.copytree(BASE_DIR / name, home / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(BASE_DIR / "gunicorn.conf.py", home)
     modules = [
-        home / "settings" / "logs.py",
+        home / "settings" / "logging.py",
         home / "settings" / "wsgi.py",
-        home / "intercom_bridge" / "metrics.py",
+        home / "intercom_bridge" / "ops" / "metrics.py",
     ]
     unit = Unit(
         "web",
@@ -379,23 +379,23 @@ def test_a_reload_brings_in_the_code_as_it_is_then(
             "TimeoutStopSec": ["20"],
         },
     )
-    surroundings = environment | {
+    variables = environment | {
         "WEB_CONCURRENCY": "1",
         "PYTHONPATH": str(BASE_DIR),
         "METRICS_TOKEN": "token-of-the-tests",
         "METRICS_DIR": str(tmp_path / "metrics"),
     }
-    web = Service(unit, home, surroundings, tmp_path / "web.log", listening)
+    web = Service(unit, home, variables, tmp_path / "web.log", listening)
     try:
         web.start("Booting worker")
         host, port = listening.getsockname()
         assert requests.get(f"http://{host}:{port}/healthz", timeout=30).status_code == 200
         for module in modules:
-            words = f"\nprint('new code of {module.stem}', flush=True)\n"
-            module.write_text(module.read_text(encoding="utf-8") + words, encoding="utf-8")
+            line = f"\nprint('new code of {module.stem}', flush=True)\n"
+            module.write_text(module.read_text(encoding="utf-8") + line, encoding="utf-8")
         web.reload()
         web.wait_for("Worker exiting", 1)
         assert requests.get(f"http://{host}:{port}/healthz", timeout=30).status_code == 200
-        assert [module for module in modules if f"new code of {module.stem}" not in web.said()] == []
+        assert [module for module in modules if f"new code of {module.stem}" not in web.output()] == []
     finally:
         web.kill()

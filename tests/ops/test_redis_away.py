@@ -1,4 +1,4 @@
-"""Redis goes away and comes back: webhooks are answered meanwhile, and nothing has to be started again."""
+"""During an outage of Redis webhooks are acknowledged; afterwards everything continues without a restart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from redis.exceptions import RedisError
 
 from sandbox.itop import Itop
 
-from .stage import TICKET, Stage, free_port, wait_until
+from .processes import (
+    TICKET,
+    Instance,
+    free_port,
+    wait_until,
+)
 
 pytestmark = [
     pytest.mark.processes,
@@ -40,9 +45,9 @@ class RedisServer:
             cwd=self._directory,
             stdout=subprocess.DEVNULL,
         )
-        wait_until(self._answers, "Redis to answer", 10)
+        wait_until(self._responds, "Redis to respond", 10)
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
             with Redis.from_url(self.url) as redis:
                 return bool(redis.ping())
@@ -50,7 +55,7 @@ class RedisServer:
             return False
 
     def freeze(self) -> None:
-        """It takes connections and answers nothing."""
+        """Accept connections without responding."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
 
@@ -68,14 +73,14 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, migrated: Path, itop: Itop, redis: RedisServer) -> Iterator[Stage]:
-    stage = Stage(tmp_path, migrated, itop.url, REDIS_URL=redis.url)
-    yield stage
-    stage.end()
+def instance(tmp_path: Path, migrated: Path, itop: Itop, redis: RedisServer) -> Iterator[Instance]:
+    instance = Instance(tmp_path, migrated, itop.url, REDIS_URL=redis.url)
+    yield instance
+    instance.end()
 
 
-def seconds_of_processor(pid: int) -> float:
-    """What the process has used so far; 0.0 where there is no /proc."""
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds that the process has used; 0.0 without /proc."""
     stat = Path(f"/proc/{pid}/stat")
     if not stat.exists():
         return 0.0
@@ -83,53 +88,53 @@ def seconds_of_processor(pid: int) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def written(stage: Stage) -> list[str]:
-    return [state for state in stage.states() if state == "written"]
+def written(instance: Instance) -> list[str]:
+    return [state for state in instance.states() if state == "written"]
 
 
-@pytest.mark.parametrize("trouble", ["stop", "freeze"])
-def test_messages_that_come_while_redis_is_away_are_written_once_it_is_back(
-    stage: Stage, redis: RedisServer, itop: Itop, trouble: str
+@pytest.mark.parametrize("failure", ["stop", "freeze"])
+def test_messages_received_during_an_outage_of_redis_are_written_afterwards(
+    instance: Instance, redis: RedisServer, itop: Itop, failure: str
 ) -> None:
     redis.start()
-    stage.start_web()
-    worker = stage.start_worker()
-    assert stage.post_message(0)[0] == 200
-    wait_until(lambda: len(written(stage)) == 1, "the first message to be written", 20)
+    instance.start_web()
+    worker = instance.start_worker()
+    assert instance.post_message(0)[0] == 200
+    wait_until(lambda: len(written(instance)) == 1, "the first message to be written", 20)
 
-    getattr(redis, trouble)()
+    getattr(redis, failure)()
     for number in range(1, 6):
-        status, seconds = stage.post_message(number)
+        status, seconds = instance.post_message(number)
         assert status == 200
         assert seconds < 1
-    wait_until(lambda: "queue.away" in stage.log("worker"), "the worker to notice", 20)
-    # It does not spend the time on asking as fast as it can.
-    spent = seconds_of_processor(worker.pid)
+    wait_until(lambda: "queue.away" in instance.log("worker"), "the worker to notice", 20)
+    # The worker does not poll without a pause.
+    used = cpu_seconds(worker.pid)
     time.sleep(3)
-    assert seconds_of_processor(worker.pid) - spent < 1
-    assert stage.log("worker").count("queue.away") == 1
-    assert "Traceback" not in stage.log("worker")
+    assert cpu_seconds(worker.pid) - used < 1
+    assert instance.log("worker").count("queue.away") == 1
+    assert "Traceback" not in instance.log("worker")
 
     redis.start()
-    took = wait_until(lambda: len(written(stage)) == 6, "the rest to be written", 90)
+    took = wait_until(lambda: len(written(instance)) == 6, "the rest to be written", 90)
     assert took < 20
     assert worker.poll() is None
-    entries = [one["message"] for one in itop.store.log(TICKET)]
+    entries = [entry["message"] for entry in itop.store.log(TICKET)]
     assert entries[-6:] == [f"<p>{number}</p>" for number in range(6)]
 
 
-def test_a_worker_that_is_started_while_redis_is_away_waits_for_it(
-    stage: Stage, redis: RedisServer, itop: Itop
+def test_a_worker_started_during_an_outage_of_redis_waits(
+    instance: Instance, redis: RedisServer, itop: Itop
 ) -> None:
-    stage.record_messages(2)
-    worker = stage.start_worker()
-    wait_until(lambda: "queue.away" in stage.log("worker"), "the worker to notice", 20)
+    instance.record_messages(2)
+    worker = instance.start_worker()
+    wait_until(lambda: "queue.away" in instance.log("worker"), "the worker to notice", 20)
     redis.start()
-    wait_until(lambda: len(written(stage)) == 2, "what waited to be written", 90)
+    wait_until(lambda: len(written(instance)) == 2, "the waiting messages to be written", 90)
     assert worker.poll() is None
 
 
-def test_sigterm_ends_a_worker_in_time_while_redis_is_away(stage: Stage) -> None:
-    worker = stage.start_worker()
+def test_sigterm_ends_a_worker_in_time_during_an_outage_of_redis(instance: Instance) -> None:
+    worker = instance.start_worker()
     worker.terminate()
     assert worker.wait(10) == 0

@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent
 
 
 def load(name: str) -> Any:
-    """The payload, parsed; a fresh copy each time."""
+    """Return a new copy of the parsed payload."""
     return json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
 
 

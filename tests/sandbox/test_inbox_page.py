@@ -37,7 +37,7 @@ def intercom(bridge: Bridge, settings: Settings) -> Iterator[Intercom]:
 # --- Without a browser -------------------------------------------------------------------------------
 
 
-def test_the_page_has_no_script_of_its_own_in_it(client: Client) -> None:
+def test_the_page_has_no_inline_script(client: Client) -> None:
     page = client.get("/sandbox/")
     assert page.status_code == 200
     assert "csrftoken" in page.cookies
@@ -46,7 +46,7 @@ def test_the_page_has_no_script_of_its_own_in_it(client: Client) -> None:
     assert "onclick" not in html and "<style" not in html and "style=" not in html
 
 
-def test_the_page_asks_through_the_bridges_own_port(client: Client, intercom: Intercom) -> None:
+def test_the_page_sends_its_requests_to_its_own_origin(client: Client, intercom: Intercom) -> None:
     listed = client.get("/sandbox/api/conversations").json()["conversations"]
     assert [one["contact"]["name"] for one in listed][:1] == ["Alice Martin"]
     written = client.post(
@@ -62,19 +62,21 @@ def test_the_page_asks_through_the_bridges_own_port(client: Client, intercom: In
 @pytest.mark.parametrize(
     "path", ["../me", "me", "admins", "webhooks", "conversations/1/reply", "conversations/../../me"]
 )
-def test_nothing_but_what_the_page_needs_is_handed_on(client: Client, intercom: Intercom, path: str) -> None:
+def test_only_requests_that_the_page_needs_are_passed_on(
+    client: Client, intercom: Intercom, path: str
+) -> None:
     assert client.get(f"/sandbox/api/{path}").status_code == 404
     assert intercom.calls == []
 
 
-def test_other_sites_cannot_write_in_somebodys_name(intercom: Intercom) -> None:
+def test_another_site_cannot_write_messages(intercom: Intercom) -> None:
     strict = Client(enforce_csrf_checks=True)
     conversation = intercom.conversation_of("Alice Martin")
     address = f"/sandbox/api/conversations/{conversation.id}/messages"
     assert strict.post(address, {"body": "x"}, content_type="application/json").status_code == 403
 
 
-def test_a_stand_in_that_is_not_there_is_named(client: Client, settings: Settings) -> None:
+def test_a_stand_in_that_does_not_respond_is_named(client: Client, settings: Settings) -> None:
     with running_intercom() as gone:
         settings.SANDBOX_INTERCOM_URL = gone.url
     answer = client.get("/sandbox/api/conversations")
@@ -119,7 +121,7 @@ def page(browser: Any, address: str, bridge: Bridge) -> Iterator[Any]:
 
 
 def show(page: Any, bridge: Bridge, *components: dict[str, Any], stored_data: Any = None) -> Any:
-    """Opens the page on a canvas of these components; answers the panel."""
+    """Open the page with a canvas of these components and return the panel."""
     canvas = {"canvas": {"content": {"components": list(components)}, "stored_data": stored_data or {}}}
     bridge.answer = lambda request: (200, canvas)
     page.goto("")
@@ -187,7 +189,7 @@ class TestInABrowser:
             page.locator("#problems").inner_text() != ""
         )  # a primary button on the first screen is not right
 
-    def test_a_press_sends_all_values_and_the_canvas(self, page: Any, bridge: Bridge) -> None:
+    def test_a_click_sends_all_values_and_the_canvas(self, page: Any, bridge: Bridge) -> None:
         panel = show(page, bridge, *EVERYTHING, stored_data={"k": 1})
         panel.get_by_label("Line", exact=True).fill("after")
         panel.get_by_label("Area").fill("two\nlines")
@@ -209,7 +211,7 @@ class TestInABrowser:
         assert request.data["current_canvas"]["stored_data"] == {"k": 1}
         assert request.data["current_canvas"]["content"]["components"] == EVERYTHING
 
-    def test_items_and_inputs_act_too(self, page: Any, bridge: Bridge) -> None:
+    def test_list_items_and_inputs_can_be_clicked(self, page: Any, bridge: Bridge) -> None:
         panel = show(page, bridge, *EVERYTHING)
         panel.get_by_role("button", name="Item").click()
         assert submits(bridge)[0].data["component_id"] == "item-1"
@@ -218,7 +220,7 @@ class TestInABrowser:
         panel.get_by_label("Find", exact=True).press("Enter")
         assert submits(bridge, 2)[1].data["component_id"] == "find"
 
-    def test_while_an_answer_is_awaited_nothing_else_can_be_pressed(self, page: Any, bridge: Bridge) -> None:
+    def test_buttons_are_disabled_while_a_response_is_pending(self, page: Any, bridge: Bridge) -> None:
         panel = show(page, bridge, *EVERYTHING)
         answered = threading.Event()
         canvas = {"canvas": {"content": {"components": [{"type": "text", "text": "Done"}]}}}
@@ -236,12 +238,12 @@ class TestInABrowser:
         panel.get_by_text("Done").wait_for()
         assert len(submits(bridge)) == 1
 
-    def test_what_is_cut_off_is_shown_when_pointed_at(self, page: Any, bridge: Bridge) -> None:
+    def test_a_truncated_text_is_shown_in_a_tooltip(self, page: Any, bridge: Bridge) -> None:
         panel = show(page, bridge, *EVERYTHING)
         panel.locator("dd").hover()
         assert page.get_by_role("tooltip").inner_text().startswith("long long")
 
-    def test_what_is_no_valid_canvas_is_said_in_red(self, page: Any, bridge: Bridge) -> None:
+    def test_an_invalid_canvas_is_reported(self, page: Any, bridge: Bridge) -> None:
         wrong: list[tuple[dict[str, Any], str]] = [
             ({"type": "video", "id": "v"}, "of no known type"),
             ({"type": "dropdown", "id": "d", "options": OPTIONS[:1]}, "options is not right"),
@@ -256,27 +258,28 @@ class TestInABrowser:
         for _, complaint in wrong:
             assert complaint in said
 
-    def test_an_answer_that_is_no_canvas_is_said_in_red(self, page: Any, bridge: Bridge) -> None:
+    def test_a_response_without_a_canvas_is_reported(self, page: Any, bridge: Bridge) -> None:
         answers: list[tuple[int, Any, str]] = [
             (500, {"canvas": {}}, "HTTP 500"),
             (200, b"<html>", "not JSON"),
             (200, {"canvas": {"content": {}}}, "canvas.content.components is missing"),
         ]
-        bridge.answer = lambda request: answers[0][:2]
+        response: tuple[int, Any] = answers[0][:2]
+        bridge.answer = lambda request: response
         page.goto("")
-        for number, (_, _, complaint) in enumerate(answers):
-            bridge.answer = lambda request, number=number: answers[number][:2]
+        for *response_parts, complaint in answers:
+            response = (response_parts[0], response_parts[1])
             page.get_by_role("button", name="Reload").click()
             page.locator("#problems").get_by_text(complaint).wait_for()
 
-    def test_the_details_show_the_answer_its_time_and_its_height(self, page: Any, bridge: Bridge) -> None:
+    def test_the_details_show_the_response_its_time_and_its_height(self, page: Any, bridge: Bridge) -> None:
         show(page, bridge, {"type": "text", "text": "hello"})
         page.get_by_text("Details").click()
         facts = page.locator("#facts").inner_text()
         assert "initialize" in facts and " ms" in facts and " px" in facts
         assert '"text": "hello"' in page.locator("#raw").inner_text()
 
-    def test_people_write_and_read(self, page: Any, bridge: Bridge, intercom: Intercom) -> None:
+    def test_messages_can_be_written_and_read(self, page: Any, bridge: Bridge, intercom: Intercom) -> None:
         show(page, bridge, {"type": "text", "text": "hello"})
         for voice, words in (
             ("Reply", "from Ada"),
@@ -299,7 +302,7 @@ class TestInABrowser:
         )
         page.locator("#thread").get_by_text("later").wait_for()
 
-    def test_a_new_customer_begins_a_conversation(
+    def test_a_new_customer_starts_a_conversation(
         self, page: Any, bridge: Bridge, intercom: Intercom
     ) -> None:
         show(page, bridge, {"type": "text", "text": "hello"})
@@ -313,7 +316,7 @@ class TestInABrowser:
         page.locator("#who").get_by_text("Rosa Delgado").wait_for()
         assert intercom.contact("rosa.delgado@globex.example").role == "user"
 
-    def test_all_of_it_can_be_reached_with_the_keyboard(self, page: Any, bridge: Bridge) -> None:
+    def test_everything_can_be_reached_with_the_keyboard(self, page: Any, bridge: Bridge) -> None:
         panel = show(
             page, bridge, {"type": "button", "id": "go", "label": "Go", "style": "link", "action": SUBMIT}
         )

@@ -11,13 +11,18 @@ from typing import Any
 import pytest
 import requests
 
-from sandbox.intercom import TOKEN, WORKSPACE_ID, Intercom, running_intercom
+from sandbox.intercom import (
+    TOKEN,
+    WORKSPACE_ID,
+    Intercom,
+    running_intercom,
+)
 from sandbox.intercom.markup import from_text, normalise, to_text
 
 
 @pytest.fixture
 def intercom() -> Iterator[Intercom]:
-    with running_intercom() as running:
+    with running_intercom(long_conversation=True) as running:
         yield running
 
 
@@ -30,7 +35,7 @@ def reply(body: str, **others: Any) -> dict[str, Any]:
     return {"message_type": "comment", "type": "admin", "admin_id": "9608799", "body": body} | others
 
 
-def test_me_tells_the_workspace_and_its_region(intercom: Intercom) -> None:
+def test_me_returns_the_workspace_and_its_region(intercom: Intercom) -> None:
     me = call(intercom, "GET", "/me").json()
     assert me["app"]["id_code"] == WORKSPACE_ID
     assert me["app"]["region"] == "US"
@@ -41,14 +46,14 @@ def test_me_tells_the_workspace_and_its_region(intercom: Intercom) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "Bearer wrong", TOKEN])
-def test_without_the_right_token_nothing_is_answered(intercom: Intercom, given: str) -> None:
+def test_a_wrong_token_is_refused(intercom: Intercom, given: str) -> None:
     answer = call(intercom, "GET", "/me", Authorization=given)
     assert answer.status_code == 401
     assert answer.json()["type"] == "error.list"
     assert answer.json()["errors"][0]["code"] == "unauthorized"
 
 
-def test_a_conversation_has_its_500_newest_parts_and_says_how_many_there_are(intercom: Intercom) -> None:
+def test_a_conversation_has_its_500_newest_parts_and_their_total_count(intercom: Intercom) -> None:
     conversation = intercom.conversation_of("Bob Durand")
     for number in range(190):
         intercom.write(conversation.id, body=f"one more, {number}")
@@ -61,14 +66,14 @@ def test_a_conversation_has_its_500_newest_parts_and_says_how_many_there_are(int
     assert isinstance(said["statistics"]["first_contact_reply_at"], int)
 
 
-def test_plain_text_is_had_on_request(intercom: Intercom) -> None:
+def test_plain_text_is_returned_on_request(intercom: Intercom) -> None:
     conversation = intercom.conversation_of("Alice Martin")
     intercom.write(conversation.id, author="admin", html='<p>See <a href="https://a.example/x">this</a></p>')
     said = call(intercom, "GET", f"/conversations/{conversation.id}?display_as=plaintext").json()
     assert said["conversation_parts"]["conversation_parts"][-1]["body"] == "See this (https://a.example/x)"
 
 
-def test_a_reply_is_normalised_marked_as_the_apps_and_answered_with_its_conversation(
+def test_a_reply_is_normalised_marked_as_the_apps_and_returns_its_conversation(
     intercom: Intercom,
 ) -> None:
     conversation = intercom.conversation_of("Alice Martin")
@@ -91,7 +96,7 @@ def test_a_reply_is_normalised_marked_as_the_apps_and_answered_with_its_conversa
     )
 
 
-def test_a_note_is_a_note(intercom: Intercom) -> None:
+def test_a_reply_can_be_a_note(intercom: Intercom) -> None:
     conversation = intercom.conversation_of("Alice Martin")
     path = f"/conversations/{conversation.id}/reply"
     answer = call(intercom, "POST", path, reply("<p>psst</p>", message_type="note"))
@@ -108,7 +113,7 @@ def test_a_note_is_a_note(intercom: Intercom) -> None:
         ({"message_type": "shout"}, 400, "parameter_invalid"),
     ],
 )
-def test_a_reply_that_lacks_something_is_refused_and_not_posted(
+def test_an_incomplete_reply_is_refused_and_not_posted(
     intercom: Intercom, wrong: dict[str, Any], status: int, code: str
 ) -> None:
     conversation = intercom.conversation_of("Alice Martin")
@@ -118,7 +123,7 @@ def test_a_reply_that_lacks_something_is_refused_and_not_posted(
     assert intercom.store.count_parts(conversation.id) == before
 
 
-def test_what_is_not_there_is_404_and_what_is_not_json_400(intercom: Intercom) -> None:
+def test_an_unknown_path_is_404_and_invalid_json_is_400(intercom: Intercom) -> None:
     assert call(intercom, "GET", "/conversations/1").status_code == 404
     assert call(intercom, "GET", "/contacts/1").status_code == 404
     assert call(intercom, "DELETE", "/me").status_code == 404
@@ -134,7 +139,7 @@ def test_what_is_not_there_is_404_and_what_is_not_json_400(intercom: Intercom) -
     assert answer.status_code == 400
 
 
-def test_contacts_bear_what_the_person_is_found_by(intercom: Intercom) -> None:
+def test_contacts_have_the_attributes_that_identify_the_person(intercom: Intercom) -> None:
     dana = call(
         intercom, "GET", f"/contacts/{intercom.contact(chr(68) + 'ana O' + chr(39) + 'Neil').id}"
     ).json()
@@ -143,7 +148,7 @@ def test_contacts_bear_what_the_person_is_found_by(intercom: Intercom) -> None:
     assert call(intercom, "GET", f"/contacts/{lead.id}").json()["email"] is None
 
 
-def test_calls_are_counted_in_windows_and_too_many_are_429(intercom: Intercom) -> None:
+def test_calls_beyond_the_rate_limit_get_429(intercom: Intercom) -> None:
     first = call(intercom, "GET", "/me")
     assert first.headers["X-RateLimit-Limit"] == "1666"
     assert int(first.headers["X-RateLimit-Remaining"]) < 1666
@@ -166,7 +171,7 @@ def test_one_connection_serves_many_calls(intercom: Intercom) -> None:
     connection.close()
 
 
-def test_faults_come_on_demand(intercom: Intercom) -> None:
+def test_faults_happen_on_demand(intercom: Intercom) -> None:
     def with_fault(**fault: Any) -> requests.Response:
         wanted = {"faults": [{"count": 1} | fault]}
         assert requests.post(f"{intercom.url}/sandbox/faults", json=wanted, timeout=5).status_code == 200
@@ -183,7 +188,7 @@ def test_faults_come_on_demand(intercom: Intercom) -> None:
     assert refused.status_code == 400
 
 
-def test_a_reply_whose_answer_is_dropped_was_posted_all_the_same(intercom: Intercom) -> None:
+def test_a_reply_whose_response_is_dropped_is_posted(intercom: Intercom) -> None:
     conversation = intercom.conversation_of("Alice Martin")
     before = intercom.store.count_parts(conversation.id)
     intercom.faults.add("drop_after", path="/reply", count=1)
@@ -196,8 +201,8 @@ def test_a_merge_is_a_part_in_both_conversations_and_neither_names_the_other(int
     ended, going_on = intercom.conversation_of("Alice Martin"), intercom.conversation_of("Bob Durand")
     answer = call(intercom, "POST", f"/sandbox/conversations/{ended.id}/merge", {"into": going_on.id})
     assert answer.status_code == 200
-    last = [intercom.store.parts(one.id)[-1] for one in (ended, going_on)]
-    assert [one.part_type for one in last] == [
+    last = [intercom.store.parts(merged.id)[-1] for merged in (ended, going_on)]
+    assert [part.part_type for part in last] == [
         "merged_secondary_conversation",
         "merged_primary_conversation",
     ]
@@ -207,7 +212,7 @@ def test_a_merge_is_a_part_in_both_conversations_and_neither_names_the_other(int
 
 
 @pytest.mark.parametrize("into", ["", "1", "itself"])
-def test_what_cannot_be_merged_is_refused_and_changes_nothing(intercom: Intercom, into: str) -> None:
+def test_an_invalid_merge_is_refused_and_changes_nothing(intercom: Intercom, into: str) -> None:
     ended = intercom.conversation_of("Alice Martin")
     before = intercom.store.count_parts(ended.id)
     said = {"into": ended.id if into == "itself" else into}
@@ -215,24 +220,24 @@ def test_what_cannot_be_merged_is_refused_and_changes_nothing(intercom: Intercom
     assert intercom.store.count_parts(ended.id) == before
 
 
-def test_what_was_written_survives_a_restart(tmp_path: Any) -> None:
+def test_data_survives_a_restart(tmp_path: Any) -> None:
     database = str(tmp_path / "intercom.sqlite3")
-    with running_intercom(database=database) as intercom:
+    with running_intercom(database=database, long_conversation=True) as intercom:
         conversation = intercom.conversation_of("Alice Martin")
         part = intercom.write(conversation.id, body="still here?")
         people = intercom.store.contacts()
-    with running_intercom(database=database) as intercom:
+    with running_intercom(database=database, long_conversation=True) as intercom:
         assert intercom.store.parts(conversation.id)[-1] == part
         assert intercom.store.conversations()[0].id == conversation.id
         assert intercom.store.contacts() == people
 
 
-def test_a_source_and_a_part_may_bear_the_same_id(intercom: Intercom) -> None:
+def test_a_source_and_a_part_can_have_the_same_id(intercom: Intercom) -> None:
     conversation = intercom.conversation_of("Bob Durand")
     assert conversation.source.id in {part.id for part in intercom.store.parts(conversation.id)}
 
 
-def test_bodies() -> None:
+def test_bodies_are_normalised() -> None:
     assert from_text("a\nb\n\nc <d>") == (
         '<p class="no-margin">a<br>b</p><p class="no-margin">c &lt;d&gt;</p>'
     )

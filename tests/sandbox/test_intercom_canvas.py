@@ -26,7 +26,7 @@ def bridge() -> Iterator[Bridge]:
 
 @pytest.fixture
 def intercom(bridge: Bridge) -> Iterator[Intercom]:
-    with running_intercom(bridge_url=bridge.url) as running:
+    with running_intercom(bridge_url=bridge.url, long_conversation=True) as running:
         yield running
 
 
@@ -45,9 +45,7 @@ def test_opening_a_conversation_is_a_signed_initialize_request(intercom: Interco
     assert not {"component_id", "input_values", "current_canvas"} & set(request.data)
 
 
-def test_a_press_brings_values_and_the_canvas_with_its_stored_data(
-    intercom: Intercom, bridge: Bridge
-) -> None:
+def test_a_click_sends_values_and_the_canvas_with_its_stored_data(intercom: Intercom, bridge: Bridge) -> None:
     asked = {
         "conversation_id": intercom.conversation_of("Alice Martin").id,
         "admin_id": "9608800",
@@ -65,21 +63,21 @@ def test_a_press_brings_values_and_the_canvas_with_its_stored_data(
     assert read.stored_data == {"page": 2}
 
 
-def test_fewer_parts_than_there_are_can_be_sent(intercom: Intercom, bridge: Bridge) -> None:
+def test_the_number_of_parts_in_a_canvas_request_can_be_limited(intercom: Intercom, bridge: Bridge) -> None:
     intercom.workspace.parts_in_canvas = 20
     intercom.canvas(intercom.conversation_of("Bob Durand").id)
     read = CanvasRequest.parse(bridge.received[0].data)
     assert (len(read.conversation.parts), read.conversation.is_complete) == (20, False)
 
 
-def test_what_is_no_canvas_is_handed_on_as_it_is(intercom: Intercom, bridge: Bridge) -> None:
+def test_a_response_without_a_canvas_is_passed_on_unchanged(intercom: Intercom, bridge: Bridge) -> None:
     bridge.answer = lambda request: (502, b"<h1>Bad gateway</h1>")
     answer = intercom.canvas(intercom.conversation_of("Alice Martin").id)
     assert (answer.status, answer.canvas) == (502, None)
     assert answer.to_json()["text"] == "<h1>Bad gateway</h1>"
 
 
-def test_a_bridge_that_is_not_there_is_said_to_be_away() -> None:
+def test_a_bridge_that_does_not_respond_is_reported() -> None:
     with running_bridge() as gone:
         url = gone.url
     with running_intercom(bridge_url=url) as intercom:

@@ -9,7 +9,12 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from sandbox.intercom import SECRET, WORKSPACE_ID, Intercom, running_intercom
+from sandbox.intercom import (
+    SECRET,
+    WORKSPACE_ID,
+    Intercom,
+    running_intercom,
+)
 
 from .bridge import Bridge, Received, running_bridge
 
@@ -42,7 +47,7 @@ def sent(intercom: Intercom, bridge: Bridge) -> list[Received]:
         ("bot", False, "conversation.operator.replied", "bot"),
     ],
 )
-def test_each_message_is_told_of_with_only_the_new_part(
+def test_each_message_is_notified_with_only_the_new_part(
     intercom: Intercom, bridge: Bridge, author: str, note: bool, topic: str, author_type: str
 ) -> None:
     conversation = intercom.conversation_of("Alice Martin")
@@ -93,7 +98,7 @@ def test_from_api_2_15_on_bodies_are_plain_text(intercom: Intercom, bridge: Brid
     assert not item["source"]["body"].startswith("<")
 
 
-def test_what_is_not_taken_comes_once_more_and_is_then_lost(intercom: Intercom, bridge: Bridge) -> None:
+def test_a_failed_notification_is_repeated_once_and_then_lost(intercom: Intercom, bridge: Bridge) -> None:
     bridge.answer = lambda request: (500, {})
     intercom.write(intercom.conversation_of("Alice Martin").id, body="hello")
     requests_sent = sent(intercom, bridge)
@@ -102,7 +107,7 @@ def test_what_is_not_taken_comes_once_more_and_is_then_lost(intercom: Intercom, 
     assert intercom.webhooks.log[0].state == "lost"
 
 
-def test_a_second_try_that_is_taken_is_a_success(intercom: Intercom, bridge: Bridge) -> None:
+def test_a_successful_second_attempt_is_a_success(intercom: Intercom, bridge: Bridge) -> None:
     bridge.answer = lambda request: (500 if len(bridge.received) == 1 else 200, {})
     intercom.write(intercom.conversation_of("Alice Martin").id, body="hello")
     assert len(sent(intercom, bridge)) == 2
@@ -119,7 +124,7 @@ def test_410_ends_the_subscription(intercom: Intercom, bridge: Bridge) -> None:
     assert intercom.webhooks.log[1].state == "unsent"
 
 
-def test_duplicates_and_other_orders_can_be_had(intercom: Intercom, bridge: Bridge) -> None:
+def test_duplicates_and_other_orders_can_be_requested(intercom: Intercom, bridge: Bridge) -> None:
     conversation = intercom.conversation_of("Alice Martin")
     intercom.webhooks.copies = 2
     intercom.webhooks.hold()

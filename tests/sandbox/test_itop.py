@@ -28,9 +28,9 @@ def itop() -> Iterator[Itop]:
         yield running
 
 
-def call(
-    itop: Itop, operation: str, token: str = seed.TOKEN, timeout: float = 10, **request: Any
-) -> dict[str, Any]:
+def call(itop: Itop, operation: str, token: str = seed.TOKEN, /, **request: Any) -> dict[str, Any]:
+    """Call iTop. `timeout` is for the connection, all other values are for the request."""
+    timeout = request.pop("timeout", 10)
     answer = requests.post(
         itop.rest_url,
         data={"version": "1.3", "json_data": json.dumps({"operation": operation, **request})},
@@ -52,32 +52,30 @@ def ids(itop: Itop, oql: str) -> list[int]:
     return [int(each["key"]) for each in (answer["objects"] or {}).values()]
 
 
-def append(
-    itop: Itop, message: str, *, comment: str = "test", key: int | str = TICKET, **options: Any
-) -> dict[str, Any]:
+def append(itop: Itop, message: str, *, token: str = seed.TOKEN, **options: Any) -> dict[str, Any]:
     fields = {"public_log": {"add_item": {"message": f"<p>{message}</p>"}}}
-    request = {"key": key, "comment": comment, "fields": fields, "output_fields": "id,public_log"}
-    return call(itop, "core/update", **{"class": "UserRequest"}, **request, **options)
+    request = {"class": "UserRequest", "key": TICKET, "comment": "test", "fields": fields}
+    return call(itop, "core/update", token, **request | {"output_fields": "id,public_log"} | options)
 
 
 def messages(itop: Itop, ticket: int = TICKET) -> list[str]:
     return [entry["message"].removeprefix("<p>").removesuffix("</p>") for entry in itop.store.log(ticket)]
 
 
-def unless_written(marker: str, ticket: int = TICKET) -> str:
-    """The guarding query of a write: refused once a change of the ticket's logs bears the marker."""
+def unless_written(idempotency_key: str, ticket: int = TICKET) -> str:
+    """Return a write's key query, which matches nothing once a change of the logs has the idempotency key."""
     return (
         f"SELECT UserRequest AS t WHERE t.id = {ticket} AND t.id NOT IN (SELECT UserRequest AS u "
         f"JOIN CMDBChangeOpSetAttributeCaseLog AS o ON o.objkey = u.id "
-        f"WHERE u.id = {ticket} AND o.objclass = 'UserRequest' AND o.userinfo = '{marker}')"
+        f"WHERE u.id = {ticket} AND o.objclass = 'UserRequest' AND o.userinfo = '{idempotency_key}')"
     )
 
 
-def unless_created(marker: str, person: int = 40) -> str:
+def unless_created(idempotency_key: str, person: int = 40) -> str:
     return (
         f"SELECT Person AS p WHERE p.id = {person} AND p.id NOT IN (SELECT Person AS q "
         f"JOIN UserRequest AS r ON r.caller_id = q.id JOIN CMDBChangeOpCreate AS o ON o.objkey = r.id "
-        f"WHERE q.id = {person} AND o.objclass = 'UserRequest' AND o.userinfo = '{marker}')"
+        f"WHERE q.id = {person} AND o.objclass = 'UserRequest' AND o.userinfo = '{idempotency_key}')"
     )
 
 
@@ -103,7 +101,7 @@ def test_a_guarded_entry_is_written_once_and_refused_afterwards(itop: Itop) -> N
     assert messages(itop) == ["hello", "other"]
 
 
-def test_which_markers_were_written_can_be_asked_in_one_query(itop: Itop) -> None:
+def test_one_query_returns_which_idempotency_keys_were_written(itop: Itop) -> None:
     append(itop, "hello", comment="m1")
     query = "SELECT CMDBChangeOpSetAttributeCaseLog WHERE objkey = 1 AND userinfo IN ('m1', 'm2')"
     found = find(itop, query, "userinfo,attcode,lastentry,objclass,objkey,date")["objects"]
@@ -139,7 +137,7 @@ def test_the_guard_works_for_accounts_that_are_not_administrators(itop: Itop) ->
     assert append(itop, "a", comment="m", key=unless_written("m"), token=token)["code"] == 100
 
 
-def test_a_write_that_its_caller_gave_up_on_still_runs(itop: Itop) -> None:
+def test_a_write_is_executed_although_its_caller_has_disconnected(itop: Itop) -> None:
     itop.faults.add("late", operation="core/update", count=1, seconds=0.4)
     with pytest.raises(requests.Timeout):
         append(itop, "hello", comment="m", timeout=0.1)
@@ -148,7 +146,7 @@ def test_a_write_that_its_caller_gave_up_on_still_runs(itop: Itop) -> None:
     assert messages(itop) == ["hello"]
 
 
-def test_a_late_write_and_its_repeat_make_one_entry_when_both_are_guarded(itop: Itop) -> None:
+def test_a_late_guarded_write_and_its_retry_make_one_entry(itop: Itop) -> None:
     itop.faults.add("late", operation="core/update", count=1, seconds=0.4)
     with pytest.raises(requests.Timeout):
         append(itop, "hello", comment="m", key=unless_written("m"), timeout=0.1)
@@ -160,9 +158,13 @@ def test_a_late_write_and_its_repeat_make_one_entry_when_both_are_guarded(itop: 
 # --- the lost update
 
 
-def test_two_writers_that_meet_lose_an_entry_and_both_are_told_all_is_well(itop: Itop) -> None:
+def test_two_simultaneous_writers_lose_an_entry_and_both_get_a_success(itop: Itop) -> None:
     meeting = threading.Barrier(2, timeout=5)
-    itop.pause = lambda: meeting.wait() and None
+
+    def wait_for_the_other() -> None:
+        meeting.wait()
+
+    itop.pause = wait_for_the_other
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda text: append(itop, text), ("one", "two")))
     assert [answer["code"] for answer in answers] == [0, 0]
@@ -222,7 +224,7 @@ def test_a_log_holds_about_300_entries(itop: Itop) -> None:
     assert full["code"] == 1406
 
 
-def test_an_account_that_is_no_administrator_is_found_out_without_a_write(itop: Itop) -> None:
+def test_whether_an_account_is_an_administrator_shows_without_a_write(itop: Itop) -> None:
     item = {"message": "<p>x</p>", "user_id": 0, "user_login": "x"}
     fields = {"org_id": 4, "description": "x", "public_log": {"add_item": item}}
     request = {"class": "UserRequest", "comment": "x", "fields": fields}
@@ -230,7 +232,7 @@ def test_an_account_that_is_no_administrator_is_found_out_without_a_write(itop: 
     assert call(itop, "core/create", **request)["code"] == 100
 
 
-def test_lone_surrogates_are_no_json() -> None:
+def test_json_with_lone_surrogates_is_refused() -> None:
     with running_itop() as itop:
         data = {
             "version": "1.3",
@@ -275,7 +277,7 @@ def test_lone_surrogates_are_no_json() -> None:
         ("SELECT Person WHERE id = :current_contact_id", []),
     ],
 )
-def test_queries_find_what_they_name(itop: Itop, oql: str, expected: list[int]) -> None:
+def test_queries_return_the_matching_objects(itop: Itop, oql: str, expected: list[int]) -> None:
     assert ids(itop, oql) == expected
 
 
@@ -294,6 +296,7 @@ def test_queries_find_what_they_name(itop: Itop, oql: str, expected: list[int]) 
         ("SELECT", "Unexpected token End of Input"),
         ("", "Unexpected token End of Input"),
     ],
+    ids=lambda text: str(text)[:70],
 )
 def test_queries_that_itop_refuses_are_refused(itop: Itop, oql: str, part: str) -> None:
     answer = call(itop, "core/get", **{"class": "UserRequest"}, key=oql)
@@ -330,7 +333,7 @@ def test_without_the_extension_its_attributes_are_unknown() -> None:
     ("kind", "status", "start"),
     [("error500", 500, "<p>iTop"), ("html", 200, "<!DOCTYPE"), ("maintenance", 503, '{"code": 100')],
 )
-def test_an_answer_can_be_none_of_the_interface(itop: Itop, kind: str, status: int, start: str) -> None:
+def test_a_fault_replaces_the_response(itop: Itop, kind: str, status: int, start: str) -> None:
     itop.faults.add(kind, count=1)
     data = {"version": "1.3", "auth_token": itop.token, "json_data": '{"operation": "list_operations"}'}
     answer = requests.post(itop.rest_url, data=data, timeout=5)
@@ -339,7 +342,7 @@ def test_an_answer_can_be_none_of_the_interface(itop: Itop, kind: str, status: i
 
 
 @pytest.mark.parametrize(("kind", "written"), [("drop_before", []), ("reset", []), ("drop_after", ["hello"])])
-def test_a_connection_can_break_before_and_after_the_work(itop: Itop, kind: str, written: list[str]) -> None:
+def test_a_connection_can_break_before_and_after_a_write(itop: Itop, kind: str, written: list[str]) -> None:
     itop.faults.add(kind, operation="core/update", count=1)
     with pytest.raises(requests.ConnectionError):
         append(itop, "hello")
@@ -347,7 +350,7 @@ def test_a_connection_can_break_before_and_after_the_work(itop: Itop, kind: str,
     assert messages(itop) == written
 
 
-def test_a_fault_meets_only_the_operation_that_it_names(itop: Itop) -> None:
+def test_a_fault_applies_only_to_the_operation_that_it_names(itop: Itop) -> None:
     itop.faults.add("error500", operation="core/create")
     assert append(itop, "fine")["code"] == 0
     with pytest.raises(requests.JSONDecodeError):
@@ -360,21 +363,21 @@ def test_a_read_only_instance_refuses_writes_alone(itop: Itop) -> None:
     assert ids(itop, "SELECT UserRequest WHERE id = 1") == [1]
 
 
-def test_a_slow_answer_comes_after_the_work_is_done(itop: Itop) -> None:
+def test_a_slow_response_comes_after_the_write(itop: Itop) -> None:
     itop.faults.add("slow", count=1, seconds=5)
     with pytest.raises(requests.Timeout):
         append(itop, "hello", timeout=0.3)
     assert messages(itop) == ["hello"]
 
 
-def test_an_answer_can_drip_slowly_enough_to_get_past_a_read_timeout(itop: Itop) -> None:
+def test_a_response_can_drip_without_a_read_timeout(itop: Itop) -> None:
     itop.faults.add("drip", count=1, seconds=0.002)
     started = time.monotonic()
     assert append(itop, "hello", timeout=0.2)["code"] == 0
     assert time.monotonic() - started > 0.4
 
 
-def test_while_away_connections_are_refused_and_afterwards_all_is_as_before(itop: Itop) -> None:
+def test_while_away_connections_are_refused_and_the_data_is_kept(itop: Itop) -> None:
     with requests.Session() as session:
         assert session.get(itop.url + "/sandbox/state", timeout=5).ok
         itop.faults.away = True
@@ -388,7 +391,7 @@ def test_while_away_connections_are_refused_and_afterwards_all_is_as_before(itop
     assert messages(itop) == ["back"]
 
 
-def test_it_can_be_ended_while_it_is_away() -> None:
+def test_it_can_be_stopped_while_it_is_away() -> None:
     with running_itop() as itop:
         itop.faults.away = True
     with pytest.raises(requests.ConnectionError):
@@ -442,7 +445,7 @@ def test_connections_stay_open_between_calls(itop: Itop) -> None:
     connection.close()
 
 
-def test_calls_and_state_tell_what_happened(itop: Itop) -> None:
+def test_calls_and_state_show_what_happened(itop: Itop) -> None:
     append(itop, "hello", comment="m")
     assert itop.calls == [("core/update", "UserRequest")]
     state = requests.get(itop.url + "/sandbox/state", timeout=5).json()
@@ -451,7 +454,7 @@ def test_calls_and_state_tell_what_happened(itop: Itop) -> None:
     assert [change["userinfo"] for change in ticket["changes"]] == ["m"]
 
 
-def test_a_ticket_has_a_page_that_runs_nothing(itop: Itop) -> None:
+def test_the_page_of_a_ticket_runs_no_script(itop: Itop) -> None:
     append(itop, "<b>seen</b>")
     itop.store.update("UserRequest", TICKET, title="<script>alert(1)</script>")
     address = f"{itop.url}/pages/UI.php?operation=details&class=UserRequest&id={TICKET}"
@@ -464,7 +467,7 @@ def test_a_ticket_has_a_page_that_runs_nothing(itop: Itop) -> None:
     assert requests.get(f"{itop.url}/pages/UI.php?class=UserRequest&id=999", timeout=5).status_code == 404
 
 
-def test_a_file_keeps_what_was_written(tmp_path: Any) -> None:
+def test_a_database_file_keeps_the_data(tmp_path: Any) -> None:
     with running_itop(tmp_path / "itop.sqlite3") as itop:
         append(itop, "kept")
     with running_itop(tmp_path / "itop.sqlite3", token="another") as itop:

@@ -86,7 +86,9 @@ def assert_same(recorded: Any, answered: Any, where: str) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_stand_in_answers_as_the_real_one_did(path: Path, answers: dict[str, requests.Response]) -> None:
+def test_the_stand_in_responds_as_the_recorded_itop(
+    path: Path, answers: dict[str, requests.Response]
+) -> None:
     if path.stem in LEFT_OUT:
         pytest.skip(LEFT_OUT[path.stem])
     recorded, answered = json.loads(path.read_text("utf-8")), answers[path.stem]

@@ -120,15 +120,19 @@ def admin_of_all(db: None) -> Client:
     return client
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(page=PAGES, query=QUERIES)
-def test_in_an_address(admin_of_all: Client, page: str, query: dict[str, str]) -> None:
+def test_no_query_string_causes_a_server_error(
+    admin_of_all: Client, page: str, query: dict[str, str]
+) -> None:
     assert admin_of_all.get(page, _sendable(query)).status_code < 500
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(page=PAGES, typed=QUERIES, more=TYPED)
-def test_in_a_form(admin_of_all: Client, page: str, typed: dict[str, str], more: dict[str, str]) -> None:
+def test_no_form_value_causes_a_server_error(
+    admin_of_all: Client, page: str, typed: dict[str, str], more: dict[str, str]
+) -> None:
     assert admin_of_all.post(page, _sendable(typed | more)).status_code < 500
 
 

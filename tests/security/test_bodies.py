@@ -1,4 +1,4 @@
-"""Bodies as no client of good will sends them, against the real web server."""
+"""Malformed request bodies, sent to the real web server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from intercom_bridge.intercom.signature import webhook_signature
 from sandbox.itop import Itop
 from tests.ops.conftest import migrated  # noqa: F401
-from tests.ops.stage import Stage
+from tests.ops.processes import Instance
 from tests.teammate import SECRET, notification, part
 
 pytestmark = pytest.mark.processes
@@ -22,15 +22,15 @@ BODY = json.dumps(notification(part(37358198700, "<p>x</p>"))).encode()
 
 
 @pytest.fixture
-def stage(tmp_path: Path, migrated: Path, itop: Itop) -> Iterator[Stage]:  # noqa: F811
-    stage = Stage(tmp_path, migrated, itop.url)
-    stage.start_web()
-    yield stage
-    stage.end()
+def instance(tmp_path: Path, migrated: Path, itop: Itop) -> Iterator[Instance]:  # noqa: F811
+    instance = Instance(tmp_path, migrated, itop.url)
+    instance.start_web()
+    yield instance
+    instance.end()
 
 
-def head(stage: Stage, *lines: str) -> bytes:
-    host = urlsplit(stage.url).netloc
+def head(instance: Instance, *lines: str) -> bytes:
+    host = urlsplit(instance.url).netloc
     fixed = (
         "POST /webhooks/intercom HTTP/1.1",
         f"Host: {host}",
@@ -41,14 +41,14 @@ def head(stage: Stage, *lines: str) -> bytes:
     return "\r\n".join((*fixed, signature, *lines, "", "")).encode()
 
 
-def connect(stage: Stage) -> socket.socket:
-    address = urlsplit(stage.url)
+def connect(instance: Instance) -> socket.socket:
+    address = urlsplit(instance.url)
     return socket.create_connection((address.hostname or "", address.port or 0), timeout=20)
 
 
-def send(stage: Stage, *pieces: bytes) -> int:
-    """The status, 0 where the server just hangs up."""
-    with connect(stage) as connection:
+def send(instance: Instance, *pieces: bytes) -> int:
+    """Return the status; 0 if the server closes the connection."""
+    with connect(instance) as connection:
         try:
             for piece in pieces:
                 connection.sendall(piece)
@@ -58,37 +58,41 @@ def send(stage: Stage, *pieces: bytes) -> int:
     return int(line.split()[1]) if line else 0
 
 
-def received(stage: Stage) -> int:
-    [(count,)] = stage.ask("SELECT COUNT(*) FROM intercom_bridge_notification")
+def received(instance: Instance) -> int:
+    [(count,)] = instance.ask("SELECT COUNT(*) FROM intercom_bridge_webhookevent")
     return int(count)
 
 
-def test_only_a_body_whose_length_is_said_and_true_is_taken(stage: Stage) -> None:
+def test_only_a_body_with_a_correct_length_is_accepted(instance: Instance) -> None:
     chunk = f"{len(BODY):x}\r\n".encode() + BODY + b"\r\n0\r\n\r\n"
     megabyte = f"{1 << 20:x}\r\n".encode() + b" " * (1 << 20) + b"\r\n"
     unwanted = {
-        "without a length": (head(stage), BODY),
-        "in chunks": (head(stage, "Transfer-Encoding: chunked"), chunk),
-        "in chunks without end": (head(stage, "Transfer-Encoding: chunked"), *[megabyte] * 20, b"0\r\n\r\n"),
-        "both": (head(stage, f"Content-Length: {len(BODY)}", "Transfer-Encoding: chunked"), chunk),
-        "two lengths": (head(stage, f"Content-Length: {len(BODY)}", "Content-Length: 5"), BODY),
-        "a length that is none": (head(stage, "Content-Length: -1"), BODY),
-        "a length beyond the limit": (head(stage, "Content-Length: 99999999999"), BODY),
-        "a part of it signed": (head(stage, f"Content-Length: {len(BODY) - 2}"), BODY[:-2]),
+        "without a length": (head(instance), BODY),
+        "in chunks": (head(instance, "Transfer-Encoding: chunked"), chunk),
+        "in chunks without end": (
+            head(instance, "Transfer-Encoding: chunked"),
+            *[megabyte] * 20,
+            b"0\r\n\r\n",
+        ),
+        "both": (head(instance, f"Content-Length: {len(BODY)}", "Transfer-Encoding: chunked"), chunk),
+        "two lengths": (head(instance, f"Content-Length: {len(BODY)}", "Content-Length: 5"), BODY),
+        "an invalid length": (head(instance, "Content-Length: -1"), BODY),
+        "a length beyond the limit": (head(instance, "Content-Length: 99999999999"), BODY),
+        "a truncated body": (head(instance, f"Content-Length: {len(BODY) - 2}"), BODY[:-2]),
     }
-    answers = {how: send(stage, *pieces) for how, pieces in unwanted.items()}
+    answers = {how: send(instance, *pieces) for how, pieces in unwanted.items()}
     assert {how: status for how, status in answers.items() if status not in (0, 400, 401, 413)} == {}
-    assert received(stage) == 0
-    assert send(stage, head(stage, f"Content-Length: {len(BODY)}"), BODY) == 200
-    assert received(stage) == 1
+    assert received(instance) == 0
+    assert send(instance, head(instance, f"Content-Length: {len(BODY)}"), BODY) == 200
+    assert received(instance) == 1
 
 
-def test_one_who_never_finishes_keeps_nobody_else_waiting(stage: Stage) -> None:
+def test_a_client_that_never_finishes_does_not_delay_others(instance: Instance) -> None:
     # Fewer than there are threads: the proxy, which hands over whole bodies only, keeps the rest away.
-    slow = [connect(stage) for _ in range(3)]
+    slow = [connect(instance) for _ in range(3)]
     for connection in slow:
-        connection.sendall(head(stage, f"Content-Length: {len(BODY)}") + BODY[:10])
-    assert send(stage, head(stage, f"Content-Length: {len(BODY)}"), BODY) == 200
+        connection.sendall(head(instance, f"Content-Length: {len(BODY)}") + BODY[:10])
+    assert send(instance, head(instance, f"Content-Length: {len(BODY)}"), BODY) == 200
     for connection in slow:
         connection.close()
-    assert received(stage) == 1
+    assert received(instance) == 1

@@ -14,22 +14,31 @@ from django.db import models
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.canvas.click import Click
 from intercom_bridge.models import (
     ItopInstance,
-    Notification,
+    LinkRemoval,
+    OutgoingMessage,
     PersonMatch,
-    Posting,
-    Submission,
+    TicketCreation,
     TicketLink,
     TicketProfile,
-    Unlinking,
+    WebhookEvent,
     Workspace,
 )
+from intercom_bridge.panel.click import Click
 from sandbox.itop import Itop, running_itop
-from tests.canvas.test_walk import Walk
-from tests.teammate import ALICE, SECRET, WORKSPACE, Teammate, notification, notify, part, post_webhook
-from tests.webhooks.test_signed_addresses import ADDRESSES
+from tests.cases.signed_addresses import ADDRESSES, IDS
+from tests.cases.walk import Walk
+from tests.teammate import (
+    ALICE,
+    SECRET,
+    WORKSPACE,
+    Teammate,
+    notification,
+    notify,
+    part,
+    post_webhook,
+)
 
 THEIRS, THEIR_SECRET, THEIR_TOKEN = (
     "theirs99",
@@ -63,7 +72,7 @@ def their_workspace(workspace: Workspace, their_itop: Itop) -> Workspace:
 
 @pytest.fixture
 def ours(teammate: Teammate, itop: Itop, work: Callable[[], None], client: Client) -> Teammate:
-    """A lot has happened: a ticket created, one linked, one unlinked, a message written, one left, a person picked."""
+    """Create, link and unlink tickets, write a message, leave one out, and pick a person."""
     for number, ticket in enumerate(itop.store.all("UserRequest")):
         itop.store.update("UserRequest", ticket["id"], title=f"only-ours-{number}")
     for number, person in enumerate(itop.store.all("Person"), 100):
@@ -71,13 +80,14 @@ def ours(teammate: Teammate, itop: Itop, work: Callable[[], None], client: Clien
     for _ in range(500):
         itop.store.take_number("ref")
     teammate.open().click("Create a ticket")
-    teammate.click("Create the ticket", Title="only-ours-500").click("Create anyway")
+    teammate.click("Create ticket", Title="only-ours-500").click("Create anyway")
     teammate.link("R-000008")
     teammate.open().click("2 linked").click("R-000008").click("Unlink").click("Unlink")
     notify(client, part(37358198500, "<p>only-ours-600</p>"))
     work()
-    assert Submission.objects.get().ticket.ref.startswith("R-0005")
-    assert Unlinking.objects.exists() and TicketLink.objects.exists() and Submission.objects.exists()
+    created = TicketCreation.objects.get().ticket
+    assert created is not None and created.ref.startswith("R-0005")
+    assert LinkRemoval.objects.exists() and TicketLink.objects.exists() and TicketCreation.objects.exists()
     return teammate
 
 
@@ -96,7 +106,7 @@ def all_rows() -> dict[Row, dict[str, Any]]:
         }
         for model in apps.get_app_config("intercom_bridge").get_models()
         for row in model._default_manager.annotate(pk_=models.F("pk")).values(
-            "pk", *[one.attname for one in model._meta.concrete_fields]
+            "pk", *[field.attname for field in model._meta.concrete_fields]
         )
     }
 
@@ -112,7 +122,7 @@ class Watch:
             (TicketProfile, their_workspace.profile_id),
         }
         # What our own worker tries again all by itself is nobody's doing.
-        Posting.objects.update(due_at=timezone.now() + dt.timedelta(days=1))
+        OutgoingMessage.objects.update(due_at=timezone.now() + dt.timedelta(days=1))
         self.rows = all_rows()
         self.calls = len(itop.calls)
         self.tickets = self._tickets()
@@ -135,9 +145,9 @@ class Watch:
         for (model, pk), row in now.items():
             if (model, pk) in self.rows:
                 continue
-            for one in model._meta.concrete_fields:
-                if one.is_relation and row[one.attname] is not None:
-                    target = (one.related_model, row[one.attname])
+            for field in model._meta.concrete_fields:
+                if field.is_relation and row[field.attname] is not None:
+                    target = (field.related_model, row[field.attname])
                     assert target not in self.rows or target in self.theirs, (
                         f"a new {model.__name__} hangs on {target}"
                     )
@@ -158,7 +168,7 @@ def sees_nothing_of_ours(itop: Itop, request: dict[str, Any], answer: Any) -> No
 
 
 def named_by_hand() -> list[str]:
-    """What no screen may offer just now, with ids that are ours."""
+    """Return clicks that no screen offers now, with ids of this workspace."""
     links = TicketLink.objects.select_related("ticket")
     numbers = sorted({link.ticket.object_id for link in links} | set(range(1, 15)))
     found = [
@@ -172,15 +182,15 @@ def named_by_hand() -> list[str]:
             ("unlink", ":yes"),
         )
     ]
-    found += [f"undo-unlink:{one.pk}" for one in Unlinking.objects.all()]
-    found += [f"creation:{one.form_key}" for one in Submission.objects.all()]
+    found += [f"undo-unlink:{one.pk}" for one in LinkRemoval.objects.all()]
+    found += [f"creation:{one.form_key}" for one in TicketCreation.objects.all()]
     found += [f"move-here:{link.conversation_id}" for link in links]
     found += [f"move-here:{link.conversation.conversation_id}" for link in links]
     found += [f"who:pick:{one.person_id}" for one in PersonMatch.objects.all()]
     return found
 
 
-def test_each_click_of_ours_shows_and_changes_nothing_when_they_press_it(
+def test_a_click_of_another_workspace_shows_and_changes_nothing(
     ours: Teammate, them: Teammate, itop: Itop, their_workspace: Workspace, work: Callable[[], None]
 ) -> None:
     walk = Walk(ours).go()
@@ -190,16 +200,16 @@ def test_each_click_of_ours_shows_and_changes_nothing_when_they_press_it(
         for place in walk.places.values()
         for component_id in place.clicks
     }
-    stored = sorted({one for _, one in pressed} | {"{}"})
+    stored = sorted({data for _, data in pressed} | {"{}"})
     by_hand = named_by_hand()
     assert {"ticket", "link", "create", "form", "unlink", "pause", "sync"} <= walk.verbs
     assert len(pressed) > 40 and len(stored) > 5
-    pressed |= {(component_id, one) for component_id in by_hand for one in ("{}", stored[-1])}
+    pressed |= {(component_id, data) for component_id in by_hand for data in ("{}", stored[-1])}
     watch = Watch(itop, their_workspace)
     for component_id, values in sorted(pressed):
         canvas = {"content": {"components": []}, "stored_data": json.loads(values)}
         typed = {component_id: "only-ours", "title": "R-000008", "words": "R-000008"}
-        request = them._base() | {
+        request = them.base_request() | {
             "component_id": component_id,
             "input_values": typed,
             "current_canvas": canvas,
@@ -207,26 +217,31 @@ def test_each_click_of_ours_shows_and_changes_nothing_when_they_press_it(
         them.send("/canvas-kit/submit", request)
         assert "our mistake" not in them.text, (component_id, values)
         sees_nothing_of_ours(itop, request, them.canvas)
-    assert {Click.read(one).verb for one in by_hand} >= {"undo-unlink", "creation", "link", "unlink"}
+    assert {Click.parse(component_id).verb for component_id in by_hand} >= {
+        "undo-unlink",
+        "creation",
+        "link",
+        "unlink",
+    }
     work()
     watch.nothing_of_ours_was_touched()
 
 
-def test_looking_at_our_conversation_shows_nothing_of_ours(them: Teammate, itop: Itop, watch: Watch) -> None:
+def test_another_workspace_sees_nothing_in_our_conversation(them: Teammate, itop: Itop, watch: Watch) -> None:
     for contact in (ALICE, {}, {"id": ALICE["id"]}, {"email": ALICE["email"]}):
         them.contact = contact
-        sees_nothing_of_ours(itop, them._base(), them.open().canvas)
+        sees_nothing_of_ours(itop, them.base_request(), them.open().canvas)
     watch.nothing_of_ours_was_touched()
 
 
-def test_our_notifications_in_their_name_write_nothing_of_ours(
+def test_our_notifications_sent_by_another_workspace_change_nothing(
     them: Teammate, watch: Watch, client: Client, work: Callable[[], None]
 ) -> None:
     theirs = notification(part(37358198500, "<p>again</p>"), part(37358198501, "<p>more</p>")) | {
         "app_id": THEIRS
     }
     for topic in ("conversation.user.replied", "conversation.deleted", "conversation_part.redacted"):
-        known = Notification.objects.filter(workspace__workspace_id=WORKSPACE).first()
+        known = WebhookEvent.objects.filter(workspace__workspace_id=WORKSPACE).first()
         assert known
         for name in (f"notif_{topic}", known.notification_id):
             raw = json.dumps(theirs | {"topic": topic, "id": name}).encode()
@@ -235,8 +250,8 @@ def test_our_notifications_in_their_name_write_nothing_of_ours(
     watch.nothing_of_ours_was_touched()
 
 
-@pytest.mark.parametrize("address", ADDRESSES, ids=[one[0] for one in ADDRESSES])
-def test_at_no_address_does_their_signature_open_ours(
+@pytest.mark.parametrize("address", ADDRESSES, ids=IDS)
+def test_the_signature_of_another_workspace_opens_no_address(
     ours: Teammate, itop: Itop, watch: Watch, client: Client, address: Any
 ) -> None:
     path, header, sign, body, name = address
@@ -269,6 +284,6 @@ def test_at_no_address_does_their_signature_open_ours(
     watch.nothing_of_ours_was_touched()
 
 
-def test_our_secret_does_not_open_theirs_either(ours: Teammate, them: Teammate, client: Client) -> None:
+def test_our_secret_does_not_open_another_workspace(ours: Teammate, them: Teammate, client: Client) -> None:
     raw = json.dumps({"app_id": THEIRS, "topic": "ping"}).encode()
     assert post_webhook(client, raw, secret=SECRET).status_code == 401

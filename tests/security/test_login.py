@@ -11,8 +11,8 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 
+from intercom_bridge.middleware.client_ip import client_address
 from intercom_bridge.models import Workspace
-from intercom_bridge.views.client_address import client_address
 from tests.teammate import notify, part
 
 pytestmark = pytest.mark.django_db
@@ -39,22 +39,27 @@ def guess(times: int, **how: str) -> list[int]:
     return [log_in(f"s3cr3t-guess-{number}", **how).status_code for number in range(times)]
 
 
-def test_after_five_wrong_passwords_not_even_the_right_one_is_looked_at() -> None:
+def test_after_five_wrong_passwords_the_right_one_is_refused() -> None:
     assert guess(5, through=ATTACKER) == [200, 200, 200, 200, 429]
     answer = log_in(PASSWORD, through=ATTACKER)
     assert answer.status_code == 429
     assert "_auth_user_id" not in answer.client.session
 
 
-def test_the_page_says_what_happened_what_is_safe_and_what_to_do() -> None:
+def test_the_lockout_page_says_what_happened_and_what_to_do() -> None:
     guess(5, through=ATTACKER)
     text = log_in(PASSWORD, through=ATTACKER).content.decode()
-    for words in ("5 attempts", "Nobody was let in", "Wait 15 minutes", "axes_reset"):
-        assert words in text
+    for phrase in (
+        "5 failed login attempts",
+        "other users can still log in",
+        "Wait 15 minutes",
+        "axes_reset",
+    ):
+        assert phrase in text
     assert PASSWORD not in text
 
 
-def test_a_quarter_of_an_hour_later_it_is_over_however_often_it_was_tried_meanwhile(
+def test_a_lockout_ends_after_fifteen_minutes_despite_further_attempts(
     time_machine: Any,
 ) -> None:
     now = dt.datetime.now(dt.UTC)
@@ -66,13 +71,13 @@ def test_a_quarter_of_an_hour_later_it_is_over_however_often_it_was_tried_meanwh
     assert log_in(PASSWORD, through=ATTACKER).status_code == 302
 
 
-def test_a_log_in_that_works_forgets_the_wrong_ones() -> None:
+def test_a_successful_login_resets_the_count() -> None:
     guess(4, through=ADMIN)
     assert log_in(PASSWORD, through=ADMIN).status_code == 302
     assert guess(4, through=ADMIN) == [200] * 4
 
 
-def test_nobody_else_is_locked_out() -> None:
+def test_other_users_are_not_locked_out() -> None:
     User.objects.create_superuser("ada", password=PASSWORD)
     guess(5, through=ATTACKER)
     assert log_in(PASSWORD, through=ADMIN).status_code == 302
@@ -82,7 +87,7 @@ def test_nobody_else_is_locked_out() -> None:
 # Behind the proxy
 
 
-def test_whoever_writes_the_header_himself_does_not_escape() -> None:
+def test_a_forged_header_does_not_evade_the_lockout() -> None:
     codes = [
         log_in("s3cr3t-guess", X_Forwarded_For=f"10.0.0.{number}, {ATTACKER}").status_code
         for number in range(5)
@@ -90,12 +95,12 @@ def test_whoever_writes_the_header_himself_does_not_escape() -> None:
     assert codes == [200, 200, 200, 200, 429]
 
 
-def test_whoever_writes_the_header_himself_locks_nobody_else_out() -> None:
+def test_a_forged_header_locks_no_other_user_out() -> None:
     guess(5, X_Forwarded_For=f"{ADMIN}, {ATTACKER}")
     assert log_in(PASSWORD, X_Forwarded_For=ADMIN).status_code == 302
 
 
-def test_without_the_proxy_the_header_is_not_believed() -> None:
+def test_without_a_proxy_the_header_is_ignored() -> None:
     codes = [
         log_in("s3cr3t-guess", through=ATTACKER, X_Forwarded_For=f"198.51.100.{number}").status_code
         for number in range(5)
@@ -120,12 +125,12 @@ def test_without_the_proxy_the_header_is_not_believed() -> None:
         ("10.0.0.9", "203.0.113.1", "10.0.0.9"),
     ],
 )
-def test_whose_address_counts(peer: str, forwarded: str, address: str) -> None:
+def test_the_address_of_the_client_is_counted(peer: str, forwarded: str, address: str) -> None:
     request = RequestFactory().post(LOGIN, REMOTE_ADDR=peer, headers={"X-Forwarded-For": forwarded})
     assert client_address(request) == address
 
 
-def test_a_proxy_elsewhere_has_to_be_named(settings: Any) -> None:
+def test_a_remote_proxy_must_be_configured(settings: Any) -> None:
     from ipaddress import ip_network
 
     request = RequestFactory().post(LOGIN, REMOTE_ADDR="10.0.0.9", headers={"X-Forwarded-For": "203.0.113.1"})
@@ -136,7 +141,7 @@ def test_a_proxy_elsewhere_has_to_be_named(settings: Any) -> None:
 # And the rest of the service
 
 
-def test_webhooks_ask_nothing_of_what_counts_log_ins(workspace: Workspace, client: Client) -> None:
+def test_webhooks_do_not_query_the_login_attempts(workspace: Workspace, client: Client) -> None:
     guess(5)
     with CaptureQueriesContext(connection) as queries:
         assert notify(client, part(1, "<p>x</p>")).status_code == 200
@@ -144,7 +149,7 @@ def test_webhooks_ask_nothing_of_what_counts_log_ins(workspace: Workspace, clien
     assert "axes_" not in asked and "auth_user" not in asked and "django_session" not in asked
 
 
-def test_a_password_is_kept_nowhere_not_even_a_wrong_one() -> None:
+def test_no_password_is_stored_not_even_a_wrong_one() -> None:
     guess(3)
     with connection.cursor() as cursor:
         cursor.execute("SELECT * FROM axes_accessattempt")
@@ -152,5 +157,5 @@ def test_a_password_is_kept_nowhere_not_even_a_wrong_one() -> None:
     assert "root" in kept and "s3cr3t" not in kept
 
 
-def test_behind_a_socket_whose_proxy_names_nobody_they_are_counted_together() -> None:
+def test_without_a_client_address_all_logins_are_counted_together() -> None:
     assert guess(6, through="")[4:] == [429, 429]

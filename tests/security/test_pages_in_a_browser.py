@@ -11,7 +11,12 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.urls import NoReverseMatch, reverse
 
-from intercom_bridge.models import Conversation, ItopInstance, TicketProfile, Workspace
+from intercom_bridge.models import (
+    Conversation,
+    ItopInstance,
+    TicketProfile,
+    Workspace,
+)
 from tests.browser import browser_test, new_page, running_chromium
 
 pytestmark = browser_test
@@ -27,7 +32,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, live_server: Any, transactional_db: None) -> Iterator[tuple[Any, list[str]]]:
-    """A page, and what the browser refused on it."""
+    """Yield a page, and what the browser blocked on it."""
     refused: list[str] = []
     User.objects.create_superuser("root", password=PASSWORD)
     with new_page(browser, live_server.url, refused) as opened:
@@ -66,7 +71,7 @@ def addresses() -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def test_no_page_of_the_admin_has_anything_the_policy_refuses(page: Any) -> None:
+def test_no_admin_page_violates_the_content_security_policy(page: Any) -> None:
     opened, refused = page
     log_in(opened)
     rows()
@@ -81,7 +86,7 @@ def test_no_page_of_the_admin_has_anything_the_policy_refuses(page: Any) -> None
     assert refused == []
 
 
-def test_the_pickers_of_dates_work(page: Any) -> None:
+def test_date_pickers_work(page: Any) -> None:
     opened, refused = page
     log_in(opened)
     rows()
@@ -93,18 +98,18 @@ def test_the_pickers_of_dates_work(page: Any) -> None:
     assert refused == []
 
 
-def test_somebody_who_is_locked_out_reads_why(page: Any) -> None:
+def test_a_locked_out_user_reads_why(page: Any) -> None:
     opened, refused = page
     for _ in range(5):
         opened.goto("/admin/login/")
         opened.get_by_label("Username").fill("root")
         opened.get_by_label("Password").fill("s3cr3t-guess")
         opened.get_by_role("button", name="Log in").click()
-    opened.get_by_role("heading", name="Too many attempts to log in").wait_for()
+    opened.get_by_role("heading", name="Too many login attempts").wait_for()
     assert refused == []
 
 
-def test_a_script_within_a_page_is_refused(page: Any) -> None:
+def test_an_inline_script_is_blocked(page: Any) -> None:
     """That the browser looks, and that this file would see it."""
     opened, refused = page
     opened.goto("/admin/login/")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from settings.environment import BASE_DIR
+from settings.env import BASE_DIR
 from tests.config.started import PRODUCTION, python, surroundings
 
 ASK = """
@@ -19,7 +19,8 @@ print(json.dumps({name: getattr(settings, name) for name in %r}, default=str))
 
 
 def settings_of(*names: str, **variables: str) -> dict[str, object]:
-    made = python(ASK % (names,), DJANGO_SETTINGS_MODULE="settings.production", **PRODUCTION, **variables)
+    environment = {"DJANGO_SETTINGS_MODULE": "settings.production", **PRODUCTION, **variables}
+    made = python(ASK % (names,), **environment)
     assert made.returncode == 0, made.stderr
     answer: dict[str, object] = json.loads(made.stdout.splitlines()[-1])
     return answer
@@ -39,7 +40,7 @@ def test_the_deployment_check_has_no_warning(tmp_path: Path) -> None:
     assert "System check identified no issues (0 silenced)." in made.stdout
 
 
-def test_an_admins_session_is_short_and_its_cookie_goes_nowhere_else(tmp_path: Path) -> None:
+def test_an_admin_session_is_short_and_its_cookie_is_protected(tmp_path: Path) -> None:
     assert settings_of(
         "SESSION_COOKIE_AGE",
         "SESSION_EXPIRE_AT_BROWSER_CLOSE",
@@ -62,7 +63,7 @@ def test_an_admins_session_is_short_and_its_cookie_goes_nowhere_else(tmp_path: P
     }
 
 
-def test_with_redis_all_processes_count_shares_together(tmp_path: Path) -> None:
+def test_with_redis_all_processes_share_the_rate_limit(tmp_path: Path) -> None:
     made = settings_of("CACHES", VAR_DIR=str(tmp_path), REDIS_URL="redis://127.0.0.1:6379/0")["CACHES"]
     assert isinstance(made, dict)
     assert made["default"]["BACKEND"].endswith("RedisCache")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from intercom_bridge.intercom.api import IntercomClient, IntercomError
+from intercom_bridge.intercom.client import IntercomClient, IntercomError
 from itop_client import Client, ItopError
-from tests.itop_client.socket_server import SocketServer, answer, serving
+from tests.itop_client.socket_server import SocketServer, http_response, serving
 
 TOKEN = "s3cr3t-token-that-must-stay"
 STATUSES = [
@@ -22,7 +22,7 @@ STATUSES = [
 
 @pytest.fixture
 def elsewhere() -> Iterator[SocketServer]:
-    with serving(lambda server, c: c.sendall(answer(b'{"code": 0, "message": ""}'))) as server:
+    with serving(lambda server, c: c.sendall(http_response(b'{"code": 0, "message": ""}'))) as server:
         yield server
 
 
@@ -47,7 +47,7 @@ def write_into_intercom(url: str) -> None:
 @pytest.mark.parametrize("status", STATUSES)
 def test_no_redirect_is_followed(ask: Callable[[str], None], status: str, elsewhere: SocketServer) -> None:
     there = f"Location: {elsewhere.url}/"
-    with serving(lambda server, c: c.sendall(answer(b"", there, status=status))) as server:
+    with serving(lambda server, c: c.sendall(http_response(b"", there, status=status))) as server:
         ask(server.url)
         assert server.requests and TOKEN.encode() in server.requests[0]
     assert elsewhere.requests == []

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
-from intercom_bridge.models import Posting, Ticket, TicketLink
+from intercom_bridge.models import OutgoingMessage, Ticket, TicketLink
 from tests.teammate import Teammate
 
 
 @pytest.fixture
 def ticket(teammate: Teammate, work: Callable[[], None]) -> Ticket:
-    """A ticket that the teammate has linked; all that linking it brings about is done."""
+    """Return a ticket that the teammate has linked, after the worker has finished."""
     teammate.link("R-000006")
-    Posting.objects.all().delete()
+    OutgoingMessage.objects.all().delete()
     work()
     return TicketLink.objects.get().ticket

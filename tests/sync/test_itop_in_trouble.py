@@ -1,4 +1,4 @@
-"""An iTop in trouble is paused, fails no message, and is tried by one probe at a time."""
+"""The circuit breaker: while an iTop fails, no message fails, and one probe at a time is sent."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.models import Delivery, ItopInstance, Posting, Ticket, TicketLink
-from intercom_bridge.sync import instance
+from intercom_bridge.models import (
+    Delivery,
+    ItopInstance,
+    OutgoingMessage,
+    Ticket,
+    TicketLink,
+)
+from intercom_bridge.sync import circuit_breaker
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
 
@@ -20,12 +26,12 @@ Work = Callable[[], None]
 
 @pytest.fixture
 def tickets(teammate: Teammate, work: Work) -> list[Ticket]:
-    """Two tickets that the conversation is linked to: R-000006 and R-000008."""
+    """Return the two tickets that the conversation is linked to: R-000006 and R-000008."""
     for ref in ("R-000006", "R-000008"):
         teammate.open().click("ongoing tickets").click(ref).click("Link")
-        if "is linked" not in teammate.text:
+        if "linked" not in teammate.text:
             teammate.click("from now on")
-    Posting.objects.all().delete()
+    OutgoingMessage.objects.all().delete()
     work()
     return [link.ticket for link in TicketLink.objects.order_by("pk")]
 
@@ -39,7 +45,7 @@ def wait_is_over() -> None:
     ItopInstance.objects.exclude(paused_until=None).update(paused_until=timezone.now())
 
 
-def test_trouble_pauses_the_itop_with_its_reason_and_fails_nothing(
+def test_a_failure_opens_the_circuit_breaker_with_its_reason_and_fails_no_message(
     client: Client, tickets: list[Ticket], itop: Itop, work: Work
 ) -> None:
     itop.faults.add("maintenance", operation="core/update")
@@ -48,12 +54,12 @@ def test_trouble_pauses_the_itop_with_its_reason_and_fails_nothing(
     paused = state_of(itop)
     assert paused.paused_until is not None and paused.paused_since is not None
     assert paused.failures_in_a_row == 1
-    assert paused.pause_reason
-    # One message was tried; the other ticket's waits untried.
+    assert paused.pause_code
+    # The message of one ticket was attempted, that of the other only waits.
     assert sorted(Delivery.objects.values_list("state", "attempts")) == [("waiting", 0), ("waiting", 1)]
 
 
-def test_while_it_is_paused_no_call_is_made(
+def test_no_request_is_sent_while_the_circuit_breaker_is_open(
     client: Client, tickets: list[Ticket], itop: Itop, work: Work
 ) -> None:
     ItopInstance.objects.update(paused_until=timezone.now() + dt.timedelta(minutes=5))
@@ -63,7 +69,7 @@ def test_while_it_is_paused_no_call_is_made(
     assert itop.calls == []
 
 
-def test_after_the_pause_one_probe_goes_out_and_its_success_lets_all_go_on(
+def test_a_successful_probe_closes_the_circuit_breaker_for_all_messages(
     client: Client, tickets: list[Ticket], itop: Itop, work: Work
 ) -> None:
     itop.faults.add("error500", operation="core/update", count=2)
@@ -77,33 +83,33 @@ def test_after_the_pause_one_probe_goes_out_and_its_success_lets_all_go_on(
     work()
     assert set(Delivery.objects.values_list("state", flat=True)) == {"written"}
     healthy = state_of(itop)
-    assert (healthy.paused_until, healthy.failures_in_a_row, healthy.pause_reason) == (None, 0, "")
+    assert (healthy.paused_until, healthy.failures_in_a_row, healthy.pause_code) == (None, 0, "")
 
 
-def test_only_one_of_many_gets_to_probe(tickets: list[Ticket]) -> None:
+def test_only_one_worker_sends_the_probe(tickets: list[Ticket]) -> None:
     ItopInstance.objects.update(paused_until=timezone.now() - dt.timedelta(seconds=1))
     first, second = ItopInstance.objects.get(), ItopInstance.objects.get()
-    assert instance.seconds_to_wait(first) == 0
-    assert instance.seconds_to_wait(second) > 0
+    assert circuit_breaker.claim_write(first)
+    assert not circuit_breaker.claim_write(second)
 
 
-def test_pauses_grow_with_each_failure_up_to_ten_minutes() -> None:
+def test_the_backoff_grows_with_each_failure_up_to_ten_minutes() -> None:
     for failures in range(1, 40):
         longest = min(600.0, 0.5 * 2.0 ** (failures - 1))
-        assert 0.75 * longest <= instance.pause_after(failures, 0.5) <= longest
+        assert 0.75 * longest <= circuit_breaker.backoff_seconds(failures, 0.5) <= longest
 
 
-def test_a_message_that_itop_fails_at_while_it_takes_others_is_set_aside_and_the_later_ones_go_on(
+def test_a_message_that_fails_while_itop_accepts_others_does_not_block_later_ones(
     client: Client, tickets: list[Ticket], itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from intercom_bridge.sync import writer
-    from itop_client import ItopTrouble
+    from itop_client import ItopUnavailableError
 
     original = writer.append
 
-    def poisoned(client_: Any, ticket_class: str, ticket_id: int, log: str, item: Any, **more: Any) -> bool:
+    def poisoned(client_: Any, ticket_class: str, ticket_id: int, log: str, item: Any, **more: Any) -> Any:
         if ticket_id == tickets[0].object_id and "poison" in item["message"]:
-            raise ItopTrouble("HTTP 500")
+            raise ItopUnavailableError("HTTP 500")
         return original(client_, ticket_class, ticket_id, log, item, **more)
 
     monkeypatch.setattr(writer, "append", poisoned)
@@ -117,30 +123,30 @@ def test_a_message_that_itop_fails_at_while_it_takes_others_is_set_aside_and_the
     work()
     failed = Delivery.objects.get(ticket=tickets[0], part_id="37358198350")
     assert failed.state == "failed"
-    assert "5 times while it took other messages" in failed.reason
+    assert failed.reason_code == "message_specific"
     assert Delivery.objects.get(ticket=tickets[0], part_id="37358198351").state == "written"
     assert Delivery.objects.exclude(pk=failed.pk).exclude(state="written").count() == 0
 
 
-def test_a_message_is_given_up_after_seven_days_of_trouble_and_not_before(
+def test_a_message_fails_after_seven_days_of_retries_and_not_before(
     client: Client, tickets: list[Ticket], itop: Itop, work: Work
 ) -> None:
     itop.faults.add("html", operation="core/update")
     notify(client, part(37358198350, "<p>x</p>"))
     work()
-    Delivery.objects.update(waiting_since=timezone.now() - dt.timedelta(days=6, hours=23))
+    Delivery.objects.update(queued_at=timezone.now() - dt.timedelta(days=6, hours=23))
     wait_is_over()
     work()
     assert set(Delivery.objects.values_list("state", flat=True)) == {"waiting"}
-    Delivery.objects.update(waiting_since=timezone.now() - dt.timedelta(days=7, minutes=1))
+    Delivery.objects.update(queued_at=timezone.now() - dt.timedelta(days=7, minutes=1))
     for _ in range(2):
         wait_is_over()
         work()
     assert set(Delivery.objects.values_list("state", flat=True)) == {"failed"}
-    assert "seven days" in Delivery.objects.first().reason  # type: ignore[union-attr]
+    assert Delivery.objects.first().reason_code == "gave_up"  # type: ignore[union-attr]
 
 
-def test_an_itop_whose_data_model_keeps_no_changes_is_found_out_and_nothing_is_doubled(
+def test_missing_change_tracking_is_detected_and_nothing_is_written_twice(
     client: Client, tickets: list[Ticket], itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(itop.store, "record_op", lambda *args, **kwargs: None)
@@ -153,13 +159,13 @@ def test_an_itop_whose_data_model_keeps_no_changes_is_found_out_and_nothing_is_d
     wait_is_over()
     work()
     for ticket in tickets:
-        bodies = [one["message"] for one in itop.store.log(ticket.object_id)]
+        bodies = [entry["message"] for entry in itop.store.log(ticket.object_id)]
         assert bodies[-2:] == ["<p>first</p>", "<p>second</p>"]
         assert bodies.count("<p>second</p>") == 1
-    assert Delivery.objects.filter(reason__startswith="found in the log").count() == 1
+    assert Delivery.objects.filter(reason_code="already_written").count() == 1
 
 
-def test_an_itop_that_keeps_changes_is_asked_for_it_once(
+def test_change_tracking_is_detected_with_one_query(
     client: Client, tickets: list[Ticket], itop: Itop, work: Work
 ) -> None:
     notify(client, part(37358198350, "<p>x</p>"))

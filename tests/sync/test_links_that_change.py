@@ -1,4 +1,4 @@
-"""A link that is undone or moved while messages come loses none, doubles none, and gets none that it should not."""
+"""Messages that arrive while a link is changed are neither lost nor written twice nor written to a wrong ticket."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.models import Delivery, Notification, Ticket, TicketLink
-from intercom_bridge.sync import intake, tasks, writer
-from intercom_bridge.sync.intake import take_in_batch
-from itop_client import ItopNoAnswer
+from intercom_bridge.models import (
+    Delivery,
+    Ticket,
+    TicketLink,
+    WebhookEvent,
+)
+from intercom_bridge.sync import intake, writer
+from intercom_bridge.sync.intake import process_batch
+from intercom_bridge.sync.writer import write_due
+from itop_client import ItopNoResponseError
 from tests.teammate import Teammate, notify, part
 
 Work = Callable[[], None]
@@ -34,36 +40,34 @@ def states() -> list[str]:
     return list(Delivery.objects.values_list("state", flat=True))
 
 
-def test_what_a_writer_takes_in_for_another_ticket_wakes_that_ones_writer(
+def test_deliveries_that_a_writer_creates_for_another_ticket_are_written(
     client: Client, linked: Teammate, work: Work
 ) -> None:
     linked.link("R-000006")
     work()
     first, second = Ticket.objects.get(object_id=8), Ticket.objects.get(object_id=6)
     notify(client, part(37358198350, "<p>A</p>"))
-    take_in_batch()
-    tasks.write_ticket.call_local(second.pk)
+    process_batch()
+    write_due(second)
     notify(client, part(37358198351, "<p>B</p>"))
-    tasks.write_ticket.call_local(first.pk)
-    while (task := tasks.huey.dequeue()) is not None:
-        if task.name != "sweep":
-            tasks.huey.execute(task)
+    write_due(first)
+    work()
     assert states() == ["written"] * 4
 
 
-def test_an_undo_finds_what_had_come_just_before_the_unlinking(
+def test_an_undo_restores_the_messages_from_just_before_the_unlinking(
     client: Client, linked: Teammate, work: Work
 ) -> None:
     notify(client, part(37358198350, "<p>A</p>"))
     unlink(linked)
     work()
-    assert Notification.objects.get().verdict == "skipped"
+    assert WebhookEvent.objects.get().state == "skipped"
     linked.click("Undo")
     work()
     assert states() == ["written"]
 
 
-def test_an_undo_remembers_when_the_sync_was_paused(linked: Teammate) -> None:
+def test_an_undo_restores_the_pauses_of_the_sync(linked: Teammate) -> None:
     linked.open().send_click("pause")
     before = TicketLink.objects.get().pauses
     unlink(linked)
@@ -71,7 +75,7 @@ def test_an_undo_remembers_when_the_sync_was_paused(linked: Teammate) -> None:
     assert TicketLink.objects.get().pauses == before != []
 
 
-def test_what_is_unlinked_while_a_message_is_taken_in_does_not_get_it(
+def test_a_ticket_that_is_unlinked_during_the_processing_of_an_event_gets_no_message(
     client: Client, linked: Teammate, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notify(client, part(37358198350, "<p>A</p>"))
@@ -83,20 +87,20 @@ def test_what_is_unlinked_while_a_message_is_taken_in_does_not_get_it(
         return original(*args)
 
     monkeypatch.setattr(intake, "may_be_our_echo", unlinked_meanwhile)
-    take_in_batch()
+    process_batch()
     work()
     assert not TicketLink.objects.exists()
     assert not Delivery.objects.in_itop().exists()
 
 
-def test_an_undo_leaves_alone_what_itop_may_still_be_executing(
+def test_an_undo_does_not_repeat_a_request_that_itop_may_still_execute(
     client: Client, linked: Teammate, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notify(client, part(37358198350, "<p>A</p>"))
 
     def silent(*_: Any, **__: Any) -> None:
         unlink(linked)
-        raise ItopNoAnswer("no complete answer")
+        raise ItopNoResponseError("no complete answer")
 
     monkeypatch.setattr(writer, "append", silent)
     work()
@@ -109,7 +113,7 @@ def test_an_undo_leaves_alone_what_itop_may_still_be_executing(
 # A ticket that is linked during a pause
 
 
-def test_what_is_copied_on_a_link_in_a_pause_is_copied_and_the_pause_is_of_what_follows(
+def test_linking_during_a_pause_copies_the_history_and_pauses_later_messages(
     client: Client, linked: Teammate, work: Work
 ) -> None:
     linked.open().send_click("pause")
@@ -121,29 +125,32 @@ def test_what_is_copied_on_a_link_in_a_pause_is_copied_and_the_pause_is_of_what_
     notify(client, part(37358198360, "<p>in the pause</p>"))
     work()
     assert copied.count() == count + 1
-    assert copied.get(part_id="37358198360").reason == "the sync is paused"
+    assert copied.get(part_id="37358198360").reason_code == "sync_paused"
 
 
 @pytest.mark.parametrize("way", ["link", "create"])
-def test_it_knows_since_when_it_is_paused(linked: Teammate, work: Work, way: str) -> None:
+def test_a_link_made_during_a_pause_stores_when_its_pause_began(
+    linked: Teammate, work: Work, way: str
+) -> None:
     linked.open().send_click("pause")
     if way == "link":
         linked.link("R-000006")
     else:
-        linked.open().click("Create a ticket").click("Create the ticket")
+        linked.open().click("Create a ticket").click("Create ticket")
         if linked.offers("Create anyway"):
             linked.click("Create anyway")
     work()
     link = TicketLink.objects.exclude(ticket__object_id=8).get()
     assert not link.sync_on
-    assert [until for _since, until in link.pauses] == [None]
+    assert [pause["until"] for pause in link.pauses] == [None]
 
 
-def test_a_link_that_was_made_paused_has_been_paused_since_then(linked: Teammate) -> None:
-    """As the PHP extension leaves one."""
+def test_a_link_adopted_with_its_sync_off_has_been_paused_since_its_creation(linked: Teammate) -> None:
+    """The PHP extension leaves such links."""
     TicketLink.objects.update(sync_on=False)
-    linked.open().click("Resume the sync")
+    linked.open().click("Resume sync")
     link = TicketLink.objects.get()
-    ((since, until),) = link.pauses
+    [pause] = link.pauses
+    since, until = pause["since"], pause["until"]
     assert since == link.created_at.timestamp() < until
     assert link.was_paused_at((since + until) / 2)

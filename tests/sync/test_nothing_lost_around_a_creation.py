@@ -1,4 +1,4 @@
-"""Between a press of Create and the link there is room for everything to go wrong; no message is lost in it."""
+"""No message is lost between the submission of a create form and the link, whatever fails."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.models import Delivery, ItopInstance, Notification, Posting, Submission, TicketLink
-from intercom_bridge.sync import intake, poster
+from intercom_bridge.models import (
+    Delivery,
+    ItopInstance,
+    OutgoingMessage,
+    TicketCreation,
+    TicketLink,
+    WebhookEvent,
+)
+from intercom_bridge.sync import intake, replies
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
 
@@ -20,13 +27,13 @@ Work = Callable[[], None]
 
 
 def log_of_newest(itop: Itop) -> list[str]:
-    newest = max(itop.store.all("UserRequest"), key=lambda one: one["id"])
-    return [one["message"] for one in itop.store.log(newest["id"])]
+    newest = max(itop.store.all("UserRequest"), key=lambda ticket: ticket["id"])
+    return [entry["message"] for entry in itop.store.log(newest["id"])]
 
 
 def wait_is_over() -> None:
-    Submission.objects.update(due_at=timezone.now())
-    Notification.objects.update(due_at=timezone.now())
+    TicketCreation.objects.update(due_at=timezone.now())
+    WebhookEvent.objects.update(due_at=timezone.now())
     Delivery.objects.update(due_at=timezone.now())
     ItopInstance.objects.exclude(paused_until=None).update(paused_until=timezone.now())
 
@@ -36,8 +43,8 @@ def press(teammate: Teammate) -> Teammate:
 
 
 def create(teammate: Teammate) -> Teammate:
-    """Presses Create, and once more where there is a ticket of this conversation already."""
-    teammate.click("Create the ticket")
+    """Submit the create form, and confirm it if the conversation already has a ticket."""
+    teammate.click("Create ticket")
     return teammate.click("Create anyway") if teammate.offers("Create anyway") else teammate
 
 
@@ -47,8 +54,8 @@ def test_a_half_created_ticket_is_not_adopted_from_itops_own_attributes(
     work()
     itop.faults.add("drop_after", operation="core/create", count=1)
     press(teammate)
-    assert "on its way" in teammate.text
-    late = part(37358198350, "<p>said meanwhile</p>")
+    assert "being created" in teammate.text
+    late = part(37358198350, "<p>late</p>")
     notify(client, late)
     work()
     teammate.conversation["conversation_parts"]["conversation_parts"].append(late)
@@ -58,37 +65,37 @@ def test_a_half_created_ticket_is_not_adopted_from_itops_own_attributes(
     work()
     wait_is_over()
     work()
-    assert log_of_newest(itop)[-1] == "<p>said meanwhile</p>"
+    assert log_of_newest(itop)[-1] == "<p>late</p>"
 
 
-def test_a_creation_that_takes_long_still_gets_what_was_said_since_the_press(
+def test_a_late_creation_gets_the_messages_since_the_submission(
     client: Client, teammate: Teammate, itop: Itop, work: Work
 ) -> None:
     teammate.open().click("Create a ticket")
     itop.faults.add("maintenance", operation="core/create", count=1)
-    teammate.click("Create the ticket")
-    assert "on its way" in teammate.text
-    notify(client, part(37358198350, "<p>said meanwhile</p>"))
+    teammate.click("Create ticket")
+    assert "being created" in teammate.text
+    notify(client, part(37358198350, "<p>late</p>"))
     work()
     long_ago = timezone.now() - dt.timedelta(hours=2)
-    Submission.objects.update(created_at=long_ago)
-    Notification.objects.update(received_at=long_ago + dt.timedelta(minutes=1))
+    TicketCreation.objects.update(created_at=long_ago)
+    WebhookEvent.objects.update(received_at=long_ago + dt.timedelta(minutes=1))
     wait_is_over()
     work()
-    assert log_of_newest(itop)[-1] == "<p>said meanwhile</p>"
+    assert log_of_newest(itop)[-1] == "<p>late</p>"
 
 
-def test_a_message_that_is_taken_in_just_before_the_link_is_made_is_taken_in_again(
+def test_an_event_processed_just_before_the_link_exists_is_processed_again(
     client: Client, teammate: Teammate, itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teammate.open().click("Create a ticket")
     notify(client, part(37358198350, "<p>in between</p>"))
     original = intake._skip
 
-    def press_first(notification: Notification, reason: str) -> set[int]:
+    def press_first(event: WebhookEvent, skip: intake.Skip) -> None:
         if not TicketLink.objects.exists():
-            teammate.click("Create the ticket")
-        return original(notification, reason)
+            teammate.click("Create ticket")
+        original(event, skip)
 
     monkeypatch.setattr(intake, "_skip", press_first)
     work()
@@ -96,14 +103,14 @@ def test_a_message_that_is_taken_in_just_before_the_link_is_made_is_taken_in_aga
     assert log_of_newest(itop)[-1] == "<p>in between</p>"
 
 
-def test_a_message_that_an_older_link_took_in_reaches_the_new_ticket_as_well(
+def test_a_message_delivered_to_an_older_link_reaches_the_new_ticket_too(
     client: Client, teammate: Teammate, itop: Itop, work: Work
 ) -> None:
     press(teammate)
     work()
     teammate.open().click("Create a ticket")
     notify(client, part(37358198350, "<p>for both</p>"))
-    # Intercom's payload was made before the message came.
+    # The panel's payload is older than the message.
     work()
     create(teammate)
     work()
@@ -111,22 +118,22 @@ def test_a_message_that_an_older_link_took_in_reaches_the_new_ticket_as_well(
     assert Delivery.objects.filter(part_id="37358198350", state="written").count() == 2
 
 
-def test_while_a_creation_is_under_way_another_form_makes_no_second_ticket(
+def test_another_form_creates_no_second_ticket_while_a_creation_is_pending(
     teammate: Teammate, itop: Itop, work: Work
 ) -> None:
     before = len(itop.store.all("UserRequest"))
     itop.faults.add("error500", operation="core/create", count=1)
     press(teammate)
     press(teammate)
-    assert "on its way" in teammate.text
+    assert "being created" in teammate.text
     wait_is_over()
     work()
     assert len(itop.store.all("UserRequest")) == before + 1
     press(teammate)
-    assert "is created" in teammate.text
+    assert "created" in teammate.text
 
 
-def test_a_passing_error_of_the_database_fails_no_message(
+def test_a_temporary_database_error_fails_no_message(
     client: Client, teammate: Teammate, itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     press(teammate)
@@ -139,25 +146,25 @@ def test_a_passing_error_of_the_database_fails_no_message(
 
         broken.setattr(intake, "deliver", locked)
         work()
-    assert Notification.objects.get().verdict == "received"
+    assert WebhookEvent.objects.get().state == "received"
     wait_is_over()
     work()
     assert log_of_newest(itop)[-1] == "<p>kept</p>"
 
 
-def test_a_notification_that_failed_is_taken_up_again_when_intercom_repeats_it(
+def test_a_failed_event_is_processed_again_when_intercom_repeats_it(
     client: Client, teammate: Teammate, itop: Itop, work: Work
 ) -> None:
     press(teammate)
     work()
     notify(client, part(37358198350, "<p>again</p>"))
-    Notification.objects.update(verdict="failed", reason="could not be handled")
+    WebhookEvent.objects.update(state="failed", reason_code="internal_error")
     notify(client, part(37358198350, "<p>again</p>"))
     work()
     assert log_of_newest(itop)[-1] == "<p>again</p>"
 
 
-def test_an_account_that_was_removed_in_itop_neither_fails_a_message_nor_blocks_a_creation(
+def test_an_account_removed_in_itop_neither_fails_a_message_nor_blocks_a_creation(
     client: Client, teammate: Teammate, itop: Itop, work: Work
 ) -> None:
     press(teammate)
@@ -165,20 +172,20 @@ def test_an_account_that_was_removed_in_itop_neither_fails_a_message_nor_blocks_
     itop.store.remove("UserLocal", 8)
     notify(client, part(37358198350, "<p>from a former account</p>"))
     work()
-    newest = max(itop.store.all("UserRequest"), key=lambda one: one["id"])
+    newest = max(itop.store.all("UserRequest"), key=lambda ticket: ticket["id"])
     last = itop.store.log(newest["id"])[-1]
     assert (last["message"], last["user_login"]) == (
         "<p>from a former account</p>",
         "Alice Martin (Intercom)",
     )
-    from intercom_bridge.models import ItopAnswer
+    from intercom_bridge.models import CachedAnswer
 
-    ItopAnswer.objects.filter(question__startswith="account of").update(value=8)
+    CachedAnswer.objects.filter(question__startswith="account of").update(value=8)
     press(teammate)
-    assert "is created" in teammate.text
+    assert "created" in teammate.text
 
 
-def test_a_worker_that_dies_between_posting_and_noting_it_does_not_post_twice(
+def test_a_crash_between_posting_and_saving_does_not_post_twice(
     teammate: Teammate, work: Work, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     from sandbox.intercom import running_intercom
@@ -186,23 +193,23 @@ def test_a_worker_that_dies_between_posting_and_noting_it_does_not_post_twice(
     with running_intercom() as intercom:
         settings.INTERCOM_API_URL = intercom.url
         link = _alices(teammate, intercom)
-        posting = Posting.objects.get()
+        posting = OutgoingMessage.objects.get()
         with monkeypatch.context() as dying:
 
             def die(*_: Any, **__: Any) -> None:
                 raise KeyboardInterrupt
 
-            dying.setattr(poster, "_settle", die)
+            dying.setattr(replies, "_settle", die)
             with pytest.raises(KeyboardInterrupt):
-                poster.post(posting)
+                replies.post(posting)
         before = len(intercom.store.parts(link))
-        poster.post(Posting.objects.get())
+        replies.post(OutgoingMessage.objects.get())
         assert len(intercom.store.parts(link)) == before
-        assert Posting.objects.get().state == "posted"
+        assert OutgoingMessage.objects.get().state == "posted"
 
 
 def _alices(teammate: Teammate, intercom: Any) -> str:
-    """Creates a ticket from Alice's conversation of the sandbox's Intercom; answers the conversation's id."""
+    """Create a ticket from Alice's conversation in the sandbox and return the conversation's id."""
     from intercom_bridge.models import Workspace
 
     Workspace.objects.update(access_token=intercom.token)
@@ -211,26 +218,26 @@ def _alices(teammate: Teammate, intercom: Any) -> str:
     return str(teammate.conversation["id"])
 
 
-def test_the_verdict_of_a_message_that_two_look_at_is_the_first_ones(
+def test_the_first_of_two_workers_decides_the_result_of_an_event(
     client: Client, teammate: Teammate, work: Work
 ) -> None:
     press(teammate)
     work()
     notify(client, part(37358198350, "<p>x</p>"))
-    first, second = Notification.objects.get(), Notification.objects.get()
-    intake.take_in(first)
-    intake.take_in(second)
-    assert Notification.objects.get().verdict == "handled"
+    first, second = WebhookEvent.objects.get(), WebhookEvent.objects.get()
+    intake.process_event(first)
+    intake.process_event(second)
+    assert WebhookEvent.objects.get().state == "handled"
 
 
-def test_a_post_that_never_ends_holds_up_another_apps_message_for_a_minute_only(
+def test_a_pending_post_delays_the_message_of_another_app_by_a_minute_at_most(
     client: Client, teammate: Teammate, itop: Itop, work: Work
 ) -> None:
     press(teammate)
     notify(client, part(37358198350, "<p>another app</p>", app_package_code="other"))
     work()
-    assert Notification.objects.get().verdict == "received"
-    Notification.objects.update(received_at=timezone.now() - dt.timedelta(seconds=61))
+    assert WebhookEvent.objects.get().state == "received"
+    WebhookEvent.objects.update(received_at=timezone.now() - dt.timedelta(seconds=61))
     wait_is_over()
     work()
     assert log_of_newest(itop)[-1] == "<p>another app</p>"

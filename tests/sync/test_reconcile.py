@@ -1,4 +1,4 @@
-"""Gaps: a notification that is lost loses no message, and fills none in twice."""
+"""Reconciliation adds each message whose notification was lost, once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from intercom_bridge.config_import import BridgeFile, BridgeImport, export
-from intercom_bridge.models import Conversation, Delivery, TicketLink, Workspace
-from intercom_bridge.models.claim import claim
+from intercom_bridge.config_import import BridgeFile, export
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    TicketLink,
+    Workspace,
+)
+from intercom_bridge.models.job import claim
 from intercom_bridge.sync import reconcile as reconciling
-from intercom_bridge.sync import tasks
+from intercom_bridge.worker.queues import QUEUES, run_row
 from sandbox.intercom import Intercom
 from sandbox.intercom.store import Part
 from sandbox.itop import Itop
@@ -30,10 +35,10 @@ Work = Callable[[], None]
 
 @pytest.fixture
 def linked(talking: Teammate, intercom: Intercom, work: Work) -> Teammate:
-    """A teammate whose conversation is linked to R-000008 from now on; the worker has nothing left to do."""
+    """Return a teammate whose conversation is linked to R-000008, after the worker has finished."""
     talking.link("R-000008")
     work()
-    work()  # Our own note has been posted meanwhile.
+    work()  # This posts the note about the link.
     return talking
 
 
@@ -42,12 +47,12 @@ def conversation() -> Conversation:
 
 
 def say(intercom: Intercom, words: str, **more: Any) -> Part:
-    """A message of which no notification arrives."""
+    """Add a message whose webhook is lost."""
     return intercom.write(intercom.conversation_of("Alice Martin").id, body=words, **more)
 
 
 def hear(client: Client, intercom: Intercom, said: Part, topic: str = "conversation.user.replied") -> None:
-    """Its notification arrives after all."""
+    """Deliver the notification of a message."""
     made = intercom.workspace.shapes.part(said)
     assert notify(client, made, topic=topic, id=said.conversation_id).status_code == 200
 
@@ -58,7 +63,7 @@ def an_hour_later() -> None:
 
 def new_entries(itop: Itop, ticket: int = 8, log: str = "public_log") -> list[str]:
     recorded = {(8, "public_log"): 3, (8, "private_log"): 1}.get((ticket, log), 0)
-    return [one["message"] for one in itop.store.log(ticket, log)][recorded:]
+    return [entry["message"] for entry in itop.store.log(ticket, log)][recorded:]
 
 
 def fetches(intercom: Intercom) -> int:
@@ -66,16 +71,16 @@ def fetches(intercom: Intercom) -> int:
 
 
 def due_in() -> float:
-    """Seconds until the conversation is compared next."""
+    """Return the seconds until the next comparison."""
     due = conversation().reconcile_at
     assert due is not None
     return (due - timezone.now()).total_seconds()
 
 
-# What is filled in
+# Which messages are added
 
 
-def test_messages_whose_notifications_were_lost_are_filled_in_in_order(
+def test_messages_whose_notifications_were_lost_are_added_in_order(
     client: Client, linked: Teammate, intercom: Intercom, itop: Itop, work: Work
 ) -> None:
     say(intercom, "lost", created_at=1_900_000_001)
@@ -87,13 +92,13 @@ def test_messages_whose_notifications_were_lost_are_filled_in_in_order(
     assert new_entries(itop) == ["<p>heard</p>"]
     an_hour_later()
     work()
-    # The writer's own rule for what arrives late: at once, with its own time.
+    # A late message is written at once, with its own time.
     assert new_entries(itop) == ["<p>heard</p>", "<p>lost</p>", "<p>lost again</p>"]
     assert new_entries(itop, log="private_log") == ["<p>lost too</p>"]
     assert list(Delivery.objects.in_order().values_list("state", flat=True)) == ["written"] * 4
 
 
-def test_what_came_while_the_workspace_was_turned_off_is_written_once_it_is_on(
+def test_messages_from_while_the_workspace_was_disabled_are_written_once_it_is_enabled(
     client: Client,
     admin_client: Client,
     linked: Teammate,
@@ -115,7 +120,7 @@ def test_what_came_while_the_workspace_was_turned_off_is_written_once_it_is_on(
 
 
 def turn(admin_client: Client, workspace: Workspace, *, on: bool) -> None:
-    """As an admin does, on the workspace's page."""
+    """Enable or disable the workspace on its admin page."""
     page = reverse("admin:intercom_bridge_workspace_change", args=[workspace.pk])
     names = ("name", "region", "scope", "language", "time_zone", "external_id_attribute")
     typed = {name: getattr(workspace, name) for name in names}
@@ -123,7 +128,7 @@ def turn(admin_client: Client, workspace: Workspace, *, on: bool) -> None:
     assert admin_client.post(page, typed).status_code == 302
 
 
-def test_also_when_a_configuration_that_is_imported_turns_it_on(
+def test_an_import_that_enables_the_workspace_has_the_same_effect(
     client: Client, linked: Teammate, intercom: Intercom, itop: Itop, work: Work
 ) -> None:
     document = BridgeFile(export())
@@ -132,14 +137,14 @@ def test_also_when_a_configuration_that_is_imported_turns_it_on(
     Conversation.objects.update(reconcile_at=None)
     work()
     assert new_entries(itop) == []
-    BridgeImport(document, overwrite=True).run()
+    document.apply(overwrite=True)
     work()
     assert new_entries(itop) == ["<p>while it was off</p>"]
-    BridgeImport(document, overwrite=True).run()
+    document.apply(overwrite=True)
     assert due_in() > 0
 
 
-def test_a_filled_in_message_is_not_written_again_when_its_notification_arrives(
+def test_an_added_message_is_not_written_again_when_its_notification_arrives(
     client: Client, linked: Teammate, intercom: Intercom, itop: Itop, work: Work
 ) -> None:
     late = say(intercom, "late")
@@ -169,14 +174,14 @@ def test_a_message_between_the_payload_and_the_creation_is_not_lost(
 ) -> None:
     talking.open().click("Create a ticket")
     say(intercom, "one more thing")
-    talking.click("Create the ticket")
+    talking.click("Create ticket")
     work()
     log = itop.store.log(TicketLink.objects.get().ticket.object_id)
-    assert [one["message"] for one in log][-1] == "<p>one more thing</p>"
+    assert [entry["message"] for entry in log][-1] == "<p>one more thing</p>"
     assert len(log) == 4
 
 
-def test_each_linked_ticket_gets_what_it_lacks(
+def test_each_linked_ticket_gets_the_messages_that_it_lacks(
     client: Client, linked: Teammate, intercom: Intercom, itop: Itop, work: Work
 ) -> None:
     hear(client, intercom, say(intercom, "before the second link"))
@@ -192,7 +197,7 @@ def test_each_linked_ticket_gets_what_it_lacks(
     assert new_entries(itop, 6) == [*before, "<p>for both</p>"]
 
 
-def test_what_people_did_not_write_what_was_said_before_and_our_own_posts_stay_out(
+def test_bot_messages_older_messages_and_own_posts_are_not_added(
     linked: Teammate, intercom: Intercom, itop: Itop, work: Work
 ) -> None:
     say(intercom, "I am Fin", author="bot")
@@ -212,10 +217,10 @@ def test_what_people_did_not_write_what_was_said_before_and_our_own_posts_stay_o
     assert Delivery.objects.count() == 0
 
 
-def test_a_part_that_may_be_our_own_post_waits_until_we_know(
+def test_a_part_that_may_be_an_own_post_waits_until_this_is_known(
     talking: Teammate, intercom: Intercom, itop: Itop, workspace: Workspace, work: Work
 ) -> None:
-    # The answer to our first post is lost, so neither its id nor our package code is known.
+    # The response to the first post is lost, so neither its id nor the app's package code is known.
     intercom.faults.add("drop_after", path="reply", count=1)
     talking.link("R-000008")
     work()
@@ -224,34 +229,34 @@ def test_a_part_that_may_be_our_own_post_waits_until_we_know(
     work()
     assert new_entries(itop, log="private_log") == []
     assert 50 < due_in() <= 60
-    from intercom_bridge.models import Posting
+    from intercom_bridge.models import OutgoingMessage
 
-    Posting.objects.update(due_at=timezone.now())
+    OutgoingMessage.objects.update(due_at=timezone.now())
     work()
     an_hour_later()
     work()
-    assert Posting.objects.get().state == "posted"
+    assert OutgoingMessage.objects.get().state == "posted"
     assert new_entries(itop, log="private_log") == []
 
 
-def test_what_was_left_out_while_paused_stays_left_out(
+def test_messages_skipped_during_a_pause_stay_skipped(
     client: Client, linked: Teammate, intercom: Intercom, itop: Itop, work: Work
 ) -> None:
-    linked.open().click("Pause the sync")
+    linked.open().click("Pause sync")
     hear(client, intercom, say(intercom, "unheard"))
     work()
     asked = fetches(intercom)
     an_hour_later()
     work()
-    assert fetches(intercom) == asked  # Nobody wants to know while the sync is paused.
-    linked.click("Resume the sync")
+    assert fetches(intercom) == asked  # Nothing is compared while the sync is paused.
+    linked.click("Resume sync")
     an_hour_later()
     work()
     assert new_entries(itop) == []
-    assert Delivery.objects.get().reason == "the sync is paused"
+    assert Delivery.objects.get().reason_code == "sync_paused"
 
 
-def test_what_was_lost_during_a_pause_is_offered_as_what_the_pause_left_out(
+def test_messages_lost_during_a_pause_are_offered_to_the_teammate(
     linked: Teammate, intercom: Intercom, itop: Itop, work: Work
 ) -> None:
     noon = dt.datetime(2030, 1, 1, 12, tzinfo=dt.UTC)
@@ -260,30 +265,32 @@ def test_what_was_lost_during_a_pause_is_offered_as_what_the_pause_left_out(
         return time_machine.travel(noon + dt.timedelta(seconds=seconds), tick=False)
 
     with at(0):
-        linked.open().click("Pause the sync")
+        linked.open().click("Pause sync")
     say(intercom, "lost in the pause", created_at=int(noon.timestamp()) + 5)
     with at(10):
-        linked.open().click("Resume the sync")
+        linked.open().click("Resume sync")
     say(intercom, "lost after it", created_at=int(noon.timestamp()) + 15)
     with at(20):
         work()
         assert new_entries(itop) == ["<p>lost after it</p>"]
         linked.open()
-        assert "1 message was left out while the sync was paused" in linked.text
-        linked.click("Write them now")
+        assert "1 message was left out while sync was paused" in linked.text
+        linked.click("Copy them now")
         work()
     assert new_entries(itop) == ["<p>lost after it</p>", "<p>lost in the pause</p>"]
 
 
-# When
+# When conversations are compared
 
 
-def test_a_link_is_compared_at_once_and_a_quiet_one_not_again(linked: Teammate, intercom: Intercom) -> None:
+def test_a_new_link_is_compared_at_once_and_an_inactive_one_not_again(
+    linked: Teammate, intercom: Intercom
+) -> None:
     assert fetches(intercom) == 1
     assert conversation().reconcile_at is None
 
 
-def test_a_message_has_its_conversation_compared_within_the_hour(
+def test_a_message_schedules_a_comparison_within_the_hour(
     client: Client, linked: Teammate, intercom: Intercom, work: Work
 ) -> None:
     hear(client, intercom, say(intercom, "one"))
@@ -295,7 +302,7 @@ def test_a_message_has_its_conversation_compared_within_the_hour(
     assert conversation().reconcile_at == first
 
 
-def test_it_goes_on_every_hour_for_a_day_after_the_last_message(
+def test_comparisons_repeat_hourly_until_a_day_after_the_last_message(
     client: Client, linked: Teammate, intercom: Intercom, work: Work
 ) -> None:
     hear(client, intercom, say(intercom, "one"))
@@ -309,36 +316,36 @@ def test_it_goes_on_every_hour_for_a_day_after_the_last_message(
     assert conversation().reconcile_at is None
 
 
-def test_of_two_workers_one_compares(linked: Teammate, intercom: Intercom) -> None:
+def test_only_one_of_two_workers_compares(linked: Teammate, intercom: Intercom) -> None:
     Conversation.objects.update(reconcile_at=timezone.now())
     first, second = conversation(), conversation()
-    assert claim(first, 60, due="reconcile_at")
-    assert not claim(second, 60, due="reconcile_at")
+    assert claim(first, 60, due_field="reconcile_at")
+    assert not claim(second, 60, due_field="reconcile_at")
     asked = fetches(intercom)
-    tasks.compare_with_intercom.call_local(first.pk)
+    run_row(next(queue for queue in QUEUES if queue.name == "reconcile_conversation"), first.pk)
     assert fetches(intercom) == asked
 
 
-def test_what_is_asked_for_while_a_comparison_runs_is_not_forgotten(
+def test_a_comparison_requested_during_another_one_is_not_lost(
     linked: Teammate, intercom: Intercom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = reconciling.compare
 
-    def compare(one: Conversation, *, fill: bool) -> Any:
-        made = original(one, fill=fill)
-        Conversation.objects.filter(pk=one.pk).compare_within(0)  # Somebody links a second ticket.
-        return made
+    def compare(conversation_: Conversation, *, fill: bool) -> Any:
+        comparison = original(conversation_, fill=fill)
+        Conversation.objects.filter(pk=conversation_.pk).compare_within(0)  # A second ticket is linked.
+        return comparison
 
     monkeypatch.setattr(reconciling, "compare", compare)
     Conversation.objects.update(reconcile_at=timezone.now())
-    tasks.compare_with_intercom.call_local(conversation().pk)
+    run_row(next(queue for queue in QUEUES if queue.name == "reconcile_conversation"), conversation().pk)
     assert due_in() <= 0
 
 
-# What Intercom cannot give now
+# Errors of Intercom
 
 
-def test_a_rate_limit_is_obeyed_for_the_whole_workspace(
+def test_a_rate_limit_postpones_the_whole_workspace(
     linked: Teammate, intercom: Intercom, workspace: Workspace, work: Work
 ) -> None:
     other = Conversation.objects.create(
@@ -347,16 +354,16 @@ def test_a_rate_limit_is_obeyed_for_the_whole_workspace(
     Conversation.objects.exclude(pk=other.pk).update(reconcile_at=timezone.now())
     intercom.limit_rate(30)
     work()
-    for one in Conversation.objects.all():
-        assert one.reconcile_at is not None
-        assert 25 < (one.reconcile_at - timezone.now()).total_seconds() <= 31
-        assert "429" in one.reconcile_trouble
+    for row in Conversation.objects.all():
+        assert row.reconcile_at is not None
+        assert 25 < (row.reconcile_at - timezone.now()).total_seconds() <= 31
+        assert row.reconcile_code == "intercom_rate_limited"
 
 
 @pytest.mark.parametrize(
     "fault", [{"kind": "error", "status": 503}, {"kind": "html", "status": 502}, {"kind": "drop_before"}]
 )
-def test_an_intercom_in_trouble_is_asked_again_later_and_later_until_it_works(
+def test_comparisons_back_off_while_intercom_fails(
     linked: Teammate, intercom: Intercom, itop: Itop, work: Work, fault: dict[str, Any]
 ) -> None:
     say(intercom, "lost")
@@ -367,15 +374,15 @@ def test_an_intercom_in_trouble_is_asked_again_later_and_later_until_it_works(
         work()
         assert conversation().reconcile_failures == failures
         assert 0.7 * 2**failures - 1 < due_in() <= 2**failures
-        assert "Intercom" in conversation().reconcile_trouble
+        assert conversation().reconcile_code.startswith("intercom_")
     intercom.faults.clear()
     an_hour_later()
     work()
     assert new_entries(itop) == ["<p>lost</p>"]
-    assert (conversation().reconcile_failures, conversation().reconcile_trouble) == (0, "")
+    assert (conversation().reconcile_failures, conversation().reconcile_code) == (0, "")
 
 
-def test_a_token_that_is_refused_is_tried_later_and_shown(
+def test_a_rejected_token_is_retried_later_and_displayed(
     linked: Teammate, intercom: Intercom, workspace: Workspace, work: Work
 ) -> None:
     workspace.access_token = "another"
@@ -383,11 +390,11 @@ def test_a_token_that_is_refused_is_tried_later_and_shown(
     Conversation.objects.update(reconcile_at=timezone.now())
     work()
     assert due_in() > 0
-    assert "401" in conversation().reconcile_trouble
-    assert "Intercom could not be asked" in linked.open().click("The sync is on").text
+    assert conversation().reconcile_code == "intercom_token_refused"
+    assert "Intercom could not be asked" in linked.open().click("Sync on").text
 
 
-def test_without_an_access_token_nobody_is_asked(
+def test_without_an_access_token_no_request_is_sent(
     linked: Teammate, intercom: Intercom, workspace: Workspace, work: Work
 ) -> None:
     workspace.access_token = ""
@@ -397,10 +404,10 @@ def test_without_an_access_token_nobody_is_asked(
     work()
     assert fetches(intercom) == asked
     assert conversation().reconcile_at is None
-    assert conversation().reconcile_trouble == "the workspace has no access token"
+    assert conversation().reconcile_code == "no_access_token"
 
 
-def test_a_conversation_that_was_deleted_in_intercom_is_not_asked_for_again(
+def test_a_conversation_deleted_in_intercom_is_not_compared_again(
     linked: Teammate, intercom: Intercom, work: Work
 ) -> None:
     Conversation.objects.update(conversation_id="999999", reconcile_at=timezone.now())
@@ -408,10 +415,10 @@ def test_a_conversation_that_was_deleted_in_intercom_is_not_asked_for_again(
     work()
     work()
     assert fetches(intercom) == asked + 1
-    assert (conversation().reconcile_at, conversation().reconcile_trouble) == (None, "deleted in Intercom")
+    assert (conversation().reconcile_at, conversation().reconcile_code) == (None, "conversation_deleted")
 
 
-def test_a_workspace_that_is_turned_off_is_left_alone(
+def test_a_disabled_workspace_is_not_compared(
     linked: Teammate, intercom: Intercom, workspace: Workspace, work: Work
 ) -> None:
     workspace.enabled = False
@@ -432,20 +439,20 @@ def command(*arguments: str) -> str:
     return said.getvalue()
 
 
-def test_the_command_fills_in_what_is_missing_and_says_so(
+def test_the_command_adds_missing_messages_and_reports_them(
     linked: Teammate, intercom: Intercom, itop: Itop, work: Work
 ) -> None:
     say(intercom, "one")
     say(intercom, "two")
     said = command()
     assert f"{conversation().conversation_id} (abcd1234): filled in: 2 messages in R-000008" in said
-    assert "1 conversation looked at: 2 messages filled in" in said
+    assert "1 conversation compared: 2 messages filled in" in said
     work()
     assert new_entries(itop) == ["<p>one</p>", "<p>two</p>"]
     assert "nothing is missing" in command() and "nothing was missing" in command()
 
 
-def test_a_dry_run_says_what_is_missing_and_writes_nothing(linked: Teammate, intercom: Intercom) -> None:
+def test_a_dry_run_reports_missing_messages_and_writes_nothing(linked: Teammate, intercom: Intercom) -> None:
     say(intercom, "one")
     row = Conversation.objects.values().get()
     said = command("--dry-run")
@@ -455,7 +462,7 @@ def test_a_dry_run_says_what_is_missing_and_writes_nothing(linked: Teammate, int
     assert Conversation.objects.values().get() == row
 
 
-def test_what_cannot_be_compared_is_named_and_the_exit_status_says_so(
+def test_a_failed_comparison_is_reported_and_sets_the_exit_status(
     linked: Teammate, intercom: Intercom, workspace: Workspace
 ) -> None:
     intercom.faults.add("error", path="/conversations/")
@@ -463,13 +470,13 @@ def test_what_cannot_be_compared_is_named_and_the_exit_status_says_so(
     with pytest.raises(CommandError, match="1 conversation could not be compared") as raised:
         call_command("reconcile", stdout=out)
     assert raised.value.returncode == 1
-    assert "could not be compared: Intercom answered 503" in out.getvalue()
+    assert "HTTP 503" in out.getvalue()
     assert 0 < due_in() <= 60  # The worker tries again.
     with pytest.raises(CommandError):
         call_command("reconcile", "--dry-run", stdout=StringIO())
 
 
-def test_a_rate_limit_is_waited_for(
+def test_a_rate_limit_delays_the_next_attempt(
     linked: Teammate, intercom: Intercom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
@@ -484,7 +491,7 @@ def test_a_rate_limit_is_waited_for(
     assert 15 < slept[0] <= 21
 
 
-def test_paused_deleted_and_turned_off_conversations_are_no_failure(
+def test_paused_deleted_and_disabled_conversations_are_no_failure(
     linked: Teammate, intercom: Intercom, workspace: Workspace
 ) -> None:
     TicketLink.objects.update(sync_on=False)
@@ -492,46 +499,44 @@ def test_paused_deleted_and_turned_off_conversations_are_no_failure(
     TicketLink.objects.update(sync_on=True)
     workspace.enabled = False
     workspace.save()
-    assert "the workspace is turned off" in command()
+    assert "the workspace is disabled" in command()
     workspace.enabled = True
     workspace.save()
     Conversation.objects.update(conversation_id="999999")
     assert "deleted in Intercom" in command()
 
 
-def test_since_leaves_out_what_has_been_quiet(
+def test_since_excludes_inactive_conversations(
     client: Client, linked: Teammate, intercom: Intercom, work: Work
 ) -> None:
     TicketLink.objects.update(created_at=timezone.now() - dt.timedelta(days=9))
-    assert "0 conversations looked at" in command("--since", "2 days")
-    assert "1 conversation looked at" in command("--since", "10 days")
-    assert "1 conversation looked at" in command("--since", "2 weeks")
+    assert "0 conversations compared" in command("--since", "2 days")
+    assert "1 conversation compared" in command("--since", "10 days")
+    assert "1 conversation compared" in command("--since", "2 weeks")
     hear(client, intercom, say(intercom, "one"))
     work()
     today = timezone.now().date().isoformat()
-    assert "1 conversation looked at" in command("--since", today)
-    assert "1 conversation looked at" in command("--since", f"{today}T00:00+00:00")
-    assert "0 conversations looked at" in command("--since", "2999-01-01")
+    assert "1 conversation compared" in command("--since", today)
+    assert "1 conversation compared" in command("--since", f"{today}T00:00+00:00")
+    assert "0 conversations compared" in command("--since", "2999-01-01")
 
 
-def test_only_one_workspace_can_be_asked_for(linked: Teammate, workspace: Workspace) -> None:
+def test_the_command_can_be_limited_to_a_workspace(linked: Teammate, workspace: Workspace) -> None:
     other = Workspace.objects.create(
         workspace_id="other", itop=workspace.itop, profile=workspace.profile, client_secret="x"
     )
-    assert "1 conversation looked at" in command("--workspace", "abcd1234")
-    assert "0 conversations looked at" in command("--workspace", other.workspace_id)
+    assert "1 conversation compared" in command("--workspace", "abcd1234")
+    assert "0 conversations compared" in command("--workspace", other.workspace_id)
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--workspace", "nowhere"], "There is no workspace nowhere. Known: abcd1234"),
+        (["--workspace", "nowhere"], "There is no workspace nowhere. Existing: abcd1234"),
         (["--since", "yesterday"], "is neither a date like"),
         (["--since", "9999999 days"], "is neither a date like"),
     ],
 )
-def test_what_makes_no_sense_is_said_in_a_sentence(
-    workspace: Workspace, arguments: list[str], sentence: str
-) -> None:
+def test_invalid_arguments_are_reported(workspace: Workspace, arguments: list[str], sentence: str) -> None:
     with pytest.raises(CommandError, match=sentence):
         command(*arguments)

@@ -1,4 +1,4 @@
-"""Payloads go, keys stay: what was written once is never written again."""
+"""Retention deletes contents and keeps keys, so that nothing is written twice."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from intercom_bridge.models import (
+    CachedAnswer,
+    CachedTickets,
     Conversation,
     Delivery,
-    ItopAnswer,
     ItopInstance,
-    KnownTickets,
-    Notification,
-    Posting,
-    Submission,
+    OutgoingMessage,
     Ticket,
+    TicketCreation,
     TicketProfile,
+    WebhookEvent,
     Workspace,
 )
-from intercom_bridge.sync import retention, tasks, writer
+from intercom_bridge.sync import retention, writer
+from intercom_bridge.worker.loop import next_clean_up
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
 
@@ -55,14 +56,14 @@ def ticket(conversation: Conversation) -> Ticket:
     )
 
 
-def notification(conversation: Conversation, verdict: str, name: str = "n") -> Notification:
-    return Notification.objects.create(
+def notification(conversation: Conversation, state: str, name: str = "n") -> WebhookEvent:
+    return WebhookEvent.objects.create(
         workspace=conversation.workspace,
         notification_id=name,
         topic="conversation.user.replied",
         conversation_id=conversation.conversation_id,
         body=BODY,
-        verdict=verdict,
+        state=state,
     )
 
 
@@ -76,26 +77,26 @@ def delivery(ticket: Ticket, conversation: Conversation, state: str, part_id: in
         state=state,
         part={"body": "Hello"},
         item={"message": "<p>Hello</p>"},
-        marker="a marker",
+        idempotency_key="a marker",
     )
 
 
-def submission(conversation: Conversation, state: str) -> Submission:
-    return Submission.objects.create(
+def submission(conversation: Conversation, state: str) -> TicketCreation:
+    return TicketCreation.objects.create(
         conversation=conversation,
         form_key="k",
         state=state,
         ticket_class="UserRequest",
         fields={"title": "Hello"},
         values={"title": "Hello"},
-        problems=[["title", "too long"]],
+        problems=[{"attribute": "title", "detail": "too long"}],
         caller_id=1,
-        marker="a marker",
+        idempotency_key="a marker",
     )
 
 
-def posting(conversation: Conversation, state: str) -> Posting:
-    return Posting.objects.create(
+def posting(conversation: Conversation, state: str) -> OutgoingMessage:
+    return OutgoingMessage.objects.create(
         conversation=conversation, admin_id="1", body="<p>Hello</p>", state=state, part_id="7"
     )
 
@@ -108,15 +109,15 @@ HANDLED, FAILED, NEVER = 30, 180, None
 
 
 @pytest.mark.parametrize(
-    ("verdict", "days"), [("handled", HANDLED), ("skipped", HANDLED), ("failed", FAILED), ("received", NEVER)]
+    ("state", "days"), [("handled", HANDLED), ("skipped", HANDLED), ("failed", FAILED), ("received", NEVER)]
 )
 def test_a_notification_loses_its_body_and_keeps_its_id(
-    conversation: Conversation, verdict: str, days: int | None
+    conversation: Conversation, state: str, days: int | None
 ) -> None:
-    notification(conversation, verdict)
-    assert_is_kept_for(days, lambda: bytes(Notification.objects.get().body) == BODY)
-    row = Notification.objects.get()
-    assert (row.notification_id, row.verdict) == ("n", verdict)
+    notification(conversation, state)
+    assert_is_kept_for(days, lambda: bytes(WebhookEvent.objects.get().body) == BODY)
+    row = WebhookEvent.objects.get()
+    assert (row.notification_id, row.state) == ("n", state)
 
 
 @pytest.mark.parametrize(
@@ -129,46 +130,46 @@ def test_a_notification_loses_its_body_and_keeps_its_id(
         ("waiting", NEVER),
     ],
 )
-def test_a_delivery_loses_what_was_said_and_keeps_its_key_and_its_marker(
+def test_a_delivery_loses_its_text_and_keeps_its_keys(
     ticket: Ticket, conversation: Conversation, state: str, days: int | None
 ) -> None:
     delivery(ticket, conversation, state)
     assert_is_kept_for(days, lambda: Delivery.objects.filter(part={"body": "Hello"}).exists())
     row = Delivery.objects.get()
-    assert (row.part_id, row.state, row.marker) == ("1", state, "a marker")
+    assert (row.part_id, row.state, row.idempotency_key) == ("1", state, "a marker")
     assert (row.item is None) == (days is not None)
 
 
 @pytest.mark.parametrize(("state", "days"), [("created", HANDLED), ("refused", FAILED), ("creating", NEVER)])
-def test_a_submission_loses_its_fields_and_keeps_its_form_s_key(
+def test_a_ticket_creation_loses_its_fields_and_keeps_its_form_key(
     conversation: Conversation, state: str, days: int | None
 ) -> None:
     submission(conversation, state)
-    assert_is_kept_for(days, lambda: Submission.objects.get().fields == {"title": "Hello"})
-    row = Submission.objects.get()
+    assert_is_kept_for(days, lambda: TicketCreation.objects.get().fields == {"title": "Hello"})
+    row = TicketCreation.objects.get()
     assert row.form_key == "k"
     assert (row.values, row.problems) == (
-        ({"title": "Hello"}, [["title", "too long"]]) if days is None else ({}, [])
+        ({"title": "Hello"}, [{"attribute": "title", "detail": "too long"}]) if days is None else ({}, [])
     )
 
 
 @pytest.mark.parametrize(("state", "days"), [("posted", HANDLED), ("failed", FAILED), ("waiting", NEVER)])
-def test_a_posting_loses_its_words_and_keeps_the_part_it_became(
+def test_an_outgoing_message_loses_its_text_and_keeps_its_part_id(
     conversation: Conversation, state: str, days: int | None
 ) -> None:
     posting(conversation, state)
-    assert_is_kept_for(days, lambda: Posting.objects.get().body == "<p>Hello</p>")
-    assert Posting.objects.get().part_id == "7"
+    assert_is_kept_for(days, lambda: OutgoingMessage.objects.get().body == "<p>Hello</p>")
+    assert OutgoingMessage.objects.get().part_id == "7"
 
 
-def test_an_answer_of_itop_s_goes_after_a_week(conversation: Conversation) -> None:
-    ItopAnswer.objects.keep(conversation.workspace.itop, "account of alice@acme.example", 7)
-    assert_is_kept_for(7, ItopAnswer.objects.exists)
+def test_a_cached_answer_is_deleted_after_a_week(conversation: Conversation) -> None:
+    CachedAnswer.objects.keep(conversation.workspace.itop, "account of alice@acme.example", 7)
+    assert_is_kept_for(7, CachedAnswer.objects.exists)
 
 
-def test_what_is_known_of_a_persons_tickets_goes_after_a_week(conversation: Conversation) -> None:
-    KnownTickets.objects.create(workspace=conversation.workspace, person_id=40, conversation_id="1")
-    assert_is_kept_for(7, KnownTickets.objects.exists)
+def test_cached_tickets_are_deleted_after_a_week(conversation: Conversation) -> None:
+    CachedTickets.objects.create(workspace=conversation.workspace, person_id=40, conversation_id="1")
+    assert_is_kept_for(7, CachedTickets.objects.exists)
 
 
 def assert_is_kept_for(days: int | None, is_kept: Callable[[], bool]) -> None:
@@ -180,18 +181,18 @@ def assert_is_kept_for(days: int | None, is_kept: Callable[[], bool]) -> None:
     assert is_kept() == (days is None)
 
 
-def test_both_times_can_be_set(conversation: Conversation, settings: Settings) -> None:
+def test_both_periods_can_be_configured(conversation: Conversation, settings: Settings) -> None:
     settings.KEEP_PAYLOADS_DAYS, settings.KEEP_FAILED_PAYLOADS_DAYS = 1, 2
     notification(conversation, "handled", "a")
     notification(conversation, "failed", "b")
     with after(1.5):
-        assert retention.clean_payloads()["notifications"] == 1
+        assert retention.clean_payloads()["webhook events"] == 1
     with after(2.5):
-        assert retention.clean_payloads()["notifications"] == 1
+        assert retention.clean_payloads()["webhook events"] == 1
 
 
 @pytest.mark.parametrize(("own", "own_failed"), [(7, 14), (60, 300)])
-def test_a_workspace_may_have_its_own_times(conversation: Conversation, own: int, own_failed: int) -> None:
+def test_a_workspace_can_override_the_periods(conversation: Conversation, own: int, own_failed: int) -> None:
     ours = conversation.workspace
     theirs = Workspace.objects.create(
         workspace_id="efgh5678",
@@ -208,7 +209,7 @@ def test_a_workspace_may_have_its_own_times(conversation: Conversation, own: int
 
     def kept() -> set[str]:
         retention.clean_payloads()
-        names = Notification.objects.filter(cleaned_at=None).values_list("notification_id", flat=True)
+        names = WebhookEvent.objects.filter(cleaned_at=None).values_list("notification_id", flat=True)
         return set(names)
 
     gone = {"ours": HANDLED, "ours, failed": FAILED, "theirs": own, "theirs, failed": own_failed}
@@ -217,11 +218,11 @@ def test_a_workspace_may_have_its_own_times(conversation: Conversation, own: int
             assert kept() == {name for name, end in gone.items() if end >= days}
         with after(days + 0.1):
             assert kept() == {name for name, end in gone.items() if end > days}
-    assert not Submission.objects.filter(cleaned_at=None).exists()
+    assert not TicketCreation.objects.filter(cleaned_at=None).exists()
 
 
 @pytest.mark.parametrize("column", ["keep_payloads_days", "keep_failed_payloads_days"])
-def test_more_days_than_there_are_dates_for_are_refused(conversation: Conversation, column: str) -> None:
+def test_more_days_than_dates_exist_for_are_rejected(conversation: Conversation, column: str) -> None:
     workspace = conversation.workspace
     setattr(workspace, column, 99_999)
     workspace.full_clean()
@@ -232,31 +233,31 @@ def test_more_days_than_there_are_dates_for_are_refused(conversation: Conversati
         workspace.full_clean()
 
 
-def test_one_time_of_its_own_leaves_the_other_as_it_is_everywhere(conversation: Conversation) -> None:
+def test_overriding_one_period_keeps_the_other(conversation: Conversation) -> None:
     Workspace.objects.update(keep_payloads_days=7)
     notification(conversation, "failed")
-    assert_is_kept_for(FAILED, lambda: bytes(Notification.objects.get().body) == BODY)
+    assert_is_kept_for(FAILED, lambda: bytes(WebhookEvent.objects.get().body) == BODY)
 
 
-def test_payloads_that_are_kept_longer_elsewhere_are_passed_once(
+def test_payloads_that_another_workspace_keeps_longer_are_scanned_once(
     conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each step goes on where the one before ended, and not at the oldest row that another workspace still keeps."""
+    """Each batch continues where the previous one ended, not at the oldest row that another workspace keeps."""
     monkeypatch.setattr(retention, "STEP", 3)
     monkeypatch.setattr(retention, "BREATH_SECONDS", 0)
     for number in range(7):
         row = notification(conversation, "handled", str(number))
         made_at = timezone.now() + dt.timedelta(seconds=number)
-        Notification.objects.filter(pk=row.pk).update(received_at=made_at)
+        WebhookEvent.objects.filter(pk=row.pk).update(received_at=made_at)
     with after(31), CaptureQueriesContext(connection) as queries:
-        assert retention.clean_payloads()["notifications"] == 7
+        assert retention.clean_payloads()["webhook events"] == 7
     asked = [
         query["sql"] for query in queries if query["sql"].startswith("SELECT") and "handled" in query["sql"]
     ]
     assert [">=" in sql for sql in asked] == [False, True, True]
 
 
-def test_it_goes_in_steps_and_does_not_clean_twice(
+def test_cleaning_runs_in_batches_and_cleans_no_row_twice(
     ticket: Ticket, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "STEP", 3)
@@ -273,7 +274,7 @@ def test_it_goes_in_steps_and_does_not_clean_twice(
     assert None not in cleaned
 
 
-def test_a_process_that_is_asked_to_end_stops_between_two_steps(
+def test_a_stopping_process_ends_between_two_batches(
     ticket: Ticket, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delivery(ticket, conversation, "written")
@@ -286,9 +287,7 @@ def test_a_process_that_is_asked_to_end_stops_between_two_steps(
     assert Delivery.objects.get().cleaned_at is None
 
 
-def test_one_that_was_put_back_in_the_middle_of_a_step_keeps_its_payload(
-    ticket: Ticket, conversation: Conversation
-) -> None:
+def test_a_row_requeued_during_a_batch_keeps_its_payload(ticket: Ticket, conversation: Conversation) -> None:
     delivery(ticket, conversation, "failed")
 
     def put_back(execute: Callable[..., object], sql: str, *rest: object) -> object:
@@ -305,7 +304,7 @@ def test_one_that_was_put_back_in_the_middle_of_a_step_keeps_its_payload(
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="asks for SQLite's plan")
-def test_it_reads_an_index_and_not_the_table(ticket: Ticket, conversation: Conversation) -> None:
+def test_cleaning_reads_an_index_and_not_the_table(ticket: Ticket, conversation: Conversation) -> None:
     Workspace.objects.create(
         workspace_id="efgh5678",
         itop=conversation.workspace.itop,
@@ -325,11 +324,11 @@ def test_it_reads_an_index_and_not_the_table(ticket: Ticket, conversation: Conve
 def test_a_dry_run_only_counts(conversation: Conversation) -> None:
     notification(conversation, "handled")
     with after(31):
-        assert "1  notifications would be cleaned" in said(dry_run=True)
-        assert bytes(Notification.objects.get().body) == BODY
-        assert "1  notifications cleaned" in said()
-        assert bytes(Notification.objects.get().body) == b""
-        assert "0  notifications would be cleaned" in said(dry_run=True)
+        assert "1  webhook events would be cleaned" in said(dry_run=True)
+        assert bytes(WebhookEvent.objects.get().body) == BODY
+        assert "1  webhook events cleaned" in said()
+        assert bytes(WebhookEvent.objects.get().body) == b""
+        assert "0  webhook events would be cleaned" in said(dry_run=True)
 
 
 def said(**options: bool) -> str:
@@ -338,14 +337,15 @@ def said(**options: bool) -> str:
     return out.getvalue()
 
 
-def test_the_worker_does_it_every_night() -> None:
-    nights = [task for task in tasks.huey._registry.periodic_tasks if "clean_up" in type(task).__name__]
-    assert len(nights) == 1
-    day = [dt.datetime(2026, 1, 10, hour, minute) for hour in range(24) for minute in range(60)]
-    assert sum(nights[0].validate_datetime(at) for at in day) == 1
+def test_the_worker_cleans_up_once_a_night() -> None:
+    evening = dt.datetime(2026, 1, 10, 22, 30, tzinfo=dt.UTC)
+    first = next_clean_up(evening)
+    assert (first.date(), first.hour) == (dt.date(2026, 1, 11), 3)
+    assert next_clean_up(first) == first + dt.timedelta(days=1)
+    assert next_clean_up(first - dt.timedelta(seconds=1)) == first
 
 
-def test_a_message_that_comes_again_after_its_payload_went_is_not_written_again(
+def test_a_message_received_again_after_cleaning_is_not_written_again(
     client: Client, teammate: Teammate, itop: Itop, work: Callable[[], None]
 ) -> None:
     teammate.link("R-000006")

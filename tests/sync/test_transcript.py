@@ -3,9 +3,15 @@ from __future__ import annotations
 import datetime as dt
 
 from intercom_bridge.intercom.payloads import CanvasRequest
-from intercom_bridge.sync.message import PRIVATE, PUBLIC
-from intercom_bridge.sync.transcript import MOST_ENTRIES, Transcript
-from tests.teammate import ADA, ALICE, author_of, conversation, part
+from intercom_bridge.models import Log
+from intercom_bridge.tickets.creation.transcript import MAX_ENTRIES, Transcript
+from tests.teammate import (
+    ADA,
+    ALICE,
+    author_of,
+    conversation,
+    part,
+)
 
 
 def transcript(*parts: dict[str, object]) -> Transcript:
@@ -26,25 +32,28 @@ def test_replies_go_to_the_public_and_notes_to_the_private_log_in_order() -> Non
         part(4, "<p>a note</p>", author_of(ADA), part_type="note"),
     )
     both = logs(made)
-    assert [item["message"] for item in both[PUBLIC]] == [
+    assert [item["message"] for item in both[Log.PUBLIC]] == [
         "<p>The export button does nothing</p>",
         "<p>second</p>",
         "<p>third</p>",
     ]
-    assert [item["message"] for item in both[PRIVATE]] == ["<p>a note</p>"]
-    assert both[PUBLIC][0]["user_id"] == 8
-    assert both[PUBLIC][0]["date"] == "@1768031789"
-    assert (both[PRIVATE][0]["user_id"], both[PRIVATE][0]["user_login"]) == (0, "Ada Reyes (Intercom)")
+    assert [item["message"] for item in both[Log.PRIVATE]] == ["<p>a note</p>"]
+    assert both[Log.PUBLIC][0]["user_id"] == 8
+    assert both[Log.PUBLIC][0]["date"] == "@1768031789"
+    assert (both[Log.PRIVATE][0]["user_id"], both[Log.PRIVATE][0]["user_login"]) == (
+        0,
+        "Ada Reyes (Intercom)",
+    )
 
 
 def test_a_log_without_messages_is_not_sent() -> None:
-    assert set(logs(transcript())) == {PUBLIC}
+    assert set(logs(transcript())) == {Log.PUBLIC}
 
 
-def test_beyond_250_the_oldest_are_folded_into_joint_entries_and_none_is_lost() -> None:
+def test_beyond_250_messages_the_oldest_share_joint_entries() -> None:
     made = transcript(*(part(number, f"<p>message {number}.</p>") for number in range(1, 500)))
-    items = logs(made)[PUBLIC]
-    assert len(items) <= MOST_ENTRIES
+    items = logs(made)[Log.PUBLIC]
+    assert len(items) <= MAX_ENTRIES
     text = "".join(str(item["message"]) for item in items)
     positions = [text.index(f"message {number}.") for number in range(1, 500)]
     assert positions == sorted(positions)

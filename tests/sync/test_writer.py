@@ -1,4 +1,4 @@
-"""One writer a ticket, in order, each entry once, whatever iTop does."""
+"""Each message is written once and in order, by one writer per ticket, whatever iTop does."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge import reasons
 from intercom_bridge.connections import itop_client
 from intercom_bridge.models import (
     Delivery,
     ItopInstance,
-    Notification,
-    Posting,
+    OutgoingMessage,
     Ticket,
     TicketLink,
+    WebhookEvent,
     Workspace,
 )
 from intercom_bridge.models.lease import take_lease
-from intercom_bridge.sync import intake, tasks, writer
-from intercom_bridge.sync.intake import take_in, take_in_batch
+from intercom_bridge.sync import writer
+from intercom_bridge.sync.intake import process_batch, process_event
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
 
@@ -33,17 +32,17 @@ Work = Callable[[], None]
 
 
 def entries(itop: Itop, ticket: Ticket) -> list[str]:
-    return [one["message"] for one in itop.store.log(ticket.object_id)]
+    return [entry["message"] for entry in itop.store.log(ticket.object_id)]
 
 
 def now_due() -> None:
-    """The waits are over: the message's, and the pause of its iTop."""
+    """End the wait of the message and close the circuit breaker."""
     Delivery.objects.update(due_at=timezone.now())
     ItopInstance.objects.exclude(paused_until=None).update(paused_until=timezone.now())
 
 
 @pytest.mark.parametrize("kind", ["drop_after", "error500", "html", "maintenance", "drop_before", "reset"])
-def test_a_write_of_unknown_outcome_is_repeated_and_stands_in_the_log_once(
+def test_a_write_of_unknown_outcome_is_repeated_and_in_the_log_once(
     client: Client, ticket: Ticket, itop: Itop, work: Work, kind: str
 ) -> None:
     before = len(entries(itop, ticket))
@@ -60,7 +59,7 @@ def test_a_write_of_unknown_outcome_is_repeated_and_stands_in_the_log_once(
     assert entries(itop, ticket)[before:] == ["<p>once</p>"]
 
 
-def test_a_request_that_we_gave_up_on_and_that_runs_later_writes_once(
+def test_a_timed_out_request_that_runs_later_writes_once(
     client: Client, ticket: Ticket, itop: Itop, work: Work, settings: Any
 ) -> None:
     before = len(entries(itop, ticket))
@@ -72,13 +71,13 @@ def test_a_request_that_we_gave_up_on_and_that_runs_later_writes_once(
     assert itop.wait_idle(5)
     now_due()
     work()
-    assert "an earlier try had arrived" in Delivery.objects.get().reason
+    assert Delivery.objects.get().reason_code == "already_written"
     assert entries(itop, ticket)[before:] == ["<p>late</p>"]
 
 
 @pytest.fixture
 def tracked(client: Client, ticket: Ticket, work: Work) -> Ticket:
-    """A ticket of an iTop that is known to keep changes: from now on the key in each write is all that guards it."""
+    """Return a ticket of an iTop that records changes, so that only the idempotency key protects its writes."""
     notify(client, part(37358198349, "<p>before</p>"))
     work()
     assert ItopInstance.objects.get().tracked_logs == {"UserRequest.public_log": True}
@@ -86,10 +85,10 @@ def tracked(client: Client, ticket: Ticket, work: Work) -> Ticket:
 
 
 @pytest.mark.parametrize("runs_after", [0.8, 2.0])
-def test_a_first_try_that_runs_late_and_its_repeat_write_one_entry(
+def test_a_late_first_attempt_and_its_repetition_write_one_entry(
     client: Client, tracked: Ticket, itop: Itop, work: Work, settings: Any, runs_after: float
 ) -> None:
-    """Before the repeat, and after it: iTop looks at the key when it executes."""
+    """It may run before or after the repetition, because iTop checks the key when it executes a request."""
     before = len(entries(itop, tracked))
     settings.WRITE_SECONDS = 0.3
     itop.faults.add("late", operation="core/update", count=1, seconds=runs_after)
@@ -106,7 +105,7 @@ def test_a_first_try_that_runs_late_and_its_repeat_write_one_entry(
     assert entries(itop, tracked)[before:] == ["<p>late</p>"]
 
 
-def test_later_messages_wait_behind_one_that_could_not_be_written(
+def test_later_messages_wait_for_a_postponed_one(
     client: Client, ticket: Ticket, itop: Itop, work: Work
 ) -> None:
     before = len(entries(itop, ticket))
@@ -129,11 +128,11 @@ def test_an_older_message_that_arrives_late_is_written_at_once_with_its_own_time
     notify(client, part(37358198350, "<p>older</p>"))
     work()
     last = itop.store.log(ticket.object_id)[-2:]
-    assert [one["message"] for one in last] == ["<p>newer</p>", "<p>older</p>"]
+    assert [entry["message"] for entry in last] == ["<p>newer</p>", "<p>older</p>"]
     assert last[1]["date"] < last[0]["date"]
 
 
-def test_a_ticket_that_is_gone_fails_with_its_reason_and_stops_no_other(
+def test_a_deleted_ticket_fails_its_messages_and_blocks_no_other_ticket(
     client: Client, teammate: Teammate, ticket: Ticket, itop: Itop, work: Work
 ) -> None:
     teammate.link("R-000008")
@@ -141,11 +140,11 @@ def test_a_ticket_that_is_gone_fails_with_its_reason_and_stops_no_other(
     notify(client, part(37358198350, "<p>x</p>"))
     work()
     gone = Delivery.objects.get(ticket=ticket)
-    assert (gone.state, gone.reason) == ("failed", reasons.TICKET_GONE)
+    assert (gone.state, gone.reason_code) == ("failed", "ticket_not_found")
     assert Delivery.objects.exclude(ticket=ticket).get().state == "written"
 
 
-def test_a_closed_ticket_is_written_all_the_same_and_says_so(
+def test_a_message_is_written_to_a_closed_ticket_with_a_remark(
     client: Client, ticket: Ticket, itop: Itop, work: Work
 ) -> None:
     before = len(entries(itop, ticket))
@@ -155,9 +154,10 @@ def test_a_closed_ticket_is_written_all_the_same_and_says_so(
     notify(client, part(37358198350, "<p>it is back</p>"))
     work()
     delivery = Delivery.objects.get()
-    assert (delivery.state, delivery.reason) == (
+    assert (delivery.state, delivery.reason_code, delivery.reason_detail) == (
         "written",
-        "The ticket is no longer open (closed). The message was written all the same.",
+        "ticket_closed",
+        "closed",
     )
     assert entries(itop, ticket)[before:] == ["<p>it is back</p>"]
 
@@ -169,9 +169,9 @@ def test_a_full_log_fails_with_its_reason(client: Client, ticket: Ticket, itop: 
     )
     notify(client, *(part(37358198350 + number, f"<p>{number}</p>") for number in range(80)))
     work()
-    states = list(Delivery.objects.in_order().values_list("state", "reason"))
+    states = list(Delivery.objects.in_order().values_list("state", "reason_code"))
     assert states[0] == ("written", "")
-    assert states[-1] == ("failed", reasons.LOG_FULL)
+    assert states[-1] == ("failed", "log_full")
 
 
 def test_while_another_writer_holds_the_ticket_nothing_is_written(
@@ -188,7 +188,7 @@ def test_while_another_writer_holds_the_ticket_nothing_is_written(
     assert entries(itop, ticket)[before:] == ["<p>x</p>"]
 
 
-def test_a_lease_is_taken_by_one_and_can_be_taken_over_when_its_time_is_over(ticket: Ticket) -> None:
+def test_a_lease_has_one_holder_until_it_expires(ticket: Ticket) -> None:
     first = take_lease(ticket, 60)
     assert first is not None
     assert take_lease(ticket, 60) is None
@@ -196,7 +196,7 @@ def test_a_lease_is_taken_by_one_and_can_be_taken_over_when_its_time_is_over(tic
     second = take_lease(ticket, 60)
     assert second is not None
     assert not first.renew(60)
-    first.release()  # Releases nothing that it does not hold.
+    first.release()  # Has no effect, because the lease has another holder.
     assert take_lease(ticket, 60) is None
     assert second.renew(60)
 
@@ -208,13 +208,13 @@ def test_a_writer_that_lost_its_lease_stops_before_the_next_write(
     for number in (50, 51, 52):
         notify(client, part(37358198300 + number, f"<p>{number}</p>"))
     original = writer.append
-    stolen = []
+    stolen: list[bool] = []
 
-    def append_and_lose(*args: Any, **kwargs: Any) -> bool:
+    def append_and_lose(*args: Any, **kwargs: Any) -> Any:
         done = original(*args, **kwargs)
         if not stolen:
             Ticket.objects.filter(pk=ticket.pk).update(
-                lease_token="somebody else", lease_until=timezone.now() + dt.timedelta(minutes=1)
+                lease_token="another", lease_until=timezone.now() + dt.timedelta(minutes=1)
             )
             stolen.append(True)
         return done
@@ -229,14 +229,14 @@ def test_many_writers_at_once_write_everything_once_and_in_order(
     client: Client, teammate: Teammate, itop: Itop, work: Work
 ) -> None:
     teammate.link("R-000006")
-    Posting.objects.all().delete()
+    OutgoingMessage.objects.all().delete()
     work()
     ticket = TicketLink.objects.get().ticket
     before = len(entries(itop, ticket))
     for number in range(20):
         notify(client, part(37358198350 + number, f"<p>{number}</p>"))
     writer_ready = threading.Barrier(4)
-    take_in_batch()
+    process_batch()
 
     def write() -> None:
         writer_ready.wait(10)
@@ -246,77 +246,64 @@ def test_many_writers_at_once_write_everything_once_and_in_order(
             connection.close()
 
     threads = [threading.Thread(target=write) for _ in range(4)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join(30)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
     assert entries(itop, ticket)[before:] == [f"<p>{number}</p>" for number in range(20)]
 
 
-def test_what_another_worker_took_in_first_does_not_overtake_an_older_message_that_is_unread(
+def test_a_newer_event_processed_first_does_not_overtake_an_unprocessed_older_one(
     client: Client, ticket: Ticket, itop: Itop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both come while the writer is looking at what came before them; somebody else is quick with the newer one."""
+    """Both arrive while the writer processes earlier events, and another worker processes the newer one first."""
     before = len(entries(itop, ticket))
-    original, came = writer.take_in_all, []
+    original = writer.process_unprocessed
+    came: list[Any] = []
 
     def and_then_two_come(unread: Any, *more: Any) -> bool:
         handled = original(unread, *more)
         if not came:
             came.append(notify(client, part(37358198350, "<p>older</p>")))
             came.append(notify(client, part(37358198351, "<p>newer</p>")))
-            take_in(Notification.objects.order_by("pk").last())
+            process_event(WebhookEvent.objects.latest("pk"))
         return handled
 
-    monkeypatch.setattr(writer, "take_in_all", and_then_two_come)
+    monkeypatch.setattr(writer, "process_unprocessed", and_then_two_come)
     notify(client, part(37358198349, "<p>first</p>"))
-    take_in(Notification.objects.get())
+    process_event(WebhookEvent.objects.get())
     notify(client, part(37358198348, "<p>unread</p>"))
     writer.write_due(ticket)
     texts = ["<p>unread</p>", "<p>first</p>", "<p>older</p>", "<p>newer</p>"]
     assert entries(itop, ticket)[before:] == texts
 
 
-def test_a_long_row_of_notifications_keeps_no_writer_waiting(
-    client: Client, ticket: Ticket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(3):
-        notify(client, part(37358198350 + number, f"<p>{number}</p>"))
-    left_when_woken: list[int] = []
-    monkeypatch.setattr(intake, "BATCH", 1)
-    monkeypatch.setattr(
-        tasks, "write_ticket", lambda _: left_when_woken.append(Notification.objects.due().count())
-    )
-    tasks.take_in.call_local()
-    assert left_when_woken == [2, 1, 0]
-
-
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL plans by how much there is")
-def test_what_came_in_for_a_ticket_is_looked_up_in_an_index_of_what_is_unread(ticket: Ticket) -> None:
-    """It is asked before each entry, and a workspace has a million notifications."""
-    with take_lease(ticket, 10) or pytest.fail("nobody else holds it") as lease:
+def test_the_query_for_unprocessed_events_uses_the_partial_index(ticket: Ticket) -> None:
+    """It runs before each entry, and a workspace may have a million events."""
+    with take_lease(ticket, 10) or pytest.fail("the lease is free") as lease:
         plans = [
-            Notification.objects.unread_of(ticket).explain(),
+            WebhookEvent.objects.unprocessed_of(ticket).explain(),
             writer._next_of_holder(ticket, lease).explain(),
         ]
-    assert all("notification_unread (conversation_id=? AND workspace_id=?)" in plan for plan in plans), (
+    assert all("webhook_event_unread (conversation_id=? AND workspace_id=?)" in plan for plan in plans), (
         "\n".join(plans)
     )
 
 
-def test_while_the_database_cannot_say_what_came_in_nothing_is_written(
+def test_nothing_is_written_while_events_cannot_be_read(
     client: Client, ticket: Ticket, itop: Itop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = entries(itop, ticket)
     notify(client, part(37358198349, "<p>first</p>"))
-    take_in(Notification.objects.get())
+    process_event(WebhookEvent.objects.get())
     notify(client, part(37358198348, "<p>unread</p>"))
-    monkeypatch.setattr(writer, "take_in_all", lambda *_: False)
-    assert writer.write_due(ticket).again_in == writer.TAKE_IN_AGAIN_SECONDS
+    monkeypatch.setattr(writer, "process_unprocessed", lambda *_: False)
+    writer.write_due(ticket)
     assert entries(itop, ticket) == before
 
 
-def test_an_account_that_may_not_write_is_the_instances_trouble_not_the_messages(
+def test_a_rejected_login_is_a_failure_of_the_instance_and_not_of_the_message(
     client: Client, ticket: Ticket, workspace: Workspace, work: Work
 ) -> None:
     ticket.itop.token = "wrong"
@@ -325,5 +312,6 @@ def test_an_account_that_may_not_write_is_the_instances_trouble_not_the_messages
     work()
     delivery = Delivery.objects.get()
     assert delivery.state == "waiting"
-    assert "Invalid login" in delivery.reason
+    assert delivery.reason_code == "itop_login_refused"
+    assert "Invalid login" in delivery.reason_detail
     assert delivery.due_at > timezone.now()

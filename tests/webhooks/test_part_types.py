@@ -1,4 +1,4 @@
-"""Which part of a conversation goes to which log: the whole table of sync/message.py, one row a case."""
+"""The log of each type of conversation part: one case per row of the table in sync/message.py."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from intercom_bridge.models import Delivery, Posting, TicketLink
+from intercom_bridge.models import Delivery, OutgoingMessage, TicketLink
 from intercom_bridge.sync.message import LOG_OF_PART_TYPE
 from sandbox.itop import Itop
-from tests.teammate import ADA, Teammate, author_of, conversation, notify, part
+from tests.teammate import (
+    ADA,
+    Teammate,
+    author_of,
+    conversation,
+    notify,
+    part,
+)
 
 Work = Callable[[], None]
 FILES = [{"type": "upload", "name": "a.png"}]
 
-# part_type -> the log of one with a text, of one with a file alone; "" where it is left out. None of the others
-# is a message: they are events, or Intercom documents no rule that tells who sees them.
+# part_type -> the log of a part with a text, and of a part with only a file; "" if it is skipped. All other types are
+# events, or Intercom does not document who sees them.
 TABLE = {
     "comment": ("public_log", "public_log"),
     "assignment": ("public_log", "public_log"),
@@ -32,14 +39,14 @@ LOGS = ("public_log", "private_log")
 
 @pytest.fixture
 def ticket(teammate: Teammate, work: Work) -> int:
-    """R-000008, linked to the conversation."""
+    """Return R-000008, linked to the conversation."""
     teammate.link("R-000008")
-    Posting.objects.all().delete()
+    OutgoingMessage.objects.all().delete()
     work()
     return TicketLink.objects.get().ticket.object_id
 
 
-def test_the_table_here_has_every_row_of_the_one_in_the_code() -> None:
+def test_the_table_covers_every_part_type_of_the_code() -> None:
     assert set(LOG_OF_PART_TYPE) - {"source"} == {part_type for part_type, logs in TABLE.items() if any(logs)}
 
 
@@ -72,19 +79,19 @@ def test_a_part_goes_to_its_log(
     assert grown == ([log] if log else [])
     delivery = Delivery.objects.get()
     assert delivery.state == ("written" if log else "skipped")
-    assert bool(delivery.reason) is not bool(log)
+    assert bool(delivery.reason_code) is not bool(log)
     if log:
         expected = "<p>words</p>" if content["body"] else "<p>[File: a.png]</p>"
         assert itop.store.log(ticket, log)[-1]["message"] == expected
 
 
 @pytest.mark.parametrize("part_type", TABLE)
-def test_a_creation_copies_by_the_same_table(teammate: Teammate, itop: Itop, part_type: str) -> None:
+def test_a_creation_copies_parts_to_the_same_logs(teammate: Teammate, itop: Itop, part_type: str) -> None:
     said = part(37358198341, "<p>words</p>", author_of(ADA), part_type=part_type)
     teammate.conversation = conversation(said)
-    teammate.open().click("Create a ticket").click("Create the ticket")
+    teammate.open().click("Create a ticket").click("Create ticket")
     ticket = TicketLink.objects.get().ticket.object_id
-    copied = {code: [one["message"] for one in itop.store.log(ticket, code)] for code in LOGS}
+    copied = {code: [entry["message"] for entry in itop.store.log(ticket, code)] for code in LOGS}
     first = "<p>The export button does nothing</p>"
     log = TABLE[part_type][0]
     assert copied == {

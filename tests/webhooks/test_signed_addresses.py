@@ -1,10 +1,9 @@
-"""Every signed address, the PHP extension's included, refuses what it must refuse, and in the same words."""
+"""The security of every signed address, including those of the PHP extension."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,37 +12,18 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from intercom_bridge.intercom.signature import canvas_signature, webhook_signature
-from intercom_bridge.models import Notification, Workspace
-from intercom_bridge.models.notification import DOCTORS
-from tests.teammate import ADA, ALICE, SECRET, WORKSPACE, conversation, notification, part
-
-PHP = "/pages/exec.php?exec_module=combodo-intercom-integration&exec_page="
-Sign = Callable[[bytes, str], str]
-
-
-def canvas_body() -> dict[str, Any]:
-    return {"workspace_id": WORKSPACE, "admin": ADA, "contact": ALICE, "conversation": conversation()}
+from intercom_bridge.models import WebhookEvent, Workspace
+from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
+from tests.cases.signed_addresses import ADDRESSES, IDS, SignedAddress
+from tests.teammate import (
+    SECRET,
+)
 
 
-def webhook_body() -> dict[str, Any]:
-    return notification(part(1, "<p>x</p>"))
-
-
-CANVAS = ("X-Body-Signature", canvas_signature, canvas_body, "workspace_id")
-WEBHOOK = ("X-Hub-Signature", webhook_signature, webhook_body, "app_id")
-ADDRESSES = [
-    ("/canvas-kit/initialize", *CANVAS),
-    ("/canvas-kit/submit", *CANVAS),
-    ("/webhooks/intercom", *WEBHOOK),
-    (f"{PHP}incoming-canvas-kits.php&operation=initialize-conversation-details", *CANVAS),
-    (f"{PHP}incoming-canvas-kits.php&operation=submit-conversation-details&auth_token=abc", *CANVAS),
-    (f"{PHP}incoming-webhooks.php&auth_token=abc", *WEBHOOK),
-]
-
-
-@pytest.fixture(params=ADDRESSES, ids=[one[0] for one in ADDRESSES])
-def address(request: pytest.FixtureRequest) -> Any:
-    return request.param
+@pytest.fixture(params=ADDRESSES, ids=IDS)
+def address(request: pytest.FixtureRequest) -> SignedAddress:
+    address: SignedAddress = request.param
+    return address
 
 
 def post(path: str, raw: bytes, **headers: str) -> Any:
@@ -59,13 +39,15 @@ def encode(body: Any) -> bytes:
     return json.dumps(body).encode()
 
 
-def test_a_good_signature_is_let_in_with_csrf_checks_on(workspace: Workspace, address: Any) -> None:
+def test_a_valid_signature_is_accepted_with_csrf_checks_on(workspace: Workspace, address: Any) -> None:
     path, header, sign, body, _name = address
     raw = encode(body())
     assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 200
 
 
-def test_bad_signatures_and_unknown_workspaces_are_answered_alike(workspace: Workspace, address: Any) -> None:
+def test_bad_signatures_and_unknown_workspaces_get_the_same_response(
+    workspace: Workspace, address: Any
+) -> None:
     path, header, sign, body, name = address
     raw = encode(body())
     good = sign(raw, SECRET)
@@ -85,7 +67,7 @@ def test_bad_signatures_and_unknown_workspaces_are_answered_alike(workspace: Wor
     assert {(answer.status_code, answer.content) for answer in answers} == {
         (401, b'{"detail":"The signature does not match."}')
     }
-    assert Notification.objects.count() == 0
+    assert WebhookEvent.objects.count() == 0
 
 
 def test_the_other_kind_of_signature_is_refused(workspace: Workspace, address: Any) -> None:
@@ -113,9 +95,7 @@ def test_a_previous_secret_is_accepted_until_its_date(
     assert post(path, raw, **{header: sign(raw, "the-new-secret")}).status_code == 200
 
 
-def test_it_is_known_when_each_secret_was_used_last(
-    workspace: Workspace, address: Any, time_machine: Any
-) -> None:
+def test_the_last_use_of_each_secret_is_stored(workspace: Workspace, address: Any, time_machine: Any) -> None:
     path, header, sign, body, _name = address
     start = dt.datetime(2026, 11, 22, 14, 0, tzinfo=dt.UTC)
     workspace.client_secret = "the-new-secret"
@@ -137,15 +117,15 @@ def test_it_is_known_when_each_secret_was_used_last(
     assert used_at(6, "the-new-secret") == [6, 1]
 
 
-def test_a_ping_of_our_own_is_no_use_of_the_secret(workspace: Workspace, address: Any) -> None:
-    """Whoever rotates it waits for Intercom's."""
+def test_a_ping_of_the_doctor_does_not_count_as_use_of_the_secret(workspace: Workspace, address: Any) -> None:
+    """During a rotation, only requests of Intercom count."""
     path, header, sign, body, _name = address
-    raw = encode(body() | {"id": f"{DOCTORS}1"})
+    raw = encode(body() | {"id": f"{DOCTOR_ID_PREFIX}1"})
     assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 200
     assert Workspace.objects.get().client_secret_used_at is None
 
 
-def test_that_a_secret_is_used_is_written_once_a_minute(workspace: Workspace, time_machine: Any) -> None:
+def test_the_use_of_a_secret_is_stored_once_per_minute(workspace: Workspace, time_machine: Any) -> None:
     time_machine.move_to(dt.datetime(2026, 11, 22, 14, 0, tzinfo=dt.UTC), tick=False)
     workspace.note_use("client_secret")
     with CaptureQueriesContext(connection) as queries:
@@ -159,7 +139,7 @@ def test_that_a_secret_is_used_is_written_once_a_minute(workspace: Workspace, ti
     assert len(queries.captured_queries) == 1
 
 
-def test_a_workspace_without_a_secret_lets_nobody_in(workspace: Workspace, address: Any) -> None:
+def test_a_workspace_without_a_secret_rejects_every_request(workspace: Workspace, address: Any) -> None:
     path, header, sign, body, _name = address
     workspace.client_secret = ""
     workspace.save()
@@ -182,26 +162,26 @@ def test_a_body_over_ten_megabytes_is_413(workspace: Workspace, address: Any) ->
     assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 413
 
 
-def test_a_large_body_below_the_limit_is_taken(workspace: Workspace, address: Any) -> None:
+def test_a_large_body_below_the_limit_is_accepted(workspace: Workspace, address: Any) -> None:
     path, header, sign, body, _name = address
     raw = encode(body() | {"filler": "x" * 9_000_000})
     assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 200
 
 
-def test_deep_nesting_within_a_signed_body_is_no_trouble(workspace: Workspace, address: Any) -> None:
+def test_deep_nesting_in_a_signed_body_is_accepted(workspace: Workspace, address: Any) -> None:
     path, header, sign, body, _name = address
     raw = encode(body())[:-1] + b', "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     assert post(path, raw, **{header: sign(raw, SECRET)}).status_code in (200, 400)
 
 
-def test_other_methods_are_refused(workspace: Workspace, address: Any, client: Client) -> None:
+def test_other_methods_are_rejected(workspace: Workspace, address: Any, client: Client) -> None:
     path = address[0]
     for method in ("get", "put", "patch", "delete", "options"):
         assert getattr(client, method)(path).status_code == 405
 
 
 @pytest.mark.parametrize("path", [one[0] for one in ADDRESSES if one[1] == "X-Hub-Signature"])
-def test_head_is_answered_unsigned_where_intercom_validates_the_address(client: Client, path: str) -> None:
+def test_head_needs_no_signature_because_intercom_validates_the_address(client: Client, path: str) -> None:
     assert client.head(path).status_code == 200
 
 

@@ -11,9 +11,23 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.models import Delivery, Notification, Posting, TicketLink, Workspace
+from intercom_bridge.models import (
+    Delivery,
+    OutgoingMessage,
+    TicketLink,
+    WebhookEvent,
+    Workspace,
+)
 from sandbox.itop import Itop
-from tests.teammate import ADA, Teammate, author_of, notification, notify, part, post_webhook
+from tests.teammate import (
+    ADA,
+    Teammate,
+    author_of,
+    notification,
+    notify,
+    part,
+    post_webhook,
+)
 
 Work = Callable[[], None]
 
@@ -22,20 +36,20 @@ TICKET = 8
 
 @pytest.fixture
 def linked(teammate: Teammate, work: Work) -> Teammate:
-    """A teammate who has linked R-000008, which has its own entries (recording 028)."""
+    """Return a teammate who has linked R-000008, which has its own entries (recording 028)."""
     teammate.link("R-000008")
-    Posting.objects.all().delete()
+    OutgoingMessage.objects.all().delete()
     work()
     return teammate
 
 
 def new_entries(itop: Itop, code: str = "public_log", ticket: int = TICKET) -> list[str]:
-    """The HTML of what was written since the ticket was recorded."""
+    """Return the HTML of what was written since the ticket was recorded."""
     recorded = {"public_log": 3, "private_log": 1} if ticket == 8 else {}
-    return [one["message"] for one in itop.store.log(ticket, code)][recorded.get(code, 0) :]
+    return [entry["message"] for entry in itop.store.log(ticket, code)][recorded.get(code, 0) :]
 
 
-def test_a_reply_of_the_customer_lands_in_the_public_log_under_the_customers_name(
+def test_a_reply_of_the_customer_is_written_to_the_public_log_in_their_name(
     client: Client, linked: Teammate, itop: Itop, work: Work
 ) -> None:
     assert notify(client, part(37358198350, "<p>Any news?</p>")).status_code == 200
@@ -46,13 +60,15 @@ def test_a_reply_of_the_customer_lands_in_the_public_log_under_the_customers_nam
         "Alice Martin",
         8,
     )
-    assert Notification.objects.get().verdict == "handled"
+    assert WebhookEvent.objects.get().state == "handled"
     delivery = Delivery.objects.get()
     assert (delivery.state, delivery.author) == ("written", "Alice Martin")
-    assert delivery.marker == "Intercom message 37358198350 (abcd1234), Alice Martin"
+    assert delivery.idempotency_key == "Intercom message 37358198350 (abcd1234), Alice Martin"
 
 
-def test_a_note_lands_in_the_private_log(client: Client, linked: Teammate, itop: Itop, work: Work) -> None:
+def test_a_note_is_written_to_the_private_log(
+    client: Client, linked: Teammate, itop: Itop, work: Work
+) -> None:
     note = part(37358198350, "<p>check the cable</p>", author_of(ADA), part_type="note")
     notify(client, note, topic="conversation.admin.noted")
     work()
@@ -70,12 +86,12 @@ def test_a_redelivered_notification_writes_nothing_twice(
     notify(client, part(37358198350, "<p>once</p>"), notification_id="notif_b")
     work()
     assert new_entries(itop) == ["<p>once</p>"]
-    first, second = Notification.objects.order_by("pk")
+    first, second = WebhookEvent.objects.order_by("pk")
     assert first.times_received == 3
-    assert second.verdict == "skipped" and "known already" in second.reason
+    assert second.state == "skipped" and second.reason_code == "duplicate"
 
 
-def test_messages_are_written_in_the_order_they_were_sent_in(
+def test_messages_are_written_in_the_order_of_the_conversation(
     client: Client, linked: Teammate, itop: Itop, work: Work
 ) -> None:
     for number in (53, 51, 54, 52):
@@ -84,13 +100,15 @@ def test_messages_are_written_in_the_order_they_were_sent_in(
     assert new_entries(itop) == ["<p>51</p>", "<p>52</p>", "<p>53</p>", "<p>54</p>"]
 
 
-def test_every_part_of_the_payload_counts(client: Client, linked: Teammate, itop: Itop, work: Work) -> None:
+def test_every_part_of_the_payload_is_written(
+    client: Client, linked: Teammate, itop: Itop, work: Work
+) -> None:
     notify(client, part(37358198352, "<p>two</p>"), part(37358198351, "<p>one</p>"))
     work()
     assert new_entries(itop) == ["<p>one</p>", "<p>two</p>"]
 
 
-def test_a_message_goes_into_each_linked_ticket(
+def test_a_message_is_written_to_each_linked_ticket(
     client: Client, linked: Teammate, itop: Itop, work: Work
 ) -> None:
     linked.link("R-000006")
@@ -114,15 +132,15 @@ def test_plain_text_of_api_2_15_keeps_its_paragraphs_and_is_escaped(
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"author": {"type": "bot", "id": "1", "name": "Fin", "email": ""}}, "written by a bot"),
-        ({"body": None}, "empty"),
-        ({"body": "<p> </p>"}, "empty"),
-        ({"part_type": "snoozed"}, "part type “snoozed”"),
-        ({"part_type": "assignment", "body": None}, "nothing to say"),
+        ({"author": {"type": "bot", "id": "1", "name": "Fin", "email": ""}}, "bot_message"),
+        ({"body": None}, "empty_message"),
+        ({"body": "<p> </p>"}, "empty_message"),
+        ({"part_type": "snoozed"}, "unknown_part_type"),
+        ({"part_type": "assignment", "body": None}, "no_message"),
         ({"redacted": True}, "redacted"),
     ],
 )
-def test_what_people_did_not_write_is_left_out_with_the_reason(
+def test_automatic_parts_are_skipped_with_the_reason(
     client: Client, linked: Teammate, itop: Itop, work: Work, more: dict[str, Any], reason: str
 ) -> None:
     notify(client, part(37358198350, "<p>text</p>") | more)
@@ -130,8 +148,8 @@ def test_what_people_did_not_write_is_left_out_with_the_reason(
     assert new_entries(itop) == []
     delivery = Delivery.objects.get()
     assert delivery.state == "skipped"
-    assert reason in delivery.reason
-    assert Notification.objects.get().verdict == "skipped"
+    assert delivery.reason_code == reason
+    assert WebhookEvent.objects.get().state == "skipped"
 
 
 @pytest.mark.parametrize("part_type", ["assignment", "close", "open"])
@@ -163,45 +181,45 @@ def test_a_lead_is_never_written_under_a_users_account(
     assert (entry["user_login"], int(entry["user_id"])) == ("Alice Martin (Intercom)", 0)
 
 
-def test_while_the_sync_is_paused_messages_are_left_out_and_say_so(
+def test_messages_during_a_pause_are_skipped_with_the_reason(
     client: Client, linked: Teammate, itop: Itop, work: Work
 ) -> None:
-    linked.open().click("Pause the sync")
+    linked.open().click("Pause sync")
     notify(client, part(37358198350, "<p>unheard</p>"))
     work()
-    linked.click("Resume the sync")
+    linked.click("Resume sync")
     notify(client, part(37358198351, "<p>heard</p>"))
     work()
     assert new_entries(itop) == ["<p>heard</p>"]
-    assert Delivery.objects.get(part_id="37358198350").reason == "the sync is paused"
+    assert Delivery.objects.get(part_id="37358198350").reason_code == "sync_paused"
 
 
-def test_what_was_said_before_the_link_is_not_written_when_it_arrives_late(
+def test_a_late_notification_of_a_message_before_the_link_writes_nothing(
     client: Client, linked: Teammate, itop: Itop, work: Work
 ) -> None:
     notify(client, part(37358198341, "<p>It is urgent</p>"))
     work()
     assert new_entries(itop) == []
-    assert Delivery.objects.get().reason == "written before the ticket was linked"
+    assert Delivery.objects.get().reason_code == "written_before_link"
 
 
-def test_a_message_between_the_press_and_the_link_is_not_lost(
+def test_a_message_between_the_submission_and_the_link_is_not_lost(
     client: Client, teammate: Teammate, itop: Itop, work: Work
 ) -> None:
     teammate.open().click("Create a ticket")
     notify(client, part(37358198399, "<p>one more thing</p>"))
     work()
-    assert Notification.objects.get().reason == "the conversation is not linked to a ticket"
-    teammate.click("Create the ticket")
+    assert WebhookEvent.objects.get().reason_code == "not_linked"
+    teammate.click("Create ticket")
     work()
     ticket = TicketLink.objects.get().ticket
-    assert [one["message"] for one in itop.store.log(ticket.object_id)][-1] == "<p>one more thing</p>"
+    assert [entry["message"] for entry in itop.store.log(ticket.object_id)][-1] == "<p>one more thing</p>"
 
 
 def test_what_the_transcript_copied_is_not_written_again_by_its_webhook(
     client: Client, teammate: Teammate, itop: Itop, work: Work
 ) -> None:
-    teammate.open().click("Create a ticket").click("Create the ticket")
+    teammate.open().click("Create a ticket").click("Create ticket")
     work()
     ticket = TicketLink.objects.get().ticket
     before = len(itop.store.log(ticket.object_id))
@@ -210,10 +228,10 @@ def test_what_the_transcript_copied_is_not_written_again_by_its_webhook(
     assert len(itop.store.log(ticket.object_id)) == before == 2
 
 
-def test_a_source_and_a_reply_may_bear_the_same_id(
+def test_a_source_and_a_reply_may_have_the_same_id(
     client: Client, teammate: Teammate, itop: Itop, work: Work
 ) -> None:
-    teammate.open().click("Create a ticket").click("Create the ticket")
+    teammate.open().click("Create a ticket").click("Create ticket")
     notify(client, part(3381828792, "<p>same id as the source</p>", created_at=1_768_099_999))
     work()
     ticket = TicketLink.objects.get().ticket
@@ -221,55 +239,55 @@ def test_a_source_and_a_reply_may_bear_the_same_id(
 
 
 @pytest.mark.parametrize(
-    ("topic", "verdict", "reason"),
+    ("topic", "state", "reason"),
     [
-        ("ping", "handled", "tested the address"),
-        ("conversation.admin.closed", "skipped", "not followed"),
-        ("conversation.user.created", "skipped", "not followed"),
-        ("something.nobody.knows", "skipped", "not followed"),
-        ("", "skipped", "not followed"),
+        ("ping", "handled", "ping"),
+        ("conversation.admin.closed", "skipped", "topic_ignored"),
+        ("conversation.user.created", "skipped", "topic_ignored"),
+        ("something.nobody.knows", "skipped", "topic_ignored"),
+        ("", "skipped", "topic_ignored"),
     ],
 )
 def test_other_topics_are_accepted_recorded_and_skipped(
-    client: Client, workspace: Workspace, work: Work, topic: str, verdict: str, reason: str
+    client: Client, workspace: Workspace, work: Work, topic: str, state: str, reason: str
 ) -> None:
     assert notify(client, part(1, "<p>x</p>"), topic=topic).status_code == 200
     work()
-    row = Notification.objects.get()
-    assert row.verdict == verdict
-    assert reason in row.reason
+    row = WebhookEvent.objects.get()
+    assert row.state == state
+    assert row.reason_code == reason
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"data": None}, "no conversation"),
-        ({"data": {"item": {"type": "conversation"}}}, "no conversation"),
-        ({"data": {"item": "x"}}, "no conversation"),
-        ({"data": {"item": {"type": "conversation", "id": "unknown"}}}, "not linked"),
-        ({"data": {"item": {"type": "conversation", "id": "215472621202693"}}}, "no message"),
+        ({"data": None}, "no_conversation"),
+        ({"data": {"item": {"type": "conversation"}}}, "no_conversation"),
+        ({"data": {"item": "x"}}, "no_conversation"),
+        ({"data": {"item": {"type": "conversation", "id": "unknown"}}}, "not_linked"),
+        ({"data": {"item": {"type": "conversation", "id": "215472621202693"}}}, "no_message"),
         (
             {
                 "data": {
                     "item": {"type": "conversation", "id": "215472621202693", "conversation_parts": [5, None]}
                 }
             },
-            "no message",
+            "no_message",
         ),
     ],
 )
-def test_a_notification_that_makes_no_sense_is_recorded_with_its_verdict(
+def test_an_invalid_notification_is_stored_with_the_reason(
     client: Client, linked: Teammate, work: Work, change: dict[str, Any], reason: str
 ) -> None:
     body = notification(part(1, "<p>x</p>")) | change
     assert post_webhook(client, json.dumps(body).encode()).status_code == 200
     work()
-    row = Notification.objects.get()
-    assert row.verdict == "skipped"
-    assert reason in row.reason
+    row = WebhookEvent.objects.get()
+    assert row.state == "skipped"
+    assert row.reason_code == reason
 
 
-def test_nul_and_lone_surrogates_are_taken_out_and_the_rest_is_written(
+def test_nul_and_lone_surrogates_are_removed_and_the_rest_is_written(
     client: Client, linked: Teammate, itop: Itop, work: Work
 ) -> None:
     body = notification(
@@ -279,21 +297,23 @@ def test_nul_and_lone_surrogates_are_taken_out_and_the_rest_is_written(
     assert post_webhook(client, raw).status_code == 200
     work()
     assert new_entries(itop) == ["<p>abc 😀</p>"]
-    assert bytes(Notification.objects.get().body) == raw
+    assert bytes(WebhookEvent.objects.get().body) == raw
 
 
-def test_a_disabled_workspace_takes_and_skips(client: Client, workspace: Workspace, work: Work) -> None:
+def test_a_disabled_workspace_stores_and_skips_events(
+    client: Client, workspace: Workspace, work: Work
+) -> None:
     workspace.enabled = False
     workspace.save()
     assert notify(client, part(1, "<p>x</p>")).status_code == 200
     work()
-    assert Notification.objects.get().reason == "the workspace is turned off"
+    assert WebhookEvent.objects.get().reason_code == "workspace_disabled"
 
 
-def test_our_own_post_is_known_by_the_part_id_that_intercom_answered(
+def test_an_own_post_is_recognised_by_its_part_id(
     client: Client, linked: Teammate, itop: Itop, work: Work
 ) -> None:
-    Posting.objects.create(
+    OutgoingMessage.objects.create(
         conversation=TicketLink.objects.get().conversation,
         admin_id="1",
         body="<p>ours</p>",
@@ -303,10 +323,10 @@ def test_our_own_post_is_known_by_the_part_id_that_intercom_answered(
     notify(client, part(37358198350, "<p>ours</p>", author_of(ADA)), topic="conversation.admin.replied")
     work()
     assert new_entries(itop) == []
-    assert Delivery.objects.get().reason == "our own post"
+    assert Delivery.objects.get().reason_code == "own_message"
 
 
-def test_our_own_post_is_known_by_our_package_code_and_another_apps_is_written(
+def test_an_own_post_is_recognised_by_the_package_code_of_the_app(
     client: Client, linked: Teammate, workspace: Workspace, itop: Itop, work: Work
 ) -> None:
     workspace.app_package_code = "our-code"
@@ -317,10 +337,10 @@ def test_our_own_post_is_known_by_our_package_code_and_another_apps_is_written(
     assert new_entries(itop) == ["<p>theirs</p>"]
 
 
-def test_a_webhook_that_is_faster_than_the_answer_to_our_post_waits_for_it(
+def test_an_event_that_may_be_a_pending_own_post_waits_for_its_response(
     client: Client, linked: Teammate, itop: Itop, work: Work
 ) -> None:
-    posting = Posting.objects.create(
+    posting = OutgoingMessage.objects.create(
         conversation=TicketLink.objects.get().conversation,
         admin_id="1",
         body="<p>ours</p>",
@@ -331,13 +351,13 @@ def test_a_webhook_that_is_faster_than_the_answer_to_our_post_waits_for_it(
     assert Delivery.objects.count() == 0
     posting.state, posting.part_id = "posted", "37358198350"
     posting.save()
-    Notification.objects.update(due_at=timezone.now())
+    WebhookEvent.objects.update(due_at=timezone.now())
     work()
     assert new_entries(itop) == []
-    assert Delivery.objects.get().reason == "our own post"
+    assert Delivery.objects.get().reason_code == "own_message"
 
 
-def test_a_notification_that_breaks_us_stops_no_other(
+def test_an_event_that_raises_an_error_blocks_no_other(
     client: Client, linked: Teammate, itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from intercom_bridge.sync import intake
@@ -346,31 +366,29 @@ def test_a_notification_that_breaks_us_stops_no_other(
     notify(client, part(37358198351, "<p>works</p>"))
     original = intake.deliver
 
-    def breaking(link: Any, one: Any, row: Any) -> Any:
-        if "breaks" in one.body:
+    def breaking(link: Any, message: Any, event: Any) -> Any:
+        if "breaks" in message.body:
             raise RuntimeError("on purpose")
-        return original(link, one, row)
+        return original(link, message, event)
 
     monkeypatch.setattr(intake, "deliver", breaking)
     work()
     assert new_entries(itop) == ["<p>works</p>"]
-    assert set(Notification.objects.values_list("verdict", flat=True)) == {"failed", "handled"}
+    assert set(WebhookEvent.objects.values_list("state", flat=True)) == {"failed", "handled"}
 
 
-def test_a_message_that_somebody_is_just_looking_at_is_not_overtaken_by_a_later_one(
+def test_an_event_that_another_worker_has_claimed_is_not_overtaken_by_a_later_one(
     client: Client, linked: Teammate, itop: Itop, work: Work
 ) -> None:
     notify(client, part(37358198350, "<p>earlier</p>"))
-    # Another worker has claimed it and has not finished.
-    Notification.objects.update(due_at=timezone.now() + dt.timedelta(minutes=1))
+    # Another worker has claimed the event and has not finished.
+    WebhookEvent.objects.update(due_at=timezone.now() + dt.timedelta(minutes=1))
     notify(client, part(37358198351, "<p>later</p>"))
     work()
     assert new_entries(itop) == ["<p>earlier</p>", "<p>later</p>"]
 
 
-def test_a_message_is_counted_once_however_many_tickets_it_goes_to(
-    client: Client, linked: Teammate, work: Work
-) -> None:
+def test_a_message_for_several_tickets_is_counted_once(client: Client, linked: Teammate, work: Work) -> None:
     linked.link("R-000006")
     notify(client, part(37358198350, "<p>both</p>"))
     work()

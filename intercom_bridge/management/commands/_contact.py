@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.core.management.base import CommandError, CommandParser
 
 from intercom_bridge.models import Workspace
-from intercom_bridge.privacy import Contact, contacts_called
+from intercom_bridge.privacy.contact import Contact, find_contacts
 
 
 def add_contact_arguments(parser: CommandParser) -> None:
@@ -22,7 +22,7 @@ def contacts_meant(workspace_id: str, words: str) -> list[tuple[Workspace, str]]
     workspace = Workspace.objects.select_related("itop").filter(workspace_id=workspace_id).first()
     if workspace is None:
         raise CommandError(f"There is no workspace {workspace_id}.")
-    called = contacts_called(workspace, words.strip())
+    called = find_contacts(workspace, words.strip())
     meant = [(workspace, contact_id) for contact_id in called if Contact(workspace, contact_id).is_known]
     if not meant:
         raise CommandError(

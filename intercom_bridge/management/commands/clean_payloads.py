@@ -10,13 +10,13 @@ from intercom_bridge.sync.retention import clean_payloads, count_payloads
 
 class Command(BaseCommand):
     help = (
-        "Removes the payloads of what was handled more than KEEP_PAYLOADS_DAYS ago, and of what failed more than "
-        "KEEP_FAILED_PAYLOADS_DAYS ago, or as long ago as their workspace says. The rows stay. The worker does it by "
-        "itself, once a day."
+        "Delete the contents of rows that were processed more than KEEP_PAYLOADS_DAYS ago, or failed more than "
+        "KEEP_FAILED_PAYLOADS_DAYS ago. A workspace may have its own limits. The rows are kept. The worker does this "
+        "once a day."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="Only count.")
+        parser.add_argument("--dry-run", action="store_true", help="only count")
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         counts = count_payloads() if dry_run else clean_payloads()
@@ -24,6 +24,6 @@ class Command(BaseCommand):
         for name, count in counts.items():
             self.stdout.write(f"{count:>10}  {name} {verb}")
         self.stdout.write(
-            f"Kept: {settings.KEEP_PAYLOADS_DAYS} days of what was handled, "
-            f"{settings.KEEP_FAILED_PAYLOADS_DAYS} days of what failed; where a workspace says otherwise, as it says."
+            f"Retention: {settings.KEEP_PAYLOADS_DAYS} days; {settings.KEEP_FAILED_PAYLOADS_DAYS} days after failures, "
+            "unless a workspace has its own limits."
         )

@@ -16,15 +16,15 @@ from intercom_bridge.models import Workspace
 
 class Command(BaseCommand):
     help = (
-        "Asks everything that can be asked only live: iTop, Intercom, our own public address, the worker. Says what "
-        "was found and what to do. Exit status 0: all is well; 1: there are warnings; 2: there are failures."
+        "Check iTop, Intercom, the public address and the worker with live requests. Report what was found and what "
+        "to do. Exit status 0: everything is well; 1: there are warnings; 2: there are failures."
     )
-    # It says more than they do of what they refuse, and is wanted most when something is wrong.
+    # The doctor explains more than the system checks, and must run when they fail.
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--workspace", metavar="ID", help="only this workspace, and its iTop")
-        parser.add_argument("--json", action="store_true", help="for programs: one object, at the end")
+        parser.add_argument("--workspace", metavar="ID", help="only this workspace and its iTop")
+        parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
     def handle(self, *_: Any, **options: Any) -> None:
         found = []
@@ -60,14 +60,16 @@ class Command(BaseCommand):
 
 
 def _findings(workspace_id: str | None) -> Iterator[Finding]:
-    """Wherever the database fails is the end, and is told once."""
-    is_told = False
+    """Stop when the database fails, and report that once."""
+    is_reported = False
     try:
         for finding in _examine(workspace_id):
-            is_told = is_told or (finding.about == NO_DATABASE.about and finding.level is Level.FAILURE)
+            is_reported = is_reported or (
+                finding.about == NO_DATABASE.about and finding.level is Level.FAILURE
+            )
             yield finding
     except DatabaseError:
-        if not is_told:
+        if not is_reported:
             yield NO_DATABASE
 
 
@@ -78,5 +80,5 @@ def _examine(workspace_id: str | None) -> Iterator[Finding]:
     workspace = Workspace.objects.select_related("itop", "profile").filter(workspace_id=workspace_id).first()
     if workspace is None:
         known = ", ".join(Workspace.objects.values_list("workspace_id", flat=True)) or "none"
-        raise CommandError(f"There is no workspace {workspace_id}. There are: {known}.")
+        raise CommandError(f"There is no workspace {workspace_id}. Existing: {known}.")
     yield from doctor.examine(workspace)

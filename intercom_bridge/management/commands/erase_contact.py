@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.template.defaultfilters import pluralize
 
-from intercom_bridge.privacy import Contact, StillCreating
+from intercom_bridge.privacy.contact import Contact, CreationPendingError
 
 from ._contact import add_contact_arguments, contacts_meant
 
@@ -23,7 +23,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, workspace: str, contact: str, no_input: bool, **options: Any) -> None:
         known = [Contact(*meant) for meant in contacts_meant(workspace, contact)]
         for one in known:
-            talks, told = one.conversation_count, one.notifications.count()
+            talks, told = one.conversation_count, one.webhook_events.count()
             self.stdout.write(
                 f"Contact {one.contact_id}: {talks} conversation{pluralize(talks)}, "
                 f"{told} notification{pluralize(told)}."
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         for one in known:
             try:
                 erased = one.erase()
-            except StillCreating:
+            except CreationPendingError:
                 raise CommandError(
                     f"Of contact {one.contact_id} nothing was erased: a ticket is just being created. Run it again "
                     "once that is done."

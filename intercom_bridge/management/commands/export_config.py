@@ -10,13 +10,13 @@ from intercom_bridge.config_import import export
 
 class Command(BaseCommand):
     help = (
-        "Writes the whole configuration (iTops, ticket profiles, workspaces) as one JSON file, which import_config "
-        "reads. It holds no secret: each is to be entered again, or named as an environment variable in the file."
+        "Write the configuration (iTops, ticket profiles, workspaces) to one JSON file, which import_config reads. It "
+        "contains no secrets: enter them again, or name environment variables in the file."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "file", nargs="?", type=Path, metavar="FILE", help="where to; the screen when it is left out"
+            "file", nargs="?", type=Path, metavar="FILE", help="the file to write; default: standard output"
         )
 
     def handle(self, *args: Any, file: Path | None, **options: Any) -> None:
@@ -28,4 +28,4 @@ class Command(BaseCommand):
             file.write_text(text, encoding="utf-8")
         except OSError as error:
             raise CommandError(f"{file} cannot be written: {error.strerror}.") from error
-        self.stdout.write(f"Written to {file}. It holds no secret.")
+        self.stdout.write(f"Written to {file}. It contains no secrets.")

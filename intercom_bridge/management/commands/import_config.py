@@ -10,14 +10,13 @@ from django.db import DatabaseError
 
 from intercom_bridge.config_import import (
     BridgeFile,
-    BridgeImport,
     ConfigError,
-    Import,
+    ExtensionImport,
     Report,
     Source,
     read_file,
     read_parameters,
-    secret_in,
+    read_secret_variable,
 )
 
 
@@ -58,7 +57,7 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         try:
-            report = _import(read_file(options["file"]), options).run(dry_run=options["dry_run"])
+            report = _import(read_file(options["file"]), options)
         except ConfigError as error:
             message = str(error)
             raise CommandError(f"Nothing was imported. {message[:1].upper()}{message[1:]}") from None
@@ -96,18 +95,18 @@ class Command(BaseCommand):
             self.stdout.write("Kept values stay as they were set in the admin; --overwrite replaces them.")
 
 
-def _import(file: Source | BridgeFile, options: dict[str, Any]) -> Import | BridgeImport:
+def _import(file: Source | BridgeFile, options: dict[str, Any]) -> Report:
     if isinstance(file, BridgeFile):
         if options["itop_url"] or options["itop_name"] or options["itop_token_env"]:
             raise ConfigError(
-                "--itop-url, --itop-name and --itop-token-env do not go with a file of export_config."
+                "--itop-url, --itop-name and --itop-token-env cannot be used with a file of export_config."
             )
-        return BridgeImport(file, overwrite=options["overwrite"])
-    return Import(
+        return file.apply(overwrite=options["overwrite"], dry_run=options["dry_run"])
+    return ExtensionImport(
         read_parameters(file),
         itop_url=options["itop_url"].strip(),
         itop_name=options["itop_name"].strip(),
-        # Never a command line argument: those are seen by everyone.
-        itop_token=secret_in(options["itop_token_env"]) if options["itop_token_env"] else "",
+        # By variable: command line arguments are visible to every user of the machine.
+        itop_token=read_secret_variable(options["itop_token_env"]) if options["itop_token_env"] else "",
         overwrite=options["overwrite"],
-    )
+    ).run(dry_run=options["dry_run"])

@@ -7,21 +7,24 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from intercom_bridge.datamodel.design import FILE, DataModelError
-from intercom_bridge.datamodel.learning import Lesson, learn
+from intercom_bridge.datamodel.importing import ImportResult, import_data_model
+from intercom_bridge.datamodel.xml_stream import FILE, DataModelError
 from intercom_bridge.models import ItopInstance
 
 
 class Command(BaseCommand):
     help = (
-        f"Learns the classes of tickets of an iTop from its data model ({FILE} on iTop's server): their attributes, "
-        "what a new ticket needs, what people call it all. Says what in the ticket profiles does not fit."
+        f"Import the ticket classes of an iTop from its data model ({FILE} on iTop's server): attributes, mandatory "
+        "fields and labels. Report what does not fit in the ticket profiles."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path, metavar="FILE", help=f"iTop's {FILE}")
         parser.add_argument(
-            "--itop", required=True, metavar="NAME", help="how people here call the iTop it comes from"
+            "--itop",
+            required=True,
+            metavar="NAME",
+            help="the iTop that the file comes from, by its name in the admin",
         )
         parser.add_argument(
             "--class",
@@ -29,17 +32,17 @@ class Command(BaseCommand):
             default=[],
             dest="also",
             metavar="NAME",
-            help="learn this class too, though it does not descend from Ticket; can be given several times",
+            help="also import this class, which does not descend from Ticket; may be repeated",
         )
         parser.add_argument(
-            "--dry-run", action="store_true", help="says what would be learned, and writes nothing"
+            "--dry-run", action="store_true", help="report what would be imported, and store nothing"
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
         try:
             itop = _itop(options["itop"])
             with options["file"].open("rb") as stream:
-                lesson = learn(
+                result = import_data_model(
                     itop,
                     stream,
                     options["file"].name,
@@ -55,31 +58,34 @@ class Command(BaseCommand):
             raise CommandError(f"Nothing was changed. {message[:1].upper()}{message[1:]}") from None
         except DatabaseError as error:
             raise CommandError(
-                f"Nothing was changed: the database said “{error}”. Has `manage.py migrate` been run?"
+                f"Nothing was changed. The database failed: {error}. Did you run `manage.py migrate`?"
             ) from error
-        self._print(itop, lesson, dry_run=options["dry_run"])
+        self._print(itop, result, dry_run=options["dry_run"])
 
-    def _print(self, itop: ItopInstance, lesson: Lesson, *, dry_run: bool) -> None:
-        width = max(len(one.name) for one in lesson.classes)
-        for one in lesson.classes:
-            needed = sum(attribute.is_mandatory for attribute in one.attributes.values())
-            self.stdout.write(f"{one.name:<{width}}  attributes: {len(one.attributes)}, mandatory: {needed}")
-        self.stdout.write(f"Labels in: {', '.join(lesson.languages) or 'no language'}")
-        for name in lesson.forgotten:
-            self.stdout.write(self.style.WARNING(f"{name} is not in this data model: forgotten."))
-        for sentence in lesson.misfits:
+    def _print(self, itop: ItopInstance, result: ImportResult, *, dry_run: bool) -> None:
+        width = max(len(ticket_class.name) for ticket_class in result.classes)
+        for ticket_class in result.classes:
+            attributes = ticket_class.attributes.values()
+            mandatory = sum(attribute.is_mandatory for attribute in attributes)
+            self.stdout.write(
+                f"{ticket_class.name:<{width}}  attributes: {len(attributes)}, mandatory: {mandatory}"
+            )
+        self.stdout.write(f"Labels in: {', '.join(result.languages) or 'no language'}")
+        for name in result.removed:
+            self.stdout.write(self.style.WARNING(f"Removed: {name}, which is not in this data model."))
+        for sentence in result.profile_warnings:
             self.stdout.write(self.style.WARNING(f"Does not fit: {sentence}"))
-        count = f"{len(lesson.classes)} classes" if len(lesson.classes) > 1 else "1 class"
+        count = f"{len(result.classes)} classes" if len(result.classes) > 1 else "1 class"
         if dry_run:
-            self.stdout.write(f"Dry run, nothing was written: {count} for {itop}.")
+            self.stdout.write(f"Dry run: {count} for {itop}, nothing was stored.")
         else:
-            self.stdout.write(self.style.SUCCESS(f"Learned: {count} for {itop}."))
+            self.stdout.write(self.style.SUCCESS(f"Imported: {count} for {itop}."))
 
 
 def _itop(name: str) -> ItopInstance:
     itop = ItopInstance.objects.filter(name=name).first()
     if itop is None:
         names = list(ItopInstance.objects.values_list("name", flat=True))
-        known = f"There are: {', '.join(names)}." if names else "There is none yet: add it in the admin."
-        raise DataModelError(f"there is no iTop called {name}. {known}")
+        hint = f"Existing: {', '.join(names)}." if names else "Add it in the admin first."
+        raise DataModelError(f"there is no iTop named {name}. {hint}")
     return itop

@@ -9,24 +9,34 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from intercom_bridge.models import Conversation, Delivery, TicketLink, Workspace
-from intercom_bridge.reasons import GONE
-from intercom_bridge.sync.reconcile import CannotCompare, Comparison, ConversationGone, compare
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    TicketLink,
+    Workspace,
+)
+from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.sync.reconcile import (
+    Comparison,
+    ComparisonError,
+    ConversationDeletedError,
+    compare,
+)
 
-# Intercom counts calls in windows of ten seconds: after a few of them it must be something else.
-TRIES = 3
-LONGEST_WAIT_SECONDS = 60.0
-# When the worker tries what could not be compared.
-AGAIN_SECONDS = 60.0
+# Intercom's rate limit has windows of ten seconds, so more attempts would not help.
+MAX_ATTEMPTS = 3
+MAX_WAIT_SECONDS = 60.0
+# When the worker retries a failed comparison.
+RETRY_SECONDS = 60.0
 
-_AGO = re.compile(r"(\d{1,4})\s*(minute|hour|day|week)s?", re.IGNORECASE)
+_AGE = re.compile(r"(\d{1,4})\s*(minute|hour|day|week)s?", re.IGNORECASE)
 
 
 class Command(BaseCommand):
     help = (
-        "Compares the linked conversations with Intercom's own and has what is missing written to their tickets, in "
-        "order. The worker does this by itself for conversations in which something happens. Exit status 1: some "
-        "could not be compared."
+        "Compare linked conversations with Intercom, and have missing messages written to their tickets, in order. "
+        "The worker does this for conversations with recent activity. Exit status 1: some conversations could not be "
+        "compared."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,47 +47,47 @@ class Command(BaseCommand):
             "--since",
             default="",
             metavar="WHEN",
-            help="only conversations from which something has reached us since then, or that were linked since then: "
-            "2026-01-31, 2026-01-31T08:00, “2 days”. After an outage of your own leave it out: what was lost in it "
-            "did not reach us",
+            help="only conversations with messages received since then, or linked since then: 2026-01-31, "
+            "2026-01-31T08:00, “2 days”. Omit it after an outage of this service: messages sent in that time were not "
+            "received",
         )
         parser.add_argument(
-            "--dry-run", action="store_true", help="says what is missing, and changes nothing"
+            "--dry-run", action="store_true", help="report missing messages, and change nothing"
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
-        chosen = _chosen(options["workspace"], _moment(options["since"]))
+        conversations = _select(options["workspace"], _parse_since(options["since"]))
         dry_run = bool(options["dry_run"])
         compared = failed = messages = 0
-        for pk in list(chosen.values_list("pk", flat=True)):
+        for pk in list(conversations.values_list("pk", flat=True)):
             conversation = Conversation.objects.select_related("workspace").filter(pk=pk).first()
             if conversation is None:
                 continue
             name = f"{conversation.conversation_id} ({conversation.workspace.workspace_id})"
             try:
-                said, count = _one(conversation, dry_run=dry_run)
+                text, count = _compare_one(conversation, dry_run=dry_run)
                 compared, messages = compared + 1, messages + count
-            except CannotCompare as trouble:
-                said, failed = self.style.ERROR(f"could not be compared: {trouble}"), failed + 1
+            except ComparisonError as error:
+                text, failed = self.style.ERROR(f"could not be compared: {error}"), failed + 1
                 if not dry_run:
-                    Conversation.objects.filter(pk=conversation.pk).compare_within(AGAIN_SECONDS)
-            self.stdout.write(f"{name}: {said}")
+                    Conversation.objects.filter(pk=conversation.pk).compare_within(RETRY_SECONDS)
+            self.stdout.write(f"{name}: {text}")
         self.stdout.write(_summary(compared, messages, dry_run=dry_run))
         if failed:
-            later = "" if dry_run else " The worker tries again."
+            later = "" if dry_run else " The worker will retry."
             raise CommandError(f"{_counted(failed, 'conversation')} could not be compared.{later}")
 
 
-def _one(conversation: Conversation, *, dry_run: bool) -> tuple[str, int]:
-    """What to say about it, and how many messages were missing."""
+def _compare_one(conversation: Conversation, *, dry_run: bool) -> tuple[str, int]:
+    """Compare a conversation. Return a text for the user and the number of missing messages."""
     if not conversation.workspace.enabled:
-        return "left alone: the workspace is turned off", 0
+        return "skipped: the workspace is disabled", 0
     if not TicketLink.objects.filter(conversation=conversation).syncing().exists():
-        return "left alone: the sync is paused", 0
+        return "skipped: the sync is paused", 0
     try:
-        comparison = _compare_patiently(conversation, dry_run=dry_run)
-    except ConversationGone:
-        return GONE, 0
+        comparison = _compare_with_retries(conversation, dry_run=dry_run)
+    except ConversationDeletedError:
+        return str(ReasonCode.CONVERSATION_DELETED.label), 0
     gaps = [f"{_counted(gap.messages, 'message')} in {gap.ticket}" for gap in comparison.gaps]
     count = sum(gap.messages for gap in comparison.gaps)
     if not gaps:
@@ -85,42 +95,42 @@ def _one(conversation: Conversation, *, dry_run: bool) -> tuple[str, int]:
     return f"{'missing' if dry_run else 'filled in'}: {', '.join(gaps)}", count
 
 
-def _compare_patiently(conversation: Conversation, *, dry_run: bool) -> Comparison:
-    """Waits where Intercom says how long it wants to be left alone. Raises CannotCompare, ConversationGone."""
-    for _ in range(TRIES - 1):
+def _compare_with_retries(conversation: Conversation, *, dry_run: bool) -> Comparison:
+    """Compare, and wait for Intercom's rate limit. Raise ComparisonError or ConversationGone."""
+    for _ in range(MAX_ATTEMPTS - 1):
         try:
             return compare(conversation, fill=not dry_run)
-        except CannotCompare as trouble:
-            seconds = trouble.until - time.time()
-            if not 0 < seconds <= LONGEST_WAIT_SECONDS:
+        except ComparisonError as error:
+            seconds = error.until - time.time()
+            if not 0 < seconds <= MAX_WAIT_SECONDS:
                 raise
             time.sleep(seconds)
     return compare(conversation, fill=not dry_run)
 
 
-def _chosen(workspace_id: str, since: dt.datetime | None) -> QuerySet[Conversation]:
+def _select(workspace_id: str, since: dt.datetime | None) -> QuerySet[Conversation]:
     links = TicketLink.objects.filter(conversation=OuterRef("pk"))
     conversations = Conversation.objects.filter(Exists(links)).order_by("pk")
     if workspace_id:
         workspace = Workspace.objects.filter(workspace_id=workspace_id).first()
         if workspace is None:
             known = ", ".join(Workspace.objects.values_list("workspace_id", flat=True)) or "none"
-            raise CommandError(f"There is no workspace {workspace_id}. Known: {known}.")
+            raise CommandError(f"There is no workspace {workspace_id}. Existing: {known}.")
         conversations = conversations.filter(workspace=workspace)
     if since is None:
         return conversations
-    reached_us = Delivery.objects.filter(
+    received = Delivery.objects.filter(
         Q(created_at__gte=since) | Q(part_created_at__gte=int(since.timestamp())), conversation=OuterRef("pk")
     )
-    return conversations.filter(Exists(reached_us) | Exists(links.filter(created_at__gte=since)))
+    return conversations.filter(Exists(received) | Exists(links.filter(created_at__gte=since)))
 
 
-def _moment(text: str) -> dt.datetime | None:
-    """An ISO date or time (the settings' time zone if it has none), or so long ago."""
+def _parse_since(text: str) -> dt.datetime | None:
+    """Parse an ISO date or time (in the time zone of the settings, unless given), or an age like “2 days”."""
     if not text.strip():
         return None
-    if ago := _AGO.fullmatch(text.strip()):
-        return timezone.now() - dt.timedelta(**{f"{ago[2].lower()}s": int(ago[1])})
+    if age := _AGE.fullmatch(text.strip()):
+        return timezone.now() - dt.timedelta(**{f"{age[2].lower()}s": int(age[1])})
     try:
         moment = dt.datetime.fromisoformat(text.strip())
     except ValueError:
@@ -137,7 +147,7 @@ def _summary(compared: int, messages: int, *, dry_run: bool) -> str:
         found = f"{_counted(messages, 'message')} filled in; the worker writes them within a minute"
     else:
         found = "nothing was missing"
-    return f"{_counted(compared, 'conversation')} looked at: {found}."
+    return f"{_counted(compared, 'conversation')} compared: {found}."
 
 
 def _counted(count: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-// A button beside each text that is to be pasted elsewhere. Without this file, a click on the text marks all of it.
+// Add a copy button to each text with data-copy. Without JavaScript, a click selects the whole text.
 "use strict";
 
 document.addEventListener("DOMContentLoaded", () => {
@@ -15,7 +15,7 @@ document.addEventListener("DOMContentLoaded", () => {
         await navigator.clipboard.writeText(text.textContent);
         button.textContent = "Copied";
       } catch {
-        // Not a secure page, or the browser says no: the text is marked, so that a key press copies it.
+        // Not a secure context, or permission denied. The text is selected, so the keyboard shortcut copies it.
         button.textContent = "Press Ctrl+C";
       }
     });

@@ -1,4 +1,4 @@
-// Draws each screen of the preview, and says what Canvas Kit would not take of it.
+// Draw each screen of the preview, and list what Canvas Kit would reject.
 import { adviceForFirst, draw, problems } from "./canvas.js";
 
 for (const screen of document.querySelectorAll(".bridge-screen")) {
@@ -6,15 +6,15 @@ for (const screen of document.querySelectorAll(".bridge-screen")) {
   if (!data) continue;
   const answer = JSON.parse(data.textContent);
   const canvas = screen.querySelector(".canvas");
-  const said = screen.querySelector(".bridge-problems");
-  // A look at it only: nothing that is clicked leads anywhere.
+  const list = screen.querySelector(".bridge-problems");
+  // Clicks do nothing in a preview.
   draw(canvas, answer.canvas.content.components, () => {});
   const found = problems(answer);
   if (screen.dataset.first === "true") found.push(...adviceForFirst(answer, Math.round(canvas.offsetHeight)));
   for (const sentence of found) {
     const line = document.createElement("li");
     line.textContent = sentence;
-    said.append(line);
+    list.append(line);
   }
   screen.dataset.drawn = "true";
 }

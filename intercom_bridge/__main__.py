@@ -1,0 +1,24 @@
+"""The command `intercom-bridge`: the same as `manage.py` and `python -m intercom_bridge`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+from intercom_bridge import __version__
+
+
+def main() -> None:
+    """Run the management command named on the command line; `version` and `--version` print our own version."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.development")
+    # Not a management command: Django reserves both names for its own version.
+    if sys.argv[1:] in (["version"], ["--version"]):
+        sys.stdout.write(f"intercom-bridge {__version__}\n")
+        return
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Times, JSON payloads and links as HTML or text for admin pages."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.contrib import admin
+from django.utils import timezone
+from django.utils.formats import date_format, localize
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from intercom_bridge.intercom.client import conversation_url
+from intercom_bridge.models import Conversation, Ticket
+from intercom_bridge.models.job import MAX_LOGGED_ATTEMPTS, LoggedJob
+from intercom_bridge.models.reason import reason_label
+from intercom_bridge.privacy.redaction import redact_secrets
+
+from .masking import mask, mask_texts
+
+NOTHING = "None."
+MAX_LENGTH = 200_000
+
+
+def short_datetime(value: dt.datetime) -> str:
+    """Return the time in a form that is narrow enough for a list."""
+    return date_format(timezone.localtime(value), "Y-m-d H:i:s")
+
+
+def datetime_column(name: str, label: str) -> Callable[[Any, Any], str]:
+    """Return a narrow list column for the date in field `name`."""
+
+    @admin.display(description=label, ordering=name)
+    def column(_admin: Any, row: Any) -> str:
+        value = getattr(row, name)
+        return short_datetime(value) if value else "-"
+
+    return column
+
+
+def unix_time(seconds: float) -> str:
+    """Return Unix seconds as a date, or unchanged if they are out of range."""
+    try:
+        return str(localize(timezone.localtime(dt.datetime.fromtimestamp(seconds, dt.UTC))))
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
+
+
+def pretty(value: Any, *, with_texts: bool) -> str:
+    """Return a JSON value, or the raw bytes of a body, as printable text, whatever it contains."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        decoded = bytes(value).decode("utf-8", "backslashreplace")
+        try:
+            text = _to_json(json.loads(decoded), with_texts=with_texts)
+        except (ValueError, RecursionError):
+            # Not JSON, or nested too deeply.
+            text = decoded if with_texts else mask(value)
+    else:
+        text = _to_json(value, with_texts=with_texts)
+    # A page cannot contain NUL or lone surrogates.
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\u0000")
+    if len(text) > MAX_LENGTH:
+        text = f"{text[:MAX_LENGTH]}\n… ({len(text) - MAX_LENGTH} more characters)"
+    return text
+
+
+def _to_json(value: Any, *, with_texts: bool) -> str:
+    redacted = redact_secrets(value)
+    return json.dumps(
+        redacted if with_texts else mask_texts(redacted), indent=2, ensure_ascii=False, default=str
+    )
+
+
+def json_block(value: Any, *, with_texts: bool) -> SafeString:
+    """Return the value as preformatted JSON."""
+    return format_html('<pre class="bridge-json">{}</pre>', pretty(value, with_texts=with_texts))
+
+
+def payload_block(row: Any, value: Any, *, with_texts: bool) -> str:
+    """Return a payload as JSON, or when it was deleted (see sync/retention.py)."""
+    if row.cleaned_at is None:
+        return json_block(value, with_texts=with_texts)
+    when = date_format(timezone.localtime(row.cleaned_at), "Y-m-d")
+    return f"Deleted on {when} (end of the retention period, or at the contact's request). The record itself is kept."
+
+
+def attempts_table(row: LoggedJob, *, with_texts: bool) -> SafeString | str:
+    """Return the attempts to write a row to iTop as a table."""
+    if not row.attempt_log:
+        return NOTHING
+    labels = dict(LoggedJob.Outcome.choices)
+    body = format_html_join(
+        "\n",
+        "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
+        (
+            (
+                unix_time(attempt["at"]),
+                labels.get(attempt["outcome"], attempt["outcome"]),
+                reason_label(attempt["code"], attempt["detail"] if with_texts else ""),
+            )
+            for attempt in row.attempt_log
+        ),
+    )
+    is_truncated = len(row.attempt_log) >= MAX_LOGGED_ATTEMPTS
+    note = format_html("<p>The latest {}.</p>", MAX_LOGGED_ATTEMPTS) if is_truncated else ""
+    return format_html(
+        '<table class="bridge-attempts"><thead><tr><th>Time</th><th>Outcome</th><th>Details</th></tr></thead>'
+        "<tbody>{}</tbody></table>{}",
+        body,
+        note,
+    )
+
+
+def link(url: str, label: object) -> SafeString:
+    return format_html('<a href="{}">{}</a>', url, label)
+
+
+def stacked(items: Iterable[object]) -> SafeString | str:
+    """Return the items below each other, or "None."."""
+    return format_html_join("\n", "<div>{}</div>", ((item,) for item in items)) or NOTHING
+
+
+def itop_link(ticket: Ticket) -> SafeString:
+    """Return a link to the ticket in iTop's back office."""
+    url = ticket.itop.backoffice_url(ticket.ticket_class, ticket.object_id)
+    return link(url, f"{ticket.ticket_class} {ticket.ref}")
+
+
+def intercom_link(conversation: Conversation) -> SafeString:
+    """Return a link to the conversation in Intercom's inbox."""
+    workspace = conversation.workspace
+    url = conversation_url(workspace.region, workspace.workspace_id, conversation.conversation_id)
+    return link(url, conversation.conversation_id)

@@ -1,0 +1,47 @@
+"""The admin of outgoing messages: what the bridge posts to Intercom."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import Q
+
+from intercom_bridge.models import OutgoingMessage
+
+from .display import datetime_column, payload_block
+from .filters import ReasonFilter
+from .masking import mask
+from .records import ConversationRecordAdmin
+from .row_actions import RetriableAdmin
+from .search import SearchResult
+
+
+@admin.register(OutgoingMessage)
+class OutgoingMessageAdmin(RetriableAdmin, ConversationRecordAdmin):
+    created = datetime_column("created_at", "created")
+    list_display = ("created", "state", "reason_text", "conversation", "is_note")
+    list_filter = (
+        "state",
+        ReasonFilter,
+        "is_note",
+        "created_at",
+        ("conversation__workspace", admin.RelatedFieldListFilter),
+    )
+    list_select_related = ("conversation__workspace",)
+    list_defer = ("body",)
+    private_columns = ("body", "reason_detail")
+    search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
+    ordering = ("-pk",)
+    fieldsets = (
+        (None, {"fields": ("conversation", "in_intercom", "workspace", "admin_id", "is_note", "body_html")}),
+        ("Status", {"fields": ("state", "reason_text", "part_id", "attempts", "due_at", "created_at")}),
+    )
+    readonly_fields = ("workspace", "in_intercom", "body_html")
+
+    def search_condition(self, found: SearchResult) -> Q:
+        return Q(conversation__in=found.linked_conversations()) | Q(part_id=found.text)
+
+    @admin.display(description="HTML")
+    def body_html(self, message: OutgoingMessage) -> str:
+        if message.cleaned_at is not None:
+            return payload_block(message, message.body, with_texts=self.may_read)
+        return message.body if self.may_read else mask(message.body)

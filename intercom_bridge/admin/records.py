@@ -1,0 +1,200 @@
+"""Admins of records: read-only, and cheap to open however long the tables grow."""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db.models import Count, Model, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from intercom_bridge.models import Workspace
+from intercom_bridge.models.reason import reason_label
+
+from .base import MAX_COUNTED, STYLES, ModelAdmin
+from .display import NOTHING, intercom_link, itop_link, link, stacked
+from .masking import Viewer, may_read_messages
+from .search import SearchResult, look_up
+
+if TYPE_CHECKING:
+    AnyPaginator = Paginator[Any]
+else:
+    # Generic in the stubs only.
+    AnyPaginator = Paginator
+
+
+class DeferringChangeList(ChangeList):
+    """A change list that does not load the large columns."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        """Return the rows of the list without the columns in `list_defer`."""
+        deferred: tuple[str, ...] = getattr(self.model_admin, "list_defer", ())
+        return super().get_queryset(request, exclude_parameters).defer(*deferred)
+
+
+class BoundedPaginator(AnyPaginator):
+    """A paginator that counts at most MAX_COUNTED rows."""
+
+    @cached_property
+    def _counted(self) -> int:
+        rows: Any = self.object_list
+        return int(rows.order_by()[: MAX_COUNTED + 1].count())
+
+    @property
+    def is_longer(self) -> bool:
+        return self._counted > MAX_COUNTED
+
+    @property
+    def count(self) -> int:
+        return min(self._counted, MAX_COUNTED)
+
+
+class RecordAdmin(ModelAdmin):
+    """A read-only admin whose pages depend on what the user may read.
+
+    Django passes no request to the functions that display a column. Each list and page is therefore served by a copy
+    of the admin that holds the request's user as `viewer`. Without a viewer no text is displayed.
+    """
+
+    viewer: Viewer = None
+    list_defer: tuple[str, ...] = ()
+    # Columns that contain what people wrote. They cannot be used as filters in the address.
+    private_columns: tuple[str, ...] = ()
+    list_per_page = 50
+    list_max_show_all = 200
+    show_full_result_count = False
+    paginator = BoundedPaginator
+    actions: tuple[str, ...] | None = None
+
+    class Media:
+        css = STYLES
+
+    def _viewed_by(self, request: HttpRequest) -> Self:
+        bound = copy.copy(self)
+        bound.viewer = request.user
+        return bound
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Serve the list for the request's user."""
+        return super(RecordAdmin, self._viewed_by(request)).changelist_view(request, extra_context)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Serve a record's page for the request's user."""
+        return super(RecordAdmin, self._viewed_by(request)).changeform_view(request, *args, **kwargs)
+
+    @property
+    def may_read(self) -> bool:
+        """Whether the viewer may read what people wrote."""
+        return may_read_messages(self.viewer)
+
+    def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
+        return DeferringChangeList
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Refuse filters on private columns, which would allow texts to be guessed letter by letter."""
+        if lookup.split("__")[0] in self.private_columns:
+            return False
+        return bool(super().lookup_allowed(lookup, value, request))  # type: ignore[arg-type]
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return False: records are created by the bridge."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return False: records are not edited."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return False, also when a workspace is deleted: without its record a message would be written again."""
+        return False
+
+    # Links to other records
+
+    def record_link(self, row: Model, label: object = "") -> SafeString | str:
+        """Return a link to the row's page, or only the label if the viewer may not open it."""
+        text = label or row
+        if not self._may_view(type(row)):
+            return str(text)
+        meta = row._meta
+        return link(reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk]), text)
+
+    def list_link(self, model: type[Model], label: object, **filters: object) -> SafeString | str:
+        """Return a link to the filtered list, or only the label if the viewer may not open it."""
+        if not self._may_view(model):
+            return str(label)
+        meta = model._meta
+        address = reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist")
+        return link(f"{address}?{urlencode(filters)}", label)
+
+    def counts_by(self, field: str, rows: QuerySet[Any], **filters: object) -> SafeString | str:
+        """Return the number of rows per value of `field`, each linked. `filters` select the same rows in a list."""
+        counts = list(rows.order_by(field).values_list(field).annotate(count=Count("pk")))
+        labels = dict(rows.model._meta.get_field(field).choices)
+        return stacked(
+            self.list_link(
+                rows.model, f"{count} {labels.get(value, value)}", **filters, **{f"{field}__exact": value}
+            )
+            for value, count in counts
+        )
+
+    def _may_view(self, model: type[Model]) -> bool:
+        label, name = model._meta.app_label, model._meta.model_name
+        has_perm = getattr(self.viewer, "has_perm", None)
+        return bool(has_perm and any(has_perm(f"{label}.{action}_{name}") for action in ("view", "change")))
+
+    @admin.display(description="reason", ordering="reason_code")
+    def reason_text(self, row: Any) -> str:
+        """Return why the row is in its state, without the remote system's words if the viewer may not read texts."""
+        return reason_label(row.reason_code, row.reason_detail if self.may_read else "")
+
+
+class SearchableAdmin(RecordAdmin):
+    """Records that are found by a ticket, a conversation or a person. Every search uses an index."""
+
+    # Makes Django display the search field.
+    search_fields = ("pk",)
+    search_help_text = (
+        "A ticket reference, a conversation ID, or a person (name, e-mail address, iTop ID or Intercom ID)."
+    )
+    # A column with a teammate's name. It has no index and is searched only if nothing else is found.
+    teammate_column = ""
+
+    def search_condition(self, found: SearchResult) -> Q:
+        if self.teammate_column and not found:
+            return Q(**{f"{self.teammate_column}__icontains": found.text})
+        return Q(ticket__in=found.tickets) | Q(conversation__in=found.conversations)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Model], search_term: str
+    ) -> tuple[QuerySet[Model], bool]:
+        """Return the rows that belong to what was typed."""
+        text = " ".join(search_term.replace("\x00", "").strip('"').split())
+        return (queryset.filter(self.search_condition(look_up(text))) if text else queryset), False
+
+
+class ConversationRecordAdmin(SearchableAdmin):
+    """Records with a conversation and, mostly, a ticket."""
+
+    link_fields: ClassVar = ("in_itop", "in_intercom", "workspace")
+
+    @admin.display(description="workspace", ordering="conversation__workspace")
+    def workspace(self, row: Any) -> Workspace:
+        workspace: Workspace = row.conversation.workspace
+        return workspace
+
+    @admin.display(description="in iTop")
+    def in_itop(self, row: Any) -> str:
+        return itop_link(row.ticket) if row.ticket else NOTHING
+
+    @admin.display(description="in Intercom")
+    def in_intercom(self, row: Any) -> str:
+        return intercom_link(row.conversation)

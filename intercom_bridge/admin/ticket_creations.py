@@ -1,0 +1,94 @@
+"""The admin of ticket creations: one submission of the create form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from intercom_bridge.models import TicketCreation
+from intercom_bridge.models.ticket_creation import TicketCreationQuerySet
+
+from .display import attempts_table, datetime_column, json_block, payload_block
+from .filters import ReasonFilter
+from .records import ConversationRecordAdmin
+from .row_actions import RowAction, RowActionsAdmin
+
+
+@admin.register(TicketCreation)
+class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
+    """Unfinished creations can be retried immediately."""
+
+    created = datetime_column("created_at", "created")
+    list_display = (
+        "created",
+        "state",
+        "reason_text",
+        "ticket",
+        "conversation",
+        "workspace",
+        "admin_name",
+        "attempts",
+    )
+    actions = ("retry",)
+    list_filter = (
+        "state",
+        ReasonFilter,
+        "created_at",
+        ("conversation__workspace", admin.RelatedFieldListFilter),
+    )
+    list_select_related = ("ticket", "conversation__workspace")
+    list_defer = ("fields", "parts", "values", "problems", "attempt_log")
+    private_columns = ("fields", "values", "problems", "note", "reason_detail", "attempt_log")
+    search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a teammate's name."
+    teammate_column = "admin_name"
+    ordering = ("-pk",)
+    fieldsets = (
+        (
+            None,
+            {"fields": ("conversation", "in_intercom", "workspace", "admin_name", "admin_id", "form_key")},
+        ),
+        (
+            "Status",
+            {"fields": ("state", "reason_text", "ticket", "in_itop", "attempts", "due_at", "created_at")},
+        ),
+        ("Attempts", {"fields": ("attempt_history",)}),
+        ("Request to iTop", {"fields": ("ticket_class", "caller_id", "idempotency_key", "fields_json")}),
+        ("Form input", {"fields": ("values_json",), "classes": ("collapse",)}),
+    )
+    readonly_fields = (
+        *ConversationRecordAdmin.link_fields,
+        "reason_text",
+        "attempt_history",
+        "fields_json",
+        "values_json",
+    )
+
+    @admin.display(description="attempts")
+    def attempt_history(self, creation: TicketCreation) -> str:
+        return attempts_table(creation, with_texts=self.may_read)
+
+    @admin.display(description="fields")
+    def fields_json(self, creation: TicketCreation) -> str:
+        return payload_block(creation, creation.fields, with_texts=self.may_read)
+
+    @admin.display(description="values")
+    def values_json(self, creation: TicketCreation) -> str:
+        return json_block(creation.values, with_texts=self.may_read)
+
+    def applicable_actions(self, row: Any) -> tuple[str, ...]:
+        return ("retry",) if row.state == TicketCreation.State.CREATING else ()
+
+    @admin.action(description="Retry now", permissions=["act"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[TicketCreation]) -> None:
+        """Retry unfinished creations without further delay."""
+        action = RowAction(
+            eligible=TicketCreationQuerySet.waiting,
+            change=TicketCreationQuerySet.release_postponed,
+            history="Retried.",
+            done="will be retried as soon as iTop can no longer be executing the previous attempt.",
+            refused="only unfinished creations can be retried.",
+        )
+        self.run_action(request, queryset, action)

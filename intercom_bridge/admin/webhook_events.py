@@ -1,0 +1,58 @@
+"""The admin of webhook events: notifications from Intercom, as received."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import Q
+
+from intercom_bridge.models import Conversation, Delivery, WebhookEvent
+
+from .display import NOTHING, datetime_column, intercom_link, payload_block, stacked
+from .filters import ReasonFilter, TopicFilter
+from .records import SearchableAdmin
+from .row_actions import RetriableAdmin
+from .search import SearchResult
+
+
+@admin.register(WebhookEvent)
+class WebhookEventAdmin(RetriableAdmin, SearchableAdmin):
+    received = datetime_column("received_at", "received")
+    list_display = ("received", "state", "reason_text", "topic", "conversation_id")
+    list_filter = ("state", ReasonFilter, TopicFilter, "received_at", "workspace")
+    list_select_related = ("workspace",)
+    list_defer = ("body",)
+    private_columns = ("body", "reason_detail")
+    search_help_text = f"{SearchableAdmin.search_help_text} Or a notification ID."
+    ordering = ("-received_at", "-pk")
+    fieldsets = (
+        (None, {"fields": ("topic", "workspace", "conversation", "notification_id")}),
+        ("Status", {"fields": ("state", "reason_text", "deliveries")}),
+        ("Times", {"fields": ("received_at", "times_received", "due_at")}),
+        ("Payload", {"fields": ("payload",)}),
+    )
+    readonly_fields = ("payload", "conversation", "deliveries")
+
+    def search_condition(self, found: SearchResult) -> Q:
+        return Q(conversation_id__in=found.conversation_ids()) | Q(
+            workspace__in=found.workspaces, notification_id=found.text
+        )
+
+    @admin.display(description="conversation")
+    def conversation(self, event: WebhookEvent) -> str:
+        if not event.conversation_id:
+            return NOTHING
+        here = Conversation(workspace=event.workspace, conversation_id=event.conversation_id)
+        known = Conversation.objects.filter(workspace=event.workspace, conversation_id=event.conversation_id)
+        row = known.first()
+        return stacked(
+            [self.record_link(row) if row else "No ticket was ever linked to it.", intercom_link(here)]
+        )
+
+    @admin.display(description="deliveries")
+    def deliveries(self, event: WebhookEvent) -> str:
+        rows = Delivery.objects.filter(webhook_event=event)
+        return self.counts_by("state", rows, webhook_event__id__exact=event.pk)
+
+    @admin.display(description="payload")
+    def payload(self, event: WebhookEvent) -> str:
+        return payload_block(event, event.body, with_texts=self.may_read)

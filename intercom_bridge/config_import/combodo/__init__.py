@@ -1,0 +1,1 @@
+"""Readers of the configuration of Combodo's PHP extension `combodo-intercom-integration`."""

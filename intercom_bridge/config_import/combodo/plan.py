@@ -1,0 +1,233 @@
+"""Write the extension's parameters to our rows: all of them, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from django.db import transaction
+
+from intercom_bridge.config_import.applying import Row, apply
+from intercom_bridge.config_import.report import Report
+from intercom_bridge.config_import.values import ConfigError, SourceValue
+from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
+from intercom_bridge.models.itop_instance import base_address
+
+from .parameters import FORM_ATTRIBUTES, Parameters, WorkspaceParameters
+
+
+@dataclass(frozen=True)
+class ExtensionImport:
+    """One import. The `itop_*` values come from the command line; `overwrite` replaces what was set in the admin."""
+
+    parameters: Parameters
+    itop_url: str = ""
+    itop_name: str = ""
+    itop_token: str = ""
+    overwrite: bool = False
+
+    def run(self, *, dry_run: bool = False) -> Report:
+        """Write the rows in one transaction; `dry_run` rolls it back.
+
+        Raise ConfigError, and write nothing, if any part of the file is refused.
+        """
+        report = Report(notes=list(self.parameters.notes))
+        with transaction.atomic():
+            itop = self._import_itop(report)
+            profile = self._import_profile(itop, report)
+            for workspace in self.parameters.workspaces:
+                self._import_workspace(workspace, itop, profile, report)
+            self._report_unlisted_workspaces(itop, report)
+            if dry_run:
+                transaction.set_rollback(True)
+        return report
+
+    @property
+    def _workspace_ids(self) -> list[str]:
+        return [workspace.workspace_id for workspace in self.parameters.workspaces]
+
+    @property
+    def _url_in_file(self) -> str:
+        value = self.parameters.itop.get("url")
+        return str(value.value) if value else ""
+
+    def _apply(self, row: Row, fields: Mapping[str, SourceValue], title: str, report: Report) -> None:
+        report.sections.append(apply(row, fields, title, overwrite=self.overwrite))
+
+    def _import_itop(self, report: Report) -> ItopInstance:
+        fields = {name: value for name, value in self.parameters.itop.items() if name != "url"}
+        if self.itop_token:
+            fields["token"] = SourceValue(self.itop_token)
+        existing = self._find_itop()
+        if existing is None:
+            return self._add_itop(fields, report)
+        if self.itop_name:
+            fields["name"] = SourceValue(self.itop_name)
+        account = (existing.token, existing.user, existing.password)
+        self._apply(existing, fields, f"iTop {existing.url}", report)
+        if (existing.token, existing.user, existing.password) != account:
+            existing.save(update_fields=existing.forget())
+            existing.answers.all().delete()
+        return existing
+
+    def _add_itop(self, fields: Mapping[str, SourceValue], report: Report) -> ItopInstance:
+        url = _validated_url(self.itop_url) or _validated_url(self._url_in_file)
+        if not url:
+            raise ConfigError(
+                "the file does not say which iTop this is. Add --itop-url https://itop.example.com/itop."
+            )
+        if not self.itop_token:
+            raise ConfigError(
+                f"there is no iTop at {url} yet. Put the token of its account into an environment variable and name "
+                "that variable with --itop-token-env, or add the iTop in the admin first."
+            )
+        row = ItopInstance()
+        identity = {"name": SourceValue(self.itop_name or _unused_name(url)), "url": SourceValue(url)}
+        self._apply(row, {**identity, **fields}, f"iTop {url}", report)
+        return row
+
+    def _find_itop(self) -> ItopInstance | None:
+        """Return the iTop that the command line or the file names, or else the only one that can be meant."""
+        itops = list(ItopInstance.objects.all())
+        if self.itop_url:
+            return _at_url(itops, self.itop_url)
+        if self.itop_name:
+            for itop in itops:
+                if itop.name == self.itop_name:
+                    return itop
+        if self._url_in_file:
+            itop_at_url = _at_url(itops, self._url_in_file)
+            if itop_at_url is None and itops and not self.itop_token:
+                raise ConfigError(
+                    f"the file belongs to the iTop at {self._url_in_file} (app_root_url), and the database contains "
+                    f"{_urls(itops)}. Choose one with --itop-url.",
+                    self.parameters.itop["url"].line,
+                )
+            return itop_at_url
+        return self._only_itop(itops)
+
+    def _only_itop(self, itops: list[ItopInstance]) -> ItopInstance | None:
+        if len(itops) == 1:
+            return itops[0]
+        used = {
+            workspace.itop
+            for workspace in Workspace.objects.select_related("itop").filter(
+                workspace_id__in=self._workspace_ids
+            )
+        }
+        if len(used) == 1:
+            return used.pop()
+        if itops:
+            raise ConfigError(
+                f"the database contains several iTops. Choose one with --itop-url ({_urls(itops)})."
+            )
+        return None
+
+    def _import_profile(self, itop: ItopInstance, report: Report) -> TicketProfile:
+        profile = self._find_profile(itop) or TicketProfile(name=itop.name)
+        fields = dict(self.parameters.profile)
+        _remove_automatic_attributes(profile, fields, report)
+        if profile.pk is None:
+            fields = {"name": SourceValue(profile.name), **fields}
+        self._apply(profile, fields, f"Ticket profile {profile.name}", report)
+        if "title" not in profile.form_attributes:
+            report.notes.append(
+                f"The create form of the ticket profile {profile.name} has no title, which iTop requires."
+            )
+        return profile
+
+    def _find_profile(self, itop: ItopInstance) -> TicketProfile | None:
+        """Return the profile of the file's workspaces, unless workspaces of another iTop share it."""
+        ids = self._workspace_ids
+        known = {
+            workspace.workspace_id: workspace for workspace in Workspace.objects.filter(workspace_id__in=ids)
+        }
+        for workspace_id in ids:
+            if workspace_id in known:
+                profile = known[workspace_id].profile
+                if not profile.workspaces.exclude(workspace_id__in=ids).exclude(itop=itop).exists():
+                    return profile
+        return TicketProfile.objects.filter(name=itop.name).first()
+
+    def _import_workspace(
+        self, parameters: WorkspaceParameters, itop: ItopInstance, profile: TicketProfile, report: Report
+    ) -> None:
+        workspace_id, line = parameters.workspace_id, parameters.line
+        row = Workspace.objects.filter(workspace_id=workspace_id).first()
+        fields = {
+            **parameters.fields,
+            "itop": SourceValue(itop, line),
+            "profile": SourceValue(profile, line),
+        }
+        if row is None:
+            row = Workspace(workspace_id=workspace_id)
+            if "scope" not in parameters.fields:
+                raise ConfigError(
+                    f"workspace {workspace_id} has no scope, and without one it would serve everybody. Write "
+                    "'scope' => 'SELECT Organization ...'.",
+                    line,
+                )
+            fields = {"workspace_id": SourceValue(workspace_id, line), **fields}
+            report.notes.append(
+                f"Workspace {workspace_id}: the file does not name its region. It is set to {row.region}; change it "
+                "in the admin if Intercom hosts the workspace in the EU or in Australia."
+            )
+        self._apply(row, fields, f"Workspace {workspace_id}", report)
+
+    def _report_unlisted_workspaces(self, itop: ItopInstance, report: Report) -> None:
+        unlisted = Workspace.objects.filter(itop=itop).exclude(workspace_id__in=self._workspace_ids)
+        for row in unlisted.exclude(imported={}):
+            report.notes.append(
+                f"Workspace {row.workspace_id} was imported before and is not in this file. It is left as it is; "
+                "disable it in the admin if it is no longer used."
+            )
+
+
+def _remove_automatic_attributes(
+    profile: TicketProfile, fields: dict[str, SourceValue], report: Report
+) -> None:
+    """Remove attributes from the form that the bridge fills in, by the file's mapping or else the profile's."""
+    form = fields.get("form_attributes")
+    if form is None:
+        return
+    mapping = fields.get("attributes_mapping")
+    candidate = TicketProfile(
+        attributes_mapping=mapping.value if mapping else profile.attributes_mapping,
+        form_attributes=form.value,
+    )
+    if automatic := candidate.not_for_the_form():
+        remaining = [code for code in form.value if code not in automatic]
+        fields["form_attributes"] = SourceValue(remaining, form.line)
+        report.notes += [
+            f"{code} in {FORM_ATTRIBUTES}{form.position} is filled in automatically, and ignored."
+            for code in automatic
+        ]
+
+
+def _validated_url(url: str) -> str:
+    """Return an iTop's URL as its row stores it. Raise ConfigError if it is not a plain http or https URL."""
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"the value {url} is not a URL. Write it like https://itop.example.com/itop.")
+    if parts.username or parts.password:
+        raise ConfigError("the iTop's URL must not contain an account. Give its token with --itop-token-env.")
+    return base_address(url)
+
+
+def _at_url(itops: list[ItopInstance], url: str) -> ItopInstance | None:
+    wanted = _validated_url(url).lower()
+    return next((itop for itop in itops if base_address(itop.url).lower() == wanted), None)
+
+
+def _urls(itops: list[ItopInstance]) -> str:
+    return ", ".join(itop.url for itop in itops)
+
+
+def _unused_name(url: str) -> str:
+    host = urlsplit(url).hostname or url
+    taken = set(ItopInstance.objects.values_list("name", flat=True))
+    candidates = (host, url[:100], *(f"{host} {number}" for number in range(2, 1000)))
+    return next(name for name in candidates if name not in taken)

@@ -1,0 +1,70 @@
+"""What all readers of configuration files share: values that know their line, the error, secrets by variable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from intercom_bridge.models.workspace import PLACEHOLDER
+
+
+class ConfigError(Exception):
+    """The file cannot be imported. The message says where and what to do, and never contains a secret."""
+
+    def __init__(self, message: str, line: int = 0) -> None:
+        super().__init__(f"Line {line}: {message}" if line else message)
+        self.line = line
+
+
+@dataclass(frozen=True)
+class SourceValue:
+    """A value from the file and its line; 0 where the format has no lines.
+
+    A PHP or XML array is a mapping of SourceValues. The keys of a list are 0, 1, 2 ...
+    """
+
+    value: Any
+    line: int = 0
+
+    @property
+    def members(self) -> Mapping[str | int, SourceValue] | None:
+        """Return the members of an array; None for any other value."""
+        return self.value if isinstance(self.value, Mapping) else None
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether this is null or blank text. Such a value changes nothing."""
+        return self.value is None or (isinstance(self.value, str) and not self.value.strip())
+
+    @property
+    def position(self) -> str:
+        """Return the line for a message, like " (line 7)"."""
+        return f" (line {self.line})" if self.line else ""
+
+    def without_lines(self) -> Any:
+        """Return the value with the values of all members, for comparing."""
+        if self.members is None:
+            return self.value
+        return {key: member.without_lines() for key, member in self.members.items()}
+
+
+def read_secret_variable(variable: str, where: str = "") -> str:
+    """Return the secret in an environment variable. Raise ConfigError, which names `where`, if it holds none."""
+    prefix = f"{where}: " if where else ""
+    secret = os.environ.get(variable, "").strip()
+    if not secret:
+        raise ConfigError(f"{prefix}the environment variable {variable} is not set, or empty.")
+    if secret.startswith(PLACEHOLDER):
+        raise ConfigError(
+            f"{prefix}the environment variable {variable} holds a placeholder from the documentation."
+        )
+    if "auth_token=" in secret:
+        raise ConfigError(
+            f"{prefix}the environment variable {variable} holds more than the token. Copy only what follows "
+            "auth_token=."
+        )
+    if any(char.isspace() or not char.isprintable() for char in secret):
+        raise ConfigError(f"{prefix}the environment variable {variable} contains white space.")
+    return secret

@@ -1,0 +1,96 @@
+"""Import an iTop's data model: read the file, store its ticket classes, and check the profiles against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import BinaryIO
+
+from django.db import transaction
+from django.utils import timezone
+
+from intercom_bridge.models import ImportedClass, ItopInstance, TicketProfile
+
+from .attribute import TicketClass
+from .profile_check import ProfileCheck, did_you_mean, missing_from_form
+from .serialization import to_json
+from .xml_reader import DataModel, read_data_model
+from .xml_stream import DataModelError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportResult:
+    """What was imported. `removed`: names of earlier imported classes that this data model does not have."""
+
+    classes: tuple[TicketClass, ...]
+    languages: tuple[str, ...]
+    removed: tuple[str, ...]
+    profile_warnings: tuple[str, ...]
+
+
+def import_data_model(
+    itop: ItopInstance,
+    stream: BinaryIO,
+    file_name: str,
+    *,
+    also: Sequence[str] = (),
+    dry_run: bool = False,
+) -> ImportResult:
+    """Replace the imported classes of this iTop; with `dry_run`, store nothing.
+
+    Imports every ticket class, and any other class that a profile, `also` or an earlier import names. Raise
+    DataModelError, without having changed anything.
+    """
+    profiles = list(TicketProfile.objects.all())
+    earlier = list(itop.imported_classes.values_list("name", flat=True))
+    model = read_data_model(stream, [*also, *(profile.ticket_class for profile in profiles), *earlier])
+    for name in also:
+        if name not in model.names:
+            raise DataModelError(f"there is no class {name} in this file.{did_you_mean(name, model.names)}")
+    classes = tuple(model.classes.values())
+    if not dry_run:
+        _store(itop, classes, PurePath(file_name).name)
+    return ImportResult(
+        classes=classes,
+        languages=model.languages,
+        removed=tuple(name for name in earlier if name not in model.classes),
+        profile_warnings=tuple(_profile_warnings(itop, profiles, model)),
+    )
+
+
+@transaction.atomic
+def _store(itop: ItopInstance, classes: Sequence[TicketClass], file_name: str) -> None:
+    now = timezone.now()
+    itop.imported_classes.exclude(name__in=[ticket_class.name for ticket_class in classes]).delete()
+    for ticket_class in classes:
+        ImportedClass.objects.update_or_create(
+            itop=itop,
+            name=ticket_class.name,
+            defaults={"definition": to_json(ticket_class), "file_name": file_name[:255], "imported_at": now},
+        )
+
+
+def _profile_warnings(
+    itop: ItopInstance, profiles: Iterable[TicketProfile], model: DataModel
+) -> Iterator[str]:
+    """Check the profiles of this iTop's workspaces, and those that no workspace uses."""
+    used_elsewhere = set(
+        TicketProfile.objects.filter(workspaces__isnull=False)
+        .exclude(workspaces__itop=itop)
+        .values_list("pk", flat=True)
+    )
+    for profile in profiles:
+        if profile.pk in used_elsewhere:
+            continue
+        name = profile.ticket_class
+        ticket_class = model.classes.get(name)
+        if ticket_class is None:
+            yield f"{profile}: this data model has no class {name}.{did_you_mean(name, model.names)}"
+            continue
+        check = ProfileCheck(profile, ticket_class)
+        for field, sentences in check.mistakes().items():
+            label = profile._meta.get_field(field).verbose_name  # type: ignore[union-attr]
+            yield f"{profile}, {label}: {' '.join(sentences)}"
+        if missing := check.missing():
+            yield f"{profile}: {missing_from_form(missing, name)}"

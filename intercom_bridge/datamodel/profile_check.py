@@ -1,0 +1,163 @@
+"""Check a ticket profile against a class of the data model, and correct it."""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+
+from intercom_bridge.models import TicketProfile
+from intercom_bridge.models.ticket_profile import FILLED_IN, STOCK_ATTRIBUTES
+
+from .attribute import Kind, TicketClass
+
+# Tickets cannot be found, created or written to without these; other mapped attributes are optional.
+_REQUIRED_PARTS = ("org_id", "caller_id", "status", "title", "description", "public_log", "private_log")
+_NOT_EDITABLE = {
+    Kind.LOG: "is a log, which cannot be a form field",
+    Kind.OTHER: "has a type that cannot be a form field",
+}
+_ATTRIBUTES_OF_EVERY_CLASS = {"id", "friendlyname", "finalclass", "obsolescence_flag", "obsolescence_date"}
+# The panel is narrow.
+MAX_DETAILS = 12
+
+
+class ProfileCheck:
+    """A ticket profile compared with a ticket class."""
+
+    def __init__(self, profile: TicketProfile, ticket_class: TicketClass) -> None:
+        self._profile = profile
+        self._class = ticket_class
+
+    def mistakes(self) -> Mapping[str, list[str]]:
+        """Return sentences by name of the profile's field; empty if the profile fits the class."""
+        profile = self._profile
+        codes = {
+            "details_attributes": profile.details_attributes,
+            "defaults": list(profile.defaults),
+            "subtitle_attribute": [profile.subtitle_attribute],
+        }
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for name, sentences in (
+            ("form_attributes", self._form_mistakes()),
+            *(
+                (name, [self._unknown(code) for code in used if not self._has(code)])
+                for name, used in codes.items()
+            ),
+            ("attributes_mapping", self._mapping_mistakes()),
+            ("excluded_states", self._state_mistakes()),
+        ):
+            if sentences:
+                found[name] = sentences
+        if "form_attributes" in found:
+            found["form_attributes"].append(f"A form that fits: {', '.join(self.form())}.")
+        if "details_attributes" in found:
+            found["details_attributes"].append(
+                f"In the order of iTop's own page: {', '.join(self.details())}."
+            )
+        return found
+
+    def _form_mistakes(self) -> list[str]:
+        sentences = []
+        for code in self._profile.form_attributes:
+            attribute = self._class.attributes.get(code)
+            if attribute is None:
+                sentences.append(self._unknown(code))
+            elif attribute.kind in _NOT_EDITABLE:
+                sentences.append(f"{code} {_NOT_EDITABLE[attribute.kind]}.")
+        return sentences
+
+    def _mapping_mistakes(self) -> list[str]:
+        sentences = []
+        for part in STOCK_ATTRIBUTES:
+            code = self._profile.code(part)
+            is_used = part in _REQUIRED_PARTS or part in self._profile.attributes_mapping
+            if is_used and not self._has(code):
+                sentences.append(
+                    f"{self._unknown(code)} Map {part} to the attribute that this class has instead."
+                )
+        return sentences
+
+    def _state_mistakes(self) -> list[str]:
+        states = self._states()
+        return [
+            f"{self._class.name} has no state {state}.{did_you_mean(state, states)}"
+            for state in self._profile.excluded_states
+            if states and state not in states
+        ]
+
+    def missing(self) -> list[str]:
+        """Return mandatory attributes that have no form field, no default, and no value from the bridge."""
+        filled_in = {self._profile.code(part) for part in FILLED_IN}
+        return [
+            attribute.code
+            for attribute in self._class.attributes.values()
+            if attribute.is_mandatory
+            and not attribute.is_read_only
+            and not (attribute.default or self._profile.default_of(attribute.code))
+            and attribute.code not in filled_in
+            and attribute.kind not in _NOT_EDITABLE
+            and attribute.code not in self._profile.form_attributes
+        ]
+
+    def form(self) -> list[str]:
+        """Return the valid form fields of the profile, plus the missing ones."""
+        valid = [
+            code
+            for code in self._profile.form_attributes
+            if code in self._class.attributes and self._class.attributes[code].kind not in _NOT_EDITABLE
+        ]
+        return [*valid, *self.missing()]
+
+    def details(self) -> list[str]:
+        """Return the attributes of iTop's own page, in its order, at most MAX_DETAILS."""
+        shown_elsewhere = {self._profile.code(part) for part in ("title", "org_id", "caller_id")}
+        codes = [
+            code
+            for code in self._class.details or self._class.attributes
+            if self._class.attributes[code].kind not in _NOT_EDITABLE and code not in shown_elsewhere
+        ]
+        return codes[:MAX_DETAILS]
+
+    def autofill(self) -> list[str]:
+        """Replace codes that do not fit; return the names of the profile's fields that changed."""
+        mistakes = self.mistakes()
+        corrected: dict[str, object] = {"form_attributes": self.form()}
+        if "details_attributes" in mistakes:
+            corrected["details_attributes"] = self.details()
+        if "subtitle_attribute" in mistakes and self._has(self._profile.code("title")):
+            corrected["subtitle_attribute"] = self._profile.code("title")
+        if "excluded_states" in mistakes:
+            states = self._states()
+            corrected["excluded_states"] = [
+                state for state in self._profile.excluded_states if state in states
+            ]
+        changed = [name for name, value in corrected.items() if getattr(self._profile, name) != value]
+        for name in changed:
+            setattr(self._profile, name, corrected[name])
+        return changed
+
+    def _has(self, code: str) -> bool:
+        """Return whether iTop can display it: defined by the class, or added by iTop to a class or key."""
+        if code in self._class.attributes or code in _ATTRIBUTES_OF_EVERY_CLASS:
+            return True
+        key = self._class.attributes.get(code.removesuffix("_friendlyname"))
+        return key is not None and key.kind is Kind.KEY
+
+    def _states(self) -> list[str]:
+        status = self._class.attributes.get(self._profile.code("status"))
+        return [value.code for value in status.values] if status else []
+
+    def _unknown(self, code: str) -> str:
+        return f"{self._class.name} has no attribute {code}.{did_you_mean(code, self._class.attributes)}"
+
+
+def did_you_mean(code: str, codes: Collection[str]) -> str:
+    """Return " Did you mean …?" with similar codes, or "" if there are none."""
+    similar = difflib.get_close_matches(code, codes, 3, 0.7)
+    return f" Did you mean {' or '.join(similar)}?" if similar else ""
+
+
+def missing_from_form(codes: Iterable[str], class_name: str) -> str:
+    """Return a sentence about mandatory attributes that a profile's form lacks."""
+    return f"The form does not contain {', '.join(codes)}, required in a new {class_name}."

@@ -1,0 +1,69 @@
+"""A ticket class as JSON, the format of `ImportedClass.definition`. Fields with their default value are omitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from typing import Any
+
+from .attribute import (
+    Attribute,
+    Kind,
+    TicketClass,
+    Value,
+)
+
+
+def to_json(ticket_class: TicketClass) -> dict[str, Any]:
+    """Return the class as a JSON object; `from_json` restores it."""
+    return {
+        **_changed_fields(ticket_class),
+        "attributes": [
+            {
+                **_changed_fields(attribute),
+                "kind": attribute.kind.value,
+                **(
+                    {"values": [_changed_fields(value) for value in attribute.values]}
+                    if attribute.values
+                    else {}
+                ),
+            }
+            for attribute in ticket_class.attributes.values()
+        ],
+    }
+
+
+def from_json(data: Mapping[str, Any]) -> TicketClass:
+    """Return the class that `to_json` wrote. Raise KeyError, TypeError or ValueError for other data."""
+    attributes = [_attribute(item) for item in data["attributes"]]
+    return TicketClass(
+        name=data["name"],
+        attributes={attribute.code: attribute for attribute in attributes},
+        details=tuple(data.get("details", ())),
+        labels=data.get("labels", {}),
+    )
+
+
+def _attribute(data: Mapping[str, Any]) -> Attribute:
+    return Attribute(
+        **{
+            **data,
+            "kind": Kind(data["kind"]),
+            "values": tuple(Value(**value) for value in data.get("values", ())),
+            "depends_on": tuple(data.get("depends_on", ())),
+        }
+    )
+
+
+def _changed_fields(instance: Any) -> dict[str, Any]:
+    """Return the fields that differ from their default; tuples become lists."""
+    changed = {}
+    for field in fields(instance):
+        value = getattr(instance, field.name)
+        if value != _default(field):
+            changed[field.name] = list(value) if isinstance(value, tuple) else value
+    return changed
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default_factory() if field.default_factory is not MISSING else field.default

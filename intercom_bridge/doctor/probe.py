@@ -1,0 +1,68 @@
+"""Read-only requests to one iTop, each with a deadline, and optionally one deadline for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
+from itop_client import Client, Deadline, Found, ItopPermissionError
+
+from .finding import Subject
+
+REQUEST_SECONDS = 5.0
+# The limit for a page of the admin: nginx waits 30 seconds (proxy_read_timeout). Intercom and PUBLIC_URL, which are
+# checked before iTop, take at most 21 of them.
+PAGE_SECONDS = 27.0
+
+
+class OutOfTimeError(Exception):
+    """Not enough time is left for another request."""
+
+
+class Probe:
+    """What all checks of one iTop share. `workspaces` are those whose profiles and scopes are checked."""
+
+    def __init__(
+        self,
+        itop: ItopInstance,
+        workspaces: Sequence[Workspace],
+        client: Client,
+        deadline: Deadline | None = None,
+    ) -> None:
+        self.itop = itop
+        self.workspaces = workspaces
+        self.client = client
+        self.subject = subject_of(itop)
+        self._deadline = deadline
+
+    @property
+    def seconds(self) -> float:
+        """Return the time limit of the next request.
+
+        Raise OutOfTimeError if less is left: a request cut short would look like an iTop that does not respond.
+        """
+        if self._deadline is not None and self._deadline.remaining() < REQUEST_SECONDS:
+            raise OutOfTimeError
+        return REQUEST_SECONDS
+
+    @property
+    def profiles(self) -> list[TicketProfile]:
+        return list({workspace.profile_id: workspace.profile for workspace in self.workspaces}.values())
+
+    def get(
+        self, class_name: str, query: str, fields: Iterable[str] = ("id",), *, limit: int | None = 1
+    ) -> Found:
+        """Run a query. Raise ItopError. One object is enough for most checks, which use the total only."""
+        return self.client.get(class_name, query, fields=fields, limit=limit, deadline=self.seconds)
+
+    def may_read(self, class_name: str) -> bool:
+        """Return whether the account may read this class. Raise any ItopError but ItopPermissionError."""
+        try:
+            self.get(class_name, f"SELECT {class_name} AS o WHERE o.id = 0")
+        except ItopPermissionError:
+            return False
+        return True
+
+
+def subject_of(itop: ItopInstance) -> Subject:
+    return Subject(f"iTop “{itop.name}”")

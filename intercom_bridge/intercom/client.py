@@ -1,0 +1,345 @@
+"""Client for the part of Intercom's REST API that the bridge uses.
+
+    RemoteError
+    └── IntercomError                    retry  may have run
+        ├── IntercomUnreachableError     retry                no connection: nothing was processed
+        ├── IntercomNoResponseError      retry  may have run  sent, but no complete response came in time
+        ├── IntercomRateLimitedError     retry                429: not before `.until`
+        ├── IntercomUnavailableError     retry  may have run  Intercom's fault: 5xx, HTML, an unexpected response
+        ├── IntercomAuthenticationError                       401, 403: the access token or its permissions
+        └── IntercomRejectedError                             the request's fault: 400, 404, 422 ...
+
+Intercom has no idempotency keys: after an error with `may_have_run`, look for the message in the conversation before
+repeating a reply. No error contains the access token.
+https://developers.intercom.com/docs/references/rest-api/ (version 2.14)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+import requests
+
+from intercom_bridge import USER_AGENT
+from itop_client import CertificateProblem, RemoteError, open_session
+from itop_client.http import HttpNoResponseError, HttpUnreachableError, Response, exchange
+
+from . import payloads
+from .html import to_text
+from .text import clean_text, cut
+
+API_VERSION: Final = "2.14"
+"""The last version whose notifications contain HTML. REST responses contain HTML in all versions."""
+
+RATE_LIMIT_WINDOW_SECONDS: Final = 10
+"""Intercom counts calls in windows of this length."""
+
+MAX_RATE_LIMIT_SECONDS: Final = 3600
+"""A reset time further away than this means that a clock is wrong, ours or theirs."""
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The addresses of a region's REST API and of its Inbox."""
+
+    api: str
+    app: str
+
+
+REGIONS: Final[Mapping[str, Hosts]] = {
+    "US": Hosts(api="https://api.intercom.io", app="https://app.intercom.com"),
+    "EU": Hosts(api="https://api.eu.intercom.io", app="https://app.eu.intercom.com"),
+    "AU": Hosts(api="https://api.au.intercom.io", app="https://app.au.intercom.com"),
+}
+
+
+def hosts_of(region: str) -> Hosts:
+    """Return the region's hosts, for an unknown region those of the US: they redirect to the right one.
+
+    Intercom does not document a list of regions.
+    """
+    return REGIONS.get(region.strip().upper(), REGIONS["US"])
+
+
+def conversation_url(region: str, workspace_id: str, conversation_id: str) -> str:
+    """Return the conversation's address in the Inbox, in the form that Intercom's documentation uses."""
+    workspace, conversation = quote(workspace_id, safe=""), quote(conversation_id, safe="")
+    return f"{hosts_of(region).app}/a/inbox/{workspace}/inbox/shared/all/conversation/{conversation}"
+
+
+class IntercomError(RemoteError):
+    """A call to Intercom did not succeed.
+
+    `status` is the HTTP status (0 for none), `intercom_code` Intercom's own error code ("not_found", for example),
+    `request_id` what its support asks for.
+    """
+
+    code = "intercom_unavailable"
+    summary = "The call to Intercom failed"
+
+    def __init__(
+        self, detail: str = "", *, status: int = 0, intercom_code: str = "", request_id: str = ""
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.intercom_code = intercom_code
+        self.request_id = request_id
+
+
+class IntercomUnreachableError(IntercomError):
+    """No connection could be made, so nothing was processed.
+
+    `certificate_problem` is set when the server's TLS certificate was not accepted.
+    """
+
+    code = "intercom_unreachable"
+    summary = "Intercom cannot be reached"
+    may_have_run = False
+
+    def __init__(self, detail: str = "", *, certificate_problem: CertificateProblem | None = None) -> None:
+        super().__init__(detail)
+        self.certificate_problem = certificate_problem
+
+
+class IntercomNoResponseError(IntercomError):
+    """The request was sent and no complete response came before the deadline."""
+
+    code = "intercom_no_response"
+    summary = "Intercom did not respond in time"
+
+
+class IntercomRateLimitedError(IntercomError):
+    """Too many calls. `until` is when the next one may be made, in seconds since 1970."""
+
+    code = "intercom_rate_limited"
+    summary = "Intercom's rate limit was reached"
+    may_have_run = False
+
+    def __init__(self, detail: str = "", *, until: int = 0, status: int = 429, **facts: str) -> None:
+        super().__init__(detail, status=status, **facts)
+        self.until = until
+
+
+class IntercomUnavailableError(IntercomError):
+    """Intercom's own fault: 5xx, HTML instead of JSON, a response that lacks what it must contain."""
+
+    code = "intercom_unavailable"
+    summary = "Intercom is not working correctly"
+
+
+class IntercomAuthenticationError(IntercomError):
+    """The access token is wrong, expired, or lacks a permission. An admin has to fix it."""
+
+    code = "intercom_token_refused"
+    summary = "Intercom refused the access token"
+    retry = False
+    may_have_run = False
+
+
+class IntercomRejectedError(IntercomError):
+    """The request's own fault; repeating it changes nothing. `intercom_code` says why."""
+
+    code = "intercom_rejected"
+    summary = "Intercom rejected the request"
+    retry = False
+    may_have_run = False
+
+
+@dataclass(frozen=True)
+class Me:
+    """The teammate and the workspace that an access token belongs to. `region` is US, EU or AU.
+
+    `verifies_identities`: whether Intercom checks who its contacts claim to be, None if it does not say.
+    """
+
+    admin_id: str
+    workspace_id: str
+    region: str
+    verifies_identities: bool | None = None
+
+
+class IntercomClient:
+    """REST client for one workspace. Threads can share it.
+
+    Every method may raise any IntercomError. `deadline` is the wall-clock time of a call in seconds, unless the call
+    has its own. `base_url` replaces the region's host (for a stand-in). `on_call(method, seconds, outcome)` is called
+    after each call; outcome is "ok" or the error's class name.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings, all by keyword
+        self,
+        access_token: str,
+        *,
+        region: str = "US",
+        base_url: str = "",
+        session: requests.Session | None = None,
+        deadline: float = 10.0,
+        on_call: Callable[[str, float, str], None] | None = None,
+    ) -> None:
+        self._on_call = on_call
+        self._token = access_token
+        self._base = (base_url or hosts_of(region).api).rstrip("/")
+        self._session = session or open_session(user_agent=USER_AGENT)
+        self._deadline = deadline
+
+    def __repr__(self) -> str:
+        return f"IntercomClient({self._base!r})"
+
+    def conversation(self, conversation_id: str, *, deadline: float | None = None) -> payloads.Conversation:
+        """Return the conversation with its source and at most its 500 newest parts (see `is_complete`)."""
+        return _parse_conversation(self._call("GET", _path(conversation_id), deadline=deadline))
+
+    def reply(
+        self, conversation_id: str, *, admin_id: str, body: str, note: bool, deadline: float | None = None
+    ) -> payloads.Part:
+        """Write a note, or a reply that the customer sees, as the teammate. Return the part that was created.
+
+        `body` is HTML; p, br, b, i, a, ul, ol and li are safe. The part is the teammate's newest one of the requested
+        kind in the response, preferably with the same text.
+        """
+        reply = {
+            "message_type": "note" if note else "comment",
+            "type": "admin",
+            "admin_id": admin_id,
+            "body": body,
+        }
+        response = self._call("POST", f"{_path(conversation_id)}/reply", json=reply, deadline=deadline)
+        own = [
+            part
+            for part in _parse_conversation(response).parts
+            if part.author.id == admin_id
+            and part.body
+            # A reply that also assigns the conversation is returned as an `assignment`.
+            and (part.part_type == "note") is note
+        ]
+        if not own:
+            raise IntercomUnavailableError("the response does not contain the message", status=200)
+        # The teammate may have written another message at the same time.
+        text = to_text(body)
+        return next((part for part in reversed(own) if to_text(part.body) == text), own[-1])
+
+    def me(self, *, deadline: float | None = None) -> Me:
+        """Return whose access token this is. This also checks the token."""
+        response = self._call("GET", "/me", deadline=deadline)
+        app = response.get("app")
+        app = app if isinstance(app, dict) else {}
+        workspace_id = payloads.workspace_id_of({"app_id": app.get("id_code")})
+        if not workspace_id:
+            raise IntercomUnavailableError("the response names no workspace", status=200)
+        verifies = app.get("identity_verification")
+        return Me(
+            admin_id=payloads.Admin.parse(response).id,
+            workspace_id=workspace_id,
+            region=clean_text(app.get("region")).strip().upper(),
+            verifies_identities=verifies if isinstance(verifies, bool) else None,
+        )
+
+    def _call(
+        self, method: str, path: str, *, json: Mapping[str, Any] | None = None, deadline: float | None = None
+    ) -> dict[str, Any]:
+        start, outcome = time.monotonic(), "ok"
+        try:
+            return _read(self._send(method, path, json, deadline))
+        except IntercomError as error:
+            outcome = type(error).__name__
+            error.redact((self._token,))
+            raise
+        finally:
+            if self._on_call is not None:
+                self._on_call(method, time.monotonic() - start, outcome)
+
+    def _send(
+        self, method: str, path: str, json: Mapping[str, Any] | None, deadline: float | None
+    ) -> Response:
+        try:
+            return exchange(
+                self._session,
+                method,
+                self._base + path,
+                deadline=self._deadline if deadline is None else deadline,
+                headers={
+                    "Authorization": f"Bearer {self._token}",
+                    "Accept": "application/json",
+                    "Intercom-Version": API_VERSION,
+                },
+                json=json,
+            )
+        except HttpUnreachableError as error:
+            raise IntercomUnreachableError(
+                str(error), certificate_problem=error.certificate_problem
+            ) from None
+        except HttpNoResponseError as error:
+            raise IntercomNoResponseError(str(error)) from None
+
+
+def _path(conversation_id: str) -> str:
+    # An id must not lead to another address, as "..", "last" or "" would.
+    if not re.fullmatch(r"[0-9A-Za-z_-]+", conversation_id) or conversation_id == "last":
+        raise IntercomRejectedError(
+            f"{cut(conversation_id, 40)!r} is not a conversation id", intercom_code="not_found"
+        )
+    return f"/conversations/{conversation_id}"
+
+
+def _parse_conversation(response: Mapping[str, Any]) -> payloads.Conversation:
+    try:
+        return payloads.Conversation.parse(response)
+    except payloads.PayloadError as error:
+        raise IntercomUnavailableError(f"the response is not a conversation: {error}", status=200) from None
+
+
+def _read(response: Response) -> dict[str, Any]:
+    """Return the response's JSON object. Raise the matching IntercomError if the status is not a success."""
+    content = _parse_json(response.body)
+    if not 200 <= response.status < 300:
+        raise _error(response, content or {})
+    if content is None:
+        raise IntercomUnavailableError("the response is not JSON", status=response.status)
+    return content
+
+
+def _parse_json(body: bytes) -> dict[str, Any] | None:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _error(response: Response, content: Mapping[str, Any]) -> IntercomError:
+    """Return the error for an unsuccessful response, with the facts of Intercom's `error.list`."""
+    status = response.status
+    errors = content.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors else {}
+    first = first if isinstance(first, dict) else {}
+    code = cut(clean_text(first.get("code")).strip(), 60)
+    message = cut(" ".join(clean_text(first.get("message")).split()), 200)
+    request_id = cut(clean_text(content.get("request_id")).strip(), 60)
+    detail = f"HTTP {status}" + (f" {code}" if code else "") + (f": {message}" if message else "")
+    if status == 429:
+        return IntercomRateLimitedError(
+            detail, until=_reset_time(response.headers), intercom_code=code, request_id=request_id
+        )
+    if status in (401, 403):
+        kind: type[IntercomError] = IntercomAuthenticationError
+    # A 4xx without an error list comes from a proxy, and says nothing about the request.
+    elif 400 <= status < 500 and status != 408 and (code or message):
+        kind = IntercomRejectedError
+    else:
+        kind = IntercomUnavailableError
+    return kind(detail, status=status, intercom_code=code, request_id=request_id)
+
+
+def _reset_time(headers: Mapping[str, str]) -> int:
+    """Return when calls are allowed again, in seconds since 1970: X-RateLimit-Reset, or after a whole window."""
+    now = int(time.time())
+    header = headers.get("X-RateLimit-Reset", "")
+    if re.fullmatch(r"[0-9]{1,11}", header) and now < int(header) <= now + MAX_RATE_LIMIT_SECONDS:
+        return int(header)
+    return now + RATE_LIMIT_WINDOW_SECONDS

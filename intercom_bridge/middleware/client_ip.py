@@ -1,0 +1,39 @@
+"""The client's IP address behind a proxy, used to count failed logins."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from django.conf import settings
+from django.http import HttpRequest
+
+# For a connection over a Unix socket without X-Forwarded-For: attempts without an address would not be counted.
+UNKNOWN = "0.0.0.0"  # noqa: S104
+
+
+def client_address(request: HttpRequest) -> str:
+    """Return the address by which logins are counted.
+
+    The last address in X-Forwarded-For was added by the proxy; those before it come from the client and may be
+    forged. The header is ignored unless the peer is one of TRUSTED_PROXIES.
+    """
+    peer = str(request.META.get("REMOTE_ADDR", ""))
+    if not _is_trusted_proxy(peer):
+        return peer
+    forwarded = _address(request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2])
+    return str(forwarded) if forwarded else peer or UNKNOWN
+
+
+def _is_trusted_proxy(peer: str) -> bool:
+    if not peer:
+        return True
+    address = _address(peer)
+    return address is not None and any(address in network for network in settings.TRUSTED_PROXIES)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        found = ip_address(text.strip())
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found

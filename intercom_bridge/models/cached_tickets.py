@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+from .itop_instance import ItopInstance
+from .workspace import Workspace
+
+
+class CachedTicketsQuerySet(models.QuerySet["CachedTickets"]):
+    def outdate(self, itop: ItopInstance, person_id: int) -> int:
+        """Make the next panel request query iTop again. The rows stay available while iTop is down."""
+        return self.filter(workspace__itop=itop, person_id=person_id).update(question="")
+
+    def with_link_changes(self) -> CachedTicketsQuerySet:
+        """Return the rows whose link changes are not applied yet, oldest first."""
+        return self.filter(link_changes__isnull=False).order_by("at", "pk")
+
+
+class CachedTickets(models.Model):
+    """The last list of a person's tickets in a conversation, so that the panel works while iTop is slow or down.
+
+    It contains titles of tickets, so sync/retention.py deletes it after some days.
+    """
+
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="cached_tickets")
+    person_id = models.PositiveBigIntegerField("Person in iTop")
+    conversation_id = models.CharField("conversation", max_length=64)
+    # A digest of the scope and the iTop. The list must not be displayed under another scope.
+    terms = models.CharField(max_length=64)
+    # A digest of the query; "" if a ticket was written since.
+    question = models.CharField(max_length=64, blank=True)
+    rows = models.JSONField(default=list)
+    more = models.BooleanField(default=False)
+    # Differences between iTop and our links that the worker has to apply (tickets/links/adopt.py: LinkChanges).
+    link_changes = models.JSONField(null=True, editable=False)
+    # When iTop returned the list.
+    at = models.DateTimeField(default=timezone.now)
+
+    objects = CachedTicketsQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "cached tickets"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["workspace", "person_id", "conversation_id"],
+                name="cached_tickets_unique",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["at"], name="cached_tickets_at"),
+            models.Index(
+                fields=["at"],
+                name="cached_tickets_changes",
+                condition=models.Q(link_changes__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.person_id} in {self.conversation_id}"

@@ -1,0 +1,135 @@
+"""The abstract base of every row that a worker processes and may have to retry."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, ClassVar, Self, TypedDict, TypeVar
+
+from django.db import models
+from django.utils import timezone
+
+from .reason import ReasonCode
+
+# Of a long series of failures, the latest attempts are enough.
+MAX_LOGGED_ATTEMPTS = 20
+MAX_REASON_DETAIL = 500
+
+
+J = TypeVar("J", bound="Job")
+
+
+class JobQuerySet(models.QuerySet[J]):
+    """The queries that every kind of job has."""
+
+    def waiting(self) -> Self:
+        """Return the jobs that are not finished."""
+        return self.filter(state=self.model.WAITING_STATE)
+
+    def due(self) -> Self:
+        """Return the waiting jobs that a worker may process now."""
+        return self.waiting().filter(due_at__lte=timezone.now())
+
+    def retriable(self) -> Self:
+        """Return the failed jobs whose content is still stored."""
+        return self.filter(state=self.model.FAILED_STATE, cleaned_at=None)
+
+    def retry_now(self, **changes: Any) -> int:
+        """Put the retriable jobs back in the queue and return how many there are.
+
+        One attempt stays counted, so that the next one first checks whether an earlier attempt succeeded.
+        """
+        return self.retriable().update(
+            state=self.model.WAITING_STATE,
+            reason_code=ReasonCode.NONE,
+            reason_detail="",
+            attempts=1,
+            due_at=timezone.now(),
+            **changes,
+        )
+
+
+class Job(models.Model):
+    """A row with a state that a worker moves from waiting to finished.
+
+    `reason_code` is why the row waits, was skipped or failed. `reason_detail` is the remote system's own message
+    or another fact, such as a person's name. Subclasses declare `state`.
+    """
+
+    WAITING_STATE: ClassVar[str]
+    FAILED_STATE: ClassVar[str]
+
+    reason_code = models.CharField(
+        "reason", max_length=40, choices=ReasonCode.choices, default=ReasonCode.NONE, blank=True
+    )
+    reason_detail = models.CharField(max_length=MAX_REASON_DETAIL, default="", blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField(default=timezone.now)
+    # When retention deleted the content (sync/retention.py).
+    cleaned_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+    def set_reason(self, code: str, detail: object = "") -> None:
+        """Set the reason without saving the row."""
+        self.reason_code, self.reason_detail = code, str(detail)[:MAX_REASON_DETAIL]
+
+
+def claim(row: Any, seconds: float, *, due_field: str = "due_at") -> bool:
+    """Take a due row for `seconds` by moving its due time; return False if another worker was faster.
+
+    The claim of a crashed worker expires. `due_field` is the name of the field with the due time.
+    """
+    until = timezone.now() + dt.timedelta(seconds=seconds)
+    unclaimed = type(row)._default_manager.filter(pk=row.pk, **{due_field: getattr(row, due_field)})
+    if not unclaimed.update(**{due_field: until}):
+        return False
+    setattr(row, due_field, until)
+    return True
+
+
+class Attempt(TypedDict):
+    """One attempt to write to iTop. `at` is in Unix seconds."""
+
+    at: float
+    outcome: str
+    code: str
+    detail: str
+
+
+class LoggedJob(Job):
+    """A job that writes to iTop and records each attempt on its own row, oldest first."""
+
+    class Outcome(models.TextChoices):
+        WRITTEN = "written", "written"
+        # iTop confirmed that the attempt wrote nothing.
+        REFUSED = "refused", "rejected by iTop"
+        # The request was certainly not executed.
+        TROUBLE = "trouble", "not written: no connection to iTop"
+        UNKNOWN = "unknown", "unknown: iTop may have written it"
+
+    attempt_log = models.JSONField(default=list, db_default=[], blank=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+    def log_attempt(self, outcome: str, code: str = ReasonCode.NONE, detail: object = "") -> None:
+        """Record an attempt without saving the row."""
+        attempt = Attempt(
+            at=round(timezone.now().timestamp(), 3),
+            outcome=str(outcome),
+            code=str(code),
+            detail=str(detail)[:MAX_REASON_DETAIL],
+        )
+        self.attempt_log = [*self.attempt_log, attempt][-MAX_LOGGED_ATTEMPTS:]
+
+    def log_failed_attempt(self, error: Exception) -> None:
+        """Record an attempt that ended with an error other than a rejection."""
+        may_have_run = getattr(error, "may_have_run", False)
+        code, detail = reason_of(error)
+        self.log_attempt(self.Outcome.UNKNOWN if may_have_run else self.Outcome.TROUBLE, code, detail)
+
+
+def reason_of(error: Exception) -> tuple[str, str]:
+    """Return the reason code and the detail of a remote error or of a secret that cannot be decrypted."""
+    return getattr(error, "code", ReasonCode.INTERNAL_ERROR), getattr(error, "detail", type(error).__name__)

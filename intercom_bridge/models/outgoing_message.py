@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from django.db import models
+
+from .conversation import Conversation
+from .job import Job, JobQuerySet
+
+
+class OutgoingMessageQuerySet(JobQuerySet["OutgoingMessage"]):
+    def part_ids_in(self, conversation: Conversation) -> frozenset[str]:
+        """Return the ids of the parts that the bridge posted in the conversation."""
+        posted = self.filter(conversation=conversation).exclude(part_id="")
+        return frozenset(posted.values_list("part_id", flat=True))
+
+
+class OutgoingMessage(Job):
+    """A message or note that the bridge posts in a conversation, in a teammate's name."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "waiting"
+        POSTED = "posted", "posted"
+        FAILED = "failed", "failed"
+
+    WAITING_STATE = State.WAITING
+    FAILED_STATE = State.FAILED
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="outgoing_messages")
+    admin_id = models.CharField(max_length=64)
+    is_note = models.BooleanField(default=False)
+    body = models.TextField(help_text="HTML")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
+    # The part's id in Intercom: identifies the message when it comes back in a webhook.
+    part_id = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = OutgoingMessageQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["due_at"], name="outgoing_message_due", condition=models.Q(state="waiting")),
+            models.Index(
+                fields=["state", "created_at"],
+                name="outgoing_message_payload",
+                condition=models.Q(cleaned_at__isnull=True),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{'note' if self.is_note else 'comment'} in {self.conversation}"

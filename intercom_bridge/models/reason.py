@@ -1,0 +1,116 @@
+"""Why a row waits, was skipped or failed: the one list of codes and their labels."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+MAX_LABEL_DETAIL = 300
+
+
+class ReasonCode(models.TextChoices):
+    """The value of every `reason_code` column.
+
+    Rows store the code, plus `reason_detail`: the remote system's own words, a person's name or a number.
+    Queries, filters, metric labels and decisions read the code. `RemoteError.code` is one of these values.
+    """
+
+    NONE = "", ""
+
+    # Skipped: the message is not meant for the ticket
+    NOT_LINKED = "not_linked", _("The conversation is not linked to a ticket.")
+    WORKSPACE_DISABLED = "workspace_disabled", _("The workspace is disabled.")
+    TOPIC_IGNORED = "topic_ignored", _("The bridge does not use this webhook topic.")
+    UNREADABLE = "unreadable", _("The notification could not be parsed.")
+    NO_CONVERSATION = "no_conversation", _("The notification contains no conversation.")
+    NO_MESSAGE = "no_message", _("The notification contains no message.")
+    EMPTY_MESSAGE = "empty_message", _("The message has no text and no files.")
+    DUPLICATE = "duplicate", _("All messages in the notification were received before.")
+    WRITTEN_BEFORE_LINK = "written_before_link", _("The message is older than the link.")
+    OWN_MESSAGE = "own_message", _("The bridge posted this message itself.")
+    BOT_MESSAGE = "bot_message", _("A bot wrote this message.")
+    REDACTED = "redacted", _("The message was redacted in Intercom.")
+    UNKNOWN_PART_TYPE = "unknown_part_type", _("The bridge does not copy this type of conversation part.")
+    SYNC_PAUSED = "sync_paused", _("The sync was paused.")
+    PAUSE_SKIPPED = "pause_skipped", _("The sync was paused, and a teammate chose not to copy the message.")
+    UNLINKED = "unlinked", _("The ticket was unlinked from the conversation.")
+    ERASED = "erased", _("The contact's data was erased.")
+    SKIPPED_BY_ADMIN = "skipped_by_admin", _("An admin skipped this message.")
+
+    # Handled or written, with a remark
+    PING = "ping", _("Intercom tested the webhook address.")
+    COPIED_AT_CREATION = "copied_at_creation", _("Copied when the ticket was created.")
+    ALREADY_WRITTEN = "already_written", _("An earlier attempt had already written the message.")
+    TICKET_CLOSED = "ticket_closed", _("The ticket was closed. The message was written anyway.")
+    ENTRY_MISSING = (
+        "entry_missing",
+        _("The entry is no longer in the ticket's log. Someone may have removed it."),
+    )
+    CONCURRENT_SAVE = (
+        "concurrent_save",
+        _("Someone saved the ticket at the same time. iTop lost their entry."),
+    )
+    OVERWRITTEN = (
+        "overwritten",
+        _("Someone's save removed the entry from the log. The bridge writes it again."),
+    )
+
+    # Waiting
+    OWN_POST_PENDING = (
+        "own_post_pending",
+        _("Waiting to find out whether the bridge posted this message itself."),
+    )
+
+    # Failed because of this object
+    INTERNAL_ERROR = "internal_error", _("The bridge failed with an internal error.")
+    TICKET_NOT_FOUND = (
+        "ticket_not_found",
+        _("The ticket no longer exists in iTop. Unlink it, then link or create another ticket."),
+    )
+    LOG_FULL = (
+        "log_full",
+        _("The ticket's log is full: iTop keeps about 300 entries per log. Link or create another ticket."),
+    )
+    REJECTED = "rejected", _("iTop rejected the request.")
+    INVALID_VALUE = "invalid_value", _("iTop rejected a value.")
+    MESSAGE_SPECIFIC = "message_specific", _("iTop failed on this message several times but accepted others.")
+    GAVE_UP = "gave_up", _("The bridge gave up after the maximum retry time.")
+    TOO_MANY_ATTEMPTS = "too_many_attempts", _("The bridge gave up after the maximum number of attempts.")
+
+    # The iTop instance
+    ITOP_UNREACHABLE = "itop_unreachable", _("The bridge cannot connect to iTop.")
+    ITOP_NO_RESPONSE = "itop_no_response", _("iTop did not respond in time.")
+    ITOP_UNAVAILABLE = "itop_unavailable", _("iTop is not working correctly.")
+    ITOP_LOGIN_REFUSED = "itop_login_refused", _("iTop refused the bridge's account.")
+    ITOP_NOT_ALLOWED = "itop_not_allowed", _("The bridge's iTop account lacks permissions.")
+    ITOP_NOT_ADMINISTRATOR = (
+        "itop_not_administrator",
+        _("Only an Administrator account can set a log entry's author."),
+    )
+
+    # Intercom
+    INTERCOM_UNREACHABLE = "intercom_unreachable", _("The bridge cannot connect to Intercom.")
+    INTERCOM_NO_RESPONSE = "intercom_no_response", _("Intercom did not respond in time.")
+    INTERCOM_UNAVAILABLE = "intercom_unavailable", _("Intercom is not working correctly.")
+    INTERCOM_RATE_LIMITED = "intercom_rate_limited", _("Intercom's rate limit was reached.")
+    INTERCOM_TOKEN_REFUSED = "intercom_token_refused", _("Intercom refused the access token.")
+    INTERCOM_REJECTED = "intercom_rejected", _("Intercom rejected the request.")
+    CONVERSATION_DELETED = "conversation_deleted", _("The conversation was deleted in Intercom.")
+    NO_ACCESS_TOKEN = "no_access_token", _("The workspace has no access token.")
+
+    # This service
+    SECRET_UNREADABLE = (
+        "secret_unreadable",
+        _(
+            "A stored secret cannot be decrypted. Restore its key in FIELD_ENCRYPTION_KEYS, or enter the secret again."
+        ),
+    )
+
+
+def reason_label(code: str, detail: str = "") -> str:
+    """Return the reason in the active language, followed by the remote system's words if there are any."""
+    try:
+        label = str(ReasonCode(code).label)
+    except ValueError:
+        label = code
+    return f"{label} ({detail[:MAX_LABEL_DETAIL]})" if detail and label else label or detail

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import datetime as dt
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from .conversation import Conversation
+from .job import JobQuerySet, LoggedJob
+from .ticket import Ticket
+
+
+class TicketCreationQuerySet(JobQuerySet["TicketCreation"]):
+    def release_postponed(self) -> int:
+        """Make postponed creations due now, but not while iTop may still be executing the last request."""
+        now = timezone.now()
+        unknown_for = dt.timedelta(seconds=settings.UNKNOWN_OUTCOME_SECONDS)
+        postponed = list(self.waiting().filter(due_at__gt=now))
+        for creation in postponed:
+            last_at = now
+            if creation.attempt_log:
+                last_at = dt.datetime.fromtimestamp(creation.attempt_log[-1]["at"], dt.UTC)
+            due_at = min(creation.due_at, max(now, last_at + unknown_for))
+            self.filter(pk=creation.pk, due_at=creation.due_at).waiting().update(due_at=due_at)
+        return len(postponed)
+
+
+class TicketCreation(LoggedJob):
+    """One submission of the create form. The form key makes it idempotent."""
+
+    class State(models.TextChoices):
+        CREATING = "creating", "being created"
+        CREATED = "created", "created"
+        REFUSED = "refused", "rejected by iTop"
+
+    WAITING_STATE = State.CREATING
+    FAILED_STATE = State.REFUSED
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="ticket_creations")
+    form_key = models.CharField(max_length=64)
+    admin_id = models.CharField(max_length=64, blank=True)
+    admin_name = models.CharField("teammate", max_length=200, blank=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.CREATING)
+    # A remark for the last screen: the transcript is not complete.
+    note = models.CharField(max_length=300, blank=True)
+    # The request, rendered once: a retry must be identical.
+    ticket_class = models.CharField(max_length=100)
+    fields = models.JSONField(default=dict)
+    caller_id = models.PositiveBigIntegerField()
+    idempotency_key = models.CharField(max_length=255)
+    # `values` fill the form again; `problems` are {"attribute", "detail"} each; `rejection_seen`: whether the
+    # teammate has seen the rejection, which may arrive after the panel's response.
+    values = models.JSONField(default=dict)
+    problems = models.JSONField(default=list)
+    rejection_seen = models.BooleanField(default=False)
+    # The copied parts: {"kind", "id", "created_at", "log", "author"} each.
+    parts = models.JSONField(default=list)
+    ticket = models.ForeignKey(
+        Ticket, models.SET_NULL, null=True, blank=True, related_name="ticket_creations"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = TicketCreationQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["conversation", "form_key"], name="ticket_creation_unique_form")
+        ]
+        indexes = [
+            models.Index(fields=["due_at"], name="ticket_creation_due", condition=models.Q(state="creating")),
+            models.Index(
+                fields=["state", "created_at"],
+                name="ticket_creation_payload",
+                condition=models.Q(cleaned_at__isnull=True),
+            ),
+            models.Index(fields=["caller_id"], name="ticket_creation_caller"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.form_key} ({self.get_state_display()})"

@@ -1,0 +1,522 @@
+"""Django system checks of this service. Each has an id and a hint.
+
+Settings, without network and database:
+
+    E001  FIELD_ENCRYPTION_KEYS is missing, DEBUG is off      W001  FIELD_ENCRYPTION_KEYS is missing, DEBUG is on
+    E002  FIELD_ENCRYPTION_KEYS contains an invalid key
+    E003  a public key from settings/development.py is used, DEBUG is off
+    E004  PUBLIC_URL is missing or not a URL
+    E005  PUBLIC_URL is not https in production
+    E006  PUBLIC_URL is this machine in production
+    E007  DEBUG is on in production                           W002  DEBUG is on and PUBLIC_URL is public
+    E008  REDIS_URL is not the address of a Redis server
+    E009  ALLOWED_HOSTS does not contain PUBLIC_URL's host
+    W003  INTERCOM_API_URL is set in production
+    W004  SQLite is used together with Redis
+    W006  METRICS_TOKEN is set, but METRICS_DIR is not writable
+
+Rows, with `--database default`:
+
+    I101  the database cannot be reached or is not migrated
+    W101  no workspace exists
+    E102  an enabled workspace has no client secret           E103  an enabled workspace has no access token
+    E104  a secret cannot be decrypted with the current keys
+    E105  a secret is a placeholder from the documentation
+    E106  a workspace's scope is invalid
+    E107  an iTop's address is not https in production
+    E108  an iTop's address is not its base URL
+    E109  an iTop has no account
+    E110  a list, mapping or default of a profile is invalid
+    E111  a profile's create form has no field                E112  a profile's create form has no title
+    W113  a profile's list of details or of closed states is empty
+    E114  a time zone is invalid
+    W115  two workspaces have the same client secret
+    W116  no worker has been alive for two minutes and work is waiting
+    E117  a profile's create form contains an attribute that the bridge fills in
+    W118  a profile does not fit the imported data model
+    I119  secrets are encrypted with an older key of FIELD_ENCRYPTION_KEYS
+
+`migrate` runs the database checks of the database that it migrates. Errors would stop it, so rows are not checked then.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from cryptography.fernet import Fernet
+from django.conf import settings
+from django.core.checks import ERROR, CheckMessage, Error, Info, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.db import DatabaseError
+from django.http.request import validate_host
+from django.utils.connection import ConnectionDoesNotExist
+
+from intercom_bridge.datamodel.lookup import decode
+from intercom_bridge.datamodel.profile_check import ProfileCheck, missing_from_form
+from intercom_bridge.models import (
+    ImportedClass,
+    ItopInstance,
+    Secret,
+    TicketProfile,
+    Workspace,
+)
+from intercom_bridge.models.itop_instance import validate_time_zone
+from intercom_bridge.models.ticket_profile import validate_codes, validate_defaults, validate_mapping
+from intercom_bridge.models.workspace import PLACEHOLDER, validate_scope
+
+from .key_rotation import stored_secrets
+from .readiness import migrations_missing, stalled_message, stalled_since
+
+TAG = "intercom_bridge"
+# The values in settings/development.py, which is public.
+PUBLIC_ENCRYPTION_KEYS = {"ZGV2ZWxvcG1lbnQtb25seS1ub3QtYS1zZWNyZXQtMDE="}
+PUBLIC_SECRET_KEY = re.compile("development-only-")
+LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}  # noqa: S104 - compared with, not listened on
+GENERATE_KEY_HINT = (
+    "Generate a key: "
+    "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+)
+
+
+def register_checks() -> None:
+    """Register all checks. Called when Django is ready."""
+    for check in (
+        check_encryption_keys,
+        check_public_keys,
+        check_public_url,
+        check_debug,
+        check_intercom_api_url,
+        check_redis_url,
+        check_queue_and_database,
+        check_metrics,
+    ):
+        register(check, TAG)
+    register(check_rows, TAG, Tags.database)
+
+
+def _error(number: str, text: str, hint: str, row: Any = None) -> CheckMessage:
+    return Error(text, hint=hint, obj=row, id=f"intercom_bridge.{number}")
+
+
+def _warning(number: str, text: str, hint: str, row: Any = None) -> CheckMessage:
+    return Warning(text, hint=hint, obj=row, id=f"intercom_bridge.{number}")
+
+
+def _info(number: str, text: str, hint: str) -> CheckMessage:
+    return Info(text, hint=hint, id=f"intercom_bridge.{number}")
+
+
+def _in_production() -> bool:
+    """Return whether real conversations are expected: DEBUG is off, and these are not the test settings."""
+    return not settings.DEBUG and settings.SETTINGS_MODULE != "settings.testing"
+
+
+# Settings
+
+
+def check_encryption_keys(**_: Any) -> list[CheckMessage]:
+    keys: Sequence[str] = settings.FIELD_ENCRYPTION_KEYS
+    if not keys:
+        text = "FIELD_ENCRYPTION_KEYS is not set: secrets can be neither stored nor read."
+        if settings.DEBUG:
+            return [_warning("W001", text, GENERATE_KEY_HINT)]
+        return [_error("E001", text, f"{GENERATE_KEY_HINT} - and keep a copy of it.")]
+    invalid = [str(number) for number, key in enumerate(keys, 1) if not _is_key(key)]
+    if not invalid:
+        return []
+    return [
+        _error(
+            "E002",
+            f"FIELD_ENCRYPTION_KEYS contains an invalid key: number {', '.join(invalid)} of {len(keys)}.",
+            f"A key is 32 bytes in URL-safe base64. Separate keys by commas, newest first. {GENERATE_KEY_HINT}",
+        )
+    ]
+
+
+def _is_key(key: str) -> bool:
+    try:
+        Fernet(key)
+    except ValueError:
+        return False
+    return True
+
+
+def check_public_keys(**_: Any) -> list[CheckMessage]:
+    if settings.DEBUG:
+        return []
+    names = []
+    if PUBLIC_ENCRYPTION_KEYS & set(settings.FIELD_ENCRYPTION_KEYS):
+        names.append("FIELD_ENCRYPTION_KEYS")
+    if PUBLIC_SECRET_KEY.match(str(settings.SECRET_KEY)):
+        names.append("SECRET_KEY")
+    return [
+        _error(
+            "E003",
+            f"{name} contains the public value from settings/development.py, and DEBUG is off.",
+            "Generate your own. Use settings.production for real conversations.",
+        )
+        for name in names
+    ]
+
+
+def check_public_url(**_: Any) -> list[CheckMessage]:
+    parts = _split(settings.PUBLIC_URL)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return [
+            _error(
+                "E004",
+                "PUBLIC_URL is not set, or is not a URL.",
+                "Set it to the URL at which Intercom reaches this service, for example https://bridge.example.com",
+            )
+        ]
+    messages = []
+    if _in_production() and parts.hostname in LOCAL_HOSTS:
+        messages.append(
+            _error(
+                "E006",
+                f"PUBLIC_URL is {settings.PUBLIC_URL}, which is this machine: Intercom cannot reach it.",
+                "Set it to the https URL at which Intercom reaches this service.",
+            )
+        )
+    elif _in_production() and parts.scheme != "https":
+        messages.append(
+            _error(
+                "E005",
+                f"PUBLIC_URL is not https (it is {settings.PUBLIC_URL}).",
+                "Intercom calls https addresses only. Run a proxy with a certificate in front of this service.",
+            )
+        )
+    if not _is_allowed(parts.hostname):
+        messages.append(
+            _error(
+                "E009",
+                f"ALLOWED_HOSTS does not contain {parts.hostname}, the host of PUBLIC_URL: all requests from "
+                "Intercom would get the status 400.",
+                f"Add {parts.hostname} to ALLOWED_HOSTS, or unset ALLOWED_HOSTS: its default is PUBLIC_URL's host.",
+            )
+        )
+    return messages
+
+
+def _is_allowed(host: str) -> bool:
+    if settings.DEBUG and not settings.ALLOWED_HOSTS:
+        return host in LOCAL_HOSTS
+    return validate_host(f"[{host}]" if ":" in host else host, settings.ALLOWED_HOSTS)
+
+
+def check_debug(**_: Any) -> list[CheckMessage]:
+    if not settings.DEBUG:
+        return []
+    hint = "Remove DEBUG from the environment, and set DJANGO_SETTINGS_MODULE=settings.production."
+    if str(settings.SETTINGS_MODULE).endswith("production"):
+        return [_error("E007", "DEBUG is on in production: error pages show settings to everyone.", hint)]
+    host = _split(settings.PUBLIC_URL).hostname
+    if host and host not in LOCAL_HOSTS:
+        text = f"DEBUG is on, and PUBLIC_URL is public ({host}): error pages show settings to everyone."
+        return [_warning("W002", text, f"Acceptable for a trial with made-up data. Otherwise: {hint}")]
+    return []
+
+
+def check_intercom_api_url(**_: Any) -> list[CheckMessage]:
+    if not settings.INTERCOM_API_URL or not _in_production():
+        return []
+    return [
+        _warning(
+            "W003",
+            "INTERCOM_API_URL is set: the access tokens of all workspaces are sent to that host, not to Intercom.",
+            "It is for test servers. Unset it to use the host of each region.",
+        )
+    ]
+
+
+def check_redis_url(**_: Any) -> list[CheckMessage]:
+    if not settings.REDIS_URL:
+        return []
+    parts = _split(settings.REDIS_URL)
+    is_tcp = parts.scheme in ("redis", "rediss") and parts.hostname
+    if is_tcp or (parts.scheme == "unix" and parts.path):
+        return []
+    return [
+        _error(
+            "E008",
+            "REDIS_URL is not the address of a Redis server.",
+            "Examples: redis://redis.example.com:6379/0, rediss://… with TLS, unix:///run/redis.sock. Without "
+            "REDIS_URL, a file is used instead of Redis.",
+        )
+    ]
+
+
+def check_queue_and_database(**_: Any) -> list[CheckMessage]:
+    if not settings.REDIS_URL or "sqlite" not in settings.DATABASES["default"]["ENGINE"]:
+        return []
+    return [
+        _warning(
+            "W004",
+            "Redis is used together with an SQLite file, which several machines cannot share.",
+            "For several machines, set DATABASE_URL to a PostgreSQL database. For one machine, Redis is not needed.",
+        )
+    ]
+
+
+def check_metrics(**_: Any) -> list[CheckMessage]:
+    if not settings.METRICS_TOKEN or settings.METRICS_DIR:
+        return []
+    return [
+        _warning(
+            "W006",
+            "METRICS_TOKEN is set, but METRICS_DIR cannot be created or written to: /metrics has no counters.",
+            "Set METRICS_DIR to a directory that the service may write to.",
+        )
+    ]
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(str(url))
+        _ = parts.port  # raises ValueError if it is not a number
+    except ValueError:
+        return urlsplit("")
+    return parts
+
+
+# Rows
+
+
+def check_rows(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    if not databases or "default" not in databases or sys.argv[1:2] == ["migrate"]:
+        return []
+    no_database = [
+        _info(
+            "I101",
+            "The database cannot be reached or is not migrated: its rows were not checked.",
+            "Run: python manage.py migrate",
+        )
+    ]
+    try:
+        if migrations_missing():
+            return no_database
+        return [
+            *_check_workspaces(Workspace.objects.select_related("itop", "profile")),
+            *(message for itop in ItopInstance.objects.all() for message in _check_itop(itop)),
+            *(message for profile in TicketProfile.objects.all() for message in _check_profile(profile)),
+            *_check_age_of_keys(),
+            *_check_workers(),
+        ]
+    except (DatabaseError, ImproperlyConfigured, ConnectionDoesNotExist):
+        return no_database
+
+
+def _check_workers() -> Iterator[CheckMessage]:
+    if since := stalled_since():
+        yield _warning(
+            "W116",
+            stalled_message(since),
+            "Start one: python manage.py worker - and read the log of the one that ended.",
+        )
+
+
+def _check_workspaces(workspaces: Iterable[Workspace]) -> Iterator[CheckMessage]:
+    workspaces = list(workspaces)
+    if not workspaces:
+        yield _warning(
+            "W101",
+            "No workspace exists: all requests from Intercom are refused.",
+            "Add one in the admin, or run: python manage.py import_config FILE",
+        )
+    by_secret: dict[str, list[Workspace]] = defaultdict(list)
+    for workspace in workspaces:
+        yield from _check_workspace(workspace)
+        if secret := _reveal(workspace.client_secret):
+            by_secret[secret].append(workspace)
+    for sharing in by_secret.values():
+        if len(sharing) > 1:
+            names = ", ".join(workspace.workspace_id for workspace in sharing)
+            yield _warning(
+                "W115",
+                f"These workspaces have the same client secret: {names}.",
+                "This is correct if one Intercom app is installed in all of them. Otherwise one secret is wrong.",
+                sharing[1],
+            )
+
+
+def _check_workspace(workspace: Workspace) -> Iterator[CheckMessage]:
+    if workspace.enabled and not workspace.client_secret:
+        yield _error(
+            "E102",
+            "An enabled workspace has no client secret: its requests are refused.",
+            "Copy it from Intercom's Developer Hub (Basic information) into the admin, or disable the workspace.",
+            workspace,
+        )
+    if workspace.enabled and not workspace.access_token:
+        yield _error(
+            "E103",
+            "An enabled workspace has no access token: the bridge cannot write into its conversations.",
+            "Copy it from Intercom's Developer Hub (Authentication) into the admin, or disable the workspace.",
+            workspace,
+        )
+    yield from _check_secrets(workspace, "client_secret", "previous_client_secret", "access_token")
+    yield from _check_value(
+        validate_scope,
+        workspace.scope,
+        _error("E106", "Its scope is invalid", "Example: SELECT Organization WHERE name = 'Demo'", workspace),
+    )
+    yield from _check_time_zone(workspace)
+
+
+def _check_itop(itop: ItopInstance) -> Iterator[CheckMessage]:
+    parts = _split(itop.url)
+    if _in_production() and parts.scheme != "https":
+        yield _error(
+            "E107",
+            "Its address is not https: the account's token would be sent unencrypted.",
+            "Enter the https address of this iTop.",
+            itop,
+        )
+    path = parts.path.rstrip("/").lower()
+    if path.endswith((".php", "/webservices", "/pages")) or parts.query or parts.fragment:
+        yield _error(
+            "E108",
+            f"Its address is a page of iTop, not the base URL: {parts.scheme}://{parts.hostname}{parts.path}",
+            "Remove the part after the base URL. Example: https://itop.example.com/itop",
+            itop,
+        )
+    if not itop.token and not (itop.user and itop.password):
+        yield _error(
+            "E109",
+            "It has no account: neither a token, nor a user name and a password.",
+            "Create a token-based account in iTop and enter its token in the admin.",
+            itop,
+        )
+    yield from _check_secrets(itop, "token", "password")
+    yield from _check_time_zone(itop)
+
+
+def _check_profile(profile: TicketProfile) -> Iterator[CheckMessage]:
+    messages = [*_check_values(profile), *_check_form(profile), *_check_empty_lists(profile)]
+    yield from messages
+    # Only valid lists can be compared with the data model.
+    if all(message.level < ERROR for message in messages):
+        yield from _check_data_model(profile)
+
+
+def _check_values(profile: TicketProfile) -> Iterator[CheckMessage]:
+    for name, validate in (
+        ("form_attributes", validate_codes),
+        ("excluded_states", validate_codes),
+        ("details_attributes", validate_codes),
+        ("attributes_mapping", validate_mapping),
+        ("defaults", validate_defaults),
+    ):
+        text = f"Its field “{_label(profile, name)}” is invalid"
+        message = _error("E110", text, "Correct it in the admin.", profile)
+        yield from _check_value(validate, getattr(profile, name), message)
+
+
+def _check_form(profile: TicketProfile) -> Iterator[CheckMessage]:
+    form = profile.form_attributes
+    if not form:
+        yield _error("E111", "Its create form has no field.", "Add at least title and description.", profile)
+    elif isinstance(profile.attributes_mapping, dict) and profile.code("title") not in form:
+        yield _error(
+            "E112",
+            f"Its create form has no field {profile.code('title')}, which iTop requires.",
+            "Add it to the form attributes.",
+            profile,
+        )
+    if automatic := profile.not_for_the_form():
+        yield _error(
+            "E117",
+            f"Its create form contains attributes that the bridge fills in: {', '.join(automatic)}.",
+            "Remove them from the form attributes in the admin.",
+            profile,
+        )
+
+
+def _check_empty_lists(profile: TicketProfile) -> Iterator[CheckMessage]:
+    for name, consequence in (
+        ("excluded_states", "closed tickets count as ongoing"),
+        ("details_attributes", "tickets are displayed without attributes"),
+    ):
+        if not getattr(profile, name):
+            text = f"Its field “{_label(profile, name)}” is empty: {consequence}."
+            yield _warning("W113", text, "Add codes in the admin.", profile)
+
+
+def _check_data_model(profile: TicketProfile) -> Iterator[CheckMessage]:
+    imported = ImportedClass.objects.for_profile(profile).filter(name=profile.ticket_class)
+    for row in imported.select_related("itop"):
+        check = ProfileCheck(profile, decode(row))
+        sentences = [sentence for group in check.mistakes().values() for sentence in group]
+        if missing := check.missing():
+            sentences.append(missing_from_form(missing, row.name))
+        if sentences:
+            yield _warning(
+                "W118",
+                f"It does not fit the data model of {row.itop}: {' '.join(sentences)}",
+                "Correct it in the admin. The checkbox “Correct automatically” corrects most of it.",
+                profile,
+            )
+
+
+def _check_age_of_keys() -> Iterator[CheckMessage]:
+    keys: Sequence[str] = settings.FIELD_ENCRYPTION_KEYS
+    if len(keys) < 2 or not all(map(_is_key, keys)):
+        return
+    older = [
+        stored for stored in stored_secrets() if stored.secret.is_readable and not stored.secret.is_current
+    ]
+    if older:
+        yield _info(
+            "I119",
+            f"{len(older)} stored secrets are encrypted with an older key of FIELD_ENCRYPTION_KEYS, "
+            f"for example: {older[0]}.",
+            "Run: python manage.py rotate_keys. Then remove the older keys.",
+        )
+
+
+def _check_secrets(row: Workspace | ItopInstance, *names: str) -> Iterator[CheckMessage]:
+    for name in names:
+        secret: Secret = getattr(row, name)
+        if secret and not secret.is_readable:
+            yield _error(
+                "E104",
+                f"Its {_label(row, name)} cannot be decrypted with FIELD_ENCRYPTION_KEYS.",
+                "Append the key that it was encrypted with to the list, or enter the secret again in the admin.",
+                row,
+            )
+        elif _reveal(secret).startswith(PLACEHOLDER):
+            yield _error(
+                "E105",
+                f"Its {_label(row, name)} is a placeholder from the documentation ({PLACEHOLDER}…).",
+                "Enter the real value in the admin.",
+                row,
+            )
+
+
+def _check_time_zone(row: Workspace | ItopInstance) -> Iterator[CheckMessage]:
+    message = _error("E114", "Its time zone is invalid", "Example: Europe/Paris", row)
+    yield from _check_value(validate_time_zone, row.time_zone, message)
+
+
+def _check_value(
+    validate: Callable[[Any], None], value: Any, message: CheckMessage
+) -> Iterator[CheckMessage]:
+    """Yield the message, completed with the validator's, if the value is invalid."""
+    try:
+        validate(value)
+    except ValidationError as error:
+        message.msg = f"{message.msg}: {' '.join(error.messages)}"
+        yield message
+
+
+def _label(row: Workspace | ItopInstance | TicketProfile, field: str) -> str:
+    return str(row._meta.get_field(field).verbose_name)  # type: ignore[union-attr]
+
+
+def _reveal(secret: Secret) -> str:
+    return secret.reveal() if secret.is_readable else ""

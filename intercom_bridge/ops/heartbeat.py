@@ -1,0 +1,59 @@
+"""A worker's heartbeat: a row that a thread renews while the process runs, and deletes at the end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+
+import structlog
+from django.db import DatabaseError, close_old_connections, connection
+
+from intercom_bridge.models import WorkerHeartbeat
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_SECONDS = 10.0
+
+
+def process_name() -> str:
+    """Return the host and process id, which name this process among all workers."""
+    return f"{socket.gethostname()[:180]}:{os.getpid()}"
+
+
+class Heartbeat:
+    """Context manager that records a heartbeat every ten seconds.
+
+    An unreachable database stops neither the worker nor its heartbeat; the next one tries again.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name or process_name()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(1)
+
+    def _run(self) -> None:
+        is_first = True
+        try:
+            while True:
+                close_old_connections()
+                try:
+                    WorkerHeartbeat.objects.beat(self.name, is_first=is_first)
+                    is_first = False
+                except DatabaseError as error:
+                    log.warning("heartbeat.missed", error=type(error).__name__)
+                if self._ended.wait(HEARTBEAT_SECONDS):
+                    break
+            WorkerHeartbeat.objects.filter(name=self.name).delete()
+        except DatabaseError as error:
+            log.warning("heartbeat.not_removed", error=type(error).__name__)
+        finally:
+            connection.close()

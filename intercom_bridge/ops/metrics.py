@@ -1,0 +1,177 @@
+"""Prometheus metrics: counters and histograms per process, gauges read from the database on request.
+
+With METRICS_TOKEN set, prometheus_client runs in its multiprocess mode (PROMETHEUS_MULTIPROC_DIR is set in
+settings/base.py): web processes and workers write their counts into METRICS_DIR, and whichever web process is asked
+adds them up (https://prometheus.github.io/client_python/multiprocess/). Counts of ended processes are kept: if the sum
+became smaller, Prometheus would take the rest for new events.
+
+Label values are codes and configured names, never text from iTop or Intercom, and never a person or a ticket.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+from django.conf import settings
+from django.db.models import Count, Min
+from django.utils import timezone
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from intercom_bridge.models import (
+    Delivery,
+    ItopInstance,
+    OutgoingMessage,
+    TicketCreation,
+    WebhookEvent,
+    WorkerHeartbeat,
+)
+
+log = structlog.get_logger(__name__)
+
+registry = CollectorRegistry()
+_CALL_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+
+itop_seconds = Histogram(
+    "bridge_itop_call_seconds",
+    "Duration of calls to iTop, by operation. outcome: ok, or the class of the error.",
+    ["itop", "operation", "outcome"],
+    buckets=_CALL_BUCKETS,
+    registry=registry,
+)
+intercom_seconds = Histogram(
+    "bridge_intercom_call_seconds",
+    "Duration of calls to Intercom's API. outcome: ok, or the class of the error.",
+    ["workspace", "method", "outcome"],
+    buckets=_CALL_BUCKETS,
+    registry=registry,
+)
+panel_seconds = Histogram(
+    "bridge_panel_answer_seconds",
+    "Duration of panel responses, by action.",
+    ["screen"],
+    buckets=(0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 5.0),
+    registry=registry,
+)
+webhook_seconds = Histogram(
+    "bridge_webhook_seconds",
+    "Time until a webhook notification was committed.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
+    registry=registry,
+)
+deliveries = Counter(
+    "bridge_deliveries",
+    "Deliveries that reached a final state. reason: code of the failure.",
+    ["itop", "state", "reason"],
+    registry=registry,
+)
+
+
+def count_delivery(delivery: Delivery) -> None:
+    """Count a delivery that reached a final state."""
+    code = delivery.reason_code if delivery.state == Delivery.State.FAILED else ""
+    with _ignoring_lost_files():
+        deliveries.labels(delivery.ticket.itop.name, delivery.state, code).inc()
+
+
+def observe(histogram: Histogram, seconds: float, *labels: str) -> None:
+    """Record a duration."""
+    with _ignoring_lost_files():
+        (histogram.labels(*labels) if labels else histogram).observe(seconds)
+
+
+@contextmanager
+def _ignoring_lost_files() -> Iterator[None]:
+    """Log errors of METRICS_DIR: a deleted directory must not make a finished write look failed and repeat it."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("metrics.count_lost", error=type(error).__name__)
+
+
+class _DatabaseCollector(Collector):
+    """Backlog, failures and workers, read with the indexes of unfinished rows."""
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _backlog()
+        yield from _by_itop()
+        alive = GaugeMetricFamily("bridge_workers_alive", "Workers with a recent heartbeat.")
+        alive.add_metric([], WorkerHeartbeat.objects.alive().count())
+        yield alive
+
+
+def _backlog() -> Iterator[Metric]:
+    waiting = GaugeMetricFamily("bridge_waiting", "Unfinished work.", labels=["kind"])
+    oldest = GaugeMetricFamily(
+        "bridge_oldest_waiting_seconds", "Age of the oldest unfinished work.", labels=["kind"]
+    )
+    now = timezone.now()
+    for kind, rows, since in (
+        ("notifications", WebhookEvent.objects.waiting(), "received_at"),
+        ("deliveries", Delivery.objects.waiting(), "queued_at"),
+        ("creations", TicketCreation.objects.waiting(), "created_at"),
+        ("outgoing_messages", OutgoingMessage.objects.waiting(), "created_at"),
+    ):
+        found = rows.order_by().aggregate(count=Count("pk"), since=Min(since))
+        waiting.add_metric([kind], found["count"])
+        oldest.add_metric([kind], (now - found["since"]).total_seconds() if found["since"] else 0.0)
+    yield waiting
+    yield oldest
+
+
+def _by_itop() -> Iterator[Metric]:
+    paused = GaugeMetricFamily(
+        "bridge_itop_paused", "1 while the circuit breaker stops writes.", labels=["itop"]
+    )
+    waiting = GaugeMetricFamily("bridge_itop_waiting", "Waiting deliveries.", labels=["itop"])
+    failed = GaugeMetricFamily("bridge_itop_failed", "Failed deliveries.", labels=["itop", "reason"])
+    now = timezone.now()
+    waiting_counts = dict(
+        Delivery.objects.waiting().order_by().values_list("ticket__itop_id").annotate(n=Count("pk"))
+    )
+    names: dict[int, str] = {}
+    for pk, name, until in ItopInstance.objects.values_list("pk", "name", "paused_until"):
+        names[pk] = name
+        paused.add_metric([name], int(until is not None and until > now))
+        waiting.add_metric([name], waiting_counts.get(pk, 0))
+    failures = Delivery.objects.filter(state=Delivery.State.FAILED).order_by()
+    by_code = failures.values_list("ticket__itop_id", "reason_code").annotate(n=Count("pk"))
+    for itop_id, code, count in by_code:
+        failed.add_metric([names[itop_id], code], count)
+    yield from (paused, waiting, failed)
+
+
+def exposition() -> bytes:
+    """Return all metrics in Prometheus' text format."""
+    gauges = CollectorRegistry()
+    gauges.register(_DatabaseCollector())
+    return generate_latest(gauges) + (_counts(settings.METRICS_DIR) if settings.METRICS_DIR else b"")
+
+
+def _counts(directory: Path) -> bytes:
+    """Return the counts of all processes, or nothing if the files cannot be read."""
+    counts = CollectorRegistry()
+    try:
+        counts.register(_FileCollector(directory))
+        return generate_latest(counts)
+    except (OSError, ValueError, RuntimeError, struct.error) as error:
+        log.warning("metrics.unreadable", directory=str(directory), error=type(error).__name__)
+        return b""
+
+
+class _FileCollector(Collector):
+    """Counts of all processes in all containers: one subdirectory each, because process ids repeat."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(file) for file in self._directory.glob("*/*.db")]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return metrics

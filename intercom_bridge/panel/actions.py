@@ -1,0 +1,308 @@
+"""What each click does. `router.ROUTES` maps verbs to these functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import structlog
+from django.utils.translation import gettext as _
+
+from intercom_bridge.intercom.text import clean_text
+from intercom_bridge.models import TicketCreation
+from intercom_bridge.tickets import sync_status
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.conversation import unacknowledged_creation
+from intercom_bridge.tickets.creation.duplicates import possible_duplicates
+from intercom_bridge.tickets.creation.history import creations_in
+from intercom_bridge.tickets.creation.submit import (
+    AlreadyCreatedError,
+    CreationPendingError,
+    created_since,
+    is_submitted,
+    submit_creation,
+)
+from intercom_bridge.tickets.links.merge import find_merge
+from intercom_bridge.tickets.listing import get_tickets
+from intercom_bridge.tickets.people import match
+from intercom_bridge.tickets.people.person import Person
+from intercom_bridge.tickets.rows import TicketList, TicketRow
+from itop_client import ItopError, ItopRejectedError
+
+from .click import HOME, SYNC, BackLink, Click
+from .components import Canvas
+from .errors import explain
+from .form.field import FormField
+from .form.form import Form, new_key, newest_creation_id
+from .screens import errors
+from .screens.create import choice_page, create_form
+from .screens.created import created_by_colleague, creation_pending, ticket_created
+from .screens.home import HomeScreen
+from .screens.link import link_screen
+from .screens.merged import FIELD as MERGE_TARGET
+from .screens.merged import links_moved_away, links_moved_here
+from .screens.person_picker import PickerState
+from .screens.search import FIELD as SEARCH_QUERY
+from .screens.search import search_screen
+from .screens.sync_status import sync_status_screen
+from .screens.ticket import ticket_screen
+from .screens.ticket_list import linked_tickets, ongoing_tickets
+from .screens.unlink import ask_to_unlink, relinked, unlinked
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """Handle another click next. `done` says what was done, in case the next screen fails."""
+
+    click: Click
+    done: str = ""
+
+
+def stored_form(context: PanelContext) -> dict[str, Any]:
+    """Return the create form that is being filled in, for `stored_data`."""
+    has_form = isinstance(context.request.stored_data.get("form"), dict)
+    return Form.parse(context).to_stored() if has_form else {}
+
+
+def search_query(context: PanelContext, click: Click) -> str:
+    """Return the text entered into the search field, or that of the previous search."""
+    stored = context.request.stored_data
+    if str(click) == SEARCH_QUERY and (entered := context.request.input_values.get(SEARCH_QUERY)) is not None:
+        stored = {"query": entered}
+    return BackLink.parse(stored).query
+
+
+# --- Tickets --------------------------------------------------------------------------------------
+
+
+def home(context: PanelContext, _click: Click) -> Canvas:
+    tickets = get_tickets(context)
+    return home_screen(context, match.find_person(context), tickets)
+
+
+def home_screen(context: PanelContext, person: Person, tickets: TicketList, notice: str = "") -> Canvas:
+    return HomeScreen(
+        person=person,
+        rows=tickets.rows,
+        has_more=tickets.has_more,
+        status=sync_status.get_sync_status(context),
+        creation=unacknowledged_creation(context),
+        merge=find_merge(context),
+        notice=notice,
+    ).to_canvas()
+
+
+def linked(context: PanelContext, click: Click) -> Canvas:
+    return linked_tickets(context, get_tickets(context), click.number(0, 1))
+
+
+def ongoing(context: PanelContext, click: Click) -> Canvas:
+    person = match.find_person(context)
+    return ongoing_tickets(context, person, get_tickets(context), click.number(0, 1))
+
+
+def ticket(context: PanelContext, click: Click) -> Canvas:
+    return ticket_screen(context, click.argument(0), click.number(1), _back(context))
+
+
+def find(context: PanelContext, click: Click) -> Canvas:
+    """`find` takes the text that was entered, `find:2` shows a page of the previous search."""
+    return search_screen(context, search_query(context, click), click.number(0, 1))
+
+
+def link(context: PanelContext, click: Click) -> Canvas:
+    return link_screen(context, click.argument(0), click.number(1), click.argument(2), _back(context))
+
+
+def unlink(context: PanelContext, click: Click) -> Canvas:
+    screen = unlinked if click.argument(2) == "yes" else ask_to_unlink
+    return screen(context, click.argument(0), click.number(1), _back(context))
+
+
+def undo_unlink(context: PanelContext, click: Click) -> Canvas:
+    return relinked(context, click.number(0), _back(context))
+
+
+def _back(context: PanelContext) -> BackLink:
+    return BackLink.parse(context.request.stored_data)
+
+
+# --- The person -----------------------------------------------------------------------------------
+
+
+def pick_person(context: PanelContext, click: Click) -> Redirect:
+    match.pick_person(context, click.number(1))
+    return Redirect(PickerState.parse(context.request).then, _("Your choice is stored."))
+
+
+def clear_pick(context: PanelContext, click: Click) -> Redirect:
+    match.clear_pick(context, click.number(1))
+    return Redirect(Click.parse(HOME), _("The match is cleared."))
+
+
+def match_again(context: PanelContext, _click: Click) -> Redirect:
+    match.expire_match(context)
+    return Redirect(PickerState.parse(context.request).then)
+
+
+# --- The sync -------------------------------------------------------------------------------------
+
+
+def move_here(context: PanelContext, click: Click) -> Canvas:
+    return links_moved_here(context, click.number(0))
+
+
+def move_away(context: PanelContext, _click: Click) -> Canvas:
+    target = context.request.input_values.get(MERGE_TARGET)
+    return links_moved_away(context, target.strip() if isinstance(target, str) else "")
+
+
+def decision(decide: Callable[[PanelContext], None]) -> Callable[[PanelContext, Click], Canvas]:
+    """Return a handler that carries a decision out, and displays the screen that it was made on.
+
+    Without iTop, display the one that needs only the database.
+    """
+
+    def handle(context: PanelContext, _click: Click) -> Canvas:
+        decide(context)
+        if _back(context).target == SYNC:
+            return sync_status_screen(context)
+        try:
+            return home(context, Click.parse(HOME))
+        except ItopError:
+            return sync_status_screen(context)
+
+    return handle
+
+
+pause = decision(partial(sync_status.switch_sync, on=False))
+resume = decision(partial(sync_status.switch_sync, on=True))
+retry = decision(sync_status.retry_failed)
+write_left_out = decision(sync_status.write_left_out)
+discard_left_out = decision(sync_status.discard_left_out)
+
+
+# --- The create form ------------------------------------------------------------------------------
+
+
+def create(context: PanelContext, _click: Click) -> Canvas:
+    return create_form(context, Form.new(context))
+
+
+def show_form(context: PanelContext, _click: Click) -> Canvas:
+    return create_form(context, Form.parse(context))
+
+
+def list_choices(context: PanelContext, click: Click) -> Canvas:
+    form = Form.parse(context)
+    query = clean_text(context.request.stored_data.get("search"))
+    return _choice_page(context, form, click, click.number(2, 1), query)
+
+
+def search_choices(context: PanelContext, click: Click) -> Canvas:
+    query = context.request.input_values.get(str(click))
+    return _choice_page(context, Form.parse(context), click, 1, query if isinstance(query, str) else "")
+
+
+def choose(context: PanelContext, click: Click) -> Canvas:
+    form = Form.parse(context)
+    field = _choice_field(context, form, click)
+    if field is None:
+        return errors.unknown_action(form.to_stored())
+    return create_form(context, form.choose(field.code, ":".join(click.arguments[2:]), context))
+
+
+def _choice_page(context: PanelContext, form: Form, click: Click, page: int, query: str) -> Canvas:
+    field = _choice_field(context, form, click)
+    if field is None:
+        return errors.unknown_action(form.to_stored())
+    return choice_page(context, form, field, page, query)
+
+
+def _choice_field(context: PanelContext, form: Form, click: Click) -> FormField | None:
+    field = form.find_field(context, click.argument(1))
+    return field if field is not None and field.has_choices else None
+
+
+def submit_form(context: PanelContext, _click: Click) -> Canvas:  # noqa: PLR0911 - one per outcome
+    form = Form.parse(context).validate(context)
+    if form.errors:
+        return create_form(context, form)
+    if not is_submitted(context, form.key):
+        if (faster := created_since(context, form.key, form.seen)) is not None:
+            return _already_created(context, form, faster)
+        duplicates = [] if form.warned else _find_duplicates(context, form)
+        # The list may contain the ticket that another submission of this form is creating.
+        if duplicates and not is_submitted(context, form.key):
+            return create_form(context, replace(form, warned=True), duplicates=duplicates)
+    try:
+        creation = submit_creation(context, form.key, form.values, form.to_itop(context), seen=form.seen)
+    except CreationPendingError:
+        return creation_pending(form)
+    except AlreadyCreatedError as error:
+        return _already_created(context, form, error.submission)
+    except ItopRejectedError as error:
+        creations = creations_in(context.workspace, context.request.conversation.id)
+        refused = creations.filter(form_key=form.key).first()
+        problems = refused.problems if refused else []
+        problem = "" if problems else explain(error).text
+        return create_form(context, form.with_problems(problems, context), problem=problem)
+    return _created(context, creation)
+
+
+def show_form_creation(context: PanelContext, _click: Click) -> Canvas:
+    return _creation_screen(context, Form.parse(context))
+
+
+def show_creation(context: PanelContext, click: Click) -> Canvas:
+    return _creation_screen(context, Form(key=click.argument(0), values={}))
+
+
+def _creation_screen(context: PanelContext, form: Form) -> Canvas:
+    """Return the state of the creation by this form."""
+    creations = creations_in(context.workspace, context.request.conversation.id)
+    creation = creations.filter(form_key=form.key).select_related("ticket").first()
+    if creation is None:
+        return creation_pending(form) if creations.waiting().exists() else create_form(context, form)
+    if creation.state == TicketCreation.State.REFUSED:
+        return _refused(context, creation)
+    if creation.state == TicketCreation.State.CREATING:
+        return creation_pending(form)
+    return _created(context, creation)
+
+
+def _refused(context: PanelContext, creation: TicketCreation) -> Canvas:
+    """Return the form as it was, with the errors that iTop returned after the panel had responded."""
+    creation.rejection_seen = True
+    creation.save(update_fields=["rejection_seen"])
+    form = Form(key=new_key(), values=creation.values, seen=newest_creation_id(context), warned=True)
+    problem = "" if creation.problems else creation.reason_detail
+    return create_form(context, form.with_problems(creation.problems, context), problem=problem)
+
+
+def _find_duplicates(context: PanelContext, form: Form) -> list[TicketRow]:
+    """Return open tickets with a similar title."""
+    try:
+        rows = get_tickets(context).rows
+    except ItopError as error:
+        # The submission itself reports the problem, or the worker completes it.
+        log.warning("panel.duplicates_unknown", itop=context.itop.name, error=type(error).__name__)
+        return []
+    return possible_duplicates(form.values.get(context.profile.code("title"), ""), rows)
+
+
+def _already_created(context: PanelContext, form: Form, creation: TicketCreation) -> Canvas:
+    if creation.ticket is None:
+        return errors.ticket_not_found({})
+    form = replace(form, seen=creation.pk, warned=True)
+    return created_by_colleague(context, form, creation, creation.ticket)
+
+
+def _created(context: PanelContext, creation: TicketCreation) -> Canvas:
+    if creation.ticket is None:
+        return errors.ticket_not_found({})
+    return ticket_created(context, creation, creation.ticket)

@@ -1,0 +1,141 @@
+"""Explain errors of iTop, of Intercom and of stored secrets to a teammate. No other module does that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.models.reason import ReasonCode
+from itop_client import RemoteError
+from itop_client.errors import ProblemKind
+
+from .components import escape_markdown, shorten
+
+MAX_DETAIL_LENGTH = 300
+# A problem kind of TicketCreation.problems besides those of ProblemKind: the data model lacks the attribute.
+UNKNOWN_ATTRIBUTE = "unknown_attribute"
+
+PanelError = RemoteError | SecretDecryptionError
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What happened, and what can be done about it."""
+
+    title: str
+    text: str
+
+
+def explain(error: PanelError) -> Explanation:
+    """Return title and text for an error."""
+    explanation = _explanations().get(_code(error))
+    if explanation is None:
+        detail = error.detail if isinstance(error, RemoteError) else ""
+        detail = escape_markdown(shorten(detail, MAX_DETAIL_LENGTH))
+        explanation = (
+            _("iTop rejected the request"),
+            _("iTop's message: “%(detail)s”.") % {"detail": detail},
+        )
+    return Explanation(*explanation)
+
+
+def explain_cached(error: PanelError, moment: str) -> str:
+    """Return the notice above cached data of that moment."""
+    if isinstance(error, SecretDecryptionError):
+        text = _("An admin must enter the iTop account again. This is the data of %(moment)s.")
+    elif _code(error) in (ReasonCode.ITOP_LOGIN_REFUSED, ReasonCode.ITOP_NOT_ALLOWED):
+        text = _("iTop refused the bridge's account. An admin must check it. This is the data of %(moment)s.")
+    else:
+        text = _("iTop is not responding. This is the data of %(moment)s.")
+    return text % {"moment": moment}
+
+
+def explain_problems(problems: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return an error text by attribute code, from TicketCreation.problems."""
+    texts: dict[str, str] = {}
+    for problem in problems:
+        texts.setdefault(problem["attribute"], explain_problem(problem))
+    return texts
+
+
+def explain_problem(problem: Mapping[str, Any]) -> str:
+    """Return what is wrong with a value. If the kind is not known, return iTop's own text."""
+    if problem["kind"] == ProblemKind.TOO_LONG:
+        return too_long(problem["length"], problem["max_length"])
+    texts = {
+        ProblemKind.MISSING: _("iTop requires this field."),
+        ProblemKind.NOT_ALLOWED: _("iTop does not accept this value."),
+        ProblemKind.NO_SUCH_OBJECT: _("This no longer exists in iTop. Please choose again."),
+        ProblemKind.INVALID_DATE: _("iTop cannot read this date."),
+        ProblemKind.INVALID_FORMAT: _("iTop cannot read this value: the format is wrong."),
+        UNKNOWN_ATTRIBUTE: _(
+            "This iTop has no such attribute. An admin can remove it from the ticket profile."
+        ),
+    }
+    return texts.get(problem["kind"]) or str(problem["detail"])
+
+
+def too_long(length: int, max_length: int) -> str:
+    return _("Too long: %(count)d characters, at most %(limit)d are allowed.") % {
+        "count": length,
+        "limit": max_length,
+    }
+
+
+def _code(error: PanelError) -> str:
+    return error.code if isinstance(error, RemoteError) else ReasonCode.SECRET_UNREADABLE
+
+
+def _explanations() -> dict[str, tuple[str, str]]:
+    not_copied = _("The whole conversation must be copied to the ticket, so no ticket was created.")
+    no_conversation = (
+        _("Intercom did not return the conversation"),
+        f"{not_copied} {_('What you entered is kept.')}",
+    )
+    no_token = (
+        _("Intercom refuses the access token"),
+        f"{not_copied} {_('What you entered is kept. An admin must renew the access token of the workspace.')}",
+    )
+    no_permission = (
+        _("The bridge lacks a permission in iTop"),
+        _("An admin can grant it to the bridge's account."),
+    )
+    return {
+        ReasonCode.ITOP_UNREACHABLE: (
+            _("iTop cannot be reached"),
+            _("The bridge could not connect to iTop."),
+        ),
+        ReasonCode.ITOP_NO_RESPONSE: (
+            _("iTop did not respond in time"),
+            _("It may be busy or temporarily down."),
+        ),
+        ReasonCode.ITOP_UNAVAILABLE: (
+            _("iTop is not working correctly"),
+            _("It returned an error page, or is under maintenance."),
+        ),
+        ReasonCode.ITOP_LOGIN_REFUSED: (
+            _("iTop refuses the bridge's account"),
+            _("An admin must check the account's token and its profile REST Services User in iTop."),
+        ),
+        ReasonCode.ITOP_NOT_ALLOWED: no_permission,
+        ReasonCode.ITOP_NOT_ADMINISTRATOR: no_permission,
+        ReasonCode.SECRET_UNREADABLE: (
+            _("The bridge cannot use its account"),
+            _(
+                "The token of the account or of the workspace was stored under an encryption key that the service no "
+                "longer has. Nothing was changed. New messages are kept, and copied after an admin has entered it "
+                "again."
+            ),
+        ),
+        ReasonCode.INTERCOM_TOKEN_REFUSED: no_token,
+        ReasonCode.INTERCOM_UNREACHABLE: no_conversation,
+        ReasonCode.INTERCOM_NO_RESPONSE: no_conversation,
+        ReasonCode.INTERCOM_UNAVAILABLE: no_conversation,
+        ReasonCode.INTERCOM_RATE_LIMITED: no_conversation,
+        ReasonCode.INTERCOM_REJECTED: no_conversation,
+        ReasonCode.CONVERSATION_DELETED: no_conversation,
+    }

@@ -1,0 +1,145 @@
+"""Convert what a person types into a field to iTop's format, and back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+from django.utils.translation import gettext as _
+
+from intercom_bridge.datamodel import Attribute, Kind
+from intercom_bridge.intercom.html import text_to_html, to_text
+from intercom_bridge.panel.errors import too_long
+
+DATE, DATETIME = "%Y-%m-%d", "%Y-%m-%d %H:%M"
+# Reads the same in every language, and its day cannot be a month.
+EXAMPLE = dt.datetime(2026, 11, 24, 14, 30)  # noqa: DTZ001 - displayed as it is, in no zone
+EXAMPLES = {
+    Kind.DATE: EXAMPLE.strftime(DATE),
+    Kind.DATETIME: EXAMPLE.strftime(DATETIME),
+    Kind.INTEGER: "12",
+    Kind.DECIMAL: "12.5",
+}
+_DATE = re.compile(r"\d{4}-\d\d?-\d\d?", re.ASCII)
+_DATETIME = re.compile(r"(\d{4}-\d\d?-\d\d?)[ T](\d\d?:\d\d)(:\d\d)?", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,10}", re.ASCII)
+_DECIMAL = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?", re.ASCII)
+# The range of iTop's integer columns.
+MIN_INTEGER, MAX_INTEGER = -(2**31), 2**31 - 1
+MIN_YEAR = 1000
+
+
+class InvalidInputError(ValueError):
+    """The input is not valid. The text says what to enter instead."""
+
+
+def to_itop(  # noqa: PLR0911 - one per kind
+    attribute: Attribute, typed: str, zone: dt.tzinfo, itop_zone: dt.tzinfo
+) -> str:
+    """Return the value in iTop's format, dates in iTop's zone, or "" for blank input. Raise InvalidInputError."""
+    typed = typed.strip()
+    if not typed:
+        return ""
+    match attribute.kind:
+        case Kind.INTEGER:
+            return _parse_integer(typed)
+        case Kind.DECIMAL:
+            return _parse_decimal(typed)
+        case Kind.DATE:
+            return _parse_date(typed)
+        case Kind.DATETIME:
+            return _parse_datetime(typed, zone, itop_zone)
+        case Kind.HTML:
+            return _check_length(attribute, typed, text_to_html(typed))
+        case Kind.LINE:
+            return _check_length(attribute, typed, typed.replace("\n", " "))
+        case _:
+            return _check_length(attribute, typed, typed)
+
+
+def from_itop(attribute: Attribute, value: str, zone: dt.tzinfo, itop_zone: dt.tzinfo) -> str:
+    """Return what a person would have typed for a value of iTop: dates in the person's zone, HTML as text."""
+    if attribute.kind == Kind.HTML:
+        return to_text(value).strip()
+    if attribute.kind != Kind.DATETIME:
+        return value
+    try:
+        moment = dt.datetime.strptime(value, "%Y-%m-%d %H:%M:%S").replace(tzinfo=itop_zone)
+        return moment.astimezone(zone).strftime(DATETIME)
+    except (ValueError, OverflowError):
+        return value
+
+
+def example(attribute: Attribute) -> str:
+    """Return an example of the format, or "" for free text."""
+    return EXAMPLES.get(attribute.kind, "")
+
+
+def _check_length(attribute: Attribute, typed: str, value: str) -> str:
+    """Raise InvalidInputError if too long. iTop counts characters, not bytes, and in HTML also those of the tags."""
+    if attribute.limit and len(value) > attribute.limit:
+        if len(typed) > attribute.limit or attribute.kind != Kind.HTML:
+            raise InvalidInputError(too_long(len(typed), attribute.limit))
+        raise InvalidInputError(
+            _("Too long: with formatting it has %(count)d characters, at most %(limit)d are allowed.")
+            % {"count": len(value), "limit": attribute.limit}
+        )
+    return value
+
+
+def _parse_integer(typed: str) -> str:
+    if not _INTEGER.fullmatch(typed):
+        raise InvalidInputError(
+            _("Enter a whole number, like %(example)s.") % {"example": EXAMPLES[Kind.INTEGER]}
+        )
+    number = int(typed)
+    if not MIN_INTEGER <= number <= MAX_INTEGER:
+        raise InvalidInputError(
+            _("Enter a number from %(min)d to %(max)d.") % {"min": MIN_INTEGER, "max": MAX_INTEGER}
+        )
+    return str(number)
+
+
+def _parse_decimal(typed: str) -> str:
+    # A comma separates thousands in one country and decimals in another.
+    if not _DECIMAL.fullmatch(typed):
+        raise InvalidInputError(
+            _("Enter a number with a decimal point, like %(example)s.") % {"example": EXAMPLES[Kind.DECIMAL]}
+        )
+    return typed.removeprefix("+")
+
+
+def _parse_date(typed: str) -> str:
+    error = InvalidInputError(_("Enter a date like %(example)s.") % {"example": EXAMPLES[Kind.DATE]})
+    if not _DATE.fullmatch(typed):
+        raise error
+    try:
+        day = dt.date(*(int(number) for number in typed.split("-")))
+    except ValueError:
+        raise error from None
+    if day.year < MIN_YEAR:
+        raise error
+    return day.isoformat()
+
+
+def _parse_datetime(typed: str, zone: dt.tzinfo, itop_zone: dt.tzinfo) -> str:
+    error = InvalidInputError(
+        _("Enter a date and time like %(example)s.") % {"example": EXAMPLES[Kind.DATETIME]}
+    )
+    match = _DATETIME.fullmatch(typed)
+    if match is None:
+        raise error
+    try:
+        day = dt.date.fromisoformat(_parse_date(match[1]))
+        hour, minute = (int(number) for number in match[2].split(":"))
+        time = dt.time(hour, minute, int((match[3] or ":0")[1:]))
+        local = dt.datetime.combine(day, time, zone)
+        in_itop = local.astimezone(itop_zone)
+        round_trip = local.astimezone(dt.UTC).astimezone(zone)
+    except (ValueError, OverflowError):
+        raise error from None
+    if round_trip.replace(tzinfo=None) != local.replace(tzinfo=None):
+        raise InvalidInputError(
+            _("This time does not exist on that day: clocks change to daylight saving time.")
+        )
+    return in_itop.strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,122 @@
+"""The panel's screens for a sample person, using a profile that may be unsaved. For admins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import translation
+
+from intercom_bridge.datamodel import Kind, TicketClass
+from intercom_bridge.models import TicketProfile, Workspace
+from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.tickets.errors import TicketsError
+from intercom_bridge.tickets.listing import find_ongoing
+from intercom_bridge.tickets.preview import find_sample_person, sample_context
+from itop_client import Deadline, ItopError, OqlError
+
+from .click import BackLink
+from .components import Canvas, LimitError
+from .form.field import NOT_EDITABLE
+from .form.form import Form
+from .screens.create import create_form
+from .screens.home import HomeScreen
+from .screens.ticket import ticket_screen
+
+SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class ScreenPreview:
+    """A screen: its canvas as Intercom would receive it, or the reason why there is none."""
+
+    title: str
+    response: dict[str, Any] | None = None
+    problem: str = ""
+
+    @property
+    def kilobytes(self) -> str:
+        content = (self.response or {}).get("canvas", {}).get("content")
+        return f"{len(json.dumps(content)) / 1024:.1f}"
+
+
+def preview_panel(
+    workspace: Workspace, profile: TicketProfile, who: str
+) -> tuple[list[ScreenPreview], list[str]]:
+    """Return the first screen, the create form and a ticket; and texts about attributes that are not displayed.
+
+    `who` is an e-mail address or the id of a Person, or "" for anyone in scope.
+    """
+    context = sample_context(workspace, Deadline(SECONDS), profile)
+
+    def home() -> Canvas:
+        tickets = find_ongoing(context, person)
+        return HomeScreen(person=person, rows=tickets.rows, has_more=tickets.has_more).to_canvas()
+
+    def ticket() -> Canvas:
+        rows = find_ongoing(context, person).rows
+        if not rows:
+            raise _NoTicketError
+        return ticket_screen(context, rows[0].ticket_class, rows[0].id, BackLink())
+
+    with translation.override(workspace.language):
+        try:
+            person = context.memo["find_person"] = find_sample_person(context, who)
+            screens = [
+                _preview("The first screen", home),
+                _preview("The create form", lambda: create_form(context, Form.new(context))),
+                _preview("A ticket", ticket),
+            ]
+        except (OqlError, SecretDecryptionError, TicketsError, ItopError) as error:
+            return [ScreenPreview("The panel", problem=_problem(error))], []
+        return screens, list(_hidden_attributes(profile, context.ticket_class))
+
+
+class _NoTicketError(TicketsError):
+    """The sample person has no ongoing ticket."""
+
+
+def _preview(title: str, build: Callable[[], Canvas]) -> ScreenPreview:
+    try:
+        return ScreenPreview(title, response=build().to_json())
+    except (LimitError, TicketsError, ItopError) as error:
+        return ScreenPreview(title, problem=_problem(error))
+
+
+def _problem(error: Exception) -> str:
+    match error:
+        case _NoTicketError():
+            return "This person has no ongoing ticket."
+        case TicketsError():
+            return "No matching person is in the scope of this workspace."
+        case LimitError():
+            return f"Canvas Kit cannot display this: {error}"
+        case ItopError():
+            return f"iTop could not answer: {error}"
+        case _:
+            return str(error)
+
+
+def _hidden_attributes(profile: TicketProfile, ticket_class: TicketClass) -> Iterator[str]:
+    if not ticket_class.attributes:
+        yield f"The class {profile.ticket_class} is not known. Import iTop's data model to check the attributes."
+        return
+    for code in profile.form_attributes:
+        if reason := _why_not_in_form(code, ticket_class):
+            yield f"{code}, in the form: {reason}"
+    for code in profile.details_attributes:
+        attribute = ticket_class.attributes.get(code)
+        # iTop adds attributes to each class and each external key that no data model names.
+        if attribute is not None and attribute.kind in (Kind.LOG, Kind.OTHER):
+            yield f"{code}, in the details: this type cannot be displayed in a table."
+
+
+def _why_not_in_form(code: str, ticket_class: TicketClass) -> str:
+    attribute = ticket_class.attributes.get(code)
+    if attribute is None:
+        return f"{ticket_class.name} has no such attribute."
+    if attribute.kind in NOT_EDITABLE:
+        return "this type cannot be entered in a form."
+    return "iTop fills it in for a new ticket, so it is left out." if attribute.is_read_only else ""

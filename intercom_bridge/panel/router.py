@@ -1,0 +1,251 @@
+"""From a click to a screen. The response is always a canvas."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+from django.utils import translation
+
+from intercom_bridge.intercom.client import IntercomError
+from intercom_bridge.intercom.payloads import CanvasRequest, PayloadError
+from intercom_bridge.models import Workspace
+from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.ops.metrics import observe, panel_seconds
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.conversation import find_links
+from intercom_bridge.tickets.errors import (
+    CacheMissError,
+    OutOfScopeError,
+    PersonNotResolvedError,
+    TicketNotFoundError,
+)
+from intercom_bridge.tickets.links.adopt import apply_changes_of
+from intercom_bridge.wake import EVERYTHING, wake
+from itop_client import Deadline, ItopError, ItopRejectedError
+
+from . import actions, cached
+from .actions import Redirect, stored_form
+from .click import HOME, BackLink, Click
+from .components import Canvas, LimitError
+from .errors import PanelError
+from .screens import errors
+from .screens.merged import merge_screen
+from .screens.person_picker import person_picker, stored_picker, unresolved_person
+from .screens.sync_status import sync_status_screen
+
+log = structlog.get_logger(__name__)
+
+# Intercom waits about ten seconds, a teammate about five. The rest is for the network, and for reading the cache if
+# iTop has not responded.
+RESPONSE_SECONDS = 4.0
+MAX_LOGGED_LENGTH = 200
+
+Handler = Callable[[PanelContext, Click], Canvas | Redirect]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """How a verb is handled.
+
+    `mutates`: the worker may have new work. `keeps_form`: a form that is being filled in is kept. `resubmits`: Retry
+    after an internal error would be a new attempt at the same write, so it is not offered. `cached` displays the screen
+    from the cache if iTop does not respond, or raises CacheMissError.
+    """
+
+    handler: Handler
+    mutates: bool = False
+    keeps_form: bool = False
+    resubmits: bool = False
+    cached: Callable[[PanelContext, Click, PanelError], Canvas] | None = None
+
+
+# By verb, or by verb and first argument.
+ROUTES: dict[str, Route] = {
+    "home": Route(handler=actions.home, cached=cached.home),
+    "linked": Route(handler=actions.linked, cached=cached.linked),
+    "ongoing": Route(handler=actions.ongoing, cached=cached.ongoing),
+    "ticket": Route(handler=actions.ticket, keeps_form=True, cached=cached.ticket),
+    "find": Route(handler=actions.find),
+    "link": Route(handler=actions.link, mutates=True, keeps_form=True),
+    "unlink": Route(handler=actions.unlink, mutates=True, keeps_form=True),
+    "undo-unlink": Route(handler=actions.undo_unlink, mutates=True, keeps_form=True),
+    "who": Route(handler=person_picker),
+    "who:pick": Route(handler=actions.pick_person),
+    "who:undo": Route(handler=actions.clear_pick),
+    "who:again": Route(handler=actions.match_again),
+    "merged": Route(handler=lambda context, _click: merge_screen(context)),
+    "move-here": Route(handler=actions.move_here, mutates=True),
+    "move-away": Route(handler=actions.move_away, mutates=True),
+    "sync": Route(handler=lambda context, _click: sync_status_screen(context)),
+    "pause": Route(handler=actions.pause, mutates=True),
+    "resume": Route(handler=actions.resume, mutates=True),
+    "try-again": Route(handler=actions.retry, mutates=True),
+    "write-left-out": Route(handler=actions.write_left_out, mutates=True),
+    "forget-left-out": Route(handler=actions.discard_left_out, mutates=True),
+    "create": Route(handler=actions.create),
+    "form:show": Route(handler=actions.show_form, resubmits=True),
+    "form:pick": Route(handler=actions.list_choices, resubmits=True),
+    "form:search": Route(handler=actions.search_choices, resubmits=True),
+    "form:choose": Route(handler=actions.choose, resubmits=True),
+    "form:submit": Route(handler=actions.submit_form, mutates=True, resubmits=True),
+    "form:status": Route(handler=actions.show_form_creation, mutates=True, resubmits=True),
+    "creation": Route(handler=actions.show_creation, mutates=True),
+}
+UNKNOWN = Route(handler=lambda context, _click: errors.unknown_action(stored_form(context)))
+
+
+def respond(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
+    """Return the response to a signed Initialize or Submit: always `{"canvas": ...}`, within five seconds."""
+    started = time.monotonic()
+    deadline = Deadline(RESPONSE_SECONDS)
+    with translation.override(workspace.language):
+        try:
+            request = CanvasRequest.parse(data)
+        except PayloadError:
+            return errors.no_conversation().to_json()
+        click = _click(request, submitted=submitted)
+        with structlog.contextvars.bound_contextvars(
+            workspace=workspace.workspace_id, conversation=request.conversation.id, click=click.verb
+        ):
+            context = PanelContext(workspace=workspace, request=request, deadline=deadline)
+            response = _handle(context, click, submitted=submitted).to_json()
+        observe(panel_seconds, time.monotonic() - started, _route_name(click) or "other")
+        return response
+
+
+def respond_rate_limited(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
+    """Return the response to a signed request above the rate limit. Do not ask iTop; keep what was entered."""
+    with translation.override(workspace.language):
+        try:
+            request = CanvasRequest.parse(data)
+        except PayloadError:
+            return errors.no_conversation().to_json()
+        click = _click(request, submitted=submitted)
+        log.warning("panel.rate_limited", workspace=workspace.workspace_id, click=click.verb)
+        context = PanelContext(workspace=workspace, request=request, deadline=Deadline(RESPONSE_SECONDS))
+        try:
+            return errors.rate_limited(str(click), _stored(context, click)).to_json()
+        except Exception:
+            log.exception("panel.internal_error")
+            return errors.rate_limited(HOME, {}).to_json()
+
+
+def _click(request: CanvasRequest, *, submitted: bool) -> Click:
+    return Click.parse(request.component_id if submitted else HOME)
+
+
+def _route_name(click: Click) -> str:
+    """Return the key in ROUTES, or "" for an unknown click."""
+    verb = click.verb or "home"
+    names = (f"{verb}:{click.argument(0)}", verb)
+    return next((name for name in names if name in ROUTES), "")
+
+
+def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
+    route = ROUTES.get(_route_name(click), UNKNOWN)
+    stored: dict[str, Any] = {}
+    done = ""
+    try:
+        stored = _stored(context, click)
+        if not context.workspace.enabled:
+            return errors.workspace_disabled(stored)
+        if submitted:
+            apply_changes_of(context)
+        result = route.handler(context, click)
+        while isinstance(result, Redirect):
+            click, done = result.click, result.done
+            stored = _stored(context, click)
+            result = ROUTES[_route_name(click)].handler(context, click)
+        if route.keeps_form:
+            result = replace(result, stored_data={**stored_form(context), **result.stored_data})
+        return result
+    except Exception as error:  # noqa: BLE001 - each has a screen
+        return _error_screen(error, _Failure(context, click, stored, done))
+    finally:
+        if route.mutates:
+            wake(EVERYTHING)
+
+
+def _stored(context: PanelContext, click: Click) -> dict[str, Any]:
+    """Return what Retry needs: the form, the way back, and the state of the person picker."""
+    back = replace(BackLink.parse(context.request.stored_data), query=actions.search_query(context, click))
+    return stored_picker(context.request) | back.to_stored() | stored_form(context)
+
+
+# --- Errors ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A click that could not be handled. `done` says what had been done before."""
+
+    context: PanelContext
+    click: Click
+    stored: dict[str, Any]
+    done: str
+
+    @property
+    def retry(self) -> str:
+        return str(self.click)
+
+
+def _person_screen(failure: _Failure, error: PersonNotResolvedError) -> Canvas:
+    return unresolved_person(failure.context, error, failure.click)
+
+
+def _remote_error_screen(failure: _Failure, error: PanelError) -> Canvas:
+    """Return the screen from the cache if there is one, and iTop did not reject the request."""
+    context = failure.context
+    message = {} if isinstance(error, ItopRejectedError) else {"message": str(error)[:MAX_LOGGED_LENGTH]}
+    # A rejection may quote what was entered.
+    log.warning("panel.remote_error", itop=context.itop.name, error=type(error).__name__, **message)
+    route = ROUTES.get(_route_name(failure.click), UNKNOWN)
+    is_itop = isinstance(error, ItopError | SecretDecryptionError)
+    if route.cached and is_itop and not isinstance(error, ItopRejectedError) and not failure.done:
+        try:
+            return route.cached(context, failure.click, error)
+        except CacheMissError:
+            pass
+    return errors.remote_error(
+        error, failure.retry, failure.stored, is_linked=bool(find_links(context)), done=failure.done
+    )
+
+
+def _internal_error_screen(failure: _Failure, error: Exception) -> Canvas:
+    reference = secrets.token_hex(4)
+    log.error("panel.internal_error", reference=reference, exc_info=error)
+    route = ROUTES.get(_route_name(failure.click), UNKNOWN)
+    retry = "" if route.resubmits else failure.retry
+    try:
+        return errors.internal_error(reference, retry, failure.stored)
+    except LimitError:
+        return errors.internal_error(reference, retry, {}, is_form_lost="form" in failure.stored)
+
+
+ERROR_SCREENS: tuple[tuple[type[Exception], Callable[[_Failure, Any], Canvas]], ...] = (
+    (PersonNotResolvedError, _person_screen),
+    (OutOfScopeError, lambda failure, _error: errors.out_of_scope(failure.stored)),
+    (TicketNotFoundError, lambda failure, _error: errors.ticket_not_found(failure.stored)),
+    (ItopError, _remote_error_screen),
+    (IntercomError, _remote_error_screen),
+    (SecretDecryptionError, _remote_error_screen),
+)
+
+
+def _error_screen(error: Exception, failure: _Failure) -> Canvas:
+    """Return the screen of the first matching class. An error while building it is an internal error."""
+    for error_class, screen in ERROR_SCREENS:
+        if isinstance(error, error_class):
+            try:
+                return screen(failure, error)
+            except Exception as next_error:  # noqa: BLE001 - each has a screen
+                if isinstance(error, PersonNotResolvedError) and type(next_error) is not type(error):
+                    # The picker asks iTop, too.
+                    return _error_screen(next_error, failure)
+                return _internal_error_screen(failure, next_error)
+    return _internal_error_screen(failure, error)

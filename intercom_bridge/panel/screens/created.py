@@ -1,0 +1,110 @@
+"""After submitting the create form: the new ticket, the pending one, or a colleague's."""
+
+from __future__ import annotations
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from intercom_bridge.models import Log, Ticket, TicketCreation
+from intercom_bridge.panel.click import FORM, HOME, BackLink, click_id
+from intercom_bridge.panel.components import Canvas, escape_markdown
+from intercom_bridge.panel.form.form import Form
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.conversation import find_links
+
+from .parts import (
+    button,
+    error_text,
+    form_button,
+    format_time,
+    home_button,
+    link_button,
+    muted,
+    open_in_itop_button,
+    paragraph,
+    paused_text,
+    safe_name,
+    screen,
+    ticket_button,
+)
+
+
+def ticket_created(context: PanelContext, creation: TicketCreation, ticket: Ticket) -> Canvas:
+    link = find_links(context).get(ticket.object_id)
+    is_paused = link is not None and not link.sync_on
+    new_messages = paused_text() if is_paused else _("New messages will be added automatically.")
+    return screen(
+        _("%(ticket)s created") % {"ticket": escape_markdown(ticket.ref)},
+        paragraph(" ".join((*_copied_texts(creation), new_messages))),
+        error_text(escape_markdown(creation.note)) if creation.note else None,
+        muted(_("The customer has been sent a link to the ticket.")) if creation.admin_id else None,
+        open_in_itop_button(context, context.itop.backoffice_url(ticket.ticket_class, ticket.object_id)),
+        ticket_button(ticket),
+        home_button(),
+        stored=BackLink().to_stored(),
+    )
+
+
+def creation_pending(form: Form) -> Canvas:
+    """Say that iTop has not responded in time. The worker continues; clicking again creates nothing twice."""
+    return screen(
+        _("The ticket is being created"),
+        paragraph(
+            _(
+                "iTop has not responded yet. What you entered is saved, and the bridge keeps trying. Only one "
+                "ticket is created, however often you click."
+            )
+        ),
+        button(click_id("form", "status"), _("Check again")),
+        link_button(HOME, _("Home")),
+        stored=form.to_stored(),
+    )
+
+
+def created_by_colleague(
+    context: PanelContext, form: Form, creation: TicketCreation, ticket: Ticket
+) -> Canvas:
+    """`form` was submitted, and knows of the colleague's creation now."""
+    facts = {
+        "ticket": escape_markdown(ticket.ref),
+        "moment": format_time(timezone.localtime(creation.created_at, context.workspace.zone)),
+        "teammate": safe_name(creation.admin_name) or _("A teammate"),
+    }
+    if creation.admin_id and creation.admin_id == context.request.admin.id:
+        text = _("You created %(ticket)s from this conversation on %(moment)s.") % facts
+    else:
+        text = _("%(teammate)s created %(ticket)s from this conversation on %(moment)s.") % facts
+    return screen(
+        _("There is already a ticket"),
+        paragraph(text),
+        muted(_("Your ticket is not created yet. What you entered is kept.")),
+        button(
+            click_id("ticket", ticket.ticket_class, ticket.object_id),
+            _("Open %(ticket)s") % {"ticket": ticket.ref},
+        ),
+        button(click_id("form", "submit"), _("Create anyway")),
+        form_button(),
+        stored=form.to_stored() | BackLink(target=FORM).to_stored(),
+    )
+
+
+def _copied_texts(creation: TicketCreation) -> list[str]:
+    logs = [part["log"] for part in creation.parts]
+    public, private = logs.count(Log.PUBLIC), logs.count(Log.PRIVATE)
+    texts = []
+    if public:
+        text = ngettext(
+            "%(count)d message was copied to its public log.",
+            "%(count)d messages were copied to its public log.",
+            public,
+        )
+        texts.append(text % {"count": public})
+    if private:
+        text = ngettext(
+            "%(count)d note was copied to its private log.",
+            "%(count)d notes were copied to its private log.",
+            private,
+        )
+        texts.append(text % {"count": private})
+    return texts

@@ -1,0 +1,191 @@
+"""Link a ticket: the question whether to copy the messages so far, and the result."""
+
+from __future__ import annotations
+
+import structlog
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from intercom_bridge.intercom.client import IntercomError
+from intercom_bridge.models import Log
+from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.panel.click import BackLink, click_id
+from intercom_bridge.panel.components import Button, Canvas, Component, escape_markdown
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.creation.transcript import MAX_ENTRIES
+from intercom_bridge.tickets.details import LinkedConversation, find_linked_conversations
+from intercom_bridge.tickets.links.backfill import Backfill
+from intercom_bridge.tickets.links.link import LinkPreview, LinkResult, link_ticket, preview_link
+
+from .parts import (
+    back_button,
+    button,
+    home_button,
+    muted,
+    paragraph,
+    paused_text,
+    retry_button,
+    screen,
+    ticket_button,
+)
+from .ticket import conversation_links
+
+log = structlog.get_logger(__name__)
+
+# The teammate's answer, as the last argument of the click.
+COPY, FROM_NOW_ON = "copy", "from-now-on"
+
+
+def link_screen(
+    context: PanelContext, ticket_class: str, ticket_id: int, answer: str, back: BackLink
+) -> Canvas:
+    """Link the ticket. If there are messages to copy, or other linked conversations, ask first."""
+    if answer not in (COPY, FROM_NOW_ON):
+        preview = preview_link(context, ticket_class, ticket_id)
+        others = find_linked_conversations(context, ticket_class, ticket_id)
+        has_messages = preview.backfill is None or preview.backfill.entries
+        if not preview.is_linked and (others or has_messages):
+            return _question(preview, others, ticket_class, ticket_id, back)
+        answer = FROM_NOW_ON
+    try:
+        return _result(link_ticket(context, ticket_class, ticket_id, copy=answer == COPY))
+    except (IntercomError, SecretDecryptionError) as error:
+        log.warning("panel.backfill_failed", error=type(error).__name__, message=str(error)[:200])
+        return _no_conversation(error, ticket_class, ticket_id, back)
+
+
+def _question(
+    preview: LinkPreview,
+    others: tuple[LinkedConversation, ...],
+    ticket_class: str,
+    ticket_id: int,
+    back: BackLink,
+) -> Canvas:
+    return screen(
+        _("Link %(ticket)s") % {"ticket": escape_markdown(preview.ref)},
+        _other_conversations(others),
+        _copy_choice(preview, ticket_class, ticket_id),
+        _from_now_on_button(ticket_class, ticket_id),
+        back_button(click_id("ticket", ticket_class, ticket_id)),
+        stored=back.to_stored(),
+    )
+
+
+def _other_conversations(others: tuple[LinkedConversation, ...]) -> tuple[Component, ...]:
+    if not others:
+        return ()
+    text = ngettext(
+        "It is already linked to %(count)d other conversation, whose messages are also copied to its logs.",
+        "It is already linked to %(count)d other conversations, whose messages are also copied to its logs.",
+        len(others),
+    )
+    return paragraph(text % {"count": len(others)}), muted(conversation_links(others))
+
+
+def _copy_choice(preview: LinkPreview, ticket_class: str, ticket_id: int) -> list[Component]:
+    components: list[Component]
+    if preview.backfill is None:
+        components = [
+            paragraph(_("Intercom did not return the conversation, so its messages are not counted here."))
+        ]
+        label = _("Link and copy the messages so far")
+    elif preview.backfill.entries:
+        components = [paragraph(text) for text in _backfill_texts(preview.backfill)]
+        if not preview.is_complete:
+            components.append(muted(_("Intercom returns only the newest part of such a long conversation.")))
+        label = _copy_label(preview.backfill)
+    else:
+        return []
+    new_messages = _("New messages will be added automatically in both cases.")
+    return [
+        *components,
+        muted(paused_text() if preview.is_paused else new_messages),
+        button(click_id("link", ticket_class, ticket_id, COPY), label),
+    ]
+
+
+def _backfill_texts(backfill: Backfill) -> list[str]:
+    public, private = backfill.count(Log.PUBLIC), backfill.count(Log.PRIVATE)
+    counts = []
+    if public:
+        text = ngettext(
+            "%(count)d message for the public log", "%(count)d messages for the public log", public
+        )
+        counts.append(text % {"count": public})
+    if private:
+        text = ngettext("%(count)d note for the private log", "%(count)d notes for the private log", private)
+        counts.append(text % {"count": private})
+    texts = [_("This conversation so far: %(counts)s.") % {"counts": ", ".join(counts)}]
+    if backfill.too_old:
+        text = ngettext(
+            "A log in iTop holds about 300 entries, so only the newest %(limit)d per log are copied. "
+            "%(count)d older message is not.",
+            "A log in iTop holds about 300 entries, so only the newest %(limit)d per log are copied. "
+            "%(count)d older messages are not.",
+            len(backfill.too_old),
+        )
+        texts.append(text % {"limit": MAX_ENTRIES, "count": len(backfill.too_old)})
+    return texts
+
+
+def _copy_label(backfill: Backfill) -> str:
+    count = len(backfill.entries)
+    if backfill.too_old:
+        return _("Link and copy the newest %(count)d messages") % {"count": count}
+    return ngettext(
+        "Link and copy the %(count)d message so far", "Link and copy the %(count)d messages so far", count
+    ) % {"count": count}
+
+
+def _from_now_on_button(ticket_class: str, ticket_id: int) -> Button:
+    return button(click_id("link", ticket_class, ticket_id, FROM_NOW_ON), _("Link from now on"))
+
+
+def _result(result: LinkResult) -> Canvas:
+    ref = escape_markdown(result.ticket.ref)
+    title = _("%(ticket)s linked") if result.is_new else _("%(ticket)s was already linked")
+    if result.is_paused:
+        text = paused_text()
+    elif result.copied:
+        text = _("New messages will be added automatically.")
+    else:
+        text = _("From now on, new messages of this conversation will be copied to its log.")
+    if result.copied:
+        copied = ngettext(
+            "%(count)d message of this conversation is being copied to its logs.",
+            "%(count)d messages of this conversation are being copied to its logs.",
+            result.copied,
+        )
+        text = f"{copied % {'count': result.copied}} {text}"
+    return screen(
+        title % {"ticket": ref},
+        paragraph(text),
+        ticket_button(result.ticket),
+        home_button(),
+        stored=BackLink().to_stored(),
+    )
+
+
+def _no_conversation(
+    error: IntercomError | SecretDecryptionError, ticket_class: str, ticket_id: int, back: BackLink
+) -> Canvas:
+    needs_admin = isinstance(error, SecretDecryptionError) or error.code == ReasonCode.INTERCOM_TOKEN_REFUSED
+    if needs_admin:
+        text = _(
+            "To copy the messages so far, the bridge has to read the whole conversation. The workspace's access token "
+            "does not allow that. An admin must renew it. The ticket is not linked, and nothing was changed."
+        )
+    else:
+        text = _(
+            "To copy the messages so far, the bridge has to read the whole conversation. The ticket is not linked, and "
+            "nothing was changed."
+        )
+    return screen(
+        _("Intercom did not return the conversation"),
+        muted(text),
+        retry_button(click_id("link", ticket_class, ticket_id, COPY)),
+        _from_now_on_button(ticket_class, ticket_id),
+        back_button(click_id("ticket", ticket_class, ticket_id)),
+        stored=back.to_stored(),
+    )

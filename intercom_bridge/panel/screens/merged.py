@@ -1,0 +1,124 @@
+"""A merged conversation: move its links to the conversation that goes on."""
+
+from __future__ import annotations
+
+import structlog
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from intercom_bridge.intercom.client import IntercomError
+from intercom_bridge.models import Conversation, Ticket
+from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.panel.click import HOME, click_id
+from intercom_bridge.panel.components import Canvas, Component, Input, Item, Submit, escape_markdown
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.links.merge import (
+    Merge,
+    NotMergedError,
+    find_merge,
+    move_links_away,
+    move_links_here,
+)
+
+from .parts import back_button, button, error_text, home_button, item, muted, paragraph, screen
+
+log = structlog.get_logger(__name__)
+
+# The text comes back under the id of its field.
+FIELD = click_id("move-away")
+
+
+def merge_item(merge: Merge, *, with_hint: bool = True) -> Item:
+    hint = _("Move its linked tickets") if with_hint else ""
+    return item(click_id("merged"), _title(merge), hint)
+
+
+def merge_screen(context: PanelContext, problem: str = "", target: str = "") -> Canvas:
+    """`target` is what the teammate entered, to be corrected."""
+    merge = find_merge(context)
+    if merge is None:
+        nothing = muted(_("There are no links to move."))
+        error = [error_text(problem)] if problem else []
+        return Canvas(components=(nothing, *error, back_button(HOME)))
+    return screen(
+        _title(merge),
+        _target_field(problem, target) if merge.away else _sources(merge.sources),
+        error_text(problem) if problem else None,
+        back_button(HOME),
+    )
+
+
+def _target_field(problem: str, target: str) -> tuple[Component, ...]:
+    text = _(
+        "New messages arrive in the other conversation. Intercom does not say which one that is. Open it "
+        "and move the linked tickets there, or enter it here."
+    )
+    field = Input(
+        id=FIELD,
+        label=_("ID or URL of the other conversation"),
+        value=target,
+        save_state="failed" if problem else "",
+        action=Submit(),
+    )
+    return paragraph(text), field
+
+
+def _sources(sources: tuple[Conversation, ...]) -> list[Component]:
+    components: list[Component] = []
+    if len(sources) > 1:
+        text = _(
+            "Several conversations were merged at the same time, and Intercom does not say which of them into this "
+            "one. Move only the tickets that belong here."
+        )
+        components.append(paragraph(text))
+    for source in sources:
+        components += _source(source)
+    return components
+
+
+def links_moved_here(context: PanelContext, source_pk: int) -> Canvas:
+    try:
+        tickets = move_links_here(context, source_pk)
+    except NotMergedError:
+        return merge_screen(context)
+    return _moved(tickets, _("They are now linked to this conversation."))
+
+
+def links_moved_away(context: PanelContext, target: str) -> Canvas:
+    if not target:
+        return merge_screen(
+            context, _("Enter the ID of the other conversation, or paste its URL from the browser.")
+        )
+    try:
+        tickets = move_links_away(context, target)
+    except NotMergedError:
+        problem = _("This conversation was not merged into that one. Nothing was changed.")
+        return merge_screen(context, problem, target)
+    except (IntercomError, SecretDecryptionError) as error:
+        log.warning("panel.merge_not_confirmed", error=type(error).__name__, message=str(error)[:200])
+        problem = _("Intercom is not responding. Nothing was changed. Please try again.")
+        return merge_screen(context, problem, target)
+    return _moved(tickets, _("They are now linked to the other conversation."))
+
+
+def _title(merge: Merge) -> str:
+    if merge.away:
+        return _("Merged into another conversation")
+    return _("Another conversation was merged into this one")
+
+
+def _source(source: Conversation) -> tuple[Component, ...]:
+    refs = list(source.links.values_list("ticket__ref", flat=True))
+    text = _("Conversation %(conversation)s was merged into this one. Its linked tickets: %(tickets)s.") % {
+        "conversation": escape_markdown(source.conversation_id),
+        "tickets": escape_markdown(", ".join(refs)),
+    }
+    label = ngettext("Move the link", "Move the links", len(refs))
+    return paragraph(text), button(click_id("move-here", source.pk), label)
+
+
+def _moved(tickets: list[Ticket], result: str) -> Canvas:
+    refs = ", ".join(ticket.ref for ticket in tickets)
+    title = _("Moved: %(tickets)s") % {"tickets": escape_markdown(refs)}
+    text = _("New messages are copied from the merge on. Waiting messages will still be copied.")
+    return screen(title, paragraph(f"{result} {text}"), home_button())

@@ -1,0 +1,169 @@
+"""Components and texts that several screens use."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from django.utils.formats import date_format
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+
+from intercom_bridge.intercom.html import to_text
+from intercom_bridge.models import Ticket
+from intercom_bridge.panel.click import FORM, HOME, BackLink, click_id
+from intercom_bridge.panel.components import (
+    Button,
+    Canvas,
+    Component,
+    Item,
+    List,
+    OpenUrl,
+    Submit,
+    Text,
+    escape_markdown,
+    shorten,
+)
+from intercom_bridge.tickets.context import PanelContext
+
+PAGE_SIZE = 10
+
+# Short, and never all digits: 11/12 is another day on the other side of the ocean.
+_DATE_FORMATS = {"en": "j M Y H:i", "fr": "j N Y à H:i", "de": "j. N Y, H:i", "es": "j b Y, H:i"}
+
+_ITOP_DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+_HTML = re.compile(r"\s*<[a-z!]", re.IGNORECASE)
+T = TypeVar("T")
+
+
+def format_time(when: dt.datetime) -> str:
+    """Return an absolute date, as Intercom's guidelines demand: the panel cannot refresh itself."""
+    return date_format(when, _DATE_FORMATS.get(get_language() or "", _DATE_FORMATS["en"]))
+
+
+def format_value(value: str, itop_zone: dt.tzinfo, zone: dt.tzinfo) -> str:
+    """Return an attribute's value for people: iTop's dates in the workspace's time zone, HTML as text."""
+    if _ITOP_DATE.fullmatch(value):
+        local = dt.datetime.strptime(value, "%Y-%m-%d %H:%M:%S").replace(tzinfo=itop_zone)
+        return format_time(local.astimezone(zone))
+    return to_text(value) if _HTML.match(value) else value
+
+
+def screen(
+    title: str, *parts: Component | Iterable[Component] | None, stored: Mapping[str, Any] = {}
+) -> Canvas:
+    """Return a titled canvas. A part is a component, several of them, or none."""
+    components: list[Component] = [Text(text=title, style="header")]
+    for part in parts:
+        if isinstance(part, Component):
+            components.append(part)
+        else:
+            components += part or ()
+    return Canvas(components=tuple(components), stored_data=stored)
+
+
+def subtitle(text: str) -> Text:
+    """Return a heading that is close to what follows it."""
+    return Text(text=text, style="header", bottom_margin="none")
+
+
+def paragraph(text: str) -> Text:
+    return Text(text=text)
+
+
+def muted(text: str) -> Text:
+    return Text(text=text, style="muted")
+
+
+def error_text(text: str) -> Text:
+    return Text(text=text, style="error")
+
+
+def item(target: str, title: str, subtitle: str = "", tertiary_text: str = "") -> Item:
+    """Return an item of a list that leads to `target`."""
+    return Item(id=target, title=title, subtitle=subtitle, tertiary_text=tertiary_text, action=Submit())
+
+
+def safe_name(name: str, limit: int = 80) -> str:
+    """Return a name from outside for a `Text`: short, and displayed as it is."""
+    return escape_markdown(shorten(name, limit))
+
+
+def button(target: str, label: str) -> Button:
+    return Button(id=target, label=label, action=Submit())
+
+
+def primary_button(target: str, label: str) -> Button:
+    return Button(id=target, label=label, style="primary", action=Submit())
+
+
+def link_button(target: str, label: str) -> Button:
+    return Button(id=target, label=label, style="link", action=Submit())
+
+
+def open_in_itop_button(context: PanelContext, url: str) -> Button | None:
+    """Return a button to iTop's backoffice if the profile shows it."""
+    if not context.profile.show_open_in_backoffice_button:
+        return None
+    return Button(id="open-in-itop", label=_("Open in iTop"), action=OpenUrl(url))
+
+
+def back_button(target: str) -> Button:
+    return link_button(target, _("Back"))
+
+
+def form_button() -> Button:
+    return link_button(FORM, _("Back to the form"))
+
+
+def home_button() -> Button:
+    return link_button(HOME, _("Done"))
+
+
+def done_button(back: BackLink) -> Button:
+    """Lead home, or back to a form that is being filled in."""
+    return form_button() if back.target == FORM else home_button()
+
+
+def retry_button(target: str) -> Button:
+    return button(target, _("Retry"))
+
+
+def find_button() -> Button:
+    return link_button(click_id("find"), _("Find a ticket"))
+
+
+def ticket_button(ticket: Ticket) -> Button:
+    return button(click_id("ticket", ticket.ticket_class, ticket.object_id), _("View ticket"))
+
+
+def paused_text() -> str:
+    return _("Sync is paused: new messages are not copied.")
+
+
+def merged_text() -> str:
+    return _("This conversation was merged into another one, which receives the new messages.")
+
+
+def page_of(rows: Sequence[T], page: int) -> tuple[Sequence[T], int, int]:
+    """Return the rows of a page, its number within the possible ones, and the number of pages."""
+    pages = max(1, -(-len(rows) // PAGE_SIZE))
+    page = min(max(page, 1), pages)
+    return rows[(page - 1) * PAGE_SIZE : page * PAGE_SIZE], page, pages
+
+
+def list_of(items: Sequence[Item], empty_text: str) -> Component:
+    return List(items=tuple(items)) if items else muted(empty_text)
+
+
+def page_number(page: int, pages: int) -> Text | None:
+    """Return "Page 1 of 3"; nothing if there is only one page."""
+    return muted(_("Page %(page)d of %(pages)d") % {"page": page, "pages": pages}) if pages > 1 else None
+
+
+def pager(page_id: Callable[[int], str], page: int, pages: int) -> list[Component]:
+    """Return buttons to the previous and to the next page."""
+    labels = {page - 1: _("Previous"), page + 1: _("Next")}
+    return [link_button(page_id(number), label) for number, label in labels.items() if 1 <= number <= pages]

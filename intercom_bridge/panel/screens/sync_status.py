@@ -1,0 +1,222 @@
+"""The status of this conversation's sync, and what can be done about messages that are not in iTop."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from intercom_bridge.panel.click import HOME, SYNC, BackLink, click_id
+from intercom_bridge.panel.components import (
+    Button,
+    Canvas,
+    Component,
+    DataTable,
+    Field,
+    List,
+    Text,
+    escape_markdown,
+    shorten,
+)
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.links.merge import find_merge
+from intercom_bridge.tickets.sync_status import SyncDetails, SyncStatus, TicketSync, get_sync_details
+
+from .merged import merge_item
+from .parts import (
+    back_button,
+    button,
+    error_text,
+    format_time,
+    link_button,
+    merged_text,
+    muted,
+    paragraph,
+    paused_text,
+    safe_name,
+    screen,
+)
+
+MAX_REASON_LENGTH = 300
+# References are shorter; a profile may use titles as names.
+MAX_REF_LENGTH = 20
+MAX_TICKETS = 20
+# Each has a button. The next ones appear once these are unlinked.
+MAX_GONE = 5
+
+
+def sync_status_screen(context: PanelContext) -> Canvas:
+    details = get_sync_details(context)
+    merge = find_merge(context)
+    is_merged = merge is not None and merge.away
+    return screen(
+        _("Sync status"),
+        List(items=(merge_item(merge),)) if merge else None,
+        _details(details, is_merged=is_merged)
+        if details
+        else muted(_("No ticket is linked to this conversation.")),
+        back_button(HOME),
+        # A decision made on this screen leads back to it.
+        stored=BackLink(target=SYNC).to_stored(),
+    )
+
+
+def written_text(written: int, total: int, refs: tuple[str, ...]) -> str:
+    if len(refs) == 1:
+        return ngettext(
+            "%(written)d of %(total)d message in %(ticket)s",
+            "%(written)d of %(total)d messages in %(ticket)s",
+            total,
+        ) % {"written": written, "total": total, "ticket": shorten(refs[0], MAX_REF_LENGTH)}
+    return ngettext(
+        "%(written)d of %(total)d message in %(count)d tickets",
+        "%(written)d of %(total)d messages in %(count)d tickets",
+        total,
+    ) % {"written": written, "total": total, "count": len(refs)}
+
+
+def last_written_text(when: dt.datetime) -> str:
+    return _("last on %(moment)s") % {"moment": format_time(when)}
+
+
+def left_out_text(count: int) -> str:
+    return ngettext(
+        "%(count)d message was left out while sync was paused",
+        "%(count)d messages were left out while sync was paused",
+        count,
+    ) % {"count": count}
+
+
+def failed_text(status: SyncStatus, max_reason_length: int) -> str:
+    """Return how many messages could not be copied, and why the last one could not, unless the length is 0."""
+    if not max_reason_length:
+        text = ngettext(
+            "%(count)d message could not be copied", "%(count)d messages could not be copied", status.failed
+        )
+        return text % {"count": status.failed}
+    return ngettext(
+        "%(count)d message could not be copied: %(reason)s",
+        "%(count)d messages could not be copied: %(reason)s",
+        status.failed,
+    ) % {
+        "count": status.failed,
+        "reason": safe_name(status.last_failure, max_reason_length),
+    }
+
+
+def failed_buttons(status: SyncStatus) -> tuple[Component, ...]:
+    return (link_button(click_id("try-again"), _("Try again")),) if status.retriable else ()
+
+
+def left_out_buttons(status: SyncStatus) -> tuple[Component, ...]:
+    """Return the decisions about messages left out, which are offered once sync is on again."""
+    if not (status.left_out and status.on):
+        return ()
+    return (
+        link_button(click_id("write-left-out"), _("Copy them now")),
+        link_button(click_id("forget-left-out"), _("Leave them out")),
+    )
+
+
+def switch_buttons(status: SyncStatus) -> list[Button]:
+    """Return Pause while sync is on for any ticket, and Resume while it is paused for any."""
+    buttons = []
+    if status.on:
+        buttons.append(link_button(click_id("pause"), _("Pause sync")))
+    if not status.on or status.paused:
+        buttons.append(link_button(click_id("resume"), _("Resume sync")))
+    return buttons
+
+
+def _details(details: SyncDetails, *, is_merged: bool) -> list[Component]:
+    status = details.status
+    components: list[Component] = [
+        paragraph(_state_text(status, is_merged=is_merged)),
+        *_ticket_texts(details.tickets),
+    ]
+    # For a single ticket these are in its own line.
+    if len(details.tickets) > 1 and (counts := _counts(status)):
+        components.append(DataTable(items=counts))
+    if details.itop_trouble:
+        components.append(
+            _reason_text(_("iTop has a problem, so messages wait: %(reason)s"), details.itop_trouble)
+        )
+    elif details.last_attempt:
+        components.append(
+            _reason_text(_("Waiting messages are retried. Last attempt: %(reason)s"), details.last_attempt)
+        )
+    for ticket in details.gone[:MAX_GONE]:
+        text = _("%(ticket)s is no longer in iTop, so nothing can be copied to it.")
+        components += [
+            error_text(text % {"ticket": escape_markdown(ticket.ref)}),
+            button(
+                click_id("unlink", ticket.ticket_class, ticket.object_id, "yes"),
+                _("Unlink %(ticket)s") % {"ticket": ticket.ref},
+            ),
+        ]
+    for failure in details.failures:
+        text = ngettext(
+            "**%(ticket)s**: %(count)d message could not be copied. %(reason)s",
+            "**%(ticket)s**: %(count)d messages could not be copied. %(reason)s",
+            failure.messages,
+        ) % {
+            "ticket": escape_markdown(failure.ref),
+            "count": failure.messages,
+            "reason": safe_name(failure.reason, MAX_REASON_LENGTH),
+        }
+        components.append(error_text(text))
+    if status.left_out:
+        components.append(paragraph(left_out_text(status.left_out)))
+    if details.comparison_problem:
+        text = _("Intercom could not be asked for missing messages: %(reason)s")
+        components.append(_reason_text(text, details.comparison_problem))
+    components += [*failed_buttons(status), *left_out_buttons(status)]
+    return components if is_merged else [*components, *switch_buttons(status)]
+
+
+def _state_text(status: SyncStatus, *, is_merged: bool) -> str:
+    if is_merged:
+        return merged_text()
+    if not status.on:
+        return paused_text()
+    if not status.paused:
+        return _("Sync is on: new messages are copied to the linked tickets.")
+    return _("Sync is on, but paused for %(tickets)s: new messages are not copied to those.") % {
+        "tickets": escape_markdown(
+            ", ".join(shorten(ref, MAX_REF_LENGTH) for ref in status.paused[:MAX_TICKETS])
+        )
+    }
+
+
+def _reason_text(text: str, reason: str) -> Text:
+    return muted(text % {"reason": safe_name(reason, MAX_REASON_LENGTH)})
+
+
+def _counts(status: SyncStatus) -> tuple[Field, ...]:
+    counts = ((_("Waiting"), status.waiting), (_("Could not be copied"), status.failed))
+    return tuple(Field(field=label, value=str(count)) for label, count in counts if count)
+
+
+def _ticket_texts(tickets: tuple[TicketSync, ...]) -> list[Component]:
+    texts: list[Component] = [
+        paragraph(escape_markdown(_ticket_text(ticket))) for ticket in tickets[:MAX_TICKETS]
+    ]
+    rest = len(tickets) - MAX_TICKETS
+    if rest > 0:
+        more = ngettext("and %(count)d more ticket", "and %(count)d more tickets", rest)
+        texts.append(muted(more % {"count": rest}))
+    return texts
+
+
+def _ticket_text(ticket: TicketSync) -> str:
+    if not ticket.total:
+        return _("No message for %(ticket)s yet") % {"ticket": shorten(ticket.ref, MAX_REF_LENGTH)}
+    facts = [written_text(ticket.written, ticket.total, (ticket.ref,))]
+    if ticket.last_at is not None:
+        facts.append(last_written_text(ticket.last_at))
+    if ticket.waiting:
+        facts.append(_("%(count)d waiting") % {"count": ticket.waiting})
+    if ticket.failed:
+        facts.append(_("%(count)d could not be copied") % {"count": ticket.failed})
+    return ", ".join(facts)

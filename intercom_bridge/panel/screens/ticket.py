@@ -1,0 +1,200 @@
+"""One ticket: its attributes, its last log entries, its conversations, and what can be done with it."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from intercom_bridge.datamodel.lookup import attribute_label, value_label
+from intercom_bridge.intercom.text import cut
+from intercom_bridge.panel.click import BackLink, click_id
+from intercom_bridge.panel.components import (
+    Button,
+    Canvas,
+    Component,
+    DataTable,
+    Field,
+    OpenUrl,
+    escape_markdown,
+    markdown_link,
+)
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.conversation import find_link
+from intercom_bridge.tickets.details import (
+    MAX_CONVERSATIONS,
+    LinkedConversation,
+    Log,
+    TicketDetails,
+    get_details,
+)
+from intercom_bridge.tickets.errors import CacheMissError, TicketNotFoundError
+from intercom_bridge.tickets.rows import TicketList
+from itop_client import LogEntry
+
+from .parts import (
+    back_button,
+    button,
+    format_value,
+    link_button,
+    muted,
+    open_in_itop_button,
+    paragraph,
+    primary_button,
+    safe_name,
+    screen,
+    subtitle,
+)
+from .ticket_list import link_text
+
+# The Inbox cuts longer values in a table, so they become paragraphs.
+MAX_TABLE_VALUE_LENGTH = 60
+MAX_PARAGRAPH_LENGTH = 1500
+# Of all paragraphs together: a canvas holds 64 KB, and a character takes up to seven bytes.
+MAX_PARAGRAPHS_LENGTH = 4500
+MAX_TITLE_LENGTH = 255
+MAX_ENTRY_LENGTH = 300
+
+
+def ticket_screen(context: PanelContext, ticket_class: str, ticket_id: int, back: BackLink) -> Canvas:
+    try:
+        details = get_details(context, ticket_class, ticket_id)
+    except TicketNotFoundError:
+        link = find_link(context, ticket_class, ticket_id)
+        if link is None:
+            raise
+        return _deleted_ticket(link.ticket.ref, ticket_class, ticket_id, back)
+    row = details.row
+    others = sum(not linked.is_this for linked in details.conversations)
+    components: list[Component] = [
+        subtitle(escape_markdown(row.ref)),
+        muted(link_text(is_linked=row.is_linked, others=others)),
+        *_title(details.title),
+    ]
+    if not row.is_linked:
+        # The most frequent action comes before everything there is to read.
+        target = click_id("link", row.ticket_class, row.id)
+        components.append(primary_button(target, _("Link to this conversation")))
+    components += _attributes(context, details)
+    components += _entries(context, _("Public log"), details.public)
+    components += _entries(context, _("Private log"), details.private)
+    if others:
+        components.append(paragraph(conversation_links(details.conversations)))
+    components += [*_buttons(context, details), back_button(back.target)]
+    return Canvas(components=tuple(components), stored_data=back.to_stored())
+
+
+def cached_ticket_screen(
+    context: PanelContext, tickets: TicketList, ticket_class: str, ticket_id: int, back: BackLink
+) -> Canvas:
+    """Return what a cached list says about the ticket. Raise CacheMissError if it is not in the list."""
+    rows = tickets.rows if ticket_class == context.profile.ticket_class else ()
+    row = next((row for row in rows if row.id == ticket_id), None)
+    if row is None:
+        raise CacheMissError
+    is_linked = _("Linked to this conversation") if row.is_linked else _("Not linked to this conversation")
+    components: list[Component] = [
+        subtitle(escape_markdown(row.ref)),
+        muted(is_linked),
+        *_title(row.title),
+    ]
+    if row.status:
+        code = context.profile.code("status")
+        status = Field(
+            field=attribute_label(context.ticket_class, code),
+            value=value_label(context.ticket_class, code, row.status),
+        )
+        components.append(DataTable(items=(status,)))
+    components.append(back_button(back.target))
+    return Canvas(components=tuple(components), stored_data=back.to_stored())
+
+
+def conversation_links(linked: tuple[LinkedConversation, ...]) -> str:
+    """Return links to the other conversations in Intercom."""
+    others = [conversation for conversation in linked if not conversation.is_this]
+    links = []
+    for conversation in others[:MAX_CONVERSATIONS]:
+        link = markdown_link(conversation.id, conversation.url)
+        workspace = safe_name(conversation.workspace)
+        links.append(f"{link} ({workspace})" if workspace else link)
+    text = ngettext("Other conversation: %(list)s", "Other conversations: %(list)s", len(others)) % {
+        "list": ", ".join(links)
+    }
+    more = len(others) - len(links)
+    return f"{text} {_('and %(count)d more') % {'count': more}}" if more else text
+
+
+def _title(title: str) -> list[Component]:
+    if not title.strip():
+        return []
+    return [paragraph(f"**{safe_name(title, MAX_TITLE_LENGTH)}**")]
+
+
+def _attributes(context: PanelContext, details: TicketDetails) -> list[Component]:
+    table, paragraphs = [], []
+    for code, value in details.attributes:
+        label = attribute_label(context.ticket_class, code)
+        formatted = format_value(value, context.itop.zone, context.workspace.zone)
+        text = value_label(context.ticket_class, code, formatted).strip()
+        if "\n" in text or len(text) > MAX_TABLE_VALUE_LENGTH:
+            paragraphs.append((label, text))
+        elif text:
+            table.append(Field(field=label, value=text))
+    components: list[Component] = [DataTable(items=tuple(table))] if table else []
+    length = min(MAX_PARAGRAPH_LENGTH, MAX_PARAGRAPHS_LENGTH // max(len(paragraphs), 1))
+    for label, text in paragraphs:
+        components.append(paragraph(f"**{escape_markdown(label)}**\n{escape_markdown(cut(text, length))}"))
+    if details.missing:
+        names = escape_markdown(", ".join(details.missing))
+        text = _("iTop has no attribute %(names)s. An admin can correct the ticket profile.")
+        components.append(muted(text % {"names": names}))
+    return components
+
+
+def _entries(context: PanelContext, title: str, log: Log) -> list[Component]:
+    if not log.entries:
+        return []
+    components: list[Component] = [subtitle(title)]
+    components += [paragraph(_entry(context, entry)) for entry in log.entries]
+    older = log.total - len(log.entries)
+    if older:
+        text = ngettext("%(count)d older entry is in iTop.", "%(count)d older entries are in iTop.", older)
+        components.append(muted(text % {"count": older}))
+    return components
+
+
+def _entry(context: PanelContext, entry: LogEntry) -> str:
+    author = safe_name(entry.user_login) or _("Unknown author")
+    when = format_value(entry.date, context.itop.zone, context.workspace.zone)
+    lines = (line.strip() for line in entry.message.splitlines())
+    text = cut("\n".join(line for line in lines if line), MAX_ENTRY_LENGTH)
+    head = f"**{author}** · {escape_markdown(when)}" if when else f"**{author}**"
+    return f"{head}\n{escape_markdown(text)}" if text else head
+
+
+def _buttons(context: PanelContext, details: TicketDetails) -> list[Button]:
+    row = details.row
+    in_itop = open_in_itop_button(context, details.backoffice_url)
+    in_portal = Button(
+        id="open-in-portal",
+        label=_("Open in the customer portal"),
+        style="link",
+        action=OpenUrl(details.customer_url),
+    )
+    buttons = [in_itop, in_portal] if in_itop else [in_portal]
+    if row.is_linked:
+        buttons.append(link_button(click_id("unlink", row.ticket_class, row.id), _("Unlink")))
+    return buttons
+
+
+def _deleted_ticket(ref: str, ticket_class: str, ticket_id: int, back: BackLink) -> Canvas:
+    """Return the screen of a linked ticket that was deleted in iTop."""
+    text = _(
+        "%(ticket)s is no longer in iTop. It is still linked to this conversation, but nothing can be copied to it."
+    )
+    return screen(
+        _("Ticket not found"),
+        muted(text % {"ticket": escape_markdown(ref)}),
+        button(click_id("unlink", ticket_class, ticket_id, "yes"), _("Unlink it")),
+        back_button(back.target),
+        stored=back.to_stored(),
+    )

@@ -1,0 +1,86 @@
+"""The tickets linked to the conversation, and the ongoing tickets of the person, ten per page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from intercom_bridge.datamodel.lookup import value_label
+from intercom_bridge.panel.click import HOME, BackLink, click_id
+from intercom_bridge.panel.components import Canvas, Item, escape_markdown
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.people.person import Person
+from intercom_bridge.tickets.rows import TicketList, TicketRow
+from intercom_bridge.tickets.search import count_other_conversations
+
+from .parts import back_button, find_button, item, list_of, muted, page_number, page_of, pager, screen
+
+
+def linked_tickets(context: PanelContext, tickets: TicketList, page: int) -> Canvas:
+    linked = [row for row in tickets.rows if row.is_linked]
+    return _list_screen(context, "linked", _("Linked tickets"), linked, page)
+
+
+def ongoing_tickets(context: PanelContext, person: Person, tickets: TicketList, page: int) -> Canvas:
+    ongoing = [row for row in tickets.rows if row.is_ongoing]
+    title = _("Ongoing tickets of %(person)s") % {"person": escape_markdown(person.name)}
+    hint = ""
+    if tickets.has_more:
+        hint = _("Only the newest %(count)d are listed.") % {"count": len(ongoing)}
+    return _list_screen(context, "ongoing", title, ongoing, page, hint)
+
+
+def ticket_items(context: PanelContext, rows: Sequence[TicketRow]) -> list[Item]:
+    """Return an item per ticket that opens it, with the number of conversations that it is linked to."""
+    others = count_other_conversations(context, (row.id for row in rows))
+    return [_ticket_item(context, row, others.get(row.id, 0)) for row in rows]
+
+
+def link_text(*, is_linked: bool, others: int) -> str:
+    """`others` is the number of other conversations that the ticket is linked to."""
+    if is_linked and others:
+        return ngettext(
+            "Linked to this conversation and %(count)d other",
+            "Linked to this conversation and %(count)d others",
+            others,
+        ) % {"count": others}
+    if is_linked:
+        return _("Linked to this conversation")
+    if others:
+        return ngettext(
+            "Linked to %(count)d other conversation", "Linked to %(count)d other conversations", others
+        ) % {"count": others}
+    return _("Not linked to any conversation")
+
+
+def _list_screen(  # noqa: PLR0913 - the parts of the screen
+    context: PanelContext, verb: str, title: str, rows: list[TicketRow], page: int, hint: str = ""
+) -> Canvas:
+    on_page, page, pages = page_of(rows, page)
+    return screen(
+        title,
+        list_of(ticket_items(context, on_page), _("No tickets.")),
+        page_number(page, pages),
+        muted(hint) if hint else None,
+        pager(lambda number: click_id(verb, number), page, pages),
+        find_button(),
+        back_button(HOME),
+        stored=BackLink(target=click_id(verb, page)).to_stored(),
+    )
+
+
+def _ticket_item(context: PanelContext, row: TicketRow, others: int) -> Item:
+    if not row.status:
+        target = click_id("unlink", row.ticket_class, row.id, "yes")
+        return item(target, row.ref, _("No longer in iTop"), _("Click to unlink it"))
+    links = link_text(is_linked=row.is_linked, others=others) if row.is_linked or others else ""
+    return item(
+        click_id("ticket", row.ticket_class, row.id), ref_and_status(context, row), row.subtitle, links
+    )
+
+
+def ref_and_status(context: PanelContext, row: TicketRow) -> str:
+    status = value_label(context.ticket_class, context.profile.code("status"), row.status)
+    return f"{row.ref} · {status}"

@@ -1,0 +1,242 @@
+"""GDPR export and erasure of one Intercom contact.
+
+Only what this service stores is covered: the conversation in Intercom and the ticket in iTop have to be erased there.
+The keys of messages are kept without names, so that no message is written twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import models, transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from intercom_bridge.models import (
+    CachedAnswer,
+    CachedTickets,
+    Conversation,
+    Delivery,
+    LinkRemoval,
+    Mention,
+    OutgoingMessage,
+    Participant,
+    PersonMatch,
+    TicketCreation,
+    WebhookEvent,
+    Workspace,
+)
+from intercom_bridge.models.delivery import without_index
+from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.sync.authors import question_about
+from intercom_bridge.tickets.people.candidates import forget_candidates
+from intercom_bridge.tickets.people.match import cached_match_answers
+
+from .redaction import redact_secrets
+
+log = structlog.get_logger(__name__)
+
+
+class CreationPendingError(Exception):
+    """A ticket is being created for the contact, so nothing was erased."""
+
+
+def find_contacts(workspace: Workspace, text: str) -> list[str]:
+    """Return contact IDs for a contact ID, an e-mail address, or the ID of an iTop person."""
+    condition = Q(contact_id=text) | Q(email__iexact=text)
+    if text.isascii() and text.isdecimal() and len(text) < 19:
+        condition |= Q(person_id=int(text))
+    matches = PersonMatch.objects.filter(condition, workspace=workspace)
+    return sorted({*matches.values_list("contact_id", flat=True), text})
+
+
+class Contact:
+    """A contact of a workspace, and all rows about this person."""
+
+    def __init__(self, workspace: Workspace, contact_id: str) -> None:
+        """Prepare the queries."""
+        self.workspace, self.contact_id = workspace, contact_id
+        self.matches = PersonMatch.objects.filter(workspace=workspace, contact_id=contact_id)
+        self._participations = Participant.objects.filter(
+            conversation__workspace=workspace, contact_id=contact_id
+        )
+        self._mentions = Mention.objects.filter(webhook_event__workspace=workspace, contact_id=contact_id)
+        ids = self._conversation_ids()
+        self.conversations = Conversation.objects.filter(
+            workspace=workspace, conversation_id__in=ids
+        ).order_by("pk")
+        in_conversations = WebhookEvent.objects.alias(of=without_index("workspace_id")).filter(
+            of=workspace.pk, conversation_id__in=ids
+        )
+        self.webhook_events = WebhookEvent.objects.filter(
+            pk__in=self._mentions.values("webhook_event").union(in_conversations.values("pk"))
+        ).order_by("pk")
+        self.cached_tickets = CachedTickets.objects.filter(
+            Q(person_id__in=self.matches.values("person_id")) | Q(conversation_id__in=ids),
+            workspace=workspace,
+        )
+        accounts = [
+            question_about(email.casefold())
+            for email in self.matches.values_list("email", flat=True)
+            if email
+        ]
+        self.cached_answers = CachedAnswer.objects.filter(
+            Q(question__in=accounts) | cached_match_answers(contact_id, workspace), itop=workspace.itop
+        )
+
+    def _conversation_ids(self) -> QuerySet[Any]:
+        """Return the Intercom IDs of the conversations, including those without a ticket."""
+        mentions = self._mentions.exclude(webhook_event__conversation_id="")
+        return self._participations.values_list("conversation__conversation_id").union(
+            mentions.values_list("webhook_event__conversation_id")
+        )
+
+    @property
+    def conversation_count(self) -> int:
+        """The number of conversations, including those without a ticket."""
+        return self._conversation_ids().count()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything is stored about the contact."""
+        return self._participations.exists() or self._mentions.exists() or self.matches.exists()
+
+    def export(self) -> dict[str, Any]:
+        """Return everything that is stored about the contact, as JSON values."""
+        return {
+            "workspace": self.workspace.workspace_id,
+            "contact": self.contact_id,
+            "exported_at": timezone.now().isoformat(),
+            "person_in_itop": [_columns(row, omit=("workspace", "contact_id")) for row in self.matches],
+            "conversations": [self._conversation(row) for row in self.conversations],
+            "webhook_events": [
+                _columns(row, omit=("workspace", "due_at")) | {"body": _body(bytes(row.body))}
+                for row in self.webhook_events.iterator(chunk_size=200)
+            ],
+            "cached_ticket_lists": [
+                _columns(row, omit=("workspace", "terms", "question")) for row in self.cached_tickets
+            ],
+            "cached_itop_responses": [_columns(row, omit=("itop", "key")) for row in self.cached_answers],
+        }
+
+    def _conversation(self, row: Conversation) -> dict[str, Any]:
+        return {
+            "conversation": row.conversation_id,
+            "participants": [participant.contact_id for participant in row.participants.order_by("pk")],
+            "tickets": [
+                {"ticket": link.ticket.ref, "linked_at": link.created_at.isoformat(), "sync": link.sync_on}
+                for link in row.links.select_related("ticket").order_by("pk")
+            ],
+            "messages": [
+                _columns(delivery, omit=("conversation", "ticket", "notification"))
+                | {"ticket": delivery.ticket.ref}
+                for delivery in row.deliveries.select_related("ticket").in_order().iterator(chunk_size=200)
+            ],
+            "ticket_creations": [
+                _columns(creation, omit=("conversation",)) for creation in row.ticket_creations.order_by("pk")
+            ],
+            "outgoing_messages": [
+                _columns(message, omit=("conversation",)) for message in row.outgoing_messages.order_by("pk")
+            ],
+        }
+
+    def erase(self) -> dict[str, int]:
+        """Erase everything that is stored about the contact. Return the number of rows by kind.
+
+        Messages that wait to be written are skipped. Links are kept: they contain no personal data. Raise
+        CreationPendingError, without erasing anything, while a ticket is being created.
+        """
+        with transaction.atomic():
+            # Locked, so that no worker continues a creation while it is erased.
+            ticket_creations = list(
+                TicketCreation.objects.filter(conversation__in=self.conversations).select_for_update()
+            )
+            if any(creation.state == TicketCreation.State.CREATING for creation in ticket_creations):
+                raise CreationPendingError
+            # First, because this waits for workers that are creating deliveries from these events.
+            webhook_events = self._erase_webhook_events()
+            deliveries = Delivery.objects.filter(conversation__in=self.conversations)
+            deliveries.skip(ReasonCode.ERASED)
+            outgoing_messages = OutgoingMessage.objects.filter(conversation__in=self.conversations)
+            outgoing_messages.waiting().update(
+                state=OutgoingMessage.State.FAILED, reason_code=ReasonCode.ERASED
+            )
+            # Contains iTop's error texts, which may quote a message.
+            LinkRemoval.objects.filter(conversation__in=self.conversations).update(left_out=[])
+            now = timezone.now()
+            erased = {
+                "messages": deliveries.update(
+                    part={},
+                    item=None,
+                    author="",
+                    idempotency_key="",
+                    attempt_log=[],
+                    webhook_event=None,
+                    cleaned_at=now,
+                ),
+                "ticket creations": _erase_ticket_creations(ticket_creations),
+                "outgoing messages": outgoing_messages.update(body="", cleaned_at=now),
+                "webhook events": webhook_events,
+                "cached iTop responses": self.cached_answers.delete()[0]
+                + forget_candidates(self.workspace.itop),
+                "cached ticket lists": self.cached_tickets.delete()[0],
+                "person matches": self._erase_matches(),
+            }
+            # Last, because the other rows are found by these.
+            Mention.objects.filter(webhook_event__in=self.webhook_events).delete()
+            self._participations.delete()
+        log.info("contact.erased", workspace=self.workspace.workspace_id, rows=sum(erased.values()))
+        return erased
+
+    def _erase_webhook_events(self) -> int:
+        waiting = self.webhook_events.filter(state=WebhookEvent.State.RECEIVED)
+        waiting.update(state=WebhookEvent.State.SKIPPED, reason_code=ReasonCode.ERASED)
+        return self.webhook_events.update(body=b"", cleaned_at=timezone.now())
+
+    def _erase_matches(self) -> int:
+        anonymize_admin_log(self.matches.values_list("pk", flat=True), "erased")
+        return self.matches.delete()[0]
+
+
+def anonymize_admin_log(keys: Iterable[int], replacement: str) -> None:
+    """Replace the names of these person matches in Django's log of admin actions."""
+    content_type = ContentType.objects.get_for_model(PersonMatch)
+    entries = LogEntry.objects.filter(content_type=content_type, object_id__in=[str(key) for key in keys])
+    entries.update(object_repr=replacement)
+
+
+def _erase_ticket_creations(ticket_creations: list[TicketCreation]) -> int:
+    for creation in ticket_creations:
+        # The parts identify what was written. Their authors are removed.
+        creation.parts = [part | {"author": ""} for part in creation.parts]
+        creation.fields, creation.values, creation.problems, creation.attempt_log = {}, {}, [], []
+        creation.reason_detail = creation.note = creation.idempotency_key = ""
+        creation.caller_id, creation.cleaned_at = 0, timezone.now()
+        creation.save()
+    return len(ticket_creations)
+
+
+def _columns(row: models.Model, *, omit: Iterable[str]) -> dict[str, Any]:
+    """Return the row's values by column name, as JSON values."""
+    omitted = {"id", *omit}
+    return {
+        column.name: _value(getattr(row, column.attname))
+        for column in row._meta.concrete_fields
+        if column.name not in omitted and not isinstance(column, models.BinaryField)
+    }
+
+
+def _value(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | dict | list | None) else str(value)
+
+
+def _body(raw: bytes) -> Any:
+    try:
+        return redact_secrets(json.loads(raw)) if raw else None
+    except (ValueError, RecursionError):
+        return raw.decode("utf-8", "backslashreplace")

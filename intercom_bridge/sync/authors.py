@@ -1,0 +1,93 @@
+"""Find the iTop account that a message is written under."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+
+from intercom_bridge.models import CachedAnswer, ItopInstance
+from itop_client import (
+    Client,
+    Deadline,
+    ItopPermissionError,
+    ItopRejectedError,
+    quote,
+)
+
+log = structlog.get_logger(__name__)
+
+# An account that is created or removed in iTop is noticed within this time.
+CACHE_SECONDS = 3600.0
+LOOKUP_BATCH = 100
+QUESTION = "account of "
+
+
+def accounts_of(
+    itop: ItopInstance, client: Client, emails: Iterable[str], *, deadline: float | None = None
+) -> dict[str, int]:
+    """Return the account id by lower-case address, for addresses that have exactly one enabled account.
+
+    iTop compares as its database's collation does, where é equals e. Only an address that is equal except for case
+    counts. Raise ItopError if iTop cannot answer now.
+    """
+    wanted = {email.strip().casefold() for email in emails if email.strip()}
+    accounts: dict[str, int] = {}
+    unknown = []
+    for email in sorted(wanted):
+        cached = CachedAnswer.objects.fresh(itop, question_about(email), CACHE_SECONDS)
+        if cached is None:
+            unknown.append(email)
+        elif cached.value:
+            accounts[email] = cached.value
+    budget = Deadline(client.deadline if deadline is None else deadline)
+    for start in range(0, len(unknown), LOOKUP_BATCH):
+        accounts |= _look_up(itop, client, unknown[start : start + LOOKUP_BATCH], budget.remaining())
+    return accounts
+
+
+def forget_accounts(itop: ItopInstance) -> int:
+    """Delete the cached accounts, because one of them no longer exists. Return how many there were."""
+    return CachedAnswer.objects.filter(itop=itop, question__startswith=QUESTION).delete()[0]
+
+
+def existing_accounts(client: Client, account_ids: Iterable[int], *, deadline: float) -> set[int]:
+    """Return those of the accounts that iTop has; none of them if it does not allow the question."""
+    wanted = ", ".join(quote(account_id) for account_id in sorted(account_ids))
+    try:
+        users = client.get(
+            "User", f"SELECT User AS u WHERE u.id IN ({wanted})", fields=("id",), deadline=deadline
+        )
+    except (ItopRejectedError, ItopPermissionError):
+        return set()
+    return {user.id for user in users}
+
+
+def _look_up(itop: ItopInstance, client: Client, emails: list[str], deadline: float) -> dict[str, int]:
+    addresses = ", ".join(quote(email) for email in emails)
+    query = f"SELECT User AS u WHERE u.email IN ({addresses}) AND u.status != 'disabled'"
+    found: dict[str, list[int]] = {email: [] for email in emails}
+    try:
+        users = client.get("User", query, fields=("id", "email"), deadline=deadline)
+    except ItopRejectedError as error:
+        # This data model has no such attributes. No message waits or fails for that.
+        log.warning("authors.lookup_rejected", itop=itop.name, reason=error.detail[:200])
+        return {}
+    except ItopPermissionError:
+        # An account that cannot read accounts is not Administrator, so it cannot set authors either.
+        itop.learn(is_administrator=False)
+        return {}
+    for user in users:
+        found.get(user.text("email").strip().casefold(), []).append(user.id)
+    accounts = {}
+    for email, ids in found.items():
+        user_id = ids[0] if len(ids) == 1 else 0
+        CachedAnswer.objects.keep(itop, question_about(email), user_id)
+        if user_id:
+            accounts[email] = user_id
+    return accounts
+
+
+def question_about(email: str) -> str:
+    """Return the cache key of an address."""
+    return f"{QUESTION}{email}"

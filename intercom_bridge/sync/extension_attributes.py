@@ -1,0 +1,124 @@
+"""Keep the attributes of the PHP extension up to date in iTops that have them. The bridge does not need them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from intercom_bridge.connections import itop_client
+from intercom_bridge.intercom.client import conversation_url
+from intercom_bridge.models import (
+    Conversation,
+    LinkRemoval,
+    TicketLink,
+    Workspace,
+)
+from itop_client import (
+    ItopRejectedError,
+    NoMatchError,
+    UnknownAttributeError,
+    quote,
+)
+
+ATTRIBUTES = ("intercom_ref", "intercom_url", "intercom_sync_activated")
+DEADLINE_SECONDS = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+def attribute_codes(workspace: Workspace) -> tuple[str, ...]:
+    """Return the codes in this workspace's data model: conversation id, its address, whether the sync is on."""
+    return tuple(workspace.profile.code(name) for name in ATTRIBUTES)
+
+
+def attributes_of(conversation: Conversation, *, sync_on: bool) -> dict[str, Any]:
+    """Return the attributes of a ticket that is linked to this conversation, {} if iTop does not have them."""
+    workspace = conversation.workspace
+    if not workspace.itop.has_intercom_attributes:
+        return {}
+    url = conversation_url(workspace.region, workspace.workspace_id, conversation.conversation_id)
+    values = (conversation.conversation_id, url, "yes" if sync_on else "no")
+    return dict(zip(attribute_codes(workspace), values, strict=True))
+
+
+def detect_extension(workspace: Workspace) -> None:
+    """Find out whether this iTop has the attributes, and save it. Raise ItopError if iTop cannot answer now."""
+    ref = attribute_codes(workspace)[0]
+    ticket_class = workspace.profile.ticket_class
+    try:
+        itop_client(workspace.itop).get(
+            ticket_class,
+            f"SELECT {ticket_class} AS t WHERE t.id = 0 AND t.{ref} = ''",
+            fields=("id", *attribute_codes(workspace)),
+            limit=1,
+            deadline=DEADLINE_SECONDS,
+        )
+    except UnknownAttributeError:
+        workspace.itop.learn(has_intercom_attributes=False)
+    else:
+        workspace.itop.learn(has_intercom_attributes=True)
+
+
+def push_link_attributes(link: TicketLink) -> None:
+    """Write the conversation that the ticket was linked to last, and its sync, to iTop. Can be repeated.
+
+    Raise ItopError if it has to be done later.
+    """
+    workspace, ticket = link.conversation.workspace, link.ticket
+    if workspace.itop.has_intercom_attributes is None:
+        detect_extension(workspace)
+    newest = TicketLink.objects.linked_last(ticket) or link
+    fields = attributes_of(newest.conversation, sync_on=newest.sync_on)
+    if fields:
+        try:
+            itop_client(ticket.itop).update(
+                ticket.ticket_class,
+                ticket.object_id,
+                fields,
+                comment="Intercom: linked conversation",
+                deadline=DEADLINE_SECONDS,
+            )
+        except ItopRejectedError as error:
+            # A deleted ticket, or an attribute of another type. A retry would not help.
+            log.warning("link.push_rejected", ticket=ticket.ref, reason=error.detail)
+    TicketLink.objects.filter(pk=link.pk, sync_on=link.sync_on).update(attributes_synced=True)
+
+
+def push_link_removal(removal: LinkRemoval) -> None:
+    """Write the conversation of the ticket's newest remaining link to iTop, or clear it. Can be repeated.
+
+    Raise ItopError if it has to be done later.
+    """
+    workspace, ticket = removal.conversation.workspace, removal.ticket
+    if workspace.itop.has_intercom_attributes is None:
+        detect_extension(workspace)
+    newest = TicketLink.objects.linked_last(ticket)
+    if newest is not None:
+        push_link_attributes(newest)
+    elif workspace.itop.has_intercom_attributes:
+        _clear(removal)
+    LinkRemoval.objects.filter(pk=removal.pk).update(attributes_synced=True)
+    # The conversation may have been linked again while iTop was clearing it.
+    TicketLink.objects.filter(ticket=ticket, conversation=removal.conversation).update(
+        attributes_synced=False
+    )
+
+
+def _clear(removal: LinkRemoval) -> None:
+    """Clear the attributes, but only while they name this conversation: iTop may have another conversation."""
+    workspace, ticket = removal.conversation.workspace, removal.ticket
+    ref, url, activated = attribute_codes(workspace)
+    is_this_conversation = f"t.{ref} = {quote(removal.conversation.conversation_id)}"
+    try:
+        itop_client(ticket.itop).update(
+            ticket.ticket_class,
+            f"SELECT {ticket.ticket_class} AS t WHERE t.id = {ticket.object_id} AND {is_this_conversation}",
+            {ref: "", url: "", activated: "no"},
+            comment="Intercom: unlinked conversation",
+            deadline=DEADLINE_SECONDS,
+        )
+    except NoMatchError:
+        return
+    except ItopRejectedError as error:
+        log.warning("link_removal.push_rejected", ticket=ticket.ref, reason=error.detail)

@@ -1,0 +1,255 @@
+"""Verify that written entries are still in a ticket's log, and write those again that another save removed.
+
+iTop reads a log, adds to it and writes it back without a lock. The bridge has one writer per ticket, but an agent's
+save in iTop's own pages can still remove one of its entries, or the bridge's write can remove one of theirs. Two change
+operations with the same `lastentry` on one log prove that two saves were concurrent (facts, "Two writers that met").
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import html
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import nh3
+import structlog
+from django.conf import settings
+from django.utils import timezone
+
+from intercom_bridge.connections import itop_client
+from intercom_bridge.models import Delivery, Ticket
+from intercom_bridge.models.reason import ReasonCode
+from itop_client import (
+    Client,
+    ItopPermissionError,
+    ItopRejectedError,
+    LogEntry,
+    quote,
+    read_log,
+)
+
+from .message import again
+
+log = structlog.get_logger(__name__)
+
+# The fields that a verification can change.
+VERIFICATION_FIELDS = (
+    "checked_at",
+    "erased_times",
+    "state",
+    "idempotency_key",
+    "reason_code",
+    "reason_detail",
+    "due_at",
+    "queued_at",
+)
+
+_TAG = re.compile(r"<[^>]*>")
+_ADDRESS = re.compile(r'(?:href|src)="([^"]*)"', re.IGNORECASE)
+_NOT_SHOWN = re.compile("[\\s\u200b-\u200f\u2060\ufeff]+")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A change of a log that iTop recorded."""
+
+    log: str
+    position: int
+    userinfo: str
+    date: str
+
+    def __str__(self) -> str:
+        return f"{self.userinfo}, {self.date}"
+
+
+def check_log(ticket: Ticket) -> None:
+    """Read the ticket's logs once and verify all entries that have not been verified yet.
+
+    An entry that is missing after a concurrent save is queued again under a new idempotency key. An entry that is
+    missing without one is only reported, because someone may have removed it. Raise ItopError.
+    """
+    deliveries = list(
+        Delivery.objects.in_itop()
+        .filter(ticket=ticket, checked_at=None, item__isnull=False)
+        .select_related("conversation__workspace__profile")
+        .in_order()
+    )
+    if not deliveries:
+        return
+    client = itop_client(ticket.itop)
+    by_log: dict[str, list[Delivery]] = defaultdict(list)
+    for delivery in deliveries:
+        by_log[log_attribute(delivery)].append(delivery)
+    entries = read_logs(client, ticket, by_log)
+    operations = _operations(client, ticket)
+    for code, written in by_log.items():
+        concurrent = _concurrent_operations(operations, code)
+        missing = missing_from(entries[code], written, ticket.itop.zone)
+        for delivery in written:
+            _save_result(
+                delivery,
+                is_missing=delivery in missing,
+                concurrent=concurrent.get(delivery.idempotency_key, []),
+            )
+
+
+def _save_result(delivery: Delivery, *, is_missing: bool, concurrent: list[Operation]) -> None:
+    delivery.checked_at = timezone.now()
+    finding = ""
+    if is_missing and concurrent:
+        finding = "delivery.erased"
+        delivery.erased_times += 1
+        delivery.state, delivery.checked_at = Delivery.State.WAITING, None
+        delivery.idempotency_key = again(delivery.idempotency_key, delivery.erased_times)
+        delivery.set_reason(ReasonCode.OVERWRITTEN, concurrent[0])
+        delivery.due_at = delivery.queued_at = timezone.now()
+    elif is_missing:
+        finding = "delivery.missing"
+        delivery.set_reason(ReasonCode.ENTRY_MISSING)
+    elif concurrent:
+        finding = "delivery.erased_another"
+        delivery.set_reason(ReasonCode.CONCURRENT_SAVE, "; ".join(map(str, concurrent)))
+    if finding:
+        names = delivery.conversation.names
+        log.warning(finding, delivery=delivery.pk, ticket=delivery.ticket.ref, **names)
+    # If the content was deleted in the meantime, there is nothing left to write again.
+    Delivery.objects.filter(pk=delivery.pk, cleaned_at=None).update(
+        **{name: getattr(delivery, name) for name in VERIFICATION_FIELDS}
+    )
+
+
+def log_attribute(delivery: Delivery) -> str:
+    """Return the data model's code of the log that this delivery goes to."""
+    return delivery.conversation.workspace.profile.code(delivery.log)
+
+
+def read_logs(
+    client: Client, ticket: Ticket, codes: Iterable[str], *, deadline: float | None = None
+) -> dict[str, tuple[LogEntry, ...]]:
+    """Return the entries of these logs; none if the ticket no longer exists. Raise ItopError."""
+    codes = list(codes)
+    found = client.get(
+        ticket.ticket_class, ticket.object_id, fields=codes, deadline=deadline or settings.WRITE_SECONDS
+    )
+    fields: Mapping[str, Any] = found.objects[0].fields if found.objects else {}
+    return {code: read_log(fields.get(code)) for code in codes}
+
+
+def is_in_log(client: Client, ticket: Ticket, delivery: Delivery, *, deadline: float) -> bool:
+    """Return whether the log contains the delivery's entry, for data models that record no changes of a log."""
+    code = log_attribute(delivery)
+    entries = read_logs(client, ticket, [code], deadline=deadline)[code]
+    equal = Delivery.objects.in_itop().filter(ticket=ticket, log=delivery.log, item=delivery.item)
+    return delivery not in missing_from(entries, [*equal, delivery], ticket.itop.zone)
+
+
+def missing_from(entries: Iterable[LogEntry], written: list[Delivery], zone: dt.tzinfo) -> set[Delivery]:
+    """Return the deliveries that are missing in the log. One entry counts for one of two equal deliveries.
+
+    If no date matches, the instance's time zone is configured wrong, and the dates are not compared.
+    """
+    entries = list(entries)
+    missing: set[Delivery] = set()
+    for compared_zone in (zone, None):
+        matcher = LogMatcher(entries, compared_zone)
+        missing = {delivery for delivery in written if not matcher.take(delivery.item or {})}
+        if len(missing) < len(written):
+            break
+    return missing
+
+
+@dataclass(frozen=True)
+class VisibleContent:
+    """What a reader sees of an entry, without white space, and the URLs in it."""
+
+    text: str
+    urls: tuple[str, ...]
+
+    @classmethod
+    def of(cls, body: str) -> VisibleContent:
+        """Return the content of HTML. The same sanitiser makes written and read HTML comparable."""
+        clean = nh3.clean(body)
+        text = unicodedata.normalize("NFC", html.unescape(_TAG.sub("", clean)))
+        urls = tuple(html.unescape(url) for url in _ADDRESS.findall(clean))
+        return cls(text=_NOT_SHOWN.sub("", text), urls=urls)
+
+
+@dataclass(frozen=True)
+class EntryKey:
+    """What identifies an entry. `author` and `date` are "" if they are not compared."""
+
+    author: str
+    date: str
+    content: VisibleContent
+
+
+class LogMatcher:
+    """Match items with the entries of a log, of which each is used at most once. Without a `zone`, ignore dates."""
+
+    def __init__(self, entries: Iterable[LogEntry], zone: dt.tzinfo | None) -> None:
+        self._zone = zone
+        self._with_author: Counter[EntryKey] = Counter()
+        self._without_author: Counter[EntryKey] = Counter()
+        for entry in entries:
+            content, date = VisibleContent.of(entry.message_html), entry.date if zone else ""
+            author = str(entry.user_id) if entry.user_id else entry.user_login
+            self._with_author[EntryKey(author, date, content)] += 1
+            self._without_author[EntryKey("", date, content)] += 1
+
+    def take(self, item: Mapping[str, Any]) -> bool:
+        """Return whether an unused entry matches the item, and use it."""
+        # An item without an author is written under the bridge's own account.
+        entries, author = self._without_author, ""
+        if "user_id" in item:
+            entries, author = self._with_author, str(item["user_id"] or item.get("user_login") or "")
+        key = EntryKey(author, self._date_of(item), VisibleContent.of(str(item["message"])))
+        if not entries[key]:
+            return False
+        entries[key] -= 1
+        return True
+
+    def _date_of(self, item: Mapping[str, Any]) -> str:
+        """Return the date as iTop shows it. Two epochs share 02:30 when summer time ends, so text is compared."""
+        if self._zone is None:
+            return ""
+        seconds = int(str(item["date"]).removeprefix("@"))
+        return f"{dt.datetime.fromtimestamp(seconds, self._zone):%Y-%m-%d %H:%M:%S}"
+
+
+def _operations(client: Client, ticket: Ticket) -> list[Operation]:
+    """Return iTop's changes of the ticket's logs; none if our account may not read them."""
+    try:
+        found = client.get(
+            "CMDBChangeOpSetAttributeCaseLog",
+            "SELECT CMDBChangeOpSetAttributeCaseLog AS o "
+            f"WHERE o.objclass = {quote(ticket.ticket_class)} AND o.objkey = {ticket.object_id}",
+            fields=("attcode", "lastentry", "userinfo", "date"),
+            deadline=settings.WRITE_SECONDS,
+        )
+    except (ItopPermissionError, ItopRejectedError) as error:
+        log.warning("verification.no_changes", ticket=ticket.ref, error=type(error).__name__)
+        return []
+    return [
+        Operation(row.text("attcode"), row.integer("lastentry"), row.text("userinfo"), row.text("date"))
+        for row in found
+    ]
+
+
+def _concurrent_operations(operations: list[Operation], code: str) -> dict[str, list[Operation]]:
+    """Return, by the userinfo of each operation, the operations of others that wrote the same entry of the log."""
+    by_position: dict[int, list[Operation]] = defaultdict(list)
+    for operation in operations:
+        if operation.log == code:
+            by_position[operation.position].append(operation)
+    concurrent: dict[str, list[Operation]] = defaultdict(list)
+    for group in by_position.values():
+        for operation in group:
+            concurrent[operation.userinfo] += [
+                other for other in group if other.userinfo != operation.userinfo
+            ]
+    return concurrent

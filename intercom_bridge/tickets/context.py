@@ -1,0 +1,59 @@
+"""The data of one panel request. Functions of `tickets` and `panel` take it first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from intercom_bridge.connections import itop_client
+from intercom_bridge.datamodel import TicketClass
+from intercom_bridge.datamodel.lookup import ticket_class_of
+from intercom_bridge.intercom.payloads import CanvasRequest
+from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
+from itop_client import Deadline, Found
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanelContext:
+    """One request in one workspace.
+
+    `memo` holds results that are needed several times in a request, by the name of the function that computes them.
+    """
+
+    workspace: Workspace
+    request: CanvasRequest
+    deadline: Deadline
+    memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def itop(self) -> ItopInstance:
+        return self.workspace.itop
+
+    @property
+    def profile(self) -> TicketProfile:
+        return self.workspace.profile
+
+    @cached_property
+    def ticket_class(self) -> TicketClass:
+        """The data model of the profile's class."""
+        return ticket_class_of(self.itop, self.profile.ticket_class)
+
+
+def get_objects(  # noqa: PLR0913 - the arguments of core/get
+    context: PanelContext,
+    class_name: str,
+    oql: str,
+    *,
+    fields: Iterable[str],
+    limit: int | None = None,
+    page: int = 1,
+) -> Found:
+    """Query iTop within the request's deadline.
+
+    Raise ItopError, or SecretDecryptionError when the account's token cannot be decrypted.
+    """
+    return itop_client(context.itop).get(
+        class_name, oql, fields=fields, limit=limit, page=page, deadline=context.deadline.remaining()
+    )

@@ -1,0 +1,84 @@
+"""What is stored about the conversation that a panel request is about."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from django.db.models import Q
+from django.utils import timezone
+
+from intercom_bridge.connections import intercom_client
+from intercom_bridge.intercom.payloads import Conversation as ConversationPayload
+from intercom_bridge.models import Conversation, Participant, TicketCreation, TicketLink
+from intercom_bridge.sync.message import order_of
+from intercom_bridge.tickets.creation.history import creations_in
+
+from .context import PanelContext
+
+# Intercom's share of the five seconds for an answer.
+FETCH_SECONDS = 2.0
+# Messages that arrived this long before a link was made are checked again once it exists: the conversation in the
+# panel's request may be older than they are.
+RECENT_EVENTS = dt.timedelta(minutes=10)
+
+
+def find_conversation(context: PanelContext) -> Conversation | None:
+    """Return the row of this conversation, or None if no ticket was ever linked to it."""
+    return (
+        Conversation.objects.filter(
+            workspace=context.workspace, conversation_id=context.request.conversation.id
+        )
+        .select_related("workspace__itop", "workspace__profile")
+        .first()
+    )
+
+
+def get_or_create_conversation(context: PanelContext) -> Conversation:
+    """Return the row of this conversation, and store its participants."""
+    conversation = Conversation.objects.known(context.workspace, context.request.conversation.id)
+    Participant.objects.note(conversation, context.request.contact_ids)
+    return conversation
+
+
+def find_links(context: PanelContext) -> dict[int, TicketLink]:
+    """Return the links of this conversation by the ticket's id in iTop."""
+    conversation = find_conversation(context)
+    if conversation is None:
+        return {}
+    links = TicketLink.objects.of_conversation(conversation).filter(
+        ticket__itop=context.itop, ticket__ticket_class=context.profile.ticket_class
+    )
+    return {link.ticket.object_id: link for link in links}
+
+
+def find_link(context: PanelContext, ticket_class: str, ticket_id: int) -> TicketLink | None:
+    """Return the link of this conversation to the ticket, if there is one."""
+    return find_links(context).get(ticket_id) if ticket_class == context.profile.ticket_class else None
+
+
+def unacknowledged_creation(context: PanelContext) -> TicketCreation | None:
+    """Return a ticket creation that is pending, or was refused in the background and not shown yet."""
+    pending = Q(state=TicketCreation.State.CREATING)
+    not_shown = Q(state=TicketCreation.State.REFUSED, rejection_seen=False)
+    creations = creations_in(context.workspace, context.request.conversation.id)
+    return creations.filter(pending | not_shown).first()
+
+
+def fetch_full_conversation(context: PanelContext) -> ConversationPayload:
+    """Return the request's conversation, or fetch it from Intercom if the request carries only part of it.
+
+    Raise IntercomError or SecretDecryptionError.
+    """
+    conversation = context.request.conversation
+    if conversation.is_complete or not context.workspace.access_token:
+        return conversation
+    seconds = min(FETCH_SECONDS, context.deadline.remaining())
+    return intercom_client(context.workspace).conversation(conversation.id, deadline=seconds)
+
+
+def last_position(conversation: ConversationPayload) -> tuple[int, int]:
+    """Return a link's `since_part_at` and `since_part_order` after the last part; now, if parts are missing."""
+    positions = [(part.created_at, order_of(part.id)) for part in conversation.messages]
+    if not conversation.is_complete:
+        positions.append((int(timezone.now().timestamp()), 0))
+    return max(positions, default=(0, 0))

@@ -1,0 +1,183 @@
+"""Submit the create form: one ticket, however often and however simultaneously the form arrives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from intercom_bridge.connections import itop_client
+from intercom_bridge.intercom.payloads import Conversation as Payload
+from intercom_bridge.models import Conversation, OutgoingMessage, Participant, TicketCreation
+from intercom_bridge.models.lease import Lease, take_lease
+from intercom_bridge.sync.authors import accounts_of
+from intercom_bridge.sync.extension_attributes import attributes_of
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.conversation import fetch_full_conversation
+from intercom_bridge.tickets.people.match import find_person
+from intercom_bridge.tickets.people.person import Person
+from intercom_bridge.wake import EVERYTHING, wake
+from itop_client import idempotency_key
+
+from .attempt import Outcome, attempt_creation
+from .history import created, creations_in
+from .transcript import Transcript
+
+LEASE_SECONDS = 30.0
+# A second submission waits this long for the first one's result. The panel has five seconds in all.
+MAX_WAIT_SECONDS = 3.0
+POLL_SECONDS = 0.05
+
+
+class CreationPendingError(Exception):
+    """Another submission is being processed, or iTop has not responded. The worker finishes the creation."""
+
+
+class AlreadyCreatedError(Exception):
+    """Another form has created a ticket from this conversation, and the teammate has not seen it yet."""
+
+    def __init__(self, submission: TicketCreation) -> None:
+        """Keep the other creation as `submission`."""
+        super().__init__(f"{submission} was faster")
+        self.submission = submission
+
+
+def submit_creation(
+    context: PanelContext,
+    form_key: str,
+    typed: Mapping[str, str],
+    values: Mapping[str, str],
+    *,
+    seen: int = 0,
+) -> TicketCreation:
+    """Create the ticket of this form and return the creation, or the one that an earlier submission made.
+
+    `typed` fills the form again, `values` are sent to iTop, `seen` is the id of the newest creation that the teammate
+    knows.
+
+    Raise ItopRejectedError if iTop rejected the form; another ItopError, IntercomError or SecretDecryptionError if
+    certainly nothing was created; CreationPendingError if the outcome is unknown; AlreadyCreatedError if nothing was
+    created because a creation newer than `seen` exists.
+    """
+    person = find_person(context)
+    conversation = Conversation.objects.known(context.workspace, context.request.conversation.id)
+    conversation.workspace = context.workspace
+    Participant.objects.note(conversation, context.request.contact_ids)
+    lease = _wait_for_lease(conversation, min(MAX_WAIT_SECONDS, context.deadline.remaining() - 0.5))
+    if lease is None:
+        raise CreationPendingError
+    with lease:
+        earlier = TicketCreation.objects.filter(conversation=conversation, form_key=form_key).first()
+        if earlier is not None and earlier.state == TicketCreation.State.CREATED:
+            return earlier
+        if TicketCreation.objects.waiting().filter(conversation=conversation).exists():
+            # Whichever form it belongs to: there is no second ticket while an outcome is unknown.
+            raise CreationPendingError
+        newer = created_since(context, form_key, seen)
+        if newer is not None:
+            raise AlreadyCreatedError(newer)
+        if earlier is not None:
+            earlier.delete()
+        creation = _prepare(context, person, conversation, form_key, typed, values)
+        result = attempt_creation(creation, seconds=context.deadline.remaining())
+        if result.outcome is Outcome.REJECTED:
+            creation.rejection_seen = True
+            creation.save(update_fields=["rejection_seen"])
+        elif result.outcome is Outcome.NOT_EXECUTED:
+            creation.delete()
+    if result.outcome is Outcome.UNKNOWN:
+        wake(EVERYTHING)
+        raise CreationPendingError from result.error
+    if result.error is not None:
+        raise result.error
+    wake(EVERYTHING)
+    return creation
+
+
+def is_submitted(context: PanelContext, form_key: str) -> bool:
+    """Return whether this form was submitted, so that iTop may have received it."""
+    creations = creations_in(context.workspace, context.request.conversation.id)
+    return creations.filter(form_key=form_key).exists()
+
+
+def created_since(context: PanelContext, form_key: str, seen: int) -> TicketCreation | None:
+    """Return the newest creation from this conversation by another form, if it is newer than `seen`."""
+    creations = creations_in(context.workspace, context.request.conversation.id)
+    return created(creations).filter(pk__gt=seen).exclude(form_key=form_key).first()
+
+
+def _wait_for_lease(conversation: Conversation, seconds: float) -> Lease | None:
+    """Take the lease; poll the row, because the holder may be another process."""
+    end = time.monotonic() + seconds
+    while True:
+        lease = take_lease(conversation, LEASE_SECONDS)
+        if lease is not None or time.monotonic() > end:
+            return lease
+        time.sleep(POLL_SECONDS)
+
+
+def _prepare(  # noqa: PLR0913 - everything a creation consists of
+    context: PanelContext,
+    person: Person,
+    conversation: Conversation,
+    form_key: str,
+    typed: Mapping[str, str],
+    values: Mapping[str, str],
+) -> TicketCreation:
+    """Render the request once, and save it before the first attempt."""
+    payload = fetch_full_conversation(context)
+    transcript = Transcript.of(payload.messages, skip_ids=OutgoingMessage.objects.part_ids_in(conversation))
+    return TicketCreation.objects.create(
+        note=_note_if_incomplete(payload),
+        conversation=conversation,
+        form_key=form_key,
+        admin_id=context.request.admin.id[:64],
+        admin_name=context.request.admin.name[:200],
+        ticket_class=context.profile.ticket_class,
+        fields=_fields(context, person, conversation, transcript, values),
+        caller_id=person.id,
+        idempotency_key=idempotency_key(
+            f"Intercom conversation {conversation.conversation_id} ({context.workspace.workspace_id}, {form_key})",
+            context.request.admin.name,
+        ),
+        values=dict(typed),
+        parts=transcript.keys(),
+    )
+
+
+def _fields(
+    context: PanelContext,
+    person: Person,
+    conversation: Conversation,
+    transcript: Transcript,
+    values: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return all fields of the request but the caller, which carries the idempotency check."""
+    code = context.profile.code
+    may_set_author = context.itop.is_administrator is not False
+    accounts: dict[str, int] = {}
+    if may_set_author and transcript.emails:
+        client = itop_client(context.itop)
+        accounts = accounts_of(context.itop, client, transcript.emails, deadline=context.deadline.remaining())
+        # The look-up may have shown that the account is not Administrator.
+        may_set_author = context.itop.is_administrator is not False
+    logs = transcript.logs(accounts, may_set_author=may_set_author, zone=context.workspace.zone)
+    return (
+        dict[str, Any](values)
+        | {code("org_id"): person.org_id, code("origin"): "chat"}
+        | {code(log): {"items": items} for log, items in logs.items()}
+        | attributes_of(conversation, sync_on=True)
+    )
+
+
+def _note_if_incomplete(conversation: Payload) -> str:
+    if conversation.is_complete:
+        return ""
+    return _(
+        "Of the conversation's %(total)d messages and events, only the newest %(count)d could be copied."
+    ) % {
+        "total": conversation.total_count,
+        "count": len(conversation.parts),
+    }

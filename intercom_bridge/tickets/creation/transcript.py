@@ -1,0 +1,143 @@
+"""Render a whole conversation as the two logs of a new ticket."""
+
+from __future__ import annotations
+
+import datetime as dt
+import html
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from intercom_bridge.intercom.payloads import Part
+from intercom_bridge.models import Log
+from intercom_bridge.sync.message import (
+    body_html,
+    destination,
+    label_of_author,
+    log_item,
+    may_have_account,
+    order_of,
+    shown_name,
+)
+from itop_client import LogItem
+
+# A log holds about 300 entries, because its index is a 64 KB column. The rest is left for later messages.
+MAX_ENTRIES = 250
+JOINT_ENTRIES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcript:
+    """The messages of a conversation that are copied to a ticket, in order, with the log of each."""
+
+    entries: tuple[tuple[Part, str], ...]
+
+    @classmethod
+    def of(cls, messages: tuple[Part, ...], *, skip_ids: frozenset[str] = frozenset()) -> Transcript:
+        """Return the transcript without `skip_ids`, the parts that the bridge posted itself."""
+        chosen = [
+            (part, log) for part in messages if part.id not in skip_ids and (log := destination(part).log)
+        ]
+        chosen.sort(key=lambda entry: (entry[0].created_at, order_of(entry[0].id)))
+        return cls(entries=tuple(chosen))
+
+    @property
+    def emails(self) -> set[str]:
+        """The e-mail addresses of the authors who may have an account in iTop."""
+        return {part.author.email for part, _ in self.entries if may_have_account(part.author)}
+
+    def count(self, log: str) -> int:
+        """Return how many messages go to the log."""
+        return sum(1 for _, to in self.entries if to == log)
+
+    def keys(self) -> list[dict[str, Any]]:
+        """Return the parts as a TicketCreation stores them, so that a webhook for a part does not write it again."""
+        return [
+            {
+                "kind": part.kind,
+                "id": part.id,
+                "created_at": part.created_at,
+                "log": log,
+                "author": (part.author.name or part.author.email)[:200],
+            }
+            for part, log in self.entries
+        ]
+
+    def items(
+        self, log: str, accounts: Mapping[str, int], *, may_set_author: bool, zone: dt.tzinfo
+    ) -> list[dict[str, Any]]:
+        """Return the items of one log for `core/create`; if there are too many, the oldest are joined into a few."""
+        parts = [part for part, to in self.entries if to == log]
+        surplus = len(parts) - MAX_ENTRIES
+        joint: list[dict[str, Any]] = []
+        if surplus > 0:
+            old, parts = parts[: surplus + JOINT_ENTRIES], parts[surplus + JOINT_ENTRIES :]
+            size = -(-len(old) // JOINT_ENTRIES)
+            joint = [
+                _joint_item(old[start : start + size], may_set_author=may_set_author, zone=zone)
+                for start in range(0, len(old), size)
+            ]
+        return joint + [
+            log_item(
+                part,
+                accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0,
+                may_set_author=may_set_author,
+            )
+            for part in parts
+        ]
+
+    def logs(
+        self, accounts: Mapping[str, int], *, may_set_author: bool, zone: dt.tzinfo
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Return the items by log, {"public_log": [...], "private_log": [...]}, without empty logs."""
+        made = {log: self.items(log, accounts, may_set_author=may_set_author, zone=zone) for log in Log}
+        return {log: items for log, items in made.items() if items}
+
+
+def authors_into_texts(items: Sequence[Mapping[str, Any]], authors: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the items of a log without an author, whose name becomes the heading of the text instead.
+
+    `authors` are the names of the authors of all parts in the log. Joint entries name their authors already.
+    """
+    adapted = []
+    for item, author in _with_authors(items, authors):
+        plain = {key: value for key, value in item.items() if key not in ("user_id", "user_login")}
+        if author is not None and "user_id" in item:
+            name = item["user_login"] or label_of_author(author)
+            plain["message"] = f"<p><b>{html.escape(name)}</b></p>{item['message']}"
+        adapted.append(plain)
+    return adapted
+
+
+def replace_accounts(
+    items: Sequence[Mapping[str, Any]], authors: Sequence[str], *, missing: Set[int]
+) -> list[dict[str, Any]]:
+    """Return the items of a log with the author's name in place of each account that iTop no longer has."""
+    return [
+        dict(item, user_id=0, user_login=label_of_author(author or ""))
+        if item.get("user_id") in missing
+        else dict(item)
+        for item, author in _with_authors(items, authors)
+    ]
+
+
+def _with_authors(
+    items: Sequence[Mapping[str, Any]], authors: Sequence[str]
+) -> Iterator[tuple[Mapping[str, Any], str | None]]:
+    """Yield each item with its author's name, None for a joint entry (`Transcript.items` puts these first)."""
+    plain = len(authors) if len(authors) <= MAX_ENTRIES else MAX_ENTRIES - JOINT_ENTRIES
+    joint = max(len(items) - plain, 0)
+    names: list[str | None] = [None] * joint + list(authors[len(authors) - plain :])
+    return zip(items, names, strict=True)
+
+
+def _joint_item(parts: list[Part], *, may_set_author: bool, zone: dt.tzinfo) -> dict[str, Any]:
+    text = "".join(
+        f"<p><b>{html.escape(shown_name(part.author))}</b>, "
+        f"{dt.datetime.fromtimestamp(part.created_at, zone):%Y-%m-%d %H:%M}</p>{body_html(part)}"
+        for part in parts
+    )
+    user = {"user_id": 0, "user_login": _("Earlier messages (Intercom)")} if may_set_author else {}
+    return LogItem(message=text, date=parts[-1].created_at, **user).to_json()  # type: ignore[arg-type]

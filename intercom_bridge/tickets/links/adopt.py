@@ -1,0 +1,214 @@
+"""Links that the PHP extension left in iTop, tickets that are gone, and merges.
+
+Opening the panel must not change anything but caches, because Intercom may send the request several times and without
+a teammate's decision. So the panel stores the differences that it finds (`LinkChanges`) with the cached list of
+tickets. The worker, or the teammate's next click, applies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from intercom_bridge.models import (
+    CachedTickets,
+    Conversation,
+    LinkRemoval,
+    Participant,
+    Ticket,
+    TicketCreation,
+    TicketLink,
+    WebhookEvent,
+    Workspace,
+)
+from intercom_bridge.sync.extension_attributes import attribute_codes
+from intercom_bridge.sync.intake import deliver_since
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.conversation import RECENT_EVENTS, find_conversation, last_position
+from intercom_bridge.tickets.people.person import Person
+from intercom_bridge.tickets.scope import has_ticket
+from itop_client import Found
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtensionLink:
+    """A ticket that names this conversation in the PHP extension's attributes."""
+
+    object_id: int
+    ref: str
+    sync_on: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkChanges:
+    """What our tables do not know yet. Tickets are named by their id in iTop.
+
+    Messages after `since_part_at` and `since_part_order` are ours to copy; earlier ones were the PHP extension's.
+    """
+
+    itop_id: int = 0
+    ticket_class: str = ""
+    adopt: tuple[ExtensionLink, ...] = ()
+    gone: tuple[int, ...] = ()
+    found_again: tuple[int, ...] = ()
+    merged_away_at: int = 0
+    since_part_at: int = 0
+    since_part_order: int = 0
+    contact_ids: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        context: PanelContext,
+        *,
+        adopt: Iterable[ExtensionLink] = (),
+        gone: Iterable[int] = (),
+        found_again: Iterable[int] = (),
+        merged_away_at: int = 0,
+    ) -> LinkChanges:
+        since_part_at, since_part_order = last_position(context.request.conversation)
+        return cls(
+            itop_id=context.itop.pk,
+            ticket_class=context.profile.ticket_class,
+            adopt=tuple(adopt),
+            gone=tuple(gone),
+            found_again=tuple(found_again),
+            merged_away_at=merged_away_at,
+            since_part_at=since_part_at,
+            since_part_order=since_part_order,
+            contact_ids=tuple(context.request.contact_ids),
+        )
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any] | None) -> LinkChanges:
+        if stored is None:
+            return cls()
+        return cls(**{**stored, "adopt": tuple(ExtensionLink(**link) for link in stored["adopt"])})
+
+    def to_json(self) -> dict[str, Any] | None:
+        """Return None if there is nothing to apply."""
+        has_changes = self.adopt or self.gone or self.found_again or self.merged_away_at
+        return asdict(self) if has_changes else None
+
+    @property
+    def adopted_ids(self) -> frozenset[int]:
+        return frozenset(link.object_id for link in self.adopt)
+
+
+def find_extension_links(
+    context: PanelContext, found: Found, person: Person, linked_ids: Collection[int]
+) -> list[ExtensionLink]:
+    """Return the tickets in `found` that the PHP extension linked to this conversation and that are not linked here."""
+    if not context.itop.has_intercom_attributes:
+        return []
+    ref, _url, activated = attribute_codes(context.workspace)
+    named = [
+        ticket
+        for ticket in found
+        if ticket.id not in linked_ids and ticket.text(ref) == context.request.conversation.id
+    ]
+    if not named:
+        return []
+    conversation = find_conversation(context)
+    if _is_creating(conversation):
+        # It may be the ticket that is being created, which gets its link from that.
+        return []
+    removed_ids = _removed_ids(context.workspace, conversation)
+    return [
+        ExtensionLink(
+            object_id=ticket.id,
+            ref=ticket.text("friendlyname"),
+            sync_on=ticket.text(activated) == "yes",
+        )
+        for ticket in named
+        if ticket.id not in removed_ids and has_ticket(context, ticket, person)
+    ]
+
+
+def new_merge(context: PanelContext) -> LinkChanges:
+    """Return the time at which this conversation was merged into another one, if that is not stored yet."""
+    merged_away_at = context.request.conversation.merged_away_at
+    conversation = find_conversation(context) if merged_away_at else None
+    if conversation is None or conversation.merged_away_at == merged_away_at:
+        return LinkChanges()
+    return LinkChanges.of(context, merged_away_at=merged_away_at)
+
+
+def apply_changes_of(context: PanelContext) -> None:
+    """Apply what the panel found in this conversation, before a teammate's click is handled."""
+    cached = CachedTickets.objects.with_link_changes().filter(
+        workspace=context.workspace, conversation_id=context.request.conversation.id[:64]
+    )
+    for row in cached.select_related("workspace__itop", "workspace__profile"):
+        apply_link_changes(row)
+
+
+def apply_link_changes(cached: CachedTickets) -> None:
+    """Store what the panel found when it cached this list. Harmless to repeat."""
+    changes = LinkChanges.from_json(cached.link_changes)
+    workspace = cached.workspace
+    with transaction.atomic():
+        current = CachedTickets.objects.with_link_changes().filter(pk=cached.pk, at=cached.at)
+        if not current.update(link_changes=None) or changes.itop_id != workspace.itop_id:
+            # Applied by another process, or found in another iTop.
+            return
+        tickets = Ticket.objects.filter(itop=workspace.itop, ticket_class=changes.ticket_class)
+        tickets.filter(object_id__in=changes.gone, gone_at=None).update(gone_at=timezone.now())
+        tickets.filter(object_id__in=changes.found_again).update(gone_at=None)
+        conversation = Conversation.objects.filter(
+            workspace=workspace, conversation_id=cached.conversation_id
+        ).first()
+        if conversation is not None:
+            conversation.learn_merged_away(changes.merged_away_at)
+        removed_ids = _removed_ids(workspace, conversation)
+        adopt = [link for link in changes.adopt if link.object_id not in removed_ids]
+        if adopt and not _is_creating(conversation):
+            _adopt(workspace, cached, changes, adopt)
+
+
+def _adopt(
+    workspace: Workspace, cached: CachedTickets, changes: LinkChanges, adopt: list[ExtensionLink]
+) -> None:
+    conversation = Conversation.objects.known(workspace, cached.conversation_id)
+    Participant.objects.note(conversation, changes.contact_ids)
+    for found in adopt:
+        ticket, _created = Ticket.objects.get_or_create(
+            itop=workspace.itop,
+            ticket_class=changes.ticket_class,
+            object_id=found.object_id,
+            defaults={"ref": found.ref[:100]},
+        )
+        link, is_new = TicketLink.objects.get_or_create(
+            conversation=conversation,
+            ticket=ticket,
+            defaults={
+                "sync_on": found.sync_on,
+                "attributes_synced": True,
+                "since_part_at": changes.since_part_at,
+                "since_part_order": changes.since_part_order,
+            },
+        )
+        if is_new:
+            log.info("link.adopted", ticket=ticket.ref, **conversation.names)
+            # Messages that arrived since the panel was opened found no link.
+            since = cached.at - RECENT_EVENTS
+            WebhookEvent.objects.requeue_unlinked(workspace, conversation.conversation_id, since)
+            deliver_since(link, since)
+            Conversation.objects.filter(pk=conversation.pk).compare_within(0)
+
+
+def _is_creating(conversation: Conversation | None) -> bool:
+    return TicketCreation.objects.waiting().filter(conversation=conversation).exists()
+
+
+def _removed_ids(workspace: Workspace, conversation: Conversation | None) -> set[int]:
+    """Return the tickets that a teammate unlinked here; iTop's attributes may not say so yet."""
+    removals = LinkRemoval.objects.not_undone().filter(conversation=conversation, ticket__itop=workspace.itop)
+    return set(removals.values_list("ticket__object_id", flat=True))

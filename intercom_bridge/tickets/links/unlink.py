@@ -1,0 +1,128 @@
+"""Unlink a ticket, and undo that. iTop is not asked, so a ticket that is gone can be unlinked, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext_noop
+
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    LinkRemoval,
+    Ticket,
+    TicketLink,
+    WebhookEvent,
+)
+from intercom_bridge.sync.intake import deliver_since
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.conversation import RECENT_EVENTS, find_conversation, find_link
+
+from .notes import add_note
+
+UNLINKED_NOTE = gettext_noop("{teammate} unlinked ticket {ticket} from this conversation.")
+RELINKED_NOTE = gettext_noop("{teammate} linked ticket {ticket} to this conversation again.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndoResult:
+    """`restored` counts the messages that are waiting again. `is_paused`: the sync was paused, and is again."""
+
+    ticket: Ticket
+    restored: int
+    is_paused: bool
+
+
+def count_unwritten(link: TicketLink) -> int:
+    """Return the number of messages that unlinking would skip."""
+    return Delivery.objects.filter(ticket=link.ticket, conversation=link.conversation).unwritten().count()
+
+
+def unlink_ticket(context: PanelContext, ticket_class: str, ticket_id: int) -> LinkRemoval | None:
+    """Remove the link. A second click returns the removal of the first one. Return None if there was no link."""
+    link = find_link(context, ticket_class, ticket_id)
+    if link is not None:
+        with transaction.atomic():
+            removal = remove_link(link, removed_by=context.request.admin.name)
+            if removal is not None:
+                add_note(context, link.conversation, UNLINKED_NOTE, link.ticket)
+                return removal
+    earlier = LinkRemoval.objects.not_undone().filter(
+        conversation=find_conversation(context),
+        ticket__itop=context.itop,
+        ticket__ticket_class=ticket_class,
+        ticket__object_id=ticket_id,
+    )
+    return earlier.select_related("ticket").order_by("-pk").first()
+
+
+def remove_link(link: TicketLink, *, removed_by: str, keep_waiting: bool = False) -> LinkRemoval | None:
+    """Replace the link by a removal. Return None if another process was faster. Call it in a transaction.
+
+    `keep_waiting`: the link moves to another conversation, so waiting messages are still written, and iTop's attributes
+    are updated for the new link.
+    """
+    deleted, _rows = TicketLink.objects.filter(pk=link.pk).delete()
+    if not deleted:
+        return None
+    deliveries = Delivery.objects.filter(ticket=link.ticket, conversation=link.conversation)
+    return LinkRemoval.objects.create(
+        conversation=link.conversation,
+        ticket=link.ticket,
+        unlinked_by=removed_by[:200],
+        linked_by=link.linked_by,
+        linked_at=link.created_at,
+        sync_on=link.sync_on,
+        pauses=link.pauses,
+        since_part_at=link.since_part_at,
+        since_part_order=link.since_part_order,
+        attributes_synced=keep_waiting,
+        left_out=[] if keep_waiting else deliveries.skip_for_unlinking(),
+    )
+
+
+def undo_unlink(context: PanelContext, removal_id: int) -> UndoResult | None:
+    """Restore the link with its waiting messages, and add those that have arrived since.
+
+    Return None if the removal is not of this conversation.
+    """
+    removal = (
+        LinkRemoval.objects.filter(
+            pk=removal_id,
+            conversation=find_conversation(context),
+            ticket__itop=context.itop,
+            ticket__ticket_class=context.profile.ticket_class,
+        )
+        .select_related("ticket", "conversation__workspace")
+        .first()
+    )
+    if removal is None:
+        return None
+    with transaction.atomic():
+        if not LinkRemoval.objects.not_undone().filter(pk=removal.pk).update(undone_at=timezone.now()):
+            return UndoResult(ticket=removal.ticket, restored=0, is_paused=not removal.sync_on)
+        link, is_new = TicketLink.objects.get_or_create(
+            conversation=removal.conversation,
+            ticket=removal.ticket,
+            defaults={
+                "linked_by": removal.linked_by,
+                "sync_on": removal.sync_on,
+                "pauses": removal.pauses,
+                "since_part_at": removal.since_part_at,
+                "since_part_order": removal.since_part_order,
+            },
+        )
+        if is_new:
+            # This must not change which conversation was linked last.
+            TicketLink.objects.filter(pk=link.pk).update(created_at=removal.linked_at)
+            add_note(context, link.conversation, RELINKED_NOTE, link.ticket)
+        restored = Delivery.objects.restore_skipped(removal.left_out)
+        # Notifications that were processed after the removal found no link.
+        WebhookEvent.objects.requeue_unlinked(
+            context.workspace, removal.conversation.conversation_id, removal.linked_at
+        )
+        deliver_since(link, removal.unlinked_at - RECENT_EVENTS)
+        Conversation.objects.filter(pk=link.conversation_id).compare_within(0)
+    return UndoResult(ticket=removal.ticket, restored=restored, is_paused=not link.sync_on)

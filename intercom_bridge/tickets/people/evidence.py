@@ -1,0 +1,101 @@
+"""What an Intercom contact says about who it is in iTop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from intercom_bridge.intercom.payloads import Contact
+from intercom_bridge.models import PersonMatch, Workspace
+from itop_client import ItopObject, quote
+
+_CLASS = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
+How = PersonMatch.How
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """An iTop id from the custom attributes, an external id, an e-mail address; each may be missing."""
+
+    person_id: int
+    person_class: str
+    external_attribute: str
+    external_id: str
+    email: str
+
+    @classmethod
+    def of(cls, contact: Contact, workspace: Workspace) -> Evidence:
+        stated_class = str(contact.custom_attributes.get("itop_contact_class") or "Person")
+        stated_id = parse_id(contact.custom_attributes.get("itop_contact_id"))
+        external_id = contact.external_id.strip() if workspace.external_id_attribute else ""
+        if workspace.external_id_attribute == "id" and not parse_id(external_id):
+            external_id = ""
+        return cls(
+            person_id=stated_id if _CLASS.fullmatch(stated_class) else 0,
+            person_class="" if stated_class in ("Person", "Contact") else stated_class,
+            external_attribute=workspace.external_id_attribute if external_id else "",
+            external_id=external_id,
+            email=contact.email.strip(),
+        )
+
+    def __str__(self) -> str:
+        """Return a fingerprint: a stored match is only valid for the same evidence."""
+        parts = (
+            self.person_class,
+            self.person_id or "",
+            f"{self.external_attribute}={self.external_id}" if self.external_id else "",
+            self.email.casefold(),
+        )
+        return "|".join(str(part)[:140] for part in parts)
+
+    def conditions(self, alias: str) -> list[str]:
+        """Return OQL conditions. A person who meets any of them is a candidate."""
+        conditions = [f"{alias}.id = {self.person_id}"] if self.person_id else []
+        if self.external_attribute == "id":
+            conditions.append(f"{alias}.id = {parse_id(self.external_id)}")
+        elif self.external_id:
+            conditions.append(f"{alias}.{self.external_attribute} = {quote(self.external_id)}")
+        return conditions + self.email_conditions(alias)
+
+    def email_conditions(self, alias: str) -> list[str]:
+        addresses = [self.email, without_tag(self.email)]
+        return [f"{alias}.email = {quote(address)}" for address in addresses if address]
+
+    def findings(self, found: Iterable[ItopObject]) -> list[tuple[How, set[int]]]:
+        """Return the ids of the persons that each kind of evidence points to, strongest kind first."""
+        people = list(found)
+        of_class = {person.id for person in people if self.person_class in ("", person.class_name)}
+        kinds = [
+            (How.ATTRIBUTES, {self.person_id} & of_class),
+            (How.EXTERNAL_ID, {person.id for person in people if self._has_external_id(person)}),
+            (How.EMAIL, _with_email(people, self.email) or _with_email(people, without_tag(self.email))),
+        ]
+        return [(how, ids) for how, ids in kinds if ids]
+
+    def _has_external_id(self, person: ItopObject) -> bool:
+        if self.external_attribute == "id":
+            return person.id == parse_id(self.external_id)
+        # iTop compares by its database's collation, in which é equals e and A equals a.
+        return bool(self.external_id) and person.text(self.external_attribute).strip() == self.external_id
+
+
+def _with_email(people: Iterable[ItopObject], email: str) -> set[int]:
+    """Return the ids of persons with exactly this address; iTop's collation also finds é for e."""
+    wanted = email.casefold()
+    return {person.id for person in people if wanted and person.text("email").strip().casefold() == wanted}
+
+
+def without_tag(email: str) -> str:
+    """Return jo@x.example for jo+support@x.example, which has the same mailbox; "" without a tag."""
+    local, at, host = email.rpartition("@")
+    mailbox, plus, _tag = local.partition("+")
+    return f"{mailbox}@{host}" if at and plus and mailbox and not mailbox.startswith('"') else ""
+
+
+def parse_id(value: object) -> int:
+    """Return a positive id as a number, or 0 for any other value."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value or "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0

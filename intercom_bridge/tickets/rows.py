@@ -1,0 +1,67 @@
+"""A ticket in a list."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from itop_client import ItopObject
+
+from .context import PanelContext
+from .people.person import Person
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicketRow:
+    """A ticket in a list. An empty `status` means that iTop no longer has the ticket."""
+
+    ticket_class: str
+    id: int
+    ref: str
+    title: str = ""
+    status: str = ""
+    subtitle: str = ""
+    is_linked: bool = False
+    is_ongoing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicketList:
+    """Tickets of a person as iTop had them at `fetched_at`. `has_more`: iTop has more than it returned."""
+
+    rows: tuple[TicketRow, ...]
+    has_more: bool
+    fetched_at: dt.datetime
+
+
+def subtitle_codes(context: PanelContext) -> tuple[str, ...]:
+    """Return the attributes that the subtitle is read from; for an external key its name comes first."""
+    code = context.profile.subtitle_attribute
+    if code.endswith("_id"):
+        return (f"{code}_friendlyname", code)
+    return (code,) if code else ()
+
+
+def row_codes(context: PanelContext) -> set[str]:
+    """Return the attributes that every row needs: name, status, and those that decide on the scope."""
+    code = context.profile.code
+    return {"id", "friendlyname", code("status"), code("org_id"), code("caller_id")}
+
+
+def make_row(
+    context: PanelContext, ticket: ItopObject, person: Person, linked_ids: Iterable[int]
+) -> TicketRow:
+    code = context.profile.code
+    status = ticket.text(code("status"))
+    is_mine = ticket.integer(code("caller_id")) == person.id
+    return TicketRow(
+        ticket_class=ticket.class_name,
+        id=ticket.id,
+        ref=ticket.text("friendlyname") or f"{ticket.class_name} {ticket.id}",
+        title=ticket.text(code("title")),
+        status=status,
+        subtitle=next((text for code in subtitle_codes(context) if (text := ticket.text(code))), ""),
+        is_linked=ticket.id in linked_ids,
+        is_ongoing=is_mine and status not in context.profile.excluded_states,
+    )

@@ -1,0 +1,159 @@
+"""Which workspace serves a person and why, and how many persons each scope contains. For admins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from intercom_bridge.connections import itop_client
+from intercom_bridge.models import ItopInstance, Workspace
+from itop_client import Client, Deadline, ItopError, OqlError, UnknownAttributeError, containing, parse
+
+from .context import PanelContext, get_objects
+from .people.evidence import parse_id
+from .people.person import FIELDS, Person
+from .preview import person_condition, sample_context
+from .scope import ScopeKind, people_query, person_attributes, serves
+
+MAX_PEOPLE = 10
+MAX_TERMS = 6
+MAX_TERM_LENGTH = 60
+SECONDS = 15.0
+
+UNUSABLE_SCOPE = "The scope is not a valid query."
+DEPENDS_ON_PERSON = "This depends on the person."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a workspace serves a person, and why. `serves` is None if that is unknown."""
+
+    workspace: Workspace
+    serves: bool | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class PersonReport:
+    """A person, and the verdict of each workspace of their iTop."""
+
+    itop: ItopInstance
+    person: Person
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class ScopeSize:
+    """The number of persons in a workspace's scope, or None and the reason why it is unknown."""
+
+    workspace: Workspace
+    people: int | None
+    reason: str = ""
+
+
+def report_people(text: str, itop: ItopInstance) -> list[PersonReport]:
+    """Return at most ten persons found by an e-mail address, an id or a name, with each workspace's verdict.
+
+    Raise ItopError or SecretDecryptionError.
+    """
+    deadline = Deadline(SECONDS)
+    workspaces = list(itop.workspaces.select_related("itop", "profile"))
+    extra = tuple(
+        dict.fromkeys(
+            code for workspace in workspaces if _is_usable(workspace) for code in person_attributes(workspace)
+        )
+    )
+    people = _find_people(itop_client(itop), _condition(text), extra, deadline)
+    return [
+        PersonReport(itop, person, tuple(_verdict(workspace, person, deadline) for workspace in workspaces))
+        for person in people
+    ]
+
+
+def count_scopes(itop: ItopInstance) -> list[ScopeSize]:
+    """Return the size of each workspace's scope. Raise SecretDecryptionError."""
+    deadline = Deadline(SECONDS)
+    return [
+        _count(sample_context(workspace, deadline))
+        for workspace in itop.workspaces.select_related("itop", "profile")
+    ]
+
+
+def _is_usable(workspace: Workspace) -> bool:
+    try:
+        parse(workspace.scope)
+    except OqlError:
+        return False
+    return True
+
+
+def _condition(text: str) -> str:
+    text = text.strip()
+    if parse_id(text) or "@" in text:
+        return person_condition(text, "p")
+    terms = text.split()[:MAX_TERMS]
+    named = (f"p.friendlyname LIKE {containing(term[:MAX_TERM_LENGTH])}" for term in terms)
+    return " AND ".join(named) or "p.id = 0"
+
+
+def _find_people(client: Client, condition: str, extra: tuple[str, ...], deadline: Deadline) -> list[Person]:
+    """Leave out those of the `extra` attributes that this iTop lacks; they concern one workspace only."""
+    try:
+        found = client.get(
+            "Person",
+            f"SELECT Person AS p WHERE {condition}",
+            fields=tuple(dict.fromkeys((*FIELDS, *extra))),
+            limit=MAX_PEOPLE,
+            deadline=deadline.remaining(),
+        )
+    except UnknownAttributeError as error:
+        if error.attribute not in extra:
+            raise
+        rest = tuple(code for code in extra if code != error.attribute)
+        return _find_people(client, condition, rest, deadline)
+    return [Person.from_itop(item, extra=extra) for item in found]
+
+
+def _verdict(workspace: Workspace, person: Person, deadline: Deadline) -> Verdict:
+    if not _is_usable(workspace):
+        return Verdict(workspace, None, UNUSABLE_SCOPE)
+    if missing := [code for code in person_attributes(workspace) if code not in person.attributes]:
+        return Verdict(
+            workspace, None, f"The scope refers to {missing[0]}, which a Person in this iTop does not have."
+        )
+    try:
+        is_served = serves(sample_context(workspace, deadline), person)
+    except (ItopError, OqlError) as error:
+        return Verdict(workspace, None, f"iTop could not answer: {error}")
+    if is_served and not workspace.enabled:
+        return Verdict(workspace, False, "The scope contains this person, but the workspace is disabled.")
+    return Verdict(workspace, is_served, _explain(workspace, person, is_served=is_served))
+
+
+def _explain(workspace: Workspace, person: Person, *, is_served: bool) -> str:
+    query = parse(workspace.scope)
+    found = "finds" if is_served else "does not find"
+    match ScopeKind.of(query):
+        case ScopeKind.ORGANIZATION if not person.org_id:
+            return "The scope is on organizations, and the person has none."
+        case ScopeKind.ORGANIZATION:
+            return f"The scope {found} the person's organization, {person.org_name or person.org_id}."
+        case ScopeKind.PERSON:
+            return f"The scope {found} the person."
+        case ScopeKind.ACCOUNT:
+            return f"The scope {found} an account of the person."
+        case ScopeKind.OTHER:
+            return f"For this person the scope {found} an object of class {query.class_name}."
+
+
+def _count(context: PanelContext) -> ScopeSize:
+    workspace = context.workspace
+    if not _is_usable(workspace):
+        return ScopeSize(workspace, None, UNUSABLE_SCOPE)
+    try:
+        query = people_query(workspace, lambda person: f"{person}.id > 0")
+        if query is None:
+            return ScopeSize(workspace, None, DEPENDS_ON_PERSON)
+        found = get_objects(context, query.class_name, str(query), fields=("id",), limit=1)
+    except (ItopError, OqlError) as error:
+        return ScopeSize(workspace, None, f"iTop could not answer: {error}")
+    return ScopeSize(workspace, found.total)

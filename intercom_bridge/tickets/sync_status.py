@@ -1,0 +1,249 @@
+"""The sync of a conversation: its status, and what a teammate can decide about it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count, F, Max, Q, Value
+from django.db.models.functions import Concat
+from django.utils import timezone
+
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    ItopInstance,
+    Ticket,
+    TicketLink,
+)
+from intercom_bridge.models.delivery import DeliveryQuerySet
+from intercom_bridge.models.reason import ReasonCode, reason_label
+
+from .context import PanelContext
+from .conversation import find_conversation
+
+State = Delivery.State
+
+# One message has a delivery for each linked ticket.
+MESSAGE = Concat("kind", Value(" "), "part_id")
+MAX_FAILURES = 5
+IN_ITOP = Q(state__in=(State.WRITTEN, State.RESTORED))
+# Nothing can be written to a ticket that iTop no longer has.
+RETRIABLE = Q(state=State.FAILED, cleaned_at=None, ticket__gone_at=None)
+NOT_IN_ITOP = Q(state__in=(State.WAITING, State.FAILED))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncStatus:
+    """Messages by state. A message is counted once, however many tickets it goes to.
+
+    Of the `total` that should be in the linked tickets (`refs`), `written` are in each of them. `retriable` counts the
+    failed ones that a retry may help. `left_out` counts those that were skipped during a pause and not decided on.
+    `paused` are the tickets whose own sync is paused while another one's is on. `last_at` is the time of the last
+    message written.
+    """
+
+    on: bool
+    paused: tuple[str, ...] = ()
+    refs: tuple[str, ...] = ()
+    total: int = 0
+    written: int = 0
+    waiting: int = 0
+    failed: int = 0
+    retriable: int = 0
+    left_out: int = 0
+    last_at: dt.datetime | None = None
+    last_failure: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Messages that could not be written to a ticket, and why."""
+
+    ref: str
+    reason: str
+    messages: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicketSync:
+    """Messages of one linked ticket by state."""
+
+    ref: str
+    total: int
+    written: int
+    waiting: int
+    failed: int
+    last_at: dt.datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncDetails:
+    """What the status consists of.
+
+    `last_attempt`: why the last attempt at a waiting message failed; `itop_trouble`: why iTop is not written to now;
+    `gone`: linked tickets that iTop no longer has; `comparison_problem`: why Intercom could not be asked for missing
+    messages.
+    """
+
+    status: SyncStatus
+    tickets: tuple[TicketSync, ...] = ()
+    gone: tuple[Ticket, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    last_attempt: str = ""
+    itop_trouble: str = ""
+    comparison_problem: str = ""
+
+
+def get_sync_status(context: PanelContext) -> SyncStatus | None:
+    """Return the status of this conversation's sync, or None if no ticket is linked."""
+    conversation = find_conversation(context)
+    return _status(conversation) if conversation else None
+
+
+def get_sync_details(context: PanelContext) -> SyncDetails | None:
+    """Return the status with the tickets, failures and troubles behind it, or None if no ticket is linked."""
+    conversation = find_conversation(context)
+    status = _status(conversation) if conversation else None
+    if conversation is None or status is None:
+        return None
+    deliveries = _deliveries(conversation)
+    failures = (
+        deliveries.filter(state=State.FAILED)
+        .order_by()
+        .values_list("ticket__ref", "reason_code", "reason_detail")
+        .annotate(n=Count("pk"), newest=Max("pk"))
+        .order_by("-newest")[:MAX_FAILURES]
+    )
+    attempted = deliveries.waiting().exclude(reason_code="").in_order().first()
+    paused = ItopInstance.objects.filter(
+        tickets__links__conversation=conversation, paused_until__gt=timezone.now()
+    ).first()
+    return SyncDetails(
+        status=status,
+        tickets=_ticket_syncs(conversation),
+        gone=tuple(
+            Ticket.objects.filter(links__conversation=conversation, gone_at__isnull=False).order_by("pk")
+        ),
+        failures=tuple(
+            Failure(ref=ref, reason=reason_label(code, detail), messages=n)
+            for ref, code, detail, n, _newest in failures
+        ),
+        last_attempt=reason_label(attempted.reason_code, attempted.reason_detail) if attempted else "",
+        itop_trouble=reason_label(paused.pause_code, paused.pause_detail) if paused else "",
+        comparison_problem=reason_label(conversation.reconcile_code, conversation.reconcile_detail),
+    )
+
+
+def switch_sync(context: PanelContext, *, on: bool) -> None:
+    """Pause or resume the sync of all tickets linked to this conversation."""
+    conversation = find_conversation(context)
+    if conversation is None:
+        return
+    now = timezone.now().timestamp()
+    with transaction.atomic():
+        # Locked, so that a second click does not store a second pause.
+        links = TicketLink.objects.filter(conversation=conversation).exclude(sync_on=on)
+        for link in links.select_for_update():
+            link.switch(on=on, at=now)
+    if on:
+        # Messages whose notification was lost during the pause are to be offered, too.
+        Conversation.objects.filter(pk=conversation.pk).compare_within(0)
+
+
+def retry_failed(context: PanelContext) -> None:
+    """Write the failed messages of this conversation again."""
+    _deliveries(find_conversation(context)).filter(RETRIABLE).retry_now()
+
+
+def write_left_out(context: PanelContext) -> None:
+    """Write the messages that were left out during a pause."""
+    _left_out(find_conversation(context)).write_after_all()
+
+
+def discard_left_out(context: PanelContext) -> None:
+    """Keep the messages left out that were left out during a pause, and do not offer them again."""
+    _left_out(find_conversation(context)).update(reason_code=ReasonCode.PAUSE_SKIPPED)
+
+
+def _status(conversation: Conversation) -> SyncStatus | None:
+    links = TicketLink.objects.of_conversation(conversation).values_list("ticket__ref", "sync_on")
+    if not links:
+        return None
+    deliveries = _deliveries(conversation)
+    counts = deliveries.aggregate(
+        total=Count(MESSAGE, distinct=True, filter=IN_ITOP | NOT_IN_ITOP),
+        not_in_itop=Count(MESSAGE, distinct=True, filter=NOT_IN_ITOP),
+        last=Max("part_created_at", filter=IN_ITOP),
+        waiting=Count(MESSAGE, distinct=True, filter=Q(state=State.WAITING)),
+        failed=Count(MESSAGE, distinct=True, filter=Q(state=State.FAILED)),
+        retriable=Count(MESSAGE, distinct=True, filter=RETRIABLE),
+    )
+    on = any(sync_on for _ref, sync_on in links)
+    return SyncStatus(
+        on=on,
+        paused=tuple(ref for ref, sync_on in links if on and not sync_on),
+        refs=tuple(ref for ref, _sync_on in links),
+        total=counts["total"],
+        written=counts["total"] - counts["not_in_itop"],
+        waiting=counts["waiting"],
+        failed=counts["failed"],
+        retriable=counts["retriable"],
+        left_out=_left_out(conversation).aggregate(n=Count(MESSAGE, distinct=True))["n"],
+        last_at=_local_time(conversation, counts["last"]),
+        last_failure=_last_failure(deliveries) if counts["failed"] else "",
+    )
+
+
+def _deliveries(conversation: Conversation | None) -> DeliveryQuerySet:
+    """Return the deliveries to the tickets that are linked now."""
+    if conversation is None:
+        return Delivery.objects.none()
+    linked = TicketLink.objects.filter(conversation=conversation).values("ticket")
+    return Delivery.objects.filter(conversation=conversation, ticket__in=linked)
+
+
+def _left_out(conversation: Conversation | None) -> DeliveryQuerySet:
+    return _deliveries(conversation).left_out_by_pause()
+
+
+def _last_failure(deliveries: DeliveryQuerySet) -> str:
+    failed = deliveries.filter(state=State.FAILED)
+    newest = failed.order_by(F("last_failed_at").desc(nulls_last=True), "-pk").first()
+    return reason_label(newest.reason_code, newest.reason_detail) if newest else ""
+
+
+def _local_time(conversation: Conversation, seconds: int | None) -> dt.datetime | None:
+    return dt.datetime.fromtimestamp(seconds, conversation.workspace.zone) if seconds else None
+
+
+def _ticket_syncs(conversation: Conversation) -> tuple[TicketSync, ...]:
+    rows = (
+        _deliveries(conversation)
+        .order_by()
+        .values("ticket")
+        .annotate(
+            written=Count("pk", filter=IN_ITOP),
+            waiting=Count("pk", filter=Q(state=State.WAITING)),
+            failed=Count("pk", filter=Q(state=State.FAILED)),
+            last=Max("part_created_at", filter=IN_ITOP),
+        )
+    )
+    counts_by_ticket: dict[int, Any] = {row["ticket"]: row for row in rows}
+    no_messages = {"written": 0, "waiting": 0, "failed": 0, "last": None}
+    syncs = []
+    for link in TicketLink.objects.of_conversation(conversation):
+        counts = counts_by_ticket.get(link.ticket_id, no_messages)
+        syncs.append(
+            TicketSync(
+                ref=link.ticket.ref,
+                total=counts["written"] + counts["waiting"] + counts["failed"],
+                written=counts["written"],
+                waiting=counts["waiting"],
+                failed=counts["failed"],
+                last_at=_local_time(conversation, counts["last"]),
+            )
+        )
+    return tuple(syncs)

@@ -1,0 +1,29 @@
+"""The PHP extension's addresses, so that only the root URL changes in an installed Intercom app."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from intercom_bridge.config_import import MODULE
+
+from .canvas import InitializeView, SubmitView
+from .webhooks import WebhookView
+
+_VIEWS = {
+    ("incoming-canvas-kits.php", "initialize-conversation-details"): InitializeView.as_view(),
+    ("incoming-canvas-kits.php", "submit-conversation-details"): SubmitView.as_view(),
+    ("incoming-webhooks.php", ""): WebhookView.as_view(),
+}
+
+
+@csrf_exempt  # Not needed: the views below verify a signature.
+def legacy_address(request: HttpRequest) -> HttpResponseBase:
+    """Serve `/pages/exec.php?exec_module=…&exec_page=…&operation=…`. An `auth_token` is ignored."""
+    page = request.GET.get("exec_page", "")
+    operation = request.GET.get("operation", "") if page != "incoming-webhooks.php" else ""
+    view = _VIEWS.get((page, operation))
+    if request.GET.get("exec_module") != MODULE or view is None:
+        return JsonResponse({"detail": "Not found."}, status=404)
+    response: HttpResponseBase = view(request)
+    return response

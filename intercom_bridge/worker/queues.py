@@ -1,0 +1,243 @@
+"""What a worker does: a table of queues, each with the rows that are due and the function that handles one of them.
+
+The rows are the truth. A handler takes a claim or a lease before it acts, because other workers see the same rows.
+To add work, add a queue.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from django.db import OperationalError
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from intercom_bridge.models import (
+    CachedTickets,
+    Conversation,
+    DayCount,
+    Delivery,
+    ItopInstance,
+    LinkRemoval,
+    OutgoingMessage,
+    Ticket,
+    TicketCreation,
+    TicketLink,
+    WebhookEvent,
+    Workspace,
+)
+from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.models.job import claim
+from intercom_bridge.models.lease import take_lease
+from intercom_bridge.sync.extension_attributes import (
+    detect_extension,
+    push_link_attributes,
+    push_link_removal,
+)
+from intercom_bridge.sync.intake import process_batch
+from intercom_bridge.sync.reconcile import CLAIMED_SECONDS as COMPARISON_SECONDS
+from intercom_bridge.sync.reconcile import reconcile
+from intercom_bridge.sync.replies import post
+from intercom_bridge.sync.retention import clean_payloads
+from intercom_bridge.sync.verify import check_log
+from intercom_bridge.sync.writer import lease_seconds, write_due
+from intercom_bridge.tickets.creation.attempt import BACKGROUND_DEADLINE_SECONDS, finish
+from intercom_bridge.tickets.links.adopt import apply_link_changes
+from itop_client import ItopError
+
+log = structlog.get_logger(__name__)
+
+MINUTE = 60.0
+POST_SECONDS = 60.0
+VERIFY_AGAIN_AFTER = dt.timedelta(minutes=5)
+# A row that is still due after it was handled is left alone for this time: another worker has it, or iTop is paused.
+STILL_DUE_SECONDS = 1.0
+# A row whose handler failed unexpectedly.
+FAILED_ROW_SECONDS = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class Queue:
+    """Rows of one kind of work.
+
+    due: returns the rows to be handled now, newly evaluated.
+    handle: handles a row. It may return for how many seconds the row is left alone if it is still due.
+    every: seconds between two queries for due rows; 0.0 means as often as the loop runs.
+    max_rows: how many rows one query returns at most.
+    max_running: how many rows one worker handles at the same time; None means as many as it has threads.
+    """
+
+    name: str
+    due: Callable[[], QuerySet[Any]]
+    handle: Callable[[Any], float | None]
+    every: float = 0.0
+    max_rows: int = 500
+    max_running: int | None = None
+
+
+def run_row(queue: Queue, pk: int) -> float:
+    """Handle a row if it is still due. Return for how many seconds it is to be left alone. Never raises."""
+    try:
+        row = queue.due().filter(pk=pk).first()
+        if row is None:
+            return 0.0
+        seconds = queue.handle(row)
+        return (seconds or STILL_DUE_SECONDS) if queue.due().filter(pk=pk).exists() else 0.0
+    except OperationalError as error:
+        log.warning("worker.database_trouble", queue=queue.name, row=pk, error=type(error).__name__)
+        return STILL_DUE_SECONDS
+    except Exception:
+        log.exception("worker.row_failed", queue=queue.name, row=pk)
+        return FAILED_ROW_SECONDS
+
+
+def run_until_idle() -> None:
+    """Do all that is due, one row after the other, as a worker's loop does it with threads."""
+    left_alone: set[tuple[Queue, int]] = set()
+    while True:
+        due = [(queue, pk) for queue in QUEUES for pk in queue.due().values_list("pk", flat=True)]
+        todo = [row for row in due if row not in left_alone]
+        if not todo:
+            return
+        left_alone.update((queue, pk) for queue, pk in todo if run_row(queue, pk))
+
+
+def clean_up() -> None:
+    """Do what is done once a night."""
+    clean_payloads()
+    DayCount.objects.recount()
+    # A right may have been granted or an extension installed: what an iTop could not do is tried again.
+    ItopInstance.objects.filter(is_administrator=False).update(is_administrator=None)
+    ItopInstance.objects.filter(has_intercom_attributes=False).update(has_intercom_attributes=None)
+
+
+def _is_free() -> Q:
+    return Q(lease_until=None) | Q(lease_until__lt=Now())
+
+
+def _tickets_to_write() -> QuerySet[Ticket]:
+    due = Delivery.objects.due().order_by().values("ticket")
+    is_paused = Q(itop__paused_until__gt=timezone.now())
+    return Ticket.objects.filter(_is_free(), pk__in=due).exclude(is_paused).select_related("itop")
+
+
+def _tickets_to_verify() -> QuerySet[Ticket]:
+    return Ticket.objects.filter(_is_free(), check_at__lte=timezone.now()).select_related("itop")
+
+
+def _unknown_itops() -> QuerySet[ItopInstance]:
+    workspaces = Workspace.objects.filter(itop=OuterRef("pk"), enabled=True)
+    return ItopInstance.objects.filter(Exists(workspaces), has_intercom_attributes=None)
+
+
+def _process_notifications(_oldest: WebhookEvent) -> None:
+    process_batch()
+
+
+def _write(ticket: Ticket) -> None:
+    write_due(ticket)
+
+
+def _verify(ticket: Ticket) -> None:
+    """Check that what was written to a ticket is still in its logs."""
+    lease = take_lease(ticket, lease_seconds())
+    if lease is None:
+        return
+    with lease:
+        try:
+            check_log(ticket)
+        except (ItopError, SecretDecryptionError) as error:
+            log.warning("verification.postponed", ticket=ticket.ref, error=type(error).__name__)
+            Ticket.objects.filter(pk=ticket.pk).update(check_at=timezone.now() + VERIFY_AGAIN_AFTER)
+        else:
+            Ticket.objects.filter(pk=ticket.pk, check_at=ticket.check_at).update(check_at=None)
+
+
+def _post(message: OutgoingMessage) -> None:
+    if not claim(message, POST_SECONDS):
+        return
+    post(message)
+    if message.state == OutgoingMessage.State.POSTED:
+        # Notifications that waited until it was known whether they report this message.
+        conversation = message.conversation
+        WebhookEvent.objects.release_postponed(conversation.workspace, conversation.conversation_id)
+
+
+def _create(creation: TicketCreation) -> float:
+    lease = take_lease(creation.conversation, 2 * BACKGROUND_DEADLINE_SECONDS)
+    if lease is not None:
+        with lease:
+            creation.refresh_from_db()
+            if creation.state == TicketCreation.State.CREATING:
+                finish(creation)
+    return BACKGROUND_DEADLINE_SECONDS
+
+
+def _reconcile(conversation: Conversation) -> None:
+    """Find the messages of a conversation whose notifications were lost."""
+    if claim(conversation, COMPARISON_SECONDS, due_field="reconcile_at"):
+        reconcile(conversation)
+
+
+def _learn(itop: ItopInstance) -> None:
+    """Detect the PHP extension's attributes before the first link: they say which links it left."""
+    workspace = itop.workspaces.filter(enabled=True).select_related("itop", "profile").first()
+    if workspace is not None:
+        detect_extension(workspace)
+
+
+def _if_itop_answers(handle: Callable[[Any], None]) -> Callable[[Model], None]:
+    """Return `handle`, with a warning in place of an error that the next attempt may not meet."""
+
+    def guarded(row: Model) -> None:
+        try:
+            handle(row)
+        except (ItopError, SecretDecryptionError) as error:
+            kind = row._meta.model_name
+            log.warning("worker.row_postponed", kind=kind, row=row.pk, error=type(error).__name__)
+
+    return guarded
+
+
+QUEUES = (
+    Queue(
+        "process_notifications", WebhookEvent.objects.due, _process_notifications, max_rows=1, max_running=1
+    ),
+    Queue("write_ticket", _tickets_to_write, _write),
+    Queue("verify_ticket", _tickets_to_verify, _verify),
+    Queue("post_message", OutgoingMessage.objects.due, _post),
+    Queue("create_ticket", TicketCreation.objects.due, _create),
+    Queue("learn_itop", _unknown_itops, _if_itop_answers(_learn), every=MINUTE),
+    Queue(
+        "push_link",
+        lambda: TicketLink.objects.filter(attributes_synced=False),
+        _if_itop_answers(push_link_attributes),
+        every=MINUTE,
+    ),
+    Queue(
+        "push_link_removal",
+        LinkRemoval.objects.unsynced,
+        _if_itop_answers(push_link_removal),
+        every=MINUTE,
+    ),
+    Queue(
+        "apply_link_changes",
+        lambda: CachedTickets.objects.with_link_changes().select_related(
+            "workspace__itop", "workspace__profile"
+        ),
+        apply_link_changes,
+        every=MINUTE,
+    ),
+    # Intercom limits our calls: the rest has its turn a minute later.
+    Queue(
+        "reconcile_conversation",
+        lambda: Conversation.objects.due_for_comparing().select_related("workspace"),
+        _reconcile,
+        every=MINUTE,
+    ),
+)

@@ -1,0 +1,286 @@
+"""Read iTop's responses: return what was asked for, or raise the matching error.
+
+The codes and texts are those of the recordings in tests/recordings/itop. An error's text never contains HTML, a token
+or a password.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from .errors import (
+    InvalidQueryError,
+    InvalidStimulusError,
+    InvalidValueError,
+    ItopError,
+    ItopLoginError,
+    ItopNotAdministratorError,
+    ItopPermissionError,
+    ItopRejectedError,
+    ItopUnavailableError,
+    LogFullError,
+    LoginProblem,
+    MalformedRequestError,
+    MultipleMatchesError,
+    NoMatchError,
+    ObjectNotFoundError,
+    ProblemKind,
+    UnknownAttributeError,
+    UnknownClassError,
+    ValueProblem,
+)
+
+MAX_DETAIL_LENGTH: Final = 1000
+
+
+_LOGIN_PROBLEMS: Final = {
+    "Invalid login": LoginProblem.CREDENTIALS,
+    "not authorized to use the web services": LoginProblem.NO_REST_PROFILE,
+    "Portal user is not allowed": LoginProblem.PORTAL_USER,
+}
+_MALFORMED_CODES: Final = frozenset({2, 3, 4, 10, 11, 13})
+_LOG_FULL_CODE: Final = 1406
+
+_ISSUES = re.compile(r": issues = \{.*\Z", re.DOTALL)
+_UNEXPECTED = re.compile(
+    r"Unexpected value for attribute '(?P<label>.*?)' \((?P<attribute>\w+)\) : (?P<detail>.*?)"
+    r"(?=, Unexpected value for attribute '|\Z)",
+    re.DOTALL,
+)
+_FAILED_QUERY = re.compile(
+    r"Query failed to execute: query = .*?, exception_class = (?P<kind>\w+)"
+    r", exception_message = (?P<message>.*)",
+    re.DOTALL,
+)
+_EXPECTING = re.compile(r"expecting \{([^}]*)")
+# A rejection that is about an attribute starts with its code, one about a part of a log with two codes.
+_ATTRIBUTE = re.compile(r"(?:(?P<log>\w+): (?=user_id: ))?(?:(?P<attribute>\w+): )?(?P<text>.*)", re.DOTALL)
+_TOO_LONG = re.compile(r"String too long \(found (\d+), limited to (\d+)\)")
+_VALUE_PROBLEMS: Final = {
+    "Wrong format for date": ProblemKind.INVALID_DATE,
+    "Failed to parse time string": ProblemKind.INVALID_DATE,
+    "Wrong format for ": ProblemKind.INVALID_FORMAT,
+    "Missing 'items' elements": ProblemKind.OTHER,
+    "Invalid object ": ProblemKind.NO_SUCH_OBJECT,
+}
+_UNEXPECTED_PROBLEMS: Final = {
+    **_VALUE_PROBLEMS,
+    "Null not allowed": ProblemKind.MISSING,
+    "Value not allowed": ProblemKind.NOT_ALLOWED,
+    "Wrong format": ProblemKind.INVALID_FORMAT,
+    "String too long": ProblemKind.TOO_LONG,
+}
+
+
+def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
+    """Return the parsed envelope if iTop did what it was asked (code 0), else raise the matching ItopError."""
+    envelope = _read_envelope(body)
+    if status == 401:
+        raise ItopLoginError("HTTP 401", status=status)
+    if envelope is None and body.strip() == b"Bad user":
+        raise ItopLoginError("Bad user", status=status, problem=LoginProblem.DISABLED)
+    if envelope is None:
+        raise ItopUnavailableError(_describe(status, content_type, body), status=status)
+    code = envelope.get("code")
+    message = envelope.get("message")
+    text = message if isinstance(message, str) else ""
+    if isinstance(code, bool) or not isinstance(code, int):
+        raise ItopUnavailableError(f"HTTP {status}: a response without a code", status=status)
+    if not 200 <= status < 300:
+        raise ItopUnavailableError(f"HTTP {status}, code {code}: {_shorten(text)}", status=status)
+    if code == 0:
+        return envelope
+    raise _error(code, text)
+
+
+def _read_envelope(body: bytes) -> dict[str, Any] | None:
+    try:
+        envelope = json.loads(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+    return envelope if isinstance(envelope, dict) else None
+
+
+def _describe(status: int, content_type: str, body: bytes) -> str:
+    if 300 <= status < 400:
+        return f"HTTP {status}: the address redirects elsewhere; it must be iTop's own"
+    if not body.strip():
+        return f"HTTP {status}: an empty response"
+    kind = content_type.partition(";")[0].strip() or "no content type"
+    return f"HTTP {status}: not a response of iTop's REST interface ({_shorten(kind)})"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_DETAIL_LENGTH else text[: MAX_DETAIL_LENGTH - 1] + "…"
+
+
+def _error(code: int, message: str) -> ItopError:
+    text = _ISSUES.sub("", message.removeprefix("Error: "))
+    detail = _shorten(text)
+    if code == 1:
+        return _access_error(text, detail)
+    if code in _MALFORMED_CODES:
+        return MalformedRequestError(detail)
+    if code == _LOG_FULL_CODE:
+        detail = _shorten(_remove_query(text))
+        column = re.search(r"for column '(\w+?)(?:_index)?'", detail)
+        return LogFullError(detail, attribute=column.group(1) if column else "")
+    rejection = _rejection(text, detail) if code == 100 else None
+    return rejection or ItopUnavailableError(f"code {code}: {_shorten(_remove_query(text))}")
+
+
+def _remove_query(text: str) -> str:
+    """Remove the SQL or OQL that a database error quotes: it contains what people wrote, at any length."""
+    head, found, rest = text.partition(": query = ")
+    if not found:
+        return text
+    error = max(rest.rfind(mark) for mark in (", mysql_errno = ", ", mysql_error = ", ", exception_class = "))
+    return head + (rest[error:] if error >= 0 else "")
+
+
+def _access_error(text: str, detail: str) -> ItopError:
+    if "Only administrators can set the user id" in text:
+        return ItopNotAdministratorError(detail)
+    if "does not have enough permissions" in text:
+        return ItopPermissionError(detail)
+    for phrase, problem in _LOGIN_PROBLEMS.items():
+        if phrase in text:
+            return ItopLoginError(detail, problem=problem)
+    return ItopUnavailableError(f"code 1: {detail}")
+
+
+def _rejection(text: str, detail: str) -> ItopRejectedError | None:  # noqa: PLR0911 - one per known text
+    """Code 100 is used for nearly everything: it is a rejection only if its text is known."""
+    if _UNEXPECTED.match(text):
+        problems = (
+            _problem(found["attribute"], found["detail"], found["label"])
+            for found in _UNEXPECTED.finditer(text)
+        )
+        return InvalidValueError(detail, problems=tuple(problems))
+    if failed := _FAILED_QUERY.match(text):
+        return _query_rejection(failed["kind"], failed["message"])
+    if text.startswith("Missing mandatory attribute(s) for applying the stimulus: "):
+        missing = re.findall(r"\w+", text.partition("stimulus: ")[2])
+        return InvalidStimulusError(detail, attribute=missing[0] if missing else "")
+    if text.startswith("Invalid stimulus: "):
+        return InvalidStimulusError(detail)
+    if text.startswith(("Missing parameter ", "Wrong format for key")):
+        return MalformedRequestError(detail)
+    if re.match(r"class: '.*' is not a valid class", text, re.DOTALL):
+        return UnknownClassError(detail)
+    if found := re.match(r"output_fields: invalid attribute code '(\w*)'", text):
+        return UnknownAttributeError(detail, attribute=found[1])
+    return _attribute_rejection(text, detail)
+
+
+def _attribute_rejection(text: str, detail: str) -> ItopRejectedError | None:
+    parts = _ATTRIBUTE.match(text)
+    attribute, text = (parts["attribute"] or "", parts["text"]) if parts else ("", text)
+    if text.startswith(("No item found for query", "No item found with criteria")):
+        return NoMatchError(detail, attribute=attribute)
+    if text.startswith("Several items found ("):
+        return MultipleMatchesError(detail, attribute=attribute)
+    if attribute and text.startswith("Unknown attribute"):
+        return UnknownAttributeError(detail, attribute=attribute)
+    if not attribute and text.startswith("Invalid object "):
+        return ObjectNotFoundError(detail)
+    if attribute and text.startswith(tuple(_VALUE_PROBLEMS)):
+        return InvalidValueError(detail, problems=(_problem(attribute, text),))
+    return None
+
+
+def _problem(attribute: str, text: str, label: str = "") -> ValueProblem:
+    kind = next(
+        (kind for phrase, kind in _UNEXPECTED_PROBLEMS.items() if text.startswith(phrase)), ProblemKind.OTHER
+    )
+    lengths = _TOO_LONG.match(text)
+    length, max_length = (int(lengths[1]), int(lengths[2])) if lengths else (0, 0)
+    return ValueProblem(attribute, label, _shorten(text), kind, length, max_length)
+
+
+def _query_rejection(kind: str, message: str) -> ItopRejectedError | None:
+    detail = _shorten(message.partition(", expecting {")[0])
+    listed = _EXPECTING.search(message)
+    known = tuple(name.strip() for name in listed[1].split(",")) if listed else ()
+    if found := re.match(r"Unknown filter code - found '(\w+)'", message):
+        return UnknownAttributeError(detail, attribute=found[1], known=known)
+    if message.startswith("Unknown class - "):
+        return UnknownClassError(detail)
+    # Any other exception, such as the database's, is not about the query's text.
+    return InvalidQueryError(detail) if "oql" in kind.lower() else None
+
+
+@dataclass(frozen=True)
+class ItopObject:
+    """An object in a response. `fields` holds only the attributes that were asked for; all scalars are text."""
+
+    class_name: str
+    id: int
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def text(self, code: str) -> str:
+        """Return the attribute as text, "" if it is null, absent, or not a scalar (a log, a set of links)."""
+        value = self.fields.get(code)
+        return str(value) if isinstance(value, (str, int, float)) else ""
+
+    def integer(self, code: str) -> int:
+        """Return the attribute as a number, such as an external key; 0 (iTop's "none") if it is not a number."""
+        try:
+            return int(self.text(code))
+        except ValueError:
+            return 0
+
+
+def read_objects(envelope: Mapping[str, Any]) -> tuple[ItopObject, ...]:
+    """Return the objects of an envelope. Raise ItopUnavailableError if they cannot be read."""
+    objects = envelope.get("objects")
+    if objects is None:
+        return ()
+    if not isinstance(objects, dict):
+        raise unexpected_response("its objects are not a map")
+    return tuple(_read_object(value) for value in objects.values())
+
+
+def _read_object(value: object) -> ItopObject:
+    if not isinstance(value, dict) or not isinstance(value.get("class"), str):
+        raise unexpected_response("one of its objects has no class")
+    if value.get("code", 0) != 0:
+        raise unexpected_response("one of its objects has an error code")
+    key, fields = value.get("key"), value.get("fields")
+    if not isinstance(key, (str, int)) or not re.fullmatch(r"\d{1,18}", str(key)):
+        raise unexpected_response("one of its objects has no valid id")
+    # PHP writes an empty map as an empty list.
+    if not fields and not isinstance(fields, dict):
+        fields = {}
+    if not isinstance(fields, dict):
+        raise unexpected_response("one of its objects has no fields")
+    return ItopObject(value["class"], int(key), fields)
+
+
+def read_total(envelope: Mapping[str, Any]) -> int:
+    """Return how many objects a query matched. Raise ItopUnavailableError if the response does not say so."""
+    total = re.fullmatch(r"Found: (\d{1,18})", str(envelope.get("message")))
+    if total is None:
+        raise unexpected_response("it does not say how many objects it found")
+    return int(total[1])
+
+
+def read_operations(envelope: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the operations that iTop offers. Raise ItopUnavailableError if the response lists none."""
+    operations = envelope.get("operations")
+    if not isinstance(operations, list):
+        raise unexpected_response("it lists no operations")
+    return tuple(
+        str(operation["verb"])
+        for operation in operations
+        if isinstance(operation, dict) and "verb" in operation
+    )
+
+
+def unexpected_response(problem: str) -> ItopUnavailableError:
+    """Return the error for a response that iTop should never send."""
+    return ItopUnavailableError(f"unexpected response: {problem}")

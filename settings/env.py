@@ -1,0 +1,179 @@
+"""Read settings from environment variables, each of which may also be given as `NAME_FILE`, the path of a file."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+T = TypeVar("T")
+
+env = environ.Env()
+BASE_DIR = Path(__file__).resolve().parent.parent
+# Relative directories start here: at the checkout, or where an installed `intercom-bridge` is run.
+WORKING_DIR = BASE_DIR if (BASE_DIR / "manage.py").is_file() else Path.cwd()
+MAX_NUMBER: Final = 99_999
+
+ENVIRONMENT_VARIABLES: Final = (
+    "VAR_DIR",
+    "STATIC_ROOT",
+    "WRITE_SECONDS",
+    "UNKNOWN_OUTCOME_SECONDS",
+    "VERIFY_AFTER_SECONDS",
+    "KEEP_PAYLOADS_DAYS",
+    "KEEP_FAILED_PAYLOADS_DAYS",
+    "SECRET_KEY",
+    "FIELD_ENCRYPTION_KEYS",
+    "ALLOWED_HOSTS",
+    "PUBLIC_URL",
+    "DATABASE_URL",
+    "REDIS_URL",
+    "INTERCOM_API_URL",
+    "LOG_FORMAT",
+    "LOG_LEVEL",
+    "METRICS_TOKEN",
+    "METRICS_DIR",
+    "TRUSTED_PROXIES",
+    "CANVAS_REQUESTS_PER_SECOND",
+    "NOTIFICATIONS_PER_SECOND",
+)
+
+
+def read_secret_files() -> None:
+    """Set each NAME whose NAME_FILE is set to the file's content, as Docker and systemd provide secrets.
+
+    Raise ImproperlyConfigured if the file cannot be read, or if both variables are set.
+    """
+    for name in ENVIRONMENT_VARIABLES:
+        path = os.environ.get(f"{name}_FILE")
+        if not path:
+            continue
+        if os.environ.get(name):
+            raise ImproperlyConfigured(f"{name} and {name}_FILE are both set. Keep one of them.")
+        try:
+            os.environ[name] = Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f"{name}_FILE names {path}, which cannot be read: {error.strerror}."
+            ) from error
+
+
+def secret(name: str, hint: str) -> str:
+    """Return a secret. Raise ImproperlyConfigured if it is not set: secrets have no default."""
+    value: str = env.str(name, default="")
+    if not value:
+        raise ImproperlyConfigured(f"{name} is not set. {hint} (It may also be given as {name}_FILE.)")
+    return value
+
+
+def directory(name: str, default: Path) -> Path:
+    """Return a directory, which need not exist. A relative path starts at WORKING_DIR."""
+    text = _text(name, f"Write a directory's path, like {default}")
+    return default if text is None else WORKING_DIR / Path(text).expanduser()
+
+
+def shared_directory(name: str, default: Path) -> Path | None:
+    """Return a directory that exists and is writable; None if it cannot be created."""
+    path = directory(name, default)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return path if os.access(path, os.W_OK) else None
+
+
+def database(name: str, default: Path) -> dict[str, Any]:
+    """Return Django's settings for a database URL, or for the SQLite file `default`."""
+    hint = "Write postgres://user:password@host/name, or sqlite:////path/of/a/file"
+    if _text(name, hint) is None:
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(default)}
+    # The URL may contain a password, so the message does not repeat it.
+    refusal = ImproperlyConfigured(f"{name} is not the URL of a supported database. {hint}.")
+    try:
+        scheme = urlsplit(os.environ[name]).scheme
+        if scheme not in ("sqlite", *environ.Env.POSTGRES_FAMILY):
+            raise refusal
+        config: dict[str, Any] = env.db_url(name)
+    except ValueError:
+        raise refusal from None
+    if not config["NAME"]:
+        raise refusal
+    return config
+
+
+def seconds(name: str, default: float) -> float:
+    """Return a number of seconds greater than 0."""
+
+    def parse(text: str) -> float:
+        number = float(text)
+        if not (math.isfinite(number) and number > 0):
+            raise ValueError
+        return number
+
+    return _parsed(name, default, parse, f"Write a number of seconds above 0, like {default:g}")
+
+
+def days(name: str, default: int) -> int:
+    """Return a whole number of days, 1 or more."""
+    return _parsed(name, default, _natural, f"Write a whole number of days, 1 or more, like {default}")
+
+
+def whole_number(name: str, default: int) -> int:
+    """Return a whole number, 1 or more."""
+    return _parsed(name, default, _natural, f"Write a whole number, 1 or more, like {default}")
+
+
+def networks(name: str, *default: str) -> list[IPv4Network | IPv6Network]:
+    """Return a comma-separated list of IP addresses and networks."""
+
+    def parse(text: str) -> list[IPv4Network | IPv6Network]:
+        return [ip_network(network.strip()) for network in text.split(",")]
+
+    hint = f"Write addresses or networks, separated by commas, like {','.join(default)} or 10.0.0.0/24"
+    return _parsed(name, parse(",".join(default)), parse, hint)
+
+
+def one_of(name: str, *choices: str) -> str:
+    """Return one of the choices, in any case; the first if the variable is not set."""
+    by_name = {choice.casefold(): choice for choice in choices}
+
+    def parse(text: str) -> str:
+        if text.casefold() not in by_name:
+            raise ValueError
+        return by_name[text.casefold()]
+
+    return _parsed(name, choices[0], parse, f"Write one of {', '.join(choices)}")
+
+
+def _natural(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:6]) <= MAX_NUMBER):
+        raise ValueError
+    return int(text)
+
+
+def _parsed(name: str, default: T, parse: Callable[[str], T], hint: str) -> T:
+    """Return the variable's value; `parse` raises ValueError for an invalid one."""
+    text = _text(name, hint)
+    if text is None:
+        return default
+    try:
+        return parse(text)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is “{text}”. {hint}.") from None
+
+
+def _text(name: str, hint: str) -> str | None:
+    """Return the variable's text, or None if it is not set. Refuse an empty value."""
+    text: str | None = env.str(name, default=None)
+    if text is None:
+        return None
+    if not text.strip():
+        raise ImproperlyConfigured(f"{name} is set, but empty. {hint}, or leave it unset.")
+    return text.strip()

@@ -1,0 +1,209 @@
+"""A merged conversation is reported, and its links are moved with one click."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    ItopInstance,
+    LinkRemoval,
+    OutgoingMessage,
+    TicketLink,
+    Workspace,
+)
+from sandbox.itop import Itop
+from tests.teammate import (
+    Teammate,
+    conversation,
+    notify,
+    part,
+)
+
+Work = Callable[[], None]
+
+MERGED_AT = 1_770_000_000
+AWAY = part(37358199001, "", part_type="merged_secondary_conversation", created_at=MERGED_AT)
+IN = part(37358199002, "", part_type="merged_primary_conversation", created_at=MERGED_AT + 1)
+
+
+@pytest.fixture
+def source(teammate: Teammate, work: Work) -> Teammate:
+    """Return a teammate in a conversation that is linked to R-000008 and was merged into 222."""
+    teammate.link("R-000008")
+    work()
+    teammate.conversation = conversation(AWAY)
+    teammate.open()
+    work()
+    return teammate
+
+
+@pytest.fixture
+def target(client: Client) -> Teammate:
+    """Return a teammate in conversation 222, the target of the merge."""
+    other = Teammate(client)
+    other.conversation = conversation(IN, id="222")
+    return other
+
+
+def linked_to() -> list[str]:
+    return list(TicketLink.objects.values_list("conversation__conversation_id", flat=True))
+
+
+def new_entries(itop: Itop) -> list[str]:
+    return [entry["message"] for entry in itop.store.log(8)][3:]
+
+
+def test_the_target_of_a_merge_offers_to_move_the_link(source: Teammate, target: Teammate) -> None:
+    source.open()
+    target.open().click("Another conversation was merged into this one")
+    assert (
+        "Conversation 215472621202693 was merged into this one. Its linked tickets: R-000008." in target.text
+    )
+    assert "Moved: R-000008" in target.click("Move the link").text
+    assert linked_to() == ["222"]
+    assert "1 linked ticket" in target.click("Done").text
+    assert "merged" not in target.text and "merged" not in source.open().text
+
+
+def test_the_merged_conversation_reports_the_merge(source: Teammate) -> None:
+    assert "Merged into another conversation" in source.open().text
+    assert not source.offers("Pause sync") and "Sync on" not in source.text
+    source.click("Sync status")
+    assert "merged into another one, which receives the new messages" in source.text
+    assert not source.offers("Pause sync") and "Sync on" not in source.text
+    assert "Intercom does not say which one" in source.click("Merged into another").text
+    assert "Create a ticket" in source.click("Back").text
+
+
+@pytest.mark.parametrize(
+    "named", ["222", " https://app.intercom.com/a/inbox/x/inbox/shared/all/conversation/222 "]
+)
+def test_a_link_can_be_moved_by_entering_the_target_conversation(source: Teammate, named: str) -> None:
+    source.open().click("Merged into another")
+    source.send_click("move-away", {"ID or URL": named})
+    assert "Moved: R-000008" in source.text
+    assert linked_to() == ["222"]
+
+
+@pytest.mark.parametrize("named", ["no id", "215472621202693"])
+def test_an_invalid_target_moves_nothing_and_keeps_the_input(source: Teammate, named: str) -> None:
+    source.open().click("Merged into another")
+    source.send_click("move-away", {"ID or URL": named})
+    assert "Nothing was changed" in source.text and source.offers("Back")
+    assert source.field("ID or URL")["value"] == named
+    assert linked_to() == ["215472621202693"]
+
+
+@pytest.mark.parametrize("named", ["", "   "])
+def test_an_empty_target_is_reported(source: Teammate, named: str) -> None:
+    source.open().click("Merged into another")
+    source.send_click("move-away", {"ID or URL": named})
+    assert "Enter the ID of the other conversation" in source.text
+    assert linked_to() == ["215472621202693"]
+
+
+def test_a_link_moved_to_a_paused_conversation_is_paused(source: Teammate, target: Teammate) -> None:
+    source.open()
+    target.link("R-000006").open().click("Pause sync")
+    target.click("merged into this one").click("Move the link")
+    links = TicketLink.objects.filter(conversation__conversation_id="222")
+    assert sorted(links.values_list("ticket__ref", "sync_on")) == [("R-000006", False), ("R-000008", False)]
+
+
+def test_two_links_are_moved_together(source: Teammate, target: Teammate) -> None:
+    source.link("R-000006").open()
+    target.open().click("merged into this one")
+    assert target.offers("Move the links")
+
+
+def test_both_conversations_get_a_note_with_the_name_of_the_teammate(
+    source: Teammate, target: Teammate
+) -> None:
+    source.open()
+    target.open().click("merged into this one").click("Move the link")
+    notes = dict(OutgoingMessage.objects.order_by("pk").values_list("conversation__conversation_id", "body"))
+    assert (
+        "Ada Reyes moved ticket" in notes["222"] and "here from conversation 215472621202693" in notes["222"]
+    )
+    assert "to conversation 222" in notes["215472621202693"]
+    assert LinkRemoval.objects.get().unlinked_by == "Ada Reyes"
+
+
+def test_waiting_messages_are_written_and_new_ones_follow_after_a_merge(
+    client: Client, source: Teammate, target: Teammate, itop: Itop, work: Work
+) -> None:
+    notify(client, part(37358198350, "<p>before</p>"))
+    itop.faults.away = True
+    work()
+    itop.faults.away = False
+    source.open()
+    target.open().click("merged into this one").click("Move the link")
+    notify(client, part(37358199100, "<p>older</p>", created_at=MERGED_AT - 5), id="222")
+    notify(client, part(37358199101, "<p>after</p>", created_at=MERGED_AT + 5), id="222")
+    notify(client, part(37358199102, "<p>elsewhere</p>", created_at=MERGED_AT + 6))
+    Delivery.objects.waiting().update(due_at="2020-01-01T00:00:00Z")
+    ItopInstance.objects.update(paused_until=None)
+    work()
+    assert new_entries(itop) == ["<p>before</p>", "<p>after</p>"]
+    row = itop.store.load("UserRequest", 8) or {}
+    assert row["intercom_ref"] == "222"
+
+
+def test_merges_at_different_times_are_distinguished(
+    client: Client, source: Teammate, target: Teammate
+) -> None:
+    source.open()
+    target.conversation = conversation(IN | {"created_at": MERGED_AT + 60}, id="222")
+    assert "merged" not in target.open().text
+    target.send_click(f"move-here:{Conversation.objects.get().pk}")
+    assert "no links to move" in target.text
+    assert linked_to() == ["215472621202693"]
+
+
+def test_the_entered_target_is_verified_with_intercom(
+    source: Teammate, workspace: Workspace, intercom: Any
+) -> None:
+    workspace.access_token = intercom.token
+    workspace.save()
+    other = intercom.conversation_of("Alice Martin")
+    source.open().click("Merged into another")
+    for named in (other, "404404404"):
+        source.send_click("move-away", {"ID or URL": str(named)})
+        assert "was not merged into that one" in source.text
+    assert linked_to() == ["215472621202693"]
+
+
+def test_a_failed_verification_moves_nothing(source: Teammate, workspace: Workspace, intercom: Any) -> None:
+    workspace.access_token = "another"
+    workspace.save()
+    source.open().click("Merged into another")
+    source.send_click("move-away", {"ID or URL": "222"})
+    assert "Intercom is not responding" in source.text and "Nothing was changed" in source.text
+    assert linked_to() == ["215472621202693"]
+
+
+def test_a_move_copies_messages_that_arrived_after_the_merge(
+    client: Client, source: Teammate, target: Teammate, itop: Itop, work: Work
+) -> None:
+    source.open()
+    notify(client, part(37358199101, "<p>after the merge</p>", created_at=MERGED_AT + 5), id="222")
+    work()
+    target.open().click("merged into this one").click("Move the link")
+    work()
+    assert [entry["message"] for entry in itop.store.log(8)][3:] == ["<p>after the merge</p>"]
+
+
+def test_a_move_writes_messages_that_waited_for_the_old_link(
+    client: Client, source: Teammate, target: Teammate, itop: Itop, work: Work
+) -> None:
+    source.open()
+    notify(client, part(37358198350, "<p>before the merge</p>"))
+    target.open().click("merged into this one").click("Move the link")
+    work()
+    assert [entry["message"] for entry in itop.store.log(8)][3:] == ["<p>before the merge</p>"]

@@ -1,0 +1,9 @@
+"""`make chaos`: real processes, real HTTP and injected faults, with the result counted from the outside.
+
+environment  one database and queue in a directory of its own; its scenarios run one after the other
+testbed      the processes of one scenario: the service, its workers, an iTop, an Intercom
+proxy        between two of them: records when each call passed, and injects faults
+traffic      the clients that write messages
+result       what iTop has in the end, compared with what was sent: written, duplicated, out of order, restored
+scenarios    what happens
+"""

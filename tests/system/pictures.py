@@ -1,0 +1,184 @@
+"""Take the handbook's screenshots from a running demo: `.venv/bin/python -m tests.system.pictures`.
+
+Needs Chromium and an emoji font (Debian: `apt-get install chromium fonts-noto-color-emoji`). The demo runs on its own
+ports and ends with this script.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import requests
+
+from sandbox.demo_inbox import Inbox as Workspace
+from settings.env import BASE_DIR
+from tests.browser import CHROMIUM, new_page, running_chromium
+from tests.end_to_end import inbox as words
+from tests.end_to_end.inbox import InboxPage
+
+PICTURES = BASE_DIR / "docs" / "pictures"
+# Longer than the panel caches a response of iTop.
+FRESH_SECONDS = 60
+# The picture, the customer of the conversation, and the clicks.
+SCREENS: tuple[tuple[str, str, tuple[words.Words, ...]], ...] = (
+    ("home", "Alice Martin", ()),
+    ("tickets", "Dana O'Neil", (words.ONGOING,)),
+    ("ticket", "Alice Martin", (words.LINKED, "R-0000")),
+    ("create", "Alice Martin", (words.CREATE_A_TICKET,)),
+    ("find", "Alice Martin", (words.FIND,)),
+    ("who", "Reception", ()),
+    ("sync", "Alice Martin", (words.SYNC,)),
+)
+
+
+# The content of an admin page, without header, sidebar and breadcrumbs.
+ADMIN_PAGE = "#content"
+# The user name and password of the demo.
+ADMIN = "admin"
+
+
+def main() -> None:
+    if CHROMIUM is None:
+        sys.exit("There is no Chromium on this machine. Debian: apt-get install chromium")
+    ports = _free_ports(3)
+    with tempfile.TemporaryDirectory() as directory:
+        options = ["--port", ports[0], "--itop-port", ports[1], "--intercom-port", ports[2]]
+        demo = subprocess.Popen(
+            [sys.executable, "manage.py", "demo", "--directory", f"{directory}/demo", *options],
+            cwd=BASE_DIR,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            _wait_for_story(demo)
+            service, itop, intercom = (f"http://127.0.0.1:{port}" for port in ports)
+            PICTURES.mkdir(exist_ok=True)
+            with running_chromium() as browser:
+                _take_admin(browser, service)
+                _take_panel(browser, f"{service}/sandbox/", itop, Workspace(intercom))
+        finally:
+            demo.send_signal(signal.SIGINT)
+            demo.wait()
+
+
+def _free_ports(count: int) -> list[str]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [str(probe.getsockname()[1]) for probe in probes]
+
+
+def _wait_for_story(demo: subprocess.Popen[str]) -> None:
+    for line in demo.stdout or ():
+        if "Press Ctrl-C to stop" in line:
+            return
+    sys.exit("The demo failed; run `make demo` to see why.")
+
+
+def _take_admin(browser: Any, service: str) -> None:
+    """Take the pictures of the admin, before those of the panel, which end with an iTop that is away."""
+    with new_page(browser, service) as page:
+        page.goto("/admin/")
+        page.get_by_label("Username").fill(ADMIN)
+        page.get_by_label("Password").fill(ADMIN)
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_role("link", name="Connect a workspace").click()
+        # The addresses are local, and the page warns correctly that Intercom does not accept them.
+        page.locator(".bridge-addresses + .bridge-warning").evaluate("warning => warning.remove()")
+        for address in page.locator(".bridge-addresses code[data-copy]").all():
+            address.evaluate(
+                "(code, service) => code.textContent = code.textContent.replace(service, "
+                "'https://bridge.example.com')",
+                service,
+            )
+        page.locator("[name=of-itop]").select_option("new")
+        _admin_picture(page, "connect")
+        page.goto("/admin/intercom_bridge/dashboard/")
+        _admin_picture(page, "dashboard")
+        page.goto("/admin/intercom_bridge/workspace/")
+        page.get_by_role("link", name="Who is served").click()
+        page.get_by_label("Who").fill("dana.oneil@globex.example")
+        page.get_by_role("button", name="Look up").click()
+        page.locator(".bridge-results").wait_for()
+        _admin_picture(page, "who-is-served")
+        page.goto("/admin/intercom_bridge/workspace/")
+        page.get_by_role("link", name="abcd1234").first.click()
+        page.get_by_role("link", name="Test connection").click()
+        page.get_by_role("button", name="Test now").click()
+        page.locator(".bridge-verdict").wait_for(timeout=FRESH_SECONDS * 1000)
+        _admin_picture(page, "test")
+        page.goto("/admin/intercom_bridge/delivery/?state__exact=written")
+        page.locator("#result_list tbody th a").nth(2).click()
+        _admin_picture(page, "delivery")
+        page.goto("/admin/intercom_bridge/ticketprofile/")
+        page.locator("#result_list tbody th a").first.click()
+        with page.context.expect_page() as opening:
+            page.get_by_role("button", name="Preview the panel").click()
+        preview = opening.value
+        preview.set_viewport_size({"width": 1600, "height": 900})
+        preview.get_by_label("For").fill("dana.oneil@globex.example")
+        preview.get_by_role("button", name="Preview").click()
+        preview.get_by_role("heading", name="Dana O'Neil").wait_for()
+        _admin_picture(preview, "preview")
+
+
+def _admin_picture(page: Any, name: str) -> None:
+    page.locator(ADMIN_PAGE).screenshot(path=PICTURES / f"admin-{name}.png")
+
+
+def _take_panel(browser: Any, address: str, itop: str, workspace: Workspace) -> None:
+    with new_page(browser, address) as page:
+        inbox = InboxPage(page).load()
+        inbox.thread.locator("article").first.wait_for()
+        page.evaluate("document.fonts.ready")
+        page.screenshot(path=PICTURES / "inbox.png")
+        for name, customer, clicks in SCREENS:
+            inbox.open(customer)
+            for clicked in clicks:
+                inbox.click(clicked)
+            _picture(inbox, name)
+        inbox.open("Bob Durand").create("Printer is out of toner")
+        _picture(inbox, "duplicates")
+        _merge(workspace, "Alice Martin", "Chloé D'Arcy")
+        # Only the panel of the merged conversation reports the merge.
+        inbox.open("Alice Martin").open("Chloé D'Arcy").click(words.MERGED_IN)
+        _picture(inbox, "merged")
+        inbox.open("Dana O'Neil")
+        requests.post(f"{itop}/sandbox/faults", json={"faults": [{"kind": "error500"}]}, timeout=10)
+        _wait_until_away(inbox)
+        _picture(inbox, "away")
+
+
+def _picture(inbox: InboxPage, name: str) -> None:
+    inbox.page.locator(".card.app").screenshot(path=PICTURES / f"{name}.png")
+
+
+def _merge(workspace: Workspace, customer: str, into: str) -> None:
+    conversations = workspace.ask("conversations")["conversations"]
+    ended, going_on = (
+        next(conversation["id"] for conversation in conversations if conversation["contact"]["name"] == name)
+        for name in (customer, into)
+    )
+    workspace.ask(f"conversations/{ended}/merge", {"into": going_on})
+
+
+def _wait_until_away(inbox: InboxPage) -> None:
+    """Reload until the panel reports that iTop is away."""
+    ends = time.monotonic() + FRESH_SECONDS
+    while inbox.is_home:
+        if time.monotonic() > ends:
+            sys.exit("The panel has not noticed that iTop is away.")
+        time.sleep(1)
+        inbox.reload()
+
+
+if __name__ == "__main__":
+    main()
