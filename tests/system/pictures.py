@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -104,11 +105,11 @@ def _take_admin(browser: Any, service: str) -> None:
         page.goto("/admin/intercom_bridge/dashboard/")
         _admin_picture(page, "dashboard")
         page.goto("/admin/intercom_bridge/workspace/")
-        page.get_by_role("link", name="Who is served").click()
-        page.get_by_label("Who").fill("dana.oneil@globex.example")
+        page.get_by_role("link", name="Scope test").click()
+        page.get_by_label("Person").fill("dana.oneil@globex.example")
         page.get_by_role("button", name="Look up").click()
         page.locator(".bridge-results").wait_for()
-        _admin_picture(page, "who-is-served")
+        _admin_picture(page, "scope-test")
         page.goto("/admin/intercom_bridge/workspace/")
         page.get_by_role("link", name="abcd1234").first.click()
         page.get_by_role("link", name="Test connection").click()
@@ -121,10 +122,10 @@ def _take_admin(browser: Any, service: str) -> None:
         page.goto("/admin/intercom_bridge/ticketprofile/")
         page.locator("#result_list tbody th a").first.click()
         with page.context.expect_page() as opening:
-            page.get_by_role("button", name="Preview the panel").click()
+            page.get_by_role("button", name="Preview panel").click()
         preview = opening.value
         preview.set_viewport_size({"width": 1600, "height": 900})
-        preview.get_by_label("For").fill("dana.oneil@globex.example")
+        preview.get_by_label("Person").fill("dana.oneil@globex.example")
         preview.get_by_role("button", name="Preview").click()
         preview.get_by_role("heading", name="Dana O'Neil").wait_for()
         _admin_picture(preview, "preview")
@@ -148,12 +149,14 @@ def _take_panel(browser: Any, address: str, itop: str, workspace: Workspace) -> 
         inbox.open("Bob Durand").create("Printer is out of toner")
         _picture(inbox, "duplicates")
         _merge(workspace, "Alice Martin", "Chloé D'Arcy")
-        # Only the panel of the merged conversation reports the merge.
-        inbox.open("Alice Martin").open("Chloé D'Arcy").click(words.MERGED_IN)
+        # The panel of the merged conversation reports the merge, and the worker stores it.
+        inbox.open("Alice Martin").open("Chloé D'Arcy")
+        _reload_until(inbox, lambda: inbox.offers(words.MERGED_IN), "The merge is not offered.")
+        inbox.click(words.MERGED_IN)
         _picture(inbox, "merged")
         inbox.open("Dana O'Neil")
         requests.post(f"{itop}/sandbox/faults", json={"faults": [{"kind": "error500"}]}, timeout=10)
-        _wait_until_away(inbox)
+        _reload_until(inbox, lambda: not inbox.is_home, "The panel has not noticed that iTop is away.")
         _picture(inbox, "away")
 
 
@@ -170,12 +173,12 @@ def _merge(workspace: Workspace, customer: str, into: str) -> None:
     workspace.ask(f"conversations/{ended}/merge", {"into": going_on})
 
 
-def _wait_until_away(inbox: InboxPage) -> None:
-    """Reload until the panel reports that iTop is away."""
+def _reload_until(inbox: InboxPage, is_reached: Callable[[], bool], problem: str) -> None:
+    """Reload the panel until a condition holds; exit with `problem` if it does not in time."""
     ends = time.monotonic() + FRESH_SECONDS
-    while inbox.is_home:
+    while not is_reached():
         if time.monotonic() > ends:
-            sys.exit("The panel has not noticed that iTop is away.")
+            sys.exit(problem)
         time.sleep(1)
         inbox.reload()
 

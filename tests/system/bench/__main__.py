@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NoReturn
-
-import django
+from typing import Any
 
 from itop_client import ItopError
 from tests.system.bench.measures import (
@@ -22,6 +18,7 @@ from tests.system.bench.measures import (
     sizes,
 )
 from tests.system.chaos.children import SystemTestError
+from tests.system.program import interrupt_on_signals, run
 
 
 class Command:
@@ -35,8 +32,7 @@ class Command:
 
     def handle(self, rows: int, seconds: float, **options: Any) -> None:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            signal.signal(number, _end)
+        interrupt_on_signals()
         directory = Path(tempfile.mkdtemp(prefix="bench-"))
         try:
             with Bench(directory, print) as bench:
@@ -63,23 +59,10 @@ class Command:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _end(*_: object) -> NoReturn:
-    # Ignore further signals: the cleanup takes a few seconds.
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.development")
-    django.setup()
-    command = Command()
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.system.bench",
-        description=(
-            "Measures acknowledgements, log entries, a large database and memory with the service's own processes "
-            "and a sandbox iTop, each beside its reference value. Prints the values only."
-        ),
+    run(
+        Command(),
+        "bench",
+        "Measures acknowledgements, log entries, a large database and memory with the service's own processes "
+        "and a sandbox iTop, each beside its reference value. Prints the values only.",
     )
-    command.add_arguments(parser)
-    command.handle(**vars(parser.parse_args()))

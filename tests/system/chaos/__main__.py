@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any, NoReturn
-
-import django
+from typing import Any
 
 from settings.env import BASE_DIR
 from tests.system.chaos.children import SystemTestError
@@ -33,6 +30,7 @@ from tests.system.chaos.scenarios import (
     ScenarioContext,
 )
 from tests.system.chaos.testbed import RealItop
+from tests.system.program import interrupt_on_signals, run
 
 ENVIRONMENTS = {"sqlite": SQLITE, "postgresql": POSTGRESQL}
 
@@ -59,8 +57,7 @@ class Command:
 
     def handle(self, **options: Any) -> None:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            signal.signal(number, _end)
+        interrupt_on_signals()
         real = _real_itop(options)
         try:
             if options["on"] or real:
@@ -187,24 +184,11 @@ def _real_itop(options: dict[str, Any]) -> RealItop | None:
     return RealItop(options["itop_url"], token, options["itop_person"], options["itop_time_zone"])
 
 
-def _end(*_: object) -> NoReturn:
-    # Ignore further signals: the cleanup takes a few seconds.
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.development")
-    django.setup()
-    command = Command()
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.system.chaos",
-        description=(
-            "Runs seven scenarios with the service's own processes, a sandbox iTop that loses updates and a sandbox "
-            "Intercom, and prints how many entries each sent, wrote, duplicated, reordered and restored. Exit "
-            "status 1 if any was lost, duplicated or out of order."
-        ),
+    run(
+        Command(),
+        "chaos",
+        "Runs seven scenarios with the service's own processes, a sandbox iTop that loses updates and a sandbox "
+        "Intercom, and prints how many entries each sent, wrote, duplicated, reordered and restored. Exit "
+        "status 1 if any was lost, duplicated or out of order.",
     )
-    command.add_arguments(parser)
-    command.handle(**vars(parser.parse_args()))

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NoReturn
-
-import django
+from typing import Any
 
 from tests.system.chaos.children import SystemTestError
 from tests.system.deployment.installation import Installation, NotAvailableError
 from tests.system.deployment.story import Story
+from tests.system.program import interrupt_on_signals, run
 
 
 class Command:
@@ -32,8 +29,7 @@ class Command:
 
     def handle(self, **options: Any) -> None:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            signal.signal(number, _end)
+        interrupt_on_signals()
         directory = (options["directory"] or Path(tempfile.mkdtemp(prefix="production-check-"))).resolve()
         if directory.exists() and any(directory.iterdir()):
             raise SystemExit(f"{directory} is not empty. Choose another --directory.")
@@ -65,24 +61,11 @@ class Command:
             print(f"ok      {title}{f' ({more})' if more else ''}")
 
 
-def _end(*_: object) -> NoReturn:
-    # Ignore further signals during the cleanup.
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.development")
-    django.setup()
-    command = Command()
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.system.deployment",
-        description=(
-            "Starts the service from the files in deploy/ (systemd units, nginx site, environment file), behind "
-            "nginx and TLS, with PostgreSQL and Redis; sends messages while everything restarts, backs "
-            "up, destroys and restores. Exit status 1 unless each step went well and no message was lost or duplicated."
-        ),
+    run(
+        Command(),
+        "deployment",
+        "Starts the service from the files in deploy/ (systemd units, nginx site, environment file), behind "
+        "nginx and TLS, with PostgreSQL and Redis; sends messages while everything restarts, backs "
+        "up, destroys and restores. Exit status 1 unless each step went well and no message was lost or duplicated.",
     )
-    command.add_arguments(parser)
-    command.handle(**vars(parser.parse_args()))
