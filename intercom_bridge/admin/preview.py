@@ -22,7 +22,7 @@ PREVIEW_FIELDS = {"preview-workspace", "preview-who", "csrfmiddlewaretoken"}
 
 
 class SampleForm(forms.Form):
-    """For whom the panel is previewed."""
+    """The sample customer whose panel is displayed."""
 
     workspace = forms.ModelChoiceField(Workspace.objects.none(), label="Workspace", empty_label=None)
     who = forms.CharField(

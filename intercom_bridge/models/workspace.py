@@ -50,7 +50,7 @@ class WorkspaceQuerySet(models.QuerySet["Workspace"]):
 
 
 class Workspace(models.Model):
-    """An Intercom workspace: its secrets, its iTop, and the people whom it serves."""
+    """An Intercom workspace: its secrets, its iTop, and the people that it serves."""
 
     class Region(models.TextChoices):
         US = "US", "United States"
@@ -76,7 +76,7 @@ class Workspace(models.Model):
     scope = models.TextField(
         default="SELECT Organization",
         validators=[validate_scope],
-        help_text="The OQL query that selects the people whom this workspace serves. Organization selects the "
+        help_text="The OQL query that selects the people that this workspace serves. Organization selects the "
         "people of these organizations, Person selects these people, and User the people with these accounts.",
     )
     client_secret = SecretField(
