@@ -35,6 +35,8 @@ class _Child:
 def require_free(ports: Mapping[str, int]) -> None:
     """Raise DemoError if another program listens on one of these ports. `ports` maps options to ports."""
     for option, port in ports.items():
+        if not 0 < port < 65536:
+            raise DemoError(f"{option} has to be between 1 and 65535, not {port}.")
         with contextlib.closing(socket.socket()) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -64,7 +64,13 @@ class TicketLink(models.Model):
         self.sync_on, self.attributes_synced = on, False
         self.save(update_fields=["sync_on", "attributes_synced", "pauses"])
 
-    def was_paused_at(self, at: float) -> bool:
+    def was_paused_at(self, at: int) -> bool:
+        """Return whether the sync was paused in this second (Unix time).
+
+        Intercom's times are whole seconds. A message of the second in which the sync was resumed is copied: a person
+        can delete it from the ticket, but would not notice that it is missing.
+        """
         return any(
-            pause["since"] <= at and (pause["until"] is None or at < pause["until"]) for pause in self.pauses
+            int(pause["since"]) <= at and (pause["until"] is None or at < int(pause["until"]))
+            for pause in self.pauses
         )

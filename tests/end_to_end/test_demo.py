@@ -144,6 +144,7 @@ def test_a_second_demo_refuses_to_use_the_directory_of_a_running_one(tmp_path: P
     [
         (["--itop-url", "http://127.0.0.1:9"], "also give --itop-token-env and --person-email"),
         (["--person-email", "a@b.example"], "also give --itop-url"),
+        (["--intercom-port", "65536"], "--intercom-port has to be between 1 and 65535, not 65536"),
         (
             [
                 "--itop-url",
@@ -160,7 +161,7 @@ def test_a_second_demo_refuses_to_use_the_directory_of_a_running_one(tmp_path: P
             "iTop did not return the person",
         ),
     ],
-    ids=["url-without-token", "person-without-url", "token-variable-not-set", "unreachable-itop"],
+    ids=["url-without-token", "person-without-url", "no-port", "token-variable-not-set", "unreachable-itop"],
 )
 def test_invalid_options_are_reported_in_a_sentence(
     tmp_path: Path, options: list[str], sentence: str

@@ -147,10 +147,21 @@ def test_a_link_made_during_a_pause_stores_when_its_pause_began(
 
 def test_a_link_adopted_with_its_sync_off_has_been_paused_since_its_creation(linked: Teammate) -> None:
     """The PHP extension leaves such links."""
-    TicketLink.objects.update(sync_on=False)
+    TicketLink.objects.update(sync_on=False, created_at=timezone.now() - dt.timedelta(hours=1))
     linked.open().click("Resume sync")
     link = TicketLink.objects.get()
     [pause] = link.pauses
     since, until = pause["since"], pause["until"]
     assert since == link.created_at.timestamp() < until
-    assert link.was_paused_at((since + until) / 2)
+    assert link.was_paused_at(int(since))
+
+
+@pytest.mark.parametrize(
+    ("second", "paused"), [(99, False), (100, True), (104, True), (105, False), (106, False)]
+)
+def test_a_message_of_the_second_in_which_the_sync_was_resumed_is_not_left_out(
+    second: int, paused: bool
+) -> None:
+    """Intercom's times are whole seconds: the message may have been written just after the click."""
+    link = TicketLink(pauses=[{"since": 100.8, "until": 105.003}])
+    assert link.was_paused_at(second) is paused
