@@ -7,6 +7,8 @@ PIP := $(BIN)/pip install --disable-pip-version-check --require-hashes
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 MESSAGES := --locale fr --locale de --locale es --no-wrap --no-obsolete --add-location file
 export DJANGO_SETTINGS_MODULE ?= settings.development
+# Tests and demo start many processes. Without bytecode files, each would compile the whole project again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test coverage lint audit run chaos bench production-check messages lock clean
 
