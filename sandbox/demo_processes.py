@@ -9,10 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import requests
 
@@ -47,10 +49,30 @@ def require_free(ports: Mapping[str, int]) -> None:
                 ) from error
 
 
+_stop_requested = threading.Event()
+
+
+def request_stop(*_: object) -> NoReturn:
+    """Handle a signal: end the demo.
+
+    Python drops an exception that a signal handler raises while an object is being deleted. Therefore all waiting
+    looks at the event, too.
+    """
+    _stop_requested.set()
+    raise KeyboardInterrupt
+
+
+def raise_if_stopped() -> None:
+    """Raise KeyboardInterrupt if the demo was asked to end."""
+    if _stop_requested.is_set():
+        raise KeyboardInterrupt
+
+
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """Wait until the condition is true. Raise DemoError, which names `what`, after so many seconds."""
     ends = time.monotonic() + seconds
     while not condition():
+        raise_if_stopped()
         if time.monotonic() > ends:
             raise DemoError(f"Waited {seconds:.0f} seconds without success: {what}.")
         time.sleep(0.05)

@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from sandbox.demo_itop import Itop
-from sandbox.demo_processes import DemoError, Processes, require_free
+from sandbox.demo_processes import DemoError, Processes, raise_if_stopped, request_stop, require_free
 from settings.env import BASE_DIR, WORKING_DIR
 
 MARK = "made-by-manage.py-demo"
@@ -65,8 +65,8 @@ class Command(BaseCommand):
             raise CommandError(str(trouble)) from trouble
 
     def _run(self, options: dict[str, Any], token: str) -> None:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _end)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, request_stop)
         directory = Path(os.environ["DEMO_DIRECTORY"])
         played = False
         try:
@@ -159,6 +159,7 @@ class Command(BaseCommand):
         self.stdout.write("Press Ctrl-C to stop.")
         while True:
             processes.check()
+            raise_if_stopped()
             time.sleep(0.5)
 
 
@@ -221,7 +222,3 @@ def _lock(directory: Path) -> None:
             f"Another demo is running in {directory}. Stop it, or choose another --directory."
         ) from error
     os.set_inheritable(lock, True)
-
-
-def _end(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
