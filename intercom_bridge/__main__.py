@@ -1,7 +1,5 @@
 """The command `intercom-bridge`: the same as `manage.py` and `python -m intercom_bridge`."""
 
-from __future__ import annotations
-
 import os
 import sys
 

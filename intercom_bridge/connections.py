@@ -1,7 +1,5 @@
 """One client with pooled connections per iTop and per workspace, replaced when its settings change."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from typing import TypeVar

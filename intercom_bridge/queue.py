@@ -1,7 +1,5 @@
 """Carry wake-up signals from other processes to the workers, through Huey's queue."""
 
-from __future__ import annotations
-
 import threading
 
 import structlog

@@ -4,8 +4,6 @@ The rows say what there is to do, and every worker looks at them by itself. The 
 it may get lost. Callers need not know how it travels: the process registers a receiver when it starts.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 

@@ -17,14 +17,7 @@ import requests
 
 from . import http
 from .errors import ItopError, ItopNoResponseError, ItopUnreachableError
-from .response import (
-    ItopObject,
-    classify,
-    read_objects,
-    read_operations,
-    read_total,
-    unexpected_response,
-)
+from .response import ItopObject, classify, read_objects, read_operations, read_total, unexpected_response
 
 REST_PATH: Final = "/webservices/rest.php"
 REST_VERSION: Final = "1.3"

@@ -7,13 +7,7 @@ import re
 import textwrap
 from dataclasses import dataclass
 
-from itop_client import (
-    Client,
-    ItopError,
-    LogEntry,
-    quote,
-    read_log,
-)
+from itop_client import Client, ItopError, LogEntry, quote, read_log
 
 from .demo_processes import DemoError
 

@@ -18,10 +18,7 @@ def set_up(*, itop_url: str, itop_token: str, itop_name: str, is_sandbox: bool) 
     """Fill a new database. The admin's name and password are both `ADMIN`."""
     get_user_model().objects.create_superuser(ADMIN, "admin@bridge.example", ADMIN)
     itop = ItopInstance.objects.create(
-        name=itop_name,
-        url=itop_url,
-        token=itop_token,
-        time_zone=SANDBOX_TIME_ZONE if is_sandbox else "UTC",
+        name=itop_name, url=itop_url, token=itop_token, time_zone=SANDBOX_TIME_ZONE if is_sandbox else "UTC"
     )
     return Workspace.objects.create(
         workspace_id=intercom.WORKSPACE_ID,

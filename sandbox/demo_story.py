@@ -12,13 +12,7 @@ from intercom_bridge.models import Delivery, WebhookEvent
 from itop_client import LogEntry
 
 from .demo_inbox import Inbox, Panel
-from .demo_itop import (
-    LOGS,
-    Customer,
-    Itop,
-    TicketAsItIs,
-    text_of,
-)
+from .demo_itop import LOGS, Customer, Itop, TicketAsItIs, text_of
 from .demo_processes import DemoError, wait_until
 
 PUBLIC, PRIVATE = LOGS

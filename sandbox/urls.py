@@ -6,7 +6,4 @@ from .views import inbox, pass_through
 
 app_name = "sandbox"
 
-urlpatterns = [
-    path("", inbox, name="inbox"),
-    path("api/<path:path>", pass_through, name="api"),
-]
+urlpatterns = [path("", inbox, name="inbox"), path("api/<path:path>", pass_through, name="api")]

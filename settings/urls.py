@@ -18,8 +18,7 @@ urlpatterns = [
     path(
         "",
         RedirectView.as_view(
-            pattern_name="sandbox:inbox" if has_sandbox else "admin:index",
-            http_method_names=["get", "head"],
+            pattern_name="sandbox:inbox" if has_sandbox else "admin:index", http_method_names=["get", "head"]
         ),
         name="root",
     ),

@@ -1,7 +1,5 @@
 """The admin: three kinds of rows to edit, and the records of what happened."""
 
-from __future__ import annotations
-
 from .conversations import ConversationAdmin
 from .deliveries import DeliveryAdmin
 from .itops import ItopInstanceAdmin

@@ -1,7 +1,5 @@
 """The dashboard's numbers. Every query uses an index, and durations are computed from a bounded sample."""
 
-from __future__ import annotations
-
 import datetime as dt
 import statistics
 from collections.abc import Iterable
@@ -118,9 +116,7 @@ def _durations(rows: DeliveryQuerySet) -> list[float]:
     waited for a decision.
     """
     measured = rows.filter(
-        state=State.WRITTEN,
-        webhook_event__isnull=False,
-        queued_at__lt=F("created_at") + RETRIED_AFTER,
+        state=State.WRITTEN, webhook_event__isnull=False, queued_at__lt=F("created_at") + RETRIED_AFTER
     )
     newest = measured.order_by("-created_at").values_list("part_created_at", "written_at")[:SAMPLE_SIZE]
     # Intercom's clock has whole seconds and may be ahead of ours.

@@ -1,7 +1,5 @@
 """The base class of all admins, and what several of them share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 

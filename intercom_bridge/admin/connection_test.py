@@ -1,7 +1,5 @@
 """The "Test connection" page of workspaces and iTops. It displays the doctor's findings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The admin of conversations: it leads to everything that happened around one."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib import admin

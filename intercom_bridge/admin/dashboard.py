@@ -1,7 +1,5 @@
 """The dashboard: a page of numbers for users who may view deliveries. It contains no texts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

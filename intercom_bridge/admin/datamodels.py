@@ -1,7 +1,5 @@
 """The page that imports the data model of an iTop, and the field that displays what was imported."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django import forms

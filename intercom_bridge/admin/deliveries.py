@@ -1,7 +1,5 @@
 """The admin of deliveries: one message for one ticket."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import nh3

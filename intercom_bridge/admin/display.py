@@ -1,7 +1,5 @@
 """Times, JSON payloads and links as HTML or text for admin pages."""
 
-from __future__ import annotations
-
 import datetime as dt
 import json
 from collections.abc import Callable, Iterable

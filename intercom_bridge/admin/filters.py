@@ -1,7 +1,5 @@
 """Filters with fixed choices: reading the distinct values of a long table would scan all of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

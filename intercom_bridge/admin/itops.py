@@ -1,7 +1,5 @@
 """The admin of iTop instances."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

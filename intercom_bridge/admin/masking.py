@@ -3,8 +3,6 @@
 Secrets are hidden from everyone (see privacy/redaction.py).
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The admin of outgoing messages: what the bridge posts to Intercom."""
 
-from __future__ import annotations
-
 from django.contrib import admin
 from django.db.models import Q
 

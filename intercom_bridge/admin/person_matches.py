@@ -1,7 +1,5 @@
 """The admin of person matches, with the export and erasure of a contact's data."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The preview of a ticket profile: the panel's screens for a sample person, displayed as in Intercom."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django import forms

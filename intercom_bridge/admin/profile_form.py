@@ -1,7 +1,5 @@
 """The form of a ticket profile. It checks attribute codes against the imported data model."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from django import forms

@@ -1,7 +1,5 @@
 """Admins of records: read-only, and cheap to open however long the tables grow."""
 
-from __future__ import annotations
-
 import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self

@@ -1,7 +1,5 @@
 """Actions on rows: in a list for many rows, on a row's own page for that row."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

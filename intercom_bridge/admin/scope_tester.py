@@ -1,7 +1,5 @@
 """The page that explains which workspace serves a person, and counts the people of each scope."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from django import forms

@@ -1,7 +1,5 @@
 """Search records by a reference, an ID or a person. Every query uses an index."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The admin of ticket creations: one submission of the create form."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib import admin

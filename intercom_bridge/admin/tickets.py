@@ -1,7 +1,5 @@
 """The admins of tickets, of their links to conversations, and of what is cached about them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from django.contrib import admin

@@ -1,7 +1,5 @@
 """The admin of webhook events: notifications from Intercom, as received."""
 
-from __future__ import annotations
-
 from django.contrib import admin
 from django.db.models import Q
 

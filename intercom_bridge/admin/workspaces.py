@@ -1,7 +1,5 @@
 """The admin of workspaces, with the page that connects a new one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

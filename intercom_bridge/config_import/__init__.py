@@ -4,8 +4,6 @@
 (PHP or XML, never executed). `read_parameters` interprets a Source, and `ExtensionImport` writes the rows.
 """
 
-from __future__ import annotations
-
 from .bridge_file import BridgeFile, export
 from .combodo.parameters import Parameters, read_parameters
 from .combodo.plan import ExtensionImport

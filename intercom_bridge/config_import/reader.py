@@ -1,7 +1,5 @@
 """Recognise the format of a configuration file and read it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from .bridge_file import BridgeFile

@@ -1,7 +1,5 @@
 """What an import changed, or would change, field by field."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 # Outcomes. KEPT: an admin set another value, and the file does not overwrite it.

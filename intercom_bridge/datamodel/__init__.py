@@ -1,8 +1,3 @@
-from .attribute import (
-    Attribute,
-    Kind,
-    TicketClass,
-    Value,
-)
+from .attribute import Attribute, Kind, TicketClass, Value
 
 __all__ = ["Attribute", "Kind", "TicketClass", "Value"]

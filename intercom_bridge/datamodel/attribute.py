@@ -1,7 +1,5 @@
 """A ticket class and its attributes, as far as the panel needs them. Plain data: imports no model."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum

@@ -4,16 +4,9 @@ Sources: the wiki page of iTop's standard data model, and responses of a standar
 builtin_labels.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
-from .attribute import (
-    Attribute,
-    Kind,
-    TicketClass,
-    Value,
-)
+from .attribute import Attribute, Kind, TicketClass, Value
 
 LINE_LIMIT = 255
 TEXT_LIMIT = 65535

@@ -1,7 +1,5 @@
 """Labels of a standard iTop's attributes and values, in the panel's languages."""
 
-from __future__ import annotations
-
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 

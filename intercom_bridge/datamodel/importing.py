@@ -1,7 +1,5 @@
 """Import an iTop's data model: read the file, store its ticket classes, and check the profiles against them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -30,12 +28,7 @@ class ImportResult:
 
 
 def import_data_model(
-    itop: ItopInstance,
-    stream: BinaryIO,
-    file_name: str,
-    *,
-    also: Sequence[str] = (),
-    dry_run: bool = False,
+    itop: ItopInstance, stream: BinaryIO, file_name: str, *, also: Sequence[str] = (), dry_run: bool = False
 ) -> ImportResult:
     """Replace the imported classes of this iTop; with `dry_run`, store nothing.
 

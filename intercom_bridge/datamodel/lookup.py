@@ -1,7 +1,5 @@
 """Look up a ticket class: from the iTop's imported data model, or else the built-in one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from django.utils.translation import get_language

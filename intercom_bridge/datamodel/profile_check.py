@@ -1,7 +1,5 @@
 """Check a ticket profile against a class of the data model, and correct it."""
 
-from __future__ import annotations
-
 import difflib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping

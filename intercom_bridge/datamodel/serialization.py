@@ -1,17 +1,10 @@
 """A ticket class as JSON, the format of `ImportedClass.definition`. Fields with their default value are omitted."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
-from .attribute import (
-    Attribute,
-    Kind,
-    TicketClass,
-    Value,
-)
+from .attribute import Attribute, Kind, TicketClass, Value
 
 
 def to_json(ticket_class: TicketClass) -> dict[str, Any]:

@@ -14,12 +14,7 @@ from xml.etree.ElementTree import Element
 
 from .attribute import Attribute, Kind, TicketClass, Value
 from .builtin import LINE_LIMIT, TEXT_LIMIT
-from .xml_stream import (
-    FILE,
-    ClassDesign,
-    DataModelError,
-    read_design,
-)
+from .xml_stream import FILE, ClassDesign, DataModelError, read_design
 
 TICKET = "Ticket"
 # Classes defined in iTop's code, where the chain of parents ends.
@@ -48,10 +43,7 @@ _KINDS = {
     "AttributeHierarchicalKey": Kind.KEY,
     "AttributeCaseLog": Kind.LOG,
 }
-_LIMITS = {
-    "AttributeURL": 2048,
-    "AttributeLongText": 0,
-}
+_LIMITS = {"AttributeURL": 2048, "AttributeLongText": 0}
 _LIMITS_OF_KINDS = {Kind.LINE: LINE_LIMIT, Kind.TEXT: TEXT_LIMIT, Kind.HTML: TEXT_LIMIT}
 # Computed by iTop from another enum's value; not writable.
 _COMPUTED = {"AttributeMetaEnum"}

@@ -4,8 +4,6 @@ Format: https://www.itophub.io/wiki/page?id=latest:customization:xml_reference. 
 code, menus and profiles; one class at a time is held as elements. DTDs and entity declarations are rejected.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

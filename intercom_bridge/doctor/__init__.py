@@ -4,21 +4,13 @@ Nothing is changed in iTop or Intercom. Here, a signed ping leaves one row in th
 iTop (for example whether its account is an Administrator) are stored as usual.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from intercom_bridge.models import ItopInstance, Workspace
 from itop_client import Deadline
 
 from . import intercom, itop, service
-from .finding import (
-    Finding,
-    Level,
-    exit_status,
-    overall,
-    summary,
-)
+from .finding import Finding, Level, exit_status, overall, summary
 from .probe import PAGE_SECONDS
 from .service import NO_DATABASE
 

@@ -4,8 +4,6 @@ Nothing is changed in iTop: test writes contain an attribute that no class has, 
 or changes anything (recording 074), and test updates address an object that does not exist.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

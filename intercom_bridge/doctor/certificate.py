@@ -1,7 +1,5 @@
 """TLS certificates: when they expire, and why they were not accepted."""
 
-from __future__ import annotations
-
 import datetime as dt
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The PHP extension that this service replaces: whether it is installed in iTop, and still active."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
@@ -9,12 +7,7 @@ from intercom_bridge import USER_AGENT
 from intercom_bridge.config_import import MODULE
 from intercom_bridge.sync.extension_attributes import attribute_codes
 from itop_client import ItopPermissionError, ItopRejectedError, open_session
-from itop_client.http import (
-    HttpNoResponseError,
-    HttpUnreachableError,
-    Response,
-    exchange,
-)
+from itop_client.http import HttpNoResponseError, HttpUnreachableError, Response, exchange
 
 from .finding import Finding
 from .ping import webhook_address

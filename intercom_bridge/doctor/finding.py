@@ -40,9 +40,7 @@ class Finding:
         """Return a copy with these secrets redacted."""
         secrets = list(secrets)
         return replace(
-            self,
-            found=redact(self.found, secrets, HIDDEN),
-            to_do=redact(self.to_do, secrets, HIDDEN),
+            self, found=redact(self.found, secrets, HIDDEN), to_do=redact(self.to_do, secrets, HIDDEN)
         )
 
     def to_json(self) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """An Intercom workspace: whether its secrets are valid, and whether Intercom calls the webhook."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """An iTop: whether it responds, whether it accepts the account, and whether it has what the bridge needs."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit

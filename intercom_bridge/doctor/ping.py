@@ -1,7 +1,5 @@
 """This service's public address, called as Intercom calls it: through the network and the proxy."""
 
-from __future__ import annotations
-
 import json
 import time
 import uuid
@@ -16,12 +14,7 @@ from intercom_bridge.intercom.signature import WEBHOOK_HEADER, webhook_signature
 from intercom_bridge.models import Workspace
 from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 from itop_client import open_session
-from itop_client.http import (
-    HttpNoResponseError,
-    HttpUnreachableError,
-    Response,
-    exchange,
-)
+from itop_client.http import HttpNoResponseError, HttpUnreachableError, Response, exchange
 
 from .certificate import CERTIFICATE_TO_DO, describe_problem, examine_certificate
 from .finding import Finding, Subject

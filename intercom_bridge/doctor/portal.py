@@ -1,7 +1,5 @@
 """The configured address of customers' tickets, if it is not that of the standard portal."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from intercom_bridge import USER_AGENT

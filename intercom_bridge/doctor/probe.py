@@ -1,7 +1,5 @@
 """Read-only requests to one iTop, each with a deadline, and optionally one deadline for all."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from intercom_bridge.models import ItopInstance, TicketProfile, Workspace

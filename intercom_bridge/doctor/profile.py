@@ -1,7 +1,5 @@
 """Ticket profiles compared with what an iTop really has."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from intercom_bridge.datamodel import Attribute, Kind, TicketClass

@@ -1,16 +1,9 @@
 """Workspaces' scopes: whether iTop accepts the query, and whether it finds anything."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from intercom_bridge.models import Workspace
-from itop_client import (
-    ItopPermissionError,
-    ItopRejectedError,
-    OqlError,
-    parse,
-)
+from itop_client import ItopPermissionError, ItopRejectedError, OqlError, parse
 
 from .finding import Finding, Subject
 from .probe import Probe

@@ -1,7 +1,5 @@
 """This service: its database, encryption keys, workers, queue, disk and public address."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The bridge's messages in an iTop: whether writes can be verified, the time zone, and duplicates."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
@@ -10,13 +8,7 @@ from django.db.models import QuerySet
 
 from intercom_bridge.models import Delivery, Log, Ticket
 from intercom_bridge.sync.verify import VisibleContent, log_attribute, read_logs
-from itop_client import (
-    ItopPermissionError,
-    ItopRejectedError,
-    LogEntry,
-    quote,
-    written_keys,
-)
+from itop_client import ItopPermissionError, ItopRejectedError, LogEntry, quote, written_keys
 
 from .finding import Finding
 from .probe import Probe

@@ -1,7 +1,5 @@
 """iTop's own notifications that send an e-mail each time the bridge writes a message."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

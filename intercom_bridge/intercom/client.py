@@ -14,8 +14,6 @@ repeating a reply. No error contains the access token.
 https://developers.intercom.com/docs/references/rest-api/ (version 2.14)
 """
 
-from __future__ import annotations
-
 import json
 import re
 import time

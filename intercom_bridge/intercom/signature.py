@@ -6,8 +6,6 @@ hex after `sha1=`. Neither signature covers a time, so neither prevents replays.
 https://developers.intercom.com/docs/canvas-kit/ and https://developers.intercom.com/docs/webhooks/
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 from collections.abc import Mapping

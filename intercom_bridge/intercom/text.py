@@ -1,7 +1,5 @@
 """Clean text for databases and cut it at a word."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

@@ -1,7 +1,5 @@
 """The client's IP address behind a proxy, used to count failed logins."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from django.conf import settings

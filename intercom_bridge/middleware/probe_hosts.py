@@ -1,7 +1,5 @@
 """Allow any Host header on the addresses of probes."""
 
-from __future__ import annotations
-
 from django.http import HttpRequest, HttpResponsePermanentRedirect
 from django.middleware import common
 

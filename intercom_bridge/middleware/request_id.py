@@ -1,7 +1,5 @@
 """Give each request an id, which is part of its log lines and its response."""
 
-from __future__ import annotations
-
 import re
 import secrets
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Create indexes while the previous version of the service keeps writing."""
 
-from __future__ import annotations
-
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations import AddIndex
 from django.db.migrations.state import ProjectState

@@ -1,7 +1,5 @@
 """The database rows, one model per module."""
 
-from __future__ import annotations
-
 from .cached_answer import CachedAnswer
 from .cached_tickets import CachedTickets
 from .conversation import Conversation

@@ -43,16 +43,13 @@ class CachedTickets(models.Model):
         verbose_name_plural = "cached tickets"
         constraints = [
             models.UniqueConstraint(
-                fields=["workspace", "person_id", "conversation_id"],
-                name="cached_tickets_unique",
+                fields=["workspace", "person_id", "conversation_id"], name="cached_tickets_unique"
             )
         ]
         indexes = [
             models.Index(fields=["at"], name="cached_tickets_at"),
             models.Index(
-                fields=["at"],
-                name="cached_tickets_changes",
-                condition=models.Q(link_changes__isnull=False),
+                fields=["at"], name="cached_tickets_changes", condition=models.Q(link_changes__isnull=False)
             ),
         ]
 

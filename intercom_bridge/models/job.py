@@ -1,7 +1,5 @@
 """The abstract base of every row that a worker processes and may have to retry."""
 
-from __future__ import annotations
-
 import datetime as dt
 from typing import Any, ClassVar, Self, TypedDict, TypeVar
 

@@ -1,7 +1,5 @@
 """Why a row waits, was skipped or failed: the one list of codes and their labels."""
 
-from __future__ import annotations
-
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -139,9 +137,7 @@ class TicketProfile(models.Model):
         help_text="Displayed on a ticket's page, in this order.",
     )
     show_open_in_backoffice_button = models.BooleanField(
-        "show “Open in iTop”",
-        default=True,
-        help_text="Only useful if teammates have iTop accounts.",
+        "show “Open in iTop”", default=True, help_text="Only useful if teammates have iTop accounts."
     )
     imported = models.JSONField(default=dict, blank=True, editable=False)
 

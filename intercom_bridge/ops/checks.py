@@ -39,8 +39,6 @@ Rows, with `--database default`:
 `migrate` runs the database checks of the database that it migrates. Errors would stop it, so rows are not checked then.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections import defaultdict
@@ -58,13 +56,7 @@ from django.utils.connection import ConnectionDoesNotExist
 
 from intercom_bridge.datamodel.lookup import decode
 from intercom_bridge.datamodel.profile_check import ProfileCheck, missing_from_form
-from intercom_bridge.models import (
-    ImportedClass,
-    ItopInstance,
-    Secret,
-    TicketProfile,
-    Workspace,
-)
+from intercom_bridge.models import ImportedClass, ItopInstance, Secret, TicketProfile, Workspace
 from intercom_bridge.models.itop_instance import validate_time_zone
 from intercom_bridge.models.ticket_profile import validate_codes, validate_defaults, validate_mapping
 from intercom_bridge.models.workspace import PLACEHOLDER, validate_scope

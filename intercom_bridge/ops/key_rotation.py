@@ -1,7 +1,5 @@
 """Re-encrypt stored secrets with the newest key, row by row, so that an interrupted run can be repeated."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 

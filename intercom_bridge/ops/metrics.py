@@ -8,8 +8,6 @@ became smaller, Prometheus would take the rest for new events.
 Label values are codes and configured names, never text from iTop or Intercom, and never a person or a ticket.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

@@ -1,20 +1,12 @@
 """Whether the service can process work, and the reasons if it cannot."""
 
-from __future__ import annotations
-
 import datetime as dt
 
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from intercom_bridge.models import (
-    Delivery,
-    OutgoingMessage,
-    TicketCreation,
-    WebhookEvent,
-    WorkerHeartbeat,
-)
+from intercom_bridge.models import Delivery, OutgoingMessage, TicketCreation, WebhookEvent, WorkerHeartbeat
 from intercom_bridge.models.heartbeat import STALE_AFTER_SECONDS
 
 _QUEUES = (WebhookEvent.objects, Delivery.objects, TicketCreation.objects, OutgoingMessage.objects)

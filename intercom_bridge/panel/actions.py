@@ -1,7 +1,5 @@
 """What each click does. `router.ROUTES` maps verbs to these functions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Screens from the cache while iTop does not respond: the data, its age, and a Retry. They raise CacheMissError."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from intercom_bridge.tickets.context import PanelContext

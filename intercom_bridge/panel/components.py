@@ -8,8 +8,6 @@ Text for people is cleaned (control characters, lone surrogates), and short line
 `…`, so that an unusual value in iTop cannot make a canvas that Intercom rejects.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """Explain errors of iTop, of Intercom and of stored secrets to a teammate. No other module does that."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any

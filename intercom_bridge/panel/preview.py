@@ -1,7 +1,5 @@
 """The panel's screens for a sample person, using a profile that may be unsaved. For admins."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """From a click to a screen. The response is always a canvas."""
 
-from __future__ import annotations
-
 import secrets
 import time
 from collections.abc import Callable

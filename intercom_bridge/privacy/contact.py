@@ -4,8 +4,6 @@ Only what this service stores is covered: the conversation in Intercom and the t
 The keys of messages are kept without names, so that no message is written twice.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from typing import Any

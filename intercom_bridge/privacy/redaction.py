@@ -1,7 +1,5 @@
 """Remove secrets from payloads before they are displayed or exported."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

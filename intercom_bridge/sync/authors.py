@@ -1,19 +1,11 @@
 """Find the iTop account that a message is written under."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import structlog
 
 from intercom_bridge.models import CachedAnswer, ItopInstance
-from itop_client import (
-    Client,
-    Deadline,
-    ItopPermissionError,
-    ItopRejectedError,
-    quote,
-)
+from itop_client import Client, Deadline, ItopPermissionError, ItopRejectedError, quote
 
 log = structlog.get_logger(__name__)
 

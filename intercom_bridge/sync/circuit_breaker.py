@@ -1,7 +1,5 @@
 """A circuit breaker per iTop instance: while an iTop fails, no message is sent to it, and no message fails."""
 
-from __future__ import annotations
-
 import datetime as dt
 import random
 

@@ -1,25 +1,13 @@
 """Keep the attributes of the PHP extension up to date in iTops that have them. The bridge does not need them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import structlog
 
 from intercom_bridge.connections import itop_client
 from intercom_bridge.intercom.client import conversation_url
-from intercom_bridge.models import (
-    Conversation,
-    LinkRemoval,
-    TicketLink,
-    Workspace,
-)
-from itop_client import (
-    ItopRejectedError,
-    NoMatchError,
-    UnknownAttributeError,
-    quote,
-)
+from intercom_bridge.models import Conversation, LinkRemoval, TicketLink, Workspace
+from itop_client import ItopRejectedError, NoMatchError, UnknownAttributeError, quote
 
 ATTRIBUTES = ("intercom_ref", "intercom_url", "intercom_sync_activated")
 DEADLINE_SECONDS = 10.0

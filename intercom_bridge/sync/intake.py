@@ -1,7 +1,5 @@
 """Turn webhook events into deliveries: decide which message goes to which tickets, and why others are skipped."""
 
-from __future__ import annotations
-
 import datetime as dt
 import json
 from collections.abc import Iterable
@@ -15,13 +13,7 @@ from structlog.contextvars import bound_contextvars
 
 from intercom_bridge.intercom.payloads import Conversation as PayloadConversation
 from intercom_bridge.intercom.payloads import Event, Part, PayloadError
-from intercom_bridge.models import (
-    Conversation,
-    Delivery,
-    OutgoingMessage,
-    TicketLink,
-    WebhookEvent,
-)
+from intercom_bridge.models import Conversation, Delivery, OutgoingMessage, TicketLink, WebhookEvent
 from intercom_bridge.models.conversation import COMPARED_EVERY_SECONDS
 from intercom_bridge.models.job import claim
 from intercom_bridge.models.reason import ReasonCode

@@ -1,7 +1,5 @@
 """Convert a conversation part to an entry of a ticket's log: choose the log, the author and the text."""
 
-from __future__ import annotations
-
 import html
 import re
 from dataclasses import dataclass

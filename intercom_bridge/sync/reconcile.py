@@ -1,7 +1,5 @@
 """Compare conversations with Intercom and add the messages whose notifications were lost."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,26 +11,14 @@ from django.utils import timezone
 from intercom_bridge.connections import intercom_client
 from intercom_bridge.intercom.client import IntercomError, IntercomRateLimitedError, IntercomRejectedError
 from intercom_bridge.intercom.payloads import Part
-from intercom_bridge.models import (
-    Conversation,
-    Delivery,
-    Participant,
-    Ticket,
-    TicketLink,
-)
+from intercom_bridge.models import Conversation, Delivery, Participant, Ticket, TicketLink
 from intercom_bridge.models.conversation import COMPARED_EVERY_SECONDS
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.job import reason_of
 from intercom_bridge.models.reason import ReasonCode, reason_label
 
 from .circuit_breaker import backoff_seconds
-from .intake import (
-    LONGEST_WAIT_FOR_ECHO,
-    deliver,
-    is_left_out_by_pause,
-    is_wanted,
-    may_be_our_echo,
-)
+from .intake import LONGEST_WAIT_FOR_ECHO, deliver, is_left_out_by_pause, is_wanted, may_be_our_echo
 from .message import order_of
 
 log = structlog.get_logger(__name__)

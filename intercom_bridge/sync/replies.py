@@ -1,7 +1,5 @@
 """Post outgoing messages to Intercom in the background, each of them once."""
 
-from __future__ import annotations
-
 import datetime as dt
 
 import structlog

@@ -24,14 +24,7 @@ from django.utils import timezone
 from intercom_bridge.connections import itop_client
 from intercom_bridge.models import Delivery, Ticket
 from intercom_bridge.models.reason import ReasonCode
-from itop_client import (
-    Client,
-    ItopPermissionError,
-    ItopRejectedError,
-    LogEntry,
-    quote,
-    read_log,
-)
+from itop_client import Client, ItopPermissionError, ItopRejectedError, LogEntry, quote, read_log
 
 from .message import again
 

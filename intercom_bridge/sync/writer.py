@@ -1,7 +1,5 @@
 """Write deliveries to iTop: one writer per ticket, parts in order, each part once."""
 
-from __future__ import annotations
-
 import datetime as dt
 import threading
 

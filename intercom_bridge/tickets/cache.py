@@ -1,7 +1,5 @@
 """Lists of tickets as iTop last returned them: for a request soon after, and for when iTop does not answer."""
 
-from __future__ import annotations
-
 import datetime as dt
 import hashlib
 import json

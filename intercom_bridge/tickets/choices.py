@@ -1,7 +1,5 @@
 """The objects that an external key of the create form may point to."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 

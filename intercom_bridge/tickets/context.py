@@ -1,7 +1,5 @@
 """The data of one panel request. Functions of `tickets` and `panel` take it first."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,7 +1,5 @@
 """What is stored about the conversation that a panel request is about."""
 
-from __future__ import annotations
-
 import datetime as dt
 
 from django.db.models import Q

@@ -1,7 +1,5 @@
 """A ticket with its attributes, its last log entries and its conversations."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Reasons why a request cannot be served. The panel has a screen for each."""
 
-from __future__ import annotations
-
 import datetime as dt
 import enum
 from collections.abc import Iterable

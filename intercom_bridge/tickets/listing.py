@@ -1,7 +1,5 @@
 """The linked and the ongoing tickets of a person."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 from django.utils import timezone

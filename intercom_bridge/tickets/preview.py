@@ -1,7 +1,5 @@
 """A panel request without a conversation, for an admin who tests a scope or a ticket profile."""
 
-from __future__ import annotations
-
 import copy
 
 from intercom_bridge.intercom.payloads import Admin, CanvasRequest, Contact, Conversation, Part

@@ -1,7 +1,5 @@
 """Query tickets with attributes that a ticket profile names, and that iTop's data model may lack."""
 
-from __future__ import annotations
-
 from collections.abc import Set
 
 from intercom_bridge.models import CachedAnswer

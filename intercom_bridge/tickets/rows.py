@@ -1,7 +1,5 @@
 """A ticket in a list."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass

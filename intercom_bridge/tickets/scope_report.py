@@ -1,7 +1,5 @@
 """Which workspace serves a person and why, and how many persons each scope contains. For admins."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from intercom_bridge.connections import itop_client

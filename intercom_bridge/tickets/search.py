@@ -1,7 +1,5 @@
 """Find any ticket in scope by its reference or by words of its title."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

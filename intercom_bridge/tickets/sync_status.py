@@ -1,7 +1,5 @@
 """The sync of a conversation: its status, and what a teammate can decide about it."""
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +9,7 @@ from django.db.models import Count, F, Max, Q, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
-from intercom_bridge.models import (
-    Conversation,
-    Delivery,
-    ItopInstance,
-    Ticket,
-    TicketLink,
-)
+from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketLink
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.reason import ReasonCode, reason_label
 

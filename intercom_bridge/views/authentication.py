@@ -5,8 +5,6 @@ given twice, and also 401 for an unknown workspace, so that the existing workspa
 trusted before its signature matches: it is parsed only to find the secrets to try.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from typing import Any

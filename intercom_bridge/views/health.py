@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe

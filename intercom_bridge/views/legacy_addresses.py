@@ -1,7 +1,5 @@
 """The PHP extension's addresses, so that only the root URL changes in an installed Intercom app."""
 
-from __future__ import annotations
-
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 

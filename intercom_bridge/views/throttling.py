@@ -1,7 +1,5 @@
 """Rate limits per workspace, applied after the signature is verified, so that only the workspace can use them up."""
 
-from __future__ import annotations
-
 import time
 
 import structlog

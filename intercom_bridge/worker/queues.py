@@ -4,8 +4,6 @@ The rows are the truth. A handler takes a claim or a lease before it acts, becau
 To add work, add a queue.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -220,10 +218,7 @@ QUEUES = (
         every=MINUTE,
     ),
     Queue(
-        "push_link_removal",
-        LinkRemoval.objects.unsynced,
-        _if_itop_answers(push_link_removal),
-        every=MINUTE,
+        "push_link_removal", LinkRemoval.objects.unsynced, _if_itop_answers(push_link_removal), every=MINUTE
     ),
     Queue(
         "apply_link_changes",

@@ -4,12 +4,6 @@
 running_intercom(bridge_url=...) as intercom`.
 """
 
-from .server import (
-    SECRET,
-    TOKEN,
-    WORKSPACE_ID,
-    Intercom,
-    running_intercom,
-)
+from .server import SECRET, TOKEN, WORKSPACE_ID, Intercom, running_intercom
 
 __all__ = ["SECRET", "TOKEN", "WORKSPACE_ID", "Intercom", "running_intercom"]

@@ -7,12 +7,7 @@ import logging
 import signal
 import threading
 
-from .server import (
-    SECRET,
-    TOKEN,
-    WORKSPACE_ID,
-    Intercom,
-)
+from .server import SECRET, TOKEN, WORKSPACE_ID, Intercom
 
 
 def main() -> None:

@@ -19,19 +19,8 @@ from . import markup, seed
 from .controls import VERSIONS, find_control
 from .faults import Fault, Faults
 from .shapes import Json, admin_json, contact_json
-from .store import (
-    Contact,
-    Conversation,
-    NotFoundError,
-    Part,
-    Store,
-)
-from .workspace import (
-    OUR_APP,
-    CanvasAnswer,
-    InvalidActionError,
-    Workspace,
-)
+from .store import Contact, Conversation, NotFoundError, Part, Store
+from .workspace import OUR_APP, CanvasAnswer, InvalidActionError, Workspace
 
 log = logging.getLogger(__name__)
 

@@ -14,13 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .markup import to_text
-from .store import (
-    Admin,
-    Contact,
-    Conversation,
-    Part,
-    Store,
-)
+from .store import Admin, Contact, Conversation, Part, Store
 
 Json = dict[str, Any]
 

@@ -12,19 +12,8 @@ from typing import Any
 
 from . import markup
 from .http_out import send
-from .shapes import (
-    Json,
-    Shapes,
-    admin_json,
-    contact_json,
-    encode,
-)
-from .store import (
-    Contact,
-    Conversation,
-    Part,
-    Store,
-)
+from .shapes import Json, Shapes, admin_json, contact_json, encode
+from .store import Contact, Conversation, Part, Store
 from .webhooks import Webhooks
 
 # Intercom does not document how long it waits for a canvas; two apps in production rely on ten seconds.

@@ -191,12 +191,7 @@ def test_the_backlog_has_the_oldest_time(workspace: Workspace) -> None:
 
 
 def test_failures_are_counted_by_reason(workspace: Workspace) -> None:
-    for code in (
-        "ticket_not_found",
-        "ticket_not_found",
-        "rejected",
-        "internal_error",
-    ):
+    for code in ("ticket_not_found", "ticket_not_found", "rejected", "internal_error"):
         deliver(workspace, "failed", reason_code=code, reason_detail=CANARY)
     found = {one.label: one.count for one in activity.count_failures(Selection())}
     assert found == {

@@ -14,17 +14,8 @@ from django.db import models
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_bridge.config_import import (
-    BridgeFile,
-    ConfigError,
-    export,
-)
-from intercom_bridge.models import (
-    ItopInstance,
-    PersonMatch,
-    TicketProfile,
-    Workspace,
-)
+from intercom_bridge.config_import import BridgeFile, ConfigError, export
+from intercom_bridge.models import ItopInstance, PersonMatch, TicketProfile, Workspace
 from intercom_bridge.models.encryption import SecretField
 
 pytestmark = pytest.mark.django_db
@@ -188,12 +179,7 @@ def test_another_url_discards_what_was_learned_about_the_itop(workspace: Workspa
     itop = workspace.itop
     itop.learn(is_administrator=True)
     PersonMatch.objects.create(
-        workspace=workspace,
-        contact_id="c1",
-        itop=itop,
-        person_id=7,
-        org_id=1,
-        how=PersonMatch.How.CHOSEN,
+        workspace=workspace, contact_id="c1", itop=itop, person_id=7, org_id=1, how=PersonMatch.How.CHOSEN
     )
     document = exported()
     load(document, "--overwrite")
@@ -257,10 +243,7 @@ def test_a_secret_in_the_file_is_refused_without_repeating_it(workspace: Workspa
             "previous_client_secret_env is not imported. Enter .* in the admin, with the date",
         ),
         (lambda d: d["workspaces"][0].update(previous_client_secret="x"), "is not imported"),
-        (
-            lambda d: d["workspaces"][0].update(previous_client_secret_until="2026-12-01"),
-            "is not imported",
-        ),
+        (lambda d: d["workspaces"][0].update(previous_client_secret_until="2026-12-01"), "is not imported"),
         *(
             (
                 lambda d, name=name, key=key: d[name].append({key: d[name][0][key]}),

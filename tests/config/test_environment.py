@@ -12,24 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from intercom_bridge import __version__
 from intercom_bridge.__main__ import main
-from settings.env import (
-    BASE_DIR,
-    ENVIRONMENT_VARIABLES,
-    database,
-    days,
-    one_of,
-    read_secret_files,
-    seconds,
-)
+from settings.env import BASE_DIR, ENVIRONMENT_VARIABLES, database, days, one_of, read_secret_files, seconds
 
-from .started import (
-    PRODUCTION,
-    python,
-    python_in,
-    refusal,
-    surroundings,
-    value_of,
-)
+from .started import PRODUCTION, python, python_in, refusal, surroundings, value_of
 
 WITHOUT_FILES = {
     "DATABASE_URL": "postgres://somebody@db.example/bridge",
@@ -137,10 +122,7 @@ def test_an_invalid_public_url_is_refused() -> None:
 
 
 # gunicorn itself reads WEB_CONCURRENCY first, and refuses text.
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("WEB_CONCURRENCY", "0"), ("WEB_THREADS", "many")],
-)
+@pytest.mark.parametrize(("name", "value"), [("WEB_CONCURRENCY", "0"), ("WEB_THREADS", "many")])
 def test_invalid_numbers_for_gunicorn_are_refused(name: str, value: str) -> None:
     made = subprocess.run(
         [sys.executable, "-m", "gunicorn", "--check-config", "settings.wsgi"],

@@ -9,12 +9,7 @@ from hypothesis import strategies as st
 from intercom_bridge.config_import.combodo.php import read_source
 from intercom_bridge.config_import.values import ConfigError
 
-from .php_writer import (
-    double_quoted,
-    literal,
-    nowdoc,
-    single_quoted,
-)
+from .php_writer import double_quoted, literal, nowdoc, single_quoted
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 

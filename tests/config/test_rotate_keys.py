@@ -11,12 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 from pytest_django import Settings
 
-from intercom_bridge.models import (
-    ItopInstance,
-    Secret,
-    TicketProfile,
-    Workspace,
-)
+from intercom_bridge.models import ItopInstance, Secret, TicketProfile, Workspace
 from intercom_bridge.ops.key_rotation import StoredSecret, rotate_keys, stored_secrets
 
 pytestmark = pytest.mark.django_db

@@ -12,12 +12,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
-from intercom_bridge.models import (
-    ImportedClass,
-    ItopInstance,
-    TicketProfile,
-    Workspace,
-)
+from intercom_bridge.models import ImportedClass, ItopInstance, TicketProfile, Workspace
 from tests.cases.admin_form import form_values
 
 from .design_file import TICKET, design

@@ -9,12 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from intercom_bridge.datamodel.lookup import attribute_label, ticket_class_of
-from intercom_bridge.models import (
-    ImportedClass,
-    ItopInstance,
-    TicketProfile,
-    Workspace,
-)
+from intercom_bridge.models import ImportedClass, ItopInstance, TicketProfile, Workspace
 
 from .design_file import TICKET, design
 

@@ -6,20 +6,9 @@ import pytest
 from django.utils import translation
 from pytest_django import DjangoAssertNumQueries
 
-from intercom_bridge.datamodel import (
-    Attribute,
-    Kind,
-    TicketClass,
-    Value,
-    builtin_labels,
-)
+from intercom_bridge.datamodel import Attribute, Kind, TicketClass, Value, builtin_labels
 from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
-from intercom_bridge.datamodel.lookup import (
-    attribute_label,
-    class_label,
-    ticket_class_of,
-    value_label,
-)
+from intercom_bridge.datamodel.lookup import attribute_label, class_label, ticket_class_of, value_label
 from intercom_bridge.datamodel.serialization import to_json
 from intercom_bridge.models import ImportedClass, ItopInstance
 from intercom_bridge.models.ticket_profile import TicketProfile
@@ -31,11 +20,7 @@ REPAIR = TicketClass(
             code="urgency",
             kind=Kind.ENUM,
             labels={"en": "Hurry", "fr": "Urgence"},
-            values=(
-                Value(code="1", labels={"en": "Now"}),
-                Value(code="2"),
-                Value(code="x"),
-            ),
+            values=(Value(code="1", labels={"en": "Now"}), Value(code="2"), Value(code="x")),
         ),
         "team_id": Attribute(code="team_id", kind=Kind.KEY, labels={"pt-br": "Equipe"}),
         "wing": Attribute(code="wing", kind=Kind.LINE, labels={"de": "Flügel"}),
@@ -118,10 +103,7 @@ def test_an_attribute_label_comes_from_the_data_model(language: str, code: str, 
         assert attribute_label(REPAIR, code) == label
 
 
-@pytest.mark.parametrize(
-    ("value", "label"),
-    [("1", "Now"), ("2", "High"), ("x", "x"), ("gone", "gone")],
-)
+@pytest.mark.parametrize(("value", "label"), [("1", "Now"), ("2", "High"), ("x", "x"), ("gone", "gone")])
 def test_a_value_label_comes_from_the_data_model(value: str, label: str) -> None:
     with translation.override("en"):
         assert value_label(REPAIR, "urgency", value) == label

@@ -92,11 +92,7 @@ def test_a_new_profile_fits_the_built_in_classes(name: str) -> None:
             "excluded_states",
             "Repair has no state close. Did you mean closed?",
         ),
-        (
-            {"attributes_mapping": {}},
-            "attributes_mapping",
-            "Repair has no attribute status. Map status to",
-        ),
+        ({"attributes_mapping": {}}, "attributes_mapping", "Repair has no attribute status. Map status to"),
         (
             {"attributes_mapping": {"status": "stage", "intercom_ref": "intercom"}},
             "attributes_mapping",

@@ -4,12 +4,7 @@ import json
 
 import pytest
 
-from intercom_bridge.datamodel import (
-    Attribute,
-    Kind,
-    TicketClass,
-    Value,
-)
+from intercom_bridge.datamodel import Attribute, Kind, TicketClass, Value
 from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
 from intercom_bridge.datamodel.serialization import from_json, to_json
 

@@ -10,13 +10,7 @@ from intercom_bridge.datamodel import Attribute, Kind, TicketClass, xml_stream
 from intercom_bridge.datamodel.xml_reader import DataModel, read_data_model
 from intercom_bridge.datamodel.xml_stream import DataModelError
 
-from .design_file import (
-    BENCH,
-    DICTIONARIES,
-    REPAIR,
-    TICKET,
-    design,
-)
+from .design_file import BENCH, DICTIONARIES, REPAIR, TICKET, design
 
 
 def read(data: bytes, *also: str) -> DataModel:
@@ -288,9 +282,7 @@ def test_a_cycle_of_parents_is_rejected() -> None:
         read(design(TICKET, REPAIR, CYCLE), "A")
 
 
-def test_a_file_that_is_too_large_is_not_read_to_the_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_file_that_is_too_large_is_not_read_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xml_stream, "MAX_BYTES", 1024 * 1024)
     endless = io.BytesIO(b"<itop_design>" + b"<a/>" * 1_000_000)
     with pytest.raises(DataModelError, match="larger than 1 MB"):

@@ -16,12 +16,7 @@ from sandbox.intercom import Intercom
 from sandbox.itop import Itop, accounts
 from sandbox.itop import server as itop_server
 from tests.sandbox.bridge import Bridge, running_bridge
-from tests.teammate import (
-    SECRET,
-    Teammate,
-    notify,
-    part,
-)
+from tests.teammate import SECRET, Teammate, notify, part
 
 SECRETS = {
     "client_secret": "s3cr3t-of-the-client",

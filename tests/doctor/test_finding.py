@@ -5,13 +5,7 @@ from __future__ import annotations
 import pytest
 
 from intercom_bridge.doctor.certificate import describe_problem, examine_certificate
-from intercom_bridge.doctor.finding import (
-    Finding,
-    Subject,
-    exit_status,
-    overall,
-    summary,
-)
+from intercom_bridge.doctor.finding import Finding, Subject, exit_status, overall, summary
 from itop_client import CertificateProblem
 
 SUBJECT = Subject("iTop “Service desk”")

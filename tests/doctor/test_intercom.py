@@ -12,28 +12,13 @@ from django.test import Client
 from django.utils import timezone
 
 from intercom_bridge import queue
-from intercom_bridge.doctor import (
-    Finding,
-    intercom,
-    ping,
-    service,
-)
+from intercom_bridge.doctor import Finding, intercom, ping, service
 from intercom_bridge.intercom.signature import webhook_signature
-from intercom_bridge.models import (
-    Conversation,
-    WebhookEvent,
-    WorkerHeartbeat,
-    Workspace,
-)
+from intercom_bridge.models import Conversation, WebhookEvent, WorkerHeartbeat, Workspace
 from itop_client.http import Response
 from sandbox.intercom import Intercom, running_intercom
 from tests.sandbox.bridge import Bridge, running_bridge
-from tests.teammate import (
-    SECRET,
-    Teammate,
-    notify,
-    part,
-)
+from tests.teammate import SECRET, Teammate, notify, part
 
 from .findings import about, levels
 

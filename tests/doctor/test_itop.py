@@ -15,19 +15,8 @@ from django.test import Client
 from intercom_bridge import doctor
 from intercom_bridge.datamodel import Attribute, Kind, TicketClass
 from intercom_bridge.datamodel.serialization import to_json
-from intercom_bridge.doctor import (
-    Finding,
-    intercom,
-    ping,
-    probe,
-)
-from intercom_bridge.models import (
-    Delivery,
-    ImportedClass,
-    OutgoingMessage,
-    TicketProfile,
-    Workspace,
-)
+from intercom_bridge.doctor import Finding, intercom, ping, probe
+from intercom_bridge.models import Delivery, ImportedClass, OutgoingMessage, TicketProfile, Workspace
 from itop_client import Deadline, ItopPermissionError
 from sandbox.itop import Itop, accounts, running_itop
 from sandbox.itop.operations import Call
@@ -593,11 +582,7 @@ def test_without_the_extensions_attributes_its_page_is_not_requested(workspace: 
 
 @pytest.mark.parametrize(
     ("path", "text"),
-    [
-        ("/pages/UI.php?class={class}&id={id}", "404"),
-        ("/?id={id}", "responds"),
-        ("/portal", "lacks {id}"),
-    ],
+    [("/pages/UI.php?class={class}&id={id}", "404"), ("/?id={id}", "responds"), ("/portal", "lacks {id}")],
 )
 def test_the_portal_address_is_tested(path: str, text: str, workspace: Workspace, itop: Itop) -> None:
     use(workspace, portal_url=f"{itop.url}{path}")

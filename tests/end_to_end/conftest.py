@@ -8,12 +8,7 @@ from typing import Any
 import pytest
 
 from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
-from sandbox.intercom import (
-    SECRET,
-    WORKSPACE_ID,
-    Intercom,
-    running_intercom,
-)
+from sandbox.intercom import SECRET, WORKSPACE_ID, Intercom, running_intercom
 from sandbox.itop import Itop
 from sandbox.itop.seed import TOKEN
 from tests.browser import new_page, running_chromium

@@ -13,12 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from intercom_bridge.intercom.signature import webhook_signature
-from intercom_bridge.models import (
-    Delivery,
-    TicketProfile,
-    WorkerHeartbeat,
-    Workspace,
-)
+from intercom_bridge.models import Delivery, TicketProfile, WorkerHeartbeat, Workspace
 from sandbox.intercom import SECRET, WORKSPACE_ID, Intercom
 from sandbox.itop import Itop
 from sandbox.itop.seed import TOKEN

@@ -15,12 +15,7 @@ import pytest
 from settings.env import BASE_DIR
 from tests.system.chaos.children import Children
 from tests.system.chaos.proxy import Call
-from tests.system.chaos.result import (
-    SentMessage,
-    Ticket,
-    TicketLogs,
-    tally,
-)
+from tests.system.chaos.result import SentMessage, Ticket, TicketLogs, tally
 
 SECONDS = 240
 

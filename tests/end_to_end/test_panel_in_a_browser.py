@@ -99,8 +99,7 @@ def test_replies_are_public_and_notes_are_private(inbox: Inbox, itop: Itop) -> N
 
 
 @pytest.mark.parametrize(
-    ("language", "create"),
-    [("fr", "Créer un ticket"), ("de", "Ticket erstellen"), ("es", "Crear un ticket")],
+    ("language", "create"), [("fr", "Créer un ticket"), ("de", "Ticket erstellen"), ("es", "Crear un ticket")]
 )
 def test_the_panel_speaks_the_workspaces_language(
     inbox: Inbox, workspace: Workspace, language: str, create: str

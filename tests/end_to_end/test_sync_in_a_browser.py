@@ -24,9 +24,7 @@ DATE = re.compile(r"\b\d{1,2} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) 
 # How it stands
 
 
-def test_the_sync_status_shows_the_number_of_messages_and_the_last_date(
-    inbox: Inbox,
-) -> None:
+def test_the_sync_status_shows_the_number_of_messages_and_the_last_date(inbox: Inbox) -> None:
     inbox.open("Alice Martin").link("R-000008")
     inbox.say("The first of these").say("The second of these", "Reply").reload()
     inbox.sees(re.compile("2 of 2 messages in R-000008"))

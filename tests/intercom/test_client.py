@@ -177,9 +177,7 @@ def test_a_rate_limit_has_its_reset_time(client: IntercomClient) -> None:
 
 @responses.activate
 @pytest.mark.parametrize(
-    "reset",
-    [None, "", "soon", "-5", "1768032000", "99999999999", "9" * 400, "\xb2"],
-    ids=short_id,
+    "reset", [None, "", "soon", "-5", "1768032000", "99999999999", "9" * 400, "\xb2"], ids=short_id
 )
 def test_a_rate_limit_without_a_valid_reset_lasts_one_window(
     client: IntercomClient, reset: str | None
@@ -226,9 +224,7 @@ def test_a_calls_deadline_overrides_the_clients(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    "conversation_id",
-    ["", "..", ".", "last", "1/../../me", "1?x=y", "1 2", "é", "1\n"],
-    ids=short_id,
+    "conversation_id", ["", "..", ".", "last", "1/../../me", "1?x=y", "1 2", "é", "1\n"], ids=short_id
 )
 def test_an_id_cannot_lead_to_another_address(client: IntercomClient, conversation_id: str) -> None:
     with pytest.raises(IntercomRejectedError):

@@ -10,12 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_bridge.intercom.html import (
-    first_line,
-    text_to_html,
-    to_log_html,
-    to_text,
-)
+from intercom_bridge.intercom.html import first_line, text_to_html, to_log_html, to_text
 from tests.ids import short_id
 
 ITOP_KEEPS = {
@@ -220,9 +215,7 @@ def test_bare_urls_become_links(text: str, markup: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["👩‍👩‍👧 👍🏽 🇫🇷", "مرحبا بالعالم", "e\u0301 ŏ̥ नमस्ते", "日本語", "\u202bعربي\u202c"],
-    ids=short_id,
+    "text", ["👩‍👩‍👧 👍🏽 🇫🇷", "مرحبا بالعالم", "e\u0301 ŏ̥ नमस्ते", "日本語", "\u202bعربي\u202c"], ids=short_id
 )
 def test_all_writing_systems_are_preserved(text: str) -> None:
     assert to_log_html(text) == f"<p>{text}</p>"

@@ -145,9 +145,7 @@ def test_ids_of_any_type_become_strings() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [None, True, "", "   ", [], {}, -1, 1.5, float("nan"), "x" * 256, 10**400],
-    ids=short_id,
+    "wrong", [None, True, "", "   ", [], {}, -1, 1.5, float("nan"), "x" * 256, 10**400], ids=short_id
 )
 def test_a_conversation_without_an_id_is_rejected(wrong: Any) -> None:
     with pytest.raises(PayloadError):

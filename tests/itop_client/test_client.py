@@ -21,15 +21,7 @@ from itop_client import (
     ItopUnreachableError,
 )
 
-from .recordings import (
-    BASE,
-    REST,
-    TOKEN,
-    found,
-    ok,
-    refused,
-    sent,
-)
+from .recordings import BASE, REST, TOKEN, found, ok, refused, sent
 from .socket_server import SocketServer, serving
 
 PASSWORD = "hunter2-but-longer"
@@ -268,8 +260,7 @@ def test_all_writing_systems_are_sent_unchanged(client: Client, edge: responses.
 
 
 @pytest.mark.parametrize(
-    ("fields", "expected"),
-    [(["ref", "id"], "ref,id"), (("ref",), "ref"), ("ref,id", "ref,id"), ("*", "*")],
+    ("fields", "expected"), [(["ref", "id"], "ref,id"), (("ref",), "ref"), ("ref,id", "ref,id"), ("*", "*")]
 )
 def test_fields_may_be_names_or_one_string(
     fields: Any, expected: str, client: Client, edge: responses.RequestsMock

@@ -182,8 +182,7 @@ def test_a_full_log_is_named_and_the_sql_is_not_repeated() -> None:
 
 def test_a_database_error_does_not_repeat_what_people_wrote() -> None:
     error = rejection_of(
-        "Error: Failed to issue SQL query: query = X 'Bob', mysql_errno = 1205, mysql_error = Lock wait",
-        1205,
+        "Error: Failed to issue SQL query: query = X 'Bob', mysql_errno = 1205, mysql_error = Lock wait", 1205
     )
     assert "Bob" not in error.detail
     assert "Lock wait" in error.detail

@@ -30,13 +30,7 @@ from itop_client.http import (
 )
 from tests.ids import short_id
 
-from .socket_server import (
-    Behaviour,
-    SocketServer,
-    certificate,
-    http_response,
-    serving,
-)
+from .socket_server import Behaviour, SocketServer, certificate, http_response, serving
 
 DEADLINE = 0.4
 SECRET = "s3cr3t-t0k3n"
@@ -125,9 +119,7 @@ def test_a_connection_closed_by_the_server_is_replaced(session: requests.Session
         assert (server.connections, len(server.requests)) == (2, 2)
 
 
-def test_a_request_on_a_breaking_connection_is_not_repeated(
-    session: requests.Session,
-) -> None:
+def test_a_request_on_a_breaking_connection_is_not_repeated(session: requests.Session) -> None:
     def respond_once(server: SocketServer, connection: socket.socket) -> None:
         if len(server.requests) == 1:
             connection.sendall(http_response(b"ok"))
@@ -503,9 +495,7 @@ def test_a_header_line_that_is_too_long_is_no_response(session: requests.Session
     assert_no_response(session, lambda server, c: c.sendall(endless), deadline=5)
 
 
-def test_a_thread_that_cannot_start_affects_one_exchange_only(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_thread_that_cannot_start_affects_one_exchange_only(monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler = http._DeadlineScheduler()
     expired = threading.Event()
     watchdog: Any = SimpleNamespace(stopped=False, expire=expired.set)

@@ -27,13 +27,7 @@ from itop_client import (
     written_keys,
 )
 
-from .recordings import (
-    REST,
-    found,
-    ok,
-    refused,
-    sent,
-)
+from .recordings import REST, found, ok, refused, sent
 
 KEY = "Intercom message 37358198341, Alice O'Brien"
 QUOTED = "'Intercom message 37358198341, Alice O\\'Brien'"

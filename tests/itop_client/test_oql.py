@@ -8,13 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itop_client import (
-    OqlError,
-    containing,
-    ids,
-    parse,
-    quote,
-)
+from itop_client import OqlError, containing, ids, parse, quote
 from itop_client.oql import _tokenize
 from tests.ids import short_id
 
@@ -323,10 +317,7 @@ JOINED = "SELECT joined FROM A AS a JOIN P AS joined ON joined.a_id = a.id WHERE
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (
-            "SELECT A",
-            "SELECT joined FROM A JOIN P AS joined ON joined.a_id = A.id WHERE (joined.x = 1 OR 2)",
-        ),
+        ("SELECT A", "SELECT joined FROM A JOIN P AS joined ON joined.a_id = A.id WHERE (joined.x = 1 OR 2)"),
         ("SELECT A AS a", JOINED),
         ("SELECT a FROM A AS a", JOINED),
         ("SELECT A AS a WHERE a.x = 1 OR a.y = 2", f"{JOINED} AND (a.x = 1 OR a.y = 2)"),

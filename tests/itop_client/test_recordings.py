@@ -33,15 +33,7 @@ from itop_client import (
     read_log,
 )
 
-from .recordings import (
-    OPERATIONS,
-    TOKEN,
-    Recording,
-    all_recordings,
-    recording,
-    repeat,
-    sent,
-)
+from .recordings import OPERATIONS, TOKEN, Recording, all_recordings, recording, repeat, sent
 
 NO_REST_PROFILE = (
     "This user is not authorized to use the web services."
@@ -231,9 +223,7 @@ def successes() -> Iterator[Recording]:
 
 
 @pytest.mark.parametrize(
-    "recorded",
-    [recorded for recorded in all_recordings() if not succeeded(recorded)],
-    ids=name,
+    "recorded", [recorded for recorded in all_recordings() if not succeeded(recorded)], ids=name
 )
 def test_each_recorded_failure_raises_the_right_error(
     recorded: Recording, client: Client, edge: responses.RequestsMock

@@ -21,12 +21,7 @@ from intercom_bridge.intercom.signature import webhook_signature
 from sandbox.itop.seed import TOKEN
 from settings.env import BASE_DIR
 from tests.secret_detector import detector
-from tests.teammate import (
-    SECRET,
-    WORKSPACE,
-    notification,
-    part,
-)
+from tests.teammate import SECRET, WORKSPACE, notification, part
 
 DATABASE = "bridge.sqlite3"
 # R-000006 of the sandbox's iTop.
@@ -139,10 +134,7 @@ class Instance:
         response = self._session.post(
             f"{self.url}/webhooks/intercom",
             data=raw,
-            headers={
-                "Content-Type": "application/json",
-                "X-Hub-Signature": webhook_signature(raw, SECRET),
-            },
+            headers={"Content-Type": "application/json", "X-Hub-Signature": webhook_signature(raw, SECRET)},
             timeout=20,
         )
         return response.status_code, time.monotonic() - began

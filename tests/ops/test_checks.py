@@ -19,12 +19,7 @@ from pytest_django import Settings
 
 from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
 from intercom_bridge.datamodel.serialization import to_json
-from intercom_bridge.models import (
-    ImportedClass,
-    ItopInstance,
-    TicketProfile,
-    Workspace,
-)
+from intercom_bridge.models import ImportedClass, ItopInstance, TicketProfile, Workspace
 from intercom_bridge.ops import checks
 
 KEY = "dGVzdGluZy1vbmx5LW5vdC1hLXNlY3JldC1rZXktMDI="

@@ -18,14 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
 from intercom_bridge.connections import itop_client
-from intercom_bridge.models import (
-    Conversation,
-    Delivery,
-    ItopInstance,
-    Ticket,
-    WorkerHeartbeat,
-    Workspace,
-)
+from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, WorkerHeartbeat, Workspace
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.ops import metrics
 from intercom_bridge.panel import router

@@ -16,12 +16,7 @@ from redis.exceptions import RedisError
 
 from sandbox.itop import Itop
 
-from .processes import (
-    TICKET,
-    Instance,
-    free_port,
-    wait_until,
-)
+from .processes import TICKET, Instance, free_port, wait_until
 
 pytestmark = [
     pytest.mark.processes,

@@ -53,16 +53,8 @@ SCREENS: tuple[tuple[Any, ...], ...] = (
         [ACCOUNTS, CREATE],
     ),
     ("a creation", (*TO_FORM, "Create ticket"), [ACCOUNTS, CREATE]),
-    (
-        "a creation, from an old form",
-        (*TO_FORM, LATER, "Create ticket"),
-        [TICKETS, ACCOUNTS, CREATE],
-    ),
-    (
-        "a possible duplicate",
-        (*TO_FORM, "Create ticket", *TO_FORM, "Create ticket"),
-        [TICKETS],
-    ),
+    ("a creation, from an old form", (*TO_FORM, LATER, "Create ticket"), [TICKETS, ACCOUNTS, CREATE]),
+    ("a possible duplicate", (*TO_FORM, "Create ticket", *TO_FORM, "Create ticket"), [TICKETS]),
     ("the choice of another person", ("open", "Not this person?"), [PERSON]),
     ("the search page", ("open", "Find a ticket"), []),
     ("unlink, question", (*TO_LINK, "Done", "1 linked ticket", "R-000008", "Unlink"), []),

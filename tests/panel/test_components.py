@@ -60,12 +60,7 @@ def test_the_form_of_intercoms_example_is_serialized_as_documented() -> None:
         "canvas": {
             "content": {
                 "components": [
-                    {
-                        "type": "text",
-                        "text": "**No report linked**",
-                        "style": "paragraph",
-                        "align": "left",
-                    },
+                    {"type": "text", "text": "**No report linked**", "style": "paragraph", "align": "left"},
                     {
                         "type": "dropdown",
                         "id": "severity",
@@ -110,7 +105,7 @@ EVERYTHING = Canvas(
             items=(
                 Item(id="t:1", title="R-000001", subtitle="Printer", tertiary_text="New", action=Submit()),
                 Item(id="t:2", title="R-000002", disabled=True, action=OpenUrl("https://itop.example/2")),
-            ),
+            )
         ),
         DataTable(items=(Field(field="Status", value="New"), Field(field="Agent", value=" "))),
         Button(id="b", label="Open", action=OpenUrl("http://itop.local/x?y=1&z=2"), style="link"),
@@ -155,10 +150,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "canvas of nothing": lambda: Canvas(components=()),
     "canvas with twins": lambda: Canvas(components=(Input(id="a"), TextArea(id="a"))),
     "canvas whose item is a button's twin": lambda: Canvas(
-        components=(
-            Button(id="a", label="a", action=Submit()),
-            List(items=(Item(id="a", title="a"),)),
-        )
+        components=(Button(id="a", label="a", action=Submit()), List(items=(Item(id="a", title="a"),)))
     ),
     "list with twins": lambda: Canvas(
         components=(List(items=(Item(id="a", title="a"), Item(id="a", title="b"))),)
@@ -186,10 +178,7 @@ def test_the_error_names_the_component_and_the_field() -> None:
 
 def test_values_at_the_limits_are_accepted() -> None:
     canvas = Canvas(
-        components=(
-            Dropdown(id="two", options=options(2)),
-            Dropdown(id="ten", options=options(10)),
-        )
+        components=(Dropdown(id="two", options=options(2)), Dropdown(id="ten", options=options(10)))
     )
     check_canvas(canvas.to_json())
 

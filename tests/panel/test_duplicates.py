@@ -12,12 +12,7 @@ from intercom_bridge.models import TicketCreation, TicketLink, Workspace
 from intercom_bridge.tickets.creation.duplicates import possible_duplicates, similarity
 from intercom_bridge.tickets.rows import TicketRow
 from sandbox.itop import Itop
-from tests.teammate import (
-    ADA,
-    Teammate,
-    conversation,
-    half_a_minute_passes,
-)
+from tests.teammate import ADA, Teammate, conversation, half_a_minute_passes
 
 from .rules import ask_for
 

@@ -518,10 +518,7 @@ def test_an_invalid_filter_disables_its_field_only(
 
 
 def test_a_quote_in_a_value_is_escaped_in_a_filter(teammate: Teammate, workspace: Workspace) -> None:
-    learn(
-        workspace,
-        approver_id={"filter": "SELECT Person AS p WHERE p.name = :this->pending_reason"},
-    )
+    learn(workspace, approver_id={"filter": "SELECT Person AS p WHERE p.name = :this->pending_reason"})
     ask_for(workspace, "pending_reason", "approver_id")
     teammate.open().click(FORM)
     teammate.click("Show options for Approver", **{"Pending reason": "x' OR p.id > 0 OR p.name = 'x"})

@@ -23,13 +23,7 @@ from intercom_bridge.models import (
 )
 from intercom_bridge.sync.intake import process_batch
 from sandbox.itop import Itop
-from tests.teammate import (
-    ALICE,
-    Teammate,
-    conversation,
-    notify,
-    part,
-)
+from tests.teammate import ALICE, Teammate, conversation, notify, part
 
 Work = Callable[[], None]
 Wait = Callable[[float], None]

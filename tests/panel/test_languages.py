@@ -27,14 +27,7 @@ from intercom_bridge.models.workspace import LANGUAGES
 from intercom_bridge.panel.screens.parts import format_time
 from sandbox.itop import Itop
 from settings.env import BASE_DIR
-from tests.teammate import (
-    ADA,
-    ALICE,
-    Teammate,
-    author_of,
-    notify,
-    part,
-)
+from tests.teammate import ADA, ALICE, Teammate, author_of, notify, part
 
 Work = Callable[[], None]
 

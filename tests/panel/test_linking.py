@@ -8,23 +8,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from intercom_bridge.models import (
-    Conversation,
-    Delivery,
-    OutgoingMessage,
-    TicketLink,
-    Workspace,
-)
+from intercom_bridge.models import Conversation, Delivery, OutgoingMessage, TicketLink, Workspace
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
-from tests.teammate import (
-    ADA,
-    Teammate,
-    author_of,
-    conversation,
-    notify,
-    part,
-)
+from tests.teammate import ADA, Teammate, author_of, conversation, notify, part
 
 Work = Callable[[], None]
 

@@ -18,12 +18,7 @@ from intercom_bridge.models import (
     Workspace,
 )
 from sandbox.itop import Itop
-from tests.teammate import (
-    Teammate,
-    conversation,
-    notify,
-    part,
-)
+from tests.teammate import Teammate, conversation, notify, part
 
 Work = Callable[[], None]
 

@@ -25,14 +25,7 @@ from intercom_bridge.models import (
     Workspace,
 )
 from sandbox.itop import Itop
-from tests.teammate import (
-    ADA,
-    ALICE,
-    Teammate,
-    author_of,
-    conversation,
-    part,
-)
+from tests.teammate import ADA, ALICE, Teammate, author_of, conversation, part
 
 Work = Callable[[], None]
 
@@ -410,8 +403,7 @@ def test_a_service_and_its_subcategory_are_selected_and_sent(teammate: Teammate,
     teammate.click("Show options for Service subcategory", Service=service, Title="With a service")
     assert teammate.field("Title")["value"] == "With a service"
     teammate.click(
-        "Create ticket",
-        **{"Service subcategory": teammate.option("Service subcategory", "Laptop broken")},
+        "Create ticket", **{"Service subcategory": teammate.option("Service subcategory", "Laptop broken")}
     )
     ticket = newest_ticket(itop)
     assert (str(ticket["service_id"]), str(ticket["servicesubcategory_id"])) == ("4", "19")

@@ -8,23 +8,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from intercom_bridge.models import (
-    Delivery,
-    TicketCreation,
-    TicketLink,
-    Workspace,
-)
+from intercom_bridge.models import Delivery, TicketCreation, TicketLink, Workspace
 from intercom_bridge.tickets.creation.transcript import MAX_ENTRIES
 from sandbox.itop import Itop
-from tests.teammate import (
-    ADA,
-    ALICE,
-    Teammate,
-    author_of,
-    conversation,
-    notify,
-    part,
-)
+from tests.teammate import ADA, ALICE, Teammate, author_of, conversation, notify, part
 
 Work = Callable[[], None]
 NOTE = part(37358198342, "<p>looks like the cable</p>", author_of(ADA), part_type="note")

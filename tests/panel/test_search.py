@@ -6,13 +6,7 @@ import pytest
 from django.test import Client
 
 from intercom_bridge.intercom.client import conversation_url
-from intercom_bridge.models import (
-    CachedAnswer,
-    Conversation,
-    Ticket,
-    TicketLink,
-    Workspace,
-)
+from intercom_bridge.models import CachedAnswer, Conversation, Ticket, TicketLink, Workspace
 from intercom_bridge.tickets.search import title_or_reference_condition
 from sandbox.itop import Itop
 from tests.teammate import Teammate, conversation, part

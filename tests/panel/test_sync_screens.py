@@ -10,21 +10,12 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.models import (
-    Delivery,
-    Ticket,
-    TicketLink,
-)
+from intercom_bridge.models import Delivery, Ticket, TicketLink
 from intercom_bridge.panel.components import MAX_FIRST_SCREEN_HEIGHT, estimated_height
 from intercom_bridge.panel.screens import home as screen
 from intercom_bridge.sync.intake import process_batch
 from sandbox.itop import Itop
-from tests.teammate import (
-    Teammate,
-    half_a_minute_passes,
-    notify,
-    part,
-)
+from tests.teammate import Teammate, half_a_minute_passes, notify, part
 
 Work = Callable[[], None]
 

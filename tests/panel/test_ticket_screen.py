@@ -8,12 +8,7 @@ from typing import Any
 import pytest
 
 from intercom_bridge.intercom.client import conversation_url
-from intercom_bridge.models import (
-    Conversation,
-    Ticket,
-    TicketLink,
-    Workspace,
-)
+from intercom_bridge.models import Conversation, Ticket, TicketLink, Workspace
 from intercom_bridge.panel.screens import ticket as screen
 from intercom_bridge.tickets.details import TicketDetails
 from sandbox.itop import Itop

@@ -21,13 +21,7 @@ from intercom_bridge.models import (
 )
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
-from tests.teammate import (
-    ADA,
-    Teammate,
-    half_a_minute_passes,
-    notify,
-    part,
-)
+from tests.teammate import ADA, Teammate, half_a_minute_passes, notify, part
 
 Work = Callable[[], None]
 

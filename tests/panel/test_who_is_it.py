@@ -7,12 +7,7 @@ from typing import Any
 
 import pytest
 
-from intercom_bridge.models import (
-    ItopInstance,
-    PersonMatch,
-    TicketLink,
-    Workspace,
-)
+from intercom_bridge.models import ItopInstance, PersonMatch, TicketLink, Workspace
 from intercom_bridge.panel.components import MAX_FIRST_SCREEN_HEIGHT, estimated_height
 from intercom_bridge.panel.screens import person_picker as screen
 from sandbox.itop import Itop

@@ -11,12 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from sandbox.intercom import (
-    TOKEN,
-    WORKSPACE_ID,
-    Intercom,
-    running_intercom,
-)
+from sandbox.intercom import TOKEN, WORKSPACE_ID, Intercom, running_intercom
 from sandbox.intercom.markup import from_text, normalise, to_text
 
 
@@ -73,9 +68,7 @@ def test_plain_text_is_returned_on_request(intercom: Intercom) -> None:
     assert said["conversation_parts"]["conversation_parts"][-1]["body"] == "See this (https://a.example/x)"
 
 
-def test_a_reply_is_normalised_marked_as_the_apps_and_returns_its_conversation(
-    intercom: Intercom,
-) -> None:
+def test_a_reply_is_normalised_marked_as_the_apps_and_returns_its_conversation(intercom: Intercom) -> None:
     conversation = intercom.conversation_of("Alice Martin")
     html = 'Ticket <a href="https://itop.example/1">R-1</a><script>alert(1)</script><p>is open</p>'
     answer = call(intercom, "POST", f"/conversations/{conversation.id}/reply", reply(html))

@@ -9,12 +9,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from sandbox.intercom import (
-    SECRET,
-    WORKSPACE_ID,
-    Intercom,
-    running_intercom,
-)
+from sandbox.intercom import SECRET, WORKSPACE_ID, Intercom, running_intercom
 
 from .bridge import Bridge, Received, running_bridge
 

@@ -21,15 +21,7 @@ from sandbox.itop import Itop
 from settings.env import BASE_DIR
 from tests.cases.signed_addresses import ADDRESSES, IDS, PHP
 from tests.panel.schema import check_canvas
-from tests.teammate import (
-    ADA,
-    ALICE,
-    SECRET,
-    WORKSPACE,
-    conversation,
-    notification,
-    part,
-)
+from tests.teammate import ADA, ALICE, SECRET, WORKSPACE, conversation, notification, part
 
 SCHEMA = schemathesis.openapi.from_path(BASE_DIR / "docs" / "openapi.yaml")
 # Of the processor: how long it takes by the clock depends on what else the machine does.

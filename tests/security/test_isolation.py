@@ -29,16 +29,7 @@ from intercom_bridge.panel.click import Click
 from sandbox.itop import Itop, running_itop
 from tests.cases.signed_addresses import ADDRESSES, IDS
 from tests.cases.walk import Walk
-from tests.teammate import (
-    ALICE,
-    SECRET,
-    WORKSPACE,
-    Teammate,
-    notification,
-    notify,
-    part,
-    post_webhook,
-)
+from tests.teammate import ALICE, SECRET, WORKSPACE, Teammate, notification, notify, part, post_webhook
 
 THEIRS, THEIR_SECRET, THEIR_TOKEN = (
     "theirs99",

@@ -59,9 +59,7 @@ def test_the_lockout_page_says_what_happened_and_what_to_do() -> None:
     assert PASSWORD not in text
 
 
-def test_a_lockout_ends_after_fifteen_minutes_despite_further_attempts(
-    time_machine: Any,
-) -> None:
+def test_a_lockout_ends_after_fifteen_minutes_despite_further_attempts(time_machine: Any) -> None:
     now = dt.datetime.now(dt.UTC)
     time_machine.move_to(now, tick=False)
     guess(5, through=ATTACKER)

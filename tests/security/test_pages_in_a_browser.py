@@ -11,12 +11,7 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.urls import NoReverseMatch, reverse
 
-from intercom_bridge.models import (
-    Conversation,
-    ItopInstance,
-    TicketProfile,
-    Workspace,
-)
+from intercom_bridge.models import Conversation, ItopInstance, TicketProfile, Workspace
 from tests.browser import browser_test, new_page, running_chromium
 
 pytestmark = browser_test

@@ -11,12 +11,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from intercom_bridge.models import WebhookEvent, Workspace
-from tests.teammate import (
-    Teammate,
-    notify,
-    part,
-    post_webhook,
-)
+from tests.teammate import Teammate, notify, part, post_webhook
 
 OTHER, OTHERS_SECRET = "other123", "s3cr3t-of-another-workspace"
 

@@ -69,9 +69,7 @@ def test_a_token_that_the_log_formatter_removes_is_not_disclosed(places: Callabl
 
 @pytest.mark.allow_secret
 @pytest.mark.parametrize(
-    "response",
-    [HttpResponse(SECRET), HttpResponse(headers={"X-Debug": SECRET})],
-    ids=["body", "header"],
+    "response", [HttpResponse(SECRET), HttpResponse(headers={"X-Debug": SECRET})], ids=["body", "header"]
 )
 def test_it_detects_a_secret_in_a_response(
     workspace: Workspace,

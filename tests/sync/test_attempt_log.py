@@ -12,12 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from intercom_bridge.models import (
-    Delivery,
-    ItopInstance,
-    Ticket,
-    TicketCreation,
-)
+from intercom_bridge.models import Delivery, ItopInstance, Ticket, TicketCreation
 from intercom_bridge.models.job import MAX_LOGGED_ATTEMPTS, MAX_REASON_DETAIL
 from itop_client import ItopUnreachableError
 from sandbox.itop import Itop

@@ -125,11 +125,7 @@ ENTRY = {"message": "<p>x</p>", "format": "html", "date": "@1", "user_id": 8, "u
 
 def test_an_author_without_permission_to_set_it_becomes_the_heading_of_the_text() -> None:
     [item] = authors_into_texts([ENTRY], ["A <b>"])
-    assert item == {
-        "message": "<p><b>A &lt;b&gt; (Intercom)</b></p><p>x</p>",
-        "format": "html",
-        "date": "@1",
-    }
+    assert item == {"message": "<p><b>A &lt;b&gt; (Intercom)</b></p><p>x</p>", "format": "html", "date": "@1"}
 
 
 def test_only_the_missing_accounts_are_replaced_by_names() -> None:

@@ -10,13 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.models import (
-    Delivery,
-    ItopInstance,
-    OutgoingMessage,
-    Ticket,
-    TicketLink,
-)
+from intercom_bridge.models import Delivery, ItopInstance, OutgoingMessage, Ticket, TicketLink
 from intercom_bridge.sync import circuit_breaker
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part

@@ -10,12 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.models import (
-    Delivery,
-    Ticket,
-    TicketLink,
-    WebhookEvent,
-)
+from intercom_bridge.models import Delivery, Ticket, TicketLink, WebhookEvent
 from intercom_bridge.sync import intake, writer
 from intercom_bridge.sync.intake import process_batch
 from intercom_bridge.sync.writer import write_due

@@ -16,12 +16,7 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from intercom_bridge.config_import import BridgeFile, export
-from intercom_bridge.models import (
-    Conversation,
-    Delivery,
-    TicketLink,
-    Workspace,
-)
+from intercom_bridge.models import Conversation, Delivery, TicketLink, Workspace
 from intercom_bridge.models.job import claim
 from intercom_bridge.sync import reconcile as reconciling
 from intercom_bridge.worker.queues import QUEUES, run_row

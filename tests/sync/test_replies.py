@@ -8,12 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from intercom_bridge.models import (
-    Delivery,
-    OutgoingMessage,
-    TicketLink,
-    Workspace,
-)
+from intercom_bridge.models import Delivery, OutgoingMessage, TicketLink, Workspace
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
 from tests.teammate import Teammate

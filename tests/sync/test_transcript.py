@@ -5,13 +5,7 @@ import datetime as dt
 from intercom_bridge.intercom.payloads import CanvasRequest
 from intercom_bridge.models import Log
 from intercom_bridge.tickets.creation.transcript import MAX_ENTRIES, Transcript
-from tests.teammate import (
-    ADA,
-    ALICE,
-    author_of,
-    conversation,
-    part,
-)
+from tests.teammate import ADA, ALICE, author_of, conversation, part
 
 
 def transcript(*parts: dict[str, object]) -> Transcript:

@@ -11,14 +11,7 @@ from django.test import Client
 from intercom_bridge.models import Delivery, OutgoingMessage, TicketLink
 from intercom_bridge.sync.message import LOG_OF_PART_TYPE
 from sandbox.itop import Itop
-from tests.teammate import (
-    ADA,
-    Teammate,
-    author_of,
-    conversation,
-    notify,
-    part,
-)
+from tests.teammate import ADA, Teammate, author_of, conversation, notify, part
 
 Work = Callable[[], None]
 FILES = [{"type": "upload", "name": "a.png"}]

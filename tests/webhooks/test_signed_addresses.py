@@ -15,9 +15,7 @@ from intercom_bridge.intercom.signature import canvas_signature, webhook_signatu
 from intercom_bridge.models import WebhookEvent, Workspace
 from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 from tests.cases.signed_addresses import ADDRESSES, IDS, SignedAddress
-from tests.teammate import (
-    SECRET,
-)
+from tests.teammate import SECRET
 
 
 @pytest.fixture(params=ADDRESSES, ids=IDS)

@@ -11,23 +11,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.models import (
-    Delivery,
-    OutgoingMessage,
-    TicketLink,
-    WebhookEvent,
-    Workspace,
-)
+from intercom_bridge.models import Delivery, OutgoingMessage, TicketLink, WebhookEvent, Workspace
 from sandbox.itop import Itop
-from tests.teammate import (
-    ADA,
-    Teammate,
-    author_of,
-    notification,
-    notify,
-    part,
-    post_webhook,
-)
+from tests.teammate import ADA, Teammate, author_of, notification, notify, part, post_webhook
 
 Work = Callable[[], None]
 

@@ -4,8 +4,6 @@ Their names and shapes are those of its documentation:
 https://www.itophub.io/wiki/page?id=extensions:combodo-intercom-integration:ticket-creation-configuration
 """
 
-from __future__ import annotations
-
 import difflib
 import zoneinfo
 from collections.abc import Iterable, Iterator, Mapping

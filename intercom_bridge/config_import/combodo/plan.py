@@ -1,7 +1,5 @@
 """Write the extension's parameters to our rows: all of them, or nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -155,11 +153,7 @@ class ExtensionImport:
     ) -> None:
         workspace_id, line = parameters.workspace_id, parameters.line
         row = Workspace.objects.filter(workspace_id=workspace_id).first()
-        fields = {
-            **parameters.fields,
-            "itop": SourceValue(itop, line),
-            "profile": SourceValue(profile, line),
-        }
+        fields = {**parameters.fields, "itop": SourceValue(itop, line), "profile": SourceValue(profile, line)}
         if row is None:
             row = Workspace(workspace_id=workspace_id)
             if "scope" not in parameters.fields:

@@ -1,7 +1,5 @@
 """What the PHP and the XML reader return."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Which contact a command means."""
 
-from __future__ import annotations
-
 from django.core.management.base import CommandError, CommandParser
 
 from intercom_bridge.models import Workspace

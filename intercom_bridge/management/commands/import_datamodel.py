@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -43,11 +41,7 @@ class Command(BaseCommand):
             itop = _itop(options["itop"])
             with options["file"].open("rb") as stream:
                 result = import_data_model(
-                    itop,
-                    stream,
-                    options["file"].name,
-                    also=options["also"],
-                    dry_run=options["dry_run"],
+                    itop, stream, options["file"].name, also=options["also"], dry_run=options["dry_run"]
                 )
         except OSError as error:
             raise CommandError(

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import datetime as dt
 import re
 import time
@@ -9,19 +7,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from intercom_bridge.models import (
-    Conversation,
-    Delivery,
-    TicketLink,
-    Workspace,
-)
+from intercom_bridge.models import Conversation, Delivery, TicketLink, Workspace
 from intercom_bridge.models.reason import ReasonCode
-from intercom_bridge.sync.reconcile import (
-    Comparison,
-    ComparisonError,
-    ConversationDeletedError,
-    compare,
-)
+from intercom_bridge.sync.reconcile import Comparison, ComparisonError, ConversationDeletedError, compare
 
 # Intercom's rate limit has windows of ten seconds, so more attempts would not help.
 MAX_ATTEMPTS = 3

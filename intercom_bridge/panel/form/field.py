@@ -1,7 +1,5 @@
 """A field of the create form: the attribute that it asks for, and whether it is required."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 

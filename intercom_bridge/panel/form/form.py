@@ -121,11 +121,7 @@ class Form:
 
     def to_stored(self) -> dict[str, Any]:
         """Return what `stored_data` has to contain. It comes back with the next click."""
-        stored: dict[str, Any] = {
-            "key": self.key,
-            "values": truncate_values(self.values),
-            "seen": self.seen,
-        }
+        stored: dict[str, Any] = {"key": self.key, "values": truncate_values(self.values), "seen": self.seen}
         if self.added:
             stored["added"] = list(self.added)
         if self.warned:

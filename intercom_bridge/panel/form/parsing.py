@@ -1,7 +1,5 @@
 """Convert what a person types into a field to iTop's format, and back."""
 
-from __future__ import annotations
-
 import datetime as dt
 import re
 

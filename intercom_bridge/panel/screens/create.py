@@ -1,7 +1,5 @@
 """The create form, and the page that lists the choices of one field."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,10 +59,7 @@ def create_form(
     person = find_person(context)
     form = _with_single_choices(context, form.truncated_to_limit(), person)
     fields = form.fields(context)
-    components: list[Component] = [
-        subtitle(_("New ticket")),
-        muted(_caller_text(person)),
-    ]
+    components: list[Component] = [subtitle(_("New ticket")), muted(_caller_text(person))]
     if problem:
         components.append(error_text(escape_markdown(problem)))
     codes = {field.code for field in fields}
@@ -186,10 +181,7 @@ class _FieldView:
             case Kind.TEXT | Kind.HTML:
                 return [
                     TextArea(
-                        id=self.field.component_id,
-                        label=self.label,
-                        value=self.value,
-                        error=self.has_error,
+                        id=self.field.component_id, label=self.label, value=self.value, error=self.has_error
                     )
                 ]
             case Kind.LOG | Kind.OTHER:

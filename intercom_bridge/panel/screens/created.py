@@ -1,7 +1,5 @@
 """After submitting the create form: the new ticket, the pending one, or a colleague's."""
 
-from __future__ import annotations
-
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext

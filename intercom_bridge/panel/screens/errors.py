@@ -1,7 +1,5 @@
 """Screens that say what happened, what is safe, and what to do. Each has a way back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

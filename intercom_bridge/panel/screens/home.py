@@ -1,7 +1,5 @@
 """The first screen: who the person is in iTop, their tickets, and what can be done. At most 400 pixels high."""
 
-from __future__ import annotations
-
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass

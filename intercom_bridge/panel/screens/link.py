@@ -1,7 +1,5 @@
 """Link a ticket: the question whether to copy the messages so far, and the result."""
 
-from __future__ import annotations
-
 import structlog
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext

@@ -1,7 +1,5 @@
 """A merged conversation: move its links to the conversation that goes on."""
 
-from __future__ import annotations
-
 import structlog
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext

@@ -1,7 +1,5 @@
 """Components and texts that several screens use."""
 
-from __future__ import annotations
-
 import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Find a ticket by its reference or by words of its title, ten per page."""
 
-from __future__ import annotations
-
 from django.utils.translation import gettext as _
 
 from intercom_bridge.panel.click import HOME, BackLink, click_id

@@ -1,7 +1,5 @@
 """The status of this conversation's sync, and what can be done about messages that are not in iTop."""
 
-from __future__ import annotations
-
 import datetime as dt
 
 from django.utils.translation import gettext as _
@@ -99,10 +97,7 @@ def failed_text(status: SyncStatus, max_reason_length: int) -> str:
         "%(count)d message could not be copied: %(reason)s",
         "%(count)d messages could not be copied: %(reason)s",
         status.failed,
-    ) % {
-        "count": status.failed,
-        "reason": safe_name(status.last_failure, max_reason_length),
-    }
+    ) % {"count": status.failed, "reason": safe_name(status.last_failure, max_reason_length)}
 
 
 def failed_buttons(status: SyncStatus) -> tuple[Component, ...]:

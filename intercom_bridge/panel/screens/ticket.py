@@ -1,7 +1,5 @@
 """One ticket: its attributes, its last log entries, its conversations, and what can be done with it."""
 
-from __future__ import annotations
-
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -92,11 +90,7 @@ def cached_ticket_screen(
     if row is None:
         raise CacheMissError
     is_linked = _("Linked to this conversation") if row.is_linked else _("Not linked to this conversation")
-    components: list[Component] = [
-        subtitle(escape_markdown(row.ref)),
-        muted(is_linked),
-        *_title(row.title),
-    ]
+    components: list[Component] = [subtitle(escape_markdown(row.ref)), muted(is_linked), *_title(row.title)]
     if row.status:
         code = context.profile.code("status")
         status = Field(

@@ -1,7 +1,5 @@
 """The tickets linked to the conversation, and the ongoing tickets of the person, ten per page."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from django.utils.translation import gettext as _

@@ -1,7 +1,5 @@
 """Unlink a ticket: the question, the result, and the undo."""
 
-from __future__ import annotations
-
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 

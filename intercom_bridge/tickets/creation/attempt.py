@@ -1,7 +1,5 @@
 """Attempt to create the ticket of a submitted form: the same code for the panel and for the worker."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -208,8 +206,7 @@ def _forget_removed_accounts(
 
 
 def _replace_items(
-    creation: TicketCreation,
-    change: Callable[[list[dict[str, Any]], list[str]], list[dict[str, Any]]],
+    creation: TicketCreation, change: Callable[[list[dict[str, Any]], list[str]], list[dict[str, Any]]]
 ) -> bool:
     """Apply `change` to the entries of both logs; return whether it changed any."""
     profile = creation.conversation.workspace.profile
@@ -366,9 +363,7 @@ def _record(creation: TicketCreation, made: ItopObject) -> None:
         CachedTickets.objects.outdate(workspace.itop, creation.caller_id)
         if creation.admin_id:
             OutgoingMessage.objects.create(
-                conversation=conversation,
-                admin_id=creation.admin_id,
-                body=_announcement(creation, ticket),
+                conversation=conversation, admin_id=creation.admin_id, body=_announcement(creation, ticket)
             )
         # A message that came between the submission and the link found no ticket, or only the older ones.
         since = creation.created_at - MAX_PAYLOAD_AGE

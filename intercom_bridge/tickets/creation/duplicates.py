@@ -1,7 +1,5 @@
 """Find tickets that a new one may duplicate."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable

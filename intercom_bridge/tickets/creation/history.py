@@ -1,7 +1,5 @@
 """Queries for the ticket creations of a conversation."""
 
-from __future__ import annotations
-
 from intercom_bridge.models import TicketCreation, Workspace
 from intercom_bridge.models.ticket_creation import TicketCreationQuerySet
 

@@ -1,7 +1,5 @@
 """Submit the create form: one ticket, however often and however simultaneously the form arrives."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -177,7 +175,4 @@ def _note_if_incomplete(conversation: Payload) -> str:
         return ""
     return _(
         "Of the conversation's %(total)d messages and events, only the newest %(count)d could be copied."
-    ) % {
-        "total": conversation.total_count,
-        "count": len(conversation.parts),
-    }
+    ) % {"total": conversation.total_count, "count": len(conversation.parts)}

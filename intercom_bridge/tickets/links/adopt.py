@@ -123,9 +123,7 @@ def find_extension_links(
     removed_ids = _removed_ids(context.workspace, conversation)
     return [
         ExtensionLink(
-            object_id=ticket.id,
-            ref=ticket.text("friendlyname"),
-            sync_on=ticket.text(activated) == "yes",
+            object_id=ticket.id, ref=ticket.text("friendlyname"), sync_on=ticket.text(activated) == "yes"
         )
         for ticket in named
         if ticket.id not in removed_ids and has_ticket(context, ticket, person)

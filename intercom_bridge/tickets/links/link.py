@@ -1,7 +1,5 @@
 """Link an existing ticket to the conversation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import structlog

@@ -4,8 +4,6 @@ Intercom marks both conversations as merged, in parts of the same second, and do
 pair is found by that second, or named by a teammate.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Notes in the conversation that say what a teammate did with a ticket."""
 
-from __future__ import annotations
-
 from django.utils import translation
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -32,8 +30,5 @@ def add_note(
             **names,
         )
     OutgoingMessage.objects.create(
-        conversation=conversation,
-        admin_id=admin.id,
-        is_note=True,
-        body=format_html("<p>{}</p>", text),
+        conversation=conversation, admin_id=admin.id, is_note=True, body=format_html("<p>{}</p>", text)
     )

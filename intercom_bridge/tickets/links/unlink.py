@@ -1,21 +1,12 @@
 """Unlink a ticket, and undo that. iTop is not asked, so a ticket that is gone can be unlinked, too."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from intercom_bridge.models import (
-    Conversation,
-    Delivery,
-    LinkRemoval,
-    Ticket,
-    TicketLink,
-    WebhookEvent,
-)
+from intercom_bridge.models import Conversation, Delivery, LinkRemoval, Ticket, TicketLink, WebhookEvent
 from intercom_bridge.sync.intake import deliver_since
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import RECENT_EVENTS, find_conversation, find_link

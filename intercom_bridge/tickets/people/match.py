@@ -1,7 +1,5 @@
 """Find the iTop Person that an Intercom contact is."""
 
-from __future__ import annotations
-
 import datetime as dt
 from dataclasses import replace
 from typing import Any
@@ -165,9 +163,7 @@ def _raise_cached_failure(context: PanelContext, evidence: Evidence) -> None:
     answer = CachedAnswer.objects.fresh(context.itop, question, FAILURE_CACHE_SECONDS)
     if answer is not None and answer.value.get("evidence") == str(evidence):
         raise PersonNotResolvedError(
-            MatchFailure[answer.value["failure"]],
-            email=evidence.email,
-            candidates=answer.value["candidates"],
+            MatchFailure[answer.value["failure"]], email=evidence.email, candidates=answer.value["candidates"]
         )
 
 
@@ -178,11 +174,7 @@ def _cache_failure(context: PanelContext, evidence: Evidence, error: PersonNotRe
     CachedAnswer.objects.keep(
         context.itop,
         match_question(context.workspace, contact_id),
-        {
-            "evidence": str(evidence),
-            "failure": error.failure.name,
-            "candidates": list(error.candidates),
-        },
+        {"evidence": str(evidence), "failure": error.failure.name, "candidates": list(error.candidates)},
     )
 
 
@@ -296,8 +288,4 @@ def _columns(person: Person) -> dict[str, Any]:
 
 
 def _match_columns(context: PanelContext, person: Person, evidence: Evidence) -> dict[str, Any]:
-    return _columns(person) | {
-        "itop": context.itop,
-        "evidence": str(evidence),
-        "picked_by": person.picked_by,
-    }
+    return _columns(person) | {"itop": context.itop, "evidence": str(evidence), "picked_by": person.picked_by}

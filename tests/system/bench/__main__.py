@@ -10,13 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from itop_client import ItopError
-from tests.system.bench.measures import (
-    Bench,
-    acknowledgements,
-    entries,
-    memory,
-    sizes,
-)
+from tests.system.bench.measures import Bench, acknowledgements, entries, memory, sizes
 from tests.system.chaos.children import SystemTestError
 from tests.system.program import interrupt_on_signals, run
 

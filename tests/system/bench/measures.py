@@ -19,35 +19,14 @@ from urllib.parse import urlencode
 
 import requests
 
-from itop_client import (
-    Client,
-    append,
-    idempotency_key,
-    quote,
-)
+from itop_client import Client, append, idempotency_key, quote
 from sandbox.intercom import SECRET, WORKSPACE_ID
 from settings.env import BASE_DIR
-from tests.system.chaos.children import (
-    Child,
-    Children,
-    SystemTestError,
-    free_port,
-    wait_until,
-)
-from tests.system.chaos.environment import (
-    SQLITE,
-    Database,
-    Environment,
-    Waits,
-)
+from tests.system.chaos.children import Child, Children, SystemTestError, free_port, wait_until
+from tests.system.chaos.environment import SQLITE, Database, Environment, Waits
 from tests.system.chaos.result import token_in
 
-from .load import (
-    Connection,
-    Result,
-    load,
-    raw_request,
-)
+from .load import Connection, Result, load, raw_request
 
 Say = Callable[[str], None]
 TOKEN = "bench-itop-token"

@@ -28,14 +28,7 @@ def _set_up(wanted: dict[str, Any]) -> None:
     """{itop_url, itop_token, session, rows, talks: [conversation id, [ticket id, ref], notifications as text]}."""
     from django.db import connection, transaction
 
-    from intercom_bridge.models import (
-        Conversation,
-        DayCount,
-        ItopInstance,
-        Ticket,
-        TicketLink,
-        WebhookEvent,
-    )
+    from intercom_bridge.models import Conversation, DayCount, ItopInstance, Ticket, TicketLink, WebhookEvent
     from intercom_bridge.sync.intake import process_batch
     from sandbox.demo_rows import set_up
 
@@ -87,13 +80,7 @@ def _log_in(key: str) -> None:
 
 
 def _multiply(cursor: Any, workspace: Any, rows: int) -> None:
-    from intercom_bridge.models import (
-        Conversation,
-        Delivery,
-        Mention,
-        Ticket,
-        WebhookEvent,
-    )
+    from intercom_bridge.models import Conversation, Delivery, Mention, Ticket, WebhookEvent
 
     def at(column: str) -> str:
         ago = f"(({rows} - n) * {DAYS}.0 / {rows})"

@@ -15,20 +15,8 @@ from typing import Any
 
 from settings.env import BASE_DIR
 from tests.system.chaos.children import SystemTestError
-from tests.system.chaos.environment import (
-    POSTGRESQL,
-    SQLITE,
-    Environment,
-    NotAvailableError,
-    Waits,
-)
-from tests.system.chaos.scenarios import (
-    SCENARIOS,
-    SHORT,
-    WHOLE,
-    Scenario,
-    ScenarioContext,
-)
+from tests.system.chaos.environment import POSTGRESQL, SQLITE, Environment, NotAvailableError, Waits
+from tests.system.chaos.scenarios import SCENARIOS, SHORT, WHOLE, Scenario, ScenarioContext
 from tests.system.chaos.testbed import RealItop
 from tests.system.program import interrupt_on_signals, run
 

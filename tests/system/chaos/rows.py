@@ -21,12 +21,7 @@ def main() -> None:
 
 def _set_up(wanted: dict[str, Any]) -> None:
     """Create an iTop, a workspace, and conversations linked to tickets: {conversation id: [[ticket id, ref], ...]}."""
-    from intercom_bridge.models import (
-        Conversation,
-        ItopInstance,
-        Ticket,
-        TicketLink,
-    )
+    from intercom_bridge.models import Conversation, ItopInstance, Ticket, TicketLink
     from sandbox.demo_rows import set_up
 
     workspace = set_up(

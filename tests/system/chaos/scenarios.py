@@ -19,14 +19,7 @@ from sandbox.demo_processes import DemoError
 from .children import SystemTestError, wait_until
 from .environment import Environment, Waits
 from .proxy import Fault
-from .result import (
-    Result,
-    Ticket,
-    acknowledged_ids,
-    acknowledgement_times,
-    tally,
-    token_in,
-)
+from .result import Result, Ticket, acknowledged_ids, acknowledgement_times, tally, token_in
 from .testbed import TICKET_CLASS, RealItop, Testbed
 from .traffic import CLIENTS, Traffic
 

@@ -11,31 +11,14 @@ from typing import Any
 
 import requests
 
-from itop_client import (
-    Client,
-    ItopError,
-    quote,
-    read_log,
-)
+from itop_client import Client, ItopError, quote, read_log
 from sandbox.demo_inbox import Inbox
 from settings.env import BASE_DIR
 
-from .children import (
-    Child,
-    Children,
-    SystemTestError,
-    free_port,
-    wait_until,
-)
+from .children import Child, Children, SystemTestError, free_port, wait_until
 from .environment import Database, Environment
 from .proxy import Proxy
-from .result import (
-    LOGS,
-    SentMessage,
-    Ticket,
-    TicketLogs,
-    token_in,
-)
+from .result import LOGS, SentMessage, Ticket, TicketLogs, token_in
 
 SANDBOX_TOKEN = "chaos-itop-token"
 SANDBOX_PERSON = "alice.martin@acme.example"

@@ -10,13 +10,7 @@ from sandbox.intercom import SECRET, WORKSPACE_ID
 from settings.env import BASE_DIR
 from tests.system.chaos.children import SystemTestError, wait_until
 
-from .caller import (
-    WEBHOOKS,
-    Traffic,
-    message,
-    notification_id,
-    text_of,
-)
+from .caller import WEBHOOKS, Traffic, message, notification_id, text_of
 from .installation import WEB_PROCESSES, Installation
 
 MEGABYTE = 1_000_000
