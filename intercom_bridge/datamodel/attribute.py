@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+# The lengths of iTop's columns, in characters.
+LINE_LIMIT = 255
+TEXT_LIMIT = 65535
+
 
 class Kind(Enum):
     """How a value is entered and displayed."""

@@ -12,8 +12,7 @@ from functools import cached_property
 from typing import BinaryIO
 from xml.etree.ElementTree import Element
 
-from .attribute import Attribute, Kind, TicketClass, Value
-from .builtin import LINE_LIMIT, TEXT_LIMIT
+from .attribute import LINE_LIMIT, TEXT_LIMIT, Attribute, Kind, TicketClass, Value
 from .xml_stream import FILE, ClassDesign, DataModelError, read_design
 
 TICKET = "Ticket"

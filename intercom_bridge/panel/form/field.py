@@ -4,7 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from intercom_bridge.datamodel import Attribute, Kind, TicketClass
-from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES, LINE_LIMIT
+from intercom_bridge.datamodel.attribute import LINE_LIMIT
+from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
 from intercom_bridge.models import TicketProfile
 from intercom_bridge.models.ticket_profile import STOCK_ATTRIBUTES
 from intercom_bridge.panel.click import click_id
