@@ -16,6 +16,7 @@ from __future__ import annotations
 from .caselog import LogEntry, LogItem, read_log
 from .client import Client, Found, ServerInfo
 from .errors import (
+    CheckFailedError,
     InvalidQueryError,
     InvalidStimulusError,
     InvalidValueError,
@@ -35,8 +36,11 @@ from .errors import (
     ObjectNotFoundError,
     ProblemKind,
     RemoteError,
+    RequestTooLargeError,
+    UnclassifiedError,
     UnknownAttributeError,
     UnknownClassError,
+    UnsupportedCharacterError,
     ValueProblem,
     redact,
 )
@@ -47,6 +51,7 @@ from .response import ItopObject, classify
 
 __all__ = [
     "CertificateProblem",
+    "CheckFailedError",
     "Client",
     "CreateResult",
     "Deadline",
@@ -75,9 +80,12 @@ __all__ = [
     "ProblemKind",
     "Query",
     "RemoteError",
+    "RequestTooLargeError",
     "ServerInfo",
+    "UnclassifiedError",
     "UnknownAttributeError",
     "UnknownClassError",
+    "UnsupportedCharacterError",
     "ValueProblem",
     "append",
     "classify",

@@ -6,8 +6,10 @@
         ├── ItopNoResponseError          retry  may have run  sent, but no complete response came in time
         ├── ItopUnavailableError         retry  may have run  the instance's fault: HTTP 5xx, HTML, maintenance,
         │   │                                                 read-only, any response that is not known
+        │   ├── UnclassifiedError        retry  may have run  a response that is not known: perhaps the request's
+        │   │                                                 fault; a read shows whether iTop works
         │   ├── ItopLoginError           retry                token, password or account refused
-        │   └── ItopPermissionError      retry                the account lacks permissions
+        │   └── ItopPermissionError      retry                the account lacks permissions, or iTop is read-only
         │       └── ItopNotAdministratorError  retry          only Administrators set a log entry's author
         └── ItopRejectedError                                 the request's fault, in one of the known ways
             ├── InvalidValueError                             missing, too long, not allowed, no such object
@@ -18,11 +20,14 @@
             ├── NoMatchError                                  a query or criteria that found nothing
             ├── MultipleMatchesError                          ... or more than the one object it had to find
             ├── LogFullError                                  a case log holds about 300 entries
+            ├── UnsupportedCharacterError                     the database's character set lacks a character
+            ├── RequestTooLargeError                          for the web server, PHP or the database
+            ├── CheckFailedError                              a check of the data model or of the site's own
             ├── InvalidStimulusError                          wrong state, unknown, or a mandatory field is missing
             └── MalformedRequestError
 
 `retry`: repeating the request may succeed with nothing changed. `may_have_run`: a write may have been executed, or
-may still be. Only known rejections are permanent; everything else iTop says is treated as the instance's fault.
+may still be. A rejection is recognised by its meaning, whatever the language of the account and the version of iTop.
 """
 
 from __future__ import annotations
@@ -114,6 +119,13 @@ class ItopUnavailableError(ItopError):
         self.status = status
 
 
+class UnclassifiedError(ItopUnavailableError):
+    """iTop, or a proxy in front of it, answered in an unknown way.
+
+    Either the instance is not working, or this one request makes it fail: a read shows which.
+    """
+
+
 class LoginProblem(StrEnum):
     """Why iTop refused an account."""
 
@@ -138,7 +150,10 @@ class ItopLoginError(ItopUnavailableError):
 
 
 class ItopPermissionError(ItopUnavailableError):
-    """The account lacks permissions on the class. Nothing was executed."""
+    """The account lacks permissions on the class, or iTop is in read-only mode. Nothing was executed.
+
+    iTop's response is the same in both cases: only a later attempt shows which it was.
+    """
 
     code = "itop_not_allowed"
     summary = "The iTop account lacks permissions"
@@ -262,6 +277,26 @@ class LogFullError(ItopRejectedError):
 
     code = "log_full"
     summary = "The log is full"
+
+
+class UnsupportedCharacterError(ItopRejectedError):
+    """The database's character set lacks a character of a value, for example an emoji in an old installation."""
+
+    code = "unsupported_character"
+    summary = "iTop's database does not accept a character"
+
+
+class RequestTooLargeError(ItopRejectedError):
+    """The request is larger than the web server, PHP or the database accepts. It was not executed."""
+
+    code = "request_too_large"
+    summary = "The request is too large for iTop"
+
+
+class CheckFailedError(ItopRejectedError):
+    """A check of the data model refused the object, in words of its own."""
+
+    summary = "A check in iTop refused the object"
 
 
 class InvalidStimulusError(ItopRejectedError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .errors import (
+    CheckFailedError,
     InvalidQueryError,
     InvalidStimulusError,
     InvalidValueError,
@@ -29,12 +30,17 @@ from .errors import (
     NoMatchError,
     ObjectNotFoundError,
     ProblemKind,
+    RequestTooLargeError,
+    UnclassifiedError,
     UnknownAttributeError,
     UnknownClassError,
+    UnsupportedCharacterError,
     ValueProblem,
 )
 
 MAX_DETAIL_LENGTH: Final = 1000
+# Of a refusal, this many characters are searched for attributes.
+_MAX_CHECKED: Final = 20_000
 
 
 _LOGIN_PROBLEMS: Final = {
@@ -43,12 +49,30 @@ _LOGIN_PROBLEMS: Final = {
     "Portal user is not allowed": LoginProblem.PORTAL_USER,
 }
 _MALFORMED_CODES: Final = frozenset({2, 3, 4, 10, 11, 13})
-_LOG_FULL_CODE: Final = 1406
+# Statuses of the web server, before iTop ran.
+_TOO_LARGE_STATUSES: Final = frozenset({413, 414, 431})
+# MySQL's error numbers that are about one value, not about the database.
+_TOO_LONG_ERROR, _CHARACTER_ERROR, _PACKET_ERROR = 1406, 1366, 1153
+_VALUE_ERRORS: Final = frozenset({_TOO_LONG_ERROR, _CHARACTER_ERROR, _PACKET_ERROR, 1264, 1265, 1292})
+_DATABASE_ERROR = re.compile(r", mysql_errno = (\d+), mysql_error = (?P<text>.*)\Z", re.DOTALL)
+_COLUMN = re.compile(r"column '(\w+)'")
 
+# Follows every refusal of an object by a check, in every language and version.
 _ISSUES = re.compile(r": issues = \{.*\Z", re.DOTALL)
+# iTop says what is wrong with a value in the language of the account; the reason behind it is always English. The
+# attribute's code is in brackets after its label, or (iTop 2.7) in quotes.
+_REASONS: Final = (
+    "Null not allowed",
+    "Value not allowed",
+    "String too long",
+    "Wrong format",
+    "Invalid object ",
+)
 _UNEXPECTED = re.compile(
-    r"Unexpected value for attribute '(?P<label>.*?)' \((?P<attribute>\w+)\) : (?P<detail>.*?)"
-    r"(?=, Unexpected value for attribute '|\Z)",
+    r"(?:(?:(?<!\w)'(?P<label>.{0,200}?)' ?)?\((?P<attribute>\w+)\)|'(?P<quoted>\w+)')[^:()\n]{0,60}:\s*"
+    rf"(?P<detail>(?:{'|'.join(_REASONS)}).*?)"
+    r"(?=, [^,:]{0,200}(?:\(\w+\)|'\w+')[^:()\n]{0,60}:\s*"
+    rf"(?:{'|'.join(_REASONS)})|\Z)",
     re.DOTALL,
 )
 _FAILED_QUERY = re.compile(
@@ -65,6 +89,7 @@ _VALUE_PROBLEMS: Final = {
     "Failed to parse time string": ProblemKind.INVALID_DATE,
     "Wrong format for ": ProblemKind.INVALID_FORMAT,
     "Missing 'items' elements": ProblemKind.OTHER,
+    "Expecting an OQL query": ProblemKind.NO_SUCH_OBJECT,
     "Invalid object ": ProblemKind.NO_SUCH_OBJECT,
 }
 _UNEXPECTED_PROBLEMS: Final = {
@@ -76,6 +101,12 @@ _UNEXPECTED_PROBLEMS: Final = {
 }
 
 
+_DECODER: Final = json.JSONDecoder()
+_NOTICE = re.compile(r"\b(?:Notice|Warning|Deprecated)\b")
+# How iTop's JSON begins.
+_STARTS: Final = ('{"objects"', '{"code"', '{"version"', '{"operations"', '{"authorized"', '{"data"')
+
+
 def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
     """Return the parsed envelope if iTop did what it was asked (code 0), else raise the matching ItopError."""
     envelope = _read_envelope(body)
@@ -83,13 +114,17 @@ def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
         raise ItopLoginError("HTTP 401", status=status)
     if envelope is None and body.strip() == b"Bad user":
         raise ItopLoginError("Bad user", status=status, problem=LoginProblem.DISABLED)
+    if status in _TOO_LARGE_STATUSES:
+        raise RequestTooLargeError(f"HTTP {status}")
     if envelope is None:
-        raise ItopUnavailableError(_describe(status, content_type, body), status=status)
+        kind = ItopUnavailableError if _is_instance_status(status) else UnclassifiedError
+        raise kind(_describe(status, content_type, body), status=status)
     code = envelope.get("code")
     message = envelope.get("message")
     text = message if isinstance(message, str) else ""
     if isinstance(code, bool) or not isinstance(code, int):
-        raise ItopUnavailableError(f"HTTP {status}: a response without a code", status=status)
+        said = _maintenance_text(envelope) or "a response without a code"
+        raise ItopUnavailableError(f"HTTP {status}: {said}", status=status)
     if not 200 <= status < 300:
         raise ItopUnavailableError(f"HTTP {status}, code {code}: {_shorten(text)}", status=status)
     if code == 0:
@@ -97,12 +132,31 @@ def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
     raise _error(code, text)
 
 
+def _is_instance_status(status: int) -> bool:
+    """Return whether the status is that of an instance that is away, whatever it was asked."""
+    return status < 400 or status in (404, 407, 429, 502, 503, 504)
+
+
 def _read_envelope(body: bytes) -> dict[str, Any] | None:
+    """Return the JSON object of a body. PHP may write notices or byte order marks around it (display_errors)."""
+    text = body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    start = 0
+    if not text.startswith("{"):
+        start = min((found for mark in _STARTS if (found := text.find(mark)) >= 0), default=-1)
+        if start < 0 or not _NOTICE.search(text[:start]):
+            return None
     try:
-        envelope = json.loads(body.decode("utf-8-sig"))
+        envelope, _end = _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
         return None
     return envelope if isinstance(envelope, dict) else None
+
+
+def _maintenance_text(envelope: Mapping[str, Any]) -> str:
+    """Return what an instance under maintenance says: a response of iTop's pages, not of its REST interface."""
+    data = envelope.get("data")
+    first = data[0] if isinstance(data, list) and data else None
+    return _shorten(str(first.get("message", ""))) if isinstance(first, dict) else ""
 
 
 def _describe(status: int, content_type: str, body: bytes) -> str:
@@ -119,18 +173,45 @@ def _shorten(text: str) -> str:
 
 
 def _error(code: int, message: str) -> ItopError:
-    text = _ISSUES.sub("", message.removeprefix("Error: "))
-    detail = _shorten(text)
+    text = message.removeprefix("Error: ")
     if code == 1:
-        return _access_error(text, detail)
+        return _access_error(text, _shorten(_ISSUES.sub("", text)))
     if code in _MALFORMED_CODES:
-        return MalformedRequestError(detail)
-    if code == _LOG_FULL_CODE:
-        detail = _shorten(_remove_query(text))
-        column = re.search(r"for column '(\w+?)(?:_index)?'", detail)
-        return LogFullError(detail, attribute=column.group(1) if column else "")
-    rejection = _rejection(text, detail) if code == 100 else None
-    return rejection or ItopUnavailableError(f"code {code}: {_shorten(_remove_query(text))}")
+        return MalformedRequestError(_shorten(text))
+    database = _DATABASE_ERROR.search(text)
+    number = int(database[1]) if database else code
+    if number in _VALUE_ERRORS:
+        return _value_error(number, _shorten(_remove_query(text)))
+    if database is None and (
+        _ISSUES.search(text) or (code == 100 and _UNEXPECTED.search(text[:_MAX_CHECKED]))
+    ):
+        return _check_error(_ISSUES.sub("", text))
+    rejection = _rejection(text, _shorten(text)) if code == 100 else None
+    return rejection or UnclassifiedError(f"code {code}: {_shorten(_remove_query(text))}")
+
+
+def _value_error(number: int, detail: str) -> ItopRejectedError:
+    """Return the error for a value that the database does not accept."""
+    found = _COLUMN.search(detail)
+    column = found[1] if found else ""
+    if number == _TOO_LONG_ERROR and (not column or column.endswith("_index")):
+        return LogFullError(detail, attribute=column.removesuffix("_index"))
+    if number == _PACKET_ERROR:
+        return RequestTooLargeError(detail)
+    if number == _CHARACTER_ERROR:
+        return UnsupportedCharacterError(detail, attribute=column)
+    kind = ProblemKind.TOO_LONG if number == _TOO_LONG_ERROR else ProblemKind.NOT_ALLOWED
+    return InvalidValueError(detail, problems=(ValueProblem(column, "", detail, kind),))
+
+
+def _check_error(text: str) -> ItopRejectedError:
+    """Return the error for an object that a check refused: values that it names, or words of its own."""
+    problems = tuple(
+        _problem(found["attribute"] or found["quoted"], found["detail"], found["label"] or "")
+        for found in _UNEXPECTED.finditer(text[:_MAX_CHECKED])
+    )
+    detail = _shorten(text)
+    return InvalidValueError(detail, problems=problems) if problems else CheckFailedError(detail)
 
 
 def _remove_query(text: str) -> str:
@@ -150,17 +231,11 @@ def _access_error(text: str, detail: str) -> ItopError:
     for phrase, problem in _LOGIN_PROBLEMS.items():
         if phrase in text:
             return ItopLoginError(detail, problem=problem)
-    return ItopUnavailableError(f"code 1: {detail}")
+    return UnclassifiedError(f"code 1: {detail}")
 
 
 def _rejection(text: str, detail: str) -> ItopRejectedError | None:  # noqa: PLR0911 - one per known text
     """Code 100 is used for nearly everything: it is a rejection only if its text is known."""
-    if _UNEXPECTED.match(text):
-        problems = (
-            _problem(found["attribute"], found["detail"], found["label"])
-            for found in _UNEXPECTED.finditer(text)
-        )
-        return InvalidValueError(detail, problems=tuple(problems))
     if failed := _FAILED_QUERY.match(text):
         return _query_rejection(failed["kind"], failed["message"])
     if text.startswith("Missing mandatory attribute(s) for applying the stimulus: "):

@@ -69,9 +69,20 @@ class ReasonCode(models.TextChoices):
         "log_full",
         _("The ticket's log is full: iTop keeps about 300 entries per log. Link or create another ticket."),
     )
+    UNSUPPORTED_CHARACTER = (
+        "unsupported_character",
+        _("iTop's database does not accept a character of the message, such as an emoji."),
+    )
+    REQUEST_TOO_LARGE = (
+        "request_too_large",
+        _("The message is larger than iTop's web server or database accepts."),
+    )
     REJECTED = "rejected", _("iTop rejected the request.")
     INVALID_VALUE = "invalid_value", _("iTop rejected a value.")
-    MESSAGE_SPECIFIC = "message_specific", _("iTop failed on this message several times but accepted others.")
+    MESSAGE_SPECIFIC = (
+        "message_specific",
+        _("iTop failed on this message several times but worked otherwise."),
+    )
     GAVE_UP = "gave_up", _("The bridge gave up after the maximum retry time.")
     TOO_MANY_ATTEMPTS = "too_many_attempts", _("The bridge gave up after the maximum number of attempts.")
 
@@ -80,7 +91,10 @@ class ReasonCode(models.TextChoices):
     ITOP_NO_RESPONSE = "itop_no_response", _("iTop did not respond in time.")
     ITOP_UNAVAILABLE = "itop_unavailable", _("iTop is not working correctly.")
     ITOP_LOGIN_REFUSED = "itop_login_refused", _("iTop refused the bridge's account.")
-    ITOP_NOT_ALLOWED = "itop_not_allowed", _("The bridge's iTop account lacks permissions.")
+    ITOP_NOT_ALLOWED = (
+        "itop_not_allowed",
+        _("The bridge's iTop account lacks permissions, or iTop is in read-only mode."),
+    )
     ITOP_NOT_ADMINISTRATOR = (
         "itop_not_administrator",
         _("Only an Administrator account can set a log entry's author."),

@@ -23,16 +23,18 @@ from itop_client import (
     Client,
     Deadline,
     ItopError,
+    ItopNoResponseError,
     ItopNotAdministratorError,
     ItopObject,
     ItopRejectedError,
     ObjectNotFoundError,
+    UnclassifiedError,
     append,
     written_keys,
 )
 
 from .authors import accounts_of, forget_accounts
-from .circuit_breaker import claim_write, is_open, record_failure, record_success
+from .circuit_breaker import backoff_seconds, claim_write, is_open, record_failure, record_success
 from .intake import process_unprocessed
 from .message import idempotency_key_of, log_item, may_have_account, restore
 from .verify import is_in_log, log_attribute
@@ -41,8 +43,11 @@ log = structlog.get_logger(__name__)
 Outcome = Delivery.Outcome
 State = Delivery.State
 
-# A message that fails this often while others of the same iTop are written is itself at fault.
+# A message on which iTop fails this often, while it can be read and other messages do not fail, is set aside.
 MAX_SOLO_FAILURES = 5
+SOLO_RETRY_SECONDS = 5.0
+# For the read that shows whether iTop works.
+READ_SECONDS = 3.0
 MAX_RETRY_TIME = dt.timedelta(days=7)
 RENDER_BATCH = 20
 # If iTop accepted other messages that failed within this time, the instance is unreliable, not the message.
@@ -321,22 +326,24 @@ def _set_failed(delivery: Delivery, code: str, detail: str) -> None:
 
 
 def _retry_later(delivery: Delivery, error: Exception) -> None:
-    """Record a failure of the instance, which opens the circuit breaker, and save the delivery.
+    """Postpone a delivery that failed, and save it.
 
-    The delivery fails if the instance accepts everything else, or if it has been retried for too long.
+    If iTop fails on this message only, the others go on. Otherwise it is the instance that fails: the circuit breaker
+    opens. The delivery fails after a few failures of its own, or when it has been retried for too long.
     """
     itop = delivery.ticket.itop
-    if _is_message_specific(delivery, itop):
+    if _is_message_specific(delivery, itop, error):
         delivery.solo_failures += 1
-    pause = record_failure(itop, error)
+        seconds = backoff_seconds(delivery.solo_failures, SOLO_RETRY_SECONDS)
+    else:
+        # The circuit breaker's pause grows; a second back-off per message would only add to it.
+        seconds = record_failure(itop, error)
     delivery.log_failed_attempt(error)
     if delivery.solo_failures >= MAX_SOLO_FAILURES:
         _set_failed(delivery, ReasonCode.MESSAGE_SPECIFIC, str(error))
     elif delivery.queued_at < timezone.now() - MAX_RETRY_TIME:
         _set_failed(delivery, ReasonCode.GAVE_UP, str(error))
     else:
-        # The circuit breaker's pause grows; a second back-off per message would only add to it.
-        seconds = pause
         if isinstance(error, ItopError) and error.may_have_run:
             # iTop may still be executing the request.
             seconds = max(seconds, settings.UNKNOWN_OUTCOME_SECONDS)
@@ -350,18 +357,37 @@ def _retry_later(delivery: Delivery, error: Exception) -> None:
     _save(delivery)
 
 
-def _is_message_specific(delivery: Delivery, itop: ItopInstance) -> bool:
-    """Return whether iTop has accepted other messages since this one failed."""
-    if delivery.last_failed_at is None:
+def _is_message_specific(delivery: Delivery, itop: ItopInstance, error: Exception) -> bool:
+    """Return whether iTop fails on this message only: it can be read, and no other message fails.
+
+    An error that is known to be the instance's, such as a refused account, is not examined.
+    """
+    if not isinstance(error, UnclassifiedError | ItopNoResponseError):
         return False
+    now = timezone.now()
+    others = Delivery.objects.filter(
+        ticket__itop=itop, last_failed_at__gt=now - INSTANCE_TROUBLE_WINDOW
+    ).exclude(pk=delivery.pk)
     last_success = ItopInstance.objects.values_list("last_success_at", flat=True).get(pk=itop.pk)
-    if last_success is None or last_success <= delivery.last_failed_at:
+    # Failures of others after the last success, or which succeeded when repeated, are those of the instance.
+    unresolved = others.waiting().filter(solo_failures__lt=2)
+    if last_success is not None:
+        unresolved = unresolved.filter(last_failed_at__gt=last_success)
+    if unresolved.exists() or others.in_itop().exists():
         return False
-    # If other recently failed messages have since succeeded, iTop is unreliable and this message is not at fault.
-    recovered = Delivery.objects.in_itop().filter(
-        ticket__itop=itop, last_failed_at__gt=timezone.now() - INSTANCE_TROUBLE_WINDOW
-    )
-    return not recovered.exists()
+    return _is_readable(delivery)
+
+
+def _is_readable(delivery: Delivery) -> bool:
+    """Return whether iTop answers a harmless read of the ticket."""
+    ticket = delivery.ticket
+    try:
+        itop_client(ticket.itop).get(ticket.ticket_class, ticket.object_id, deadline=READ_SECONDS)
+    except ItopRejectedError:
+        return True
+    except (ItopError, SecretDecryptionError):
+        return False
+    return True
 
 
 def _save_success(delivery: Delivery) -> None:

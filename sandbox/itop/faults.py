@@ -11,8 +11,13 @@ from typing import Any
 KINDS = {
     "error500": "answers HTTP 500 with a page of PHP's",
     "html": "answers 200 with an HTML page, as a login page or a proxy does",
-    "maintenance": "answers HTTP 503 with code 100",
-    "read_only": "answers code 100 to each write",
+    "maintenance": "answers HTTP 503 with JSON that has no code",
+    "read_only": "answers each write as if the account lacked permissions",
+    "check": "refuses each write with a sentence of the site's own check",
+    "character": "refuses each write because its database does not accept a character",
+    "forbidden": "answers HTTP 403 with a page, as a web application firewall does",
+    "too_large": "answers HTTP 413 with a page, as a web server does before iTop runs",
+    "notices": "executes, and writes notices of PHP before and after the JSON",
     "drop_before": "closes the connection before it executes the call",
     "drop_after": "executes the call, then closes the connection",
     "reset": "resets the connection before it executes the call",
@@ -32,6 +37,7 @@ class Fault:
     count: int | None = None
     probability: float = 1.0
     seconds: float = 1.0
+    contains: str = ""  # a text in the request; any when empty
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -66,11 +72,13 @@ class Faults:
             self.latency = 0.0
         self.away = False
 
-    def meet(self, operation: str, class_name: str) -> Fault | None:
+    def meet(self, operation: str, class_name: str, request: str = "") -> Fault | None:
         """Return the fault for a call, or None, and count it."""
         with self.lock:
             for fault in self.active:
                 if fault.operation not in ("", operation) or fault.class_name not in ("", class_name):
+                    continue
+                if fault.contains not in request:
                     continue
                 if self.random.random() >= fault.probability:
                     continue

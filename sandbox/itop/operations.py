@@ -376,10 +376,10 @@ class Call:
                 else:
                     found[code] = values.taken(attribute, sent)
             except caselog.LogError as error:
-                database = error.code == 1406
-                raise RefusalError(
-                    f"Error: {error}" if database else f"Error: {code}: {error}", error.code
-                ) from None
+                raise RefusalError(f"Error: {code}: {error}", error.code) from None
+            except caselog.FullError:
+                text = f"Data too long for column '{code}_index' at row 1"
+                raise _database_refusal(1406, text, is_new=row["id"] is None) from None
             except values.FieldError as error:
                 raise RefusalError(f"Error: {code}: {error}") from None
         return found
@@ -463,3 +463,12 @@ def _integer(value: Any, default: int) -> int:
 
 def _plain(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping | list) else str(value)
+
+
+def _database_refusal(number: int, text: str, *, is_new: bool) -> RefusalError:
+    """Return the refusal of one value by the database: its number is the code of a creation only."""
+    query = "INSERT INTO `ticket_request` ..." if is_new else "UPDATE `ticket_request` SET ..."
+    message = (
+        f"Error: Failed to issue SQL query: query = {query}, mysql_errno = {number}, mysql_error = {text}"
+    )
+    return RefusalError(message, number if is_new else 100)

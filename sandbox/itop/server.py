@@ -29,8 +29,13 @@ CRASH = "<p>iTop: An error occurred, check server error log for more information
 LOGIN_PAGE = (
     "<!DOCTYPE html><html><head><title>iTop login</title></head><body><h1>Welcome to iTop</h1></body></html>"
 )
-MAINTENANCE = {"code": 100, "message": "Error: This application is currently in maintenance"}
-READ_ONLY = {"code": 100, "message": "Error: The application is in read-only mode"}
+MAINTENANCE = {
+    "data": [{"code": 100, "message": "This application is currently under maintenance."}],
+    "scripts": [],
+}
+NOTICES = (
+    "<br />\n<b>Deprecated</b>:  Creation of dynamic property {X::$y} is deprecated in <b>x.php</b><br />\n"
+)
 HTML = "text/html; charset=UTF-8"
 
 
@@ -177,6 +182,23 @@ def _request(form: Mapping[str, str]) -> dict[str, Any] | None:
     return request if isinstance(request, dict) else None
 
 
+def _refusal(kind: str, operation: str, class_name: str) -> dict[str, Any] | None:
+    """Return the response to a write that the instance, a site's check or the database refuses."""
+    verb = "creating" if operation == "core/create" else "modifying"
+    denied = f"The current user does not have enough permissions for {verb} data of class {class_name}"
+    check = "Please telephone first"
+    issues = f"Error: {check}: issues = {{0=>{check}}}, class = {class_name}, id = 1"
+    database = (
+        "Error: Failed to issue SQL query: query = UPDATE ..., mysql_errno = 1366, mysql_error = Incorrect string "
+        "value: '\\xF0\\x9F\\x91\\x8D' for column 'public_log' at row 1"
+    )
+    answers = {"read_only": (1, denied), "check": (100, issues), "character": (100, database)}
+    if kind not in answers:
+        return None
+    code, message = answers[kind]
+    return {"code": code, "message": message}
+
+
 def _names(request: Mapping[str, Any] | None) -> tuple[str, str]:
     return (str(request.get("operation", "")), str(request.get("class", ""))) if request else ("", "")
 
@@ -301,7 +323,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def rest_with_faults(self, itop: Itop, form: dict[str, str]) -> None:
         operation, class_name = _names(_request(form))
-        fault = itop.faults.meet(operation, class_name)
+        fault = itop.faults.meet(operation, class_name, form.get("json_data", ""))
         kind = fault.kind if fault else ""
         if itop.faults.latency and itop.stopping.wait(itop.faults.latency):
             return
@@ -317,12 +339,17 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "maintenance":
             self.send(503, "application/json", json.dumps(MAINTENANCE))
             return
-        if kind == "read_only" and operation in WRITES:
-            self.send(200, "application/json", json.dumps(READ_ONLY))
+        if operation in WRITES and (refusal := _refusal(kind, operation, class_name)):
+            self.send(200, "application/json", json.dumps(refusal))
+            return
+        if kind in ("forbidden", "too_large"):
+            self.send(403 if kind == "forbidden" else 413, HTML, "<html><h1>nginx</h1></html>")
             return
         if fault and kind == "late" and itop.stopping.wait(fault.seconds):
             return
         status, content_type, body = itop.execute(self.headers, form)  # type: ignore[arg-type]
+        if kind == "notices":
+            body = f"{NOTICES}{body}\n{NOTICES}"
         if kind == "drop_after":
             self.hang_up()
             return

@@ -27,6 +27,7 @@ from itop_client import (
     NoMatchError,
     ObjectNotFoundError,
     ProblemKind,
+    UnclassifiedError,
     UnknownAttributeError,
     UnknownClassError,
     ValueProblem,
@@ -124,7 +125,7 @@ FAILURES: dict[str, tuple[Any, ...]] = {
     ),
     "074": (UnknownAttributeError, "nope: Unknown attribute", "nope"),
     "075": (UnknownClassError, "class: 'Nope' is not a valid class'"),
-    "076": (ItopUnavailableError, "HTTP 500: not a response of iTop's REST interface (text/html)"),
+    "076": (UnclassifiedError, "HTTP 500: not a response of iTop's REST interface (text/html)"),
     "077": (ItopPermissionError, f"{NOT_ENOUGH} creating data of class UserRequest"),
     "078": unexpected(
         ValueProblem(
@@ -199,6 +200,7 @@ OUTCOMES: dict[type[ItopError], tuple[bool, bool]] = {
     ItopPermissionError: (True, False),
     ItopNotAdministratorError: (True, False),
     ItopUnavailableError: (True, True),
+    UnclassifiedError: (True, True),
 }
 
 

@@ -331,7 +331,11 @@ def test_without_the_extension_its_attributes_are_unknown() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "status", "start"),
-    [("error500", 500, "<p>iTop"), ("html", 200, "<!DOCTYPE"), ("maintenance", 503, '{"code": 100')],
+    [
+        ("error500", 500, "<p>iTop"),
+        ("html", 200, "<!DOCTYPE"),
+        ("maintenance", 503, '{"data": [{"code": 100'),
+    ],
 )
 def test_a_fault_replaces_the_response(itop: Itop, kind: str, status: int, start: str) -> None:
     itop.faults.add(kind, count=1)
@@ -359,7 +363,7 @@ def test_a_fault_applies_only_to_the_operation_that_it_names(itop: Itop) -> None
 
 def test_a_read_only_instance_refuses_writes_alone(itop: Itop) -> None:
     itop.faults.add("read_only")
-    assert append(itop, "x")["code"] == 100
+    assert append(itop, "x")["code"] == 1
     assert ids(itop, "SELECT UserRequest WHERE id = 1") == [1]
 
 

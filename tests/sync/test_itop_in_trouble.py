@@ -66,7 +66,7 @@ def test_no_request_is_sent_while_the_circuit_breaker_is_open(
 def test_a_successful_probe_closes_the_circuit_breaker_for_all_messages(
     client: Client, tickets: list[Ticket], itop: Itop, work: Work
 ) -> None:
-    itop.faults.add("error500", operation="core/update", count=2)
+    itop.faults.add("maintenance", operation="core/update", count=2)
     notify(client, part(37358198350, "<p>x</p>"))
     work()
     wait_is_over()
@@ -97,13 +97,13 @@ def test_a_message_that_fails_while_itop_accepts_others_does_not_block_later_one
     client: Client, tickets: list[Ticket], itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from intercom_bridge.sync import writer
-    from itop_client import ItopUnavailableError
+    from itop_client import UnclassifiedError
 
     original = writer.append
 
     def poisoned(client_: Any, ticket_class: str, ticket_id: int, log: str, item: Any, **more: Any) -> Any:
         if ticket_id == tickets[0].object_id and "poison" in item["message"]:
-            raise ItopUnavailableError("HTTP 500")
+            raise UnclassifiedError("HTTP 500")
         return original(client_, ticket_class, ticket_id, log, item, **more)
 
     monkeypatch.setattr(writer, "append", poisoned)
@@ -120,6 +120,44 @@ def test_a_message_that_fails_while_itop_accepts_others_does_not_block_later_one
     assert failed.reason_code == "message_specific"
     assert Delivery.objects.get(ticket=tickets[0], part_id="37358198351").state == "written"
     assert Delivery.objects.exclude(pk=failed.pk).exclude(state="written").count() == 0
+
+
+@pytest.mark.parametrize("kind", ["forbidden", "error500", "drop_before", "too_large", "check", "character"])
+def test_a_message_that_itop_never_accepts_delays_no_other(
+    client: Client, tickets: list[Ticket], itop: Itop, work: Work, kind: str
+) -> None:
+    """At night, when nothing else is written, as well as by day."""
+    itop.faults.add(kind, operation="core/update", contains="OR 1=1")
+    TicketLink.objects.exclude(ticket=tickets[0]).delete()
+    notify(client, part(37358198350, "<p>' OR 1=1</p>"))
+    for _ in range(6):
+        work()
+        assert state_of(itop).paused_until is None
+        Delivery.objects.waiting().update(due_at=timezone.now())
+    bad = Delivery.objects.get()
+    assert bad.state == "failed"
+    assert bad.attempts == (1 if kind in ("too_large", "check", "character") else 5)
+    notify(client, part(37358198351, "<p>later</p>"))
+    work()
+    assert Delivery.objects.get(part_id="37358198351").state == "written"
+
+
+def test_if_messages_of_several_tickets_fail_it_is_the_instance(
+    client: Client, tickets: list[Ticket], itop: Itop, work: Work
+) -> None:
+    """A full disk, for example: iTop can be read, but no message can be written."""
+    itop.faults.add("error500", operation="core/update")
+    notify(client, part(37358198350, "<p>x</p>"))
+    for _ in range(20):
+        work()
+        wait_is_over()
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"waiting"}
+    assert state_of(itop).failures_in_a_row > 5
+    itop.faults.clear()
+    work()
+    wait_is_over()
+    work()
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"written"}
 
 
 def test_a_message_fails_after_seven_days_of_retries_and_not_before(
