@@ -22,7 +22,10 @@ from .probe import Probe
 
 UNKNOWN_ATTRIBUTE = "intercom_bridge_doctor"
 COMMENT = "Intercom bridge: permission test"
-_GRANT_PROFILE = "Give the account an iTop profile with this permission, for example Administrator."
+_GRANT_PROFILE = (
+    "Give the account an iTop profile with this permission, for example Administrator; "
+    "or end iTop's read-only mode."
+)
 
 # Class, whether the bridge needs to read it, and the consequence if it cannot.
 _READ_CLASSES = (
@@ -99,7 +102,8 @@ def _permissions(probe: Probe, profile: TicketProfile) -> _Permissions:
     except ItopNotAdministratorError:
         create, set_authors = True, False
     except ItopPermissionError:
-        create = set_authors = False
+        # A lacking permission or read-only mode: neither says whether the account is an Administrator.
+        create = False
     except UnknownAttributeError as error:
         if error.attribute == UNKNOWN_ATTRIBUTE:
             create = set_authors = True

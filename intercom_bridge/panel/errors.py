@@ -7,7 +7,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from intercom_bridge.models.encryption import SecretDecryptionError
-from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.models.reason import ReasonCode, reason_label
 from itop_client import RemoteError
 from itop_client.errors import ProblemKind
 
@@ -31,7 +31,9 @@ class Explanation:
 def explain(error: PanelError) -> Explanation:
     """Return title and text for an error."""
     explanation = _explanations().get(_code(error))
-    if explanation is None:
+    if _code(error) in (ReasonCode.UNSUPPORTED_CHARACTER, ReasonCode.REQUEST_TOO_LARGE):
+        explanation = (_("iTop rejected the request"), reason_label(_code(error)))
+    elif explanation is None:
         detail = error.detail if isinstance(error, RemoteError) else ""
         detail = escape_markdown(shorten(detail, MAX_DETAIL_LENGTH))
         explanation = (
@@ -62,8 +64,12 @@ def explain_problems(problems: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 def explain_problem(problem: Mapping[str, Any]) -> str:
     """Return what is wrong with a value. If the kind is not known, return iTop's own text."""
+    if problem["kind"] == ProblemKind.TOO_LONG and not problem["max_length"]:
+        return _("This text is too long for iTop's database. Please shorten it.")
     if problem["kind"] == ProblemKind.TOO_LONG:
         return too_long(problem["length"], problem["max_length"])
+    if problem["kind"] in (ReasonCode.UNSUPPORTED_CHARACTER, ReasonCode.LOG_FULL):
+        return reason_label(problem["kind"])
     texts = {
         ProblemKind.MISSING: _("iTop requires this field."),
         ProblemKind.NOT_ALLOWED: _("iTop does not accept this value."),
@@ -100,7 +106,7 @@ def _explanations() -> dict[str, tuple[str, str]]:
     )
     no_permission = (
         _("The bridge lacks a permission in iTop"),
-        _("An admin can grant it to the bridge's account."),
+        _("An admin can grant it to the bridge's account, or end iTop's read-only mode."),
     )
     return {
         ReasonCode.ITOP_UNREACHABLE: (

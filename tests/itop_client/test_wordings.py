@@ -92,7 +92,8 @@ def test_a_check_of_the_site_refuses_the_object_in_its_own_words(sentence: str) 
 
 def database(number: int, text: str, code: int = 100) -> ItopError:
     return error_of(
-        f"Error: Failed to issue SQL query: query = UPDATE x SET y = 'Bob', mysql_errno = {number}, mysql_error = {text}",
+        f"Error: Failed to issue SQL query: query = UPDATE x SET y = 'Bob', mysql_errno = {number}, "
+        f"mysql_error = {text}",
         code,
     )
 

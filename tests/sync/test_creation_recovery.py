@@ -110,11 +110,46 @@ def test_a_creation_is_given_up_after_the_maximum_retry_time(
     teammate: Teammate, itop: Itop, work: Work
 ) -> None:
     lose_first_request(itop, teammate)
-    itop.faults.add("error500", operation="core/create")
+    itop.faults.add("maintenance", operation="core/create")
     TicketCreation.objects.update(created_at=timezone.now() - attempt.MAX_RETRY_TIME - dt.timedelta(hours=1))
     creation = retry_in_worker(work)
     assert (creation.state, creation.reason_code) == ("refused", "gave_up")
     assert creation.reason_detail
+
+
+@pytest.mark.parametrize("kind", ["error500", "forbidden"])
+def test_a_creation_that_itop_never_accepts_ends_and_frees_its_conversation(
+    teammate: Teammate, itop: Itop, work: Work, kind: str
+) -> None:
+    lose_first_request(itop, teammate)
+    itop.faults.add(kind, operation="core/create")
+    for _ in range(attempt.MAX_UNCLASSIFIED_ATTEMPTS - 1):
+        creation = retry_in_worker(work)
+    assert (creation.state, creation.reason_code) == ("refused", "message_specific")
+    itop.faults.clear()
+    submit_form(teammate)
+    assert TicketCreation.objects.latest("pk").state == "created"
+
+
+def test_a_creation_waits_while_itop_cannot_be_read(teammate: Teammate, itop: Itop, work: Work) -> None:
+    lose_first_request(itop, teammate)
+    itop.faults.add("error500")
+    for _ in range(2 * attempt.MAX_UNCLASSIFIED_ATTEMPTS):
+        creation = retry_in_worker(work)
+    assert creation.state == "creating"
+    itop.faults.clear()
+    assert retry_in_worker(work).state == "created"
+
+
+@pytest.mark.parametrize("kind", ["check", "character", "too_large"])
+def test_a_refused_creation_ends_at_once_with_its_reason(teammate: Teammate, itop: Itop, kind: str) -> None:
+    itop.faults.add(kind, operation="core/create")
+    submit_form(teammate)
+    assert TicketCreation.objects.get().state == "refused"
+    assert "SQL" not in teammate.text
+    itop.faults.clear()
+    submit_form(teammate)
+    assert TicketCreation.objects.latest("pk").state == "created"
 
 
 # The stored entries, adapted
@@ -139,7 +174,7 @@ def test_joint_entries_keep_their_text_and_the_others_their_authors(surplus: int
     plain = MAX_ENTRIES - JOINT_ENTRIES
     names = [str(number) for number in range(MAX_ENTRIES + surplus)]
     joint = {"message": "<p>joint</p>", "user_id": 0, "user_login": "Earlier messages (Intercom)"}
-    items = authors_into_texts([joint, *[ENTRY] * plain], names)
+    items = authors_into_texts([*[joint] * JOINT_ENTRIES, *[ENTRY] * plain], names)
     assert items[0] == {"message": "<p>joint</p>"}
     assert f"<b>{names[-1]} (Intercom)</b>" in items[-1]["message"]
-    assert f"<b>{names[-plain]} (Intercom)</b>" in items[1]["message"]
+    assert f"<b>{names[-plain]} (Intercom)</b>" in items[JOINT_ENTRIES]["message"]

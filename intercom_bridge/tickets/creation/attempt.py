@@ -39,11 +39,12 @@ from itop_client import (
     Deadline,
     InvalidValueError,
     ItopError,
+    ItopNoResponseError,
     ItopNotAdministratorError,
     ItopObject,
     ItopPermissionError,
     ItopRejectedError,
-    ProblemKind,
+    UnclassifiedError,
     UnknownAttributeError,
     ValueProblem,
     create,
@@ -56,6 +57,8 @@ log = structlog.get_logger(__name__)
 
 BACKGROUND_DEADLINE_SECONDS = 15.0
 MAX_RETRY_TIME = dt.timedelta(days=7)
+# A creation on which iTop fails this often in an unknown way, although it can be read, is rejected.
+MAX_UNCLASSIFIED_ATTEMPTS = 5
 # The payload of a submission is as Intercom's inbox had it, so messages that came shortly before may be missing.
 MAX_PAYLOAD_AGE = dt.timedelta(minutes=10)
 OUTPUT_FIELDS = ("id", "friendlyname")
@@ -118,6 +121,24 @@ def finish(creation: TicketCreation) -> None:
         _reject(creation, error)
     elif timezone.now() - creation.created_at > MAX_RETRY_TIME:
         _reject(creation, error, ReasonCode.GAVE_UP)
+    elif creation.attempts >= MAX_UNCLASSIFIED_ATTEMPTS and isinstance(
+        error, UnclassifiedError | ItopNoResponseError
+    ):
+        _end_unclassified(creation, error)
+
+
+def _end_unclassified(creation: TicketCreation, error: ItopError) -> None:
+    """Reject a creation on which iTop fails again and again although it can be read, unless the ticket exists."""
+    deadline = Deadline(BACKGROUND_DEADLINE_SECONDS)
+    try:
+        ticket = _find_earlier(creation, itop_client(creation.conversation.workspace.itop), deadline)
+    except (ItopError, SecretDecryptionError):
+        # The instance fails too, so the creation waits for it.
+        return
+    if ticket is None:
+        _reject(creation, error, ReasonCode.MESSAGE_SPECIFIC)
+    else:
+        _record(creation, ticket)
 
 
 def _create_or_recover(creation: TicketCreation, client: Client, deadline: Deadline) -> CreateResult:
@@ -304,8 +325,7 @@ def _problems_of(error: Exception) -> list[dict[str, Any]]:
     if isinstance(error, InvalidValueError):
         return [asdict(problem) for problem in error.problems]
     if isinstance(error, ItopRejectedError) and error.attribute:
-        is_unknown = isinstance(error, UnknownAttributeError)
-        kind = "unknown_attribute" if is_unknown else ProblemKind.OTHER
+        kind = "unknown_attribute" if isinstance(error, UnknownAttributeError) else error.code
         return [asdict(ValueProblem(error.attribute, detail=error.detail)) | {"kind": kind}]
     return []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import html
+import itertools
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +24,11 @@ from intercom_bridge.sync.message import (
 )
 from itop_client import LogItem
 
-# A log holds about 300 entries, because its index is a 64 KB column. The rest is left for later messages.
+# A log's index is a column of 64 KB, in which an entry takes about 161 bytes and its author's name: about 300 entries
+# with usual names. The rest is left for later messages.
 MAX_ENTRIES = 250
+MAX_INDEX_BYTES = 52_000
+ENTRY_INDEX_BYTES = 165
 JOINT_ENTRIES = 10
 
 
@@ -70,14 +74,15 @@ class Transcript:
     ) -> list[dict[str, Any]]:
         """Return the items of one log for `core/create`; if there are too many, the oldest are joined into a few."""
         parts = [part for part, to in self.entries if to == log]
-        surplus = len(parts) - MAX_ENTRIES
+        fitting = _count_fitting(parts)
         joint: list[dict[str, Any]] = []
-        if surplus > 0:
-            old, parts = parts[: surplus + JOINT_ENTRIES], parts[surplus + JOINT_ENTRIES :]
-            size = -(-len(old) // JOINT_ENTRIES)
+        if fitting < len(parts):
+            kept = max(fitting - JOINT_ENTRIES, 0)
+            old, parts = parts[: len(parts) - kept], parts[len(parts) - kept :]
+            bounds = [len(old) * number // JOINT_ENTRIES for number in range(JOINT_ENTRIES + 1)]
             joint = [
-                _joint_item(old[start : start + size], may_set_author=may_set_author, zone=zone)
-                for start in range(0, len(old), size)
+                _joint_item(old[start:end], may_set_author=may_set_author, zone=zone)
+                for start, end in itertools.pairwise(bounds)
             ]
         return joint + [
             log_item(
@@ -127,10 +132,20 @@ def _with_authors(
     items: Sequence[Mapping[str, Any]], authors: Sequence[str]
 ) -> Iterator[tuple[Mapping[str, Any], str | None]]:
     """Yield each item with its author's name, None for a joint entry (`Transcript.items` puts these first)."""
-    plain = len(authors) if len(authors) <= MAX_ENTRIES else MAX_ENTRIES - JOINT_ENTRIES
-    joint = max(len(items) - plain, 0)
+    joint = JOINT_ENTRIES if len(items) < len(authors) else 0
+    plain = len(items) - joint
     names: list[str | None] = [None] * joint + list(authors[len(authors) - plain :])
     return zip(items, names, strict=True)
+
+
+def _count_fitting(parts: Sequence[Part]) -> int:
+    """Return how many of the newest parts fit a log as entries of their own."""
+    size = 0
+    for count, part in enumerate(reversed(parts)):
+        size += ENTRY_INDEX_BYTES + len(shown_name(part.author).encode())
+        if count >= MAX_ENTRIES or size > MAX_INDEX_BYTES:
+            return count
+    return len(parts)
 
 
 def _joint_item(parts: list[Part], *, may_set_author: bool, zone: dt.tzinfo) -> dict[str, Any]:
