@@ -1,28 +1,15 @@
 """The admin: three kinds of rows to edit, and the records of what happened."""
 
-from .conversations import ConversationAdmin
-from .deliveries import DeliveryAdmin
-from .itops import ItopInstanceAdmin
-from .outgoing_messages import OutgoingMessageAdmin
-from .person_matches import PersonMatchAdmin
-from .profiles import TicketProfileAdmin
-from .ticket_creations import TicketCreationAdmin
-from .tickets import CachedTicketsAdmin, LinkRemovalAdmin, TicketAdmin, TicketLinkAdmin
-from .webhook_events import WebhookEventAdmin
-from .workspaces import WorkspaceAdmin
-
-__all__ = [
-    "CachedTicketsAdmin",
-    "ConversationAdmin",
-    "DeliveryAdmin",
-    "ItopInstanceAdmin",
-    "LinkRemovalAdmin",
-    "OutgoingMessageAdmin",
-    "PersonMatchAdmin",
-    "TicketAdmin",
-    "TicketCreationAdmin",
-    "TicketLinkAdmin",
-    "TicketProfileAdmin",
-    "WebhookEventAdmin",
-    "WorkspaceAdmin",
-]
+# Imported to register their admins.
+from . import (  # noqa: F401
+    conversations,
+    deliveries,
+    itops,
+    outgoing_messages,
+    person_matches,
+    profiles,
+    ticket_creations,
+    tickets,
+    webhook_events,
+    workspaces,
+)

@@ -136,36 +136,18 @@ class RowCount:
 
 def count_backlog(selection: Selection) -> list[RowCount]:
     """Return what is waiting."""
-    queues = (
-        ("Messages to write", "delivery", "state", selection.deliveries().waiting(), "queued_at"),
-        (
-            "Webhook events to process",
-            "webhookevent",
-            "state",
-            selection.webhook_events(WebhookEvent.State.RECEIVED),
-            "received_at",
-        ),
-        (
-            "Tickets to create",
-            "ticketcreation",
-            "state",
-            selection.of_conversations(TicketCreation.objects.waiting()),
-            "created_at",
-        ),
-        (
-            "Messages to post to Intercom",
-            "outgoingmessage",
-            "state",
-            selection.of_conversations(OutgoingMessage.objects.waiting()),
-            "created_at",
-        ),
-    )
-    waiting = {"webhookevent": "received", "ticketcreation": "creating"}
+    events = selection.webhook_events(WebhookEvent.State.RECEIVED)
+    creations = selection.of_conversations(TicketCreation.objects.waiting())
+    messages = selection.of_conversations(OutgoingMessage.objects.waiting())
     backlog = []
-    for label, model, field, rows, since in queues:
+    for label, model, state, rows, since in (
+        ("Messages to write", "delivery", "waiting", selection.deliveries().waiting(), "queued_at"),
+        ("Webhook events to process", "webhookevent", "received", events, "received_at"),
+        ("Tickets to create", "ticketcreation", "creating", creations, "created_at"),
+        ("Messages to post to Intercom", "outgoingmessage", "waiting", messages, "created_at"),
+    ):
         numbers = rows.aggregate(count=Count("pk"), since=Min(since))
-        query = f"{field}__exact={waiting.get(model, 'waiting')}"
-        backlog.append(RowCount(label, model, query, numbers["count"], numbers["since"]))
+        backlog.append(RowCount(label, model, f"state__exact={state}", numbers["count"], numbers["since"]))
     return backlog
 
 
@@ -204,11 +186,6 @@ class Load:
     waiting: int
     since: dt.datetime | None
     failed: int
-
-    @property
-    def paused_since(self) -> dt.datetime | None:
-        """When writing to the iTop was paused; None for a workspace."""
-        return getattr(self.row, "paused_since", None)
 
 
 def workspace_load() -> list[Load]:

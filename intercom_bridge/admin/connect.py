@@ -15,6 +15,8 @@ from .secrets import SECRET_OVERRIDES, SecretsForm
 
 NEW = "new"
 DEFAULT_PROFILE_NAME = "Requests"
+INTERCOM_FIELDS = ("workspace_id", "name", "region", "client_secret", "access_token")
+SERVICE_FIELDS = ("scope", "language", "time_zone")
 
 
 def _form_field(column: models.Field[Any, Any], **options: Any) -> forms.Field | None:
@@ -37,16 +39,7 @@ class WorkspaceForm(SecretsForm):
 
     class Meta:
         model = Workspace
-        fields = (
-            "workspace_id",
-            "name",
-            "region",
-            "client_secret",
-            "access_token",
-            "scope",
-            "language",
-            "time_zone",
-        )
+        fields = (*INTERCOM_FIELDS, *SERVICE_FIELDS)
         formfield_callback = staticmethod(_form_field)
 
 
@@ -94,23 +87,12 @@ class ConnectForm:
         selected = data.get("of-itop") if data is not None else None
         self._adds_itop = selected == NEW and may_add_itop
         self.itop = ItopForm(data if self._adds_itop else None, prefix="itop") if may_add_itop else None
+        self.intercom_fields = [self.workspace[name] for name in INTERCOM_FIELDS]
+        self.itop_choice = [self.choice["itop"]]
+        self.service_fields = [*(self.workspace[name] for name in SERVICE_FIELDS), self.choice["profile"]]
 
     def __iter__(self) -> Iterator[forms.BaseForm]:
         yield from (form for form in (self.workspace, self.choice, self.itop) if form is not None)
-
-    @property
-    def intercom_fields(self) -> list[forms.BoundField]:
-        names = ("workspace_id", "name", "region", "client_secret", "access_token")
-        return [self.workspace[name] for name in names]
-
-    @property
-    def itop_choice(self) -> list[forms.BoundField]:
-        return [self.choice["itop"]]
-
-    @property
-    def service_fields(self) -> list[forms.BoundField]:
-        names = ("scope", "language", "time_zone")
-        return [*(self.workspace[name] for name in names), self.choice["profile"]]
 
     def is_valid(self) -> bool:
         """Validate all forms that were submitted."""

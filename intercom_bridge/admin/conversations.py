@@ -48,19 +48,6 @@ class ConversationAdmin(RowActionsAdmin, SearchableAdmin):
             },
         ),
     )
-    readonly_fields = (
-        "in_intercom",
-        "people",
-        "links",
-        "removed_links",
-        "creations",
-        "deliveries",
-        "webhook_events",
-        "messages_to_intercom",
-        "reconcile_at",
-        "comparison_problem",
-        "reconcile_failures",
-    )
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Allow the list of a person's conversations."""

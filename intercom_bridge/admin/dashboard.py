@@ -1,6 +1,5 @@
 """The dashboard: a page of numbers for users who may view deliveries. It contains no texts."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
@@ -63,7 +62,7 @@ def _selection(request: HttpRequest) -> tuple[Selection, Workspace | ItopInstanc
 
 
 def _with_links(
-    request: HttpRequest, selection: Selection, entries: Iterable[RowCount]
+    request: HttpRequest, selection: Selection, entries: list[RowCount]
 ) -> list[tuple[RowCount, str]]:
     return [(entry, _list_url(request, selection, entry)) for entry in entries]
 

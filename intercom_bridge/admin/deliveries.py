@@ -16,7 +16,7 @@ from intercom_bridge.models.reason import ReasonCode
 from .display import attempts_table, datetime_column, payload_block, unix_time
 from .filters import LogFilter, ReasonFilter
 from .masking import mask
-from .records import ConversationRecordAdmin
+from .records import WORKSPACE_FILTER, ConversationRecordAdmin
 from .row_actions import RetriableAdmin, RowAction
 from .search import SearchResult
 
@@ -32,14 +32,7 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
     created = datetime_column("created_at", "created")
     list_display = ("created", "state", "reason_text", "ticket", "conversation")
     actions = ("retry", "skip", "verify")
-    list_filter = (
-        "state",
-        ReasonFilter,
-        LogFilter,
-        "kind",
-        "created_at",
-        ("conversation__workspace", admin.RelatedFieldListFilter),
-    )
+    list_filter = ("state", ReasonFilter, LogFilter, "kind", "created_at", WORKSPACE_FILTER)
     list_select_related = ("ticket", "conversation")
     list_defer = ("part", "item", "attempt_log")
     private_columns = ("part", "item", "reason_detail", "attempt_log")
@@ -70,19 +63,6 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
         ("Attempts", {"fields": ("attempt_history",)}),
         ("Request to iTop", {"fields": ("idempotency_key", "item_json"), "classes": ("collapse",)}),
         ("Message from Intercom", {"fields": ("part_json",), "classes": ("collapse",)}),
-    )
-    readonly_fields = (
-        *ConversationRecordAdmin.link_fields,
-        "reason_text",
-        "sent_at",
-        "log_code",
-        "entry_author",
-        "entry",
-        "attempt_history",
-        "item_json",
-        "part_json",
-        "erased_times",
-        "checked_at",
     )
 
     def search_condition(self, found: SearchResult) -> Q:

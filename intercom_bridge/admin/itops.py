@@ -22,6 +22,16 @@ from .row_actions import RowAction
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
 ACCOUNT_FIELDS = {"token", "user", "password"}
+CAPABILITIES = ("administrator", "extension", "change_tracking")
+STATUS_FIELDS = (
+    "status",
+    "paused_since",
+    "paused_until",
+    "pause_code",
+    "pause_detail",
+    "failures_in_a_row",
+    "last_success_at",
+)
 
 
 @admin.register(ItopInstance)
@@ -34,19 +44,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
     list_select_related = ()
     actions = ("retry_now",)
     search_fields = ("name", "url")
-    readonly_fields = (
-        "status",
-        "paused_since",
-        "paused_until",
-        "pause_code",
-        "pause_detail",
-        "failures_in_a_row",
-        "last_success_at",
-        "administrator",
-        "extension",
-        "change_tracking",
-        "data_model",
-    )
+    readonly_fields = (*STATUS_FIELDS, *CAPABILITIES, "data_model")
     save_on_top = True
     fieldsets = (
         (None, {"fields": ("name", "url", "time_zone")}),
@@ -70,23 +68,12 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
         ),
         (
             "Detected capabilities",
-            {
-                "fields": ("administrator", "extension", "change_tracking"),
-                "description": "Detected with the first requests to this iTop.",
-            },
+            {"fields": CAPABILITIES, "description": "Detected with the first requests to this iTop."},
         ),
         (
             "Status",
             {
-                "fields": (
-                    "status",
-                    "paused_since",
-                    "paused_until",
-                    "pause_code",
-                    "pause_detail",
-                    "failures_in_a_row",
-                    "last_success_at",
-                ),
+                "fields": STATUS_FIELDS,
                 "description": "After failures, writing to this iTop is paused and messages are queued; none will "
                 "fail. After each pause, one write is tried.",
             },

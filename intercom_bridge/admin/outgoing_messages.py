@@ -8,7 +8,7 @@ from intercom_bridge.models import OutgoingMessage
 from .display import datetime_column, payload_block
 from .filters import ReasonFilter
 from .masking import mask
-from .records import ConversationRecordAdmin
+from .records import WORKSPACE_FILTER, ConversationRecordAdmin
 from .row_actions import RetriableAdmin
 from .search import SearchResult
 
@@ -17,13 +17,7 @@ from .search import SearchResult
 class OutgoingMessageAdmin(RetriableAdmin, ConversationRecordAdmin):
     created = datetime_column("created_at", "created")
     list_display = ("created", "state", "reason_text", "conversation", "is_note")
-    list_filter = (
-        "state",
-        ReasonFilter,
-        "is_note",
-        "created_at",
-        ("conversation__workspace", admin.RelatedFieldListFilter),
-    )
+    list_filter = ("state", ReasonFilter, "is_note", "created_at", WORKSPACE_FILTER)
     list_select_related = ("conversation__workspace",)
     list_defer = ("body",)
     private_columns = ("body", "reason_detail")
@@ -33,7 +27,6 @@ class OutgoingMessageAdmin(RetriableAdmin, ConversationRecordAdmin):
         (None, {"fields": ("conversation", "in_intercom", "workspace", "admin_id", "is_note", "body_html")}),
         ("Status", {"fields": ("state", "reason_text", "part_id", "attempts", "due_at", "created_at")}),
     )
-    readonly_fields = ("workspace", "in_intercom", "body_html")
 
     def search_condition(self, found: SearchResult) -> Q:
         return Q(conversation__in=found.linked_conversations()) | Q(part_id=found.text)

@@ -58,7 +58,6 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
             },
         ),
     )
-    readonly_fields = ("conversations",)
 
     @admin.display(description="conversations")
     def conversations(self, match: PersonMatch) -> str:

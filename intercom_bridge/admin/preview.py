@@ -120,13 +120,10 @@ class PreviewAdmin(ModelAdmin):
             raise PermissionDenied
         form = PreviewForm(request, profile, self.get_form(request, profile if pk else None))
         screens, warnings = form.screens() if form.is_valid() else ([], [])
-        original = profile if pk else None
-        return self.page(
-            request,
-            "preview.html",
-            "Preview",
-            original=original,
-            form=form,
-            screens=screens,
-            warnings=warnings,
-        )
+        context = {
+            "original": profile if pk else None,
+            "form": form,
+            "screens": screens,
+            "warnings": warnings,
+        }
+        return self.page(request, "preview.html", "Preview", **context)

@@ -16,19 +16,13 @@ else:
 FILL_IN = "Correct automatically"
 
 
-class CodesWidget(forms.Textarea):
-    """A text area with one code per line."""
-
-    def format_value(self, value: Any) -> str:
-        if isinstance(value, list):
-            return "\n".join(str(code) for code in value)
-        return "" if value is None else str(value)
-
-
 class CodesFormField(forms.Field):
     """A JSON list of codes, entered one per line or separated by commas."""
 
-    widget = CodesWidget(attrs={"rows": 8, "cols": 40, "class": "bridge-codes", "spellcheck": "false"})
+    widget = forms.Textarea(attrs={"rows": 8, "cols": 40, "class": "bridge-codes", "spellcheck": "false"})
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(str(code) for code in value) if isinstance(value, list) else value
 
     def to_python(self, value: Any) -> list[str]:
         lines = str(value or "").replace(",", "\n").split("\n")

@@ -2,7 +2,7 @@
 
 import copy
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
 from django.contrib import admin
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 else:
     # Generic in the stubs only.
     AnyPaginator = Paginator
+
+WORKSPACE_FILTER = ("conversation__workspace", admin.RelatedFieldListFilter)
 
 
 class DeferringChangeList(ChangeList):
@@ -55,7 +57,7 @@ class BoundedPaginator(AnyPaginator):
 
 
 class RecordAdmin(ModelAdmin):
-    """A read-only admin whose pages depend on what the user may read.
+    """A read-only admin (so all its fields are) whose pages depend on what the user may read.
 
     Django passes no request to the functions that display a column. Each list and page is therefore served by a copy
     of the admin that holds the request's user as `viewer`. Without a viewer no text is displayed.
@@ -181,8 +183,6 @@ class SearchableAdmin(RecordAdmin):
 
 class ConversationRecordAdmin(SearchableAdmin):
     """Records with a conversation and, mostly, a ticket."""
-
-    link_fields: ClassVar = ("in_itop", "in_intercom", "workspace")
 
     @admin.display(description="workspace", ordering="conversation__workspace")
     def workspace(self, row: Any) -> Workspace:

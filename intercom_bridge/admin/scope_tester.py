@@ -1,6 +1,6 @@
 """The page that explains which workspace serves a person, and counts the people of each scope."""
 
-from dataclasses import dataclass
+from typing import Any
 
 from django import forms
 from django.core.exceptions import PermissionDenied
@@ -9,7 +9,7 @@ from django.urls import URLPattern, path
 
 from intercom_bridge.models import ItopInstance
 from intercom_bridge.models.encryption import SecretDecryptionError
-from intercom_bridge.tickets.scope_report import PersonReport, ScopeSize, count_scopes, report_people
+from intercom_bridge.tickets.scope_report import count_scopes, report_people
 from itop_client import ItopError
 
 from .base import ModelAdmin
@@ -27,16 +27,6 @@ class PersonForm(forms.Form):
         widget=forms.TextInput(attrs={"class": "vTextField", "spellcheck": "false"}),
         help_text="An e-mail address, a name, or the ID of a Person in iTop.",
     )
-
-
-@dataclass(frozen=True)
-class ItopReport:
-    """What was found in one iTop: people, or the number of people per workspace, or a problem."""
-
-    itop: ItopInstance
-    people: tuple[PersonReport, ...] = ()
-    counts: tuple[ScopeSize, ...] = ()
-    problem: str = ""
 
 
 class ScopeTesterAdmin(ModelAdmin):
@@ -59,11 +49,11 @@ class ScopeTesterAdmin(ModelAdmin):
         return self.page(request, "scopes.html", "Scope test", form=form, reports=reports, counted=counted)
 
 
-def _report(itop: ItopInstance, text: str) -> ItopReport:
-    """Look up the person, or count the people of each scope if the text is empty."""
+def _report(itop: ItopInstance, text: str) -> dict[str, Any]:
+    """Return the people in one iTop, or the size of each scope if the text is empty, or a problem."""
     try:
         if text:
-            return ItopReport(itop, people=tuple(report_people(text, itop)))
-        return ItopReport(itop, counts=tuple(count_scopes(itop)))
+            return {"itop": itop, "people": list(report_people(text, itop))}
+        return {"itop": itop, "counts": list(count_scopes(itop))}
     except (ItopError, SecretDecryptionError) as error:
-        return ItopReport(itop, problem=str(error))
+        return {"itop": itop, "problem": str(error)}

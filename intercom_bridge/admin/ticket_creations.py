@@ -11,7 +11,7 @@ from intercom_bridge.models.ticket_creation import TicketCreationQuerySet
 
 from .display import attempts_table, datetime_column, json_block, payload_block
 from .filters import ReasonFilter
-from .records import ConversationRecordAdmin
+from .records import WORKSPACE_FILTER, ConversationRecordAdmin
 from .row_actions import RowAction, RowActionsAdmin
 
 
@@ -31,12 +31,7 @@ class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
         "attempts",
     )
     actions = ("retry",)
-    list_filter = (
-        "state",
-        ReasonFilter,
-        "created_at",
-        ("conversation__workspace", admin.RelatedFieldListFilter),
-    )
+    list_filter = ("state", ReasonFilter, "created_at", WORKSPACE_FILTER)
     list_select_related = ("ticket", "conversation__workspace")
     list_defer = ("fields", "parts", "values", "problems", "attempt_log")
     private_columns = ("fields", "values", "problems", "note", "reason_detail", "attempt_log")
@@ -55,13 +50,6 @@ class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
         ("Attempts", {"fields": ("attempt_history",)}),
         ("Request to iTop", {"fields": ("ticket_class", "caller_id", "idempotency_key", "fields_json")}),
         ("Form input", {"fields": ("values_json",), "classes": ("collapse",)}),
-    )
-    readonly_fields = (
-        *ConversationRecordAdmin.link_fields,
-        "reason_text",
-        "attempt_history",
-        "fields_json",
-        "values_json",
     )
 
     @admin.display(description="attempts")

@@ -20,7 +20,7 @@ from intercom_bridge.models.itop_instance import ITOP
 from intercom_bridge.models.ticket_link import TicketLinkQuerySet
 
 from .display import datetime_column, itop_link, json_block, stacked
-from .records import ConversationRecordAdmin, SearchableAdmin
+from .records import WORKSPACE_FILTER, ConversationRecordAdmin, SearchableAdmin
 from .row_actions import RowAction, RowActionsAdmin
 from .search import SearchResult, find_people
 
@@ -53,7 +53,6 @@ class TicketAdmin(SearchableAdmin):
             },
         ),
     )
-    readonly_fields = ("in_itop", "links", "removed_links", "creations", "deliveries", "gone_at", "check_at")
 
     def search_condition(self, found: SearchResult) -> Q:
         linked = TicketLink.objects.filter(conversation__in=found.conversations)
@@ -109,13 +108,12 @@ class TicketLinkAdmin(RowActionsAdmin, _LinkAdmin):
     linked = datetime_column("created_at", "linked")
     list_display = ("ticket", "conversation", "sync_on", "workspace", "itop", "linked_by", "linked")
     actions = ("compare",)
-    list_filter = ("sync_on", "created_at", ("conversation__workspace", admin.RelatedFieldListFilter))
+    list_filter = ("sync_on", "created_at", WORKSPACE_FILTER)
     teammate_column = "linked_by"
     fieldsets = (
         (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
         ("Status", {"fields": ("sync_on", "linked_by", "created_at", "deliveries")}),
     )
-    readonly_fields = (*ConversationRecordAdmin.link_fields, "deliveries")
 
     @admin.display(description=ITOP, ordering="ticket__itop")
     def itop(self, row: TicketLink) -> ItopInstance:
@@ -143,7 +141,7 @@ class LinkRemovalAdmin(_LinkAdmin):
     unlinked = datetime_column("unlinked_at", "unlinked")
     undone = datetime_column("undone_at", "undone")
     list_display = ("ticket", "conversation", "workspace", "unlinked_by", "unlinked", "undone")
-    list_filter = ("unlinked_at", ("conversation__workspace", admin.RelatedFieldListFilter))
+    list_filter = ("unlinked_at", WORKSPACE_FILTER)
     private_columns = ("left_out",)
     teammate_column = "unlinked_by"
     fieldsets = (
@@ -154,7 +152,6 @@ class LinkRemovalAdmin(_LinkAdmin):
         ),
         ("Previous link", {"fields": ("linked_by", "linked_at", "sync_on")}),
     )
-    readonly_fields = (*ConversationRecordAdmin.link_fields, "skipped_messages", "deliveries")
 
     @admin.display(description="skipped messages")
     def skipped_messages(self, removal: LinkRemoval) -> int:
@@ -182,7 +179,6 @@ class CachedTicketsAdmin(SearchableAdmin):
             },
         ),
     )
-    readonly_fields = ("rows_json",)
 
     def search_condition(self, found: SearchResult) -> Q:
         people = find_people(found.text).values_list("person_id", flat=True)

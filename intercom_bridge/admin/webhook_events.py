@@ -28,7 +28,6 @@ class WebhookEventAdmin(RetriableAdmin, SearchableAdmin):
         ("Times", {"fields": ("received_at", "times_received", "due_at")}),
         ("Payload", {"fields": ("payload",)}),
     )
-    readonly_fields = ("payload", "conversation", "deliveries")
 
     def search_condition(self, found: SearchResult) -> Q:
         return Q(conversation_id__in=found.conversation_ids()) | Q(
