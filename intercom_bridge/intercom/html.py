@@ -10,92 +10,107 @@ notifications of 2.15 and later contain plain text. All callers use this one rul
 So "2 < 3 and 5 > 4" and "<not a tag>" are text, and the log shows them as they were typed. A wrong decision for text
 would show tags to a person; nothing is lost or executed in either case.
 
-iTop removes tags that are not on its list together with their content. The HTML for the log therefore contains only
-tags that iTop keeps, and the text of other tags is preserved. nh3 parses and filters the body; a renderer then writes
-the resulting tree again, with every run of text in a block.
+iTop removes tags that are not on its list together with their content, and addresses that its patterns do not know.
+The HTML for the log therefore contains only tags and addresses that all versions since 2.7 keep; of others, the text
+is preserved. `tree` parses the body, in linear time; a renderer then writes the resulting tree again, with every run
+of text in a block.
 """
 
 from __future__ import annotations
 
 import html
-import itertools
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
-from typing import Final, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, unquote_plus
 
-import nh3
+from django.utils.translation import gettext as _
 
 from .text import clean_text, cut
-
-HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
-INLINE: Final = frozenset({"a", "b", "strong", "i", "em", "u", "code"})
-VOID: Final = frozenset({"br", "hr", "img"})
-LISTS: Final = frozenset({"ul", "ol"})
-TABLE_SECTIONS: Final = frozenset({"thead", "tbody", "tfoot"})
-KEPT_BLOCKS: Final = (
-    HEADINGS | LISTS | TABLE_SECTIONS | {"p", "li", "table", "tr", "td", "th", "pre", "blockquote"}
+from .tree import (
+    BLOCKS,
+    HEADINGS,
+    INLINE,
+    LISTS,
+    MAX_LENGTH,
+    MEDIA,
+    TABLE_SECTIONS,
+    Element,
+    Node,
+    Nodes,
+    parse,
 )
-# Parsed because they separate paragraphs. The output contains paragraphs instead.
-CONTAINERS: Final = (
-    frozenset({"div", "section", "article", "header", "footer", "main", "aside", "nav", "address", "center"})
-    | {"figure", "figcaption", "caption", "dl", "dt", "dd", "fieldset", "details", "summary", "form"}
-)  # fmt: skip
-BLOCKS: Final = KEPT_BLOCKS | CONTAINERS | {"hr"}
-DROPPED_WITH_CONTENT: Final = (
-    frozenset({"script", "style", "iframe", "noscript", "noembed", "noframes", "template", "object", "embed"})
-    | {"applet", "svg", "math", "title", "head"}
-)  # fmt: skip
 
-MAX_OUTPUT_DEPTH: Final = 40
-"""Levels of nesting in the output; deeper content is moved up to the last level."""
+MAX_BODY_LENGTH: Final = 300_000
+"""Characters that are converted; a sentence stands for the rest. iTop could not take many more in one request."""
 
-MAX_PARSED_DEPTH: Final = 300
-"""A deeper body is read as text: the parser's time grows with the square of the depth (16 000 lists take 7 s)."""
+MAX_TITLE_SOURCE: Final = 20_000
+"""Characters among which the first visible line is looked for."""
 
 NO_BREAK_SPACE: Final = "\u00a0"
 
 _SPACE: Final = " \t\r\n"
-_INVISIBLE = re.compile("(?:<[^>]*>|[\\s\u00ad\u200b-\u200f\u2060\ufeff])*")
+_INVISIBLE = re.compile("(?:<[^>]*+>|[\\s\u00ad\u200b-\u200f\u2060\ufeff])*+")
 _STARTS_AS_HTML = re.compile(
     r"<(?:p|div|h[1-6]|ul|ol|pre|blockquote|table|figure|img)(?:[\s/][^>]*)?>", re.IGNORECASE
 )
 _ENDS_AS_HTML = re.compile(r"</[a-z][a-z0-9]*\s*>|<img[\s/][^<>]*>", re.IGNORECASE)
-_LINK_URL = re.compile(r"(?:https?://|mailto:|tel:)[^\s]", re.IGNORECASE)
+_LINK_URL = re.compile(r"(?:(?:https?|ftp)://|mailto:|tel:|sms:)[^\s]", re.IGNORECASE)
 _IMAGE_URL = re.compile(r"https?://[^\s]", re.IGNORECASE)
 _BARE_URL = re.compile('https?://[^\\s<>"\u200b-\u200f\u2060\ufeff]+', re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*+>")
+_LINK_TAG = re.compile(r"</?a(?: [^>]*+)?>")
+_EMBEDDED_DATA = re.compile(r"(?<=[\"'=])data:[^\s\"'<>]{200,}+", re.IGNORECASE)
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
-# Tags that can be nested without limit. The others close themselves or have no content.
-_NESTING_TAG = re.compile(
-    r"<(/?)(?!(?:p|li|dt|dd|tr|td|th|thead|tbody|tfoot|option|br|hr|img|input|meta|link|col|wbr|area|base|source"
-    r"|track|embed|param)[\s/>])[a-z]",
-    re.IGNORECASE,
+# What the href of a link that iTop keeps looks like. iTop keeps the label only of a link to a name with letters outside
+# ASCII, an IPv6 address, a host of less than three letters, an e-mail address with a plus, or a phone number.
+_URL_KEPT_BY_ITOP = re.compile(
+    r"(?:https?|ftp)://(?:[a-z0-9._+-]++(?::[a-z0-9._+-]*+)?@)?[a-z0-9.-]{3}"
+    r"|mailto:[a-z0-9._&'-]++@[a-z0-9.-]+\.[a-z0-9-]{2}",
+    re.IGNORECASE | re.ASCII,
 )
+# The characters of an address that iTop stores as they are, besides ASCII letters and digits.
+_NOT_ENCODED_BY_ITOP: Final = "@/:=?;#%&,+-_.!~*'()"
+# Intercom's files, whose addresses are valid for half an hour.
+_INTERCOM_HOST = re.compile(
+    r"(?:.+\.)?(?:intercomcdn\.(?:com|eu)|intercom-attachments[\w-]*\.com|intercomassets\.(?:com|eu))"
+)
+_LIST_NUMBER = re.compile(r"-?[0-9]{1,6}", re.ASCII)
+_LIST_TYPES: Final = frozenset("1aAiI")
 
 
 # --- Public functions ---
 
 
-def to_log_html(body: str) -> str:
+def to_log_html(body: str, conversation_url: str = "") -> str:
     """Return the body (HTML or plain text, see above) as HTML that iTop keeps, "" if nothing would be visible.
 
-    The result contains p, h1-h6, ul, ol, li, table with its parts, pre, blockquote, b, strong, i, em, u, code, br, a
-    with an http(s), mailto or tel address, and img with an http(s) address. It starts and ends with a block. Applied
-    to its own result, the function changes nothing.
+    The result contains p, h1-h4, ul, ol, li, table with its parts, pre, blockquote, br, formatting, a with an address
+    that iTop keeps, in the form in which iTop stores it, and img with an http(s) address. Other addresses are written
+    as text. It starts and ends with a block. Applied to its own result, the function changes nothing, unless the
+    result is longer than what is parsed as HTML (`tree.MAX_LENGTH`).
+
+    Of a body longer than MAX_BODY_LENGTH, the rest is replaced by a sentence with the conversation's URL.
     """
-    text = clean_text(body).strip()
-    if not _is_html(text):
-        return text_to_html(text)
-    return "".join(_HtmlRenderer().blocks(_parse(text)))
+    text, is_html = _read(body)
+    if is_html:
+        markup = "".join(_HtmlRenderer().blocks(parse(text[:MAX_BODY_LENGTH])))
+    else:
+        markup = text_to_html(text[:MAX_BODY_LENGTH])
+    if len(text) > MAX_BODY_LENGTH:
+        sentence = _("The rest of this message is in Intercom.")
+        markup += text_to_html(f"[{sentence} {conversation_url}".rstrip() + "]")
+    return markup
 
 
 def to_text(body: str) -> str:
     """Return the body (HTML or plain text) as plain text: paragraphs, list markers, links as `label (address)`."""
-    text = clean_text(body).strip()
-    if _is_html(text):
-        text = "\n\n".join(_TextRenderer().blocks(_parse(text))).replace(NO_BREAK_SPACE, " ")
+    text, is_html = _read(body)
+    text = text[:MAX_BODY_LENGTH]
+    if is_html:
+        text = "\n\n".join(_TextRenderer().blocks(parse(text))).replace(NO_BREAK_SPACE, " ")
     text = "\n".join(line.rstrip() for line in text.split("\n"))
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n")
 
@@ -114,10 +129,19 @@ def text_to_html(text: str) -> str:
 
 def first_line(text: str, limit: int) -> str:
     """Return the first visible line of plain text, in at most `limit` characters, cut at a word with `…`."""
-    for line in clean_text(text).split("\n"):
+    for line in clean_text(text[:MAX_TITLE_SOURCE]).split("\n"):
         if _is_visible(html.escape(line)):
             return cut(" ".join(line.split()), limit)
     return ""
+
+
+def _read(body: str) -> tuple[str, bool]:
+    """Return the clean body, and whether it is HTML. Embedded pictures must not use up the limits of a long one."""
+    text = clean_text(body).strip()
+    is_html = _is_html(text)
+    if is_html and len(text) > MAX_LENGTH:
+        text = _EMBEDDED_DATA.sub("data:", text)
+    return text, is_html
 
 
 def _is_html(text: str) -> bool:
@@ -143,7 +167,8 @@ def _line_to_html(line: str) -> str:
         if url.endswith("//"):
             continue
         pieces.append(_words_to_html(line[end : found.start()], is_line_start=end == 0))
-        pieces.append(f'<a href="{html.escape(url)}">{_escape(url)}</a>')
+        kept = url_in_itop(url)
+        pieces.append(f'<a href="{html.escape(kept)}">{_escape(url)}</a>' if kept else _escape(url))
         end = found.start() + len(url)
     pieces.append(_words_to_html(line[end:], is_line_start=end == 0))
     return "".join(pieces)
@@ -175,104 +200,19 @@ def _escape(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-# --- HTML to a tree ---
+# --- Elements ---
 
 
-@dataclass
-class _Element:
-    tag: str
-    attributes: dict[str, str] = field(default_factory=dict)
-    children: list[_Node] = field(default_factory=list)
-    contains_block: bool = False
-
-    @property
-    def is_block(self) -> bool:
-        return self.tag in BLOCKS or (self.contains_block and self.tag != "a")
-
-
-_Node: TypeAlias = "_Element | str"
-_Nodes: TypeAlias = Sequence[_Node]
-
-
-def _parse(text: str) -> _Nodes:
-    if _nesting_depth(text) > MAX_PARSED_DEPTH:
-        return _flatten(text)
-    clean = nh3.clean(
-        text,
-        tags=set(BLOCKS | INLINE | VOID),
-        clean_content_tags=set(DROPPED_WITH_CONTENT),
-        attributes={"a": {"href"}, "img": {"src", "alt"}},
-        url_schemes={"http", "https", "mailto", "tel"},
-        link_rel=None,
-    )
-    builder = _TreeBuilder()
-    builder.feed(clean_text(clean))  # a reference such as &#27; has become a character
-    builder.close()
-    return builder.root.children
-
-
-def _nesting_depth(text: str) -> int:
-    """Return how deeply the tags are nested, not counting tags that close themselves."""
-    depth = deepest = 0
-    for found in _NESTING_TAG.finditer(re.sub("<!--.*?-->", "", text, flags=re.DOTALL)):
-        depth = max(depth - 1, 0) if found.group(1) else depth + 1
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def _flatten(text: str) -> _Nodes:
-    """Return the text of an extremely nested body as paragraphs."""
-    text = re.sub(r"<(script|style)\b.*?(?:</\1\s*>|\Z)", "", text, flags=re.IGNORECASE | re.DOTALL)
-    text = html.unescape(re.sub(r"<[^<>]*>", "\n", text))
-    return [_Element("p", children=[line]) for line in clean_text(text).split("\n") if line.strip()]
-
-
-class _TreeBuilder(HTMLParser):
-    """Builds a tree from nh3's output, which is well-formed and contains known tags only."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.root = _Element("div")
-        self.open = [self.root]
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        element = _Element(tag, {name: value or "" for name, value in attributes})
-        if tag in BLOCKS:
-            for ancestor in reversed(self.open):
-                if ancestor.contains_block:
-                    break
-                ancestor.contains_block = True
-        if tag in VOID:
-            self.open[-1].children.append(element)
-        elif len(self.open) < MAX_OUTPUT_DEPTH and not self._is_nested_link(tag):
-            self.open[-1].children.append(element)
-            self.open.append(element)
-        else:
-            # Too deep, or a link within a link (nh3 produces one from a select): the content goes to the enclosing
-            # element, and the end tag only closes this entry.
-            self.open.append(self.open[-1])
-
-    def _is_nested_link(self, tag: str) -> bool:
-        return tag == "a" and any(element.tag == "a" for element in self.open)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID and len(self.open) > 1:
-            self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self.open[-1].children.append(data)
-
-
-def _list_items(node: _Element) -> Sequence[_Nodes]:
-    """Return the content of each list item. A list directly within a list belongs to the item before it."""
-    items: list[list[_Node]] = []
+def _list_items(node: Element) -> Sequence[Element]:
+    """Return the list items. A list directly within a list belongs to the item before it."""
+    items: list[Element] = []
     for child in node.children:
-        if isinstance(child, _Element) and child.tag == "li":
-            items.append(list(child.children))
-        elif isinstance(child, _Element) and child.tag in LISTS and items:
-            items[-1].append(child)
-        elif isinstance(child, _Element) or child.strip():
-            items.append([child])
+        if isinstance(child, Element) and child.tag == "li":
+            items.append(Element("li", child.attributes, list(child.children)))
+        elif isinstance(child, Element) and child.tag in LISTS and items:
+            items[-1].children.append(child)
+        elif isinstance(child, Element) or child.strip():
+            items.append(Element("li", children=[child]))
     return items
 
 
@@ -282,9 +222,72 @@ def _allowed_url(value: str, pattern: re.Pattern[str]) -> str:
     return re.sub(r"\s", "%20", value) if pattern.match(value) else ""
 
 
-def _image(node: _Element) -> tuple[str, str]:
-    """Return the image's URL ("" if it is not allowed) and its description."""
-    return _allowed_url(node.attributes.get("src", ""), _IMAGE_URL), node.attributes.get("alt", "").strip()
+def url_in_itop(url: str) -> str:
+    """Return the URL as iTop stores it in a link or image, "" if iTop would remove it."""
+    return quote(url, safe=_NOT_ENCODED_BY_ITOP) if _URL_KEPT_BY_ITOP.match(url) else ""
+
+
+def _shows_url(label: str, url: str) -> bool:
+    """Return whether the label is the URL already, as the label of a phone number or an e-mail address often is."""
+    address = url.removeprefix("mailto:").removeprefix("tel:")
+    return label in (url, address) or (
+        url.startswith("tel:") and re.sub(r"[\s()./-]", "", label) == re.sub(r"[\s()./-]", "", address)
+    )
+
+
+@dataclass(frozen=True)
+class _Media:
+    """A picture, video or other file within the text, at a URL that stays valid (else ""), and its description."""
+
+    kind: str
+    url: str
+    description: str
+
+    @classmethod
+    def of(cls, node: Element) -> _Media | None:
+        """Return None for a picture without an address."""
+        given, description = node.attributes.get("src", ""), node.attributes.get("alt", "").strip()
+        if not given.strip():
+            return None
+        url = _allowed_url(given, _IMAGE_URL)
+        if url and not _is_temporary(url):
+            return cls(node.tag, url, description)
+        return cls(node.tag, "", (_file_name(url) if url else "") or description)
+
+    def label(self) -> str:
+        """Return the text that stands for it."""
+        words = {"img": _("Picture"), "video": _("Video"), "audio": _("Recording")}
+        word = words.get(self.kind, _("Embedded content"))
+        name = self.description or self.url
+        return f"[{word}: {name}]" if name else f"[{word}]"
+
+
+def _is_temporary(url: str) -> bool:
+    """Return whether the URL is one of Intercom's, or signed and valid until a date."""
+    path, _mark, query = url.lower().partition("#")[0].partition("?")
+    host = path.partition("//")[2].partition("/")[0].rpartition("@")[2].partition(":")[0]
+    is_signed = "expires=" in query and "signature=" in query
+    return is_signed or bool(_INTERCOM_HOST.fullmatch(host))
+
+
+def _file_name(url: str) -> str:
+    path = url.partition("?")[0].partition("#")[0]
+    return " ".join(clean_text(unquote_plus(path.rpartition("/")[2])).split())
+
+
+def _list_attributes(node: Element) -> dict[str, str]:
+    """Return the attributes that decide on a list's numbers, as iTop keeps them."""
+    found: dict[str, str] = {}
+    if node.tag == "li" and _LIST_NUMBER.fullmatch(node.attributes.get("value", "").strip()):
+        found["value"] = node.attributes["value"].strip()
+    if node.tag == "ol":
+        if "reversed" in node.attributes:
+            found["reversed"] = ""
+        if _LIST_NUMBER.fullmatch(node.attributes.get("start", "").strip()):
+            found["start"] = node.attributes["start"].strip()
+        if node.attributes.get("type", "") in _LIST_TYPES:
+            found["type"] = node.attributes["type"]
+    return found
 
 
 # --- The tree to HTML or text ---
@@ -293,15 +296,15 @@ def _image(node: _Element) -> tuple[str, str]:
 class _Renderer(ABC):
     """Renders a tree as a list of blocks, all of them visible. Subclasses define the format of each tag."""
 
-    block_renderers: dict[str, Callable[[_Element], list[str]]]
+    block_renderers: dict[str, Callable[[Element], list[str]]]
     """By tag. Of a block without an entry, only the content is rendered."""
 
-    def blocks(self, nodes: _Nodes) -> list[str]:
+    def blocks(self, nodes: Nodes) -> list[str]:
         """Return the blocks. Text outside of blocks becomes a paragraph."""
         blocks: list[str] = []
         run: list[str] = []
         for node in nodes:
-            if isinstance(node, _Element) and node.is_block:
+            if isinstance(node, Element) and node.is_block:
                 render = self.block_renderers.get(node.tag)
                 content = render(node) if render else self.blocks(node.children)
                 blocks += [self.paragraph("".join(run)), *content]
@@ -316,7 +319,7 @@ class _Renderer(ABC):
         """Return inline content as a block, "" if nothing of it is visible."""
 
     @abstractmethod
-    def inline(self, node: _Node) -> str:
+    def inline(self, node: Node) -> str:
         """Return the node as inline content."""
 
 
@@ -334,35 +337,49 @@ class _HtmlRenderer(_Renderer):
     def paragraph(self, run: str) -> str:
         return "".join(_visible_element("p", _trim(run)))
 
-    def inline(self, node: _Node) -> str:
+    def inline(self, node: Node) -> str:
         if isinstance(node, str):
             return _escape(node)
         if node.tag == "br":
             return "<br>"
-        if node.tag == "img":
-            return self._image(node)
+        if node.tag in MEDIA:
+            return self._media(node)
         content = self._run(node.children)
         if node.tag not in INLINE or not _is_visible(content):
             return content
-        if node.tag != "a":
-            return f"<{node.tag}>{content}</{node.tag}>"
+        return self._link(node, content) if node.tag == "a" else f"<{node.tag}>{content}</{node.tag}>"
+
+    def _link(self, node: Element, content: str) -> str:
+        content = _LINK_TAG.sub("", content)  # of a video, for instance
         url = _allowed_url(node.attributes.get("href", ""), _LINK_URL)
-        return f'<a href="{html.escape(url)}">{content}</a>' if url else content
+        if kept := url_in_itop(url):
+            return f'<a href="{html.escape(kept)}">{content}</a>'
+        label = html.unescape(_TAG.sub("", content))
+        if not url or _shows_url(label.strip(), url):
+            return content
+        written = content.rstrip(_SPACE)
+        return f"{written} ({_escape(url)}){content[len(written) :]}"
 
-    def _image(self, node: _Element) -> str:
-        url, description = _image(node)
-        if not url:
-            return _escape(description)
-        alt = f' alt="{html.escape(description)}"' if description else ""
-        return f'<img src="{html.escape(url)}"{alt}>'
+    def _media(self, node: Element) -> str:
+        media = _Media.of(node)
+        if not media:
+            return _escape(node.attributes.get("alt", "").strip())
+        if node.tag != "img" or not media.url:
+            return self._linked(media)
+        alt = f' alt="{html.escape(media.description)}"' if media.description else ""
+        return f'<img src="{html.escape(quote(media.url, safe=_NOT_ENCODED_BY_ITOP))}"{alt}>'
 
-    def _run(self, nodes: _Nodes) -> str:
+    def _linked(self, media: _Media) -> str:
+        label, url = _escape(media.label()), url_in_itop(media.url)
+        return f'<a href="{html.escape(url)}">{label}</a>' if url else label
+
+    def _run(self, nodes: Nodes) -> str:
         """Return inline content. A block in it, where none is allowed, gets lines of its own."""
         pieces: list[str] = []
         is_line_open = needs_break = False
         for node in nodes:
-            is_block = isinstance(node, _Element) and node.tag in BLOCKS
-            if isinstance(node, _Element) and is_block:
+            is_block = isinstance(node, Element) and node.tag in BLOCKS
+            if isinstance(node, Element) and is_block:
                 piece = _trim(self._run(node.children))
             else:
                 piece = self.inline(node)
@@ -371,40 +388,45 @@ class _HtmlRenderer(_Renderer):
                     pieces.append("<br>")
                 is_line_open, needs_break = True, is_block
             elif is_block:
+                needs_break = is_line_open
                 continue
             pieces.append(piece)
         return "".join(pieces)
 
-    def _heading(self, node: _Element) -> list[str]:
-        return _visible_element(node.tag, _trim(self._run(node.children)))
+    def _heading(self, node: Element) -> list[str]:
+        # iTop removes h5 and h6 with their content.
+        return _visible_element(min(node.tag, "h4"), _trim(self._run(node.children)))
 
-    def _preformatted(self, node: _Element) -> list[str]:
+    def _preformatted(self, node: Element) -> list[str]:
         content = "".join(self.inline(child) for child in node.children)
         return _visible_element("pre", content.strip("\n"))
 
-    def _quote(self, node: _Element) -> list[str]:
+    def _quote(self, node: Element) -> list[str]:
         return _visible_element("blockquote", "".join(self.blocks(node.children)))
 
-    def _list(self, node: _Element) -> list[str]:
-        items = (_visible_element("li", self._item(item)) for item in _list_items(node))
-        return _visible_element(node.tag, "".join(itertools.chain.from_iterable(items)))
+    def _list(self, node: Element) -> list[str]:
+        items = "".join(
+            "".join(_visible_element("li", self._item(item.children), _list_attributes(item)))
+            for item in _list_items(node)
+        )
+        return _visible_element(node.tag, items, _list_attributes(node))
 
-    def _single_item(self, node: _Element) -> list[str]:
+    def _single_item(self, node: Element) -> list[str]:
         return _visible_element("ul", "".join(_visible_element("li", self._item(node.children))))
 
-    def _item(self, nodes: _Nodes) -> str:
+    def _item(self, nodes: Nodes) -> str:
         """Return the content of a list item or a table cell, where a single paragraph needs no tag."""
         blocks = self.blocks(nodes)
-        is_list = [block.startswith(("<ul>", "<ol>")) for block in blocks]
+        is_list = [block.startswith(("<ul", "<ol")) for block in blocks]
         if blocks and blocks[0].startswith("<p>") and all(is_list[1:]):
             blocks[0] = blocks[0].removeprefix("<p>").removesuffix("</p>")
         return "".join(blocks)
 
-    def _table(self, node: _Element) -> list[str]:
+    def _table(self, node: Element) -> list[str]:
         before: list[str] = []
         sections: list[str] = []
         for child in node.children:
-            if isinstance(child, _Element) and child.tag in TABLE_SECTIONS:
+            if isinstance(child, Element) and child.tag in TABLE_SECTIONS:
                 tag = "thead" if child.tag == "thead" else "tbody"
                 rows = "".join(map(self._row, child.children))
                 sections.append(f"<{tag}>{rows}</{tag}>" if rows else "")
@@ -412,20 +434,21 @@ class _HtmlRenderer(_Renderer):
                 before += self.blocks([child])
         return [*before, *_visible_element("table", "".join(sections))]
 
-    def _row(self, row: _Node) -> str:
-        children: _Nodes = row.children if isinstance(row, _Element) and row.tag == "tr" else [row]
+    def _row(self, row: Node) -> str:
+        children: Nodes = row.children if isinstance(row, Element) and row.tag == "tr" else [row]
         cells: list[str] = []
         for cell in children:
-            if isinstance(cell, _Element) and cell.tag in ("td", "th"):
+            if isinstance(cell, Element) and cell.tag in ("td", "th"):
                 cells.append(f"<{cell.tag}>{self._item(cell.children)}</{cell.tag}>")
             elif content := self._item([cell]):  # only below the maximum depth
                 cells.append(f"<td>{content}</td>")
         return f"<tr>{''.join(cells)}</tr>" if cells else ""
 
 
-def _visible_element(tag: str, content: str) -> list[str]:
+def _visible_element(tag: str, content: str, attributes: Mapping[str, str] = {}) -> list[str]:
     """Return the content within the tag as the only entry of a list, which is empty if nothing is visible."""
-    return [f"<{tag}>{content}</{tag}>"] if _is_visible(content) else []
+    given = "".join(f' {name}="{value}"' if value else f" {name}" for name, value in attributes.items())
+    return [f"<{tag}{given}>{content}</{tag}>"] if _is_visible(content) else []
 
 
 def _trim(markup: str) -> str:
@@ -450,54 +473,70 @@ class _TextRenderer(_Renderer):
         text = _strip_lines(run)
         return text if _is_visible(html.escape(text)) else ""
 
-    def inline(self, node: _Node, *, is_preformatted: bool = False) -> str:
+    def inline(self, node: Node, *, is_preformatted: bool = False) -> str:
         if isinstance(node, str):
             return node if is_preformatted else re.sub(f"[{_SPACE}]+", " ", node)
         if node.tag == "br":
             return "\n"
-        if node.tag == "img":
-            url, description = _image(node)
-            return f"{description} ({url})" if description and url else description or url
+        if node.tag in MEDIA:
+            return self._media(node)
         text = "".join(self.inline(child, is_preformatted=is_preformatted) for child in node.children)
         if node.tag in BLOCKS:
             return f"\n{text}\n"
         return _link_text(node, text) if node.tag == "a" else text
 
-    def _preformatted(self, node: _Element) -> list[str]:
+    def _preformatted(self, node: Element) -> list[str]:
         text = "".join(self.inline(child, is_preformatted=True) for child in node.children).strip("\n")
         return [text] if text.strip() else []
 
-    def _quote(self, node: _Element) -> list[str]:
+    def _quote(self, node: Element) -> list[str]:
         text = "\n\n".join(self.blocks(node.children))
         return ["> " + text.replace("\n", "\n> ")] if text else []
 
-    def _list(self, node: _Element) -> list[str]:
-        items = [text for item in _list_items(node) if (text := self._item(item))]
-        is_numbered = node.tag == "ol"
-        bullets = [f"{number}. " if is_numbered else "- " for number in range(1, len(items) + 1)]
-        return ["\n".join(map(_indent, bullets, items))]
+    @staticmethod
+    def _media(node: Element) -> str:
+        media = _Media.of(node)
+        if not media:
+            return node.attributes.get("alt", "").strip()
+        if node.tag != "img" or not media.url:
+            return (
+                media.label()
+                if media.description in ("", media.url)
+                else f"{media.label()} {media.url}".rstrip()
+            )
+        return f"{media.description} ({media.url})" if media.description else media.url
 
-    def _single_item(self, node: _Element) -> list[str]:
+    def _list(self, node: Element) -> list[str]:
+        items = [(item, text) for item in _list_items(node) if (text := self._item(item.children))]
+        attributes = _list_attributes(node)
+        step = -1 if "reversed" in attributes else 1
+        number = int(attributes.get("start") or (len(items) if step < 0 else 1))
+        lines: list[str] = []
+        for item, text in items:
+            number = int(_list_attributes(item).get("value", number))
+            lines.append(_indent(f"{number}. " if node.tag == "ol" else "- ", text))
+            number += step
+        return ["\n".join(lines)]
+
+    def _single_item(self, node: Element) -> list[str]:
         text = self._item(node.children)
         return [_indent("- ", text)] if text else []
 
-    def _item(self, nodes: _Nodes) -> str:
+    def _item(self, nodes: Nodes) -> str:
         return "\n".join(self.blocks(nodes))
 
-    def _table(self, node: _Element) -> list[str]:
+    def _table(self, node: Element) -> list[str]:
         return ["\n".join(block for child in node.children for block in self.blocks([child]))]
 
-    def _row(self, node: _Element) -> list[str]:
-        cells = (child for child in node.children if isinstance(child, _Element) or child.strip())
+    def _row(self, node: Element) -> list[str]:
+        cells = (child for child in node.children if isinstance(child, Element) or child.strip())
         text = " | ".join(self._item([cell]).replace("\n", " ") for cell in cells)
         return [text] if text.strip(" |") else []
 
 
-def _link_text(node: _Element, text: str) -> str:
+def _link_text(node: Element, text: str) -> str:
     url, label = _allowed_url(node.attributes.get("href", ""), _LINK_URL), _strip_lines(text)
-    if not url or not label or label in (url, url.removeprefix("mailto:"), url.removeprefix("tel:")):
-        return text
-    return f"{label} ({url})"
+    return f"{label} ({url})" if url and label and not _shows_url(label, url) else text
 
 
 def _indent(bullet: str, text: str) -> str:

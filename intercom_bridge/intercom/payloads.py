@@ -26,6 +26,9 @@ MAX_ID_LENGTH: Final = 64
 MAX_EMAIL_LENGTH: Final = 320
 """Longer e-mail addresses are ignored (RFC 5321, 4.5.3.1: at most 64 characters before the @, 255 after)."""
 
+MAX_URL_LENGTH: Final = 4_000
+"""Characters of a URL in which a file's name is looked for."""
+
 MAX_EPOCH: Final = 253_402_300_800
 """The year 10000 in seconds since 1970: databases cannot store later dates."""
 
@@ -165,7 +168,8 @@ class Attachment:
 def _file_name(url: str) -> str:
     """Return the last part of the URL's path, or its host."""
     try:
-        parts = urlsplit(url)
+        # It normalizes the host, in quadratic time.
+        parts = urlsplit(url[:MAX_URL_LENGTH])
         host = parts.netloc
     except ValueError:
         return url

@@ -8,20 +8,21 @@ operations with the same `lastentry` on one log prove that two saves were concur
 from __future__ import annotations
 
 import datetime as dt
-import html
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
-import nh3
 import structlog
 from django.conf import settings
 from django.utils import timezone
 
 from intercom_bridge.connections import itop_client
+from intercom_bridge.intercom.html import url_in_itop
+from intercom_bridge.intercom.text import normalize
+from intercom_bridge.intercom.tokens import StartTag, TextToken, Tokenizer
 from intercom_bridge.models import Delivery, Ticket
 from intercom_bridge.models.reason import ReasonCode
 from itop_client import Client, ItopPermissionError, ItopRejectedError, LogEntry, quote, read_log
@@ -42,8 +43,6 @@ VERIFICATION_FIELDS = (
     "queued_at",
 )
 
-_TAG = re.compile(r"<[^>]*>")
-_ADDRESS = re.compile(r'(?:href|src)="([^"]*)"', re.IGNORECASE)
 _NOT_SHOWN = re.compile("[\\s\u200b-\u200f\u2060\ufeff]+")
 
 
@@ -165,11 +164,22 @@ class VisibleContent:
 
     @classmethod
     def of(cls, body: str) -> VisibleContent:
-        """Return the content of HTML. The same sanitiser makes written and read HTML comparable."""
-        clean = nh3.clean(body)
-        text = unicodedata.normalize("NFC", html.unescape(_TAG.sub("", clean)))
-        urls = tuple(html.unescape(url) for url in _ADDRESS.findall(clean))
-        return cls(text=_NOT_SHOWN.sub("", text), urls=urls)
+        """Return the content of HTML, as it was written or as it was read.
+
+        Of the URLs, those that iTop keeps count, with percent-encoding resolved: iTop stores them encoded.
+        """
+        texts: list[str] = []
+        urls: list[str] = []
+        for token in Tokenizer(body):
+            if isinstance(token, TextToken):
+                texts.append(token.text)
+            elif isinstance(token, StartTag):
+                urls += (token.attributes[name] for name in ("href", "src") if name in token.attributes)
+        text = normalize("NFC", "".join(texts))
+        return cls(
+            text=_NOT_SHOWN.sub("", text),
+            urls=tuple(unquote(url.strip()) for url in urls if url_in_itop(url)),
+        )
 
 
 @dataclass(frozen=True)

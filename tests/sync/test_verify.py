@@ -7,16 +7,19 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from django.test import Client
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intercom_bridge.intercom.html import to_log_html
 from intercom_bridge.models import Delivery, Ticket
 from intercom_bridge.sync.verify import missing_from
 from itop_client import Client as ItopClient
 from itop_client import LogEntry
 from sandbox.itop import Itop
+from sandbox.itop.markup import sanitise
 from tests.teammate import notify, part
 
 Work = Callable[[], None]
@@ -177,10 +180,41 @@ def test_the_author_is_compared_by_account_or_else_by_name() -> None:
     assert missing_from([_entry(user_id=0, user_login="Bob (Intercom)")], [named], dt.UTC)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<p>See <a href="https://de.wikipedia.org/wiki/Köln?a=|{}[]^\\\\">this page</a></p>',
+        '<p>Call <a href="tel:+4930123456">our hotline</a></p>',
+        '<p><a href="mailto:help+vip@acme.example">support</a></p>',
+        '<p><a href="https://bücher.example/">books</a> <a href="http://x/">x</a></p>',
+        "<h5>Step one: unplug it</h5><h6>fine print</h6><p>Then wait.</p>",
+        '<ol start="3"><li>a</li><li value="9">b</li></ol>',
+        "<p><s>a</s><strike>b</strike><sup>c</sup><mark>d</mark></p>",
+        '<p><img src="https://files.example/a é[1].png" alt="x \'y\' &quot;z&quot;"></p>',
+        '<p><img src="data:image/png;base64,AA"></p><video src="https://v.example/é"></video>',
+        "<pre>  a\n\tb &amp;lt; c</pre><blockquote>d</blockquote><hr><table><tr><td>e<td></table>",
+        "https://a.example/é?x=[1] and a@b.example, 2 < 3 & \u200b\u00a0👍🏽 e\u0301",
+        "<p>" + "<b><p>x" * 50 + "</p>",
+    ],
+)
+def test_an_entry_that_itop_sanitised_is_found(body: str) -> None:
+    sent = to_log_html(body)
+    stored = sanitise(sent)
+    assert missing_from([_entry(message_html=stored)], [_delivery(1, message=sent)], dt.UTC) == set()
+
+
+def test_an_address_that_was_sent_unencoded_or_that_itop_removed_does_not_count() -> None:
+    for url in ("https://a.example/é b", "tel:+49", "https://é.example/"):
+        sent = f'<p><a href="{url}">x</a></p>'
+        entry = _entry(message_html=sanitise(sent))
+        assert missing_from([entry], [_delivery(1, message=sent)], dt.UTC) == set()
+    another = _entry(message_html='<p><a href="https://b.example/">x</a></p>')
+    sent = '<p><a href="https://a.example/">x</a></p>'
+    assert missing_from([another], [_delivery(1, message=sent)], dt.UTC)
+
+
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), max_size=60))
 def test_white_space_and_entities_do_not_affect_the_comparison(text: str) -> None:
-    from intercom_bridge.intercom.html import to_log_html
-
     sent = to_log_html(text)
     if not sent:
         return

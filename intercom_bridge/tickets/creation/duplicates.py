@@ -4,11 +4,13 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from intercom_bridge.intercom.text import normalize
 from intercom_bridge.tickets.rows import TicketRow
 
 # "Export is broken" and "Export button broken" have a similarity of two thirds.
 MIN_SIMILARITY = 0.6
 MAX_DUPLICATES = 5
+MAX_COMPARED_LENGTH = 1000
 
 _WORD = re.compile(r"\w+")
 # Scripts from this code point on are written without spaces, so pairs of characters are compared instead of words.
@@ -39,7 +41,7 @@ def similarity(title: str, other: str) -> float:
 
 def _words(title: str) -> frozenset[str]:
     """Return the words of a title without regard to case, accents and width."""
-    plain = unicodedata.normalize("NFKD", title.casefold())
+    plain = normalize("NFKD", title[:MAX_COMPARED_LENGTH].casefold())
     plain = "".join(character for character in plain if not unicodedata.combining(character))
     words: set[str] = set()
     for word in _WORD.findall(plain):

@@ -31,7 +31,7 @@ MOVED_AWAY_NOTE = gettext_noop(
     "{teammate} moved ticket {ticket} to conversation {other}, which this one was merged into."
 )
 
-_ID = re.compile(r"(?:^|/)([0-9]{1,30})(?:[/?#].*)?$", re.ASCII)
+_ID = re.compile(r"(?:^|/)([0-9]{1,30})(?:[/?#].*)?\Z", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)

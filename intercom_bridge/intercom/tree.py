@@ -1,0 +1,306 @@
+"""Build a tree of the elements that matter from HTML, in linear time whatever the input is.
+
+A browser's tree builder (https://html.spec.whatwg.org/multipage/parsing.html#tree-construction) takes quadratic time
+for some inputs, and deep trees. This one gives the same tree for common HTML and a plausible one for the rest:
+
+- Formatting (b, i, ...) is not part of the stack of open elements: it is a state that is applied to text as it
+  arrives, so an end tag in the wrong order needs no search, and formatting continues in the next block.
+- At most MAX_DEPTH elements are open. Further start tags only separate what is before them from what is behind.
+- After MAX_TAGS tags, or MAX_LENGTH characters, the rest is read as plain text, one paragraph for each piece.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from .tokens import StartTag, TextToken, Tokenizer, unescape
+
+HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+FORMATTING: Final = (
+    frozenset({"b", "strong", "i", "em", "u", "code"})
+    | {"s", "del", "ins", "q", "small", "kbd", "cite"}
+)  # fmt: skip
+INLINE: Final = FORMATTING | {"a"}
+MEDIA: Final = frozenset({"img", "video", "audio", "iframe", "object", "embed"})
+VOID: Final = MEDIA | {"br", "hr"}
+LISTS: Final = frozenset({"ul", "ol"})
+TABLE_SECTIONS: Final = frozenset({"thead", "tbody", "tfoot"})
+CELLS: Final = frozenset({"td", "th"})
+KEPT_BLOCKS: Final = (
+    HEADINGS | LISTS | TABLE_SECTIONS | CELLS | {"p", "li", "table", "tr", "pre", "blockquote"}
+)
+# Parsed because they separate paragraphs. The output contains paragraphs instead.
+CONTAINERS: Final = (
+    frozenset({"div", "section", "article", "header", "footer", "main", "aside", "nav", "address", "center"})
+    | {"figure", "figcaption", "caption", "dl", "dt", "dd", "fieldset", "details", "summary", "form"}
+)  # fmt: skip
+BLOCKS: Final = KEPT_BLOCKS | CONTAINERS | {"hr"}
+
+MAX_DEPTH: Final = 40
+"""Blocks and links that may be open at once. Their content costs time at each level."""
+
+MAX_FORMATTING: Final = 5
+"""Kinds of formatting that are applied at once. They are repeated in each block that they extend over."""
+
+MAX_TAGS: Final = 20_000
+
+MAX_LENGTH: Final = 200_000
+"""Characters of HTML that are parsed. Longer ones are no messages that somebody wrote."""
+
+# Of two tags that mean the same, the one that iTop keeps.
+_SYNONYMS: Final = {"strike": "s", "tt": "code", "samp": "code", "dir": "ul", "menu": "ul", "image": "img"}
+# What an end tag cannot close, because it is outside of these.
+_SCOPES: Final = {
+    "li": LISTS | CELLS,
+    "table": frozenset[str](),
+    **dict.fromkeys(CELLS | TABLE_SECTIONS | {"tr"}, frozenset({"table"})),
+}
+# What a start tag closes, if it is open within the scope.
+_CLOSED_BY: Final = {"li": frozenset({"li"}), "dt": frozenset({"dt", "dd"}), "dd": frozenset({"dt", "dd"})}
+_LIST_SCOPE: Final = LISTS | CELLS | {"table", "blockquote", "dl"}
+_TABLE_PARTS: Final = TABLE_SECTIONS | CELLS | {"tr"}
+# What remains open when a part of a table begins.
+_PARENTS: Final = {
+    **dict.fromkeys(TABLE_SECTIONS, frozenset({"table"})),
+    "tr": TABLE_SECTIONS | {"table"},
+    **dict.fromkeys(CELLS, TABLE_SECTIONS | {"table", "tr"}),
+}
+_KNOWN: Final = BLOCKS | INLINE | VOID
+_TAG = re.compile(r"<[^<>]*+>")
+
+
+@dataclass
+class Element:
+    tag: str
+    attributes: dict[str, str] = field(default_factory=dict)
+    children: list[Node] = field(default_factory=list)
+
+    @property
+    def is_block(self) -> bool:
+        return self.tag in BLOCKS
+
+
+Node: TypeAlias = "Element | str"
+Nodes: TypeAlias = Sequence[Node]
+
+
+def parse(markup: str) -> Nodes:
+    """Return the tree of HTML."""
+    tokens = Tokenizer(markup[: _end_of_parsed(markup)])
+    builder = _TreeBuilder()
+    tags = 0
+    for token in tokens:
+        if isinstance(token, TextToken):
+            builder.text(token.text)
+        elif isinstance(token, StartTag):
+            builder.start(token)
+        else:
+            builder.end(token.name)
+        tags += not isinstance(token, TextToken)
+        if tags == MAX_TAGS:
+            break
+    builder.flush()
+    return [*builder.root.children, *_flatten(markup[tokens.position :])]
+
+
+def _end_of_parsed(markup: str) -> int:
+    """Return where the parsed part ends: before the tag, or else after the word, that crosses the limit."""
+    if len(markup) <= MAX_LENGTH:
+        return len(markup)
+    start, end = markup.rfind("<", 0, MAX_LENGTH), markup.rfind(">", 0, MAX_LENGTH)
+    if start > end:
+        return start
+    return max(end, markup.rfind(" ", 0, MAX_LENGTH), 0) + 1 or MAX_LENGTH
+
+
+def _flatten(markup: str) -> Nodes:
+    """Return the text of HTML as paragraphs, one for each line and each piece between tags."""
+    lines = unescape(_TAG.sub("\n", markup)).split("\n")
+    return [Element("p", children=[line]) for line in lines if line.strip()]
+
+
+@dataclass
+class _Open:
+    """An open block or link. `inline` are the elements in it that text is added to."""
+
+    element: Element
+    inherited: tuple[str, ...] = ()
+    """The formatting that applies to a link, and to blocks in it, as a whole."""
+
+    inline: list[Element] = field(default_factory=list)
+    formatting: tuple[list[str], Counter[str]] | None = None
+    """The formatting outside of a table's cell, which ends with the cell."""
+
+
+class _TreeBuilder:
+    def __init__(self) -> None:
+        self.root = Element("div")
+        self._open = [_Open(self.root)]
+        self._ignored: Counter[str] = Counter()
+        self._formatting: list[str] = []
+        self._formatting_depth: Counter[str] = Counter()
+        self._text: list[str] = []
+
+    def text(self, text: str) -> None:
+        self._text.append(text)
+
+    def flush(self) -> None:
+        """Add the collected text: one string, also if tags without a meaning divide it."""
+        if self._text:
+            text, self._text = "".join(self._text), []
+            self._add_inline(text)
+
+    def start(self, tag: StartTag) -> None:
+        name = _SYNONYMS.get(tag.name, tag.name)
+        if name not in _KNOWN:
+            return
+        self.flush()
+        if name in FORMATTING:
+            self._formatting_depth[name] += 1
+            if self._formatting_depth[name] == 1 and len(self._formatting) < MAX_FORMATTING:
+                self._formatting.append(name)
+        elif name in VOID:
+            self._add_void(name, tag)
+        elif name == "a":
+            self._close(frozenset({"a"}), CELLS)
+            self._push(Element("a", tag.attributes), is_inline=True)
+        else:
+            self._start_block(Element(name, tag.attributes))
+
+    def end(self, name: str) -> None:
+        name = _SYNONYMS.get(name, name)
+        if name not in _KNOWN:
+            return
+        self.flush()
+        if name in FORMATTING:
+            self._end_formatting(name)
+        elif name == "br":
+            self._add_inline(Element("br"))
+        elif self._ignored[name]:
+            self._ignored[name] -= 1
+            self._separate()
+        else:
+            names = HEADINGS if name in HEADINGS else frozenset({name})
+            if not self._close(names, _SCOPES.get(name, CELLS)) and name != "a":
+                self._separate()
+
+    def _end_formatting(self, name: str) -> None:
+        if self._formatting_depth[name]:
+            self._formatting_depth[name] -= 1
+            if not self._formatting_depth[name] and name in self._formatting:
+                self._formatting.remove(name)
+
+    def _add_void(self, name: str, tag: StartTag) -> None:
+        sources = [tag.attributes.get("src") or tag.attributes.get("data") or "", *tag.sources]
+        attributes = {**tag.attributes, "src": next(filter(None, sources), "")}
+        if name == "hr":
+            self._close_paragraph()
+            self._open[-1].element.children.append(Element("hr"))
+        else:
+            self._add_inline(Element(name, attributes))
+
+    def _add_inline(self, node: Node) -> None:
+        """Add text or an image in the current formatting."""
+        current = self._open[-1]
+        wanted = [name for name in self._formatting if name not in current.inherited]
+        equal = 0
+        for element, name in zip(current.inline, wanted, strict=False):
+            if element.tag != name:
+                break
+            equal += 1
+        del current.inline[equal:]
+        for name in wanted[equal:]:
+            element = Element(name)
+            self._last(current).children.append(element)
+            current.inline.append(element)
+        self._last(current).children.append(node)
+
+    @staticmethod
+    def _last(current: _Open) -> Element:
+        return current.inline[-1] if current.inline else current.element
+
+    def _start_block(self, element: Element) -> None:
+        name = element.tag
+        if name in _TABLE_PARTS:
+            if not self._start_table_part(name):
+                self._separate()
+                return
+        else:
+            self._close_paragraph()
+            if name in HEADINGS and self._open[-1].element.tag in HEADINGS:
+                self._pop()
+            if name in _CLOSED_BY:
+                self._close(_CLOSED_BY[name], _LIST_SCOPE)
+        self._push(element)
+
+    def _close_paragraph(self) -> None:
+        """Close an open paragraph before a block, unless the block is what a link in the paragraph contains."""
+        link = self._open[-1].element
+        if link.tag == "a" and self._open[-2].element.tag == "p" and any(map(_is_content, link.children)):
+            self._pop()
+        if self._open[-1].element.tag == "p":
+            self._pop()
+
+    def _start_table_part(self, name: str) -> bool:
+        """Close and open what a part of a table needs around it. Return False outside of a table."""
+        if all(entry.element.tag != "table" for entry in self._open):
+            return False
+        while self._open[-1].element.tag not in _PARENTS[name]:
+            self._pop()
+        if name not in TABLE_SECTIONS and self._open[-1].element.tag == "table":
+            self._push(Element("tbody"))
+        if name in CELLS and self._open[-1].element.tag != "tr":
+            self._push(Element("tr"))
+        return True
+
+    def _push(self, element: Element, *, is_inline: bool = False) -> None:
+        if len(self._open) > MAX_DEPTH:
+            self._ignored[element.tag] += 1
+            if not is_inline:
+                self._separate()
+            return
+        current = self._open[-1]
+        inherited = current.inherited
+        if is_inline:
+            self._add_inline(element)
+            inherited = (*inherited, *self._formatting)
+        else:
+            current.inline.clear()
+            current.element.children.append(element)
+        entry = _Open(element, inherited)
+        if element.tag in CELLS:
+            entry.formatting = self._formatting, self._formatting_depth
+            self._formatting, self._formatting_depth = [], Counter()
+        self._open.append(entry)
+
+    def _pop(self) -> None:
+        entry = self._open.pop()
+        if entry.formatting:
+            self._formatting, self._formatting_depth = entry.formatting
+
+    def _close(self, names: frozenset[str], scope: frozenset[str]) -> bool:
+        """Close the innermost open element of these names and what is open in it, but nothing outside of the scope."""
+        for position in range(len(self._open) - 1, 0, -1):
+            name = self._open[position].element.tag
+            if name in names:
+                while len(self._open) > position:
+                    self._pop()
+                return True
+            if name in scope:
+                return False
+        return False
+
+    def _separate(self) -> None:
+        """Separate what comes before from what comes behind, as a block between them would."""
+        current = self._open[-1]
+        current.inline.clear()
+        if current.element.children:
+            current.element.children.append(Element("p"))
+
+
+def _is_content(node: Node) -> bool:
+    return isinstance(node, Element) or bool(node.strip())
