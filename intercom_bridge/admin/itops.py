@@ -103,9 +103,12 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
     def administrator(self, itop: ItopInstance) -> str:
         return _yes_no_unknown(itop.is_administrator)
 
-    @admin.display(description="PHP extension's attributes", ordering="has_intercom_attributes")
+    @admin.display(description="PHP extension's attributes")
     def extension(self, itop: ItopInstance) -> str:
-        return _yes_no_unknown(itop.has_intercom_attributes)
+        """Return, for each ticket class in use, whether it has the attributes."""
+        workspaces = itop.workspaces.all() if itop.pk else ()
+        found = {row.profile.ticket_class: _yes_no_unknown(row.has_intercom_attributes) for row in workspaces}
+        return ", ".join(f"{name}: {answer}" for name, answer in found.items()) or _yes_no_unknown(None)
 
     @admin.display(description="change tracking")
     def change_tracking(self, itop: ItopInstance) -> str:
@@ -116,6 +119,9 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
             f"{log}: {'on' if tracked else 'off, so the log itself is read before a retry'}"
             for log, tracked in itop.tracked_logs.items()
         )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ItopInstance]:
+        return super().get_queryset(request).prefetch_related("workspaces__profile")
 
     def examine(self, row: ItopInstance) -> Iterator[Finding]:
         return doctor.examine_itop(row, doctor.PAGE_SECONDS)
@@ -146,6 +152,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
         if is_other_address or fields & ACCOUNT_FIELDS:
             fields |= set(obj.forget())
             obj.answers.all().delete()
+            obj.workspaces.update(has_intercom_attributes=None)
         if is_other_address:
             PersonMatch.objects.filter(itop=obj).delete()
         obj.save(update_fields=fields)

@@ -101,6 +101,7 @@ class TicketProfileAdmin(PreviewAdmin):
     def save_model(self, request: HttpRequest, obj: TicketProfile, form: Any, change: bool) -> None:
         """Save the profile, and report what was corrected and what is suspicious."""
         super().save_model(request, obj, form, change)
+        obj.workspaces.update(has_intercom_attributes=None)
         if form.filled_in:
             names = ", ".join(_label(name) for name in form.filled_in)
             self.message_user(request, f"Corrected: {names}.", messages.INFO)

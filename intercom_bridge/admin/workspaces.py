@@ -156,6 +156,9 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
             return
         # Only the edited columns: since the page was opened, keys may have been rotated or the use of a secret noted.
         changed = columns_of(obj, form.changed_data)
+        if {"itop_id", "itop", "profile_id", "profile"} & set(changed):
+            obj.has_intercom_attributes = None
+            changed = {*changed, "has_intercom_attributes"}
         obj.save(update_fields={*changed, *obj.forget_use(changed)})
         if obj.enabled and "enabled" in changed:
             Conversation.objects.look_for_missed(obj)

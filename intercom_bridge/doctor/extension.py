@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 from intercom_bridge import USER_AGENT
 from intercom_bridge.config_import import MODULE
+from intercom_bridge.models import Workspace
 from intercom_bridge.sync.extension_attributes import attribute_codes
 from itop_client import ItopPermissionError, ItopRejectedError, open_session
 from itop_client.http import HttpNoResponseError, HttpUnreachableError, Response, exchange
@@ -20,14 +21,14 @@ _UNKNOWN_MODULE = "a-module-that-nobody-has"
 
 def examine_extension(probe: Probe) -> Iterator[Finding]:
     """Check for the extension's attributes and webhook. Raise ItopError when iTop stops responding."""
-    if not probe.workspaces:
+    found = {workspace: _has_attributes(probe, workspace) for workspace in probe.workspaces}
+    known = {workspace: exist for workspace, exist in found.items() if exist is not None}
+    for workspace, exist in known.items():
+        if workspace.has_intercom_attributes is not exist:
+            workspace.learn_attributes(exist=exist)
+    if not known:
         return
-    has_attributes = _has_attributes(probe)
-    if has_attributes is None:
-        return
-    if probe.itop.has_intercom_attributes is not has_attributes:
-        probe.itop.learn(has_intercom_attributes=has_attributes)
-    if not has_attributes:
+    if not any(known.values()):
         yield probe.subject.ok("itop.extension", "does not have the PHP extension's attributes (optional)")
         return
     if has_webhook(probe) is False:
@@ -45,8 +46,8 @@ def examine_extension(probe: Probe) -> Iterator[Finding]:
     )
 
 
-def _has_attributes(probe: Probe) -> bool | None:
-    workspace = probe.workspaces[0]
+def _has_attributes(probe: Probe, workspace: Workspace) -> bool | None:
+    """Return whether the workspace's ticket class has them; None if the account may not read the class."""
     ticket_class = workspace.profile.ticket_class
     try:
         probe.get(

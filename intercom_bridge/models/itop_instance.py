@@ -52,7 +52,6 @@ class ItopInstance(models.Model):
         help_text="The link for customers, in which {class} and {id} are replaced. If empty, iTop's standard portal.",
     )
     # Learned from iTop's responses; null until then.
-    has_intercom_attributes = models.BooleanField(null=True, editable=False)
     is_administrator = models.BooleanField(null=True, editable=False)
     # Whether iTop records a change for each write to a log, by log code, so that idempotency keys can be found.
     tracked_logs = models.JSONField(default=dict, blank=True, editable=False)
@@ -92,13 +91,12 @@ class ItopInstance(models.Model):
 
     def forget(self) -> list[str]:
         """Reset what was learned, because the address or the account has changed. Return the fields to save."""
-        self.has_intercom_attributes = self.is_administrator = None
+        self.is_administrator = None
         self.tracked_logs = {}
         self.paused_until = self.paused_since = self.last_success_at = None
         self.pause_code = self.pause_detail = ""
         self.failures_in_a_row = 0
         return [
-            "has_intercom_attributes",
             "is_administrator",
             "tracked_logs",
             "paused_until",

@@ -99,6 +99,8 @@ class Workspace(models.Model):
     profile = models.ForeignKey(
         TicketProfile, models.PROTECT, verbose_name="ticket profile", related_name="workspaces"
     )
+    # Whether the profile's class in this iTop has the PHP extension's attributes; null until iTop has shown it.
+    has_intercom_attributes = models.BooleanField(null=True, editable=False)
     external_id_attribute = models.CharField(
         "iTop attribute for external_id",
         max_length=100,
@@ -182,6 +184,11 @@ class Workspace(models.Model):
         except DatabaseError as error:
             # A read-only database can still serve the panel.
             log.warning("workspace.use_not_noted", workspace=self.workspace_id, error=type(error).__name__)
+
+    def learn_attributes(self, *, exist: bool) -> None:
+        """Store whether the profile's class in this iTop has the PHP extension's attributes."""
+        self.has_intercom_attributes = exist
+        self.save(update_fields=["has_intercom_attributes"])
 
     def forget_use(self, columns: Iterable[str]) -> list[str]:
         """Reset when the secrets in these columns were last used, and return the fields to save."""

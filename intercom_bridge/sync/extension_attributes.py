@@ -23,7 +23,7 @@ def attribute_codes(workspace: Workspace) -> tuple[str, ...]:
 def attributes_of(conversation: Conversation, *, sync_on: bool) -> dict[str, Any]:
     """Return the attributes of a ticket that is linked to this conversation, {} if iTop does not have them."""
     workspace = conversation.workspace
-    if not workspace.itop.has_intercom_attributes:
+    if not workspace.has_intercom_attributes:
         return {}
     url = conversation_url(workspace.region, workspace.workspace_id, conversation.conversation_id)
     values = (conversation.conversation_id, url, "yes" if sync_on else "no")
@@ -31,7 +31,10 @@ def attributes_of(conversation: Conversation, *, sync_on: bool) -> dict[str, Any
 
 
 def detect_extension(workspace: Workspace) -> None:
-    """Find out whether this iTop has the attributes, and save it. Raise ItopError if iTop cannot answer now."""
+    """Find out whether the profile's class has the attributes, and save it.
+
+    Raise ItopError if iTop cannot answer now.
+    """
     ref = attribute_codes(workspace)[0]
     ticket_class = workspace.profile.ticket_class
     try:
@@ -43,9 +46,9 @@ def detect_extension(workspace: Workspace) -> None:
             deadline=DEADLINE_SECONDS,
         )
     except UnknownAttributeError:
-        workspace.itop.learn(has_intercom_attributes=False)
+        workspace.learn_attributes(exist=False)
     else:
-        workspace.itop.learn(has_intercom_attributes=True)
+        workspace.learn_attributes(exist=True)
 
 
 def push_link_attributes(link: TicketLink) -> None:
@@ -54,7 +57,7 @@ def push_link_attributes(link: TicketLink) -> None:
     Raise ItopError if it has to be done later.
     """
     workspace, ticket = link.conversation.workspace, link.ticket
-    if workspace.itop.has_intercom_attributes is None:
+    if workspace.has_intercom_attributes is None:
         detect_extension(workspace)
     newest = TicketLink.objects.linked_last(ticket) or link
     fields = attributes_of(newest.conversation, sync_on=newest.sync_on)
@@ -79,12 +82,12 @@ def push_link_removal(removal: LinkRemoval) -> None:
     Raise ItopError if it has to be done later.
     """
     workspace, ticket = removal.conversation.workspace, removal.ticket
-    if workspace.itop.has_intercom_attributes is None:
+    if workspace.has_intercom_attributes is None:
         detect_extension(workspace)
     newest = TicketLink.objects.linked_last(ticket)
     if newest is not None:
         push_link_attributes(newest)
-    elif workspace.itop.has_intercom_attributes:
+    elif workspace.has_intercom_attributes:
         _clear(removal)
     LinkRemoval.objects.filter(pk=removal.pk).update(attributes_synced=True)
     # The conversation may have been linked again while iTop was clearing it.

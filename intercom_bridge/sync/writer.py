@@ -216,13 +216,15 @@ def _render(delivery: Delivery, client: Client, deadline: Deadline) -> None:
         accounts = accounts_of(itop, client, emails, deadline=deadline.remaining())
         # The look-up may have found that the account is no Administrator.
         may_set_author = itop.is_administrator is not False
+    # Converted before the transaction begins: on SQLite, it excludes all other writers.
+    for row, part in zip(batch, parts, strict=True):
+        account = accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0
+        workspace = row.conversation.workspace
+        with translation.override(workspace.language):
+            row.item = log_item(part, account, may_set_author=may_set_author)
+        row.idempotency_key = idempotency_key_of(workspace.workspace_id, part)
     with transaction.atomic():
-        for row, part in zip(batch, parts, strict=True):
-            account = accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0
-            workspace = row.conversation.workspace
-            with translation.override(workspace.language):
-                row.item = log_item(part, account, may_set_author=may_set_author)
-            row.idempotency_key = idempotency_key_of(workspace.workspace_id, part)
+        for row in batch:
             # A delivery that was erased in the meantime stays erased.
             Delivery.objects.filter(pk=row.pk, cleaned_at=None).update(
                 item=row.item, idempotency_key=row.idempotency_key

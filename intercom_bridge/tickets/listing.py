@@ -121,7 +121,7 @@ def _search(context: PanelContext, person: Person, linked_ids: Collection[int]) 
     fields = row_codes(context)
     if linked_ids:
         conditions.append(f"t.id IN ({ids(linked_ids)})")
-    if context.itop.has_intercom_attributes:
+    if context.workspace.has_intercom_attributes:
         ref, _url, activated = attribute_codes(context.workspace)
         conditions.append(f"t.{ref} = {quote(context.request.conversation.id)}")
         fields |= {ref, activated}

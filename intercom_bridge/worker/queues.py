@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from django.db import OperationalError
-from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -111,7 +111,7 @@ def clean_up() -> None:
     DayCount.objects.recount()
     # A right may have been granted or an extension installed: what an iTop could not do is tried again.
     ItopInstance.objects.filter(is_administrator=False).update(is_administrator=None)
-    ItopInstance.objects.filter(has_intercom_attributes=False).update(has_intercom_attributes=None)
+    Workspace.objects.update(has_intercom_attributes=None)
 
 
 def _is_free() -> Q:
@@ -128,9 +128,10 @@ def _tickets_to_verify() -> QuerySet[Ticket]:
     return Ticket.objects.filter(_is_free(), check_at__lte=timezone.now()).select_related("itop")
 
 
-def _unknown_itops() -> QuerySet[ItopInstance]:
-    workspaces = Workspace.objects.filter(itop=OuterRef("pk"), enabled=True)
-    return ItopInstance.objects.filter(Exists(workspaces), has_intercom_attributes=None)
+def _unknown_workspaces() -> QuerySet[Workspace]:
+    return Workspace.objects.filter(enabled=True, has_intercom_attributes=None).select_related(
+        "itop", "profile"
+    )
 
 
 def _process_notifications(_oldest: WebhookEvent) -> None:
@@ -182,13 +183,6 @@ def _reconcile(conversation: Conversation) -> None:
         reconcile(conversation)
 
 
-def _learn(itop: ItopInstance) -> None:
-    """Detect the PHP extension's attributes before the first link: they say which links it left."""
-    workspace = itop.workspaces.filter(enabled=True).select_related("itop", "profile").first()
-    if workspace is not None:
-        detect_extension(workspace)
-
-
 def _if_itop_answers(handle: Callable[[Any], None]) -> Callable[[Model], None]:
     """Return `handle`, with a warning in place of an error that the next attempt may not meet."""
 
@@ -210,7 +204,8 @@ QUEUES = (
     Queue("verify_ticket", _tickets_to_verify, _verify),
     Queue("post_message", OutgoingMessage.objects.due, _post),
     Queue("create_ticket", TicketCreation.objects.due, _create),
-    Queue("learn_itop", _unknown_itops, _if_itop_answers(_learn), every=MINUTE),
+    # The attributes say which links the extension left.
+    Queue("detect_extension", _unknown_workspaces, _if_itop_answers(detect_extension), every=MINUTE),
     Queue(
         "push_link",
         lambda: TicketLink.objects.filter(attributes_synced=False),

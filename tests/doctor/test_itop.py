@@ -576,8 +576,8 @@ def test_without_the_extensions_attributes_its_page_is_not_requested(workspace: 
         "ok",
         "does not have the PHP extension's attributes (optional)",
     )
-    workspace.itop.refresh_from_db()
-    assert workspace.itop.has_intercom_attributes is False
+    workspace.refresh_from_db()
+    assert workspace.has_intercom_attributes is False
 
 
 @pytest.mark.parametrize(

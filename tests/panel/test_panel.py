@@ -450,8 +450,8 @@ def test_an_itop_without_the_extensions_attributes_is_supported(
         teammate = create(Teammate(client))
         assert "created" in teammate.text
         work()
-        workspace.itop.refresh_from_db()
-        assert workspace.itop.has_intercom_attributes is False
+        workspace.refresh_from_db()
+        assert workspace.has_intercom_attributes is False
 
 
 def test_without_the_administrator_profile_the_texts_contain_the_authors(

@@ -250,7 +250,7 @@ def _drop_extension_attributes(
     attribute = getattr(error, "attribute", "")
     if attribute not in codes or attribute not in creation.fields:
         return False
-    workspace.itop.learn(has_intercom_attributes=False)
+    workspace.learn_attributes(exist=False)
     creation.fields = {code: value for code, value in creation.fields.items() if code not in codes}
     return True
 

@@ -106,7 +106,7 @@ def find_extension_links(
     context: PanelContext, found: Found, person: Person, linked_ids: Collection[int]
 ) -> list[ExtensionLink]:
     """Return the tickets in `found` that the PHP extension linked to this conversation and that are not linked here."""
-    if not context.itop.has_intercom_attributes:
+    if not context.workspace.has_intercom_attributes:
         return []
     ref, _url, activated = attribute_codes(context.workspace)
     named = [

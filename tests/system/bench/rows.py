@@ -28,7 +28,15 @@ def _set_up(wanted: dict[str, Any]) -> None:
     """{itop_url, itop_token, session, rows, talks: [conversation id, [ticket id, ref], notifications as text]}."""
     from django.db import connection, transaction
 
-    from intercom_bridge.models import Conversation, DayCount, ItopInstance, Ticket, TicketLink, WebhookEvent
+    from intercom_bridge.models import (
+        Conversation,
+        DayCount,
+        ItopInstance,
+        Ticket,
+        TicketLink,
+        WebhookEvent,
+        Workspace,
+    )
     from intercom_bridge.sync.intake import process_batch
     from sandbox.demo_rows import set_up
 
@@ -36,7 +44,8 @@ def _set_up(wanted: dict[str, Any]) -> None:
         itop_url=wanted["itop_url"], itop_token=wanted["itop_token"], itop_name="Bench", is_sandbox=True
     )
     # Known already, as after the first minute of any real service.
-    ItopInstance.objects.update(has_intercom_attributes=True, is_administrator=True)
+    ItopInstance.objects.update(is_administrator=True)
+    Workspace.objects.update(has_intercom_attributes=True)
     _log_in(wanted["session"])
     for conversation_id, tickets, bodies in wanted["talks"]:
         conversation = Conversation.objects.create(workspace=workspace, conversation_id=conversation_id)

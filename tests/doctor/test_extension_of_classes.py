@@ -1,0 +1,25 @@
+"""Only the classes that the PHP extension's data model touches have its attributes: a fact of each workspace's class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from intercom_bridge.doctor import examine_itop
+from intercom_bridge.models import TicketProfile, Workspace
+from tests.teammate import Teammate
+
+
+def test_each_workspace_knows_its_own_class(
+    workspace: Workspace, teammate: Teammate, work: Callable[[], None]
+) -> None:
+    other = Workspace.objects.create(
+        workspace_id="incidents",
+        itop=workspace.itop,
+        profile=TicketProfile.objects.create(name="Incidents", ticket_class="Problem"),
+    )
+    list(examine_itop(workspace.itop))
+    work()
+    for row in (workspace, other):
+        row.refresh_from_db()
+    assert (workspace.has_intercom_attributes, other.has_intercom_attributes) == (True, False)
+    assert "ongoing tickets" in teammate.open().text
