@@ -232,9 +232,10 @@ def _replace_items(
     """Apply `change` to the entries of both logs; return whether it changed any."""
     profile = creation.conversation.workspace.profile
     fields = dict(creation.fields)
-    for name in Log:
-        if (code := profile.code(name)) in fields:
-            authors = [part["author"] for part in creation.parts if part["log"] == name]
+    # A profile may map both logs to one attribute.
+    for code in {profile.code(name) for name in Log}:
+        if code in fields:
+            authors = [part["author"] for part in creation.parts if profile.code(part["log"]) == code]
             fields[code] = {"items": change(fields[code]["items"], authors)}
     is_changed: bool = fields != creation.fields
     creation.fields = fields

@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import html
 import itertools
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext as _
 
 from intercom_bridge.intercom.payloads import Part
-from intercom_bridge.models import Log
 from intercom_bridge.sync.message import (
     body_html,
     destination,
@@ -69,36 +68,49 @@ class Transcript:
             for part, log in self.entries
         ]
 
-    def items(
-        self, log: str, accounts: Mapping[str, int], *, may_set_author: bool, zone: dt.tzinfo
-    ) -> list[dict[str, Any]]:
-        """Return the items of one log for `core/create`; if there are too many, the oldest are joined into a few."""
-        parts = [part for part, to in self.entries if to == log]
-        fitting = _count_fitting(parts)
-        joint: list[dict[str, Any]] = []
-        if fitting < len(parts):
-            kept = max(fitting - JOINT_ENTRIES, 0)
-            old, parts = parts[: len(parts) - kept], parts[len(parts) - kept :]
-            bounds = [len(old) * number // JOINT_ENTRIES for number in range(JOINT_ENTRIES + 1)]
-            joint = [
-                _joint_item(old[start:end], may_set_author=may_set_author, zone=zone)
-                for start, end in itertools.pairwise(bounds)
-            ]
-        return joint + [
-            log_item(
-                part,
-                accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0,
-                may_set_author=may_set_author,
-            )
-            for part in parts
-        ]
-
     def logs(
-        self, accounts: Mapping[str, int], *, may_set_author: bool, zone: dt.tzinfo
+        self,
+        accounts: Mapping[str, int],
+        *,
+        code: Callable[[str], str],
+        may_set_author: bool,
+        zone: dt.tzinfo,
     ) -> dict[str, list[dict[str, Any]]]:
-        """Return the items by log, {"public_log": [...], "private_log": [...]}, without empty logs."""
-        made = {log: self.items(log, accounts, may_set_author=may_set_author, zone=zone) for log in Log}
-        return {log: items for log, items in made.items() if items}
+        """Return the items for `core/create` by attribute, without empty logs.
+
+        `code` returns the attribute of a log; a profile may map both logs to one. If a log cannot hold all entries,
+        the oldest are joined into a few.
+        """
+        parts_of: dict[str, list[Part]] = {}
+        for part, log in self.entries:
+            parts_of.setdefault(code(log), []).append(part)
+        return {
+            attribute: _items(parts, accounts, may_set_author=may_set_author, zone=zone)
+            for attribute, parts in parts_of.items()
+        }
+
+
+def _items(
+    parts: list[Part], accounts: Mapping[str, int], *, may_set_author: bool, zone: dt.tzinfo
+) -> list[dict[str, Any]]:
+    fitting = _count_fitting(parts)
+    joint: list[dict[str, Any]] = []
+    if fitting < len(parts):
+        kept = max(fitting - JOINT_ENTRIES, 0)
+        old, parts = parts[: len(parts) - kept], parts[len(parts) - kept :]
+        bounds = [len(old) * number // JOINT_ENTRIES for number in range(JOINT_ENTRIES + 1)]
+        joint = [
+            _joint_item(old[start:end], may_set_author=may_set_author, zone=zone)
+            for start, end in itertools.pairwise(bounds)
+        ]
+    return joint + [
+        log_item(
+            part,
+            accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0,
+            may_set_author=may_set_author,
+        )
+        for part in parts
+    ]
 
 
 def authors_into_texts(items: Sequence[Mapping[str, Any]], authors: Sequence[str]) -> list[dict[str, Any]]:
