@@ -1,4 +1,4 @@
-"""Only the classes that the PHP extension's data model touches have its attributes: a fact of each workspace's class."""
+"""Only the classes that the PHP extension's data model touches have its attributes: a fact of each class."""
 
 from __future__ import annotations
 

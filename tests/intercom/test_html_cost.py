@@ -24,7 +24,6 @@ LENGTH = 20_000
 """Characters of the shorter input. The limits of the parser are lifted, so that the longer one is parsed too."""
 
 MAX_RATIO = 8
-MAX_SECONDS = 1.0
 
 # What is repeated, and what stands before and behind it.
 PATTERNS: dict[str, tuple[str, str, str]] = {
@@ -154,17 +153,10 @@ def without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_time_grows_linearly(pattern: str) -> None:
     short, long = body_of(pattern, LENGTH), body_of(pattern, 4 * LENGTH)
     for name, convert in CONVERSIONS.items():
-        once = min(seconds(convert, short) for _ in range(3))
+        once = min(seconds(convert, short) for _ in range(2))
         # What takes less than a few milliseconds for the longer input cannot be measured, and is no attack.
         ratios = (seconds(convert, long) / max(once, 0.002) for _ in range(3))
         assert any(ratio < MAX_RATIO for ratio in ratios), f"{name} of {pattern}"
-
-
-@pytest.mark.parametrize("pattern", PATTERNS)
-def test_a_megabyte_takes_no_longer_than_a_second(pattern: str) -> None:
-    body = body_of(pattern, 1_000_000)
-    for name, convert in CONVERSIONS.items():
-        assert any(seconds(convert, body) < MAX_SECONDS for _ in range(3)), f"{name} of {pattern}"
 
 
 def test_text_is_normalized_like_python_does_it() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import LiteralString
 from urllib.parse import urlsplit
 
 import psycopg
@@ -58,7 +59,13 @@ class Database:
 
     def notification_ids(self) -> set[str]:
         """Return the ids of all committed notifications."""
-        query = "SELECT notification_id FROM intercom_bridge_webhookevent"
+        return self._column("SELECT notification_id FROM intercom_bridge_webhookevent")
+
+    def failed(self) -> set[str]:
+        """Return the ids of the messages that were set aside."""
+        return self._column("SELECT part_id FROM intercom_bridge_delivery WHERE state = 'failed'")
+
+    def _column(self, query: LiteralString) -> set[str]:
         if self.url.startswith("sqlite"):
             path = self.url.removeprefix("sqlite:///")
             with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:

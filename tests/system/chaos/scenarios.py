@@ -19,7 +19,7 @@ from sandbox.demo_processes import DemoError
 from .children import SystemTestError, wait_until
 from .environment import Environment, Waits
 from .proxy import Fault
-from .result import Result, Ticket, acknowledged_ids, acknowledgement_times, tally, token_in
+from .result import Result, Ticket, acknowledged_ids, acknowledgement_times, tally, token_in, writes
 from .testbed import TICKET_CLASS, RealItop, Testbed
 from .traffic import CLIENTS, Traffic
 
@@ -335,6 +335,65 @@ def killed_web(context: ScenarioContext) -> Result:
         return result
 
 
+# A message that is refused, one that is too large for the web server, and one that a firewall does not let through.
+BAD_MESSAGES = {"check": "please refuse this", "too_large": "this is too large", "forbidden": "' OR 1=1 --"}
+
+
+def bad_messages(context: ScenarioContext) -> Result:
+    """Compare how long good messages take beside a full log and messages that iTop never accepts, and without."""
+    seconds = {}
+    for name, is_troubled in (("scenario-8-quiet", False), ("scenario-8", True)):
+        with context.testbed(name, linked=1, others=1 + len(BAD_MESSAGES)) as testbed, _LogExcerpts(testbed):
+            if is_troubled:
+                _send_bad_messages(testbed)
+            traffic = Traffic(testbed, messages=context.size.messages, seconds=4).start()
+            result = context.wait_and_count(testbed, traffic, [])
+            written = {write.token: write.call.ended for write in reversed(writes(testbed.to_itop.calls))}
+            received = acknowledgement_times(testbed.to_web.calls)
+            seconds[is_troubled] = sorted(
+                written[token] - at for token, at in received.items() if token in written
+            )
+            if is_troubled:
+                result.problems += _unfinished(testbed, context)
+    middle, slowest = (
+        tuple(
+            seconds[is_troubled][int(share * len(seconds[is_troubled])) - 1] for is_troubled in (False, True)
+        )
+        for share in (0.5, 1.0)
+    )
+    result.notes.append(
+        f"median {middle[0]:.2f} s without and {middle[1]:.2f} s with bad messages, slowest {slowest[0]:.2f} and "
+        f"{slowest[1]:.2f} s"
+    )
+    if slowest[1] > 2 * slowest[0] + 2:
+        result.problems.append("The bad messages delayed the good ones.")
+    return result
+
+
+def _send_bad_messages(testbed: Testbed) -> None:
+    testbed.set_faults(
+        [{"kind": kind, "operation": "core/update", "contains": text} for kind, text in BAD_MESSAGES.items()]
+    )
+    full, *bad = testbed.others
+    testbed.fill_log(testbed.others[full])
+    for conversation_id, text in zip([full, *bad], ["one too many", *BAD_MESSAGES.values()], strict=True):
+        testbed.inbox().write(conversation_id, author="contact", body=text)
+
+
+def _unfinished(testbed: Testbed, context: ScenarioContext) -> list[str]:
+    """Return a sentence if a bad message is not set aside in time."""
+    try:
+        wait_until(
+            lambda: len(testbed.database.failed()) == len(testbed.others),
+            "each bad message is set aside",
+            context.size.limit,
+            0.5,
+        )
+    except SystemTestError as error:
+        return [str(error)]
+    return []
+
+
 class _LogExcerpts:
     """Report an error in one sentence, with the ends of the logs."""
 
@@ -370,4 +429,5 @@ SCENARIOS = (
         6, "presses of Create, four at once", presses_of_create, with_real_itop=True, on_postgresql=False
     ),
     Scenario(7, "web killed with SIGKILL", killed_web),
+    Scenario(8, "a full log and three messages that iTop never accepts", bad_messages),
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from itop_client import Client, ItopError, quote, read_log
+from itop_client import Client, ItopError, LogFullError, quote, read_log
 from sandbox.demo_inbox import Inbox
 from settings.env import BASE_DIR
 
@@ -47,7 +47,11 @@ class Customer:
 
 
 class Testbed:
-    """A context manager that ends all its processes. `linked` is the number of tickets linked to the conversation."""
+    """A context manager that ends all its processes.
+
+    `linked` is the number of tickets that are linked to the conversation, `others` that of further conversations with
+    a ticket each.
+    """
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class Testbed:
         *,
         real: RealItop | None = None,
         linked: int = 2,
+        others: int = 0,
         window: float = 0.02,
         latency: float = 0.0,
     ) -> None:
@@ -64,12 +69,15 @@ class Testbed:
         self.name = name
         self._real = real
         self._linked = linked
+        self._others = others
         self._faults = {"window": window, "latency": latency}
         self._stack = ExitStack()
         self.webs: list[Child] = []
         self.workers: list[Child] = []
         self.tickets: list[Ticket] = []
         self.conversation_id = ""
+        # Further conversations, each with a ticket of its own.
+        self.others: dict[str, Ticket] = {}
 
     def __enter__(self) -> Testbed:
         self.directory.mkdir(parents=True)
@@ -103,6 +111,9 @@ class Testbed:
         self._start_intercom()
         self.customer = self._find_customer()
         self.tickets = [self._register(f"Chaos: {self.name}, {number + 1}") for number in range(self._linked)]
+        for number in range(self._others):
+            self.begin_conversation()
+            self.others[self.conversation_id] = self._register(f"Chaos: {self.name}, other {number + 1}")
         self.begin_conversation()
         self._make_rows()
         self._start_service(web_ports)
@@ -170,7 +181,8 @@ class Testbed:
             "itop_token": self._token,
             "is_sandbox": self._real is None,
             "time_zone": self._real.time_zone if self._real else "",
-            "links": {self.conversation_id: [[ticket.id, ticket.ref] for ticket in self.tickets]},
+            "links": {self.conversation_id: [[ticket.id, ticket.ref] for ticket in self.tickets]}
+            | {conversation: [[ticket.id, ticket.ref]] for conversation, ticket in self.others.items()},
         }
         self.children.run(
             "rows",
@@ -241,6 +253,25 @@ class Testbed:
     def itop_client(self) -> Client:
         """Return a client of iTop that bypasses the proxy."""
         return Client(self.itop_url, token=self._token, deadline=20.0)
+
+    def fill_log(self, ticket: Ticket) -> None:
+        """Fill the ticket's public log until iTop accepts no further entry."""
+        entry = {"message": "<p>x</p>", "user_id": 0, "user_login": "x"}
+        full = [entry] * 300
+        while True:
+            try:
+                self._client.update(
+                    TICKET_CLASS, ticket.id, {"public_log": {"items": full}}, comment="Chaos", deadline=60.0
+                )
+            except LogFullError:
+                return
+            full = [*full, *[entry] * (20 if len(full) < 380 else 1)]
+
+    def set_faults(self, faults: list[dict[str, Any]]) -> None:
+        """Replace the faults of the stand-in for iTop."""
+        requests.post(
+            f"{self.itop_url}/sandbox/faults", json={"faults": faults}, timeout=10
+        ).raise_for_status()
 
     def send_away(self, seconds: float) -> threading.Timer:
         """Refuse connections to iTop for some time, in the proxy, so that this works for a real iTop too."""
