@@ -41,6 +41,7 @@ from .screens.home import HomeScreen
 from .screens.link import link_screen
 from .screens.merged import FIELD as MERGE_TARGET
 from .screens.merged import links_moved_away, links_moved_here
+from .screens.parts import unverified_text
 from .screens.person_picker import PickerState
 from .screens.search import FIELD as SEARCH_QUERY
 from .screens.search import search_screen
@@ -85,6 +86,7 @@ def home(context: PanelContext, _click: Click) -> Canvas:
 def home_screen(context: PanelContext, person: Person, tickets: TicketList, notice: str = "") -> Canvas:
     return HomeScreen(
         person=person,
+        warning=unverified_text(context, person),
         rows=tickets.rows,
         has_more=tickets.has_more,
         status=sync_status.get_sync_status(context),
@@ -113,7 +115,7 @@ def find(context: PanelContext, click: Click) -> Canvas:
 
 
 def link(context: PanelContext, click: Click) -> Canvas:
-    return link_screen(context, click.argument(0), click.number(1), click.argument(2), _back(context))
+    return link_screen(context, click, _back(context))
 
 
 def unlink(context: PanelContext, click: Click) -> Canvas:

@@ -12,7 +12,7 @@ from .conversation import find_links
 from .errors import OutOfScopeError, TicketNotFoundError
 from .people.match import find_person
 from .query import get_tickets_by
-from .rows import TicketRow, make_row, row_codes
+from .rows import TicketRow, make_row, owner_codes, row_codes
 from .scope import has_ticket
 
 # Shown even if the profile does not name them: who works on a ticket is the most frequent question.
@@ -65,7 +65,7 @@ def get_ticket(
         raise TicketNotFoundError(f"{ticket_class} is not the ticket class of this workspace")
     person = find_person(context)
     always = row_codes(context) | {context.profile.code("title")}
-    extra = frozenset(extra) - always
+    extra = frozenset((*extra, *owner_codes(context))) - always
     found, missing = get_tickets_by(context, f"t.id = {ticket_id}", fields=always, optional=extra)
     if not found.objects:
         raise TicketNotFoundError(f"{ticket_class} {ticket_id} is not in iTop")

@@ -50,6 +50,10 @@ class OutOfScopeError(TicketsError):
     """The person or the ticket is outside the scope of this workspace."""
 
 
+class OtherOrganizationError(TicketsError):
+    """The ticket belongs to another organization than the contact, and the teammate has not confirmed that."""
+
+
 class TicketNotFoundError(TicketsError):
     """iTop does not have this ticket, or it is not of the profile's class."""
 

@@ -17,7 +17,7 @@ from .links.adopt import LinkChanges, find_extension_links, new_merge
 from .people.match import find_cached_person, find_person
 from .people.person import Person
 from .query import get_tickets_by
-from .rows import TicketList, TicketRow, make_row, row_codes, subtitle_codes
+from .rows import TicketList, TicketRow, make_row, owner_codes, row_codes, subtitle_codes
 from .scope import has_ticket
 
 MAX_TICKETS = 200
@@ -44,7 +44,9 @@ def get_tickets(context: PanelContext) -> TicketList:
     if found.total > MAX_TICKETS and links:
         # The linked tickets may be older than the newest two hundred.
         listed = {ticket.id for ticket in objects}
-        linked, _missing = get_tickets_by(context, f"t.id IN ({ids(links)})", fields=row_codes(context))
+        linked, _missing = get_tickets_by(
+            context, f"t.id IN ({ids(links)})", fields=row_codes(context), optional=set(owner_codes(context))
+        )
         objects += [ticket for ticket in linked if ticket.id not in listed]
     linked_ids = links.keys() | {link.object_id for link in extension_links}
     rows = [
@@ -117,7 +119,7 @@ def _search(context: PanelContext, person: Person, linked_ids: Collection[int]) 
         states = ", ".join(quote(state) for state in profile.excluded_states)
         ongoing = f"({ongoing} AND t.{code('status')} NOT IN ({states}))"
     conditions = [ongoing]
-    texts = {code("title"), *subtitle_codes(context)}
+    texts = {code("title"), *subtitle_codes(context), *owner_codes(context)}
     fields = row_codes(context)
     if linked_ids:
         conditions.append(f"t.id IN ({ids(linked_ids)})")

@@ -12,7 +12,10 @@ from .people.person import Person
 
 @dataclass(frozen=True, kw_only=True)
 class TicketRow:
-    """A ticket in a list. An empty `status` means that iTop no longer has the ticket."""
+    """A ticket in a list. An empty `status` means that iTop no longer has the ticket.
+
+    `is_of_other_organization`: the ticket is not of the contact's organization.
+    """
 
     ticket_class: str
     id: int
@@ -20,6 +23,9 @@ class TicketRow:
     title: str = ""
     status: str = ""
     subtitle: str = ""
+    caller: str = ""
+    organization: str = ""
+    is_of_other_organization: bool = False
     is_linked: bool = False
     is_ongoing: bool = False
 
@@ -47,12 +53,19 @@ def row_codes(context: PanelContext) -> set[str]:
     return {"id", "friendlyname", code("status"), code("org_id"), code("caller_id")}
 
 
+def owner_codes(context: PanelContext) -> tuple[str, str]:
+    """Return the attributes with the names of a ticket's caller and organization."""
+    code = context.profile.code
+    return f"{code('caller_id')}_friendlyname", f"{code('org_id')}_friendlyname"
+
+
 def make_row(
     context: PanelContext, ticket: ItopObject, person: Person, linked_ids: Iterable[int]
 ) -> TicketRow:
     code = context.profile.code
     status = ticket.text(code("status"))
     is_mine = ticket.integer(code("caller_id")) == person.id
+    caller, organization = (ticket.text(name) for name in owner_codes(context))
     return TicketRow(
         ticket_class=ticket.class_name,
         id=ticket.id,
@@ -60,6 +73,9 @@ def make_row(
         title=ticket.text(code("title")),
         status=status,
         subtitle=next((text for code in subtitle_codes(context) if (text := ticket.text(code))), ""),
+        caller=caller,
+        organization=organization,
+        is_of_other_organization=ticket.integer(code("org_id")) != person.org_id,
         is_linked=ticket.id in linked_ids,
         is_ongoing=is_mine and status not in context.profile.excluded_states,
     )

@@ -13,7 +13,7 @@ from .context import PanelContext
 from .conversation import find_conversation, find_links
 from .people.match import find_person
 from .query import get_tickets_by
-from .rows import TicketRow, make_row, row_codes, subtitle_codes
+from .rows import TicketRow, make_row, owner_codes, row_codes, subtitle_codes
 from .scope import has_ticket, ticket_condition
 
 PAGE_SIZE = 10
@@ -53,9 +53,11 @@ def search_tickets(context: PanelContext, query: str, page: int) -> SearchResult
         found = _search(context, query, page)
     links = find_links(context)
     in_scope = (ticket for ticket in found if has_ticket(context, ticket, person))
+    rows = [make_row(context, ticket, person, links) for ticket in in_scope]
     return SearchResults(
         query=query,
-        rows=tuple(make_row(context, ticket, person, links) for ticket in in_scope),
+        # The person's own organization comes first.
+        rows=tuple(sorted(rows, key=lambda row: row.is_of_other_organization)),
         page=page,
         pages=_count_pages(found),
     )
@@ -108,7 +110,7 @@ def _search(context: PanelContext, query: str, page: int, *, with_scope: bool = 
             " AND ".join(conditions),
             alias=ALIAS,
             fields=row_codes(context),
-            optional={*subtitle_codes(context)},
+            optional={*subtitle_codes(context), *owner_codes(context)},
             limit=PAGE_SIZE,
             page=page,
         )

@@ -52,7 +52,7 @@ def test_tickets_that_are_closed_or_of_another_person_are_found(teammate: Teamma
 
 
 def test_a_number_is_searched_in_titles_too(teammate: Teammate) -> None:
-    assert titles(find(teammate, "07")) == ["Access to application 07", "Printer (2nd floor) is out of toner"]
+    assert titles(find(teammate, "07")) == ["Printer (2nd floor) is out of toner", "Access to application 07"]
 
 
 def test_a_reference_does_not_match_others_with_the_same_ending(teammate: Teammate, itop: Itop) -> None:

@@ -45,6 +45,7 @@ from .parts import (
     safe_name,
     screen,
     subtitle,
+    unverified_text,
 )
 from .ticket_list import ref_and_status
 
@@ -60,6 +61,8 @@ def create_form(
     form = _with_single_choices(context, form.truncated_to_limit(), person)
     fields = form.fields(context)
     components: list[Component] = [subtitle(_("New ticket")), muted(_caller_text(person))]
+    if warning := unverified_text(context, person):
+        components.append(error_text(warning))
     if problem:
         components.append(error_text(escape_markdown(problem)))
     codes = {field.code for field in fields}

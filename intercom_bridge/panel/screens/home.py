@@ -63,7 +63,10 @@ Part = Component | Item
 
 @dataclass(frozen=True, kw_only=True)
 class HomeScreen:
-    """The data of the first screen. A `notice` says that the tickets are cached; Retry then replaces Create."""
+    """The data of the first screen. A `notice` says that the tickets are cached; Retry then replaces Create.
+
+    A `warning` says that the contact may not be the person.
+    """
 
     person: Person
     rows: tuple[TicketRow, ...]
@@ -72,6 +75,7 @@ class HomeScreen:
     creation: TicketCreation | None = None
     merge: Merge | None = None
     notice: str = ""
+    warning: str = ""
 
     @property
     def is_merged_away(self) -> bool:
@@ -100,6 +104,7 @@ class HomeScreen:
         ]
         return (
             self._name(levels["name"]),
+            *([Text(text=self.warning, style="error", bottom_margin="none")] if self.warning else []),
             *([muted(self.notice)] if self.notice else []),
             List(items=tuple(items)),
             retry_button(HOME) if self.notice else button(click_id("create"), _("Create a ticket")),

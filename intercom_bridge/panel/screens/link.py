@@ -8,22 +8,28 @@ from intercom_bridge.intercom.client import IntercomError
 from intercom_bridge.models import Log
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.reason import ReasonCode
-from intercom_bridge.panel.click import BackLink, click_id
+from intercom_bridge.panel.click import BackLink, Click, click_id
 from intercom_bridge.panel.components import Button, Canvas, Component, escape_markdown
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.creation.transcript import MAX_ENTRIES
 from intercom_bridge.tickets.details import LinkedConversation, find_linked_conversations
+from intercom_bridge.tickets.errors import OtherOrganizationError
 from intercom_bridge.tickets.links.backfill import Backfill
 from intercom_bridge.tickets.links.link import LinkPreview, LinkResult, link_ticket, preview_link
+from intercom_bridge.tickets.people.match import find_person
+from intercom_bridge.tickets.rows import TicketRow
 
 from .parts import (
     back_button,
     button,
+    error_text,
     home_button,
     muted,
+    owner_text,
     paragraph,
     paused_text,
     retry_button,
+    safe_name,
     screen,
     ticket_button,
 )
@@ -31,43 +37,80 @@ from .ticket import conversation_links
 
 log = structlog.get_logger(__name__)
 
-# The teammate's answer, as the last argument of the click.
-COPY, FROM_NOW_ON = "copy", "from-now-on"
+# The teammate's answer, as the third argument of the click. ASK displays the question.
+ASK, COPY, FROM_NOW_ON = "ask", "copy", "from-now-on"
+# The fourth argument: the teammate knows that the ticket is of another organization.
+CONFIRMED = "other-organization"
 
 
-def link_screen(
-    context: PanelContext, ticket_class: str, ticket_id: int, answer: str, back: BackLink
-) -> Canvas:
-    """Link the ticket. If there are messages to copy, or other linked conversations, ask first."""
+def link_screen(context: PanelContext, click: Click, back: BackLink) -> Canvas:
+    """Link the ticket. Ask first if it is of another organization, or if there is something to decide."""
+    ticket_class, ticket_id = click.argument(0), click.number(1)
+    answer, is_confirmed = click.argument(2), click.argument(3) == CONFIRMED
     if answer not in (COPY, FROM_NOW_ON):
         preview = preview_link(context, ticket_class, ticket_id)
+        if preview.row.is_of_other_organization and not preview.row.is_linked and not is_confirmed:
+            return _other_organization(context, preview.row, back)
         others = find_linked_conversations(context, ticket_class, ticket_id)
         has_messages = preview.backfill is None or preview.backfill.entries
-        if not preview.is_linked and (others or has_messages):
-            return _question(preview, others, ticket_class, ticket_id, back)
+        if not preview.row.is_linked and (others or has_messages):
+            return _question(preview, others, back, is_confirmed=is_confirmed)
         answer = FROM_NOW_ON
     try:
-        return _result(link_ticket(context, ticket_class, ticket_id, copy=answer == COPY))
+        result = link_ticket(context, ticket_class, ticket_id, copy=answer == COPY, is_confirmed=is_confirmed)
+    except OtherOrganizationError:
+        return _other_organization(context, preview_link(context, ticket_class, ticket_id).row, back)
     except (IntercomError, SecretDecryptionError) as error:
         log.warning("panel.backfill_failed", error=type(error).__name__, message=str(error)[:200])
-        return _no_conversation(error, ticket_class, ticket_id, back)
+        return _no_conversation(error, click, back)
+    return _result(result)
+
+
+def _other_organization(context: PanelContext, row: TicketRow, back: BackLink) -> Canvas:
+    """Say who could read the messages, before a ticket of another organization is linked."""
+    person = find_person(context)
+    names = {
+        "ticket": escape_markdown(row.ref),
+        "caller": safe_name(row.caller) or "–",
+        "organization": safe_name(row.organization) or "–",
+        "person": safe_name(person.name),
+        "own": safe_name(person.org_name) or "–",
+    }
+    warning = _(
+        "%(ticket)s belongs to %(caller)s, %(organization)s. This conversation is with %(person)s, %(own)s."
+    )
+    readers = _(
+        "People of %(organization)s can read what is copied to its public log, and may get it by e-mail. It cannot be "
+        "removed from the log later."
+    )
+    target = click_id("link", row.ticket_class, row.id, ASK, CONFIRMED)
+    return screen(
+        _("Ticket of another organization"),
+        error_text(warning % names),
+        paragraph(readers % names),
+        button(target, _("Link it anyway")),
+        back_button(click_id("ticket", row.ticket_class, row.id)),
+        stored=back.to_stored(),
+    )
 
 
 def _question(
-    preview: LinkPreview,
-    others: tuple[LinkedConversation, ...],
-    ticket_class: str,
-    ticket_id: int,
-    back: BackLink,
+    preview: LinkPreview, others: tuple[LinkedConversation, ...], back: BackLink, *, is_confirmed: bool
 ) -> Canvas:
+    row = preview.row
     return screen(
-        _("Link %(ticket)s") % {"ticket": escape_markdown(preview.ref)},
+        _("Link %(ticket)s") % {"ticket": escape_markdown(row.ref)},
+        muted(owner_text(row)) if row.caller else None,
         _other_conversations(others),
-        _copy_choice(preview, ticket_class, ticket_id),
-        _from_now_on_button(ticket_class, ticket_id),
-        back_button(click_id("ticket", ticket_class, ticket_id)),
+        _copy_choice(preview, is_confirmed=is_confirmed),
+        _from_now_on_button(row.ticket_class, row.id, is_confirmed=is_confirmed),
+        back_button(click_id("ticket", row.ticket_class, row.id)),
         stored=back.to_stored(),
     )
+
+
+def _link_target(ticket_class: str, ticket_id: int, answer: str, *, is_confirmed: bool) -> str:
+    return click_id("link", ticket_class, ticket_id, answer, *([CONFIRMED] if is_confirmed else []))
 
 
 def _other_conversations(others: tuple[LinkedConversation, ...]) -> tuple[Component, ...]:
@@ -81,7 +124,7 @@ def _other_conversations(others: tuple[LinkedConversation, ...]) -> tuple[Compon
     return paragraph(text % {"count": len(others)}), muted(conversation_links(others))
 
 
-def _copy_choice(preview: LinkPreview, ticket_class: str, ticket_id: int) -> list[Component]:
+def _copy_choice(preview: LinkPreview, *, is_confirmed: bool) -> list[Component]:
     components: list[Component]
     if preview.backfill is None:
         components = [
@@ -99,7 +142,9 @@ def _copy_choice(preview: LinkPreview, ticket_class: str, ticket_id: int) -> lis
     return [
         *components,
         muted(paused_text() if preview.is_paused else new_messages),
-        button(click_id("link", ticket_class, ticket_id, COPY), label),
+        button(
+            _link_target(preview.row.ticket_class, preview.row.id, COPY, is_confirmed=is_confirmed), label
+        ),
     ]
 
 
@@ -136,8 +181,9 @@ def _copy_label(backfill: Backfill) -> str:
     ) % {"count": count}
 
 
-def _from_now_on_button(ticket_class: str, ticket_id: int) -> Button:
-    return button(click_id("link", ticket_class, ticket_id, FROM_NOW_ON), _("Link from now on"))
+def _from_now_on_button(ticket_class: str, ticket_id: int, *, is_confirmed: bool) -> Button:
+    target = _link_target(ticket_class, ticket_id, FROM_NOW_ON, is_confirmed=is_confirmed)
+    return button(target, _("Link from now on"))
 
 
 def _result(result: LinkResult) -> Canvas:
@@ -165,9 +211,9 @@ def _result(result: LinkResult) -> Canvas:
     )
 
 
-def _no_conversation(
-    error: IntercomError | SecretDecryptionError, ticket_class: str, ticket_id: int, back: BackLink
-) -> Canvas:
+def _no_conversation(error: IntercomError | SecretDecryptionError, click: Click, back: BackLink) -> Canvas:
+    ticket_class, ticket_id = click.argument(0), click.number(1)
+    is_confirmed = click.argument(3) == CONFIRMED
     needs_admin = isinstance(error, SecretDecryptionError) or error.code == ReasonCode.INTERCOM_TOKEN_REFUSED
     if needs_admin:
         text = _(
@@ -182,8 +228,8 @@ def _no_conversation(
     return screen(
         _("Intercom did not return the conversation"),
         muted(text),
-        retry_button(click_id("link", ticket_class, ticket_id, COPY)),
-        _from_now_on_button(ticket_class, ticket_id),
+        retry_button(_link_target(ticket_class, ticket_id, COPY, is_confirmed=is_confirmed)),
+        _from_now_on_button(ticket_class, ticket_id, is_confirmed=is_confirmed),
         back_button(click_id("ticket", ticket_class, ticket_id)),
         stored=back.to_stored(),
     )

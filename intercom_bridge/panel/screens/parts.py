@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from intercom_bridge.intercom.html import to_text
-from intercom_bridge.models import Ticket
+from intercom_bridge.models import PersonMatch, Ticket
 from intercom_bridge.panel.click import FORM, HOME, BackLink, click_id
 from intercom_bridge.panel.components import (
     Button,
@@ -25,6 +26,8 @@ from intercom_bridge.panel.components import (
     shorten,
 )
 from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.people.person import Person
+from intercom_bridge.tickets.rows import TicketRow
 
 PAGE_SIZE = 10
 
@@ -87,6 +90,40 @@ def item(target: str, title: str, subtitle: str = "", tertiary_text: str = "") -
 def safe_name(name: str, limit: int = 80) -> str:
     """Return a name from outside for a `Text`: short, and displayed as it is."""
     return escape_markdown(shorten(name, limit))
+
+
+def owner_text(row: TicketRow) -> str:
+    """Return who a ticket belongs to: caller and organization, for a `Text`."""
+    return " · ".join(filter(None, (safe_name(row.caller), safe_name(row.organization))))
+
+
+def unverified_text(context: PanelContext, person: Person) -> str:
+    """Return why it is not certain that the contact is this person, "" if it is as certain as Intercom makes it.
+
+    Anybody can type an e-mail address into the Messenger: only the address of a user who has logged in, and who has
+    the person's name, is believed.
+    """
+    contact = context.request.contact
+    name = safe_name(contact.name) or _("somebody")
+    if person.how == PersonMatch.How.CHOSEN:
+        return ""
+    if contact.role == "lead":
+        return _("Not verified: %(name)s, a visitor, gave this e-mail address.") % {"name": name}
+    if person.how == PersonMatch.How.EMAIL and not _are_names_of_one(contact.name, person.name):
+        return _("Not verified: the contact's name is %(name)s.") % {"name": name}
+    return ""
+
+
+def _are_names_of_one(name: str, other: str) -> bool:
+    """Return whether one name contains the words of the other, in any order; initials do not count."""
+    words, others = _words(name), _words(other)
+    return words <= others or others <= words
+
+
+def _words(name: str) -> set[str]:
+    """Return the words of a name, without case, accents and initials."""
+    plain = unicodedata.normalize("NFKD", name[:200]).casefold()
+    return set(re.findall(r"\w{2,}", "".join(char for char in plain if not unicodedata.combining(char))))
 
 
 def button(target: str, label: str) -> Button:

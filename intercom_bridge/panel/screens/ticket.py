@@ -26,16 +26,18 @@ from intercom_bridge.tickets.details import (
     get_details,
 )
 from intercom_bridge.tickets.errors import CacheMissError, TicketNotFoundError
-from intercom_bridge.tickets.rows import TicketList
+from intercom_bridge.tickets.rows import TicketList, TicketRow
 from itop_client import LogEntry
 
 from .parts import (
     back_button,
     button,
+    error_text,
     format_value,
     link_button,
     muted,
     open_in_itop_button,
+    owner_text,
     paragraph,
     primary_button,
     safe_name,
@@ -66,6 +68,7 @@ def ticket_screen(context: PanelContext, ticket_class: str, ticket_id: int, back
     components: list[Component] = [
         subtitle(escape_markdown(row.ref)),
         muted(link_text(is_linked=row.is_linked, others=others)),
+        *_owner(row),
         *_title(details.title),
     ]
     if not row.is_linked:
@@ -90,7 +93,12 @@ def cached_ticket_screen(
     if row is None:
         raise CacheMissError
     is_linked = _("Linked to this conversation") if row.is_linked else _("Not linked to this conversation")
-    components: list[Component] = [subtitle(escape_markdown(row.ref)), muted(is_linked), *_title(row.title)]
+    components: list[Component] = [
+        subtitle(escape_markdown(row.ref)),
+        muted(is_linked),
+        *_owner(row),
+        *_title(row.title),
+    ]
     if row.status:
         code = context.profile.code("status")
         status = Field(
@@ -115,6 +123,15 @@ def conversation_links(linked: tuple[LinkedConversation, ...]) -> str:
     }
     more = len(others) - len(links)
     return f"{text} {_('and %(count)d more') % {'count': more}}" if more else text
+
+
+def _owner(row: TicketRow) -> list[Component]:
+    """Return caller and organization, in the style of an error if it is not the contact's organization."""
+    text = owner_text(row)
+    if not row.is_of_other_organization:
+        return [muted(text)] if text else []
+    other = _("Another organization's ticket")
+    return [error_text(f"{other}: {text}" if text else other)]
 
 
 def _title(title: str) -> list[Component]:

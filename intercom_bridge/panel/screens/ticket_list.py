@@ -7,13 +7,15 @@ from django.utils.translation import ngettext
 
 from intercom_bridge.datamodel.lookup import value_label
 from intercom_bridge.panel.click import HOME, BackLink, click_id
-from intercom_bridge.panel.components import Canvas, Item, escape_markdown
+from intercom_bridge.panel.components import Canvas, Item, escape_markdown, shorten
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketList, TicketRow
 from intercom_bridge.tickets.search import count_other_conversations
 
 from .parts import back_button, find_button, item, list_of, muted, page_number, page_of, pager, screen
+
+MAX_NAME_LENGTH = 40
 
 
 def linked_tickets(context: PanelContext, tickets: TicketList, page: int) -> Canvas:
@@ -73,10 +75,11 @@ def _ticket_item(context: PanelContext, row: TicketRow, others: int) -> Item:
     if not row.status:
         target = click_id("unlink", row.ticket_class, row.id, "yes")
         return item(target, row.ref, _("No longer in iTop"), _("Click to unlink it"))
-    links = link_text(is_linked=row.is_linked, others=others) if row.is_linked or others else ""
-    return item(
-        click_id("ticket", row.ticket_class, row.id), ref_and_status(context, row), row.subtitle, links
-    )
+    facts = [shorten(name, MAX_NAME_LENGTH) for name in (row.caller, row.organization) if name]
+    if row.is_linked or others:
+        facts.append(link_text(is_linked=row.is_linked, others=others))
+    target = click_id("ticket", row.ticket_class, row.id)
+    return item(target, ref_and_status(context, row), row.subtitle, " · ".join(facts))
 
 
 def ref_and_status(context: PanelContext, row: TicketRow) -> str:

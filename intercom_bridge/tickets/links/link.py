@@ -21,6 +21,9 @@ from intercom_bridge.tickets.conversation import (
     last_position,
 )
 from intercom_bridge.tickets.details import get_ticket
+from intercom_bridge.tickets.errors import OtherOrganizationError
+from intercom_bridge.tickets.people.match import find_person
+from intercom_bridge.tickets.rows import TicketRow, make_row
 
 from .backfill import Backfill
 from .notes import add_note
@@ -38,8 +41,7 @@ class LinkPreview:
     conversation is paused, and would be for this ticket.
     """
 
-    ref: str
-    is_linked: bool
+    row: TicketRow
     backfill: Backfill | None
     is_complete: bool = True
     is_paused: bool = False
@@ -61,9 +63,9 @@ class LinkResult:
 def preview_link(context: PanelContext, ticket_class: str, ticket_id: int) -> LinkPreview:
     """Return what linking the ticket could copy. Raise TicketNotFoundError or OutOfScopeError."""
     found, _missing = get_ticket(context, ticket_class, ticket_id)
-    ref = found.text("friendlyname")
-    if ticket_id in find_links(context):
-        return LinkPreview(ref=ref, is_linked=True, backfill=None)
+    row = make_row(context, found, find_person(context), find_links(context))
+    if row.is_linked:
+        return LinkPreview(row=row, backfill=None)
     conversation = find_conversation(context)
     is_paused = TicketLink.objects.filter(conversation=conversation).are_paused()
     ticket = Ticket.objects.filter(
@@ -73,25 +75,30 @@ def preview_link(context: PanelContext, ticket_class: str, ticket_id: int) -> Li
         full = fetch_full_conversation(context)
     except (IntercomError, SecretDecryptionError) as error:
         log.warning("link.conversation_not_fetched", error=type(error).__name__)
-        return LinkPreview(ref=ref, is_linked=False, backfill=None, is_paused=is_paused)
+        return LinkPreview(row=row, backfill=None, is_paused=is_paused)
     return LinkPreview(
-        ref=ref,
-        is_linked=False,
+        row=row,
         backfill=Backfill.of(conversation, ticket, full.messages),
         is_complete=full.is_complete,
         is_paused=is_paused,
     )
 
 
-def link_ticket(context: PanelContext, ticket_class: str, ticket_id: int, *, copy: bool) -> LinkResult:
+def link_ticket(
+    context: PanelContext, ticket_class: str, ticket_id: int, *, copy: bool, is_confirmed: bool
+) -> LinkResult:
     """Link the ticket to this conversation. With `copy`, write the messages so far to it, too.
 
-    Raise TicketNotFoundError or OutOfScopeError; with `copy` IntercomError if Intercom does not return the
+    Raise TicketNotFoundError or OutOfScopeError; OtherOrganizationError if the ticket is of another organization and
+    `is_confirmed` is False; with `copy` IntercomError if Intercom does not return the
     conversation. Then nothing is linked.
     """
     found, _missing = get_ticket(context, ticket_class, ticket_id)
     if (link := find_links(context).get(ticket_id)) is not None:
         return LinkResult(ticket=link.ticket, is_new=False, is_paused=not link.sync_on)
+    row = make_row(context, found, find_person(context), ())
+    if row.is_of_other_organization and not is_confirmed:
+        raise OtherOrganizationError(f"{row.ref} is of another organization")
     try:
         full = fetch_full_conversation(context)
     except (IntercomError, SecretDecryptionError):
