@@ -130,7 +130,7 @@ def exchange(  # noqa: PLR0913 - the parts of an HTTP request
     *,
     deadline: float,
     headers: Mapping[str, str] | None = None,
-    data: Mapping[str, str] | bytes | None = None,
+    data: Mapping[str, str | bytes] | bytes | None = None,
     json: object = None,
     max_bytes: int = MAX_RESPONSE_BYTES,
 ) -> Response:

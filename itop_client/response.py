@@ -54,8 +54,8 @@ _TOO_LARGE_STATUSES: Final = frozenset({413, 414, 431})
 # MySQL's error numbers that are about one value, not about the database.
 _TOO_LONG_ERROR, _CHARACTER_ERROR, _PACKET_ERROR = 1406, 1366, 1153
 _VALUE_ERRORS: Final = frozenset({_TOO_LONG_ERROR, _CHARACTER_ERROR, _PACKET_ERROR, 1264, 1265, 1292})
-_DATABASE_ERROR = re.compile(r", mysql_errno = (\d+), mysql_error = (?P<text>.*)\Z", re.DOTALL)
-_COLUMN = re.compile(r"column '(\w+)'")
+_DATABASE_ERROR = re.compile(r", mysql_errno = (\d+), mysql_error = ")
+_COLUMN = re.compile(r"column (?:'(\w+)'|(?:`\w+`\.)*`(\w+)`)")
 
 # Follows every refusal of an object by a check, in every language and version.
 _ISSUES = re.compile(r": issues = \{.*\Z", re.DOTALL)
@@ -178,10 +178,12 @@ def _error(code: int, message: str) -> ItopError:
         return _access_error(text, _shorten(_ISSUES.sub("", text)))
     if code in _MALFORMED_CODES:
         return MalformedRequestError(_shorten(text))
-    database = _DATABASE_ERROR.search(text)
+    # The last one: the query before it contains what people wrote, perhaps another error.
+    database = next(reversed([*_DATABASE_ERROR.finditer(text)]), None)
     number = int(database[1]) if database else code
     if number in _VALUE_ERRORS:
-        return _value_error(number, _shorten(_remove_query(text)))
+        said = text[database.end() :] if database else text
+        return _value_error(number, said, _shorten(_remove_query(text)))
     if database is None and (
         _ISSUES.search(text) or (code == 100 and _UNEXPECTED.search(text[:_MAX_CHECKED]))
     ):
@@ -190,10 +192,10 @@ def _error(code: int, message: str) -> ItopError:
     return rejection or UnclassifiedError(f"code {code}: {_shorten(_remove_query(text))}")
 
 
-def _value_error(number: int, detail: str) -> ItopRejectedError:
-    """Return the error for a value that the database does not accept."""
-    found = _COLUMN.search(detail)
-    column = found[1] if found else ""
+def _value_error(number: int, said: str, detail: str) -> ItopRejectedError:
+    """Return the error for a value that the database does not accept. `said` is the database's own text."""
+    # The last one: a quoted value may look like it.
+    column = next((name or quoted for name, quoted in reversed(_COLUMN.findall(said))), "")
     if number == _TOO_LONG_ERROR and (not column or column.endswith("_index")):
         return LogFullError(detail, attribute=column.removesuffix("_index"))
     if number == _PACKET_ERROR:

@@ -52,6 +52,8 @@ class TicketCreation(LoggedJob):
     values = models.JSONField(default=dict)
     problems = models.JSONField(default=list)
     rejection_seen = models.BooleanField(default=False)
+    # Whether the customer gets a message with the ticket's link.
+    announce = models.BooleanField(default=True)
     # The copied parts: {"kind", "id", "created_at", "log", "author"} each.
     parts = models.JSONField(default=list)
     ticket = models.ForeignKey(

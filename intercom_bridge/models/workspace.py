@@ -122,6 +122,12 @@ class Workspace(models.Model):
         validators=[validate_time_zone],
         help_text="The time zone of dates in the panel.",
     )
+    announce_tickets = models.BooleanField(
+        "tell customers about new tickets",
+        default=True,
+        help_text="When a ticket is created, the customer gets a message with its link in the teammate's name. The "
+        "create form says so, and offers to leave it out.",
+    )
     keep_payloads_days = models.PositiveIntegerField(
         "days to keep messages",
         null=True,

@@ -228,7 +228,7 @@ def _choice_field(context: PanelContext, form: Form, click: Click) -> FormField 
     return field if field is not None and field.has_choices else None
 
 
-def submit_form(context: PanelContext, _click: Click) -> Canvas:  # noqa: PLR0911 - one per outcome
+def submit_form(context: PanelContext, click: Click) -> Canvas:  # noqa: PLR0911 - one per outcome
     form = Form.parse(context).validate(context)
     if form.errors:
         return create_form(context, form)
@@ -240,7 +240,14 @@ def submit_form(context: PanelContext, _click: Click) -> Canvas:  # noqa: PLR091
         if duplicates and not is_submitted(context, form.key):
             return create_form(context, replace(form, warned=True), duplicates=duplicates)
     try:
-        creation = submit_creation(context, form.key, form.values, form.to_itop(context), seen=form.seen)
+        creation = submit_creation(
+            context,
+            form.key,
+            form.values,
+            form.to_itop(context),
+            seen=form.seen,
+            announce=click.argument(1) != "quiet",
+        )
     except CreationPendingError:
         return creation_pending(form)
     except AlreadyCreatedError as error:

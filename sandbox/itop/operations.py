@@ -348,6 +348,10 @@ class Call:
         """
         if sent in (None, "", 0, "0"):
             return 0
+        if isinstance(sent, str) and sent.isalpha():
+            raise RefusalError(
+                f"Error: {code}: Expecting an OQL query - found 'FieldOqlExpression' at 0 in '{sent}'"
+            )
         try:
             return int(self.object(target, sent)["id"])
         except RefusalError as refusal:

@@ -63,6 +63,7 @@ def workspace() -> Workspace:
         profile=profile,
         external_id_attribute="employee_number",
         language="fr",
+        announce_tickets=False,
         time_zone="Europe/Paris",
         keep_payloads_days=7,
         keep_failed_payloads_days=14,

@@ -120,6 +120,21 @@ def test_database_errors_about_one_value_concern_that_value() -> None:
         assert "Bob" not in str(error)
 
 
+def test_an_error_that_a_customer_has_quoted_is_not_the_databases() -> None:
+    quoted = ", mysql_errno = 1406, mysql_error = Data too long for column 'public_log_index' at row 1"
+    prefix = f"Error: Failed to issue SQL query: query = UPDATE x SET y = 'I see: {quoted}'"
+    assert type(error_of(f"{prefix}, mysql_errno = 1213, mysql_error = Deadlock found")) is UnclassifiedError
+    other = quoted.replace("1406", "1213")
+    full = f"{prefix.replace(quoted, other)}{quoted}"
+    assert isinstance(error_of(full), LogFullError)
+
+
+def test_the_column_is_the_one_that_the_database_names_last() -> None:
+    text = r"Incorrect string value: 'column 'title'' for column `itop`.`ticket`.`public_log` at row 1"
+    error = database(1366, text)
+    assert isinstance(error, UnsupportedCharacterError) and error.attribute == "public_log"
+
+
 @pytest.mark.parametrize(
     "text", ["Lock wait timeout exceeded", "Deadlock found", "MySQL server has gone away", "Disk full"]
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from intercom_bridge.models import Delivery, TicketLink
+from intercom_bridge.models import Delivery, OutgoingMessage, TicketLink
 from intercom_bridge.panel.screens.link import CONFIRMED
 from sandbox.itop import Itop
 from tests.teammate import ALICE, Teammate, conversation, part
@@ -68,6 +68,25 @@ def test_without_the_confirmation_nothing_is_linked(
     assert not TicketLink.objects.exists() and not Delivery.objects.exists()
     at_ticket.send_click(f"link:UserRequest:{foreign['id']}:from-now-on:{CONFIRMED}")
     assert TicketLink.objects.get().ticket.object_id == foreign["id"]
+
+
+@pytest.mark.parametrize("way", ["default", "button", "setting"])
+def test_the_message_to_the_customer_is_announced_and_can_be_left_out(
+    teammate: Teammate, workspace: Any, way: str
+) -> None:
+    if way == "setting":
+        workspace.announce_tickets = False
+        workspace.save()
+    teammate.open().click("Create a ticket")
+    announced = "The customer will get a message with the ticket's link." in teammate.text
+    assert announced is (way != "setting")
+    assert teammate.offers("Create without a message") is (way != "setting")
+    teammate.click("Create without a message" if way == "button" else "Create ticket")
+    if teammate.offers("Create anyway"):
+        teammate.click("Create without a message" if way == "button" else "Create anyway")
+    assert "created" in teammate.text
+    assert OutgoingMessage.objects.exists() is (way == "default")
+    assert ("has been sent a link" in teammate.text) is (way == "default")
 
 
 @pytest.mark.parametrize(

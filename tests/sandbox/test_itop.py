@@ -220,8 +220,25 @@ def test_a_log_holds_about_300_entries(itop: Itop) -> None:
         return create(itop, public_log={"items": [{"message": "<p>x</p>"}] * count})
 
     assert with_entries(300)["code"] == 0
-    full = with_entries(380)
+    full = with_entries(410)
     assert full["code"] == 1406
+
+
+def test_a_full_log_refuses_an_update_with_code_100(itop: Itop) -> None:
+    """As seen on a real iTop 3.3."""
+    items = [{"message": "<p>x</p>", "user_id": 0, "user_login": "x"}] * 404
+    request = {"class": "UserRequest", "key": 1, "comment": "x"}
+    assert call(itop, "core/update", **request, fields={"public_log": {"items": items}})["code"] == 0
+    answers = [append(itop, "x") for _ in range(3)]
+    assert answers[-1]["code"] == 100
+    assert answers[-1]["message"].endswith("Data too long for column 'public_log_index' at row 1")
+
+
+def test_a_key_given_by_name_is_refused(itop: Itop) -> None:
+    request = {"class": "UserRequest", "key": 1, "comment": "x", "fields": {"team_id": "Helpdesk"}}
+    answer = call(itop, "core/update", **request)
+    assert answer["code"] == 100
+    assert answer["message"].startswith("Error: team_id: Expecting an OQL query - found")
 
 
 def test_whether_an_account_is_an_administrator_shows_without_a_write(itop: Itop) -> None:

@@ -42,6 +42,7 @@ from .parts import (
     page_of,
     pager,
     primary_button,
+    quiet_button,
     safe_name,
     screen,
     subtitle,
@@ -60,6 +61,7 @@ def create_form(
     person = find_person(context)
     form = _with_single_choices(context, form.truncated_to_limit(), person)
     fields = form.fields(context)
+    announces = context.workspace.announce_tickets and context.request.admin.id
     components: list[Component] = [subtitle(_("New ticket")), muted(_caller_text(person))]
     if warning := unverified_text(context, person):
         components.append(error_text(warning))
@@ -76,7 +78,9 @@ def create_form(
             components.append(error_text(escape_markdown(form.errors[field.code])))
     components += [
         *_duplicates(context, duplicates),
+        *([muted(_("The customer will get a message with the ticket's link."))] if announces else []),
         primary_button(click_id("form", "submit"), _("Create anyway") if duplicates else _("Create ticket")),
+        *filter(None, [quiet_button(context)]),
         link_button(HOME, _("Cancel")),
     ]
     # A ticket that is opened from here leads back here.

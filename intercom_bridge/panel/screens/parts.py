@@ -162,6 +162,13 @@ def done_button(back: BackLink) -> Button:
     return form_button() if back.target == FORM else home_button()
 
 
+def quiet_button(context: PanelContext) -> Button | None:
+    """Return a button that creates a ticket without a message to the customer, where there would be one."""
+    if not context.workspace.announce_tickets or not context.request.admin.id:
+        return None
+    return link_button(click_id("form", "submit", "quiet"), _("Create without a message to the customer"))
+
+
 def retry_button(target: str) -> Button:
     return button(target, _("Retry"))
 

@@ -382,7 +382,7 @@ def _record(creation: TicketCreation, made: ItopObject) -> None:
             update_fields=["attempts", "state", "reason_code", "reason_detail", "ticket", "attempt_log"]
         )
         CachedTickets.objects.outdate(workspace.itop, creation.caller_id)
-        if creation.admin_id:
+        if creation.announce:
             OutgoingMessage.objects.create(
                 conversation=conversation, admin_id=creation.admin_id, body=_announcement(creation, ticket)
             )

@@ -42,18 +42,19 @@ class AlreadyCreatedError(Exception):
         self.submission = submission
 
 
-def submit_creation(
+def submit_creation(  # noqa: PLR0913 - what a form says
     context: PanelContext,
     form_key: str,
     typed: Mapping[str, str],
     values: Mapping[str, str],
     *,
     seen: int = 0,
+    announce: bool = True,
 ) -> TicketCreation:
     """Create the ticket of this form and return the creation, or the one that an earlier submission made.
 
     `typed` fills the form again, `values` are sent to iTop, `seen` is the id of the newest creation that the teammate
-    knows.
+    knows. `announce`: the customer gets a message, if the workspace sends one.
 
     Raise ItopRejectedError if iTop rejected the form; another ItopError, IntercomError or SecretDecryptionError if
     certainly nothing was created; CreationPendingError if the outcome is unknown; AlreadyCreatedError if nothing was
@@ -79,6 +80,8 @@ def submit_creation(
         if earlier is not None:
             earlier.delete()
         creation = _prepare(context, person, conversation, form_key, typed, values)
+        creation.announce = announce and context.workspace.announce_tickets and bool(creation.admin_id)
+        creation.save(update_fields=["announce"])
         result = attempt_creation(creation, seconds=context.deadline.remaining())
         if result.outcome is Outcome.REJECTED:
             creation.rejection_seen = True
