@@ -87,6 +87,7 @@ def home_screen(context: PanelContext, person: Person, tickets: TicketList, noti
     return HomeScreen(
         person=person,
         warning=unverified_text(context, person),
+        closed_states=tuple(context.profile.excluded_states),
         rows=tickets.rows,
         has_more=tickets.has_more,
         status=sync_status.get_sync_status(context),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from intercom_bridge.models import Delivery, OutgoingMessage, TicketLink
+from intercom_bridge.models import CachedTickets, Delivery, OutgoingMessage, TicketLink
 from intercom_bridge.panel.screens.link import CONFIRMED
 from sandbox.itop import Itop
 from tests.teammate import ALICE, Teammate, conversation, part
@@ -87,6 +87,16 @@ def test_the_message_to_the_customer_is_announced_and_can_be_left_out(
     assert "created" in teammate.text
     assert OutgoingMessage.objects.exists() is (way == "default")
     assert ("has been sent a link" in teammate.text) is (way == "default")
+
+
+def test_a_closed_ticket_is_named_on_the_first_screen(teammate: Teammate, itop: Itop, work: Work) -> None:
+    teammate.link("R-000008")
+    work()
+    assert "closed" not in teammate.open().text
+    itop.store.update("UserRequest", 8, status="closed")
+    CachedTickets.objects.all().delete()
+    assert "R-000008 is closed: new messages may not be noticed there" in teammate.open().text
+    assert teammate.offers("Create a ticket")
 
 
 @pytest.mark.parametrize(

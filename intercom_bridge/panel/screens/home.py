@@ -41,6 +41,7 @@ from .sync_status import (
 
 MAX_NAME_LENGTH = 50
 LINE_WIDTH = 26
+MAX_CLOSED = 2
 MAX_REASON_LENGTHS = (120, 50, 0)
 
 
@@ -65,7 +66,7 @@ Part = Component | Item
 class HomeScreen:
     """The data of the first screen. A `notice` says that the tickets are cached; Retry then replaces Create.
 
-    A `warning` says that the contact may not be the person.
+    A `warning` says that the contact may not be the person. Nobody in iTop looks at tickets in `closed_states`.
     """
 
     person: Person
@@ -76,6 +77,7 @@ class HomeScreen:
     merge: Merge | None = None
     notice: str = ""
     warning: str = ""
+    closed_states: tuple[str, ...] = ()
 
     @property
     def is_merged_away(self) -> bool:
@@ -176,6 +178,13 @@ class HomeScreen:
         facts = [] if level >= Level.MINIMUM else _facts(status)
         if level is Level.NORMAL and status.total and status.last_at is not None:
             facts.append(last_written_text(status.last_at))
+        if closed := [row.ref for row in self.rows if row.is_linked and row.status in self.closed_states]:
+            text = ngettext(
+                "%(tickets)s is closed: new messages may not be noticed there",
+                "%(tickets)s are closed: new messages may not be noticed there",
+                len(closed),
+            )
+            facts.insert(0, text % {"tickets": ", ".join(closed[:MAX_CLOSED])})
         if self.is_merged_away:
             title = _("Sync status")
         elif status.on:
