@@ -195,11 +195,12 @@ class IntercomClient:
 
     def reply(
         self, conversation_id: str, *, admin_id: str, body: str, note: bool, deadline: float | None = None
-    ) -> payloads.Part:
+    ) -> payloads.Part | None:
         """Write a note, or a reply that the customer sees, as the teammate. Return the part that was created.
 
-        `body` is HTML; p, br, b, i, a, ul, ol and li are safe. The part is the teammate's newest one of the requested
-        kind in the response, preferably with the same text.
+        `body` is HTML; p, br, b, i, a, ul, ol and li are safe. The part is the newest one of the requested kind in the
+        response with the same text, or else the teammate's newest one. Once Intercom has answered with 2xx, the
+        JSON, the message is posted: return None if the response does not show the part.
         """
         reply = {
             "message_type": "note" if note else "comment",
@@ -208,19 +209,17 @@ class IntercomClient:
             "body": body,
         }
         response = self._call("POST", f"{_path(conversation_id)}/reply", json=reply, deadline=deadline)
-        own = [
-            part
-            for part in _parse_conversation(response).parts
-            if part.author.id == admin_id
-            and part.body
-            # A reply that also assigns the conversation is returned as an `assignment`.
-            and (part.part_type == "note") is note
-        ]
-        if not own:
-            raise IntercomUnavailableError("the response does not contain the message", status=200)
-        # The teammate may have written another message at the same time.
+        try:
+            parts = payloads.Conversation.parse(response).parts
+        except payloads.PayloadError:
+            return None
+        # A reply that also assigns the conversation is returned as an `assignment`.
+        posted = [part for part in parts if part.body and (part.part_type == "note") is note]
+        # Intercom may show another author, and the teammate may have written another message at the same time.
         text = to_text(body)
-        return next((part for part in reversed(own) if to_text(part.body) == text), own[-1])
+        same_text = [part for part in posted if to_text(part.body) == text]
+        by_teammate = [part for part in posted if part.author.id == admin_id]
+        return next(reversed(same_text or by_teammate), None)
 
     def me(self, *, deadline: float | None = None) -> Me:
         """Return whose access token this is. This also checks the token."""

@@ -11,6 +11,7 @@ from django.db import InterfaceError, OperationalError, ProgrammingError, transa
 from django.utils import timezone
 from structlog.contextvars import bound_contextvars
 
+from intercom_bridge.intercom.html import to_text
 from intercom_bridge.intercom.payloads import Conversation as PayloadConversation
 from intercom_bridge.intercom.payloads import Event, Part, PayloadError
 from intercom_bridge.models import Conversation, Delivery, OutgoingMessage, TicketLink, WebhookEvent
@@ -228,7 +229,14 @@ def _is_our_echo(conversation: Conversation, part: Part) -> bool:
     code = conversation.workspace.app_package_code
     if code and part.app_package_code == code:
         return True
-    return OutgoingMessage.objects.filter(conversation=conversation, part_id=part.id).exists()
+    ours = OutgoingMessage.objects.filter(conversation=conversation)
+    if ours.filter(part_id=part.id).exists():
+        return True
+    # Intercom's response did not always show which part it had made of a message.
+    for message in ours.filter(state=OutgoingMessage.State.POSTED, part_id="", cleaned_at=None):
+        if to_text(message.body) == to_text(part.body):
+            return bool(OutgoingMessage.objects.filter(pk=message.pk, part_id="").update(part_id=part.id))
+    return False
 
 
 def may_be_our_echo(conversation: Conversation, part: Part) -> bool:

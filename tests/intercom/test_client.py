@@ -74,6 +74,7 @@ def test_a_note_is_written_as_the_teammate_and_returned(client: IntercomClient) 
         "admin_id": "9608799",
         "body": "<p>see report</p>",
     }
+    assert part is not None
     assert (part.id, part.part_type) == ("37358198344", "note")
 
 
@@ -87,12 +88,34 @@ def test_a_reply_returns_the_teammates_newest_part(client: IntercomClient) -> No
     responses.post(f"{CONVERSATION}/reply", json=response)
     part = client.reply("215472621202693", admin_id="9608799", body="<p>x</p>", note=False)
     assert json.loads(sent().body)["message_type"] == "comment"
-    assert part.id == "37358198400"
+    assert part is not None and part.id == "37358198400"
 
 
 @responses.activate
-def test_a_reply_missing_from_the_response_may_have_run(client: IntercomClient) -> None:
-    responses.post(f"{CONVERSATION}/reply", json={"type": "conversation", "id": "215472621202693"})
+@pytest.mark.parametrize(
+    "response", [{"type": "conversation", "id": "215472621202693"}, {}, {"type": "conversation", "id": 7}]
+)
+def test_a_post_that_intercom_accepted_is_posted_even_if_the_response_does_not_show_it(
+    client: IntercomClient, response: dict[str, Any]
+) -> None:
+    responses.post(f"{CONVERSATION}/reply", json=response)
+    assert client.reply("215472621202693", admin_id="9608799", body="<p>x</p>", note=True) is None
+
+
+@responses.activate
+def test_a_post_is_recognized_by_its_text_whatever_author_intercom_shows(client: IntercomClient) -> None:
+    response = load("rest_conversation")
+    parts = response["conversation_parts"]["conversation_parts"]
+    bot = {**parts[0], "id": "37358198402", "body": "<p>see report</p>", "part_type": "comment"}
+    parts.append({**bot, "author": {"type": "bot", "id": "9608700"}})
+    responses.post(f"{CONVERSATION}/reply", json=response)
+    part = client.reply("215472621202693", admin_id="9608799", body="<p>see report</p>", note=False)
+    assert part is not None and part.id == "37358198402"
+
+
+@responses.activate
+def test_a_page_instead_of_json_may_be_a_proxys(client: IntercomClient) -> None:
+    responses.post(f"{CONVERSATION}/reply", body="<html>Please log in</html>", content_type="text/html")
     with pytest.raises(IntercomUnavailableError) as caught:
         client.reply("215472621202693", admin_id="9608799", body="<p>x</p>", note=True)
     assert caught.value.may_have_run

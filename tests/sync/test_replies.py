@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
+from intercom_bridge.intercom.client import IntercomClient
 from intercom_bridge.models import Delivery, OutgoingMessage, TicketLink, Workspace
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
-from tests.teammate import Teammate
+from tests.teammate import ADA, Teammate, author_of, notify, part
 
 Work = Callable[[], None]
 
@@ -148,3 +150,33 @@ def test_own_posts_are_not_copied_to_the_next_ticket(
     create(talking)
     first, second = sorted(link.ticket.object_id for link in TicketLink.objects.all())
     assert len(itop.store.log(first)) == len(itop.store.log(second)) == 3
+
+
+@pytest.mark.parametrize("announced", ["teammate", "bot"])
+def test_a_post_whose_part_intercom_did_not_show_is_neither_repeated_nor_copied(
+    client: Client,
+    talking: Teammate,
+    intercom: Intercom,
+    work: Work,
+    monkeypatch: pytest.MonkeyPatch,
+    announced: str,
+) -> None:
+    original = IntercomClient.reply
+
+    def hidden(self: IntercomClient, *arguments: Any, **more: Any) -> None:
+        original(self, *arguments, **more)
+
+    monkeypatch.setattr(IntercomClient, "reply", hidden)
+    create(talking)
+    count = len(said(intercom))
+    work()
+    now_due()
+    work()
+    posted = said(intercom)[-1]
+    assert len(said(intercom)) == count + 1
+    assert OutgoingMessage.objects.get().state == "posted"
+    author = author_of(ADA) if announced == "teammate" else {"type": "bot", "id": "1", "name": "Operator"}
+    notify(client, part(int(posted.id), posted.body, author))
+    work()
+    assert OutgoingMessage.objects.get().part_id == posted.id
+    assert not Delivery.objects.filter(part_id=posted.id, state="written").exists()
