@@ -140,6 +140,14 @@ def is_in_log(client: Client, ticket: Ticket, delivery: Delivery, *, deadline: f
     return delivery not in missing_from(entries, [*equal, delivery], ticket.itop.zone)
 
 
+def is_shown_in_log(client: Client, ticket: Ticket, delivery: Delivery, *, deadline: float) -> bool:
+    """Return whether an entry of any author and time shows the same content, as the PHP extension writes it."""
+    code = log_attribute(delivery)
+    wanted = VisibleContent.of(str((delivery.item or {}).get("message", "")))
+    entries = read_logs(client, ticket, [code], deadline=deadline)[code]
+    return any(VisibleContent.of(entry.message_html) == wanted for entry in entries)
+
+
 def missing_from(entries: Iterable[LogEntry], written: list[Delivery], zone: dt.tzinfo) -> set[Delivery]:
     """Return the deliveries that are missing in the log. One entry counts for one of two equal deliveries.
 

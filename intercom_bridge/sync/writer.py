@@ -12,7 +12,7 @@ from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
 from intercom_bridge.connections import itop_client
-from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, WebhookEvent
+from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketLink, WebhookEvent
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.job import reason_of
@@ -37,7 +37,7 @@ from .authors import accounts_of, forget_accounts
 from .circuit_breaker import backoff_seconds, claim_write, is_open, record_failure, record_success
 from .intake import process_unprocessed
 from .message import idempotency_key_of, log_item, may_have_account, restore
-from .verify import is_in_log, log_attribute
+from .verify import is_in_log, is_shown_in_log, log_attribute
 
 log = structlog.get_logger(__name__)
 Outcome = Delivery.Outcome
@@ -259,14 +259,24 @@ def _reject(delivery: Delivery, error: ItopRejectedError) -> None:
 def _is_already_in_log(delivery: Delivery, client: Client, deadline: Deadline) -> bool:
     """Before a retry, search the log itself if iTop keeps no changes of it: no idempotency key protects it.
 
-    The attempt is counted before it is made, so that a retry is recognised even after a crash.
+    The attempt is counted before it is made, so that a retry is recognised even after a crash. Before the first
+    attempt, search the log for a message that the PHP extension may have written.
     """
+    if not delivery.attempts and _is_older_than_adopted_link(delivery):
+        return is_shown_in_log(client, delivery.ticket, delivery, deadline=deadline.remaining())
     if delivery.ticket.itop.tracked_logs.get(_log_key(delivery)) is True:
         return False
     if not delivery.attempts:
         Delivery.objects.filter(pk=delivery.pk).update(attempts=1)
         return False
     return is_in_log(client, delivery.ticket, delivery, deadline=deadline.remaining())
+
+
+def _is_older_than_adopted_link(delivery: Delivery) -> bool:
+    """Return whether the link was adopted from the extension after the message had been written in Intercom."""
+    sent_at = dt.datetime.fromtimestamp(delivery.part_created_at, dt.UTC)
+    links = TicketLink.objects.filter(ticket=delivery.ticket_id, conversation=delivery.conversation_id)
+    return links.filter(linked_by="", created_at__gt=sent_at).exists()
 
 
 def _detect_change_tracking(delivery: Delivery, client: Client, deadline: Deadline) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -323,6 +324,40 @@ def test_a_link_adopted_from_itop_copies_no_earlier_messages(
     assert "1 linked ticket" in talking.text
     work()
     assert new_entries(itop) == []
+
+
+@pytest.mark.parametrize("is_parallel", [False, True], ids=["only-the-bridge", "extension-too"])
+def test_replies_between_the_switch_and_the_adoption_are_written_once(
+    client: Client, teammate: Teammate, itop: Itop, work: Work, is_parallel: bool
+) -> None:
+    """The customer replies first, then a teammate opens the conversation: the normal order."""
+    work()
+    itop.store.update(
+        "UserRequest", 8, intercom_ref=teammate.conversation["id"], intercom_sync_activated="yes"
+    )
+    written_by_the_extension(itop, "<p>before the switch</p>")
+    replies = [part(37358198350 + number, f"<p>reply {number}</p>") for number in range(3)]
+    for reply in replies:
+        notify(client, reply)
+    work()
+    assert new_entries(itop) == ["<p>before the switch</p>"]
+    if is_parallel:
+        written_by_the_extension(itop, "<p>reply 0</p>")
+    teammate.conversation = conversation(part(37358198349, "<p>before the switch</p>"), *replies)
+    teammate.open()
+    work()
+    assert new_entries(itop) == [
+        "<p>before the switch</p>",
+        "<p>reply 0</p>",
+        "<p>reply 1</p>",
+        "<p>reply 2</p>",
+    ]
+
+
+def written_by_the_extension(itop: Itop, body: str) -> None:
+    stored = itop.store.log(8)
+    entry = stored[-1] | {"message": body, "format": "html", "user_login": "PHP extension"}
+    itop.store.update("UserRequest", 8, public_log=json.dumps([*stored, entry]))
 
 
 @pytest.mark.parametrize("stored", [{}, {"back": 5}, {"back": "nonsense"}])

@@ -7,6 +7,7 @@ tickets. The worker, or the teammate's next click, applies them.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,8 +27,10 @@ from intercom_bridge.models import (
     WebhookEvent,
     Workspace,
 )
+from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.sync.extension_attributes import attribute_codes
-from intercom_bridge.sync.intake import deliver_since
+from intercom_bridge.sync.intake import Skip, classify, deliver_since
+from intercom_bridge.sync.message import order_of
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import RECENT_EVENTS, find_conversation, last_position
 from intercom_bridge.tickets.people.person import Person
@@ -176,6 +179,7 @@ def _adopt(
 ) -> None:
     conversation = Conversation.objects.known(workspace, cached.conversation_id)
     Participant.objects.note(conversation, changes.contact_ids)
+    since, since_part = _our_beginning(workspace, cached, changes)
     for found in adopt:
         ticket, _created = Ticket.objects.get_or_create(
             itop=workspace.itop,
@@ -189,17 +193,40 @@ def _adopt(
             defaults={
                 "sync_on": found.sync_on,
                 "attributes_synced": True,
-                "since_part_at": changes.since_part_at,
-                "since_part_order": changes.since_part_order,
+                "since_part_at": since_part[0],
+                "since_part_order": since_part[1],
             },
         )
         if is_new:
             log.info("link.adopted", ticket=ticket.ref, **conversation.names)
-            # Messages that arrived since the panel was opened found no link.
-            since = cached.at - RECENT_EVENTS
             WebhookEvent.objects.requeue_unlinked(workspace, conversation.conversation_id, since)
             deliver_since(link, since)
             Conversation.objects.filter(pk=conversation.pk).compare_within(0)
+
+
+def _our_beginning(
+    workspace: Workspace, cached: CachedTickets, changes: LinkChanges
+) -> tuple[dt.datetime, tuple[int, int]]:
+    """Return since when messages are ours to copy: the time of their events, and the part before the first of them.
+
+    Since Intercom calls this service, the extension gets no messages. Those that arrived before a teammate opened the
+    panel found no link. The writer looks into the log before it writes them, in case the extension got them too.
+    """
+    events = WebhookEvent.objects.filter(
+        workspace=workspace,
+        conversation_id=cached.conversation_id,
+        state=WebhookEvent.State.SKIPPED,
+        reason_code=ReasonCode.NOT_LINKED,
+        cleaned_at=None,
+    )
+    since_part = changes.since_part_at, changes.since_part_order
+    since = cached.at - RECENT_EVENTS
+    for event in events.order_by("received_at", "pk"):
+        reported = classify(event)
+        for part in () if isinstance(reported, Skip) else reported.parts:
+            since_part = min(since_part, (part.created_at, order_of(part.id) - 1))
+            since = min(since, event.received_at)
+    return since, since_part
 
 
 def _is_creating(conversation: Conversation | None) -> bool:
