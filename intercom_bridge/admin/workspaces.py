@@ -15,6 +15,7 @@ from django.urls import URLPattern, path, reverse
 from intercom_bridge import doctor
 from intercom_bridge.doctor import Finding
 from intercom_bridge.models import Conversation, Workspace
+from intercom_bridge.sync.intake import FOLLOWED_TOPICS
 from intercom_bridge.wake import EVERYTHING, wake
 
 from .base import STYLES, columns_of
@@ -25,7 +26,6 @@ from .scope_tester import ScopeTesterAdmin
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
 CONNECT_PAGE = "intercom_bridge_workspace_connect"
-TOPICS = ("conversation.user.replied", "conversation.admin.replied", "conversation.admin.noted")
 
 
 @admin.register(Workspace)
@@ -108,7 +108,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
             "admin/intercom_bridge/addresses.html",
             {
                 "rows": [(label, f"{settings.PUBLIC_URL}{reverse(name)}") for label, name in names],
-                "topics": TOPICS,
+                "topics": FOLLOWED_TOPICS,
                 "is_https": settings.PUBLIC_URL.startswith("https://"),
             },
         )

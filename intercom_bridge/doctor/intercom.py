@@ -184,7 +184,7 @@ def _examine_calls(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
     yield subject.warning(
         "workspace.webhook",
         "Intercom has not called the webhook yet",
-        f"In {_DEVELOPER_HUB}, Webhooks, set the address to {webhook_address()}, and select the three topics listed on "
+        f"In {_DEVELOPER_HUB}, Webhooks, set the address to {webhook_address()}, and select the topics listed on "
         "the workspace's page in the admin. Then write a message in a conversation.",
     )
 

@@ -181,12 +181,13 @@ class Part:
     """One message of a conversation, or an event in it (then the body is "").
 
     `kind` is "source" for the message that started the conversation and "part" for the others; their ids are
-    independent. A source has the `part_type` "source" and the conversation's date. `body` is HTML in REST and in
-    notifications up to API 2.14, plain text in notifications of 2.15 and later (`html.to_log_html` accepts both).
-    `created_at` is in seconds since 1970, 0 if unknown. `app_package_code` is the app that wrote it, if one did.
+    independent. A notice that the bridge adds about a part has the kind "redaction" and the part's id. A source has the
+    `part_type` "source" and the conversation's date. `body` is HTML in REST and in notifications up to API 2.14, plain
+    text in notifications of 2.15 and later (`html.to_log_html` accepts both). `created_at` is in seconds since 1970, 0
+    if unknown. `app_package_code` is the app that wrote it, if one did.
     """
 
-    kind: Literal["source", "part"]
+    kind: Literal["source", "part", "redaction"]
     id: str
     part_type: str = ""
     body: str = ""

@@ -152,6 +152,8 @@ class Delivery(LoggedJob):
         # A conversation's first message and a reply can have the same id.
         SOURCE = "source", "first message"
         PART = "part", "part"
+        # The notice that a part was redacted in Intercom.
+        REDACTION = "redaction", "redaction"
 
     ticket = models.ForeignKey(Ticket, models.CASCADE, related_name="deliveries")
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="deliveries")

@@ -8,23 +8,42 @@ from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError, ProgrammingError, transaction
-from django.utils import timezone
+from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.intercom.payloads import Conversation as PayloadConversation
 from intercom_bridge.intercom.payloads import Event, Part, PayloadError
-from intercom_bridge.models import Conversation, Delivery, OutgoingMessage, TicketLink, WebhookEvent
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    OutgoingMessage,
+    TicketCreation,
+    TicketLink,
+    WebhookEvent,
+)
 from intercom_bridge.models.conversation import COMPARED_EVERY_SECONDS
 from intercom_bridge.models.job import claim
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.models.webhook_event import WebhookEventQuerySet
 
-from .message import Destination, destination, keep, order_of
+from .message import Destination, destination, keep, order_of, redaction_of
 
 log = structlog.get_logger(__name__)
 
-FOLLOWED_TOPICS = ("conversation.user.replied", "conversation.admin.replied", "conversation.admin.noted")
+# Teammates also write while they close, open, assign or snooze a conversation.
+FOLLOWED_TOPICS = (
+    "conversation.user.replied",
+    "conversation.admin.replied",
+    "conversation.admin.noted",
+    "conversation.admin.closed",
+    "conversation.admin.opened",
+    "conversation.admin.assigned",
+    "conversation.admin.open.assigned",
+    "conversation.admin.snoozed",
+    "conversation.admin.unsnoozed",
+    "conversation_part.redacted",
+)
 State = WebhookEvent.State
 
 # After this time, another worker may process an event that this one has claimed.
@@ -126,7 +145,10 @@ def _deliver_to_links(event: WebhookEvent, conversation: Conversation, parts: It
         _skip(event, Skip(ReasonCode.NOT_LINKED))
         return
     deliveries = [
-        delivery for part in parts for link in links if (delivery := deliver(link, part, event)) is not None
+        delivery
+        for part in parts
+        for link in links
+        if (delivery := redact(link, part, event) or deliver(link, part, event)) is not None
     ]
     # The next notification may get lost.
     Conversation.objects.filter(pk=conversation.pk).compare_within(COMPARED_EVERY_SECONDS)
@@ -161,6 +183,34 @@ def deliver(link: TicketLink, part: Part, event: WebhookEvent | None = None) -> 
         defaults={"webhook_event": event, **_draft(link, part, is_late=event is None)},
     )
     return delivery if is_new else None
+
+
+def redact(link: TicketLink, part: Part, event: WebhookEvent) -> Delivery | None:
+    """Erase our copy of a part that was redacted in Intercom, and return the notice for the private log.
+
+    Return None if the part is not redacted, or if nothing of it was written.
+    """
+    if not part.redacted:
+        return None
+    now = timezone.now()
+    copies = Delivery.objects.filter(
+        ticket=link.ticket, conversation=link.conversation, kind=part.kind, part_id=part.id
+    )
+    was_written = copies.in_itop().exists()
+    events = WebhookEvent.objects.filter(pk__in=copies.values("webhook_event")).exclude(pk=event.pk)
+    events.exclude(state=State.RECEIVED).update(body=b"", cleaned_at=now)
+    for creation in TicketCreation.objects.filter(ticket=link.ticket, conversation=link.conversation):
+        if any(copied["id"] == part.id and copied["kind"] == part.kind for copied in creation.parts):
+            TicketCreation.objects.filter(pk=creation.pk).update(
+                fields={}, values={}, problems=[], cleaned_at=now
+            )
+    copies.skip(ReasonCode.REDACTED)
+    copies.update(part={}, item=None, cleaned_at=now)
+    if not was_written or not link.sync_on:
+        return None
+    with translation.override(link.conversation.workspace.language):
+        notice = redaction_of(part, int(now.timestamp()))
+    return deliver(link, notice, event)
 
 
 def deliver_together(link: TicketLink, parts: Iterable[Part]) -> None:

@@ -17,7 +17,8 @@ from itop_client import LogItem, idempotency_key
 MAX_KEY_LENGTH = 255
 _AGAIN = re.compile(r", written again \(\d+\)$")
 
-# part_type -> (log, whether a text or file is required). Other types are skipped with a reason.
+# part_type -> (log, whether a text or file is required). What people wrote in parts of other types goes to the private
+# log, because Intercom does not document who sees it.
 LOG_OF_PART_TYPE = {
     "source": (Log.PUBLIC, False),
     "comment": (Log.PUBLIC, False),
@@ -40,13 +41,14 @@ class Destination:
 
 def destination(part: Part) -> Destination:
     """Return the log for a part; the log is "" and the code is set if the part is never written."""
-    if part.part_type not in LOG_OF_PART_TYPE:
-        return Destination(code=ReasonCode.UNKNOWN_PART_TYPE, detail=part.part_type[:40])
-    log, only_with_text = LOG_OF_PART_TYPE[part.part_type]
+    is_known = part.part_type in LOG_OF_PART_TYPE
+    log, only_with_text = LOG_OF_PART_TYPE.get(part.part_type, (Log.PRIVATE, True))
     if part.author.type == "bot":
         return Destination(code=ReasonCode.BOT_MESSAGE)
     if part.redacted:
         return Destination(code=ReasonCode.REDACTED)
+    if not is_known and (part.author.type not in ("admin", "user", "lead") or not body_html(part)):
+        return Destination(code=ReasonCode.UNKNOWN_PART_TYPE, detail=part.part_type[:40])
     if not body_html(part):
         return Destination(code=ReasonCode.NO_MESSAGE if only_with_text else ReasonCode.EMPTY_MESSAGE)
     return Destination(log)
@@ -102,7 +104,7 @@ def log_item(part: Part, account_id: int, *, may_set_author: bool) -> dict[str, 
 
 def idempotency_key_of(workspace_id: str, part: Part) -> str:
     """Return the idempotency key, which iTop's history shows as the author of the change."""
-    what = "first message" if part.kind == "source" else "message"
+    what = {"source": "first message", "redaction": "redaction of message"}.get(part.kind, "message")
     return idempotency_key(
         f"Intercom {what} {part.id} ({workspace_id})", part.author.name or part.author.email
     )
@@ -112,6 +114,21 @@ def again(idempotency_key: str, times: int) -> str:
     """Return the idempotency key for writing an entry again that a concurrent save has removed."""
     first = _AGAIN.sub("", idempotency_key)
     return f"{first[: MAX_KEY_LENGTH - 20]}, written again ({times})"
+
+
+def redaction_of(part: Part, at: int) -> Part:
+    """Return the notice that a part was redacted at this time (Unix seconds). It does not repeat the part's text."""
+    text = _(
+        "A message of %(author)s was deleted in Intercom. What was copied of it is still in this ticket."
+    )
+    return Part(
+        kind="redaction",
+        id=part.id,
+        part_type="note",
+        body=text % {"author": part.author.name or part.author.email or _("Somebody")},
+        created_at=at,
+        author=Author(name=_("Notice")),
+    )
 
 
 def keep(part: Part) -> dict[str, Any]:

@@ -33,6 +33,10 @@ TOPICS = frozenset(
         "conversation.admin.closed",
         "conversation.admin.opened",
         "conversation.admin.assigned",
+        "conversation.admin.open.assigned",
+        "conversation.admin.snoozed",
+        "conversation.admin.unsnoozed",
+        "conversation_part.redacted",
         "conversation.operator.replied",
     }
 )

@@ -121,7 +121,7 @@ def test_plain_text_of_api_2_15_keeps_its_paragraphs_and_is_escaped(
         ({"author": {"type": "bot", "id": "1", "name": "Fin", "email": ""}}, "bot_message"),
         ({"body": None}, "empty_message"),
         ({"body": "<p> </p>"}, "empty_message"),
-        ({"part_type": "snoozed"}, "unknown_part_type"),
+        ({"part_type": "snoozed", "body": None}, "unknown_part_type"),
         ({"part_type": "assignment", "body": None}, "no_message"),
         ({"redacted": True}, "redacted"),
     ],
@@ -228,7 +228,7 @@ def test_a_source_and_a_reply_may_have_the_same_id(
     ("topic", "state", "reason"),
     [
         ("ping", "handled", "ping"),
-        ("conversation.admin.closed", "skipped", "topic_ignored"),
+        ("conversation.priority.updated", "skipped", "topic_ignored"),
         ("conversation.user.created", "skipped", "topic_ignored"),
         ("something.nobody.knows", "skipped", "topic_ignored"),
         ("", "skipped", "topic_ignored"),
