@@ -133,11 +133,14 @@ def process_event(event: WebhookEvent) -> None:
     if is_fresh and any(may_be_our_echo(conversation, part) for part in reported.parts):
         event.postpone(ECHO_SECONDS, ReasonCode.OWN_POST_PENDING)
         return
-    _deliver_to_links(event, conversation, reported.parts)
+    # Converted before the transaction begins: on SQLite, it excludes all other writers.
+    _deliver_to_links(event, conversation, [(part, destination(part)) for part in reported.parts])
 
 
 @transaction.atomic
-def _deliver_to_links(event: WebhookEvent, conversation: Conversation, parts: Iterable[Part]) -> None:
+def _deliver_to_links(
+    event: WebhookEvent, conversation: Conversation, parts: Iterable[tuple[Part, Destination]]
+) -> None:
     """Create the deliveries of an event and finish it, in one transaction."""
     # Locked: a ticket that is unlinked or paused at the same time gets nothing more.
     links = list(TicketLink.objects.of_conversation(conversation).select_for_update(of=("self",)))
@@ -146,9 +149,9 @@ def _deliver_to_links(event: WebhookEvent, conversation: Conversation, parts: It
         return
     deliveries = [
         delivery
-        for part in parts
+        for part, to in parts
         for link in links
-        if (delivery := redact(link, part, event) or deliver(link, part, event)) is not None
+        if (delivery := redact(link, part, event) or deliver(link, part, event, to)) is not None
     ]
     # The next notification may get lost.
     Conversation.objects.filter(pk=conversation.pk).compare_within(COMPARED_EVERY_SECONDS)
@@ -173,14 +176,19 @@ def deliver_since(link: TicketLink, since: dt.datetime) -> None:
             deliver(link, part, event)
 
 
-def deliver(link: TicketLink, part: Part, event: WebhookEvent | None = None) -> Delivery | None:
-    """Create the delivery of this part to this ticket; return None if it exists already."""
+def deliver(
+    link: TicketLink, part: Part, event: WebhookEvent | None = None, to: Destination | None = None
+) -> Delivery | None:
+    """Create the delivery of this part to this ticket; return None if it exists already.
+
+    `to` is the part's destination, if it is known already.
+    """
     delivery, is_new = Delivery.objects.get_or_create(
         ticket=link.ticket,
         conversation=link.conversation,
         kind=part.kind,
         part_id=part.id,
-        defaults={"webhook_event": event, **_draft(link, part, is_late=event is None)},
+        defaults={"webhook_event": event, **_draft(link, part, to, is_late=event is None)},
     )
     return delivery if is_new else None
 
@@ -240,11 +248,13 @@ def is_left_out_by_pause(link: TicketLink, part: Part) -> bool:
     return _where(link, part, is_late=True).code == ReasonCode.SYNC_PAUSED
 
 
-def _draft(link: TicketLink, part: Part, *, is_late: bool = False) -> dict[str, Any]:
+def _draft(
+    link: TicketLink, part: Part, to: Destination | None = None, *, is_late: bool = False
+) -> dict[str, Any]:
     """Return the values of a new delivery, without its key."""
     # A part whose date cannot be read was written about now.
     part = part if part.created_at else replace(part, created_at=int(timezone.now().timestamp()))
-    to = _where(link, part, is_late=is_late)
+    to = _where(link, part, to, is_late=is_late)
     return {
         "part_order": order_of(part.id),
         "part_created_at": part.created_at,
@@ -257,7 +267,7 @@ def _draft(link: TicketLink, part: Part, *, is_late: bool = False) -> dict[str, 
     }
 
 
-def _where(link: TicketLink, part: Part, *, is_late: bool) -> Destination:
+def _where(link: TicketLink, part: Part, to: Destination | None = None, *, is_late: bool) -> Destination:
     """Return the part's log and, if it is not copied, the reason. A part skipped by a pause may be copied later.
 
     A part from an event is skipped if the sync is paused now; a part that reconciliation finds (`is_late`), also if
@@ -268,7 +278,7 @@ def _where(link: TicketLink, part: Part, *, is_late: bool) -> Destination:
         return Destination(code=ReasonCode.WRITTEN_BEFORE_LINK)
     if _is_our_echo(link.conversation, part):
         return Destination(code=ReasonCode.OWN_MESSAGE)
-    to = destination(part)
+    to = to or destination(part)
     if to.log and (not link.sync_on or (is_late and link.was_paused_at(part.created_at))):
         return Destination(to.log, ReasonCode.SYNC_PAUSED)
     return to

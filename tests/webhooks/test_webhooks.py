@@ -352,10 +352,10 @@ def test_an_event_that_raises_an_error_blocks_no_other(
     notify(client, part(37358198351, "<p>works</p>"))
     original = intake.deliver
 
-    def breaking(link: Any, message: Any, event: Any) -> Any:
+    def breaking(link: Any, message: Any, *more: Any) -> Any:
         if "breaks" in message.body:
             raise RuntimeError("on purpose")
-        return original(link, message, event)
+        return original(link, message, *more)
 
     monkeypatch.setattr(intake, "deliver", breaking)
     work()
