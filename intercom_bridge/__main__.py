@@ -7,6 +7,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
 from intercom_bridge import __version__
+from settings.refusal import refusal
 
 
 def main() -> None:
@@ -18,18 +19,11 @@ def main() -> None:
         return
     try:
         execute_from_command_line(sys.argv)
-    except ImproperlyConfigured as error:
-        # An invalid environment variable: the message says what to do, and a traceback would hide it.
-        if "--traceback" in sys.argv:
+    except (ImproperlyConfigured, ModuleNotFoundError) as error:
+        sentence = refusal(error)
+        if sentence is None or "--traceback" in sys.argv:
             raise
-        sys.exit(str(error))
-    except ModuleNotFoundError as error:
-        module = os.environ["DJANGO_SETTINGS_MODULE"]
-        if not error.name or not f"{module}.".startswith(f"{error.name}.") or "--traceback" in sys.argv:
-            raise
-        sys.exit(
-            f"DJANGO_SETTINGS_MODULE is “{module}”, which does not exist. Set it to settings.production."
-        )
+        sys.exit(sentence)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 import signal
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
@@ -8,6 +9,8 @@ from intercom_bridge import __version__
 from intercom_bridge.ops.heartbeat import Heartbeat
 from intercom_bridge.wake import set_receiver
 from intercom_bridge.worker.loop import WorkerLoop
+
+log = structlog.get_logger(__name__)
 
 
 class Command(BaseCommand):
@@ -31,7 +34,6 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: loop.stop())
         with Heartbeat():
-            self.stdout.write(
-                f"Worker started: version {__version__}, {threads} threads. Ctrl-C or SIGTERM stops it."
-            )
+            # A log line, because standard output is buffered: it would appear when the worker ends.
+            log.info("Worker started", version=__version__, threads=threads)
             loop.run()
