@@ -3,10 +3,10 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from intercom_bridge import __version__
-from intercom_bridge.ops.heartbeat import Heartbeat
+from intercom_bridge.ops.heartbeat import Heartbeat, is_alive_here
 from intercom_bridge.wake import set_receiver
 from intercom_bridge.worker.loop import WorkerLoop
 
@@ -19,7 +19,7 @@ class Command(BaseCommand):
     help = "Run a worker: process what Intercom sent and write it to iTop. Start as many as you like."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add `--threads`."""
+        """Add `--threads` and `--check`."""
         parser.add_argument(
             "--threads",
             type=int,
@@ -27,8 +27,18 @@ class Command(BaseCommand):
             help="How many tickets are written at the same time (default: %(default)s).",
         )
 
-    def handle(self, *args: Any, threads: int, **options: Any) -> None:
+        parser.add_argument(
+            "--check",
+            action="store_true",
+            help="Start none. Exit with 1 if no worker of this host, or container, has been alive for two minutes.",
+        )
+
+    def handle(self, *args: Any, threads: int, check: bool, **options: Any) -> None:
         """Run the loop in this thread."""
+        if check:
+            if not is_alive_here():
+                raise CommandError("No worker of this host is alive.")
+            return
         loop = WorkerLoop(threads)
         set_receiver(loop.wake)
         for number in (signal.SIGTERM, signal.SIGINT):
