@@ -441,7 +441,11 @@ def test_the_check_command_fails_on_invalid_rows(good: Workspace) -> None:
 
 
 def test_all_checks_are_registered() -> None:
-    ours = {check for check in registry.registry.get_checks(include_deployment_checks=True) if check.__module__ == checks.__name__}
+    ours = {
+        check
+        for check in registry.registry.get_checks(include_deployment_checks=True)
+        if check.__module__ == checks.__name__
+    }
     assert {getattr(check, "__name__", "") for check in ours} == {
         name for name in dir(checks) if name.startswith("check_")
     }

@@ -517,3 +517,67 @@ def test_a_reload_loads_changed_code(
         assert [module for module in modules if f"new code of {module.stem}" not in web.output()] == []
     finally:
         web.kill()
+
+
+# The documentation
+
+
+PAGES = [BASE_DIR / "README.md", *sorted((BASE_DIR / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_commands_in_the_documentation_contain_no_ellipsis(page: Path) -> None:
+    """Indented lines are commands and files to copy. What is to be replaced is in capitals there."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("    ") and "…" in line] == []
+
+
+def test_the_readme_names_each_environment_variable() -> None:
+    text = (BASE_DIR / "README.md").read_text(encoding="utf-8")
+    names = {line.lstrip("#").partition("=")[0] for line in example_lines()}
+    assert {name for name in names if f"`{name}`" not in text} == set()
+
+
+def test_each_link_between_the_pages_leads_somewhere() -> None:
+    for page in PAGES:
+        for target, fragment in re.findall(
+            r"\]\(([\w./-]*\.md)?#?([\w-]*)\)", page.read_text(encoding="utf-8")
+        ):
+            other = page.parent / target if target else page
+            assert other.is_file(), (page.name, target)
+            headings = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+            assert not fragment or fragment in anchors, (page.name, target, fragment)
+
+
+# The Makefile
+
+
+def commands_of_make(*arguments: str) -> str:
+    """Return what make would run if nothing was installed."""
+    done = subprocess.run(
+        ["make", "--dry-run", "--always-make", *arguments],
+        cwd=BASE_DIR,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_the_demo_installs_only_what_the_service_needs_and_shows_the_progress() -> None:
+    commands = commands_of_make("demo", "ARGS=--port 8100")
+    assert "pip install" in commands and "-r requirements/base.txt" in commands
+    assert "dev.txt" not in commands and "--quiet" not in commands
+    assert "Installing what the service needs" in commands
+    assert "python3-venv" in commands
+    assert "manage.py demo  --port 8100" in commands
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_run_says_where_to_go_and_is_documented() -> None:
+    commands = commands_of_make("run")
+    assert "/admin/" in commands and "createsuperuser" in commands
+    for page in ("README.md", "docs/get-started.md"):
+        assert "    make run\n" in (BASE_DIR / page).read_text(encoding="utf-8")
