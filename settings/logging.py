@@ -32,7 +32,9 @@ _SHARED_PROCESSORS: list[Any] = [
 ]
 
 
-def _add_request_fields(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def _add_request_fields(
+    _logger: Any, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
     """Add the fields of a line of the web server's access log (see gunicorn.conf.py)."""
     event.update(getattr(event["_record"], "request_fields", None) or {})
     return event
