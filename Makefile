@@ -1,4 +1,4 @@
-# `make demo ONCE=1` ends after the demo's story. `make test ARGS="tests/sync -k pause"` runs a part of the tests.
+# `make demo ONCE=1` ends after the demo's story; `make demo ARGS="--port 8100"` chooses another port. `make test ARGS="tests/sync -k pause"` runs a part of the tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,17 +15,21 @@ unexport PYTHONDONTWRITEBYTECODE
 # What the service needs.
 $(VENV)/runtime: requirements/base.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Choose another one: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	{ echo "Python's venv is missing. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing what the service needs into $(VENV): about 30 packages, 130 MB, a minute or more."
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) -r requirements/base.txt
 	touch $@
 
 # What its developers need as well.
 $(VENV)/installed: requirements/dev.txt $(VENV)/runtime
-	$(PIP) --quiet -r requirements/dev.txt
+	@echo "Installing what tests and linters need, too: about 60 more packages, 350 MB."
+	$(PIP) -r requirements/dev.txt
 	touch $@
 
 demo: $(VENV)/runtime
-	$(BIN)/python manage.py demo $(if $(ONCE),--once)
+	$(BIN)/python manage.py demo $(if $(ONCE),--once) $(ARGS)
 
 test: $(VENV)/installed
 	$(TESTING) $(BIN)/python -m pytest -n auto $(ARGS)
@@ -46,9 +50,11 @@ lint: $(VENV)/installed
 audit: $(VENV)/installed
 	$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements/dev.txt
 
-# The web server and a worker with development settings. Ctrl-C ends both.
+# The web server and a worker with development settings. Ctrl-C ends both. BIND=127.0.0.1:8100 chooses another port.
 run: $(VENV)/runtime
 	$(BIN)/python manage.py migrate --verbosity 0
+	@echo "Admin: http://$${BIND:-127.0.0.1:8000}/admin/"
+	@echo "A user for it: $(BIN)/python manage.py createsuperuser   Conversations to try it with: make demo   Ctrl-C ends it."
 	@$(BIN)/python manage.py worker & worker=$$!; $(BIN)/gunicorn settings.wsgi & web=$$!; \
 	trap 'kill $$web 2>/dev/null' INT TERM HUP; \
 	while wait $$web; status=$$?; kill -0 $$web 2>/dev/null; do :; done; \

@@ -3,9 +3,11 @@
 import os
 import sys
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
 from intercom_bridge import __version__
+from settings.refusal import refusal
 
 
 def main() -> None:
@@ -15,7 +17,13 @@ def main() -> None:
     if sys.argv[1:] in (["version"], ["--version"]):
         sys.stdout.write(f"intercom-bridge {__version__}\n")
         return
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except (ImproperlyConfigured, ModuleNotFoundError) as error:
+        sentence = refusal(error)
+        if sentence is None or "--traceback" in sys.argv:
+            raise
+        sys.exit(sentence)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,8 @@ METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 METRICS_DIR = shared_directory("METRICS_DIR", VAR_DIR / "metrics") if METRICS_TOKEN else None
 # Only services count: each process leaves two files, and one-off commands would leave thousands.
 _is_command = Path(sys.argv[0]).name in ("manage.py", "__main__.py", "intercom-bridge")
-if METRICS_DIR and (not _is_command or sys.argv[1:2] in (["worker"], ["runserver"])):
+_is_service = sys.argv[1:2] in (["worker"], ["runserver"]) and "--check" not in sys.argv
+if METRICS_DIR and (not _is_command or _is_service):
     # Process ids are unique per machine or container only, so each has a directory. prometheus_client reads the
     # variable when it is imported.
     directory_of_host = METRICS_DIR / socket.gethostname()

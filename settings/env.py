@@ -20,6 +20,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # Relative directories start here: at the checkout, or where an installed `intercom-bridge` is run.
 WORKING_DIR = BASE_DIR if (BASE_DIR / "manage.py").is_file() else Path.cwd()
 MAX_NUMBER: Final = 99_999
+# Two years, which the list of preloaded HSTS hosts recommends.
+MAX_HSTS_SECONDS: Final = 63_072_000
 
 ENVIRONMENT_VARIABLES: Final = (
     "VAR_DIR",
@@ -41,6 +43,9 @@ ENVIRONMENT_VARIABLES: Final = (
     "METRICS_TOKEN",
     "METRICS_DIR",
     "TRUSTED_PROXIES",
+    "HSTS_SECONDS",
+    "HSTS_INCLUDE_SUBDOMAINS",
+    "HSTS_PRELOAD",
     "CANVAS_REQUESTS_PER_SECOND",
     "NOTIFICATIONS_PER_SECOND",
 )
@@ -128,6 +133,23 @@ def days(name: str, default: int) -> int:
 def whole_number(name: str, default: int) -> int:
     """Return a whole number, 1 or more."""
     return _parsed(name, default, _natural, f"Write a whole number, 1 or more, like {default}")
+
+
+def hsts_seconds(name: str, default: int) -> int:
+    """Return a whole number of seconds, 0 to two years."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and int(text[:9]) <= MAX_HSTS_SECONDS and len(text) < 9):
+            raise ValueError
+        return int(text)
+
+    hint = f"Write a whole number of seconds, 0 to {MAX_HSTS_SECONDS}, like {default}"
+    return _parsed(name, default, parse, hint)
+
+
+def switch(name: str) -> bool:
+    """Return whether the variable is `true`; False if it is not set."""
+    return one_of(name, "false", "true") == "true"
 
 
 def networks(name: str, *default: str) -> list[IPv4Network | IPv6Network]:

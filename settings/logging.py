@@ -32,8 +32,16 @@ _SHARED_PROCESSORS: list[Any] = [
 ]
 
 
-def logging_config(log_format: str, level: str) -> dict[str, Any]:
-    """Return the LOGGING dictionary; `log_format` is "plain" or "json", `level` the name of a standard level."""
+def _add_request_fields(
+    _logger: Any, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Add the fields of a line of the web server's access log (see gunicorn.conf.py)."""
+    event.update(getattr(event["_record"], "request_fields", None) or {})
+    return event
+
+
+def structured_formatter(log_format: str) -> logging.Formatter:
+    """Return the formatter of all lines; `log_format` is "plain" or "json"."""
     renderer: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if log_format == "json"
@@ -43,10 +51,15 @@ def logging_config(log_format: str, level: str) -> dict[str, Any]:
             )
         ]
     )
-    structured = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_SHARED_PROCESSORS,
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*_SHARED_PROCESSORS, _add_request_fields],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
     )
+
+
+def logging_config(log_format: str, level: str) -> dict[str, Any]:
+    """Return the LOGGING dictionary; `log_format` is "plain" or "json", `level` the name of a standard level."""
+    structured = structured_formatter(log_format)
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -54,6 +67,8 @@ def logging_config(log_format: str, level: str) -> dict[str, Any]:
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["console"], "level": level.upper()},
         "loggers": {
+            # Without the handlers of Django's defaults, which would write each line again, as plain text.
+            "django": {"level": "INFO"},
             "django.server": {"handlers": ["console"], "level": "INFO", "propagate": False},
             "huey": {"level": "WARNING"},
             "urllib3": {"level": "WARNING"},
@@ -64,6 +79,8 @@ def logging_config(log_format: str, level: str) -> dict[str, Any]:
 def configure(config: dict[str, Any]) -> None:
     """Configure the standard library and structlog. Django calls this (LOGGING_CONFIG)."""
     logging.config.dictConfig(config)
+    # Python's warnings, too.
+    logging.captureWarnings(True)
     structlog.configure(
         processors=[
             *_SHARED_PROCESSORS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.core.exceptions import ImproperlyConfigured
 
 from .base import *
-from .env import secret
+from .env import hsts_seconds, secret, switch
 
 DEBUG = False
 SECRET_KEY = secret(
@@ -25,9 +25,12 @@ if not PUBLIC_URL.startswith("https://"):
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = True
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
-SECURE_HSTS_SECONDS = 31_536_000
-SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-SECURE_HSTS_PRELOAD = True
+# Browsers remember this, and it cannot be recalled: the default is short and concerns this host only.
+SECURE_HSTS_SECONDS = hsts_seconds("HSTS_SECONDS", 3600)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = switch("HSTS_INCLUDE_SUBDOMAINS")
+SECURE_HSTS_PRELOAD = switch("HSTS_PRELOAD")
+# The checks that recommend both: only the owner of the whole domain can decide that.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 STORAGES = {

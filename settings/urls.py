@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
@@ -13,12 +14,14 @@ admin.site.index_title = "The bridge"
 admin.site.index_template = "admin/intercom_bridge/index.html"
 
 has_sandbox = apps.is_installed("sandbox")
+# The inbox page shows the stand-in for Intercom, which `make run` does not start.
+has_inbox = has_sandbox and bool(settings.INTERCOM_API_URL)
 
 urlpatterns = [
     path(
         "",
         RedirectView.as_view(
-            pattern_name="sandbox:inbox" if has_sandbox else "admin:index", http_method_names=["get", "head"]
+            pattern_name="sandbox:inbox" if has_inbox else "admin:index", http_method_names=["get", "head"]
         ),
         name="root",
     ),

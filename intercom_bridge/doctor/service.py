@@ -11,7 +11,7 @@ from django.utils import timezone
 from huey import MemoryHuey
 
 from intercom_bridge import queue
-from intercom_bridge.models import WorkerHeartbeat
+from intercom_bridge.models import WorkerHeartbeat, Workspace
 from intercom_bridge.models.encryption import cipher
 from intercom_bridge.ops.key_rotation import stored_secrets
 from intercom_bridge.ops.readiness import migrations_missing, oldest_due, stalled_message, stalled_since
@@ -36,6 +36,7 @@ def examine() -> Iterator[Finding]:
         yield from _examine_database()
         yield from _examine_keys()
         yield from _examine_work()
+        yield _examine_workspaces()
     except DatabaseError:
         yield NO_DATABASE
     yield _examine_queue()
@@ -93,6 +94,20 @@ def _examine_work() -> Iterator[Finding]:
         )
     else:
         yield SUBJECT.ok("service.work", "no work is overdue")
+
+
+def _examine_workspaces() -> Finding:
+    total = Workspace.objects.count()
+    enabled = Workspace.objects.filter(enabled=True).count()
+    if enabled:
+        return SUBJECT.ok("service.workspaces", f"{enabled} of {total} workspaces are enabled")
+    return SUBJECT.failure(
+        "service.workspaces",
+        "no workspace is enabled"
+        if total
+        else "no workspace is connected: every request from Intercom is refused",
+        "Enable one in the admin." if total else "Open “Connect a workspace” in the admin.",
+    )
 
 
 def _examine_queue() -> Finding:

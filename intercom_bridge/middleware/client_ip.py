@@ -1,5 +1,6 @@
-"""The client's IP address behind a proxy, used to count failed logins."""
+"""The client's IP address behind a proxy: failed log-ins are counted by it, and log lines contain it."""
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from django.conf import settings
@@ -10,15 +11,20 @@ UNKNOWN = "0.0.0.0"  # noqa: S104
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the address by which logins are counted.
+    """Return the address of the client that sent the request."""
+    return address_from(request.META)
+
+
+def address_from(environ: Mapping[str, str]) -> str:
+    """Return the address of the client, from a WSGI environment.
 
     The last address in X-Forwarded-For was added by the proxy; those before it come from the client and may be
     forged. The header is ignored unless the peer is one of TRUSTED_PROXIES.
     """
-    peer = str(request.META.get("REMOTE_ADDR", ""))
+    peer = str(environ.get("REMOTE_ADDR", ""))
     if not _is_trusted_proxy(peer):
         return peer
-    forwarded = _address(request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2])
+    forwarded = _address(environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2])
     return str(forwarded) if forwarded else peer or UNKNOWN
 
 

@@ -1,4 +1,4 @@
-"""Give each request an id, which is part of its log lines and its response."""
+"""Give each request an id, which is part of its response. Its log lines contain the id and the client's address."""
 
 import re
 import secrets
@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import structlog
 from django.http import HttpRequest, HttpResponseBase
+
+from .client_ip import client_address
 
 HEADER = "X-Request-ID"
 # A proxy's id is used if it is harmless: other characters could forge log lines.
@@ -19,9 +21,10 @@ class RequestIdMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         given = request.headers.get(HEADER, "")
         request_id = given if _VALID_ID.fullmatch(given) else secrets.token_hex(8)
-        # A thread serves one request at a time.
+        # A thread serves one request at a time. Django logs a response of 400 or more after this
+        # returns, so the id stays. gunicorn.conf.py removes it with the last line of the request.
         structlog.contextvars.clear_contextvars()
-        with structlog.contextvars.bound_contextvars(request=request_id):
-            response = self.get_response(request)
+        structlog.contextvars.bind_contextvars(request=request_id, client=client_address(request))
+        response = self.get_response(request)
         response.headers[HEADER] = request_id
         return response

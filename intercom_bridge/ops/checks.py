@@ -11,6 +11,7 @@ Settings, without network and database:
     E007  DEBUG is on in production                           W002  DEBUG is on and PUBLIC_URL is public
     E008  REDIS_URL is not the address of a Redis server
     E009  ALLOWED_HOSTS does not contain PUBLIC_URL's host
+    E010  a setting is a placeholder from the documentation (with `--deploy`)
     W003  INTERCOM_API_URL is set in production
     W004  SQLite is used together with Redis
     W006  METRICS_TOKEN is set, but METRICS_DIR is not writable
@@ -69,6 +70,11 @@ TAG = "intercom_bridge"
 PUBLIC_ENCRYPTION_KEYS = {"ZGV2ZWxvcG1lbnQtb25seS1ub3QtYS1zZWNyZXQtMDE="}
 PUBLIC_SECRET_KEY = re.compile("development-only-")
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}  # noqa: S104 - compared with, not listened on
+# Reserved by RFC 2606, so no one can reach a service there.
+EXAMPLE_HOSTS = (".example.com", ".example.net", ".example.org", ".example", ".invalid")
+# The values in deploy/bridge.env.example.
+EXAMPLE_PASSWORD = "password"  # noqa: S105
+EXAMPLE_METRICS_TOKEN = "something-long"  # noqa: S105
 GENERATE_KEY_HINT = (
     "Generate a key: "
     "python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
@@ -88,6 +94,7 @@ def register_checks() -> None:
         check_metrics,
     ):
         register(check, TAG)
+    register(check_placeholders, TAG, deploy=True)
     register(check_rows, TAG, Tags.database)
 
 
@@ -199,6 +206,31 @@ def _is_allowed(host: str) -> bool:
     if settings.DEBUG and not settings.ALLOWED_HOSTS:
         return host in LOCAL_HOSTS
     return validate_host(f"[{host}]" if ":" in host else host, settings.ALLOWED_HOSTS)
+
+
+def check_placeholders(**_: Any) -> list[CheckMessage]:
+    """Check, with `--deploy` only, for the values of bridge.env.example and of the documentation."""
+    placeholders = []
+    host = _split(settings.PUBLIC_URL).hostname or ""
+    if f".{host}".endswith(EXAMPLE_HOSTS):
+        placeholders.append(
+            (
+                "PUBLIC_URL",
+                f"{host} is reserved for examples. Set the URL at which Intercom reaches this service.",
+            )
+        )
+    if settings.DATABASES["default"].get("PASSWORD") == EXAMPLE_PASSWORD:
+        placeholders.append(
+            ("DATABASE_URL", "Its password is that of the example. Set the password of the role.")
+        )
+    if settings.METRICS_TOKEN == EXAMPLE_METRICS_TOKEN:
+        placeholders.append(
+            ("METRICS_TOKEN", "Set a long random value, or unset it: /metrics then returns 404.")
+        )
+    return [
+        _error("E010", f"{name} is still a placeholder from the documentation.", hint)
+        for name, hint in placeholders
+    ]
 
 
 def check_debug(**_: Any) -> list[CheckMessage]:

@@ -18,7 +18,16 @@ HEARTBEAT_SECONDS = 10.0
 
 def process_name() -> str:
     """Return the host and process id, which name this process among all workers."""
-    return f"{socket.gethostname()[:180]}:{os.getpid()}"
+    return f"{_host()}:{os.getpid()}"
+
+
+def is_alive_here() -> bool:
+    """Return whether a worker of this host, which may be a container, has a recent heartbeat."""
+    return WorkerHeartbeat.objects.alive().filter(name__startswith=f"{_host()}:").exists()
+
+
+def _host() -> str:
+    return socket.gethostname()[:180]
 
 
 class Heartbeat:

@@ -79,10 +79,23 @@ print(Client().get("/", headers={"Host": "bridge.example.com", "X-Forwarded-Prot
     assert made.stdout.split() == ["200", "400", "301", "/admin/"], made.stderr
 
 
-def test_the_root_redirects_to_the_sandbox_if_it_is_installed(client: Client) -> None:
-    for method in (client.get, client.head):
-        answer = method("/")
-        assert (answer.status_code, answer["Location"]) == (302, "/sandbox/")
+@pytest.mark.parametrize(
+    ("intercom", "place"), [("http://127.0.0.1:8002", "/sandbox/"), ("", "/admin/")], ids=["demo", "make run"]
+)
+def test_the_root_redirects_to_the_inbox_only_if_it_has_an_intercom_to_show(
+    intercom: str, place: str
+) -> None:
+    code = """
+import django
+django.setup()
+from django.test import Client
+for method in (Client().get, Client().head):
+    answer = method("/", headers={"Host": "127.0.0.1"})
+    print(answer.status_code, answer["Location"])
+"""
+    settings = "settings.development"
+    made = python(code, DJANGO_SETTINGS_MODULE=settings, INTERCOM_API_URL=intercom)
+    assert made.stdout.splitlines() == [f"302 {place}"] * 2, made.stderr
 
 
 def test_the_root_refuses_post(client: Client) -> None:

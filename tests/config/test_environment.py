@@ -250,6 +250,83 @@ def test_manage_py_defaults_to_development_settings() -> None:
     assert completed.stdout.strip() == "settings.development"
 
 
+def manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=BASE_DIR,
+        env=surroundings(**variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"DJANGO_SETTINGS_MODULE": "settings.production"}, "SECRET_KEY is not set. "),
+        ({"LOG_FORMAT": "xml"}, "LOG_FORMAT is “xml”. Write one of plain, json."),
+        (
+            {"DJANGO_SETTINGS_MODULE": "settings.prod"},
+            "DJANGO_SETTINGS_MODULE is “settings.prod”, which does not",
+        ),
+        (
+            {"DJANGO_SETTINGS_MODULE": "elsewhere.prod"},
+            "DJANGO_SETTINGS_MODULE is “elsewhere.prod”, which does ",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["migrate", "worker", "check"])
+def test_a_command_reports_invalid_settings_in_one_line(
+    command: str, variables: dict[str, str], sentence: str
+) -> None:
+    made = manage(command, **variables)
+    assert made.returncode == 1
+    assert made.stderr.startswith(sentence), made.stderr
+    assert made.stderr.count("\n") == 1
+
+
+def test_the_traceback_of_invalid_settings_is_printed_on_request() -> None:
+    assert "Traceback" in manage("check", "--traceback", LOG_FORMAT="xml").stderr
+
+
+HSTS = "(s.SECURE_HSTS_SECONDS, s.SECURE_HSTS_INCLUDE_SUBDOMAINS, s.SECURE_HSTS_PRELOAD)"
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "(3600, False, False)"),
+        ({"HSTS_SECONDS": "0"}, "(0, False, False)"),
+        (
+            {"HSTS_SECONDS": "63072000", "HSTS_INCLUDE_SUBDOMAINS": "true", "HSTS_PRELOAD": "True"},
+            "(63072000, True, True)",
+        ),
+    ],
+)
+def test_hsts_is_short_and_for_this_host_only_unless_configured(
+    variables: dict[str, str], expected: str
+) -> None:
+    made = python(f"import settings.production as s; print({HSTS})", **PRODUCTION, **variables)
+    assert made.stdout.strip() == expected, made.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HSTS_SECONDS", "-1"),
+        ("HSTS_SECONDS", "1h"),
+        ("HSTS_SECONDS", "63072001"),
+        ("HSTS_SECONDS", "9" * 30),
+        ("HSTS_PRELOAD", "maybe"),
+    ],
+)
+def test_invalid_hsts_values_are_refused(name: str, value: str) -> None:
+    message = refusal("settings.production", **PRODUCTION, **{name: value})
+    assert message.startswith(f"{name} is “{value}”. Write ")
+
+
 @pytest.mark.parametrize("argument", ["version", "--version"])
 def test_the_command_prints_the_version_of_the_bridge(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argument: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ import structlog
 from settings.env import BASE_DIR
 from settings.logging import HideTokens, logging_config
 
-from .started import surroundings
+from .started import PRODUCTION, surroundings
 
 ADDRESS = "/pages/exec.php?exec_module=combodo-intercom-integration&exec_page={page}&auth_token=sekret&x=1"
 
@@ -75,7 +76,9 @@ def test_both_formats_remove_tokens_from_lines_fields_and_tracebacks(log_format:
 
 
 @contextmanager
-def running_gunicorn(directory: Path, **variables: str) -> Iterator[tuple[str, int, Path]]:
+def running_gunicorn(
+    directory: Path, host: str = "127.0.0.1", **variables: str
+) -> Iterator[tuple[str, int, Path]]:
     """Run the web server as the README starts it; yield its URL, its port and the file with all its output."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -83,7 +86,7 @@ def running_gunicorn(directory: Path, **variables: str) -> Iterator[tuple[str, i
     environment = surroundings(
         DJANGO_SETTINGS_MODULE="settings.development",
         VAR_DIR=str(directory / "var"),
-        BIND=f"127.0.0.1:{port}",
+        BIND=f"{host}:{port}",
         WEB_CONCURRENCY="1",
         **variables,
     )
@@ -140,7 +143,7 @@ def statuses(url: str) -> list[int]:
 
 @pytest.mark.processes
 def test_the_output_of_the_web_server_contains_no_token(tmp_path: Path) -> None:
-    with running_gunicorn(tmp_path, LOG_LEVEL="DEBUG", DEBUG="false") as (url, port, output):
+    with running_gunicorn(tmp_path, LOG_LEVEL="DEBUG", DEBUG="false", **PRODUCTION) as (url, port, output):
         # Without its tables every look at the database fails, with a traceback.
         assert statuses(url) == [500, 500, 404, 405, 400]
         subprocess.run(
@@ -158,3 +161,122 @@ def test_the_output_of_the_web_server_contains_no_token(tmp_path: Path) -> None:
     text = output.read_text()
     assert text.count('"POST /pages/exec.php"') >= 3, text
     assert "sekret" not in text, text
+
+
+@pytest.mark.processes
+def test_each_line_of_the_web_server_is_json(tmp_path: Path) -> None:
+    with running_gunicorn(tmp_path, LOG_FORMAT="json", TRUSTED_PROXIES="127.0.0.1") as (url, port, output):
+        # The first address was sent by the client, and counts for nothing.
+        headers = {"X-Forwarded-For": "192.0.2.99, 203.0.113.7", "X-Request-ID": "id-of-the-proxy"}
+        requests.get(f"{url}/nothing-here?auth_token=sekret", headers=headers, timeout=20)
+        requests.get(f"{url}/new%0Aline", headers={"X-Forwarded-For": "2001:db8::7"}, timeout=20)
+        for request in BROKEN_REQUESTS:
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall(request)
+                connection.recv(100)
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert all({"event", "level", "logger", "timestamp"} <= set(line) for line in lines)
+    first, second, *_ = (line for line in lines if line["event"] == "web.request")
+    assert first.pop("ms") >= 0 and first.pop("bytes") > 0 and first.pop("timestamp")
+    assert first == {
+        "event": "web.request",
+        "level": "info",
+        "logger": "gunicorn.access",
+        "client": "203.0.113.7",
+        "request": "id-of-the-proxy",
+        "method": "GET",
+        "path": "/nothing-here",
+        "status": 404,
+    }
+    assert (second["client"], second["path"]) == ("2001:db8::7", "/new%0Aline")
+    (missing,) = (line for line in lines if line["event"] == "Not Found: /nothing-here")
+    assert (missing["client"], missing["request"]) == ("203.0.113.7", "id-of-the-proxy")
+    invalid = [line for line in lines if line["event"].startswith("Invalid request")]
+    assert invalid and not any("request" in line for line in invalid)
+
+
+@pytest.mark.processes
+def test_a_plain_access_line_begins_with_time_and_client(tmp_path: Path) -> None:
+    with running_gunicorn(tmp_path, ACCESS_LOG=str(tmp_path / "access")) as (url, _, _):
+        headers = {"X-Forwarded-For": "203.0.113.7", "X-Request-ID": "id-of-the-proxy"}
+        requests.get(f"{url}/healthz", headers=headers, timeout=20)
+    assert re.fullmatch(
+        r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z 203\.0\.113\.7 "GET /healthz" 200 \d+ \d+ms id-of-the-proxy\n',
+        (tmp_path / "access").read_text(),
+    )
+
+
+@pytest.mark.processes
+def test_the_log_of_a_running_worker_begins_with_its_start(tmp_path: Path) -> None:
+    """Standard output is not a terminal, and so buffered by Python unless PYTHONUNBUFFERED is set."""
+    environment = surroundings(VAR_DIR=str(tmp_path / "var"), LOG_FORMAT="json")
+    environment.pop("PYTHONUNBUFFERED", None)
+    manage = [sys.executable, "manage.py"]
+    subprocess.run([*manage, "migrate", "--verbosity", "0"], cwd=BASE_DIR, env=environment, check=True)
+    with (tmp_path / "log").open("w") as file:
+        worker = subprocess.Popen(
+            [*manage, "worker", "--threads", "1"], cwd=BASE_DIR, env=environment, stdout=file, stderr=file
+        )
+    try:
+        end = time.monotonic() + 30
+        while not (text := (tmp_path / "log").read_text()).endswith("\n") and time.monotonic() < end:
+            time.sleep(0.05)
+        assert worker.poll() is None
+    finally:
+        worker.terminate()
+        worker.wait(30)
+    assert json.loads(text.splitlines()[0])["event"] == "Worker started"
+    for line in (tmp_path / "log").read_text().splitlines():
+        json.loads(line)
+
+
+def refused_start(**variables: str) -> subprocess.CompletedProcess[str]:
+    """Start the web server, which ends by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "gunicorn", "settings.wsgi"],
+        cwd=BASE_DIR,
+        env=surroundings(WEB_CONCURRENCY="1", **variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0:0", ":0", "[::]:0", "10.0.0.7:0", "bridge.example.com:0"])
+def test_the_web_server_listens_at_no_public_address_unless_told_so(bind: str) -> None:
+    done = refused_start(BIND=bind, DJANGO_SETTINGS_MODULE="settings.development")
+    assert done.returncode == 1
+    assert "set ALLOW_PUBLIC_BIND=true." in done.stderr
+    assert "Listening" not in done.stderr
+
+
+@pytest.mark.processes
+def test_the_web_server_listens_at_a_public_address_if_told_so(tmp_path: Path) -> None:
+    with running_gunicorn(tmp_path, host="0.0.0.0", ALLOW_PUBLIC_BIND="true") as (url, _, _):
+        assert requests.get(f"{url}/healthz", timeout=20).status_code == 200
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"SECRET_KEY": ""}, "SECRET_KEY is not set. "),
+        ({"WRITE_SECONDS": "soon"}, "WRITE_SECONDS is “soon”. "),
+        (
+            {"DJANGO_SETTINGS_MODULE": "settings.prod"},
+            "DJANGO_SETTINGS_MODULE is “settings.prod”, which does not ",
+        ),
+        # An error of `manage.py check`, with which a worker does not start either.
+        ({"PUBLIC_URL": "https://localhost"}, "intercom_bridge.E006: PUBLIC_URL is https://localhost, "),
+    ],
+)
+def test_the_web_server_reports_invalid_settings_in_one_line(
+    tmp_path: Path, variables: dict[str, str], sentence: str
+) -> None:
+    done = refused_start(
+        **{**PRODUCTION, "BIND": f"unix:{tmp_path / 'socket'}", "VAR_DIR": str(tmp_path), **variables}
+    )
+    assert done.returncode == 4
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr

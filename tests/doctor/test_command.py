@@ -80,6 +80,24 @@ def test_by_default_the_service_all_itops_and_all_workspaces_are_checked(
     assert set(found["findings"][0]) == {"level", "about", "subject", "found", "to_do"}
 
 
+@pytest.mark.django_db
+def test_a_service_without_an_enabled_workspace_is_a_failure(address: Bridge) -> None:
+    WorkerHeartbeat.objects.beat("here:1", is_first=True)
+    printed, status = run()
+    assert status == 2
+    assert "no workspace is connected: every request from Intercom is refused" in printed
+
+
+def test_a_service_whose_workspaces_are_disabled_is_a_failure(
+    talking: Teammate, workspace: Workspace, address: Bridge
+) -> None:
+    WorkerHeartbeat.objects.beat("here:1", is_first=True)
+    assert "1 of 1 workspaces are enabled" in run()[0]
+    Workspace.objects.update(enabled=False)
+    printed, status = run()
+    assert status == 2 and "no workspace is enabled" in printed
+
+
 def test_an_unknown_workspace_is_rejected_with_the_known_ones(workspace: Workspace) -> None:
     with pytest.raises(CommandError, match="abcd1234"):
         run("--workspace", "nope")

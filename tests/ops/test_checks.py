@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from django.conf import settings
 from django.core.checks import CheckMessage, Tags, registry, run_checks
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
@@ -21,6 +22,7 @@ from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
 from intercom_bridge.datamodel.serialization import to_json
 from intercom_bridge.models import ImportedClass, ItopInstance, TicketProfile, Workspace
 from intercom_bridge.ops import checks
+from settings.env import BASE_DIR
 
 KEY = "dGVzdGluZy1vbmx5LW5vdC1hLXNlY3JldC1rZXktMDI="
 PRODUCTION = {
@@ -108,6 +110,36 @@ def test_a_public_url_that_is_this_machine_is_an_error_in_production(url: str) -
         found(PUBLIC_URL=url, ALLOWED_HOSTS=hosts, DEBUG=True, SETTINGS_MODULE="settings.development")
         == set()
     )
+
+
+def found_before_deployment(**changed: object) -> set[str]:
+    with override_settings(**(PRODUCTION | {"PUBLIC_URL": "https://bridge.acme.test"} | changed)):
+        return {
+            str(message.msg)
+            for message in run_checks(tags=[checks.TAG], include_deployment_checks=True)
+            if message.id == "intercom_bridge.E010"
+        }
+
+
+def of_placeholder(name: str) -> set[str]:
+    return {f"{name} is still a placeholder from the documentation."}
+
+
+def test_placeholders_of_the_example_are_found_before_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found_before_deployment() == set()
+    for host in ("bridge.example.com", "example.org", "bridge.example", "BRIDGE.EXAMPLE.COM"):
+        assert found_before_deployment(PUBLIC_URL=f"https://{host}") == of_placeholder("PUBLIC_URL")
+    assert found_before_deployment(PUBLIC_URL="https://bridge.myexample.com") == set()
+    assert found_before_deployment(METRICS_TOKEN="something-long") == of_placeholder("METRICS_TOKEN")
+    monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", "password")
+    assert found_before_deployment() == of_placeholder("DATABASE_URL")
+
+
+def test_the_placeholders_are_those_of_the_example() -> None:
+    example = (BASE_DIR / "deploy" / "bridge.env.example").read_text(encoding="utf-8")
+    assert f"DATABASE_URL=postgres://bridge:{checks.EXAMPLE_PASSWORD}@" in example
+    assert f"#METRICS_TOKEN={checks.EXAMPLE_METRICS_TOKEN}\n" in example
+    assert "PUBLIC_URL=https://bridge.example.com\n" in example
 
 
 def test_debug_in_production_is_an_error() -> None:
@@ -409,7 +441,11 @@ def test_the_check_command_fails_on_invalid_rows(good: Workspace) -> None:
 
 
 def test_all_checks_are_registered() -> None:
-    ours = {check for check in registry.registry.get_checks() if check.__module__ == checks.__name__}
+    ours = {
+        check
+        for check in registry.registry.get_checks(include_deployment_checks=True)
+        if check.__module__ == checks.__name__
+    }
     assert {getattr(check, "__name__", "") for check in ours} == {
         name for name in dir(checks) if name.startswith("check_")
     }

@@ -19,6 +19,7 @@ import requests
 import yaml
 
 from settings.env import BASE_DIR, ENVIRONMENT_VARIABLES
+from tests.system.deployment.certificate import make_certificate
 from tests.system.deployment.service import Service
 from tests.system.deployment.unit import Unit, read_environment
 
@@ -47,10 +48,18 @@ def command_of(name: str) -> list[str]:
 
 def test_each_variable_is_in_the_example_once() -> None:
     configuration = (BASE_DIR / "gunicorn.conf.py").read_text(encoding="utf-8")
-    gunicorn = set(re.findall(r'(?:environ\.get|_positive_integer)\("([A-Z_]+)"', configuration))
+    gunicorn = set(re.findall(r'(?:os\.environ\.get|_positive_integer|_switch)\("([A-Z_]+)"', configuration))
     names = [line.lstrip("#").partition("=")[0] for line in example_lines()]
-    assert gunicorn == {"BIND", "WEB_CONCURRENCY", "WEB_THREADS", "ACCESS_LOG"}
-    assert sorted(names) == sorted({*ENVIRONMENT_VARIABLES, *gunicorn, *LIBRARY_VARIABLES})
+    assert gunicorn - set(ENVIRONMENT_VARIABLES) - {"LOG_FORMAT_FILE"} == {
+        "BIND",
+        "ALLOW_PUBLIC_BIND",
+        "WEB_CONCURRENCY",
+        "WEB_THREADS",
+        "ACCESS_LOG",
+    }
+    assert sorted(names) == sorted(
+        {*ENVIRONMENT_VARIABLES, *gunicorn, *LIBRARY_VARIABLES} - {"LOG_FORMAT_FILE"}
+    )
 
 
 def test_each_variable_of_the_example_is_explained() -> None:
@@ -221,12 +230,121 @@ def test_the_image_and_compose_run_the_commands_of_the_units() -> None:
 
 def test_compose_contains_every_required_service() -> None:
     services = compose()["services"]
-    assert set(services) == {"migrate", "web", "worker", "nginx", "postgres", "redis"}
+    assert set(services) == {"migrate", "web", "worker", "nginx", "postgres", "redis", "backup"}
     assert services["worker"]["deploy"]["replicas"] == 2
-    assert "./nginx/bridge.conf:/etc/nginx/conf.d/default.conf:ro" in services["nginx"]["volumes"]
     for service in services.values():
         for needed in service.get("depends_on", ()):
             assert needed in services
+
+
+def test_each_lasting_container_restarts_and_has_a_health_check() -> None:
+    services = compose()["services"]
+    assert services.pop("migrate")["restart"] == "no"
+    for name, service in services.items():
+        assert service["restart"] == "unless-stopped", name
+        assert service["healthcheck"]["test"][0] == "CMD", name
+    for name in ("web", "worker"):
+        assert services[name]["depends_on"]["redis"] == {"condition": "service_healthy"}
+    assert services["nginx"]["depends_on"] == {"web": {"condition": "service_healthy"}}
+
+
+def test_no_container_shares_the_network_of_another() -> None:
+    """A container that restarts gets a new network namespace; another one that shared it would be cut off."""
+    services = compose()["services"]
+    assert not [name for name, service in services.items() if "network_mode" in service]
+    published = {name for name, service in services.items() if "ports" in service}
+    assert published == {"nginx"}
+    assert services["web"]["environment"]["BIND"] == "0.0.0.0:8000"
+    assert services["web"]["environment"]["ALLOW_PUBLIC_BIND"] == "true"
+
+
+def test_each_file_that_compose_mounts_exists_and_scripts_are_executable() -> None:
+    mounts = [
+        mount.split(":")[0]
+        for service in compose()["services"].values()
+        for mount in service.get("volumes", ())
+        if mount.startswith("./") and not mount.startswith("./tls:")
+    ]
+    assert "./nginx/for-compose.sh" in mounts and "./backup-nightly.sh" in mounts
+    for mount in mounts:
+        assert (DEPLOY / mount).is_file()
+        assert os.access(DEPLOY / mount, os.X_OK) is mount.endswith(".sh")
+
+
+def site_for_compose(directory: Path) -> Path:
+    site = directory / "site.conf"
+    script = DEPLOY / "nginx" / "for-compose.sh"
+    subprocess.run([str(script), str(DEPLOY / "nginx" / "bridge.conf"), str(site)], check=True)
+    return site
+
+
+def test_nginx_looks_the_web_container_up_again_after_it_was_replaced(tmp_path: Path) -> None:
+    """A name in `upstream` would be looked up once, when nginx starts; one in a variable is looked up again."""
+    text = site_for_compose(tmp_path).read_text(encoding="utf-8")
+    assert re.findall(r"proxy_pass (.*);", text) == ["http://$web"] * 2
+    tls = text[text.index("listen 443") - 200 :]
+    assert "set $web web:8000;" in tls and "resolver 127.0.0.11 valid=5s;" in tls
+    assert "127.0.0.1:8000" not in text and "upstream intercom_bridge" not in text
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
+def test_nginx_accepts_the_site_for_compose(tmp_path: Path) -> None:
+    text = site_for_compose(tmp_path).read_text(encoding="utf-8")
+    make_certificate(tmp_path / "tls", "bridge.example.com")
+    site = text.replace("/etc/intercom-bridge/tls/", f"{tmp_path}/tls/")
+    (tmp_path / "site.conf").write_text(site, encoding="utf-8")
+    main = tmp_path / "nginx.conf"
+    temporary = "".join(
+        f"{kind}_temp_path {tmp_path}/{kind};"
+        for kind in ("proxy", "fastcgi", "uwsgi", "scgi", "client_body")
+    )
+    main.write_text(f"pid {tmp_path}/pid; events {{}} http {{ {temporary} include {tmp_path}/site.conf; }}")
+    done = subprocess.run(["nginx", "-t", "-c", str(main)], capture_output=True, text=True)
+    assert "syntax is ok" in done.stderr, done.stderr
+
+
+# The nightly backup in containers
+
+
+def run_nightly(directory: Path, argument: str, dump: str) -> subprocess.CompletedProcess[str]:
+    """Run the script with a pg_dump that executes the line `dump`; its argument 4 is the option --file."""
+    programs = directory / "programs"
+    programs.mkdir(exist_ok=True)
+    for name, line in {"pg_dump": dump, "pg_restore": 'test -s "$2"'}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
+        (programs / name).chmod(0o755)
+    (directory / "backups").mkdir(exist_ok=True)
+    return subprocess.run(
+        [str(DEPLOY / "backup-nightly.sh"), argument],
+        env={"PATH": f"{programs}:{os.environ['PATH']}", "BACKUP_DIRECTORY": str(directory / "backups")},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_nightly_backup_is_checked_and_old_ones_are_deleted(tmp_path: Path) -> None:
+    assert run_nightly(tmp_path, "check", "").returncode == 1
+    old = tmp_path / "backups" / "bridge-20260101T030000Z.pgdump"
+    old.write_text("old")
+    os.utime(old, (0, 0))
+    assert run_nightly(tmp_path, "check", "").returncode == 1
+    done = run_nightly(tmp_path, "once", 'echo PGDMP > "${4#--file=}"')
+    assert done.returncode == 0, done.stderr
+    (backup,) = (tmp_path / "backups").iterdir()
+    assert done.stdout.strip() == str(backup) and backup.suffix == ".pgdump"
+    assert backup.stat().st_mode & 0o077 == 0
+    assert run_nightly(tmp_path, "check", "").returncode == 0
+
+
+@pytest.mark.parametrize("dump", ["exit 1", ': > "${4#--file=}"'], ids=["fails", "writes an empty file"])
+def test_a_failed_nightly_backup_leaves_nothing_and_deletes_nothing(tmp_path: Path, dump: str) -> None:
+    (tmp_path / "backups").mkdir()
+    old = tmp_path / "backups" / "bridge-20260101T030000Z.pgdump"
+    old.write_text("old")
+    os.utime(old, (0, 0))
+    done = run_nightly(tmp_path, "once", dump)
+    assert (done.returncode, done.stderr) == (1, "The backup failed.\n")
+    assert list((tmp_path / "backups").iterdir()) == [old]
 
 
 @pytest.mark.parametrize("name", [".gitignore", ".dockerignore"])
@@ -399,3 +517,67 @@ def test_a_reload_loads_changed_code(
         assert [module for module in modules if f"new code of {module.stem}" not in web.output()] == []
     finally:
         web.kill()
+
+
+# The documentation
+
+
+PAGES = [BASE_DIR / "README.md", *sorted((BASE_DIR / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_commands_in_the_documentation_contain_no_ellipsis(page: Path) -> None:
+    """Indented lines are commands and files to copy. What is to be replaced is in capitals there."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("    ") and "…" in line] == []
+
+
+def test_the_readme_names_each_environment_variable() -> None:
+    text = (BASE_DIR / "README.md").read_text(encoding="utf-8")
+    names = {line.lstrip("#").partition("=")[0] for line in example_lines()}
+    assert {name for name in names if f"`{name}`" not in text} == set()
+
+
+def test_each_link_between_the_pages_leads_somewhere() -> None:
+    for page in PAGES:
+        for target, fragment in re.findall(
+            r"\]\(([\w./-]*\.md)?#?([\w-]*)\)", page.read_text(encoding="utf-8")
+        ):
+            other = page.parent / target if target else page
+            assert other.is_file(), (page.name, target)
+            headings = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+            assert not fragment or fragment in anchors, (page.name, target, fragment)
+
+
+# The Makefile
+
+
+def commands_of_make(*arguments: str) -> str:
+    """Return what make would run if nothing was installed."""
+    done = subprocess.run(
+        ["make", "--dry-run", "--always-make", *arguments],
+        cwd=BASE_DIR,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_the_demo_installs_only_what_the_service_needs_and_shows_the_progress() -> None:
+    commands = commands_of_make("demo", "ARGS=--port 8100")
+    assert "pip install" in commands and "-r requirements/base.txt" in commands
+    assert "dev.txt" not in commands and "--quiet" not in commands
+    assert "Installing what the service needs" in commands
+    assert "python3-venv" in commands
+    assert "manage.py demo  --port 8100" in commands
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_run_says_where_to_go_and_is_documented() -> None:
+    commands = commands_of_make("run")
+    assert "/admin/" in commands and "createsuperuser" in commands
+    for page in ("README.md", "docs/get-started.md"):
+        assert "    make run\n" in (BASE_DIR / page).read_text(encoding="utf-8")

@@ -246,6 +246,14 @@ def test_a_one_off_command_leaves_no_files(tmp_path: Path) -> None:
     assert list((tmp_path / "metrics").glob("**/*.db")) == []
 
 
+def test_the_health_check_of_a_worker_leaves_no_files(tmp_path: Path) -> None:
+    run_process("manage.py", "migrate", "--verbosity", "0", VAR_DIR=str(tmp_path))
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        run_process("manage.py", "worker", "--check", VAR_DIR=str(tmp_path))
+    assert error.value.stderr == b"CommandError: No worker of this host is alive.\n"
+    assert list((tmp_path / "metrics").glob("**/*.db")) == []
+
+
 def test_a_metrics_directory_that_cannot_be_created_stops_nothing(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")

@@ -30,14 +30,19 @@ def test_the_deployment_check_has_no_warning(tmp_path: Path) -> None:
     made = subprocess.run(
         [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
         cwd=BASE_DIR,
-        env=surroundings(DJANGO_SETTINGS_MODULE="settings.production", VAR_DIR=str(tmp_path), **PRODUCTION),
+        env=surroundings(
+            DJANGO_SETTINGS_MODULE="settings.production",
+            VAR_DIR=str(tmp_path),
+            # The others' host is reserved for examples, which this check refuses.
+            **PRODUCTION | {"PUBLIC_URL": "https://bridge.acme.test"},
+        ),
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert made.returncode == 0, made.stderr
-    assert "System check identified no issues (0 silenced)." in made.stdout
+    assert "System check identified no issues (2 silenced)." in made.stdout
 
 
 def test_an_admin_session_is_short_and_its_cookie_is_protected(tmp_path: Path) -> None:

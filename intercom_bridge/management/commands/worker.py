@@ -1,13 +1,16 @@
 import signal
 from typing import Any
 
+import structlog
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from intercom_bridge import __version__
-from intercom_bridge.ops.heartbeat import Heartbeat
+from intercom_bridge.ops.heartbeat import Heartbeat, is_alive_here
 from intercom_bridge.wake import set_receiver
 from intercom_bridge.worker.loop import WorkerLoop
+
+log = structlog.get_logger(__name__)
 
 
 class Command(BaseCommand):
@@ -16,7 +19,7 @@ class Command(BaseCommand):
     help = "Run a worker: process what Intercom sent and write it to iTop. Start as many as you like."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add `--threads`."""
+        """Add `--threads` and `--check`."""
         parser.add_argument(
             "--threads",
             type=int,
@@ -24,14 +27,23 @@ class Command(BaseCommand):
             help="How many tickets are written at the same time (default: %(default)s).",
         )
 
-    def handle(self, *args: Any, threads: int, **options: Any) -> None:
+        parser.add_argument(
+            "--check",
+            action="store_true",
+            help="Start none. Exit with 1 if no worker of this host, or container, has been alive for two minutes.",
+        )
+
+    def handle(self, *args: Any, threads: int, check: bool, **options: Any) -> None:
         """Run the loop in this thread."""
+        if check:
+            if not is_alive_here():
+                raise CommandError("No worker of this host is alive.")
+            return
         loop = WorkerLoop(threads)
         set_receiver(loop.wake)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: loop.stop())
         with Heartbeat():
-            self.stdout.write(
-                f"Worker started: version {__version__}, {threads} threads. Ctrl-C or SIGTERM stops it."
-            )
+            # A log line, because standard output is buffered: it would appear when the worker ends.
+            log.info("Worker started", version=__version__, threads=threads)
             loop.run()

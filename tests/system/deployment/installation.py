@@ -30,7 +30,8 @@ from .certificate import make_certificate
 from .service import Service
 from .unit import Unit, read_environment
 
-HOST = "bridge.example.com"
+# Not the example's, which `check --deploy` takes for a placeholder.
+HOST = "bridge.production.test"
 DEFAULT_POSTGRESQL = "postgres://postgres@127.0.0.1:5432/postgres"
 PROGRAMS = ("nginx", "redis-server", "psql", "pg_dump", "pg_restore")
 ITOP_TOKEN = "production-check-itop-token"
@@ -151,6 +152,7 @@ class Installation:
             ("/etc/intercom-bridge", str(self.root / "etc")),
             ("/var/lib/intercom-bridge", str(self.root / "state")),
             ("127.0.0.1:8000", f"127.0.0.1:{self._ports['web']}"),
+            ("bridge.example.com", HOST),
         ):
             text = text.replace(original, replacement)
         return text

@@ -11,7 +11,7 @@ from settings.env import BASE_DIR
 from tests.system.chaos.children import SystemTestError, wait_until
 
 from .caller import WEBHOOKS, Traffic, message, notification_id, text_of
-from .installation import WEB_PROCESSES, Installation
+from .installation import HOST, WEB_PROCESSES, Installation
 
 MEGABYTE = 1_000_000
 # Messages between two restarts: enough that requests are in progress during each restart.
@@ -91,7 +91,7 @@ class Story:
         plain = self._caller.ask("GET", "/admin/", headers={"X-Forwarded-Proto": "https"}, tls=False)
         place = plain.headers["Location"]
         require(
-            plain.status == 301 and place == "https://bridge.example.com/admin/",
+            plain.status == 301 and place == f"https://{HOST}/admin/",
             f"http was answered {plain.status}, to {place}.",
         )
         status = self._caller.notify(
