@@ -13,9 +13,14 @@ from typing import BinaryIO
 from xml.etree.ElementTree import Element
 
 from .attribute import LINE_LIMIT, TEXT_LIMIT, Attribute, Kind, TicketClass, Value
-from .xml_stream import FILE, ClassDesign, DataModelError, read_design
+from .xml_stream import FILE, DataModelError, read_design
 
 TICKET = "Ticket"
+# A complete iTop has about 300 classes, with at most six parents each.
+MAX_CLASSES = 1_000
+MAX_PARENTS = 100
+# Elements of the ticket classes with those they inherit, times the classes of each chain. A standard iTop has 10,000.
+MAX_INHERITED = 2_000_000
 # Classes defined in iTop's code, where the chain of parents ends.
 _ROOT_CLASSES = {"", "DBObject", "CMDBObject", "cmdbAbstractObject"}
 _TYPE = "xsi:type"
@@ -89,10 +94,11 @@ class FieldDesign:
 
 @dataclass(frozen=True, kw_only=True)
 class _Class:
-    """A class without what it inherits."""
+    """A class without what it inherits. `size` is its number of elements."""
 
     name: str
     parent: str
+    size: int
     is_abstract: bool
     fields: Mapping[str, FieldDesign]
     states: Mapping[str, _State]
@@ -112,20 +118,30 @@ class _Classes:
     def __init__(self, also: Sequence[str]) -> None:
         self._also = also
         self._classes: dict[str, _Class] = {}
+        self._added = 0
 
-    def add(self, design: ClassDesign) -> None:
-        self._classes[design.name] = _Class(
-            name=design.name,
-            parent=design.parent,
-            is_abstract=design.is_abstract,
-            fields={
-                code: _read_field(element, design.name)
-                for element in design.fields
-                if (code := element.get("id", ""))
+    def add(self, element: Element) -> None:
+        self._added += 1
+        if self._added > MAX_CLASSES:
+            raise DataModelError(f"the file has more than {MAX_CLASSES:,} classes. Choose iTop's {FILE}.")
+        name = element.get("id", "")
+        fields = {
+            code: _read_field(field, name)
+            for field in element.iterfind("fields/field")
+            if (code := field.get("id"))
+        }
+        self._classes[name] = _Class(
+            name=name,
+            parent=_text(element, "parent") or element.get("_within", ""),
+            size=sum(1 for _ in element.iter()),
+            is_abstract=_text(element, "properties/abstract") == "true",
+            fields=fields,
+            states={
+                state.get("id", ""): _state(state) for state in element.iterfind("lifecycle/states/state")
             },
-            states={element.get("id", ""): _state(element) for element in design.states},
-            state_attribute=design.state_attribute,
-            details=tuple(_codes(design.details)),
+            state_attribute=_text(element, "properties/fields_semantic/state_attribute")
+            or _text(element, "lifecycle/attribute"),
+            details=tuple(_codes(element.findall("presentation/details/items/item"))),
         )
 
     @property
@@ -139,8 +155,13 @@ class _Classes:
             for name, candidate in self._classes.items()
             if name != TICKET and not candidate.is_abstract and TICKET in self._ancestry(name)
         ]
-        named = [name for name in self._also if name in self._classes]
-        return tuple(dict.fromkeys([*tickets, *named]))
+        selected = tuple(dict.fromkeys([*tickets, *(name for name in self._also if name in self._classes)]))
+        chains = [self.chain(name) for name in selected]
+        if sum(len(chain) * sum(member.size for member in chain) for chain in chains) > MAX_INHERITED:
+            raise DataModelError(
+                f"the ticket classes inherit more than those of any iTop. Choose iTop's {FILE}."
+            )
+        return selected
 
     @cached_property
     def _wanted(self) -> frozenset[str]:
@@ -165,10 +186,16 @@ class _Classes:
 
     def _ancestry(self, name: str) -> list[str]:
         """Return the class's name and its parents', up to and including the first that is not in the file."""
-        ancestry = [name]
-        while (member := self._classes.get(ancestry[-1])) and member.parent and member.parent not in ancestry:
-            ancestry.append(member.parent)
-        return ancestry
+        ancestry = {name: None}
+        last = name
+        while (member := self._classes.get(last)) and member.parent and member.parent not in ancestry:
+            last = member.parent
+            ancestry[last] = None
+            if len(ancestry) > MAX_PARENTS + 1:
+                raise DataModelError(
+                    f"the class {name} has more than {MAX_PARENTS} parents. Choose iTop's {FILE}."
+                )
+        return list(ancestry)
 
 
 class _Merger:
@@ -237,7 +264,8 @@ def _flags(states: Mapping[str, _State], name: str) -> Mapping[str, frozenset[st
     seen: set[str] = set()
     while (state := states.get(name)) and name not in seen:
         seen.add(name)
-        flags = {**state.flags, **flags}
+        for code, flags_of_attribute in state.flags.items():
+            flags.setdefault(code, flags_of_attribute)
         name = state.inherits_from
     return flags
 

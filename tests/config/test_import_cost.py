@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from intercom_bridge.config_import import ConfigError, read_file, reader
+from intercom_bridge.config_import import BridgeFile, ConfigError, read_file, reader
 
 MODULE = "'combodo-intercom-integration' => "
 DOCUMENT = '{"format": "intercom-itop-bridge", "version": 1, '
@@ -51,7 +51,7 @@ def seconds(file: Path, pattern: str, length: int) -> float:
     start = time.process_time()
     try:
         source = read_file(file)
-        if isinstance(source, reader.BridgeFile):
+        if isinstance(source, BridgeFile):
             source.apply(dry_run=True)
     except ConfigError as error:
         assert "larger than" not in str(error)

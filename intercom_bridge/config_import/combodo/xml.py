@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
-from xml.parsers import expat
 
 from intercom_bridge.config_import.values import ConfigError, SourceValue
-from intercom_bridge.datamodel.xml_stream import safe_parser
+from intercom_bridge.datamodel.safe_xml import XmlReader
 
 from .source import MAX_DEPTH, MODULE
 
@@ -38,11 +36,34 @@ class _Element:
             yield from child.walk()
 
 
+class _Reader(XmlReader):
+    error = ConfigError
+    max_depth = MAX_DEPTH
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.document = _Element("", {}, 0)
+        self._open = [self.document]
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        element = _Element(name, attributes, self.line)
+        self._open[-1].children.append(element)
+        self._open.append(element)
+
+    def end(self, name: str) -> None:
+        self._open.pop()
+
+    def text(self, text: str) -> None:
+        self._open[-1].text += text
+
+
 def read_parameters(data: bytes) -> Mapping[str | int, SourceValue]:
     """Return the extension's parameters. Raise ConfigError if there are none, or for invalid or unsafe XML."""
+    reader = _Reader()
+    reader.parse(data)
     elements = [
         element
-        for element in _parse(data).walk()
+        for element in reader.document.walk()
         if element.name == "parameters" and element.attributes.get("id") == MODULE
     ]
     if not elements:
@@ -116,40 +137,3 @@ def _read_hash(element: _Element) -> dict[str | int, SourceValue]:
 def _reject_text(element: _Element) -> None:
     if element.text.strip():
         raise ConfigError(f"<{element.name}> contains text where elements are expected.", element.line)
-
-
-def _parse(data: bytes) -> _Element:
-    document = _Element("", {}, 0)
-    stack = [document]
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        if len(stack) > MAX_DEPTH:
-            raise ConfigError("the elements are nested too deep.", parser.CurrentLineNumber)
-        element = _Element(name, attributes, parser.CurrentLineNumber)
-        stack[-1].children.append(element)
-        stack.append(element)
-
-    def end(_name: str) -> None:
-        stack.pop()
-
-    def text(characters: str) -> None:
-        stack[-1].text += characters
-
-    def refuse(*_: object) -> NoReturn:
-        raise ConfigError(
-            "a DTD or an entity is declared here. A data model needs none, so the file is refused.",
-            parser.CurrentLineNumber,
-        )
-
-    parser = safe_parser(start=start, end=end, text=text, refuse=refuse)
-    try:
-        parser.Parse(data, True)
-    except expat.ExpatError as error:
-        raise ConfigError(
-            f"this is not well-formed XML: {expat.ErrorString(error.code)}.", error.lineno
-        ) from error
-    except (ValueError, LookupError) as error:  # expat's reaction to an encoding that Python does not have
-        raise ConfigError(
-            "the encoding of this XML is not supported. Save it as UTF-8 and try again."
-        ) from error
-    return document.children[0]
