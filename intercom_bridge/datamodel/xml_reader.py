@@ -72,13 +72,13 @@ def read_data_model(stream: BinaryIO, also: Sequence[str] = ()) -> DataModel:
     labels = read_design(stream, classes.add, classes.is_wanted)
     if not classes.names:
         raise DataModelError(f"there are no classes in this file. Choose iTop's {FILE}.")
-    if not classes.selected:
+    if not classes.chains:
         raise DataModelError(
             f"no class in this file descends from {TICKET}: it belongs to a single module, or to an iTop without "
             f"tickets. Choose iTop's {FILE}."
         )
     return DataModel(
-        classes={name: _merge(classes.chain(name), labels) for name in classes.selected},
+        classes={name: _merge(chain, labels) for name, chain in classes.chains.items()},
         names=classes.names,
         languages=tuple(sorted({language for texts in labels.values() for language in texts})),
     )
@@ -113,7 +113,8 @@ class _Classes:
         return tuple(self._classes)
 
     @cached_property
-    def selected(self) -> tuple[str, ...]:
+    def chains(self) -> Mapping[str, Sequence[_Class]]:
+        """Return the classes that are read, each with its parents, nearest first."""
         tickets = [
             name
             for name, candidate in self._classes.items()
@@ -121,23 +122,25 @@ class _Classes:
             and _text(candidate.element, "properties/abstract") != "true"
             and TICKET in self._ancestry(name)
         ]
-        selected = tuple(dict.fromkeys([*tickets, *(name for name in self._also if name in self._classes)]))
-        chains = [self.chain(name) for name in selected]
-        if sum(len(chain) * sum(member.size for member in chain) for chain in chains) > MAX_INHERITED:
+        chains = {name: self._chain(name) for name in [*tickets, *self._also] if name in self._classes}
+        if (
+            sum(len(chain) * sum(member.size for member in chain) for chain in chains.values())
+            > MAX_INHERITED
+        ):
             raise DataModelError(
                 f"the ticket classes inherit more than those of any iTop. Choose iTop's {FILE}."
             )
-        return selected
+        return chains
 
     @cached_property
     def _wanted(self) -> frozenset[str]:
-        return frozenset(member.name for name in self.selected for member in self.chain(name))
+        return frozenset(member.name for chain in self.chains.values() for member in chain)
 
     def is_wanted(self, name: str) -> bool:
-        """Return whether a selected class uses the labels of this class."""
+        """Return whether a class that is read uses the labels of this class."""
         return name in self._wanted
 
-    def chain(self, name: str) -> list[_Class]:
+    def _chain(self, name: str) -> list[_Class]:
         """Return the class and its parents, nearest first. Raise DataModelError if one is missing or cyclic."""
         ancestry = self._ancestry(name)
         last = self._classes.get(ancestry[-1])

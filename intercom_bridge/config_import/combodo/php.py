@@ -167,16 +167,18 @@ class _Parser:
 
     def value(self) -> SourceValue:
         """Read one value, or several that are joined with dots."""
-        first = self._operand()
-        if self._next.raw != ".":
-            self._reject_operator()
-            return first
-        pieces = [_joinable(first, self._next)]
-        while self._next.raw == ".":
-            dot = self._take()
-            pieces.append(_joinable(self._operand(), dot))
-        self._reject_operator()
-        return SourceValue("".join(pieces), first.line)
+        value = self._operand()
+        if self._next.raw == ".":
+            pieces = [_joinable(value, self._next)]
+            while self._next.raw == ".":
+                dot = self._take()
+                pieces.append(_joinable(self._operand(), dot))
+            value = SourceValue("".join(pieces), value.line)
+        if self._next.raw in _COMPUTING:
+            raise ConfigError(
+                f"{self._next} has to be computed, and no code is executed. Write the value.", self._next.line
+            )
+        return value
 
     def _operand(self) -> SourceValue:
         token = self._take()
@@ -233,12 +235,6 @@ class _Parser:
         self._take()
         self._depth -= 1
         return SourceValue(members, line)
-
-    def _reject_operator(self) -> None:
-        if self._next.raw in _COMPUTING:
-            raise ConfigError(
-                f"{self._next} has to be computed, and no code is executed. Write the value.", self._next.line
-            )
 
 
 def _joinable(value: SourceValue, dot: _Token) -> str:
