@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -180,8 +181,7 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse a name that occurs twice in an object: JSON would silently drop the first value."""
     document = dict(pairs)
     if len(document) < len(pairs):
-        names = [name for name, _value in pairs]
-        duplicate = next(name for name in names if names.count(name) > 1)
+        ((duplicate, _count),) = Counter(name for name, _value in pairs).most_common(1)
         raise ConfigError(f"an object contains {duplicate} twice.")
     return document
 

@@ -7,7 +7,7 @@ from .combodo import php, xml
 from .combodo.source import Source
 from .values import ConfigError
 
-MAX_BYTES = 5_000_000
+MAX_BYTES = 1_000_000
 
 
 def read_file(path: Path) -> Source | BridgeFile:
@@ -21,7 +21,7 @@ def read_file(path: Path) -> Source | BridgeFile:
     except OSError as error:
         raise ConfigError(f"the file {path} cannot be read: {error.strerror}.") from error
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"the file {path} is larger than 5 MB. This is not a configuration file.")
+        raise ConfigError(f"the file {path} is larger than 1 MB. This is not a configuration file.")
     if _is_xml(data):
         return Source(xml.read_parameters(data))
     try:

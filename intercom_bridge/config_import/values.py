@@ -7,15 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from intercom_bridge.datamodel.safe_xml import FileError
 from intercom_bridge.models.workspace import PLACEHOLDER
 
 
-class ConfigError(Exception):
-    """The file cannot be imported. The message says where and what to do, and never contains a secret."""
-
-    def __init__(self, message: str, line: int = 0) -> None:
-        super().__init__(f"Line {line}: {message}" if line else message)
-        self.line = line
+class ConfigError(FileError):
+    """The file cannot be imported. The message never contains a secret."""
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,21 @@ Format: https://www.itophub.io/wiki/page?id=latest:customization:xml_reference.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import BinaryIO
 from xml.etree.ElementTree import Element
 
 from .attribute import LINE_LIMIT, TEXT_LIMIT, Attribute, Kind, TicketClass, Value
-from .xml_stream import FILE, ClassDesign, DataModelError, read_design
+from .xml_stream import FILE, DataModelError, read_design
 
 TICKET = "Ticket"
+# A complete iTop has about 300 classes, with at most six parents each.
+MAX_CLASSES = 1_000
+MAX_PARENTS = 100
+# Elements of the ticket classes with those they inherit, times the classes of each chain. A standard iTop has 10,000.
+MAX_INHERITED = 500_000
 # Classes defined in iTop's code, where the chain of parents ends.
 _ROOT_CLASSES = {"", "DBObject", "CMDBObject", "cmdbAbstractObject"}
 _TYPE = "xsi:type"
@@ -67,43 +72,26 @@ def read_data_model(stream: BinaryIO, also: Sequence[str] = ()) -> DataModel:
     labels = read_design(stream, classes.add, classes.is_wanted)
     if not classes.names:
         raise DataModelError(f"there are no classes in this file. Choose iTop's {FILE}.")
-    if not classes.selected:
+    if not classes.chains:
         raise DataModelError(
             f"no class in this file descends from {TICKET}: it belongs to a single module, or to an iTop without "
             f"tickets. Choose iTop's {FILE}."
         )
     return DataModel(
-        classes={name: _Merger(classes.chain(name), labels).ticket_class for name in classes.selected},
+        classes={name: _merge(chain, labels) for name, chain in classes.chains.items()},
         names=classes.names,
         languages=tuple(sorted({language for texts in labels.values() for language in texts})),
     )
 
 
-@dataclass(frozen=True)
-class FieldDesign:
-    """An attribute without labels. With `sort_by_label`, its values are displayed in the order of their labels."""
-
-    attribute: Attribute
-    sort_by_label: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Class:
-    """A class without what it inherits."""
+    """A class without what it inherits. `size` is its number of elements."""
 
-    name: str
-    parent: str
-    is_abstract: bool
-    fields: Mapping[str, FieldDesign]
-    states: Mapping[str, _State]
-    state_attribute: str
-    details: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _State:
-    inherits_from: str
-    flags: Mapping[str, frozenset[str]]
+    def __init__(self, element: Element) -> None:
+        self.element = element
+        self.name = element.get("id", "")
+        self.parent = _text(element, "parent") or element.get("_within", "")
+        self.size = sum(1 for _ in element.iter())
 
 
 class _Classes:
@@ -112,45 +100,47 @@ class _Classes:
     def __init__(self, also: Sequence[str]) -> None:
         self._also = also
         self._classes: dict[str, _Class] = {}
+        self._added = 0
 
-    def add(self, design: ClassDesign) -> None:
-        self._classes[design.name] = _Class(
-            name=design.name,
-            parent=design.parent,
-            is_abstract=design.is_abstract,
-            fields={
-                code: _read_field(element, design.name)
-                for element in design.fields
-                if (code := element.get("id", ""))
-            },
-            states={element.get("id", ""): _state(element) for element in design.states},
-            state_attribute=design.state_attribute,
-            details=tuple(_codes(design.details)),
-        )
+    def add(self, element: Element) -> None:
+        self._added += 1
+        if self._added > MAX_CLASSES:
+            raise DataModelError(f"the file has more than {MAX_CLASSES:,} classes. Choose iTop's {FILE}.")
+        self._classes[element.get("id", "")] = _Class(element)
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._classes)
 
     @cached_property
-    def selected(self) -> tuple[str, ...]:
+    def chains(self) -> Mapping[str, Sequence[_Class]]:
+        """Return the classes that are read, each with its parents, nearest first."""
         tickets = [
             name
             for name, candidate in self._classes.items()
-            if name != TICKET and not candidate.is_abstract and TICKET in self._ancestry(name)
+            if name != TICKET
+            and _text(candidate.element, "properties/abstract") != "true"
+            and TICKET in self._ancestry(name)
         ]
-        named = [name for name in self._also if name in self._classes]
-        return tuple(dict.fromkeys([*tickets, *named]))
+        chains = {name: self._chain(name) for name in [*tickets, *self._also] if name in self._classes}
+        if (
+            sum(len(chain) * sum(member.size for member in chain) for chain in chains.values())
+            > MAX_INHERITED
+        ):
+            raise DataModelError(
+                f"the ticket classes inherit more than those of any iTop. Choose iTop's {FILE}."
+            )
+        return chains
 
     @cached_property
     def _wanted(self) -> frozenset[str]:
-        return frozenset(member.name for name in self.selected for member in self.chain(name))
+        return frozenset(member.name for chain in self.chains.values() for member in chain)
 
     def is_wanted(self, name: str) -> bool:
-        """Return whether a selected class uses the labels of this class."""
+        """Return whether a class that is read uses the labels of this class."""
         return name in self._wanted
 
-    def chain(self, name: str) -> list[_Class]:
+    def _chain(self, name: str) -> list[_Class]:
         """Return the class and its parents, nearest first. Raise DataModelError if one is missing or cyclic."""
         ancestry = self._ancestry(name)
         last = self._classes.get(ancestry[-1])
@@ -165,91 +155,65 @@ class _Classes:
 
     def _ancestry(self, name: str) -> list[str]:
         """Return the class's name and its parents', up to and including the first that is not in the file."""
-        ancestry = [name]
-        while (member := self._classes.get(ancestry[-1])) and member.parent and member.parent not in ancestry:
-            ancestry.append(member.parent)
-        return ancestry
+        ancestry = {name: None}
+        last = name
+        while (member := self._classes.get(last)) and member.parent and member.parent not in ancestry:
+            last = member.parent
+            ancestry[last] = None
+            if len(ancestry) > MAX_PARENTS + 1:
+                raise DataModelError(
+                    f"the class {name} has more than {MAX_PARENTS} parents. Choose iTop's {FILE}."
+                )
+        return list(ancestry)
 
 
-class _Merger:
-    """Merge a class, its parents (nearest first) and their labels into a TicketClass."""
+def _merge(chain: Sequence[_Class], labels: Mapping[str, Mapping[str, str]]) -> TicketClass:
+    """Merge a class, its parents (nearest first) and their labels."""
 
-    def __init__(self, chain: Sequence[_Class], labels: Mapping[str, Mapping[str, str]]) -> None:
-        self._chain = chain
-        self._labels = labels
-
-    @property
-    def ticket_class(self) -> TicketClass:
-        flags = self._flags_of_a_new_ticket()
-        attributes = {
-            code: self._attribute(field, flags.get(code, frozenset())) for code, field in self._fields.items()
-        }
-        details = next((member.details for member in self._chain if member.details), ())
-        return TicketClass(
-            name=self._chain[0].name,
-            attributes=attributes,
-            details=tuple(code for code in dict.fromkeys(details) if code in attributes),
-            labels=self._labels.get(f"Class:{self._chain[0].name}", {}),
-        )
-
-    @cached_property
-    def _fields(self) -> Mapping[str, FieldDesign]:
-        fields: dict[str, FieldDesign] = {}
-        for member in reversed(self._chain):
-            fields |= member.fields
-        return fields
-
-    def _attribute(self, design: FieldDesign, flags: frozenset[str]) -> Attribute:
-        attribute = design.attribute
-        values = tuple(
-            Value(code=value.code, labels=self._labels_of(f"Attribute:{attribute.code}/Value:{value.code}"))
-            for value in attribute.values
-        )
-        if design.sort_by_label:
-            values = tuple(sorted(values, key=lambda value: value.labels.get("en", value.code).casefold()))
-        return replace(
-            attribute,
-            values=values,
-            labels=self._labels_of(f"Attribute:{attribute.code}"),
-            is_mandatory=attribute.is_mandatory or "mandatory" in flags,
-            is_read_only=attribute.is_read_only or "read_only" in flags,
-        )
-
-    def _labels_of(self, key: str) -> Mapping[str, str]:
+    def labels_of(key: str) -> Mapping[str, str]:
         """Return the labels, each language's from the nearest class that has one."""
-        labels: dict[str, str] = {}
-        for member in reversed(self._chain):
-            labels |= self._labels.get(f"Class:{member.name}/{key}", {})
-        return labels
+        found: dict[str, str] = {}
+        for member in reversed(chain):
+            found |= labels.get(f"Class:{member.name}/{key}", {})
+        return found
 
-    def _flags_of_a_new_ticket(self) -> Mapping[str, frozenset[str]]:
-        states = next((member.states for member in self._chain if member.states), {})
-        state_attribute = next(
-            (member.state_attribute for member in self._chain if member.state_attribute), ""
-        )
-        field = self._fields.get(state_attribute)
-        return _flags(states, field.attribute.default) if field else {}
-
-
-def _flags(states: Mapping[str, _State], name: str) -> Mapping[str, frozenset[str]]:
-    """Return the flags by attribute. Attributes that the state does not list inherit another state's flags."""
-    flags: dict[str, frozenset[str]] = {}
-    seen: set[str] = set()
-    while (state := states.get(name)) and name not in seen:
-        seen.add(name)
-        flags = {**state.flags, **flags}
-        name = state.inherits_from
-    return flags
-
-
-def _state(element: Element) -> _State:
-    return _State(
-        inherits_from=(element.findtext("inherit_flags_from") or "").strip(),
-        flags={
-            attribute.get("id", ""): frozenset(flag.tag for flag in attribute)
-            for attribute in element.findall("flags/attribute")
+    fields = {
+        code: (field, member.name)
+        for member in reversed(chain)
+        for field in member.element.iterfind("fields/field")
+        if (code := field.get("id"))
+    }
+    flags = _flags_of_a_new_ticket(chain, {code: field for code, (field, _name) in fields.items()})
+    details = _codes(_nearest(chain, "presentation/details/items/item"))
+    return TicketClass(
+        name=chain[0].name,
+        attributes={
+            code: _attribute(field, name, labels_of, flags.get(code, set()))
+            for code, (field, name) in fields.items()
         },
+        details=tuple(code for code in dict.fromkeys(details) if code in fields),
+        labels=labels.get(f"Class:{chain[0].name}", {}),
     )
+
+
+def _nearest(chain: Sequence[_Class], path: str) -> Sequence[Element]:
+    """Return the elements of the nearest class that has any."""
+    return next(filter(None, (member.element.findall(path) for member in chain)), ())
+
+
+def _flags_of_a_new_ticket(chain: Sequence[_Class], fields: Mapping[str, Element]) -> Mapping[str, set[str]]:
+    """Return the flags by attribute. Attributes that a state does not list inherit another state's flags."""
+    states = {state.get("id"): state for state in _nearest(chain, "lifecycle/states/state")}
+    paths = ("properties/fields_semantic/state_attribute", "lifecycle/attribute")
+    codes = (_text(member.element, path) for member in chain for path in paths)
+    field = fields.get(next(filter(None, codes), ""))
+    flags: dict[str, set[str]] = {}
+    state = None if field is None else states.pop(_text(field, "default_value"), None)
+    while state is not None:
+        for attribute in state.iterfind("flags/attribute"):
+            flags.setdefault(attribute.get("id", ""), {flag.tag for flag in attribute})
+        state = states.pop(_text(state, "inherit_flags_from"), None)
+    return flags
 
 
 def _codes(items: Sequence[Element]) -> Iterator[str]:
@@ -261,8 +225,10 @@ def _codes(items: Sequence[Element]) -> Iterator[str]:
         yield from _codes(item.findall("items/item"))
 
 
-def _read_field(element: Element, class_name: str) -> FieldDesign:
-    name = element.get(_TYPE, "")
+def _attribute(
+    element: Element, class_name: str, labels_of: Callable[[str], Mapping[str, str]], flags: set[str]
+) -> Attribute:
+    code, name = element.get("id", ""), element.get(_TYPE, "")
     kind = _KINDS.get(name, Kind.OTHER)
     if kind is Kind.TEXT and _text(element, "format") == "html":
         kind = Kind.HTML
@@ -271,22 +237,29 @@ def _read_field(element: Element, class_name: str) -> FieldDesign:
         default = ""
     # iTop computes a date from NOW() and similar defaults, so a form neither shows nor requires it.
     is_computed_date = kind in (Kind.DATE, Kind.DATETIME) and bool(default) and not _DATE.match(default)
-    attribute = Attribute(
-        code=element.get("id", ""),
+    is_required = _text(element, "is_null_allowed") == "false" and not is_computed_date
+    values = [
+        Value(code=value, labels=labels_of(f"Attribute:{code}/Value:{value}"))
+        for value in (_values(element) if kind is Kind.ENUM else ())
+    ]
+    if _text(element, "sort_type") == "label":
+        values.sort(key=lambda value: value.labels.get("en", value.code).casefold())
+    return Attribute(
+        code=code,
         kind=kind,
-        values=_values(element) if kind is Kind.ENUM else (),
-        is_mandatory=_text(element, "is_null_allowed") == "false" and not is_computed_date,
-        is_read_only=name in _COMPUTED,
+        labels=labels_of(f"Attribute:{code}"),
+        values=tuple(values),
+        is_mandatory=is_required or "mandatory" in flags,
+        is_read_only=name in _COMPUTED or "read_only" in flags,
         default="" if is_computed_date else default,
         limit=_LIMITS.get(name, _LIMITS_OF_KINDS.get(kind, 0)),
         # A hierarchical key has no target_class: it points to its own class.
         target_class=(_text(element, "target_class") or class_name) if kind is Kind.KEY else "",
         filter=" ".join(_text(element, "filter").splitlines()) if kind is Kind.KEY else "",
         depends_on=tuple(
-            code for item in element.findall("dependencies/attribute") if (code := item.get("id", ""))
+            filter(None, (item.get("id") for item in element.iterfind("dependencies/attribute")))
         ),
     )
-    return FieldDesign(attribute, sort_by_label=_text(element, "sort_type") == "label")
 
 
 def _rank(element: Element) -> float:
@@ -297,12 +270,12 @@ def _rank(element: Element) -> float:
         return 0.0
 
 
-def _values(element: Element) -> tuple[Value, ...]:
+def _values(element: Element) -> Iterable[str]:
     ranked = sorted(element.findall("values/value"), key=_rank)
     codes = [_text(value, "code") or value.get("id", "") for value in ranked]
     if _text(element, "sort_type") == "code":
         codes.sort()
-    return tuple(Value(code=code) for code in dict.fromkeys(codes) if code)
+    return dict.fromkeys(filter(None, codes))
 
 
 def _text(element: Element, path: str) -> str:

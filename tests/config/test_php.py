@@ -200,3 +200,12 @@ def test_a_part_of_a_configuration_file_is_enough(php: str) -> None:
 def test_a_file_without_the_module_is_refused(php: str) -> None:
     with pytest.raises(ConfigError, match="there is no 'combodo-intercom-integration' => array"):
         read_source(php)
+
+
+def test_numbers_and_escapes_outside_of_the_module_do_not_matter() -> None:
+    other = '$other = array(089, "\\xFF", "\\u{D800}"); $MySettings = array(\'timezone\' => "$zone");'
+    source = read_source(
+        f"<?php {other} $MyModuleSettings = array('combodo-intercom-integration' => array('a' => 1));"
+    )
+    assert source.parameters["a"].without_lines() == 1
+    assert not source.settings

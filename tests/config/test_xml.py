@@ -57,6 +57,7 @@ def test_values_are_read_by_their_type(xml: str, expected: object) -> None:
         ('<a type="float">1</a>', 'has the type "float"'),
         ('<a type="string"><b>1</b></a>', "contains elements"),
         ('<a type="hash">text</a>', "contains text where elements are expected"),
+        ('<a type="hash"><b>1</b>text</a>', "contains text where elements are expected"),
         ("<a>1</a>\n<a>2</a>", "Line 6: a occurs twice in <parameters>"),
         ("<a>", "Line 6: this is not well-formed XML"),
         ("<a>" * 60 + "</a>" * 60, "nested too deep"),

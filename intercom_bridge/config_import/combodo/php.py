@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 from intercom_bridge.config_import.values import ConfigError, SourceValue
 
@@ -22,38 +22,53 @@ from .source import MAX_DEPTH, MODULE, Source
 # The members of $MySettings that are read. The others, like the database's password, are not.
 SETTINGS: Final = ("app_root_url", "timezone")
 
-_SKIPPED = re.compile(r"(?:\s+|//[^\n]*?(?=\n|\?>|\Z)|\#[^\n]*?(?=\n|\?>|\Z)|/\*.*?\*/)+", re.DOTALL)
-_NUMBER = re.compile(
-    r"0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+"
-    r"|(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?"
+_WORD = r"[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*+"
+_HEREDOC = (
+    rf"<<<[ \t]*+(?P<quote>['\"]?)(?P<label>{_WORD})(?P=quote)\r?\n"
+    r"(?P<body>.*?)^(?P<indent>[ \t]*+)(?P=label)(?![\w\x80-\U0010ffff])"
 )
-_NAME = re.compile(r"\\?[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff\\]*")
-_VARIABLE = re.compile(r"\$[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*")
-_OPERATOR = re.compile(r"=>|->|::|.", re.DOTALL)
-_QUOTED = {quote: re.compile(rf"{quote}((?:[^{quote}\\]|\\.)*){quote}", re.DOTALL) for quote in ("'", '"')}
-_HEREDOC = re.compile(r"<<<[ \t]*(['\"]?)([A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*)\1\r?\n")
-_ESCAPE = re.compile(r"\\(u\{[0-9a-fA-F]+\}|x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
-_INTERPOLATION = re.compile(r"\$(?=[A-Za-z_\x80-\U0010ffff{])|\{\$")
-_SIMPLE_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "v": "\v", "e": "\x1b", "f": "\f", "\\": "\\", "$": "$"}
+# Possessive quantifiers: no part of the file is scanned twice.
+_TOKEN = re.compile(
+    rf"""(?P<skipped>(?:\s++|(?://|\#)(?:[^\n?]++|\?(?!>))*+|/\*.*?\*/)++)
+    |(?P<end>\?>)
+    |(?P<single>'[^'\\]*+(?:\\.[^'\\]*+)*+')
+    |(?P<double>"[^"\\]*+(?:\\.[^"\\]*+)*+")
+    |(?P<heredoc>{_HEREDOC})
+    |(?P<unclosed>['"]|/\*|<<<[ \t]*+(?:{_WORD}|'{_WORD}'|"{_WORD}")\r?\n)
+    |(?P<variable>\${_WORD})
+    |(?P<name>\\?{_WORD}(?:\\{_WORD})*+)
+    |(?P<number>0[xX][0-9a-fA-F_]++|0[bB][01_]++|0[oO][0-7_]++
+        |(?:[0-9][0-9_]*+\.?[0-9_]*+|\.[0-9][0-9_]*+)(?:[eE][+-]?[0-9]++)?)
+    |(?P<operator>=>|->|::|.)""",
+    re.DOTALL | re.MULTILINE | re.VERBOSE,
+)
+_ESCAPE = re.compile(rb"\\(u\{[0-9a-fA-F]+\}|x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
+_INTERPOLATION = re.compile(rb"\$[A-Za-z_\x80-\xff{]|\{\$")
+_SIMPLE_ESCAPES = {
+    b"n": b"\n",
+    b"t": b"\t",
+    b"r": b"\r",
+    b"v": b"\v",
+    b"e": b"\x1b",
+    b"f": b"\f",
+    b"\\": b"\\",
+}
 _DECIMAL_KEY = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_TEXTS = ("single", "double", "heredoc")
+_MODULE_KEYS = (f"'{MODULE}'", f'"{MODULE}"')
+_COMPUTING = {*"+-*/%?:|&^<>=!", "::", "->"}
 
-# "interpolated" is a text that contains a variable.
-_Kind = Literal["text", "interpolated", "number", "name", "variable", "operator", "end"]
 
+class _Token(NamedTuple):
+    """A part of the file as it is written there. `kind` is the name of a group of _TOKEN."""
 
-@dataclass(frozen=True)
-class _Token:
-    kind: _Kind
-    value: str | int | float
+    kind: str
+    raw: str
     line: int
-
-    def is_operator(self, *operators: str) -> bool:
-        return self.kind == "operator" and self.value in operators
 
     def __str__(self) -> str:
         """Describe the token for messages, without the content of a text, which may be a secret."""
-        descriptions = {"text": "text", "interpolated": "text", "end": "the end of the file"}
-        return descriptions.get(self.kind) or str(self.value)
+        return "text" if self.kind in _TEXTS else self.raw or "the end of the file"
 
 
 def read_source(text: str) -> Source:
@@ -74,38 +89,32 @@ def read_source(text: str) -> Source:
 def _find_module(tokens: list[_Token]) -> int | None:
     """Return the index at which the value of our module begins."""
     settings = _find_assignment(tokens, "$MyModuleSettings")
-    if settings is not None:
+    candidates = range(len(tokens)) if settings is None else _members(tokens, settings)
+    keys = [
+        index
+        for index in candidates
+        if tokens[index].raw in _MODULE_KEYS and _raw(tokens, index + 1) == ["=>"]
+    ]
+    if keys:
         # Of equal keys in one array, PHP uses the last.
-        positions = [index + 2 for index in _members(tokens, settings) if _is_module_key(tokens, index)]
-        position = positions[-1] if positions else None
-    else:
-        keys = (index + 2 for index in range(len(tokens) - 1) if _is_module_key(tokens, index))
-        position = next(keys, None)
-    return _find_item_assignment(tokens) if position is None else position
+        return keys[0 if settings is None else -1] + 2
+    for index, token in enumerate(tokens):
+        if token.raw == "$MyModuleSettings" and any(
+            _raw(tokens, index + 1, 4) == ["[", key, "]", "="] for key in _MODULE_KEYS
+        ):
+            return index + 5
+    return None
 
 
-def _is_module_key(tokens: list[_Token], index: int) -> bool:
-    key, arrow = tokens[index : index + 2]
-    return key.kind == "text" and key.value == MODULE and arrow.is_operator("=>")
+def _raw(tokens: list[_Token], start: int, number: int = 1) -> list[str]:
+    return [token.raw for token in tokens[start : start + number]]
 
 
 def _find_assignment(tokens: list[_Token], variable: str) -> int | None:
     """Return the index at which the value of the last assignment to a variable begins."""
-    for index in range(len(tokens) - 2, -1, -1):
-        token = tokens[index]
-        if token.kind == "variable" and token.value == variable and tokens[index + 1].is_operator("="):
+    for index in range(len(tokens) - 1, -1, -1):
+        if tokens[index].raw == variable and _raw(tokens, index + 1) == ["="]:
             return index + 2
-    return None
-
-
-def _find_item_assignment(tokens: list[_Token]) -> int | None:
-    """Return the index of the value of $MyModuleSettings['combodo-intercom-integration'] = ..."""
-    for index in range(len(tokens) - 5):
-        variable, opening, key, closing, equals = tokens[index : index + 5]
-        if variable.value != "$MyModuleSettings" or key.kind != "text" or key.value != MODULE:
-            continue
-        if opening.is_operator("[") and closing.is_operator("]") and equals.is_operator("="):
-            return index + 5
     return None
 
 
@@ -113,9 +122,10 @@ def _members(tokens: list[_Token], start: int) -> list[int]:
     """Return the indexes of all tokens directly inside the array that begins at `start`."""
     indexes, depth = [], 0
     for index in range(start, len(tokens) - 1):
-        if tokens[index].is_operator("(", "["):
+        raw = tokens[index].raw
+        if raw in ("(", "["):
             depth += 1
-        elif tokens[index].is_operator(")", "]"):
+        elif raw in (")", "]"):
             depth -= 1
             if depth <= 0:
                 break
@@ -129,16 +139,12 @@ def _read_settings(tokens: list[_Token]) -> Mapping[str, SourceValue]:
     settings: dict[str, SourceValue] = {}
     start = _find_assignment(tokens, "$MySettings")
     for index in [] if start is None else _members(tokens, start):
-        if index + 4 > len(tokens):
-            break
-        key, arrow, value, following = tokens[index : index + 4]
-        if (
-            key.kind == value.kind == "text"
-            and key.value in SETTINGS
-            and arrow.is_operator("=>")
-            and following.is_operator(",", ")", "]")
-        ):
-            settings[str(key.value)] = SourceValue(value.value, key.line)
+        key, value = tokens[index], tokens[min(index + 2, len(tokens) - 1)]
+        arrow, following = _raw(tokens, index + 1), _raw(tokens, index + 3)
+        is_plain = key.kind in _TEXTS and value.kind in _TEXTS and following in ([","], [")"], ["]"])
+        if is_plain and key.raw[1:-1] in SETTINGS and arrow == ["=>"]:
+            with suppress(ConfigError):  # a text with a variable
+                settings[key.raw[1:-1]] = SourceValue(_text(value), key.line)
     return settings
 
 
@@ -161,48 +167,46 @@ class _Parser:
 
     def value(self) -> SourceValue:
         """Read one value, or several that are joined with dots."""
-        first = self._operand()
-        if not self._next.is_operator("."):
-            self._reject_operator()
-            return first
-        pieces = [_joinable(first, self._next)]
-        while self._next.is_operator("."):
-            dot = self._take()
-            pieces.append(_joinable(self._operand(), dot))
-        self._reject_operator()
-        return SourceValue("".join(pieces), first.line)
+        value = self._operand()
+        if self._next.raw == ".":
+            pieces = [_joinable(value, self._next)]
+            while self._next.raw == ".":
+                dot = self._take()
+                pieces.append(_joinable(self._operand(), dot))
+            value = SourceValue("".join(pieces), value.line)
+        if self._next.raw in _COMPUTING:
+            raise ConfigError(
+                f"{self._next} has to be computed, and no code is executed. Write the value.", self._next.line
+            )
+        return value
 
     def _operand(self) -> SourceValue:
         token = self._take()
-        if token.kind in ("text", "number"):
-            return SourceValue(token.value, token.line)
-        if token.is_operator("-", "+") and self._next.kind == "number":
-            number = self._take().value
-            is_negative = token.value == "-" and not isinstance(number, str)
-            return SourceValue(-number if is_negative else number, token.line)  # type: ignore[operator]
-        if token.is_operator("["):
+        if token.kind in _TEXTS:
+            return SourceValue(_text(token), token.line)
+        if token.kind == "number":
+            return SourceValue(_number(token), token.line)
+        if token.raw in ("-", "+") and self._next.kind == "number":
+            number = _number(self._take())
+            return SourceValue(-number if token.raw == "-" else number, token.line)
+        if token.raw == "[":
             return self._array("]", token.line)
         if token.kind == "name":
             return self._named(token)
-        if token.kind == "interpolated":
-            raise ConfigError(
-                "this text contains a variable, and no code is executed. Write the text itself, in single quotes.",
-                token.line,
-            )
         if token.kind == "variable":
             raise ConfigError(f"{token} is a variable, and no code is executed. Write its value.", token.line)
         raise ConfigError(f"a value is expected here, not {token}.", token.line)
 
     def _named(self, token: _Token) -> SourceValue:
-        name = str(token.value).lstrip("\\").lower()
-        if name == "array" and self._next.is_operator("("):
+        name = token.raw.lstrip("\\").lower()
+        if name == "array" and self._next.raw == "(":
             self._take()
             return self._array(")", token.line)
         if name in ("true", "false"):
             return SourceValue(name == "true", token.line)
         if name == "null":
             return SourceValue(None, token.line)
-        kind = "a function call" if self._next.is_operator("(") else "a constant"
+        kind = "a function call" if self._next.raw == "(" else "a constant"
         raise ConfigError(f"{token} is {kind}, and no code is executed. Write its value.", token.line)
 
     def _array(self, closing: str, line: int) -> SourceValue:
@@ -211,19 +215,19 @@ class _Parser:
             raise ConfigError("the arrays are nested too deep.", line)
         members: dict[str | int, SourceValue] = {}
         next_index = 0
-        while not self._next.is_operator(closing):
+        while self._next.raw != closing:
             value = self.value()
             key: str | int = next_index
-            if self._next.is_operator("=>"):
+            if self._next.raw == "=>":
                 self._take()
                 key = _array_key(value)
                 value = self.value()
             members[key] = value
             if isinstance(key, int):
                 next_index = max(next_index, key + 1)
-            if self._next.is_operator(","):
+            if self._next.raw == ",":
                 self._take()
-            elif not self._next.is_operator(closing):
+            elif self._next.raw != closing:
                 raise ConfigError(
                     f"a comma or {closing} is expected here, not {self._next}. The array was opened in line {line}.",
                     self._next.line,
@@ -231,12 +235,6 @@ class _Parser:
         self._take()
         self._depth -= 1
         return SourceValue(members, line)
-
-    def _reject_operator(self) -> None:
-        if self._next.is_operator(*"+-*/%?:|&^<>=!", "::", "->"):
-            raise ConfigError(
-                f"{self._next} has to be computed, and no code is executed. Write the value.", self._next.line
-            )
 
 
 def _joinable(value: SourceValue, dot: _Token) -> str:
@@ -256,56 +254,26 @@ def _array_key(key: SourceValue) -> str | int:
 
 def _tokenize(text: str) -> list[_Token]:
     """Return the tokens of the whole file. Outside of our array it only matters where texts and comments end."""
-    position = text.find("<?php")
-    position = 0 if position < 0 else position + len("<?php")
-    line = text.count("\n", 0, position) + 1
+    start = text.find("<?php")
+    start = 0 if start < 0 else start + len("<?php")
+    line = text.count("\n", 0, start) + 1
     tokens: list[_Token] = []
-    while position < len(text):
-        if skipped := _SKIPPED.match(text, position):
-            line += skipped.group().count("\n")
-            position = skipped.end()
-            continue
-        if text.startswith("?>", position):
+    for match in _TOKEN.finditer(text, start):
+        kind, raw = str(match.lastgroup), match.group()
+        if kind == "end":
             break
-        token, end = _read_token(text, position, line)
-        tokens.append(token)
-        line += text.count("\n", position, end)
-        position = end
+        if kind == "unclosed":
+            thing = "comment" if raw == "/*" else "text"
+            raise ConfigError(f"a {thing} is opened with {raw.rstrip()} and not closed.", line)
+        if kind != "skipped":
+            tokens.append(_Token(kind, raw, line))
+        line += raw.count("\n")
     tokens.append(_Token("end", "", line))
     return tokens
 
 
-def _read_token(text: str, position: int, line: int) -> tuple[_Token, int]:
-    char = text[position]
-    if char in _QUOTED:
-        return _read_quoted(text, position, line)
-    if char == "<" and (match := _HEREDOC.match(text, position)):
-        return _read_heredoc(text, match, line)
-    if text.startswith("/*", position):
-        raise ConfigError("a comment is opened with /* and not closed.", line)
-    patterns: tuple[tuple[_Kind, re.Pattern[str]], ...] = (("variable", _VARIABLE), ("name", _NAME))
-    for kind, pattern in patterns:
-        if match := pattern.match(text, position):
-            return _Token(kind, match.group(), line), match.end()
-    if match := _NUMBER.match(text, position):
-        return _Token("number", _number(match.group(), line), line), match.end()
-    operator = _OPERATOR.match(text, position)
-    assert operator is not None  # noqa: S101 - the pattern matches any character
-    return _Token("operator", operator.group(), line), operator.end()
-
-
-def _read_quoted(text: str, position: int, line: int) -> tuple[_Token, int]:
-    quote = text[position]
-    match = _QUOTED[quote].match(text, position)
-    if match is None:
-        raise ConfigError(f"a text is opened with {quote} and not closed.", line)
-    if quote == '"':
-        return _double_quoted(match.group(1), line, quote), match.end()
-    return _Token("text", re.sub(r"\\([\\'])", r"\1", match.group(1)), line), match.end()
-
-
-def _number(literal: str, line: int) -> int | float:
-    digits = literal.replace("_", "").lower()
+def _number(token: _Token) -> int | float:
+    digits = token.raw.replace("_", "").lower()
     try:
         if digits.startswith(("0x", "0b", "0o")):
             return int(digits, 0)
@@ -314,57 +282,50 @@ def _number(literal: str, line: int) -> int | float:
             return int(digits, 8 if len(digits) > 1 and digits[0] == "0" else 10)
         return float(digits)
     except ValueError as error:
-        raise ConfigError("this is not a valid PHP number.", line) from error
+        raise ConfigError("this is not a valid PHP number.", token.line) from error
 
 
-def _read_heredoc(text: str, opening: re.Match[str], line: int) -> tuple[_Token, int]:
-    quote, label = opening.group(1), opening.group(2)
-    closing = re.compile(rf"^([ \t]*){re.escape(label)}(?![\w\x80-\U0010ffff])", re.MULTILINE)
-    end = closing.search(text, opening.end())
-    if end is None:
-        raise ConfigError(f"a text is opened with <<<{label} and not closed.", line)
-    body = text[opening.end() : end.start()]
-    body = body.removesuffix("\n").removesuffix("\r")
-    indent = end.group(1)
+def _text(token: _Token) -> str:
+    if token.kind == "single":
+        return re.sub(r"\\([\\'])", r"\1", token.raw[1:-1])
+    if token.kind == "double":
+        return _unescape(token.raw[1:-1], b'"', token.line)
+    match = re.match(_HEREDOC, token.raw, re.DOTALL | re.MULTILINE)
+    assert match is not None  # noqa: S101 - this is how the token was found
+    body, indent = match["body"].removesuffix("\n").removesuffix("\r"), match["indent"]
     if indent:
         lines = body.split("\n")
-        if any(body_line.strip() and not body_line.startswith(indent) for body_line in lines):
-            raise ConfigError(f"a line of this text is indented less than its closing {label}.", line)
-        body = "\n".join(body_line.removeprefix(indent) for body_line in lines)
-    if quote == "'":
-        return _Token("text", body, line), end.end()
-    return _double_quoted(body, line, ""), end.end()
+        if any(line.strip() and not line.startswith(indent) for line in lines):
+            raise ConfigError(
+                f"a line of this text is indented less than its closing {match['label']}.", token.line
+            )
+        body = "\n".join(line.removeprefix(indent) for line in lines)
+    return body if match["quote"] == "'" else _unescape(body, b"", token.line)
 
 
-def _double_quoted(body: str, line: int, quote: str) -> _Token:
+def _unescape(body: str, quote: bytes, line: int) -> str:
     """Resolve PHP's escapes. They denote bytes, and the result must be UTF-8."""
-    decoded = bytearray()
-    position = 0
-    for match in _ESCAPE.finditer(body):
-        literal = body[position : match.start()]
-        if _INTERPOLATION.search(literal):
-            return _Token("interpolated", "", line)
-        decoded += literal.encode("utf-8") + _unescape(match.group(1), quote, line)
-        position = match.end()
-    if _INTERPOLATION.search(body, position):
-        return _Token("interpolated", "", line)
-    decoded += body[position:].encode("utf-8")
+
+    def replacement(match: re.Match[bytes]) -> bytes:
+        escape = match[1]
+        if escape.startswith(b"u{"):
+            number = int(escape[2:-1], 16)
+            if number > 0x10FFFF or 0xD800 <= number <= 0xDFFF:
+                raise ConfigError(f"\\{escape.decode()} is not a character.", line)
+            return chr(number).encode()
+        if escape[:1] == b"x" and len(escape) > 1:
+            return bytes([int(escape[1:], 16)])
+        if escape[0] in b"01234567":
+            return bytes([int(escape, 8) & 0xFF])
+        return _SIMPLE_ESCAPES.get(escape) or (escape if escape in (b"$", quote) else match[0])
+
+    data = body.encode()
+    if _INTERPOLATION.search(_ESCAPE.sub(b" ", data)):
+        raise ConfigError(
+            "this text contains a variable, and no code is executed. Write the text itself, in single quotes.",
+            line,
+        )
     try:
-        return _Token("text", decoded.decode("utf-8"), line)
+        return _ESCAPE.sub(replacement, data).decode()
     except UnicodeDecodeError as error:
         raise ConfigError("the escapes of this text are not valid UTF-8.", line) from error
-
-
-def _unescape(escape: str, quote: str, line: int) -> bytes:
-    if escape.startswith("u{"):
-        number = int(escape[2:-1], 16)
-        if number > 0x10FFFF or 0xD800 <= number <= 0xDFFF:
-            raise ConfigError(f"\\{escape} is not a character.", line)
-        return chr(number).encode("utf-8")
-    if escape[0] == "x" and len(escape) > 1:
-        return bytes([int(escape[1:], 16)])
-    if escape[0] in "01234567":
-        return bytes([int(escape, 8) & 0xFF])
-    if escape in _SIMPLE_ESCAPES:
-        return _SIMPLE_ESCAPES[escape].encode()
-    return quote.encode() if quote and escape == quote else f"\\{escape}".encode()

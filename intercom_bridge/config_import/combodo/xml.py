@@ -6,81 +6,79 @@ name cannot start with a digit. In an array the order counts. A document type de
 entity that a file could declare.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import NoReturn
-from xml.parsers import expat
+from collections.abc import Mapping
+from xml.etree.ElementTree import Element, TreeBuilder
 
 from intercom_bridge.config_import.values import ConfigError, SourceValue
-from intercom_bridge.datamodel.xml_stream import safe_parser
+from intercom_bridge.datamodel.safe_xml import XmlReader
 
 from .source import MAX_DEPTH, MODULE
 
+# The attribute that holds an element's line. The name cannot occur in a file.
+_LINE = "line of the file"
 
-@dataclass
-class _Element:
-    name: str
-    attributes: dict[str, str]
-    line: int
-    children: list[_Element] = field(default_factory=list)
-    text: str = ""
 
-    @property
-    def is_deleted(self) -> bool:
-        """Return whether this removes an element from the data model instead of defining one."""
-        return self.attributes.get("_delta", "").startswith("delete")
+class _Reader(XmlReader):
+    """Builds elements that know their line."""
 
-    def walk(self) -> Iterator[_Element]:
-        yield self
-        for child in self.children:
-            yield from child.walk()
+    error = ConfigError
+    max_depth = MAX_DEPTH
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.builder = TreeBuilder()
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        self.builder.start(name, {**attributes, _LINE: str(self.line)})
+
+    def end(self, name: str) -> None:
+        self.builder.end(name)
+
+    def text(self, text: str) -> None:
+        self.builder.data(text)
 
 
 def read_parameters(data: bytes) -> Mapping[str | int, SourceValue]:
     """Return the extension's parameters. Raise ConfigError if there are none, or for invalid or unsafe XML."""
-    elements = [
-        element
-        for element in _parse(data).walk()
-        if element.name == "parameters" and element.attributes.get("id") == MODULE
-    ]
+    reader = _Reader()
+    reader.parse(data)
+    document = reader.builder.close()
+    elements = [element for element in document.iter("parameters") if element.get("id") == MODULE]
     if not elements:
         raise ConfigError(
             f'there is no <parameters id="{MODULE}"> in this file. Give the data model that contains it '
             "(<itop_design><module_parameters>...)."
         )
     if len(elements) > 1:
-        raise ConfigError(
-            f'<parameters id="{MODULE}"> occurs twice in this file. Remove one of them.', elements[1].line
+        raise _error(
+            f'<parameters id="{MODULE}"> occurs twice in this file. Remove one of them.', elements[1]
         )
     parameters = elements[0]
-    if parameters.is_deleted:
-        raise ConfigError(
-            f'_delta="{parameters.attributes["_delta"]}" deletes the parameters: there is nothing to import.',
-            parameters.line,
+    if _is_deleted(parameters):
+        raise _error(
+            f'_delta="{parameters.get("_delta")}" deletes the parameters: there is nothing to import.',
+            parameters,
         )
     return _read_hash(parameters)
 
 
-def _read_value(element: _Element) -> SourceValue:
-    kind = element.attributes.get("type", "hash" if element.children else "string")
+def _read_value(element: Element) -> SourceValue:
+    kind = element.get("type", "hash" if len(element) else "string")
     if kind == "hash":
-        return SourceValue(_read_hash(element), element.line)
+        return SourceValue(_read_hash(element), _line(element))
     if kind == "array":
         _reject_text(element)
-        members = [_read_value(child) for child in element.children if not child.is_deleted]
-        return SourceValue(dict(enumerate(members)), element.line)
-    if element.children:
-        raise ConfigError(
-            f'<{element.name} type="{kind}"> contains elements. Write type="hash" or type="array".',
-            element.line,
+        members = [_read_value(child) for child in element if not _is_deleted(child)]
+        return SourceValue(dict(enumerate(members)), _line(element))
+    if len(element):
+        raise _error(
+            f'<{element.tag} type="{kind}"> contains elements. Write type="hash" or type="array".', element
         )
-    return SourceValue(_read_scalar(element, kind), element.line)
+    return SourceValue(_read_scalar(element, kind), _line(element))
 
 
-def _read_scalar(element: _Element, kind: str) -> str | int | bool:
-    text = element.text.strip()
+def _read_scalar(element: Element, kind: str) -> str | int | bool:
+    text = (element.text or "").strip()
     if kind == "string":
         return text
     if kind == "bool":
@@ -88,68 +86,43 @@ def _read_scalar(element: _Element, kind: str) -> str | int | bool:
             return True
         if text.lower() in ("false", "0", "no", "off", ""):
             return False
-        raise ConfigError(f"<{element.name}> is neither true nor false.", element.line)
+        raise _error(f"<{element.tag}> is neither true nor false.", element)
     if kind == "int":
         try:
             return int(text)
         except ValueError as error:
-            raise ConfigError(f"<{element.name}> is not a whole number.", element.line) from error
-    raise ConfigError(
-        f'<{element.name}> has the type "{kind}". Supported are string, int, bool, hash and array.',
-        element.line,
+            raise _error(f"<{element.tag}> is not a whole number.", element) from error
+    raise _error(
+        f'<{element.tag}> has the type "{kind}". Supported are string, int, bool, hash and array.', element
     )
 
 
-def _read_hash(element: _Element) -> dict[str | int, SourceValue]:
+def _read_hash(element: Element) -> dict[str | int, SourceValue]:
     _reject_text(element)
     members: dict[str | int, SourceValue] = {}
-    for child in element.children:
-        if child.is_deleted:
+    for child in element:
+        if _is_deleted(child):
             continue
-        key = child.attributes.get("id") or child.name
+        key = child.get("id") or child.tag
         if key in members:
-            raise ConfigError(f"{key} occurs twice in <{element.name}>. Remove one of them.", child.line)
+            raise _error(f"{key} occurs twice in <{element.tag}>. Remove one of them.", child)
         members[key] = _read_value(child)
     return members
 
 
-def _reject_text(element: _Element) -> None:
-    if element.text.strip():
-        raise ConfigError(f"<{element.name}> contains text where elements are expected.", element.line)
+def _reject_text(element: Element) -> None:
+    if any(text and text.strip() for text in (element.text, *(child.tail for child in element))):
+        raise _error(f"<{element.tag}> contains text where elements are expected.", element)
 
 
-def _parse(data: bytes) -> _Element:
-    document = _Element("", {}, 0)
-    stack = [document]
+def _is_deleted(element: Element) -> bool:
+    """Return whether this removes an element from the data model instead of defining one."""
+    return element.get("_delta", "").startswith("delete")
 
-    def start(name: str, attributes: dict[str, str]) -> None:
-        if len(stack) > MAX_DEPTH:
-            raise ConfigError("the elements are nested too deep.", parser.CurrentLineNumber)
-        element = _Element(name, attributes, parser.CurrentLineNumber)
-        stack[-1].children.append(element)
-        stack.append(element)
 
-    def end(_name: str) -> None:
-        stack.pop()
+def _line(element: Element) -> int:
+    return int(element.get(_LINE, "0"))
 
-    def text(characters: str) -> None:
-        stack[-1].text += characters
 
-    def refuse(*_: object) -> NoReturn:
-        raise ConfigError(
-            "a DTD or an entity is declared here. A data model needs none, so the file is refused.",
-            parser.CurrentLineNumber,
-        )
-
-    parser = safe_parser(start=start, end=end, text=text, refuse=refuse)
-    try:
-        parser.Parse(data, True)
-    except expat.ExpatError as error:
-        raise ConfigError(
-            f"this is not well-formed XML: {expat.ErrorString(error.code)}.", error.lineno
-        ) from error
-    except (ValueError, LookupError) as error:  # expat's reaction to an encoding that Python does not have
-        raise ConfigError(
-            "the encoding of this XML is not supported. Save it as UTF-8 and try again."
-        ) from error
-    return document.children[0]
+def _error(message: str, element: Element) -> ConfigError:
+    return ConfigError(message, _line(element))
