@@ -3,8 +3,6 @@
 Format: https://www.itophub.io/wiki/page?id=latest:customization:xml_reference.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

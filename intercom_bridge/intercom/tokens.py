@@ -7,8 +7,6 @@ Why it is linear: each step consumes what it has scanned, or finds that the rest
 quotation mark, `-->` or end tag of that name. This is remembered, so the rest is not searched for it again.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Iterator
