@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError, ProgrammingError, transaction
+from django.db.models import Min
 from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
@@ -55,12 +56,19 @@ BATCH = 100
 
 
 def process_batch() -> int:
-    """Process the oldest events that are due, and return how many were due."""
-    due = list(WebhookEvent.objects.due().select_related("workspace")[:BATCH])
-    for event in due:
+    """Process a batch of events that are due, and return how many there were."""
+    due = WebhookEvent.objects.due()
+    # The oldest event of each conversation comes before the others, so that a flood in one delays no other.
+    oldest = due.order_by().values("workspace", "conversation_id").annotate(oldest=Min("pk"))
+    chosen = list(oldest.order_by("oldest").values_list("oldest", flat=True)[:BATCH])
+    if len(chosen) < BATCH:
+        others = due.exclude(pk__in=chosen).values_list("pk", flat=True)
+        chosen += others[: BATCH - len(chosen)]
+    batch = list(WebhookEvent.objects.filter(pk__in=chosen).select_related("workspace").order_by("pk"))
+    for event in batch:
         if claim(event, CLAIMED_SECONDS):
             _process_safely(event)
-    return len(due)
+    return len(batch)
 
 
 def process_unprocessed(events: WebhookEventQuerySet) -> bool:

@@ -12,6 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from intercom_bridge.models import Delivery, OutgoingMessage, TicketLink, WebhookEvent, Workspace
+from intercom_bridge.sync.intake import process_batch
 from sandbox.itop import Itop
 from tests.teammate import ADA, Teammate, author_of, notification, notify, part, post_webhook
 
@@ -379,3 +380,18 @@ def test_a_message_for_several_tickets_is_counted_once(client: Client, linked: T
     notify(client, part(37358198350, "<p>both</p>"))
     work()
     assert "1 of 1 message in 2 tickets" in linked.open().text
+
+
+def test_a_flood_in_one_conversation_delays_no_other(client: Client, linked: Teammate) -> None:
+    for number in range(250):
+        notify(client, part(37358198350 + number, f"<p>{number}</p>"))
+    notify(client, part(37358199999, "<p>me too</p>"), id="another-conversation")
+    process_batch()
+    assert WebhookEvent.objects.get(conversation_id="another-conversation").state == "skipped"
+    flood = WebhookEvent.objects.exclude(conversation_id="another-conversation")
+    handled = [state == "handled" for state in flood.order_by("pk").values_list("state", flat=True)]
+    assert handled == sorted(handled, reverse=True)
+    assert 0 < sum(handled) < 250
+    while process_batch():
+        pass
+    assert not flood.exclude(state="handled").exists()
