@@ -34,6 +34,7 @@ class ConversationAdmin(RowActionsAdmin, SearchableAdmin):
     list_display = ("conversation_id", "workspace", "known", "compared", "comparison_problem")
     actions = ("compare",)
     list_filter = (("reconcile_code", admin.EmptyFieldListFilter), "created_at", "workspace")
+    linked_lookups = ("participants__contact_id",)
     list_select_related = ("workspace",)
     ordering = ("-pk",)
     fieldsets = (
@@ -61,10 +62,6 @@ class ConversationAdmin(RowActionsAdmin, SearchableAdmin):
         "comparison_problem",
         "reconcile_failures",
     )
-
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """Allow the list of a person's conversations."""
-        return lookup == "participants__contact_id" or super().lookup_allowed(lookup, value, request)
 
     def search_condition(self, found: SearchResult) -> Q:
         return Q(pk__in=found.linked_conversations())
@@ -116,7 +113,9 @@ class ConversationAdmin(RowActionsAdmin, SearchableAdmin):
 
     @admin.display(description="last comparison failed")
     def comparison_problem(self, conversation: Conversation) -> str:
-        return reason_label(conversation.reconcile_code, conversation.reconcile_detail)
+        return reason_label(
+            conversation.reconcile_code, conversation.reconcile_detail if self.may_read else ""
+        )
 
     @admin.display(description="webhook events")
     def webhook_events(self, conversation: Conversation) -> str:

@@ -40,9 +40,9 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
         "created_at",
         ("conversation__workspace", admin.RelatedFieldListFilter),
     )
+    linked_lookups = ("ticket__id__exact", "conversation__id__exact", "webhook_event__id__exact")
     list_select_related = ("ticket", "conversation")
     list_defer = ("part", "item", "attempt_log")
-    private_columns = ("part", "item", "reason_detail", "attempt_log")
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
     ordering = ("-pk",)
     fieldsets = (
@@ -104,7 +104,7 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
         if item.get("user_id"):
             return f"iTop account {item['user_id']}"
         if item.get("user_login"):
-            return str(item["user_login"])
+            return str(item["user_login"]) if self.may_read else mask(item["user_login"])
         return "The bridge's own account. The text names the author." if item else "-"
 
     @admin.display(description="entry")

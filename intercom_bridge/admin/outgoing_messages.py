@@ -24,9 +24,9 @@ class OutgoingMessageAdmin(RetriableAdmin, ConversationRecordAdmin):
         "created_at",
         ("conversation__workspace", admin.RelatedFieldListFilter),
     )
+    linked_lookups = ("conversation__id__exact", "cleaned_at__isnull")
     list_select_related = ("conversation__workspace",)
     list_defer = ("body",)
-    private_columns = ("body", "reason_detail")
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
     ordering = ("-pk",)
     fieldsets = (

@@ -14,7 +14,7 @@ from intercom_bridge.models import Conversation, PersonMatch
 from intercom_bridge.privacy.contact import Contact, CreationPendingError, anonymize_admin_log
 
 from .base import MAX_COUNTED
-from .display import NOTHING, datetime_column
+from .display import NOTHING, datetime_column, json_block
 from .masking import may_read_messages
 from .records import RecordAdmin
 from .row_actions import FROM_ROW_PAGE, RowAction, RowActionsAdmin
@@ -52,13 +52,13 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
                     "person_id",
                     "org_name",
                     "org_id",
-                    "attributes",
+                    "attributes_json",
                     "matched_at",
                 )
             },
         ),
     )
-    readonly_fields = ("conversations",)
+    readonly_fields = ("conversations", "attributes_json")
 
     @admin.display(description="conversations")
     def conversations(self, match: PersonMatch) -> str:
@@ -66,6 +66,10 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
         count = Conversation.objects.filter(workspace=match.workspace_id, **participants).count()
         filters: dict[str, object] = {"workspace__id__exact": match.workspace_id, **participants}
         return str(self.list_link(Conversation, count, **filters)) if count else NOTHING
+
+    @admin.display(description="attributes")
+    def attributes_json(self, match: PersonMatch) -> str:
+        return json_block(match.attributes, with_texts=self.may_read)
 
     def has_export_permission(self, request: HttpRequest) -> bool:
         return may_read_messages(request.user)

@@ -1,15 +1,14 @@
 """Admins of records: read-only, and cheap to open however long the tables grow."""
 
-import copy
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import Count, Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
@@ -18,7 +17,6 @@ from intercom_bridge.models.reason import reason_label
 
 from .base import MAX_COUNTED, STYLES, ModelAdmin
 from .display import NOTHING, intercom_link, itop_link, link, stacked
-from .masking import Viewer, may_read_messages
 from .search import SearchResult, look_up
 
 if TYPE_CHECKING:
@@ -55,16 +53,9 @@ class BoundedPaginator(AnyPaginator):
 
 
 class RecordAdmin(ModelAdmin):
-    """A read-only admin whose pages depend on what the user may read.
+    """A read-only admin."""
 
-    Django passes no request to the functions that display a column. Each list and page is therefore served by a copy
-    of the admin that holds the request's user as `viewer`. Without a viewer no text is displayed.
-    """
-
-    viewer: Viewer = None
     list_defer: tuple[str, ...] = ()
-    # Columns that contain what people wrote. They cannot be used as filters in the address.
-    private_columns: tuple[str, ...] = ()
     list_per_page = 50
     list_max_show_all = 200
     show_full_result_count = False
@@ -74,34 +65,8 @@ class RecordAdmin(ModelAdmin):
     class Media:
         css = STYLES
 
-    def _viewed_by(self, request: HttpRequest) -> Self:
-        bound = copy.copy(self)
-        bound.viewer = request.user
-        return bound
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Serve the list for the request's user."""
-        return super(RecordAdmin, self._viewed_by(request)).changelist_view(request, extra_context)
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Serve a record's page for the request's user."""
-        return super(RecordAdmin, self._viewed_by(request)).changeform_view(request, *args, **kwargs)
-
-    @property
-    def may_read(self) -> bool:
-        """Whether the viewer may read what people wrote."""
-        return may_read_messages(self.viewer)
-
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
         return DeferringChangeList
-
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """Refuse filters on private columns, which would allow texts to be guessed letter by letter."""
-        if lookup.split("__")[0] in self.private_columns:
-            return False
-        return bool(super().lookup_allowed(lookup, value, request))  # type: ignore[arg-type]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return False: records are created by the bridge."""

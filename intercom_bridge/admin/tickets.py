@@ -144,7 +144,6 @@ class LinkRemovalAdmin(_LinkAdmin):
     undone = datetime_column("undone_at", "undone")
     list_display = ("ticket", "conversation", "workspace", "unlinked_by", "unlinked", "undone")
     list_filter = ("unlinked_at", ("conversation__workspace", admin.RelatedFieldListFilter))
-    private_columns = ("left_out",)
     teammate_column = "unlinked_by"
     fieldsets = (
         (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
@@ -170,7 +169,6 @@ class CachedTicketsAdmin(SearchableAdmin):
     list_filter = ("at", "workspace")
     list_select_related = ("workspace",)
     list_defer = ("rows",)
-    private_columns = ("rows",)
     ordering = ("-at", "-pk")
     fieldsets = (
         (None, {"fields": ("workspace", "person_id", "conversation_id", "at")}),
