@@ -1,6 +1,6 @@
 """The client's IP address behind a proxy, used to count failed logins."""
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -10,7 +10,7 @@ UNKNOWN = "0.0.0.0"  # noqa: S104
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the address by which logins are counted.
+    """Return the client's address.
 
     The last address in X-Forwarded-For was added by the proxy; those before it come from the client and may be
     forged. The header is ignored unless the peer is one of TRUSTED_PROXIES.
@@ -20,6 +20,18 @@ def client_address(request: HttpRequest) -> str:
         return peer
     forwarded = _address(request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2])
     return str(forwarded) if forwarded else peer or UNKNOWN
+
+
+def client_network(request: HttpRequest) -> str:
+    """Return the address by which logins are counted: for IPv6, the first address of its /64.
+
+    A provider assigns each customer at least a /64, so one client has many addresses.
+    """
+    text = client_address(request)
+    address = _address(text)
+    if not isinstance(address, IPv6Address):
+        return str(address or text)
+    return str(ip_network((int(address), 64), strict=False).network_address)
 
 
 def _is_trusted_proxy(peer: str) -> bool:
