@@ -63,7 +63,7 @@ class ModelAdmin(DjangoModelAdmin):
 
         Django allows any column. With such filters, secrets and hidden texts could be guessed letter by letter.
         """
-        filters = self.list_filter if request is None else self.get_list_filter(request)
+        filters: Iterable[Any] = self.list_filter if request is None else self.get_list_filter(request)
         allowed = set(self.linked_lookups)
         for item in filters:
             if isinstance(item, type):

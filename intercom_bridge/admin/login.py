@@ -66,7 +66,7 @@ class LiteralUsernameField(forms.CharField):
 
     def to_python(self, value: Any) -> Any:
         """Return the name with composed letters: how letters with accents are sent depends on the keyboard."""
-        return unicodedata.normalize("NFC", super().to_python(value))
+        return unicodedata.normalize("NFC", super().to_python(value) or "")
 
     def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
         """Return the attributes of Django's field."""

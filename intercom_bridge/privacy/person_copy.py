@@ -14,6 +14,8 @@ from intercom_bridge.sync.message import name_of, restore
 
 from .contact import Contact
 
+NOTE = "Older messages, and files, are not stored here. Intercom and the tickets contain them."
+
 # A teammate's or a bot's part never belongs to the contact, whatever its ID.
 _CONTACT_TYPES = ("user", "lead", "visitor", "contact")
 
@@ -26,6 +28,7 @@ def person_copy(contact: Contact) -> dict[str, Any]:
     return {
         "contact": contact.contact_id,
         "exported_at": timezone.now().isoformat(),
+        "note": NOTE,
         "person": [
             {"name": match.name, "email": match.email, "organization": match.org_name}
             for match in contact.matches

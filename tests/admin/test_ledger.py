@@ -228,8 +228,8 @@ def test_only_the_list_s_own_filters_are_accepted_in_the_address(
     if model not in site._registry:
         return
     name = str(model._meta.model_name)
-    filters = [item for item in site._registry[model].list_filter if not isinstance(item, type)]
-    filtered = {item if isinstance(item, str) else item[0] for item in filters}
+    filters: list[Any] = [item for item in site._registry[model].list_filter if not isinstance(item, type)]
+    filtered: set[str] = {item if isinstance(item, str) else item[0] for item in filters}
     for column in {column.name for column in model._meta.concrete_fields} - filtered:
         for lookup in ("gt", "contains", "body__contains", "id__gt", "regex"):
             assert admin_client.get(url(name), {f"{column}__{lookup}": "x"}).status_code == 400, column
