@@ -19,19 +19,19 @@ from intercom_bridge.models import (
 from intercom_bridge.models.reason import reason_label
 
 from .display import datetime_column, intercom_link, stacked
-from .records import SearchableAdmin
+from .records import CustomerColumn, SearchableAdmin
 from .row_actions import RowAction, RowActionsAdmin
 from .search import SearchResult
 from .tickets import COMPARISON_TEXTS
 
 
 @admin.register(Conversation)
-class ConversationAdmin(RowActionsAdmin, SearchableAdmin):
+class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
     """Conversations can be compared with Intercom."""
 
     known = datetime_column("created_at", "known since")
     compared = datetime_column("reconcile_at", "next comparison")
-    list_display = ("conversation_id", "workspace", "known", "compared", "comparison_problem")
+    list_display = ("conversation_id", "customer", "workspace", "known", "compared", "comparison_problem")
     actions = ("compare",)
     list_filter = (("reconcile_code", admin.EmptyFieldListFilter), "created_at", "workspace")
     linked_lookups = ("participants__contact_id",)
@@ -65,6 +65,10 @@ class ConversationAdmin(RowActionsAdmin, SearchableAdmin):
 
     def search_condition(self, found: SearchResult) -> Q:
         return Q(pk__in=found.linked_conversations())
+
+    def conversation_of(self, row: Any) -> Conversation:
+        conversation: Conversation = row
+        return conversation
 
     @admin.display(description="in Intercom")
     def in_intercom(self, conversation: Conversation) -> str:

@@ -16,7 +16,7 @@ from .search import SearchResult
 @admin.register(OutgoingMessage)
 class OutgoingMessageAdmin(RetriableAdmin, ConversationRecordAdmin):
     created = datetime_column("created_at", "created")
-    list_display = ("created", "state", "reason_text", "conversation", "is_note")
+    list_display = ("created", "state", "reason_text", "conversation", "customer", "is_note")
     list_filter = (
         "state",
         ReasonFilter,

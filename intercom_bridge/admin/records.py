@@ -1,5 +1,6 @@
 """Admins of records: read-only, and cheap to open however long the tables grow."""
 
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
@@ -12,7 +13,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from intercom_bridge.models import Workspace
+from intercom_bridge.models import Conversation, Participant, PersonMatch, Workspace
 from intercom_bridge.models.reason import reason_label
 
 from .base import MAX_COUNTED, STYLES, ModelAdmin
@@ -33,6 +34,13 @@ class DeferringChangeList(ChangeList):
         """Return the rows of the list without the columns in `list_defer`."""
         deferred: tuple[str, ...] = getattr(self.model_admin, "list_defer", ())
         return super().get_queryset(request, exclude_parameters).defer(*deferred)
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the rows of the page, and what their columns display of other tables."""
+        super().get_results(request)
+        prepare = getattr(self.model_admin, "prepare_rows", None)
+        if prepare is not None:
+            prepare(self.result_list)
 
 
 class BoundedPaginator(AnyPaginator):
@@ -120,6 +128,44 @@ class RecordAdmin(ModelAdmin):
         return reason_label(row.reason_code, row.reason_detail if self.may_read else "")
 
 
+class CustomerColumn(RecordAdmin):
+    """A list column with the names of the conversation's customers, read with two queries for all rows."""
+
+    _customers: Mapping[int, list[str]] = {}
+
+    def conversation_of(self, row: Any) -> Conversation:
+        """Return the conversation of a row."""
+        conversation: Conversation = row.conversation
+        return conversation
+
+    def prepare_rows(self, rows: Iterable[Any]) -> None:
+        """Read the names of the customers. Only called for a copy of the admin that serves one request."""
+        if "customer" in self.list_display and self._may_view(PersonMatch):
+            self._customers = customer_names([self.conversation_of(row) for row in rows])
+
+    @admin.display(description="customer")
+    def customer(self, row: Any) -> str:
+        return ", ".join(self._customers.get(self.conversation_of(row).pk, [])) or "-"
+
+
+def customer_names(conversations: Collection[Conversation]) -> dict[int, list[str]]:
+    """Return the names of the customers by conversation, as far as they are matched with iTop persons."""
+    workspaces = {conversation.pk: conversation.workspace_id for conversation in conversations}
+    participants = Participant.objects.filter(conversation__in=list(workspaces)).order_by("pk")
+    pairs = list(participants.values_list("conversation_id", "contact_id"))
+    matches = PersonMatch.objects.filter(
+        workspace__in=set(workspaces.values()), contact_id__in={contact for _, contact in pairs}
+    )
+    rows = matches.values_list("workspace_id", "contact_id", "name")
+    names = {(workspace, contact): name for workspace, contact, name in rows}
+    found: dict[int, list[str]] = {}
+    for conversation, contact in pairs:
+        name = names.get((workspaces[conversation], contact))
+        if name:
+            found.setdefault(conversation, []).append(name)
+    return found
+
+
 class SearchableAdmin(RecordAdmin):
     """Records that are found by a ticket, a conversation or a person. Every search uses an index."""
 
@@ -144,7 +190,7 @@ class SearchableAdmin(RecordAdmin):
         return (queryset.filter(self.search_condition(look_up(text))) if text else queryset), False
 
 
-class ConversationRecordAdmin(SearchableAdmin):
+class ConversationRecordAdmin(CustomerColumn, SearchableAdmin):
     """Records with a conversation and, mostly, a ticket."""
 
     link_fields: ClassVar = ("in_itop", "in_intercom", "workspace")

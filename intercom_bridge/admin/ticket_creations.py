@@ -26,6 +26,7 @@ class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
         "reason_text",
         "ticket",
         "conversation",
+        "customer",
         "workspace",
         "admin_name",
         "attempts",

@@ -107,7 +107,16 @@ class TicketLinkAdmin(RowActionsAdmin, _LinkAdmin):
     """Linked conversations can be compared with Intercom."""
 
     linked = datetime_column("created_at", "linked")
-    list_display = ("ticket", "conversation", "sync_on", "workspace", "itop", "linked_by", "linked")
+    list_display = (
+        "ticket",
+        "conversation",
+        "customer",
+        "sync_on",
+        "workspace",
+        "itop",
+        "linked_by",
+        "linked",
+    )
     actions = ("compare",)
     list_filter = ("sync_on", "created_at", ("conversation__workspace", admin.RelatedFieldListFilter))
     teammate_column = "linked_by"
@@ -142,7 +151,7 @@ class LinkRemovalAdmin(_LinkAdmin):
 
     unlinked = datetime_column("unlinked_at", "unlinked")
     undone = datetime_column("undone_at", "undone")
-    list_display = ("ticket", "conversation", "workspace", "unlinked_by", "unlinked", "undone")
+    list_display = ("ticket", "conversation", "customer", "workspace", "unlinked_by", "unlinked", "undone")
     list_filter = ("unlinked_at", ("conversation__workspace", admin.RelatedFieldListFilter))
     teammate_column = "unlinked_by"
     fieldsets = (

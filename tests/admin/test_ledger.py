@@ -348,6 +348,29 @@ def test_a_reference_a_conversation_or_a_person_finds_its_records(
     assert response.context["cl"].result_count == 1
 
 
+@pytest.mark.parametrize("model", ["conversation", "ticketlink", "ticketcreation", "outgoingmessage"])
+def test_lists_display_the_customer_to_those_who_may_view_person_matches(
+    auditor: Client, conversation: Conversation, model: str
+) -> None:
+    text = html_of(auditor, model)
+    assert "Jo Park 1" in text and "Jo Park 2" in text
+    permissions = User.objects.get().user_permissions
+    permissions.remove(Permission.objects.get(codename="view_personmatch"))
+    assert "Jo Park" not in html_of(auditor, model)
+
+
+def test_the_list_of_deliveries_displays_the_author_and_the_log(
+    auditor: Client, conversation: Conversation
+) -> None:
+    Delivery.objects.update(author="Alexandra K.")
+    Delivery.objects.filter(part_id="2").update(log="private_log")
+    rows = {row.part_id: row for row in Delivery.objects.all()}
+    text = html_of(auditor, "delivery")
+    assert text.count('<td class="field-author">Alexandra K.</td>') == len(rows)
+    for label in ("public", "private"):
+        assert f'<td class="field-log_label">{label}</td>' in text
+
+
 def test_a_caller_finds_the_conversation_that_a_ticket_was_created_from(
     admin_client: Client, conversation: Conversation
 ) -> None:
