@@ -64,7 +64,7 @@ MIDDLEWARE = [
     "intercom_bridge.middleware.request_id.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "intercom_bridge.middleware.static_files.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "intercom_bridge.middleware.probe_hosts.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -163,8 +163,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
-# After five wrong passwords for a user name from one IP address, that pair is locked for 15 minutes. Counted in the
-# database, for all processes; by pair, so that an attacker cannot lock an admin out from another address.
+# After five wrong passwords for a user name from one IP address (IPv6: one /64), that pair is locked for 15 minutes.
+# Counted in the database, for all processes; by pair, so that an attacker elsewhere cannot lock an admin out.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_FAILURE_LIMIT = 5
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
@@ -173,7 +173,8 @@ AXES_RESET_ON_SUCCESS = True
 # As the lock-out page says, further attempts do not extend the lock-out.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_LOCKOUT_TEMPLATE = "admin/intercom_bridge/locked_out.html"
-AXES_CLIENT_IP_CALLABLE = "intercom_bridge.middleware.client_ip.client_address"
+AXES_CLIENT_IP_CALLABLE = "intercom_bridge.middleware.client_ip.client_network"
+AXES_USERNAME_CALLABLE = "intercom_bridge.admin.login.normalized_username"
 # Do not keep a record of every log-in for ever. The proxy's log has them.
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False

@@ -7,10 +7,12 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from intercom_bridge.admin.dashboard import dashboard
+from intercom_bridge.admin.login import LoginForm
 
 admin.site.site_header = "Intercom and iTop"
 admin.site.site_title = "Intercom and iTop"
 admin.site.index_title = "The bridge"
+admin.site.login_form = LoginForm
 admin.site.index_template = "admin/intercom_bridge/index.html"
 
 has_sandbox = apps.is_installed("sandbox")

@@ -1,12 +1,15 @@
 """The base class of all admins, and what several of them share."""
 
+import copy
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+
+from .masking import Viewer, may_read_messages
 
 if TYPE_CHECKING:
     DjangoModelAdmin = admin.ModelAdmin[Any]
@@ -20,8 +23,55 @@ STYLES = {"all": ("intercom_bridge/admin.css",)}
 MAX_COUNTED = 10_000
 
 
+# What Django's list filters append to the name of a column in the address.
+_FILTER_SUFFIXES = ("", "__exact", "__id__exact", "__isnull", "__isempty", "__gte", "__lt")
+
+
 class ModelAdmin(DjangoModelAdmin):
-    """Django's ModelAdmin with support for further pages."""
+    """Django's ModelAdmin with support for further pages, and pages that depend on what the user may read.
+
+    Django passes no request to the functions that display a column. Each list and page is therefore served by a copy
+    of the admin that holds the request's user as `viewer`. Without a viewer no text is displayed.
+    """
+
+    viewer: Viewer = None
+    # Filters that links of other pages use, in addition to those of `list_filter`.
+    linked_lookups: tuple[str, ...] = ()
+
+    def _viewed_by(self, request: HttpRequest) -> Self:
+        bound = copy.copy(self)
+        bound.viewer = request.user
+        return bound
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Serve the list for the request's user."""
+        return super(ModelAdmin, self._viewed_by(request)).changelist_view(request, extra_context)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Serve a row's page for the request's user."""
+        return super(ModelAdmin, self._viewed_by(request)).changeform_view(request, *args, **kwargs)
+
+    @property
+    def may_read(self) -> bool:
+        """Whether the viewer may read what people wrote."""
+        return may_read_messages(self.viewer)
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """Allow only the filters of this list and of links to it.
+
+        Django allows any column. With such filters, secrets and hidden texts could be guessed letter by letter.
+        """
+        filters: Iterable[Any] = self.list_filter if request is None else self.get_list_filter(request)
+        allowed = set(self.linked_lookups)
+        for item in filters:
+            if isinstance(item, type):
+                allowed.add(item.parameter_name)  # type: ignore[attr-defined]
+            else:
+                name = item if isinstance(item, str) else item[0]
+                allowed.update(f"{name}{suffix}" for suffix in _FILTER_SUFFIXES)
+        return lookup in allowed
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """Return the row, or None. An empty `_to_field` in the address is ignored (Django raises on it)."""

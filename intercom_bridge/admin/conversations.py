@@ -19,21 +19,22 @@ from intercom_bridge.models import (
 from intercom_bridge.models.reason import reason_label
 
 from .display import datetime_column, intercom_link, stacked
-from .records import SearchableAdmin
+from .records import CustomerColumn, SearchableAdmin
 from .row_actions import RowAction, RowActionsAdmin
 from .search import SearchResult
 from .tickets import COMPARISON_TEXTS
 
 
 @admin.register(Conversation)
-class ConversationAdmin(RowActionsAdmin, SearchableAdmin):
+class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
     """Conversations can be compared with Intercom."""
 
     known = datetime_column("created_at", "known since")
     compared = datetime_column("reconcile_at", "next comparison")
-    list_display = ("conversation_id", "workspace", "known", "compared", "comparison_problem")
+    list_display = ("conversation_id", "customer", "workspace", "known", "compared", "comparison_problem")
     actions = ("compare",)
     list_filter = (("reconcile_code", admin.EmptyFieldListFilter), "created_at", "workspace")
+    linked_lookups = ("participants__contact_id",)
     list_select_related = ("workspace",)
     ordering = ("-pk",)
     fieldsets = (
@@ -49,12 +50,12 @@ class ConversationAdmin(RowActionsAdmin, SearchableAdmin):
         ),
     )
 
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """Allow the list of a person's conversations."""
-        return lookup == "participants__contact_id" or super().lookup_allowed(lookup, value, request)
-
     def search_condition(self, found: SearchResult) -> Q:
         return Q(pk__in=found.linked_conversations())
+
+    def conversation_of(self, row: Any) -> Conversation:
+        conversation: Conversation = row
+        return conversation
 
     @admin.display(description="in Intercom")
     def in_intercom(self, conversation: Conversation) -> str:
@@ -103,7 +104,9 @@ class ConversationAdmin(RowActionsAdmin, SearchableAdmin):
 
     @admin.display(description="last comparison failed")
     def comparison_problem(self, conversation: Conversation) -> str:
-        return reason_label(conversation.reconcile_code, conversation.reconcile_detail)
+        return reason_label(
+            conversation.reconcile_code, conversation.reconcile_detail if self.may_read else ""
+        )
 
     @admin.display(description="webhook events")
     def webhook_events(self, conversation: Conversation) -> str:

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from intercom_bridge.models import Delivery
+from intercom_bridge.models import Delivery, Log
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.reason import ReasonCode
 
@@ -30,12 +30,12 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
     """Deliveries can be retried, skipped and verified."""
 
     created = datetime_column("created_at", "created")
-    list_display = ("created", "state", "reason_text", "ticket", "conversation")
+    list_display = ("created", "state", "reason_text", "author", "log_label", "ticket")
     actions = ("retry", "skip", "verify")
     list_filter = ("state", ReasonFilter, LogFilter, "kind", "created_at", WORKSPACE_FILTER)
-    list_select_related = ("ticket", "conversation")
+    linked_lookups = ("ticket__id__exact", "conversation__id__exact", "webhook_event__id__exact")
+    list_select_related = ("ticket",)
     list_defer = ("part", "item", "attempt_log")
-    private_columns = ("part", "item", "reason_detail", "attempt_log")
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
     ordering = ("-pk",)
     fieldsets = (
@@ -72,6 +72,10 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
     def sent_at(self, delivery: Delivery) -> str:
         return unix_time(delivery.part_created_at)
 
+    @admin.display(description="log", ordering="log")
+    def log_label(self, delivery: Delivery) -> str:
+        return str(dict(Log.choices).get(delivery.log, "-"))
+
     @admin.display(description="log")
     def log_code(self, delivery: Delivery) -> str:
         if not delivery.log:
@@ -84,7 +88,7 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
         if item.get("user_id"):
             return f"iTop account {item['user_id']}"
         if item.get("user_login"):
-            return str(item["user_login"])
+            return str(item["user_login"]) if self.may_read else mask(item["user_login"])
         return "The bridge's own account. The text names the author." if item else "-"
 
     @admin.display(description="entry")

@@ -28,7 +28,7 @@ STATUS_FIELDS = (
     "paused_since",
     "paused_until",
     "pause_code",
-    "pause_detail",
+    "pause_response",
     "failures_in_a_row",
     "last_success_at",
 )
@@ -97,7 +97,12 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
         paused = f"Paused since {short_datetime(itop.paused_since)}" if itop.paused_since else "Paused"
         if itop.paused_until > timezone.now():
             paused += f", until {short_datetime(itop.paused_until)}"
-        return f"{paused}, after {failures}: {reason_label(itop.pause_code, itop.pause_detail)}"
+        return f"{paused}, after {failures}: {reason_label(itop.pause_code, self.pause_response(itop))}"
+
+    @admin.display(description="response")
+    def pause_response(self, itop: ItopInstance) -> str:
+        """Return what iTop answered, which may quote a message."""
+        return itop.pause_detail if self.may_read else ""
 
     @admin.display(description="Administrator", ordering="is_administrator")
     def administrator(self, itop: ItopInstance) -> str:

@@ -16,11 +16,11 @@ from .search import SearchResult
 @admin.register(OutgoingMessage)
 class OutgoingMessageAdmin(RetriableAdmin, ConversationRecordAdmin):
     created = datetime_column("created_at", "created")
-    list_display = ("created", "state", "reason_text", "conversation", "is_note")
+    list_display = ("created", "state", "reason_text", "conversation", "customer", "is_note")
     list_filter = ("state", ReasonFilter, "is_note", "created_at", WORKSPACE_FILTER)
+    linked_lookups = ("conversation__id__exact", "cleaned_at__isnull")
     list_select_related = ("conversation__workspace",)
     list_defer = ("body",)
-    private_columns = ("body", "reason_detail")
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
     ordering = ("-pk",)
     fieldsets = (

@@ -1,6 +1,7 @@
 """The admin of person matches, with the export and erasure of a contact's data."""
 
 import json
+import re
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,9 +13,10 @@ from django.urls import reverse
 
 from intercom_bridge.models import Conversation, PersonMatch
 from intercom_bridge.privacy.contact import Contact, CreationPendingError, anonymize_admin_log
+from intercom_bridge.privacy.person_copy import person_copy
 
 from .base import MAX_COUNTED
-from .display import NOTHING, datetime_column
+from .display import NOTHING, datetime_column, json_block
 from .masking import may_read_messages
 from .records import RecordAdmin
 from .row_actions import FROM_ROW_PAGE, RowAction, RowActionsAdmin
@@ -31,7 +33,7 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
 
     picked = datetime_column("picked_at", "picked")
     list_display = ("name", "email", "org_name", "how", "picked_by", "picked", "contact_id", "workspace")
-    actions = ("forget", "export_data", "erase_data")
+    actions = ("forget", "export_for_person", "export_for_controller", "erase_data")
     list_filter = ("how", "workspace")
     list_select_related = ("workspace",)
     search_fields = ("name", "email", "contact_id__exact", "picked_by__icontains")
@@ -52,7 +54,7 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
                     "person_id",
                     "org_name",
                     "org_id",
-                    "attributes",
+                    "attributes_json",
                     "matched_at",
                 )
             },
@@ -66,6 +68,10 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
         filters: dict[str, object] = {"workspace__id__exact": match.workspace_id, **participants}
         return str(self.list_link(Conversation, count, **filters)) if count else NOTHING
 
+    @admin.display(description="attributes")
+    def attributes_json(self, match: PersonMatch) -> str:
+        return json_block(match.attributes, with_texts=self.may_read)
+
     def has_export_permission(self, request: HttpRequest) -> bool:
         return may_read_messages(request.user)
 
@@ -73,7 +79,7 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
         return bool(request.user.has_perm("intercom_bridge.delete_personmatch"))
 
     def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        return ("forget", "export_data", "erase_data")
+        return ("forget", "export_for_person", "export_for_controller", "erase_data")
 
     @admin.action(description="Remove the match", permissions=["act"])
     def forget(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> None:
@@ -90,18 +96,34 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
         # A later erasure could not find these entries.
         anonymize_admin_log(keys, "removed")
 
-    @admin.action(description="Export stored data", permissions=["export"])
-    def export_data(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> HttpResponse | None:
+    @admin.action(description="Export for the person", permissions=["export"])
+    def export_for_person(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> HttpResponse | None:
+        """Export the contact's own messages, tickets and times. One file never contains two people."""
+        selected = self._limited(request, queryset)
+        if len(selected) > 1:
+            text = "Select one person: the file is meant for that person. Nothing was done."
+            self.message_user(request, text, messages.ERROR)
+            return None
+        if not selected:
+            return None
+        [match] = selected
+        self.log_change(request, match, "Exported the contact's data for the person.")
+        copy = person_copy(Contact(match.workspace, match.contact_id))
+        return _download(copy, f"for-the-person-{_file_part(match.contact_id)}.json")
+
+    @admin.action(description="Export for the controller (internal)", permissions=["export"])
+    def export_for_controller(
+        self, request: HttpRequest, queryset: QuerySet[PersonMatch]
+    ) -> HttpResponse | None:
+        """Export everything that is stored, including internal notes and data of others."""
         selected = self._limited(request, queryset)
         if not selected:
             return None
         for match in selected:
-            self.log_change(request, match, "Exported the contact's data.")
+            self.log_change(request, match, "Exported the contact's data for the controller.")
         exports = [Contact(match.workspace, match.contact_id).export() for match in selected]
-        text = json.dumps(exports, indent=2, ensure_ascii=False)
-        response = HttpResponse(text.encode("utf-8", "backslashreplace"), content_type="application/json")
-        response["Content-Disposition"] = 'attachment; filename="contact-data.json"'
-        return response
+        names = _file_part(selected[0].contact_id) if len(selected) == 1 else f"{len(selected)}-contacts"
+        return _download(exports, f"internal-for-the-controller-{names}.json")
 
     @admin.action(description="Erase stored data", permissions=["erase"])
     def erase_data(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> HttpResponse | None:
@@ -152,3 +174,14 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
                 reverse("admin:intercom_bridge_personmatch_changelist", current_app=self.admin_site.name)
             )
         return response
+
+
+def _download(data: Any, file_name: str) -> HttpResponse:
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    response = HttpResponse(text.encode("utf-8", "backslashreplace"), content_type="application/json")
+    response["Content-Disposition"] = f'attachment; filename="{file_name}"'
+    return response
+
+
+def _file_part(contact_id: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", contact_id)

@@ -1,24 +1,23 @@
 """Admins of records: read-only, and cheap to open however long the tables grow."""
 
-import copy
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import Count, Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from intercom_bridge.models import Workspace
+from intercom_bridge.models import Conversation, Participant, PersonMatch, Workspace
 from intercom_bridge.models.reason import reason_label
 
 from .base import MAX_COUNTED, STYLES, ModelAdmin
 from .display import NOTHING, intercom_link, itop_link, link, stacked
-from .masking import Viewer, may_read_messages
 from .search import SearchResult, look_up
 
 if TYPE_CHECKING:
@@ -37,6 +36,13 @@ class DeferringChangeList(ChangeList):
         """Return the rows of the list without the columns in `list_defer`."""
         deferred: tuple[str, ...] = getattr(self.model_admin, "list_defer", ())
         return super().get_queryset(request, exclude_parameters).defer(*deferred)
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the rows of the page, and what their columns display of other tables."""
+        super().get_results(request)
+        prepare = getattr(self.model_admin, "prepare_rows", None)
+        if prepare is not None:
+            prepare(self.result_list)
 
 
 class BoundedPaginator(AnyPaginator):
@@ -57,16 +63,9 @@ class BoundedPaginator(AnyPaginator):
 
 
 class RecordAdmin(ModelAdmin):
-    """A read-only admin (so all its fields are) whose pages depend on what the user may read.
+    """A read-only admin, so all its fields are."""
 
-    Django passes no request to the functions that display a column. Each list and page is therefore served by a copy
-    of the admin that holds the request's user as `viewer`. Without a viewer no text is displayed.
-    """
-
-    viewer: Viewer = None
     list_defer: tuple[str, ...] = ()
-    # Columns that contain what people wrote. They cannot be used as filters in the address.
-    private_columns: tuple[str, ...] = ()
     list_per_page = 50
     list_max_show_all = 200
     show_full_result_count = False
@@ -76,34 +75,8 @@ class RecordAdmin(ModelAdmin):
     class Media:
         css = STYLES
 
-    def _viewed_by(self, request: HttpRequest) -> Self:
-        bound = copy.copy(self)
-        bound.viewer = request.user
-        return bound
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Serve the list for the request's user."""
-        return super(RecordAdmin, self._viewed_by(request)).changelist_view(request, extra_context)
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Serve a record's page for the request's user."""
-        return super(RecordAdmin, self._viewed_by(request)).changeform_view(request, *args, **kwargs)
-
-    @property
-    def may_read(self) -> bool:
-        """Whether the viewer may read what people wrote."""
-        return may_read_messages(self.viewer)
-
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
         return DeferringChangeList
-
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """Refuse filters on private columns, which would allow texts to be guessed letter by letter."""
-        if lookup.split("__")[0] in self.private_columns:
-            return False
-        return bool(super().lookup_allowed(lookup, value, request))  # type: ignore[arg-type]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return False: records are created by the bridge."""
@@ -157,6 +130,44 @@ class RecordAdmin(ModelAdmin):
         return reason_label(row.reason_code, row.reason_detail if self.may_read else "")
 
 
+class CustomerColumn(RecordAdmin):
+    """A list column with the names of the conversation's customers, read with two queries for all rows."""
+
+    _customers: Mapping[int, list[str]] = {}
+
+    def conversation_of(self, row: Any) -> Conversation:
+        """Return the conversation of a row."""
+        conversation: Conversation = row.conversation
+        return conversation
+
+    def prepare_rows(self, rows: Iterable[Any]) -> None:
+        """Read the names of the customers. Only called for a copy of the admin that serves one request."""
+        if "customer" in self.list_display and self._may_view(PersonMatch):
+            self._customers = customer_names([self.conversation_of(row) for row in rows])
+
+    @admin.display(description="customer")
+    def customer(self, row: Any) -> str:
+        return ", ".join(self._customers.get(self.conversation_of(row).pk, [])) or "-"
+
+
+def customer_names(conversations: Collection[Conversation]) -> dict[int, list[str]]:
+    """Return the names of the customers by conversation, as far as they are matched with iTop persons."""
+    workspaces = {conversation.pk: conversation.workspace_id for conversation in conversations}
+    participants = Participant.objects.filter(conversation__in=list(workspaces)).order_by("pk")
+    pairs = list(participants.values_list("conversation_id", "contact_id"))
+    matches = PersonMatch.objects.filter(
+        workspace__in=set(workspaces.values()), contact_id__in={contact for _, contact in pairs}
+    )
+    rows = matches.values_list("workspace_id", "contact_id", "name")
+    names = {(workspace, contact): name for workspace, contact, name in rows}
+    found: dict[int, list[str]] = {}
+    for conversation, contact in pairs:
+        name = names.get((workspaces[conversation], contact))
+        if name:
+            found.setdefault(conversation, []).append(name)
+    return found
+
+
 class SearchableAdmin(RecordAdmin):
     """Records that are found by a ticket, a conversation or a person. Every search uses an index."""
 
@@ -181,7 +192,7 @@ class SearchableAdmin(RecordAdmin):
         return (queryset.filter(self.search_condition(look_up(text))) if text else queryset), False
 
 
-class ConversationRecordAdmin(SearchableAdmin):
+class ConversationRecordAdmin(CustomerColumn, SearchableAdmin):
     """Records with a conversation and, mostly, a ticket."""
 
     @admin.display(description="workspace", ordering="conversation__workspace")

@@ -26,6 +26,7 @@ class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
         "reason_text",
         "ticket",
         "conversation",
+        "customer",
         "workspace",
         "admin_name",
         "attempts",
@@ -34,7 +35,6 @@ class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
     list_filter = ("state", ReasonFilter, "created_at", WORKSPACE_FILTER)
     list_select_related = ("ticket", "conversation__workspace")
     list_defer = ("fields", "parts", "values", "problems", "attempt_log")
-    private_columns = ("fields", "values", "problems", "note", "reason_detail", "attempt_log")
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a teammate's name."
     teammate_column = "admin_name"
     ordering = ("-pk",)

@@ -106,7 +106,16 @@ class TicketLinkAdmin(RowActionsAdmin, _LinkAdmin):
     """Linked conversations can be compared with Intercom."""
 
     linked = datetime_column("created_at", "linked")
-    list_display = ("ticket", "conversation", "sync_on", "workspace", "itop", "linked_by", "linked")
+    list_display = (
+        "ticket",
+        "conversation",
+        "customer",
+        "sync_on",
+        "workspace",
+        "itop",
+        "linked_by",
+        "linked",
+    )
     actions = ("compare",)
     list_filter = ("sync_on", "created_at", WORKSPACE_FILTER)
     teammate_column = "linked_by"
@@ -140,9 +149,8 @@ class LinkRemovalAdmin(_LinkAdmin):
 
     unlinked = datetime_column("unlinked_at", "unlinked")
     undone = datetime_column("undone_at", "undone")
-    list_display = ("ticket", "conversation", "workspace", "unlinked_by", "unlinked", "undone")
+    list_display = ("ticket", "conversation", "customer", "workspace", "unlinked_by", "unlinked", "undone")
     list_filter = ("unlinked_at", WORKSPACE_FILTER)
-    private_columns = ("left_out",)
     teammate_column = "unlinked_by"
     fieldsets = (
         (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
@@ -167,7 +175,6 @@ class CachedTicketsAdmin(SearchableAdmin):
     list_filter = ("at", "workspace")
     list_select_related = ("workspace",)
     list_defer = ("rows",)
-    private_columns = ("rows",)
     ordering = ("-at", "-pk")
     fieldsets = (
         (None, {"fields": ("workspace", "person_id", "conversation_id", "at")}),

@@ -17,9 +17,9 @@ class WebhookEventAdmin(RetriableAdmin, SearchableAdmin):
     received = datetime_column("received_at", "received")
     list_display = ("received", "state", "reason_text", "topic", "conversation_id")
     list_filter = ("state", ReasonFilter, TopicFilter, "received_at", "workspace")
+    linked_lookups = ("conversation_id", "cleaned_at__isnull")
     list_select_related = ("workspace",)
     list_defer = ("body",)
-    private_columns = ("body", "reason_detail")
     search_help_text = f"{SearchableAdmin.search_help_text} Or a notification ID."
     ordering = ("-received_at", "-pk")
     fieldsets = (

@@ -1,7 +1,7 @@
 """The client's IP address behind a proxy: failed log-ins are counted by it, and log lines contain it."""
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -26,6 +26,18 @@ def address_from(environ: Mapping[str, str]) -> str:
         return peer
     forwarded = _address(environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2])
     return str(forwarded) if forwarded else peer or UNKNOWN
+
+
+def client_network(request: HttpRequest) -> str:
+    """Return the address by which logins are counted: for IPv6, the first address of its /64.
+
+    A provider assigns each customer at least a /64, so one client has many addresses.
+    """
+    text = client_address(request)
+    address = _address(text)
+    if not isinstance(address, IPv6Address):
+        return str(address or text)
+    return str(ip_network((int(address), 64), strict=False).network_address)
 
 
 def _is_trusted_proxy(peer: str) -> bool:

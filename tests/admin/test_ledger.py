@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.contrib.admin import site
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.db.models import BinaryField, CharField, Field, JSONField, Model, TextField
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -22,6 +24,7 @@ from intercom_bridge.models import (
     Conversation,
     Delivery,
     ItopInstance,
+    LinkRemoval,
     OutgoingMessage,
     Participant,
     PersonMatch,
@@ -32,6 +35,7 @@ from intercom_bridge.models import (
     WebhookEvent,
     Workspace,
 )
+from intercom_bridge.models.encryption import SecretField
 from intercom_bridge.privacy.redaction import redact_secrets
 
 pytestmark = pytest.mark.django_db
@@ -204,6 +208,10 @@ def test_texts_are_displayed_with_the_permission_and_secrets_never(
         ("outgoingmessage", "body__startswith"),
         ("cachedtickets", "rows__icontains"),
         ("linkremoval", "left_out__icontains"),
+        ("ticketcreation", "parts__contains"),
+        ("ticketcreation", "parts__body__contains"),
+        ("itopinstance", "token__gt"),
+        ("workspace", "access_token__gt"),
     ],
 )
 def test_texts_cannot_be_guessed_with_filters_in_the_address(
@@ -211,6 +219,98 @@ def test_texts_cannot_be_guessed_with_filters_in_the_address(
 ) -> None:
     assert auditor.get(url(model), {lookup: "Minka"}).status_code == 400
     assert auditor.get(url(model), {"q": "Minka"}).context["cl"].result_count == 0
+
+
+@pytest.mark.parametrize("model", apps.get_app_config("intercom_bridge").get_models())
+def test_only_the_list_s_own_filters_are_accepted_in_the_address(
+    admin_client: Client, conversation: Conversation, model: type[Model]
+) -> None:
+    if model not in site._registry:
+        return
+    name = str(model._meta.model_name)
+    filters: list[Any] = [item for item in site._registry[model].list_filter if not isinstance(item, type)]
+    filtered: set[str] = {item if isinstance(item, str) else item[0] for item in filters}
+    for column in {column.name for column in model._meta.concrete_fields} - filtered:
+        for lookup in ("gt", "contains", "body__contains", "id__gt", "regex"):
+            assert admin_client.get(url(name), {f"{column}__{lookup}": "x"}).status_code == 400, column
+    for column in filtered:
+        assert admin_client.get(url(name), {f"{column}__regex": "x"}).status_code in (302, 400), column
+
+
+# Columns that anyone with permission to view the row may read: names, addresses, codes and keys.
+DISPLAYED_TEXTS = {
+    "conversation": {"conversation_id"},
+    "delivery": {"part_id", "author", "idempotency_key"},
+    "itopinstance": {"name", "url", "time_zone", "portal_url", "user"},
+    "linkremoval": {"unlinked_by", "linked_by"},
+    "outgoingmessage": {"admin_id", "part_id"},
+    "personmatch": {"contact_id", "evidence", "name", "email", "org_name", "picked_by"},
+    "ticket": {"ref", "ticket_class"},
+    "ticketcreation": {"form_key", "admin_id", "admin_name", "ticket_class", "idempotency_key"},
+    "ticketlink": {"linked_by"},
+    "ticketprofile": {
+        "name",
+        "ticket_class",
+        "form_attributes",
+        "defaults",
+        "excluded_states",
+        "subtitle_attribute",
+        "details_attributes",
+        "attributes_mapping",
+    },
+    "webhookevent": {"notification_id", "topic", "conversation_id"},
+    "workspace": {"workspace_id", "name", "scope", "external_id_attribute", "time_zone"},
+    "cachedtickets": {"conversation_id"},
+}
+PLANTED = "planted text"
+PLANTED_JSON = {"body": PLANTED, "message": PLANTED, "user_login": PLANTED, "id": PLANTED, "title": [PLANTED]}
+
+
+def plant(row: Model, column: Field[Any, Any]) -> None:
+    value: Any = PLANTED
+    if isinstance(column, JSONField):
+        value = PLANTED_JSON if column.get_default() in ({}, None) else [PLANTED]
+        if column.name == "attempt_log":
+            value = [{"at": 1, "outcome": "refused", "code": "rejected", "detail": PLANTED}]
+    elif isinstance(column, BinaryField):
+        value = json.dumps(PLANTED_JSON).encode()
+    type(row)._base_manager.filter(pk=row.pk).update(**{column.name: value})
+
+
+@pytest.mark.parametrize("model", sorted(DISPLAYED_TEXTS))
+def test_no_page_displays_a_planted_text_without_the_permission_to_read_texts(
+    auditor: Client, conversation: Conversation, model: str
+) -> None:
+    LinkRemoval.objects.create(
+        conversation=conversation,
+        ticket=Ticket.objects.all()[0],
+        linked_at=timezone.now(),
+        sync_on=True,
+        since_part_at=0,
+        since_part_order=0,
+    )
+    ItopInstance.objects.update(paused_until=timezone.now(), pause_code="rejected")
+    Conversation.objects.update(reconcile_code="rejected")
+    row = apps.get_model("intercom_bridge", model).objects.order_by("pk")[0]
+    displayed = set()
+    for column in row._meta.concrete_fields:
+        is_text = isinstance(column, CharField | TextField | JSONField | BinaryField)
+        if not is_text or column.choices or isinstance(column, SecretField) or column.name == "log":
+            continue
+        before = getattr(row, column.attname)
+        plant(row, column)
+        for page, key in (("changelist", []), ("change", [row.pk]), ("history", [row.pk])):
+            if PLANTED in auditor.get(url(model, page, *key)).content.decode():
+                displayed.add(column.name)
+        type(row)._base_manager.filter(pk=row.pk).update(**{column.name: before})
+    assert displayed <= DISPLAYED_TEXTS[model]
+
+
+def test_every_admin_is_checked_for_planted_texts() -> None:
+    registered = {
+        str(model._meta.model_name) for model in site._registry if model._meta.app_label == "intercom_bridge"
+    }
+    assert registered == set(DISPLAYED_TEXTS)
 
 
 def test_masking_keeps_the_structure_of_a_payload() -> None:
@@ -246,6 +346,29 @@ def test_a_reference_a_conversation_or_a_person_finds_its_records(
 ) -> None:
     response = admin_client.get(url(model), {"q": text})
     assert response.context["cl"].result_count == 1
+
+
+@pytest.mark.parametrize("model", ["conversation", "ticketlink", "ticketcreation", "outgoingmessage"])
+def test_lists_display_the_customer_to_those_who_may_view_person_matches(
+    auditor: Client, conversation: Conversation, model: str
+) -> None:
+    text = html_of(auditor, model)
+    assert "Jo Park 1" in text and "Jo Park 2" in text
+    permissions = User.objects.get().user_permissions
+    permissions.remove(Permission.objects.get(codename="view_personmatch"))
+    assert "Jo Park" not in html_of(auditor, model)
+
+
+def test_the_list_of_deliveries_displays_the_author_and_the_log(
+    auditor: Client, conversation: Conversation
+) -> None:
+    Delivery.objects.update(author="Alexandra K.")
+    Delivery.objects.filter(part_id="2").update(log="private_log")
+    rows = {row.part_id: row for row in Delivery.objects.all()}
+    text = html_of(auditor, "delivery")
+    assert text.count('<td class="field-author">Alexandra K.</td>') == len(rows)
+    for label in ("public", "private"):
+        assert f'<td class="field-log_label">{label}</td>' in text
 
 
 def test_a_caller_finds_the_conversation_that_a_ticket_was_created_from(

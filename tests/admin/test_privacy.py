@@ -93,7 +93,7 @@ TRACES = (SAID, TYPED, ELSEWHERE, "Alice", "alice", ALICE["id"], "The export but
 
 
 def test_everything_about_the_contact_is_exported(story: Any) -> None:
-    exported = run("export_contact", ALICE["id"])
+    exported = run("export_contact", ALICE["id"], audience="controller")
     for trace in TRACES:
         assert trace in exported
     assert BOBS not in exported
@@ -104,8 +104,70 @@ def test_everything_about_the_contact_is_exported(story: Any) -> None:
         "215472621200001",
     }
     for text in ("Alice.Martin@acme.example", str(PersonMatch.objects.get().person_id)):
-        [same] = json.loads(run("export_contact", text))
+        [same] = json.loads(run("export_contact", text, audience="controller"))
         assert same | {"exported_at": ""} == contact | {"exported_at": ""}
+
+
+NOTED = "do not log this, says the colleague"
+REPLIED = "we send a spare one from the shelf"
+COLLEAGUE = {"type": "admin", "id": "814860", "name": "Ada Reyes", "email": "ada.reyes@it.example"}
+
+
+def test_the_person_gets_their_own_messages_and_nothing_of_others(
+    client: Client, story: Callable[[], None]
+) -> None:
+    notify(client, part(37358198360, f"<p>{NOTED}</p>", COLLEAGUE, part_type="note"))
+    notify(client, part(37358198361, f"<p>{REPLIED}</p>", COLLEAGUE))
+    bob = {"type": "user", "id": BOB["id"], "name": BOB["name"], "email": BOB["email"]}
+    notify(client, part(37358198362, f"<p>{BOBS}</p>", bob))
+    story()
+    exported = run("export_contact", ALICE["id"])
+    copy = json.loads(exported)
+    [person] = copy["person"]
+    assert person["name"] == "Alice Martin" and person["email"].lower() == "alice.martin@acme.example"
+    assert person["organization"]
+    conversations = {row["conversation"]: row for row in copy["conversations"]}
+    assert set(conversations) == {"215472621202693", "215472621200001"}
+    linked = conversations["215472621202693"]
+    ref = Ticket.objects.get().ref
+    assert [row["ticket"] for row in linked["tickets"]] == [ref]
+    said = next(message for message in linked["messages"] if message["text"] == SAID)
+    assert [copied["ticket"] for copied in said["copied_to"]] == [ref]
+    assert ELSEWHERE in json.dumps(conversations["215472621200001"])
+    for other in (NOTED, REPLIED, BOBS, BOB["id"], BOB["name"], "Ada", "it.example", "814860"):
+        assert other not in exported
+    for bookkeeping in ("part_order", "idempotency_key", "attempts", "webhook_events", "reason_code", TYPED):
+        assert bookkeeping not in exported
+    everything_stored = run("export_contact", ALICE["id"], audience="controller")
+    for other in (NOTED, REPLIED, BOBS, COLLEAGUE["email"], TYPED):
+        assert other in everything_stored
+
+
+def test_a_shared_address_is_not_exported_to_one_person(workspace: Workspace, story: Any) -> None:
+    [match] = PersonMatch.objects.all()
+    match.pk, match.contact_id = None, BOB["id"]
+    match.save()
+    with pytest.raises(CommandError, match="Several contacts match"):
+        run("export_contact", match.email)
+    assert len(json.loads(run("export_contact", match.email, audience="controller"))) == 2
+
+
+def test_the_file_s_name_says_who_it_is_for(story: Any, admin_client: Client) -> None:
+    answer = act(admin_client, "export_for_person")
+    assert answer["Content-Disposition"] == f'attachment; filename="for-the-person-{ALICE["id"]}.json"'
+    assert SAID in answer.content.decode()
+    assert "for the person" in LogEntry.objects.get().change_message
+    answer = act(admin_client, "export_for_controller")
+    assert answer["Content-Disposition"].endswith(f'"internal-for-the-controller-{ALICE["id"]}.json"')
+
+
+def test_one_file_is_not_exported_for_two_people(story: Any, admin_client: Client) -> None:
+    [match] = PersonMatch.objects.all()
+    first, match.pk, match.contact_id = match.pk, None, BOB["id"]
+    match.save()
+    chosen = {"_selected_action": [str(first), str(match.pk)], "action": "export_for_person", "index": "0"}
+    text = admin_client.post(LIST, chosen, follow=True).content.decode()
+    assert "Select one person" in text and SAID not in text
 
 
 def test_the_erasure_leaves_no_trace(story: Any, workspace: Workspace) -> None:
@@ -143,7 +205,7 @@ def test_the_erasure_leaves_no_trace(story: Any, workspace: Workspace) -> None:
     assert not OutgoingMessage.objects.retriable().exists()
     assert BOBS in everything()
     with pytest.raises(CommandError, match="Nothing is known here"):
-        run("export_contact", ALICE["id"])
+        run("export_contact", ALICE["id"], audience="controller")
 
 
 def test_messages_are_not_written_again_after_the_erasure(
@@ -254,7 +316,7 @@ def test_nothing_is_erased_while_a_ticket_is_created(story: Any) -> None:
 def test_the_export_contains_no_secret(client: Client, story: Any) -> None:
     notify(client, part(37358198370, "<p>more</p>"), custom_attributes={"access_token": "hush-hush"})
     assert b"hush-hush" in bytes(WebhookEvent.objects.order_by("pk")[3].body)
-    exported = run("export_contact", ALICE["id"])
+    exported = run("export_contact", ALICE["id"], audience="controller")
     assert "hush-hush" not in exported and "(a secret)" in exported
 
 
@@ -283,7 +345,7 @@ def test_the_contacts_of_an_event_are_stored_on_arrival(client: Client, workspac
     assert list(Mention.objects.values_list("contact_id", flat=True)) == [ALICE["id"]]
     # The export does not search the payloads.
     WebhookEvent.objects.update(body=b"{}")
-    assert "215472621202693" in run("export_contact", ALICE["id"])
+    assert "215472621202693" in run("export_contact", ALICE["id"], audience="controller")
 
 
 def test_the_contacts_of_an_event_are_deleted_with_its_payload(client: Client, workspace: Workspace) -> None:
@@ -303,7 +365,7 @@ def test_the_exported_file_is_readable_by_its_owner_only(story: Any, tmp_path: P
     existing.write_text("older", encoding="utf-8")
     existing.chmod(0o644)
     for file in (new, existing):
-        run("export_contact", ALICE["id"], str(file))
+        run("export_contact", ALICE["id"], str(file), audience="controller")
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert SAID in file.read_text(encoding="utf-8")
 
@@ -316,7 +378,14 @@ def test_a_lone_surrogate_can_be_exported(
     monkeypatch.setattr("intercom_bridge.privacy.contact.Contact.is_known", True)
     monkeypatch.setattr("intercom_bridge.privacy.contact.Contact.export", lambda _: data)
     file, screen = tmp_path / "alice.json", io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    call_command("export_contact", WORKSPACE, ALICE["id"], *([file] if to_file else []), stdout=screen)
+    call_command(
+        "export_contact",
+        WORKSPACE,
+        ALICE["id"],
+        *([file] if to_file else []),
+        stdout=screen,
+        audience="controller",
+    )
     screen.seek(0)
     text = file.read_text(encoding="utf-8") if to_file else screen.read()
     assert "é and " in text
@@ -339,10 +408,10 @@ def act(client: Client, action: str, **more: str) -> Any:
 
 
 def test_an_admin_exports_the_data_from_a_person_match(story: Any, admin_client: Client) -> None:
-    answer = act(admin_client, "export_data")
+    answer = act(admin_client, "export_for_controller")
     assert answer["Content-Disposition"].startswith("attachment")
     assert SAID in answer.content.decode()
-    assert "Exported the contact's data" in LogEntry.objects.get().change_message
+    assert "Exported the contact's data for the controller" in LogEntry.objects.get().change_message
 
 
 def test_an_admin_erases_the_data_after_a_confirmation(story: Any, admin_client: Client) -> None:
@@ -363,7 +432,12 @@ def test_a_refused_erasure_is_not_in_django_s_log(story: Any, admin_client: Clie
 
 
 @pytest.mark.parametrize(
-    ("action", "needed"), [("export_data", "read_messages"), ("erase_data", "delete_personmatch")]
+    ("action", "needed"),
+    [
+        ("export_for_person", "read_messages"),
+        ("export_for_controller", "read_messages"),
+        ("erase_data", "delete_personmatch"),
+    ],
 )
 def test_export_and_erasure_require_their_permissions(
     story: Any, client: Client, action: str, needed: str
@@ -375,7 +449,7 @@ def test_export_and_erasure_require_their_permissions(
     assert SAID in everything()
     allow(user, needed)
     answer = act(client, action, confirmed="yes").content.decode()
-    assert SAID in answer if action == "export_data" else SAID not in everything()
+    assert SAID in answer if action != "erase_data" else SAID not in everything()
 
 
 def allow(user: User, *names: str) -> None:

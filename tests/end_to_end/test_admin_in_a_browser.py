@@ -167,9 +167,13 @@ def test_the_data_of_a_contact_is_exported_and_erased(
     admin.goto(reverse("admin:intercom_bridge_personmatch_changelist"))
     admin.get_by_role("link", name="Alice Martin").click()
     with admin.expect_download() as downloading:
-        admin.get_by_role("button", name="Export stored data").click()
+        admin.get_by_role("button", name="Export for the controller (internal)").click()
+    assert downloading.value.suggested_filename.startswith("internal-for-the-controller-")
     known = json.loads(downloading.value.path().read_text(encoding="utf-8"))
     assert "Printer is out of toner" in json.dumps(known)
+    with admin.expect_download() as downloading:
+        admin.get_by_role("button", name="Export for the person").click()
+    assert downloading.value.suggested_filename.startswith("for-the-person-")
     admin.get_by_role("button", name="Erase stored data").click()
     admin.get_by_text("This cannot be undone.").wait_for()
     admin.get_by_role("button", name="Erase").click()

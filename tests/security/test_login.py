@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,7 +15,8 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 
-from intercom_bridge.middleware.client_ip import client_address
+from intercom_bridge.admin.login import MAX_WAITING, BusyError, PasswordChecks, password_checks
+from intercom_bridge.middleware.client_ip import client_address, client_network
 from intercom_bridge.models import Workspace
 from tests.teammate import notify, part
 
@@ -134,6 +139,102 @@ def test_a_remote_proxy_must_be_configured(settings: Any) -> None:
     request = RequestFactory().post(LOGIN, REMOTE_ADDR="10.0.0.9", headers={"X-Forwarded-For": "203.0.113.1"})
     settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/24")]
     assert client_address(request) == "203.0.113.1"
+
+
+@pytest.mark.parametrize(
+    ("peer", "network"),
+    [
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:3::6", "2001:db8:1:3::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("::ffff:203.0.113.1", "203.0.113.1"),
+        ("203.0.113.1", "203.0.113.1"),
+    ],
+)
+def test_an_ipv6_address_is_counted_with_its_network(peer: str, network: str) -> None:
+    assert client_network(RequestFactory().post(LOGIN, REMOTE_ADDR=peer)) == network
+
+
+def test_another_address_of_the_same_network_does_not_evade_the_lockout() -> None:
+    codes = [log_in("s3cr3t-guess", through=f"2001:db8::{number}").status_code for number in range(1, 6)]
+    assert codes[-1] == 429
+    assert log_in(PASSWORD, through="2001:db8::99").status_code == 429
+    assert log_in(PASSWORD, through="2001:db8:0:1::99").status_code == 302
+
+
+# Spellings of a user name
+
+
+def test_another_spelling_of_the_name_does_not_evade_the_lockout() -> None:
+    names = ("root", "ROOT", "Root", "rooT", "\uff52\uff4f\uff4f\uff54")
+    codes = [log_in("s3cr3t-guess", name=name, through=ATTACKER).status_code for name in names]
+    assert codes == [200, 200, 200, 200, 429]
+    assert log_in(PASSWORD, through=ATTACKER).status_code == 429
+
+
+def test_a_successful_login_resets_the_count_of_a_name_with_capitals() -> None:
+    User.objects.create_superuser("Ada", password=PASSWORD)
+    guess(4, name="Ada")
+    assert log_in(PASSWORD, name="Ada").status_code == 302
+    assert guess(4, name="Ada") == [200] * 4
+
+
+def test_full_width_letters_are_not_the_ascii_letters() -> None:
+    assert log_in(PASSWORD, name="\uff52\uff4f\uff4f\uff54").status_code == 200
+    assert log_in(PASSWORD).status_code == 302
+
+
+# Many at once
+
+
+def test_passwords_are_checked_one_at_a_time() -> None:
+    checks, running, most = PasswordChecks(), [], []
+
+    def check() -> None:
+        try:
+            with checks.one():
+                running.append(1)
+                most.append(len(running))
+                time.sleep(0.05)
+                running.pop()
+        except BusyError:
+            refused.append(1)
+
+    refused: list[int] = []
+    threads = [threading.Thread(target=check) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}
+    assert len(most) == 1 + MAX_WAITING and len(refused) == 16 - len(most)
+
+
+def test_after_a_check_the_process_rests_as_long_as_it_took() -> None:
+    checks = PasswordChecks()
+    with checks.one():
+        time.sleep(0.1)
+    began = time.monotonic()
+    with checks.one():
+        assert time.monotonic() - began > 0.08
+
+
+def test_an_attempt_that_was_refused_because_of_others_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @contextmanager
+    def busy() -> Iterator[None]:
+        raise BusyError
+        yield
+
+    with monkeypatch.context() as patched:
+        patched.setattr(password_checks, "one", busy)
+        for _ in range(6):
+            response = log_in(PASSWORD, through=ADMIN)
+            assert (
+                response.status_code == 200 and "Too many people are logging in" in response.content.decode()
+            )
+    assert log_in(PASSWORD, through=ADMIN).status_code == 302
 
 
 # And the rest of the service

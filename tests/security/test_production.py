@@ -6,7 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+from django.http import HttpResponse
+from django.test import RequestFactory
+
+from intercom_bridge.middleware.static_files import StaticFilesMiddleware
 from settings.env import BASE_DIR
 from tests.config.started import PRODUCTION, python, surroundings
 
@@ -72,3 +77,16 @@ def test_with_redis_all_processes_share_the_rate_limit(tmp_path: Path) -> None:
     made = settings_of("CACHES", VAR_DIR=str(tmp_path), REDIS_URL="redis://127.0.0.1:6379/0")["CACHES"]
     assert isinstance(made, dict)
     assert made["default"]["BACKEND"].endswith("RedisCache")
+
+
+def test_the_list_of_static_files_is_not_served(tmp_path: Path, settings: Any) -> None:
+    settings.STATIC_ROOT = tmp_path
+    settings.WHITENOISE_USE_FINDERS = settings.WHITENOISE_AUTOREFRESH = False
+    for name in ("staticfiles.json", "staticfiles.json.gz", "admin.css"):
+        (tmp_path / name).write_text("{}")
+    middleware = StaticFilesMiddleware(lambda request: HttpResponse(status=404))
+    codes = [
+        middleware(RequestFactory().get(f"/static/{name}")).status_code
+        for name in ("staticfiles.json", "staticfiles.json.gz", "admin.css")
+    ]
+    assert codes == [404, 404, 200]

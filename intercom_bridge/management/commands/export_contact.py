@@ -5,22 +5,36 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from intercom_bridge.privacy.contact import Contact
+from intercom_bridge.privacy.person_copy import person_copy
 
 from ._contact import add_contact_arguments, contacts_meant
 
+PERSON, CONTROLLER = "person", "controller"
+
 
 class Command(BaseCommand):
-    help = "Write all stored data about one Intercom contact as JSON: matches, conversations, messages, creations."
+    help = (
+        "Write the stored data about one Intercom contact as JSON. For the person: their own messages, tickets and "
+        "times. For the controller: everything, including internal notes and data of others."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_contact_arguments(parser)
         parser.add_argument(
             "file", nargs="?", type=Path, metavar="FILE", help="the file to write; default: standard output"
         )
+        parser.add_argument(
+            "--for",
+            dest="audience",
+            choices=(PERSON, CONTROLLER),
+            default=PERSON,
+            help="who receives the file; default: the person",
+        )
 
-    def handle(self, *args: Any, workspace: str, contact: str, file: Path | None, **options: Any) -> None:
-        known = [Contact(*meant).export() for meant in contacts_meant(workspace, contact)]
-        text = json.dumps(known, indent=2, ensure_ascii=False)
+    def handle(
+        self, *args: Any, workspace: str, contact: str, file: Path | None, audience: str, **options: Any
+    ) -> None:
+        text = json.dumps(_export(workspace, contact, audience), indent=2, ensure_ascii=False)
         # Lone surrogates cannot be encoded; escaped they are still valid JSON.
         text = text.encode("utf-8", "backslashreplace").decode()
         if file is None:
@@ -33,4 +47,17 @@ class Command(BaseCommand):
             file.write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise CommandError(f"{file} cannot be written: {error.strerror}.") from error
-        self.stdout.write(f"Written to {file}, readable only by you.")
+        self.stdout.write(f"Written for the {audience} to {file}, readable only by you.")
+
+
+def _export(workspace: str, contact: str, audience: str) -> Any:
+    found = [Contact(*meant) for meant in contacts_meant(workspace, contact)]
+    if audience == CONTROLLER:
+        return [one.export() for one in found]
+    if len(found) > 1:
+        ids = ", ".join(one.contact_id for one in found)
+        raise CommandError(
+            f"Several contacts match: {ids}. Anyone can type another person's e-mail address, so find out which ones "
+            "are this person, and export each by its ID."
+        )
+    return person_copy(found[0])

@@ -1,0 +1,103 @@
+"""What a person receives who asks for their data (GDPR, article 15): only what is about them, in readable form."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from django.utils import timezone
+
+from intercom_bridge.intercom.html import to_text
+from intercom_bridge.intercom.payloads import Event, Part, PayloadError
+from intercom_bridge.models import Delivery, WebhookEvent
+from intercom_bridge.sync.message import name_of, restore
+
+from .contact import Contact
+
+NOTE = "Older messages, and files, are not stored here. Intercom and the tickets contain them."
+
+# A teammate's or a bot's part never belongs to the contact, whatever its ID.
+_CONTACT_TYPES = ("user", "lead", "visitor", "contact")
+
+
+def person_copy(contact: Contact) -> dict[str, Any]:
+    """Return the contact's identity, own messages and tickets, as JSON values.
+
+    Left out are internal notes, what others wrote, names and addresses of others, and the service's own bookkeeping.
+    """
+    return {
+        "contact": contact.contact_id,
+        "exported_at": timezone.now().isoformat(),
+        "note": NOTE,
+        "person": [
+            {"name": match.name, "email": match.email, "organization": match.org_name}
+            for match in contact.matches
+        ],
+        "conversations": _conversations(contact),
+    }
+
+
+def _conversations(contact: Contact) -> list[dict[str, Any]]:
+    messages: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+    tickets: dict[str, list[dict[str, Any]]] = {}
+    for conversation_id, part in _own_parts(contact):
+        messages.setdefault(conversation_id, {})[part.kind, part.id] = _message(part)
+    for conversation in contact.conversations:
+        links = conversation.links.select_related("ticket").order_by("pk")
+        tickets[conversation.conversation_id] = [
+            {"ticket": link.ticket.ref, "linked_at": link.created_at.isoformat()} for link in links
+        ]
+    for delivery in _deliveries(contact).filter(written_at__isnull=False):
+        own = messages.get(delivery.conversation.conversation_id, {})
+        message = own.get((delivery.kind, delivery.part_id))
+        if message and delivery.written_at:
+            copied = {"ticket": delivery.ticket.ref, "at": delivery.written_at.isoformat()}
+            message["copied_to"].append(copied)
+    return [
+        {
+            "conversation": conversation_id,
+            "tickets": tickets.get(conversation_id, []),
+            "messages": sorted(messages.get(conversation_id, {}).values(), key=lambda one: one["sent_at"]),
+        }
+        for conversation_id in sorted({*messages, *tickets})
+    ]
+
+
+def _deliveries(contact: Contact) -> Any:
+    rows = Delivery.objects.filter(conversation__in=contact.conversations)
+    return rows.select_related("conversation", "ticket").in_order()
+
+
+def _own_parts(contact: Contact) -> Iterator[tuple[str, Part]]:
+    """Yield the contact's own messages with the ID of their conversation, as often as they are stored."""
+    for event in contact.webhook_events.iterator(chunk_size=200):
+        for part in _parts_of(event):
+            if _is_own(part, contact):
+                yield event.conversation_id, part
+    for delivery in _deliveries(contact).filter(cleaned_at=None).iterator(chunk_size=200):
+        if delivery.part and _is_own(part := restore(delivery.part), contact):
+            yield delivery.conversation.conversation_id, part
+
+
+def _parts_of(event: WebhookEvent) -> tuple[Part, ...]:
+    try:
+        conversation = Event.parse(json.loads(bytes(event.body))).conversation
+    except (ValueError, RecursionError, PayloadError):
+        return ()
+    return conversation.messages if conversation else ()
+
+
+def _is_own(part: Part, contact: Contact) -> bool:
+    is_message = bool(part.body or part.subject or part.attachments)
+    is_author = part.author.id == contact.contact_id and part.author.type in _CONTACT_TYPES
+    return is_message and is_author and not part.redacted
+
+
+def _message(part: Part) -> dict[str, Any]:
+    return {
+        "sent_at": dt.datetime.fromtimestamp(part.created_at, dt.UTC).isoformat(),
+        "subject": part.subject,
+        "text": to_text(part.body),
+        "files": [name_of(file) for file in part.attachments],
+        "copied_to": [],
+    }
