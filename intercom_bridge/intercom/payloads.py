@@ -29,6 +29,9 @@ MAX_EMAIL_LENGTH: Final = 320
 MAX_URL_LENGTH: Final = 4_000
 """Characters of a URL in which a file's name is looked for."""
 
+MAX_CONTACTS: Final = 1_000
+"""Contacts of one payload that are read. A conversation has far fewer participants."""
+
 MAX_EPOCH: Final = 253_402_300_800
 """The year 10000 in seconds since 1970: databases cannot store later dates."""
 
@@ -367,7 +370,7 @@ class Conversation:
 def _contact_ids(raw: Mapping[str, Any]) -> tuple[str, ...]:
     contacts = raw.get("contacts")
     listed = _array(contacts) or _array(_object(contacts).get("contacts")) or [raw.get("user")]
-    return _unique(_id(_object(contact).get("id")) for contact in listed)
+    return _unique(_id(_object(contact).get("id")) for contact in listed[:MAX_CONTACTS])
 
 
 def _unique(ids: Iterable[str]) -> tuple[str, ...]:
@@ -471,10 +474,10 @@ def workspace_id_of(data: object) -> str:
 
 
 def contact_ids_in(data: object) -> set[str]:
-    """Return the ids of all users, leads and visitors anywhere in a payload."""
+    """Return the ids of all users, leads and visitors anywhere in a payload, MAX_CONTACTS of them at most."""
     named: set[str] = set()
     todo = [data]
-    while todo:
+    while todo and len(named) < MAX_CONTACTS:
         value = todo.pop()
         if isinstance(value, dict):
             if value.get("type") in ("contact", *_ROLES):
@@ -482,4 +485,4 @@ def contact_ids_in(data: object) -> set[str]:
             todo.extend(value.values())
         elif isinstance(value, list):
             todo.extend(value)
-    return named - {""}
+    return named

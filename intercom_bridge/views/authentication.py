@@ -1,11 +1,13 @@
 """Verify the signature over the raw bytes of a request, as a DRF authentication class.
 
-Responses: 413 if the body is too large, 400 if it is not a JSON object, 401 if the signature is missing, wrong or
-given twice, and also 401 for an unknown workspace, so that the existing workspaces cannot be probed. The body is not
-trusted before its signature matches: it is parsed only to find the secrets to try.
+Responses: 413 if the body is too large, 401 if the signature is missing, wrong or given twice, and also 401 for an
+unknown workspace, so that the existing workspaces cannot be probed; 400 if a signed body is not a JSON object. An
+unsigned body is never parsed: its bytes are searched for the workspaces whose secrets are to be tried.
 """
 
 import json
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,13 @@ from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 
 # Used for an unknown workspace, so that the comparison takes as long as for a known one.
 _UNUSED_SECRET = "no request is signed with this"  # noqa: S105
+
+_NO_MATCH = "The signature does not match."
+_WORKSPACE_ID = re.compile(
+    rb'"(?:workspace_id|app_id)"[ \t\r\n]{0,50}:[ \t\r\n]{0,50}("(?:[^"\\]|\\.){1,200}"|[0-9]{1,30})'
+)
+# A payload names one workspace, and may name others in values of its own.
+_MOST_WORKSPACES = 8
 
 
 @dataclass(frozen=True)
@@ -51,20 +60,37 @@ class Signature(BaseAuthentication):
         raise NotImplementedError
 
     def authenticate(self, request: Request) -> tuple[Workspace, SignedBody]:
+        given = request.headers.get(self.header, "")
+        if len(given) != len(self.sign(b"", _UNUSED_SECRET)):
+            # Refused before the body is read into memory.
+            raise AuthenticationFailed(_NO_MATCH)
         raw = _raw_body(request)
+        signed_with = self._match(raw, given)
+        if not signed_with:
+            raise AuthenticationFailed(_NO_MATCH)
+        # Only a body that somebody with a secret has signed is worth its parsing.
         data = _parse(raw)
-        workspace = Workspace.objects.for_signed_request(workspace_id_of(data))
-        secrets = workspace.client_secrets() if workspace else {}
-        expected = {
-            name: self.sign(raw, secret) for name, secret in (secrets or {"": _UNUSED_SECRET}).items()
-        }
-        signed_with = signature.match_signature(request.headers.get(self.header, ""), expected)
-        if workspace is None or not signed_with:
-            raise AuthenticationFailed("The signature does not match.")
+        workspace, secret_name = signed_with.get(workspace_id_of(data), (None, ""))
+        if workspace is None:
+            raise AuthenticationFailed(_NO_MATCH)
         # The doctor's own ping does not show which secret Intercom uses.
         if not str(data.get("id", "")).startswith(DOCTOR_ID_PREFIX):
-            workspace.note_use(signed_with)
+            workspace.note_use(secret_name)
         return workspace, SignedBody(raw=raw, data=data)
+
+    def _match(self, raw: bytes, given: str) -> dict[str, tuple[Workspace, str]]:
+        """Return the workspaces named in the body, at any depth, whose secret has signed it, and the secret's name."""
+        matching = {}
+        for workspace_id in _named_workspaces(raw) or [""]:
+            workspace = Workspace.objects.for_signed_request(workspace_id)
+            secrets = workspace.client_secrets() if workspace else {}
+            expected = {
+                name: self.sign(raw, secret) for name, secret in (secrets or {"": _UNUSED_SECRET}).items()
+            }
+            signed_with = signature.match_signature(given, expected)
+            if workspace is not None and signed_with:
+                matching[workspace_id] = (workspace, signed_with)
+        return matching
 
     def authenticate_header(self, request: Request) -> str:
         """Make DRF respond with 401 instead of 403."""
@@ -94,6 +120,20 @@ def _raw_body(request: Request) -> bytes:
         return bytes(request._request.body)  # noqa: SLF001 - the only way to the HttpRequest
     except RequestDataTooBig as error:
         raise BodyTooLargeError from error
+
+
+def _named_workspaces(raw: bytes) -> list[str]:
+    """Return the different values of `workspace_id` and `app_id`, without building the document.
+
+    A quote within a JSON string is escaped, so that the text of a message is never taken for a key.
+    """
+    named: dict[str, None] = {}
+    for found in _WORKSPACE_ID.finditer(raw):
+        with suppress(ValueError):
+            named[workspace_id_of({"app_id": json.loads(found[1])})] = None
+        if len(named) == _MOST_WORKSPACES:
+            break
+    return [workspace_id for workspace_id in named if workspace_id]
 
 
 def _parse(raw: bytes) -> Any:

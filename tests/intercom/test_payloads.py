@@ -18,6 +18,7 @@ from intercom_bridge.intercom.payloads import (
     Event,
     Part,
     PayloadError,
+    contact_ids_in,
     workspace_id_of,
 )
 from intercom_bridge.intercom.text import clean_text
@@ -468,3 +469,9 @@ def test_any_json_is_a_notification_or_a_payload_error(data: Any) -> None:
 def test_an_email_address_that_is_too_long_is_ignored(length: int, is_kept: bool) -> None:
     email = "x" * (length - 13) + "@acme.example"
     assert Contact.parse({"type": "contact", "id": "1", "email": email}).email == (email if is_kept else "")
+
+
+def test_a_payload_that_names_very_many_contacts_is_bounded() -> None:
+    many = [{"type": "contact", "id": str(number)} for number in range(300_000)]
+    assert len(contact_ids_in({"contacts": {"contacts": many}})) == 1_000
+    assert len(Conversation.parse({"id": "1", "contacts": {"contacts": many}}).contact_ids) == 1_000

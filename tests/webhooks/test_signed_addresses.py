@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from intercom_bridge.intercom.signature import canvas_signature, webhook_signature
 from intercom_bridge.models import WebhookEvent, Workspace
 from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
+from intercom_bridge.views import authentication
 from tests.cases.signed_addresses import ADDRESSES, IDS, SignedAddress
 from tests.teammate import SECRET
 
@@ -146,12 +147,43 @@ def test_a_workspace_without_a_secret_rejects_every_request(workspace: Workspace
         assert post(path, raw, **{header: sign(raw, secret)}).status_code == 401
 
 
-@pytest.mark.parametrize(
-    "raw", [b"", b"nonsense", b"[]", b'"x"', b"null", b"{", b"\xff\xfe", b"[" * 100_000], ids=repr
-)
-def test_what_is_not_a_json_object_is_400(workspace: Workspace, address: Any, raw: bytes) -> None:
+NONSENSE = [b"", b"nonsense", b"[]", b'"x"', b"null", b"{", b"\xff\xfe", b"[" * 100_000]
+
+
+@pytest.mark.parametrize("raw", NONSENSE, ids=range(len(NONSENSE)))
+def test_what_names_no_workspace_is_401(workspace: Workspace, address: Any, raw: bytes) -> None:
     path, header, sign, _body, _name = address
+    assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 401
+
+
+@pytest.mark.parametrize("form", ["[{}]", "{}]", "{}{}", "[" * 100_000 + "{}"], ids=range(4))
+def test_what_is_signed_and_not_a_json_object_is_400(workspace: Workspace, address: Any, form: str) -> None:
+    path, header, sign, body, _name = address
+    raw = form.replace("{}", json.dumps(body())).encode()
     assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 400
+
+
+def test_an_unsigned_body_is_never_parsed(
+    workspace: Workspace, address: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, header, sign, body, _name = address
+    parsed = []
+    monkeypatch.setattr(authentication, "_parse", parsed.append)
+    raw = encode(body() | {"filler": [{}] * 100_000})
+    assert post(path, raw).status_code == 401
+    assert post(path, raw, **{header: sign(raw, "another secret")}).status_code == 401
+    assert not parsed
+
+
+def test_a_workspace_named_elsewhere_in_the_body_does_not_sign_for_it(
+    workspace: Workspace, address: Any
+) -> None:
+    """Only the id at the top level counts, even where two workspaces share their secret."""
+    path, header, sign, body, name = address
+    raw = encode(body() | {name: "nobody99", "more": {"app_id": workspace.workspace_id}})
+    assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 401
+    raw = encode({"more": {"app_id": "nobody99", "workspace_id": 7, "text": '"app_id": "x"'}} | body())
+    assert post(path, raw, **{header: sign(raw, SECRET)}).status_code == 200
 
 
 def test_a_body_over_ten_megabytes_is_413(workspace: Workspace, address: Any) -> None:
