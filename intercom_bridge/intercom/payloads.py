@@ -467,6 +467,20 @@ class Event:
         )
 
 
+def conversation_ids_of_ticket(data: object) -> tuple[str, ...]:
+    """Return the ids of the conversations that a notification about one of Intercom's own tickets may be about.
+
+    A ticket that a customer sees is a conversation and has its id. Others are linked to conversations.
+    """
+    item = _object(_object(_object(data).get("data")).get("item"))
+    ids = []
+    for ticket in (item, _object(item.get("ticket"))):
+        linked = _array(_object(ticket.get("linked_objects")).get("data"))[:MAX_CONTACTS]
+        ids += [_id(ticket.get("id")), _id(ticket.get("conversation_id"))]
+        ids += [_id(_object(one).get("id")) for one in linked]
+    return _unique(ids)
+
+
 def workspace_id_of(data: object) -> str:
     """Return the workspace id in a payload, "" if there is none. Webhooks call it `app_id`."""
     raw = _object(data)

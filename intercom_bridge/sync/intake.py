@@ -14,7 +14,7 @@ from structlog.contextvars import bound_contextvars
 
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.intercom.payloads import Conversation as PayloadConversation
-from intercom_bridge.intercom.payloads import Event, Part, PayloadError
+from intercom_bridge.intercom.payloads import Event, Part, PayloadError, conversation_ids_of_ticket
 from intercom_bridge.models import (
     Conversation,
     Delivery,
@@ -45,6 +45,9 @@ FOLLOWED_TOPICS = (
     "conversation.admin.unsnoozed",
     "conversation_part.redacted",
 )
+# In a conversation that is also a ticket of Intercom's, messages come with these. Their items contain no conversation:
+# it is compared with Intercom.
+TICKET_TOPICS = ("ticket.admin.replied", "ticket.contact.replied", "ticket.note.created")
 State = WebhookEvent.State
 
 # After this time, another worker may process an event that this one has claimed.
@@ -122,6 +125,9 @@ def classify(event: WebhookEvent) -> PayloadConversation | Skip:
 
 def process_event(event: WebhookEvent) -> None:
     """Create the deliveries of an event and finish it, or postpone it."""
+    if event.topic in TICKET_TOPICS and event.workspace.enabled:
+        _compare_soon(event)
+        return
     reported = classify(event)
     if isinstance(reported, Skip):
         _skip(event, reported)
@@ -143,6 +149,22 @@ def process_event(event: WebhookEvent) -> None:
         return
     # Converted before the transaction begins: on SQLite, it excludes all other writers.
     _deliver_to_links(event, conversation, [(part, destination(part)) for part in reported.parts])
+
+
+def _compare_soon(event: WebhookEvent) -> None:
+    """Compare the linked conversations of one of Intercom's own tickets, whose notification has another shape."""
+    try:
+        ids = conversation_ids_of_ticket(json.loads(bytes(event.body)))
+    except (ValueError, RecursionError) as error:
+        _skip(event, Skip(ReasonCode.UNREADABLE, str(error)))
+        return
+    linked = Conversation.objects.filter(workspace=event.workspace, conversation_id__in=ids)
+    keys = list(linked.filter(links__isnull=False).values_list("pk", flat=True))
+    if not keys:
+        _skip(event, Skip(ReasonCode.NOT_LINKED))
+        return
+    Conversation.objects.filter(pk__in=keys).compare_within(0)
+    event.settle(State.HANDLED)
 
 
 @transaction.atomic

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable
 from io import StringIO
 from typing import Any
@@ -16,14 +17,15 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from intercom_bridge.config_import import BridgeFile, export
-from intercom_bridge.models import Conversation, Delivery, TicketLink, Workspace
+from intercom_bridge.models import Conversation, Delivery, TicketLink, WebhookEvent, Workspace
 from intercom_bridge.models.job import claim
 from intercom_bridge.sync import reconcile as reconciling
+from intercom_bridge.sync.intake import process_batch
 from intercom_bridge.worker.queues import QUEUES, run_row
 from sandbox.intercom import Intercom
 from sandbox.intercom.store import Part
 from sandbox.itop import Itop
-from tests.teammate import Teammate, notify
+from tests.teammate import Teammate, notification, notify, part, post_webhook
 
 Work = Callable[[], None]
 
@@ -535,3 +537,24 @@ def test_the_command_can_be_limited_to_a_workspace(linked: Teammate, workspace: 
 def test_invalid_arguments_are_reported(workspace: Workspace, arguments: list[str], sentence: str) -> None:
     with pytest.raises(CommandError, match=sentence):
         command(*arguments)
+
+
+@pytest.mark.parametrize("topic", ["ticket.admin.replied", "ticket.contact.replied", "ticket.note.created"])
+@pytest.mark.parametrize("shape", ["same id", "linked"])
+def test_a_reply_in_a_ticket_of_intercom_has_its_conversation_compared_at_once(
+    client: Client, linked: Teammate, topic: str, shape: str
+) -> None:
+    row = Conversation.objects.get()
+    Conversation.objects.update(reconcile_at=None)
+    ticket = {"type": "ticket", "id": row.conversation_id if shape == "same id" else "5"}
+    if shape == "linked":
+        other = {"type": "conversation", "id": row.conversation_id}
+        ticket |= {"linked_objects": {"type": "list", "data": [other]}}
+    item = {"type": "ticket_ticket_part", "ticket": ticket, "ticket_part": {"id": "1", "body": "<p>x</p>"}}
+    payload = notification(part(1, ""), topic=topic)
+    payload["data"]["item"] = item
+    post_webhook(client, json.dumps(payload).encode())
+    process_batch()
+    row.refresh_from_db()
+    assert row.reconcile_at is not None and row.reconcile_at <= timezone.now()
+    assert WebhookEvent.objects.get().state == "handled"
