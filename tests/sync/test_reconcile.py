@@ -546,7 +546,7 @@ def test_a_reply_in_a_ticket_of_intercom_has_its_conversation_compared_at_once(
 ) -> None:
     row = Conversation.objects.get()
     Conversation.objects.update(reconcile_at=None)
-    ticket = {"type": "ticket", "id": row.conversation_id if shape == "same id" else "5"}
+    ticket: dict[str, Any] = {"type": "ticket", "id": row.conversation_id if shape == "same id" else "5"}
     if shape == "linked":
         other = {"type": "conversation", "id": row.conversation_id}
         ticket |= {"linked_objects": {"type": "list", "data": [other]}}

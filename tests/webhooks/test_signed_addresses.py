@@ -167,7 +167,7 @@ def test_an_unsigned_body_is_never_parsed(
     workspace: Workspace, address: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, header, sign, body, _name = address
-    parsed = []
+    parsed: list[bytes] = []
     monkeypatch.setattr(authentication, "_parse", parsed.append)
     raw = encode(body() | {"filler": [{}] * 100_000})
     assert post(path, raw).status_code == 401
