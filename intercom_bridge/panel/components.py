@@ -143,7 +143,7 @@ LABEL_HEIGHT: Final = 24
 FIELD_HEIGHT: Final = 40
 AREA_HEIGHT: Final = 100
 MARGIN: Final = 12
-_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+_LINK = re.compile(r"\[([^\[\]]*+)\]\([^()]*+\)")
 
 
 def _count_lines(text: str, width: int = LINE_WIDTH) -> int:
