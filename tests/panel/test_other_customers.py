@@ -11,7 +11,7 @@ from django.test import Client
 from intercom_bridge.models import CachedTickets, Delivery, OutgoingMessage, TicketLink
 from intercom_bridge.panel.screens.link import CONFIRMED
 from sandbox.itop import Itop
-from tests.teammate import ALICE, Teammate, conversation, part
+from tests.teammate import ALICE, Teammate, conversation, notify, part
 
 Work = Callable[[], None]
 
@@ -97,6 +97,19 @@ def test_a_closed_ticket_is_named_on_the_first_screen(teammate: Teammate, itop: 
     CachedTickets.objects.all().delete()
     assert "R-000008 is closed: new messages may not be noticed there" in teammate.open().text
     assert teammate.offers("Create a ticket")
+
+
+@pytest.mark.parametrize(("code", "is_offered"), [("log_full", False), ("gave_up", True)])
+def test_retry_is_offered_only_where_it_may_help(
+    client: Client, teammate: Teammate, work: Work, code: str, is_offered: bool
+) -> None:
+    teammate.link("R-000008")
+    work()
+    notify(client, part(37358198350, "<p>x</p>"))
+    work()
+    Delivery.objects.update(state="failed", reason_code=code)
+    assert "1 message could not be copied" in teammate.open().text
+    assert teammate.offers("Try again") is is_offered
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,7 @@ def test_the_last_reason_is_that_of_the_latest_failure(linked: Teammate) -> None
 
 def test_retried_messages_are_written(linked: Teammate, itop: Itop, work: Work) -> None:
     failed()
+    Delivery.objects.update(reason_code="rejected")
     linked.open().click("Try again")
     assert "2 waiting" in linked.text and not linked.offers("Try again")
     assert set(Delivery.objects.values_list("state", "solo_failures")) == {("waiting", 0)}
@@ -227,6 +228,7 @@ def test_an_action_is_applied_and_displayed_while_itop_is_away(
     linked: Teammate, itop: Itop, time_machine: Any
 ) -> None:
     failed()
+    Delivery.objects.update(reason_code="rejected")
     linked.open()
     itop.faults.away = True
     time_machine.move_to(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=21))
