@@ -18,7 +18,3 @@ def fill_up(itop: Itop, ticket_id: int) -> None:
     entry = {"date": "2026-01-01 00:00:00", "user_login": "x" * 200, "user_id": "0", "format": "html"}
     entries = [entry | {"message": f"<p>{number}</p>"} for number in range(ENTRIES_OF_A_FULL_LOG)]
     itop.store.update("UserRequest", ticket_id, public_log=entries)
-
-
-def empty(itop: Itop, ticket_id: int) -> None:
-    itop.store.update("UserRequest", ticket_id, public_log=[])
