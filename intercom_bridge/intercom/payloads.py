@@ -499,4 +499,4 @@ def contact_ids_in(data: object) -> set[str]:
             todo.extend(value.values())
         elif isinstance(value, list):
             todo.extend(value)
-    return named
+    return named - {""}

@@ -475,3 +475,9 @@ def test_a_payload_that_names_very_many_contacts_is_bounded() -> None:
     many = [{"type": "contact", "id": str(number)} for number in range(300_000)]
     assert len(contact_ids_in({"contacts": {"contacts": many}})) == 1_000
     assert len(Conversation.parse({"id": "1", "contacts": {"contacts": many}}).contact_ids) == 1_000
+
+
+def test_a_customer_without_an_id_is_not_counted_among_the_contacts() -> None:
+    assert contact_ids_in({"author": {"type": "user", "id": None}, "x": [{"type": "lead", "id": "7"}]}) == {
+        "7"
+    }

@@ -354,6 +354,20 @@ def test_replies_between_the_switch_and_the_adoption_are_written_once(
     ]
 
 
+def test_a_reply_without_a_date_does_not_make_everything_ours(
+    client: Client, teammate: Teammate, itop: Itop, work: Work
+) -> None:
+    work()
+    itop.store.update(
+        "UserRequest", 8, intercom_ref=teammate.conversation["id"], intercom_sync_activated="yes"
+    )
+    notify(client, part(37358198350, "<p>when?</p>") | {"created_at": None})
+    work()
+    teammate.open()
+    work()
+    assert TicketLink.objects.get().since_part_at > 0
+
+
 def written_by_the_extension(itop: Itop, body: str) -> None:
     stored = itop.store.log(8)
     entry = stored[-1] | {"message": body, "format": "html", "user_login": "PHP extension"}

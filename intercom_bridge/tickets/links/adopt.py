@@ -224,8 +224,10 @@ def _our_beginning(
     for event in events.order_by("received_at", "pk"):
         reported = classify(event)
         for part in () if isinstance(reported, Skip) else reported.parts:
-            since_part = min(since_part, (part.created_at, order_of(part.id) - 1))
             since = min(since, event.received_at)
+            # A part whose date cannot be read does not show which parts are older.
+            if part.created_at:
+                since_part = min(since_part, (part.created_at, order_of(part.id) - 1))
     return since, since_part
 
 
