@@ -20,10 +20,10 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except (ImproperlyConfigured, ModuleNotFoundError) as error:
-        sentence = refusal(error)
-        if sentence is None or "--traceback" in sys.argv:
+        explanation = refusal(error)
+        if explanation is None or "--traceback" in sys.argv:
             raise
-        sys.exit(sentence)
+        sys.exit(explanation)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Parse XML that somebody uploaded: without DTD and entities, and with limits."""
+"""Parse uploaded XML, which is not trusted: DTDs and entities are rejected, and the size is limited."""
 
 from typing import NoReturn
 from xml.parsers import expat

@@ -206,7 +206,9 @@ def _flags_of_a_new_ticket(chain: Sequence[_Class], fields: Mapping[str, Element
     codes = (_text(member.element, path) for member in chain for path in paths)
     field = fields.get(next(filter(None, codes), ""))
     flags: dict[str, set[str]] = {}
-    state = None if field is None else states.pop(_text(field, "default_value"), None)
+    if field is None:
+        return flags
+    state = states.pop(_text(field, "default_value"), None)
     while state is not None:
         for attribute in state.iterfind("flags/attribute"):
             flags.setdefault(attribute.get("id", ""), {flag.tag for flag in attribute})

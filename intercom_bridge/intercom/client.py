@@ -199,7 +199,7 @@ class IntercomClient:
         """Write a note, or a reply that the customer sees, as the teammate. Return the part that was created.
 
         `body` is HTML; p, br, b, i, a, ul, ol and li are safe. The part is the newest one of the requested kind in the
-        response with the same text, or else the teammate's newest one. Once Intercom has answered with 2xx, the
+        response with the same text, or else the teammate's newest one. Once Intercom has answered 2xx with
         JSON, the message is posted: return None if the response does not show the part.
         """
         reply = {

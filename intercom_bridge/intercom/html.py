@@ -44,7 +44,7 @@ from .tree import (
 )
 
 MAX_BODY_LENGTH: Final = 300_000
-"""Characters that are converted; a sentence stands for the rest. iTop could not take many more in one request."""
+"""Characters that are converted. A sentence replaces the rest, because iTop accepts few more in one request."""
 
 MAX_TITLE_SOURCE: Final = 20_000
 """Characters among which the first visible line is looked for."""
@@ -255,7 +255,7 @@ class _Media:
         return cls(node.tag, "", (_file_name(url) if url else "") or description)
 
     def label(self) -> str:
-        """Return the text that stands for it."""
+        """Return the text that replaces the picture or recording."""
         words = {"img": _("Picture"), "video": _("Video"), "audio": _("Recording")}
         word = words.get(self.kind, _("Embedded content"))
         name = self.description or self.url

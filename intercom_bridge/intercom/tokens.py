@@ -93,7 +93,7 @@ class Tokenizer:
     def _tag(self, start: int) -> tuple[StartTag | EndTag | None, int]:
         """Return the token that the "<" at `start` begins, and where it ends: at `start` if it is text.
 
-        The token is None for a comment, and for a start tag that the end of the input cuts off.
+        The token is None for a comment, and for a start tag that is incomplete at the end of the input.
         """
         markup = self.markup
         following = markup[start + 1 : start + 2]

@@ -49,7 +49,7 @@ MAX_FORMATTING: Final = 5
 MAX_TAGS: Final = 20_000
 
 MAX_LENGTH: Final = 200_000
-"""Characters of HTML that are parsed. Longer ones are no messages that somebody wrote."""
+"""Characters of HTML that are parsed. Nobody writes a longer message."""
 
 # Of two tags that mean the same, the one that iTop keeps.
 _SYNONYMS: Final = {"strike": "s", "tt": "code", "samp": "code", "dir": "ul", "menu": "ul", "image": "img"}

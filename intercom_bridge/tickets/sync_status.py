@@ -22,9 +22,9 @@ State = Delivery.State
 MESSAGE = Concat("kind", Value(" "), "part_id")
 MAX_FAILURES = 5
 IN_ITOP = Q(state__in=(State.WRITTEN, State.RESTORED))
-# Nothing can be written to a ticket that iTop no longer has.
-# What iTop would refuse again, whenever it is retried.
+# iTop would refuse these again, whenever they are retried.
 HOPELESS = (ReasonCode.LOG_FULL, ReasonCode.REQUEST_TOO_LARGE, ReasonCode.UNSUPPORTED_CHARACTER)
+# Nothing can be written to a ticket that iTop no longer has.
 RETRIABLE = Q(state=State.FAILED, cleaned_at=None, ticket__gone_at=None) & ~Q(reason_code__in=HOPELESS)
 NOT_IN_ITOP = Q(state__in=(State.WAITING, State.FAILED))
 

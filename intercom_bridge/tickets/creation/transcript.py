@@ -143,7 +143,7 @@ def replace_accounts(
 def _with_authors(
     items: Sequence[Mapping[str, Any]], authors: Sequence[str]
 ) -> Iterator[tuple[Mapping[str, Any], str | None]]:
-    """Yield each item with its author's name, None for a joint entry (`Transcript.items` puts these first)."""
+    """Yield each item with its author's name, None for a joint entry (`_items` puts these first)."""
     joint = JOINT_ENTRIES if len(items) < len(authors) else 0
     plain = len(items) - joint
     names: list[str | None] = [None] * joint + list(authors[len(authors) - plain :])

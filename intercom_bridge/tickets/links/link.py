@@ -90,8 +90,8 @@ def link_ticket(
     """Link the ticket to this conversation. With `copy`, write the messages so far to it, too.
 
     Raise TicketNotFoundError or OutOfScopeError; OtherOrganizationError if the ticket is of another organization and
-    `is_confirmed` is False; with `copy` IntercomError if Intercom does not return the
-    conversation. Then nothing is linked.
+    `is_confirmed` is False; with `copy` IntercomError if Intercom does not return the conversation. Then nothing is
+    linked.
     """
     found, _missing = get_ticket(context, ticket_class, ticket_id)
     if (link := find_links(context).get(ticket_id)) is not None:
