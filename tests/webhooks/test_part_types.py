@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from intercom_bridge.models import Delivery, OutgoingMessage, TicketLink
+from intercom_bridge.models import Delivery, TicketLink
 from intercom_bridge.sync.message import LOG_OF_PART_TYPE
 from sandbox.itop import Itop
 from tests.teammate import ADA, Teammate, author_of, conversation, notify, part
@@ -30,15 +30,6 @@ TABLE = {
     ),
 }
 LOGS = ("public_log", "private_log")
-
-
-@pytest.fixture
-def ticket(teammate: Teammate, work: Work) -> int:
-    """Return R-000008, linked to the conversation."""
-    teammate.link("R-000008")
-    OutgoingMessage.objects.all().delete()
-    work()
-    return TicketLink.objects.get().ticket.object_id
 
 
 def test_the_table_covers_every_part_type_of_the_code() -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
 from django.test import Client
 
-from intercom_bridge.models import Delivery, OutgoingMessage, TicketCreation, TicketLink, WebhookEvent
+from intercom_bridge.models import Delivery, TicketCreation, TicketLink, WebhookEvent
 from sandbox.itop import Itop
 from tests.teammate import ALICE, Teammate, author_of, conversation, notify, part
 
@@ -15,15 +14,6 @@ Work = Callable[[], None]
 SECRET = "4111 1111 1111 1111"
 TOPIC = "conversation_part.redacted"
 REDACTED = "<p><i>This message was deleted</i></p>"
-
-
-@pytest.fixture
-def ticket(teammate: Teammate, work: Work) -> int:
-    """Return R-000008, linked to the conversation."""
-    teammate.link("R-000008")
-    OutgoingMessage.objects.all().delete()
-    work()
-    return TicketLink.objects.get().ticket.object_id
 
 
 def redact(client: Client, times: int = 1) -> None:
