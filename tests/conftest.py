@@ -17,7 +17,9 @@ from intercom_bridge.panel import router
 from intercom_bridge.worker.queues import run_until_idle
 from sandbox.intercom import Intercom, running_intercom
 from sandbox.itop import Itop, running_itop
+from sandbox.itop.datamodel import VERSIONS
 from sandbox.itop.seed import TOKEN
+from sandbox.itop.wording import ENGLISH, LANGUAGES
 from tests.panel.schema import check_canvas
 
 from .browser import close_browser
@@ -27,6 +29,12 @@ from .teammate import SECRET, WORKSPACE, Teammate
 hypothesis_settings.register_profile("thorough", max_examples=1000, deadline=None)
 hypothesis_settings.register_profile("quick", max_examples=50, deadline=None, database=None, derandomize=True)
 hypothesis_settings.load_profile("quick")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let tests run against another edition of iTop: `pytest --itop-version 2.7 --itop-language "FR FR"`."""
+    parser.addoption("--itop-version", default=VERSIONS[-1], choices=VERSIONS)
+    parser.addoption("--itop-language", default=ENGLISH, choices=LANGUAGES)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -63,9 +71,10 @@ def clear_cache() -> None:
 
 
 @pytest.fixture
-def itop() -> Iterator[Itop]:
+def itop(request: pytest.FixtureRequest) -> Iterator[Itop]:
     """Run the stand-in for iTop, over real HTTP."""
-    with running_itop() as running:
+    option = request.config.getoption
+    with running_itop(version=option("itop_version"), language=option("itop_language")) as running:
         yield running
 
 

@@ -7,7 +7,9 @@ import logging
 import signal
 import threading
 
-from . import seed
+from . import seed, wording
+from .database import CHARACTER_SETS
+from .datamodel import VERSIONS
 from .server import Itop
 
 
@@ -23,6 +25,20 @@ def main() -> None:
     parser.add_argument(
         "--timezone", default="Europe/Paris", help="of the server's dates (default: %(default)s)"
     )
+    parser.add_argument("--version", default=VERSIONS[-1], choices=VERSIONS, help="default: %(default)s")
+    parser.add_argument(
+        "--language",
+        default=wording.ENGLISH,
+        choices=wording.LANGUAGES,
+        help="of the accounts (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--character-set",
+        default=CHARACTER_SETS[0],
+        choices=CHARACTER_SETS,
+        help="of the database (default: %(default)s)",
+    )
+    parser.add_argument("--max-body", type=int, metavar="BYTES", help="larger ones are answered 413")
     parser.add_argument(
         "--no-extension", action="store_true", help="without the PHP extension's intercom_* attributes"
     )
@@ -39,6 +55,10 @@ def main() -> None:
         host=options.host,
         port=options.port,
         token=options.token,
+        version=options.version,
+        language=options.language,
+        character_set=options.character_set,
+        max_body=options.max_body,
         extension=not options.no_extension,
         lost_updates=not options.no_lost_updates,
         latency=options.latency / 1000,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-KEY_KINDS = frozenset({"key"})
+VERSIONS = ("2.7", "3.0", "3.1", "3.2", "3.3")
 NUMBER_KINDS = frozenset({"key", "integer", "objkey", "stopwatch", "id", "flag"})
 VIRTUAL_KINDS = frozenset({"external", "links"})
 
@@ -119,7 +119,7 @@ def stopwatch(code: str, *thresholds: int) -> tuple[Attribute, ...]:
     return (other("stopwatch", code, default=0), *hidden)
 
 
-def classes(*, extension: bool = True) -> tuple[ItopClass, ...]:
+def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
     """Return all classes. ``extension=False`` leaves out what the PHP extension adds to UserRequest."""
     return (
         ItopClass(
@@ -388,8 +388,7 @@ def classes(*, extension: bool = True) -> tuple[ItopClass, ...]:
                 enum(
                     "origin",
                     "Origin",
-                    "in_person",
-                    "chat",
+                    *(("in_person", "chat") if version >= "3.1" else ()),
                     "mail",
                     "phone",
                     "portal",
@@ -547,12 +546,15 @@ class DataModel:
     """The classes, with inherited and derived attributes, parents and children."""
 
     extension: bool = True
+    version: str = VERSIONS[-1]
     by_name: dict[str, ItopClass] = field(init=False)
     _attributes: dict[str, dict[str, Attribute]] = field(init=False, default_factory=dict)
     _filter_codes: dict[str, list[str]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.by_name = {each.name: each for each in classes(extension=self.extension)}
+        if self.version not in VERSIONS:
+            raise ValueError(f"unknown version {self.version!r}; there are {', '.join(VERSIONS)}")
+        self.by_name = {each.name: each for each in classes(extension=self.extension, version=self.version)}
 
     def __contains__(self, name: object) -> bool:
         return name in self.by_name
@@ -654,6 +656,9 @@ class DataModel:
 
 
 @cache
-def data_model(*, extension: bool = True) -> DataModel:
-    """Return the data model, with or without the attributes of the PHP extension; one object for all stores."""
-    return DataModel(extension=extension)
+def data_model(*, extension: bool = True, version: str = VERSIONS[-1]) -> DataModel:
+    """Return the data model of a version, with or without the PHP extension's attributes; one object for all stores.
+
+    Raise ValueError if the version is not in VERSIONS.
+    """
+    return DataModel(extension=extension, version=version)

@@ -14,7 +14,6 @@ KINDS = {
     "maintenance": "answers HTTP 503 with JSON that has no code",
     "read_only": "answers each write as if the account lacked permissions",
     "check": "refuses each write with a sentence of the site's own check",
-    "character": "refuses each write because its database does not accept a character",
     "forbidden": "answers HTTP 403 with a page, as a web application firewall does",
     "too_large": "answers HTTP 413 with a page, as a web server does before iTop runs",
     "notices": "executes, and writes notices of PHP before and after the JSON",

@@ -13,6 +13,8 @@ import re
 from html.parser import HTMLParser
 from urllib.parse import quote
 
+from .datamodel import VERSIONS
+
 BLOCKS = frozenset(
     [
         "p",
@@ -88,6 +90,13 @@ FURTHER_ATTRIBUTES = {
     **dict.fromkeys(["tr", "td", "th"], frozenset(["colspan", "rowspan"])),
 }
 ALLOWED = WITHOUT_ATTRIBUTES | WITH_CLASS | WITH_STYLE | {"col"}
+# The first version that keeps an element, or an attribute of any element ("") or of one. The others are kept since 2.7.
+ELEMENTS_SINCE = dict.fromkeys(["mark", "figure", "figcaption", "col", "colgroup"], "3.2")
+ATTRIBUTES_SINCE = {
+    **dict.fromkeys([("a", "data-role"), ("a", "data-object-class"), ("a", "data-object-id")], "3.0"),
+    **dict.fromkeys([("ol", "reversed"), ("ol", "start"), ("ol", "type"), ("li", "value")], "3.1"),
+    **dict.fromkeys([("", "class"), ("img", "width"), ("img", "height")], "3.2"),
+}
 VOID = frozenset(["img", "br", "hr", "col"])
 # Void elements of HTML 4 that are not allowed: they have no content to remove. The parser does not know the void
 # elements of HTML 5 (source, track, wbr), so these are removed with what follows them.
@@ -137,8 +146,9 @@ EMPTY = (
 
 
 class Cleaner(HTMLParser):
-    def __init__(self) -> None:
+    def __init__(self, version: str) -> None:
         super().__init__(convert_charrefs=True)
+        self.version = version
         self.out: list[str] = []
         self.open: list[str] = []
         self.dropping: list[str] = []  # the forbidden element and the open elements inside it
@@ -150,8 +160,8 @@ class Cleaner(HTMLParser):
             return
         if tag in ("html", "body"):
             return
-        if tag not in ALLOWED:
-            if tag not in FOREIGN_VOID:
+        if tag not in ALLOWED or self.version < ELEMENTS_SINCE.get(tag, ""):
+            if tag not in VOID | FOREIGN_VOID:
                 self.dropping.append(tag)
             return
         if tag in BLOCKS and self.open and self.open[-1] == "p":
@@ -162,7 +172,7 @@ class Cleaner(HTMLParser):
                 self.close_element("tr")
         if tag == "a" and "a" in self.open:
             self.close_element("a")
-        kept = "".join(f" {name}{serialized(value)}" for name, value in kept_attributes(tag, attrs))
+        kept = "".join(f" {name}{serialized(value)}" for name, value in self.kept_attributes(tag, attrs))
         self.out.append(f"<{tag}{kept}>")
         if tag not in VOID:
             self.open.append(tag)
@@ -201,34 +211,40 @@ class Cleaner(HTMLParser):
             self.handle_starttag("p", [])
         self.out.append(html.escape(data, quote=False))
 
+    def kept_attributes(self, tag: str, attrs: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+        """Return the attributes of an allowed element that stay, as they are stored."""
+        found: dict[str, str | None] = {}
+        for name, value in attrs:
+            if name not in self.allowed_attributes(tag) or name in found:
+                continue
+            if name == "href" and not LINK_ADDRESS.search(value or ""):
+                continue
+            if name == "src" and not PICTURE_ADDRESS.match(value or ""):
+                continue
+            if name == "style":
+                value = clean_style(value or "")
+                if not value:
+                    continue
+            if name in ("href", "src") or (name, tag) == ("name", "a"):
+                value = quote((value or "").lstrip(), safe=NOT_ENCODED)
+            found[name] = value
+        return list(found.items())
+
+    def allowed_attributes(self, tag: str) -> set[str]:
+        allowed = set(FURTHER_ATTRIBUTES.get(tag, ()))
+        if tag in WITH_STYLE:
+            allowed |= {"style", "class"}
+        if tag in WITH_CLASS:
+            allowed.add("class")
+        return {
+            name
+            for name in allowed
+            if self.version >= max(ATTRIBUTES_SINCE.get((element, name), "") for element in ("", tag))
+        }
+
     def result(self) -> str:
         self.close_element("")
         return "".join(self.out).strip()
-
-
-def kept_attributes(tag: str, attrs: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
-    """Return the attributes of an allowed element that stay, as they are stored."""
-    allowed = FURTHER_ATTRIBUTES.get(tag, frozenset())
-    if tag in WITH_STYLE:
-        allowed |= {"style", "class"}
-    if tag in WITH_CLASS:
-        allowed |= {"class"}
-    found: dict[str, str | None] = {}
-    for name, value in attrs:
-        if name not in allowed or name in found:
-            continue
-        if name == "href" and not LINK_ADDRESS.search(value or ""):
-            continue
-        if name == "src" and not PICTURE_ADDRESS.match(value or ""):
-            continue
-        if name == "style":
-            value = clean_style(value or "")
-            if not value:
-                continue
-        if name in ("href", "src") or (name, tag) == ("name", "a"):
-            value = quote((value or "").lstrip(), safe=NOT_ENCODED)
-        found[name] = value
-    return list(found.items())
 
 
 def serialized(value: str | None) -> str:
@@ -247,9 +263,9 @@ def clean_style(style: str) -> str:
     return ";".join(rule for rule in rules if rule.partition(":")[0].strip().lower() in STYLES)
 
 
-def sanitise(markup: str) -> str:
-    """Return HTML or plain text as iTop stores it; "" if nothing is left."""
-    cleaner = Cleaner()
+def sanitise(markup: str, version: str = VERSIONS[-1]) -> str:
+    """Return HTML or plain text as this version of iTop stores it; "" if nothing is left."""
+    cleaner = Cleaner(version)
     cleaner.feed(markup)
     cleaner.close()
     return cleaner.result()

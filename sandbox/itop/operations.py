@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from . import accounts, caselog, values
+from . import accounts, caselog, database, values, wording
+from .datamodel import Attribute
 from .oql import OqlError
 from .store import Row, Store
 
@@ -82,15 +83,25 @@ class CrashError(Exception):
 
 
 class Operations:
-    """All operations on one store.
+    """All operations on one store, whose database has a character set of ``database.CHARACTER_SETS``.
 
     With ``lost_updates``, a log is read and later written back without a lock, as iTop does. ``pause`` is
     called between the two; by default it waits ``window`` seconds, and a test may set it to make two writers
     collide.
     """
 
-    def __init__(self, store: Store, *, lost_updates: bool = True, window: float = 0.02) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        lost_updates: bool = True,
+        window: float = 0.02,
+        character_set: str = database.CHARACTER_SETS[0],
+    ) -> None:
+        if character_set not in database.CHARACTER_SETS:
+            raise ValueError(f"unknown character set {character_set!r}")
         self.store = store
+        self.character_set = character_set
         self.lost_updates = lost_updates
         self.window = window
         self.pause: Callable[[], None] = lambda: time.sleep(self.window)
@@ -188,7 +199,7 @@ class Call:
             row["ref"] = f"R-{self.store.take_number('ref'):06d}"
             row["start_date"] = row["start_date"] or self.store.now()
             row["last_update"] = self.store.now()
-        self.check(row, self.model.attributes(class_name))
+        self.check(row, self.model.attributes(class_name), comment)
         with self.store.transaction():
             self.store.insert_row(row)
             change = self.store.record_change(comment, self.user["id"])
@@ -378,28 +389,45 @@ class Call:
                 elif attribute.kind == "log":
                     found[code] = caselog.applied(self.store, self.user, self.administrator, row[code], sent)
                 else:
-                    found[code] = values.taken(attribute, sent)
+                    found[code] = values.taken(attribute, sent, self.model.version)
             except caselog.LogError as error:
                 raise RefusalError(f"Error: {code}: {error}", error.code) from None
-            except caselog.FullError:
-                text = f"Data too long for column '{code}_index' at row 1"
-                raise _database_refusal(1406, text, is_new=row["id"] is None) from None
             except values.FieldError as error:
                 raise RefusalError(f"Error: {code}: {error}") from None
         return found
 
-    def check(self, row: Row, attributes: Mapping[str, Any]) -> None:
-        issues = []
-        for code, attribute in attributes.items():
-            reason = values.issue(attribute, row.get(code)) if attribute.writable else ""
-            if reason:
-                issues.append(f"Unexpected value for attribute '{attribute.label}' ({code}) : {reason}")
+    def check(self, row: Row, attributes: Mapping[str, Attribute], comment: str) -> None:
+        """Raise RefusalError if iTop, or then its database, refuses one of these attributes or the comment."""
+        self.refuse(
+            row["finalclass"],
+            row["id"],
+            {
+                attribute: values.issue(attribute, row.get(code))
+                for code, attribute in attributes.items()
+                if attribute.writable
+            },
+        )
+        userinfo = self.model.attributes("CMDBChange")["userinfo"]
+        self.refuse("CMDBChange", None, {userinfo: values.issue(userinfo, comment)})
+        written = {code: row[code] for code, attribute in attributes.items() if attribute.stored}
+        try:
+            database.check(attributes, written | {"userinfo": comment}, self.operations.character_set)
+        except database.DatabaseError as error:
+            raise _database_refusal(error, row, written) from None
+
+    def refuse(self, class_name: str, object_id: int | None, reasons: Mapping[Attribute, str]) -> None:
+        """Raise RefusalError, in the words of this version and of the account's language, if there is a reason."""
+        language = str(self.user["language"])
+        issues = [
+            wording.refused_value(self.model.version, language, attribute, reason)
+            for attribute, reason in reasons.items()
+            if reason
+        ]
         if issues:
             listed = "; ".join(f"{number}=>{text}" for number, text in enumerate(issues))
-            number = -1 if row["id"] is None else row["id"]
+            number = -1 if object_id is None else object_id
             raise RefusalError(
-                f"Error: {', '.join(issues)}: issues = {{{listed}}}, "
-                f"class = {row['finalclass']}, id = {number}"
+                f"Error: {', '.join(issues)}: issues = {{{listed}}}, class = {class_name}, id = {number}"
             )
 
     def write(self, row: Row, sent: Row, comment: str) -> None:
@@ -409,9 +437,9 @@ class Call:
         """
         known = self.model.attributes(row["finalclass"])
         changes = {code: value for code, value in sent.items() if value != row[code]}
-        self.check(row | changes, {code: known[code] for code in changes})
         if not changes:
             return
+        self.check(row | changes, {code: known[code] for code in changes}, comment)
         if self.operations.lost_updates and any(known[code].kind == "log" for code in changes):
             self.operations.pause()
         with self.store.transaction():
@@ -469,10 +497,17 @@ def _plain(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping | list) else str(value)
 
 
-def _database_refusal(number: int, text: str, *, is_new: bool) -> RefusalError:
-    """Return the refusal of one value by the database: its number is the code of a creation only."""
-    query = "INSERT INTO `ticket_request` ..." if is_new else "UPDATE `ticket_request` SET ..."
-    message = (
-        f"Error: Failed to issue SQL query: query = {query}, mysql_errno = {number}, mysql_error = {text}"
+def _database_refusal(error: database.DatabaseError, row: Row, written: Row) -> RefusalError:
+    """Return the refusal of a value by the database. The query contains what people wrote."""
+    is_new = row["id"] is None
+    pairs = ", ".join(f"`{code}` = '{value}'" for code, value in written.items())
+    query = (
+        f"INSERT INTO `ticket` SET {pairs}"
+        if is_new
+        else f"UPDATE `ticket` SET {pairs} WHERE `id` = {row['id']}"
     )
-    return RefusalError(message, number if is_new else 100)
+    text = f"Failed to issue SQL query: query = {query}, {error}"
+    if is_new:
+        return RefusalError(f"Error: {text}", error.number)
+    name = f"id = {row['id']}, class = {row['finalclass']}"
+    return RefusalError(f"Error: {text}: {name}, issues = {{0=>{text}}}")

@@ -44,17 +44,20 @@ def open_store(
     model: DataModel,
     timezone: str,
     clock: Callable[[], float],
+    language: str,
     token: str = TOKEN,
     demo: bool = True,
 ) -> Store:
     """Open a database and fill it if it is new.
 
-    ``demo=False`` leaves out the tickets that no recording contains. ``token`` is that of intercom_sync_app.
+    ``demo=False`` leaves out the tickets that no recording contains. ``token`` is that of intercom_sync_app,
+    ``language`` that of all accounts.
     """
-    initial = _seeded_database(model.extension, demo)
+    initial = _seeded_database(model.extension, model.version, demo)
     store = Store(database, model=model, timezone=timezone, clock=clock, initial=initial)
     with store.transaction():
         store.update("UserToken", 2, auth_token=token)
+        store.connection.execute('UPDATE "User" SET language = ?', (language,))
         # The demo tickets are the only ones without an entry in a recording: they are new when the store is.
         now = store.now()
         store.connection.execute(
@@ -65,9 +68,9 @@ def open_store(
 
 
 @cache
-def _seeded_database(extension: bool, demo: bool) -> sqlite3.Connection:
+def _seeded_database(extension: bool, version: str, demo: bool) -> sqlite3.Connection:
     """Return a database in memory that new stores are copied from: filling one takes longer than most tests."""
-    store = Store(model=data_model(extension=extension))
+    store = Store(model=data_model(extension=extension, version=version))
     with store.transaction():
         _organizations(store)
         _contacts(store)

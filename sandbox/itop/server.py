@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from . import accounts, pages, seed
-from .datamodel import data_model
+from . import accounts, database, pages, seed, wording
+from .datamodel import VERSIONS, data_model
 from .faults import Fault, Faults
 from .operations import WRITES, CrashError, Operations
 
@@ -36,22 +36,32 @@ MAINTENANCE = {
 NOTICES = (
     "<br />\n<b>Deprecated</b>:  Creation of dynamic property {X::$y} is deprecated in <b>x.php</b><br />\n"
 )
+FORBIDDEN = "<html><head><title>403 Forbidden</title></head><body><center><h1>403 Forbidden</h1></center></body></html>"
+TOO_LARGE = FORBIDDEN.replace("403 Forbidden", "413 Request Entity Too Large")
 HTML = "text/html; charset=UTF-8"
 
 
 class Itop:
     """A running stand-in.
 
-    ``url`` is its base address; ``calls`` lists (operation, class) of each authenticated call.
+    ``url`` is its base address; ``calls`` lists (operation, class) of each authenticated call. ``version`` is one of
+    datamodel.VERSIONS, ``language`` that of all accounts, one of wording.LANGUAGES, and ``character_set`` the
+    database's. A body of more than ``max_body`` bytes is refused as by a web server in front of iTop (nginx:
+    client_max_body_size; None: no limit); of more than ``post_max_size``, PHP drops all form fields.
     """
 
     def __init__(
         self,
-        database: str | Path = ":memory:",
+        path: str | Path = ":memory:",
         *,
         host: str = "127.0.0.1",
         port: int = 0,
         token: str = seed.TOKEN,
+        version: str = VERSIONS[-1],
+        language: str = wording.ENGLISH,
+        character_set: str = database.CHARACTER_SETS[0],
+        max_body: int | None = None,
+        post_max_size: int = 8 * 1024 * 1024,
         extension: bool = True,
         lost_updates: bool = True,
         window: float = 0.02,
@@ -60,12 +70,23 @@ class Itop:
         demo: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        model = data_model(extension=extension)
+        if language not in wording.LANGUAGES:
+            raise ValueError(f"unknown language {language!r}; there are {', '.join(wording.LANGUAGES)}")
         self.store = seed.open_store(
-            database, model=model, timezone=timezone, clock=clock, token=token, demo=demo
+            path,
+            model=data_model(extension=extension, version=version),
+            timezone=timezone,
+            clock=clock,
+            token=token,
+            language=language,
+            demo=demo,
         )
         self.token = token
-        self.operations = Operations(self.store, lost_updates=lost_updates, window=window)
+        self.max_body = max_body
+        self.post_max_size = post_max_size
+        self.operations = Operations(
+            self.store, lost_updates=lost_updates, window=window, character_set=character_set
+        )
         self.faults = Faults(latency=latency)
         self.faults.on_away = self._go
         self.calls: list[tuple[str, str]] = []
@@ -183,16 +204,13 @@ def _request(form: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def _refusal(kind: str, operation: str, class_name: str) -> dict[str, Any] | None:
-    """Return the response to a write that the instance, a site's check or the database refuses."""
+    """Return the response to a write that the instance or a site's check refuses."""
     verb = "creating" if operation == "core/create" else "modifying"
     denied = f"The current user does not have enough permissions for {verb} data of class {class_name}"
     check = "Please telephone first"
-    issues = f"Error: {check}: issues = {{0=>{check}}}, class = {class_name}, id = 1"
-    database = (
-        "Error: Failed to issue SQL query: query = UPDATE ..., mysql_errno = 1366, mysql_error = Incorrect string "
-        "value: '\\xF0\\x9F\\x91\\x8D' for column 'public_log' at row 1"
-    )
-    answers = {"read_only": (1, denied), "check": (100, issues), "character": (100, database)}
+    number = -1 if operation == "core/create" else 1
+    issues = f"Error: {check}: issues = {{0=>{check}}}, class = {class_name}, id = {number}"
+    answers = {"read_only": (1, denied), "check": (100, issues)}
     if kind not in answers:
         return None
     code, message = answers[kind]
@@ -263,8 +281,13 @@ class Handler(BaseHTTPRequestHandler):
         if urlsplit(self.path).path == "/sandbox/faults":
             self.set_faults(body)
             return
+        if self.itop.max_body is not None and len(body) > self.itop.max_body:
+            self.send(413, HTML, TOO_LARGE)
+            return
         form: dict[str, str] = {}
-        if self.headers.get_content_type() == "application/x-www-form-urlencoded":
+        if len(body) > self.itop.post_max_size:
+            pass  # PHP executes the request without any form field (recordings 256 and 257)
+        elif self.headers.get_content_type() == "application/x-www-form-urlencoded":
             form = dict(
                 parse_qsl(
                     body.decode("utf-8", "surrogateescape"), keep_blank_values=True, errors="surrogateescape"
@@ -343,7 +366,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, "application/json", json.dumps(refusal))
             return
         if kind in ("forbidden", "too_large"):
-            self.send(403 if kind == "forbidden" else 413, HTML, "<html><h1>nginx</h1></html>")
+            status, page = (403, FORBIDDEN) if kind == "forbidden" else (413, TOO_LARGE)
+            self.send(status, HTML, page)
             return
         if fault and kind == "late" and itop.stopping.wait(fault.seconds):
             return
@@ -400,9 +424,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running_itop(database: str | Path = ":memory:", **options: Any) -> Iterator[Itop]:
+def running_itop(path: str | Path = ":memory:", **options: Any) -> Iterator[Itop]:
     """Run a stand-in on a free port. The options are those of Itop."""
-    itop = Itop(database, **options)
+    itop = Itop(path, **options)
     itop.start()
     try:
         yield itop

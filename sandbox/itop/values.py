@@ -80,7 +80,7 @@ def _links(store: Store, row: Row, attribute: Attribute, extended: bool) -> list
     return found
 
 
-def taken(attribute: Attribute, sent: Any) -> Any:
+def taken(attribute: Attribute, sent: Any, version: str) -> Any:
     """Return the value to store for a value that was sent; not for keys and logs.
 
     Raise FieldError.
@@ -107,7 +107,7 @@ def taken(attribute: Attribute, sent: Any) -> Any:
     if attribute.is_number:
         return int(sent) if re.fullmatch(r"-?\d+", str(sent)) else 0
     if attribute.kind == "html":
-        return markup.sanitise(str(sent))
+        return markup.sanitise(str(sent), version)
     return str(sent)
 
 

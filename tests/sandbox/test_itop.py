@@ -231,7 +231,7 @@ def test_a_full_log_refuses_an_update_with_code_100(itop: Itop) -> None:
     assert call(itop, "core/update", **request, fields={"public_log": {"items": items}})["code"] == 0
     answers = [append(itop, "x") for _ in range(3)]
     assert answers[-1]["code"] == 100
-    assert answers[-1]["message"].endswith("Data too long for column 'public_log_index' at row 1")
+    assert answers[-1]["message"].endswith("Data too long for column 'public_log_index' at row 1}")
 
 
 def test_a_key_given_by_name_is_refused(itop: Itop) -> None:

@@ -9,6 +9,7 @@ import html
 
 import pytest
 
+from sandbox.itop.datamodel import VERSIONS
 from sandbox.itop.markup import sanitise
 from tests.ids import short_id
 
@@ -93,3 +94,33 @@ def test_addresses_of_links(sent: str, stored: str) -> None:
     assert (
         sanitise(f'<p><a href="{html.escape(sent)}">x</a></p>') == f"<p>{link.replace('&#x27;', chr(39))}</p>"
     )
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        (
+            "<p>a<mark>b</mark></p><figure>c</figure>",
+            {"2.7": "<p>a</p>", "3.1": "<p>a</p>", "3.2": "<p>a<mark>b</mark></p><figure>c</figure>"},
+        ),
+        (
+            '<ol start="3"><li value="5">a</li></ol>',
+            {
+                "2.7": "<ol><li>a</li></ol>",
+                "3.0": "<ol><li>a</li></ol>",
+                "3.1": '<ol start="3"><li value="5">a</li></ol>',
+            },
+        ),
+        (
+            '<table><colgroup><col style="width: 1px"></colgroup><tr><td class="x">a</td></tr></table>',
+            {
+                "3.1": "<table><tr><td>a</td></tr></table>",
+                "3.2": '<table><colgroup><col style="width: 1px"></colgroup><tr><td class="x">a</td></tr></table>',
+            },
+        ),
+        ("<h5>a</h5><p><s>b</s></p>", dict.fromkeys(VERSIONS, "<p><s>b</s></p>")),
+    ],
+    ids=short_id,
+)
+def test_older_versions_keep_less(sent: str, stored: dict[str, str]) -> None:
+    assert {version: sanitise(sent, version) for version in stored} == stored

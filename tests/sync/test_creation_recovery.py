@@ -141,7 +141,7 @@ def test_a_creation_waits_while_itop_cannot_be_read(teammate: Teammate, itop: It
     assert retry_in_worker(work).state == "created"
 
 
-@pytest.mark.parametrize("kind", ["check", "character", "too_large"])
+@pytest.mark.parametrize("kind", ["check", "too_large"])
 def test_a_refused_creation_ends_at_once_with_its_reason(teammate: Teammate, itop: Itop, kind: str) -> None:
     itop.faults.add(kind, operation="core/create")
     submit_form(teammate)

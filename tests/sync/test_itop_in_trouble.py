@@ -122,7 +122,7 @@ def test_a_message_that_fails_while_itop_accepts_others_does_not_block_later_one
     assert Delivery.objects.exclude(pk=failed.pk).exclude(state="written").count() == 0
 
 
-@pytest.mark.parametrize("kind", ["forbidden", "error500", "drop_before", "too_large", "check", "character"])
+@pytest.mark.parametrize("kind", ["forbidden", "error500", "drop_before", "too_large", "check"])
 def test_a_message_that_itop_never_accepts_delays_no_other(
     client: Client, tickets: list[Ticket], itop: Itop, work: Work, kind: str
 ) -> None:
@@ -136,7 +136,7 @@ def test_a_message_that_itop_never_accepts_delays_no_other(
         Delivery.objects.waiting().update(due_at=timezone.now())
     bad = Delivery.objects.get()
     assert bad.state == "failed"
-    assert bad.attempts == (1 if kind in ("too_large", "check", "character") else 5)
+    assert bad.attempts == (1 if kind in ("too_large", "check") else 5)
     notify(client, part(37358198351, "<p>later</p>"))
     work()
     assert Delivery.objects.get(part_id="37358198351").state == "written"
