@@ -48,7 +48,9 @@ _LOGIN_PROBLEMS: Final = {
     "not authorized to use the web services": LoginProblem.NO_REST_PROFILE,
     "Portal user is not allowed": LoginProblem.PORTAL_USER,
 }
-_MALFORMED_CODES: Final = frozenset({2, 3, 4, 10, 11, 13})
+_MALFORMED_CODES: Final = frozenset({3, 4, 10, 11, 13})
+# The version is missing. A client always sends it, but PHP drops all fields of a body over its post_max_size.
+_NO_FIELDS_CODE: Final = 2
 # Statuses of the web server, before iTop ran.
 _TOO_LARGE_STATUSES: Final = frozenset({413, 414, 431})
 # MySQL's error numbers that are about one value, not about the database.
@@ -176,6 +178,8 @@ def _error(code: int, message: str) -> ItopError:
     text = message.removeprefix("Error: ")
     if code == 1:
         return _access_error(text, _shorten(_ISSUES.sub("", text)))
+    if code == _NO_FIELDS_CODE:
+        return RequestTooLargeError(_shorten(text))
     if code in _MALFORMED_CODES:
         return MalformedRequestError(_shorten(text))
     # The last one: the query before it contains what people wrote, perhaps another error.

@@ -27,6 +27,7 @@ from itop_client import (
     NoMatchError,
     ObjectNotFoundError,
     ProblemKind,
+    RequestTooLargeError,
     UnclassifiedError,
     UnknownAttributeError,
     UnknownClassError,
@@ -78,7 +79,7 @@ FAILURES: dict[str, tuple[Any, ...]] = {
     "018": (ItopLoginError, "Bad user"),
     "019": (ItopLoginError, "Invalid login"),
     "021": (ItopLoginError, "Invalid login"),
-    "022": (MalformedRequestError, "Missing parameter 'version' (e.g. '1.0')"),
+    "022": (RequestTooLargeError, "Missing parameter 'version' (e.g. '1.0')"),
     "023": (MalformedRequestError, "There is no service available for version '9.9'"),
     "024": (MalformedRequestError, "Missing parameter 'json_data'"),
     "025": (MalformedRequestError, "Parameter json_data is not a valid JSON structure"),
@@ -189,7 +190,7 @@ FAILURES: dict[str, tuple[Any, ...]] = {
         ItopUnavailableError,
         "HTTP 200: not a response of iTop's REST interface (application/javascript)",
     ),
-    "141": (MalformedRequestError, "Missing parameter 'version' (e.g. '1.0')"),
+    "141": (RequestTooLargeError, "Missing parameter 'version' (e.g. '1.0')"),
 }
 
 # Requests that the client cannot send: it always names a version, an operation, a comment ...

@@ -198,3 +198,9 @@ def test_a_page_of_a_proxy_is_about_the_instance(status: int) -> None:
         classify(status, "text/html", b"<html>Bad gateway</html>")
     assert type(caught.value) is ItopUnavailableError
     assert not isinstance(caught.value, ItopRejectedError)
+
+
+def test_a_body_whose_fields_php_has_dropped_is_too_large() -> None:
+    """The token was in a header. Without any field, iTop misses the version first."""
+    error = error_of("Error: Missing parameter 'version' (e.g. '1.0')", 2)
+    assert isinstance(error, RequestTooLargeError) and not error.may_have_run
