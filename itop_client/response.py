@@ -82,6 +82,8 @@ _FAILED_QUERY = re.compile(
     r", exception_message = (?P<message>.*)",
     re.DOTALL,
 )
+# What is wrong with OQL: bare before iTop 3.1.2 and in the value of an external key, else within the frame above.
+_OQL_PROBLEM = re.compile(r"[A-Z][^':\n]{0,120} - found '.*?' at \d+ in '", re.DOTALL)
 _EXPECTING = re.compile(r"expecting \{([^}]*)")
 # A rejection that is about an attribute starts with its code, one about a part of a log with two codes.
 _ATTRIBUTE = re.compile(r"(?:(?P<log>\w+): (?=user_id: ))?(?:(?P<attribute>\w+): )?(?P<text>.*)", re.DOTALL)
@@ -91,7 +93,6 @@ _VALUE_PROBLEMS: Final = {
     "Failed to parse time string": ProblemKind.INVALID_DATE,
     "Wrong format for ": ProblemKind.INVALID_FORMAT,
     "Missing 'items' elements": ProblemKind.OTHER,
-    "Expecting an OQL query": ProblemKind.NO_SUCH_OBJECT,
     "Invalid object ": ProblemKind.NO_SUCH_OBJECT,
 }
 _UNEXPECTED_PROBLEMS: Final = {
@@ -244,6 +245,8 @@ def _rejection(text: str, detail: str) -> ItopRejectedError | None:  # noqa: PLR
     """Code 100 is used for nearly everything: it is a rejection only if its text is known."""
     if failed := _FAILED_QUERY.match(text):
         return _query_rejection(failed["kind"], failed["message"])
+    if _OQL_PROBLEM.match(text):
+        return _query_rejection("oql", text)
     if text.startswith("Missing mandatory attribute(s) for applying the stimulus: "):
         missing = re.findall(r"\w+", text.partition("stimulus: ")[2])
         return InvalidStimulusError(detail, attribute=missing[0] if missing else "")
@@ -269,15 +272,14 @@ def _attribute_rejection(text: str, detail: str) -> ItopRejectedError | None:
         return UnknownAttributeError(detail, attribute=attribute)
     if not attribute and text.startswith("Invalid object "):
         return ObjectNotFoundError(detail)
-    if attribute and text.startswith(tuple(_VALUE_PROBLEMS)):
+    if attribute and (_OQL_PROBLEM.match(text) or text.startswith(tuple(_VALUE_PROBLEMS))):
         return InvalidValueError(detail, problems=(_problem(attribute, text),))
     return None
 
 
 def _problem(attribute: str, text: str, label: str = "") -> ValueProblem:
-    kind = next(
-        (kind for phrase, kind in _UNEXPECTED_PROBLEMS.items() if text.startswith(phrase)), ProblemKind.OTHER
-    )
+    other = ProblemKind.NO_SUCH_OBJECT if _OQL_PROBLEM.match(text) else ProblemKind.OTHER
+    kind = next((kind for phrase, kind in _UNEXPECTED_PROBLEMS.items() if text.startswith(phrase)), other)
     lengths = _TOO_LONG.match(text)
     length, max_length = (int(lengths[1]), int(lengths[2])) if lengths else (0, 0)
     return ValueProblem(attribute, label, _shorten(text), kind, length, max_length)

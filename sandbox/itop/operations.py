@@ -115,7 +115,7 @@ class Operations:
         except RefusalError as refusal:
             return refusal.answer
         except OqlError as error:
-            return {"code": 100, "message": f"Error: {error}"}
+            return {"code": 100, "message": f"Error: {error.as_key(self.store.model.version)}"}
 
 
 class Call:

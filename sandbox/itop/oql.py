@@ -17,12 +17,19 @@ from .datamodel import Attribute, DataModel
 
 
 class OqlError(Exception):
-    """iTop refuses a query. ``str()`` is the message of its response, without the leading "Error: "."""
+    """iTop refuses a query. ``str()`` is the exception's message, ``kind`` its class."""
 
     def __init__(self, query: str, kind: str, detail: str) -> None:
-        super().__init__(
-            f"Query failed to execute: query = {query}, exception_class = {kind}, "
-            f"exception_message = {detail}"
+        super().__init__(detail)
+        self.query, self.kind = query, kind
+
+    def as_key(self, version: str) -> str:
+        """Return what a version says about the ``key`` of an operation; of an attribute, all give the bare message."""
+        if version < "3.2" or self.kind == "MissingQueryArgument":
+            return str(self)
+        return (
+            f"Query failed to execute: query = {self.query}, exception_class = {self.kind}, "
+            f"exception_message = {self}"
         )
 
 
@@ -524,9 +531,11 @@ class Translator:
                 return self.value(value)
             case Argument(name):
                 if name not in self.arguments:
+                    known = "; ".join(f"{number}=>{known}" for number, known in enumerate(self.arguments))
                     raise self.error(
-                        "MissingQueryArgument", f"Missing query arguments: arguments = {name}"
-                    )  # guess
+                        "MissingQueryArgument",
+                        f"Missing query argument: expecting = {name}, available = {{{known}}}",
+                    )
                 return self.value(self.arguments[name])
             case Column():
                 return self.column(scope, node)[0]

@@ -6,6 +6,7 @@ The stand-in words its refusals as that version does in that language.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -70,6 +71,13 @@ UPDATES: Mapping[str, tuple[dict[str, Any], str, str, str, dict[str, str]]] = {
         "team_id",
         {"team_id": "no_such_object"},
     ),
+    "a key by a name of two words": (
+        {"team_id": "Second line"},
+        "InvalidValueError",
+        "invalid_value",
+        "team_id",
+        {"team_id": "no_such_object"},
+    ),
     "a full log": ({"public_log": TOO_MANY}, "LogFullError", "log_full", "public_log", {}),
     "an emoji": (
         {"public_log": {"add_item": {"message": "<p>Thanks 👍, mysql_errno = 1213</p>"}}},
@@ -78,6 +86,14 @@ UPDATES: Mapping[str, tuple[dict[str, Any], str, str, str, dict[str, str]]] = {
         "public_log",
         {},
     ),
+}
+QUERIES: Mapping[str, tuple[str, str, str]] = {
+    "SELECT UserRequest WHERE nope = 1": ("UnknownAttributeError", "rejected", "nope"),
+    "SELECT UserRequest AS t WHERE t.nope = 'at 1 in'": ("UnknownAttributeError", "rejected", "nope"),
+    "SELECT Nope": ("UnknownClassError", "rejected", ""),
+    "SELECT UserRequest WHERE": ("InvalidQueryError", "rejected", ""),
+    "SELECT UserRequest WHERE x.id = 1": ("InvalidQueryError", "rejected", ""),
+    "Helpdesk": ("InvalidQueryError", "rejected", ""),
 }
 FAULTS: Mapping[str, tuple[str, str, str, dict[str, str]]] = {
     "check": ("CheckFailedError", "rejected", "", {}),
@@ -109,7 +125,7 @@ def error_of(call: Callable[[], object]) -> tuple[str, str, str, dict[str, str]]
 def test_a_refused_creation_is_recognised(itop: Itop) -> None:
     client = Client(itop.url, token=itop.token)
     errors = {
-        case: error_of(lambda sent=sent: client.create("UserRequest", NEW | sent, comment="x"))  # type: ignore[misc]
+        case: error_of(partial(client.create, "UserRequest", NEW | sent, comment="x"))
         for case, (sent, *_expected) in CREATIONS.items()
     }
     assert errors == {case: tuple(expected) for case, (_sent, *expected) in CREATIONS.items()}
@@ -118,10 +134,23 @@ def test_a_refused_creation_is_recognised(itop: Itop) -> None:
 def test_a_refused_update_is_recognised(itop: Itop) -> None:
     client = Client(itop.url, token=itop.token)
     errors = {
-        case: error_of(lambda sent=sent: client.update("UserRequest", 1, sent, comment="x"))  # type: ignore[misc]
+        case: error_of(partial(client.update, "UserRequest", 1, sent, comment="x"))
         for case, (sent, *_expected) in UPDATES.items()
     }
     assert errors == {case: tuple(expected) for case, (_sent, *expected) in UPDATES.items()}
+
+
+def test_a_bad_query_is_recognised(itop: Itop) -> None:
+    client = Client(itop.url, token=itop.token)
+    errors = {query: error_of(partial(client.get, "UserRequest", query))[:3] for query in QUERIES}
+    assert errors == QUERIES
+
+
+def test_a_bad_query_as_the_key_of_an_update_is_recognised(itop: Itop) -> None:
+    client = Client(itop.url, token=itop.token)
+    call = partial(client.update, fields={"title": "x"}, comment="x")
+    errors = {query: error_of(partial(call, "UserRequest", query))[:3] for query in QUERIES}
+    assert errors == QUERIES
 
 
 @pytest.mark.parametrize("kind", FAULTS)

@@ -8,7 +8,15 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.models import Delivery, ItopInstance, OutgoingMessage, Ticket, TicketCreation, TicketLink
+from intercom_bridge.models import (
+    Delivery,
+    ItopInstance,
+    OutgoingMessage,
+    Ticket,
+    TicketCreation,
+    TicketLink,
+    Workspace,
+)
 from sandbox.itop import Itop, running_itop
 from tests.teammate import Teammate, notify, part
 
@@ -98,6 +106,16 @@ def test_a_full_log_and_a_check_fail_their_message_alone_in_every_edition(
     work()
     assert states() == [("failed", "log_full"), ("failed", "rejected"), ("written", "")]
     assert ItopInstance.objects.get().paused_until is None
+
+
+@every_edition
+def test_a_scope_that_itop_cannot_read_is_a_refusal_in_every_edition(
+    teammate: Teammate, workspace: Workspace, itop: Itop
+) -> None:
+    workspace.scope = "SELECT Organization WHERE nope = 1"
+    workspace.save()
+    teammate.open()
+    assert "iTop rejected the request" in teammate.text
 
 
 @pytest.mark.parametrize("itop", [{"character_set": "utf8mb3"}], indirect=True)

@@ -308,7 +308,7 @@ def test_queries_return_the_matching_objects(itop: Itop, oql: str, expected: lis
         ("SELECT UserRequest WHERE title = 'never closed", "OQLLexerException"),
         ("SELECT UserRequest WHERE id = 1; DROP TABLE Ticket", "OQLLexerException"),
         ("SELECT UserRequest WHERE x.id = 1", "Unknown class alias"),
-        ("SELECT UserRequest WHERE id = :this->id", "Missing query arguments"),
+        ("SELECT UserRequest WHERE id = :this->id", "Missing query argument: expecting = this->id"),
         ("SELECT Service AS s JOIN Person AS p ON p.name = s.id", "external key"),
         ("SELECT", "Unexpected token End of Input"),
         ("", "Unexpected token End of Input"),
