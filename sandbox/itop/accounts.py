@@ -80,12 +80,12 @@ def profiles_of(store: Store, user: Row) -> frozenset[str]:
 def may(store: Store, user: Row, action: str, class_name: str) -> bool:
     """Return whether an account may do an ``action``: reading, creating, modifying or deleting.
 
-    Only administrators may read accounts.
+    Only administrators may read accounts and, as the class that a query returns, changes (recordings 214 to 219).
     """
     profiles = profiles_of(store, user)
     if ADMINISTRATOR in profiles:
         return True
-    if store.model.is_a(class_name, "User") or class_name.startswith("URP_"):
+    if store.model.is_a(class_name, "User") or class_name.startswith(("URP_", "CMDBChange")):
         return False
     return action == "reading" or (SUPPORT in profiles and class_name in ("UserRequest", "Attachment"))
 

@@ -499,7 +499,7 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
         ItopClass(
             "CMDBChangeOp",
             abstract=True,
-            order=("id", False),
+            order=("change", False),
             own=(
                 key("change", "CMDBChange"),
                 external("date", "change", "date"),
@@ -509,33 +509,33 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
                 other("objkey", "objkey", default=0),
             ),
         ),
-        ItopClass("CMDBChangeOpCreate", "CMDBChangeOp", order=("id", False)),
+        ItopClass("CMDBChangeOpCreate", "CMDBChangeOp", order=("change", False)),
         ItopClass(
-            "CMDBChangeOpDelete", "CMDBChangeOp", order=("id", False), own=(text("fclass"), text("fname"))
+            "CMDBChangeOpDelete", "CMDBChangeOp", order=("change", False), own=(text("fclass"), text("fname"))
         ),
         ItopClass(
             "CMDBChangeOpSetAttribute",
             "CMDBChangeOp",
             abstract=True,
-            order=("id", False),
+            order=("change", False),
             own=(text("attcode"),),
         ),
         ItopClass(
             "CMDBChangeOpSetAttributeScalar",
             "CMDBChangeOpSetAttribute",
-            order=("id", False),
+            order=("change", False),
             own=(text("oldvalue"), text("newvalue")),
         ),
         ItopClass(
             "CMDBChangeOpSetAttributeHTML",
             "CMDBChangeOpSetAttribute",
-            order=("id", False),
+            order=("change", False),
             own=(other("text", "prevdata"),),
         ),
         ItopClass(
             "CMDBChangeOpSetAttributeCaseLog",
             "CMDBChangeOpSetAttribute",
-            order=("id", False),
+            order=("change", False),
             own=(other("integer", "lastentry"),),
         ),
     )

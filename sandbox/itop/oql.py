@@ -437,9 +437,10 @@ class Translator:
         attribute, descending = self.model[class_name].order
         root = self.model.root(class_name)
         direction = "DESC" if descending else "ASC"
+        # The name of a change is its number, and names are ordered as text: 100 comes before 94 (recording 238).
+        first = f'CAST(x."{attribute}" AS TEXT)' if attribute == "change" else f'x."{attribute}"'
         return class_name, (
-            f'SELECT x.* FROM "{root}" AS x WHERE x.id IN ({inner}) '
-            f'ORDER BY x."{attribute}" {direction}, x.id {direction}'
+            f'SELECT x.* FROM "{root}" AS x WHERE x.id IN ({inner}) ORDER BY {first} {direction}, x.id {direction}'
         )
 
     def ids(self, query: Query, around: Scope | None) -> tuple[str, str]:

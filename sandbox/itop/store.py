@@ -307,6 +307,7 @@ class Store:
         found = self.find(
             f"SELECT CMDBChangeOp WHERE objclass = 'UserRequest' AND objkey = {int(ticket_id)}"
         )[1]
+        found.sort(key=lambda row: int(row["id"]))
         return [
             {
                 "id": row["id"],

@@ -105,8 +105,9 @@ def test_an_account_that_is_not_an_administrator_is_a_warning(workspace: Workspa
     )
     assert "author's name in the text" in about(findings, "itop.administrator").found
     missing = [finding.found for finding in findings if finding.about == "itop.reading" and finding.to_do]
-    assert len(missing) == 1
+    assert len(missing) == 2
     assert "may not read User" in missing[0]
+    assert "may not read CMDBChangeOpSetAttributeCaseLog" in missing[1]
     workspace.itop.refresh_from_db()
     assert workspace.itop.is_administrator is False
 

@@ -343,6 +343,30 @@ def test_without_the_extension_its_attributes_are_unknown() -> None:
         assert create(itop, intercom_ref="x")["message"] == "Error: intercom_ref: Unknown attribute"
 
 
+def test_changes_come_in_the_order_of_their_number_as_text(itop: Itop) -> None:
+    for number in range(11):
+        append(itop, str(number))
+    answer = find(itop, "SELECT CMDBChangeOpSetAttributeCaseLog", "change")
+    changes = [each["fields"]["change"] for each in answer["objects"].values()]
+    assert changes == sorted(changes)
+    assert changes[-1] == "9"
+
+
+def test_changes_can_be_joined_but_not_read_without_the_administrator_profile(itop: Itop) -> None:
+    append(itop, "x")
+    token = seed.TOKENS["agent_app"]
+    request = {"key": "SELECT CMDBChangeOpSetAttributeCaseLog", "class": "CMDBChangeOpSetAttributeCaseLog"}
+    refused = call(itop, "core/get", token, **request)
+    assert (refused["code"], refused["message"]) == (
+        1,
+        "The current user does not have enough permissions for reading data of class "
+        "CMDBChangeOpSetAttributeCaseLog",
+    )
+    joined = "SELECT UserRequest AS t JOIN CMDBChangeOpSetAttributeCaseLog AS o ON o.objkey = t.id"
+    answer = call(itop, "core/get", token, **{"class": "UserRequest"}, key=joined, output_fields="id")
+    assert answer["message"] == "Found: 1"
+
+
 # --- faults
 
 
