@@ -265,8 +265,10 @@ class Call:
             with self.store.transaction():
                 change = self.store.record_change(comment, self.user["id"])
                 for row in rows:
+                    self.store.remove_history(row)
                     names = {"fclass": row["finalclass"], "fname": row["friendlyname"]}
-                    self.store.record_op("CMDBChangeOpDelete", change, row, **names)
+                    root = row | {"finalclass": self.model.root(row["finalclass"])}  # recording 265
+                    self.store.record_op("CMDBChangeOpDelete", change, root, **names)
                     self.store.remove(row["finalclass"], row["id"])
                 for row, code in resets:
                     self.store.write_row(row, {code: 0})

@@ -295,6 +295,12 @@ class Store:
             values = {"oldvalue": str(old or "")[:255], "newvalue": str(new or "")[:255]}
             self.record_op("CMDBChangeOpSetAttributeScalar", change, row, attcode=attribute.code, **values)
 
+    def remove_history(self, row: Row) -> None:
+        """Remove all operations on an object, as iTop does when it is deleted."""
+        self.connection.execute(
+            'DELETE FROM "CMDBChangeOp" WHERE objclass = ? AND objkey = ?', (row["finalclass"], row["id"])
+        )
+
     # --- looks, for tests and pages
 
     def log(self, ticket_id: int, code: str = "public_log") -> list[Row]:

@@ -352,6 +352,15 @@ def test_changes_come_in_the_order_of_their_number_as_text(itop: Itop) -> None:
     assert changes[-1] == "9"
 
 
+def test_a_deleted_ticket_leaves_only_the_operation_of_its_deletion(itop: Itop) -> None:
+    append(itop, "x")
+    request = {"class": "UserRequest", "key": TICKET, "comment": "x"}
+    assert call(itop, "core/delete", **request)["message"].startswith("Deleted: 1")
+    query = f"SELECT CMDBChangeOp WHERE objkey = {TICKET}"
+    (left,) = find(itop, query, "finalclass,objclass")["objects"].values()
+    assert (left["fields"]["finalclass"], left["fields"]["objclass"]) == ("CMDBChangeOpDelete", "Ticket")
+
+
 def test_changes_can_be_joined_but_not_read_without_the_administrator_profile(itop: Itop) -> None:
     append(itop, "x")
     token = seed.TOKENS["agent_app"]
