@@ -12,7 +12,6 @@ from .server import SECRET, TOKEN, WORKSPACE_ID, Intercom
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sandbox.intercom", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8002)
     parser.add_argument("--database", default=":memory:", help="a file; filled when it is new")
     parser.add_argument(
@@ -36,7 +35,6 @@ def main() -> None:
     intercom = Intercom(
         options.database,
         bridge_url=options.bridge,
-        host=options.host,
         port=options.port,
         workspace_id=options.workspace,
         secret=options.secret,

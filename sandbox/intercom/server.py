@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from . import markup, seed
 from .controls import VERSIONS, find_control
 from .faults import Fault, Faults
-from .shapes import Json, admin_json, contact_json
+from .shapes import Json, admin_json
 from .store import Contact, Conversation, NotFoundError, Part, Store
 from .workspace import OUR_APP, CanvasAnswer, InvalidActionError, Workspace
 
@@ -50,7 +50,6 @@ class Intercom:
         database: str = ":memory:",
         *,
         bridge_url: str = "",
-        host: str = "127.0.0.1",
         port: int = 0,
         workspace_id: str = WORKSPACE_ID,
         secret: str = SECRET,
@@ -68,7 +67,7 @@ class Intercom:
         self.faults = Faults()
         self.calls: list[tuple[str, str]] = []
         self.calls_a_window = CALLS_A_WINDOW
-        self._server = _Server((host, port), self)
+        self._server = _Server(("127.0.0.1", port), self)
         # After the port is bound: if that fails, there is no thread to stop.
         self.workspace = Workspace(
             self.store,
@@ -222,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
             "X-RateLimit-Limit": str(intercom.calls_a_window),
             "X-RateLimit-Remaining": str(left),
             "X-RateLimit-Reset": str(reset),
-            "Intercom-Version": self.headers.get("Intercom-Version", "2.14"),
+            "Intercom-Version": self._version,
         }
         try:
             if too_many:
@@ -271,22 +270,22 @@ class _Handler(BaseHTTPRequestHandler):
                     "region": workspace.region,
                 },
             }
-        if self.command == "GET" and path == "/admins":
-            return {"type": "admin.list", "admins": [admin_json(admin) for admin in store.admins()]}
-        if found := re.fullmatch(r"/contacts/([^/]+)", path):
-            if self.command == "GET":
-                return contact_json(store.contact(found[1]), workspace.workspace_id)
-        elif found := re.fullmatch(r"/conversations/([^/]+)", path):
+        if found := re.fullmatch(r"/conversations/([^/]+)", path):
             if self.command == "GET":
                 return workspace.conversation_json(store.conversation(found[1]), plain=plain)
         elif (found := re.fullmatch(r"/conversations/([^/]+)/reply", path)) and self.command == "POST":
             return self._reply(found[1], body)
         raise RequestRefusedError(404, "not_found", "The requested resource was not found")
 
+    @property
+    def _version(self) -> str:
+        """Return the version of the API that this call asks for; without a header, it is the app's."""
+        return self.headers.get("Intercom-Version", self.server.intercom.workspace.api_version)
+
     def _check_headers(self, token: str) -> None:
         if self.headers.get("Authorization") != f"Bearer {token}":
             raise RequestRefusedError(401, "unauthorized", "Access Token Invalid")
-        if self.headers.get("Intercom-Version", "2.14") not in VERSIONS:
+        if self._version not in VERSIONS:
             raise RequestRefusedError(
                 400, "intercom_version_invalid", "The requested version could not be found"
             )
@@ -299,8 +298,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _reply(self, conversation_id: str, body: bytes) -> Json:
         intercom = self.server.intercom
         data = _parsed(body)
-        if conversation_id == "last":
-            conversation_id = intercom.store.conversations()[0].id
         conversation = intercom.store.conversation(conversation_id)
         kind = data.get("message_type")
         if kind not in ("comment", "note") or data.get("type") != "admin":

@@ -132,7 +132,7 @@ class Shapes:
             "author": self.author(part),
             "attachments": [attachment_json(name, part) for name in part.attachments],
             "external_id": None,
-            "redacted": part.redacted,
+            "redacted": False,
             "metadata": {},
             "email_message_metadata": None,
             "state": "open",
@@ -154,12 +154,11 @@ class Shapes:
         teammates = {
             part.author_id for part in self._store.parts(conversation.id) if part.author_type == "admin"
         }
-        assignee = conversation.admin_assignee_id
         statistics_date: Callable[[int], Any] = _iso if iso_statistics else int
         return {
             "type": "conversation",
             "id": conversation.id,
-            "title": conversation.title,
+            "title": None,
             "created_at": conversation.created_at,
             "updated_at": conversation.updated_at,
             "queued_at": None,
@@ -168,12 +167,12 @@ class Shapes:
                 "type": "conversation",
                 "id": source.id,
                 "delivered_as": "customer_initiated",
-                "subject": source.subject,
+                "subject": "",
                 "body": _body(source, plain) or "",
                 "author": self.author(source),
                 "attachments": [attachment_json(name, source) for name in source.attachments],
                 "url": "https://app.client.example/",
-                "redacted": source.redacted,
+                "redacted": False,
             },
             "contacts": {
                 "type": "contact.list",
@@ -187,7 +186,7 @@ class Shapes:
                 "type": "conversation",
                 "url": "https://app.client.example/",
             },
-            "admin_assignee_id": int(assignee) if assignee else None,
+            "admin_assignee_id": None,
             "team_assignee_id": None,
             "open": conversation.state == "open",
             "state": conversation.state,

@@ -52,8 +52,6 @@ class Part:
     author_id: str
     attachments: tuple[str, ...] = ()
     app_package_code: str | None = None
-    redacted: bool = False
-    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,6 @@ class Conversation:
     source: Part
     created_at: int
     updated_at: int
-    title: str | None = None
-    admin_assignee_id: str | None = None
     state: str = "open"
 
 
@@ -182,9 +178,6 @@ class Store:
         created_at: int | None = None,
         attachments: Iterable[str] = (),
         source_id: str = "",
-        title: str | None = None,
-        admin_assignee_id: str | None = None,
-        subject: str = "",
     ) -> Conversation:
         """Start a conversation as the first of the contacts."""
         people = tuple(contact_ids)
@@ -201,16 +194,9 @@ class Store:
             author_type=author.role,
             author_id=author.id,
             attachments=tuple(attachments),
-            subject=subject,
         )
         conversation = Conversation(
-            id=number,
-            contact_ids=people,
-            source=source,
-            created_at=when,
-            updated_at=when,
-            title=title,
-            admin_assignee_id=admin_assignee_id,
+            id=number, contact_ids=people, source=source, created_at=when, updated_at=when
         )
         self._put("conversation", conversation)
         return conversation

@@ -15,13 +15,11 @@ from .server import Itop
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sandbox.itop", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8001)
     parser.add_argument("--database", default=":memory:", help="a file; filled when it is new")
     parser.add_argument(
         "--token", default=seed.TOKEN, help="of the account intercom_sync_app (default: %(default)s)"
     )
-    parser.add_argument("--latency", type=float, default=0, metavar="MS", help="added to each call")
     parser.add_argument(
         "--timezone", default="Europe/Paris", help="of the server's dates (default: %(default)s)"
     )
@@ -42,9 +40,6 @@ def main() -> None:
     parser.add_argument(
         "--no-extension", action="store_true", help="without the PHP extension's intercom_* attributes"
     )
-    parser.add_argument(
-        "--no-lost-updates", action="store_true", help="one writer at a time, unlike the real one"
-    )
     parser.add_argument("--verbose", action="store_true", help="log each request")
     options = parser.parse_args()
     logging.basicConfig(
@@ -52,7 +47,6 @@ def main() -> None:
     )
     itop = Itop(
         options.database,
-        host=options.host,
         port=options.port,
         token=options.token,
         version=options.version,
@@ -60,8 +54,6 @@ def main() -> None:
         character_set=options.character_set,
         max_body=options.max_body,
         extension=not options.no_extension,
-        lost_updates=not options.no_lost_updates,
-        latency=options.latency / 1000,
         timezone=options.timezone,
     )
     ended = threading.Event()

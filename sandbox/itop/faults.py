@@ -16,7 +16,6 @@ KINDS = {
     "check": "refuses each write with a sentence of the site's own check",
     "forbidden": "answers HTTP 403 with a page, as a web application firewall does",
     "too_large": "answers HTTP 413 with a page, as a web server does before iTop runs",
-    "notices": "executes, and writes notices of PHP before and after the JSON",
     "drop_before": "closes the connection before it executes the call",
     "drop_after": "executes the call, then closes the connection",
     "reset": "resets the connection before it executes the call",
@@ -46,9 +45,8 @@ class Fault:
 class Faults:
     """The active faults. They can be changed while calls are running."""
 
-    def __init__(self, *, latency: float = 0.0, seed: int | None = None) -> None:
-        self.latency = latency  # seconds added to each call
-        self.random = random.Random(seed)
+    def __init__(self) -> None:
+        self.latency = 0.0  # seconds added to each call
         self.lock = threading.Lock()
         self.active: list[Fault] = []
         self._away = False
@@ -79,7 +77,7 @@ class Faults:
                     continue
                 if fault.contains not in request:
                     continue
-                if self.random.random() >= fault.probability:
+                if random.random() >= fault.probability:
                     continue
                 if fault.count is not None:
                     fault.count -= 1

@@ -33,9 +33,6 @@ MAINTENANCE = {
     "data": [{"code": 100, "message": "This application is currently under maintenance."}],
     "scripts": [],
 }
-NOTICES = (
-    "<br />\n<b>Deprecated</b>:  Creation of dynamic property {X::$y} is deprecated in <b>x.php</b><br />\n"
-)
 FORBIDDEN = "<html><head><title>403 Forbidden</title></head><body><center><h1>403 Forbidden</h1></center></body></html>"
 TOO_LARGE = FORBIDDEN.replace("403 Forbidden", "413 Request Entity Too Large")
 HTML = "text/html; charset=UTF-8"
@@ -54,7 +51,6 @@ class Itop:
         self,
         path: str | Path = ":memory:",
         *,
-        host: str = "127.0.0.1",
         port: int = 0,
         token: str = seed.TOKEN,
         version: str = VERSIONS[-1],
@@ -65,7 +61,6 @@ class Itop:
         extension: bool = True,
         lost_updates: bool = True,
         window: float = 0.02,
-        latency: float = 0.0,
         timezone: str = "Europe/Paris",
         demo: bool = True,
         clock: Callable[[], float] = time.time,
@@ -87,15 +82,15 @@ class Itop:
         self.operations = Operations(
             self.store, lost_updates=lost_updates, window=window, character_set=character_set
         )
-        self.faults = Faults(latency=latency)
+        self.faults = Faults()
         self.faults.on_away = self._go
         self.calls: list[tuple[str, str]] = []
         self.stopping = threading.Event()
         self.working = threading.Condition()
         self.busy = 0
-        self._server = Server((host, port), self)
+        self._server = Server(("127.0.0.1", port), self)
         self._server.server_activate()
-        self._address = (host, int(self._server.server_address[1]))
+        self._address = ("127.0.0.1", int(self._server.server_address[1]))
         self._thread: threading.Thread | None = None
 
     @property
@@ -372,8 +367,6 @@ class Handler(BaseHTTPRequestHandler):
         if fault and kind == "late" and itop.stopping.wait(fault.seconds):
             return
         status, content_type, body = itop.execute(self.headers, form)  # type: ignore[arg-type]
-        if kind == "notices":
-            body = f"{NOTICES}{body}\n{NOTICES}"
         if kind == "drop_after":
             self.hang_up()
             return
