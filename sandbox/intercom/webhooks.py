@@ -14,7 +14,6 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
@@ -24,22 +23,6 @@ from .shapes import encode
 
 TIME_LIMIT_SECONDS = 5.0
 SENDERS = 3
-TOPICS = frozenset(
-    {
-        "conversation.user.created",
-        "conversation.user.replied",
-        "conversation.admin.replied",
-        "conversation.admin.noted",
-        "conversation.admin.closed",
-        "conversation.admin.opened",
-        "conversation.admin.assigned",
-        "conversation.admin.open.assigned",
-        "conversation.admin.snoozed",
-        "conversation.admin.unsnoozed",
-        "conversation_part.redacted",
-        "conversation.operator.replied",
-    }
-)
 
 
 @dataclass
@@ -73,20 +56,11 @@ class WebhookEvent:
 class Webhooks:
     """Send notifications from background threads. `address` is the bridge's webhook; with "" nothing is sent."""
 
-    def __init__(
-        self,
-        *,
-        address: str,
-        workspace_id: str,
-        secret: str,
-        retry_seconds: float = 60.0,
-        topics: Iterable[str] = TOPICS,
-    ) -> None:
+    def __init__(self, *, address: str, workspace_id: str, secret: str, retry_seconds: float = 60.0) -> None:
         self.address = address
         self.workspace_id = workspace_id
         self.secret = secret
         self.retry_seconds = retry_seconds
-        self.topics = frozenset(topics)
         self.copies = 1
         self.is_subscribed = True
         self.log: list[WebhookEvent] = []
@@ -103,12 +77,12 @@ class Webhooks:
     # --- What the workspace does ---
 
     def notify(self, topic: str, item: dict[str, Any]) -> WebhookEvent:
-        """Send a notification in the background if the topic is subscribed to."""
+        """Send a notification in the background, unless the subscription has ended."""
         name = None if topic == "ping" else f"notif_{uuid.uuid4()}"
         notification = WebhookEvent(id=name, topic=topic, item=item, created_at=int(time.time()))
         with self._changed:
             self.log.append(notification)
-            if not self.address or not self.is_subscribed or topic not in self.topics | {"ping"}:
+            if not self.address or not self.is_subscribed:
                 notification.state = "unsent"
             elif self._held is not None:
                 notification.state = "held"

@@ -39,10 +39,15 @@ def _collate(left: str, right: str) -> int:
     return (a > b) - (a < b)
 
 
+def _letters(text: str) -> str:
+    """Return text as LIKE compares it: letter by letter, so that ß is not ss, and with trailing spaces."""
+    return "".join(bare if len(bare := folded(each)) == 1 else each for each in text)
+
+
 def _like(pattern: str | None, value: str | None) -> int | None:
     if pattern is None or value is None:
         return None
-    return int(_like_pattern(str(pattern)).fullmatch(folded(str(value))) is not None)
+    return int(_like_pattern(str(pattern)).fullmatch(_letters(str(value))) is not None)
 
 
 @lru_cache(maxsize=256)
@@ -50,7 +55,7 @@ def _like_pattern(pattern: str) -> Any:
     import re
 
     out, escaped = [], False
-    for each in folded(pattern):
+    for each in _letters(pattern):
         if escaped:
             out.append(re.escape(each))
             escaped = False

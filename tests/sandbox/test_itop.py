@@ -321,6 +321,14 @@ def test_queries_that_itop_refuses_are_refused(itop: Itop, oql: str, part: str) 
     assert part in answer["message"]
 
 
+def test_like_compares_letter_by_letter(itop: Itop) -> None:
+    itop.store.update("UserRequest", TICKET, title="Große Straße")
+    assert ids(itop, "SELECT UserRequest WHERE title = 'grosse strasse '") == [TICKET]
+    assert ids(itop, "SELECT UserRequest WHERE title LIKE '%GROßE stra%'") == [TICKET]
+    assert ids(itop, "SELECT UserRequest WHERE title LIKE '%strasse%'") == []
+    assert ids(itop, "SELECT UserRequest WHERE title LIKE '%straße '") == []
+
+
 def test_the_current_contact_is_that_of_the_calling_account(itop: Itop) -> None:
     itop.store.update("UserToken", 2, contactid=9)
     assert ids(itop, "SELECT Person WHERE id = :current_contact_id") == [9]
