@@ -76,7 +76,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
                 "customer in the conversation.",
             },
         ),
-        ("Panel", {"fields": ("language", "time_zone", "announce_tickets")}),
+        ("Panel", {"fields": ("language", "time_zone", "announce_tickets", "announce_failures")}),
         (
             "Data retention",
             {

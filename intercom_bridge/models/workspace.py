@@ -128,6 +128,12 @@ class Workspace(models.Model):
         help_text="When a ticket is created, the customer gets a message with its link in the teammate's name. The "
         "create form says so, and offers to leave it out.",
     )
+    announce_failures = models.BooleanField(
+        "tell teammates about failures",
+        default=True,
+        help_text="When a message or a new ticket has failed and will not be retried automatically, a note in the "
+        "conversation says why and what to do: one per ticket and reason.",
+    )
     keep_payloads_days = models.PositiveIntegerField(
         "days to keep messages",
         null=True,
