@@ -462,7 +462,10 @@ def classes(*, extension: bool = True) -> tuple[ItopClass, ...]:
             ),
         ),
         ItopClass(
-            "Trigger", abstract=True, naming="{description}", own=(text("description", mandatory=True),)
+            "Trigger",
+            abstract=True,
+            naming="{description}",
+            own=(text("description", mandatory=True), other("text", "context")),
         ),
         ItopClass(
             "TriggerOnObject",
