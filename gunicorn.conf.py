@@ -1,5 +1,6 @@
 """Configuration of `gunicorn settings.wsgi`. Threads, so that a slow iTop does not block webhooks."""
 
+import ctypes
 import logging
 import os
 import runpy
@@ -12,6 +13,8 @@ import structlog
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
+
+M_MMAP_THRESHOLD = -3  # of malloc.h
 
 # Loaded by path, not imported: what the master process imports is inherited by its workers, and a reload (SIGHUP)
 # after an upgrade would keep the old code. preload_app stays off for the same reason.
@@ -70,6 +73,10 @@ class BridgeLogger(Logger):
 class BridgeWorker(ThreadWorker):
     """Report invalid settings in one sentence, and end politely."""
 
+    def init_process(self):
+        _return_large_blocks()
+        super().init_process()
+
     def load_wsgi(self):
         from settings.refusal import refusal
 
@@ -102,6 +109,16 @@ class BridgeWorker(ThreadWorker):
         """
         if self.alive:
             super().accept(server, listener)
+
+
+def _return_large_blocks():
+    """Have glibc return each freed block of 1 MB or more to the system.
+
+    By default it adapts to the sizes it sees, and each thread's arena would keep the memory of its largest body.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # otherwise another C library
+        mallopt(M_MMAP_THRESHOLD, 1024 * 1024)
 
 
 def on_starting(server):

@@ -69,7 +69,7 @@ def parse(text: str) -> Query:
     tokens = [token for token in _tokenize(text) if token.kind != "space"]
     if not tokens:
         raise OqlError("the query is empty")
-    selects = tuple(_SelectParser(text, part).parse() for part in _split_unions(tokens))
+    selects = tuple(_SelectParser(text, part).parse() for part in _split_at(tokens, "UNION"))
     placeholders = frozenset(token.text[1:] for token in tokens if token.kind == "placeholder")
     return Query(text.strip(), selects, placeholders)
 
@@ -165,6 +165,13 @@ class Query:
             )
         )
 
+    def excludes(self, attribute: str, value: str) -> bool:
+        """Return whether it is certain that no object with this value of `attribute`, which is not empty, is selected.
+
+        Read are comparisons with literals (=, !=, IN, NOT IN, ISNULL), joined by AND and OR.
+        """
+        return all(select.excludes(attribute, value) for select in self.selects)
+
     def joined_to(
         self, class_name: str, on: Callable[[str, str], str], condition: Callable[[str], str]
     ) -> Query | None:
@@ -252,6 +259,42 @@ class _Select:
             f"{self.alias}.{token.text}" if token.start in bare else token.text for token in tokens
         )
 
+    def excludes(self, attribute: str, value: str) -> bool:
+        """Return whether the condition contradicts `attribute` = `value`."""
+        names = [f"{self.alias.strip('`')}.{attribute}"]
+        if self.class_count == 1:
+            names.append(attribute)
+        tokens = [token for token in _tokenize(self.condition) if token.kind != "space"]
+        return _contradicts(tokens, names, value)
+
+
+def _contradicts(tokens: list[_Token], names: list[str], value: str) -> bool:
+    while tokens and tokens[0].text == "(" and all(depth for _token, depth in _with_depth(tokens)):
+        tokens = tokens[1:-1]
+    for operator, combine in (("OR", all), ("AND", any)):
+        parts = _split_at(tokens, operator)
+        if len(parts) > 1:
+            return combine(_contradicts(part, names, value) for part in parts)
+    text = "".join(token.text.strip("`") for token in tokens if token.kind != "string")
+    literals = [_unquote(token.text) for token in tokens if token.kind == "string"]
+    commas = "," * (len(literals) - 1)
+    is_named = value in literals
+    contradicts = {
+        "=": not is_named,
+        "!=": is_named,
+        "<>": is_named,
+        f"IN({commas})": not is_named,
+        f"NOTIN({commas})": is_named,
+    }
+    return any(
+        text == f"ISNULL({name})" or (text.startswith(name) and contradicts.get(text[len(name) :], False))
+        for name in names
+    )
+
+
+def _unquote(literal: str) -> str:
+    return re.sub(r"\\(.)", r"\1", literal[1:-1], flags=re.DOTALL)
+
 
 def _is_bare_attribute(tokens: list[_Token], index: int) -> bool:
     """Return whether the token is an attribute without a class before it."""
@@ -323,13 +366,16 @@ def _tokenize(text: str) -> Iterator[_Token]:
         position = match.end()
 
 
-def _split_unions(tokens: list[_Token]) -> list[list[_Token]]:
+def _split_at(tokens: list[_Token], word: str) -> list[list[_Token]]:
+    """Split at this word, outside of parentheses and not after a dot."""
     parts: list[list[_Token]] = [[]]
+    before = ""
     for token, depth in _with_depth(tokens):
-        if depth == 0 and token.keyword == "UNION":
+        if depth == 0 and token.kind == "name" and token.text.upper() == word and before != ".":
             parts.append([])
         else:
             parts[-1].append(token)
+        before = token.text
     return parts
 
 

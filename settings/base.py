@@ -15,10 +15,12 @@ from django.core.exceptions import ImproperlyConfigured
 from .env import (
     BASE_DIR,
     WORKING_DIR,
+    addresses,
     database,
     days,
     directory,
     env,
+    mail_server,
     networks,
     one_of,
     read_secret_files,
@@ -136,6 +138,21 @@ if METRICS_DIR and (not _is_command or _is_service):
     directory_of_host = METRICS_DIR / socket.gethostname()
     directory_of_host.mkdir(exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory_of_host)
+
+# Who is told by e-mail what needs a person; without addresses nothing is sent.
+ALERT_EMAILS = addresses("ALERT_EMAILS")
+_mail_server = mail_server("EMAIL_URL")
+if ALERT_EMAILS and not _mail_server:
+    raise ImproperlyConfigured(
+        "ALERT_EMAILS is set, but EMAIL_URL is not. Set it to the mail server, like smtp+tls://user:password@host:587."
+    )
+globals().update(_mail_server)
+# Of the mail server's account if that is an address, because many servers accept no other sender.
+_sender = _mail_server.get("EMAIL_HOST_USER") or ""
+DEFAULT_FROM_EMAIL = (addresses("EMAIL_FROM") or [_sender if "@" in _sender else f"intercom-bridge@{_host}"])[
+    0
+]
+EMAIL_TIMEOUT = 5
 
 # The time limit for one write to iTop, including its follow-up reads.
 WRITE_SECONDS = seconds("WRITE_SECONDS", 8.0)

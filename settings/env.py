@@ -11,7 +11,8 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import environ
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import validate_email
 
 T = TypeVar("T")
 
@@ -40,6 +41,9 @@ ENVIRONMENT_VARIABLES: Final = (
     "INTERCOM_API_URL",
     "LOG_FORMAT",
     "LOG_LEVEL",
+    "EMAIL_URL",
+    "EMAIL_FROM",
+    "ALERT_EMAILS",
     "METRICS_TOKEN",
     "METRICS_DIR",
     "TRUSTED_PROXIES",
@@ -111,6 +115,39 @@ def database(name: str, default: Path) -> dict[str, Any]:
     if not config["NAME"]:
         raise refusal
     return config
+
+
+def mail_server(name: str) -> dict[str, Any]:
+    """Return Django's e-mail settings for the URL of a mail server; {} if the variable is not set."""
+    hint = "Write smtp://host:25, smtp+tls://user:password@host:587 or smtp+ssl://user:password@host:465"
+    if _text(name, hint) is None:
+        return {}
+    # The URL may contain a password, so the message does not repeat it.
+    refusal = ImproperlyConfigured(f"{name} is not the URL of a mail server. {hint}.")
+    try:
+        # django-environ has other schemes too, and calls it "smtps" when TLS begins after the connection (STARTTLS).
+        port = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}[urlsplit(os.environ[name]).scheme]
+        config: dict[str, Any] = env.email_url(name)
+    except (KeyError, ValueError):
+        raise refusal from None
+    if not config["EMAIL_HOST"]:
+        raise refusal
+    return config | {"EMAIL_PORT": config["EMAIL_PORT"] or port}
+
+
+def addresses(name: str) -> list[str]:
+    """Return a comma-separated list of e-mail addresses; [] if the variable is not set."""
+
+    def parse(text: str) -> list[str]:
+        found = [address.strip() for address in text.split(",")]
+        for address in found:
+            try:
+                validate_email(address)
+            except ValidationError:
+                raise ValueError from None
+        return found
+
+    return _parsed(name, [], parse, "Write e-mail addresses, separated by commas, like ops@example.com")
 
 
 def seconds(name: str, default: float) -> float:

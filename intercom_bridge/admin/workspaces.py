@@ -76,7 +76,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
                 "customer in the conversation.",
             },
         ),
-        ("Panel", {"fields": ("language", "time_zone", "announce_tickets")}),
+        ("Panel", {"fields": ("language", "time_zone", "announce_tickets", "announce_failures")}),
         (
             "Data retention",
             {
@@ -98,7 +98,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         return bool(workspace.client_secret and workspace.access_token)
 
     @admin.display(description="addresses")
-    def addresses(self, _workspace: Workspace | None) -> str:
+    def addresses(self, workspace: Workspace | None) -> str:
         names = (
             ("Canvas Kit, For teammates, Initialize URL", "canvas-initialize"),
             ("Canvas Kit, For teammates, Submit URL", "canvas-submit"),
@@ -109,6 +109,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
             {
                 "rows": [(label, f"{settings.PUBLIC_URL}{reverse(name)}") for label, name in names],
                 "topics": FOLLOWED_TOPICS,
+                "missing": workspace.missing_topics(FOLLOWED_TOPICS) if workspace and workspace.pk else [],
                 "is_https": settings.PUBLIC_URL.startswith("https://"),
             },
         )

@@ -20,6 +20,7 @@ from intercom_bridge.models import Conversation, WebhookEvent, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 from intercom_bridge.models.workspace import PLACEHOLDER
+from intercom_bridge.sync.intake import FOLLOWED_TOPICS
 
 from .certificate import CERTIFICATE_TO_DO, describe_problem
 from .finding import Finding, Subject
@@ -180,6 +181,13 @@ def _examine_calls(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
     newest = received.order_by("-pk").first()
     if newest is not None:
         yield subject.ok("workspace.webhook", f"Intercom called the webhook, last {_age(newest)} ago")
+        if missing := workspace.missing_topics(FOLLOWED_TOPICS):
+            # No warning: a team may never do what the topic reports.
+            yield subject.ok(
+                "workspace.topics",
+                f"never received: {', '.join(missing)}; "
+                f"{'is the topic' if len(missing) == 1 else 'are the topics'} selected in the Developer Hub?",
+            )
         return
     yield subject.warning(
         "workspace.webhook",

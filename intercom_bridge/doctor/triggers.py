@@ -3,14 +3,17 @@
 import json
 import re
 from collections.abc import Iterator
+from enum import Enum
 
 from intercom_bridge.models import Log
+from intercom_bridge.models.ticket_profile import ORIGIN
 from itop_client import (
-    Found,
     ItopObject,
     ItopPermissionError,
     ItopRejectedError,
+    OqlError,
     UnknownAttributeError,
+    parse,
     quote,
 )
 
@@ -20,64 +23,109 @@ from .probe import Probe
 # Trigger classes of iTop 2.6 and later, and of Combodo's “Send updates by e-mail”, each with the attribute that lists
 # the attributes that activate it.
 _TRIGGER_CLASSES = (("TriggerOnObjectUpdate", "target_attcodes"), ("TriggerOnLogUpdate", "target_log"))
+# Attributes that not every version and class has.
+_CONTEXT, _FILTER = "context", "filter"
 # Triggers on these classes also apply to tickets.
 _PARENT_CLASSES = ("Ticket", "cmdbAbstractObject")
+_ANY_CONVERSATION = "any"
+# The context of a write over REST. A trigger with other contexts only, such as GUI:Portal, does not fire then.
+_REST_CONTEXT = "REST/JSON"
 
 
 def examine_triggers(probe: Probe) -> Iterator[Finding]:
-    """List the triggers with e-mail actions. Raise ItopError when iTop stops responding."""
+    """List the triggers with e-mail actions that a write of the bridge activates.
+
+    Raise ItopError when iTop stops responding.
+    """
     classes = sorted({profile.ticket_class for profile in probe.profiles})
     if not classes:
         return
     # A write changes the log, and thereby the time of the last update.
     written = {profile.code(log) for profile in probe.profiles for log in Log}
     written.add("last_update")
-    names: list[str] = []
+    triggers: list[ItopObject] = []
     try:
         for trigger_class, attribute in _TRIGGER_CLASSES:
-            triggers = _find_enabled(probe, trigger_class, attribute, (*classes, *_PARENT_CLASSES))
-            names += [_name(trigger) for trigger in triggers if _is_activated(trigger, attribute, written)]
+            found = _find_enabled(probe, trigger_class, attribute, (*classes, *_PARENT_CLASSES))
+            triggers += [trigger for trigger in found if _is_activated(trigger, attribute, written)]
     except ItopPermissionError:
         yield probe.subject.ok(
             "itop.triggers",
             "its account may not read triggers; see under Notifications in iTop whether messages cause e-mails",
         )
         return
-    if not names:
+    names = {kind: [_name(each) for each in triggers if _excludes(probe, each) is kind] for kind in Excluded}
+    if names[Excluded.OTHER_ORIGINS_FIRE]:
+        yield probe.subject.ok(
+            "itop.triggers",
+            f"sends an e-mail for messages written to tickets that were not created from a conversation, because of: "
+            f"{', '.join(names[Excluded.OTHER_ORIGINS_FIRE])}",
+        )
+    if names[Excluded.NONE]:
+        yield probe.subject.warning(
+            "itop.triggers",
+            f"sends an e-mail for each message written to a log, because of: {', '.join(names[Excluded.NONE])}",
+            "Decide in iTop, under Notifications, whether each of them should: customers may receive their own "
+            f"Intercom messages as e-mails. A filter on the trigger (origin != '{ORIGIN}', or intercom_ref = '') can "
+            f"exclude such tickets; a context without {_REST_CONTEXT} excludes all writes of the bridge.",
+        )
+    elif not names[Excluded.OTHER_ORIGINS_FIRE]:
         yield probe.subject.ok("itop.triggers", "sends no e-mail when a message is written to a log")
-        return
-    yield probe.subject.warning(
-        "itop.triggers",
-        f"sends an e-mail for each message written to a log, because of: {', '.join(names)}",
-        "Decide in iTop, under Notifications, whether each of them should: customers may receive their own Intercom "
-        "messages as e-mails. A filter on the trigger (origin, or the attribute intercom_ref) can exclude such "
-        "tickets.",
-    )
 
 
-def _find_enabled(probe: Probe, trigger_class: str, attribute: str, targets: tuple[str, ...]) -> Found:
+class Excluded(Enum):
+    """Which of the bridge's tickets a trigger's filter leaves out."""
+
+    NONE = "none"
+    OTHER_ORIGINS_FIRE = "created from a conversation"
+    ALL = "all"
+
+
+def _excludes(probe: Probe, trigger: ItopObject) -> Excluded:
+    """Return which tickets are left out for certain, for all profiles."""
+    try:
+        query = parse(trigger.text(_FILTER))
+    except OqlError:
+        # There is none, or iTop could not use it either.
+        return Excluded.NONE
+    # Every ticket with a link has it, where iTop has the attribute. It is not empty, but any conversation's.
+    if all(query.excludes(profile.code("intercom_ref"), _ANY_CONVERSATION) for profile in probe.profiles):
+        return Excluded.ALL
+    if all(query.excludes(profile.code("origin"), ORIGIN) for profile in probe.profiles):
+        return Excluded.OTHER_ORIGINS_FIRE
+    return Excluded.NONE
+
+
+def _find_enabled(
+    probe: Probe, trigger_class: str, attribute: str, targets: tuple[str, ...]
+) -> list[ItopObject]:
     """Return the triggers with an enabled e-mail action; none if this iTop does not have the class."""
     query = (
         f"SELECT {trigger_class} AS t JOIN lnkTriggerAction AS l ON l.trigger_id = t.id"
         " JOIN ActionEmail AS a ON l.action_id = a.id"
         f" WHERE a.status = 'enabled' AND t.target_class IN ({', '.join(quote(name) for name in targets)})"
     )
-    fields = ("friendlyname", "description")
-    try:
-        return probe.get(trigger_class, query, (*fields, attribute), limit=None)
-    except UnknownAttributeError as error:
-        if error.attribute != attribute:
-            return Found(0)
-        return probe.get(trigger_class, query, fields, limit=None)
-    except ItopRejectedError:
-        return Found(0)
+    fields = ["friendlyname", "description", attribute, _CONTEXT, _FILTER]
+    while True:
+        try:
+            return list(probe.get(trigger_class, query, fields, limit=None))
+        except UnknownAttributeError as error:
+            if error.attribute not in (attribute, _CONTEXT, _FILTER):
+                return []
+            fields.remove(error.attribute)
+        except ItopRejectedError:
+            return []
 
 
 def _is_activated(trigger: ItopObject, attribute: str, written: set[str]) -> bool:
-    """Return whether a written attribute activates the trigger; any does if the trigger lists none."""
-    # A set of codes, as a text or as a list, depending on the version of iTop.
-    codes = set(re.findall(r"\w+", json.dumps(trigger.fields.get(attribute) or "")))
-    return not codes or bool(codes & written)
+    """Return whether a write over REST activates the trigger; any attribute does if the trigger lists none."""
+    codes, contexts = _codes(trigger, attribute), _codes(trigger, _CONTEXT)
+    return (not codes or bool(codes & written)) and (not contexts or _REST_CONTEXT in contexts)
+
+
+def _codes(trigger: ItopObject, attribute: str) -> set[str]:
+    """Return a set of codes, which is a text or a list, depending on the version of iTop."""
+    return set(re.findall(r"[\w:/-]+", json.dumps(trigger.fields.get(attribute) or "")))
 
 
 def _name(trigger: ItopObject) -> str:

@@ -1,5 +1,6 @@
 """The database rows, one model per module."""
 
+from .alert import Alert
 from .cached_answer import CachedAnswer
 from .cached_tickets import CachedTickets
 from .conversation import Conversation
@@ -22,6 +23,7 @@ from .webhook_event import WebhookEvent
 from .workspace import Workspace
 
 __all__ = [
+    "Alert",
     "Conversation",
     "DayCount",
     "Delivery",

@@ -42,6 +42,7 @@ class JobQuerySet(models.QuerySet[J]):
             reason_detail="",
             attempts=1,
             due_at=timezone.now(),
+            announced_at=None,
             **changes,
         )
 
@@ -64,6 +65,8 @@ class Job(models.Model):
     due_at = models.DateTimeField(default=timezone.now)
     # When retention deleted the content (sync/retention.py).
     cleaned_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # When the operators were told by e-mail that it failed (ops/alerts.py).
+    announced_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         abstract = True

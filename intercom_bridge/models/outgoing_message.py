@@ -12,7 +12,10 @@ class OutgoingMessageQuerySet(JobQuerySet["OutgoingMessage"]):
 
 
 class OutgoingMessage(Job):
-    """A message or note that the bridge posts in a conversation, in a teammate's name."""
+    """A message or note that the bridge posts in a conversation.
+
+    Intercom knows no other authors than teammates. If `admin_id` is empty, the author is the owner of the access token.
+    """
 
     class State(models.TextChoices):
         WAITING = "waiting", "waiting"
@@ -23,17 +26,26 @@ class OutgoingMessage(Job):
     FAILED_STATE = State.FAILED
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="outgoing_messages")
-    admin_id = models.CharField(max_length=64)
+    admin_id = models.CharField(max_length=64, blank=True)
     is_note = models.BooleanField(default=False)
     body = models.TextField(help_text="HTML")
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     # The part's id in Intercom: identifies the message when it comes back in a webhook.
     part_id = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    # Names what is posted only once in a conversation; otherwise empty.
+    once_key = models.CharField(max_length=100, blank=True, editable=False)
 
     objects = OutgoingMessageQuerySet.as_manager()
 
     class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["conversation", "once_key"],
+                name="outgoing_message_once",
+                condition=models.Q(once_key__gt=""),
+            )
+        ]
         indexes = [
             models.Index(fields=["due_at"], name="outgoing_message_due", condition=models.Q(state="waiting")),
             models.Index(

@@ -39,6 +39,10 @@ FILLED_IN = (
 )
 
 
+# The origin of the tickets that the bridge creates, where iTop has it.
+ORIGIN = "chat"
+
+
 def _stock_form() -> list[str]:
     return ["title", "description", "service_id", "servicesubcategory_id", "urgency"]
 

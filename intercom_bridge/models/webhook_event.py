@@ -87,6 +87,7 @@ class WebhookEventQuerySet(JobQuerySet["WebhookEvent"]):
             reason_code=ReasonCode.NONE,
             reason_detail="",
             due_at=timezone.now(),
+            announced_at=None,
         )
 
 

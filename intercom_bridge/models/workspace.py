@@ -23,6 +23,9 @@ LANGUAGES = [("en", "English"), ("fr", "Français"), ("de", "Deutsch"), ("es", "
 PLACEHOLDER = "PUT_YOUR_"
 SIGNING = frozenset(("client_secret", "previous_client_secret"))
 NOTED_EVERY = dt.timedelta(minutes=1)
+TOPIC_NOTED_EVERY_SECONDS = 3600
+# A topic that was not received while others were for this long may not be subscribed.
+TOPIC_EXPECTED_SECONDS = 7 * 86_400
 # As of KEEP_PAYLOADS_DAYS: so many days ago there was a date.
 MAX_DAYS = 99_999
 
@@ -128,6 +131,12 @@ class Workspace(models.Model):
         help_text="When a ticket is created, the customer gets a message with its link in the teammate's name. The "
         "create form says so, and offers to leave it out.",
     )
+    announce_failures = models.BooleanField(
+        "tell teammates about failures",
+        default=True,
+        help_text="When a message or a new ticket has failed and will not be retried automatically, a note in the "
+        "conversation says why and what to do: one per ticket and reason.",
+    )
     keep_payloads_days = models.PositiveIntegerField(
         "days to keep messages",
         null=True,
@@ -144,6 +153,8 @@ class Workspace(models.Model):
     )
     # The code of our app in the parts that it posts, learned from the response to our first post.
     app_package_code = models.CharField(max_length=100, blank=True, editable=False)
+    # When each webhook topic was first and last received, in Unix seconds: topic -> [first, last].
+    topics_received = models.JSONField(default=dict, db_default={}, blank=True, editable=False)
     imported = models.JSONField(default=dict, blank=True, editable=False)
 
     objects = WorkspaceQuerySet.as_manager()
@@ -190,6 +201,35 @@ class Workspace(models.Model):
         except DatabaseError as error:
             # A read-only database can still serve the panel.
             log.warning("workspace.use_not_noted", workspace=self.workspace_id, error=type(error).__name__)
+
+    def note_topic(self, topic: str) -> None:
+        """Store that a notification with this topic was received. At most one write per topic and hour.
+
+        If two topics are received for the first time at the same moment, one may be stored with its next notification.
+        """
+        now = int(timezone.now().timestamp())
+        first, last = self.topics_received.get(topic, (now, 0))
+        if now - last < TOPIC_NOTED_EVERY_SECONDS:
+            return
+        self.topics_received = {**self.topics_received, topic: [first, now]}
+        try:
+            type(self).objects.filter(pk=self.pk).update(topics_received=self.topics_received)
+        except DatabaseError as error:
+            # The notification itself is stored.
+            log.warning("workspace.topic_not_noted", workspace=self.workspace_id, error=type(error).__name__)
+
+    def missing_topics(self, topics: Iterable[str]) -> list[str]:
+        """Return those of the topics that were never received, although others have been for a week.
+
+        Intercom's API does not return the topics of a subscription.
+        """
+        times = self.topics_received.values()
+        if (
+            not times
+            or max(last for _, last in times) - min(first for first, _ in times) < TOPIC_EXPECTED_SECONDS
+        ):
+            return []
+        return [topic for topic in topics if topic not in self.topics_received]
 
     def learn_attributes(self, *, exist: bool) -> None:
         """Store whether the profile's class in this iTop has the PHP extension's attributes."""

@@ -35,6 +35,8 @@ def post(message: OutgoingMessage) -> None:
     message.save(update_fields=["attempts"])
     try:
         client = intercom_client(workspace)
+        if not message.admin_id:
+            message.admin_id = client.me(deadline=DEADLINE_SECONDS).admin_id
         part = _find_earlier(client, message) if message.attempts > 1 else None
         if part is None:
             part = client.reply(
@@ -71,7 +73,7 @@ def _settle(
 ) -> None:
     message.state, message.part_id = state, part_id
     message.set_reason(*(reason_of(error) if error else (ReasonCode.NONE,)))
-    message.save(update_fields=["state", "part_id", "reason_code", "reason_detail", "attempts"])
+    message.save(update_fields=["state", "part_id", "admin_id", "reason_code", "reason_detail", "attempts"])
     log.info("outgoing_message.settled", message=message.pk, **message.conversation.names, state=state)
 
 

@@ -35,6 +35,7 @@ from itop_client import (
 
 from .authors import accounts_of, forget_accounts
 from .circuit_breaker import backoff_seconds, claim_write, is_open, record_failure, record_success
+from .failure_notes import note_failed_delivery
 from .intake import process_unprocessed
 from .message import idempotency_key_of, log_item, may_have_account, restore
 from .verify import is_in_log, is_shown_in_log, log_attribute
@@ -414,14 +415,19 @@ def _save_success(delivery: Delivery) -> None:
 
 
 def _save(delivery: Delivery) -> None:
-    """Save the result of an attempt.
+    """Save the result of an attempt, with the note about a failure.
 
     A waiting delivery may have been skipped in the meantime: it stays skipped, and if it is queued again it waits as
     long. Of a delivery whose content was deleted in the meantime, only the state is saved.
     """
     values = {name: getattr(delivery, name) for name in ATTEMPT_FIELDS}
     row = Delivery.objects.filter(pk=delivery.pk, cleaned_at=None)
-    if delivery.state != State.WAITING:
+    if delivery.state == State.FAILED:
+        with transaction.atomic():
+            saved = row.update(**values)
+            if saved:
+                note_failed_delivery(delivery)
+    elif delivery.state != State.WAITING:
         saved = row.update(**values)
     else:
         decided = ("state", "reason_code", "reason_detail")

@@ -1,13 +1,17 @@
 """Verify the signature over the raw bytes of a request, as a DRF authentication class.
 
 Responses: 413 if the body is too large, 401 if the signature is missing, wrong or given twice, and also 401 for an
-unknown workspace, so that the existing workspaces cannot be probed; 400 if a signed body is not a JSON object. An
-unsigned body is never parsed: its bytes are searched for the workspaces whose secrets are to be tried.
+unknown workspace, so that the existing workspaces cannot be probed; 400 if a signed body is not a JSON object; 503
+if too many large bodies are being read. An unsigned body is never parsed: its bytes are searched for the workspaces
+whose secrets are to be tried.
 """
 
+import io
 import json
 import re
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +35,10 @@ _WORKSPACE_ID = re.compile(
 )
 # A payload names one workspace, and may name others in values of its own.
 _MOST_WORKSPACES = 8
+# So many large bodies are in memory at once, in each process. Intercom's are rarely as large.
+LARGE_BODY_BYTES = 1024 * 1024
+_large_bodies = threading.BoundedSemaphore(2)
+MAX_WAIT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,13 @@ class SignedBody:
 class BodyTooLargeError(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_detail = "The request body is larger than 10 MB."
+
+
+class BusyError(APIException):
+    """Too many large bodies are being read. Intercom sends a notification again after a minute."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "Too many large requests at once. Send it again in a minute."
 
 
 class BodyMalformedError(APIException):
@@ -64,19 +79,27 @@ class Signature(BaseAuthentication):
         if len(given) != len(self.sign(b"", _UNUSED_SECRET)):
             # Refused before the body is read into memory.
             raise AuthenticationFailed(_NO_MATCH)
+        with _turn(request):
+            authenticated = self._verify(request, given)
+        if authenticated is None:
+            raise AuthenticationFailed(_NO_MATCH)
+        workspace, secret_name, body = authenticated
+        # The doctor's own ping does not show which secret Intercom uses.
+        if not str(body.data.get("id", "")).startswith(DOCTOR_ID_PREFIX):
+            workspace.note_use(secret_name)
+        return workspace, body
+
+    def _verify(self, request: Request, given: str) -> tuple[Workspace, str, SignedBody] | None:
+        """Return the workspace that has signed the body, and its secret's name; None if there is no such workspace."""
         raw = _raw_body(request)
         signed_with = self._match(raw, given)
         if not signed_with:
-            raise AuthenticationFailed(_NO_MATCH)
+            _free_body(request)
+            return None
         # Only a body that somebody with a secret has signed is worth its parsing.
         data = _parse(raw)
         workspace, secret_name = signed_with.get(workspace_id_of(data), (None, ""))
-        if workspace is None:
-            raise AuthenticationFailed(_NO_MATCH)
-        # The doctor's own ping does not show which secret Intercom uses.
-        if not str(data.get("id", "")).startswith(DOCTOR_ID_PREFIX):
-            workspace.note_use(secret_name)
-        return workspace, SignedBody(raw=raw, data=data)
+        return (workspace, secret_name, SignedBody(raw=raw, data=data)) if workspace else None
 
     def _match(self, raw: bytes, given: str) -> dict[str, tuple[Workspace, str]]:
         """Return the workspaces named in the body, at any depth, whose secret has signed it, and the secret's name."""
@@ -115,11 +138,32 @@ class SignedPostMixin:
             super().perform_authentication(request)  # type: ignore[misc]
 
 
+@contextmanager
+def _turn(request: Request) -> Iterator[None]:
+    """Wait until a large body may be read into memory. Raise BusyError if that takes too long."""
+    length = str(request.META.get("CONTENT_LENGTH") or "0")
+    if not length.isdecimal() or int(length) <= LARGE_BODY_BYTES:
+        yield
+        return
+    if not _large_bodies.acquire(timeout=MAX_WAIT_SECONDS):
+        raise BusyError
+    try:
+        yield
+    finally:
+        _large_bodies.release()
+
+
 def _raw_body(request: Request) -> bytes:
     try:
         return bytes(request._request.body)  # noqa: SLF001 - the only way to the HttpRequest
     except RequestDataTooBig as error:
         raise BodyTooLargeError from error
+
+
+def _free_body(request: Request) -> None:
+    """Free the bytes now: the request is part of reference cycles, so the garbage collector may come to it late."""
+    http: Any = request._request  # noqa: SLF001 - the only way to the HttpRequest
+    http._body, http._stream = b"", io.BytesIO()  # noqa: SLF001 - Django has no method for it
 
 
 def _named_workspaces(raw: bytes) -> list[str]:

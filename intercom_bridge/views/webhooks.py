@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 from intercom_bridge.intercom.payloads import Event, PayloadError, contact_ids_in
 from intercom_bridge.models import WebhookEvent, Workspace
 from intercom_bridge.ops.metrics import observe, webhook_seconds
+from intercom_bridge.sync.intake import FOLLOWED_TOPICS
 from intercom_bridge.wake import INCOMING, wake
 
 from .authentication import SignedBody, SignedPostMixin, WebhookSignature
@@ -58,6 +59,8 @@ class WebhookView(SignedPostMixin, APIView):
         notification = WebhookEvent.objects.record(
             workspace, notification_id, topic, conversation_id, body.raw, contact_ids_in(body.data)
         )
+        if topic in FOLLOWED_TOPICS:
+            workspace.note_topic(topic)
         log.info(
             "notification.received",
             workspace=workspace.workspace_id,

@@ -20,6 +20,7 @@ from django.utils import timezone
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from intercom_bridge import queue as wake_queue
+from intercom_bridge.ops.alerts import CHECK_SECONDS, send_alerts
 from intercom_bridge.sync import writer
 from intercom_bridge.wake import EVERYTHING, wake
 
@@ -78,6 +79,8 @@ class WorkerLoop:
         for number in range(self._thread_count):
             threading.Thread(target=self._work, name=f"worker {number}", daemon=True).start()
         threading.Thread(target=self._listen, name="wake listener", daemon=True).start()
+        if settings.ALERT_EMAILS:
+            threading.Thread(target=_send_alerts, name="alerts", daemon=True).start()
         clean_up_at = next_clean_up(timezone.localtime())
         while not writer.stopping.is_set():
             self._dispatch()
@@ -173,6 +176,17 @@ class WorkerLoop:
                 wake(EVERYTHING)
             if task is None:
                 time.sleep(LISTEN_SECONDS)
+
+
+def _send_alerts() -> None:
+    """Send the operators' e-mails until the worker is stopped, whatever happens to one of them."""
+    while not writer.stopping.wait(CHECK_SECONDS):
+        try:
+            send_alerts()
+        except Exception:
+            log.exception("worker.alerts_failed")
+        finally:
+            close_old_connections()
 
 
 def _clean_up() -> None:

@@ -461,7 +461,10 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
             ),
         ),
         ItopClass(
-            "Trigger", abstract=True, naming="{description}", own=(text("description", mandatory=True),)
+            "Trigger",
+            abstract=True,
+            naming="{description}",
+            own=(text("description", mandatory=True), other("text", "context")),
         ),
         ItopClass(
             "TriggerOnObject",

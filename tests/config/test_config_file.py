@@ -64,6 +64,7 @@ def workspace() -> Workspace:
         external_id_attribute="employee_number",
         language="fr",
         announce_tickets=False,
+        announce_failures=False,
         time_zone="Europe/Paris",
         keep_payloads_days=7,
         keep_failed_payloads_days=14,

@@ -12,7 +12,17 @@ from django.core.exceptions import ImproperlyConfigured
 
 from intercom_bridge import __version__
 from intercom_bridge.__main__ import main
-from settings.env import BASE_DIR, ENVIRONMENT_VARIABLES, database, days, one_of, read_secret_files, seconds
+from settings.env import (
+    BASE_DIR,
+    ENVIRONMENT_VARIABLES,
+    addresses,
+    database,
+    days,
+    mail_server,
+    one_of,
+    read_secret_files,
+    seconds,
+)
 
 from .started import PRODUCTION, python, python_in, refusal, surroundings, value_of
 
@@ -77,6 +87,67 @@ def test_an_unsupported_database_url_is_refused_without_its_password(
     )
 
 
+@pytest.mark.parametrize(
+    ("url", "port", "is_tls", "is_ssl"),
+    [
+        ("smtp://mail.example", 25, False, False),
+        ("smtp+tls://ops%40example.com:sword%2Ffish@mail.example", 587, True, False),
+        ("smtp+ssl://ops%40example.com:sword%2Ffish@mail.example:1465", 1465, False, True),
+    ],
+)
+def test_the_url_of_a_mail_server_becomes_djangos_settings(
+    monkeypatch: pytest.MonkeyPatch, url: str, port: int, *, is_tls: bool, is_ssl: bool
+) -> None:
+    monkeypatch.setenv("EMAIL_URL", url)
+    config = mail_server("EMAIL_URL")
+    assert (config["EMAIL_HOST"], config["EMAIL_PORT"]) == ("mail.example", port)
+    assert config.get("EMAIL_USE_TLS", False) is is_tls
+    assert config.get("EMAIL_USE_SSL", False) is is_ssl
+    if is_tls or is_ssl:
+        account = (config["EMAIL_HOST_USER"], config["EMAIL_HOST_PASSWORD"])
+        assert account == ("ops@example.com", "sword/fish")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mail.example",
+        "http://user:swordfish@mail.example",
+        "smtp://user:swordfish@",
+        "smtp://user:swordfish@mail:port",
+    ],
+)
+def test_another_url_of_a_mail_server_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("EMAIL_URL", url)
+    with pytest.raises(ImproperlyConfigured) as error:
+        mail_server("EMAIL_URL")
+    assert str(error.value).startswith("EMAIL_URL is not the URL of a mail server. Write smtp://")
+    assert "swordfish" not in str(error.value)
+
+
+def test_addresses_without_a_mail_server_are_refused() -> None:
+    assert refusal(ALERT_EMAILS="ops@example.com").startswith("ALERT_EMAILS is set, but EMAIL_URL is not.")
+
+
+@pytest.mark.parametrize(
+    ("user", "variables", "sender"),
+    [
+        ("", {}, "intercom-bridge@bridge.example.com"),
+        ("bridge:x@", {}, "intercom-bridge@bridge.example.com"),
+        ("ops%40example.com:x@", {}, "ops@example.com"),
+        ("ops%40example.com:x@", {"EMAIL_FROM": "bridge@example.com"}, "bridge@example.com"),
+    ],
+)
+def test_the_sender_is_the_mail_servers_account_or_of_our_host(
+    user: str, variables: dict[str, str], sender: str
+) -> None:
+    url = f"smtp+tls://{user}mail.example"
+    made = value_of("DEFAULT_FROM_EMAIL", **PRODUCTION, EMAIL_URL=url, **variables)
+    assert made == sender
+
+
 def parse_choice(name: str) -> str:
     return one_of(name, "plain", "json")
 
@@ -92,6 +163,11 @@ def parse_days(name: str) -> int:
 @pytest.mark.parametrize(
     ("parse", "text", "message"),
     [
+        (
+            addresses,
+            "ops@example.com, nobody",
+            "NAME is “ops@example.com, nobody”. Write e-mail addresses, separated by commas, like ops@example.com.",
+        ),
         (parse_choice, "xml", "NAME is “xml”. Write one of plain, json."),
         (parse_seconds, "8s", "NAME is “8s”. Write a number of seconds above 0, like 8."),
         (parse_seconds, "nan", "NAME is “nan”. Write a number of seconds above 0, like 8."),

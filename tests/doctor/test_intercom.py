@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from intercom_bridge import queue
 from intercom_bridge.doctor import Finding, intercom, ping, service
 from intercom_bridge.intercom.signature import webhook_signature
 from intercom_bridge.models import Conversation, WebhookEvent, WorkerHeartbeat, Workspace
+from intercom_bridge.sync.intake import FOLLOWED_TOPICS
 from itop_client.http import Response
 from sandbox.intercom import Intercom, running_intercom
 from tests.sandbox.bridge import Bridge, running_bridge
@@ -303,3 +306,62 @@ def test_an_unmigrated_database_is_reported(
 ) -> None:
     monkeypatch.setattr(service, "migrations_missing", lambda: True)
     assert "migrate" in about(examine_service(), "service.database").to_do
+
+
+# Topics
+
+
+def receive(client: Client, topic: str, number: int) -> None:
+    assert notify(client, part(37358198350 + number, "<p>x</p>"), topic=topic).status_code == 200
+
+
+def test_topics_that_were_never_received_are_named_after_a_week(
+    good: Workspace, client: Client, time_machine: Any
+) -> None:
+    start = dt.datetime(2026, 11, 2, 9, 0, tzinfo=dt.UTC)
+    time_machine.move_to(start, tick=False)
+    for number, topic in enumerate(FOLLOWED_TOPICS):
+        if topic != "conversation.admin.snoozed":
+            receive(client, topic, number)
+    for days in (0, 6.9):
+        time_machine.move_to(start + dt.timedelta(days=days), tick=False)
+        receive(client, "conversation.user.replied", 20 + int(days))
+        good.refresh_from_db()
+        assert "workspace.topics" not in levels(examine(good))
+    time_machine.move_to(start + dt.timedelta(days=7), tick=False)
+    receive(client, "conversation.user.replied", 30)
+    good.refresh_from_db()
+    finding = about(examine(good), "workspace.topics")
+    assert finding.level.value == "ok"
+    assert finding.found == (
+        "never received: conversation.admin.snoozed; is the topic selected in the Developer Hub?"
+    )
+    receive(client, "conversation.admin.snoozed", 31)
+    good.refresh_from_db()
+    assert "workspace.topics" not in levels(examine(good))
+
+
+def test_the_workspaces_page_names_them_too(workspace: Workspace, admin_client: Client) -> None:
+    url = f"/admin/intercom_bridge/workspace/{workspace.pk}/change/"
+    assert b"Never received" not in admin_client.get(url).content
+    week = {topic: [0, 8 * 86_400] for topic in FOLLOWED_TOPICS if "snoozed" not in topic}
+    Workspace.objects.update(topics_received=week)
+    text = admin_client.get(url).content.decode()
+    assert "Never received: conversation.admin.snoozed, conversation.admin.unsnoozed." in text
+
+
+def test_receiving_a_topic_is_stored_once_per_hour(
+    workspace: Workspace, client: Client, time_machine: Any
+) -> None:
+    start = dt.datetime(2026, 11, 2, 9, 0, tzinfo=dt.UTC)
+
+    def writes(minutes: int) -> int:
+        time_machine.move_to(start + dt.timedelta(minutes=minutes), tick=False)
+        with CaptureQueriesContext(connection) as queries:
+            receive(client, "conversation.user.replied", minutes)
+            receive(client, "another.topic", 1000 + minutes)
+        return sum('SET "topics_received"' in query["sql"] for query in queries.captured_queries)
+
+    assert [writes(minutes) for minutes in (0, 1, 59, 60, 61)] == [1, 0, 0, 1, 0]
+    first = int(start.timestamp())
+    assert Workspace.objects.get().topics_received == {"conversation.user.replied": [first, first + 3600]}

@@ -17,7 +17,7 @@ from intercom_bridge.datamodel import Attribute, Kind, TicketClass
 from intercom_bridge.datamodel.serialization import to_json
 from intercom_bridge.doctor import Finding, intercom, ping, probe
 from intercom_bridge.models import Delivery, ImportedClass, OutgoingMessage, TicketProfile, Workspace
-from itop_client import Deadline, ItopPermissionError
+from itop_client import Deadline, ItopPermissionError, UnknownAttributeError
 from sandbox.itop import Itop, accounts, running_itop
 from sandbox.itop.operations import Call
 from sandbox.itop.seed import TOKENS
@@ -387,10 +387,23 @@ def test_an_invalid_filter_is_reported_with_its_field(workspace: Workspace) -> N
 
 
 def trigger(
-    itop: Itop, description: str, attributes: str, status: str = "enabled", on: str = "UserRequest"
+    itop: Itop,
+    description: str,
+    attributes: str,
+    *,
+    status: str = "enabled",
+    on: str = "UserRequest",
+    context: str = "",
+    query: str = "",
 ) -> None:
-    kind = "TriggerOnObjectUpdate"
-    made = itop.store.insert(kind, description=description, target_class=on, target_attcodes=attributes)
+    made = itop.store.insert(
+        "TriggerOnObjectUpdate",
+        description=description,
+        target_class=on,
+        target_attcodes=attributes,
+        context=context,
+        filter=query,
+    )
     action = itop.store.insert("ActionEmail", name=f"Mail of {description}", status=status)
     itop.store.insert("lnkTriggerAction", trigger_id=made["id"], action_id=action["id"])
 
@@ -406,6 +419,56 @@ def test_triggers_that_send_e_mails_are_listed_by_name(workspace: Workspace, ito
     assert "“Public log updated”" in finding.found
     assert "“Anything changed”" in finding.found
     assert not any(name in finding.found for name in ("Priority", "Rehearsed", "person"))
+
+
+def test_a_trigger_for_other_contexts_than_rest_is_not_listed(workspace: Workspace, itop: Itop) -> None:
+    trigger(itop, "Portal only", "public_log", context="GUI:Console, GUI:Portal")
+    assert (
+        about(examine(workspace), "itop.triggers").found
+        == "sends no e-mail when a message is written to a log"
+    )
+    trigger(itop, "REST too", "public_log", context="GUI:Portal, REST/JSON")
+    finding = about(examine(workspace), "itop.triggers")
+    assert "“REST too”" in finding.found and "Portal only" not in finding.found
+
+
+def test_a_trigger_whose_filter_leaves_out_the_bridges_tickets_is_no_warning(
+    workspace: Workspace, itop: Itop
+) -> None:
+    trigger(itop, "Not from chat", "public_log", query="SELECT UserRequest WHERE origin != 'chat'")
+    finding = about(examine(workspace), "itop.triggers")
+    assert finding.level.value == "ok"
+    assert "not created from a conversation" in finding.found and "“Not from chat”" in finding.found
+    trigger(itop, "Of one team", "public_log", query="SELECT UserRequest WHERE team_id = 3")
+    findings = [each for each in examine(workspace) if each.about == "itop.triggers"]
+    assert [each.level.value for each in findings] == ["ok", "warning"]
+    assert "“Of one team”" in findings[1].found and "Not from chat" not in findings[1].found
+
+
+def test_a_trigger_for_tickets_without_a_conversation_is_not_listed(workspace: Workspace, itop: Itop) -> None:
+    trigger(itop, "No chat", "public_log", query="SELECT UserRequest AS u WHERE u.intercom_ref = ''")
+    assert (
+        about(examine(workspace), "itop.triggers").found
+        == "sends no e-mail when a message is written to a log"
+    )
+
+
+@pytest.mark.parametrize("missing", [("context",), ("filter",), ("context", "filter", "target_attcodes")])
+def test_an_itop_without_an_attribute_of_triggers_is_examined_nevertheless(
+    workspace: Workspace, itop: Itop, monkeypatch: pytest.MonkeyPatch, missing: tuple[str, ...]
+) -> None:
+    trigger(itop, "Public log updated", "public_log")
+    original = probe.Probe.get
+
+    def get(self: Any, class_name: str, query: str, fields: Any = ("id",), **more: Any) -> Any:
+        if class_name.startswith("Trigger"):
+            for name in missing:
+                if name in fields:
+                    raise UnknownAttributeError("", attribute=name)
+        return original(self, class_name, query, fields, **more)
+
+    monkeypatch.setattr(probe.Probe, "get", get)
+    assert "“Public log updated”" in about(examine(workspace), "itop.triggers").found
 
 
 # Written messages

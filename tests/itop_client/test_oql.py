@@ -502,3 +502,39 @@ def test_containing_applies_to_every_select_of_a_union() -> None:
         "UNION SELECT B AS u WHERE (u.name LIKE '%O\\'B%' AND u.name LIKE '%x%')"
     )
     assert str(parse("SELECT A").containing("name", [])) == "SELECT A"
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_excluded"),
+    [
+        ("origin != 'chat'", True),
+        ('origin <> "chat"', True),
+        ("t.origin NOT IN ('mail', 'chat')", True),
+        ("((`t`.`origin` != 'chat')) AND t.status = 'new'", True),
+        ("origin = 'portal'", True),
+        ("origin IN ('portal', 'phone')", True),
+        ("(origin = 'portal' AND status = 'new') OR origin = 'mail'", True),
+        ("ISNULL(origin)", True),
+        ("origin = ''", True),
+        ("origin != 'mail'", False),
+        ("origin = 'chat'", False),
+        ("origin NOT IN ('mail')", False),
+        ("origin = 'portal' OR status = 'new'", False),
+        ("NOT (origin = 'portal')", False),
+        ("origin LIKE 'chat'", False),
+        ("title = 'origin != \\'chat\\''", False),
+        ("agent.origin != 'chat'", False),
+        ("status = 'origin'", False),
+    ],
+)
+def test_a_condition_excludes_a_value_only_if_that_is_certain(condition: str, *, is_excluded: bool) -> None:
+    assert parse(f"SELECT UserRequest AS t WHERE {condition}").excludes("origin", "chat") is is_excluded
+
+
+def test_a_union_excludes_what_all_its_parts_exclude() -> None:
+    one, other = "SELECT A WHERE origin != 'chat'", "SELECT B WHERE origin = 'mail'"
+    assert parse(f"{one} UNION {other}").excludes("origin", "chat")
+    assert not parse(f"{one} UNION SELECT B").excludes("origin", "chat")
+    # Of which class the attribute is, is not certain.
+    joined = "SELECT A AS a JOIN B AS b ON a.b_id = b.id WHERE origin != 'chat'"
+    assert not parse(joined).excludes("origin", "chat")

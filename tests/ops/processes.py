@@ -79,7 +79,7 @@ class Instance:
         self.directory = directory
         self.environment = environment_of(directory) | environment
         self.url = ""
-        self._children: list[subprocess.Popen[bytes]] = []
+        self.children: list[subprocess.Popen[bytes]] = []
         self._session = requests.Session()
         self._session.trust_env = False
         self._manage("migrate", "--verbosity", "0")
@@ -104,7 +104,7 @@ class Instance:
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
-        self._children.append(child)
+        self.children.append(child)
         return child
 
     def start_worker(self) -> subprocess.Popen[bytes]:
@@ -178,10 +178,10 @@ class Instance:
         return (self.directory / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
     def end(self) -> None:
-        for child in self._children:
+        for child in self.children:
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
-        for child in self._children:
+        for child in self.children:
             try:
                 child.wait(15)
             except subprocess.TimeoutExpired:

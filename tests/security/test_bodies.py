@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ import pytest
 from intercom_bridge.intercom.signature import webhook_signature
 from sandbox.itop import Itop
 from tests.ops.conftest import migrated  # noqa: F401
-from tests.ops.processes import Instance
+from tests.ops.processes import Instance, wait_until
 from tests.teammate import SECRET, notification, part
 
 pytestmark = pytest.mark.processes
@@ -29,7 +30,7 @@ def instance(tmp_path: Path, migrated: Path, itop: Itop) -> Iterator[Instance]: 
     instance.end()
 
 
-def head(instance: Instance, *lines: str) -> bytes:
+def head(instance: Instance, *lines: str, signature: str = "") -> bytes:
     host = urlsplit(instance.url).netloc
     fixed = (
         "POST /webhooks/intercom HTTP/1.1",
@@ -37,8 +38,8 @@ def head(instance: Instance, *lines: str) -> bytes:
         "Content-Type: application/json",
         "Connection: close",
     )
-    signature = f"X-Hub-Signature: {webhook_signature(BODY, SECRET)}"
-    return "\r\n".join((*fixed, signature, *lines, "", "")).encode()
+    signed = f"X-Hub-Signature: {signature or webhook_signature(BODY, SECRET)}"
+    return "\r\n".join((*fixed, signed, *lines, "", "")).encode()
 
 
 def connect(instance: Instance) -> socket.socket:
@@ -96,3 +97,36 @@ def test_a_client_that_never_finishes_does_not_delay_others(instance: Instance) 
     for connection in slow:
         connection.close()
     assert received(instance) == 1
+
+
+def memory(instance: Instance) -> float:
+    """Return the memory of the web server's processes in MB."""
+    master = instance.children[-1].pid
+    kilobytes = 0
+    for file in Path("/proc").glob("[0-9]*/status"):
+        try:
+            fields = dict(line.split(":", 1) for line in file.read_text().splitlines() if ":" in line)
+        except OSError:
+            continue  # the process has ended
+        if str(master) in (fields["Pid"].strip(), fields["PPid"].strip()):
+            kilobytes += int(fields["VmRSS"].split()[0])
+    return kilobytes / 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_the_memory_of_large_unsigned_bodies_is_given_back(instance: Instance) -> None:
+    size = 8 * 1024 * 1024
+    body = b'{"app_id":"abcd1234","x":"' + b"x" * (size - 28) + b'"}'
+    unsigned = head(instance, f"Content-Length: {size}", signature=f"sha1={'0' * 40}")
+    before = memory(instance)
+    statuses: list[int] = []
+    for _ in range(5):
+        senders = [
+            threading.Thread(target=lambda: statuses.append(send(instance, unsigned, body))) for _ in range(4)
+        ]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+    assert set(statuses) <= {401, 503, 0} and 401 in statuses
+    wait_until(lambda: memory(instance) < before + 40, "the memory to be given back", 5)

@@ -227,3 +227,24 @@ def test_head_needs_no_signature_because_intercom_validates_the_address(client: 
 )
 def test_other_php_addresses_are_404(workspace: Workspace, query: str) -> None:
     assert post(f"/pages/exec.php?{query}", b"{}").status_code == 404
+
+
+def test_few_large_bodies_are_read_at_once(
+    workspace: Workspace, address: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, header, sign, body, _name = address
+    monkeypatch.setattr(authentication, "MAX_WAIT_SECONDS", 0.01)
+    small = encode(body())
+    large = encode(body() | {"padding": "x" * authentication.LARGE_BODY_BYTES})
+    answers = []
+    turns = [authentication._large_bodies.acquire(timeout=0) for _ in range(2)]
+    try:
+        assert turns == [True, True]
+        for raw in (large, small):
+            answers.append(post(path, raw, **{header: sign(raw, SECRET)}).status_code)
+    finally:
+        for _ in turns:
+            authentication._large_bodies.release()
+    assert answers == [503, 200]
+    for secret, status in ((SECRET, 200), ("wrong", 401)) * 3:
+        assert post(path, large, **{header: sign(large, secret)}).status_code == status

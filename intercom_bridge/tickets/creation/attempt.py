@@ -31,6 +31,7 @@ from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.sync.authors import existing_accounts, forget_accounts
 from intercom_bridge.sync.circuit_breaker import backoff_seconds
 from intercom_bridge.sync.extension_attributes import attribute_codes
+from intercom_bridge.sync.failure_notes import note_failed_creation
 from intercom_bridge.sync.intake import deliver_since
 from intercom_bridge.sync.message import order_of
 from itop_client import (
@@ -110,13 +111,18 @@ def attempt_creation(
 
 
 def finish(creation: TicketCreation) -> None:
-    """Attempt a creation whose outcome is unknown, from the worker.
+    """Attempt a creation whose outcome is unknown, from the worker, and announce if the ticket will not be created.
 
     A creation that can never succeed ends as rejected: a pending one keeps its conversation from creating tickets.
     """
     error = attempt_creation(creation).error
-    if creation.state != TicketCreation.State.CREATING or error is None:
-        return
+    if creation.state == TicketCreation.State.CREATING and error is not None:
+        _end_if_hopeless(creation, error)
+    if creation.state == TicketCreation.State.REFUSED:
+        note_failed_creation(creation)
+
+
+def _end_if_hopeless(creation: TicketCreation, error: ItopError | SecretDecryptionError) -> None:
     if isinstance(error, ItopPermissionError):
         _reject(creation, error)
     elif timezone.now() - creation.created_at > MAX_RETRY_TIME:

@@ -10,6 +10,7 @@ from intercom_bridge.connections import itop_client
 from intercom_bridge.intercom.payloads import Conversation as Payload
 from intercom_bridge.models import Conversation, OutgoingMessage, Participant, TicketCreation
 from intercom_bridge.models.lease import Lease, take_lease
+from intercom_bridge.models.ticket_profile import ORIGIN
 from intercom_bridge.sync.authors import accounts_of
 from intercom_bridge.sync.extension_attributes import attributes_of
 from intercom_bridge.tickets.context import PanelContext
@@ -167,7 +168,7 @@ def _fields(
     logs = transcript.logs(accounts, code=code, may_set_author=may_set_author, zone=context.workspace.zone)
     return (
         dict[str, Any](values)
-        | {code("org_id"): person.org_id, code("origin"): "chat"}
+        | {code("org_id"): person.org_id, code("origin"): ORIGIN}
         | {attribute: {"items": items} for attribute, items in logs.items()}
         | attributes_of(conversation, sync_on=True)
     )

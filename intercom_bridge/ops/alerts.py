@@ -1,0 +1,168 @@
+"""E-mails to the operators (ALERT_EMAILS) about what needs a person. A worker sends them, each of them once.
+
+They contain reason codes' labels, names of iTops and workspaces, and links into the admin, but nothing that iTop,
+Intercom or a customer wrote. An e-mail that cannot be sent is tried again later.
+"""
+
+import datetime as dt
+from collections import Counter
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.core import mail
+from django.db.models import Exists, OuterRef, Q
+from django.urls import reverse
+from django.utils import timezone, translation
+
+from intercom_bridge.models import (
+    Alert,
+    Conversation,
+    Delivery,
+    ItopInstance,
+    OutgoingMessage,
+    TicketCreation,
+    WebhookEvent,
+    Workspace,
+)
+from intercom_bridge.models.job import JobQuerySet
+from intercom_bridge.models.reason import ReasonCode, reason_label
+
+log = structlog.get_logger(__name__)
+
+CHECK_SECONDS = 60.0
+DIGEST_EVERY = dt.timedelta(minutes=15)
+MAX_PAUSE = dt.timedelta(minutes=10)
+# While a token is refused, the e-mail is repeated this often.
+REPEATED_AFTER = dt.timedelta(days=1)
+FOREVER = dt.timedelta(days=10_000)
+# A digest counts this many rows of a kind; the next one counts the others.
+MAX_ROWS = 10_000
+
+_NOTHING_IS_LOST = "No message is lost: they wait, and are written when this is solved."
+
+
+def send_alerts() -> None:
+    """Send the e-mails that are due; none without ALERT_EMAILS."""
+    if not settings.ALERT_EMAILS:
+        return
+    with translation.override("en"):
+        _report_failures()
+        _report_itops()
+        _report_tokens()
+
+
+def _report_failures() -> None:
+    """Send a digest of what failed for good since the last one."""
+    failed: list[tuple[str, JobQuerySet[Any]]] = [
+        ("Messages not copied to a ticket", Delivery.objects.retriable()),
+        ("Webhook events not processed", WebhookEvent.objects.retriable()),
+        # The others were shown to the teammate who submitted the form.
+        ("Tickets not created", TicketCreation.objects.retriable().filter(rejection_seen=False)),
+        ("Messages not posted to Intercom", OutgoingMessage.objects.retriable()),
+    ]
+    found: list[tuple[str, JobQuerySet[Any], list[tuple[int, str]]]] = []
+    for what, rows in failed:
+        unreported = rows.filter(announced_at=None).order_by("pk")
+        found.append((what, rows, list(unreported.values_list("pk", "reason_code")[:MAX_ROWS])))
+    total = sum(len(new) for _what, _rows, new in found)
+    if not total or not Alert.objects.claim(Alert.Kind.FAILURES, every=DIGEST_EVERY):
+        return
+    lines = []
+    for what, rows, new in found:
+        for code, count in Counter(code for _pk, code in new).most_common():
+            lines += [f"{what} ({count}): {reason_label(code)}", f"  {_list_url(rows, code)}", ""]
+    subject = f"{total} {'failure needs' if total == 1 else 'failures need'} a person"
+    if _send(subject, *lines, "The texts are still in Intercom. In the admin, retry or skip them."):
+        for _what, rows, new in found:
+            rows.filter(pk__in=[pk for pk, _code in new]).update(announced_at=timezone.now())
+
+
+def _list_url(rows: JobQuerySet[Any], code: str) -> str:
+    """Return the address of the admin's list of the failed rows with this reason."""
+    name, state = rows.model._meta.model_name, rows.model.FAILED_STATE
+    return f"{_url(f'{name}_changelist')}?state__exact={state}&reason={code}"
+
+
+def _report_itops() -> None:
+    """Report an iTop that is unavailable for ten minutes or refuses the account, and that it works again."""
+    for itop in ItopInstance.objects.filter(paused_since__isnull=False):
+        is_refused = itop.pause_code == ReasonCode.ITOP_LOGIN_REFUSED
+        since = itop.paused_since or timezone.now()
+        if not is_refused and since > timezone.now() - MAX_PAUSE:
+            continue
+        code = ReasonCode.ITOP_LOGIN_REFUSED if is_refused else ReasonCode.ITOP_UNAVAILABLE
+        earlier = Alert.objects.filter(kind=Alert.Kind.ITOP, about_id=itop.pk).first()
+        if earlier and not is_refused:
+            continue
+        if Alert.objects.claim(Alert.Kind.ITOP, itop.pk, code=code, every=FOREVER) and not _send(
+            f"iTop “{itop.name}” {'refuses its account' if is_refused else 'is not available'}",
+            f"Nothing has been written to it since {since:%Y-%m-%d %H:%M} UTC: {reason_label(itop.pause_code)}",
+            _NOTHING_IS_LOST,
+            f"Test connection: {_url('itopinstance_test', itop.pk)}",
+        ):
+            _withdraw(Alert.Kind.ITOP, itop.pk, earlier)
+    solved = ItopInstance.objects.filter(paused_since=None)
+    for alert in Alert.objects.filter(kind=Alert.Kind.ITOP, about_id__in=solved.values("pk")):
+        if not Alert.objects.filter(pk=alert.pk, sent_at=alert.sent_at).delete()[0]:
+            continue
+        name = ItopInstance.objects.values_list("name", flat=True).filter(pk=alert.about_id).first()
+        if not _send(f"iTop “{name}” works again", "The messages that waited are being written."):
+            Alert.objects.get_or_create(
+                kind=alert.kind,
+                about_id=alert.about_id,
+                defaults={"code": alert.code, "sent_at": alert.sent_at},
+            )
+
+
+def _report_tokens() -> None:
+    """Report a workspace whose access token Intercom refuses, once a day."""
+    code = ReasonCode.INTERCOM_TOKEN_REFUSED
+    conversations = Conversation.objects.filter(
+        workspace=OuterRef("pk"), reconcile_at__isnull=False, reconcile_code=code
+    )
+    messages = OutgoingMessage.objects.waiting().filter(
+        conversation__workspace=OuterRef("pk"), reason_code=code
+    )
+    for workspace in Workspace.objects.filter(Q(enabled=True), Exists(messages) | Exists(conversations)):
+        earlier = Alert.objects.filter(kind=Alert.Kind.WORKSPACE, about_id=workspace.pk).first()
+        if Alert.objects.claim(
+            Alert.Kind.WORKSPACE, workspace.pk, code=code, every=REPEATED_AFTER
+        ) and not _send(
+            f"Intercom refuses the access token of {workspace}",
+            "Notes and messages to customers wait, and conversations are not compared. Messages are still written to "
+            "iTop.",
+            "Enter a valid access token on the workspace's page, and check its permissions.",
+            f"Test connection: {_url('workspace_test', workspace.pk)}",
+        ):
+            _withdraw(Alert.Kind.WORKSPACE, workspace.pk, earlier)
+
+
+def _withdraw(kind: str, about_id: int, earlier: Alert | None) -> None:
+    """Restore the record from before a claim whose e-mail was not sent."""
+    Alert.objects.filter(kind=kind, about_id=about_id).delete()
+    if earlier is not None:
+        earlier.pk = None
+        earlier.save(force_insert=True)
+
+
+def _send(subject: str, *lines: str) -> bool:
+    """Send an e-mail and return whether the mail server accepted it. No error of it stops the worker."""
+    footer = ("", "--", f"Intercom-iTop bridge, {settings.PUBLIC_URL}")
+    try:
+        mail.send_mail(
+            f"[Intercom-iTop bridge] {' '.join(subject.split())}",
+            "\n".join((*lines, *footer)),
+            None,
+            settings.ALERT_EMAILS,
+        )
+    except Exception as error:  # noqa: BLE001 - of the mail server, the network or the backend
+        # Without its text, which may quote addresses.
+        log.error("alert.not_sent", error=type(error).__name__)
+        return False
+    log.info("alert.sent", recipients=len(settings.ALERT_EMAILS))
+    return True
+
+
+def _url(page: str, *arguments: int) -> str:
+    return f"{settings.PUBLIC_URL}{reverse(f'admin:intercom_bridge_{page}', args=arguments)}"
