@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client
 from hypothesis import settings as hypothesis_settings
 
@@ -21,6 +25,7 @@ from sandbox.itop.seed import TOKEN
 from tests.panel.schema import check_canvas
 
 from .browser import close_browser
+from .ops.processes import DATABASE, environment_of, run
 from .teammate import SECRET, WORKSPACE, Teammate
 
 # `pytest --hypothesis-profile thorough` searches for counterexamples; the default only repeats a fixed sample.
@@ -41,6 +46,20 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """Close the browser before the test database is removed."""
     yield
     close_browser()
+
+
+@pytest.fixture(scope="session")
+def migrated(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an SQLite database with all tables, to be copied for the processes that a test starts."""
+    directory = tmp_path_factory.mktemp("migrated")
+    file = directory / DATABASE
+    if connection.vendor == "sqlite":
+        name = connection.settings_dict["NAME"]
+        with closing(sqlite3.connect(name)) as tests, closing(sqlite3.connect(file)) as copy:
+            tests.backup(copy)
+    else:
+        run(environment_of(directory), "manage.py", "migrate", "--verbosity", "0")
+    return file
 
 
 @pytest.fixture(autouse=True)
