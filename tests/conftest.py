@@ -18,7 +18,6 @@ from hypothesis import settings as hypothesis_settings
 
 from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
 from intercom_bridge.panel import router
-from intercom_bridge.worker.queues import run_until_idle
 from sandbox.intercom import Intercom, running_intercom
 from sandbox.itop import Itop, running_itop
 from sandbox.itop.seed import TOKEN
@@ -27,6 +26,7 @@ from tests.panel.schema import check_canvas
 from .browser import close_browser
 from .ops.processes import DATABASE, environment_of, run
 from .teammate import SECRET, WORKSPACE, Teammate
+from .worker import run_until_idle
 
 # `pytest --hypothesis-profile thorough` searches for counterexamples; the default only repeats a fixed sample.
 hypothesis_settings.register_profile("thorough", max_examples=1000, deadline=None)
@@ -49,16 +49,25 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def migrated(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an SQLite database with all tables, to be copied for the processes that a test starts."""
-    directory = tmp_path_factory.mktemp("migrated")
-    file = directory / DATABASE
+def migrated_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("migrated")
+
+
+@pytest.fixture
+def migrated(db: None, migrated_directory: Path) -> Path:
+    """Return an SQLite database with all tables and no rows, to be copied for the processes that a test starts.
+
+    It is made once per session, of what is committed in the database of the tests.
+    """
+    file = migrated_directory / DATABASE
+    if file.exists():
+        return file
     if connection.vendor == "sqlite":
         name = connection.settings_dict["NAME"]
         with closing(sqlite3.connect(name)) as tests, closing(sqlite3.connect(file)) as copy:
             tests.backup(copy)
     else:
-        run(environment_of(directory), "manage.py", "migrate", "--verbosity", "0")
+        run(environment_of(migrated_directory), "manage.py", "migrate", "--verbosity", "0")
     return file
 
 

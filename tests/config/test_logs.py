@@ -22,7 +22,7 @@ from types import SimpleNamespace
 import pytest
 import requests
 import structlog
-from gunicorn.config import Config
+from gunicorn.config import Config  # type: ignore[import-untyped]
 
 from settings.env import BASE_DIR
 from settings.logging import HideTokens, logging_config

@@ -77,7 +77,7 @@ def run(environment: dict[str, str], *arguments: str) -> None:
 @functools.cache
 def _with_conversation(migrated: Path) -> Path:
     """Return a copy of the database with the conversation, its ticket, and an iTop whose address is to be set."""
-    directory = migrated.with_name("with-conversation")
+    directory = migrated.parent / "with-conversation"
     directory.mkdir()
     shutil.copy(migrated, directory / DATABASE)
     run(environment_of(directory), "-c", SET_UP, TOKEN, WORKSPACE, SECRET, str(TICKET))
