@@ -16,6 +16,8 @@ ALLOWED_HOSTS = ["*"]
 INTERCOM_API_URL = ""
 HUEY_FILE = None
 METRICS_DIR = None
+# A line per request of the stand-ins would be formatted and scanned for secrets.
+LOGGING["loggers"]["sandbox"] = {"level": "WARNING"}
 # Tests send more requests than users do.
 CANVAS_REQUESTS_PER_SECOND = NOTIFICATIONS_PER_SECOND = 100_000
 

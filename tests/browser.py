@@ -30,6 +30,8 @@ VIEWPORT = {"width": 1400, "height": 900}
 POLICY = "Content Security Policy"
 browser_test = [
     pytest.mark.browser,
+    # All in one process of pytest-xdist, with one Chromium.
+    pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: nothing is tried in a browser"),
 ]
 

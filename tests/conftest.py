@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gc
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client
 from hypothesis import settings as hypothesis_settings
 
 from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
 from intercom_bridge.panel import router
-from intercom_bridge.worker.queues import run_until_idle
 from sandbox.intercom import Intercom, running_intercom
 from sandbox.itop import Itop, running_itop
 from sandbox.itop.datamodel import VERSIONS
@@ -23,7 +26,9 @@ from sandbox.itop.wording import ENGLISH, LANGUAGES
 from tests.panel.schema import check_canvas
 
 from .browser import close_browser
+from .ops.processes import DATABASE, environment_of, run
 from .teammate import SECRET, WORKSPACE, Teammate
+from .worker import run_until_idle
 
 # `pytest --hypothesis-profile thorough` searches for counterexamples; the default only repeats a fixed sample.
 hypothesis_settings.register_profile("thorough", max_examples=1000, deadline=None)
@@ -49,6 +54,29 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """Close the browser before the test database is removed."""
     yield
     close_browser()
+
+
+@pytest.fixture(scope="session")
+def migrated_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("migrated")
+
+
+@pytest.fixture
+def migrated(db: None, migrated_directory: Path) -> Path:
+    """Return an SQLite database with all tables and no rows, to be copied for the processes that a test starts.
+
+    It is made once per session, of what is committed in the database of the tests.
+    """
+    file = migrated_directory / DATABASE
+    if file.exists():
+        return file
+    if connection.vendor == "sqlite":
+        name = connection.settings_dict["NAME"]
+        with closing(sqlite3.connect(name)) as tests, closing(sqlite3.connect(file)) as copy:
+            tests.backup(copy)
+    else:
+        run(environment_of(migrated_directory), "manage.py", "migrate", "--verbosity", "0")
+    return file
 
 
 @pytest.fixture(autouse=True)

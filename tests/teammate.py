@@ -94,8 +94,11 @@ class Teammate:
         return self.send_click(self.find(label)["id"], typed)
 
     def link(self, ref: str, *, copy: bool = False) -> Teammate:
-        """Link an ongoing ticket of the customer, optionally with a copy of the conversation."""
-        self.open().click("ongoing tickets").click(ref).click("Link to this conversation")
+        """Link a ticket that a recording contains, optionally with a copy of the conversation.
+
+        This is the last click of the way over the customer's ongoing tickets and the ticket.
+        """
+        self.submit(f"link:UserRequest:{int(ref.removeprefix('R-'))}", {})
         label = "Link and copy" if copy else "Link from now on"
         return self.click(label) if self.offers(label) else self
 

@@ -22,13 +22,15 @@ RECENT_EVENTS = dt.timedelta(minutes=10)
 
 def find_conversation(context: PanelContext) -> Conversation | None:
     """Return the row of this conversation, or None if no ticket was ever linked to it."""
-    return (
-        Conversation.objects.filter(
+    found: Conversation | None = context.memo.get("find_conversation")
+    if found is None:
+        found = Conversation.objects.filter(
             workspace=context.workspace, conversation_id=context.request.conversation.id
-        )
-        .select_related("workspace__itop", "workspace__profile")
-        .first()
-    )
+        ).first()
+        if found is not None:
+            found.workspace = context.workspace
+            context.memo["find_conversation"] = found
+    return found
 
 
 def get_or_create_conversation(context: PanelContext) -> Conversation:
@@ -46,7 +48,11 @@ def find_links(context: PanelContext) -> dict[int, TicketLink]:
     links = TicketLink.objects.of_conversation(conversation).filter(
         ticket__itop=context.itop, ticket__ticket_class=context.profile.ticket_class
     )
-    return {link.ticket.object_id: link for link in links}
+    found = {}
+    for link in links:
+        link.conversation = conversation
+        found[link.ticket.object_id] = link
+    return found
 
 
 def find_link(context: PanelContext, ticket_class: str, ticket_id: int) -> TicketLink | None:

@@ -94,17 +94,6 @@ def run_row(queue: Queue, pk: int) -> float:
         return FAILED_ROW_SECONDS
 
 
-def run_until_idle() -> None:
-    """Do all that is due, one row after the other, as a worker's loop does it with threads."""
-    left_alone: set[tuple[Queue, int]] = set()
-    while True:
-        due = [(queue, pk) for queue in QUEUES for pk in queue.due().values_list("pk", flat=True)]
-        todo = [row for row in due if row not in left_alone]
-        if not todo:
-            return
-        left_alone.update((queue, pk) for queue, pk in todo if run_row(queue, pk))
-
-
 def clean_up() -> None:
     """Do what is done once a night."""
     clean_payloads()

@@ -1,11 +1,16 @@
-"""Run Python in a new process with other environment variables: settings are read only once per process."""
+"""Import the settings afresh with other environment variables, in this process or in a new one."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
-from pathlib import Path
+from types import ModuleType
+from unittest import mock
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from settings.env import BASE_DIR, ENVIRONMENT_VARIABLES
 
@@ -33,14 +38,9 @@ def surroundings(**variables: str) -> dict[str, str]:
 
 def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run code in a new process, in the project's directory."""
-    return python_in(BASE_DIR, code, **variables)
-
-
-def python_in(directory: Path, code: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a new process, in `directory`."""
     return subprocess.run(
         [sys.executable, "-c", code],
-        cwd=directory,
+        cwd=BASE_DIR,
         env=surroundings(**variables),
         capture_output=True,
         text=True,
@@ -49,17 +49,23 @@ def python_in(directory: Path, code: str, **variables: str) -> subprocess.Comple
     )
 
 
-def value_of(name: str, module: str = "settings.base", **variables: str) -> str:
-    """Return a setting as text, with these environment variables."""
-    made = python(f"import {module} as s; print(s.{name})", **variables)
-    assert made.returncode == 0, made.stderr
-    return made.stdout.strip()
+def fresh_settings(module: str = "settings.base", **variables: str) -> ModuleType:
+    """Import a settings module as a new process does, with these environment variables. Django does not use it."""
+    others = {name: loaded for name, loaded in sys.modules.items() if name.partition(".")[0] != "settings"}
+    with (
+        mock.patch.dict(sys.modules, others, clear=True),
+        mock.patch.dict(os.environ, surroundings(**variables), clear=True),
+    ):
+        return importlib.import_module(module)
+
+
+def value_of(name: str, module: str = "settings.base", **variables: str) -> object:
+    """Return a setting, with these environment variables."""
+    return getattr(fresh_settings(module, **variables), name)
 
 
 def refusal(module: str = "settings.base", **variables: str) -> str:
     """Return the message with which the settings refuse these environment variables."""
-    made = python(f"import {module}", **variables)
-    assert made.returncode == 1, made.stdout
-    kind, _, sentence = made.stderr.strip().splitlines()[-1].partition(": ")
-    assert kind == "django.core.exceptions.ImproperlyConfigured", made.stderr
-    return sentence
+    with pytest.raises(ImproperlyConfigured) as error:
+        fresh_settings(module, **variables)
+    return str(error.value)

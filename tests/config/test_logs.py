@@ -6,21 +6,27 @@ import io
 import json
 import logging
 import re
+import runpy
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
 import structlog
+from gunicorn.config import Config  # type: ignore[import-untyped]
 
 from settings.env import BASE_DIR
 from settings.logging import HideTokens, logging_config
+from tests.ops.processes import DATABASE
 
 from .started import PRODUCTION, surroundings
 
@@ -142,17 +148,13 @@ def statuses(url: str) -> list[int]:
 
 
 @pytest.mark.processes
-def test_the_output_of_the_web_server_contains_no_token(tmp_path: Path) -> None:
+def test_the_output_of_the_web_server_contains_no_token(tmp_path: Path, migrated: Path) -> None:
     with running_gunicorn(tmp_path, LOG_LEVEL="DEBUG", DEBUG="false", **PRODUCTION) as (url, port, output):
         # Without its tables every look at the database fails, with a traceback.
         assert statuses(url) == [401, 500, 404, 405, 400]
-        subprocess.run(
-            [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
-            cwd=BASE_DIR,
-            env=surroundings(VAR_DIR=str(tmp_path / "var")),
-            check=True,
-            timeout=60,
-        )
+        file = tmp_path / "var" / DATABASE
+        with closing(sqlite3.connect(migrated)) as source, closing(sqlite3.connect(file)) as database:
+            source.backup(database)
         assert statuses(url) == [401, 401, 404, 405, 400]
         for request in BROKEN_REQUESTS:
             with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
@@ -196,8 +198,9 @@ def test_each_line_of_the_web_server_is_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_a_plain_access_line_begins_with_time_and_client(tmp_path: Path) -> None:
-    with running_gunicorn(tmp_path, ACCESS_LOG=str(tmp_path / "access")) as (url, _, _):
+def test_a_plain_access_line_of_a_public_address_begins_with_time_and_client(tmp_path: Path) -> None:
+    public = {"ALLOW_PUBLIC_BIND": "true", "ACCESS_LOG": str(tmp_path / "access")}
+    with running_gunicorn(tmp_path, host="0.0.0.0", **public) as (url, _, _):
         headers = {"X-Forwarded-For": "203.0.113.7", "X-Request-ID": "id-of-the-proxy"}
         requests.get(f"{url}/healthz", headers=headers, timeout=20)
     assert re.fullmatch(
@@ -207,16 +210,15 @@ def test_a_plain_access_line_begins_with_time_and_client(tmp_path: Path) -> None
 
 
 @pytest.mark.processes
-def test_the_log_of_a_running_worker_begins_with_its_start(tmp_path: Path) -> None:
+def test_the_log_of_a_running_worker_begins_with_its_start(tmp_path: Path, migrated: Path) -> None:
     """Standard output is not a terminal, and so buffered by Python unless PYTHONUNBUFFERED is set."""
     environment = surroundings(VAR_DIR=str(tmp_path / "var"), LOG_FORMAT="json")
     environment.pop("PYTHONUNBUFFERED", None)
-    manage = [sys.executable, "manage.py"]
-    subprocess.run([*manage, "migrate", "--verbosity", "0"], cwd=BASE_DIR, env=environment, check=True)
+    (tmp_path / "var").mkdir()
+    shutil.copy(migrated, tmp_path / "var" / DATABASE)
+    command = [sys.executable, "manage.py", "worker", "--threads", "1"]
     with (tmp_path / "log").open("w") as file:
-        worker = subprocess.Popen(
-            [*manage, "worker", "--threads", "1"], cwd=BASE_DIR, env=environment, stdout=file, stderr=file
-        )
+        worker = subprocess.Popen(command, cwd=BASE_DIR, env=environment, stdout=file, stderr=file)
     try:
         end = time.monotonic() + 30
         while not (text := (tmp_path / "log").read_text()).endswith("\n") and time.monotonic() < end:
@@ -243,18 +245,20 @@ def refused_start(**variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("bind", ["0.0.0.0:0", ":0", "[::]:0", "10.0.0.7:0", "bridge.example.com:0"])
-def test_the_web_server_listens_at_no_public_address_unless_told_so(bind: str) -> None:
-    done = refused_start(BIND=bind, DJANGO_SETTINGS_MODULE="settings.development")
+def test_the_web_server_listens_at_no_public_address_unless_told_so() -> None:
+    done = refused_start(BIND="0.0.0.0:0", DJANGO_SETTINGS_MODULE="settings.development")
     assert done.returncode == 1
     assert "set ALLOW_PUBLIC_BIND=true." in done.stderr
     assert "Listening" not in done.stderr
 
 
-@pytest.mark.processes
-def test_the_web_server_listens_at_a_public_address_if_told_so(tmp_path: Path) -> None:
-    with running_gunicorn(tmp_path, host="0.0.0.0", ALLOW_PUBLIC_BIND="true") as (url, _, _):
-        assert requests.get(f"{url}/healthz", timeout=20).status_code == 200
+@pytest.mark.parametrize("bind", [":0", "[::]:0", "10.0.0.7:0", "bridge.example.com:0"])
+def test_each_public_address_is_refused(bind: str) -> None:
+    config = Config()
+    config.set("bind", bind)
+    on_starting = runpy.run_path(str(BASE_DIR / "gunicorn.conf.py"))["on_starting"]
+    with pytest.raises(SystemExit):
+        on_starting(SimpleNamespace(cfg=config, log=logging.getLogger("tests.of.logs")))
 
 
 @pytest.mark.processes
@@ -262,7 +266,6 @@ def test_the_web_server_listens_at_a_public_address_if_told_so(tmp_path: Path) -
     ("variables", "sentence"),
     [
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set. "),
-        ({"WRITE_SECONDS": "soon"}, "WRITE_SECONDS is “soon”. "),
         (
             {"DJANGO_SETTINGS_MODULE": "settings.prod"},
             "DJANGO_SETTINGS_MODULE is “settings.prod”, which does not ",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -30,14 +32,15 @@ FIRST_PART = 37358198350
 
 SET_UP = """
 import sys
+import django; django.setup()
 from intercom_bridge.models import *
-itop = ItopInstance.objects.create(name="Sandbox", url=sys.argv[1], token=sys.argv[2], time_zone="Europe/Paris")
+itop = ItopInstance.objects.create(name="Sandbox", url="-", token=sys.argv[1], time_zone="Europe/Paris")
 workspace = Workspace.objects.create(
-    workspace_id=sys.argv[3], client_secret=sys.argv[4], itop=itop,
+    workspace_id=sys.argv[2], client_secret=sys.argv[3], itop=itop,
     profile=TicketProfile.objects.create(name="Requests"),
 )
 conversation = Conversation.objects.known(workspace, "215472621202693")
-ticket = Ticket.objects.create(itop=itop, ticket_class="UserRequest", object_id=int(sys.argv[5]), ref="R-000006")
+ticket = Ticket.objects.create(itop=itop, ticket_class="UserRequest", object_id=int(sys.argv[4]), ref="R-000006")
 TicketLink.objects.create(conversation=conversation, ticket=ticket, attributes_synced=True)
 """
 
@@ -71,28 +74,32 @@ def run(environment: dict[str, str], *arguments: str) -> None:
     subprocess.run([sys.executable, *arguments], cwd=BASE_DIR, env=environment, check=True, timeout=60)
 
 
+@functools.cache
+def _with_conversation(migrated: Path) -> Path:
+    """Return a copy of the database with the conversation, its ticket, and an iTop whose address is to be set."""
+    directory = migrated.parent / "with-conversation"
+    directory.mkdir()
+    shutil.copy(migrated, directory / DATABASE)
+    run(environment_of(directory), "-c", SET_UP, TOKEN, WORKSPACE, SECRET, str(TICKET))
+    with contextlib.closing(sqlite3.connect(directory / DATABASE)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return directory / DATABASE
+
+
 class Instance:
     """The service with one conversation, linked to a ticket of the sandbox's iTop, and the started processes."""
 
     def __init__(self, directory: Path, migrated: Path, itop_url: str, **environment: str) -> None:
-        """Copy the migrated database `migrated` and create the conversation in it."""
+        """Copy the migrated database and create the conversation in the copy."""
         self.directory = directory
         self.environment = environment_of(directory) | environment
         self.url = ""
         self.children: list[subprocess.Popen[bytes]] = []
         self._session = requests.Session()
         self._session.trust_env = False
-        self._manage("migrate", "--verbosity", "0")
-        code = f"import django; django.setup()\n{SET_UP}"
-        self._python("-c", code, itop_url, TOKEN, WORKSPACE, SECRET, str(TICKET))
-
-    def _python(self, *arguments: str) -> None:
-        subprocess.run(
-            [sys.executable, *arguments], cwd=BASE_DIR, env=self.environment, check=True, timeout=60
-        )
-
-    def _manage(self, *arguments: str) -> None:
-        self._python("manage.py", *arguments)
+        shutil.copy(_with_conversation(migrated), directory / DATABASE)
+        with self._database() as database:
+            database.execute("UPDATE intercom_bridge_itopinstance SET url = ?", [itop_url])
 
     def start(self, name: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         with (self.directory / f"{name}.log").open("wb") as out:

@@ -23,7 +23,7 @@ from tests.system.deployment.certificate import make_certificate
 from tests.system.deployment.service import Service
 from tests.system.deployment.unit import Unit, read_environment
 
-from .processes import environment_of, run
+from .processes import DATABASE, environment_of
 
 DEPLOY = BASE_DIR / "deploy"
 UNITS = sorted((DEPLOY / "systemd").iterdir())
@@ -363,10 +363,9 @@ def compose() -> dict[str, Any]:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    variables = environment_of(tmp_path) | {"DJANGO_SETTINGS_MODULE": "settings.development"}
-    run(variables, "manage.py", "migrate", "--verbosity", "0")
-    return variables
+def environment(tmp_path: Path, migrated: Path) -> dict[str, str]:
+    shutil.copy(migrated, tmp_path / DATABASE)
+    return environment_of(tmp_path) | {"DJANGO_SETTINGS_MODULE": "settings.development"}
 
 
 def script(name: str, environment: dict[str, str], argument: str) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +26,10 @@ from intercom_bridge.ops import metrics
 from intercom_bridge.panel import router
 from sandbox.itop import Itop
 from settings.env import BASE_DIR
+from tests.config.started import value_of
 from tests.teammate import Teammate, notify, part
+
+from .processes import DATABASE
 
 pytestmark = pytest.mark.django_db
 TOKEN = "token-for-prometheus"
@@ -228,26 +233,32 @@ def run_process(*arguments: str, **environment: str) -> None:
 def test_counts_of_all_processes_and_containers_are_added_up(
     client: Client, settings: Settings, tmp_path: Path
 ) -> None:
-    for _ in range(2):
-        run_process("-c", COUNT, VAR_DIR=str(tmp_path))
+    run_process("-c", COUNT, VAR_DIR=str(tmp_path))
     settings.METRICS_DIR = tmp_path / "metrics"
     (host,) = settings.METRICS_DIR.iterdir()
     container = settings.METRICS_DIR / "another-container"
     container.mkdir()
-    for file in host.iterdir():
+    for file in list(host.iterdir()):
+        (host / re.sub(r"\d+", "1", file.name)).write_bytes(file.read_bytes())
         (container / file.name).write_bytes(file.read_bytes())
     found = scrape(client)
-    assert found[("bridge_webhook_seconds_count",)] == 4
-    assert found[("bridge_webhook_seconds_bucket", "0.01")] == 4
+    assert found[("bridge_webhook_seconds_count",)] == 3
+    assert found[("bridge_webhook_seconds_bucket", "0.01")] == 3
 
 
-def test_a_one_off_command_leaves_no_files(tmp_path: Path) -> None:
-    run_process("manage.py", "check", VAR_DIR=str(tmp_path))
-    assert list((tmp_path / "metrics").glob("**/*.db")) == []
+@pytest.mark.parametrize(
+    ("command", "is_counted"), [(["worker"], True), (["worker", "--check"], False), (["check"], False)]
+)
+def test_only_services_have_a_directory_for_their_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], is_counted: bool
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["manage.py", *command])
+    assert value_of("METRICS_DIR", METRICS_TOKEN=TOKEN, VAR_DIR=str(tmp_path)) == tmp_path / "metrics"
+    assert bool(list((tmp_path / "metrics").iterdir())) is is_counted
 
 
-def test_the_health_check_of_a_worker_leaves_no_files(tmp_path: Path) -> None:
-    run_process("manage.py", "migrate", "--verbosity", "0", VAR_DIR=str(tmp_path))
+def test_the_health_check_of_a_worker_leaves_no_files(tmp_path: Path, migrated: Path) -> None:
+    shutil.copy(migrated, tmp_path / DATABASE)
     with pytest.raises(subprocess.CalledProcessError) as error:
         run_process("manage.py", "worker", "--check", VAR_DIR=str(tmp_path))
     assert error.value.stderr == b"CommandError: No worker of this host is alive.\n"
@@ -257,7 +268,8 @@ def test_the_health_check_of_a_worker_leaves_no_files(tmp_path: Path) -> None:
 def test_a_metrics_directory_that_cannot_be_created_stops_nothing(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    run_process("-c", COUNT, VAR_DIR=str(tmp_path), METRICS_DIR=str(blocked / "metrics"))
+    made = value_of("METRICS_DIR", METRICS_TOKEN=TOKEN, METRICS_DIR=str(blocked / "metrics"))
+    assert made is None  # as in all tests, which count nevertheless
 
 
 @pytest.mark.parametrize("trouble", ["missing", "corrupt"])

@@ -27,10 +27,7 @@ def messages(itop: Itop) -> list[str]:
     return [entry["message"] for entry in itop.store.log(TICKET)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_current_write_is_finished_and_no_other_is_started(
-    instance: Instance, itop: Itop, number: signal.Signals
-) -> None:
+def test_the_current_write_is_finished_and_the_next_worker_continues(instance: Instance, itop: Itop) -> None:
     before = messages(itop)
     slow = itop.faults.add("late", operation="core/update", seconds=3, count=100)
     instance.record_messages(5)
@@ -38,7 +35,7 @@ def test_the_current_write_is_finished_and_no_other_is_started(
     wait_until(lambda: slow.count == 99, "the first write to begin", 20)
     assert messages(itop) == before
     began = time.monotonic()
-    worker.send_signal(number)
+    worker.terminate()
     assert worker.wait(15) == 0, instance.log("worker")
     assert time.monotonic() - began < 10
     assert messages(itop) == [*before, "<p>0</p>"]
@@ -46,16 +43,6 @@ def test_the_current_write_is_finished_and_no_other_is_started(
     assert instance.states() == ["written", "waiting", "waiting", "waiting", "waiting"]
     assert instance.ask("SELECT lease_token, lease_until FROM intercom_bridge_ticket") == [("", None)]
     assert instance.ask("SELECT name FROM intercom_bridge_workerheartbeat") == []
-
-
-def test_the_next_worker_continues_with_the_remaining_messages(instance: Instance, itop: Itop) -> None:
-    before = messages(itop)
-    slow = itop.faults.add("late", operation="core/update", seconds=1, count=100)
-    instance.record_messages(5)
-    worker = instance.start_worker()
-    wait_until(lambda: slow.count == 99, "the first write to begin", 20)
-    worker.terminate()
-    assert worker.wait(15) == 0
     itop.faults.clear()
     instance.start_worker()
     wait_until(lambda: instance.states() == ["written"] * 5, "the rest to be written", 20)
@@ -77,11 +64,11 @@ def test_an_unresponsive_itop_does_not_delay_the_end(instance: Instance, itop: I
     assert instance.ask("SELECT lease_token, lease_until FROM intercom_bridge_ticket") == [("", None)]
 
 
-def test_an_idle_worker_ends_immediately(instance: Instance) -> None:
+def test_an_idle_worker_ends_immediately_also_with_ctrl_c(instance: Instance) -> None:
     worker = instance.start_worker()
     wait_until(lambda: instance.ask("SELECT name FROM intercom_bridge_workerheartbeat"), "the first beat", 10)
     began = time.monotonic()
-    worker.terminate()
+    worker.send_signal(signal.SIGINT)
     assert worker.wait(15) == 0
     assert time.monotonic() - began < 3
     assert instance.ask("SELECT name FROM intercom_bridge_workerheartbeat") == []

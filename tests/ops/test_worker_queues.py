@@ -10,13 +10,8 @@ import pytest
 from intercom_bridge import wake
 from intercom_bridge.models import ItopInstance
 from intercom_bridge.worker import queues
-from intercom_bridge.worker.queues import (
-    FAILED_ROW_SECONDS,
-    STILL_DUE_SECONDS,
-    Queue,
-    run_row,
-    run_until_idle,
-)
+from intercom_bridge.worker.queues import FAILED_ROW_SECONDS, STILL_DUE_SECONDS, Queue, run_row
+from tests.worker import run_until_idle
 
 
 @pytest.fixture

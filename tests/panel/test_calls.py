@@ -6,6 +6,8 @@ import datetime as dt
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from intercom_bridge.models import Workspace
 from sandbox.itop import Itop
@@ -143,3 +145,12 @@ def test_each_screen_makes_only_the_expected_itop_calls(
         else:
             teammate.click(step)
     assert itop.calls == calls
+
+
+def test_a_click_queries_its_conversation_once(teammate: Teammate) -> None:
+    teammate.link("R-000008").open()
+    for label in ("1 linked", "R-000008", "Unlink"):
+        with CaptureQueriesContext(connection) as queries:
+            teammate.click(label)
+        found = [query["sql"] for query in queries if 'FROM "intercom_bridge_conversation"' in query["sql"]]
+        assert len(found) == 1, label

@@ -512,6 +512,29 @@ def test_an_error_of_itop_is_displayed_with_a_retry(teammate: Teammate, itop: It
     assert "Alice Martin" in teammate.text
 
 
+@pytest.mark.parametrize("kind", ["away", "error500", "html", "maintenance", "drop_before", "reset"])
+def test_the_form_keeps_its_input_when_itop_fails(
+    teammate: Teammate, itop: Itop, work: Work, kind: str
+) -> None:
+    before = len(itop.store.all("UserRequest"))
+    teammate.open().click("Create a ticket")
+    if kind == "away":
+        itop.faults.away = True
+    else:
+        itop.faults.add(kind)
+    teammate.click("Create ticket", Title="Typed before it fell ill")
+    itop.faults.clear()
+    assert len(itop.store.all("UserRequest")) == before
+    teammate.click("Retry" if teammate.offers("Retry") else "Check again")
+    TicketCreation.objects.update(due_at=timezone.now())
+    work()
+    if teammate.offers("Check again"):
+        teammate.click("Check again")
+    assert "created" in teammate.text
+    assert len(itop.store.all("UserRequest")) == before + 1
+    assert newest_ticket(itop)["title"] == "Typed before it fell ill"
+
+
 def test_an_unreachable_itop_is_reported(teammate: Teammate, itop: Itop) -> None:
     itop.faults.away = True
     assert "iTop cannot be reached" in teammate.open().text

@@ -13,7 +13,6 @@ import pytest
 
 from intercom_bridge.intercom.signature import webhook_signature
 from sandbox.itop import Itop
-from tests.ops.conftest import migrated  # noqa: F401
 from tests.ops.processes import Instance, wait_until
 from tests.teammate import SECRET, notification, part
 
@@ -23,7 +22,7 @@ BODY = json.dumps(notification(part(37358198700, "<p>x</p>"))).encode()
 
 
 @pytest.fixture
-def instance(tmp_path: Path, migrated: Path, itop: Itop) -> Iterator[Instance]:  # noqa: F811
+def instance(tmp_path: Path, migrated: Path, itop: Itop) -> Iterator[Instance]:
     instance = Instance(tmp_path, migrated, itop.url)
     instance.start_web()
     yield instance

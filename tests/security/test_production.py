@@ -1,34 +1,25 @@
-"""What production's settings promise, asked of a process that runs under them."""
+"""What production's settings promise."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from django.conf import global_settings
 from django.http import HttpResponse
 from django.test import RequestFactory
 
 from intercom_bridge.middleware.static_files import StaticFilesMiddleware
 from settings.env import BASE_DIR
-from tests.config.started import PRODUCTION, python, surroundings
-
-ASK = """
-import json, django
-from django.conf import settings
-django.setup()
-print(json.dumps({name: getattr(settings, name) for name in %r}, default=str))
-"""
+from tests.config.started import PRODUCTION, fresh_settings, surroundings
 
 
 def settings_of(*names: str, **variables: str) -> dict[str, object]:
-    environment = {"DJANGO_SETTINGS_MODULE": "settings.production", **PRODUCTION, **variables}
-    made = python(ASK % (names,), **environment)
-    assert made.returncode == 0, made.stderr
-    answer: dict[str, object] = json.loads(made.stdout.splitlines()[-1])
-    return answer
+    """Return production's settings, and Django's defaults for those that it does not set."""
+    made = fresh_settings("settings.production", **PRODUCTION, **variables)
+    return {name: getattr(made, name, getattr(global_settings, name)) for name in names}
 
 
 def test_the_deployment_check_has_no_warning(tmp_path: Path) -> None:

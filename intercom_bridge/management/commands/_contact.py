@@ -15,16 +15,19 @@ def add_contact_arguments(parser: CommandParser) -> None:
     )
 
 
-def contacts_meant(workspace_id: str, words: str) -> list[tuple[Workspace, str]]:
-    """One contact or more: an address may be of a user and of a lead. Raises CommandError when nothing is known."""
+def contacts_meant(workspace_id: str, words: str) -> list[Contact]:
+    """Return one contact or more: an address may be of a user and of a lead.
+
+    Raise CommandError if nothing is known.
+    """
     workspace = Workspace.objects.select_related("itop").filter(workspace_id=workspace_id).first()
     if workspace is None:
         raise CommandError(f"There is no workspace {workspace_id}.")
-    called = find_contacts(workspace, words.strip())
-    meant = [(workspace, contact_id) for contact_id in called if Contact(workspace, contact_id).is_known]
-    if not meant:
+    found = (Contact(workspace, contact_id) for contact_id in find_contacts(workspace, words.strip()))
+    known = [contact for contact in found if contact.is_known]
+    if not known:
         raise CommandError(
             f"Nothing is known here of {words} in the workspace {workspace_id}. Who was never found in iTop is "
             "known by the contact's id in Intercom only, and not by the address."
         )
-    return meant
+    return known

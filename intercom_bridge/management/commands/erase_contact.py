@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.template.defaultfilters import pluralize
 
-from intercom_bridge.privacy.contact import Contact, CreationPendingError
+from intercom_bridge.privacy.contact import CreationPendingError
 
 from ._contact import add_contact_arguments, contacts_meant
 
@@ -19,7 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("--no-input", action="store_true", help="Do not ask.")
 
     def handle(self, *args: Any, workspace: str, contact: str, no_input: bool, **options: Any) -> None:
-        known = [Contact(*meant) for meant in contacts_meant(workspace, contact)]
+        known = contacts_meant(workspace, contact)
         for one in known:
             talks, told = one.conversation_count, one.webhook_events.count()
             self.stdout.write(

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from intercom_bridge.privacy.contact import Contact
 from intercom_bridge.privacy.person_copy import person_copy
 
 from ._contact import add_contact_arguments, contacts_meant
@@ -51,7 +50,7 @@ class Command(BaseCommand):
 
 
 def _export(workspace: str, contact: str, audience: str) -> Any:
-    found = [Contact(*meant) for meant in contacts_meant(workspace, contact)]
+    found = contacts_meant(workspace, contact)
     if audience == CONTROLLER:
         return [one.export() for one in found]
     if len(found) > 1:

@@ -115,7 +115,9 @@ class Command(BaseCommand):
             f"http://127.0.0.1:{port}",
         )
         processes.start("intercom", "-m", "sandbox.intercom", *options_of_intercom)
-        processes.start("web", "-m", "gunicorn", "settings.wsgi", BIND=f"127.0.0.1:{port}")
+        processes.start(
+            "web", "-m", "gunicorn", "settings.wsgi", BIND=f"127.0.0.1:{port}", WEB_CONCURRENCY="1"
+        )
         processes.start("worker", "-m", "intercom_bridge", "worker")
         if is_sandbox:
             processes.wait_for_address("The iTop stand-in", f"{itop_url}/")

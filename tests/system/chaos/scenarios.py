@@ -43,7 +43,7 @@ class Size:
 
 WHOLE = Size()
 SHORT = Size(
-    messages=10,
+    messages=6,
     messages_with_faults=3,
     kills=3,
     away_seconds=8.0,

@@ -1,0 +1,27 @@
+"""Whether a computation takes linear time. Only ratios are compared: how fast the machine is does not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+# Twice what is to be expected of four times as much, and half of what quadratic time would be.
+MAX_RATIO = 8
+# What takes less than eight times this for the longer input cannot be measured, and is no attack.
+SHORTEST_SECONDS = 0.0005
+ATTEMPTS = 3
+
+
+def takes_linear_time(seconds: Callable[[int], float]) -> bool:
+    """Return whether four times as much takes about four times as long.
+
+    `seconds(factor)` computes with an input of `factor` times the length, and returns the processor time that it took.
+    """
+    short = float("inf")
+    for _ in range(ATTEMPTS):
+        long = seconds(4)
+        if long < MAX_RATIO * SHORTEST_SECONDS:
+            return True
+        short = min(short, seconds(1))
+        if long < MAX_RATIO * short:
+            return True
+    return False
