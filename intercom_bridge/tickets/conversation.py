@@ -21,7 +21,7 @@ RECENT_EVENTS = dt.timedelta(minutes=10)
 
 
 def find_conversation(context: PanelContext) -> Conversation | None:
-    """Return the row of this conversation, or None if no ticket was ever linked to it."""
+    """Return the row of this conversation, or None: no ticket was linked, no customer chosen."""
     return (
         Conversation.objects.filter(
             workspace=context.workspace, conversation_id=context.request.conversation.id

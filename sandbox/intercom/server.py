@@ -275,6 +275,8 @@ class _Handler(BaseHTTPRequestHandler):
             return {"type": "admin.list", "admins": [admin_json(admin) for admin in store.admins()]}
         if found := re.fullmatch(r"/contacts/([^/]+)", path):
             if self.command == "GET":
+                if store.is_merged(found[1]):
+                    raise RequestRefusedError(410, "contact_merged", "The contact was merged")
                 return contact_json(store.contact(found[1]), workspace.workspace_id)
         elif found := re.fullmatch(r"/conversations/([^/]+)", path):
             if self.command == "GET":

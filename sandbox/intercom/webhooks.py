@@ -37,6 +37,7 @@ TOPICS = frozenset(
         "conversation.admin.snoozed",
         "conversation.admin.unsnoozed",
         "conversation_part.redacted",
+        "contact.merged",
         "conversation.operator.replied",
     }
 )
