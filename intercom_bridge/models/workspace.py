@@ -115,6 +115,15 @@ class Workspace(models.Model):
         "precedence over the e-mail address. Enable identity verification in Intercom, because otherwise a visitor can "
         "claim any external_id. If empty, external_id is ignored.",
     )
+    default_caller_id = models.PositiveBigIntegerField(
+        "caller for unknown customers",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="The ID of a Person in iTop, in the scope. With it, teammates can create a ticket for a customer "
+        "whom iTop does not know: this person is the caller, and the description begins with who wrote. If empty, a person "
+        "has to be found or created first.",
+    )
     language = models.CharField(max_length=5, choices=LANGUAGES, default="en")
     time_zone = models.CharField(
         max_length=64,

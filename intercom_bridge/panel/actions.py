@@ -79,8 +79,8 @@ def search_query(context: PanelContext, click: Click) -> str:
 
 
 def home(context: PanelContext, _click: Click) -> Canvas:
-    tickets = get_tickets(context)
-    return home_screen(context, match.find_person(context), tickets)
+    person = match.find_person(context)
+    return home_screen(context, person, get_tickets(context))
 
 
 def home_screen(context: PanelContext, person: Person, tickets: TicketList, notice: str = "") -> Canvas:

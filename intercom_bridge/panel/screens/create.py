@@ -27,7 +27,7 @@ from intercom_bridge.panel.form.form import Form
 from intercom_bridge.panel.form.parsing import example
 from intercom_bridge.tickets.choices import ChoiceList, depends_on
 from intercom_bridge.tickets.context import PanelContext
-from intercom_bridge.tickets.people.match import find_person
+from intercom_bridge.tickets.people.caller import Caller, find_caller
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketRow
 
@@ -58,12 +58,13 @@ def create_form(
     context: PanelContext, form: Form, problem: str = "", duplicates: Sequence[TicketRow] = ()
 ) -> Canvas:
     """Return the form. `problem` is an error of no field in particular. Possible duplicates precede the button."""
-    person = find_person(context)
+    caller = find_caller(context)
+    person = caller.person
     form = _with_single_choices(context, form.truncated_to_limit(), person)
     fields = form.fields(context)
     announces = context.workspace.announce_tickets and context.request.admin.id
-    components: list[Component] = [subtitle(_("New ticket")), muted(_caller_text(person))]
-    if warning := unverified_text(context, person):
+    components: list[Component] = [subtitle(_("New ticket")), muted(_caller_text(caller))]
+    if not caller.is_default and (warning := unverified_text(context, person)):
         components.append(error_text(warning))
     if problem:
         components.append(error_text(escape_markdown(problem)))
@@ -91,7 +92,7 @@ def create_form(
 def choice_page(context: PanelContext, form: Form, field: FormField, page: int, query: str) -> Canvas:
     """Return the choices of one field, ten per page. `query` selects those that contain each of its words."""
     query = query[:MAX_QUERY_LENGTH]
-    choices = form.matching_choices(field, query, context, find_person(context))
+    choices = form.matching_choices(field, query, context, find_caller(context).person)
     on_page, page, pages = page_of(choices.choices, page)
     items = [item(click_id("form", "choose", field.code, choice.id), choice.label) for choice in on_page]
     no_choices = _("No name contains these words.") if query.strip() else _("There are no options.")
@@ -119,11 +120,14 @@ def choice_page(context: PanelContext, form: Form, field: FormField, page: int, 
     )
 
 
-def _caller_text(person: Person) -> str:
-    return _("For %(person)s, %(organization)s. The whole conversation will be copied to the ticket.") % {
-        "person": safe_name(person.name),
-        "organization": safe_name(person.org_name),
-    }
+def _caller_text(caller: Caller) -> str:
+    text = _("For %(person)s, %(organization)s. The whole conversation will be copied to the ticket.")
+    if caller.is_default:
+        text = _(
+            "iTop does not know this customer. The caller of the ticket will be %(person)s, %(organization)s. The "
+            "description will begin with who wrote, and the whole conversation will be copied to the ticket."
+        )
+    return text % {"person": safe_name(caller.person.name), "organization": safe_name(caller.person.org_name)}
 
 
 def _with_single_choices(context: PanelContext, form: Form, person: Person) -> Form:

@@ -69,7 +69,7 @@ def pick_person(context: PanelContext, person_id: int) -> Person:
     """
     if not context.request.contact.id:
         raise PersonNotResolvedError(MatchFailure.NOTHING_TO_GO_BY)
-    found = _get_person(context, person_id)
+    found = get_person(context, person_id)
     if found is None:
         raise PersonNotResolvedError(MatchFailure.GONE)
     person = Person.from_itop(found, extra=person_attributes(context.workspace))
@@ -136,12 +136,10 @@ def _match(context: PanelContext) -> Person:
         return _refresh_pick(context, match)
     evidence = Evidence.of(context.request.contact, context.workspace)
     try:
-        _raise_cached_failure(context, evidence)
-        person = _match_by_evidence(context, evidence)
+        person = _match_or_recall(context, evidence)
     except PersonNotResolvedError as error:
         if (pick := _pick_for_merged_contact(context, match, error)) is not None:
             return _refresh_pick(context, pick)
-        _cache_failure(context, evidence, error)
         raise
     _store_match(context, person, evidence)
     return person
@@ -242,7 +240,8 @@ def _cache_failure(context: PanelContext, evidence: Evidence, error: PersonNotRe
     )
 
 
-def _get_person(context: PanelContext, person_id: int) -> ItopObject | None:
+def get_person(context: PanelContext, person_id: int) -> ItopObject | None:
+    """Return the person with this id, in scope or not, with what the scope needs. Raise ItopError."""
     found = get_objects(
         context,
         "Person",
@@ -254,7 +253,7 @@ def _get_person(context: PanelContext, person_id: int) -> ItopObject | None:
 
 def _refresh_pick(context: PanelContext, match: PersonMatch) -> Person:
     """Return the chosen person with the current data of iTop."""
-    found = _get_person(context, match.person_id)
+    found = get_person(context, match.person_id)
     if found is None:
         raise PersonNotResolvedError(
             MatchFailure.GONE,
@@ -268,6 +267,16 @@ def _refresh_pick(context: PanelContext, match: PersonMatch) -> Person:
     # Not if a teammate has chosen someone else since the row was read.
     _picks(context, match.person_id).filter(pk=match.pk).update(**_columns(person))
     return person
+
+
+def _match_or_recall(context: PanelContext, evidence: Evidence) -> Person:
+    """Return the person that the evidence identifies. A failure is cached, and raised again for a while."""
+    _raise_cached_failure(context, evidence)
+    try:
+        return _match_by_evidence(context, evidence)
+    except PersonNotResolvedError as error:
+        _cache_failure(context, evidence, error)
+        raise
 
 
 def _match_by_evidence(context: PanelContext, evidence: Evidence) -> Person:
