@@ -121,8 +121,8 @@ class Workspace(models.Model):
         blank=True,
         validators=[MinValueValidator(1)],
         help_text="The ID of a Person in iTop, in the scope. With it, teammates can create a ticket for a customer "
-        "whom iTop does not know: this person is the caller, and the description begins with who wrote. If empty, a person "
-        "has to be found or created first.",
+        "whom iTop does not know: this person is the caller, and the description begins with who wrote. If empty, a "
+        "person has to be found or created first.",
     )
     language = models.CharField(max_length=5, choices=LANGUAGES, default="en")
     time_zone = models.CharField(

@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.datamodel.lookup import attribute_label
-from intercom_bridge.panel.click import FORM, HOME, BackLink, click_id
+from intercom_bridge.panel.click import FORM, HOME, BackLink, Click, click_id
 from intercom_bridge.panel.components import (
     Canvas,
     Component,
@@ -48,6 +48,7 @@ from .parts import (
     subtitle,
     unverified_text,
 )
+from .person_picker import PickerState
 from .ticket_list import ref_and_status
 
 MAX_NAME_LENGTH = 80
@@ -55,9 +56,17 @@ MAX_QUERY_LENGTH = 100
 
 
 def create_form(
-    context: PanelContext, form: Form, problem: str = "", duplicates: Sequence[TicketRow] = ()
+    context: PanelContext,
+    form: Form,
+    problem: str = "",
+    duplicates: Sequence[TicketRow] = (),
+    *,
+    is_caller_new: bool = False,
 ) -> Canvas:
-    """Return the form. `problem` is an error of no field in particular. Possible duplicates precede the button."""
+    """Return the form. `problem` is an error of no field in particular. Possible duplicates precede the button.
+
+    `is_caller_new`: iTop no longer has the person who was the caller before.
+    """
     caller = find_caller(context)
     person = caller.person
     form = _with_single_choices(context, form.truncated_to_limit(), person)
@@ -66,6 +75,10 @@ def create_form(
     components: list[Component] = [subtitle(_("New ticket")), muted(_caller_text(caller))]
     if not caller.is_default and (warning := unverified_text(context, person)):
         components.append(error_text(warning))
+    if is_caller_new:
+        text = _("The caller no longer exists in iTop. No ticket was created. The caller is now %(person)s.")
+        components.append(error_text(text % {"person": safe_name(person.name)}))
+        components.append(link_button(click_id("who", "not", person.id), _("Not this person?")))
     if problem:
         components.append(error_text(escape_markdown(problem)))
     codes = {field.code for field in fields}
@@ -86,6 +99,8 @@ def create_form(
     ]
     # A ticket that is opened from here leads back here.
     stored = form.to_stored() | BackLink(target=FORM).to_stored()
+    if is_caller_new:
+        stored |= PickerState(then=Click.parse(FORM)).to_stored()
     return Canvas(components=tuple(components), stored_data=stored)
 
 

@@ -44,7 +44,7 @@ MAX_NAME_LENGTH = 60
 MAX_PREFILLED_LENGTH = 200
 SEARCH = click_id("who", "search")
 # The screens that a choice can lead to, because they only display. Others lead home.
-RESUMABLE = ("linked", "ongoing", "ticket", "create")
+RESUMABLE = ("linked", "ongoing", "ticket", "create", "creation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +106,12 @@ def unresolved_person(context: PanelContext, error: PersonNotResolvedError, clic
         found,
         title=title,
         text=f"{text} {hint}",
-        buttons=_ways_on(context, error),
+        buttons=_ways_on(context, error, then),
         max_height=MAX_FIRST_SCREEN_HEIGHT if click.verb in ("home", "") else 0,
     )
 
 
-def _ways_on(context: PanelContext, error: PersonNotResolvedError) -> tuple[Component, ...]:
+def _ways_on(context: PanelContext, error: PersonNotResolvedError, then: Click) -> tuple[Component, ...]:
     """Return the buttons below the search. Without a person in iTop, one can be added, or left out."""
     components: list[Component] = []
     if can_create_for(context, error):
@@ -119,7 +119,8 @@ def _ways_on(context: PanelContext, error: PersonNotResolvedError) -> tuple[Comp
             title = ngettext("%(count)d linked ticket", "%(count)d linked tickets", len(links))
             components.append(link_button(click_id("linked", 1), title % {"count": len(links)}))
             components.append(link_button(SYNC, _("Sync status")))
-        components.append(button(click_id("create"), _("Create a ticket")))
+        form = FORM if then.verb == "form" else click_id("create")
+        components.append(button(form, _("Create a ticket")))
     contact = context.request.contact
     if error.failure in UNKNOWN and context.profile.show_open_in_backoffice_button:
         url = context.itop.new_person_url(contact.name[:MAX_PREFILLED_LENGTH], contact.email)
@@ -251,6 +252,9 @@ def _failure(context: PanelContext, error: PersonNotResolvedError) -> tuple[str,
 def _invalid_pick(context: PanelContext, error: PersonNotResolvedError) -> str:
     if error.failure is MatchFailure.OUTSIDE:
         return _("The chosen person is outside the scope of this workspace.")
+    if error.picked_at is None and error.name:
+        text = _("%(person)s no longer exists in iTop. No ticket was created.")
+        return text % {"person": safe_name(error.name, MAX_NAME_LENGTH)}
     if error.picked_at is None:
         return _("The chosen person no longer exists in iTop. Nothing was changed.")
     return _("%(teammate)s chose %(person)s on %(moment)s, but this person no longer exists in iTop.") % {
