@@ -134,8 +134,8 @@ class Workspace(models.Model):
     announce_tickets = models.BooleanField(
         "tell customers about new tickets",
         default=True,
-        help_text="When a ticket is created, the customer gets a message with its link in the teammate's name. The "
-        "create form says so, and offers to leave it out.",
+        help_text="When a ticket is created, the customer gets a message in the teammate's name, with a link if the "
+        "customer has a portal account. The create form says so, and offers to leave it out.",
     )
     keep_payloads_days = models.PositiveIntegerField(
         "days to keep messages",

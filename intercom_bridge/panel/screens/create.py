@@ -92,7 +92,7 @@ def create_form(
             components.append(error_text(escape_markdown(form.errors[field.code])))
     components += [
         *_duplicates(context, duplicates),
-        *([muted(_("The customer will get a message with the ticket's link."))] if announces else []),
+        *([muted(_("The customer will get a message about the ticket."))] if announces else []),
         primary_button(click_id("form", "submit"), _("Create anyway") if duplicates else _("Create ticket")),
         *filter(None, [quiet_button(context)]),
         link_button(HOME, _("Cancel")),

@@ -106,12 +106,12 @@ def unresolved_person(context: PanelContext, error: PersonNotResolvedError, clic
         found,
         title=title,
         text=f"{text} {hint}",
-        buttons=_ways_on(context, error, then),
+        buttons=_ways_on(context, error),
         max_height=MAX_FIRST_SCREEN_HEIGHT if click.verb in ("home", "") else 0,
     )
 
 
-def _ways_on(context: PanelContext, error: PersonNotResolvedError, then: Click) -> tuple[Component, ...]:
+def _ways_on(context: PanelContext, error: PersonNotResolvedError) -> tuple[Component, ...]:
     """Return the buttons below the search. Without a person in iTop, one can be added, or left out."""
     components: list[Component] = []
     if can_create_for(context, error):
@@ -119,8 +119,7 @@ def _ways_on(context: PanelContext, error: PersonNotResolvedError, then: Click) 
             title = ngettext("%(count)d linked ticket", "%(count)d linked tickets", len(links))
             components.append(link_button(click_id("linked", 1), title % {"count": len(links)}))
             components.append(link_button(SYNC, _("Sync status")))
-        form = FORM if then.verb == "form" else click_id("create")
-        components.append(button(form, _("Create a ticket")))
+        components.append(button(click_id("create"), _("Create a ticket")))
     contact = context.request.contact
     if error.failure in UNKNOWN and context.profile.show_open_in_backoffice_button:
         url = context.itop.new_person_url(contact.name[:MAX_PREFILLED_LENGTH], contact.email)

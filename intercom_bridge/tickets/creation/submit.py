@@ -12,7 +12,7 @@ from intercom_bridge.datamodel import Kind
 from intercom_bridge.intercom.payloads import Conversation as Payload
 from intercom_bridge.models import Conversation, OutgoingMessage, Participant, TicketCreation
 from intercom_bridge.models.lease import Lease, take_lease
-from intercom_bridge.sync.authors import accounts_of
+from intercom_bridge.sync.authors import accounts_of, has_portal_account
 from intercom_bridge.sync.extension_attributes import attributes_of
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import fetch_full_conversation
@@ -30,6 +30,8 @@ LEASE_SECONDS = 30.0
 MAX_WAIT_SECONDS = 3.0
 POLL_SECONDS = 0.05
 MAX_NAME_LENGTH = 200
+# The portal has no page for others, such as Problem and Change.
+PORTAL_CLASS = "UserRequest"
 
 
 class CreationPendingError(Exception):
@@ -82,9 +84,11 @@ def submit_creation(  # noqa: PLR0913 - what a form says
             raise AlreadyCreatedError(newer)
         if earlier is not None:
             earlier.delete()
+        announce = announce and context.workspace.announce_tickets and bool(context.request.admin.id)
+        has_link = announce and _can_follow(context, caller)
         creation = _prepare(context, caller, conversation, form_key, typed, values)
-        creation.announce = announce and context.workspace.announce_tickets and bool(creation.admin_id)
-        creation.save(update_fields=["announce"])
+        creation.announce, creation.announce_link = announce, has_link
+        creation.save(update_fields=["announce", "announce_link"])
         result = attempt_creation(creation, seconds=context.deadline.remaining())
         if result.outcome is Outcome.REJECTED:
             creation.rejection_seen = True
@@ -110,6 +114,14 @@ def created_since(context: PanelContext, form_key: str, seen: int) -> TicketCrea
     """Return the newest creation from this conversation by another form, if it is newer than `seen`."""
     creations = creations_in(context.workspace, context.request.conversation.id)
     return created(creations).filter(pk__gt=seen).exclude(form_key=form_key).first()
+
+
+def _can_follow(context: PanelContext, caller: Caller) -> bool:
+    """Return whether the customer can open the ticket in the portal."""
+    if caller.is_default or context.profile.ticket_class != PORTAL_CLASS:
+        return False
+    seconds = context.deadline.remaining()
+    return has_portal_account(context.itop, itop_client(context.itop), caller.person.id, deadline=seconds)
 
 
 def _wait_for_lease(conversation: Conversation, seconds: float) -> Lease | None:
