@@ -55,6 +55,7 @@ _JSON_TYPES: Final[dict[str, tuple[type, str]]] = {
     "CharField": (str, "text"),
     "TextField": (str, "text"),
     "BooleanField": (bool, "true or false"),
+    "PositiveBigIntegerField": (int, "a whole number"),
     "PositiveIntegerField": (int, "a whole number"),
     "PositiveSmallIntegerField": (int, "a whole number"),
 }

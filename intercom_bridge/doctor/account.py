@@ -35,7 +35,12 @@ _READ_CLASSES = (
         True,
         "scopes on organizations cannot be evaluated, and candidates have no organization",
     ),
-    ("User", False, "log entries are written as the bridge's account, with the author's name in the text"),
+    (
+        "User",
+        False,
+        "log entries are written as the bridge's account, with the author's name in the text, and messages about new "
+        "tickets contain no link to the portal",
+    ),
     (
         "CMDBChangeOpSetAttributeCaseLog",
         False,

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from intercom_bridge.models import Workspace
-from itop_client import ItopPermissionError, ItopRejectedError, OqlError, parse
+from intercom_bridge.tickets.people.caller import find_default_caller
+from intercom_bridge.tickets.preview import sample_context
+from itop_client import Deadline, ItopPermissionError, ItopRejectedError, OqlError, parse
 
 from .finding import Finding, Subject
 from .probe import Probe
@@ -16,6 +18,8 @@ def examine_scopes(probe: Probe) -> Iterator[Finding]:
         yield _examine_scope(probe, workspace, subject)
         if workspace.external_id_attribute:
             yield _examine_external_id(probe, workspace.external_id_attribute, subject)
+        if workspace.default_caller_id:
+            yield from _examine_default_caller(probe, workspace, subject)
 
 
 def _examine_scope(probe: Probe, workspace: Workspace, subject: Subject) -> Finding:
@@ -64,3 +68,25 @@ def _examine_external_id(probe: Probe, code: str, subject: Subject) -> Finding:
             "Allow the account in iTop to read Person.",
         )
     return subject.ok("workspace.external_id", f"persons in iTop can be found by {code}")
+
+
+def _examine_default_caller(probe: Probe, workspace: Workspace, subject: Subject) -> Iterator[Finding]:
+    about, person_id = "workspace.default_caller", workspace.default_caller_id
+    try:
+        person = find_default_caller(sample_context(workspace, Deadline(probe.seconds)))
+    except (OqlError, ItopRejectedError, ItopPermissionError):
+        return  # reported about the scope, or the account
+    if person is None:
+        yield subject.failure(
+            about,
+            f"iTop has no Person {person_id} in its scope, who is set as the caller for unknown customers",
+            "Correct the caller for unknown customers in the admin, or leave it empty.",
+        )
+    elif not person.is_active:
+        yield subject.warning(
+            about,
+            f"the caller for unknown customers, {person.name}, is inactive in iTop",
+            "Activate the person in iTop, or enter another one in the admin.",
+        )
+    else:
+        yield subject.ok(about, f"the caller for unknown customers is {person.name}")

@@ -193,6 +193,16 @@ class IntercomClient:
         """Return the conversation with its source and at most its 500 newest parts (see `is_complete`)."""
         return _parse_conversation(self._call("GET", _path(conversation_id), deadline=deadline))
 
+    def has_contact(self, contact_id: str, *, deadline: float | None = None) -> bool:
+        """Return whether Intercom has this contact. It does not have one that was deleted, or merged into another."""
+        try:
+            self._call("GET", _path(contact_id, "contact"), deadline=deadline)
+        except IntercomRejectedError as error:
+            if error.status in (404, 410):
+                return False
+            raise
+        return True
+
     def reply(
         self, conversation_id: str, *, admin_id: str, body: str, note: bool, deadline: float | None = None
     ) -> payloads.Part | None:
@@ -275,13 +285,11 @@ class IntercomClient:
             raise IntercomNoResponseError(str(error)) from None
 
 
-def _path(conversation_id: str) -> str:
+def _path(object_id: str, kind: str = "conversation") -> str:
     # An id must not lead to another address, as "..", "last" or "" would.
-    if not re.fullmatch(r"[0-9A-Za-z_-]+", conversation_id) or conversation_id == "last":
-        raise IntercomRejectedError(
-            f"{cut(conversation_id, 40)!r} is not a conversation id", intercom_code="not_found"
-        )
-    return f"/conversations/{conversation_id}"
+    if not re.fullmatch(r"[0-9A-Za-z_-]+", object_id) or object_id == "last":
+        raise IntercomRejectedError(f"{cut(object_id, 40)!r} is not a {kind} id", intercom_code="not_found")
+    return f"/{kind}s/{object_id}"
 
 
 def _parse_conversation(response: Mapping[str, Any]) -> payloads.Conversation:

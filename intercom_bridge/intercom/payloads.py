@@ -481,6 +481,15 @@ def conversation_ids_of_ticket(data: object) -> tuple[str, ...]:
     return _unique(ids)
 
 
+def merged_contact_ids(data: object) -> tuple[str, str]:
+    """Return the ids of the merged and of the surviving contact in a notification of `contact.merged`.
+
+    `merged_from` is missing in older notifications; then the first id is "".
+    """
+    item = _object(_object(_object(data).get("data")).get("item"))
+    return _id(_object(item.get("merged_from")).get("id")), _id(item.get("id"))
+
+
 def workspace_id_of(data: object) -> str:
     """Return the workspace id in a payload, "" if there is none. Webhooks call it `app_id`."""
     raw = _object(data)

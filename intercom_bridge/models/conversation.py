@@ -33,7 +33,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 
 
 class Conversation(Leased):
-    """An Intercom conversation that a ticket is linked to or created from. Its lease serialises creations."""
+    """An Intercom conversation with a ticket, or whose customer a teammate chose. Its lease serialises creations."""
 
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="conversations")
     conversation_id = models.CharField("conversation", max_length=64)

@@ -1,5 +1,6 @@
 import datetime as dt
 import zoneinfo
+from urllib.parse import urlencode
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -120,6 +121,16 @@ class ItopInstance(models.Model):
     def backoffice_url(self, ticket_class: str, ticket_id: int) -> str:
         """Return the ticket's address for agents."""
         return f"{self.url}/pages/UI.php?operation=details&class={ticket_class}&id={ticket_id}"
+
+    def new_person_url(self, name: str, email: str) -> str:
+        """Return the address of iTop's own form for a new person, with the name and the e-mail address filled in.
+
+        The console reads `default[attribute]` in all versions since 2.7.
+        """
+        first_name, _space, last_name = name.strip().rpartition(" ")
+        values = {"first_name": first_name, "name": last_name, "email": email}
+        filled = {f"default[{code}]": value.strip() for code, value in values.items() if value.strip()}
+        return f"{self.url}/pages/UI.php?{urlencode({'operation': 'new', 'class': 'Person'} | filled)}"
 
     def customer_url(self, ticket_class: str, ticket_id: int) -> str:
         """Return the ticket's address for the customer: in iTop's standard portal unless `portal_url` is set."""

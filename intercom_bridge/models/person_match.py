@@ -1,9 +1,25 @@
-from django.db import models
+from __future__ import annotations
+
+from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Upper
 from django.utils import timezone
 
 from .itop_instance import ITOP, ItopInstance
 from .workspace import Workspace
+
+
+class PersonMatchQuerySet(models.QuerySet["PersonMatch"]):
+    def follow_merge(self, workspace: Workspace, merged_id: str, contact_id: str) -> None:
+        """Move a teammate's choice for a merged contact to the contact that it was merged into.
+
+        A match that this contact has already is kept, and the choice is deleted.
+        """
+        merged = self.filter(workspace=workspace, contact_id=merged_id, how=PersonMatch.How.CHOSEN)
+        try:
+            with transaction.atomic():
+                merged.update(contact_id=contact_id, merged_from=merged_id)
+        except IntegrityError:
+            merged.delete()
 
 
 class PersonMatch(models.Model):
@@ -32,6 +48,11 @@ class PersonMatch(models.Model):
     matched_at = models.DateTimeField("asked in iTop at", default=timezone.now)
     picked_by = models.CharField(max_length=200, blank=True)
     picked_at = models.DateTimeField(null=True, blank=True)
+    # The merged contact that the teammate chose the person for, until the choice has been compared with this contact's
+    # own data.
+    merged_from = models.CharField(max_length=64, blank=True, editable=False)
+
+    objects = PersonMatchQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "person matches"

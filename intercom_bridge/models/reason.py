@@ -21,6 +21,7 @@ class ReasonCode(models.TextChoices):
     TOPIC_IGNORED = "topic_ignored", _("The bridge does not use this webhook topic.")
     UNREADABLE = "unreadable", _("The notification could not be parsed.")
     NO_CONVERSATION = "no_conversation", _("The notification contains no conversation.")
+    NO_MERGED_CONTACT = "no_merged_contact", _("The notification does not name the merged contact.")
     NO_MESSAGE = "no_message", _("The notification contains no message.")
     EMPTY_MESSAGE = "empty_message", _("The message has no text and no files.")
     DUPLICATE = "duplicate", _("All messages in the notification were received before.")

@@ -52,8 +52,9 @@ class TicketCreation(LoggedJob):
     values = models.JSONField(default=dict)
     problems = models.JSONField(default=list)
     rejection_seen = models.BooleanField(default=False)
-    # Whether the customer gets a message with the ticket's link.
+    # Whether the customer gets a message about the ticket, and whether it links to the portal.
     announce = models.BooleanField(default=True)
+    announce_link = models.BooleanField(default=False)
     # The copied parts: {"kind", "id", "created_at", "log", "author"} each.
     parts = models.JSONField(default=list)
     ticket = models.ForeignKey(

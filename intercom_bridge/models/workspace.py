@@ -118,6 +118,15 @@ class Workspace(models.Model):
         "precedence over the e-mail address. Enable identity verification in Intercom, because otherwise a visitor can "
         "claim any external_id. If empty, external_id is ignored.",
     )
+    default_caller_id = models.PositiveBigIntegerField(
+        "caller for unknown customers",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="The ID of a Person in iTop, in the scope. With it, teammates can create a ticket for a customer "
+        "whom iTop does not know: this person is the caller, and the description begins with who wrote. If empty, a "
+        "person has to be found or created first.",
+    )
     language = models.CharField(max_length=5, choices=LANGUAGES, default="en")
     time_zone = models.CharField(
         max_length=64,
@@ -128,8 +137,8 @@ class Workspace(models.Model):
     announce_tickets = models.BooleanField(
         "tell customers about new tickets",
         default=True,
-        help_text="When a ticket is created, the customer gets a message with its link in the teammate's name. The "
-        "create form says so, and offers to leave it out.",
+        help_text="When a ticket is created, the customer gets a message in the teammate's name, with a link if the "
+        "customer has a portal account. The create form says so, and offers to leave it out.",
     )
     announce_failures = models.BooleanField(
         "tell teammates about failures",

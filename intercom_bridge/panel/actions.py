@@ -22,12 +22,15 @@ from intercom_bridge.tickets.creation.submit import (
     is_submitted,
     submit_creation,
 )
+from intercom_bridge.tickets.errors import MatchFailure, PersonNotResolvedError
 from intercom_bridge.tickets.links.merge import find_merge
 from intercom_bridge.tickets.listing import get_tickets
 from intercom_bridge.tickets.people import match
+from intercom_bridge.tickets.people.caller import find_caller
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketList, TicketRow
 from itop_client import ItopError, ItopRejectedError
+from itop_client.errors import ProblemKind
 
 from .click import HOME, SYNC, BackLink, Click
 from .components import Canvas
@@ -79,8 +82,8 @@ def search_query(context: PanelContext, click: Click) -> str:
 
 
 def home(context: PanelContext, _click: Click) -> Canvas:
-    tickets = get_tickets(context)
-    return home_screen(context, match.find_person(context), tickets)
+    person = match.find_person(context)
+    return home_screen(context, person, get_tickets(context))
 
 
 def home_screen(context: PanelContext, person: Person, tickets: TicketList, notice: str = "") -> Canvas:
@@ -256,9 +259,8 @@ def submit_form(context: PanelContext, click: Click) -> Canvas:  # noqa: PLR0911
     except ItopRejectedError as error:
         creations = creations_in(context.workspace, context.request.conversation.id)
         refused = creations.filter(form_key=form.key).first()
-        problems = refused.problems if refused else []
-        problem = "" if problems else explain(error).text
-        return create_form(context, form.with_problems(problems, context), problem=problem)
+        problem = "" if refused and refused.problems else explain(error).text
+        return _form_with_problems(context, form, refused, problem)
     return _created(context, creation)
 
 
@@ -285,11 +287,49 @@ def _creation_screen(context: PanelContext, form: Form) -> Canvas:
 
 def _refused(context: PanelContext, creation: TicketCreation) -> Canvas:
     """Return the form as it was, with the errors that iTop returned after the panel had responded."""
-    creation.rejection_seen = True
-    creation.save(update_fields=["rejection_seen"])
     form = Form(key=new_key(), values=creation.values, seen=newest_creation_id(context), warned=True)
     problem = "" if creation.problems else creation.reason_detail
-    return create_form(context, form.with_problems(creation.problems, context), problem=problem)
+    canvas = _form_with_problems(context, form, creation, problem)
+    creation.rejection_seen = True
+    creation.save(update_fields=["rejection_seen"])
+    return canvas
+
+
+def _form_with_problems(
+    context: PanelContext, form: Form, refused: TicketCreation | None, problem: str
+) -> Canvas:
+    """Return the form with iTop's errors.
+
+    If iTop no longer has the caller, ask it again who the contact is, because the match may be ten minutes old. Raise
+    PersonNotResolvedError if it does not know.
+    """
+    problems = refused.problems if refused else []
+    if refused and any(map(partial(_is_caller_gone, context), problems)):
+        caller = find_caller(context).person
+        if caller.id == refused.caller_id:
+            caller = _look_up_caller_again(context, caller)
+        if caller.id != refused.caller_id:
+            others = [row for row in problems if not _is_caller_gone(context, row)]
+            return create_form(context, form.with_problems(others, context), is_caller_new=True)
+    return create_form(context, form.with_problems(problems, context), problem=problem)
+
+
+def _is_caller_gone(context: PanelContext, problem: dict[str, Any]) -> bool:
+    code = context.profile.code("caller_id")
+    return {"attribute": code, "kind": ProblemKind.NO_SUCH_OBJECT}.items() <= problem.items()
+
+
+def _look_up_caller_again(context: PanelContext, gone: Person) -> Person:
+    match.expire_match(context)
+    context.memo.clear()
+    try:
+        return find_caller(context).person
+    except PersonNotResolvedError as error:
+        if error.failure is MatchFailure.GONE:
+            raise
+        raise PersonNotResolvedError(
+            MatchFailure.GONE, name=gone.name, email=error.email, candidates=error.candidates
+        ) from error
 
 
 def _find_duplicates(context: PanelContext, form: Form) -> list[TicketRow]:

@@ -18,6 +18,7 @@ from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_links
 from intercom_bridge.tickets.errors import (
     CacheMissError,
+    DefaultCallerError,
     OutOfScopeError,
     PersonNotResolvedError,
     TicketNotFoundError,
@@ -228,6 +229,7 @@ def _internal_error_screen(failure: _Failure, error: Exception) -> Canvas:
 ERROR_SCREENS: tuple[tuple[type[Exception], Callable[[_Failure, Any], Canvas]], ...] = (
     (PersonNotResolvedError, _person_screen),
     (OutOfScopeError, lambda failure, _error: errors.out_of_scope(failure.stored)),
+    (DefaultCallerError, lambda failure, _error: errors.no_default_caller(failure.stored)),
     (TicketNotFoundError, lambda failure, _error: errors.ticket_not_found(failure.stored)),
     (ItopError, _remote_error_screen),
     (IntercomError, _remote_error_screen),

@@ -31,7 +31,7 @@ from intercom_bridge.models import (
 )
 from intercom_bridge.models.delivery import without_index
 from intercom_bridge.models.reason import ReasonCode
-from intercom_bridge.sync.authors import question_about
+from intercom_bridge.sync.authors import portal_question, question_about
 from intercom_bridge.tickets.people.candidates import forget_candidates
 from intercom_bridge.tickets.people.match import cached_match_answers
 
@@ -78,11 +78,9 @@ class Contact:
             Q(person_id__in=self.matches.values("person_id")) | Q(conversation_id__in=ids),
             workspace=workspace,
         )
-        accounts = [
-            question_about(email.casefold())
-            for email in self.matches.values_list("email", flat=True)
-            if email
-        ]
+        people = self.matches.values_list("person_id", "email")
+        accounts = [question_about(email.casefold()) for _id, email in people if email]
+        accounts += [portal_question(person_id) for person_id, _email in people]
         self.cached_answers = CachedAnswer.objects.filter(
             Q(question__in=accounts) | cached_match_answers(contact_id, workspace), itop=workspace.itop
         )

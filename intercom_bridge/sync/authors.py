@@ -1,4 +1,4 @@
-"""Find the iTop account that a message is written under."""
+"""Find the iTop account that a message is written under, and whether it opens the portal."""
 
 from collections.abc import Iterable
 
@@ -13,6 +13,8 @@ log = structlog.get_logger(__name__)
 CACHE_SECONDS = 3600.0
 LOOKUP_BATCH = 100
 QUESTION = "account of "
+# iTop lets only accounts with this profile into its portal.
+PORTAL_PROFILE = "Portal user"
 
 
 def accounts_of(
@@ -53,6 +55,34 @@ def existing_accounts(client: Client, account_ids: Iterable[int], *, deadline: f
     except (ItopRejectedError, ItopPermissionError):
         return set()
     return {user.id for user in users}
+
+
+def has_portal_account(itop: ItopInstance, client: Client, person_id: int, *, deadline: float) -> bool:
+    """Return whether the person can log in to iTop's portal; False if the bridge's account may not read that.
+
+    Raise ItopError if iTop cannot answer now.
+    """
+    question = portal_question(person_id)
+    cached = CachedAnswer.objects.fresh(itop, question, CACHE_SECONDS)
+    if cached is None:
+        query = (
+            "SELECT User AS u JOIN Person AS p ON u.contactid = p.id"
+            f" JOIN URP_UserProfile AS r ON r.userid = u.id WHERE p.id = {quote(person_id)}"
+            f" AND u.status = 'enabled' AND r.profile = {quote(PORTAL_PROFILE)}"
+        )
+        try:
+            has_account = client.get("User", query, fields=("id",), limit=1, deadline=deadline).total > 0
+        except (ItopRejectedError, ItopPermissionError) as error:
+            log.warning("authors.portal_lookup_rejected", itop=itop.name, reason=error.detail[:200])
+            has_account = False
+        CachedAnswer.objects.keep(itop, question, has_account)
+        return has_account
+    return bool(cached.value)
+
+
+def portal_question(person_id: int) -> str:
+    """Return the cache key of a person's portal account."""
+    return f"portal account of person {person_id}"
 
 
 def _look_up(itop: ItopInstance, client: Client, emails: list[str], deadline: float) -> dict[str, int]:

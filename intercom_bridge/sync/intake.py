@@ -14,11 +14,19 @@ from structlog.contextvars import bound_contextvars
 
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.intercom.payloads import Conversation as PayloadConversation
-from intercom_bridge.intercom.payloads import Event, Part, PayloadError, conversation_ids_of_ticket
+from intercom_bridge.intercom.payloads import (
+    Event,
+    Part,
+    PayloadError,
+    conversation_ids_of_ticket,
+    merged_contact_ids,
+)
 from intercom_bridge.models import (
     Conversation,
     Delivery,
     OutgoingMessage,
+    Participant,
+    PersonMatch,
     TicketCreation,
     TicketLink,
     WebhookEvent,
@@ -44,6 +52,7 @@ FOLLOWED_TOPICS = (
     "conversation.admin.snoozed",
     "conversation.admin.unsnoozed",
     "conversation_part.redacted",
+    "contact.merged",
 )
 # In a conversation that is also a ticket of Intercom's, messages come with these. Their items contain no conversation:
 # it is compared with Intercom.
@@ -128,6 +137,9 @@ def process_event(event: WebhookEvent) -> None:
     if event.topic in TICKET_TOPICS and event.workspace.enabled:
         _compare_soon(event)
         return
+    if event.topic == "contact.merged" and event.workspace.enabled:
+        _follow_contact_merge(event)
+        return
     reported = classify(event)
     if isinstance(reported, Skip):
         _skip(event, reported)
@@ -165,6 +177,24 @@ def _compare_soon(event: WebhookEvent) -> None:
         return
     Conversation.objects.filter(pk__in=keys).compare_within(0)
     event.settle(State.HANDLED)
+
+
+@transaction.atomic
+def _follow_contact_merge(event: WebhookEvent) -> None:
+    """Move what is known of a merged contact to the one that Intercom keeps."""
+    try:
+        merged_id, contact_id = merged_contact_ids(json.loads(bytes(event.body)))
+    except (ValueError, RecursionError) as error:
+        _skip(event, Skip(ReasonCode.UNREADABLE, str(error)))
+        return
+    if not merged_id or not contact_id or merged_id == contact_id:
+        _skip(event, Skip(ReasonCode.NO_MERGED_CONTACT))
+        return
+    PersonMatch.objects.follow_merge(event.workspace, merged_id, contact_id)
+    Participant.objects.follow_merge(event.workspace, merged_id, contact_id)
+    if not event.settle(State.HANDLED) and event.is_cleaned():
+        # A contact was erased meanwhile.
+        transaction.set_rollback(True)
 
 
 @transaction.atomic

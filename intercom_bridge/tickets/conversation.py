@@ -21,7 +21,7 @@ RECENT_EVENTS = dt.timedelta(minutes=10)
 
 
 def find_conversation(context: PanelContext) -> Conversation | None:
-    """Return the row of this conversation, or None if no ticket was ever linked to it."""
+    """Return the row of this conversation, or None: no ticket was linked, no customer chosen."""
     found: Conversation | None = context.memo.get("find_conversation")
     if found is None:
         found = Conversation.objects.filter(

@@ -10,7 +10,7 @@ from itop_client import ItopObject, LogEntry, read_log
 from .context import PanelContext
 from .conversation import find_links
 from .errors import OutOfScopeError, TicketNotFoundError
-from .people.match import find_person
+from .people.caller import find_caller
 from .query import get_tickets_by
 from .rows import TicketRow, make_row, owner_codes, row_codes
 from .scope import has_ticket
@@ -59,11 +59,11 @@ def get_ticket(
 ) -> tuple[ItopObject, Set[str]]:
     """Return a ticket in scope with the `extra` attributes, and those of them that this iTop lacks.
 
-    Raise TicketNotFoundError, OutOfScopeError, PersonNotResolvedError or ItopError.
+    Raise TicketNotFoundError, OutOfScopeError, PersonNotResolvedError, DefaultCallerError or ItopError.
     """
     if ticket_class != context.profile.ticket_class:
         raise TicketNotFoundError(f"{ticket_class} is not the ticket class of this workspace")
-    person = find_person(context)
+    person = find_caller(context).person
     always = row_codes(context) | {context.profile.code("title")}
     extra = frozenset((*extra, *owner_codes(context))) - always
     found, missing = get_tickets_by(context, f"t.id = {ticket_id}", fields=always, optional=extra)
@@ -84,7 +84,7 @@ def get_details(context: PanelContext, ticket_class: str, ticket_id: int) -> Tic
     ticket, missing = get_ticket(context, ticket_class, ticket_id, extra=(*codes, *names, *logs))
     public, private = (_read_log(ticket, log) for log in logs)
     return TicketDetails(
-        row=make_row(context, ticket, find_person(context), find_links(context)),
+        row=make_row(context, ticket, find_caller(context).person, find_links(context)),
         title=ticket.text(profile.code("title")),
         attributes=tuple((code, value) for code in codes if (value := _value(ticket, code))),
         missing=tuple(code for code in profile.details_attributes if code in missing),

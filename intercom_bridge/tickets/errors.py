@@ -50,6 +50,10 @@ class OutOfScopeError(TicketsError):
     """The person or the ticket is outside the scope of this workspace."""
 
 
+class DefaultCallerError(TicketsError):
+    """iTop does not have the workspace's caller for unknown customers, or not in the workspace's scope."""
+
+
 class OtherOrganizationError(TicketsError):
     """The ticket belongs to another organization than the contact, and the teammate has not confirmed that."""
 

@@ -1,20 +1,22 @@
 """The linked and the ongoing tickets of a person."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from intercom_bridge.models import Ticket
+from intercom_bridge.models import Ticket, TicketLink
 from intercom_bridge.sync.extension_attributes import attribute_codes
-from itop_client import Found, ids, quote
+from itop_client import Found, ItopObject, ids, quote
 
 from .cache import find_fresh_list, find_last_list, store_list, store_merge
 from .context import PanelContext
 from .conversation import find_links
 from .errors import CacheMissError
 from .links.adopt import LinkChanges, find_extension_links, new_merge
-from .people.match import find_cached_person, find_person
+from .people.caller import find_caller
+from .people.match import find_cached_person
 from .people.person import Person
 from .query import get_tickets_by
 from .rows import TicketList, TicketRow, make_row, owner_codes, row_codes, subtitle_codes
@@ -27,10 +29,14 @@ def get_tickets(context: PanelContext) -> TicketList:
     """Return the linked and the ongoing tickets of the contact, newest first, with at most one query to iTop.
 
     A ticket that the PHP extension linked to this conversation is listed as linked; the worker adds the link. Write
-    nothing but the cache. Raise PersonNotResolvedError, OutOfScopeError or ItopError.
+    nothing but the cache. For a contact whom iTop does not know, return the linked tickets only. Raise
+    PersonNotResolvedError, OutOfScopeError, DefaultCallerError or ItopError.
     """
-    person = find_person(context)
+    caller = find_caller(context)
+    person = caller.person
     links = find_links(context)
+    if caller.is_default:
+        return _get_linked(context, person, links)
     merge = new_merge(context)
     cached = find_fresh_list(context, person, links.keys())
     if cached is not None:
@@ -44,10 +50,7 @@ def get_tickets(context: PanelContext) -> TicketList:
     if found.total > MAX_TICKETS and links:
         # The linked tickets may be older than the newest two hundred.
         listed = {ticket.id for ticket in objects}
-        linked, _missing = get_tickets_by(
-            context, f"t.id IN ({ids(links)})", fields=row_codes(context), optional=set(owner_codes(context))
-        )
-        objects += [ticket for ticket in linked if ticket.id not in listed]
+        objects += [ticket for ticket in _search_by_id(context, links) if ticket.id not in listed]
     linked_ids = links.keys() | {link.object_id for link in extension_links}
     rows = [
         make_row(context, ticket, person, linked_ids)
@@ -102,6 +105,27 @@ def find_ongoing(context: PanelContext, person: Person) -> TicketList:
     found = _search(context, person, ())
     rows = (make_row(context, ticket, person, ()) for ticket in found if has_ticket(context, ticket, person))
     return TicketList(rows=tuple(rows), has_more=found.total > MAX_TICKETS, fetched_at=timezone.now())
+
+
+def _get_linked(context: PanelContext, default_caller: Person, links: Mapping[int, TicketLink]) -> TicketList:
+    """Return the linked tickets of an unknown contact: those of the default caller are not the contact's."""
+    fetched_at = timezone.now()
+    found = _search_by_id(context, links) if links else ()
+    rows = [
+        replace(make_row(context, ticket, default_caller, links), is_ongoing=False)
+        for ticket in found
+        if has_ticket(context, ticket, default_caller)
+    ]
+    found_ids = {ticket.id for ticket in found}
+    rows += [_row_of_linked(link.ticket) for key, link in links.items() if key not in found_ids]
+    return TicketList(rows=tuple(rows), has_more=False, fetched_at=fetched_at)
+
+
+def _search_by_id(context: PanelContext, ticket_ids: Iterable[int]) -> Sequence[ItopObject]:
+    found, _missing = get_tickets_by(
+        context, f"t.id IN ({ids(ticket_ids)})", fields=row_codes(context), optional=set(owner_codes(context))
+    )
+    return found.objects
 
 
 def _row_of_linked(ticket: Ticket, status: str = "") -> TicketRow:

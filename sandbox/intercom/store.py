@@ -168,6 +168,18 @@ class Store:
     def contact(self, contact_id: str) -> Contact:
         return Contact(**self._get("contact", contact_id))
 
+    def merge_contacts(self, merged_id: str, into_id: str) -> None:
+        """Remove a contact; the other one takes its place in all conversations and is the author of its messages."""
+        with self._lock:
+            self._get("contact", into_id)
+            with self._db:
+                for column in ("things", "parts"):
+                    self._db.execute(
+                        f"UPDATE {column} SET data = replace(data, ?, ?)", (f'"{merged_id}"', f'"{into_id}"')
+                    )
+                self._db.execute("DELETE FROM things WHERE kind = 'contact' AND id = ?", (merged_id,))
+            self._put("merged contact", Contact(id=merged_id, name=None, email="", role="lead"))
+
     # --- Conversations ---
 
     def start_conversation(

@@ -193,6 +193,17 @@ class Workspace:
                 created_at=now,
             )
 
+    def merge_contacts(self, merged: Contact, into: Contact, *, is_named: bool = True) -> None:
+        """Merge a lead into a user, as Intercom does when the lead signs up.
+
+        `is_named`: the notification names the lead, which that of older versions does not. Raise NotFoundError.
+        """
+        self.store.merge_contacts(merged.id, into.id)
+        item = contact_json(into, self.workspace_id)
+        if is_named:
+            item |= {"merged_from": {"type": "contact", "id": merged.id}}
+        self.webhooks.notify("contact.merged", item)
+
     def notify(self, topic: str, conversation_id: str, parts: list[Part]) -> None:
         """Send a notification whose item has only these parts."""
         item = self.shapes.conversation(

@@ -62,6 +62,7 @@ def workspace() -> Workspace:
         itop=itop,
         profile=profile,
         external_id_attribute="employee_number",
+        default_caller_id=41,
         language="fr",
         announce_tickets=False,
         announce_failures=False,

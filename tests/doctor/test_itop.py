@@ -345,6 +345,24 @@ def test_the_scope_is_tested_in_itop(scope: str, level: str, text: str, workspac
     assert text in finding.found
 
 
+@pytest.mark.parametrize(
+    ("person_id", "scope", "level", "text"),
+    [
+        (41, "SELECT Organization WHERE name LIKE 'Acme%'", "ok", "Bob Durand"),
+        (50, "SELECT Organization WHERE name LIKE 'Acme%'", "failure", "no Person 50 in its scope"),
+        (99999, "SELECT Organization", "failure", "no Person 99999"),
+        (42, "SELECT Organization", "warning", "is inactive"),
+    ],
+)
+def test_the_caller_for_unknown_customers_must_be_in_scope(
+    person_id: int, scope: str, level: str, text: str, workspace: Workspace, itop: Itop
+) -> None:
+    itop.store.update("Person", 42, status="inactive")
+    Workspace.objects.update(default_caller_id=person_id, scope=scope)
+    finding = about(examine(workspace), "workspace.default_caller")
+    assert (finding.level.value, text in finding.found) == (level, True)
+
+
 @pytest.mark.parametrize(("code", "level"), [("employee_number", "ok"), ("id", "ok"), ("badge", "failure")])
 def test_the_attribute_for_the_external_id_must_exist(code: str, level: str, workspace: Workspace) -> None:
     Workspace.objects.update(external_id_attribute=code)

@@ -308,3 +308,22 @@ def test_identity_verification_is_unknown_unless_intercom_says_so(
     me = load("rest_me")
     responses.get(f"{API}/me", json=me | {"app": me["app"] | {"identity_verification": value}})
     assert client.me().verifies_identities is verifies
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "has"), [(200, "", True), (404, "not_found", False), (410, "contact_merged", False)]
+)
+@responses.activate
+def test_a_merged_contact_no_longer_exists(client: IntercomClient, status: int, code: str, has: bool) -> None:
+    responses.get(f"{API}/contacts/lead1", status=status, json=error_list(code) if code else {"id": "lead1"})
+    assert client.has_contact("lead1") is has
+
+
+@responses.activate
+def test_a_contact_that_may_not_be_read_may_exist(client: IntercomClient) -> None:
+    responses.get(f"{API}/contacts/lead1", status=403, json=error_list("api_plan_restricted"))
+    with pytest.raises(IntercomAuthenticationError):
+        client.has_contact("lead1")
+    # This id would lead to another address.
+    with pytest.raises(IntercomRejectedError):
+        client.has_contact("../me")

@@ -16,6 +16,8 @@ from tests.teammate import ALICE, Teammate
 PERSON, TICKETS = ("core/get", "Person"), ("core/get", "UserRequest")
 SERVICES, SUBCATEGORIES = ("core/get", "Service"), ("core/get", "ServiceSubcategory")
 ACCOUNTS, CREATE = ("core/get", "User"), ("core/create", "UserRequest")
+# Whether the message to the customer contains a link.
+PORTAL = ("core/get", "User")
 
 TO_TICKET = ("open", "ongoing tickets", "R-000008")
 TO_LINK = (*TO_TICKET, "Link to this conversation", "Link from now on")
@@ -52,10 +54,10 @@ SCREENS: tuple[tuple[Any, ...], ...] = (
     (
         "a service's subcategories, again",
         (*TO_FORM, "Show options for Service subcategory", "Create ticket"),
-        [ACCOUNTS, CREATE],
+        [PORTAL, ACCOUNTS, CREATE],
     ),
-    ("a creation", (*TO_FORM, "Create ticket"), [ACCOUNTS, CREATE]),
-    ("a creation, from an old form", (*TO_FORM, LATER, "Create ticket"), [TICKETS, ACCOUNTS, CREATE]),
+    ("a creation", (*TO_FORM, "Create ticket"), [PORTAL, ACCOUNTS, CREATE]),
+    ("a creation, from an old form", (*TO_FORM, LATER, "Create ticket"), [TICKETS, PORTAL, ACCOUNTS, CREATE]),
     ("a possible duplicate", (*TO_FORM, "Create ticket", *TO_FORM, "Create ticket"), [TICKETS]),
     ("the choice of another person", ("open", "Not this person?"), [PERSON]),
     ("the search page", ("open", "Find a ticket"), []),

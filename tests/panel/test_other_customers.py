@@ -78,7 +78,7 @@ def test_the_message_to_the_customer_is_announced_and_can_be_left_out(
         workspace.announce_tickets = False
         workspace.save()
     teammate.open().click("Create a ticket")
-    announced = "The customer will get a message with the ticket's link." in teammate.text
+    announced = "The customer will get a message about the ticket." in teammate.text
     assert announced is (way != "setting")
     assert teammate.offers("Create without a message") is (way != "setting")
     teammate.click("Create without a message" if way == "button" else "Create ticket")

@@ -19,8 +19,8 @@ from intercom_bridge.panel.errors import UNKNOWN_ATTRIBUTE, explain_problems
 from intercom_bridge.tickets.choices import Choice, ChoiceList, find_choice, get_choices, search_choices
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.creation.history import created, creations_in, named_by_itop
+from intercom_bridge.tickets.people.caller import find_caller
 from intercom_bridge.tickets.people.evidence import parse_id
-from intercom_bridge.tickets.people.match import find_person
 from intercom_bridge.tickets.people.person import Person
 
 from .field import FormField, dependent_codes, fields_of
@@ -141,7 +141,7 @@ class Form:
 
     def validate(self, context: PanelContext) -> Form:
         """Return the form with the errors that iTop would find, and those that it would not."""
-        person = find_person(context)
+        person = find_caller(context).person
         errors = {
             form_field.code: error
             for form_field in self.fields(context)

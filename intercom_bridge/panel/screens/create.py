@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.datamodel.lookup import attribute_label
-from intercom_bridge.panel.click import FORM, HOME, BackLink, click_id
+from intercom_bridge.panel.click import FORM, HOME, BackLink, Click, click_id
 from intercom_bridge.panel.components import (
     Canvas,
     Component,
@@ -27,7 +27,7 @@ from intercom_bridge.panel.form.form import Form
 from intercom_bridge.panel.form.parsing import example
 from intercom_bridge.tickets.choices import ChoiceList, depends_on
 from intercom_bridge.tickets.context import PanelContext
-from intercom_bridge.tickets.people.match import find_person
+from intercom_bridge.tickets.people.caller import Caller, find_caller
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketRow
 
@@ -48,6 +48,7 @@ from .parts import (
     subtitle,
     unverified_text,
 )
+from .person_picker import PickerState
 from .ticket_list import ref_and_status
 
 MAX_NAME_LENGTH = 80
@@ -55,16 +56,29 @@ MAX_QUERY_LENGTH = 100
 
 
 def create_form(
-    context: PanelContext, form: Form, problem: str = "", duplicates: Sequence[TicketRow] = ()
+    context: PanelContext,
+    form: Form,
+    problem: str = "",
+    duplicates: Sequence[TicketRow] = (),
+    *,
+    is_caller_new: bool = False,
 ) -> Canvas:
-    """Return the form. `problem` is an error of no field in particular. Possible duplicates precede the button."""
-    person = find_person(context)
+    """Return the form. `problem` is an error of no field in particular. Possible duplicates precede the button.
+
+    `is_caller_new`: iTop no longer has the person who was the caller before.
+    """
+    caller = find_caller(context)
+    person = caller.person
     form = _with_single_choices(context, form.truncated_to_limit(), person)
     fields = form.fields(context)
     announces = context.workspace.announce_tickets and context.request.admin.id
-    components: list[Component] = [subtitle(_("New ticket")), muted(_caller_text(person))]
-    if warning := unverified_text(context, person):
+    components: list[Component] = [subtitle(_("New ticket")), muted(_caller_text(caller))]
+    if not caller.is_default and (warning := unverified_text(context, person)):
         components.append(error_text(warning))
+    if is_caller_new:
+        text = _("The caller no longer exists in iTop. No ticket was created. The caller is now %(person)s.")
+        components.append(error_text(text % {"person": safe_name(person.name)}))
+        components.append(link_button(click_id("who", "not", person.id), _("Not this person?")))
     if problem:
         components.append(error_text(escape_markdown(problem)))
     codes = {field.code for field in fields}
@@ -78,20 +92,22 @@ def create_form(
             components.append(error_text(escape_markdown(form.errors[field.code])))
     components += [
         *_duplicates(context, duplicates),
-        *([muted(_("The customer will get a message with the ticket's link."))] if announces else []),
+        *([muted(_("The customer will get a message about the ticket."))] if announces else []),
         primary_button(click_id("form", "submit"), _("Create anyway") if duplicates else _("Create ticket")),
         *filter(None, [quiet_button(context)]),
         link_button(HOME, _("Cancel")),
     ]
     # A ticket that is opened from here leads back here.
     stored = form.to_stored() | BackLink(target=FORM).to_stored()
+    if is_caller_new:
+        stored |= PickerState(then=Click.parse(FORM)).to_stored()
     return Canvas(components=tuple(components), stored_data=stored)
 
 
 def choice_page(context: PanelContext, form: Form, field: FormField, page: int, query: str) -> Canvas:
     """Return the choices of one field, ten per page. `query` selects those that contain each of its words."""
     query = query[:MAX_QUERY_LENGTH]
-    choices = form.matching_choices(field, query, context, find_person(context))
+    choices = form.matching_choices(field, query, context, find_caller(context).person)
     on_page, page, pages = page_of(choices.choices, page)
     items = [item(click_id("form", "choose", field.code, choice.id), choice.label) for choice in on_page]
     no_choices = _("No name contains these words.") if query.strip() else _("There are no options.")
@@ -119,11 +135,14 @@ def choice_page(context: PanelContext, form: Form, field: FormField, page: int, 
     )
 
 
-def _caller_text(person: Person) -> str:
-    return _("For %(person)s, %(organization)s. The whole conversation will be copied to the ticket.") % {
-        "person": safe_name(person.name),
-        "organization": safe_name(person.org_name),
-    }
+def _caller_text(caller: Caller) -> str:
+    text = _("For %(person)s, %(organization)s. The whole conversation will be copied to the ticket.")
+    if caller.is_default:
+        text = _(
+            "iTop does not know this customer. The caller of the ticket will be %(person)s, %(organization)s. The "
+            "description will begin with who wrote, and the whole conversation will be copied to the ticket."
+        )
+    return text % {"person": safe_name(caller.person.name), "organization": safe_name(caller.person.org_name)}
 
 
 def _with_single_choices(context: PanelContext, form: Form, person: Person) -> Form:

@@ -37,12 +37,18 @@ def ticket_created(context: PanelContext, creation: TicketCreation, ticket: Tick
         _("%(ticket)s created") % {"ticket": escape_markdown(ticket.ref)},
         paragraph(" ".join((*_copied_texts(creation), new_messages))),
         error_text(escape_markdown(creation.note)) if creation.note else None,
-        muted(_("The customer has been sent a link to the ticket.")) if creation.announce else None,
+        muted(_announced_text(creation)) if creation.announce else None,
         open_in_itop_button(context, context.itop.backoffice_url(ticket.ticket_class, ticket.object_id)),
         ticket_button(ticket),
         home_button(),
         stored=BackLink().to_stored(),
     )
+
+
+def _announced_text(creation: TicketCreation) -> str:
+    if creation.announce_link:
+        return _("The customer has been sent a link to the ticket.")
+    return _("The customer has been sent the ticket's number.")
 
 
 def creation_pending(form: Form) -> Canvas:

@@ -85,6 +85,17 @@ def out_of_scope(stored: Stored) -> Canvas:
     )
 
 
+def no_default_caller(stored: Stored) -> Canvas:
+    return error_screen(
+        _("No caller for unknown customers"),
+        _(
+            "iTop has no such person in this workspace's scope as an admin has entered for unknown customers. Nothing "
+            "was changed. An admin can correct it in the workspace's settings."
+        ),
+        stored=stored,
+    )
+
+
 def ticket_not_found(stored: Stored) -> Canvas:
     return error_screen(
         _("Ticket not found"),

@@ -12,34 +12,39 @@ from django.utils.translation import ngettext
 
 from intercom_bridge.intercom.payloads import CanvasRequest
 from intercom_bridge.intercom.text import clean_text
-from intercom_bridge.panel.click import FORM, Click, click_id
+from intercom_bridge.panel.click import FORM, SYNC, Click, click_id
 from intercom_bridge.panel.components import (
     MAX_FIRST_SCREEN_HEIGHT,
+    Button,
     Canvas,
     Component,
     Input,
     Item,
     List,
+    OpenUrl,
     Submit,
     estimated_height,
     shorten,
 )
 from intercom_bridge.panel.form.form import Form
 from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.conversation import find_links
 from intercom_bridge.tickets.errors import MatchFailure, PersonNotResolvedError
+from intercom_bridge.tickets.people.caller import UNKNOWN, can_create_for
 from intercom_bridge.tickets.people.candidates import Candidates, search_people, suggest_people
 from intercom_bridge.tickets.people.evidence import parse_id
 from intercom_bridge.tickets.people.match import MAX_CANDIDATES, find_pick
 from intercom_bridge.tickets.people.person import Person
 
 from .errors import error_screen
-from .parts import back_button, format_time, item, link_button, muted, safe_name, subtitle
+from .parts import back_button, button, format_time, item, link_button, muted, safe_name, subtitle
 
 MAX_QUERY_LENGTH = 100
 MAX_NAME_LENGTH = 60
+MAX_PREFILLED_LENGTH = 200
 SEARCH = click_id("who", "search")
 # The screens that a choice can lead to, because they only display. Others lead home.
-RESUMABLE = ("linked", "ongoing", "ticket", "create")
+RESUMABLE = ("linked", "ongoing", "ticket", "create", "creation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +106,27 @@ def unresolved_person(context: PanelContext, error: PersonNotResolvedError, clic
         found,
         title=title,
         text=f"{text} {hint}",
-        buttons=(link_button(click_id("who", "again"), _("Check again")),),
+        buttons=_ways_on(context, error),
         max_height=MAX_FIRST_SCREEN_HEIGHT if click.verb in ("home", "") else 0,
     )
+
+
+def _ways_on(context: PanelContext, error: PersonNotResolvedError) -> tuple[Component, ...]:
+    """Return the buttons below the search. Without a person in iTop, one can be added, or left out."""
+    components: list[Component] = []
+    if can_create_for(context, error):
+        if links := find_links(context):
+            title = ngettext("%(count)d linked ticket", "%(count)d linked tickets", len(links))
+            components.append(link_button(click_id("linked", 1), title % {"count": len(links)}))
+            components.append(link_button(SYNC, _("Sync status")))
+        components.append(button(click_id("create"), _("Create a ticket")))
+    contact = context.request.contact
+    if error.failure in UNKNOWN and context.profile.show_open_in_backoffice_button:
+        url = context.itop.new_person_url(contact.name[:MAX_PREFILLED_LENGTH], contact.email)
+        label = _("Create the person in iTop")
+        components.append(Button(id="new-person", label=label, style="link", action=OpenUrl(url)))
+    components.append(link_button(click_id("who", "again"), _("Check again")))
+    return tuple(components)
 
 
 def person_picker(context: PanelContext, click: Click) -> Canvas:
@@ -228,6 +251,9 @@ def _failure(context: PanelContext, error: PersonNotResolvedError) -> tuple[str,
 def _invalid_pick(context: PanelContext, error: PersonNotResolvedError) -> str:
     if error.failure is MatchFailure.OUTSIDE:
         return _("The chosen person is outside the scope of this workspace.")
+    if error.picked_at is None and error.name:
+        text = _("%(person)s no longer exists in iTop. No ticket was created.")
+        return text % {"person": safe_name(error.name, MAX_NAME_LENGTH)}
     if error.picked_at is None:
         return _("The chosen person no longer exists in iTop. Nothing was changed.")
     return _("%(teammate)s chose %(person)s on %(moment)s, but this person no longer exists in iTop.") % {

@@ -404,6 +404,10 @@ def _announcement(creation: TicketCreation, ticket: Ticket) -> str:
     """Return the message to the customer, in block tags because Intercom's API 2.16 requires them."""
     workspace = creation.conversation.workspace
     with translation.override(workspace.language):
+        if not creation.announce_link:
+            return format_html(
+                "<p>{}</p>", format_html(_("We have opened ticket {ticket} for you."), ticket=ticket.ref)
+            )
         link = format_html(
             '<a href="{}">{}</a>',
             workspace.itop.customer_url(ticket.ticket_class, ticket.object_id),

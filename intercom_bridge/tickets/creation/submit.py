@@ -1,5 +1,6 @@
 """Submit the create form: one ticket, however often and however simultaneously the form arrives."""
 
+import html
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -7,15 +8,16 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from intercom_bridge.connections import itop_client
+from intercom_bridge.datamodel import Kind
 from intercom_bridge.intercom.payloads import Conversation as Payload
 from intercom_bridge.models import Conversation, OutgoingMessage, Participant, TicketCreation
 from intercom_bridge.models.lease import Lease, take_lease
 from intercom_bridge.models.ticket_profile import ORIGIN
-from intercom_bridge.sync.authors import accounts_of
+from intercom_bridge.sync.authors import accounts_of, has_portal_account
 from intercom_bridge.sync.extension_attributes import attributes_of
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import fetch_full_conversation
-from intercom_bridge.tickets.people.match import find_person
+from intercom_bridge.tickets.people.caller import Caller, find_caller
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.wake import EVERYTHING, wake
 from itop_client import idempotency_key
@@ -28,6 +30,9 @@ LEASE_SECONDS = 30.0
 # A second submission waits this long for the first one's result. The panel has five seconds in all.
 MAX_WAIT_SECONDS = 3.0
 POLL_SECONDS = 0.05
+MAX_NAME_LENGTH = 200
+# The portal has no page for others, such as Problem and Change.
+PORTAL_CLASS = "UserRequest"
 
 
 class CreationPendingError(Exception):
@@ -61,7 +66,7 @@ def submit_creation(  # noqa: PLR0913 - what a form says
     certainly nothing was created; CreationPendingError if the outcome is unknown; AlreadyCreatedError if nothing was
     created because a creation newer than `seen` exists.
     """
-    person = find_person(context)
+    caller = find_caller(context)
     conversation = Conversation.objects.known(context.workspace, context.request.conversation.id)
     conversation.workspace = context.workspace
     Participant.objects.note(conversation, context.request.contact_ids)
@@ -80,9 +85,11 @@ def submit_creation(  # noqa: PLR0913 - what a form says
             raise AlreadyCreatedError(newer)
         if earlier is not None:
             earlier.delete()
-        creation = _prepare(context, person, conversation, form_key, typed, values)
-        creation.announce = announce and context.workspace.announce_tickets and bool(creation.admin_id)
-        creation.save(update_fields=["announce"])
+        announce = announce and context.workspace.announce_tickets and bool(context.request.admin.id)
+        has_link = announce and _can_follow(context, caller)
+        creation = _prepare(context, caller, conversation, form_key, typed, values)
+        creation.announce, creation.announce_link = announce, has_link
+        creation.save(update_fields=["announce", "announce_link"])
         result = attempt_creation(creation, seconds=context.deadline.remaining())
         if result.outcome is Outcome.REJECTED:
             creation.rejection_seen = True
@@ -110,6 +117,14 @@ def created_since(context: PanelContext, form_key: str, seen: int) -> TicketCrea
     return created(creations).filter(pk__gt=seen).exclude(form_key=form_key).first()
 
 
+def _can_follow(context: PanelContext, caller: Caller) -> bool:
+    """Return whether the customer can open the ticket in the portal."""
+    if caller.is_default or context.profile.ticket_class != PORTAL_CLASS:
+        return False
+    seconds = context.deadline.remaining()
+    return has_portal_account(context.itop, itop_client(context.itop), caller.person.id, deadline=seconds)
+
+
 def _wait_for_lease(conversation: Conversation, seconds: float) -> Lease | None:
     """Take the lease; poll the row, because the holder may be another process."""
     end = time.monotonic() + seconds
@@ -122,13 +137,15 @@ def _wait_for_lease(conversation: Conversation, seconds: float) -> Lease | None:
 
 def _prepare(  # noqa: PLR0913 - everything a creation consists of
     context: PanelContext,
-    person: Person,
+    caller: Caller,
     conversation: Conversation,
     form_key: str,
     typed: Mapping[str, str],
     values: Mapping[str, str],
 ) -> TicketCreation:
     """Render the request once, and save it before the first attempt."""
+    person = caller.person
+    values = _with_author(context, values) if caller.is_default else values
     payload = fetch_full_conversation(context)
     transcript = Transcript.of(payload.messages, skip_ids=OutgoingMessage.objects.part_ids_in(conversation))
     return TicketCreation.objects.create(
@@ -172,6 +189,22 @@ def _fields(
         | {attribute: {"items": items} for attribute, items in logs.items()}
         | attributes_of(conversation, sync_on=True)
     )
+
+
+def _with_author(context: PanelContext, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the values with who wrote at the beginning of the description, because the caller did not."""
+    code = context.profile.code("description")
+    attribute = context.ticket_class.attributes.get(code)
+    if attribute is None or attribute.kind not in (Kind.TEXT, Kind.HTML):
+        return dict(values)
+    contact = context.request.contact
+    name, email = contact.name[:MAX_NAME_LENGTH], contact.email
+    customer = f"{name} ({email})" if name and email else name or email or _("somebody")
+    text = _("Written by %(customer)s. Not verified: iTop does not know this customer.")
+    text %= {"customer": customer}
+    if attribute.kind is Kind.HTML:
+        return {**values, code: f"<p>{html.escape(text)}</p>{values.get(code, '')}"}
+    return {**values, code: f"{text}\n\n{values.get(code, '')}".strip()}
 
 
 def _note_if_incomplete(conversation: Payload) -> str:

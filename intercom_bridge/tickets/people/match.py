@@ -1,5 +1,7 @@
 """Find the iTop Person that an Intercom contact is."""
 
+from __future__ import annotations
+
 import datetime as dt
 from dataclasses import replace
 from typing import Any
@@ -8,8 +10,12 @@ import structlog
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from intercom_bridge.models import CachedAnswer, PersonMatch, Workspace
+from intercom_bridge.connections import intercom_client
+from intercom_bridge.intercom.client import IntercomError
+from intercom_bridge.models import CachedAnswer, Participant, PersonMatch, Workspace
+from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.tickets.context import PanelContext, get_objects
+from intercom_bridge.tickets.conversation import FETCH_SECONDS, find_conversation, get_or_create_conversation
 from intercom_bridge.tickets.errors import (
     CacheMissError,
     MatchFailure,
@@ -63,7 +69,7 @@ def pick_person(context: PanelContext, person_id: int) -> Person:
     """
     if not context.request.contact.id:
         raise PersonNotResolvedError(MatchFailure.NOTHING_TO_GO_BY)
-    found = _get_person(context, person_id)
+    found = get_person(context, person_id)
     if found is None:
         raise PersonNotResolvedError(MatchFailure.GONE)
     person = Person.from_itop(found, extra=person_attributes(context.workspace))
@@ -81,6 +87,8 @@ def pick_person(context: PanelContext, person_id: int) -> Person:
             contact_id=context.request.contact.id[:64],
             defaults=columns | {"picked_at": timezone.now()},
         )
+    # Remembered, so that the choice stays with the conversation if its contact is merged into another.
+    get_or_create_conversation(context)
     context.memo["find_person"] = person
     return person
 
@@ -124,17 +132,71 @@ def _match(context: PanelContext) -> Person:
     fresh_since = timezone.now() - dt.timedelta(seconds=MATCH_CACHE_SECONDS)
     if match is not None and person is not None and match.matched_at >= fresh_since:
         return person
-    if match is not None and match.is_chosen:
+    if match is not None and match.is_chosen and not match.merged_from:
         return _refresh_pick(context, match)
     evidence = Evidence.of(context.request.contact, context.workspace)
-    _raise_cached_failure(context, evidence)
     try:
-        person = _match_by_evidence(context, evidence)
+        person = _match_or_recall(context, evidence)
     except PersonNotResolvedError as error:
-        _cache_failure(context, evidence, error)
+        if (pick := _pick_for_merged_contact(context, match, error)) is not None:
+            return _refresh_pick(context, pick)
         raise
     _store_match(context, person, evidence)
     return person
+
+
+def _pick_for_merged_contact(
+    context: PanelContext, match: PersonMatch | None, error: PersonNotResolvedError
+) -> PersonMatch | None:
+    """Return the person that a teammate chose for a contact that was merged into this one.
+
+    `error` is what the contact's own data led to. If that was other persons, the choice is deleted.
+    """
+    if match is None and (merged_id := _replaced_contact(context)):
+        PersonMatch.objects.follow_merge(context.workspace, merged_id, context.request.contact.id[:64])
+        match = _stored_match(context)
+    if match is None or not match.merged_from:
+        return None
+    is_candidate = error.failure is MatchFailure.SEVERAL and match.person_id in error.candidates
+    if error.candidates and not is_candidate:
+        match.delete()
+        return None
+    return match
+
+
+def _replaced_contact(context: PanelContext) -> str:
+    """Return the contact that Intercom has merged into this one, as far as the conversation shows it, or "".
+
+    The notification of a merge can be lost, and does not name the merged contact in all versions of the API. A person
+    was chosen for the contact, who was the conversation's only one, as this contact is now. If Intercom still has the
+    contact, a teammate has replaced a participant by another.
+    """
+    request = context.request
+    conversation = find_conversation(context)
+    if conversation is None:
+        return ""
+    if request.conversation.contact_ids != (request.contact.id,):
+        Participant.objects.note(conversation, request.contact_ids)
+        return ""
+    participants = Participant.objects.filter(conversation=conversation)
+    others = participants.exclude(contact_id=request.contact.id[:64]).values("contact_id")
+    picks = PersonMatch.objects.filter(
+        workspace=context.workspace, itop=context.itop, how=PersonMatch.How.CHOSEN, contact_id__in=others
+    )
+    picked_ids = list(picks.values_list("contact_id", flat=True)[:2])
+    if len(picked_ids) != 1 or participants.filter(in_group=True).exists():
+        return ""
+    if context.workspace.access_token:
+        try:
+            seconds = min(FETCH_SECONDS, context.deadline.remaining())
+            is_other = intercom_client(context.workspace).has_contact(picked_ids[0], deadline=seconds)
+        except (IntercomError, SecretDecryptionError) as error:
+            log.warning("person_match.merge_unknown", error=type(error).__name__)
+            return ""
+        if is_other:
+            participants.update(in_group=True)
+            return ""
+    return picked_ids[0]
 
 
 def _stored_match(context: PanelContext) -> PersonMatch | None:
@@ -145,7 +207,7 @@ def _stored_match(context: PanelContext) -> PersonMatch | None:
 
 def _usable_match(context: PanelContext, match: PersonMatch | None) -> Person | None:
     """Return the stored person if chosen by a teammate or found by the same evidence, with what the scope needs."""
-    if match is None:
+    if match is None or match.merged_from:
         return None
     evidence = Evidence.of(context.request.contact, context.workspace)
     if not (match.is_chosen or match.evidence == str(evidence)):
@@ -178,7 +240,8 @@ def _cache_failure(context: PanelContext, evidence: Evidence, error: PersonNotRe
     )
 
 
-def _get_person(context: PanelContext, person_id: int) -> ItopObject | None:
+def get_person(context: PanelContext, person_id: int) -> ItopObject | None:
+    """Return the person with this id, in scope or not, with what the scope needs. Raise ItopError."""
     found = get_objects(
         context,
         "Person",
@@ -190,7 +253,7 @@ def _get_person(context: PanelContext, person_id: int) -> ItopObject | None:
 
 def _refresh_pick(context: PanelContext, match: PersonMatch) -> Person:
     """Return the chosen person with the current data of iTop."""
-    found = _get_person(context, match.person_id)
+    found = get_person(context, match.person_id)
     if found is None:
         raise PersonNotResolvedError(
             MatchFailure.GONE,
@@ -204,6 +267,16 @@ def _refresh_pick(context: PanelContext, match: PersonMatch) -> Person:
     # Not if a teammate has chosen someone else since the row was read.
     _picks(context, match.person_id).filter(pk=match.pk).update(**_columns(person))
     return person
+
+
+def _match_or_recall(context: PanelContext, evidence: Evidence) -> Person:
+    """Return the person that the evidence identifies. A failure is cached, and raised again for a while."""
+    _raise_cached_failure(context, evidence)
+    try:
+        return _match_by_evidence(context, evidence)
+    except PersonNotResolvedError as error:
+        _cache_failure(context, evidence, error)
+        raise
 
 
 def _match_by_evidence(context: PanelContext, evidence: Evidence) -> Person:
@@ -258,7 +331,7 @@ def _store_match(context: PanelContext, person: Person, evidence: Evidence) -> N
     columns = _match_columns(context, person, evidence) | {"picked_at": None}
     rows = PersonMatch.objects.filter(workspace=context.workspace, contact_id=contact_id)
     # A choice that a teammate made in this iTop since the row was read is kept.
-    if not rows.exclude(how=PersonMatch.How.CHOSEN, itop=context.itop).update(**columns):
+    if not rows.exclude(how=PersonMatch.How.CHOSEN, itop=context.itop, merged_from="").update(**columns):
         PersonMatch.objects.get_or_create(
             workspace=context.workspace, contact_id=contact_id, defaults=columns
         )
@@ -284,6 +357,7 @@ def _columns(person: Person) -> dict[str, Any]:
         "org_name": person.org_name[:255],
         "attributes": dict(person.attributes),
         "matched_at": timezone.now(),
+        "merged_from": "",
     }
 
 

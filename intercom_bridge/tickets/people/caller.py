@@ -1,0 +1,60 @@
+"""Find the Person who becomes the caller of a ticket that is created from the conversation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.errors import DefaultCallerError, MatchFailure, PersonNotResolvedError
+from intercom_bridge.tickets.scope import person_attributes, serves
+
+from .match import find_person, get_person
+from .person import Person
+
+# iTop does not know the contact. If it knows several persons, a teammate chooses.
+UNKNOWN = (MatchFailure.UNKNOWN, MatchFailure.NOTHING_TO_GO_BY, MatchFailure.GONE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """`is_default`: the person is the workspace's caller for unknown customers, and not the contact."""
+
+    person: Person
+    is_default: bool = False
+
+
+def find_caller(context: PanelContext) -> Caller:
+    """Return the contact's Person or, if iTop does not know the contact, the workspace's caller for such customers.
+
+    Raise PersonNotResolvedError, OutOfScopeError, DefaultCallerError or ItopError.
+    """
+    if "find_caller" not in context.memo:
+        context.memo["find_caller"] = _find_caller(context)
+    found: Caller = context.memo["find_caller"]
+    return found
+
+
+def _find_caller(context: PanelContext) -> Caller:
+    try:
+        return Caller(person=find_person(context))
+    except PersonNotResolvedError as error:
+        if not can_create_for(context, error):
+            raise
+    person = find_default_caller(context)
+    if person is None:
+        raise DefaultCallerError
+    return Caller(person=person, is_default=True)
+
+
+def can_create_for(context: PanelContext, error: PersonNotResolvedError) -> bool:
+    """Return whether a ticket can be created although it is not known who the contact is."""
+    return bool(context.workspace.default_caller_id) and error.failure in UNKNOWN
+
+
+def find_default_caller(context: PanelContext) -> Person | None:
+    """Return the workspace's caller for unknown customers, or None if iTop has no such person in scope."""
+    found = get_person(context, context.workspace.default_caller_id or 0)
+    if found is None:
+        return None
+    person = Person.from_itop(found, extra=person_attributes(context.workspace))
+    return person if serves(context, person) else None
