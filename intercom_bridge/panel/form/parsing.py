@@ -6,6 +6,7 @@ import re
 from django.utils.translation import gettext as _
 
 from intercom_bridge.datamodel import Attribute, Kind
+from intercom_bridge.datamodel.attribute import TEXT_LIMIT
 from intercom_bridge.intercom.html import text_to_html, to_text
 from intercom_bridge.panel.errors import too_long
 
@@ -74,13 +75,22 @@ def example(attribute: Attribute) -> str:
 
 
 def _check_length(attribute: Attribute, typed: str, value: str) -> str:
-    """Raise InvalidInputError if too long. iTop counts characters, not bytes, and in HTML also those of the tags."""
+    """Raise InvalidInputError if too long.
+
+    iTop counts characters, in HTML also those of the tags. Its database counts the bytes of a long text.
+    """
     if attribute.limit and len(value) > attribute.limit:
         if len(typed) > attribute.limit or attribute.kind != Kind.HTML:
             raise InvalidInputError(too_long(len(typed), attribute.limit))
         raise InvalidInputError(
             _("Too long: with formatting it has %(count)d characters, at most %(limit)d are allowed.")
             % {"count": len(value), "limit": attribute.limit}
+        )
+    size = len(value.encode("utf-8", "replace"))
+    if attribute.kind in (Kind.TEXT, Kind.HTML) and size > TEXT_LIMIT:
+        raise InvalidInputError(
+            _("Too long: it takes %(count)d bytes in iTop, and at most %(limit)d are allowed.")
+            % {"count": size, "limit": TEXT_LIMIT}
         )
     return value
 
