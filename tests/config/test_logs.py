@@ -251,6 +251,14 @@ def test_the_web_server_listens_at_no_public_address_unless_told_so(bind: str) -
     assert "Listening" not in done.stderr
 
 
+def test_a_socket_that_systemd_passed_to_another_process_permits_no_public_address() -> None:
+    done = refused_start(
+        BIND="0.0.0.0:0", DJANGO_SETTINGS_MODULE="settings.development", LISTEN_PID="1", LISTEN_FDS="1"
+    )
+    assert done.returncode == 1
+    assert "set ALLOW_PUBLIC_BIND=true." in done.stderr
+
+
 @pytest.mark.processes
 def test_the_web_server_listens_at_a_public_address_if_told_so(tmp_path: Path) -> None:
     with running_gunicorn(tmp_path, host="0.0.0.0", ALLOW_PUBLIC_BIND="true") as (url, _, _):
