@@ -126,7 +126,9 @@ def on_starting(server):
 
     The proxy holds such clients off, and terminates TLS. A socket that systemd passes is systemd's to configure.
     """
-    if ALLOW_PUBLIC_BIND or {"LISTEN_PID", "GUNICORN_FD"} & set(os.environ):
+    # A process may inherit the variable of another one, to which systemd has passed the socket.
+    has_socket = os.environ.get("LISTEN_PID") == str(os.getpid()) or "GUNICORN_FD" in os.environ
+    if ALLOW_PUBLIC_BIND or has_socket:
         return
     for address in server.cfg.address:
         if isinstance(address, tuple) and not _is_loopback(address[0]):

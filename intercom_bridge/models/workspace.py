@@ -47,6 +47,11 @@ def validate_scope(text: str) -> None:
 
 
 class WorkspaceQuerySet(models.QuerySet["Workspace"]):
+    def with_secrets(self, workspace_id: str) -> Workspace | None:
+        """Return the workspace with this id, of which only the secrets are loaded, or None."""
+        columns = ("client_secret", "previous_client_secret", "previous_client_secret_until")
+        return self.only(*columns).filter(workspace_id=workspace_id).first()
+
     def for_signed_request(self, workspace_id: str) -> Workspace | None:
         """Return the workspace with this id, which may be disabled, or None."""
         return self.select_related("itop", "profile").filter(workspace_id=workspace_id).first()

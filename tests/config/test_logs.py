@@ -262,6 +262,15 @@ def test_each_public_address_is_refused(bind: str) -> None:
 
 
 @pytest.mark.processes
+def test_a_socket_that_systemd_passed_to_another_process_permits_no_public_address() -> None:
+    done = refused_start(
+        BIND="0.0.0.0:0", DJANGO_SETTINGS_MODULE="settings.development", LISTEN_PID="1", LISTEN_FDS="1"
+    )
+    assert done.returncode == 1
+    assert "set ALLOW_PUBLIC_BIND=true." in done.stderr
+
+
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [

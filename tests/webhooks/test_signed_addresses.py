@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import hmac
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +13,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from intercom_bridge.intercom import signature
 from intercom_bridge.intercom.signature import canvas_signature, webhook_signature
-from intercom_bridge.models import WebhookEvent, Workspace
+from intercom_bridge.models import Secret, WebhookEvent, Workspace
 from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 from intercom_bridge.views import authentication
 from tests.cases.signed_addresses import ADDRESSES, IDS, SignedAddress
@@ -248,3 +251,40 @@ def test_few_large_bodies_are_read_at_once(
     assert answers == [503, 200]
     for secret, status in ((SECRET, 200), ("wrong", 401)) * 3:
         assert post(path, large, **{header: sign(large, secret)}).status_code == status
+
+
+def test_an_unknown_workspace_takes_the_same_work_as_a_known_one(
+    workspace: Workspace, address: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, header, sign, body, name = address
+    work: list[str] = []
+    new, decrypt = hmac.new, Secret.reveal
+
+    def counted_new(key: bytes, message: bytes, algorithm: Any) -> Any:
+        if message:
+            work.append(f"HMAC over {len(message)} bytes")
+        return new(key, message, algorithm)
+
+    def counted_reveal(secret: Secret) -> str:
+        work.append(f"decryption of {len(secret.ciphertext) > 0}")
+        return decrypt(secret)
+
+    counting = SimpleNamespace(new=counted_new, compare_digest=hmac.compare_digest)
+    monkeypatch.setattr(signature, "hmac", counting)
+    monkeypatch.setattr(Secret, "reveal", counted_reveal)
+
+    def refuse(workspace_id: str) -> list[str]:
+        work.clear()
+        raw = encode(body() | {name: workspace_id})
+        wrong = sign(b"another body", "another secret")
+        work.clear()
+        with CaptureQueriesContext(connection) as queries:
+            assert post(path, raw, **{header: wrong}).status_code == 401
+        statements = [query["sql"].replace(workspace_id, "ID") for query in queries.captured_queries]
+        return [*work, *statements]
+
+    refuse("nobody98")  # creates the random secret
+    known, unknown = refuse(workspace.workspace_id), refuse("nobody99")
+    assert known == unknown
+    assert len([step for step in known if step.startswith("HMAC")]) == 1
+    assert len([step for step in known if step.startswith("SELECT")]) == 1
