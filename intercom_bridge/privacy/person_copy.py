@@ -16,7 +16,7 @@ from intercom_bridge.tickets.creation.transcript import entry_of_each_part
 
 from .contact import Contact
 
-NOTE = "Older messages, files, and texts that are empty below, are not stored here. Intercom and the tickets contain them."
+NOTE = "Older messages, files, and texts that are empty, are not stored here. Intercom and the tickets contain them."
 
 # A teammate's or a bot's part never belongs to the contact, whatever its ID.
 _CONTACT_TYPES = ("user", "lead", "visitor", "contact")
