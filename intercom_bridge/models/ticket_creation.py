@@ -55,7 +55,7 @@ class TicketCreation(LoggedJob):
     # Whether the customer gets a message about the ticket, and whether it links to the portal.
     announce = models.BooleanField(default=True)
     announce_link = models.BooleanField(default=False)
-    # The copied parts: {"kind", "id", "created_at", "log", "author"} each.
+    # The copied parts: {"kind", "id", "created_at", "log", "author", "author_type", "author_id"} each.
     parts = models.JSONField(default=list)
     ticket = models.ForeignKey(
         Ticket, models.SET_NULL, null=True, blank=True, related_name="ticket_creations"

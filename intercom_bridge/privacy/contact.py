@@ -209,7 +209,7 @@ def anonymize_admin_log(keys: Iterable[int], replacement: str) -> None:
 def _erase_ticket_creations(ticket_creations: list[TicketCreation]) -> int:
     for creation in ticket_creations:
         # The parts identify what was written. Their authors are removed.
-        creation.parts = [part | {"author": ""} for part in creation.parts]
+        creation.parts = [part | {"author": "", "author_id": ""} for part in creation.parts]
         creation.fields, creation.values, creation.problems, creation.attempt_log = {}, {}, [], []
         creation.reason_detail = creation.note = creation.idempotency_key = ""
         creation.caller_id, creation.cleaned_at = 0, timezone.now()

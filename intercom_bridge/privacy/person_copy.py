@@ -1,6 +1,7 @@
 """What a person receives who asks for their data (GDPR, article 15): only what is about them, in readable form."""
 
 import datetime as dt
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -8,13 +9,14 @@ from typing import Any
 from django.utils import timezone
 
 from intercom_bridge.intercom.html import to_text
-from intercom_bridge.intercom.payloads import Event, Part, PayloadError
-from intercom_bridge.models import Delivery, WebhookEvent
+from intercom_bridge.intercom.payloads import Author, Event, Part, PayloadError
+from intercom_bridge.models import Delivery, TicketCreation, WebhookEvent
 from intercom_bridge.sync.message import name_of, restore
+from intercom_bridge.tickets.creation.transcript import entry_of_each_part
 
 from .contact import Contact
 
-NOTE = "Older messages, and files, are not stored here. Intercom and the tickets contain them."
+NOTE = "Older messages, files, and texts that are empty, are not stored here. Intercom and the tickets contain them."
 
 # A teammate's or a bot's part never belongs to the contact, whatever its ID.
 _CONTACT_TYPES = ("user", "lead", "visitor", "contact")
@@ -40,7 +42,7 @@ def person_copy(contact: Contact) -> dict[str, Any]:
 def _conversations(contact: Contact) -> list[dict[str, Any]]:
     messages: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
     tickets: dict[str, list[dict[str, Any]]] = {}
-    for conversation_id, part in _own_parts(contact):
+    for conversation_id, part in itertools.chain(_own_copied_parts(contact), _own_parts(contact)):
         messages.setdefault(conversation_id, {})[part.kind, part.id] = _message(part)
     for conversation in contact.conversations:
         links = conversation.links.select_related("ticket").order_by("pk")
@@ -79,6 +81,26 @@ def _own_parts(contact: Contact) -> Iterator[tuple[str, Part]]:
             yield delivery.conversation.conversation_id, part
 
 
+def _own_copied_parts(contact: Contact) -> Iterator[tuple[str, Part]]:
+    """Yield the contact's own messages that were copied when a ticket was created, without files."""
+    creations = TicketCreation.objects.filter(conversation__in=contact.conversations)
+    related = creations.select_related("conversation__workspace__profile")
+    for creation in related.order_by("pk").iterator(chunk_size=20):
+        conversation = creation.conversation
+        code = conversation.workspace.profile.code
+        for copied, text in entry_of_each_part(creation.parts, creation.fields, code):
+            author = Author(type=copied.get("author_type", ""), id=copied.get("author_id", ""))
+            if _is_author(author, contact):
+                part = Part(
+                    kind=copied["kind"],
+                    id=copied["id"],
+                    body=text,
+                    created_at=copied["created_at"],
+                    author=author,
+                )
+                yield conversation.conversation_id, part
+
+
 def _parts_of(event: WebhookEvent) -> tuple[Part, ...]:
     try:
         conversation = Event.parse(json.loads(bytes(event.body))).conversation
@@ -89,8 +111,11 @@ def _parts_of(event: WebhookEvent) -> tuple[Part, ...]:
 
 def _is_own(part: Part, contact: Contact) -> bool:
     is_message = bool(part.body or part.subject or part.attachments)
-    is_author = part.author.id == contact.contact_id and part.author.type in _CONTACT_TYPES
-    return is_message and is_author and not part.redacted
+    return is_message and _is_author(part.author, contact) and not part.redacted
+
+
+def _is_author(author: Author, contact: Contact) -> bool:
+    return author.id == contact.contact_id and author.type in _CONTACT_TYPES
 
 
 def _message(part: Part) -> dict[str, Any]:

@@ -38,7 +38,8 @@ from intercom_bridge.sync.reconcile import reconcile
 from intercom_bridge.tickets.people.match import match_question
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
-from tests.teammate import ALICE, WORKSPACE, Teammate, notify, part
+from sandbox.itop.seed import TOKENS
+from tests.teammate import ALICE, WORKSPACE, Teammate, conversation, notify, part
 
 pytestmark = pytest.mark.django_db
 
@@ -141,6 +142,56 @@ def test_the_person_gets_their_own_messages_and_nothing_of_others(
     everything_stored = run("export_contact", ALICE["id"], audience="controller")
     for other in (NOTED, REPLIED, BOBS, COLLEAGUE["email"], TYPED):
         assert other in everything_stored
+
+
+def own_messages(contact_id: str = ALICE["id"]) -> list[dict[str, Any]]:
+    [conversation] = json.loads(run("export_contact", contact_id))["conversations"]
+    messages: list[dict[str, Any]] = conversation["messages"]
+    return messages
+
+
+@pytest.mark.parametrize("token", ["intercom_sync_app", "agent_app"], ids=["administrator", "other account"])
+@pytest.mark.parametrize("mapping", [{}, {"public_log": "private_log"}], ids=["two logs", "one log"])
+def test_the_person_gets_what_was_copied_when_the_ticket_was_created(
+    teammate: Teammate, workspace: Workspace, token: str, mapping: dict[str, str]
+) -> None:
+    workspace.itop.token = TOKENS[token]
+    workspace.itop.save()
+    workspace.profile.attributes_mapping = mapping
+    workspace.profile.save()
+    note = part(37358198343, f"<p>{NOTED}</p>", COLLEAGUE | {"id": ALICE["id"]}, part_type="note")
+    teammate.conversation = conversation(
+        part(37358198341, "<p>It is urgent</p>"), note, part(37358198344, "<p>Still there?</p>")
+    )
+    teammate.open().click("Create a ticket").click("Create", Title=TYPED)
+    ref = Ticket.objects.get().ref
+    messages = own_messages()
+    expected = ["The export button does nothing", "It is urgent", "Still there?"]
+    assert [message["text"] for message in messages] == expected
+    assert [[copied["ticket"] for copied in message["copied_to"]] for message in messages] == [[ref]] * 3
+    assert messages[1]["sent_at"].startswith("2026-01")
+
+
+def test_copied_messages_that_share_an_entry_or_are_cleaned_are_named_without_a_text(
+    teammate: Teammate, time_machine: Any
+) -> None:
+    teammate.conversation = conversation(
+        *(part(37358198400 + number, f"<p>line {number}</p>") for number in range(300))
+    )
+    teammate.open().click("Create a ticket").click("Create", Title=TYPED)
+    messages = own_messages()
+    assert len(messages) == 301
+    texts = [message["text"] for message in messages if message["text"]]
+    assert texts == [f"line {number}" for number in range(60, 300)]
+    time_machine.move_to(dt.datetime.now(dt.UTC) + dt.timedelta(days=400))
+    retention.clean_payloads()
+    assert [message["text"] for message in own_messages()] == [""] * 301
+
+
+def test_the_authors_of_copied_messages_are_erased(story: Any) -> None:
+    assert ALICE["id"] in json.dumps(TicketCreation.objects.get().parts)
+    run("erase_contact", ALICE["id"], no_input=True)
+    assert ALICE["id"] not in json.dumps(TicketCreation.objects.get().parts)
 
 
 def test_a_shared_address_is_not_exported_to_one_person(workspace: Workspace, story: Any) -> None:

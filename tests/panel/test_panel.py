@@ -332,14 +332,15 @@ def test_a_created_ticket_contains_the_conversation_with_its_authors(
     assert Delivery.objects.filter(state="written").count() == 6
 
 
-def test_creating_costs_one_call_for_known_authors_and_two_for_new_ones(
+def test_creating_costs_one_call_for_known_people_and_three_for_new_ones(
     teammate: Teammate, itop: Itop
 ) -> None:
     teammate.open().click("Create a ticket")
     itop.calls.clear()
     teammate.click("Create ticket")
     search, creation = ("core/get", "UserRequest"), ("core/create", "UserRequest")
-    assert itop.calls == [("core/get", "User"), creation]
+    # The customer's portal account, and the authors' accounts.
+    assert itop.calls == [("core/get", "User"), ("core/get", "User"), creation]
     teammate.conversation = conversation(id="another")
     teammate.open().click("Create a ticket")
     itop.calls.clear()

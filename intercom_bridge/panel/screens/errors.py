@@ -89,8 +89,8 @@ def no_default_caller(stored: Stored) -> Canvas:
     return error_screen(
         _("No caller for unknown customers"),
         _(
-            "iTop has no such person in this workspace's scope as an admin has entered for unknown customers. Nothing "
-            "was changed. An admin can correct it in the workspace's settings."
+            "The person whom an admin has set as the caller for unknown customers does not exist in iTop, or is "
+            "outside the scope of this workspace. Nothing was changed. An admin can correct the workspace's settings."
         ),
         stored=stored,
     )

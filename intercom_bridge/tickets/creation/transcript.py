@@ -64,6 +64,8 @@ class Transcript:
                 "created_at": part.created_at,
                 "log": log,
                 "author": (part.author.name or part.author.email)[:200],
+                "author_type": part.author.type,
+                "author_id": part.author.id,
             }
             for part, log in self.entries
         ]
@@ -148,6 +150,23 @@ def _with_authors(
     plain = len(items) - joint
     names: list[str | None] = [None] * joint + list(authors[len(authors) - plain :])
     return zip(items, names, strict=True)
+
+
+def entry_of_each_part(
+    parts: Sequence[Mapping[str, Any]], fields: Mapping[str, Any], code: Callable[[str], str]
+) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Yield each part of a TicketCreation with the HTML of its entry in `fields`, without the author's name.
+
+    The HTML is "" if it is no longer stored, or if the entry is joint (`_items` puts these first).
+    """
+    for attribute in {code(part["log"]) for part in parts}:
+        of_log = [part for part in parts if code(part["log"]) == attribute]
+        items = fields.get(attribute, {}).get("items", [])
+        joint = JOINT_ENTRIES if len(items) < len(of_log) else 0
+        plain = [item["message"] for item in items[joint:]]
+        for part, message in zip(of_log, [""] * (len(of_log) - len(plain)) + plain, strict=True):
+            heading = f"<p><b>{html.escape(label_of_author(part['author']))}</b></p>"
+            yield part, message.removeprefix(heading)
 
 
 def _count_fitting(parts: Sequence[Part]) -> int:
