@@ -101,6 +101,7 @@ def test_the_demo_plays_the_story_and_then_keeps_the_inbox_page_open(tmp_path: P
 def test_the_demo_can_use_an_existing_itop_and_the_directory_of_an_earlier_one(tmp_path: Path) -> None:
     ports = free_ports()
     (tmp_path / "demo").mkdir()
+    (tmp_path / ".demo.lock").touch()
     for file in (MARK, "itop.sqlite3", "bridge.sqlite3"):
         (tmp_path / "demo" / file).write_text("of the earlier one")
     with running_itop() as itop:

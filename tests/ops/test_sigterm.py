@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,10 +33,8 @@ def test_the_current_write_is_finished_and_the_next_worker_continues(instance: I
     worker = instance.start_worker()
     wait_until(lambda: slow.count == 99, "the first write to begin", 20)
     assert messages(itop) == before
-    began = time.monotonic()
     worker.terminate()
-    assert worker.wait(15) == 0, instance.log("worker")
-    assert time.monotonic() - began < 10
+    assert worker.wait(20) == 0, instance.log("worker")
     assert messages(itop) == [*before, "<p>0</p>"]
     assert slow.count == 99
     assert instance.states() == ["written", "waiting", "waiting", "waiting", "waiting"]
@@ -55,10 +52,9 @@ def test_an_unresponsive_itop_does_not_delay_the_end(instance: Instance, itop: I
     instance.record_messages(2)
     worker = instance.start_worker()
     wait_until(lambda: silent.count == 99, "the first write to begin", 20)
-    began = time.monotonic()
     worker.terminate()
-    assert worker.wait(15) == 0, instance.log("worker")
-    assert time.monotonic() - began < 10
+    # As long as systemd waits; iTop would take a minute.
+    assert worker.wait(20) == 0, instance.log("worker")
     assert messages(itop) == before
     assert instance.states() == ["waiting", "waiting"]
     assert instance.ask("SELECT lease_token, lease_until FROM intercom_bridge_ticket") == [("", None)]
@@ -67,8 +63,6 @@ def test_an_unresponsive_itop_does_not_delay_the_end(instance: Instance, itop: I
 def test_an_idle_worker_ends_immediately_also_with_ctrl_c(instance: Instance) -> None:
     worker = instance.start_worker()
     wait_until(lambda: instance.ask("SELECT name FROM intercom_bridge_workerheartbeat"), "the first beat", 10)
-    began = time.monotonic()
     worker.send_signal(signal.SIGINT)
-    assert worker.wait(15) == 0
-    assert time.monotonic() - began < 3
+    assert worker.wait(6) == 0
     assert instance.ask("SELECT name FROM intercom_bridge_workerheartbeat") == []

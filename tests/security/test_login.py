@@ -195,12 +195,15 @@ def test_passwords_are_checked_one_at_a_time() -> None:
             with checks.one():
                 running.append(1)
                 most.append(len(running))
-                time.sleep(0.05)
+                everyone_has_asked.wait(2)
                 running.pop()
         except BusyError:
             refused.append(1)
+            if len(refused) == 16 - 1 - MAX_WAITING:
+                everyone_has_asked.set()
 
     refused: list[int] = []
+    everyone_has_asked = threading.Event()
     threads = [threading.Thread(target=check) for _ in range(16)]
     for thread in threads:
         thread.start()
