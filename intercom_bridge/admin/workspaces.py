@@ -13,18 +13,19 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 
 from intercom_bridge import doctor
-from intercom_bridge.doctor import Finding
+from intercom_bridge.doctor import Finding, Level
 from intercom_bridge.models import Conversation, Workspace
 from intercom_bridge.sync.intake import FOLLOWED_TOPICS
 from intercom_bridge.wake import EVERYTHING, wake
 
 from .base import STYLES, columns_of
-from .connect import ConnectForm
-from .connection_test import ConnectionTestAdmin
+from .connect import ConnectForm, entered_secrets, forget_secrets, keep_secrets, save_new
+from .connection_test import ConnectionTestAdmin, worst_first
 from .scope_tester import PAGE as SCOPES_PAGE
 from .scope_tester import ScopeTesterAdmin
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
+SAVE_ANYWAY = "save_anyway"
 CONNECT_PAGE = "intercom_bridge_workspace_connect"
 
 
@@ -129,25 +130,46 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         """Display the page that connects a workspace, and save what was entered."""
         if not self.has_add_permission(request):
             raise PermissionDenied
+        is_submitted = request.method == "POST"
         form = ConnectForm(
-            request.POST if request.method == "POST" else None,
+            request.POST if is_submitted else None,
             may_add_itop=request.user.has_perm("intercom_bridge.add_itopinstance"),
             may_add_profile=request.user.has_perm("intercom_bridge.add_ticketprofile"),
+            entered=entered_secrets(request),
         )
-        if request.method == "POST" and form.is_valid():
-            workspace, created = form.save()
-            for row in created:
-                self.log_addition(request, row, "Connected.")
-            if not self.has_change_permission(request, workspace):
-                # This user may not open the connection test.
-                self.message_user(request, f"{workspace} was saved.", messages.SUCCESS)
-                return self.response_post_save_add(request, workspace)
-            text = f"{workspace} was saved. Select “Test now” to check the connection."
-            self.message_user(request, text, messages.SUCCESS)
-            return HttpResponseRedirect(reverse("admin:intercom_bridge_workspace_test", args=[workspace.pk]))
+        problems: list[Finding] = []
+        if is_submitted and form.is_valid():
+            workspace = form.build()
+            if SAVE_ANYWAY not in request.POST:
+                problems = _problems(workspace)
+            if not problems:
+                return self._save_connected(request, workspace)
+        entered = ""
+        if is_submitted:
+            entered = keep_secrets(request, form)
+        else:
+            forget_secrets(request)
         return self.page(
-            request, "connect.html", "Connect a workspace", form=form, addresses=self.addresses(None)
+            request,
+            "connect.html",
+            "Connect a workspace",
+            form=form,
+            addresses=self.addresses(None),
+            entered=entered,
+            problems=problems,
         )
+
+    def _save_connected(self, request: HttpRequest, workspace: Workspace) -> HttpResponse:
+        for row in save_new(workspace):
+            self.log_addition(request, row, "Connected.")
+        forget_secrets(request)
+        if not self.has_change_permission(request, workspace):
+            # This user may not open the connection test.
+            self.message_user(request, f"{workspace} was saved.", messages.SUCCESS)
+            return self.response_post_save_add(request, workspace)
+        text = f"{workspace} was saved. Select “Test now” to check everything else."
+        self.message_user(request, text, messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:intercom_bridge_workspace_test", args=[workspace.pk]))
 
     def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:
         """Save what was edited. A workspace that was enabled is compared with Intercom."""
@@ -179,3 +201,9 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         if "scope" in form.base_fields:
             form.base_fields["scope"].widget.attrs.update(rows=3, spellcheck="false")
         return form
+
+
+def _problems(workspace: Workspace) -> list[Finding]:
+    """Return what keeps a workspace that is not saved yet from working, worst first."""
+    findings = [finding for finding in doctor.examine_unsaved(workspace) if finding.level is not Level.OK]
+    return worst_first(findings)

@@ -13,12 +13,13 @@ def examine_scopes(probe: Probe) -> Iterator[Finding]:
     """Check the scopes of all workspaces. Raise ItopError when iTop stops responding."""
     for workspace in probe.workspaces:
         subject = Subject(f"Workspace {workspace}")
-        yield _examine_scope(probe, workspace, subject)
+        yield examine_scope(probe, workspace, subject)
         if workspace.external_id_attribute:
             yield _examine_external_id(probe, workspace.external_id_attribute, subject)
 
 
-def _examine_scope(probe: Probe, workspace: Workspace, subject: Subject) -> Finding:
+def examine_scope(probe: Probe, workspace: Workspace, subject: Subject) -> Finding:
+    """Check the scope of a workspace, which may be unsaved. Raise ItopError when iTop stops responding."""
     try:
         template = parse(workspace.scope)
         # With a person that does not exist: only the syntax matters.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from django.core.management import call_command
 from django.db import OperationalError
 from django.db.models import Model, Q, QuerySet
 from django.db.models.functions import Now
@@ -108,6 +109,8 @@ def run_until_idle() -> None:
 def clean_up() -> None:
     """Do what is done once a night."""
     clean_payloads()
+    # Ended sessions of the admin. One may contain the encrypted secrets of a workspace that was never connected.
+    call_command("clearsessions")
     DayCount.objects.recount()
     # A right may have been granted or an extension installed: what an iTop could not do is tried again.
     ItopInstance.objects.filter(is_administrator=False).update(is_administrator=None)
