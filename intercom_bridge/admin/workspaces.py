@@ -16,6 +16,7 @@ from intercom_bridge import doctor
 from intercom_bridge.doctor import Finding, Level
 from intercom_bridge.models import Conversation, Workspace
 from intercom_bridge.sync.intake import FOLLOWED_TOPICS
+from intercom_bridge.tickets.scope_report import scope_problem
 from intercom_bridge.wake import EVERYTHING, wake
 
 from .base import STYLES, columns_of
@@ -182,6 +183,9 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
             obj.has_intercom_attributes = None
             changed = {*changed, "has_intercom_attributes"}
         obj.save(update_fields={*changed, *obj.forget_use(changed)})
+        if {"itop", "scope"} & set(form.changed_data) and (problem := scope_problem(obj)):
+            text = f"The scope was saved, but until it is corrected, the panel serves no one: {problem}"
+            self.message_user(request, text, messages.WARNING)
         if obj.enabled and "enabled" in changed:
             Conversation.objects.look_for_missed(obj)
             transaction.on_commit(lambda: wake(EVERYTHING))

@@ -43,7 +43,7 @@ def import_data_model(
             raise DataModelError(f"there is no class {name} in this file.{did_you_mean(name, model.names)}")
     classes = tuple(model.classes.values())
     if not dry_run:
-        _store(itop, classes, PurePath(file_name).name)
+        _store(itop, classes, model.names, PurePath(file_name).name)
     return ImportResult(
         classes=classes,
         languages=model.languages,
@@ -53,8 +53,10 @@ def import_data_model(
 
 
 @transaction.atomic
-def _store(itop: ItopInstance, classes: Sequence[TicketClass], file_name: str) -> None:
+def _store(itop: ItopInstance, classes: Sequence[TicketClass], names: Sequence[str], file_name: str) -> None:
     now = timezone.now()
+    itop.class_names = list(names)
+    itop.save(update_fields=["class_names"])
     itop.imported_classes.exclude(name__in=[ticket_class.name for ticket_class in classes]).delete()
     for ticket_class in classes:
         ImportedClass.objects.update_or_create(

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from intercom_bridge.datamodel.class_names import describe_unknown_class
 from intercom_bridge.models import Workspace
-from itop_client import ItopPermissionError, ItopRejectedError, OqlError, parse
+from itop_client import ItopPermissionError, ItopRejectedError, OqlError, UnknownClassError, parse
 
 from .finding import Finding, Subject
 from .probe import Probe
@@ -25,6 +26,12 @@ def examine_scope(probe: Probe, workspace: Workspace, subject: Subject) -> Findi
         # With a person that does not exist: only the syntax matters.
         query = template.fill(dict.fromkeys(template.placeholders, 0))
         found = probe.get(query.class_name, str(query))
+    except UnknownClassError as error:
+        return subject.failure(
+            "workspace.scope",
+            f"its scope cannot be evaluated: {describe_unknown_class(probe.itop, error)}",
+            f"Correct the scope in the admin; until then the panel stays empty. It is now: {workspace.scope}",
+        )
     except (OqlError, ItopRejectedError) as error:
         return subject.failure(
             "workspace.scope",

@@ -190,7 +190,7 @@ def test_opening_the_page_forgets_entered_secrets(admin_client: Client) -> None:
         ({"itop-url": "http://127.0.0.1:9/itop"}, "cannot be reached"),
         ({"itop-token": "made-up"}, "refuses the token"),
         ({"access_token": "made-up"}, "Intercom refuses its access token"),
-        ({"scope": "SELECT Organisation WHERE id = 1"}, "Organisation"),
+        ({"scope": "SELECT Organisation WHERE id = 1"}, "Did you mean Organization?"),
         ({"scope": "SELECT Organization WHERE id = 999999"}, "its scope finds nothing"),
         ({"workspace_id": "other123"}, "belongs to another workspace"),
     ],
