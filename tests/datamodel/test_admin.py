@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from typing import Any
 
 import pytest
@@ -162,6 +163,7 @@ def test_an_itop_that_is_being_added_has_no_data_model_yet(admin_client: Client)
 def save(client: Client, profile: TicketProfile, **typed: str) -> Any:
     form = form_values(client, "ticketprofile", "change", profile.pk)
     form.pop("fill_in", None)
+    form.pop("accept_other", None)
     name = "admin:intercom_bridge_ticketprofile_change"
     return client.post(reverse(name, args=[profile.pk]), {**form, **typed}, follow=True)
 
@@ -257,17 +259,56 @@ def test_an_unknown_class_is_saved_with_a_warning(admin_client: Client, profile:
     assert (profile.ticket_class, profile.details_attributes) == ("Repairs", ["anything"])
 
 
-def test_without_a_data_model_any_code_is_accepted(admin_client: Client) -> None:
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (
+            {"form_attributes": "title\ndescripton"},
+            "UserRequest has no attribute descripton. Did you mean description?",
+        ),
+        ({"details_attributes": "status\nfoo"}, "UserRequest has no attribute foo."),
+        ({"defaults": '{"urgency": "9"}'}, "urgency has no value “9”. Its values: 1 (Critical)"),
+        ({"excluded_states": "close"}, "UserRequest has no state close. Did you mean closed?"),
+        ({"subtitle_attribute": "titel"}, "UserRequest has no attribute titel. Did you mean title?"),
+    ],
+)
+def test_without_a_data_model_a_profile_is_compared_with_a_standard_itop(
+    admin_client: Client, typed: dict[str, str], sentence: str
+) -> None:
     stock = TicketProfile.objects.create(name="Requests")
-    assert len(messages(save(admin_client, stock, details_attributes="anything"))) == 1
-    stock.refresh_from_db()
-    assert stock.details_attributes == ["anything"]
+    before = TicketProfile.objects.values().get()
+    page = text_of(save(admin_client, stock, **typed))
+    assert sentence in page
+    assert "select “Accept other codes” and save again" in page
+    assert TicketProfile.objects.values().get() == before
+    save(admin_client, stock, **typed, accept_other="on")
+    assert TicketProfile.objects.values().get() != before
+
+
+def test_a_stock_profile_is_saved_without_warnings(admin_client: Client) -> None:
+    stock = TicketProfile.objects.create(name="Requests")
+    assert len(messages(save(admin_client, stock, name="Renamed"))) == 1
+
+
+def test_other_codes_are_not_accepted_where_the_data_model_is_known(
+    admin_client: Client, profile: TicketProfile
+) -> None:
+    page = text_of(save(admin_client, profile, details_attributes="stage\nbench", accept_other="on"))
+    assert "Repair has no attribute bench." in page
+
+
+def test_codes_of_a_class_that_is_unknown_are_accepted_with_a_warning(admin_client: Client) -> None:
+    boats = TicketProfile.objects.create(name="Boats")
+    response = save(admin_client, boats, ticket_class="UserRequets", details_attributes="anything")
+    assert any("were not checked. Did you mean UserRequest?" in message for message in messages(response))
+    boats.refresh_from_db()
+    assert boats.details_attributes == ["anything"]
 
 
 def test_a_profile_is_checked_against_its_own_itop_only(admin_client: Client, profile: TicketProfile) -> None:
     other = ItopInstance.objects.create(name="Other", url="https://other.example.com", token="t0ken")
     Workspace.objects.create(workspace_id="b", name="B", itop=other, profile=profile)
-    assert len(messages(save(admin_client, profile, details_attributes="anything"))) == 1
+    assert "has no attribute" not in text_of(save(admin_client, profile, details_attributes="anything"))
     profile.refresh_from_db()
     assert profile.details_attributes == ["anything"]
 
@@ -294,6 +335,22 @@ def test_built_in_attributes_are_listed(admin_client: Client) -> None:
     page = change_page(admin_client, TicketProfile.objects.create(name="Requests"))
     assert "Attributes of a standard iTop" in page
     assert "<code>servicesubcategory_id</code></td><td>Service subcategory</td>" in page
+
+
+def test_a_profile_page_contains_the_choices_for_the_pick_lists(
+    admin_client: Client, profile: TicketProfile
+) -> None:
+    page = change_page(admin_client, profile)
+    choices = json.loads(page.partition('id="bridge-choices" type="application/json">')[2].partition("<")[0])
+    assert choices["ticket_class"] == "Repair"
+    assert ["bench_id", "Bench"] in choices["form_attributes"]
+    # Filled in by the bridge, so only displayed.
+    assert "stage" not in dict(choices["form_attributes"])
+    assert "stage" in dict(choices["details_attributes"])
+    assert [code for code, _ in choices["excluded_states"]] == ["planned", "at work", "closed"]
+    assert "bridge-choices" not in change_page(
+        admin_client, TicketProfile.objects.create(name="Boats", ticket_class="Boat")
+    )
 
 
 def test_an_unknown_class_links_to_the_import(admin_client: Client) -> None:
