@@ -14,7 +14,7 @@ from intercom_bridge.datamodel.lookup import class_label, decode
 from intercom_bridge.datamodel.xml_stream import FILE, DataModelError
 from intercom_bridge.models import ItopInstance
 
-from .display import short_datetime, stacked
+from .display import datetime_text, stacked
 from .row_actions import RowActionsAdmin
 
 PAGE = "intercom_bridge_itopinstance_datamodel"
@@ -53,7 +53,7 @@ class DataModelAdmin(RowActionsAdmin):
                     f"{name} ({class_label(ticket_class)}): {len(ticket_class.attributes)} attributes"
                     for name, ticket_class in classes
                 ),
-                f"From {rows[0].file_name}, {short_datetime(rows[0].imported_at)}",
+                f"From {rows[0].file_name}, {datetime_text(rows[0].imported_at)}",
             ]
         )
 

@@ -43,7 +43,7 @@ class TicketProfileAdmin(PreviewAdmin):
             "Create form",
             {
                 "fields": ("form_attributes", "defaults"),
-                "description": "Attribute codes of the class, one per line. Attributes that iTop requires are added "
+                "description": "Attributes of the class, as codes: one per line. Those that iTop requires are added "
                 "automatically, unless they have a default.",
             },
         ),

@@ -7,14 +7,16 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
 
 from intercom_bridge import doctor
 from intercom_bridge.doctor import Finding, Level
-from intercom_bridge.models import Conversation, Workspace
+from intercom_bridge.models import Conversation, ItopInstance, OutgoingMessage, Workspace
+from intercom_bridge.models.reason import ReasonCode, reason_label
 from intercom_bridge.sync.intake import FOLLOWED_TOPICS
 from intercom_bridge.tickets.scope_report import scope_problem
 from intercom_bridge.wake import EVERYTHING, wake
@@ -22,6 +24,7 @@ from intercom_bridge.wake import EVERYTHING, wake
 from .base import STYLES, columns_of
 from .connect import ConnectForm, entered_secrets, forget_secrets, keep_secrets, save_new
 from .connection_test import ConnectionTestAdmin, worst_first
+from .display import datetime_text, problem, stacked
 from .scope_tester import PAGE as SCOPES_PAGE
 from .scope_tester import ScopeTesterAdmin
 from .secrets import SECRET_OVERRIDES, SecretsForm
@@ -37,7 +40,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
     change_form_template = "admin/intercom_bridge/workspace.html"
     form = SecretsForm
     formfield_overrides = SECRET_OVERRIDES
-    list_display = ("workspace_id", "name", "enabled", "region", "itop", "profile", "has_secrets")
+    list_display = ("workspace_id", "name", "enabled", "region", "itop", "profile", "connection")
     list_display_links = ("workspace_id", "name")
     list_filter = ("enabled", "region", "itop")
     list_select_related = ("itop", "profile")
@@ -95,9 +98,10 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         css = STYLES
         js = ("intercom_bridge/copy.js",)
 
-    @admin.display(description="secrets", boolean=True)
-    def has_secrets(self, workspace: Workspace) -> bool:
-        return bool(workspace.client_secret and workspace.access_token)
+    @admin.display(description="connection")
+    def connection(self, workspace: Any) -> str:
+        """Return what is known about the connection to Intercom and to iTop, without asking them."""
+        return stacked((_intercom_state(workspace), _itop_state(workspace.itop)))
 
     @admin.display(description="addresses")
     def addresses(self, _workspace: Workspace | None) -> str:
@@ -126,6 +130,12 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         connect_url = reverse(f"admin:{CONNECT_PAGE}") if self.has_add_permission(request) else ""
         links = {"connect_url": connect_url, "scopes_url": reverse(f"admin:{SCOPES_PAGE}")}
         return super().changelist_view(request, {**(extra_context or {}), **links})
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Lead to the page that connects a workspace, which asks for the same and tests it."""
+        return HttpResponseRedirect(reverse(f"admin:{CONNECT_PAGE}", current_app=self.admin_site.name))
 
     def connect(self, request: HttpRequest) -> HttpResponse:
         """Display the page that connects a workspace, and save what was entered."""
@@ -174,9 +184,6 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
 
     def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:
         """Save what was edited. A workspace that was enabled is compared with Intercom."""
-        if not change:
-            super().save_model(request, obj, form, change)
-            return
         # Only the edited columns: since the page was opened, keys may have been rotated or the use of a secret noted.
         changed = columns_of(obj, form.changed_data)
         if {"itop_id", "itop", "profile_id", "profile"} & set(changed):
@@ -198,13 +205,41 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         return (*self.readonly_fields, "workspace_id") if obj else self.readonly_fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Workspace]:
-        return super().get_queryset(request).select_related("itop", "profile")
+        refused = {"reason_code": ReasonCode.INTERCOM_TOKEN_REFUSED}
+        posting = OutgoingMessage.objects.waiting().filter(conversation__workspace=OuterRef("pk"), **refused)
+        comparing = Conversation.objects.filter(
+            workspace=OuterRef("pk"),
+            reconcile_at__isnull=False,
+            reconcile_code=ReasonCode.INTERCOM_TOKEN_REFUSED,
+        )
+        workspaces = super().get_queryset(request).select_related("itop", "profile")
+        return workspaces.annotate(is_token_refused=Exists(posting) | Exists(comparing))
 
     def get_form(self, *args: Any, **kwargs: Any) -> Any:
         form = super().get_form(*args, **kwargs)
         if "scope" in form.base_fields:
             form.base_fields["scope"].widget.attrs.update(rows=3, spellcheck="false")
         return form
+
+
+def _intercom_state(workspace: Any) -> SafeString | str:
+    """Return a line about Intercom. `workspace` has the annotation `is_token_refused`."""
+    if missing := [name for name in ("client_secret", "access_token") if not getattr(workspace, name)]:
+        return problem(f"Intercom: no {missing[0].replace('_', ' ')}")
+    if workspace.is_token_refused:
+        return problem("Intercom: refuses the access token")
+    if workspace.client_secret_used_at is None:
+        return "Intercom: no request yet"
+    return f"Intercom: last request {datetime_text(workspace.client_secret_used_at)}"
+
+
+def _itop_state(itop: ItopInstance) -> SafeString | str:
+    if itop.paused_until is not None:
+        since = f"Since {datetime_text(itop.paused_since)}." if itop.paused_since else ""
+        return problem(f"iTop: {reason_label(itop.pause_code)} {since}".strip())
+    if itop.last_success_at is None:
+        return "iTop: nothing written yet"
+    return f"iTop: last written {datetime_text(itop.last_success_at)}"
 
 
 def _problems(workspace: Workspace) -> list[Finding]:

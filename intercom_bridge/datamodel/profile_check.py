@@ -99,7 +99,9 @@ class ProfileCheck:
             more = f" and {len(known) - MAX_VALUES} more" if len(known) > MAX_VALUES else ""
             return f"{code} has no value “{value}”. Its values: {', '.join(known[:MAX_VALUES])}{more}."
         if (pattern := _FORMATS.get(kind)) and not pattern.fullmatch(value):
-            needed = f"the ID of a {attribute.target_class}, a number" if kind is Kind.KEY else _FORMAT_NAMES[kind]
+            needed = (
+                f"the ID of a {attribute.target_class}, a number" if kind is Kind.KEY else _FORMAT_NAMES[kind]
+            )
             return f"{code} needs {needed}, not “{value}”."
         if attribute.limit and len(value) > attribute.limit:
             return f"{code} can have at most {attribute.limit} characters; its default has {len(value)}."

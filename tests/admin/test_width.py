@@ -70,6 +70,7 @@ def rows(db: None) -> None:
             part_id=f"3735819835{number}",
             part_created_at=number,
             author="Alexandra Konstantinopoulou",
+            part={"body": "<p>Donaudampfschifffahrtselektrizitätenhauptbetriebswerk and some more words</p>"},
             state=state,
             log="private_log",
             reason_code="rejected",
