@@ -3,6 +3,7 @@
 from .cached_answer import CachedAnswer
 from .cached_tickets import CachedTickets
 from .conversation import Conversation
+from .data_model_import import DataModelImport
 from .day_count import DayCount
 from .delivery import Delivery
 from .encryption import Secret
@@ -23,6 +24,7 @@ from .workspace import Workspace
 
 __all__ = [
     "Conversation",
+    "DataModelImport",
     "DayCount",
     "Delivery",
     "CachedAnswer",
