@@ -97,7 +97,7 @@ class DataModelAdmin(RowActionsAdmin):
             self.log_change(request, itop, f"Uploaded the data model {upload.name}.")
             transaction.on_commit(lambda: wake(EVERYTHING))
             return HttpResponseRedirect(reverse(f"admin:{PAGE}", args=[pk], current_app=self.admin_site.name))
-        latest = itop.data_model_imports.first()
+        latest = DataModelImport.objects.filter(itop=itop).first()
         is_imported = latest is not None and latest.state == State.IMPORTED
         return self.page(
             request,

@@ -40,7 +40,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
     change_form_template = "admin/intercom_bridge/workspace.html"
     form = SecretsForm
     formfield_overrides = SECRET_OVERRIDES
-    list_display = ("workspace_id", "name", "enabled", "region", "itop", "profile", "connection")
+    list_display = ("workspace_id", "name", "enabled", "itop", "connection")
     list_display_links = ("workspace_id", "name")
     list_filter = ("enabled", "region", "itop")
     list_select_related = ("itop", "profile")
@@ -204,7 +204,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         """Return the read-only fields, and the ID of a saved workspace: its conversations depend on it."""
         return (*self.readonly_fields, "workspace_id") if obj else self.readonly_fields
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Workspace]:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         refused = {"reason_code": ReasonCode.INTERCOM_TOKEN_REFUSED}
         posting = OutgoingMessage.objects.waiting().filter(conversation__workspace=OuterRef("pk"), **refused)
         comparing = Conversation.objects.filter(
@@ -213,7 +213,8 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
             reconcile_code=ReasonCode.INTERCOM_TOKEN_REFUSED,
         )
         workspaces = super().get_queryset(request).select_related("itop", "profile")
-        return workspaces.annotate(is_token_refused=Exists(posting) | Exists(comparing))
+        annotated: QuerySet[Any] = workspaces.annotate(is_token_refused=Exists(posting) | Exists(comparing))
+        return annotated
 
     def get_form(self, *args: Any, **kwargs: Any) -> Any:
         form = super().get_form(*args, **kwargs)

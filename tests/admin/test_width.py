@@ -27,7 +27,7 @@ from intercom_bridge.models import (
 )
 from tests.browser import browser_test, running_chromium
 
-LISTS = ("delivery", "outgoingmessage", "webhookevent", "itopinstance")
+LISTS = ("workspace", "delivery", "outgoingmessage", "webhookevent", "itopinstance")
 REASON = "tried 12 times; iTop: HTTP 503 Service Unavailable, which is a page of the proxy in front of it "
 
 pytestmark = browser_test
@@ -55,6 +55,9 @@ def rows(db: None) -> None:
     workspace = Workspace.objects.create(
         workspace_id="abcd1234",
         name="Acme customer support",
+        client_secret="s",
+        access_token="t",
+        client_secret_used_at=timezone.now(),
         itop=itop,
         profile=TicketProfile.objects.create(name="Requests"),
     )
