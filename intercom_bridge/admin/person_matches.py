@@ -17,7 +17,7 @@ from intercom_bridge.privacy.person_copy import person_copy
 from intercom_bridge.tickets.people.evidence import describe_evidence
 
 from .base import MAX_COUNTED
-from .display import NOTHING, datetime_column, json_block, stacked
+from .display import NOTHING, datetime_text, json_block, stacked
 from .masking import may_read_messages
 from .records import RecordAdmin
 from .row_actions import FROM_ROW_PAGE, RowAction, RowActionsAdmin
@@ -32,17 +32,7 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
     The export requires the permission to read messages, the erasure the permission to delete matches.
     """
 
-    picked = datetime_column("picked_at", "picked")
-    list_display = (
-        "name",
-        "email",
-        "organization",
-        "found_by",
-        "picked_by",
-        "picked",
-        "contact_id",
-        "workspace",
-    )
+    list_display = ("name", "email", "organization", "found_by", "picked", "workspace")
     actions = ("forget", "export_for_person", "export_for_controller", "erase_data")
     dangerous_actions = ("erase_data",)
     list_filter = ("how", "workspace")
@@ -82,6 +72,13 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
     @admin.display(description="found by", ordering="how")
     def found_by(self, match: PersonMatch) -> str:
         return match.get_how_display()
+
+    @admin.display(description="picked", ordering="picked_at")
+    def picked(self, match: PersonMatch) -> str:
+        """Return who picked the person, and when."""
+        if not match.picked_at:
+            return match.picked_by or "-"
+        return stacked((match.picked_by, datetime_text(match.picked_at)))
 
     @admin.display(description="what the contact says")
     def stated(self, match: PersonMatch) -> str:
