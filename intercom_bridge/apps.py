@@ -1,4 +1,11 @@
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
+
+
+class BridgeAdminConfig(admin_apps.AdminConfig):
+    # One configuration of this module is that of the app “intercom_bridge”.
+    default = False
+    default_site = "intercom_bridge.admin_site.BridgeAdminSite"
 
 
 class IntercomBridgeConfig(AppConfig):

@@ -242,9 +242,14 @@ class UnknownAttributeError(ItopRejectedError):
 
 
 class UnknownClassError(ItopRejectedError):
-    """The data model has no such class."""
+    """The data model has no class `class_name`. `known`: its classes, where iTop lists them."""
 
     summary = "iTop does not know the class"
+
+    def __init__(self, detail: str = "", *, class_name: str = "", known: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.class_name = class_name
+        self.known = known
 
 
 class InvalidQueryError(ItopRejectedError):

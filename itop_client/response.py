@@ -254,8 +254,8 @@ def _rejection(text: str, detail: str) -> ItopRejectedError | None:  # noqa: PLR
         return InvalidStimulusError(detail)
     if text.startswith(("Missing parameter ", "Wrong format for key")):
         return MalformedRequestError(detail)
-    if re.match(r"class: '.*' is not a valid class", text, re.DOTALL):
-        return UnknownClassError(detail)
+    if found := re.match(r"class: '(.*)' is not a valid class", text, re.DOTALL):
+        return UnknownClassError(detail, class_name=found[1])
     if found := re.match(r"output_fields: invalid attribute code '(\w*)'", text):
         return UnknownAttributeError(detail, attribute=found[1])
     return _attribute_rejection(text, detail)
@@ -292,7 +292,8 @@ def _query_rejection(kind: str, message: str) -> ItopRejectedError | None:
     if found := re.match(r"Unknown filter code - found '(\w+)'", message):
         return UnknownAttributeError(detail, attribute=found[1], known=known)
     if message.startswith("Unknown class - "):
-        return UnknownClassError(detail)
+        found = re.match(r"Unknown class - found '(\w+)'", message)
+        return UnknownClassError(detail, class_name=found[1] if found else "", known=known)
     # Any other exception, such as the database's, is not about the query's text.
     return InvalidQueryError(detail) if "oql" in kind.lower() else None
 

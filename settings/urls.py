@@ -9,11 +9,7 @@ from django.views.generic import RedirectView
 from intercom_bridge.admin.dashboard import dashboard
 from intercom_bridge.admin.login import LoginForm
 
-admin.site.site_header = "Intercom and iTop"
-admin.site.site_title = "Intercom and iTop"
-admin.site.index_title = "The bridge"
 admin.site.login_form = LoginForm
-admin.site.index_template = "admin/intercom_bridge/index.html"
 
 has_sandbox = apps.is_installed("sandbox")
 # The inbox page shows the stand-in for Intercom, which `make run` does not start.

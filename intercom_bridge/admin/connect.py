@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django import forms
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
+from django.core.exceptions import NON_FIELD_ERRORS
 from django.db import models, transaction
+from django.http import HttpRequest
 
-from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
+from intercom_bridge.models import ItopInstance, Secret, TicketProfile, Workspace
 
-from .secrets import SECRET_OVERRIDES, SecretsForm
+from .secrets import SECRET_OVERRIDES, SecretFormField, SecretsForm
 
 NEW = "new"
 DEFAULT_PROFILE_NAME = "Requests"
 INTERCOM_FIELDS = ("workspace_id", "name", "region", "client_secret", "access_token")
 SERVICE_FIELDS = ("scope", "language", "time_zone")
+SESSION_KEY = "connect_secrets"
+# The hidden input with the key of what is kept in the session.
+ENTERED = "entered"
 
 
 def _form_field(column: models.Field[Any, Any], **options: Any) -> forms.Field | None:
@@ -28,29 +34,63 @@ def _form_field(column: models.Field[Any, Any], **options: Any) -> forms.Field |
     if isinstance(column, models.TextField):
         options["widget"] = AdminTextareaWidget({"rows": 3, "spellcheck": "false"})
     elif isinstance(column, models.CharField) and not column.choices:
-        options["widget"] = AdminTextInputWidget()
+        options.setdefault("widget", AdminTextInputWidget())
     return column.formfield(**options)
 
 
-class WorkspaceForm(SecretsForm):
-    """The workspace's own fields."""
+class _ConnectForm(SecretsForm):
+    """A form for a new row. Secrets of an earlier submission, by the name of their input, count as entered."""
 
     required_css_class = "required"
 
-    class Meta:
+    def __init__(self, *args: Any, entered: Mapping[str, Secret], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self._secret_fields():
+            if secret := entered.get(self.add_prefix(name)):
+                setattr(self.instance, name, secret)
+                field.required = False
+                field.widget.is_entered = True
+
+    def full_clean(self) -> None:
+        """Validate the form. A missing secret is reported once, not again by the check of the whole row."""
+        super().full_clean()
+        if self.is_bound and any(self.has_error(name) for name, _ in self._secret_fields()):
+            self.errors.pop(NON_FIELD_ERRORS, None)
+
+    def keep_secrets(self) -> dict[str, Secret]:
+        """Return the secrets that need not be entered again, by the name of their input, which then says so."""
+        kept: dict[str, Secret] = {}
+        for name, field in self._secret_fields():
+            secret: Secret = self.cleaned_data.get(name, Secret())
+            # An error of the whole row may be about a secret.
+            field.widget.is_entered = bool(secret) and not self.non_field_errors()
+            if field.widget.is_entered:
+                kept[self.add_prefix(name)] = secret
+        return kept
+
+    def _secret_fields(self) -> Iterator[tuple[str, Any]]:
+        return ((name, field) for name, field in self.fields.items() if isinstance(field, SecretFormField))
+
+
+class WorkspaceForm(_ConnectForm):
+    """The workspace's own fields."""
+
+    class Meta(SecretsForm.Meta):
         model = Workspace
         fields = (*INTERCOM_FIELDS, *SERVICE_FIELDS)
         formfield_callback = staticmethod(_form_field)
+        help_texts = {
+            "time_zone": "The time zone of dates in the panel, and of the server of a new iTop. If that differs, "
+            "change it later on the page of the iTop."
+        }
 
 
-class ItopForm(SecretsForm):
+class ItopForm(_ConnectForm):
     """A new iTop."""
 
-    required_css_class = "required"
-
-    class Meta:
+    class Meta(SecretsForm.Meta):
         model = ItopInstance
-        fields = ("name", "url", "token", "time_zone")
+        fields = ("name", "url", "token")
         formfield_callback = staticmethod(_form_field)
 
 
@@ -78,15 +118,27 @@ class ChoiceForm(forms.Form):
 class ConnectForm:
     """The page's three forms, validated and saved together."""
 
-    def __init__(self, data: Any = None, *, may_add_itop: bool, may_add_profile: bool) -> None:
+    def __init__(
+        self,
+        data: Any = None,
+        *,
+        may_add_itop: bool,
+        may_add_profile: bool,
+        entered: Mapping[str, Secret] | None = None,
+    ) -> None:
         """Create the forms. The one for a new iTop is bound only if a new iTop was chosen."""
-        self.workspace = WorkspaceForm(data)
+        entered = entered or {}
+        self.workspace = WorkspaceForm(data, entered=entered)
         self.choice = ChoiceForm(
             data, prefix="of", may_add_itop=may_add_itop, may_add_profile=may_add_profile
         )
         selected = data.get("of-itop") if data is not None else None
         self._adds_itop = selected == NEW and may_add_itop
-        self.itop = ItopForm(data if self._adds_itop else None, prefix="itop") if may_add_itop else None
+        self.itop = (
+            ItopForm(data if self._adds_itop else None, prefix="itop", entered=entered)
+            if may_add_itop
+            else None
+        )
         self.intercom_fields = [self.workspace[name] for name in INTERCOM_FIELDS]
         self.itop_choice = [self.choice["itop"]]
         self.service_fields = [*(self.workspace[name] for name in SERVICE_FIELDS), self.choice["profile"]]
@@ -104,21 +156,56 @@ class ConnectForm:
     def has_errors(self) -> bool:
         return any(form.errors for form in self if form.is_bound)
 
-    def save(self) -> tuple[Workspace, list[models.Model]]:
-        """Save everything in one transaction. Return the workspace and all created rows."""
-        created: list[models.Model] = []
-        with transaction.atomic():
-            workspace: Workspace = self.workspace.save(commit=False)
-            if self._adds_itop and self.itop:
-                workspace.itop = self.itop.save()
-                created.append(workspace.itop)
-            else:
-                workspace.itop = ItopInstance.objects.get(pk=self.choice.cleaned_data["itop"])
-            if self.choice.cleaned_data["profile"] == NEW:
-                workspace.profile = TicketProfile.objects.create(name=DEFAULT_PROFILE_NAME)
-                created.append(workspace.profile)
-            else:
-                workspace.profile = TicketProfile.objects.get(pk=self.choice.cleaned_data["profile"])
-            workspace.save()
-            created.append(workspace)
-        return workspace, created
+    def keep_secrets(self) -> dict[str, Secret]:
+        """Return the submitted secrets that need not be entered again, by the name of their input."""
+        bound = [form for form in (self.workspace, self.itop) if form is not None and form.is_bound]
+        return {name: secret for form in bound for name, secret in form.keep_secrets().items()}
+
+    def build(self) -> Workspace:
+        """Return the workspace with its iTop and profile, of which new ones are not saved yet."""
+        workspace: Workspace = self.workspace.save(commit=False)
+        if self._adds_itop and self.itop:
+            workspace.itop = self.itop.save(commit=False)
+            workspace.itop.time_zone = workspace.time_zone
+        else:
+            workspace.itop = ItopInstance.objects.get(pk=self.choice.cleaned_data["itop"])
+        if self.choice.cleaned_data["profile"] == NEW:
+            workspace.profile = TicketProfile(name=DEFAULT_PROFILE_NAME)
+        else:
+            workspace.profile = TicketProfile.objects.get(pk=self.choice.cleaned_data["profile"])
+        return workspace
+
+
+def save_new(workspace: Workspace) -> list[models.Model]:
+    """Save a workspace with its iTop and profile in one transaction. Return the created rows."""
+    rows: tuple[models.Model, ...] = (workspace.itop, workspace.profile, workspace)
+    created = [row for row in rows if row.pk is None]
+    with transaction.atomic():
+        for row in created:
+            row.save()
+    return created
+
+
+def entered_secrets(request: HttpRequest) -> dict[str, Secret]:
+    """Return the valid secrets of the page's previous submission, which was not saved.
+
+    The session holds them encrypted, and the page names them by a random key: another tab has other secrets.
+    """
+    stored = request.session.get(SESSION_KEY, {})
+    if not stored or request.POST.get(ENTERED) != stored["key"]:
+        return {}
+    found = {name: Secret(ciphertext) for name, ciphertext in stored["secrets"].items()}
+    return {name: secret for name, secret in found.items() if secret.is_readable}
+
+
+def keep_secrets(request: HttpRequest, form: ConnectForm) -> str:
+    """Keep the secrets of a submission that is not saved; return the key by which the next one finds them."""
+    key = secrets.token_urlsafe(16)
+    ciphertexts = {name: secret.ciphertext for name, secret in form.keep_secrets().items()}
+    request.session[SESSION_KEY] = {"key": key, "secrets": ciphertexts}
+    return key
+
+
+def forget_secrets(request: HttpRequest) -> None:
+    """Remove what `keep_secrets` kept."""
+    request.session.pop(SESSION_KEY, None)

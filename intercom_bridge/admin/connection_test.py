@@ -1,6 +1,6 @@
 """The "Test connection" page of workspaces and iTops. It displays the doctor's findings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -48,7 +48,7 @@ class ConnectionTestAdmin(ModelAdmin):
         findings = list(self.examine(row)) if request.method == "POST" else None
         if findings is not None:
             self.log_change(request, row, f"Tested the connection: {doctor.summary(findings)}.")
-            findings.sort(key=lambda finding: FAILURES_FIRST.index(finding.level))
+            findings = worst_first(findings)
         return self.page(
             request,
             "test_connection.html",
@@ -58,3 +58,8 @@ class ConnectionTestAdmin(ModelAdmin):
             summary=doctor.summary(findings or ()),
             overall=doctor.overall(findings or ()),
         )
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings with failures first, then warnings, otherwise in their order."""
+    return sorted(findings, key=lambda finding: FAILURES_FIRST.index(finding.level))

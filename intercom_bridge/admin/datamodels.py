@@ -1,22 +1,26 @@
 """The page that imports the data model of an iTop, and the field that displays what was imported."""
 
+from pathlib import PurePath
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 
-from intercom_bridge.datamodel.importing import ImportResult, import_data_model
+from intercom_bridge.datamodel.importing import profile_warnings
 from intercom_bridge.datamodel.lookup import class_label, decode
-from intercom_bridge.datamodel.xml_stream import FILE, DataModelError
-from intercom_bridge.models import ItopInstance
+from intercom_bridge.datamodel.xml_stream import FILE, MAX_BYTES
+from intercom_bridge.models import DataModelImport, ItopInstance, WorkerHeartbeat
+from intercom_bridge.wake import EVERYTHING, wake
 
-from .display import short_datetime, stacked
+from .display import datetime_text, stacked
 from .row_actions import RowActionsAdmin
 
+State = DataModelImport.State
 PAGE = "intercom_bridge_itopinstance_datamodel"
 
 
@@ -30,6 +34,16 @@ class DataModelForm(forms.Form):
         max_length=1000,
         help_text="Classes that are not derived from Ticket, separated by spaces. Usually none.",
     )
+
+    def clean_file(self) -> Any:
+        """Refuse a file that the worker would refuse for its size."""
+        upload = self.cleaned_data["file"]
+        if upload.size > MAX_BYTES:
+            raise forms.ValidationError(
+                f"The file is larger than {MAX_BYTES // 1024 // 1024} MB; a data model has about 10 MB. Choose "
+                f"iTop's {FILE}."
+            )
+        return upload
 
 
 class DataModelAdmin(RowActionsAdmin):
@@ -53,7 +67,7 @@ class DataModelAdmin(RowActionsAdmin):
                     f"{name} ({class_label(ticket_class)}): {len(ticket_class.attributes)} attributes"
                     for name, ticket_class in classes
                 ),
-                f"From {rows[0].file_name}, {short_datetime(rows[0].imported_at)}",
+                f"From {rows[0].file_name}, {datetime_text(rows[0].imported_at)}",
             ]
         )
 
@@ -66,35 +80,35 @@ class DataModelAdmin(RowActionsAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def import_data_model(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Display the form, and import the file that was uploaded."""
+        """Display the form and the latest import, and queue an import of the file that was uploaded."""
         itop = get_object_or_404(ItopInstance, pk=pk)
         if not self.has_change_permission(request, itop):
             raise PermissionDenied
         form = DataModelForm(request.POST, request.FILES) if request.method == "POST" else DataModelForm()
         if form.is_valid():
             upload = form.cleaned_data["file"]
-            try:
-                result = import_data_model(itop, upload, upload.name, also=form.cleaned_data["also"].split())
-            except DataModelError as error:
-                message = str(error)
-                form.add_error("file", f"{message[:1].upper()}{message[1:]} Nothing was changed.")
-            else:
-                self._report(request, itop, result, upload.name)
-                return HttpResponseRedirect(
-                    reverse("admin:intercom_bridge_itopinstance_change", args=[itop.pk])
-                )
-        return self.page(
-            request, "import_datamodel.html", "Import data model", original=itop, form=form, file=FILE
-        )
-
-    def _report(self, request: HttpRequest, itop: ItopInstance, result: ImportResult, file_name: str) -> None:
-        names = ", ".join(imported.name for imported in result.classes)
-        self.log_change(request, itop, f"Imported the data model from {file_name}: {names}.")
-        self.message_user(request, f"Imported from {file_name}: {names}.", messages.SUCCESS)
-        if result.removed:
-            removed = ", ".join(result.removed)
-            self.message_user(
-                request, f"Removed, because the file no longer has them: {removed}.", messages.WARNING
+            DataModelImport.objects.request(
+                itop,
+                upload.read(),
+                PurePath(upload.name).name,
+                form.cleaned_data["also"].split(),
+                request.user.get_username(),
             )
-        for sentence in result.profile_warnings:
-            self.message_user(request, f"Does not match: {sentence}", messages.WARNING)
+            self.log_change(request, itop, f"Uploaded the data model {upload.name}.")
+            transaction.on_commit(lambda: wake(EVERYTHING))
+            return HttpResponseRedirect(reverse(f"admin:{PAGE}", args=[pk], current_app=self.admin_site.name))
+        latest = DataModelImport.objects.filter(itop=itop).first()
+        is_imported = latest is not None and latest.state == State.IMPORTED
+        return self.page(
+            request,
+            "import_datamodel.html",
+            "Import data model",
+            original=itop,
+            form=form,
+            file=FILE,
+            latest=latest,
+            # An upload that is corrected must not be interrupted.
+            is_waiting=latest is not None and latest.state == State.WAITING and request.method == "GET",
+            has_worker=WorkerHeartbeat.objects.alive().exists(),
+            warnings=profile_warnings(itop) if is_imported else [],
+        )

@@ -1,5 +1,6 @@
 """The admin of deliveries: one message for one ticket."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import nh3
@@ -9,6 +10,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from intercom_bridge.intercom.html import first_line, to_text
 from intercom_bridge.models import Delivery, Log
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.reason import ReasonCode
@@ -23,6 +25,8 @@ from .search import SearchResult
 State = Delivery.State
 # nh3 takes quadratic time for some inputs. The whole entry is below, as JSON.
 MAX_ENTRY = 20_000
+# Of a message in the list, in characters.
+MAX_WORDS = 60
 # Nothing in a displayed entry may be loaded from elsewhere.
 ALLOWED_TAGS = nh3.ALLOWED_TAGS - {"img", "picture", "source", "video", "audio"}
 
@@ -32,7 +36,7 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
     """Deliveries can be retried, skipped and verified."""
 
     created = datetime_column("created_at", "created")
-    list_display = ("created", "state", "reason_text", "author", "log_label", "ticket")
+    list_display = ("created", "state", "reason_text", "message", "log_label", "ticket")
     actions = ("retry", "skip", "verify")
     list_filter = ("state", ReasonFilter, LogFilter, "kind", "created_at", WORKSPACE_FILTER)
     linked_lookups = ("ticket__id__exact", "conversation__id__exact", "webhook_event__id__exact")
@@ -67,6 +71,25 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
         ("Message from Intercom", {"fields": ("part_json",), "classes": ("collapse",)}),
     )
 
+    _words: Mapping[int, str] = {}
+
+    def prepare_rows(self, rows: Iterable[Delivery]) -> None:
+        """Read the messages of the page's rows, in addition to the customers."""
+        super().prepare_rows(rows)
+        if self.may_read:
+            parts = Delivery.objects.filter(pk__in=[row.pk for row in rows]).values_list("pk", "part")
+            self._words = {
+                pk: first_line(to_text(str(part.get("body", ""))), MAX_WORDS) for pk, part in parts
+            }
+
+    @admin.display(description="message", ordering="author")
+    def message(self, delivery: Delivery) -> str:
+        """Return the author and, for those who may read messages, the first words."""
+        words = self._words.get(delivery.pk)
+        if not words:
+            return delivery.author or "-"
+        return format_html('{}<div class="bridge-words">{}</div>', delivery.author, words)
+
     def search_condition(self, found: SearchResult) -> Q:
         return super().search_condition(found) | Q(part_id=found.text)
 
@@ -82,13 +105,13 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
     def log_code(self, delivery: Delivery) -> str:
         if not delivery.log:
             return "None: the message is not written."
-        return str(delivery.conversation.workspace.profile.code(delivery.log))
+        return f"{self.log_label(delivery)} ({delivery.conversation.workspace.profile.code(delivery.log)})"
 
     @admin.display(description="author in iTop")
     def entry_author(self, delivery: Delivery) -> str:
         item = delivery.item or {}
         if item.get("user_id"):
-            return f"iTop account {item['user_id']}"
+            return f"The author's own account in iTop (user ID {item['user_id']})."
         if item.get("user_login"):
             return str(item["user_login"]) if self.may_read else mask(item["user_login"])
         return "The bridge's own account. The text names the author." if item else "-"

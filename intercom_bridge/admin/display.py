@@ -5,9 +5,10 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.utils import timezone
-from django.utils.formats import date_format, localize
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -23,18 +24,18 @@ NOTHING = "None."
 MAX_LENGTH = 200_000
 
 
-def short_datetime(value: dt.datetime) -> str:
-    """Return the time in a form that is narrow enough for a list."""
-    return date_format(timezone.localtime(value), "Y-m-d H:i:s")
+def datetime_text(value: dt.datetime) -> str:
+    """Return the time with its time zone, as on a row's page."""
+    return date_format(timezone.localtime(value), "DATETIME_FORMAT")
 
 
 def datetime_column(name: str, label: str) -> Callable[[Any, Any], str]:
-    """Return a narrow list column for the date in field `name`."""
+    """Return a narrow list column for the date in field `name`. Its heading names the time zone."""
 
-    @admin.display(description=label, ordering=name)
+    @admin.display(description=f"{label} ({settings.TIME_ZONE})", ordering=name)
     def column(_admin: Any, row: Any) -> str:
         value = getattr(row, name)
-        return short_datetime(value) if value else "-"
+        return date_format(timezone.localtime(value), "Y-m-d H:i:s") if value else "-"
 
     return column
 
@@ -42,7 +43,7 @@ def datetime_column(name: str, label: str) -> Callable[[Any, Any], str]:
 def unix_time(seconds: float) -> str:
     """Return Unix seconds as a date, or unchanged if they are out of range."""
     try:
-        return str(localize(timezone.localtime(dt.datetime.fromtimestamp(seconds, dt.UTC))))
+        return datetime_text(dt.datetime.fromtimestamp(seconds, dt.UTC))
     except (ValueError, OverflowError, OSError):
         return str(seconds)
 
@@ -114,6 +115,11 @@ def attempts_table(row: LoggedJob, *, with_texts: bool) -> SafeString | str:
 
 def link(url: str, label: object) -> SafeString:
     return format_html('<a href="{}">{}</a>', url, label)
+
+
+def problem(text: str) -> SafeString:
+    """Return a text in the color of warnings."""
+    return format_html('<span class="bridge-warning">{}</span>', text)
 
 
 def stacked(items: Iterable[object]) -> SafeString | str:

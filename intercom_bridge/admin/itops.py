@@ -17,7 +17,7 @@ from intercom_bridge.models.reason import reason_label
 from .base import STYLES, columns_of
 from .connection_test import ConnectionTestAdmin
 from .datamodels import DataModelAdmin
-from .display import short_datetime, stacked
+from .display import datetime_text, stacked
 from .row_actions import RowAction
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
@@ -94,9 +94,9 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
         if itop.paused_until is None:
             return "OK" if itop.last_success_at else "Nothing written yet"
         failures = "1 failure" if itop.failures_in_a_row == 1 else f"{itop.failures_in_a_row} failures"
-        paused = f"Paused since {short_datetime(itop.paused_since)}" if itop.paused_since else "Paused"
+        paused = f"Paused since {datetime_text(itop.paused_since)}" if itop.paused_since else "Paused"
         if itop.paused_until > timezone.now():
-            paused += f", until {short_datetime(itop.paused_until)}"
+            paused += f", until {datetime_text(itop.paused_until)}"
         return f"{paused}, after {failures}: {reason_label(itop.pause_code, self.pause_response(itop))}"
 
     @admin.display(description="response")

@@ -14,9 +14,10 @@ from django.urls import reverse
 from intercom_bridge.models import Conversation, PersonMatch
 from intercom_bridge.privacy.contact import Contact, CreationPendingError, anonymize_admin_log
 from intercom_bridge.privacy.person_copy import person_copy
+from intercom_bridge.tickets.people.evidence import describe_evidence
 
 from .base import MAX_COUNTED
-from .display import NOTHING, datetime_column, json_block
+from .display import NOTHING, datetime_text, json_block, stacked
 from .masking import may_read_messages
 from .records import RecordAdmin
 from .row_actions import FROM_ROW_PAGE, RowAction, RowActionsAdmin
@@ -31,9 +32,9 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
     The export requires the permission to read messages, the erasure the permission to delete matches.
     """
 
-    picked = datetime_column("picked_at", "picked")
-    list_display = ("name", "email", "org_name", "how", "picked_by", "picked", "contact_id", "workspace")
+    list_display = ("name", "email", "organization", "found_by", "picked", "workspace")
     actions = ("forget", "export_for_person", "export_for_controller", "erase_data")
+    dangerous_actions = ("erase_data",)
     list_filter = ("how", "workspace")
     list_select_related = ("workspace",)
     search_fields = ("name", "email", "contact_id__exact", "picked_by__icontains")
@@ -42,8 +43,8 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
     )
     ordering = ("-pk",)
     fieldsets = (
-        ("In Intercom", {"fields": ("workspace", "contact_id", "evidence", "conversations")}),
-        ("Match", {"fields": ("how", "picked_by", "picked_at")}),
+        ("In Intercom", {"fields": ("workspace", "contact_id", "stated", "conversations")}),
+        ("Match", {"fields": ("found_by", "picked_by", "picked_at")}),
         (
             "In iTop",
             {
@@ -52,14 +53,36 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
                     "name",
                     "email",
                     "person_id",
-                    "org_name",
-                    "org_id",
+                    "organization_with_id",
                     "attributes_json",
                     "matched_at",
                 )
             },
         ),
     )
+
+    @admin.display(description="organization", ordering="org_name")
+    def organization(self, match: PersonMatch) -> str:
+        return match.org_name or "-"
+
+    @admin.display(description="organization")
+    def organization_with_id(self, match: PersonMatch) -> str:
+        return f"{match.org_name or 'Without a name'} (ID {match.org_id})" if match.org_id else NOTHING
+
+    @admin.display(description="found by", ordering="how")
+    def found_by(self, match: PersonMatch) -> str:
+        return match.get_how_display()
+
+    @admin.display(description="picked", ordering="picked_at")
+    def picked(self, match: PersonMatch) -> str:
+        """Return who picked the person, and when."""
+        if not match.picked_at:
+            return match.picked_by or "-"
+        return stacked((match.picked_by, datetime_text(match.picked_at)))
+
+    @admin.display(description="what the contact says")
+    def stated(self, match: PersonMatch) -> str:
+        return stacked(describe_evidence(match.evidence))
 
     @admin.display(description="conversations")
     def conversations(self, match: PersonMatch) -> str:

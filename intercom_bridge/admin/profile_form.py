@@ -1,9 +1,11 @@
-"""The form of a ticket profile. It checks attribute codes against the imported data model."""
+"""The form of a ticket profile. It checks codes and values against the ticket class, as far as it is known."""
 
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 
+from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
 from intercom_bridge.datamodel.lookup import decode
 from intercom_bridge.datamodel.profile_check import ProfileCheck, did_you_mean, missing_from_form
 from intercom_bridge.models import ImportedClass, TicketProfile
@@ -14,6 +16,7 @@ else:
     ModelForm = forms.ModelForm
 
 FILL_IN = "Correct automatically"
+ACCEPT_OTHER = "Accept other codes"
 
 
 class CodesFormField(forms.Field):
@@ -33,7 +36,7 @@ class CodesFormField(forms.Field):
 
 
 class TicketProfileForm(ModelForm):
-    """An unknown code is an error if the class was imported. Without a data model any code is accepted.
+    """An unknown code or value is an error if the class is known: imported, or else that of a standard iTop.
 
     `filled_in` names the fields that were corrected at the user's request, `warnings` what is suspicious but allowed.
     """
@@ -41,8 +44,14 @@ class TicketProfileForm(ModelForm):
     fill_in = forms.BooleanField(
         required=False,
         label=FILL_IN,
-        help_text="Replaces codes that the imported data model does not have with matching ones, and adds the "
-        "attributes that a new ticket requires to the form. Valid codes are kept.",
+        help_text="Replaces codes that the ticket class does not have with matching ones, and adds the attributes that "
+        "a new ticket requires to the form. Valid codes are kept.",
+    )
+    accept_other = forms.BooleanField(
+        required=False,
+        label=ACCEPT_OTHER,
+        help_text="Only for an iTop with changes of your own whose data model was not imported: saves codes and values "
+        "that a standard iTop does not have.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -58,10 +67,20 @@ class TicketProfileForm(ModelForm):
 
     def _compare_with_data_model(self) -> None:
         profile = self.instance
-        fill_in: bool = self.cleaned_data["fill_in"]
         imported = ImportedClass.objects.for_profile(profile)
-        matching = list(imported.filter(name=profile.ticket_class).select_related("itop"))
-        checks = [ProfileCheck(profile, decode(row)) for row in matching]
+        names = set(imported.values_list("name", flat=True))
+        rows = imported.filter(name=profile.ticket_class).select_related("itop")
+        classes = [decode(row) for row in rows]
+        if not names and (builtin := BUILTIN_CLASSES.get(profile.ticket_class)):
+            classes = [] if self.cleaned_data["accept_other"] else [builtin]
+        elif not classes:
+            self.warnings.append(_unchecked(profile.ticket_class, names))
+        self._compare_with(
+            [ProfileCheck(profile, ticket_class) for ticket_class in classes], is_builtin=not names
+        )
+
+    def _compare_with(self, checks: Sequence[ProfileCheck], *, is_builtin: bool) -> None:
+        fill_in: bool = self.cleaned_data["fill_in"]
         if fill_in:
             self.filled_in = list(dict.fromkeys(name for check in checks for name in check.autofill()))
         mistakes: dict[str, list[str]] = {}
@@ -70,13 +89,26 @@ class TicketProfileForm(ModelForm):
                 mistakes[name] = list(dict.fromkeys([*mistakes.get(name, []), *sentences]))
         for name, sentences in mistakes.items():
             self.add_error(name, sentences)
-        if mistakes and not fill_in:
-            self.add_error(None, f"Correct these codes, or select “{FILL_IN}” and save again.")
-        if missing := dict.fromkeys(code for check in checks for code in check.missing()):
-            self.warnings.append(missing_from_form(missing, profile.ticket_class))
-        names = set(imported.values_list("name", flat=True))
-        if names and not matching:
-            self.warnings.append(
-                f"{profile.ticket_class} is not one of the imported classes ({', '.join(sorted(names))}), so its "
-                f"codes were not checked.{did_you_mean(profile.ticket_class, names)}"
+        if mistakes and is_builtin:
+            self.add_error(
+                None,
+                "No data model of your iTop was imported, so the profile was compared with a standard iTop. If your "
+                f"iTop is different, import its data model, or select “{ACCEPT_OTHER}” and save again.",
             )
+        if mistakes and not fill_in:
+            self.add_error(None, f"Correct the marked fields, or select “{FILL_IN}” and save again.")
+        if missing := dict.fromkeys(code for check in checks for code in check.missing()):
+            self.warnings.append(missing_from_form(missing, self.instance.ticket_class))
+
+
+def _unchecked(ticket_class: str, imported: Collection[str]) -> str:
+    """Return a sentence about a class that is neither imported nor, without an import, that of a standard iTop."""
+    if imported:
+        return (
+            f"{ticket_class} is not one of the imported classes ({', '.join(sorted(imported))}), so its codes were not "
+            f"checked.{did_you_mean(ticket_class, imported)}"
+        )
+    return (
+        f"{ticket_class} is not a ticket class of a standard iTop, and no data model was imported, so its codes were "
+        f"not checked.{did_you_mean(ticket_class, BUILTIN_CLASSES)}"
+    )

@@ -12,8 +12,9 @@ from django.forms import Field as FormField
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 
+from intercom_bridge.datamodel import Kind, TicketClass
 from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
-from intercom_bridge.datamodel.lookup import attribute_label, decode
+from intercom_bridge.datamodel.lookup import attribute_label, decode, value_label
 from intercom_bridge.models import ImportedClass, TicketProfile
 
 from .base import STYLES
@@ -37,12 +38,12 @@ class TicketProfileAdmin(PreviewAdmin):
     readonly_fields = ("known_attributes",)
     save_on_top = True
     fieldsets = (
-        (None, {"fields": ("name", "ticket_class", "fill_in")}),
+        (None, {"fields": ("name", "ticket_class", "fill_in", "accept_other")}),
         (
             "Create form",
             {
                 "fields": ("form_attributes", "defaults"),
-                "description": "Attribute codes of the class, one per line. Attributes that iTop requires are added "
+                "description": "Attributes of the class, as codes: one per line. Those that iTop requires are added "
                 "automatically, unless they have a default.",
             },
         ),
@@ -71,7 +72,10 @@ class TicketProfileAdmin(PreviewAdmin):
     )
 
     class Media:
+        """The style sheet, and the script of the pick lists."""
+
         css = STYLES
+        js = ("intercom_bridge/codes.js",)
 
     @admin.display(description="workspaces")
     def workspace_count(self, profile: Any) -> int:
@@ -79,6 +83,7 @@ class TicketProfileAdmin(PreviewAdmin):
 
     @admin.display(description="attributes")
     def known_attributes(self, profile: TicketProfile) -> str:
+        """Return the attributes of the class as a table, and as data for the pick lists of codes.js."""
         rows = ImportedClass.objects.for_profile(profile).filter(name=profile.ticket_class)
         imported = rows.select_related("itop").first()
         ticket_class = decode(imported) if imported else BUILTIN_CLASSES.get(profile.ticket_class)
@@ -95,6 +100,7 @@ class TicketProfileAdmin(PreviewAdmin):
                 "rows": [
                     (attribute, attribute_label(ticket_class, attribute.code)) for attribute in attributes
                 ],
+                "choices": _choices(profile, ticket_class),
             },
         )
 
@@ -133,8 +139,33 @@ class TicketProfileAdmin(PreviewAdmin):
                 help_text=db_field.help_text,
                 initial=db_field.get_default(),
             )
-        return super().formfield_for_dbfield(db_field, request, **kwargs)
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and db_field.name == "subtitle_attribute":
+            field.widget.attrs["list"] = "bridge-attribute-codes"
+        return field
 
 
 def _label(name: str) -> str:
     return str(TicketProfile._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
+
+
+def _choices(profile: TicketProfile, ticket_class: TicketClass) -> dict[str, Any]:
+    """Return the codes that each field of the form may contain, with their labels, as JSON for codes.js."""
+    labels = {code: attribute_label(ticket_class, code) for code in ticket_class.attributes}
+    values = {
+        code: [[value.code, value_label(ticket_class, code, value.code)] for value in attribute.values]
+        for code, attribute in ticket_class.attributes.items()
+    }
+    editable = [
+        code
+        for code, attribute in ticket_class.attributes.items()
+        if attribute.kind not in (Kind.LOG, Kind.OTHER) and code not in profile.filled_in()
+    ]
+    shown = [code for code, attribute in ticket_class.attributes.items() if attribute.kind is not Kind.OTHER]
+    return {
+        "ticket_class": ticket_class.name,
+        "form_attributes": [[code, labels[code]] for code in editable],
+        "details_attributes": [[code, labels[code]] for code in shown],
+        "excluded_states": values.get(profile.code("status"), []),
+        "defaults": [[code, labels[code], values[code]] for code in editable],
+    }

@@ -41,6 +41,8 @@ class RowActionsAdmin(ModelAdmin):
     """
 
     change_form_template = "admin/intercom_bridge/row_with_actions.html"
+    # Actions that cannot be undone, whose buttons are red.
+    dangerous_actions: tuple[str, ...] = ()
 
     def has_act_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}"))
@@ -54,7 +56,9 @@ class RowActionsAdmin(ModelAdmin):
         row = context.get("original")
         allowed = {name: action[2] for name, action in self.get_actions(request).items() if action}
         applicable = self.applicable_actions(row) if row else ()
-        context["row_actions"] = [(name, allowed[name]) for name in applicable if name in allowed]
+        context["row_actions"] = [
+            (name, allowed[name], name in self.dangerous_actions) for name in applicable if name in allowed
+        ]
         context["row_actions_url"] = reverse(
             f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist", current_app=self.admin_site.name
         )

@@ -16,6 +16,7 @@ from intercom_bridge.models import (
     TicketLink,
     Workspace,
 )
+from intercom_bridge.tickets.search import reference_spellings
 
 # The newest of each kind.
 MAX_RESULTS = 1000
@@ -51,21 +52,23 @@ def look_up(text: str) -> SearchResult:
     by_id = Conversation.objects.filter(workspace__in=workspaces, conversation_id=text)
     return SearchResult(
         text=text,
-        tickets=_newest(Ticket.objects.filter(ref__in={text, text.upper()})),
+        tickets=_newest(Ticket.objects.filter(ref__in=reference_spellings(text))),
         conversations=(*_newest(by_id), *_conversations_of_person(text)),
         workspaces=workspaces,
     )
 
 
 def find_people(text: str) -> QuerySet[PersonMatch]:
-    """Return the matches with this e-mail address, iTop ID or full name."""
+    """Return the matches with this e-mail address, iTop ID or name, or else those whose name contains the text."""
     matches = PersonMatch.objects.order_by("-pk")
     if "@" in text:
         return matches.filter(Exact(Upper("email"), Upper(Value(text))))
     if text.isascii() and text.isdigit():
         # Longer numbers do not fit a database column.
         return matches.filter(person_id=int(text)) if len(text) < 19 else matches.none()
-    return matches.filter(Exact(Upper("name"), Upper(Value(text))))
+    named = matches.filter(Exact(Upper("name"), Upper(Value(text))))
+    # The first or the last name alone has no index, so it is looked for only if no one is called that.
+    return named if named.exists() else matches.filter(name__icontains=text)
 
 
 def _conversations_of_person(text: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Form fields for secrets: they can be entered or removed, and are never displayed."""
+"""The form of rows with secrets, which can be entered or removed and are never displayed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from django.db import models
 
 from intercom_bridge.models import Secret
 from intercom_bridge.models.encryption import SecretField
+
+from .time_zones import TimeZoneSelect
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Any]
@@ -34,15 +36,20 @@ class SecretChange:
 
 
 class SecretInput(forms.Widget):
-    """A password input that is always empty, the stored secret's hint, and a checkbox to remove the secret."""
+    """A password input that is always empty, the stored secret's hint, and a checkbox to remove the secret.
+
+    `is_entered`: the secret was entered before, but could not be saved yet.
+    """
 
     template_name = "admin/intercom_bridge/secret_input.html"
+    is_entered = False
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         """Return the context with the hint, without the value."""
         context = super().get_context(name, None, attrs)
         context["hint"] = value.hint if isinstance(value, Secret) else ""
         context["remove_name"] = f"{name}-remove"
+        context["is_entered"] = self.is_entered
         return context
 
     def value_from_datadict(self, data: Mapping[str, Any], _files: Any, name: str) -> SecretChange:
@@ -88,6 +95,11 @@ class SecretFormField(forms.Field):
 
 class SecretsForm(ModelForm):
     """A form of a model with secrets. Empty inputs keep the stored secrets."""
+
+    class Meta:
+        """What the forms of workspaces and iTops have in common."""
+
+        widgets = {"time_zone": TimeZoneSelect}
 
     def clean(self) -> dict[str, Any]:
         """Replace each SecretChange by the secret to be stored."""

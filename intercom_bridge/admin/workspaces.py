@@ -7,24 +7,29 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
 
 from intercom_bridge import doctor
-from intercom_bridge.doctor import Finding
-from intercom_bridge.models import Conversation, Workspace
+from intercom_bridge.doctor import Finding, Level
+from intercom_bridge.models import Conversation, ItopInstance, OutgoingMessage, Workspace
+from intercom_bridge.models.reason import ReasonCode, reason_label
 from intercom_bridge.sync.intake import FOLLOWED_TOPICS
+from intercom_bridge.tickets.scope_report import scope_problem
 from intercom_bridge.wake import EVERYTHING, wake
 
 from .base import STYLES, columns_of
-from .connect import ConnectForm
-from .connection_test import ConnectionTestAdmin
+from .connect import ConnectForm, entered_secrets, forget_secrets, keep_secrets, save_new
+from .connection_test import ConnectionTestAdmin, worst_first
+from .display import datetime_text, problem, stacked
 from .scope_tester import PAGE as SCOPES_PAGE
 from .scope_tester import ScopeTesterAdmin
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
+SAVE_ANYWAY = "save_anyway"
 CONNECT_PAGE = "intercom_bridge_workspace_connect"
 
 
@@ -35,7 +40,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
     change_form_template = "admin/intercom_bridge/workspace.html"
     form = SecretsForm
     formfield_overrides = SECRET_OVERRIDES
-    list_display = ("workspace_id", "name", "enabled", "region", "itop", "profile", "has_secrets")
+    list_display = ("workspace_id", "name", "enabled", "itop", "connection")
     list_display_links = ("workspace_id", "name")
     list_filter = ("enabled", "region", "itop")
     list_select_related = ("itop", "profile")
@@ -93,9 +98,10 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         css = STYLES
         js = ("intercom_bridge/copy.js",)
 
-    @admin.display(description="secrets", boolean=True)
-    def has_secrets(self, workspace: Workspace) -> bool:
-        return bool(workspace.client_secret and workspace.access_token)
+    @admin.display(description="connection")
+    def connection(self, workspace: Any) -> str:
+        """Return what is known about the connection to Intercom and to iTop, without asking them."""
+        return stacked((_intercom_state(workspace), _itop_state(workspace.itop)))
 
     @admin.display(description="addresses")
     def addresses(self, workspace: Workspace | None) -> str:
@@ -126,41 +132,68 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         links = {"connect_url": connect_url, "scopes_url": reverse(f"admin:{SCOPES_PAGE}")}
         return super().changelist_view(request, {**(extra_context or {}), **links})
 
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Lead to the page that connects a workspace, which asks for the same and tests it."""
+        return HttpResponseRedirect(reverse(f"admin:{CONNECT_PAGE}", current_app=self.admin_site.name))
+
     def connect(self, request: HttpRequest) -> HttpResponse:
         """Display the page that connects a workspace, and save what was entered."""
         if not self.has_add_permission(request):
             raise PermissionDenied
+        is_submitted = request.method == "POST"
         form = ConnectForm(
-            request.POST if request.method == "POST" else None,
+            request.POST if is_submitted else None,
             may_add_itop=request.user.has_perm("intercom_bridge.add_itopinstance"),
             may_add_profile=request.user.has_perm("intercom_bridge.add_ticketprofile"),
+            entered=entered_secrets(request),
         )
-        if request.method == "POST" and form.is_valid():
-            workspace, created = form.save()
-            for row in created:
-                self.log_addition(request, row, "Connected.")
-            if not self.has_change_permission(request, workspace):
-                # This user may not open the connection test.
-                self.message_user(request, f"{workspace} was saved.", messages.SUCCESS)
-                return self.response_post_save_add(request, workspace)
-            text = f"{workspace} was saved. Select “Test now” to check the connection."
-            self.message_user(request, text, messages.SUCCESS)
-            return HttpResponseRedirect(reverse("admin:intercom_bridge_workspace_test", args=[workspace.pk]))
+        problems: list[Finding] = []
+        if is_submitted and form.is_valid():
+            workspace = form.build()
+            if SAVE_ANYWAY not in request.POST:
+                problems = _problems(workspace)
+            if not problems:
+                return self._save_connected(request, workspace)
+        entered = ""
+        if is_submitted:
+            entered = keep_secrets(request, form)
+        else:
+            forget_secrets(request)
         return self.page(
-            request, "connect.html", "Connect a workspace", form=form, addresses=self.addresses(None)
+            request,
+            "connect.html",
+            "Connect a workspace",
+            form=form,
+            addresses=self.addresses(None),
+            entered=entered,
+            problems=problems,
         )
+
+    def _save_connected(self, request: HttpRequest, workspace: Workspace) -> HttpResponse:
+        for row in save_new(workspace):
+            self.log_addition(request, row, "Connected.")
+        forget_secrets(request)
+        if not self.has_change_permission(request, workspace):
+            # This user may not open the connection test.
+            self.message_user(request, f"{workspace} was saved.", messages.SUCCESS)
+            return self.response_post_save_add(request, workspace)
+        text = f"{workspace} was saved. Select “Test now” to check everything else."
+        self.message_user(request, text, messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:intercom_bridge_workspace_test", args=[workspace.pk]))
 
     def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:
         """Save what was edited. A workspace that was enabled is compared with Intercom."""
-        if not change:
-            super().save_model(request, obj, form, change)
-            return
         # Only the edited columns: since the page was opened, keys may have been rotated or the use of a secret noted.
         changed = columns_of(obj, form.changed_data)
         if {"itop_id", "itop", "profile_id", "profile"} & set(changed):
             obj.has_intercom_attributes = None
             changed = {*changed, "has_intercom_attributes"}
         obj.save(update_fields={*changed, *obj.forget_use(changed)})
+        if {"itop", "scope"} & set(form.changed_data) and (problem := scope_problem(obj)):
+            text = f"The scope was saved, but until it is corrected, the panel serves no one: {problem}"
+            self.message_user(request, text, messages.WARNING)
         if obj.enabled and "enabled" in changed:
             Conversation.objects.look_for_missed(obj)
             transaction.on_commit(lambda: wake(EVERYTHING))
@@ -172,11 +205,46 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         """Return the read-only fields, and the ID of a saved workspace: its conversations depend on it."""
         return (*self.readonly_fields, "workspace_id") if obj else self.readonly_fields
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Workspace]:
-        return super().get_queryset(request).select_related("itop", "profile")
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        refused = {"reason_code": ReasonCode.INTERCOM_TOKEN_REFUSED}
+        posting = OutgoingMessage.objects.waiting().filter(conversation__workspace=OuterRef("pk"), **refused)
+        comparing = Conversation.objects.filter(
+            workspace=OuterRef("pk"),
+            reconcile_at__isnull=False,
+            reconcile_code=ReasonCode.INTERCOM_TOKEN_REFUSED,
+        )
+        workspaces = super().get_queryset(request).select_related("itop", "profile")
+        annotated: QuerySet[Any] = workspaces.annotate(is_token_refused=Exists(posting) | Exists(comparing))
+        return annotated
 
     def get_form(self, *args: Any, **kwargs: Any) -> Any:
         form = super().get_form(*args, **kwargs)
         if "scope" in form.base_fields:
             form.base_fields["scope"].widget.attrs.update(rows=3, spellcheck="false")
         return form
+
+
+def _intercom_state(workspace: Any) -> SafeString | str:
+    """Return a line about Intercom. `workspace` has the annotation `is_token_refused`."""
+    if missing := [name for name in ("client_secret", "access_token") if not getattr(workspace, name)]:
+        return problem(f"Intercom: no {missing[0].replace('_', ' ')}")
+    if workspace.is_token_refused:
+        return problem("Intercom: refuses the access token")
+    if workspace.client_secret_used_at is None:
+        return "Intercom: no request yet"
+    return f"Intercom: last request {datetime_text(workspace.client_secret_used_at)}"
+
+
+def _itop_state(itop: ItopInstance) -> SafeString | str:
+    if itop.paused_until is not None:
+        since = f"Since {datetime_text(itop.paused_since)}." if itop.paused_since else ""
+        return problem(f"iTop: {reason_label(itop.pause_code)} {since}".strip())
+    if itop.last_success_at is None:
+        return "iTop: nothing written yet"
+    return f"iTop: last written {datetime_text(itop.last_success_at)}"
+
+
+def _problems(workspace: Workspace) -> list[Finding]:
+    """Return what keeps a workspace that is not saved yet from working, worst first."""
+    findings = [finding for finding in doctor.examine_unsaved(workspace) if finding.level is not Level.OK]
+    return worst_first(findings)

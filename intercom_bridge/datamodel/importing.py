@@ -1,6 +1,6 @@
 """Import an iTop's data model: read the file, store its ticket classes, and check the profiles against them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import BinaryIO
@@ -11,9 +11,10 @@ from django.utils import timezone
 from intercom_bridge.models import ImportedClass, ItopInstance, TicketProfile
 
 from .attribute import TicketClass
+from .lookup import decode
 from .profile_check import ProfileCheck, did_you_mean, missing_from_form
 from .serialization import to_json
-from .xml_reader import DataModel, read_data_model
+from .xml_reader import read_data_model
 from .xml_stream import DataModelError
 
 
@@ -43,18 +44,26 @@ def import_data_model(
             raise DataModelError(f"there is no class {name} in this file.{did_you_mean(name, model.names)}")
     classes = tuple(model.classes.values())
     if not dry_run:
-        _store(itop, classes, PurePath(file_name).name)
+        _store(itop, classes, model.names, PurePath(file_name).name)
     return ImportResult(
         classes=classes,
         languages=model.languages,
         removed=tuple(name for name in earlier if name not in model.classes),
-        profile_warnings=tuple(_profile_warnings(itop, profiles, model)),
+        profile_warnings=tuple(_profile_warnings(itop, profiles, model.classes, model.names)),
     )
 
 
+def profile_warnings(itop: ItopInstance) -> list[str]:
+    """Compare the profiles with the imported classes of this iTop; return sentences about what does not fit."""
+    classes = {row.name: decode(row) for row in itop.imported_classes.all()}
+    return list(_profile_warnings(itop, TicketProfile.objects.all(), classes, itop.class_names))
+
+
 @transaction.atomic
-def _store(itop: ItopInstance, classes: Sequence[TicketClass], file_name: str) -> None:
+def _store(itop: ItopInstance, classes: Sequence[TicketClass], names: Sequence[str], file_name: str) -> None:
     now = timezone.now()
+    itop.class_names = list(names)
+    itop.save(update_fields=["class_names"])
     itop.imported_classes.exclude(name__in=[ticket_class.name for ticket_class in classes]).delete()
     for ticket_class in classes:
         ImportedClass.objects.update_or_create(
@@ -65,7 +74,10 @@ def _store(itop: ItopInstance, classes: Sequence[TicketClass], file_name: str) -
 
 
 def _profile_warnings(
-    itop: ItopInstance, profiles: Iterable[TicketProfile], model: DataModel
+    itop: ItopInstance,
+    profiles: Iterable[TicketProfile],
+    classes: Mapping[str, TicketClass],
+    names: Collection[str],
 ) -> Iterator[str]:
     """Check the profiles of this iTop's workspaces, and those that no workspace uses."""
     used_elsewhere = set(
@@ -77,9 +89,9 @@ def _profile_warnings(
         if profile.pk in used_elsewhere:
             continue
         name = profile.ticket_class
-        ticket_class = model.classes.get(name)
+        ticket_class = classes.get(name)
         if ticket_class is None:
-            yield f"{profile}: this data model has no class {name}.{did_you_mean(name, model.names)}"
+            yield f"{profile}: this data model has no class {name}.{did_you_mean(name, names)}"
             continue
         check = ProfileCheck(profile, ticket_class)
         for field, sentences in check.mistakes().items():

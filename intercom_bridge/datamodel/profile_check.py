@@ -1,13 +1,15 @@
 """Check a ticket profile against a class of the data model, and correct it."""
 
 import difflib
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
 from intercom_bridge.models import TicketProfile
 from intercom_bridge.models.ticket_profile import FILLED_IN, STOCK_ATTRIBUTES
 
-from .attribute import Kind, TicketClass
+from .attribute import Attribute, Kind, TicketClass
+from .lookup import value_label
 
 # Tickets cannot be found, created or written to without these; other mapped attributes are optional.
 _REQUIRED_PARTS = ("org_id", "caller_id", "status", "title", "description", "public_log", "private_log")
@@ -18,6 +20,21 @@ _NOT_EDITABLE = {
 _ATTRIBUTES_OF_EVERY_CLASS = {"id", "friendlyname", "finalclass", "obsolescence_flag", "obsolescence_date"}
 # The panel is narrow.
 MAX_DETAILS = 12
+# Of an enum, in a sentence.
+MAX_VALUES = 12
+_FORMATS = {
+    Kind.KEY: re.compile(r"[1-9][0-9]*"),
+    Kind.INTEGER: re.compile(r"-?[0-9]+"),
+    Kind.DECIMAL: re.compile(r"-?[0-9]+(\.[0-9]+)?"),
+    Kind.DATE: re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}"),
+    Kind.DATETIME: re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}( [0-9]{2}:[0-9]{2}:[0-9]{2})?"),
+}
+_FORMAT_NAMES = {
+    Kind.INTEGER: "a whole number",
+    Kind.DECIMAL: "a number, like 1.5",
+    Kind.DATE: "a date, like 2026-12-31",
+    Kind.DATETIME: "a date and time, like 2026-12-31 23:59:00",
+}
 
 
 class ProfileCheck:
@@ -38,6 +55,7 @@ class ProfileCheck:
         found: defaultdict[str, list[str]] = defaultdict(list)
         for name, sentences in (
             ("form_attributes", self._form_mistakes()),
+            ("defaults", self.default_mistakes()),
             *(
                 (name, [self._unknown(code) for code in used if not self._has(code)])
                 for name, used in codes.items()
@@ -45,8 +63,8 @@ class ProfileCheck:
             ("attributes_mapping", self._mapping_mistakes()),
             ("excluded_states", self._state_mistakes()),
         ):
-            if sentences:
-                found[name] = sentences
+            found[name] += sentences
+        found = defaultdict(list, {name: sentences for name, sentences in found.items() if sentences})
         if "form_attributes" in found:
             found["form_attributes"].append(f"A form that fits: {', '.join(self.form())}.")
         if "details_attributes" in found:
@@ -64,6 +82,30 @@ class ProfileCheck:
             elif attribute.kind in _NOT_EDITABLE:
                 sentences.append(f"{code} {_NOT_EDITABLE[attribute.kind]}.")
         return sentences
+
+    def default_mistakes(self) -> list[str]:
+        """Return sentences about default values that their attributes do not allow."""
+        return [
+            sentence
+            for code in self._profile.defaults
+            if (attribute := self._class.attributes.get(code))
+            and (sentence := self._value_mistake(attribute, self._profile.default_of(code)))
+        ]
+
+    def _value_mistake(self, attribute: Attribute, value: str) -> str:
+        code, kind = attribute.code, attribute.kind
+        if kind is Kind.ENUM and attribute.values and value not in {known.code for known in attribute.values}:
+            known = [_with_label(self._class, code, allowed.code) for allowed in attribute.values]
+            more = f" and {len(known) - MAX_VALUES} more" if len(known) > MAX_VALUES else ""
+            return f"{code} has no value “{value}”. Its values: {', '.join(known[:MAX_VALUES])}{more}."
+        if (pattern := _FORMATS.get(kind)) and not pattern.fullmatch(value):
+            needed = (
+                f"the ID of a {attribute.target_class}, a number" if kind is Kind.KEY else _FORMAT_NAMES[kind]
+            )
+            return f"{code} needs {needed}, not “{value}”."
+        if attribute.limit and len(value) > attribute.limit:
+            return f"{code} can have at most {attribute.limit} characters; its default has {len(value)}."
+        return ""
 
     def _mapping_mistakes(self) -> list[str]:
         sentences = []
@@ -159,3 +201,8 @@ def did_you_mean(code: str, codes: Collection[str]) -> str:
 def missing_from_form(codes: Iterable[str], class_name: str) -> str:
     """Return a sentence about mandatory attributes that a profile's form lacks."""
     return f"The form does not contain {', '.join(codes)}, required in a new {class_name}."
+
+
+def _with_label(ticket_class: TicketClass, code: str, value: str) -> str:
+    label = value_label(ticket_class, code, value)
+    return f"{value} ({label})" if label != value else value

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from intercom_bridge.models import ItopInstance, Workspace
 from itop_client import Deadline
 
-from . import intercom, itop, service
+from . import intercom, itop, service, unsaved
 from .finding import Finding, Level, exit_status, overall, summary
 from .probe import PAGE_SECONDS
 from .service import NO_DATABASE
@@ -23,6 +23,7 @@ __all__ = [
     "examine_everything",
     "examine_itop",
     "examine_service",
+    "examine_unsaved",
     "exit_status",
     "overall",
     "summary",
@@ -47,6 +48,11 @@ def examine_itop(instance: ItopInstance, seconds: float | None = None) -> Iterat
 def examine_service() -> Iterator[Finding]:
     """Check what belongs to no workspace and no iTop."""
     return service.examine()
+
+
+def examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
+    """Check what was entered about a new workspace: its access token, its iTop and its scope."""
+    return _without_secrets(unsaved.examine(workspace), [workspace], [workspace.itop])
 
 
 def examine_everything() -> Iterator[Finding]:

@@ -46,7 +46,7 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
     except (SecretDecryptionError, ImproperlyConfigured):
         has_token = False
     if has_token:
-        yield from _examine_token(workspace, client, subject)
+        yield from examine_token(workspace, client, subject)
     yield from _examine_calls(workspace, subject)
     if workspace.client_secrets():
         yield from examine_ping(workspace, subject)
@@ -78,7 +78,8 @@ def _examine_secrets(workspace: Workspace, subject: Subject) -> Iterator[Finding
             )
 
 
-def _examine_token(workspace: Workspace, client: IntercomClient, subject: Subject) -> Iterator[Finding]:
+def examine_token(workspace: Workspace, client: IntercomClient, subject: Subject) -> Iterator[Finding]:
+    """Check the access token of a workspace, which may be unsaved."""
     began = time.monotonic()
     try:
         me = client.me(deadline=REQUEST_SECONDS)
@@ -148,7 +149,7 @@ def _examine_identity(workspace: Workspace, me: Me, subject: Subject) -> Iterato
 
 def _examine_reading(workspace: Workspace, client: IntercomClient, subject: Subject) -> Finding:
     about = "workspace.permissions"
-    newest = Conversation.objects.filter(workspace=workspace).order_by("-pk").first()
+    newest = Conversation.objects.filter(workspace=workspace.pk).order_by("-pk").first()
     if newest is None:
         return subject.ok(
             about, "permission to read conversations can be checked once a conversation is linked"

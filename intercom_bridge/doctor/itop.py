@@ -82,7 +82,7 @@ def examine(
             "Run: python manage.py doctor - it has no time limit, and shows what is slow.",
         )
     except ItopError as error:
-        yield _error_finding(subject, error, has_responded=has_responded)
+        yield error_finding(subject, error, has_responded=has_responded)
 
 
 def _examine_server(probe: Probe, info: ServerInfo) -> Iterator[Finding]:
@@ -113,7 +113,8 @@ def _clock_finding(subject: Subject, info: ServerInfo) -> Finding:
     )
 
 
-def _error_finding(subject: Subject, error: ItopError, *, has_responded: bool) -> Finding:
+def error_finding(subject: Subject, error: ItopError, *, has_responded: bool) -> Finding:
+    """Return the finding about an error that ended the checks."""
     if isinstance(error, ItopLoginError):
         return subject.failure("itop.account", *_refused_login(error.problem))
     if has_responded:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from intercom_bridge.datamodel import Attribute, Kind, TicketClass
 from intercom_bridge.datamodel.lookup import ticket_class_of
 from intercom_bridge.datamodel.profile_check import ProfileCheck, did_you_mean
-from intercom_bridge.models import TicketProfile
+from intercom_bridge.models import ImportedClass, TicketProfile
 from intercom_bridge.models.ticket_profile import STOCK_ATTRIBUTES
 from itop_client import (
     ItopPermissionError,
@@ -32,6 +32,7 @@ def examine_profiles(probe: Probe) -> Iterator[Finding]:
         try:
             yield from _examine_attributes(probe, profile, subject, ticket_class)
             yield from _examine_states(profile, subject, ticket_class)
+            yield from _examine_defaults(probe, profile, subject, ticket_class)
             yield from _examine_choices(probe, profile, subject, ticket_class)
         except UnknownClassError:
             yield subject.failure(
@@ -95,6 +96,26 @@ def _examine_states(profile: TicketProfile, subject: Subject, ticket_class: Tick
             f"contains an unknown state: {sentence}",
             f"{_CORRECT_PROFILE} Until then, closed tickets may count as ongoing.",
         )
+
+
+def _examine_defaults(
+    probe: Probe, profile: TicketProfile, subject: Subject, ticket_class: TicketClass
+) -> Iterator[Finding]:
+    is_imported = ImportedClass.objects.filter(itop=probe.itop, name=profile.ticket_class).exists()
+    for sentence in ProfileCheck(profile, ticket_class).default_mistakes():
+        found = f"has a default value that {'iTop does not allow' if is_imported else 'a standard iTop does not have'}"
+        if is_imported:
+            yield subject.failure(
+                "profile.defaults",
+                f"{found}: {sentence}",
+                f"{_CORRECT_PROFILE} Until then, tickets cannot be created.",
+            )
+        else:
+            yield subject.warning(
+                "profile.defaults",
+                f"{found}: {sentence}",
+                f"{_CORRECT_PROFILE} If this iTop has the value, import its data model.",
+            )
 
 
 def _examine_choices(

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from intercom_bridge.datamodel.class_names import describe_unknown_class
 from intercom_bridge.models import Workspace
 from intercom_bridge.tickets.people.caller import find_default_caller
 from intercom_bridge.tickets.preview import sample_context
-from itop_client import Deadline, ItopPermissionError, ItopRejectedError, OqlError, parse
+from itop_client import Deadline, ItopPermissionError, ItopRejectedError, OqlError, UnknownClassError, parse
 
 from .finding import Finding, Subject
 from .probe import Probe
@@ -15,19 +16,26 @@ def examine_scopes(probe: Probe) -> Iterator[Finding]:
     """Check the scopes of all workspaces. Raise ItopError when iTop stops responding."""
     for workspace in probe.workspaces:
         subject = Subject(f"Workspace {workspace}")
-        yield _examine_scope(probe, workspace, subject)
+        yield examine_scope(probe, workspace, subject)
         if workspace.external_id_attribute:
             yield _examine_external_id(probe, workspace.external_id_attribute, subject)
         if workspace.default_caller_id:
             yield from _examine_default_caller(probe, workspace, subject)
 
 
-def _examine_scope(probe: Probe, workspace: Workspace, subject: Subject) -> Finding:
+def examine_scope(probe: Probe, workspace: Workspace, subject: Subject) -> Finding:
+    """Check the scope of a workspace, which may be unsaved. Raise ItopError when iTop stops responding."""
     try:
         template = parse(workspace.scope)
         # With a person that does not exist: only the syntax matters.
         query = template.fill(dict.fromkeys(template.placeholders, 0))
         found = probe.get(query.class_name, str(query))
+    except UnknownClassError as error:
+        return subject.failure(
+            "workspace.scope",
+            f"its scope cannot be evaluated: {describe_unknown_class(probe.itop, error)}",
+            f"Correct the scope in the admin; until then the panel stays empty. It is now: {workspace.scope}",
+        )
     except (OqlError, ItopRejectedError) as error:
         return subject.failure(
             "workspace.scope",

@@ -4,6 +4,7 @@ from .alert import Alert
 from .cached_answer import CachedAnswer
 from .cached_tickets import CachedTickets
 from .conversation import Conversation
+from .data_model_import import DataModelImport
 from .day_count import DayCount
 from .delivery import Delivery
 from .encryption import Secret
@@ -25,6 +26,7 @@ from .workspace import Workspace
 __all__ = [
     "Alert",
     "Conversation",
+    "DataModelImport",
     "DayCount",
     "Delivery",
     "CachedAnswer",

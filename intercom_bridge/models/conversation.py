@@ -40,7 +40,13 @@ class Conversation(Leased):
     # When it is next compared with Intercom, because a notification can be lost.
     reconcile_at = models.DateTimeField(null=True, blank=True, editable=False)
     # Why the last comparison failed, and how many failed in a row.
-    reconcile_code = models.CharField(max_length=40, choices=ReasonCode.choices, blank=True, editable=False)
+    reconcile_code = models.CharField(
+        "problem of the last comparison",
+        max_length=40,
+        choices=ReasonCode.choices,
+        blank=True,
+        editable=False,
+    )
     reconcile_detail = models.CharField(max_length=500, blank=True, editable=False)
     reconcile_failures = models.PositiveIntegerField(default=0, editable=False)
     # When it was merged into another one (Unix seconds). Intercom does not say into which.

@@ -179,7 +179,9 @@ class Delivery(LoggedJob):
     created_at = models.DateTimeField(auto_now_add=True)
     written_at = models.DateTimeField(null=True, blank=True)
     # How often another save removed it from the log.
-    erased_times = models.PositiveIntegerField(default=0, editable=False)
+    erased_times = models.PositiveIntegerField(
+        "times removed by someone's save and written again", default=0, editable=False
+    )
     # When it was verified in the log.
     checked_at = models.DateTimeField(null=True, blank=True, editable=False)
 

@@ -56,6 +56,8 @@ class ItopInstance(models.Model):
     is_administrator = models.BooleanField(null=True, editable=False)
     # Whether iTop records a change for each write to a log, by log code, so that idempotency keys can be found.
     tracked_logs = models.JSONField(default=dict, blank=True, editable=False)
+    # The names of all classes in the imported data model; [] without one.
+    class_names = models.JSONField(default=list, blank=True, editable=False)
     # The circuit breaker: while it is open, only one probe at a time is written, and no message fails.
     paused_until = models.DateTimeField(null=True, blank=True, editable=False)
     paused_since = models.DateTimeField(null=True, blank=True, editable=False)

@@ -62,7 +62,7 @@ class Job(models.Model):
     )
     reason_detail = models.CharField(max_length=MAX_REASON_DETAIL, default="", blank=True)
     attempts = models.PositiveIntegerField(default=0)
-    due_at = models.DateTimeField(default=timezone.now)
+    due_at = models.DateTimeField("next attempt at", default=timezone.now)
     # When retention deleted the content (sync/retention.py).
     cleaned_at = models.DateTimeField(null=True, blank=True, editable=False)
     # When the operators were told by e-mail that it failed (ops/alerts.py).

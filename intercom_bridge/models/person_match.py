@@ -37,7 +37,7 @@ class PersonMatch(models.Model):
     contact_id = models.CharField("Intercom contact", max_length=64)
     # What was matched. If the contact's address changes, the match is void, unless a teammate chose the person.
     evidence = models.CharField(max_length=600)
-    how = models.CharField(max_length=12, choices=How.choices)
+    how = models.CharField("found by", max_length=12, choices=How.choices)
     person_id = models.PositiveBigIntegerField("Person in iTop")
     name = models.CharField(max_length=255)
     email = models.CharField(max_length=320, blank=True)

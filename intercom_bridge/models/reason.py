@@ -112,6 +112,7 @@ class ReasonCode(models.TextChoices):
     NO_ACCESS_TOKEN = "no_access_token", _("The workspace has no access token.")
 
     # This service
+    DATA_MODEL_REJECTED = "data_model_rejected", _("The file is not a data model that can be imported.")
     SECRET_UNREADABLE = (
         "secret_unreadable",
         _(

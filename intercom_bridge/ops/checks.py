@@ -35,6 +35,7 @@ Rows, with `--database default`:
     W116  no worker has been alive for two minutes and work is waiting
     E117  a profile's create form contains an attribute that the bridge fills in
     W118  a profile does not fit the imported data model
+    W125  a workspace's scope is on a class that the imported data model does not have
     I119  secrets are encrypted with an older key of FIELD_ENCRYPTION_KEYS
 
 `migrate` runs the database checks of the database that it migrates. Errors would stop it, so rows are not checked then.
@@ -55,6 +56,7 @@ from django.db import DatabaseError
 from django.http.request import validate_host
 from django.utils.connection import ConnectionDoesNotExist
 
+from intercom_bridge.datamodel.class_names import unknown_classes
 from intercom_bridge.datamodel.lookup import decode
 from intercom_bridge.datamodel.profile_check import ProfileCheck, missing_from_form
 from intercom_bridge.models import ImportedClass, ItopInstance, Secret, TicketProfile, Workspace
@@ -389,6 +391,13 @@ def _check_workspace(workspace: Workspace) -> Iterator[CheckMessage]:
         workspace.scope,
         _error("E106", "Its scope is invalid", "Example: SELECT Organization WHERE name = 'Demo'", workspace),
     )
+    for sentence in unknown_classes(workspace.itop, workspace.scope):
+        yield _warning(
+            "W125",
+            f"Its scope cannot be evaluated: {sentence}",
+            "Correct the scope in the admin. If iTop has got the class since, import the data model again.",
+            workspace,
+        )
     yield from _check_time_zone(workspace)
 
 

@@ -3,8 +3,20 @@
 from dataclasses import dataclass
 
 from intercom_bridge.connections import itop_client
+from intercom_bridge.datamodel.class_names import describe_unknown_class, unknown_classes
 from intercom_bridge.models import ItopInstance, Workspace
-from itop_client import Client, Deadline, ItopError, OqlError, UnknownAttributeError, containing, parse
+from intercom_bridge.models.encryption import SecretDecryptionError
+from itop_client import (
+    Client,
+    Deadline,
+    ItopError,
+    ItopRejectedError,
+    OqlError,
+    UnknownAttributeError,
+    UnknownClassError,
+    containing,
+    parse,
+)
 
 from .context import PanelContext, get_objects
 from .people.evidence import parse_id
@@ -16,6 +28,8 @@ MAX_PEOPLE = 10
 MAX_TERMS = 6
 MAX_TERM_LENGTH = 60
 SECONDS = 15.0
+# While a form is being saved.
+SAVE_SECONDS = 5.0
 
 UNUSABLE_SCOPE = "The scope is not a valid query."
 DEPENDS_ON_PERSON = "This depends on the person."
@@ -76,6 +90,22 @@ def count_scopes(itop: ItopInstance) -> list[ScopeSize]:
     ]
 
 
+def scope_problem(workspace: Workspace) -> str:
+    """Return why iTop cannot evaluate the scope. Return "" if it can, or if it does not respond within 5 seconds.
+
+    If iTop does not respond, the imported data model is asked, if there is one.
+    """
+    try:
+        _evaluate_without_person(sample_context(workspace, Deadline(SAVE_SECONDS)))
+    except UnknownClassError as error:
+        return describe_unknown_class(workspace.itop, error)
+    except ItopRejectedError as error:
+        return f"iTop rejects the scope: {error}"
+    except (ItopError, SecretDecryptionError):
+        return " ".join(unknown_classes(workspace.itop, workspace.scope))
+    return ""
+
+
 def _is_usable(workspace: Workspace) -> bool:
     try:
         parse(workspace.scope)
@@ -120,6 +150,8 @@ def _verdict(workspace: Workspace, person: Person, deadline: Deadline) -> Verdic
         )
     try:
         is_served = serves(sample_context(workspace, deadline), person)
+    except UnknownClassError as error:
+        return Verdict(workspace, None, describe_unknown_class(workspace.itop, error))
     except (ItopError, OqlError) as error:
         return Verdict(workspace, None, f"iTop could not answer: {error}")
     if is_served and not workspace.enabled:
@@ -150,8 +182,18 @@ def _count(context: PanelContext) -> ScopeSize:
     try:
         query = people_query(workspace, lambda person: f"{person}.id > 0")
         if query is None:
+            _evaluate_without_person(context)
             return ScopeSize(workspace, None, DEPENDS_ON_PERSON)
         found = get_objects(context, query.class_name, str(query), fields=("id",), limit=1)
+    except UnknownClassError as error:
+        return ScopeSize(workspace, None, describe_unknown_class(workspace.itop, error))
     except (ItopError, OqlError) as error:
         return ScopeSize(workspace, None, f"iTop could not answer: {error}")
     return ScopeSize(workspace, found.total)
+
+
+def _evaluate_without_person(context: PanelContext) -> None:
+    """Evaluate the scope for a person that does not exist. Raise ItopError if iTop rejects it."""
+    template = parse(context.workspace.scope)
+    query = template.fill(dict.fromkeys(template.placeholders, 0))
+    get_objects(context, query.class_name, str(query), fields=("id",), limit=1)

@@ -71,9 +71,9 @@ def title_or_reference_condition(query: str, *, title: str) -> str:
     if reference is None:
         return f"({in_title})"
     letters, digits = reference.groups()
-    numbers = [digits.zfill(length) for length in range(len(digits), MAX_DIGITS + 1)]
+    numbers = _padded(digits)
     if letters:
-        spellings = [f"{letters}{dash}{number}" for dash in ("-", "") for number in numbers]
+        spellings = _spellings(letters, digits)
         is_reference = f"{ALIAS}.ref IN ({', '.join(map(quote, spellings))})"
     else:
         # The letters before the dash depend on the class.
@@ -82,6 +82,22 @@ def title_or_reference_condition(query: str, *, title: str) -> str:
             + [f"{ALIAS}.ref IN ({', '.join(map(quote, numbers))})"]
         )
     return f"({is_reference} OR ({in_title}))"
+
+
+def reference_spellings(text: str) -> list[str]:
+    """Return the references that a person who types this may mean: R-000044 for r-44. Return [text] for others."""
+    reference = _REFERENCE.fullmatch(text.replace(" ", ""))
+    if reference is None or not reference[1]:
+        return [text]
+    return [text, *_spellings(reference[1].upper(), reference[2])]
+
+
+def _padded(digits: str) -> list[str]:
+    return [digits.zfill(length) for length in range(len(digits), MAX_DIGITS + 1)]
+
+
+def _spellings(letters: str, digits: str) -> list[str]:
+    return [f"{letters}{dash}{number}" for dash in ("-", "") for number in _padded(digits)]
 
 
 def count_other_conversations(context: PanelContext, ticket_ids: Iterable[int]) -> dict[int, int]:

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from django.core.management import call_command
 from django.db import OperationalError
 from django.db.models import Model, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from intercom_bridge.datamodel.import_job import run_import
 from intercom_bridge.models import (
     CachedTickets,
     Conversation,
+    DataModelImport,
     DayCount,
     Delivery,
     ItopInstance,
@@ -52,6 +55,8 @@ log = structlog.get_logger(__name__)
 
 MINUTE = 60.0
 POST_SECONDS = 60.0
+# An admin waits for the outcome. Usually the signal comes first.
+IMPORT_SECONDS = 5.0
 VERIFY_AGAIN_AFTER = dt.timedelta(minutes=5)
 # A row that is still due after it was handled is left alone for this time: another worker has it, or iTop is paused.
 STILL_DUE_SECONDS = 1.0
@@ -97,6 +102,8 @@ def run_row(queue: Queue, pk: int) -> float:
 def clean_up() -> None:
     """Do what is done once a night."""
     clean_payloads()
+    # Ended sessions of the admin. One may contain the encrypted secrets of a workspace that was never connected.
+    call_command("clearsessions")
     DayCount.objects.recount()
     # A right may have been granted or an extension installed: what an iTop could not do is tried again.
     ItopInstance.objects.filter(is_administrator=False).update(is_administrator=None)
@@ -193,6 +200,15 @@ QUEUES = (
     Queue("verify_ticket", _tickets_to_verify, _verify),
     Queue("post_message", OutgoingMessage.objects.due, _post),
     Queue("create_ticket", TicketCreation.objects.due, _create),
+    # Reading a file takes CPU time that the other threads need.
+    Queue(
+        "import_data_model",
+        lambda: DataModelImport.objects.due().select_related("itop"),
+        run_import,
+        every=IMPORT_SECONDS,
+        max_rows=1,
+        max_running=1,
+    ),
     # The attributes say which links the extension left.
     Queue("detect_extension", _unknown_workspaces, _if_itop_answers(detect_extension), every=MINUTE),
     Queue(

@@ -389,14 +389,14 @@ def test_an_itop_s_status_is_in_the_list_and_on_its_page(admin_client: Client, i
     with time_machine.travel(NOW + dt.timedelta(minutes=1), tick=False):
         admin_client.force_login(User.objects.get())
         assert status_of(admin_client, itop) == (
-            "Paused since 2026-01-10 12:00:00, until 2026-01-10 12:10:00, after 7 failures: "
+            "Paused since 2026-01-10 12:00:00 UTC, until 2026-01-10 12:10:00 UTC, after 7 failures: "
             "iTop is not working correctly. (HTTP 503 from iTop)"
         )
     paused(itop, failures_in_a_row=1)
     with time_machine.travel(NOW + dt.timedelta(minutes=11), tick=False):
         admin_client.force_login(User.objects.get())
         assert status_of(admin_client, itop) == (
-            "Paused since 2026-01-10 12:00:00, after 1 failure: iTop is not working correctly. (HTTP 503 from iTop)"
+            "Paused since 2026-01-10 12:00:00 UTC, after 1 failure: iTop is not working correctly. (HTTP 503 from iTop)"
         )
 
 

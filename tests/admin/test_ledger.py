@@ -367,7 +367,7 @@ def test_the_list_of_deliveries_displays_the_author_and_the_log(
     Delivery.objects.filter(part_id="2").update(log="private_log")
     rows = {row.part_id: row for row in Delivery.objects.all()}
     text = html_of(auditor, "delivery")
-    assert text.count('<td class="field-author">Alexandra K.</td>') == len(rows)
+    assert text.count('<td class="field-message">Alexandra K.</td>') == len(rows)
     for label in ("public", "private"):
         assert f'<td class="field-log_label">{label}</td>' in text
 

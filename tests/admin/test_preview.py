@@ -144,6 +144,7 @@ def test_attributes_that_are_not_displayed_are_listed(admin_client: Client, work
         workspace.profile,
         form_attributes="title\ndescription\nnonsense\nresolution_date\npriority",
         details_attributes="status\ntto",
+        accept_other="on",
     )
     response = admin_client.post(address(workspace.profile), edited)
     page = text_of(response)

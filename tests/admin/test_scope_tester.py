@@ -13,6 +13,7 @@ from django.test import Client
 from intercom_bridge.models import ItopInstance, Workspace
 from intercom_bridge.tickets.scope_report import DEPENDS_ON_PERSON
 from sandbox.itop import Itop
+from tests.cases.admin_form import form_values
 
 pytestmark = pytest.mark.django_db
 
@@ -33,10 +34,12 @@ def another(like: Workspace, name: str, scope: str, **more: Any) -> Workspace:
     )
 
 
-def text_of(response: Any) -> str:
-    """Return the text of the page, with the alternative texts of its images."""
+def text_of(response: Any, *, whole: bool = False) -> str:
+    """Return the text of the page (`whole`: with the messages), with the alternative texts of its images."""
     page = response.content.decode()
-    page = re.sub(r'<img [^>]*alt="(\w+)"[^>]*>', r" [\1] ", page[page.index("content-main") :])
+    page = re.sub(
+        r'<img [^>]*alt="(\w+)"[^>]*>', r" [\1] ", page if whole else page[page.index("content-main") :]
+    )
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
 
 
@@ -116,6 +119,63 @@ def test_a_scope_that_depends_on_the_customer_cannot_be_counted(
     page = count(admin_client)
     assert DEPENDS_ON_PERSON in page
     assert f"{ACME} {PEOPLE_OF_ACME}" in page
+
+
+MISSPELT = "SELECT Organisation WHERE id = :current_contact->org_id"
+SUGGESTION = "iTop knows no class Organisation. Did you mean Organization?"
+
+
+@pytest.mark.parametrize("scope", [MISSPELT, "SELECT Organisation", "SELECT Organisation WHERE id = 1"])
+def test_an_unknown_class_is_named_with_a_suggestion(
+    admin_client: Client, acme: Workspace, scope: str
+) -> None:
+    Workspace.objects.update(scope=scope)
+    assert f"Acme (acme) unknown {SUGGESTION}" in look_up(admin_client, "40")
+    page = count(admin_client)
+    assert SUGGESTION in page
+    assert DEPENDS_ON_PERSON not in page
+
+
+def test_an_unknown_class_in_a_join_is_named_with_itops_own_names(
+    admin_client: Client, acme: Workspace
+) -> None:
+    Workspace.objects.update(scope="SELECT Person AS p JOIN Teem AS t ON p.org_id = t.id")
+    assert "iTop knows no class Teem. Did you mean Team" in count(admin_client)
+
+
+def save_scope(client: Client, workspace: Workspace, scope: str) -> str:
+    form = form_values(client, "workspace", "change", workspace.pk) | {"scope": scope}
+    return text_of(
+        client.post(f"/admin/intercom_bridge/workspace/{workspace.pk}/change/", form, follow=True), whole=True
+    )
+
+
+def test_saving_a_workspace_warns_of_a_scope_that_itop_rejects(
+    admin_client: Client, acme: Workspace, itop: Itop
+) -> None:
+    assert SUGGESTION in save_scope(admin_client, acme, MISSPELT)
+    acme.refresh_from_db()
+    assert acme.scope == MISSPELT
+    assert "iTop rejects the scope" in save_scope(admin_client, acme, "SELECT Organization WHERE nam = 'x'")
+    itop.calls.clear()
+    page = save_scope(admin_client, acme, ACME)
+    assert itop.calls and "until it is corrected" not in page
+
+
+def test_while_itop_does_not_respond_the_data_model_is_asked(admin_client: Client, acme: Workspace) -> None:
+    ItopInstance.objects.update(url="http://127.0.0.1:9")
+    assert "until it is corrected" not in save_scope(admin_client, acme, MISSPELT)
+    ItopInstance.objects.update(class_names=["Boat"])
+    assert SUGGESTION in save_scope(admin_client, acme, f"{MISSPELT} AND 1")
+    assert "until it is corrected" not in save_scope(admin_client, acme, "SELECT Boat")
+
+
+def test_saving_something_else_sends_no_request(admin_client: Client, acme: Workspace, itop: Itop) -> None:
+    itop.calls.clear()
+    form = form_values(admin_client, "workspace", "change", acme.pk) | {"name": "Another"}
+    admin_client.post(f"/admin/intercom_bridge/workspace/{acme.pk}/change/", form)
+    assert Workspace.objects.get().name == "Another"
+    assert itop.calls == []
 
 
 def test_an_itop_error_is_reported(admin_client: Client, acme: Workspace, itop: Itop) -> None:

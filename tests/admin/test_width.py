@@ -20,6 +20,8 @@ from intercom_bridge.models import (
     Delivery,
     ItopInstance,
     OutgoingMessage,
+    Participant,
+    PersonMatch,
     Ticket,
     TicketProfile,
     WebhookEvent,
@@ -27,7 +29,15 @@ from intercom_bridge.models import (
 )
 from tests.browser import browser_test, running_chromium
 
-LISTS = ("delivery", "outgoingmessage", "webhookevent", "itopinstance")
+LISTS = (
+    "conversation",
+    "personmatch",
+    "workspace",
+    "delivery",
+    "outgoingmessage",
+    "webhookevent",
+    "itopinstance",
+)
 REASON = "tried 12 times; iTop: HTTP 503 Service Unavailable, which is a page of the proxy in front of it "
 
 pytestmark = browser_test
@@ -55,6 +65,9 @@ def rows(db: None) -> None:
     workspace = Workspace.objects.create(
         workspace_id="abcd1234",
         name="Acme customer support",
+        client_secret="s",
+        access_token="t",
+        client_secret_used_at=timezone.now(),
         itop=itop,
         profile=TicketProfile.objects.create(name="Requests"),
     )
@@ -70,12 +83,31 @@ def rows(db: None) -> None:
             part_id=f"3735819835{number}",
             part_created_at=number,
             author="Alexandra Konstantinopoulou",
+            part={"body": "<p>Donaudampfschifffahrtselektrizitätenhauptbetriebswerk and some more words</p>"},
             state=state,
             log="private_log",
             reason_code="rejected",
             reason_detail=REASON * 3,
             written_at=timezone.now(),
         )
+    PersonMatch.objects.create(
+        workspace=workspace,
+        itop=itop,
+        contact_id="696205460674dbb9050aa7fd",
+        evidence="|||",
+        how="chosen",
+        person_id=1,
+        name="Alexandra Konstantinopoulou",
+        email="alexandra.konstantinopoulou@production.example.com",
+        org_id=1,
+        org_name="Production of the service desk",
+        picked_by="Ada Reyes",
+        picked_at=timezone.now(),
+    )
+    Participant.objects.create(conversation=conversation, contact_id="696205460674dbb9050aa7fd")
+    Conversation.objects.update(
+        reconcile_at=timezone.now(), reconcile_code="intercom_token_refused", reconcile_detail=REASON
+    )
     WebhookEvent.objects.create(
         workspace=workspace,
         notification_id="notif_0a1b2c3d-4e5f-6789-abcd-ef0123456789",

@@ -52,6 +52,12 @@ def test_classes_are_imported_and_reported(itop: ItopInstance, file: Path) -> No
     assert row.file_name == "datamodel-production.xml"
 
 
+def test_the_names_of_all_classes_are_stored(itop: ItopInstance, file: Path) -> None:
+    run(file)
+    itop.refresh_from_db()
+    assert {"Bench", "Repair", "Ticket"} <= set(itop.class_names)
+
+
 def test_a_dry_run_stores_nothing(itop: ItopInstance, file: Path) -> None:
     output = run(file, "--dry-run")
     assert "attributes: 25" in output

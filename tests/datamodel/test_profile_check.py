@@ -164,3 +164,44 @@ def test_a_default_replaces_a_form_field(repair: TicketClass) -> None:
 def test_a_default_for_an_unknown_attribute_is_a_mistake(repair: TicketClass) -> None:
     (sentence,) = ProfileCheck(profile(defaults={"bench": "3"}), repair).mistakes()["defaults"]
     assert "bench_id" in sentence
+
+
+@pytest.mark.parametrize(
+    ("defaults", "sentence"),
+    [
+        (
+            {"urgency": "9"},
+            "urgency has no value “9”. Its values: 1 (Critical), 2 (High), 3 (Medium), 4 (Low).",
+        ),
+        ({"urgency": 9}, "urgency has no value “9”."),
+        ({"service_id": "Printing"}, "service_id needs the ID of a Service, a number, not “Printing”."),
+        ({"service_id": 0}, "service_id needs the ID of a Service"),
+        (
+            {"start_date": "tomorrow"},
+            "start_date needs a date and time, like 2026-12-31 23:59:00, not “tomorrow”.",
+        ),
+        ({"title": "x" * 256}, "title can have at most 255 characters; its default has 256."),
+        ({"urgensy": "1"}, "UserRequest has no attribute urgensy. Did you mean urgency?"),
+    ],
+)
+def test_default_values_are_checked(defaults: dict[str, Any], sentence: str) -> None:
+    stock = TicketProfile(name="Stock", defaults=defaults)
+    mistakes = ProfileCheck(stock, BUILTIN_CLASSES["UserRequest"]).mistakes()
+    assert list(mistakes) == ["defaults"]
+    assert len(mistakes["defaults"]) == 1
+    assert mistakes["defaults"][0].startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    [
+        {"urgency": 1},
+        {"urgency": "4", "service_id": 12},
+        {"start_date": "2026-12-31"},
+        {"title": "x" * 255},
+        {},
+    ],
+)
+def test_allowed_default_values_are_no_mistakes(defaults: dict[str, Any]) -> None:
+    stock = TicketProfile(name="Stock", defaults=defaults)
+    assert ProfileCheck(stock, BUILTIN_CLASSES["UserRequest"]).mistakes() == {}

@@ -14,6 +14,7 @@ from django.test import Client
 
 from intercom_bridge import doctor
 from intercom_bridge.datamodel import Attribute, Kind, TicketClass
+from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
 from intercom_bridge.datamodel.serialization import to_json
 from intercom_bridge.doctor import Finding, intercom, ping, probe
 from intercom_bridge.models import Delivery, ImportedClass, OutgoingMessage, TicketProfile, Workspace
@@ -328,6 +329,23 @@ def test_an_unknown_state_is_a_warning(workspace: Workspace) -> None:
     assert finding.level.value == "warning"
 
 
+@pytest.mark.parametrize(("is_imported", "level"), [(False, "warning"), (True, "failure")])
+def test_a_default_value_that_is_not_allowed_is_found(
+    workspace: Workspace, is_imported: bool, level: str
+) -> None:
+    TicketProfile.objects.update(defaults={"urgency": "9", "impact": "1"})
+    if is_imported:
+        ImportedClass.objects.create(
+            itop=workspace.itop,
+            name="UserRequest",
+            definition=to_json(BUILTIN_CLASSES["UserRequest"]),
+            file_name="a.xml",
+        )
+    finding = about(examine(workspace), "profile.defaults")
+    assert finding.level.value == level
+    assert "urgency has no value “9”. Its values: 1 (Critical)" in finding.found
+
+
 @pytest.mark.parametrize(
     ("scope", "level", "text"),
     [
@@ -335,7 +353,7 @@ def test_an_unknown_state_is_a_warning(workspace: Workspace) -> None:
         ("SELECT Organization WHERE id = :current_contact->org_id", "ok", "depends on the contact"),
         ("SELECT Organization WHERE name = 'Nobody Inc'", "warning", "no contact is in scope"),
         ("SELECT Organization WHERE nope = 1", "failure", "nope"),
-        ("SELECT Organisation", "failure", "Organisation"),
+        ("SELECT Organisation", "failure", "Did you mean Organization?"),
     ],
 )
 def test_the_scope_is_tested_in_itop(scope: str, level: str, text: str, workspace: Workspace) -> None:

@@ -58,18 +58,65 @@ def test_a_workspace_is_connected_and_tested_on_the_way(admin: Any, itop: Itop, 
     admin.locator("[name=itop-name]").fill("Service desk")
     admin.locator("[name=itop-url]").fill(itop.url)
     admin.locator("[name=itop-token]").fill("a wrong one")
-    admin.locator("[name=itop-time_zone]").fill("Europe/Paris")
+    admin.locator("[name=time_zone]").select_option("Europe/Paris")
     admin.get_by_role("button", name="Connect").click()
     admin.get_by_text("contains spaces").wait_for()
     assert not Workspace.objects.exists()
-    # No secret came back into the page: all three are typed again.
-    admin.locator("[name=client_secret]").fill(SECRET)
-    admin.locator("[name=access_token]").fill(intercom.token)
+    # No secret came back into the page, but the two without an error are kept.
+    assert admin.locator("[name=client_secret]").input_value() == ""
+    admin.locator("[name=itop-token]").fill("made-up")
+    admin.get_by_role("button", name="Connect").click()
+    admin.get_by_text("refuses the token").wait_for()
+    assert not Workspace.objects.exists()
     admin.locator("[name=itop-token]").fill(TOKEN)
     admin.get_by_role("button", name="Connect").click()
     admin.get_by_role("button", name="Test now").click()
     admin.get_by_text("a signed ping sent to PUBLIC_URL was accepted").wait_for(timeout=LONG)
     assert "0 failures" in admin.locator(".bridge-verdict").inner_text()
+
+
+def test_the_fields_of_a_new_itop_are_displayed_only_for_a_new_itop(admin: Any, workspace: Workspace) -> None:
+    admin.goto(reverse("admin:intercom_bridge_workspace_connect"))
+    address = admin.locator("[name=itop-url]")
+    assert not address.is_visible()
+    admin.locator("[name=of-itop]").select_option("new")
+    assert address.is_visible()
+
+
+def test_the_codes_of_a_profile_are_picked_from_lists(admin: Any, workspace: Workspace) -> None:
+    profile = TicketProfile.objects.get()
+    admin.goto(of(profile))
+    form = admin.locator(".field-form_attributes")
+    assert not form.locator("textarea").is_visible()
+    form.get_by_role("button", name="Move Urgency up").click()
+    form.get_by_role("button", name="Remove Service", exact=True).click()
+    form.locator(".bridge-picker > select").select_option(label="Impact (impact)")
+    states = admin.locator(".field-excluded_states")
+    states.locator("select").select_option(label="Resolved (resolved)")
+    defaults = admin.locator(".field-defaults")
+    defaults.locator(".bridge-picker > select").select_option("urgency")
+    defaults.get_by_label("Default of Urgency").select_option(label="Low")
+    details = admin.locator(".field-details_attributes")
+    details.get_by_role("button", name="Edit the codes").click()
+    details.locator("textarea").fill("status\nref")
+    details.get_by_role("button", name="Show as a list").click()
+    details.get_by_text("Reference").first.wait_for()
+    admin.get_by_role("button", name="Save and continue editing").first.click()
+    admin.get_by_text("was changed successfully").wait_for()
+    profile.refresh_from_db()
+    assert profile.form_attributes == ["title", "description", "urgency", "servicesubcategory_id", "impact"]
+    assert profile.excluded_states == ["rejected", "closed", "resolved"]
+    assert profile.defaults == {"urgency": "4"}
+    assert profile.details_attributes == ["status", "ref"]
+
+
+def test_codes_of_another_class_are_typed(admin: Any, workspace: Workspace) -> None:
+    admin.goto(of(TicketProfile.objects.get()))
+    codes = admin.locator(".field-form_attributes textarea")
+    admin.locator("[name=ticket_class]").fill("Boat")
+    assert codes.is_visible()
+    admin.locator("[name=ticket_class]").fill("UserRequest")
+    assert not codes.is_visible()
 
 
 def test_an_address_is_copied_with_one_click(admin: Any, live_server: Any) -> None:
@@ -93,7 +140,9 @@ def test_the_scope_tester_says_who_is_served_and_why(admin: Any, workspace: Work
 def test_a_profile_is_previewed_before_it_is_saved(admin: Any, workspace: Workspace) -> None:
     profile = TicketProfile.objects.get()
     admin.goto(of(profile))
+    admin.locator(".field-form_attributes").get_by_role("button", name="Edit the codes").click()
     admin.locator("[name=form_attributes]").fill("title\ndescription\nimpact\nnonsense")
+    admin.get_by_label("Accept other codes").check()
     with admin.context.expect_page() as opening:
         admin.get_by_role("button", name="Preview panel").click()
     preview = opening.value

@@ -376,6 +376,20 @@ def test_a_profile_must_fit_the_imported_data_model(good: Workspace) -> None:
     assert row_ids() == {"E110"}
 
 
+def test_the_class_of_a_scope_must_exist_in_the_imported_data_model(good: Workspace) -> None:
+    Workspace.objects.update(
+        scope="SELECT Organisation WHERE id = :current_contact->org_id UNION SELECT Boat"
+    )
+    assert row_ids() == set()
+    ItopInstance.objects.update(class_names=["Boat", "Organization"])
+    [message] = checks.check_rows(databases=["default"])
+    assert message.id == "intercom_bridge.W125"
+    assert "iTop knows no class Organisation. Did you mean Organization?" in message.msg
+    # Classes of accounts are not in the file of the data model.
+    Workspace.objects.update(scope="SELECT UserLocal")
+    assert row_ids() == set()
+
+
 def test_each_profile_is_checked_once(good: Workspace) -> None:
     TicketProfile.objects.create(name="Another", form_attributes=[])
     assert [message.id for message in checks.check_rows(databases=["default"])] == ["intercom_bridge.E111"]

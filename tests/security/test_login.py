@@ -59,6 +59,7 @@ def test_the_lockout_page_says_what_happened_and_what_to_do() -> None:
         "other users can still log in",
         "Wait 15 minutes",
         "axes_reset",
+        '<a href="/admin/">Intercom and iTop</a>',
     ):
         assert phrase in text
     assert PASSWORD not in text

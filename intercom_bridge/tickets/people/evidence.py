@@ -80,6 +80,20 @@ class Evidence:
         return bool(self.external_id) and person.text(self.external_attribute).strip() == self.external_id
 
 
+def describe_evidence(fingerprint: str) -> list[str]:
+    """Return what a fingerprint (`str` of an Evidence) contains as short texts; [] if it is empty."""
+    if fingerprint.count("|") < 3:
+        return [fingerprint] if fingerprint else []
+    person_class, person_id, external, email = fingerprint.split("|", 3)
+    attribute, _, value = external.partition("=")
+    texts = (
+        f"{person_class or 'Person'} {person_id} in iTop (itop_contact_id)" if person_id else "",
+        f"external ID {value} (iTop attribute {attribute})" if value else "",
+        f"e-mail address {email}" if email else "",
+    )
+    return [text for text in texts if text]
+
+
 def _with_email(people: Iterable[ItopObject], email: str) -> set[int]:
     """Return the ids of persons with exactly this address; iTop's collation also finds é for e."""
     wanted = email.casefold()

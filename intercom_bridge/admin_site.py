@@ -1,0 +1,29 @@
+"""The admin site: the product's name, and the order of the first page.
+
+Not in the package `admin`, whose modules register with this site when they are imported.
+"""
+
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.http import HttpRequest
+
+PRODUCT = "Intercom and iTop"
+APP_LABEL = "intercom_bridge"
+APP_NAMES = {"axes": "Failed log-ins", "auth": "Users and permissions"}
+
+
+class BridgeAdminSite(AdminSite):
+    """Django's admin site with the bridge's own rows first."""
+
+    site_header = site_title = PRODUCT
+    index_title = "The bridge"
+    index_template = "admin/intercom_bridge/index.html"
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """Return the applications, the bridge first."""
+        found = [
+            {**app, "name": APP_NAMES.get(app["app_label"], app["name"])}
+            for app in super().get_app_list(request, app_label)
+        ]
+        return sorted(found, key=lambda app: app["app_label"] != APP_LABEL)
