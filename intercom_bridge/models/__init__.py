@@ -6,6 +6,7 @@ from .conversation import Conversation
 from .day_count import DayCount
 from .delivery import Delivery
 from .encryption import Secret
+from .form_draft import FormDraft
 from .heartbeat import WorkerHeartbeat
 from .imported_class import ImportedClass
 from .itop_instance import ItopInstance
@@ -26,6 +27,7 @@ __all__ = [
     "DayCount",
     "Delivery",
     "CachedAnswer",
+    "FormDraft",
     "ItopInstance",
     "CachedTickets",
     "ImportedClass",

@@ -13,6 +13,7 @@ from intercom_bridge.models import TicketCreation
 from intercom_bridge.tickets import sync_status
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import unacknowledged_creation
+from intercom_bridge.tickets.creation.drafts import discard_draft, find_draft
 from intercom_bridge.tickets.creation.duplicates import possible_duplicates
 from intercom_bridge.tickets.creation.history import creations_in
 from intercom_bridge.tickets.creation.submit import (
@@ -55,10 +56,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Redirect:
-    """Handle another click next. `done` says what was done, in case the next screen fails."""
+    """Handle another click next.
+
+    `done` says what was done, in case the next screen fails. `drops_form`: a form that was being filled in is gone.
+    """
 
     click: Click
     done: str = ""
+    drops_form: bool = False
 
 
 def stored_form(context: PanelContext) -> dict[str, Any]:
@@ -191,7 +196,15 @@ discard_left_out = decision(sync_status.discard_left_out)
 
 
 def create(context: PanelContext, _click: Click) -> Canvas:
-    return create_form(context, Form.new(context))
+    draft = find_draft(context)
+    if draft is None:
+        return create_form(context, Form.new(context))
+    return create_form(context, Form.restore(context, draft.form), restored_from=draft.saved_at)
+
+
+def discard_form(context: PanelContext, _click: Click) -> Redirect:
+    discard_draft(context)
+    return Redirect(Click.parse(HOME), _("The form is discarded."), drops_form=True)
 
 
 def show_form(context: PanelContext, _click: Click) -> Canvas:

@@ -16,6 +16,7 @@ from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.ops.metrics import observe, panel_seconds
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_links
+from intercom_bridge.tickets.creation.drafts import save_draft
 from intercom_bridge.tickets.errors import (
     CacheMissError,
     OutOfScopeError,
@@ -90,6 +91,7 @@ ROUTES: dict[str, Route] = {
     "form:pick": Route(handler=actions.list_choices, resubmits=True),
     "form:search": Route(handler=actions.search_choices, resubmits=True),
     "form:choose": Route(handler=actions.choose, resubmits=True),
+    "form:discard": Route(handler=actions.discard_form),
     "form:submit": Route(handler=actions.submit_form, mutates=True, resubmits=True),
     "form:status": Route(handler=actions.show_form_creation, mutates=True, resubmits=True),
     "creation": Route(handler=actions.show_creation, mutates=True),
@@ -153,14 +155,20 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
         if not context.workspace.enabled:
             return errors.workspace_disabled(stored)
         if submitted:
+            if "form" in stored:
+                save_draft(context, stored["form"])
             apply_changes_of(context)
         result = route.handler(context, click)
         while isinstance(result, Redirect):
             click, done = result.click, result.done
-            stored = _stored(context, click)
+            stored = {} if result.drops_form else _stored(context, click)
             result = ROUTES[_route_name(click)].handler(context, click)
         if route.keeps_form:
             result = replace(result, stored_data={**stored_form(context), **result.stored_data})
+        form = result.stored_data.get("form")
+        if submitted and form not in (None, stored.get("form")) and click.verb != "create":
+            # The handler has changed it: a choice on a page of its own, or what iTop has rejected.
+            save_draft(context, form)
         return result
     except Exception as error:  # noqa: BLE001 - each has a screen
         return _error_screen(error, _Failure(context, click, stored, done))

@@ -44,8 +44,8 @@ SCREENS: tuple[tuple[Any, ...], ...] = (
     ("a pause", (*TO_LINK, "Done", "Pause sync"), []),
     ("a resume", (*TO_LINK, "Done", "Pause sync", LATER, "Resume sync"), [TICKETS]),
     ("the form", TO_FORM, [SERVICES]),
-    ("the form, again", (*TO_FORM, "Cancel", "Create a ticket"), []),
-    ("the form, later", (*TO_FORM, "Cancel", MUCH_LATER, "Create a ticket"), [SERVICES]),
+    ("the form, again", (*TO_FORM, "Back", "Create a ticket"), []),
+    ("the form, later", (*TO_FORM, "Back", MUCH_LATER, "Create a ticket"), [SERVICES]),
     ("a service's subcategories", (*TO_FORM, "Show options for Service subcategory"), [SUBCATEGORIES]),
     (
         "a service's subcategories, again",

@@ -73,7 +73,18 @@ class Form:
     @classmethod
     def parse(cls, context: PanelContext) -> Form:
         """Return the form that the panel sent back. Both stored data and input values are untrusted."""
-        stored = context.request.stored_data.get("form")
+        form = cls.restore(context, context.request.stored_data.get("form"))
+        fields, inputs = form.fields(context), context.request.input_values
+        typed = {
+            form_field.code: text
+            for form_field in fields
+            if form_field.is_editable and isinstance(text := inputs.get(form_field.component_id), str)
+        }
+        return form._with_values(typed, fields)  # noqa: SLF001 - of the same class
+
+    @classmethod
+    def restore(cls, context: PanelContext, stored: object) -> Form:
+        """Return the form that `to_stored` returned. It is untrusted, and fields may have changed since."""
         stored = stored if isinstance(stored, Mapping) else {}
         key, seen, values = stored.get("key"), stored.get("seen"), stored.get("values")
         form = cls(
@@ -83,20 +94,12 @@ class Form:
             seen=seen if isinstance(seen, int) and not isinstance(seen, bool) else 0,
             warned=stored.get("warned") is True,
         )
-        fields = form.fields(context)
         stored_values = {
             form_field.code: value
-            for form_field in fields
+            for form_field in form.fields(context)
             if isinstance(values, Mapping) and (value := clean_text(values.get(form_field.code)))
         }
-        inputs = context.request.input_values
-        typed = {
-            form_field.code: text
-            for form_field in fields
-            if form_field.is_editable and isinstance(text := inputs.get(form_field.component_id), str)
-        }
-        form = replace(form, values=stored_values)
-        return form._with_values(typed, fields)  # noqa: SLF001 - of the same class
+        return replace(form, values=stored_values)
 
     def fields(self, context: PanelContext) -> tuple[FormField, ...]:
         return fields_of(context.profile, context.ticket_class, self.added)

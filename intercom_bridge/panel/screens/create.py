@@ -1,13 +1,15 @@
 """The create form, and the page that lists the choices of one field."""
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.datamodel.lookup import attribute_label
-from intercom_bridge.panel.click import FORM, HOME, BackLink, click_id
+from intercom_bridge.panel.click import DISCARD_FORM, FORM, HOME, BackLink, click_id
 from intercom_bridge.panel.components import (
     Canvas,
     Component,
@@ -32,8 +34,10 @@ from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketRow
 
 from .parts import (
+    back_button,
     error_text,
     form_button,
+    format_time,
     item,
     link_button,
     list_of,
@@ -55,9 +59,16 @@ MAX_QUERY_LENGTH = 100
 
 
 def create_form(
-    context: PanelContext, form: Form, problem: str = "", duplicates: Sequence[TicketRow] = ()
+    context: PanelContext,
+    form: Form,
+    problem: str = "",
+    duplicates: Sequence[TicketRow] = (),
+    restored_from: dt.datetime | None = None,
 ) -> Canvas:
-    """Return the form. `problem` is an error of no field in particular. Possible duplicates precede the button."""
+    """Return the form. `problem` is an error of no field in particular. Possible duplicates precede the button.
+
+    `restored_from` is the time of the draft that the form was restored from.
+    """
     person = find_person(context)
     form = _with_single_choices(context, form.truncated_to_limit(), person)
     fields = form.fields(context)
@@ -65,6 +76,9 @@ def create_form(
     components: list[Component] = [subtitle(_("New ticket")), muted(_caller_text(person))]
     if warning := unverified_text(context, person):
         components.append(error_text(warning))
+    if restored_from:
+        moment = format_time(timezone.localtime(restored_from, context.workspace.zone))
+        components.append(muted(_("This is what you entered on %(moment)s.") % {"moment": moment}))
     if problem:
         components.append(error_text(escape_markdown(problem)))
     codes = {field.code for field in fields}
@@ -81,7 +95,8 @@ def create_form(
         *([muted(_("The customer will get a message with the ticket's link."))] if announces else []),
         primary_button(click_id("form", "submit"), _("Create anyway") if duplicates else _("Create ticket")),
         *filter(None, [quiet_button(context)]),
-        link_button(HOME, _("Cancel")),
+        back_button(HOME),
+        link_button(DISCARD_FORM, _("Discard the form")),
     ]
     # A ticket that is opened from here leads back here.
     stored = form.to_stored() | BackLink(target=FORM).to_stored()

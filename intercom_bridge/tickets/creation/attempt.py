@@ -18,6 +18,7 @@ from intercom_bridge.models import (
     CachedTickets,
     Conversation,
     Delivery,
+    FormDraft,
     Log,
     OutgoingMessage,
     Ticket,
@@ -332,7 +333,7 @@ def _problems_of(error: Exception) -> list[dict[str, Any]]:
 
 
 def _record(creation: TicketCreation, made: ItopObject) -> None:
-    """Save the ticket, its link, the copied parts and the announcement, in one transaction."""
+    """Save the ticket, its link, the copied parts and the announcement, and delete the draft, in one transaction."""
     conversation = creation.conversation
     workspace = conversation.workspace
     with transaction.atomic():
@@ -382,6 +383,7 @@ def _record(creation: TicketCreation, made: ItopObject) -> None:
             update_fields=["attempts", "state", "reason_code", "reason_detail", "ticket", "attempt_log"]
         )
         CachedTickets.objects.outdate(workspace.itop, creation.caller_id)
+        FormDraft.objects.filter(conversation=conversation, form__key=creation.form_key).delete()
         if creation.announce:
             OutgoingMessage.objects.create(
                 conversation=conversation, admin_id=creation.admin_id, body=_announcement(creation, ticket)
