@@ -36,7 +36,7 @@ from .errors import explain
 from .form.field import FormField
 from .form.form import Form, new_key, newest_creation_id
 from .screens import errors
-from .screens.create import choice_page, create_form
+from .screens.create import choice_page, create_form, possible_duplicates_screen
 from .screens.created import created_by_colleague, creation_pending, ticket_created
 from .screens.home import HomeScreen
 from .screens.link import link_screen
@@ -252,7 +252,7 @@ def submit_form(context: PanelContext, click: Click) -> Canvas:  # noqa: PLR0911
         duplicates = [] if form.warned else _find_duplicates(context, form)
         # The list may contain the ticket that another submission of this form is creating.
         if duplicates and not is_submitted(context, form.key):
-            return create_form(context, replace(form, warned=True), duplicates=duplicates)
+            return possible_duplicates_screen(context, replace(form, warned=True), duplicates)
     try:
         creation = submit_creation(
             context,
@@ -306,14 +306,17 @@ def _refused(context: PanelContext, creation: TicketCreation) -> Canvas:
 
 
 def _find_duplicates(context: PanelContext, form: Form) -> list[TicketRow]:
-    """Return open tickets with a similar title."""
+    """Return open tickets that may be about the same."""
     try:
         rows = get_tickets(context).rows
     except ItopError as error:
         # The submission itself reports the problem, or the worker completes it.
         log.warning("panel.duplicates_unknown", itop=context.itop.name, error=type(error).__name__)
         return []
-    return possible_duplicates(form.values.get(context.profile.code("title"), ""), rows)
+    title, description = (
+        form.values.get(context.profile.code(code), "") for code in ("title", "description")
+    )
+    return possible_duplicates(title, description, rows, context.profile.excluded_states)
 
 
 def _already_created(context: PanelContext, form: Form, creation: TicketCreation) -> Canvas:

@@ -87,6 +87,8 @@ ROUTES: dict[str, Route] = {
     "write-left-out": Route(handler=actions.write_left_out, mutates=True),
     "forget-left-out": Route(handler=actions.discard_left_out, mutates=True),
     "create": Route(handler=actions.create),
+    # A choice in a single-select: its id is that of the form's field.
+    "field": Route(handler=actions.show_form, resubmits=True),
     "form:show": Route(handler=actions.show_form, resubmits=True),
     "form:pick": Route(handler=actions.list_choices, resubmits=True),
     "form:search": Route(handler=actions.search_choices, resubmits=True),

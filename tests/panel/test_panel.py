@@ -399,8 +399,7 @@ def test_a_title_that_is_too_long_is_reported_without_a_call(teammate: Teammate,
 
 def test_a_service_and_its_subcategory_are_selected_and_sent(teammate: Teammate, itop: Itop) -> None:
     teammate.open().click("Create a ticket")
-    service = teammate.option("Service", "Workplace")
-    teammate.click("Show options for Service subcategory", Service=service, Title="With a service")
+    teammate.choose("Service", "Workplace", Title="With a service")
     assert teammate.field("Title")["value"] == "With a service"
     teammate.click(
         "Create ticket", **{"Service subcategory": teammate.option("Service subcategory", "Laptop broken")}
@@ -411,7 +410,7 @@ def test_a_service_and_its_subcategory_are_selected_and_sent(teammate: Teammate,
 
 def test_another_service_clears_the_subcategory(teammate: Teammate, itop: Itop) -> None:
     teammate.open().click("Create a ticket")
-    teammate.click("Show options for Service subcategory", Service=teammate.option("Service", "Workplace"))
+    teammate.choose("Service", "Workplace")
     chosen = teammate.option("Service subcategory", "Laptop broken")
     other = teammate.option("Service", "E-mail")
     teammate.click("Create ticket", Service=other, **{"Service subcategory": chosen})

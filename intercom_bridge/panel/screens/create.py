@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -11,6 +12,7 @@ from intercom_bridge.datamodel import Kind
 from intercom_bridge.datamodel.lookup import attribute_label
 from intercom_bridge.panel.click import DISCARD_FORM, FORM, HOME, BackLink, click_id
 from intercom_bridge.panel.components import (
+    Button,
     Canvas,
     Component,
     Dropdown,
@@ -18,13 +20,14 @@ from intercom_bridge.panel.components import (
     Item,
     List,
     Option,
+    SingleSelect,
     Submit,
     Text,
     TextArea,
     escape_markdown,
     shorten,
 )
-from intercom_bridge.panel.form.field import FormField
+from intercom_bridge.panel.form.field import FormField, dependent_codes
 from intercom_bridge.panel.form.form import Form
 from intercom_bridge.panel.form.parsing import example
 from intercom_bridge.tickets.choices import ChoiceList, depends_on
@@ -35,6 +38,7 @@ from intercom_bridge.tickets.rows import TicketRow
 
 from .parts import (
     back_button,
+    button,
     error_text,
     form_button,
     format_time,
@@ -59,13 +63,9 @@ MAX_QUERY_LENGTH = 100
 
 
 def create_form(
-    context: PanelContext,
-    form: Form,
-    problem: str = "",
-    duplicates: Sequence[TicketRow] = (),
-    restored_from: dt.datetime | None = None,
+    context: PanelContext, form: Form, problem: str = "", restored_from: dt.datetime | None = None
 ) -> Canvas:
-    """Return the form. `problem` is an error of no field in particular. Possible duplicates precede the button.
+    """Return the form. `problem` is an error of no field in particular.
 
     `restored_from` is the time of the draft that the form was restored from.
     """
@@ -91,12 +91,11 @@ def create_form(
         if field.code in form.errors:
             components.append(error_text(escape_markdown(form.errors[field.code])))
     components += [
-        *_duplicates(context, duplicates),
         *([muted(_("The customer will get a message with the ticket's link."))] if announces else []),
-        primary_button(click_id("form", "submit"), _("Create anyway") if duplicates else _("Create ticket")),
+        primary_button(click_id("form", "submit"), _("Create ticket")),
         *filter(None, [quiet_button(context)]),
-        back_button(HOME),
         link_button(DISCARD_FORM, _("Discard the form")),
+        back_button(HOME),
     ]
     # A ticket that is opened from here leads back here.
     stored = form.to_stored() | BackLink(target=FORM).to_stored()
@@ -151,12 +150,9 @@ def _with_single_choices(context: PanelContext, form: Form, person: Person) -> F
     return form
 
 
-def _duplicates(context: PanelContext, rows: Sequence[TicketRow]) -> list[Component]:
-    if not rows:
-        return []
-    components: list[Component] = [
-        Text(text=_("There may already be a ticket for this:"), style="error", bottom_margin="none")
-    ]
+def possible_duplicates_screen(context: PanelContext, form: Form, rows: Sequence[TicketRow]) -> Canvas:
+    """Offer to link one of these tickets instead of creating the ticket of the form."""
+    components: list[Component] = []
     for row in rows:
         duplicate = item(
             click_id("ticket", row.ticket_class, row.id),
@@ -166,9 +162,18 @@ def _duplicates(context: PanelContext, rows: Sequence[TicketRow]) -> list[Compon
         )
         components.append(List(items=(duplicate,)))
         if not row.is_linked:
+            style = button if any(isinstance(part, Button) for part in components) else primary_button
             label = _("Link %(ticket)s") % {"ticket": row.ref}
-            components.append(link_button(click_id("link", row.ticket_class, row.id), label))
-    return components
+            components.append(style(click_id("link", row.ticket_class, row.id), label))
+    return screen(
+        _("There may already be a ticket for this:"),
+        components,
+        muted(_("Your ticket is not created yet. What you entered is kept.")),
+        button(click_id("form", "submit"), _("Create anyway")),
+        quiet_button(context),
+        form_button(),
+        stored=form.to_stored() | BackLink(target=FORM).to_stored(),
+    )
 
 
 @dataclass(frozen=True)
@@ -237,7 +242,10 @@ class _FieldView:
         return text % {"field": escape_markdown(self.name)}
 
     def _choice(self) -> list[Component]:
-        """Return a text for no or one choice, a dropdown for two to ten, and a link to a page for more."""
+        """Return a text for no or one choice, a field for two to ten, and a link to a page for more.
+
+        If choices depend on this one, the field is a single-select, whose change reaches us.
+        """
         choices = self.form.choices_of(self.field, self.context, self.person)
         label = escape_markdown(self.label)
         if choices.is_rejected:
@@ -253,13 +261,17 @@ class _FieldView:
             choice = safe_name(choices.choices[0].label)
             component = Text(text=f"{label}: **{choice}**")
         elif choices.total <= Dropdown.MAX_OPTIONS:
-            component = Dropdown(
-                id=self.field.component_id,
-                label=self.label,
-                options=tuple(Option(id=choice.id, text=choice.label) for choice in choices.choices),
-                value=self.value if choices.label_of(self.value) else "",
-                save_state="failed" if self.has_error else "",
-            )
+            properties: dict[str, Any] = {
+                "id": self.field.component_id,
+                "label": self.label,
+                "options": tuple(Option(id=choice.id, text=choice.label) for choice in choices.choices),
+                "value": self.value if choices.label_of(self.value) else "",
+                "save_state": "failed" if self.has_error else "",
+            }
+            if dependent_codes(self.form.fields(self.context), self.field.code):
+                component = SingleSelect(**properties, action=Submit())
+            else:
+                component = Dropdown(**properties)
         else:
             component = List(items=(self._page_item(choices),))
         return [component, *self._reload_button()]
@@ -277,20 +289,13 @@ class _FieldView:
         )
 
     def _reload_button(self) -> list[Component]:
-        """Return a button if the choices depend on fields whose change does not reach us: dropdowns have no action."""
+        """Return a button if the choices depend on what is typed into a field, because that does not reach us."""
         needed = depends_on(self.field.attribute)
-        needs_reload = any(
-            other.is_editable and other.code in needed and self._changes_silently(other)
+        is_typed = any(
+            other.is_editable and not other.has_choices and other.code in needed
             for other in self.form.fields(self.context)
         )
-        if not needs_reload:
+        if not is_typed:
             return []
         label = _("Show options for %(field)s") % {"field": self.name}
         return [link_button(click_id("form", "show", self.field.code), label)]
-
-    def _changes_silently(self, other: FormField) -> bool:
-        """Return whether a field is typed into or a dropdown. A choice on a page of its own comes with a click."""
-        if not other.has_choices:
-            return True
-        total = self.form.choices_of(other, self.context, self.person).total
-        return 1 < total <= Dropdown.MAX_OPTIONS

@@ -33,8 +33,8 @@ def error_screen(  # noqa: PLR0913 - optional parts of a screen
         extra,
         form_button() if has_form and retry != FORM else None,
         link_button(SYNC, _("Sync status")) if link_to_sync and retry != SYNC else None,
-        link_button(HOME, home_label or _("Home")) if retry != HOME else None,
         link_button(DISCARD_FORM, _("Discard the form")) if has_form else None,
+        link_button(HOME, home_label or _("Home")) if retry != HOME else None,
         stored=stored,
     )
 
