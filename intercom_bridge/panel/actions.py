@@ -49,6 +49,7 @@ from .screens.search import search_screen
 from .screens.sync_status import sync_status_screen
 from .screens.ticket import ticket_screen
 from .screens.ticket_list import linked_tickets, ongoing_tickets
+from .screens.ticket_text import ticket_text_screen
 from .screens.unlink import ask_to_unlink, relinked, unlinked
 
 log = structlog.get_logger(__name__)
@@ -113,6 +114,10 @@ def ongoing(context: PanelContext, click: Click) -> Canvas:
 
 def ticket(context: PanelContext, click: Click) -> Canvas:
     return ticket_screen(context, click.argument(0), click.number(1), _back(context))
+
+
+def ticket_text(context: PanelContext, click: Click) -> Canvas:
+    return ticket_text_screen(context, click, _back(context))
 
 
 def find(context: PanelContext, click: Click) -> Canvas:

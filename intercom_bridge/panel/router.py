@@ -69,6 +69,7 @@ ROUTES: dict[str, Route] = {
     "linked": Route(handler=actions.linked, cached=cached.linked),
     "ongoing": Route(handler=actions.ongoing, cached=cached.ongoing),
     "ticket": Route(handler=actions.ticket, keeps_form=True, cached=cached.ticket),
+    "text": Route(handler=actions.ticket_text, keeps_form=True),
     "find": Route(handler=actions.find),
     "link": Route(handler=actions.link, mutates=True, keeps_form=True),
     "unlink": Route(handler=actions.unlink, mutates=True, keeps_form=True),

@@ -14,11 +14,13 @@ from django.utils.translation import gettext as _
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.datamodel.lookup import attribute_label, value_label
 from intercom_bridge.intercom.html import first_line, to_text
+from intercom_bridge.intercom.payloads import Conversation
 from intercom_bridge.intercom.text import clean_text
 from intercom_bridge.panel.errors import UNKNOWN_ATTRIBUTE, explain_problems
 from intercom_bridge.tickets.choices import Choice, ChoiceList, find_choice, get_choices, search_choices
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.creation.history import created, creations_in, named_by_itop
+from intercom_bridge.tickets.creation.title import suggest_title, without_greeting
 from intercom_bridge.tickets.people.evidence import parse_id
 from intercom_bridge.tickets.people.match import find_person
 from intercom_bridge.tickets.people.person import Person
@@ -26,7 +28,7 @@ from intercom_bridge.tickets.people.person import Person
 from .field import FormField, dependent_codes, fields_of
 from .parsing import InvalidInputError, from_itop, to_itop
 
-MAX_TITLE_LENGTH = 100
+MAX_TITLE_LENGTH = 80
 MAX_DESCRIPTION_LENGTH = 4000
 # The share of all values in the 64 KB of a canvas, and in those of its stored data.
 MAX_VALUES_BYTES = 36_000
@@ -55,12 +57,11 @@ class Form:
     def new(cls, context: PanelContext) -> Form:
         """Return a form with the defaults and the beginning of the conversation filled in."""
         profile, conversation = context.profile, context.request.conversation
-        first = next((part for part in conversation.messages if to_text(part.body).strip()), None)
-        body = to_text(first.body).strip() if first else ""
-        subject = first.subject if first else ""
-        title = conversation.title or subject or first_line(body, MAX_TITLE_LENGTH)
+        body = _first_message(conversation)
+        subject = next((part.subject for part in conversation.messages if part.subject), "")
+        title = first_line(to_text(conversation.title or subject), MAX_TITLE_LENGTH)
         prefilled = {
-            profile.code("title"): first_line(to_text(title), MAX_TITLE_LENGTH),
+            profile.code("title"): title or suggest_title(body, MAX_TITLE_LENGTH),
             profile.code("description"): body[:MAX_DESCRIPTION_LENGTH],
         }
         values = {
@@ -265,6 +266,17 @@ class Form:
             code("origin"): "chat",
         }
         return this | filled_in
+
+
+def _first_message(conversation: Conversation) -> str:
+    """Return the text of the first message that says more than a greeting, or else of the first one."""
+    first = ""
+    for part in conversation.messages:
+        body = to_text(part.body).strip()
+        if without_greeting(body):
+            return body
+        first = first or body
+    return first
 
 
 def newest_creation_id(context: PanelContext) -> int:
