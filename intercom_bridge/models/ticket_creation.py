@@ -54,6 +54,9 @@ class TicketCreation(LoggedJob):
     rejection_seen = models.BooleanField(default=False)
     # Whether the customer gets a message with the ticket's link.
     announce = models.BooleanField(default=True)
+    # The link's `since_part_at` and `since_part_order`. They are 0 if the conversation so far is copied.
+    since_part_at = models.BigIntegerField(default=0, editable=False)
+    since_part_order = models.BigIntegerField(default=0, editable=False)
     # The copied parts: {"kind", "id", "created_at", "log", "author"} each.
     parts = models.JSONField(default=list)
     ticket = models.ForeignKey(

@@ -266,6 +266,7 @@ def submit_form(context: PanelContext, click: Click) -> Canvas:  # noqa: PLR0911
             form.to_itop(context),
             seen=form.seen,
             announce=click.argument(1) != "quiet",
+            copy=form.copies,
         )
     except CreationPendingError:
         return creation_pending(form)
@@ -305,7 +306,13 @@ def _refused(context: PanelContext, creation: TicketCreation) -> Canvas:
     """Return the form as it was, with the errors that iTop returned after the panel had responded."""
     creation.rejection_seen = True
     creation.save(update_fields=["rejection_seen"])
-    form = Form(key=new_key(), values=creation.values, seen=newest_creation_id(context), warned=True)
+    form = Form(
+        key=new_key(),
+        values=creation.values,
+        seen=newest_creation_id(context),
+        warned=True,
+        copies=not creation.since_part_at,
+    )
     problem = "" if creation.problems else creation.reason_detail
     return create_form(context, form.with_problems(creation.problems, context), problem=problem)
 

@@ -31,7 +31,7 @@ def newest(itop: Itop) -> dict[str, Any]:
 
 
 def labels(teammate: Teammate) -> list[str]:
-    return [field["label"] for field in teammate.fields()]
+    return [field["label"] for field in teammate.fields() if field["id"] != "form:copy"]
 
 
 def set_kind(workspace: Workspace, kind: Kind, **more: Any) -> None:

@@ -16,6 +16,7 @@ from intercom_bridge.datamodel.lookup import attribute_label, value_label
 from intercom_bridge.intercom.html import first_line, to_text
 from intercom_bridge.intercom.payloads import Conversation
 from intercom_bridge.intercom.text import clean_text
+from intercom_bridge.panel.click import click_id
 from intercom_bridge.panel.errors import UNKNOWN_ATTRIBUTE, explain_problems
 from intercom_bridge.tickets.choices import Choice, ChoiceList, find_choice, get_choices, search_choices
 from intercom_bridge.tickets.context import PanelContext
@@ -33,6 +34,10 @@ MAX_DESCRIPTION_LENGTH = 4000
 # The share of all values in the 64 KB of a canvas, and in those of its stored data.
 MAX_VALUES_BYTES = 36_000
 
+# The field with the choice whether the conversation so far is copied to the ticket, and its options.
+COPY_FIELD = click_id("form", "copy")
+COPY, DO_NOT_COPY = "yes", "no"
+
 _KEY = re.compile(r"[0-9a-f]{16}")
 
 
@@ -42,7 +47,7 @@ class Form:
 
     `added`: attributes that iTop required and that the profile does not have. `cleared`: fields that this click cleared
     because a field they depend on changed. `seen`: the newest creation from this conversation that the teammate knows
-    of. `warned`: possible duplicates were shown.
+    of. `warned`: possible duplicates were shown. `copies`: the conversation so far is copied to the ticket.
     """
 
     key: str
@@ -52,6 +57,7 @@ class Form:
     cleared: frozenset[str] = frozenset()
     seen: int = 0
     warned: bool = False
+    copies: bool = True
 
     @classmethod
     def new(cls, context: PanelContext) -> Form:
@@ -81,7 +87,8 @@ class Form:
             for form_field in fields
             if form_field.is_editable and isinstance(text := inputs.get(form_field.component_id), str)
         }
-        return form._with_values(typed, fields)  # noqa: SLF001 - of the same class
+        copies = {COPY: True, DO_NOT_COPY: False}.get(clean_text(inputs.get(COPY_FIELD)), form.copies)
+        return replace(form._with_values(typed, fields), copies=copies)  # noqa: SLF001 - of the same class
 
     @classmethod
     def restore(cls, context: PanelContext, stored: object) -> Form:
@@ -94,6 +101,7 @@ class Form:
             added=_parse_added(stored.get("added"), context),
             seen=seen if isinstance(seen, int) and not isinstance(seen, bool) else 0,
             warned=stored.get("warned") is True,
+            copies=stored.get("copies") is not False,
         )
         stored_values = {
             form_field.code: value
@@ -130,6 +138,8 @@ class Form:
             stored["added"] = list(self.added)
         if self.warned:
             stored["warned"] = True
+        if not self.copies:
+            stored["copies"] = False
         return {"form": stored}
 
     def truncated_to_limit(self) -> Form:

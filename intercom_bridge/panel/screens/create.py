@@ -28,7 +28,7 @@ from intercom_bridge.panel.components import (
     shorten,
 )
 from intercom_bridge.panel.form.field import FormField, dependent_codes
-from intercom_bridge.panel.form.form import Form
+from intercom_bridge.panel.form.form import COPY, COPY_FIELD, DO_NOT_COPY, Form
 from intercom_bridge.panel.form.parsing import example
 from intercom_bridge.tickets.choices import ChoiceList, depends_on
 from intercom_bridge.tickets.context import PanelContext
@@ -91,6 +91,7 @@ def create_form(
         if field.code in form.errors:
             components.append(error_text(escape_markdown(form.errors[field.code])))
     components += [
+        _copy_choice(form),
         *([muted(_("The customer will get a message with the ticket's link."))] if announces else []),
         primary_button(click_id("form", "submit"), _("Create ticket")),
         *filter(None, [quiet_button(context)]),
@@ -134,10 +135,21 @@ def choice_page(context: PanelContext, form: Form, field: FormField, page: int, 
 
 
 def _caller_text(person: Person) -> str:
-    return _("For %(person)s, %(organization)s. The whole conversation will be copied to the ticket.") % {
-        "person": safe_name(person.name),
-        "organization": safe_name(person.org_name),
-    }
+    names = {"person": safe_name(person.name), "organization": safe_name(person.org_name)}
+    return _("For %(person)s, %(organization)s.") % names
+
+
+def _copy_choice(form: Form) -> Dropdown:
+    """Return the choice whether to copy the conversation. Intercom does not say what an empty checkbox returns."""
+    return Dropdown(
+        id=COPY_FIELD,
+        label=_("Conversation so far"),
+        options=(
+            Option(id=COPY, text=_("Copy it to the ticket")),
+            Option(id=DO_NOT_COPY, text=_("Do not copy it")),
+        ),
+        value=COPY if form.copies else DO_NOT_COPY,
+    )
 
 
 def _with_single_choices(context: PanelContext, form: Form, person: Person) -> Form:

@@ -344,13 +344,13 @@ def _record(creation: TicketCreation, made: ItopObject) -> None:
             defaults={"ref": made.text("friendlyname")[:100]},
         )
         is_paused = TicketLink.objects.filter(conversation=conversation).exclude(ticket=ticket).are_paused()
-        # The link may exist already, adopted from iTop's own attributes. From now on every part counts.
+        # The link may exist already, adopted from iTop's own attributes. Now it begins where the teammate chose.
         link, _new = TicketLink.objects.update_or_create(
             conversation=conversation,
             ticket=ticket,
             defaults={
-                "since_part_at": 0,
-                "since_part_order": 0,
+                "since_part_at": creation.since_part_at,
+                "since_part_order": creation.since_part_order,
                 "linked_by": creation.admin_name,
                 "attributes_synced": all(code in creation.fields for code in attribute_codes(workspace)),
             },
