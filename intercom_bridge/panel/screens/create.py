@@ -12,7 +12,6 @@ from intercom_bridge.datamodel import Kind
 from intercom_bridge.datamodel.lookup import attribute_label
 from intercom_bridge.panel.click import DISCARD_FORM, FORM, HOME, BackLink, click_id
 from intercom_bridge.panel.components import (
-    Button,
     Canvas,
     Component,
     Dropdown,
@@ -72,7 +71,6 @@ def create_form(
     person = find_person(context)
     form = _with_single_choices(context, form.truncated_to_limit(), person)
     fields = form.fields(context)
-    announces = context.workspace.announce_tickets and context.request.admin.id
     components: list[Component] = [subtitle(_("New ticket")), muted(_caller_text(person))]
     if warning := unverified_text(context, person):
         components.append(error_text(warning))
@@ -92,7 +90,7 @@ def create_form(
             components.append(error_text(escape_markdown(form.errors[field.code])))
     components += [
         _copy_choice(form),
-        *([muted(_("The customer will get a message with the ticket's link."))] if announces else []),
+        *filter(None, [_announcement(context)]),
         primary_button(click_id("form", "submit"), _("Create ticket")),
         *filter(None, [quiet_button(context)]),
         link_button(DISCARD_FORM, _("Discard the form")),
@@ -139,6 +137,12 @@ def _caller_text(person: Person) -> str:
     return _("For %(person)s, %(organization)s.") % names
 
 
+def _announcement(context: PanelContext) -> Text | None:
+    if not context.workspace.announce_tickets or not context.request.admin.id:
+        return None
+    return muted(_("The customer will get a message with the ticket's link."))
+
+
 def _copy_choice(form: Form) -> Dropdown:
     """Return the choice whether to copy the conversation. Intercom does not say what an empty checkbox returns."""
     return Dropdown(
@@ -165,6 +169,7 @@ def _with_single_choices(context: PanelContext, form: Form, person: Person) -> F
 def possible_duplicates_screen(context: PanelContext, form: Form, rows: Sequence[TicketRow]) -> Canvas:
     """Offer to link one of these tickets instead of creating the ticket of the form."""
     components: list[Component] = []
+    first = next((row for row in rows if not row.is_linked), None)
     for row in rows:
         duplicate = item(
             click_id("ticket", row.ticket_class, row.id),
@@ -174,13 +179,14 @@ def possible_duplicates_screen(context: PanelContext, form: Form, rows: Sequence
         )
         components.append(List(items=(duplicate,)))
         if not row.is_linked:
-            style = button if any(isinstance(part, Button) for part in components) else primary_button
+            make_button = primary_button if row is first else button
             label = _("Link %(ticket)s") % {"ticket": row.ref}
-            components.append(style(click_id("link", row.ticket_class, row.id), label))
+            components.append(make_button(click_id("link", row.ticket_class, row.id), label))
     return screen(
         _("There may already be a ticket for this:"),
         components,
         muted(_("Your ticket is not created yet. What you entered is kept.")),
+        _announcement(context),
         button(click_id("form", "submit"), _("Create anyway")),
         quiet_button(context),
         form_button(),
