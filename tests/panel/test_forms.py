@@ -51,7 +51,7 @@ def test_fields_follow_the_profile_and_mandatory_ones_have_a_star(
     teammate.open().click(FORM)
     assert labels(teammate) == ["Urgency *", "Title *", "Pending reason", "Description *"]
     kinds = [field["type"] for field in teammate.fields()]
-    assert kinds == ["dropdown", "input", "textarea", "textarea"]
+    assert kinds == ["dropdown", "input", "textarea", "textarea", "dropdown"]
 
 
 def test_labels_and_values_come_from_the_data_model(teammate: Teammate, workspace: Workspace) -> None:

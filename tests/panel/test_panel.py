@@ -343,7 +343,7 @@ def test_creating_costs_one_call_for_known_authors_and_two_for_new_ones(
     teammate.conversation = conversation(id="another")
     teammate.open().click("Create a ticket")
     itop.calls.clear()
-    teammate.click("Create ticket", Title="Quite another matter")
+    teammate.click("Create ticket", Title="Quite another matter", Description="Something else")
     # The first creation has invalidated the cached tickets of the person.
     assert itop.calls == [search, creation]
 
