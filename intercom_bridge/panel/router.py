@@ -158,7 +158,7 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
         if not context.workspace.enabled:
             return errors.workspace_disabled(stored)
         if submitted:
-            if "form" in stored:
+            if "form" in stored and click.verb != "create":
                 save_draft(context, stored["form"])
             apply_changes_of(context)
         result = route.handler(context, click)
