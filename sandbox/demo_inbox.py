@@ -153,13 +153,19 @@ class Panel:
         self._values[self._field(label)["id"]] = value
 
     def choose(self, label: str, *preferred: str) -> str:
-        """Choose the first preferred option, or the first of all, in the field with this label. Return its text."""
-        options = self._field(label)["options"]
+        """Choose the first preferred option, or the first of all, in the field with this label. Return its text.
+
+        In a field with an action, this is a click.
+        """
+        field = self._field(label)
+        options = field["options"]
         named = (
             option for text in preferred for option in options if text.casefold() in option["text"].casefold()
         )
         option = next(named, options[0])
-        self._values[self._field(label)["id"]] = option["id"]
+        self._values[field["id"]] = option["id"]
+        if "action" in field:
+            self._press(field)
         return str(option["text"])
 
     def value(self, label: str) -> str:

@@ -136,8 +136,6 @@ class Story:
         service = _pick(panel, "Service", "Workplace")
         if service:
             yield f"Service: {service}"
-        if panel.can_press("Show options for Service subcategory"):
-            panel.press("Show options for Service subcategory")
         subcategory = _pick(panel, "Service subcategory", "Laptop broken")
         if subcategory:
             yield f"Service subcategory: {subcategory}"

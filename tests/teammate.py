@@ -25,7 +25,7 @@ ALICE: dict[str, Any] = {
     "name": "Alice Martin",
     "custom_attributes": {},
 }
-CLICKABLE = ("button", "input", "item")
+CLICKABLE = ("button", "input", "item", "single-select")
 ADA = {"type": "admin", "id": "9608799", "name": "Ada Reyes", "email": "ada@acme.example"}
 
 
@@ -101,6 +101,12 @@ class Teammate:
         self.submit(f"link:UserRequest:{int(ref.removeprefix('R-'))}", {})
         label = "Link and copy" if copy else "Link from now on"
         return self.click(label) if self.offers(label) else self
+
+    def choose(self, label: str, text: str, **typed: Any) -> Teammate:
+        """Choose an option by its text. Of a field with an action, this is a click."""
+        field = self.field(label)
+        assert "action" in field, f"{label} is not sent when it changes"
+        return self.send_click(field["id"], {**typed, label: self.option(label, text)})
 
     def send_click(self, component_id: str, typed: dict[str, Any] | None = None) -> Teammate:
         """Click a component by its id. `typed` maps the labels of fields, or their beginnings, to values."""

@@ -8,6 +8,7 @@ from .data_model_import import DataModelImport
 from .day_count import DayCount
 from .delivery import Delivery
 from .encryption import Secret
+from .form_draft import FormDraft
 from .heartbeat import WorkerHeartbeat
 from .imported_class import ImportedClass
 from .itop_instance import ItopInstance
@@ -30,6 +31,7 @@ __all__ = [
     "DayCount",
     "Delivery",
     "CachedAnswer",
+    "FormDraft",
     "ItopInstance",
     "CachedTickets",
     "ImportedClass",

@@ -55,6 +55,9 @@ class TicketCreation(LoggedJob):
     # Whether the customer gets a message about the ticket, and whether it links to the portal.
     announce = models.BooleanField(default=True)
     announce_link = models.BooleanField(default=False)
+    # The link's `since_part_at` and `since_part_order`. They are 0 if the conversation so far is copied.
+    since_part_at = models.BigIntegerField(default=0, editable=False)
+    since_part_order = models.BigIntegerField(default=0, editable=False)
     # The copied parts: {"kind", "id", "created_at", "log", "author", "author_type", "author_id"} each.
     parts = models.JSONField(default=list)
     ticket = models.ForeignKey(

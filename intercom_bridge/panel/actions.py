@@ -13,6 +13,7 @@ from intercom_bridge.models import TicketCreation
 from intercom_bridge.tickets import sync_status
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import unacknowledged_creation
+from intercom_bridge.tickets.creation.drafts import discard_draft, find_draft
 from intercom_bridge.tickets.creation.duplicates import possible_duplicates
 from intercom_bridge.tickets.creation.history import creations_in
 from intercom_bridge.tickets.creation.submit import (
@@ -38,7 +39,7 @@ from .errors import explain
 from .form.field import FormField
 from .form.form import Form, new_key, newest_creation_id
 from .screens import errors
-from .screens.create import choice_page, create_form
+from .screens.create import choice_page, create_form, possible_duplicates_screen
 from .screens.created import created_by_colleague, creation_pending, ticket_created
 from .screens.home import HomeScreen
 from .screens.link import link_screen
@@ -51,6 +52,7 @@ from .screens.search import search_screen
 from .screens.sync_status import sync_status_screen
 from .screens.ticket import ticket_screen
 from .screens.ticket_list import linked_tickets, ongoing_tickets
+from .screens.ticket_text import ticket_text_screen
 from .screens.unlink import ask_to_unlink, relinked, unlinked
 
 log = structlog.get_logger(__name__)
@@ -58,10 +60,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Redirect:
-    """Handle another click next. `done` says what was done, in case the next screen fails."""
+    """Handle another click next.
+
+    `done` says what was done, in case the next screen fails. `drops_form`: a form that was being filled in is gone.
+    """
 
     click: Click
     done: str = ""
+    drops_form: bool = False
 
 
 def stored_form(context: PanelContext) -> dict[str, Any]:
@@ -111,6 +117,10 @@ def ongoing(context: PanelContext, click: Click) -> Canvas:
 
 def ticket(context: PanelContext, click: Click) -> Canvas:
     return ticket_screen(context, click.argument(0), click.number(1), _back(context))
+
+
+def ticket_text(context: PanelContext, click: Click) -> Canvas:
+    return ticket_text_screen(context, click, _back(context))
 
 
 def find(context: PanelContext, click: Click) -> Canvas:
@@ -194,7 +204,15 @@ discard_left_out = decision(sync_status.discard_left_out)
 
 
 def create(context: PanelContext, _click: Click) -> Canvas:
-    return create_form(context, Form.new(context))
+    draft = find_draft(context)
+    if draft is None:
+        return create_form(context, Form.new(context))
+    return create_form(context, Form.restore(context, draft.form), restored_from=draft.saved_at)
+
+
+def discard_form(context: PanelContext, _click: Click) -> Redirect:
+    discard_draft(context)
+    return Redirect(Click.parse(HOME), _("The form is discarded."), drops_form=True)
 
 
 def show_form(context: PanelContext, _click: Click) -> Canvas:
@@ -242,7 +260,7 @@ def submit_form(context: PanelContext, click: Click) -> Canvas:  # noqa: PLR0911
         duplicates = [] if form.warned else _find_duplicates(context, form)
         # The list may contain the ticket that another submission of this form is creating.
         if duplicates and not is_submitted(context, form.key):
-            return create_form(context, replace(form, warned=True), duplicates=duplicates)
+            return possible_duplicates_screen(context, replace(form, warned=True), duplicates)
     try:
         creation = submit_creation(
             context,
@@ -251,6 +269,7 @@ def submit_form(context: PanelContext, click: Click) -> Canvas:  # noqa: PLR0911
             form.to_itop(context),
             seen=form.seen,
             announce=click.argument(1) != "quiet",
+            copy=form.copies,
         )
     except CreationPendingError:
         return creation_pending(form)
@@ -287,7 +306,13 @@ def _creation_screen(context: PanelContext, form: Form) -> Canvas:
 
 def _refused(context: PanelContext, creation: TicketCreation) -> Canvas:
     """Return the form as it was, with the errors that iTop returned after the panel had responded."""
-    form = Form(key=new_key(), values=creation.values, seen=newest_creation_id(context), warned=True)
+    form = Form(
+        key=new_key(),
+        values=creation.values,
+        seen=newest_creation_id(context),
+        warned=True,
+        copies=not creation.since_part_at,
+    )
     problem = "" if creation.problems else creation.reason_detail
     canvas = _form_with_problems(context, form, creation, problem)
     creation.rejection_seen = True
@@ -333,14 +358,17 @@ def _look_up_caller_again(context: PanelContext, gone: Person) -> Person:
 
 
 def _find_duplicates(context: PanelContext, form: Form) -> list[TicketRow]:
-    """Return open tickets with a similar title."""
+    """Return open tickets that may be about the same."""
     try:
         rows = get_tickets(context).rows
     except ItopError as error:
         # The submission itself reports the problem, or the worker completes it.
         log.warning("panel.duplicates_unknown", itop=context.itop.name, error=type(error).__name__)
         return []
-    return possible_duplicates(form.values.get(context.profile.code("title"), ""), rows)
+    title, description = (
+        form.values.get(context.profile.code(code), "") for code in ("title", "description")
+    )
+    return possible_duplicates(title, description, rows, context.profile.excluded_states)
 
 
 def _already_created(context: PanelContext, form: Form, creation: TicketCreation) -> Canvas:

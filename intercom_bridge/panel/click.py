@@ -43,6 +43,7 @@ def click_id(verb: str, *arguments: object) -> str:
 
 HOME = click_id("home")
 FORM = click_id("form", "show")
+DISCARD_FORM = click_id("form", "discard")
 SYNC = click_id("sync")
 
 MAX_QUERY_LENGTH = 100

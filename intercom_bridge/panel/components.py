@@ -2,7 +2,7 @@
 
 A component raises LimitError if it is built outside Canvas Kit's limits. The limits and property names follow
 Intercom's OpenAPI 2.11 schemas and the component reference
-(https://developers.intercom.com/docs/references/canvas-kit/). A dropdown has no action.
+(https://developers.intercom.com/docs/references/canvas-kit/). A dropdown has no action there; a single-select has.
 
 Text for people is cleaned (control characters, lone surrogates), and short lines (titles, labels, options) are cut with
 `…`, so that an unusual value in iTop cannot make a canvas that Intercom rejects.
@@ -289,7 +289,7 @@ class TextArea(FormComponent):
 
 @dataclass(frozen=True, kw_only=True)
 class Option(Element):
-    """An option of a dropdown. Its id is what comes back."""
+    """An option of a dropdown or a single-select. Its id is what comes back."""
 
     TYPE = "option"
     REQUIRED = ("id", "text")
@@ -300,10 +300,9 @@ class Option(Element):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dropdown(FormComponent):
-    """A list of options to open. It has no action. `value` is an option's id, or "" if none is selected."""
+class ChoiceComponent(FormComponent):
+    """A choice of one option. `value` is an option's id, or "" if none is selected."""
 
-    TYPE = "dropdown"
     MIN_OPTIONS: ClassVar = 2
     MAX_OPTIONS: ClassVar = 10
 
@@ -321,6 +320,26 @@ class Dropdown(FormComponent):
             raise _limit_error(self, "two options have the same id")
         if self.value and self.value not in ids:
             raise _limit_error(self, f"the value {self.value!r} is not one of its options")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropdown(ChoiceComponent):
+    """A list of options to open. It has no action."""
+
+    TYPE = "dropdown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleSelect(ChoiceComponent):
+    """Options that are all visible. With an action, choosing one is a click, and its own id is the `component_id`."""
+
+    TYPE = "single-select"
+
+    action: Submit | None = None
+
+    def estimated_height(self) -> int:
+        options = (FIELD_HEIGHT + LINE_HEIGHT * (_count_lines(option.text) - 1) for option in self.options)
+        return super().estimated_height() - self.HEIGHT + sum(options)
 
 
 @dataclass(frozen=True, kw_only=True)

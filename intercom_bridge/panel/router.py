@@ -16,6 +16,7 @@ from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.ops.metrics import observe, panel_seconds
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_links
+from intercom_bridge.tickets.creation.drafts import save_draft
 from intercom_bridge.tickets.errors import (
     CacheMissError,
     DefaultCallerError,
@@ -69,6 +70,7 @@ ROUTES: dict[str, Route] = {
     "linked": Route(handler=actions.linked, cached=cached.linked),
     "ongoing": Route(handler=actions.ongoing, cached=cached.ongoing),
     "ticket": Route(handler=actions.ticket, keeps_form=True, cached=cached.ticket),
+    "text": Route(handler=actions.ticket_text, keeps_form=True),
     "find": Route(handler=actions.find),
     "link": Route(handler=actions.link, mutates=True, keeps_form=True),
     "unlink": Route(handler=actions.unlink, mutates=True, keeps_form=True),
@@ -87,10 +89,13 @@ ROUTES: dict[str, Route] = {
     "write-left-out": Route(handler=actions.write_left_out, mutates=True),
     "forget-left-out": Route(handler=actions.discard_left_out, mutates=True),
     "create": Route(handler=actions.create),
+    # A choice in a single-select: its id is that of the form's field.
+    "field": Route(handler=actions.show_form, resubmits=True),
     "form:show": Route(handler=actions.show_form, resubmits=True),
     "form:pick": Route(handler=actions.list_choices, resubmits=True),
     "form:search": Route(handler=actions.search_choices, resubmits=True),
     "form:choose": Route(handler=actions.choose, resubmits=True),
+    "form:discard": Route(handler=actions.discard_form),
     "form:submit": Route(handler=actions.submit_form, mutates=True, resubmits=True),
     "form:status": Route(handler=actions.show_form_creation, mutates=True, resubmits=True),
     "creation": Route(handler=actions.show_creation, mutates=True),
@@ -154,14 +159,20 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
         if not context.workspace.enabled:
             return errors.workspace_disabled(stored)
         if submitted:
+            if "form" in stored and click.verb != "create":
+                save_draft(context, stored["form"])
             apply_changes_of(context)
         result = route.handler(context, click)
         while isinstance(result, Redirect):
             click, done = result.click, result.done
-            stored = _stored(context, click)
+            stored = {} if result.drops_form else _stored(context, click)
             result = ROUTES[_route_name(click)].handler(context, click)
         if route.keeps_form:
             result = replace(result, stored_data={**stored_form(context), **result.stored_data})
+        form = result.stored_data.get("form")
+        if submitted and form not in (None, stored.get("form")) and click.verb != "create":
+            # The handler has changed it: a choice on a page of its own, or what iTop has rejected.
+            save_draft(context, form)
         return result
     except Exception as error:  # noqa: BLE001 - each has a screen
         return _error_screen(error, _Failure(context, click, stored, done))

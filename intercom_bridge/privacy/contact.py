@@ -20,6 +20,7 @@ from intercom_bridge.models import (
     CachedTickets,
     Conversation,
     Delivery,
+    FormDraft,
     LinkRemoval,
     Mention,
     OutgoingMessage,
@@ -136,6 +137,9 @@ class Contact:
             "ticket_creations": [
                 _columns(creation, omit=("conversation",)) for creation in row.ticket_creations.order_by("pk")
             ],
+            "form_drafts": [
+                _columns(draft, omit=("conversation",)) for draft in row.form_drafts.order_by("pk")
+            ],
             "outgoing_messages": [
                 _columns(message, omit=("conversation",)) for message in row.outgoing_messages.order_by("pk")
             ],
@@ -176,6 +180,7 @@ class Contact:
                     cleaned_at=now,
                 ),
                 "ticket creations": _erase_ticket_creations(ticket_creations),
+                "form drafts": FormDraft.objects.filter(conversation__in=self.conversations).delete()[0],
                 "outgoing messages": outgoing_messages.update(body="", cleaned_at=now),
                 "webhook events": webhook_events,
                 "cached iTop responses": self.cached_answers.delete()[0]

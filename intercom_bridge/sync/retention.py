@@ -22,6 +22,7 @@ from intercom_bridge.models import (
     CachedAnswer,
     CachedTickets,
     Delivery,
+    FormDraft,
     Mention,
     OutgoingMessage,
     TicketCreation,
@@ -172,6 +173,7 @@ def _work() -> Iterator[_Work]:
     before = now - dt.timedelta(days=KEEP_ANSWERS_DAYS)
     yield _Work("answers of iTop", CachedAnswer.objects.filter(at__lt=before), "at")
     yield _Work("cached tickets", CachedTickets.objects.filter(at__lt=before), "at")
+    yield _Work("form drafts", FormDraft.objects.expired(), "saved_at")
 
 
 @dataclass(frozen=True)

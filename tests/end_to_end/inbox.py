@@ -26,7 +26,6 @@ TRY_AGAIN, RETRY = "Try again", "Retry"
 NOT_THIS_PERSON, WHO_TO_FIND = "Not this person?", "Search by name or e-mail"
 NEXT, PREVIOUS, BACK, BACK_TO_FORM = "Next", "Previous", "Back", "Back to the form"
 LINKED_TO_OTHERS = re.compile(r"[Ll]inked to .*1 other")
-SUBCATEGORIES = "Show options for Service subcategory"
 
 
 class InboxPage:
@@ -84,8 +83,13 @@ class InboxPage:
         return self
 
     def choose(self, label: str, words: str) -> Self:
-        self.field(label).select_option(label=words)
-        return self
+        options = self.panel.get_by_role("group", name=re.compile(rf"^{re.escape(label)}( \*)?$"))
+        if not options.count():
+            self.field(label).select_option(label=words)
+            return self
+        # A single-select with an action: the choice is a click.
+        options.get_by_label(words).check()
+        return self._answered()
 
     # What teammates do all day
 

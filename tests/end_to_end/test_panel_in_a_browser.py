@@ -109,7 +109,7 @@ def test_the_panel_speaks_the_workspaces_language(inbox: Inbox, workspace: Works
         for english in (words.CREATE_A_TICKET, words.FIND, words.NOT_THIS_PERSON, "ongoing"):
             assert english not in inbox.text
         inbox.click(create)
-        for english in (words.CREATE, "New ticket", "Cancel\n"):
+        for english in (words.CREATE, "New ticket", "Back\n"):
             assert english not in f"{inbox.text}\n"
 
 

@@ -25,6 +25,7 @@ from intercom_bridge.panel.components import (
     List,
     OpenUrl,
     Option,
+    SingleSelect,
     Submit,
     Text,
     TextArea,
@@ -101,6 +102,7 @@ EVERYTHING = Canvas(
         ),
         TextArea(id="d", label="What", value="It\nbroke", error=True),
         Dropdown(id="i", label="Impact", options=options(10), value="9", save_state="failed"),
+        SingleSelect(id="s", label="Service", options=options(10), value="9", action=Submit()),
         List(
             items=(
                 Item(id="t:1", title="R-000001", subtitle="Printer", tertiary_text="New", action=Submit()),
@@ -133,6 +135,8 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "dropdown of one": lambda: Dropdown(id="d", options=options(1)),
     "dropdown of eleven": lambda: Dropdown(id="d", options=options(11)),
     "dropdown with a foreign value": lambda: Dropdown(id="d", options=options(2), value="2"),
+    "single-select of one": lambda: SingleSelect(id="s", options=options(1)),
+    "single-select of eleven": lambda: SingleSelect(id="s", options=options(11)),
     "dropdown with twins": lambda: Dropdown(id="d", options=options(2) + options(1)),
     "option without text": lambda: Option(id="a", text=""),
     "option without id": lambda: Option(id="", text="a"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from typing import Any
 
 import pytest
@@ -41,6 +42,11 @@ def tickets(itop: Itop) -> int:
         ("شاشة سوداء عند التشغيل", "شاشة سوداء عند التشغيل مرة أخرى"),
         ("打印机无法打印", "打印机无法打印了"),
         ("ﬁle is lost", "file is lost"),
+        ("My laptop does not start any more since the update", "Laptop does not boot"),
+        ("Mon imprimante ne marche plus", "Imprimante en panne"),
+        ("Mein Drucker druckt nicht, bitte helfen", "Der Drucker ist defekt"),
+        ("La impresora no funciona", "Mi impresora está rota"),
+        ("It does not work", "Does not work!"),
     ],
 )
 def test_similar_titles_are_recognized(first: str, second: str) -> None:
@@ -57,6 +63,9 @@ def test_similar_titles_are_recognized(first: str, second: str) -> None:
         ("!!!", "!!!"),
         ("打印机无法打印", "电子邮件没有收到"),
         ("New mailbox", ""),
+        ("The laptop does not start", "My phone does not start"),
+        ("L'imprimante est en panne", "L'écran est en panne"),
+        ("Help", "Printer does not work"),
     ],
 )
 def test_different_titles_are_distinguished(first: str, second: str) -> None:
@@ -79,10 +88,29 @@ def test_duplicates_are_ordered_by_link_then_similarity_with_at_most_five() -> N
         row(5, "Screen is black", status="closed", is_ongoing=False),
         *(row(number, "Screen is black again") for number in range(10, 20)),
     ]
-    found = [row.id for row in possible_duplicates("Screen is black", rows)]
+    found = [row.id for row in possible_duplicates("Screen is black", "", rows, ["closed"])]
     assert found[:2] == [3, 1]
     assert len(found) == 5
     assert not {4, 5} & set(found)
+
+
+def test_a_ticket_is_found_by_the_words_of_the_description() -> None:
+    rows = [row(1, "Screen flickers"), row(2, "Screen"), row(3, "Screen and mouse freeze")]
+    text = "Since this morning it flickers. I mean the screen."
+    assert [row.id for row in possible_duplicates("Something odd", text, rows, [])] == [1]
+
+
+@pytest.mark.parametrize("state", ["closed", ""])
+def test_a_closed_ticket_is_no_duplicate_although_it_is_linked(state: str) -> None:
+    rows = [row(1, "Screen is black", status=state, is_linked=True, is_ongoing=False)]
+    assert possible_duplicates("Screen is black", "", rows, ["closed"]) == []
+
+
+def test_comparing_takes_time_in_proportion_to_the_texts() -> None:
+    rows = [row(number, f"word{number} " * 100) for number in range(200)]
+    started = time.process_time()
+    possible_duplicates("x " * 50_000, "\u0301" * 200_000 + " a b" * 100_000, rows, [])
+    assert time.process_time() - started < 1
 
 
 # On the form
@@ -102,12 +130,38 @@ def test_a_similar_ticket_is_displayed_first_and_a_second_click_creates(
     assert "R-000001" not in teammate.text
     assert itop.calls == [("core/get", "UserRequest")]
     assert tickets(itop) == before
-    assert teammate.field("Description")["value"] == "Mine"
+    assert teammate.click("Back to the form").field("Description")["value"] == "Mine"
     itop.calls.clear()
-    teammate.click("Create anyway")
+    teammate.click(CREATE)
     assert "created" in teammate.text
     assert ("core/get", "UserRequest") not in itop.calls
     assert tickets(itop) == before + 1
+
+
+def test_linking_is_the_primary_button_and_creating_the_secondary(teammate: Teammate, itop: Itop) -> None:
+    itop.store.update("UserRequest", 6, title="The screen of the trainee flickers")
+    teammate.open().click(FORM).click(CREATE, Title="Screen flickers")
+    buttons = [part for part in teammate.components if part["type"] == "button"]
+    assert [(part["label"], part["style"]) for part in buttons[:3]] == [
+        ("Link R-000008", "primary"),
+        ("Link R-000006", "secondary"),
+        ("Create anyway", "secondary"),
+    ]
+    assert not [part for part in teammate.components if part.get("style") == "error"]
+    teammate.click("Create anyway")
+    assert "created" in teammate.text
+
+
+def test_a_closed_ticket_that_is_linked_is_not_offered(teammate: Teammate, itop: Itop) -> None:
+    teammate.link("R-000008")
+    itop.store.update("UserRequest", 8, status="closed")
+    teammate.open().click(FORM).click(CREATE, Title="Screen flickers")
+    assert "created" in teammate.text
+
+
+def test_a_laptop_that_does_not_start_is_compared_with_one_that_does_not_boot(teammate: Teammate) -> None:
+    teammate.open().click(FORM).click(CREATE, Title="My laptop does not start")
+    assert "R-000001 · New" in teammate.text
 
 
 def test_a_ticket_that_is_no_longer_ongoing_is_no_duplicate(teammate: Teammate) -> None:

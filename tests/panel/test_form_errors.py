@@ -46,10 +46,10 @@ def test_an_attribute_that_itop_unexpectedly_requires_is_added_to_the_form(
     assert error_after(teammate, "Escalation reason") == "iTop requires this field."
     assert error_after(teammate, "Request type") == "iTop requires this field."
     # The field type follows the data model if it is known.
-    assert teammate.field("Request type")["type"] == "dropdown"
+    assert teammate.field("Request type")["type"] == "single-select"
     values = {field["label"].rstrip(" *"): field.get("value", "") for field in teammate.fields()}
     assert (values["Title"], values["Description"], values["Urgency"]) == ("Mine", "A long story", "2")
-    teammate.click("Show options", **{"Escalation reason": "The board asked", "Request type": "incident"})
+    teammate.choose("Request type", "Incident", **{"Escalation reason": "The board asked"})
     assert teammate.field("Escalation reason")["value"] == "The board asked"
     teammate.click(CREATE)
     ticket = newest(itop)
@@ -120,7 +120,11 @@ def test_a_default_for_a_missing_attribute_is_reported_without_a_field(
     ask_for(workspace, defaults={"cost_centre": "4711"})
     teammate.open().click(FORM).click(CREATE)
     assert "Cost centre: This iTop has no such attribute." in teammate.text
-    assert len(teammate.fields()) == 2
+    assert [field["label"] for field in teammate.fields()] == [
+        "Title *",
+        "Description *",
+        "Conversation so far",
+    ]
 
 
 def test_a_rejected_default_can_be_corrected_on_the_form(

@@ -31,7 +31,7 @@ def newest(itop: Itop) -> dict[str, Any]:
 
 
 def labels(teammate: Teammate) -> list[str]:
-    return [field["label"] for field in teammate.fields()]
+    return [field["label"] for field in teammate.fields() if field["id"] != "form:copy"]
 
 
 def set_kind(workspace: Workspace, kind: Kind, **more: Any) -> None:
@@ -51,7 +51,7 @@ def test_fields_follow_the_profile_and_mandatory_ones_have_a_star(
     teammate.open().click(FORM)
     assert labels(teammate) == ["Urgency *", "Title *", "Pending reason", "Description *"]
     kinds = [field["type"] for field in teammate.fields()]
-    assert kinds == ["dropdown", "input", "textarea", "textarea"]
+    assert kinds == ["dropdown", "input", "textarea", "textarea", "dropdown"]
 
 
 def test_labels_and_values_come_from_the_data_model(teammate: Teammate, workspace: Workspace) -> None:
@@ -369,14 +369,31 @@ def test_subcategories_depend_on_the_service_and_the_request_type(
     ask_for(workspace, "request_type", "service_id", "servicesubcategory_id")
     teammate.open().click(FORM)
     assert "Service subcategory: choose Service first." in teammate.text
-    teammate.click(SHOW_SUBCATEGORIES, Service=teammate.option("Service", "Workplace"))
+    teammate.choose("Service", "Workplace")
     offered = [option["text"] for option in teammate.field("Service subcategory")["options"]]
     assert offered == ["Laptop broken", "New laptop"]
-    teammate.click(SHOW_SUBCATEGORIES, **{"Request type": "incident"})
+    teammate.choose("Request type", "Incident")
     # The only remaining option is selected.
     assert "Service subcategory: **Laptop broken**" in teammate.text
-    teammate.click(SHOW_SUBCATEGORIES, Service=teammate.option("Service", "Empty service"))
+    teammate.choose("Service", "Empty service")
     assert "No Service subcategory available for the current selection." in teammate.text
+
+
+def test_choosing_a_service_loads_its_subcategories_without_another_click(
+    teammate: Teammate, itop: Itop
+) -> None:
+    teammate.open().click(FORM)
+    assert teammate.field("Service")["type"] == "single-select"
+    assert "Service subcategory: choose Service first." in teammate.text
+    teammate.choose("Service", "Workplace", Title="Kept while I choose")
+    assert teammate.field("Title")["value"] == "Kept while I choose"
+    assert teammate.field("Service")["value"] == "4"
+    # Nothing depends on the subcategory, so it needs no click.
+    assert teammate.field("Service subcategory")["type"] == "dropdown"
+    assert not teammate.offers(SHOW_SUBCATEGORIES)
+    teammate.click(CREATE, **{"Service subcategory": teammate.option("Service subcategory", "Laptop broken")})
+    ticket = newest(itop)
+    assert (int(ticket["service_id"]), int(ticket["servicesubcategory_id"])) == (4, 19)
 
 
 def test_a_changed_field_clears_all_dependent_fields(
@@ -393,11 +410,10 @@ def test_a_changed_field_clears_all_dependent_fields(
     )
     ask_for(workspace, "service_id", "servicesubcategory_id", "parent_request_id")
     teammate.open().click(FORM)
-    teammate.click(SHOW_SUBCATEGORIES, Service=teammate.option("Service", "Workplace"))
-    subcategory = teammate.option("Service subcategory", "Laptop broken")
-    teammate.click("Show options for Parent request", **{"Service subcategory": subcategory})
+    teammate.choose("Service", "Workplace")
+    teammate.choose("Service subcategory", "Laptop broken")
     parent = teammate.option("Parent request", "R-000001")
-    teammate.click(SHOW_SUBCATEGORIES, **{"Parent request": parent})
+    teammate.send_click("form:show", {"Parent request": parent})
     assert teammate.field("Parent request")["value"] == parent
     values = teammate.canvas["stored_data"]["form"]["values"]
     assert {"servicesubcategory_id", "parent_request_id"} <= set(values)
@@ -412,7 +428,7 @@ def test_a_changed_field_clears_all_dependent_fields(
 
 def test_a_subcategory_of_another_service_is_rejected_without_a_call(teammate: Teammate, itop: Itop) -> None:
     teammate.open().click(FORM)
-    teammate.click(SHOW_SUBCATEGORIES, Service=teammate.option("Service", "Workplace"))
+    teammate.choose("Service", "Workplace")
     itop.calls.clear()
     teammate.click(CREATE, **{"Service subcategory": "22"})
     assert "No longer one of the options." in teammate.text
@@ -442,7 +458,7 @@ def test_options_can_depend_on_another_field(teammate: Teammate, workspace: Work
     ask_for(workspace, "team_id", "agent_id")
     teammate.open().click(FORM)
     assert "Agent: choose Team first." in teammate.text
-    teammate.click("Show options for Agent", Team=teammate.option("Team", "Helpdesk"))
+    teammate.choose("Team", "Helpdesk")
     teammate.click(CREATE, Agent=teammate.option("Agent", "Agatha"))
     ticket = newest(itop)
     assert (int(ticket["team_id"]), int(ticket["agent_id"])) == (37, 10)

@@ -344,7 +344,7 @@ def test_creating_costs_one_call_for_known_people_and_three_for_new_ones(
     teammate.conversation = conversation(id="another")
     teammate.open().click("Create a ticket")
     itop.calls.clear()
-    teammate.click("Create ticket", Title="Quite another matter")
+    teammate.click("Create ticket", Title="Quite another matter", Description="Something else")
     # The first creation has invalidated the cached tickets of the person.
     assert itop.calls == [search, creation]
 
@@ -400,8 +400,7 @@ def test_a_title_that_is_too_long_is_reported_without_a_call(teammate: Teammate,
 
 def test_a_service_and_its_subcategory_are_selected_and_sent(teammate: Teammate, itop: Itop) -> None:
     teammate.open().click("Create a ticket")
-    service = teammate.option("Service", "Workplace")
-    teammate.click("Show options for Service subcategory", Service=service, Title="With a service")
+    teammate.choose("Service", "Workplace", Title="With a service")
     assert teammate.field("Title")["value"] == "With a service"
     teammate.click(
         "Create ticket", **{"Service subcategory": teammate.option("Service subcategory", "Laptop broken")}
@@ -412,7 +411,7 @@ def test_a_service_and_its_subcategory_are_selected_and_sent(teammate: Teammate,
 
 def test_another_service_clears_the_subcategory(teammate: Teammate, itop: Itop) -> None:
     teammate.open().click("Create a ticket")
-    teammate.click("Show options for Service subcategory", Service=teammate.option("Service", "Workplace"))
+    teammate.choose("Service", "Workplace")
     chosen = teammate.option("Service subcategory", "Laptop broken")
     other = teammate.option("Service", "E-mail")
     teammate.click("Create ticket", Service=other, **{"Service subcategory": chosen})

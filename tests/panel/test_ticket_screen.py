@@ -179,3 +179,45 @@ def test_many_long_attributes_fit_the_panel(
     monkeypatch.setattr(screen, "get_details", long)
     open_ticket(teammate)
     assert "R-000008" in teammate.text and "Text0" in teammate.text
+
+
+def test_a_long_description_is_read_on_page_by_page(teammate: Teammate, itop: Itop) -> None:
+    words = [f"word{number}" for number in range(2000)]
+    itop.store.update("UserRequest", 8, description=f"<p>{' '.join(words)}</p>")
+    open_ticket(teammate)
+    assert "word0 " in teammate.text and "word1999" not in teammate.text
+    teammate.click("Read on: Description")
+    read: list[str] = []
+    while True:
+        [text] = [part["text"] for part in teammate.components if part.get("style") == "paragraph"]
+        read += text.split()
+        if not teammate.offers("Next"):
+            break
+        teammate.click("Next")
+    assert read == words
+    assert "Ongoing tickets of Alice Martin" in teammate.click("Back").click("Back").text
+
+
+@pytest.mark.parametrize("letter", ["🚀", "*", "_", "]("])
+def test_a_page_of_a_text_fits_the_panel(teammate: Teammate, itop: Itop, letter: str) -> None:
+    itop.store.update("UserRequest", 8, description=f"<p>{letter * 6000}</p>")
+    open_ticket(teammate).click("Read on").click("Next")
+    assert "Page 2 of" in teammate.text
+
+
+def test_reading_on_keeps_the_form_and_only_shows_tickets_in_scope(teammate: Teammate, itop: Itop) -> None:
+    itop.store.update("UserRequest", 8, description=f"<p>{'long ' * 2000}</p>")
+    teammate.open().click("Create a ticket").click("Create ticket", Title="Screen flickers")
+    teammate.click("R-000008").click("Read on").click("Back").click("Back")
+    assert teammate.field("Title")["value"] == "Screen flickers"
+    for component_id in ("text:UserRequest:8:private_log:1", "text:UserRequest:9999:description:1"):
+        teammate.open().send_click(component_id)
+        assert "Nothing was changed" in teammate.text
+
+
+def test_a_short_text_is_a_paragraph_too(teammate: Teammate, itop: Itop) -> None:
+    # In a table, the Inbox cuts it.
+    itop.store.update("UserRequest", 8, description="<p>It flickers at noon and at night</p>")
+    open_ticket(teammate)
+    texts = [part["text"] for part in teammate.components if part["type"] == "text"]
+    assert "**Description**\nIt flickers at noon and at night" in texts

@@ -53,9 +53,9 @@ JSON = st.recursive(
 )
 VERBS = (
     "home linked ongoing ticket find link unlink undo-unlink who sync pause resume try-again write-left-out "
-    "forget-left-out create form creation merged move-here move-away"
+    "forget-left-out create form field text creation merged move-here move-away"
 )
-WORDS = "UserRequest submit show pick yes 0 -1 6 " + "9" * 18
+WORDS = "UserRequest submit show discard pick description yes 0 -1 6 " + "9" * 18
 ARGUMENTS = st.lists(st.sampled_from(WORDS.split()) | st.text(max_size=9), max_size=4)
 CLICKS = st.builds(
     lambda verb, more: ":".join([verb, *more]), st.sampled_from(VERBS.split()), ARGUMENTS

@@ -317,7 +317,8 @@ def test_cleaning_reads_an_index_and_not_the_table(ticket: Ticket, conversation:
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
             plan = " ".join(str(line[3]) for line in cursor.fetchall())
-        assert "_payload (" in plan or "answer_at (" in plan or "tickets_at (" in plan, f"{work.name}: {plan}"
+        indexes = ("_payload (", "answer_at (", "tickets_at (", "form_draft_saved_at (")
+        assert any(index in plan for index in indexes), f"{work.name}: {plan}"
         assert "TEMP B-TREE" not in plan
 
 

@@ -14,11 +14,14 @@ from django.utils.translation import gettext as _
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.datamodel.lookup import attribute_label, value_label
 from intercom_bridge.intercom.html import first_line, to_text
+from intercom_bridge.intercom.payloads import Conversation
 from intercom_bridge.intercom.text import clean_text
+from intercom_bridge.panel.click import click_id
 from intercom_bridge.panel.errors import UNKNOWN_ATTRIBUTE, explain_problems
 from intercom_bridge.tickets.choices import Choice, ChoiceList, find_choice, get_choices, search_choices
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.creation.history import created, creations_in, named_by_itop
+from intercom_bridge.tickets.creation.title import suggest_title, without_greeting
 from intercom_bridge.tickets.people.caller import find_caller
 from intercom_bridge.tickets.people.evidence import parse_id
 from intercom_bridge.tickets.people.person import Person
@@ -26,10 +29,14 @@ from intercom_bridge.tickets.people.person import Person
 from .field import FormField, dependent_codes, fields_of
 from .parsing import InvalidInputError, from_itop, to_itop
 
-MAX_TITLE_LENGTH = 100
+MAX_TITLE_LENGTH = 80
 MAX_DESCRIPTION_LENGTH = 4000
 # The share of all values in the 64 KB of a canvas, and in those of its stored data.
 MAX_VALUES_BYTES = 36_000
+
+# The field with the choice whether the conversation so far is copied to the ticket, and its options.
+COPY_FIELD = click_id("form", "copy")
+COPY, DO_NOT_COPY = "yes", "no"
 
 _KEY = re.compile(r"[0-9a-f]{16}")
 
@@ -40,7 +47,7 @@ class Form:
 
     `added`: attributes that iTop required and that the profile does not have. `cleared`: fields that this click cleared
     because a field they depend on changed. `seen`: the newest creation from this conversation that the teammate knows
-    of. `warned`: possible duplicates were shown.
+    of. `warned`: possible duplicates were shown. `copies`: the conversation so far is copied to the ticket.
     """
 
     key: str
@@ -50,17 +57,17 @@ class Form:
     cleared: frozenset[str] = frozenset()
     seen: int = 0
     warned: bool = False
+    copies: bool = True
 
     @classmethod
     def new(cls, context: PanelContext) -> Form:
         """Return a form with the defaults and the beginning of the conversation filled in."""
         profile, conversation = context.profile, context.request.conversation
-        first = next((part for part in conversation.messages if to_text(part.body).strip()), None)
-        body = to_text(first.body).strip() if first else ""
-        subject = first.subject if first else ""
-        title = conversation.title or subject or first_line(body, MAX_TITLE_LENGTH)
+        body = _first_message(conversation)
+        subject = next((part.subject for part in conversation.messages if part.subject), "")
+        title = first_line(to_text(conversation.title or subject), MAX_TITLE_LENGTH)
         prefilled = {
-            profile.code("title"): first_line(to_text(title), MAX_TITLE_LENGTH),
+            profile.code("title"): title or suggest_title(body, MAX_TITLE_LENGTH),
             profile.code("description"): body[:MAX_DESCRIPTION_LENGTH],
         }
         values = {
@@ -73,7 +80,19 @@ class Form:
     @classmethod
     def parse(cls, context: PanelContext) -> Form:
         """Return the form that the panel sent back. Both stored data and input values are untrusted."""
-        stored = context.request.stored_data.get("form")
+        form = cls.restore(context, context.request.stored_data.get("form"))
+        fields, inputs = form.fields(context), context.request.input_values
+        typed = {
+            form_field.code: text
+            for form_field in fields
+            if form_field.is_editable and isinstance(text := inputs.get(form_field.component_id), str)
+        }
+        copies = {COPY: True, DO_NOT_COPY: False}.get(clean_text(inputs.get(COPY_FIELD)), form.copies)
+        return replace(form._with_values(typed, fields), copies=copies)  # noqa: SLF001 - of the same class
+
+    @classmethod
+    def restore(cls, context: PanelContext, stored: object) -> Form:
+        """Return the form that `to_stored` returned. It is untrusted, and fields may have changed since."""
         stored = stored if isinstance(stored, Mapping) else {}
         key, seen, values = stored.get("key"), stored.get("seen"), stored.get("values")
         form = cls(
@@ -82,21 +101,14 @@ class Form:
             added=_parse_added(stored.get("added"), context),
             seen=seen if isinstance(seen, int) and not isinstance(seen, bool) else 0,
             warned=stored.get("warned") is True,
+            copies=stored.get("copies") is not False,
         )
-        fields = form.fields(context)
         stored_values = {
             form_field.code: value
-            for form_field in fields
+            for form_field in form.fields(context)
             if isinstance(values, Mapping) and (value := clean_text(values.get(form_field.code)))
         }
-        inputs = context.request.input_values
-        typed = {
-            form_field.code: text
-            for form_field in fields
-            if form_field.is_editable and isinstance(text := inputs.get(form_field.component_id), str)
-        }
-        form = replace(form, values=stored_values)
-        return form._with_values(typed, fields)  # noqa: SLF001 - of the same class
+        return replace(form, values=stored_values)
 
     def fields(self, context: PanelContext) -> tuple[FormField, ...]:
         return fields_of(context.profile, context.ticket_class, self.added)
@@ -126,6 +138,8 @@ class Form:
             stored["added"] = list(self.added)
         if self.warned:
             stored["warned"] = True
+        if not self.copies:
+            stored["copies"] = False
         return {"form": stored}
 
     def truncated_to_limit(self) -> Form:
@@ -262,6 +276,17 @@ class Form:
             code("origin"): "chat",
         }
         return this | filled_in
+
+
+def _first_message(conversation: Conversation) -> str:
+    """Return the text of the first message that says more than a greeting, or else of the first one."""
+    first = ""
+    for part in conversation.messages:
+        body = to_text(part.body).strip()
+        if without_greeting(body):
+            return body
+        first = first or body
+    return first
 
 
 def newest_creation_id(context: PanelContext) -> int:

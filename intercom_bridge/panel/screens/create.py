@@ -1,13 +1,16 @@
 """The create form, and the page that lists the choices of one field."""
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.datamodel.lookup import attribute_label
-from intercom_bridge.panel.click import FORM, HOME, BackLink, Click, click_id
+from intercom_bridge.panel.click import DISCARD_FORM, FORM, HOME, BackLink, Click, click_id
 from intercom_bridge.panel.components import (
     Canvas,
     Component,
@@ -16,14 +19,15 @@ from intercom_bridge.panel.components import (
     Item,
     List,
     Option,
+    SingleSelect,
     Submit,
     Text,
     TextArea,
     escape_markdown,
     shorten,
 )
-from intercom_bridge.panel.form.field import FormField
-from intercom_bridge.panel.form.form import Form
+from intercom_bridge.panel.form.field import FormField, dependent_codes
+from intercom_bridge.panel.form.form import COPY, COPY_FIELD, DO_NOT_COPY, Form
 from intercom_bridge.panel.form.parsing import example
 from intercom_bridge.tickets.choices import ChoiceList, depends_on
 from intercom_bridge.tickets.context import PanelContext
@@ -32,8 +36,11 @@ from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketRow
 
 from .parts import (
+    back_button,
+    button,
     error_text,
     form_button,
+    format_time,
     item,
     link_button,
     list_of,
@@ -59,19 +66,19 @@ def create_form(
     context: PanelContext,
     form: Form,
     problem: str = "",
-    duplicates: Sequence[TicketRow] = (),
     *,
+    restored_from: dt.datetime | None = None,
     is_caller_new: bool = False,
 ) -> Canvas:
-    """Return the form. `problem` is an error of no field in particular. Possible duplicates precede the button.
+    """Return the form. `problem` is an error of no field in particular.
 
-    `is_caller_new`: iTop no longer has the person who was the caller before.
+    `restored_from` is the time of the draft that the form was restored from. `is_caller_new`: iTop no longer has the
+    person who was the caller before.
     """
     caller = find_caller(context)
     person = caller.person
     form = _with_single_choices(context, form.truncated_to_limit(), person)
     fields = form.fields(context)
-    announces = context.workspace.announce_tickets and context.request.admin.id
     components: list[Component] = [subtitle(_("New ticket")), muted(_caller_text(caller))]
     if not caller.is_default and (warning := unverified_text(context, person)):
         components.append(error_text(warning))
@@ -79,6 +86,9 @@ def create_form(
         text = _("The caller no longer exists in iTop. No ticket was created. The caller is now %(person)s.")
         components.append(error_text(text % {"person": safe_name(person.name)}))
         components.append(link_button(click_id("who", "not", person.id), _("Not this person?")))
+    if restored_from:
+        moment = format_time(timezone.localtime(restored_from, context.workspace.zone))
+        components.append(muted(_("This is what you entered on %(moment)s.") % {"moment": moment}))
     if problem:
         components.append(error_text(escape_markdown(problem)))
     codes = {field.code for field in fields}
@@ -91,11 +101,12 @@ def create_form(
         if field.code in form.errors:
             components.append(error_text(escape_markdown(form.errors[field.code])))
     components += [
-        *_duplicates(context, duplicates),
-        *([muted(_("The customer will get a message about the ticket."))] if announces else []),
-        primary_button(click_id("form", "submit"), _("Create anyway") if duplicates else _("Create ticket")),
+        _copy_choice(form),
+        *filter(None, [_announcement(context)]),
+        primary_button(click_id("form", "submit"), _("Create ticket")),
         *filter(None, [quiet_button(context)]),
-        link_button(HOME, _("Cancel")),
+        link_button(DISCARD_FORM, _("Discard the form")),
+        back_button(HOME),
     ]
     # A ticket that is opened from here leads back here.
     stored = form.to_stored() | BackLink(target=FORM).to_stored()
@@ -136,13 +147,32 @@ def choice_page(context: PanelContext, form: Form, field: FormField, page: int, 
 
 
 def _caller_text(caller: Caller) -> str:
-    text = _("For %(person)s, %(organization)s. The whole conversation will be copied to the ticket.")
+    text = _("For %(person)s, %(organization)s.")
     if caller.is_default:
         text = _(
             "iTop does not know this customer. The caller of the ticket will be %(person)s, %(organization)s. The "
-            "description will begin with who wrote, and the whole conversation will be copied to the ticket."
+            "description will begin with who wrote."
         )
     return text % {"person": safe_name(caller.person.name), "organization": safe_name(caller.person.org_name)}
+
+
+def _announcement(context: PanelContext) -> Text | None:
+    if not context.workspace.announce_tickets or not context.request.admin.id:
+        return None
+    return muted(_("The customer will get a message about the ticket."))
+
+
+def _copy_choice(form: Form) -> Dropdown:
+    """Return the choice whether to copy the conversation. Intercom does not say what an empty checkbox returns."""
+    return Dropdown(
+        id=COPY_FIELD,
+        label=_("Conversation so far"),
+        options=(
+            Option(id=COPY, text=_("Copy it to the ticket")),
+            Option(id=DO_NOT_COPY, text=_("Do not copy it")),
+        ),
+        value=COPY if form.copies else DO_NOT_COPY,
+    )
 
 
 def _with_single_choices(context: PanelContext, form: Form, person: Person) -> Form:
@@ -155,12 +185,10 @@ def _with_single_choices(context: PanelContext, form: Form, person: Person) -> F
     return form
 
 
-def _duplicates(context: PanelContext, rows: Sequence[TicketRow]) -> list[Component]:
-    if not rows:
-        return []
-    components: list[Component] = [
-        Text(text=_("There may already be a ticket for this:"), style="error", bottom_margin="none")
-    ]
+def possible_duplicates_screen(context: PanelContext, form: Form, rows: Sequence[TicketRow]) -> Canvas:
+    """Offer to link one of these tickets instead of creating the ticket of the form."""
+    components: list[Component] = []
+    first = next((row for row in rows if not row.is_linked), None)
     for row in rows:
         duplicate = item(
             click_id("ticket", row.ticket_class, row.id),
@@ -170,9 +198,19 @@ def _duplicates(context: PanelContext, rows: Sequence[TicketRow]) -> list[Compon
         )
         components.append(List(items=(duplicate,)))
         if not row.is_linked:
+            make_button = primary_button if row is first else button
             label = _("Link %(ticket)s") % {"ticket": row.ref}
-            components.append(link_button(click_id("link", row.ticket_class, row.id), label))
-    return components
+            components.append(make_button(click_id("link", row.ticket_class, row.id), label))
+    return screen(
+        _("There may already be a ticket for this:"),
+        components,
+        muted(_("Your ticket is not created yet. What you entered is kept.")),
+        _announcement(context),
+        button(click_id("form", "submit"), _("Create anyway")),
+        quiet_button(context),
+        form_button(),
+        stored=form.to_stored() | BackLink(target=FORM).to_stored(),
+    )
 
 
 @dataclass(frozen=True)
@@ -241,7 +279,10 @@ class _FieldView:
         return text % {"field": escape_markdown(self.name)}
 
     def _choice(self) -> list[Component]:
-        """Return a text for no or one choice, a dropdown for two to ten, and a link to a page for more."""
+        """Return a text for no or one choice, a field for two to ten, and a link to a page for more.
+
+        If choices depend on this one, the field is a single-select, whose change reaches us.
+        """
         choices = self.form.choices_of(self.field, self.context, self.person)
         label = escape_markdown(self.label)
         if choices.is_rejected:
@@ -257,13 +298,17 @@ class _FieldView:
             choice = safe_name(choices.choices[0].label)
             component = Text(text=f"{label}: **{choice}**")
         elif choices.total <= Dropdown.MAX_OPTIONS:
-            component = Dropdown(
-                id=self.field.component_id,
-                label=self.label,
-                options=tuple(Option(id=choice.id, text=choice.label) for choice in choices.choices),
-                value=self.value if choices.label_of(self.value) else "",
-                save_state="failed" if self.has_error else "",
-            )
+            properties: dict[str, Any] = {
+                "id": self.field.component_id,
+                "label": self.label,
+                "options": tuple(Option(id=choice.id, text=choice.label) for choice in choices.choices),
+                "value": self.value if choices.label_of(self.value) else "",
+                "save_state": "failed" if self.has_error else "",
+            }
+            if dependent_codes(self.form.fields(self.context), self.field.code):
+                component = SingleSelect(**properties, action=Submit())
+            else:
+                component = Dropdown(**properties)
         else:
             component = List(items=(self._page_item(choices),))
         return [component, *self._reload_button()]
@@ -281,20 +326,13 @@ class _FieldView:
         )
 
     def _reload_button(self) -> list[Component]:
-        """Return a button if the choices depend on fields whose change does not reach us: dropdowns have no action."""
+        """Return a button if the choices depend on what is typed into a field, because that does not reach us."""
         needed = depends_on(self.field.attribute)
-        needs_reload = any(
-            other.is_editable and other.code in needed and self._changes_silently(other)
+        is_typed = any(
+            other.is_editable and not other.has_choices and other.code in needed
             for other in self.form.fields(self.context)
         )
-        if not needs_reload:
+        if not is_typed:
             return []
         label = _("Show options for %(field)s") % {"field": self.name}
         return [link_button(click_id("form", "show", self.field.code), label)]
-
-    def _changes_silently(self, other: FormField) -> bool:
-        """Return whether a field is typed into or a dropdown. A choice on a page of its own comes with a click."""
-        if not other.has_choices:
-            return True
-        total = self.form.choices_of(other, self.context, self.person).total
-        return 1 < total <= Dropdown.MAX_OPTIONS

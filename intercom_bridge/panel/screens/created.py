@@ -96,6 +96,8 @@ def created_by_colleague(
 
 
 def _copied_texts(creation: TicketCreation) -> list[str]:
+    if creation.since_part_at:
+        return [_("The messages so far were not copied.")]
     logs = [part["log"] for part in creation.parts]
     public, private = logs.count(Log.PUBLIC), logs.count(Log.PRIVATE)
     texts = []

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from intercom_bridge.panel.click import FORM, HOME, SYNC, click_id
+from intercom_bridge.panel.click import DISCARD_FORM, FORM, HOME, SYNC, click_id
 from intercom_bridge.panel.components import Canvas, Component
 from intercom_bridge.panel.errors import PanelError, explain
 from intercom_bridge.panel.screens.parts import form_button, link_button, muted, retry_button, screen
@@ -26,7 +26,6 @@ def error_screen(  # noqa: PLR0913 - optional parts of a screen
 ) -> Canvas:
     """`retry` is the click that may work next time. If `stored` has a form, a button leads back to it."""
     has_form = "form" in stored
-    home_label = _("Discard the form") if has_form else home_label or _("Home")
     return screen(
         title,
         muted(text),
@@ -34,7 +33,8 @@ def error_screen(  # noqa: PLR0913 - optional parts of a screen
         extra,
         form_button() if has_form and retry != FORM else None,
         link_button(SYNC, _("Sync status")) if link_to_sync and retry != SYNC else None,
-        link_button(HOME, home_label) if retry != HOME else None,
+        link_button(DISCARD_FORM, _("Discard the form")) if has_form else None,
+        link_button(HOME, home_label or _("Home")) if retry != HOME else None,
         stored=stored,
     )
 

@@ -3,6 +3,7 @@
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from intercom_bridge.datamodel import Kind
 from intercom_bridge.datamodel.lookup import attribute_label, value_label
 from intercom_bridge.intercom.text import cut
 from intercom_bridge.panel.click import BackLink, click_id
@@ -144,21 +145,32 @@ def _attributes(context: PanelContext, details: TicketDetails) -> list[Component
     table, paragraphs = [], []
     for code, value in details.attributes:
         label = attribute_label(context.ticket_class, code)
-        formatted = format_value(value, context.itop.zone, context.workspace.zone)
-        text = value_label(context.ticket_class, code, formatted).strip()
-        if "\n" in text or len(text) > MAX_TABLE_VALUE_LENGTH:
-            paragraphs.append((label, text))
+        text = attribute_text(context, code, value)
+        attribute = context.ticket_class.attributes.get(code)
+        is_text = attribute is not None and attribute.kind in (Kind.TEXT, Kind.HTML)
+        if text and (is_text or "\n" in text or len(text) > MAX_TABLE_VALUE_LENGTH):
+            paragraphs.append((code, label, text))
         elif text:
             table.append(Field(field=label, value=text))
     components: list[Component] = [DataTable(items=tuple(table))] if table else []
     length = min(MAX_PARAGRAPH_LENGTH, MAX_PARAGRAPHS_LENGTH // max(len(paragraphs), 1))
-    for label, text in paragraphs:
+    row = details.row
+    for code, label, text in paragraphs:
         components.append(paragraph(f"**{escape_markdown(label)}**\n{escape_markdown(cut(text, length))}"))
+        if len(text) > length:
+            target = click_id("text", row.ticket_class, row.id, code, 1)
+            components.append(link_button(target, _("Read on: %(field)s") % {"field": label}))
     if details.missing:
         names = escape_markdown(", ".join(details.missing))
         text = _("iTop has no attribute %(names)s. An admin can correct the ticket profile.")
         components.append(muted(text % {"names": names}))
     return components
+
+
+def attribute_text(context: PanelContext, code: str, value: str) -> str:
+    """Return an attribute's value for people."""
+    formatted = format_value(value, context.itop.zone, context.workspace.zone)
+    return value_label(context.ticket_class, code, formatted).strip()
 
 
 def _entries(context: PanelContext, title: str, log: Log) -> list[Component]:

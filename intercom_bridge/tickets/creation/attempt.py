@@ -18,6 +18,7 @@ from intercom_bridge.models import (
     CachedTickets,
     Conversation,
     Delivery,
+    FormDraft,
     Log,
     OutgoingMessage,
     Ticket,
@@ -338,7 +339,7 @@ def _problems_of(error: Exception) -> list[dict[str, Any]]:
 
 
 def _record(creation: TicketCreation, made: ItopObject) -> None:
-    """Save the ticket, its link, the copied parts and the announcement, in one transaction."""
+    """Save the ticket, its link, the copied parts and the announcement, and delete the draft, in one transaction."""
     conversation = creation.conversation
     workspace = conversation.workspace
     with transaction.atomic():
@@ -349,13 +350,13 @@ def _record(creation: TicketCreation, made: ItopObject) -> None:
             defaults={"ref": made.text("friendlyname")[:100]},
         )
         is_paused = TicketLink.objects.filter(conversation=conversation).exclude(ticket=ticket).are_paused()
-        # The link may exist already, adopted from iTop's own attributes. From now on every part counts.
+        # The link may exist already, adopted from iTop's own attributes. Now it begins where the teammate chose.
         link, _new = TicketLink.objects.update_or_create(
             conversation=conversation,
             ticket=ticket,
             defaults={
-                "since_part_at": 0,
-                "since_part_order": 0,
+                "since_part_at": creation.since_part_at,
+                "since_part_order": creation.since_part_order,
                 "linked_by": creation.admin_name,
                 "attributes_synced": all(code in creation.fields for code in attribute_codes(workspace)),
             },
@@ -388,6 +389,7 @@ def _record(creation: TicketCreation, made: ItopObject) -> None:
             update_fields=["attempts", "state", "reason_code", "reason_detail", "ticket", "attempt_log"]
         )
         CachedTickets.objects.outdate(workspace.itop, creation.caller_id)
+        FormDraft.objects.filter(conversation=conversation, form__key=creation.form_key).delete()
         if creation.announce:
             OutgoingMessage.objects.create(
                 conversation=conversation, admin_id=creation.admin_id, body=_announcement(creation, ticket)

@@ -2,41 +2,60 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from intercom_bridge.intercom.text import normalize
 from intercom_bridge.tickets.rows import TicketRow
 
-# "Export is broken" and "Export button broken" have a similarity of two thirds.
+from .stop_words import STOP_WORDS
+
+# Of the words of the shorter title, the other one has this share.
 MIN_SIMILARITY = 0.6
 MAX_DUPLICATES = 5
 MAX_COMPARED_LENGTH = 1000
+# A title of one word is in nearly every long description.
+MIN_WORDS_IN_DESCRIPTION = 2
 
 _WORD = re.compile(r"\w+")
 # Scripts from this code point on are written without spaces, so pairs of characters are compared instead of words.
 _FIRST_UNSPACED = "\u2e80"
 
 
-def possible_duplicates(title: str, rows: Iterable[TicketRow]) -> list[TicketRow]:
-    """Return the open tickets that are linked to this conversation or have a similar title.
+def possible_duplicates(
+    title: str, description: str, rows: Iterable[TicketRow], closed_states: Collection[str]
+) -> list[TicketRow]:
+    """Return the open tickets that are linked to this conversation or about the same.
 
-    Linked tickets come first, then the most similar, MAX_DUPLICATES at most.
+    A ticket is about the same if its title is similar, or if title and description of the new one have all the words of
+    its title. Linked tickets come first, then those whose titles have most in common, MAX_DUPLICATES at most. It takes
+    time in proportion to the length of all texts.
     """
+    own, text = _words(title), _words(title) | _words(description)
     candidates = []
     for row in rows:
-        score = similarity(title, row.title)
-        if row.status and (row.is_linked or (row.is_ongoing and score >= MIN_SIMILARITY)):
-            candidates.append((row.is_linked, score, row))
+        if not row.status or row.status in closed_states:
+            continue
+        other = _words(row.title)
+        is_described = len(other - STOP_WORDS) >= MIN_WORDS_IN_DESCRIPTION and other - STOP_WORDS <= text
+        is_similar = is_described or _similarity(own, other) >= MIN_SIMILARITY
+        if row.is_linked or (row.is_ongoing and is_similar):
+            in_common = len(own & other) / max(len(own | other), 1)
+            candidates.append((row.is_linked, in_common, row))
     candidates.sort(key=lambda candidate: candidate[:2], reverse=True)
-    return [row for _is_linked, _score, row in candidates[:MAX_DUPLICATES]]
+    return [row for _is_linked, _in_common, row in candidates[:MAX_DUPLICATES]]
 
 
 def similarity(title: str, other: str) -> float:
-    """Return 1 if both titles have the same words in any order, 0 if they have none in common."""
-    words, others = _words(title), _words(other)
-    if not words or not others:
-        return 0.0
-    return 2 * len(words & others) / (len(words) + len(others))
+    """Return 1 if one title has all the words of the other in any order, 0 if they have none in common.
+
+    Stop words are ignored: "my laptop does not start" and "Laptop does not boot" are both about a laptop.
+    """
+    return _similarity(_words(title), _words(other))
+
+
+def _similarity(words: frozenset[str], others: frozenset[str]) -> float:
+    words, others = words - STOP_WORDS or words, others - STOP_WORDS or others
+    return len(words & others) / max(min(len(words), len(others)), 1)
 
 
 def _words(title: str) -> frozenset[str]:

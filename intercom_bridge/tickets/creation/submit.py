@@ -16,7 +16,7 @@ from intercom_bridge.models.ticket_profile import ORIGIN
 from intercom_bridge.sync.authors import accounts_of, has_portal_account
 from intercom_bridge.sync.extension_attributes import attributes_of
 from intercom_bridge.tickets.context import PanelContext
-from intercom_bridge.tickets.conversation import fetch_full_conversation
+from intercom_bridge.tickets.conversation import fetch_full_conversation, last_position
 from intercom_bridge.tickets.people.caller import Caller, find_caller
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.wake import EVERYTHING, wake
@@ -56,11 +56,13 @@ def submit_creation(  # noqa: PLR0913 - what a form says
     *,
     seen: int = 0,
     announce: bool = True,
+    copy: bool = True,
 ) -> TicketCreation:
     """Create the ticket of this form and return the creation, or the one that an earlier submission made.
 
     `typed` fills the form again, `values` are sent to iTop, `seen` is the id of the newest creation that the teammate
-    knows. `announce`: the customer gets a message, if the workspace sends one.
+    knows. `announce`: the customer gets a message, if the workspace sends one. `copy`: the ticket gets the conversation
+    so far.
 
     Raise ItopRejectedError if iTop rejected the form; another ItopError, IntercomError or SecretDecryptionError if
     certainly nothing was created; CreationPendingError if the outcome is unknown; AlreadyCreatedError if nothing was
@@ -87,7 +89,7 @@ def submit_creation(  # noqa: PLR0913 - what a form says
             earlier.delete()
         announce = announce and context.workspace.announce_tickets and bool(context.request.admin.id)
         has_link = announce and _can_follow(context, caller)
-        creation = _prepare(context, caller, conversation, form_key, typed, values)
+        creation = _prepare(context, caller, conversation, form_key, typed, values, copy=copy)
         creation.announce, creation.announce_link = announce, has_link
         creation.save(update_fields=["announce", "announce_link"])
         result = attempt_creation(creation, seconds=context.deadline.remaining())
@@ -142,14 +144,21 @@ def _prepare(  # noqa: PLR0913 - everything a creation consists of
     form_key: str,
     typed: Mapping[str, str],
     values: Mapping[str, str],
+    *,
+    copy: bool,
 ) -> TicketCreation:
     """Render the request once, and save it before the first attempt."""
     person = caller.person
     values = _with_author(context, values) if caller.is_default else values
-    payload = fetch_full_conversation(context)
-    transcript = Transcript.of(payload.messages, skip_ids=OutgoingMessage.objects.part_ids_in(conversation))
+    payload = fetch_full_conversation(context) if copy else context.request.conversation
+    since_part_at, since_part_order = (0, 0) if copy else last_position(payload)
+    transcript = Transcript.of(
+        payload.messages if copy else (), skip_ids=OutgoingMessage.objects.part_ids_in(conversation)
+    )
     return TicketCreation.objects.create(
-        note=_note_if_incomplete(payload),
+        note=_note_if_incomplete(payload) if copy else "",
+        since_part_at=since_part_at,
+        since_part_order=since_part_order,
         conversation=conversation,
         form_key=form_key,
         admin_id=context.request.admin.id[:64],

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import datetime as dt
+
+from django.db import models
+from django.utils import timezone
+
+from .conversation import Conversation
+
+MAX_AGE = dt.timedelta(days=1)
+
+
+class FormDraftQuerySet(models.QuerySet["FormDraft"]):
+    def expired(self) -> FormDraftQuerySet:
+        return self.filter(saved_at__lt=timezone.now() - MAX_AGE)
+
+
+class FormDraft(models.Model):
+    """What a teammate has entered into the create form of a conversation, until a ticket is created from it.
+
+    It contains what a customer wrote and has no page in the admin. sync/retention.py deletes it after a day.
+    """
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="form_drafts")
+    admin_id = models.CharField(max_length=64)
+    # As the panel's stored data contains it (panel/form/form.py: Form.to_stored).
+    form = models.JSONField()
+    saved_at = models.DateTimeField(default=timezone.now)
+
+    objects = FormDraftQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["conversation", "admin_id"], name="form_draft_unique")]
+        indexes = [models.Index(fields=["saved_at"], name="form_draft_saved_at")]
+
+    def __str__(self) -> str:
+        return f"{self.admin_id} in {self.conversation}"

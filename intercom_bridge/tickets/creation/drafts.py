@@ -1,0 +1,48 @@
+"""Keep what a teammate has entered into the create form, until a ticket is created from it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils import timezone
+
+from intercom_bridge.models import FormDraft
+from intercom_bridge.models.form_draft import MAX_AGE, FormDraftQuerySet
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.conversation import get_or_create_conversation
+
+from .submit import is_submitted
+
+
+def find_draft(context: PanelContext) -> FormDraft | None:
+    """Return this teammate's draft in this conversation, at most a day old."""
+    return _drafts(context).filter(saved_at__gte=timezone.now() - MAX_AGE).first()
+
+
+def save_draft(context: PanelContext, form: Mapping[str, Any]) -> None:
+    """Store the form in place of an earlier draft.
+
+    A form that was submitted is stored as its TicketCreation. Without a teammate's id, nothing is stored, because the
+    draft could be shown to somebody else.
+    """
+    admin_id = context.request.admin.id[:64]
+    if not admin_id or is_submitted(context, str(form["key"])):
+        return
+    FormDraft.objects.update_or_create(
+        conversation=get_or_create_conversation(context),
+        admin_id=admin_id,
+        defaults={"form": dict(form), "saved_at": timezone.now()},
+    )
+
+
+def discard_draft(context: PanelContext) -> None:
+    """Delete this teammate's draft in this conversation."""
+    _drafts(context).delete()
+
+
+def _drafts(context: PanelContext) -> FormDraftQuerySet:
+    drafts: FormDraftQuerySet = FormDraft.objects.filter(
+        conversation__workspace=context.workspace,
+        conversation__conversation_id=context.request.conversation.id,
+        admin_id=context.request.admin.id[:64],
+    ).exclude(admin_id="")
+    return drafts
