@@ -85,6 +85,7 @@ class Teammate:
         self.secret = SECRET
         self.canvas: dict[str, Any] = {}
         self.last_request: dict[str, Any] = {}
+        self.last_path, self.last_body = "", b""
 
     def open(self) -> Teammate:
         return self.send("/canvas-kit/initialize", self.base_request())
@@ -94,8 +95,8 @@ class Teammate:
         return self.send_click(self.find(label)["id"], typed)
 
     def link(self, ref: str, *, copy: bool = False) -> Teammate:
-        """Link an ongoing ticket of the customer, optionally with a copy of the conversation."""
-        self.open().click("ongoing tickets").click(ref).click("Link to this conversation")
+        """Link an open ticket of the customer, optionally with a copy of the conversation."""
+        self.open().click("open tickets").click(ref).click("Link to this conversation")
         label = "Link and copy" if copy else "Link from now on"
         return self.click(label) if self.offers(label) else self
 
@@ -116,8 +117,12 @@ class Teammate:
         return self.send(self.last_path, self.last_request)
 
     def send(self, path: str, body: dict[str, Any]) -> Teammate:
-        self.last_path, self.last_request = path, copy.deepcopy(body)
-        raw = json.dumps(body).replace("<", "\\u003c").encode()
+        self.last_request = copy.deepcopy(body)
+        return self.send_bytes(path, json.dumps(body).replace("<", "\\u003c").encode())
+
+    def send_bytes(self, path: str, raw: bytes) -> Teammate:
+        """Send a signed body, for example one that was sent before."""
+        self.last_path, self.last_body = path, raw
         response = self.client.post(
             path,
             raw,

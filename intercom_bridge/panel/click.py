@@ -44,6 +44,8 @@ def click_id(verb: str, *arguments: object) -> str:
 HOME = click_id("home")
 FORM = click_id("form", "show")
 SYNC = click_id("sync")
+FIND = click_id("find")
+LINKED = click_id("linked", 1)
 
 MAX_QUERY_LENGTH = 100
 # The lists that a ticket is opened from.

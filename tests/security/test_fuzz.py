@@ -51,7 +51,7 @@ JSON = st.recursive(
     max_leaves=12,
 )
 VERBS = (
-    "home linked ongoing ticket find link unlink undo-unlink who sync pause resume try-again write-left-out "
+    "home linked open ticket find link unlink undo-unlink who sync pause resume try-again write-left-out "
     "forget-left-out create form creation merged move-here move-away"
 )
 WORDS = "UserRequest submit show pick yes 0 -1 6 " + "9" * 18

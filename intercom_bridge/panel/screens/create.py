@@ -48,7 +48,7 @@ from .parts import (
     subtitle,
     unverified_text,
 )
-from .ticket_list import ref_and_status
+from .ticket_list import candidate_item
 
 MAX_NAME_LENGTH = 80
 MAX_QUERY_LENGTH = 100
@@ -143,13 +143,7 @@ def _duplicates(context: PanelContext, rows: Sequence[TicketRow]) -> list[Compon
         Text(text=_("There may already be a ticket for this:"), style="error", bottom_margin="none")
     ]
     for row in rows:
-        duplicate = item(
-            click_id("ticket", row.ticket_class, row.id),
-            ref_and_status(context, row),
-            row.title,
-            _("Linked to this conversation") if row.is_linked else "",
-        )
-        components.append(List(items=(duplicate,)))
+        components.append(List(items=(candidate_item(context, row),)))
         if not row.is_linked:
             label = _("Link %(ticket)s") % {"ticket": row.ref}
             components.append(link_button(click_id("link", row.ticket_class, row.id), label))
