@@ -154,14 +154,12 @@ class Story:
         )
         self._step(f"In iTop, a colleague has created another ticket for the customer: {ref}")
         panel = self._panel(self._colleague).open()
-        panel.press("ongoing ticket")
+        panel.press("open ticket")
         while not panel.can_press(ref):
             panel.press("Next")
         panel.press(ref)
         panel.press("Link to this conversation")
-        self._step(
-            f"{COLLEAGUE} finds it in the list of ongoing tickets and clicks “Link to this conversation”"
-        )
+        self._step(f"{COLLEAGUE} finds it in the list of open tickets and clicks “Link to this conversation”")
         self._show(panel)
         panel.press("Link from now on")
         self._step(f"{COLLEAGUE} clicks “Link from now on”: earlier messages are not copied")
@@ -173,7 +171,7 @@ class Story:
         self._write_as_customer(BOTH)
 
     def _pause_and_resume(self) -> None:
-        panel = self._panel(self._teammate).open().press("Pause sync")
+        panel = self._panel(self._teammate).open().press("Sync on").press("Pause sync")
         self._step(f"{TEAMMATE} clicks “Pause sync”")
         self._show(panel, "sync")
         self._step(f"{self._customer.name} writes: {_quoted(WHILE_PAUSED)}")

@@ -85,6 +85,7 @@ class Teammate:
         self.secret = SECRET
         self.canvas: dict[str, Any] = {}
         self.last_request: dict[str, Any] = {}
+        self.last_path, self.last_body = "", b""
 
     def open(self) -> Teammate:
         return self.send("/canvas-kit/initialize", self.base_request())
@@ -96,9 +97,9 @@ class Teammate:
     def link(self, ref: str, *, copy: bool = False) -> Teammate:
         """Link a ticket that a recording contains, optionally with a copy of the conversation.
 
-        This is the last click of the way over the customer's ongoing tickets and the ticket.
+        This is the last click of the way over the customer's open tickets and the ticket.
         """
-        self.submit(f"link:UserRequest:{int(ref.removeprefix('R-'))}", {})
+        self.open().send_click(f"link:UserRequest:{int(ref.removeprefix('R-'))}")
         label = "Link and copy" if copy else "Link from now on"
         return self.click(label) if self.offers(label) else self
 
@@ -125,8 +126,12 @@ class Teammate:
         return self.send(self.last_path, self.last_request)
 
     def send(self, path: str, body: dict[str, Any]) -> Teammate:
-        self.last_path, self.last_request = path, copy.deepcopy(body)
-        raw = json.dumps(body).replace("<", "\\u003c").encode()
+        self.last_request = copy.deepcopy(body)
+        return self.send_bytes(path, json.dumps(body).replace("<", "\\u003c").encode())
+
+    def send_bytes(self, path: str, raw: bytes) -> Teammate:
+        """Send a signed body, for example one that was sent before."""
+        self.last_path, self.last_body = path, raw
         response = self.client.post(
             path,
             raw,

@@ -4,6 +4,7 @@ from django.db import models
 from django.utils import timezone
 
 from .conversation import Conversation
+from .outgoing_message import OutgoingMessage
 from .ticket import Ticket
 
 
@@ -25,6 +26,10 @@ class LinkRemoval(models.Model):
     unlinked_by = models.CharField(max_length=200, blank=True, help_text="The teammate who unlinked it.")
     unlinked_at = models.DateTimeField(default=timezone.now)
     undone_at = models.DateTimeField(null=True, blank=True)
+    # The note about it, which an undo withdraws while it waits.
+    note = models.ForeignKey(
+        OutgoingMessage, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
     # What the link was.
     linked_by = models.CharField(max_length=200, blank=True)
     linked_at = models.DateTimeField()

@@ -30,6 +30,7 @@ from intercom_bridge.tickets.people import match
 from intercom_bridge.tickets.people.caller import find_caller
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketList, TicketRow
+from intercom_bridge.tickets.version import claim_version
 from itop_client import ItopError, ItopRejectedError
 from itop_client.errors import ProblemKind
 
@@ -51,7 +52,7 @@ from .screens.search import FIELD as SEARCH_QUERY
 from .screens.search import search_screen
 from .screens.sync_status import sync_status_screen
 from .screens.ticket import ticket_screen
-from .screens.ticket_list import linked_tickets, ongoing_tickets
+from .screens.ticket_list import linked_tickets, ongoing_tickets, status_label
 from .screens.ticket_text import ticket_text_screen
 from .screens.unlink import ask_to_unlink, relinked, unlinked
 
@@ -97,6 +98,7 @@ def home_screen(context: PanelContext, person: Person, tickets: TicketList, noti
         person=person,
         warning=unverified_text(context, person),
         closed_states=tuple(context.profile.excluded_states),
+        status_label=partial(status_label, context),
         rows=tickets.rows,
         has_more=tickets.has_more,
         status=sync_status.get_sync_status(context),
@@ -149,11 +151,15 @@ def _back(context: PanelContext) -> BackLink:
 
 
 def pick_person(context: PanelContext, click: Click) -> Redirect:
+    if match.find_pick(context, click.number(1)) is None:
+        claim_version(context)
     match.pick_person(context, click.number(1))
     return Redirect(PickerState.parse(context.request).then, _("Your choice is stored."))
 
 
 def clear_pick(context: PanelContext, click: Click) -> Redirect:
+    if match.find_pick(context, click.number(1)) is not None:
+        claim_version(context)
     match.clear_pick(context, click.number(1))
     return Redirect(Click.parse(HOME), _("The match is cleared."))
 

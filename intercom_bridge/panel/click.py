@@ -45,6 +45,8 @@ HOME = click_id("home")
 FORM = click_id("form", "show")
 DISCARD_FORM = click_id("form", "discard")
 SYNC = click_id("sync")
+FIND = click_id("find")
+LINKED = click_id("linked", 1)
 
 MAX_QUERY_LENGTH = 100
 # The lists that a ticket is opened from.

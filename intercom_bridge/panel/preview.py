@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.utils import translation
@@ -22,6 +23,7 @@ from .form.form import Form
 from .screens.create import create_form
 from .screens.home import HomeScreen
 from .screens.ticket import ticket_screen
+from .screens.ticket_list import status_label
 
 SECONDS = 15.0
 
@@ -51,7 +53,12 @@ def preview_panel(
 
     def home() -> Canvas:
         tickets = find_ongoing(context, person)
-        return HomeScreen(person=person, rows=tickets.rows, has_more=tickets.has_more).to_canvas()
+        return HomeScreen(
+            person=person,
+            rows=tickets.rows,
+            has_more=tickets.has_more,
+            status_label=partial(status_label, context),
+        ).to_canvas()
 
     def ticket() -> Canvas:
         rows = find_ongoing(context, person).rows

@@ -20,17 +20,20 @@ from intercom_bridge.tickets.creation.drafts import save_draft
 from intercom_bridge.tickets.errors import (
     CacheMissError,
     DefaultCallerError,
+    OutdatedScreenError,
     OutOfScopeError,
     PersonNotResolvedError,
     TicketNotFoundError,
 )
 from intercom_bridge.tickets.links.adopt import apply_changes_of
+from intercom_bridge.tickets.version import KEY as VERSION
+from intercom_bridge.tickets.version import clicked_version, read_version, stored_version
 from intercom_bridge.wake import EVERYTHING, wake
 from itop_client import Deadline, ItopError, ItopRejectedError
 
 from . import actions, cached
 from .actions import Redirect, stored_form
-from .click import HOME, BackLink, Click
+from .click import HOME, SYNC, BackLink, Click
 from .components import Canvas, LimitError
 from .errors import PanelError
 from .screens import errors
@@ -117,7 +120,10 @@ def respond(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, An
             workspace=workspace.workspace_id, conversation=request.conversation.id, click=click.verb
         ):
             context = PanelContext(workspace=workspace, request=request, deadline=deadline)
-            response = _handle(context, click, submitted=submitted).to_json()
+            canvas = _handle(context, click, submitted=submitted)
+            # Added last: the next click is compared with it.
+            stored = {**canvas.stored_data, **stored_version(context)}
+            response = replace(canvas, stored_data=stored).to_json()
         observe(panel_seconds, time.monotonic() - started, _route_name(click) or "other")
         return response
 
@@ -155,6 +161,7 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
     stored: dict[str, Any] = {}
     done = ""
     try:
+        read_version(context)
         stored = _stored(context, click)
         if not context.workspace.enabled:
             return errors.workspace_disabled(stored)
@@ -184,7 +191,9 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
 def _stored(context: PanelContext, click: Click) -> dict[str, Any]:
     """Return what Retry needs: the form, the way back, and the state of the person picker."""
     back = replace(BackLink.parse(context.request.stored_data), query=actions.search_query(context, click))
-    return stored_picker(context.request) | back.to_stored() | stored_form(context)
+    # A click that is not handled at all does not use up the version of its screen.
+    version = {VERSION: clicked_version(context)}
+    return stored_picker(context.request) | back.to_stored() | stored_form(context) | version
 
 
 # --- Errors ---------------------------------------------------------------------------------------
@@ -206,6 +215,16 @@ class _Failure:
 
 def _person_screen(failure: _Failure, error: PersonNotResolvedError) -> Canvas:
     return unresolved_person(failure.context, error, failure.click)
+
+
+def _outdated_screen(failure: _Failure, _error: OutdatedScreenError) -> Canvas:
+    """Return the current screen, with a notice below its title."""
+    context = failure.context
+    log.info("panel.outdated_screen", click=failure.click.verb)
+    is_on_sync_page = BackLink.parse(context.request.stored_data).target == SYNC
+    canvas = sync_status_screen(context) if is_on_sync_page else actions.home(context, Click.parse(HOME))
+    title, *rest = canvas.components
+    return replace(canvas, components=(title, errors.outdated_notice(), *rest))
 
 
 def _remote_error_screen(failure: _Failure, error: PanelError) -> Canvas:
@@ -239,6 +258,7 @@ def _internal_error_screen(failure: _Failure, error: Exception) -> Canvas:
 
 ERROR_SCREENS: tuple[tuple[type[Exception], Callable[[_Failure, Any], Canvas]], ...] = (
     (PersonNotResolvedError, _person_screen),
+    (OutdatedScreenError, _outdated_screen),
     (OutOfScopeError, lambda failure, _error: errors.out_of_scope(failure.stored)),
     (DefaultCallerError, lambda failure, _error: errors.no_default_caller(failure.stored)),
     (TicketNotFoundError, lambda failure, _error: errors.ticket_not_found(failure.stored)),
@@ -255,6 +275,8 @@ def _error_screen(error: Exception, failure: _Failure) -> Canvas:
             try:
                 return screen(failure, error)
             except Exception as next_error:  # noqa: BLE001 - each has a screen
+                if isinstance(error, OutdatedScreenError):
+                    return _error_screen(next_error, replace(failure, click=Click.parse(HOME)))
                 if isinstance(error, PersonNotResolvedError) and type(next_error) is not type(error):
                     # The picker asks iTop, too.
                     return _error_screen(next_error, failure)

@@ -75,6 +75,14 @@ def store_list(
     )
 
 
+def store_linked(context: PanelContext, person: Person, row: TicketRow) -> None:
+    """Add a ticket that was just linked to the cached list, in case iTop does not respond to the next request."""
+    cached = _cached(context, person).filter(conversation_id=context.request.conversation.id[:64])
+    for last in cached:
+        others = [other for other in last.rows if other["id"] != row.id]
+        cached.filter(at=last.at).update(rows=[asdict(row), *others])
+
+
 def store_merge(context: PanelContext, person: Person, changes: LinkChanges) -> None:
     """Add a merge to a cached list that has no other changes for the worker."""
     _cached(context, person).filter(

@@ -62,5 +62,9 @@ class TicketNotFoundError(TicketsError):
     """iTop does not have this ticket, or it is not of the profile's class."""
 
 
+class OutdatedScreenError(TicketsError):
+    """The conversation has changed since the screen that was clicked on was displayed."""
+
+
 class CacheMissError(TicketsError):
     """The cache does not say who the contact is, whether they are in scope, or which tickets they have."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from intercom_bridge.models import Ticket, TicketLink
+from intercom_bridge.models import Ticket, TicketCreation, TicketLink
 from intercom_bridge.sync.extension_attributes import attribute_codes
 from itop_client import Found, ItopObject, ids, quote
 
@@ -19,7 +19,7 @@ from .people.caller import find_caller
 from .people.match import find_cached_person
 from .people.person import Person
 from .query import get_tickets_by
-from .rows import TicketList, TicketRow, make_row, owner_codes, row_codes, subtitle_codes
+from .rows import TicketList, TicketRow, assignee_codes, make_row, owner_codes, row_codes, subtitle_codes
 from .scope import has_ticket
 
 MAX_TICKETS = 200
@@ -79,7 +79,7 @@ def get_tickets(context: PanelContext) -> TicketList:
 def get_cached_tickets(context: PanelContext) -> TicketList:
     """Return the last list that iTop returned, without asking it. Raise CacheMissError.
 
-    Tickets that were linked since have only their reference.
+    Of a ticket that was created since, only what it was created with is known.
     """
     person = find_cached_person(context)
     links = find_links(context)
@@ -89,7 +89,7 @@ def get_cached_tickets(context: PanelContext) -> TicketList:
     rows = [row for row in cached.rows if row.is_linked or row.is_ongoing]
     known = {row.id for row in rows}
     rows += [
-        _row_of_linked(link.ticket, _("unknown state"))
+        _unlisted_row(context, person, link.ticket)
         for object_id, link in links.items()
         if object_id not in known
     ]
@@ -123,7 +123,7 @@ def _get_linked(context: PanelContext, default_caller: Person, links: Mapping[in
 
 def _search_by_id(context: PanelContext, ticket_ids: Iterable[int]) -> Sequence[ItopObject]:
     found, _missing = get_tickets_by(
-        context, f"t.id IN ({ids(ticket_ids)})", fields=row_codes(context), optional=set(owner_codes(context))
+        context, f"t.id IN ({ids(ticket_ids)})", fields=row_codes(context), optional=_optional_codes(context)
     )
     return found.objects
 
@@ -135,6 +135,24 @@ def _row_of_linked(ticket: Ticket, status: str = "") -> TicketRow:
     )
 
 
+def _optional_codes(context: PanelContext) -> set[str]:
+    """Return the attributes of a row that a profile may name without iTop having them."""
+    title = context.profile.code("title")
+    return {title, *subtitle_codes(context), *owner_codes(context), *assignee_codes()}
+
+
+def _unlisted_row(context: PanelContext, person: Person, ticket: Ticket) -> TicketRow:
+    """Return the row of a linked ticket that iTop has not listed yet. What was created here is the person's."""
+    row = _row_of_linked(ticket, _("unknown state"))
+    creation = TicketCreation.objects.filter(ticket=ticket, caller_id=person.id).first()
+    if creation is None:
+        return row
+    title = str(creation.fields.get(context.profile.code("title"), ""))
+    return replace(
+        row, title=title, subtitle=title, caller=person.name, organization=person.org_name, is_ongoing=True
+    )
+
+
 def _search(context: PanelContext, person: Person, linked_ids: Collection[int]) -> Found:
     profile = context.profile
     code = profile.code
@@ -143,7 +161,6 @@ def _search(context: PanelContext, person: Person, linked_ids: Collection[int]) 
         states = ", ".join(quote(state) for state in profile.excluded_states)
         ongoing = f"({ongoing} AND t.{code('status')} NOT IN ({states}))"
     conditions = [ongoing]
-    texts = {code("title"), *subtitle_codes(context), *owner_codes(context)}
     fields = row_codes(context)
     if linked_ids:
         conditions.append(f"t.id IN ({ids(linked_ids)})")
@@ -152,6 +169,6 @@ def _search(context: PanelContext, person: Person, linked_ids: Collection[int]) 
         conditions.append(f"t.{ref} = {quote(context.request.conversation.id)}")
         fields |= {ref, activated}
     found, _missing = get_tickets_by(
-        context, " OR ".join(conditions), fields=fields, optional=texts, limit=MAX_TICKETS
+        context, " OR ".join(conditions), fields=fields, optional=_optional_codes(context), limit=MAX_TICKETS
     )
     return found

@@ -9,12 +9,16 @@ from itop_client import ItopObject
 from .context import PanelContext
 from .people.person import Person
 
+# The codes of a standard iTop. Such tickets are ongoing, because the caller can reopen them, but nobody works on them.
+RESOLVED_STATES = ("resolved",)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TicketRow:
     """A ticket in a list. An empty `status` means that iTop no longer has the ticket.
 
-    `is_of_other_organization`: the ticket is not of the contact's organization.
+    `assignee` is the agent, or else the team. `is_of_other_person`, `is_of_other_organization`: neither the contact nor
+    the contact's organization is who the ticket belongs to.
     """
 
     ticket_class: str
@@ -25,9 +29,16 @@ class TicketRow:
     subtitle: str = ""
     caller: str = ""
     organization: str = ""
+    assignee: str = ""
+    is_of_other_person: bool = False
     is_of_other_organization: bool = False
     is_linked: bool = False
     is_ongoing: bool = False
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether the work is done, and only the caller's confirmation is missing."""
+        return self.status in RESOLVED_STATES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +70,11 @@ def owner_codes(context: PanelContext) -> tuple[str, str]:
     return f"{code('caller_id')}_friendlyname", f"{code('org_id')}_friendlyname"
 
 
+def assignee_codes() -> tuple[str, str]:
+    """Return the attributes with the names of a ticket's agent and team."""
+    return "agent_id_friendlyname", "team_id_friendlyname"
+
+
 def make_row(
     context: PanelContext, ticket: ItopObject, person: Person, linked_ids: Iterable[int]
 ) -> TicketRow:
@@ -75,6 +91,8 @@ def make_row(
         subtitle=next((text for code in subtitle_codes(context) if (text := ticket.text(code))), ""),
         caller=caller,
         organization=organization,
+        assignee=next((text for name in assignee_codes() if (text := ticket.text(name))), ""),
+        is_of_other_person=not is_mine,
         is_of_other_organization=ticket.integer(code("org_id")) != person.org_id,
         is_linked=ticket.id in linked_ids,
         is_ongoing=is_mine and status not in context.profile.excluded_states,

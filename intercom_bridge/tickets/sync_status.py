@@ -15,6 +15,7 @@ from intercom_bridge.models.reason import ReasonCode, reason_label
 
 from .context import PanelContext
 from .conversation import find_conversation
+from .version import claim_version
 
 State = Delivery.State
 
@@ -26,29 +27,28 @@ IN_ITOP = Q(state__in=(State.WRITTEN, State.RESTORED))
 HOPELESS = (ReasonCode.LOG_FULL, ReasonCode.REQUEST_TOO_LARGE, ReasonCode.UNSUPPORTED_CHARACTER)
 # Nothing can be written to a ticket that iTop no longer has.
 RETRIABLE = Q(state=State.FAILED, cleaned_at=None, ticket__gone_at=None) & ~Q(reason_code__in=HOPELESS)
-NOT_IN_ITOP = Q(state__in=(State.WAITING, State.FAILED))
+# Only another ticket can take these messages.
+NEEDS_OTHER_TICKET = Q(state=State.FAILED) & (
+    Q(reason_code=ReasonCode.LOG_FULL) | Q(ticket__gone_at__isnull=False)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyncStatus:
     """Messages by state. A message is counted once, however many tickets it goes to.
 
-    Of the `total` that should be in the linked tickets (`refs`), `written` are in each of them. `retriable` counts the
-    failed ones that a retry may help. `left_out` counts those that were skipped during a pause and not decided on.
-    `paused` are the tickets whose own sync is paused while another one's is on. `last_at` is the time of the last
-    message written.
+    `retriable` counts the failed ones that a retry may help; `needs_other_ticket`: for some only another ticket does.
+    `left_out` counts those that were skipped during a pause and not decided on. `paused` are the tickets whose own sync
+    is paused while another one's is on.
     """
 
     on: bool
     paused: tuple[str, ...] = ()
-    refs: tuple[str, ...] = ()
-    total: int = 0
-    written: int = 0
     waiting: int = 0
     failed: int = 0
     retriable: int = 0
+    needs_other_ticket: bool = False
     left_out: int = 0
-    last_at: dt.datetime | None = None
     last_failure: str = ""
 
 
@@ -132,10 +132,11 @@ def get_sync_details(context: PanelContext) -> SyncDetails | None:
 
 
 def switch_sync(context: PanelContext, *, on: bool) -> None:
-    """Pause or resume the sync of all tickets linked to this conversation."""
+    """Pause or resume the sync of all tickets linked to this conversation. Raise OutdatedScreenError."""
     conversation = find_conversation(context)
-    if conversation is None:
+    if conversation is None or not conversation.links.exclude(sync_on=on).exists():
         return
+    claim_version(context)
     now = timezone.now().timestamp()
     with transaction.atomic():
         # Locked, so that a second click does not store a second pause.
@@ -148,18 +149,30 @@ def switch_sync(context: PanelContext, *, on: bool) -> None:
 
 
 def retry_failed(context: PanelContext) -> None:
-    """Write the failed messages of this conversation again."""
-    _deliveries(find_conversation(context)).filter(RETRIABLE).retry_now()
+    """Write the failed messages of this conversation again. Raise OutdatedScreenError."""
+    retriable = _deliveries(find_conversation(context)).filter(RETRIABLE)
+    if retriable.exists():
+        claim_version(context)
+        retriable.retry_now()
 
 
 def write_left_out(context: PanelContext) -> None:
-    """Write the messages that were left out during a pause."""
-    _left_out(find_conversation(context)).write_after_all()
+    """Write the messages that were left out during a pause. Raise OutdatedScreenError."""
+    left_out = _left_out(find_conversation(context))
+    if left_out.exists():
+        claim_version(context)
+        left_out.write_after_all()
 
 
 def discard_left_out(context: PanelContext) -> None:
-    """Keep the messages left out that were left out during a pause, and do not offer them again."""
-    _left_out(find_conversation(context)).update(reason_code=ReasonCode.PAUSE_SKIPPED)
+    """Keep the messages left out that were left out during a pause, and do not offer them again.
+
+    Raise OutdatedScreenError.
+    """
+    left_out = _left_out(find_conversation(context))
+    if left_out.exists():
+        claim_version(context)
+        left_out.update(reason_code=ReasonCode.PAUSE_SKIPPED)
 
 
 def _status(conversation: Conversation) -> SyncStatus | None:
@@ -168,25 +181,20 @@ def _status(conversation: Conversation) -> SyncStatus | None:
         return None
     deliveries = _deliveries(conversation)
     counts = deliveries.aggregate(
-        total=Count(MESSAGE, distinct=True, filter=IN_ITOP | NOT_IN_ITOP),
-        not_in_itop=Count(MESSAGE, distinct=True, filter=NOT_IN_ITOP),
-        last=Max("part_created_at", filter=IN_ITOP),
         waiting=Count(MESSAGE, distinct=True, filter=Q(state=State.WAITING)),
         failed=Count(MESSAGE, distinct=True, filter=Q(state=State.FAILED)),
         retriable=Count(MESSAGE, distinct=True, filter=RETRIABLE),
+        needs_other_ticket=Count("pk", filter=NEEDS_OTHER_TICKET),
     )
     on = any(sync_on for _ref, sync_on in links)
     return SyncStatus(
         on=on,
         paused=tuple(ref for ref, sync_on in links if on and not sync_on),
-        refs=tuple(ref for ref, _sync_on in links),
-        total=counts["total"],
-        written=counts["total"] - counts["not_in_itop"],
         waiting=counts["waiting"],
         failed=counts["failed"],
         retriable=counts["retriable"],
+        needs_other_ticket=bool(counts["needs_other_ticket"]),
         left_out=_left_out(conversation).aggregate(n=Count(MESSAGE, distinct=True))["n"],
-        last_at=_local_time(conversation, counts["last"]),
         last_failure=_last_failure(deliveries) if counts["failed"] else "",
     )
 

@@ -57,6 +57,7 @@ class Walk:
     def __init__(self, teammate: Teammate) -> None:
         self.teammate = teammate
         self.places: dict[PlaceKey, Place] = {}
+        self.version = 0
 
     def go(self) -> Walk:
         todo = deque([self._arrive("home", Place({}, 0, ()), self.teammate.open)])
@@ -75,6 +76,7 @@ class Walk:
         path = (*origin.path, component_id)
         act()
         canvas = copy.deepcopy(self.teammate.canvas)
+        self.version = canvas["stored_data"]["version"]
         assert len(json.dumps({"canvas": canvas}).encode()) < MAX_BYTES, f"{path} is too large"
         assert "our mistake" not in self.teammate.text, f"{path}\n{self.teammate.text}"
         assert "Unknown action" not in self.teammate.text, f"{path} leads nowhere"
@@ -89,6 +91,8 @@ class Walk:
     def _click(self, place: Place, component_id: str) -> None:
         """Fill in every empty field, choose the last option of every choice, and click."""
         self.teammate.canvas = copy.deepcopy(place.canvas)
+        # As if the screen had been displayed just now: a click on an outdated one changes nothing.
+        self.teammate.canvas.setdefault("stored_data", {})["version"] = self.version
         typed = {}
         for number, component in enumerate(self.teammate.fields()):
             if component["type"] in ("input", "textarea"):

@@ -22,4 +22,4 @@ def test_each_workspace_knows_its_own_class(
     for row in (workspace, other):
         row.refresh_from_db()
     assert (workspace.has_intercom_attributes, other.has_intercom_attributes) == (True, False)
-    assert "ongoing tickets" in teammate.open().text
+    assert "open tickets" in teammate.open().text

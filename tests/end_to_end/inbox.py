@@ -14,13 +14,13 @@ Words = str | re.Pattern[str]
 CREATE_A_TICKET = "Create a ticket"
 CREATE, CREATE_ANYWAY = "Create ticket", "Create anyway"
 LOOK_AGAIN = "Check again"
-ONGOING, LINKED = re.compile(r"\d+ ongoing ticket"), re.compile(r"\d+ linked ticket")
+ONGOING, LINKED = re.compile(r"\d+ open ticket"), re.compile(r"R-\d+ · ")
 FIND, WORDS_TO_FIND = "Find a ticket", "Reference or words of the title"
 LINK, FROM_NOW_ON, LINK_AND_COPY = "Link to this conversation", "Link from now on", "Link and copy"
 UNLINK, UNDO = "Unlink", "Undo"
 MERGED_IN, MERGED_AWAY = "was merged into this one", "Merged into another conversation"
 MOVE, OTHER_CONVERSATION = re.compile(r"Move the links?"), "ID or URL of the other conversation"
-SYNC, PAUSE, RESUME = re.compile(r"Sync (on|paused)"), "Pause sync", "Resume sync"
+SYNC, PAUSE, RESUME = re.compile(r"Sync (on|paused|status)"), "Pause sync", "Resume sync"
 WRITE_THEM, LEAVE_THEM = "Copy them now", "Leave them out"
 TRY_AGAIN, RETRY = "Try again", "Retry"
 NOT_THIS_PERSON, WHO_TO_FIND = "Not this person?", "Search by name or e-mail"
@@ -94,7 +94,7 @@ class InboxPage:
     # What teammates do all day
 
     def see_ticket(self, ref: str) -> Self:
-        """From the first screen to one of the customer's ongoing tickets."""
+        """From the first screen to one of the customer's open tickets."""
         return self.click(ONGOING).click(ref)
 
     def search(self, words: str) -> Self:
@@ -196,7 +196,7 @@ class Inbox(InboxPage):
         return self
 
     def link(self, ref: str) -> Self:
-        """Links one of the customer's ongoing tickets; the panel says that it is."""
+        """Links one of the customer's open tickets; the panel says that it is."""
         self.see_ticket(ref).click(LINK).click(FROM_NOW_ON).sees(ref)
         self.work()
         return self

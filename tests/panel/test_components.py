@@ -224,7 +224,7 @@ def test_a_typical_home_screen_fits_the_height_limit() -> None:
                     Item(
                         id="linked", title="1 linked ticket", subtitle="R-000123, assigned", action=Submit()
                     ),
-                    Item(id="ongoing", title="3 ongoing tickets", action=Submit()),
+                    Item(id="ongoing", title="3 open tickets", action=Submit()),
                 )
             ),
             Text(text="Messages are copied to the ticket.", style="muted"),

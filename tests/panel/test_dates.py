@@ -46,5 +46,5 @@ def test_the_ticket_screen_handles_the_repeated_hour_of_a_clock_change(
     workspace.time_zone = "Europe/Paris"
     workspace.save()
     itop.store.update("UserRequest", 8, start_date="2026-10-25 01:30:00", last_update="2026-10-25 03:30:00")
-    teammate.open().click("ongoing tickets").click("R-000008")
+    teammate.open().click("open tickets").click("R-000008")
     assert "25 Oct 2026 01:30" in teammate.text and "25 Oct 2026 03:30" in teammate.text

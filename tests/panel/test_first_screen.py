@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 
 from django.utils import translation
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from intercom_bridge.models import PersonMatch, TicketCreation
 from intercom_bridge.models.workspace import LANGUAGES
-from intercom_bridge.panel.components import MAX_FIRST_SCREEN_HEIGHT, estimated_height
+from intercom_bridge.panel.components import MAX_FIRST_SCREEN_HEIGHT, Text, estimated_height
 from intercom_bridge.panel.screens.home import HomeScreen
 from intercom_bridge.tickets.links.merge import Merge
 from intercom_bridge.tickets.people.person import Person
@@ -46,33 +45,34 @@ def statuses(draw: st.DrawFn) -> SyncStatus | None:
     refs = draw(st.one_of(st.just(()), st.lists(names, min_size=1, max_size=3).map(tuple)))
     if not refs:
         return None
-    written, waiting, failed = draw(counts), draw(counts), draw(counts)
+    waiting, failed = draw(counts), draw(counts)
     on = draw(st.booleans())
     return SyncStatus(
         on=on,
         paused=refs[1:] if on and draw(st.booleans()) else (),
-        refs=refs,
-        total=written + waiting + failed,
-        written=written,
         waiting=waiting,
         failed=failed,
         retriable=failed,
+        needs_other_ticket=bool(failed) and draw(st.booleans()),
         left_out=draw(counts),
-        last_at=dt.datetime(2026, 11, 22, 14, 3, tzinfo=dt.UTC) if written else None,
         last_failure=draw(names) if failed else "",
     )
 
 
-def _rows(count: int) -> list[TicketRow]:
+def _rows(count: int, linked: int, name: str) -> list[TicketRow]:
     return [
         TicketRow(
             ticket_class="UserRequest",
             id=number,
             ref=f"R-{number:06}",
-            title="Screen flickers",
-            status="new",
-            subtitle="",
-            is_linked=number % 2 == 0,
+            title=name,
+            status=("new", "resolved", "closed", "")[number % 4],
+            caller=name,
+            organization=name,
+            assignee=name,
+            is_of_other_person=number % 3 == 0,
+            is_of_other_organization=number % 5 == 0,
+            is_linked=number < linked,
             is_ongoing=True,
         )
         for number in range(count)
@@ -85,11 +85,13 @@ def _rows(count: int) -> list[TicketRow]:
     organization=names,
     how=st.sampled_from(PersonMatch.How.values),
     count=st.sampled_from((0, 1, 11, 200)),
+    linked=st.sampled_from((0, 1, 2, 3, 4, 200)),
     more=st.booleans(),
     status=statuses(),
     creation=st.sampled_from((None, "creating", "refused")),
     is_merged=st.booleans(),
     notice=st.sampled_from(("", LONG_NOTICE)),
+    warning=st.sampled_from(("", "Not verified: the contact's name is Bartholomäus Maximilian.")),
 )
 def test_the_home_screen_fits_with_any_content(
     language: str,
@@ -97,11 +99,13 @@ def test_the_home_screen_fits_with_any_content(
     organization: str,
     how: str,
     count: int,
+    linked: int,
     more: bool,
     status: SyncStatus | None,
     creation: str | None,
     is_merged: bool,
     notice: str,
+    warning: str,
 ) -> None:
     person = Person(id=40, name=name, email="", org_id=4, org_name=organization, how=how)
     submission = TicketCreation(form_key="0123456789abcdef", state=creation) if creation else None
@@ -109,24 +113,30 @@ def test_the_home_screen_fits_with_any_content(
     with translation.override(language):
         canvas = HomeScreen(
             person=person,
-            rows=tuple(_rows(count)),
+            rows=tuple(_rows(count, linked, organization)),
             has_more=more,
             status=status,
             creation=submission,
             merge=merge,
             notice=notice,
+            warning=warning,
         ).to_canvas()
+        question = translation.gettext("Not this person?")
+    text = json.dumps(canvas.to_json(), ensure_ascii=False)
     assert estimated_height(canvas.components) <= MAX_FIRST_SCREEN_HEIGHT
     check_canvas(json.loads(json.dumps(canvas.to_json())), first=True)
     ids = {component_id for component in canvas.components for component_id in component.ids()}
     assert ("home" if notice else "create") in ids
     assert creation is None or "creation:0123456789abcdef" in ids
+    # The question stays, however little space there is.
+    assert notice or question in text
     if status is not None:
-        text = json.dumps(canvas.to_json(), ensure_ascii=False)
         assert "sync" in ids
-        # A button that does not fit is on the sync page.
-        assert ("pause" if status.on else "resume") in ids or notice or is_merged
-        assert (
-            not status.failed or "try-again" in ids or ((creation or notice) and f"{status.failed} " in text)
-        )
-        assert not status.left_out or f"{status.left_out} " in text
+        assert status.on or "resume" in ids or notice or creation or is_merged
+        if status.failed and not (creation or notice or warning):
+            first = canvas.components[0]
+            assert isinstance(first, Text) and first.style == "error" and str(status.failed) in first.text
+            assert ("find" if status.needs_other_ticket else "try-again") in ids
+        if not (notice and warning):
+            assert not status.failed or f"{status.failed} " in text
+            assert not status.left_out or f"{status.left_out} " in text

@@ -102,7 +102,7 @@ def test_a_token_rejected_by_intercom_is_reported_with_what_to_do(
 
 
 def test_linked_tickets_are_counted_beside_hundreds_of_others(teammate: Teammate, itop: Itop) -> None:
-    teammate.open().click("ongoing tickets").click("R-000008").click("Link")
+    teammate.open().click("open tickets").click("R-000008").click("Link")
     if "linked" not in teammate.text:
         teammate.click("from now on")
     from intercom_bridge.connections import itop_client
@@ -114,8 +114,8 @@ def test_linked_tickets_are_counted_beside_hundreds_of_others(teammate: Teammate
         itop.store.insert_row({**row, "id": 5000 + number, "ref": f"R-9{number:05}", "title": f"T{number}"})
     assert itop_client(ItopInstance.objects.get())
     teammate.open()
-    assert "1 linked ticket" in teammate.text
-    assert "More than 200 ongoing" in teammate.text
+    assert "Sync on" in teammate.text
+    assert "At least 201 open tickets" in teammate.text
 
 
 def test_a_ticket_that_left_the_scope_is_not_listed(
@@ -124,7 +124,7 @@ def test_a_ticket_that_left_the_scope_is_not_listed(
     workspace.scope = "SELECT Organization WHERE id = 4"
     workspace.save()
     itop.store.update("UserRequest", 8, org_id=3)
-    teammate.open().click("ongoing tickets")
+    teammate.open().click("open tickets")
     assert "R-000008" not in teammate.text
     assert "R-000006" in teammate.text
 

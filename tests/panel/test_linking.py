@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from intercom_bridge.models import Conversation, Delivery, OutgoingMessage, TicketLink, Workspace
+from intercom_bridge.models import Conversation, Delivery, OutgoingMessage, Ticket, TicketLink, Workspace
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
 from tests.teammate import ADA, Teammate, author_of, conversation, notify, part
@@ -28,7 +28,7 @@ def at_question(teammate: Teammate) -> Teammate:
 
 
 def press_link(teammate: Teammate) -> Teammate:
-    return teammate.open().click("ongoing tickets").click("R-000008").click("Link to this conversation")
+    return teammate.open().click("open tickets").click("R-000008").click("Link to this conversation")
 
 
 def new_entries(itop: Itop, log: str = "public_log") -> list[str]:
@@ -59,7 +59,7 @@ def test_back_returns_to_the_ticket_and_then_to_the_list(at_question: Teammate) 
     at_question.click("Back")
     assert "Not linked to any conversation" in at_question.text
     at_question.click("Back")
-    assert "Ongoing tickets of Alice Martin" in at_question.text
+    assert "Open and resolved tickets of Alice Martin" in at_question.text
 
 
 def test_a_single_message_is_displayed_in_the_singular(teammate: Teammate) -> None:
@@ -186,7 +186,7 @@ def test_a_second_link_copies_only_missing_messages(
 
 def test_during_a_pause_the_question_promises_no_new_messages(talking: Teammate) -> None:
     talking.link("R-000006").open().click("Pause sync")
-    talking.open().click("ongoing tickets").click("R-000008").click("Link to this conversation")
+    talking.open().click("open tickets").click("R-000008").click("Link to this conversation")
     assert "new messages are not copied" in talking.text
     assert "will be added automatically" not in talking.text
 
@@ -321,7 +321,7 @@ def test_a_link_adopted_from_itop_copies_no_earlier_messages(
     )
     truncate_payload(talking)
     talking.open()
-    assert "1 linked ticket" in talking.text
+    assert "Screen flickers\nAssigned" in talking.text
     work()
     assert new_entries(itop) == []
 
@@ -390,10 +390,31 @@ def test_during_a_pause_the_confirmation_promises_no_new_messages(teammate: Team
     teammate.open().send_click("pause")
     teammate.link("R-000006", copy=True)
     assert "being copied" in teammate.text and paused in teammate.text
-    teammate.open().click("2 linked tickets").click("R-000006").click("Unlink").click("Unlink").click("Undo")
+    teammate.open().click("R-000006").click("Unlink").click("Unlink").click("Undo")
     assert paused in teammate.text
     teammate.open().click("Create a ticket").click("Create ticket")
     if teammate.offers("Create anyway"):
         teammate.click("Create anyway")
     assert "created" in teammate.text and paused in teammate.text
     assert "will be added automatically" not in teammate.text
+
+
+def test_with_several_tickets_the_panel_says_that_messages_go_to_all(teammate: Teammate, itop: Itop) -> None:
+    teammate.link("R-000006")
+    assert "New messages will go to" not in teammate.text
+    teammate.open().click("open tickets").click("R-000008").click("Link to this conversation")
+    assert "New messages will go to R-000006 and R-000008." in teammate.text
+    teammate.click("Link from now on")
+    assert "New messages will go to R-000006 and R-000008." in teammate.text
+    teammate.open().click("Create a ticket").click("Create ticket")
+    if teammate.offers("Create anyway"):
+        teammate.click("Create anyway")
+    ref = Ticket.objects.order_by("pk").last().ref  # type: ignore[union-attr]
+    assert f"New messages will go to R-000006, R-000008 and {ref}." in teammate.text
+
+
+def test_a_paused_ticket_is_not_named_as_a_target_of_messages(teammate: Teammate) -> None:
+    teammate.link("R-000006").open().click("Pause sync")
+    teammate.open().click("open tickets").click("R-000008").click("Link to this conversation")
+    assert "Sync is paused: new messages are not copied." in teammate.text
+    assert "New messages will go to" not in teammate.text

@@ -36,7 +36,7 @@ def test_lists_results_and_tickets_show_caller_and_organization(
 ) -> None:
     assert "Another organization's ticket: " in at_ticket.text
     assert "Globex & Söhne" in at_ticket.text
-    assert "Alice Martin · Acme Corp" in teammate.open().click("ongoing tickets").text
+    assert "Alice Martin · Acme Corp" in teammate.open().click("open tickets").text
     assert "Alice Martin · Acme Corp" in teammate.click("R-000008").text
     teammate.open().click("Find a ticket").send_click(
         "find", {"Reference or words of the title": "out of toner"}

@@ -53,7 +53,7 @@ def test_home_displays_the_person_and_the_match_method(teammate: Teammate) -> No
 def test_home_counts_ongoing_tickets_without_excluded_states(teammate: Teammate) -> None:
     teammate.open()
     # Recording 033: five of Alice's tickets are neither closed nor rejected.
-    assert "5 ongoing tickets" in teammate.text
+    assert "4 open tickets, 1 resolved" in teammate.text
 
 
 def test_home_costs_one_call_for_a_known_person_and_three_for_a_new_one(
@@ -187,7 +187,7 @@ def test_a_ticket_outside_the_scope_is_neither_displayed_nor_linked(
 
 
 def test_the_ongoing_tickets_are_listed_with_state_and_title(teammate: Teammate) -> None:
-    teammate.open().click("ongoing tickets")
+    teammate.open().click("open tickets")
     assert "R-000008 · Assigned" in teammate.text
     assert "Screen flickers" in teammate.text
     teammate.click("R-000008")
@@ -196,7 +196,7 @@ def test_the_ongoing_tickets_are_listed_with_state_and_title(teammate: Teammate)
     # Recording 028: 12:55:38 in Paris is 11:55 in the workspace's UTC.
     assert "22 Nov 2026 11:55" in teammate.text
     teammate.click("Back")
-    assert "Ongoing tickets of Alice Martin" in teammate.text
+    assert "Open and resolved tickets of Alice Martin" in teammate.text
 
 
 def test_linking_a_ticket_displays_the_link_and_leaves_a_note(
@@ -205,7 +205,7 @@ def test_linking_a_ticket_displays_the_link_and_leaves_a_note(
     teammate.link("R-000008")
     assert "R-000008 linked" in teammate.text
     teammate.click("Done")
-    assert "1 linked ticket" in teammate.text
+    assert "R-000008 · Screen flickers" in teammate.text
     posting = OutgoingMessage.objects.get()
     assert posting.is_note
     assert "Ada Reyes linked ticket" in posting.body
@@ -226,10 +226,10 @@ def test_a_link_written_by_the_php_extension_is_adopted(teammate: Teammate, itop
     work()  # The worker detects the extension.
     itop.store.update("UserRequest", 8, intercom_ref="215472621202693", intercom_sync_activated="yes")
     teammate.open()
-    assert "1 linked ticket" in teammate.text and not TicketLink.objects.exists()
+    assert "R-000008 · Screen flickers" in teammate.text and not TicketLink.objects.exists()
     work()
     assert TicketLink.objects.get().sync_on
-    assert "1 linked ticket" in teammate.open().text and "Sync on" in teammate.text
+    assert "R-000008 · Screen flickers" in teammate.open().text and "Sync on" in teammate.text
 
 
 def test_a_click_on_a_link_not_yet_adopted_by_the_worker_adopts_it(
@@ -237,7 +237,7 @@ def test_a_click_on_a_link_not_yet_adopted_by_the_worker_adopts_it(
 ) -> None:
     work()  # The worker detects the extension.
     itop.store.update("UserRequest", 8, intercom_ref="215472621202693", intercom_sync_activated="yes")
-    teammate.open().click("1 linked ticket").click("R-000008").click("Unlink").click("Unlink")
+    teammate.open().click("R-000008").click("Unlink").click("Unlink")
     assert "R-000008 unlinked" in teammate.text
     assert not TicketLink.objects.exists()
 
@@ -252,7 +252,7 @@ def test_opening_the_panel_writes_nothing_but_caches(teammate: Teammate, itop: I
     CachedAnswer.objects.all().delete()
     with CaptureQueriesContext(connection) as captured:
         teammate.open()
-    assert "2 linked tickets" in teammate.text
+    assert "R-000006\nNo longer in iTop" in teammate.text and "R-000008 · " in teammate.text
     statements = (query["sql"] for query in captured)
     writes = (
         re.match(r'(?:INSERT \D*INTO|UPDATE|DELETE FROM|REPLACE INTO) "(\w+)"', sql) for sql in statements
@@ -278,7 +278,7 @@ def test_pausing_and_resuming_is_displayed_and_stored(teammate: Teammate) -> Non
 def test_an_unknown_attribute_does_not_hide_the_others(teammate: Teammate, workspace: Workspace) -> None:
     workspace.profile.details_attributes = ["status", "no_such_thing", "start_date"]
     workspace.profile.save()
-    teammate.open().click("ongoing tickets").click("R-000008")
+    teammate.open().click("open tickets").click("R-000008")
     assert "Assigned" in teammate.text
     assert "no attribute no_such_thing" in teammate.text
 
@@ -684,7 +684,7 @@ def test_a_request_without_a_conversation_is_reported(teammate: Teammate) -> Non
 
 def test_markdown_in_names_and_titles_is_escaped(teammate: Teammate, itop: Itop) -> None:
     itop.store.update("UserRequest", 8, title="**bold** [click](https://evil.example)")
-    teammate.open().click("ongoing tickets").click("R-000008")
+    teammate.open().click("open tickets").click("R-000008")
     texts = [component["text"] for component in teammate.components if component["type"] == "text"]
     assert not any("](https://evil" in text or "**bold**" in text for text in texts)
 

@@ -16,7 +16,7 @@ from tests.teammate import Teammate
 
 
 def open_ticket(teammate: Teammate, ref: str = "R-000008") -> Teammate:
-    return teammate.open().click("ongoing tickets").click(ref)
+    return teammate.open().click("open tickets").click(ref)
 
 
 def addresses(teammate: Teammate) -> dict[str, str]:
@@ -32,7 +32,7 @@ def entry(number: int, date: str, message: str, author: str = "Jules Verne") -> 
 
 
 def test_the_ticket_screen_costs_one_call(teammate: Teammate, itop: Itop) -> None:
-    teammate.open().click("ongoing tickets")
+    teammate.open().click("open tickets")
     itop.calls.clear()
     teammate.click("R-000008")
     assert itop.calls == [("core/get", "UserRequest")]
@@ -162,7 +162,7 @@ def test_the_ticket_screen_offers_link_or_unlink_and_back(teammate: Teammate, li
     open_ticket(teammate)
     assert teammate.offers("Link to this conversation") is not linked
     assert any(component.get("label") == "Unlink" for component in teammate.clickable()) is linked
-    assert "Ongoing tickets of Alice Martin" in teammate.click("Back").text
+    assert "Open and resolved tickets of Alice Martin" in teammate.click("Back").text
 
 
 @pytest.mark.parametrize("letter", ["語", "*", "a"])
@@ -195,7 +195,7 @@ def test_a_long_description_is_read_on_page_by_page(teammate: Teammate, itop: It
             break
         teammate.click("Next")
     assert read == words
-    assert "Ongoing tickets of Alice Martin" in teammate.click("Back").click("Back").text
+    assert "Open tickets of Alice Martin" in teammate.click("Back").click("Back").text
 
 
 @pytest.mark.parametrize("letter", ["🚀", "*", "_", "]("])
@@ -221,3 +221,19 @@ def test_a_short_text_is_a_paragraph_too(teammate: Teammate, itop: Itop) -> None
     open_ticket(teammate)
     texts = [part["text"] for part in teammate.components if part["type"] == "text"]
     assert "**Description**\nIt flickers at noon and at night" in texts
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_what_can_be_done_with_a_ticket_comes_before_its_logs(teammate: Teammate, is_linked: bool) -> None:
+    if is_linked:
+        teammate.link("R-000008")
+    open_ticket(teammate)
+    kinds = [
+        component.get("label") or component.get("text") or component["type"]
+        for component in teammate.components
+    ]
+    actions = [
+        kinds.index("Open in iTop"),
+        kinds.index("Unlink" if is_linked else "Link to this conversation"),
+    ]
+    assert max(actions) < min(kinds.index("data-table"), kinds.index("Public log"))

@@ -649,7 +649,7 @@ def test_a_pick_continues_to_the_requested_screen(teammate: Teammate, component_
 def test_a_pick_after_a_search_continues_to_the_requested_screen(teammate: Teammate) -> None:
     teammate.contact = ZOE
     teammate.open().send_click("ongoing:1").click("Search", Search="alice").click("Alice Martin")
-    assert "Ongoing tickets of Alice Martin" in teammate.text
+    assert "Open and resolved tickets of Alice Martin" in teammate.text
 
 
 def test_the_input_survives_the_choice_and_is_not_submitted(teammate: Teammate, itop: Itop) -> None:
@@ -675,7 +675,7 @@ def test_a_retry_after_an_error_continues_the_choice(teammate: Teammate, itop: I
     assert offered(teammate) == ["Alice Martin"]
     itop.faults.add("maintenance", count=1)
     teammate.click("Alice Martin").click("Retry")
-    assert "Ongoing tickets of Alice Martin" in teammate.text
+    assert "Open and resolved tickets of Alice Martin" in teammate.text
 
 
 def test_an_error_while_listing_candidates_is_displayed(teammate: Teammate, itop: Itop) -> None:

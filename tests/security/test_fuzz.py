@@ -52,7 +52,7 @@ JSON = st.recursive(
     max_leaves=12,
 )
 VERBS = (
-    "home linked ongoing ticket find link unlink undo-unlink who sync pause resume try-again write-left-out "
+    "home linked open ticket find link unlink undo-unlink who sync pause resume try-again write-left-out "
     "forget-left-out create form field text creation merged move-here move-away"
 )
 WORDS = "UserRequest submit show discard pick description yes 0 -1 6 " + "9" * 18

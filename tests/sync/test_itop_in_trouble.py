@@ -22,7 +22,7 @@ Work = Callable[[], None]
 def tickets(teammate: Teammate, work: Work) -> list[Ticket]:
     """Return the two tickets that the conversation is linked to: R-000006 and R-000008."""
     for ref in ("R-000006", "R-000008"):
-        teammate.open().click("ongoing tickets").click(ref).click("Link")
+        teammate.open().click("open tickets").click(ref).click("Link")
         if "linked" not in teammate.text:
             teammate.click("from now on")
     OutgoingMessage.objects.all().delete()

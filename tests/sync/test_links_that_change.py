@@ -28,7 +28,7 @@ def linked(teammate: Teammate, work: Work) -> Teammate:
 
 
 def unlink(teammate: Teammate) -> None:
-    teammate.open().click("linked ticket").click("R-000008").click("Unlink").click("Unlink")
+    teammate.open().click("R-000008").click("Unlink").click("Unlink")
 
 
 def states() -> list[str]:

@@ -159,7 +159,7 @@ def test_an_added_message_is_not_written_again_when_its_notification_arrives(
 def test_a_message_between_the_payload_and_the_link_is_not_lost(
     talking: Teammate, intercom: Intercom, itop: Itop, work: Work
 ) -> None:
-    talking.open().click("ongoing tickets").click("R-000008").click("Link to this conversation")
+    talking.open().click("open tickets").click("R-000008").click("Link to this conversation")
     say(intercom, "one more thing")
     talking.click("Link from now on")
     work()

@@ -56,7 +56,7 @@ from .parts import (
     unverified_text,
 )
 from .person_picker import PickerState
-from .ticket_list import ref_and_status
+from .ticket_list import candidate_item
 
 MAX_NAME_LENGTH = 80
 MAX_QUERY_LENGTH = 100
@@ -190,13 +190,7 @@ def possible_duplicates_screen(context: PanelContext, form: Form, rows: Sequence
     components: list[Component] = []
     first = next((row for row in rows if not row.is_linked), None)
     for row in rows:
-        duplicate = item(
-            click_id("ticket", row.ticket_class, row.id),
-            ref_and_status(context, row),
-            row.title,
-            _("Linked to this conversation") if row.is_linked else "",
-        )
-        components.append(List(items=(duplicate,)))
+        components.append(List(items=(candidate_item(context, row),)))
         if not row.is_linked:
             make_button = primary_button if row is first else button
             label = _("Link %(ticket)s") % {"ticket": row.ref}

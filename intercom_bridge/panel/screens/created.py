@@ -12,6 +12,7 @@ from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_links
 
 from .parts import (
+    all_tickets_text,
     button,
     error_text,
     form_button,
@@ -32,7 +33,9 @@ from .parts import (
 def ticket_created(context: PanelContext, creation: TicketCreation, ticket: Ticket) -> Canvas:
     link = find_links(context).get(ticket.object_id)
     is_paused = link is not None and not link.sync_on
-    new_messages = paused_text() if is_paused else _("New messages will be added automatically.")
+    new_messages = all_tickets_text(context) or _("New messages will be added automatically.")
+    if is_paused:
+        new_messages = paused_text()
     return screen(
         _("%(ticket)s created") % {"ticket": escape_markdown(ticket.ref)},
         paragraph(" ".join((*_copied_texts(creation), new_messages))),

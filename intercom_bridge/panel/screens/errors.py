@@ -115,6 +115,15 @@ def unknown_action(stored: Stored) -> Canvas:
     )
 
 
+def outdated_notice() -> Component:
+    """Return the notice on the current screen after a click on an older one."""
+    return muted(
+        _(
+            "The panel was out of date, so nothing was changed. This is the current state. Click again if needed."
+        )
+    )
+
+
 def remote_error(error: PanelError, retry: str, stored: Stored, *, is_linked: bool, done: str = "") -> Canvas:
     """`done` says what was done before the error."""
     explanation = explain(error)

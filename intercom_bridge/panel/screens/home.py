@@ -1,14 +1,14 @@
 """The first screen: who the person is in iTop, their tickets, and what can be done. At most 400 pixels high."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from intercom_bridge.models import PersonMatch, TicketCreation
-from intercom_bridge.panel.click import HOME, click_id
+from intercom_bridge.panel.click import FIND, HOME, LINKED, SYNC, click_id
 from intercom_bridge.panel.components import (
     MAX_FIRST_SCREEN_HEIGHT,
     Canvas,
@@ -22,31 +22,24 @@ from intercom_bridge.panel.components import (
     shorten_to_line,
 )
 from intercom_bridge.tickets.links.merge import Merge
-from intercom_bridge.tickets.listing import MAX_TICKETS
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketRow
 from intercom_bridge.tickets.sync_status import SyncStatus
 
 from .merged import merge_item
-from .parts import button, find_button, item, muted, retry_button, subtitle
-from .sync_status import (
-    failed_buttons,
-    failed_text,
-    last_written_text,
-    left_out_buttons,
-    left_out_text,
-    switch_buttons,
-    written_text,
-)
+from .parts import button, capitalized, find_button, item, join_facts, retry_button, subtitle
+from .sync_status import failed_buttons, failed_text, left_out_buttons, left_out_text, switch_buttons
 
 MAX_NAME_LENGTH = 50
 LINE_WIDTH = 26
 MAX_CLOSED = 2
-MAX_REASON_LENGTHS = (120, 50, 0)
+MAX_LINKED = 3
+MAX_TITLE_WIDTHS = (50, 28)
+MAX_REASON_LENGTHS = (400, 400, 80, 0)
 
 
 class Level(enum.IntEnum):
-    """How much a section shows. HIDDEN only concerns sections that show something at the minimum."""
+    """How much a section shows. HIDDEN leaves out what can be reached from the items that remain."""
 
     NORMAL = 0
     COMPACT = 1
@@ -54,9 +47,30 @@ class Level(enum.IntEnum):
     HIDDEN = 3
 
 
-# The order in which sections are reduced until the screen fits, first to COMPACT, then to MINIMUM and so on. What is
-# left out can be reached from the items that remain.
-REDUCED_FIRST = ("person", "find", "sync", "failed", "merge", "creation", "name", "left_out", "switch")
+# What is given up, in this order, until the screen fits. The reason of a failure is kept as long as possible.
+REDUCTIONS = (
+    ("switch", Level.HIDDEN),
+    ("person", Level.COMPACT),
+    ("tickets", Level.COMPACT),
+    ("find", Level.HIDDEN),
+    ("tickets", Level.MINIMUM),
+    ("sync", Level.COMPACT),
+    ("merge", Level.COMPACT),
+    ("creation", Level.COMPACT),
+    ("person", Level.MINIMUM),
+    ("name", Level.COMPACT),
+    ("tickets", Level.HIDDEN),
+    ("failed", Level.COMPACT),
+    ("merge", Level.HIDDEN),
+    ("left_out", Level.HIDDEN),
+    ("sync", Level.MINIMUM),
+    ("failed", Level.MINIMUM),
+    ("person", Level.HIDDEN),
+    ("resume", Level.HIDDEN),
+    ("failed", Level.HIDDEN),
+    ("failure", Level.HIDDEN),
+    ("sync", Level.HIDDEN),
+)
 
 Levels = Mapping[str, Level]
 Part = Component | Item
@@ -67,6 +81,7 @@ class HomeScreen:
     """The data of the first screen. A `notice` says that the tickets are cached; Retry then replaces Create.
 
     A `warning` says that the contact may not be the person. Nobody in iTop looks at tickets in `closed_states`.
+    `status_label` returns the label of a ticket's status.
     """
 
     person: Person
@@ -78,6 +93,7 @@ class HomeScreen:
     notice: str = ""
     warning: str = ""
     closed_states: tuple[str, ...] = ()
+    status_label: Callable[[str], str] = str
 
     @property
     def is_merged_away(self) -> bool:
@@ -85,35 +101,38 @@ class HomeScreen:
 
     def to_canvas(self) -> Canvas:
         """Return the most detailed screen that fits."""
-        levels = dict.fromkeys(REDUCED_FIRST, Level.NORMAL)
+        levels = {section: Level.NORMAL for section, _level in REDUCTIONS}
         components = self._components(levels)
-        for level in (Level.COMPACT, Level.MINIMUM, Level.HIDDEN):
-            for section in REDUCED_FIRST:
-                if estimated_height(components) <= MAX_FIRST_SCREEN_HEIGHT:
-                    return Canvas(components=components)
-                levels[section] = level
-                components = self._components(levels)
+        for section, level in REDUCTIONS:
+            if estimated_height(components) <= MAX_FIRST_SCREEN_HEIGHT:
+                break
+            levels[section] = level
+            components = self._components(levels)
         return Canvas(components=components)
 
     def _components(self, levels: Levels) -> tuple[Component, ...]:
         items = [
             *self._person(levels["person"]),
             *self._creation(levels["creation"]),
-            self._linked(),
-            self._ongoing(),
+            *self._linked(levels["tickets"]),
+            self._ongoing(levels["tickets"]),
             *self._merge(levels["merge"]),
             *self._sync(levels),
         ]
+        failed = self._failed(levels["failed"]) if levels["failure"] is Level.NORMAL else []
+        # A search needs iTop.
+        has_find = levels["find"] is Level.NORMAL and not self.notice
+        has_find &= not any(FIND in component.ids() for component in failed)
         return (
+            *failed,
             self._name(levels["name"]),
             *([Text(text=self.warning, style="error", bottom_margin="none")] if self.warning else []),
-            *([muted(self.notice)] if self.notice else []),
+            *([Text(text=self.notice, style="muted", bottom_margin="none")] if self.notice else []),
             List(items=tuple(items)),
             retry_button(HOME) if self.notice else button(click_id("create"), _("Create a ticket")),
-            *([find_button()] if levels["find"] is Level.NORMAL else []),
-            *self._failed(levels["failed"]),
+            *([find_button()] if has_find else []),
             *self._left_out(levels["left_out"]),
-            *self._switch(levels["switch"]),
+            *self._switch(levels),
         )
 
     def _name(self, level: Level) -> Text:
@@ -123,17 +142,18 @@ class HomeScreen:
     def _person(self, level: Level) -> list[Item]:
         """Return organization and match, leading to the choice of another person."""
         person, question = self.person, _("Not this person?")
+        target = click_id("who", "not", person.id)
         facts = [_shorten_name(person.org_name, level)]
         if level is Level.NORMAL:
             facts.append(_match_text(person))
-        title = " · ".join(fact for fact in facts if fact)
-        target = click_id("who", "not", person.id)
+        title = join_facts(*facts)
         if self.notice:
             # Without iTop, another person cannot be searched for.
             has_item = title and level is not Level.HIDDEN
             return [Item(id=target, title=title)] if has_item else []
-        hint = question if title and level <= Level.COMPACT else ""
-        return [item(target, title or question, hint)]
+        if not title or level >= Level.MINIMUM:
+            return [item(target, question)]
+        return [item(target, title, question)]
 
     def _creation(self, level: Level) -> list[Item]:
         if self.creation is None:
@@ -145,78 +165,127 @@ class HomeScreen:
         target = click_id("creation", self.creation.form_key)
         return [item(target, title, hint if level is Level.NORMAL else "")]
 
-    def _linked(self) -> Item:
-        count = sum(row.is_linked for row in self.rows)
-        target = click_id("linked", 1)
+    def _linked(self, level: Level) -> list[Item]:
+        """Return a row for each linked ticket, or for three of them, those first that are not closed."""
+        linked = sorted((row for row in self.rows if row.is_linked), key=self._is_closed)
+        count = len(linked)
         if not count:
-            return Item(id=target, title=_("No linked tickets"), disabled=True)
-        title = ngettext("%(count)d linked ticket", "%(count)d linked tickets", count) % {"count": count}
-        return item(target, title)
+            none = Item(id=LINKED, title=_("No linked tickets"), disabled=True)
+            return [] if level is Level.HIDDEN else [none]
+        if level is Level.HIDDEN and count > 1:
+            title = ngettext("%(count)d linked ticket", "%(count)d linked tickets", count)
+            return [item(LINKED, title % {"count": count})]
+        items = [self._ticket(row, level) for row in linked[:MAX_LINKED]]
+        if count > MAX_LINKED:
+            items.append(item(LINKED, _("All %(count)d linked tickets") % {"count": count}))
+        return items
 
-    def _ongoing(self) -> Item:
-        count = sum(row.is_ongoing for row in self.rows)
+    def _ticket(self, row: TicketRow, level: Level) -> Item:
+        """Return reference, title, status and assignee; caller and organization unless they are the contact's."""
+        target = click_id("ticket", row.ticket_class, row.id)
+        status = self.status_label(row.status) if row.status else _("No longer in iTop")
+        owner = join_facts(
+            row.caller if row.is_of_other_person else "",
+            row.organization if row.is_of_other_organization else "",
+        )
+        owner = shorten_to_line(owner, LINE_WIDTH)
+        if level >= Level.MINIMUM:
+            title = shorten_to_line(join_facts(row.ref, status), LINE_WIDTH)
+            return item(target, title, owner if level is Level.MINIMUM else "")
+        title = shorten_to_line(join_facts(row.ref, row.title), MAX_TITLE_WIDTHS[level])
+        return item(target, title, shorten_to_line(join_facts(status, row.assignee), LINE_WIDTH), owner)
+
+    def _is_closed(self, row: TicketRow) -> bool:
+        return not row.status or row.status in self.closed_states
+
+    def _ongoing(self, level: Level) -> Item:
+        """Count open tickets. Resolved ones are in the list, too, but nobody works on them."""
+        ongoing = [row for row in self.rows if row.is_ongoing]
+        resolved = sum(row.is_resolved for row in ongoing)
+        count = len(ongoing) - resolved
         target = click_id("ongoing", 1)
-        if not count:
-            return Item(id=target, title=_("No ongoing tickets"), disabled=True)
+        if not ongoing:
+            return Item(id=target, title=_("No open tickets"), disabled=True)
         if self.has_more:
-            title = _("More than %(count)d ongoing tickets") % {"count": MAX_TICKETS}
+            title = _("At least %(count)d open tickets") % {"count": count}
+        elif count:
+            title = ngettext("%(count)d open ticket", "%(count)d open tickets", count) % {"count": count}
         else:
-            title = ngettext("%(count)d ongoing ticket", "%(count)d ongoing tickets", count)
-            title %= {"count": count}
+            title = _("No open tickets")
+        if resolved and level is not Level.HIDDEN:
+            title += ", " + ngettext("%(count)d resolved", "%(count)d resolved", resolved) % {
+                "count": resolved
+            }
         return item(target, title)
 
     def _merge(self, level: Level) -> list[Item]:
-        if self.merge is None or level >= Level.MINIMUM:
+        if self.merge is None or level is Level.HIDDEN:
             return []
         return [merge_item(self.merge, with_hint=level is Level.NORMAL)]
 
     def _sync(self, levels: Levels) -> list[Item]:
-        """Return the status. It also counts what the sections below have no room for."""
-        status, level = self.status, levels["sync"]
+        """Return the status. It also counts what the other sections have no room for."""
+        status = self.status
         if status is None:
             return []
-        facts = [] if level >= Level.MINIMUM else _facts(status)
-        if level is Level.NORMAL and status.total and status.last_at is not None:
-            facts.append(last_written_text(status.last_at))
-        if closed := [row.ref for row in self.rows if row.is_linked and row.status in self.closed_states]:
+        is_short = levels["sync"] >= Level.MINIMUM
+        facts = [] if is_short else _facts(status)
+        closed = [row.ref for row in self.rows if row.is_linked and row.status in self.closed_states]
+        if closed and not is_short:
             text = ngettext(
                 "%(tickets)s is closed: new messages may not be noticed there",
                 "%(tickets)s are closed: new messages may not be noticed there",
                 len(closed),
             )
             facts.insert(0, text % {"tickets": ", ".join(closed[:MAX_CLOSED])})
-        if self.is_merged_away:
+        if self.is_merged_away or status.failed:
+            # The failure is the first line of the screen: "Sync on" would contradict it.
             title = _("Sync status")
         elif status.on:
             title = _("Sync on")
         else:
             title = _("Sync paused")
-        if status.failed and levels["failed"] is Level.HIDDEN:
+        if status.failed and levels["failure"] is Level.HIDDEN:
             facts.append(_("%(count)d could not be copied") % {"count": status.failed})
-        if status.left_out and not (status.on and levels["left_out"] <= Level.COMPACT):
+        if status.left_out and status.on and levels["left_out"] is Level.HIDDEN:
             text = ngettext("%(count)d left out", "%(count)d left out", status.left_out)
             facts.append(text % {"count": status.left_out})
-        text = ", ".join(facts)
-        return [item(click_id("sync"), title, text[:1].upper() + text[1:])]
+        if status.left_out and not status.on:
+            text = ngettext("%(count)d left out so far", "%(count)d left out so far", status.left_out)
+            facts.append(text % {"count": status.left_out})
+        if levels["sync"] is Level.HIDDEN:
+            facts = []
+        first, rest = "".join(facts[:1]), ", ".join(facts[1:])
+        if levels["sync"] is not Level.NORMAL:
+            first, rest = ", ".join(facts), ""
+        return [item(SYNC, title, capitalized(first), capitalized(rest))]
 
     def _failed(self, level: Level) -> list[Component]:
-        if self.status is None or not self.status.failed or level is Level.HIDDEN:
+        """Return why messages could not be copied, and what can be done about it: the first lines of the screen."""
+        if self.status is None or not self.status.failed:
             return []
         text = failed_text(self.status, MAX_REASON_LENGTHS[level])
-        return [Text(text=text, style="error", bottom_margin="none"), *failed_buttons(self.status)]
+        components: list[Component] = [Text(text=text, style="error", bottom_margin="none")]
+        if self.status.needs_other_ticket:
+            components.append(find_button())
+        if level is Level.NORMAL or not self.status.needs_other_ticket:
+            components += failed_buttons(self.status)
+        return components
 
     def _left_out(self, level: Level) -> list[Component]:
-        if self.status is None or level >= Level.MINIMUM:
+        if self.status is None or level is Level.HIDDEN:
             return []
         buttons = left_out_buttons(self.status)
         if not buttons:
             return []
         return [Text(text=left_out_text(self.status.left_out), bottom_margin="none"), *buttons]
 
-    def _switch(self, level: Level) -> list[Component]:
-        if self.status is None or self.is_merged_away or level is Level.HIDDEN:
+    def _switch(self, levels: Levels) -> list[Component]:
+        """Return Pause, or Resume, which is kept longer. Both are also on the sync page."""
+        if self.status is None or self.is_merged_away:
             return []
-        return [switch_buttons(self.status)[0]]
+        level = levels["switch"] if self.status.on else levels["resume"]
+        return [switch_buttons(self.status)[0]] if level is Level.NORMAL else []
 
 
 def _shorten_name(name: str, level: Level) -> str:
@@ -240,15 +309,13 @@ def _match_text(person: Person) -> str:
 
 
 def _facts(status: SyncStatus) -> list[str]:
-    """Return short texts, most important first."""
+    """Return what is not as it should be, most important first."""
     facts = []
     if not status.on:
         facts.append(_("new messages are not copied"))
     if status.paused:
         text = ngettext("paused for %(count)d ticket", "paused for %(count)d tickets", len(status.paused))
         facts.append(text % {"count": len(status.paused)})
-    if status.total:
-        facts.append(written_text(status.written, status.total, status.refs))
     if status.waiting:
         facts.append(_("%(count)d waiting") % {"count": status.waiting})
     return facts

@@ -20,6 +20,7 @@ from intercom_bridge.tickets.people.match import find_person
 from intercom_bridge.tickets.rows import TicketRow
 
 from .parts import (
+    all_tickets_text,
     back_button,
     button,
     error_text,
@@ -54,7 +55,7 @@ def link_screen(context: PanelContext, click: Click, back: BackLink) -> Canvas:
         others = find_linked_conversations(context, ticket_class, ticket_id)
         has_messages = preview.backfill is None or preview.backfill.entries
         if not preview.row.is_linked and (others or has_messages):
-            return _question(preview, others, back, is_confirmed=is_confirmed)
+            return _question(context, preview, others, back, is_confirmed=is_confirmed)
         answer = FROM_NOW_ON
     try:
         result = link_ticket(context, ticket_class, ticket_id, copy=answer == COPY, is_confirmed=is_confirmed)
@@ -63,7 +64,7 @@ def link_screen(context: PanelContext, click: Click, back: BackLink) -> Canvas:
     except (IntercomError, SecretDecryptionError) as error:
         log.warning("panel.backfill_failed", error=type(error).__name__, message=str(error)[:200])
         return _no_conversation(error, click, back)
-    return _result(result)
+    return _result(context, result)
 
 
 def _other_organization(context: PanelContext, row: TicketRow, back: BackLink) -> Canvas:
@@ -95,14 +96,21 @@ def _other_organization(context: PanelContext, row: TicketRow, back: BackLink) -
 
 
 def _question(
-    preview: LinkPreview, others: tuple[LinkedConversation, ...], back: BackLink, *, is_confirmed: bool
+    context: PanelContext,
+    preview: LinkPreview,
+    others: tuple[LinkedConversation, ...],
+    back: BackLink,
+    *,
+    is_confirmed: bool,
 ) -> Canvas:
     row = preview.row
+    new_messages = paused_text() if preview.is_paused else all_tickets_text(context, row.ref)
     return screen(
         _("Link %(ticket)s") % {"ticket": escape_markdown(row.ref)},
         muted(owner_text(row)) if row.caller else None,
         _other_conversations(others),
-        _copy_choice(preview, is_confirmed=is_confirmed),
+        muted(new_messages) if new_messages else None,
+        _copy_choice(preview, is_confirmed=is_confirmed, has_text=bool(new_messages)),
         _from_now_on_button(row.ticket_class, row.id, is_confirmed=is_confirmed),
         back_button(click_id("ticket", row.ticket_class, row.id)),
         stored=back.to_stored(),
@@ -124,7 +132,7 @@ def _other_conversations(others: tuple[LinkedConversation, ...]) -> tuple[Compon
     return paragraph(text % {"count": len(others)}), muted(conversation_links(others))
 
 
-def _copy_choice(preview: LinkPreview, *, is_confirmed: bool) -> list[Component]:
+def _copy_choice(preview: LinkPreview, *, is_confirmed: bool, has_text: bool) -> list[Component]:
     components: list[Component]
     if preview.backfill is None:
         components = [
@@ -138,14 +146,10 @@ def _copy_choice(preview: LinkPreview, *, is_confirmed: bool) -> list[Component]
         label = _copy_label(preview.backfill)
     else:
         return []
-    new_messages = _("New messages will be added automatically in both cases.")
-    return [
-        *components,
-        muted(paused_text() if preview.is_paused else new_messages),
-        button(
-            _link_target(preview.row.ticket_class, preview.row.id, COPY, is_confirmed=is_confirmed), label
-        ),
-    ]
+    if not has_text:
+        components.append(muted(_("New messages will be added automatically in both cases.")))
+    target = _link_target(preview.row.ticket_class, preview.row.id, COPY, is_confirmed=is_confirmed)
+    return [*components, button(target, label)]
 
 
 def _backfill_texts(backfill: Backfill) -> list[str]:
@@ -186,11 +190,13 @@ def _from_now_on_button(ticket_class: str, ticket_id: int, *, is_confirmed: bool
     return button(target, _("Link from now on"))
 
 
-def _result(result: LinkResult) -> Canvas:
+def _result(context: PanelContext, result: LinkResult) -> Canvas:
     ref = escape_markdown(result.ticket.ref)
     title = _("%(ticket)s linked") if result.is_new else _("%(ticket)s was already linked")
     if result.is_paused:
         text = paused_text()
+    elif all_tickets := all_tickets_text(context):
+        text = all_tickets
     elif result.copied:
         text = _("New messages will be added automatically.")
     else:

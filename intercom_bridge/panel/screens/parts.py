@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.models import PersonMatch, Ticket
-from intercom_bridge.panel.click import FORM, HOME, BackLink, click_id
+from intercom_bridge.panel.click import FIND, FORM, HOME, BackLink, click_id
 from intercom_bridge.panel.components import (
     Button,
     Canvas,
@@ -26,10 +26,12 @@ from intercom_bridge.panel.components import (
     shorten,
 )
 from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.conversation import find_links
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketRow
 
 PAGE_SIZE = 10
+MAX_NAMED_TICKETS = 5
 
 # Short, and never all digits: 11/12 is another day on the other side of the ocean.
 _DATE_FORMATS = {"en": "j M Y H:i", "fr": "j N Y à H:i", "de": "j. N Y, H:i", "es": "j b Y, H:i"}
@@ -87,6 +89,15 @@ def item(target: str, title: str, subtitle: str = "", tertiary_text: str = "") -
     return Item(id=target, title=title, subtitle=subtitle, tertiary_text=tertiary_text, action=Submit())
 
 
+def join_facts(*facts: str) -> str:
+    """Return the facts that are not empty, in one line."""
+    return " · ".join(filter(None, facts))
+
+
+def capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def safe_name(name: str, limit: int = 80) -> str:
     """Return a name from outside for a `Text`: short, and displayed as it is."""
     return escape_markdown(shorten(name, limit))
@@ -94,7 +105,7 @@ def safe_name(name: str, limit: int = 80) -> str:
 
 def owner_text(row: TicketRow) -> str:
     """Return who a ticket belongs to: caller and organization, for a `Text`."""
-    return " · ".join(filter(None, (safe_name(row.caller), safe_name(row.organization))))
+    return join_facts(safe_name(row.caller), safe_name(row.organization))
 
 
 def unverified_text(context: PanelContext, person: Person) -> str:
@@ -174,7 +185,7 @@ def retry_button(target: str) -> Button:
 
 
 def find_button() -> Button:
-    return link_button(click_id("find"), _("Find a ticket"))
+    return link_button(FIND, _("Find a ticket"))
 
 
 def ticket_button(ticket: Ticket) -> Button:
@@ -183,6 +194,22 @@ def ticket_button(ticket: Ticket) -> Button:
 
 def paused_text() -> str:
     return _("Sync is paused: new messages are not copied.")
+
+
+def all_tickets_text(context: PanelContext, ref: str = "") -> str:
+    """Return which tickets new messages go to, "" if it is one. `ref` is a ticket that may be linked next."""
+    refs = [link.ticket.ref for link in find_links(context).values() if link.sync_on]
+    if ref and ref not in refs:
+        refs.append(ref)
+    if len(refs) < 2:
+        return ""
+    if len(refs) > MAX_NAMED_TICKETS:
+        return _("New messages will go to all %(count)d linked tickets.") % {"count": len(refs)}
+    *others, last = (escape_markdown(ref) for ref in refs)
+    return _("New messages will go to %(tickets)s and %(ticket)s.") % {
+        "tickets": ", ".join(others),
+        "ticket": last,
+    }
 
 
 def merged_text() -> str:

@@ -60,18 +60,12 @@ def sync_status_screen(context: PanelContext) -> Canvas:
     )
 
 
-def written_text(written: int, total: int, refs: tuple[str, ...]) -> str:
-    if len(refs) == 1:
-        return ngettext(
-            "%(written)d of %(total)d message in %(ticket)s",
-            "%(written)d of %(total)d messages in %(ticket)s",
-            total,
-        ) % {"written": written, "total": total, "ticket": shorten(refs[0], MAX_REF_LENGTH)}
+def written_text(written: int, total: int, ref: str) -> str:
     return ngettext(
-        "%(written)d of %(total)d message in %(count)d tickets",
-        "%(written)d of %(total)d messages in %(count)d tickets",
+        "%(written)d of %(total)d message in %(ticket)s",
+        "%(written)d of %(total)d messages in %(ticket)s",
         total,
-    ) % {"written": written, "total": total, "count": len(refs)}
+    ) % {"written": written, "total": total, "ticket": shorten(ref, MAX_REF_LENGTH)}
 
 
 def last_written_text(when: dt.datetime) -> str:
@@ -207,7 +201,7 @@ def _ticket_texts(tickets: tuple[TicketSync, ...]) -> list[Component]:
 def _ticket_text(ticket: TicketSync) -> str:
     if not ticket.total:
         return _("No message for %(ticket)s yet") % {"ticket": shorten(ticket.ref, MAX_REF_LENGTH)}
-    facts = [written_text(ticket.written, ticket.total, (ticket.ref,))]
+    facts = [written_text(ticket.written, ticket.total, ticket.ref)]
     if ticket.last_at is not None:
         facts.append(last_written_text(ticket.last_at))
     if ticket.waiting:

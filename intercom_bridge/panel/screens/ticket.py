@@ -71,17 +71,15 @@ def ticket_screen(context: PanelContext, ticket_class: str, ticket_id: int, back
         muted(link_text(is_linked=row.is_linked, others=others)),
         *_owner(row),
         *_title(details.title),
+        # What there is to do comes before what there is to read.
+        *_buttons(context, details),
     ]
-    if not row.is_linked:
-        # The most frequent action comes before everything there is to read.
-        target = click_id("link", row.ticket_class, row.id)
-        components.append(primary_button(target, _("Link to this conversation")))
     components += _attributes(context, details)
     components += _entries(context, _("Public log"), details.public)
     components += _entries(context, _("Private log"), details.private)
     if others:
         components.append(paragraph(conversation_links(details.conversations)))
-    components += [*_buttons(context, details), back_button(back.target)]
+    components += [_portal_button(details), back_button(back.target)]
     return Canvas(components=tuple(components), stored_data=back.to_stored())
 
 
@@ -197,16 +195,20 @@ def _entry(context: PanelContext, entry: LogEntry) -> str:
 def _buttons(context: PanelContext, details: TicketDetails) -> list[Button]:
     row = details.row
     in_itop = open_in_itop_button(context, details.backoffice_url)
-    in_portal = Button(
+    buttons = [in_itop] if in_itop else []
+    if row.is_linked:
+        return [*buttons, link_button(click_id("unlink", row.ticket_class, row.id), _("Unlink"))]
+    target = click_id("link", row.ticket_class, row.id)
+    return [primary_button(target, _("Link to this conversation")), *buttons]
+
+
+def _portal_button(details: TicketDetails) -> Button:
+    return Button(
         id="open-in-portal",
         label=_("Open in the customer portal"),
         style="link",
         action=OpenUrl(details.customer_url),
     )
-    buttons = [in_itop, in_portal] if in_itop else [in_portal]
-    if row.is_linked:
-        buttons.append(link_button(click_id("unlink", row.ticket_class, row.id), _("Unlink")))
-    return buttons
 
 
 def _deleted_ticket(ref: str, ticket_class: str, ticket_id: int, back: BackLink) -> Canvas:

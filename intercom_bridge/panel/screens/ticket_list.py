@@ -13,7 +13,18 @@ from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketList, TicketRow
 from intercom_bridge.tickets.search import count_other_conversations
 
-from .parts import back_button, find_button, item, list_of, muted, page_number, page_of, pager, screen
+from .parts import (
+    back_button,
+    find_button,
+    item,
+    join_facts,
+    list_of,
+    muted,
+    page_number,
+    page_of,
+    pager,
+    screen,
+)
 
 MAX_NAME_LENGTH = 40
 
@@ -25,7 +36,10 @@ def linked_tickets(context: PanelContext, tickets: TicketList, page: int) -> Can
 
 def ongoing_tickets(context: PanelContext, person: Person, tickets: TicketList, page: int) -> Canvas:
     ongoing = [row for row in tickets.rows if row.is_ongoing]
-    title = _("Ongoing tickets of %(person)s") % {"person": escape_markdown(person.name)}
+    title = _("Open tickets of %(person)s")
+    if any(row.is_resolved for row in ongoing):
+        title = _("Open and resolved tickets of %(person)s")
+    title %= {"person": escape_markdown(person.name)}
     hint = ""
     if tickets.has_more:
         hint = _("Only the newest %(count)d are listed.") % {"count": len(ongoing)}
@@ -75,13 +89,29 @@ def _ticket_item(context: PanelContext, row: TicketRow, others: int) -> Item:
     if not row.status:
         target = click_id("unlink", row.ticket_class, row.id, "yes")
         return item(target, row.ref, _("No longer in iTop"), _("Click to unlink it"))
-    facts = [shorten(name, MAX_NAME_LENGTH) for name in (row.caller, row.organization) if name]
+    facts = _owner_facts(row)
     if row.is_linked or others:
         facts.append(link_text(is_linked=row.is_linked, others=others))
     target = click_id("ticket", row.ticket_class, row.id)
-    return item(target, ref_and_status(context, row), row.subtitle, " · ".join(facts))
+    return item(target, ref_and_status(context, row), row.subtitle, join_facts(*facts))
+
+
+def candidate_item(context: PanelContext, row: TicketRow) -> Item:
+    """Return the item of a ticket that a new one may duplicate."""
+    facts = _owner_facts(row)
+    if row.is_linked:
+        facts.append(_("Linked to this conversation"))
+    target = click_id("ticket", row.ticket_class, row.id)
+    return item(target, ref_and_status(context, row), row.title, join_facts(*facts))
+
+
+def _owner_facts(row: TicketRow) -> list[str]:
+    return [shorten(name, MAX_NAME_LENGTH) for name in (row.caller, row.organization) if name]
 
 
 def ref_and_status(context: PanelContext, row: TicketRow) -> str:
-    status = value_label(context.ticket_class, context.profile.code("status"), row.status)
-    return f"{row.ref} · {status}"
+    return join_facts(row.ref, status_label(context, row.status))
+
+
+def status_label(context: PanelContext, status: str) -> str:
+    return value_label(context.ticket_class, context.profile.code("status"), status)

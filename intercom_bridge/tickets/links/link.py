@@ -11,6 +11,7 @@ from intercom_bridge.intercom.client import IntercomError
 from intercom_bridge.models import Conversation, Ticket, TicketLink, WebhookEvent
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.sync.intake import deliver_since
+from intercom_bridge.tickets.cache import store_linked
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import (
     RECENT_EVENTS,
@@ -23,10 +24,11 @@ from intercom_bridge.tickets.conversation import (
 from intercom_bridge.tickets.details import get_ticket
 from intercom_bridge.tickets.errors import OtherOrganizationError
 from intercom_bridge.tickets.people.match import find_person
-from intercom_bridge.tickets.rows import TicketRow, make_row
+from intercom_bridge.tickets.rows import TicketRow, assignee_codes, make_row, subtitle_codes
+from intercom_bridge.tickets.version import claim_version
 
 from .backfill import Backfill
-from .notes import add_note
+from .notes import add_note, withdraw_note
 
 log = structlog.get_logger(__name__)
 
@@ -89,16 +91,18 @@ def link_ticket(
 ) -> LinkResult:
     """Link the ticket to this conversation. With `copy`, write the messages so far to it, too.
 
-    Raise TicketNotFoundError or OutOfScopeError; OtherOrganizationError if the ticket is of another organization and
-    `is_confirmed` is False; with `copy` IntercomError if Intercom does not return the conversation. Then nothing is
-    linked.
+    Raise TicketNotFoundError, OutOfScopeError or OutdatedScreenError; OtherOrganizationError if the ticket is of
+    another organization and `is_confirmed` is False; with `copy` IntercomError if Intercom does not return the
+    conversation. Then nothing is linked.
     """
-    found, _missing = get_ticket(context, ticket_class, ticket_id)
+    texts = (*subtitle_codes(context), *assignee_codes())
+    found, _missing = get_ticket(context, ticket_class, ticket_id, extra=texts)
     if (link := find_links(context).get(ticket_id)) is not None:
         return LinkResult(ticket=link.ticket, is_new=False, is_paused=not link.sync_on)
     row = make_row(context, found, find_person(context), ())
     if row.is_of_other_organization and not is_confirmed:
         raise OtherOrganizationError(f"{row.ref} is of another organization")
+    claim_version(context)
     try:
         full = fetch_full_conversation(context)
     except (IntercomError, SecretDecryptionError):
@@ -133,9 +137,11 @@ def link_ticket(
             if is_paused:
                 # After the backfill, which the teammate asked for: the pause concerns later messages.
                 link.switch(on=False, at=timezone.now().timestamp())
-            add_note(context, link.conversation, LINKED_NOTE, link.ticket)
+            if not withdraw_note(link.conversation, link.ticket):
+                add_note(context, link.conversation, LINKED_NOTE, link.ticket)
             since = timezone.now() - RECENT_EVENTS
             WebhookEvent.objects.requeue_unlinked(context.workspace, context.request.conversation.id, since)
             deliver_since(link, since)
             Conversation.objects.filter(pk=link.conversation_id).compare_within(0)
+    store_linked(context, find_person(context), row)
     return LinkResult(ticket=link.ticket, is_new=is_new, is_paused=not link.sync_on, copied=copied)

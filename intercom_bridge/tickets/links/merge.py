@@ -18,6 +18,7 @@ from intercom_bridge.models import Conversation, Ticket, TicketLink, WebhookEven
 from intercom_bridge.sync.intake import deliver_since, process_unprocessed
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import FETCH_SECONDS, find_conversation
+from intercom_bridge.tickets.version import claim_version
 
 from .notes import add_note
 from .unlink import remove_link
@@ -77,19 +78,24 @@ def find_merge(context: PanelContext) -> Merge | None:
 
 
 def move_links_here(context: PanelContext, source_pk: int) -> list[Ticket]:
-    """Move the links of a conversation that was merged into this one. Raise NotMergedError."""
+    """Move the links of a conversation that was merged into this one.
+
+    Raise NotMergedError or OutdatedScreenError.
+    """
     merge = find_merge(context)
     sources = merge.sources if merge else ()
     source = next((source for source in sources if source.pk == source_pk), None)
     if source is None:
         raise NotMergedError
+    claim_version(context)
     return _move_links(context, source, context.request.conversation.id)
 
 
 def move_links_away(context: PanelContext, target: str) -> list[Ticket]:
     """Move the links of this conversation to the one that it was merged into, named by ID or URL.
 
-    If the workspace has an access token, Intercom confirms the merge. Raise NotMergedError or IntercomError.
+    If the workspace has an access token, Intercom confirms the merge. Raise NotMergedError, OutdatedScreenError or
+    IntercomError.
     """
     merge, source = find_merge(context), find_conversation(context)
     found = _ID.search(target.strip())
@@ -107,6 +113,7 @@ def move_links_away(context: PanelContext, target: str) -> list[Ticket]:
             raise NotMergedError from error
         if not any(_is_same_merge(source.merged_away_at, at) for at in payload.merged_in_at):
             raise NotMergedError
+    claim_version(context)
     return _move_links(context, source, target_id)
 
 

@@ -1,23 +1,34 @@
 """Notes in the conversation that say what a teammate did with a ticket."""
 
-from django.utils import translation
+import datetime as dt
+
+from django.utils import timezone, translation
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from intercom_bridge.models import Conversation, OutgoingMessage, Ticket
+from intercom_bridge.models import Conversation, LinkRemoval, OutgoingMessage, Ticket
 from intercom_bridge.tickets.context import PanelContext
+
+# Undoing is most likely within this time.
+UNDO_SECONDS = 60
 
 
 def add_note(
-    context: PanelContext, conversation: Conversation, template: str, ticket: Ticket, **names: str
-) -> None:
-    """Post a note as the current teammate.
+    context: PanelContext,
+    conversation: Conversation,
+    template: str,
+    ticket: Ticket,
+    *,
+    due_at: dt.datetime | None = None,
+    **names: str,
+) -> OutgoingMessage | None:
+    """Post a note as the current teammate, or at `due_at`. Return None if Intercom did not name the teammate.
 
     `template` is English, marked for translation, with {teammate}, {ticket} and the `names` as placeholders.
     """
     admin = context.request.admin
     if not admin.id:
-        return
+        return None
     with translation.override(context.workspace.language):
         text = format_html(
             _(template),
@@ -29,6 +40,31 @@ def add_note(
             ),
             **names,
         )
-    OutgoingMessage.objects.create(
-        conversation=conversation, admin_id=admin.id, is_note=True, body=format_html("<p>{}</p>", text)
+    return OutgoingMessage.objects.create(
+        conversation=conversation,
+        admin_id=admin.id,
+        is_note=True,
+        body=format_html("<p>{}</p>", text),
+        due_at=due_at or timezone.now(),
     )
+
+
+def withdraw_note(conversation: Conversation, ticket: Ticket) -> bool:
+    """Delete the note that says that the ticket was unlinked, if no worker has taken it yet. Return whether it was.
+
+    A note that is due may be on its way to Intercom. A worker that takes one changes its due time.
+    """
+    removal = LinkRemoval.objects.filter(conversation=conversation, ticket=ticket).order_by("-pk").first()
+    if removal is None or removal.note_id is None:
+        return False
+    due_at = undo_until(removal)
+    if due_at <= timezone.now():
+        return False
+    notes = OutgoingMessage.objects.waiting().filter(pk=removal.note_id, due_at=due_at)
+    deleted, _rows = notes.delete()
+    return bool(deleted)
+
+
+def undo_until(removal: LinkRemoval) -> dt.datetime:
+    """Return when the note about a removal is posted."""
+    return removal.unlinked_at + dt.timedelta(seconds=UNDO_SECONDS)

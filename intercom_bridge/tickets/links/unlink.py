@@ -9,9 +9,10 @@ from django.utils.translation import gettext_noop
 from intercom_bridge.models import Conversation, Delivery, LinkRemoval, Ticket, TicketLink, WebhookEvent
 from intercom_bridge.sync.intake import deliver_since
 from intercom_bridge.tickets.context import PanelContext
-from intercom_bridge.tickets.conversation import RECENT_EVENTS, find_conversation, find_link
+from intercom_bridge.tickets.conversation import RECENT_EVENTS, find_conversation, find_link, find_links
+from intercom_bridge.tickets.version import claim_version
 
-from .notes import add_note
+from .notes import add_note, undo_until, withdraw_note
 
 UNLINKED_NOTE = gettext_noop("{teammate} unlinked ticket {ticket} from this conversation.")
 RELINKED_NOTE = gettext_noop("{teammate} linked ticket {ticket} to this conversation again.")
@@ -32,13 +33,20 @@ def count_unwritten(link: TicketLink) -> int:
 
 
 def unlink_ticket(context: PanelContext, ticket_class: str, ticket_id: int) -> LinkRemoval | None:
-    """Remove the link. A second click returns the removal of the first one. Return None if there was no link."""
+    """Remove the link. A second click returns the removal of the first one. Return None if there was no link.
+
+    Raise OutdatedScreenError.
+    """
     link = find_link(context, ticket_class, ticket_id)
     if link is not None:
+        claim_version(context)
         with transaction.atomic():
             removal = remove_link(link, removed_by=context.request.admin.name)
             if removal is not None:
-                add_note(context, link.conversation, UNLINKED_NOTE, link.ticket)
+                removal.note = add_note(
+                    context, link.conversation, UNLINKED_NOTE, link.ticket, due_at=undo_until(removal)
+                )
+                removal.save(update_fields=["note"])
                 return removal
     earlier = LinkRemoval.objects.not_undone().filter(
         conversation=find_conversation(context),
@@ -77,7 +85,8 @@ def remove_link(link: TicketLink, *, removed_by: str, keep_waiting: bool = False
 def undo_unlink(context: PanelContext, removal_id: int) -> UndoResult | None:
     """Restore the link with its waiting messages, and add those that have arrived since.
 
-    Return None if the removal is not of this conversation.
+    Return None if the removal is not of this conversation, or was undone and the ticket is unlinked again. Raise
+    OutdatedScreenError.
     """
     removal = (
         LinkRemoval.objects.filter(
@@ -91,6 +100,10 @@ def undo_unlink(context: PanelContext, removal_id: int) -> UndoResult | None:
     )
     if removal is None:
         return None
+    if removal.undone_at is not None and find_links(context).get(removal.ticket.object_id) is None:
+        return None
+    if removal.undone_at is None:
+        claim_version(context)
     with transaction.atomic():
         if not LinkRemoval.objects.not_undone().filter(pk=removal.pk).update(undone_at=timezone.now()):
             return UndoResult(ticket=removal.ticket, restored=0, is_paused=not removal.sync_on)
@@ -108,7 +121,8 @@ def undo_unlink(context: PanelContext, removal_id: int) -> UndoResult | None:
         if is_new:
             # This must not change which conversation was linked last.
             TicketLink.objects.filter(pk=link.pk).update(created_at=removal.linked_at)
-            add_note(context, link.conversation, RELINKED_NOTE, link.ticket)
+            if not withdraw_note(link.conversation, link.ticket):
+                add_note(context, link.conversation, RELINKED_NOTE, link.ticket)
         restored = Delivery.objects.restore_skipped(removal.left_out)
         # Notifications that were processed after the removal found no link.
         WebhookEvent.objects.requeue_unlinked(
