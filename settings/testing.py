@@ -17,7 +17,7 @@ INTERCOM_API_URL = ""
 HUEY_FILE = None
 METRICS_DIR = None
 # Tests send more requests than users do.
-CANVAS_REQUESTS_PER_SECOND = NOTIFICATIONS_PER_SECOND = 100_000
+CANVAS_REQUESTS_PER_SECOND = NOTIFICATIONS_PER_SECOND = MESSENGER_REQUESTS_PER_SECOND = 100_000
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # A file, as in production, because tests write from several threads. One per run, because runs may overlap.

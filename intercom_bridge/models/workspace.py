@@ -57,6 +57,12 @@ class Workspace(models.Model):
         EU = "EU", "European Union"
         AU = "AU", "Australia"
 
+    class Verification(models.TextChoices):
+        """Which contacts the panel does not mark as "Not verified"."""
+
+        USERS = "users", "Signed in to iTop, or a user of Intercom with the person's name"
+        ITOP = "itop", "Signed in to iTop only"
+
     workspace_id = models.CharField(
         "workspace ID",
         max_length=64,
@@ -114,6 +120,14 @@ class Workspace(models.Model):
         "has: the code of the Person attribute, for example employee_number, or id for the ID in iTop. It takes "
         "precedence over the e-mail address. Enable identity verification in Intercom, because otherwise a visitor can "
         "claim any external_id. If empty, external_id is ignored.",
+    )
+    verification = models.CharField(
+        "verified contacts",
+        max_length=8,
+        choices=Verification.choices,
+        default=Verification.USERS,
+        help_text="Other contacts are marked as “Not verified”. Only the Messenger of the iTop extension proves that "
+        "somebody is signed in to iTop.",
     )
     language = models.CharField(max_length=5, choices=LANGUAGES, default="en")
     time_zone = models.CharField(
