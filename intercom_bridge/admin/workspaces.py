@@ -71,7 +71,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         (
             "iTop",
             {
-                "fields": ("itop", "profile", "scope", "external_id_attribute"),
+                "fields": ("itop", "profile", "scope", "external_id_attribute", "verification"),
                 "description": "In the scope, :current_contact_id and :current_contact->attribute refer to the "
                 "customer in the conversation.",
             },

@@ -9,7 +9,6 @@ import secrets
 import time
 from typing import Any
 
-from django.http import HttpResponse
 from django.test import Client
 
 from intercom_bridge.models import MessengerKey
@@ -34,7 +33,7 @@ def sign(body: bytes, secret: str) -> str:
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
-def ask(key: MessengerKey, asked: Any, *, secret: str = "", key_id: str = "") -> HttpResponse:
+def ask(key: MessengerKey, asked: Any, *, secret: str = "", key_id: str = "") -> Any:
     """Post a question signed with the key, or with another secret or key id."""
     body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
     return Client().post(
@@ -48,7 +47,7 @@ def ask(key: MessengerKey, asked: Any, *, secret: str = "", key_id: str = "") ->
     )
 
 
-def settings_of(response: HttpResponse) -> dict[str, Any]:
+def settings_of(response: Any) -> dict[str, Any]:
     """Return the Messenger's settings of an answer that has some."""
     assert response.status_code == 200, response.content
     settings: dict[str, Any] = json.loads(response.content)["messenger"]["settings"]
