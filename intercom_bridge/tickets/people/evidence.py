@@ -96,8 +96,9 @@ class Evidence:
 
 def _signed_id(contact: Contact, workspace: Workspace) -> int:
     """Return the Person that iTop's extension named in the contact's user id; 0 without one."""
+    user_id = contact.external_id.strip()
     try:
-        return workspace.itop.person_of(contact.external_id.strip())
+        return workspace.itop.person_of(user_id) if user_id.startswith("itop-") else 0
     except SecretDecryptionError:
         return 0
 
