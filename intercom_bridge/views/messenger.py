@@ -3,10 +3,12 @@ import hashlib
 import hmac
 import json
 import time
+from typing import Any
 
 import structlog
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
+from django.db import DatabaseError
 from rest_framework import status
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import APIException, AuthenticationFailed
@@ -100,20 +102,25 @@ class IdentityView(APIView):
         began = time.monotonic()
         key: MessengerKey = request.user
         question: Question = request.auth
-        if not MessengerNonce.objects.use(key, question.nonce):
-            log.warning("messenger.question_repeated", itop=key.itop.name)
-            raise AuthenticationFailed(_NO_MATCH)
-        key.note_use()
         try:
-            identity = identify(key.itop, question)
-            shown = {"settings": identity.settings()} if identity else None
-        except (ItopError, SecretDecryptionError) as error:
-            log.warning("messenger.unavailable", itop=key.itop.name, reason=error.code)
+            shown = _answer(key, question)
+        except (ItopError, SecretDecryptionError, DatabaseError) as error:
+            reason = getattr(error, "code", type(error).__name__)
+            log.warning("messenger.unavailable", itop=key.itop.name, reason=reason)
             raise UnavailableError from error
         observe(messenger_seconds, time.monotonic() - began, key.itop.name, "shown" if shown else "none")
         response = Response({"messenger": shown, "cache_seconds": int(CACHE_SECONDS)})
         response["Cache-Control"] = "no-store"
         return response
+
+
+def _answer(key: MessengerKey, question: Question) -> dict[str, Any] | None:
+    if not MessengerNonce.objects.use(key, question.nonce):
+        log.warning("messenger.question_repeated", itop=key.itop.name)
+        raise AuthenticationFailed(_NO_MATCH)
+    key.note_use()
+    identity = identify(key.itop, question)
+    return {"settings": identity.settings()} if identity else None
 
 
 def _body(request: Request) -> bytes:
