@@ -112,7 +112,7 @@ def test_two_libraries_judge_a_token_alike(blank: Any, kind: str, verdict: str) 
         "exp": int(time.time()) + (3600 if kind != "expired" else -60),
     }
     algorithm = {"HS512": "HS512", "none": "none"}.get(kind, "HS256")
-    secret = {"none": None, "other secret": "x" * 40}.get(kind, MESSENGER_SECRET * 2)
+    secret: Any = {"none": None, "other secret": "x" * 40}.get(kind, MESSENGER_SECRET * 2)
     token = jwt.encode(claims, secret, algorithm=algorithm)
     if kind == "tampered":
         head, _body, signature = token.split(".")
