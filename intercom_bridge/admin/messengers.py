@@ -213,7 +213,6 @@ class MessengerAdmin(ModelAdmin):
         self.log_change(request, messenger, "iTop extension downloaded.")
         response = HttpResponse(content, content_type="application/zip")
         response["Content-Disposition"] = f'attachment; filename="{MODULE}.zip"'
-        response["Cache-Control"] = "no-store"
         return response
 
     def new_key(self, request: HttpRequest, pk: int) -> HttpResponse:

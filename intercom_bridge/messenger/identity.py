@@ -119,6 +119,11 @@ def identify(itop: ItopInstance, question: Question) -> Identity | None:
     return None
 
 
+def messenger_question(workspace: Workspace, person_id: int) -> str:
+    """Return what the keys of the cached answers about a person begin with."""
+    return f"messenger of workspace {workspace.pk}: {person_id}, "
+
+
 def _find_person(messenger: Messenger, person_id: int, deadline: Deadline) -> dict[str, Any] | None:
     """Return what is sent about an active person in the workspace's scope, or None. At most one query in ten minutes.
 
@@ -126,7 +131,7 @@ def _find_person(messenger: Messenger, person_id: int, deadline: Deadline) -> di
     """
     workspace = messenger.workspace
     codes = sorted(set(messenger.person_attributes.values()))
-    question = f"messenger of workspace {workspace.pk}: {person_id}, {codes}, {workspace.scope}"
+    question = f"{messenger_question(workspace, person_id)}{codes}, {workspace.scope}"
     answer = CachedAnswer.objects.fresh(workspace.itop, question, CACHE_SECONDS)
     if answer is not None:
         return answer.value or None

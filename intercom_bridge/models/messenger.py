@@ -111,6 +111,9 @@ class Messenger(models.Model):
         return f"Messenger of {self.workspace}"
 
     def clean(self) -> None:
+        # Django does not validate empty values, of whatever type they are.
+        self.pages, self.allowed_profiles = self.pages or [], self.allowed_profiles or []
+        self.person_attributes = self.person_attributes or {}
         if self.enabled and not self.api_secret:
             raise ValidationError("Enter the Messenger API secret, or disable the Messenger.")
         if self.next_api_secret and not self.next_api_secret_from:

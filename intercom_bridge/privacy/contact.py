@@ -15,6 +15,7 @@ from django.db import models, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from intercom_bridge.messenger.identity import messenger_question
 from intercom_bridge.models import (
     CachedAnswer,
     CachedTickets,
@@ -83,9 +84,10 @@ class Contact:
             for email in self.matches.values_list("email", flat=True)
             if email
         ]
-        self.cached_answers = CachedAnswer.objects.filter(
-            Q(question__in=accounts) | cached_match_answers(contact_id, workspace), itop=workspace.itop
-        )
+        answers = Q(question__in=accounts) | cached_match_answers(contact_id, workspace)
+        for person_id in self.matches.values_list("person_id", flat=True):
+            answers |= Q(question__startswith=messenger_question(workspace, person_id))
+        self.cached_answers = CachedAnswer.objects.filter(answers, itop=workspace.itop)
 
     def _conversation_ids(self) -> QuerySet[Any]:
         """Return the Intercom IDs of the conversations, including those without a ticket."""
