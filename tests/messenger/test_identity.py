@@ -9,6 +9,9 @@ import jwt
 import pytest
 import time_machine
 from django.utils import timezone
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from intercom_bridge.models import (
     ItopInstance,
@@ -237,3 +240,22 @@ def test_a_user_id_cannot_be_made_up(key: MessengerKey, change: str) -> None:
     }
     assert key.itop.person_of(forged[change]) == 0
     assert sign(b"", "x")  # the helper signs
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(["time", "nonce", "page", "person", "profiles", "language"]), JSON, max_size=3
+    )
+)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_signed_question_is_answered_or_refused(
+    messenger: Messenger, key: MessengerKey, changes: dict[str, Any]
+) -> None:
+    assert ask(key, question(ALICE) | changes).status_code in (200, 401)
