@@ -3,7 +3,7 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 
-from django.db import models
+from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
 from .encryption import SecretField
@@ -65,10 +65,14 @@ class MessengerNonceQuerySet(models.QuerySet["MessengerNonce"]):
 
         Old ones are deleted here, one use in a hundred, so that the table holds a few minutes.
         """
-        row, created = self.get_or_create(key=key, nonce=nonce)
-        if created and row.pk % 100 == 0:
+        try:
+            with transaction.atomic():
+                row = self.create(key=key, nonce=nonce)
+        except IntegrityError:
+            return False
+        if row.pk % 100 == 0:
             self.filter(at__lt=timezone.now() - MessengerNonce.KEPT).delete()
-        return created
+        return True
 
 
 class MessengerNonce(models.Model):
