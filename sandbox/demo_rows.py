@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib.auth import get_user_model
 
-from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
+from intercom_bridge.models import ItopInstance, Messenger, MessengerKey, TicketProfile, Workspace
 
 from . import intercom
 
@@ -20,7 +20,7 @@ def set_up(*, itop_url: str, itop_token: str, itop_name: str, is_sandbox: bool) 
     itop = ItopInstance.objects.create(
         name=itop_name, url=itop_url, token=itop_token, time_zone=SANDBOX_TIME_ZONE if is_sandbox else "UTC"
     )
-    return Workspace.objects.create(
+    workspace = Workspace.objects.create(
         workspace_id=intercom.WORKSPACE_ID,
         name="Acme support",
         client_secret=intercom.SECRET,
@@ -29,3 +29,6 @@ def set_up(*, itop_url: str, itop_token: str, itop_name: str, is_sandbox: bool) 
         itop=itop,
         profile=TicketProfile.objects.create(name="User requests"),
     )
+    MessengerKey.objects.current(itop)
+    Messenger.objects.create(workspace=workspace, enabled=True, api_secret=intercom.MESSENGER_SECRET)
+    return workspace

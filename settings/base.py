@@ -216,6 +216,7 @@ CONTENT_SECURITY_POLICY = {
 
 # Rate limits per workspace, averaged over ten seconds, so that one workspace cannot use up the service.
 CANVAS_REQUESTS_PER_SECOND = whole_number("CANVAS_REQUESTS_PER_SECOND", 20)
+MESSENGER_REQUESTS_PER_SECOND = whole_number("MESSENGER_REQUESTS_PER_SECOND", 50)
 NOTIFICATIONS_PER_SECOND = whole_number("NOTIFICATIONS_PER_SECOND", 200)
 # Used only to count for the rate limits: in Redis for all processes together, without Redis per process.
 CACHES: dict[str, dict[str, Any]] = {

@@ -19,7 +19,7 @@ METRICS_DIR = None
 # A line per request of the stand-ins would be formatted and scanned for secrets.
 LOGGING["loggers"]["sandbox"] = {"level": "WARNING"}
 # Tests send more requests than users do.
-CANVAS_REQUESTS_PER_SECOND = NOTIFICATIONS_PER_SECOND = 100_000
+CANVAS_REQUESTS_PER_SECOND = NOTIFICATIONS_PER_SECOND = MESSENGER_REQUESTS_PER_SECOND = 100_000
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # A file, as in production, because tests write from several threads. One per run, because runs may overlap.

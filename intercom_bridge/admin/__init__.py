@@ -5,6 +5,7 @@ from . import (  # noqa: F401
     conversations,
     deliveries,
     itops,
+    messengers,
     outgoing_messages,
     person_matches,
     profiles,

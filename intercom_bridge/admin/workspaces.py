@@ -76,7 +76,14 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         (
             "iTop",
             {
-                "fields": ("itop", "profile", "scope", "external_id_attribute", "default_caller_id"),
+                "fields": (
+                    "itop",
+                    "profile",
+                    "scope",
+                    "external_id_attribute",
+                    "verification",
+                    "default_caller_id",
+                ),
                 "description": "In the scope, :current_contact_id and :current_contact->attribute refer to the "
                 "customer in the conversation.",
             },

@@ -15,7 +15,14 @@ from typing import Any, Final
 
 from django.db import models, transaction
 
-from intercom_bridge.models import Conversation, ItopInstance, PersonMatch, TicketProfile, Workspace
+from intercom_bridge.models import (
+    Conversation,
+    ItopInstance,
+    Messenger,
+    PersonMatch,
+    TicketProfile,
+    Workspace,
+)
 from intercom_bridge.models.encryption import SecretField
 from intercom_bridge.models.itop_instance import base_address
 
@@ -30,10 +37,22 @@ LISTS: Final[dict[str, tuple[type[Row], str]]] = {
     "itops": (ItopInstance, "name"),
     "profiles": (TicketProfile, "name"),
     "workspaces": (Workspace, "workspace_id"),
+    "messengers": (Messenger, "workspace"),
+}
+# What names a row that another row refers to.
+_NAME_OF: Final[dict[type[models.Model], str]] = {
+    ItopInstance: "name",
+    TicketProfile: "name",
+    Workspace: "workspace_id",
 }
 _ENV: Final = "_env"
 # Valid for some days only: neither worth a review nor of use in another environment.
-_NOT_EXPORTED: Final = {"previous_client_secret", "previous_client_secret_until"}
+_NOT_EXPORTED: Final = {
+    "previous_client_secret",
+    "previous_client_secret_until",
+    "next_api_secret",
+    "next_api_secret_from",
+}
 # Attributes that a new row needs, and what to do where one is missing.
 _REQUIRED: Final[dict[type[Row], dict[str, str]]] = {
     ItopInstance: {
@@ -44,6 +63,7 @@ _REQUIRED: Final[dict[type[Row], dict[str, str]]] = {
         ),
     },
     TicketProfile: {},
+    Messenger: {},
     Workspace: {
         "scope": 'Without a scope it would serve everybody. Give its "scope".',
         "itop": 'Give its "itop", by name.',
@@ -65,7 +85,7 @@ def export() -> str:
     """Return the whole configuration as JSON, in a stable order, so that two exports can be compared by line."""
     document: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     for name, (model, key) in LISTS.items():
-        rows = model._default_manager.order_by(key)
+        rows = model._default_manager.order_by(_lookup(model, key))
         document[name] = [
             {column.name: _exported_value(row, column) for column in _columns(model)} for row in rows
         ]
@@ -86,7 +106,13 @@ def _columns(model: type[Row]) -> list[models.Field[Any, Any]]:
 
 def _exported_value(row: Row, column: models.Field[Any, Any]) -> Any:
     value = getattr(row, column.name)
-    return value.name if isinstance(value, ItopInstance | TicketProfile) else value
+    return getattr(value, _NAME_OF[type(value)]) if isinstance(value, models.Model) else value
+
+
+def _lookup(model: type[Row], key: str) -> str:
+    """Return the lookup for the names in the file: "name", or "workspace__workspace_id" of a row's workspace."""
+    related = model._meta.get_field(key).related_model
+    return f"{key}__{_NAME_OF[related]}" if isinstance(related, type) else key
 
 
 @dataclass(frozen=True)
@@ -119,9 +145,9 @@ class BridgeFile:
 
 
 def _apply_entry(entry: _Entry, report: Report, *, overwrite: bool) -> None:
-    key = {entry.key: entry.name}
-    existing: Row | None = entry.model._default_manager.filter(**key).first()
-    row = existing or entry.model(**key)
+    named = {_lookup(entry.model, entry.key): entry.name}
+    existing: Row | None = entry.model._default_manager.filter(**named).first()
+    row = existing or entry.new_row()
     if existing is None:
         entry.require_attributes()
     previous = _connection(row)
@@ -152,7 +178,7 @@ def _connection(row: Row) -> tuple[Any, ...]:
 def _report_unlisted_rows(model: type[Row], names: list[str], report: Report) -> None:
     key = next(key for listed, key in LISTS.values() if listed is model)
     kind = str(model._meta.verbose_name).replace("\u2060", "")
-    for row in model._default_manager.exclude(**{f"{key}__in": names}):
+    for row in model._default_manager.exclude(**{f"{_lookup(model, key)}__in": names}):
         report.notes.append(f"The {kind} {row} is not in the file. It is left as it is.")
 
 
@@ -204,6 +230,12 @@ class _Entry:
         self.where = f"{where} ({name})"
         self.attributes = attributes
 
+    def new_row(self) -> Row:
+        """Return an unsaved row with its name. Raise ConfigError if it is the name of a row that does not exist."""
+        column = self.model._meta.get_field(self.key)
+        assert isinstance(column, models.Field)  # noqa: S101 - for mypy: LISTS names columns
+        return self.model(**{self.key: self._value(column, self.name)})
+
     def require_attributes(self) -> None:
         """Raise ConfigError for a new row that lacks an attribute it needs."""
         for name, hint in _REQUIRED[self.model].items():
@@ -217,7 +249,7 @@ class _Entry:
         secrets = {
             f"{column.name}{_ENV}": column.name
             for column in self.model._meta.concrete_fields
-            if isinstance(column, SecretField) and column.name not in _NOT_EXPORTED
+            if isinstance(column, SecretField) and column.editable and column.name not in _NOT_EXPORTED
         }
         for name, value in self.attributes.items():
             if name in columns:
@@ -228,8 +260,8 @@ class _Entry:
                 yield secrets[name], SourceValue(read_secret_variable(value, self.where))
             elif name.removesuffix(_ENV) in _NOT_EXPORTED:
                 raise ConfigError(
-                    f"{self.where}: {name} is not imported. Enter the previous client secret in the admin, with the "
-                    "date until which it is accepted."
+                    f"{self.where}: {name} is not imported. Enter the second secret of a rotation in the admin, with "
+                    "the date from or until which it is used."
                 )
             elif f"{name}{_ENV}" in secrets:
                 raise ConfigError(
@@ -243,7 +275,8 @@ class _Entry:
     def _value(self, column: models.Field[Any, Any], value: Any) -> Any:
         if isinstance(column, models.ForeignKey):
             related: type[models.Model] = column.related_model
-            row = related._default_manager.filter(name=value).first() if isinstance(value, str) else None
+            named = {_NAME_OF[related]: value}
+            row = related._default_manager.filter(**named).first() if isinstance(value, str) else None
             if row is None:
                 raise ConfigError(f"{self.where}: there is no {column.name} called {_quote(value)}.")
             return row

@@ -27,6 +27,7 @@ from .account import examine_account
 from .certificate import CERTIFICATE_TO_DO, describe_problem, examine_certificate
 from .extension import examine_extension
 from .finding import Finding, Subject
+from .messenger import examine_messengers
 from .portal import examine_portal
 from .probe import OutOfTimeError, Probe, subject_of
 from .profile import examine_profiles
@@ -71,6 +72,7 @@ def examine(
         yield from examine_account(probe)
         yield from examine_profiles(probe)
         yield from examine_scopes(probe)
+        yield from examine_messengers(probe)
         yield from examine_traces(probe)
         yield from examine_extension(probe)
         yield from examine_triggers(probe)

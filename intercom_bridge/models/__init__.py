@@ -14,6 +14,8 @@ from .imported_class import ImportedClass
 from .itop_instance import ItopInstance
 from .link_removal import LinkRemoval
 from .mention import Mention
+from .messenger import Messenger
+from .messenger_key import MessengerKey, MessengerNonce
 from .outgoing_message import OutgoingMessage
 from .participant import Participant
 from .person_match import PersonMatch
@@ -37,6 +39,9 @@ __all__ = [
     "ImportedClass",
     "Log",
     "Mention",
+    "Messenger",
+    "MessengerKey",
+    "MessengerNonce",
     "WebhookEvent",
     "Participant",
     "PersonMatch",

@@ -1,4 +1,8 @@
 import datetime as dt
+import hashlib
+import hmac
+import re
+import secrets
 import zoneinfo
 from urllib.parse import urlencode
 
@@ -6,11 +10,22 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 
-from .encryption import SecretField
+from .encryption import Secret, SecretField
 from .reason import ReasonCode
 
 # Begins with an invisible word joiner, because Django's admin capitalizes the first letter: “ITop”.
 ITOP = "\u2060iTop"
+
+
+_USER_ID = re.compile(r"itop-([0-9a-f]{8})-([1-9][0-9]{0,17})-([0-9a-f]{24})")
+
+
+def new_public_id() -> str:
+    return secrets.token_hex(4)
+
+
+def new_identity_secret() -> Secret:
+    return Secret.seal(secrets.token_urlsafe(32))
 
 
 def validate_time_zone(name: str) -> None:
@@ -52,6 +67,10 @@ class ItopInstance(models.Model):
         blank=True,
         help_text="The link for customers, in which {class} and {id} are replaced. If empty, iTop's standard portal.",
     )
+    # Names this iTop in the Messenger's user ids.
+    public_id = models.CharField(max_length=8, unique=True, default=new_public_id, editable=False)
+    # Makes these user ids impossible to guess. It never changes: Intercom would take everyone for a new contact.
+    identity_secret = SecretField(default=new_identity_secret, editable=False)
     # Learned from iTop's responses; null until then.
     is_administrator = models.BooleanField(null=True, editable=False)
     # Whether iTop records a change for each write to a log, by log code, so that idempotency keys can be found.
@@ -80,6 +99,26 @@ class ItopInstance(models.Model):
         self.url = base_address(self.url)
         if not self.token and not (self.user and self.password):
             raise ValidationError("Give the account's token, or its name and password.")
+
+    def user_id_of(self, person_id: int) -> str:
+        """Return the Messenger's user id of a Person. It is always the same, and nobody else can compute it.
+
+        Raise SecretDecryptionError.
+        """
+        name = f"itop-{self.public_id}-{person_id}"
+        mac = hmac.new(self.identity_secret.reveal().encode(), name.encode(), hashlib.sha256)
+        return f"{name}-{mac.hexdigest()[:24]}"
+
+    def person_of(self, user_id: str) -> int:
+        """Return the id of the Person with this user id; 0 if `user_id_of` of this iTop did not return it.
+
+        Raise SecretDecryptionError.
+        """
+        match = _USER_ID.fullmatch(user_id)
+        if match is None or match[1] != self.public_id:
+            return 0
+        person_id = int(match[2])
+        return person_id if hmac.compare_digest(self.user_id_of(person_id), user_id) else 0
 
     def learn(self, **facts: bool) -> None:
         """Store what a response has shown about this iTop."""

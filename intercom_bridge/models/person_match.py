@@ -26,6 +26,7 @@ class PersonMatch(models.Model):
     """The iTop Person of an Intercom contact, and how it was found."""
 
     class How(models.TextChoices):
+        ITOP = "itop", "signed in to iTop"
         ATTRIBUTES = "attributes", "the contact's itop_contact_id"
         EXTERNAL_ID = "external_id", "the contact's external id"
         EMAIL = "email", "the e-mail address"

@@ -65,6 +65,12 @@ class Workspace(models.Model):
         EU = "EU", "European Union"
         AU = "AU", "Australia"
 
+    class Verification(models.TextChoices):
+        """Which contacts the panel does not mark as "Not verified"."""
+
+        USERS = "users", "Signed in to iTop, or a user of Intercom with the person's name"
+        ITOP = "itop", "Signed in to iTop only"
+
     workspace_id = models.CharField(
         "workspace ID",
         max_length=64,
@@ -131,6 +137,14 @@ class Workspace(models.Model):
         help_text="The ID of a Person in iTop, in the scope. With it, teammates can create a ticket for a customer "
         "whom iTop does not know: this person is the caller, and the description begins with who wrote. If empty, a "
         "person has to be found or created first.",
+    )
+    verification = models.CharField(
+        "verified contacts",
+        max_length=8,
+        choices=Verification.choices,
+        default=Verification.USERS,
+        help_text="Other contacts are marked as “Not verified”. Only the Messenger of the iTop extension proves that "
+        "somebody is signed in to iTop.",
     )
     language = models.CharField(max_length=5, choices=LANGUAGES, default="en")
     time_zone = models.CharField(

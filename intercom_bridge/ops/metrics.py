@@ -63,6 +63,13 @@ webhook_seconds = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
     registry=registry,
 )
+messenger_seconds = Histogram(
+    "bridge_messenger_identity_seconds",
+    "Time until an iTop was told which Messenger to show. outcome: shown or none.",
+    ["itop", "outcome"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 1.0, 5.0),
+    registry=registry,
+)
 deliveries = Counter(
     "bridge_deliveries",
     "Deliveries that reached a final state. reason: code of the failure.",

@@ -15,6 +15,7 @@ from django.db import models, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from intercom_bridge.messenger.identity import messenger_question
 from intercom_bridge.models import (
     CachedAnswer,
     CachedTickets,
@@ -79,12 +80,13 @@ class Contact:
             Q(person_id__in=self.matches.values("person_id")) | Q(conversation_id__in=ids),
             workspace=workspace,
         )
-        people = self.matches.values_list("person_id", "email")
+        people = list(self.matches.values_list("person_id", "email"))
         accounts = [question_about(email.casefold()) for _id, email in people if email]
         accounts += [portal_question(person_id) for person_id, _email in people]
-        self.cached_answers = CachedAnswer.objects.filter(
-            Q(question__in=accounts) | cached_match_answers(contact_id, workspace), itop=workspace.itop
-        )
+        answers = Q(question__in=accounts) | cached_match_answers(contact_id, workspace)
+        for person_id, _email in people:
+            answers |= Q(question__startswith=messenger_question(workspace, person_id))
+        self.cached_answers = CachedAnswer.objects.filter(answers, itop=workspace.itop)
 
     def _conversation_ids(self) -> QuerySet[Any]:
         """Return the Intercom IDs of the conversations, including those without a ticket."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from intercom_bridge.models import CachedAnswer, Workspace
 from itop_client import ItopObject, OqlError, Query, parse
@@ -100,16 +100,17 @@ def ticket_condition(context: PanelContext, alias: str, person: Person) -> str:
 
 
 def find_people(
-    context: PanelContext, condition: Callable[[str], str], limit: int
+    context: PanelContext, condition: Callable[[str], str], limit: int, attributes: Sequence[str] = ()
 ) -> tuple[list[Person], bool]:
     """Return persons who are in scope and meet a condition, and whether iTop had more than `limit` to check.
 
-    `condition` returns OQL, given a person's alias. One query; if the scope cannot be part of it, because it is on
-    another class or depends on the person, one more for each person found.
+    `condition` returns OQL, given a person's alias. The persons are returned with these further `attributes`. One
+    query; if the scope cannot be part of it, because it is on another class or depends on the person, one more for
+    each person found.
     """
     query = people_query(context.workspace, condition)
     candidates = query or parse(f"SELECT Person AS p WHERE {condition('p')}")
-    extra = () if query else person_attributes(context.workspace)
+    extra = tuple(dict.fromkeys((*attributes, *(() if query else person_attributes(context.workspace)))))
     found = get_objects(
         context,
         candidates.class_name,

@@ -4,6 +4,7 @@
 running_intercom(bridge_url=...) as intercom`.
 """
 
+from .messenger import SECRET as MESSENGER_SECRET
 from .server import SECRET, TOKEN, WORKSPACE_ID, Intercom, running_intercom
 
-__all__ = ["SECRET", "TOKEN", "WORKSPACE_ID", "Intercom", "running_intercom"]
+__all__ = ["MESSENGER_SECRET", "SECRET", "TOKEN", "WORKSPACE_ID", "Intercom", "running_intercom"]

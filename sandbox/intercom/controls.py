@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import markup
+from . import markup, messenger
 from .shapes import Json, admin_json, contact_json
 from .store import Conversation
 from .workspace import InvalidActionError
@@ -160,6 +160,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Json]], ...] = (
     ("GET", r"conversations/([^/]+)", _conversation),
     ("POST", r"conversations/([^/]+)/messages", _write),
     ("POST", r"conversations/([^/]+)/merge", _merge),
+    ("POST", r"messenger", messenger.begin),
     ("POST", r"canvas", _canvas),
     ("GET", r"faults", lambda intercom, _data: intercom.faults.to_json()),
     ("POST", r"faults", _set_faults),

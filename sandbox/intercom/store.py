@@ -162,6 +162,10 @@ class Store:
         self._put("contact", contact)
         return contact
 
+    def update_contact(self, contact: Contact) -> Contact:
+        self._put("contact", contact)
+        return contact
+
     def contacts(self) -> list[Contact]:
         return [Contact(**data) for data in self._all("contact")]
 

@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
+from intercom_bridge.models import ItopInstance, Messenger, TicketProfile, Workspace
 
 pytestmark = pytest.mark.django_db
 
@@ -106,7 +106,10 @@ def fragment(members: str) -> str:
 def rows() -> str:
     """Return all rows that an import can change, as they are stored."""
     return json.dumps(
-        [list(model.objects.order_by("pk").values()) for model in (ItopInstance, TicketProfile, Workspace)],
+        [
+            list(model.objects.order_by("pk").values())
+            for model in (ItopInstance, TicketProfile, Workspace, Messenger)
+        ],
         default=lambda value: getattr(value, "ciphertext", str(value)),
     )
 
@@ -141,13 +144,12 @@ def test_the_report_lists_the_outcome_of_each_field(run: Run) -> None:
     assert "Workspace abcd1234 (new)" in printed
     assert "scope set: SELECT Organization WHERE name = 'Demo'" in printed
     assert "client secret set\n" in printed
-    assert "Imported: 17 set." in printed
+    assert "Imported: 21 set." in printed
 
 
 def test_unused_and_unknown_parameters_are_reported(run: Run) -> None:
     printed = run(PHP)
-    for name in ("enabled_portals", "allowed_profiles", "api_key"):
-        assert f"{name} is not used" in printed
+    assert "api_key (line 18) is not used" in printed
     assert (
         "sync_app.ticket.clas (line 19) is unknown, and ignored. Did you mean sync_app.ticket.class?"
         in printed
@@ -155,12 +157,31 @@ def test_unused_and_unknown_parameters_are_reported(run: Run) -> None:
     assert "shoe_size (line 10) in sync_app.ticket.attributes_mapping is unknown" in printed
 
 
+def test_where_the_chat_widget_is_shown_is_imported(run: Run) -> None:
+    printed = run(PHP.replace("'allowed_profiles' => array()", "'allowed_profiles' => array('Portal user')"))
+    messenger = Messenger.objects.get()
+    assert messenger.workspace.workspace_id == "abcd1234"
+    assert (messenger.pages, messenger.allowed_profiles) == (["itop-portal"], ["Portal user"])
+    assert not messenger.enabled
+    assert "Enter the Messenger API secret in the admin" in printed
+
+
+def test_the_oldest_form_names_its_workspace_as_api_key(run: Run) -> None:
+    run(
+        "'combodo-intercom-integration' => array('api_key' => 'old12345', 'enabled_portals' => array('backoffice')),"
+    )
+    assert Messenger.objects.get().pages == ["backoffice"]
+    assert Workspace.objects.get().workspace_id == "old12345"
+
+
 @pytest.mark.parametrize("text", [PHP, XML], ids=["php", "xml"])
 def test_a_second_import_changes_nothing(run: Run, text: str) -> None:
     run(text)
     before = rows()
     printed = run(text)
-    assert "Nothing changed: 13 unchanged." in printed
+    # The XML says nothing about the chat widget.
+    unchanged = 16 if text == PHP else 13
+    assert f"Nothing changed: {unchanged} unchanged." in printed
     assert rows() == before
     # The iTop is known by now, and need not be named.
     assert "Nothing changed" in run(text, bare=True)
@@ -174,7 +195,7 @@ def test_xml_and_php_of_the_same_configuration_are_equivalent(run: Run) -> None:
 
 def test_a_dry_run_reports_the_changes_and_writes_nothing(run: Run) -> None:
     dry = run(PHP, "--dry-run")
-    assert "Dry run, nothing was written: 17 set." in dry
+    assert "Dry run, nothing was written: 21 set." in dry
     assert not Workspace.objects.exists()
     assert not ItopInstance.objects.exists()
     assert not TicketProfile.objects.exists()
@@ -194,7 +215,7 @@ def test_changes_in_the_file_are_imported(run: Run) -> None:
     run(PHP)
     printed = run(PHP.replace("'Incident'", "'UserRequest'").replace(SECRET, "another-secret"))
     assert "client secret changed\n" in printed
-    assert "Imported: 2 changed, 11 unchanged." in printed
+    assert "Imported: 2 changed, 14 unchanged." in printed
     assert TicketProfile.objects.get().ticket_class == "UserRequest"
     assert Workspace.objects.get().client_secret.reveal() == "another-secret"
 

@@ -33,9 +33,12 @@ PROFILE: Final = {
     "sync_app.view_ticket.show_open_in_backoffice_button": "show_open_in_backoffice_button",
 }
 LISTS: Final = {"form_attributes", "excluded_states", "details_attributes"}
-# Parameters of the chat widget inside iTop. Only the extension shows it.
-WIDGET: Final = {"api_key", "enabled_portals", "allowed_profiles", "sync_app.portal_url_maker_class"}
-KNOWN: Final = {"workspaces", FORMER_EXCLUDED_STATES, *SECRETS, *PROFILE, *WIDGET}
+# Parameter of the chat widget inside iTop -> field of the Messenger.
+WIDGET: Final = {"enabled_portals": "pages", "allowed_profiles": "allowed_profiles"}
+# The workspace's ID in the oldest form of the file, which had one workspace.
+WIDGET_WORKSPACE: Final = "api_key"
+UNUSED: Final = {WIDGET_WORKSPACE, "sync_app.portal_url_maker_class"}
+KNOWN: Final = {"workspaces", FORMER_EXCLUDED_STATES, *SECRETS, *PROFILE, *WIDGET, *UNUSED}
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Parameters:
     workspaces: tuple[WorkspaceParameters, ...]
     profile: Mapping[str, SourceValue]
     itop: Mapping[str, SourceValue] = field(default_factory=dict)
+    messenger: Mapping[str, SourceValue] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -65,12 +69,18 @@ def read_parameters(source: Source) -> Parameters:
     workspaces = _read_workspaces(parameters, notes)
     workspace_ids = {workspace.workspace_id for workspace in workspaces}
     for name, value in parameters.items():
-        if name in WIDGET:
-            notes.append(f"{name} is not used: it belongs to the chat widget inside iTop.")
+        if name == WIDGET_WORKSPACE and value.value not in workspace_ids:
+            notes.append(
+                f"{name}{value.position} is not used. It named the workspace of the chat widget, and is no secret."
+            )
         elif name not in KNOWN and name not in workspace_ids:
             notes.append(_unknown(name, value, KNOWN))
     return Parameters(
-        workspaces, _read_profile(parameters, notes), _read_itop(source.settings, notes), tuple(notes)
+        workspaces,
+        _read_profile(parameters, notes),
+        _read_itop(source.settings, notes),
+        _read_messenger(parameters),
+        tuple(notes),
     )
 
 
@@ -91,7 +101,7 @@ def _reject_placeholders(parameters: Mapping[str, SourceValue]) -> None:
     placeholders = [
         description
         for name, value in parameters.items()
-        if name not in WIDGET
+        if name not in UNUSED
         for description in _placeholders(name, name, value)
     ]
     if placeholders:
@@ -126,6 +136,11 @@ def _read_workspaces(
         raise ConfigError("workspaces is not an array of workspaces.", listed.line)
     else:
         workspaces = {str(key): value for key, value in listed.members.items()}
+    single = parameters.get(WIDGET_WORKSPACE)
+    if not workspaces and listed is None and single is not None and not single.is_empty:
+        workspace_id = _text(single, WIDGET_WORKSPACE)
+        if not workspace_id.startswith(PLACEHOLDER):
+            workspaces = {workspace_id: SourceValue("SELECT Organization", single.line)}
     if not workspaces:
         raise ConfigError(
             "there is no workspace in the file. Expected: 'workspaces' => array('YOUR_WORKSPACE_ID' => "
@@ -220,6 +235,15 @@ def _mapping(value: SourceValue, notes: list[str]) -> dict[str, str]:
         elif not member.is_empty:
             mapping[str(key)] = _text(member, f"{key} in {ATTRIBUTES_MAPPING}")
     return mapping
+
+
+def _read_messenger(parameters: Mapping[str, SourceValue]) -> dict[str, SourceValue]:
+    """Return what the chat widget's parameters say. Without one, the extension shows the widget nowhere."""
+    return {
+        field_name: SourceValue(_list(parameters[name], name), parameters[name].line)
+        for name, field_name in WIDGET.items()
+        if name in parameters
+    }
 
 
 def _read_itop(settings: Mapping[str, SourceValue], notes: list[str]) -> dict[str, SourceValue]:

@@ -9,7 +9,7 @@ from django.db import transaction
 from intercom_bridge.config_import.applying import Row, apply
 from intercom_bridge.config_import.report import Report
 from intercom_bridge.config_import.values import ConfigError, SourceValue
-from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
+from intercom_bridge.models import ItopInstance, Messenger, TicketProfile, Workspace
 from intercom_bridge.models.itop_instance import base_address
 
 from .parameters import FORM_ATTRIBUTES, Parameters, WorkspaceParameters
@@ -34,8 +34,9 @@ class ExtensionImport:
         with transaction.atomic():
             itop = self._import_itop(report)
             profile = self._import_profile(itop, report)
-            for workspace in self.parameters.workspaces:
-                self._import_workspace(workspace, itop, profile, report)
+            for position, workspace in enumerate(self.parameters.workspaces):
+                row = self._import_workspace(workspace, itop, profile, report)
+                self._import_messenger(row, position, report)
             self._report_unlisted_workspaces(itop, report)
             if dry_run:
                 transaction.set_rollback(True)
@@ -150,7 +151,7 @@ class ExtensionImport:
 
     def _import_workspace(
         self, parameters: WorkspaceParameters, itop: ItopInstance, profile: TicketProfile, report: Report
-    ) -> None:
+    ) -> Workspace:
         workspace_id, line = parameters.workspace_id, parameters.line
         row = Workspace.objects.filter(workspace_id=workspace_id).first()
         fields = {**parameters.fields, "itop": SourceValue(itop, line), "profile": SourceValue(profile, line)}
@@ -168,6 +169,22 @@ class ExtensionImport:
                 "in the admin if Intercom hosts the workspace in the EU or in Australia."
             )
         self._apply(row, fields, f"Workspace {workspace_id}", report)
+        return row
+
+    def _import_messenger(self, workspace: Workspace, position: int, report: Report) -> None:
+        """Import where the chat widget is shown, and to whom. It stays disabled until its secret is entered."""
+        if not self.parameters.messenger:
+            return
+        row = Messenger.objects.filter(workspace=workspace).first()
+        fields = {"position": SourceValue(position), **self.parameters.messenger}
+        if row is None:
+            row = Messenger()
+            fields = {"workspace": SourceValue(workspace), **fields}
+            report.notes.append(
+                f"Messenger of {workspace}: it is disabled. Enter the Messenger API secret in the admin, enable it, "
+                "and install the bridge's extension in iTop."
+            )
+        self._apply(row, fields, f"Messenger of {workspace.workspace_id}", report)
 
     def _report_unlisted_workspaces(self, itop: ItopInstance, report: Report) -> None:
         unlisted = Workspace.objects.filter(itop=itop).exclude(workspace_id__in=self._workspace_ids)

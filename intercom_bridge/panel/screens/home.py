@@ -297,6 +297,8 @@ def _shorten_name(name: str, level: Level) -> str:
 def _match_text(person: Person) -> str:
     """Return how the person was found."""
     match person.how:
+        case PersonMatch.How.ITOP:
+            return _("verified by iTop")
         case PersonMatch.How.ATTRIBUTES:
             return _("matched by iTop ID")
         case PersonMatch.How.EXTERNAL_ID:

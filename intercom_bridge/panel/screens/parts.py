@@ -11,7 +11,7 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from intercom_bridge.intercom.html import to_text
-from intercom_bridge.models import PersonMatch, Ticket
+from intercom_bridge.models import PersonMatch, Ticket, Workspace
 from intercom_bridge.panel.click import FIND, FORM, HOME, BackLink, click_id
 from intercom_bridge.panel.components import (
     Button,
@@ -112,16 +112,18 @@ def unverified_text(context: PanelContext, person: Person) -> str:
     """Return why it is not certain that the contact is this person, "" if it is as certain as Intercom makes it.
 
     Anybody can type an e-mail address into the Messenger: only the address of a user who has logged in, and who has
-    the person's name, is believed.
+    the person's name, is believed. A workspace may believe iTop only.
     """
     contact = context.request.contact
     name = safe_name(contact.name) or _("somebody")
-    if person.how == PersonMatch.How.CHOSEN:
+    if person.how in (PersonMatch.How.CHOSEN, PersonMatch.How.ITOP):
         return ""
     if contact.role == "lead":
         return _("Not verified: %(name)s, a visitor, gave this e-mail address.") % {"name": name}
     if person.how == PersonMatch.How.EMAIL and not _are_names_of_one(contact.name, person.name):
         return _("Not verified: the contact's name is %(name)s.") % {"name": name}
+    if context.workspace.verification == Workspace.Verification.ITOP:
+        return _("Not verified: %(name)s has not signed in to iTop.") % {"name": name}
     return ""
 
 

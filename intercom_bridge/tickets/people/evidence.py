@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from intercom_bridge.intercom.payloads import Contact
 from intercom_bridge.models import PersonMatch, Workspace
+from intercom_bridge.models.encryption import SecretDecryptionError
 from itop_client import ItopObject, quote
 
 _CLASS = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
@@ -16,8 +17,12 @@ How = PersonMatch.How
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """An iTop id from the custom attributes, an external id, an e-mail address; each may be missing."""
+    """A Person that iTop signed, an iTop id from the custom attributes, an external id, an e-mail address.
 
+    Each may be missing.
+    """
+
+    signed_id: int
     person_id: int
     person_class: str
     external_attribute: str
@@ -28,10 +33,12 @@ class Evidence:
     def of(cls, contact: Contact, workspace: Workspace) -> Evidence:
         stated_class = str(contact.custom_attributes.get("itop_contact_class") or "Person")
         stated_id = parse_id(contact.custom_attributes.get("itop_contact_id"))
-        external_id = contact.external_id.strip() if workspace.external_id_attribute else ""
+        signed_id = _signed_id(contact, workspace)
+        external_id = contact.external_id.strip() if workspace.external_id_attribute and not signed_id else ""
         if workspace.external_id_attribute == "id" and not parse_id(external_id):
             external_id = ""
         return cls(
+            signed_id=signed_id,
             person_id=stated_id if _CLASS.fullmatch(stated_class) else 0,
             person_class="" if stated_class in ("Person", "Contact") else stated_class,
             external_attribute=workspace.external_id_attribute if external_id else "",
@@ -47,10 +54,14 @@ class Evidence:
             f"{self.external_attribute}={self.external_id}" if self.external_id else "",
             self.email.casefold(),
         )
-        return "|".join(str(part)[:140] for part in parts)
+        text = "|".join(str(part)[:140] for part in parts)
+        return f"{text}|itop={self.signed_id}" if self.signed_id else text
 
     def conditions(self, alias: str) -> list[str]:
         """Return OQL conditions. A person who meets any of them is a candidate."""
+        if self.signed_id:
+            # Nothing else that the contact says matters.
+            return [f"{alias}.id = {self.signed_id}"]
         conditions = [f"{alias}.id = {self.person_id}"] if self.person_id else []
         if self.external_attribute == "id":
             conditions.append(f"{alias}.id = {parse_id(self.external_id)}")
@@ -65,6 +76,9 @@ class Evidence:
     def findings(self, found: Iterable[ItopObject]) -> list[tuple[How, set[int]]]:
         """Return the ids of the persons that each kind of evidence points to, strongest kind first."""
         people = list(found)
+        if self.signed_id:
+            signed = {self.signed_id} & {person.id for person in people}
+            return [(How.ITOP, signed)] if signed else []
         of_class = {person.id for person in people if self.person_class in ("", person.class_name)}
         kinds = [
             (How.ATTRIBUTES, {self.person_id} & of_class),
@@ -85,13 +99,24 @@ def describe_evidence(fingerprint: str) -> list[str]:
     if fingerprint.count("|") < 3:
         return [fingerprint] if fingerprint else []
     person_class, person_id, external, email = fingerprint.split("|", 3)
+    email, _, signed_id = email.partition("|itop=")
     attribute, _, value = external.partition("=")
     texts = (
+        f"Person {signed_id} signed in to iTop" if signed_id else "",
         f"{person_class or 'Person'} {person_id} in iTop (itop_contact_id)" if person_id else "",
         f"external ID {value} (iTop attribute {attribute})" if value else "",
         f"e-mail address {email}" if email else "",
     )
     return [text for text in texts if text]
+
+
+def _signed_id(contact: Contact, workspace: Workspace) -> int:
+    """Return the Person that iTop's extension named in the contact's user id; 0 without one."""
+    user_id = contact.external_id.strip()
+    try:
+        return workspace.itop.person_of(user_id) if user_id.startswith("itop-") else 0
+    except SecretDecryptionError:
+        return 0
 
 
 def _with_email(people: Iterable[ItopObject], email: str) -> set[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from itop_client import ItopError
-from tests.system.bench.measures import Bench, acknowledgements, entries, memory, sizes
+from tests.system.bench.measures import Bench, acknowledgements, entries, identities, memory, sizes
 from tests.system.chaos.children import SystemTestError
 from tests.system.program import interrupt_on_signals, run
 
@@ -41,6 +41,8 @@ class Command:
                     print("")
                     web.kill()
                     worker.kill()
+                    identities(bench, seconds / 3)
+                    print("")
                     sizes(bench, 1_000, rows, seconds)
                 except (SystemTestError, ItopError, OSError) as trouble:
                     print(bench.children.log_excerpts())

@@ -8,10 +8,11 @@ import hmac
 import itertools
 import json
 import queue
+import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,10 @@ Say = Callable[[str], None]
 TOKEN = "bench-itop-token"
 PERSON = "alice.martin@acme.example"
 SESSION = "benchbenchbenchbenchbenchbench00"
+MESSENGER_KEY = "0123456789abcdef0123456789abcdef"
 CLIENTS = 4
 TICKETS = 20
+PEOPLE = 10_000
 ENTRIES = 60
 # The duration of a write to a real iTop (two cores, PHP 8.2).
 WRITE_SECONDS = 0.095
@@ -52,6 +55,7 @@ KEYS = {
     # The maximum rate is measured, without the rate limit of a workspace.
     "CANVAS_REQUESTS_PER_SECOND": "99999",
     "NOTIFICATIONS_PER_SECOND": "99999",
+    "MESSENGER_REQUESTS_PER_SECOND": "99999",
     "ACCESS_LOG": "/dev/null",
     "LOG_LEVEL": "WARNING",
 }
@@ -106,6 +110,7 @@ class Bench:
             "itop_url": self.itop_url,
             "itop_token": TOKEN,
             "session": SESSION,
+            "messenger_key": MESSENGER_KEY,
             "rows": rows,
             "talks": talks,
         }
@@ -133,6 +138,11 @@ class Bench:
             for _ in range(count)
         ]
         return [(ticket.id, ticket.text("ref")) for ticket in made]
+
+    def calls(self) -> int:
+        """Return the number of calls that iTop has answered."""
+        answer = requests.get(f"{self.itop_url}/sandbox/state", timeout=10)
+        return int(answer.json()["calls"])
 
     def set_latency(self, seconds: float) -> None:
         answer = requests.post(f"{self.itop_url}/sandbox/faults", json={"latency": seconds}, timeout=10)
@@ -217,6 +227,22 @@ class Service:
             headers = {"Content-Type": "application/json", "X-Hub-Signature": f"sha1={signature}"}
             yield raw_request("POST", self.url, "/webhooks/intercom", body, headers)
 
+    def identity(self, people: Iterable[int]) -> Iterator[bytes]:
+        """Yield iTop's questions which Messenger to show to each of the people."""
+        for person in people:
+            question = {
+                "time": int(time.time()),
+                "nonce": secrets.token_hex(16),
+                "page": "itop-portal",
+                "person": {"class": "Person", "id": person},
+                "profiles": ["Portal user"],
+                "language": "EN US",
+            }
+            body = json.dumps(question).encode()
+            signature = hmac.new(MESSENGER_KEY.encode(), body, hashlib.sha256).hexdigest()
+            headers = {"X-Bridge-Key": MESSENGER_KEY, "X-Bridge-Signature": signature}
+            yield raw_request("POST", self.url, "/messenger/identity", body, headers)
+
     def home(self, _client: int) -> Iterator[bytes]:
         payload = {
             "workspace_id": WORKSPACE_ID,
@@ -279,6 +305,43 @@ def acknowledgements(bench: Bench, seconds: float) -> Child:
     bench.say(f"  {'the same server, /healthz':<44}{_rate(empty)}")
     bench.say(f"  {'ratio of the rates':<44}{taken.rate / empty.rate:8.2f}")
     return web
+
+
+# --- The Messenger in iTop's pages
+
+
+def identities(bench: Bench, seconds: float) -> None:
+    """Measure who sees the Messenger, for people who are asked about for the first time and again."""
+    service = bench.service("identities")
+    web = service.start_web()
+    fields = {"org_id": bench.person.integer("org_id"), "first_name": "Bench"}
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        people = list(
+            pool.map(
+                lambda number: (
+                    bench.itop.create("Person", {**fields, "name": f"Person {number}"}, comment="Bench").id
+                ),
+                range(PEOPLE),
+            )
+        )
+
+    def share(client: int) -> Iterator[bytes]:
+        return service.identity(people[client::CLIENTS])
+
+    load(service.url, CLIENTS, service.health, 1)
+    calls = bench.calls()
+    cold = load(service.url, CLIENTS, share, FILLING_SECONDS)
+    cold_calls, calls = bench.calls() - calls, bench.calls()
+    warm = load(service.url, CLIENTS, share, FILLING_SECONDS)
+    warm_calls = bench.calls() - calls
+    empty = load(service.url, CLIENTS, service.health, seconds)
+    web.kill()
+    bench.say(f"Messenger, {CLIENTS} clients, {PEOPLE} people, SQLite")
+    bench.say(f"  {'asked about for the first time':<44}{_rate(cold)}")
+    bench.say(f"  {'asked about again':<44}{_rate(warm)}")
+    bench.say(f"  {'calls to iTop per person':<44}{cold_calls / PEOPLE:8.2f}{warm_calls / PEOPLE:8.2f}")
+    bench.say(f"  {'the same server, /healthz':<44}{_rate(empty)}")
+    bench.say(f"  {'ratios of the rates':<44}{cold.rate / empty.rate:8.2f}{warm.rate / empty.rate:8.2f}")
 
 
 def _rate(result: Result) -> str:

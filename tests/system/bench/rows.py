@@ -25,13 +25,17 @@ def main() -> None:
 
 
 def _set_up(wanted: dict[str, Any]) -> None:
-    """{itop_url, itop_token, session, rows, talks: [conversation id, [ticket id, ref], notifications as text]}."""
+    """{itop_url, itop_token, session, messenger_key, rows, talks}.
+
+    `talks` are lists of a conversation id, tickets as [id, ref], and notifications as text.
+    """
     from django.db import connection, transaction
 
     from intercom_bridge.models import (
         Conversation,
         DayCount,
         ItopInstance,
+        MessengerKey,
         Ticket,
         TicketLink,
         WebhookEvent,
@@ -46,6 +50,7 @@ def _set_up(wanted: dict[str, Any]) -> None:
     # Known already, as after the first minute of any real service.
     ItopInstance.objects.update(is_administrator=True)
     Workspace.objects.update(has_intercom_attributes=True)
+    MessengerKey.objects.update(key_id=wanted["messenger_key"], secret=wanted["messenger_key"])
     _log_in(wanted["session"])
     for conversation_id, tickets, bodies in wanted["talks"]:
         conversation = Conversation.objects.create(workspace=workspace, conversation_id=conversation_id)

@@ -1,0 +1,255 @@
+"""The admin of the Messenger in iTop's pages: settings, the iTop extension, and what to paste elsewhere."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.forms import Field as FormField
+from django.forms import Textarea
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
+from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.views.decorators.http import require_POST
+
+from intercom_bridge.messenger.itop_extension import MODULE, build_extension
+from intercom_bridge.messenger.page_snippet import policy_lines, visitor_snippet
+from intercom_bridge.models import Messenger, MessengerKey
+from intercom_bridge.models.encryption import SecretDecryptionError
+
+from .base import STYLES, ModelAdmin, columns_of
+from .display import short_datetime, stacked
+from .profile_form import CodesFormField
+from .secrets import SECRET_OVERRIDES, SecretsForm
+
+# For how long a key that was replaced is still accepted.
+KEY_OVERLAP = dt.timedelta(days=7)
+NAME_LISTS = ("pages", "allowed_profiles")
+
+
+class LinesField(CodesFormField):
+    """A JSON list of names, entered one per line. A name may contain a comma."""
+
+    widget = Textarea(attrs={"rows": 3, "cols": 40, "spellcheck": "false"})
+
+    def to_python(self, value: Any) -> list[str]:
+        return [line.strip() for line in str(value or "").split("\n") if line.strip()]
+
+
+@admin.register(Messenger)
+class MessengerAdmin(ModelAdmin):
+    """One row per workspace. The extension is downloaded here."""
+
+    change_form_template = "admin/intercom_bridge/messenger.html"
+    form = SecretsForm
+    formfield_overrides = {
+        **SECRET_OVERRIDES,
+        models.JSONField: {"show_hidden_initial": False, "widget": Textarea(attrs={"rows": 3})},
+    }
+    list_display = ("workspace", "enabled", "position", "shown_in", "profiles", "last_question")
+    list_filter = ("enabled", "workspace__itop")
+    list_select_related = ("workspace__itop",)
+    search_fields = ("workspace__workspace_id", "workspace__name")
+    autocomplete_fields = ("workspace",)
+    readonly_fields = ("keys", "policy", "snippet")
+    save_on_top = True
+    fieldsets = (
+        (None, {"fields": ("workspace", "enabled")}),
+        (
+            "Identity",
+            {
+                "fields": ("api_secret", "next_api_secret", "next_api_secret_from"),
+                "description": "The secret signs who the person is, and never leaves the bridge. In Intercom, switch "
+                "on the enforcement of Messenger security: without it, anyone can pretend to be somebody else "
+                "in the browser.",
+            },
+        ),
+        (
+            "Who sees the Messenger",
+            {
+                "fields": ("pages", "allowed_profiles", "position"),
+                "description": "People in the scope of the workspace see it: active persons in iTop who are signed "
+                "in. The scope is evaluated by the bridge's account, and not with the person's own rights.",
+            },
+        ),
+        (
+            "What Intercom is told",
+            {
+                "fields": ("sends_company", "sends_language", "person_attributes"),
+                "description": "In addition to the name, the e-mail address, and the class and ID of the Person.",
+            },
+        ),
+        (
+            "iTop extension",
+            {
+                "fields": ("keys",),
+                "description": "Install the extension in iTop as described in the handbook under "
+                "“Show the Messenger in iTop”. It contains a key of this iTop: delete the file afterwards.",
+            },
+        ),
+        (
+            "If your proxy sends a Content-Security-Policy",
+            {
+                "fields": ("policy",),
+                "classes": ("collapse",),
+                "description": "iTop itself sends no such header. Add these sources to the directives of yours.",
+            },
+        ),
+        (
+            "Without the extension",
+            {
+                "fields": ("snippet",),
+                "classes": ("collapse",),
+                "description": "One line for a website, or for a web server that adds it to pages (nginx: "
+                "<code>sub_filter</code>). It shows the Messenger to visitors: nobody is signed in, so nothing proves "
+                "who writes. Contacts that begin so are marked as “Not verified”.",
+            },
+        ),
+    )
+
+    class Media:
+        css = STYLES
+        js = ("intercom_bridge/copy.js",)
+
+    @admin.display(description="shown in")
+    def shown_in(self, messenger: Messenger) -> str:
+        return ", ".join(messenger.pages) or "nowhere"
+
+    @admin.display(description="profiles")
+    def profiles(self, messenger: Messenger) -> str:
+        return ", ".join(messenger.allowed_profiles) or "all"
+
+    @admin.display(description="iTop last asked")
+    def last_question(self, messenger: Messenger) -> str:
+        used = (key.last_used_at for key in messenger.workspace.itop.messenger_keys.all())
+        last = max(filter(None, used), default=None)
+        return short_datetime(last) if last else "never"
+
+    @admin.display(description="keys of this iTop")
+    def keys(self, messenger: Messenger) -> str:
+        if messenger.pk is None:
+            return "Save first. The extension can then be downloaded here."
+        rows = MessengerKey.objects.valid().filter(itop=messenger.workspace.itop)
+        return stacked(map(_describe, rows)) if rows else "None yet: the first download creates one."
+
+    @admin.display(description="sources")
+    def policy(self, _messenger: Messenger) -> str:
+        return _copied("Content-Security-Policy", policy_lines())
+
+    @admin.display(description="line of HTML")
+    def snippet(self, messenger: Messenger) -> str:
+        if messenger.pk is None:
+            return "Save first."
+        return _copied("Line of HTML", visitor_snippet(messenger.workspace))
+
+    def formfield_for_dbfield(
+        self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> FormField | None:
+        """Return a field with one name per line for lists of names."""
+        if db_field.name in NAME_LISTS:
+            return LinesField(
+                required=False,
+                label=str(db_field.verbose_name).capitalize(),
+                help_text=db_field.help_text,
+                initial=db_field.get_default(),
+            )
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Messenger | None = None) -> tuple[str, ...]:
+        """Return the read-only fields, and the workspace of a saved row."""
+        return (*self.readonly_fields, "workspace") if obj else self.readonly_fields
+
+    def save_model(self, request: HttpRequest, obj: Messenger, form: Any, change: bool) -> None:
+        """Save what was edited: since the page was opened, keys may have been rotated."""
+        fields = columns_of(obj, form.changed_data) if change else None
+        obj.save(update_fields=fields)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        pages = [
+            path(
+                "<int:pk>/extension/",
+                view(require_POST(self.download)),
+                name="intercom_bridge_messenger_extension",
+            ),
+            path(
+                "<int:pk>/new-key/",
+                view(require_POST(self.new_key)),
+                name="intercom_bridge_messenger_new_key",
+            ),
+        ]
+        return [*pages, *super().get_urls()]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Add the buttons of the extension, for those who may change the row."""
+        buttons: dict[str, Any] = {}
+        if object_id.isdigit() and self.has_change_permission(request):
+            buttons = {
+                "extension_url": reverse("admin:intercom_bridge_messenger_extension", args=[object_id]),
+                "new_key_url": reverse("admin:intercom_bridge_messenger_new_key", args=[object_id]),
+                "sandbox_url": _sandbox_url(),
+            }
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **buttons})
+
+    def download(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Send the zip. It contains a key, so the user must be allowed to change the row."""
+        messenger = self._changeable(request, pk)
+        try:
+            content = build_extension(messenger.workspace.itop)
+        except SecretDecryptionError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(reverse("admin:intercom_bridge_messenger_change", args=[pk]))
+        self.log_change(request, messenger, "iTop extension downloaded.")
+        response = HttpResponse(content, content_type="application/zip")
+        response["Content-Disposition"] = f'attachment; filename="{MODULE}.zip"'
+        return response
+
+    def new_key(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Create a key. The one before it is accepted for a week, so that the extension can be replaced."""
+        messenger = self._changeable(request, pk)
+        MessengerKey.objects.rotate(messenger.workspace.itop, KEY_OVERLAP)
+        self.log_change(request, messenger, "New key of the iTop extension.")
+        self.message_user(
+            request,
+            f"Download the extension and install it in iTop within {KEY_OVERLAP.days} days. Until then the "
+            "previous key is accepted as well.",
+            messages.SUCCESS,
+        )
+        return HttpResponseRedirect(reverse("admin:intercom_bridge_messenger_change", args=[pk]))
+
+    def _changeable(self, request: HttpRequest, pk: int) -> Messenger:
+        messenger = get_object_or_404(Messenger.objects.select_related("workspace__itop"), pk=pk)
+        if not self.has_change_permission(request, messenger):
+            raise PermissionDenied
+        return messenger
+
+
+def _describe(key: MessengerKey) -> str:
+    """Return a key's id and use, without the key."""
+    used = f"last used {short_datetime(key.last_used_at)}" if key.last_used_at else "not used yet"
+    text = f"{key}…: created {short_datetime(key.created_at)}, {used}"
+    return f"{text}, accepted until {short_datetime(key.expires_at)}" if key.expires_at else text
+
+
+def _copied(label: str, text: str) -> str:
+    """Return a text with a button that copies it."""
+    return render_to_string("admin/intercom_bridge/copied.html", {"label": label, "text": text})
+
+
+def _sandbox_url() -> str:
+    """Return the address of the sandbox's portal page, "" where there is no sandbox."""
+    try:
+        return reverse("sandbox:portal") if settings.DEBUG else ""
+    except NoReverseMatch:
+        return ""

@@ -1,0 +1,76 @@
+"""The Messenger in iTop's pages: its secret, the attributes that are sent, and whether iTop asks."""
+
+import datetime as dt
+from collections.abc import Iterator
+
+from django.utils import timezone
+
+from intercom_bridge.models import Messenger, MessengerKey
+from intercom_bridge.models.encryption import SecretDecryptionError
+from itop_client import ItopPermissionError, ItopRejectedError
+
+from .finding import Finding, Subject
+from .probe import Probe
+
+# https://www.rfc-editor.org/rfc/rfc7518#section-3.2: as long as the hash.
+MIN_SECRET_BYTES = 32
+# Longer than a weekend or a holiday.
+ASKED_WITHIN = dt.timedelta(days=7)
+
+
+def examine_messengers(probe: Probe) -> Iterator[Finding]:
+    """Check the enabled Messengers of the probe's workspaces. Raise ItopError when iTop stops responding."""
+    workspaces = [workspace.pk for workspace in probe.workspaces]
+    messengers = Messenger.objects.filter(enabled=True, workspace__in=workspaces).select_related("workspace")
+    for messenger in messengers:
+        subject = Subject(f"Workspace {messenger.workspace}")
+        yield _examine_secret(messenger, subject)
+        if messenger.person_attributes:
+            yield _examine_attributes(probe, messenger, subject)
+    if messengers:
+        yield _examine_extension(probe)
+
+
+def _examine_secret(messenger: Messenger, subject: Subject) -> Finding:
+    try:
+        secret = messenger.signing_secret()
+    except SecretDecryptionError as error:
+        return subject.failure("messenger.secret", str(error), "Enter the Messenger API secret again.")
+    if len(secret.encode()) < MIN_SECRET_BYTES:
+        return subject.warning(
+            "messenger.secret",
+            "its Messenger API secret is too short to be one of Intercom's",
+            "Copy it again from Intercom: Settings, Channels, Messenger, Security.",
+        )
+    return subject.ok("messenger.secret", "its Messenger API secret signs identities")
+
+
+def _examine_attributes(probe: Probe, messenger: Messenger, subject: Subject) -> Finding:
+    codes = sorted(set(messenger.person_attributes.values()))
+    try:
+        probe.get("Person", "SELECT Person AS p WHERE p.id = 0", ("id", *codes))
+    except (ItopRejectedError, ItopPermissionError) as error:
+        return subject.failure(
+            "messenger.attributes",
+            f"iTop does not return the attributes that the Messenger sends: {error}",
+            "Correct the attributes of the Messenger in the admin. The chat works without them.",
+        )
+    return subject.ok(
+        "messenger.attributes", f"iTop has the attributes that the Messenger sends: {', '.join(codes)}"
+    )
+
+
+def _examine_extension(probe: Probe) -> Finding:
+    keys = MessengerKey.objects.valid().filter(itop=probe.itop)
+    last = max((key.last_used_at for key in keys if key.last_used_at), default=None)
+    if last is None or timezone.now() - last > ASKED_WITHIN:
+        asked = "has never asked" if last is None else f"last asked on {last:%Y-%m-%d}"
+        return probe.subject.warning(
+            "messenger.extension",
+            f"{asked} which Messenger to show, so its pages have no chat",
+            "Install the extension that can be downloaded on the Messenger's page in the admin, and look for "
+            "“Intercom Messenger” in iTop's error log.",
+        )
+    return probe.subject.ok(
+        "messenger.extension", f"last asked which Messenger to show at {last:%Y-%m-%d %H:%M} UTC"
+    )

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+
+from django.db import IntegrityError, models, transaction
+from django.utils import timezone
+
+from .encryption import SecretField
+from .itop_instance import ITOP, ItopInstance
+from .workspace import NOTED_EVERY
+
+
+def new_key_id() -> str:
+    return secrets.token_hex(16)
+
+
+class MessengerKeyQuerySet(models.QuerySet["MessengerKey"]):
+    def valid(self) -> MessengerKeyQuerySet:
+        return self.filter(models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now()))
+
+    def current(self, itop: ItopInstance) -> MessengerKey:
+        """Return the key for the next download of the extension; create it if the iTop has none."""
+        key = self.valid().filter(itop=itop, expires_at=None).order_by("-pk").first()
+        return key or self.create(itop=itop, secret=secrets.token_urlsafe(32))
+
+    def rotate(self, itop: ItopInstance, overlap: dt.timedelta) -> MessengerKey:
+        """Create a key. The one before it is accepted for `overlap` longer; older ones are deleted."""
+        keys = self.filter(itop=itop)
+        if (latest := keys.valid().order_by("-pk").first()) is not None:
+            keys = keys.exclude(pk=latest.pk)
+            self.filter(pk=latest.pk).update(expires_at=timezone.now() + overlap)
+        keys.delete()
+        return self.create(itop=itop, secret=secrets.token_urlsafe(32))
+
+
+class MessengerKey(models.Model):
+    """A key with which one iTop signs its questions about the Messenger. At most two are valid at a time."""
+
+    itop = models.ForeignKey(ItopInstance, models.CASCADE, verbose_name=ITOP, related_name="messenger_keys")
+    key_id = models.CharField(max_length=32, unique=True, default=new_key_id, editable=False)
+    secret = SecretField()
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = MessengerKeyQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.key_id[:8]
+
+    def note_use(self) -> None:
+        """Store that iTop used this key. At most one write per minute."""
+        now = timezone.now()
+        if self.last_used_at is None or now - self.last_used_at >= NOTED_EVERY:
+            type(self).objects.filter(pk=self.pk).update(last_used_at=now)
+
+
+class MessengerNonceQuerySet(models.QuerySet["MessengerNonce"]):
+    def use(self, key: MessengerKey, nonce: str) -> bool:
+        """Store that the nonce was used; return False if it had been used before.
+
+        Old ones are deleted here, one use in a hundred, so that the table holds a few minutes.
+        """
+        try:
+            with transaction.atomic():
+                row = self.create(key=key, nonce=nonce)
+        except IntegrityError:
+            return False
+        if row.pk % 100 == 0:
+            self.filter(at__lt=timezone.now() - MessengerNonce.KEPT).delete()
+        return True
+
+
+class MessengerNonce(models.Model):
+    """A question that was answered. It is not answered again."""
+
+    # Longer than the time for which a question is accepted, before and after the clock of the bridge.
+    KEPT = dt.timedelta(minutes=15)
+
+    key = models.ForeignKey(MessengerKey, models.CASCADE, related_name="nonces")
+    nonce = models.CharField(max_length=64)
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    objects = MessengerNonceQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key", "nonce"], name="messenger_nonce_once")]
+
+    def __str__(self) -> str:
+        return self.nonce

@@ -1,0 +1,142 @@
+import datetime as dt
+import hashlib
+import hmac
+import json
+import time
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+from django.db import DatabaseError
+from rest_framework import status
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import APIException, AuthenticationFailed
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from intercom_bridge.messenger.identity import CACHE_SECONDS, Question, QuestionError, identify
+from intercom_bridge.models import MessengerKey, MessengerNonce
+from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.ops.metrics import messenger_seconds, observe
+from itop_client import ItopError
+
+from .throttling import RateLimit
+
+log = structlog.get_logger(__name__)
+
+KEY_HEADER = "X-Bridge-Key"
+SIGNATURE_HEADER = "X-Bridge-Signature"
+# How far iTop's clock may be from the bridge's.
+WINDOW = dt.timedelta(minutes=5)
+MAX_BODY_BYTES = 64 * 1024
+_NO_MATCH = "The signature does not match."
+# Used for an unknown key, so that the comparison takes as long as for a known one.
+_UNUSED_SECRET = "no question is signed with this"  # noqa: S105
+
+
+class UnavailableError(APIException):
+    """Respond with 503: the page shows no chat, and iTop asks again."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "It is not known at the moment whether the person is in scope. Ask again in a minute."
+
+
+class KeySignature(BaseAuthentication):
+    """Authenticate an iTop by its key. Sets `request.user` to the MessengerKey, `request.auth` to the Question.
+
+    The signature is the HMAC-SHA256 of the body, in hex. Its body contains a time and a nonce, so that it is answered
+    once, within five minutes. All refusals are alike.
+    """
+
+    def authenticate(self, request: Request) -> tuple[MessengerKey, Question]:
+        raw = _body(request)
+        given = request.headers.get(SIGNATURE_HEADER, "")
+        key = MessengerKey.objects.valid().filter(key_id=request.headers.get(KEY_HEADER, "")[:32])
+        row = key.select_related("itop").first()
+        secret = _reveal(row) or _UNUSED_SECRET
+        expected = hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()
+        is_signed = hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
+        if row is None or secret == _UNUSED_SECRET or not is_signed:
+            raise AuthenticationFailed(_NO_MATCH)
+        try:
+            question = Question.parse(json.loads(raw))
+        except (QuestionError, ValueError, RecursionError) as error:
+            log.warning("messenger.question_malformed", itop=row.itop.name, error=str(error)[:200])
+            raise AuthenticationFailed(_NO_MATCH) from error
+        seconds_apart = abs(time.time() - question.asked_at)
+        if seconds_apart > WINDOW.total_seconds():
+            log.warning("messenger.clock_differs", itop=row.itop.name, seconds=round(seconds_apart))
+            raise AuthenticationFailed(_NO_MATCH)
+        return row, question
+
+    def authenticate_header(self, request: Request) -> str:
+        """Make DRF respond with 401 instead of 403."""
+        return SIGNATURE_HEADER
+
+
+class MessengerRateLimit(RateLimit):
+    kind = "messenger"
+
+    def per_second(self) -> int:
+        return int(settings.MESSENGER_REQUESTS_PER_SECOND)
+
+    def counted(self, request: Request) -> object:
+        return request.user.itop_id
+
+
+class IdentityView(APIView):
+    """iTop's extension asks, on behalf of a page, which Messenger to show. The answer is never logged.
+
+    200 with `{"messenger": null}` or `{"messenger": {"settings": {...}}}`, and for how many seconds to keep it;
+    401 for whatever is wrong with the signature, the time or the nonce; 429 above the rate limit; 503 if iTop or the
+    database does not answer.
+    """
+
+    authentication_classes = [KeySignature]
+    throttle_classes = [MessengerRateLimit]
+    http_method_names = ["post"]
+
+    def post(self, request: Request) -> Response:
+        began = time.monotonic()
+        key: MessengerKey = request.user
+        question: Question = request.auth
+        try:
+            shown = _answer(key, question)
+        except (ItopError, SecretDecryptionError, DatabaseError) as error:
+            reason = getattr(error, "code", type(error).__name__)
+            log.warning("messenger.unavailable", itop=key.itop.name, reason=reason)
+            raise UnavailableError from error
+        observe(messenger_seconds, time.monotonic() - began, key.itop.name, "shown" if shown else "none")
+        response = Response({"messenger": shown, "cache_seconds": int(CACHE_SECONDS)})
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+def _answer(key: MessengerKey, question: Question) -> dict[str, Any] | None:
+    if not MessengerNonce.objects.use(key, question.nonce):
+        log.warning("messenger.question_repeated", itop=key.itop.name)
+        raise AuthenticationFailed(_NO_MATCH)
+    key.note_use()
+    identity = identify(key.itop, question)
+    return {"settings": identity.settings()} if identity else None
+
+
+def _body(request: Request) -> bytes:
+    """Return the raw body. Raise AuthenticationFailed if it is too large for a question."""
+    try:
+        if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
+            raise AuthenticationFailed(_NO_MATCH)
+        return bytes(request._request.body)  # noqa: SLF001 - the only way to the HttpRequest
+    except (RequestDataTooBig, ValueError) as error:
+        raise AuthenticationFailed(_NO_MATCH) from error
+
+
+def _reveal(key: MessengerKey | None) -> str:
+    """Return the key's secret; "" without a key, or if the secret cannot be decrypted."""
+    try:
+        return key.secret.reveal() if key is not None else ""
+    except SecretDecryptionError:
+        log.error("messenger.key_unreadable", itop=key.itop.name if key is not None else "")
+        return ""

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from intercom_bridge.models import PersonMatch, Workspace
+from tests.teammate import ALICE, Teammate
+
+
+def contact(workspace: Workspace, *, user_id: str = "", **changes: Any) -> dict[str, Any]:
+    return {**ALICE, "external_id": user_id or workspace.itop.user_id_of(40), **changes}
+
+
+def test_a_person_who_signed_in_to_itop_is_verified(workspace: Workspace, teammate: Teammate) -> None:
+    teammate.contact = contact(workspace, name="Somebody Else", email="somebody.else@acme.example")
+    teammate.open()
+    assert "Alice Martin" in teammate.text and "verified by iTop" in teammate.text
+    assert "Not verified" not in teammate.text
+    assert PersonMatch.objects.get().how == PersonMatch.How.ITOP
+
+
+def test_what_itop_signed_outweighs_the_attributes_of_the_contact(
+    workspace: Workspace, teammate: Teammate
+) -> None:
+    teammate.contact = contact(workspace, custom_attributes={"itop_contact_id": "41"})
+    teammate.open()
+    assert "Alice Martin" in teammate.text and "verified by iTop" in teammate.text
+
+
+@pytest.mark.parametrize("forged", ["itop-00000000-40-000000000000000000000000", "mac", "lead"])
+def test_a_forged_user_id_verifies_nobody(workspace: Workspace, teammate: Teammate, forged: str) -> None:
+    true_id = workspace.itop.user_id_of(40)
+    user_id = {"mac": f"{true_id[:-1]}{'0' if true_id[-1] != '0' else '1'}", "lead": ""}.get(forged, forged)
+    teammate.contact = contact(workspace, user_id=user_id or "another", name="A. Visitor", role="lead")
+    teammate.open()
+    assert "verified by iTop" not in teammate.text
+    assert "Not verified: A. Visitor" in teammate.text
+
+
+def test_a_workspace_may_believe_itop_only(workspace: Workspace, teammate: Teammate) -> None:
+    teammate.open()
+    assert "Not verified" not in teammate.text
+    Workspace.objects.update(verification=Workspace.Verification.ITOP)
+    teammate.open()
+    assert "Not verified: Alice Martin has not signed in to iTop." in teammate.text
