@@ -23,7 +23,7 @@ from intercom_bridge.models import Messenger, MessengerKey
 from intercom_bridge.models.encryption import SecretDecryptionError
 
 from .base import STYLES, ModelAdmin, columns_of
-from .display import short_datetime, stacked
+from .display import datetime_text, stacked
 from .profile_form import CodesFormField
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
@@ -128,7 +128,7 @@ class MessengerAdmin(ModelAdmin):
     def last_question(self, messenger: Messenger) -> str:
         used = (key.last_used_at for key in messenger.workspace.itop.messenger_keys.all())
         last = max(filter(None, used), default=None)
-        return short_datetime(last) if last else "never"
+        return datetime_text(last) if last else "never"
 
     @admin.display(description="keys of this iTop")
     def keys(self, messenger: Messenger) -> str:
@@ -237,9 +237,9 @@ class MessengerAdmin(ModelAdmin):
 
 def _describe(key: MessengerKey) -> str:
     """Return a key's id and use, without the key."""
-    used = f"last used {short_datetime(key.last_used_at)}" if key.last_used_at else "not used yet"
-    text = f"{key}…: created {short_datetime(key.created_at)}, {used}"
-    return f"{text}, accepted until {short_datetime(key.expires_at)}" if key.expires_at else text
+    used = f"last used {datetime_text(key.last_used_at)}" if key.last_used_at else "not used yet"
+    text = f"{key}…: created {datetime_text(key.created_at)}, {used}"
+    return f"{text}, accepted until {datetime_text(key.expires_at)}" if key.expires_at else text
 
 
 def _copied(label: str, text: str) -> str:
