@@ -2,13 +2,16 @@
 
 import datetime as dt
 import json
+import math
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError, ProgrammingError, transaction
-from django.db.models import Min
+from django.db.models import Count, Min
 from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
@@ -56,32 +59,60 @@ CLAIMED_SECONDS = 60.0
 ECHO_SECONDS = 5.0
 LONGEST_WAIT_FOR_ECHO = dt.timedelta(minutes=1)
 BATCH = 100
+MIN_BATCH = 10
+BATCH_SECONDS = 0.5
+UNPROCESSED_BATCH = 10
 
 
 def process_batch() -> int:
-    """Process a batch of events that are due, and return how many there were."""
+    """Process due events for up to BATCH_SECONDS, and at least MIN_BATCH, and return how many there were."""
+    ends = time.monotonic() + BATCH_SECONDS
+    keys = _due_in_turn()
+    events = WebhookEvent.objects.select_related("workspace").in_bulk(keys)
+    done = 0
+    for key in keys:
+        if claim(events[key], CLAIMED_SECONDS):
+            _process_safely(events[key])
+        done += 1
+        if done >= MIN_BATCH and time.monotonic() > ends:
+            break
+    return done
+
+
+def _due_in_turn() -> list[int]:
+    """Return the keys of due events: the oldest, then the first of each conversation, then others.
+
+    The workspaces take turns, and in each of them a conversation with fewer events comes first, so that a flood delays
+    no other conversation. The oldest event comes first of all, so that a flood is not postponed for ever.
+    """
     due = WebhookEvent.objects.due()
-    # The oldest event of each conversation comes before the others, so that a flood in one delays no other.
-    oldest = due.order_by().values("workspace", "conversation_id").annotate(oldest=Min("pk"))
-    chosen = list(oldest.order_by("oldest").values_list("oldest", flat=True)[:BATCH])
-    if len(chosen) < BATCH:
-        others = due.exclude(pk__in=chosen).values_list("pk", flat=True)
-        chosen += others[: BATCH - len(chosen)]
-    batch = list(WebhookEvent.objects.filter(pk__in=chosen).select_related("workspace").order_by("pk"))
-    for event in batch:
-        if claim(event, CLAIMED_SECONDS):
-            _process_safely(event)
-    return len(batch)
+    firsts = (
+        due.order_by().values("workspace", "conversation_id").annotate(first=Min("pk"), count=Count("pk"))
+    )
+    by_workspace: dict[Any, list[int]] = {}
+    for row in firsts.order_by("count", "first"):
+        by_workspace.setdefault(row["workspace"], []).append(row["first"])
+    in_turn = [key for keys in zip_longest(*by_workspace.values()) for key in keys if key is not None]
+    oldest = list(due.values_list("pk", flat=True)[:BATCH])
+    return list(dict.fromkeys([*oldest[:1], *in_turn, *oldest]))[:BATCH]
 
 
-def process_unprocessed(events: WebhookEventQuerySet) -> bool:
-    """Process the events of a ticket before its next message is chosen; return False if the database failed.
+def process_unprocessed(events: WebhookEventQuerySet, ends: float = math.inf) -> bool:
+    """Process the events of a ticket before its next message is chosen.
+
+    Return False if some are left because the database failed or the time `ends` is over.
 
     Several workers process events at the same time. Without this, a later message could be written while an earlier
     one, committed before it, is still being processed. Processing an event twice creates nothing twice.
     """
-    processed = [_process_safely(event) for event in events]
-    return all(processed)
+    # A few at a time, because other workers process them too.
+    while batch := list(events[:UNPROCESSED_BATCH]):
+        for event in batch:
+            if not _process_safely(event):
+                return False
+        if time.monotonic() > ends:
+            return False
+    return True
 
 
 def _process_safely(event: WebhookEvent) -> bool:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import threading
+import time
 
 import structlog
 from django.conf import settings
@@ -50,6 +51,8 @@ SOLO_RETRY_SECONDS = 5.0
 READ_SECONDS = 3.0
 MAX_RETRY_TIME = dt.timedelta(days=7)
 RENDER_BATCH = 20
+# After this time a writer lets other tickets have their turn.
+TURN_SECONDS = 0.5
 # If iTop accepted other messages that failed within this time, the instance is unreliable, not the message.
 INSTANCE_TROUBLE_WINDOW = dt.timedelta(minutes=10)
 # The fields that an attempt can change.
@@ -75,26 +78,28 @@ def lease_seconds() -> float:
     return 3 * float(settings.WRITE_SECONDS)
 
 
-def write_due(ticket: Ticket) -> None:
-    """Write all due deliveries of a ticket, oldest first.
+def write_due(ticket: Ticket) -> bool:
+    """Write the due deliveries of a ticket, oldest first. Return True if some are left because its turn is over.
 
     Return immediately if another worker holds the lease or the circuit breaker is open: that worker, or the one that
     opened the circuit breaker, will continue.
     """
+    turn_ends = time.monotonic() + TURN_SECONDS
     while not stopping.is_set() and Delivery.objects.due().filter(ticket=ticket).exists():
         if is_open(ticket.itop):
-            return
+            return False
         lease = take_lease(ticket, lease_seconds())
         if lease is None:
-            return
+            return False
         with lease:
-            is_done = _write_in_order(ticket, lease)
+            is_done = _write_in_order(ticket, lease, turn_ends)
         if not is_done:
-            return
+            return time.monotonic() > turn_ends
         # Check again without the lease: a worker that came just before its release found it taken.
+    return False
 
 
-def _write_in_order(ticket: Ticket, lease: Lease) -> bool:
+def _write_in_order(ticket: Ticket, lease: Lease, turn_ends: float) -> bool:
     """Write until nothing is due, and return True; return False if the rest has to wait."""
     conversations: dict[int, Conversation] = {}
     events_processed = False
@@ -103,7 +108,7 @@ def _write_in_order(ticket: Ticket, lease: Lease) -> bool:
         if delivery is None and events_processed:
             return lease.is_held()
         if delivery is None or delivery.is_overtaking:  # type: ignore[attr-defined]  # annotated below
-            if not process_unprocessed(WebhookEvent.objects.unprocessed_of(ticket)):
+            if not process_unprocessed(WebhookEvent.objects.unprocessed_of(ticket), turn_ends):
                 return False
             events_processed = True
             continue
@@ -123,6 +128,8 @@ def _write_in_order(ticket: Ticket, lease: Lease) -> bool:
             return False
         _save_success(delivery)
         ticket.check_at = delivery.ticket.check_at
+        if time.monotonic() > turn_ends:
+            return False
     return True
 
 

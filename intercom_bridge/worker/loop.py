@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 import queue as stdlib_queue
-import random
 import threading
 import time
+from collections import Counter
+from collections.abc import Hashable
 
 import structlog
 from django.conf import settings
@@ -24,6 +25,7 @@ from intercom_bridge.sync import writer
 from intercom_bridge.wake import EVERYTHING, wake
 
 from .queues import QUEUES, Queue, clean_up, run_row
+from .turns import Row, Turns
 
 log = structlog.get_logger(__name__)
 
@@ -47,11 +49,15 @@ class WorkerLoop:
 
     def __init__(self, threads: int) -> None:
         self._thread_count = threads
+        # One thread remains for others, so that they need not wait for a slow iTop of one workspace.
+        self._max_of_workspace = max(1, threads - 1)
         self._jobs: stdlib_queue.SimpleQueue[Key] = stdlib_queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._running: set[Key] = set()
+        # What is being handled, and the workspace, if its queue has them, for which a thread is used.
+        self._running: dict[Key, Hashable] = {}
         self._left_alone_until: dict[Key, float] = {}
-        self._backlog: dict[Queue, list[int]] = {queue: [] for queue in QUEUES}
+        self._backlog: dict[Queue, list[Row]] = {queue: [] for queue in QUEUES}
+        self._turns = {queue: Turns() for queue in QUEUES}
         self._queried_at: dict[Queue, float] = {}
         self._order = list(QUEUES)
         self._signal = threading.Event()
@@ -117,25 +123,26 @@ class WorkerLoop:
         if not force and now - self._queried_at.get(queue, -queue.every) < queue.every:
             return
         self._queried_at[queue] = now
-        rows = list(queue.due().values_list("pk", flat=True)[: queue.max_rows])
-        if queue.max_running is None:
-            # No row waits for ever behind others that are due again and again.
-            random.shuffle(rows)
-        self._backlog[queue] = rows
+        rows = queue.due().values_list("pk", queue.workspace or "pk")[: queue.max_rows]
+        self._backlog[queue] = self._turns[queue].in_order(rows)
 
     def _hand_out(self, queue: Queue) -> None:
         running = sum(running is queue for running, _ in self._running)
-        left: list[int] = []
-        for pk in self._backlog[queue]:
-            key = (queue, pk)
+        of_workspace = Counter(self._running.values())
+        left: list[Row] = []
+        for row in self._backlog[queue]:
+            key = (queue, row[0])
+            workspace = row[1] if queue.workspace else key
             is_full = len(self._running) >= self._thread_count or running >= (
                 queue.max_running or self._thread_count
             )
-            if is_full:
-                left.append(pk)
+            if is_full or of_workspace[workspace] >= self._max_of_workspace:
+                left.append(row)
             elif key not in self._running and key not in self._left_alone_until:
-                self._running.add(key)
+                self._running[key] = workspace
+                self._turns[queue].take(row)
                 running += 1
+                of_workspace[workspace] += 1
                 self._jobs.put(key)
         self._backlog[queue] = left
 
@@ -147,7 +154,7 @@ class WorkerLoop:
             bind_contextvars(task=f"{queue.name}:{pk}")
             seconds = 0.0 if writer.stopping.is_set() else run_row(queue, pk)
             with self._lock:
-                self._running.discard((queue, pk))
+                self._running.pop((queue, pk), None)
                 if seconds:
                     self._left_alone_until[queue, pk] = time.monotonic() + seconds
             # It may have made other rows due, and a thread is free.

@@ -35,6 +35,12 @@ def entries(itop: Itop, ticket: Ticket) -> list[str]:
     return [entry["message"] for entry in itop.store.log(ticket.object_id)]
 
 
+def write_all(ticket: Ticket) -> None:
+    """Write for as many turns as it takes."""
+    while writer.write_due(ticket):
+        pass
+
+
 def now_due() -> None:
     """End the wait of the message and close the circuit breaker."""
     Delivery.objects.update(due_at=timezone.now())
@@ -241,7 +247,7 @@ def test_many_writers_at_once_write_everything_once_and_in_order(
     def write() -> None:
         writer_ready.wait(10)
         try:
-            writer.write_due(Ticket.objects.select_related("itop").get(pk=ticket.pk))
+            write_all(Ticket.objects.select_related("itop").get(pk=ticket.pk))
         finally:
             connection.close()
 
@@ -273,7 +279,7 @@ def test_a_newer_event_processed_first_does_not_overtake_an_unprocessed_older_on
     notify(client, part(37358198349, "<p>first</p>"))
     process_event(WebhookEvent.objects.get())
     notify(client, part(37358198348, "<p>unread</p>"))
-    writer.write_due(ticket)
+    write_all(ticket)
     texts = ["<p>unread</p>", "<p>first</p>", "<p>older</p>", "<p>newer</p>"]
     assert entries(itop, ticket)[before:] == texts
 
@@ -291,6 +297,38 @@ def test_the_query_for_unprocessed_events_uses_the_partial_index(ticket: Ticket)
     )
 
 
+def test_a_writer_stops_when_its_turn_is_over_so_that_other_tickets_are_written(
+    client: Client, ticket: Ticket, itop: Itop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(entries(itop, ticket))
+    for number in range(3):
+        notify(client, part(37358198350 + number, f"<p>{number}</p>"))
+    process_batch()
+    monkeypatch.setattr(writer, "TURN_SECONDS", 0.0)
+    assert writer.write_due(ticket)
+    assert entries(itop, ticket)[before:] == ["<p>0</p>"]
+    assert take_lease(ticket, 0.0) is not None
+    write_all(ticket)
+    assert entries(itop, ticket)[before:] == ["<p>0</p>", "<p>1</p>", "<p>2</p>"]
+
+
+def test_a_turn_that_ends_while_events_are_processed_writes_nothing_out_of_order(
+    client: Client, ticket: Ticket, itop: Itop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(entries(itop, ticket))
+    numbers = list(range(25))
+    # The latest arrived first, so that all events have to be processed before any message is written.
+    for number in reversed(numbers):
+        notify(client, part(37358198350 + number, f"<p>{number}</p>"))
+    process_event(WebhookEvent.objects.earliest("pk"))
+    monkeypatch.setattr(writer, "TURN_SECONDS", 0.0)
+    assert writer.write_due(ticket)
+    assert entries(itop, ticket)[before:] == []
+    assert 0 < Delivery.objects.count() < len(numbers)
+    write_all(ticket)
+    assert entries(itop, ticket)[before:] == [f"<p>{number}</p>" for number in numbers]
+
+
 def test_nothing_is_written_while_events_cannot_be_read(
     client: Client, ticket: Ticket, itop: Itop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,7 +337,7 @@ def test_nothing_is_written_while_events_cannot_be_read(
     process_event(WebhookEvent.objects.get())
     notify(client, part(37358198348, "<p>unread</p>"))
     monkeypatch.setattr(writer, "process_unprocessed", lambda *_: False)
-    writer.write_due(ticket)
+    write_all(ticket)
     assert entries(itop, ticket) == before
 
 
