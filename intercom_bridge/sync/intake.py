@@ -2,8 +2,7 @@
 
 import datetime as dt
 import json
-import math
-import time
+import random
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -27,7 +26,6 @@ from intercom_bridge.models import (
     WebhookEvent,
 )
 from intercom_bridge.models.conversation import COMPARED_EVERY_SECONDS
-from intercom_bridge.models.job import claim
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.models.webhook_event import WebhookEventQuerySet
 
@@ -58,29 +56,26 @@ CLAIMED_SECONDS = 60.0
 # How long a message waits for Intercom's response to a post of the bridge that it may be.
 ECHO_SECONDS = 5.0
 LONGEST_WAIT_FOR_ECHO = dt.timedelta(minutes=1)
-BATCH = 100
-MIN_BATCH = 10
-BATCH_SECONDS = 0.5
-UNPROCESSED_BATCH = 10
+BATCH = 20
 
 
 def process_batch() -> int:
-    """Process due events for up to BATCH_SECONDS, and at least MIN_BATCH, and return how many there were."""
-    ends = time.monotonic() + BATCH_SECONDS
-    keys = _due_in_turn()
-    events = WebhookEvent.objects.select_related("workspace").in_bulk(keys)
-    done = 0
-    for key in keys:
-        if claim(events[key], CLAIMED_SECONDS):
-            _process_safely(events[key])
-        done += 1
-        if done >= MIN_BATCH and time.monotonic() > ends:
-            break
-    return done
+    """Process a batch of events that are due, and return how many there were."""
+    chosen = _due_in_turn()
+    # Claimed together: on SQLite, each statement that writes waits for all other writers.
+    until = timezone.now() + dt.timedelta(seconds=random.uniform(CLAIMED_SECONDS, CLAIMED_SECONDS + 1))  # noqa: S311
+    if not WebhookEvent.objects.due().filter(pk__in=chosen).update(due_at=until):
+        return len(chosen)
+    # The time tells this claim from another worker's.
+    claimed = WebhookEvent.objects.filter(due_at=until).select_related("workspace").in_bulk(chosen)
+    for key in chosen:
+        if key in claimed:
+            _process_safely(claimed[key])
+    return len(chosen)
 
 
 def _due_in_turn() -> list[int]:
-    """Return the keys of due events: the oldest, then the first of each conversation, then others.
+    """Return the keys of a batch of due events: the oldest, then the first of each conversation, then others.
 
     The workspaces take turns, and in each of them a conversation with fewer events comes first, so that a flood delays
     no other conversation. The oldest event comes first of all, so that a flood is not postponed for ever.
@@ -97,22 +92,16 @@ def _due_in_turn() -> list[int]:
     return list(dict.fromkeys([*oldest[:1], *in_turn, *oldest]))[:BATCH]
 
 
-def process_unprocessed(events: WebhookEventQuerySet, ends: float = math.inf) -> bool:
-    """Process the events of a ticket before its next message is chosen.
+def process_unprocessed(events: WebhookEventQuerySet, limit: int | None = None) -> bool:
+    """Process the events of a ticket, at most `limit`, before its next message is chosen.
 
-    Return False if some are left because the database failed or the time `ends` is over.
+    Return False if some are left because of the limit, or because the database failed.
 
     Several workers process events at the same time. Without this, a later message could be written while an earlier
     one, committed before it, is still being processed. Processing an event twice creates nothing twice.
     """
-    # A few at a time, because other workers process them too.
-    while batch := list(events[:UNPROCESSED_BATCH]):
-        for event in batch:
-            if not _process_safely(event):
-                return False
-        if time.monotonic() > ends:
-            return False
-    return True
+    processed = [_process_safely(event) for event in events[:limit]]
+    return all(processed) and (len(processed) != limit or not events.exists())
 
 
 def _process_safely(event: WebhookEvent) -> bool:

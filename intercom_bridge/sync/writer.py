@@ -53,6 +53,8 @@ MAX_RETRY_TIME = dt.timedelta(days=7)
 RENDER_BATCH = 20
 # After this time a writer lets other tickets have their turn.
 TURN_SECONDS = 0.5
+# If more events of a ticket are unprocessed, its writer leaves them to the workers that process events.
+MAX_UNPROCESSED = 10
 # If iTop accepted other messages that failed within this time, the instance is unreliable, not the message.
 INSTANCE_TROUBLE_WINDOW = dt.timedelta(minutes=10)
 # The fields that an attempt can change.
@@ -108,7 +110,7 @@ def _write_in_order(ticket: Ticket, lease: Lease, turn_ends: float) -> bool:
         if delivery is None and events_processed:
             return lease.is_held()
         if delivery is None or delivery.is_overtaking:  # type: ignore[attr-defined]  # annotated below
-            if not process_unprocessed(WebhookEvent.objects.unprocessed_of(ticket), turn_ends):
+            if not process_unprocessed(WebhookEvent.objects.unprocessed_of(ticket), MAX_UNPROCESSED):
                 return False
             events_processed = True
             continue

@@ -86,11 +86,15 @@ class WorkerLoop:
         threading.Thread(target=self._listen, name="wake listener", daemon=True).start()
         clean_up_at = next_clean_up(timezone.localtime())
         while not writer.stopping.is_set():
+            began = time.monotonic()
             self._dispatch()
+            seconds = time.monotonic() - began
             if timezone.localtime() >= clean_up_at:
                 clean_up_at = next_clean_up(timezone.localtime())
                 threading.Thread(target=_clean_up, name="clean up", daemon=True).start()
             self._signal.wait(POLL_SECONDS)
+            # Of a flood of signals, the queries for due rows take half of this thread's time at most.
+            writer.stopping.wait(min(seconds, POLL_SECONDS))
             self._signal.clear()
         ends = time.monotonic() + settings.WRITE_SECONDS + 0.5
         while self._running and time.monotonic() < ends:

@@ -416,9 +416,26 @@ def test_a_flood_in_many_conversations_delays_no_other_conversation_or_workspace
     receive(second, "quiet elsewhere", 0)
     processed: list[str] = []
     monkeypatch.setattr(intake, "process_event", lambda event: processed.append(event.notification_id))
-    monkeypatch.setattr(intake, "BATCH_SECONDS", 0.0)
-    assert process_batch() == intake.MIN_BATCH
+    assert process_batch() == intake.BATCH
     # The oldest event, then the workspaces in turn: in each of them the conversation with the fewest events.
     assert processed[0] == "flooded 0 0"
     assert set(processed[1:3]) == {"quiet 0", "quiet elsewhere 0"}
-    assert processed[3:] == [f"flooded {number} 0" for number in range(1, 8)]
+    assert processed[3:] == [f"flooded {number} 0" for number in range(1, intake.BATCH - 2)]
+
+
+def test_of_two_workers_each_processes_the_events_that_it_claimed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        WebhookEvent.objects.record(workspace, f"{number}", "conversation.user.replied", "1", b"{}")
+    processed: list[str] = []
+    monkeypatch.setattr(intake, "process_event", lambda event: processed.append(event.notification_id))
+    first, *others = [event.pk for event in WebhookEvent.objects.order_by("pk")]
+    monkeypatch.setattr(intake, "_due_in_turn", lambda: [first])
+    assert process_batch() == 1
+    # Another worker has chosen before the claim.
+    monkeypatch.setattr(intake, "_due_in_turn", lambda: [first, *others])
+    assert process_batch() == 3
+    assert process_batch() == 3
+    assert processed == ["0", "1", "2"]
+    assert not WebhookEvent.objects.due().exists()

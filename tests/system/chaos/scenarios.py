@@ -478,6 +478,6 @@ SCENARIOS = (
     ),
     Scenario(7, "web killed with SIGKILL", killed_web),
     Scenario(8, "a full log and three messages that iTop never accepts", bad_messages),
-    Scenario(9, "a flood in one conversation", flood_in_one_conversation),
-    Scenario(10, "a flood in 50 conversations", flood_in_many_conversations),
+    Scenario(9, "a flood in one conversation", flood_in_one_conversation, waits=Waits(8, 10, 180)),
+    Scenario(10, "a flood in 50 conversations", flood_in_many_conversations, waits=Waits(8, 10, 180)),
 )
