@@ -13,7 +13,7 @@ from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
 from intercom_bridge.connections import itop_client
-from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketLink, WebhookEvent
+from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, WebhookEvent
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.job import reason_of
@@ -230,7 +230,7 @@ def _render(delivery: Delivery, client: Client, deadline: Deadline) -> None:
         account = accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0
         workspace = row.conversation.workspace
         with translation.override(workspace.language):
-            row.item = log_item(part, account, may_set_author=may_set_author)
+            row.item = log_item(part, account, row.conversation.url, may_set_author=may_set_author)
         row.idempotency_key = idempotency_key_of(workspace.workspace_id, part)
     with transaction.atomic():
         for row in batch:
@@ -271,7 +271,7 @@ def _is_already_in_log(delivery: Delivery, client: Client, deadline: Deadline) -
     The attempt is counted before it is made, so that a retry is recognised even after a crash. Before the first
     attempt, search the log for a message that the PHP extension may have written.
     """
-    if not delivery.attempts and _is_older_than_adopted_link(delivery):
+    if not delivery.attempts and delivery.may_be_in_log:
         return is_shown_in_log(client, delivery.ticket, delivery, deadline=deadline.remaining())
     if delivery.ticket.itop.tracked_logs.get(_log_key(delivery)) is True:
         return False
@@ -279,13 +279,6 @@ def _is_already_in_log(delivery: Delivery, client: Client, deadline: Deadline) -
         Delivery.objects.filter(pk=delivery.pk).update(attempts=1)
         return False
     return is_in_log(client, delivery.ticket, delivery, deadline=deadline.remaining())
-
-
-def _is_older_than_adopted_link(delivery: Delivery) -> bool:
-    """Return whether the link was adopted from the extension after the message had been written in Intercom."""
-    sent_at = dt.datetime.fromtimestamp(delivery.part_created_at, dt.UTC)
-    links = TicketLink.objects.filter(ticket=delivery.ticket_id, conversation=delivery.conversation_id)
-    return links.filter(linked_by="", created_at__gt=sent_at).exists()
 
 
 def _detect_change_tracking(delivery: Delivery, client: Client, deadline: Deadline) -> None:

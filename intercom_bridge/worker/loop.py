@@ -93,8 +93,8 @@ class WorkerLoop:
                 clean_up_at = next_clean_up(timezone.localtime())
                 threading.Thread(target=_clean_up, name="clean up", daemon=True).start()
             self._signal.wait(POLL_SECONDS)
-            # Of a flood of signals, the queries for due rows take half of this thread's time at most.
-            writer.stopping.wait(min(seconds, POLL_SECONDS))
+            # Each handled row is a signal: the queries must not take the time of those that handle rows.
+            writer.stopping.wait(min(3 * seconds, POLL_SECONDS))
             self._signal.clear()
         ends = time.monotonic() + settings.WRITE_SECONDS + 0.5
         while self._running and time.monotonic() < ends:

@@ -321,10 +321,11 @@ def test_a_writer_leaves_many_unprocessed_events_to_others_and_writes_nothing_be
     for number in reversed(numbers):
         notify(client, part(37358198350 + number, f"<p>{number}</p>"))
     process_event(WebhookEvent.objects.earliest("pk"))
-    for processed in (11, 21):
-        assert not writer.write_due(ticket)
-        assert entries(itop, ticket)[before:] == []
-        assert Delivery.objects.count() == processed
+    assert not writer.write_due(ticket)
+    assert Delivery.objects.count() == 1
+    process_batch()
+    assert 1 < Delivery.objects.count() < len(numbers)
+    assert entries(itop, ticket)[before:] == []
     write_all(ticket)
     assert entries(itop, ticket)[before:] == [f"<p>{number}</p>" for number in numbers]
 
