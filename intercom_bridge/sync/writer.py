@@ -54,7 +54,7 @@ RENDER_BATCH = 20
 # After this time a writer lets other tickets have their turn.
 TURN_SECONDS = 0.5
 # If more events of a ticket are unprocessed, its writer leaves them to the workers that process events.
-MAX_UNPROCESSED = 10
+MAX_UNPROCESSED = 3
 # If iTop accepted other messages that failed within this time, the instance is unreliable, not the message.
 INSTANCE_TROUBLE_WINDOW = dt.timedelta(minutes=10)
 # The fields that an attempt can change.

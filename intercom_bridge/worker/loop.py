@@ -30,6 +30,8 @@ from .turns import Row, Turns
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
+# After the queries for due rows, this many times as long passes before the next. Threads get the rows found before.
+QUERY_PAUSE = 3
 # Between two looks into the queue for a signal.
 LISTEN_SECONDS = 0.1
 AWAY_SECONDS = 1.0
@@ -85,16 +87,21 @@ class WorkerLoop:
             threading.Thread(target=self._work, name=f"worker {number}", daemon=True).start()
         threading.Thread(target=self._listen, name="wake listener", daemon=True).start()
         clean_up_at = next_clean_up(timezone.localtime())
+        query_at = 0.0
         while not writer.stopping.is_set():
             began = time.monotonic()
-            self._dispatch()
-            seconds = time.monotonic() - began
+            if began < query_at:
+                self._hand_out_all()
+                seconds = query_at - began
+            else:
+                self._dispatch()
+                # Each handled row is a signal: the queries must not take the time of those that handle rows.
+                query_at = time.monotonic() + QUERY_PAUSE * (time.monotonic() - began)
+                seconds = POLL_SECONDS
             if timezone.localtime() >= clean_up_at:
                 clean_up_at = next_clean_up(timezone.localtime())
                 threading.Thread(target=_clean_up, name="clean up", daemon=True).start()
-            self._signal.wait(POLL_SECONDS)
-            # Each handled row is a signal: the queries must not take the time of those that handle rows.
-            writer.stopping.wait(min(3 * seconds, POLL_SECONDS))
+            self._signal.wait(seconds)
             self._signal.clear()
         ends = time.monotonic() + settings.WRITE_SECONDS + 0.5
         while self._running and time.monotonic() < ends:
@@ -116,6 +123,9 @@ class WorkerLoop:
             self._is_database_away = True
             return
         self._is_database_away = False
+        self._hand_out_all()
+
+    def _hand_out_all(self) -> None:
         now = time.monotonic()
         with self._lock:
             self._left_alone_until = {k: until for k, until in self._left_alone_until.items() if until > now}
