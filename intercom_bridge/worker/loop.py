@@ -17,6 +17,7 @@ import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
+from django.db.models import Value
 from django.utils import timezone
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
@@ -137,16 +138,16 @@ class WorkerLoop:
         if not force and now - self._queried_at.get(queue, -queue.every) < queue.every:
             return
         self._queried_at[queue] = now
-        rows = queue.due().values_list("pk", queue.workspace or "pk")[: queue.max_rows]
-        self._backlog[queue] = self._turns[queue].in_order(rows)
+        rows = queue.due().values_list("pk", queue.workspace or "pk", queue.waiting or Value(0))
+        self._backlog[queue] = self._turns[queue].in_order(Row(*row) for row in rows[: queue.max_rows])
 
     def _hand_out(self, queue: Queue) -> None:
         running = sum(running is queue for running, _ in self._running)
         of_workspace = Counter(self._running.values())
         left: list[Row] = []
         for row in self._backlog[queue]:
-            key = (queue, row[0])
-            workspace = row[1] if queue.workspace else key
+            key = (queue, row.pk)
+            workspace = row.workspace if queue.workspace else key
             is_full = len(self._running) >= self._thread_count or running >= (
                 queue.max_running or self._thread_count
             )

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from django.db import OperationalError
-from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -67,6 +67,7 @@ class Queue:
     handle: handles a row. It may return for how many seconds the row is left alone if it is still due; 0.0 if it is
         to have its next turn at once.
     workspace: the field or annotation with the rows' workspace, if workspaces take turns.
+    waiting: the annotation with the number of messages that wait in a row, if those with few come first.
     every: seconds between two queries for due rows; 0.0 means as often as the loop runs.
     max_rows: how many rows one query returns at most.
     max_running: how many rows one worker handles at the same time; None means as many as it has threads.
@@ -79,6 +80,7 @@ class Queue:
     max_rows: int = 500
     max_running: int | None = None
     workspace: str = ""
+    waiting: str = ""
 
 
 def run_row(queue: Queue, pk: int) -> float:
@@ -131,7 +133,10 @@ def _tickets_to_write() -> QuerySet[Ticket]:
     return (
         Ticket.objects.filter(_is_free(), pk__in=due)
         .exclude(is_paused)
-        .annotate(workspace=Subquery(of_ticket.values("conversation__workspace")[:1]))
+        .annotate(
+            workspace=Subquery(of_ticket.values("conversation__workspace")[:1]),
+            waiting=Subquery(of_ticket.values("ticket").annotate(count=Count("pk")).values("count")),
+        )
         .select_related("itop")
     )
 
@@ -213,7 +218,7 @@ QUEUES = (
     Queue(
         "process_notifications", WebhookEvent.objects.due, _process_notifications, max_rows=1, max_running=1
     ),
-    Queue("write_ticket", _tickets_to_write, _write, workspace="workspace"),
+    Queue("write_ticket", _tickets_to_write, _write, workspace="workspace", waiting="waiting"),
     Queue("verify_ticket", _tickets_to_verify, _verify),
     Queue("post_message", OutgoingMessage.objects.due, _post),
     Queue("create_ticket", TicketCreation.objects.due, _create),

@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from intercom_bridge.connections import itop_client
+from intercom_bridge.intercom import html
 from intercom_bridge.models import (
     Delivery,
     ItopInstance,
@@ -354,3 +355,36 @@ def test_a_rejected_login_is_a_failure_of_the_instance_and_not_of_the_message(
     assert delivery.reason_code == "itop_login_refused"
     assert "Invalid login" in delivery.reason_detail
     assert delivery.due_at > timezone.now()
+
+
+def test_a_message_too_long_for_the_log_ends_with_the_conversations_address(
+    client: Client, ticket: Ticket, itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html, "MAX_BODY_LENGTH", 100)
+    notify(client, part(37358198350, f"<p>{'word ' * 50}</p>"))
+    work()
+    assert TicketLink.objects.get().conversation.url in entries(itop, ticket)[-1]
+
+
+def test_a_response_that_is_not_known_has_a_reason_of_its_own(
+    client: Client, ticket: Ticket, itop: Itop, work: Work
+) -> None:
+    itop.faults.add("forbidden", operation="core/update", count=1)
+    notify(client, part(37358198350, "<p>x</p>"))
+    work()
+    assert Delivery.objects.get().reason_code == "itop_unknown_response"
+
+
+def test_only_messages_older_than_an_adopted_link_may_be_in_the_log_already(
+    client: Client, ticket: Ticket
+) -> None:
+    TicketLink.objects.update(linked_by="", since_part_at=0)
+    now = int(timezone.now().timestamp())
+    notify(client, part(37358198350, "<p>older</p>", created_at=now - 3600))
+    notify(client, part(37358198351, "<p>newer</p>", created_at=now + 3600))
+    process_batch()
+    assert list(Delivery.objects.in_order().values_list("may_be_in_log", flat=True)) == [True, False]
+    TicketLink.objects.update(linked_by="Ada")
+    notify(client, part(37358198352, "<p>of a teammate's link</p>", created_at=now - 3600))
+    process_batch()
+    assert not Delivery.objects.get(part_id="37358198352").may_be_in_log
