@@ -125,6 +125,9 @@ class UnclassifiedError(ItopUnavailableError):
     Either the instance is not working, or this one request makes it fail: a read shows which.
     """
 
+    code = "itop_unknown_response"
+    summary = "iTop responded in an unknown way"
+
 
 class LoginProblem(StrEnum):
     """Why iTop refused an account."""

@@ -12,7 +12,6 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from intercom_bridge.intercom.client import conversation_url
 from intercom_bridge.models import Conversation, Ticket
 from intercom_bridge.models.job import MAX_LOGGED_ATTEMPTS, LoggedJob
 from intercom_bridge.models.reason import reason_label
@@ -135,6 +134,4 @@ def itop_link(ticket: Ticket) -> SafeString:
 
 def intercom_link(conversation: Conversation) -> SafeString:
     """Return a link to the conversation in Intercom's inbox."""
-    workspace = conversation.workspace
-    url = conversation_url(workspace.region, workspace.workspace_id, conversation.conversation_id)
-    return link(url, conversation.conversation_id)
+    return link(conversation.url, conversation.conversation_id)

@@ -6,6 +6,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from intercom_bridge.intercom.client import conversation_url
+
 from .lease import Leased
 from .reason import ReasonCode
 from .workspace import Workspace
@@ -79,6 +81,11 @@ class Conversation(Leased):
     def names(self) -> dict[str, str]:
         """The log fields that identify the conversation."""
         return {"workspace": self.workspace.workspace_id, "conversation": self.conversation_id}
+
+    @property
+    def url(self) -> str:
+        """The conversation's address in Intercom's inbox."""
+        return conversation_url(self.workspace.region, self.workspace.workspace_id, self.conversation_id)
 
     def __str__(self) -> str:
         return self.conversation_id

@@ -147,6 +147,7 @@ class Delivery(LoggedJob):
 
     WAITING_STATE = State.WAITING
     FAILED_STATE = State.FAILED
+    WITHOUT_CONTENT = {"part": {}, "item": None}
 
     class Kind(models.TextChoices):
         # A conversation's first message and a reply can have the same id.
@@ -171,6 +172,8 @@ class Delivery(LoggedJob):
     log = models.CharField(max_length=100, blank=True)
     item = models.JSONField(null=True, blank=True)
     idempotency_key = models.CharField(max_length=255, blank=True)
+    # Whether the PHP extension may have written it before its link was adopted.
+    may_be_in_log = models.BooleanField(default=False, editable=False)
     # When it was last queued: at its creation, or by a request to retry it.
     queued_at = models.DateTimeField(default=timezone.now, editable=False)
     # Failures while iTop accepted other messages, so that the message itself is the cause.

@@ -46,6 +46,10 @@ class JobQuerySet(models.QuerySet[J]):
             **changes,
         )
 
+    def erase_content(self, **changes: Any) -> int:
+        """Erase the content of the jobs and return how many there are. `changes` are values of other fields."""
+        return self.update(**self.model.WITHOUT_CONTENT, cleaned_at=timezone.now(), **changes)
+
 
 class Job(models.Model):
     """A row with a state that a worker moves from waiting to finished.
@@ -56,6 +60,8 @@ class Job(models.Model):
 
     WAITING_STATE: ClassVar[str]
     FAILED_STATE: ClassVar[str]
+    # The fields with content, such as a message's text, and their values without it.
+    WITHOUT_CONTENT: ClassVar[dict[str, Any]]
 
     reason_code = models.CharField(
         "reason", max_length=40, choices=ReasonCode.choices, default=ReasonCode.NONE, blank=True
@@ -63,7 +69,7 @@ class Job(models.Model):
     reason_detail = models.CharField(max_length=MAX_REASON_DETAIL, default="", blank=True)
     attempts = models.PositiveIntegerField(default=0)
     due_at = models.DateTimeField("next attempt at", default=timezone.now)
-    # When retention deleted the content (sync/retention.py).
+    # When the content was erased.
     cleaned_at = models.DateTimeField(null=True, blank=True, editable=False)
     # When the operators were told by e-mail that it failed (ops/alerts.py).
     announced_at = models.DateTimeField(null=True, blank=True, editable=False)

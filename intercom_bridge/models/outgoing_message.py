@@ -24,6 +24,7 @@ class OutgoingMessage(Job):
 
     WAITING_STATE = State.WAITING
     FAILED_STATE = State.FAILED
+    WITHOUT_CONTENT = {"body": ""}
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="outgoing_messages")
     admin_id = models.CharField(max_length=64, blank=True)

@@ -91,6 +91,10 @@ class ReasonCode(models.TextChoices):
     ITOP_UNREACHABLE = "itop_unreachable", _("The bridge cannot connect to iTop.")
     ITOP_NO_RESPONSE = "itop_no_response", _("iTop did not respond in time.")
     ITOP_UNAVAILABLE = "itop_unavailable", _("iTop is not working correctly.")
+    ITOP_UNKNOWN_RESPONSE = (
+        "itop_unknown_response",
+        _("iTop, or a proxy in front of it, sent a response that the bridge does not know."),
+    )
     ITOP_LOGIN_REFUSED = "itop_login_refused", _("iTop refused the bridge's account.")
     ITOP_NOT_ALLOWED = (
         "itop_not_allowed",

@@ -34,6 +34,7 @@ class TicketCreation(LoggedJob):
 
     WAITING_STATE = State.CREATING
     FAILED_STATE = State.REFUSED
+    WITHOUT_CONTENT = {"fields": {}, "values": {}, "problems": []}
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="ticket_creations")
     form_key = models.CharField(max_length=64)

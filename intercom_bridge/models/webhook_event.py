@@ -102,6 +102,7 @@ class WebhookEvent(Job):
 
     WAITING_STATE = State.RECEIVED
     FAILED_STATE = State.FAILED
+    WITHOUT_CONTENT = {"body": b""}
 
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="webhook_events")
     notification_id = models.CharField("notification", max_length=100)

@@ -121,6 +121,10 @@ def _explanations() -> dict[str, tuple[str, str]]:
             _("iTop is not working correctly"),
             _("It returned an error page, or is under maintenance."),
         ),
+        ReasonCode.ITOP_UNKNOWN_RESPONSE: (
+            _("iTop is not working correctly"),
+            _("It, or a proxy in front of it, sent a response that the bridge does not know."),
+        ),
         ReasonCode.ITOP_LOGIN_REFUSED: (
             _("iTop refuses the bridge's account"),
             _("An admin must check the account's token and its profile REST Services User in iTop."),

@@ -170,20 +170,13 @@ class Contact:
             )
             # Contains iTop's error texts, which may quote a message.
             LinkRemoval.objects.filter(conversation__in=self.conversations).update(left_out=[])
-            now = timezone.now()
             erased = {
-                "messages": deliveries.update(
-                    part={},
-                    item=None,
-                    author="",
-                    idempotency_key="",
-                    attempt_log=[],
-                    webhook_event=None,
-                    cleaned_at=now,
+                "messages": deliveries.erase_content(
+                    author="", idempotency_key="", attempt_log=[], webhook_event=None
                 ),
                 "ticket creations": _erase_ticket_creations(ticket_creations),
                 "form drafts": FormDraft.objects.filter(conversation__in=self.conversations).delete()[0],
-                "outgoing messages": outgoing_messages.update(body="", cleaned_at=now),
+                "outgoing messages": outgoing_messages.erase_content(),
                 "webhook events": webhook_events,
                 "cached iTop responses": self.cached_answers.delete()[0]
                 + forget_candidates(self.workspace.itop),
@@ -199,7 +192,7 @@ class Contact:
     def _erase_webhook_events(self) -> int:
         waiting = self.webhook_events.filter(state=WebhookEvent.State.RECEIVED)
         waiting.update(state=WebhookEvent.State.SKIPPED, reason_code=ReasonCode.ERASED)
-        return self.webhook_events.update(body=b"", cleaned_at=timezone.now())
+        return self.webhook_events.erase_content()
 
     def _erase_matches(self) -> int:
         anonymize_admin_log(self.matches.values_list("pk", flat=True), "erased")
@@ -215,12 +208,15 @@ def anonymize_admin_log(keys: Iterable[int], replacement: str) -> None:
 
 def _erase_ticket_creations(ticket_creations: list[TicketCreation]) -> int:
     for creation in ticket_creations:
-        # The parts identify what was written. Their authors are removed.
-        creation.parts = [part | {"author": "", "author_id": ""} for part in creation.parts]
-        creation.fields, creation.values, creation.problems, creation.attempt_log = {}, {}, [], []
-        creation.reason_detail = creation.note = creation.idempotency_key = ""
-        creation.caller_id, creation.cleaned_at = 0, timezone.now()
-        creation.save()
+        TicketCreation.objects.filter(pk=creation.pk).erase_content(
+            # The parts identify what was written. Their authors are removed.
+            parts=[part | {"author": "", "author_id": ""} for part in creation.parts],
+            attempt_log=[],
+            reason_detail="",
+            note="",
+            idempotency_key="",
+            caller_id=0,
+        )
     return len(ticket_creations)
 
 

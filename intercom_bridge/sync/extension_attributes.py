@@ -5,7 +5,6 @@ from typing import Any
 import structlog
 
 from intercom_bridge.connections import itop_client
-from intercom_bridge.intercom.client import conversation_url
 from intercom_bridge.models import Conversation, LinkRemoval, TicketLink, Workspace
 from itop_client import ItopRejectedError, NoMatchError, UnknownAttributeError, quote
 
@@ -25,8 +24,7 @@ def attributes_of(conversation: Conversation, *, sync_on: bool) -> dict[str, Any
     workspace = conversation.workspace
     if not workspace.has_intercom_attributes:
         return {}
-    url = conversation_url(workspace.region, workspace.workspace_id, conversation.conversation_id)
-    values = (conversation.conversation_id, url, "yes" if sync_on else "no")
+    values = (conversation.conversation_id, conversation.url, "yes" if sync_on else "no")
     return dict(zip(attribute_codes(workspace), values, strict=True))
 
 

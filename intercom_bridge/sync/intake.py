@@ -2,13 +2,15 @@
 
 import datetime as dt
 import json
+import random
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError, ProgrammingError, transaction
-from django.db.models import Min
+from django.db.models import Count, Min
 from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
@@ -32,7 +34,6 @@ from intercom_bridge.models import (
     WebhookEvent,
 )
 from intercom_bridge.models.conversation import COMPARED_EVERY_SECONDS
-from intercom_bridge.models.job import claim
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.models.webhook_event import WebhookEventQuerySet
 
@@ -64,31 +65,52 @@ CLAIMED_SECONDS = 60.0
 # How long a message waits for Intercom's response to a post of the bridge that it may be.
 ECHO_SECONDS = 5.0
 LONGEST_WAIT_FOR_ECHO = dt.timedelta(minutes=1)
-BATCH = 100
+BATCH = 20
 
 
 def process_batch() -> int:
     """Process a batch of events that are due, and return how many there were."""
+    chosen = _due_in_turn()
+    # Claimed together: on SQLite, each statement that writes waits for all other writers.
+    until = timezone.now() + dt.timedelta(seconds=random.uniform(CLAIMED_SECONDS, CLAIMED_SECONDS + 1))  # noqa: S311
+    if not WebhookEvent.objects.due().filter(pk__in=chosen).update(due_at=until):
+        return len(chosen)
+    # The time tells this claim from another worker's.
+    claimed = WebhookEvent.objects.filter(due_at=until).select_related("workspace").in_bulk(chosen)
+    for key in chosen:
+        if key in claimed:
+            _process_safely(claimed[key])
+    return len(chosen)
+
+
+def _due_in_turn() -> list[int]:
+    """Return the keys of a batch of due events: the oldest, then the first of each conversation, then others.
+
+    The workspaces take turns, and in each of them a conversation with fewer events comes first, so that a flood delays
+    no other conversation. The oldest event comes first of all, so that a flood is not postponed for ever.
+    """
     due = WebhookEvent.objects.due()
-    # The oldest event of each conversation comes before the others, so that a flood in one delays no other.
-    oldest = due.order_by().values("workspace", "conversation_id").annotate(oldest=Min("pk"))
-    chosen = list(oldest.order_by("oldest").values_list("oldest", flat=True)[:BATCH])
-    if len(chosen) < BATCH:
-        others = due.exclude(pk__in=chosen).values_list("pk", flat=True)
-        chosen += others[: BATCH - len(chosen)]
-    batch = list(WebhookEvent.objects.filter(pk__in=chosen).select_related("workspace").order_by("pk"))
-    for event in batch:
-        if claim(event, CLAIMED_SECONDS):
-            _process_safely(event)
-    return len(batch)
+    firsts = (
+        due.order_by().values("workspace", "conversation_id").annotate(first=Min("pk"), count=Count("pk"))
+    )
+    by_workspace: dict[Any, list[int]] = {}
+    for row in firsts.order_by("count", "first"):
+        by_workspace.setdefault(row["workspace"], []).append(row["first"])
+    in_turn = [key for keys in zip_longest(*by_workspace.values()) for key in keys if key is not None]
+    oldest = list(due.values_list("pk", flat=True)[:BATCH])
+    return list(dict.fromkeys([*oldest[:1], *in_turn, *oldest]))[:BATCH]
 
 
-def process_unprocessed(events: WebhookEventQuerySet) -> bool:
-    """Process the events of a ticket before its next message is chosen; return False if the database failed.
+def process_unprocessed(events: WebhookEventQuerySet, limit: int | None = None) -> bool:
+    """Process the events of a ticket before its next message is chosen.
+
+    Return False if some are left: all if there are more than `limit`, or some because the database failed.
 
     Several workers process events at the same time. Without this, a later message could be written while an earlier
     one, committed before it, is still being processed. Processing an event twice creates nothing twice.
     """
+    if limit is not None and events[: limit + 1].count() > limit:
+        return False
     processed = [_process_safely(event) for event in events]
     return all(processed)
 
@@ -211,7 +233,7 @@ def _deliver_to_links(
         delivery
         for part, to in parts
         for link in links
-        if (delivery := redact(link, part, event) or deliver(link, part, event, to)) is not None
+        if (delivery := redact(link, part, event) or deliver(link, part, to, event)) is not None
     ]
     # The next notification may get lost.
     Conversation.objects.filter(pk=conversation.pk).compare_within(COMPARED_EVERY_SECONDS)
@@ -233,15 +255,15 @@ def deliver_since(link: TicketLink, since: dt.datetime) -> None:
     for event in handled.order_by("pk"):
         reported = Event.parse(json.loads(bytes(event.body))).conversation
         for part in reported.parts if reported else ():
-            deliver(link, part, event)
+            deliver(link, part, destination(part), event)
 
 
 def deliver(
-    link: TicketLink, part: Part, event: WebhookEvent | None = None, to: Destination | None = None
+    link: TicketLink, part: Part, to: Destination, event: WebhookEvent | None = None
 ) -> Delivery | None:
     """Create the delivery of this part to this ticket; return None if it exists already.
 
-    `to` is the part's destination, if it is known already.
+    `to` is the part's destination, which takes time, so that it is found out before a transaction begins.
     """
     delivery, is_new = Delivery.objects.get_or_create(
         ticket=link.ticket,
@@ -266,19 +288,17 @@ def redact(link: TicketLink, part: Part, event: WebhookEvent) -> Delivery | None
     )
     was_written = copies.in_itop().exists()
     events = WebhookEvent.objects.filter(pk__in=copies.values("webhook_event")).exclude(pk=event.pk)
-    events.exclude(state=State.RECEIVED).update(body=b"", cleaned_at=now)
+    events.exclude(state=State.RECEIVED).erase_content()
     for creation in TicketCreation.objects.filter(ticket=link.ticket, conversation=link.conversation):
         if any(copied["id"] == part.id and copied["kind"] == part.kind for copied in creation.parts):
-            TicketCreation.objects.filter(pk=creation.pk).update(
-                fields={}, values={}, problems=[], cleaned_at=now
-            )
+            TicketCreation.objects.filter(pk=creation.pk).erase_content()
     copies.skip(ReasonCode.REDACTED)
-    copies.update(part={}, item=None, cleaned_at=now)
+    copies.erase_content()
     if not was_written or not link.sync_on:
         return None
     with translation.override(link.conversation.workspace.language):
         notice = redaction_of(part, int(now.timestamp()))
-    return deliver(link, notice, event)
+    return deliver(link, notice, destination(notice), event)
 
 
 def deliver_together(link: TicketLink, parts: Iterable[Part]) -> None:
@@ -290,7 +310,7 @@ def deliver_together(link: TicketLink, parts: Iterable[Part]) -> None:
                 conversation=link.conversation,
                 kind=part.kind,
                 part_id=part.id,
-                **_draft(link, part),
+                **_draft(link, part, destination(part)),
             )
             for part in parts
         ],
@@ -298,19 +318,17 @@ def deliver_together(link: TicketLink, parts: Iterable[Part]) -> None:
     )
 
 
-def is_wanted(link: TicketLink, part: Part) -> bool:
+def is_wanted(link: TicketLink, part: Part, to: Destination) -> bool:
     """Return whether a part that no event has reported would be written."""
-    return not _where(link, part, is_late=True).code
+    return not _where(link, part, to, is_late=True).code
 
 
-def is_left_out_by_pause(link: TicketLink, part: Part) -> bool:
+def is_left_out_by_pause(link: TicketLink, part: Part, to: Destination) -> bool:
     """Return whether the part was written while the sync was paused, so that a teammate decides about it."""
-    return _where(link, part, is_late=True).code == ReasonCode.SYNC_PAUSED
+    return _where(link, part, to, is_late=True).code == ReasonCode.SYNC_PAUSED
 
 
-def _draft(
-    link: TicketLink, part: Part, to: Destination | None = None, *, is_late: bool = False
-) -> dict[str, Any]:
+def _draft(link: TicketLink, part: Part, to: Destination, *, is_late: bool = False) -> dict[str, Any]:
     """Return the values of a new delivery, without its key."""
     # A part whose date cannot be read was written about now.
     part = part if part.created_at else replace(part, created_at=int(timezone.now().timestamp()))
@@ -324,11 +342,15 @@ def _draft(
         "state": Delivery.State.SKIPPED if to.code else Delivery.State.WAITING,
         "reason_code": to.code,
         "reason_detail": to.detail,
+        # A link without a teammate was adopted from the PHP extension.
+        "may_be_in_log": not link.linked_by and part.created_at < link.created_at.timestamp(),
     }
 
 
-def _where(link: TicketLink, part: Part, to: Destination | None = None, *, is_late: bool) -> Destination:
-    """Return the part's log and, if it is not copied, the reason. A part skipped by a pause may be copied later.
+def _where(link: TicketLink, part: Part, to: Destination, *, is_late: bool) -> Destination:
+    """Return the part's log, which `to` names, and, if it is not copied to this ticket, the reason.
+
+    A part skipped by a pause may be copied later.
 
     A part from an event is skipped if the sync is paused now; a part that reconciliation finds (`is_late`), also if
     it was paused when the part was written.
@@ -338,7 +360,6 @@ def _where(link: TicketLink, part: Part, to: Destination | None = None, *, is_la
         return Destination(code=ReasonCode.WRITTEN_BEFORE_LINK)
     if _is_our_echo(link.conversation, part):
         return Destination(code=ReasonCode.OWN_MESSAGE)
-    to = to or destination(part)
     if to.log and (not link.sync_on or (is_late and link.was_paused_at(part.created_at))):
         return Destination(to.log, ReasonCode.SYNC_PAUSED)
     return to

@@ -54,12 +54,13 @@ def destination(part: Part) -> Destination:
     return Destination(log)
 
 
-def body_html(part: Part) -> str:
+def body_html(part: Part, conversation_url: str = "") -> str:
     """Return the entry's HTML: the text and the names of the files; "" if there is neither.
 
+    If the text is too long for a log, it ends with `conversation_url`, where the rest can be read.
     Files are named, not linked: Intercom's links to them die after half an hour (file_attribute model).
     """
-    text = to_log_html(part.body)
+    text = to_log_html(part.body, conversation_url)
     if part.subject and part.kind == "source" and text:
         text = f"<p><b>{html.escape(part.subject)}</b></p>{text}"
     if not part.attachments:
@@ -88,13 +89,13 @@ def may_have_account(author: Author) -> bool:
     return author.type in ("admin", "user") and bool(author.email)
 
 
-def log_item(part: Part, account_id: int, *, may_set_author: bool) -> dict[str, Any]:
+def log_item(part: Part, account_id: int, conversation_url: str, *, may_set_author: bool) -> dict[str, Any]:
     """Return the log item, under the author's account or else with the author's name.
 
     `account_id` 0 means no account. iTop accepts an author only from accounts with the Administrator profile. Without
     it, the name is part of the text (facts: "Setting the author of a log entry needs Administrator").
     """
-    text = body_html(part)
+    text = body_html(part, conversation_url)
     if not may_set_author:
         text = f"<p><b>{html.escape(shown_name(part.author))}</b></p>{text}"
         return LogItem(message=text, date=part.created_at).to_json()

@@ -19,7 +19,7 @@ from intercom_bridge.models.reason import ReasonCode, reason_label
 
 from .circuit_breaker import backoff_seconds
 from .intake import LONGEST_WAIT_FOR_ECHO, deliver, is_left_out_by_pause, is_wanted, may_be_our_echo
-from .message import order_of
+from .message import Destination, destination, order_of
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,9 @@ def compare(conversation: Conversation, *, fill: bool) -> Comparison:
     links = TicketLink.objects.of_conversation(conversation).syncing()
     if not links.exists():
         return Comparison()
-    messages = sorted(_fetch(conversation), key=lambda part: (part.created_at, order_of(part.id)))
+    parts = sorted(_fetch(conversation), key=lambda part: (part.created_at, order_of(part.id)))
+    # Found out before the transaction begins: on SQLite, it excludes all other writers.
+    messages = [(part, destination(part)) for part in parts]
     with transaction.atomic():
         # Read again: the sync may have been paused during the request to Intercom.
         comparison = _compare(conversation, list(links.all()), messages, fill=fill)
@@ -80,7 +82,11 @@ def compare(conversation: Conversation, *, fill: bool) -> Comparison:
 
 
 def _compare(
-    conversation: Conversation, links: list[TicketLink], messages: list[Part], *, fill: bool
+    conversation: Conversation,
+    links: list[TicketLink],
+    messages: list[tuple[Part, Destination]],
+    *,
+    fill: bool,
 ) -> Comparison:
     keys = Delivery.objects.filter(conversation=conversation, ticket__in=[link.ticket for link in links])
     known = set(keys.values_list("ticket_id", "kind", "part_id"))
@@ -88,18 +94,22 @@ def _compare(
     for link in links:
         link.conversation = conversation
         missing = [
-            part
-            for part in messages
-            if (link.ticket_id, part.kind, part.id) not in known and is_wanted(link, part)
+            (part, to)
+            for part, to in messages
+            if (link.ticket_id, part.kind, part.id) not in known and is_wanted(link, part, to)
         ]
-        sure = [part for part in missing if not (_is_fresh(part) and may_be_our_echo(conversation, part))]
+        sure = [
+            (part, to)
+            for part, to in missing
+            if not (_is_fresh(part) and may_be_our_echo(conversation, part))
+        ]
         unsure = unsure or len(sure) < len(missing)
         if fill:
-            sure = [part for part in sure if deliver(link, part) is not None]
-            for part in messages:
+            sure = [(part, to) for part, to in sure if deliver(link, part, to) is not None]
+            for part, to in messages:
                 # A teammate decides about these, as about the messages that arrived during a pause.
-                if is_left_out_by_pause(link, part):
-                    deliver(link, part)
+                if is_left_out_by_pause(link, part, to):
+                    deliver(link, part, to)
         if sure:
             gaps.append(Gap(ticket=link.ticket, messages=len(sure)))
     return Comparison(gaps=tuple(gaps), unsure=unsure)

@@ -8,7 +8,7 @@ rows that are not cleaned yet.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from intercom_bridge.models import (
     WebhookEvent,
     Workspace,
 )
+from intercom_bridge.models.job import Job, JobQuerySet
 
 from .writer import stopping
 
@@ -43,13 +44,12 @@ KEEP_ANSWERS_DAYS = 7
 
 @dataclass(frozen=True)
 class Rule:
-    """Which rows of a table are cleaned, by state and creation time, and the values of a cleaned row."""
+    """Which rows of a table are cleaned, by state and creation time."""
 
-    model: type[models.Model]
+    model: type[Job]
     workspace: str
     state: str
     made_at: str
-    without_payload: dict[str, Any]
     handled: tuple[str, ...]
     failed: tuple[str, ...]
 
@@ -60,7 +60,6 @@ RULES = (
         "workspace",
         "state",
         "received_at",
-        {"body": b""},
         (WebhookEvent.State.HANDLED, WebhookEvent.State.SKIPPED),
         (WebhookEvent.State.FAILED,),
     ),
@@ -69,7 +68,6 @@ RULES = (
         "conversation__workspace",
         "state",
         "created_at",
-        {"part": {}, "item": None},
         (Delivery.State.WRITTEN, Delivery.State.RESTORED, Delivery.State.SKIPPED),
         (Delivery.State.FAILED,),
     ),
@@ -78,7 +76,6 @@ RULES = (
         "conversation__workspace",
         "state",
         "created_at",
-        {"fields": {}, "values": {}, "problems": []},
         (TicketCreation.State.CREATED,),
         (TicketCreation.State.REFUSED,),
     ),
@@ -87,7 +84,6 @@ RULES = (
         "conversation__workspace",
         "state",
         "created_at",
-        {"body": ""},
         (OutgoingMessage.State.POSTED,),
         (OutgoingMessage.State.FAILED,),
     ),
@@ -132,12 +128,11 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Work:
-    """Rows to clean, oldest first. They are deleted if `without_payload` is None."""
+    """Rows to clean, oldest first. Jobs stay without their content; other rows are deleted."""
 
     name: str
     rows: models.QuerySet[Any]
     made_at: str
-    without_payload: Mapping[str, Any] | None = None
 
     def step(self, since: dt.datetime | None) -> _Step:
         """Clean a batch of the rows created at `since` or later."""
@@ -146,10 +141,10 @@ class _Work:
             found = list(rows.order_by(self.made_at).values_list("pk", self.made_at)[:STEP])
             # Filter again: a failed row may have been queued again.
             here = self.rows.filter(pk__in=[pk for pk, _made_at in found])
-            if self.without_payload is None:
+            if not isinstance(here, JobQuerySet):
                 cleaned = here.delete()[0]
             else:
-                cleaned = here.update(**self.without_payload, cleaned_at=timezone.now())
+                cleaned = here.erase_content()
                 if self.rows.model is WebhookEvent:
                     Mention.objects.filter(
                         webhook_event__in=[pk for pk, _made_at in found],
@@ -169,7 +164,7 @@ def _work() -> Iterator[_Work]:
                     old = {rule.state: state, f"{rule.made_at}__lt": now - dt.timedelta(days=days)}
                     rows = rule.model._default_manager.filter(age.of(rule.workspace), cleaned_at=None, **old)
                     name = str(rule.model._meta.verbose_name_plural)
-                    yield _Work(name, rows, rule.made_at, rule.without_payload)
+                    yield _Work(name, rows, rule.made_at)
     before = now - dt.timedelta(days=KEEP_ANSWERS_DAYS)
     yield _Work("answers of iTop", CachedAnswer.objects.filter(at__lt=before), "at")
     yield _Work("cached tickets", CachedTickets.objects.filter(at__lt=before), "at")

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import threading
+import time
 
 import structlog
 from django.conf import settings
@@ -12,7 +13,7 @@ from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
 from intercom_bridge.connections import itop_client
-from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketLink, WebhookEvent
+from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, WebhookEvent
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.job import reason_of
@@ -51,6 +52,10 @@ SOLO_RETRY_SECONDS = 5.0
 READ_SECONDS = 3.0
 MAX_RETRY_TIME = dt.timedelta(days=7)
 RENDER_BATCH = 20
+# After this time a writer lets other tickets have their turn.
+TURN_SECONDS = 0.5
+# If more events of a ticket are unprocessed, its writer leaves them to the workers that process events.
+MAX_UNPROCESSED = 3
 # If iTop accepted other messages that failed within this time, the instance is unreliable, not the message.
 INSTANCE_TROUBLE_WINDOW = dt.timedelta(minutes=10)
 # The fields that an attempt can change.
@@ -76,26 +81,28 @@ def lease_seconds() -> float:
     return 3 * float(settings.WRITE_SECONDS)
 
 
-def write_due(ticket: Ticket) -> None:
-    """Write all due deliveries of a ticket, oldest first.
+def write_due(ticket: Ticket) -> bool:
+    """Write the due deliveries of a ticket, oldest first. Return True if some are left because its turn is over.
 
     Return immediately if another worker holds the lease or the circuit breaker is open: that worker, or the one that
     opened the circuit breaker, will continue.
     """
+    turn_ends = time.monotonic() + TURN_SECONDS
     while not stopping.is_set() and Delivery.objects.due().filter(ticket=ticket).exists():
         if is_open(ticket.itop):
-            return
+            return False
         lease = take_lease(ticket, lease_seconds())
         if lease is None:
-            return
+            return False
         with lease:
-            is_done = _write_in_order(ticket, lease)
+            is_done = _write_in_order(ticket, lease, turn_ends)
         if not is_done:
-            return
+            return time.monotonic() > turn_ends
         # Check again without the lease: a worker that came just before its release found it taken.
+    return False
 
 
-def _write_in_order(ticket: Ticket, lease: Lease) -> bool:
+def _write_in_order(ticket: Ticket, lease: Lease, turn_ends: float) -> bool:
     """Write until nothing is due, and return True; return False if the rest has to wait."""
     conversations: dict[int, Conversation] = {}
     events_processed = False
@@ -104,7 +111,7 @@ def _write_in_order(ticket: Ticket, lease: Lease) -> bool:
         if delivery is None and events_processed:
             return lease.is_held()
         if delivery is None or delivery.is_overtaking:  # type: ignore[attr-defined]  # annotated below
-            if not process_unprocessed(WebhookEvent.objects.unprocessed_of(ticket)):
+            if not process_unprocessed(WebhookEvent.objects.unprocessed_of(ticket), MAX_UNPROCESSED):
                 return False
             events_processed = True
             continue
@@ -124,6 +131,8 @@ def _write_in_order(ticket: Ticket, lease: Lease) -> bool:
             return False
         _save_success(delivery)
         ticket.check_at = delivery.ticket.check_at
+        if time.monotonic() > turn_ends:
+            return False
     return True
 
 
@@ -222,7 +231,7 @@ def _render(delivery: Delivery, client: Client, deadline: Deadline) -> None:
         account = accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0
         workspace = row.conversation.workspace
         with translation.override(workspace.language):
-            row.item = log_item(part, account, may_set_author=may_set_author)
+            row.item = log_item(part, account, row.conversation.url, may_set_author=may_set_author)
         row.idempotency_key = idempotency_key_of(workspace.workspace_id, part)
     with transaction.atomic():
         for row in batch:
@@ -263,7 +272,7 @@ def _is_already_in_log(delivery: Delivery, client: Client, deadline: Deadline) -
     The attempt is counted before it is made, so that a retry is recognised even after a crash. Before the first
     attempt, search the log for a message that the PHP extension may have written.
     """
-    if not delivery.attempts and _is_older_than_adopted_link(delivery):
+    if not delivery.attempts and delivery.may_be_in_log:
         return is_shown_in_log(client, delivery.ticket, delivery, deadline=deadline.remaining())
     if delivery.ticket.itop.tracked_logs.get(_log_key(delivery)) is True:
         return False
@@ -271,13 +280,6 @@ def _is_already_in_log(delivery: Delivery, client: Client, deadline: Deadline) -
         Delivery.objects.filter(pk=delivery.pk).update(attempts=1)
         return False
     return is_in_log(client, delivery.ticket, delivery, deadline=deadline.remaining())
-
-
-def _is_older_than_adopted_link(delivery: Delivery) -> bool:
-    """Return whether the link was adopted from the extension after the message had been written in Intercom."""
-    sent_at = dt.datetime.fromtimestamp(delivery.part_created_at, dt.UTC)
-    links = TicketLink.objects.filter(ticket=delivery.ticket_id, conversation=delivery.conversation_id)
-    return links.filter(linked_by="", created_at__gt=sent_at).exists()
 
 
 def _detect_change_tracking(delivery: Delivery, client: Client, deadline: Deadline) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
-from intercom_bridge.intercom.client import conversation_url
 from intercom_bridge.models import Conversation, TicketLink
 from itop_client import ItopObject, LogEntry, read_log
 
@@ -125,7 +124,7 @@ def _linked_conversation(context: PanelContext, conversation: Conversation) -> L
     is_own_workspace = workspace.pk == context.workspace.pk
     return LinkedConversation(
         id=conversation.conversation_id,
-        url=conversation_url(workspace.region, workspace.workspace_id, conversation.conversation_id),
+        url=conversation.url,
         is_this=is_own_workspace and conversation.conversation_id == context.request.conversation.id,
         workspace="" if is_own_workspace else str(workspace),
     )

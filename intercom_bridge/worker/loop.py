@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import datetime as dt
 import queue as stdlib_queue
-import random
 import threading
 import time
+from collections import Counter
+from collections.abc import Hashable
 
 import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
+from django.db.models import Value
 from django.utils import timezone
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
@@ -25,10 +27,13 @@ from intercom_bridge.sync import writer
 from intercom_bridge.wake import EVERYTHING, wake
 
 from .queues import QUEUES, Queue, clean_up, run_row
+from .turns import Row, Turns
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
+# After the queries for due rows, this many times as long passes before the next. Threads get the rows found before.
+QUERY_PAUSE = 3
 # Between two looks into the queue for a signal.
 LISTEN_SECONDS = 0.1
 AWAY_SECONDS = 1.0
@@ -48,11 +53,15 @@ class WorkerLoop:
 
     def __init__(self, threads: int) -> None:
         self._thread_count = threads
+        # One thread remains for others, so that they need not wait for a slow iTop of one workspace.
+        self._max_of_workspace = max(1, threads - 1)
         self._jobs: stdlib_queue.SimpleQueue[Key] = stdlib_queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._running: set[Key] = set()
+        # What is being handled, and the workspace, if its queue has them, for which a thread is used.
+        self._running: dict[Key, Hashable] = {}
         self._left_alone_until: dict[Key, float] = {}
-        self._backlog: dict[Queue, list[int]] = {queue: [] for queue in QUEUES}
+        self._backlog: dict[Queue, list[Row]] = {queue: [] for queue in QUEUES}
+        self._turns = {queue: Turns() for queue in QUEUES}
         self._queried_at: dict[Queue, float] = {}
         self._order = list(QUEUES)
         self._signal = threading.Event()
@@ -82,12 +91,21 @@ class WorkerLoop:
         if settings.ALERT_EMAILS:
             threading.Thread(target=_send_alerts, name="alerts", daemon=True).start()
         clean_up_at = next_clean_up(timezone.localtime())
+        query_at = 0.0
         while not writer.stopping.is_set():
-            self._dispatch()
+            began = time.monotonic()
+            if began < query_at:
+                self._hand_out_all()
+                seconds = query_at - began
+            else:
+                self._dispatch()
+                # Each handled row is a signal: the queries must not take the time of those that handle rows.
+                query_at = time.monotonic() + QUERY_PAUSE * (time.monotonic() - began)
+                seconds = POLL_SECONDS
             if timezone.localtime() >= clean_up_at:
                 clean_up_at = next_clean_up(timezone.localtime())
                 threading.Thread(target=_clean_up, name="clean up", daemon=True).start()
-            self._signal.wait(POLL_SECONDS)
+            self._signal.wait(seconds)
             self._signal.clear()
         ends = time.monotonic() + settings.WRITE_SECONDS + 0.5
         while self._running and time.monotonic() < ends:
@@ -109,6 +127,9 @@ class WorkerLoop:
             self._is_database_away = True
             return
         self._is_database_away = False
+        self._hand_out_all()
+
+    def _hand_out_all(self) -> None:
         now = time.monotonic()
         with self._lock:
             self._left_alone_until = {k: until for k, until in self._left_alone_until.items() if until > now}
@@ -120,25 +141,26 @@ class WorkerLoop:
         if not force and now - self._queried_at.get(queue, -queue.every) < queue.every:
             return
         self._queried_at[queue] = now
-        rows = list(queue.due().values_list("pk", flat=True)[: queue.max_rows])
-        if queue.max_running is None:
-            # No row waits for ever behind others that are due again and again.
-            random.shuffle(rows)
-        self._backlog[queue] = rows
+        rows = queue.due().values_list("pk", queue.workspace or "pk", queue.waiting or Value(0))
+        self._backlog[queue] = self._turns[queue].in_order(Row(*row) for row in rows[: queue.max_rows])
 
     def _hand_out(self, queue: Queue) -> None:
         running = sum(running is queue for running, _ in self._running)
-        left: list[int] = []
-        for pk in self._backlog[queue]:
-            key = (queue, pk)
+        of_workspace = Counter(self._running.values())
+        left: list[Row] = []
+        for row in self._backlog[queue]:
+            key = (queue, row.pk)
+            workspace = row.workspace if queue.workspace else key
             is_full = len(self._running) >= self._thread_count or running >= (
                 queue.max_running or self._thread_count
             )
-            if is_full:
-                left.append(pk)
+            if is_full or of_workspace[workspace] >= self._max_of_workspace:
+                left.append(row)
             elif key not in self._running and key not in self._left_alone_until:
-                self._running.add(key)
+                self._running[key] = workspace
+                self._turns[queue].take(row)
                 running += 1
+                of_workspace[workspace] += 1
                 self._jobs.put(key)
         self._backlog[queue] = left
 
@@ -150,7 +172,7 @@ class WorkerLoop:
             bind_contextvars(task=f"{queue.name}:{pk}")
             seconds = 0.0 if writer.stopping.is_set() else run_row(queue, pk)
             with self._lock:
-                self._running.discard((queue, pk))
+                self._running.pop((queue, pk), None)
                 if seconds:
                     self._left_alone_until[queue, pk] = time.monotonic() + seconds
             # It may have made other rows due, and a thread is free.

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from django.core.management import call_command
 from django.db import OperationalError
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -69,7 +69,10 @@ class Queue:
     """Rows of one kind of work.
 
     due: returns the rows to be handled now, newly evaluated.
-    handle: handles a row. It may return for how many seconds the row is left alone if it is still due.
+    handle: handles a row. It may return for how many seconds the row is left alone if it is still due; 0.0 if it is
+        to have its next turn at once.
+    workspace: the field or annotation with the rows' workspace, if workspaces take turns.
+    waiting: the annotation with the number of messages that wait in a row, if those with few come first.
     every: seconds between two queries for due rows; 0.0 means as often as the loop runs.
     max_rows: how many rows one query returns at most.
     max_running: how many rows one worker handles at the same time; None means as many as it has threads.
@@ -81,6 +84,8 @@ class Queue:
     every: float = 0.0
     max_rows: int = 500
     max_running: int | None = None
+    workspace: str = ""
+    waiting: str = ""
 
 
 def run_row(queue: Queue, pk: int) -> float:
@@ -90,7 +95,9 @@ def run_row(queue: Queue, pk: int) -> float:
         if row is None:
             return 0.0
         seconds = queue.handle(row)
-        return (seconds or STILL_DUE_SECONDS) if queue.due().filter(pk=pk).exists() else 0.0
+        if not queue.due().filter(pk=pk).exists():
+            return 0.0
+        return STILL_DUE_SECONDS if seconds is None else seconds
     except OperationalError as error:
         log.warning("worker.database_trouble", queue=queue.name, row=pk, error=type(error).__name__)
         return STILL_DUE_SECONDS
@@ -117,7 +124,17 @@ def _is_free() -> Q:
 def _tickets_to_write() -> QuerySet[Ticket]:
     due = Delivery.objects.due().order_by().values("ticket")
     is_paused = Q(itop__paused_until__gt=timezone.now())
-    return Ticket.objects.filter(_is_free(), pk__in=due).exclude(is_paused).select_related("itop")
+    # A ticket may have conversations of several workspaces: one of them is enough to take turns.
+    of_ticket = Delivery.objects.waiting().filter(ticket=OuterRef("pk")).order_by()
+    return (
+        Ticket.objects.filter(_is_free(), pk__in=due)
+        .exclude(is_paused)
+        .annotate(
+            workspace=Subquery(of_ticket.values("conversation__workspace")[:1]),
+            waiting=Subquery(of_ticket.values("ticket").annotate(count=Count("pk")).values("count")),
+        )
+        .select_related("itop")
+    )
 
 
 def _tickets_to_verify() -> QuerySet[Ticket]:
@@ -134,8 +151,9 @@ def _process_notifications(_oldest: WebhookEvent) -> None:
     process_batch()
 
 
-def _write(ticket: Ticket) -> None:
-    write_due(ticket)
+def _write(ticket: Ticket) -> float | None:
+    is_turn_over = write_due(ticket)
+    return 0.0 if is_turn_over else None
 
 
 def _verify(ticket: Ticket) -> None:
@@ -196,7 +214,7 @@ QUEUES = (
     Queue(
         "process_notifications", WebhookEvent.objects.due, _process_notifications, max_rows=1, max_running=1
     ),
-    Queue("write_ticket", _tickets_to_write, _write),
+    Queue("write_ticket", _tickets_to_write, _write, workspace="workspace", waiting="waiting"),
     Queue("verify_ticket", _tickets_to_verify, _verify),
     Queue("post_message", OutgoingMessage.objects.due, _post),
     Queue("create_ticket", TicketCreation.objects.due, _create),

@@ -48,6 +48,7 @@ def test_a_row_whose_handler_fails_is_left_alone_for_a_minute_and_stops_no_other
 def test_a_row_that_stays_due_is_left_alone_for_as_long_as_its_handler_says(rows: list[ItopInstance]) -> None:
     assert run_row(queue_of(lambda row: None), rows[0].pk) == STILL_DUE_SECONDS
     assert run_row(queue_of(lambda row: 7.0), rows[0].pk) == 7.0
+    assert run_row(queue_of(lambda row: 0.0), rows[0].pk) == 0.0
     assert run_row(queue_of(mark), rows[0].pk) == 0.0
 
 

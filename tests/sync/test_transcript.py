@@ -16,7 +16,9 @@ def transcript(*parts: dict[str, object]) -> Transcript:
 
 
 def logs(made: Transcript) -> dict[str, list[dict[str, object]]]:
-    return made.logs({"alice.martin@acme.example": 8}, code=str, may_set_author=True, zone=dt.UTC)
+    return made.logs(
+        {"alice.martin@acme.example": 8}, code=str, may_set_author=True, zone=dt.UTC, conversation_url=""
+    )
 
 
 def test_replies_go_to_the_public_and_notes_to_the_private_log_in_order() -> None:
@@ -73,6 +75,8 @@ def test_long_names_take_the_log_s_index_so_that_fewer_entries_fit() -> None:
 
 def test_a_log_that_both_logs_are_mapped_to_gets_all_messages_in_order() -> None:
     made = transcript(part(4, "<p>a note</p>", author_of(ADA), part_type="note"), part(5, "<p>later</p>"))
-    both = made.logs({}, code=lambda _log: "private_log", may_set_author=True, zone=dt.UTC)
+    both = made.logs(
+        {}, code=lambda _log: "private_log", may_set_author=True, zone=dt.UTC, conversation_url=""
+    )
     assert [item["message"] for item in both["private_log"]][-2:] == ["<p>a note</p>", "<p>later</p>"]
     assert set(both) == {"private_log"}

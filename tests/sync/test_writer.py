@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from intercom_bridge.connections import itop_client
+from intercom_bridge.intercom import html
 from intercom_bridge.models import (
     Delivery,
     ItopInstance,
@@ -33,6 +34,12 @@ Work = Callable[[], None]
 
 def entries(itop: Itop, ticket: Ticket) -> list[str]:
     return [entry["message"] for entry in itop.store.log(ticket.object_id)]
+
+
+def write_all(ticket: Ticket) -> None:
+    """Write for as many turns as it takes."""
+    while writer.write_due(ticket):
+        pass
 
 
 def now_due() -> None:
@@ -241,7 +248,7 @@ def test_many_writers_at_once_write_everything_once_and_in_order(
     def write() -> None:
         writer_ready.wait(10)
         try:
-            writer.write_due(Ticket.objects.select_related("itop").get(pk=ticket.pk))
+            write_all(Ticket.objects.select_related("itop").get(pk=ticket.pk))
         finally:
             connection.close()
 
@@ -273,7 +280,7 @@ def test_a_newer_event_processed_first_does_not_overtake_an_unprocessed_older_on
     notify(client, part(37358198349, "<p>first</p>"))
     process_event(WebhookEvent.objects.get())
     notify(client, part(37358198348, "<p>unread</p>"))
-    writer.write_due(ticket)
+    write_all(ticket)
     texts = ["<p>unread</p>", "<p>first</p>", "<p>older</p>", "<p>newer</p>"]
     assert entries(itop, ticket)[before:] == texts
 
@@ -291,6 +298,39 @@ def test_the_query_for_unprocessed_events_uses_the_partial_index(ticket: Ticket)
     )
 
 
+def test_a_writer_stops_when_its_turn_is_over_so_that_other_tickets_are_written(
+    client: Client, ticket: Ticket, itop: Itop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(entries(itop, ticket))
+    for number in range(3):
+        notify(client, part(37358198350 + number, f"<p>{number}</p>"))
+    process_batch()
+    monkeypatch.setattr(writer, "TURN_SECONDS", 0.0)
+    assert writer.write_due(ticket)
+    assert entries(itop, ticket)[before:] == ["<p>0</p>"]
+    assert take_lease(ticket, 0.0) is not None
+    write_all(ticket)
+    assert entries(itop, ticket)[before:] == ["<p>0</p>", "<p>1</p>", "<p>2</p>"]
+
+
+def test_a_writer_leaves_many_unprocessed_events_to_others_and_writes_nothing_before_them(
+    client: Client, ticket: Ticket, itop: Itop
+) -> None:
+    before = len(entries(itop, ticket))
+    numbers = list(range(24))
+    # The latest arrived first, so that all events have to be processed before any message is written.
+    for number in reversed(numbers):
+        notify(client, part(37358198350 + number, f"<p>{number}</p>"))
+    process_event(WebhookEvent.objects.earliest("pk"))
+    assert not writer.write_due(ticket)
+    assert Delivery.objects.count() == 1
+    process_batch()
+    assert 1 < Delivery.objects.count() < len(numbers)
+    assert entries(itop, ticket)[before:] == []
+    write_all(ticket)
+    assert entries(itop, ticket)[before:] == [f"<p>{number}</p>" for number in numbers]
+
+
 def test_nothing_is_written_while_events_cannot_be_read(
     client: Client, ticket: Ticket, itop: Itop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,7 +339,7 @@ def test_nothing_is_written_while_events_cannot_be_read(
     process_event(WebhookEvent.objects.get())
     notify(client, part(37358198348, "<p>unread</p>"))
     monkeypatch.setattr(writer, "process_unprocessed", lambda *_: False)
-    writer.write_due(ticket)
+    write_all(ticket)
     assert entries(itop, ticket) == before
 
 
@@ -315,3 +355,36 @@ def test_a_rejected_login_is_a_failure_of_the_instance_and_not_of_the_message(
     assert delivery.reason_code == "itop_login_refused"
     assert "Invalid login" in delivery.reason_detail
     assert delivery.due_at > timezone.now()
+
+
+def test_a_message_too_long_for_the_log_ends_with_the_conversations_address(
+    client: Client, ticket: Ticket, itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html, "MAX_BODY_LENGTH", 100)
+    notify(client, part(37358198350, f"<p>{'word ' * 50}</p>"))
+    work()
+    assert TicketLink.objects.get().conversation.url in entries(itop, ticket)[-1]
+
+
+def test_a_response_that_is_not_known_has_a_reason_of_its_own(
+    client: Client, ticket: Ticket, itop: Itop, work: Work
+) -> None:
+    itop.faults.add("forbidden", operation="core/update", count=1)
+    notify(client, part(37358198350, "<p>x</p>"))
+    work()
+    assert Delivery.objects.get().reason_code == "itop_unknown_response"
+
+
+def test_only_messages_older_than_an_adopted_link_may_be_in_the_log_already(
+    client: Client, ticket: Ticket
+) -> None:
+    TicketLink.objects.update(linked_by="", since_part_at=0)
+    now = int(timezone.now().timestamp())
+    notify(client, part(37358198350, "<p>older</p>", created_at=now - 3600))
+    notify(client, part(37358198351, "<p>newer</p>", created_at=now + 3600))
+    process_batch()
+    assert list(Delivery.objects.in_order().values_list("may_be_in_log", flat=True)) == [True, False]
+    TicketLink.objects.update(linked_by="Ada")
+    notify(client, part(37358198352, "<p>of a teammate's link</p>", created_at=now - 3600))
+    process_batch()
+    assert not Delivery.objects.get(part_id="37358198352").may_be_in_log

@@ -12,6 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from intercom_bridge.models import Delivery, OutgoingMessage, TicketLink, WebhookEvent, Workspace
+from intercom_bridge.sync import intake
 from intercom_bridge.sync.intake import process_batch
 from sandbox.itop import Itop
 from tests.teammate import ADA, Teammate, author_of, notification, notify, part, post_webhook
@@ -395,3 +396,46 @@ def test_a_flood_in_one_conversation_delays_no_other(client: Client, linked: Tea
     while process_batch():
         pass
     assert not flood.exclude(state="handled").exists()
+
+
+def test_a_flood_in_many_conversations_delays_no_other_conversation_or_workspace(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = Workspace.objects.create(
+        workspace_id="second01", client_secret="s", itop=workspace.itop, profile=workspace.profile
+    )
+
+    def receive(workspace: Workspace, conversation: str, number: int) -> None:
+        name = f"{conversation} {number}"
+        WebhookEvent.objects.record(workspace, name, "conversation.user.replied", conversation, b"{}")
+
+    for number in range(3):
+        for conversation in range(30):
+            receive(workspace, f"flooded {conversation}", number)
+    receive(workspace, "quiet", 0)
+    receive(second, "quiet elsewhere", 0)
+    processed: list[str] = []
+    monkeypatch.setattr(intake, "process_event", lambda event: processed.append(event.notification_id))
+    assert process_batch() == intake.BATCH
+    # The oldest event, then the workspaces in turn: in each of them the conversation with the fewest events.
+    assert processed[0] == "flooded 0 0"
+    assert set(processed[1:3]) == {"quiet 0", "quiet elsewhere 0"}
+    assert processed[3:] == [f"flooded {number} 0" for number in range(1, intake.BATCH - 2)]
+
+
+def test_of_two_workers_each_processes_the_events_that_it_claimed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        WebhookEvent.objects.record(workspace, f"{number}", "conversation.user.replied", "1", b"{}")
+    processed: list[str] = []
+    monkeypatch.setattr(intake, "process_event", lambda event: processed.append(event.notification_id))
+    first, *others = [event.pk for event in WebhookEvent.objects.order_by("pk")]
+    monkeypatch.setattr(intake, "_due_in_turn", lambda: [first])
+    assert process_batch() == 1
+    # Another worker has chosen before the claim.
+    monkeypatch.setattr(intake, "_due_in_turn", lambda: [first, *others])
+    assert process_batch() == 3
+    assert process_batch() == 3
+    assert processed == ["0", "1", "2"]
+    assert not WebhookEvent.objects.due().exists()

@@ -191,7 +191,13 @@ def _fields(
         accounts = accounts_of(context.itop, client, transcript.emails, deadline=context.deadline.remaining())
         # The look-up may have shown that the account is not Administrator.
         may_set_author = context.itop.is_administrator is not False
-    logs = transcript.logs(accounts, code=code, may_set_author=may_set_author, zone=context.workspace.zone)
+    logs = transcript.logs(
+        accounts,
+        code=code,
+        may_set_author=may_set_author,
+        zone=context.workspace.zone,
+        conversation_url=conversation.url,
+    )
     return (
         dict[str, Any](values)
         | {code("org_id"): person.org_id, code("origin"): ORIGIN}

@@ -77,6 +77,7 @@ class Transcript:
         code: Callable[[str], str],
         may_set_author: bool,
         zone: dt.tzinfo,
+        conversation_url: str,
     ) -> dict[str, list[dict[str, Any]]]:
         """Return the items for `core/create` by attribute, without empty logs.
 
@@ -87,13 +88,18 @@ class Transcript:
         for part, log in self.entries:
             parts_of.setdefault(code(log), []).append(part)
         return {
-            attribute: _items(parts, accounts, may_set_author=may_set_author, zone=zone)
+            attribute: _items(parts, accounts, conversation_url, may_set_author=may_set_author, zone=zone)
             for attribute, parts in parts_of.items()
         }
 
 
 def _items(
-    parts: list[Part], accounts: Mapping[str, int], *, may_set_author: bool, zone: dt.tzinfo
+    parts: list[Part],
+    accounts: Mapping[str, int],
+    conversation_url: str,
+    *,
+    may_set_author: bool,
+    zone: dt.tzinfo,
 ) -> list[dict[str, Any]]:
     fitting = _count_fitting(parts)
     joint: list[dict[str, Any]] = []
@@ -102,13 +108,14 @@ def _items(
         old, parts = parts[: len(parts) - kept], parts[len(parts) - kept :]
         bounds = [len(old) * number // JOINT_ENTRIES for number in range(JOINT_ENTRIES + 1)]
         joint = [
-            _joint_item(old[start:end], may_set_author=may_set_author, zone=zone)
+            _joint_item(old[start:end], conversation_url, may_set_author=may_set_author, zone=zone)
             for start, end in itertools.pairwise(bounds)
         ]
     return joint + [
         log_item(
             part,
             accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0,
+            conversation_url,
             may_set_author=may_set_author,
         )
         for part in parts
@@ -179,10 +186,12 @@ def _count_fitting(parts: Sequence[Part]) -> int:
     return len(parts)
 
 
-def _joint_item(parts: list[Part], *, may_set_author: bool, zone: dt.tzinfo) -> dict[str, Any]:
+def _joint_item(
+    parts: list[Part], conversation_url: str, *, may_set_author: bool, zone: dt.tzinfo
+) -> dict[str, Any]:
     text = "".join(
         f"<p><b>{html.escape(shown_name(part.author))}</b>, "
-        f"{dt.datetime.fromtimestamp(part.created_at, zone):%Y-%m-%d %H:%M}</p>{body_html(part)}"
+        f"{dt.datetime.fromtimestamp(part.created_at, zone):%Y-%m-%d %H:%M}</p>{body_html(part, conversation_url)}"
         for part in parts
     )
     user = {"user_id": 0, "user_login": _("Earlier messages (Intercom)")} if may_set_author else {}

@@ -16,6 +16,7 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 
+from intercom_bridge.intercom.payloads import Part
 from intercom_bridge.models import (
     CachedTickets,
     Conversation,
@@ -38,6 +39,9 @@ from intercom_bridge.tickets.scope import has_ticket
 from itop_client import Found
 
 log = structlog.get_logger(__name__)
+
+# By event: when it was received, and its parts.
+UnlinkedParts = dict[int, tuple[dt.datetime, tuple[Part, ...]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +159,8 @@ def apply_link_changes(cached: CachedTickets) -> None:
     """Store what the panel found when it cached this list. Harmless to repeat."""
     changes = LinkChanges.from_json(cached.link_changes)
     workspace = cached.workspace
+    # Parsed before the transaction begins: on SQLite, it excludes all other writers.
+    unlinked = _unlinked_parts(cached) if changes.adopt else {}
     with transaction.atomic():
         current = CachedTickets.objects.with_link_changes().filter(pk=cached.pk, at=cached.at)
         if not current.update(link_changes=None) or changes.itop_id != workspace.itop_id:
@@ -171,15 +177,16 @@ def apply_link_changes(cached: CachedTickets) -> None:
         removed_ids = _removed_ids(workspace, conversation)
         adopt = [link for link in changes.adopt if link.object_id not in removed_ids]
         if adopt and not _is_creating(conversation):
-            _adopt(workspace, cached, changes, adopt)
+            _adopt(cached, changes, adopt, unlinked)
 
 
 def _adopt(
-    workspace: Workspace, cached: CachedTickets, changes: LinkChanges, adopt: list[ExtensionLink]
+    cached: CachedTickets, changes: LinkChanges, adopt: list[ExtensionLink], unlinked: UnlinkedParts
 ) -> None:
+    workspace = cached.workspace
     conversation = Conversation.objects.known(workspace, cached.conversation_id)
     Participant.objects.note(conversation, changes.contact_ids)
-    since, since_part = _our_beginning(workspace, cached, changes)
+    since, since_part = _our_beginning(cached, changes, unlinked | _unlinked_parts(cached, known=unlinked))
     for found in adopt:
         ticket, _created = Ticket.objects.get_or_create(
             itop=workspace.itop,
@@ -205,30 +212,38 @@ def _adopt(
 
 
 def _our_beginning(
-    workspace: Workspace, cached: CachedTickets, changes: LinkChanges
+    cached: CachedTickets, changes: LinkChanges, unlinked: UnlinkedParts
 ) -> tuple[dt.datetime, tuple[int, int]]:
     """Return since when messages are ours to copy: the time of their events, and the part before the first of them.
 
     Since Intercom calls this service, the extension gets no messages. Those that arrived before a teammate opened the
     panel found no link. The writer looks into the log before it writes them, in case the extension got them too.
     """
-    events = WebhookEvent.objects.filter(
-        workspace=workspace,
-        conversation_id=cached.conversation_id,
-        state=WebhookEvent.State.SKIPPED,
-        reason_code=ReasonCode.NOT_LINKED,
-        cleaned_at=None,
-    )
     since_part = changes.since_part_at, changes.since_part_order
     since = cached.at - RECENT_EVENTS
-    for event in events.order_by("received_at", "pk"):
-        reported = classify(event)
-        for part in () if isinstance(reported, Skip) else reported.parts:
-            since = min(since, event.received_at)
+    for received_at, parts in unlinked.values():
+        for part in parts:
+            since = min(since, received_at)
             # A part whose date cannot be read does not show which parts are older.
             if part.created_at:
                 since_part = min(since_part, (part.created_at, order_of(part.id) - 1))
     return since, since_part
+
+
+def _unlinked_parts(cached: CachedTickets, known: Collection[int] = ()) -> UnlinkedParts:
+    """Return the parts that arrived for the conversation before it had a link, except those of `known` events."""
+    events = WebhookEvent.objects.filter(
+        workspace=cached.workspace,
+        conversation_id=cached.conversation_id,
+        state=WebhookEvent.State.SKIPPED,
+        reason_code=ReasonCode.NOT_LINKED,
+        cleaned_at=None,
+    ).exclude(pk__in=known)
+    found: UnlinkedParts = {}
+    for event in events.order_by("received_at", "pk"):
+        reported = classify(event)
+        found[event.pk] = event.received_at, () if isinstance(reported, Skip) else reported.parts
+    return found
 
 
 def _is_creating(conversation: Conversation | None) -> bool:

@@ -26,12 +26,12 @@ from settings.env import BASE_DIR
 from tests.system.chaos.children import Child, Children, SystemTestError, free_port, wait_until
 from tests.system.chaos.environment import SQLITE, Database, Environment, Waits
 from tests.system.chaos.result import token_in
+from tests.system.notification import ALICE, PATH, PERSON, conversation, reply, signed_headers
 
 from .load import Connection, Result, load, raw_request
 
 Say = Callable[[str], None]
 TOKEN = "bench-itop-token"
-PERSON = "alice.martin@acme.example"
 SESSION = "benchbenchbenchbenchbenchbench00"
 MESSENGER_KEY = "0123456789abcdef0123456789abcdef"
 CLIENTS = 4
@@ -42,7 +42,6 @@ ENTRIES = 60
 WRITE_SECONDS = 0.095
 FILLING_SECONDS = 900.0
 CONVERSATION = "215472621202693"
-ALICE = {"type": "user", "id": "696205460674dbb9050aa7fd", "name": "Alice Martin", "email": PERSON}
 # Required to start the worker with DEBUG off.
 KEYS = {
     "DEBUG": "0",
@@ -151,26 +150,8 @@ class Bench:
     def notification(self, conversation_id: str = CONVERSATION) -> bytes:
         """Return the notification of a new message."""
         number = next(self._numbers)
-        part = {
-            "type": "conversation_part",
-            "id": str(38_000_000_000 + number),
-            "part_type": "comment",
-            "body": f"<p>Message chaos-bench-{conversation_id[-4:]}-{number}: it still does not work.</p>",
-            "created_at": 1_768_031_789 + number,
-            "author": ALICE,
-            "attachments": [],
-            "redacted": False,
-            "app_package_code": None,
-        }
-        payload = {
-            "type": "notification_event",
-            "app_id": WORKSPACE_ID,
-            "topic": "conversation.user.replied",
-            "id": f"notif_bench_{number}",
-            "created_at": 1_768_032_001,
-            "data": {"type": "notification_event_data", "item": _conversation(conversation_id, part)},
-        }
-        return json.dumps(payload).encode()
+        text = f"Message chaos-bench-{conversation_id[-4:]}-{number}: it still does not work."
+        return reply(conversation_id, number, text)
 
 
 class Service:
@@ -223,9 +204,7 @@ class Service:
     def webhook(self, _client: int) -> Iterator[bytes]:
         while True:
             body = self.bench.notification()
-            signature = hmac.new(SECRET.encode(), body, hashlib.sha1).hexdigest()
-            headers = {"Content-Type": "application/json", "X-Hub-Signature": f"sha1={signature}"}
-            yield raw_request("POST", self.url, "/webhooks/intercom", body, headers)
+            yield raw_request("POST", self.url, PATH, body, signed_headers(body))
 
     def identity(self, people: Iterable[int]) -> Iterator[bytes]:
         """Yield iTop's questions which Messenger to show to each of the people."""
@@ -250,7 +229,7 @@ class Service:
             "admin": {"type": "admin", "id": "9608799", "name": "Ada Reyes", "email": "ada@acme.example"},
             "contact": ALICE
             | {"type": "contact", "role": "user", "external_id": "user-40", "custom_attributes": {}},
-            "conversation": _conversation(CONVERSATION),
+            "conversation": conversation(CONVERSATION),
         }
         body = json.dumps(payload).encode()
         signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
@@ -258,30 +237,6 @@ class Service:
         raw = raw_request("POST", self.url, "/canvas-kit/initialize", body, headers)
         while True:
             yield raw
-
-
-def _conversation(conversation_id: str, *parts: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "conversation",
-        "id": conversation_id,
-        "title": None,
-        "created_at": 1_768_031_000,
-        "source": {
-            "type": "conversation",
-            "id": "3381828792",
-            "delivered_as": "customer_initiated",
-            "subject": "",
-            "body": "<p>The export button does nothing</p>",
-            "author": ALICE,
-            "attachments": [],
-        },
-        "contacts": {"type": "contact.list", "contacts": [{"type": "contact", "id": ALICE["id"]}]},
-        "conversation_parts": {
-            "type": "conversation_part.list",
-            "conversation_parts": list(parts),
-            "total_count": len(parts),
-        },
-    }
 
 
 # --- Acknowledgements

@@ -21,7 +21,7 @@ def main() -> None:
 
 def _set_up(wanted: dict[str, Any]) -> None:
     """Create an iTop, a workspace, and conversations linked to tickets: {conversation id: [[ticket id, ref], ...]}."""
-    from intercom_bridge.models import Conversation, ItopInstance, Ticket, TicketLink
+    from intercom_bridge.models import ItopInstance, Workspace
     from sandbox.demo_rows import set_up
 
     workspace = set_up(
@@ -32,7 +32,22 @@ def _set_up(wanted: dict[str, Any]) -> None:
     )
     if wanted["time_zone"]:
         ItopInstance.objects.update(time_zone=wanted["time_zone"])
-    for conversation_id, tickets in wanted["links"].items():
+    _link(workspace, wanted["links"])
+    if wanted["second_workspace"]:
+        second = Workspace.objects.create(
+            workspace_id=wanted["second_workspace"],
+            name="Second",
+            client_secret=workspace.client_secret,
+            itop=workspace.itop,
+            profile=workspace.profile,
+        )
+        _link(second, wanted["second_links"])
+
+
+def _link(workspace: Any, links: dict[str, list[tuple[int, str]]]) -> None:
+    from intercom_bridge.models import Conversation, Ticket, TicketLink
+
+    for conversation_id, tickets in links.items():
         conversation = Conversation.objects.create(workspace=workspace, conversation_id=conversation_id)
         for object_id, ref in tickets:
             ticket, _new = Ticket.objects.get_or_create(

@@ -18,6 +18,7 @@ from sandbox.demo_processes import DemoError
 
 from .children import SystemTestError, wait_until
 from .environment import Environment, Waits
+from .flood import MAX_ADDED_SECONDS, Flood
 from .proxy import Fault
 from .result import Result, Ticket, acknowledged_ids, acknowledgement_times, tally, token_in, writes
 from .testbed import TICKET_CLASS, RealItop, Testbed
@@ -36,6 +37,9 @@ class Size:
     presses: int = 20
     forms: int = 6
     foreign: int = 40
+    flood: int = 1600
+    # Of the measurements without and with the flood.
+    flood_seconds: int = 30
     # Give up after this time without progress: reconciliation runs each minute, and the circuit breaker adds a pause.
     patience: float = 200.0
     limit: float = 900.0
@@ -50,6 +54,8 @@ SHORT = Size(
     presses=8,
     forms=1,
     foreign=8,
+    flood=400,
+    flood_seconds=10,
     patience=90.0,
     limit=150.0,
 )
@@ -335,6 +341,9 @@ def killed_web(context: ScenarioContext) -> Result:
         return result
 
 
+# About the duration of a write to a real iTop, with the stand-in's own time.
+ITOP_LATENCY = 0.08
+
 # A message that is refused, one that is too large for the web server, and one that a firewall does not let through.
 BAD_MESSAGES = {"check": "please refuse this", "too_large": "this is too large", "forbidden": "' OR 1=1 --"}
 
@@ -394,6 +403,45 @@ def _unfinished(testbed: Testbed, context: ScenarioContext) -> list[str]:
     return []
 
 
+def flood_in_one_conversation(context: ScenarioContext) -> Result:
+    return _flood(context, "scenario-9", 1)
+
+
+def flood_in_many_conversations(context: ScenarioContext) -> Result:
+    return _flood(context, "scenario-10", 50)
+
+
+def _flood(context: ScenarioContext, name: str, conversations: int) -> Result:
+    """Compare how long other conversations' messages take beside a flood, and without."""
+    size = context.size
+    with (
+        context.testbed(name, linked=1, others=conversations, second=True, latency=ITOP_LATENCY) as testbed,
+        _LogExcerpts(testbed),
+    ):
+        flood = Flood(testbed)
+        without = flood.measure(size.flood_seconds)
+        beside = flood.measure(size.flood_seconds, flood=size.flood)
+        written = flood.written()
+        result = Result()
+        for talk in flood.talks():
+            testbed.tickets = [talk.ticket]
+            counted = tally(talk.sent, testbed.final_logs(), testbed.to_web.calls, testbed.to_itop.calls)
+            result.duplicated += counted.duplicated
+            result.out_of_order += counted.out_of_order
+            if talk in flood.quiet:
+                result.sent += counted.sent
+                result.written += counted.written
+    flooded = [message.token in written for talk in flood.flooded for message in talk.sent]
+    added = beside.max - without.max
+    result.notes.append(
+        f"others: {without} without, {beside} with the flood, at most {added:.2f} s more; "
+        f"{sum(flooded)} of the flood's {len(flooded)} written meanwhile"
+    )
+    if added > MAX_ADDED_SECONDS:
+        result.problems.append("The flood delayed the messages of others.")
+    return result
+
+
 class _LogExcerpts:
     """Report an error in one sentence, with the ends of the logs."""
 
@@ -430,4 +478,6 @@ SCENARIOS = (
     ),
     Scenario(7, "web killed with SIGKILL", killed_web),
     Scenario(8, "a full log and three messages that iTop never accepts", bad_messages),
+    Scenario(9, "a flood in one conversation", flood_in_one_conversation, waits=Waits(8, 10, 180)),
+    Scenario(10, "a flood in 50 conversations", flood_in_many_conversations, waits=Waits(8, 10, 180)),
 )

@@ -23,6 +23,9 @@ from .result import LOGS, SentMessage, Ticket, TicketLogs, token_in
 SANDBOX_TOKEN = "chaos-itop-token"
 SANDBOX_PERSON = "alice.martin@acme.example"
 TICKET_CLASS = "UserRequest"
+# Of the workspace that the stand-in for Intercom does not know, with a conversation of its own.
+SECOND_WORKSPACE_ID = "second01"
+SECOND_CONVERSATION_ID = "900000000000001"
 # The delay of Intercom's single retry; in production it is one minute.
 REPEAT_SECONDS = 3.0
 LOOK_SECONDS = 0.5
@@ -50,7 +53,7 @@ class Testbed:
     """A context manager that ends all its processes.
 
     `linked` is the number of tickets that are linked to the conversation, `others` that of further conversations with
-    a ticket each.
+    a ticket each. `second` adds a conversation with a ticket in a second workspace.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Testbed:
         real: RealItop | None = None,
         linked: int = 2,
         others: int = 0,
+        second: bool = False,
         window: float = 0.02,
         latency: float = 0.0,
     ) -> None:
@@ -70,6 +74,7 @@ class Testbed:
         self._real = real
         self._linked = linked
         self._others = others
+        self._has_second = second
         self._faults = {"window": window, "latency": latency}
         self._stack = ExitStack()
         self.webs: list[Child] = []
@@ -78,6 +83,8 @@ class Testbed:
         self.conversation_id = ""
         # Further conversations, each with a ticket of its own.
         self.others: dict[str, Ticket] = {}
+        # The conversation of the second workspace and its ticket.
+        self.second = (SECOND_CONVERSATION_ID, Ticket(0, ""))
 
     def __enter__(self) -> Testbed:
         self.directory.mkdir(parents=True)
@@ -114,6 +121,8 @@ class Testbed:
         for number in range(self._others):
             self.begin_conversation()
             self.others[self.conversation_id] = self._register(f"Chaos: {self.name}, other {number + 1}")
+        if self._has_second:
+            self.second = (SECOND_CONVERSATION_ID, self._register(f"Chaos: {self.name}, second workspace"))
         self.begin_conversation()
         self._make_rows()
         self._start_service(web_ports)
@@ -183,6 +192,10 @@ class Testbed:
             "time_zone": self._real.time_zone if self._real else "",
             "links": {self.conversation_id: [[ticket.id, ticket.ref] for ticket in self.tickets]}
             | {conversation: [[ticket.id, ticket.ref]] for conversation, ticket in self.others.items()},
+            "second_workspace": SECOND_WORKSPACE_ID if self._has_second else "",
+            "second_links": {
+                conversation: [[ticket.id, ticket.ref]] for conversation, ticket in [self.second]
+            },
         }
         self.children.run(
             "rows",
