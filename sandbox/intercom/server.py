@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from . import markup, seed
 from .controls import VERSIONS, find_control
 from .faults import Fault, Faults
-from .shapes import Json, admin_json
+from .shapes import Json, admin_json, contact_json
 from .store import Contact, Conversation, NotFoundError, Part, Store
 from .workspace import OUR_APP, CanvasAnswer, InvalidActionError, Workspace
 
@@ -270,7 +270,12 @@ class _Handler(BaseHTTPRequestHandler):
                     "region": workspace.region,
                 },
             }
-        if found := re.fullmatch(r"/conversations/([^/]+)", path):
+        if found := re.fullmatch(r"/contacts/([^/]+)", path):
+            if self.command == "GET":
+                if store.is_merged(found[1]):
+                    raise RequestRefusedError(410, "contact_merged", "The contact was merged")
+                return contact_json(store.contact(found[1]), workspace.workspace_id)
+        elif found := re.fullmatch(r"/conversations/([^/]+)", path):
             if self.command == "GET":
                 return workspace.conversation_json(store.conversation(found[1]), plain=plain)
         elif (found := re.fullmatch(r"/conversations/([^/]+)/reply", path)) and self.command == "POST":

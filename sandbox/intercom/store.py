@@ -184,6 +184,10 @@ class Store:
                 self._db.execute("DELETE FROM things WHERE kind = 'contact' AND id = ?", (merged_id,))
             self._put("merged contact", Contact(id=merged_id, name=None, email="", role="lead"))
 
+    def is_merged(self, contact_id: str) -> bool:
+        """Return whether the contact was merged into another one."""
+        return any(data["id"] == contact_id for data in self._all("merged contact"))
+
     # --- Conversations ---
 
     def start_conversation(

@@ -25,6 +25,7 @@ from intercom_bridge.models import (
     Delivery,
     ItopInstance,
     LinkRemoval,
+    Messenger,
     OutgoingMessage,
     Participant,
     PersonMatch,
@@ -245,6 +246,7 @@ DISPLAYED_TEXTS = {
     "delivery": {"part_id", "author", "idempotency_key"},
     "itopinstance": {"name", "url", "time_zone", "portal_url", "user"},
     "linkremoval": {"unlinked_by", "linked_by"},
+    "messenger": {"pages", "allowed_profiles", "person_attributes"},
     "outgoingmessage": {"admin_id", "part_id"},
     "personmatch": {"contact_id", "evidence", "name", "email", "org_name", "picked_by"},
     "ticket": {"ref", "ticket_class"},
@@ -290,6 +292,7 @@ def test_no_page_displays_a_planted_text_without_the_permission_to_read_texts(
         since_part_at=0,
         since_part_order=0,
     )
+    Messenger.objects.create(workspace=conversation.workspace)
     ItopInstance.objects.update(paused_until=timezone.now(), pause_code="rejected")
     Conversation.objects.update(reconcile_code="rejected")
     row = apps.get_model("intercom_bridge", model).objects.order_by("pk")[0]

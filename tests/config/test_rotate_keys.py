@@ -51,7 +51,7 @@ def run(*options: str) -> str:
 
 def test_afterwards_the_new_key_decrypts_everything(workspace: Workspace, settings: Settings) -> None:
     printed = run()
-    assert "3  re-encrypted" in printed
+    assert "4  re-encrypted" in printed
     assert "Remove the others" in printed
     assert not any(plain in printed for plain in PLAIN)
     settings.FIELD_ENCRYPTION_KEYS = [NEW]
@@ -60,7 +60,7 @@ def test_afterwards_the_new_key_decrypts_everything(workspace: Workspace, settin
 
 def test_a_dry_run_counts_and_changes_nothing(workspace: Workspace, settings: Settings) -> None:
     printed = run("--dry-run")
-    assert "3  would be re-encrypted" in printed
+    assert "4  would be re-encrypted" in printed
     assert "Remove the others" not in printed
     settings.FIELD_ENCRYPTION_KEYS = [OLD]
     assert revealed() == PLAIN
@@ -84,7 +84,7 @@ def test_an_interrupted_rotation_can_be_continued(
     assert revealed() == PLAIN  # both keys are still there
     monkeypatch.undo()
     rotation = rotate_keys()
-    assert (rotation.renewed, rotation.current) == (2, 1)
+    assert (rotation.renewed, rotation.current) == (3, 1)
     settings.FIELD_ENCRYPTION_KEYS = [NEW]
     assert revealed() == PLAIN
 

@@ -261,10 +261,10 @@ def test_overdue_work_is_a_warning(workspace: Workspace, address: Bridge) -> Non
 def test_secrets_that_cannot_be_decrypted_are_counted(
     workspace: Workspace, address: Bridge, settings: Any
 ) -> None:
-    assert about(examine_service(), "service.keys").found == "all 2 stored secrets can be decrypted"
+    assert about(examine_service(), "service.keys").found == "all 3 stored secrets can be decrypted"
     settings.FIELD_ENCRYPTION_KEYS = ["YW5vdGhlci1rZXktZm9yLXRoZS10ZXN0cy0zMmJ5dGU="]
     assert about(examine_service(), "service.keys").found.startswith(
-        "2 of 2 stored secrets cannot be decrypted"
+        "3 of 3 stored secrets cannot be decrypted"
     )
     settings.FIELD_ENCRYPTION_KEYS = []
     assert "not set" in about(examine_service(), "service.keys").found

@@ -90,7 +90,9 @@ def test_an_uploaded_data_model_changes_the_form(inbox: Inbox, workspace: Worksp
         }
     )
     admin.get_by_role("button", name="Import").click()
-    admin.get_by_text("UserRequest (Order)").first.wait_for()
+    admin.get_by_text("Waiting for a worker").wait_for()
+    inbox.work()
+    admin.get_by_text("Imported: ").wait_for()
     admin.close()
 
     inbox.reload().click(words.CREATE_A_TICKET).fill("Heading", "Three more screens")

@@ -195,7 +195,7 @@ def test_a_long_description_is_read_on_page_by_page(teammate: Teammate, itop: It
             break
         teammate.click("Next")
     assert read == words
-    assert "Open tickets of Alice Martin" in teammate.click("Back").click("Back").text
+    assert "Open and resolved tickets of Alice Martin" in teammate.click("Back").click("Back").text
 
 
 @pytest.mark.parametrize("letter", ["🚀", "*", "_", "]("])

@@ -127,7 +127,7 @@ def test_each_sync_click_has_a_valid_response(workspace: Any, itop: Itop, client
     walk = walked(WORLDS[2], itop, client, messages=True)
     assert walk.places_without_a_way_home() == []
     assert {"try-again", "write-left-out", "forget-left-out", "pause", "resume", "sync"} <= walk.verbs
-    assert {"ongoing", "linked", "ticket", "link", "create", "form"} <= walk.verbs
+    assert {"ongoing", "ticket", "link", "create", "form"} <= walk.verbs
 
 
 def test_each_click_has_a_valid_response_while_itop_is_away(

@@ -64,7 +64,7 @@ def test_another_reason_or_another_ticket_gets_a_note_of_its_own(
     work()
     assert len(notes(intercom)) == 2
     itop.faults.clear()
-    itop.faults.add("character", operation="core/update")
+    itop.faults.add("too_large", operation="core/update")
     say(client, talking, 2)
     work()
     bodies = [note.body for note in notes(intercom)]
@@ -156,7 +156,7 @@ def test_a_creation_that_fails_in_the_background_leaves_a_note(
 ) -> None:
     itop.faults.add("drop_after", operation="core/create", count=1)
     itop.faults.add("drop_before", operation="core/create")
-    talking.open().click("Create a ticket").click("Create ticket")
+    talking.open().click("Create a ticket").click("Create ticket").click("Create anyway")
     creation = TicketCreation.objects.get()
     assert creation.state == "creating"
     now = timezone.now()
@@ -176,7 +176,7 @@ def test_a_creation_that_is_refused_at_the_form_leaves_no_note(
     talking: Teammate, itop: Itop, work: Work
 ) -> None:
     itop.faults.add("check", operation="core/create")
-    talking.open().click("Create a ticket").click("Create ticket")
+    talking.open().click("Create a ticket").click("Create ticket").click("Create anyway")
     work()
     assert TicketCreation.objects.get().state == "refused"
     assert OutgoingMessage.objects.count() == 0

@@ -119,7 +119,7 @@ def test_messages_from_while_the_workspace_was_disabled_are_written_once_it_is_e
 def turn(admin_client: Client, workspace: Workspace, *, on: bool) -> None:
     """Enable or disable the workspace on its admin page."""
     page = reverse("admin:intercom_bridge_workspace_change", args=[workspace.pk])
-    names = ("name", "region", "scope", "language", "time_zone", "external_id_attribute")
+    names = ("name", "region", "scope", "language", "time_zone", "external_id_attribute", "verification")
     typed = {name: getattr(workspace, name) for name in names}
     typed |= {"itop": workspace.itop_id, "profile": workspace.profile_id} | ({"enabled": "on"} if on else {})
     assert admin_client.post(page, typed).status_code == 302
@@ -171,7 +171,7 @@ def test_a_message_between_the_payload_and_the_creation_is_not_lost(
 ) -> None:
     talking.open().click("Create a ticket")
     say(intercom, "one more thing")
-    talking.click("Create ticket")
+    talking.click("Create ticket").click("Create anyway")
     work()
     log = itop.store.log(TicketLink.objects.get().ticket.object_id)
     assert [entry["message"] for entry in log][-1] == "<p>one more thing</p>"
