@@ -31,7 +31,7 @@ FRESH_SECONDS = 60
 SCREENS: tuple[tuple[str, str, tuple[words.Words, ...]], ...] = (
     ("home", "Alice Martin", ()),
     ("tickets", "Dana O'Neil", (words.ONGOING,)),
-    ("ticket", "Alice Martin", (words.LINKED, "R-0000")),
+    ("ticket", "Alice Martin", (words.LINKED,)),
     ("create", "Alice Martin", (words.CREATE_A_TICKET,)),
     ("find", "Alice Martin", (words.FIND,)),
     ("who", "Reception", ()),
@@ -119,6 +119,12 @@ def _take_admin(browser: Any, service: str) -> None:
         page.goto("/admin/intercom_bridge/delivery/?state__exact=written")
         page.locator("#result_list tbody th a").nth(2).click()
         _admin_picture(page, "delivery")
+        page.goto("/admin/intercom_bridge/messenger/")
+        page.locator("#result_list tbody th a").first.click()
+        _admin_picture(page, "messenger")
+        page.goto("/sandbox/portal/")
+        page.locator("#claims dt").first.wait_for()
+        page.screenshot(path=PICTURES / "portal.png")
         page.goto("/admin/intercom_bridge/ticketprofile/")
         page.locator("#result_list tbody th a").first.click()
         with page.context.expect_page() as opening:
