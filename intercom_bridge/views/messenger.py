@@ -68,7 +68,7 @@ class KeySignature(BaseAuthentication):
         except DatabaseError as error:
             raise UnavailableError from error
         # The same work is done for a key that does not exist, so that the time taken does not tell.
-        secret = _reveal(row or MessengerKey(secret=_nobodys_secret())) or _UNUSED_SECRET
+        secret = _reveal(row.secret if row else _nobodys_secret()) or _UNUSED_SECRET
         expected = hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()
         is_signed = hmac.compare_digest(given, expected)
         if row is None or secret == _UNUSED_SECRET or not is_signed:
@@ -152,10 +152,10 @@ def _nobodys_secret() -> Secret:
     return Secret.seal(token_urlsafe(32))
 
 
-def _reveal(key: MessengerKey) -> str:
-    """Return the key's secret; "" if it cannot be decrypted."""
+def _reveal(secret: Secret) -> str:
+    """Return the secret; "" if it cannot be decrypted."""
     try:
-        return key.secret.reveal()
+        return secret.reveal()
     except SecretDecryptionError:
-        log.error("messenger.key_unreadable", key=str(key))
+        log.error("messenger.key_unreadable")
         return ""
