@@ -102,6 +102,11 @@ def test_the_first_workspace_in_order_whose_scope_serves_the_person(
     assert claims_of(settings, f"sooner00-{SECRET}")["name"] == "Alice Martin"
 
 
+def test_a_disabled_workspace_shows_no_messenger(messenger: Messenger, key: MessengerKey, itop: Itop) -> None:
+    Workspace.objects.update(enabled=False)
+    assert ask(key, question(ALICE)).json()["messenger"] is None
+
+
 def test_an_inactive_person_sees_no_messenger(messenger: Messenger, key: MessengerKey, itop: Itop) -> None:
     itop.store.update("Person", ALICE, status="inactive")
     assert ask(key, question(ALICE)).json()["messenger"] is None
