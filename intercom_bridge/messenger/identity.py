@@ -15,6 +15,7 @@ from typing import Any, Final
 import jwt
 import structlog
 
+from intercom_bridge.intercom.text import clean_text
 from intercom_bridge.models import CachedAnswer, ItopInstance, Messenger, Workspace
 from intercom_bridge.tickets.people.evidence import parse_id
 from intercom_bridge.tickets.people.person import Person
@@ -156,11 +157,13 @@ def _query(workspace: Workspace, person_id: int, codes: list[str], deadline: Dea
 
 def _description(person: Person, codes: list[str]) -> dict[str, Any]:
     return {
-        "name": person.name,
-        "email": person.email,
+        "name": clean_text(person.name),
+        "email": clean_text(person.email),
         "org_id": person.org_id,
-        "org_name": person.org_name,
-        "attributes": {code: person.attributes[code] for code in codes if code in person.attributes},
+        "org_name": clean_text(person.org_name),
+        "attributes": {
+            code: clean_text(person.attributes[code]) for code in codes if code in person.attributes
+        },
     }
 
 

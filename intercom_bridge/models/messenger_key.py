@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.db import IntegrityError, models, transaction
 from django.utils import timezone
@@ -21,17 +23,27 @@ class MessengerKeyQuerySet(models.QuerySet["MessengerKey"]):
 
     def current(self, itop: ItopInstance) -> MessengerKey:
         """Return the key for the next download of the extension; create it if the iTop has none."""
-        key = self.valid().filter(itop=itop, expires_at=None).order_by("-pk").first()
-        return key or self.create(itop=itop, secret=secrets.token_urlsafe(32))
+        with _one_at_a_time(itop):
+            key = self.valid().filter(itop=itop, expires_at=None).order_by("-pk").first()
+            return key or self.create(itop=itop, secret=secrets.token_urlsafe(32))
 
     def rotate(self, itop: ItopInstance, overlap: dt.timedelta) -> MessengerKey:
         """Create a key. The one before it is accepted for `overlap` longer; older ones are deleted."""
-        keys = self.filter(itop=itop)
-        if (latest := keys.valid().order_by("-pk").first()) is not None:
-            keys = keys.exclude(pk=latest.pk)
-            self.filter(pk=latest.pk).update(expires_at=timezone.now() + overlap)
-        keys.delete()
-        return self.create(itop=itop, secret=secrets.token_urlsafe(32))
+        with _one_at_a_time(itop):
+            keys = self.filter(itop=itop)
+            if (latest := keys.valid().order_by("-pk").first()) is not None:
+                keys = keys.exclude(pk=latest.pk)
+                self.filter(pk=latest.pk).update(expires_at=timezone.now() + overlap)
+            keys.delete()
+            return self.create(itop=itop, secret=secrets.token_urlsafe(32))
+
+
+@contextmanager
+def _one_at_a_time(itop: ItopInstance) -> Iterator[None]:
+    """Begin a transaction in which no other changes this iTop's keys."""
+    with transaction.atomic():
+        ItopInstance.objects.select_for_update().only("pk").get(pk=itop.pk)
+        yield
 
 
 class MessengerKey(models.Model):

@@ -2,9 +2,13 @@ import datetime as dt
 import hashlib
 import hmac
 import json
+import re
 import time
+from functools import cache
+from secrets import token_urlsafe
 from typing import Any
 
+import jwt
 import structlog
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
@@ -17,7 +21,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from intercom_bridge.messenger.identity import CACHE_SECONDS, Question, QuestionError, identify
-from intercom_bridge.models import MessengerKey, MessengerNonce
+from intercom_bridge.models import MessengerKey, MessengerNonce, Secret
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.ops.metrics import messenger_seconds, observe
 from itop_client import ItopError
@@ -31,8 +35,10 @@ SIGNATURE_HEADER = "X-Bridge-Signature"
 # How far iTop's clock may be from the bridge's.
 WINDOW = dt.timedelta(minutes=5)
 MAX_BODY_BYTES = 64 * 1024
+_KEY_ID = re.compile(r"[0-9a-f]{32}")
+_SIGNATURE = re.compile(r"[0-9a-f]{64}")
 _NO_MATCH = "The signature does not match."
-# Used for an unknown key, so that the comparison takes as long as for a known one.
+# Used for a key whose secret cannot be used.
 _UNUSED_SECRET = "no question is signed with this"  # noqa: S105
 
 
@@ -51,13 +57,20 @@ class KeySignature(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[MessengerKey, Question]:
-        raw = _body(request)
         given = request.headers.get(SIGNATURE_HEADER, "")
-        key = MessengerKey.objects.valid().filter(key_id=request.headers.get(KEY_HEADER, "")[:32])
-        row = key.select_related("itop").first()
-        secret = _reveal(row) or _UNUSED_SECRET
+        key_id = request.headers.get(KEY_HEADER, "")
+        if not (_SIGNATURE.fullmatch(given) and _KEY_ID.fullmatch(key_id)):
+            # Refused before the body is read into memory.
+            raise AuthenticationFailed(_NO_MATCH)
+        raw = _body(request)
+        try:
+            row = MessengerKey.objects.valid().filter(key_id=key_id).first()
+        except DatabaseError as error:
+            raise UnavailableError from error
+        # The same work is done for a key that does not exist, so that the time taken does not tell.
+        secret = _reveal(row.secret if row else _nobodys_secret()) or _UNUSED_SECRET
         expected = hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()
-        is_signed = hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
+        is_signed = hmac.compare_digest(given, expected)
         if row is None or secret == _UNUSED_SECRET or not is_signed:
             raise AuthenticationFailed(_NO_MATCH)
         try:
@@ -104,7 +117,7 @@ class IdentityView(APIView):
         question: Question = request.auth
         try:
             shown = _answer(key, question)
-        except (ItopError, SecretDecryptionError, DatabaseError) as error:
+        except (ItopError, SecretDecryptionError, DatabaseError, jwt.InvalidKeyError) as error:
             reason = getattr(error, "code", type(error).__name__)
             log.warning("messenger.unavailable", itop=key.itop.name, reason=reason)
             raise UnavailableError from error
@@ -133,10 +146,16 @@ def _body(request: Request) -> bytes:
         raise AuthenticationFailed(_NO_MATCH) from error
 
 
-def _reveal(key: MessengerKey | None) -> str:
-    """Return the key's secret; "" without a key, or if the secret cannot be decrypted."""
+@cache
+def _nobodys_secret() -> Secret:
+    """Return a random secret, encrypted like all others, in place of that of a key that does not exist."""
+    return Secret.seal(token_urlsafe(32))
+
+
+def _reveal(secret: Secret) -> str:
+    """Return the secret; "" if it cannot be decrypted."""
     try:
-        return key.secret.reveal() if key is not None else ""
+        return secret.reveal()
     except SecretDecryptionError:
-        log.error("messenger.key_unreadable", itop=key.itop.name if key is not None else "")
+        log.error("messenger.key_unreadable")
         return ""

@@ -11,13 +11,20 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 from pytest_django import Settings
 
-from intercom_bridge.models import ItopInstance, Secret, TicketProfile, Workspace
+from intercom_bridge.models import ItopInstance, Messenger, MessengerKey, Secret, TicketProfile, Workspace
 from intercom_bridge.ops.key_rotation import StoredSecret, rotate_keys, stored_secrets
 
 pytestmark = pytest.mark.django_db
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
-PLAIN = ("the-account-token", "the-client-secret", "the-access-token")
+PLAIN = (
+    "the-account-token",
+    "the-client-secret",
+    "the-access-token",
+    "the-messenger-secret",
+    "its-successor",
+    "the-key",
+)
 
 
 @pytest.fixture
@@ -32,14 +39,26 @@ def workspace(settings: Settings) -> Workspace:
         client_secret=PLAIN[1],
         access_token=PLAIN[2],
     )
+    Messenger.objects.create(workspace=workspace, api_secret=PLAIN[3], next_api_secret=PLAIN[4])
+    MessengerKey.objects.create(itop=itop, secret=PLAIN[5])
     settings.FIELD_ENCRYPTION_KEYS = [NEW, OLD]
     return workspace
 
 
 def revealed() -> tuple[str, ...]:
     workspace = Workspace.objects.select_related("itop").get()
+    assert workspace.itop.person_of(workspace.itop.user_id_of(40)) == 40
+    messenger, key = Messenger.objects.get(), MessengerKey.objects.get()
     return tuple(
-        secret.reveal() for secret in (workspace.itop.token, workspace.client_secret, workspace.access_token)
+        secret.reveal()
+        for secret in (
+            workspace.itop.token,
+            workspace.client_secret,
+            workspace.access_token,
+            messenger.api_secret,
+            messenger.next_api_secret,
+            key.secret,
+        )
     )
 
 
@@ -51,7 +70,7 @@ def run(*options: str) -> str:
 
 def test_afterwards_the_new_key_decrypts_everything(workspace: Workspace, settings: Settings) -> None:
     printed = run()
-    assert "4  re-encrypted" in printed
+    assert "7  re-encrypted" in printed
     assert "Remove the others" in printed
     assert not any(plain in printed for plain in PLAIN)
     settings.FIELD_ENCRYPTION_KEYS = [NEW]
@@ -60,7 +79,7 @@ def test_afterwards_the_new_key_decrypts_everything(workspace: Workspace, settin
 
 def test_a_dry_run_counts_and_changes_nothing(workspace: Workspace, settings: Settings) -> None:
     printed = run("--dry-run")
-    assert "4  would be re-encrypted" in printed
+    assert "7  would be re-encrypted" in printed
     assert "Remove the others" not in printed
     settings.FIELD_ENCRYPTION_KEYS = [OLD]
     assert revealed() == PLAIN
@@ -84,7 +103,7 @@ def test_an_interrupted_rotation_can_be_continued(
     assert revealed() == PLAIN  # both keys are still there
     monkeypatch.undo()
     rotation = rotate_keys()
-    assert (rotation.renewed, rotation.current) == (3, 1)
+    assert (rotation.renewed, rotation.current) == (6, 1)
     settings.FIELD_ENCRYPTION_KEYS = [NEW]
     assert revealed() == PLAIN
 

@@ -143,6 +143,7 @@ def show(blank: Any) -> Show:
         widget = (
             "if (!document.cookie.includes('intercom-session-')) "
             "document.cookie = 'intercom-session-abcd1234=' + window.intercomSettings.intercom_user_jwt + '; path=/';"
+            "localStorage.setItem('intercom.intercom-state-abcd1234', window.intercomSettings.intercom_user_jwt);"
             "window.calls = []; window.Intercom = (...call) => window.calls.push(call);"
         )
         blank.context.unroute_all()
@@ -178,6 +179,7 @@ def test_the_script_loads_the_messenger_once_and_ends_it_at_logout(blank: Any, s
     blank.get_by_text("Log in").wait_for()
     assert json.loads(blank.evaluate("sessionStorage.getItem('calls')")) == [["shutdown"]]
     assert SESSION not in blank.evaluate("document.cookie")
+    assert blank.evaluate("localStorage.length") == 0
 
 
 @pytest.mark.parametrize("settings", [None, SETTINGS | {"intercom_user_jwt": "of-bob"}], ids=["none", "own"])
@@ -191,7 +193,7 @@ def test_the_next_person_sees_nothing_of_a_session_that_timed_out(
     if settings:
         blank.wait_for_function("() => window.calls !== undefined")
     cookie = blank.evaluate("document.cookie")
-    assert "of-alice" not in cookie
+    assert "of-alice" not in cookie + blank.evaluate("JSON.stringify(localStorage)")
     assert ("of-bob" in cookie) is bool(settings)
 
 

@@ -5,7 +5,8 @@
  *     php itop_stand_in.php DIRECTORY JSON
  *
  * with the directory of the installed extension, and {"version", "page", "user", "contact", "profiles", "language",
- * "session", "root"}. Prints {"script", "session", "log"} as JSON.
+ * "session", "root", "impersonated"}. Prints {"script", "seconds", "session", "log"} as JSON. Every warning is an
+ * exception, suppressed ones too.
  */
 error_reporting(E_ALL);
 set_error_handler(function ($iLevel, $sText, $sFile, $iLine) { throw new ErrorException($sText, 0, $iLevel, $sFile, $iLine); });
@@ -22,6 +23,7 @@ class Person
 class UserRights
 {
 	public static function GetUserId($sLogin = '') { return $GLOBALS['aRequest']['user']; }
+	public static function IsImpersonated() { return !empty($GLOBALS['aRequest']['impersonated']); }
 	public static function GetContactObject() { return $GLOBALS['aRequest']['contact'] ? new Person() : null; }
 	public static function ListProfiles($oUser = null) { return $GLOBALS['aRequest']['profiles']; }
 	public static function GetUserLanguage() { return $GLOBALS['aRequest']['language']; }

@@ -13,6 +13,7 @@ class IntercomBridgeMessenger
 	const KEY_ID = '@KEY_ID@';
 	const KEY = '@KEY@';
 	const TIMEOUT_MS = 300;
+	const MAX_ANSWER_BYTES = 65536;
 	const RETRY_AFTER_SECONDS = 10;
 	const LOG_EVERY_SECONDS = 60;
 	const SESSION_KEY = 'intercom-bridge-messenger';
@@ -26,7 +27,8 @@ class IntercomBridgeMessenger
 			if ($iUser <= 0) {
 				return '';
 			}
-			$aSettings = self::GetSettings((string) $sPage, $iUser);
+			// An administrator who tries another account must not be taken for its owner.
+			$aSettings = UserRights::IsImpersonated() ? null : self::GetSettings((string) $sPage, $iUser);
 			return self::Script(hash('sha256', self::KEY_ID.$iUser), $aSettings);
 		} catch (\Exception $e) {
 			self::LogFailure($e->getMessage());
@@ -76,11 +78,15 @@ class IntercomBridgeMessenger
 	private static function Ask($aQuestion)
 	{
 		$sBody = json_encode($aQuestion, JSON_PARTIAL_OUTPUT_ON_ERROR);
+		$sAnswer = '';
 		$hCurl = curl_init(self::ADDRESS.'/messenger/identity');
 		curl_setopt_array($hCurl, array(
 			CURLOPT_POST => true,
 			CURLOPT_POSTFIELDS => $sBody,
-			CURLOPT_RETURNTRANSFER => true,
+			CURLOPT_WRITEFUNCTION => function ($hCurl, $sPart) use (&$sAnswer) {
+				$sAnswer .= $sPart;
+				return strlen($sAnswer) <= self::MAX_ANSWER_BYTES ? strlen($sPart) : 0;
+			},
 			CURLOPT_NOSIGNAL => true,
 			CURLOPT_CONNECTTIMEOUT_MS => self::TIMEOUT_MS,
 			CURLOPT_TIMEOUT_MS => self::TIMEOUT_MS,
@@ -91,37 +97,85 @@ class IntercomBridgeMessenger
 				'X-Bridge-Signature: '.hash_hmac('sha256', $sBody, self::KEY),
 			),
 		));
-		$sAnswer = curl_exec($hCurl);
+		$bIsComplete = self::Execute($hCurl);
 		$iStatus = (int) curl_getinfo($hCurl, CURLINFO_HTTP_CODE);
 		$sError = curl_error($hCurl);
-		curl_close($hCurl);
-		$aAnswer = is_string($sAnswer) ? json_decode($sAnswer, true) : null;
+		$aAnswer = $bIsComplete ? json_decode($sAnswer, true) : null;
 		if ($iStatus !== 200 || !is_array($aAnswer) || !array_key_exists('messenger', $aAnswer) || !isset($aAnswer['cache_seconds'])) {
-			$sWhat = $iStatus > 0 ? "HTTP $iStatus" : $sError;
+			$sWhat = $sError === '' ? "HTTP $iStatus" : $sError;
 			self::LogFailure($iStatus === 401 ? "$sWhat: check this server's clock, and whether the key was replaced" : $sWhat);
 			return null;
 		}
 		return $aAnswer;
 	}
 
-	/** At most one line a minute, of all processes, goes to iTop's error log. */
+	/**
+	 * Returns whether there is a complete answer. curl waits for the system's resolver even after the time limit, by
+	 * default ten seconds if no DNS server answers: with PHP 8.3 it does not wait, before that the resolver gives up
+	 * after a second for each server.
+	 */
+	private static function Execute($hCurl)
+	{
+		if (defined('CURLOPT_QUICK_EXIT')) {
+			curl_setopt($hCurl, constant('CURLOPT_QUICK_EXIT'), true);
+		}
+		if (!function_exists('putenv')) {
+			return curl_exec($hCurl);
+		}
+		$sOptions = getenv('RES_OPTIONS');
+		putenv('RES_OPTIONS=timeout:1 attempts:1');
+		try {
+			return curl_exec($hCurl);
+		} finally {
+			putenv($sOptions === false ? 'RES_OPTIONS' : "RES_OPTIONS=$sOptions");
+		}
+	}
+
+	/** Makes the next pages not wait, and logs why. Never throws, even if a warning becomes an exception. */
 	private static function LogFailure($sReason)
 	{
-		$sMarker = APPROOT.'data/'.self::SESSION_KEY.'.failure';
-		$sLogged = APPROOT.'data/'.self::SESSION_KEY.'.logged';
-		$bIsQuiet = is_file($sLogged) && time() - (int) @filemtime($sLogged) < self::LOG_EVERY_SECONDS;
-		@touch($sMarker);
-		if (!$bIsQuiet) {
-			@touch($sLogged);
-			IssueLog::Error('Intercom Messenger: the bridge at '.self::ADDRESS.' gave no usable answer ('.$sReason.'). The pages have no chat until it does.');
+		try {
+			@touch(self::Marker('failure'));
+			if (self::MayLog()) {
+				$sReason = str_replace(array("\r", "\n"), ' ', $sReason);
+				IssueLog::Error('Intercom Messenger: the bridge at '.self::ADDRESS.' gave no usable answer ('.$sReason.'). The pages have no chat until it does.');
+			}
+		} catch (\Exception $e) {
+		} catch (\Error $e) {
 		}
+	}
+
+	/** Returns true once a minute, in one of all processes. */
+	private static function MayLog()
+	{
+		$sMarker = self::Marker('logged');
+		clearstatcache(true, $sMarker);
+		if (!is_file($sMarker)) {
+			// Only one process can create it.
+			return @fopen($sMarker, 'x') !== false;
+		}
+		$hMarker = @fopen($sMarker, 'c');
+		if ($hMarker === false || !flock($hMarker, LOCK_EX | LOCK_NB)) {
+			return false;
+		}
+		$aStat = fstat($hMarker);
+		return abs(time() - $aStat['mtime']) >= self::LOG_EVERY_SECONDS && touch($sMarker);
 	}
 
 	private static function SecondsSinceFailure()
 	{
-		$sMarker = APPROOT.'data/'.self::SESSION_KEY.'.failure';
+		$sMarker = self::Marker('failure');
 		clearstatcache(true, $sMarker);
-		return is_file($sMarker) ? time() - (int) @filemtime($sMarker) : PHP_INT_MAX;
+		// A clock that was set back must not switch the chat off until it has caught up.
+		return is_file($sMarker) ? abs(time() - (int) @filemtime($sMarker)) : PHP_INT_MAX;
+	}
+
+	/** Returns the path of an empty file whose time of change is what matters. */
+	private static function Marker($sName)
+	{
+		$sDirectory = APPROOT.'data';
+		$sOfThisItop = self::SESSION_KEY.'-'.md5(APPROOT).'.'.$sName;
+		return (is_writable($sDirectory) ? $sDirectory : sys_get_temp_dir()).'/'.$sOfThisItop;
 	}
 
 	private static function SessionGet()
@@ -151,7 +205,7 @@ class IntercomBridgeMessenger
 	{
 		$sSettings = 'null';
 		if (is_array($aSettings) && isset($aSettings['app_id'], $aSettings['api_base'], $aSettings['intercom_user_jwt'])
-			&& preg_match('/^[A-Za-z0-9_-]{1,64}$/D', $aSettings['app_id']) && in_array($aSettings['api_base'], self::API_BASES, true)) {
+			&& is_string($aSettings['app_id']) && preg_match('/^[A-Za-z0-9_-]{1,64}$/D', $aSettings['app_id']) && in_array($aSettings['api_base'], self::API_BASES, true)) {
 			$sSettings = json_encode($aSettings, JSON_HEX_TAG | JSON_HEX_AMP | JSON_HEX_APOS | JSON_HEX_QUOT);
 		}
 		return <<<JS
@@ -159,7 +213,7 @@ class IntercomBridgeMessenger
 	"use strict";
 	var KEY = "intercom-bridge-user";
 	function read() { try { return window.localStorage.getItem(KEY); } catch (e) { return null; } }
-	function write(value) { try { value === null ? window.localStorage.removeItem(KEY) : window.localStorage.setItem(KEY, value); } catch (e) { } }
+	function write(value) { try { window.localStorage.setItem(KEY, value); } catch (e) { } }
 	function forget() {
 		if (typeof window.Intercom === "function") { window.Intercom("shutdown"); }
 		var labels = window.location.hostname.split(".");
@@ -171,7 +225,11 @@ class IntercomBridgeMessenger
 			}
 			document.cookie = name + "=; Max-Age=0; path=/";
 		});
-		write(null);
+		try {
+			Object.keys(window.localStorage).forEach(function (name) {
+				if (/^intercom[.-]/.test(name)) { window.localStorage.removeItem(name); }
+			});
+		} catch (e) { }
 	}
 	if (read() !== null && read() !== user) { forget(); }
 	document.addEventListener("click", function (event) {
