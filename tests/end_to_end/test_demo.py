@@ -123,7 +123,9 @@ def test_the_demo_can_use_an_existing_itop_and_the_directory_of_an_earlier_one(t
     assert TOKEN not in output
 
 
-def test_the_demo_can_be_repeated_with_an_itop_that_has_the_attributes_of_the_extension(tmp_path: Path) -> None:
+def test_the_demo_can_be_repeated_with_an_itop_that_has_the_attributes_of_the_extension(
+    tmp_path: Path,
+) -> None:
     with running_itop() as itop:
         for _ in range(2):
             options = ("--itop-url", itop.url, "--itop-token-env", "TOKEN_OF_ITOP", "--person-email")
