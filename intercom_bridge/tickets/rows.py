@@ -81,19 +81,24 @@ def make_row(
     code = context.profile.code
     status = ticket.text(code("status"))
     is_mine = ticket.integer(code("caller_id")) == person.id
-    caller, organization = (ticket.text(name) for name in owner_codes(context))
+    caller, organization = (_name(ticket, name) for name in owner_codes(context))
     return TicketRow(
         ticket_class=ticket.class_name,
         id=ticket.id,
         ref=ticket.text("friendlyname") or f"{ticket.class_name} {ticket.id}",
         title=ticket.text(code("title")),
         status=status,
-        subtitle=next((text for code in subtitle_codes(context) if (text := ticket.text(code))), ""),
+        subtitle=next((text for code in subtitle_codes(context) if (text := _name(ticket, code))), ""),
         caller=caller,
         organization=organization,
-        assignee=next((text for name in assignee_codes() if (text := ticket.text(name))), ""),
+        assignee=next((text for name in assignee_codes() if (text := _name(ticket, name))), ""),
         is_of_other_person=not is_mine,
         is_of_other_organization=ticket.integer(code("org_id")) != person.org_id,
         is_linked=ticket.id in linked_ids,
         is_ongoing=is_mine and status not in context.profile.excluded_states,
     )
+
+
+def _name(ticket: ItopObject, code: str) -> str:
+    """Return a name, "" if there is none: iTop returns a space as the name of no Person."""
+    return ticket.text(code).strip()

@@ -8,6 +8,7 @@ import signal
 import threading
 
 from .server import SECRET, TOKEN, WORKSPACE_ID, Intercom
+from .store import FIRST_CONVERSATION_ID
 
 
 def main() -> None:
@@ -27,6 +28,12 @@ def main() -> None:
     parser.add_argument(
         "--retry-seconds", type=float, default=60.0, help="until a notification that failed is repeated"
     )
+    parser.add_argument(
+        "--first-conversation",
+        type=int,
+        default=FIRST_CONVERSATION_ID,
+        help="the id of the first conversation of a new database (default: %(default)s)",
+    )
     parser.add_argument("--verbose", action="store_true", help="log each request")
     options = parser.parse_args()
     logging.basicConfig(
@@ -43,6 +50,7 @@ def main() -> None:
         api_version=options.api_version,
         retry_seconds=options.retry_seconds,
         long_conversation=True,
+        first_conversation_id=options.first_conversation,
     )
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -19,7 +19,7 @@ from . import markup, seed
 from .controls import VERSIONS, find_control
 from .faults import Fault, Faults
 from .shapes import Json, admin_json, contact_json
-from .store import Contact, Conversation, NotFoundError, Part, Store
+from .store import FIRST_CONVERSATION_ID, Contact, Conversation, NotFoundError, Part, Store
 from .workspace import OUR_APP, CanvasAnswer, InvalidActionError, Workspace
 
 log = logging.getLogger(__name__)
@@ -58,8 +58,9 @@ class Intercom:
         api_version: str = "2.14",
         retry_seconds: float = 60.0,
         long_conversation: bool = False,
+        first_conversation_id: int = FIRST_CONVERSATION_ID,
     ) -> None:
-        self.store = Store(database)
+        self.store = Store(database, first_conversation_id=first_conversation_id)
         if self.store.is_empty:
             seed.fill(self.store, long_conversation=long_conversation)
         self.token = token

@@ -69,9 +69,15 @@ class NotFoundError(LookupError):
 
 
 class Store:
-    """The data of one workspace, safe to use from many threads. `database` is a path or ":memory:"."""
+    """The data of one workspace, safe to use from many threads.
 
-    def __init__(self, database: str = ":memory:") -> None:
+    `database` is a path or ":memory:". `first_conversation_id` is the id of the first conversation of a new database.
+    """
+
+    def __init__(
+        self, database: str = ":memory:", *, first_conversation_id: int = FIRST_CONVERSATION_ID
+    ) -> None:
+        self._first_conversation_id = first_conversation_id
         self._lock = threading.RLock()
         self._db = sqlite3.connect(database, check_same_thread=False)
         with self._lock, self._db:
@@ -203,7 +209,7 @@ class Store:
         people = tuple(contact_ids)
         author = self.contact(people[0])
         when = int(time.time()) if created_at is None else created_at
-        number = str(self._next("conversation", FIRST_CONVERSATION_ID))
+        number = str(self._next("conversation", self._first_conversation_id))
         source = Part(
             # Sources and parts have separate series of ids: both may have the same id.
             id=source_id or str(self._next("source", FIRST_SOURCE_ID)),

@@ -180,6 +180,9 @@ class Call:
             self.allow("reading", rows[0]["finalclass"])
         chosen = rows[(page - 1) * limit : page * limit] if limit else rows
         objects = {_name(row): self.shown(row, "", class_name, codes) for row in chosen}
+        if not isinstance(codes, str):
+            for row in chosen:
+                objects[_name(row)]["fields"] |= values.names_of_nothing(self.store, row, codes)
         return {"code": 0, "message": f"Found: {len(rows)}", "objects": objects or None}
 
     def create(self) -> dict[str, Any]:

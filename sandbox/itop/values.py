@@ -54,6 +54,22 @@ def shown(store: Store, row: Row, code: str, *, extended: bool = False) -> Any:
     return "" if value is None else str(value)
 
 
+def names_of_nothing(store: Store, row: Row, codes: Iterable[str]) -> Row:
+    """Return the names of external keys without an object, as iTop reads them: a space for a Person.
+
+    Its database joins the empty parts of the name, unless the key is read, too (recordings 142 and 143).
+    """
+    attributes = store.model.attributes(row["finalclass"])
+    return {
+        code: re.sub(r"\{\w+\}", "", store.model.naming(attributes[attribute.via].target))
+        for code in codes
+        if (attribute := attributes.get(code)) is not None
+        and attribute.remote == "friendlyname"
+        and attribute.via not in codes
+        and not row[attribute.via]
+    }
+
+
 def shown_all(
     store: Store, row: Row, class_name: str, *, extended: bool = False, without: Iterable[str] = ()
 ) -> Row:

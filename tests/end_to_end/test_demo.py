@@ -123,6 +123,25 @@ def test_the_demo_can_use_an_existing_itop_and_the_directory_of_an_earlier_one(t
     assert TOKEN not in output
 
 
+def test_the_demo_can_be_repeated_with_an_itop_that_has_the_attributes_of_the_extension(
+    tmp_path: Path,
+) -> None:
+    with running_itop() as itop:
+        for _ in range(2):
+            options = ("--itop-url", itop.url, "--itop-token-env", "TOKEN_OF_ITOP", "--person-email")
+            with running_demo(
+                tmp_path / "demo",
+                "--once",
+                *port_options(free_ports()),
+                *options,
+                "layla.haddad@globex.example",
+                TOKEN_OF_ITOP=TOKEN,
+            ) as process:
+                output = output_of(process)
+            # The tickets of the first demo name its conversation, which must not be the second one's.
+            assert process.returncode == 0, output
+
+
 def test_a_port_in_use_is_reported_immediately(tmp_path: Path) -> None:
     ports = free_ports()
     with socket.socket() as taken:

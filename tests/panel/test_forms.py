@@ -426,6 +426,23 @@ def test_a_changed_field_clears_all_dependent_fields(
     assert len(itop.store.all("UserRequest")) == before
 
 
+def test_a_subcategory_that_is_no_longer_offered_does_not_block_the_form(
+    teammate: Teammate, itop: Itop
+) -> None:
+    teammate.open().click(FORM)
+    teammate.choose("Service", "E-mail")
+    # The choice of a subcategory is no click. It arrives with the next one, which changes the service, too.
+    subcategory = teammate.field("Service subcategory")["options"][0]["id"]
+    teammate.choose("Service", "Empty service", **{"Service subcategory": subcategory})
+    before = len(itop.store.all("UserRequest"))
+    teammate.click(CREATE)
+    assert "No longer one of the options. Please choose again." in teammate.text
+    assert len(itop.store.all("UserRequest")) == before
+    teammate.click(CREATE)
+    assert len(itop.store.all("UserRequest")) == before + 1
+    assert not int(newest(itop)["servicesubcategory_id"])
+
+
 def test_a_subcategory_of_another_service_is_rejected_without_a_call(teammate: Teammate, itop: Itop) -> None:
     teammate.open().click(FORM)
     teammate.choose("Service", "Workplace")

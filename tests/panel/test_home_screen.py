@@ -52,6 +52,15 @@ def foreign(itop: Itop) -> dict[str, Any]:
 # The linked tickets
 
 
+def test_a_linked_ticket_that_nobody_works_on_is_displayed_with_its_status_only(
+    linked: Teammate, itop: Itop
+) -> None:
+    itop.store.update("UserRequest", 8, agent_id=0, team_id=0, status="new")
+    CachedTickets.objects.all().delete()
+    linked.open()
+    assert row(linked, "R-000008")[1] == "New"
+
+
 def test_a_linked_ticket_is_displayed_with_title_status_and_agent(linked: Teammate, itop: Itop) -> None:
     itop.store.update("UserRequest", 8, agent_id=42, team_id=0)
     agent = itop.store.load("Person", 42)

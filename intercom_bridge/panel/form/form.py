@@ -154,14 +154,21 @@ class Form:
         return replace(self, values=values, errors={**errors, **self.errors})
 
     def validate(self, context: PanelContext) -> Form:
-        """Return the form with the errors that iTop would find, and those that it would not."""
+        """Return the form with the errors that iTop would find, and those that it would not.
+
+        A choice that is not one of the options is dropped: the field shows nothing that could be deselected.
+        """
         person = find_caller(context).person
         errors = {
             form_field.code: error
             for form_field in self.fields(context)
             if form_field.is_editable and (error := self._error(form_field, context, person))
         }
-        return replace(self, errors=errors)
+        dropped = {
+            form_field.code for form_field in self.fields(context) if form_field.has_choices
+        } & errors.keys()
+        kept = {code: value for code, value in self.values.items() if code not in dropped}
+        return replace(self, values=kept, errors=errors)
 
     def choices_of(self, form_field: FormField, context: PanelContext, person: Person) -> ChoiceList:
         """Return the choices of an enum or an external key, given the other values."""

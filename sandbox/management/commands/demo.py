@@ -17,6 +17,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from sandbox.demo_itop import Itop
 from sandbox.demo_processes import DemoError, Processes, raise_if_stopped, request_stop, require_free
+from sandbox.intercom.store import FIRST_CONVERSATION_ID
 from settings.env import BASE_DIR, WORKING_DIR
 
 MARK = "made-by-manage.py-demo"
@@ -113,6 +114,7 @@ class Command(BaseCommand):
             database,
             "--bridge",
             f"http://127.0.0.1:{port}",
+            *([] if is_sandbox else ["--first-conversation", str(_new_conversation_id())]),
         )
         processes.start("intercom", "-m", "sandbox.intercom", *options_of_intercom)
         processes.start(
@@ -163,6 +165,11 @@ class Command(BaseCommand):
             processes.check()
             raise_if_stopped()
             time.sleep(0.5)
+
+
+def _new_conversation_id() -> int:
+    """Return an id that no earlier demo used: a real iTop still names the conversations of those in its tickets."""
+    return FIRST_CONVERSATION_ID + int(time.time() * 1000)
 
 
 def _check_options(options: dict[str, Any]) -> str:
