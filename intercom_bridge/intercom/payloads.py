@@ -477,7 +477,7 @@ def conversation_ids_of_ticket(data: object) -> tuple[str, ...]:
     for ticket in (item, _object(item.get("ticket"))):
         linked = _array(_object(ticket.get("linked_objects")).get("data"))[:MAX_CONTACTS]
         ids += [_id(ticket.get("id")), _id(ticket.get("conversation_id"))]
-        ids += [_id(_object(one).get("id")) for one in linked]
+        ids += [_id(_object(reference).get("id")) for reference in linked]
     return _unique(ids)
 
 

@@ -149,10 +149,10 @@ class ItopInstance(models.Model):
             "failures_in_a_row",
         ]
 
-    def learn_tracking(self, log: str, *, kept: bool) -> None:
+    def learn_tracking(self, log: str, *, is_tracked: bool) -> None:
         """Store whether this iTop records a change for each write to a log ("UserRequest.public_log")."""
         self.refresh_from_db(fields=["tracked_logs"])
-        self.tracked_logs = {**self.tracked_logs, log: kept}
+        self.tracked_logs = {**self.tracked_logs, log: is_tracked}
         self.save(update_fields=["tracked_logs"])
 
     @property

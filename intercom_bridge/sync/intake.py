@@ -37,7 +37,7 @@ from intercom_bridge.models.conversation import COMPARED_EVERY_SECONDS
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.models.webhook_event import WebhookEventQuerySet
 
-from .message import Destination, destination, keep, order_of, redaction_of
+from .message import Destination, destination, order_of, part_to_json, redaction_of
 
 log = structlog.get_logger(__name__)
 
@@ -123,10 +123,12 @@ def _process_safely(event: WebhookEvent) -> bool:
             process_event(event)
     except (InterfaceError, OperationalError, ProgrammingError) as error:
         # The database failed, so the event is unchanged and due again when its claim expires.
-        log.warning("intake.later", workspace=workspace, notification=event.pk, error=type(error).__name__)
+        log.warning(
+            "intake.postponed", workspace=workspace, notification=event.pk, error=type(error).__name__
+        )
         return False
     except Exception as error:
-        log.exception("intake.broke", workspace=workspace, notification=event.pk, topic=event.topic)
+        log.exception("intake.failed", workspace=workspace, notification=event.pk, topic=event.topic)
         event.settle(State.FAILED, ReasonCode.INTERNAL_ERROR, type(error).__name__)
     return True
 
@@ -338,7 +340,7 @@ def _draft(link: TicketLink, part: Part, to: Destination, *, is_late: bool = Fal
         "part_created_at": part.created_at,
         "author": (part.author.name or part.author.email)[:200],
         "log": to.log,
-        "part": keep(part) if to.log else {},
+        "part": part_to_json(part) if to.log else {},
         "state": Delivery.State.SKIPPED if to.code else Delivery.State.WAITING,
         "reason_code": to.code,
         "reason_detail": to.detail,

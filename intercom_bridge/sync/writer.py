@@ -38,7 +38,7 @@ from .authors import accounts_of, forget_accounts
 from .circuit_breaker import backoff_seconds, claim_write, is_open, record_failure, record_success
 from .failure_notes import note_failed_delivery
 from .intake import process_unprocessed
-from .message import idempotency_key_of, log_item, may_have_account, restore
+from .message import idempotency_key_of, log_item, may_have_account, part_from_json
 from .verify import is_in_log, is_shown_in_log, log_attribute
 
 log = structlog.get_logger(__name__)
@@ -201,7 +201,7 @@ def _attempt(delivery: Delivery) -> bool:
         _retry_later(delivery, error)
         return False
     else:
-        _set_written(delivery, *_remark(delivery, written))
+        _set_written(delivery, *_success_reason(delivery, written))
         _detect_change_tracking(delivery, client, deadline)
     return True
 
@@ -219,7 +219,7 @@ def _render(delivery: Delivery, client: Client, deadline: Deadline) -> None:
         for other in waiting.select_related("conversation__workspace__profile")[:RENDER_BATCH]
         if other.item is None and other.pk != delivery.pk
     ]
-    parts = [restore(row.part) for row in batch]
+    parts = [part_from_json(row.part) for row in batch]
     emails = {part.author.email for part in parts if may_have_account(part.author)}
     accounts: dict[str, int] = {}
     if may_set_author and emails:
@@ -298,7 +298,7 @@ def _detect_change_tracking(delivery: Delivery, client: Client, deadline: Deadli
     except ItopError as error:
         log.warning("itop.change_tracking_unknown", itop=ticket.itop.name, error=type(error).__name__)
         return
-    ticket.itop.learn_tracking(key, kept=bool(found))
+    ticket.itop.learn_tracking(key, is_tracked=bool(found))
 
 
 def _log_key(delivery: Delivery) -> str:
@@ -308,8 +308,8 @@ def _log_key(delivery: Delivery) -> str:
 # The outcome of an attempt
 
 
-def _remark(delivery: Delivery, written: ItopObject | None) -> tuple[str, str]:
-    """Return the reason code and detail of a successful write."""
+def _success_reason(delivery: Delivery, written: ItopObject | None) -> tuple[str, str]:
+    """Return the reason code and its detail: ALREADY_WRITTEN, TICKET_CLOSED with the state, or NONE."""
     if written is None:
         return ReasonCode.ALREADY_WRITTEN, ""
     profile = delivery.conversation.workspace.profile

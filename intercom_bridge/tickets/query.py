@@ -42,4 +42,4 @@ def get_tickets_by(  # noqa: PLR0913 - the arguments of core/get
             if not unknown:
                 raise
             known |= unknown
-            CachedAnswer.objects.keep(context.itop, question, sorted(known))
+            CachedAnswer.objects.store(context.itop, question, sorted(known))

@@ -181,5 +181,5 @@ def _finds_any(context: PanelContext, query: Query, *, cached_only: bool) -> boo
     if answer is not None:
         return bool(answer.value)
     found = get_objects(context, query.class_name, str(query), fields=("id",), limit=1)
-    CachedAnswer.objects.keep(context.itop, question, found.total > 0)
+    CachedAnswer.objects.store(context.itop, question, found.total > 0)
     return found.total > 0

@@ -66,7 +66,7 @@ class WorkerLoop:
         self._order = list(QUEUES)
         self._signal = threading.Event()
         self._look_at_everything = True
-        self._is_database_away = False
+        self._is_database_unavailable = False
 
     def wake(self, topic: str) -> None:
         """Look for due rows now; with EVERYTHING also for those that are looked for once a minute."""
@@ -122,11 +122,11 @@ class WorkerLoop:
             for queue in self._order:
                 self._query(queue, force=look_at_everything)
         except DatabaseError as error:
-            if not self._is_database_away:
-                log.error("worker.database_away", error=type(error).__name__)
-            self._is_database_away = True
+            if not self._is_database_unavailable:
+                log.error("worker.database_unavailable", error=type(error).__name__)
+            self._is_database_unavailable = True
             return
-        self._is_database_away = False
+        self._is_database_unavailable = False
         self._hand_out_all()
 
     def _hand_out_all(self) -> None:
@@ -188,13 +188,13 @@ class WorkerLoop:
                     wake_queue.huey.execute(task)
             except Exception as error:  # noqa: BLE001 - any error of the queue's library
                 if not is_away:
-                    log.error("queue.away", error=type(error).__name__, detail=str(error)[:200])
+                    log.error("queue.unavailable", error=type(error).__name__, detail=str(error)[:200])
                 is_away = True
                 time.sleep(AWAY_SECONDS)
                 continue
             if is_away:
                 is_away = False
-                log.info("queue.back")
+                log.info("queue.available")
                 wake(EVERYTHING)
             if task is None:
                 time.sleep(LISTEN_SECONDS)

@@ -99,7 +99,7 @@ def run_row(queue: Queue, pk: int) -> float:
             return 0.0
         return STILL_DUE_SECONDS if seconds is None else seconds
     except OperationalError as error:
-        log.warning("worker.database_trouble", queue=queue.name, row=pk, error=type(error).__name__)
+        log.warning("worker.database_failed", queue=queue.name, row=pk, error=type(error).__name__)
         return STILL_DUE_SECONDS
     except Exception:
         log.exception("worker.row_failed", queue=queue.name, row=pk)

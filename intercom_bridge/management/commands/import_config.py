@@ -79,9 +79,9 @@ class Command(BaseCommand):
         for note in report.notes:
             self.stdout.write(f"Note: {note}")
         counts = [
-            f"{report.count(one)} {one}"
-            for one in ("set", "changed", "unchanged", "kept")
-            if report.count(one)
+            f"{report.count(outcome)} {outcome}"
+            for outcome in ("set", "changed", "unchanged", "kept")
+            if report.count(outcome)
         ] or ["there is no row in it"]
         if dry_run:
             self.stdout.write(f"Dry run, nothing was written: {', '.join(counts)}.")

@@ -233,7 +233,7 @@ def _cache_failure(context: PanelContext, evidence: Evidence, error: PersonNotRe
     contact_id = context.request.contact.id
     if not contact_id or error.failure is MatchFailure.NOTHING_TO_GO_BY:
         return
-    CachedAnswer.objects.keep(
+    CachedAnswer.objects.store(
         context.itop,
         match_question(context.workspace, contact_id),
         {"evidence": str(evidence), "failure": error.failure.name, "candidates": list(error.candidates)},
