@@ -32,7 +32,7 @@ def note_failed_delivery(delivery: Delivery) -> None:
         )
         to_do = [_("The message is safe in this conversation."), _what_to_do(code)]
         once = _(
-            "If more messages fail for this reason, no further note is posted. Sync status in the panel counts them."
+            "If more messages fail for this reason, no further note is posted. The panel counts them under Sync status."
         )
         _queue(conversation, f"delivery {ticket.pk} {code}", problem, " ".join(filter(None, to_do)), once)
 
@@ -47,7 +47,7 @@ def note_failed_creation(creation: TicketCreation) -> None:
             reason=reason_label(creation.reason_code, creation.reason_detail),
         )
         to_do = _(
-            "The conversation is safe, and what was entered in the form is stored. Open the panel to correct the form "
+            "The conversation is safe, and the input in the form is stored. Open the panel to correct the form "
             "and submit it again."
         )
         _queue(conversation, f"creation {creation.pk}", problem, to_do)
@@ -59,7 +59,7 @@ def _what_to_do(code: str) -> str:
         return ""
     if code in (ReasonCode.REQUEST_TOO_LARGE, ReasonCode.UNSUPPORTED_CHARACTER):
         return _("iTop would reject it again. Copy the text to the ticket by hand.")
-    return _("When the cause is removed, open Sync status in the panel and click “Try again”.")
+    return _("When the problem is solved, open Sync status in the panel and click “Try again”.")
 
 
 def _queue(conversation: Conversation, once_key: str, *paragraphs: str) -> None:

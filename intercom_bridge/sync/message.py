@@ -119,9 +119,7 @@ def rewrite_key(idempotency_key: str, times: int) -> str:
 
 def redaction_of(part: Part, at: int) -> Part:
     """Return the notice that a part was redacted at this time (Unix seconds). It does not repeat the part's text."""
-    text = _(
-        "A message of %(author)s was deleted in Intercom. What was copied of it is still in this ticket."
-    )
+    text = _("A message from %(author)s was deleted in Intercom. Its copy is still in this ticket.")
     return Part(
         kind="redaction",
         id=part.id,

@@ -60,7 +60,7 @@ def creation_pending(form: Form) -> Canvas:
         _("The ticket is being created"),
         paragraph(
             _(
-                "iTop has not responded yet. What you entered is saved, and the bridge keeps trying. Only one "
+                "iTop has not responded yet. Your input is saved, and the bridge keeps trying. Only one "
                 "ticket is created, however often you click."
             )
         ),
@@ -86,7 +86,7 @@ def created_by_colleague(
     return screen(
         _("There is already a ticket"),
         paragraph(text),
-        muted(_("Your ticket is not created yet. What you entered is kept.")),
+        muted(_("Your ticket is not created yet. Your input is kept.")),
         button(
             click_id("ticket", ticket.ticket_class, ticket.object_id),
             _("Open %(ticket)s") % {"ticket": ticket.ref},

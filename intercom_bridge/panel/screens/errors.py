@@ -132,9 +132,9 @@ def remote_error(error: PanelError, retry: str, stored: Stored, *, is_linked: bo
     has_form = "form" in stored
     texts = [explanation.text]
     if error.retry and has_form:
-        texts.append(_("What you entered is kept, and Retry does not create a second ticket."))
+        texts.append(_("Your input is kept, and Retry does not create a second ticket."))
     elif has_form:
-        texts.append(_("What you entered is kept."))
+        texts.append(_("Your input is kept."))
     else:
         texts.append(done or _("Nothing was changed."))
     if not error.retry:
@@ -152,7 +152,7 @@ def internal_error(reference: str, retry: str, stored: Stored, *, is_form_lost: 
         _("The bridge could not display this screen. Messages are safe: they are kept and copied to iTop.")
     ]
     if is_form_lost:
-        texts.append(_("What you entered in the form is lost."))
+        texts.append(_("Your input in the form is lost."))
     texts.append(
         _("If it happens again, give an admin the reference %(reference)s.") % {"reference": reference}
     )

@@ -65,8 +65,8 @@ def _sources(sources: tuple[Conversation, ...]) -> list[Component]:
     components: list[Component] = []
     if len(sources) > 1:
         text = _(
-            "Several conversations were merged at the same time, and Intercom does not say which of them into this "
-            "one. Move only the tickets that belong here."
+            "Several conversations were merged at the same time, and Intercom does not say which of them were merged "
+            "into this one. Move only the tickets that belong here."
         )
         components.append(paragraph(text))
     for source in sources:
@@ -118,5 +118,5 @@ def _source(source: Conversation) -> tuple[Component, ...]:
 def _moved(tickets: list[Ticket], result: str) -> Canvas:
     refs = ", ".join(ticket.ref for ticket in tickets)
     title = _("Moved: %(tickets)s") % {"tickets": escape_markdown(refs)}
-    text = _("New messages are copied from the merge on. Waiting messages will still be copied.")
+    text = _("All messages after the merge are copied. Waiting messages will still be copied.")
     return screen(title, paragraph(f"{result} {text}"), home_button())

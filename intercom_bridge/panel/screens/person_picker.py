@@ -216,10 +216,10 @@ def _no_contact() -> Canvas:
 
 def _instruction(found: Candidates, query: str) -> str:
     if found.people or found.has_more:
-        return _("Choose the person who writes here. The choice is remembered for this contact.")
+        return _("Choose the person in this conversation. The choice is remembered for this contact.")
     if query:
         return _("No one in this workspace's scope matches.")
-    return _("Search for the person who writes here. The choice is remembered for this contact.")
+    return _("Search for the person in this conversation. The choice is remembered for this contact.")
 
 
 def _pick_text(pick: Person) -> str:

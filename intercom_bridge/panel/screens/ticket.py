@@ -121,7 +121,7 @@ def conversation_links(linked: tuple[LinkedConversation, ...]) -> str:
         "list": ", ".join(links)
     }
     more = len(others) - len(links)
-    return f"{text} {_('and %(count)d more') % {'count': more}}" if more else text
+    return " ".join((text, _("and %(count)d more") % {"count": more})) if more else text
 
 
 def _owner(row: TicketRow) -> list[Component]:
@@ -157,7 +157,7 @@ def _attributes(context: PanelContext, details: TicketDetails) -> list[Component
         components.append(paragraph(f"**{escape_markdown(label)}**\n{escape_markdown(cut(text, length))}"))
         if len(text) > length:
             target = click_id("text", row.ticket_class, row.id, code, 1)
-            components.append(link_button(target, _("Read on: %(field)s") % {"field": label}))
+            components.append(link_button(target, _("Read more: %(field)s") % {"field": label}))
     if details.missing:
         names = escape_markdown(", ".join(details.missing))
         text = _("iTop has no attribute %(names)s. An admin can correct the ticket profile.")
