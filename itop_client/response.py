@@ -1,4 +1,4 @@
-"""Read iTop's responses: return what was asked for, or raise the matching error.
+"""Read iTop's responses: return the requested data, or raise the matching error.
 
 The codes and texts are those of the recordings in tests/recordings/itop. An error's text never contains HTML, a token
 or a password.
@@ -156,7 +156,7 @@ def _read_envelope(body: bytes) -> dict[str, Any] | None:
 
 
 def _maintenance_text(envelope: Mapping[str, Any]) -> str:
-    """Return what an instance under maintenance says: a response of iTop's pages, not of its REST interface."""
+    """Return the text of an instance under maintenance: a response of iTop's pages, not of its REST interface."""
     data = envelope.get("data")
     first = data[0] if isinstance(data, list) and data else None
     return _shorten(str(first.get("message", ""))) if isinstance(first, dict) else ""

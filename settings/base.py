@@ -139,7 +139,7 @@ if METRICS_DIR and (not _is_command or _is_service):
     directory_of_host.mkdir(exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory_of_host)
 
-# Who is told by e-mail what needs a person; without addresses nothing is sent.
+# The recipients of e-mails about problems that need a person. Without addresses nothing is sent.
 ALERT_EMAILS = addresses("ALERT_EMAILS")
 _mail_server = mail_server("EMAIL_URL")
 if ALERT_EMAILS and not _mail_server:

@@ -1,4 +1,4 @@
-"""The base class of all admins, and what several of them share."""
+"""The base class of all admins, and functions that several of them use."""
 
 import copy
 from collections.abc import Iterable

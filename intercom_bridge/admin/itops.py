@@ -101,7 +101,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
 
     @admin.display(description="response")
     def pause_response(self, itop: ItopInstance) -> str:
-        """Return what iTop answered, which may quote a message."""
+        """Return the text of iTop's last error. It may quote a message."""
         return itop.pause_detail if self.may_read else ""
 
     @admin.display(description="Administrator", ordering="is_administrator")

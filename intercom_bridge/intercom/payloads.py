@@ -497,7 +497,7 @@ def workspace_id_of(data: object) -> str:
 
 
 def contact_ids_in(data: object) -> set[str]:
-    """Return the ids of all users, leads and visitors anywhere in a payload, MAX_CONTACTS of them at most."""
+    """Return the ids of all users, leads and visitors anywhere in a payload, at most MAX_CONTACTS."""
     named: set[str] = set()
     todo = [data]
     while todo and len(named) < MAX_CONTACTS:

@@ -46,7 +46,7 @@ def base_address(url: str) -> str:
 class ItopInstance(models.Model):
     """An iTop: its address, the bridge's account, and what its responses have shown about it."""
 
-    name = models.CharField(max_length=100, unique=True, help_text="What your team calls this iTop.")
+    name = models.CharField(max_length=100, unique=True, help_text="Your name for this iTop.")
     url = models.URLField(
         "address",
         max_length=255,
@@ -110,7 +110,7 @@ class ItopInstance(models.Model):
         return f"{name}-{mac.hexdigest()[:24]}"
 
     def person_of(self, user_id: str) -> int:
-        """Return the id of the Person with this user id; 0 if `user_id_of` of this iTop did not return it.
+        """Return the id of the Person for whom `user_id_of` returned this user id, or 0 for any other text.
 
         Raise SecretDecryptionError.
         """

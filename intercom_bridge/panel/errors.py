@@ -63,7 +63,7 @@ def explain_problems(problems: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def explain_problem(problem: Mapping[str, Any]) -> str:
-    """Return what is wrong with a value. If the kind is not known, return iTop's own text."""
+    """Return a sentence about a value that iTop rejected: iTop's own text if the kind of problem is unknown."""
     if problem["kind"] == ProblemKind.TOO_LONG and not problem["max_length"]:
         return _("This text is too long for iTop's database. Please shorten it.")
     if problem["kind"] == ProblemKind.TOO_LONG:

@@ -1,4 +1,4 @@
-"""What a person receives who asks for their data (GDPR, article 15): only what is about them, in readable form."""
+"""The export for a person who asks for their data (GDPR, article 15): only their own data, in readable form."""
 
 import datetime as dt
 import itertools

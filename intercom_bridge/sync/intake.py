@@ -240,7 +240,7 @@ def _deliver_to_links(
     # The next notification may get lost.
     Conversation.objects.filter(pk=conversation.pk).compare_within(COMPARED_EVERY_SECONDS)
     if not event.settle(*_outcome(deliveries)) and event.is_cleaned():
-        # The event's content was erased after it was read, so nothing may be kept of it.
+        # The event's content was erased after it was read, so nothing of it may be stored.
         transaction.set_rollback(True)
 
 

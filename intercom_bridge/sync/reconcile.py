@@ -61,7 +61,7 @@ class Comparison:
 
 
 def compare(conversation: Conversation, *, fill: bool) -> Comparison:
-    """Return what is missing in the tickets whose sync is on; `fill` schedules it, in order.
+    """Return the messages that are missing in the tickets whose sync is on; `fill` schedules them, in order.
 
     Intercom returns the 500 newest parts. Raise ComparisonError or ConversationDeletedError.
     """
@@ -140,7 +140,7 @@ def _fetch_messages(conversation: Conversation) -> Iterable[Part]:
 
 
 def reconcile(conversation: Conversation) -> None:
-    """Schedule what is missing of a claimed conversation, and store when it is compared next."""
+    """Schedule the missing messages of a claimed conversation, and store when it is compared next."""
     if not conversation.workspace.enabled:
         _schedule_next(conversation, _in_an_hour_if_active(conversation))
         return

@@ -1,4 +1,4 @@
-"""Post outgoing messages to Intercom in the background, each of them once."""
+"""Post each outgoing message to Intercom once, in the background."""
 
 import datetime as dt
 

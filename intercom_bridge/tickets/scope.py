@@ -27,7 +27,7 @@ _parse = functools.lru_cache(maxsize=200)(parse)
 
 
 class ScopeKind(enum.Enum):
-    """What a scope selects: the names of the classes, and the attribute that names an organization or a person."""
+    """A kind of scope: the classes that it selects, and the attribute with the id of an organization or a person."""
 
     ORGANIZATION = ("Organization",), "id"
     PERSON = ("Person", "Contact"), "id"

@@ -75,15 +75,15 @@ class WorkerLoop:
         self._signal.set()
 
     def stop(self) -> None:
-        """Finish the writes in hand and begin no other. Safe to call from a signal handler."""
+        """Finish the writes in progress and start no others. Safe to call from a signal handler."""
         # Not `self._signal`: the main thread may hold its lock at this moment.
         writer.stopping.set()
 
     def run(self) -> None:
-        """Work until stopped, then wait for what is in hand.
+        """Work until stopped, then wait for the rows in progress.
 
-        What takes longer than a write may take is abandoned: its lease expires, and the idempotency key in each
-        write makes a repetition harmless.
+        A row that takes longer than a write may take is abandoned: its lease expires, and the idempotency key in
+        each write makes a repetition harmless.
         """
         for number in range(self._thread_count):
             threading.Thread(target=self._work, name=f"worker {number}", daemon=True).start()

@@ -1,4 +1,4 @@
-"""What a worker does: a table of queues, each with the rows that are due and the function that handles one of them.
+"""The work of a worker: a table of queues, each with the rows that are due and the function that handles one of them.
 
 The rows are the truth. A handler takes a claim or a lease before it acts, because other workers see the same rows.
 To add work, add a queue.
@@ -107,12 +107,12 @@ def run_row(queue: Queue, pk: int) -> float:
 
 
 def clean_up() -> None:
-    """Do what is done once a night."""
+    """Do the nightly work: delete old contents and sessions, count days, and reset detected capabilities."""
     clean_payloads()
     # Ended sessions of the admin. One may contain the encrypted secrets of a workspace that was never connected.
     call_command("clearsessions")
     DayCount.objects.recount()
-    # A right may have been granted or an extension installed: what an iTop could not do is tried again.
+    # A permission may have been granted or an extension installed since, so both are detected again.
     ItopInstance.objects.filter(is_administrator=False).update(is_administrator=None)
     Workspace.objects.update(has_intercom_attributes=None)
 

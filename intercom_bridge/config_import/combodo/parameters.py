@@ -52,7 +52,7 @@ class WorkspaceParameters:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What is imported, by field of our models; `notes` tell an admin about everything else in the file."""
+    """The values to import, by field of our models. `notes` list everything else in the file."""
 
     workspaces: tuple[WorkspaceParameters, ...]
     profile: Mapping[str, SourceValue]
@@ -238,7 +238,7 @@ def _mapping(value: SourceValue, notes: list[str]) -> dict[str, str]:
 
 
 def _read_messenger(parameters: Mapping[str, SourceValue]) -> dict[str, SourceValue]:
-    """Return what the chat widget's parameters say. Without one, the extension shows the widget nowhere."""
+    """Return the Messenger's fields that the chat widget's parameters set. The PHP extension has no defaults for them."""
     return {
         field_name: SourceValue(_list(parameters[name], name), parameters[name].line)
         for name, field_name in WIDGET.items()

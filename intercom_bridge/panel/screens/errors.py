@@ -1,4 +1,4 @@
-"""Screens that say what happened, what is safe, and what to do. Each has a way back."""
+"""Error screens. Each says what happened, what is safe and what to do, and has a way back."""
 
 from collections.abc import Mapping
 from typing import Any

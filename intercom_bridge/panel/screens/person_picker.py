@@ -49,7 +49,7 @@ RESUMABLE = ("linked", "ongoing", "ticket", "create", "creation")
 
 @dataclass(frozen=True, kw_only=True)
 class PickerState:
-    """What the screen keeps for the next click.
+    """The state that the screen stores for the next click.
 
     `candidate_ids`: persons who match in part; `then`: the screen to display after the choice; `query`: the search
     text; `exclude`: the person who is not the contact.
@@ -157,7 +157,7 @@ def person_picker(context: PanelContext, click: Click) -> Canvas:
 
 
 def stored_picker(request: CanvasRequest) -> dict[str, Any]:
-    """Return what Retry needs after an error on this screen."""
+    """Return the `stored_data` that Retry needs after an error on this screen."""
     return PickerState.parse(request).to_stored() if request.stored_data.get("who") else {}
 
 

@@ -86,7 +86,7 @@ def ticket_screen(context: PanelContext, ticket_class: str, ticket_id: int, back
 def cached_ticket_screen(
     context: PanelContext, tickets: TicketList, ticket_class: str, ticket_id: int, back: BackLink
 ) -> Canvas:
-    """Return what a cached list says about the ticket. Raise CacheMissError if it is not in the list."""
+    """Return the ticket's screen with the data from a cached list. Raise CacheMissError if it is not in the list."""
     rows = tickets.rows if ticket_class == context.profile.ticket_class else ()
     row = next((row for row in rows if row.id == ticket_id), None)
     if row is None:

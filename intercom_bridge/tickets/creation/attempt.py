@@ -91,7 +91,7 @@ class AttemptResult:
 def attempt_creation(
     creation: TicketCreation, *, seconds: float = BACKGROUND_DEADLINE_SECONDS
 ) -> AttemptResult:
-    """Try to create the ticket within `seconds`, save what came of it, and return it.
+    """Try to create the ticket within `seconds`. Save the outcome and return it.
 
     The caller holds the lease on the conversation.
     """
