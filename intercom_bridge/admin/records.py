@@ -38,7 +38,7 @@ class DeferringChangeList(ChangeList):
         return super().get_queryset(request, exclude_parameters).defer(*deferred)
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the rows of the page, and what their columns display of other tables."""
+        """Read the rows of the page, and the values from other tables that their columns display."""
         super().get_results(request)
         prepare = getattr(self.model_admin, "prepare_rows", None)
         if prepare is not None:

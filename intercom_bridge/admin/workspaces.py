@@ -191,7 +191,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         return HttpResponseRedirect(reverse("admin:intercom_bridge_workspace_test", args=[workspace.pk]))
 
     def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:
-        """Save what was edited. A workspace that was enabled is compared with Intercom."""
+        """Save the edited columns. A workspace that was enabled is compared with Intercom."""
         # Only the edited columns: since the page was opened, keys may have been rotated or the use of a secret noted.
         changed = columns_of(obj, form.changed_data)
         if {"itop_id", "itop", "profile_id", "profile"} & set(changed):

@@ -22,7 +22,7 @@ PanelError = RemoteError | SecretDecryptionError
 
 @dataclass(frozen=True)
 class Explanation:
-    """What happened, and what can be done about it."""
+    """Two texts about an error: what happened, and what to do."""
 
     title: str
     text: str

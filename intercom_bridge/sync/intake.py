@@ -205,7 +205,7 @@ def _compare_soon(event: WebhookEvent) -> None:
 
 @transaction.atomic
 def _follow_contact_merge(event: WebhookEvent) -> None:
-    """Move what is known of a merged contact to the one that Intercom keeps."""
+    """Move the stored data of a merged contact to the contact that Intercom keeps."""
     try:
         merged_id, contact_id = merged_contact_ids(json.loads(bytes(event.body)))
     except (ValueError, RecursionError) as error:
@@ -245,7 +245,7 @@ def _deliver_to_links(
 
 
 def deliver_since(link: TicketLink, since: dt.datetime) -> None:
-    """Deliver to a new link what was received since then for the conversation's other tickets."""
+    """Deliver to a new link the messages that the conversation's other tickets have received since it was made."""
     conversation = link.conversation
     handled = WebhookEvent.objects.filter(
         workspace=conversation.workspace,

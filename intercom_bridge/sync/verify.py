@@ -165,7 +165,7 @@ def missing_from(entries: Iterable[LogEntry], written: list[Delivery], zone: dt.
 
 @dataclass(frozen=True)
 class VisibleContent:
-    """What a reader sees of an entry, without white space, and the URLs in it."""
+    """The visible text of an entry, without white space, and its URLs."""
 
     text: str
     urls: tuple[str, ...]
@@ -192,7 +192,7 @@ class VisibleContent:
 
 @dataclass(frozen=True)
 class EntryKey:
-    """What identifies an entry. `author` and `date` are "" if they are not compared."""
+    """The values that identify an entry. `author` and `date` are "" if they are not compared."""
 
     author: str
     date: str

@@ -1,4 +1,4 @@
-"""The sync of a conversation: its status, and what a teammate can decide about it."""
+"""The sync of a conversation: its status, and a teammate's decisions about it."""
 
 import datetime as dt
 from dataclasses import dataclass

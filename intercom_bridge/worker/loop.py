@@ -57,7 +57,7 @@ class WorkerLoop:
         self._max_of_workspace = max(1, threads - 1)
         self._jobs: stdlib_queue.SimpleQueue[Key] = stdlib_queue.SimpleQueue()
         self._lock = threading.Lock()
-        # What is being handled, and the workspace, if its queue has them, for which a thread is used.
+        # The rows in progress, each with its workspace if the queue has workspaces.
         self._running: dict[Key, Hashable] = {}
         self._left_alone_until: dict[Key, float] = {}
         self._backlog: dict[Queue, list[Row]] = {queue: [] for queue in QUEUES}

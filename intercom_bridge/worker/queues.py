@@ -157,7 +157,7 @@ def _write(ticket: Ticket) -> float | None:
 
 
 def _verify(ticket: Ticket) -> None:
-    """Check that what was written to a ticket is still in its logs."""
+    """Check that the written entries are still in the ticket's logs."""
     lease = take_lease(ticket, lease_seconds())
     if lease is None:
         return

@@ -33,7 +33,7 @@ NAMES = (
 )
 # Longer than any English notice, because other languages need more characters.
 LONG_NOTICE = (
-    "An admin must enter the account there again. This data is from 24 septembre 2026 14:03, not current."
+    "An admin must enter the account there again. This is the data of 24 septembre 2026 14:03, not current."
 )
 MERGE = Merge(away=True)
 names = st.one_of(st.sampled_from(NAMES), st.text(max_size=255))

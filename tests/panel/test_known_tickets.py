@@ -197,7 +197,7 @@ def test_the_first_screen_displays_cached_data_with_its_age(
     began = time.monotonic()
     teammate.open()
     assert time.monotonic() - began < 1.4
-    assert "the data of 24 Nov 2026 14:03." in teammate.text
+    assert "data is from 24 Nov 2026 14:03." in teammate.text
     assert "Alice Martin" in teammate.text
     assert "R-000008 · Screen flickers" in teammate.text and "4 open tickets, 1 resolved" in teammate.text
     assert teammate.offers("Retry") and teammate.offers("Pause sync")
@@ -230,7 +230,7 @@ def test_lists_and_tickets_display_cached_data(
     assert "R-000008 · Assigned\nScreen flickers" in teammate.text
     assert teammate.find("Retry")["id"] == f"{verb}:1"
     teammate.click("R-000008")
-    for text in ("R-000008", "Assigned", "Screen flickers", "Linked to this conversation", "the data of"):
+    for text in ("R-000008", "Assigned", "Screen flickers", "Linked to this conversation", "data is from"):
         assert text in teammate.text
     assert teammate.find("Retry")["id"] == "ticket:UserRequest:8"
     assert teammate.find("Back")["id"] == f"{verb}:1"

@@ -238,7 +238,7 @@ def _mapping(value: SourceValue, notes: list[str]) -> dict[str, str]:
 
 
 def _read_messenger(parameters: Mapping[str, SourceValue]) -> dict[str, SourceValue]:
-    """Return the Messenger's fields that the chat widget's parameters set. The PHP extension has no defaults for them."""
+    """Return the Messenger's fields that the chat widget's parameters set; {} if the file has none."""
     return {
         field_name: SourceValue(_list(parameters[name], name), parameters[name].line)
         for name, field_name in WIDGET.items()

@@ -11,7 +11,7 @@ from ._contact import add_contact_arguments, find_known_contacts
 class Command(BaseCommand):
     help = (
         "Erase what this service stores about one Intercom contact: who the contact is in iTop, their messages, and "
-        "what was entered in forms for them. Nothing is erased in Intercom or in iTop. This cannot be undone."
+        "the input in forms. Nothing is erased in Intercom or in iTop. This cannot be undone."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -73,7 +73,7 @@ def creation_pending(form: Form) -> Canvas:
 def created_by_colleague(
     context: PanelContext, form: Form, creation: TicketCreation, ticket: Ticket
 ) -> Canvas:
-    """`form` was submitted, and knows of the colleague's creation now."""
+    """Show a colleague's ticket instead of creating one. `form` is the submitted form; it now knows of that ticket."""
     facts = {
         "ticket": escape_markdown(ticket.ref),
         "moment": format_time(timezone.localtime(creation.created_at, context.workspace.zone)),

@@ -24,7 +24,10 @@ def error_screen(  # noqa: PLR0913 - optional parts of a screen
     home_label: str = "",
     link_to_sync: bool = False,
 ) -> Canvas:
-    """`retry` is the click that may work next time. If `stored` has a form, a button leads back to it."""
+    """Return an error screen.
+
+    `retry` is the click that the button Retry repeats. If `stored` has a form, a button leads back to it.
+    """
     has_form = "form" in stored
     return screen(
         title,
@@ -125,7 +128,7 @@ def outdated_notice() -> Component:
 
 
 def remote_error(error: PanelError, retry: str, stored: Stored, *, is_linked: bool, done: str = "") -> Canvas:
-    """`done` says what was done before the error."""
+    """Return the screen for a remote error. `done` is a text about an action that was completed before it."""
     explanation = explain(error)
     if not isinstance(error, ItopError):
         return error_screen(explanation.title, explanation.text, retry=retry, stored=stored)

@@ -1,4 +1,4 @@
-"""The first screen: who the person is in iTop, their tickets, and what can be done. At most 400 pixels high."""
+"""The first screen: who the person is in iTop, their tickets, and the actions. At most 400 pixels high."""
 
 import enum
 from collections.abc import Callable, Mapping

@@ -32,7 +32,7 @@ def merge_item(merge: Merge, *, with_hint: bool = True) -> Item:
 
 
 def merge_screen(context: PanelContext, problem: str = "", target: str = "") -> Canvas:
-    """`target` is what the teammate entered, to be corrected."""
+    """Return the screen that moves links after a merge. `target` fills the field with the rejected input."""
     merge = find_merge(context)
     if merge is None:
         nothing = muted(_("There are no links to move."))

@@ -1,4 +1,4 @@
-"""One ticket: its attributes, its last log entries, its conversations, and what can be done with it."""
+"""One ticket: its attributes, its last log entries, its conversations, and its actions."""
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -71,7 +71,7 @@ def ticket_screen(context: PanelContext, ticket_class: str, ticket_id: int, back
         muted(link_text(is_linked=row.is_linked, others=others)),
         *_owner(row),
         *_title(details.title),
-        # What there is to do comes before what there is to read.
+        # Buttons come first, texts after them.
         *_buttons(context, details),
     ]
     components += _attributes(context, details)

@@ -26,7 +26,7 @@ class Backfill:
     def of(
         cls, conversation: Conversation | None, ticket: Ticket | None, messages: tuple[Part, ...]
     ) -> Backfill:
-        """Select from `messages`, without our own posts and without what an earlier link has already copied.
+        """Select from `messages`, without our own posts and without messages that an earlier link has copied.
 
         `conversation` and `ticket` are None if there is no row for them.
         """

@@ -206,7 +206,7 @@ def _stored_match(context: PanelContext) -> PersonMatch | None:
 
 
 def _usable_match(context: PanelContext, match: PersonMatch | None) -> Person | None:
-    """Return the stored person if chosen by a teammate or found by the same evidence, with what the scope needs."""
+    """Return the stored person, with the scope's attributes, if a teammate chose it or the evidence is the same."""
     if match is None or match.merged_from:
         return None
     evidence = Evidence.of(context.request.contact, context.workspace)
@@ -241,7 +241,7 @@ def _cache_failure(context: PanelContext, evidence: Evidence, error: PersonNotRe
 
 
 def get_person(context: PanelContext, person_id: int) -> ItopObject | None:
-    """Return the person with this id, in scope or not, with what the scope needs. Raise ItopError."""
+    """Return the person with this id, in scope or not, with the attributes that the scope needs. Raise ItopError."""
     found = get_objects(
         context,
         "Person",
