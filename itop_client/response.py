@@ -82,7 +82,7 @@ _FAILED_QUERY = re.compile(
     r", exception_message = (?P<message>.*)",
     re.DOTALL,
 )
-# What is wrong with OQL: bare before iTop 3.1.2 and in the value of an external key, else within the frame above.
+# The texts of OQL errors: bare before iTop 3.1.2 and in the value of an external key, else within the frame above.
 _OQL_PROBLEM = re.compile(r"[A-Z][^':\n]{0,120} - found '.*?' at \d+ in '", re.DOTALL)
 _EXPECTING = re.compile(r"expecting \{([^}]*)")
 # A rejection that is about an attribute starts with its code, one about a part of a log with two codes.
@@ -242,7 +242,7 @@ def _access_error(text: str, detail: str) -> ItopError:
 
 
 def _rejection(text: str, detail: str) -> ItopRejectedError | None:  # noqa: PLR0911 - one per known text
-    """Code 100 is used for nearly everything: it is a rejection only if its text is known."""
+    """Return the rejection that the text of a code 100 describes, or None if it is not known as a rejection."""
     if failed := _FAILED_QUERY.match(text):
         return _query_rejection(failed["kind"], failed["message"])
     if _OQL_PROBLEM.match(text):

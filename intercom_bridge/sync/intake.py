@@ -265,7 +265,7 @@ def deliver(
 ) -> Delivery | None:
     """Create the delivery of this part to this ticket; return None if it exists already.
 
-    `to` is the part's destination, which takes time, so that it is found out before a transaction begins.
+    `to` is the part's destination. Determine it before a transaction begins, because that takes time.
     """
     delivery, is_new = Delivery.objects.get_or_create(
         ticket=link.ticket,
@@ -322,19 +322,19 @@ def deliver_together(link: TicketLink, parts: Iterable[Part]) -> None:
 
 def is_wanted(link: TicketLink, part: Part, to: Destination) -> bool:
     """Return whether a part that no event has reported would be written."""
-    return not _where(link, part, to, is_late=True).code
+    return not _destination_in(link, part, to, is_late=True).code
 
 
 def is_left_out_by_pause(link: TicketLink, part: Part, to: Destination) -> bool:
     """Return whether the part was written while the sync was paused, so that a teammate decides about it."""
-    return _where(link, part, to, is_late=True).code == ReasonCode.SYNC_PAUSED
+    return _destination_in(link, part, to, is_late=True).code == ReasonCode.SYNC_PAUSED
 
 
 def _draft(link: TicketLink, part: Part, to: Destination, *, is_late: bool = False) -> dict[str, Any]:
     """Return the values of a new delivery, without its key."""
     # A part whose date cannot be read was written about now.
     part = part if part.created_at else replace(part, created_at=int(timezone.now().timestamp()))
-    to = _where(link, part, to, is_late=is_late)
+    to = _destination_in(link, part, to, is_late=is_late)
     return {
         "part_order": order_of(part.id),
         "part_created_at": part.created_at,
@@ -349,13 +349,11 @@ def _draft(link: TicketLink, part: Part, to: Destination, *, is_late: bool = Fal
     }
 
 
-def _where(link: TicketLink, part: Part, to: Destination, *, is_late: bool) -> Destination:
-    """Return the part's log, which `to` names, and, if it is not copied to this ticket, the reason.
+def _destination_in(link: TicketLink, part: Part, to: Destination, *, is_late: bool) -> Destination:
+    """Return the destination of the part in this link's ticket, with a reason code if it is not copied.
 
-    A part skipped by a pause may be copied later.
-
-    A part from an event is skipped if the sync is paused now; a part that reconciliation finds (`is_late`), also if
-    it was paused when the part was written.
+    If the sync is paused, the destination keeps its log, because the part may be copied later. A part that
+    reconciliation finds (`is_late`) is skipped also if the sync was paused when the part was written.
     """
     since = (link.since_part_at, link.since_part_order)
     if part.created_at and (part.created_at, order_of(part.id)) <= since:

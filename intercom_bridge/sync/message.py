@@ -17,8 +17,8 @@ from itop_client import LogItem, idempotency_key
 MAX_KEY_LENGTH = 255
 _AGAIN = re.compile(r", written again \(\d+\)$")
 
-# part_type -> (log, whether a text or file is required). What people wrote in parts of other types goes to the private
-# log, because Intercom does not document who sees it.
+# part_type -> (log, whether a text or file is required). Text in parts of other types goes to the private log,
+# because Intercom does not document who sees it.
 LOG_OF_PART_TYPE = {
     "source": (Log.PUBLIC, False),
     "comment": (Log.PUBLIC, False),

@@ -263,14 +263,14 @@ def _reject(delivery: Delivery, error: ItopRejectedError) -> None:
     _set_failed(delivery, error.code, error.detail)
 
 
-# Data models that keep no changes of a log
+# Data models that do not track changes of a log
 
 
 def _is_already_in_log(delivery: Delivery, client: Client, deadline: Deadline) -> bool:
-    """Before a retry, search the log itself if iTop keeps no changes of it: no idempotency key protects it.
+    """Return whether the log already contains the entry, where no idempotency key protects the write.
 
-    The attempt is counted before it is made, so that a retry is recognised even after a crash. Before the first
-    attempt, search the log for a message that the PHP extension may have written.
+    That is so before a retry if iTop tracks no changes of the log, and before the first attempt if the PHP extension
+    may have written the message. Count the first attempt now, so that a retry is recognised even after a crash.
     """
     if not delivery.attempts and delivery.may_be_in_log:
         return is_shown_in_log(client, delivery.ticket, delivery, deadline=deadline.remaining())

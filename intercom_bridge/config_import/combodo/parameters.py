@@ -113,7 +113,7 @@ def _placeholders(path: str, name: str, value: SourceValue) -> Iterator[str]:
     if name.startswith(PLACEHOLDER):
         yield f"{name}{value.position}"
     if isinstance(value.value, str) and value.value.strip().startswith(PLACEHOLDER):
-        # A placeholder ends at the first space. What follows may be a secret.
+        # A placeholder ends at the first space. The text after it may be a secret.
         placeholder = value.value.strip().split()[0][:60]
         yield f"{placeholder}{value.position}, the value of {path}"
     for key, member in (value.members or {}).items():

@@ -106,13 +106,13 @@ def unresolved_person(context: PanelContext, error: PersonNotResolvedError, clic
         found,
         title=title,
         text=f"{text} {hint}",
-        buttons=_ways_on(context, error),
+        buttons=_buttons_below_search(context, error),
         max_height=MAX_FIRST_SCREEN_HEIGHT if click.verb in ("home", "") else 0,
     )
 
 
-def _ways_on(context: PanelContext, error: PersonNotResolvedError) -> tuple[Component, ...]:
-    """Return the buttons below the search. Without a person in iTop, one can be added, or left out."""
+def _buttons_below_search(context: PanelContext, error: PersonNotResolvedError) -> tuple[Component, ...]:
+    """Return the buttons below the search: create a ticket without the person, add the person in iTop, check again."""
     components: list[Component] = []
     if can_create_for(context, error):
         if links := find_links(context):
