@@ -192,7 +192,7 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_LOCKOUT_TEMPLATE = "admin/intercom_bridge/locked_out.html"
 AXES_CLIENT_IP_CALLABLE = "intercom_bridge.middleware.client_ip.client_network"
 AXES_USERNAME_CALLABLE = "intercom_bridge.admin.login.normalized_username"
-# Do not keep a record of every log-in for ever. The proxy's log has them.
+# Do not store successful log-ins, because the rows would never be deleted. The proxy's log has them.
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 # Addresses or networks whose X-Forwarded-For is trusted. A Unix socket has no address and is always trusted.

@@ -87,7 +87,7 @@ def _due_in_turn() -> list[int]:
     """Return the keys of a batch of due events: the oldest, then the first of each conversation, then others.
 
     The workspaces take turns, and in each of them a conversation with fewer events comes first, so that a flood delays
-    no other conversation. The oldest event comes first of all, so that a flood is not postponed for ever.
+    no other conversation. The oldest event of all comes first, so that every event is processed at some time.
     """
     due = WebhookEvent.objects.due()
     firsts = (

@@ -319,7 +319,7 @@ def _success_reason(delivery: Delivery, written: ItopObject | None) -> tuple[str
 
 def _set_written(delivery: Delivery, code: str, detail: str = "") -> None:
     if delivery.erased_times:
-        # The reason keeps saying who had overwritten the entry.
+        # Keep the reason, which says who had overwritten the entry.
         delivery.state = State.RESTORED
     else:
         delivery.state = State.WRITTEN
@@ -343,8 +343,8 @@ def _set_failed(delivery: Delivery, code: str, detail: str) -> None:
 def _retry_later(delivery: Delivery, error: Exception) -> None:
     """Postpone a delivery that failed, and save it.
 
-    If iTop fails on this message only, the others go on. Otherwise it is the instance that fails: the circuit breaker
-    opens. The delivery fails after a few failures of its own, or when it has been retried for too long.
+    If iTop fails on this message only, other messages are still written. Otherwise the circuit breaker opens, because
+    the instance fails. The delivery fails after a few failures of its own, or when it has been retried for too long.
     """
     itop = delivery.ticket.itop
     if _is_message_specific(delivery, itop, error):

@@ -1,4 +1,4 @@
-"""A merged conversation: move its links to the conversation that goes on."""
+"""A merged conversation: move its links to the surviving conversation."""
 
 import structlog
 from django.utils.translation import gettext as _

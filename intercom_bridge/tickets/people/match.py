@@ -313,7 +313,7 @@ def _search_by_evidence(context: PanelContext, evidence: Evidence) -> tuple[Foun
             limit=MAX_CANDIDATES,
         )
     except UnknownAttributeError as error:
-        # If the workspace names an attribute that this iTop lacks, go on with the rest of the evidence.
+        # If the workspace names an attribute that this iTop lacks, continue with the rest of the evidence.
         if not evidence.external_attribute or error.attribute != evidence.external_attribute:
             raise
         log.warning("person_match.unknown_attribute", attribute=error.attribute)
