@@ -28,7 +28,7 @@ Key: TypeAlias = int | str | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """What a server's response to the cheapest call shows.
+    """Facts about a server from its response to `list_operations`.
 
     `seconds` is how long the call took, `version` that of the REST interface, `date` the server's clock and
     `certificate_end` the end of its certificate's validity (both in seconds since 1970, None if unknown).
@@ -164,7 +164,7 @@ class Client:
         return read_operations(self._call("list_operations", {}, deadline)[0])
 
     def server_info(self, *, deadline: float | None = None) -> ServerInfo:
-        """Return what the response to `list_operations` shows about the server."""
+        """Return facts about the server from its response to `list_operations`."""
         start = time.monotonic()
         envelope, response = self._call("list_operations", {}, deadline)
         return ServerInfo(

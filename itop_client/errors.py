@@ -187,7 +187,7 @@ class ItopRejectedError(ItopError):
 
 
 class ProblemKind(StrEnum):
-    """What is wrong with a value; OTHER when iTop's text is not known."""
+    """The kind of problem that a value has; OTHER when iTop's text is not known."""
 
     MISSING = "missing"
     NOT_ALLOWED = "not_allowed"

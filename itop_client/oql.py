@@ -236,14 +236,14 @@ class _Select:
     class_name: str
     alias: str  # as written, with backquotes
     sources: str  # the classes, as written after FROM
-    joins: str  # what follows the first class in the head
+    joins: str  # the rest of the head, after the first class
     class_count: int
     is_first_class: bool  # whether the selected class is the first one
 
     def qualified_condition(self) -> str:
         """Return the condition with the alias before each attribute: `name` becomes `o.name`.
 
-        Within another query, or next to one more class, a bare name stands for any class that has it ("Ambiguous
+        Within another query, or next to one more class, a bare name refers to any class that has it ("Ambiguous
         filter code"). Raise OqlError if the class of a bare name cannot be determined.
         """
         tokens = list(_tokenize(self.condition))

@@ -1,4 +1,4 @@
-"""Read iTop's responses: return what was asked for, or raise the matching error.
+"""Read iTop's responses: return the requested data, or raise the matching error.
 
 The codes and texts are those of the recordings in tests/recordings/itop. An error's text never contains HTML, a token
 or a password.
@@ -82,7 +82,7 @@ _FAILED_QUERY = re.compile(
     r", exception_message = (?P<message>.*)",
     re.DOTALL,
 )
-# What is wrong with OQL: bare before iTop 3.1.2 and in the value of an external key, else within the frame above.
+# The texts of OQL errors: bare before iTop 3.1.2 and in the value of an external key, else within the frame above.
 _OQL_PROBLEM = re.compile(r"[A-Z][^':\n]{0,120} - found '.*?' at \d+ in '", re.DOTALL)
 _EXPECTING = re.compile(r"expecting \{([^}]*)")
 # A rejection that is about an attribute starts with its code, one about a part of a log with two codes.
@@ -156,7 +156,7 @@ def _read_envelope(body: bytes) -> dict[str, Any] | None:
 
 
 def _maintenance_text(envelope: Mapping[str, Any]) -> str:
-    """Return what an instance under maintenance says: a response of iTop's pages, not of its REST interface."""
+    """Return the text of an instance under maintenance: a response of iTop's pages, not of its REST interface."""
     data = envelope.get("data")
     first = data[0] if isinstance(data, list) and data else None
     return _shorten(str(first.get("message", ""))) if isinstance(first, dict) else ""
@@ -242,7 +242,7 @@ def _access_error(text: str, detail: str) -> ItopError:
 
 
 def _rejection(text: str, detail: str) -> ItopRejectedError | None:  # noqa: PLR0911 - one per known text
-    """Code 100 is used for nearly everything: it is a rejection only if its text is known."""
+    """Return the rejection that the text of a code 100 describes, or None if it is not known as a rejection."""
     if failed := _FAILED_QUERY.match(text):
         return _query_rejection(failed["kind"], failed["message"])
     if _OQL_PROBLEM.match(text):

@@ -139,7 +139,7 @@ if METRICS_DIR and (not _is_command or _is_service):
     directory_of_host.mkdir(exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory_of_host)
 
-# Who is told by e-mail what needs a person; without addresses nothing is sent.
+# The recipients of e-mails about problems that need a person. Without addresses nothing is sent.
 ALERT_EMAILS = addresses("ALERT_EMAILS")
 _mail_server = mail_server("EMAIL_URL")
 if ALERT_EMAILS and not _mail_server:
@@ -192,7 +192,7 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_LOCKOUT_TEMPLATE = "admin/intercom_bridge/locked_out.html"
 AXES_CLIENT_IP_CALLABLE = "intercom_bridge.middleware.client_ip.client_network"
 AXES_USERNAME_CALLABLE = "intercom_bridge.admin.login.normalized_username"
-# Do not keep a record of every log-in for ever. The proxy's log has them.
+# Do not store successful log-ins, because the rows would never be deleted. The proxy's log has them.
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 # Addresses or networks whose X-Forwarded-For is trusted. A Unix socket has no address and is always trusted.

@@ -1,4 +1,4 @@
-"""The admin: three kinds of rows to edit, and the records of what happened."""
+"""The admin: three kinds of rows to edit, and read-only records of messages, events and links."""
 
 # Imported to register their admins.
 from . import (  # noqa: F401

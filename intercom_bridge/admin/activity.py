@@ -32,7 +32,7 @@ RETRIED_AFTER = dt.timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Selection:
-    """What is counted: everything, one workspace, or one iTop (by primary key)."""
+    """The rows to count: all, those of one workspace, or those of one iTop (by primary key)."""
 
     workspace: int | None = None
     itop: int | None = None
@@ -135,7 +135,7 @@ class RowCount:
 
 
 def count_backlog(selection: Selection) -> list[RowCount]:
-    """Return what is waiting."""
+    """Return the number of waiting rows of each kind."""
     events = selection.webhook_events(WebhookEvent.State.RECEIVED)
     creations = selection.of_conversations(TicketCreation.objects.waiting())
     messages = selection.of_conversations(OutgoingMessage.objects.waiting())
@@ -152,7 +152,7 @@ def count_backlog(selection: Selection) -> list[RowCount]:
 
 
 def count_failures(selection: Selection) -> list[RowCount]:
-    """Return what failed and can still be retried or skipped, most frequent first.
+    """Return the number of failed rows by kind and reason that can still be retried or skipped, most frequent first.
 
     A message can always be skipped. The others can only be retried, as long as their contents are stored.
     """

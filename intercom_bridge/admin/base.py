@@ -1,4 +1,4 @@
-"""The base class of all admins, and what several of them share."""
+"""The base class of all admins, and functions that several of them use."""
 
 import copy
 from collections.abc import Iterable
@@ -23,12 +23,12 @@ STYLES = {"all": ("intercom_bridge/admin.css",)}
 MAX_COUNTED = 10_000
 
 
-# What Django's list filters append to the name of a column in the address.
+# The suffixes that Django's list filters append to the name of a column in the address.
 _FILTER_SUFFIXES = ("", "__exact", "__id__exact", "__isnull", "__isempty", "__gte", "__lt")
 
 
 class ModelAdmin(DjangoModelAdmin):
-    """Django's ModelAdmin with support for further pages, and pages that depend on what the user may read.
+    """Django's ModelAdmin with support for further pages, and pages that depend on the user's permission to read texts.
 
     Django passes no request to the functions that display a column. Each list and page is therefore served by a copy
     of the admin that holds the request's user as `viewer`. Without a viewer no text is displayed.
@@ -55,7 +55,7 @@ class ModelAdmin(DjangoModelAdmin):
 
     @property
     def may_read(self) -> bool:
-        """Whether the viewer may read what people wrote."""
+        """Whether the viewer may read the texts of messages, entries and forms."""
         return may_read_messages(self.viewer)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:

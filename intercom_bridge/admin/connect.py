@@ -21,7 +21,7 @@ DEFAULT_PROFILE_NAME = "Requests"
 INTERCOM_FIELDS = ("workspace_id", "name", "region", "client_secret", "access_token")
 SERVICE_FIELDS = ("scope", "language", "time_zone")
 SESSION_KEY = "connect_secrets"
-# The hidden input with the key of what is kept in the session.
+# The hidden input with the key of the secrets that are stored in the session.
 ENTERED = "entered"
 
 
@@ -39,7 +39,7 @@ def _form_field(column: models.Field[Any, Any], **options: Any) -> forms.Field |
 
 
 class _ConnectForm(SecretsForm):
-    """A form for a new row. Secrets of an earlier submission, by the name of their input, count as entered."""
+    """A form for a new row. `entered` are the secrets of an earlier submission, by the name of their input."""
 
     required_css_class = "required"
 
@@ -52,17 +52,17 @@ class _ConnectForm(SecretsForm):
                 field.widget.is_entered = True
 
     def full_clean(self) -> None:
-        """Validate the form. A missing secret is reported once, not again by the check of the whole row."""
+        """Validate the form. If a secret has an error, drop those of the whole row, which would repeat it."""
         super().full_clean()
         if self.is_bound and any(self.has_error(name) for name, _ in self._secret_fields()):
             self.errors.pop(NON_FIELD_ERRORS, None)
 
     def keep_secrets(self) -> dict[str, Secret]:
-        """Return the secrets that need not be entered again, by the name of their input, which then says so."""
+        """Return the valid secrets by the name of their input, and mark these inputs as entered."""
         kept: dict[str, Secret] = {}
         for name, field in self._secret_fields():
             secret: Secret = self.cleaned_data.get(name, Secret())
-            # An error of the whole row may be about a secret.
+            # The secret may be the cause of an error of the whole row.
             field.widget.is_entered = bool(secret) and not self.non_field_errors()
             if field.widget.is_entered:
                 kept[self.add_prefix(name)] = secret
@@ -148,7 +148,7 @@ class ConnectForm:
 
     def is_valid(self) -> bool:
         """Validate all forms that were submitted."""
-        # Each form has to collect its errors, so the first invalid one must not end the validation.
+        # A list, not `all`: every form has to be validated, so that it has its errors.
         invalid = [form for form in self if form.is_bound and not form.is_valid()]
         return not invalid
 
@@ -157,12 +157,12 @@ class ConnectForm:
         return any(form.errors for form in self if form.is_bound)
 
     def keep_secrets(self) -> dict[str, Secret]:
-        """Return the submitted secrets that need not be entered again, by the name of their input."""
+        """Return the valid secrets by the name of their input, and mark these inputs as entered."""
         bound = [form for form in (self.workspace, self.itop) if form is not None and form.is_bound]
         return {name: secret for form in bound for name, secret in form.keep_secrets().items()}
 
     def build(self) -> Workspace:
-        """Return the workspace with its iTop and profile, of which new ones are not saved yet."""
+        """Return the workspace with its iTop and profile. New rows are not saved."""
         workspace: Workspace = self.workspace.save(commit=False)
         if self._adds_itop and self.itop:
             workspace.itop = self.itop.save(commit=False)
@@ -187,9 +187,10 @@ def save_new(workspace: Workspace) -> list[models.Model]:
 
 
 def entered_secrets(request: HttpRequest) -> dict[str, Secret]:
-    """Return the valid secrets of the page's previous submission, which was not saved.
+    """Return the secrets of the previous submission from this page, by the name of their input.
 
-    The session holds them encrypted, and the page names them by a random key: another tab has other secrets.
+    They are stored encrypted in the session. The page contains their key, so that another tab does not get them. Return
+    {} if there are none.
     """
     stored = request.session.get(SESSION_KEY, {})
     if not stored or request.POST.get(ENTERED) != stored["key"]:
@@ -199,7 +200,7 @@ def entered_secrets(request: HttpRequest) -> dict[str, Secret]:
 
 
 def keep_secrets(request: HttpRequest, form: ConnectForm) -> str:
-    """Keep the secrets of a submission that is not saved; return the key by which the next one finds them."""
+    """Store the valid secrets of an unsaved submission in the session. Return their key for `entered_secrets`."""
     key = secrets.token_urlsafe(16)
     ciphertexts = {name: secret.ciphertext for name, secret in form.keep_secrets().items()}
     request.session[SESSION_KEY] = {"key": key, "secrets": ciphertexts}
@@ -207,5 +208,5 @@ def keep_secrets(request: HttpRequest, form: ConnectForm) -> str:
 
 
 def forget_secrets(request: HttpRequest) -> None:
-    """Remove what `keep_secrets` kept."""
+    """Remove the secrets that `keep_secrets` has stored."""
     request.session.pop(SESSION_KEY, None)

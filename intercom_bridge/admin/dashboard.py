@@ -51,7 +51,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
 
 
 def _selection(request: HttpRequest) -> tuple[Selection, Workspace | ItopInstance | None]:
-    """Return what the address selects; everything if it names no existing row."""
+    """Return the selection for the workspace or iTop in the address, and that row. Without one, select everything."""
     for name, model in (("workspace", Workspace), ("itop", ItopInstance)):
         text = request.GET.get(name, "")
         if text.isascii() and text.isdigit() and len(text) < 19:

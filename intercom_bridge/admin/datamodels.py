@@ -1,4 +1,4 @@
-"""The page that imports the data model of an iTop, and the field that displays what was imported."""
+"""The page that imports the data model of an iTop, and the field that displays the imported classes."""
 
 from pathlib import PurePath
 from typing import Any

@@ -101,7 +101,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
 
     @admin.display(description="response")
     def pause_response(self, itop: ItopInstance) -> str:
-        """Return what iTop answered, which may quote a message."""
+        """Return the text of iTop's last error. It may quote a message."""
         return itop.pause_detail if self.may_read else ""
 
     @admin.display(description="Administrator", ordering="is_administrator")
@@ -146,7 +146,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
         self.run_action(request, queryset, action)
 
     def save_model(self, request: HttpRequest, obj: ItopInstance, form: Any, change: bool) -> None:
-        """Save what was edited. What was detected at another address or with another account is reset."""
+        """Save the edited columns. If the address or the account has changed, reset the detected capabilities."""
         if not change:
             super().save_model(request, obj, form, change)
             return

@@ -37,8 +37,8 @@ class PasswordChecks:
         self._free_at = 0.0
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Wait for a turn. Raise BusyError if others are already waiting, or if it takes too long."""
+    def turn(self) -> Iterator[None]:
+        """Wait until no other check is running. Raise BusyError if too many wait already, or if it takes too long."""
         if not self._waiting.acquire(blocking=False):
             raise BusyError
         try:
@@ -79,9 +79,9 @@ class LoginForm(AdminAuthenticationForm):
     username = LiteralUsernameField(widget=forms.TextInput(attrs={"autofocus": True}))
 
     def clean(self) -> dict[str, Any]:
-        """Check the password. An attempt that was refused because of others is not counted as a failure."""
+        """Check the password, unless too many people are logging in: that is not counted as a failed attempt."""
         try:
-            with password_checks.one():
+            with password_checks.turn():
                 return super().clean()
         except BusyError:
             raise forms.ValidationError(

@@ -1,4 +1,4 @@
-"""The admin of the Messenger in iTop's pages: settings, the iTop extension, and what to paste elsewhere."""
+"""The admin of the Messenger in iTop's pages: settings, the iTop extension, and texts to copy into other systems."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .display import datetime_text, stacked
 from .profile_form import CodesFormField
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
-# For how long a key that was replaced is still accepted.
+# A replaced key is accepted for this long.
 KEY_OVERLAP = dt.timedelta(days=7)
 NAME_LISTS = ("pages", "allowed_profiles")
 
@@ -51,7 +51,7 @@ class MessengerAdmin(ModelAdmin):
         **SECRET_OVERRIDES,
         models.JSONField: {"show_hidden_initial": False, "widget": Textarea(attrs={"rows": 3})},
     }
-    list_display = ("workspace", "enabled", "position", "shown_in", "profiles", "last_question")
+    list_display = ("workspace", "enabled", "position", "shown_in", "profiles", "last_request")
     list_filter = ("enabled", "workspace__itop")
     list_select_related = ("workspace__itop",)
     search_fields = ("workspace__workspace_id", "workspace__name")
@@ -64,8 +64,8 @@ class MessengerAdmin(ModelAdmin):
             "Identity",
             {
                 "fields": ("api_secret", "next_api_secret", "next_api_secret_from"),
-                "description": "The secret signs who the person is, and never leaves the bridge. In Intercom, switch "
-                "on the enforcement of Messenger security: without it, anyone can pretend to be somebody else "
+                "description": "The secret signs the person's identity and never leaves the bridge. In Intercom, "
+                "enforce Messenger security. Otherwise anyone can pretend to be another person by editing the page "
                 "in the browser.",
             },
         ),
@@ -73,12 +73,12 @@ class MessengerAdmin(ModelAdmin):
             "Who sees the Messenger",
             {
                 "fields": ("pages", "allowed_profiles", "position"),
-                "description": "People in the scope of the workspace see it: active persons in iTop who are signed "
-                "in. The scope is evaluated by the bridge's account, and not with the person's own rights.",
+                "description": "It is shown to active persons in the workspace's scope who are signed in to iTop. The "
+                "scope is evaluated with the rights of the bridge's account, not with the person's.",
             },
         ),
         (
-            "What Intercom is told",
+            "Data sent to Intercom",
             {
                 "fields": ("sends_company", "sends_language", "person_attributes"),
                 "description": "In addition to the name, the e-mail address, and the class and ID of the Person.",
@@ -89,7 +89,7 @@ class MessengerAdmin(ModelAdmin):
             {
                 "fields": ("keys",),
                 "description": "Install the extension in iTop as described in the handbook under "
-                "“Show the Messenger in iTop”. It contains a key of this iTop: delete the file afterwards.",
+                "“Show the Messenger in iTop”. The file contains a key of this iTop, so delete it afterwards.",
             },
         ),
         (
@@ -97,7 +97,8 @@ class MessengerAdmin(ModelAdmin):
             {
                 "fields": ("policy",),
                 "classes": ("collapse",),
-                "description": "iTop itself sends no such header. Add these sources to the directives of yours.",
+                "description": "iTop itself sends no such header. Add these sources to the directives that your "
+                "proxy sends.",
             },
         ),
         (
@@ -106,8 +107,8 @@ class MessengerAdmin(ModelAdmin):
                 "fields": ("snippet",),
                 "classes": ("collapse",),
                 "description": "One line for a website, or for a web server that adds it to pages (nginx: "
-                "<code>sub_filter</code>). It shows the Messenger to visitors: nobody is signed in, so nothing proves "
-                "who writes. Contacts that begin so are marked as “Not verified”.",
+                "<code>sub_filter</code>). It shows the Messenger to visitors. Their identity is not verified, and the "
+                "panel marks them as “Not verified”.",
             },
         ),
     )
@@ -124,8 +125,8 @@ class MessengerAdmin(ModelAdmin):
     def profiles(self, messenger: Messenger) -> str:
         return ", ".join(messenger.allowed_profiles) or "all"
 
-    @admin.display(description="iTop last asked")
-    def last_question(self, messenger: Messenger) -> str:
+    @admin.display(description="last request of iTop")
+    def last_request(self, messenger: Messenger) -> str:
         used = (key.last_used_at for key in messenger.workspace.itop.messenger_keys.all())
         last = max(filter(None, used), default=None)
         return datetime_text(last) if last else "never"
@@ -133,19 +134,19 @@ class MessengerAdmin(ModelAdmin):
     @admin.display(description="keys of this iTop")
     def keys(self, messenger: Messenger) -> str:
         if messenger.pk is None:
-            return "Save first. The extension can then be downloaded here."
+            return "Save the Messenger first. Then download the extension here."
         rows = MessengerKey.objects.valid().filter(itop=messenger.workspace.itop)
-        return stacked(map(_describe, rows)) if rows else "None yet: the first download creates one."
+        return stacked(map(_describe, rows)) if rows else "None. The first download creates one."
 
     @admin.display(description="sources")
     def policy(self, _messenger: Messenger) -> str:
-        return _copied("Content-Security-Policy", policy_lines())
+        return _with_copy_button("Content-Security-Policy", policy_lines())
 
     @admin.display(description="line of HTML")
     def snippet(self, messenger: Messenger) -> str:
         if messenger.pk is None:
-            return "Save first."
-        return _copied("Line of HTML", visitor_snippet(messenger.workspace))
+            return "Save the Messenger first."
+        return _with_copy_button("Line of HTML", visitor_snippet(messenger.workspace))
 
     def formfield_for_dbfield(
         self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any
@@ -165,7 +166,7 @@ class MessengerAdmin(ModelAdmin):
         return (*self.readonly_fields, "workspace") if obj else self.readonly_fields
 
     def save_model(self, request: HttpRequest, obj: Messenger, form: Any, change: bool) -> None:
-        """Save what was edited: since the page was opened, keys may have been rotated."""
+        """Save only the edited columns, because keys may have been rotated since the page was opened."""
         fields = columns_of(obj, form.changed_data) if change else None
         obj.save(update_fields=fields)
 
@@ -203,7 +204,7 @@ class MessengerAdmin(ModelAdmin):
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **buttons})
 
     def download(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Send the zip. It contains a key, so the user must be allowed to change the row."""
+        """Return the zip file. It contains a key, so the user needs the permission to change the row."""
         messenger = self._changeable(request, pk)
         try:
             content = build_extension(messenger.workspace.itop)
@@ -216,7 +217,7 @@ class MessengerAdmin(ModelAdmin):
         return response
 
     def new_key(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Create a key. The one before it is accepted for a week, so that the extension can be replaced."""
+        """Create a key. The previous one is accepted for a week, so that the extension can be replaced."""
         messenger = self._changeable(request, pk)
         MessengerKey.objects.rotate(messenger.workspace.itop, KEY_OVERLAP)
         self.log_change(request, messenger, "New key of the iTop extension.")
@@ -236,14 +237,14 @@ class MessengerAdmin(ModelAdmin):
 
 
 def _describe(key: MessengerKey) -> str:
-    """Return a key's id and use, without the key."""
+    """Return the beginning of a key's id, and when it was created and last used. The secret is not shown."""
     used = f"last used {datetime_text(key.last_used_at)}" if key.last_used_at else "not used yet"
     text = f"{key}…: created {datetime_text(key.created_at)}, {used}"
     return f"{text}, accepted until {datetime_text(key.expires_at)}" if key.expires_at else text
 
 
-def _copied(label: str, text: str) -> str:
-    """Return a text with a button that copies it."""
+def _with_copy_button(label: str, text: str) -> str:
+    """Return HTML: the text with a button that copies it."""
     return render_to_string("admin/intercom_bridge/copied.html", {"label": label, "text": text})
 
 

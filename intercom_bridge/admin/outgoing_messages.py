@@ -1,4 +1,4 @@
-"""The admin of outgoing messages: what the bridge posts to Intercom."""
+"""The admin of outgoing messages, which the bridge posts to Intercom."""
 
 from django.contrib import admin
 from django.db.models import Q

@@ -80,7 +80,7 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
             return match.picked_by or "-"
         return stacked((match.picked_by, datetime_text(match.picked_at)))
 
-    @admin.display(description="what the contact says")
+    @admin.display(description="data of the contact")
     def stated(self, match: PersonMatch) -> str:
         return stacked(describe_evidence(match.evidence))
 

@@ -105,7 +105,7 @@ class TicketProfileAdmin(PreviewAdmin):
         )
 
     def save_model(self, request: HttpRequest, obj: TicketProfile, form: Any, change: bool) -> None:
-        """Save the profile, and report what was corrected and what is suspicious."""
+        """Save the profile, and display its corrections and warnings."""
         super().save_model(request, obj, form, change)
         obj.workspaces.update(has_intercom_attributes=None)
         if form.filled_in:

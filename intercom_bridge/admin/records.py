@@ -38,7 +38,7 @@ class DeferringChangeList(ChangeList):
         return super().get_queryset(request, exclude_parameters).defer(*deferred)
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the rows of the page, and what their columns display of other tables."""
+        """Read the rows of the page, and the values from other tables that their columns display."""
         super().get_results(request)
         prepare = getattr(self.model_admin, "prepare_rows", None)
         if prepare is not None:
@@ -151,7 +151,7 @@ class CustomerColumn(RecordAdmin):
 
 
 def customer_names(conversations: Collection[Conversation]) -> dict[int, list[str]]:
-    """Return the names of the customers by conversation, as far as they are matched with iTop persons."""
+    """Return the names of the customers that are matched with iTop persons, by the conversation's primary key."""
     workspaces = {conversation.pk: conversation.workspace_id for conversation in conversations}
     participants = Participant.objects.filter(conversation__in=list(workspaces)).order_by("pk")
     pairs = list(participants.values_list("conversation_id", "contact_id"))
@@ -187,7 +187,7 @@ class SearchableAdmin(RecordAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Model], search_term: str
     ) -> tuple[QuerySet[Model], bool]:
-        """Return the rows that belong to what was typed."""
+        """Return the rows that match the search text, and whether they may contain duplicates."""
         text = " ".join(search_term.replace("\x00", "").strip('"').split())
         return (queryset.filter(self.search_condition(look_up(text))) if text else queryset), False
 

@@ -21,7 +21,7 @@ FROM_ROW_PAGE = "_row"
 
 @dataclass(frozen=True, kw_only=True)
 class RowAction:
-    """What an action does. The texts complete "3 deliveries …" in the messages to the user.
+    """The texts and functions of an action. The texts complete "3 deliveries …" in the messages to the user.
 
     `eligible` narrows a queryset to the rows that can be changed, `change` changes a queryset, and `history` is
     recorded in the history of each row.

@@ -37,7 +37,7 @@ class ScopeTesterAdmin(ModelAdmin):
         return [page, *super().get_urls()]
 
     def scopes(self, request: HttpRequest) -> HttpResponse:
-        """Display the form, and for each iTop what was asked for."""
+        """Display the form, and the requested report for each iTop."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         form = PersonForm(request.GET) if "who" in request.GET else PersonForm()

@@ -46,7 +46,7 @@ class SearchResult:
 
 
 def look_up(text: str) -> SearchResult:
-    """Return what a ticket reference, a conversation ID or a person's name, address or ID leads to."""
+    """Return the rows for a ticket reference, a conversation ID, or a person's name, address or ID."""
     workspaces = tuple(Workspace.objects.order_by().values_list("pk", flat=True))
     # The index begins with the workspace.
     by_id = Conversation.objects.filter(workspace__in=workspaces, conversation_id=text)

@@ -23,7 +23,7 @@ else:
 
 @dataclass(frozen=True)
 class SecretChange:
-    """What the user asked for: a new text, removal, or neither. The repr does not contain the text."""
+    """The user's change of a secret: a new text, removal, or neither. The repr does not contain the text."""
 
     text: str
     remove: bool
@@ -97,7 +97,7 @@ class SecretsForm(ModelForm):
     """A form of a model with secrets. Empty inputs keep the stored secrets."""
 
     class Meta:
-        """What the forms of workspaces and iTops have in common."""
+        """The options that the forms of workspaces and iTops share."""
 
         widgets = {"time_zone": TimeZoneSelect}
 

@@ -1,4 +1,4 @@
-"""The admins of tickets, of their links to conversations, and of what is cached about them."""
+"""The admins of tickets, of their links to conversations, and of cached ticket lists."""
 
 from typing import Any
 

@@ -107,7 +107,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
 
     @admin.display(description="connection")
     def connection(self, workspace: Any) -> str:
-        """Return what is known about the connection to Intercom and to iTop, without asking them."""
+        """Return the state of the connections to Intercom and to iTop, from the database only."""
         return stacked((_intercom_state(workspace), _itop_state(workspace.itop)))
 
     @admin.display(description="addresses")
@@ -142,11 +142,11 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Lead to the page that connects a workspace, which asks for the same and tests it."""
+        """Redirect to the page that connects a workspace, which has the same fields and tests them."""
         return HttpResponseRedirect(reverse(f"admin:{CONNECT_PAGE}", current_app=self.admin_site.name))
 
     def connect(self, request: HttpRequest) -> HttpResponse:
-        """Display the page that connects a workspace, and save what was entered."""
+        """Display the page that connects a workspace, and save the submitted rows."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         is_submitted = request.method == "POST"
@@ -191,7 +191,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
         return HttpResponseRedirect(reverse("admin:intercom_bridge_workspace_test", args=[workspace.pk]))
 
     def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:
-        """Save what was edited. A workspace that was enabled is compared with Intercom."""
+        """Save the edited columns. A workspace that was enabled is compared with Intercom."""
         # Only the edited columns: since the page was opened, keys may have been rotated or the use of a secret noted.
         changed = columns_of(obj, form.changed_data)
         if {"itop_id", "itop", "profile_id", "profile"} & set(changed):
@@ -252,6 +252,6 @@ def _itop_state(itop: ItopInstance) -> SafeString | str:
 
 
 def _problems(workspace: Workspace) -> list[Finding]:
-    """Return what keeps a workspace that is not saved yet from working, worst first."""
+    """Return the problems of a workspace that is not saved yet, worst first."""
     findings = [finding for finding in doctor.examine_unsaved(workspace) if finding.level is not Level.OK]
     return worst_first(findings)

@@ -114,7 +114,7 @@ class _Field:
         return Line(self.label, SET if plain == "" else CHANGED)
 
     def imported_value(self, value: Any) -> Any:
-        """Return what the row's `imported` column stores; a keyed digest of a secret."""
+        """Return the value to store in the row's `imported` column. For a secret, it is a keyed digest."""
         if isinstance(self.column, SecretField):
             return self._digest(value, settings.SECRET_KEY)
         return value.pk if isinstance(value, models.Model) else value

@@ -39,7 +39,7 @@ LISTS: Final[dict[str, tuple[type[Row], str]]] = {
     "workspaces": (Workspace, "workspace_id"),
     "messengers": (Messenger, "workspace"),
 }
-# What names a row that another row refers to.
+# The attribute by which other rows refer to a row.
 _NAME_OF: Final[dict[type[models.Model], str]] = {
     ItopInstance: "name",
     TicketProfile: "name",
@@ -156,7 +156,7 @@ def _apply_entry(entry: _Entry, report: Report, *, overwrite: bool) -> None:
     fields = dict(entry.fields(report))
     report.sections.append(apply(row, fields, f"{kind} {entry.name}", overwrite=overwrite))
     if isinstance(row, ItopInstance) and existing is not None and _connection(row) != previous:
-        # Another address or account: what was learned about the previous one is no longer valid.
+        # Another address or account: the detected capabilities of the previous one are no longer valid.
         row.save(update_fields=row.forget())
         row.answers.all().delete()
         if row.url != previous[0]:

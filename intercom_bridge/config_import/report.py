@@ -1,4 +1,4 @@
-"""What an import changed, or would change, field by field."""
+"""The report of an import, or of a dry run, field by field."""
 
 from dataclasses import dataclass, field
 

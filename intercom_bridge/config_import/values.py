@@ -1,4 +1,4 @@
-"""What all readers of configuration files share: values that know their line, the error, secrets by variable."""
+"""Types and functions of all readers of configuration files: values with their line, the error, secret variables."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SourceValue:
         return f" (line {self.line})" if self.line else ""
 
     def without_lines(self) -> Any:
-        """Return the value with the values of all members, for comparing."""
+        """Return the value as plain Python data, without the lines, to compare it."""
         if self.members is None:
             return self.value
         return {key: member.without_lines() for key, member in self.members.items()}

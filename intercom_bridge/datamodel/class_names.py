@@ -1,4 +1,4 @@
-"""The names of an iTop's classes: which of those in a query it does not have, and what was probably meant."""
+"""The names of an iTop's classes: find unknown ones in a query, and suggest similar ones."""
 
 from collections.abc import Iterable
 

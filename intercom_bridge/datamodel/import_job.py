@@ -1,4 +1,4 @@
-"""Import an uploaded data model. Called by a worker: reading a file can take seconds."""
+"""Import an uploaded data model in a worker, because reading a file can take seconds."""
 
 import io
 
@@ -15,17 +15,17 @@ from .xml_stream import DataModelError
 log = structlog.get_logger(__name__)
 
 State = DataModelImport.State
-# Much longer than the largest accepted file takes. Afterwards, the worker is assumed to have crashed.
+# Much longer than the import of the largest accepted file. After this time another worker may take the job.
 CLAIMED_SECONDS = 120.0
 MAX_ATTEMPTS = 3
 
 
 def run_import(job: DataModelImport) -> None:
-    """Import the file and store the outcome on the job, unless another worker has it."""
+    """Import the file and store the outcome on the job. Do nothing if another worker has claimed the job."""
     if not claim(job, CLAIMED_SECONDS):
         return
     if job.attempts >= MAX_ATTEMPTS:
-        # Each of these attempts has ended its worker, or failed unexpectedly.
+        # Each attempt crashed its worker or raised an unexpected error: other outcomes end the job.
         _finish(job, State.FAILED, ReasonCode.TOO_MANY_ATTEMPTS)
         return
     job.attempts += 1
@@ -44,7 +44,7 @@ def run_import(job: DataModelImport) -> None:
 def _finish(job: DataModelImport, state: str, code: str, detail: str = "") -> None:
     job.state, job.content, job.finished_at = state, b"", timezone.now()
     job.set_reason(code, detail)
-    # Not `save`, which would fail if a newer upload has replaced the row.
+    # `save` would raise an error if a newer upload has replaced the row.
     fields = ("state", "content", "finished_at", "reason_code", "reason_detail", "imported", "removed")
     DataModelImport.objects.filter(pk=job.pk).update(**{name: getattr(job, name) for name in fields})
     log.info("data_model.import_ended", itop=job.itop.name, state=str(state), reason=str(code))

@@ -20,7 +20,7 @@ from .xml_stream import DataModelError
 
 @dataclass(frozen=True, kw_only=True)
 class ImportResult:
-    """What was imported. `removed`: names of earlier imported classes that this data model does not have."""
+    """The result of an import. `removed`: names of earlier imported classes that this data model does not have."""
 
     classes: tuple[TicketClass, ...]
     languages: tuple[str, ...]
@@ -54,7 +54,7 @@ def import_data_model(
 
 
 def profile_warnings(itop: ItopInstance) -> list[str]:
-    """Compare the profiles with the imported classes of this iTop; return sentences about what does not fit."""
+    """Compare the profiles with the imported classes of this iTop; return sentences about the differences."""
     classes = {row.name: decode(row) for row in itop.imported_classes.all()}
     return list(_profile_warnings(itop, TicketProfile.objects.all(), classes, itop.class_names))
 

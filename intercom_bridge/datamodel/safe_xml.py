@@ -29,7 +29,7 @@ class XmlReader:
 
     error: type[FileError] = FileError
     advice = ""
-    """The last sentence of what is said about a file that is refused."""
+    """The last sentence of the message about a refused file."""
     max_depth = 50
 
     def __init__(self) -> None:

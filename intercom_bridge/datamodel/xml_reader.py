@@ -83,7 +83,7 @@ def read_data_model(stream: BinaryIO, also: Sequence[str] = ()) -> DataModel:
 
 
 class _Class:
-    """A class without what it inherits. `size` is its number of elements."""
+    """A class without inherited elements. `size` is its number of elements."""
 
     def __init__(self, element: Element) -> None:
         self.element = element

@@ -17,7 +17,7 @@ MAX_BYTES = 32 * 1024 * 1024
 # iTop has translations into about 20 languages.
 MAX_LANGUAGES = 50
 
-# What an element is, by what its parent is and by its name. Up to iTop 3.0, a class may be nested in its parent.
+# The role of an element, by its parent's role and its name. Up to iTop 3.0, a class may be nested in its parent.
 _KINDS = {
     ("", ROOT): ROOT,
     (ROOT, "classes"): "classes",

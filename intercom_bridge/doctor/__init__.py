@@ -46,12 +46,12 @@ def examine_itop(instance: ItopInstance, seconds: float | None = None) -> Iterat
 
 
 def examine_service() -> Iterator[Finding]:
-    """Check what belongs to no workspace and no iTop."""
+    """Check the service itself: everything that belongs to no workspace and no iTop."""
     return service.examine()
 
 
 def examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
-    """Check what was entered about a new workspace: its access token, its iTop and its scope."""
+    """Check a new, unsaved workspace: its access token, its iTop and its scope."""
     return _without_secrets(unsaved.examine(workspace), [workspace], [workspace.itop])
 
 

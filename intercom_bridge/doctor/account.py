@@ -51,7 +51,7 @@ _READ_CLASSES = (
 
 @dataclass(frozen=True)
 class _Permissions:
-    """What the account may do with a ticket class; None if iTop's response does not show it."""
+    """The account's permissions on a ticket class; None if iTop's response does not show it."""
 
     create: bool | None
     modify: bool | None

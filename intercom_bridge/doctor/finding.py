@@ -1,4 +1,4 @@
-"""What the doctor found: how severe it is, what was checked, what was found, and what to do."""
+"""The doctor's findings. Each has a severity, a subject, the result of the check, and what to do."""
 
 from __future__ import annotations
 

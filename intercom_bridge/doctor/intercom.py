@@ -169,7 +169,7 @@ def _examine_reading(workspace: Workspace, client: IntercomClient, subject: Subj
         return subject.warning(
             about,
             f"permission to read conversations could not be checked: {error.detail}",
-            "Try again in a while.",
+            "Try again later.",
         )
     return subject.ok(about, "conversations may be read; permission to write is known after the first note")
 

@@ -1,4 +1,4 @@
-"""An iTop: whether it responds, whether it accepts the account, and whether it has what the bridge needs."""
+"""Check an iTop: its response, the bridge's account, and the classes and attributes that the bridge needs."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -81,7 +81,7 @@ def examine(
         yield subject.warning(
             "itop.time",
             "was not checked completely: the time limit of this page was reached",
-            "Run: python manage.py doctor - it has no time limit, and shows what is slow.",
+            "Run the command python manage.py doctor, which has no time limit, to find the slow request.",
         )
     except ItopError as error:
         yield error_finding(subject, error, has_responded=has_responded)
@@ -161,7 +161,7 @@ def _interrupted(subject: Subject, error: ItopError) -> Finding:
     return subject.failure(
         "itop.stopped",
         f"stopped responding, so the rest was not checked: {error.detail}",
-        "Try again in a while. If that does not help, read the error log of iTop's web server.",
+        "Try again later. If that does not help, read the error log of iTop's web server.",
     )
 
 

@@ -53,7 +53,7 @@ def _examine_attributes(probe: Probe, messenger: Messenger, subject: Subject) ->
         return subject.failure(
             "messenger.attributes",
             f"iTop does not return the attributes that the Messenger sends: {error}",
-            "Correct the attributes of the Messenger in the admin. The chat works without them.",
+            "Correct the attributes of the Messenger in the admin. The Messenger works without them.",
         )
     return subject.ok(
         "messenger.attributes", f"iTop has the attributes that the Messenger sends: {', '.join(codes)}"
@@ -67,7 +67,7 @@ def _examine_extension(probe: Probe) -> Finding:
         asked = "has never asked" if last is None else f"last asked on {last:%Y-%m-%d}"
         return probe.subject.warning(
             "messenger.extension",
-            f"{asked} which Messenger to show, so its pages have no chat",
+            f"{asked} which Messenger to show, so its pages show none",
             "Install the extension that can be downloaded on the Messenger's page in the admin, and look for "
             "“Intercom Messenger” in iTop's error log.",
         )

@@ -137,7 +137,7 @@ def _unreachable(subject: Subject, error: HttpUnreachableError | HttpNoResponseE
 
 
 def _wrong_status(response: Response, request: str) -> tuple[str, str]:
-    """Return what was found and what to do."""
+    """Return two texts: the finding about the wrong status, and what to do."""
     status = response.status
     found = f"{webhook_address()} responded to {request} with {status}"
     if 300 <= status < 400:

@@ -18,7 +18,7 @@ class OutOfTimeError(Exception):
 
 
 class Probe:
-    """What all checks of one iTop share. `workspaces` are those whose profiles and scopes are checked."""
+    """The data that all checks of one iTop share. `workspaces` are those whose profiles and scopes are checked."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Ticket profiles compared with what an iTop really has."""
+"""Compare ticket profiles with the classes and attributes that iTop has."""
 
 from collections.abc import Iterator
 
@@ -75,7 +75,7 @@ def _examine_attributes(
 
 
 def _uses(profile: TicketProfile) -> dict[str, str]:
-    """Return each code in the profile and what it is used for."""
+    """Return a text about the use of each code in the profile, by code."""
     uses = {profile.subtitle_attribute: "its subtitle in lists"}
     for codes, use in (
         (profile.details_attributes, "one of its details"),

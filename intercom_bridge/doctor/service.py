@@ -22,7 +22,7 @@ from .ping import examine_address
 SUBJECT = Subject("This service")
 NO_DATABASE = SUBJECT.failure(
     "service.database",
-    "its database cannot be reached or is not migrated, so what depends on it was not checked",
+    "its database cannot be reached or is not migrated, so the checks that depend on it were skipped",
     "Check DATABASE_URL and that the database runs. Then run: python manage.py migrate",
 )
 MIN_FREE_BYTES = 1_000_000_000
@@ -31,7 +31,7 @@ MAX_DUE_SECONDS = 300.0
 
 
 def examine() -> Iterator[Finding]:
-    """Check what belongs to no workspace and no iTop. Checks that need an unreachable database are skipped."""
+    """Check the service itself. Checks that need an unreachable database are skipped."""
     try:
         yield from _examine_database()
         yield from _examine_keys()
@@ -79,7 +79,7 @@ def _examine_work() -> Iterator[Finding]:
         yield SUBJECT.failure(
             "service.worker",
             stalled_message(since) if since else "no worker is alive: nothing is written",
-            "Start one: python manage.py worker - and read the log of the one that ended.",
+            "Start a worker (python manage.py worker), and read the log of the one that ended.",
         )
         return
     yield SUBJECT.ok("service.worker", "1 worker is alive" if alive == 1 else f"{alive} workers are alive")

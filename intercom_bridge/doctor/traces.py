@@ -83,7 +83,7 @@ def _verify_tracking(probe: Probe, delivery: Delivery, key: str) -> Finding:
     )
     if found:
         if probe.itop.tracked_logs.get(key) is None:
-            probe.itop.learn_tracking(key, kept=True)
+            probe.itop.learn_tracking(key, is_tracked=True)
         return _tracked(probe, key)
     if probe.itop.tracked_logs.get(key) is not True:
         return _not_tracked(probe, key)

@@ -1,4 +1,4 @@
-"""A workspace that is not saved yet: whether Intercom and iTop accept what was entered, and iTop the scope."""
+"""Check a workspace that is not saved yet: its access token, its iTop and its scope."""
 
 from collections.abc import Iterator
 

@@ -64,7 +64,7 @@ _TAG = re.compile(r"<[^<>]*+>")
 _LINK_TAG = re.compile(r"</?a(?: [^>]*+)?>")
 _EMBEDDED_DATA = re.compile(r"(?<=[\"'=])data:[^\s\"'<>]{200,}+", re.IGNORECASE)
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
-# What the href of a link that iTop keeps looks like. iTop keeps the label only of a link to a name with letters outside
+# The href of a link that iTop keeps. iTop keeps the label only of a link to a name with letters outside
 # ASCII, an IPv6 address, a host of less than three letters, an e-mail address with a plus, or a phone number.
 _URL_KEPT_BY_ITOP = re.compile(
     r"(?:https?|ftp)://(?:[a-z0-9._+-]++(?::[a-z0-9._+-]*+)?@)?[a-z0-9.-]{3}"

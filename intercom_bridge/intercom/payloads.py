@@ -477,7 +477,7 @@ def conversation_ids_of_ticket(data: object) -> tuple[str, ...]:
     for ticket in (item, _object(item.get("ticket"))):
         linked = _array(_object(ticket.get("linked_objects")).get("data"))[:MAX_CONTACTS]
         ids += [_id(ticket.get("id")), _id(ticket.get("conversation_id"))]
-        ids += [_id(_object(one).get("id")) for one in linked]
+        ids += [_id(_object(reference).get("id")) for reference in linked]
     return _unique(ids)
 
 
@@ -497,7 +497,7 @@ def workspace_id_of(data: object) -> str:
 
 
 def contact_ids_in(data: object) -> set[str]:
-    """Return the ids of all users, leads and visitors anywhere in a payload, MAX_CONTACTS of them at most."""
+    """Return the ids of all users, leads and visitors anywhere in a payload, at most MAX_CONTACTS."""
     named: set[str] = set()
     todo = [data]
     while todo and len(named) < MAX_CONTACTS:

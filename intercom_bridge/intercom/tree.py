@@ -53,17 +53,17 @@ MAX_LENGTH: Final = 200_000
 
 # Of two tags that mean the same, the one that iTop keeps.
 _SYNONYMS: Final = {"strike": "s", "tt": "code", "samp": "code", "dir": "ul", "menu": "ul", "image": "img"}
-# What an end tag cannot close, because it is outside of these.
+# An end tag closes no element outside of these.
 _SCOPES: Final = {
     "li": LISTS | CELLS,
     "table": frozenset[str](),
     **dict.fromkeys(CELLS | TABLE_SECTIONS | {"tr"}, frozenset({"table"})),
 }
-# What a start tag closes, if it is open within the scope.
+# The elements that a start tag closes, if they are open within the scope.
 _CLOSED_BY: Final = {"li": frozenset({"li"}), "dt": frozenset({"dt", "dd"}), "dd": frozenset({"dt", "dd"})}
 _LIST_SCOPE: Final = LISTS | CELLS | {"table", "blockquote", "dl"}
 _TABLE_PARTS: Final = TABLE_SECTIONS | CELLS | {"tr"}
-# What remains open when a part of a table begins.
+# The elements that remain open when a part of a table begins.
 _PARENTS: Final = {
     **dict.fromkeys(TABLE_SECTIONS, frozenset({"table"})),
     "tr": TABLE_SECTIONS | {"table"},
@@ -246,7 +246,7 @@ class _TreeBuilder:
             self._pop()
 
     def _start_table_part(self, name: str) -> bool:
-        """Close and open what a part of a table needs around it. Return False outside of a table."""
+        """Close and open elements so that a part of a table can begin. Return False outside of a table."""
         if all(entry.element.tag != "table" for entry in self._open):
             return False
         while self._open[-1].element.tag not in _PARENTS[name]:
@@ -283,7 +283,7 @@ class _TreeBuilder:
             self._formatting, self._formatting_depth = entry.formatting
 
     def _close(self, names: frozenset[str], scope: frozenset[str]) -> bool:
-        """Close the innermost open element of these names and what is open in it, but nothing outside of the scope."""
+        """Close the innermost open element of these names and the elements in it, but nothing outside of the scope."""
         for position in range(len(self._open) - 1, 0, -1):
             name = self._open[position].element.tag
             if name in names:
@@ -295,7 +295,7 @@ class _TreeBuilder:
         return False
 
     def _separate(self) -> None:
-        """Separate what comes before from what comes behind, as a block between them would."""
+        """Separate the content before from the content after, as a block between them would."""
         current = self._open[-1]
         current.inline.clear()
         if current.element.children:

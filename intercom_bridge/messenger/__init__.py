@@ -1,1 +1,1 @@
-"""The chat widget in iTop's pages: who sees which workspace's Messenger, with which identity, and how it gets there."""
+"""The chat widget in iTop's pages: the Messenger and identity for each person, and the extension that loads it."""

@@ -1,4 +1,4 @@
-"""Answer an iTop that asks which Messenger to show to the person who is signed in.
+"""Find the Messenger to show to a person who is signed in to iTop, and sign the person's identity.
 
 The identity is a JSON Web Token that Intercom verifies with the Messenger API secret:
 https://developers.intercom.com/installing-intercom/web/identity-verification
@@ -25,12 +25,12 @@ from itop_client import Deadline, UnknownAttributeError
 
 log = structlog.get_logger(__name__)
 
-# What was found about a person is used for this long without asking iTop again.
+# A person's data is cached for this long.
 CACHE_SECONDS: Final = 600.0
 TOKEN_SECONDS: Final = 3600
-# The page does not wait so long. What iTop answers is kept for the next page.
+# iTop's page waits for a shorter time, but the answer is cached for the next page.
 ITOP_SECONDS: Final = 5.0
-# Where the Messenger's script connects to, by region.
+# The host that the Messenger's script connects to, by region.
 API_BASES: Final = {
     Workspace.Region.US: "https://api-iam.intercom.io",
     Workspace.Region.EU: "https://api-iam.eu.intercom.io",
@@ -49,7 +49,7 @@ class QuestionError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Who is signed in to iTop, and which page is shown. `asked_at` is iTop's clock, in seconds since 1970."""
+    """A question of iTop's extension: the signed-in person and the page. `asked_at` is iTop's time, in Unix seconds."""
 
     asked_at: int
     nonce: str
@@ -84,13 +84,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Identity:
-    """A person who sees the Messenger of a workspace, and what Intercom is told about them."""
+    """A person who sees a workspace's Messenger, with the claims about the person that are sent to Intercom."""
 
     messenger: Messenger
     claims: Mapping[str, Any]
 
     def settings(self) -> dict[str, Any]:
-        """Return the `intercomSettings` of the page. Raise SecretDecryptionError."""
+        """Return the page's `intercomSettings`, with a new token. Raise SecretDecryptionError."""
         issued_at = int(time.time())
         claims = {**self.claims, "iat": issued_at, "exp": issued_at + TOKEN_SECONDS}
         settings = {
@@ -104,7 +104,7 @@ class Identity:
 
 
 def identify(itop: ItopInstance, question: Question) -> Identity | None:
-    """Return the first workspace's Messenger that serves the person, or None if none does.
+    """Return the identity for the first Messenger that serves the person on this page, or None.
 
     Raise ItopError, or SecretDecryptionError if a secret cannot be decrypted.
     """
@@ -121,14 +121,15 @@ def identify(itop: ItopInstance, question: Question) -> Identity | None:
 
 
 def messenger_question(workspace: Workspace, person_id: int) -> str:
-    """Return what the keys of the cached answers about a person begin with."""
+    """Return the prefix of the questions that cache a person's data."""
     return f"messenger of workspace {workspace.pk}: {person_id}, "
 
 
 def _find_person(messenger: Messenger, person_id: int, deadline: Deadline) -> dict[str, Any] | None:
-    """Return what is sent about an active person in the workspace's scope, or None. At most one query in ten minutes.
+    """Return the data to send about the person, or None if the person is inactive or out of scope.
 
-    Two, if the scope cannot be part of a query on persons (`tickets.scope.people_query`).
+    Queries iTop at most once in ten minutes; twice if the scope cannot be part of a query on persons
+    (`tickets.scope.people_query`). Raise ItopError or SecretDecryptionError.
     """
     workspace = messenger.workspace
     codes = sorted(set(messenger.person_attributes.values()))
@@ -138,7 +139,7 @@ def _find_person(messenger: Messenger, person_id: int, deadline: Deadline) -> di
         return answer.value or None
     person = _query(workspace, person_id, codes, deadline)
     found = _description(person, codes) if person is not None and person.is_active else {}
-    CachedAnswer.objects.keep(workspace.itop, question, found)
+    CachedAnswer.objects.store(workspace.itop, question, found)
     return found or None
 
 
@@ -149,7 +150,7 @@ def _query(workspace: Workspace, person_id: int, codes: list[str], deadline: Dea
     except UnknownAttributeError as error:
         if error.attribute not in codes:
             raise
-        # The doctor names the attribute. The chat goes on without it.
+        # The Messenger works without the attribute. The doctor reports it.
         log.warning("messenger.unknown_attribute", itop=workspace.itop.name, attribute=error.attribute)
         return _query(workspace, person_id, [code for code in codes if code != error.attribute], deadline)
     return people[0] if people else None

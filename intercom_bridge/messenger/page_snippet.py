@@ -1,4 +1,4 @@
-"""What an admin copies into a website: the Messenger for visitors, and the sources that a policy has to allow."""
+"""The HTML that shows the Messenger to visitors of a website, and the sources for its Content-Security-Policy."""
 
 import json
 

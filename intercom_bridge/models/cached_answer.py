@@ -20,7 +20,8 @@ class CachedAnswerQuerySet(models.QuerySet["CachedAnswer"]):
         """Return iTop's last answer of any age, for use while iTop does not respond."""
         return self.filter(itop=itop, key=_key(question)).first()
 
-    def keep(self, itop: ItopInstance, question: str, value: Any) -> None:
+    def store(self, itop: ItopInstance, question: str, value: Any) -> None:
+        """Store iTop's answer to the question in place of the previous one."""
         self.update_or_create(
             itop=itop,
             key=_key(question),

@@ -29,7 +29,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         return self.filter(Q(reconcile_at=None) | Q(reconcile_at__gt=then)).update(reconcile_at=then)
 
     def look_for_missed(self, workspace: Workspace) -> int:
-        """Compare a workspace's syncing conversations now: what arrived while it was disabled was skipped."""
+        """Compare a workspace's syncing conversations now: messages that arrived while it was disabled were skipped."""
         linked = self.filter(workspace=workspace, links__sync_on=True)
         return self.filter(pk__in=linked.values("pk")).compare_within(0)
 

@@ -89,7 +89,7 @@ class DeliveryQuerySet(JobQuerySet["Delivery"]):
         )
 
     def skip_for_unlinking(self) -> list[SkippedDelivery]:
-        """Skip the deliveries that are not in iTop yet, and return what `restore_skipped` needs.
+        """Skip the deliveries that are not in iTop yet, and return the argument of `restore_skipped`.
 
         Must run in a transaction.
         """

@@ -88,7 +88,7 @@ class Secret:
 
     @property
     def hint(self) -> str:
-        """Return what the admin may display: "•••• 1a2b", or "" if there is no secret."""
+        """Return the text that the admin may display: "•••• 1a2b", or "" if there is no secret."""
         if not self.ciphertext:
             return ""
         if not self.is_readable:

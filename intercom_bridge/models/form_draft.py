@@ -16,7 +16,7 @@ class FormDraftQuerySet(models.QuerySet["FormDraft"]):
 
 
 class FormDraft(models.Model):
-    """What a teammate has entered into the create form of a conversation, until a ticket is created from it.
+    """A teammate's unsubmitted input in the create form of a conversation.
 
     It contains what a customer wrote and has no page in the admin. sync/retention.py deletes it after a day.
     """

@@ -44,9 +44,9 @@ def base_address(url: str) -> str:
 
 
 class ItopInstance(models.Model):
-    """An iTop: its address, the bridge's account, and what its responses have shown about it."""
+    """An iTop: its address, the bridge's account, and its detected capabilities."""
 
-    name = models.CharField(max_length=100, unique=True, help_text="What your team calls this iTop.")
+    name = models.CharField(max_length=100, unique=True, help_text="Your name for this iTop.")
     url = models.URLField(
         "address",
         max_length=255,
@@ -110,7 +110,7 @@ class ItopInstance(models.Model):
         return f"{name}-{mac.hexdigest()[:24]}"
 
     def person_of(self, user_id: str) -> int:
-        """Return the id of the Person with this user id; 0 if `user_id_of` of this iTop did not return it.
+        """Return the id of the Person for whom `user_id_of` returned this user id, or 0 for any other text.
 
         Raise SecretDecryptionError.
         """
@@ -121,7 +121,7 @@ class ItopInstance(models.Model):
         return person_id if hmac.compare_digest(self.user_id_of(person_id), user_id) else 0
 
     def learn(self, **facts: bool) -> None:
-        """Store what a response has shown about this iTop."""
+        """Store capabilities that a response has shown."""
         for name, value in facts.items():
             setattr(self, name, value)
         self.save(update_fields=list(facts))
@@ -132,7 +132,7 @@ class ItopInstance(models.Model):
         return bool(paused.update(paused_until=timezone.now()))
 
     def forget(self) -> list[str]:
-        """Reset what was learned, because the address or the account has changed. Return the fields to save."""
+        """Reset the detected capabilities after a change of address or account. Return the fields to save."""
         self.is_administrator = None
         self.tracked_logs = {}
         self.paused_until = self.paused_since = self.last_success_at = None
@@ -149,10 +149,10 @@ class ItopInstance(models.Model):
             "failures_in_a_row",
         ]
 
-    def learn_tracking(self, log: str, *, kept: bool) -> None:
+    def learn_tracking(self, log: str, *, is_tracked: bool) -> None:
         """Store whether this iTop records a change for each write to a log ("UserRequest.public_log")."""
         self.refresh_from_db(fields=["tracked_logs"])
-        self.tracked_logs = {**self.tracked_logs, log: kept}
+        self.tracked_logs = {**self.tracked_logs, log: is_tracked}
         self.save(update_fields=["tracked_logs"])
 
     @property

@@ -71,7 +71,7 @@ class Job(models.Model):
     due_at = models.DateTimeField("next attempt at", default=timezone.now)
     # When the content was erased.
     cleaned_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # When the operators were told by e-mail that it failed (ops/alerts.py).
+    # When an e-mail told the operators that it failed (ops/alerts.py).
     announced_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:

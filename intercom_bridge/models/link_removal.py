@@ -19,7 +19,7 @@ class LinkRemovalQuerySet(models.QuerySet["LinkRemoval"]):
 
 
 class LinkRemoval(models.Model):
-    """A link that a teammate removed, with what is needed to restore it."""
+    """A link that a teammate removed, with the data that restores it."""
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="link_removals")
     ticket = models.ForeignKey(Ticket, models.CASCADE, related_name="link_removals")
@@ -30,7 +30,7 @@ class LinkRemoval(models.Model):
     note = models.ForeignKey(
         OutgoingMessage, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
     )
-    # What the link was.
+    # The values of the removed link.
     linked_by = models.CharField(max_length=200, blank=True)
     linked_at = models.DateTimeField()
     sync_on = models.BooleanField()

@@ -10,7 +10,7 @@ from .encryption import Secret, SecretField
 from .itop_instance import ItopInstance
 from .workspace import Workspace
 
-# What iTop's console is called in the list of pages, as in the configuration of the PHP extension.
+# The name of iTop's console in the list of pages, as in the configuration of the PHP extension.
 BACKOFFICE = "backoffice"
 _ATTRIBUTE_CODE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _CLAIM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_ ]{0,189}")
@@ -43,7 +43,7 @@ def validate_person_attributes(value: object) -> None:
 
 class MessengerQuerySet(models.QuerySet["Messenger"]):
     def shown_in(self, itop: ItopInstance) -> MessengerQuerySet:
-        """Return the Messengers that pages of this iTop may show, in the order in which they are tried."""
+        """Return the enabled Messengers of this iTop's workspaces, in the order in which they are tried."""
         rows = self.filter(enabled=True, workspace__enabled=True, workspace__itop=itop)
         return rows.select_related("workspace__itop", "workspace__profile").order_by(
             "position", "workspace__workspace_id"
@@ -59,17 +59,18 @@ class Messenger(models.Model):
     )
     position = models.PositiveSmallIntegerField(
         default=0,
-        help_text="If several workspaces serve a person, the Messenger of the one with the lowest number is shown.",
+        help_text="If several workspaces serve a person, the Messenger with the lowest number is shown.",
     )
     api_secret = SecretField(
         "Messenger API secret",
-        help_text="Signs who the person is. In Intercom under Settings, Channels, Messenger, Security.",
+        help_text="Signs the person's identity. In Intercom under Settings, Channels, Messenger, Security.",
     )
     next_api_secret = SecretField(
         "next Messenger API secret",
-        help_text="For a rotation: create a second secret in Intercom and enter it here. It signs from the date below.",
+        help_text="To replace the secret, create a second one in Intercom and enter it here. It is used "
+        "from the date below on.",
     )
-    next_api_secret_from = models.DateTimeField("next secret signs from", null=True, blank=True)
+    next_api_secret_from = models.DateTimeField("next secret is used from", null=True, blank=True)
     pages = models.JSONField(
         "shown in",
         default=default_pages,
@@ -81,10 +82,13 @@ class Messenger(models.Model):
         default=list,
         blank=True,
         validators=[validate_names],
-        help_text="Names of iTop profiles, one per line. Only users with one of them see the Messenger. If empty, all.",
+        help_text="Names of iTop profiles, one per line. Only users with one of them see the Messenger. If empty, "
+        "all users.",
     )
     sends_company = models.BooleanField(
-        "send the organization", default=True, help_text="The person's organization becomes their company."
+        "send the organization",
+        default=True,
+        help_text="The person's organization becomes the company of the contact in Intercom.",
     )
     sends_language = models.BooleanField(
         "send the language",
@@ -111,16 +115,16 @@ class Messenger(models.Model):
         return f"Messenger of {self.workspace}"
 
     def clean(self) -> None:
-        # Django does not validate empty values, of whatever type they are.
+        # Django skips the validators for every empty value, so one of a wrong type may be left.
         self.pages, self.allowed_profiles = self.pages or [], self.allowed_profiles or []
         self.person_attributes = self.person_attributes or {}
         if self.enabled and not self.api_secret:
             raise ValidationError("Enter the Messenger API secret, or disable the Messenger.")
         if self.next_api_secret and not self.next_api_secret_from:
-            raise ValidationError("Enter from when the next Messenger API secret signs.")
+            raise ValidationError("Enter the date from which the next Messenger API secret is used.")
 
     def signing_secret(self) -> str:
-        """Return the secret that signs now. Raise SecretDecryptionError if it cannot be decrypted."""
+        """Return the secret to sign with now. Raise SecretDecryptionError if it cannot be decrypted."""
         starts = self.next_api_secret_from
         is_next_due = bool(self.next_api_secret) and starts is not None and starts <= timezone.now()
         secret: Secret = self.next_api_secret if is_next_due else self.api_secret

@@ -22,13 +22,13 @@ class MessengerKeyQuerySet(models.QuerySet["MessengerKey"]):
         return self.filter(models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now()))
 
     def current(self, itop: ItopInstance) -> MessengerKey:
-        """Return the key for the next download of the extension; create it if the iTop has none."""
+        """Return the newest key of this iTop without an expiry date. Create one if there is none."""
         with _one_at_a_time(itop):
             key = self.valid().filter(itop=itop, expires_at=None).order_by("-pk").first()
             return key or self.create(itop=itop, secret=secrets.token_urlsafe(32))
 
     def rotate(self, itop: ItopInstance, overlap: dt.timedelta) -> MessengerKey:
-        """Create a key. The one before it is accepted for `overlap` longer; older ones are deleted."""
+        """Create a key and return it. The previous one expires after `overlap`; older ones are deleted."""
         with _one_at_a_time(itop):
             keys = self.filter(itop=itop)
             if (latest := keys.valid().order_by("-pk").first()) is not None:
@@ -73,9 +73,9 @@ class MessengerKey(models.Model):
 
 class MessengerNonceQuerySet(models.QuerySet["MessengerNonce"]):
     def use(self, key: MessengerKey, nonce: str) -> bool:
-        """Store that the nonce was used; return False if it had been used before.
+        """Store that the nonce was used. Return False if it had been used before.
 
-        Old ones are deleted here, one use in a hundred, so that the table holds a few minutes.
+        Every hundredth call also deletes old nonces, so that the table stays small.
         """
         try:
             with transaction.atomic():
@@ -88,9 +88,9 @@ class MessengerNonceQuerySet(models.QuerySet["MessengerNonce"]):
 
 
 class MessengerNonce(models.Model):
-    """A question that was answered. It is not answered again."""
+    """The nonce of a question that was answered, so that the question is not answered again."""
 
-    # Longer than the time for which a question is accepted, before and after the clock of the bridge.
+    # Longer than a question is accepted: five minutes before and five minutes after the bridge's time.
     KEPT = dt.timedelta(minutes=15)
 
     key = models.ForeignKey(MessengerKey, models.CASCADE, related_name="nonces")

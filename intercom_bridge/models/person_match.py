@@ -36,7 +36,7 @@ class PersonMatch(models.Model):
     # The workspace may be moved to another iTop, where the same id is another person.
     itop = models.ForeignKey(ItopInstance, models.CASCADE, verbose_name=ITOP, related_name="person_matches")
     contact_id = models.CharField("Intercom contact", max_length=64)
-    # What was matched. If the contact's address changes, the match is void, unless a teammate chose the person.
+    # The matched data of the contact. If its address changes, the match is void, unless a teammate chose the person.
     evidence = models.CharField(max_length=600)
     how = models.CharField("found by", max_length=12, choices=How.choices)
     person_id = models.PositiveBigIntegerField("Person in iTop")

@@ -99,7 +99,7 @@ def validate_defaults(value: Any) -> None:
 
 
 class TicketProfile(models.Model):
-    """The tickets of a workspace: their class, the codes of their attributes, and what panel and form contain."""
+    """The tickets of a workspace: their class, their attributes' codes, and the content of panel and form."""
 
     name = models.CharField(max_length=100, unique=True)
     ticket_class = models.CharField(

@@ -1,7 +1,7 @@
-"""E-mails to the operators (ALERT_EMAILS) about what needs a person. A worker sends them, each of them once.
+"""E-mail the operators (ALERT_EMAILS) about problems that need a person. A worker sends each e-mail once.
 
-They contain reason codes' labels, names of iTops and workspaces, and links into the admin, but nothing that iTop,
-Intercom or a customer wrote. An e-mail that cannot be sent is tried again later.
+The e-mails contain labels of reasons, names of iTops and workspaces, and links into the admin, but no text from iTop,
+Intercom or a customer. An e-mail that cannot be sent is tried again later.
 """
 
 import datetime as dt
@@ -33,17 +33,17 @@ log = structlog.get_logger(__name__)
 CHECK_SECONDS = 60.0
 DIGEST_EVERY = dt.timedelta(minutes=15)
 MAX_PAUSE = dt.timedelta(minutes=10)
-# While a token is refused, the e-mail is repeated this often.
+# The e-mail about a refused token is repeated after this time.
 REPEATED_AFTER = dt.timedelta(days=1)
 FOREVER = dt.timedelta(days=10_000)
-# A digest counts this many rows of a kind; the next one counts the others.
+# The maximum number of rows of a kind that one digest counts; the next digest counts the others.
 MAX_ROWS = 10_000
 
-_NOTHING_IS_LOST = "No message is lost: they wait, and are written when this is solved."
+_NOTHING_IS_LOST = "No message is lost: messages wait, and are written when the problem is solved."
 
 
 def send_alerts() -> None:
-    """Send the e-mails that are due; none without ALERT_EMAILS."""
+    """Send the e-mails that are due. Do nothing without ALERT_EMAILS."""
     if not settings.ALERT_EMAILS:
         return
     with translation.override("en"):
@@ -53,11 +53,11 @@ def send_alerts() -> None:
 
 
 def _report_failures() -> None:
-    """Send a digest of what failed for good since the last one."""
+    """Send a digest of the permanent failures since the last one."""
     failed: list[tuple[str, JobQuerySet[Any]]] = [
         ("Messages not copied to a ticket", Delivery.objects.retriable()),
         ("Webhook events not processed", WebhookEvent.objects.retriable()),
-        # The others were shown to the teammate who submitted the form.
+        # A rejection that the teammate has seen in the panel is not reported.
         ("Tickets not created", TicketCreation.objects.retriable().filter(rejection_seen=False)),
         ("Messages not posted to Intercom", OutgoingMessage.objects.retriable()),
     ]
@@ -73,7 +73,7 @@ def _report_failures() -> None:
         for code, count in Counter(code for _pk, code in new).most_common():
             lines += [f"{what} ({count}): {reason_label(code)}", f"  {_list_url(rows, code)}", ""]
     subject = f"{total} {'failure needs' if total == 1 else 'failures need'} a person"
-    if _send(subject, *lines, "The texts are still in Intercom. In the admin, retry or skip them."):
+    if _send(subject, *lines, "The messages are still in Intercom. Retry or skip them in the admin."):
         for _what, rows, new in found:
             rows.filter(pk__in=[pk for pk, _code in new]).update(announced_at=timezone.now())
 
@@ -85,7 +85,7 @@ def _list_url(rows: JobQuerySet[Any], code: str) -> str:
 
 
 def _report_itops() -> None:
-    """Report an iTop that is unavailable for ten minutes or refuses the account, and that it works again."""
+    """Report each iTop that has been unavailable for ten minutes or refuses the account, and later its recovery."""
     for itop in ItopInstance.objects.filter(paused_since__isnull=False):
         is_refused = itop.pause_code == ReasonCode.ITOP_LOGIN_REFUSED
         since = itop.paused_since or timezone.now()
@@ -107,7 +107,7 @@ def _report_itops() -> None:
         if not Alert.objects.filter(pk=alert.pk, sent_at=alert.sent_at).delete()[0]:
             continue
         name = ItopInstance.objects.values_list("name", flat=True).filter(pk=alert.about_id).first()
-        if not _send(f"iTop “{name}” works again", "The messages that waited are being written."):
+        if not _send(f"iTop “{name}” works again", "The waiting messages are being written."):
             Alert.objects.get_or_create(
                 kind=alert.kind,
                 about_id=alert.about_id,
@@ -116,7 +116,7 @@ def _report_itops() -> None:
 
 
 def _report_tokens() -> None:
-    """Report a workspace whose access token Intercom refuses, once a day."""
+    """Report each workspace whose access token Intercom refuses, once a day."""
     code = ReasonCode.INTERCOM_TOKEN_REFUSED
     conversations = Conversation.objects.filter(
         workspace=OuterRef("pk"), reconcile_at__isnull=False, reconcile_code=code
@@ -139,7 +139,7 @@ def _report_tokens() -> None:
 
 
 def _withdraw(kind: str, about_id: int, earlier: Alert | None) -> None:
-    """Restore the record from before a claim whose e-mail was not sent."""
+    """Undo a claim whose e-mail was not sent: delete its record, and restore the `earlier` one."""
     Alert.objects.filter(kind=kind, about_id=about_id).delete()
     if earlier is not None:
         earlier.pk = None
@@ -147,7 +147,7 @@ def _withdraw(kind: str, about_id: int, earlier: Alert | None) -> None:
 
 
 def _send(subject: str, *lines: str) -> bool:
-    """Send an e-mail and return whether the mail server accepted it. No error of it stops the worker."""
+    """Send an e-mail and return whether the mail server accepted it. Errors are logged, not raised."""
     footer = ("", "--", f"Intercom-iTop bridge, {settings.PUBLIC_URL}")
     try:
         mail.send_mail(
@@ -156,8 +156,8 @@ def _send(subject: str, *lines: str) -> bool:
             None,
             settings.ALERT_EMAILS,
         )
-    except Exception as error:  # noqa: BLE001 - of the mail server, the network or the backend
-        # Without its text, which may quote addresses.
+    except Exception as error:  # noqa: BLE001 - any error of the mail server, the network or the backend
+        # The error's text is not logged, because it may quote addresses.
         log.error("alert.not_sent", error=type(error).__name__)
         return False
     log.info("alert.sent", recipients=len(settings.ALERT_EMAILS))

@@ -113,7 +113,7 @@ def _info(number: str, text: str, hint: str) -> CheckMessage:
 
 
 def _in_production() -> bool:
-    """Return whether real conversations are expected: DEBUG is off, and these are not the test settings."""
+    """Return whether real conversations are expected: DEBUG is off, and the test settings are not used."""
     return not settings.DEBUG and settings.SETTINGS_MODULE != "settings.testing"
 
 
@@ -126,7 +126,7 @@ def check_encryption_keys(**_: Any) -> list[CheckMessage]:
         text = "FIELD_ENCRYPTION_KEYS is not set: secrets can be neither stored nor read."
         if settings.DEBUG:
             return [_warning("W001", text, GENERATE_KEY_HINT)]
-        return [_error("E001", text, f"{GENERATE_KEY_HINT} - and keep a copy of it.")]
+        return [_error("E001", text, f"{GENERATE_KEY_HINT}. Keep a copy of the key.")]
     invalid = [str(number) for number, key in enumerate(keys, 1) if not _is_key(key)]
     if not invalid:
         return []
@@ -342,7 +342,7 @@ def _check_workers() -> Iterator[CheckMessage]:
         yield _warning(
             "W116",
             stalled_message(since),
-            "Start one: python manage.py worker - and read the log of the one that ended.",
+            "Start a worker (python manage.py worker), and read the log of the one that ended.",
         )
 
 
@@ -351,7 +351,7 @@ def _check_workspaces(workspaces: Iterable[Workspace]) -> Iterator[CheckMessage]
     if not workspaces:
         yield _warning(
             "W101",
-            "No workspace exists: all requests from Intercom are refused.",
+            "There is no workspace, so all requests from Intercom are refused.",
             "Add one in the admin, or run: python manage.py import_config FILE",
         )
     by_secret: dict[str, list[Workspace]] = defaultdict(list)
@@ -395,7 +395,7 @@ def _check_workspace(workspace: Workspace) -> Iterator[CheckMessage]:
         yield _warning(
             "W125",
             f"Its scope cannot be evaluated: {sentence}",
-            "Correct the scope in the admin. If iTop has got the class since, import the data model again.",
+            "Correct the scope in the admin. If the class was added to iTop later, import the data model again.",
             workspace,
         )
     yield from _check_time_zone(workspace)

@@ -1,4 +1,4 @@
-"""What each click does. `router.ROUTES` maps verbs to these functions."""
+"""The functions that handle clicks. `router.ROUTES` maps verbs to them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -63,7 +63,8 @@ log = structlog.get_logger(__name__)
 class Redirect:
     """Handle another click next.
 
-    `done` says what was done, in case the next screen fails. `drops_form`: a form that was being filled in is gone.
+    `done` is a text about the completed action, in case the next screen fails. `drops_form`: the form that was being
+    filled in is discarded.
     """
 
     click: Click

@@ -1,4 +1,4 @@
-"""What a teammate clicked. The id of a component is all that comes back, so it contains verb and arguments."""
+"""A teammate's click. Intercom sends only the component's id, so the id contains the verb and its arguments."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Json = dict[str, Any]
 
 # Intercom's guidelines for Inbox apps allow the first canvas this many pixels.
 MAX_FIRST_SCREEN_HEIGHT: Final = 400
-# For `content` and for `stored_data`, each. Intercom says "64 KB"; this is the smaller reading of that.
+# For `content` and for `stored_data`, each. Intercom says "64 KB"; the smaller interpretation is used.
 MAX_BYTES: Final = 64_000
 # Of a label, a title or an option. Intercom documents no limit; longer ones are unreadable in the panel.
 MAX_LABEL_LENGTH: Final = 120
@@ -395,7 +395,7 @@ class Field(Element):
 
 @dataclass(frozen=True, kw_only=True)
 class DataTable(Component):
-    """Names and values. The Inbox cuts a long value and shows the whole of it on hover. No id, no actions."""
+    """Names and values. The Inbox cuts a long value and shows all of it on hover. No id, no actions."""
 
     TYPE = "data-table"
     REQUIRED = ("items",)

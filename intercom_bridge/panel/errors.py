@@ -22,7 +22,7 @@ PanelError = RemoteError | SecretDecryptionError
 
 @dataclass(frozen=True)
 class Explanation:
-    """What happened, and what can be done about it."""
+    """Two texts about an error: what happened, and what to do."""
 
     title: str
     text: str
@@ -46,11 +46,11 @@ def explain(error: PanelError) -> Explanation:
 def explain_cached(error: PanelError, moment: str) -> str:
     """Return the notice above cached data of that moment."""
     if isinstance(error, SecretDecryptionError):
-        text = _("An admin must enter the iTop account again. This is the data of %(moment)s.")
+        text = _("An admin must enter the iTop account again. This data is from %(moment)s.")
     elif _code(error) in (ReasonCode.ITOP_LOGIN_REFUSED, ReasonCode.ITOP_NOT_ALLOWED):
-        text = _("iTop refused the bridge's account. An admin must check it. This is the data of %(moment)s.")
+        text = _("iTop refused the bridge's account. An admin must check it. This data is from %(moment)s.")
     else:
-        text = _("iTop is not responding. This is the data of %(moment)s.")
+        text = _("iTop is not responding. This data is from %(moment)s.")
     return text % {"moment": moment}
 
 
@@ -63,7 +63,7 @@ def explain_problems(problems: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def explain_problem(problem: Mapping[str, Any]) -> str:
-    """Return what is wrong with a value. If the kind is not known, return iTop's own text."""
+    """Return a sentence about a value that iTop rejected: iTop's own text if the kind of problem is unknown."""
     if problem["kind"] == ProblemKind.TOO_LONG and not problem["max_length"]:
         return _("This text is too long for iTop's database. Please shorten it.")
     if problem["kind"] == ProblemKind.TOO_LONG:
@@ -95,15 +95,12 @@ def _code(error: PanelError) -> str:
 
 
 def _explanations() -> dict[str, tuple[str, str]]:
+    # Not inside the f-strings below, where xgettext does not find texts.
+    input_kept = _("Your input is kept.")
+    renew_token = _("An admin must renew the access token of the workspace.")
     not_copied = _("The whole conversation must be copied to the ticket, so no ticket was created.")
-    no_conversation = (
-        _("Intercom did not return the conversation"),
-        f"{not_copied} {_('What you entered is kept.')}",
-    )
-    no_token = (
-        _("Intercom refuses the access token"),
-        f"{not_copied} {_('What you entered is kept. An admin must renew the access token of the workspace.')}",
-    )
+    no_conversation = (_("Intercom did not return the conversation"), f"{not_copied} {input_kept}")
+    no_token = (_("Intercom refuses the access token"), f"{not_copied} {input_kept} {renew_token}")
     no_permission = (
         _("The bridge lacks a permission in iTop"),
         _("An admin can grant it to the bridge's account, or end iTop's read-only mode."),
@@ -135,8 +132,8 @@ def _explanations() -> dict[str, tuple[str, str]]:
             _("The bridge cannot use its account"),
             _(
                 "The token of the account or of the workspace was stored under an encryption key that the service no "
-                "longer has. Nothing was changed. New messages are kept, and copied after an admin has entered it "
-                "again."
+                "longer has. Nothing was changed. New messages are kept, and copied after an admin has entered the "
+                "token again."
             ),
         ),
         ReasonCode.INTERCOM_TOKEN_REFUSED: no_token,

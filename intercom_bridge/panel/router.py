@@ -129,7 +129,7 @@ def respond(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, An
 
 
 def respond_rate_limited(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
-    """Return the response to a signed request above the rate limit. Do not ask iTop; keep what was entered."""
+    """Return the response to a signed request above the rate limit. Do not query iTop; keep the form's input."""
     with translation.override(workspace.language):
         try:
             request = CanvasRequest.parse(data)
@@ -189,7 +189,7 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
 
 
 def _stored(context: PanelContext, click: Click) -> dict[str, Any]:
-    """Return what Retry needs: the form, the way back, and the state of the person picker."""
+    """Return the `stored_data` that Retry needs: the form, the way back, and the state of the person picker."""
     back = replace(BackLink.parse(context.request.stored_data), query=actions.search_query(context, click))
     # A click that is not handled at all does not use up the version of its screen.
     version = {VERSION: clicked_version(context)}
@@ -231,7 +231,7 @@ def _remote_error_screen(failure: _Failure, error: PanelError) -> Canvas:
     """Return the screen from the cache if there is one, and iTop did not reject the request."""
     context = failure.context
     message = {} if isinstance(error, ItopRejectedError) else {"message": str(error)[:MAX_LOGGED_LENGTH]}
-    # A rejection may quote what was entered.
+    # A rejection may quote the form's input.
     log.warning("panel.remote_error", itop=context.itop.name, error=type(error).__name__, **message)
     route = ROUTES.get(_route_name(failure.click), UNKNOWN)
     is_itop = isinstance(error, ItopError | SecretDecryptionError)

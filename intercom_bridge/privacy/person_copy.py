@@ -1,4 +1,4 @@
-"""What a person receives who asks for their data (GDPR, article 15): only what is about them, in readable form."""
+"""The export for a person who asks for their data (GDPR, article 15): only their own data, in readable form."""
 
 import datetime as dt
 import itertools
@@ -11,7 +11,7 @@ from django.utils import timezone
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.intercom.payloads import Author, Event, Part, PayloadError
 from intercom_bridge.models import Delivery, TicketCreation, WebhookEvent
-from intercom_bridge.sync.message import name_of, restore
+from intercom_bridge.sync.message import name_of, part_from_json
 from intercom_bridge.tickets.creation.transcript import entry_of_each_part
 
 from .contact import Contact
@@ -77,7 +77,7 @@ def _own_parts(contact: Contact) -> Iterator[tuple[str, Part]]:
             if _is_own(part, contact):
                 yield event.conversation_id, part
     for delivery in _deliveries(contact).filter(cleaned_at=None).iterator(chunk_size=200):
-        if delivery.part and _is_own(part := restore(delivery.part), contact):
+        if delivery.part and _is_own(part := part_from_json(delivery.part), contact):
             yield delivery.conversation.conversation_id, part
 
 

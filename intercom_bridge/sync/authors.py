@@ -75,7 +75,7 @@ def has_portal_account(itop: ItopInstance, client: Client, person_id: int, *, de
         except (ItopRejectedError, ItopPermissionError) as error:
             log.warning("authors.portal_lookup_rejected", itop=itop.name, reason=error.detail[:200])
             has_account = False
-        CachedAnswer.objects.keep(itop, question, has_account)
+        CachedAnswer.objects.store(itop, question, has_account)
         return has_account
     return bool(cached.value)
 
@@ -104,7 +104,7 @@ def _look_up(itop: ItopInstance, client: Client, emails: list[str], deadline: fl
     accounts = {}
     for email, ids in found.items():
         user_id = ids[0] if len(ids) == 1 else 0
-        CachedAnswer.objects.keep(itop, question_about(email), user_id)
+        CachedAnswer.objects.store(itop, question_about(email), user_id)
         if user_id:
             accounts[email] = user_id
     return accounts

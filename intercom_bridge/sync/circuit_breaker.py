@@ -62,7 +62,7 @@ def record_success(itop: ItopInstance) -> None:
     )
     if was_paused:
         itop.paused_until = None
-        log.info("itop.works_again", itop=itop.name)
+        log.info("itop.resumed", itop=itop.name)
 
 
 def record_failure(itop: ItopInstance, error: Exception) -> float:

@@ -1,4 +1,4 @@
-"""Notes in the conversation about what failed for good, so that a teammate learns of it without opening the panel."""
+"""Post notes about permanent failures in the conversation, so that teammates see them without opening the panel."""
 
 from django.utils import translation
 from django.utils.html import format_html, format_html_join
@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 from intercom_bridge.models import Conversation, Delivery, OutgoingMessage, TicketCreation
 from intercom_bridge.models.reason import ReasonCode, reason_label
 
-# The labels of these reasons say what happened: iTop's own words would add only a database error.
+# The labels of these reasons are sufficient. iTop's own text would only be a database error.
 _SELF_EXPLANATORY = (
     ReasonCode.LOG_FULL,
     ReasonCode.TICKET_NOT_FOUND,
@@ -17,7 +17,7 @@ _SELF_EXPLANATORY = (
 
 
 def note_failed_delivery(delivery: Delivery) -> None:
-    """Queue the note about a message that was not copied, unless there is one for this ticket and reason."""
+    """Queue the note about a message that was not copied, unless one exists for this ticket and reason."""
     conversation, ticket, code = delivery.conversation, delivery.ticket, delivery.reason_code
     with translation.override(conversation.workspace.language):
         link = format_html(
@@ -25,41 +25,41 @@ def note_failed_delivery(delivery: Delivery) -> None:
             ticket.itop.backoffice_url(ticket.ticket_class, ticket.object_id),
             ticket.ref,
         )
-        happened = format_html(
+        problem = format_html(
             _("A message could not be copied to ticket {ticket}. {reason}"),
             ticket=link,
             reason=reason_label(code, "" if code in _SELF_EXPLANATORY else delivery.reason_detail),
         )
         to_do = [_("The message is safe in this conversation."), _what_to_do(code)]
         once = _(
-            "If more messages fail for this reason, no further note is posted. Sync status in the panel counts them."
+            "If more messages fail for this reason, no further note is posted. The panel counts them under Sync status."
         )
-        _queue(conversation, f"delivery {ticket.pk} {code}", happened, " ".join(filter(None, to_do)), once)
+        _queue(conversation, f"delivery {ticket.pk} {code}", problem, " ".join(filter(None, to_do)), once)
 
 
 def note_failed_creation(creation: TicketCreation) -> None:
-    """Queue the note about a ticket that was not created after the panel had responded."""
+    """Queue the note about a ticket whose creation failed after the panel had responded."""
     conversation = creation.conversation
     with translation.override(conversation.workspace.language):
-        happened = format_html(
+        problem = format_html(
             _("The ticket that {teammate} submitted could not be created. {reason}"),
             teammate=creation.admin_name or _("A teammate"),
             reason=reason_label(creation.reason_code, creation.reason_detail),
         )
         to_do = _(
-            "The conversation is safe, and what was entered in the form is stored. Open the panel to correct the form "
+            "The conversation is safe, and the input in the form is stored. Open the panel to correct the form "
             "and submit it again."
         )
-        _queue(conversation, f"creation {creation.pk}", happened, to_do)
+        _queue(conversation, f"creation {creation.pk}", problem, to_do)
 
 
 def _what_to_do(code: str) -> str:
     if code in (ReasonCode.LOG_FULL, ReasonCode.TICKET_NOT_FOUND):
-        # The label says it.
+        # The reason's label already says what to do.
         return ""
     if code in (ReasonCode.REQUEST_TOO_LARGE, ReasonCode.UNSUPPORTED_CHARACTER):
         return _("iTop would reject it again. Copy the text to the ticket by hand.")
-    return _("When the cause is removed, open Sync status in the panel and click “Try again”.")
+    return _("When the problem is solved, open Sync status in the panel and click “Try again”.")
 
 
 def _queue(conversation: Conversation, once_key: str, *paragraphs: str) -> None:

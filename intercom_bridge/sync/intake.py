@@ -37,7 +37,7 @@ from intercom_bridge.models.conversation import COMPARED_EVERY_SECONDS
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.models.webhook_event import WebhookEventQuerySet
 
-from .message import Destination, destination, keep, order_of, redaction_of
+from .message import Destination, destination, order_of, part_to_json, redaction_of
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +87,7 @@ def _due_in_turn() -> list[int]:
     """Return the keys of a batch of due events: the oldest, then the first of each conversation, then others.
 
     The workspaces take turns, and in each of them a conversation with fewer events comes first, so that a flood delays
-    no other conversation. The oldest event comes first of all, so that a flood is not postponed for ever.
+    no other conversation. The oldest event of all comes first, so that every event is processed at some time.
     """
     due = WebhookEvent.objects.due()
     firsts = (
@@ -123,10 +123,12 @@ def _process_safely(event: WebhookEvent) -> bool:
             process_event(event)
     except (InterfaceError, OperationalError, ProgrammingError) as error:
         # The database failed, so the event is unchanged and due again when its claim expires.
-        log.warning("intake.later", workspace=workspace, notification=event.pk, error=type(error).__name__)
+        log.warning(
+            "intake.postponed", workspace=workspace, notification=event.pk, error=type(error).__name__
+        )
         return False
     except Exception as error:
-        log.exception("intake.broke", workspace=workspace, notification=event.pk, topic=event.topic)
+        log.exception("intake.failed", workspace=workspace, notification=event.pk, topic=event.topic)
         event.settle(State.FAILED, ReasonCode.INTERNAL_ERROR, type(error).__name__)
     return True
 
@@ -203,7 +205,7 @@ def _compare_soon(event: WebhookEvent) -> None:
 
 @transaction.atomic
 def _follow_contact_merge(event: WebhookEvent) -> None:
-    """Move what is known of a merged contact to the one that Intercom keeps."""
+    """Move the stored data of a merged contact to the contact that Intercom keeps."""
     try:
         merged_id, contact_id = merged_contact_ids(json.loads(bytes(event.body)))
     except (ValueError, RecursionError) as error:
@@ -238,12 +240,12 @@ def _deliver_to_links(
     # The next notification may get lost.
     Conversation.objects.filter(pk=conversation.pk).compare_within(COMPARED_EVERY_SECONDS)
     if not event.settle(*_outcome(deliveries)) and event.is_cleaned():
-        # The event's content was erased after it was read, so nothing may be kept of it.
+        # The event's content was erased after it was read, so nothing of it may be stored.
         transaction.set_rollback(True)
 
 
 def deliver_since(link: TicketLink, since: dt.datetime) -> None:
-    """Deliver to a new link what was received since then for the conversation's other tickets."""
+    """Deliver to a new link the messages that the conversation's other tickets have received since it was made."""
     conversation = link.conversation
     handled = WebhookEvent.objects.filter(
         workspace=conversation.workspace,
@@ -263,7 +265,7 @@ def deliver(
 ) -> Delivery | None:
     """Create the delivery of this part to this ticket; return None if it exists already.
 
-    `to` is the part's destination, which takes time, so that it is found out before a transaction begins.
+    `to` is the part's destination. Determine it before a transaction begins, because that takes time.
     """
     delivery, is_new = Delivery.objects.get_or_create(
         ticket=link.ticket,
@@ -320,25 +322,25 @@ def deliver_together(link: TicketLink, parts: Iterable[Part]) -> None:
 
 def is_wanted(link: TicketLink, part: Part, to: Destination) -> bool:
     """Return whether a part that no event has reported would be written."""
-    return not _where(link, part, to, is_late=True).code
+    return not _destination_in(link, part, to, is_late=True).code
 
 
 def is_left_out_by_pause(link: TicketLink, part: Part, to: Destination) -> bool:
     """Return whether the part was written while the sync was paused, so that a teammate decides about it."""
-    return _where(link, part, to, is_late=True).code == ReasonCode.SYNC_PAUSED
+    return _destination_in(link, part, to, is_late=True).code == ReasonCode.SYNC_PAUSED
 
 
 def _draft(link: TicketLink, part: Part, to: Destination, *, is_late: bool = False) -> dict[str, Any]:
     """Return the values of a new delivery, without its key."""
     # A part whose date cannot be read was written about now.
     part = part if part.created_at else replace(part, created_at=int(timezone.now().timestamp()))
-    to = _where(link, part, to, is_late=is_late)
+    to = _destination_in(link, part, to, is_late=is_late)
     return {
         "part_order": order_of(part.id),
         "part_created_at": part.created_at,
         "author": (part.author.name or part.author.email)[:200],
         "log": to.log,
-        "part": keep(part) if to.log else {},
+        "part": part_to_json(part) if to.log else {},
         "state": Delivery.State.SKIPPED if to.code else Delivery.State.WAITING,
         "reason_code": to.code,
         "reason_detail": to.detail,
@@ -347,13 +349,11 @@ def _draft(link: TicketLink, part: Part, to: Destination, *, is_late: bool = Fal
     }
 
 
-def _where(link: TicketLink, part: Part, to: Destination, *, is_late: bool) -> Destination:
-    """Return the part's log, which `to` names, and, if it is not copied to this ticket, the reason.
+def _destination_in(link: TicketLink, part: Part, to: Destination, *, is_late: bool) -> Destination:
+    """Return the destination of the part in this link's ticket, with a reason code if it is not copied.
 
-    A part skipped by a pause may be copied later.
-
-    A part from an event is skipped if the sync is paused now; a part that reconciliation finds (`is_late`), also if
-    it was paused when the part was written.
+    If the sync is paused, the destination keeps its log, because the part may be copied later. A part that
+    reconciliation finds (`is_late`) is skipped also if the sync was paused when the part was written.
     """
     since = (link.since_part_at, link.since_part_order)
     if part.created_at and (part.created_at, order_of(part.id)) <= since:

@@ -17,8 +17,8 @@ from itop_client import LogItem, idempotency_key
 MAX_KEY_LENGTH = 255
 _AGAIN = re.compile(r", written again \(\d+\)$")
 
-# part_type -> (log, whether a text or file is required). What people wrote in parts of other types goes to the private
-# log, because Intercom does not document who sees it.
+# part_type -> (log, whether a text or file is required). Text in parts of other types goes to the private log,
+# because Intercom does not document who sees it.
 LOG_OF_PART_TYPE = {
     "source": (Log.PUBLIC, False),
     "comment": (Log.PUBLIC, False),
@@ -111,17 +111,15 @@ def idempotency_key_of(workspace_id: str, part: Part) -> str:
     )
 
 
-def again(idempotency_key: str, times: int) -> str:
-    """Return the idempotency key for writing an entry again that a concurrent save has removed."""
+def rewrite_key(idempotency_key: str, times: int) -> str:
+    """Return the idempotency key of the entry's next write, after concurrent saves removed it `times` times."""
     first = _AGAIN.sub("", idempotency_key)
     return f"{first[: MAX_KEY_LENGTH - 20]}, written again ({times})"
 
 
 def redaction_of(part: Part, at: int) -> Part:
     """Return the notice that a part was redacted at this time (Unix seconds). It does not repeat the part's text."""
-    text = _(
-        "A message of %(author)s was deleted in Intercom. What was copied of it is still in this ticket."
-    )
+    text = _("A message from %(author)s was deleted in Intercom. Its copy is still in this ticket.")
     return Part(
         kind="redaction",
         id=part.id,
@@ -132,8 +130,8 @@ def redaction_of(part: Part, at: int) -> Part:
     )
 
 
-def keep(part: Part) -> dict[str, Any]:
-    """Return the part as a Delivery row stores it until it is rendered."""
+def part_to_json(part: Part) -> dict[str, Any]:
+    """Return the part as JSON values: a Delivery stores them until the entry is rendered."""
     return {
         "kind": part.kind,
         "id": part.id,
@@ -154,22 +152,22 @@ def keep(part: Part) -> dict[str, Any]:
     }
 
 
-def restore(kept: dict[str, Any]) -> Part:
-    """Return the part that `keep` has stored."""
+def part_from_json(stored: dict[str, Any]) -> Part:
+    """Return the part that `part_to_json` returned. Raise KeyError or TypeError for other data."""
     return Part(
-        kind=kept["kind"],
-        id=kept["id"],
-        part_type=kept["part_type"],
-        body=kept["body"],
-        subject=kept["subject"],
-        created_at=kept["created_at"],
-        author=Author(**kept["author"]),
-        attachments=tuple(Attachment(**file) for file in kept["attachments"]),
+        kind=stored["kind"],
+        id=stored["id"],
+        part_type=stored["part_type"],
+        body=stored["body"],
+        subject=stored["subject"],
+        created_at=stored["created_at"],
+        author=Author(**stored["author"]),
+        attachments=tuple(Attachment(**file) for file in stored["attachments"]),
         redacted=False,
         app_package_code="",
     )
 
 
 def order_of(part_id: str) -> int:
-    """Part ids sort as numbers where they are numbers that a database can hold."""
+    """Return the part id as a number to sort by, or 0 if it is none that a database can hold."""
     return int(part_id) if part_id.isascii() and part_id.isdigit() and len(part_id) < 19 else 0

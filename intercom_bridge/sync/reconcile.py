@@ -61,21 +61,21 @@ class Comparison:
 
 
 def compare(conversation: Conversation, *, fill: bool) -> Comparison:
-    """Return what is missing in the tickets whose sync is on; `fill` schedules it, in order.
+    """Return the messages that are missing in the tickets whose sync is on; `fill` schedules them, in order.
 
     Intercom returns the 500 newest parts. Raise ComparisonError or ConversationDeletedError.
     """
     links = TicketLink.objects.of_conversation(conversation).syncing()
     if not links.exists():
         return Comparison()
-    parts = sorted(_fetch(conversation), key=lambda part: (part.created_at, order_of(part.id)))
+    parts = sorted(_fetch_messages(conversation), key=lambda part: (part.created_at, order_of(part.id)))
     # Found out before the transaction begins: on SQLite, it excludes all other writers.
     messages = [(part, destination(part)) for part in parts]
     with transaction.atomic():
         # Read again: the sync may have been paused during the request to Intercom.
         comparison = _compare(conversation, list(links.all()), messages, fill=fill)
         if fill:
-            _note(conversation)
+            _save_outcome(conversation)
     for gap in comparison.gaps if fill else ():
         log.warning("reconcile.filled", ticket=gap.ticket.ref, messages=gap.messages, **conversation.names)
     return comparison
@@ -119,7 +119,7 @@ def _is_fresh(part: Part) -> bool:
     return part.created_at > (timezone.now() - LONGEST_WAIT_FOR_ECHO).timestamp()
 
 
-def _fetch(conversation: Conversation) -> Iterable[Part]:
+def _fetch_messages(conversation: Conversation) -> Iterable[Part]:
     workspace = conversation.workspace
     if not workspace.access_token:
         raise ComparisonError(ReasonCode.NO_ACCESS_TOKEN)
@@ -129,35 +129,35 @@ def _fetch(conversation: Conversation) -> Iterable[Part]:
         conversation.learn_merged_away(found.merged_away_at)
         Participant.objects.note(conversation, found.contact_ids)
         return found.messages
-    except IntercomRejectedError as refusal:
-        if refusal.status == 404:
-            raise ConversationDeletedError from refusal
-        raise ComparisonError(*reason_of(refusal)) from refusal
-    except IntercomRateLimitedError as limit:
-        raise ComparisonError(*reason_of(limit), until=limit.until) from limit
-    except (IntercomError, SecretDecryptionError) as trouble:
-        raise ComparisonError(*reason_of(trouble)) from trouble
+    except IntercomRejectedError as error:
+        if error.status == 404:
+            raise ConversationDeletedError from error
+        raise ComparisonError(*reason_of(error)) from error
+    except IntercomRateLimitedError as error:
+        raise ComparisonError(*reason_of(error), until=error.until) from error
+    except (IntercomError, SecretDecryptionError) as error:
+        raise ComparisonError(*reason_of(error)) from error
 
 
 def reconcile(conversation: Conversation) -> None:
-    """Schedule what is missing of a claimed conversation, and store when it is compared next."""
+    """Schedule the missing messages of a claimed conversation, and store when it is compared next."""
     if not conversation.workspace.enabled:
-        _next(conversation, _in_an_hour_if_active(conversation))
+        _schedule_next(conversation, _in_an_hour_if_active(conversation))
         return
     try:
         comparison = compare(conversation, fill=True)
     except ConversationDeletedError:
-        log.info("reconcile.gone", **conversation.names)
-        _note(conversation, code=ReasonCode.CONVERSATION_DELETED)
-        _next(conversation, None)
+        log.info("reconcile.conversation_deleted", **conversation.names)
+        _save_outcome(conversation, code=ReasonCode.CONVERSATION_DELETED)
+        _schedule_next(conversation, None)
         return
-    except ComparisonError as trouble:
-        _try_later(conversation, trouble)
+    except ComparisonError as error:
+        _postpone_workspace(conversation, error)
         return
     if comparison.unsure:
-        _next(conversation, timezone.now() + dt.timedelta(seconds=UNSURE_SECONDS))
+        _schedule_next(conversation, timezone.now() + dt.timedelta(seconds=UNSURE_SECONDS))
     else:
-        _next(conversation, _in_an_hour_if_active(conversation))
+        _schedule_next(conversation, _in_an_hour_if_active(conversation))
 
 
 def _in_an_hour_if_active(conversation: Conversation) -> dt.datetime | None:
@@ -166,13 +166,13 @@ def _in_an_hour_if_active(conversation: Conversation) -> dt.datetime | None:
     return now + dt.timedelta(seconds=COMPARED_EVERY_SECONDS) if recent.exists() else None
 
 
-def _next(conversation: Conversation, when: dt.datetime | None) -> None:
+def _schedule_next(conversation: Conversation, when: dt.datetime | None) -> None:
     """Store when the conversation is compared next, unless an earlier comparison was requested since the claim."""
     claimed = Conversation.objects.filter(pk=conversation.pk, reconcile_at=conversation.reconcile_at)
     claimed.update(reconcile_at=when)
 
 
-def _note(
+def _save_outcome(
     conversation: Conversation, *, code: str = ReasonCode.NONE, detail: str = "", failures: int = 0
 ) -> None:
     new = (code, detail[:500], failures)
@@ -182,22 +182,22 @@ def _note(
     conversation.save(update_fields=["reconcile_code", "reconcile_detail", "reconcile_failures"])
 
 
-def _try_later(conversation: Conversation, trouble: ComparisonError) -> None:
+def _postpone_workspace(conversation: Conversation, error: ComparisonError) -> None:
     """Postpone all conversations of the workspace, because the problem is not this conversation's."""
     failures = conversation.reconcile_failures + 1
-    _note(conversation, code=trouble.code, detail=trouble.detail, failures=failures)
-    if trouble.code == ReasonCode.NO_ACCESS_TOKEN:
+    _save_outcome(conversation, code=error.code, detail=error.detail, failures=failures)
+    if error.code == ReasonCode.NO_ACCESS_TOKEN:
         # A retry would not help. The next message or link schedules a comparison.
-        _next(conversation, _in_an_hour_if_active(conversation))
+        _schedule_next(conversation, _in_an_hour_if_active(conversation))
         return
     now = timezone.now()
-    seconds = max(backoff_seconds(conversation.reconcile_failures), trouble.until - now.timestamp())
+    seconds = max(backoff_seconds(conversation.reconcile_failures), error.until - now.timestamp())
     then = now + dt.timedelta(seconds=seconds)
-    _next(conversation, then)
+    _schedule_next(conversation, then)
     Conversation.objects.filter(workspace=conversation.workspace, reconcile_at__lt=then).update(
         reconcile_at=then,
         reconcile_code=conversation.reconcile_code,
         reconcile_detail=conversation.reconcile_detail,
         reconcile_failures=conversation.reconcile_failures,
     )
-    log.warning("reconcile.later", seconds=round(seconds), code=trouble.code, **conversation.names)
+    log.warning("reconcile.postponed", seconds=round(seconds), code=error.code, **conversation.names)

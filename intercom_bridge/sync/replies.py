@@ -1,4 +1,4 @@
-"""Post outgoing messages to Intercom in the background, each of them once."""
+"""Post each outgoing message to Intercom once, in the background."""
 
 import datetime as dt
 
@@ -74,7 +74,7 @@ def _settle(
     message.state, message.part_id = state, part_id
     message.set_reason(*(reason_of(error) if error else (ReasonCode.NONE,)))
     message.save(update_fields=["state", "part_id", "admin_id", "reason_code", "reason_detail", "attempts"])
-    log.info("outgoing_message.settled", message=message.pk, **message.conversation.names, state=state)
+    log.info("outgoing_message.finished", message=message.pk, **message.conversation.names, state=state)
 
 
 def _try_later(message: OutgoingMessage, error: Exception) -> None:

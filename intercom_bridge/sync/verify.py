@@ -27,7 +27,7 @@ from intercom_bridge.models import Delivery, Ticket
 from intercom_bridge.models.reason import ReasonCode
 from itop_client import Client, ItopPermissionError, ItopRejectedError, LogEntry, quote, read_log
 
-from .message import again
+from .message import rewrite_key
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +97,7 @@ def _save_result(delivery: Delivery, *, is_missing: bool, concurrent: list[Opera
         finding = "delivery.erased"
         delivery.erased_times += 1
         delivery.state, delivery.checked_at = Delivery.State.WAITING, None
-        delivery.idempotency_key = again(delivery.idempotency_key, delivery.erased_times)
+        delivery.idempotency_key = rewrite_key(delivery.idempotency_key, delivery.erased_times)
         delivery.set_reason(ReasonCode.OVERWRITTEN, concurrent[0])
         delivery.due_at = delivery.queued_at = timezone.now()
     elif is_missing:
@@ -165,7 +165,7 @@ def missing_from(entries: Iterable[LogEntry], written: list[Delivery], zone: dt.
 
 @dataclass(frozen=True)
 class VisibleContent:
-    """What a reader sees of an entry, without white space, and the URLs in it."""
+    """The visible text of an entry, without white space, and its URLs."""
 
     text: str
     urls: tuple[str, ...]
@@ -192,7 +192,7 @@ class VisibleContent:
 
 @dataclass(frozen=True)
 class EntryKey:
-    """What identifies an entry. `author` and `date` are "" if they are not compared."""
+    """The values that identify an entry. `author` and `date` are "" if they are not compared."""
 
     author: str
     date: str
@@ -243,7 +243,7 @@ def _operations(client: Client, ticket: Ticket) -> list[Operation]:
             deadline=settings.WRITE_SECONDS,
         )
     except (ItopPermissionError, ItopRejectedError) as error:
-        log.warning("verification.no_changes", ticket=ticket.ref, error=type(error).__name__)
+        log.warning("verification.history_unreadable", ticket=ticket.ref, error=type(error).__name__)
         return []
     return [
         Operation(row.text("attcode"), row.integer("lastentry"), row.text("userinfo"), row.text("date"))

@@ -38,7 +38,7 @@ from .authors import accounts_of, forget_accounts
 from .circuit_breaker import backoff_seconds, claim_write, is_open, record_failure, record_success
 from .failure_notes import note_failed_delivery
 from .intake import process_unprocessed
-from .message import idempotency_key_of, log_item, may_have_account, restore
+from .message import idempotency_key_of, log_item, may_have_account, part_from_json
 from .verify import is_in_log, is_shown_in_log, log_attribute
 
 log = structlog.get_logger(__name__)
@@ -201,7 +201,7 @@ def _attempt(delivery: Delivery) -> bool:
         _retry_later(delivery, error)
         return False
     else:
-        _set_written(delivery, *_remark(delivery, written))
+        _set_written(delivery, *_success_reason(delivery, written))
         _detect_change_tracking(delivery, client, deadline)
     return True
 
@@ -219,7 +219,7 @@ def _render(delivery: Delivery, client: Client, deadline: Deadline) -> None:
         for other in waiting.select_related("conversation__workspace__profile")[:RENDER_BATCH]
         if other.item is None and other.pk != delivery.pk
     ]
-    parts = [restore(row.part) for row in batch]
+    parts = [part_from_json(row.part) for row in batch]
     emails = {part.author.email for part in parts if may_have_account(part.author)}
     accounts: dict[str, int] = {}
     if may_set_author and emails:
@@ -263,14 +263,14 @@ def _reject(delivery: Delivery, error: ItopRejectedError) -> None:
     _set_failed(delivery, error.code, error.detail)
 
 
-# Data models that keep no changes of a log
+# Data models that do not track changes of a log
 
 
 def _is_already_in_log(delivery: Delivery, client: Client, deadline: Deadline) -> bool:
-    """Before a retry, search the log itself if iTop keeps no changes of it: no idempotency key protects it.
+    """Return whether the log already contains the entry, where no idempotency key protects the write.
 
-    The attempt is counted before it is made, so that a retry is recognised even after a crash. Before the first
-    attempt, search the log for a message that the PHP extension may have written.
+    That is so before a retry if iTop tracks no changes of the log, and before the first attempt if the PHP extension
+    may have written the message. Count the first attempt now, so that a retry is recognised even after a crash.
     """
     if not delivery.attempts and delivery.may_be_in_log:
         return is_shown_in_log(client, delivery.ticket, delivery, deadline=deadline.remaining())
@@ -298,7 +298,7 @@ def _detect_change_tracking(delivery: Delivery, client: Client, deadline: Deadli
     except ItopError as error:
         log.warning("itop.change_tracking_unknown", itop=ticket.itop.name, error=type(error).__name__)
         return
-    ticket.itop.learn_tracking(key, kept=bool(found))
+    ticket.itop.learn_tracking(key, is_tracked=bool(found))
 
 
 def _log_key(delivery: Delivery) -> str:
@@ -308,8 +308,8 @@ def _log_key(delivery: Delivery) -> str:
 # The outcome of an attempt
 
 
-def _remark(delivery: Delivery, written: ItopObject | None) -> tuple[str, str]:
-    """Return the reason code and detail of a successful write."""
+def _success_reason(delivery: Delivery, written: ItopObject | None) -> tuple[str, str]:
+    """Return the reason code and its detail: ALREADY_WRITTEN, TICKET_CLOSED with the state, or NONE."""
     if written is None:
         return ReasonCode.ALREADY_WRITTEN, ""
     profile = delivery.conversation.workspace.profile
@@ -319,7 +319,7 @@ def _remark(delivery: Delivery, written: ItopObject | None) -> tuple[str, str]:
 
 def _set_written(delivery: Delivery, code: str, detail: str = "") -> None:
     if delivery.erased_times:
-        # The reason keeps saying who had overwritten the entry.
+        # Keep the reason, which says who had overwritten the entry.
         delivery.state = State.RESTORED
     else:
         delivery.state = State.WRITTEN
@@ -343,8 +343,8 @@ def _set_failed(delivery: Delivery, code: str, detail: str) -> None:
 def _retry_later(delivery: Delivery, error: Exception) -> None:
     """Postpone a delivery that failed, and save it.
 
-    If iTop fails on this message only, the others go on. Otherwise it is the instance that fails: the circuit breaker
-    opens. The delivery fails after a few failures of its own, or when it has been retried for too long.
+    If iTop fails on this message only, other messages are still written. Otherwise the circuit breaker opens, because
+    the instance fails. The delivery fails after a few failures of its own, or when it has been retried for too long.
     """
     itop = delivery.ticket.itop
     if _is_message_specific(delivery, itop, error):

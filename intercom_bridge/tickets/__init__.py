@@ -1,1 +1,1 @@
-"""What a teammate can do with tickets, independent of Canvas Kit. Import from the modules."""
+"""A teammate's actions on tickets, independent of Canvas Kit. Import from the modules."""

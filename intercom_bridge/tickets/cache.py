@@ -120,7 +120,7 @@ def _was_written_since(context: PanelContext, cached: CachedTickets) -> bool:
 
 
 def _visibility_digest(context: PanelContext, person: Person) -> str:
-    """Digest what decides which tickets may be shown: a list is never used under another scope."""
+    """Return a digest of the settings that decide which tickets may be shown, so that a change makes lists unusable."""
     return _digest(_visibility(context, person))
 
 

@@ -130,5 +130,5 @@ def _cached_choices(context: PanelContext, query: Query, question: str) -> Choic
         )
     )
     stored = [{"id": choice.id, "label": choice.label} for choice in choices]
-    CachedAnswer.objects.keep(context.itop, question, {"total": found.total, "choices": stored})
+    CachedAnswer.objects.store(context.itop, question, {"total": found.total, "choices": stored})
     return ChoiceList(choices=choices, total=found.total)

@@ -1,4 +1,4 @@
-"""What is stored about the conversation that a panel request is about."""
+"""The stored rows of the conversation in a panel request."""
 
 import datetime as dt
 

@@ -142,7 +142,7 @@ def _optional_codes(context: PanelContext) -> set[str]:
 
 
 def _unlisted_row(context: PanelContext, person: Person, ticket: Ticket) -> TicketRow:
-    """Return the row of a linked ticket that iTop has not listed yet. What was created here is the person's."""
+    """Return the row of a linked ticket that iTop has not listed yet. A ticket created here belongs to the person."""
     row = _row_of_linked(ticket, _("unknown state"))
     creation = TicketCreation.objects.filter(ticket=ticket, caller_id=person.id).first()
     if creation is None:

@@ -23,7 +23,7 @@ def get_tickets_by(  # noqa: PLR0913 - the arguments of core/get
 ) -> tuple[Found, Set[str]]:
     """Return the tickets of the profile's class that meet a condition, and those `optional` fields that iTop lacks.
 
-    If iTop lacks one, go on without it, and do not request it again for a while. Raise ItopError.
+    If iTop lacks a field, query again without it, and do not request it for a while. Raise ItopError.
     """
     ticket_class = context.profile.ticket_class
     oql = f"SELECT {ticket_class} AS {alias} WHERE {condition}"
@@ -42,4 +42,4 @@ def get_tickets_by(  # noqa: PLR0913 - the arguments of core/get
             if not unknown:
                 raise
             known |= unknown
-            CachedAnswer.objects.keep(context.itop, question, sorted(known))
+            CachedAnswer.objects.store(context.itop, question, sorted(known))

@@ -27,7 +27,7 @@ _parse = functools.lru_cache(maxsize=200)(parse)
 
 
 class ScopeKind(enum.Enum):
-    """What a scope selects: the names of the classes, and the attribute that names an organization or a person."""
+    """A kind of scope: the classes that it selects, and the attribute with the id of an organization or a person."""
 
     ORGANIZATION = ("Organization",), "id"
     PERSON = ("Person", "Contact"), "id"
@@ -181,5 +181,5 @@ def _finds_any(context: PanelContext, query: Query, *, cached_only: bool) -> boo
     if answer is not None:
         return bool(answer.value)
     found = get_objects(context, query.class_name, str(query), fields=("id",), limit=1)
-    CachedAnswer.objects.keep(context.itop, question, found.total > 0)
+    CachedAnswer.objects.store(context.itop, question, found.total > 0)
     return found.total > 0

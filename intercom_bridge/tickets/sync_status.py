@@ -1,4 +1,4 @@
-"""The sync of a conversation: its status, and what a teammate can decide about it."""
+"""The sync of a conversation: its status, and a teammate's decisions about it."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -75,9 +75,9 @@ class TicketSync:
 
 @dataclass(frozen=True, kw_only=True)
 class SyncDetails:
-    """What the status consists of.
+    """The status with its tickets, failures and problems.
 
-    `last_attempt`: why the last attempt at a waiting message failed; `itop_trouble`: why iTop is not written to now;
+    `last_attempt`: why the last attempt at a waiting message failed; `itop_problem`: why iTop is not written to now;
     `gone`: linked tickets that iTop no longer has; `comparison_problem`: why Intercom could not be asked for missing
     messages.
     """
@@ -87,7 +87,7 @@ class SyncDetails:
     gone: tuple[Ticket, ...] = ()
     failures: tuple[Failure, ...] = ()
     last_attempt: str = ""
-    itop_trouble: str = ""
+    itop_problem: str = ""
     comparison_problem: str = ""
 
 
@@ -98,7 +98,7 @@ def get_sync_status(context: PanelContext) -> SyncStatus | None:
 
 
 def get_sync_details(context: PanelContext) -> SyncDetails | None:
-    """Return the status with the tickets, failures and troubles behind it, or None if no ticket is linked."""
+    """Return the status with the tickets, failures and problems behind it, or None if no ticket is linked."""
     conversation = find_conversation(context)
     status = _status(conversation) if conversation else None
     if conversation is None or status is None:
@@ -126,7 +126,7 @@ def get_sync_details(context: PanelContext) -> SyncDetails | None:
             for ref, code, detail, n, _newest in failures
         ),
         last_attempt=reason_label(attempted.reason_code, attempted.reason_detail) if attempted else "",
-        itop_trouble=reason_label(paused.pause_code, paused.pause_detail) if paused else "",
+        itop_problem=reason_label(paused.pause_code, paused.pause_detail) if paused else "",
         comparison_problem=reason_label(conversation.reconcile_code, conversation.reconcile_detail),
     )
 
@@ -165,7 +165,7 @@ def write_left_out(context: PanelContext) -> None:
 
 
 def discard_left_out(context: PanelContext) -> None:
-    """Keep the messages left out that were left out during a pause, and do not offer them again.
+    """Stop offering the messages that were left out during a pause; they are not copied.
 
     Raise OutdatedScreenError.
     """

@@ -1,7 +1,7 @@
-"""The version of what a conversation's panel shows. Each click that changes something uses one up.
+"""The version of a conversation's state: it increases with each click that changes something.
 
-Intercom signs no time, so whoever captured a click can send it again; and a colleague's click may have changed what a
-teammate still sees. Each screen carries the version that it was drawn for. A click from an older one changes nothing.
+Each screen carries the version that it was drawn for, and a click on an older screen changes nothing. This prevents
+replays, because Intercom's signature contains no time, and changes that a teammate decided on before a colleague's.
 """
 
 from typing import Any
@@ -19,25 +19,26 @@ KEY = "version"
 
 
 def read_version(context: PanelContext) -> None:
-    """Read the version before anything else of the screen is read, so that the screen is never newer than it says."""
+    """Read the version. Call it before any other data is read, so that the screen is at least as new as its version."""
     conversation = find_conversation(context)
     context.memo[KEY] = conversation.panel_version if conversation else 0
 
 
 def stored_version(context: PanelContext) -> dict[str, Any]:
-    """Return what `stored_data` has to contain. It comes back with the next click."""
+    """Return the entries for the canvas's `stored_data`, which Intercom sends back with the next click."""
     return {KEY: context.memo[KEY]} if KEY in context.memo else {}
 
 
 def clicked_version(context: PanelContext) -> int:
-    """Return the version of the screen that was clicked on; it is untrusted."""
+    """Return the version of the screen that was clicked on, or 0 if it is missing. It is untrusted."""
     return parse_id(context.request.stored_data.get(KEY))
 
 
 def claim_version(context: PanelContext) -> None:
-    """Use up the version that the clicked screen was drawn for. Call it before a change.
+    """Increase the conversation's version. Call it before a change.
 
-    Raise OutdatedScreenError if another click was faster, or if this one was sent before.
+    Raise OutdatedScreenError if the clicked screen has an older version: another click was faster, or this click was
+    sent before.
     """
     conversation = get_or_create_conversation(context)
     version = clicked_version(context)

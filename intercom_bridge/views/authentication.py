@@ -69,7 +69,7 @@ class BodyMalformedError(APIException):
 
 
 @cache
-def _nobody() -> Workspace:
+def _unknown_workspace() -> Workspace:
     """Return a workspace with a random secret, encrypted like all others, in place of one that does not exist."""
     return Workspace(client_secret=Secret.seal(token_hex()))  # type: ignore[misc] # the plugin expects text
 
@@ -120,7 +120,7 @@ class Signature(BaseAuthentication):
         matching = {}
         for workspace_id in _named_workspaces(raw) or [""]:
             workspace = Workspace.objects.with_secrets(workspace_id)
-            secrets = (workspace or _nobody()).client_secrets() or {"": _UNUSED_SECRET}
+            secrets = (workspace or _unknown_workspace()).client_secrets() or {"": _UNUSED_SECRET}
             expected = {name: self.sign(raw, secret) for name, secret in secrets.items()}
             secret_name = signature.match_signature(given, expected)
             if workspace is not None and secret_name:
@@ -173,7 +173,7 @@ def _raw_body(request: Request) -> bytes:
 
 
 def _free_body(request: Request) -> None:
-    """Free the bytes now: the request is part of reference cycles, so the garbage collector may come to it late."""
+    """Free the bytes now: the request is part of reference cycles, so the garbage collector may free it late."""
     http: Any = request._request  # noqa: SLF001 - the only way to the HttpRequest
     http._body, http._stream = b"", io.BytesIO()  # noqa: SLF001 - Django has no method for it
 

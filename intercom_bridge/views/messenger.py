@@ -32,8 +32,8 @@ log = structlog.get_logger(__name__)
 
 KEY_HEADER = "X-Bridge-Key"
 SIGNATURE_HEADER = "X-Bridge-Signature"
-# How far iTop's clock may be from the bridge's.
-WINDOW = dt.timedelta(minutes=5)
+# The maximum difference between iTop's clock and the bridge's.
+MAX_CLOCK_DIFFERENCE = dt.timedelta(minutes=5)
 MAX_BODY_BYTES = 64 * 1024
 _KEY_ID = re.compile(r"[0-9a-f]{32}")
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
@@ -43,17 +43,19 @@ _UNUSED_SECRET = "no question is signed with this"  # noqa: S105
 
 
 class UnavailableError(APIException):
-    """Respond with 503: the page shows no chat, and iTop asks again."""
+    """Respond with 503: the page is shown without the Messenger, and the extension asks again for a later page."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = "It is not known at the moment whether the person is in scope. Ask again in a minute."
+    default_detail = (
+        "The bridge cannot determine at the moment whether the person is in scope. Ask again in a minute."
+    )
 
 
 class KeySignature(BaseAuthentication):
     """Authenticate an iTop by its key. Sets `request.user` to the MessengerKey, `request.auth` to the Question.
 
-    The signature is the HMAC-SHA256 of the body, in hex. Its body contains a time and a nonce, so that it is answered
-    once, within five minutes. All refusals are alike.
+    The signature is the HMAC-SHA256 of the body, in hex. The body contains a time and a nonce, so that each question is
+    answered once, within five minutes. All refusals have the same status and text.
     """
 
     def authenticate(self, request: Request) -> tuple[MessengerKey, Question]:
@@ -79,7 +81,7 @@ class KeySignature(BaseAuthentication):
             log.warning("messenger.question_malformed", itop=row.itop.name, error=str(error)[:200])
             raise AuthenticationFailed(_NO_MATCH) from error
         seconds_apart = abs(time.time() - question.asked_at)
-        if seconds_apart > WINDOW.total_seconds():
+        if seconds_apart > MAX_CLOCK_DIFFERENCE.total_seconds():
             log.warning("messenger.clock_differs", itop=row.itop.name, seconds=round(seconds_apart))
             raise AuthenticationFailed(_NO_MATCH)
         return row, question
@@ -100,11 +102,11 @@ class MessengerRateLimit(RateLimit):
 
 
 class IdentityView(APIView):
-    """iTop's extension asks, on behalf of a page, which Messenger to show. The answer is never logged.
+    """Tell iTop's extension which Messenger to show in a page. The response is never logged.
 
-    200 with `{"messenger": null}` or `{"messenger": {"settings": {...}}}`, and for how many seconds to keep it;
-    401 for whatever is wrong with the signature, the time or the nonce; 429 above the rate limit; 503 if iTop or the
-    database does not answer.
+    200 with `{"messenger": null}` or `{"messenger": {"settings": {...}}}`, and `cache_seconds`; 401 if the signature,
+    the time or the nonce is not valid; 429 above the rate limit; 503 if iTop or the database does not respond, or if a
+    secret cannot be decrypted.
     """
 
     authentication_classes = [KeySignature]
@@ -116,13 +118,13 @@ class IdentityView(APIView):
         key: MessengerKey = request.user
         question: Question = request.auth
         try:
-            shown = _answer(key, question)
+            messenger = _answer(key, question)
         except (ItopError, SecretDecryptionError, DatabaseError, jwt.InvalidKeyError) as error:
             reason = getattr(error, "code", type(error).__name__)
             log.warning("messenger.unavailable", itop=key.itop.name, reason=reason)
             raise UnavailableError from error
-        observe(messenger_seconds, time.monotonic() - began, key.itop.name, "shown" if shown else "none")
-        response = Response({"messenger": shown, "cache_seconds": int(CACHE_SECONDS)})
+        observe(messenger_seconds, time.monotonic() - began, key.itop.name, "shown" if messenger else "none")
+        response = Response({"messenger": messenger, "cache_seconds": int(CACHE_SECONDS)})
         response["Cache-Control"] = "no-store"
         return response
 

@@ -24,7 +24,7 @@ class RateLimit(BaseThrottle):
         raise NotImplementedError
 
     def counted(self, request: Request) -> object:
-        """Return the id of what the counter is for."""
+        """Return the id of the sender that is counted, such as a workspace's."""
         return request.user.pk
 
     def allow_request(self, request: Request, view: APIView) -> bool:

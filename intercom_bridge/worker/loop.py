@@ -57,7 +57,7 @@ class WorkerLoop:
         self._max_of_workspace = max(1, threads - 1)
         self._jobs: stdlib_queue.SimpleQueue[Key] = stdlib_queue.SimpleQueue()
         self._lock = threading.Lock()
-        # What is being handled, and the workspace, if its queue has them, for which a thread is used.
+        # The rows in progress, each with its workspace if the queue has workspaces.
         self._running: dict[Key, Hashable] = {}
         self._left_alone_until: dict[Key, float] = {}
         self._backlog: dict[Queue, list[Row]] = {queue: [] for queue in QUEUES}
@@ -66,7 +66,7 @@ class WorkerLoop:
         self._order = list(QUEUES)
         self._signal = threading.Event()
         self._look_at_everything = True
-        self._is_database_away = False
+        self._is_database_unavailable = False
 
     def wake(self, topic: str) -> None:
         """Look for due rows now; with EVERYTHING also for those that are looked for once a minute."""
@@ -75,15 +75,15 @@ class WorkerLoop:
         self._signal.set()
 
     def stop(self) -> None:
-        """Finish the writes in hand and begin no other. Safe to call from a signal handler."""
+        """Finish the writes in progress and start no others. Safe to call from a signal handler."""
         # Not `self._signal`: the main thread may hold its lock at this moment.
         writer.stopping.set()
 
     def run(self) -> None:
-        """Work until stopped, then wait for what is in hand.
+        """Work until stopped, then wait for the rows in progress.
 
-        What takes longer than a write may take is abandoned: its lease expires, and the idempotency key in each
-        write makes a repetition harmless.
+        A row that takes longer than a write may take is abandoned: its lease expires, and the idempotency key in
+        each write makes a repetition harmless.
         """
         for number in range(self._thread_count):
             threading.Thread(target=self._work, name=f"worker {number}", daemon=True).start()
@@ -122,11 +122,11 @@ class WorkerLoop:
             for queue in self._order:
                 self._query(queue, force=look_at_everything)
         except DatabaseError as error:
-            if not self._is_database_away:
-                log.error("worker.database_away", error=type(error).__name__)
-            self._is_database_away = True
+            if not self._is_database_unavailable:
+                log.error("worker.database_unavailable", error=type(error).__name__)
+            self._is_database_unavailable = True
             return
-        self._is_database_away = False
+        self._is_database_unavailable = False
         self._hand_out_all()
 
     def _hand_out_all(self) -> None:
@@ -188,13 +188,13 @@ class WorkerLoop:
                     wake_queue.huey.execute(task)
             except Exception as error:  # noqa: BLE001 - any error of the queue's library
                 if not is_away:
-                    log.error("queue.away", error=type(error).__name__, detail=str(error)[:200])
+                    log.error("queue.unavailable", error=type(error).__name__, detail=str(error)[:200])
                 is_away = True
                 time.sleep(AWAY_SECONDS)
                 continue
             if is_away:
                 is_away = False
-                log.info("queue.back")
+                log.info("queue.available")
                 wake(EVERYTHING)
             if task is None:
                 time.sleep(LISTEN_SECONDS)

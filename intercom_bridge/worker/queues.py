@@ -1,4 +1,4 @@
-"""What a worker does: a table of queues, each with the rows that are due and the function that handles one of them.
+"""The work of a worker: a table of queues, each with the rows that are due and the function that handles one of them.
 
 The rows are the truth. A handler takes a claim or a lease before it acts, because other workers see the same rows.
 To add work, add a queue.
@@ -99,7 +99,7 @@ def run_row(queue: Queue, pk: int) -> float:
             return 0.0
         return STILL_DUE_SECONDS if seconds is None else seconds
     except OperationalError as error:
-        log.warning("worker.database_trouble", queue=queue.name, row=pk, error=type(error).__name__)
+        log.warning("worker.database_failed", queue=queue.name, row=pk, error=type(error).__name__)
         return STILL_DUE_SECONDS
     except Exception:
         log.exception("worker.row_failed", queue=queue.name, row=pk)
@@ -107,12 +107,12 @@ def run_row(queue: Queue, pk: int) -> float:
 
 
 def clean_up() -> None:
-    """Do what is done once a night."""
+    """Do the nightly work: delete old contents and sessions, count days, and reset detected capabilities."""
     clean_payloads()
     # Ended sessions of the admin. One may contain the encrypted secrets of a workspace that was never connected.
     call_command("clearsessions")
     DayCount.objects.recount()
-    # A right may have been granted or an extension installed: what an iTop could not do is tried again.
+    # A permission may have been granted or an extension installed since, so both are detected again.
     ItopInstance.objects.filter(is_administrator=False).update(is_administrator=None)
     Workspace.objects.update(has_intercom_attributes=None)
 
@@ -157,7 +157,7 @@ def _write(ticket: Ticket) -> float | None:
 
 
 def _verify(ticket: Ticket) -> None:
-    """Check that what was written to a ticket is still in its logs."""
+    """Check that the written entries are still in the ticket's logs."""
     lease = take_lease(ticket, lease_seconds())
     if lease is None:
         return

@@ -467,7 +467,7 @@ def test_detected_capabilities_are_displayed(admin_client: Client, itop: ItopIns
 @pytest.fixture
 def known(itop: ItopInstance) -> ItopInstance:
     paused(itop, is_administrator=False, tracked_logs={"UserRequest.public_log": True}, last_success_at=NOW)
-    CachedAnswer.objects.keep(itop, "account of alice@acme.example", 7)
+    CachedAnswer.objects.store(itop, "account of alice@acme.example", 7)
     return itop
 
 

@@ -241,7 +241,7 @@ def test_the_erasure_leaves_no_trace(story: Any, workspace: Workspace) -> None:
         ],
     )
     question = f"{match_question(workspace, BOB['id'])}, among 0123abcd"
-    CachedAnswer.objects.keep(
+    CachedAnswer.objects.store(
         workspace.itop, question, {"people": [{"id": 40, "name": "Alice Martin"}], "has_more": False}
     )
     OutgoingMessage.objects.update(state="waiting", part_id="")
@@ -255,7 +255,7 @@ def test_the_erasure_leaves_no_trace(story: Any, workspace: Workspace) -> None:
     assert not OutgoingMessage.objects.waiting().exists()
     assert not OutgoingMessage.objects.retriable().exists()
     assert BOBS in everything()
-    with pytest.raises(CommandError, match="Nothing is known here"):
+    with pytest.raises(CommandError, match="Nothing is stored about"):
         run("export_contact", ALICE["id"], audience="controller")
 
 

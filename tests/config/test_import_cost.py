@@ -13,7 +13,7 @@ from tests.cases.cost import takes_linear_time
 MODULE = "'combodo-intercom-integration' => "
 DOCUMENT = '{"format": "intercom-itop-bridge", "version": 1, '
 
-# What stands before, what is repeated, and what stands behind it. %d is replaced with the number of the repetition.
+# The text before, the repeated text, and the text after it. %d is replaced with the number of the repetition.
 PATTERNS: dict[str, tuple[str, str, str]] = {
     "commas": ("", ",", ""),
     "dots": ("", ".", ""),

@@ -28,7 +28,7 @@ STATE = (
 )
 FIELDS = '<field id="x"/>' * 50
 
-# What stands before, what is repeated, and what stands behind it, within <classes>. %d is replaced with the number of
+# The text before, the repeated text, and the text after it, within <classes>. %d is replaced with the number of
 # the repetition, and %n with the next one.
 PATTERNS: dict[str, tuple[str, str, str]] = {
     "parents that follow": ("", '<class id="C%d"><parent>C%n</parent></class>', f"{JOB}</class>"),

@@ -10,7 +10,7 @@ from sandbox.intercom import Intercom
 
 Words = str | re.Pattern[str]
 
-# What stands on the panel's buttons and lines. The tests click on these, and on names and references.
+# The texts of the panel's buttons and rows. The tests click on these, and on names and references.
 CREATE_A_TICKET = "Create a ticket"
 CREATE, CREATE_ANYWAY = "Create ticket", "Create anyway"
 LOOK_AGAIN = "Check again"
@@ -154,7 +154,7 @@ class InboxPage:
         return str(self.page.locator("#problems").inner_text())
 
     def go_home(self) -> int:
-        """Presses the way back, which stands last, until the first screen is there. Answers how often."""
+        """Click the last button, Back, until the first screen is shown. Return the number of clicks."""
         for presses in range(5):
             if self.is_home:
                 return presses

@@ -71,7 +71,7 @@ def test_a_page_or_person_that_is_not_served_has_no_messenger(portal: Any) -> No
 def test_without_an_answer_of_the_bridge_the_page_has_no_chat(portal: Any) -> None:
     MessengerKey.objects.all().delete()
     portal.goto(f"?person={ALICE}")
-    portal.get_by_text("The bridge gave no answer, so the page has no chat.").wait_for()
+    portal.get_by_text("The bridge did not respond, so the page has no Messenger.").wait_for()
 
 
 @pytest.fixture

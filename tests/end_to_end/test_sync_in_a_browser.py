@@ -21,7 +21,7 @@ pytestmark = browser_test
 DATE = re.compile(r"\b\d{1,2} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d\d:\d\d\b")
 
 
-# How it stands
+# The sync status
 
 
 def test_the_sync_status_shows_the_number_of_messages_and_the_last_date(inbox: Inbox) -> None:

@@ -23,7 +23,7 @@ from tests.cases.cost import takes_linear_time
 LENGTH = 10_000
 """Characters of the shorter input. The limits of the parser are lifted, so that the longer one is parsed too."""
 
-# What is repeated, and what stands before and behind it.
+# The repeated text, and the texts before and after it.
 PATTERNS: dict[str, tuple[str, str, str]] = {
     "open comments": ("<p>hi</p>", "<!--", "</p>"),
     "comments without an end": ("<p>", "<!--x--", "</p>"),

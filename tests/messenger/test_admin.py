@@ -72,7 +72,7 @@ def test_names_are_entered_one_per_line(workspace: Workspace, admin: Client) -> 
     ("changes", "complaint"),
     [
         ({"api_secret": ""}, "Enter the Messenger API secret, or disable the Messenger."),
-        ({"next_api_secret": "another"}, "Enter from when the next Messenger API secret signs."),
+        ({"next_api_secret": "another"}, "Enter the date from which the next Messenger API secret is used."),
         ({"person_attributes": '{"user_id": "name"}'}, "“user_id” cannot be the name of a custom attribute"),
         ({"person_attributes": '{"Number": "a b"}'}, "“a b” is not the code of an attribute"),
         ({"person_attributes": '["name"]'}, "This must be an object"),

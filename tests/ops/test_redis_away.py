@@ -102,12 +102,12 @@ def test_messages_received_during_an_outage_of_redis_are_written_afterwards(
         status, seconds = instance.post_message(number)
         assert status == 200
         assert seconds < 1
-    wait_until(lambda: "queue.away" in instance.log("worker"), "the worker to notice", 20)
+    wait_until(lambda: "queue.unavailable" in instance.log("worker"), "the worker to notice", 20)
     # The worker does not poll without a pause.
     used = cpu_seconds(worker.pid)
     time.sleep(3)
     assert cpu_seconds(worker.pid) - used < 1
-    assert instance.log("worker").count("queue.away") == 1
+    assert instance.log("worker").count("queue.unavailable") == 1
     assert "Traceback" not in instance.log("worker")
 
     redis.start()
@@ -123,7 +123,7 @@ def test_a_worker_started_during_an_outage_of_redis_waits_and_ends_in_time_durin
 ) -> None:
     instance.record_messages(2)
     worker = instance.start_worker()
-    wait_until(lambda: "queue.away" in instance.log("worker"), "the worker to notice", 20)
+    wait_until(lambda: "queue.unavailable" in instance.log("worker"), "the worker to notice", 20)
     redis.start()
     wait_until(lambda: len(written(instance)) == 2, "the waiting messages to be written", 90)
     assert worker.poll() is None

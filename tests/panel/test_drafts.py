@@ -23,7 +23,7 @@ from .rules import ask_for, learn, let_itop
 FORM = "Create a ticket"
 CREATE = "Create ticket"
 TYPED = "What I typed"
-RESTORED = "This is what you entered on"
+RESTORED = "You entered this on"
 
 
 def look_at_another(teammate: Teammate) -> None:
@@ -45,7 +45,7 @@ def test_the_input_is_kept_after_a_failed_creation(teammate: Teammate, itop: Ito
     teammate.open().click(FORM)
     itop.faults.away = True
     teammate.click(CREATE, Title=TYPED)
-    assert "What you entered is kept" in teammate.text
+    assert "Your input is kept" in teammate.text
     itop.faults.away = False
     assert title_after_a_look_at_another(teammate) == TYPED
     assert RESTORED in teammate.text

@@ -197,7 +197,7 @@ def test_the_first_screen_displays_cached_data_with_its_age(
     began = time.monotonic()
     teammate.open()
     assert time.monotonic() - began < 1.4
-    assert "the data of 24 Nov 2026 14:03." in teammate.text
+    assert "data is from 24 Nov 2026 14:03." in teammate.text
     assert "Alice Martin" in teammate.text
     assert "R-000008 · Screen flickers" in teammate.text and "4 open tickets, 1 resolved" in teammate.text
     assert teammate.offers("Retry") and teammate.offers("Pause sync")
@@ -226,11 +226,11 @@ def test_lists_and_tickets_display_cached_data(
     wait(60)
     away()
     teammate.send_click(f"{verb}:1")
-    assert "This is the data of" in teammate.text
+    assert "This data is from" in teammate.text
     assert "R-000008 · Assigned\nScreen flickers" in teammate.text
     assert teammate.find("Retry")["id"] == f"{verb}:1"
     teammate.click("R-000008")
-    for text in ("R-000008", "Assigned", "Screen flickers", "Linked to this conversation", "the data of"):
+    for text in ("R-000008", "Assigned", "Screen flickers", "Linked to this conversation", "data is from"):
         assert text in teammate.text
     assert teammate.find("Retry")["id"] == "ticket:UserRequest:8"
     assert teammate.find("Back")["id"] == f"{verb}:1"
@@ -240,7 +240,7 @@ def test_missing_cached_data_is_reported(teammate: Teammate, away: Callable[[], 
     away()
     teammate.open()
     assert "Nothing was changed" in teammate.text and "messages" in teammate.text
-    assert "This is the data of" not in teammate.text
+    assert "This data is from" not in teammate.text
     assert teammate.offers("Retry")
 
 
@@ -262,7 +262,7 @@ def test_a_retry_displays_current_data(teammate: Teammate, itop: Itop, wait: Wai
     teammate.open()
     itop.faults.away = False
     teammate.click("Retry")
-    assert "This is the data of" not in teammate.text and teammate.offers("Create a ticket")
+    assert "This data is from" not in teammate.text and teammate.offers("Create a ticket")
 
 
 def test_actions_without_itop_work_while_it_is_away(teammate: Teammate, itop: Itop, wait: Wait) -> None:
@@ -308,7 +308,7 @@ def test_a_ticket_that_was_never_listed_is_not_cached(teammate: Teammate, itop: 
     itop.faults.away = True
     for component_id in ("ticket:UserRequest:7", "ticket:Change:8", "ticket:UserRequest:x"):
         teammate.send_click(component_id)
-        assert "This is the data of" not in teammate.text
+        assert "This data is from" not in teammate.text
         assert list(teammate.clickable())
 
 
@@ -330,7 +330,7 @@ def test_a_rejection_is_not_handled_as_an_outage(
     workspace.profile.attributes_mapping = {"caller_id": "no_such_code"}
     workspace.profile.save()
     teammate.open()
-    assert "iTop rejected the request" in teammate.text and "This is the data of" not in teammate.text
+    assert "iTop rejected the request" in teammate.text and "This data is from" not in teammate.text
 
 
 def test_a_permanent_rejection_refers_to_an_admin_without_a_retry(
@@ -341,7 +341,7 @@ def test_a_permanent_rejection_refers_to_an_admin_without_a_retry(
     workspace.profile.attributes_mapping = {"caller_id": "no_such_code"}
     workspace.profile.save()
     teammate.send_click("ticket:UserRequest:8", {"Title": "Typed already"})
-    assert "What you entered is kept" in teammate.text and "tell an admin" in teammate.text
+    assert "Your input is kept" in teammate.text and "tell an admin" in teammate.text
     assert not teammate.offers("Retry") and teammate.offers("Discard the form")
     workspace.profile.attributes_mapping = {}
     workspace.profile.save()
@@ -357,7 +357,7 @@ def test_a_ticket_opened_from_the_form_keeps_the_input_during_an_outage(
     wait(60)
     itop.faults.away = True
     teammate.click("R-000008")
-    assert "This is the data of" in teammate.text
+    assert "This data is from" in teammate.text
     itop.faults.away = False
     teammate.click("Back")
     assert teammate.field("Title")["value"] == "Screen flickers"
@@ -372,7 +372,7 @@ def test_another_contact_does_not_see_cached_tickets(teammate: Teammate, itop: I
     itop.faults.away = True
     for contact in (BOB, ALICE | {"email": "somebody.else@acme.example"}, ALICE | {"id": "x"}):
         teammate.contact = contact
-        assert "Alice" not in teammate.open().text and "This is the data of" not in teammate.text
+        assert "Alice" not in teammate.open().text and "This data is from" not in teammate.text
 
 
 def test_a_contact_matched_to_another_person_does_not_see_cached_tickets(
@@ -382,7 +382,7 @@ def test_a_contact_matched_to_another_person_does_not_see_cached_tickets(
     wait(60)
     itop.faults.away = True
     PersonMatch.objects.update(person_id=41, name="Bob Durand")
-    assert "This is the data of" not in teammate.open().text
+    assert "This data is from" not in teammate.open().text
 
 
 def test_tickets_cached_under_another_scope_are_not_displayed(
@@ -395,10 +395,10 @@ def test_tickets_cached_under_another_scope_are_not_displayed(
         teammate.open()
     wait(60)
     itop.faults.away = True
-    assert "This is the data of" in teammate.open().text
+    assert "This data is from" in teammate.open().text
     workspace.scope = narrow
     workspace.save()
-    assert "This is the data of" not in teammate.open().text
+    assert "This data is from" not in teammate.open().text
 
 
 def test_cached_tickets_are_displayed_while_the_last_scope_check_passed(
@@ -409,11 +409,11 @@ def test_cached_tickets_are_displayed_while_the_last_scope_check_passed(
     teammate.open()
     wait(3600)
     itop.faults.away = True
-    assert "This is the data of" in teammate.open().text
+    assert "This data is from" in teammate.open().text
     CachedAnswer.objects.filter(question__startswith="scope: ").update(value=False)
-    assert "This is the data of" not in teammate.open().text and "Alice" not in teammate.text
+    assert "This data is from" not in teammate.open().text and "Alice" not in teammate.text
     CachedAnswer.objects.all().delete()
-    assert "This is the data of" not in teammate.open().text
+    assert "This data is from" not in teammate.open().text
 
 
 def test_another_workspace_does_not_see_cached_tickets(
@@ -426,7 +426,7 @@ def test_another_workspace_does_not_see_cached_tickets(
     workspace.workspace_id = teammate.workspace_id = "other5678"
     workspace.save()
     assert CachedTickets.objects.count() == 1
-    assert "This is the data of" not in teammate.open().text
+    assert "This data is from" not in teammate.open().text
 
 
 def test_tickets_of_the_previous_itop_are_not_displayed(
@@ -437,7 +437,7 @@ def test_tickets_of_the_previous_itop_are_not_displayed(
     itop.faults.away = True
     workspace.itop.url = itop.url + "/other"
     workspace.itop.save()
-    assert "This is the data of" not in teammate.open().text
+    assert "This data is from" not in teammate.open().text
 
 
 def test_a_pending_creation_is_displayed_during_an_outage(teammate: Teammate, itop: Itop, wait: Wait) -> None:

@@ -694,7 +694,7 @@ def test_a_secret_that_cannot_be_decrypted_is_reported(teammate: Teammate, works
     workspace.itop.save()
     teammate.open()
     assert "cannot be decrypted" not in teammate.text
-    assert "an admin has entered it again" in teammate.text
+    assert "an admin has entered the token again" in teammate.text
     assert list(teammate.clickable())
 
 

@@ -186,7 +186,7 @@ def test_a_long_description_is_read_on_page_by_page(teammate: Teammate, itop: It
     itop.store.update("UserRequest", 8, description=f"<p>{' '.join(words)}</p>")
     open_ticket(teammate)
     assert "word0 " in teammate.text and "word1999" not in teammate.text
-    teammate.click("Read on: Description")
+    teammate.click("Read more: Description")
     read: list[str] = []
     while True:
         [text] = [part["text"] for part in teammate.components if part.get("style") == "paragraph"]
@@ -201,14 +201,14 @@ def test_a_long_description_is_read_on_page_by_page(teammate: Teammate, itop: It
 @pytest.mark.parametrize("letter", ["🚀", "*", "_", "]("])
 def test_a_page_of_a_text_fits_the_panel(teammate: Teammate, itop: Itop, letter: str) -> None:
     itop.store.update("UserRequest", 8, description=f"<p>{letter * 6000}</p>")
-    open_ticket(teammate).click("Read on").click("Next")
+    open_ticket(teammate).click("Read more").click("Next")
     assert "Page 2 of" in teammate.text
 
 
 def test_reading_on_keeps_the_form_and_only_shows_tickets_in_scope(teammate: Teammate, itop: Itop) -> None:
     itop.store.update("UserRequest", 8, description=f"<p>{'long ' * 2000}</p>")
     teammate.open().click("Create a ticket").click("Create ticket", Title="Screen flickers")
-    teammate.click("R-000008").click("Read on").click("Back").click("Back")
+    teammate.click("R-000008").click("Read more").click("Back").click("Back")
     assert teammate.field("Title")["value"] == "Screen flickers"
     for component_id in ("text:UserRequest:8:private_log:1", "text:UserRequest:9999:description:1"):
         teammate.open().send_click(component_id)

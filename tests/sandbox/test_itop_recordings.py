@@ -2,7 +2,7 @@
 
 Compared are the HTTP status, the content type, and the whole answer: code, message, the objects' keys,
 the fields with their order and types, and the log entries. Ids and references must come out as recorded,
-since the seed stands where the recorded instance stood. What may differ is named here, with the reason.
+since the seed has the state of the recorded instance. Permitted differences are listed here, with the reason.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ PAGES = st.one_of(
 )
 
 
-# No secret: what is typed there must not stand elsewhere, and here the same words stand everywhere.
+# No secret: a typed secret must not appear elsewhere, and here the same words appear everywhere.
 FORM_NAMES = [
     "workspace_id",
     "scope",

@@ -163,7 +163,7 @@ def test_an_outgoing_message_loses_its_text_and_keeps_its_part_id(
 
 
 def test_a_cached_answer_is_deleted_after_a_week(conversation: Conversation) -> None:
-    CachedAnswer.objects.keep(conversation.workspace.itop, "account of alice@acme.example", 7)
+    CachedAnswer.objects.store(conversation.workspace.itop, "account of alice@acme.example", 7)
     assert_is_kept_for(7, CachedAnswer.objects.exists)
 
 

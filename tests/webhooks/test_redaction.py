@@ -41,7 +41,7 @@ def test_our_copy_is_erased_and_the_private_log_has_a_notice_without_the_words(
     assert not is_stored(SECRET)
     notices = itop.store.log(ticket, "private_log")[before:]
     assert [entry["message"] for entry in notices] == [
-        "<p>A message of Alice Martin was deleted in Intercom. What was copied of it is still in this ticket.</p>"
+        "<p>A message from Alice Martin was deleted in Intercom. Its copy is still in this ticket.</p>"
     ]
     assert Delivery.objects.get(kind="part").state == "written"
 

@@ -52,7 +52,7 @@ class WorkspaceParameters:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What is imported, by field of our models; `notes` tell an admin about everything else in the file."""
+    """The values to import, by field of our models. `notes` list everything else in the file."""
 
     workspaces: tuple[WorkspaceParameters, ...]
     profile: Mapping[str, SourceValue]
@@ -113,7 +113,7 @@ def _placeholders(path: str, name: str, value: SourceValue) -> Iterator[str]:
     if name.startswith(PLACEHOLDER):
         yield f"{name}{value.position}"
     if isinstance(value.value, str) and value.value.strip().startswith(PLACEHOLDER):
-        # A placeholder ends at the first space. What follows may be a secret.
+        # A placeholder ends at the first space. The text after it may be a secret.
         placeholder = value.value.strip().split()[0][:60]
         yield f"{placeholder}{value.position}, the value of {path}"
     for key, member in (value.members or {}).items():
@@ -238,7 +238,7 @@ def _mapping(value: SourceValue, notes: list[str]) -> dict[str, str]:
 
 
 def _read_messenger(parameters: Mapping[str, SourceValue]) -> dict[str, SourceValue]:
-    """Return what the chat widget's parameters say. Without one, the extension shows the widget nowhere."""
+    """Return the Messenger's fields that the chat widget's parameters set; {} if the file has none."""
     return {
         field_name: SourceValue(_list(parameters[name], name), parameters[name].line)
         for name, field_name in WIDGET.items()

@@ -265,8 +265,8 @@ def _tokenize(text: str) -> list[_Token]:
         if kind == "end":
             break
         if kind == "unclosed":
-            thing = "comment" if raw == "/*" else "text"
-            raise ConfigError(f"a {thing} is opened with {raw.rstrip()} and not closed.", line)
+            opened = "comment" if raw == "/*" else "text"
+            raise ConfigError(f"a {opened} is opened with {raw.rstrip()} and not closed.", line)
         if kind != "skipped":
             tokens.append(_Token(kind, raw, line))
         line += raw.count("\n")

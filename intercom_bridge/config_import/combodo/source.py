@@ -1,4 +1,4 @@
-"""What the PHP and the XML reader return."""
+"""The result of the PHP and the XML reader."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

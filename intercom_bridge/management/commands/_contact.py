@@ -1,4 +1,4 @@
-"""Which contact a command means."""
+"""The arguments that name a contact on the command line, and the contacts that they match."""
 
 from django.core.management.base import CommandError, CommandParser
 
@@ -15,19 +15,19 @@ def add_contact_arguments(parser: CommandParser) -> None:
     )
 
 
-def contacts_meant(workspace_id: str, words: str) -> list[Contact]:
-    """Return one contact or more: an address may be of a user and of a lead.
+def find_known_contacts(workspace_id: str, contact: str) -> list[Contact]:
+    """Return the contacts with this id or e-mail address, of which a user and a lead may have the same.
 
-    Raise CommandError if nothing is known.
+    Raise CommandError if there is no such workspace, or if nothing is stored about the contact.
     """
     workspace = Workspace.objects.select_related("itop").filter(workspace_id=workspace_id).first()
     if workspace is None:
         raise CommandError(f"There is no workspace {workspace_id}.")
-    found = (Contact(workspace, contact_id) for contact_id in find_contacts(workspace, words.strip()))
-    known = [contact for contact in found if contact.is_known]
+    found = (Contact(workspace, contact_id) for contact_id in find_contacts(workspace, contact.strip()))
+    known = [match for match in found if match.is_known]
     if not known:
         raise CommandError(
-            f"Nothing is known here of {words} in the workspace {workspace_id}. Who was never found in iTop is "
-            "known by the contact's id in Intercom only, and not by the address."
+            f"Nothing is stored about {contact} in the workspace {workspace_id}. A contact that was never found in "
+            "iTop is stored without an e-mail address: enter its id in Intercom."
         )
     return known

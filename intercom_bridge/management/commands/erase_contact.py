@@ -5,13 +5,13 @@ from django.template.defaultfilters import pluralize
 
 from intercom_bridge.privacy.contact import CreationPendingError
 
-from ._contact import add_contact_arguments, contacts_meant
+from ._contact import add_contact_arguments, find_known_contacts
 
 
 class Command(BaseCommand):
     help = (
-        "Erases what is kept here of one Intercom contact: who they are in iTop, what they said, what was typed for "
-        "them. Nothing is erased in Intercom or in iTop. It cannot be undone."
+        "Erase what this service stores about one Intercom contact: who the contact is in iTop, their messages, and "
+        "the input in forms. Nothing is erased in Intercom or in iTop. This cannot be undone."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -19,28 +19,28 @@ class Command(BaseCommand):
         parser.add_argument("--no-input", action="store_true", help="Do not ask.")
 
     def handle(self, *args: Any, workspace: str, contact: str, no_input: bool, **options: Any) -> None:
-        known = contacts_meant(workspace, contact)
-        for one in known:
-            talks, told = one.conversation_count, one.webhook_events.count()
+        matches = find_known_contacts(workspace, contact)
+        for match in matches:
+            conversations, events = match.conversation_count, match.webhook_events.count()
             self.stdout.write(
-                f"Contact {one.contact_id}: {talks} conversation{pluralize(talks)}, "
-                f"{told} notification{pluralize(told)}."
+                f"Contact {match.contact_id}: {conversations} conversation{pluralize(conversations)}, "
+                f"{events} notification{pluralize(events)}."
             )
         if (
             not no_input
-            and input("Erase it here? It cannot be undone. [yes/no] ").strip().casefold() != "yes"
+            and input("Erase all of it? This cannot be undone. [yes/no] ").strip().casefold() != "yes"
         ):
             raise CommandError("Nothing was erased.")
-        for one in known:
+        for match in matches:
             try:
-                erased = one.erase()
+                erased = match.erase()
             except CreationPendingError:
                 raise CommandError(
-                    f"Of contact {one.contact_id} nothing was erased: a ticket is just being created. Run it again "
-                    "once that is done."
+                    f"Nothing was erased of contact {match.contact_id}, because a ticket is being created for it. Run "
+                    "the command again in a minute."
                 ) from None
             for name, count in erased.items():
                 self.stdout.write(f"{count:>7}  {name}")
         self.stdout.write(
-            "Erased here. Erase the contact in Intercom, and the person and tickets in iTop, as well."
+            "Erased from this service. Erase the contact in Intercom, and the person and the tickets in iTop, as well."
         )

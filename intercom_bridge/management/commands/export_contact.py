@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from intercom_bridge.privacy.person_copy import person_copy
 
-from ._contact import add_contact_arguments, contacts_meant
+from ._contact import add_contact_arguments, find_known_contacts
 
 PERSON, CONTROLLER = "person", "controller"
 
@@ -50,13 +50,13 @@ class Command(BaseCommand):
 
 
 def _export(workspace: str, contact: str, audience: str) -> Any:
-    found = contacts_meant(workspace, contact)
+    matches = find_known_contacts(workspace, contact)
     if audience == CONTROLLER:
-        return [one.export() for one in found]
-    if len(found) > 1:
-        ids = ", ".join(one.contact_id for one in found)
+        return [match.export() for match in matches]
+    if len(matches) > 1:
+        ids = ", ".join(match.contact_id for match in matches)
         raise CommandError(
             f"Several contacts match: {ids}. Anyone can type another person's e-mail address, so find out which ones "
             "are this person, and export each by its ID."
         )
-    return person_copy(found[0])
+    return person_copy(matches[0])

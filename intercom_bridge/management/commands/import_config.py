@@ -21,7 +21,7 @@ from intercom_bridge.config_import import (
 class Command(BaseCommand):
     help = (
         "Reads a configuration: one that export_config has written (JSON), or that of iTop's own Intercom extension "
-        "(config-itop.php, the part of it, or the XML data model). What was set in the admin is kept."
+        "(config-itop.php, the part of it, or the XML data model). Values that were set in the admin are kept."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -44,13 +44,9 @@ class Command(BaseCommand):
             help="the environment variable that holds the token of the iTop account",
         )
         parser.add_argument("--itop-name", default="", metavar="NAME", help="how people here call this iTop")
+        parser.add_argument("--dry-run", action="store_true", help="report the changes without making them")
         parser.add_argument(
-            "--dry-run", action="store_true", help="says what would be done, and writes nothing"
-        )
-        parser.add_argument(
-            "--overwrite",
-            action="store_true",
-            help="also replaces what was set in the admin by what the file says",
+            "--overwrite", action="store_true", help="also replace values that were set in the admin"
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -79,9 +75,9 @@ class Command(BaseCommand):
         for note in report.notes:
             self.stdout.write(f"Note: {note}")
         counts = [
-            f"{report.count(one)} {one}"
-            for one in ("set", "changed", "unchanged", "kept")
-            if report.count(one)
+            f"{report.count(outcome)} {outcome}"
+            for outcome in ("set", "changed", "unchanged", "kept")
+            if report.count(outcome)
         ] or ["there is no row in it"]
         if dry_run:
             self.stdout.write(f"Dry run, nothing was written: {', '.join(counts)}.")

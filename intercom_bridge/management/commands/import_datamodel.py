@@ -32,9 +32,7 @@ class Command(BaseCommand):
             metavar="NAME",
             help="also import this class, which does not descend from Ticket; may be repeated",
         )
-        parser.add_argument(
-            "--dry-run", action="store_true", help="report what would be imported, and store nothing"
-        )
+        parser.add_argument("--dry-run", action="store_true", help="report the classes without storing them")
 
     def handle(self, *_: Any, **options: Any) -> None:
         try:

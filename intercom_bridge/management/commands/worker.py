@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 class Command(BaseCommand):
     """Run a worker until SIGTERM or Ctrl-C."""
 
-    help = "Run a worker: process what Intercom sent and write it to iTop. Start as many as you like."
+    help = "Run a worker: process notifications from Intercom and write messages to iTop. Several may run at once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add `--threads` and `--check`."""

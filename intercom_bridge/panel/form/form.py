@@ -1,4 +1,4 @@
-"""The create form: its fields, the values entered, and what is wrong with them."""
+"""The create form: its fields, values and errors."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Form:
         return replace(self, key=new_key(), errors=explain_problems(problems), added=(*self.added, *missing))
 
     def to_stored(self) -> dict[str, Any]:
-        """Return what `stored_data` has to contain. It comes back with the next click."""
+        """Return the form as JSON values for `stored_data`, which Intercom sends back with the next click."""
         stored: dict[str, Any] = {"key": self.key, "values": truncate_values(self.values), "seen": self.seen}
         if self.added:
             stored["added"] = list(self.added)

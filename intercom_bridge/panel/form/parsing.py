@@ -1,4 +1,4 @@
-"""Convert what a person types into a field to iTop's format, and back."""
+"""Convert a person's input to iTop's format, and back."""
 
 import datetime as dt
 import re
@@ -57,7 +57,7 @@ def to_itop(  # noqa: PLR0911 - one per kind
 
 
 def from_itop(attribute: Attribute, value: str, zone: dt.tzinfo, itop_zone: dt.tzinfo) -> str:
-    """Return what a person would have typed for a value of iTop: dates in the person's zone, HTML as text."""
+    """Return an iTop value as a person would type it: dates in the person's zone, HTML as text."""
     if attribute.kind == Kind.HTML:
         return to_text(value).strip()
     if attribute.kind != Kind.DATETIME:

@@ -45,11 +45,11 @@ from .parts import (
     link_button,
     list_of,
     muted,
+    no_message_button,
     page_number,
     page_of,
     pager,
     primary_button,
-    quiet_button,
     safe_name,
     screen,
     subtitle,
@@ -88,7 +88,7 @@ def create_form(
         components.append(link_button(click_id("who", "not", person.id), _("Not this person?")))
     if restored_from:
         moment = format_time(timezone.localtime(restored_from, context.workspace.zone))
-        components.append(muted(_("This is what you entered on %(moment)s.") % {"moment": moment}))
+        components.append(muted(_("You entered this on %(moment)s.") % {"moment": moment}))
     if problem:
         components.append(error_text(escape_markdown(problem)))
     codes = {field.code for field in fields}
@@ -104,7 +104,7 @@ def create_form(
         _copy_choice(form),
         *filter(None, [_announcement(context)]),
         primary_button(click_id("form", "submit"), _("Create ticket")),
-        *filter(None, [quiet_button(context)]),
+        *filter(None, [no_message_button(context)]),
         link_button(DISCARD_FORM, _("Discard the form")),
         back_button(HOME),
     ]
@@ -151,7 +151,7 @@ def _caller_text(caller: Caller) -> str:
     if caller.is_default:
         text = _(
             "iTop does not know this customer. The caller of the ticket will be %(person)s, %(organization)s. The "
-            "description will begin with who wrote."
+            "description will begin with the customer's name."
         )
     return text % {"person": safe_name(caller.person.name), "organization": safe_name(caller.person.org_name)}
 
@@ -198,10 +198,10 @@ def possible_duplicates_screen(context: PanelContext, form: Form, rows: Sequence
     return screen(
         _("There may already be a ticket for this:"),
         components,
-        muted(_("Your ticket is not created yet. What you entered is kept.")),
+        muted(_("Your ticket is not created yet. Your input is kept.")),
         _announcement(context),
         button(click_id("form", "submit"), _("Create anyway")),
-        quiet_button(context),
+        no_message_button(context),
         form_button(),
         stored=form.to_stored() | BackLink(target=FORM).to_stored(),
     )

@@ -20,10 +20,10 @@ from .parts import (
     home_button,
     link_button,
     muted,
+    no_message_button,
     open_in_itop_button,
     paragraph,
     paused_text,
-    quiet_button,
     safe_name,
     screen,
     ticket_button,
@@ -60,7 +60,7 @@ def creation_pending(form: Form) -> Canvas:
         _("The ticket is being created"),
         paragraph(
             _(
-                "iTop has not responded yet. What you entered is saved, and the bridge keeps trying. Only one "
+                "iTop has not responded yet. Your input is saved, and the bridge keeps trying. Only one "
                 "ticket is created, however often you click."
             )
         ),
@@ -73,7 +73,7 @@ def creation_pending(form: Form) -> Canvas:
 def created_by_colleague(
     context: PanelContext, form: Form, creation: TicketCreation, ticket: Ticket
 ) -> Canvas:
-    """`form` was submitted, and knows of the colleague's creation now."""
+    """Show a colleague's ticket instead of creating one. `form` is the submitted form; it now knows of that ticket."""
     facts = {
         "ticket": escape_markdown(ticket.ref),
         "moment": format_time(timezone.localtime(creation.created_at, context.workspace.zone)),
@@ -86,13 +86,13 @@ def created_by_colleague(
     return screen(
         _("There is already a ticket"),
         paragraph(text),
-        muted(_("Your ticket is not created yet. What you entered is kept.")),
+        muted(_("Your ticket is not created yet. Your input is kept.")),
         button(
             click_id("ticket", ticket.ticket_class, ticket.object_id),
             _("Open %(ticket)s") % {"ticket": ticket.ref},
         ),
         button(click_id("form", "submit"), _("Create anyway")),
-        quiet_button(context),
+        no_message_button(context),
         form_button(),
         stored=form.to_stored() | BackLink(target=FORM).to_stored(),
     )

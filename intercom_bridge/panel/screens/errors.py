@@ -1,4 +1,4 @@
-"""Screens that say what happened, what is safe, and what to do. Each has a way back."""
+"""Error screens. Each says what happened, what is safe and what to do, and has a way back."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,10 @@ def error_screen(  # noqa: PLR0913 - optional parts of a screen
     home_label: str = "",
     link_to_sync: bool = False,
 ) -> Canvas:
-    """`retry` is the click that may work next time. If `stored` has a form, a button leads back to it."""
+    """Return an error screen.
+
+    `retry` is the click that the button Retry repeats. If `stored` has a form, a button leads back to it.
+    """
     has_form = "form" in stored
     return screen(
         title,
@@ -125,16 +128,16 @@ def outdated_notice() -> Component:
 
 
 def remote_error(error: PanelError, retry: str, stored: Stored, *, is_linked: bool, done: str = "") -> Canvas:
-    """`done` says what was done before the error."""
+    """Return the screen for a remote error. `done` is a text about an action that was completed before it."""
     explanation = explain(error)
     if not isinstance(error, ItopError):
         return error_screen(explanation.title, explanation.text, retry=retry, stored=stored)
     has_form = "form" in stored
     texts = [explanation.text]
     if error.retry and has_form:
-        texts.append(_("What you entered is kept, and Retry does not create a second ticket."))
+        texts.append(_("Your input is kept, and Retry does not create a second ticket."))
     elif has_form:
-        texts.append(_("What you entered is kept."))
+        texts.append(_("Your input is kept."))
     else:
         texts.append(done or _("Nothing was changed."))
     if not error.retry:
@@ -152,7 +155,7 @@ def internal_error(reference: str, retry: str, stored: Stored, *, is_form_lost: 
         _("The bridge could not display this screen. Messages are safe: they are kept and copied to iTop.")
     ]
     if is_form_lost:
-        texts.append(_("What you entered in the form is lost."))
+        texts.append(_("Your input in the form is lost."))
     texts.append(
         _("If it happens again, give an admin the reference %(reference)s.") % {"reference": reference}
     )

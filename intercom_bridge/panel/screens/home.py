@@ -1,4 +1,4 @@
-"""The first screen: who the person is in iTop, their tickets, and what can be done. At most 400 pixels high."""
+"""The first screen: who the person is in iTop, their tickets, and the actions. At most 400 pixels high."""
 
 import enum
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ MAX_REASON_LENGTHS = (400, 400, 80, 0)
 
 
 class Level(enum.IntEnum):
-    """How much a section shows. HIDDEN leaves out what can be reached from the items that remain."""
+    """How detailed a section is. A HIDDEN section can still be reached through another one."""
 
     NORMAL = 0
     COMPACT = 1
@@ -47,7 +47,7 @@ class Level(enum.IntEnum):
     HIDDEN = 3
 
 
-# What is given up, in this order, until the screen fits. The reason of a failure is kept as long as possible.
+# Sections are reduced in this order until the screen fits. The reason of a failure is reduced as late as possible.
 REDUCTIONS = (
     ("switch", Level.HIDDEN),
     ("person", Level.COMPACT),
@@ -78,10 +78,10 @@ Part = Component | Item
 
 @dataclass(frozen=True, kw_only=True)
 class HomeScreen:
-    """The data of the first screen. A `notice` says that the tickets are cached; Retry then replaces Create.
+    """The data of the first screen.
 
-    A `warning` says that the contact may not be the person. Nobody in iTop looks at tickets in `closed_states`.
-    `status_label` returns the label of a ticket's status.
+    `notice`: the tickets are cached, so Retry replaces Create. `warning`: the contact may not be the person.
+    `closed_states`: the states in which nobody works on a ticket. `status_label` returns the label of a state.
     """
 
     person: Person
@@ -140,7 +140,7 @@ class HomeScreen:
         return subtitle(escape_markdown(next(filter(None, shortened), _("Unknown person"))))
 
     def _person(self, level: Level) -> list[Item]:
-        """Return organization and match, leading to the choice of another person."""
+        """Return the organization and how the person was found. A click leads to the choice of another person."""
         person, question = self.person, _("Not this person?")
         target = click_id("who", "not", person.id)
         facts = [_shorten_name(person.org_name, level)]
@@ -166,7 +166,7 @@ class HomeScreen:
         return [item(target, title, hint if level is Level.NORMAL else "")]
 
     def _linked(self, level: Level) -> list[Item]:
-        """Return a row for each linked ticket, or for three of them, those first that are not closed."""
+        """Return a row for each linked ticket, closed ones last. If there are more than three, one row leads to all."""
         linked = sorted((row for row in self.rows if row.is_linked), key=self._is_closed)
         count = len(linked)
         if not count:
@@ -181,7 +181,7 @@ class HomeScreen:
         return items
 
     def _ticket(self, row: TicketRow, level: Level) -> Item:
-        """Return reference, title, status and assignee; caller and organization unless they are the contact's."""
+        """Return the ticket's reference, title, status and assignee, and its owner if that is not the contact."""
         target = click_id("ticket", row.ticket_class, row.id)
         status = self.status_label(row.status) if row.status else _("No longer in iTop")
         owner = join_facts(
@@ -199,7 +199,7 @@ class HomeScreen:
         return not row.status or row.status in self.closed_states
 
     def _ongoing(self, level: Level) -> Item:
-        """Count open tickets. Resolved ones are in the list, too, but nobody works on them."""
+        """Return the row with the number of open tickets. Resolved ones need no work and are counted separately."""
         ongoing = [row for row in self.rows if row.is_ongoing]
         resolved = sum(row.is_resolved for row in ongoing)
         count = len(ongoing) - resolved
@@ -224,12 +224,12 @@ class HomeScreen:
         return [merge_item(self.merge, with_hint=level is Level.NORMAL)]
 
     def _sync(self, levels: Levels) -> list[Item]:
-        """Return the status. It also counts what the other sections have no room for."""
+        """Return the sync status, with the counts of sections that are hidden."""
         status = self.status
         if status is None:
             return []
         is_short = levels["sync"] >= Level.MINIMUM
-        facts = [] if is_short else _facts(status)
+        facts = [] if is_short else _problem_texts(status)
         closed = [row.ref for row in self.rows if row.is_linked and row.status in self.closed_states]
         if closed and not is_short:
             text = ngettext(
@@ -239,7 +239,7 @@ class HomeScreen:
             )
             facts.insert(0, text % {"tickets": ", ".join(closed[:MAX_CLOSED])})
         if self.is_merged_away or status.failed:
-            # The failure is the first line of the screen: "Sync on" would contradict it.
+            # "Sync on" would contradict the failure in the first line of the screen.
             title = _("Sync status")
         elif status.on:
             title = _("Sync on")
@@ -261,7 +261,7 @@ class HomeScreen:
         return [item(SYNC, title, capitalized(first), capitalized(rest))]
 
     def _failed(self, level: Level) -> list[Component]:
-        """Return why messages could not be copied, and what can be done about it: the first lines of the screen."""
+        """Return the reason why messages could not be copied, and buttons to solve it, for the top of the screen."""
         if self.status is None or not self.status.failed:
             return []
         text = failed_text(self.status, MAX_REASON_LENGTHS[level])
@@ -281,7 +281,7 @@ class HomeScreen:
         return [Text(text=left_out_text(self.status.left_out), bottom_margin="none"), *buttons]
 
     def _switch(self, levels: Levels) -> list[Component]:
-        """Return Pause, or Resume, which is kept longer. Both are also on the sync page."""
+        """Return the button Pause or Resume. The sync page has both, so they may be left out."""
         if self.status is None or self.is_merged_away:
             return []
         level = levels["switch"] if self.status.on else levels["resume"]
@@ -295,7 +295,7 @@ def _shorten_name(name: str, level: Level) -> str:
 
 
 def _match_text(person: Person) -> str:
-    """Return how the person was found."""
+    """Return a text that says how the person was found."""
     match person.how:
         case PersonMatch.How.ITOP:
             return _("verified by iTop")
@@ -310,8 +310,8 @@ def _match_text(person: Person) -> str:
             return _("matched by e-mail")
 
 
-def _facts(status: SyncStatus) -> list[str]:
-    """Return what is not as it should be, most important first."""
+def _problem_texts(status: SyncStatus) -> list[str]:
+    """Return texts about paused and waiting messages, most important first."""
     facts = []
     if not status.on:
         facts.append(_("new messages are not copied"))

@@ -81,8 +81,8 @@ def _other_organization(context: PanelContext, row: TicketRow, back: BackLink) -
         "%(ticket)s belongs to %(caller)s, %(organization)s. This conversation is with %(person)s, %(own)s."
     )
     readers = _(
-        "People of %(organization)s can read what is copied to its public log, and may get it by e-mail. It cannot be "
-        "removed from the log later."
+        "People at %(organization)s can read the messages in its public log, and may receive them by e-mail. Messages "
+        "cannot be removed from the log later."
     )
     target = click_id("link", row.ticket_class, row.id, ASK, CONFIRMED)
     return screen(

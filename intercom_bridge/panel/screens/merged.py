@@ -1,4 +1,4 @@
-"""A merged conversation: move its links to the conversation that goes on."""
+"""A merged conversation: move its links to the surviving conversation."""
 
 import structlog
 from django.utils.translation import gettext as _
@@ -32,7 +32,7 @@ def merge_item(merge: Merge, *, with_hint: bool = True) -> Item:
 
 
 def merge_screen(context: PanelContext, problem: str = "", target: str = "") -> Canvas:
-    """`target` is what the teammate entered, to be corrected."""
+    """Return the screen that moves links after a merge. `target` fills the field with the rejected input."""
     merge = find_merge(context)
     if merge is None:
         nothing = muted(_("There are no links to move."))
@@ -65,8 +65,8 @@ def _sources(sources: tuple[Conversation, ...]) -> list[Component]:
     components: list[Component] = []
     if len(sources) > 1:
         text = _(
-            "Several conversations were merged at the same time, and Intercom does not say which of them into this "
-            "one. Move only the tickets that belong here."
+            "Several conversations were merged at the same time, and Intercom does not say which of them were merged "
+            "into this one. Move only the tickets that belong here."
         )
         components.append(paragraph(text))
     for source in sources:
@@ -118,5 +118,5 @@ def _source(source: Conversation) -> tuple[Component, ...]:
 def _moved(tickets: list[Ticket], result: str) -> Canvas:
     refs = ", ".join(ticket.ref for ticket in tickets)
     title = _("Moved: %(tickets)s") % {"tickets": escape_markdown(refs)}
-    text = _("New messages are copied from the merge on. Waiting messages will still be copied.")
+    text = _("All messages after the merge are copied. Waiting messages will still be copied.")
     return screen(title, paragraph(f"{result} {text}"), home_button())

@@ -175,8 +175,8 @@ def done_button(back: BackLink) -> Button:
     return form_button() if back.target == FORM else home_button()
 
 
-def quiet_button(context: PanelContext) -> Button | None:
-    """Return a button that creates a ticket without a message to the customer, where there would be one."""
+def no_message_button(context: PanelContext) -> Button | None:
+    """Return a button that creates a ticket without a message to the customer, or None if none is sent anyway."""
     if not context.workspace.announce_tickets or not context.request.admin.id:
         return None
     return link_button(click_id("form", "submit", "quiet"), _("Create without a message to the customer"))
@@ -199,7 +199,7 @@ def paused_text() -> str:
 
 
 def all_tickets_text(context: PanelContext, ref: str = "") -> str:
-    """Return which tickets new messages go to, "" if it is one. `ref` is a ticket that may be linked next."""
+    """Return a sentence about the tickets that get new messages, "" for a single one. `ref` may be linked next."""
     refs = [link.ticket.ref for link in find_links(context).values() if link.sync_on]
     if ref and ref not in refs:
         refs.append(ref)

@@ -49,7 +49,7 @@ RESUMABLE = ("linked", "ongoing", "ticket", "create", "creation")
 
 @dataclass(frozen=True, kw_only=True)
 class PickerState:
-    """What the screen keeps for the next click.
+    """The state that the screen stores for the next click.
 
     `candidate_ids`: persons who match in part; `then`: the screen to display after the choice; `query`: the search
     text; `exclude`: the person who is not the contact.
@@ -106,13 +106,13 @@ def unresolved_person(context: PanelContext, error: PersonNotResolvedError, clic
         found,
         title=title,
         text=f"{text} {hint}",
-        buttons=_ways_on(context, error),
+        buttons=_buttons_below_search(context, error),
         max_height=MAX_FIRST_SCREEN_HEIGHT if click.verb in ("home", "") else 0,
     )
 
 
-def _ways_on(context: PanelContext, error: PersonNotResolvedError) -> tuple[Component, ...]:
-    """Return the buttons below the search. Without a person in iTop, one can be added, or left out."""
+def _buttons_below_search(context: PanelContext, error: PersonNotResolvedError) -> tuple[Component, ...]:
+    """Return the buttons below the search: create a ticket without the person, add the person in iTop, check again."""
     components: list[Component] = []
     if can_create_for(context, error):
         if links := find_links(context):
@@ -157,7 +157,7 @@ def person_picker(context: PanelContext, click: Click) -> Canvas:
 
 
 def stored_picker(request: CanvasRequest) -> dict[str, Any]:
-    """Return what Retry needs after an error on this screen."""
+    """Return the `stored_data` that Retry needs after an error on this screen."""
     return PickerState.parse(request).to_stored() if request.stored_data.get("who") else {}
 
 
@@ -216,10 +216,10 @@ def _no_contact() -> Canvas:
 
 def _instruction(found: Candidates, query: str) -> str:
     if found.people or found.has_more:
-        return _("Choose the person who writes here. The choice is remembered for this contact.")
+        return _("Choose the person in this conversation. The choice is remembered for this contact.")
     if query:
         return _("No one in this workspace's scope matches.")
-    return _("Search for the person who writes here. The choice is remembered for this contact.")
+    return _("Search for the person in this conversation. The choice is remembered for this contact.")
 
 
 def _pick_text(pick: Person) -> str:

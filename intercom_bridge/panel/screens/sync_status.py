@@ -127,9 +127,9 @@ def _details(details: SyncDetails, *, is_merged: bool) -> list[Component]:
     # For a single ticket these are in its own line.
     if len(details.tickets) > 1 and (counts := _counts(status)):
         components.append(DataTable(items=counts))
-    if details.itop_trouble:
+    if details.itop_problem:
         components.append(
-            _reason_text(_("iTop has a problem, so messages wait: %(reason)s"), details.itop_trouble)
+            _reason_text(_("iTop has a problem, so messages wait: %(reason)s"), details.itop_problem)
         )
     elif details.last_attempt:
         components.append(

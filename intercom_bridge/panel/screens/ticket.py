@@ -1,4 +1,4 @@
-"""One ticket: its attributes, its last log entries, its conversations, and what can be done with it."""
+"""One ticket: its attributes, its last log entries, its conversations, and its actions."""
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -71,7 +71,7 @@ def ticket_screen(context: PanelContext, ticket_class: str, ticket_id: int, back
         muted(link_text(is_linked=row.is_linked, others=others)),
         *_owner(row),
         *_title(details.title),
-        # What there is to do comes before what there is to read.
+        # Buttons come first, texts after them.
         *_buttons(context, details),
     ]
     components += _attributes(context, details)
@@ -86,7 +86,7 @@ def ticket_screen(context: PanelContext, ticket_class: str, ticket_id: int, back
 def cached_ticket_screen(
     context: PanelContext, tickets: TicketList, ticket_class: str, ticket_id: int, back: BackLink
 ) -> Canvas:
-    """Return what a cached list says about the ticket. Raise CacheMissError if it is not in the list."""
+    """Return the ticket's screen with the data from a cached list. Raise CacheMissError if it is not in the list."""
     rows = tickets.rows if ticket_class == context.profile.ticket_class else ()
     row = next((row for row in rows if row.id == ticket_id), None)
     if row is None:
@@ -121,7 +121,7 @@ def conversation_links(linked: tuple[LinkedConversation, ...]) -> str:
         "list": ", ".join(links)
     }
     more = len(others) - len(links)
-    return f"{text} {_('and %(count)d more') % {'count': more}}" if more else text
+    return " ".join((text, _("and %(count)d more") % {"count": more})) if more else text
 
 
 def _owner(row: TicketRow) -> list[Component]:
@@ -157,7 +157,7 @@ def _attributes(context: PanelContext, details: TicketDetails) -> list[Component
         components.append(paragraph(f"**{escape_markdown(label)}**\n{escape_markdown(cut(text, length))}"))
         if len(text) > length:
             target = click_id("text", row.ticket_class, row.id, code, 1)
-            components.append(link_button(target, _("Read on: %(field)s") % {"field": label}))
+            components.append(link_button(target, _("Read more: %(field)s") % {"field": label}))
     if details.missing:
         names = escape_markdown(", ".join(details.missing))
         text = _("iTop has no attribute %(names)s. An admin can correct the ticket profile.")

@@ -53,7 +53,7 @@ def ticket_items(context: PanelContext, rows: Sequence[TicketRow]) -> list[Item]
 
 
 def link_text(*, is_linked: bool, others: int) -> str:
-    """`others` is the number of other conversations that the ticket is linked to."""
+    """Return a text about a ticket's links. `others` is the number of other conversations that it is linked to."""
     if is_linked and others:
         return ngettext(
             "Linked to this conversation and %(count)d other",

@@ -91,7 +91,7 @@ class AttemptResult:
 def attempt_creation(
     creation: TicketCreation, *, seconds: float = BACKGROUND_DEADLINE_SECONDS
 ) -> AttemptResult:
-    """Try to create the ticket within `seconds`, save what came of it, and return it.
+    """Try to create the ticket within `seconds`. Save the outcome and return it.
 
     The caller holds the lease on the conversation.
     """
@@ -274,7 +274,7 @@ def _drop_origin(creation: TicketCreation, error: ItopError, _client: Client, _d
 
 @dataclass(frozen=True)
 class Recovery:
-    """What to change in a request that ended with one of these errors, none of which executed it."""
+    """The change to a request after one of these errors, which all mean that it was not executed."""
 
     errors: tuple[type[ItopError], ...]
     adapt: Callable[[TicketCreation, ItopError, Client, Deadline], bool]
@@ -288,7 +288,7 @@ RECOVERIES = (
 )
 
 
-# What is saved
+# Saving the outcome
 
 
 def _postpone(creation: TicketCreation, error: ItopError | SecretDecryptionError) -> AttemptResult:

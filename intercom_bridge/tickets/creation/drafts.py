@@ -1,4 +1,4 @@
-"""Keep what a teammate has entered into the create form, until a ticket is created from it."""
+"""Store drafts of the create form, one per conversation and teammate, until the ticket is created."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,15 +14,15 @@ from .submit import is_submitted
 
 
 def find_draft(context: PanelContext) -> FormDraft | None:
-    """Return this teammate's draft in this conversation, at most a day old."""
+    """Return this teammate's draft in this conversation, or None if there is none or it is older than a day."""
     return _drafts(context).filter(saved_at__gte=timezone.now() - MAX_AGE).first()
 
 
 def save_draft(context: PanelContext, form: Mapping[str, Any]) -> None:
     """Store the form in place of an earlier draft.
 
-    A form that was submitted is stored as its TicketCreation. Without a teammate's id, nothing is stored, because the
-    draft could be shown to somebody else.
+    Do nothing if the form was submitted, because its TicketCreation contains it, or if Intercom did not send the
+    teammate's id, because the draft could be shown to somebody else.
     """
     admin_id = context.request.admin.id[:64]
     if not admin_id or is_submitted(context, str(form["key"])):

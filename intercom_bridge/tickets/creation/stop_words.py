@@ -1,4 +1,4 @@
-"""Words that do not tell what a ticket is about, in the panel's languages, without accents and in lower case."""
+"""Words that say nothing about a ticket's subject, in the panel's languages, without accents and in lower case."""
 
 _FUNCTION_WORDS = """
 a an the my your our his her its their this that these those i you he she it we they me him us them is are was were be

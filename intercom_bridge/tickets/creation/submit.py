@@ -226,5 +226,5 @@ def _note_if_incomplete(conversation: Payload) -> str:
     if conversation.is_complete:
         return ""
     return _(
-        "Of the conversation's %(total)d messages and events, only the newest %(count)d could be copied."
+        "Only the newest %(count)d of the conversation's %(total)d messages and events could be copied."
     ) % {"total": conversation.total_count, "count": len(conversation.parts)}

@@ -55,7 +55,7 @@ class ExtensionLink:
 
 @dataclass(frozen=True, kw_only=True)
 class LinkChanges:
-    """What our tables do not know yet. Tickets are named by their id in iTop.
+    """Differences between iTop and our tables. Tickets are identified by their id in iTop.
 
     Messages after `since_part_at` and `since_part_order` are ours to copy; earlier ones were the PHP extension's.
     """
@@ -147,7 +147,7 @@ def new_merge(context: PanelContext) -> LinkChanges:
 
 
 def apply_changes_of(context: PanelContext) -> None:
-    """Apply what the panel found in this conversation, before a teammate's click is handled."""
+    """Apply the differences that the panel found in this conversation. Call it before a click is handled."""
     cached = CachedTickets.objects.with_link_changes().filter(
         workspace=context.workspace, conversation_id=context.request.conversation.id[:64]
     )
@@ -156,7 +156,7 @@ def apply_changes_of(context: PanelContext) -> None:
 
 
 def apply_link_changes(cached: CachedTickets) -> None:
-    """Store what the panel found when it cached this list. Harmless to repeat."""
+    """Store the differences that the panel found when it cached this list. Can be repeated."""
     changes = LinkChanges.from_json(cached.link_changes)
     workspace = cached.workspace
     # Parsed before the transaction begins: on SQLite, it excludes all other writers.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from intercom_bridge.intercom.payloads import Part
 from intercom_bridge.models import Conversation, Delivery, Log, OutgoingMessage, Ticket, TicketLink
 from intercom_bridge.sync.intake import deliver_together, may_be_our_echo
-from intercom_bridge.sync.message import keep, order_of
+from intercom_bridge.sync.message import order_of, part_to_json
 from intercom_bridge.tickets.creation.transcript import MAX_ENTRIES, Transcript
 
 # A part and the name of its log.
@@ -26,7 +26,7 @@ class Backfill:
     def of(
         cls, conversation: Conversation | None, ticket: Ticket | None, messages: tuple[Part, ...]
     ) -> Backfill:
-        """Select from `messages`, without our own posts and without what an earlier link has already copied.
+        """Select from `messages`, without our own posts and without messages that an earlier link has copied.
 
         `conversation` and `ticket` are None if there is no row for them.
         """
@@ -66,7 +66,7 @@ class Backfill:
         for part, log in self.entries:
             if _key((part, log)) in keys:
                 delivery = skipped.filter(kind=part.kind, part_id=part.id)
-                delivery.update(log=log, part=keep(part), cleaned_at=None)
+                delivery.update(log=log, part=part_to_json(part), cleaned_at=None)
                 delivery.write_after_all()
 
 

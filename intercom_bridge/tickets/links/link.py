@@ -37,7 +37,7 @@ LINKED_NOTE = gettext_noop("{teammate} linked ticket {ticket} to this conversati
 
 @dataclass(frozen=True, kw_only=True)
 class LinkPreview:
-    """What linking a ticket would do. `backfill` is None if Intercom did not return the conversation.
+    """The consequences of linking a ticket. `backfill` is None if Intercom did not return the conversation.
 
     `is_complete` is False if the conversation has older messages than Intercom returns. `is_paused`: the sync of this
     conversation is paused, and would be for this ticket.
@@ -63,7 +63,7 @@ class LinkResult:
 
 
 def preview_link(context: PanelContext, ticket_class: str, ticket_id: int) -> LinkPreview:
-    """Return what linking the ticket could copy. Raise TicketNotFoundError or OutOfScopeError."""
+    """Return the messages that linking the ticket could copy. Raise TicketNotFoundError or OutOfScopeError."""
     found, _missing = get_ticket(context, ticket_class, ticket_id)
     row = make_row(context, found, find_person(context), find_links(context))
     if row.is_linked:

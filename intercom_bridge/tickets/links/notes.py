@@ -1,4 +1,4 @@
-"""Notes in the conversation that say what a teammate did with a ticket."""
+"""Notes in the conversation about a teammate's actions on tickets."""
 
 import datetime as dt
 

@@ -11,13 +11,13 @@ from intercom_bridge.tickets.scope import person_attributes, serves
 from .match import find_person, get_person
 from .person import Person
 
-# iTop does not know the contact. If it knows several persons, a teammate chooses.
+# iTop has no Person for the contact. (If several match, a teammate chooses.)
 UNKNOWN = (MatchFailure.UNKNOWN, MatchFailure.NOTHING_TO_GO_BY, MatchFailure.GONE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """`is_default`: the person is the workspace's caller for unknown customers, and not the contact."""
+    """The caller of a new ticket. `is_default`: it is the workspace's caller for unknown customers."""
 
     person: Person
     is_default: bool = False
@@ -47,7 +47,7 @@ def _find_caller(context: PanelContext) -> Caller:
 
 
 def can_create_for(context: PanelContext, error: PersonNotResolvedError) -> bool:
-    """Return whether a ticket can be created although it is not known who the contact is."""
+    """Return whether iTop lacks the contact, and the workspace has a caller for unknown customers."""
     return bool(context.workspace.default_caller_id) and error.failure in UNKNOWN
 
 

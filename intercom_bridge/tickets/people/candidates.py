@@ -72,7 +72,7 @@ def suggest_people(context: PanelContext, candidate_ids: Iterable[int], *, exclu
     found = Candidates.of(*find_people(context, condition, MAX_SHOWN)) if condition("p") else Candidates()
     if contact.id:
         value = {"people": [asdict(person) for person in found.people], "has_more": found.has_more}
-        CachedAnswer.objects.keep(context.itop, question, value)
+        CachedAnswer.objects.store(context.itop, question, value)
     return found
 
 

@@ -1,4 +1,4 @@
-"""What an Intercom contact says about who it is in iTop."""
+"""The data of an Intercom contact that identifies a Person in iTop."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Evidence:
 
 
 def describe_evidence(fingerprint: str) -> list[str]:
-    """Return what a fingerprint (`str` of an Evidence) contains as short texts; [] if it is empty."""
+    """Return short texts about the content of a fingerprint (`str` of an Evidence); [] if it is empty."""
     if fingerprint.count("|") < 3:
         return [fingerprint] if fingerprint else []
     person_class, person_id, external, email = fingerprint.split("|", 3)

@@ -206,7 +206,7 @@ def _stored_match(context: PanelContext) -> PersonMatch | None:
 
 
 def _usable_match(context: PanelContext, match: PersonMatch | None) -> Person | None:
-    """Return the stored person if chosen by a teammate or found by the same evidence, with what the scope needs."""
+    """Return the stored person, with the scope's attributes, if a teammate chose it or the evidence is the same."""
     if match is None or match.merged_from:
         return None
     evidence = Evidence.of(context.request.contact, context.workspace)
@@ -233,7 +233,7 @@ def _cache_failure(context: PanelContext, evidence: Evidence, error: PersonNotRe
     contact_id = context.request.contact.id
     if not contact_id or error.failure is MatchFailure.NOTHING_TO_GO_BY:
         return
-    CachedAnswer.objects.keep(
+    CachedAnswer.objects.store(
         context.itop,
         match_question(context.workspace, contact_id),
         {"evidence": str(evidence), "failure": error.failure.name, "candidates": list(error.candidates)},
@@ -241,7 +241,7 @@ def _cache_failure(context: PanelContext, evidence: Evidence, error: PersonNotRe
 
 
 def get_person(context: PanelContext, person_id: int) -> ItopObject | None:
-    """Return the person with this id, in scope or not, with what the scope needs. Raise ItopError."""
+    """Return the person with this id, in scope or not, with the attributes that the scope needs. Raise ItopError."""
     found = get_objects(
         context,
         "Person",
@@ -313,7 +313,7 @@ def _search_by_evidence(context: PanelContext, evidence: Evidence) -> tuple[Foun
             limit=MAX_CANDIDATES,
         )
     except UnknownAttributeError as error:
-        # If the workspace names an attribute that this iTop lacks, go on with the rest of the evidence.
+        # If the workspace names an attribute that this iTop lacks, continue with the rest of the evidence.
         if not evidence.external_attribute or error.attribute != evidence.external_attribute:
             raise
         log.warning("person_match.unknown_attribute", attribute=error.attribute)
