@@ -62,11 +62,8 @@ class IntercomBridgeMessenger
 			'profiles' => $aProfiles,
 			'language' => (string) UserRights::GetUserLanguage(),
 		));
-		if ($aAnswer === null) {
-			return null;
-		}
 		$aSettings = isset($aAnswer['messenger']['settings']) ? $aAnswer['messenger']['settings'] : null;
-		$iUntil = time() + min(600, max(0, (int) $aAnswer['cache_seconds']));
+		$iUntil = time() + ($aAnswer === null ? self::RETRY_AFTER_SECONDS : min(600, max(0, (int) $aAnswer['cache_seconds'])));
 		// Only the answers for this account: nothing of another one stays in the session.
 		$aKnown = array_filter($aKnown, function ($aEntry) use ($iUser) { return $aEntry['user'] === $iUser; });
 		$aKnown[$sSubject] = array('user' => $iUser, 'until' => $iUntil, 'settings' => $aSettings);
@@ -103,7 +100,9 @@ class IntercomBridgeMessenger
 		$aAnswer = $bIsComplete ? json_decode($sAnswer, true) : null;
 		if ($iStatus !== 200 || !is_array($aAnswer) || !array_key_exists('messenger', $aAnswer) || !isset($aAnswer['cache_seconds'])) {
 			$sWhat = $sError === '' ? "HTTP $iStatus" : $sError;
-			self::LogFailure($iStatus === 401 ? "$sWhat: check this server's clock, and whether the key was replaced" : $sWhat);
+			// A slow answer concerns this person only: the bridge may have to ask iTop first, and keeps what it learns.
+			$bIsSlow = curl_errno($hCurl) === CURLE_OPERATION_TIMEDOUT;
+			self::LogFailure($iStatus === 401 ? "$sWhat: check this server's clock, and whether the key was replaced" : $sWhat, !$bIsSlow);
 			return null;
 		}
 		return $aAnswer;
@@ -131,11 +130,13 @@ class IntercomBridgeMessenger
 		}
 	}
 
-	/** Makes the next pages not wait, and logs why. Never throws, even if a warning becomes an exception. */
-	private static function LogFailure($sReason)
+	/** Logs why, and makes everybody's next pages not ask. Never throws, even if a warning becomes an exception. */
+	private static function LogFailure($sReason, $bForEverybody = true)
 	{
 		try {
-			@touch(self::Marker('failure'));
+			if ($bForEverybody) {
+				@touch(self::Marker('failure'));
+			}
 			if (self::MayLog()) {
 				$sReason = str_replace(array("\r", "\n"), ' ', $sReason);
 				IssueLog::Error('Intercom Messenger: the bridge at '.self::ADDRESS.' gave no usable answer ('.$sReason.'). The pages have no chat until it does.');
