@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from intercom_bridge.models import CachedAnswer, ItopInstance
+from intercom_bridge.models import CachedAnswer, ItopInstance, PersonMatch
 from itop_client import Client, Deadline, ItopPermissionError, ItopRejectedError, quote
 
 log = structlog.get_logger(__name__)
@@ -38,6 +38,20 @@ def accounts_of(
     for start in range(0, len(unknown), LOOKUP_BATCH):
         accounts |= _look_up(itop, client, unknown[start : start + LOOKUP_BATCH], budget.remaining())
     return accounts
+
+
+def signed_in_emails(itop: ItopInstance, contact_ids: Iterable[str]) -> dict[tuple[int, str], str]:
+    """Return the address that iTop has for contacts who signed in there, by workspace and contact.
+
+    It is more reliable than the address that Intercom has, which the contact may have entered.
+    """
+    matches = PersonMatch.objects.filter(
+        itop=itop, contact_id__in=set(contact_ids), how=PersonMatch.How.ITOP
+    ).exclude(email="")
+    return {
+        (workspace, contact): email
+        for workspace, contact, email in matches.values_list("workspace_id", "contact_id", "email")
+    }
 
 
 def forget_accounts(itop: ItopInstance) -> int:

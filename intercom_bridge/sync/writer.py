@@ -34,7 +34,7 @@ from itop_client import (
     written_keys,
 )
 
-from .authors import accounts_of, forget_accounts
+from .authors import accounts_of, forget_accounts, signed_in_emails
 from .circuit_breaker import backoff_seconds, claim_write, is_open, record_failure, record_success
 from .failure_notes import note_failed_delivery
 from .intake import process_unprocessed
@@ -220,15 +220,21 @@ def _render(delivery: Delivery, client: Client, deadline: Deadline) -> None:
         if other.item is None and other.pk != delivery.pk
     ]
     parts = [part_from_json(row.part) for row in batch]
-    emails = {part.author.email for part in parts if may_have_account(part.author)}
+    signed_in = signed_in_emails(itop, {part.author.id for part in parts})
+    addresses = [
+        signed_in.get((row.conversation.workspace_id, part.author.id))
+        or (part.author.email if may_have_account(part.author) else "")
+        for row, part in zip(batch, parts, strict=True)
+    ]
+    emails = set(filter(None, addresses))
     accounts: dict[str, int] = {}
     if may_set_author and emails:
         accounts = accounts_of(itop, client, emails, deadline=deadline.remaining())
         # The look-up may have found that the account is no Administrator.
         may_set_author = itop.is_administrator is not False
     # Converted before the transaction begins: on SQLite, it excludes all other writers.
-    for row, part in zip(batch, parts, strict=True):
-        account = accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0
+    for row, part, address in zip(batch, parts, addresses, strict=True):
+        account = accounts.get(address.casefold(), 0) if address else 0
         workspace = row.conversation.workspace
         with translation.override(workspace.language):
             row.item = log_item(part, account, row.conversation.url, may_set_author=may_set_author)

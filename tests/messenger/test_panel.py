@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.test import Client
 
-from intercom_bridge.models import PersonMatch, Workspace
-from tests.teammate import ALICE, Teammate
+from intercom_bridge.models import PersonMatch, Ticket, Workspace
+from sandbox.itop import Itop
+from tests.teammate import ALICE, Teammate, author_of, notify, part
 
 
 def contact(workspace: Workspace, *, user_id: str = "", **changes: Any) -> dict[str, Any]:
@@ -44,3 +47,22 @@ def test_a_workspace_may_believe_itop_only(workspace: Workspace, teammate: Teamm
     Workspace.objects.update(verification=Workspace.Verification.ITOP)
     teammate.open()
     assert "Not verified: Alice Martin has not signed in to iTop." in teammate.text
+
+
+def test_messages_of_who_signed_in_are_written_under_their_account(
+    workspace: Workspace, teammate: Teammate, client: Client, itop: Itop, work: Callable[[], None]
+) -> None:
+    """The contact's address in Intercom is another one than in iTop."""
+    visitor = contact(workspace, email="private@home.example", name="Al")
+    teammate.contact = visitor
+    teammate.conversation["source"]["author"] = author_of(visitor)
+    teammate.open().click("Create a ticket").click("Create ticket", Title="Something new")
+    if teammate.offers("Create anyway"):
+        teammate.click("Create anyway")
+    notify(client, part(37358198999, "<p>And one more thing</p>", author_of(visitor)))
+    work()
+    ticket = Ticket.objects.get()
+    entries = itop.store.log(ticket.object_id)
+    alice = next(str(row["id"]) for row in itop.store.all("User") if row["contactid"] == 40)
+    assert [entry["user_id"] for entry in entries if "more thing" in entry["message"]] == [alice]
+    assert {entry["user_id"] for entry in entries} == {alice}

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from intercom_bridge.connections import itop_client
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.intercom.payloads import Conversation as Payload
-from intercom_bridge.models import Conversation, OutgoingMessage, Participant, TicketCreation
+from intercom_bridge.models import Conversation, OutgoingMessage, Participant, PersonMatch, TicketCreation
 from intercom_bridge.models.lease import Lease, take_lease
 from intercom_bridge.models.ticket_profile import ORIGIN
 from intercom_bridge.sync.authors import accounts_of, has_portal_account
@@ -188,7 +188,12 @@ def _fields(
     accounts: dict[str, int] = {}
     if may_set_author and transcript.emails:
         client = itop_client(context.itop)
-        accounts = accounts_of(context.itop, client, transcript.emails, deadline=context.deadline.remaining())
+        signed_in = person.email if person.how == PersonMatch.How.ITOP else ""
+        emails = {*transcript.emails, *filter(None, [signed_in])}
+        accounts = accounts_of(context.itop, client, emails, deadline=context.deadline.remaining())
+        if signed_in:
+            # The address in iTop is more reliable than the one that Intercom has.
+            accounts[context.request.contact.email.strip().casefold()] = accounts.get(signed_in.casefold(), 0)
         # The look-up may have shown that the account is not Administrator.
         may_set_author = context.itop.is_administrator is not False
     logs = transcript.logs(
