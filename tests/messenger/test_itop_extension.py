@@ -29,8 +29,12 @@ from intercom_bridge.models import Messenger, MessengerKey
 
 from .questions import SECRET
 
-PHP = shutil.which("php")
-needs_php = pytest.mark.skipif(PHP is None, reason="php is not installed (Debian package php-cli)")
+HAS_PHP = (
+    shutil.which("php") is not None
+    and subprocess.run(["php", "-r", 'exit(function_exists("curl_init") ? 0 : 1);'], check=False).returncode
+    == 0
+)
+needs_php = pytest.mark.skipif(not HAS_PHP, reason="no PHP with curl (Debian packages php-cli and php-curl)")
 ALICE = {"user": 8, "contact": 40, "profiles": ["Portal user"], "language": "FR FR"}
 
 LIMIT = "const TIMEOUT_MS = 300;"
