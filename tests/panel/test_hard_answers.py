@@ -76,7 +76,7 @@ def test_an_incomplete_transcript_is_reported(teammate: Teammate) -> None:
         "conversation_parts": {"conversation_parts": [part(1, "<p>x</p>")], "total_count": 40}
     }
     teammate.open().click("Create a ticket").click("Create ticket")
-    assert "only the newest 1 could be copied" in teammate.text
+    assert "Only the newest 1 " in teammate.text
 
 
 def test_the_teammate_learns_that_the_customer_was_notified(teammate: Teammate) -> None:
