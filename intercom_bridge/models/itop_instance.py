@@ -68,7 +68,7 @@ class ItopInstance(models.Model):
         help_text="The link for customers, in which {class} and {id} are replaced. If empty, iTop's standard portal.",
     )
     # Names this iTop in the Messenger's user ids.
-    public_id = models.CharField(max_length=8, unique=True, default=new_public_id, editable=False)
+    public_id = models.CharField(max_length=16, unique=True, default=new_public_id, editable=False)
     # Makes these user ids impossible to guess. It never changes: Intercom would take everyone for a new contact.
     identity_secret = SecretField(default=new_identity_secret, editable=False)
     # Learned from iTop's responses; null until then.

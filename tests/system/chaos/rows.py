@@ -33,7 +33,7 @@ def _set_up(wanted: dict[str, Any]) -> None:
     if wanted["time_zone"]:
         ItopInstance.objects.update(time_zone=wanted["time_zone"])
     _link(workspace, wanted["links"])
-    if wanted["second_workspace"]:
+    if wanted.get("second_workspace"):
         second = Workspace.objects.create(
             workspace_id=wanted["second_workspace"],
             name="Second",
