@@ -11,7 +11,8 @@ HUEY_FILE = Path(os.environ["CHAOS_QUEUE"])
 
 # With DEBUG, Django keeps each query, which on SQLite takes a second one.
 DEBUG = False
-ALLOWED_HOSTS = ["127.0.0.1"]
+# The bench has a PUBLIC_URL of its own.
+ALLOWED_HOSTS = ["*"]
 SECRET_KEY = "chaos-only-" + "0123456789abcdef" * 4
 FIELD_ENCRYPTION_KEYS = ["Y2hhb3Mtb25seS1ub3QtYS1zZWNyZXQta2V5LTAwMDE="]
 # The address is this machine's.
