@@ -220,7 +220,8 @@ def _render(delivery: Delivery, client: Client, deadline: Deadline) -> None:
         if other.item is None and other.pk != delivery.pk
     ]
     parts = [part_from_json(row.part) for row in batch]
-    signed_in = signed_in_emails(itop, {part.author.id for part in parts})
+    # Without the right to set authors, nobody's account is needed.
+    signed_in = signed_in_emails(itop, {part.author.id for part in parts}) if may_set_author else {}
     addresses = [
         signed_in.get((row.conversation.workspace_id, part.author.id))
         or (part.author.email if may_have_account(part.author) else "")
