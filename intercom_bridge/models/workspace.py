@@ -135,8 +135,8 @@ class Workspace(models.Model):
         blank=True,
         validators=[MinValueValidator(1)],
         help_text="The ID of a Person in iTop, in the scope. With it, teammates can create a ticket for a customer "
-        "whom iTop does not know: this person is the caller, and the description begins with who wrote. If empty, a "
-        "person has to be found or created first.",
+        "whom iTop does not know: this person is the caller, and the description begins with the customer's name. If "
+        "empty, a person has to be found or created first.",
     )
     verification = models.CharField(
         "verified contacts",

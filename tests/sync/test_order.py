@@ -40,16 +40,21 @@ def full_disk() -> Iterator[None]:
             cursor.execute("DROP TABLE IF EXISTS filler")
 
 
+def link(teammate: Teammate, itop: Itop, work: Work) -> tuple[Ticket, int]:
+    """Link a ticket, and return it with the number of entries in its public log."""
+    teammate.link("R-000006")
+    work()
+    ticket = TicketLink.objects.get().ticket
+    return ticket, len(texts(itop, ticket))
+
+
 @on_sqlite
 @pytest.mark.django_db(transaction=True)
 def test_a_message_refused_by_a_full_disk_is_written_when_intercom_repeats_it(
     client: Client, teammate: Teammate, itop: Itop, work: Work
 ) -> None:
     """The later message is in the log by then, and iTop can only append: the earlier one keeps its own time."""
-    teammate.link("R-000006")
-    work()
-    ticket = TicketLink.objects.get().ticket
-    before = len(texts(itop, ticket))
+    ticket, before = link(teammate, itop, work)
     earlier = part(37358198350, f"<p>earlier {'x' * 20_000}</p>")
     client.raise_request_exception = False
     with full_disk():
@@ -69,10 +74,7 @@ def test_a_message_refused_by_a_full_disk_is_written_when_intercom_repeats_it(
 def test_a_disk_that_is_full_while_the_worker_works_changes_no_order(
     client: Client, teammate: Teammate, itop: Itop, work: Work
 ) -> None:
-    teammate.link("R-000006")
-    work()
-    ticket = TicketLink.objects.get().ticket
-    before = len(texts(itop, ticket))
+    ticket, before = link(teammate, itop, work)
     numbers = range(12)
     for number in reversed(numbers):
         body = f"<p>{number} {'x' * 3000}</p>"

@@ -212,7 +212,7 @@ def _fields(
 
 
 def _with_author(context: PanelContext, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the values with who wrote at the beginning of the description, because the caller did not."""
+    """Return the values with the customer's name at the beginning of the description: the caller did not write it."""
     code = context.profile.code("description")
     attribute = context.ticket_class.attributes.get(code)
     if attribute is None or attribute.kind not in (Kind.TEXT, Kind.HTML):
