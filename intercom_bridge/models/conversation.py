@@ -53,6 +53,8 @@ class Conversation(Leased):
     reconcile_failures = models.PositiveIntegerField(default=0, editable=False)
     # When it was merged into another one (Unix seconds). Intercom does not say into which.
     merged_away_at = models.BigIntegerField(default=0, editable=False)
+    # When too many posts stopped the bridge from posting here, until a teammate or an admin resumes it.
+    posting_stopped_at = models.DateTimeField(null=True, blank=True, editable=False)
     # Counts the panel's clicks that changed something (tickets/version.py).
     panel_version = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -71,6 +71,9 @@ class ItopInstance(models.Model):
     public_id = models.CharField(max_length=16, unique=True, default=new_public_id, editable=False)
     # Makes these user ids impossible to guess. It never changes: Intercom would take everyone for a new contact.
     identity_secret = SecretField(default=new_identity_secret, editable=False)
+    # Authenticates iTop's push requests (views/itop_push.py). Empty until an admin creates it.
+    push_secret = SecretField(editable=False)
+    push_received_at = models.DateTimeField("last push", null=True, blank=True, editable=False)
     # Learned from iTop's responses; null until then.
     is_administrator = models.BooleanField(null=True, editable=False)
     # Whether iTop records a change for each write to a log, by log code, so that idempotency keys can be found.

@@ -1,5 +1,6 @@
 from django.db import models
 
+from .broadcast import Broadcast
 from .conversation import Conversation
 from .job import Job, JobQuerySet
 
@@ -36,6 +37,14 @@ class OutgoingMessage(Job):
     created_at = models.DateTimeField(auto_now_add=True)
     # Names what is posted only once in a conversation; otherwise empty.
     once_key = models.CharField(max_length=100, blank=True, editable=False)
+    broadcast = models.ForeignKey(
+        Broadcast, models.SET_NULL, null=True, blank=True, related_name="messages", editable=False
+    )
+    # After it is posted, the conversation is opened, and assigned if there is an assignee: {"type": "admin" or "team",
+    # "id"} or {}.
+    reopens = models.BooleanField(default=False, editable=False)
+    assign_to = models.JSONField(default=dict, blank=True, editable=False)
+    reopened_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = OutgoingMessageQuerySet.as_manager()
 

@@ -115,6 +115,18 @@ class ReasonCode(models.TextChoices):
     CONVERSATION_DELETED = "conversation_deleted", _("The conversation was deleted in Intercom.")
     NO_ACCESS_TOKEN = "no_access_token", _("The workspace has no access token.")
 
+    # Changes in iTop that are not reported
+    NOT_REPORTED = "not_reported", _("The workspace's rules report nothing for this change.")
+    REPORTED_WITH_PARENT = (
+        "reported_with_parent",
+        _("The same entry was already reported with the parent ticket."),
+    )
+    POSTING_STOPPED = (
+        "posting_stopped",
+        _("The bridge stopped posting in this conversation, because it had posted too much in a few minutes."),
+    )
+    CONVERSATION_MERGED = "conversation_merged", _("The conversation was merged into another one.")
+
     # This service
     DATA_MODEL_REJECTED = "data_model_rejected", _("The file is not a data model that can be imported.")
     SECRET_UNREADABLE = (

@@ -1,0 +1,34 @@
+"""What happened to a ticket in iTop: the result of comparing it with its snapshot, and the input of the rules."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EventAuthor:
+    """Who did it, as far as iTop says. `person_id` is 0 and the texts are empty if unknown."""
+
+    name: str = ""
+    email: str = ""
+    person_id: int = 0
+    is_customer: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a ticket.
+
+    kind: an EventKind.
+    key: identifies the change within the ticket; the same change has the same key whenever it is read again.
+    happened_at: by iTop's clock; None if iTop does not say.
+    before, after: the values as people see them; "" for an entry.
+    content: the entry, the solution or the pending reason, as HTML of iTop.
+    """
+
+    kind: str
+    key: str
+    happened_at: dt.datetime | None = None
+    author: EventAuthor = EventAuthor()
+    before: str = ""
+    after: str = ""
+    content: str = ""

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from .ticket_event import EventKind
+from .workspace import Workspace
+
+
+class Action(models.TextChoices):
+    """What the bridge does in the conversation when something happens to the ticket."""
+
+    NOTHING = "nothing", "nothing"
+    NOTE = "note", "internal note"
+    REPLY = "reply", "reply to the customer"
+
+
+# What the panel and the inbox do not send to customers, whatever an admin enters.
+_INTERNAL_ACTIONS = [(action.value, action.label) for action in (Action.NOTHING, Action.NOTE)]
+REOPENING_KINDS = frozenset(EventKind.values) - {EventKind.GONE}
+
+
+def validate_kinds(value: object) -> None:
+    """Accept a list of event kinds that may reopen a conversation."""
+    if not isinstance(value, list) or not set(map(str, value)) <= REOPENING_KINDS:
+        raise ValidationError(f"Write a list of these: {', '.join(sorted(REOPENING_KINDS))}.")
+
+
+class EventRules(models.Model):
+    """What a workspace's conversations hear of changes in iTop.
+
+    A workspace without a row has the defaults (`rules_of`). Nothing reaches a customer unless an admin changes them.
+    """
+
+    class Assignee(models.TextChoices):
+        """Who gets a conversation that a change in iTop reopened."""
+
+        UNCHANGED = "unchanged", "the teammate or team it is assigned to"
+        LINKED_BY = "linked_by", "the teammate who linked the ticket"
+        LAST_TEAMMATE = "last_teammate", "the teammate who wrote last"
+        TEAM = "team", "a team"
+
+    workspace = models.OneToOneField(Workspace, models.CASCADE, related_name="event_rules")
+    public_entry = models.CharField(
+        "public entry by an agent", max_length=10, choices=Action.choices, default=Action.NOTE
+    )
+    customer_entry = models.CharField(
+        "public entry by the customer in the portal",
+        max_length=10,
+        choices=_INTERNAL_ACTIONS,
+        default=Action.NOTE,
+    )
+    private_entry = models.CharField(max_length=10, choices=_INTERNAL_ACTIONS, default=Action.NOTHING)
+    status = models.CharField(
+        "other change of status", max_length=10, choices=Action.choices, default=Action.NOTE
+    )
+    assignment = models.CharField(max_length=10, choices=Action.choices, default=Action.NOTHING)
+    pending = models.CharField(max_length=10, choices=Action.choices, default=Action.NOTE)
+    resolved = models.CharField(max_length=10, choices=Action.choices, default=Action.NOTE)
+    closed = models.CharField(max_length=10, choices=Action.choices, default=Action.NOTHING)
+    reopened = models.CharField(max_length=10, choices=Action.choices, default=Action.NOTHING)
+    shows_agent_names = models.BooleanField(
+        "show agents' names to customers",
+        default=True,
+        help_text="In replies to the customer. Otherwise they name no agent and are posted as the teammate below.",
+    )
+    post_as_admin_id = models.CharField(
+        "post as",
+        max_length=64,
+        blank=True,
+        help_text="The teammate in whose name the bridge posts if the agent has no teammate with the same e-mail "
+        "address. If empty, the owner of the access token.",
+    )
+    post_as_name = models.CharField(max_length=200, blank=True, editable=False)
+    # When Intercom no longer had this teammate.
+    post_as_missing_since = models.DateTimeField(null=True, blank=True, editable=False)
+    reopens_on = models.JSONField(
+        "reopen the conversation on",
+        default=list,
+        blank=True,
+        validators=[validate_kinds],
+        help_text="These changes reopen a closed or snoozed conversation, at most three times a day per ticket.",
+    )
+    assign_to = models.CharField(
+        "assign it to", max_length=20, choices=Assignee.choices, default=Assignee.UNCHANGED
+    )
+    assign_to_team_id = models.CharField("team", max_length=64, blank=True)
+    reopens_tickets = models.BooleanField(
+        "reopen resolved tickets",
+        default=False,
+        help_text="When the customer writes in the conversation, a resolved ticket is reopened (ev_reopen), where its "
+        "life cycle allows it.",
+    )
+    updates_attributes = models.BooleanField(
+        "update conversation attributes",
+        default=True,
+        help_text="Keeps “iTop ticket” and “iTop status” up to date where Intercom has conversation attributes with "
+        "these names, so that inbox views and workflows can use them.",
+    )
+
+    class Meta:
+        verbose_name = "rules for changes in iTop"
+        verbose_name_plural = "rules for changes in iTop"
+
+    def __str__(self) -> str:
+        return f"Rules of {self.workspace}"
+
+    def clean(self) -> None:
+        self.reopens_on = self.reopens_on or []
+        if self.assign_to == self.Assignee.TEAM and not self.assign_to_team_id:
+            raise ValidationError({"assign_to_team_id": "Choose the team that reopened conversations go to."})
+
+    def action_for(self, kind: str) -> str:
+        """Return the Action for an event of this kind."""
+        return Action.NOTE if kind == EventKind.GONE else str(getattr(self, kind))
+
+
+def rules_of(workspace: Workspace) -> EventRules:
+    """Return the workspace's rules, or unsaved ones with the defaults."""
+    return EventRules.objects.filter(workspace=workspace).first() or EventRules(workspace=workspace)

@@ -1,0 +1,30 @@
+from django.db import models
+from django.utils import timezone
+
+from .itop_instance import ItopInstance
+from .lease import Leased
+from .reason import ReasonCode
+
+
+class ItopPoll(Leased):
+    """The polling of an iTop for changes of linked tickets: when it is next due, and how the last poll ended.
+
+    Its lease lets one worker at a time poll an iTop.
+    """
+
+    itop = models.OneToOneField(ItopInstance, models.CASCADE, related_name="poll")
+    due_at = models.DateTimeField(default=timezone.now)
+    polled_at = models.DateTimeField("last poll", null=True, blank=True)
+    succeeded_at = models.DateTimeField("last successful poll", null=True, blank=True)
+    failures_in_a_row = models.PositiveIntegerField(default=0)
+    reason_code = models.CharField(
+        "problem of the last poll", max_length=40, choices=ReasonCode.choices, blank=True
+    )
+    reason_detail = models.CharField(max_length=500, blank=True)
+    # The highest `last_update` seen, in iTop's own time zone and format: no clock of ours is compared with iTop's.
+    newest_update = models.CharField(max_length=30, blank=True)
+    # When all followed tickets were last compared, whatever their `last_update`.
+    swept_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"polling of {self.itop}"

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+
+from .conversation import Conversation
+from .outgoing_message import OutgoingMessage
+from .reason import ReasonCode
+from .ticket import Ticket
+
+
+class EventKind(models.TextChoices):
+    """What happened to a ticket in iTop."""
+
+    PUBLIC_ENTRY = "public_entry", "public entry by an agent"
+    CUSTOMER_ENTRY = "customer_entry", "public entry by the customer in the portal"
+    PRIVATE_ENTRY = "private_entry", "private entry"
+    STATUS = "status", "other change of status"
+    ASSIGNMENT = "assignment", "assignment"
+    PENDING = "pending", "pending"
+    RESOLVED = "resolved", "resolved"
+    CLOSED = "closed", "closed"
+    REOPENED = "reopened", "reopened"
+    GONE = "gone", "deleted or no longer visible"
+
+
+class TicketEventQuerySet(models.QuerySet["TicketEvent"]):
+    def erase_content(self) -> int:
+        """Erase the words and names of the events and return how many there are."""
+        return self.update(author_name="", content="", cleaned_at=timezone.now())
+
+
+class TicketEvent(models.Model):
+    """One change in iTop for one conversation of the ticket, and what became of it.
+
+    It is committed before anything is posted. Several events of the same save share one message. An event without a
+    message was not reported, and `reason_code` says why. The row is never deleted, so nothing is reported twice.
+    """
+
+    ticket = models.ForeignKey(Ticket, models.CASCADE, related_name="events")
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="ticket_events")
+    kind = models.CharField(max_length=20, choices=EventKind.choices)
+    # Identifies the change within the ticket, for example "public_log:17:<digest>" or "status:<last_update>:resolved".
+    key = models.CharField(max_length=200, editable=False)
+    # When it happened by iTop's clock; null if iTop does not say.
+    happened_at = models.DateTimeField(null=True, blank=True)
+    # When the bridge read it.
+    created_at = models.DateTimeField("seen at", auto_now_add=True)
+    author_name = models.CharField("author", max_length=200, blank=True)
+    # The values before and after, as people see them.
+    before = models.CharField(max_length=200, blank=True)
+    after = models.CharField(max_length=200, blank=True)
+    # The entry, the solution or the pending reason: HTML of iTop.
+    content = models.TextField(blank=True)
+    message = models.ForeignKey(
+        OutgoingMessage, models.SET_NULL, null=True, blank=True, related_name="events"
+    )
+    # Whether it reopened the conversation.
+    reopened = models.BooleanField(default=False)
+    reason_code = models.CharField(
+        "reason", max_length=40, choices=ReasonCode.choices, default=ReasonCode.NONE, blank=True
+    )
+    reason_detail = models.CharField(max_length=500, blank=True)
+    cleaned_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = TicketEventQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["ticket", "conversation", "key"], name="ticket_event_unique")
+        ]
+        indexes = [
+            models.Index(fields=["conversation", "created_at"], name="ticket_event_conversation"),
+            models.Index(
+                fields=["created_at"],
+                name="ticket_event_payload",
+                condition=models.Q(cleaned_at__isnull=True),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} of {self.ticket}"
+
+    @property
+    def outcome(self) -> str:
+        """The state of its message, or "" if nothing is posted."""
+        return str(self.message.state) if self.message else ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the event says, for exports."""
+        return {
+            "kind": self.kind,
+            "ticket": self.ticket.ref,
+            "happened_at": self.happened_at,
+            "author": self.author_name,
+            "before": self.before,
+            "after": self.after,
+            "content": self.content,
+        }

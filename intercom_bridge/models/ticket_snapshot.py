@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import datetime as dt
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from .itop_instance import ItopInstance
+from .ticket import Ticket
+
+
+class TicketSnapshotQuerySet(models.QuerySet["TicketSnapshot"]):
+    def due(self, itop: ItopInstance) -> TicketSnapshotQuerySet:
+        """Return the snapshots of an iTop that are to be compared with it now, the longest overdue first."""
+        due = self.filter(ticket__itop=itop, poll_at__lte=timezone.now())
+        return due.select_related("ticket").order_by("poll_at", "pk")
+
+    def note_activity(self) -> int:
+        """Poll these tickets often for the next hour, because somebody wrote to them, beginning now."""
+        now = timezone.now()
+        return self.filter(Q(poll_at=None) | Q(active_at__lt=now - dt.timedelta(minutes=1))).update(
+            active_at=now, poll_at=now
+        )
+
+
+class TicketSnapshot(models.Model):
+    """A linked ticket as iTop last returned it. The difference from its present state is what is reported."""
+
+    ticket = models.OneToOneField(Ticket, models.CASCADE, related_name="snapshot")
+    # When it was first and last read; null until then.
+    first_read_at = models.DateTimeField(null=True, blank=True, editable=False)
+    read_at = models.DateTimeField("last read", null=True, blank=True, editable=False)
+    # Codes and friendly names as iTop returns them; "0" and "" mean nobody.
+    status = models.CharField(max_length=100, blank=True)
+    status_label = models.CharField(max_length=200, blank=True)
+    agent_id = models.CharField(max_length=20, blank=True)
+    agent_name = models.CharField("agent", max_length=200, blank=True)
+    team_id = models.CharField(max_length=20, blank=True)
+    team_name = models.CharField("team", max_length=200, blank=True)
+    caller_id = models.CharField(max_length=20, blank=True)
+    pending_reason = models.TextField(blank=True)
+    # HTML of iTop.
+    solution = models.TextField(blank=True)
+    # iTop's `last_update`, in its own time zone and format.
+    last_update = models.CharField(max_length=30, blank=True)
+    # For each log the digests of the entries that have been examined, in the order of their indexes.
+    entries = models.JSONField(default=dict, blank=True)
+    # The last time when something changed here or there. Active tickets are polled more often.
+    active_at = models.DateTimeField(default=timezone.now)
+    # When it is next polled; null for a ticket that has been closed for long, or is gone.
+    poll_at = models.DateTimeField(null=True, blank=True, default=timezone.now)
+
+    objects = TicketSnapshotQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["poll_at"], name="ticket_snapshot_due", condition=models.Q(poll_at__isnull=False)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.ticket}: {self.status}"
