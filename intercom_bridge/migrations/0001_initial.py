@@ -305,6 +305,7 @@ class Migration(migrations.Migration):
                 ('happened_at', models.DateTimeField(blank=True, null=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='seen at')),
                 ('author_name', models.CharField(blank=True, max_length=200, verbose_name='author')),
+                ('author_email', models.CharField(blank=True, max_length=254, verbose_name="author's e-mail address")),
                 ('before', models.CharField(blank=True, max_length=200)),
                 ('after', models.CharField(blank=True, max_length=200)),
                 ('content', models.TextField(blank=True)),
