@@ -18,6 +18,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from intercom_bridge.datamodel.import_job import run_import
+from intercom_bridge.events.follow import follow_tickets, unfollowed_tickets
+from intercom_bridge.events.poll import poll_itop
 from intercom_bridge.models import (
     CachedTickets,
     Conversation,
@@ -25,6 +27,7 @@ from intercom_bridge.models import (
     DayCount,
     Delivery,
     ItopInstance,
+    ItopPoll,
     LinkRemoval,
     OutgoingMessage,
     Participant,
@@ -230,6 +233,8 @@ QUEUES = (
     Queue("verify_ticket", _tickets_to_verify, _verify),
     Queue("post_message", OutgoingMessage.objects.due, _post),
     Queue("create_ticket", TicketCreation.objects.due, _create),
+    Queue("follow_ticket", unfollowed_tickets, follow_tickets, every=MINUTE, max_rows=1, max_running=1),
+    Queue("poll_itop", ItopPoll.objects.due, poll_itop),
     # Reading a file takes CPU time that the other threads need.
     Queue(
         "import_data_model",
