@@ -20,6 +20,7 @@ from django.utils import timezone
 from intercom_bridge.datamodel.import_job import run_import
 from intercom_bridge.events.follow import follow_tickets, unfollowed_tickets
 from intercom_bridge.events.poll import poll_itop
+from intercom_bridge.events.poster import post
 from intercom_bridge.models import (
     CachedTickets,
     Conversation,
@@ -48,7 +49,6 @@ from intercom_bridge.sync.extension_attributes import (
 from intercom_bridge.sync.intake import process_batch
 from intercom_bridge.sync.reconcile import CLAIMED_SECONDS as COMPARISON_SECONDS
 from intercom_bridge.sync.reconcile import reconcile
-from intercom_bridge.sync.replies import post
 from intercom_bridge.sync.retention import clean_payloads
 from intercom_bridge.sync.verify import check_log
 from intercom_bridge.sync.writer import lease_seconds, stopping, write_due
@@ -59,7 +59,6 @@ from itop_client import ItopError
 log = structlog.get_logger(__name__)
 
 MINUTE = 60.0
-POST_SECONDS = 60.0
 # How long the intake processes batches before the loop looks for due rows again.
 INTAKE_TURN_SECONDS = 2.0
 # An admin waits for the outcome. Usually the signal comes first.
@@ -186,16 +185,6 @@ def _verify(ticket: Ticket) -> None:
             Ticket.objects.filter(pk=ticket.pk, check_at=ticket.check_at).update(check_at=None)
 
 
-def _post(message: OutgoingMessage) -> None:
-    if not claim(message, POST_SECONDS):
-        return
-    post(message)
-    if message.state == OutgoingMessage.State.POSTED:
-        # Notifications that waited until it was known whether they report this message.
-        conversation = message.conversation
-        WebhookEvent.objects.release_postponed(conversation.workspace, conversation.conversation_id)
-
-
 def _create(creation: TicketCreation) -> float:
     lease = take_lease(creation.conversation, 2 * BACKGROUND_DEADLINE_SECONDS)
     if lease is not None:
@@ -231,7 +220,7 @@ QUEUES = (
     ),
     Queue("write_ticket", _tickets_to_write, _write, workspace="workspace", customer="customer"),
     Queue("verify_ticket", _tickets_to_verify, _verify),
-    Queue("post_message", OutgoingMessage.objects.due, _post),
+    Queue("post_message", OutgoingMessage.objects.next_due, post, workspace="conversation__workspace"),
     Queue("create_ticket", TicketCreation.objects.due, _create),
     Queue("follow_ticket", unfollowed_tickets, follow_tickets, every=MINUTE, max_rows=1, max_running=1),
     Queue("poll_itop", ItopPoll.objects.due, poll_itop),
