@@ -65,7 +65,7 @@ CLAIMED_SECONDS = 60.0
 # How long a message waits for Intercom's response to a post of the bridge that it may be.
 ECHO_SECONDS = 5.0
 LONGEST_WAIT_FOR_ECHO = dt.timedelta(minutes=1)
-BATCH = 20
+BATCH = 10
 
 
 def process_batch() -> int:

@@ -1,4 +1,4 @@
-"""Rows for tests of what is posted: a linked ticket and its events."""
+"""Rows for tests of what is posted: events of a linked ticket, and their messages."""
 
 from __future__ import annotations
 
@@ -7,31 +7,10 @@ from itertools import count
 from typing import Any
 
 from intercom_bridge.events.rules import plan
-from intercom_bridge.models import (
-    Conversation,
-    EventRules,
-    OutgoingMessage,
-    Ticket,
-    TicketEvent,
-    TicketLink,
-    Workspace,
-)
+from intercom_bridge.models import EventRules, OutgoingMessage, TicketEvent, TicketLink
 from intercom_bridge.models.event_rules import rules_of
 
 _numbers: Iterator[int] = count(1)
-
-
-def linked_ticket(
-    workspace: Workspace, conversation_id: str, object_id: int = 12, **fields: Any
-) -> TicketLink:
-    conversation = Conversation.objects.known(workspace, conversation_id)
-    ticket, _is_new = Ticket.objects.get_or_create(
-        itop=workspace.itop,
-        ticket_class="UserRequest",
-        object_id=object_id,
-        defaults={"ref": f"R-{object_id:06}"},
-    )
-    return TicketLink.objects.create(conversation=conversation, ticket=ticket, **fields)
 
 
 def event(link: TicketLink, kind: str, **fields: Any) -> TicketEvent:

@@ -20,7 +20,7 @@ from intercom_bridge.models import (
     TicketLink,
 )
 
-from .rows import event, linked_ticket, planned
+from .rows import event, planned
 
 
 def test_the_events_of_a_save_are_one_note(link: TicketLink) -> None:
@@ -119,7 +119,8 @@ def flood(link: TicketLink) -> list[TicketEvent]:
 
 
 def test_too_many_messages_in_a_few_minutes_stop_the_posting_with_one_last_note(link: TicketLink) -> None:
-    other = linked_ticket(link.conversation.workspace, "999")
+    elsewhere = Conversation.objects.known(link.conversation.workspace, "999")
+    other = TicketLink.objects.create(conversation=elsewhere, ticket=link.ticket)
     assert all(row.message_id for row in flood(link))
     further, later = event(link, EventKind.PUBLIC_ENTRY), event(link, EventKind.PUBLIC_ENTRY)
     (last,) = planned(further)
