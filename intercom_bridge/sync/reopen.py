@@ -85,7 +85,7 @@ def _reopen(delivery: Delivery, client: Client, deadline: Deadline) -> tuple[str
 
 
 def _apply(delivery: Delivery, client: Client, deadline: Deadline) -> bool:
-    """Apply the stimulus, a second time if the outcome of the first is unknown. Return whether it reopened the ticket."""
+    """Apply the stimulus, again if its outcome is unknown. Return whether it reopened the ticket."""
     ticket, workspace = delivery.ticket, delivery.conversation.workspace
     key = idempotency_key(
         f"Intercom message {delivery.part_id} ({workspace.workspace_id}), reopening", delivery.author
