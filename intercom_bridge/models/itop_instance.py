@@ -130,6 +130,11 @@ class ItopInstance(models.Model):
         self.save(update_fields=["push_secret", "push_received_at"])
         return secret
 
+    def forget_push(self) -> None:
+        """Refuse push requests until a secret is created."""
+        self.push_secret, self.push_received_at = Secret(), None
+        self.save(update_fields=["push_secret", "push_received_at"])
+
     def note_push(self) -> None:
         """Store that a push request was received. At most one write per minute."""
         now = timezone.now()
