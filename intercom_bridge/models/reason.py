@@ -123,7 +123,9 @@ class ReasonCode(models.TextChoices):
     )
     POSTING_STOPPED = (
         "posting_stopped",
-        _("The bridge stopped posting in this conversation, because it had posted too much in a few minutes."),
+        _(
+            "The bridge stopped posting in this conversation, because it had posted too much in a few minutes."
+        ),
     )
     CONVERSATION_MERGED = "conversation_merged", _("The conversation was merged into another one.")
 
