@@ -511,6 +511,10 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
         ),
         ItopClass("TriggerOnObjectUpdate", "TriggerOnObject", own=(text("target_attcodes"),)),
         ItopClass(
+            "TriggerOnStateChange", "TriggerOnObject", abstract=True, own=(text("state", mandatory=True),)
+        ),
+        ItopClass("TriggerOnStateEnter", "TriggerOnStateChange"),
+        ItopClass(
             "Action",
             abstract=True,
             naming="{name}",
@@ -520,7 +524,11 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
             ),
         ),
         ItopClass("ActionNotification", "Action", abstract=True),
-        ItopClass("ActionEmail", "ActionNotification"),
+        ItopClass(
+            "ActionEmail",
+            "ActionNotification",
+            own=(other("text", "to", "To"), other("text", "cc", "Cc"), other("text", "bcc", "Bcc")),
+        ),
         ItopClass(
             "lnkTriggerAction",
             own=(
