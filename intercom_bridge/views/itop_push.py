@@ -14,7 +14,6 @@ from typing import Any
 import structlog
 from django.core.exceptions import ImproperlyConfigured, RequestDataTooBig
 from django.db import DatabaseError
-from django.utils import timezone
 from rest_framework import status
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import APIException, AuthenticationFailed, ParseError
@@ -22,9 +21,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from intercom_bridge.models import ItopInstance, ItopPoll, Secret, Ticket, TicketSnapshot
+from intercom_bridge.events.poll import poll_soon
+from intercom_bridge.models import ItopInstance, Secret, Ticket
 from intercom_bridge.models.encryption import SecretDecryptionError
-from intercom_bridge.wake import EVERYTHING, wake
 
 from .throttling import RateLimit
 
@@ -87,10 +86,17 @@ class ItopPushView(APIView):
         ticket_class, object_id = _ticket_in(request)
         try:
             itop.note_push()
-            polled = _poll_soon(itop, ticket_class, object_id)
+            linked = Ticket.objects.filter(
+                itop=itop, ticket_class=ticket_class, object_id=object_id, links__isnull=False
+            )
+            is_linked = linked.exists()
+            if is_linked:
+                poll_soon(linked)
         except DatabaseError as error:
             raise UnavailableError from error
-        log.info("itop_push.received", itop=itop.name, ticket_class=ticket_class, id=object_id, polled=polled)
+        log.info(
+            "itop_push.received", itop=itop.name, ticket_class=ticket_class, id=object_id, linked=is_linked
+        )
         return Response({"status": "ok"})
 
 
@@ -108,18 +114,6 @@ def _ticket_in(request: Request) -> tuple[str, int]:
     if not (object_id.isascii() and object_id.isdigit() and len(object_id) < 19):
         raise ParseError("“id” is not the id of an object.")
     return ticket_class, int(object_id)
-
-
-def _poll_soon(itop: ItopInstance, ticket_class: str, object_id: int) -> bool:
-    """Make the ticket's poll due now. Return False if no such ticket is linked."""
-    linked = Ticket.objects.filter(
-        itop=itop, ticket_class=ticket_class, object_id=object_id, links__isnull=False
-    )
-    if not TicketSnapshot.objects.filter(ticket__in=linked).update(poll_at=timezone.now()):
-        return False
-    ItopPoll.objects.filter(itop=itop).update(due_at=timezone.now())
-    wake(EVERYTHING)
-    return True
 
 
 @cache

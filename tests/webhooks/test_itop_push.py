@@ -210,5 +210,5 @@ def test_pushes_are_limited_per_itop(
 
 
 def test_a_database_that_does_not_respond_is_said_so(workspace: Workspace, secret: str) -> None:
-    with patch.object(itop_push, "_poll_soon", side_effect=OperationalError):
+    with patch.object(ItopInstance, "note_push", side_effect=OperationalError):
         assert push(workspace.itop, secret).status_code == 503

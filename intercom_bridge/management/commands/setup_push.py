@@ -69,7 +69,9 @@ class Command(BaseCommand):
             else:
                 setup.create()
         except UnknownClassError as error:
-            raise CommandError(NO_EXTENSION) from error
+            # Or a ticket class of a profile, which the doctor reports.
+            is_missing = error.class_name.startswith(("Remote", "ActionWebhook"))
+            raise CommandError(NO_EXTENSION if is_missing else str(error)) from error
         except (ItopLoginError, ItopPermissionError) as error:
             raise CommandError(
                 f"{str(error).rstrip('.')}. The token must be that of an account with the "
@@ -127,7 +129,8 @@ class PushSetup:
                 {"target_class": ticket_class, "target_attcodes": ", ".join(codes), "context": CONTEXT},
             )
             self._ensure("lnkTriggerAction", {"trigger_id": trigger, "action_id": action}, {})
-        self._report(EXPLANATION)
+        if not self._dry_run:
+            self._report(EXPLANATION)
 
     def remove(self) -> None:
         """Delete what `create` created, unless something else in iTop uses it. Raise ItopError."""
@@ -148,7 +151,7 @@ class PushSetup:
             self._remove(kind, "RemoteApplicationConnection", "remoteapplicationtype_id")
         if not self._dry_run:
             self.itop.forget_push()
-        self._report("Push requests of this iTop are refused now. The bridge finds changes by polling.")
+            self._report("Push requests of this iTop are refused now. The bridge finds changes by polling.")
 
     def _watched(self, profiles: Iterable[TicketProfile]) -> dict[str, list[str]]:
         """Return, by class, the codes of the attributes whose changes are reported."""
