@@ -34,7 +34,13 @@ class FakeIntercom:
     after: Callable[[str], Answer | None] = lambda _kind: None
 
     def conversation(self, conversation_id: str) -> dict[str, Any]:
-        empty: dict[str, Any] = {"id": conversation_id, "state": "open", "parts": [], "admin": None, "team": None}
+        empty: dict[str, Any] = {
+            "id": conversation_id,
+            "state": "open",
+            "parts": [],
+            "admin": None,
+            "team": None,
+        }
         return self.conversations.setdefault(conversation_id, empty)
 
     def bodies(self, conversation_id: str) -> list[str]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import pytest
+import requests
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
 from intercom_bridge.events import poster
 from intercom_bridge.events.teammates import teammates
+from intercom_bridge.intercom.html import to_text
 from intercom_bridge.models import (
     Conversation,
     Delivery,
@@ -88,6 +93,18 @@ def test_a_message_that_another_worker_has_is_left_to_it(link: TicketLink, fake:
     same = OutgoingMessage.objects.get()
     poster.post(message)
     poster.post(same)
+    assert len(fake.bodies(link.conversation.conversation_id)) == 1
+
+
+def test_a_worker_that_read_a_message_before_another_one_tried_to_post_it_leaves_it(
+    link: TicketLink, fake: FakeIntercom
+) -> None:
+    message = entry(link)
+    read_before = OutgoingMessage.objects.get()
+    fake.after = once("note")
+    poster.post(message)
+    OutgoingMessage.objects.update(due_at=timezone.now() - dt.timedelta(seconds=1))
+    poster.post(read_before)
     assert len(fake.bodies(link.conversation.conversation_id)) == 1
 
 
@@ -526,3 +543,49 @@ def test_the_reason_of_a_reply_that_reopens_is_a_note_before_it(link: TicketLink
     run()
     assert [call[0] for call in fake.calls] == ["note", "open", "comment"]
     assert TicketEvent.objects.get().reopened
+
+
+# --- Several workers ---
+
+
+def lose_every_fifth(calls: Iterator[int], remainder: int) -> Callable[[str], None]:
+    def meet(_kind: str) -> None:
+        if next(calls) % 5 == remainder:
+            raise requests.ConnectionError("lost")
+
+    return meet
+
+
+def work_until_done() -> None:
+    while OutgoingMessage.objects.waiting().exists():
+        for row in OutgoingMessage.objects.next_due():
+            poster.post(row)
+    connections.close_all()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_several_workers_post_everything_once_and_in_order_although_answers_get_lost(
+    link: TicketLink, fake: FakeIntercom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every fifth call is not executed, and of every fifth the answer is lost."""
+    monkeypatch.setattr(poster, "backoff_seconds", lambda _attempts: 0.0)
+    workspace = link.conversation.workspace
+    links = [link]
+    for key in ("801", "802"):
+        fake.conversation(key)
+        conversation = Conversation.objects.known(workspace, key)
+        links.append(TicketLink.objects.create(conversation=conversation, ticket=link.ticket))
+    for number in range(10):
+        for row in links:
+            planned(event(row, EventKind.PUBLIC_ENTRY, content=f"<p>entry {number}</p>"))
+    calls = count()
+    fake.before, fake.after = lose_every_fifth(calls, 1), lose_every_fifth(calls, 4)
+    workers = [threading.Thread(target=work_until_done) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=60)
+    assert set(OutgoingMessage.objects.values_list("state", flat=True)) == {"posted"}
+    for row in links:
+        texts = [to_text(body).split("\n")[-1] for body in fake.bodies(row.conversation.conversation_id)]
+        assert texts == [f"entry {number}" for number in range(10)]
