@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from intercom_bridge.events import poster
 from intercom_bridge.events.teammates import teammates
+from intercom_bridge.intercom.client import IntercomClient
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.models import (
     Conversation,
@@ -542,6 +543,22 @@ def test_a_conversation_that_cannot_be_opened_has_its_note_and_the_reason_is_sto
     assert outcome(message) == ("posted", "intercom_rejected")
     assert "cannot be opened" in message.reason_detail
     assert message.reopened_at is None
+
+
+def test_a_note_whose_part_intercom_did_not_show_is_not_repeated_for_the_sake_of_reopening(
+    link: TicketLink, fake: FakeIntercom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.conversation(link.conversation.conversation_id)["state"] = "closed"
+    message = reopening(link)
+    original = IntercomClient.reply
+
+    def hidden(self: IntercomClient, *arguments: Any, **more: Any) -> None:
+        original(self, *arguments, **more)
+
+    monkeypatch.setattr(IntercomClient, "reply", hidden)
+    fake.before = once("open")
+    run()
+    assert outcome(message) == ("posted", "intercom_no_response")
 
 
 def test_the_reason_of_a_reply_that_reopens_is_a_note_before_it(link: TicketLink, fake: FakeIntercom) -> None:
