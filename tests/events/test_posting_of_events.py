@@ -259,6 +259,7 @@ def test_a_rejection_is_final_and_the_next_message_has_its_turn(
     assert detail in first.reason_detail
     assert outcome(second) == ("posted", "")
     assert Conversation.objects.get().reconcile_at is not None
+    assert OutgoingMessage.objects.retriable().exists() is (code == "intercom_rejected")
 
 
 def test_a_rejection_by_a_merged_conversation_says_so(link: TicketLink, fake: FakeIntercom) -> None:
@@ -543,6 +544,19 @@ def test_a_conversation_that_cannot_be_opened_has_its_note_and_the_reason_is_sto
     assert outcome(message) == ("posted", "intercom_rejected")
     assert "cannot be opened" in message.reason_detail
     assert message.reopened_at is None
+
+
+@pytest.mark.parametrize("status", [403, 422])
+def test_a_conversation_that_is_open_but_could_not_be_assigned_counts_as_reopened(
+    link: TicketLink, fake: FakeIntercom, status: int
+) -> None:
+    fake.conversation(link.conversation.conversation_id)["state"] = "closed"
+    message = reopening(link, assign_to="team", assign_to_team_id="7")
+    fake.before = once("assignment", error(status, "forbidden", "no such team"))
+    run()
+    assert outcome(message)[0] == "posted"
+    assert "no such team" in message.reason_detail
+    assert TicketEvent.objects.get().reopened
 
 
 def test_a_note_whose_part_intercom_did_not_show_is_not_repeated_for_the_sake_of_reopening(
