@@ -45,7 +45,7 @@ def record(ticket: Ticket, changes: Sequence[Change], update: Mapping[str, Any])
             setattr(snapshot, name, value)
         snapshot.save(update_fields=[*update, "active_at"] if changes else list(update))
     for event in events:
-        log.info("ticket_event.recorded", event=event.pk, kind=event.kind, ticket=ticket.ref)
+        log.info("ticket_event.recorded", ticket_event=event.pk, kind=event.kind, ticket=ticket.ref)
     return events
 
 
