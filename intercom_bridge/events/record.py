@@ -58,7 +58,7 @@ def record(
         snapshot.save(update_fields=list(update))
     for event in events:
         count_ticket_event(ticket.itop, event.kind)
-        log.info("ticket_event.recorded", event=event.pk, kind=event.kind, ticket=ticket.ref)
+        log.info("ticket_event.recorded", ticket_event=event.pk, kind=event.kind, ticket=ticket.ref)
     return events
 
 
