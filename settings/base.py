@@ -160,6 +160,9 @@ WRITE_SECONDS = seconds("WRITE_SECONDS", 8.0)
 UNKNOWN_OUTCOME_SECONDS = seconds("UNKNOWN_OUTCOME_SECONDS", 10.0)
 # How long after a write the ticket's log is verified: a concurrent save in iTop may have removed the entry.
 VERIFY_AFTER_SECONDS = seconds("VERIFY_AFTER_SECONDS", 180.0)
+# How often iTop is asked for changes of linked tickets: of those with activity in the last hour, and of the others.
+ITOP_POLL_SECONDS = seconds("ITOP_POLL_SECONDS", 15.0)
+ITOP_POLL_IDLE_SECONDS = seconds("ITOP_POLL_IDLE_SECONDS", 300.0)
 # Retention of the contents of handled and of failed events. Their keys are kept.
 KEEP_PAYLOADS_DAYS = days("KEEP_PAYLOADS_DAYS", 30)
 KEEP_FAILED_PAYLOADS_DAYS = days("KEEP_FAILED_PAYLOADS_DAYS", 180)

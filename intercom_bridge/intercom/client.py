@@ -29,7 +29,7 @@ from itop_client import CertificateProblem, RemoteError, open_session
 from itop_client.http import HttpNoResponseError, HttpUnreachableError, Response, exchange
 
 from . import payloads
-from .html import to_text
+from .html import comparable
 from .text import clean_text, cut
 
 API_VERSION: Final = "2.14"
@@ -226,10 +226,38 @@ class IntercomClient:
         # A reply that also assigns the conversation is returned as an `assignment`.
         posted = [part for part in parts if part.body and (part.part_type == "note") is note]
         # Intercom may show another author, and the teammate may have written another message at the same time.
-        text = to_text(body)
-        same_text = [part for part in posted if to_text(part.body) == text]
+        text = comparable(body)
+        same_text = [part for part in posted if comparable(part.body) == text]
         by_teammate = [part for part in posted if part.author.id == admin_id]
         return next(reversed(same_text or by_teammate), None)
+
+    def open(self, conversation_id: str, *, admin_id: str, deadline: float | None = None) -> None:
+        """Open a closed or snoozed conversation as the teammate."""
+        self._change(conversation_id, {"message_type": "open", "admin_id": admin_id}, deadline)
+
+    def assign(
+        self,
+        conversation_id: str,
+        *,
+        admin_id: str,
+        assignee_type: str,
+        assignee_id: str,
+        deadline: float | None = None,
+    ) -> None:
+        """Assign a conversation, as the teammate, to an "admin" or a "team". This opens a closed one."""
+        change = {"message_type": "assignment", "type": assignee_type, "admin_id": admin_id}
+        self._change(conversation_id, {**change, "assignee_id": assignee_id}, deadline)
+
+    def _change(self, conversation_id: str, change: Mapping[str, str], deadline: float | None) -> None:
+        self._call("POST", f"{_path(conversation_id)}/parts", json=change, deadline=deadline)
+
+    def admins(self, *, deadline: float | None = None) -> tuple[payloads.Admin, ...]:
+        """Return the workspace's teammates."""
+        return payloads.parse_admins(self._call("GET", "/admins", deadline=deadline).get("admins"))
+
+    def teams(self, *, deadline: float | None = None) -> tuple[payloads.Admin, ...]:
+        """Return the workspace's teams. They have an id and a name."""
+        return payloads.parse_admins(self._call("GET", "/teams", deadline=deadline).get("teams"))
 
     def me(self, *, deadline: float | None = None) -> Me:
         """Return whose access token this is. This also checks the token."""

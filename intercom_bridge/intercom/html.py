@@ -96,7 +96,7 @@ def to_log_html(body: str, conversation_url: str = "") -> str:
     """
     text, is_html = _read(body)
     if is_html:
-        markup = "".join(_HtmlRenderer().blocks(parse(text[:MAX_BODY_LENGTH])))
+        markup = "".join(HtmlRenderer().blocks(parse(text[:MAX_BODY_LENGTH])))
     else:
         markup = text_to_html(text[:MAX_BODY_LENGTH])
     if len(text) > MAX_BODY_LENGTH:
@@ -115,6 +115,11 @@ def to_text(body: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n")
 
 
+def comparable(body: str) -> str:
+    """Return the visible characters of a body: Intercom changes tags and white space of what is posted."""
+    return "".join(to_text(body).split())
+
+
 def text_to_html(text: str) -> str:
     """Return plain text as HTML that looks the same, "" if nothing would be visible.
 
@@ -124,13 +129,13 @@ def text_to_html(text: str) -> str:
         "<br>".join(_line_to_html(line) for line in paragraph.split("\n"))
         for paragraph in _BLANK_LINES.split(clean_text(text).strip())
     )
-    return "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs if _is_visible(paragraph))
+    return "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs if is_visible(paragraph))
 
 
 def first_line(text: str, limit: int) -> str:
     """Return the first visible line of plain text, in at most `limit` characters, cut at a word with `…`."""
     for line in clean_text(text[:MAX_TITLE_SOURCE]).split("\n"):
-        if _is_visible(html.escape(line)):
+        if is_visible(html.escape(line)):
             return cut(" ".join(line.split()), limit)
     return ""
 
@@ -150,7 +155,7 @@ def _is_html(text: str) -> bool:
     return bool(_ENDS_AS_HTML.fullmatch(end) and _STARTS_AS_HTML.match(text))
 
 
-def _is_visible(markup: str) -> bool:
+def is_visible(markup: str) -> bool:
     """Return whether the HTML shows an image, or text other than white space and zero-width characters."""
     return "<img " in markup or not _INVISIBLE.fullmatch(markup)
 
@@ -168,7 +173,7 @@ def _line_to_html(line: str) -> str:
             continue
         pieces.append(_words_to_html(line[end : found.start()], is_line_start=end == 0))
         kept = url_in_itop(url)
-        pieces.append(f'<a href="{html.escape(kept)}">{_escape(url)}</a>' if kept else _escape(url))
+        pieces.append(f'<a href="{html.escape(kept)}">{escape(url)}</a>' if kept else escape(url))
         end = found.start() + len(url)
     pieces.append(_words_to_html(line[end:], is_line_start=end == 0))
     return "".join(pieces)
@@ -179,7 +184,7 @@ def _words_to_html(words: str, *, is_line_start: bool) -> str:
     words = re.sub(" (?= )", NO_BREAK_SPACE, words)
     if is_line_start and words.startswith(" "):
         words = NO_BREAK_SPACE + words[1:]
-    return _escape(words)
+    return escape(words)
 
 
 def _strip_punctuation(url: str) -> str:
@@ -196,14 +201,14 @@ def _strip_punctuation(url: str) -> str:
     return url[:end]
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     return html.escape(text, quote=False)
 
 
 # --- Elements ---
 
 
-def _list_items(node: Element) -> Sequence[Element]:
+def list_items(node: Element) -> Sequence[Element]:
     """Return the list items. A list directly within a list belongs to the item before it."""
     items: list[Element] = []
     for child in node.children:
@@ -216,7 +221,7 @@ def _list_items(node: Element) -> Sequence[Element]:
     return items
 
 
-def _allowed_url(value: str, pattern: re.Pattern[str]) -> str:
+def allowed_url(value: str, pattern: re.Pattern[str]) -> str:
     """Return the URL as a browser reads it, "" if it is not allowed (another scheme, or relative)."""
     value = re.sub(r"[\t\n]", "", clean_text(value)).strip()
     return re.sub(r"\s", "%20", value) if pattern.match(value) else ""
@@ -249,7 +254,7 @@ class _Media:
         given, description = node.attributes.get("src", ""), node.attributes.get("alt", "").strip()
         if not given.strip():
             return None
-        url = _allowed_url(given, _IMAGE_URL)
+        url = allowed_url(given, _IMAGE_URL)
         if url and not _is_temporary(url):
             return cls(node.tag, url, description)
         return cls(node.tag, "", (_file_name(url) if url else "") or description)
@@ -323,7 +328,9 @@ class _Renderer(ABC):
         """Return the node as inline content."""
 
 
-class _HtmlRenderer(_Renderer):
+class HtmlRenderer(_Renderer):
+    """Renders for iTop's logs. A subclass may render for a target that keeps other tags."""
+
     def __init__(self) -> None:
         self.block_renderers = {
             **dict.fromkeys(HEADINGS, self._heading),
@@ -335,42 +342,42 @@ class _HtmlRenderer(_Renderer):
         }
 
     def paragraph(self, run: str) -> str:
-        return "".join(_visible_element("p", _trim(run)))
+        return "".join(visible_element("p", trim(run)))
 
     def inline(self, node: Node) -> str:
         if isinstance(node, str):
-            return _escape(node)
+            return escape(node)
         if node.tag == "br":
             return "<br>"
         if node.tag in MEDIA:
             return self._media(node)
         content = self._run(node.children)
-        if node.tag not in INLINE or not _is_visible(content):
+        if node.tag not in INLINE or not is_visible(content):
             return content
         return self._link(node, content) if node.tag == "a" else f"<{node.tag}>{content}</{node.tag}>"
 
     def _link(self, node: Element, content: str) -> str:
         content = _LINK_TAG.sub("", content)  # of a video, for instance
-        url = _allowed_url(node.attributes.get("href", ""), _LINK_URL)
+        url = allowed_url(node.attributes.get("href", ""), _LINK_URL)
         if kept := url_in_itop(url):
             return f'<a href="{html.escape(kept)}">{content}</a>'
         label = html.unescape(_TAG.sub("", content))
         if not url or _shows_url(label.strip(), url):
             return content
         written = content.rstrip(_SPACE)
-        return f"{written} ({_escape(url)}){content[len(written) :]}"
+        return f"{written} ({escape(url)}){content[len(written) :]}"
 
     def _media(self, node: Element) -> str:
         media = _Media.of(node)
         if not media:
-            return _escape(node.attributes.get("alt", "").strip())
+            return escape(node.attributes.get("alt", "").strip())
         if node.tag != "img" or not media.url:
             return self._linked(media)
         alt = f' alt="{html.escape(media.description)}"' if media.description else ""
         return f'<img src="{html.escape(quote(media.url, safe=_NOT_ENCODED_BY_ITOP))}"{alt}>'
 
     def _linked(self, media: _Media) -> str:
-        label, url = _escape(media.label()), url_in_itop(media.url)
+        label, url = escape(media.label()), url_in_itop(media.url)
         return f'<a href="{html.escape(url)}">{label}</a>' if url else label
 
     def _run(self, nodes: Nodes) -> str:
@@ -380,10 +387,10 @@ class _HtmlRenderer(_Renderer):
         for node in nodes:
             is_block = isinstance(node, Element) and node.tag in BLOCKS
             if isinstance(node, Element) and is_block:
-                piece = _trim(self._run(node.children))
+                piece = trim(self._run(node.children))
             else:
                 piece = self.inline(node)
-            if _is_visible(piece):
+            if is_visible(piece):
                 if needs_break or (is_block and is_line_open):
                     pieces.append("<br>")
                 is_line_open, needs_break = True, is_block
@@ -395,24 +402,24 @@ class _HtmlRenderer(_Renderer):
 
     def _heading(self, node: Element) -> list[str]:
         # iTop removes h5 and h6 with their content.
-        return _visible_element(min(node.tag, "h4"), _trim(self._run(node.children)))
+        return visible_element(min(node.tag, "h4"), trim(self._run(node.children)))
 
     def _preformatted(self, node: Element) -> list[str]:
         content = "".join(self.inline(child) for child in node.children)
-        return _visible_element("pre", content.strip("\n"))
+        return visible_element("pre", content.strip("\n"))
 
     def _quote(self, node: Element) -> list[str]:
-        return _visible_element("blockquote", "".join(self.blocks(node.children)))
+        return visible_element("blockquote", "".join(self.blocks(node.children)))
 
     def _list(self, node: Element) -> list[str]:
         items = "".join(
-            "".join(_visible_element("li", self._item(item.children), _list_attributes(item)))
-            for item in _list_items(node)
+            "".join(visible_element("li", self._item(item.children), _list_attributes(item)))
+            for item in list_items(node)
         )
-        return _visible_element(node.tag, items, _list_attributes(node))
+        return visible_element(node.tag, items, _list_attributes(node))
 
     def _single_item(self, node: Element) -> list[str]:
-        return _visible_element("ul", "".join(_visible_element("li", self._item(node.children))))
+        return visible_element("ul", "".join(visible_element("li", self._item(node.children))))
 
     def _item(self, nodes: Nodes) -> str:
         """Return the content of a list item or a table cell, where a single paragraph needs no tag."""
@@ -432,7 +439,7 @@ class _HtmlRenderer(_Renderer):
                 sections.append(f"<{tag}>{rows}</{tag}>" if rows else "")
             else:
                 before += self.blocks([child])
-        return [*before, *_visible_element("table", "".join(sections))]
+        return [*before, *visible_element("table", "".join(sections))]
 
     def _row(self, row: Node) -> str:
         children: Nodes = row.children if isinstance(row, Element) and row.tag == "tr" else [row]
@@ -445,13 +452,13 @@ class _HtmlRenderer(_Renderer):
         return f"<tr>{''.join(cells)}</tr>" if cells else ""
 
 
-def _visible_element(tag: str, content: str, attributes: Mapping[str, str] = {}) -> list[str]:
+def visible_element(tag: str, content: str, attributes: Mapping[str, str] = {}) -> list[str]:
     """Return the content within the tag as the only entry of a list, which is empty if nothing is visible."""
     given = "".join(f' {name}="{value}"' if value else f" {name}" for name, value in attributes.items())
-    return [f"<{tag}{given}>{content}</{tag}>"] if _is_visible(content) else []
+    return [f"<{tag}{given}>{content}</{tag}>"] if is_visible(content) else []
 
 
-def _trim(markup: str) -> str:
+def trim(markup: str) -> str:
     """Remove white space and line breaks at both ends. A no-break space is intended and stays."""
     lines = markup.split("<br>")
     filled = [index for index, line in enumerate(lines) if line.strip(_SPACE)]
@@ -471,7 +478,7 @@ class _TextRenderer(_Renderer):
 
     def paragraph(self, run: str) -> str:
         text = _strip_lines(run)
-        return text if _is_visible(html.escape(text)) else ""
+        return text if is_visible(html.escape(text)) else ""
 
     def inline(self, node: Node, *, is_preformatted: bool = False) -> str:
         if isinstance(node, str):
@@ -507,7 +514,7 @@ class _TextRenderer(_Renderer):
         return f"{media.description} ({media.url})" if media.description else media.url
 
     def _list(self, node: Element) -> list[str]:
-        items = [(item, text) for item in _list_items(node) if (text := self._item(item.children))]
+        items = [(item, text) for item in list_items(node) if (text := self._item(item.children))]
         attributes = _list_attributes(node)
         step = -1 if "reversed" in attributes else 1
         number = int(attributes.get("start") or (len(items) if step < 0 else 1))
@@ -535,7 +542,7 @@ class _TextRenderer(_Renderer):
 
 
 def _link_text(node: Element, text: str) -> str:
-    url, label = _allowed_url(node.attributes.get("href", ""), _LINK_URL), _strip_lines(text)
+    url, label = allowed_url(node.attributes.get("href", ""), _LINK_URL), _strip_lines(text)
     return f"{label} ({url})" if url and label and not _shows_url(label, url) else text
 
 

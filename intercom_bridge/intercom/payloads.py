@@ -291,6 +291,11 @@ class Admin:
         return cls(**_identity(data))
 
 
+def parse_admins(data: object) -> tuple[Admin, ...]:
+    """Parse a list of teammates or teams. Entries without an id are left out."""
+    return tuple(admin for item in _array(data) if (admin := Admin.parse(item)).id)
+
+
 # In a merge, the conversation that ends gets the first of these parts, the one that continues the second.
 MERGED_AWAY = "merged_secondary_conversation"
 MERGED_IN = "merged_primary_conversation"
@@ -301,11 +306,15 @@ class Conversation:
     """A conversation, as far as one payload contains it.
 
     Notifications contain only the part they are about, Canvas Kit requests an undocumented number of parts, REST the
-    500 newest. `parts` are sorted by date, then id. `total_count` is the number of parts in Intercom.
+    500 newest. `parts` are sorted by date, then id. `total_count` is the number of parts in Intercom. `state` is open,
+    closed or snoozed, "" if the payload does not say. `admin_id` and `team_id` are whom it is assigned to.
     """
 
     id: str
     title: str = ""
+    state: str = ""
+    admin_id: str = ""
+    team_id: str = ""
     created_at: int = 0
     source: Part | None = None
     parts: tuple[Part, ...] = ()
@@ -355,6 +364,9 @@ class Conversation:
         return cls(
             id=conversation_id,
             title=_line(raw.get("title")),
+            state=_line(raw.get("state")),
+            admin_id=_id(raw.get("admin_assignee_id")),
+            team_id=_id(raw.get("team_assignee_id")),
             created_at=created_at,
             source=Part.parse_source(
                 raw.get("source") or raw.get("conversation_message"),

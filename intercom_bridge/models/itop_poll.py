@@ -1,9 +1,22 @@
+from __future__ import annotations
+
 from django.db import models
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from .itop_instance import ItopInstance
 from .lease import Leased
 from .reason import ReasonCode
+from .ticket_snapshot import TicketSnapshot
+
+
+class ItopPollQuerySet(models.QuerySet["ItopPoll"]):
+    def due(self) -> ItopPollQuerySet:
+        """Return the polls whose time has come and that have tickets to read, unless a worker is at it."""
+        is_free = Q(lease_until=None) | Q(lease_until__lt=Now())
+        tickets = TicketSnapshot.objects.filter(ticket__itop=OuterRef("itop"), poll_at__lte=Now())
+        return self.filter(is_free, Exists(tickets), due_at__lte=Now()).select_related("itop")
 
 
 class ItopPoll(Leased):
@@ -25,6 +38,8 @@ class ItopPoll(Leased):
     newest_update = models.CharField(max_length=30, blank=True)
     # When all followed tickets were last compared, whatever their `last_update`.
     swept_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ItopPollQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"polling of {self.itop}"

@@ -1,4 +1,11 @@
+from __future__ import annotations
+
+import datetime as dt
+
 from django.db import models
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
+from django.utils import timezone
 
 from .broadcast import Broadcast
 from .conversation import Conversation
@@ -10,6 +17,22 @@ class OutgoingMessageQuerySet(JobQuerySet["OutgoingMessage"]):
         """Return the ids of the parts that the bridge posted in the conversation."""
         posted = self.filter(conversation=conversation).exclude(part_id="")
         return frozenset(posted.values_list("part_id", flat=True))
+
+    def next_due(self) -> OutgoingMessageQuerySet:
+        """Return the messages that a worker may post now: of each conversation the first that waits, if it is due.
+
+        After the first attempt, the database's clock decides, because it also set the due time: the worker whose clock
+        is ahead must not take what another one has claimed. A message that waits on purpose before its first attempt,
+        so that it can be withdrawn, does not delay the later ones.
+        """
+        # SQLite's clock has only milliseconds.
+        now = Now() + dt.timedelta(milliseconds=2)
+        is_due = Q(attempts=0, due_at__lte=timezone.now()) | Q(attempts__gt=0, due_at__lte=now)
+        is_withdrawable = Q(attempts=0, once_key="", due_at__gt=timezone.now())
+        earlier = self.model.objects.waiting().filter(
+            conversation=OuterRef("conversation"), pk__lt=OuterRef("pk")
+        )
+        return self.waiting().filter(is_due, ~Exists(earlier.exclude(is_withdrawable))).order_by("pk")
 
 
 class OutgoingMessage(Job):
@@ -29,6 +52,8 @@ class OutgoingMessage(Job):
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="outgoing_messages")
     admin_id = models.CharField(max_length=64, blank=True)
+    # The teammate who had it posted; otherwise empty.
+    admin_name = models.CharField("teammate", max_length=200, blank=True, editable=False)
     is_note = models.BooleanField(default=False)
     body = models.TextField(help_text="HTML")
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)

@@ -29,7 +29,7 @@ class EventKind(models.TextChoices):
 class TicketEventQuerySet(models.QuerySet["TicketEvent"]):
     def erase_content(self) -> int:
         """Erase the words and names of the events and return how many there are."""
-        return self.update(author_name="", content="", cleaned_at=timezone.now())
+        return self.update(author_name="", author_email="", content="", cleaned_at=timezone.now())
 
 
 class TicketEvent(models.Model):
@@ -49,6 +49,7 @@ class TicketEvent(models.Model):
     # When the bridge read it.
     created_at = models.DateTimeField("seen at", auto_now_add=True)
     author_name = models.CharField("author", max_length=200, blank=True)
+    author_email = models.CharField("author's e-mail address", max_length=254, blank=True)
     # The values before and after, as people see them.
     before = models.CharField(max_length=200, blank=True)
     after = models.CharField(max_length=200, blank=True)

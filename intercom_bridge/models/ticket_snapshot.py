@@ -4,6 +4,7 @@ import datetime as dt
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from .itop_instance import ItopInstance
@@ -13,14 +14,13 @@ from .ticket import Ticket
 class TicketSnapshotQuerySet(models.QuerySet["TicketSnapshot"]):
     def due(self, itop: ItopInstance) -> TicketSnapshotQuerySet:
         """Return the snapshots of an iTop that are to be compared with it now, the longest overdue first."""
-        due = self.filter(ticket__itop=itop, poll_at__lte=timezone.now())
-        return due.select_related("ticket").order_by("poll_at", "pk")
+        due = self.filter(ticket__itop=itop, poll_at__lte=Now())
+        return due.select_related("ticket__itop").order_by("poll_at", "pk")
 
     def note_activity(self) -> int:
         """Poll these tickets often for the next hour, because somebody wrote to them, beginning now."""
-        now = timezone.now()
-        return self.filter(Q(poll_at=None) | Q(active_at__lt=now - dt.timedelta(minutes=1))).update(
-            active_at=now, poll_at=now
+        return self.filter(Q(poll_at=None) | Q(active_at__lt=Now() - dt.timedelta(minutes=1))).update(
+            active_at=Now(), poll_at=Now()
         )
 
 
@@ -44,6 +44,8 @@ class TicketSnapshot(models.Model):
     solution = models.TextField(blank=True)
     # iTop's `last_update`, in its own time zone and format.
     last_update = models.CharField(max_length=30, blank=True)
+    # The iTop's highest `last_update` when this ticket was last read; "" if all of it is to be read.
+    seen_until = models.CharField(max_length=30, blank=True)
     # For each log the digests of the entries that have been examined, in the order of their indexes.
     entries = models.JSONField(default=dict, blank=True)
     # The last time when something changed here or there. Active tickets are polled more often.

@@ -10,11 +10,11 @@ from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError, ProgrammingError, transaction
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
-from intercom_bridge.intercom.html import to_text
+from intercom_bridge.intercom.html import comparable
 from intercom_bridge.intercom.payloads import Conversation as PayloadConversation
 from intercom_bridge.intercom.payloads import (
     Event,
@@ -65,7 +65,7 @@ CLAIMED_SECONDS = 60.0
 # How long a message waits for Intercom's response to a post of the bridge that it may be.
 ECHO_SECONDS = 5.0
 LONGEST_WAIT_FOR_ECHO = dt.timedelta(minutes=1)
-BATCH = 20
+BATCH = 10
 
 
 def process_batch() -> int:
@@ -373,9 +373,12 @@ def _is_our_echo(conversation: Conversation, part: Part) -> bool:
     ours = OutgoingMessage.objects.filter(conversation=conversation)
     if ours.filter(part_id=part.id).exists():
         return True
-    # Intercom's response did not always show which part it had made of a message.
-    for message in ours.filter(state=OutgoingMessage.State.POSTED, part_id="", cleaned_at=None):
-        if to_text(message.body) == to_text(part.body):
+    # Intercom's response did not always show which part it had made of a message, or has not come yet.
+    is_posted = Q(state=OutgoingMessage.State.POSTED)
+    if part.app_package_code:
+        is_posted |= Q(state=OutgoingMessage.State.WAITING, attempts__gt=0)
+    for message in ours.filter(is_posted, part_id="", cleaned_at=None):
+        if comparable(message.body) == comparable(part.body):
             return bool(OutgoingMessage.objects.filter(pk=message.pk, part_id="").update(part_id=part.id))
     return False
 

@@ -17,7 +17,7 @@ import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
-from django.db.models import Value
+from django.db.models import CharField, Value
 from django.utils import timezone
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
@@ -55,10 +55,12 @@ class WorkerLoop:
         self._thread_count = threads
         # One thread remains for others, so that they need not wait for a slow iTop of one workspace.
         self._max_of_workspace = max(1, threads - 1)
+        # The conversations of a customer leave threads for other customers in the same way.
+        self._max_of_customer = max(1, threads // 2)
         self._jobs: stdlib_queue.SimpleQueue[Key] = stdlib_queue.SimpleQueue()
         self._lock = threading.Lock()
-        # The rows in progress, each with its workspace if the queue has workspaces.
-        self._running: dict[Key, Hashable] = {}
+        # The rows in progress, each with its workspace and customer if the queue has them.
+        self._running: dict[Key, tuple[Hashable, Hashable]] = {}
         self._left_alone_until: dict[Key, float] = {}
         self._backlog: dict[Queue, list[Row]] = {queue: [] for queue in QUEUES}
         self._turns = {queue: Turns() for queue in QUEUES}
@@ -141,26 +143,34 @@ class WorkerLoop:
         if not force and now - self._queried_at.get(queue, -queue.every) < queue.every:
             return
         self._queried_at[queue] = now
-        rows = queue.due().values_list("pk", queue.workspace or "pk", queue.waiting or Value(0))
+        rows = queue.due().values_list(
+            "pk", queue.workspace or "pk", queue.customer or Value(None, CharField())
+        )
         self._backlog[queue] = self._turns[queue].in_order(Row(*row) for row in rows[: queue.max_rows])
 
     def _hand_out(self, queue: Queue) -> None:
         running = sum(running is queue for running, _ in self._running)
-        of_workspace = Counter(self._running.values())
+        of_workspace = Counter(workspace for workspace, _ in self._running.values())
+        of_customer = Counter(customer for _, customer in self._running.values())
         left: list[Row] = []
         for row in self._backlog[queue]:
             key = (queue, row.pk)
-            workspace = row.workspace if queue.workspace else key
+            workspace, customer = (row.workspace, row.party) if queue.workspace else (key, key)
             is_full = len(self._running) >= self._thread_count or running >= (
                 queue.max_running or self._thread_count
             )
-            if is_full or of_workspace[workspace] >= self._max_of_workspace:
+            if (
+                is_full
+                or of_workspace[workspace] >= self._max_of_workspace
+                or of_customer[customer] >= self._max_of_customer
+            ):
                 left.append(row)
             elif key not in self._running and key not in self._left_alone_until:
-                self._running[key] = workspace
+                self._running[key] = (workspace, customer)
                 self._turns[queue].take(row)
                 running += 1
                 of_workspace[workspace] += 1
+                of_customer[customer] += 1
                 self._jobs.put(key)
         self._backlog[queue] = left
 

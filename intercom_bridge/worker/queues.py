@@ -5,6 +5,7 @@ To add work, add a queue.
 """
 
 import datetime as dt
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,14 @@ from typing import Any
 import structlog
 from django.core.management import call_command
 from django.db import OperationalError
-from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from intercom_bridge.datamodel.import_job import run_import
+from intercom_bridge.events.follow import follow_tickets, unfollowed_tickets
+from intercom_bridge.events.poll import poll_itop
+from intercom_bridge.events.poster import post
 from intercom_bridge.models import (
     CachedTickets,
     Conversation,
@@ -24,8 +28,10 @@ from intercom_bridge.models import (
     DayCount,
     Delivery,
     ItopInstance,
+    ItopPoll,
     LinkRemoval,
     OutgoingMessage,
+    Participant,
     Ticket,
     TicketCreation,
     TicketLink,
@@ -43,10 +49,9 @@ from intercom_bridge.sync.extension_attributes import (
 from intercom_bridge.sync.intake import process_batch
 from intercom_bridge.sync.reconcile import CLAIMED_SECONDS as COMPARISON_SECONDS
 from intercom_bridge.sync.reconcile import reconcile
-from intercom_bridge.sync.replies import post
 from intercom_bridge.sync.retention import clean_payloads
 from intercom_bridge.sync.verify import check_log
-from intercom_bridge.sync.writer import lease_seconds, write_due
+from intercom_bridge.sync.writer import lease_seconds, stopping, write_due
 from intercom_bridge.tickets.creation.attempt import BACKGROUND_DEADLINE_SECONDS, finish
 from intercom_bridge.tickets.links.adopt import apply_link_changes
 from itop_client import ItopError
@@ -54,7 +59,8 @@ from itop_client import ItopError
 log = structlog.get_logger(__name__)
 
 MINUTE = 60.0
-POST_SECONDS = 60.0
+# How long the intake processes batches before the loop looks for due rows again.
+INTAKE_TURN_SECONDS = 2.0
 # An admin waits for the outcome. Usually the signal comes first.
 IMPORT_SECONDS = 5.0
 VERIFY_AGAIN_AFTER = dt.timedelta(minutes=5)
@@ -72,7 +78,7 @@ class Queue:
     handle: handles a row. It may return for how many seconds the row is left alone if it is still due; 0.0 if it is
         to have its next turn at once.
     workspace: the field or annotation with the rows' workspace, if workspaces take turns.
-    waiting: the annotation with the number of messages that wait in a row, if those with few come first.
+    customer: the annotation with the customer who writes in a row, if a workspace's customers take turns.
     every: seconds between two queries for due rows; 0.0 means as often as the loop runs.
     max_rows: how many rows one query returns at most.
     max_running: how many rows one worker handles at the same time; None means as many as it has threads.
@@ -85,7 +91,7 @@ class Queue:
     max_rows: int = 500
     max_running: int | None = None
     workspace: str = ""
-    waiting: str = ""
+    customer: str = ""
 
 
 def run_row(queue: Queue, pk: int) -> float:
@@ -124,14 +130,18 @@ def _is_free() -> Q:
 def _tickets_to_write() -> QuerySet[Ticket]:
     due = Delivery.objects.due().order_by().values("ticket")
     is_paused = Q(itop__paused_until__gt=timezone.now())
-    # A ticket may have conversations of several workspaces: one of them is enough to take turns.
+    # A ticket may have conversations of several workspaces and customers: one of them is enough to take turns.
     of_ticket = Delivery.objects.waiting().filter(ticket=OuterRef("pk")).order_by()
+    writes_there = Participant.objects.filter(
+        conversation__deliveries__ticket=OuterRef("pk"),
+        conversation__deliveries__state=Delivery.State.WAITING,
+    )
     return (
         Ticket.objects.filter(_is_free(), pk__in=due)
         .exclude(is_paused)
         .annotate(
             workspace=Subquery(of_ticket.values("conversation__workspace")[:1]),
-            waiting=Subquery(of_ticket.values("ticket").annotate(count=Count("pk")).values("count")),
+            customer=Subquery(writes_there.values("contact_id")[:1]),
         )
         .select_related("itop")
     )
@@ -147,8 +157,12 @@ def _unknown_workspaces() -> QuerySet[Workspace]:
     )
 
 
-def _process_notifications(_oldest: WebhookEvent) -> None:
-    process_batch()
+def _process_notifications(_oldest: WebhookEvent) -> float:
+    """Process batches for a while: each begins with what a flood must not delay."""
+    ends = time.monotonic() + INTAKE_TURN_SECONDS
+    while not stopping.is_set() and process_batch() and time.monotonic() < ends:
+        pass
+    return 0.0
 
 
 def _write(ticket: Ticket) -> float | None:
@@ -169,16 +183,6 @@ def _verify(ticket: Ticket) -> None:
             Ticket.objects.filter(pk=ticket.pk).update(check_at=timezone.now() + VERIFY_AGAIN_AFTER)
         else:
             Ticket.objects.filter(pk=ticket.pk, check_at=ticket.check_at).update(check_at=None)
-
-
-def _post(message: OutgoingMessage) -> None:
-    if not claim(message, POST_SECONDS):
-        return
-    post(message)
-    if message.state == OutgoingMessage.State.POSTED:
-        # Notifications that waited until it was known whether they report this message.
-        conversation = message.conversation
-        WebhookEvent.objects.release_postponed(conversation.workspace, conversation.conversation_id)
 
 
 def _create(creation: TicketCreation) -> float:
@@ -214,10 +218,12 @@ QUEUES = (
     Queue(
         "process_notifications", WebhookEvent.objects.due, _process_notifications, max_rows=1, max_running=1
     ),
-    Queue("write_ticket", _tickets_to_write, _write, workspace="workspace", waiting="waiting"),
+    Queue("write_ticket", _tickets_to_write, _write, workspace="workspace", customer="customer"),
     Queue("verify_ticket", _tickets_to_verify, _verify),
-    Queue("post_message", OutgoingMessage.objects.due, _post),
+    Queue("post_message", OutgoingMessage.objects.next_due, post, workspace="conversation__workspace"),
     Queue("create_ticket", TicketCreation.objects.due, _create),
+    Queue("follow_ticket", unfollowed_tickets, follow_tickets, every=MINUTE, max_rows=1, max_running=1),
+    Queue("poll_itop", ItopPoll.objects.due, poll_itop),
     # Reading a file takes CPU time that the other threads need.
     Queue(
         "import_data_model",

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
-import pytest
-
 from intercom_bridge.models import Ticket
 from intercom_bridge.worker.loop import WorkerLoop
 from intercom_bridge.worker.queues import Queue
@@ -32,14 +28,25 @@ def test_what_had_its_turn_longest_ago_comes_first() -> None:
     assert turns.in_order([Row(1, "same"), Row(9, "other")])[0].pk == 9
 
 
-def test_rows_with_few_messages_come_before_a_flood_except_in_some_turns(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rows = [Row(100, "same", 32), *(Row(pk, "same", 1) for pk in range(8))]
-    monkeypatch.setattr(random, "randrange", lambda _: 1)
-    assert Turns().in_order(rows)[-1].pk == 100
-    monkeypatch.setattr(random, "randrange", lambda _: 0)
-    assert Turns().in_order(rows)[0].pk == 100
+def test_a_customer_with_many_conversations_delays_others_of_the_workspace_by_one_row() -> None:
+    rows = [Row(pk, "same", "flooding") for pk in range(50)]
+    rows += [Row(100, "same", "quiet"), Row(101, "same", "quiet"), Row(200, "same")]
+    turns = Turns()
+    order = turns.in_order(rows)
+    assert {row.customer for row in order[:3]} == {"flooding", "quiet", None}
+    assert {row.customer for row in order[3:5]} == {"flooding", "quiet"}
+    turns.take(Row(7, "same", "flooding"))
+    order = turns.in_order(rows)
+    assert [row.customer for row in order[:3]].index("flooding") == 2
+    assert order[-1].pk == 7
+
+
+def test_customers_of_different_workspaces_are_different() -> None:
+    turns = Turns()
+    turns.take(Row(1, "first", "5f"))
+    turns.take(Row(2, "second", "6a"))
+    rows = [Row(3, "second", "5f"), Row(2, "second", "6a"), Row(1, "first", "5f")]
+    assert [row.pk for row in turns.in_order(rows)] == [1, 3, 2]
 
 
 def test_only_so_many_turns_are_remembered() -> None:
@@ -64,6 +71,14 @@ def test_one_workspace_leaves_a_thread_for_others() -> None:
     flood = [Row(pk, "flooded") for pk in range(20)]
     assert handed_out(4, tickets, flood) == [0, 1, 2]
     assert handed_out(4, tickets, [*flood, Row(100, "quiet")]) == [0, 1, 2, 100]
+    assert handed_out(1, tickets, flood) == [0]
+
+
+def test_one_customer_leaves_threads_for_others_of_the_workspace() -> None:
+    tickets = Queue("test", Ticket.objects.all, lambda _: None, workspace="workspace", customer="customer")
+    flood = [Row(pk, "same", "flooding") for pk in range(20)]
+    assert handed_out(4, tickets, flood) == [0, 1]
+    assert handed_out(4, tickets, [*flood, Row(100, "same", "quiet")]) == [0, 1, 100]
     assert handed_out(1, tickets, flood) == [0]
 
 

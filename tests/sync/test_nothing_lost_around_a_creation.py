@@ -11,6 +11,7 @@ from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
+from intercom_bridge.events import poster
 from intercom_bridge.models import (
     Delivery,
     ItopInstance,
@@ -19,7 +20,7 @@ from intercom_bridge.models import (
     TicketLink,
     WebhookEvent,
 )
-from intercom_bridge.sync import intake, replies
+from intercom_bridge.sync import intake
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
 
@@ -199,11 +200,12 @@ def test_a_crash_between_posting_and_saving_does_not_post_twice(
             def die(*_: Any, **__: Any) -> None:
                 raise KeyboardInterrupt
 
-            dying.setattr(replies, "_settle", die)
+            dying.setattr(poster, "_settle", die)
             with pytest.raises(KeyboardInterrupt):
-                replies.post(posting)
+                poster.post(posting)
         before = len(intercom.store.parts(link))
-        replies.post(OutgoingMessage.objects.get())
+        OutgoingMessage.objects.update(due_at=timezone.now())
+        poster.post(OutgoingMessage.objects.get())
         assert len(intercom.store.parts(link)) == before
         assert OutgoingMessage.objects.get().state == "posted"
 

@@ -243,7 +243,8 @@ def test_many_writers_at_once_write_everything_once_and_in_order(
     for number in range(20):
         notify(client, part(37358198350 + number, f"<p>{number}</p>"))
     writer_ready = threading.Barrier(4)
-    process_batch()
+    while process_batch():
+        pass
 
     def write() -> None:
         writer_ready.wait(10)
@@ -324,7 +325,8 @@ def test_a_writer_leaves_many_unprocessed_events_to_others_and_writes_nothing_be
     process_event(WebhookEvent.objects.earliest("pk"))
     assert not writer.write_due(ticket)
     assert Delivery.objects.count() == 1
-    process_batch()
+    for _ in range(2):
+        process_batch()
     assert 1 < Delivery.objects.count() < len(numbers)
     assert entries(itop, ticket)[before:] == []
     write_all(ticket)

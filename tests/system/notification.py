@@ -12,11 +12,24 @@ from sandbox.intercom import SECRET, WORKSPACE_ID
 PATH = "/webhooks/intercom"
 PERSON = "alice.martin@acme.example"
 ALICE = {"type": "user", "id": "696205460674dbb9050aa7fd", "name": "Alice Martin", "email": PERSON}
+BRUNO = {
+    "type": "user",
+    "id": "696205460674dbb9050aa7fe",
+    "name": "Bruno Keller",
+    "email": "bruno@acme.example",
+}
 FIRST_PART_ID = 38_000_000_000
 FIRST_CREATED_AT = 1_768_031_789
 
 
-def reply(conversation_id: str, number: int, text: str, *, workspace_id: str = WORKSPACE_ID) -> bytes:
+def reply(
+    conversation_id: str,
+    number: int,
+    text: str,
+    *,
+    workspace_id: str = WORKSPACE_ID,
+    author: dict[str, str] = ALICE,
+) -> bytes:
     """Return the notification of a customer's message. A higher `number` is a later message."""
     part = {
         "type": "conversation_part",
@@ -24,7 +37,7 @@ def reply(conversation_id: str, number: int, text: str, *, workspace_id: str = W
         "part_type": "comment",
         "body": f"<p>{text}</p>",
         "created_at": FIRST_CREATED_AT + number,
-        "author": ALICE,
+        "author": author,
         "attachments": [],
         "redacted": False,
         "app_package_code": None,
@@ -35,12 +48,17 @@ def reply(conversation_id: str, number: int, text: str, *, workspace_id: str = W
         "topic": "conversation.user.replied",
         "id": f"notif_{number}",
         "created_at": 1_768_032_001,
-        "data": {"type": "notification_event_data", "item": conversation(conversation_id, part)},
+        "data": {
+            "type": "notification_event_data",
+            "item": conversation(conversation_id, part, author=author),
+        },
     }
     return json.dumps(payload).encode()
 
 
-def conversation(conversation_id: str, *parts: dict[str, Any]) -> dict[str, Any]:
+def conversation(
+    conversation_id: str, *parts: dict[str, Any], author: dict[str, str] = ALICE
+) -> dict[str, Any]:
     return {
         "type": "conversation",
         "id": conversation_id,
@@ -52,10 +70,10 @@ def conversation(conversation_id: str, *parts: dict[str, Any]) -> dict[str, Any]
             "delivered_as": "customer_initiated",
             "subject": "",
             "body": "<p>The export button does nothing</p>",
-            "author": ALICE,
+            "author": author,
             "attachments": [],
         },
-        "contacts": {"type": "contact.list", "contacts": [{"type": "contact", "id": ALICE["id"]}]},
+        "contacts": {"type": "contact.list", "contacts": [{"type": "contact", "id": author["id"]}]},
         "conversation_parts": {
             "type": "conversation_part.list",
             "conversation_parts": list(parts),

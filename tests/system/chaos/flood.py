@@ -16,7 +16,15 @@ from dataclasses import dataclass
 import requests
 
 from sandbox.intercom import WORKSPACE_ID
-from tests.system.notification import FIRST_CREATED_AT, FIRST_PART_ID, PATH, reply, signed_headers
+from tests.system.notification import (
+    ALICE,
+    BRUNO,
+    FIRST_CREATED_AT,
+    FIRST_PART_ID,
+    PATH,
+    reply,
+    signed_headers,
+)
 
 from .children import SystemTestError
 from .result import SentMessage, Ticket, acknowledgement_times, writes
@@ -35,6 +43,7 @@ class Talk:
     workspace_id: str
     conversation_id: str
     ticket: Ticket
+    author: dict[str, str]
     sent: list[SentMessage]
 
 
@@ -54,17 +63,17 @@ class Delays:
 
 
 class Flood:
-    """The flooded conversations and two quiet ones: of the same workspace and of another one."""
+    """The flooded conversations, all of one customer, and two quiet ones: of the same workspace and of another one."""
 
     def __init__(self, testbed: Testbed) -> None:
         self._testbed = testbed
         self._url = testbed.to_web.url + PATH
         self.quiet = (
-            Talk(WORKSPACE_ID, testbed.conversation_id, testbed.tickets[0], []),
-            Talk(SECOND_WORKSPACE_ID, *testbed.second, []),
+            Talk(WORKSPACE_ID, testbed.conversation_id, testbed.tickets[0], BRUNO, []),
+            Talk(SECOND_WORKSPACE_ID, *testbed.second, BRUNO, []),
         )
         self.flooded = tuple(
-            Talk(WORKSPACE_ID, conversation_id, ticket, [])
+            Talk(WORKSPACE_ID, conversation_id, ticket, ALICE, [])
             for conversation_id, ticket in testbed.others.items()
         )
 
@@ -99,7 +108,11 @@ class Flood:
         number = next(_numbers)
         token = f"chaos-flood-{talk.conversation_id[-4:]}-{number}"
         body = reply(
-            talk.conversation_id, number, f"Message {token}: it is urgent!", workspace_id=talk.workspace_id
+            talk.conversation_id,
+            number,
+            f"Message {token}: it is urgent!",
+            workspace_id=talk.workspace_id,
+            author=talk.author,
         )
         answer = session.post(self._url, data=body, headers=signed_headers(body), timeout=60)
         if answer.status_code != 200:

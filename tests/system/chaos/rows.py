@@ -20,7 +20,10 @@ def main() -> None:
 
 
 def _set_up(wanted: dict[str, Any]) -> None:
-    """Create an iTop, a workspace, and conversations linked to tickets: {conversation id: [[ticket id, ref], ...]}."""
+    """Create an iTop, a workspace, and conversations linked to tickets: {conversation id: [[ticket id, ref], ...]}.
+
+    `contacts` are the customers of conversations: {conversation id: contact id}.
+    """
     from intercom_bridge.models import ItopInstance, Workspace
     from sandbox.demo_rows import set_up
 
@@ -32,7 +35,8 @@ def _set_up(wanted: dict[str, Any]) -> None:
     )
     if wanted["time_zone"]:
         ItopInstance.objects.update(time_zone=wanted["time_zone"])
-    _link(workspace, wanted["links"])
+    contacts = wanted["contacts"]
+    _link(workspace, wanted["links"], contacts)
     if wanted.get("second_workspace"):
         second = Workspace.objects.create(
             workspace_id=wanted["second_workspace"],
@@ -41,14 +45,15 @@ def _set_up(wanted: dict[str, Any]) -> None:
             itop=workspace.itop,
             profile=workspace.profile,
         )
-        _link(second, wanted["second_links"])
+        _link(second, wanted["second_links"], contacts)
 
 
-def _link(workspace: Any, links: dict[str, list[tuple[int, str]]]) -> None:
-    from intercom_bridge.models import Conversation, Ticket, TicketLink
+def _link(workspace: Any, links: dict[str, list[tuple[int, str]]], contacts: dict[str, str]) -> None:
+    from intercom_bridge.models import Conversation, Participant, Ticket, TicketLink
 
     for conversation_id, tickets in links.items():
         conversation = Conversation.objects.create(workspace=workspace, conversation_id=conversation_id)
+        Participant.objects.note(conversation, [contacts.get(conversation_id, "")])
         for object_id, ref in tickets:
             ticket, _new = Ticket.objects.get_or_create(
                 itop=workspace.itop, ticket_class="UserRequest", object_id=object_id, defaults={"ref": ref}

@@ -14,6 +14,7 @@ import requests
 from itop_client import Client, ItopError, LogFullError, quote, read_log
 from sandbox.demo_inbox import Inbox
 from settings.env import BASE_DIR
+from tests.system.notification import ALICE, BRUNO
 
 from .children import Child, Children, SystemTestError, free_port, wait_until
 from .environment import Database, Environment
@@ -192,6 +193,9 @@ class Testbed:
             "time_zone": self._real.time_zone if self._real else "",
             "links": {self.conversation_id: [[ticket.id, ticket.ref] for ticket in self.tickets]}
             | {conversation: [[ticket.id, ticket.ref]] for conversation, ticket in self.others.items()},
+            # The others are those of one customer.
+            "contacts": dict.fromkeys(self.others, ALICE["id"])
+            | dict.fromkeys((self.conversation_id, self.second[0]), BRUNO["id"]),
             "second_workspace": SECOND_WORKSPACE_ID if self._has_second else "",
             "second_links": {
                 conversation: [[ticket.id, ticket.ref]] for conversation, ticket in [self.second]

@@ -1,0 +1,26 @@
+"""Begin to follow tickets that were linked."""
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from intercom_bridge.models import ItopPoll, Ticket, TicketLink, TicketSnapshot
+
+
+def unfollowed_tickets() -> QuerySet[Ticket]:
+    """Return the linked tickets that are not polled: newly linked ones, and others that were linked again."""
+    linked = TicketLink.objects.filter(ticket=OuterRef("pk"))
+    linked_again = linked.filter(created_at__gt=OuterRef("snapshot__active_at"))
+    return Ticket.objects.filter(
+        Q(Exists(linked), snapshot=None) | Q(Exists(linked_again), snapshot__poll_at=None, gone_at=None)
+    )
+
+
+def follow_tickets(_first: Ticket) -> None:
+    """Follow all these tickets from now on."""
+    tickets = list(unfollowed_tickets())
+    for itop_id in sorted({ticket.itop_id for ticket in tickets}):
+        ItopPoll.objects.get_or_create(itop_id=itop_id)
+    # What happened before a ticket was linked again is no news.
+    TicketSnapshot.objects.filter(ticket__in=tickets, poll_at=None).delete()
+    TicketSnapshot.objects.bulk_create(
+        [TicketSnapshot(ticket=ticket) for ticket in tickets], ignore_conflicts=True
+    )

@@ -1,0 +1,129 @@
+"""Store what changed in a ticket, and the messages about it, in one transaction: all of it or nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import translation
+
+from intercom_bridge.datamodel.lookup import ticket_class_of, value_label
+from intercom_bridge.models import Conversation, EventKind, Ticket, TicketEvent, TicketLink, TicketSnapshot
+from intercom_bridge.models.event_rules import Action, EventRules, rules_of
+from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.sync.verify import VisibleContent
+
+from .change import Change
+
+log = structlog.get_logger(__name__)
+
+ENTRIES = (EventKind.PUBLIC_ENTRY, EventKind.CUSTOMER_ENTRY, EventKind.PRIVATE_ENTRY)
+STATES = (EventKind.STATUS, EventKind.PENDING, EventKind.RESOLVED, EventKind.CLOSED, EventKind.REOPENED)
+# iTop copies a parent's entry to its children within the same save.
+COPIED_WITHIN = dt.timedelta(seconds=5)
+
+
+def record(ticket: Ticket, changes: Sequence[Change], update: Mapping[str, Any]) -> list[TicketEvent]:
+    """Update the ticket's snapshot, and store an event per change and linked conversation, with the messages.
+
+    Return the new events. Events that are stored already are left as they are, so it can be repeated.
+    """
+    with transaction.atomic():
+        # Locked, so that two workers do not store the same events.
+        snapshot = TicketSnapshot.objects.select_for_update().get(ticket=ticket)
+        events: list[TicketEvent] = []
+        if changes:
+            links = TicketLink.objects.filter(ticket=ticket).order_by("pk")
+            for link in links.select_related("conversation__workspace__profile"):
+                events += _record_for(link, ticket, changes)
+            snapshot.active_at = Now()  # the database's clock
+        for name, value in update.items():
+            setattr(snapshot, name, value)
+        snapshot.save(update_fields=[*update, "active_at"] if changes else list(update))
+    for event in events:
+        log.info("ticket_event.recorded", event=event.pk, kind=event.kind, ticket=ticket.ref)
+    return events
+
+
+def _record_for(link: TicketLink, ticket: Ticket, changes: Iterable[Change]) -> list[TicketEvent]:
+    conversation = link.conversation
+    rules = rules_of(conversation.workspace)
+    recorded = set(
+        TicketEvent.objects.filter(ticket=ticket, conversation=conversation).values_list("key", flat=True)
+    )
+    events = [
+        _event(ticket, conversation, change)
+        for change in changes
+        if change.key not in recorded and not _is_unwanted(change, rules)
+    ]
+    reason = _reason_for_silence(link)
+    for event in events:
+        event.reason_code = reason or (
+            ReasonCode.REPORTED_WITH_PARENT if _is_copy(event) else ReasonCode.NONE
+        )
+        event.save()
+    reported = [event for event in events if not event.reason_code]
+    if reported:
+        from .rules import plan  # type: ignore[import-not-found, unused-ignore]
+
+        for message in plan(reported, conversation, rules):
+            message.save()
+        for event in reported:
+            event.message = event.message
+            event.save(update_fields=["message", "reason_code", "reason_detail"])
+    return events
+
+
+def _is_unwanted(change: Change, rules: EventRules) -> bool:
+    """Return whether the change is not even stored: private entries concern only those who want them."""
+    return change.kind == EventKind.PRIVATE_ENTRY and rules.action_for(change.kind) == Action.NOTHING
+
+
+def _event(ticket: Ticket, conversation: Conversation, change: Change) -> TicketEvent:
+    workspace = conversation.workspace
+    before, after = change.before, change.after
+    if change.kind in STATES:
+        ticket_class = ticket_class_of(workspace.itop, ticket.ticket_class)
+        status = workspace.profile.code("status")
+        with translation.override(workspace.language):
+            before, after = (value_label(ticket_class, status, state) for state in (before, after))
+    return TicketEvent(
+        ticket=ticket,
+        conversation=conversation,
+        kind=change.kind,
+        key=change.key,
+        happened_at=change.happened_at,
+        author_name=change.author.name[:200],
+        author_email=change.author.email[:254],
+        before=before[:200],
+        after=after[:200],
+        content=change.content,
+    )
+
+
+def _reason_for_silence(link: TicketLink) -> str:
+    if not link.conversation.workspace.enabled:
+        return ReasonCode.WORKSPACE_DISABLED
+    if link.conversation.merged_away_at:
+        return ReasonCode.CONVERSATION_MERGED
+    return ReasonCode.NONE if link.sync_on else ReasonCode.SYNC_PAUSED
+
+
+def _is_copy(event: TicketEvent) -> bool:
+    """Return whether the entry came from another ticket too: iTop copies a parent's to its children."""
+    if event.kind not in ENTRIES or event.happened_at is None:
+        return False
+    same = TicketEvent.objects.filter(
+        conversation=event.conversation,
+        kind=event.kind,
+        author_name=event.author_name,
+        happened_at__gte=event.happened_at - COPIED_WITHIN,
+        happened_at__lte=event.happened_at + COPIED_WITHIN,
+        reason_code=ReasonCode.NONE,
+    ).exclude(ticket=event.ticket)
+    text = VisibleContent.of(event.content).text
+    return any(VisibleContent.of(content).text == text for content in same.values_list("content", flat=True))
