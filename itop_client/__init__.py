@@ -45,7 +45,7 @@ from .errors import (
     redact,
 )
 from .http import CertificateProblem, Deadline, open_session
-from .idempotent import CreateResult, append, create, find_created, idempotency_key, written_keys
+from .idempotent import CreateResult, append, apply_once, create, find_created, idempotency_key, written_keys
 from .oql import OqlError, Query, containing, ids, parse, quote
 from .response import ItopObject, classify
 
@@ -88,6 +88,7 @@ __all__ = [
     "UnsupportedCharacterError",
     "ValueProblem",
     "append",
+    "apply_once",
     "classify",
     "containing",
     "create",

@@ -158,6 +158,47 @@ def written_keys(
     return frozenset(written)
 
 
+def apply_once(  # noqa: PLR0913 - what, where and how
+    client: Client,
+    ticket_class: str,
+    ticket_id: int,
+    stimulus: str,
+    *,
+    status: str,
+    states: Iterable[str],
+    idempotency_key: str,
+    deadline: float | None = None,
+) -> ItopObject | None:
+    """Apply a stimulus to a ticket that is in one of these states. Return the ticket, or None if nothing was changed.
+
+    `status` is the code of the attribute with the state; it is returned, too. Nothing is changed if the ticket is gone
+    or in another state, or if an earlier attempt with this key has changed it. That is so even if it is back in one of
+    the states since: a request that is executed late undoes nobody's work.
+
+    Raise InvalidStimulusError if the ticket's life cycle does not allow it.
+    """
+    idempotency_key = _normalize(idempotency_key)
+    query = (
+        f"SELECT {ticket_class} AS t WHERE t.id = {quote(ticket_id)}"
+        f" AND t.{status} IN ({', '.join(quote(state) for state in states)}) AND t.id NOT IN"
+        f" (SELECT {ticket_class} AS u JOIN CMDBChangeOpSetAttributeScalar AS o ON o.objkey = u.id"
+        f" WHERE u.id = {quote(ticket_id)} AND o.objclass = {quote(ticket_class)}"
+        f" AND o.userinfo = {quote(idempotency_key)})"
+    )
+    try:
+        return client.apply_stimulus(
+            ticket_class,
+            query,
+            stimulus,
+            {},
+            comment=idempotency_key,
+            output_fields=("friendlyname", status),
+            deadline=deadline,
+        )
+    except NoMatchError:
+        return None
+
+
 class CreateResult(NamedTuple):
     """A ticket, and whether an earlier attempt had created it."""
 

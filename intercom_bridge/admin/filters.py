@@ -43,6 +43,8 @@ REASONS = {
         Reason.CONCURRENT_SAVE,
         Reason.ALREADY_WRITTEN,
         Reason.TICKET_CLOSED,
+        Reason.TICKET_REOPENED,
+        Reason.TICKET_NOT_REOPENED,
         Reason.COPIED_AT_CREATION,
         *_SKIPPED,
         Reason.PAUSE_SKIPPED,

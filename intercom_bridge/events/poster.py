@@ -97,7 +97,15 @@ class _Attempt:
                 _settle(message, OutgoingMessage.State.FAILED, code)
                 return
             self._post()
-        code, detail = self._reopen() if message.reopens else ("", "")
+        code, detail = "", ""
+        if message.reopens:
+            try:
+                code, detail = self._reopen()
+            except IntercomError as error:
+                if message.part_id:
+                    raise
+                # A further attempt might post it again, because Intercom did not show it.
+                code, detail = reason_of(error)
         _settle(message, OutgoingMessage.State.POSTED, code, detail)
 
     def reason_for_rejection(self, error: IntercomRejectedError) -> tuple[str, str]:
@@ -132,8 +140,10 @@ class _Attempt:
             if message.reopens:
                 self._decide_reopening()
             part, author = self._reply(author)
-        message.part_id, message.admin_id = part.id if part else "", author
-        message.save(update_fields=["part_id", "admin_id"])
+        message.admin_id = author
+        if part:
+            message.part_id = part.id
+            message.save(update_fields=["part_id", "admin_id"])
         if part and part.app_package_code and self.workspace.app_package_code != part.app_package_code:
             Workspace.objects.filter(pk=self.workspace.pk).update(app_package_code=part.app_package_code)
 
@@ -159,7 +169,7 @@ class _Attempt:
         """Return the teammate in whose name an automatic message is posted."""
         rules = rules_of(self.workspace)
         agents = [event for event in self._events if event.kind != EventKind.CUSTOMER_ENTRY]
-        emails = {getattr(event, "author_email", "") for event in agents} - {""}
+        emails = {event.author_email for event in agents} - {""}
         is_named = len(emails) == 1 and (self.message.is_note or rules.shows_agent_names)
         email = emails.pop() if is_named else ""
         return teammates.author_of(self.workspace, rules, email, is_fresh=is_fresh, deadline=self._left())
@@ -212,16 +222,13 @@ class _Attempt:
         message = self.message
         try:
             found = self._fetch()
+            author = message.admin_id or self._author()
             if found.state in REOPENABLE:
-                self._client().open(self._id, admin_id=message.admin_id, deadline=self._left())
+                self._client().open(self._id, admin_id=author, deadline=self._left())
             kind, assignee = self._assignee(found)
             if assignee and assignee != (found.team_id if kind == "team" else found.admin_id):
                 self._client().assign(
-                    self._id,
-                    admin_id=message.admin_id,
-                    assignee_type=kind,
-                    assignee_id=assignee,
-                    deadline=self._left(),
+                    self._id, admin_id=author, assignee_type=kind, assignee_id=assignee, deadline=self._left()
                 )
         except IntercomRejectedError as error:
             # The message is posted, so it has not failed.
@@ -350,7 +357,7 @@ def _postpone(message: OutgoingMessage, seconds: float) -> None:
 def _settle(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, detail: str = "") -> None:
     message.state = state
     message.set_reason(code, detail)
-    message.save(update_fields=["state", "reason_code", "reason_detail"])
+    message.save(update_fields=["state", "admin_id", "reason_code", "reason_detail"])
     conversation = message.conversation
     # Notifications that waited until it was known whether they report this message.
     WebhookEvent.objects.release_postponed(conversation.workspace, conversation.conversation_id)

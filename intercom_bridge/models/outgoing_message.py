@@ -52,6 +52,8 @@ class OutgoingMessage(Job):
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="outgoing_messages")
     admin_id = models.CharField(max_length=64, blank=True)
+    # The teammate who had it posted; otherwise empty.
+    admin_name = models.CharField("teammate", max_length=200, blank=True, editable=False)
     is_note = models.BooleanField(default=False)
     body = models.TextField(help_text="HTML")
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)

@@ -41,6 +41,11 @@ class ReasonCode(models.TextChoices):
     COPIED_AT_CREATION = "copied_at_creation", _("Copied when the ticket was created.")
     ALREADY_WRITTEN = "already_written", _("An earlier attempt had already written the message.")
     TICKET_CLOSED = "ticket_closed", _("The ticket was closed. The message was written anyway.")
+    TICKET_REOPENED = "ticket_reopened", _("The ticket was resolved. The customer's message reopened it.")
+    TICKET_NOT_REOPENED = (
+        "ticket_not_reopened",
+        _("The ticket is resolved and could not be reopened. The message was written anyway."),
+    )
     ENTRY_MISSING = (
         "entry_missing",
         _("The entry is no longer in the ticket's log. Someone may have removed it."),

@@ -39,6 +39,8 @@ FILLED_IN = (
 )
 
 
+# Nobody works on such a ticket, but it can be reopened. These states are in each of iTop's standard life cycles.
+RESOLVED_STATES = ("resolved",)
 # The origin of the tickets that the bridge creates, where iTop has it.
 ORIGIN = "chat"
 

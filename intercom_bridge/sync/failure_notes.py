@@ -2,9 +2,10 @@
 
 from django.utils import translation
 from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from intercom_bridge.models import Conversation, Delivery, OutgoingMessage, TicketCreation
+from intercom_bridge.models import Conversation, Delivery, OutgoingMessage, Ticket, TicketCreation
 from intercom_bridge.models.reason import ReasonCode, reason_label
 
 # The labels of these reasons are sufficient. iTop's own text would only be a database error.
@@ -20,21 +21,16 @@ def note_failed_delivery(delivery: Delivery) -> None:
     """Queue the note about a message that was not copied, unless one exists for this ticket and reason."""
     conversation, ticket, code = delivery.conversation, delivery.ticket, delivery.reason_code
     with translation.override(conversation.workspace.language):
-        link = format_html(
-            '<a href="{}">{}</a>',
-            ticket.itop.backoffice_url(ticket.ticket_class, ticket.object_id),
-            ticket.ref,
-        )
         problem = format_html(
             _("A message could not be copied to ticket {ticket}. {reason}"),
-            ticket=link,
+            ticket=ticket_link(ticket),
             reason=reason_label(code, "" if code in _SELF_EXPLANATORY else delivery.reason_detail),
         )
         to_do = [_("The message is safe in this conversation."), _what_to_do(code)]
         once = _(
             "If more messages fail for this reason, no further note is posted. The panel counts them under Sync status."
         )
-        _queue(conversation, f"delivery {ticket.pk} {code}", problem, " ".join(filter(None, to_do)), once)
+        queue_note(conversation, f"delivery {ticket.pk} {code}", problem, " ".join(filter(None, to_do)), once)
 
 
 def note_failed_creation(creation: TicketCreation) -> None:
@@ -50,7 +46,14 @@ def note_failed_creation(creation: TicketCreation) -> None:
             "The conversation is safe, and the input in the form is stored. Open the panel to correct the form "
             "and submit it again."
         )
-        _queue(conversation, f"creation {creation.pk}", problem, to_do)
+        queue_note(conversation, f"creation {creation.pk}", problem, to_do)
+
+
+def ticket_link(ticket: Ticket) -> SafeString:
+    """Return a link to the ticket in iTop's back office as HTML."""
+    return format_html(
+        '<a href="{}">{}</a>', ticket.itop.backoffice_url(ticket.ticket_class, ticket.object_id), ticket.ref
+    )
 
 
 def _what_to_do(code: str) -> str:
@@ -62,7 +65,8 @@ def _what_to_do(code: str) -> str:
     return _("When the problem is solved, open Sync status in the panel and click “Try again”.")
 
 
-def _queue(conversation: Conversation, once_key: str, *paragraphs: str) -> None:
+def queue_note(conversation: Conversation, once_key: str, *paragraphs: str) -> None:
+    """Queue a note, unless the conversation has one with this key or the workspace wants none about problems."""
     workspace = conversation.workspace
     if not workspace.announce_failures or not workspace.access_token:
         return

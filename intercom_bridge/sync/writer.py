@@ -26,7 +26,6 @@ from itop_client import (
     ItopError,
     ItopNoResponseError,
     ItopNotAdministratorError,
-    ItopObject,
     ItopRejectedError,
     ObjectNotFoundError,
     UnclassifiedError,
@@ -39,6 +38,7 @@ from .circuit_breaker import backoff_seconds, claim_write, is_open, record_failu
 from .failure_notes import note_failed_delivery
 from .intake import process_unprocessed
 from .message import idempotency_key_of, log_item, may_have_account, part_from_json
+from .reopen import follow_up_write
 from .verify import is_in_log, is_shown_in_log, log_attribute
 
 log = structlog.get_logger(__name__)
@@ -178,7 +178,7 @@ def _attempt(delivery: Delivery) -> bool:
         if delivery.item is None:
             _render(delivery, client, deadline)
         if _is_already_in_log(delivery, client, deadline):
-            _set_written(delivery, ReasonCode.ALREADY_WRITTEN)
+            _set_written(delivery, *follow_up_write(delivery, None, client, deadline))
             return True
         written = append(
             client,
@@ -201,7 +201,7 @@ def _attempt(delivery: Delivery) -> bool:
         _retry_later(delivery, error)
         return False
     else:
-        _set_written(delivery, *_success_reason(delivery, written))
+        _set_written(delivery, *follow_up_write(delivery, written, client, deadline))
         _detect_change_tracking(delivery, client, deadline)
     return True
 
@@ -313,15 +313,6 @@ def _log_key(delivery: Delivery) -> str:
 
 
 # The outcome of an attempt
-
-
-def _success_reason(delivery: Delivery, written: ItopObject | None) -> tuple[str, str]:
-    """Return the reason code and its detail: ALREADY_WRITTEN, TICKET_CLOSED with the state, or NONE."""
-    if written is None:
-        return ReasonCode.ALREADY_WRITTEN, ""
-    profile = delivery.conversation.workspace.profile
-    status = written.text(profile.code("status"))
-    return (ReasonCode.TICKET_CLOSED, status) if status in profile.excluded_states else (ReasonCode.NONE, "")
 
 
 def _set_written(delivery: Delivery, code: str, detail: str = "") -> None:

@@ -4,13 +4,11 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from intercom_bridge.models.ticket_profile import RESOLVED_STATES
 from itop_client import ItopObject
 
 from .context import PanelContext
 from .people.person import Person
-
-# The codes of a standard iTop. Such tickets are ongoing, because the caller can reopen them, but nobody works on them.
-RESOLVED_STATES = ("resolved",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from itop_client import (
     Client,
     Found,
+    InvalidStimulusError,
     InvalidValueError,
     ItopNoResponseError,
     ItopNotAdministratorError,
@@ -20,6 +21,7 @@ from itop_client import (
     NoMatchError,
     ObjectNotFoundError,
     append,
+    apply_once,
     create,
     find_created,
     idempotency_key,
@@ -281,3 +283,38 @@ def test_a_long_author_is_cut() -> None:
     assert key.startswith("Intercom message 37358198341, AAA")
     assert key.endswith("A…")
     assert len(key) == 255
+
+
+# apply_once
+
+
+def reopen(client: Client) -> ItopObject | None:
+    return apply_once(
+        client, "UserRequest", 23, "ev_reopen", status="status", states=("resolved",), idempotency_key=KEY
+    )
+
+
+def test_a_stimulus_changes_nothing_in_another_state_or_once_its_key_exists(
+    client: Client, itop: FakeItop
+) -> None:
+    itop.respond(ok(TICKET))
+    assert reopen(client) is not None
+    (request,) = itop.requests
+    assert (request["operation"], request["stimulus"]) == ("core/apply_stimulus", "ev_reopen")
+    assert (request["comment"], request["fields"]) == (KEY, {})
+    assert request["key"] == (
+        "SELECT UserRequest AS t WHERE t.id = 23 AND t.status IN ('resolved') AND t.id NOT IN"
+        " (SELECT UserRequest AS u JOIN CMDBChangeOpSetAttributeScalar AS o ON o.objkey = u.id"
+        f" WHERE u.id = 23 AND o.objclass = 'UserRequest' AND o.userinfo = {QUOTED})"
+    )
+
+
+def test_a_stimulus_that_is_not_to_be_applied_returns_none(client: Client, itop: FakeItop) -> None:
+    itop.respond(ALREADY_WRITTEN)
+    assert reopen(client) is None
+
+
+def test_a_stimulus_that_the_life_cycle_does_not_allow_is_raised(client: Client, itop: FakeItop) -> None:
+    itop.respond(refused("Invalid stimulus: 'ev_reopen' on the object R-000029 in state 'resolved'"))
+    with pytest.raises(InvalidStimulusError):
+        reopen(client)

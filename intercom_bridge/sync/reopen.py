@@ -1,0 +1,158 @@
+"""What follows from a customer's message to a ticket that is resolved or closed: reopen it, or tell the teammates."""
+
+import structlog
+from django.utils import translation
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+
+from intercom_bridge.models import (
+    Delivery,
+    EventKind,
+    Log,
+    OutgoingMessage,
+    TicketEvent,
+    TicketLink,
+    TicketSnapshot,
+)
+from intercom_bridge.models.event_rules import rules_of
+from intercom_bridge.models.job import reason_of
+from intercom_bridge.models.reason import ReasonCode, reason_label
+from intercom_bridge.models.ticket_profile import RESOLVED_STATES
+from itop_client import Client, Deadline, ItopError, ItopObject, apply_once, idempotency_key
+
+from .failure_notes import queue_note, ticket_link
+
+log = structlog.get_logger(__name__)
+
+STIMULUS = "ev_reopen"
+CUSTOMER_TYPES = ("user", "lead")
+
+
+def follow_up_write(
+    delivery: Delivery, written: ItopObject | None, client: Client, deadline: Deadline
+) -> tuple[str, str]:
+    """Reopen a resolved ticket, or post a note about a closed one, after a message was written to it.
+
+    `written` is the ticket after the write, or None if an earlier attempt had written the message: then its state is
+    not known. Return the reason code and the detail for the delivery. An error of iTop becomes a reason.
+    """
+    workspace = delivery.conversation.workspace
+    profile = workspace.profile
+    status = written.text(profile.code("status")) if written else ""
+    may_be_resolved = written is None or status in RESOLVED_STATES
+    is_closed = status in profile.excluded_states and status not in RESOLVED_STATES
+    if (may_be_resolved or is_closed) and _is_news_from_customer(delivery):
+        if may_be_resolved and rules_of(workspace).reopens_tickets:
+            code, detail = _reopen(delivery, client, deadline)
+            if code:
+                return code, detail
+        if is_closed:
+            _note_closed(delivery)
+    if written is None:
+        return ReasonCode.ALREADY_WRITTEN, ""
+    return (ReasonCode.TICKET_CLOSED, status) if status in profile.excluded_states else (ReasonCode.NONE, "")
+
+
+def _is_news_from_customer(delivery: Delivery) -> bool:
+    """Return whether the customer wrote the message, for everybody to read, while the ticket was being synced.
+
+    A copy of what was written before the link, or during a pause, is no reason to reopen a ticket.
+    """
+    if delivery.log != Log.PUBLIC or delivery.erased_times:
+        return False
+    if delivery.part.get("author", {}).get("type") not in CUSTOMER_TYPES:
+        return False
+    link = TicketLink.objects.filter(conversation=delivery.conversation_id, ticket=delivery.ticket_id).first()
+    if link is None or delivery.part_created_at < int(link.created_at.timestamp()):
+        return False
+    return not link.was_paused_at(delivery.part_created_at)
+
+
+def _reopen(delivery: Delivery, client: Client, deadline: Deadline) -> tuple[str, str]:
+    """Reopen the ticket if it is resolved. Return the reason, ("", "") if it was not to be reopened."""
+    ticket = delivery.ticket
+    try:
+        is_reopened = _apply(delivery, client, deadline)
+    except ItopError as error:
+        code, detail = reason_of(error)
+        log.warning("ticket.not_reopened", ticket=ticket.ref, itop=ticket.itop.name, code=code)
+        _note_not_reopened(delivery, reason_label(code, detail))
+        return ReasonCode.TICKET_NOT_REOPENED, detail or reason_label(code)
+    if not is_reopened:
+        return ReasonCode.NONE, ""
+    log.info("ticket.reopened", ticket=ticket.ref, itop=ticket.itop.name)
+    return ReasonCode.TICKET_REOPENED, ""
+
+
+def _apply(delivery: Delivery, client: Client, deadline: Deadline) -> bool:
+    """Apply the stimulus, again if its outcome is unknown. Return whether it reopened the ticket."""
+    ticket, workspace = delivery.ticket, delivery.conversation.workspace
+    key = idempotency_key(
+        f"Intercom message {delivery.part_id} ({workspace.workspace_id}), reopening", delivery.author
+    )
+
+    def apply() -> ItopObject | None:
+        return apply_once(
+            client,
+            ticket.ticket_class,
+            ticket.object_id,
+            STIMULUS,
+            status=workspace.profile.code("status"),
+            states=RESOLVED_STATES,
+            idempotency_key=key,
+            deadline=deadline.remaining(),
+        )
+
+    try:
+        return apply() is not None
+    except ItopError as error:
+        if not error.may_have_run:
+            raise
+    apply()
+    # Nothing to change any more means that the first request was executed.
+    return True
+
+
+def _note_not_reopened(delivery: Delivery, reason: str) -> None:
+    with translation.override(delivery.conversation.workspace.language):
+        problem = format_html(
+            _(
+                "The customer has written to ticket {ticket}, which is resolved, but the bridge could not reopen it. "
+                "{reason}"
+            ),
+            ticket=ticket_link(delivery.ticket),
+            reason=reason,
+        )
+        to_do = _("The message is in the ticket. If there is more to do, reopen the ticket in iTop.")
+        _note_once(delivery, "not reopened", problem, to_do)
+
+
+def _note_closed(delivery: Delivery) -> None:
+    """Post a note that nobody will see the message, unless the conversation has an open ticket, too."""
+    conversation = delivery.conversation
+    others = TicketSnapshot.objects.filter(
+        ticket__links__in=conversation.links.syncing(), ticket__gone_at=None
+    ).exclude(ticket=delivery.ticket)
+    closed_states = conversation.workspace.profile.excluded_states
+    if others.exclude(status__in=["", *closed_states]).exists():
+        return
+    with translation.override(conversation.workspace.language):
+        problem = format_html(
+            _("Ticket {ticket} is closed. The message was added to it, but nobody will see it there."),
+            ticket=ticket_link(delivery.ticket),
+        )
+        to_do = _("If there is something to do, open the panel and click “Create a follow-up ticket”.")
+        _note_once(delivery, "closed", problem, to_do)
+
+
+def _note_once(delivery: Delivery, about: str, *paragraphs: str) -> None:
+    """Post a note, unless there is one from before, and the ticket has not been reopened since."""
+    conversation, ticket = delivery.conversation, delivery.ticket
+    prefix = f"{about} {ticket.pk} "
+    earlier = OutgoingMessage.objects.filter(conversation=conversation, once_key__startswith=prefix)
+    last = earlier.order_by("-pk").first()
+    if last is not None:
+        events = TicketEvent.objects.filter(ticket=ticket, conversation=conversation)
+        if not events.filter(kind=EventKind.REOPENED, created_at__gt=last.created_at).exists():
+            return
+    queue_note(conversation, f"{prefix}{earlier.count() + 1}", *paragraphs)
