@@ -139,8 +139,8 @@ def _examine_emails(probe: Probe) -> Iterator[Finding]:
         yield probe.subject.warning(
             about,
             f"customers are told twice: {'; '.join(doubled)}",
-            "On the page “Changes in iTop” of the workspace, select the internal note for them, or let the filter of "
-            "iTop's trigger exclude tickets with a conversation (intercom_ref = '').",
+            "On the workspace's page “Rules for changes in iTop”, select the internal note for them, or let the "
+            "filter of iTop's trigger exclude tickets with a conversation (intercom_ref = '').",
         )
     elif mails:
         names = ", ".join(name_of(trigger) for trigger, _ in mails)

@@ -39,6 +39,7 @@ from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.event_rules import EventRules, rules_of
 from intercom_bridge.models.job import reason_of
 from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.ops.metrics import event_seconds, observe
 from intercom_bridge.sync.circuit_breaker import backoff_seconds
 
 from . import teammates
@@ -107,6 +108,10 @@ class _Attempt:
                 # A further attempt might post it again, because Intercom did not show it.
                 code, detail = reason_of(error)
         _settle(message, OutgoingMessage.State.POSTED, code, detail)
+        for event in self._events:
+            if event.happened_at:
+                seconds = max(0.0, (timezone.now() - event.happened_at).total_seconds())
+                observe(event_seconds, seconds, self.workspace.workspace_id)
 
     def reason_for_rejection(self, error: IntercomRejectedError) -> tuple[str, str]:
         """Return the reason code and the detail: what the conversation's state says, or else Intercom's words."""

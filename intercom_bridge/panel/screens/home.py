@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from intercom_bridge.models import PersonMatch, TicketCreation
-from intercom_bridge.panel.click import FIND, HOME, LINKED, SYNC, click_id
+from intercom_bridge.panel.click import FIND, HOME, LINKED, NEWS, SYNC, click_id
 from intercom_bridge.panel.components import (
     MAX_FIRST_SCREEN_HEIGHT,
     Canvas,
@@ -22,17 +22,20 @@ from intercom_bridge.panel.components import (
     shorten_to_line,
 )
 from intercom_bridge.tickets.links.merge import Merge
+from intercom_bridge.tickets.news import News
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketRow
 from intercom_bridge.tickets.sync_status import SyncStatus
 
 from .merged import merge_item
-from .parts import button, capitalized, find_button, item, join_facts, retry_button, subtitle
+from .news import checked_text, event_title, posting_stopped
+from .parts import button, capitalized, find_button, format_time, item, join_facts, retry_button, subtitle
 from .sync_status import failed_buttons, failed_text, left_out_buttons, left_out_text, switch_buttons
 
 MAX_NAME_LENGTH = 50
 LINE_WIDTH = 26
 MAX_CLOSED = 2
+MAX_REF_WIDTH = 12
 MAX_LINKED = 3
 MAX_TITLE_WIDTHS = (50, 28)
 MAX_REASON_LENGTHS = (400, 400, 80, 0)
@@ -50,6 +53,7 @@ class Level(enum.IntEnum):
 # Sections are reduced in this order until the screen fits. The reason of a failure is reduced as late as possible.
 REDUCTIONS = (
     ("switch", Level.HIDDEN),
+    ("news", Level.COMPACT),
     ("person", Level.COMPACT),
     ("tickets", Level.COMPACT),
     ("find", Level.HIDDEN),
@@ -58,16 +62,20 @@ REDUCTIONS = (
     ("merge", Level.COMPACT),
     ("creation", Level.COMPACT),
     ("person", Level.MINIMUM),
+    ("news", Level.MINIMUM),
     ("name", Level.COMPACT),
     ("tickets", Level.HIDDEN),
     ("failed", Level.COMPACT),
     ("merge", Level.HIDDEN),
     ("left_out", Level.HIDDEN),
+    ("stopped", Level.HIDDEN),
+    ("closed", Level.HIDDEN),
     ("sync", Level.MINIMUM),
     ("failed", Level.MINIMUM),
     ("person", Level.HIDDEN),
     ("resume", Level.HIDDEN),
     ("failed", Level.HIDDEN),
+    ("news", Level.HIDDEN),
     ("failure", Level.HIDDEN),
     ("sync", Level.HIDDEN),
 )
@@ -90,6 +98,7 @@ class HomeScreen:
     status: SyncStatus | None = None
     creation: TicketCreation | None = None
     merge: Merge | None = None
+    news: News | None = None
     notice: str = ""
     warning: str = ""
     closed_states: tuple[str, ...] = ()
@@ -115,6 +124,7 @@ class HomeScreen:
             *self._person(levels["person"]),
             *self._creation(levels["creation"]),
             *self._linked(levels["tickets"]),
+            *self._news(levels["news"]),
             self._ongoing(levels["tickets"]),
             *self._merge(levels["merge"]),
             *self._sync(levels),
@@ -129,9 +139,11 @@ class HomeScreen:
             *([Text(text=self.warning, style="error", bottom_margin="none")] if self.warning else []),
             *([Text(text=self.notice, style="muted", bottom_margin="none")] if self.notice else []),
             List(items=tuple(items)),
+            *self._closed(levels["closed"]),
             retry_button(HOME) if self.notice else button(click_id("create"), _("Create a ticket")),
             *([find_button()] if has_find else []),
             *self._left_out(levels["left_out"]),
+            *(posting_stopped(self.news) if levels["stopped"] is Level.NORMAL else ()),
             *self._switch(levels),
         )
 
@@ -195,6 +207,43 @@ class HomeScreen:
         title = shorten_to_line(join_facts(row.ref, row.title), MAX_TITLE_WIDTHS[level])
         return item(target, title, shorten_to_line(join_facts(status, row.assignee), LINE_WIDTH), owner)
 
+    def _news(self, level: Level) -> list[Item]:
+        """Return the newest change in iTop and when iTop was last checked. A click leads to the last ten."""
+        if self.news is None or level is Level.HIDDEN:
+            return []
+        latest, checked = self.news.latest, checked_text(self.news)
+        if latest is None or self.news.happened_at is None:
+            return [item(NEWS, _("Nothing new in iTop"), checked if level < Level.MINIMUM else "")]
+        title = shorten_to_line(event_title(latest), LINE_WIDTH)
+        if level is Level.MINIMUM:
+            return [item(NEWS, title)]
+        facts = join_facts(
+            shorten_to_line(latest.ticket.ref, MAX_REF_WIDTH), format_time(self.news.happened_at)
+        )
+        return [item(NEWS, title, facts, checked if level is Level.NORMAL or self.news.problem else "")]
+
+    def _closed(self, level: Level) -> list[Component]:
+        """Return what to do if all linked tickets are closed."""
+        closed = self._all_closed()
+        if closed is None or level is Level.HIDDEN or self.notice or self.is_merged_away:
+            return []
+        text = _("%(ticket)s is closed: nobody will see new messages there.")
+        return [
+            Text(
+                text=text % {"ticket": escape_markdown(shorten_to_line(closed.ref, MAX_REF_WIDTH))},
+                style="error",
+                bottom_margin="none",
+            ),
+            button(click_id("follow-up", closed.ticket_class, closed.id), _("Create a follow-up ticket")),
+        ]
+
+    def _all_closed(self) -> TicketRow | None:
+        """Return the newest linked ticket if nobody works on any of them, and one is closed."""
+        linked = [row for row in self.rows if row.is_linked and row.status]
+        if not linked or any(row.status not in self.closed_states for row in linked):
+            return None
+        return max(linked, key=lambda row: row.id)
+
     def _is_closed(self, row: TicketRow) -> bool:
         return not row.status or row.status in self.closed_states
 
@@ -231,7 +280,7 @@ class HomeScreen:
         is_short = levels["sync"] >= Level.MINIMUM
         facts = [] if is_short else _problem_texts(status)
         closed = [row.ref for row in self.rows if row.is_linked and row.status in self.closed_states]
-        if closed and not is_short:
+        if closed and not is_short and not (self._closed(levels["closed"])):
             text = ngettext(
                 "%(tickets)s is closed: new messages may not be noticed there",
                 "%(tickets)s are closed: new messages may not be noticed there",
