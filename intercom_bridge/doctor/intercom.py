@@ -25,7 +25,8 @@ from intercom_bridge.models.workspace import PLACEHOLDER
 from intercom_bridge.sync.intake import FOLLOWED_TOPICS
 
 from .certificate import CERTIFICATE_TO_DO, describe_problem
-from .finding import Finding, Subject
+from .events import examine_authors, examine_stopped
+from .finding import Finding, Level, Subject, overall
 from .ping import examine_ping, webhook_address
 
 REQUEST_SECONDS = 8.0
@@ -48,7 +49,11 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
     except (SecretDecryptionError, ImproperlyConfigured):
         has_token = False
     if has_token:
-        yield from examine_token(workspace, client, subject)
+        findings = list(examine_token(workspace, client, subject))
+        yield from findings
+        if overall(findings) is not Level.FAILURE:
+            yield from examine_authors(workspace, client, subject)
+    yield from examine_stopped(workspace, subject)
     yield from _examine_calls(workspace, subject)
     if workspace.client_secrets():
         yield from examine_ping(workspace, subject)
