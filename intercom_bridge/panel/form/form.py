@@ -25,6 +25,7 @@ from intercom_bridge.tickets.creation.title import suggest_title, without_greeti
 from intercom_bridge.tickets.people.caller import find_caller
 from intercom_bridge.tickets.people.evidence import parse_id
 from intercom_bridge.tickets.people.person import Person
+from itop_client import ItopObject
 
 from .field import FormField, dependent_codes, fields_of
 from .parsing import InvalidInputError, from_itop, to_itop
@@ -76,6 +77,31 @@ class Form:
             if (value := prefilled.get(form_field.code) or _default(form_field, context))
         }
         return cls(key=new_key(), values=values, seen=newest_creation_id(context))
+
+    def following(self, ticket: ItopObject, context: PanelContext) -> Form:
+        """Return a new form with the values of a closed ticket, and the customer's last message as its description.
+
+        iTop's own relation to a parent is not used: iTop copies each entry of a parent to its children.
+        """
+        profile, zones = context.profile, (context.workspace.zone, context.itop.zone)
+        values = {
+            form_field.code: from_itop(form_field.attribute, value, *zones)
+            for form_field in self.fields(context)
+            if form_field.is_editable and (value := ticket.text(form_field.code)) not in ("", "0")
+        }
+        facts = {"ticket": ticket.text("friendlyname"), "title": ticket.text(profile.code("title"))}
+        messages = [
+            part for part in context.request.conversation.messages if part.author.type not in ("admin", "bot")
+        ]
+        last = to_text(messages[-1].body).strip() if messages else ""
+        reference = _("Follow-up of %(ticket)s, which is closed.") % facts
+        texts = {
+            profile.code("title"): _("Follow-up of %(ticket)s: %(title)s") % facts,
+            profile.code("description"): f"{reference}\n\n{last}".strip()[:MAX_DESCRIPTION_LENGTH],
+        }
+        codes = {form_field.code for form_field in self.fields(context)}
+        kept = {code: text for code, text in texts.items() if code in codes}
+        return replace(self, values={**self.values, **values, **kept})
 
     @classmethod
     def parse(cls, context: PanelContext) -> Form:
