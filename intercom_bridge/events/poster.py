@@ -212,7 +212,9 @@ class _Attempt:
         with translation.override(self.workspace.language):
             reason = format_html("<p>{}</p>", _("Because of this change, the conversation was reopened."))
         message.body = message.body.removesuffix(reason)
-        message.reopens = self._fetch().state in REOPENABLE and not self._is_reopened_too_often()
+        found = self._fetch()
+        is_reopenable = found.state in REOPENABLE and not found.merged_away_at
+        message.reopens = is_reopenable and not self._is_reopened_too_often()
         if message.reopens:
             message.body += reason
         message.save(update_fields=["body", "reopens"])
