@@ -379,8 +379,8 @@ def _settle(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, d
     message.state = state
     message.set_reason(code, detail)
     message.save(update_fields=["state", "admin_id", "reason_code", "reason_detail"])
-    if code in POINTLESS:
-        # So that nobody is alerted, and nobody retries it.
+    if code in POINTLESS and message.broadcast_id is None:
+        # So that nobody is alerted, and nobody retries it. A broadcast may reach its customer in another conversation.
         OutgoingMessage.objects.filter(pk=message.pk).erase_content()
     conversation = message.conversation
     # Notifications that waited until it was known whether they report this message.

@@ -21,6 +21,7 @@ from intercom_bridge.events.teammates import teammates
 from intercom_bridge.intercom.client import IntercomClient
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.models import (
+    Broadcast,
     Conversation,
     Delivery,
     EventKind,
@@ -272,6 +273,19 @@ def test_a_rejection_by_a_merged_conversation_says_so(link: TicketLink, fake: Fa
     assert outcome(later) == ("failed", "conversation_merged")
     assert fake.calls == []
     assert planned(event(link, EventKind.PUBLIC_ENTRY)) == []
+
+
+def test_the_text_of_a_broadcast_is_kept_for_another_conversation_of_its_customer(
+    link: TicketLink, fake: FakeIntercom
+) -> None:
+    broadcast = Broadcast.objects.create(ticket=link.ticket, form_key="k", admin_id=ADA)
+    message = OutgoingMessage.objects.create(
+        conversation=link.conversation, admin_id=ADA, body="<p>x</p>", broadcast=broadcast
+    )
+    fake.conversations.clear()
+    run()
+    assert outcome(message) == ("failed", "conversation_deleted")
+    assert (message.body, message.cleaned_at) == ("<p>x</p>", None)
 
 
 def test_a_disabled_workspace_and_one_without_a_token_post_later(
