@@ -17,7 +17,7 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from intercom_bridge.config_import import BridgeFile, export
-from intercom_bridge.models import Conversation, Delivery, TicketLink, WebhookEvent, Workspace
+from intercom_bridge.models import Conversation, Delivery, EventRules, TicketLink, WebhookEvent, Workspace
 from intercom_bridge.models.job import claim
 from intercom_bridge.sync import reconcile as reconciling
 from intercom_bridge.sync.intake import process_batch
@@ -218,6 +218,7 @@ def test_a_part_that_may_be_an_own_post_waits_until_this_is_known(
     talking: Teammate, intercom: Intercom, itop: Itop, workspace: Workspace, work: Work
 ) -> None:
     # The response to the first post is lost, so neither its id nor the app's package code is known.
+    EventRules.objects.create(workspace=workspace, updates_attributes=False)
     intercom.faults.add("drop_after", path="reply", count=1)
     talking.link("R-000008")
     work()
