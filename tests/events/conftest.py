@@ -2,15 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import pytest
 from django.db.models.functions import Now
+from django.test import Client as DjangoClient
+from django.utils import timezone
 
-from intercom_bridge.models import ItopPoll, OutgoingMessage, Ticket, TicketLink, TicketSnapshot
+from intercom_bridge.models import Delivery, ItopPoll, OutgoingMessage, Ticket, TicketLink, TicketSnapshot
 from itop_client import Client
 from sandbox.itop import Itop
-from tests.teammate import Teammate
+from tests.teammate import Teammate, notify, part
 
 # Accounts of the stand-in.
 JULES, ALICE = 11, 8
@@ -69,6 +72,26 @@ class Agent:
 
     def delete(self, ticket: Ticket) -> None:
         self.itop.store.remove(ticket.ticket_class, ticket.object_id)
+
+
+@pytest.fixture
+def customer_writes(
+    client: DjangoClient, talking: Teammate, work: Callable[[], None]
+) -> Callable[[str], Delivery]:
+    """Return a function that sends a message of the customer, and has it written to the linked tickets."""
+    numbers = count(37358990000)
+
+    def write(text: str) -> Delivery:
+        # Messages that are older than the link are not copied.
+        at = int(timezone.now().timestamp()) + 1
+        message = part(next(numbers), f"<p>{text}</p>", created_at=at)
+        notify(client, message, id=talking.conversation["id"])
+        work()
+        delivery = Delivery.objects.get(part_id=message["id"])
+        assert delivery.state != Delivery.State.SKIPPED
+        return delivery
+
+    return write
 
 
 @pytest.fixture

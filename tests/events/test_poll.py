@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -19,6 +18,7 @@ from intercom_bridge.events.reading import TicketReader
 from intercom_bridge.models import (
     CachedAnswer,
     Conversation,
+    Delivery,
     EventRules,
     ItopInstance,
     ItopPoll,
@@ -32,7 +32,7 @@ from intercom_bridge.models import (
 )
 from intercom_bridge.models.lease import take_lease
 from sandbox.itop import Itop, accounts
-from tests.teammate import Teammate, notify, part
+from tests.teammate import Teammate
 
 from .conftest import ALICE, Agent, make_due
 
@@ -318,14 +318,14 @@ def test_active_tickets_are_read_often_idle_ones_seldom_closed_ones_not_at_all(
 
 
 def test_a_closed_ticket_is_followed_again_when_a_message_is_written_to_it(
-    client: Client, ticket: Ticket, agent: Agent, poll: Poll, work: Work
+    customer_writes: Callable[[str], Delivery], ticket: Ticket, agent: Agent, poll: Poll
 ) -> None:
     agent.change(ticket, status="closed")
     poll()
+    TicketLink.objects.update(created_at=timezone.now() - dt.timedelta(days=9))
     TicketSnapshot.objects.update(poll_at=None, active_at=timezone.now() - dt.timedelta(days=8))
     TicketEvent.objects.all().delete()
-    notify(client, part(37358198350, "<p>It is broken again</p>"))
-    work()
+    customer_writes("It is broken again")
     assert TicketSnapshot.objects.get().poll_at is not None
     agent.change(ticket, status="assigned")
     poll()
