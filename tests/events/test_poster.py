@@ -26,7 +26,7 @@ def create(teammate: Teammate) -> None:
 
 def said(intercom: Intercom) -> list[Any]:
     parts = intercom.store.parts(intercom.conversation_of("Alice Martin").id)
-    return [part for part in parts if part.body]
+    return [part for part in parts if part.part_type in ("comment", "note")]
 
 
 def now_due() -> None:
