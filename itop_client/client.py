@@ -17,7 +17,15 @@ import requests
 
 from . import http
 from .errors import ItopError, ItopNoResponseError, ItopUnreachableError
-from .response import ItopObject, classify, read_objects, read_operations, read_total, unexpected_response
+from .response import (
+    ItopObject,
+    classify,
+    read_deleted,
+    read_objects,
+    read_operations,
+    read_total,
+    unexpected_response,
+)
 
 REST_PATH: Final = "/webservices/rest.php"
 REST_VERSION: Final = "1.3"
@@ -158,6 +166,14 @@ class Client:
             "comment": comment,
         }
         return self._write("core/apply_stimulus", request, output_fields, deadline)
+
+    def delete(self, class_name: str, key: Key, *, comment: str, deadline: float | None = None) -> int:
+        """Delete the objects that `key` matches and return how many there were. Recordings 129 to 131.
+
+        iTop's data model says what becomes of objects that refer to them: many are deleted, too (recording 132).
+        """
+        request = {"class": class_name, "key": _key(key), "comment": comment}
+        return read_deleted(self._call("core/delete", request, deadline)[0])
 
     def list_operations(self, *, deadline: float | None = None) -> tuple[str, ...]:
         """Return the operations of this iTop, such as "core/get": the cheapest call with a login. Recording 001."""

@@ -353,6 +353,14 @@ def read_total(envelope: Mapping[str, Any]) -> int:
     return int(total[1])
 
 
+def read_deleted(envelope: Mapping[str, Any]) -> int:
+    """Return how many objects were deleted. Raise ItopUnavailableError if the response does not say so."""
+    deleted = re.match(r"Deleted: (\d{1,18})\b", str(envelope.get("message")))
+    if deleted is None:
+        raise unexpected_response("it does not say how many objects it deleted")
+    return int(deleted[1])
+
+
 def read_operations(envelope: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the operations that iTop offers. Raise ItopUnavailableError if the response lists none."""
     operations = envelope.get("operations")

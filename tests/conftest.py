@@ -16,7 +16,7 @@ from django.db import connection
 from django.test import Client
 from hypothesis import settings as hypothesis_settings
 
-from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
+from intercom_bridge.models import Conversation, ItopInstance, Ticket, TicketLink, TicketProfile, Workspace
 from intercom_bridge.panel import router
 from sandbox.intercom import Intercom, running_intercom
 from sandbox.itop import Itop, running_itop
@@ -137,6 +137,18 @@ def talking(teammate: Teammate, intercom: Intercom, workspace: Workspace) -> Tea
     workspace.save()
     teammate.conversation = intercom.workspace.conversation_json(intercom.conversation_of("Alice Martin"))
     return teammate
+
+
+@pytest.fixture
+def link(workspace: Workspace, intercom: Intercom) -> TicketLink:
+    """Return the link of a ticket with Alice's conversation, which the stand-in for Intercom has too."""
+    workspace.access_token = intercom.token
+    workspace.save()
+    conversation = Conversation.objects.known(workspace, intercom.conversation_of("Alice Martin").id)
+    ticket = Ticket.objects.create(
+        itop=workspace.itop, ticket_class="UserRequest", object_id=12, ref="R-000012"
+    )
+    return TicketLink.objects.create(conversation=conversation, ticket=ticket, linked_by="Ada Reyes")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 # Imported to register their admins.
 from . import (  # noqa: F401
+    broadcasts,
     conversations,
     deliveries,
     itops,
@@ -10,6 +11,7 @@ from . import (  # noqa: F401
     person_matches,
     profiles,
     ticket_creations,
+    ticket_events,
     tickets,
     webhook_events,
     workspaces,

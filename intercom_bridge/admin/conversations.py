@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 
+from intercom_bridge.events.rules import resume
 from intercom_bridge.models import (
     Conversation,
     Delivery,
@@ -13,6 +14,7 @@ from intercom_bridge.models import (
     OutgoingMessage,
     PersonMatch,
     TicketCreation,
+    TicketEvent,
     TicketLink,
     WebhookEvent,
 )
@@ -32,7 +34,7 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
     known = datetime_column("created_at", "known since")
     compared = datetime_column("reconcile_at", "next comparison")
     list_display = ("conversation_id", "customer", "workspace", "known", "compared", "comparison_problem")
-    actions = ("compare",)
+    actions = ("compare", "resume_posting")
     list_filter = (("reconcile_code", admin.EmptyFieldListFilter), "created_at", "workspace")
     linked_lookups = ("participants__contact_id",)
     list_select_related = ("workspace",)
@@ -40,7 +42,18 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
     fieldsets = (
         (None, {"fields": ("conversation_id", "in_intercom", "workspace", "people", "created_at")}),
         ("Tickets", {"fields": ("links", "removed_links", "creations")}),
-        ("Messages", {"fields": ("deliveries", "webhook_events", "messages_to_intercom")}),
+        (
+            "Messages",
+            {
+                "fields": (
+                    "deliveries",
+                    "webhook_events",
+                    "changes_in_itop",
+                    "messages_to_intercom",
+                    "posting_stopped_at",
+                )
+            },
+        ),
         (
             "Comparison with Intercom",
             {
@@ -114,13 +127,35 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
         rows = WebhookEvent.objects.filter(workspace=workspace, conversation_id=conversation_id)
         return self.counts_by("state", rows, workspace__id__exact=workspace, conversation_id=conversation_id)
 
+    @admin.display(description="changes in iTop")
+    def changes_in_itop(self, conversation: Conversation) -> str:
+        rows = TicketEvent.objects.filter(conversation=conversation)
+        return self.counts_by("kind", rows, conversation__id__exact=conversation.pk)
+
     @admin.display(description="outgoing messages")
     def messages_to_intercom(self, conversation: Conversation) -> str:
         rows = OutgoingMessage.objects.filter(conversation=conversation)
         return self.counts_by("state", rows, conversation__id__exact=conversation.pk)
 
     def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        return ("compare",) if TicketLink.objects.filter(conversation=row).syncing().exists() else ()
+        names = []
+        if row.posting_stopped_at:
+            names.append("resume_posting")
+        if TicketLink.objects.filter(conversation=row).syncing().exists():
+            names.append("compare")
+        return tuple(names)
+
+    @admin.action(description="Resume posting", permissions=["act"])
+    def resume_posting(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
+        """Post again in conversations where the bridge stopped because it had posted too much."""
+        action = RowAction(
+            eligible=lambda rows: rows.filter(posting_stopped_at__isnull=False),
+            change=lambda rows: sum(resume(row) for row in rows.select_related("workspace")),
+            history="Posting resumed.",
+            done="will be posted in again, beginning with a note about what was held back.",
+            refused="posting is not stopped there.",
+        )
+        self.run_action(request, queryset, action)
 
     @admin.action(description="Compare with Intercom now", permissions=["act"])
     def compare(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:

@@ -18,6 +18,7 @@ from .base import STYLES, columns_of
 from .connection_test import ConnectionTestAdmin
 from .datamodels import DataModelAdmin
 from .display import datetime_text, stacked
+from .itop_changes import CHANGES_FIELDS, ItopChangesAdmin
 from .row_actions import RowAction
 from .secrets import SECRET_OVERRIDES, SecretsForm
 
@@ -35,7 +36,7 @@ STATUS_FIELDS = (
 
 
 @admin.register(ItopInstance)
-class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
+class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
     """iTops are edited and tested here. A pause after failures can be ended."""
 
     form = SecretsForm
@@ -44,7 +45,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
     list_select_related = ()
     actions = ("retry_now",)
     search_fields = ("name", "url")
-    readonly_fields = (*STATUS_FIELDS, *CAPABILITIES, "data_model")
+    readonly_fields = (*STATUS_FIELDS, *CHANGES_FIELDS, *CAPABILITIES, "data_model")
     save_on_top = True
     fieldsets = (
         (None, {"fields": ("name", "url", "time_zone")}),
@@ -71,7 +72,15 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin):
             {"fields": CAPABILITIES, "description": "Detected with the first requests to this iTop."},
         ),
         (
-            "Status",
+            "Changes in iTop",
+            {
+                "fields": CHANGES_FIELDS,
+                "description": "The bridge asks every few seconds which linked tickets have changed. Each workspace "
+                "has rules for what is reported: “Rules for changes in iTop” on the workspace's page.",
+            },
+        ),
+        (
+            "Writing to iTop",
             {
                 "fields": STATUS_FIELDS,
                 "description": "After failures, writing to this iTop is paused and messages are queued; none will "

@@ -5,7 +5,7 @@ from django.db.models import Q
 
 from intercom_bridge.models import OutgoingMessage
 
-from .display import datetime_column, payload_block
+from .display import datetime_column, payload_block, stacked
 from .filters import ReasonFilter
 from .masking import mask
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin
@@ -18,18 +18,39 @@ class OutgoingMessageAdmin(RetriableAdmin, ConversationRecordAdmin):
     created = datetime_column("created_at", "created")
     list_display = ("created", "state", "reason_text", "conversation", "customer", "is_note")
     list_filter = ("state", ReasonFilter, "is_note", "created_at", WORKSPACE_FILTER)
-    linked_lookups = ("conversation__id__exact", "cleaned_at__isnull")
+    linked_lookups = ("conversation__id__exact", "cleaned_at__isnull", "broadcast__id__exact")
     list_select_related = ("conversation__workspace",)
     list_defer = ("body",)
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
     ordering = ("-pk",)
     fieldsets = (
         (None, {"fields": ("conversation", "in_intercom", "workspace", "admin_id", "is_note", "body_html")}),
-        ("Status", {"fields": ("state", "reason_text", "part_id", "attempts", "due_at", "created_at")}),
+        ("Reason for the message", {"fields": ("events", "broadcast")}),
+        (
+            "Status",
+            {
+                "fields": (
+                    "state",
+                    "reason_text",
+                    "part_id",
+                    "attempts",
+                    "due_at",
+                    "created_at",
+                    "reopens",
+                    "reopened_at",
+                )
+            },
+        ),
     )
 
     def search_condition(self, found: SearchResult) -> Q:
         return Q(conversation__in=found.linked_conversations()) | Q(part_id=found.text)
+
+    @admin.display(description="changes in iTop")
+    def events(self, message: OutgoingMessage) -> str:
+        return stacked(
+            self.record_link(row) for row in message.events.select_related("ticket").order_by("pk")
+        )
 
     @admin.display(description="HTML")
     def body_html(self, message: OutgoingMessage) -> str:

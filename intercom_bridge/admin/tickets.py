@@ -14,6 +14,7 @@ from intercom_bridge.models import (
     LinkRemoval,
     Ticket,
     TicketCreation,
+    TicketEvent,
     TicketLink,
 )
 from intercom_bridge.models.itop_instance import ITOP
@@ -47,7 +48,7 @@ class TicketAdmin(SearchableAdmin):
         (
             "Messages",
             {
-                "fields": ("deliveries", "check_at"),
+                "fields": ("deliveries", "changes_in_itop", "check_at"),
                 "description": "A few minutes after each write, the bridge verifies that the entry is still in the "
                 "log: it is lost if someone saves the ticket at the same moment.",
             },
@@ -82,6 +83,10 @@ class TicketAdmin(SearchableAdmin):
     @admin.display(description="deliveries")
     def deliveries(self, ticket: Ticket) -> str:
         return self.counts_by("state", Delivery.objects.filter(ticket=ticket), ticket__id__exact=ticket.pk)
+
+    @admin.display(description="changes in iTop")
+    def changes_in_itop(self, ticket: Ticket) -> str:
+        return self.counts_by("kind", TicketEvent.objects.filter(ticket=ticket), ticket__id__exact=ticket.pk)
 
 
 class _LinkAdmin(ConversationRecordAdmin):

@@ -25,6 +25,7 @@ from .base import STYLES, columns_of
 from .connect import ConnectForm, entered_secrets, forget_secrets, keep_secrets, save_new
 from .connection_test import ConnectionTestAdmin, worst_first
 from .display import datetime_text, problem, stacked
+from .event_rules import EventRulesAdmin
 from .scope_tester import PAGE as SCOPES_PAGE
 from .scope_tester import ScopeTesterAdmin
 from .secrets import SECRET_OVERRIDES, SecretsForm
@@ -34,7 +35,7 @@ CONNECT_PAGE = "intercom_bridge_workspace_connect"
 
 
 @admin.register(Workspace)
-class WorkspaceAdmin(ConnectionTestAdmin, ScopeTesterAdmin):
+class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
     """Workspaces are connected, edited and tested here."""
 
     change_form_template = "admin/intercom_bridge/workspace.html"

@@ -25,6 +25,7 @@ from itop_client import (
 
 from .account import examine_account
 from .certificate import CERTIFICATE_TO_DO, describe_problem, examine_certificate
+from .events import examine_events
 from .extension import examine_extension
 from .finding import Finding, Subject
 from .messenger import examine_messengers
@@ -76,6 +77,7 @@ def examine(
         yield from examine_traces(probe)
         yield from examine_extension(probe)
         yield from examine_triggers(probe)
+        yield from examine_events(probe)
         yield from examine_portal(probe)
     except OutOfTimeError:
         yield subject.warning(

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 
 from intercom_bridge.models import Log
@@ -46,7 +46,7 @@ def examine_triggers(probe: Probe) -> Iterator[Finding]:
     triggers: list[ItopObject] = []
     try:
         for trigger_class, attribute in _TRIGGER_CLASSES:
-            found = _find_enabled(probe, trigger_class, attribute, (*classes, *_PARENT_CLASSES))
+            found = find_enabled(probe, trigger_class, attribute, classes)
             triggers += [trigger for trigger in found if _is_activated(trigger, attribute, written)]
     except ItopPermissionError:
         yield probe.subject.ok(
@@ -54,7 +54,7 @@ def examine_triggers(probe: Probe) -> Iterator[Finding]:
             "its account may not read triggers; see under Notifications in iTop whether messages cause e-mails",
         )
         return
-    names = {kind: [_name(each) for each in triggers if _excludes(probe, each) is kind] for kind in Excluded}
+    names = {kind: [name_of(each) for each in triggers if excludes(probe, each) is kind] for kind in Excluded}
     if names[Excluded.OTHER_ORIGINS_FIRE]:
         yield probe.subject.ok(
             "itop.triggers",
@@ -81,7 +81,7 @@ class Excluded(Enum):
     ALL = "all"
 
 
-def _excludes(probe: Probe, trigger: ItopObject) -> Excluded:
+def excludes(probe: Probe, trigger: ItopObject) -> Excluded:
     """Return which tickets are left out for certain, for all profiles."""
     try:
         query = parse(trigger.text(_FILTER))
@@ -96,15 +96,21 @@ def _excludes(probe: Probe, trigger: ItopObject) -> Excluded:
     return Excluded.NONE
 
 
-def _find_enabled(
-    probe: Probe, trigger_class: str, attribute: str, targets: tuple[str, ...]
+def find_enabled(
+    probe: Probe, trigger_class: str, attribute: str, targets: Sequence[str], *, recipient: str = ""
 ) -> list[ItopObject]:
-    """Return the triggers with an enabled e-mail action; none if this iTop does not have the class."""
+    """Return the triggers with an enabled e-mail action; none if this iTop does not have the class.
+
+    With `recipient`, only actions in whose queries for recipients this attribute occurs.
+    """
     query = (
         f"SELECT {trigger_class} AS t JOIN lnkTriggerAction AS l ON l.trigger_id = t.id"
         " JOIN ActionEmail AS a ON l.action_id = a.id"
-        f" WHERE a.status = 'enabled' AND t.target_class IN ({', '.join(quote(name) for name in targets)})"
+        f" WHERE a.status = 'enabled' AND t.target_class IN ({', '.join(map(quote, (*targets, *_PARENT_CLASSES)))})"
     )
+    if recipient:
+        pattern = quote(f"%{recipient}%")
+        query += f" AND (a.`to` LIKE {pattern} OR a.cc LIKE {pattern} OR a.bcc LIKE {pattern})"
     fields = ["friendlyname", "description", attribute, _CONTEXT, _FILTER]
     while True:
         try:
@@ -119,14 +125,14 @@ def _find_enabled(
 
 def _is_activated(trigger: ItopObject, attribute: str, written: set[str]) -> bool:
     """Return whether a write over REST activates the trigger; any attribute does if the trigger lists none."""
-    codes, contexts = _codes(trigger, attribute), _codes(trigger, _CONTEXT)
+    codes, contexts = codes_in(trigger, attribute), codes_in(trigger, _CONTEXT)
     return (not codes or bool(codes & written)) and (not contexts or _REST_CONTEXT in contexts)
 
 
-def _codes(trigger: ItopObject, attribute: str) -> set[str]:
+def codes_in(trigger: ItopObject, attribute: str) -> set[str]:
     """Return a set of codes, which is a text or a list, depending on the version of iTop."""
     return set(re.findall(r"[\w:/-]+", json.dumps(trigger.fields.get(attribute) or "")))
 
 
-def _name(trigger: ItopObject) -> str:
+def name_of(trigger: ItopObject) -> str:
     return f"“{trigger.text('description') or trigger.text('friendlyname') or trigger.id}”"

@@ -46,12 +46,19 @@ def attribute_codes(profile: TicketProfile, *, private: bool) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class NewEntry:
-    """An entry of a log ("public_log" or "private_log") that the snapshot does not know. `index` is its position."""
+    """An entry of a log that the snapshot does not know.
+
+    log: "public_log" or "private_log"; `code` is its attribute in the data model.
+    index: its position in the log.
+    replaces: whether the snapshot knows another entry at this position.
+    """
 
     log: str
+    code: str
     index: int
     digest: str
     entry: LogEntry
+    replaces: bool
 
     @property
     def key(self) -> str:
@@ -90,7 +97,9 @@ def compare(
     for log in Log:
         if isinstance(entries := found.fields.get(codes.get(log.value, "")), Mapping):
             known = snapshot.entries.get(log.value)
-            new, remembered[log.value] = _new_entries(log.value, read_log(entries), known or [])
+            new, remembered[log.value] = _new_entries(
+                log.value, codes[log.value], read_log(entries), known or []
+            )
             difference.entries += new if known is not None else []
     if remembered != snapshot.entries:
         difference.update["entries"] = remembered
@@ -112,7 +121,7 @@ def _short(text: str) -> str:
 
 
 def _new_entries(
-    log: str, read: Iterable[LogEntry], known: Sequence[str]
+    log: str, code: str, read: Iterable[LogEntry], known: Sequence[str]
 ) -> tuple[list[NewEntry], list[str]]:
     """Return the entries whose digests are not known, and the digests to remember.
 
@@ -127,7 +136,7 @@ def _new_entries(
         if old.partition("-")[0] == value.partition("-")[0]:
             others[old] -= 1
         else:
-            unplaced.append(NewEntry(log, index, value, entry))
+            unplaced.append(NewEntry(log, code, index, value, entry, replaces=bool(old)))
     new = []
     for candidate in unplaced:
         if others[candidate.digest] > 0:

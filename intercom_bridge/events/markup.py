@@ -17,15 +17,23 @@ from urllib.parse import unquote
 
 from django.utils.translation import gettext as _
 
-from intercom_bridge.intercom.html import HtmlRenderer, allowed_url, escape, is_visible, trim, visible_element
+from intercom_bridge.intercom.html import (
+    EMBEDDED_DATA,
+    HtmlRenderer,
+    allowed_url,
+    escape,
+    is_visible,
+    trim,
+    visible_element,
+)
 from intercom_bridge.intercom.text import clean_text, cut
 from intercom_bridge.intercom.tree import TABLE_SECTIONS, Element, Node, Nodes, parse
 from intercom_bridge.models import ItopInstance
 
 MAX_LENGTH: Final = 20_000
-"""Characters of the result. A sentence replaces the rest."""
+"""Characters of the result, not counting the sentence that replaces the rest."""
 
-MAX_READ: Final = 300_000
+MAX_READ: Final = 100_000
 """Characters of iTop's HTML that are read."""
 
 _KEPT_INLINE: Final = frozenset({"b", "strong", "i", "em", "code"})
@@ -42,25 +50,41 @@ _OBJECT_ID = re.compile(r"[0-9]{1,18}", re.ASCII)
 _SPACES = re.compile(r"[ \t\r\n]++")
 
 
-def to_intercom(markup: str, itop: ItopInstance, *, for_customer: bool = False) -> str:
+def to_intercom(
+    markup: str, itop: ItopInstance, *, for_customer: bool = False, max_length: int = MAX_LENGTH
+) -> str:
     """Return iTop's HTML as HTML for Intercom, "" if nothing would be visible.
 
     Mentions and [[Class:id]] become links to iTop's back office, `for_customer` only their labels.
     """
-    text = clean_text(markup).strip()
-    blocks = _IntercomRenderer(None if for_customer else itop).blocks(parse(text[:MAX_READ]))
+    text, is_cut = _read(markup)
+    blocks = _IntercomRenderer(None if for_customer else itop).blocks(parse(text))
     kept: list[str] = []
-    length = 0
+    left = min(max_length, MAX_LENGTH)
     for block in blocks:
-        length += len(block)
-        if length > MAX_LENGTH:
-            if not kept:
-                kept.append(f"<p>{escape(cut(html.unescape(_TAG.sub(' ', block)).strip(), MAX_LENGTH))}</p>")
+        if len(block) > left:
+            is_cut = True
+            words = html.unescape(_TAG.sub(" ", block)).strip()
+            # Of a later block, nothing is kept: few are that long.
+            kept += [] if kept else visible_element("p", escape(cut(words, left)))
             break
         kept.append(block)
-    if length > MAX_LENGTH or len(text) > MAX_READ:
+        left -= len(block)
+    if is_cut:
         kept.append(f"<p>[{escape(_('The rest of this text is in iTop.'))}]</p>")
     return "".join(kept)
+
+
+def _read(markup: str) -> tuple[str, bool]:
+    """Return the HTML that is converted, and whether some is left out. Embedded pictures must not use up the limit."""
+    text = clean_text(markup).strip()
+    if len(text) > MAX_READ:
+        text = EMBEDDED_DATA.sub("data:", text)
+    if len(text) <= MAX_READ:
+        return text, False
+    text = text[:MAX_READ]
+    start = text.rfind("<")
+    return (text[:start] if start > text.rfind(">") else text), True
 
 
 class _IntercomRenderer(HtmlRenderer):
@@ -91,7 +115,7 @@ class _IntercomRenderer(HtmlRenderer):
         return "".join([*pieces, _without_image_urls(text[end:])])
 
     def _object(self, class_name: str, object_id: str, label: str) -> str:
-        shown = escape(label or f"{class_name} {object_id}")
+        shown = _without_image_urls(label or f"{class_name} {object_id}")
         is_known = _CLASS_NAME.fullmatch(class_name) and _OBJECT_ID.fullmatch(object_id)
         if self._itop is None or not is_known:
             return shown
@@ -112,7 +136,8 @@ class _IntercomRenderer(HtmlRenderer):
         name = " ".join(node.attributes.get("alt", "").split())
         words = {"img": _("Picture"), "video": _("Video"), "audio": _("Recording")}
         word = words.get(node.tag, _("Embedded content"))
-        return _without_image_urls(f"[{word}: {cut(name, 200)}]" if name else f"[{word}]")
+        is_named = name and not _is_image_of_itop(name)
+        return escape(f"[{word}: {cut(name, 200)}]" if is_named else f"[{word}]")
 
     def _heading(self, node: Element) -> list[str]:
         return visible_element("h1" if node.tag == "h1" else "h2", trim(self._run(node.children)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from django.utils import timezone, translation
 from django.utils.formats import date_format
@@ -16,14 +16,17 @@ from intercom_bridge.models import Conversation, EventKind, EventRules, Ticket, 
 
 from .markup import to_intercom
 
-# A note about an older change says when it happened.
-SAYS_WHEN_AFTER = dt.timedelta(minutes=10)
+# A note about an older change says when it happened. A shorter time may be a difference between iTop's clock and ours.
+SAYS_WHEN_AFTER = dt.timedelta(hours=2)
+# Characters of HTML in one message, and events that it names one by one.
+MAX_LENGTH = 60_000
+MAX_EVENTS = 100
 
 
 def note_body(events: Sequence[TicketEvent], conversation: Conversation) -> str:
     """Return the internal note about events of one ticket as HTML, in the workspace's language."""
     with translation.override(conversation.workspace.language):
-        return "".join(_noted(event, conversation) for event in events)
+        return _joined(events, lambda event: _note_sentence(event, conversation), for_customer=False)
 
 
 def reply_body(events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules) -> str:
@@ -32,7 +35,7 @@ def reply_body(events: Sequence[TicketEvent], conversation: Conversation, rules:
     It contains no address of iTop's back office, and no agent's name unless the rules show it.
     """
     with translation.override(conversation.workspace.language):
-        return "".join(_replied(event, rules) for event in events)
+        return _joined(events, lambda event: _reply_sentence(event, rules), for_customer=True)
 
 
 def headline(event: TicketEvent) -> str:
@@ -84,15 +87,33 @@ def headline(event: TicketEvent) -> str:
     )
 
 
-def _noted(event: TicketEvent, conversation: Conversation) -> str:
+def _joined(
+    events: Sequence[TicketEvent], sentence_of: Callable[[TicketEvent], str], *, for_customer: bool
+) -> str:
+    pieces: list[str] = []
+    left = MAX_LENGTH
+    for event in events[:MAX_EVENTS]:
+        content = _content(event, max_length=left, for_customer=for_customer)
+        left -= len(content)
+        pieces += [f"<p>{sentence_of(event)}</p>", content]
+    if len(events) > MAX_EVENTS:
+        pieces.append(f"<p>{further_changes(len(events) - MAX_EVENTS)}</p>")
+    return "".join(pieces)
+
+
+def further_changes(count: int) -> str:
+    return format_html("{}", _("Further changes: {count}.").format(count=count))
+
+
+def _note_sentence(event: TicketEvent, conversation: Conversation) -> str:
     sentence = headline(event)
     if event.happened_at and timezone.now() - event.happened_at > SAYS_WHEN_AFTER:
         then = timezone.localtime(event.happened_at, conversation.workspace.zone)
         sentence = f"{sentence} ({date_format(then, 'SHORT_DATETIME_FORMAT')})"
-    return f"<p>{sentence}</p>{_content(event)}"
+    return sentence
 
 
-def _replied(event: TicketEvent, rules: EventRules) -> str:
+def _reply_sentence(event: TicketEvent, rules: EventRules) -> str:
     author = event.author_name if rules.shows_agent_names else ""
     after = event.after
     sentences = {
@@ -118,17 +139,14 @@ def _replied(event: TicketEvent, rules: EventRules) -> str:
         EventKind.CLOSED: _("Your ticket {ticket} is closed."),
         EventKind.REOPENED: _("Your ticket {ticket} was reopened."),
     }
-    sentence = format_html(
-        sentences[EventKind(event.kind)], author=author, ticket=event.ticket.ref, after=after
-    )
-    return f"<p>{sentence}</p>{_content(event, for_customer=True)}"
+    return format_html(sentences[EventKind(event.kind)], author=author, ticket=event.ticket.ref, after=after)
 
 
-def _content(event: TicketEvent, *, for_customer: bool = False) -> str:
+def _content(event: TicketEvent, *, max_length: int, for_customer: bool) -> str:
     markup = event.content
     if event.kind == EventKind.PENDING and not markup.lstrip().startswith("<"):
         markup = text_to_html(markup)
-    return to_intercom(markup, event.ticket.itop, for_customer=for_customer)
+    return to_intercom(markup, event.ticket.itop, for_customer=for_customer, max_length=max_length)
 
 
 def _ticket_link(ticket: Ticket) -> SafeString:

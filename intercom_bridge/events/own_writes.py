@@ -6,13 +6,14 @@ not report each other's messages.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
 
 from intercom_bridge.models import Delivery, ItopInstance, Ticket
-from intercom_bridge.sync.verify import LogMatcher
+from intercom_bridge.sync.verify import LogMatcher, local_date
 from itop_client import Client, ItopPermissionError, ItopRejectedError, quote
 
 from .compare import NewEntry
@@ -21,24 +22,39 @@ log = structlog.get_logger(__name__)
 
 # How the idempotency keys of messages begin (sync/message.py).
 KEY_PATTERNS = ("Intercom message %", "Intercom first message %", "Intercom redaction of message %")
+# Entries that one query asks about.
+BATCH = 100
+
 Entries = dict[Ticket, list[NewEntry]]
+Place = tuple[Ticket, NewEntry]
 
 
-def foreign_entries(
-    itop: ItopInstance, client: Client, codes: Mapping[str, str], entries: Entries
-) -> Entries:
-    """Return the entries that no bridge wrote. `entries` are of tickets of one class, `codes` the logs' attributes.
+def foreign_entries(itop: ItopInstance, client: Client, entries: Entries) -> Entries:
+    """Return the entries that no bridge wrote. `entries` are of tickets of one class.
 
     Raise ItopError if iTop cannot answer now.
     """
-    unknown = {ticket: _not_written_here(ticket, new) for ticket, new in entries.items()}
-    unknown = {ticket: new for ticket, new in unknown.items() if new}
+    unknown = [
+        (ticket, new) for ticket, of_ticket in entries.items() for new in _not_written_here(ticket, of_ticket)
+    ]
+    # Of an entry that was replaced, the history may have the operation of the one before.
+    asked = [(ticket, new) for ticket, new in unknown if not new.replaces and _is_tracked(itop, ticket, new)]
+    marked: set[tuple[int, str]] = set()
     try:
-        return _without_marked(client, codes, unknown) if unknown else {}
+        for start in range(0, len(asked), BATCH):
+            marked |= _marked(client, asked[start : start + BATCH])
     except (ItopPermissionError, ItopRejectedError) as error:
         # What this bridge wrote is already left out.
         log.warning("own_writes.history_unreadable", itop=itop.name, error=type(error).__name__)
-        return unknown
+    foreign: Entries = defaultdict(list)
+    for ticket, new in unknown:
+        if (ticket.pk, new.key) not in marked:
+            foreign[ticket].append(new)
+    return foreign
+
+
+def _is_tracked(itop: ItopInstance, ticket: Ticket, new: NewEntry) -> bool:
+    return itop.tracked_logs.get(f"{ticket.ticket_class}.{new.code}") is not False
 
 
 def _not_written_here(ticket: Ticket, entries: Iterable[NewEntry]) -> list[NewEntry]:
@@ -46,52 +62,54 @@ def _not_written_here(ticket: Ticket, entries: Iterable[NewEntry]) -> list[NewEn
 
     A delivery's item is stored before it is written, so it is known even if its outcome is not.
     """
-    items = list(
-        Delivery.objects.filter(ticket=ticket, item__isnull=False).order_by("-pk").values_list("log", "item")
-    )
-    return [entry for entry in entries if not _take(entry, items, ticket.itop)]
+    items: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    deliveries = Delivery.objects.filter(ticket=ticket, item__isnull=False)
+    for log_name, item in deliveries.order_by("pk").values_list("log", "item"):
+        items[log_name, local_date(item or {}, ticket.itop.zone)].append(item)
+    return [entry for entry in entries if not _take(entry, items[entry.log, entry.entry.date], ticket.itop)]
 
 
-def _take(new: NewEntry, items: list[tuple[str, Any]], itop: ItopInstance) -> bool:
-    """Return whether an item matches the entry, and remove it: one entry is one item."""
+def _take(new: NewEntry, items: list[Any], itop: ItopInstance) -> bool:
+    """Return whether an item matches the entry, and remove it: one item is one entry."""
     matcher = LogMatcher([new.entry], itop.zone)
     for item in items:
-        if item[0] == new.log and matcher.take(item[1]):
+        if matcher.take(item):
             items.remove(item)
             return True
     return False
 
 
-def _without_marked(client: Client, codes: Mapping[str, str], entries: Entries) -> Entries:
-    """Return the entries without an idempotency key in iTop's history.
+def _marked(client: Client, places: list[Place]) -> set[tuple[int, str]]:
+    """Return the entries that have an idempotency key in iTop's history, as (ticket's pk, key of the entry).
 
     iTop tells which tickets match, not which entries. One call asks about all entries, which is enough if none is a
-    bridge's. Then the first, second ... entries of the tickets that it returned are asked about, all tickets together.
+    bridge's. Of the tickets that it returns, the first, second ... entries are asked about, all tickets together.
     """
-    suspected = _marked(client, codes, entries)
-    foreign = {ticket: new for ticket, new in entries.items() if ticket.object_id not in suspected}
-    rest = {ticket: new for ticket, new in entries.items() if ticket.object_id in suspected}
+    suspected = _matching(client, places)
+    rest: dict[Ticket, list[NewEntry]] = defaultdict(list)
+    for ticket, new in places:
+        if ticket.object_id in suspected:
+            rest[ticket].append(new)
+    marked: set[tuple[int, str]] = set()
     for position in range(max(map(len, rest.values()), default=0)):
-        asked = {ticket: new[position : position + 1] for ticket, new in rest.items() if position < len(new)}
-        marked = _marked(client, codes, asked)
-        for ticket, new in asked.items():
-            if ticket.object_id not in marked:
-                foreign.setdefault(ticket, []).extend(new)
-    return foreign
+        asked = [(ticket, new[position]) for ticket, new in rest.items() if position < len(new)]
+        matching = _matching(client, asked)
+        marked |= {(ticket.pk, new.key) for ticket, new in asked if ticket.object_id in matching}
+    return marked
 
 
-def _marked(client: Client, codes: Mapping[str, str], entries: Entries) -> set[int]:
+def _matching(client: Client, places: list[Place]) -> set[int]:
     """Return the ids of the tickets of which any of these entries was written with an idempotency key."""
-    ticket_class = next(iter(entries)).ticket_class
-    places = [
-        f"(t.id = {quote(ticket.object_id)} AND o.attcode = {quote(codes[new.log])}"
-        f" AND o.lastentry = {quote(new.index)})"
-        for ticket, of_ticket in entries.items()
-        for new in of_ticket
+    if not places:
+        return set()
+    ticket_class = places[0][0].ticket_class
+    conditions = [
+        f"(t.id = {quote(ticket.object_id)} AND o.attcode = {quote(new.code)} AND o.lastentry = {quote(new.index)})"
+        for ticket, new in places
     ]
     keys = " OR ".join(f"o.userinfo LIKE {quote(pattern)}" for pattern in KEY_PATTERNS)
     query = (
         f"SELECT {ticket_class} AS t JOIN CMDBChangeOpSetAttributeCaseLog AS o ON o.objkey = t.id"
-        f" WHERE o.objclass = {quote(ticket_class)} AND ({keys}) AND ({' OR '.join(places)})"
+        f" WHERE o.objclass = {quote(ticket_class)} AND ({keys}) AND ({' OR '.join(conditions)})"
     )
     return {ticket.id for ticket in client.get(ticket_class, query, fields=("id",))}

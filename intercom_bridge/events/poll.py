@@ -10,37 +10,61 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from copy import copy
+from typing import Any
 
 import structlog
 from django.conf import settings
+from django.db import OperationalError
 from django.db.models import Case, F, Q, QuerySet, When
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from intercom_bridge.connections import itop_client
-from intercom_bridge.models import ItopPoll, Log, Ticket, TicketCreation, TicketProfile, TicketSnapshot
+from intercom_bridge.models import (
+    EventKind,
+    ItopPoll,
+    Log,
+    Ticket,
+    TicketCreation,
+    TicketProfile,
+    TicketSnapshot,
+)
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.job import MAX_REASON_DETAIL, reason_of
 from intercom_bridge.models.lease import Lease, take_lease
+from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.ops.metrics import count_poll
 from intercom_bridge.sync.circuit_breaker import backoff_seconds
 from intercom_bridge.wake import EVERYTHING, wake
-from itop_client import ItopError, ItopObject, read_log
+from itop_client import ItopError, ItopObject, ItopPermissionError, ItopRejectedError, read_log
 
 from .authors import author_of
-from .change import EventAuthor
-from .compare import LAST_UPDATE, compare, digest, entry_change
-from .own_writes import foreign_entries
+from .change import Change, EventAuthor
+from .compare import LAST_UPDATE, Difference, compare, digest, entry_change
+from .own_writes import Entries, foreign_entries
 from .reading import DEADLINE_SECONDS, TicketReader
 from .record import record
+from .sweep import sweep
 
 log = structlog.get_logger(__name__)
 
 MAX_TICKETS = 1000
+# After failures fewer tickets are read, in case it is the number that iTop cannot handle.
+MIN_TICKETS = 50
 LEASE_SECONDS = 3 * DEADLINE_SECONDS
 ACTIVE_FOR = dt.timedelta(hours=1)
 FOLLOWED_FOR = dt.timedelta(days=7)
 # In a ticket that this bridge created, entries are news from the creation on, unless the first poll is later than this.
 NEW_TICKET_AGE = dt.timedelta(days=1)
+# If more tickets than this disappear together, the account has probably lost the right to see them. Nobody is told
+# that they are gone until they have been away for a day.
+MAX_GONE_AT_ONCE = 10
+GONE_AFTER = dt.timedelta(days=1)
+
+
+class LeaseLostError(Exception):
+    """Another worker polls this iTop, because this one was too slow."""
 
 
 def poll_soon(tickets: QuerySet[Ticket] | Ticket) -> None:
@@ -58,135 +82,233 @@ def poll_itop(poll: ItopPoll) -> None:
     if lease is None:
         return
     with lease:
-        snapshots = _claim(poll)
         try:
-            newest = _poll(poll, snapshots, lease)
+            _Poll(poll, lease).run()
+        except LeaseLostError:
+            log.warning("itop.poll_lease_lost", itop=poll.itop.name)
+
+
+class _Poll:
+    """One poll of one iTop."""
+
+    def __init__(self, poll: ItopPoll, lease: Lease) -> None:
+        self._poll, self._lease, self._itop = poll, lease, poll.itop
+        # The highest `last_update` of a ticket that changed.
+        self._newest = poll.newest_update
+        self._error: Exception | None = None
+        # Why some tickets could not be compared although iTop answered.
+        self._problem: tuple[str, str] = (ReasonCode.NONE, "")
+        self._limit = max(MIN_TICKETS, MAX_TICKETS >> min(poll.failures_in_a_row, 10))
+
+    def run(self) -> None:
+        ItopPoll.objects.filter(pk=self._poll.pk).update(due_at=_from_now(LEASE_SECONDS))
+        try:
+            client = itop_client(self._itop)
+            if self._poll.is_sweep_due:
+                self._newest = sweep(self._poll, client, self._keep_lease)
         except (ItopError, SecretDecryptionError) as error:
-            _save_failure(poll, snapshots, error)
-        else:
-            _save_success(poll, snapshots, newest)
+            self._error = error
+        snapshots = self._claim()
+        for ticket_class, of_class in _by_class(snapshots).items():
+            if self._error is not None and not _is_of_class(self._error):
+                self._postpone(of_class)
+                continue
+            try:
+                self._read(TicketReader.of(self._itop, client, ticket_class), of_class)
+            except ItopError as error:
+                self._error = error
+                self._postpone(of_class)
+        self._save(has_more=len(snapshots) == self._limit)
 
+    def _claim(self) -> list[TicketSnapshot]:
+        """Return the due snapshots. Those that become due again while they are read stay due."""
+        # The long fields are needed of those that changed only.
+        due = TicketSnapshot.objects.due(self._itop).defer("entries", "solution", "pending_reason")
+        snapshots = list(due[: self._limit])
+        _rows(snapshots).update(poll_at=_from_now(LEASE_SECONDS))
+        return snapshots
 
-def _claim(poll: ItopPoll) -> list[TicketSnapshot]:
-    """Return the due snapshots. Those that become due again while they are read stay due."""
-    # The long fields are needed for those that changed only.
-    due = TicketSnapshot.objects.due(poll.itop).defer("entries", "solution", "pending_reason")
-    snapshots = list(due[:MAX_TICKETS])
-    _rows(snapshots).update(poll_at=_from_now(LEASE_SECONDS))
-    ItopPoll.objects.filter(pk=poll.pk).update(due_at=_from_now(LEASE_SECONDS))
-    return snapshots
+    def _keep_lease(self) -> None:
+        if not self._lease.renew_in_time(LEASE_SECONDS):
+            raise LeaseLostError
 
-
-def _poll(poll: ItopPoll, snapshots: Iterable[TicketSnapshot], lease: Lease) -> str:
-    """Record what changed in these tickets. Return the highest `last_update` of this iTop. Raise ItopError."""
-    newest = poll.newest_update
-    client = itop_client(poll.itop)
-    by_class: dict[str, list[TicketSnapshot]] = defaultdict(list)
-    for snapshot in snapshots:
-        by_class[snapshot.ticket.ticket_class].append(snapshot)
-    for ticket_class, of_class in by_class.items():
-        if not lease.renew_in_time(LEASE_SECONDS):
-            break
-        reader = TicketReader.of(poll.itop, client, ticket_class)
-        found = reader.changed(of_class, poll.newest_update)
-        _record_changes(reader, {snapshot.ticket.object_id: snapshot for snapshot in of_class}, found)
-        newest = max([newest, *(ticket.text(LAST_UPDATE) for ticket in found)])
-    return newest
-
-
-def _record_changes(
-    reader: TicketReader, snapshots: dict[int, TicketSnapshot], found: Sequence[ItopObject]
-) -> None:
-    """Compare the tickets with their snapshots, and record what changed."""
-    itop, client = reader.itop, reader.client
-    for ticket in found:
-        snapshot = snapshots[ticket.id]
-        profile = reader.profile_of(snapshot.ticket)
-        codes = reader.codes(profile)
-        _seed(snapshot, ticket, codes)
-        difference = compare(snapshot, ticket, profile, codes)
-        foreign = (
-            foreign_entries(itop, client, codes, {snapshot.ticket: difference.entries})
-            if difference.entries
-            else {}
+    def _read(self, reader: TicketReader, snapshots: list[TicketSnapshot]) -> None:
+        """Record what changed in these tickets, all of the reader's class. Raise ItopError."""
+        self._keep_lease()
+        found = reader.changed(snapshots, self._poll.newest_update)
+        by_id = {snapshot.ticket.object_id: snapshot for snapshot in snapshots}
+        failed = self._record_changes(reader, by_id, found)
+        found_ids = {ticket.id for ticket in found}
+        missing = [row for row in snapshots if not row.seen_until and row.ticket.object_id not in found_ids]
+        self._note_missing(missing)
+        left = {row.pk for row in (*failed, *missing)}
+        self._mark_read([row for row in snapshots if row.pk not in left])
+        _rows(row for row in snapshots if row.pk in left).exclude(poll_at=None).update(
+            poll_at=_from_now(settings.ITOP_POLL_IDLE_SECONDS)
         )
+
+    def _record_changes(
+        self, reader: TicketReader, by_id: dict[int, TicketSnapshot], found: Sequence[ItopObject]
+    ) -> list[TicketSnapshot]:
+        """Compare the tickets with their snapshots, and record what changed. Return those that could not be."""
+        deferred = [by_id[ticket.id].pk for ticket in found]
+        complete = {row.pk: row for row in TicketSnapshot.objects.filter(pk__in=deferred)}
+        comparisons: list[_Comparison] = []
+        for ticket in sorted(found, key=lambda ticket: ticket.text(LAST_UPDATE)):
+            known = by_id[ticket.id]
+            # It is missing if its ticket was unlinked meanwhile.
+            if snapshot := complete.get(known.pk):
+                snapshot.ticket = known.ticket
+                comparisons.append(_Comparison(reader, snapshot, ticket))
+        entries = {row.ticket: row.difference.entries for row in comparisons if row.difference.entries}
+        foreign = foreign_entries(self._itop, reader.client, entries)
+        failed = []
+        for comparison in comparisons:
+            self._keep_lease()
+            try:
+                comparison.record(foreign)
+            except (ItopError, OperationalError):
+                raise
+            except Exception:
+                # It must not keep the changes of other tickets from being reported.
+                log.exception("itop.poll_ticket_failed", ticket=comparison.ticket.ref)
+                self._problem = (ReasonCode.INTERNAL_ERROR, comparison.ticket.ref)
+                failed.append(comparison.snapshot)
+            else:
+                self._newest = max(self._newest, str(comparison.difference.update.get(LAST_UPDATE, "")))
+        return failed
+
+    def _note_missing(self, snapshots: Sequence[TicketSnapshot]) -> None:
+        """Note that iTop does not return these tickets, and report it if that was noted before."""
+        now = timezone.now()
+        Ticket.objects.filter(pk__in=[row.ticket_id for row in snapshots], gone_at=None).update(gone_at=now)
+        since = now
+        away = Ticket.objects.filter(itop=self._itop, gone_at__isnull=False, snapshot__poll_at__isnull=False)
+        if snapshots and (count := away.count()) > MAX_GONE_AT_ONCE:
+            self._problem = (ReasonCode.TICKETS_NOT_VISIBLE, str(count))
+            since = now - GONE_AFTER
+        for snapshot in snapshots:
+            gone_at = snapshot.ticket.gone_at
+            if gone_at is not None and gone_at < since:
+                key = f"gone:{gone_at:%Y-%m-%d %H:%M:%S}"
+                record(snapshot.ticket, [Change(EventKind.GONE, key)], {"poll_at": None})
+
+    def _mark_read(self, snapshots: Sequence[TicketSnapshot]) -> None:
+        """Store that these tickets were read, and when they are read again."""
+        profiles = TicketProfile.objects.filter(workspaces__itop=self._itop)
+        finished = {
+            state for states in profiles.values_list("excluded_states", flat=True) for state in states
+        }
+        _rows(snapshots).update(
+            read_at=timezone.now(),
+            seen_until=self._newest,
+            poll_at=Case(
+                When(poll_at__lte=Now(), then=F("poll_at")),
+                When(active_at__gt=Now() - ACTIVE_FOR, then=_from_now(settings.ITOP_POLL_SECONDS)),
+                When(Q(status__in=finished, active_at__lt=Now() - FOLLOWED_FOR), then=None),
+                default=_from_now(settings.ITOP_POLL_IDLE_SECONDS),
+            ),
+        )
+        back = [row.ticket_id for row in snapshots if row.ticket.gone_at is not None]
+        if back:
+            Ticket.objects.filter(pk__in=back).update(gone_at=None)
+
+    def _postpone(self, snapshots: Iterable[TicketSnapshot]) -> None:
+        """Have the tickets read when the pause after a failure is over."""
+        _rows(snapshots).update(poll_at=Now())
+
+    def _save(self, *, has_more: bool) -> None:
+        """Save how the poll ended and when the next one is due. A push in the meantime makes it due at once."""
+        now = timezone.now()
+        error = self._error
+        code, detail = self._problem if error is None else reason_of(error)
+        failures = self._poll.failures_in_a_row + 1 if error else 0
+        seconds = (
+            backoff_seconds(failures, settings.ITOP_POLL_SECONDS) if error else settings.ITOP_POLL_SECONDS
+        )
+        values: dict[str, Any] = {} if error else {"succeeded_at": now}
+        next_at = Now() if has_more and not error else _from_now(seconds)
+        ItopPoll.objects.filter(pk=self._poll.pk).update(
+            due_at=Case(When(due_at__lte=Now(), then=F("due_at")), default=next_at),
+            polled_at=now,
+            failures_in_a_row=failures,
+            reason_code=code,
+            reason_detail=detail[:MAX_REASON_DETAIL],
+            newest_update=self._newest,
+            **values,
+        )
+        count_poll(self._itop, code)
+        if error:
+            log.warning("itop.poll_failed", itop=self._itop.name, code=code, seconds=round(seconds))
+
+
+class _Comparison:
+    """A ticket that iTop returned, and how it differs from its snapshot."""
+
+    def __init__(self, reader: TicketReader, snapshot: TicketSnapshot, found: ItopObject) -> None:
+        self._reader, self._found = reader, found
+        self.snapshot, self.ticket = snapshot, snapshot.ticket
+        profile = reader.profile_of(self.ticket)
+        self._codes = reader.codes(profile)
+        before = copy(snapshot)
+        if not snapshot.first_read_at:
+            before.entries = self._created_entries()
+        self.difference: Difference = compare(before, found, profile, self._codes)
+        if before.entries != snapshot.entries:
+            self.difference.update.setdefault("entries", before.entries)
+
+    def record(self, foreign: Entries) -> None:
+        """Record the changes, without entries that a bridge wrote. Raise ItopError."""
+        itop, client = self._reader.itop, self._reader.client
+        codes = self._codes
         caller = EventAuthor(
-            name=ticket.text(codes.get("caller_name", "")),
-            person_id=ticket.integer(codes.get("caller_id", "")),
+            name=self._found.text(codes.get("caller_name", "")),
+            person_id=self._found.integer(codes.get("caller_id", "")),
         )
         changes = [
             entry_change(new, author_of(itop, client, new.entry, caller), itop.zone)
-            for new in foreign.get(snapshot.ticket, [])
+            for new in foreign.get(self.ticket, [])
         ]
-        update = difference.update
-        if not snapshot.first_read_at:
+        changes += self.difference.changes
+        update = self.difference.update
+        if not self.snapshot.first_read_at:
             update["first_read_at"] = timezone.now()
-        if update or changes or difference.changes:
-            record(snapshot.ticket, [*changes, *difference.changes], update)
+        if update or changes:
+            record(self.ticket, changes, update, compared_with=self.snapshot)
+
+    def _created_entries(self) -> dict[str, list[str]]:
+        """Return the digests of the entries with which this bridge created the ticket a short time ago.
+
+        Their writing left no operation in iTop's history. All later entries are examined, as those of a known ticket.
+        """
+        since = timezone.now() - NEW_TICKET_AGE
+        creation = TicketCreation.objects.filter(ticket=self.ticket, created_at__gte=since).first()
+        if creation is None or not creation.fields:
+            return {}
+        entries = {}
+        for name in Log.values:
+            if name in self._codes:
+                created = creation.fields.get(self._codes[name], {}).get("items", [])
+                read = read_log(self._found.fields.get(self._codes[name]))
+                entries[name] = [digest(entry) for entry in read[: len(created)]]
+        return entries
 
 
-def _seed(snapshot: TicketSnapshot, found: ItopObject, codes: dict[str, str]) -> None:
-    """Before the first comparison of a ticket that this bridge created, remember the entries that it created."""
-    if snapshot.first_read_at:
-        return
-    since = timezone.now() - NEW_TICKET_AGE
-    creation = TicketCreation.objects.filter(ticket=snapshot.ticket, created_at__gte=since).first()
-    if creation is None or not creation.fields:
-        return
-    entries = {}
-    for log_name in Log.values:
-        if log_name in codes:
-            created = len(creation.fields.get(codes[log_name], {}).get("items", []))
-            read = read_log(found.fields.get(codes[log_name]))
-            entries[log_name] = [digest(entry) for entry in read[:created]]
-    snapshot.entries = entries
+def _is_of_class(error: Exception) -> bool:
+    """Return whether the error is about one class of tickets, so that those of other classes can be read."""
+    return isinstance(error, ItopPermissionError | ItopRejectedError)
 
 
-def _save_success(poll: ItopPoll, snapshots: Iterable[TicketSnapshot], newest: str) -> None:
-    now = timezone.now()
-    profiles = TicketProfile.objects.filter(workspaces__itop=poll.itop)
-    finished = {state for states in profiles.values_list("excluded_states", flat=True) for state in states}
-    _rows(snapshots).update(
-        read_at=now,
-        seen_until=newest,
-        poll_at=Case(
-            When(poll_at__lte=Now(), then=F("poll_at")),
-            When(active_at__gt=Now() - ACTIVE_FOR, then=_from_now(settings.ITOP_POLL_SECONDS)),
-            When(Q(status__in=finished, active_at__lt=Now() - FOLLOWED_FOR), then=None),
-            default=_from_now(settings.ITOP_POLL_IDLE_SECONDS),
-        ),
-    )
-    next_poll = Case(When(due_at__lte=Now(), then=F("due_at")), default=_from_now(settings.ITOP_POLL_SECONDS))
-    ItopPoll.objects.filter(pk=poll.pk).update(
-        due_at=next_poll,
-        polled_at=now,
-        succeeded_at=now,
-        failures_in_a_row=0,
-        reason_code="",
-        reason_detail="",
-        newest_update=newest,
-    )
-
-
-def _save_failure(poll: ItopPoll, snapshots: Iterable[TicketSnapshot], error: Exception) -> None:
-    """Store the problem, and have the same tickets read when the pause is over."""
-    failures = poll.failures_in_a_row + 1
-    seconds = backoff_seconds(failures, settings.ITOP_POLL_SECONDS)
-    code, detail = reason_of(error)
-    _rows(snapshots).update(poll_at=Now())
-    ItopPoll.objects.filter(pk=poll.pk).update(
-        due_at=_from_now(seconds),
-        polled_at=timezone.now(),
-        failures_in_a_row=failures,
-        reason_code=code,
-        reason_detail=detail[:MAX_REASON_DETAIL],
-    )
-    log.warning("itop.poll_failed", itop=poll.itop.name, code=code, seconds=round(seconds))
+def _by_class(snapshots: Iterable[TicketSnapshot]) -> dict[str, list[TicketSnapshot]]:
+    by_class: dict[str, list[TicketSnapshot]] = defaultdict(list)
+    for snapshot in snapshots:
+        by_class[snapshot.ticket.ticket_class].append(snapshot)
+    return by_class
 
 
 def _rows(snapshots: Iterable[TicketSnapshot]) -> QuerySet[TicketSnapshot]:
     return TicketSnapshot.objects.filter(pk__in=[snapshot.pk for snapshot in snapshots])
 
 
-def _from_now(seconds: float) -> object:
+def _from_now(seconds: float) -> Any:
     return Now() + dt.timedelta(seconds=seconds)

@@ -39,6 +39,7 @@ from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.event_rules import EventRules, rules_of
 from intercom_bridge.models.job import reason_of
 from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.ops.metrics import event_seconds, observe
 from intercom_bridge.sync.circuit_breaker import backoff_seconds
 
 from . import teammates
@@ -53,6 +54,7 @@ CLAIM_SECONDS: Final = 60.0
 MAX_ATTEMPTS: Final = 20
 MAX_AGE: Final = dt.timedelta(days=7)
 HELD_SECONDS: Final = 60.0
+UNKNOWN_SECONDS: Final = 10.0
 # Intercom's clock may differ from ours.
 MAX_CLOCK_DIFFERENCE: Final = 600
 MAX_REOPENED_PER_DAY: Final = 3
@@ -97,8 +99,20 @@ class _Attempt:
                 _settle(message, OutgoingMessage.State.FAILED, code)
                 return
             self._post()
-        code, detail = self._reopen() if message.reopens else ("", "")
+        code, detail = "", ""
+        if message.reopens:
+            try:
+                code, detail = self._reopen()
+            except IntercomError as error:
+                if message.part_id:
+                    raise
+                # A further attempt might post it again, because Intercom did not show it.
+                code, detail = reason_of(error)
         _settle(message, OutgoingMessage.State.POSTED, code, detail)
+        for event in self._events:
+            if event.happened_at:
+                seconds = max(0.0, (timezone.now() - event.happened_at).total_seconds())
+                observe(event_seconds, seconds, self.workspace.workspace_id)
 
     def reason_for_rejection(self, error: IntercomRejectedError) -> tuple[str, str]:
         """Return the reason code and the detail: what the conversation's state says, or else Intercom's words."""
@@ -132,8 +146,10 @@ class _Attempt:
             if message.reopens:
                 self._decide_reopening()
             part, author = self._reply(author)
-        message.part_id, message.admin_id = part.id if part else "", author
-        message.save(update_fields=["part_id", "admin_id"])
+        message.admin_id = author
+        if part:
+            message.part_id = part.id
+            message.save(update_fields=["part_id", "admin_id"])
         if part and part.app_package_code and self.workspace.app_package_code != part.app_package_code:
             Workspace.objects.filter(pk=self.workspace.pk).update(app_package_code=part.app_package_code)
 
@@ -159,7 +175,7 @@ class _Attempt:
         """Return the teammate in whose name an automatic message is posted."""
         rules = rules_of(self.workspace)
         agents = [event for event in self._events if event.kind != EventKind.CUSTOMER_ENTRY]
-        emails = {getattr(event, "author_email", "") for event in agents} - {""}
+        emails = {event.author_email for event in agents} - {""}
         is_named = len(emails) == 1 and (self.message.is_note or rules.shows_agent_names)
         email = emails.pop() if is_named else ""
         return teammates.author_of(self.workspace, rules, email, is_fresh=is_fresh, deadline=self._left())
@@ -212,16 +228,13 @@ class _Attempt:
         message = self.message
         try:
             found = self._fetch()
+            author = message.admin_id or self._author()
             if found.state in REOPENABLE:
-                self._client().open(self._id, admin_id=message.admin_id, deadline=self._left())
+                self._client().open(self._id, admin_id=author, deadline=self._left())
             kind, assignee = self._assignee(found)
             if assignee and assignee != (found.team_id if kind == "team" else found.admin_id):
                 self._client().assign(
-                    self._id,
-                    admin_id=message.admin_id,
-                    assignee_type=kind,
-                    assignee_id=assignee,
-                    deadline=self._left(),
+                    self._id, admin_id=author, assignee_type=kind, assignee_id=assignee, deadline=self._left()
                 )
         except IntercomRejectedError as error:
             # The message is posted, so it has not failed.
@@ -316,6 +329,9 @@ def _try_later(message: OutgoingMessage, error: Exception) -> None:
         _settle(message, OutgoingMessage.State.FAILED, *reason_of(error))
         return
     seconds = backoff_seconds(message.attempts)
+    if getattr(error, "may_have_run", False):
+        # Intercom may still be executing it.
+        seconds = max(seconds, UNKNOWN_SECONDS)
     if isinstance(error, IntercomRateLimitedError):
         seconds = max(seconds, error.until - timezone.now().timestamp())
     message.set_reason(*reason_of(error))
@@ -350,7 +366,7 @@ def _postpone(message: OutgoingMessage, seconds: float) -> None:
 def _settle(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, detail: str = "") -> None:
     message.state = state
     message.set_reason(code, detail)
-    message.save(update_fields=["state", "reason_code", "reason_detail"])
+    message.save(update_fields=["state", "admin_id", "reason_code", "reason_detail"])
     conversation = message.conversation
     # Notifications that waited until it was known whether they report this message.
     WebhookEvent.objects.release_postponed(conversation.workspace, conversation.conversation_id)

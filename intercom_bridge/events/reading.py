@@ -82,15 +82,8 @@ class TicketReader:
             condition = f"t.last_update >= {quote(since)}"
             unread = [row.ticket.object_id for row in snapshots if not row.seen_until]
             condition = f"({condition} OR t.id IN ({ids(unread)}))" if unread else condition
-        return self._get(
-            snapshots,
-            [
-                name
-                for profile in self.profiles
-                for name in attribute_codes(profile, private=self.wants_private).values()
-            ],
-            condition,
-        )
+        codes = {code for profile in self.profiles for code in self.codes(profile).values()}
+        return self._get(snapshots, codes, condition)
 
     def states(self, snapshots: Sequence[TicketSnapshot]) -> list[ItopObject]:
         """Return state and `last_update` of all these tickets that iTop has. Raise ItopError."""

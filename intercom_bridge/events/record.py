@@ -8,16 +8,17 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models.functions import Now
-from django.utils import translation
+from django.utils import timezone, translation
 
 from intercom_bridge.datamodel.lookup import ticket_class_of, value_label
 from intercom_bridge.models import Conversation, EventKind, Ticket, TicketEvent, TicketLink, TicketSnapshot
 from intercom_bridge.models.event_rules import Action, EventRules, rules_of
 from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.ops.metrics import count_ticket_event
 from intercom_bridge.sync.verify import VisibleContent
 
 from .change import Change
+from .rules import plan
 
 log = structlog.get_logger(__name__)
 
@@ -27,34 +28,50 @@ STATES = (EventKind.STATUS, EventKind.PENDING, EventKind.RESOLVED, EventKind.CLO
 COPIED_WITHIN = dt.timedelta(seconds=5)
 
 
-def record(ticket: Ticket, changes: Sequence[Change], update: Mapping[str, Any]) -> list[TicketEvent]:
+def record(
+    ticket: Ticket,
+    changes: Sequence[Change],
+    update: Mapping[str, Any],
+    *,
+    compared_with: TicketSnapshot | None = None,
+) -> list[TicketEvent]:
     """Update the ticket's snapshot, and store an event per change and linked conversation, with the messages.
 
-    Return the new events. Events that are stored already are left as they are, so it can be repeated.
+    Return the new events. Events that are stored already are left as they are, so it can be repeated. Nothing is
+    stored if the snapshot is no longer the one that the ticket was `compared_with`: a faster worker has done it.
     """
     with transaction.atomic():
         # Locked, so that two workers do not store the same events.
-        snapshot = TicketSnapshot.objects.select_for_update().get(ticket=ticket)
+        snapshot = TicketSnapshot.objects.select_for_update().filter(ticket=ticket).first()
+        if snapshot is None or (compared_with and _state(snapshot) != _state(compared_with)):
+            return []
         events: list[TicketEvent] = []
         if changes:
             links = TicketLink.objects.filter(ticket=ticket).order_by("pk")
-            for link in links.select_related("conversation__workspace__profile"):
+            for link in links.select_related(
+                "conversation__workspace__profile", "conversation__workspace__itop"
+            ):
                 events += _record_for(link, ticket, changes)
-            snapshot.active_at = Now()  # the database's clock
+            update = {**update, "active_at": timezone.now()}
         for name, value in update.items():
             setattr(snapshot, name, value)
-        snapshot.save(update_fields=[*update, "active_at"] if changes else list(update))
+        snapshot.save(update_fields=list(update))
     for event in events:
-        log.info("ticket_event.recorded", event=event.pk, kind=event.kind, ticket=ticket.ref)
+        count_ticket_event(ticket.itop, event.kind)
+        log.info("ticket_event.recorded", ticket_event=event.pk, kind=event.kind, ticket=ticket.ref)
     return events
+
+
+def _state(snapshot: TicketSnapshot) -> tuple[object, ...]:
+    return snapshot.read_at, snapshot.last_update, snapshot.status, snapshot.entries
 
 
 def _record_for(link: TicketLink, ticket: Ticket, changes: Iterable[Change]) -> list[TicketEvent]:
     conversation = link.conversation
     rules = rules_of(conversation.workspace)
-    recorded = set(
-        TicketEvent.objects.filter(ticket=ticket, conversation=conversation).values_list("key", flat=True)
-    )
+    keys = [change.key for change in changes]
+    stored = TicketEvent.objects.filter(ticket=ticket, conversation=conversation, key__in=keys)
+    recorded = set(stored.values_list("key", flat=True))
     events = [
         _event(ticket, conversation, change)
         for change in changes
@@ -68,11 +85,10 @@ def _record_for(link: TicketLink, ticket: Ticket, changes: Iterable[Change]) -> 
         event.save()
     reported = [event for event in events if not event.reason_code]
     if reported:
-        from .rules import plan  # type: ignore[import-not-found, unused-ignore]
-
         for message in plan(reported, conversation, rules):
             message.save()
         for event in reported:
+            # Its primary key is known now.
             event.message = event.message
             event.save(update_fields=["message", "reason_code", "reason_detail"])
     return events

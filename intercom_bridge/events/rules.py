@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone, translation
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from intercom_bridge.models import Conversation, EventRules, OutgoingMessage, TicketEvent
+from intercom_bridge.models import Conversation, EventKind, EventRules, OutgoingMessage, TicketEvent
 from intercom_bridge.models.event_rules import Action
 from intercom_bridge.models.reason import ReasonCode
 
-from .note import headline, note_body, reply_body
+from .note import further_changes, headline, note_body, reply_body
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 MAX_MESSAGES = 30
 PERIOD = dt.timedelta(minutes=5)
 RESUMED = "resumed:"
+# Customers never hear of these, whatever the rules say.
+INTERNAL_KINDS = frozenset({EventKind.CUSTOMER_ENTRY, EventKind.PRIVATE_ENTRY, EventKind.GONE})
 # Events that the note after resuming names one by one. Of the others, it states the number.
 MAX_LISTED = 20
 
@@ -40,17 +43,13 @@ def plan(
     a last note that says so.
     """
     code = _why_not_posted(conversation)
-    reopening = [event for event in events if event.kind in rules.reopens_on]
     by_action: dict[str, list[TicketEvent]] = {action: [] for action in Action.values}
     for event in events:
-        action = rules.action_for(event.kind)
-        # A conversation is reopened with a note that states the reason.
-        is_silent = action == Action.NOTHING and event not in reopening
-        event.reason_code = code or (ReasonCode.NOT_REPORTED if is_silent else ReasonCode.NONE)
-        if not event.reason_code:
-            by_action[Action.NOTE if action == Action.NOTHING else action].append(event)
+        action = _action_for(event, rules)
+        event.reason_code = ReasonCode.NOT_REPORTED if action == Action.NOTHING else code
+        by_action[action].append(event)
     noted, replied = by_action[Action.NOTE], by_action[Action.REPLY]
-    if not noted and not replied:
+    if code or not (noted or replied):
         return []
     if _is_flooded(conversation):
         for event in (*noted, *replied):
@@ -61,7 +60,8 @@ def plan(
         messages.append(_message(noted, is_note=True, body=note_body(noted, conversation)))
     if replied:
         messages.append(_message(replied, is_note=False, body=reply_body(replied, conversation, rules)))
-    if reopening and not code:
+    reopening = [event for event in events if event.kind in rules.reopens_on]
+    if reopening:
         if not noted:
             # The reply does not tell teammates why the conversation is open again.
             messages.insert(0, _reopening_note(reopening, conversation))
@@ -69,6 +69,17 @@ def plan(
     return messages
 
 
+def _action_for(event: TicketEvent, rules: EventRules) -> str:
+    action = rules.action_for(event.kind)
+    if action == Action.REPLY and event.kind in INTERNAL_KINDS:
+        return Action.NOTE
+    if action == Action.NOTHING and event.kind in rules.reopens_on:
+        # A conversation is reopened with a note that states the reason.
+        return Action.NOTE
+    return action
+
+
+@transaction.atomic
 def resume(conversation: Conversation) -> bool:
     """Post in the conversation again, beginning with one note about all that was held back.
 
@@ -79,15 +90,21 @@ def resume(conversation: Conversation) -> bool:
     if stopped_at is None or not stopped.update(posting_stopped_at=None):
         return False
     conversation.posting_stopped_at = None
-    held_back = TicketEvent.objects.filter(
-        conversation=conversation, message=None, reason_code=ReasonCode.POSTING_STOPPED
-    ).select_related("ticket__itop")
+    events = TicketEvent.objects.filter(
+        conversation=conversation,
+        message=None,
+        reason_code=ReasonCode.POSTING_STOPPED,
+        ticket__links__conversation=conversation,
+    )
+    held_back = list(events.select_related("ticket__itop").order_by("pk"))
     note, _is_new = OutgoingMessage.objects.get_or_create(
         conversation=conversation,
         once_key=f"{RESUMED}{stopped_at.timestamp():.0f}",
-        defaults={"is_note": True, "body": _summary(list(held_back.order_by("pk")), conversation)},
+        defaults={"is_note": True, "body": _summary(held_back, conversation)},
     )
-    held_back.update(message=note, reason_code=ReasonCode.NONE)
+    TicketEvent.objects.filter(pk__in=[event.pk for event in held_back]).update(
+        message=note, reason_code=ReasonCode.NONE
+    )
     log.info("posting.resumed", **conversation.names)
     return True
 
@@ -168,9 +185,7 @@ def _summary(events: Sequence[TicketEvent], conversation: Conversation) -> str:
         intro = _("The bridge posts changes in iTop here again. This happened meanwhile:")
         listed = [headline(event) for event in events[:MAX_LISTED]]
         if len(events) > MAX_LISTED:
-            listed.append(
-                format_html("{}", _("Further changes: {count}.").format(count=len(events) - MAX_LISTED))
-            )
+            listed.append(further_changes(len(events) - MAX_LISTED))
         if not listed:
             return format_html("<p>{}</p>", _("The bridge posts changes in iTop here again."))
     return format_html("<p>{}</p>", intro) + "<ul>" + "".join(f"<li>{item}</li>" for item in listed) + "</ul>"

@@ -64,15 +64,14 @@ def author_of(
     except (IntercomAuthenticationError, IntercomRejectedError):
         # The token may lack the permission to read teammates.
         return rules.post_as_admin_id or owner_of_token(workspace, is_fresh=is_fresh, deadline=deadline)
-    if email:
-        same = [admin.id for admin in found if admin.email.casefold() == email.casefold()]
-        if len(same) == 1:
-            return same[0]
+    is_there = any(admin.id == rules.post_as_admin_id for admin in found)
     if rules.post_as_admin_id:
-        is_there = any(admin.id == rules.post_as_admin_id for admin in found)
         note_post_as(rules, is_there=is_there)
-        if is_there:
-            return rules.post_as_admin_id
+    same = [admin.id for admin in found if email and admin.email.casefold() == email.casefold()]
+    if len(same) == 1:
+        return same[0]
+    if is_there:
+        return rules.post_as_admin_id
     return owner_of_token(workspace, is_fresh=is_fresh, deadline=deadline)
 
 

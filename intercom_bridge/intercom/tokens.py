@@ -21,7 +21,11 @@ RAW_ELEMENTS: Final = (
 )  # fmt: skip
 """Elements whose content is not shown. Of them, only the start tag is returned."""
 
-ATTRIBUTES: Final = frozenset({"href", "src", "alt", "data", "start", "type", "reversed", "value"})
+ATTRIBUTES: Final = (
+    frozenset({"href", "src", "alt", "data", "start", "type", "reversed", "value"})
+    # A mention in iTop
+    | {"data-role", "data-object-class", "data-object-id"}
+)
 """The attributes that are returned; the others are skipped."""
 
 _TAG_NAME = re.compile(r"[a-zA-Z][^\s/>]*+")

@@ -16,7 +16,7 @@ from .reason import ReasonCode
 # Begins with an invisible word joiner, because Django's admin capitalizes the first letter: “ITop”.
 ITOP = "\u2060iTop"
 
-
+PUSH_NOTED_EVERY = dt.timedelta(minutes=1)
 _USER_ID = re.compile(r"itop-([0-9a-f]{8})-([1-9][0-9]{0,17})-([0-9a-f]{24})")
 
 
@@ -122,6 +122,24 @@ class ItopInstance(models.Model):
             return 0
         person_id = int(match[2])
         return person_id if hmac.compare_digest(self.user_id_of(person_id), user_id) else 0
+
+    def renew_push_secret(self) -> str:
+        """Replace the secret of iTop's push requests and return it. The previous one is not accepted any more."""
+        secret = secrets.token_urlsafe(32)
+        self.push_secret, self.push_received_at = Secret.seal(secret), None
+        self.save(update_fields=["push_secret", "push_received_at"])
+        return secret
+
+    def forget_push(self) -> None:
+        """Refuse push requests until a secret is created."""
+        self.push_secret, self.push_received_at = Secret(), None
+        self.save(update_fields=["push_secret", "push_received_at"])
+
+    def note_push(self) -> None:
+        """Store that a push request was received. At most one write per minute."""
+        now = timezone.now()
+        if self.push_received_at is None or now - self.push_received_at >= PUSH_NOTED_EVERY:
+            type(self).objects.filter(pk=self.pk).update(push_received_at=now)
 
     def learn(self, **facts: bool) -> None:
         """Store capabilities that a response has shown."""

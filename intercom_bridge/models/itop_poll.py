@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import datetime as dt
+
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
@@ -10,13 +12,17 @@ from .lease import Leased
 from .reason import ReasonCode
 from .ticket_snapshot import TicketSnapshot
 
+# All followed tickets are compared this often, whatever their `last_update`.
+SWEEP_EVERY = dt.timedelta(hours=1)
+
 
 class ItopPollQuerySet(models.QuerySet["ItopPoll"]):
     def due(self) -> ItopPollQuerySet:
         """Return the polls whose time has come and that have tickets to read, unless a worker is at it."""
         is_free = Q(lease_until=None) | Q(lease_until__lt=Now())
         tickets = TicketSnapshot.objects.filter(ticket__itop=OuterRef("itop"), poll_at__lte=Now())
-        return self.filter(is_free, Exists(tickets), due_at__lte=Now()).select_related("itop")
+        is_sweep_due = Q(swept_at=None) | Q(swept_at__lt=timezone.now() - SWEEP_EVERY)
+        return self.filter(is_free, Exists(tickets) | is_sweep_due, due_at__lte=Now()).select_related("itop")
 
 
 class ItopPoll(Leased):
@@ -40,6 +46,10 @@ class ItopPoll(Leased):
     swept_at = models.DateTimeField(null=True, blank=True)
 
     objects = ItopPollQuerySet.as_manager()
+
+    @property
+    def is_sweep_due(self) -> bool:
+        return self.swept_at is None or self.swept_at < timezone.now() - SWEEP_EVERY
 
     def __str__(self) -> str:
         return f"polling of {self.itop}"

@@ -110,6 +110,14 @@ class ReasonCode(models.TextChoices):
         _("Only an Administrator account can set a log entry's author."),
     )
 
+    TICKETS_NOT_VISIBLE = (
+        "tickets_not_visible",
+        _(
+            "iTop does not return several linked tickets. They were deleted, or the bridge's account may no longer "
+            "see them: check its profiles and its allowed organizations."
+        ),
+    )
+
     # Intercom
     INTERCOM_UNREACHABLE = "intercom_unreachable", _("The bridge cannot connect to Intercom.")
     INTERCOM_NO_RESPONSE = "intercom_no_response", _("Intercom did not respond in time.")
@@ -132,6 +140,7 @@ class ReasonCode(models.TextChoices):
             "The bridge stopped posting in this conversation, because it had posted too much in a few minutes."
         ),
     )
+    SAME_CUSTOMER = "same_customer", _("The same customer gets the message in a newer conversation.")
     CONVERSATION_MERGED = "conversation_merged", _("The conversation was merged into another one.")
 
     # This service

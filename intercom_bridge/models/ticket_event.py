@@ -29,6 +29,7 @@ class EventKind(models.TextChoices):
 class TicketEventQuerySet(models.QuerySet["TicketEvent"]):
     def erase_content(self) -> int:
         """Erase the words and names of the events and return how many there are."""
+        self.filter(kind=EventKind.ASSIGNMENT).update(before="", after="")
         return self.update(author_name="", author_email="", content="", cleaned_at=timezone.now())
 
 
@@ -69,6 +70,8 @@ class TicketEvent(models.Model):
     objects = TicketEventQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "change in iTop"
+        verbose_name_plural = "changes in iTop"
         constraints = [
             models.UniqueConstraint(fields=["ticket", "conversation", "key"], name="ticket_event_unique")
         ]

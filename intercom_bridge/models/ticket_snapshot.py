@@ -17,6 +17,13 @@ class TicketSnapshotQuerySet(models.QuerySet["TicketSnapshot"]):
         due = self.filter(ticket__itop=itop, poll_at__lte=Now())
         return due.select_related("ticket__itop").order_by("poll_at", "pk")
 
+    def with_content(self) -> TicketSnapshotQuerySet:
+        return self.exclude(solution="", pending_reason="")
+
+    def erase_content(self) -> int:
+        """Erase what people wrote, and return how many snapshots there are."""
+        return self.update(solution="", pending_reason="")
+
     def note_activity(self) -> int:
         """Poll these tickets often for the next hour, because somebody wrote to them, beginning now."""
         return self.filter(Q(poll_at=None) | Q(active_at__lt=Now() - dt.timedelta(minutes=1))).update(
@@ -59,7 +66,10 @@ class TicketSnapshot(models.Model):
         indexes = [
             models.Index(
                 fields=["poll_at"], name="ticket_snapshot_due", condition=models.Q(poll_at__isnull=False)
-            )
+            ),
+            models.Index(
+                fields=["read_at"], name="ticket_snapshot_payload", condition=models.Q(poll_at__isnull=True)
+            ),
         ]
 
     def __str__(self) -> str:

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from intercom_bridge.models import (
     Delivery,
     ItopInstance,
+    ItopPoll,
     OutgoingMessage,
     TicketCreation,
     WebhookEvent,
@@ -70,12 +71,43 @@ messenger_seconds = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 1.0, 5.0),
     registry=registry,
 )
+event_seconds = Histogram(
+    "bridge_event_seconds",
+    "Time from a save in iTop, by iTop's clock, until it was posted in a conversation.",
+    ["workspace"],
+    buckets=(1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 300.0, 1800.0, 3600.0),
+    registry=registry,
+)
 deliveries = Counter(
     "bridge_deliveries",
     "Deliveries that reached a final state. reason: code of the failure.",
     ["itop", "state", "reason"],
     registry=registry,
 )
+itop_polls = Counter(
+    "bridge_itop_polls",
+    "Polls of an iTop for changes of linked tickets. reason: code of the problem, if there was one.",
+    ["itop", "reason"],
+    registry=registry,
+)
+ticket_events = Counter(
+    "bridge_ticket_events",
+    "Changes of linked tickets that were recorded, once per conversation.",
+    ["itop", "kind"],
+    registry=registry,
+)
+
+
+def count_poll(itop: ItopInstance, code: str) -> None:
+    """Count a poll that ended; `code` is "" if it succeeded."""
+    with _ignoring_lost_files():
+        itop_polls.labels(itop.name, code).inc()
+
+
+def count_ticket_event(itop: ItopInstance, kind: str) -> None:
+    """Count a recorded change."""
+    with _ignoring_lost_files():
+        ticket_events.labels(itop.name, kind).inc()
 
 
 def count_delivery(delivery: Delivery) -> None:
@@ -145,11 +177,17 @@ def _by_itop() -> Iterator[Metric]:
         names[pk] = name
         paused.add_metric([name], int(until is not None and until > now))
         waiting.add_metric([name], waiting_counts.get(pk, 0))
+    polled = GaugeMetricFamily(
+        "bridge_itop_poll_age_seconds", "Seconds since the last successful poll for changes.", labels=["itop"]
+    )
+    for itop_id, at in ItopPoll.objects.values_list("itop_id", "succeeded_at"):
+        if at is not None:
+            polled.add_metric([names[itop_id]], (now - at).total_seconds())
     failures = Delivery.objects.filter(state=Delivery.State.FAILED).order_by()
     by_code = failures.values_list("ticket__itop_id", "reason_code").annotate(n=Count("pk"))
     for itop_id, code, count in by_code:
         failed.add_metric([names[itop_id], code], count)
-    yield from (paused, waiting, failed)
+    yield from (paused, waiting, failed, polled)
 
 
 def exposition() -> bytes:

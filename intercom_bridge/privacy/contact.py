@@ -15,6 +15,7 @@ from django.db import models, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from intercom_bridge.events.authors import QUESTION as PERSON_OF_ACCOUNT
 from intercom_bridge.messenger.identity import messenger_question
 from intercom_bridge.models import (
     CachedAnswer,
@@ -28,6 +29,8 @@ from intercom_bridge.models import (
     Participant,
     PersonMatch,
     TicketCreation,
+    TicketEvent,
+    TicketSnapshot,
     WebhookEvent,
     Workspace,
 )
@@ -86,6 +89,7 @@ class Contact:
         answers = Q(question__in=accounts) | cached_match_answers(contact_id, workspace)
         for person_id, _email in people:
             answers |= Q(question__startswith=messenger_question(workspace, person_id))
+            answers |= Q(question__startswith=PERSON_OF_ACCOUNT, value__id=person_id)
         self.cached_answers = CachedAnswer.objects.filter(answers, itop=workspace.itop)
 
     def _conversation_ids(self) -> QuerySet[Any]:
@@ -145,6 +149,12 @@ class Contact:
             "outgoing_messages": [
                 _columns(message, omit=("conversation",)) for message in row.outgoing_messages.order_by("pk")
             ],
+            "ticket_events": [
+                {name: _value(value) for name, value in event.to_json().items()}
+                for event in row.ticket_events.select_related("ticket")
+                .order_by("pk")
+                .iterator(chunk_size=200)
+            ],
         }
 
     def erase(self) -> dict[str, int]:
@@ -177,6 +187,7 @@ class Contact:
                 "ticket creations": _erase_ticket_creations(ticket_creations),
                 "form drafts": FormDraft.objects.filter(conversation__in=self.conversations).delete()[0],
                 "outgoing messages": outgoing_messages.erase_content(),
+                "ticket events": self._erase_ticket_events(),
                 "webhook events": webhook_events,
                 "cached iTop responses": self.cached_answers.delete()[0]
                 + forget_candidates(self.workspace.itop),
@@ -193,6 +204,11 @@ class Contact:
         waiting = self.webhook_events.filter(state=WebhookEvent.State.RECEIVED)
         waiting.update(state=WebhookEvent.State.SKIPPED, reason_code=ReasonCode.ERASED)
         return self.webhook_events.erase_content()
+
+    def _erase_ticket_events(self) -> int:
+        linked = TicketSnapshot.objects.filter(ticket__links__conversation__in=self.conversations)
+        TicketSnapshot.objects.filter(pk__in=linked.values("pk")).erase_content()
+        return TicketEvent.objects.filter(conversation__in=self.conversations).erase_content()
 
     def _erase_matches(self) -> int:
         anonymize_admin_log(self.matches.values_list("pk", flat=True), "erased")

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError, ProgrammingError, transaction
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
@@ -373,8 +373,11 @@ def _is_our_echo(conversation: Conversation, part: Part) -> bool:
     ours = OutgoingMessage.objects.filter(conversation=conversation)
     if ours.filter(part_id=part.id).exists():
         return True
-    # Intercom's response did not always show which part it had made of a message.
-    for message in ours.filter(state=OutgoingMessage.State.POSTED, part_id="", cleaned_at=None):
+    # Intercom's response did not always show which part it had made of a message, or has not come yet.
+    is_posted = Q(state=OutgoingMessage.State.POSTED)
+    if part.app_package_code:
+        is_posted |= Q(state=OutgoingMessage.State.WAITING, attempts__gt=0)
+    for message in ours.filter(is_posted, part_id="", cleaned_at=None):
         if comparable(message.body) == comparable(part.body):
             return bool(OutgoingMessage.objects.filter(pk=message.pk, part_id="").update(part_id=part.id))
     return False

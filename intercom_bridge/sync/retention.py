@@ -26,10 +26,14 @@ from intercom_bridge.models import (
     Mention,
     OutgoingMessage,
     TicketCreation,
+    TicketEvent,
+    TicketSnapshot,
     WebhookEvent,
     Workspace,
 )
 from intercom_bridge.models.job import Job, JobQuerySet
+from intercom_bridge.models.ticket_event import TicketEventQuerySet
+from intercom_bridge.models.ticket_snapshot import TicketSnapshotQuerySet
 
 from .writer import stopping
 
@@ -128,7 +132,7 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Work:
-    """Rows to clean, oldest first. Jobs stay without their content; other rows are deleted."""
+    """Rows to clean, oldest first. Jobs, events and snapshots stay without content; others are deleted."""
 
     name: str
     rows: models.QuerySet[Any]
@@ -141,7 +145,7 @@ class _Work:
             found = list(rows.order_by(self.made_at).values_list("pk", self.made_at)[:STEP])
             # Filter again: a failed row may have been queued again.
             here = self.rows.filter(pk__in=[pk for pk, _made_at in found])
-            if not isinstance(here, JobQuerySet):
+            if not isinstance(here, JobQuerySet | TicketEventQuerySet | TicketSnapshotQuerySet):
                 cleaned = here.delete()[0]
             else:
                 cleaned = here.erase_content()
@@ -165,6 +169,16 @@ def _work() -> Iterator[_Work]:
                     rows = rule.model._default_manager.filter(age.of(rule.workspace), cleaned_at=None, **old)
                     name = str(rule.model._meta.verbose_name_plural)
                     yield _Work(name, rows, rule.made_at)
+    for age in ages:
+        until = now - dt.timedelta(days=age.days)
+        events = TicketEvent.objects.filter(
+            age.of("conversation__workspace"), cleaned_at=None, created_at__lt=until
+        )
+        yield _Work("ticket events", events, "created_at")
+    unpolled = TicketSnapshot.objects.with_content().filter(
+        poll_at=None, read_at__lt=now - dt.timedelta(days=settings.KEEP_PAYLOADS_DAYS)
+    )
+    yield _Work("ticket snapshots", unpolled, "read_at")
     before = now - dt.timedelta(days=KEEP_ANSWERS_DAYS)
     yield _Work("answers of iTop", CachedAnswer.objects.filter(at__lt=before), "at")
     yield _Work("cached tickets", CachedTickets.objects.filter(at__lt=before), "at")

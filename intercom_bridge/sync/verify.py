@@ -225,11 +225,13 @@ class LogMatcher:
         return True
 
     def _date_of(self, item: Mapping[str, Any]) -> str:
-        """Return the date as iTop shows it. Two epochs share 02:30 when summer time ends, so text is compared."""
-        if self._zone is None:
-            return ""
-        seconds = int(str(item["date"]).removeprefix("@"))
-        return f"{dt.datetime.fromtimestamp(seconds, self._zone):%Y-%m-%d %H:%M:%S}"
+        return "" if self._zone is None else local_date(item, self._zone)
+
+
+def local_date(item: Mapping[str, Any], zone: dt.tzinfo) -> str:
+    """Return an item's date as iTop shows it. Two epochs share 02:30 when summer time ends, so text is compared."""
+    seconds = int(str(item["date"]).removeprefix("@"))
+    return f"{dt.datetime.fromtimestamp(seconds, zone):%Y-%m-%d %H:%M:%S}"
 
 
 def _operations(client: Client, ticket: Ticket) -> list[Operation]:

@@ -13,7 +13,7 @@ from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
 from intercom_bridge.connections import itop_client
-from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, WebhookEvent
+from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketSnapshot, WebhookEvent
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.job import reason_of
@@ -411,6 +411,8 @@ def _save_success(delivery: Delivery) -> None:
         if delivery.written_at and ticket.check_at is None:
             ticket.check_at = delivery.written_at + dt.timedelta(seconds=settings.VERIFY_AFTER_SECONDS)
             Ticket.objects.filter(pk=ticket.pk, check_at=None).update(check_at=ticket.check_at)
+        if delivery.written_at:
+            TicketSnapshot.objects.filter(ticket=ticket).note_activity()
         record_success(ticket.itop)
 
 

@@ -119,6 +119,43 @@ def stopwatch(code: str, *thresholds: int) -> tuple[Attribute, ...]:
     return (other("stopwatch", code, default=0), *hidden)
 
 
+# Combodo's extension of this name (recordings 259 and 260).
+_WEBHOOK_INTEGRATION = (
+    ItopClass("RemoteApplicationType", naming="{name}", own=(text("name", "Name", mandatory=True),)),
+    ItopClass(
+        "RemoteApplicationConnection",
+        naming="{name}",
+        own=(
+            text("name", "Name", mandatory=True),
+            key("remoteapplicationtype_id", "RemoteApplicationType", "Application type", mandatory=True),
+            enum("environment", "Environment", "1-development", "2-test", "3-production", default="2-test"),
+            text("url", "URL", mandatory=True),
+        ),
+    ),
+    ItopClass(
+        "ActionWebhook",
+        "ActionNotification",
+        own=(
+            enum(
+                "asynchronous",
+                "Asynchronous",
+                "yes",
+                "no",
+                "use_global_setting",
+                default="use_global_setting",
+            ),
+            key(
+                "remoteapplicationconnection_id", "RemoteApplicationConnection", "Connection", mandatory=True
+            ),
+            enum("method", "Method", "get", "post", "put", "patch", "delete", "head", default="post"),
+            text("path", "Path"),
+            other("text", "headers", "Headers"),
+            other("text", "payload", "Payload"),
+        ),
+    ),
+)
+
+
 def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
     """Return all classes. ``extension=False`` leaves out what the PHP extension adds to UserRequest."""
     return (
@@ -474,6 +511,10 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
         ),
         ItopClass("TriggerOnObjectUpdate", "TriggerOnObject", own=(text("target_attcodes"),)),
         ItopClass(
+            "TriggerOnStateChange", "TriggerOnObject", abstract=True, own=(text("state", mandatory=True),)
+        ),
+        ItopClass("TriggerOnStateEnter", "TriggerOnStateChange"),
+        ItopClass(
             "Action",
             abstract=True,
             naming="{name}",
@@ -483,7 +524,11 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
             ),
         ),
         ItopClass("ActionNotification", "Action", abstract=True),
-        ItopClass("ActionEmail", "ActionNotification"),
+        ItopClass(
+            "ActionEmail",
+            "ActionNotification",
+            own=(other("text", "to", "To"), other("text", "cc", "Cc"), other("text", "bcc", "Bcc")),
+        ),
         ItopClass(
             "lnkTriggerAction",
             own=(
@@ -491,8 +536,10 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
                 external("action_name", "action_id", "name"),
                 key("trigger_id", "Trigger", mandatory=True),
                 external("trigger_name", "trigger_id", "description"),
+                other("integer", "order", "Order", default=0),
             ),
         ),
+        *_WEBHOOK_INTEGRATION,
         ItopClass(
             "CMDBChange",
             naming="{date}",

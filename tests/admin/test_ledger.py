@@ -20,6 +20,7 @@ from django.utils import timezone
 from intercom_bridge.admin import row_actions
 from intercom_bridge.admin.masking import mask_texts
 from intercom_bridge.models import (
+    Broadcast,
     CachedTickets,
     Conversation,
     Delivery,
@@ -31,6 +32,7 @@ from intercom_bridge.models import (
     PersonMatch,
     Ticket,
     TicketCreation,
+    TicketEvent,
     TicketLink,
     TicketProfile,
     WebhookEvent,
@@ -50,6 +52,8 @@ MODELS = [
     "ticketlink",
     "conversation",
     "ticket",
+    "ticketevent",
+    "broadcast",
 ]
 
 
@@ -126,7 +130,25 @@ def conversation() -> Conversation:
                 }
             ],
         )
-        OutgoingMessage.objects.create(conversation=row, admin_id="1", body=f"<p>{TEXT}</p>")
+        broadcast = Broadcast.objects.create(
+            ticket=ticket,
+            form_key=f"f{number}",
+            admin_name="Ada Reyes",
+            left_out=[{"conversation": row.pk, "reason": "duplicate"}],
+        )
+        message = OutgoingMessage.objects.create(
+            conversation=row, admin_id="1", body=f"<p>{TEXT}</p>", broadcast=broadcast, is_note=True
+        )
+        TicketEvent.objects.create(
+            ticket=ticket,
+            conversation=row,
+            kind="public_entry",
+            key=f"public_log:0:{number}",
+            author_name="Jules Verne",
+            content=f"<p>{TEXT}<img src='https://x.example/y'></p>",
+            message=message,
+            reason_detail=TEXT,
+        )
         CachedTickets.objects.create(
             workspace=workspace,
             person_id=number,
@@ -184,7 +206,16 @@ def test_texts_are_hidden_without_the_permission_to_read_them(
 
 
 @pytest.mark.parametrize(
-    "model", ["delivery", "webhookevent", "ticketcreation", "outgoingmessage", "cachedtickets"]
+    "model",
+    [
+        "delivery",
+        "webhookevent",
+        "ticketcreation",
+        "outgoingmessage",
+        "cachedtickets",
+        "ticketevent",
+        "broadcast",
+    ],
 )
 def test_texts_are_displayed_with_the_permission_and_secrets_never(
     auditor: Client, conversation: Conversation, model: str
@@ -207,6 +238,8 @@ def test_texts_are_displayed_with_the_permission_and_secrets_never(
         ("ticketcreation", "values__icontains"),
         ("ticketcreation", "reason_detail__contains"),
         ("outgoingmessage", "body__startswith"),
+        ("ticketevent", "content__startswith"),
+        ("broadcast", "messages__body__startswith"),
         ("cachedtickets", "rows__icontains"),
         ("linkremoval", "left_out__icontains"),
         ("ticketcreation", "parts__contains"),
@@ -242,6 +275,7 @@ def test_only_the_list_s_own_filters_are_accepted_in_the_address(
 
 # Columns that anyone with permission to view the row may read: names, addresses, codes and keys.
 DISPLAYED_TEXTS = {
+    "broadcast": {"admin_name", "left_out"},
     "conversation": {"conversation_id"},
     "delivery": {"part_id", "author", "idempotency_key"},
     "itopinstance": {"name", "url", "time_zone", "portal_url", "user"},
@@ -250,6 +284,7 @@ DISPLAYED_TEXTS = {
     "outgoingmessage": {"admin_id", "part_id"},
     "personmatch": {"contact_id", "evidence", "name", "email", "org_name", "picked_by"},
     "ticket": {"ref", "ticket_class"},
+    "ticketevent": {"author_name", "before", "after"},
     "ticketcreation": {"form_key", "admin_id", "admin_name", "ticket_class", "idempotency_key"},
     "ticketlink": {"linked_by"},
     "ticketprofile": {
@@ -273,6 +308,8 @@ def plant(row: Model, column: Field[Any, Any], text: str) -> None:
     value: Any = text
     if isinstance(column, JSONField):
         value = planted_json if column.get_default() in ({}, None) else [text]
+        if isinstance(row, Broadcast):
+            value = [{"conversation": 1, "reason": text}]
         if column.name == "attempt_log":
             value = [{"at": 1, "outcome": "refused", "code": "rejected", "detail": text}]
     elif isinstance(column, BinaryField):

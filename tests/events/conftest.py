@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
-from types import ModuleType
 
 import pytest
 from django.utils import timezone
@@ -31,18 +28,3 @@ def poll(work: Callable[[], None]) -> Callable[[], None]:
         work()
 
     return poll
-
-
-if importlib.util.find_spec("intercom_bridge.events.rules") is None:
-    stand_in = ModuleType("intercom_bridge.events.rules")
-
-    def _plan(events, conversation, rules):  # type: ignore[no-untyped-def]
-        message = OutgoingMessage(
-            conversation=conversation, once_key=f"event:{events[0].pk}", is_note=True, body="<p>n</p>"
-        )
-        for event in events:
-            event.message = message
-        return [message]
-
-    stand_in.plan = _plan  # type: ignore[attr-defined]
-    sys.modules["intercom_bridge.events.rules"] = stand_in

@@ -1,4 +1,4 @@
-"""Outgoing messages, posted to the Intercom of the sandbox."""
+"""Outgoing messages are posted once and in order, whatever fails."""
 
 from __future__ import annotations
 

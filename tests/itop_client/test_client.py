@@ -297,3 +297,18 @@ def test_a_mapping_as_key_is_sent_as_criteria(client: Client, edge: responses.Re
     edge.post(REST, json=found(TICKET))
     client.get("UserRequest", {"ref": "R-000008"})
     assert json.loads(json.dumps(sent(edge.calls[0])["key"])) == {"ref": "R-000008"}
+
+
+def test_deleting_returns_how_many_objects_there_were(client: Client, edge: responses.RequestsMock) -> None:
+    # Recordings 130 to 132.
+    for message in ("Deleted: 1", "Deleted: 0", "Deleted: 2 plus (for DB integrity) 21"):
+        edge.post(REST, json={"code": 0, "message": message, "objects": None})
+    deleted = [client.delete("UserRequest", 25, comment="Test") for _ in range(3)]
+    assert deleted == [1, 0, 2]
+    assert sent(edge.calls[0])["operation"] == "core/delete"
+
+
+def test_a_deletion_is_only_believed_if_itop_says_so(client: Client, edge: responses.RequestsMock) -> None:
+    edge.post(REST, json={"code": 0, "message": None, "objects": None})
+    with pytest.raises(ItopUnavailableError, match="does not say how many objects it deleted"):
+        client.delete("UserRequest", 25, comment="Test")
