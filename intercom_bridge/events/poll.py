@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Any
 
 import structlog
@@ -249,9 +250,12 @@ class _Comparison:
         self.snapshot, self.ticket = snapshot, snapshot.ticket
         profile = reader.profile_of(self.ticket)
         self._codes = reader.codes(profile)
+        before = copy(snapshot)
         if not snapshot.first_read_at:
-            snapshot.entries = self._created_entries()
-        self.difference: Difference = compare(snapshot, found, profile, self._codes)
+            before.entries = self._created_entries()
+        self.difference: Difference = compare(before, found, profile, self._codes)
+        if before.entries != snapshot.entries:
+            self.difference.update.setdefault("entries", before.entries)
 
     def record(self, foreign: Entries) -> None:
         """Record the changes, without entries that a bridge wrote. Raise ItopError."""

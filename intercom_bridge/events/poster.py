@@ -54,6 +54,7 @@ CLAIM_SECONDS: Final = 60.0
 MAX_ATTEMPTS: Final = 20
 MAX_AGE: Final = dt.timedelta(days=7)
 HELD_SECONDS: Final = 60.0
+UNKNOWN_SECONDS: Final = 10.0
 # Intercom's clock may differ from ours.
 MAX_CLOCK_DIFFERENCE: Final = 600
 MAX_REOPENED_PER_DAY: Final = 3
@@ -328,6 +329,9 @@ def _try_later(message: OutgoingMessage, error: Exception) -> None:
         _settle(message, OutgoingMessage.State.FAILED, *reason_of(error))
         return
     seconds = backoff_seconds(message.attempts)
+    if getattr(error, "may_have_run", False):
+        # Intercom may still be executing it.
+        seconds = max(seconds, UNKNOWN_SECONDS)
     if isinstance(error, IntercomRateLimitedError):
         seconds = max(seconds, error.until - timezone.now().timestamp())
     message.set_reason(*reason_of(error))

@@ -138,6 +138,14 @@ def _solution_of(
     )
 
 
+def visible_text(event: TicketEvent) -> str:
+    """Return the words of a change as plain text, without addresses of images, which are secret."""
+    content = event.content
+    # A pending reason is plain text.
+    markup = text_to_html(content) if event.kind == EventKind.PENDING else content
+    return to_text(to_intercom(markup, event.ticket.itop))
+
+
 def can_send(context: PanelContext) -> bool:
     """Return whether the bridge can post in this conversation in the teammate's name."""
     conversation = find_conversation(context)

@@ -122,7 +122,7 @@ def once(kind: str, answer: Answer | None = None) -> Callable[[str], Answer | No
             return None
         left.clear()
         if answer is None:
-            raise requests.ConnectionError("lost")
+            raise requests.ReadTimeout("lost")
         return answer
 
     return meet

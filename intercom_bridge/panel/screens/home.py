@@ -52,17 +52,17 @@ class Level(enum.IntEnum):
 
 # Sections are reduced in this order until the screen fits. The reason of a failure is reduced as late as possible.
 REDUCTIONS = (
+    ("checked", Level.HIDDEN),
     ("switch", Level.HIDDEN),
-    ("news", Level.COMPACT),
     ("person", Level.COMPACT),
     ("tickets", Level.COMPACT),
     ("find", Level.HIDDEN),
+    ("news", Level.COMPACT),
     ("tickets", Level.MINIMUM),
     ("sync", Level.COMPACT),
     ("merge", Level.COMPACT),
     ("creation", Level.COMPACT),
     ("person", Level.MINIMUM),
-    ("news", Level.MINIMUM),
     ("name", Level.COMPACT),
     ("tickets", Level.HIDDEN),
     ("failed", Level.COMPACT),
@@ -208,19 +208,13 @@ class HomeScreen:
         return item(target, title, shorten_to_line(join_facts(status, row.assignee), LINE_WIDTH), owner)
 
     def _news(self, level: Level) -> list[Item]:
-        """Return the newest change in iTop and when iTop was last checked. A click leads to the last ten."""
-        if self.news is None or level is Level.HIDDEN:
+        """Return the newest change in iTop. A click leads to the last ten."""
+        if self.news is None or self.news.latest is None or level is Level.HIDDEN:
             return []
-        latest, checked = self.news.latest, checked_text(self.news)
-        if latest is None or self.news.happened_at is None:
-            return [item(NEWS, _("Nothing new in iTop"), checked if level < Level.MINIMUM else "")]
-        title = shorten_to_line(event_title(latest), LINE_WIDTH)
-        if level is Level.MINIMUM:
-            return [item(NEWS, title)]
-        facts = join_facts(
-            shorten_to_line(latest.ticket.ref, MAX_REF_WIDTH), format_time(self.news.happened_at)
-        )
-        return [item(NEWS, title, facts, checked if level is Level.NORMAL or self.news.problem else "")]
+        title = shorten_to_line(event_title(self.news.latest), LINE_WIDTH)
+        ref = shorten_to_line(self.news.latest.ticket.ref, MAX_REF_WIDTH)
+        when = format_time(self.news.happened_at) if self.news.happened_at else ""
+        return [item(NEWS, title, join_facts(ref, when) if level is Level.NORMAL else "")]
 
     def _closed(self, level: Level) -> list[Component]:
         """Return what to do if all linked tickets are closed."""
@@ -277,16 +271,6 @@ class HomeScreen:
         status = self.status
         if status is None:
             return []
-        is_short = levels["sync"] >= Level.MINIMUM
-        facts = [] if is_short else _problem_texts(status)
-        closed = [row.ref for row in self.rows if row.is_linked and row.status in self.closed_states]
-        if closed and not is_short and not (self._closed(levels["closed"])):
-            text = ngettext(
-                "%(tickets)s is closed: new messages may not be noticed there",
-                "%(tickets)s are closed: new messages may not be noticed there",
-                len(closed),
-            )
-            facts.insert(0, text % {"tickets": ", ".join(closed[:MAX_CLOSED])})
         if self.is_merged_away or status.failed:
             # "Sync on" would contradict the failure in the first line of the screen.
             title = _("Sync status")
@@ -294,6 +278,29 @@ class HomeScreen:
             title = _("Sync on")
         else:
             title = _("Sync paused")
+        facts = [] if levels["sync"] is Level.HIDDEN else self._sync_facts(status, levels)
+        if self.news is not None and not facts and levels["checked"] is Level.NORMAL:
+            facts = [checked_text(self.news)]
+        first, rest = "".join(facts[:1]), ", ".join(facts[1:])
+        if levels["sync"] is not Level.NORMAL:
+            first, rest = ", ".join(facts), ""
+        return [item(SYNC, title, capitalized(first), capitalized(rest))]
+
+    def _sync_facts(self, status: SyncStatus, levels: Levels) -> list[str]:
+        """Return what needs attention, most important first, and the counts of sections that are hidden."""
+        facts = []
+        if levels["sync"] < Level.MINIMUM:
+            closed = [row.ref for row in self.rows if row.is_linked and row.status in self.closed_states]
+            if closed and not self._closed(levels["closed"]):
+                text = ngettext(
+                    "%(tickets)s is closed: new messages may not be noticed there",
+                    "%(tickets)s are closed: new messages may not be noticed there",
+                    len(closed),
+                )
+                facts.append(text % {"tickets": ", ".join(closed[:MAX_CLOSED])})
+            facts += _problem_texts(status)
+            if self.news is not None and self.news.problem:
+                facts.append(checked_text(self.news))
         if status.failed and levels["failure"] is Level.HIDDEN:
             facts.append(_("%(count)d could not be copied") % {"count": status.failed})
         if status.left_out and status.on and levels["left_out"] is Level.HIDDEN:
@@ -302,12 +309,7 @@ class HomeScreen:
         if status.left_out and not status.on:
             text = ngettext("%(count)d left out so far", "%(count)d left out so far", status.left_out)
             facts.append(text % {"count": status.left_out})
-        if levels["sync"] is Level.HIDDEN:
-            facts = []
-        first, rest = "".join(facts[:1]), ", ".join(facts[1:])
-        if levels["sync"] is not Level.NORMAL:
-            first, rest = ", ".join(facts), ""
-        return [item(SYNC, title, capitalized(first), capitalized(rest))]
+        return facts
 
     def _failed(self, level: Level) -> list[Component]:
         """Return the reason why messages could not be copied, and buttons to solve it, for the top of the screen."""

@@ -2,12 +2,11 @@
 
 from django.utils.translation import gettext as _
 
-from intercom_bridge.intercom.html import to_text
 from intercom_bridge.intercom.text import cut
 from intercom_bridge.models import EventKind, TicketEvent
 from intercom_bridge.panel.click import HOME, NEWS, SYNC, BackLink, click_id
 from intercom_bridge.panel.components import Canvas, Component, List, Text, escape_markdown, shorten
-from intercom_bridge.tickets.answers import Answer, entry_of, find_sent, find_solution
+from intercom_bridge.tickets.answers import Answer, entry_of, find_sent, find_solution, visible_text
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.news import News, get_news, happened_at, list_events
 
@@ -58,7 +57,7 @@ def event_title(event: TicketEvent) -> str:
     titles = {
         EventKind.PUBLIC_ENTRY: _("%(author)s answered") if author else _("An agent answered"),
         EventKind.CUSTOMER_ENTRY: (
-            _("%(author)s wrote in the portal") if author else _("The customer wrote in the portal")
+            _("Portal: %(author)s wrote") if author else _("Portal: the customer wrote")
         ),
         EventKind.PRIVATE_ENTRY: (
             _("%(author)s wrote a private entry") if author else _("New private entry")
@@ -77,11 +76,11 @@ def event_title(event: TicketEvent) -> str:
 def checked_text(news: News) -> str:
     """Return when iTop was last checked for changes."""
     if news.checked_at is None:
-        return _("Not checked for changes yet")
+        return _("iTop not checked for changes yet")
     moment = format_time(news.checked_at)
     if news.problem:
-        return _("Not checked since %(moment)s") % {"moment": moment}
-    return _("Checked on %(moment)s") % {"moment": moment}
+        return _("iTop not checked since %(moment)s") % {"moment": moment}
+    return _("iTop checked on %(moment)s") % {"moment": moment}
 
 
 def posting_stopped(news: News | None) -> tuple[Component, ...]:
@@ -112,7 +111,7 @@ def _event_text(context: PanelContext, event: TicketEvent, *, is_last: bool) -> 
     when = format_time(happened_at(context, event))
     facts = join_facts(safe_name(event.ticket.ref), when)
     lines = [f"**{escape_markdown(event_title(event))}**", escape_markdown(facts)]
-    content = "\n".join(filter(None, (line.strip() for line in to_text(event.content).splitlines())))
+    content = "\n".join(filter(None, (line.strip() for line in visible_text(event).splitlines())))
     if content:
         lines.append(escape_markdown(cut(content, MAX_CONTENT_LENGTH)))
     return Text(text="\n".join(lines), bottom_margin="" if is_last else "none")
