@@ -330,10 +330,38 @@ class Handler(BaseHTTPRequestHandler):
         elif address.path == "/":
             self.send(200, HTML, pages.index(self.itop.store))
         elif address.path == "/pages/UI.php":
-            page = pages.details(self.itop.store, form.get("class", ""), form.get("id", ""))
-            self.send(200 if page else 404, HTML, page or "<p>This object does not exist.</p>")
+            self.page(pages.details, form.get("class", ""), form.get("id", ""), form, pages.AGENT)
+        elif address.path.startswith(pages.PORTAL):
+            class_name, _, number = address.path.removeprefix(pages.PORTAL).partition("/")
+            self.page(
+                pages.customer_page, class_name, number, form, pages.caller_login(self.itop.store, number)
+            )
         else:
             self.send(404, HTML, "<p>Not found.</p>")
+
+    def page(
+        self, draw: Callable[..., str], class_name: str, number: str, form: dict[str, str], account: str
+    ) -> None:
+        """Do what a person clicked, if anything, and show the page with the outcome."""
+        message = ""
+        if self.command == "POST" and number.isdigit():
+            message = pages.notice(self.act(int(number), account, form))
+        page = draw(self.itop.store, class_name, number, message)
+        self.send(200 if page else 404, HTML, page or "<p>This object does not exist.</p>")
+
+    def act(self, ticket_id: int, account: str, form: dict[str, str]) -> str:
+        """Save what a person entered. Return why iTop refused it, or ""."""
+        action = pages.ACTIONS.get(form.get("action", ""))
+        text = form.get("text", "").strip()
+        if action is None or (not text and (action.log or action.text_code)):
+            return "Write a text first."
+        if not account:
+            return "The customer has no account for the portal."
+        try:
+            self.itop.act(ticket_id, account=account, **action.arguments(self.itop.store, ticket_id, text))
+        except RefusalError as refusal:
+            return str(refusal)
+        return ""
 
     def set_faults(self, body: bytes) -> None:
         try:
