@@ -85,6 +85,35 @@ class Itop:
             raise DemoError(f"iTop did not create the second ticket: {error}") from error
         return created.text("ref")
 
+    def answer(self, ref: str, text: str) -> None:
+        """Write a public entry, as an agent would."""
+        item = {"message": f"<p>{html.escape(text)}</p>", "format": "html"}
+        query = f"SELECT {TICKET_CLASS} WHERE ref = {quote(ref)}"
+        try:
+            self._client.update(TICKET_CLASS, query, {"public_log": {"add_item": item}}, comment="Demo")
+        except ItopError as error:
+            raise DemoError(f"iTop did not take the answer in ticket {ref}: {error}") from error
+
+    def resolve(self, ref: str, solution: str) -> None:
+        """Assign a new ticket to an agent, and resolve it."""
+        query = f"SELECT {TICKET_CLASS} WHERE ref = {quote(ref)}"
+        closing = {"solution": f"<p>{html.escape(solution)}</p>", "resolution_code": "assistance"}
+        try:
+            ticket = self._client.get(TICKET_CLASS, query, fields=("request_type",)).objects[0]
+            found = self._client.get(
+                "lnkPersonToTeam", "SELECT lnkPersonToTeam", fields=("team_id", "person_id")
+            )
+            for member in found.objects[:1]:
+                agent: dict[str, object] = {
+                    "team_id": member.integer("team_id"),
+                    "agent_id": member.integer("person_id"),
+                    "request_type": ticket.text("request_type") or "incident",
+                }
+                self._client.apply_stimulus(TICKET_CLASS, query, "ev_assign", agent, comment="Demo")
+            self._client.apply_stimulus(TICKET_CLASS, query, "ev_resolve", closing, comment="Demo")
+        except ItopError as error:
+            raise DemoError(f"iTop did not resolve ticket {ref}: {error}") from error
+
     def ticket(self, ref: str) -> TicketAsItIs:
         try:
             found = self._client.get(

@@ -1,4 +1,4 @@
-"""The story that the demo plays: from a customer's first message to two tickets that contain the conversation."""
+"""The story that the demo plays: a conversation in two tickets, and what happens to a ticket in the conversation."""
 
 from __future__ import annotations
 
@@ -32,11 +32,14 @@ BOTH = "It starts again! But the projector in the meeting room stays dark."
 WHILE_PAUSED = "By the way: my password is swordfish."
 AFTERWARDS = "We look at the projector this afternoon. And please choose a new password."
 THANKS = "Thank you, that was quick 👍"
+FOUND = "The update is known to cause this. It is withdrawn."
+SENT = "Good news: the update that caused this is withdrawn. It will not happen again."
+SOLUTION = "The update was withdrawn."
 
 
 @dataclass(frozen=True)
 class Expected:
-    """An entry that a log must contain."""
+    """An entry that a log must contain. `author` is "" if anybody may have written it."""
 
     author: str
     text: str
@@ -91,6 +94,7 @@ class Story:
         self._link_a_second_ticket()
         self._pause_and_resume()
         self._deliver_twice()
+        self._hear_from_itop()
         return self._look_at_the_tickets()
 
     # --- Chapters ---
@@ -204,6 +208,36 @@ class Story:
         wait_until(self._all_is_quiet, "all messages to be processed")
         self._say("        all are known: nothing is written twice")
 
+    def _hear_from_itop(self) -> None:
+        """Play an agent who works on the first ticket in iTop, of which the conversation hears."""
+        ticket = self._tickets[0]
+        self._step(f"In iTop, an agent answers in {ticket.ref}: {_quoted(FOUND)}")
+        self._itop.answer(ticket.ref, FOUND)
+        ticket.logs[PUBLIC].append(Expected("", FOUND))
+        self._wait_for_note(FOUND, "The conversation gets a note")
+        panel = self._panel(self._teammate).open().press("answered").press("Send to the customer")
+        self._step(f"{TEAMMATE} clicks “Send to the customer” in the panel and changes the words")
+        self._show(panel)
+        panel.fill_in("Message to the customer", SENT)
+        panel.press("Send")
+        self._wait_for_note(SENT, "The customer gets a message")
+        self._step(f"In iTop, the agent resolves {ticket.ref}: {_quoted(SOLUTION)}")
+        self._itop.resolve(ticket.ref, SOLUTION)
+        self._wait_for_note(SOLUTION, "The conversation gets a note")
+        wait_until(self._all_is_quiet, "all messages to be processed")
+        self._say("        nothing that came from iTop is written to a ticket")
+
+    def _wait_for_note(self, words: str, what: str) -> None:
+        """Wait until the bridge has posted these words in the conversation."""
+        began = time.monotonic()
+
+        def is_posted() -> bool:
+            parts = self._inbox.parts(self.conversation_id)
+            return any(words in part["body"] for part in parts if part["app_package_code"])
+
+        wait_until(is_posted, f"the bridge to post {_quoted(words)}")
+        self._say(f"        {what} within {time.monotonic() - began:.1f} seconds")
+
     def _look_at_the_tickets(self) -> list[str]:
         self._say("")
         self._say("The tickets in iTop")
@@ -293,7 +327,7 @@ def _is_by(entry: LogEntry, author: str) -> bool:
     The entry has the author's account or name, or, if the bridge's account may not set it, names the author in
     its text.
     """
-    return entry.user_login.removesuffix(" (Intercom)") == author or text_of(entry).startswith(
+    return author in ("", entry.user_login.removesuffix(" (Intercom)")) or text_of(entry).startswith(
         f"{author} (Intercom)"
     )
 

@@ -79,7 +79,7 @@ class EventRulesForm(ModelForm):
         labels = {
             "post_as_admin_id": "Write as",
             "shows_agent_names": "Show agents' names to customers",
-            "assign_to": "Assign them to",
+            "assign_to": "Assign to",
             "assign_to_team_id": "Team",
             "reopens_tickets": "Reopen the ticket in iTop",
             "updates_attributes": "Keep the attributes “iTop ticket” and “iTop status” up to date",
@@ -121,7 +121,8 @@ class EventRulesForm(ModelForm):
                 self._names[str(each.id)] = each.name
             gone = "no longer in Intercom"
         except (IntercomError, SecretDecryptionError, ImproperlyConfigured) as error:
-            self.problems.append(str(error))
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
             gone = "Intercom's list could not be loaded"
         if stored not in choices:
             choices[stored] = f"{known_name or stored} ({gone})"
@@ -202,7 +203,7 @@ class EventRulesAdmin(ModelAdmin):
         return self.page(
             request,
             "event_rules.html",
-            "Changes in iTop",
+            "Rules for changes in iTop",
             original=workspace,
             form=form,
             may_change=may_change,

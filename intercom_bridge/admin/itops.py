@@ -76,7 +76,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
             {
                 "fields": CHANGES_FIELDS,
                 "description": "The bridge asks every few seconds which linked tickets have changed. Each workspace "
-                "has rules for what its conversations hear of that (“Changes in iTop” on the workspace's page).",
+                "has rules for what is reported: “Rules for changes in iTop” on the workspace's page.",
             },
         ),
         (

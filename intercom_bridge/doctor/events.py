@@ -1,4 +1,4 @@
-"""Changes in iTop that come back: polling, the account's view of the history, push, and e-mails that say the same."""
+"""Changes in iTop that come back: polling, history, push and e-mails of an iTop; authors and posting of a workspace."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from collections.abc import Iterable, Iterator
 
 from django.utils import timezone
 
-from intercom_bridge.models import EventKind, ItopPoll, TicketSnapshot
+from intercom_bridge.intercom.client import IntercomClient, IntercomError
+from intercom_bridge.models import Conversation, EventKind, ItopPoll, TicketSnapshot, Workspace
 from intercom_bridge.models.event_rules import Action, rules_of
 from intercom_bridge.models.reason import reason_label
 from itop_client import ItopObject, ItopPermissionError, ItopRejectedError, quote
 
-from .finding import Finding
+from .finding import Finding, Subject
 from .probe import Probe
 from .triggers import Excluded, codes_in, excludes, find_enabled, name_of
 
 # Longer than the slowest tier of polling, and than a worker needs after a restart.
 POLLED_WITHIN = dt.timedelta(minutes=15)
 PUSHED_WITHIN = dt.timedelta(days=7)
+# For each list of teammates or teams.
+LIST_SECONDS = 4.0
+# Conversations that a finding names.
+MAX_LISTED = 5
 # Triggers that fire when an agent works in iTop, each with the attribute that limits it.
 _TRIGGER_CLASSES = (
     ("TriggerOnObjectUpdate", "target_attcodes"),
@@ -48,6 +53,57 @@ def examine_events(probe: Probe) -> Iterator[Finding]:
     if probe.itop.push_secret:
         yield _examine_push(probe)
     yield from _examine_emails(probe)
+
+
+def examine_authors(workspace: Workspace, client: IntercomClient, subject: Subject) -> Iterator[Finding]:
+    """Check that Intercom has the teammate and the team that the rules for changes in iTop name."""
+    about, rules = "workspace.post_as", rules_of(workspace)
+    try:
+        teammates = client.admins(deadline=LIST_SECONDS)
+        teams = client.teams(deadline=LIST_SECONDS) if rules.assign_to == rules.Assignee.TEAM else None
+    except IntercomError as error:
+        yield subject.warning(
+            about,
+            f"its teammates cannot be listed: {error.detail or error}",
+            "In Intercom's Developer Hub give the app the permission to read admins. Until then, changes in iTop are "
+            "posted in the name of one teammate instead of the agents' own.",
+        )
+        return
+    names = {teammate.id: teammate.name for teammate in teammates}
+    name = names.get(rules.post_as_admin_id) or rules.post_as_name or rules.post_as_admin_id
+    if not name:
+        yield subject.ok(
+            about, "changes by agents without a teammate are posted as the owner of the access token"
+        )
+    elif rules.post_as_admin_id in names:
+        yield subject.ok(about, f"changes by agents without a teammate are posted as {name}")
+    else:
+        yield subject.warning(
+            about,
+            f"{name}, in whose name changes in iTop are posted, is no longer a teammate; they are posted as the owner "
+            "of the access token instead",
+            "Select another teammate on the workspace's page “Rules for changes in iTop” in the admin.",
+        )
+    if teams is not None and rules.assign_to_team_id not in {team.id for team in teams}:
+        yield subject.warning(
+            about,
+            "the team that gets reopened conversations no longer exists; they stay with whom they are assigned to",
+            "Select another team on the workspace's page “Rules for changes in iTop” in the admin.",
+        )
+
+
+def examine_stopped(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
+    """Report conversations in which too many posts stopped the bridge."""
+    stopped = Conversation.objects.filter(workspace=workspace, posting_stopped_at__isnull=False)
+    names = ", ".join(stopped.order_by("-pk").values_list("conversation_id", flat=True)[:MAX_LISTED])
+    if names:
+        yield subject.warning(
+            "workspace.posting",
+            f"the bridge stopped posting in {stopped.count()} of its conversations, because it had posted too much in "
+            f"a few minutes: {names}",
+            "Find out whether another program answers the bridge's messages there. Then select “Resume posting” on "
+            "the conversation's page in the admin or in the panel.",
+        )
 
 
 def _examine_polling(probe: Probe) -> Finding:
@@ -139,8 +195,8 @@ def _examine_emails(probe: Probe) -> Iterator[Finding]:
         yield probe.subject.warning(
             about,
             f"customers are told twice: {'; '.join(doubled)}",
-            "On the page “Changes in iTop” of the workspace, select the internal note for them, or let the filter of "
-            "iTop's trigger exclude tickets with a conversation (intercom_ref = '').",
+            "On the workspace's page “Rules for changes in iTop”, select the internal note for them, or let the "
+            "filter of iTop's trigger exclude tickets with a conversation (intercom_ref = '').",
         )
     elif mails:
         names = ", ".join(name_of(trigger) for trigger, _ in mails)

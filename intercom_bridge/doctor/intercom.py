@@ -7,6 +7,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from intercom_bridge.connections import intercom_client
+from intercom_bridge.events.attributes import DESCRIPTIONS
 from intercom_bridge.intercom.client import (
     IntercomAuthenticationError,
     IntercomClient,
@@ -18,12 +19,14 @@ from intercom_bridge.intercom.client import (
 )
 from intercom_bridge.models import Conversation, WebhookEvent, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.models.event_rules import rules_of
 from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 from intercom_bridge.models.workspace import PLACEHOLDER
 from intercom_bridge.sync.intake import FOLLOWED_TOPICS
 
 from .certificate import CERTIFICATE_TO_DO, describe_problem
-from .finding import Finding, Subject
+from .events import examine_authors, examine_stopped
+from .finding import Finding, Level, Subject, overall
 from .ping import examine_ping, webhook_address
 
 REQUEST_SECONDS = 8.0
@@ -46,7 +49,11 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
     except (SecretDecryptionError, ImproperlyConfigured):
         has_token = False
     if has_token:
-        yield from examine_token(workspace, client, subject)
+        findings = list(examine_token(workspace, client, subject))
+        yield from findings
+        if overall(findings) is not Level.FAILURE:
+            yield from examine_authors(workspace, client, subject)
+    yield from examine_stopped(workspace, subject)
     yield from _examine_calls(workspace, subject)
     if workspace.client_secrets():
         yield from examine_ping(workspace, subject)
@@ -90,6 +97,8 @@ def examine_token(workspace: Workspace, client: IntercomClient, subject: Subject
     yield subject.ok("workspace.access_token", f"Intercom accepts its access token, in {milliseconds:.0f} ms")
     yield from _examine_identity(workspace, me, subject)
     yield _examine_reading(workspace, client, subject)
+    if workspace.pk and rules_of(workspace).updates_attributes:
+        yield _examine_attributes(client, subject)
 
 
 def _token_finding(subject: Subject, error: IntercomError) -> Finding:
@@ -172,6 +181,36 @@ def _examine_reading(workspace: Workspace, client: IntercomClient, subject: Subj
             "Try again later.",
         )
     return subject.ok(about, "conversations may be read; permission to write is known after the first note")
+
+
+def _examine_attributes(client: IntercomClient, subject: Subject) -> Finding:
+    """Check the conversation attributes that the bridge updates for views and workflows of the inbox."""
+    about = "workspace.attributes"
+    try:
+        existing = client.conversation_attributes(deadline=REQUEST_SECONDS)
+    except IntercomError as error:
+        return subject.warning(
+            about,
+            f"its conversation attributes could not be listed: {error.detail}",
+            f"In {_DEVELOPER_HUB} give the app the permission to read conversation attributes, or try again later.",
+        )
+    if missing := [f"“{name}”" for name in DESCRIPTIONS if name not in existing]:
+        return subject.warning(
+            about,
+            f"conversations have no attribute {' and '.join(missing)}, so inbox views and workflows cannot use the "
+            "ticket's reference and status",
+            "Create them in Intercom (Settings, Data, Conversations) with exactly these names and the format Text, or "
+            "let the bridge create them: manage.py create_attributes. If they are not wanted, switch them off on the "
+            "workspace's page “Changes in iTop”.",
+        )
+    if doubled := [f"“{name}”" for name in DESCRIPTIONS if existing.count(name) > 1]:
+        return subject.warning(
+            about,
+            f"there are several conversation attributes named {' and '.join(doubled)}, and Intercom rejects values for "
+            "such a name",
+            "Archive or rename all but one of them in Intercom (Settings, Data, Conversations).",
+        )
+    return subject.ok(about, "conversations have the attributes for the ticket's reference and status")
 
 
 def _examine_calls(workspace: Workspace, subject: Subject) -> Iterator[Finding]:

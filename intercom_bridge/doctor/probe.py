@@ -9,7 +9,7 @@ from .finding import Subject
 
 REQUEST_SECONDS = 5.0
 # The limit for a page of the admin: nginx waits 30 seconds (proxy_read_timeout). Intercom and PUBLIC_URL, which are
-# checked before iTop, take at most 21 of them.
+# checked before iTop, take at most 29 of them.
 PAGE_SECONDS = 27.0
 
 

@@ -17,7 +17,15 @@ from urllib.parse import unquote
 
 from django.utils.translation import gettext as _
 
-from intercom_bridge.intercom.html import HtmlRenderer, allowed_url, escape, is_visible, trim, visible_element
+from intercom_bridge.intercom.html import (
+    EMBEDDED_DATA,
+    HtmlRenderer,
+    allowed_url,
+    escape,
+    is_visible,
+    trim,
+    visible_element,
+)
 from intercom_bridge.intercom.text import clean_text, cut
 from intercom_bridge.intercom.tree import TABLE_SECTIONS, Element, Node, Nodes, parse
 from intercom_bridge.models import ItopInstance
@@ -25,7 +33,7 @@ from intercom_bridge.models import ItopInstance
 MAX_LENGTH: Final = 20_000
 """Characters of the result, not counting the sentence that replaces the rest."""
 
-MAX_READ: Final = 300_000
+MAX_READ: Final = 100_000
 """Characters of iTop's HTML that are read."""
 
 _KEPT_INLINE: Final = frozenset({"b", "strong", "i", "em", "code"})
@@ -49,11 +57,10 @@ def to_intercom(
 
     Mentions and [[Class:id]] become links to iTop's back office, `for_customer` only their labels.
     """
-    text = clean_text(markup).strip()
-    blocks = _IntercomRenderer(None if for_customer else itop).blocks(parse(text[:MAX_READ]))
+    text, is_cut = _read(markup)
+    blocks = _IntercomRenderer(None if for_customer else itop).blocks(parse(text))
     kept: list[str] = []
     left = min(max_length, MAX_LENGTH)
-    is_cut = len(text) > MAX_READ
     for block in blocks:
         if len(block) > left:
             is_cut = True
@@ -66,6 +73,18 @@ def to_intercom(
     if is_cut:
         kept.append(f"<p>[{escape(_('The rest of this text is in iTop.'))}]</p>")
     return "".join(kept)
+
+
+def _read(markup: str) -> tuple[str, bool]:
+    """Return the HTML that is converted, and whether some is left out. Embedded pictures must not use up the limit."""
+    text = clean_text(markup).strip()
+    if len(text) > MAX_READ:
+        text = EMBEDDED_DATA.sub("data:", text)
+    if len(text) <= MAX_READ:
+        return text, False
+    text = text[:MAX_READ]
+    start = text.rfind("<")
+    return (text[:start] if start > text.rfind(">") else text), True
 
 
 class _IntercomRenderer(HtmlRenderer):

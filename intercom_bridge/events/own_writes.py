@@ -105,12 +105,16 @@ def _marked(client: Client, places: list[Place]) -> set[tuple[int, str]]:
     for position in range(max(map(len, rest.values()), default=0)):
         asked = [(ticket, new[position]) for ticket, new in rest.items() if position < len(new)]
         matching = _matching(client, asked)
-        marked |= {(ticket.pk, new.key) for ticket, new in asked if ticket.object_id in matching}
+        ours = [(ticket, new) for ticket, new in asked if ticket.object_id in matching]
+        # iTop loses one of two simultaneous saves, but both leave an operation. Then the entry that is there may be
+        # somebody else's, as this bridge would know its own.
+        shared = _matching(client, ours, with_key=False)
+        marked |= {(ticket.pk, new.key) for ticket, new in ours if ticket.object_id not in shared}
     return marked
 
 
-def _matching(client: Client, places: list[Place]) -> set[int]:
-    """Return the ids of the tickets of which any of these entries was written with an idempotency key."""
+def _matching(client: Client, places: list[Place], *, with_key: bool = True) -> set[int]:
+    """Return the ids of the tickets of which any of these entries has an operation with (without) such a key."""
     if not places:
         return set()
     ticket_class = places[0][0].ticket_class
@@ -121,7 +125,9 @@ def _matching(client: Client, places: list[Place]) -> set[int]:
         f"(o.attcode = {quote(code)} AND o.lastentry = {quote(index)} AND t.id IN ({ids(tickets)}))"
         for (code, index), tickets in by_position.items()
     ]
-    keys = " OR ".join(f"o.userinfo LIKE {quote(pattern)}" for pattern in KEY_PATTERNS)
+    # OQL has no NOT for a condition in parentheses.
+    joined, operator = (" OR ", "LIKE") if with_key else (" AND ", "NOT LIKE")
+    keys = joined.join(f"o.userinfo {operator} {quote(pattern)}" for pattern in KEY_PATTERNS)
     query = (
         f"SELECT {ticket_class} AS t JOIN CMDBChangeOpSetAttributeCaseLog AS o ON o.objkey = t.id"
         f" WHERE o.objclass = {quote(ticket_class)} AND ({keys}) AND ({' OR '.join(conditions)})"

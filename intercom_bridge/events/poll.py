@@ -253,6 +253,9 @@ class _Comparison:
         if not snapshot.first_read_at:
             snapshot.entries = self._created_entries()
         self.difference: Difference = compare(snapshot, found, profile, self._codes)
+        if not snapshot.first_read_at:
+            # Also if nothing was added to what the creation wrote: otherwise the next entry would be no news.
+            self.difference.update.setdefault("entries", snapshot.entries)
 
     def record(self, foreign: Entries) -> None:
         """Record the changes, without entries that a bridge wrote. Raise ItopError."""

@@ -35,6 +35,9 @@ from .text import clean_text, cut
 API_VERSION: Final = "2.14"
 """The last version whose notifications contain HTML. REST responses contain HTML in all versions."""
 
+ATTRIBUTES_VERSION: Final = "2.16"
+"""The first version that creates conversation attributes."""
+
 RATE_LIMIT_WINDOW_SECONDS: Final = 10
 """Intercom counts calls in windows of this length."""
 
@@ -259,6 +262,34 @@ class IntercomClient:
         """Return the workspace's teams. They have an id and a name."""
         return payloads.parse_admins(self._call("GET", "/teams", deadline=deadline).get("teams"))
 
+    def conversation_attributes(self, *, deadline: float | None = None) -> list[str]:
+        """Return the names of the conversation attributes that are not archived. Several may have the same name."""
+        response = self._call("GET", "/data_attributes?model=conversation", deadline=deadline)
+        found = response.get("data")
+        return [
+            clean_text(attribute.get("name"))
+            for attribute in (found if isinstance(found, list) else [])
+            if isinstance(attribute, dict)
+            and attribute.get("model") == "conversation"
+            and not attribute.get("archived")
+        ]
+
+    def create_conversation_attribute(
+        self, name: str, description: str, *, deadline: float | None = None
+    ) -> None:
+        """Create a conversation attribute for a line of text."""
+        attribute = {"name": name, "data_type": "string", "description": description}
+        self._call(
+            "POST", "/conversations/attributes", json=attribute, deadline=deadline, version=ATTRIBUTES_VERSION
+        )
+
+    def set_attributes(
+        self, conversation_id: str, values: Mapping[str, str | None], *, deadline: float | None = None
+    ) -> None:
+        """Set values of conversation attributes, which must exist. None clears a value."""
+        change = {"custom_attributes": dict(values)}
+        self._call("PUT", _path(conversation_id), json=change, deadline=deadline)
+
     def me(self, *, deadline: float | None = None) -> Me:
         """Return whose access token this is. This also checks the token."""
         response = self._call("GET", "/me", deadline=deadline)
@@ -276,11 +307,17 @@ class IntercomClient:
         )
 
     def _call(
-        self, method: str, path: str, *, json: Mapping[str, Any] | None = None, deadline: float | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, Any] | None = None,
+        deadline: float | None = None,
+        version: str = API_VERSION,
     ) -> dict[str, Any]:
         start, outcome = time.monotonic(), "ok"
         try:
-            return _read(self._send(method, path, json, deadline))
+            return _read(self._send(method, path, json, deadline, version))
         except IntercomError as error:
             outcome = type(error).__name__
             error.redact((self._token,))
@@ -290,7 +327,7 @@ class IntercomClient:
                 self._on_call(method, time.monotonic() - start, outcome)
 
     def _send(
-        self, method: str, path: str, json: Mapping[str, Any] | None, deadline: float | None
+        self, method: str, path: str, json: Mapping[str, Any] | None, deadline: float | None, version: str
     ) -> Response:
         try:
             return exchange(
@@ -301,7 +338,7 @@ class IntercomClient:
                 headers={
                     "Authorization": f"Bearer {self._token}",
                     "Accept": "application/json",
-                    "Intercom-Version": API_VERSION,
+                    "Intercom-Version": version,
                 },
                 json=json,
             )

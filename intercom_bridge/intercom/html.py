@@ -62,7 +62,7 @@ _IMAGE_URL = re.compile(r"https?://[^\s]", re.IGNORECASE)
 _BARE_URL = re.compile('https?://[^\\s<>"\u200b-\u200f\u2060\ufeff]+', re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*+>")
 _LINK_TAG = re.compile(r"</?a(?: [^>]*+)?>")
-_EMBEDDED_DATA = re.compile(r"(?<=[\"'=])data:[^\s\"'<>]{200,}+", re.IGNORECASE)
+EMBEDDED_DATA = re.compile(r"(?<=[\"'=])data:[^\s\"'<>]{200,}+", re.IGNORECASE)
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 # The href of a link that iTop keeps. iTop keeps the label only of a link to a name with letters outside
 # ASCII, an IPv6 address, a host of less than three letters, an e-mail address with a plus, or a phone number.
@@ -145,7 +145,7 @@ def _read(body: str) -> tuple[str, bool]:
     text = clean_text(body).strip()
     is_html = _is_html(text)
     if is_html and len(text) > MAX_LENGTH:
-        text = _EMBEDDED_DATA.sub("data:", text)
+        text = EMBEDDED_DATA.sub("data:", text)
     return text, is_html
 
 

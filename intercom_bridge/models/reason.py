@@ -140,6 +140,7 @@ class ReasonCode(models.TextChoices):
             "The bridge stopped posting in this conversation, because it had posted too much in a few minutes."
         ),
     )
+    SAME_CUSTOMER = "same_customer", _("The same customer gets the message in a newer conversation.")
     CONVERSATION_MERGED = "conversation_merged", _("The conversation was merged into another one.")
 
     # This service

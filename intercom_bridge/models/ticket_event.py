@@ -70,6 +70,8 @@ class TicketEvent(models.Model):
     objects = TicketEventQuerySet.as_manager()
 
     class Meta:
+        verbose_name = "change in iTop"
+        verbose_name_plural = "changes in iTop"
         constraints = [
             models.UniqueConstraint(fields=["ticket", "conversation", "key"], name="ticket_event_unique")
         ]

@@ -71,6 +71,13 @@ messenger_seconds = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 1.0, 5.0),
     registry=registry,
 )
+event_seconds = Histogram(
+    "bridge_event_seconds",
+    "Time from a save in iTop, by iTop's clock, until it was posted in a conversation.",
+    ["workspace"],
+    buckets=(1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 300.0, 1800.0, 3600.0),
+    registry=registry,
+)
 deliveries = Counter(
     "bridge_deliveries",
     "Deliveries that reached a final state. reason: code of the failure.",

@@ -8,9 +8,12 @@ from typing import Any
 import structlog
 from django.utils.translation import gettext as _
 
+from intercom_bridge.intercom.html import text_to_html
 from intercom_bridge.intercom.text import clean_text
 from intercom_bridge.models import TicketCreation
+from intercom_bridge.tickets import news as news_of_conversation
 from intercom_bridge.tickets import sync_status
+from intercom_bridge.tickets.answers import Answer, can_send, find_answer, find_sent, send_again, send_answer
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import unacknowledged_creation
 from intercom_bridge.tickets.creation.drafts import discard_draft, find_draft
@@ -23,7 +26,8 @@ from intercom_bridge.tickets.creation.submit import (
     is_submitted,
     submit_creation,
 )
-from intercom_bridge.tickets.errors import MatchFailure, PersonNotResolvedError
+from intercom_bridge.tickets.details import get_ticket
+from intercom_bridge.tickets.errors import MatchFailure, OutdatedScreenError, PersonNotResolvedError
 from intercom_bridge.tickets.links.merge import find_merge
 from intercom_bridge.tickets.listing import get_tickets
 from intercom_bridge.tickets.people import match
@@ -34,7 +38,7 @@ from intercom_bridge.tickets.version import claim_version
 from itop_client import ItopError, ItopRejectedError
 from itop_client.errors import ProblemKind
 
-from .click import HOME, SYNC, BackLink, Click
+from .click import HOME, NEWS, SYNC, BackLink, Click
 from .components import Canvas
 from .errors import explain
 from .form.field import FormField
@@ -46,10 +50,13 @@ from .screens.home import HomeScreen
 from .screens.link import link_screen
 from .screens.merged import FIELD as MERGE_TARGET
 from .screens.merged import links_moved_away, links_moved_here
+from .screens.news import news_screen
 from .screens.parts import unverified_text
 from .screens.person_picker import PickerState
 from .screens.search import FIELD as SEARCH_QUERY
 from .screens.search import search_screen
+from .screens.send import FIELD as ANSWER
+from .screens.send import send_form, sent_screen
 from .screens.sync_status import sync_status_screen
 from .screens.ticket import ticket_screen
 from .screens.ticket_list import linked_tickets, ongoing_tickets, status_label
@@ -105,6 +112,7 @@ def home_screen(context: PanelContext, person: Person, tickets: TicketList, noti
         status=sync_status.get_sync_status(context),
         creation=unacknowledged_creation(context),
         merge=find_merge(context),
+        news=news_of_conversation.get_news(context),
         notice=notice,
     ).to_canvas()
 
@@ -146,6 +154,43 @@ def undo_unlink(context: PanelContext, click: Click) -> Canvas:
 
 def _back(context: PanelContext) -> BackLink:
     return BackLink.parse(context.request.stored_data)
+
+
+# --- Changes in iTop ------------------------------------------------------------------------------
+
+
+def news(context: PanelContext, _click: Click) -> Canvas:
+    return news_screen(context)
+
+
+def send(context: PanelContext, click: Click) -> Canvas:
+    answer = _answer(context, click)
+    message = find_sent(context, [answer]).get(answer.once_key)
+    if message is not None:
+        return sent_screen(context, answer, message, _back(context), is_new=False)
+    return send_form(context, answer, _back(context))
+
+
+def send_now(context: PanelContext, click: Click) -> Canvas:
+    answer = _answer(context, click)
+    typed = context.request.input_values.get(ANSWER)
+    text = clean_text(typed).strip()
+    if not text_to_html(text):
+        return send_form(context, answer, _back(context), text, _("Required."))
+    message, is_new = send_answer(context, answer, text)
+    return sent_screen(context, answer, message, _back(context), is_new=is_new)
+
+
+def send_message_again(context: PanelContext, click: Click) -> Redirect:
+    send_again(context, click.number(0))
+    return Redirect(Click.parse(NEWS))
+
+
+def _answer(context: PanelContext, click: Click) -> Answer:
+    answer = find_answer(context, click.arguments)
+    if answer is None or not can_send(context):
+        raise OutdatedScreenError(f"{click} is not there any more")
+    return answer
 
 
 # --- The person -----------------------------------------------------------------------------------
@@ -202,6 +247,7 @@ def decision(decide: Callable[[PanelContext], None]) -> Callable[[PanelContext, 
 
 pause = decision(partial(sync_status.switch_sync, on=False))
 resume = decision(partial(sync_status.switch_sync, on=True))
+resume_posting = decision(news_of_conversation.resume_posting)
 retry = decision(sync_status.retry_failed)
 write_left_out = decision(sync_status.write_left_out)
 discard_left_out = decision(sync_status.discard_left_out)
@@ -215,6 +261,15 @@ def create(context: PanelContext, _click: Click) -> Canvas:
     if draft is None:
         return create_form(context, Form.new(context))
     return create_form(context, Form.restore(context, draft.form), restored_from=draft.saved_at)
+
+
+def follow_up(context: PanelContext, click: Click) -> Canvas:
+    """Show the form filled from a closed ticket. A draft is only replaced when the form is changed or submitted."""
+    form = Form.new(context)
+    ticket, _missing = get_ticket(
+        context, click.argument(0), click.number(1), extra=[field.code for field in form.fields(context)]
+    )
+    return create_form(context, form.following(ticket, context))
 
 
 def discard_form(context: PanelContext, _click: Click) -> Redirect:

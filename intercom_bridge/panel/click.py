@@ -47,10 +47,11 @@ DISCARD_FORM = click_id("form", "discard")
 SYNC = click_id("sync")
 FIND = click_id("find")
 LINKED = click_id("linked", 1)
+NEWS = click_id("news")
 
 MAX_QUERY_LENGTH = 100
 # The lists that a ticket is opened from.
-LISTS = ("linked", "ongoing", "find", "sync")
+LISTS = ("linked", "ongoing", "find", "sync", "news")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,13 @@ from .click import HOME, SYNC, BackLink, Click
 from .components import Canvas, LimitError
 from .errors import PanelError
 from .screens import errors
+from .screens.broadcast import (
+    broadcast_confirmation,
+    broadcast_form,
+    broadcast_status,
+    retry_broadcast,
+    send_broadcast,
+)
 from .screens.merged import merge_screen
 from .screens.person_picker import person_picker, stored_picker, unresolved_person
 from .screens.sync_status import sync_status_screen
@@ -78,6 +85,16 @@ ROUTES: dict[str, Route] = {
     "link": Route(handler=actions.link, mutates=True, keeps_form=True),
     "unlink": Route(handler=actions.unlink, mutates=True, keeps_form=True),
     "undo-unlink": Route(handler=actions.undo_unlink, mutates=True, keeps_form=True),
+    "news": Route(handler=actions.news, keeps_form=True),
+    "send": Route(handler=actions.send, keeps_form=True),
+    "send-now": Route(handler=actions.send_now, mutates=True, keeps_form=True, resubmits=True),
+    "send-again": Route(handler=actions.send_message_again, mutates=True, keeps_form=True),
+    "broadcast:form": Route(handler=broadcast_form, keeps_form=True),
+    "broadcast:confirm": Route(handler=broadcast_confirmation, keeps_form=True),
+    "broadcast:send": Route(handler=send_broadcast, mutates=True, keeps_form=True, resubmits=True),
+    "broadcast:status": Route(handler=broadcast_status, keeps_form=True),
+    "broadcast:retry": Route(handler=retry_broadcast, mutates=True, keeps_form=True),
+    "resume-posting": Route(handler=actions.resume_posting, mutates=True),
     "who": Route(handler=person_picker),
     "who:pick": Route(handler=actions.pick_person),
     "who:undo": Route(handler=actions.clear_pick),
@@ -92,6 +109,7 @@ ROUTES: dict[str, Route] = {
     "write-left-out": Route(handler=actions.write_left_out, mutates=True),
     "forget-left-out": Route(handler=actions.discard_left_out, mutates=True),
     "create": Route(handler=actions.create),
+    "follow-up": Route(handler=actions.follow_up),
     # A choice in a single-select: its id is that of the form's field.
     "field": Route(handler=actions.show_form, resubmits=True),
     "form:show": Route(handler=actions.show_form, resubmits=True),
@@ -103,6 +121,8 @@ ROUTES: dict[str, Route] = {
     "form:status": Route(handler=actions.show_form_creation, mutates=True, resubmits=True),
     "creation": Route(handler=actions.show_creation, mutates=True),
 }
+# These show a form that is not saved as a draft until a teammate has changed it.
+NEW_FORM = ("create", "follow-up")
 UNKNOWN = Route(handler=lambda context, _click: errors.unknown_action(stored_form(context)))
 
 
@@ -166,7 +186,7 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
         if not context.workspace.enabled:
             return errors.workspace_disabled(stored)
         if submitted:
-            if "form" in stored and click.verb != "create":
+            if "form" in stored and click.verb not in NEW_FORM:
                 save_draft(context, stored["form"])
             apply_changes_of(context)
         result = route.handler(context, click)
@@ -177,7 +197,7 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
         if route.keeps_form:
             result = replace(result, stored_data={**stored_form(context), **result.stored_data})
         form = result.stored_data.get("form")
-        if submitted and form not in (None, stored.get("form")) and click.verb != "create":
+        if submitted and form not in (None, stored.get("form")) and click.verb not in NEW_FORM:
             # The handler has changed it: a choice on a page of its own, or what iTop has rejected.
             save_draft(context, form)
         return result

@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from intercom_bridge.datamodel.import_job import run_import
+from intercom_bridge.events.attributes import outdated_workspaces, update_outdated
 from intercom_bridge.events.follow import follow_tickets, unfollowed_tickets
 from intercom_bridge.events.poll import poll_itop
 from intercom_bridge.events.poster import post
@@ -59,6 +60,7 @@ from itop_client import ItopError
 log = structlog.get_logger(__name__)
 
 MINUTE = 60.0
+ATTRIBUTES_SECONDS = 15.0
 # How long the intake processes batches before the loop looks for due rows again.
 INTAKE_TURN_SECONDS = 2.0
 # An admin waits for the outcome. Usually the signal comes first.
@@ -224,6 +226,7 @@ QUEUES = (
     Queue("create_ticket", TicketCreation.objects.due, _create),
     Queue("follow_ticket", unfollowed_tickets, follow_tickets, every=MINUTE, max_rows=1, max_running=1),
     Queue("poll_itop", ItopPoll.objects.due, poll_itop),
+    Queue("update_attributes", outdated_workspaces, update_outdated, every=ATTRIBUTES_SECONDS),
     # Reading a file takes CPU time that the other threads need.
     Queue(
         "import_data_model",

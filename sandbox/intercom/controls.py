@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import markup, messenger
-from .shapes import Json, admin_json, contact_json
+from .rest import VERSIONS
+from .shapes import Json, admin_json, contact_json, team_json
 from .store import Conversation
 from .workspace import InvalidActionError
 
 if TYPE_CHECKING:
     from .server import Intercom
-
-VERSIONS = frozenset(
-    {f"1.{minor}" for minor in range(5)} | {f"2.{minor}" for minor in range(17)} | {"Preview", "Unstable"}
-)
 
 
 def _state(intercom: Intercom, _data: Json) -> Json:
@@ -26,6 +24,7 @@ def _state(intercom: Intercom, _data: Json) -> Json:
         "bridge": workspace.bridge_url,
         "api_version": workspace.api_version,
         "admins": [admin_json(admin) for admin in intercom.store.admins()],
+        "teams": [team_json(team) for team in intercom.store.teams()],
         "contacts": [contact_json(contact, workspace.workspace_id) for contact in intercom.store.contacts()],
     }
 
@@ -45,6 +44,7 @@ def _summary(intercom: Intercom, conversation: Conversation) -> Json:
         "id": conversation.id,
         "contact": contact_json(contact, intercom.workspace.workspace_id),
         "updated_at": conversation.updated_at,
+        "state": conversation.state,
         "last_author_type": last.author_type,
         "is_note": last.part_type == "note",
         "preview": text[:140],
@@ -86,6 +86,29 @@ def _write(intercom: Intercom, data: Json, conversation_id: str) -> Json:
 def _merge(intercom: Intercom, data: Json, conversation_id: str) -> Json:
     """Merge a conversation into another one: `{"into": id}`."""
     intercom.workspace.merge(conversation_id, str(data.get("into") or ""))
+    return {}
+
+
+def _change_state(intercom: Intercom, data: Json, conversation_id: str) -> Json:
+    """Open, close, snooze or assign a conversation: `{"kind": "snoozed", "minutes": 60, "author_id": id}`."""
+    kind = str(data.get("kind"))
+    if kind not in ("open", "close", "snoozed", "assignment"):
+        raise InvalidActionError("kind must be open, close, snoozed or assignment.")
+    assigned_to = None
+    if kind == "assignment":
+        assigned_to = (str(data.get("type") or "admin"), str(data.get("assignee_id") or "0"))
+    part = intercom.workspace.change_state(
+        conversation_id,
+        kind,
+        author_id=str(data.get("author_id") or ""),
+        snoozed_until=int(time.time() + 60 * float(data.get("minutes") or 60)) if kind == "snoozed" else None,
+        assigned_to=assigned_to,
+    )
+    return intercom.workspace.shapes.part(part)
+
+
+def _delete(intercom: Intercom, _data: Json, conversation_id: str) -> Json:
+    intercom.workspace.delete(conversation_id)
     return {}
 
 
@@ -160,6 +183,8 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Json]], ...] = (
     ("GET", r"conversations/([^/]+)", _conversation),
     ("POST", r"conversations/([^/]+)/messages", _write),
     ("POST", r"conversations/([^/]+)/merge", _merge),
+    ("POST", r"conversations/([^/]+)/state", _change_state),
+    ("POST", r"conversations/([^/]+)/delete", _delete),
     ("POST", r"messenger", messenger.begin),
     ("POST", r"canvas", _canvas),
     ("GET", r"faults", lambda intercom, _data: intercom.faults.to_json()),

@@ -12,6 +12,7 @@ KINDS = {
     "html": "answers HTTP `status` with an HTML page, as a proxy does",
     "drop_before": "closes the connection before it executes the call",
     "drop_after": "executes the call, then closes the connection",
+    "notify_first": "executes the call, answers after its notifications were sent, at most after `seconds`",
     "slow": "executes the call, answers after `seconds`",
     "drip": "executes the call, answers one byte each `seconds`",
 }

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 
 from . import markup
-from .store import Admin, Store
+from .store import Admin, Store, Team
 
 ADA = Admin(id="9608799", name="Ada Reyes", email="ada.reyes@it.example")
 SAM = Admin(id="9608800", name="Sam Field", email="sam.field@it.example")
+FIRST_LINE = Team(id="814865", name="First line", admin_ids=(ADA.id, SAM.id))
+SECOND_LINE = Team(id="814866", name="Second line", admin_ids=(SAM.id,))
+TEAMS = (FIRST_LINE, SECOND_LINE)
 
 # (author, text, kind of part). The author is c (contact), a (Ada), s (Sam) or b (bot).
 Line = tuple[str, str] | tuple[str, str, str]
@@ -23,6 +26,8 @@ def fill(store: Store, *, long_conversation: bool) -> None:
     seeding = _Seeding(store, int(time.time()))
     for admin in (ADA, SAM):
         store.add_admin(admin)
+    for team in TEAMS:
+        store.add_team(team)
     seeding.printer(messages=320 if long_conversation else 10)
     seeding.two_people_of_one_address()
     seeding.outside_the_scope()

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from . import markup, seed
-from .controls import VERSIONS, find_control
+from . import rest, seed
+from .controls import find_control
 from .faults import Fault, Faults
-from .shapes import Json, admin_json, contact_json
+from .rest import VERSIONS, Call, RequestRefusedError
+from .shapes import Json
 from .store import FIRST_CONVERSATION_ID, Contact, Conversation, NotFoundError, Part, Store
-from .workspace import OUR_APP, CanvasAnswer, InvalidActionError, Workspace
+from .workspace import CanvasAnswer, InvalidActionError, Workspace
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,6 @@ TOKEN = "sandbox-access-token"  # noqa: S105
 CALLS_A_WINDOW = 1666
 WINDOW_SECONDS = 10
 MAX_BODY = 20_000_000
-
-
-class RequestRefusedError(Exception):
-    """A request that Intercom answers with a list of errors."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code = status, code
 
 
 class Intercom:
@@ -59,10 +51,13 @@ class Intercom:
         retry_seconds: float = 60.0,
         long_conversation: bool = False,
         first_conversation_id: int = FIRST_CONVERSATION_ID,
+        attributes: Iterable[str] = (),
     ) -> None:
         self.store = Store(database, first_conversation_id=first_conversation_id)
         if self.store.is_empty:
             seed.fill(self.store, long_conversation=long_conversation)
+            for name in attributes:
+                self.store.add_attribute(name)
         self.token = token
         self.verifies_identities = False
         self.faults = Faults()
@@ -127,6 +122,14 @@ class Intercom:
     def merge(self, conversation_id: str, into: str) -> None:
         """See `Workspace.merge`."""
         self.workspace.merge(conversation_id, into)
+
+    def change_state(self, conversation_id: str, kind: str, **change: Any) -> Part:
+        """See `Workspace.change_state`."""
+        return self.workspace.change_state(conversation_id, kind, **change)
+
+    def delete(self, conversation_id: str) -> None:
+        """See `Workspace.delete`."""
+        self.workspace.delete(conversation_id)
 
     def canvas(self, conversation_id: str, **click: Any) -> CanvasAnswer:
         """See `Workspace.canvas`."""
@@ -227,13 +230,18 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if too_many:
                 raise RequestRefusedError(429, "rate_limit_exceeded", "Exceeded rate limit")
-            status, answer = 200, self._rest_answer(path, query, body)
+            self._check_headers(intercom.token)
+            call = Call(intercom, self.command, path, query, body, self._version)
+            status, answer = 200, rest.answer(call)
         except RequestRefusedError as refused:
             status, answer = refused.status, _errors(refused.code, str(refused))
         except NotFoundError:
             status, answer = 404, _errors("not_found", "Resource Not Found")
         if fault is not None and fault.kind == "drop_after":
             self._hang_up()
+        elif fault is not None and fault.kind == "notify_first":
+            intercom.webhooks.wait_until_sent(fault.seconds)
+            self._answer(status, answer, headers)
         elif fault is not None and fault.kind == "slow":
             time.sleep(fault.seconds)
             self._answer(status, answer, headers)
@@ -251,37 +259,6 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault.kind == "drop_before":
             self._hang_up()
         return fault.kind in ("error", "html", "drop_before")
-
-    def _rest_answer(self, path: str, query: Mapping[str, list[str]], body: bytes) -> Json:
-        intercom = self.server.intercom
-        workspace, store = intercom.workspace, intercom.store
-        self._check_headers(intercom.token)
-        plain = query.get("display_as") == ["plaintext"]
-        if self.command == "GET" and path == "/me":
-            return admin_json(store.admins()[0]) | {
-                "email_verified": True,
-                "app": {
-                    "type": "app",
-                    "id_code": workspace.workspace_id,
-                    "name": "Acme support [sandbox]",
-                    "created_at": 1760000000,
-                    "secure": False,
-                    "identity_verification": intercom.verifies_identities,
-                    "timezone": "Europe/Dublin",
-                    "region": workspace.region,
-                },
-            }
-        if found := re.fullmatch(r"/contacts/([^/]+)", path):
-            if self.command == "GET":
-                if store.is_merged(found[1]):
-                    raise RequestRefusedError(410, "contact_merged", "The contact was merged")
-                return contact_json(store.contact(found[1]), workspace.workspace_id)
-        elif found := re.fullmatch(r"/conversations/([^/]+)", path):
-            if self.command == "GET":
-                return workspace.conversation_json(store.conversation(found[1]), plain=plain)
-        elif (found := re.fullmatch(r"/conversations/([^/]+)/reply", path)) and self.command == "POST":
-            return self._reply(found[1], body)
-        raise RequestRefusedError(404, "not_found", "The requested resource was not found")
 
     @property
     def _version(self) -> str:
@@ -301,34 +278,6 @@ class _Handler(BaseHTTPRequestHandler):
                 406, "media_type_not_acceptable", "The Accept header should send a media type of JSON"
             )
 
-    def _reply(self, conversation_id: str, body: bytes) -> Json:
-        intercom = self.server.intercom
-        data = _parsed(body)
-        conversation = intercom.store.conversation(conversation_id)
-        kind = data.get("message_type")
-        if kind not in ("comment", "note") or data.get("type") != "admin":
-            raise RequestRefusedError(
-                400, "parameter_invalid", "message_type must be comment or note, and type admin"
-            )
-        if not data.get("admin_id"):
-            raise RequestRefusedError(400, "parameter_not_found", "admin_id is required")
-        try:
-            admin = intercom.store.admin(str(data["admin_id"]))
-        except NotFoundError as error:
-            raise RequestRefusedError(404, "admin_not_found", "Admin not found") from error
-        html = data.get("body")
-        if not isinstance(html, str) or not markup.normalise(html):
-            raise RequestRefusedError(400, "parameter_invalid", "body is required")
-        intercom.workspace.write(
-            conversation.id,
-            author="admin",
-            author_id=admin.id,
-            html=html,
-            note=kind == "note",
-            app_package_code=OUR_APP,
-        )
-        return intercom.workspace.conversation_json(intercom.store.conversation(conversation.id))
-
     # --- The sandbox's own ---
 
     def _sandbox(self, path: str, body: bytes) -> None:
@@ -337,7 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, {"error": "Unknown address."})
             return
         try:
-            data = _parsed(body) if self.command == "POST" else {}
+            data = rest.parsed(body) if self.command == "POST" else {}
             self._answer(200, handler(self.server.intercom, data, *arguments))
         except (RequestRefusedError, InvalidActionError, ValueError, TypeError) as error:
             self._answer(400, {"error": str(error)})
@@ -378,16 +327,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _hang_up(self) -> None:
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
-
-
-def _parsed(body: bytes) -> Json:
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise RequestRefusedError(400, "parameter_invalid", "invalid JSON") from error
-    if not isinstance(data, dict):
-        raise RequestRefusedError(400, "parameter_invalid", "a JSON object is expected")
-    return data
 
 
 def _errors(code: str, message: str) -> Json:

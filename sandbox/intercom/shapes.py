@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .markup import to_text
-from .store import Admin, Contact, Conversation, Part, Store
+from .store import Admin, Contact, Conversation, ConversationAttribute, Part, Store, Team
 
 Json = dict[str, Any]
 
@@ -38,7 +38,7 @@ def encode(data: Any) -> bytes:
     return text.encode()
 
 
-def admin_json(admin: Admin) -> Json:
+def admin_json(admin: Admin, teams: Iterable[Team] = ()) -> Json:
     return {
         "type": "admin",
         "id": admin.id,
@@ -49,7 +49,54 @@ def admin_json(admin: Admin) -> Json:
         "away_mode_reassign": False,
         "has_inbox_seat": True,
         "avatar": {"type": "avatar", "image_url": None},
-        "team_ids": [814865],
+        "team_ids": [int(team.id) for team in teams if admin.id in team.admin_ids],
+    }
+
+
+def team_json(team: Team) -> Json:
+    return {
+        "type": "team",
+        "id": team.id,
+        "name": team.name,
+        "admin_ids": [int(one) for one in team.admin_ids],
+    }
+
+
+def data_attribute_json(attribute: ConversationAttribute) -> Json:
+    """Return a conversation attribute as `GET /data_attributes` does."""
+    return {
+        "id": int(attribute.id),
+        "type": "data_attribute",
+        "name": attribute.name,
+        "full_name": f"custom_attributes.{attribute.name}",
+        "label": attribute.name,
+        "description": attribute.description,
+        "data_type": attribute.data_type,
+        "options": list(attribute.options) or None,
+        "api_writable": True,
+        "ui_writable": True,
+        "messenger_writable": False,
+        "custom": True,
+        "archived": attribute.archived,
+        "created_at": attribute.created_at,
+        "updated_at": attribute.created_at,
+        "model": "conversation",
+    }
+
+
+def conversation_attribute_json(attribute: ConversationAttribute) -> Json:
+    """Return a conversation attribute as `GET /conversations/attributes` does, from version 2.16 on."""
+    return {
+        "type": "conversation_attribute",
+        "id": int(attribute.id),
+        "name": attribute.name,
+        "description": attribute.description,
+        "data_type": attribute.data_type,
+        "required": False,
+        "visible_to_team_ids": [],
+        "archived": attribute.archived,
+        "created_at": attribute.created_at,
+        "updated_at": attribute.created_at,
     }
 
 
@@ -105,7 +152,7 @@ class Shapes:
 
     def author(self, part: Part) -> Json:
         if part.author_type == "admin":
-            admin = self._store.admin(part.author_id)
+            admin = self._store.author(part.author_id)
             return {
                 "id": admin.id,
                 "type": "admin",
@@ -128,7 +175,9 @@ class Shapes:
             "created_at": part.created_at,
             "updated_at": part.created_at,
             "notified_at": part.created_at,
-            "assigned_to": None,
+            "assigned_to": (
+                {"type": part.assigned_to[0], "id": part.assigned_to[1]} if part.assigned_to else None
+            ),
             "author": self.author(part),
             "attachments": [attachment_json(name, part) for name in part.attachments],
             "external_id": None,
@@ -162,7 +211,7 @@ class Shapes:
             "created_at": conversation.created_at,
             "updated_at": conversation.updated_at,
             "queued_at": None,
-            "snoozed_until": None,
+            "snoozed_until": conversation.snoozed_until,
             "source": {
                 "type": "conversation",
                 "id": source.id,
@@ -186,9 +235,9 @@ class Shapes:
                 "type": "conversation",
                 "url": "https://app.client.example/",
             },
-            "admin_assignee_id": None,
-            "team_assignee_id": None,
-            "open": conversation.state == "open",
+            "admin_assignee_id": _number(conversation.admin_assignee_id),
+            "team_assignee_id": _number(conversation.team_assignee_id),
+            "open": conversation.state != "closed",
             "state": conversation.state,
             "read": True,
             "tags": {"type": "tag.list", "tags": []},
@@ -208,7 +257,7 @@ class Shapes:
                 "type": "admin.list",
                 "admins": [{"type": "admin", "id": admin} for admin in sorted(teammates)],
             },
-            "custom_attributes": {},
+            "custom_attributes": dict(conversation.custom_attributes),
             "topics": {"type": "topic.list", "topics": [], "total_count": 0},
             "ticket": None,
             "linked_objects": {"type": "list", "data": [], "total_count": 0, "has_more": False},
@@ -224,6 +273,10 @@ class Shapes:
 
 def _body(part: Part, plain: bool) -> str | None:
     return to_text(part.body) if plain and part.body is not None else part.body
+
+
+def _number(assignee_id: str) -> int | None:
+    return int(assignee_id) if assignee_id else None
 
 
 def _iso(seconds: int) -> str:

@@ -27,6 +27,26 @@ class Admin:
 
 
 @dataclass(frozen=True)
+class Team:
+    id: str
+    name: str
+    admin_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ConversationAttribute:
+    """A field that the workspace's conversations have. `options` are the values of a list."""
+
+    id: str
+    name: str
+    data_type: str = "string"
+    description: str = ""
+    options: tuple[str, ...] = ()
+    archived: bool = False
+    created_at: int = 0
+
+
+@dataclass(frozen=True)
 class Contact:
     """A customer: a user (known to the product) or a lead (a visitor)."""
 
@@ -52,20 +72,38 @@ class Part:
     author_id: str
     attachments: tuple[str, ...] = ()
     app_package_code: str | None = None
+    # Who was assigned by this part: "admin" or "team", and the id.
+    assigned_to: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class Conversation:
+    """`state` is open, closed or snoozed. An assignee's id is "" for nobody."""
+
     id: str
     contact_ids: tuple[str, ...]
     source: Part
     created_at: int
     updated_at: int
     state: str = "open"
+    snoozed_until: int | None = None
+    admin_assignee_id: str = ""
+    team_assignee_id: str = ""
+    custom_attributes: Mapping[str, Any] = field(default_factory=dict)
+    merged_into: str = ""
+
+
+@dataclass(frozen=True)
+class DeletedConversation:
+    id: str
+    deleted_at: int
+
+
+_Thing = Admin | Team | Contact | Conversation | ConversationAttribute | DeletedConversation
 
 
 class NotFoundError(LookupError):
-    """No contact, teammate or conversation has this id."""
+    """No contact, teammate, team or conversation has this id."""
 
 
 class Store:
@@ -104,7 +142,7 @@ class Store:
 
     # --- Rows ---
 
-    def _put(self, kind: str, thing: Admin | Contact | Conversation) -> None:
+    def _put(self, kind: str, thing: _Thing) -> None:
         with self._lock, self._db:
             self._db.execute(
                 "INSERT OR REPLACE INTO things VALUES (?, ?, ?)", (kind, thing.id, json.dumps(asdict(thing)))
@@ -126,6 +164,10 @@ class Store:
                 "SELECT data FROM things WHERE kind = ? ORDER BY rowid", (kind,)
             ).fetchall()
         return [json.loads(row[0]) for row in rows]
+
+    def _delete(self, kind: str, name: str) -> None:
+        with self._lock, self._db:
+            self._db.execute("DELETE FROM things WHERE kind = ? AND id = ?", (kind, name))
 
     def _next(self, name: str, first: int) -> int:
         with self._lock, self._db:
@@ -194,7 +236,76 @@ class Store:
         """Return whether the contact was merged into another one."""
         return any(data["id"] == contact_id for data in self._all("merged contact"))
 
+    def remove_admin(self, admin_id: str) -> None:
+        """Remove a teammate who leaves. What the teammate wrote keeps the name."""
+        left = self.admin(admin_id)
+        self._delete("admin", admin_id)
+        self._put("former admin", left)
+
+    def author(self, admin_id: str) -> Admin:
+        """Return a teammate of now or earlier."""
+        try:
+            return self.admin(admin_id)
+        except NotFoundError:
+            return Admin(**self._get("former admin", admin_id))
+
+    def add_team(self, team: Team) -> Team:
+        self._put("team", team)
+        return team
+
+    def teams(self) -> list[Team]:
+        return [_team(data) for data in self._all("team")]
+
+    def team(self, team_id: str) -> Team:
+        return _team(self._get("team", team_id))
+
+    # --- Conversation attributes ---
+
+    def add_attribute(
+        self, name: str, *, data_type: str = "string", description: str = "", options: Iterable[str] = ()
+    ) -> ConversationAttribute:
+        """Add a conversation attribute. In Intercom's own pages, two may have the same name."""
+        attribute = ConversationAttribute(
+            id=str(self._next("attribute", 31)),
+            name=name,
+            data_type=data_type,
+            description=description,
+            options=tuple(options),
+            created_at=int(time.time()),
+        )
+        self._put("attribute", attribute)
+        return attribute
+
+    def attributes(self) -> list[ConversationAttribute]:
+        return [_attribute(data) for data in self._all("attribute")]
+
+    def attribute(self, attribute_id: str) -> ConversationAttribute:
+        return _attribute(self._get("attribute", attribute_id))
+
+    def archive_attribute(self, attribute_id: str) -> None:
+        self._put("attribute", replace(self.attribute(attribute_id), archived=True))
+
     # --- Conversations ---
+
+    def update_conversation(self, conversation_id: str, **changes: Any) -> Conversation:
+        """Change fields of a conversation."""
+        with self._lock:
+            changed = replace(self.conversation(conversation_id), **changes)
+            self._put("conversation", changed)
+        return changed
+
+    def delete_conversation(self, conversation_id: str) -> None:
+        with self._lock:
+            self.conversation(conversation_id)
+            self._delete("conversation", conversation_id)
+            with self._db:
+                self._db.execute("DELETE FROM parts WHERE conversation_id = ?", (conversation_id,))
+            self._put(
+                "deleted conversation", DeletedConversation(id=conversation_id, deleted_at=int(time.time()))
+            )
+
+    def deleted_conversations(self) -> list[DeletedConversation]:
+        return [DeletedConversation(**data) for data in self._all("deleted conversation")]
 
     def start_conversation(
         self,
@@ -249,6 +360,7 @@ class Store:
         attachments: Iterable[str] = (),
         app_package_code: str | None = None,
         part_id: str = "",
+        assigned_to: tuple[str, str] | None = None,
     ) -> Part:
         with self._lock:
             conversation = self.conversation(conversation_id)
@@ -263,17 +375,14 @@ class Store:
                 author_id=author_id,
                 attachments=tuple(attachments),
                 app_package_code=app_package_code,
+                assigned_to=assigned_to,
             )
             with self._db:
                 self._db.execute(
                     "INSERT INTO parts VALUES (?, ?, ?, ?)",
                     (conversation_id, when, int(part.id), json.dumps(asdict(part))),
                 )
-            state = {"close": "closed", "open": "open"}.get(part_type, conversation.state)
-            self._put(
-                "conversation",
-                replace(conversation, updated_at=max(when, conversation.updated_at), state=state),
-            )
+            self._put("conversation", _after(conversation, part))
         return part
 
     def parts(self, conversation_id: str, newest: int | None = None) -> list[Part]:
@@ -293,8 +402,42 @@ class Store:
         return int(row[0])
 
 
+def _after(conversation: Conversation, part: Part) -> Conversation:
+    """Return the conversation as it is after the part."""
+    changes: dict[str, Any] = {"updated_at": max(part.created_at, conversation.updated_at)}
+    if part.part_type in ("open", "assign_and_reopen"):
+        changes |= {"state": "open", "snoozed_until": None}
+    elif part.part_type == "close":
+        changes |= {"state": "closed", "snoozed_until": None}
+    elif part.part_type == "comment" and (
+        # A customer's message opens a conversation. A teammate's ends the snoozing; whether it also opens a closed
+        # conversation is not documented, and here it does not.
+        part.author_type in ("user", "lead") or conversation.state == "snoozed"
+    ):
+        changes |= {"state": "open", "snoozed_until": None}
+    if part.assigned_to is not None:
+        kind, number = part.assigned_to
+        changes[f"{kind}_assignee_id"] = "" if number == "0" else number
+    return replace(conversation, **changes)
+
+
 def _part(data: dict[str, Any]) -> Part:
-    return Part(**{**data, "attachments": tuple(data["attachments"])})
+    assigned_to = data.get("assigned_to")
+    return Part(
+        **{
+            **data,
+            "attachments": tuple(data["attachments"]),
+            "assigned_to": tuple(assigned_to) if assigned_to else None,
+        }
+    )
+
+
+def _team(data: dict[str, Any]) -> Team:
+    return Team(**{**data, "admin_ids": tuple(data["admin_ids"])})
+
+
+def _attribute(data: dict[str, Any]) -> ConversationAttribute:
+    return ConversationAttribute(**{**data, "options": tuple(data["options"])})
 
 
 def _conversation(data: dict[str, Any]) -> Conversation:

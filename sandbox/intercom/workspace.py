@@ -28,6 +28,8 @@ TOPIC_OF = {
     ("admin", "assignment"): "conversation.admin.replied",
     ("admin", "close"): "conversation.admin.closed",
     ("admin", "open"): "conversation.admin.opened",
+    ("admin", "snoozed"): "conversation.admin.snoozed",
+    ("admin", "assign_and_reopen"): "conversation.admin.open.assigned",
     ("bot", "comment"): "conversation.operator.replied",
 }
 
@@ -170,11 +172,77 @@ class Workspace:
         self.notify("conversation.user.created", conversation.id, [])
         return conversation
 
+    def change_state(
+        self,
+        conversation_id: str,
+        kind: str,
+        *,
+        author_id: str = "",
+        html: str = "",
+        snoozed_until: int | None = None,
+        assigned_to: tuple[str, str] | None = None,
+        app_package_code: str | None = None,
+    ) -> Part:
+        """Open, close, snooze or assign a conversation as a teammate, and notify the bridge.
+
+        `kind` is open, close, snoozed or assignment; `assigned_to` is ("admin" or "team", id), "0" for nobody.
+        Raise NotFoundError.
+        """
+        conversation = self.store.conversation(conversation_id)
+        part_type = kind
+        # Assigning a closed conversation opens it.
+        if kind == "assignment" and conversation.state == "closed":
+            part_type = "assign_and_reopen"
+        part = self.store.add_part(
+            conversation_id,
+            part_type=part_type,
+            body=(markup.normalise(html) or None) if html else None,
+            author_type="admin",
+            author_id=self.store.admin(author_id or self.store.admins()[0].id).id,
+            app_package_code=app_package_code,
+            assigned_to=assigned_to,
+        )
+        if kind == "snoozed":
+            self.store.update_conversation(conversation_id, state="snoozed", snoozed_until=snoozed_until)
+        topic = TOPIC_OF["admin", part_type]
+        if part_type == "assignment" and part.body is None:
+            topic = "conversation.admin.assigned"
+        self.notify(topic, conversation_id, [part])
+        return part
+
+    def set_attributes(
+        self, conversation_id: str, values: Mapping[str, Any], *, app_package_code: str | None = None
+    ) -> None:
+        """Set conversation attributes. There is no topic for this."""
+        conversation = self.store.conversation(conversation_id)
+        changed = {
+            name for name, value in values.items() if conversation.custom_attributes.get(name) != value
+        }
+        for _ in changed:
+            self.store.add_part(
+                conversation_id,
+                part_type="conversation_attribute_updated_by_admin",
+                body=None,
+                author_type="admin",
+                author_id=self.store.admins()[0].id,
+                app_package_code=app_package_code,
+            )
+        self.store.update_conversation(
+            conversation_id, custom_attributes={**conversation.custom_attributes, **values}
+        )
+
+    def delete(self, conversation_id: str) -> None:
+        """Delete a conversation and notify the bridge. Raise NotFoundError."""
+        self.store.delete_conversation(conversation_id)
+        self.webhooks.notify(
+            "conversation.deleted", {"type": "conversation", "conversation_id": conversation_id}
+        )
+
     def merge(self, conversation_id: str, into: str) -> None:
         """Merge a conversation into another one, as a teammate.
 
-        Each conversation gets a part that says so, and neither part names the other conversation. Raise
-        InvalidActionError or NotFoundError.
+        Each conversation gets a part that says so, and neither part names the other conversation. The first is
+        closed. Raise InvalidActionError or NotFoundError.
         """
         if conversation_id == into:
             raise InvalidActionError("A conversation cannot be merged into itself.")
@@ -192,6 +260,7 @@ class Workspace:
                 author_id=admin.id,
                 created_at=now,
             )
+        self.store.update_conversation(conversation_id, state="closed", snoozed_until=None, merged_into=into)
 
     def merge_contacts(self, merged: Contact, into: Contact, *, is_named: bool = True) -> None:
         """Merge a lead into a user, as Intercom does when the lead signs up.
@@ -234,7 +303,7 @@ class Workspace:
         request: Json = {
             "workspace_id": self.workspace_id,
             "workspace_region": self.region,
-            "admin": admin_json(admin),
+            "admin": admin_json(admin, self.store.teams()),
             "conversation": self.conversation_json(conversation, most_parts=self.parts_in_canvas),
             "contact": contact_json(contact, self.workspace_id),
         }

@@ -1,10 +1,13 @@
-"""Readable pages, so that "Open in iTop" works in a demonstration."""
+"""Readable pages, so that "Open in iTop" works in a demonstration, on which visitors act as agent or customer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 
 from . import values
+from .operations import TRANSITIONS
 from .store import Row, Store
 
 STYLE = """
@@ -17,7 +20,43 @@ h2{font-size:1.05rem;margin-top:2rem}
 .private{border-color:#888;background:#f6f6f6}
 .who{color:#666;font-size:.85rem}
 a{color:#b0500f}
+form{border:1px solid #ddd;border-radius:8px;padding:.6rem 1rem;margin:.8rem 0}
+textarea{width:100%;box-sizing:border-box;font:inherit;padding:.4rem}
+button{font:inherit;padding:.35rem .9rem;margin:.4rem .4rem 0 0;border:1px solid #b0500f;border-radius:6px;
+background:#fff;color:#b0500f;cursor:pointer}
+button:hover{background:#b0500f;color:#fff}
+.done{background:#e8f5e9;border-left:3px solid #2e7d32;padding:.4rem .8rem}
+.failed{background:#fdecea;border-left:3px solid #c62828;padding:.4rem .8rem}
 """
+PORTAL = "/pages/exec.php/object/edit/"
+# The accounts in whose name visitors act: login of the agent. The customer acts as the ticket's caller.
+AGENT = "jverne"
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a button of a page does: write an entry in a log, or apply a stimulus with the text as a value."""
+
+    label: str
+    log: str = ""
+    stimulus: str = ""
+    text_code: str = ""
+
+    def is_offered(self, status: str) -> bool:
+        return not self.stimulus or self.stimulus in TRANSITIONS.get(status, {})
+
+
+ACTIONS = {
+    "answer": Action("Answer publicly", log="public_log"),
+    "note": Action("Note privately", log="private_log"),
+    "assign": Action("Assign to me", stimulus="ev_assign"),
+    "pending": Action("Set pending", stimulus="ev_pending", text_code="pending_reason"),
+    "resolve": Action("Resolve", stimulus="ev_resolve", text_code="solution"),
+    "reopen": Action("Reopen", stimulus="ev_reopen"),
+    "close": Action("Close", stimulus="ev_close"),
+}
+CUSTOMER_ACTIONS = {"answer": Action("Send", log="public_log")}
+DONE = "Saved. A linked conversation hears of it in a few seconds."
 
 
 def page(title: str, body: str) -> str:
@@ -46,16 +85,13 @@ def link(row: Row) -> str:
     return f"/pages/UI.php?operation=details&amp;class={row['finalclass']}&amp;id={row['id']}"
 
 
-def details(store: Store, class_name: str, number: str) -> str:
-    """Return the page of an object, or "" without one."""
-    if class_name not in store.model or not number.isdigit():
+def details(store: Store, class_name: str, number: str, message: str = "") -> str:
+    """Return the page of an object, on which a ticket's agent acts, or "" without one."""
+    row = _load(store, class_name, number)
+    if row is None:
         return ""
-    row = store.load(class_name, int(number))
-    if row is None or store.model.is_a(class_name, "User"):
-        return ""
+    body = f'<p><a href="/">All user requests</a></p>{_heading(row)}{message}'
     known = store.model.attributes(row["finalclass"])
-    body = f'<p><a href="/">All user requests</a></p><h1 dir="auto">{escape(row["friendlyname"])}'
-    body += f" {escape(row['title'])}</h1>" if row.get("title") else "</h1>"
     lines = []
     for code, attribute in known.items():
         if attribute.derived or attribute.kind in (
@@ -72,13 +108,69 @@ def details(store: Store, class_name: str, number: str) -> str:
         if value:
             shown = value if attribute.kind == "html" else escape(str(value))
             lines.append(f'<tr><th>{escape(attribute.label or code)}</th><td dir="auto">{shown}</td></tr>')
+    if row["finalclass"] == "UserRequest":
+        body += f'<p>You act as an agent. <a href="{portal_link(row)}">The customer\'s page</a></p>'
+        body += _form(row, ACTIONS, "What you answer, note, or give as reason or solution")
     body += f"<table>{''.join(lines)}</table>"
     for code, attribute in known.items():
         if attribute.kind == "log":
-            body += f"<h2>{escape(attribute.label)}</h2>"
-            style = "entry private" if code == "private_log" else "entry"
-            for each in reversed(values.shown(store, row, code)["entries"]):
-                who = f'<div class="who">{escape(each["date"])} {escape(each["user_login"])}</div>'
-                said = f'<div dir="auto">{each["message_html"]}</div>'
-                body += f'<div class="{style}">{who}{said}</div>'
+            body += f"<h2>{escape(attribute.label)}</h2>{_entries(store, row, code)}"
     return page(f"{row['friendlyname']} - iTop (sandbox)", body)
+
+
+def portal_link(row: Row) -> str:
+    return f"{PORTAL}{row['finalclass']}/{row['id']}"
+
+
+def customer_page(store: Store, class_name: str, number: str, message: str = "") -> str:
+    """Return a ticket's page for its caller, or "" without one."""
+    row = _load(store, class_name, number)
+    if row is None or class_name != "UserRequest":
+        return ""
+    caller = escape(values.shown(store, row, "caller_id_friendlyname"))
+    status = escape(str(row["status"]))
+    body = f"{_heading(row)}{message}<p>You are {caller}, the customer. The ticket is {status}.</p>"
+    body += _form(row, CUSTOMER_ACTIONS, "Your message to the service desk")
+    body += _entries(store, row, "public_log")
+    return page(f"{row['friendlyname']} - customer portal (sandbox)", body)
+
+
+def notice(problem: str) -> str:
+    """Return the line that a page shows after a click: what is wrong, or that it was saved."""
+    if problem:
+        return f'<p class="failed">iTop refused it, and nothing was saved: {escape(problem)}</p>'
+    return f'<p class="done">{DONE}</p>'
+
+
+def _load(store: Store, class_name: str, number: str) -> Row | None:
+    if class_name not in store.model or not number.isdigit():
+        return None
+    row = store.load(class_name, int(number))
+    return None if row is None or store.model.is_a(class_name, "User") else row
+
+
+def _heading(row: Row) -> str:
+    title = f" {escape(row['title'])}" if row.get("title") else ""
+    return f'<h1 dir="auto">{escape(row["friendlyname"])}{title}</h1>'
+
+
+def _form(row: Row, actions: Mapping[str, Action], label: str) -> str:
+    buttons = "".join(
+        f'<button name="action" value="{name}">{escape(action.label)}</button>'
+        for name, action in actions.items()
+        if action.is_offered(str(row["status"]))
+    )
+    return (
+        f'<form method="post"><label>{escape(label)}<textarea name="text" rows="3"></textarea></label>'
+        f"{buttons}</form>"
+    )
+
+
+def _entries(store: Store, row: Row, code: str) -> str:
+    body = ""
+    style = "entry private" if code == "private_log" else "entry"
+    for each in reversed(values.shown(store, row, code)["entries"]):
+        who = f'<div class="who">{escape(each["date"])} {escape(each["user_login"])}</div>'
+        said = f'<div dir="auto">{each["message_html"]}</div>'
+        body += f'<div class="{style}">{who}{said}</div>'
+    return body

@@ -16,13 +16,16 @@ from django.urls import reverse
 from django.utils import timezone
 
 from intercom_bridge.models import (
+    Broadcast,
     Conversation,
     Delivery,
+    EventKind,
     ItopInstance,
     OutgoingMessage,
     Participant,
     PersonMatch,
     Ticket,
+    TicketEvent,
     TicketProfile,
     WebhookEvent,
     Workspace,
@@ -37,6 +40,8 @@ LISTS = (
     "outgoingmessage",
     "webhookevent",
     "itopinstance",
+    "ticketevent",
+    "broadcast",
 )
 REASON = "tried 12 times; iTop: HTTP 503 Service Unavailable, which is a page of the proxy in front of it "
 
@@ -118,7 +123,15 @@ def rows(db: None) -> None:
         reason_code="rejected",
         reason_detail=REASON * 2,
     )
-    OutgoingMessage.objects.create(
+    broadcast = Broadcast.objects.create(
+        ticket=ticket,
+        form_key="f",
+        admin_name="Alexandra Konstantinopoulou",
+        is_note=False,
+        left_out=[{"conversation": 1, "reason": "duplicate"}] * 120,
+    )
+    message = OutgoingMessage.objects.create(
+        broadcast=broadcast,
         conversation=conversation,
         admin_id="1",
         body="x",
@@ -126,6 +139,18 @@ def rows(db: None) -> None:
         reason_code="rejected",
         reason_detail=REASON * 3,
     )
+    for number, kind in enumerate(EventKind):
+        TicketEvent.objects.create(
+            ticket=ticket,
+            conversation=conversation,
+            kind=kind,
+            key=f"{kind}:{number}",
+            author_name="Alexandra Konstantinopoulou",
+            before="Waiting for approval",
+            after="Donaudampfschifffahrtselektrizitätenhauptbetriebswerk",
+            content="<p>Donaudampfschifffahrtselektrizitätenhauptbetriebswerk and some more words</p>",
+            message=message,
+        )
 
 
 def test_each_list_fits_the_window(browser: Any, admin_client: Client, rows: None, tmp_path: Path) -> None:

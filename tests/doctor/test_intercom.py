@@ -16,7 +16,7 @@ from django.utils import timezone
 from intercom_bridge import queue
 from intercom_bridge.doctor import Finding, intercom, ping, service
 from intercom_bridge.intercom.signature import webhook_signature
-from intercom_bridge.models import Conversation, WebhookEvent, WorkerHeartbeat, Workspace
+from intercom_bridge.models import Conversation, EventRules, WebhookEvent, WorkerHeartbeat, Workspace
 from intercom_bridge.sync.intake import FOLLOWED_TOPICS
 from itop_client.http import Response
 from sandbox.intercom import Intercom, running_intercom
@@ -365,3 +365,48 @@ def test_receiving_a_topic_is_stored_once_per_hour(
     assert [writes(minutes) for minutes in (0, 1, 59, 60, 61)] == [1, 0, 0, 1, 0]
     first = int(start.timestamp())
     assert Workspace.objects.get().topics_received == {"conversation.user.replied": [first, first + 3600]}
+
+
+# Changes in iTop
+
+
+def test_changes_are_posted_as_the_tokens_owner_by_default(good: Workspace) -> None:
+    finding = about(examine(good), "workspace.post_as")
+    assert (finding.level.value, "owner of the access token" in finding.found) == ("ok", True)
+
+
+def test_a_teammate_who_left_is_reported(good: Workspace, intercom: Intercom) -> None:
+    ada = intercom.store.admins()[0]
+    rules = EventRules.objects.create(workspace=good, post_as_admin_id=ada.id)
+    assert about(examine(good), "workspace.post_as").found.endswith(f"are posted as {ada.name}")
+    rules.post_as_admin_id, rules.post_as_name = "404", "Grace"
+    rules.save()
+    finding = about(examine(good), "workspace.post_as")
+    assert finding.level.value == "warning"
+    assert "Grace, in whose name changes in iTop are posted, is no longer a teammate" in finding.found
+
+
+def test_a_team_that_no_longer_exists_is_reported(good: Workspace, intercom: Intercom) -> None:
+    team = intercom.store.teams()[0]
+    rules = EventRules.objects.create(workspace=good, assign_to="team", assign_to_team_id=team.id)
+    assert levels(examine(good))["workspace.post_as"] == "ok"
+    rules.assign_to_team_id = "404"
+    rules.save()
+    findings = [each.found for each in examine(good) if each.about == "workspace.post_as" and each.to_do]
+    assert len(findings) == 1 and "the team" in findings[0]
+
+
+def test_teammates_are_not_asked_for_with_a_token_that_is_refused(
+    good: Workspace, intercom: Intercom
+) -> None:
+    good.access_token = "another-token"
+    good.save()
+    assert "workspace.post_as" not in levels(examine(good))
+
+
+def test_conversations_in_which_posting_is_stopped_are_named(good: Workspace) -> None:
+    assert "workspace.posting" not in levels(examine(good))
+    Conversation.objects.create(workspace=good, conversation_id="2154", posting_stopped_at=timezone.now())
+    finding = about(examine(good), "workspace.posting")
+    assert (finding.level.value, "in 1 of its conversations" in finding.found) == ("warning", True)
+    assert finding.found.endswith(": 2154")

@@ -199,6 +199,14 @@ def test_the_rest_of_a_long_text_is_replaced_by_a_sentence() -> None:
     assert to_intercom("", ITOP, max_length=0) == ""
 
 
+def test_what_is_behind_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    rest = "<p>[The rest of this text is in iTop.]</p>"
+    embedded = f'<p>a</p><p><img alt="b" src="data:image/png;base64,{"A" * 200_000}"></p><p>c</p>'
+    assert to_intercom(embedded, ITOP) == "<p>a</p><p>[Picture: b]</p><p>c</p>"
+    monkeypatch.setattr(markup, "MAX_READ", 12)
+    assert to_intercom('<p>a</p><a href="https://x.example">b</a>', ITOP) == f"<p>a</p>{rest}"
+
+
 ITOP_PATTERNS: dict[str, tuple[str, str, str]] = {
     "open object links": ("<p>", "[[", "</p>"),
     "object links": ("<p>", "[[A:1]]", "</p>"),

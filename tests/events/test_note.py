@@ -14,7 +14,7 @@ from intercom_bridge.models import EventKind, EventRules, TicketLink
 from .rows import event
 
 CONSOLE = "/pages/UI.php?operation=details&amp;class=UserRequest&amp;id=12"
-NOTES = {
+NOTES: dict[tuple[str, str, str, str, str], str] = {
     (EventKind.PUBLIC_ENTRY, "Jules", "", "", "<p>Try it</p>"): "Jules wrote in ticket R-000012:\n\nTry it",
     (EventKind.PUBLIC_ENTRY, "", "", "", "<p>x</p>"): "New public entry in ticket R-000012:\n\nx",
     (EventKind.CUSTOMER_ENTRY, "Alice", "", "", "<p>x</p>"): (
@@ -48,7 +48,7 @@ NOTES = {
         "copied to it."
     ),
 }
-REPLIES = {
+REPLIES: dict[tuple[str, str, str, str], tuple[str, ...]] = {
     (EventKind.PUBLIC_ENTRY, "Jules", "", "<p>x</p>"): (
         "Jules replied to your ticket R-000012:\n\nx",
         "There is a reply to your ticket R-000012:\n\nx",

@@ -1,4 +1,4 @@
-"""Outgoing messages, posted to the Intercom of the sandbox."""
+"""Outgoing messages are posted once and in order, whatever fails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def create(teammate: Teammate) -> None:
 
 
 def said(intercom: Intercom) -> list[Any]:
-    return intercom.store.parts(intercom.conversation_of("Alice Martin").id)
+    parts = intercom.store.parts(intercom.conversation_of("Alice Martin").id)
+    return [part for part in parts if part.part_type in ("comment", "note")]
 
 
 def now_due() -> None:

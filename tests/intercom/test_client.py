@@ -21,6 +21,7 @@ from intercom_bridge.intercom.client import (
     IntercomUnreachableError,
     conversation_url,
 )
+from intercom_bridge.intercom.payloads import Admin
 from itop_client import http
 from tests.ids import short_id
 from tests.payloads import load
@@ -62,6 +63,28 @@ def test_a_conversation_is_returned_completely(client: IntercomClient) -> None:
     assert sent().headers["Authorization"] == f"Bearer {TOKEN}"
     assert sent().headers["Intercom-Version"] == "2.14"
     assert sent().headers["Accept"] == "application/json"
+
+
+@responses.activate
+def test_a_conversation_is_opened_and_assigned_as_the_teammate(client: IntercomClient) -> None:
+    responses.post(f"{CONVERSATION}/parts", json=load("rest_conversation"))
+    client.open("215472621202693", admin_id="9608799")
+    client.assign("215472621202693", admin_id="9608799", assignee_type="team", assignee_id="814865")
+    assert [json.loads(call.request.body or "") for call in responses.calls] == [
+        {"message_type": "open", "admin_id": "9608799"},
+        {"message_type": "assignment", "type": "team", "admin_id": "9608799", "assignee_id": "814865"},
+    ]
+
+
+@responses.activate
+def test_teammates_and_teams_are_listed(client: IntercomClient) -> None:
+    ada = {"type": "admin", "id": "9608799", "name": "Ada Reyes", "email": "ada@acme.example"}
+    responses.get(f"{API}/admins", json={"type": "admin.list", "admins": [ada, {"type": "admin"}, None]})
+    responses.get(
+        f"{API}/teams", json={"type": "team.list", "teams": [{"id": 814865, "name": "Second line"}]}
+    )
+    assert client.admins() == (Admin(id="9608799", name="Ada Reyes", email="ada@acme.example"),)
+    assert client.teams() == (Admin(id="814865", name="Second line"),)
 
 
 @responses.activate

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_bridge.models import PersonMatch, TicketCreation
+from intercom_bridge.models import EventKind, PersonMatch, Ticket, TicketCreation, TicketEvent
 from intercom_bridge.models.workspace import LANGUAGES
 from intercom_bridge.panel.components import MAX_FIRST_SCREEN_HEIGHT, Text, estimated_height
 from intercom_bridge.panel.screens.home import HomeScreen
 from intercom_bridge.tickets.links.merge import Merge
+from intercom_bridge.tickets.news import News
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketRow
 from intercom_bridge.tickets.sync_status import SyncStatus
@@ -35,6 +37,7 @@ NAMES = (
 LONG_NOTICE = (
     "An admin must enter the account there again. This is the data of 24 septembre 2026 14:03, not current."
 )
+LATE = dt.datetime(2026, 9, 24, 14, 3, tzinfo=dt.UTC)
 MERGE = Merge(away=True)
 names = st.one_of(st.sampled_from(NAMES), st.text(max_size=255))
 counts = st.sampled_from((0, 1, 2, 11, 200, 99_999))
@@ -79,6 +82,26 @@ def _rows(count: int, linked: int, name: str) -> list[TicketRow]:
     ]
 
 
+@st.composite
+def news(draw: st.DrawFn) -> News | None:
+    if draw(st.booleans()):
+        return None
+    kind = draw(st.sampled_from((None, *EventKind.values)))
+    author, after = draw(names), draw(names)
+    event = (
+        TicketEvent(kind=kind, author_name=author, after=after, ticket=Ticket(ref=draw(names)))
+        if kind
+        else None
+    )
+    return News(
+        latest=event,
+        happened_at=LATE if event else None,
+        checked_at=draw(st.sampled_from((None, LATE))),
+        problem=draw(st.sampled_from(("", "iTop cannot be reached."))),
+        is_stopped=draw(st.booleans()),
+    )
+
+
 @given(
     language=st.sampled_from([code for code, _ in LANGUAGES]),
     name=names,
@@ -92,6 +115,8 @@ def _rows(count: int, linked: int, name: str) -> list[TicketRow]:
     is_merged=st.booleans(),
     notice=st.sampled_from(("", LONG_NOTICE)),
     warning=st.sampled_from(("", "Not verified: the contact's name is Bartholomäus Maximilian.")),
+    news=news(),
+    closed=st.booleans(),
 )
 def test_the_home_screen_fits_with_any_content(
     language: str,
@@ -106,6 +131,8 @@ def test_the_home_screen_fits_with_any_content(
     is_merged: bool,
     notice: str,
     warning: str,
+    news: News | None,
+    closed: bool,
 ) -> None:
     person = Person(id=40, name=name, email="", org_id=4, org_name=organization, how=how)
     submission = TicketCreation(form_key="0123456789abcdef", state=creation) if creation else None
@@ -120,6 +147,8 @@ def test_the_home_screen_fits_with_any_content(
             merge=merge,
             notice=notice,
             warning=warning,
+            news=news,
+            closed_states=("new", "resolved", "closed") if closed else (),
         ).to_canvas()
         question = translation.gettext("Not this person?")
     text = json.dumps(canvas.to_json(), ensure_ascii=False)

@@ -146,7 +146,8 @@ def test_while_all_is_well_the_sync_line_has_no_numbers(client: Client, linked: 
     work()
     linked.open()
     line = next(entry for entry in items(linked) if entry["id"] == "sync")
-    assert line["title"] == "Sync on" and "subtitle" not in line and "tertiary_text" not in line
+    assert line["title"] == "Sync on" and "tertiary_text" not in line
+    assert line["subtitle"].startswith("iTop checked on ")
 
 
 def test_a_pause_and_what_it_left_out_are_separate_lines(

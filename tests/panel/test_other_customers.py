@@ -95,7 +95,7 @@ def test_a_closed_ticket_is_named_on_the_first_screen(teammate: Teammate, itop: 
     assert "closed" not in teammate.open().text
     itop.store.update("UserRequest", 8, status="closed")
     CachedTickets.objects.all().delete()
-    assert "R-000008 is closed: new messages may not be noticed there" in teammate.open().text
+    assert "R-000008 is closed: nobody will see new messages there." in teammate.open().text
     assert teammate.offers("Create a ticket")
 
 

@@ -25,6 +25,7 @@ from intercom_bridge.tickets.creation.title import suggest_title, without_greeti
 from intercom_bridge.tickets.people.caller import find_caller
 from intercom_bridge.tickets.people.evidence import parse_id
 from intercom_bridge.tickets.people.person import Person
+from itop_client import ItopObject
 
 from .field import FormField, dependent_codes, fields_of
 from .parsing import InvalidInputError, from_itop, to_itop
@@ -77,6 +78,31 @@ class Form:
         }
         return cls(key=new_key(), values=values, seen=newest_creation_id(context))
 
+    def following(self, ticket: ItopObject, context: PanelContext) -> Form:
+        """Return a new form with the values of a closed ticket, and the customer's last message as its description.
+
+        iTop's own relation to a parent is not used: iTop copies each entry of a parent to its children.
+        """
+        profile, zones = context.profile, (context.workspace.zone, context.itop.zone)
+        values = {
+            form_field.code: from_itop(form_field.attribute, value, *zones)
+            for form_field in self.fields(context)
+            if form_field.is_editable and (value := ticket.text(form_field.code)) not in ("", "0")
+        }
+        facts = {"ticket": ticket.text("friendlyname"), "title": ticket.text(profile.code("title"))}
+        messages = [
+            part for part in context.request.conversation.messages if part.author.type not in ("admin", "bot")
+        ]
+        last = to_text(messages[-1].body).strip() if messages else ""
+        reference = _("Follow-up of %(ticket)s, which is closed.") % facts
+        texts = {
+            profile.code("title"): _("Follow-up of %(ticket)s: %(title)s") % facts,
+            profile.code("description"): f"{reference}\n\n{last}".strip()[:MAX_DESCRIPTION_LENGTH],
+        }
+        codes = {form_field.code for form_field in self.fields(context)}
+        kept = {code: text for code, text in texts.items() if code in codes}
+        return replace(self, values={**self.values, **values, **kept})
+
     @classmethod
     def parse(cls, context: PanelContext) -> Form:
         """Return the form that the panel sent back. Both stored data and input values are untrusted."""
@@ -96,7 +122,7 @@ class Form:
         stored = stored if isinstance(stored, Mapping) else {}
         key, seen, values = stored.get("key"), stored.get("seen"), stored.get("values")
         form = cls(
-            key=key if isinstance(key, str) and _KEY.fullmatch(key) else new_key(),
+            key=parse_key(key) or new_key(),
             values={},
             added=_parse_added(stored.get("added"), context),
             seen=seen if isinstance(seen, int) and not isinstance(seen, bool) else 0,
@@ -302,15 +328,20 @@ def newest_creation_id(context: PanelContext) -> int:
     return newest.pk if newest else 0
 
 
+def parse_key(key: object) -> str:
+    """Return an untrusted key if `new_key` can have returned it, else ""."""
+    return key if isinstance(key, str) and _KEY.fullmatch(key) else ""
+
+
 def new_key() -> str:
     # Lower case only: it is part of an idempotency key, which iTop compares without regard to case.
     return secrets.token_hex(8)
 
 
-def truncate_values(values: Mapping[str, str]) -> dict[str, str]:
+def truncate_values(values: Mapping[str, str], limit: int = MAX_VALUES_BYTES) -> dict[str, str]:
     """Shorten the longest values until all of them fit into a canvas, by the bytes of their JSON."""
     truncated = dict(values)
-    while sum(len(json.dumps(value)) for value in truncated.values()) > MAX_VALUES_BYTES:
+    while sum(len(json.dumps(value)) for value in truncated.values()) > limit:
         longest = max(truncated, key=lambda code: len(json.dumps(truncated[code])))
         truncated[longest] = truncated[longest][: len(truncated[longest]) * 9 // 10]
     return truncated

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from intercom_bridge.models import PersonMatch, TicketCreation
-from intercom_bridge.panel.click import FIND, HOME, LINKED, SYNC, click_id
+from intercom_bridge.panel.click import FIND, HOME, LINKED, NEWS, SYNC, click_id
 from intercom_bridge.panel.components import (
     MAX_FIRST_SCREEN_HEIGHT,
     Canvas,
@@ -22,17 +22,30 @@ from intercom_bridge.panel.components import (
     shorten_to_line,
 )
 from intercom_bridge.tickets.links.merge import Merge
+from intercom_bridge.tickets.news import News
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketRow
 from intercom_bridge.tickets.sync_status import SyncStatus
 
 from .merged import merge_item
-from .parts import button, capitalized, find_button, item, join_facts, retry_button, subtitle
+from .news import ENTRIES, checked_text, event_title, posting_stopped
+from .parts import (
+    button,
+    capitalized,
+    find_button,
+    format_time,
+    item,
+    join_facts,
+    link_button,
+    retry_button,
+    subtitle,
+)
 from .sync_status import failed_buttons, failed_text, left_out_buttons, left_out_text, switch_buttons
 
 MAX_NAME_LENGTH = 50
 LINE_WIDTH = 26
 MAX_CLOSED = 2
+MAX_REF_WIDTH = 12
 MAX_LINKED = 3
 MAX_TITLE_WIDTHS = (50, 28)
 MAX_REASON_LENGTHS = (400, 400, 80, 0)
@@ -49,10 +62,12 @@ class Level(enum.IntEnum):
 
 # Sections are reduced in this order until the screen fits. The reason of a failure is reduced as late as possible.
 REDUCTIONS = (
+    ("checked", Level.HIDDEN),
     ("switch", Level.HIDDEN),
     ("person", Level.COMPACT),
     ("tickets", Level.COMPACT),
     ("find", Level.HIDDEN),
+    ("news", Level.COMPACT),
     ("tickets", Level.MINIMUM),
     ("sync", Level.COMPACT),
     ("merge", Level.COMPACT),
@@ -63,7 +78,11 @@ REDUCTIONS = (
     ("failed", Level.COMPACT),
     ("merge", Level.HIDDEN),
     ("left_out", Level.HIDDEN),
+    ("closed", Level.COMPACT),
+    ("news", Level.HIDDEN),
     ("sync", Level.MINIMUM),
+    ("stopped", Level.HIDDEN),
+    ("closed", Level.HIDDEN),
     ("failed", Level.MINIMUM),
     ("person", Level.HIDDEN),
     ("resume", Level.HIDDEN),
@@ -90,6 +109,7 @@ class HomeScreen:
     status: SyncStatus | None = None
     creation: TicketCreation | None = None
     merge: Merge | None = None
+    news: News | None = None
     notice: str = ""
     warning: str = ""
     closed_states: tuple[str, ...] = ()
@@ -115,6 +135,7 @@ class HomeScreen:
             *self._person(levels["person"]),
             *self._creation(levels["creation"]),
             *self._linked(levels["tickets"]),
+            *self._news(levels["news"]),
             self._ongoing(levels["tickets"]),
             *self._merge(levels["merge"]),
             *self._sync(levels),
@@ -129,9 +150,11 @@ class HomeScreen:
             *([Text(text=self.warning, style="error", bottom_margin="none")] if self.warning else []),
             *([Text(text=self.notice, style="muted", bottom_margin="none")] if self.notice else []),
             List(items=tuple(items)),
+            *self._closed(levels["closed"]),
             retry_button(HOME) if self.notice else button(click_id("create"), _("Create a ticket")),
             *([find_button()] if has_find else []),
             *self._left_out(levels["left_out"]),
+            *(posting_stopped(self.news) if levels["stopped"] is Level.NORMAL else ()),
             *self._switch(levels),
         )
 
@@ -195,6 +218,39 @@ class HomeScreen:
         title = shorten_to_line(join_facts(row.ref, row.title), MAX_TITLE_WIDTHS[level])
         return item(target, title, shorten_to_line(join_facts(status, row.assignee), LINE_WIDTH), owner)
 
+    def _news(self, level: Level) -> list[Item]:
+        """Return the newest change in iTop. A click leads to the last ten."""
+        latest = self.news.latest if self.news is not None else None
+        if self.news is None or latest is None or level is Level.HIDDEN:
+            return []
+        title, ref = event_title(latest), shorten_to_line(latest.ticket.ref, MAX_REF_WIDTH)
+        if level is Level.NORMAL:
+            when = format_time(self.news.happened_at) if self.news.happened_at else ""
+            return [item(NEWS, shorten_to_line(title, LINE_WIDTH), join_facts(ref, when))]
+        # The ticket's own row shows its state.
+        is_entry = latest.kind in ENTRIES
+        return [item(NEWS, shorten_to_line(join_facts(title, ref), LINE_WIDTH))] if is_entry else []
+
+    def _closed(self, level: Level) -> list[Component]:
+        """Return what to do if all linked tickets are closed."""
+        closed = self._all_closed()
+        if closed is None or level is Level.HIDDEN or self.notice or self.is_merged_away:
+            return []
+        target = click_id("follow-up", closed.ticket_class, closed.id)
+        label = _("Create a follow-up ticket")
+        if level is Level.COMPACT:
+            return [link_button(target, label)]
+        text = _("%(ticket)s is closed: nobody will see new messages there.")
+        text %= {"ticket": escape_markdown(shorten_to_line(closed.ref, MAX_REF_WIDTH))}
+        return [Text(text=text, style="error", bottom_margin="none"), button(target, label)]
+
+    def _all_closed(self) -> TicketRow | None:
+        """Return the newest linked ticket if nobody works on any of them, and one is closed."""
+        linked = [row for row in self.rows if row.is_linked and row.status]
+        if not linked or any(row.status not in self.closed_states for row in linked):
+            return None
+        return max(linked, key=lambda row: row.id)
+
     def _is_closed(self, row: TicketRow) -> bool:
         return not row.status or row.status in self.closed_states
 
@@ -228,16 +284,6 @@ class HomeScreen:
         status = self.status
         if status is None:
             return []
-        is_short = levels["sync"] >= Level.MINIMUM
-        facts = [] if is_short else _problem_texts(status)
-        closed = [row.ref for row in self.rows if row.is_linked and row.status in self.closed_states]
-        if closed and not is_short:
-            text = ngettext(
-                "%(tickets)s is closed: new messages may not be noticed there",
-                "%(tickets)s are closed: new messages may not be noticed there",
-                len(closed),
-            )
-            facts.insert(0, text % {"tickets": ", ".join(closed[:MAX_CLOSED])})
         if self.is_merged_away or status.failed:
             # "Sync on" would contradict the failure in the first line of the screen.
             title = _("Sync status")
@@ -245,6 +291,29 @@ class HomeScreen:
             title = _("Sync on")
         else:
             title = _("Sync paused")
+        facts = [] if levels["sync"] is Level.HIDDEN else self._sync_facts(status, levels)
+        if self.news is not None and not facts and levels["checked"] is Level.NORMAL:
+            facts = [checked_text(self.news)]
+        first, rest = "".join(facts[:1]), ", ".join(facts[1:])
+        if levels["sync"] is not Level.NORMAL:
+            first, rest = ", ".join(facts), ""
+        return [item(SYNC, title, capitalized(first), capitalized(rest))]
+
+    def _sync_facts(self, status: SyncStatus, levels: Levels) -> list[str]:
+        """Return what needs attention, most important first, and the counts of sections that are hidden."""
+        facts = []
+        if levels["sync"] < Level.MINIMUM:
+            closed = [row.ref for row in self.rows if row.is_linked and row.status in self.closed_states]
+            if closed and not self._closed(levels["closed"]):
+                text = ngettext(
+                    "%(tickets)s is closed: new messages may not be noticed there",
+                    "%(tickets)s are closed: new messages may not be noticed there",
+                    len(closed),
+                )
+                facts.append(text % {"tickets": ", ".join(closed[:MAX_CLOSED])})
+            facts += _problem_texts(status)
+            if self.news is not None and self.news.problem:
+                facts.append(checked_text(self.news))
         if status.failed and levels["failure"] is Level.HIDDEN:
             facts.append(_("%(count)d could not be copied") % {"count": status.failed})
         if status.left_out and status.on and levels["left_out"] is Level.HIDDEN:
@@ -253,12 +322,7 @@ class HomeScreen:
         if status.left_out and not status.on:
             text = ngettext("%(count)d left out so far", "%(count)d left out so far", status.left_out)
             facts.append(text % {"count": status.left_out})
-        if levels["sync"] is Level.HIDDEN:
-            facts = []
-        first, rest = "".join(facts[:1]), ", ".join(facts[1:])
-        if levels["sync"] is not Level.NORMAL:
-            first, rest = ", ".join(facts), ""
-        return [item(SYNC, title, capitalized(first), capitalized(rest))]
+        return facts
 
     def _failed(self, level: Level) -> list[Component]:
         """Return the reason why messages could not be copied, and buttons to solve it, for the top of the screen."""

@@ -95,7 +95,8 @@ def join_facts(*facts: str) -> str:
 
 
 def capitalized(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """Return the text with a capital, unless it begins with a name such as iTop."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def safe_name(name: str, limit: int = 80) -> str:

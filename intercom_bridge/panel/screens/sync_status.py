@@ -5,7 +5,7 @@ import datetime as dt
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from intercom_bridge.panel.click import HOME, SYNC, BackLink, click_id
+from intercom_bridge.panel.click import HOME, NEWS, SYNC, BackLink, click_id
 from intercom_bridge.panel.components import (
     Button,
     Canvas,
@@ -19,9 +19,11 @@ from intercom_bridge.panel.components import (
 )
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.links.merge import find_merge
+from intercom_bridge.tickets.news import News, get_news
 from intercom_bridge.tickets.sync_status import SyncDetails, SyncStatus, TicketSync, get_sync_details
 
 from .merged import merge_item
+from .news import checked_text, posting_stopped
 from .parts import (
     back_button,
     button,
@@ -34,6 +36,7 @@ from .parts import (
     paused_text,
     safe_name,
     screen,
+    subtitle,
 )
 
 MAX_REASON_LENGTH = 300
@@ -54,10 +57,21 @@ def sync_status_screen(context: PanelContext) -> Canvas:
         _details(details, is_merged=is_merged)
         if details
         else muted(_("No ticket is linked to this conversation.")),
+        _changes_in_itop(get_news(context)) if details else None,
         back_button(HOME),
         # A decision made on this screen leads back to it.
         stored=BackLink(target=SYNC).to_stored(),
     )
+
+
+def _changes_in_itop(news: News | None) -> list[Component]:
+    """Return how the checks for changes in iTop are doing, and the way to the changes."""
+    if news is None:
+        return []
+    components: list[Component] = [subtitle(_("Changes in iTop")), muted(checked_text(news))]
+    if news.problem:
+        components.append(_reason_text(_("iTop cannot be checked for changes: %(reason)s"), news.problem))
+    return [*components, *posting_stopped(news), link_button(NEWS, _("News from iTop"))]
 
 
 def written_text(written: int, total: int, ref: str) -> str:

@@ -1,5 +1,7 @@
 """One ticket: its attributes, its last log entries, its conversations, and its actions."""
 
+from collections.abc import Mapping
+
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -14,9 +16,11 @@ from intercom_bridge.panel.components import (
     DataTable,
     Field,
     OpenUrl,
+    Text,
     escape_markdown,
     markdown_link,
 )
+from intercom_bridge.tickets.answers import Answer, find_entries, find_sent, find_solution
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_link
 from intercom_bridge.tickets.details import (
@@ -30,6 +34,7 @@ from intercom_bridge.tickets.errors import CacheMissError, TicketNotFoundError
 from intercom_bridge.tickets.rows import TicketList, TicketRow
 from itop_client import LogEntry
 
+from .broadcast import broadcast_buttons
 from .parts import (
     back_button,
     button,
@@ -45,6 +50,7 @@ from .parts import (
     screen,
     subtitle,
 )
+from .send import send_components
 from .ticket_list import link_text
 
 # The Inbox cuts longer values in a table, so they become paragraphs.
@@ -72,11 +78,13 @@ def ticket_screen(context: PanelContext, ticket_class: str, ticket_id: int, back
         *_owner(row),
         *_title(details.title),
         # Buttons come first, texts after them.
+        *_follow_up(context, row),
         *_buttons(context, details),
     ]
     components += _attributes(context, details)
-    components += _entries(context, _("Public log"), details.public)
-    components += _entries(context, _("Private log"), details.private)
+    components += _solution(context, details)
+    components += _entries(context, _("Public log"), details.public, _sendable(context, details))
+    components += _entries(context, _("Private log"), details.private, {})
     if others:
         components.append(paragraph(conversation_links(details.conversations)))
     components += [_portal_button(details), back_button(back.target)]
@@ -171,11 +179,47 @@ def attribute_text(context: PanelContext, code: str, value: str) -> str:
     return value_label(context.ticket_class, code, formatted).strip()
 
 
-def _entries(context: PanelContext, title: str, log: Log) -> list[Component]:
+def _follow_up(context: PanelContext, row: TicketRow) -> list[Component]:
+    """Return what to do if the ticket is closed."""
+    if row.status not in context.profile.excluded_states:
+        return []
+    text = _("Closed: nobody will see new messages in it.")
+    return [
+        *([Text(text=text, style="error", bottom_margin="none")] if row.is_linked else []),
+        button(click_id("follow-up", row.ticket_class, row.id), _("Create a follow-up ticket")),
+    ]
+
+
+def _solution(context: PanelContext, details: TicketDetails) -> list[Component]:
+    """Return the solution of a linked ticket that is resolved or closed, and the way to send it."""
+    link = find_link(context, details.row.ticket_class, details.row.id)
+    answer = find_solution(context, link.ticket) if link else None
+    if answer is None:
+        return []
+    label = attribute_label(context.ticket_class, "solution")
+    text = f"**{escape_markdown(label)}**\n{escape_markdown(cut(answer.text, MAX_PARAGRAPH_LENGTH))}"
+    is_shown = any(code == "solution" for code, _value in details.attributes)
+    message = find_sent(context, [answer]).get(answer.once_key)
+    return [*([] if is_shown else [paragraph(text)]), *send_components(context, answer, message)]
+
+
+def _sendable(context: PanelContext, details: TicketDetails) -> dict[LogEntry, Answer]:
+    """Return which of the public entries that are displayed can be sent to the customer."""
+    link = find_link(context, details.row.ticket_class, details.row.id)
+    return find_entries(context, link.ticket, details.public.entries) if link else {}
+
+
+def _entries(
+    context: PanelContext, title: str, log: Log, sendable: Mapping[LogEntry, Answer]
+) -> list[Component]:
     if not log.entries:
         return []
     components: list[Component] = [subtitle(title)]
-    components += [paragraph(_entry(context, entry)) for entry in log.entries]
+    sent = find_sent(context, sendable.values()) if sendable else {}
+    for entry in log.entries:
+        answer = sendable.get(entry)
+        below = send_components(context, answer, sent.get(answer.once_key)) if answer else ()
+        components += [Text(text=_entry(context, entry), bottom_margin="none" if below else ""), *below]
     older = log.total - len(log.entries)
     if older:
         text = ngettext("%(count)d older entry is in iTop.", "%(count)d older entries are in iTop.", older)
@@ -197,7 +241,8 @@ def _buttons(context: PanelContext, details: TicketDetails) -> list[Button]:
     in_itop = open_in_itop_button(context, details.backoffice_url)
     buttons = [in_itop] if in_itop else []
     if row.is_linked:
-        return [*buttons, link_button(click_id("unlink", row.ticket_class, row.id), _("Unlink"))]
+        unlink = link_button(click_id("unlink", row.ticket_class, row.id), _("Unlink"))
+        return [*buttons, *broadcast_buttons(context, row), unlink]
     target = click_id("link", row.ticket_class, row.id)
     return [primary_button(target, _("Link to this conversation")), *buttons]
 

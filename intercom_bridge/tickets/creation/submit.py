@@ -152,9 +152,10 @@ def _prepare(  # noqa: PLR0913 - everything a creation consists of
     values = _with_author(context, values) if caller.is_default else values
     payload = fetch_full_conversation(context) if copy else context.request.conversation
     since_part_at, since_part_order = (0, 0) if copy else last_position(payload)
-    transcript = Transcript.of(
-        payload.messages if copy else (), skip_ids=OutgoingMessage.objects.part_ids_in(conversation)
-    )
+    code = context.workspace.app_package_code
+    # Nothing that the bridge posted, such as an entry of another ticket.
+    messages = [part for part in payload.messages if copy and not (code and part.app_package_code == code)]
+    transcript = Transcript.of(tuple(messages), skip_ids=OutgoingMessage.objects.part_ids_in(conversation))
     return TicketCreation.objects.create(
         note=_note_if_incomplete(payload) if copy else "",
         since_part_at=since_part_at,

@@ -38,12 +38,14 @@ class Waits:
     write: float = 2.0
     unknown_outcome: float = 2.0
     check_after: float = 5.0
+    poll: float = 15.0
 
     def variables(self) -> dict[str, str]:
         return {
             "WRITE_SECONDS": str(self.write),
             "UNKNOWN_OUTCOME_SECONDS": str(self.unknown_outcome),
             "VERIFY_AFTER_SECONDS": str(self.check_after),
+            "ITOP_POLL_SECONDS": str(self.poll),
         }
 
     def __str__(self) -> str:

@@ -29,8 +29,12 @@ _TICKET_IN_QUERY = re.compile(r"\.id\s*=\s*'?(\d+)")
 
 def token_in(text: str) -> str:
     """Return the unique token of a message, or "" without one."""
-    found = _TOKEN.search(text)
-    return found.group() if found else ""
+    return next(iter(tokens_in(text)), "")
+
+
+def tokens_in(text: str) -> list[str]:
+    """Return all tokens in a text."""
+    return _TOKEN.findall(text)
 
 
 @dataclass(frozen=True)

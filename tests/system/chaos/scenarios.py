@@ -23,6 +23,7 @@ from .proxy import Fault
 from .result import Result, Ticket, acknowledged_ids, acknowledgement_times, tally, token_in, writes
 from .testbed import TICKET_CLASS, RealItop, Testbed
 from .traffic import CLIENTS, Traffic
+from .two_way import AGENTS, Story, wait_until_reported
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Size:
     presses: int = 20
     forms: int = 6
     foreign: int = 40
+    # Tickets and conversations, and the entries of each agent over so many seconds.
+    tickets: int = 20
+    talks: int = 30
+    entries: int = 50
+    entries_seconds: float = 90.0
     flood: int = 1600
     # Of the measurements without and with the flood.
     flood_seconds: int = 30
@@ -54,6 +60,10 @@ SHORT = Size(
     presses=8,
     forms=1,
     foreign=8,
+    tickets=4,
+    talks=6,
+    entries=6,
+    entries_seconds=10.0,
     flood=400,
     flood_seconds=10,
     patience=90.0,
@@ -441,6 +451,47 @@ def _flood(context: ScenarioContext, name: str, conversations: int) -> Result:
     return result
 
 
+def both_ways(context: ScenarioContext) -> Result:
+    """Agents work in iTop and customers write, while workers are killed and outcomes are unknown on both sides."""
+    size, waits = context.size, context.environment.waits
+    with (
+        context.testbed("scenario-11", linked=size.tickets, talks=size.talks) as testbed,
+        _LogExcerpts(testbed),
+    ):
+        story = Story(testbed, entries=size.entries, seconds=size.entries_seconds)
+        testbed.to_itop.faults = (
+            Fault("drop_after", 0.05),
+            Fault("late", 0.02, waits.write + 1),
+            Fault("slow", 0.03, waits.write + 1),
+        )
+        testbed.to_intercom.faults = (Fault("drop_after", 0.10),)
+        story.start()
+        kills = 0
+        while story.is_running or kills < size.kills:
+            time.sleep(random.uniform(0.5, 2 * size.entries_seconds / size.kills))
+            worker = random.choice(testbed.workers)
+            worker.kill()
+            worker.start()
+            kills += 1
+        story.wait()
+        testbed.wait_until_delivered()
+        for proxy in (testbed.to_itop, testbed.to_intercom):
+            proxy.faults = ()
+        result = wait_until_reported(
+            story,
+            # A killed worker's lease of an iTop lasts a minute and a half.
+            patience=max(size.patience, 120.0),
+            quiet=waits.write + waits.unknown_outcome + 2,
+            check=testbed.children.check,
+        )
+        dropped = testbed.to_intercom.faults_done.total()
+        result.notes.append(
+            f"{kills} workers killed; unknown outcomes: {testbed.to_itop.faults_done.total()} of "
+            f"{len(testbed.to_itop.calls)} calls to iTop, {dropped} of {len(testbed.to_intercom.calls)} to Intercom"
+        )
+        return result
+
+
 class _LogExcerpts:
     """Report an error in one sentence, with the ends of the logs."""
 
@@ -479,4 +530,7 @@ SCENARIOS = (
     Scenario(8, "a full log and three messages that iTop never accepts", bad_messages),
     Scenario(9, "a flood in one conversation", flood_in_one_conversation, waits=Waits(8, 10, 180)),
     Scenario(10, "a flood in 50 conversations", flood_in_many_conversations, waits=Waits(8, 10, 180)),
+    Scenario(
+        11, f"both ways: {AGENTS} agents, killed workers, unknown outcomes", both_ways, waits=Waits(poll=2.0)
+    ),
 )

@@ -54,7 +54,8 @@ class Testbed:
     """A context manager that ends all its processes.
 
     `linked` is the number of tickets that are linked to the conversation, `others` that of further conversations with
-    a ticket each. `second` adds a conversation with a ticket in a second workspace.
+    a ticket each. `second` adds a conversation with a ticket in a second workspace. With `talks`, so many conversations
+    are linked to one or two of the tickets each, and none to all of them.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Testbed:
         linked: int = 2,
         others: int = 0,
         second: bool = False,
+        talks: int = 0,
         window: float = 0.02,
         latency: float = 0.0,
     ) -> None:
@@ -76,6 +78,7 @@ class Testbed:
         self._linked = linked
         self._others = others
         self._has_second = second
+        self._talks = talks
         self._faults = {"window": window, "latency": latency}
         self._stack = ExitStack()
         self.webs: list[Child] = []
@@ -84,6 +87,8 @@ class Testbed:
         self.conversation_id = ""
         # Further conversations, each with a ticket of its own.
         self.others: dict[str, Ticket] = {}
+        # Conversations that share the tickets.
+        self.talks: dict[str, list[Ticket]] = {}
         # The conversation of the second workspace and its ticket.
         self.second = (SECOND_CONVERSATION_ID, Ticket(0, ""))
 
@@ -117,6 +122,7 @@ class Testbed:
         )
         self.to_itop: Proxy = self._stack.enter_context(Proxy([self.itop_url], free_port()))
         self._start_intercom()
+        self.to_intercom: Proxy = self._stack.enter_context(Proxy([self._intercom_url], free_port()))
         self.customer = self._find_customer()
         self.tickets = [self._register(f"Chaos: {self.name}, {number + 1}") for number in range(self._linked)]
         for number in range(self._others):
@@ -124,6 +130,10 @@ class Testbed:
             self.others[self.conversation_id] = self._register(f"Chaos: {self.name}, other {number + 1}")
         if self._has_second:
             self.second = (SECOND_CONVERSATION_ID, self._register(f"Chaos: {self.name}, second workspace"))
+        for number in range(self._talks):
+            self.begin_conversation()
+            places = {number % self._linked, *([number * 7 % self._linked] if number % 5 == 0 else [])}
+            self.talks[self.conversation_id] = [self.tickets[place] for place in sorted(places)]
         self.begin_conversation()
         self._make_rows()
         self._start_service(web_ports)
@@ -179,7 +189,7 @@ class Testbed:
         fields = {"org_id": self.customer.org_id, "caller_id": self.customer.id, "title": title}
         made = self._client.create(
             TICKET_CLASS,
-            fields | {"description": "<p>Made by chaos.</p>"},
+            fields | {"description": "<p>Made by chaos.</p>", "request_type": "incident"},
             comment="Chaos",
             output_fields=("ref",),
         )
@@ -191,7 +201,10 @@ class Testbed:
             "itop_token": self._token,
             "is_sandbox": self._real is None,
             "time_zone": self._real.time_zone if self._real else "",
-            "links": {self.conversation_id: [[ticket.id, ticket.ref] for ticket in self.tickets]}
+            "links": {
+                conversation: [[ticket.id, ticket.ref] for ticket in tickets]
+                for conversation, tickets in (self.talks or {self.conversation_id: self.tickets}).items()
+            }
             | {conversation: [[ticket.id, ticket.ref]] for conversation, ticket in self.others.items()},
             # The others are those of one customer.
             "contacts": dict.fromkeys(self.others, ALICE["id"])
@@ -214,7 +227,7 @@ class Testbed:
             directory = self.directory / f"group-{number}"
             directory.mkdir()
             environment = self._environment | {
-                "INTERCOM_API_URL": self._intercom_url,
+                "INTERCOM_API_URL": self.to_intercom.url,
                 "PUBLIC_URL": self.to_web.url,
                 "CHAOS_QUEUE": str(directory / "queue.sqlite3"),
             }

@@ -1,0 +1,32 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from intercom_bridge.events.attributes import create_missing
+from intercom_bridge.intercom.client import IntercomError
+from intercom_bridge.models import Workspace
+from intercom_bridge.models.encryption import SecretDecryptionError
+
+
+class Command(BaseCommand):
+    help = (
+        "Create the conversation attributes “iTop ticket” and “iTop status” in Intercom, unless they exist. The bridge "
+        "keeps them up to date, so that inbox views and workflows can use them."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--workspace", required=True, metavar="ID", help="the id of the workspace")
+
+    def handle(self, *args: Any, workspace: str, **options: Any) -> None:
+        row = Workspace.objects.filter(workspace_id=workspace).first()
+        if row is None:
+            known = ", ".join(Workspace.objects.values_list("workspace_id", flat=True)) or "none"
+            raise CommandError(f"There is no workspace {workspace}. Known: {known}.")
+        try:
+            created = create_missing(row)
+        except (IntercomError, SecretDecryptionError) as error:
+            raise CommandError(
+                f"{error}. It can be repeated. If Intercom does not allow it, create them in Intercom: Settings, Data, "
+                "Conversations."
+            ) from error
+        self.stdout.write(f"Created: {', '.join(created)}." if created else "Both exist already.")

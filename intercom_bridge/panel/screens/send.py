@@ -1,0 +1,119 @@
+"""Send an agent's entry or a solution from iTop to the customer: the text, the result, and who has sent it before."""
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from intercom_bridge.intercom.html import to_text
+from intercom_bridge.intercom.text import cut
+from intercom_bridge.models import OutgoingMessage
+from intercom_bridge.models.reason import reason_label
+from intercom_bridge.panel.click import NEWS, BackLink, click_id
+from intercom_bridge.panel.components import Canvas, Component, TextArea, escape_markdown
+from intercom_bridge.panel.form.form import truncate_values
+from intercom_bridge.tickets.answers import ENTRY, SENT, Answer, can_send
+from intercom_bridge.tickets.context import PanelContext
+
+from .parts import (
+    back_button,
+    button,
+    error_text,
+    format_time,
+    home_button,
+    join_facts,
+    link_button,
+    muted,
+    paragraph,
+    primary_button,
+    safe_name,
+    screen,
+)
+
+FIELD = click_id("message")
+MAX_SENT_LENGTH = 1500
+MAX_REASON_LENGTH = 300
+
+
+def send_form(
+    context: PanelContext, answer: Answer, back: BackLink, text: str | None = None, problem: str = ""
+) -> Canvas:
+    """Return the message to the customer to be checked and edited: `text`, or what the agent wrote."""
+    whole = answer.text if text is None else text
+    value = truncate_values({FIELD: whole})[FIELD]
+    if value != whole:
+        problem = _("Too long for this form. Only the first %(count)d characters were kept.") % {
+            "count": len(value)
+        }
+    facts = [
+        safe_name(answer.ticket.ref),
+        _("Solution") if answer.path[0] != ENTRY else "",
+        safe_name(answer.author),
+        format_time(answer.written_at) if answer.written_at else "",
+    ]
+    name = safe_name(context.request.admin.name) or _("you")
+    return screen(
+        _("Send to the customer"),
+        muted(join_facts(*facts)),
+        TextArea(id=FIELD, label=_("Message to the customer"), value=value, error=bool(problem)),
+        error_text(problem) if problem else None,
+        muted(_("The customer gets it as a message from %(teammate)s.") % {"teammate": name}),
+        primary_button(click_id("send-now", *answer.path), _("Send")),
+        back_button(_target(answer, back)),
+        stored=back.to_stored(),
+    )
+
+
+def sent_screen(
+    context: PanelContext, answer: Answer, message: OutgoingMessage, back: BackLink, *, is_new: bool
+) -> Canvas:
+    """Return the message as the customer gets it, and who sent it if that was not this click."""
+    has_failed = message.state == OutgoingMessage.State.FAILED
+    words = escape_markdown(cut(to_text(message.body), MAX_SENT_LENGTH))
+    new_text = _("It appears in this conversation within a few seconds.")
+    return screen(
+        _("Sent to the customer") if is_new else _("Not sent") if has_failed else _("Already sent"),
+        muted(new_text) if is_new else status_components(context, message),
+        paragraph(words) if words else None,
+        back_button(_target(answer, back)),
+        home_button(),
+        stored=back.to_stored(),
+    )
+
+
+def send_components(
+    context: PanelContext, answer: Answer, message: OutgoingMessage | None
+) -> tuple[Component, ...]:
+    """Return the button that opens the form, or what became of the message to the customer."""
+    if message is not None:
+        return status_components(context, message)
+    if not can_send(context):
+        return ()
+    label = _("Send to the customer") if answer.path[0] == ENTRY else _("Send the solution to the customer")
+    return (link_button(click_id("send", *answer.path), label),)
+
+
+def status_components(context: PanelContext, message: OutgoingMessage) -> tuple[Component, ...]:
+    """Return who sent a message to the customer and when, or why it could not be sent."""
+    if message.state == OutgoingMessage.State.FAILED:
+        reason = safe_name(reason_label(message.reason_code, message.reason_detail), MAX_REASON_LENGTH)
+        failed = error_text(_("It could not be sent to the customer: %(reason)s") % {"reason": reason})
+        if message.cleaned_at:
+            return (failed,)
+        return failed, button(click_id("send-again", message.pk), _("Try again"))
+    facts = {
+        "moment": format_time(timezone.localtime(message.created_at, context.workspace.zone)),
+        "teammate": safe_name(message.admin_name) or _("A teammate"),
+    }
+    if not message.once_key.startswith(SENT):
+        text = _("Sent to the customer automatically on %(moment)s.")
+    elif message.admin_id == context.request.admin.id:
+        text = _("You sent it to the customer on %(moment)s.")
+    else:
+        text = _("%(teammate)s sent it to the customer on %(moment)s.")
+    return (muted(text % facts),)
+
+
+def _target(answer: Answer, back: BackLink) -> str:
+    """Return where the form was opened: the news, or the ticket."""
+    if back.target == NEWS:
+        return NEWS
+    return click_id("ticket", answer.ticket.ticket_class, answer.ticket.object_id)

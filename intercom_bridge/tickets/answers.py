@@ -1,0 +1,191 @@
+"""What agents wrote in iTop for the customer, and sending it to the customer, once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db.models import Q
+
+from intercom_bridge.events.compare import digest
+from intercom_bridge.events.markup import to_intercom
+from intercom_bridge.intercom.html import text_to_html, to_text
+from intercom_bridge.models import (
+    Conversation,
+    EventKind,
+    OutgoingMessage,
+    Ticket,
+    TicketEvent,
+    TicketLink,
+    TicketSnapshot,
+)
+from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.models.ticket_profile import RESOLVED_STATES
+from itop_client import LogEntry
+
+from .context import PanelContext
+from .conversation import find_conversation, get_or_create_conversation
+from .news import MAX_EVENTS, happened_at
+
+ENTRY, SOLUTION = "entry", "solution"
+# What the `once_key` of a message begins with that a teammate sent. That of an automatic one names an event.
+SENT = "sent:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A public entry of an agent, or the solution of a ticket.
+
+    path: identifies it in a click. For a solution it contains a digest, because another one may replace it.
+    content: HTML of iTop.
+    events: the changes that reported it. If one was posted as a reply, the customer has it.
+    """
+
+    path: tuple[str, ...]
+    ticket: Ticket
+    content: str
+    author: str = ""
+    written_at: dt.datetime | None = None
+    events: tuple[TicketEvent, ...] = ()
+
+    @property
+    def once_key(self) -> str:
+        """What makes the message to the customer unique within the conversation."""
+        name = self.events[0].key if self.path[0] == ENTRY else f"{SOLUTION}:{self.path[2]}"
+        return f"{SENT}{self.ticket.pk}:{name}"
+
+    @property
+    def text(self) -> str:
+        """The words as plain text, as a customer may see them: without addresses of images and of the back office."""
+        return to_text(to_intercom(self.content, self.ticket.itop, for_customer=True))
+
+
+def find_answer(context: PanelContext, path: tuple[str, ...]) -> Answer | None:
+    """Return the answer with this path, or None: it is unknown, replaced or erased, or its ticket was unlinked."""
+    conversation = find_conversation(context)
+    source, key, *_digest = (*path, "", "")
+    if conversation is None or not key.isdecimal() or len(key) > 18:
+        return None
+    tickets = TicketLink.objects.filter(conversation=conversation).values("ticket")
+    if source == ENTRY:
+        events = TicketEvent.objects.filter(pk=int(key), conversation=conversation, ticket__in=tickets)
+        event = events.select_related("ticket__itop", "message").first()
+        return entry_of(context, event) if event else None
+    snapshots = TicketSnapshot.objects.filter(ticket=int(key), ticket__in=tickets)
+    snapshot = snapshots.select_related("ticket__itop").first()
+    answer = _solution_of(context, snapshot, conversation) if snapshot else None
+    return answer if answer and answer.path == path else None
+
+
+def entry_of(context: PanelContext, event: TicketEvent) -> Answer | None:
+    """Return the agent's entry that an event reports, or None."""
+    is_copy = event.reason_code == ReasonCode.REPORTED_WITH_PARENT
+    if event.kind != EventKind.PUBLIC_ENTRY or not event.content or is_copy:
+        return None
+    return Answer(
+        path=(ENTRY, str(event.pk)),
+        ticket=event.ticket,
+        content=event.content,
+        author=event.author_name,
+        written_at=happened_at(context, event),
+        events=(event,),
+    )
+
+
+def find_entries(
+    context: PanelContext, ticket: Ticket, entries: Iterable[LogEntry]
+) -> dict[LogEntry, Answer]:
+    """Return those public entries of a linked ticket that agents wrote while it was linked."""
+    by_digest = {digest(entry): entry for entry in entries}
+    events = TicketEvent.objects.filter(
+        ticket=ticket, conversation=find_conversation(context), kind=EventKind.PUBLIC_ENTRY
+    ).select_related("ticket__itop", "message")
+    found = {}
+    for event in events.order_by("-pk")[:MAX_EVENTS]:
+        entry, answer = by_digest.get(event.key.rpartition(":")[2]), entry_of(context, event)
+        if entry is not None and answer is not None:
+            found[entry] = answer
+    return found
+
+
+def find_solution(context: PanelContext, ticket: Ticket) -> Answer | None:
+    """Return the solution of a linked ticket that is resolved or closed, or None."""
+    conversation = find_conversation(context)
+    snapshot = TicketSnapshot.objects.filter(ticket=ticket).select_related("ticket__itop").first()
+    return _solution_of(context, snapshot, conversation) if snapshot and conversation else None
+
+
+def _solution_of(
+    context: PanelContext, snapshot: TicketSnapshot, conversation: Conversation
+) -> Answer | None:
+    states = (*RESOLVED_STATES, *context.profile.excluded_states)
+    if not snapshot.solution or snapshot.status not in states:
+        return None
+    digest = hashlib.sha256(snapshot.solution.encode("utf-8", "replace")).hexdigest()[:16]
+    events = TicketEvent.objects.filter(
+        ticket=snapshot.ticket, conversation=conversation, kind=EventKind.RESOLVED, content=snapshot.solution
+    )
+    found = tuple(events.select_related("message").order_by("-created_at", "-pk"))
+    return Answer(
+        path=(SOLUTION, str(snapshot.ticket.pk), digest),
+        ticket=snapshot.ticket,
+        content=snapshot.solution,
+        author=found[0].author_name if found else "",
+        written_at=happened_at(context, found[0]) if found else None,
+        events=found,
+    )
+
+
+def visible_text(event: TicketEvent) -> str:
+    """Return the words of a change as plain text, without addresses of images, which are secret."""
+    content = event.content
+    # A pending reason is plain text.
+    markup = text_to_html(content) if event.kind == EventKind.PENDING else content
+    return to_text(to_intercom(markup, event.ticket.itop))
+
+
+def can_send(context: PanelContext) -> bool:
+    """Return whether the bridge can post in this conversation in the teammate's name."""
+    conversation = find_conversation(context)
+    is_merged = conversation is not None and bool(conversation.merged_away_at)
+    return bool(context.workspace.access_token and context.request.admin.id) and not is_merged
+
+
+def find_sent(context: PanelContext, answers: Iterable[Answer]) -> dict[str, OutgoingMessage]:
+    """Return the messages to the customer by the `once_key` of their answers: a teammate's, or a rule's."""
+    answers = list(answers)
+    sent = {
+        answer.once_key: event.message
+        for answer in answers
+        for event in answer.events
+        if event.message is not None and not event.message.is_note
+    }
+    messages = OutgoingMessage.objects.filter(
+        Q(conversation=find_conversation(context)), once_key__in=[answer.once_key for answer in answers]
+    )
+    return sent | {message.once_key: message for message in messages}
+
+
+def send_answer(context: PanelContext, answer: Answer, text: str) -> tuple[OutgoingMessage, bool]:
+    """Queue the text as the teammate's message to the customer.
+
+    Return the message and True; or the message that was sent before, by whomever, and False.
+    """
+    earlier = find_sent(context, [answer]).get(answer.once_key)
+    if earlier is not None:
+        return earlier, False
+    admin = context.request.admin
+    return OutgoingMessage.objects.get_or_create(
+        conversation=get_or_create_conversation(context),
+        once_key=answer.once_key,
+        defaults={"admin_id": admin.id[:64], "admin_name": admin.name[:200], "body": text_to_html(text)},
+    )
+
+
+def send_again(context: PanelContext, message_id: int) -> OutgoingMessage | None:
+    """Queue a message about a change in iTop again if it could not be posted. Return it, None if there is none."""
+    messages = OutgoingMessage.objects.filter(pk=message_id, conversation=find_conversation(context))
+    messages.retry_now()
+    return messages.first()

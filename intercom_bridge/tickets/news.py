@@ -1,0 +1,83 @@
+"""What is new in iTop for a conversation, and when it was last checked. Asks only the database."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+from django.db.models import Max, Min, Q, QuerySet
+
+from intercom_bridge.events.rules import resume
+from intercom_bridge.models import Conversation, ItopPoll, TicketEvent, TicketSnapshot
+from intercom_bridge.models.reason import ReasonCode, reason_label
+
+from .context import PanelContext
+from .conversation import find_conversation, find_links
+from .version import claim_version
+
+MAX_EVENTS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """The newest change of a linked ticket, and how the checks for changes are doing.
+
+    `happened_at` is when the newest change happened, `checked_at` is when all followed tickets had last been compared
+    with iTop, both in the workspace's time zone; None if unknown. `problem`: why iTop cannot be checked now.
+    `is_stopped`: the bridge posts no changes in this conversation, because there were too many.
+    """
+
+    latest: TicketEvent | None = None
+    happened_at: dt.datetime | None = None
+    checked_at: dt.datetime | None = None
+    problem: str = ""
+    is_stopped: bool = False
+
+
+def get_news(context: PanelContext) -> News | None:
+    """Return what is new in the linked tickets, or None if there are none."""
+    conversation = find_conversation(context)
+    if conversation is None or not find_links(context):
+        return None
+    latest = _events(conversation).first()
+    times = TicketSnapshot.objects.filter(
+        ticket__links__conversation=conversation, ticket__gone_at=None
+    ).aggregate(followed=Min("read_at", filter=Q(poll_at__isnull=False)), last=Max("read_at"))
+    poll = ItopPoll.objects.filter(itop=context.itop, failures_in_a_row__gt=0).first()
+    return News(
+        latest=latest,
+        happened_at=happened_at(context, latest) if latest else None,
+        checked_at=_local_time(context, times["followed"] or times["last"]),
+        problem=reason_label(poll.reason_code, poll.reason_detail) if poll else "",
+        is_stopped=conversation.posting_stopped_at is not None,
+    )
+
+
+def list_events(context: PanelContext) -> list[TicketEvent]:
+    """Return the last changes of the linked tickets, newest first."""
+    conversation = find_conversation(context)
+    return list(_events(conversation)[:MAX_EVENTS]) if conversation else []
+
+
+def happened_at(context: PanelContext, event: TicketEvent) -> dt.datetime:
+    """Return when a change happened, or if iTop does not say, when the bridge noticed it."""
+    return (event.happened_at or event.created_at).astimezone(context.workspace.zone)
+
+
+def resume_posting(context: PanelContext) -> None:
+    """Post changes in this conversation again. Raise OutdatedScreenError."""
+    conversation = find_conversation(context)
+    if conversation is not None and conversation.posting_stopped_at is not None:
+        claim_version(context)
+        resume(conversation)
+
+
+def _events(conversation: Conversation) -> QuerySet[TicketEvent]:
+    """Return the changes of the tickets that are linked now. iTop's copy of a parent's entry is none of its own."""
+    events = TicketEvent.objects.filter(
+        conversation=conversation, ticket__in=conversation.links.values("ticket")
+    )
+    events = events.exclude(reason_code=ReasonCode.REPORTED_WITH_PARENT)
+    return events.select_related("ticket__itop", "message").order_by("-created_at", "-pk")
+
+
+def _local_time(context: PanelContext, when: dt.datetime | None) -> dt.datetime | None:
+    return when.astimezone(context.workspace.zone) if when else None
