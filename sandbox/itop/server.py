@@ -21,7 +21,8 @@ from urllib.parse import parse_qsl, urlsplit
 from . import accounts, database, pages, seed, wording
 from .datamodel import VERSIONS, data_model
 from .faults import Fault, Faults
-from .operations import WRITES, CrashError, Operations
+from .operations import INTERACTIVE, WRITES, Call, CrashError, Operations, RefusalError
+from .store import Row
 
 log = logging.getLogger(__name__)
 REST = "/webservices/rest.php"
@@ -168,6 +169,28 @@ class Itop:
             return _json(self.operations.answer(user, form["version"], request), form)
         except CrashError:
             return 500, HTML, CRASH
+
+    def act(
+        self,
+        ticket_id: int,
+        *,
+        account: str,
+        entry: str = "",
+        log: str = "public_log",
+        stimulus: str = "",
+        values: Mapping[str, Any] | None = None,
+    ) -> Row:
+        """Save a ticket once, as a person does in the console or, with a portal account, in the portal.
+
+        ``account`` is a login, such as "jverne" (an agent) or "alice.martin" (a customer). ``entry`` is HTML for
+        ``log``; ``values`` are attributes, with ids for external keys. Return the ticket. Raise RefusalError.
+        """
+        user = next(each for each in self.store.all("User") if each["login"] == account)
+        ticket = self.store.load("UserRequest", ticket_id)
+        if ticket is None:
+            raise RefusalError("The ticket does not exist")
+        Call(self.operations, user, INTERACTIVE).act(ticket, entry, log, stimulus, values or {})
+        return ticket
 
     def state(self) -> dict[str, Any]:
         """Return all tickets with their logs and history."""

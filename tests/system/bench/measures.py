@@ -75,7 +75,7 @@ class Bench:
         self.children = self._stack.enter_context(Children(self.directory))
         port = free_port()
         self.itop_url = f"http://127.0.0.1:{port}"
-        itop = self.children.start(
+        self.itop_process = itop = self.children.start(
             "itop",
             *("-m", "sandbox.itop", "--port", str(port), "--token", TOKEN),
             *("--database", str(self.directory / "itop.sqlite3")),
