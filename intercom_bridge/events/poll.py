@@ -153,7 +153,7 @@ class _Poll:
         deferred = [by_id[ticket.id].pk for ticket in found]
         complete = {row.pk: row for row in TicketSnapshot.objects.filter(pk__in=deferred)}
         comparisons: list[_Comparison] = []
-        for ticket in sorted(found, key=lambda ticket: ticket.text(LAST_UPDATE)):
+        for ticket in sorted(found, key=lambda ticket: (ticket.text(LAST_UPDATE), ticket.id)):
             known = by_id[ticket.id]
             # It is missing if its ticket was unlinked meanwhile.
             if snapshot := complete.get(known.pk):
