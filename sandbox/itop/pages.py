@@ -130,7 +130,8 @@ def details(store: Store, class_name: str, number: str, message: str = "") -> st
             lines.append(f'<tr><th>{escape(attribute.label or code)}</th><td dir="auto">{shown}</td></tr>')
     if row["finalclass"] == "UserRequest":
         status = escape(str(row["status"]))
-        body += f'<p>You act as an agent. The ticket is {status}. <a href="{portal_link(row)}">The customer\'s page</a></p>'
+        body += f"<p>You act as an agent. The ticket is {status}. "
+        body += f'<a href="{portal_link(row)}">The customer\'s page</a></p>'
         body += _form(row, ACTIONS, "What you answer, note, or give as reason or solution")
     body += f"<table>{''.join(lines)}</table>"
     for code, attribute in known.items():
