@@ -40,6 +40,13 @@ def linked(talking: Teammate, work: Work) -> Teammate:
     return talking
 
 
+@pytest.fixture
+def closed(linked: Teammate, itop: Itop) -> Teammate:
+    itop.store.update("UserRequest", 8, status="closed")
+    CachedTickets.objects.all().delete()
+    return linked
+
+
 def happen(kind: str = "public_entry", **fields: Any) -> TicketEvent:
     """Store a change of R-000008, as a poll does."""
     link = TicketLink.objects.get(ticket__ref="R-000008")
@@ -317,23 +324,23 @@ def test_a_reopened_ticket_has_no_solution_to_send(linked: Teammate) -> None:
 
 def test_posting_that_stopped_is_resumed_with_one_click(linked: Teammate) -> None:
     Conversation.objects.update(posting_stopped_at=timezone.now())
-    assert "no longer posts them here" in linked.open().text
+    assert "Posting of changes in iTop stopped" in linked.open().text
     linked.click("Resume posting")
     assert Conversation.objects.get().posting_stopped_at is None
-    assert "no longer posts" not in linked.text
+    assert "Posting of changes" not in linked.text
     Conversation.objects.update(posting_stopped_at=timezone.now())
     assert linked.open().click("Sync").click("Resume posting").offers("News from iTop")
     assert Conversation.objects.get().posting_stopped_at is None
 
 
+def test_everything_at_once_still_offers_what_to_do(closed: Teammate) -> None:
+    happen()
+    Conversation.objects.update(posting_stopped_at=timezone.now())
+    closed.open()
+    assert closed.offers("Create a follow-up ticket") and closed.offers("Resume posting")
+
+
 # Closed tickets
-
-
-@pytest.fixture
-def closed(linked: Teammate, itop: Itop) -> Teammate:
-    itop.store.update("UserRequest", 8, status="closed")
-    CachedTickets.objects.all().delete()
-    return linked
 
 
 def test_the_first_screen_says_that_nobody_sees_messages_to_a_closed_ticket(closed: Teammate) -> None:

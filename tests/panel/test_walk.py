@@ -8,8 +8,17 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
-from intercom_bridge.models import Delivery, TicketLink
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    EventKind,
+    TicketEvent,
+    TicketLink,
+    TicketSnapshot,
+    Workspace,
+)
 from sandbox.itop import Itop
 from tests.cases.walk import Walk, name
 from tests.teammate import ALICE, Teammate
@@ -109,6 +118,20 @@ def _messages() -> None:
             reason_detail=detail,
             log="public_log",
         )
+    for number, kind in enumerate(EventKind.values):
+        TicketEvent.objects.create(
+            ticket=link.ticket,
+            conversation=link.conversation,
+            kind=kind,
+            key=f"public_log:{number}:x",
+            author_name=name(number),
+            after=name(3),
+            content=f"<p>{name(2) * 10}</p>",
+        )
+    solution = {"solution": f"<p>{name(2) * 10}</p>", "status": "resolved"}
+    TicketSnapshot.objects.update_or_create(ticket=link.ticket, defaults=solution)
+    Conversation.objects.update(posting_stopped_at=timezone.now())
+    Workspace.objects.update(access_token="token")
 
 
 @pytest.mark.parametrize("world", [*WORLDS[:2], *CROWDS], ids=str)
@@ -127,6 +150,7 @@ def test_each_sync_click_has_a_valid_response(workspace: Any, itop: Itop, client
     walk = walked(WORLDS[2], itop, client, messages=True)
     assert walk.places_without_a_way_home() == []
     assert {"try-again", "write-left-out", "forget-left-out", "pause", "resume", "sync"} <= walk.verbs
+    assert {"news", "send", "send-now", "resume-posting"} <= walk.verbs
     assert {"ongoing", "ticket", "link", "create", "form"} <= walk.verbs
 
 

@@ -28,8 +28,18 @@ from intercom_bridge.tickets.rows import TicketRow
 from intercom_bridge.tickets.sync_status import SyncStatus
 
 from .merged import merge_item
-from .news import checked_text, event_title, posting_stopped
-from .parts import button, capitalized, find_button, format_time, item, join_facts, retry_button, subtitle
+from .news import ENTRIES, checked_text, event_title, posting_stopped
+from .parts import (
+    button,
+    capitalized,
+    find_button,
+    format_time,
+    item,
+    join_facts,
+    link_button,
+    retry_button,
+    subtitle,
+)
 from .sync_status import failed_buttons, failed_text, left_out_buttons, left_out_text, switch_buttons
 
 MAX_NAME_LENGTH = 50
@@ -68,14 +78,15 @@ REDUCTIONS = (
     ("failed", Level.COMPACT),
     ("merge", Level.HIDDEN),
     ("left_out", Level.HIDDEN),
+    ("closed", Level.COMPACT),
+    ("news", Level.HIDDEN),
+    ("sync", Level.MINIMUM),
     ("stopped", Level.HIDDEN),
     ("closed", Level.HIDDEN),
-    ("sync", Level.MINIMUM),
     ("failed", Level.MINIMUM),
     ("person", Level.HIDDEN),
     ("resume", Level.HIDDEN),
     ("failed", Level.HIDDEN),
-    ("news", Level.HIDDEN),
     ("failure", Level.HIDDEN),
     ("sync", Level.HIDDEN),
 )
@@ -209,27 +220,29 @@ class HomeScreen:
 
     def _news(self, level: Level) -> list[Item]:
         """Return the newest change in iTop. A click leads to the last ten."""
-        if self.news is None or self.news.latest is None or level is Level.HIDDEN:
+        latest = self.news.latest if self.news is not None else None
+        if self.news is None or latest is None or level is Level.HIDDEN:
             return []
-        title = shorten_to_line(event_title(self.news.latest), LINE_WIDTH)
-        ref = shorten_to_line(self.news.latest.ticket.ref, MAX_REF_WIDTH)
-        when = format_time(self.news.happened_at) if self.news.happened_at else ""
-        return [item(NEWS, title, join_facts(ref, when) if level is Level.NORMAL else "")]
+        title, ref = event_title(latest), shorten_to_line(latest.ticket.ref, MAX_REF_WIDTH)
+        if level is Level.NORMAL:
+            when = format_time(self.news.happened_at) if self.news.happened_at else ""
+            return [item(NEWS, shorten_to_line(title, LINE_WIDTH), join_facts(ref, when))]
+        # The ticket's own row shows its state.
+        is_entry = latest.kind in ENTRIES
+        return [item(NEWS, shorten_to_line(join_facts(title, ref), LINE_WIDTH))] if is_entry else []
 
     def _closed(self, level: Level) -> list[Component]:
         """Return what to do if all linked tickets are closed."""
         closed = self._all_closed()
         if closed is None or level is Level.HIDDEN or self.notice or self.is_merged_away:
             return []
+        target = click_id("follow-up", closed.ticket_class, closed.id)
+        label = _("Create a follow-up ticket")
+        if level is Level.COMPACT:
+            return [link_button(target, label)]
         text = _("%(ticket)s is closed: nobody will see new messages there.")
-        return [
-            Text(
-                text=text % {"ticket": escape_markdown(shorten_to_line(closed.ref, MAX_REF_WIDTH))},
-                style="error",
-                bottom_margin="none",
-            ),
-            button(click_id("follow-up", closed.ticket_class, closed.id), _("Create a follow-up ticket")),
-        ]
+        text %= {"ticket": escape_markdown(shorten_to_line(closed.ref, MAX_REF_WIDTH))}
+        return [Text(text=text, style="error", bottom_margin="none"), button(target, label)]
 
     def _all_closed(self) -> TicketRow | None:
         """Return the newest linked ticket if nobody works on any of them, and one is closed."""

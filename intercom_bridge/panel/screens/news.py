@@ -13,6 +13,7 @@ from intercom_bridge.tickets.news import News, get_news, happened_at, list_event
 from .parts import back_button, format_time, item, join_facts, link_button, muted, safe_name, screen
 from .send import send_components
 
+ENTRIES = (EventKind.PUBLIC_ENTRY, EventKind.CUSTOMER_ENTRY, EventKind.PRIVATE_ENTRY)
 MAX_CONTENT_LENGTH = 300
 MAX_NAME_LENGTH = 40
 
@@ -87,7 +88,7 @@ def posting_stopped(news: News | None) -> tuple[Component, ...]:
     """Return why no changes are posted in this conversation, and the button that ends it."""
     if news is None or not news.is_stopped:
         return ()
-    text = _("Too many changes in iTop in a few minutes: the bridge no longer posts them here.")
+    text = _("Posting of changes in iTop stopped: too many in a few minutes.")
     return (
         Text(text=text, style="error", bottom_margin="none"),
         link_button(click_id("resume-posting"), _("Resume posting")),
