@@ -20,7 +20,7 @@ DEADLINE_SECONDS = 15
 
 # The only addresses of the stand-in that the page may request.
 _ALLOWED = re.compile(
-    r"(state|conversations|conversations/[0-9]+|conversations/[0-9]+/messages|messenger|canvas|faults)"
+    r"(state|conversations|conversations/[0-9]+|conversations/[0-9]+/(messages|state)|messenger|canvas|faults)"
 )
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest
 
 from intercom_bridge.models import Broadcast, Conversation, OutgoingMessage
 from intercom_bridge.models.reason import reason_label
@@ -15,6 +16,20 @@ from .records import SearchableAdmin
 from .search import SearchResult
 
 State = OutgoingMessage.State
+NOTE, REPLY = "note", "reply to the customer"
+
+
+class PostedAsFilter(admin.SimpleListFilter):
+    """Filter by what the teammate posted."""
+
+    title = "posted as"
+    parameter_name = "posted_as"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        return [("note", NOTE), ("reply", REPLY)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(is_note=self.value() == "note") if self.value() else queryset
 
 
 @admin.register(Broadcast)
@@ -23,7 +38,7 @@ class BroadcastAdmin(SearchableAdmin):
 
     created = datetime_column("created_at", "created")
     list_display = ("created", "ticket", "admin_name", "posted_as", "outcomes")
-    list_filter = ("is_note", "created_at", "ticket__itop")
+    list_filter = (PostedAsFilter, "created_at", "ticket__itop")
     list_select_related = ("ticket",)
     search_help_text = f"{SearchableAdmin.search_help_text} Or a teammate's name."
     teammate_column = "admin_name"
@@ -55,7 +70,7 @@ class BroadcastAdmin(SearchableAdmin):
 
     @admin.display(description="posted as", ordering="is_note")
     def posted_as(self, broadcast: Broadcast) -> str:
-        return "note" if broadcast.is_note else "reply to the customer"
+        return NOTE if broadcast.is_note else REPLY
 
     @admin.display(description="outcomes")
     def outcomes(self, broadcast: Broadcast) -> str:

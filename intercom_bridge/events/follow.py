@@ -1,6 +1,8 @@
 """Begin to follow tickets that were linked."""
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
 
 from intercom_bridge.models import ItopPoll, Ticket, TicketLink, TicketSnapshot
 
@@ -17,10 +19,12 @@ def unfollowed_tickets() -> QuerySet[Ticket]:
 def follow_tickets(_first: Ticket) -> None:
     """Follow all these tickets from now on."""
     tickets = list(unfollowed_tickets())
-    for itop_id in sorted({ticket.itop_id for ticket in tickets}):
-        ItopPoll.objects.get_or_create(itop_id=itop_id)
     # What happened before a ticket was linked again is no news.
     TicketSnapshot.objects.filter(ticket__in=tickets, poll_at=None).delete()
     TicketSnapshot.objects.bulk_create(
         [TicketSnapshot(ticket=ticket) for ticket in tickets], ignore_conflicts=True
     )
+    for itop_id in sorted({ticket.itop_id for ticket in tickets}):
+        ItopPoll.objects.get_or_create(itop_id=itop_id, defaults={"swept_at": timezone.now()})
+        # An iTop that fails keeps its pause.
+        ItopPoll.objects.filter(itop_id=itop_id, failures_in_a_row=0).update(due_at=Now())

@@ -7,14 +7,14 @@ not report each other's messages.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import structlog
 
 from intercom_bridge.models import Delivery, ItopInstance, Ticket
 from intercom_bridge.sync.verify import LogMatcher, local_date
-from itop_client import Client, ItopPermissionError, ItopRejectedError, quote
+from itop_client import Client, ItopPermissionError, ItopRejectedError, ids, quote
 
 from .compare import NewEntry
 
@@ -22,8 +22,8 @@ log = structlog.get_logger(__name__)
 
 # How the idempotency keys of messages begin (sync/message.py).
 KEY_PATTERNS = ("Intercom message %", "Intercom first message %", "Intercom redaction of message %")
-# Entries that one query asks about.
-BATCH = 100
+# Positions in logs that one query asks about, of any number of tickets: nested conditions need space on a stack.
+MAX_POSITIONS = 20
 
 Entries = dict[Ticket, list[NewEntry]]
 Place = tuple[Ticket, NewEntry]
@@ -41,8 +41,8 @@ def foreign_entries(itop: ItopInstance, client: Client, entries: Entries) -> Ent
     asked = [(ticket, new) for ticket, new in unknown if not new.replaces and _is_tracked(itop, ticket, new)]
     marked: set[tuple[int, str]] = set()
     try:
-        for start in range(0, len(asked), BATCH):
-            marked |= _marked(client, asked[start : start + BATCH])
+        for batch in _batches(asked):
+            marked |= _marked(client, batch)
     except (ItopPermissionError, ItopRejectedError) as error:
         # What this bridge wrote is already left out.
         log.warning("own_writes.history_unreadable", itop=itop.name, error=type(error).__name__)
@@ -79,6 +79,17 @@ def _take(new: NewEntry, items: list[Any], itop: ItopInstance) -> bool:
     return False
 
 
+def _batches(places: Iterable[Place]) -> Iterator[list[Place]]:
+    by_position: dict[tuple[str, int], list[Place]] = defaultdict(list)
+    for ticket, new in places:
+        by_position[new.code, new.index].append((ticket, new))
+    positions = sorted(by_position)
+    for start in range(0, len(positions), MAX_POSITIONS):
+        yield [
+            place for position in positions[start : start + MAX_POSITIONS] for place in by_position[position]
+        ]
+
+
 def _marked(client: Client, places: list[Place]) -> set[tuple[int, str]]:
     """Return the entries that have an idempotency key in iTop's history, as (ticket's pk, key of the entry).
 
@@ -94,20 +105,29 @@ def _marked(client: Client, places: list[Place]) -> set[tuple[int, str]]:
     for position in range(max(map(len, rest.values()), default=0)):
         asked = [(ticket, new[position]) for ticket, new in rest.items() if position < len(new)]
         matching = _matching(client, asked)
-        marked |= {(ticket.pk, new.key) for ticket, new in asked if ticket.object_id in matching}
+        ours = [(ticket, new) for ticket, new in asked if ticket.object_id in matching]
+        # iTop loses one of two simultaneous saves, but both leave an operation. Then the entry that is there may be
+        # somebody else's, as this bridge would know its own.
+        shared = _matching(client, ours, with_key=False)
+        marked |= {(ticket.pk, new.key) for ticket, new in ours if ticket.object_id not in shared}
     return marked
 
 
-def _matching(client: Client, places: list[Place]) -> set[int]:
-    """Return the ids of the tickets of which any of these entries was written with an idempotency key."""
+def _matching(client: Client, places: list[Place], *, with_key: bool = True) -> set[int]:
+    """Return the ids of the tickets of which any of these entries has an operation with (without) such a key."""
     if not places:
         return set()
     ticket_class = places[0][0].ticket_class
+    by_position: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for ticket, new in places:
+        by_position[new.code, new.index].append(ticket.object_id)
     conditions = [
-        f"(t.id = {quote(ticket.object_id)} AND o.attcode = {quote(new.code)} AND o.lastentry = {quote(new.index)})"
-        for ticket, new in places
+        f"(o.attcode = {quote(code)} AND o.lastentry = {quote(index)} AND t.id IN ({ids(tickets)}))"
+        for (code, index), tickets in by_position.items()
     ]
-    keys = " OR ".join(f"o.userinfo LIKE {quote(pattern)}" for pattern in KEY_PATTERNS)
+    # OQL has no NOT for a condition in parentheses.
+    joined, operator = (" OR ", "LIKE") if with_key else (" AND ", "NOT LIKE")
+    keys = joined.join(f"o.userinfo {operator} {quote(pattern)}" for pattern in KEY_PATTERNS)
     query = (
         f"SELECT {ticket_class} AS t JOIN CMDBChangeOpSetAttributeCaseLog AS o ON o.objkey = t.id"
         f" WHERE o.objclass = {quote(ticket_class)} AND ({keys}) AND ({' OR '.join(conditions)})"

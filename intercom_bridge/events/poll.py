@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from copy import copy
 from typing import Any
 
 import structlog
@@ -44,7 +43,7 @@ from .change import Change, EventAuthor
 from .compare import LAST_UPDATE, Difference, compare, digest, entry_change
 from .own_writes import Entries, foreign_entries
 from .reading import DEADLINE_SECONDS, TicketReader
-from .record import record
+from .record import record, state_of
 from .sweep import sweep
 
 log = structlog.get_logger(__name__)
@@ -154,7 +153,7 @@ class _Poll:
         deferred = [by_id[ticket.id].pk for ticket in found]
         complete = {row.pk: row for row in TicketSnapshot.objects.filter(pk__in=deferred)}
         comparisons: list[_Comparison] = []
-        for ticket in sorted(found, key=lambda ticket: ticket.text(LAST_UPDATE)):
+        for ticket in sorted(found, key=lambda ticket: (ticket.text(LAST_UPDATE), ticket.id)):
             known = by_id[ticket.id]
             # It is missing if its ticket was unlinked meanwhile.
             if snapshot := complete.get(known.pk):
@@ -250,12 +249,13 @@ class _Comparison:
         self.snapshot, self.ticket = snapshot, snapshot.ticket
         profile = reader.profile_of(self.ticket)
         self._codes = reader.codes(profile)
-        before = copy(snapshot)
+        self._state = state_of(snapshot)
         if not snapshot.first_read_at:
-            before.entries = self._created_entries()
-        self.difference: Difference = compare(before, found, profile, self._codes)
-        if before.entries != snapshot.entries:
-            self.difference.update.setdefault("entries", before.entries)
+            snapshot.entries = self._created_entries()
+        self.difference: Difference = compare(snapshot, found, profile, self._codes)
+        if not snapshot.first_read_at:
+            # Also if nothing was added to what the creation wrote: otherwise the next entry would be no news.
+            self.difference.update.setdefault("entries", snapshot.entries)
 
     def record(self, foreign: Entries) -> None:
         """Record the changes, without entries that a bridge wrote. Raise ItopError."""
@@ -274,7 +274,7 @@ class _Comparison:
         if not self.snapshot.first_read_at:
             update["first_read_at"] = timezone.now()
         if update or changes:
-            record(self.ticket, changes, update, compared_with=self.snapshot)
+            record(self.ticket, changes, update, compared_with=self._state)
 
     def _created_entries(self) -> dict[str, list[str]]:
         """Return the digests of the entries with which this bridge created the ticket a short time ago.

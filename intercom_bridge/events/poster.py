@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 
 from intercom_bridge.connections import intercom_client
 from intercom_bridge.intercom.client import (
+    IntercomAuthenticationError,
     IntercomClient,
     IntercomError,
     IntercomRateLimitedError,
@@ -53,6 +54,8 @@ CLAIM_SECONDS: Final = 60.0
 # An attempt that fails while Intercom accepts other messages of the workspace is repeated this often.
 MAX_ATTEMPTS: Final = 20
 MAX_AGE: Final = dt.timedelta(days=7)
+# What another attempt cannot change, and nobody needs to do anything about.
+POINTLESS: Final = (ReasonCode.CONVERSATION_DELETED, ReasonCode.CONVERSATION_MERGED, ReasonCode.NOT_LINKED)
 HELD_SECONDS: Final = 60.0
 UNKNOWN_SECONDS: Final = 10.0
 # Intercom's clock may differ from ours.
@@ -158,7 +161,7 @@ class _Attempt:
         message, code = self.message, self.workspace.app_package_code
         since = message.created_at.timestamp() - MAX_CLOCK_DIFFERENCE
         text = comparable(message.body)
-        others = OutgoingMessage.objects.part_ids_in(self.conversation)
+        others = OutgoingMessage.objects.exclude(pk=message.pk).part_ids_in(self.conversation)
         for part in self._fetch().parts:
             # Intercom may show another author.
             if (
@@ -209,7 +212,9 @@ class _Attempt:
         with translation.override(self.workspace.language):
             reason = format_html("<p>{}</p>", _("Because of this change, the conversation was reopened."))
         message.body = message.body.removesuffix(reason)
-        message.reopens = self._fetch().state in REOPENABLE and not self._is_reopened_too_often()
+        found = self._fetch()
+        is_reopenable = found.state in REOPENABLE and not found.merged_away_at
+        message.reopens = is_reopenable and not self._is_reopened_too_often()
         if message.reopens:
             message.body += reason
         message.save(update_fields=["body", "reopens"])
@@ -224,31 +229,38 @@ class _Attempt:
         return reopened.count() >= MAX_REOPENED_PER_DAY
 
     def _reopen(self) -> tuple[str, str]:
-        """Open and assign the conversation. Return the reason code and detail if Intercom rejects it, else ("", "")."""
+        """Open and assign the conversation. Return the reason code and detail if Intercom refuses it, else ("", "")."""
         message = self.message
+        code, detail = "", ""
         try:
             found = self._fetch()
             author = message.admin_id or self._author()
             if found.state in REOPENABLE:
                 self._client().open(self._id, admin_id=author, deadline=self._left())
-            kind, assignee = self._assignee(found)
-            if assignee and assignee != (found.team_id if kind == "team" else found.admin_id):
-                self._client().assign(
-                    self._id, admin_id=author, assignee_type=kind, assignee_id=assignee, deadline=self._left()
-                )
-        except IntercomRejectedError as error:
+            message.reopened_at = timezone.now()
+            self._assign(found, author)
+        except (IntercomRejectedError, IntercomAuthenticationError) as error:
             # The message is posted, so it has not failed.
+            code, detail = reason_of(error)
             log.warning("conversation.not_reopened", **self.conversation.names, error=type(error).__name__)
-            return reason_of(error)
-        message.reopened_at = timezone.now()
-        message.save(update_fields=["reopened_at"])
-        # One of them, because reopenings are counted.
+        if message.reopened_at is not None:
+            message.save(update_fields=["reopened_at"])
+            self._count_reopening()
+        return code, detail
+
+    def _assign(self, found: Conversation, author: str) -> None:
+        kind, assignee = self._assignee(found)
+        if not assignee or assignee == (found.team_id if kind == "team" else found.admin_id):
+            return
+        self._client().assign(
+            self._id, admin_id=author, assignee_type=kind, assignee_id=assignee, deadline=self._left()
+        )
+
+    def _count_reopening(self) -> None:
+        """Mark one event as the reason: there is a limit per day."""
         kinds = rules_of(self.workspace).reopens_on
-        reopening = [event.pk for event in self._events if event.kind in kinds] or [
-            event.pk for event in self._events
-        ]
-        TicketEvent.objects.filter(pk__in=reopening[:1]).update(reopened=True)
-        return "", ""
+        reasons = [event for event in self._events if event.kind in kinds] or self._events
+        TicketEvent.objects.filter(pk__in=[event.pk for event in reasons[:1]]).update(reopened=True)
 
     def _assignee(self, found: Conversation) -> tuple[str, str]:
         """Return the type ("admin" or "team") and the id of who gets the conversation, ("", "") for no change."""
@@ -367,6 +379,9 @@ def _settle(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, d
     message.state = state
     message.set_reason(code, detail)
     message.save(update_fields=["state", "admin_id", "reason_code", "reason_detail"])
+    if code in POINTLESS and message.broadcast_id is None:
+        # So that nobody is alerted, and nobody retries it. A broadcast may reach its customer in another conversation.
+        OutgoingMessage.objects.filter(pk=message.pk).erase_content()
     conversation = message.conversation
     # Notifications that waited until it was known whether they report this message.
     WebhookEvent.objects.release_postponed(conversation.workspace, conversation.conversation_id)

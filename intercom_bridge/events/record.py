@@ -27,23 +27,25 @@ STATES = (EventKind.STATUS, EventKind.PENDING, EventKind.RESOLVED, EventKind.CLO
 # iTop copies a parent's entry to its children within the same save.
 COPIED_WITHIN = dt.timedelta(seconds=5)
 
+State = tuple[object, ...]
+
 
 def record(
     ticket: Ticket,
     changes: Sequence[Change],
     update: Mapping[str, Any],
     *,
-    compared_with: TicketSnapshot | None = None,
+    compared_with: State | None = None,
 ) -> list[TicketEvent]:
     """Update the ticket's snapshot, and store an event per change and linked conversation, with the messages.
 
     Return the new events. Events that are stored already are left as they are, so it can be repeated. Nothing is
-    stored if the snapshot is no longer the one that the ticket was `compared_with`: a faster worker has done it.
+    stored if the snapshot's `state_of` is no longer what the ticket was `compared_with`: a faster worker has done it.
     """
     with transaction.atomic():
         # Locked, so that two workers do not store the same events.
         snapshot = TicketSnapshot.objects.select_for_update().filter(ticket=ticket).first()
-        if snapshot is None or (compared_with and _state(snapshot) != _state(compared_with)):
+        if snapshot is None or (compared_with and state_of(snapshot) != compared_with):
             return []
         events: list[TicketEvent] = []
         if changes:
@@ -62,7 +64,8 @@ def record(
     return events
 
 
-def _state(snapshot: TicketSnapshot) -> tuple[object, ...]:
+def state_of(snapshot: TicketSnapshot) -> State:
+    """Return what changes whenever the snapshot is updated."""
     return snapshot.read_at, snapshot.last_update, snapshot.status, snapshot.entries
 
 

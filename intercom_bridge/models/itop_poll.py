@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from .itop_instance import ItopInstance
-from .lease import Leased
+from .lease import Leased, database_time
 from .reason import ReasonCode
 from .ticket_snapshot import TicketSnapshot
 
@@ -20,9 +20,9 @@ class ItopPollQuerySet(models.QuerySet["ItopPoll"]):
     def due(self) -> ItopPollQuerySet:
         """Return the polls whose time has come and that have tickets to read, unless a worker is at it."""
         is_free = Q(lease_until=None) | Q(lease_until__lt=Now())
-        tickets = TicketSnapshot.objects.filter(ticket__itop=OuterRef("itop"), poll_at__lte=Now())
+        tickets = TicketSnapshot.objects.filter(ticket__itop=OuterRef("itop"), poll_at__lte=database_time())
         is_sweep_due = Q(swept_at=None) | Q(swept_at__lt=timezone.now() - SWEEP_EVERY)
-        return self.filter(is_free, Exists(tickets) | is_sweep_due, due_at__lte=Now()).select_related("itop")
+        return self.filter(is_free, Exists(tickets) | is_sweep_due, due_at__lte=database_time()).select_related("itop")
 
 
 class ItopPoll(Leased):

@@ -71,6 +71,11 @@ class Lease:
         self.release()
 
 
+def database_time() -> Any:
+    """Return the database's time. SQLite has only milliseconds, so it is rounded up: what was stored before is past."""
+    return Now() + dt.timedelta(milliseconds=1)
+
+
 def _rows(row: Leased) -> models.QuerySet[Any]:
     return type(row)._default_manager.filter(pk=row.pk)
 

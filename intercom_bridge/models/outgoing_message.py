@@ -21,18 +21,18 @@ class OutgoingMessageQuerySet(JobQuerySet["OutgoingMessage"]):
     def next_due(self) -> OutgoingMessageQuerySet:
         """Return the messages that a worker may post now: of each conversation the first that waits, if it is due.
 
-        After the first attempt, the database's clock decides, because it also set the due time: the worker whose clock
-        is ahead must not take what another one has claimed. A message that waits on purpose before its first attempt,
-        so that it can be withdrawn, does not delay the later ones.
+        After the first attempt, the database's clock decides too, because it set the due time: a worker whose clock is
+        ahead must not take what another one has claimed. A message that waits on purpose before its first attempt, so
+        that it can be withdrawn, does not delay the later ones.
         """
         # SQLite's clock has only milliseconds.
-        now = Now() + dt.timedelta(milliseconds=2)
-        is_due = Q(attempts=0, due_at__lte=timezone.now()) | Q(attempts__gt=0, due_at__lte=now)
+        is_unclaimed = Q(attempts=0) | Q(due_at__lte=Now() + dt.timedelta(milliseconds=2))
         is_withdrawable = Q(attempts=0, once_key="", due_at__gt=timezone.now())
         earlier = self.model.objects.waiting().filter(
             conversation=OuterRef("conversation"), pk__lt=OuterRef("pk")
         )
-        return self.waiting().filter(is_due, ~Exists(earlier.exclude(is_withdrawable))).order_by("pk")
+        first = self.due().filter(is_unclaimed, ~Exists(earlier.exclude(is_withdrawable)))
+        return first.order_by("due_at", "pk")
 
 
 class OutgoingMessage(Job):

@@ -8,13 +8,14 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from .itop_instance import ItopInstance
+from .lease import database_time
 from .ticket import Ticket
 
 
 class TicketSnapshotQuerySet(models.QuerySet["TicketSnapshot"]):
     def due(self, itop: ItopInstance) -> TicketSnapshotQuerySet:
         """Return the snapshots of an iTop that are to be compared with it now, the longest overdue first."""
-        due = self.filter(ticket__itop=itop, poll_at__lte=Now())
+        due = self.filter(ticket__itop=itop, poll_at__lte=database_time())
         return due.select_related("ticket__itop").order_by("poll_at", "pk")
 
     def with_content(self) -> TicketSnapshotQuerySet:

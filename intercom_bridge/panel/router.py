@@ -37,6 +37,13 @@ from .click import HOME, SYNC, BackLink, Click
 from .components import Canvas, LimitError
 from .errors import PanelError
 from .screens import errors
+from .screens.broadcast import (
+    broadcast_confirmation,
+    broadcast_form,
+    broadcast_status,
+    retry_broadcast,
+    send_broadcast,
+)
 from .screens.merged import merge_screen
 from .screens.person_picker import person_picker, stored_picker, unresolved_person
 from .screens.sync_status import sync_status_screen
@@ -82,6 +89,11 @@ ROUTES: dict[str, Route] = {
     "send": Route(handler=actions.send, keeps_form=True),
     "send-now": Route(handler=actions.send_now, mutates=True, keeps_form=True, resubmits=True),
     "send-again": Route(handler=actions.send_message_again, mutates=True, keeps_form=True),
+    "broadcast:form": Route(handler=broadcast_form, keeps_form=True),
+    "broadcast:confirm": Route(handler=broadcast_confirmation, keeps_form=True),
+    "broadcast:send": Route(handler=send_broadcast, mutates=True, keeps_form=True, resubmits=True),
+    "broadcast:status": Route(handler=broadcast_status, keeps_form=True),
+    "broadcast:retry": Route(handler=retry_broadcast, mutates=True, keeps_form=True),
     "resume-posting": Route(handler=actions.resume_posting, mutates=True),
     "who": Route(handler=person_picker),
     "who:pick": Route(handler=actions.pick_person),

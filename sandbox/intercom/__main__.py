@@ -51,6 +51,7 @@ def main() -> None:
         retry_seconds=options.retry_seconds,
         long_conversation=True,
         first_conversation_id=options.first_conversation,
+        attributes=("iTop ticket", "iTop status"),
     )
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

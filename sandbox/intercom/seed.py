@@ -28,8 +28,6 @@ def fill(store: Store, *, long_conversation: bool) -> None:
         store.add_admin(admin)
     for team in TEAMS:
         store.add_team(team)
-    for name in ("iTop ticket", "iTop status"):
-        store.add_attribute(name)
     seeding.printer(messages=320 if long_conversation else 10)
     seeding.two_people_of_one_address()
     seeding.outside_the_scope()

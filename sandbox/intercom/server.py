@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -51,10 +51,13 @@ class Intercom:
         retry_seconds: float = 60.0,
         long_conversation: bool = False,
         first_conversation_id: int = FIRST_CONVERSATION_ID,
+        attributes: Iterable[str] = (),
     ) -> None:
         self.store = Store(database, first_conversation_id=first_conversation_id)
         if self.store.is_empty:
             seed.fill(self.store, long_conversation=long_conversation)
+            for name in attributes:
+                self.store.add_attribute(name)
         self.token = token
         self.verifies_identities = False
         self.faults = Faults()

@@ -183,6 +183,9 @@ def test_a_broadcast_shows_the_outcome_of_each_conversation(
     raw = html.unescape(admin_client.get(url("broadcast", "change", broadcast.pk)).content.decode())
     [address] = re.findall(r'href="(/admin/intercom_bridge/outgoingmessage/[?][^"]*failed)"', raw)
     assert admin_client.get(address).context["cl"].result_count == 1
+    for posted_as, count in (("note", 1), ("reply", 0)):
+        found = admin_client.get(url("broadcast"), {"posted_as": posted_as}).context["cl"]
+        assert found.result_count == count
     # Found once, although two of its conversations match.
     assert admin_client.get(url("broadcast"), {"q": "R-000007"}).context["cl"].result_count == 1
 

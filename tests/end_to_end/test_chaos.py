@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ import pytest
 from settings.env import BASE_DIR
 from tests.system.chaos.children import Children
 from tests.system.chaos.proxy import Call
-from tests.system.chaos.result import SentMessage, Ticket, TicketLogs, tally
+from tests.system.chaos.result import Result, SentMessage, Ticket, TicketLogs, tally
+from tests.system.chaos.two_way import Story
 
 SECONDS = 240
 
@@ -133,3 +135,61 @@ def test_an_entry_with_another_key_is_restored_and_not_out_of_order() -> None:
         [written(FIRST, began + 1), written(SECOND, began + 2), written(FIRST, began + 9, "M again")],
     )
     assert (result.written, result.restored, result.out_of_order) == (2, 1, 0)
+
+
+# Both ways
+
+
+@dataclass
+class FakeTestbed:
+    """The logs of the ticket and the notes in the conversation, at the end of a scenario."""
+
+    log: list[str]
+    notes: list[str]
+    talks: dict[str, list[Ticket]] = field(default_factory=lambda: {"c": [TICKET]})
+
+    def final_logs(self) -> list[TicketLogs]:
+        return [TicketLogs(TICKET, {"public_log": self.log, "private_log": []})]
+
+    def inbox(self) -> FakeTestbed:
+        return self
+
+    def parts(self, _conversation_id: str) -> list[dict[str, str]]:
+        return [{"part_type": "note", "body": body} for body in self.notes]
+
+
+def counted(*, log: list[str], notes: list[str]) -> Result:
+    """Count after an agent wrote chaos-a-0-1 and -2 and changed the status twice, and a customer chaos-a-c-1."""
+    story = Story(FakeTestbed(log, notes), entries=1, seconds=0)  # type: ignore[arg-type]
+    story.entries[TICKET.id] = ["chaos-a-0-1", "chaos-a-0-2"]
+    story.changes[TICKET.id] = ["chaos-a-s0-1", "chaos-a-s0-2"]
+    story.messages["c"] = ["chaos-a-c-1"]
+    return story.count()
+
+
+LOG = ["chaos-a-0-1", "chaos-a-c-1", "chaos-a-0-2"]
+NOTES = ["chaos-a-0-1", "chaos-a-0-2, chaos-a-s0-2"]
+
+
+def test_what_was_reported_once_and_in_order_is_good() -> None:
+    assert counted(log=LOG, notes=NOTES).is_good
+    # Of several changes of status the last one is enough, and of lost entries none is needed.
+    assert counted(log=LOG[1:], notes=["chaos-a-0-2", "chaos-a-s0-1", "chaos-a-s0-2"]).is_good
+
+
+@pytest.mark.parametrize(
+    ("log", "notes"),
+    [
+        (LOG, NOTES[:1]),
+        (LOG, ["chaos-a-0-1", "chaos-a-0-2"]),
+        (LOG, [*NOTES, "chaos-a-0-2"]),
+        (LOG, [NOTES[1], NOTES[0]]),
+        (LOG, [*NOTES, "chaos-a-c-1"]),
+        (LOG, [*NOTES, "chaos-another-0-1"]),
+        (["chaos-a-0-1", "chaos-a-0-2"], NOTES),
+        ([*LOG, "chaos-a-c-1"], NOTES),
+    ],
+    ids=["missing", "state", "twice", "order", "own", "elsewhere", "unwritten", "written twice"],
+)
+def test_each_error_of_reporting_is_recognised(log: list[str], notes: list[str]) -> None:
+    assert not counted(log=log, notes=notes).is_good

@@ -22,9 +22,15 @@ Work = Callable[[], None]
 
 
 @pytest.fixture
-def snapshot(link: TicketLink) -> TicketSnapshot:
+def snapshot(link: TicketLink, intercom: Intercom) -> TicketSnapshot:
     """Return what was last read of Alice's ticket. It is not polled."""
+    create(intercom)
     return TicketSnapshot.objects.create(ticket=link.ticket, status="assigned", poll_at=None)
+
+
+def create(intercom: Intercom) -> None:
+    for name in (TICKET, STATUS):
+        intercom.store.add_attribute(name)
 
 
 def shown(intercom: Intercom) -> dict[str, Any]:
@@ -61,9 +67,7 @@ def test_the_status_is_in_the_workspaces_language(
     assert shown(intercom)[STATUS] == "Zugewiesen"
 
 
-def test_a_ticket_that_was_not_read_yet_is_not_shown(
-    link: TicketLink, intercom: Intercom, workspace: Workspace
-) -> None:
+def test_a_ticket_that_was_not_read_yet_is_not_shown(link: TicketLink, workspace: Workspace) -> None:
     TicketSnapshot.objects.create(ticket=link.ticket)
     assert not outdated_workspaces().exists()
 
@@ -172,7 +176,7 @@ def test_a_conversation_that_another_worker_updates_is_left_to_it(
 def test_missing_attributes_are_created_once(
     link: TicketLink, intercom: Intercom, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archive(intercom, TICKET)
+    intercom.store.add_attribute(STATUS)
     call_command("create_attributes", workspace=workspace.workspace_id)
     assert capsys.readouterr().out == "Created: iTop ticket.\n"
     call_command("create_attributes", workspace=workspace.workspace_id)
@@ -200,6 +204,7 @@ def test_the_doctor_says_which_attribute_is_missing_or_there_twice(
     def finding() -> Any:
         return about(list(doctor.examine(workspace)), "workspace.attributes")
 
+    create(intercom)
     assert finding().level is Level.OK
     archive(intercom, TICKET)
     assert "no attribute “iTop ticket”" in finding().found

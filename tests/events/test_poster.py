@@ -25,7 +25,8 @@ def create(teammate: Teammate) -> None:
 
 
 def said(intercom: Intercom) -> list[Any]:
-    return intercom.store.parts(intercom.conversation_of("Alice Martin").id)
+    parts = intercom.store.parts(intercom.conversation_of("Alice Martin").id)
+    return [part for part in parts if part.part_type in ("comment", "note")]
 
 
 def now_due() -> None:

@@ -18,8 +18,10 @@ from django.utils import timezone
 
 from intercom_bridge.events import poster
 from intercom_bridge.events.teammates import teammates
+from intercom_bridge.intercom.client import IntercomClient
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.models import (
+    Broadcast,
     Conversation,
     Delivery,
     EventKind,
@@ -167,6 +169,21 @@ def test_an_unknown_outcome_is_looked_up_by_app_text_and_time(
     assert again.part_id == fake.conversation(key)["parts"][-1]["id"]
 
 
+def test_a_part_that_a_webhook_has_named_since_the_message_was_read_is_found(
+    link: TicketLink, fake: FakeIntercom
+) -> None:
+    message = entry(link)
+    fake.after = once("note")
+    run()
+    OutgoingMessage.objects.update(due_at=timezone.now() - dt.timedelta(seconds=1))
+    message.refresh_from_db()
+    part_id = fake.conversation(link.conversation.conversation_id)["parts"][0]["id"]
+    OutgoingMessage.objects.update(part_id=part_id)
+    poster.post(message)
+    assert outcome(message) == ("posted", "")
+    assert len(fake.bodies(link.conversation.conversation_id)) == 1
+
+
 def test_a_message_of_unknown_outcome_waits_because_intercom_may_still_be_executing_it(
     link: TicketLink, fake: FakeIntercom
 ) -> None:
@@ -258,6 +275,7 @@ def test_a_rejection_is_final_and_the_next_message_has_its_turn(
     assert detail in first.reason_detail
     assert outcome(second) == ("posted", "")
     assert Conversation.objects.get().reconcile_at is not None
+    assert OutgoingMessage.objects.retriable().exists() is (code == "intercom_rejected")
 
 
 def test_a_rejection_by_a_merged_conversation_says_so(link: TicketLink, fake: FakeIntercom) -> None:
@@ -270,6 +288,19 @@ def test_a_rejection_by_a_merged_conversation_says_so(link: TicketLink, fake: Fa
     assert outcome(later) == ("failed", "conversation_merged")
     assert fake.calls == []
     assert planned(event(link, EventKind.PUBLIC_ENTRY)) == []
+
+
+def test_the_text_of_a_broadcast_is_kept_for_another_conversation_of_its_customer(
+    link: TicketLink, fake: FakeIntercom
+) -> None:
+    broadcast = Broadcast.objects.create(ticket=link.ticket, form_key="k", admin_id=ADA)
+    message = OutgoingMessage.objects.create(
+        conversation=link.conversation, admin_id=ADA, body="<p>x</p>", broadcast=broadcast
+    )
+    fake.conversations.clear()
+    run()
+    assert outcome(message) == ("failed", "conversation_deleted")
+    assert (message.body, message.cleaned_at) == ("<p>x</p>", None)
 
 
 def test_a_disabled_workspace_and_one_without_a_token_post_later(
@@ -542,6 +573,35 @@ def test_a_conversation_that_cannot_be_opened_has_its_note_and_the_reason_is_sto
     assert outcome(message) == ("posted", "intercom_rejected")
     assert "cannot be opened" in message.reason_detail
     assert message.reopened_at is None
+
+
+@pytest.mark.parametrize("status", [403, 422])
+def test_a_conversation_that_is_open_but_could_not_be_assigned_counts_as_reopened(
+    link: TicketLink, fake: FakeIntercom, status: int
+) -> None:
+    fake.conversation(link.conversation.conversation_id)["state"] = "closed"
+    message = reopening(link, assign_to="team", assign_to_team_id="7")
+    fake.before = once("assignment", error(status, "forbidden", "no such team"))
+    run()
+    assert outcome(message)[0] == "posted"
+    assert "no such team" in message.reason_detail
+    assert TicketEvent.objects.get().reopened
+
+
+def test_a_note_whose_part_intercom_did_not_show_is_not_repeated_for_the_sake_of_reopening(
+    link: TicketLink, fake: FakeIntercom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.conversation(link.conversation.conversation_id)["state"] = "closed"
+    message = reopening(link)
+    original = IntercomClient.reply
+
+    def hidden(self: IntercomClient, *arguments: Any, **more: Any) -> None:
+        original(self, *arguments, **more)
+
+    monkeypatch.setattr(IntercomClient, "reply", hidden)
+    fake.before = once("open")
+    run()
+    assert outcome(message) == ("posted", "intercom_no_response")
 
 
 def test_the_reason_of_a_reply_that_reopens_is_a_note_before_it(link: TicketLink, fake: FakeIntercom) -> None:

@@ -169,6 +169,18 @@ def test_only_a_stopped_conversation_is_resumed_and_only_once(link: TicketLink) 
     assert OutgoingMessage.objects.filter(once_key__startswith="resumed:").count() == 1
 
 
+def test_resuming_says_nothing_about_a_ticket_that_is_no_longer_linked(link: TicketLink) -> None:
+    flood(link)
+    held_back = event(link, EventKind.RESOLVED)
+    planned(held_back)
+    link.delete()
+    assert resume(Conversation.objects.get())
+    held_back.refresh_from_db()
+    assert held_back.message is None
+    note = OutgoingMessage.objects.get(once_key__startswith="resumed:")
+    assert note.body == "<p>The bridge posts changes in iTop here again.</p>"
+
+
 def test_rules_are_those_of_the_workspace(link: TicketLink) -> None:
     EventRules.objects.create(workspace=link.conversation.workspace, public_entry="nothing")
     entry = event(link, EventKind.PUBLIC_ENTRY)

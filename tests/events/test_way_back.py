@@ -6,12 +6,22 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from django.test import Client as Browser
 
 from intercom_bridge.intercom.html import to_text
-from intercom_bridge.models import Delivery, EventRules, OutgoingMessage, Ticket, TicketEvent, TicketLink
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    EventRules,
+    OutgoingMessage,
+    Ticket,
+    TicketEvent,
+    TicketLink,
+)
 from itop_client import Client
 from sandbox.intercom import Intercom
+from sandbox.intercom.seed import SECOND_LINE
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
 
@@ -95,3 +105,50 @@ def test_a_reply_to_the_customer_is_sent_only_if_the_rules_say_so(
     last = intercom.store.parts(intercom.conversation_of("Alice Martin").id)[-1]
     assert last.part_type == "comment"
     assert to_text(last.body or "") == f"There is a reply to your ticket {ticket.ref}:\n\nTry it again"
+
+
+@pytest.mark.parametrize("state", ["close", "snoozed"])
+def test_an_agents_entry_reopens_the_conversation_and_assigns_it_to_the_team(
+    ticket: Ticket, itop: Itop, intercom: Intercom, poll: Work, state: str
+) -> None:
+    workspace = TicketLink.objects.get().conversation.workspace
+    rules = {"reopens_on": ["public_entry"], "assign_to": "team", "assign_to_team_id": SECOND_LINE.id}
+    EventRules.objects.create(workspace=workspace, **rules)
+    key = intercom.conversation_of("Alice Martin").id
+    intercom.workspace.change_state(key, state, snoozed_until=int(time.time()) + 3600)
+    assert intercom.store.conversation(key).state != "open"
+    save(itop, ticket, public_log=entry("We found it"))
+    poll()
+    conversation = intercom.store.conversation(key)
+    assert (conversation.state, conversation.team_assignee_id) == ("open", SECOND_LINE.id)
+    parts = [part for part in intercom.store.parts(key) if part.app_package_code]
+    kinds = [part.part_type for part in parts if part.part_type in ("note", "open", "assignment")]
+    assert kinds[-3:] == ["note", "open", "assignment"]
+    assert to_text(notes(intercom)[0].body).endswith("Because of this change, the conversation was reopened.")
+    event = TicketEvent.objects.get()
+    assert event.reopened and event.outcome == "posted"
+
+
+def test_each_conversation_of_a_ticket_has_its_own_outcome(
+    ticket: Ticket, itop: Itop, intercom: Intercom, poll: Work
+) -> None:
+    workspace = TicketLink.objects.get().conversation.workspace
+    contact = intercom.contact("Alice Martin")
+    deleted, merged = (intercom.workspace.begin(contact, body="Hello").id for _ in range(2))
+    first = TicketLink.objects.get().conversation.conversation_id
+    for key in (deleted, merged):
+        conversation = Conversation.objects.known(workspace, key)
+        TicketLink.objects.create(conversation=conversation, ticket=ticket)
+    intercom.workspace.delete(deleted)
+    intercom.workspace.merge(merged, first)
+    save(itop, ticket, public_log=entry("We are on it"))
+    poll()
+    outcomes = {
+        event.conversation.conversation_id: (event.outcome, event.message and event.message.reason_code)
+        for event in TicketEvent.objects.select_related("message", "conversation")
+    }
+    assert outcomes == {
+        first: ("posted", ""),
+        deleted: ("failed", "conversation_deleted"),
+        merged: ("failed", "conversation_merged"),
+    }

@@ -24,7 +24,7 @@ def bridge() -> Iterator[Bridge]:
 
 @pytest.fixture
 def intercom(bridge: Bridge) -> Iterator[Intercom]:
-    with running_intercom(bridge_url=bridge.url) as running:
+    with running_intercom(bridge_url=bridge.url, attributes=("iTop ticket", "iTop status")) as running:
         yield running
 
 

@@ -122,7 +122,7 @@ class Form:
         stored = stored if isinstance(stored, Mapping) else {}
         key, seen, values = stored.get("key"), stored.get("seen"), stored.get("values")
         form = cls(
-            key=key if isinstance(key, str) and _KEY.fullmatch(key) else new_key(),
+            key=parse_key(key) or new_key(),
             values={},
             added=_parse_added(stored.get("added"), context),
             seen=seen if isinstance(seen, int) and not isinstance(seen, bool) else 0,
@@ -328,15 +328,20 @@ def newest_creation_id(context: PanelContext) -> int:
     return newest.pk if newest else 0
 
 
+def parse_key(key: object) -> str:
+    """Return an untrusted key if `new_key` can have returned it, else ""."""
+    return key if isinstance(key, str) and _KEY.fullmatch(key) else ""
+
+
 def new_key() -> str:
     # Lower case only: it is part of an idempotency key, which iTop compares without regard to case.
     return secrets.token_hex(8)
 
 
-def truncate_values(values: Mapping[str, str]) -> dict[str, str]:
+def truncate_values(values: Mapping[str, str], limit: int = MAX_VALUES_BYTES) -> dict[str, str]:
     """Shorten the longest values until all of them fit into a canvas, by the bytes of their JSON."""
     truncated = dict(values)
-    while sum(len(json.dumps(value)) for value in truncated.values()) > MAX_VALUES_BYTES:
+    while sum(len(json.dumps(value)) for value in truncated.values()) > limit:
         longest = max(truncated, key=lambda code: len(json.dumps(truncated[code])))
         truncated[longest] = truncated[longest][: len(truncated[longest]) * 9 // 10]
     return truncated

@@ -34,6 +34,7 @@ from intercom_bridge.tickets.errors import CacheMissError, TicketNotFoundError
 from intercom_bridge.tickets.rows import TicketList, TicketRow
 from itop_client import LogEntry
 
+from .broadcast import broadcast_buttons
 from .parts import (
     back_button,
     button,
@@ -240,7 +241,8 @@ def _buttons(context: PanelContext, details: TicketDetails) -> list[Button]:
     in_itop = open_in_itop_button(context, details.backoffice_url)
     buttons = [in_itop] if in_itop else []
     if row.is_linked:
-        return [*buttons, link_button(click_id("unlink", row.ticket_class, row.id), _("Unlink"))]
+        unlink = link_button(click_id("unlink", row.ticket_class, row.id), _("Unlink"))
+        return [*buttons, *broadcast_buttons(context, row), unlink]
     target = click_id("link", row.ticket_class, row.id)
     return [primary_button(target, _("Link to this conversation")), *buttons]
 

@@ -7,7 +7,7 @@ const THREAD_SECONDS = 1.5;
 const MESSAGE_TAGS = new Set(["P", "BR", "B", "STRONG", "I", "EM", "A", "UL", "OL", "LI", "H1", "H2", "CODE", "PRE", "BLOCKQUOTE", "IMG"]);
 
 const $ = (id) => document.getElementById(id);
-const page = { open: "", shown: "", list: "", canvas: null, asked: 0, files: [], admins: [], contacts: [] };
+const page = { open: "", shown: "", list: "", canvas: null, asked: 0, files: [], admins: [], teams: [] };
 
 async function ask(path, data) {
   const token = document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1] ?? "";
@@ -53,6 +53,20 @@ function when(seconds, long = false) {
   return date.toLocaleString("en-GB", long ? { ...day, ...clock } : day);
 }
 
+const STATES = { open: "Open", closed: "Closed", snoozed: "Snoozed" };
+const EVENTS = {
+  open: "opened the conversation",
+  close: "closed the conversation",
+  snoozed: "snoozed the conversation",
+  conversation_attribute_updated_by_admin: "updated an attribute",
+};
+
+/** What an assignee is called: a teammate, a team, or nobody. */
+function nameOfAssignee(type, id) {
+  const known = type === "team" ? page.teams : page.admins;
+  return known.find((one) => String(one.id) === String(id))?.name ?? "nobody";
+}
+
 // --- Conversations ------------------------------------------------------------------------------
 
 async function listConversations() {
@@ -69,6 +83,7 @@ async function listConversations() {
       avatar(name),
       element("span", { class: "name" }, element("span", { dir: "auto" }, name), element("time", {}, when(one.updated_at))),
       element("span", { class: "preview", dir: "auto" }, prefix + one.preview),
+      one.state === "open" ? "" : element("span", { class: "state" }, STATES[one.state]),
     ));
   }));
   return conversations;
@@ -88,7 +103,7 @@ async function showThread() {
   const conversation = await ask(`conversations/${id}`);
   if (id !== page.open) return;
   const parts = [{ ...conversation.source, part_type: "comment", created_at: conversation.created_at }, ...conversation.conversation_parts.conversation_parts];
-  const drawn = JSON.stringify([id, parts.map((part) => [part.id, part.body])]);
+  const drawn = JSON.stringify([id, conversation.state, conversation.custom_attributes, parts.map((part) => [part.id, part.body])]);
   if (drawn === page.shown) return;
   const isFirst = page.shown === "";
   page.shown = drawn;
@@ -101,7 +116,12 @@ async function showThread() {
 
 function message(part) {
   if (!part.body && part.attachments.length === 0) {
-    return element("p", { class: "event" }, `${nameOf(part.author)}: ${part.part_type.replaceAll("_", " ")} · ${when(part.created_at, true)}`);
+    const { assigned_to: to, part_type: type } = part;
+    const what = to
+      ? `${type === "assign_and_reopen" ? "opened the conversation and " : ""}assigned it to ${nameOfAssignee(to.type, to.id)}`
+      : EVENTS[type] ?? type.replaceAll("_", " ");
+    const facts = [`${nameOf(part.author)} ${what}`, part.app_package_code && "by the app", when(part.created_at, true)];
+    return element("p", { class: "event" }, facts.filter(Boolean).join(" · "));
   }
   const ours = ["admin", "bot", "team"].includes(part.author.type);
   const note = part.part_type === "note";
@@ -143,7 +163,19 @@ function safe(html) {
 function showContact(conversation, count) {
   const contact = conversation.contact;
   $("who").textContent = nameOf(contact);
-  $("about").textContent = `${count} ${count === 1 ? "message" : "messages"} · conversation ${conversation.id}`;
+  $("about").replaceChildren(
+    element("span", { class: "state", id: "state" }, STATES[conversation.state]),
+    ` · ${count} ${count === 1 ? "part" : "parts"} · conversation ${conversation.id}`,
+  );
+  const { admin_assignee_id: admin, team_assignee_id: team } = conversation;
+  $("assignee").value = team ? `team:${team}` : admin ? `admin:${admin}` : "admin:0";
+  $("close").textContent = conversation.state === "open" ? "Close" : "Open";
+  $("snooze").disabled = conversation.state !== "open";
+  const attributes = Object.entries(conversation.custom_attributes).filter(([, value]) => value !== null);
+  $("attributes-card").hidden = attributes.length === 0;
+  $("attributes").replaceChildren(...attributes.flatMap(([name, value]) => (
+    [element("dt", {}, name), element("dd", { dir: "auto" }, String(value))]
+  )));
   const facts = { Name: contact.name, "E-mail": contact.email, Role: contact.role, ...contact.custom_attributes };
   $("contact").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => (
     [element("dt", {}, name), element("dd", { dir: "auto", title: String(value ?? "") }, String(value ?? "–"))]
@@ -273,6 +305,16 @@ async function send(event) {
   }
 }
 
+async function changeState(change) {
+  if (!page.open) return;
+  try {
+    await ask(`conversations/${page.open}/state`, { author_id: $("teammate").value, ...change });
+    await Promise.all([showThread(), listConversations()]);
+  } catch (error) {
+    complain([error.message]);
+  }
+}
+
 async function begin(form) {
   const data = new FormData(form);
   const known = data.get("contact");
@@ -291,6 +333,13 @@ async function loadState() {
   const teammate = $("teammate").value;
   $("teammate").replaceChildren(...state.admins.map((admin) => element("option", { value: admin.id }, admin.name)));
   if (teammate) $("teammate").value = teammate;
+  page.admins = state.admins;
+  page.teams = state.teams;
+  $("assignee").replaceChildren(
+    element("option", { value: "admin:0" }, "Nobody"),
+    ...state.admins.map((admin) => element("option", { value: `admin:${admin.id}` }, admin.name)),
+    ...state.teams.map((team) => element("option", { value: `team:${team.id}` }, `${team.name} (team)`)),
+  );
   const form = $("beginning-form");
   form.elements.contact.replaceChildren(
     ...state.contacts.map((contact) => element("option", { value: contact.id }, nameOf(contact))),
@@ -317,6 +366,12 @@ function listen() {
   });
   $("reload").addEventListener("click", () => page.open && initialize());
   $("teammate").addEventListener("change", () => page.open && initialize());
+  $("close").addEventListener("click", () => changeState({ kind: $("close").textContent === "Open" ? "open" : "close" }));
+  $("snooze").addEventListener("click", () => changeState({ kind: "snoozed", minutes: 60 }));
+  $("assignee").addEventListener("change", (event) => {
+    const [type, id] = event.target.value.split(":");
+    changeState({ kind: "assignment", type, assignee_id: id });
+  });
   $("begin").addEventListener("click", () => $("beginning").showModal());
   const form = $("beginning-form");
   form.elements.contact.addEventListener("change", () => {

@@ -11,6 +11,7 @@ from typing import Any
 
 from itop_client import ItopError
 from tests.system.bench.measures import Bench, acknowledgements, entries, identities, memory, sizes
+from tests.system.bench.two_way import way_back
 from tests.system.chaos.children import SystemTestError
 from tests.system.program import interrupt_on_signals, run
 
@@ -43,6 +44,8 @@ class Command:
                     worker.kill()
                     identities(bench, seconds / 3)
                     print("")
+                    way_back(bench, seconds)
+                    print("")
                     sizes(bench, 1_000, rows, seconds)
                 except (SystemTestError, ItopError, OSError) as trouble:
                     print(bench.children.log_excerpts())
@@ -59,6 +62,6 @@ if __name__ == "__main__":
     run(
         Command(),
         "bench",
-        "Measures acknowledgements, log entries, a large database and memory with the service's own processes "
-        "and a sandbox iTop, each beside its reference value. Prints the values only.",
+        "Measures acknowledgements, log entries, the way back, a large database and memory with the service's own "
+        "processes and a sandbox iTop, each beside its reference value. Prints the values only.",
     )

@@ -75,7 +75,7 @@ class Bench:
         self.children = self._stack.enter_context(Children(self.directory))
         port = free_port()
         self.itop_url = f"http://127.0.0.1:{port}"
-        itop = self.children.start(
+        self.itop_process = itop = self.children.start(
             "itop",
             *("-m", "sandbox.itop", "--port", str(port), "--token", TOKEN),
             *("--database", str(self.directory / "itop.sqlite3")),
@@ -97,7 +97,9 @@ class Bench:
 
     # --- Setup ---
 
-    def service(self, name: str, *, rows: int = 0, talks: list[Any] | None = None) -> Service:
+    def service(
+        self, name: str, *, rows: int = 0, talks: list[Any] | None = None, itop_url: str = ""
+    ) -> Service:
         """Create a database with `rows` notifications and deliveries, without running processes."""
         directory = self.directory / name
         directory.mkdir()
@@ -106,7 +108,7 @@ class Bench:
         if talks is None:
             talks = [[CONVERSATION, self.register(1), []]]
         wanted = {
-            "itop_url": self.itop_url,
+            "itop_url": itop_url or self.itop_url,
             "itop_token": TOKEN,
             "session": SESSION,
             "messenger_key": MESSENGER_KEY,
