@@ -233,7 +233,7 @@ class Story:
 
         def is_posted() -> bool:
             parts = self._inbox.parts(self.conversation_id)
-            return any(words in part["body"] for part in parts if part["app_package_code"])
+            return any(words in part["body"] for part in parts if part["app_package_code"] and part["body"])
 
         wait_until(is_posted, f"the bridge to post {_quoted(words)}")
         self._say(f"        {what} within {time.monotonic() - began:.1f} seconds")
@@ -309,7 +309,7 @@ class Story:
             return [
                 re.sub(r"<[^>]*>", "", part["body"])
                 for part in self._inbox.parts(self.conversation_id)
-                if part["app_package_code"]
+                if part["app_package_code"] and part["body"]
             ]
 
         wait_until(lambda: len(posted()) >= seen, "the bridge to write into the conversation")

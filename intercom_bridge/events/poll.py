@@ -253,7 +253,7 @@ class _Comparison:
         if not snapshot.first_read_at:
             snapshot.entries = self._created_entries()
         self.difference: Difference = compare(snapshot, found, profile, self._codes)
-        if snapshot.entries:
+        if not snapshot.first_read_at:
             # Also if nothing was added to what the creation wrote: otherwise the next entry would be no news.
             self.difference.update.setdefault("entries", snapshot.entries)
 

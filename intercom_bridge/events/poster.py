@@ -161,7 +161,7 @@ class _Attempt:
         message, code = self.message, self.workspace.app_package_code
         since = message.created_at.timestamp() - MAX_CLOCK_DIFFERENCE
         text = comparable(message.body)
-        others = OutgoingMessage.objects.part_ids_in(self.conversation)
+        others = OutgoingMessage.objects.exclude(pk=message.pk).part_ids_in(self.conversation)
         for part in self._fetch().parts:
             # Intercom may show another author.
             if (

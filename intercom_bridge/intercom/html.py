@@ -60,6 +60,7 @@ _ENDS_AS_HTML = re.compile(r"</[a-z][a-z0-9]*\s*>|<img[\s/][^<>]*>", re.IGNORECA
 _LINK_URL = re.compile(r"(?:(?:https?|ftp)://|mailto:|tel:|sms:)[^\s]", re.IGNORECASE)
 _IMAGE_URL = re.compile(r"https?://[^\s]", re.IGNORECASE)
 _BARE_URL = re.compile('https?://[^\\s<>"\u200b-\u200f\u2060\ufeff]+', re.IGNORECASE)
+_ADDRESS = re.compile(r"\(?+(?:https?://|mailto:)\S++", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*+>")
 _LINK_TAG = re.compile(r"</?a(?: [^>]*+)?>")
 EMBEDDED_DATA = re.compile(r"(?<=[\"'=])data:[^\s\"'<>]{200,}+", re.IGNORECASE)
@@ -116,8 +117,9 @@ def to_text(body: str) -> str:
 
 
 def comparable(body: str) -> str:
-    """Return the visible characters of a body: Intercom changes tags and white space of what is posted."""
-    return "".join(to_text(body).split())
+    """Return a body's visible characters, without addresses: Intercom changes the HTML and the links of a message."""
+    text = to_text(body)
+    return "".join(_ADDRESS.sub("", text).split()) or "".join(text.split())
 
 
 def text_to_html(text: str) -> str:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.intercom.payloads import Author, Event, Part, PayloadError
-from intercom_bridge.models import Delivery, TicketCreation, WebhookEvent
+from intercom_bridge.models import Delivery, EventKind, TicketCreation, TicketEvent, WebhookEvent
 from intercom_bridge.sync.message import name_of, part_from_json
 from intercom_bridge.tickets.creation.transcript import entry_of_each_part
 
@@ -44,6 +44,15 @@ def _conversations(contact: Contact) -> list[dict[str, Any]]:
     tickets: dict[str, list[dict[str, Any]]] = {}
     for conversation_id, part in itertools.chain(_own_copied_parts(contact), _own_parts(contact)):
         messages.setdefault(conversation_id, {})[part.kind, part.id] = _message(part)
+    for event in _entries_in_portal(contact):
+        own_messages = messages.setdefault(event.conversation.conversation_id, {})
+        own_messages["entry", event.key] = {
+            "sent_at": (event.happened_at or event.created_at).isoformat(),
+            "subject": "",
+            "text": to_text(event.content),
+            "files": [],
+            "copied_to": [],
+        }
     for conversation in contact.conversations:
         links = conversation.links.select_related("ticket").order_by("pk")
         tickets[conversation.conversation_id] = [
@@ -68,6 +77,19 @@ def _conversations(contact: Contact) -> list[dict[str, Any]]:
 def _deliveries(contact: Contact) -> Any:
     rows = Delivery.objects.filter(conversation__in=contact.conversations)
     return rows.select_related("conversation", "ticket").in_order()
+
+
+def _entries_in_portal(contact: Contact) -> list[TicketEvent]:
+    """Return what the contact wrote in iTop's portal, known by the e-mail address of the account."""
+    addresses = {match.email.casefold() for match in contact.matches if match.email}
+    rows = TicketEvent.objects.filter(
+        conversation__in=contact.conversations, kind=EventKind.CUSTOMER_ENTRY, cleaned_at=None
+    )
+    return [
+        row
+        for row in rows.select_related("conversation").order_by("pk")
+        if row.author_email.casefold() in addresses
+    ]
 
 
 def _own_parts(contact: Contact) -> Iterator[tuple[str, Part]]:

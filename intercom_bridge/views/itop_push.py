@@ -55,7 +55,7 @@ class PushSecret(BaseAuthentication):
         # The same work is done for an iTop that does not exist or has no secret, so that the time taken does not tell.
         expected = _reveal(itop.push_secret if itop and itop.push_secret else _nobodys_secret())
         is_equal = hmac.compare_digest(given.encode("utf-8", "replace"), f"{_SCHEME}{expected}".encode())
-        if itop is None or not itop.push_secret or not expected or not is_equal:
+        if itop is None or not expected or not is_equal:
             raise AuthenticationFailed(_NO_MATCH)
         return itop, None
 

@@ -37,8 +37,10 @@ def _conversations(intercom: Intercom, _data: Json) -> Json:
 
 def _summary(intercom: Intercom, conversation: Conversation) -> Json:
     contact = intercom.store.contact(conversation.contact_ids[0])
-    newest = intercom.store.parts(conversation.id, newest=1)
-    last = newest[-1] if newest else conversation.source
+    written = [
+        part for part in intercom.store.parts(conversation.id, newest=20) if part.body or part.attachments
+    ]
+    last = written[-1] if written else conversation.source
     text = markup.to_text(last.body or "") or ", ".join(last.attachments)
     return {
         "id": conversation.id,

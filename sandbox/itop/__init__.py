@@ -5,6 +5,7 @@ itop``.
 """
 
 from .faults import Fault, Faults
+from .operations import RefusalError
 from .server import Itop, running_itop
 
-__all__ = ["Fault", "Faults", "Itop", "running_itop"]
+__all__ = ["Fault", "Faults", "Itop", "RefusalError", "running_itop"]

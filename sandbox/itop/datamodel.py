@@ -51,6 +51,11 @@ class Attribute:
         )
 
     @property
+    def recorded(self) -> bool:
+        """Return whether iTop writes down a change of the attribute (recording 213)."""
+        return (self.writable and self.code != "last_update") or self.code == "operational_status"
+
+    @property
     def is_number(self) -> bool:
         return self.kind in NUMBER_KINDS
 
@@ -578,6 +583,12 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
         ),
         ItopClass(
             "CMDBChangeOpSetAttributeHTML",
+            "CMDBChangeOpSetAttribute",
+            order=("change", False),
+            own=(other("text", "prevdata"),),
+        ),
+        ItopClass(
+            "CMDBChangeOpSetAttributeText",
             "CMDBChangeOpSetAttribute",
             order=("change", False),
             own=(other("text", "prevdata"),),

@@ -25,6 +25,7 @@ VERBS = {
     "core/get_related": "Get related objects through the specified relation",
     "core/check_credentials": "Check user credentials",
 }
+REST, INTERACTIVE = "webservice-rest", "interactive"  # origins of a change
 WRITES = frozenset({"core/create", "core/update", "core/apply_stimulus", "core/delete"})
 
 TRANSITIONS = {
@@ -57,9 +58,12 @@ TRANSITIONS = {
 }
 NEEDED_FOR = {
     "assigned": ("request_type",),
-    "pending": ("pending_reason",),
-    "resolved": ("service_id", "resolution_code", "solution"),
+    "pending": ("request_type", "pending_reason"),
+    "resolved": ("request_type", "service_id", "resolution_code", "solution"),
+    "closed": ("request_type",),
 }
+PORTAL_STIMULI = ("ev_reopen", "ev_close")
+PORTAL_FIELDS = {"user_satisfaction", "user_comment"}
 DATED = {
     "assigned": "assignment_date",
     "pending": "last_pending_date",
@@ -119,13 +123,14 @@ class Operations:
 
 
 class Call:
-    """One request of one account."""
+    """One request of one account: over REST or, with ``origin`` "interactive", in the console or the portal."""
 
-    def __init__(self, operations: Operations, user: Row) -> None:
+    def __init__(self, operations: Operations, user: Row, origin: str = REST) -> None:
         self.operations = operations
         self.store = operations.store
         self.model = operations.store.model
         self.user = user
+        self.origin = origin
         self.arguments = accounts.query_arguments(self.store, user)
         self.administrator = accounts.ADMINISTRATOR in accounts.profiles_of(self.store, user)
         self.request: Mapping[str, Any] = {}
@@ -205,7 +210,7 @@ class Call:
         self.check(row, self.model.attributes(class_name), comment)
         with self.store.transaction():
             self.store.insert_row(row)
-            change = self.store.record_change(comment, self.user["id"])
+            change = self.store.record_change(comment, self.user["id"], self.origin)
             self.store.record_op("CMDBChangeOpCreate", change, row)
         return self.written(row, "created", class_name, codes)
 
@@ -226,7 +231,13 @@ class Call:
         self.allow("modifying", class_name)
         row = self.object(class_name, key)
         changes = self.taken(row, fields)
-        state = TRANSITIONS.get(row.get("status", ""), {}).get(str(stimulus))
+        self.move(row, changes, str(stimulus))
+        self.write(row, changes, comment)
+        return self.written(row, "updated", class_name, codes)
+
+    def move(self, row: Row, changes: Row, stimulus: str) -> None:
+        """Add what a stimulus sets to the changes. Raise RefusalError."""
+        state = TRANSITIONS.get(row.get("status", ""), {}).get(stimulus)
         if state is None:
             raise RefusalError(
                 f"Invalid stimulus: '{stimulus}' on the object {row['friendlyname']} "
@@ -240,10 +251,28 @@ class Call:
                 objects=True,
             )
         changes["status"] = state
-        if state in DATED:
+        if state in DATED and state != row["status"]:
             changes[DATED[state]] = self.store.now()
-        self.write(row, changes, comment)
-        return self.written(row, "updated", class_name, codes)
+        if state == "resolved":
+            changes["time_spent"] = str(self.store.seconds_since(row["start_date"]))
+
+    def act(self, ticket: Row, entry: str, log: str, stimulus: str, fields: Mapping[str, Any]) -> None:
+        """Save a ticket once, as a person does in the console or, with the profile Portal user, in the portal.
+
+        Raise RefusalError.
+        """
+        if accounts.PORTAL in accounts.profiles_of(self.store, self.user):
+            contact = self.store.load("Person", self.user["contactid"]) or {}
+            allowed = ticket["org_id"] == contact.get("org_id") and log == "public_log"
+            allowed = allowed and stimulus in ("", *PORTAL_STIMULI) and set(fields) <= PORTAL_FIELDS
+            if not allowed:
+                raise RefusalError("The portal does not offer this", 1)  # guess
+        else:
+            self.allow("modifying", ticket["finalclass"])
+        changes = self.taken(ticket, dict(fields) | ({log: entry} if entry else {}))
+        if stimulus:
+            self.move(ticket, changes, stimulus)
+        self.write(ticket, changes, caselog.author_name(self.store, self.user))
 
     def delete(self) -> dict[str, Any]:
         class_name, key, comment = self.class_name(), self.mandatory("key"), str(self.mandatory("comment"))
@@ -266,7 +295,7 @@ class Call:
                         objects[_name(each)] = shown | {"code": 5}
         if not simulate:
             with self.store.transaction():
-                change = self.store.record_change(comment, self.user["id"])
+                change = self.store.record_change(comment, self.user["id"], self.origin)
                 for row in rows:
                     self.store.remove_history(row)
                     names = {"fclass": row["finalclass"], "fname": row["friendlyname"]}
@@ -450,12 +479,14 @@ class Call:
         with self.store.transaction():
             if self.store.load(row["finalclass"], row["id"]) is None:
                 raise RefusalError(f"Error: Invalid object {_name(row)}")
-            change = self.store.record_change(comment, self.user["id"])
-            for code, value in changes.items():
-                self.store.record_attribute(change, row, known[code], row[code], value)
+            change = self.store.record_change(comment, self.user["id"], self.origin)
+            before = dict(row)
             if "last_update" in known:
                 changes.setdefault("last_update", self.store.now())
             self.store.write_row(row, changes)
+            for code, attribute in known.items():
+                if attribute.recorded and row[code] != before[code]:
+                    self.store.record_attribute(change, row, attribute, before[code], row[code])
 
     # --- answering
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from . import values
 from .operations import TRANSITIONS
@@ -31,6 +32,8 @@ button:hover{background:#b0500f;color:#fff}
 PORTAL = "/pages/exec.php/object/edit/"
 # The accounts in whose name visitors act: login of the agent. The customer acts as the ticket's caller.
 AGENT = "jverne"
+# The agent's team, and a service for tickets that have none.
+TEAM, SERVICE = 37, 1
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,23 @@ class Action:
 
     def is_offered(self, status: str) -> bool:
         return not self.stimulus or self.stimulus in TRANSITIONS.get(status, {})
+
+    def arguments(self, store: Store, ticket_id: int, text: str) -> dict[str, Any]:
+        """Return the arguments of `Itop.act`, with values for what the next state requires."""
+        if self.log:
+            return {"entry": paragraphs(text), "log": self.log}
+        values: dict[str, Any] = {}
+        if self.text_code:
+            values[self.text_code] = paragraphs(text) if self.text_code == "solution" else text
+        ticket = store.load("UserRequest", ticket_id) or {}
+        if self.stimulus == "ev_assign":
+            agent = next(user for user in store.all("User") if user["login"] == AGENT)
+            values |= {"team_id": TEAM, "agent_id": agent["contactid"]}
+            values |= {} if ticket.get("request_type") else {"request_type": "incident"}
+        if self.stimulus == "ev_resolve":
+            values["resolution_code"] = "assistance"
+            values |= {} if ticket.get("service_id") else {"service_id": SERVICE}
+        return {"stimulus": self.stimulus, "values": values}
 
 
 ACTIONS = {
@@ -109,7 +129,9 @@ def details(store: Store, class_name: str, number: str, message: str = "") -> st
             shown = value if attribute.kind == "html" else escape(str(value))
             lines.append(f'<tr><th>{escape(attribute.label or code)}</th><td dir="auto">{shown}</td></tr>')
     if row["finalclass"] == "UserRequest":
-        body += f'<p>You act as an agent. <a href="{portal_link(row)}">The customer\'s page</a></p>'
+        status = escape(str(row["status"]))
+        body += f"<p>You act as an agent. The ticket is {status}. "
+        body += f'<a href="{portal_link(row)}">The customer\'s page</a></p>'
         body += _form(row, ACTIONS, "What you answer, note, or give as reason or solution")
     body += f"<table>{''.join(lines)}</table>"
     for code, attribute in known.items():
@@ -140,6 +162,18 @@ def notice(problem: str) -> str:
     if problem:
         return f'<p class="failed">iTop refused it, and nothing was saved: {escape(problem)}</p>'
     return f'<p class="done">{DONE}</p>'
+
+
+def caller_login(store: Store, number: str) -> str:
+    """Return the login of a ticket's caller in the portal, or that of nobody."""
+    row = _load(store, "UserRequest", number)
+    logins = [user["login"] for user in store.all("User") if row and user["contactid"] == row["caller_id"]]
+    return str(next(iter(logins), ""))
+
+
+def paragraphs(text: str) -> str:
+    lines = filter(None, (line.strip() for line in text.splitlines()))
+    return "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
 def _load(store: Store, class_name: str, number: str) -> Row | None:

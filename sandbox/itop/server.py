@@ -21,7 +21,8 @@ from urllib.parse import parse_qsl, urlsplit
 from . import accounts, database, pages, seed, wording
 from .datamodel import VERSIONS, data_model
 from .faults import Fault, Faults
-from .operations import WRITES, CrashError, Operations
+from .operations import INTERACTIVE, WRITES, Call, CrashError, Operations, RefusalError
+from .store import Row
 
 log = logging.getLogger(__name__)
 REST = "/webservices/rest.php"
@@ -169,6 +170,28 @@ class Itop:
         except CrashError:
             return 500, HTML, CRASH
 
+    def act(
+        self,
+        ticket_id: int,
+        *,
+        account: str,
+        entry: str = "",
+        log: str = "public_log",
+        stimulus: str = "",
+        values: Mapping[str, Any] | None = None,
+    ) -> Row:
+        """Save a ticket once, as a person does in the console or, with a portal account, in the portal.
+
+        ``account`` is a login, such as "jverne" (an agent) or "alice.martin" (a customer). ``entry`` is HTML for
+        ``log``; ``values`` are attributes, with ids for external keys. Return the ticket. Raise RefusalError.
+        """
+        user = next(each for each in self.store.all("User") if each["login"] == account)
+        ticket = self.store.load("UserRequest", ticket_id)
+        if ticket is None:
+            raise RefusalError("The ticket does not exist")
+        Call(self.operations, user, INTERACTIVE).act(ticket, entry, log, stimulus, values or {})
+        return ticket
+
     def state(self) -> dict[str, Any]:
         """Return all tickets with their logs and history."""
         found = []
@@ -307,10 +330,38 @@ class Handler(BaseHTTPRequestHandler):
         elif address.path == "/":
             self.send(200, HTML, pages.index(self.itop.store))
         elif address.path == "/pages/UI.php":
-            page = pages.details(self.itop.store, form.get("class", ""), form.get("id", ""))
-            self.send(200 if page else 404, HTML, page or "<p>This object does not exist.</p>")
+            self.page(pages.details, form.get("class", ""), form.get("id", ""), form, pages.AGENT)
+        elif address.path.startswith(pages.PORTAL):
+            class_name, _, number = address.path.removeprefix(pages.PORTAL).partition("/")
+            self.page(
+                pages.customer_page, class_name, number, form, pages.caller_login(self.itop.store, number)
+            )
         else:
             self.send(404, HTML, "<p>Not found.</p>")
+
+    def page(
+        self, draw: Callable[..., str], class_name: str, number: str, form: dict[str, str], account: str
+    ) -> None:
+        """Do what a person clicked, if anything, and show the page with the outcome."""
+        message = ""
+        if self.command == "POST" and number.isdigit():
+            message = pages.notice(self.act(int(number), account, form))
+        page = draw(self.itop.store, class_name, number, message)
+        self.send(200 if page else 404, HTML, page or "<p>This object does not exist.</p>")
+
+    def act(self, ticket_id: int, account: str, form: dict[str, str]) -> str:
+        """Save what a person entered. Return why iTop refused it, or ""."""
+        action = pages.ACTIONS.get(form.get("action", ""))
+        text = form.get("text", "").strip()
+        if action is None or (not text and (action.log or action.text_code)):
+            return "Write a text first."
+        if not account:
+            return "The customer has no account for the portal."
+        try:
+            self.itop.act(ticket_id, account=account, **action.arguments(self.itop.store, ticket_id, text))
+        except RefusalError as refusal:
+            return str(refusal)
+        return ""
 
     def set_faults(self, body: bytes) -> None:
         try:

@@ -135,6 +135,11 @@ class Store:
         """Return the server's local time in iTop's format."""
         return self.local(self.clock())
 
+    def seconds_since(self, local: str) -> int:
+        """Return how many seconds ago an iTop date was."""
+        started = datetime.strptime(local, DATE).replace(tzinfo=self.zone)
+        return max(0, int(self.clock() - started.timestamp()))
+
     # --- counters
 
     def take_number(self, name: str) -> int:
@@ -272,13 +277,10 @@ class Store:
         if self.model.obsolete_when(class_name):
             row["obsolescence_flag"] = int(row["status"] == self.model.obsolete_when(class_name))
 
-    def record_change(self, comment: str, user_id: int) -> int:
-        """Insert a CMDBChange with the first 255 characters of the call's ``comment`` as ``userinfo``.
-
-        Return its id.
-        """
+    def record_change(self, comment: str, user_id: int, origin: str) -> int:
+        """Insert a CMDBChange with the first 255 characters of ``comment`` as ``userinfo``. Return its id."""
         change = self.insert(
-            "CMDBChange", date=self.now(), userinfo=comment[:255], user_id=user_id, origin="webservice-rest"
+            "CMDBChange", date=self.now(), userinfo=comment[:255], user_id=user_id, origin=origin
         )
         return int(change["id"])
 
@@ -292,10 +294,9 @@ class Store:
             self.record_op(
                 "CMDBChangeOpSetAttributeCaseLog", change, row, attcode=attribute.code, lastentry=last
             )
-        elif attribute.kind == "html":
-            self.record_op(
-                "CMDBChangeOpSetAttributeHTML", change, row, attcode=attribute.code, prevdata=old or ""
-            )
+        elif attribute.kind in ("html", "text"):
+            kind = f"CMDBChangeOpSetAttribute{'HTML' if attribute.kind == 'html' else 'Text'}"
+            self.record_op(kind, change, row, attcode=attribute.code, prevdata=old or "")
         else:
             values = {"oldvalue": str(old or "")[:255], "newvalue": str(new or "")[:255]}
             self.record_op("CMDBChangeOpSetAttributeScalar", change, row, attcode=attribute.code, **values)
@@ -325,6 +326,7 @@ class Store:
                 "finalclass": row["finalclass"],
                 "date": self.value(row, "date"),
                 "userinfo": self.value(row, "userinfo"),
+                "change": row["change"],
                 "attcode": row["attcode"],
                 "lastentry": row["lastentry"],
                 "oldvalue": row["oldvalue"],

@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from intercom_bridge.events import broadcast as broadcasts
+from intercom_bridge.intercom.payloads import CanvasRequest
 from intercom_bridge.models import (
     Broadcast,
     Conversation,
@@ -26,6 +27,8 @@ from intercom_bridge.models import (
     Workspace,
 )
 from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.tickets.context import PanelContext
+from itop_client import Deadline
 from sandbox.intercom import Intercom
 from sandbox.intercom.store import Contact
 from tests.teammate import Teammate
@@ -236,7 +239,7 @@ def test_a_second_click_and_a_replay_tell_nobody_twice(
     customers.add("Bob")
     at_confirmation(talking, 2).click("Send to 2 customers")
     path, raw = talking.last_path, talking.last_body
-    talking.again()
+    assert "0 of 2 sent" in talking.again().text
     work()
     Teammate(client).send_bytes(path, raw)
     work()
@@ -350,6 +353,34 @@ def test_a_deleted_conversation_is_replaced_by_the_customers_next_one(
     assert "could not be sent" not in talking.text
     assert len(customers.texts(older)) == 1
     assert customers.texts(oldest) == []
+
+
+def test_the_next_conversation_may_be_deleted_too(
+    talking: Teammate, customers: Customers, work: Work
+) -> None:
+    contact = customers.contact("Bob")
+    row = [customers.add(str(age), contacts=[contact], days_ago=age) for age in range(3)]
+    at_confirmation(talking, 4).click("Send to 2 customers")
+    for gone in row[:2]:
+        customers.intercom.delete(gone.conversation_id)
+        work()
+        talking.click("Refresh").click("Try the failed ones again")
+    work()
+    assert talking.click("Refresh").text.startswith("All sent")
+    assert len(customers.texts(row[2])) == 1
+
+
+def test_two_submissions_of_one_form_at_the_same_moment_are_one_broadcast(
+    customers: Customers, workspace: Workspace
+) -> None:
+    customers.add("Bob")
+    request = CanvasRequest.parse(Teammate(Client()).base_request())
+    context = PanelContext(workspace=workspace, request=request, deadline=Deadline(5))
+    first, second = (
+        broadcasts.start(context, customers.ticket, "k" * 16, "<p>x</p>", is_note=False) for _ in range(2)
+    )
+    assert first == second
+    assert len(messages()) == 2
 
 
 def test_without_another_conversation_a_deleted_one_is_not_retried(

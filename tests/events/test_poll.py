@@ -161,6 +161,17 @@ def test_in_a_ticket_that_the_bridge_created_every_later_entry_is_news(
     assert contents() == ["<p>I look at it now</p>"]
 
 
+def test_in_a_ticket_that_the_bridge_created_the_first_entry_after_it_was_read_is_news(
+    talking: Teammate, agent: Agent, work: Work, poll: Poll
+) -> None:
+    talking.open().click("Create a ticket").click("Create", Title="Broken")
+    work()
+    poll()
+    agent.write(Ticket.objects.get(), "I look at it now")
+    poll()
+    assert contents() == ["<p>I look at it now</p>"]
+
+
 def test_each_conversation_of_a_ticket_has_its_own_event(
     ticket: Ticket, agent: Agent, poll: Poll, workspace: Workspace
 ) -> None:

@@ -169,6 +169,21 @@ def test_an_unknown_outcome_is_looked_up_by_app_text_and_time(
     assert again.part_id == fake.conversation(key)["parts"][-1]["id"]
 
 
+def test_a_part_that_a_webhook_has_named_since_the_message_was_read_is_found(
+    link: TicketLink, fake: FakeIntercom
+) -> None:
+    message = entry(link)
+    fake.after = once("note")
+    run()
+    OutgoingMessage.objects.update(due_at=timezone.now() - dt.timedelta(seconds=1))
+    message.refresh_from_db()
+    part_id = fake.conversation(link.conversation.conversation_id)["parts"][0]["id"]
+    OutgoingMessage.objects.update(part_id=part_id)
+    poster.post(message)
+    assert outcome(message) == ("posted", "")
+    assert len(fake.bodies(link.conversation.conversation_id)) == 1
+
+
 def test_a_message_of_unknown_outcome_waits_because_intercom_may_still_be_executing_it(
     link: TicketLink, fake: FakeIntercom
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intercom_bridge.intercom.html import first_line, text_to_html, to_log_html, to_text
+from intercom_bridge.intercom.html import comparable, first_line, text_to_html, to_log_html, to_text
 from sandbox.itop.markup import sanitise
 from tests.ids import short_id
 
@@ -535,3 +535,22 @@ def test_the_first_visible_line_is_the_title(text: str, limit: int, line: str) -
 @given(st.text(), st.integers(0, 40))
 def test_a_title_never_exceeds_its_limit(text: str, limit: int) -> None:
     assert len(first_line(text, limit)) <= limit
+
+
+@pytest.mark.parametrize(
+    ("posted", "returned"),
+    [
+        ("<p>a</p><p>b c</p>", '<p class="no-margin">a</p>\n<p>b&nbsp;c</p>'),
+        ('<p>See <a href="https://x.example/?a=b c">R-1</a>.</p>', "See R-1 (https://x.example/?a=b%20c)."),
+        ("<p>https://x.example/a</p>", '<p><a href="https://x.example/a">https://x.example/a</a></p>'),
+        ("<h1>a</h1><ul><li>b</li></ul>", "a\n\n- b"),
+    ],
+)
+def test_what_intercom_returns_is_comparable_with_what_was_posted(posted: str, returned: str) -> None:
+    assert comparable(posted) == comparable(returned)
+
+
+@pytest.mark.parametrize("other", ["", "<p>b</p>", "<p>https://x.example/b</p>"])
+def test_other_messages_differ(other: str) -> None:
+    assert comparable("<p>https://x.example/a</p>") != comparable(other)
+    assert comparable("<p>a https://x.example/a</p>") != comparable(other)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from intercom_bridge.intercom import html, tokens, tree
-from intercom_bridge.intercom.html import first_line, text_to_html, to_log_html, to_text
+from intercom_bridge.intercom.html import comparable, first_line, text_to_html, to_log_html, to_text
 from intercom_bridge.intercom.payloads import Attachment, Part
 from intercom_bridge.intercom.text import clean_text, cut, normalize
 from intercom_bridge.sync.verify import VisibleContent
@@ -116,6 +116,7 @@ def to_log(body: str) -> None:
 CONVERSIONS: dict[str, Callable[[str], object]] = {
     "log": to_log,
     "text": to_text,
+    "comparison": comparable,
     "text to HTML": text_to_html,
     "title": lambda body: first_line(body, 60),
     "verification": lambda body: VisibleContent.of(logs.get(body) or to_log_html(body)),

@@ -195,8 +195,8 @@ def test_one_call_writes_both_logs_and_each_has_its_change(itop: Itop) -> None:
     assert call(itop, "core/update", **{"class": "UserRequest"}, **request)["code"] == 0
     assert [entry["message"] for entry in itop.store.log(TICKET, "private_log")] == ["<p>among us</p>"]
     assert [(c["attcode"], c["userinfo"]) for c in itop.store.changes(TICKET)] == [
-        ("public_log", "both"),
         ("private_log", "both"),
+        ("public_log", "both"),
     ]
 
 

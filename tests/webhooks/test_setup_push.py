@@ -149,7 +149,9 @@ def test_each_class_of_tickets_has_a_trigger_with_the_profiles_attributes(
         row["target_class"]: row["target_attcodes"] for row in itop.store.all("TriggerOnObjectUpdate")
     }
     assert set(by_class) == {"UserRequest", "Problem"}
-    assert "public_log" not in by_class["Problem"]
+    codes = set(by_class["Problem"].split(", "))
+    assert "private_log" in codes and "public_log" not in codes
+    assert codes <= set(DataModel().attributes("Problem"))
 
 
 def test_a_dry_run_changes_nothing(run: Callable[..., str], itop: Itop) -> None:

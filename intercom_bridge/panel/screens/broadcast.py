@@ -201,10 +201,10 @@ def _confirmation(
     count = len(audience.recipients)
     form = replace(form, seen=_fingerprint(context, ticket, audience))
     rows, page, pages = page_of(audience.recipients, page)
-    name = safe_name(context.request.admin.name) or _("you")
-    author = _("The customers get it as a message from %(teammate)s, and by e-mail if they are not online.")
+    name = safe_name(context.request.admin.name) or _("A teammate")
+    author = _("Author: %(teammate)s. Intercom sends it by e-mail to customers who are not online.")
     if form.is_note:
-        author = _("Customers do not see it. The author is %(teammate)s.")
+        author = _("Author: %(teammate)s. Customers do not see it.")
     target = click_id("broadcast", "confirm", ticket.ticket_class, ticket.object_id)
     earlier = newest_broadcast(context, ticket)
     return screen(

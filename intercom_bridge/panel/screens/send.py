@@ -49,7 +49,7 @@ def send_form(
         safe_name(answer.author),
         format_time(answer.written_at) if answer.written_at else "",
     ]
-    name = safe_name(context.request.admin.name) or _("you")
+    name = safe_name(context.request.admin.name) or _("a teammate")
     return screen(
         _("Send to the customer"),
         muted(join_facts(*facts)),
