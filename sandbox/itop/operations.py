@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -116,6 +116,10 @@ class Operations:
         self.one_writer = threading.RLock()
         self.row_locks: dict[tuple[str, int], threading.Lock] = {}
 
+    def writing(self) -> AbstractContextManager[object]:
+        """Return what a call holds from its reading to its writing: without ``lost_updates`` a lock."""
+        return nullcontext() if self.lost_updates else self.one_writer
+
     def row_lock(self, row: Row) -> threading.Lock:
         """Return the lock that a save holds until its commit, as the database's UPDATE does."""
         return self.row_locks.setdefault(
@@ -176,8 +180,7 @@ class Call:
             "core/apply_stimulus": self.apply_stimulus,
             "core/delete": self.delete,
         }[operation]
-        guarded = operation in WRITES and not self.operations.lost_updates
-        with self.operations.one_writer if guarded else nullcontext():
+        with self.operations.writing() if operation in WRITES else nullcontext():
             return work()
 
     def list_operations(self, version: str) -> dict[str, Any]:

@@ -192,10 +192,11 @@ class Itop:
         ``log``; ``values`` are attributes, with ids for external keys. Return the ticket. Raise RefusalError.
         """
         user = next(each for each in self.store.all("User") if each["login"] == account)
-        ticket = self.store.load("UserRequest", ticket_id)
-        if ticket is None:
-            raise RefusalError("The ticket does not exist")
-        Call(self.operations, user, INTERACTIVE).act(ticket, entry, log, stimulus, values or {})
+        with self.operations.writing():
+            ticket = self.store.load("UserRequest", ticket_id)
+            if ticket is None:
+                raise RefusalError("The ticket does not exist")
+            Call(self.operations, user, INTERACTIVE).act(ticket, entry, log, stimulus, values or {})
         return ticket
 
     def revoke(self, account: str, profile: str) -> None:

@@ -116,6 +116,35 @@ def test_queries_tell_what_people_wrote_from_what_a_client_wrote(itop: Itop) -> 
     assert found(itop, joined.format(4, "")) == []
 
 
+def test_operations_of_one_change_come_in_no_order(itop: Itop) -> None:
+    values = {"solution": "<p>New cable</p>", "resolution_code": "other"}
+    itop.act(TICKET, account=AGENT, stimulus="ev_resolve", values=values)
+    query = "SELECT CMDBChangeOp WHERE objclass = 'UserRequest' AND objkey = 8"
+    numbers = found(itop, query, seed.TOKEN, **{"class": "CMDBChangeOp"})
+    assert len(numbers) > 4
+    assert numbers not in (sorted(numbers), sorted(numbers, reverse=True))
+
+
+def test_a_person_waits_for_a_client_where_no_update_gets_lost(itop: Itop) -> None:
+    itop.operations.lost_updates = False
+    reading, go_on = threading.Event(), threading.Event()
+    with ThreadPoolExecutor() as pool:
+
+        def hold() -> None:
+            itop.operations.before_commit = lambda: None
+            reading.set()
+            assert go_on.wait(5)
+
+        itop.operations.before_commit = hold
+        ours = pool.submit(call, itop, "core/update", key=TICKET, fields={"public_log": "ours"})
+        assert reading.wait(5)
+        theirs = pool.submit(itop.act, TICKET, account=AGENT, entry="<p>theirs</p>")
+        go_on.set()
+        assert ours.result(5)["code"] == 0
+        theirs.result(5)
+    assert [each["message"] for each in itop.store.log(TICKET)[3:]] == ["<p>ours</p>", "<p>theirs</p>"]
+
+
 # --- the life cycle
 
 
