@@ -201,7 +201,7 @@ def _examine_attributes(client: IntercomClient, subject: Subject) -> Finding:
             "ticket's reference and status",
             "Create them in Intercom (Settings, Data, Conversations) with exactly these names and the format Text, or "
             "let the bridge create them: manage.py create_attributes. If they are not wanted, switch them off on the "
-            "workspace's page “Changes in iTop”.",
+            "workspace's page “Rules for changes in iTop”.",
         )
     if doubled := [f"“{name}”" for name in DESCRIPTIONS if existing.count(name) > 1]:
         return subject.warning(

@@ -27,7 +27,7 @@ from intercom_bridge.intercom.html import (
     visible_element,
 )
 from intercom_bridge.intercom.text import clean_text, cut
-from intercom_bridge.intercom.tree import TABLE_SECTIONS, Element, Node, Nodes, parse
+from intercom_bridge.intercom.tree import CELLS, TABLE_SECTIONS, Element, Node, Nodes, parse
 from intercom_bridge.models import ItopInstance
 
 MAX_LENGTH: Final = 20_000
@@ -92,9 +92,6 @@ class _IntercomRenderer(HtmlRenderer):
         super().__init__()
         self._itop = itop
         self._is_preformatted = False
-        self.block_renderers |= {"blockquote": self._quote, "table": self._table} | dict.fromkeys(
-            TABLE_SECTIONS | {"tr"}, self._table
-        )
 
     def inline(self, node: Node) -> str:
         if isinstance(node, str):
@@ -167,22 +164,24 @@ class _IntercomRenderer(HtmlRenderer):
         lines: list[str] = []
         before: list[str] = []
         for child in _rows(node):
-            if isinstance(child, Element) and child.tag == "tr":
-                cells = [cell for cell in child.children if isinstance(cell, Element)]
-                contents = [trim(self._run(cell.children)).replace("<br>", " ") for cell in cells]
-                line = " | ".join(contents)
-                if is_visible(line.replace("|", "")):
-                    is_header = all(cell.tag == "th" for cell in cells)
-                    lines.append(f"<b>{line}</b>" if is_header else line)
-            else:
+            if not isinstance(child, Element) or child.tag != "tr":
                 before += self.blocks([child])
+                continue
+            cells = [cell for cell in child.children if isinstance(cell, Element) or cell.strip()]
+            line = " | ".join(map(self._cell, cells))
+            if is_visible(line.replace("|", "")):
+                is_header = all(isinstance(cell, Element) and cell.tag == "th" for cell in cells)
+                lines.append(f"<b>{line}</b>" if is_header else line)
         return [*before, *visible_element("p", "<br>".join(lines))]
+
+    def _cell(self, cell: Node) -> str:
+        is_cell = isinstance(cell, Element) and cell.tag in CELLS
+        nodes = cell.children if isinstance(cell, Element) and is_cell else [cell]
+        return trim(self._run(nodes)).replace("<br>", " ")
 
 
 def _rows(node: Element) -> list[Node]:
-    """Return the rows of a table or of a part of one, and what else is in it, such as its caption."""
-    if node.tag == "tr":
-        return [node]
+    """Return the rows of a table, and what else is in it, such as its caption."""
     rows: list[Node] = []
     for child in node.children:
         is_section = isinstance(child, Element) and child.tag in TABLE_SECTIONS

@@ -66,17 +66,12 @@ def _not_written_here(ticket: Ticket, entries: Iterable[NewEntry]) -> list[NewEn
     deliveries = Delivery.objects.filter(ticket=ticket, item__isnull=False)
     for log_name, item in deliveries.order_by("pk").values_list("log", "item"):
         items[log_name, local_date(item or {}, ticket.itop.zone)].append(item)
-    return [entry for entry in entries if not _take(entry, items[entry.log, entry.entry.date], ticket.itop)]
-
-
-def _take(new: NewEntry, items: list[Any], itop: ItopInstance) -> bool:
-    """Return whether an item matches the entry, and remove it: one item is one entry."""
-    matcher = LogMatcher([new.entry], itop.zone)
-    for item in items:
-        if matcher.take(item):
-            items.remove(item)
-            return True
-    return False
+    zone = ticket.itop.zone
+    return [
+        new
+        for new in entries
+        if not any(LogMatcher([new.entry], zone).take(item) for item in items[new.log, new.entry.date])
+    ]
 
 
 def _batches(places: Iterable[Place]) -> Iterator[list[Place]]:

@@ -22,7 +22,9 @@ class ItopPollQuerySet(models.QuerySet["ItopPoll"]):
         is_free = Q(lease_until=None) | Q(lease_until__lt=Now())
         tickets = TicketSnapshot.objects.filter(ticket__itop=OuterRef("itop"), poll_at__lte=database_time())
         is_sweep_due = Q(swept_at=None) | Q(swept_at__lt=timezone.now() - SWEEP_EVERY)
-        return self.filter(is_free, Exists(tickets) | is_sweep_due, due_at__lte=database_time()).select_related("itop")
+        return self.filter(
+            is_free, Exists(tickets) | is_sweep_due, due_at__lte=database_time()
+        ).select_related("itop")
 
 
 class ItopPoll(Leased):

@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument(
         "--timezone", default="Europe/Paris", help="of the server's dates (default: %(default)s)"
     )
+    parser.add_argument("--clock-offset", type=float, default=0.0, metavar="SECONDS", help="how fast it is")
     parser.add_argument("--version", default=VERSIONS[-1], choices=VERSIONS, help="default: %(default)s")
     parser.add_argument(
         "--language",
@@ -55,6 +56,7 @@ def main() -> None:
         max_body=options.max_body,
         extension=not options.no_extension,
         timezone=options.timezone,
+        clock_offset=options.clock_offset,
     )
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

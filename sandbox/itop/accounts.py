@@ -85,9 +85,28 @@ def may(store: Store, user: Row, action: str, class_name: str) -> bool:
     profiles = profiles_of(store, user)
     if ADMINISTRATOR in profiles:
         return True
+    if not profiles - {REST}:
+        return False
     if store.model.is_a(class_name, "User") or class_name.startswith(("URP_", "CMDBChange")):
         return False
     return action == "reading" or (SUPPORT in profiles and class_name in ("UserRequest", "Attachment"))
+
+
+def organizations_of(store: Store, user: Row) -> frozenset[int]:
+    """Return the organizations that an account is limited to, with those below them; none without a limit."""
+    query = (
+        "SELECT o FROM Organization AS o JOIN Organization AS r ON o.parent_id BELOW r.id "
+        f"JOIN URP_UserOrg AS u ON u.allowed_org_id = r.id WHERE u.userid = {int(user['id'])}"
+    )
+    return frozenset(int(row["id"]) for row in store.find(query)[1])
+
+
+def sees(row: Row, organizations: frozenset[int]) -> bool:
+    """Return whether an account that is limited to organizations may see an object."""
+    code = (
+        "id" if row["finalclass"] == "Organization" else "item_org_id" if "item_org_id" in row else "org_id"
+    )
+    return not organizations or code not in row or row[code] in organizations
 
 
 def query_arguments(store: Store, user: Row) -> dict[str, str | int]:

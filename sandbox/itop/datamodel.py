@@ -256,7 +256,7 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
                 text("language", "Language", default="EN US"),
                 enum("status", "Status", "enabled", "disabled", default="enabled"),
                 links("profile_list", "URP_UserProfile", "userid"),
-                links("allowed_org_list"),
+                links("allowed_org_list", "URP_UserOrg", "userid"),
                 other("log", "log", "Log"),
             ),
         ),
@@ -280,6 +280,17 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
                 external("userlogin", "userid", "login"),
                 key("profileid", "URP_Profiles", mandatory=True),
                 external("profile", "profileid", "name"),
+                text("reason"),
+            ),
+        ),
+        ItopClass(
+            "URP_UserOrg",
+            naming="{userlogin} {allowed_org_name}",
+            own=(
+                key("userid", "User", mandatory=True),
+                external("userlogin", "userid", "login"),
+                key("allowed_org_id", "Organization", mandatory=True),
+                external("allowed_org_name", "allowed_org_id", "name"),
                 text("reason"),
             ),
         ),
@@ -548,12 +559,13 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
         ItopClass(
             "CMDBChange",
             naming="{date}",
-            order=("id", False),
+            order=("date", False),
             own=(other("date", "date"), text("userinfo"), key("user_id", "User"), text("origin")),
         ),
         ItopClass(
             "CMDBChangeOp",
             abstract=True,
+            naming="{change}",
             order=("change", False),
             own=(
                 key("change", "CMDBChange"),
@@ -699,6 +711,12 @@ class DataModel:
 
     def derived_from(self, attribute: Attribute) -> list[Attribute]:
         """Return what an external key adds: the name, class and obsolescence of the object that it points to."""
+        if (attribute.via, attribute.remote) == (
+            "change",
+            "user_id",
+        ):  # an external field that is a key there
+            name = f"{attribute.code}_friendlyname"
+            return [replace(external(name, "change", name), derived=True)]
         if attribute.kind != "key":
             return []
         found = [external(f"{attribute.code}_friendlyname", attribute.code, "friendlyname")]

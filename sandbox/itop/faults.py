@@ -20,6 +20,8 @@ KINDS = {
     "drop_after": "executes the call, then closes the connection",
     "reset": "resets the connection before it executes the call",
     "late": "executes after `seconds`, whether or not the caller is still there, as a busy server does",
+    "late_commit": "takes the date and the numbers of a save, and shows it after `seconds`",
+    "unreadable": "answers each core/get as if the account lacked permissions",
     "slow": "executes at once, answers after `seconds`",
     "drip": "executes at once, answers one byte each `seconds`",
 }

@@ -7,7 +7,8 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 from . import accounts, caselog, database, values, wording
@@ -62,6 +63,7 @@ NEEDED_FOR = {
     "resolved": ("request_type", "service_id", "resolution_code", "solution"),
     "closed": ("request_type",),
 }
+UNASSIGNED = ("new", "approved", "escalated_tto")
 PORTAL_STIMULI = ("ev_reopen", "ev_close")
 PORTAL_FIELDS = {"user_satisfaction", "user_comment"}
 DATED = {
@@ -91,7 +93,8 @@ class Operations:
 
     With ``lost_updates``, a log is read and later written back without a lock, as iTop does. ``pause`` is
     called between the two; by default it waits ``window`` seconds, and a test may set it to make two writers
-    collide.
+    collide. ``before_commit`` is called when a save has its date and the numbers of its operations and nobody
+    sees it yet; a test may set it to make a save visible late.
     """
 
     def __init__(
@@ -109,11 +112,25 @@ class Operations:
         self.lost_updates = lost_updates
         self.window = window
         self.pause: Callable[[], None] = lambda: time.sleep(self.window)
+        self.before_commit: Callable[[], None] = lambda: None
         self.one_writer = threading.RLock()
+        self.row_locks: dict[tuple[str, int], threading.Lock] = {}
 
-    def answer(self, user: Row, version: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the response to an authenticated request. Raise CrashError."""
-        call = Call(self, user)
+    def writing(self) -> AbstractContextManager[object]:
+        """Return what a call holds from its reading to its writing: without ``lost_updates`` a lock."""
+        return nullcontext() if self.lost_updates else self.one_writer
+
+    def row_lock(self, row: Row) -> threading.Lock:
+        """Return the lock that a save holds until its commit, as the database's UPDATE does."""
+        return self.row_locks.setdefault(
+            (self.store.model.root(row["finalclass"]), row["id"]), threading.Lock()
+        )
+
+    def answer(
+        self, user: Row, version: str, request: Mapping[str, Any], *, commit_after: float = 0.0
+    ) -> dict[str, Any]:
+        """Return the response to an authenticated request, committed after so many seconds. Raise CrashError."""
+        call = Call(self, user, commit_after=commit_after)
         try:
             return call.answer(version, request)
         except RefusalError as refusal:
@@ -123,15 +140,23 @@ class Operations:
 
 
 class Call:
-    """One request of one account: over REST or, with ``origin`` "interactive", in the console or the portal."""
+    """One request of one account: over REST or, with ``origin`` "interactive", in the console or the portal.
 
-    def __init__(self, operations: Operations, user: Row, origin: str = REST) -> None:
+    All its operations belong to one change.
+    """
+
+    def __init__(
+        self, operations: Operations, user: Row, origin: str = REST, *, commit_after: float = 0.0
+    ) -> None:
         self.operations = operations
         self.store = operations.store
         self.model = operations.store.model
         self.user = user
         self.origin = origin
+        self.commit_after = commit_after
+        self.change: int | None = None
         self.arguments = accounts.query_arguments(self.store, user)
+        self.organizations = accounts.organizations_of(self.store, user)
         self.administrator = accounts.ADMINISTRATOR in accounts.profiles_of(self.store, user)
         self.request: Mapping[str, Any] = {}
 
@@ -155,8 +180,7 @@ class Call:
             "core/apply_stimulus": self.apply_stimulus,
             "core/delete": self.delete,
         }[operation]
-        guarded = operation in WRITES and not self.operations.lost_updates
-        with self.operations.one_writer if guarded else nullcontext():
+        with self.operations.writing() if operation in WRITES else nullcontext():
             return work()
 
     def list_operations(self, version: str) -> dict[str, Any]:
@@ -208,10 +232,8 @@ class Call:
             row["start_date"] = row["start_date"] or self.store.now()
             row["last_update"] = self.store.now()
         self.check(row, self.model.attributes(class_name), comment)
-        with self.store.transaction():
-            self.store.insert_row(row)
-            change = self.store.record_change(comment, self.user["id"], self.origin)
-            self.store.record_op("CMDBChangeOpCreate", change, row)
+        row["id"] = self.store.take_number(self.model.root(class_name))
+        self.commit(comment, row, [("CMDBChangeOpCreate", {})], lambda: self.store.insert_row(row))
         return self.written(row, "created", class_name, codes)
 
     def update(self) -> dict[str, Any]:
@@ -250,8 +272,12 @@ class Call:
                 f"Missing mandatory attribute(s) for applying the stimulus: {', '.join(missing)}.",
                 objects=True,
             )
+        self.enter(state, row, changes)
+
+    def enter(self, state: str, row: Row, changes: Row) -> None:
+        """Add the state, and what iTop sets with it, to the changes."""
         changes["status"] = state
-        if state in DATED and state != row["status"]:
+        if state in DATED and (state != "assigned" or row["status"] in UNASSIGNED):
             changes[DATED[state]] = self.store.now()
         if state == "resolved":
             changes["time_spent"] = str(self.store.seconds_since(row["start_date"]))
@@ -294,14 +320,11 @@ class Call:
                         )
                         objects[_name(each)] = shown | {"code": 5}
         if not simulate:
+            for row in rows:
+                names = {"fclass": row["finalclass"], "fname": row["friendlyname"]}
+                root = row | {"finalclass": self.model.root(row["finalclass"])}  # recording 265
+                self.commit(comment, root, [("CMDBChangeOpDelete", names)], partial(self.store.erase, row))
             with self.store.transaction():
-                change = self.store.record_change(comment, self.user["id"], self.origin)
-                for row in rows:
-                    self.store.remove_history(row)
-                    names = {"fclass": row["finalclass"], "fname": row["friendlyname"]}
-                    root = row | {"finalclass": self.model.root(row["finalclass"])}  # recording 265
-                    self.store.record_op("CMDBChangeOpDelete", change, root, **names)
-                    self.store.remove(row["finalclass"], row["id"])
                 for row, code in resets:
                     self.store.write_row(row, {code: 0})
         message = f"{'SIMULATING: ' if simulate else ''}Deleted: {len(rows)}"
@@ -349,13 +372,15 @@ class Call:
     def objects(self, class_name: str, key: Any) -> list[Row]:
         """Return all objects that a key selects: an id, criteria or OQL."""
         if isinstance(key, Mapping):
-            return self.store.find(self.criteria_query(class_name, key))[1]
-        if _is_number(key):
+            found = self.store.find(self.criteria_query(class_name, key))[1]
+        elif _is_number(key):
             row = self.store.load(class_name, int(key))
-            return [row] if row else []
-        if isinstance(key, str):
-            return self.store.find(key, self.arguments)[1]
-        raise RefusalError("Error: Wrong format for key")
+            found = [row] if row else []
+        elif isinstance(key, str):
+            found = self.store.find(key, self.arguments)[1]
+        else:
+            raise RefusalError("Error: Wrong format for key")
+        return [row for row in found if accounts.sees(row, self.organizations)]
 
     def object(self, class_name: str, key: Any) -> Row:
         """Return the one object that a key selects."""
@@ -476,17 +501,66 @@ class Call:
         self.check(row | changes, {code: known[code] for code in changes}, comment)
         if self.operations.lost_updates and any(known[code].kind == "log" for code in changes):
             self.operations.pause()
+        self.save(row, changes, comment)
+
+    def save(self, row: Row, changes: Row, comment: str) -> None:
+        """Save a row, and before it what iTop copies from a parent request into its children."""
+        if row["finalclass"] == "UserRequest":
+            self.copy_to_children(row, changes, comment)
+        changes = dict(changes)
+        if "last_update" in self.model.attributes(row["finalclass"]):
+            changes.setdefault("last_update", self.store.now())
+        with self.operations.row_lock(row):
+            operations = self.store.operations(row, self.store.computed(row | changes))
+            self.commit(comment, row, operations, lambda: self.store.write_row(row, changes))
+
+    def copy_to_children(self, row: Row, changes: Row, comment: str) -> None:
+        query = f"SELECT UserRequest WHERE parent_request_id = {int(row['id'])} AND id != {int(row['id'])}"
+        if changes.get("status") == "resolved":
+            for child in self.store.find(query)[1]:
+                if child["status"] not in ("resolved", "closed"):
+                    self.save(child, self.resolution(child, row | changes), comment)
+        for code in ("public_log", "private_log"):
+            entries = json.loads(changes.get(code) or "[]")
+            if entries:
+                newest = {"message": entries[-1]["message"], "format": entries[-1]["format"]}
+                for child in self.store.find(query)[1]:
+                    copy = {"add_item": newest}
+                    log = caselog.applied(self.store, self.user, self.administrator, child[code], copy)
+                    self.save(child, {code: log}, comment)
+
+    def resolution(self, child: Row, parent: Row) -> Row:
+        """Return what the resolution of a parent request changes in a child."""
+        changes = {code: parent[code] for code in NEEDED_FOR["resolved"] if not child[code]}
+        if not (child["team_id"] and child["agent_id"]):
+            changes |= {code: parent[code] for code in ("team_id", "agent_id")}
+        link = f"[[UserRequest:{parent['id']}|{parent['ref']}]]"
+        changes["solution"] = f"<p>Automatically resolved from {link}</p>"
+        if "ev_autoresolve" in TRANSITIONS[child["status"]]:
+            self.enter("resolved", child, changes)
+        return changes
+
+    def commit(
+        self, comment: str, row: Row, operations: list[tuple[str, Row]], write: Callable[[], Any]
+    ) -> None:
+        """Write an object and its history in one transaction, whose numbers are taken before it is visible."""
+        is_new = self.change is None
+        change = self.change or self.store.take_number("CMDBChange")
+        date = self.store.now()
+        numbers = [self.store.take_number("CMDBChangeOp") for _ in operations]
+        if self.commit_after:
+            time.sleep(self.commit_after)
+        self.operations.before_commit()
         with self.store.transaction():
-            if self.store.load(row["finalclass"], row["id"]) is None:
+            is_creation = operations[:1] == [("CMDBChangeOpCreate", {})]
+            if not is_creation and self.store.load(row["finalclass"], row["id"]) is None:
                 raise RefusalError(f"Error: Invalid object {_name(row)}")
-            change = self.store.record_change(comment, self.user["id"], self.origin)
-            before = dict(row)
-            if "last_update" in known:
-                changes.setdefault("last_update", self.store.now())
-            self.store.write_row(row, changes)
-            for code, attribute in known.items():
-                if attribute.recorded and row[code] != before[code]:
-                    self.store.record_attribute(change, row, attribute, before[code], row[code])
+            write()
+            if is_new:
+                self.store.record_change(change, date, comment, self.user["id"], self.origin)
+            for number, (kind, values_of_kind) in zip(numbers, operations, strict=True):
+                self.store.record_op(kind, number, change, row, **values_of_kind)
+        self.change = change
 
     # --- answering
 

@@ -163,6 +163,8 @@ def _accounts(store: Store) -> None:
         (11, "jverne", 9, "Passw0rd!agent", (5,)),
         (12, "achristie", 10, "Passw0rd!agent", (5,)),
         (13, "layla.haddad", 51, "Passw0rd!Layla", (2,)),
+        (14, "facts_rest_only", 0, "Passw0rd!facts", (1024,)),
+        (15, "facts_other_org", 0, "Passw0rd!facts", (5, 1024)),
     ):
         if login in TOKENS:
             status = "disabled" if login == "disabled_app" else "enabled"
@@ -179,6 +181,7 @@ def _accounts(store: Store) -> None:
         for profile in profiles:
             store.insert("URP_UserProfile", id=link, userid=number, profileid=profile, reason="seed")
             link += 1
+    store.insert("URP_UserOrg", id=1, userid=15, allowed_org_id=3, reason="seed")
 
 
 def _services(store: Store) -> None:

@@ -45,7 +45,8 @@ class Itop:
     ``url`` is its base address; ``calls`` lists (operation, class) of each authenticated call. ``version`` is one of
     datamodel.VERSIONS, ``language`` that of all accounts, one of wording.LANGUAGES, and ``character_set`` the
     database's. A body of more than ``max_body`` bytes is refused as by a web server in front of iTop (nginx:
-    client_max_body_size; None: no limit); of more than ``post_max_size``, PHP drops all form fields.
+    client_max_body_size; None: no limit); of more than ``post_max_size``, PHP drops all form fields. The server's
+    clock is ``clock_offset`` seconds fast, which may be changed while it runs.
     """
 
     def __init__(
@@ -65,14 +66,16 @@ class Itop:
         timezone: str = "Europe/Paris",
         demo: bool = True,
         clock: Callable[[], float] = time.time,
+        clock_offset: float = 0.0,
     ) -> None:
         if language not in wording.LANGUAGES:
             raise ValueError(f"unknown language {language!r}; there are {', '.join(wording.LANGUAGES)}")
+        self.clock_offset = clock_offset
         self.store = seed.open_store(
             path,
             model=data_model(extension=extension, version=version),
             timezone=timezone,
-            clock=clock,
+            clock=lambda: clock() + self.clock_offset,
             token=token,
             language=language,
             demo=demo,
@@ -147,7 +150,9 @@ class Itop:
             self._server.server_activate()
             self.start()
 
-    def execute(self, headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[int, str, str]:
+    def execute(
+        self, headers: Mapping[str, str], form: Mapping[str, str], *, commit_after: float = 0.0
+    ) -> tuple[int, str, str]:
         """Return status, content type and body of the response to a REST request."""
         try:
             user = accounts.authenticate(self.store, headers, form)
@@ -166,7 +171,8 @@ class Itop:
             )
         self.calls.append(_names(request))
         try:
-            return _json(self.operations.answer(user, form["version"], request), form)
+            answer = self.operations.answer(user, form["version"], request, commit_after=commit_after)
+            return _json(answer, form)
         except CrashError:
             return 500, HTML, CRASH
 
@@ -186,11 +192,18 @@ class Itop:
         ``log``; ``values`` are attributes, with ids for external keys. Return the ticket. Raise RefusalError.
         """
         user = next(each for each in self.store.all("User") if each["login"] == account)
-        ticket = self.store.load("UserRequest", ticket_id)
-        if ticket is None:
-            raise RefusalError("The ticket does not exist")
-        Call(self.operations, user, INTERACTIVE).act(ticket, entry, log, stimulus, values or {})
+        with self.operations.writing():
+            ticket = self.store.load("UserRequest", ticket_id)
+            if ticket is None:
+                raise RefusalError("The ticket does not exist")
+            Call(self.operations, user, INTERACTIVE).act(ticket, entry, log, stimulus, values or {})
         return ticket
+
+    def revoke(self, account: str, profile: str) -> None:
+        """Take a profile, such as "Support Agent", from an account."""
+        for link in self.store.all("URP_UserProfile"):
+            if (self.store.value(link, "userlogin"), self.store.value(link, "profile")) == (account, profile):
+                self.store.remove("URP_UserProfile", link["id"])
 
     def state(self) -> dict[str, Any]:
         """Return all tickets with their logs and history."""
@@ -222,13 +235,15 @@ def _request(form: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def _refusal(kind: str, operation: str, class_name: str) -> dict[str, Any] | None:
-    """Return the response to a write that the instance or a site's check refuses."""
-    verb = "creating" if operation == "core/create" else "modifying"
+    """Return the response to a call that the instance or a site's check refuses."""
+    if operation not in (WRITES if kind in ("read_only", "check") else ("core/get",)):
+        return None
+    verb = {"core/create": "creating", "core/get": "reading"}.get(operation, "modifying")
     denied = f"The current user does not have enough permissions for {verb} data of class {class_name}"
     check = "Please telephone first"
     number = -1 if operation == "core/create" else 1
     issues = f"Error: {check}: issues = {{0=>{check}}}, class = {class_name}, id = {number}"
-    answers = {"read_only": (1, denied), "check": (100, issues)}
+    answers = {"read_only": (1, denied), "unreadable": (1, denied), "check": (100, issues)}
     if kind not in answers:
         return None
     code, message = answers[kind]
@@ -370,6 +385,7 @@ class Handler(BaseHTTPRequestHandler):
             self.itop.operations.lost_updates = bool(
                 wanted.get("lost_updates", self.itop.operations.lost_updates)
             )
+            self.itop.clock_offset = float(wanted.get("clock_offset", self.itop.clock_offset))
             self.itop.operations.window = float(wanted.get("window", self.itop.operations.window))
         except (ValueError, TypeError, AttributeError) as error:
             self.send(400, "application/json", json.dumps({"error": str(error)}))
@@ -408,7 +424,7 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "maintenance":
             self.send(503, "application/json", json.dumps(MAINTENANCE))
             return
-        if operation in WRITES and (refusal := _refusal(kind, operation, class_name)):
+        if refusal := _refusal(kind, operation, class_name):
             self.send(200, "application/json", json.dumps(refusal))
             return
         if kind in ("forbidden", "too_large"):
@@ -417,7 +433,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         if fault and kind == "late" and itop.stopping.wait(fault.seconds):
             return
-        status, content_type, body = itop.execute(self.headers, form)  # type: ignore[arg-type]
+        commit_after = fault.seconds if fault and kind == "late_commit" else 0.0
+        status, content_type, body = itop.execute(self.headers, form, commit_after=commit_after)  # type: ignore[arg-type]
         if kind == "drop_after":
             self.hang_up()
             return

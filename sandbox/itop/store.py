@@ -277,35 +277,48 @@ class Store:
         if self.model.obsolete_when(class_name):
             row["obsolescence_flag"] = int(row["status"] == self.model.obsolete_when(class_name))
 
-    def record_change(self, comment: str, user_id: int, origin: str) -> int:
-        """Insert a CMDBChange with the first 255 characters of ``comment`` as ``userinfo``. Return its id."""
-        change = self.insert(
-            "CMDBChange", date=self.now(), userinfo=comment[:255], user_id=user_id, origin=origin
-        )
-        return int(change["id"])
+    def computed(self, row: Row) -> Row:
+        """Return a row with what iTop derives."""
+        row = dict(row)
+        self._compute(row)
+        return row
 
-    def record_op(self, kind: str, change: int, row: Row, **values: Any) -> None:
-        self.insert(kind, change=change, objclass=row["finalclass"], objkey=row["id"], **values)
+    def record_change(self, change: int, date: str, comment: str, user_id: int, origin: str) -> None:
+        """Insert a CMDBChange with the first 255 characters of ``comment`` as ``userinfo``."""
+        values = {"userinfo": comment[:255], "user_id": user_id, "origin": origin}
+        self.insert("CMDBChange", id=change, date=date, **values)
 
-    def record_attribute(self, change: int, row: Row, attribute: Attribute, old: Any, new: Any) -> None:
-        """Insert one CMDBChangeOp for one changed attribute. For a log it has the index of the newest entry."""
-        if attribute.kind == "log":
-            last = len(json.loads(new or "[]")) - 1
-            self.record_op(
-                "CMDBChangeOpSetAttributeCaseLog", change, row, attcode=attribute.code, lastentry=last
-            )
-        elif attribute.kind in ("html", "text"):
-            kind = f"CMDBChangeOpSetAttribute{'HTML' if attribute.kind == 'html' else 'Text'}"
-            self.record_op(kind, change, row, attcode=attribute.code, prevdata=old or "")
-        else:
-            values = {"oldvalue": str(old or "")[:255], "newvalue": str(new or "")[:255]}
-            self.record_op("CMDBChangeOpSetAttributeScalar", change, row, attcode=attribute.code, **values)
+    def record_op(self, kind: str, number: int, change: int, row: Row, **values: Any) -> None:
+        self.insert(kind, id=number, change=change, objclass=row["finalclass"], objkey=row["id"], **values)
 
-    def remove_history(self, row: Row) -> None:
-        """Remove all operations on an object, as iTop does when it is deleted."""
+    def operations(self, old: Row, new: Row) -> list[tuple[str, Row]]:
+        """Return the class and the values of one CMDBChangeOp for each changed attribute, in iTop's order."""
+        return [
+            self._operation(attribute, old[code], new[code])
+            for code, attribute in self.model.attributes(new["finalclass"]).items()
+            if attribute.recorded and old[code] != new[code]
+        ]
+
+    def _operation(self, attribute: Attribute, old: Any, new: Any) -> tuple[str, Row]:
+        """Return the operation of a changed attribute; for a log it has the index of the newest entry."""
+        values: Row = {"attcode": attribute.code}
+        match attribute.kind:
+            case "log":
+                kind, values["lastentry"] = "CaseLog", len(json.loads(new or "[]")) - 1
+            case "html" | "text":
+                kind, values["prevdata"] = "HTML" if attribute.kind == "html" else "Text", old or ""
+            case _:
+                empty = 0 if attribute.is_number else ""
+                values |= {"oldvalue": str(old or empty)[:255], "newvalue": str(new or empty)[:255]}
+                kind = "Scalar"
+        return f"CMDBChangeOpSetAttribute{kind}", values
+
+    def erase(self, row: Row) -> None:
+        """Remove an object and all operations on it, as iTop does."""
         self.connection.execute(
             'DELETE FROM "CMDBChangeOp" WHERE objclass = ? AND objkey = ?', (row["finalclass"], row["id"])
         )
+        self.remove(row["finalclass"], row["id"])
 
     # --- looks, for tests and pages
 

@@ -46,9 +46,12 @@ def examine(workspace: Workspace) -> list[Finding]:
     return list(intercom.examine(workspace))
 
 
-def test_a_valid_workspace_only_lacks_a_call_from_intercom(good: Workspace) -> None:
+def test_a_valid_workspace_only_lacks_a_call_and_the_optional_attributes(good: Workspace) -> None:
     findings = examine(good)
-    assert {check for check, level in levels(findings).items() if level != "ok"} == {"workspace.webhook"}
+    assert {check for check, level in levels(findings).items() if level != "ok"} == {
+        "workspace.webhook",
+        "workspace.attributes",
+    }
     assert WEBHOOK in about(findings, "workspace.webhook").to_do
 
 

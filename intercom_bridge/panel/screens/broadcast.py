@@ -10,19 +10,6 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from intercom_bridge.events.broadcast import (
-    Audience,
-    Recipient,
-    can_retry,
-    count_conversations,
-    failed,
-    find_audience,
-    find_started,
-    newest_broadcast,
-    progress,
-    retry_failed,
-    start,
-)
 from intercom_bridge.intercom.html import text_to_html, to_text
 from intercom_bridge.intercom.text import clean_text, cut
 from intercom_bridge.models import Broadcast, OutgoingMessage, Ticket, TicketLink
@@ -45,6 +32,19 @@ from intercom_bridge.panel.components import (
 )
 from intercom_bridge.panel.form.form import new_key, parse_key, truncate_values
 from intercom_bridge.tickets.answers import can_send
+from intercom_bridge.tickets.broadcast import (
+    Audience,
+    Recipient,
+    can_retry,
+    count_conversations,
+    failed,
+    find_audience,
+    find_started,
+    newest_broadcast,
+    progress,
+    retry_failed,
+    start,
+)
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_conversation, find_link
 from intercom_bridge.tickets.errors import OutdatedScreenError

@@ -93,8 +93,8 @@ def send_components(
 
 def status_components(context: PanelContext, message: OutgoingMessage) -> tuple[Component, ...]:
     """Return who sent a message to the customer and when, or why it could not be sent."""
+    reason = safe_name(reason_label(message.reason_code, message.reason_detail), MAX_REASON_LENGTH)
     if message.state == OutgoingMessage.State.FAILED:
-        reason = safe_name(reason_label(message.reason_code, message.reason_detail), MAX_REASON_LENGTH)
         failed = error_text(_("It could not be sent to the customer: %(reason)s") % {"reason": reason})
         if message.cleaned_at:
             return (failed,)
@@ -109,6 +109,9 @@ def status_components(context: PanelContext, message: OutgoingMessage) -> tuple[
         text = _("You sent it to the customer on %(moment)s.")
     else:
         text = _("%(teammate)s sent it to the customer on %(moment)s.")
+    if message.state == OutgoingMessage.State.WAITING and reason:
+        waiting = _("It has not reached Intercom yet and is tried again: %(reason)s") % {"reason": reason}
+        return muted(text % facts), muted(waiting)
     return (muted(text % facts),)
 
 

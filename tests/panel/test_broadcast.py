@@ -12,7 +12,6 @@ from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.events import broadcast as broadcasts
 from intercom_bridge.intercom.payloads import CanvasRequest
 from intercom_bridge.models import (
     Broadcast,
@@ -27,6 +26,7 @@ from intercom_bridge.models import (
     Workspace,
 )
 from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.tickets import broadcast as broadcasts
 from intercom_bridge.tickets.context import PanelContext
 from itop_client import Deadline
 from sandbox.intercom import Intercom
