@@ -25,7 +25,10 @@ FEW, USUAL, MANY = 100, 1_000, 10_000
 SAVES = 40
 SAVES_SECONDS = 45.0
 POLL_SECONDS = 15.0
-SECONDS_TO_SETTLE = 20.0
+# A poll looks so far behind the newest change (events/reading.py).
+OVERLAP_SECONDS = 120.0
+# Without a call to Intercom for this long, the worker has finished what follows from new links.
+QUIET_SECONDS = 10.0
 HOUR = 3600.0
 
 
@@ -42,6 +45,9 @@ def way_back(bench: Bench, seconds: float) -> None:
     """Measure the polling of few, many and very many linked tickets, and the time from a save to its post."""
     with ThreadPoolExecutor(CLIENTS) as pool:
         tickets = [made for some in pool.map(bench.register, [1] * MANY) for made in some]
+    # Otherwise each poll would read all of them again, because they changed shortly before the newest change.
+    time.sleep(OVERLAP_SECONDS + 1)
+    bench.itop.update("UserRequest", tickets[0][0], {"title": "The newest change"}, comment="Bench")
     port = free_port()
     intercom = bench.children.start(
         "intercom",
@@ -63,8 +69,8 @@ def way_back(bench: Bench, seconds: float) -> None:
             service.environment["INTERCOM_API_URL"] = to_intercom.url
             worker = service.start_worker()
             _wait_until_read(service, linked)
-            time.sleep(SECONDS_TO_SETTLE)
-            costs[linked] = _cost(bench, to_itop, worker, max(seconds, 2 * POLL_SECONDS))
+            _wait_until_quiet(to_intercom)
+            costs[linked] = _cost(bench, to_itop, worker, max(seconds, 4 * POLL_SECONDS))
             if linked == USUAL:
                 latencies = _latencies(bench, to_intercom, tickets)
             worker.kill()
@@ -81,6 +87,16 @@ def _wait_until_read(service: Service, linked: int) -> None:
     """Wait until the state of so many tickets is known."""
     query = "SELECT count(*) FROM intercom_bridge_ticketsnapshot WHERE first_read_at IS NOT NULL"
     wait_until(lambda: service.ask(query)[0] == linked, "all tickets are read", FILLING_SECONDS, 0.5)
+
+
+def _wait_until_quiet(to_intercom: Proxy) -> None:
+    began = time.monotonic()
+
+    def is_quiet() -> bool:
+        last = max([began, *(call.begun for call in list(to_intercom.calls))])
+        return time.monotonic() - last > QUIET_SECONDS
+
+    wait_until(is_quiet, "the worker does no more than polling", FILLING_SECONDS, 0.5)
 
 
 def _cost(bench: Bench, to_itop: Proxy, worker: Child, seconds: float) -> Cost:
