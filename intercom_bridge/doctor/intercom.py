@@ -195,13 +195,12 @@ def _examine_attributes(client: IntercomClient, subject: Subject) -> Finding:
             f"In {_DEVELOPER_HUB} give the app the permission to read conversation attributes, or try again later.",
         )
     if missing := [f"“{name}”" for name in DESCRIPTIONS if name not in existing]:
-        return subject.warning(
+        # No warning: not every team wants them.
+        return subject.ok(
             about,
-            f"conversations have no attribute {' and '.join(missing)}, so inbox views and workflows cannot use the "
-            "ticket's reference and status",
-            "Create them in Intercom (Settings, Data, Conversations) with exactly these names and the format Text, or "
-            "let the bridge create them: manage.py create_attributes. If they are not wanted, switch them off on the "
-            "workspace's page “Rules for changes in iTop”.",
+            f"conversations have no attribute {' and '.join(missing)}; if inbox views and workflows should use the "
+            "ticket's reference and status, create them in Intercom (Settings, Data, Conversations, format Text) or "
+            "with manage.py create_attributes",
         )
     if doubled := [f"“{name}”" for name in DESCRIPTIONS if existing.count(name) > 1]:
         return subject.warning(
