@@ -80,25 +80,28 @@ def check_log(ticket: Ticket) -> None:
     entries = read_logs(client, ticket, by_log)
     operations = _operations(client, ticket)
     for code, written in by_log.items():
-        concurrent = _concurrent_operations(operations, code)
+        concurrent = _concurrent_operations(operations or [], code)
         missing = missing_from(entries[code], written, ticket.itop.zone)
         for delivery in written:
-            _save_result(
-                delivery,
-                is_missing=delivery in missing,
-                concurrent=concurrent.get(delivery.idempotency_key, []),
+            others = concurrent.get(delivery.idempotency_key, [])
+            is_missing = delivery in missing
+            is_overwritten = is_missing and bool(
+                others or (operations is None and _is_overwritten(client, delivery, code))
             )
+            _save_result(delivery, is_missing=is_missing, is_overwritten=is_overwritten, concurrent=others)
 
 
-def _save_result(delivery: Delivery, *, is_missing: bool, concurrent: list[Operation]) -> None:
+def _save_result(
+    delivery: Delivery, *, is_missing: bool, is_overwritten: bool, concurrent: list[Operation]
+) -> None:
     delivery.checked_at = timezone.now()
     finding = ""
-    if is_missing and concurrent:
+    if is_overwritten:
         finding = "delivery.erased"
         delivery.erased_times += 1
         delivery.state, delivery.checked_at = Delivery.State.WAITING, None
         delivery.idempotency_key = rewrite_key(delivery.idempotency_key, delivery.erased_times)
-        delivery.set_reason(ReasonCode.OVERWRITTEN, concurrent[0])
+        delivery.set_reason(ReasonCode.OVERWRITTEN, concurrent[0] if concurrent else "")
         delivery.due_at = delivery.queued_at = timezone.now()
     elif is_missing:
         finding = "delivery.missing"
@@ -234,8 +237,8 @@ def local_date(item: Mapping[str, Any], zone: dt.tzinfo) -> str:
     return f"{dt.datetime.fromtimestamp(seconds, zone):%Y-%m-%d %H:%M:%S}"
 
 
-def _operations(client: Client, ticket: Ticket) -> list[Operation]:
-    """Return iTop's changes of the ticket's logs; none if our account may not read them."""
+def _operations(client: Client, ticket: Ticket) -> list[Operation] | None:
+    """Return iTop's changes of the ticket's logs, or None if our account may not read them."""
     try:
         found = client.get(
             "CMDBChangeOpSetAttributeCaseLog",
@@ -245,12 +248,44 @@ def _operations(client: Client, ticket: Ticket) -> list[Operation]:
             deadline=settings.WRITE_SECONDS,
         )
     except (ItopPermissionError, ItopRejectedError) as error:
-        log.warning("verification.history_unreadable", ticket=ticket.ref, error=type(error).__name__)
-        return []
+        log.info("verification.history_unreadable", ticket=ticket.ref, error=type(error).__name__)
+        return None
     return [
         Operation(row.text("attcode"), row.integer("lastentry"), row.text("userinfo"), row.text("date"))
         for row in found
     ]
+
+
+def _is_overwritten(client: Client, delivery: Delivery, code: str) -> bool:
+    """Return whether another save changed the log at the position at which the delivery was written.
+
+    Only an Administrator may read iTop's history, but every account that reads the ticket may search it by its history
+    (recordings 218 and 270): the position is found by halving. Raise ItopError.
+    """
+    ticket, key = delivery.ticket, quote(delivery.idempotency_key)
+
+    def has_operation(condition: str) -> bool:
+        query = (
+            f"SELECT {ticket.ticket_class} AS t JOIN CMDBChangeOpSetAttributeCaseLog AS o ON o.objkey = t.id"
+            f" WHERE t.id = {ticket.object_id} AND o.objclass = {quote(ticket.ticket_class)}"
+            f" AND o.attcode = {quote(code)} AND {condition}"
+        )
+        return bool(client.get(ticket.ticket_class, query, limit=1, deadline=settings.WRITE_SECONDS).total)
+
+    try:
+        low, high = 0, 1
+        while has_operation(f"o.userinfo = {key} AND o.lastentry >= {high}"):
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            if has_operation(f"o.userinfo = {key} AND o.lastentry >= {middle}"):
+                low = middle
+            else:
+                high = middle
+        return has_operation(f"o.lastentry = {low} AND o.userinfo != {key}")
+    except (ItopPermissionError, ItopRejectedError) as error:
+        log.warning("verification.history_not_searchable", ticket=ticket.ref, error=type(error).__name__)
+        return False
 
 
 def _concurrent_operations(operations: list[Operation], code: str) -> dict[str, list[Operation]]:

@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intercom_bridge.intercom.html import to_log_html
-from intercom_bridge.models import Delivery, Ticket
+from intercom_bridge.models import Delivery, ItopInstance, Ticket
 from intercom_bridge.sync.verify import missing_from
 from itop_client import Client as ItopClient
 from itop_client import LogEntry
 from sandbox.itop import Itop
 from sandbox.itop.markup import sanitise
+from sandbox.itop.seed import TOKENS
 from tests.teammate import notify, part
 
 Work = Callable[[], None]
@@ -97,9 +98,28 @@ def test_an_entry_that_an_agents_save_removed_is_written_again(
     assert bodies(itop, ticket).count("<p>ours</p>") == 1
 
 
-def test_an_entry_that_is_missing_without_a_collision_is_only_reported(
-    client: Client, ticket: Ticket, itop: Itop, work: Work
+@pytest.mark.parametrize("earlier", [0, 1, 6])
+def test_an_account_that_may_not_read_the_history_proves_a_collision_by_searching_the_ticket(
+    client: Client, ticket: Ticket, itop: Itop, work: Work, earlier: int
 ) -> None:
+    ItopInstance.objects.update(token=TOKENS["agent_app"])
+    for number in range(earlier):
+        notify(client, part(37358198340 + number, f"<p>earlier {number}</p>"))
+    work()
+    notify(client, part(37358198350, "<p>ours</p>"))
+    meet(itop, ticket, work, "theirs", theirs_last=True)
+    assert not any("ours" in body for body in bodies(itop, ticket))
+    three_minutes_later(work)
+    delivery = Delivery.objects.get(part_id="37358198350")
+    assert (delivery.state, delivery.reason_code) == ("restored", "overwritten")
+    assert [("ours" in body) for body in bodies(itop, ticket)].count(True) == 1
+
+
+@pytest.mark.parametrize("login", ["intercom_sync_app", "agent_app"])
+def test_an_entry_that_is_missing_without_a_collision_is_only_reported(
+    client: Client, ticket: Ticket, itop: Itop, work: Work, login: str
+) -> None:
+    ItopInstance.objects.update(token=TOKENS[login])
     notify(client, part(37358198350, "<p>ours</p>"))
     work()
     admin = ItopClient(itop.url, user="admin", password="admin")
