@@ -44,6 +44,7 @@ from intercom_bridge.ops.metrics import event_seconds, observe
 from intercom_bridge.sync.circuit_breaker import backoff_seconds
 
 from . import teammates
+from .rules import REOPENING
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +102,9 @@ class _Attempt:
             if code:
                 _settle(message, OutgoingMessage.State.FAILED, code)
                 return
-            self._post()
+            if not self._post():
+                message.delete()
+                return
         code, detail = "", ""
         if message.reopens:
             try:
@@ -135,19 +138,23 @@ class _Attempt:
         return (ReasonCode.CONVERSATION_MERGED, "") if merged_at else reason_of(error)
 
     def _why_not(self) -> str:
-        if self.conversation.merged_away_at:
-            return ReasonCode.CONVERSATION_MERGED
         tickets = {event.ticket_id for event in self._events}
+        # A note that its links were moved is tried: whether Intercom accepts it is not documented.
+        if tickets and self.conversation.merged_away_at:
+            return ReasonCode.CONVERSATION_MERGED
         links = TicketLink.objects.filter(conversation=self.conversation, ticket__in=tickets)
         return ReasonCode.NOT_LINKED if tickets and not links.exists() else ""
 
-    def _post(self) -> None:
+    def _post(self) -> bool:
+        """Post the message. Return False if it is not needed: a note about a reopening that does not take place."""
         message = self.message
         part = self._find_earlier() if message.attempts > 1 else None
         author = message.admin_id or self._author()
         if part is None:
             if message.reopens:
                 self._decide_reopening()
+                if not message.reopens and message.once_key.startswith(REOPENING):
+                    return False
             part, author = self._reply(author)
         message.admin_id = author
         if part:
@@ -155,6 +162,7 @@ class _Attempt:
             message.save(update_fields=["part_id", "admin_id"])
         if part and part.app_package_code and self.workspace.app_package_code != part.app_package_code:
             Workspace.objects.filter(pk=self.workspace.pk).update(app_package_code=part.app_package_code)
+        return True
 
     def _find_earlier(self) -> Part | None:
         """Return the part that an earlier attempt of unknown outcome has posted."""
@@ -309,8 +317,8 @@ class _Attempt:
 
 def _events_of(message: OutgoingMessage) -> list[TicketEvent]:
     """Return the events that the message reports, or because of which it reopens the conversation."""
-    kind, _colon, pk = message.once_key.partition(":")
-    is_reason = Q(pk=int(pk)) if kind == "reopen" and pk.isdecimal() else Q(pk=None)
+    pk = message.once_key.removeprefix(REOPENING)
+    is_reason = Q(pk=int(pk)) if pk != message.once_key and pk.isdecimal() else Q(pk=None)
     events = TicketEvent.objects.filter(Q(message=message) | is_reason, conversation=message.conversation)
     return list(events.order_by("pk"))
 

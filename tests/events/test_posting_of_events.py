@@ -613,6 +613,17 @@ def test_the_reason_of_a_reply_that_reopens_is_a_note_before_it(link: TicketLink
     assert TicketEvent.objects.get().reopened
 
 
+def test_the_reason_is_not_posted_in_a_conversation_that_is_open(
+    link: TicketLink, fake: FakeIntercom
+) -> None:
+    entry = event(link, EventKind.PUBLIC_ENTRY, content="<p>Found it</p>")
+    note, _reply = planned(entry, public_entry="reply", reopens_on=["public_entry"])
+    assert not to_text(note.body).rstrip().endswith(":")
+    run()
+    assert [call[0] for call in fake.calls] == ["comment"]
+    assert OutgoingMessage.objects.get().state == "posted"
+
+
 # --- Several workers ---
 
 
