@@ -63,6 +63,7 @@ UNKNOWN_SECONDS: Final = 10.0
 MAX_CLOCK_DIFFERENCE: Final = 600
 MAX_REOPENED_PER_DAY: Final = 3
 REOPENABLE: Final = ("closed", "snoozed")
+CUSTOMER_TYPES: Final = ("user", "lead", "contact")
 
 
 def post(message: OutgoingMessage) -> None:
@@ -143,7 +144,9 @@ class _Attempt:
         if tickets and self.conversation.merged_away_at:
             return ReasonCode.CONVERSATION_MERGED
         links = TicketLink.objects.filter(conversation=self.conversation, ticket__in=tickets)
-        return ReasonCode.NOT_LINKED if tickets and not links.exists() else ""
+        if not tickets or links.syncing().exists():
+            return ""
+        return ReasonCode.SYNC_PAUSED if links.exists() else ReasonCode.NOT_LINKED
 
     def _post(self) -> bool:
         """Post the message. Return False if it is not needed: a note about a reopening that does not take place."""
@@ -173,7 +176,9 @@ class _Attempt:
         for part in self._fetch().parts:
             # Intercom may show another author.
             if (
-                part.created_at >= since
+                # A customer may have sent the same words.
+                part.author.type not in CUSTOMER_TYPES
+                and part.created_at >= since
                 and part.id not in others
                 and (part.part_type == "note") is message.is_note
                 and (not code or part.app_package_code == code)
