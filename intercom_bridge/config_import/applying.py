@@ -11,7 +11,7 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import models
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from intercom_bridge.models import ItopInstance, Messenger, Secret, TicketProfile, Workspace
+from intercom_bridge.models import EventRules, ItopInstance, Messenger, Secret, TicketProfile, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError, SecretField
 
 from .report import CHANGED, KEPT, SET, UNCHANGED, Line, Section
@@ -21,7 +21,7 @@ MAX_VALUE_LENGTH = 100
 # These fields identify a row or come from the command line, so they may be absent from the file.
 _OPTIONAL_FIELDS = ("name", "url", "token", "workspace_id", "workspace", "position")
 
-Row = ItopInstance | TicketProfile | Workspace | Messenger
+Row = ItopInstance | TicketProfile | Workspace | Messenger | EventRules
 
 
 def apply(row: Row, fields: Mapping[str, SourceValue], title: str, *, overwrite: bool) -> Section:

@@ -17,6 +17,7 @@ from django.db import models, transaction
 
 from intercom_bridge.models import (
     Conversation,
+    EventRules,
     ItopInstance,
     Messenger,
     PersonMatch,
@@ -38,6 +39,7 @@ LISTS: Final[dict[str, tuple[type[Row], str]]] = {
     "profiles": (TicketProfile, "name"),
     "workspaces": (Workspace, "workspace_id"),
     "messengers": (Messenger, "workspace"),
+    "event_rules": (EventRules, "workspace"),
 }
 # The attribute by which other rows refer to a row.
 _NAME_OF: Final[dict[type[models.Model], str]] = {
@@ -64,6 +66,7 @@ _REQUIRED: Final[dict[type[Row], dict[str, str]]] = {
     },
     TicketProfile: {},
     Messenger: {},
+    EventRules: {},
     Workspace: {
         "scope": 'Without a scope it would serve everybody. Give its "scope".',
         "itop": 'Give its "itop", by name.',
@@ -152,7 +155,7 @@ def _apply_entry(entry: _Entry, report: Report, *, overwrite: bool) -> None:
         entry.require_attributes()
     previous = _connection(row)
     was_enabled = isinstance(row, Workspace) and row.enabled
-    kind = str(entry.model._meta.verbose_name).capitalize().replace("\u2060itop", "iTop")
+    kind = str(entry.model._meta.verbose_name).capitalize().replace("\u2060", "").replace("itop", "iTop")
     fields = dict(entry.fields(report))
     report.sections.append(apply(row, fields, f"{kind} {entry.name}", overwrite=overwrite))
     if isinstance(row, ItopInstance) and existing is not None and _connection(row) != previous:

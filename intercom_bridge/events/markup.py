@@ -36,6 +36,9 @@ MAX_LENGTH: Final = 20_000
 MAX_READ: Final = 100_000
 """Characters of iTop's HTML that are read."""
 
+PEOPLE: Final = ("Person", "Contact", "User", "UserLocal", "UserLDAP", "UserExternal")
+"""Classes of iTop whose objects have people's names."""
+
 _KEPT_INLINE: Final = frozenset({"b", "strong", "i", "em", "code"})
 _KEPT_URL = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*+>")
@@ -51,14 +54,20 @@ _SPACES = re.compile(r"[ \t\r\n]++")
 
 
 def to_intercom(
-    markup: str, itop: ItopInstance, *, for_customer: bool = False, max_length: int = MAX_LENGTH
+    markup: str,
+    itop: ItopInstance,
+    *,
+    for_customer: bool = False,
+    only_person: int | None = None,
+    max_length: int = MAX_LENGTH,
 ) -> str:
     """Return iTop's HTML as HTML for Intercom, "" if nothing would be visible.
 
-    Mentions and [[Class:id]] become links to iTop's back office, `for_customer` only their labels.
+    Mentions and [[Class:id]] become links to iTop's back office, `for_customer` only their labels. If `only_person` is
+    given, mentions name no other person than the one with this id: the customer, where agents' names are hidden.
     """
     text, is_cut = _read(markup)
-    blocks = _IntercomRenderer(None if for_customer else itop).blocks(parse(text))
+    blocks = _IntercomRenderer(None if for_customer else itop, only_person).blocks(parse(text))
     kept: list[str] = []
     left = min(max_length, MAX_LENGTH)
     for block in blocks:
@@ -88,9 +97,10 @@ def _read(markup: str) -> tuple[str, bool]:
 
 
 class _IntercomRenderer(HtmlRenderer):
-    def __init__(self, itop: ItopInstance | None) -> None:
+    def __init__(self, itop: ItopInstance | None, only_person: int | None) -> None:
         super().__init__()
         self._itop = itop
+        self._only_person = only_person
         self._is_preformatted = False
 
     def inline(self, node: Node) -> str:
@@ -112,6 +122,8 @@ class _IntercomRenderer(HtmlRenderer):
         return "".join([*pieces, _without_image_urls(text[end:])])
 
     def _object(self, class_name: str, object_id: str, label: str) -> str:
+        if self._only_person is not None and class_name in PEOPLE and object_id != str(self._only_person):
+            return escape(_("a colleague"))
         shown = _without_image_urls(label or f"{class_name} {object_id}")
         is_known = _CLASS_NAME.fullmatch(class_name) and _OBJECT_ID.fullmatch(object_id)
         if self._itop is None or not is_known:

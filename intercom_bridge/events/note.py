@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from intercom_bridge.intercom.html import text_to_html
-from intercom_bridge.models import Conversation, EventKind, EventRules, Ticket, TicketEvent
+from intercom_bridge.models import Conversation, EventKind, EventRules, Ticket, TicketEvent, TicketSnapshot
 
 from .markup import to_intercom
 
@@ -26,7 +26,7 @@ MAX_EVENTS = 100
 def note_body(events: Sequence[TicketEvent], conversation: Conversation) -> str:
     """Return the internal note about events of one ticket as HTML, in the workspace's language."""
     with translation.override(conversation.workspace.language):
-        return _joined(events, lambda event: _note_sentence(event, conversation), for_customer=False)
+        return _joined(events, lambda event: _note_sentence(event, conversation))
 
 
 def reply_body(events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules) -> str:
@@ -35,7 +35,7 @@ def reply_body(events: Sequence[TicketEvent], conversation: Conversation, rules:
     It contains no address of iTop's back office, and no agent's name unless the rules show it.
     """
     with translation.override(conversation.workspace.language):
-        return _joined(events, lambda event: _reply_sentence(event, rules), for_customer=True)
+        return _joined(events, lambda event: _reply_sentence(event, rules), rules)
 
 
 def headline(event: TicketEvent) -> str:
@@ -88,12 +88,13 @@ def headline(event: TicketEvent) -> str:
 
 
 def _joined(
-    events: Sequence[TicketEvent], sentence_of: Callable[[TicketEvent], str], *, for_customer: bool
+    events: Sequence[TicketEvent], sentence_of: Callable[[TicketEvent], str], rules: EventRules | None = None
 ) -> str:
+    """Return the sentences and contents; with `rules`, as customers may read them."""
     pieces: list[str] = []
     left = MAX_LENGTH
     for event in events[:MAX_EVENTS]:
-        content = _content(event, max_length=left, for_customer=for_customer)
+        content = _content(event, max_length=left, rules=rules)
         left -= len(content)
         pieces += [f"<p>{sentence_of(event)}</p>", content]
     if len(events) > MAX_EVENTS:
@@ -142,11 +143,22 @@ def _reply_sentence(event: TicketEvent, rules: EventRules) -> str:
     return format_html(sentences[EventKind(event.kind)], author=author, ticket=event.ticket.ref, after=after)
 
 
-def _content(event: TicketEvent, *, max_length: int, for_customer: bool) -> str:
+def _content(event: TicketEvent, *, max_length: int, rules: EventRules | None) -> str:
     markup = event.content
     if event.kind == EventKind.PENDING and not markup.lstrip().startswith("<"):
         markup = text_to_html(markup)
-    return to_intercom(markup, event.ticket.itop, for_customer=for_customer, max_length=max_length)
+    if rules is None:
+        return to_intercom(markup, event.ticket.itop, max_length=max_length)
+    return for_customer(markup, event.ticket, rules, max_length=max_length)
+
+
+def for_customer(markup: str, ticket: Ticket, rules: EventRules, *, max_length: int = MAX_LENGTH) -> str:
+    """Return iTop's HTML as a customer may read it. Mentions of agents are no names if the rules hide these."""
+    only_person = None
+    if not rules.shows_agent_names:
+        snapshot = TicketSnapshot.objects.filter(ticket=ticket).first()
+        only_person = int(snapshot.caller_id or 0) if snapshot else 0
+    return to_intercom(markup, ticket.itop, for_customer=True, only_person=only_person, max_length=max_length)
 
 
 def _ticket_link(ticket: Ticket) -> SafeString:

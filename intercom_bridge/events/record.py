@@ -9,10 +9,19 @@ from typing import Any
 
 import structlog
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone, translation
 
 from intercom_bridge.datamodel.lookup import ticket_class_of, value_label
-from intercom_bridge.models import Conversation, EventKind, Ticket, TicketEvent, TicketLink, TicketSnapshot
+from intercom_bridge.models import (
+    Conversation,
+    EventKind,
+    OutgoingMessage,
+    Ticket,
+    TicketEvent,
+    TicketLink,
+    TicketSnapshot,
+)
 from intercom_bridge.models.event_rules import Action, EventRules, rules_of
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.ops.metrics import count_ticket_event
@@ -90,15 +99,49 @@ def _record_for(link: TicketLink, ticket: Ticket, changes: Iterable[Change]) -> 
             ReasonCode.REPORTED_WITH_PARENT if _is_copy(event) else ReasonCode.NONE
         )
         event.save()
-    reported = [event for event in events if not event.reason_code]
-    if reported:
-        for message in plan(reported, conversation, rules):
+    _plan([event for event in events if not event.reason_code], conversation, rules)
+    return events
+
+
+def report_after_merge(source: Conversation, link: TicketLink) -> None:
+    """Report to the link's conversation what happened to its ticket and the source, merged into it, was not told."""
+    conversation = link.conversation
+    merged = ReasonCode.CONVERSATION_MERGED
+    with transaction.atomic():
+        waiting = OutgoingMessage.objects.waiting().filter(
+            attempts=0, events__ticket=link.ticket, conversation=source
+        )
+        OutgoingMessage.objects.filter(pk__in=list(waiting.values_list("pk", flat=True)), attempts=0).update(
+            state=OutgoingMessage.State.FAILED, reason_code=merged
+        )
+        known = TicketEvent.objects.filter(ticket=link.ticket, conversation=conversation)
+        is_untold = Q(message=None, reason_code=merged) | Q(
+            message__state=OutgoingMessage.State.FAILED, message__reason_code=merged
+        )
+        untold = TicketEvent.objects.filter(is_untold, ticket=link.ticket, conversation=source)
+        events = list(
+            untold.exclude(key__in=known.values("key")).select_related("ticket__itop").order_by("pk")
+        )
+        for event in events:
+            event.conversation, event.message = conversation, None
+            event.reason_code = _reason_for_silence(link)
+            event.save()
+        _plan(
+            [event for event in events if not event.reason_code],
+            conversation,
+            rules_of(conversation.workspace),
+        )
+
+
+def _plan(events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules) -> None:
+    """Store the messages about these events."""
+    if events:
+        for message in plan(events, conversation, rules):
             message.save()
-        for event in reported:
+        for event in events:
             # Its primary key is known now.
             event.message = event.message
             event.save(update_fields=["message", "reason_code", "reason_detail"])
-    return events
 
 
 def _is_unwanted(change: Change, rules: EventRules) -> bool:

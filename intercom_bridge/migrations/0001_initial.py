@@ -517,6 +517,7 @@ class Migration(migrations.Migration):
                 ('assign_to_team_id', models.CharField(blank=True, max_length=64, verbose_name='team')),
                 ('reopens_tickets', models.BooleanField(default=False, help_text='When the customer writes in the conversation, a resolved ticket is reopened (ev_reopen), where its life cycle allows it.', verbose_name='reopen resolved tickets')),
                 ('updates_attributes', models.BooleanField(default=True, help_text='Keeps “iTop ticket” and “iTop status” up to date where Intercom has conversation attributes with these names, so that inbox views and workflows can use them.', verbose_name='update conversation attributes')),
+                ('imported', models.JSONField(blank=True, default=dict, editable=False)),
                 ('workspace', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='event_rules', to='intercom_bridge.workspace')),
             ],
             options={

@@ -98,6 +98,9 @@ class EventRules(models.Model):
         "these names, so that inbox views and workflows can use them.",
     )
 
+    # Values that an import set and the admin has not changed: attribute -> value (config_import).
+    imported = models.JSONField(default=dict, blank=True, editable=False)
+
     class Meta:
         verbose_name = "rules for changes in iTop"
         verbose_name_plural = "rules for changes in iTop"

@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from intercom_bridge.events.compare import digest
 from intercom_bridge.events.markup import to_intercom
+from intercom_bridge.events.note import for_customer
 from intercom_bridge.intercom.html import text_to_html, to_text
 from intercom_bridge.models import (
     Conversation,
@@ -21,6 +22,7 @@ from intercom_bridge.models import (
     TicketLink,
     TicketSnapshot,
 )
+from intercom_bridge.models.event_rules import rules_of
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.models.ticket_profile import RESOLVED_STATES
 from itop_client import LogEntry
@@ -60,6 +62,11 @@ class Answer:
     def text(self) -> str:
         """The words as plain text, as a customer may see them: without addresses of images and of the back office."""
         return to_text(to_intercom(self.content, self.ticket.itop, for_customer=True))
+
+
+def text_for_customer(context: PanelContext, answer: Answer) -> str:
+    """Return the words with which the message to the customer begins: without agents' names if the rules hide them."""
+    return to_text(for_customer(answer.content, answer.ticket, rules_of(context.workspace)))
 
 
 def find_answer(context: PanelContext, path: tuple[str, ...]) -> Answer | None:

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intercom_bridge.config_import import BridgeFile, ConfigError, export
-from intercom_bridge.models import ItopInstance, Messenger, PersonMatch, TicketProfile, Workspace
+from intercom_bridge.config_import.bridge_file import LISTS
+from intercom_bridge.models import EventRules, ItopInstance, Messenger, PersonMatch, TicketProfile, Workspace
 from intercom_bridge.models.encryption import SecretField
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +27,13 @@ SECRETS = {
     "ACME_TOKEN": "the-access-token",
     "ACME_MESSENGER": "the-messenger-secret",
 }
-MODELS = {"itops": ItopInstance, "profiles": TicketProfile, "workspaces": Workspace, "messengers": Messenger}
+MODELS = {
+    "itops": ItopInstance,
+    "profiles": TicketProfile,
+    "workspaces": Workspace,
+    "messengers": Messenger,
+    "event_rules": EventRules,
+}
 
 
 @pytest.fixture
@@ -82,6 +89,25 @@ def workspace() -> Workspace:
         sends_company=False,
         sends_language=False,
         person_attributes={"Number": "employee_number"},
+    )
+    EventRules.objects.create(
+        workspace=workspace,
+        public_entry="reply",
+        customer_entry="nothing",
+        private_entry="note",
+        status="nothing",
+        assignment="note",
+        pending="reply",
+        resolved="reply",
+        closed="note",
+        reopened="note",
+        shows_agent_names=False,
+        post_as_admin_id="207",
+        reopens_on=["public_entry", "resolved"],
+        assign_to="team",
+        assign_to_team_id="7",
+        reopens_tickets=True,
+        updates_attributes=False,
     )
     return workspace
 
@@ -411,7 +437,24 @@ def test_a_name_that_cannot_be_stored_is_refused(
     workspace: Workspace, load: Load, name: str, character: str
 ) -> None:
     document = exported()
-    key = {"workspaces": "workspace_id", "messengers": "workspace"}.get(name, "name")
+    key = LISTS[name][1]
     document[name][0][key] += character
     with pytest.raises(CommandError, match=f"Entry 1 of {name}: {key} contains a character"):
+        load(document)
+
+
+def test_rules_for_changes_in_itop_are_imported_and_kept_if_an_admin_changed_them(
+    workspace: Workspace, load: Load
+) -> None:
+    document = exported()
+    EventRules.objects.all().delete()
+    assert "Rules for changes in iTop abcd1234 (new)" in load(document)
+    assert EventRules.objects.get().reopens_on == ["public_entry", "resolved"]
+    document["event_rules"][0] |= {"public_entry": "note", "pending": "nothing"}
+    EventRules.objects.update(pending="note")
+    load(document)
+    rules = EventRules.objects.get()
+    assert (rules.public_entry, rules.pending) == ("note", "note")
+    document["event_rules"][0]["private_entry"] = "reply"
+    with pytest.raises(CommandError, match="private entry"):
         load(document)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from intercom_bridge.events.note import MAX_EVENTS, MAX_LENGTH, note_body, reply_body
 from intercom_bridge.intercom.html import to_text
-from intercom_bridge.models import EventKind, EventRules, TicketLink
+from intercom_bridge.models import EventKind, EventRules, TicketLink, TicketSnapshot
 
 from .rows import event
 
@@ -84,6 +84,23 @@ def test_a_reply_names_agents_only_if_the_rules_show_them(
         reply = reply_body([row], link.conversation, EventRules(shows_agent_names=shows))
         assert to_text(reply) == expected
         assert "UI.php" not in reply
+
+
+def test_a_reply_that_hides_agents_names_hides_them_in_mentions_too(link: TicketLink) -> None:
+    TicketSnapshot.objects.create(ticket=link.ticket, caller_id="40")
+    mention = '<a data-role="object-mention" data-object-class="Person" data-object-id="{}" href="x">@{}</a>'
+    content = (
+        f"<p>{mention.format(40, 'Alice')}, {mention.format(7, 'Jules')} will call. "
+        "[[Person:8|Marie]] knows. [[UserRequest:3|R-000003]]</p>"
+    )
+    row = event(link, EventKind.PUBLIC_ENTRY, content=content)
+    hidden, shown = (
+        to_text(reply_body([row], link.conversation, EventRules(shows_agent_names=shows)))
+        for shows in (False, True)
+    )
+    assert hidden.endswith("@Alice, a colleague will call. a colleague knows. R-000003")
+    assert shown.endswith("@Alice, @Jules will call. Marie knows. R-000003")
+    assert "Jules" in note_body([row], link.conversation)
 
 
 def test_names_are_escaped(link: TicketLink) -> None:

@@ -344,6 +344,16 @@ def test_a_closed_ticket_is_followed_again_when_a_message_is_written_to_it(
     assert kinds() == ["reopened"]
 
 
+def test_a_ticket_that_a_worker_with_a_fast_clock_follows_is_read_at_once(
+    talking: Teammate, work: Work, time_machine: Any
+) -> None:
+    """Until it is read, nothing that happens to it is news."""
+    time_machine.move_to(dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5))
+    talking.link("R-000006")
+    work()
+    assert TicketSnapshot.objects.get().first_read_at is not None
+
+
 def test_a_ticket_that_is_linked_again_starts_anew(
     talking: Teammate, ticket: Ticket, agent: Agent, poll: Poll, work: Work
 ) -> None:

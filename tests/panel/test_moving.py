@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
+from intercom_bridge.events.change import Change
+from intercom_bridge.events.record import record
 from intercom_bridge.models import (
     Conversation,
     Delivery,
+    EventKind,
     ItopInstance,
     LinkRemoval,
     OutgoingMessage,
+    TicketEvent,
     TicketLink,
     Workspace,
 )
@@ -202,3 +207,28 @@ def test_a_move_writes_messages_that_waited_for_the_old_link(
     target.open().click("merged into this one").click("Move the link")
     work()
     assert [entry["message"] for entry in itop.store.log(8)][3:] == ["<p>before the merge</p>"]
+
+
+def test_what_the_merged_conversation_was_not_told_is_reported_in_the_target(
+    source: Teammate, target: Teammate
+) -> None:
+    Workspace.objects.update(access_token="token")
+    source.open()
+    away = Conversation.objects.get(conversation_id="215472621202693")
+    ticket, now = TicketLink.objects.get().ticket, timezone.now()
+    assert away.merged_away_at
+    record(ticket, [Change(EventKind.PUBLIC_ENTRY, "public_log:9:x", now, content="<p>First</p>")], {})
+    # These were recorded before the bridge knew of the merge: one was posted, the other one still waits.
+    Conversation.objects.filter(pk=away.pk).update(merged_away_at=0)
+    record(ticket, [Change(EventKind.PUBLIC_ENTRY, "public_log:8:x", now, content="<p>Told</p>")], {})
+    OutgoingMessage.objects.filter(events__isnull=False).update(state="posted", part_id="1")
+    record(ticket, [Change(EventKind.PENDING, "status:1:pending", now, content="Parts")], {})
+    Conversation.objects.filter(pk=away.pk).update(merged_away_at=away.merged_away_at)
+    target.open().click("merged into this one").click("Move the link")
+    there = list(TicketEvent.objects.filter(conversation__conversation_id="222").order_by("pk"))
+    assert [event.kind for event in there] == ["public_entry", "pending"]
+    (message,) = {event.message for event in there}
+    assert message is not None
+    assert (message.state, message.conversation.conversation_id) == ("waiting", "222")
+    assert "First" in message.body and "Parts" in message.body and "Told" not in message.body
+    assert not OutgoingMessage.objects.waiting().filter(conversation=away, once_key__gt="").exists()

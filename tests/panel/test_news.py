@@ -14,6 +14,7 @@ from intercom_bridge.events.compare import digest
 from intercom_bridge.models import (
     CachedTickets,
     Conversation,
+    EventRules,
     ItopPoll,
     OutgoingMessage,
     TicketEvent,
@@ -217,6 +218,14 @@ def test_a_note_about_an_entry_does_not_count_as_sent(linked: Teammate) -> None:
     )
     TicketEvent.objects.update(message=note)
     assert linked.open().click("answered").offers("Send to the customer")
+
+
+def test_names_in_an_answer_are_left_out_where_the_workspace_hides_them(linked: Teammate) -> None:
+    EventRules.objects.create(workspace=Workspace.objects.get(), shows_agent_names=False)
+    happen(content="<p>[[Person:8|Jules Verne]] fixed it.</p>")
+    linked.open().click("answered")
+    assert "Jules Verne" in linked.text
+    assert linked.click("Send to").field("Message")["value"] == "a colleague fixed it."
 
 
 def test_nothing_is_sent_without_words(linked: Teammate) -> None:

@@ -8,8 +8,8 @@ from intercom_bridge.config_import import export
 
 class Command(BaseCommand):
     help = (
-        "Write the configuration (iTops, ticket profiles, workspaces) to one JSON file, which import_config reads. It "
-        "contains no secrets: enter them again, or name environment variables in the file."
+        "Write the configuration (iTops, ticket profiles, workspaces with their rules, Messengers) to one JSON file, "
+        "which import_config reads. It contains no secrets: enter them again, or name environment variables in it."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -10,7 +10,7 @@ from intercom_bridge.models.reason import reason_label
 from intercom_bridge.panel.click import NEWS, BackLink, click_id
 from intercom_bridge.panel.components import Canvas, Component, TextArea, escape_markdown
 from intercom_bridge.panel.form.form import truncate_values
-from intercom_bridge.tickets.answers import ENTRY, SENT, Answer, can_send
+from intercom_bridge.tickets.answers import ENTRY, SENT, Answer, can_send, text_for_customer
 from intercom_bridge.tickets.context import PanelContext
 
 from .parts import (
@@ -37,7 +37,7 @@ def send_form(
     context: PanelContext, answer: Answer, back: BackLink, text: str | None = None, problem: str = ""
 ) -> Canvas:
     """Return the message to the customer to be checked and edited: `text`, or what the agent wrote."""
-    whole = answer.text if text is None else text
+    whole = text_for_customer(context, answer) if text is None else text
     value = truncate_values({FIELD: whole})[FIELD]
     if value != whole:
         problem = _("Too long for this form. Only the first %(count)d characters were kept.") % {

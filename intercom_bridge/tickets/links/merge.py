@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from intercom_bridge.connections import intercom_client
+from intercom_bridge.events.record import report_after_merge
 from intercom_bridge.intercom.client import IntercomRejectedError
 from intercom_bridge.models import Conversation, Ticket, TicketLink, WebhookEvent
 from intercom_bridge.sync.intake import deliver_since, process_unprocessed
@@ -150,6 +151,7 @@ def _move_links(context: PanelContext, source: Conversation, target_id: str) -> 
                 # The panel has one switch for all tickets of a conversation.
                 new_link.switch(on=False, at=timezone.now().timestamp())
             deliver_since(new_link, since)
+            report_after_merge(source, new_link)
             add_note(context, target, MOVED_HERE_NOTE, link.ticket, other=source.conversation_id)
             add_note(context, source, MOVED_AWAY_NOTE, link.ticket, other=target_id)
             moved.append(link.ticket)
