@@ -97,11 +97,13 @@ class _Attempt:
         """Post the message, and reopen the conversation. Raise IntercomError or SecretDecryptionError."""
         message = self.message
         if not message.part_id:
-            code = self._why_not()
+            # Also if nothing is to be posted any more: the part must be known when a webhook reports it.
+            earlier = self._find_earlier() if message.attempts > 1 else None
+            code = "" if earlier else self._why_not()
             if code:
                 _settle(message, OutgoingMessage.State.FAILED, code)
                 return
-            self._post()
+            self._post(earlier)
         code, detail = "", ""
         if message.reopens:
             try:
@@ -141,9 +143,9 @@ class _Attempt:
         links = TicketLink.objects.filter(conversation=self.conversation, ticket__in=tickets)
         return ReasonCode.NOT_LINKED if tickets and not links.exists() else ""
 
-    def _post(self) -> None:
+    def _post(self, part: Part | None) -> None:
+        """Store the part of the message, after posting it if there is none yet."""
         message = self.message
-        part = self._find_earlier() if message.attempts > 1 else None
         author = message.admin_id or self._author()
         if part is None:
             if message.reopens:
