@@ -6,13 +6,14 @@ Intercom: `create_missing` creates them.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Final
 
 import structlog
 from django.core.cache import cache
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce, Concat
+from django.db.models.functions import Coalesce, Concat, Now
 from django.utils import timezone, translation
 
 from intercom_bridge.connections import intercom_client
@@ -25,7 +26,6 @@ from intercom_bridge.intercom.client import (
 )
 from intercom_bridge.models import Conversation, TicketLink, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
-from intercom_bridge.models.lease import take_lease
 from intercom_bridge.sync.writer import stopping
 
 log = structlog.get_logger(__name__)
@@ -39,7 +39,8 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
 
 MAX_UPDATES_PER_TURN: Final = 50
 DEADLINE_SECONDS: Final = 10.0
-LEASE_SECONDS: Final = 3 * DEADLINE_SECONDS
+# An update takes at most three calls.
+CLAIM_SECONDS: Final = 4 * DEADLINE_SECONDS
 NAMES_CACHED_SECONDS: Final = 3600
 # Somebody may be creating them.
 MISSING_SECONDS: Final = 600.0
@@ -96,23 +97,31 @@ def update_attributes(conversation: Conversation) -> bool:
     Return False if another worker is doing it. Raise IntercomError or SecretDecryptionError. What Intercom rejects,
     such as a value that is not an option of a list, is not repeated until the ticket changes.
     """
-    lease = take_lease(conversation, LEASE_SECONDS)
-    if lease is None:
+    rows = Conversation.objects.filter(pk=conversation.pk)
+    is_free = Q(attributes_claimed_until=None) | Q(attributes_claimed_until__lt=Now())
+    until = Now() + dt.timedelta(seconds=CLAIM_SECONDS)
+    if not rows.filter(is_free).update(attributes_claimed_until=until):
         return False
-    with lease:
-        found = outdated_conversations().filter(pk=conversation.pk).first()
-        if found is None:
-            return True
-        names = known_names(found.workspace)
-        values = {name: value for name, value in _values(found).items() if name in names}
-        client = intercom_client(found.workspace)
-        try:
-            client.set_attributes(found.conversation_id, values, deadline=DEADLINE_SECONDS)
-        except IntercomRejectedError as error:
-            if error.status != 404 and known_names(found.workspace, is_fresh=True) != names:
-                return False
-            log.warning("attributes.rejected", **found.names, status=error.status, code=error.intercom_code)
-        Conversation.objects.filter(pk=found.pk).update(shown_attributes=found.expected)  # type: ignore[attr-defined]
+    try:
+        return _update_claimed(conversation)
+    finally:
+        rows.update(attributes_claimed_until=None)
+
+
+def _update_claimed(conversation: Conversation) -> bool:
+    found = outdated_conversations().filter(pk=conversation.pk).first()
+    if found is None:
+        return True
+    names = known_names(found.workspace)
+    values = {name: value for name, value in _values(found).items() if name in names}
+    client = intercom_client(found.workspace)
+    try:
+        client.set_attributes(found.conversation_id, values, deadline=DEADLINE_SECONDS)
+    except IntercomRejectedError as error:
+        if error.status != 404 and known_names(found.workspace, is_fresh=True) != names:
+            return False
+        log.warning("attributes.rejected", **found.names, status=error.status, code=error.intercom_code)
+    Conversation.objects.filter(pk=found.pk).update(shown_attributes=found.expected)  # type: ignore[attr-defined]
     return True
 
 

@@ -44,6 +44,7 @@ from intercom_bridge.ops.metrics import event_seconds, observe
 from intercom_bridge.sync.circuit_breaker import backoff_seconds
 
 from . import teammates
+from .rules import REOPENING
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,7 @@ UNKNOWN_SECONDS: Final = 10.0
 MAX_CLOCK_DIFFERENCE: Final = 600
 MAX_REOPENED_PER_DAY: Final = 3
 REOPENABLE: Final = ("closed", "snoozed")
+CUSTOMER_TYPES: Final = ("user", "lead", "contact")
 
 
 def post(message: OutgoingMessage) -> None:
@@ -103,7 +105,9 @@ class _Attempt:
             if code:
                 _settle(message, OutgoingMessage.State.FAILED, code)
                 return
-            self._post(earlier)
+            if not self._post(earlier):
+                message.delete()
+                return
         code, detail = "", ""
         if message.reopens:
             try:
@@ -137,19 +141,27 @@ class _Attempt:
         return (ReasonCode.CONVERSATION_MERGED, "") if merged_at else reason_of(error)
 
     def _why_not(self) -> str:
-        if self.conversation.merged_away_at:
-            return ReasonCode.CONVERSATION_MERGED
         tickets = {event.ticket_id for event in self._events}
+        # A note that its links were moved is tried: whether Intercom accepts it is not documented.
+        if tickets and self.conversation.merged_away_at:
+            return ReasonCode.CONVERSATION_MERGED
         links = TicketLink.objects.filter(conversation=self.conversation, ticket__in=tickets)
-        return ReasonCode.NOT_LINKED if tickets and not links.exists() else ""
+        if not tickets or links.syncing().exists():
+            return ""
+        return ReasonCode.SYNC_PAUSED if links.exists() else ReasonCode.NOT_LINKED
 
-    def _post(self, part: Part | None) -> None:
-        """Store the part of the message, after posting it if there is none yet."""
+    def _post(self, part: Part | None) -> bool:
+        """Store the part of the message, after posting it if there is none yet.
+
+        Return False if it is not needed: a note about a reopening that does not take place.
+        """
         message = self.message
         author = message.admin_id or self._author()
         if part is None:
             if message.reopens:
                 self._decide_reopening()
+                if not message.reopens and message.once_key.startswith(REOPENING):
+                    return False
             part, author = self._reply(author)
         message.admin_id = author
         if part:
@@ -157,6 +169,7 @@ class _Attempt:
             message.save(update_fields=["part_id", "admin_id"])
         if part and part.app_package_code and self.workspace.app_package_code != part.app_package_code:
             Workspace.objects.filter(pk=self.workspace.pk).update(app_package_code=part.app_package_code)
+        return True
 
     def _find_earlier(self) -> Part | None:
         """Return the part that an earlier attempt of unknown outcome has posted."""
@@ -167,7 +180,9 @@ class _Attempt:
         for part in self._fetch().parts:
             # Intercom may show another author.
             if (
-                part.created_at >= since
+                # A customer may have sent the same words.
+                part.author.type not in CUSTOMER_TYPES
+                and part.created_at >= since
                 and part.id not in others
                 and (part.part_type == "note") is message.is_note
                 and (not code or part.app_package_code == code)
@@ -311,8 +326,8 @@ class _Attempt:
 
 def _events_of(message: OutgoingMessage) -> list[TicketEvent]:
     """Return the events that the message reports, or because of which it reopens the conversation."""
-    kind, _colon, pk = message.once_key.partition(":")
-    is_reason = Q(pk=int(pk)) if kind == "reopen" and pk.isdecimal() else Q(pk=None)
+    pk = message.once_key.removeprefix(REOPENING)
+    is_reason = Q(pk=int(pk)) if pk != message.once_key and pk.isdecimal() else Q(pk=None)
     events = TicketEvent.objects.filter(Q(message=message) | is_reason, conversation=message.conversation)
     return list(events.order_by("pk"))
 

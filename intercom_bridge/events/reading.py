@@ -21,7 +21,7 @@ from itop_client import Client, ItopObject, UnknownAttributeError, ids, quote
 
 from .compare import DATE_FORMAT, LAST_UPDATE, attribute_codes
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 15.0
 OVERLAP = dt.timedelta(seconds=120)
 # When summer time ends, an hour of local times repeats.
 REPEATED = dt.timedelta(hours=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,10 @@ log = structlog.get_logger(__name__)
 
 ENTRIES = (EventKind.PUBLIC_ENTRY, EventKind.CUSTOMER_ENTRY, EventKind.PRIVATE_ENTRY)
 STATES = (EventKind.STATUS, EventKind.PENDING, EventKind.RESOLVED, EventKind.CLOSED, EventKind.REOPENED)
-# iTop copies a parent's entry to its children within the same save.
+# A link to a ticket in iTop's texts: [[UserRequest:12|R-000012]].
+_TICKET_ID = re.compile(r"\[\[[A-Za-z_]\w*:([1-9][0-9]{0,17})\b")
+MAX_PARENTS = 20
+# iTop copies a parent's entry to its children, and resolves them, within the same save.
 COPIED_WITHIN = dt.timedelta(seconds=5)
 
 State = tuple[object, ...]
@@ -176,16 +180,24 @@ def _reason_for_silence(link: TicketLink) -> str:
 
 
 def _is_copy(event: TicketEvent) -> bool:
-    """Return whether the entry came from another ticket too: iTop copies a parent's to its children."""
-    if event.kind not in ENTRIES or event.happened_at is None:
+    """Return whether iTop made the change to a child when a person made it to the parent, which was reported."""
+    if event.happened_at is None:
         return False
-    same = TicketEvent.objects.filter(
+    reported = TicketEvent.objects.filter(
         conversation=event.conversation,
         kind=event.kind,
-        author_name=event.author_name,
         happened_at__gte=event.happened_at - COPIED_WITHIN,
         happened_at__lte=event.happened_at + COPIED_WITHIN,
         reason_code=ReasonCode.NONE,
     ).exclude(ticket=event.ticket)
+    if event.kind == EventKind.RESOLVED:
+        # The child's solution names the parent.
+        parents = [int(number) for number in _TICKET_ID.findall(event.content)[:MAX_PARENTS]]
+        return reported.filter(
+            ticket__ticket_class=event.ticket.ticket_class, ticket__object_id__in=parents
+        ).exists()
+    if event.kind not in ENTRIES:
+        return False
+    same = reported.filter(author_name=event.author_name).values_list("content", flat=True)
     text = VisibleContent.of(event.content).text
-    return any(VisibleContent.of(content).text == text for content in same.values_list("content", flat=True))
+    return any(VisibleContent.of(content).text == text for content in same)

@@ -25,6 +25,10 @@ log = structlog.get_logger(__name__)
 MAX_MESSAGES = 30
 PERIOD = dt.timedelta(minutes=5)
 RESUMED = "resumed:"
+# How the key of a note begins that only says why a conversation is open again.
+REOPENING = "reopen:"
+# The end of a headline that an entry follows, in all languages.
+_BEFORE_ENTRY = ": \u00a0\u202f"
 # Customers never hear of these, whatever the rules say.
 INTERNAL_KINDS = frozenset({EventKind.CUSTOMER_ENTRY, EventKind.PRIVATE_ENTRY, EventKind.GONE})
 # Events that the note after resuming names one by one. Of the others, it states the number.
@@ -133,9 +137,10 @@ def _message(events: Sequence[TicketEvent], **fields: Any) -> OutgoingMessage:
 
 def _reopening_note(events: Sequence[TicketEvent], conversation: Conversation) -> OutgoingMessage:
     with translation.override(conversation.workspace.language):
-        body = "".join(f"<p>{headline(event)}</p>" for event in events)
+        headlines = (headline(event).rstrip(_BEFORE_ENTRY) for event in events)
+        body = "".join(f"<p>{text}</p>" for text in headlines)
     return OutgoingMessage(
-        conversation=conversation, once_key=f"reopen:{events[0].pk}", is_note=True, body=body
+        conversation=conversation, once_key=f"{REOPENING}{events[0].pk}", is_note=True, body=body
     )
 
 

@@ -57,6 +57,8 @@ class Conversation(Leased):
     posting_stopped_at = models.DateTimeField(null=True, blank=True, editable=False)
     # What its attributes in Intercom show: the reference and the status code of the ticket that was linked last.
     shown_attributes = models.CharField(max_length=210, blank=True, default="", editable=False)
+    # Until when one worker updates them. It is not the lease: creations must not wait for a slow Intercom.
+    attributes_claimed_until = models.DateTimeField(null=True, blank=True, editable=False)
     # Counts the panel's clicks that changed something (tickets/version.py).
     panel_version = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -46,12 +46,9 @@ def examine(workspace: Workspace) -> list[Finding]:
     return list(intercom.examine(workspace))
 
 
-def test_a_valid_workspace_only_lacks_a_call_and_the_optional_attributes(good: Workspace) -> None:
+def test_a_valid_workspace_only_lacks_a_call(good: Workspace) -> None:
     findings = examine(good)
-    assert {check for check, level in levels(findings).items() if level != "ok"} == {
-        "workspace.webhook",
-        "workspace.attributes",
-    }
+    assert {check for check, level in levels(findings).items() if level != "ok"} == {"workspace.webhook"}
     assert WEBHOOK in about(findings, "workspace.webhook").to_do
 
 

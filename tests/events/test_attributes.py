@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from intercom_bridge.doctor import intercom as doctor
 from intercom_bridge.doctor.finding import Level
 from intercom_bridge.events.attributes import STATUS, TICKET, outdated_workspaces
-from intercom_bridge.models import EventRules, Ticket, TicketLink, TicketSnapshot, Workspace
+from intercom_bridge.intercom.client import IntercomClient
+from intercom_bridge.models import Conversation, EventRules, Ticket, TicketLink, TicketSnapshot, Workspace
 from intercom_bridge.models.lease import take_lease
 from sandbox.intercom import Intercom
 
@@ -161,13 +164,37 @@ def test_a_deleted_conversation_is_not_tried_again(
 def test_a_conversation_that_another_worker_updates_is_left_to_it(
     snapshot: TicketSnapshot, link: TicketLink, intercom: Intercom, work: Work
 ) -> None:
-    lease = take_lease(link.conversation, 60)
-    assert lease is not None
+    claimed = Conversation.objects.filter(pk=link.conversation_id)
+    claimed.update(attributes_claimed_until=timezone.now() + dt.timedelta(minutes=1))
     work()
     assert puts(intercom) == 0
-    lease.release()
+    claimed.update(attributes_claimed_until=timezone.now() - dt.timedelta(seconds=1))
     work()
     assert puts(intercom) == 1
+    assert claimed.get().attributes_claimed_until is None
+
+
+def test_neither_an_update_nor_a_creation_waits_for_the_other(
+    snapshot: TicketSnapshot,
+    link: TicketLink,
+    intercom: Intercom,
+    monkeypatch: pytest.MonkeyPatch,
+    work: Work,
+) -> None:
+    creation = take_lease(link.conversation, 60)
+    assert creation is not None
+    work()
+    assert puts(intercom) == 1
+    creation.release()
+    taken = []
+
+    def create_meanwhile(*_: object, **__: object) -> None:
+        taken.append(take_lease(link.conversation, 60))
+
+    monkeypatch.setattr(IntercomClient, "set_attributes", create_meanwhile)
+    TicketSnapshot.objects.update(status="closed")
+    work()
+    assert [lease is not None for lease in taken] == [True]
 
 
 # Creation
@@ -207,8 +234,9 @@ def test_the_doctor_says_which_attribute_is_missing_or_there_twice(
     create(intercom)
     assert finding().level is Level.OK
     archive(intercom, TICKET)
+    assert finding().level is Level.OK
     assert "no attribute “iTop ticket”" in finding().found
-    assert "create_attributes" in finding().to_do
+    assert "create_attributes" in finding().found
     intercom.store.add_attribute(TICKET)
     intercom.store.add_attribute(TICKET)
     assert "several conversation attributes named “iTop ticket”" in finding().found

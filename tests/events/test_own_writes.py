@@ -151,11 +151,11 @@ def test_without_the_history_only_our_own_texts_are_recognised(
     agent.write(ticket, "theirs")
     answer = type(itop.operations).answer
 
-    def refusing(self: Any, user: Any, version: str, request: Any) -> Any:
+    def refusing(self: Any, user: Any, version: str, request: Any, **more: Any) -> Any:
         if "JOIN CMDBChangeOpSetAttributeCaseLog" in str(request.get("key")):
             text = "The current user does not have enough permissions for reading data of class CMDBChangeOp"
             return {"code": 1, "message": text}
-        return answer(self, user, version, request)
+        return answer(self, user, version, request, **more)
 
     monkeypatch.setattr(type(itop.operations), "answer", refusing)
     poll()

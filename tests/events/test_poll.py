@@ -263,11 +263,11 @@ def hide_attribute(itop: Itop, monkeypatch: pytest.MonkeyPatch, code: str) -> No
     monkeypatch.setattr(type(itop.store.model), "attributes", attributes)
     answer = type(itop.operations).answer
 
-    def answered(self: Any, user: Any, version: str, request: Any) -> Any:
+    def answered(self: Any, user: Any, version: str, request: Any, **more: Any) -> Any:
         if request.get("operation") == "core/get":
             hiding.append(True)
         try:
-            return answer(self, user, version, request)
+            return answer(self, user, version, request, **more)
         finally:
             hiding.clear()
 

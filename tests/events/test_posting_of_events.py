@@ -79,6 +79,49 @@ def outcome(message: OutgoingMessage) -> tuple[str, str]:
 # --- Order ---
 
 
+def test_messages_are_posted_while_redis_cannot_be_reached(
+    link: TicketLink, fake: FakeIntercom, settings: Any
+) -> None:
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            # Nothing listens there.
+            "LOCATION": "redis://127.0.0.1:1",
+        }
+    }
+    message = entry(link, author_email="jules@example.com")
+    run()
+    assert outcome(message) == ("posted", "")
+
+
+def test_a_customers_message_is_not_taken_for_a_lost_reply_with_the_same_words(
+    link: TicketLink, fake: FakeIntercom
+) -> None:
+    reply = OutgoingMessage.objects.create(conversation=link.conversation, body="<p>Thanks!</p>")
+    fake.before = once("comment")
+    run()
+    fake.add_part(
+        link.conversation.conversation_id,
+        part_type="comment",
+        body="<p>Thanks!</p>",
+        author={"type": "user", "id": "5"},
+    )
+    retry()
+    assert outcome(reply) == ("posted", "")
+    assert fake.calls == [("comment", link.conversation.conversation_id, OWNER)]
+
+
+def test_what_waits_is_not_posted_after_the_sync_was_paused(link: TicketLink, fake: FakeIntercom) -> None:
+    set_rules(link, public_entry="reply")
+    reply = entry(link)
+    fake.before = once("comment", (503, {}, "down"))
+    run()
+    link.switch(on=False, at=timezone.now().timestamp())
+    retry()
+    assert outcome(reply) == ("failed", "sync_paused")
+    assert fake.bodies(link.conversation.conversation_id) == []
+
+
 def test_messages_are_posted_in_order_although_the_first_one_fails_at_first(
     link: TicketLink, fake: FakeIntercom
 ) -> None:
@@ -666,6 +709,17 @@ def test_the_reason_of_a_reply_that_reopens_is_a_note_before_it(link: TicketLink
     run()
     assert [call[0] for call in fake.calls] == ["note", "open", "comment"]
     assert TicketEvent.objects.get().reopened
+
+
+def test_the_reason_is_not_posted_in_a_conversation_that_is_open(
+    link: TicketLink, fake: FakeIntercom
+) -> None:
+    entry = event(link, EventKind.PUBLIC_ENTRY, content="<p>Found it</p>")
+    note, _reply = planned(entry, public_entry="reply", reopens_on=["public_entry"])
+    assert not to_text(note.body).rstrip().endswith(":")
+    run()
+    assert [call[0] for call in fake.calls] == ["comment"]
+    assert OutgoingMessage.objects.get().state == "posted"
 
 
 # --- Several workers ---

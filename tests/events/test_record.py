@@ -12,6 +12,7 @@ from intercom_bridge.events import record as record_module
 from intercom_bridge.events.change import Change, EventAuthor
 from intercom_bridge.events.record import record
 from intercom_bridge.models import (
+    EventKind,
     EventRules,
     OutgoingMessage,
     Ticket,
@@ -87,6 +88,27 @@ def test_an_entry_that_itop_copied_from_the_parent_is_reported_once(ticket: Tick
     (event,) = record(child, [entry("We found the cause", at=copied)], {})
     assert (event.reason_code, event.message) == ("reported_with_parent", None)
     assert OutgoingMessage.objects.count() == 1
+
+
+def resolved(solution: str) -> Change:
+    return Change(
+        EventKind.RESOLVED, f"status:{solution}", AT, before="assigned", after="resolved", content=solution
+    )
+
+
+def test_a_child_that_was_resolved_with_its_parent_is_reported_with_it(ticket: Ticket, child: Ticket) -> None:
+    record(ticket, [resolved("<p>A new cable</p>")], {})
+    link = f"[[{ticket.ticket_class}:{ticket.object_id}|{ticket.ref}]]"
+    (event,) = record(child, [resolved(f"<p>Automatically resolved from {link}</p>")], {})
+    assert (event.reason_code, event.message) == ("reported_with_parent", None)
+
+
+def test_a_child_whose_own_solution_names_no_resolved_ticket_is_reported(
+    ticket: Ticket, child: Ticket
+) -> None:
+    record(ticket, [resolved("<p>A new cable</p>")], {})
+    (event,) = record(child, [resolved("<p>See [[UserRequest:4711|R-004711]]</p>")], {})
+    assert event.message is not None
 
 
 @pytest.mark.parametrize(

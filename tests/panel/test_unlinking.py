@@ -37,7 +37,10 @@ def linked(teammate: Teammate, work: Work) -> Teammate:
 
 
 def press_unlink(teammate: Teammate, ref: str = "R-000008") -> Teammate:
-    return teammate.open().click(ref).click("Unlink")
+    teammate.open()
+    if not teammate.offers(ref):
+        teammate.click("linked tickets")
+    return teammate.click(ref).click("Unlink")
 
 
 def unlink(teammate: Teammate, ref: str = "R-000008") -> Teammate:
