@@ -99,11 +99,13 @@ class _Attempt:
         """Post the message, and reopen the conversation. Raise IntercomError or SecretDecryptionError."""
         message = self.message
         if not message.part_id:
-            code = self._why_not()
+            # Also if nothing is to be posted any more: the part must be known when a webhook reports it.
+            earlier = self._find_earlier() if message.attempts > 1 else None
+            code = "" if earlier else self._why_not()
             if code:
                 _settle(message, OutgoingMessage.State.FAILED, code)
                 return
-            if not self._post():
+            if not self._post(earlier):
                 message.delete()
                 return
         code, detail = "", ""
@@ -148,10 +150,12 @@ class _Attempt:
             return ""
         return ReasonCode.SYNC_PAUSED if links.exists() else ReasonCode.NOT_LINKED
 
-    def _post(self) -> bool:
-        """Post the message. Return False if it is not needed: a note about a reopening that does not take place."""
+    def _post(self, part: Part | None) -> bool:
+        """Store the part of the message, after posting it if there is none yet.
+
+        Return False if it is not needed: a note about a reopening that does not take place.
+        """
         message = self.message
-        part = self._find_earlier() if message.attempts > 1 else None
         author = message.admin_id or self._author()
         if part is None:
             if message.reopens:

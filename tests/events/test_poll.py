@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -306,6 +307,50 @@ def test_changes_of_many_tickets_cost_few_calls(ticket: Ticket, itop: Itop, agen
     # The tickets, whose entries they are, and who wrote them.
     assert [name for _operation, name in itop.calls] == ["UserRequest", "UserRequest", "Person"]
     assert TicketEvent.objects.count() == 20
+
+
+def test_more_tickets_than_one_call_may_ask_for_are_read_in_turn(
+    ticket: Ticket, itop: Itop, agent: Agent, poll: Poll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poll_module, "MAX_TICKETS", 10)
+    monkeypatch.setattr(poll_module, "MIN_TICKETS", 10)
+
+    def poll_all() -> int:
+        make_due()
+        count = 0
+        while ItopPoll.objects.due().exists():
+            poll_itop(ItopPoll.objects.get())
+            count += 1
+        return count
+
+    tickets = link_many(ticket, itop, 25)
+    poll()
+    assert poll_all() == 3
+    assert not TicketSnapshot.objects.filter(first_read_at=None).exists()
+    for each in (tickets[24], tickets[12], tickets[0]):
+        agent.write(each, each.ref)
+    assert poll_all() == 3
+    assert sorted(contents()) == sorted(f"<p>{tickets[number].ref}</p>" for number in (0, 12, 24))
+
+
+@pytest.mark.parametrize("minutes", [-5, 5])
+def test_workers_whose_clocks_differ_report_everything_once(
+    ticket: Ticket, itop: Itop, agent: Agent, work: Work, time_machine: Any, minutes: int
+) -> None:
+    """The second worker's clock is five minutes ahead of or behind the first one's and the database's."""
+    real = dt.datetime.now(dt.UTC)
+    itop.store.clock = lambda: real.timestamp() + len(contents())
+    for number in range(4):
+        agent.write(ticket, str(number))
+        time_machine.move_to(real + dt.timedelta(minutes=minutes * (number % 2)))
+        make_due()
+        work()
+        # The next poll is due in time, whichever worker makes it.
+        for rows, field in ((TicketSnapshot.objects.all(), "poll_at"), (ItopPoll.objects.all(), "due_at")):
+            in_time = {f"{field}__gt": Now(), f"{field}__lt": Now() + dt.timedelta(seconds=16)}
+            assert rows.filter(**in_time).exists()
+    assert contents() == [f"<p>{number}</p>" for number in range(4)]
+    assert set(OutgoingMessage.objects.values_list("state", flat=True)) == {"posted"}
 
 
 def test_active_tickets_are_read_often_idle_ones_seldom_closed_ones_not_at_all(

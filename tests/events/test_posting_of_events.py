@@ -32,6 +32,7 @@ from intercom_bridge.models import (
     WebhookEvent,
     Workspace,
 )
+from intercom_bridge.ops import metrics
 from tests.teammate import notification, notify, part, post_webhook
 
 from . import fake_intercom
@@ -372,6 +373,60 @@ def test_nothing_is_posted_once_the_ticket_is_unlinked(link: TicketLink, fake: F
     run()
     assert outcome(message) == ("failed", "not_linked")
     assert fake.calls == []
+
+
+@pytest.mark.parametrize("is_executed", [True, False])
+def test_a_link_that_is_removed_while_a_note_is_being_posted(
+    link: TicketLink, fake: FakeIntercom, is_executed: bool
+) -> None:
+    message = entry(link)
+
+    def meet(kind: str) -> None:
+        if kind == "note":
+            TicketLink.objects.all().delete()
+            raise requests.ReadTimeout("lost")
+
+    if is_executed:
+        fake.after = meet
+    else:
+        fake.before = meet
+    run()
+    fake.before = fake.after = lambda _kind: None
+    retry()
+    assert outcome(message) == (("posted", "") if is_executed else ("failed", "not_linked"))
+    # It is recognised when it comes back, and not copied to another ticket of the conversation.
+    assert bool(message.part_id) is is_executed
+    assert len(fake.calls) == is_executed
+
+
+def test_the_seconds_from_save_to_post_are_measured(link: TicketLink, fake: FakeIntercom) -> None:
+    def value(name: str) -> float:
+        labels = {"workspace": link.conversation.workspace.workspace_id}
+        return metrics.registry.get_sample_value(f"bridge_event_seconds_{name}", labels) or 0.0
+
+    count, seconds = value("count"), value("sum")
+    entry(link, happened_at=timezone.now() - dt.timedelta(seconds=40))
+    # iTop's clock is ahead, and a save of unknown time.
+    entry(link, happened_at=timezone.now() + dt.timedelta(hours=1))
+    entry(link)
+    run()
+    assert value("count") == count + 2
+    assert 40 <= value("sum") - seconds < 50
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, "intercom_token_refused"), (403, "intercom_token_refused")]
+)
+def test_a_token_that_loses_its_permission_loses_no_message(
+    link: TicketLink, fake: FakeIntercom, status: int, code: str
+) -> None:
+    first, second = entry(link, "first"), entry(link, "second")
+    fake.before = lambda kind: error(status, "forbidden", "no") if kind == "note" else None
+    run()
+    assert (outcome(first), outcome(second)) == (("waiting", code), ("waiting", ""))
+    fake.before = lambda _kind: None
+    retry()
+    assert (outcome(first), outcome(second)) == (("posted", ""), ("posted", ""))
 
 
 def test_an_error_of_intercom_does_not_fail_a_message_while_no_other_is_posted(

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from django.test import Client as Browser
 
+from intercom_bridge.events.poll import poll_itop
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.models import (
     Conversation,
     Delivery,
     EventRules,
+    ItopPoll,
     OutgoingMessage,
     Ticket,
     TicketEvent,
@@ -24,6 +26,8 @@ from sandbox.intercom import Intercom
 from sandbox.intercom.seed import SECOND_LINE
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
+
+from .conftest import make_due
 
 Work = Callable[[], None]
 
@@ -130,19 +134,26 @@ def test_an_agents_entry_reopens_the_conversation_and_assigns_it_to_the_team(
 
 
 def test_each_conversation_of_a_ticket_has_its_own_outcome(
-    ticket: Ticket, itop: Itop, intercom: Intercom, poll: Work
+    ticket: Ticket, itop: Itop, intercom: Intercom, work: Work
 ) -> None:
     workspace = TicketLink.objects.get().conversation.workspace
     contact = intercom.contact("Alice Martin")
-    deleted, merged = (intercom.workspace.begin(contact, body="Hello").id for _ in range(2))
+    deleted, merged, closed, snoozed, unlinked = (
+        intercom.workspace.begin(contact, body="Hello").id for _ in range(5)
+    )
     first = TicketLink.objects.get().conversation.conversation_id
-    for key in (deleted, merged):
+    for key in (deleted, merged, closed, snoozed, unlinked):
         conversation = Conversation.objects.known(workspace, key)
         TicketLink.objects.create(conversation=conversation, ticket=ticket)
     intercom.workspace.delete(deleted)
     intercom.workspace.merge(merged, first)
+    intercom.workspace.change_state(closed, "close")
+    intercom.workspace.change_state(snoozed, "snoozed", snoozed_until=int(time.time()) + 3600)
     save(itop, ticket, public_log=entry("We are on it"))
-    poll()
+    make_due()
+    poll_itop(ItopPoll.objects.get())
+    TicketLink.objects.filter(conversation__conversation_id=unlinked).delete()
+    work()
     outcomes = {
         event.conversation.conversation_id: (event.outcome, event.message and event.message.reason_code)
         for event in TicketEvent.objects.select_related("message", "conversation")
@@ -151,4 +162,8 @@ def test_each_conversation_of_a_ticket_has_its_own_outcome(
         first: ("posted", ""),
         deleted: ("failed", "conversation_deleted"),
         merged: ("failed", "conversation_merged"),
+        closed: ("posted", ""),
+        snoozed: ("posted", ""),
+        unlinked: ("failed", "not_linked"),
     }
+    assert [intercom.store.conversation(key).state for key in (closed, snoozed)] == ["closed", "snoozed"]
