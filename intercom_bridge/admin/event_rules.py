@@ -30,7 +30,11 @@ else:
 PAGE = "intercom_bridge_workspace_rules"
 # The rows of the table: an event, and what a person sees happen in iTop.
 EVENTS = (
-    (EventKind.PUBLIC_ENTRY, "An agent answers", "A new entry in the ticket's public log."),
+    (
+        EventKind.PUBLIC_ENTRY,
+        "An agent answers",
+        "A new entry in the public log. Only those of members of a team in iTop are sent to customers.",
+    ),
     (
         EventKind.CUSTOMER_ENTRY,
         "The customer writes in iTop's portal",

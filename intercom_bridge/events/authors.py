@@ -1,4 +1,4 @@
-"""Find out which person wrote an entry: an agent or the ticket's caller."""
+"""Find out who wrote an entry: the ticket's caller, an agent, or somebody else, such as a colleague of the caller."""
 
 from typing import TypedDict, cast
 
@@ -22,6 +22,7 @@ class Person(TypedDict):
     id: int
     name: str
     email: str
+    is_agent: bool
 
 
 def author_of(itop: ItopInstance, client: Client, entry: LogEntry, caller: EventAuthor) -> EventAuthor:
@@ -38,6 +39,7 @@ def author_of(itop: ItopInstance, client: Client, entry: LogEntry, caller: Event
         email=person["email"],
         person_id=person["id"],
         is_customer=bool(person["id"]) and person["id"] == caller.person_id,
+        is_agent=person["is_agent"],
     )
 
 
@@ -47,14 +49,19 @@ def _person_of(itop: ItopInstance, client: Client, account_id: int) -> Person:
     cached = CachedAnswer.objects.fresh(itop, question, CACHE_SECONDS)
     if cached is not None:
         return cast("Person", cached.value)
-    query = f"SELECT Person AS p JOIN User AS u ON u.contactid = p.id WHERE u.id = {quote(account_id)}"
+    persons = "SELECT Person AS p JOIN User AS u ON u.contactid = p.id"
+    is_asked = f"WHERE u.id = {quote(account_id)}"
     try:
-        found = client.get("Person", query, fields=("id", "friendlyname", "email"))
+        found = client.get("Person", f"{persons} {is_asked}", fields=("id", "friendlyname", "email"))
+        # Only a member of a team can be a ticket's agent.
+        members = f"{persons} JOIN lnkPersonToTeam AS l ON l.person_id = p.id {is_asked}"
+        is_agent = bool(found) and bool(client.get("Person", members, limit=1).total)
     except (ItopPermissionError, ItopRejectedError) as error:
         log.warning("authors.person_unreadable", itop=itop.name, error=type(error).__name__)
-        found = Found(0)
-    person = Person(id=0, name="", email="")
+        found, is_agent = Found(0), False
+    person = Person(id=0, name="", email="", is_agent=False)
     for row in found:
-        person = Person(id=row.id, name=row.text("friendlyname")[:200], email=row.text("email")[:254])
+        name, email = row.text("friendlyname")[:200], row.text("email")[:254]
+        person = Person(id=row.id, name=name, email=email, is_agent=is_agent)
     CachedAnswer.objects.store(itop, question, person)
     return person

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EventAuthor:
-    """Who did it, as far as iTop says. `person_id` is 0 and the texts are empty if unknown."""
+    """Who did it, as far as iTop says. `person_id` is 0 and the texts are empty if unknown.
+
+    is_customer: the ticket's caller. is_agent: a member of a team. A colleague of the caller is neither.
+    """
 
     name: str = ""
     email: str = ""
     person_id: int = 0
     is_customer: bool = False
+    is_agent: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ from django.utils import timezone
 
 from intercom_bridge.models import ItopPoll, Ticket, TicketLink, TicketSnapshot
 
+# More wait for the next turn.
+MAX_AT_ONCE = 500
+
 
 def unfollowed_tickets() -> QuerySet[Ticket]:
     """Return the linked tickets that are not polled: newly linked ones, and others that were linked again."""
@@ -18,7 +21,7 @@ def unfollowed_tickets() -> QuerySet[Ticket]:
 
 def follow_tickets(_first: Ticket) -> None:
     """Follow all these tickets from now on."""
-    tickets = list(unfollowed_tickets())
+    tickets = list(unfollowed_tickets()[:MAX_AT_ONCE])
     # What happened before a ticket was linked again is no news.
     TicketSnapshot.objects.filter(ticket__in=tickets, poll_at=None).delete()
     TicketSnapshot.objects.bulk_create(

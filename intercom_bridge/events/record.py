@@ -165,6 +165,7 @@ def _event(ticket: Ticket, conversation: Conversation, change: Change) -> Ticket
         happened_at=change.happened_at,
         author_name=change.author.name[:200],
         author_email=change.author.email[:254],
+        is_by_agent=change.author.is_agent,
         before=before[:200],
         after=after[:200],
         content=change.content,

@@ -75,7 +75,8 @@ def plan(
 
 def _action_for(event: TicketEvent, rules: EventRules) -> str:
     action = rules.action_for(event.kind)
-    if action == Action.REPLY and event.kind in INTERNAL_KINDS:
+    is_unknown_author = event.kind == EventKind.PUBLIC_ENTRY and not event.is_by_agent
+    if action == Action.REPLY and (event.kind in INTERNAL_KINDS or is_unknown_author):
         return Action.NOTE
     if action == Action.NOTHING and event.kind in rules.reopens_on:
         # A conversation is reopened with a note that states the reason.

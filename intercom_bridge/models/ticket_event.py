@@ -51,6 +51,8 @@ class TicketEvent(models.Model):
     created_at = models.DateTimeField("seen at", auto_now_add=True)
     author_name = models.CharField("author", max_length=200, blank=True)
     author_email = models.CharField("author's e-mail address", max_length=254, blank=True)
+    # Whether the author belongs to a team in iTop. Nobody else's words are sent to the customer automatically.
+    is_by_agent = models.BooleanField("author is in a team", default=False)
     # The values before and after, as people see them.
     before = models.CharField(max_length=200, blank=True)
     after = models.CharField(max_length=200, blank=True)

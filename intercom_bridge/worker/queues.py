@@ -60,7 +60,7 @@ from itop_client import ItopError
 log = structlog.get_logger(__name__)
 
 MINUTE = 60.0
-ATTRIBUTES_SECONDS = 15.0
+ATTRIBUTES_SECONDS = 60.0
 # How long the intake processes batches before the loop looks for due rows again.
 INTAKE_TURN_SECONDS = 2.0
 # An admin waits for the outcome. Usually the signal comes first.

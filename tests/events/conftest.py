@@ -16,7 +16,7 @@ from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
 
 # Accounts of the stand-in.
-JULES, ALICE = 11, 8
+JULES, ALICE, BOB = 11, 8, 9
 
 
 @pytest.fixture

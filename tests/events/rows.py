@@ -15,6 +15,7 @@ _numbers: Iterator[int] = count(1)
 
 def event(link: TicketLink, kind: str, **fields: Any) -> TicketEvent:
     key = f"{kind}:{next(_numbers)}"
+    fields = {"is_by_agent": True} | fields
     return TicketEvent.objects.create(
         ticket=link.ticket, conversation=link.conversation, kind=kind, key=key, **fields
     )

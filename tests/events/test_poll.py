@@ -36,7 +36,7 @@ from intercom_bridge.models.lease import take_lease
 from sandbox.itop import Itop, accounts
 from tests.teammate import Teammate
 
-from .conftest import ALICE, Agent, make_due
+from .conftest import ALICE, BOB, Agent, make_due
 
 Poll = Callable[[], None]
 Work = Callable[[], None]
@@ -108,6 +108,18 @@ def test_an_entry_of_the_customer_in_the_portal_is_told_apart(
     agent.write(ticket, "Any news?", account=ALICE)
     poll()
     assert kinds() == ["customer_entry"]
+
+
+def test_only_a_member_of_a_team_counts_as_an_agent(ticket: Ticket, agent: Agent, poll: Poll) -> None:
+    """A colleague of the customer may write in the portal, too."""
+    agent.write(ticket, "an agent's")
+    agent.write(ticket, "a colleague's", account=BOB)
+    poll()
+    found = TicketEvent.objects.order_by("pk").values_list("content", "kind", "is_by_agent")
+    assert list(found) == [
+        ("<p>an agent's</p>", "public_entry", True),
+        ("<p>a colleague's</p>", "public_entry", False),
+    ]
 
 
 def test_an_entry_on_behalf_of_the_caller_is_the_customers(ticket: Ticket, agent: Agent, poll: Poll) -> None:
@@ -304,8 +316,8 @@ def test_changes_of_many_tickets_cost_few_calls(ticket: Ticket, itop: Itop, agen
     make_due()
     itop.calls.clear()
     poll_itop(ItopPoll.objects.get())
-    # The tickets, whose entries they are, and who wrote them.
-    assert [name for _operation, name in itop.calls] == ["UserRequest", "UserRequest", "Person"]
+    # The tickets, whose entries they are, who wrote them, and whether that is an agent.
+    assert [name for _operation, name in itop.calls] == ["UserRequest", "UserRequest", "Person", "Person"]
     assert TicketEvent.objects.count() == 20
 
 

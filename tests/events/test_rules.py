@@ -75,6 +75,12 @@ def test_a_change_that_reopens_the_conversation_is_noted(
     assert not other.reopens
 
 
+def test_what_a_colleague_of_the_customer_wrote_is_noted_and_never_sent(link: TicketLink) -> None:
+    entry = event(link, EventKind.PUBLIC_ENTRY, content="<p>Please hurry</p>", is_by_agent=False)
+    (note,) = planned(entry, public_entry="reply")
+    assert note.is_note
+
+
 def test_a_reply_that_reopens_the_conversation_is_preceded_by_a_note_with_the_reason(
     link: TicketLink,
 ) -> None:

@@ -27,7 +27,7 @@ from sandbox.intercom.seed import SECOND_LINE
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
 
-from .conftest import make_due
+from .conftest import JULES, make_due
 
 Work = Callable[[], None]
 
@@ -38,8 +38,9 @@ def save(itop: Itop, ticket: Ticket, **fields: Any) -> None:
     )
 
 
-def entry(text: str) -> dict[str, Any]:
-    return {"add_item": {"message": f"<p>{text}</p>", "format": "html"}}
+def entry(text: str, **author: Any) -> dict[str, Any]:
+    item = {"message": f"<p>{text}</p>", "format": "html"}
+    return {"add_item": item | ({"user_id": author["account"]} if author else {})}
 
 
 def notes(intercom: Intercom) -> list[Any]:
@@ -104,7 +105,7 @@ def test_a_reply_to_the_customer_is_sent_only_if_the_rules_say_so(
 ) -> None:
     workspace = TicketLink.objects.get().conversation.workspace
     EventRules.objects.create(workspace=workspace, public_entry="reply", shows_agent_names=False)
-    save(itop, ticket, public_log=entry("Try it again"))
+    save(itop, ticket, public_log=entry("Try it again", account=JULES))
     poll()
     last = intercom.store.parts(intercom.conversation_of("Alice Martin").id)[-1]
     assert last.part_type == "comment"
