@@ -55,8 +55,8 @@ class WorkerLoop:
         self._thread_count = threads
         # One thread remains for others, so that they need not wait for a slow iTop of one workspace.
         self._max_of_workspace = max(1, threads - 1)
-        # The conversations of a customer leave threads for other customers in the same way.
-        self._max_of_customer = max(1, threads // 2)
+        # One customer's conversations leave most threads to other customers. One ticket uses one thread at most.
+        self._max_of_customer = max(1, threads // 4)
         self._jobs: stdlib_queue.SimpleQueue[Key] = stdlib_queue.SimpleQueue()
         self._lock = threading.Lock()
         # The rows in progress, each with its workspace and customer if the queue has them.

@@ -77,8 +77,8 @@ def test_one_workspace_leaves_a_thread_for_others() -> None:
 def test_one_customer_leaves_threads_for_others_of_the_workspace() -> None:
     tickets = Queue("test", Ticket.objects.all, lambda _: None, workspace="workspace", customer="customer")
     flood = [Row(pk, "same", "flooding") for pk in range(20)]
-    assert handed_out(4, tickets, flood) == [0, 1]
-    assert handed_out(4, tickets, [*flood, Row(100, "same", "quiet")]) == [0, 1, 100]
+    assert handed_out(8, tickets, flood) == [0, 1]
+    assert handed_out(8, tickets, [*flood, Row(100, "same", "quiet")]) == [0, 1, 100]
     assert handed_out(1, tickets, flood) == [0]
 
 
