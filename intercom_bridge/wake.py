@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
-# A notification was stored.
+# A notification was stored, or a push of iTop has made a poll due.
 INCOMING = "incoming"
 # Rows of any kind may have become due.
 EVERYTHING = "everything"

@@ -35,7 +35,7 @@ from intercom_bridge.models.lease import Lease, take_lease
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.ops.metrics import count_poll
 from intercom_bridge.sync.circuit_breaker import backoff_seconds
-from intercom_bridge.wake import EVERYTHING, wake
+from intercom_bridge.wake import INCOMING, wake
 from itop_client import ItopError, ItopObject, ItopPermissionError, ItopRejectedError, read_log
 
 from .authors import author_of
@@ -72,7 +72,8 @@ def poll_soon(tickets: QuerySet[Ticket] | Ticket) -> None:
         tickets = Ticket.objects.filter(pk=tickets.pk)
     TicketSnapshot.objects.filter(ticket__in=tickets).update(poll_at=Now())
     ItopPoll.objects.filter(itop__in=tickets.values("itop")).update(due_at=Now())
-    wake(EVERYTHING)
+    # Polls are looked for all the time. The slow queries of other queues must not follow each push.
+    wake(INCOMING)
 
 
 def poll_itop(poll: ItopPoll) -> None:
