@@ -12,6 +12,7 @@ import time
 from typing import Final
 
 import structlog
+from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone, translation
@@ -44,6 +45,7 @@ from intercom_bridge.ops.metrics import event_seconds, observe
 from intercom_bridge.sync.circuit_breaker import backoff_seconds
 
 from . import teammates
+from .record import links_moved_from, report_after_merge
 from .rules import REOPENING
 
 log = structlog.get_logger(__name__)
@@ -392,14 +394,20 @@ def _postpone(message: OutgoingMessage, seconds: float) -> None:
     )
 
 
+@transaction.atomic
 def _settle(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, detail: str = "") -> None:
+    conversation = message.conversation
     message.state = state
     message.set_reason(code, detail)
     message.save(update_fields=["state", "admin_id", "reason_code", "reason_detail"])
     if code in POINTLESS and message.broadcast_id is None:
         # So that nobody is alerted, and nobody retries it. A broadcast may reach its customer in another conversation.
         OutgoingMessage.objects.filter(pk=message.pk).erase_content()
-    conversation = message.conversation
+    if code == ReasonCode.CONVERSATION_MERGED:
+        # A teammate may have moved the links while this message was being posted.
+        tickets = [event.ticket_id for event in _events_of(message)]
+        for link in links_moved_from(conversation).filter(ticket__in=tickets):
+            report_after_merge(conversation, link)
     # Notifications that waited until it was known whether they report this message.
     WebhookEvent.objects.release_postponed(conversation.workspace, conversation.conversation_id)
     log.info("outgoing_message.finished", message=message.pk, **conversation.names, state=state)

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone, translation
 
 from intercom_bridge.datamodel.lookup import ticket_class_of, value_label
@@ -131,6 +131,14 @@ def report_after_merge(source: Conversation, link: TicketLink) -> None:
             conversation,
             rules_of(conversation.workspace),
         )
+
+
+def links_moved_from(source: Conversation) -> QuerySet[TicketLink]:
+    """Return the links that were moved from this merged conversation to the one that it was merged into."""
+    links = TicketLink.objects.filter(
+        conversation__workspace=source.workspace, since_part_at=source.merged_away_at, since_part_order=0
+    )
+    return links.exclude(since_part_at=0).select_related("conversation__workspace__profile", "ticket__itop")
 
 
 def _plan(events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules) -> None:

@@ -401,6 +401,16 @@ def test_a_closed_ticket_is_followed_again_when_a_message_is_written_to_it(
     assert kinds() == ["reopened"]
 
 
+def test_how_often_is_configurable(ticket: Ticket, poll: Poll, settings: Any) -> None:
+    settings.ITOP_POLL_SECONDS, settings.ITOP_POLL_IDLE_SECONDS = 40, 700
+    for active_at, seconds in ((dt.timedelta(0), 40), (dt.timedelta(hours=2), 700)):
+        TicketSnapshot.objects.update(active_at=timezone.now() - active_at)
+        poll()
+        left = TicketSnapshot.objects.get().poll_at - timezone.now()  # type: ignore[operator]
+        assert seconds - 2 <= left.total_seconds() <= seconds
+        assert 38 <= (ItopPoll.objects.get().due_at - timezone.now()).total_seconds() <= 40
+
+
 def test_a_ticket_that_a_worker_with_a_fast_clock_follows_is_read_at_once(
     talking: Teammate, work: Work, time_machine: Any
 ) -> None:

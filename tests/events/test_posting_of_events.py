@@ -334,6 +334,29 @@ def test_a_rejection_by_a_merged_conversation_says_so(link: TicketLink, fake: Fa
     assert planned(event(link, EventKind.PUBLIC_ENTRY)) == []
 
 
+def test_a_note_refused_because_of_a_merge_is_posted_where_its_link_was_moved_meanwhile(
+    link: TicketLink, fake: FakeIntercom
+) -> None:
+    source = link.conversation
+    fake.conversation("222")
+    message = entry(link, "since the merge")
+
+    def meet(kind: str) -> fake_intercom.Answer | None:
+        if kind != "note" or fake.conversation(source.conversation_id)["parts"]:
+            return None
+        merged = fake.add_part(source.conversation_id, part_type="merged_secondary_conversation", body=None)
+        target = Conversation.objects.known(source.workspace, "222")
+        TicketLink.objects.filter(pk=link.pk).update(conversation=target, since_part_at=merged["created_at"])
+        return error(422, "unprocessable", "cannot reply")
+
+    fake.before = meet
+    run()
+    assert outcome(message) == ("failed", "conversation_merged")
+    (body,) = fake.bodies("222")
+    assert "since the merge" in body
+    assert TicketEvent.objects.get().conversation.conversation_id == "222"
+
+
 def test_the_text_of_a_broadcast_is_kept_for_another_conversation_of_its_customer(
     link: TicketLink, fake: FakeIntercom
 ) -> None:
