@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from intercom_bridge.intercom.signature import webhook_signature
-from intercom_bridge.models import Delivery, TicketProfile, WorkerHeartbeat, Workspace
+from intercom_bridge.models import Delivery, EventRules, TicketProfile, WorkerHeartbeat, Workspace
 from sandbox.intercom import SECRET, WORKSPACE_ID, Intercom
 from sandbox.itop import Itop
 from sandbox.itop.seed import TOKEN
@@ -46,6 +46,17 @@ def admin(browser: Any, transactional_db: None, live_server: Any, settings: Any)
 
 def of(row: Any, page: str = "change") -> str:
     return reverse(f"admin:intercom_bridge_{row._meta.model_name}_{page}", args=[row.pk])
+
+
+def test_the_rules_for_changes_in_itop_are_chosen_in_a_table(admin: Any, workspace: Workspace) -> None:
+    admin.goto(of(workspace))
+    admin.get_by_role("link", name="Rules for changes in iTop").click()
+    admin.locator("[name=resolved][value=reply]").check()
+    admin.locator("[name=reopens_on][value=public_entry]").check()
+    admin.get_by_role("button", name="Save").click()
+    admin.get_by_text("saved").first.wait_for()
+    rules = EventRules.objects.get(workspace=workspace)
+    assert (rules.resolved, rules.public_entry, rules.reopens_on) == ("reply", "note", ["public_entry"])
 
 
 def test_a_workspace_is_connected_and_tested_on_the_way(admin: Any, itop: Itop, intercom: Intercom) -> None:

@@ -6,7 +6,7 @@ import re
 
 from django.db.models.functions import Now
 
-from intercom_bridge.models import ItopPoll, TicketSnapshot
+from intercom_bridge.models import EventRules, ItopPoll, TicketSnapshot, Workspace
 from itop_client import Client
 from sandbox.itop import Itop
 from tests.browser import browser_test
@@ -47,6 +47,19 @@ def test_an_agents_answer_is_a_note_and_is_sent_to_the_customer_with_a_click(
     # It is sent once: the ticket no longer offers it.
     inbox.go_home()
     assert not inbox.click(re.compile("R-000006 · .*")).offers(SEND)
+
+
+def test_an_agents_answer_reopens_a_closed_conversation_and_the_note_says_why(
+    inbox: Inbox, itop: Itop, workspace: Workspace
+) -> None:
+    EventRules.objects.create(workspace=workspace, reopens_on=["public_entry"])
+    inbox.open("Alice Martin").link("R-000006").work()
+    inbox.page.get_by_role("button", name="Close", exact=True).click()
+    inbox.page.locator("#state").get_by_text("Closed").wait_for()
+    agent_writes(itop, 6, "We found the cause")
+    poll(inbox)
+    inbox.open("Alice Martin").reads_note("We found the cause", "the conversation was reopened")
+    inbox.page.locator("#state").get_by_text("Open").wait_for()
 
 
 def test_the_customers_messages_are_not_reported_back(inbox: Inbox, itop: Itop) -> None:

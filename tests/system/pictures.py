@@ -27,6 +27,8 @@ from tests.end_to_end.inbox import InboxPage
 PICTURES = BASE_DIR / "docs" / "pictures"
 # Longer than the panel caches a response of iTop.
 FRESH_SECONDS = 60
+# The row of the newest change in iTop.
+RESOLVED = "Resolved"
 # The picture, the customer of the conversation, and the clicks.
 SCREENS: tuple[tuple[str, str, tuple[words.Words, ...]], ...] = (
     ("home", "Alice Martin", ()),
@@ -36,6 +38,8 @@ SCREENS: tuple[tuple[str, str, tuple[words.Words, ...]], ...] = (
     ("find", "Alice Martin", (words.FIND,)),
     ("who", "Reception", ()),
     ("sync", "Alice Martin", (words.SYNC,)),
+    ("news", "Alice Martin", (RESOLVED,)),
+    ("send", "Alice Martin", (RESOLVED, "Send the solution to the customer")),
 )
 
 
