@@ -35,7 +35,7 @@ SCREENS: tuple[tuple[str, str, tuple[words.Words, ...]], ...] = (
     ("tickets", "Dana O'Neil", (words.ONGOING,)),
     ("ticket", "Alice Martin", (words.LINKED,)),
     ("create", "Alice Martin", (words.CREATE_A_TICKET,)),
-    ("find", "Alice Martin", (words.FIND,)),
+    ("find", "Dana O'Neil", (words.FIND,)),
     ("who", "Reception", ()),
     ("sync", "Alice Martin", (words.SYNC,)),
     ("news", "Alice Martin", (RESOLVED,)),
