@@ -7,12 +7,13 @@ import re
 import textwrap
 from dataclasses import dataclass
 
-from itop_client import Client, ItopError, LogEntry, quote, read_log
+from itop_client import Client, ItopError, ItopNotAdministratorError, LogEntry, quote, read_log
 
 from .demo_processes import DemoError
 
 TICKET_CLASS = "UserRequest"
 LOGS = ("public_log", "private_log")
+AGENT = "Agatha Christie"
 FIELDS = ("ref", "title", "status", "caller_id_friendlyname", "org_id_friendlyname", "origin", *LOGS)
 
 
@@ -87,10 +88,14 @@ class Itop:
 
     def answer(self, ref: str, text: str) -> None:
         """Write a public entry, as an agent would."""
-        item = {"message": f"<p>{html.escape(text)}</p>", "format": "html"}
+        item: dict[str, object] = {"message": f"<p>{html.escape(text)}</p>", "format": "html"}
         query = f"SELECT {TICKET_CLASS} WHERE ref = {quote(ref)}"
         try:
-            self._client.update(TICKET_CLASS, query, {"public_log": {"add_item": item}}, comment="Demo")
+            try:
+                named = item | {"user_id": 0, "user_login": AGENT}
+                self._client.update(TICKET_CLASS, query, {"public_log": {"add_item": named}}, comment="Demo")
+            except ItopNotAdministratorError:
+                self._client.update(TICKET_CLASS, query, {"public_log": {"add_item": item}}, comment="Demo")
         except ItopError as error:
             raise DemoError(f"iTop did not take the answer in ticket {ref}: {error}") from error
 

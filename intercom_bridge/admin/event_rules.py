@@ -50,7 +50,7 @@ EVENTS = (
     (EventKind.RESOLVED, "The ticket is resolved", "With the solution."),
     (EventKind.CLOSED, "The ticket is closed", "Nobody looks at later messages there."),
     (EventKind.REOPENED, "The ticket is reopened", "It was resolved or closed."),
-    (EventKind.STATUS, "Its status changes otherwise", "For example, it is approved or escalated."),
+    (EventKind.STATUS, "The status changes in another way", "For example, it is approved or escalated."),
 )
 TITLES = {kind: title for kind, title, _ in EVENTS}
 ALWAYS_NOTED = "If the ticket is deleted in iTop or no longer visible to the bridge, a note always says so."
@@ -93,7 +93,7 @@ class EventRulesForm(ModelForm):
             "the same e-mail address as the agent in iTop, and if there is none, the one selected here.",
             "shows_agent_names": "Otherwise replies to customers name no agent, and the teammate selected above is "
             "their author. Notes always name the agent.",
-            "assign_to": "Applies to conversations that a change selected above reopens.",
+            "assign_to": "Who gets a conversation that the bridge has reopened.",
             "reopens_tickets": "If the customer writes in the conversation and the ticket is resolved, it is reopened "
             "(ev_reopen) where its life cycle allows it. Without this, the message is only added to its log.",
             "updates_attributes": "For views and workflows of the inbox. Conversations have these attributes if they "

@@ -60,7 +60,8 @@ class TicketEventAdmin(ConversationRecordAdmin):
             "In Intercom",
             {
                 "fields": ("outcome", "reason_text", "reopened"),
-                "description": "Several changes of one save share a message. It can be retried on its own page.",
+                "description": "Changes saved together in iTop are reported in one message. "
+                "If it failed, retry it on the message's page.",
             },
         ),
     )

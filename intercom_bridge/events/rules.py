@@ -172,7 +172,7 @@ def _stop(conversation: Conversation, events: Sequence[TicketEvent]) -> Outgoing
         body = format_html(
             "<p>{}</p><p>{}</p>",
             _(
-                "The bridge has posted more than {count} messages about iTop here within {minutes} minutes, and has "
+                "The bridge has posted {count} messages about iTop here within {minutes} minutes, and has "
                 "stopped: another program may be answering it."
             ).format(count=MAX_MESSAGES, minutes=PERIOD.seconds // 60),
             _(
@@ -188,10 +188,10 @@ def _stop(conversation: Conversation, events: Sequence[TicketEvent]) -> Outgoing
 def _summary(events: Sequence[TicketEvent], conversation: Conversation) -> str:
     """Return the note about the events that were held back, without their content: the panel shows it."""
     with translation.override(conversation.workspace.language):
-        intro = _("The bridge posts changes in iTop here again. This happened meanwhile:")
+        intro = _("Posting has resumed. Meanwhile in iTop:")
         listed = [headline(event) for event in events[:MAX_LISTED]]
         if len(events) > MAX_LISTED:
             listed.append(further_changes(len(events) - MAX_LISTED))
         if not listed:
-            return format_html("<p>{}</p>", _("The bridge posts changes in iTop here again."))
+            return format_html("<p>{}</p>", _("Posting has resumed."))
     return format_html("<p>{}</p>", intro) + "<ul>" + "".join(f"<li>{item}</li>" for item in listed) + "</ul>"

@@ -87,7 +87,7 @@ class TicketEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} of {self.ticket}"
+        return f"{self.ticket}: {self.get_kind_display()}"
 
     @property
     def outcome(self) -> str:

@@ -41,7 +41,7 @@ def follow_up_write(
     status = written.text(profile.code("status")) if written else ""
     may_be_resolved = written is None or status in RESOLVED_STATES
     is_closed = status in profile.excluded_states and status not in RESOLVED_STATES
-    if (may_be_resolved or is_closed) and _is_news_from_customer(delivery):
+    if (may_be_resolved or is_closed) and _is_new_customer_message(delivery):
         if may_be_resolved and rules_of(workspace).reopens_tickets:
             code, detail = _reopen(delivery, client, deadline)
             if code:
@@ -53,7 +53,7 @@ def follow_up_write(
     return (ReasonCode.TICKET_CLOSED, status) if status in profile.excluded_states else (ReasonCode.NONE, "")
 
 
-def _is_news_from_customer(delivery: Delivery) -> bool:
+def _is_new_customer_message(delivery: Delivery) -> bool:
     """Return whether the customer wrote the message, for everybody to read, while the ticket was being synced.
 
     A copy of what was written before the link, or during a pause, is no reason to reopen a ticket.

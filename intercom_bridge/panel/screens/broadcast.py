@@ -393,7 +393,7 @@ def _earlier(context: PanelContext, broadcast: Broadcast | None) -> list[Compone
         return []
     return [
         muted(_sent_by(context, broadcast)),
-        link_button(click_id("broadcast", "status", broadcast.pk), _("Look at it")),
+        link_button(click_id("broadcast", "status", broadcast.pk), _("View the result")),
     ]
 
 

@@ -223,12 +223,15 @@ class HomeScreen:
         latest = self.news.latest if self.news is not None else None
         if self.news is None or latest is None or level is Level.HIDDEN:
             return []
-        title, ref = event_title(latest), shorten_to_line(latest.ticket.ref, MAX_REF_WIDTH)
+        title, is_entry = event_title(latest), latest.kind in ENTRIES
+        if not is_entry:
+            # Otherwise it looks like the row of a ticket.
+            title = _("News: %(event)s") % {"event": title}
+        ref = shorten_to_line(latest.ticket.ref, MAX_REF_WIDTH)
         if level is Level.NORMAL:
             when = format_time(self.news.happened_at) if self.news.happened_at else ""
             return [item(NEWS, shorten_to_line(title, LINE_WIDTH), join_facts(ref, when))]
         # The ticket's own row shows its state.
-        is_entry = latest.kind in ENTRIES
         return [item(NEWS, shorten_to_line(join_facts(title, ref), LINE_WIDTH))] if is_entry else []
 
     def _closed(self, level: Level) -> list[Component]:
