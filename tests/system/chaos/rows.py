@@ -35,7 +35,7 @@ def _set_up(wanted: dict[str, Any]) -> None:
     )
     if wanted["time_zone"]:
         ItopInstance.objects.update(time_zone=wanted["time_zone"])
-    contacts = wanted["contacts"]
+    contacts = wanted.get("contacts", {})
     _link(workspace, wanted["links"], contacts)
     if wanted.get("second_workspace"):
         second = Workspace.objects.create(
