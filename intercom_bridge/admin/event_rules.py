@@ -48,7 +48,7 @@ EVENTS = (
     (EventKind.ASSIGNMENT, "The ticket is assigned", "To an agent or a team, or to another one."),
     (EventKind.PENDING, "The ticket is pending", "With the reason that the agent gives."),
     (EventKind.RESOLVED, "The ticket is resolved", "With the solution."),
-    (EventKind.CLOSED, "The ticket is closed", "Nobody looks at later messages there."),
+    (EventKind.CLOSED, "The ticket is closed", "Nobody will read later messages in it."),
     (EventKind.REOPENED, "The ticket is reopened", "It was resolved or closed."),
     (EventKind.STATUS, "The status changes in another way", "For example, it is approved or escalated."),
 )
@@ -89,8 +89,8 @@ class EventRulesForm(ModelForm):
             "updates_attributes": "Keep the attributes “iTop ticket” and “iTop status” up to date",
         }
         help_texts = {
-            "post_as_admin_id": "Intercom shows a teammate as the author of each note and reply. It is the one with "
-            "the same e-mail address as the agent in iTop, and if there is none, the one selected here.",
+            "post_as_admin_id": "Intercom shows a teammate as the author of each note and reply: the one who has the "
+            "agent's e-mail address, or else the one selected here.",
             "shows_agent_names": "Otherwise replies to customers name no agent, and the teammate selected above is "
             "their author. Notes always name the agent.",
             "assign_to": "Who gets a conversation that the bridge has reopened.",
