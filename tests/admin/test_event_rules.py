@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -16,6 +16,7 @@ from intercom_bridge.events import teammates
 from intercom_bridge.intercom.client import IntercomUnreachableError
 from intercom_bridge.models import EventKind, EventRules, ItopInstance, TicketProfile, Workspace
 from intercom_bridge.models.event_rules import rules_of
+from tests.staff import viewer
 
 pytestmark = pytest.mark.django_db
 
@@ -166,14 +167,6 @@ def test_what_a_worker_stored_meanwhile_is_kept(admin_client: Client, workspace:
     EventRules.objects.update(post_as_missing_since=timezone.now())
     admin_client.post(address(workspace), sent)
     assert rules_of(workspace).post_as_missing_since
-
-
-def viewer(*codenames: str) -> Client:
-    user = User.objects.create_user("viewer", password="x", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    browser = Client()
-    browser.force_login(user)
-    return browser
 
 
 def test_rules_need_the_permissions_of_the_workspace(workspace: Workspace, admin_client: Client) -> None:

@@ -6,7 +6,7 @@ import zipfile
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -16,6 +16,7 @@ from intercom_bridge.models import CachedAnswer, Messenger, MessengerKey, Person
 from intercom_bridge.privacy.contact import Contact
 from sandbox.itop import Itop
 from tests.doctor.findings import levels
+from tests.staff import viewer
 from tests.teammate import ALICE, Teammate
 
 from .questions import SECRET, ask, question, settings_of
@@ -25,14 +26,6 @@ from .questions import SECRET, ask, question, settings_of
 def admin(admin_user: User) -> Client:
     browser = Client()
     browser.force_login(admin_user)
-    return browser
-
-
-def viewer(*codenames: str) -> Client:
-    user = User.objects.create_user("viewer", password="x", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    browser = Client()
-    browser.force_login(user)
     return browser
 
 
