@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Final
 
 import structlog
-from django.core.cache import cache
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, Concat, Now
 from django.utils import timezone, translation
@@ -28,6 +27,8 @@ from intercom_bridge.models import Conversation, TicketLink, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.sync.writer import stopping
 
+from .cached import HOUR, cached
+
 log = structlog.get_logger(__name__)
 
 TICKET: Final = "iTop ticket"
@@ -41,7 +42,6 @@ MAX_UPDATES_PER_TURN: Final = 50
 DEADLINE_SECONDS: Final = 10.0
 # An update takes at most three calls.
 CLAIM_SECONDS: Final = 4 * DEADLINE_SECONDS
-NAMES_CACHED_SECONDS: Final = 3600
 # Somebody may be creating them.
 MISSING_SECONDS: Final = 600.0
 FAILED_SECONDS: Final = 60.0
@@ -142,13 +142,15 @@ def known_names(workspace: Workspace, *, is_fresh: bool = False) -> frozenset[st
     This is at most an hour old, or what Intercom returns now if `is_fresh`. Raise IntercomError or
     SecretDecryptionError.
     """
-    key = f"intercom-conversation-attributes:{workspace.pk}"
-    names: frozenset[str] | None = None if is_fresh else cache.get(key)
-    if names is None:
+
+    def ask() -> frozenset[str]:
         existing = intercom_client(workspace).conversation_attributes(deadline=DEADLINE_SECONDS)
-        names = frozenset(name for name in DESCRIPTIONS if existing.count(name) == 1)
-        cache.set(key, names, NAMES_CACHED_SECONDS if len(names) == len(DESCRIPTIONS) else MISSING_SECONDS)
-    return names
+        return frozenset(name for name in DESCRIPTIONS if existing.count(name) == 1)
+
+    def seconds(names: frozenset[str]) -> float:
+        return HOUR if len(names) == len(DESCRIPTIONS) else MISSING_SECONDS
+
+    return cached(f"intercom-conversation-attributes:{workspace.pk}", ask, seconds=seconds, is_fresh=is_fresh)
 
 
 def create_missing(workspace: Workspace) -> list[str]:

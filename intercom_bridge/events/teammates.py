@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import TypeVar
+from collections.abc import Sequence
 
 import structlog
-from django.core.cache import cache
 from django.utils import timezone
-from redis import RedisError
 
 from intercom_bridge.connections import intercom_client
 from intercom_bridge.intercom.client import IntercomAuthenticationError, IntercomRejectedError
 from intercom_bridge.intercom.payloads import Admin
 from intercom_bridge.models import EventRules, Workspace
 
+from .cached import cached
+
 log = structlog.get_logger(__name__)
 
-CACHED_SECONDS = 3600
 DEADLINE_SECONDS = 10.0
 
 Teammate = Admin
-Answer = TypeVar("Answer")
 
 
 def teammates(
@@ -33,13 +29,13 @@ def teammates(
     Raise IntercomError, or SecretDecryptionError if the access token cannot be decrypted.
     """
     key = f"intercom-admins:{workspace.pk}"
-    return _cached(key, lambda: intercom_client(workspace).admins(deadline=deadline), is_fresh=is_fresh)
+    return cached(key, lambda: intercom_client(workspace).admins(deadline=deadline), is_fresh=is_fresh)
 
 
 def teams(workspace: Workspace, *, deadline: float = DEADLINE_SECONDS) -> Sequence[Teammate]:
     """Return the workspace's teams (id and name), at most an hour old. Raise as `teammates`."""
     key = f"intercom-teams:{workspace.pk}"
-    return _cached(key, lambda: intercom_client(workspace).teams(deadline=deadline))
+    return cached(key, lambda: intercom_client(workspace).teams(deadline=deadline))
 
 
 def author_of(
@@ -76,7 +72,7 @@ def owner_of_token(
 ) -> str:
     """Return the id of the teammate whom the access token belongs to, at most an hour old. Raise as `teammates`."""
     key = f"intercom-token-owner:{workspace.pk}"
-    return _cached(key, lambda: intercom_client(workspace).me(deadline=deadline).admin_id, is_fresh=is_fresh)
+    return cached(key, lambda: intercom_client(workspace).me(deadline=deadline).admin_id, is_fresh=is_fresh)
 
 
 def note_post_as(rules: EventRules, *, is_there: bool) -> None:
@@ -89,17 +85,3 @@ def note_post_as(rules: EventRules, *, is_there: bool) -> None:
     )
     if not is_there:
         log.warning("post_as.missing", workspace=rules.workspace.workspace_id, admin=rules.post_as_admin_id)
-
-
-def _cached(key: str, ask: Callable[[], Answer], *, is_fresh: bool = False) -> Answer:
-    """Return the answer of the last hour, or ask Intercom. Without Redis, messages are posted nevertheless."""
-    try:
-        found: Answer | None = None if is_fresh else cache.get(key)
-    except RedisError as error:
-        log.warning("teammates.not_cached", error=type(error).__name__)
-        return ask()
-    if found is None:
-        found = ask()
-        with suppress(RedisError):
-            cache.set(key, found, CACHED_SECONDS)
-    return found

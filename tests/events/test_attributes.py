@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from intercom_bridge.doctor import intercom as doctor
 from intercom_bridge.doctor.finding import Level
-from intercom_bridge.events.attributes import STATUS, TICKET, outdated_workspaces
+from intercom_bridge.events.attributes import STATUS, TICKET, known_names, outdated_workspaces
 from intercom_bridge.intercom.client import IntercomClient
 from intercom_bridge.models import Conversation, EventRules, Ticket, TicketLink, TicketSnapshot, Workspace
 from intercom_bridge.models.lease import take_lease
@@ -220,6 +220,19 @@ def test_a_refused_creation_says_what_else_to_do(
         call_command("create_attributes", workspace=workspace.workspace_id)
     with pytest.raises(CommandError, match="Known: abcd1234"):
         call_command("create_attributes", workspace="unknown")
+
+
+def test_attributes_are_updated_while_redis_cannot_be_reached(
+    link: TicketLink, intercom: Intercom, workspace: Workspace, settings: Any
+) -> None:
+    create(intercom)
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": "redis://127.0.0.1:1",
+        }
+    }
+    assert known_names(workspace) == {TICKET, STATUS}
 
 
 # The doctor
