@@ -10,6 +10,8 @@ from .day_count import DayCount
 from .delivery import Delivery
 from .encryption import Secret
 from .event_rules import EventRules
+from .file_to_intercom import FileToIntercom
+from .file_to_itop import FileToItop
 from .form_draft import FormDraft
 from .heartbeat import WorkerHeartbeat
 from .imported_class import ImportedClass
@@ -44,6 +46,8 @@ __all__ = [
     "DayCount",
     "Delivery",
     "CachedAnswer",
+    "FileToIntercom",
+    "FileToItop",
     "FormDraft",
     "ItopInstance",
     "CachedTickets",

@@ -15,6 +15,15 @@ class Action(models.TextChoices):
     REPLY = "reply", "reply to the customer"
 
 
+class FileAction(models.TextChoices):
+    """What the bridge does in the conversation with files that people add to the ticket, and pictures in entries."""
+
+    NOTHING = "nothing", "nothing"
+    NOTE = "note", "internal note"
+    # A file that belongs to a text that is sent to the customer is sent with it, any other file as a note.
+    WITH_REPLY = "with_reply", "with what is sent to the customer, otherwise as an internal note"
+
+
 # What the panel and the inbox do not send to customers, whatever an admin enters.
 _INTERNAL_ACTIONS = [(action.value, action.label) for action in (Action.NOTHING, Action.NOTE)]
 REOPENING_KINDS = frozenset(EventKind.values) - {EventKind.GONE}
@@ -59,6 +68,13 @@ class EventRules(models.Model):
     resolved = models.CharField(max_length=10, choices=Action.choices, default=Action.NOTE)
     closed = models.CharField(max_length=10, choices=Action.choices, default=Action.NOTHING)
     reopened = models.CharField(max_length=10, choices=Action.choices, default=Action.NOTHING)
+    files = models.CharField(
+        "files and pictures",
+        max_length=10,
+        choices=FileAction.choices,
+        default=FileAction.NOTE,
+        help_text="Files that people add to the ticket in iTop, and pictures in log entries.",
+    )
     shows_agent_names = models.BooleanField(
         "show agents' names to customers",
         default=True,
@@ -115,6 +131,8 @@ class EventRules(models.Model):
 
     def action_for(self, kind: str) -> str:
         """Return the Action for an event of this kind."""
+        if kind == EventKind.FILE:
+            return Action.NOTHING if self.files == FileAction.NOTHING else Action.NOTE
         return Action.NOTE if kind == EventKind.GONE else str(getattr(self, kind))
 
 

@@ -128,6 +128,39 @@ class ReasonCode(models.TextChoices):
     CONVERSATION_DELETED = "conversation_deleted", _("The conversation was deleted in Intercom.")
     NO_ACCESS_TOKEN = "no_access_token", _("The workspace has no access token.")
 
+    # Files. Each concerns one file, never the instance.
+    FILES_OFF = "files_off", _("The workspace does not copy files.")
+    FILE_TOO_LARGE = "file_too_large", _("The file is larger than the workspace's limit.")
+    FILE_TOO_LARGE_FOR_ITOP = (
+        "file_too_large_for_itop",
+        _("The file is larger than iTop's web server, PHP or database accepts."),
+    )
+    FILE_TOO_LARGE_FOR_INTERCOM = (
+        "file_too_large_for_intercom",
+        _("The file is too large for Intercom. The message contains a link to it in iTop."),
+    )
+    FILE_EMPTY = "file_empty", _("The file is empty.")
+    FILE_QUARANTINED = (
+        "file_quarantined",
+        _("Intercom does not return the file. It may be in quarantine because of a virus."),
+    )
+    FILE_TYPE_FORBIDDEN = "file_type_forbidden", _("The workspace does not copy files of this type.")
+    FILE_HOST_REFUSED = (
+        "file_host_refused",
+        _("The file's address is not one of Intercom's. An admin can add its host to the workspace."),
+    )
+    FILE_ADDRESS_REFUSED = (
+        "file_address_refused",
+        _(
+            "The file's address is not allowed: it must begin with https and must not lead into a private network."
+        ),
+    )
+    FILE_GONE = "file_gone", _("The file is no longer in the conversation.")
+    FILE_NOT_DOWNLOADED = "file_not_downloaded", _("The file could not be downloaded from Intercom.")
+    FILE_NOT_READABLE = "file_not_readable", _("iTop did not return the file.")
+    FILE_REMOVED = "file_removed", _("The message was redacted in Intercom. Its copy in iTop was deleted.")
+    FILE_KEPT = "file_kept", _("The message was redacted in Intercom. The workspace keeps the copy in iTop.")
+
     # Changes in iTop that are not reported
     NOT_REPORTED = "not_reported", _("The workspace's rules report nothing for this change.")
     REPORTED_WITH_PARENT = (

@@ -23,6 +23,7 @@ class EventKind(models.TextChoices):
     RESOLVED = "resolved", "resolved"
     CLOSED = "closed", "closed"
     REOPENED = "reopened", "reopened"
+    FILE = "file", "file added by a person"
     GONE = "gone", "deleted or no longer visible"
 
 

@@ -56,6 +56,9 @@ class TicketSnapshot(models.Model):
     seen_until = models.CharField(max_length=30, blank=True)
     # For each log the digests of the entries that have been examined, in the order of their indexes.
     entries = models.JSONField(default=dict, blank=True)
+    # The ids of the Attachments that people added and that have been examined; null until they are first read.
+    files = models.JSONField(null=True, blank=True, editable=False)
+    files_read_at = models.DateTimeField(null=True, blank=True, editable=False)
     # The last time when something changed here or there. Active tickets are polled more often.
     active_at = models.DateTimeField(default=timezone.now)
     # When it is next polled; null for a ticket that has been closed for long, or is gone.

@@ -28,6 +28,10 @@ TOPIC_NOTED_EVERY_SECONDS = 3600
 TOPIC_EXPECTED_SECONDS = 7 * 86_400
 # As of KEEP_PAYLOADS_DAYS: so many days ago there was a date.
 MAX_DAYS = 99_999
+# Intercom accepts files of up to 100 MB.
+MAX_FILE_MB = 100
+# Programs and scripts that Windows executes when somebody opens the file.
+FORBIDDEN_FILE_TYPES = "bat cmd com cpl dll exe hta jar js jse lnk msi pif ps1 reg scr vbe vbs wsf"
 
 
 def validate_scope(text: str) -> None:
@@ -165,6 +169,42 @@ class Workspace(models.Model):
         help_text="When a message or a new ticket has failed and will not be retried automatically, a note in the "
         "conversation says why and what to do: one per ticket and reason.",
     )
+    copies_files = models.BooleanField(
+        "copy files to iTop",
+        default=True,
+        help_text="Files in messages, and pictures in their text, become attachments of the linked tickets.",
+    )
+    max_file_mb = models.PositiveIntegerField(
+        "largest file in MB",
+        default=20,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_FILE_MB)],
+        help_text="Larger files are only named in the ticket. iTop needs a post_max_size and a memory_limit of PHP, a "
+        "client_max_body_size of nginx and a max_allowed_packet of the database that allow one and a half times as "
+        "much: the doctor tests it.",
+    )
+    forbidden_file_types = models.TextField(
+        "file types that are not copied",
+        blank=True,
+        default=FORBIDDEN_FILE_TYPES,
+        help_text="Extensions, separated by spaces or commas. Their content is recognised, too, whatever the name.",
+    )
+    file_hosts = models.TextField(
+        "additional hosts of files",
+        blank=True,
+        help_text="Files are downloaded only from the hosts of Intercom's region. Further host names, one per line; "
+        "*.example.com stands for all its subdomains.",
+    )
+    shows_pictures_in_log = models.BooleanField(
+        "show pictures in the log",
+        default=True,
+        help_text="Needs an Administrator account in iTop. Otherwise, or if a picture cannot be copied at once, the log "
+        "links to it.",
+    )
+    deletes_redacted_files = models.BooleanField(
+        "delete files of redacted messages",
+        default=True,
+        help_text="When a message is redacted in Intercom, the copies of its files in iTop are deleted.",
+    )
     keep_payloads_days = models.PositiveIntegerField(
         "days to keep messages",
         null=True,
@@ -201,6 +241,10 @@ class Workspace(models.Model):
     @property
     def zone(self) -> dt.tzinfo:
         return zoneinfo.ZoneInfo(self.time_zone)
+
+    @property
+    def max_file_bytes(self) -> int:
+        return self.max_file_mb * 1_000_000
 
     def client_secrets(self) -> dict[str, str]:
         """Return the secrets that are accepted for signatures now, by column; {} if none can be decrypted."""

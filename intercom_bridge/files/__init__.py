@@ -1,0 +1,1 @@
+"""Files in both directions: download from Intercom, attach in iTop, read from iTop."""

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+
+from .reason import ReasonCode
+from .ticket_event import TicketEvent
+
+MAX_NAME = 255
+
+
+class FileToIntercomQuerySet(models.QuerySet["FileToIntercom"]):
+    def erase_content(self) -> int:
+        """Erase the names of the files and return how many there are."""
+        return self.update(name="", cleaned_at=timezone.now())
+
+
+class FileToIntercom(models.Model):
+    """One file that a person added to a ticket in iTop, or one picture in a log entry, for one conversation.
+
+    It is posted with the message of its event. Name, type and size are known once iTop was asked for the file.
+    """
+
+    class Source(models.TextChoices):
+        ATTACHMENT = "attachment", "file of the ticket"
+        PICTURE = "picture", "picture in the text"
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "waiting"
+        POSTED = "posted", "posted"
+        # Named in the message, with a link into iTop: it is too large, or iTop could not return it.
+        LINKED = "linked", "only linked"
+        SKIPPED = "skipped", "skipped"
+
+    event = models.ForeignKey(TicketEvent, models.CASCADE, related_name="files")
+    position = models.PositiveIntegerField(default=0)
+    source = models.CharField(max_length=10, choices=Source.choices)
+    # The id of the Attachment or InlineImage; 0 for a picture whose data is part of the text.
+    object_id = models.PositiveBigIntegerField("ID in iTop")
+    name = models.CharField(max_length=MAX_NAME, blank=True)
+    content_type = models.CharField("type", max_length=255, blank=True)
+    size = models.BigIntegerField(default=0, help_text="Bytes.")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
+    reason_code = models.CharField(
+        "reason", max_length=40, choices=ReasonCode.choices, default=ReasonCode.NONE, blank=True
+    )
+    reason_detail = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    cleaned_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = FileToIntercomQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "file for Intercom"
+        verbose_name_plural = "files for Intercom"
+        ordering = ["event", "position"]
+        constraints = [models.UniqueConstraint(fields=["event", "position"], name="file_to_intercom_unique")]
+        indexes = [
+            models.Index(
+                fields=["created_at"],
+                name="file_to_intercom_payload",
+                condition=models.Q(cleaned_at__isnull=True),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name or self.get_source_display()} of {self.event}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is known about the file, for exports."""
+        return {
+            "name": self.name,
+            "type": self.content_type,
+            "size": self.size,
+            "ticket": self.event.ticket.ref,
+            "state": self.state,
+            "created_at": self.created_at.isoformat(),
+        }

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+
+from .conversation import Conversation
+from .delivery import Delivery
+from .job import JobQuerySet, LoggedJob
+from .reason import ReasonCode
+from .ticket import Ticket
+
+MAX_NAME = 255
+
+
+class FileToItopQuerySet(JobQuerySet["FileToItop"]):
+    def of_message(self, delivery: Delivery) -> FileToItopQuerySet:
+        """Return the files of the message that this delivery writes, in their order."""
+        return self.filter(
+            ticket=delivery.ticket,
+            conversation=delivery.conversation,
+            part_kind=delivery.kind,
+            part_id=delivery.part_id,
+        ).order_by("position")
+
+    def unfinished(self) -> FileToItopQuerySet:
+        """Return the files that are not in iTop yet, or whose copies there are still to be deleted."""
+        return self.filter(state__in=(FileToItop.State.WAITING, FileToItop.State.FAILED))
+
+    def skip(self, code: str, detail: str = "") -> int:
+        """Skip the files that are not in iTop yet."""
+        return (
+            self.unfinished()
+            .filter(is_redacted=False)
+            .update(state=FileToItop.State.SKIPPED, reason_code=code, reason_detail=detail)
+        )
+
+
+class FileToItop(LoggedJob):
+    """One file of a conversation part, or one picture in its text, for one linked ticket: an Attachment in iTop.
+
+    The row is never deleted, so that the file is never copied twice.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "waiting"
+        COPIED = "copied", "copied"
+        SKIPPED = "skipped", "skipped"
+        FAILED = "failed", "failed"
+        # The message was redacted in Intercom, and the copy was deleted in iTop.
+        REMOVED = "removed", "deleted in iTop"
+
+    WAITING_STATE = State.WAITING
+    FAILED_STATE = State.FAILED
+    WITHOUT_CONTENT = {"name": "", "url": "", "author": {}}
+
+    ticket = models.ForeignKey(Ticket, models.CASCADE, related_name="files_to_itop")
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="files_to_itop")
+    part_kind = models.CharField("kind", max_length=10, choices=Delivery.Kind.choices)
+    part_id = models.CharField("message", max_length=64)
+    # In the message: first the attached files, then the pictures in the text.
+    position = models.PositiveIntegerField()
+    is_inline = models.BooleanField("picture in the text", default=False)
+    part_created_at = models.BigIntegerField("created in Intercom", help_text="Unix seconds.")
+    # As in Delivery.part: type, id, name, email.
+    author = models.JSONField(default=dict, blank=True, editable=False)
+    # As Intercom reports them; once the file was read, as they are in iTop. The size is in bytes, 0 if unknown.
+    name = models.CharField(max_length=MAX_NAME, blank=True)
+    content_type = models.CharField("type", max_length=255, blank=True)
+    size = models.BigIntegerField(default=0, help_text="Bytes.")
+    # Intercom's address, which works for half an hour; "" if the conversation has to be asked for a new one.
+    url = models.TextField(blank=True, editable=False)
+    url_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
+    # Stored in the Attachment's `temp_id`: iTop refuses a second creation with it.
+    idempotency_key = models.CharField(max_length=255, blank=True, editable=False)
+    # The ids in iTop; null until they are known. A picture in the text may have an InlineImage besides its Attachment.
+    attachment_id = models.PositiveBigIntegerField("ID of the Attachment in iTop", null=True, blank=True)
+    inline_image_id = models.PositiveBigIntegerField(null=True, blank=True, editable=False)
+    # The message was redacted: the copies in iTop are to be deleted.
+    is_redacted = models.BooleanField(default=False, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    copied_at = models.DateTimeField(null=True, blank=True)
+
+    objects = FileToItopQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "file for iTop"
+        verbose_name_plural = "files for iTop"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["ticket", "conversation", "part_kind", "part_id", "position"],
+                name="file_to_itop_unique",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["due_at"], name="file_to_itop_due", condition=models.Q(state="waiting")),
+            models.Index(fields=["conversation", "state"], name="file_to_itop_conversation"),
+            models.Index(
+                fields=["state", "created_at"],
+                name="file_to_itop_payload",
+                condition=models.Q(cleaned_at__isnull=True),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name or 'file'} → {self.ticket}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is known about the file, for exports."""
+        return {
+            "name": self.name,
+            "type": self.content_type,
+            "size": self.size,
+            "ticket": self.ticket.ref,
+            "state": self.state,
+            "reason": self.reason_code or ReasonCode.NONE,
+            "created_at": self.created_at.isoformat(),
+        }
