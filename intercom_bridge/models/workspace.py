@@ -197,8 +197,8 @@ class Workspace(models.Model):
     shows_pictures_in_log = models.BooleanField(
         "show pictures in the log",
         default=True,
-        help_text="Needs an Administrator account in iTop. Otherwise, or if a picture cannot be copied at once, the log "
-        "links to it.",
+        help_text="Needs an Administrator account in iTop. Otherwise, or if a picture cannot be copied at once, the "
+        "log links to it.",
     )
     deletes_redacted_files = models.BooleanField(
         "delete files of redacted messages",
