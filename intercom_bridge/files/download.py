@@ -256,8 +256,11 @@ def download(
     clock = _Clock(deadline)
     descriptor, path = _create_file()
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            received = _receive(url, hosts, max_bytes, clock, file)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                received = _receive(url, hosts, max_bytes, clock, file)
+        except OSError as error:  # closing writes the rest: the disk is full
+            raise DownloadError(_describe(error)) from None
         yield Downloaded(
             path, received.size, content_type_of(name, received.head, received.declared), received.head
         )

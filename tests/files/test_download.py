@@ -12,6 +12,7 @@ import socket
 import ssl
 import stat
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,7 @@ from intercom_bridge.files.download import (
 )
 from intercom_bridge.models import Workspace
 from intercom_bridge.models.workspace import FORBIDDEN_FILE_TYPES
+from tests.config.started import PRODUCTION, value_of
 from tests.ids import short_id
 from tests.itop_client.socket_server import Behaviour, SocketServer, http_response, serving
 from tests.system.deployment.certificate import make_certificate
@@ -657,6 +659,39 @@ def test_a_directory_that_cannot_be_used_is_an_error_of_the_download(settings: A
         fetch()
 
 
+def test_a_full_disk_is_an_error_of_the_download(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(sends(http_response(PNG)))
+    create = module._create_file
+
+    def create_on_full_disk() -> tuple[int, Path]:
+        descriptor, path = create()
+        os.close(descriptor)
+        return os.open("/dev/full", os.O_WRONLY), path
+
+    monkeypatch.setattr(module, "_create_file", create_on_full_disk)
+    with pytest.raises(DownloadError, match="No space left") as caught:
+        fetch()
+    assert caught.value.retry
+
+
+def test_a_large_file_is_never_in_memory_as_a_whole(serve: Serve) -> None:
+    size, part = 20_000_000, b"x" * 50_000
+
+    def behave(_server: SocketServer, connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size // len(part)):
+            connection.sendall(part)
+
+    serve(behave)
+    tracemalloc.start()
+    try:
+        with download(URL, hosts=HOSTS, max_bytes=size, deadline=60, name="a.bin") as file:
+            assert file.path.stat().st_size == file.size == size
+        assert tracemalloc.get_traced_memory()[1] < size / 4
+    finally:
+        tracemalloc.stop()
+
+
 def test_through_a_proxy_the_name_is_tunnelled_and_the_certificate_is_checked(
     serve: Serve, network: Network, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -739,6 +774,12 @@ def test_in_production_there_is_no_stand_in(settings: Any) -> None:
     assert allowed_hosts(Workspace(region="US")).origin == "http://127.0.0.1:8002"
     settings.FILES_FROM_STAND_IN = False
     assert allowed_hosts(Workspace(region="US")).origin == ""
+
+
+def test_no_environment_variable_allows_a_stand_in_in_production() -> None:
+    variables = {"FILES_FROM_STAND_IN": "true", "INTERCOM_API_URL": "http://127.0.0.1:8002", "DEBUG": "true"}
+    assert value_of("FILES_FROM_STAND_IN", "settings.production", **PRODUCTION, **variables) is False
+    assert value_of("FILES_FROM_STAND_IN", "settings.development") is True
 
 
 @pytest.mark.parametrize(
