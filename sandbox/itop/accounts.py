@@ -80,14 +80,15 @@ def profiles_of(store: Store, user: Row) -> frozenset[str]:
 def may(store: Store, user: Row, action: str, class_name: str) -> bool:
     """Return whether an account may do an ``action``: reading, creating, modifying or deleting.
 
-    Only administrators may read accounts and, as the class that a query returns, changes (recordings 214 to 219).
+    Only administrators may read accounts and, as the class that a query returns, changes (recordings 214 to 219), and
+    pictures in texts (229 and 231).
     """
     profiles = profiles_of(store, user)
     if ADMINISTRATOR in profiles:
         return True
     if not profiles - {REST}:
         return False
-    if store.model.is_a(class_name, "User") or class_name.startswith(("URP_", "CMDBChange")):
+    if store.model.is_a(class_name, "User") or class_name.startswith(("URP_", "CMDBChange", "InlineImage")):
         return False
     return action == "reading" or (SUPPORT in profiles and class_name in ("UserRequest", "Attachment"))
 

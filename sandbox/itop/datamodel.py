@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 VERSIONS = ("2.7", "3.0", "3.1", "3.2", "3.3")
+# Classes whose objects leave no trace in the history (recording 249).
+WITHOUT_HISTORY = frozenset({"Attachment", "InlineImage"})
 NUMBER_KINDS = frozenset({"key", "integer", "objkey", "stopwatch", "id", "flag"})
 VIRTUAL_KINDS = frozenset({"external", "links"})
 
@@ -514,6 +516,19 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
             ),
         ),
         ItopClass(
+            "InlineImage",
+            naming="{item_class} {temp_id}",
+            own=(
+                other("date", "expire"),
+                text("temp_id"),
+                text("item_class", "Item class"),
+                other("objkey", "item_id", "Item", default=0),
+                other("objkey", "item_org_id", "Item organization", default=0),
+                other("blob", "contents", "Contents", filterable=False),
+                text("secret"),
+            ),
+        ),
+        ItopClass(
             "Trigger",
             abstract=True,
             naming="{description}",
@@ -610,6 +625,12 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
             "CMDBChangeOpSetAttribute",
             order=("change", False),
             own=(other("integer", "lastentry"),),
+        ),
+        ItopClass(
+            "CMDBChangeOpAttachmentAdded",
+            "CMDBChangeOp",
+            order=("change", False),
+            own=(key("attachment_id", "Attachment"), text("filename")),
         ),
     )
 

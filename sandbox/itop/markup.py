@@ -271,6 +271,15 @@ def sanitise(markup: str, version: str = VERSIONS[-1]) -> str:
     return cleaner.result()
 
 
+def marked(markup: str, root_address: str) -> str:
+    """Return stored HTML with the id and the secret at each picture of this iTop (recordings 232 and 233)."""
+    address = html.escape(f"{root_address}pages/ajax.document.php?operation=download_inlineimage&id=")
+    pattern = rf'(<img [^>]*src="{re.escape(address)}([0-9]+)&amp;s=([0-9a-f]+)"[^>]*)>'
+    return re.sub(
+        pattern, lambda found: f'{found[1]} data-img-id="{found[2]}" data-img-secret="{found[3]}">', markup
+    )
+
+
 class Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -282,6 +291,8 @@ class Reader(HTMLParser):
             self.out.append("\n")
         elif tag == "li":
             self.out.append("\n- ")
+        elif tag == "img" and dict(attrs).get("alt"):
+            self.out.append(f"[{dict(attrs)['alt']}]")  # recording 232
         elif tag == "a":
             self.links.append((dict(attrs).get("href") or "", len(self.out)))
         elif tag in BLOCKS:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from . import accounts, caselog, database, values, wording
-from .datamodel import Attribute
+from . import accounts, caselog, database, files, values, wording
+from .datamodel import WITHOUT_HISTORY, Attribute
+from .files import File
 from .oql import OqlError
 from .store import Row, Store
 
@@ -26,6 +29,7 @@ VERBS = {
     "core/get_related": "Get related objects through the specified relation",
     "core/check_credentials": "Check user credentials",
 }
+MEGABYTE = 1024 * 1024
 REST, INTERACTIVE = "webservice-rest", "interactive"  # origins of a change
 WRITES = frozenset({"core/create", "core/update", "core/apply_stimulus", "core/delete"})
 
@@ -85,7 +89,17 @@ class RefusalError(Exception):
 
 
 class CrashError(Exception):
-    """iTop fails with HTTP 500 (recording 076)."""
+    """iTop fails with HTTP 500 (recording 076). The text, if any, is that of PHP's memory limit."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a person writes in a ``log``, with ``pictures`` pasted at its end, and the files added with it."""
+
+    html: str = ""
+    log: str = "public_log"
+    files: Sequence[File] = ()
+    pictures: Sequence[File] = ()
 
 
 class Operations:
@@ -104,11 +118,15 @@ class Operations:
         lost_updates: bool = True,
         window: float = 0.02,
         character_set: str = database.CHARACTER_SETS[0],
+        memory_limit: int = 128 * MEGABYTE,
+        max_allowed_packet: int = 16 * MEGABYTE,
     ) -> None:
         if character_set not in database.CHARACTER_SETS:
             raise ValueError(f"unknown character set {character_set!r}")
         self.store = store
         self.character_set = character_set
+        self.memory_limit = memory_limit
+        self.max_allowed_packet = max_allowed_packet
         self.lost_updates = lost_updates
         self.window = window
         self.pause: Callable[[], None] = lambda: time.sleep(self.window)
@@ -222,8 +240,10 @@ class Call:
         codes = self.output_fields(class_name)
         self.allow("creating", class_name)
         row = self.store.blank(class_name)
+        if class_name in WITHOUT_HISTORY:
+            row |= {"expire": self.store.now(), "temp_id": ""}
         if class_name == "Attachment":
-            row |= {"expire": self.store.now(), "creation_date": self.store.now(), "user_id": self.user["id"]}
+            row |= {"creation_date": self.store.now(), "user_id": self.user["id"]}
             row["contact_id"] = self.user["contactid"] or 0
         row |= self.taken(row, fields)
         if self.model.is_a(class_name, "Ticket"):
@@ -232,9 +252,27 @@ class Call:
             row["start_date"] = row["start_date"] or self.store.now()
             row["last_update"] = self.store.now()
         self.check(row, self.model.attributes(class_name), comment)
+        if class_name in WITHOUT_HISTORY:
+            self.check_size(row)
         row["id"] = self.store.take_number(self.model.root(class_name))
-        self.commit(comment, row, [("CMDBChangeOpCreate", {})], lambda: self.store.insert_row(row))
+        if class_name in WITHOUT_HISTORY or self.model.is_a(class_name, "CMDBChangeOp"):
+            self.insert_without_history(comment, row)
+        else:
+            self.commit(comment, row, [("CMDBChangeOpCreate", {})], lambda: self.store.insert_row(row))
         return self.written(row, "created", class_name, codes)
+
+    def insert_without_history(self, comment: str, row: Row) -> None:
+        """Insert a file, or a line of the history, which belongs to the call's own change (recording 250)."""
+        is_line = self.model.is_a(row["finalclass"], "CMDBChangeOp")
+        change = self.store.take_number("CMDBChange") if is_line else 0
+        if self.commit_after:
+            time.sleep(self.commit_after)
+        self.operations.before_commit()
+        with self.store.transaction():
+            if is_line:
+                self.store.record_change(change, self.store.now(), comment, self.user["id"], self.origin)
+                row["change"] = change
+            self.store.insert_row(row)
 
     def update(self) -> dict[str, Any]:
         class_name, key = self.class_name(), self.mandatory("key")
@@ -282,12 +320,13 @@ class Call:
         if state == "resolved":
             changes["time_spent"] = str(self.store.seconds_since(row["start_date"]))
 
-    def act(self, ticket: Row, entry: str, log: str, stimulus: str, fields: Mapping[str, Any]) -> None:
+    def act(self, ticket: Row, entry: Entry, stimulus: str, fields: Mapping[str, Any]) -> None:
         """Save a ticket once, as a person does in the console or, with the profile Portal user, in the portal.
 
         Raise RefusalError.
         """
-        if accounts.PORTAL in accounts.profiles_of(self.store, self.user):
+        log, in_portal = entry.log, accounts.PORTAL in accounts.profiles_of(self.store, self.user)
+        if in_portal:
             contact = self.store.load("Person", self.user["contactid"]) or {}
             allowed = ticket["org_id"] == contact.get("org_id") and log == "public_log"
             allowed = allowed and stimulus in ("", *PORTAL_STIMULI) and set(fields) <= PORTAL_FIELDS
@@ -295,10 +334,18 @@ class Call:
                 raise RefusalError("The portal does not offer this", 1)  # guess
         else:
             self.allow("modifying", ticket["finalclass"])
-        changes = self.taken(ticket, dict(fields) | ({log: entry} if entry else {}))
+        message = entry.html + "".join(files.show_inline(self, ticket, each) for each in entry.pictures)
+        changes = self.taken(ticket, dict(fields) | ({log: message} if message else {}))
         if stimulus:
             self.move(ticket, changes, stimulus)
-        self.write(ticket, changes, caselog.author_name(self.store, self.user))
+        name = caselog.author_name(self.store, self.user)
+        # One change; the console adds files before the entry, the portal after it (recordings 225 and 236).
+        if in_portal:
+            self.write(ticket, changes, name)
+        for file in entry.files:
+            files.attach(self, ticket, file, name)
+        if not in_portal:
+            self.write(ticket, changes, name)
 
     def delete(self) -> dict[str, Any]:
         class_name, key, comment = self.class_name(), self.mandatory("key"), str(self.mandatory("comment"))
@@ -323,7 +370,8 @@ class Call:
             for row in rows:
                 names = {"fclass": row["finalclass"], "fname": row["friendlyname"]}
                 root = row | {"finalclass": self.model.root(row["finalclass"])}  # recording 265
-                self.commit(comment, root, [("CMDBChangeOpDelete", names)], partial(self.store.erase, row))
+                history = [] if row["finalclass"] in WITHOUT_HISTORY else [("CMDBChangeOpDelete", names)]
+                self.commit(comment, root, history, partial(self.store.erase, row))
             with self.store.transaction():
                 for row, code in resets:
                     self.store.write_row(row, {code: 0})
@@ -414,7 +462,7 @@ class Call:
     def external_key(self, code: str, target: str, sent: Any) -> int:
         """Return the id that was sent for an external key.
 
-        The text of a refusal begins with the attribute's code.
+        The text of a refusal begins with the attribute's code. A query finds only what the account may read.
         """
         if sent in (None, "", 0, "0"):
             return 0
@@ -423,6 +471,8 @@ class Call:
                 f"Error: {code}: Expecting an OQL query - found 'FieldOqlExpression' at 0 in '{sent}'"
             )
         try:
+            if not _is_number(sent) and not accounts.may(self.store, self.user, "reading", target):
+                raise RefusalError(f"Error: No item found for query: {sent}")
             return int(self.object(target, sent)["id"])
         except RefusalError as refusal:
             text = refusal.answer["message"].removeprefix("Error: ")
@@ -448,7 +498,7 @@ class Call:
                 elif attribute.kind == "log":
                     found[code] = caselog.applied(self.store, self.user, self.administrator, row[code], sent)
                 else:
-                    found[code] = values.taken(attribute, sent, self.model.version)
+                    found[code] = values.taken(attribute, sent, self.store)
             except caselog.LogError as error:
                 raise RefusalError(f"Error: {code}: {error}", error.code) from None
             except values.FieldError as error:
@@ -474,6 +524,17 @@ class Call:
         except database.DatabaseError as error:
             raise _database_refusal(error, row, written) from None
 
+    def check_size(self, row: Row) -> None:
+        """Raise CrashError or RefusalError for a file that PHP or the database cannot hold (recording 258)."""
+        size = len(base64.b64decode(self.store.file(row, "contents")["data"]))
+        limit = self.operations.memory_limit
+        if size * files.MEMORY_FOR_A_BYTE > limit:
+            raise CrashError(f"Allowed memory size of {limit // MEGABYTE}M exhausted")
+        if size >= self.operations.max_allowed_packet:
+            gone = "MySQL server has gone away"
+            details = f"query = ROLLBACK, mysql_errno = 2006, mysql_error = {gone}"
+            raise RefusalError(f"Error: {gone}: {details}", 2006)
+
     def refuse(self, class_name: str, object_id: int | None, reasons: Mapping[Attribute, str]) -> None:
         """Raise RefusalError, in the words of this version and of the account's language, if there is a reason."""
         language = str(self.user["language"])
@@ -495,7 +556,7 @@ class Call:
         ``row`` was read earlier: this is where log entries get lost.
         """
         known = self.model.attributes(row["finalclass"])
-        changes = {code: value for code, value in sent.items() if value != row[code]}
+        changes = {code: value for code, value in sent.items() if value != row.get(code)}
         if not changes:
             return
         self.check(row | changes, {code: known[code] for code in changes}, comment)
@@ -544,8 +605,8 @@ class Call:
         self, comment: str, row: Row, operations: list[tuple[str, Row]], write: Callable[[], Any]
     ) -> None:
         """Write an object and its history in one transaction, whose numbers are taken before it is visible."""
-        is_new = self.change is None
-        change = self.change or self.store.take_number("CMDBChange")
+        is_new = self.change is None and bool(operations)
+        change = self.change or (self.store.take_number("CMDBChange") if operations else 0)
         date = self.store.now()
         numbers = [self.store.take_number("CMDBChangeOp") for _ in operations]
         if self.commit_after:
@@ -560,7 +621,7 @@ class Call:
                 self.store.record_change(change, date, comment, self.user["id"], self.origin)
             for number, (kind, values_of_kind) in zip(numbers, operations, strict=True):
                 self.store.record_op(kind, number, change, row, **values_of_kind)
-        self.change = change
+        self.change = change or None
 
     # --- answering
 
@@ -587,6 +648,25 @@ class Call:
         }
 
 
+def _file_refusal(error: database.DatabaseError, table: str, written: Row) -> RefusalError:
+    """Return the refusal of a file, with all of its content in the query (recording 254)."""
+    columns: Row = {}
+    for code, value in written.items():
+        if code == "contents":
+            file = json.loads(value)
+            content = base64.b64decode(file["data"]).decode("utf-8", "replace")
+            columns |= {"contents_data": content, "contents_mimetype": file["mimetype"]}
+            columns |= {"contents_filename": file["filename"], "contents_downloads_count": 0}
+        elif code not in ("id", "finalclass", "friendlyname"):
+            columns[code] = value
+    names = ",".join(f"`{name}`" for name in columns)
+    listed = ", ".join(
+        str(value) if isinstance(value, int) else f"'{value or ''}'" for value in columns.values()
+    )
+    query = f"INSERT INTO `{table}` ({names}) VALUES ({listed})"
+    return RefusalError(f"Error: Failed to issue SQL query: query = {query}, {error}", error.number)
+
+
 def _name(row: Row) -> str:
     return f"{row['finalclass']}::{row['id']}"
 
@@ -609,6 +689,8 @@ def _plain(value: Any) -> str:
 
 def _database_refusal(error: database.DatabaseError, row: Row, written: Row) -> RefusalError:
     """Return the refusal of a value by the database. The query contains what people wrote."""
+    if row["finalclass"] in WITHOUT_HISTORY:
+        return _file_refusal(error, row["finalclass"].lower(), written)
     is_new = row["id"] is None
     pairs = ", ".join(f"`{code}` = '{value}'" for code, value in written.items())
     query = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .datamodel import Attribute, DataModel
@@ -431,18 +431,22 @@ class Translator:
     values: dict[str, str | int | float | None] = field(default_factory=dict)
     count: int = 0
 
-    def sql(self) -> tuple[str, str]:
-        """Return the class that the query selects, and SQL that returns its rows in iTop's order."""
+    def sql(self, columns: Callable[[str], list[str]]) -> tuple[str, str]:
+        """Return the class that the query selects, and SQL that returns its rows in iTop's order.
+
+        ``columns`` returns the columns of a class's table that are read.
+        """
         inner, class_name = self.ids(self.query, None)
         attribute, descending = self.model[class_name].order
         root = self.model.root(class_name)
         direction = "DESC" if descending else "ASC"
+        read = ", ".join(f'x."{column}"' for column in columns(root))
         # The name of a change is its number, and names are ordered as text: 100 comes before 94 (recording 238).
         first = f'CAST(x."{attribute}" AS TEXT)' if attribute == "change" else f'x."{attribute}"'
         # Operations of one change, and changes of one second, come in no order.
         then = f"x.id {direction}" if not class_name.startswith("CMDBChange") else "x.id * 7 % 11, x.id"
         return class_name, (
-            f'SELECT x.* FROM "{root}" AS x WHERE x.id IN ({inner}) ORDER BY {first} {direction}, {then}'
+            f'SELECT {read} FROM "{root}" AS x WHERE x.id IN ({inner}) ORDER BY {first} {direction}, {then}'
         )
 
     def ids(self, query: Query, around: Scope | None) -> tuple[str, str]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from . import values
+from . import files, values
+from .files import File
 from .operations import TRANSITIONS
 from .store import Row, Store
 
@@ -26,6 +27,8 @@ textarea{width:100%;box-sizing:border-box;font:inherit;padding:.4rem}
 button{font:inherit;padding:.35rem .9rem;margin:.4rem .4rem 0 0;border:1px solid #b0500f;border-radius:6px;
 background:#fff;color:#b0500f;cursor:pointer}
 button:hover{background:#b0500f;color:#fff}
+figure{margin:.4rem 0}
+img{max-width:100%;height:auto;border:1px solid #ddd}
 .done{background:#e8f5e9;border-left:3px solid #2e7d32;padding:.4rem .8rem}
 .failed{background:#fdecea;border-left:3px solid #c62828;padding:.4rem .8rem}
 """
@@ -34,11 +37,49 @@ PORTAL = "/pages/exec.php/object/edit/"
 AGENT = "jverne"
 # The agent's team, and a service for tickets that have none.
 TEAM, SERVICE = 37, 1
+# A picture that is pasted into the text becomes a file of the form's second field.
+SCRIPT_ADDRESS = "/sandbox/paste.js"
+SCRIPT = """
+document.querySelector("textarea").addEventListener("paste", (event) => {
+  const pictures = [...event.clipboardData.files].filter((file) => file.type.startsWith("image/"));
+  if (!pictures.length) return;
+  event.preventDefault();
+  const field = document.querySelector("input[name=pictures]");
+  const all = new DataTransfer();
+  for (const file of [...field.files, ...pictures]) all.items.add(file);
+  field.files = all.files;
+});
+"""
+
+
+ATTACH = "Attach files only"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a person entered in the form of a page: a text, files to attach, and pictures pasted into the text."""
+
+    text: str = ""
+    files: tuple[File, ...] = ()
+    pictures: tuple[File, ...] = ()
+
+    def is_enough_for(self, action: Action) -> bool:
+        """Return whether nothing is missing that the action needs."""
+        if action.label == ATTACH:
+            return bool(self.files)
+        return (
+            bool(self.text)
+            or (bool(action.log) and bool(self.pictures))
+            or not (action.log or action.text_code)
+        )
 
 
 @dataclass(frozen=True)
 class Action:
-    """What a button of a page does: write an entry in a log, or apply a stimulus with the text as a value."""
+    """What a button of a page does.
+
+    Write an entry in a log, apply a stimulus with the text as a value, or with neither only attach the files.
+    """
 
     label: str
     log: str = ""
@@ -48,10 +89,12 @@ class Action:
     def is_offered(self, status: str) -> bool:
         return not self.stimulus or self.stimulus in TRANSITIONS.get(status, {})
 
-    def arguments(self, store: Store, ticket_id: int, text: str) -> dict[str, Any]:
+    def arguments(self, store: Store, ticket_id: int, written: Written) -> dict[str, Any]:
         """Return the arguments of `Itop.act`, with values for what the next state requires."""
+        text = written.text
         if self.log:
-            return {"entry": paragraphs(text), "log": self.log}
+            entry = {"entry": paragraphs(text), "log": self.log, "pictures": written.pictures}
+            return entry | {"files": written.files}
         values: dict[str, Any] = {}
         if self.text_code:
             values[self.text_code] = paragraphs(text) if self.text_code == "solution" else text
@@ -63,7 +106,7 @@ class Action:
         if self.stimulus == "ev_resolve":
             values["resolution_code"] = "assistance"
             values |= {} if ticket.get("service_id") else {"service_id": SERVICE}
-        return {"stimulus": self.stimulus, "values": values}
+        return {"stimulus": self.stimulus, "values": values, "files": written.files}
 
 
 ACTIONS = {
@@ -74,8 +117,9 @@ ACTIONS = {
     "resolve": Action("Resolve", stimulus="ev_resolve", text_code="solution"),
     "reopen": Action("Reopen", stimulus="ev_reopen"),
     "close": Action("Close", stimulus="ev_close"),
+    "attach": Action(ATTACH),
 }
-CUSTOMER_ACTIONS = {"answer": Action("Send", log="public_log")}
+CUSTOMER_ACTIONS = {"answer": Action("Send", log="public_log"), "attach": Action(ATTACH)}
 DONE = "Saved. A linked conversation hears of it in a few seconds."
 
 
@@ -133,6 +177,7 @@ def details(store: Store, class_name: str, number: str, message: str = "") -> st
         body += f"<p>You act as an agent. The ticket is {status}. "
         body += f'<a href="{portal_link(row)}">The customer\'s page</a></p>'
         body += _form(row, ACTIONS, "What you answer, note, or give as reason or solution")
+        body += _files(store, row)
     body += f"<table>{''.join(lines)}</table>"
     for code, attribute in known.items():
         if attribute.kind == "log":
@@ -153,7 +198,7 @@ def customer_page(store: Store, class_name: str, number: str, message: str = "")
     status = escape(str(row["status"]))
     body = f"{_heading(row)}{message}<p>You are {caller}, the customer. The ticket is {status}.</p>"
     body += _form(row, CUSTOMER_ACTIONS, "Your message to the service desk")
-    body += _entries(store, row, "public_log")
+    body += _files(store, row) + _entries(store, row, "public_log")
     return page(f"{row['friendlyname']} - customer portal (sandbox)", body)
 
 
@@ -195,9 +240,29 @@ def _form(row: Row, actions: Mapping[str, Action], label: str) -> str:
         if action.is_offered(str(row["status"]))
     )
     return (
-        f'<form method="post"><label>{escape(label)}<textarea name="text" rows="3"></textarea></label>'
-        f"{buttons}</form>"
+        f'<form method="post" enctype="multipart/form-data"><label>{escape(label)}'
+        '<textarea name="text" rows="3"></textarea></label>'
+        '<p><label>Files <input type="file" name="files" multiple></label></p>'
+        "<p><label>Pictures for the text (or paste them into it) "
+        '<input type="file" name="pictures" accept="image/*" multiple></label></p>'
+        f'{buttons}</form><script src="{SCRIPT_ADDRESS}" defer></script>'
     )
+
+
+def _files(store: Store, row: Row) -> str:
+    """Return a ticket's files, newest first, with their sizes; "" without one."""
+    items = ""
+    for file, name, size in files.of_ticket(store, row):
+        who = values.shown(store, file, "contact_id_friendlyname") or values.shown(
+            store, file, "user_id_friendlyname"
+        )
+        address = (
+            f"{files.DOWNLOAD}?operation=download_document&class=Attachment&field=contents&id={file['id']}"
+        )
+        about = f"{size:,} bytes, {file['creation_date']}, {who}"
+        shown = f'<a href="{escape(address)}" dir="auto">{escape(name)}</a>'
+        items += f'<li>{shown} <span class="who">{escape(about)}</span></li>'
+    return f'<h2>Files</h2><ul class="attachments">{items}</ul>' if items else ""
 
 
 def _entries(store: Store, row: Row, code: str) -> str:

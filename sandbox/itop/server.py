@@ -11,25 +11,32 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from . import accounts, database, pages, seed, wording
+from . import accounts, database, files, pages, seed, wording
 from .datamodel import VERSIONS, data_model
 from .faults import Fault, Faults
-from .operations import INTERACTIVE, WRITES, Call, CrashError, Operations, RefusalError
+from .files import Download, File
+from .operations import INTERACTIVE, MEGABYTE, WRITES, Call, CrashError, Entry, Operations, RefusalError
 from .store import Row
 
 log = logging.getLogger(__name__)
 REST = "/webservices/rest.php"
 CRASH = "<p>iTop: An error occurred, check server error log for more information.</p>\n"
+OUT_OF_MEMORY = "<p>iTop: {}, contact your administrator to increase 'memory_limit' in php.ini</p>\n"
 LOGIN_PAGE = (
-    "<!DOCTYPE html><html><head><title>iTop login</title></head><body><h1>Welcome to iTop</h1></body></html>"
+    "<!DOCTYPE html><html><head><title>iTop login</title></head><body><h1>Welcome to iTop</h1>"
+    '<p><a href="/">Enter as Jules Verne, an agent</a></p></body></html>'
 )
+LOGIN_COOKIE = "itop-sandbox-login"
+TOO_BIG = File("", b"")  # what PHP leaves of a file over upload_max_filesize
 MAINTENANCE = {
     "data": [{"code": 100, "message": "This application is currently under maintenance."}],
     "scripts": [],
@@ -45,7 +52,9 @@ class Itop:
     ``url`` is its base address; ``calls`` lists (operation, class) of each authenticated call. ``version`` is one of
     datamodel.VERSIONS, ``language`` that of all accounts, one of wording.LANGUAGES, and ``character_set`` the
     database's. A body of more than ``max_body`` bytes is refused as by a web server in front of iTop (nginx:
-    client_max_body_size; None: no limit); of more than ``post_max_size``, PHP drops all form fields. The server's
+    client_max_body_size; None: no limit); of more than ``post_max_size``, PHP drops all form fields, and of a file
+    field of more than ``upload_max_filesize`` only this. ``memory_limit`` is PHP's, ``max_allowed_packet`` the
+    database's; all limits are in bytes and have the defaults of these programs. The server's
     clock is ``clock_offset`` seconds fast, which may be changed while it runs.
     """
 
@@ -59,7 +68,10 @@ class Itop:
         language: str = wording.ENGLISH,
         character_set: str = database.CHARACTER_SETS[0],
         max_body: int | None = None,
-        post_max_size: int = 8 * 1024 * 1024,
+        post_max_size: int = 8 * MEGABYTE,
+        upload_max_filesize: int = 2 * MEGABYTE,
+        memory_limit: int = 128 * MEGABYTE,
+        max_allowed_packet: int = 16 * MEGABYTE,
         extension: bool = True,
         lost_updates: bool = True,
         window: float = 0.02,
@@ -83,8 +95,14 @@ class Itop:
         self.token = token
         self.max_body = max_body
         self.post_max_size = post_max_size
+        self.upload_max_filesize = upload_max_filesize
         self.operations = Operations(
-            self.store, lost_updates=lost_updates, window=window, character_set=character_set
+            self.store,
+            lost_updates=lost_updates,
+            window=window,
+            character_set=character_set,
+            memory_limit=memory_limit,
+            max_allowed_packet=max_allowed_packet,
         )
         self.faults = Faults()
         self.faults.on_away = self._go
@@ -95,6 +113,7 @@ class Itop:
         self._server = Server(("127.0.0.1", port), self)
         self._server.server_activate()
         self._address = ("127.0.0.1", int(self._server.server_address[1]))
+        self.store.root_address = f"{self.url}/"
         self._thread: threading.Thread | None = None
 
     @property
@@ -173,8 +192,8 @@ class Itop:
         try:
             answer = self.operations.answer(user, form["version"], request, commit_after=commit_after)
             return _json(answer, form)
-        except CrashError:
-            return 500, HTML, CRASH
+        except CrashError as crash:
+            return 500, HTML, OUT_OF_MEMORY.format(crash) if str(crash) else CRASH
 
     def act(
         self,
@@ -185,18 +204,22 @@ class Itop:
         log: str = "public_log",
         stimulus: str = "",
         values: Mapping[str, Any] | None = None,
+        files: Sequence[File] = (),
+        pictures: Sequence[File] = (),
     ) -> Row:
         """Save a ticket once, as a person does in the console or, with a portal account, in the portal.
 
         ``account`` is a login, such as "jverne" (an agent) or "alice.martin" (a customer). ``entry`` is HTML for
-        ``log``; ``values`` are attributes, with ids for external keys. Return the ticket. Raise RefusalError.
+        ``log``, ``pictures`` are pasted at its end; ``values`` are attributes, with ids for external keys. ``files``
+        are attached, with or without an entry. Return the ticket. Raise RefusalError.
         """
         user = next(each for each in self.store.all("User") if each["login"] == account)
         with self.operations.writing():
             ticket = self.store.load("UserRequest", ticket_id)
             if ticket is None:
                 raise RefusalError("The ticket does not exist")
-            Call(self.operations, user, INTERACTIVE).act(ticket, entry, log, stimulus, values or {})
+            written = Entry(entry, log, files, pictures)
+            Call(self.operations, user, INTERACTIVE).act(ticket, written, stimulus, values or {})
         return ticket
 
     def revoke(self, account: str, profile: str) -> None:
@@ -261,6 +284,17 @@ def _json(answer: Mapping[str, Any], form: Mapping[str, str]) -> tuple[int, str,
     return 200, "application/json", text
 
 
+@dataclass(frozen=True)
+class Visit:
+    """A page of an object, the account of the person who sees it, and what was sent with a form."""
+
+    class_name: str
+    number: str
+    account: str
+    form: Mapping[str, str]
+    chosen: Sequence[tuple[str, File]]
+
+
 class Server(ThreadingHTTPServer):
     """A server that is bound at once and listens after ``server_activate``."""
 
@@ -318,6 +352,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send(413, HTML, TOO_LARGE)
             return
         form: dict[str, str] = {}
+        chosen: list[tuple[str, File]] = []
         if len(body) > self.itop.post_max_size:
             pass  # PHP executes the request without any form field (recordings 256 and 257)
         elif self.headers.get_content_type() == "application/x-www-form-urlencoded":
@@ -326,14 +361,29 @@ class Handler(BaseHTTPRequestHandler):
                     body.decode("utf-8", "surrogateescape"), keep_blank_values=True, errors="surrogateescape"
                 )
             )
-        self.respond(form)
+        elif self.headers.get_content_type() == "multipart/form-data":
+            form, chosen = self.multipart(body)
+        self.respond(form, chosen)
+
+    def multipart(self, body: bytes) -> tuple[dict[str, str], list[tuple[str, File]]]:
+        """Return the fields and the files. A file of more than ``upload_max_filesize`` is empty and has no name."""
+        form, chosen = files.multipart(body, self.headers.get("Content-Type", ""))
+        limit = self.itop.upload_max_filesize
+        kept = [(name, file if len(file.content) <= limit else TOO_BIG) for name, file in chosen]
+        if urlsplit(self.path).path == REST:
+            # json_data may be a file, too.
+            texts = {
+                name: file.content.decode("utf-8", "surrogateescape") for name, file in kept if file.name
+            }
+            form = {name: text for name, text in texts.items() if name == "json_data"} | form
+        return form, kept
 
     def do_DELETE(self) -> None:
         if urlsplit(self.path).path == "/sandbox/faults":
             self.itop.faults.clear()
         self.send(200, "application/json", json.dumps(self.itop.faults.to_json()))
 
-    def respond(self, form: dict[str, str]) -> None:
+    def respond(self, form: dict[str, str], chosen: Sequence[tuple[str, File]] = ()) -> None:
         address = urlsplit(self.path)
         form = dict(parse_qsl(address.query, keep_blank_values=True)) | form
         if address.path == REST:
@@ -342,41 +392,114 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, "application/json", json.dumps(self.itop.state(), ensure_ascii=False))
         elif address.path == "/sandbox/faults":
             self.send(200, "application/json", json.dumps(self.itop.faults.to_json()))
+        elif address.path == pages.SCRIPT_ADDRESS:
+            self.send(200, "text/javascript; charset=UTF-8", pages.SCRIPT)
+        elif address.path == files.DOWNLOAD:
+            self.download(form)
         elif address.path == "/":
-            self.send(200, HTML, pages.index(self.itop.store))
+            self.send(200, HTML, pages.index(self.itop.store), login=pages.AGENT)
         elif address.path == "/pages/UI.php":
-            self.page(pages.details, form.get("class", ""), form.get("id", ""), form, pages.AGENT)
+            visit = Visit(form.get("class", ""), form.get("id", ""), pages.AGENT, form, chosen)
+            self.page(pages.details, visit)
         elif address.path.startswith(pages.PORTAL):
             class_name, _, number = address.path.removeprefix(pages.PORTAL).partition("/")
-            self.page(
-                pages.customer_page, class_name, number, form, pages.caller_login(self.itop.store, number)
-            )
+            login = pages.caller_login(self.itop.store, number)
+            self.page(pages.customer_page, Visit(class_name, number, login, form, chosen))
         else:
             self.send(404, HTML, "<p>Not found.</p>")
 
-    def page(
-        self, draw: Callable[..., str], class_name: str, number: str, form: dict[str, str], account: str
-    ) -> None:
+    def page(self, draw: Callable[..., str], visit: Visit) -> None:
         """Do what a person clicked, if anything, and show the page with the outcome."""
         message = ""
-        if self.command == "POST" and number.isdigit():
-            message = pages.notice(self.act(int(number), account, form))
-        page = draw(self.itop.store, class_name, number, message)
-        self.send(200 if page else 404, HTML, page or "<p>This object does not exist.</p>")
+        if self.command == "POST" and visit.number.isdigit():
+            message = pages.notice(self.act(visit))
+        page = draw(self.itop.store, visit.class_name, visit.number, message)
+        text = page or "<p>This object does not exist.</p>"
+        self.send(200 if page else 404, HTML, text, login=visit.account)
 
-    def act(self, ticket_id: int, account: str, form: dict[str, str]) -> str:
+    def act(self, visit: Visit) -> str:
         """Save what a person entered. Return why iTop refused it, or ""."""
-        action = pages.ACTIONS.get(form.get("action", ""))
-        text = form.get("text", "").strip()
-        if action is None or (not text and (action.log or action.text_code)):
-            return "Write a text first."
-        if not account:
+        action = pages.ACTIONS.get(visit.form.get("action", ""))
+        text = visit.form.get("text", "").strip()
+        if any(file is TOO_BIG for _, file in visit.chosen):
+            return f"A file has more than {self.itop.upload_max_filesize // MEGABYTE} MB."
+        chosen = [(name, file) for name, file in visit.chosen if file.name]
+        written = pages.Written(
+            text,
+            tuple(file for name, file in chosen if name == "files"),
+            tuple(file for name, file in chosen if name == "pictures"),
+        )
+        if action is None or not written.is_enough_for(action):
+            return (
+                "Write a text first."
+                if action is None or action.label != pages.ATTACH
+                else "Choose a file first."
+            )
+        if not visit.account:
             return "The customer has no account for the portal."
         try:
-            self.itop.act(ticket_id, account=account, **action.arguments(self.itop.store, ticket_id, text))
+            arguments = action.arguments(self.itop.store, int(visit.number), written)
+            self.itop.act(int(visit.number), account=visit.account, **arguments)
         except RefusalError as refusal:
             return str(refusal)
         return ""
+
+    def download(self, form: dict[str, str]) -> None:
+        """Send a file to somebody who is logged in, or a picture to anybody who knows its secret.
+
+        A token for REST is no login (facts: the login page is answered).
+        """
+        store, operation, number = self.itop.store, form.get("operation", ""), form.get("id", "")
+        fault = self.itop.faults.meet(operation, "InlineImage" if "inline" in operation else "Attachment")
+        if fault is not None and self.fail(fault):
+            return
+        if operation == "download_inlineimage":
+            found = files.download_inline_image(store, number, form.get("s", ""))
+        elif operation == "download_document":
+            user = self.logged_in()
+            if user is None:
+                self.send(200, HTML, LOGIN_PAGE)
+                return
+            found = files.download_attachment(store, user, form.get("class", ""), number)
+        else:
+            found = Download(b"", HTML)
+        if fault is not None and fault.kind == "slow" and self.itop.stopping.wait(fault.seconds):
+            return
+        self.send_bytes(found, cut=fault is not None and fault.kind == "drop_after")
+
+    def logged_in(self) -> Row | None:
+        """Return the account of a person in whose name a page was opened in this browser."""
+        cookie = SimpleCookie(self.headers.get("Cookie", "")).get(LOGIN_COOKIE)
+        login = cookie.value if cookie else ""
+        return next((user for user in self.itop.store.all("UserLocal") if user["login"] == login), None)
+
+    def fail(self, fault: Fault) -> bool:
+        """Answer with a fault instead of a file. Return False if the file is sent."""
+        if fault.kind in ("drop_before", "reset"):
+            self.hang_up(reset=fault.kind == "reset")
+        elif fault.kind == "error500":
+            self.send(500, HTML, CRASH)
+        elif fault.kind == "html":
+            self.send(200, HTML, LOGIN_PAGE)
+        elif fault.kind == "forbidden":
+            self.send(403, HTML, FORBIDDEN)
+        else:
+            return False
+        return True
+
+    def send_bytes(self, found: Download, *, cut: bool = False) -> None:
+        """Send a file; with ``cut``, only its first half."""
+        self.send_response(200)
+        self.send_header("Content-Type", found.content_type)
+        self.send_header("Content-Length", str(len(found.content)))
+        for name, value in found.headers:
+            self.send_header(name, value)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(found.content[: len(found.content) // 2] if cut else found.content)
+            self.wfile.flush()
+        if cut:
+            self.hang_up()
 
     def set_faults(self, body: bytes) -> None:
         try:
@@ -454,12 +577,16 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self.connection.shutdown(socket.SHUT_RDWR)
 
-    def send(self, status: int, content_type: str, body: str, *, drip: Fault | None = None) -> None:
+    def send(
+        self, status: int, content_type: str, body: str, *, drip: Fault | None = None, login: str = ""
+    ) -> None:
         raw = body.encode("utf-8", "replace")
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(raw)))
         self.send_header("Set-Cookie", f"itop-sandbox={secrets.token_hex(8)}; path=/; HttpOnly")
+        if login:
+            self.send_header("Set-Cookie", f"{LOGIN_COOKIE}={login}; path=/; HttpOnly; SameSite=Lax")
         if content_type != HTML:
             self.send_header("Access-Control-Allow-Origin", "*")
         if drip is None:

