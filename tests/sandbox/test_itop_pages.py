@@ -9,6 +9,8 @@ from html import escape
 import pytest
 import requests
 
+from sandbox.demo_itop import Itop as DemoItop
+from sandbox.demo_processes import DemoError
 from sandbox.intercom.files import png
 from sandbox.itop import Itop, seed
 from sandbox.itop.pages import DONE
@@ -146,8 +148,8 @@ def test_a_picture_in_an_entry_is_shown_to_anybody_with_its_secret(itop: Itop) -
     (picture,) = itop.store.all("InlineImage")
     address = f"{itop.url}{DOWNLOAD}?operation=download_inlineimage&id={picture['id']}&s={picture['secret']}"
     assert message == (
-        f'<figure class="image"><img src="{escape(address)}" data-img-id="{picture["id"]}" '
-        f'data-img-secret="{picture["secret"]}"></figure>'
+        f'<figure class="image"><img style="aspect-ratio:60/30" src="{escape(address)}" width="60" height="30" '
+        f'data-img-id="{picture["id"]}" data-img-secret="{picture["secret"]}"></figure>'
     )
     answer = requests.get(address, timeout=5)
     assert (answer.content, answer.headers["Content-Type"]) == (SHOT[1], "image/png")
@@ -238,3 +240,16 @@ class TestInABrowser:
             with page.expect_download() as started:
                 page.get_by_role("link", name="report.bin").click()
             assert started.value.path().read_bytes() == b"all of it"
+
+
+def test_the_demo_adds_a_file_as_an_agent_and_reads_it(itop: Itop) -> None:
+    demo = DemoItop(itop.url, seed.TOKEN)
+    row = itop.store.load("UserRequest", TICKET)
+    assert row is not None
+    assert demo.answer_with_file(row["ref"], "The guide", "guide.txt", b"all of it")
+    assert demo.files(row["ref"]) == [b"all of it"]
+    assert len(added_by_people(itop)) == 1
+    assert itop.store.log(TICKET)[-1]["message"] == "<p>The guide</p>"
+    itop.upload_max_filesize = 5
+    with pytest.raises(DemoError):
+        demo.answer_with_file(row["ref"], "The guide", "guide.txt", b"all of it")
