@@ -170,6 +170,13 @@ KEEP_FAILED_PAYLOADS_DAYS = days("KEEP_FAILED_PAYLOADS_DAYS", 180)
 # Overrides the Intercom API host of every region, for stand-ins.
 INTERCOM_API_URL = env.str("INTERCOM_API_URL", default="").rstrip("/")
 
+# Where files are kept while they are copied. Python's `gettempdir` would write a file here, as a test.
+FILES_DIR = directory("FILES_DIR", Path(os.environ.get("TMPDIR") or "/tmp"))  # noqa: S108 - names are random
+# How many files a process downloads at the same time.
+FILE_DOWNLOADS = whole_number("FILE_DOWNLOADS", 4)
+# Whether files may be downloaded from INTERCOM_API_URL, whatever its scheme and address. Never in production.
+FILES_FROM_STAND_IN = False
+
 # Newest first. Older keys are still used for decryption.
 FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=[])
 

@@ -10,6 +10,7 @@ SECRET_KEY = env.str("SECRET_KEY", default="development-only-not-a-secret-012345
 ALLOWED_HOSTS = [*ALLOWED_HOSTS, "127.0.0.1", "localhost", "[::1]"]
 FIELD_ENCRYPTION_KEYS = FIELD_ENCRYPTION_KEYS or ["ZGV2ZWxvcG1lbnQtb25seS1ub3QtYS1zZWNyZXQtMDE="]
 INSTALLED_APPS = [*INSTALLED_APPS, "sandbox"]
+FILES_FROM_STAND_IN = True
 
 # Serve static files from the packages, without collectstatic.
 WHITENOISE_USE_FINDERS = True

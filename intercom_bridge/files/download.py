@@ -1,0 +1,660 @@
+"""Download one file of a message from Intercom to a temporary file, without being led anywhere else.
+
+Anybody who writes a message can put an address into it, so an address is not trusted:
+
+- Only https on port 443, and only hosts of the list: those of the workspace's region
+  (https://www.intercom.com/help/en/articles/3894, img-src and media-src) and those that an admin added. A host is
+  compared in its normalized form; IP addresses, in any spelling, user names and encoded hosts are refused.
+- The host is looked up once. Every address that it has must be a public one, and the connection is made to one of
+  these addresses. TLS checks the certificate for the host's name.
+- A redirect, of at most three, is checked in the same way. No credentials, cookies or other headers are sent.
+- One deadline of wall-clock time for everything: waiting for a free slot, lookup, connection, TLS, every byte. The
+  number of bytes is limited while they are read, whatever Content-Length says. Compressed bodies are refused.
+
+With HTTPS_PROXY, the connection is made through the proxy (CONNECT to the host's name, NO_PROXY excepted), because
+there is often no other way out, and no DNS for hosts outside. The proxy then does the lookup, so the addresses are not
+checked here. The request is still sent only after the server has shown a certificate for the name of an allowed
+host, which a server in a private network does not have. Let the proxy refuse private networks as well.
+
+The origin of INTERCOM_API_URL is allowed exactly as it is, but only with the setting FILES_FROM_STAND_IN, which no
+environment variable sets: it is on in settings.development and settings.testing, and off in production.
+
+    DownloadError                  retry  file_not_downloaded   network, TLS, an unexpected response
+    ├── DownloadTimeoutError       retry  file_not_downloaded   the deadline passed
+    ├── AddressExpiredError        retry  file_not_downloaded   ask the conversation for a fresh address
+    ├── HostRefusedError                  file_host_refused     `detail` is the host
+    ├── AddressRefusedError               file_address_refused
+    ├── FileQuarantinedError              file_quarantined      403, 404, 410, although the address is not expired
+    ├── FileEmptyError                    file_empty
+    ├── FileTooLargeError                 file_too_large
+    └── FileTypeForbiddenError            file_type_forbidden   raised by `check_type`
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import functools
+import http.client
+import io
+import ipaddress
+import os
+import queue
+import re
+import socket
+import ssl
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, ClassVar, Final, NamedTuple
+from urllib.parse import parse_qs, quote, unquote, urljoin, urlsplit
+
+import requests
+from django.conf import settings
+from urllib3.util import make_headers
+
+from intercom_bridge import USER_AGENT
+from intercom_bridge.models import Workspace
+from intercom_bridge.models.reason import ReasonCode
+from itop_client import RemoteError
+
+from .names import HEAD_BYTES, content_type_of, is_forbidden
+
+MAX_REDIRECTS: Final = 3
+CHUNK_BYTES: Final = 65_536
+PREFIX: Final = "bridge-file-"
+# A file of a process that was killed. No attempt takes so long.
+ABANDONED_SECONDS: Final = 3600
+MAX_ADDRESS: Final = 8192
+
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
+_AUTHORITY: Final = re.compile(r"(?P<host>[^:@\[\]%]+)(?::443)?")
+# At least two labels, of which the last begins with a letter: no spelling of an IPv4 address does.
+_HOST: Final = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_UNRESERVED: Final = "%/:@!$&'()*+,;=~-._"
+
+_US_HOSTS: Final = (
+    "downloads.intercomcdn.com",
+    "uploads.intercomcdn.com",
+    "uploads.intercomusercontent.com",
+    "gifs.intercomcdn.com",
+    "video-messages.intercomcdn.com",
+    "static.intercomassets.com",
+    "*.intercom-attachments.com",
+    *(f"*.intercom-attachments-{number}.com" for number in range(1, 10)),
+)
+# The other regions use the hosts of the US for what all regions share.
+REGION_HOSTS: Final = {
+    Workspace.Region.US: _US_HOSTS,
+    Workspace.Region.EU: (
+        *_US_HOSTS,
+        "downloads.intercomcdn.eu",
+        "uploads.intercomcdn.eu",
+        "uploads.eu.intercomcdn.com",
+        "static.intercomassets.eu",
+        "*.intercom-attachments.eu",
+    ),
+    Workspace.Region.AU: (
+        *_US_HOSTS,
+        "downloads.au.intercomcdn.com",
+        "uploads.au.intercomcdn.com",
+        "static.au.intercomassets.com",
+        "*.au.intercom-attachments.com",
+    ),
+}
+
+# https://www.iana.org/assignments/iana-ipv4-special-registry/ and iana-ipv6-special-registry/, and multicast. Python's
+# `is_global` differs from version to version.
+_NOT_PUBLIC: Final = tuple(
+    map(
+        ipaddress.IPv4Network,
+        (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "168.63.129.16/32",  # Azure's platform, reachable from inside only
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "192.88.99.0/24",
+            "192.168.0.0/16",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/4",
+            "240.0.0.0/4",
+        ),
+    )
+)
+_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+_NOT_PUBLIC_V6: Final = tuple(
+    map(
+        ipaddress.IPv6Network,
+        (
+            "2001::/23",  # protocols, among them Teredo
+            "2001:db8::/32",
+            "2002::/16",  # 6to4
+            "3fff::/20",
+        ),
+    )
+)
+# In a network without IPv4, a resolver writes IPv4 addresses in this way (RFC 6052).
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class DownloadError(RemoteError):
+    """The file was not downloaded."""
+
+    code: ClassVar[str] = ReasonCode.FILE_NOT_DOWNLOADED.value
+    summary = "The file could not be downloaded"
+    may_have_run = False
+
+
+class DownloadTimeoutError(DownloadError):
+    """The deadline passed."""
+
+    summary = "The download took too long"
+
+
+class AddressExpiredError(DownloadError):
+    """The address has expired. The conversation has a fresh one."""
+
+    summary = "The file's address has expired"
+
+
+class HostRefusedError(DownloadError):
+    """The host is not in the list. `detail` is its name."""
+
+    code = ReasonCode.FILE_HOST_REFUSED.value
+    summary = "Files are not downloaded from this host"
+    retry = False
+
+
+class AddressRefusedError(DownloadError):
+    """The address is not an https address of a host, or the host has an address that is not public."""
+
+    code = ReasonCode.FILE_ADDRESS_REFUSED.value
+    summary = "The file's address is not allowed"
+    retry = False
+
+
+class FileQuarantinedError(DownloadError):
+    """Intercom does not return the file, although its address has not expired."""
+
+    code = ReasonCode.FILE_QUARANTINED.value
+    summary = "Intercom does not return the file"
+    retry = False
+
+
+class FileEmptyError(DownloadError):
+    """The file has no content."""
+
+    code = ReasonCode.FILE_EMPTY.value
+    summary = "The file is empty"
+    retry = False
+
+
+class FileTooLargeError(DownloadError):
+    """The file has more bytes than allowed."""
+
+    code = ReasonCode.FILE_TOO_LARGE.value
+    summary = "The file is too large"
+    retry = False
+
+
+class FileTypeForbiddenError(DownloadError):
+    """The workspace does not copy files of this type."""
+
+    code = ReasonCode.FILE_TYPE_FORBIDDEN.value
+    summary = "Files of this type are not copied"
+    retry = False
+
+
+@dataclass(frozen=True)
+class AllowedHosts:
+    """Where files may come from.
+
+    `names`: normalized host names; "*.example.com" stands for all subdomains, without example.com itself. `origin`:
+    the scheme and authority of a stand-in, "" for none.
+    """
+
+    names: frozenset[str]
+    origin: str = ""
+
+    def includes(self, host: str) -> bool:
+        labels = host.split(".")
+        parents = (".".join(["*", *labels[index:]]) for index in range(1, len(labels)))
+        return host in self.names or any(parent in self.names for parent in parents)
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """A file on disk, until `download` ends. `size` is in bytes; `content_type` comes from name and content."""
+
+    path: Path
+    size: int
+    content_type: str
+    head: bytes = field(default=b"", repr=False)
+
+
+@contextlib.contextmanager
+def download(
+    url: str, *, hosts: AllowedHosts, max_bytes: int, deadline: float, name: str
+) -> Iterator[Downloaded]:
+    """Download the file to a temporary file in settings.FILES_DIR, and delete that at the end.
+
+    `deadline` is in seconds from now, and counts until the file is complete. `name` is used to determine the type.
+    Raise a DownloadError, which does not contain the address, because its signature is a credential.
+    """
+    clock = _Clock(deadline)
+    descriptor, path = _create_file()
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            received = _receive(url, hosts, max_bytes, clock, file)
+        yield Downloaded(
+            path, received.size, content_type_of(name, received.head, received.declared), received.head
+        )
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def check_type(file: Downloaded, *, name: str, types: str) -> None:
+    """Raise FileTypeForbiddenError if the file is of one of these types (see `is_forbidden`)."""
+    if is_forbidden(name, file.content_type, file.head, types):
+        raise FileTypeForbiddenError(file.content_type)
+
+
+def allowed_hosts(workspace: Workspace) -> AllowedHosts:
+    """Return the hosts from which this workspace's files may be downloaded."""
+    names = set(REGION_HOSTS[Workspace.Region(workspace.region)])
+    for entry in re.split(r"[\s,;]+", workspace.file_hosts):
+        wildcard, host = ("*.", entry[2:]) if entry.startswith("*.") else ("", entry)
+        # What is not a host name allows nothing.
+        with contextlib.suppress(ValueError):
+            names.add(wildcard + normalize_host(host))
+    return AllowedHosts(frozenset(names), _stand_in())
+
+
+def _stand_in() -> str:
+    if not settings.FILES_FROM_STAND_IN or not settings.INTERCOM_API_URL:
+        return ""
+    parts = urlsplit(settings.INTERCOM_API_URL)
+    return f"{parts.scheme}://{parts.netloc}" if parts.hostname and "@" not in parts.netloc else ""
+
+
+def normalize_host(host: str) -> str:
+    """Return the host's name in lower case, in ASCII (IDNA), without a trailing dot.
+
+    Raise ValueError if it is an IP address, has one label only, or has characters with another normalized form.
+    """
+    host = host.lower().removesuffix(".")
+    if not host.isascii():
+        encoded = host.encode("idna")  # raises UnicodeError, which is a ValueError
+        if encoded.decode("idna") != host:
+            raise ValueError("the host name is not in its normalized form")
+        host = encoded.decode("ascii")
+    if len(host) > 253 or not _HOST.fullmatch(host):
+        raise ValueError("this is not a host name")
+    return host
+
+
+def expiry_of(url: str) -> dt.datetime | None:
+    """Return when the address expires, from its parameter `expires` (Unix seconds); None if it does not say."""
+    try:
+        seconds = parse_qs(urlsplit(url).query, max_num_fields=50).get("expires", [""])[-1]
+        if not re.fullmatch(r"[0-9]{1,11}", seconds):
+            return None
+        return dt.datetime.fromtimestamp(int(seconds), dt.UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+class _Clock:
+    """The wall-clock time that is left for a download."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds that are left. Raise TimeoutError if there are none."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+class _Target(NamedTuple):
+    """An address that may be requested. `path` includes the query; `is_stand_in`: it need not be public."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    url: str
+    is_stand_in: bool = False
+
+
+class _Received(NamedTuple):
+    size: int
+    head: bytes
+    declared: str
+
+
+def _check_address(url: str, hosts: AllowedHosts) -> _Target:
+    """Return where to connect to. Raise AddressRefusedError or HostRefusedError."""
+    url = url.strip(" \t\r\n")
+    if len(url) > MAX_ADDRESS or _UNSAFE.search(url):
+        raise AddressRefusedError("it is too long or contains control characters")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise AddressRefusedError("it is not a URL") from None
+    path = quote(parts.path or "/", safe=_UNRESERVED)
+    if parts.query:
+        path += "?" + quote(parts.query, safe=_UNRESERVED + "?")
+    if hosts.origin and f"{parts.scheme}://{parts.netloc}" == hosts.origin:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return _Target(parts.scheme, parts.hostname or "", port, path, url, is_stand_in=True)
+    if parts.scheme != "https":
+        raise AddressRefusedError(
+            f"it begins with {parts.scheme[:20]}:" if parts.scheme else "it has no scheme"
+        )
+    authority = _AUTHORITY.fullmatch(parts.netloc)
+    if authority is None:
+        raise AddressRefusedError("its host has a user name, a port, or is an IP address")
+    try:
+        host = normalize_host(authority["host"])
+    except ValueError:
+        raise AddressRefusedError("its host is not a host name") from None
+    if not hosts.includes(host):
+        raise HostRefusedError(host)
+    return _Target("https", host, 443, path, url)
+
+
+def _receive(
+    url: str, hosts: AllowedHosts, max_bytes: int, clock: _Clock, file: io.BufferedWriter
+) -> _Received:
+    target = _check_address(url, hosts)
+    try:
+        with _slot(clock):
+            for _ in range(MAX_REDIRECTS + 1):
+                with _connected(target, clock) as connected:
+                    response = _request(target, connected, clock)
+                    if response.status not in _REDIRECTS:
+                        _check_response(response, target)
+                        return _save(response, file, max_bytes)
+                    location = response.getheader("Location") or ""
+                target = _check_address(urljoin(target.url, location), hosts)
+        raise DownloadError(f"more than {MAX_REDIRECTS} redirects")
+    # `from None`: the libraries' errors may contain the address.
+    except TimeoutError:
+        raise DownloadTimeoutError(f"not complete within {clock.seconds:g} s") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise DownloadError(_describe(error)) from None
+
+
+@contextlib.contextmanager
+def _slot(clock: _Clock) -> Iterator[None]:
+    slots = _slots()
+    if not slots.acquire(timeout=clock.left()):
+        raise TimeoutError
+    try:
+        yield
+    finally:
+        slots.release()
+
+
+@functools.cache
+def _slots() -> threading.BoundedSemaphore:
+    """Return the slots for downloads at the same time in this process."""
+    return threading.BoundedSemaphore(settings.FILE_DOWNLOADS)
+
+
+@contextlib.contextmanager
+def _connected(target: _Target, clock: _Clock) -> Iterator[socket.socket]:
+    """Connect to the target, through a proxy if the environment has one for it, and with TLS for https."""
+    proxy = "" if target.is_stand_in else _proxy(target)
+    connected = _connect_through(proxy, target, clock) if proxy else _connect(target, clock)
+    try:
+        connected.settimeout(clock.left())
+        if target.scheme == "https":
+            connected = _tls(_authorities()).wrap_socket(
+                connected,
+                server_hostname=target.host,
+                # A connection that is cut off must not look like the end of a file.
+                suppress_ragged_eofs=False,
+            )
+        yield connected
+    finally:
+        connected.close()
+
+
+def _connect(target: _Target, clock: _Clock) -> socket.socket:
+    addresses = _look_up(target.host, target.port, clock)
+    if not target.is_stand_in:
+        for address in addresses:
+            if not _is_public(address[-1][0]):
+                raise AddressRefusedError(f"{target.host} is {address[-1][0]}, which is not a public address")
+    return _open(addresses, clock)
+
+
+def _look_up(host: str, port: int, clock: _Clock) -> list[Any]:
+    """Return what getaddrinfo returns, which has no timeout: a lookup that takes too long ends in its own thread."""
+    results: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            results.put(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+        except (OSError, UnicodeError) as error:
+            results.put(error)
+
+    threading.Thread(target=look_up, name="name-lookup", daemon=True).start()
+    try:
+        result = results.get(timeout=clock.left())
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(result, Exception):
+        raise DownloadError(f"the host {host} could not be looked up")
+    return result
+
+
+def _is_public(text: str) -> bool:
+    """Return whether an IP address, as getaddrinfo returns it, is one of the public Internet."""
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        if address not in _NAT64:
+            return address in _GLOBAL_UNICAST and not any(address in network for network in _NOT_PUBLIC_V6)
+        address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return not any(address in network for network in _NOT_PUBLIC)
+
+
+def _open(addresses: list[Any], clock: _Clock) -> socket.socket:
+    """Connect to the first of these addresses that answers."""
+    failure = OSError("the host name has no address")
+    for index, (family, kind, protocol, _, address) in enumerate(addresses):
+        candidate = socket.socket(family, kind, protocol)
+        try:
+            # Each address gets an equal share of the time, so that a dead one does not use up all of it.
+            candidate.settimeout(clock.left() / (len(addresses) - index))
+            candidate.connect(address)
+        except OSError as error:
+            candidate.close()
+            failure = error
+        else:
+            return candidate
+    raise failure
+
+
+def _proxy(target: _Target) -> str:
+    url = f"https://{target.host}/"
+    return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
+
+
+def _connect_through(proxy: str, target: _Target, clock: _Clock) -> socket.socket:
+    """Connect to the host's name through an HTTP proxy, which looks it up (RFC 9110, CONNECT)."""
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if parts.scheme != "http" or not parts.hostname:
+        raise DownloadError("HTTPS_PROXY is not the address of an HTTP proxy")
+    connected = _open(_look_up(parts.hostname, parts.port or 80, clock), clock)
+    try:
+        headers = {}
+        if parts.username:
+            account = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            headers = make_headers(proxy_basic_auth=account)
+        exchange = _Exchange(connected, clock, f"{target.host}:{target.port}")
+        exchange.request("CONNECT", f"{target.host}:{target.port}", headers=headers)
+        status = exchange.getresponse().status
+        if not 200 <= status < 300:
+            raise DownloadError(f"the proxy refused the connection with the status {status}")
+    except BaseException:
+        connected.close()
+        raise
+    return connected
+
+
+def _authorities() -> str:
+    """Return the file or directory of trusted authorities, as for the connections to iTop and Intercom."""
+    environment = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    return environment or requests.utils.DEFAULT_CA_BUNDLE_PATH
+
+
+@functools.lru_cache(maxsize=4)
+def _tls(authorities: str) -> ssl.SSLContext:
+    if Path(authorities).is_dir():
+        return ssl.create_default_context(capath=authorities)
+    return ssl.create_default_context(cafile=authorities)
+
+
+def _request(target: _Target, connected: socket.socket, clock: _Clock) -> http.client.HTTPResponse:
+    """Send the request, which contains nothing but the address, and return the response without its body."""
+    is_default_port = target.port == (443 if target.scheme == "https" else 80)
+    exchange = _Exchange(connected, clock, target.host if is_default_port else f"{target.host}:{target.port}")
+    exchange.request("GET", target.path, headers={"Accept": "*/*", "Connection": "close"})
+    return exchange.getresponse()
+
+
+class _Exchange(http.client.HTTPConnection):
+    """One exchange over a connection that exists. http.client asks for the encoding `identity` by itself."""
+
+    def __init__(self, connected: socket.socket, clock: _Clock, authority: str) -> None:
+        super().__init__("unused")
+        self.sock = _TimedSocket(connected, clock)
+        self.auto_open = 0
+        self._authority = authority
+
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **more: Any) -> None:
+        headers = {"Host": self._authority, "User-Agent": USER_AGENT, **(headers or {})}
+        super().request(method, url, body, headers, **more)
+
+
+class _TimedSocket:
+    """What http.client uses of a socket, with the time that is left for each call. It does not close the socket."""
+
+    def __init__(self, connected: socket.socket, clock: _Clock) -> None:
+        self._connected = connected
+        self._clock = clock
+
+    def sendall(self, data: bytes) -> None:
+        self._connected.settimeout(self._clock.left())
+        self._connected.sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_TimedReader(self._connected, self._clock))
+
+    def close(self) -> None:
+        pass
+
+
+class _TimedReader(io.RawIOBase):
+    def __init__(self, connected: socket.socket, clock: _Clock) -> None:
+        super().__init__()
+        self._connected = connected
+        self._clock = clock
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        # A read returns as soon as there is any byte, so a server that sends single bytes gains no time.
+        self._connected.settimeout(self._clock.left())
+        return self._connected.recv_into(buffer)
+
+
+def _check_response(response: http.client.HTTPResponse, target: _Target) -> None:
+    """Raise a DownloadError unless the response is a file."""
+    if response.status in (403, 404, 410):
+        if _has_expired(target.url, response.getheader("Date")):
+            raise AddressExpiredError
+        raise FileQuarantinedError(f"HTTP {response.status}")
+    if response.status == 204:
+        raise FileEmptyError
+    if response.status != 200:
+        raise DownloadError(f"HTTP {response.status}")
+    if (response.getheader("Content-Encoding") or "identity").strip().lower() != "identity":
+        raise DownloadError("the response is compressed")
+    if (response.getheader("Transfer-Encoding") or "chunked").strip().lower() != "chunked":
+        raise DownloadError("the response has an unknown encoding")
+
+
+def _has_expired(url: str, date: str | None) -> bool:
+    """Return whether the address has expired by our clock or by the server's."""
+    expiry = expiry_of(url)
+    now = dt.datetime.now(dt.UTC)
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        now = max(now, parsedate_to_datetime(date or "").astimezone(dt.UTC))
+    return expiry is not None and expiry <= now
+
+
+def _save(response: http.client.HTTPResponse, file: io.BufferedWriter, max_bytes: int) -> _Received:
+    length = response.length
+    if length is not None and length > max_bytes:
+        raise FileTooLargeError(f"{length / 1_000_000:.1f} MB")
+    size, head = 0, b""
+    while chunk := response.read(min(CHUNK_BYTES, max_bytes + 1)):
+        size += len(chunk)
+        if size > max_bytes:
+            raise FileTooLargeError
+        head += chunk[: HEAD_BYTES - len(head)] if len(head) < HEAD_BYTES else b""
+        file.write(chunk)
+    if length is not None and size != length:
+        raise DownloadError("the connection was lost before the end of the file")
+    if not size:
+        raise FileEmptyError
+    return _Received(size, head, response.getheader("Content-Type") or "")
+
+
+def _describe(error: Exception) -> str:
+    """Return the cause as the operating system or TLS describes it, without any value."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate was not accepted: {error.verify_message}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__
+
+
+def _create_file() -> tuple[int, Path]:
+    """Return the descriptor and the path of a new file that only this user can read."""
+    try:
+        directory = Path(settings.FILES_DIR)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _delete_abandoned(directory)
+        descriptor, path = tempfile.mkstemp(prefix=PREFIX, dir=directory)
+    except OSError as error:
+        raise DownloadError(f"a temporary file could not be created: {error.strerror}") from None
+    return descriptor, Path(path)
+
+
+def _delete_abandoned(directory: Path) -> None:
+    """Delete the files of processes that were killed."""
+    for path in directory.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+                path.unlink()

@@ -1,0 +1,233 @@
+"""Make the names of files safe, and determine what a file is from its name and its first bytes.
+
+A type that is recognised from the content takes precedence over the name, and both over what the sender declared. The
+signatures follow the formats' own specifications, as collected in
+https://www.iana.org/assignments/media-types/ and https://mimesniff.spec.whatwg.org/.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+import unicodedata
+from typing import Final, NamedTuple
+
+from intercom_bridge.intercom.text import normalize
+
+MAX_NAME: Final = 255
+"""iTop's limit, in characters (recording 254)."""
+
+HEAD_BYTES: Final = 4096
+"""How many of a file's first bytes are enough to determine its type."""
+
+UNKNOWN: Final = "application/octet-stream"
+
+_MAX_EXTENSION: Final = 16
+# A double quote or a semicolon breaks the header of iTop's download (recording 255); Windows refuses the others.
+_REPLACED: Final = re.compile(r'[/\\:*?"<>|;`]')
+_DEVICE: Final = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)
+_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
+
+
+class _Format(NamedTuple):
+    """A format that is recognised by `magic` at `offset`. `extensions`: the names that it stands for."""
+
+    magic: bytes
+    content_type: str
+    extensions: str
+    offset: int = 0
+
+
+_OLE: Final = "application/x-ole-storage"
+_ZIP: Final = "application/zip"
+_PROGRAM: Final = "application/vnd.microsoft.portable-executable"
+
+# The first match counts.
+_FORMATS: Final = (
+    _Format(b"\x89PNG\r\n\x1a\n", "image/png", "png"),
+    _Format(b"\xff\xd8\xff", "image/jpeg", "jpg jpeg"),
+    _Format(b"GIF87a", "image/gif", "gif"),
+    _Format(b"GIF89a", "image/gif", "gif"),
+    _Format(b"WEBP", "image/webp", "webp", 8),
+    _Format(b"WAVE", "audio/x-wav", "wav", 8),
+    _Format(b"AVI ", "video/x-msvideo", "avi", 8),
+    _Format(b"ftypavif", "image/avif", "avif", 4),
+    _Format(b"ftyphei", "image/heic", "heic", 4),
+    _Format(b"ftypmif1", "image/heic", "heic", 4),
+    _Format(b"ftypqt", "video/quicktime", "mov", 4),
+    _Format(b"ftyp", "video/mp4", "mp4", 4),
+    _Format(b"II*\0", "image/tiff", "tif tiff"),
+    _Format(b"MM\0*", "image/tiff", "tif tiff"),
+    _Format(b"BM", "image/bmp", "bmp"),
+    _Format(b"%PDF-", "application/pdf", "pdf"),
+    _Format(b"META-INF/", "application/java-archive", "jar", 30),
+    _Format(b"PK\x03\x04", _ZIP, "zip"),
+    _Format(b"PK\x05\x06", _ZIP, "zip"),
+    _Format(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _OLE, ""),
+    _Format(b"Rar!\x1a\x07", "application/vnd.rar", "rar"),
+    _Format(b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed", "7z"),
+    _Format(b"\x1f\x8b", "application/gzip", "gz tgz"),
+    _Format(b"BZh", "application/x-bzip2", "bz2"),
+    _Format(b"\xfd7zXZ\0", "application/x-xz", "xz"),
+    _Format(b"\x1aE\xdf\xa3", "video/webm", "webm mkv"),
+    _Format(b"OggS", "audio/ogg", "ogg"),
+    _Format(b"ID3", "audio/mpeg", "mp3"),
+    _Format(b"{\\rtf", "application/rtf", "rtf"),
+    _Format(b"MZ", _PROGRAM, "exe dll scr cpl com pif"),
+    _Format(b"\x7fELF", "application/x-elf", "elf so"),
+    _Format(b"\xca\xfe\xba\xbe", "application/java-vm", "class jar"),
+    _Format(b"L\0\0\0\x01\x14\x02\0", "application/x-ms-shortcut", "lnk"),
+    _Format(b"#@~^", "text/vbscript.encode", "vbe jse"),
+)
+# The same for text, after a byte order mark and white space, in lower case.
+_TEXT_FORMATS: Final = (
+    _Format(b"<!doctype html", "text/html", "html htm"),
+    _Format(b"<html", "text/html", "html htm"),
+    _Format(b"<head", "text/html", "html htm"),
+    _Format(b"<body", "text/html", "html htm"),
+    _Format(b"<script", "text/html", "html htm"),
+    _Format(b"<svg", "image/svg+xml", "svg"),
+    _Format(b"<!doctype svg", "image/svg+xml", "svg"),
+    _Format(b"#!", "text/x-shellscript", "sh"),
+    _Format(b"@echo off", "text/x-batch", "bat cmd"),
+    _Format(b"windows registry editor", "text/x-registry", "reg"),
+    _Format(b"regedit4", "text/x-registry", "reg"),
+)
+# Formats that are a ZIP file or an OLE container inside: the name says which.
+_CONTAINED: Final = {
+    "docx": ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", _ZIP),
+    "xlsx": ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", _ZIP),
+    "pptx": ("application/vnd.openxmlformats-officedocument.presentationml.presentation", _ZIP),
+    "docm": ("application/vnd.ms-word.document.macroenabled.12", _ZIP),
+    "xlsm": ("application/vnd.ms-excel.sheet.macroenabled.12", _ZIP),
+    "odt": ("application/vnd.oasis.opendocument.text", _ZIP),
+    "ods": ("application/vnd.oasis.opendocument.spreadsheet", _ZIP),
+    "odp": ("application/vnd.oasis.opendocument.presentation", _ZIP),
+    "epub": ("application/epub+zip", _ZIP),
+    "apk": ("application/vnd.android.package-archive", _ZIP),
+    "jar": ("application/java-archive", _ZIP),
+    "doc": ("application/msword", _OLE),
+    "xls": ("application/vnd.ms-excel", _OLE),
+    "ppt": ("application/vnd.ms-powerpoint", _OLE),
+    "msg": ("application/vnd.ms-outlook", _OLE),
+    "vsd": ("application/vnd.visio", _OLE),
+    "msi": ("application/x-msi", _OLE),
+}
+# Python's own table only: that of the machine differs from one system to the next.
+_BY_NAME: Final = mimetypes.MimeTypes()
+# A file that claims one of these types without its signature is something else.
+_SIGNED: Final = frozenset(
+    [known.content_type for known in _FORMATS if known.offset == 0]
+    + [kind for kind, _ in _CONTAINED.values()]
+) - {"audio/mpeg", "image/bmp", "application/java-vm", "application/x-elf"}
+_FIRST_EXTENSIONS: Final = {
+    known.content_type: known.extensions.split()[0]
+    for known in reversed((*_FORMATS, *_TEXT_FORMATS))
+    if known.extensions
+} | {kind: extension for extension, (kind, _) in _CONTAINED.items()}
+
+
+def safe_name(name: str, content_type: str = "") -> str:
+    """Return the name without what is dangerous in a path, in a header or on a screen.
+
+    The result has 1 to 255 characters and no path separators, quotes, control, bidirectional or invisible characters;
+    it is neither "." nor "..", no device of Windows, and does not end with a dot. A long name keeps its extension. A
+    name without an extension gets that of the content type, if it is known.
+    """
+    visible = "".join(
+        " " if character.isspace() else character
+        for character in name
+        if character.isspace() or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Cn", "Co")
+    )
+    cleaned = _REPLACED.sub("_", normalize("NFC", visible)).replace("'", "’")
+    cleaned = " ".join(cleaned.split()).rstrip(". ")
+    if _DEVICE.match(cleaned):
+        cleaned = f"_{cleaned}"
+    stem, extension = _split(cleaned or "file")
+    if not extension:
+        extension = _FIRST_EXTENSIONS.get(_media_type(content_type), "")
+    suffix = f".{extension}" if extension else ""
+    return stem[: MAX_NAME - len(suffix)].rstrip(". ") + suffix
+
+
+def content_type_of(name: str, head: bytes, declared: str = "") -> str:
+    """Return the media type, in lower case and without parameters, of a file with this name and these first bytes.
+
+    `declared` is what the sender said; it counts if neither content nor name says anything. A file that only claims
+    to be of a type whose files begin with a signature is text/plain or application/octet-stream.
+    """
+    extension = extension_of(name)
+    contained, container = _CONTAINED.get(extension, ("", ""))
+    recognised = _recognise(head)
+    if recognised is not None:
+        return contained if contained and recognised.content_type == container else recognised.content_type
+    guessed = contained or (_BY_NAME.guess_type(f"x.{extension}")[0] or "" if extension else "")
+    claimed = guessed or _media_type(declared) or UNKNOWN
+    if head and claimed in _SIGNED:
+        return "text/plain" if _is_text(head) else UNKNOWN
+    return claimed
+
+
+def is_forbidden(name: str, content_type: str, head: bytes, types: str) -> bool:
+    """Return whether the file's name, type or content is one of `types`: extensions, separated by spaces or commas.
+
+    Programs, shortcuts, archives and others with a signature are recognised from their content, whatever their name.
+    What an archive contains is not examined.
+    """
+    forbidden = {extension.lower().lstrip("*.") for extension in re.split(r"[\s,;]+", types)} - {""}
+    if not forbidden:
+        return False
+    found = {extension_of(name)}
+    recognised = _recognise(head)
+    if recognised is not None:
+        found.update(recognised.extensions.split())
+    if b"<hta:application" in head.lower():
+        found.add("hta")
+    media_type = _media_type(content_type)
+    for known in (*_FORMATS, *_TEXT_FORMATS):
+        if known.content_type == media_type:
+            found.update(known.extensions.split())
+    return not found.isdisjoint(forbidden)
+
+
+def extension_of(name: str) -> str:
+    """Return the extension as Windows sees it, in lower case and without the dot; "" if there is none."""
+    return _split(safe_name(name))[1].lower()
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return the name in two parts: before and after the last dot, if an extension follows it."""
+    stem, dot, extension = name.rpartition(".")
+    if not dot or not stem or len(extension) > _MAX_EXTENSION or " " in extension:
+        return name, ""
+    return stem, extension
+
+
+def _media_type(text: str) -> str:
+    media_type = text.partition(";")[0].strip().lower()
+    return media_type if _TYPE.fullmatch(media_type) else ""
+
+
+def _recognise(head: bytes) -> _Format | None:
+    for known in _FORMATS:
+        if head.startswith(known.magic, known.offset) and (known.offset != 8 or head.startswith(b"RIFF")):
+            return known
+    text = _text(head)
+    for known in _TEXT_FORMATS:
+        if text.startswith(known.magic):
+            return known
+    # A picture in SVG may begin with an XML declaration and comments.
+    if text.startswith((b"<?xml", b"<!--")) and b"<svg" in text:
+        return next(known for known in _TEXT_FORMATS if known.magic == b"<svg")
+    return None
+
+
+def _text(head: bytes) -> bytes:
+    """Return the first bytes as text in lower case, decoded from UTF-16 if there is its byte order mark."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        head = head[: len(head) // 2 * 2].decode("utf-16", "replace").encode()
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n\f").lower()
+
+
+def _is_text(head: bytes) -> bool:
+    return not any(byte < 9 or 13 < byte < 27 or 27 < byte < 32 for byte in head)
