@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import markup, messenger
+from .files import File, InvalidFileError, from_json
 from .rest import VERSIONS
 from .shapes import Json, admin_json, contact_json, team_json
 from .store import Conversation
@@ -41,7 +42,7 @@ def _summary(intercom: Intercom, conversation: Conversation) -> Json:
         part for part in intercom.store.parts(conversation.id, newest=20) if part.body or part.attachments
     ]
     last = written[-1] if written else conversation.source
-    text = markup.to_text(last.body or "") or ", ".join(last.attachments)
+    text = markup.to_text(last.body or "") or ", ".join(file.name for file in last.attachments)
     return {
         "id": conversation.id,
         "contact": contact_json(contact, intercom.workspace.workspace_id),
@@ -109,20 +110,42 @@ def _change_state(intercom: Intercom, data: Json, conversation_id: str) -> Json:
     return intercom.workspace.shapes.part(part)
 
 
+def _redact(intercom: Intercom, data: Json, conversation_id: str) -> Json:
+    """Redact a message: `{"part_id": id}`."""
+    return intercom.workspace.shapes.part(
+        intercom.workspace.redact(conversation_id, str(data.get("part_id") or ""))
+    )
+
+
+def _set_clock(intercom: Intercom, data: Json) -> Json:
+    """Let the addresses of files expire: `{"offset": seconds}`."""
+    intercom.workspace.addresses.clock_offset = float(data.get("offset") or 0)
+    return {"offset": intercom.workspace.addresses.clock_offset}
+
+
 def _delete(intercom: Intercom, _data: Json, conversation_id: str) -> Json:
     intercom.workspace.delete(conversation_id)
     return {}
 
 
 def _message(data: Json) -> dict[str, Any]:
-    files = data.get("attachments") or []
-    if not isinstance(files, list):
-        raise InvalidActionError("attachments must be a list of file names.")
+    """Return a message's words, `attachments` (files, or names for examples) and `pictures` (files)."""
+    files, pictures = data.get("attachments") or [], data.get("pictures") or []
+    if not isinstance(files, list) or not isinstance(pictures, list):
+        raise InvalidActionError("attachments and pictures must be lists of files.")
     return {
         "body": str(data.get("body") or ""),
         "html": str(data.get("html") or ""),
-        "attachments": [str(name) for name in files],
+        "attachments": [name if isinstance(name, str) else _file(name) for name in files],
+        "pictures": [_file(picture) for picture in pictures],
     }
+
+
+def _file(given: object) -> File:
+    try:
+        return from_json(given)
+    except InvalidFileError as error:
+        raise InvalidActionError(str(error)) from error
 
 
 def _canvas(intercom: Intercom, data: Json) -> Json:
@@ -186,7 +209,9 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Json]], ...] = (
     ("POST", r"conversations/([^/]+)/messages", _write),
     ("POST", r"conversations/([^/]+)/merge", _merge),
     ("POST", r"conversations/([^/]+)/state", _change_state),
+    ("POST", r"conversations/([^/]+)/redact", _redact),
     ("POST", r"conversations/([^/]+)/delete", _delete),
+    ("POST", r"clock", _set_clock),
     ("POST", r"messenger", messenger.begin),
     ("POST", r"canvas", _canvas),
     ("GET", r"faults", lambda intercom, _data: intercom.faults.to_json()),

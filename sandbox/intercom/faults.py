@@ -15,6 +15,12 @@ KINDS = {
     "notify_first": "executes the call, answers after its notifications were sent, at most after `seconds`",
     "slow": "executes the call, answers after `seconds`",
     "drip": "executes the call, answers one byte each `seconds`",
+    # Only for downloads, whose path is /i/o/{workspace}/{file}/...
+    "cut_off": "sends half of a file and closes the connection",
+    "wrong_length": "declares `bytes` more or, if negative, fewer than the file has, sends it and closes",
+    "no_length": "sends a file without its length and closes",
+    "redirect": "answers 302 to `location`",
+    "quarantined": "answers HTTP `status` without content, as for a file that the virus scanner holds",
 }
 
 
@@ -27,6 +33,8 @@ class Fault:
     count: int | None = None
     seconds: float = 1.0
     status: int = 503
+    location: str = ""
+    bytes: int = -10
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

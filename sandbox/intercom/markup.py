@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 BLOCKS = frozenset({"p", "h1", "h2", "ul", "ol", "li", "pre", "blockquote"})
 INLINE = frozenset({"b", "strong", "i", "em", "a", "code", "br", "img"})
+_LINES = BLOCKS | {"div"}
 _DROPPED = frozenset({"script", "style"})
 _PARAGRAPH = '<p class="no-margin">'
 
@@ -135,7 +136,7 @@ class _TextReader(HTMLParser):
         self._label = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in BLOCKS and tag not in ("ul", "ol"):
+        if tag in _LINES and tag not in ("ul", "ol"):
             self._out.append("\n- " if tag == "li" else "\n")
         elif tag == "br":
             self._out.append("\n")
@@ -145,7 +146,7 @@ class _TextReader(HTMLParser):
             self._address, self._label = dict(attrs).get("href") or "", ""
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in BLOCKS and tag not in ("ul", "ol", "li"):
+        if tag in _LINES and tag not in ("ul", "ol", "li"):
             self._out.append("\n")
         elif tag == "a":
             if self._address and self._label.strip() != self._address:

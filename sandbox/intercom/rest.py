@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import markup
+from . import files, markup
 from .shapes import (
     Json,
     admin_json,
@@ -145,12 +145,17 @@ def _reply(call: Call, conversation_id: str) -> Json:
     html = data.get("body")
     if not isinstance(html, str) or not markup.normalise(html):
         raise RequestRefusedError(400, "parameter_invalid", "body is required")
+    try:
+        sent = files.list_from_json(data.get("attachment_files"))
+    except files.InvalidFileError as error:
+        raise RequestRefusedError(400, "parameter_invalid", str(error)) from error
     call.intercom.workspace.write(
         conversation.id,
         author="admin",
         author_id=admin.id,
         html=html,
         note=kind == "note",
+        attachments=sent,
         app_package_code=OUR_APP,
     )
     return _conversation(call, conversation.id)
@@ -269,6 +274,23 @@ def _merge(call: Call, conversation_id: str) -> Json:
     return _conversation(call, into)
 
 
+def _redact(call: Call) -> Json:
+    """Redact a part or a source: https://developers.intercom.com/docs/references/rest-api/api.intercom.io."""
+    data = call.data
+    kinds = {"conversation_part": "conversation_part_id", "source": "source_id"}
+    if data.get("type") not in kinds:
+        raise RequestRefusedError(400, "parameter_invalid", "type must be conversation_part or source")
+    conversation_id = str(data.get("conversation_id") or "")
+    given = str(data.get(kinds[data["type"]]) or "")
+    if data["type"] == "source" and given == call.intercom.store.conversation(conversation_id).source.id:
+        call.intercom.workspace.redact(conversation_id, "")
+    elif data["type"] == "conversation_part" and given:
+        call.intercom.workspace.redact(conversation_id, given)
+    else:
+        raise NotFoundError(f"There is no {data['type']} {given}")
+    return _conversation(call, conversation_id)
+
+
 def _delete(call: Call, conversation_id: str) -> Json:
     call.intercom.workspace.delete(conversation_id)
     return {"id": conversation_id, "object": "conversation", "deleted": True}
@@ -346,6 +368,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Json]], ...] = (
     ("GET", r"/conversations/deleted", _deleted),
     ("GET", r"/conversations/attributes", _attributes),
     ("POST", r"/conversations/attributes", _create_attribute),
+    ("POST", r"/conversations/redact", _redact),
     ("GET", r"/conversations/attributes/([^/]+)", _attribute),
     ("DELETE", r"/conversations/attributes/([^/]+)", _attribute),
     ("GET", r"/conversations/([^/]+)", _conversation),

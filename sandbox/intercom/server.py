@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from . import rest, seed
 from .controls import find_control
 from .faults import Fault, Faults
+from .files import PREFIX, StoredFile
 from .rest import VERSIONS, Call, RequestRefusedError
 from .shapes import Json
 from .store import FIRST_CONVERSATION_ID, Contact, Conversation, NotFoundError, Part, Store
@@ -32,10 +33,15 @@ TOKEN = "sandbox-access-token"  # noqa: S105
 CALLS_A_WINDOW = 1666
 WINDOW_SECONDS = 10
 MAX_BODY = 20_000_000
+# Intercom does not document a limit of the files in a reply.
+MAX_REPLY = 64_000_000
 
 
 class Intercom:
-    """A running stand-in. `url` is its address; `calls` lists (method, path) of each REST call."""
+    """A running stand-in.
+
+    `url` is its address; `calls` lists (method, path) of each REST call, `downloads` the path of each file asked for.
+    """
 
     def __init__(
         self,
@@ -63,6 +69,7 @@ class Intercom:
         self.faults = Faults()
         self.calls: list[tuple[str, str]] = []
         self.calls_a_window = CALLS_A_WINDOW
+        self.downloads: list[str] = []
         self._server = _Server(("127.0.0.1", port), self)
         # After the port is bound: if that fails, there is no thread to stop.
         self.workspace = Workspace(
@@ -70,6 +77,7 @@ class Intercom:
             bridge_url=bridge_url,
             workspace_id=workspace_id,
             secret=secret,
+            origin=self.url,
             region=region,
             api_version=api_version,
             retry_seconds=retry_seconds,
@@ -126,6 +134,14 @@ class Intercom:
     def change_state(self, conversation_id: str, kind: str, **change: Any) -> Part:
         """See `Workspace.change_state`."""
         return self.workspace.change_state(conversation_id, kind, **change)
+
+    def redact(self, conversation_id: str, part_id: str) -> Part:
+        """See `Workspace.redact`."""
+        return self.workspace.redact(conversation_id, part_id)
+
+    def expire_addresses(self, seconds: float) -> None:
+        """Let so many seconds pass for the addresses of files."""
+        self.workspace.addresses.clock_offset += seconds
 
     def delete(self, conversation_id: str) -> None:
         """See `Workspace.delete`."""
@@ -202,12 +218,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(413, {"error": "too large"})
         elif parts.path.startswith("/sandbox/"):
             self._sandbox(parts.path.removeprefix("/sandbox/"), body)
+        elif parts.path.startswith(PREFIX):
+            self._download(parts.path, parts.query)
         else:
             self._rest(parts.path, parse_qs(parts.query), body)
 
     def _body(self) -> bytes | None:
         length = int(self.headers.get("Content-Length") or 0)
-        if length > MAX_BODY:
+        has_files = self.path.endswith(("/reply", "/messages", "/sandbox/conversations"))
+        if length > (MAX_REPLY if has_files else MAX_BODY):
             self.close_connection = True
             return None
         return self.rfile.read(length)
@@ -277,6 +296,62 @@ class _Handler(BaseHTTPRequestHandler):
             raise RequestRefusedError(
                 406, "media_type_not_acceptable", "The Accept header should send a media type of JSON"
             )
+
+    # --- Files ---
+
+    def _download(self, path: str, query: str) -> None:
+        """Send a file to anybody who has a valid address, and to nobody who sends a token as well."""
+        intercom = self.server.intercom
+        intercom.downloads.append(path)
+        fault = intercom.faults.meet(path)
+        if fault is not None and self._meet_download(fault):
+            return
+        if "Authorization" in self.headers:
+            self._send(400, b"<Error><Code>InvalidArgument</Code></Error>", "application/xml")
+            return
+        file_id = intercom.workspace.addresses.opened(path, query)
+        if not file_id or self.command not in ("GET", "HEAD"):
+            self._send(403, b"Forbidden", "text/plain")
+            return
+        try:
+            file, content = intercom.store.file(file_id), intercom.store.content(file_id)
+        except NotFoundError:
+            self._send(404, b"Not found", "text/plain")
+            return
+        self._send_file(file, content, fault)
+
+    def _meet_download(self, fault: Fault) -> bool:
+        if fault.kind == "redirect":
+            self._send(302, b"", "text/html", {"Location": fault.location})
+        elif fault.kind == "quarantined":
+            self._send(fault.status, b"", "text/plain")
+        elif fault.kind == "rate_limited":
+            self._send(429, b"", "text/plain")
+        elif fault.kind == "slow":
+            time.sleep(fault.seconds)
+            return False
+        else:
+            return self._meet(fault)
+        return True
+
+    def _send_file(self, file: StoredFile, content: bytes, fault: Fault | None) -> None:
+        kind = fault.kind if fault else ""
+        # The address decides what a browser does with the file; a name in another header could not be trusted.
+        headers = {"Cache-Control": "private, max-age=1800", "X-Content-Type-Options": "nosniff"}
+        if fault is None or kind in ("slow", "drip"):
+            self._send(
+                200, content, file.content_type, headers, fault.seconds if fault and kind == "drip" else 0
+            )
+            return
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", file.content_type)
+        if kind != "no_length":
+            more = fault.bytes if kind == "wrong_length" else 0
+            self.send_header("Content-Length", str(max(0, len(content) + more)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if kind in ("cut_off", "drop_after") else content)
 
     # --- The sandbox's own ---
 

@@ -11,23 +11,13 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import quote
 
+from .files import Addresses, StoredFile
 from .markup import to_text
 from .store import Admin, Contact, Conversation, ConversationAttribute, Part, Store, Team
 
 Json = dict[str, Any]
 
-CONTENT_TYPES = {
-    "png": "image/png",
-    "jpg": "image/jpeg",
-    "jpeg": "image/jpeg",
-    "gif": "image/gif",
-    "pdf": "application/pdf",
-    "txt": "text/plain",
-    "log": "text/plain",
-    "zip": "application/zip",
-}
 BOT = {"type": "bot", "id": "9608700", "name": "Fin", "email": "operator+{workspace}@intercom.io"}
 
 
@@ -128,26 +118,24 @@ def contact_json(contact: Contact, workspace_id: str) -> Json:
     }
 
 
-def attachment_json(name: str, part: Part) -> Json:
-    content_type = CONTENT_TYPES.get(name.rpartition(".")[2].lower(), "application/octet-stream")
-    picture = content_type.startswith("image/")
+def attachment_json(file: StoredFile, address: str) -> Json:
     return {
         "type": "upload",
-        "name": name,
-        # Intercom's addresses are valid for thirty minutes; these are not served.
-        "url": f"https://downloads.intercomcdn.example/i/o/{part.id}/{quote(name)}?expires={part.created_at + 1800}",
-        "content_type": content_type,
-        "filesize": 48_213,
-        "width": 1280 if picture else None,
-        "height": 720 if picture else None,
+        "name": file.name,
+        "url": address,
+        "content_type": file.content_type,
+        "filesize": file.size,
+        "width": file.width,
+        "height": file.height,
     }
 
 
 class Shapes:
     """Convert the data of one workspace to Intercom's JSON."""
 
-    def __init__(self, store: Store, workspace_id: str) -> None:
+    def __init__(self, store: Store, workspace_id: str, addresses: Addresses) -> None:
         self._store = store
+        self._addresses = addresses
         self._workspace_id = workspace_id
 
     def author(self, part: Part) -> Json:
@@ -166,12 +154,24 @@ class Shapes:
         contact = self._store.contact(part.author_id)
         return {"type": contact.role, "id": contact.id, "name": contact.name, "email": contact.email}
 
+    def attachments(self, part: Part) -> list[Json]:
+        return [attachment_json(file, self._addresses.of(file)) for file in part.attachments]
+
+    def body(self, part: Part, plain: bool) -> str | None:
+        """Return a part's body. Plain text has a marker for each picture in it and for each file."""
+        if not plain:
+            return None if part.body is None else self._addresses.fill_in(part.body)
+        if part.body is None and not part.attachments:
+            return None
+        lines = [to_text(part.body)] if part.body else []
+        return "\n".join(lines + ["[Attachment]"] * len(part.attachments))
+
     def part(self, part: Part, *, plain: bool = False) -> Json:
         return {
             "type": "conversation_part",
             "id": part.id,
             "part_type": part.part_type,
-            "body": _body(part, plain),
+            "body": self.body(part, plain),
             "created_at": part.created_at,
             "updated_at": part.created_at,
             "notified_at": part.created_at,
@@ -179,9 +179,9 @@ class Shapes:
                 {"type": part.assigned_to[0], "id": part.assigned_to[1]} if part.assigned_to else None
             ),
             "author": self.author(part),
-            "attachments": [attachment_json(name, part) for name in part.attachments],
+            "attachments": self.attachments(part),
             "external_id": None,
-            "redacted": False,
+            "redacted": part.redacted,
             "metadata": {},
             "email_message_metadata": None,
             "state": "open",
@@ -217,11 +217,11 @@ class Shapes:
                 "id": source.id,
                 "delivered_as": "customer_initiated",
                 "subject": "",
-                "body": _body(source, plain) or "",
+                "body": self.body(source, plain) or "",
                 "author": self.author(source),
-                "attachments": [attachment_json(name, source) for name in source.attachments],
+                "attachments": self.attachments(source),
                 "url": "https://app.client.example/",
-                "redacted": False,
+                "redacted": source.redacted,
             },
             "contacts": {
                 "type": "contact.list",
@@ -269,10 +269,6 @@ class Shapes:
                 "total_count": total_count,
             },
         }
-
-
-def _body(part: Part, plain: bool) -> str | None:
-    return to_text(part.body) if plain and part.body is not None else part.body
 
 
 def _number(assignee_id: str) -> int | None:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from .files import File, StoredFile, dimensions, example, referred
+
 # Newer workspaces count from about here; ids do not fit into 32 bits.
 FIRST_CONVERSATION_ID = 215472621202693
 FIRST_PART_ID = 37358198341
@@ -70,7 +72,8 @@ class Part:
     created_at: int
     author_type: str
     author_id: str
-    attachments: tuple[str, ...] = ()
+    attachments: tuple[StoredFile, ...] = ()
+    redacted: bool = False
     app_package_code: str | None = None
     # Who was assigned by this part: "admin" or "team", and the id.
     assigned_to: tuple[str, str] | None = None
@@ -99,7 +102,9 @@ class DeletedConversation:
     deleted_at: int
 
 
-_Thing = Admin | Team | Contact | Conversation | ConversationAttribute | DeletedConversation
+_Thing = Admin | Team | Contact | Conversation | ConversationAttribute | DeletedConversation | StoredFile
+# What Intercom leaves of the words of a redacted message.
+REDACTED = "<p><i>This message was deleted</i></p>"
 
 
 class NotFoundError(LookupError):
@@ -127,6 +132,7 @@ class Store:
                     conversation_id TEXT, created_at INTEGER, number INTEGER, data TEXT,
                     PRIMARY KEY (conversation_id, number)
                 );
+                CREATE TABLE IF NOT EXISTS files (id INTEGER PRIMARY KEY, content BLOB);
                 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER);
                 """
             )
@@ -304,6 +310,50 @@ class Store:
                 "deleted conversation", DeletedConversation(id=conversation_id, deleted_at=int(time.time()))
             )
 
+    # --- Files ---
+
+    def add_file(self, file: File | str) -> StoredFile:
+        """Store a file; of one that has only a name, an example."""
+        given = example(file) if isinstance(file, str) else file
+        width, height = dimensions(given.content, given.type)
+        with self._lock, self._db:
+            added = self._db.execute("INSERT INTO files (content) VALUES (?)", (given.content,))
+        stored = StoredFile(str(added.lastrowid), given.name, given.type, len(given.content), width, height)
+        self._put("file", stored)
+        return stored
+
+    def file(self, file_id: str) -> StoredFile:
+        """Raise NotFoundError."""
+        return StoredFile(**self._get("file", file_id))
+
+    def content(self, file_id: str) -> bytes:
+        """Raise NotFoundError."""
+        with self._lock:
+            row = self._db.execute("SELECT content FROM files WHERE id = ?", (file_id,)).fetchone()
+        if row is None:
+            raise NotFoundError(f"There is no file {file_id}")
+        return bytes(row[0])
+
+    def redact(self, conversation_id: str, part_id: str) -> Part:
+        """Delete the words and the files of a part or, without an id, of the source. Raise NotFoundError."""
+        with self._lock:
+            conversation = self.conversation(conversation_id)
+            parts = {part.id: part for part in self.parts(conversation_id)}
+            if part_id and part_id not in parts:
+                raise NotFoundError(f"There is no part {part_id}")
+            found = parts[part_id] if part_id else conversation.source
+            files = [*(file.id for file in found.attachments), *referred(found.body or "")]
+            redacted = replace(found, body=REDACTED, attachments=(), redacted=True)
+            with self._db:
+                self._db.executemany("DELETE FROM files WHERE id = ?", [(number,) for number in files])
+                self._db.execute(
+                    "UPDATE parts SET data = ? WHERE conversation_id = ? AND number = ?",
+                    (json.dumps(asdict(redacted)), conversation_id, int(part_id or 0)),
+                )
+            if not part_id:
+                self._put("conversation", replace(conversation, source=redacted))
+        return redacted
+
     def deleted_conversations(self) -> list[DeletedConversation]:
         return [DeletedConversation(**data) for data in self._all("deleted conversation")]
 
@@ -313,7 +363,7 @@ class Store:
         body: str | None,
         *,
         created_at: int | None = None,
-        attachments: Iterable[str] = (),
+        attachments: Iterable[File | str] = (),
         source_id: str = "",
     ) -> Conversation:
         """Start a conversation as the first of the contacts."""
@@ -330,7 +380,7 @@ class Store:
             created_at=when,
             author_type=author.role,
             author_id=author.id,
-            attachments=tuple(attachments),
+            attachments=tuple(map(self.add_file, attachments)),
         )
         conversation = Conversation(
             id=number, contact_ids=people, source=source, created_at=when, updated_at=when
@@ -357,7 +407,7 @@ class Store:
         author_type: str,
         author_id: str,
         created_at: int | None = None,
-        attachments: Iterable[str] = (),
+        attachments: Iterable[File | str] = (),
         app_package_code: str | None = None,
         part_id: str = "",
         assigned_to: tuple[str, str] | None = None,
@@ -373,7 +423,7 @@ class Store:
                 created_at=when,
                 author_type=author_type,
                 author_id=author_id,
-                attachments=tuple(attachments),
+                attachments=tuple(map(self.add_file, attachments)),
                 app_package_code=app_package_code,
                 assigned_to=assigned_to,
             )
@@ -426,7 +476,7 @@ def _part(data: dict[str, Any]) -> Part:
     return Part(
         **{
             **data,
-            "attachments": tuple(data["attachments"]),
+            "attachments": tuple(StoredFile(**file) for file in data["attachments"]),
             "assigned_to": tuple(assigned_to) if assigned_to else None,
         }
     )

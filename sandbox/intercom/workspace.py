@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import markup
+from .files import Addresses, File, reference
 from .http_out import send
 from .shapes import Json, Shapes, admin_json, contact_json, encode
 from .store import Contact, Conversation, Part, Store
@@ -75,7 +76,7 @@ class CanvasAnswer:
 class Workspace:
     """An Intercom workspace with our app installed.
 
-    `bridge_url` is the service's address, or "" without a service.
+    `bridge_url` is the service's address, or "" without a service; `origin` is where files are downloaded.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Workspace:
         bridge_url: str,
         workspace_id: str,
         secret: str,
+        origin: str = "",
         region: str = "US",
         api_version: str = "2.14",
         retry_seconds: float = 60.0,
@@ -97,7 +99,8 @@ class Workspace:
         self.bridge_url = bridge_url.rstrip("/")
         # The number of parts in a canvas request; Intercom does not document it.
         self.parts_in_canvas = MAX_PARTS
-        self.shapes = Shapes(store, workspace_id)
+        self.addresses = Addresses(workspace_id, origin, store.file)
+        self.shapes = Shapes(store, workspace_id, self.addresses)
         self.webhooks = Webhooks(
             address=f"{self.bridge_url}/webhooks/intercom" if bridge_url else "",
             workspace_id=workspace_id,
@@ -122,22 +125,23 @@ class Workspace:
         html: str = "",
         part_type: str = "",
         note: bool = False,
-        attachments: Iterable[str] = (),
+        attachments: Iterable[File | str] = (),
+        pictures: Iterable[File] = (),
         app_package_code: str | None = None,
         created_at: int | None = None,
     ) -> Part:
         """Write a message into a conversation and notify the bridge.
 
         `author` is "contact", "admin" or "bot"; without an `author_id` it is the conversation's first contact
-        or the first teammate. `body` is typed text, `html` posted HTML. Raise InvalidActionError or
-        NotFoundError.
+        or the first teammate. `body` is typed text, `html` posted HTML; `pictures` are pasted after the text. Of an
+        attachment with only a name, the content is an example. Raise InvalidActionError or NotFoundError.
         """
         conversation = self.store.conversation(conversation_id)
         files = tuple(attachments)
         kind = part_type or ("note" if note else "comment")
         if (author, kind) not in TOPIC_OF:
             raise InvalidActionError(f"A {author} cannot write a {kind}.")
-        text = markup.normalise(html) if html else markup.from_text(body)
+        text = self._text(body, html, pictures)
         if not text and not files and kind in ("comment", "note"):
             raise InvalidActionError("The message is empty.")
         if author == "contact":
@@ -160,17 +164,34 @@ class Workspace:
         self.notify(TOPIC_OF[author, kind], conversation_id, [part])
         return part
 
+    def _text(self, body: str, html: str, pictures: Iterable[File]) -> str:
+        text = markup.normalise(html) if html else markup.from_text(body)
+        return text + "".join(reference(self.store.add_file(picture)) for picture in pictures)
+
     def begin(
-        self, contact: Contact, *, body: str = "", html: str = "", attachments: Iterable[str] = ()
+        self,
+        contact: Contact,
+        *,
+        body: str = "",
+        html: str = "",
+        attachments: Iterable[File | str] = (),
+        pictures: Iterable[File] = (),
     ) -> Conversation:
         """Start a conversation as a customer and notify the bridge, with the message in `source` and no part."""
-        text = markup.normalise(html) if html else markup.from_text(body)
+        text = self._text(body, html, pictures)
         files = tuple(attachments)
         if not text and not files:
             raise InvalidActionError("The message is empty.")
         conversation = self.store.start_conversation([contact.id], text, attachments=files)
         self.notify("conversation.user.created", conversation.id, [])
         return conversation
+
+    def redact(self, conversation_id: str, part_id: str) -> Part:
+        """Redact a part or, without an id, the source, as a teammate, and notify the bridge. Raise NotFoundError."""
+        part = self.store.redact(conversation_id, part_id)
+        # What a notification of a redacted source contains is not documented.
+        self.notify("conversation_part.redacted", conversation_id, [part] if part_id else [])
+        return part
 
     def change_state(
         self,
