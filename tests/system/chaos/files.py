@@ -27,7 +27,6 @@ from zoneinfo import ZoneInfo
 import requests
 
 from sandbox.demo_processes import DemoError
-from sandbox.demo_rows import SANDBOX_TIME_ZONE
 
 from .children import SystemTestError
 from .result import (
@@ -45,6 +44,8 @@ from .samples import Sample, sample
 from .stored import ItopFile, Post, StoredFiles, attachments_in, inline_images_in
 from .testbed import TICKET_CLASS, Testbed
 
+# The default of the stand-in.
+ITOP_TIME_ZONE = "Europe/Paris"
 WRITERS = 2
 # Of how many messages or saves each has no file.
 ORDINARY_EVERY = 3
@@ -96,7 +97,7 @@ class FileStory:
         self.messages: list[Message] = []
         self.saves: list[Save] = []
         self._stored = StoredFiles(testbed.directory / "itop.sqlite3", testbed.directory / "intercom.sqlite3")
-        self._zone = ZoneInfo(SANDBOX_TIME_ZONE)
+        self._zone = ZoneInfo(ITOP_TIME_ZONE)
         self._pool = ThreadPoolExecutor(WRITERS + 1)
         self._futures: list[Future[None]] = []
 
