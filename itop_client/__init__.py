@@ -13,10 +13,23 @@ It needs requests and urllib3 only.
 
 from __future__ import annotations
 
+from .attachments import (
+    Attached,
+    AttachmentFile,
+    FileOwner,
+    attach,
+    create_inline_image,
+    delete_attachments,
+    find_attachments,
+    list_attachments,
+    read_attachment,
+    read_inline_image,
+)
 from .caselog import LogEntry, LogItem, read_log
 from .client import Client, Found, ServerInfo
 from .errors import (
     CheckFailedError,
+    FileTooLargeError,
     InvalidQueryError,
     InvalidStimulusError,
     InvalidValueError,
@@ -34,6 +47,7 @@ from .errors import (
     MultipleMatchesError,
     NoMatchError,
     ObjectNotFoundError,
+    OutOfResourcesError,
     ProblemKind,
     RemoteError,
     RequestTooLargeError,
@@ -50,11 +64,15 @@ from .oql import OqlError, Query, containing, ids, parse, quote
 from .response import ItopObject, classify
 
 __all__ = [
+    "Attached",
+    "AttachmentFile",
     "CertificateProblem",
     "CheckFailedError",
     "Client",
     "CreateResult",
     "Deadline",
+    "FileOwner",
+    "FileTooLargeError",
     "Found",
     "InvalidQueryError",
     "InvalidStimulusError",
@@ -77,6 +95,7 @@ __all__ = [
     "NoMatchError",
     "ObjectNotFoundError",
     "OqlError",
+    "OutOfResourcesError",
     "ProblemKind",
     "Query",
     "RemoteError",
@@ -89,15 +108,22 @@ __all__ = [
     "ValueProblem",
     "append",
     "apply_once",
+    "attach",
     "classify",
     "containing",
     "create",
+    "create_inline_image",
+    "delete_attachments",
+    "find_attachments",
     "find_created",
     "idempotency_key",
     "ids",
+    "list_attachments",
     "open_session",
     "parse",
     "quote",
+    "read_attachment",
+    "read_inline_image",
     "read_log",
     "redact",
     "written_keys",

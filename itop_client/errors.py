@@ -8,6 +8,7 @@
         │   │                                                 read-only, any response that is not known
         │   ├── UnclassifiedError        retry  may have run  a response that is not known: perhaps the request's
         │   │                                                 fault; a read shows whether iTop works
+        │   │   └── OutOfResourcesError  retry  may have run  PHP's memory or the database's connection gave out
         │   ├── ItopLoginError           retry                token, password or account refused
         │   └── ItopPermissionError      retry                the account lacks permissions, or iTop is read-only
         │       └── ItopNotAdministratorError  retry          only Administrators set a log entry's author
@@ -22,6 +23,7 @@
             ├── LogFullError                                  a case log holds about 300 entries
             ├── UnsupportedCharacterError                     the database's character set lacks a character
             ├── RequestTooLargeError                          for the web server, PHP or the database
+            │   └── FileTooLargeError                         because of the file in it, or a file to read is
             ├── CheckFailedError                              a check of the data model or of the site's own
             ├── InvalidStimulusError                          wrong state, unknown, or a mandatory field is missing
             └── MalformedRequestError
@@ -127,6 +129,13 @@ class UnclassifiedError(ItopUnavailableError):
 
     code = "itop_unknown_response"
     summary = "iTop responded in an unknown way"
+
+
+class OutOfResourcesError(UnclassifiedError):
+    """PHP's memory or the database's connection gave out while iTop processed the request.
+
+    Either the server is overloaded, or this one request is too large for it: a read shows which.
+    """
 
 
 class LoginProblem(StrEnum):
@@ -299,6 +308,20 @@ class RequestTooLargeError(ItopRejectedError):
 
     code = "request_too_large"
     summary = "The request is too large for iTop"
+
+
+class FileTooLargeError(RequestTooLargeError):
+    """One file is larger than iTop accepts or than the caller's limit. The instance works, and other files may pass.
+
+    `size` is the size of the file in bytes (of one that was being read: what had been read of it), 0 if unknown.
+    """
+
+    code = "file_too_large_for_itop"
+    summary = "The file is too large"
+
+    def __init__(self, detail: str = "", *, size: int = 0) -> None:
+        super().__init__(detail)
+        self.size = size
 
 
 class CheckFailedError(ItopRejectedError):

@@ -9,6 +9,9 @@ another thread shuts the socket down, which wakes up the thread that reads from 
 - HttpUnreachableError: not one byte of the request was sent, so it was certainly never processed.
 - HttpNoResponseError: sending began and no complete response came. The request may have been processed, or may still
   be.
+
+Neither a body that is sent nor one that is received has to fit into memory: `data` may produce a body piece by piece,
+and `into` takes the response's body piece by piece.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import requests
 import urllib3
@@ -85,6 +88,24 @@ class HttpNoResponseError(HttpError):
     """Sending began, then: deadline, dropped connection or body too large. The request may have been processed."""
 
 
+class HttpTooLargeError(HttpNoResponseError):
+    """The response's body is larger than the limit. Reading stopped, and the request was processed."""
+
+
+class StreamedBody(Protocol):
+    """A request body that is produced while it is sent. `len()` is its exact number of bytes."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
+class Sink(Protocol):
+    """Takes a response's body piece by piece. What it raises ends the exchange and reaches the caller."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
 class Deadline:
     """The wall-clock time left for a piece of work, shared by all the calls that it makes."""
 
@@ -98,7 +119,7 @@ class Deadline:
 
 @dataclass(frozen=True)
 class Response:
-    """A complete response. Names in `headers` ignore case; `body` is decompressed.
+    """A complete response. Names in `headers` ignore case; `body` is decompressed, and empty if a sink took it.
 
     `certificate_end` is the end of the server certificate's validity in seconds since 1970, None without TLS.
     """
@@ -130,15 +151,18 @@ def exchange(  # noqa: PLR0913 - the parts of an HTTP request
     *,
     deadline: float,
     headers: Mapping[str, str] | None = None,
-    data: Mapping[str, str | bytes] | bytes | None = None,
+    data: Mapping[str, str | bytes] | bytes | StreamedBody | None = None,
     json: object = None,
     max_bytes: int = MAX_RESPONSE_BYTES,
+    into: Sink | None = None,
 ) -> Response:
     """Send one request, once, and return the complete response, whatever its status.
 
-    `deadline` is in seconds from now; `max_bytes` limits the decompressed body. Raise HttpUnreachableError if nothing
-    was sent, and HttpNoResponseError if sending began but no complete response came in time. Neither error contains
-    a header or a body.
+    `deadline` is in seconds from now; `max_bytes` limits the decompressed body. A body that is produced while it is
+    sent has a Content-Length. With `into`, the response's body is written there, whatever the status: if an error is
+    raised, a part of it may have been. Raise HttpUnreachableError if nothing was sent, HttpTooLargeError if the body
+    is larger than `max_bytes`, and HttpNoResponseError if sending began but no complete response came in time. None
+    of these errors contains a header or a body.
     """
     if deadline <= 0:
         raise HttpUnreachableError("no time was left to connect")
@@ -156,12 +180,14 @@ def exchange(  # noqa: PLR0913 - the parts of an HTTP request
             stream=True,
         )
         try:
-            body = _read(response, max_bytes)
+            body = _read(response, max_bytes, into)
         finally:
             response.close()
         # After the watchdog's shutdown, a body without a length looks as if it had ended.
         if watchdog.expired:
             raise TimeoutError
+    except _SinkError as error:
+        raise error.cause from None
     except (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
         # `from None`: the libraries' exceptions may contain the request, its headers or a header's value.
         raise _failure(error, watchdog) from None
@@ -171,14 +197,28 @@ def exchange(  # noqa: PLR0913 - the parts of an HTTP request
     return Response(response.status_code, response.headers, body, watchdog.certificate_end)
 
 
-def _read(response: requests.Response, max_bytes: int) -> bytes:
+class _SinkError(Exception):
+    """What a sink raised, kept apart from what the network raised: a full disk is no fault of the server."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+def _read(response: requests.Response, max_bytes: int, into: Sink | None) -> bytes:
     chunks: list[bytes] = []
     size = 0
     for chunk in response.iter_content(CHUNK_BYTES):
         size += len(chunk)
         if size > max_bytes:
-            raise HttpNoResponseError(f"the response is larger than {max_bytes} bytes")
-        chunks.append(chunk)
+            raise HttpTooLargeError(f"the response is larger than {max_bytes} bytes")
+        if into is None:
+            chunks.append(chunk)
+            continue
+        try:
+            into.write(chunk)
+        except Exception as error:
+            raise _SinkError(error) from error
     return b"".join(chunks)
 
 

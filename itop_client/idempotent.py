@@ -82,7 +82,7 @@ def append(  # noqa: PLR0913 - what, where and how
     Raise ObjectNotFoundError if there is no such ticket, and ItopNoResponseError if iTop rejected the write although
     the ticket exists and the key does not: try again later.
     """
-    budget = _budget(client, deadline)
+    budget = budget_of(client, deadline)
     idempotency_key = _normalize(idempotency_key)
     query = (
         f"SELECT {ticket_class} AS t WHERE t.id = {quote(ticket_id)} AND t.id NOT IN"
@@ -116,9 +116,9 @@ def append(  # noqa: PLR0913 - what, where and how
             # Nothing was written. An attribute that cannot be returned must not prevent the write.
             return write(())
     except NoMatchError as rejection:
-        if _retry_read(is_written):
+        if retry_read(is_written):
             return None
-        if not _retry_read(lambda: client.get(ticket_class, ticket_id, deadline=budget.remaining())):
+        if not retry_read(lambda: client.get(ticket_class, ticket_id, deadline=budget.remaining())):
             raise ObjectNotFoundError(f"Invalid object {ticket_class}::{ticket_id}") from rejection
         raise ItopNoResponseError("the write was rejected without a valid reason") from rejection
 
@@ -136,7 +136,7 @@ def written_keys(
     The query goes through the ticket's class, so that it works for accounts that are not Administrator. Its result
     only says whether one of the keys exists, so a set that contains some is halved until each key is known.
     """
-    budget = _budget(client, deadline)
+    budget = budget_of(client, deadline)
     written: set[str] = set()
     todo = [sorted(set(idempotency_keys))]
     while todo:
@@ -226,7 +226,7 @@ def create(  # noqa: PLR0913 - what, where and how
     Raise InvalidValueError if the caller does not exist, and ItopNoResponseError if iTop rejected the creation without
     a valid reason: try again later.
     """
-    budget = _budget(client, deadline)
+    budget = budget_of(client, deadline)
     idempotency_key = _normalize(idempotency_key)
     output_fields = tuple(output_fields)
 
@@ -260,7 +260,7 @@ def create(  # noqa: PLR0913 - what, where and how
         if earlier := find_earlier():
             return CreateResult(earlier, existed=True)
         if not client.get(CALLER_CLASS, caller_id, deadline=budget.remaining()):
-            raise _unknown_caller(caller_attribute, caller_id) from rejection
+            raise unknown_person(caller_attribute, caller_id) from rejection
         raise ItopNoResponseError("the creation was rejected without a valid reason") from rejection
     return CreateResult(created, existed=False)
 
@@ -291,11 +291,11 @@ def _one_line(text: str) -> str:
     return re.sub(r"\s+", " ", "".join(characters)).strip()
 
 
-def _budget(client: Client, deadline: float | None) -> Deadline:
+def budget_of(client: Client, deadline: float | None) -> Deadline:
     return Deadline(client.deadline if deadline is None else deadline)
 
 
-def _retry_read(read: Callable[[], T]) -> T:
+def retry_read(read: Callable[[], T]) -> T:
     """Call `read` until it succeeds, at most MAX_READ_ATTEMPTS times: a read changes nothing."""
     for _ in range(MAX_READ_ATTEMPTS - 1):
         try:
@@ -306,7 +306,7 @@ def _retry_read(read: Callable[[], T]) -> T:
     return read()
 
 
-def _unknown_caller(attribute: str, caller_id: int) -> InvalidValueError:
+def unknown_person(attribute: str, caller_id: int) -> InvalidValueError:
     # iTop's own text for an id that does not exist (recording 068).
     text = f"Invalid object {CALLER_CLASS}::{caller_id}"
     problem = ValueProblem(attribute, "", text, ProblemKind.NO_SUCH_OBJECT)

@@ -29,6 +29,7 @@ from .errors import (
     MultipleMatchesError,
     NoMatchError,
     ObjectNotFoundError,
+    OutOfResourcesError,
     ProblemKind,
     RequestTooLargeError,
     UnclassifiedError,
@@ -55,6 +56,10 @@ _NO_FIELDS_CODE: Final = 2
 _TOO_LARGE_STATUSES: Final = frozenset({413, 414, 431})
 # MySQL's error numbers that are about one value, not about the database.
 _TOO_LONG_ERROR, _CHARACTER_ERROR, _PACKET_ERROR = 1406, 1366, 1153
+# The database closed the connection: it restarted, or a statement was over its max_allowed_packet (recording 258).
+_CONNECTION_ERROR: Final = 2006
+# PHP's text, also within iTop's page about it.
+_OUT_OF_MEMORY: Final = b"Allowed memory size"
 _VALUE_ERRORS: Final = frozenset({_TOO_LONG_ERROR, _CHARACTER_ERROR, _PACKET_ERROR, 1264, 1265, 1292})
 _DATABASE_ERROR = re.compile(r", mysql_errno = (\d+), mysql_error = ")
 _COLUMN = re.compile(r"column (?:'(\w+)'|(?:`\w+`\.)*`(\w+)`)")
@@ -119,6 +124,8 @@ def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
         raise ItopLoginError("Bad user", status=status, problem=LoginProblem.DISABLED)
     if status in _TOO_LARGE_STATUSES:
         raise RequestTooLargeError(f"HTTP {status}")
+    if envelope is None and status == 500 and _OUT_OF_MEMORY in body[:_MAX_CHECKED]:
+        raise OutOfResourcesError("HTTP 500: PHP's memory_limit is exhausted", status=status)
     if envelope is None:
         kind = ItopUnavailableError if _is_instance_status(status) else UnclassifiedError
         raise kind(_describe(status, content_type, body), status=status)
@@ -194,7 +201,8 @@ def _error(code: int, message: str) -> ItopError:
     ):
         return _check_error(_ISSUES.sub("", text))
     rejection = _rejection(text, _shorten(text)) if code == 100 else None
-    return rejection or UnclassifiedError(f"code {code}: {_shorten(_remove_query(text))}")
+    kind = OutOfResourcesError if database and number == _CONNECTION_ERROR else UnclassifiedError
+    return rejection or kind(f"code {code}: {_shorten(_remove_query(text))}")
 
 
 def _value_error(number: int, said: str, detail: str) -> ItopRejectedError:
