@@ -48,6 +48,13 @@ def main() -> None:
         help="of PHP (default: %(default)s)",
     )
     parser.add_argument(
+        "--upload-max-filesize",
+        type=int,
+        default=2 * MEGABYTE,
+        metavar="BYTES",
+        help="of PHP (default: %(default)s)",
+    )
+    parser.add_argument(
         "--no-extension", action="store_true", help="without the PHP extension's intercom_* attributes"
     )
     parser.add_argument("--verbose", action="store_true", help="log each request")
@@ -64,6 +71,7 @@ def main() -> None:
         character_set=options.character_set,
         max_body=options.max_body,
         post_max_size=options.post_max_size,
+        upload_max_filesize=options.upload_max_filesize,
         extension=not options.no_extension,
         timezone=options.timezone,
         clock_offset=options.clock_offset,
