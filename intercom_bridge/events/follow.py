@@ -5,8 +5,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from intercom_bridge.models import ItopPoll, Ticket, TicketLink, TicketSnapshot
+from intercom_bridge.sync.writer import stopping
 
-# More wait for the next turn.
+# So that a transaction is short.
 MAX_AT_ONCE = 500
 
 
@@ -21,7 +22,11 @@ def unfollowed_tickets() -> QuerySet[Ticket]:
 
 def follow_tickets(_first: Ticket) -> None:
     """Follow all these tickets from now on."""
-    tickets = list(unfollowed_tickets()[:MAX_AT_ONCE])
+    while not stopping.is_set() and (tickets := list(unfollowed_tickets()[:MAX_AT_ONCE])):
+        _follow(tickets)
+
+
+def _follow(tickets: list[Ticket]) -> None:
     # What happened before a ticket was linked again is no news.
     TicketSnapshot.objects.filter(ticket__in=tickets, poll_at=None).delete()
     TicketSnapshot.objects.bulk_create(

@@ -256,8 +256,11 @@ def download(
     clock = _Clock(deadline)
     descriptor, path = _create_file()
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            received = _receive(url, hosts, max_bytes, clock, file)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                received = _receive(url, hosts, max_bytes, clock, file)
+        except OSError as error:  # closing writes the rest: the disk is full
+            raise DownloadError(_describe(error)) from None
         yield Downloaded(
             path, received.size, content_type_of(name, received.head, received.declared), received.head
         )
@@ -392,13 +395,23 @@ def _receive(
                         _check_response(response, target)
                         return _save(response, file, max_bytes)
                     location = response.getheader("Location") or ""
-                target = _check_address(urljoin(target.url, location), hosts)
+                target = _check_address(_resolve(location, target), hosts)
         raise DownloadError(f"more than {MAX_REDIRECTS} redirects")
     # `from None`: the libraries' errors may contain the address.
     except TimeoutError:
         raise DownloadTimeoutError(f"not complete within {clock.seconds:g} s") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise DownloadError(_describe(error)) from None
+
+
+def _resolve(location: str, target: _Target) -> str:
+    """Return the address that a redirect leads to. urljoin would repair one that is not valid."""
+    if not location or _UNSAFE.search(location):
+        raise AddressRefusedError("a redirect is empty or contains control characters")
+    try:
+        return location if urlsplit(location).scheme else urljoin(target.url, location)
+    except ValueError:
+        raise AddressRefusedError("a redirect does not lead to a URL") from None
 
 
 @contextlib.contextmanager

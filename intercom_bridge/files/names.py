@@ -42,6 +42,9 @@ _OLE: Final = "application/x-ole-storage"
 _ZIP: Final = "application/zip"
 _PROGRAM: Final = "application/vnd.microsoft.portable-executable"
 
+_PDF: Final = _Format(b"%PDF-", "application/pdf", "pdf")
+_SVG: Final = _Format(b"<svg", "image/svg+xml", "svg")
+
 # The first match counts.
 _FORMATS: Final = (
     _Format(b"\x89PNG\r\n\x1a\n", "image/png", "png"),
@@ -59,7 +62,7 @@ _FORMATS: Final = (
     _Format(b"II*\0", "image/tiff", "tif tiff"),
     _Format(b"MM\0*", "image/tiff", "tif tiff"),
     _Format(b"BM", "image/bmp", "bmp"),
-    _Format(b"%PDF-", "application/pdf", "pdf"),
+    _PDF,
     _Format(b"META-INF/", "application/java-archive", "jar", 30),
     _Format(b"PK\x03\x04", _ZIP, "zip"),
     _Format(b"PK\x05\x06", _ZIP, "zip"),
@@ -86,14 +89,14 @@ _TEXT_FORMATS: Final = (
     _Format(b"<head", "text/html", "html htm"),
     _Format(b"<body", "text/html", "html htm"),
     _Format(b"<script", "text/html", "html htm"),
-    _Format(b"<svg", "image/svg+xml", "svg"),
+    _SVG,
     _Format(b"<!doctype svg", "image/svg+xml", "svg"),
     _Format(b"#!", "text/x-shellscript", "sh"),
     _Format(b"@echo off", "text/x-batch", "bat cmd"),
     _Format(b"windows registry editor", "text/x-registry", "reg"),
     _Format(b"regedit4", "text/x-registry", "reg"),
 )
-# Formats that are a ZIP file or an OLE container inside: the name says which.
+# Formats in a container that others use as well: the name says which.
 _CONTAINED: Final = {
     "docx": ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", _ZIP),
     "xlsx": ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", _ZIP),
@@ -112,19 +115,23 @@ _CONTAINED: Final = {
     "msg": ("application/vnd.ms-outlook", _OLE),
     "vsd": ("application/vnd.visio", _OLE),
     "msi": ("application/x-msi", _OLE),
+    "m4a": ("audio/mp4", "video/mp4"),
+    "mkv": ("video/x-matroska", "video/webm"),
+    "ogv": ("video/ogg", "audio/ogg"),
 }
 # Python's own table only: that of the machine differs from one system to the next.
 _BY_NAME: Final = mimetypes.MimeTypes()
 # A file that claims one of these types without its signature is something else.
 _SIGNED: Final = frozenset(
-    [known.content_type for known in _FORMATS if known.offset == 0]
-    + [kind for kind, _ in _CONTAINED.values()]
-) - {"audio/mpeg", "image/bmp", "application/java-vm", "application/x-elf"}
+    [known.content_type for known in _FORMATS] + [kind for kind, _ in _CONTAINED.values()]
+    # An MP3 file may begin with any frame, an old QuickTime file with any atom.
+) - {"audio/mpeg", "video/quicktime"}
+# What a name without an extension gets. Nothing that a double click would execute.
 _FIRST_EXTENSIONS: Final = {
     known.content_type: known.extensions.split()[0]
     for known in reversed((*_FORMATS, *_TEXT_FORMATS))
-    if known.extensions
-} | {kind: extension for extension, (kind, _) in _CONTAINED.items()}
+    if known.content_type.startswith(("image/", "audio/", "video/")) or known.extensions in ("pdf", "zip")
+} | {kind: extension for extension, (kind, _) in _CONTAINED.items() if extension not in ("jar", "apk", "msi")}
 
 
 def safe_name(name: str, content_type: str = "") -> str:
@@ -147,7 +154,7 @@ def safe_name(name: str, content_type: str = "") -> str:
     if not extension:
         extension = _FIRST_EXTENSIONS.get(_media_type(content_type), "")
     suffix = f".{extension}" if extension else ""
-    return stem[: MAX_NAME - len(suffix)].rstrip(". ") + suffix
+    return (stem[: MAX_NAME - len(suffix)].rstrip(". ") or "file") + suffix
 
 
 def content_type_of(name: str, head: bytes, declared: str = "") -> str:
@@ -160,7 +167,12 @@ def content_type_of(name: str, head: bytes, declared: str = "") -> str:
     contained, container = _CONTAINED.get(extension, ("", ""))
     recognised = _recognise(head)
     if recognised is not None:
-        return contained if contained and recognised.content_type == container else recognised.content_type
+        # An Office document with a password is an OLE container, too.
+        is_container = recognised.content_type == container or (recognised.content_type, container) == (
+            _OLE,
+            _ZIP,
+        )
+        return contained if contained and is_container else recognised.content_type
     guessed = contained or (_BY_NAME.guess_type(f"x.{extension}")[0] or "" if extension else "")
     claimed = guessed or _media_type(declared) or UNKNOWN
     if head and claimed in _SIGNED:
@@ -192,13 +204,14 @@ def is_forbidden(name: str, content_type: str, head: bytes, types: str) -> bool:
 
 def extension_of(name: str) -> str:
     """Return the extension as Windows sees it, in lower case and without the dot; "" if there is none."""
-    return _split(safe_name(name))[1].lower()
+    _, dot, extension = safe_name(name).rpartition(".")
+    return extension.lower() if dot else ""
 
 
 def _split(name: str) -> tuple[str, str]:
     """Return the name in two parts: before and after the last dot, if an extension follows it."""
     stem, dot, extension = name.rpartition(".")
-    if not dot or not stem or len(extension) > _MAX_EXTENSION or " " in extension:
+    if not dot or not stem or len(extension) > _MAX_EXTENSION or not extension.isalnum():
         return name, ""
     return stem, extension
 
@@ -210,7 +223,7 @@ def _media_type(text: str) -> str:
 
 def _recognise(head: bytes) -> _Format | None:
     for known in _FORMATS:
-        if head.startswith(known.magic, known.offset) and (known.offset != 8 or head.startswith(b"RIFF")):
+        if head.startswith(known.magic, known.offset) and _is_certain(known, head):
             return known
     text = _text(head)
     for known in _TEXT_FORMATS:
@@ -218,8 +231,16 @@ def _recognise(head: bytes) -> _Format | None:
             return known
     # A picture in SVG may begin with an XML declaration and comments.
     if text.startswith((b"<?xml", b"<!--")) and b"<svg" in text:
-        return next(known for known in _TEXT_FORMATS if known.magic == b"<svg")
-    return None
+        return _SVG
+    # Some programs write something before a PDF file's header, and viewers accept that.
+    return _PDF if _PDF.magic in head[:1024] and not _is_text(head) else None
+
+
+def _is_certain(known: _Format, head: bytes) -> bool:
+    """Return whether it is not a text that begins with the same letters, as "BMW" or "MZ", or another container."""
+    if known.offset == 8:
+        return head.startswith(b"RIFF")
+    return not (len(known.magic) < 4 and known.magic.isalnum() and _is_text(head))
 
 
 def _text(head: bytes) -> bytes:

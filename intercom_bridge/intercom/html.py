@@ -78,6 +78,8 @@ _NOT_ENCODED_BY_ITOP: Final = "@/:=?;#%&,+-_.!~*'()"
 _INTERCOM_HOST = re.compile(
     r"(?:.+\.)?(?:intercomcdn\.(?:com|eu)|intercom-attachments[\w-]*\.com|intercomassets\.(?:com|eu))"
 )
+# Elements whose file Intercom may keep.
+_FILE_TAGS: Final = frozenset({"img", "video", "audio"})
 _LIST_NUMBER = re.compile(r"-?[0-9]{1,6}", re.ASCII)
 _LIST_TYPES: Final = frozenset("1aAiI")
 
@@ -85,7 +87,34 @@ _LIST_TYPES: Final = frozenset("1aAiI")
 # --- Public functions ---
 
 
-def to_log_html(body: str, conversation_url: str = "") -> str:
+@dataclass(frozen=True)
+class MediaLink:
+    """What a log shows in place of a picture in the text: a link to `url`, or the picture at `picture_url`."""
+
+    url: str
+    picture_url: str = ""
+    name: str = ""
+
+
+def media_in(body: str) -> list[tuple[str, str]]:
+    """Return address and name of the pictures, videos and recordings in the text that Intercom keeps, in order."""
+    text, is_html = _read(body)
+    if not is_html or "<" not in text:
+        return []
+    found: list[tuple[str, str]] = []
+    todo: list[Node] = list(reversed(parse(text[:MAX_BODY_LENGTH])))
+    while todo:
+        node = todo.pop()
+        if isinstance(node, str):
+            continue
+        todo += reversed(node.children)
+        url = allowed_url(node.attributes.get("src", ""), _IMAGE_URL) if node.tag in _FILE_TAGS else ""
+        if url and _is_temporary(url):
+            found.append((url, _file_name(url)))
+    return found
+
+
+def to_log_html(body: str, conversation_url: str = "", links: Mapping[str, MediaLink] | None = None) -> str:
     """Return the body (HTML or plain text, see above) as HTML that iTop keeps, "" if nothing would be visible.
 
     The result contains p, h1-h4, ul, ol, li, table with its parts, pre, blockquote, br, formatting, a with an address
@@ -93,11 +122,12 @@ def to_log_html(body: str, conversation_url: str = "") -> str:
     as text. It starts and ends with a block. Applied to its own result, the function changes nothing, unless the
     result is longer than what is parsed as HTML (`tree.MAX_LENGTH`).
 
-    Of a body longer than MAX_BODY_LENGTH, the rest is replaced by a sentence with the conversation's URL.
+    Of a body longer than MAX_BODY_LENGTH, the rest is replaced by a sentence with the conversation's URL. `links` are
+    the copies of pictures in the text, by the picture's address without its query.
     """
     text, is_html = _read(body)
     if is_html:
-        markup = "".join(HtmlRenderer().blocks(parse(text[:MAX_BODY_LENGTH])))
+        markup = "".join(HtmlRenderer(links).blocks(parse(text[:MAX_BODY_LENGTH])))
     else:
         markup = text_to_html(text[:MAX_BODY_LENGTH])
     if len(text) > MAX_BODY_LENGTH:
@@ -333,7 +363,8 @@ class _Renderer(ABC):
 class HtmlRenderer(_Renderer):
     """Renders for iTop's logs. A subclass may render for a target that keeps other tags."""
 
-    def __init__(self) -> None:
+    def __init__(self, links: Mapping[str, MediaLink] | None = None) -> None:
+        self._links = links or {}
         self.block_renderers = {
             **dict.fromkeys(HEADINGS, self._heading),
             **dict.fromkeys(LISTS, self._list),
@@ -373,10 +404,21 @@ class HtmlRenderer(_Renderer):
         media = _Media.of(node)
         if not media:
             return escape(node.attributes.get("alt", "").strip())
+        if link := self._links.get(
+            node.attributes.get("src", "").strip().partition("?")[0].partition("#")[0]
+        ):
+            return self._copied(media, link)
         if node.tag != "img" or not media.url:
             return self._linked(media)
         alt = f' alt="{html.escape(media.description)}"' if media.description else ""
         return f'<img src="{html.escape(quote(media.url, safe=_NOT_ENCODED_BY_ITOP))}"{alt}>'
+
+    def _copied(self, media: _Media, link: MediaLink) -> str:
+        url = html.escape(link.url)
+        if link.picture_url:
+            alt = html.escape(link.name or media.description)
+            return f'<img src="{html.escape(link.picture_url)}" alt="{alt}">'
+        return f'<a href="{url}">{escape(media.label())}</a>'
 
     def _linked(self, media: _Media) -> str:
         label, url = escape(media.label()), url_in_itop(media.url)

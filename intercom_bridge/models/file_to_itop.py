@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
 
 from .conversation import Conversation
 from .delivery import Delivery
@@ -14,6 +16,24 @@ MAX_NAME = 255
 
 
 class FileToItopQuerySet(JobQuerySet["FileToItop"]):
+    def with_message(self) -> FileToItopQuerySet:
+        """Leave out the files of messages that are not written: the sync was paused, or the ticket unlinked."""
+        skipped = Delivery.objects.filter(
+            ticket=OuterRef("ticket"),
+            conversation=OuterRef("conversation"),
+            kind=OuterRef("part_kind"),
+            part_id=OuterRef("part_id"),
+            state=Delivery.State.SKIPPED,
+        )
+        return self.filter(Q(is_redacted=True) | ~Exists(skipped))
+
+    def to_copy(self) -> FileToItopQuerySet:
+        """Return the files that a worker may copy or delete now."""
+        now = timezone.now()
+        is_paused = Q(ticket__itop__paused_until__gt=now)
+        due = self.due().with_message().filter(conversation__workspace__enabled=True).exclude(is_paused)
+        return due.select_related("ticket__itop", "conversation__workspace__profile").order_by("due_at", "pk")
+
     def of_message(self, delivery: Delivery) -> FileToItopQuerySet:
         """Return the files of the message that this delivery writes, in their order."""
         return self.filter(
@@ -26,6 +46,28 @@ class FileToItopQuerySet(JobQuerySet["FileToItop"]):
     def unfinished(self) -> FileToItopQuerySet:
         """Return the files that are not in iTop yet, or whose copies there are still to be deleted."""
         return self.filter(state__in=(FileToItop.State.WAITING, FileToItop.State.FAILED))
+
+    def redact(self, *, deletes: bool) -> int:
+        """Erase what is stored about the files of a redacted message, and have their copies in iTop deleted.
+
+        Return the number of copies that are to be deleted. With `deletes=False`, copies stay in iTop.
+        """
+        now = timezone.now()
+        count = 0
+        for row in self.filter(is_redacted=False).select_for_update():
+            may_exist = row.attachment_id is not None or row.attempts > 0
+            changes: dict[str, Any] = {"state": FileToItop.State.SKIPPED, "reason_code": ReasonCode.REDACTED}
+            if may_exist and deletes:
+                # A copy that is being made now is deleted afterwards.
+                is_running = row.state == FileToItop.State.WAITING and row.due_at > now
+                due_at = row.due_at if is_running else now
+                changes = {"is_redacted": True, "state": FileToItop.State.WAITING, "due_at": due_at}
+                changes |= {"reason_code": ReasonCode.REDACTED}
+                count += 1
+            elif may_exist:
+                changes["reason_code"] = ReasonCode.FILE_KEPT
+            self.filter(pk=row.pk).erase_content(reason_detail="", **changes)
+        return count
 
     def skip(self, code: str, detail: str = "") -> int:
         """Skip the files that are not in iTop yet."""
@@ -49,6 +91,9 @@ class FileToItop(LoggedJob):
         FAILED = "failed", "failed"
         # The message was redacted in Intercom, and the copy was deleted in iTop.
         REMOVED = "removed", "deleted in iTop"
+
+    # The position of a row that stands for files which a notification only mentions, until the conversation is asked.
+    LOOKUP = 2_000_000_000
 
     WAITING_STATE = State.WAITING
     FAILED_STATE = State.FAILED
@@ -74,6 +119,8 @@ class FileToItop(LoggedJob):
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     # Stored in the Attachment's `temp_id`: iTop refuses a second creation with it.
     idempotency_key = models.CharField(max_length=255, blank=True, editable=False)
+    # The secret of the InlineImage's address. It is part of the log entry, and not stored here.
+    picture_secret: str = ""
     # The ids in iTop; null until they are known. A picture in the text may have an InlineImage besides its Attachment.
     attachment_id = models.PositiveBigIntegerField("ID of the Attachment in iTop", null=True, blank=True)
     inline_image_id = models.PositiveBigIntegerField(null=True, blank=True, editable=False)

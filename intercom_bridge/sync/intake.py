@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
@@ -14,6 +14,7 @@ from django.db.models import Count, Min, Q
 from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
+from intercom_bridge.files.parts import add_rows
 from intercom_bridge.intercom.html import comparable
 from intercom_bridge.intercom.payloads import Conversation as PayloadConversation
 from intercom_bridge.intercom.payloads import (
@@ -26,6 +27,7 @@ from intercom_bridge.intercom.payloads import (
 from intercom_bridge.models import (
     Conversation,
     Delivery,
+    FileToItop,
     OutgoingMessage,
     Participant,
     PersonMatch,
@@ -274,6 +276,8 @@ def deliver(
         part_id=part.id,
         defaults={"webhook_event": event, **_draft(link, part, to, is_late=event is None)},
     )
+    if is_new and delivery.log and part.kind != "redaction":
+        add_rows(link, part)
     return delivery if is_new else None
 
 
@@ -296,6 +300,10 @@ def redact(link: TicketLink, part: Part, event: WebhookEvent) -> Delivery | None
             TicketCreation.objects.filter(pk=creation.pk).erase_content()
     copies.skip(ReasonCode.REDACTED)
     copies.erase_content()
+    files = FileToItop.objects.filter(
+        ticket=link.ticket, conversation=link.conversation, part_kind=part.kind, part_id=part.id
+    )
+    files.redact(deletes=link.conversation.workspace.deletes_redacted_files)
     if not was_written or not link.sync_on:
         return None
     with translation.override(link.conversation.workspace.language):
@@ -303,7 +311,7 @@ def redact(link: TicketLink, part: Part, event: WebhookEvent) -> Delivery | None
     return deliver(link, notice, destination(notice), event)
 
 
-def deliver_together(link: TicketLink, parts: Iterable[Part]) -> None:
+def deliver_together(link: TicketLink, parts: Sequence[Part]) -> None:
     """Create the missing deliveries of these parts in one query."""
     Delivery.objects.bulk_create(
         [
@@ -318,6 +326,9 @@ def deliver_together(link: TicketLink, parts: Iterable[Part]) -> None:
         ],
         ignore_conflicts=True,
     )
+    for part in parts:
+        if destination(part).log:
+            add_rows(link, part)
 
 
 def is_wanted(link: TicketLink, part: Part, to: Destination) -> bool:

@@ -2,13 +2,14 @@
 
 import html
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from intercom_bridge.intercom.html import to_log_html
+from intercom_bridge.intercom.html import MediaLink, to_log_html
 from intercom_bridge.intercom.payloads import Attachment, Author, Part
 from intercom_bridge.models import Log
 from intercom_bridge.models.reason import ReasonCode
@@ -28,6 +29,21 @@ LOG_OF_PART_TYPE = {
     "note": (Log.PRIVATE, False),
     "note_and_reopen": (Log.PRIVATE, False),
 }
+
+
+@dataclass(frozen=True)
+class FileLinks:
+    """The copies of a message's files in iTop.
+
+    `attached` are addresses by the position of the attached file, `pictures` the copies of pictures in the text by the
+    picture's address without its query.
+    """
+
+    attached: Mapping[int, str] = field(default_factory=dict)
+    pictures: Mapping[str, MediaLink] = field(default_factory=dict)
+
+
+NO_LINKS = FileLinks()
 
 
 @dataclass(frozen=True)
@@ -54,20 +70,25 @@ def destination(part: Part) -> Destination:
     return Destination(log)
 
 
-def body_html(part: Part, conversation_url: str = "") -> str:
+def body_html(part: Part, conversation_url: str = "", links: FileLinks = NO_LINKS) -> str:
     """Return the entry's HTML: the text and the names of the files; "" if there is neither.
 
-    If the text is too long for a log, it ends with `conversation_url`, where the rest can be read.
-    Files are named, not linked: Intercom's links to them die after half an hour (file_attribute model).
+    If the text is too long for a log, it ends with `conversation_url`, where the rest can be read. Files are linked to
+    their copies in iTop, never to Intercom, whose addresses work for half an hour only (file_attribute model).
     """
-    text = to_log_html(part.body, conversation_url)
+    text = to_log_html(part.body, conversation_url, links.pictures)
     if part.subject and part.kind == "source" and text:
         text = f"<p><b>{html.escape(part.subject)}</b></p>{text}"
     if not part.attachments:
         return text
-    names = ", ".join(html.escape(name_of(file)) for file in part.attachments)
+    names = ", ".join(_linked_name(file, links.attached.get(n)) for n, file in enumerate(part.attachments))
     files = ngettext("[File: %(names)s]", "[Files: %(names)s]", len(part.attachments)) % {"names": names}
     return f"{text}<p>{files}</p>"
+
+
+def _linked_name(file: Attachment, url: str | None) -> str:
+    name = html.escape(name_of(file))
+    return f'<a href="{html.escape(url)}">{name}</a>' if url else name
 
 
 def name_of(file: Attachment) -> str:
@@ -89,13 +110,15 @@ def may_have_account(author: Author) -> bool:
     return author.type in ("admin", "user") and bool(author.email)
 
 
-def log_item(part: Part, account_id: int, conversation_url: str, *, may_set_author: bool) -> dict[str, Any]:
+def log_item(
+    part: Part, account_id: int, conversation_url: str, *, may_set_author: bool, links: FileLinks = NO_LINKS
+) -> dict[str, Any]:
     """Return the log item, under the author's account or else with the author's name.
 
     `account_id` 0 means no account. iTop accepts an author only from accounts with the Administrator profile. Without
     it, the name is part of the text (facts: "Setting the author of a log entry needs Administrator").
     """
-    text = body_html(part, conversation_url)
+    text = body_html(part, conversation_url, links)
     if not may_set_author:
         text = f"<p><b>{html.escape(shown_name(part.author))}</b></p>{text}"
         return LogItem(message=text, date=part.created_at).to_json()

@@ -13,6 +13,7 @@ from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
 
 from intercom_bridge.connections import itop_client
+from intercom_bridge.intercom.payloads import Part
 from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketSnapshot, WebhookEvent
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.encryption import SecretDecryptionError
@@ -36,8 +37,9 @@ from itop_client import (
 from .authors import accounts_of, forget_accounts, signed_in_emails
 from .circuit_breaker import backoff_seconds, claim_write, is_open, record_failure, record_success
 from .failure_notes import note_failed_delivery
+from .files import copy_first, messages_with_files
 from .intake import process_unprocessed
-from .message import idempotency_key_of, log_item, may_have_account, part_from_json
+from .message import NO_LINKS, FileLinks, idempotency_key_of, log_item, may_have_account, part_from_json
 from .reopen import follow_up_write
 from .verify import is_in_log, is_shown_in_log, log_attribute
 
@@ -171,12 +173,13 @@ def _attempt(delivery: Delivery) -> bool:
     return False.
     """
     ticket = delivery.ticket
+    files = copy_first(delivery) if delivery.item is None else None
     # Shared by all calls of the attempt, because the lease depends on it.
     deadline = Deadline(settings.WRITE_SECONDS)
     try:
         client = itop_client(ticket.itop)
         if delivery.item is None:
-            _render(delivery, client, deadline)
+            _render(delivery, client, deadline, files)
         if _is_already_in_log(delivery, client, deadline):
             _set_written(delivery, *follow_up_write(delivery, None, client, deadline))
             return True
@@ -206,20 +209,26 @@ def _attempt(delivery: Delivery) -> bool:
     return True
 
 
-def _render(delivery: Delivery, client: Client, deadline: Deadline) -> None:
+def _render(
+    delivery: Delivery, client: Client, deadline: Deadline, files: tuple[Part, FileLinks] | None
+) -> None:
     """Render the entry once and store it before the first attempt: a retry must be the same request.
 
-    The next waiting deliveries are rendered too, in one transaction.
+    The next waiting deliveries without files are rendered too, in one transaction.
     """
     itop = delivery.ticket.itop
     may_set_author = itop.is_administrator is not False
     waiting = Delivery.objects.waiting().filter(ticket=delivery.ticket).in_order()
+    with_files = messages_with_files(delivery.ticket)
     batch = [delivery] + [
         other
         for other in waiting.select_related("conversation__workspace__profile")[:RENDER_BATCH]
-        if other.item is None and other.pk != delivery.pk
+        if other.item is None
+        and other.pk != delivery.pk
+        and (other.conversation_id, other.kind, other.part_id) not in with_files
     ]
-    parts = [part_from_json(row.part) for row in batch]
+    first, links = files or (part_from_json(delivery.part), NO_LINKS)
+    parts = [first, *(part_from_json(row.part) for row in batch[1:])]
     # Without the right to set authors, nobody's account is needed.
     signed_in = signed_in_emails(itop, {part.author.id for part in parts}) if may_set_author else {}
     addresses = [
@@ -238,7 +247,13 @@ def _render(delivery: Delivery, client: Client, deadline: Deadline) -> None:
         account = accounts.get(address.casefold(), 0) if address else 0
         workspace = row.conversation.workspace
         with translation.override(workspace.language):
-            row.item = log_item(part, account, row.conversation.url, may_set_author=may_set_author)
+            row.item = log_item(
+                part,
+                account,
+                row.conversation.url,
+                may_set_author=may_set_author,
+                links=links if row is delivery else NO_LINKS,
+            )
         row.idempotency_key = idempotency_key_of(workspace.workspace_id, part)
     with transaction.atomic():
         for row in batch:

@@ -28,6 +28,7 @@ from intercom_bridge.models import (
     DataModelImport,
     DayCount,
     Delivery,
+    FileToItop,
     ItopInstance,
     ItopPoll,
     LinkRemoval,
@@ -47,6 +48,7 @@ from intercom_bridge.sync.extension_attributes import (
     push_link_attributes,
     push_link_removal,
 )
+from intercom_bridge.sync.files import copy_file
 from intercom_bridge.sync.intake import process_batch
 from intercom_bridge.sync.reconcile import CLAIMED_SECONDS as COMPARISON_SECONDS
 from intercom_bridge.sync.reconcile import reconcile
@@ -221,6 +223,15 @@ QUEUES = (
         "process_notifications", WebhookEvent.objects.due, _process_notifications, max_rows=1, max_running=1
     ),
     Queue("write_ticket", _tickets_to_write, _write, workspace="workspace", customer="customer"),
+    # A file takes memory and time; the messages need the other threads.
+    Queue(
+        "copy_file",
+        FileToItop.objects.to_copy,
+        copy_file,
+        max_rows=100,
+        max_running=2,
+        workspace="conversation__workspace",
+    ),
     Queue("verify_ticket", _tickets_to_verify, _verify),
     Queue("post_message", OutgoingMessage.objects.next_due, post, workspace="conversation__workspace"),
     Queue("create_ticket", TicketCreation.objects.due, _create),

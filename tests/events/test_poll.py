@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from intercom_bridge.events import own_writes
+from intercom_bridge.events import follow, own_writes
 from intercom_bridge.events import poll as poll_module
 from intercom_bridge.events import record as record_module
 from intercom_bridge.events.poll import poll_itop, poll_soon
@@ -419,6 +419,17 @@ def test_a_ticket_that_a_worker_with_a_fast_clock_follows_is_read_at_once(
     talking.link("R-000006")
     work()
     assert TicketSnapshot.objects.get().first_read_at is not None
+
+
+def test_many_new_links_are_followed_in_one_turn(
+    ticket: Ticket, itop: Itop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A configuration that was imported may have ten thousand links, and the queue has a turn once a minute."""
+    monkeypatch.setattr(follow, "MAX_AT_ONCE", 2)
+    tickets = link_many(ticket, itop, 5)
+    TicketSnapshot.objects.filter(ticket__in=tickets).delete()
+    follow.follow_tickets(tickets[0])
+    assert TicketSnapshot.objects.filter(ticket__in=tickets, poll_at__isnull=False).count() == 5
 
 
 def test_a_ticket_that_is_linked_again_starts_anew(

@@ -14,6 +14,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from intercom_bridge.connections import itop_client
+from intercom_bridge.files.parts import add_stored
 from intercom_bridge.models import (
     CachedTickets,
     Conversation,
@@ -383,6 +384,8 @@ def _record(creation: TicketCreation, made: ItopObject) -> None:
             ],
             ignore_conflicts=True,
         )
+        for part in creation.parts:
+            add_stored(link, part)
         creation.state, creation.ticket = TicketCreation.State.CREATED, ticket
         creation.set_reason(ReasonCode.NONE)
         creation.save(

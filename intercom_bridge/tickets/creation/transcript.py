@@ -11,6 +11,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from intercom_bridge.files.parts import files_to_json
 from intercom_bridge.intercom.payloads import Part
 from intercom_bridge.sync.message import (
     body_html,
@@ -66,6 +67,7 @@ class Transcript:
                 "author": (part.author.name or part.author.email)[:200],
                 "author_type": part.author.type,
                 "author_id": part.author.id,
+                **files_to_json(part),
             }
             for part, log in self.entries
         ]

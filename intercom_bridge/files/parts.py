@@ -1,0 +1,139 @@
+"""The files of a conversation part: those that are attached to it, and the pictures in its text."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from django.utils import timezone
+
+from intercom_bridge.intercom.html import media_in, to_text
+from intercom_bridge.intercom.payloads import Part
+from intercom_bridge.models import FileToItop, TicketLink
+from intercom_bridge.models.file_to_itop import MAX_NAME
+from itop_client import idempotency_key
+
+from .download import expiry_of
+from .names import safe_name
+
+# A message with more files names the rest.
+MAX_FILES: Final = 200
+# An address of Intercom works for half an hour.
+VALID_FOR: Final = dt.timedelta(minutes=30)
+# The writer of the message has the first chance to copy its files, so that the entry can link to them.
+HEAD_START: Final = dt.timedelta(seconds=5)
+# What stands in plain text for a file of the message (API 2.15 and later, "Plain text bodies").
+_MARKER: Final = re.compile(r"\[(?:Image|GIF|Attachment|Video)(?:[ :][^\]\n]*)?\]", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class PartFile:
+    """A file of a part. `position` is its place: first the attached files, then the pictures in the text.
+
+    `size` is in bytes, 0 if unknown.
+    """
+
+    position: int
+    name: str
+    url: str
+    content_type: str = ""
+    size: int = 0
+    is_inline: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def files_of(part: Part) -> tuple[PartFile, ...]:
+    """Return the files of a part, at most MAX_FILES. A picture that is attached as well counts once."""
+    attached = [
+        PartFile(number, file.name, file.url, file.content_type, file.size)
+        for number, file in enumerate(part.attachments)
+        if file.url
+    ]
+    paths = {_without_query(file.url) for file in attached}
+    # In a stored part, attached files have no address any more: each picture keeps its position.
+    pictures = {_without_query(url): (url, name) for url, name in reversed(media_in(part.body))}
+    order = dict.fromkeys(_without_query(url) for url, _name in media_in(part.body))
+    inline = [
+        PartFile(len(part.attachments) + number, pictures[path][1], pictures[path][0], is_inline=True)
+        for number, path in enumerate(order)
+        if path not in paths
+    ]
+    return (*attached, *inline)[:MAX_FILES]
+
+
+def lacks_files(part: Part) -> bool:
+    """Return whether the text names files that the part does not contain: notifications of API 2.15 and later.
+
+    The conversation has them.
+    """
+    if files_of(part) or media_in(part.body):
+        return False
+    return any(not file.url for file in part.attachments) or bool(_MARKER.search(to_text(part.body)))
+
+
+def fresh_url(file: FileToItop, parts: Iterable[Part]) -> str:
+    """Return the file's address in a conversation that was just read, "" if it is not there any more."""
+    for part in parts:
+        if (part.kind, part.id) == (file.part_kind, file.part_id) and not part.redacted:
+            return next((found.url for found in files_of(part) if found.position == file.position), "")
+    return ""
+
+
+def files_to_json(part: Part) -> dict[str, Any]:
+    """Return the author and the files of a part as JSON values, {} if it has no files."""
+    found = [PartFile(FileToItop.LOOKUP, "", "")] if lacks_files(part) else files_of(part)
+    if not found:
+        return {}
+    author = part.author
+    return {
+        "part_author": {"type": author.type, "id": author.id, "name": author.name, "email": author.email},
+        "files": [file.to_json() for file in found],
+    }
+
+
+def add_rows(link: TicketLink, part: Part) -> None:
+    """Store the files of a part that is written to this link's ticket. Call it in the delivery's transaction."""
+    if files := files_to_json(part):
+        add_stored(link, {"kind": part.kind, "id": part.id, "created_at": part.created_at, **files})
+
+
+def add_stored(link: TicketLink, part: dict[str, Any]) -> None:
+    """Store the files of a part: kind, id, created_at, and what `files_to_json` returned."""
+    now = timezone.now()
+    FileToItop.objects.bulk_create(
+        [_row(link, part, file, now) for file in part.get("files", ())], ignore_conflicts=True
+    )
+
+
+def _row(link: TicketLink, part: dict[str, Any], file: dict[str, Any], now: dt.datetime) -> FileToItop:
+    workspace = link.conversation.workspace
+    what = "file of first message" if part["kind"] == "source" else "file"
+    url = file["url"]
+    return FileToItop(
+        ticket=link.ticket,
+        conversation=link.conversation,
+        part_kind=part["kind"],
+        part_id=part["id"],
+        position=file["position"],
+        is_inline=file["is_inline"],
+        part_created_at=part["created_at"] or int(now.timestamp()),
+        author=part.get("part_author", {}),
+        name=safe_name(file["name"], file["content_type"])[:MAX_NAME] if file["name"] else "",
+        content_type=file["content_type"][:255],
+        size=file["size"],
+        url=url,
+        url_expires_at=(expiry_of(url) or now + VALID_FOR) if url else None,
+        idempotency_key=idempotency_key(
+            f"Intercom {what} {part['id']}/{file['position']} ({workspace.workspace_id})"
+        ),
+        due_at=now + HEAD_START,
+    )
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0].partition("#")[0]

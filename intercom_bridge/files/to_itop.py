@@ -1,0 +1,331 @@
+"""Copy one file of a message to a ticket: download it from Intercom, and attach it in iTop, once.
+
+The functions raise what goes wrong, and change a row only when something is known for certain. Who calls them decides
+what becomes of the row (sync/files.py).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from intercom_bridge.connections import intercom_client, itop_client
+from intercom_bridge.intercom.client import IntercomRejectedError
+from intercom_bridge.intercom.payloads import Part
+from intercom_bridge.models import CachedAnswer, FileToItop, PersonMatch, TicketLink
+from intercom_bridge.models.file_to_itop import MAX_NAME
+from intercom_bridge.models.reason import ReasonCode
+from itop_client import (
+    AttachmentFile,
+    Client,
+    Deadline,
+    FileOwner,
+    FileTooLargeError,
+    ItopError,
+    ItopPermissionError,
+    ItopRejectedError,
+    ObjectNotFoundError,
+    RemoteError,
+    attach,
+    create_inline_image,
+    delete_attachments,
+    find_attachments,
+)
+
+from .download import AddressExpiredError, Downloaded, allowed_hosts, check_type, download, expiry_of
+from .names import safe_name
+from .parts import VALID_FOR, add_rows, fresh_url
+
+log = structlog.get_logger(__name__)
+
+# A person who gets another account is noticed within this time.
+CACHE_SECONDS: Final = 3600.0
+# Intercom's part of an attempt; the rest is left to iTop.
+READ_SECONDS: Final = 10.0
+INLINE_IMAGE: Final = "InlineImage"
+DATE_FORMAT: Final = "%Y-%m-%d %H:%M:%S"
+
+
+class FileSkippedError(Exception):
+    """The file is not copied, and never will be. `code` says why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class FileGoneError(RemoteError):
+    """The conversation does not contain the file any more."""
+
+    code = ReasonCode.FILE_GONE.value
+    summary = "The file is no longer in the conversation"
+    retry = False
+    may_have_run = False
+
+
+class TooLargeForItopError(RemoteError):
+    """The file is within the workspace's limit, and iTop does not accept it."""
+
+    code = ReasonCode.FILE_TOO_LARGE_FOR_ITOP.value
+    summary = "The file is too large for iTop"
+    retry = False
+    may_have_run = False
+
+
+def copy(row: FileToItop, seconds: float, *, account_id: int = 0, shows_picture: bool = False) -> None:
+    """Copy the file within `seconds`, and set the row's values without saving them.
+
+    `account_id` is the iTop account of its author, 0 if there is none. With `shows_picture`, a picture of the text also
+    becomes an InlineImage, so that the log can show it. Raise FileSkippedError, DownloadError, ItopError, IntercomError
+    or SecretDecryptionError.
+    """
+    workspace = row.conversation.workspace
+    if not workspace.copies_files:
+        raise FileSkippedError(ReasonCode.FILES_OFF)
+    deadline = Deadline(seconds)
+    client = itop_client(row.ticket.itop)
+    owner = _owner(row, client, deadline)
+    if row.attempts > 1 and (found := _find(row, client, owner, deadline)):
+        _set_copied(row, found)
+        return
+    with _downloaded(row, deadline) as file:
+        check_type(file, name=row.name, types=workspace.forbidden_file_types)
+        name = safe_name(row.name or "file", file.content_type)[:MAX_NAME]
+        upload = AttachmentFile(Path(file.path), name, file.content_type, file.size)
+        contact_id = _contact_of(row, client, account_id, deadline)
+        date = dt.datetime.fromtimestamp(row.part_created_at, row.ticket.itop.zone)
+        try:
+            attached = attach(
+                client,
+                owner,
+                upload,
+                temp_id=row.idempotency_key,
+                contact_id=contact_id,
+                user_id=account_id,
+                creation_date=f"{date:{DATE_FORMAT}}",
+                deadline=deadline.remaining(),
+            )
+        except FileTooLargeError as error:
+            raise TooLargeForItopError(error.detail) from error
+        row.name, row.content_type, row.size = name, file.content_type, file.size
+        _set_copied(row, attached.id)
+        if shows_picture and row.is_inline and file.content_type.startswith("image/"):
+            _show(row, client, owner, upload, deadline)
+
+
+def _show(
+    row: FileToItop, client: Client, owner: FileOwner, upload: AttachmentFile, deadline: Deadline
+) -> None:
+    """Create the InlineImage. The log links to the Attachment if that fails."""
+    secret = secrets.token_hex(16)
+    try:
+        image = create_inline_image(
+            client, owner, upload, temp_id=row.idempotency_key, secret=secret, deadline=deadline.remaining()
+        )
+    except ItopPermissionError:
+        row.ticket.itop.learn(is_administrator=False)
+    except ItopError as error:
+        log.warning("file.picture_not_shown", file=row.pk, error=type(error).__name__)
+    else:
+        row.inline_image_id = image.id
+        # One that an earlier attempt created has another secret.
+        row.picture_secret = "" if image.existed else secret
+
+
+def picture_url(row: FileToItop) -> str:
+    """Return the address at which iTop shows the picture in a log, "" if it has no InlineImage."""
+    if not row.inline_image_id or not row.picture_secret:
+        return ""
+    root = row.ticket.itop.url
+    return (
+        f"{root}/pages/ajax.document.php?operation=download_inlineimage"
+        f"&id={row.inline_image_id}&s={row.picture_secret}"
+    )
+
+
+def file_url(row: FileToItop) -> str:
+    """Return the address of the copy in iTop, or that of the ticket if the file is not copied yet."""
+    itop = row.ticket.itop
+    if not row.attachment_id:
+        return itop.backoffice_url(row.ticket.ticket_class, row.ticket.object_id)
+    return (
+        f"{itop.url}/pages/ajax.document.php?operation=download_document&class=Attachment&field=contents"
+        f"&id={row.attachment_id}"
+    )
+
+
+def remove(row: FileToItop, seconds: float) -> None:
+    """Delete the copies of a redacted message's file in iTop within `seconds`. Raise ItopError.
+
+    They are found by their key, so that also one whose creation had an unknown outcome is deleted.
+    """
+    deadline = Deadline(seconds)
+    client = itop_client(row.ticket.itop)
+    owner = FileOwner(row.ticket.ticket_class, row.ticket.object_id, 0)
+    for class_name in ("Attachment", INLINE_IMAGE):
+        try:
+            found = find_attachments(
+                client,
+                [row.idempotency_key],
+                class_name=class_name,
+                owner=owner,
+                deadline=deadline.remaining(),
+            )
+            delete_attachments(
+                client,
+                found.values(),
+                class_name=class_name,
+                comment="The message was redacted in Intercom",
+                deadline=deadline.remaining(),
+            )
+        except ItopPermissionError:
+            # Only Administrators may create and read inline images.
+            if class_name != INLINE_IMAGE or row.inline_image_id:
+                raise
+    row.state = FileToItop.State.REMOVED
+    row.set_reason(ReasonCode.FILE_REMOVED)
+
+
+def look_up(row: FileToItop, seconds: float) -> Part:
+    """Store the files that a notification only mentioned, in place of this row, and return the whole part.
+
+    Raise FileGoneError, IntercomError or SecretDecryptionError.
+    """
+    part = next(
+        (part for part in _parts(row, seconds) if (part.kind, part.id) == (row.part_kind, row.part_id)), None
+    )
+    if part is None:
+        raise FileGoneError
+    link = TicketLink.objects.filter(ticket=row.ticket, conversation=row.conversation).first()
+    with transaction.atomic():
+        if link is not None:
+            link.conversation = row.conversation
+            add_rows(link, part)
+        # It has no file of its own. If the conversation has none either, the text only looked like a file.
+        FileToItop.objects.filter(pk=row.pk).delete()
+    return part
+
+
+def _parts(row: FileToItop, seconds: float) -> Iterable[Part]:
+    conversation = row.conversation
+    try:
+        found = intercom_client(conversation.workspace).conversation(
+            conversation.conversation_id, deadline=min(seconds, READ_SECONDS)
+        )
+    except IntercomRejectedError as error:
+        if error.status == 404:
+            raise FileGoneError from error
+        raise
+    return found.messages
+
+
+def _downloaded(row: FileToItop, deadline: Deadline) -> Any:
+    return _Download(row, deadline)
+
+
+class _Download:
+    """A context manager: the file, from the address in the row or, if that has expired, from a fresh one."""
+
+    def __init__(self, row: FileToItop, deadline: Deadline) -> None:
+        self._row, self._deadline = row, deadline
+        self._running: Any = None
+
+    def __enter__(self) -> Downloaded:
+        row = self._row
+        is_fresh = not row.url or (row.url_expires_at is not None and row.url_expires_at <= timezone.now())
+        if is_fresh:
+            self._refresh()
+        try:
+            return self._start()
+        except AddressExpiredError:
+            if is_fresh:
+                raise
+            self._refresh()
+            return self._start()
+
+    def __exit__(self, *error: Any) -> None:
+        self._running.__exit__(*error)
+
+    def _start(self) -> Downloaded:
+        row, workspace = self._row, self._row.conversation.workspace
+        self._running = download(
+            row.url,
+            hosts=allowed_hosts(workspace),
+            max_bytes=workspace.max_file_bytes,
+            deadline=self._deadline.remaining(),
+            name=row.name,
+        )
+        file: Downloaded = self._running.__enter__()
+        return file
+
+    def _refresh(self) -> None:
+        row = self._row
+        url = fresh_url(row, _parts(row, self._deadline.remaining()))
+        if not url:
+            raise FileGoneError
+        row.url, row.url_expires_at = url, expiry_of(url) or timezone.now() + VALID_FOR
+        FileToItop.objects.filter(pk=row.pk, cleaned_at=None).update(
+            url=row.url, url_expires_at=row.url_expires_at
+        )
+
+
+def _owner(row: FileToItop, client: Client, deadline: Deadline) -> FileOwner:
+    """Return the ticket with its organization, which decides who finds the file (recording 277)."""
+    ticket = row.ticket
+    code = row.conversation.workspace.profile.code("org_id")
+    found = client.get(
+        ticket.ticket_class, ticket.object_id, fields=("id", code), deadline=deadline.remaining()
+    )
+    if not found.objects:
+        raise ObjectNotFoundError(f"Invalid object {ticket.ticket_class}::{ticket.object_id}")
+    return FileOwner(ticket.ticket_class, ticket.object_id, found.objects[0].integer(code))
+
+
+def _find(row: FileToItop, client: Client, owner: FileOwner, deadline: Deadline) -> int:
+    found = find_attachments(client, [row.idempotency_key], owner=owner, deadline=deadline.remaining())
+    return found.get(row.idempotency_key, 0)
+
+
+def _set_copied(row: FileToItop, attachment_id: int) -> None:
+    row.state = FileToItop.State.COPIED
+    row.attachment_id = attachment_id
+    row.copied_at = timezone.now()
+    row.set_reason(ReasonCode.NONE)
+    # It is of no use any more, and a credential until it expires.
+    row.url = ""
+
+
+def _contact_of(row: FileToItop, client: Client, account_id: int, deadline: Deadline) -> int:
+    """Return the id of the Person in iTop who wrote the message, 0 if it is not known."""
+    if account_id:
+        return _contact_of_account(row, client, account_id, deadline)
+    author: Mapping[str, Any] = row.author or {}
+    match = PersonMatch.objects.filter(
+        workspace=row.conversation.workspace, itop=row.ticket.itop, contact_id=author.get("id", "")
+    ).first()
+    if match is None or not author.get("id"):
+        return 0
+    # A lead may have typed somebody else's address.
+    is_sure = author.get("type") == "user" or match.how in (PersonMatch.How.ITOP, PersonMatch.How.CHOSEN)
+    return match.person_id if is_sure else 0
+
+
+def _contact_of_account(row: FileToItop, client: Client, account_id: int, deadline: Deadline) -> int:
+    question = f"contact of account {account_id}"
+    cached = CachedAnswer.objects.fresh(row.ticket.itop, question, CACHE_SECONDS)
+    if cached is not None:
+        return int(cached.value)
+    try:
+        found = client.get("User", account_id, fields=("contactid",), deadline=deadline.remaining())
+    except (ItopRejectedError, ItopPermissionError):
+        return 0
+    contact_id = found.objects[0].integer("contactid") if found.objects else 0
+    CachedAnswer.objects.store(row.ticket.itop, question, contact_id)
+    return contact_id

@@ -1,0 +1,278 @@
+"""Decide when a file of a message is copied to iTop, and what becomes of it when that fails.
+
+A failure concerns the file: nothing else waits for it. Only if iTop itself fails, the circuit breaker opens.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+from django.conf import settings
+from django.utils import timezone
+
+from intercom_bridge.connections import itop_client
+from intercom_bridge.files.download import DownloadTimeoutError
+from intercom_bridge.files.parts import files_of
+from intercom_bridge.files.to_itop import FileSkippedError, copy, file_url, look_up, picture_url, remove
+from intercom_bridge.intercom.client import IntercomError, IntercomRateLimitedError
+from intercom_bridge.intercom.html import MediaLink
+from intercom_bridge.intercom.payloads import Author, Part
+from intercom_bridge.models import Delivery, FileToItop, Ticket
+from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.models.job import claim, reason_of
+from intercom_bridge.models.reason import ReasonCode
+from itop_client import (
+    ItopError,
+    ItopNoResponseError,
+    ItopPermissionError,
+    ItopRejectedError,
+    RemoteError,
+    UnclassifiedError,
+)
+
+from .authors import accounts_of, signed_in_emails
+from .circuit_breaker import backoff_seconds, claim_write, is_open, record_failure, record_success
+from .message import NO_LINKS, FileLinks, may_have_account, part_from_json, part_to_json
+
+log = structlog.get_logger(__name__)
+
+# Download and upload of the largest file together.
+ATTEMPT_SECONDS: Final = 120.0
+CLAIM_SECONDS: Final = 150.0
+LOOKUP_SECONDS: Final = 10.0
+PROBE_SECONDS: Final = 3.0
+MAX_ATTEMPTS: Final = 20
+MAX_RETRY_TIME: Final = dt.timedelta(days=7)
+# How long an entry may wait for its own files, and up to which size, so that it can link to them.
+HEAD_START_SECONDS: Final = 3.0
+HEAD_START_BYTES: Final = 2_000_000
+# After a download that took too long, entries do not wait for this time.
+SLOW_FOR: Final = dt.timedelta(minutes=1)
+FIELDS: Final = (
+    "state",
+    "reason_code",
+    "reason_detail",
+    "attempts",
+    "attempt_log",
+    "due_at",
+    "name",
+    "content_type",
+    "size",
+    "url",
+    "attachment_id",
+    "inline_image_id",
+    "copied_at",
+)
+
+
+# --- The worker's turn ---
+
+
+def copy_file(row: FileToItop) -> None:
+    """Copy a due file, or delete the copy of a redacted message's file. The outcome is stored in the row."""
+    itop = row.ticket.itop
+    if is_open(itop) or not claim(row, CLAIM_SECONDS):
+        return
+    if claim_write(itop):
+        _attempt(row, ATTEMPT_SECONDS)
+    else:
+        FileToItop.objects.filter(pk=row.pk, due_at=row.due_at).update(due_at=timezone.now())
+
+
+def _attempt(row: FileToItop, seconds: float, *, is_first: bool = False, shows_picture: bool = False) -> None:
+    """Do what the row is for, once. The row is claimed. `is_first`: in the turn of the message's writer."""
+    row.attempts += 1
+    # Counted before the attempt: after a crash, the next one first looks whether this one has succeeded.
+    FileToItop.objects.filter(pk=row.pk).update(attempts=row.attempts)
+    try:
+        if row.is_redacted:
+            remove(row, seconds)
+        elif row.position == FileToItop.LOOKUP:
+            look_up(row, LOOKUP_SECONDS)
+            return
+        else:
+            copy(row, seconds, account_id=_account_of(row), shows_picture=shows_picture)
+        record_success(row.ticket.itop)
+        row.log_attempt(FileToItop.Outcome.WRITTEN)
+    except FileSkippedError as error:
+        row.state = FileToItop.State.SKIPPED
+        row.set_reason(error.code)
+    except ItopRejectedError as error:
+        record_success(row.ticket.itop)
+        _fail(row, error)
+    except ItopError as error:
+        is_instance = not is_first and _is_instance_trouble(row, error)
+        pause = record_failure(row.ticket.itop, error) if is_instance else backoff_seconds(row.attempts)
+        _postpone(row, error, pause)
+    except RemoteError as error:
+        if error.retry:
+            _postpone(row, error, backoff_seconds(row.attempts))
+        else:
+            _fail(row, error)
+    except SecretDecryptionError as error:
+        _postpone(row, error, backoff_seconds(row.attempts))
+    _save(row)
+
+
+def _is_instance_trouble(row: FileToItop, error: ItopError) -> bool:
+    """Return whether iTop itself fails, and not only this file. A short time limit says nothing about iTop."""
+    if isinstance(error, ItopPermissionError):
+        return False
+    if not isinstance(error, UnclassifiedError | ItopNoResponseError):
+        return True
+    try:
+        itop_client(row.ticket.itop).list_operations(deadline=PROBE_SECONDS)
+    except (ItopError, SecretDecryptionError):
+        return True
+    return False
+
+
+def _fail(row: FileToItop, error: Exception) -> None:
+    code, detail = reason_of(error)
+    row.log_attempt(FileToItop.Outcome.REFUSED, code, detail)
+    row.state = FileToItop.State.FAILED
+    row.set_reason(code, detail)
+    log.warning("file.failed", file=row.pk, code=code, **row.conversation.names)
+
+
+def _postpone(row: FileToItop, error: Exception, seconds: float) -> None:
+    row.log_failed_attempt(error)
+    is_old = row.created_at < timezone.now() - MAX_RETRY_TIME
+    if is_old or row.attempts >= MAX_ATTEMPTS:
+        row.state = FileToItop.State.FAILED
+        row.set_reason(ReasonCode.GAVE_UP if is_old else ReasonCode.TOO_MANY_ATTEMPTS, reason_of(error)[1])
+        return
+    if isinstance(error, ItopError) and error.may_have_run:
+        # iTop may still be executing the request.
+        seconds = max(seconds, settings.UNKNOWN_OUTCOME_SECONDS)
+    if isinstance(error, IntercomRateLimitedError):
+        seconds = max(seconds, error.until - timezone.now().timestamp())
+    row.due_at = timezone.now() + dt.timedelta(seconds=seconds)
+    row.set_reason(*reason_of(error))
+    log.info("file.postponed", file=row.pk, seconds=round(seconds), error=type(error).__name__)
+
+
+def _save(row: FileToItop) -> None:
+    """Save the outcome. A message that was redacted or erased in the meantime decides about the row."""
+    values = {name: getattr(row, name) for name in FIELDS}
+    same = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted)
+    if same.filter(cleaned_at=None).update(**values):
+        return
+    decided = {
+        name: values[name]
+        for name in ("state", "reason_code", "reason_detail", "attempts", "due_at", "attachment_id")
+    }
+    if same.update(**decided):
+        return
+    # The message was redacted during the attempt: what it has created is deleted in the next one.
+    FileToItop.objects.filter(pk=row.pk).update(
+        state=FileToItop.State.WAITING,
+        attachment_id=row.attachment_id,
+        inline_image_id=row.inline_image_id,
+        due_at=timezone.now(),
+    )
+
+
+def _account_of(row: FileToItop) -> int:
+    """Return the iTop account of the file's author, 0 if there is none."""
+    itop = row.ticket.itop
+    author = Author(**(row.author or {}))
+    signed_in = signed_in_emails(itop, {author.id}).get((row.conversation.workspace_id, author.id))
+    email = signed_in or (author.email if may_have_account(author) else "")
+    if itop.is_administrator is False or not email:
+        return 0
+    return accounts_of(itop, itop_client(itop), {email}, deadline=settings.WRITE_SECONDS).get(
+        email.casefold(), 0
+    )
+
+
+# --- The turn of the message's writer ---
+
+
+def messages_with_files(ticket: Ticket) -> set[tuple[int, str, str]]:
+    """Return conversation, kind and id of the ticket's messages whose files are still to be copied."""
+    rows = FileToItop.objects.waiting().filter(ticket=ticket)
+    return set(rows.values_list("conversation_id", "part_kind", "part_id"))
+
+
+def copy_first(delivery: Delivery) -> tuple[Part, FileLinks] | None:
+    """Copy the small files of a message that is about to be written, within HEAD_START_SECONDS.
+
+    Return the message, completed from the conversation if the notification left files out, and the links to its files;
+    None if it has no files. What is not copied in time is left to the workers. Never raises because of a file.
+    """
+    rows = _rows_of(delivery)
+    if not rows or not delivery.part:
+        return None
+    part = part_from_json(delivery.part)
+    if not delivery.conversation.workspace.copies_files:
+        return part, NO_LINKS
+    ends = time.monotonic() + HEAD_START_SECONDS
+    if not delivery.attempts and not _is_slow(delivery):
+        part = _completed(delivery, part, rows)
+        rows = _rows_of(delivery)
+        for row in rows:
+            seconds = ends - time.monotonic()
+            if seconds <= 0.5 or row.state != FileToItop.State.WAITING or row.attempts:
+                break
+            if row.size <= HEAD_START_BYTES and claim(row, CLAIM_SECONDS):
+                _attempt(row, seconds, is_first=True, shows_picture=_shows_pictures(delivery))
+                row.refresh_from_db(fields=["state", "attachment_id", "inline_image_id"])
+    return part, _links(part, [row for row in rows if row.position != FileToItop.LOOKUP])
+
+
+def _rows_of(delivery: Delivery) -> list[FileToItop]:
+    rows = FileToItop.objects.of_message(delivery).filter(is_redacted=False)
+    found = list(rows.select_related("ticket__itop", "conversation__workspace__profile"))
+    for row in found:
+        row.ticket.itop = delivery.ticket.itop
+    return found
+
+
+def _completed(delivery: Delivery, part: Part, rows: Sequence[FileToItop]) -> Part:
+    """Return the part as the conversation has it, if the notification only mentioned its files."""
+    lookup = next((row for row in rows if row.position == FileToItop.LOOKUP), None)
+    if lookup is None or not claim(lookup, CLAIM_SECONDS):
+        return part
+    try:
+        whole = look_up(lookup, HEAD_START_SECONDS)
+    except (IntercomError, RemoteError, SecretDecryptionError) as error:
+        FileToItop.objects.filter(pk=lookup.pk).update(due_at=timezone.now())
+        log.info("file.lookup_postponed", file=lookup.pk, error=type(error).__name__)
+        return part
+    Delivery.objects.filter(pk=delivery.pk, cleaned_at=None).update(part=part_to_json(whole))
+    return part_from_json(part_to_json(whole))
+
+
+def _is_slow(delivery: Delivery) -> bool:
+    """Return whether a download of this workspace took too long a moment ago."""
+    return FileToItop.objects.filter(
+        conversation__workspace=delivery.conversation.workspace_id,
+        state=FileToItop.State.WAITING,
+        reason_code=DownloadTimeoutError.code,
+        due_at__gt=timezone.now() - SLOW_FOR,
+        attempts__gt=0,
+    ).exists()
+
+
+def _shows_pictures(delivery: Delivery) -> bool:
+    is_administrator = delivery.ticket.itop.is_administrator
+    return is_administrator is not False and delivery.conversation.workspace.shows_pictures_in_log
+
+
+def _links(part: Part, rows: Sequence[FileToItop]) -> FileLinks:
+    by_position = {row.position: row for row in rows if row.state != FileToItop.State.FAILED}
+    attached = {
+        position: file_url(row) for position, row in by_position.items() if position < len(part.attachments)
+    }
+    pictures = {}
+    for file in files_of(part):
+        row = by_position.get(file.position)
+        if file.is_inline and row is not None:
+            key = file.url.partition("?")[0].partition("#")[0]
+            pictures[key] = MediaLink(file_url(row), picture_url(row), row.name)
+    return FileLinks(attached, pictures)
