@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import re
 import textwrap
 from dataclasses import dataclass
+
+import requests
 
 from itop_client import Client, ItopError, ItopNotAdministratorError, LogEntry, quote, read_log
 
@@ -14,6 +17,7 @@ from .demo_processes import DemoError
 TICKET_CLASS = "UserRequest"
 LOGS = ("public_log", "private_log")
 AGENT = "Agatha Christie"
+SECONDS = 15.0
 FIELDS = ("ref", "title", "status", "caller_id_friendlyname", "org_id_friendlyname", "origin", *LOGS)
 
 
@@ -58,6 +62,7 @@ class Itop:
     """An iTop, read over REST. Its methods raise DemoError if iTop does not respond."""
 
     def __init__(self, url: str, token: str) -> None:
+        self._url = url.rstrip("/")
         self._client = Client(url, token=token, deadline=15.0)
 
     def customer(self, email: str) -> Customer:
@@ -98,6 +103,40 @@ class Itop:
                 self._client.update(TICKET_CLASS, query, {"public_log": {"add_item": item}}, comment="Demo")
         except ItopError as error:
             raise DemoError(f"iTop did not take the answer in ticket {ref}: {error}") from error
+
+    def files(self, ref: str) -> list[bytes]:
+        """Return the contents of the ticket's files."""
+        query = (
+            f"SELECT Attachment AS a JOIN {TICKET_CLASS} AS t ON a.item_id = t.id "
+            f"WHERE a.item_class = '{TICKET_CLASS}' AND t.ref = {quote(ref)}"
+        )
+        try:
+            found = self._client.get("Attachment", query, fields=("contents",))
+        except ItopError as error:
+            raise DemoError(f"iTop did not return the files of ticket {ref}: {error}") from error
+        files = [row.fields["contents"] for row in found]
+        return [base64.b64decode(file["data"]) for file in files if isinstance(file, dict)]
+
+    def answer_with_file(self, ref: str, text: str, name: str, content: bytes) -> bool:
+        """Answer with a file on the page of the stand-in, as an agent does. Return False for another iTop.
+
+        iTop notes who added a file only where people add it, not over REST.
+        """
+        with requests.Session() as session:
+            session.trust_env = False
+            if session.get(f"{self._url}/sandbox/faults", timeout=SECONDS).status_code != 200:
+                return False
+            query = f"SELECT {TICKET_CLASS} WHERE ref = {quote(ref)}"
+            ticket = self._client.get(TICKET_CLASS, query, fields=("id",)).objects[0]
+            answer = session.post(
+                f"{self._url}/pages/UI.php?operation=details&class={TICKET_CLASS}&id={ticket.id}",
+                data={"action": "answer", "text": text},
+                files={"files": (name, content)},
+                timeout=SECONDS,
+            )
+        if "nothing was saved" in answer.text or answer.status_code != 200:
+            raise DemoError(f"iTop did not take the file in ticket {ref}.")
+        return True
 
     def resolve(self, ref: str, solution: str) -> None:
         """Assign a new ticket to an agent, and resolve it."""

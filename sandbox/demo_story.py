@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import textwrap
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from intercom_bridge.models import Delivery, WebhookEvent
 from itop_client import LogEntry
@@ -14,6 +16,7 @@ from itop_client import LogEntry
 from .demo_inbox import Inbox, Panel
 from .demo_itop import LOGS, Customer, Itop, TicketAsItIs, text_of
 from .demo_processes import DemoError, wait_until
+from .intercom.files import png
 
 PUBLIC, PRIVATE = LOGS
 TEAMMATE, COLLEAGUE = "Ada Reyes", "Sam Field"
@@ -35,6 +38,10 @@ THANKS = "Thank you, that was quick 👍"
 FOUND = "The update is known to cause this. It is withdrawn."
 SENT = "Good news: the update that caused this is withdrawn. It will not happen again."
 SOLUTION = "The update was withdrawn."
+LOOKS = "This is what I see on the screen:"
+SCREENSHOT, PICTURE = "screenshot.png", png(160, 90, (180, 40, 40))
+GUIDE_WORDS = "The guide says how to keep the update away."
+GUIDE, GUIDE_TEXT = "guide.txt", b"Settings, Updates, Pause.\n"
 
 
 @dataclass(frozen=True)
@@ -93,8 +100,14 @@ class Story:
         self._go_on_writing()
         self._link_a_second_ticket()
         self._pause_and_resume()
+        if _bridge_has("to_itop"):
+            self._send_a_screenshot()
         self._deliver_twice()
         self._hear_from_itop()
+        if _bridge_has("from_itop"):
+            self._share_a_file()
+        if _bridge_has("to_itop"):
+            self._count_screenshots()
         return self._look_at_the_tickets()
 
     # --- Chapters ---
@@ -227,6 +240,46 @@ class Story:
         wait_until(self._all_is_quiet, "all messages to be processed")
         self._say("        nothing that came from iTop is written to a ticket")
 
+    def _send_a_screenshot(self) -> None:
+        """Let the customer paste a screenshot into a message, which every linked ticket gets as a file."""
+        self._step(f"{self._customer.name} pastes a screenshot: {_quoted(LOOKS)}")
+        data = base64.b64encode(PICTURE).decode()
+        picture = {"name": SCREENSHOT, "content_type": "image/png", "data": data}
+        self._inbox.write(self.conversation_id, author="contact", body=LOOKS, pictures=[picture])
+        self._expect(PUBLIC, self._customer.name, LOOKS)
+        wait_until(
+            lambda: all(map(self._screenshots, self._tickets)), "the screenshot to arrive in the tickets"
+        )
+        self._say("        the tickets have the screenshot among their files")
+
+    def _screenshots(self, ticket: ExpectedTicket) -> int:
+        return self._itop.files(ticket.ref).count(PICTURE)
+
+    def _count_screenshots(self) -> None:
+        for ticket in self._tickets:
+            if (count := self._screenshots(ticket)) != 1:
+                raise DemoError(f"Ticket {ticket.ref} has the screenshot {count} times.")
+
+    def _share_a_file(self) -> None:
+        """Let an agent add a file to the first ticket in iTop's console, which the conversation gets."""
+        ticket = self._tickets[0]
+        if not self._itop.answer_with_file(ticket.ref, GUIDE_WORDS, GUIDE, GUIDE_TEXT):
+            return
+        self._step(f"In iTop, an agent answers in {ticket.ref} with the file {GUIDE}: {_quoted(GUIDE_WORDS)}")
+        ticket.logs[PUBLIC].append(Expected("", GUIDE_WORDS))
+
+        def names() -> list[str]:
+            parts = self._inbox.parts(self.conversation_id)
+            return [
+                file["name"] for part in parts if part["app_package_code"] for file in part["attachments"]
+            ]
+
+        wait_until(lambda: GUIDE in names(), f"the bridge to post the file {GUIDE}")
+        wait_until(self._all_is_quiet, "all messages to be processed")
+        if names().count(GUIDE) != 1:
+            raise DemoError(f"The conversation has the file {GUIDE} {names().count(GUIDE)} times.")
+        self._say("        the conversation has the file")
+
     def _wait_for_note(self, words: str, what: str) -> None:
         """Wait until the bridge has posted these words in the conversation."""
         began = time.monotonic()
@@ -319,6 +372,14 @@ class Story:
         """Return whether nothing is waiting. An event with a reason code waits to know whether it is our own post."""
         received = WebhookEvent.objects.filter(state=WebhookEvent.State.RECEIVED)
         return not received.filter(reason_code="").exists() and not Delivery.objects.waiting().exists()
+
+
+def _bridge_has(module: str) -> bool:
+    """Return whether the bridge copies files in this direction."""
+    return (
+        find_spec("intercom_bridge.files") is not None
+        and find_spec(f"intercom_bridge.files.{module}") is not None
+    )
 
 
 def _is_by(entry: LogEntry, author: str) -> bool:

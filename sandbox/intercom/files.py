@@ -100,9 +100,10 @@ def from_json(given: object) -> File:
     """Return a file from `{"content_type", "data", "name"}`. Raise InvalidFileError."""
     if not isinstance(given, dict):
         raise InvalidFileError("a file must be an object")
-    content_type, data, name = (str(given.get(code) or "") for code in ("content_type", "data", "name"))
-    if not (content_type and data and name):
-        raise InvalidFileError("content_type, data and name are required")
+    for code in ("content_type", "data", "name"):
+        if not isinstance(given.get(code), str) or not given[code]:
+            raise InvalidFileError(f"{code} is required")
+    content_type, data, name = given["content_type"], given["data"], given["name"]
     try:
         content = base64.b64decode(data, validate=True)
     except ValueError as error:

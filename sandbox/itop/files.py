@@ -7,6 +7,7 @@ import html
 import json
 import re
 import secrets
+import struct
 from dataclasses import dataclass
 from email.message import Message
 from typing import TYPE_CHECKING
@@ -111,7 +112,16 @@ def show_inline(call: Call, ticket: Row, picture: File) -> str:
     address = (
         f"{store.root_address}{DOWNLOAD[1:]}?operation=download_inlineimage&id={row['id']}&s={row['secret']}"
     )
-    return f'<figure class="image"><img src="{html.escape(address)}"></figure>'
+    style, size = _size(picture.content)
+    return f'<figure class="image"><img{style} src="{html.escape(address)}"{size}></figure>'
+
+
+def _size(content: bytes) -> tuple[str, str]:
+    """Return the style and the attributes in which the editor notes the size of a picture, here only of a PNG."""
+    if not content.startswith(b"\x89PNG\r\n\x1a\n") or len(content) < 24:
+        return "", ""
+    width, height = struct.unpack(">II", content[16:24])
+    return f' style="aspect-ratio:{width}/{height}"', f' width="{width}" height="{height}"'
 
 
 def _of(store: Store, ticket: Row, file: File) -> Row:
@@ -171,10 +181,12 @@ def _sent(file: Row, how: str) -> Download:
     name = re.sub(r"[\r\n]", "", str(file["filename"] or ""))
     headers = [
         ("Content-Disposition", f'{how}; filename="{name}"'.encode().decode("latin-1")),
-        ("Cache-Control", f"no-transform,public,max-age={MAX_AGE},s-maxage={MAX_AGE}"),
+        ("Cache-Control", f"no-transform,public,max-age={MAX_AGE}"),
     ]
     content_type = str(file["mimetype"] or "application/octet-stream")
-    if content_type in ("text/html", "image/svg+xml"):
+    if content_type.startswith("text/"):
+        content_type += ";charset=UTF-8"
+    if content_type.startswith(("text/html", "image/svg+xml")):
         headers.append(("Content-Security-Policy", "sandbox"))
     return Download(base64.b64decode(file["data"]), content_type, tuple(headers))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from collections.abc import Iterator
@@ -10,12 +11,14 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
+import requests
 from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.core.wsgi import get_wsgi_application
 from django.test import Client
 from pytest_django import Settings
 
 from sandbox.intercom import Intercom, running_intercom
+from sandbox.intercom.files import png
 from tests.browser import browser_test, new_page, running_chromium
 
 from .bridge import Bridge, Received, running_bridge
@@ -325,3 +328,60 @@ class TestInABrowser:
         assert submits(bridge)[0].data["component_id"] == "go"
         page.locator("#panel:not([aria-busy])").wait_for()
         assert page.evaluate("document.activeElement.id") == "panel"
+
+
+# --- Files -------------------------------------------------------------------------------------------
+
+PASTE = """async ([selector, data]) => {
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  const clipboardData = new DataTransfer();
+  clipboardData.items.add(new File([bytes], "image.png", { type: "image/png" }));
+  const options = { clipboardData, bubbles: true, cancelable: true };
+  document.querySelector(selector).dispatchEvent(new ClipboardEvent("paste", options));
+}"""
+IS_LOADED = "(image) => image.complete && image.naturalWidth"
+
+
+def paste(page: Any, selector: str, picture: bytes) -> None:
+    """Paste a picture, as a person pastes a screenshot."""
+    page.evaluate(PASTE, [selector, base64.b64encode(picture).decode()])
+
+
+def test_a_message_with_files_of_several_megabytes_is_passed_on(client: Client, intercom: Intercom) -> None:
+    conversation = intercom.conversation_of("Alice Martin")
+    data = base64.b64encode(bytes(6_000_000)).decode()
+    file = {"name": "big.bin", "content_type": "application/octet-stream", "data": data}
+    written = client.post(
+        f"/sandbox/api/conversations/{conversation.id}/messages",
+        {"author": "contact", "attachments": [file]},
+        content_type="application/json",
+    )
+    assert written.status_code == 200
+    assert written.json()["attachments"][0]["filesize"] == 6_000_000
+
+
+class TestFilesInABrowser:
+    pytestmark = browser_test
+
+    @pytest.mark.parametrize("voice", ["Reply", "Note", "As the customer"])
+    def test_a_pasted_screenshot_and_a_file_are_sent_and_seen(
+        self, page: Any, bridge: Bridge, intercom: Intercom, voice: str
+    ) -> None:
+        show(page, bridge, {"type": "text", "text": "x"})
+        page.get_by_text(voice, exact=True).click()
+        page.locator("#words").fill("It looks like this:")
+        paste(page, "#words", png(60, 30))
+        page.locator("#files li", has_text="image.png").wait_for()
+        page.locator("#attach").set_input_files(
+            [{"name": "report.txt", "mimeType": "text/plain", "buffer": b"all of it"}]
+        )
+        page.locator("#files li", has_text="report.txt").wait_for()
+        page.get_by_role("button", name="Send").click()
+        shown = page.locator(".message").last
+        shown.locator(".bubble div img").wait_for()
+        assert shown.locator(".bubble div img").evaluate(IS_LOADED) == 60
+        assert page.locator("#files li").count() == 0
+        part = intercom.store.parts(intercom.conversation_of("Alice Martin").id)[-1]
+        assert [(file.name, file.content_type) for file in part.attachments] == [("report.txt", "text/plain")]
+        answer = requests.get(shown.get_by_role("link").get_attribute("href"), timeout=5)
+        assert answer.content == b"all of it"

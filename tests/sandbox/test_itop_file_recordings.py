@@ -110,8 +110,9 @@ def limited(itop: Itop) -> None:
 
 def comparable(answer: dict[str, Any], number: int) -> dict[str, Any]:
     text = A_DATE.sub("<date>", json.dumps(answer))
-    # The console asks the browser for the size of a picture; the stand-in's page does not.
-    text = text.replace(' width=\\"40\\" height=\\"30\\"', "").replace('<figure class=\\"image\\">', "<p>")
+    # Since the recordings, the console surrounds a picture with a figure, and notes its size in another place.
+    text = re.sub(r' (style=\\"aspect-ratio:40/30|width=\\"40|height=\\"30)\\"', "", text)
+    text = text.replace('<figure class=\\"image\\">', "<p>")
     answer = json.loads(text.replace("</figure>", "</p>"))
     if number in UNORDERED:
         answer["objects"] = dict(sorted(answer["objects"].items()))

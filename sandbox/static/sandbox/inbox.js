@@ -4,7 +4,9 @@ import { adviceForFirst, draw, element, problems, valuesOf } from "../intercom_b
 
 const API = document.body.dataset.api;
 const THREAD_SECONDS = 1.5;
-const MESSAGE_TAGS = new Set(["P", "BR", "B", "STRONG", "I", "EM", "A", "UL", "OL", "LI", "H1", "H2", "CODE", "PRE", "BLOCKQUOTE", "IMG"]);
+// The addresses of files expire after half an hour, so a message is drawn again before.
+const REDRAW_MILLISECONDS = 20 * 60 * 1000;
+const MESSAGE_TAGS = new Set(["P", "BR", "B", "STRONG", "I", "EM", "A", "UL", "OL", "LI", "H1", "H2", "CODE", "PRE", "BLOCKQUOTE", "IMG", "DIV", "FIGURE"]);
 
 const $ = (id) => document.getElementById(id);
 const page = { open: "", shown: "", list: "", canvas: null, asked: 0, files: [], admins: [], teams: [] };
@@ -103,7 +105,7 @@ async function showThread() {
   const conversation = await ask(`conversations/${id}`);
   if (id !== page.open) return;
   const parts = [{ ...conversation.source, part_type: "comment", created_at: conversation.created_at }, ...conversation.conversation_parts.conversation_parts];
-  const drawn = JSON.stringify([id, conversation.state, conversation.custom_attributes, parts.map((part) => [part.id, part.body])]);
+  const drawn = JSON.stringify([id, conversation.state, conversation.custom_attributes, Math.floor(Date.now() / REDRAW_MILLISECONDS), parts.map((part) => [part.id, part.redacted, withoutSignatures(part.body)])]);
   if (drawn === page.shown) return;
   const isFirst = page.shown === "";
   page.shown = drawn;
@@ -112,6 +114,11 @@ async function showThread() {
   thread.replaceChildren(...parts.map(message));
   if (isFirst || atEnd) thread.scrollTop = thread.scrollHeight;
   showContact(conversation, parts.length);
+}
+
+/** A message's HTML without what differs each time it is read: the signatures of addresses. */
+function withoutSignatures(html) {
+  return html?.replace(/\?expires=[^"]*/g, "");
 }
 
 function message(part) {
@@ -128,7 +135,7 @@ function message(part) {
   const bubble = element("div", { class: "bubble", dir: "auto" });
   if (part.body) bubble.append(safe(part.body));
   if (part.attachments.length) {
-    bubble.append(element("ul", { class: "files" }, ...part.attachments.map((file) => element("li", {}, `📎 ${file.name}`))));
+    bubble.append(element("ul", { class: "files" }, ...part.attachments.map(attachment)));
   }
   const facts = [nameOf(part.author), note && "note", part.app_package_code && "by the app", when(part.created_at, true)];
   return element(
@@ -138,6 +145,13 @@ function message(part) {
     bubble,
     element("p", { class: "byline", dir: "auto" }, facts.filter(Boolean).join(" · ")),
   );
+}
+
+function attachment(file) {
+  const link = element("a", { href: file.url, target: "_blank", rel: "noopener noreferrer" }, `📎 ${file.name}`);
+  link.title = `${file.content_type}, ${file.filesize.toLocaleString("en-GB")} bytes`;
+  if (!file.content_type.startsWith("image/")) return element("li", {}, link);
+  return element("li", { class: "picture" }, link, element("img", { src: file.url, alt: file.name }));
 }
 
 /** A message's HTML with nothing in it but what a message may have. */
@@ -150,7 +164,7 @@ function safe(html) {
         const link = node.getAttribute("href") ?? "";
         const source = node.getAttribute("src") ?? "";
         if (/^(https?|mailto):/.test(link)) Object.assign(made, { href: link, target: "_blank", rel: "noopener noreferrer" });
-        if (/^https:/.test(source)) Object.assign(made, { src: source, alt: "" });
+        if (/^https?:/.test(source)) Object.assign(made, { src: source, alt: "" });
         copy(node, made);
         to.append(made);
       } else copy(node, to);
@@ -263,18 +277,49 @@ function voice() {
 }
 
 function showFiles() {
-  $("files").replaceChildren(...page.files.map((name, index) => element(
+  $("files").replaceChildren(...page.files.map((file, index) => element(
     "li",
     {},
-    `📎 ${name}`,
+    `${file.isPasted ? "🖼" : "📎"} ${file.name}`,
     element("button", {
-      type: "button", "aria-label": `Remove ${name}`,
+      type: "button", "aria-label": `Remove ${file.name}`,
       onclick: () => {
         page.files.splice(index, 1);
         showFiles();
       },
     }, "×"),
   )));
+}
+
+/** A chosen or pasted file as the stand-in takes it; `isPasted` pictures stand in the text. */
+async function readFile(file, isPasted = false) {
+  const url = await new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.addEventListener("load", () => resolve(reader.result));
+    reader.addEventListener("error", () => reject(reader.error));
+    reader.readAsDataURL(file);
+  });
+  if (!file.size) throw new Error(`${file.name} is empty.`);
+  const data = url.slice(url.indexOf(",") + 1);
+  return { name: file.name, content_type: file.type || "application/octet-stream", data, isPasted };
+}
+
+async function addFiles(files, isPasted = false) {
+  try {
+    page.files.push(...await Promise.all([...files].map((file) => readFile(file, isPasted))));
+    showFiles();
+  } catch (error) {
+    complain([error.message]);
+  }
+}
+
+/** Files as values of a message: those attached, and the pictures in the text. */
+function asMessage(files) {
+  const plain = ({ name, content_type, data }) => ({ name, content_type, data });
+  return {
+    attachments: files.filter((file) => !file.isPasted).map(plain),
+    pictures: files.filter((file) => file.isPasted).map(plain),
+  };
 }
 
 async function send(event) {
@@ -290,7 +335,7 @@ async function send(event) {
       author_id: asCustomer ? "" : $("teammate").value,
       note: voice() === "note",
       body,
-      attachments: page.files,
+      ...asMessage(page.files),
     });
     $("words").value = "";
     page.files = [];
@@ -321,7 +366,8 @@ async function begin(form) {
   const message = known ? { contact_id: known } : {
     contact: { name: data.get("name") || null, email: data.get("email"), role: data.get("role") },
   };
-  const { id } = await ask("conversations", { ...message, body: data.get("body") });
+  const files = await Promise.all(data.getAll("files").filter((file) => file.size).map((file) => readFile(file)));
+  const { id } = await ask("conversations", { ...message, body: data.get("body"), ...asMessage(files) });
   form.reset();
   await Promise.all([loadState(), open(id)]);
 }
@@ -360,9 +406,15 @@ function listen() {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("composer").requestSubmit();
   });
   $("attach").addEventListener("change", (event) => {
-    page.files.push(...[...event.target.files].map((file) => file.name));
+    const files = [...event.target.files];
     event.target.value = "";
-    showFiles();
+    addFiles(files);
+  });
+  $("words").addEventListener("paste", (event) => {
+    const pictures = [...event.clipboardData.files].filter((file) => file.type.startsWith("image/"));
+    if (pictures.length === 0) return;
+    event.preventDefault();
+    addFiles(pictures, true);
   });
   $("reload").addEventListener("click", () => page.open && initialize());
   $("teammate").addEventListener("change", () => page.open && initialize());
