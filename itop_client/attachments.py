@@ -3,13 +3,18 @@
 An attachment is created once, however often that is attempted: its `temp_id` is the idempotency key, and iTop looks
 for it when it executes the request (recordings 243 to 246). `temp_id` is kept once `item_id` is set.
 
-On a real iTop 3.3 (PHP 8.2, MariaDB 10.11), see tests/itop_client/test_attachments.py for the answers:
+Measured on an iTop 3.3.0-dev (PHP 8.2, MariaDB 10.11), with an account that is a Support Agent:
 
-MEASURED
+- An upload of 20 MB takes 3.7 s and reading it 1.9 s; the process's memory grows by 1 MB with the upload.
+- 26 MB over a post_max_size of 32M is code 2 with a token, and "Invalid login" with a user and a password.
+- With a memory_limit of 128M, 12 MB are accepted; 16 MB and 20 MB are HTTP 500.
+- A `user_id` other than the account's own is refused ("Invalid object User::8"): only an Administrator sees users.
+- An attachment without a ticket expires when it is created; a picture that does not exist is HTTP 200 with a page.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +24,7 @@ from urllib.parse import urlencode
 from .client import Client, Found
 from .errors import (
     FileTooLargeError,
+    InvalidValueError,
     ItopError,
     ItopLoginError,
     ItopNoResponseError,
@@ -41,6 +47,8 @@ MIN_TOO_LARGE_BYTES: Final = 500_000
 # A response has four characters for three bytes, and PHP writes a slash as two. The decoded bytes are counted anyway.
 _RESPONSE_FACTOR: Final = 3
 _RESPONSE_EXTRA: Final = 1_000_000
+# iTop's page for an image that is gone, and for a wrong secret; with status 200.
+_NO_SUCH_IMAGE: Final = re.compile(rb"Invalid (?:id|secret)\b.{0,40}\bfor class 'InlineImage'")
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,8 @@ def attach(  # noqa: PLR0913 - what, where and how
     The contact is sent as a query that matches nobody once this contact has an attachment with this `temp_id`. Two
     creations at exactly the same time still both succeed, and without a contact (0) there is only a check beforehand:
     after an unknown outcome, wait until the earlier request cannot run any more. `creation_date` is in iTop's time
-    zone ("2026-11-20 10:00:00"), "" for now. With `expires`, the file belongs to no ticket, whatever the owner's
+    zone ("2026-11-20 10:00:00"), "" for now. `user_id` is left out if the account may not see that user: only
+    Administrators see all. With `expires`, the file belongs to no ticket, whatever the owner's
     `item_id`, and iTop's garbage collector deletes it: for tests. `deadline` covers everything.
 
     Raise FileTooLargeError if iTop does not accept a file of this size, InvalidValueError if the contact does not
@@ -276,7 +285,7 @@ def read_inline_image(  # noqa: PLR0913 - which, and where to
 def _not_a_picture(status: int, content_type: str, path: Path, image_id: int) -> ItopError:
     with path.open("rb") as opened:
         text = opened.read(_RESPONSE_EXTRA)
-    if status == 404 or (status == 200 and b"Invalid secret for class" in text):
+    if status == 404 or (status == 200 and _NO_SUCH_IMAGE.search(text)):
         return ObjectNotFoundError(f"Invalid object {INLINE_IMAGE}::{image_id}, or a wrong secret")
     return UnclassifiedError(
         f"HTTP {status}: not a picture ({content_type or 'no content type'})", status=status
@@ -322,6 +331,15 @@ class _Upload:
             },
             **fields,
         }
+        try:
+            return self._create(file, values)
+        except InvalidValueError as rejection:
+            if rejection.attribute != "user_id" or not values.pop("user_id", 0):
+                raise
+            # Nothing was written. An author that cannot be set must not prevent the upload.
+            return self._create(file, values)
+
+    def _create(self, file: AttachmentFile, values: Mapping[str, Any]) -> Attached:
         with file.path.open("rb") as opened:
             try:
                 created = self.client.create(

@@ -316,7 +316,7 @@ class FileTooLargeError(RequestTooLargeError):
     `size` is the size of the file in bytes (of one that was being read: what had been read of it), 0 if unknown.
     """
 
-    code = "file_too_large"
+    code = "file_too_large_for_itop"
     summary = "The file is too large"
 
     def __init__(self, detail: str = "", *, size: int = 0) -> None:

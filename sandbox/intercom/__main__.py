@@ -29,6 +29,9 @@ def main() -> None:
         "--retry-seconds", type=float, default=60.0, help="until a notification that failed is repeated"
     )
     parser.add_argument(
+        "--files-url", default="", help="where its files are downloaded (default: its own address)"
+    )
+    parser.add_argument(
         "--first-conversation",
         type=int,
         default=FIRST_CONVERSATION_ID,
@@ -53,6 +56,7 @@ def main() -> None:
         first_conversation_id=options.first_conversation,
         attributes=("iTop ticket", "iTop status"),
     )
+    intercom.workspace.addresses.origin = options.files_url or intercom.url
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())

@@ -10,6 +10,7 @@ import threading
 from . import seed, wording
 from .database import CHARACTER_SETS
 from .datamodel import VERSIONS
+from .operations import MEGABYTE
 from .server import Itop
 
 
@@ -37,7 +38,22 @@ def main() -> None:
         choices=CHARACTER_SETS,
         help="of the database (default: %(default)s)",
     )
+    parser.add_argument("--root-address", default="", help="its app_root_url (default: its own address)")
     parser.add_argument("--max-body", type=int, metavar="BYTES", help="larger ones are answered 413")
+    parser.add_argument(
+        "--post-max-size",
+        type=int,
+        default=8 * MEGABYTE,
+        metavar="BYTES",
+        help="of PHP (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--upload-max-filesize",
+        type=int,
+        default=2 * MEGABYTE,
+        metavar="BYTES",
+        help="of PHP (default: %(default)s)",
+    )
     parser.add_argument(
         "--no-extension", action="store_true", help="without the PHP extension's intercom_* attributes"
     )
@@ -54,10 +70,13 @@ def main() -> None:
         language=options.language,
         character_set=options.character_set,
         max_body=options.max_body,
+        post_max_size=options.post_max_size,
+        upload_max_filesize=options.upload_max_filesize,
         extension=not options.no_extension,
         timezone=options.timezone,
         clock_offset=options.clock_offset,
     )
+    itop.store.root_address = options.root_address or itop.store.root_address
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())

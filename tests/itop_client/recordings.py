@@ -15,6 +15,7 @@ import responses
 from itop_client import Client, Found, ItopObject
 
 FOLDER = Path(__file__).parent.parent / "recordings" / "itop"
+FILES_FOLDER = FOLDER.parent / "itop-files"
 BASE = "https://itop.example/itop"
 REST = f"{BASE}/webservices/rest.php"
 TOKEN = "ITOP_USER_TOKEN"
@@ -41,13 +42,14 @@ class Recording:
 
 
 @cache
-def recording(name: str) -> Recording:
-    (file,) = FOLDER.glob(f"{name}*.json")
+def recording(name: str, folder: Path = FOLDER) -> Recording:
+    (file,) = folder.glob(f"{name}*.json")
     data = json.loads(file.read_text())
     envelope = data["response"]
+    form = data["request"]["form"]
     return Recording(
         file.stem,
-        data["request"]["form"].get("json_data"),
+        form.get("json_data") if isinstance(form, dict) else None,
         data["status"],
         data["response_headers"]["Content-Type"],
         data.get("response_text") if envelope is None else json.dumps(envelope),

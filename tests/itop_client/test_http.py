@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import logging
 import socket
 import threading
@@ -23,6 +24,7 @@ from itop_client.http import (
     CertificateProblem,
     Deadline,
     HttpNoResponseError,
+    HttpTooLargeError,
     HttpUnreachableError,
     Response,
     exchange,
@@ -218,6 +220,93 @@ def test_a_small_body_that_decompresses_to_a_large_one_is_no_response(session: r
         pytest.raises(HttpNoResponseError, match="larger"),
     ):
         post(session, server.url, deadline=5, max_bytes=100_000)
+
+
+class Pieces:
+    """A body of `count` pieces of 10,000 bytes, produced while it is sent."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.produced = 0
+
+    def __len__(self) -> int:
+        return self.count * 10_000
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _ in range(self.count):
+            self.produced += 1
+            yield b"x" * 10_000
+
+
+def test_a_body_that_is_produced_while_it_is_sent_has_a_length(session: requests.Session) -> None:
+    with serving(lambda server, c: c.sendall(http_response(b"ok"))) as server:
+        exchange(session, "POST", server.url, deadline=5, data=Pieces(30))
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    assert b"Content-Length: 300000" in head
+    assert b"Transfer-Encoding" not in head
+    assert body == b"x" * 300_000
+
+
+def test_a_server_that_does_not_read_a_body_does_not_get_past_the_deadline(session: requests.Session) -> None:
+    body = Pieces(10_000)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(HttpNoResponseError, match="within"):
+            exchange(session, "POST", f"http://127.0.0.1:{port}/", deadline=DEADLINE, data=body)
+    assert body.produced < body.count, "everything was sent"
+
+
+def test_an_answer_before_the_end_of_the_body_is_returned(session: requests.Session) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(http_response(b"", "Connection: close", status="413 Too Large"))
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65_536):  # as nginx does, so that the answer is not lost
+                    pass
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        assert exchange(session, "POST", url, deadline=5, data=Pieces(500)).status == 413
+        thread.join(5)
+
+
+def test_a_response_is_written_into_a_sink(session: requests.Session) -> None:
+    received = io.BytesIO()
+    with serving(lambda server, c: c.sendall(http_response(b"x" * 200_000))) as server:
+        response = post(session, server.url, deadline=5, into=received)
+    assert (response.status, response.body, received.getvalue()) == (200, b"", b"x" * 200_000)
+
+
+def test_a_sink_is_not_given_more_than_the_limit(session: requests.Session) -> None:
+    received = io.BytesIO()
+    with (
+        serving(lambda server, c: c.sendall(http_response(b"x" * 200_000))) as server,
+        pytest.raises(HttpTooLargeError),
+    ):
+        post(session, server.url, deadline=5, into=received, max_bytes=100_000)
+    assert len(received.getvalue()) <= 100_000
+
+
+def test_what_a_sink_raises_reaches_the_caller(session: requests.Session) -> None:
+    sink = Mock(write=Mock(side_effect=OSError(28, "No space left on device")))
+    with (
+        serving(lambda server, c: c.sendall(http_response(b"x"))) as server,
+        pytest.raises(OSError, match="No space left"),
+    ):
+        post(session, server.url, deadline=5, into=sink)
+
+
+def test_a_body_dripped_into_a_sink_does_not_get_past_the_deadline(session: requests.Session) -> None:
+    with (
+        serving(lambda server, c: server.drip(c, http_response(b"x" * 2000))) as server,
+        pytest.raises(HttpNoResponseError, match="within"),
+    ):
+        post(session, server.url, into=io.BytesIO())
 
 
 def test_a_refused_connection_is_unreachable(session: requests.Session) -> None:

@@ -6,6 +6,8 @@ ports and ends with this script.
 
 from __future__ import annotations
 
+import base64
+import re
 import signal
 import socket
 import subprocess
@@ -67,6 +69,7 @@ def main() -> None:
             PICTURES.mkdir(exist_ok=True)
             with running_chromium() as browser:
                 _take_admin(browser, service)
+                _take_files(browser, f"{service}/sandbox/", itop, Workspace(intercom))
                 _take_panel(browser, f"{service}/sandbox/", itop, Workspace(intercom))
         finally:
             demo.send_signal(signal.SIGINT)
@@ -167,13 +170,64 @@ def _take_panel(browser: Any, address: str, itop: str, workspace: Workspace) -> 
         _merge(workspace, "Alice Martin", "Chloé D'Arcy")
         # The panel of the merged conversation reports the merge, and the worker stores it.
         inbox.open("Alice Martin").open("Chloé D'Arcy")
-        _reload_until(inbox, lambda: inbox.offers(words.MERGED_IN), "The merge is not offered.")
+        _until(inbox.reload, lambda: inbox.offers(words.MERGED_IN), "The merge is not offered.")
         inbox.click(words.MERGED_IN)
         _picture(inbox, "merged")
         inbox.open("Dana O'Neil")
         requests.post(f"{itop}/sandbox/faults", json={"faults": [{"kind": "error500"}]}, timeout=10)
-        _reload_until(inbox, lambda: not inbox.is_home, "The panel has not noticed that iTop is away.")
+        _until(inbox.reload, lambda: not inbox.is_home, "The panel has not noticed that iTop is away.")
         _picture(inbox, "away")
+
+
+def _take_files(browser: Any, address: str, itop: str, workspace: Workspace) -> None:
+    """Take the pictures of a customer's screenshot in a ticket, and of an agent's file in the conversation."""
+    data = base64.b64encode((PICTURES / "portal.png").read_bytes()).decode()
+    screenshot = {"name": "screenshot.png", "content_type": "image/png", "data": data}
+    workspace.write(
+        _conversation_of(workspace, "Alice Martin"),
+        author="contact",
+        body="This is what I see after I logged in:",
+        pictures=[screenshot],
+    )
+    with new_page(browser, address) as page, new_page(browser, itop) as ticket:
+        inbox = InboxPage(page).load().open("Alice Martin")
+        found = re.search(r"R-\d+", inbox.text)
+        if found is None:
+            sys.exit("No ticket is linked to the conversation.")
+        ticket.goto("")
+        ticket.get_by_role("link", name=found[0]).first.click()
+        _until(
+            ticket.reload,
+            lambda: ticket.locator(".attachments").get_by_text("screenshot.png").count() > 0,
+            "The screenshot is not in iTop.",
+        )
+        ticket.screenshot(path=PICTURES / "files-itop.png")
+        ticket.locator("textarea[name=text]").fill("The steps are in the attached guide.")
+        guide = {"name": "Single sign-on.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7\n"}
+        ticket.locator("input[name=files]").set_input_files([guide])
+        ticket.get_by_role("button", name="Answer publicly").click()
+        _until(
+            inbox.load,
+            lambda: inbox.thread.get_by_text("Single sign-on.pdf").count() > 0,
+            "The agent's file is not in the conversation.",
+        )
+        inbox.open("Alice Martin").thread.screenshot(path=PICTURES / "files-inbox.png")
+
+
+def _conversation_of(workspace: Workspace, customer: str) -> str:
+    """Return the ID of the customer's newest conversation."""
+    conversations = workspace.ask("conversations")["conversations"]
+    return str(next(found["id"] for found in conversations if found["contact"]["name"] == customer))
+
+
+def _until(reload: Callable[[], object], is_reached: Callable[[], bool], problem: str) -> None:
+    """Reload a page until a condition holds; exit with `problem` if it does not in time."""
+    ends = time.monotonic() + FRESH_SECONDS
+    while not is_reached():
+        if time.monotonic() > ends:
+            sys.exit(problem)
+        time.sleep(1)
+        reload()
 
 
 def _picture(inbox: InboxPage, name: str) -> None:
@@ -181,22 +235,8 @@ def _picture(inbox: InboxPage, name: str) -> None:
 
 
 def _merge(workspace: Workspace, customer: str, into: str) -> None:
-    conversations = workspace.ask("conversations")["conversations"]
-    ended, going_on = (
-        next(conversation["id"] for conversation in conversations if conversation["contact"]["name"] == name)
-        for name in (customer, into)
-    )
+    ended, going_on = (_conversation_of(workspace, name) for name in (customer, into))
     workspace.ask(f"conversations/{ended}/merge", {"into": going_on})
-
-
-def _reload_until(inbox: InboxPage, is_reached: Callable[[], bool], problem: str) -> None:
-    """Reload the panel until a condition holds; exit with `problem` if it does not in time."""
-    ends = time.monotonic() + FRESH_SECONDS
-    while not is_reached():
-        if time.monotonic() > ends:
-            sys.exit(problem)
-        time.sleep(1)
-        inbox.reload()
 
 
 if __name__ == "__main__":

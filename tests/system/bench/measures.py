@@ -38,6 +38,8 @@ CLIENTS = 4
 TICKETS = 20
 PEOPLE = 10_000
 ENTRIES = 60
+# PHP's limits, as an admin sets them for files.
+ITOP_MAX_BYTES = 64 * 1024 * 1024
 # The duration of a write to a real iTop (two cores, PHP 8.2).
 WRITE_SECONDS = 0.095
 FILLING_SECONDS = 900.0
@@ -73,12 +75,14 @@ class Bench:
         # The default timeouts of the service.
         self.environment = self._stack.enter_context(Environment(SQLITE, self.directory, Waits(8, 10, 180)))
         self.children = self._stack.enter_context(Children(self.directory))
+        self.itop_database = self.directory / "itop.sqlite3"
         port = free_port()
         self.itop_url = f"http://127.0.0.1:{port}"
         self.itop_process = itop = self.children.start(
             "itop",
             *("-m", "sandbox.itop", "--port", str(port), "--token", TOKEN),
-            *("--database", str(self.directory / "itop.sqlite3")),
+            *("--database", str(self.itop_database)),
+            *("--post-max-size", str(ITOP_MAX_BYTES), "--upload-max-filesize", str(ITOP_MAX_BYTES)),
             environment=self._environment(Database("sqlite://"), self.directory),
             directory=BASE_DIR,
         )
@@ -166,8 +170,8 @@ class Service:
         self.environment = environment
         self.url = ""
 
-    def start_web(self) -> Child:
-        port = free_port()
+    def start_web(self, port: int = 0) -> Child:
+        port = port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         web = self.bench.children.start(
             f"web of {self.name}",
@@ -481,7 +485,7 @@ def sizes(bench: Bench, few: int, many: int, seconds: float) -> None:
 
 def memory(child: Child) -> str:
     """Return the resident memory of a process and its children, in MB."""
-    pids = [child.pid, *_started_by(child.pid)]
+    pids = [child.pid, *started_by(child.pid)]
     sizes = [_resident(pid) for pid in pids]
     if len(sizes) == 1:
         return f"{sizes[0]:.0f} MB"
@@ -489,7 +493,7 @@ def memory(child: Child) -> str:
     return f"{sum(sizes):.0f} MB in {len(sizes)} processes ({each}); shared memory is counted in each"
 
 
-def _started_by(pid: int) -> list[int]:
+def started_by(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []

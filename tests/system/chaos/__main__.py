@@ -176,7 +176,7 @@ if __name__ == "__main__":
     run(
         Command(),
         "chaos",
-        "Runs eleven scenarios with the service's own processes, a sandbox iTop that loses updates and a sandbox "
+        "Runs twelve scenarios with the service's own processes, a sandbox iTop that loses updates and a sandbox "
         "Intercom, and prints how many entries each sent, wrote, duplicated, reordered and restored. Exit "
         "status 1 if any was lost, duplicated or out of order.",
     )

@@ -35,6 +35,8 @@ class Fault:
     """A fault that a request suffers with this probability.
 
     drop_after   the call is executed, then the connection is dropped
+    cut_off      the call is executed, then half of the response is sent and the connection is dropped
+    abandoned    the connection is dropped, and the call is executed `seconds` later
     late         the call is executed `seconds` later, even if the client no longer waits
     slow         the call is executed at once and answered `seconds` later
     error500     it is not executed; an error page of PHP with HTTP 500
@@ -197,7 +199,9 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "html":
             self._answer(200, {"Content-Type": "text/html; charset=UTF-8"}, LOGIN_PAGE)
             return
-        if fault and kind == "late" and proxy.stopping.wait(fault.seconds):
+        if kind == "abandoned":
+            self._hang_up()
+        if fault and kind in ("late", "abandoned") and proxy.stopping.wait(fault.seconds):
             self._hang_up()
             return
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_HEADERS}
@@ -206,20 +210,28 @@ class _Handler(BaseHTTPRequestHandler):
         except urllib3.exceptions.HTTPError:
             self._hang_up()
             return
-        if kind == "drop_after":
+        self._pass_on(call, answer, fault)
+
+    def _pass_on(self, call: Call, answer: Any, fault: Fault | None) -> None:
+        """Answer as the upstream did, unless the fault prevents it."""
+        kind = fault.kind if fault else ""
+        is_cut = kind == "cut_off"
+        if kind in ("drop_after", "abandoned") or (
+            fault and kind == "slow" and self.server.proxy.stopping.wait(fault.seconds)
+        ):
             self._hang_up()
             return
-        if fault and kind == "slow" and proxy.stopping.wait(fault.seconds):
-            self._hang_up()
-            return
-        call.status = answer.status
-        if kind not in ("late", "slow"):
+        if not is_cut:
+            call.status = answer.status
+        if kind not in ("late", "slow", "cut_off"):
             call.ended = time.monotonic()
-        self._answer(answer.status, dict(answer.headers), answer.data)
+        self._answer(answer.status, dict(answer.headers), answer.data, cut=is_cut)
+        if is_cut:
+            self._hang_up()
 
     do_GET = do_HEAD = do_POST
 
-    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+    def _answer(self, status: int, headers: dict[str, str], body: bytes, *, cut: bool = False) -> None:
         try:
             self.send_response_only(status)
             for name, value in headers.items():
@@ -228,7 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(body)
+                self.wfile.write(body[: len(body) // 2] if cut else body)
             self.wfile.flush()
         except OSError:
             self.close_connection = True  # The client has gone; the request was executed.

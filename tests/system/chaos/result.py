@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
@@ -186,3 +186,19 @@ def _out_of_order(entries: list[SentMessage], answers: dict[str, float], claims:
         )
         for position, entry in enumerate(entries)
     )
+
+
+def entry_tokens(log: TicketLogs) -> list[str]:
+    """Return the token of each entry of a ticket that has one, in order."""
+    return [token for bodies in log.entries.values() for token in map(token_in, bodies) if token]
+
+
+def inversions(reported: Iterable[str], wanted: Sequence[str]) -> int:
+    """Return how many tokens were reported after one that comes later in `wanted`."""
+    position = {token: number for number, token in enumerate(wanted)}
+    found, highest = 0, -1
+    for token in dict.fromkeys(reported):
+        if token in position:
+            found += position[token] < highest
+            highest = max(highest, position[token])
+    return found

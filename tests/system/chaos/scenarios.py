@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import requests
 
@@ -18,6 +18,7 @@ from sandbox.demo_processes import DemoError
 
 from .children import SystemTestError, wait_until
 from .environment import Environment, Waits
+from .files import FileStory
 from .flood import WANTED_ADDED_SECONDS, Flood
 from .proxy import Fault
 from .result import Result, Ticket, acknowledged_ids, acknowledgement_times, tally, token_in, writes
@@ -43,6 +44,9 @@ class Size:
     talks: int = 30
     entries: int = 50
     entries_seconds: float = 90.0
+    # Files in each direction, over so many seconds.
+    files: int = 100
+    files_seconds: float = 90.0
     flood: int = 1600
     # Of the measurements without and with the flood.
     flood_seconds: int = 30
@@ -64,6 +68,8 @@ SHORT = Size(
     talks=6,
     entries=6,
     entries_seconds=10.0,
+    files=12,
+    files_seconds=12.0,
     flood=400,
     flood_seconds=10,
     patience=90.0,
@@ -466,13 +472,7 @@ def both_ways(context: ScenarioContext) -> Result:
         )
         testbed.to_intercom.faults = (Fault("drop_after", 0.10),)
         story.start()
-        kills = 0
-        while story.is_running or kills < size.kills:
-            time.sleep(random.uniform(0.5, 2 * size.entries_seconds / size.kills))
-            worker = random.choice(testbed.workers)
-            worker.kill()
-            worker.start()
-            kills += 1
+        kills = _kill_workers(testbed, story, size.kills, size.entries_seconds)
         story.wait()
         testbed.wait_until_delivered()
         for proxy in (testbed.to_itop, testbed.to_intercom):
@@ -489,6 +489,67 @@ def both_ways(context: ScenarioContext) -> Result:
             f"{kills} workers killed; unknown outcomes: {testbed.to_itop.faults_done.total()} of "
             f"{len(testbed.to_itop.calls)} calls to iTop, {dropped} of {len(testbed.to_intercom.calls)} to Intercom"
         )
+        return result
+
+
+class _Running(Protocol):
+    @property
+    def is_running(self) -> bool: ...
+
+
+def _kill_workers(testbed: Testbed, story: _Running, least: int, seconds: float) -> int:
+    """Kill workers at random moments while the story runs, at least so many. Return the number."""
+    kills = 0
+    while story.is_running or kills < least:
+        time.sleep(random.uniform(0.5, 2 * seconds / least))
+        worker = random.choice(testbed.workers)
+        worker.kill()
+        worker.start()
+        kills += 1
+    return kills
+
+
+def files_both_ways(context: ScenarioContext) -> Result:
+    """Files and pictures in both directions; workers are killed, and calls, downloads and uploads break."""
+    size, waits = context.size, context.environment.waits
+    with (
+        context.testbed("scenario-12", linked=size.tickets, talks=size.talks) as testbed,
+        _LogExcerpts(testbed),
+    ):
+        story = FileStory(testbed, files=size.files, seconds=size.files_seconds)
+        testbed.to_itop.faults = (
+            Fault("drop_after", 0.05),
+            Fault("cut_off", 0.02),
+            # It is executed after the client was told nothing, and before the client asks what became of it.
+            Fault("abandoned", 0.02, waits.unknown_outcome / 2),
+            Fault("slow", 0.01, waits.write + 1),
+        )
+        testbed.to_intercom.faults = (Fault("drop_after", 0.05), Fault("cut_off", 0.05))
+        story.start()
+        kills = _kill_workers(testbed, story, size.kills, size.files_seconds)
+        story.wait()
+        testbed.wait_until_delivered()
+        counted = wait_until_reported(
+            story, patience=max(size.patience, 120.0), quiet=0, check=testbed.children.check
+        )
+        for proxy in (testbed.to_itop, testbed.to_intercom):
+            proxy.faults = ()
+        result = wait_until_reported(
+            story,
+            # A killed worker's lease of an iTop lasts a minute and a half.
+            patience=max(size.patience, 120.0),
+            quiet=waits.write + waits.unknown_outcome + 2,
+            check=testbed.children.check,
+        )
+        ordered = story.count_order()
+        result.out_of_order += ordered.out_of_order
+        result.restored += ordered.restored
+        result.notes += [
+            f"{size.files} files in each direction, {kills} workers killed; unknown outcomes: "
+            f"{testbed.to_itop.faults_done.total()} of {len(testbed.to_itop.calls)} calls to iTop, "
+            f"{testbed.to_intercom.faults_done.total()} of {len(testbed.to_intercom.calls)} to Intercom; "
+            f"{counted.written} of {counted.sent} were there before the faults ended"
+        ]
         return result
 
 
@@ -533,4 +594,5 @@ SCENARIOS = (
     Scenario(
         11, f"both ways: {AGENTS} agents, killed workers, unknown outcomes", both_ways, waits=Waits(poll=2.0)
     ),
+    Scenario(12, "files both ways, killed workers, unknown outcomes", files_both_ways, waits=Waits(poll=2.0)),
 )

@@ -115,14 +115,15 @@ class Testbed:
         self.database: Database = self._stack.enter_context(self.environment.database(self.directory))
         self.children: Children = self._stack.enter_context(Children(self.directory))
         self._environment = self.environment.variables(self.database, self.directory)
-        self._start_itop()
+        itop_port, intercom_port = free_port(), free_port()
+        self._start_itop(f"http://127.0.0.1:{itop_port}/")
         web_ports = [free_port() for _ in range(self.environment.groups)]
         self.to_web: Proxy = self._stack.enter_context(
             Proxy([f"http://127.0.0.1:{port}" for port in web_ports], free_port())
         )
-        self.to_itop: Proxy = self._stack.enter_context(Proxy([self.itop_url], free_port()))
-        self._start_intercom()
-        self.to_intercom: Proxy = self._stack.enter_context(Proxy([self._intercom_url], free_port()))
+        self.to_itop: Proxy = self._stack.enter_context(Proxy([self.itop_url], itop_port))
+        self._start_intercom(f"http://127.0.0.1:{intercom_port}")
+        self.to_intercom: Proxy = self._stack.enter_context(Proxy([self._intercom_url], intercom_port))
         self.customer = self._find_customer()
         self.tickets = [self._register(f"Chaos: {self.name}, {number + 1}") for number in range(self._linked)]
         for number in range(self._others):
@@ -138,7 +139,8 @@ class Testbed:
         self._make_rows()
         self._start_service(web_ports)
 
-    def _start_itop(self) -> None:
+    def _start_itop(self, root_address: str) -> None:
+        """Start an iTop that knows itself by an address, which is that of the proxy."""
         if self._real is not None:
             self.itop_url, self._token = self._real.url.rstrip("/"), self._real.token
             self._client = Client(self.itop_url, token=self._token, deadline=20.0)
@@ -150,19 +152,22 @@ class Testbed:
         itop = self.children.start(
             "itop",
             *("-m", "sandbox.itop", "--port", str(port), "--database", database, "--token", SANDBOX_TOKEN),
+            *("--root-address", root_address),
             environment=self._environment,
             directory=BASE_DIR,
         )
         self.children.wait_for_address(itop, f"{self.itop_url}/")
         requests.post(f"{self.itop_url}/sandbox/faults", json=self._faults, timeout=10).raise_for_status()
 
-    def _start_intercom(self) -> None:
+    def _start_intercom(self, files_url: str) -> None:
+        """Start an Intercom whose files are downloaded from an address, which is that of the proxy."""
         port = free_port()
         self._intercom_url = f"http://127.0.0.1:{port}"
         intercom = self.children.start(
             "intercom",
             *("-m", "sandbox.intercom", "--port", str(port), "--bridge", self.to_web.url),
             *("--database", str(self.directory / "intercom.sqlite3"), "--retry-seconds", str(REPEAT_SECONDS)),
+            *("--files-url", files_url),
             environment=self._environment,
             directory=BASE_DIR,
         )

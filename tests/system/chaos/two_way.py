@@ -13,7 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import requests
 
@@ -21,13 +21,19 @@ from itop_client import Client, ItopError
 from sandbox.demo_processes import DemoError
 
 from .children import SystemTestError
-from .result import Result, Ticket, TicketLogs, token_in, tokens_in
+from .result import Result, Ticket, TicketLogs, entry_tokens, inversions, tokens_in
 from .testbed import LOOK_SECONDS, TICKET_CLASS, Testbed
 
 AGENTS = 4
 # Of how many entries of an agent each is followed by a change of the status of one of his tickets.
 CHANGE_EVERY = 4
 ASSIGNED = {"team_id": 37, "agent_id": 9}
+
+
+class Countable(Protocol):
+    """What happened, and what became of it so far."""
+
+    def count(self) -> Result: ...
 
 
 class Story:
@@ -118,7 +124,7 @@ class Story:
         result = Result()
         logs = {log.ticket.id: log for log in self._testbed.final_logs()}
         agents = {token for tokens in (*self.entries.values(), *self.changes.values()) for token in tokens}
-        kept = {token for log in logs.values() for token in _tokens(log)}
+        kept = {token for log in logs.values() for token in entry_tokens(log)}
         result.notes.append(
             f"iTop lost {len({*_all(self.entries)} - kept)} of {len(_all(self.entries))} entries"
         )
@@ -131,7 +137,7 @@ class Story:
             if strange := set(reported) - {token for ticket in tickets for token in self._of(ticket)}:
                 result.problems.append(f"In {conversation_id} was reported: {', '.join(sorted(strange))}")
             for ticket in tickets:
-                times = Counter(_tokens(logs[ticket.id]))
+                times = Counter(entry_tokens(logs[ticket.id]))
                 own = self.messages.get(conversation_id, [])
                 result.sent += len(own)
                 result.written += sum(1 for token in own if times[token])
@@ -143,7 +149,7 @@ class Story:
 
     def _wanted(self, log: TicketLogs, agents: set[str]) -> tuple[list[str], list[str]]:
         """Return what must be reported of a ticket, and its changes of status, each in order."""
-        entries = [token for token in _tokens(log) if token in agents]
+        entries = [token for token in entry_tokens(log) if token in agents]
         return entries, self.changes.get(log.ticket.id, [])
 
     def _count_reported(
@@ -155,7 +161,7 @@ class Story:
             required = [*entries, *changes[-1:]]
             result.sent += len(required)
             result.written += sum(1 for token in required if times[token])
-            result.out_of_order += _inversions(reported, entries) + _inversions(reported, changes)
+            result.out_of_order += inversions(reported, entries) + inversions(reported, changes)
 
 
 def _stimulate(client: Client, ticket: Ticket, stimulus: str, fields: Mapping[str, Any]) -> None:
@@ -166,22 +172,9 @@ def _all(by_key: dict[int, list[str]]) -> list[str]:
     return [token for tokens in list(by_key.values()) for token in tokens]
 
 
-def _tokens(log: TicketLogs) -> list[str]:
-    return [token for bodies in log.entries.values() for token in map(token_in, bodies) if token]
-
-
-def _inversions(reported: Iterable[str], wanted: Sequence[str]) -> int:
-    """Return how many tokens were reported after one that comes later in `wanted`."""
-    position = {token: number for number, token in enumerate(wanted)}
-    found, highest = 0, -1
-    for token in dict.fromkeys(reported):
-        if token in position:
-            found += position[token] < highest
-            highest = max(highest, position[token])
-    return found
-
-
-def wait_until_reported(story: Story, *, patience: float, quiet: float, check: Callable[[], None]) -> Result:
+def wait_until_reported(
+    story: Countable, *, patience: float, quiet: float, check: Callable[[], None]
+) -> Result:
     """Wait until all is reported and written, and still is `quiet` seconds later. Return the last count."""
     most, progressed, complete_since = -1, time.monotonic(), 0.0
     while True:
