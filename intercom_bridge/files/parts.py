@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from intercom_bridge.intercom.html import media_in, to_text
 from intercom_bridge.intercom.payloads import Part
-from intercom_bridge.models import FileToItop, TicketLink
+from intercom_bridge.models import FileToItop, Log, TicketLink
 from intercom_bridge.models.file_to_itop import MAX_NAME
 from itop_client import idempotency_key
 
@@ -96,14 +96,18 @@ def files_to_json(part: Part) -> dict[str, Any]:
     }
 
 
-def add_rows(link: TicketLink, part: Part) -> None:
-    """Store the files of a part that is written to this link's ticket. Call it in the delivery's transaction."""
+def add_rows(link: TicketLink, part: Part, log: str) -> None:
+    """Store the files of a part that is written to this log of this link's ticket.
+
+    Call it in the delivery's transaction.
+    """
     if files := files_to_json(part):
-        add_stored(link, {"kind": part.kind, "id": part.id, "created_at": part.created_at, **files})
+        key = {"kind": part.kind, "id": part.id, "created_at": part.created_at, "log": log}
+        add_stored(link, key | files)
 
 
 def add_stored(link: TicketLink, part: dict[str, Any]) -> None:
-    """Store the files of a part: kind, id, created_at, and what `files_to_json` returned."""
+    """Store the files of a part: kind, id, created_at, log, and what `files_to_json` returned."""
     now = timezone.now()
     FileToItop.objects.bulk_create(
         [_row(link, part, file, now) for file in part.get("files", ())], ignore_conflicts=True
@@ -121,6 +125,7 @@ def _row(link: TicketLink, part: dict[str, Any], file: dict[str, Any], now: dt.d
         part_id=part["id"],
         position=file["position"],
         is_inline=file["is_inline"],
+        is_private=part["log"] == Log.PRIVATE,
         part_created_at=part["created_at"] or int(now.timestamp()),
         author=part.get("part_author", {}),
         name=safe_name(file["name"], file["content_type"])[:MAX_NAME] if file["name"] else "",

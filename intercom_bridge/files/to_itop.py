@@ -19,7 +19,7 @@ from django.utils import timezone
 from intercom_bridge.connections import intercom_client, itop_client
 from intercom_bridge.intercom.client import IntercomRejectedError
 from intercom_bridge.intercom.payloads import Part
-from intercom_bridge.models import CachedAnswer, FileToItop, PersonMatch, TicketLink
+from intercom_bridge.models import CachedAnswer, FileToItop, Log, PersonMatch, TicketLink
 from intercom_bridge.models.file_to_itop import MAX_NAME
 from intercom_bridge.models.reason import ReasonCode
 from itop_client import (
@@ -58,6 +58,9 @@ CACHE_SECONDS: Final = 3600.0
 # Intercom's part of an attempt; the rest is left to iTop.
 READ_SECONDS: Final = 10.0
 INLINE_IMAGE: Final = "InlineImage"
+# Only bitmaps are shown in a log: iTop sends an InlineImage as it is to whoever opens its address, and the script in an
+# SVG file would run with the rights of that user.
+SHOWN_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 DATE_FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 
 
@@ -105,6 +108,9 @@ def copy(row: FileToItop, seconds: float, *, account_id: int = 0, shows_picture:
     workspace = row.conversation.workspace
     if not workspace.copies_files:
         raise FileSkippedError(ReasonCode.FILES_OFF)
+    is_attached = workspace.copies_files_of_notes or not row.is_private
+    if not is_attached and not (shows_picture and row.is_inline):
+        raise FileSkippedError(ReasonCode.FILE_OF_NOTE)
     deadline = Deadline(seconds)
     client = itop_client(row.ticket.itop)
     owner = _owner(row, client, deadline)
@@ -115,25 +121,41 @@ def copy(row: FileToItop, seconds: float, *, account_id: int = 0, shows_picture:
         check_type(file, name=row.name, types=workspace.forbidden_file_types)
         name = safe_name(row.name or "file", file.content_type)[:MAX_NAME]
         upload = AttachmentFile(Path(file.path), name, file.content_type, file.size)
-        contact_id = _contact_of(row, client, account_id, deadline)
-        date = dt.datetime.fromtimestamp(row.part_created_at, row.ticket.itop.zone)
-        try:
-            attached = attach(
-                client,
-                owner,
-                upload,
-                temp_id=row.idempotency_key,
-                contact_id=contact_id,
-                user_id=account_id,
-                creation_date=f"{date:{DATE_FORMAT}}",
-                deadline=deadline.remaining(),
-            )
-        except FileTooLargeError as error:
-            raise TooLargeForItopError(error.detail) from error
         row.name, row.content_type, row.size = name, file.content_type, file.size
-        _set_copied(row, attached.id)
-        if shows_picture and row.is_inline and file.content_type.startswith("image/"):
+        if is_attached:
+            _set_copied(row, _attach(row, client, owner, upload, account_id, deadline))
+        if shows_picture and row.is_inline and file.content_type in SHOWN_TYPES:
             _show(row, client, owner, upload, deadline)
+        if not is_attached:
+            if not picture_url(row):
+                raise FileSkippedError(ReasonCode.FILE_OF_NOTE)
+            _set_copied(row, None)
+
+
+def _attach(  # noqa: PLR0913 - what, where and whose
+    row: FileToItop,
+    client: Client,
+    owner: FileOwner,
+    upload: AttachmentFile,
+    account_id: int,
+    deadline: Deadline,
+) -> int:
+    contact_id = _contact_of(row, client, account_id, deadline)
+    date = dt.datetime.fromtimestamp(row.part_created_at, row.ticket.itop.zone)
+    try:
+        attached = attach(
+            client,
+            owner,
+            upload,
+            temp_id=row.idempotency_key,
+            contact_id=contact_id,
+            user_id=account_id,
+            creation_date=f"{date:{DATE_FORMAT}}",
+            deadline=deadline.remaining(),
+        )
+    except FileTooLargeError as error:
+        raise TooLargeForItopError(error.detail) from error
+    return attached.id
 
 
 def _show(
@@ -223,7 +245,7 @@ def look_up(row: FileToItop, seconds: float) -> Part:
     with transaction.atomic():
         if link is not None:
             link.conversation = row.conversation
-            add_rows(link, part)
+            add_rows(link, part, Log.PRIVATE if row.is_private else Log.PUBLIC)
         # It has no file of its own. If the conversation has none either, the text only looked like a file.
         FileToItop.objects.filter(pk=row.pk).delete()
     return part
@@ -311,7 +333,7 @@ def _find(row: FileToItop, client: Client, owner: FileOwner, deadline: Deadline)
     return found.get(row.idempotency_key, 0)
 
 
-def _set_copied(row: FileToItop, attachment_id: int) -> None:
+def _set_copied(row: FileToItop, attachment_id: int | None) -> None:
     row.state = FileToItop.State.COPIED
     row.attachment_id = attachment_id
     row.copied_at = timezone.now()

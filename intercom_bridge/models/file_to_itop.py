@@ -106,6 +106,8 @@ class FileToItop(LoggedJob):
     # In the message: first the attached files, then the pictures in the text.
     position = models.PositiveIntegerField()
     is_inline = models.BooleanField("picture in the text", default=False)
+    # The message goes to the private log.
+    is_private = models.BooleanField("of an internal note", default=False)
     part_created_at = models.BigIntegerField("created in Intercom", help_text="Unix seconds.")
     # As in Delivery.part: type, id, name, email.
     author = models.JSONField(default=dict, blank=True, editable=False)

@@ -277,7 +277,7 @@ def deliver(
         defaults={"webhook_event": event, **_draft(link, part, to, is_late=event is None)},
     )
     if is_new and delivery.log and part.kind != "redaction":
-        add_rows(link, part)
+        add_rows(link, part, delivery.log)
     return delivery if is_new else None
 
 
@@ -327,8 +327,8 @@ def deliver_together(link: TicketLink, parts: Sequence[Part]) -> None:
         ignore_conflicts=True,
     )
     for part in parts:
-        if destination(part).log:
-            add_rows(link, part)
+        if log_name := destination(part).log:
+            add_rows(link, part, log_name)
 
 
 def is_wanted(link: TicketLink, part: Part, to: Destination) -> bool:

@@ -387,3 +387,29 @@ def test_without_a_token_an_expired_file_says_what_is_missing(
     row = FileToItop.objects.get()
     assert (row.state, row.reason_code) == ("waiting", "no_access_token")
     assert "gateway.log" in entries(itop, linked)[-1]
+
+
+def test_files_of_notes_are_not_copied_because_customers_would_see_them(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    """iTop's portal shows customers all attachments of their tickets. A picture in a log is shown only there."""
+    write(TEXT, pictures=(SHOT,), author="admin", note=True)
+    work()
+    later()
+    work()
+    assert not attachments(itop)
+    assert set(FileToItop.objects.values_list("is_inline", "state", "reason_code")) == {
+        (False, "skipped", "file_of_note"),
+        (True, "copied", ""),
+    }
+    entry = entries(itop, linked, "private_log")[-1]
+    assert "gateway.log" in entry and "download_inlineimage" in entry
+
+
+def test_a_workspace_can_have_files_of_notes_copied(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    Workspace.objects.update(copies_files_of_notes=True)
+    write(TEXT, author="admin", note=True)
+    work()
+    assert len(attachments(itop)) == 1
