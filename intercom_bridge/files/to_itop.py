@@ -58,6 +58,9 @@ CACHE_SECONDS: Final = 3600.0
 # Intercom's part of an attempt; the rest is left to iTop.
 READ_SECONDS: Final = 10.0
 INLINE_IMAGE: Final = "InlineImage"
+# Only bitmaps are shown in a log: iTop sends an InlineImage as it is to whoever opens its address, and the script in an
+# SVG file would run with the rights of that user.
+SHOWN_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 DATE_FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 
 
@@ -132,7 +135,7 @@ def copy(row: FileToItop, seconds: float, *, account_id: int = 0, shows_picture:
             raise TooLargeForItopError(error.detail) from error
         row.name, row.content_type, row.size = name, file.content_type, file.size
         _set_copied(row, attached.id)
-        if shows_picture and row.is_inline and file.content_type.startswith("image/"):
+        if shows_picture and row.is_inline and file.content_type in SHOWN_TYPES:
             _show(row, client, owner, upload, deadline)
 
 
