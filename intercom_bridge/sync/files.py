@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from intercom_bridge.connections import itop_client
 from intercom_bridge.files.download import DownloadTimeoutError
-from intercom_bridge.files.parts import files_of
+from intercom_bridge.files.parts import HEAD_START, files_of
 from intercom_bridge.files.to_itop import FileSkippedError, copy, file_url, look_up, picture_url, remove
 from intercom_bridge.intercom.client import IntercomError, IntercomRateLimitedError
 from intercom_bridge.intercom.html import MediaLink
@@ -93,6 +93,7 @@ def _attempt(row: FileToItop, seconds: float, *, is_first: bool = False, shows_p
             remove(row, seconds)
         elif row.position == FileToItop.LOOKUP:
             look_up(row, LOOKUP_SECONDS)
+            _hand_over(_of_same_message(row))
             return
         else:
             copy(row, seconds, account_id=_account_of(row), shows_picture=shows_picture)
@@ -193,9 +194,12 @@ def _account_of(row: FileToItop) -> int:
 # --- The turn of the message's writer ---
 
 
-def messages_with_files(ticket: Ticket) -> set[tuple[int, str, str]]:
-    """Return conversation, kind and id of the ticket's messages whose files are still to be copied."""
-    rows = FileToItop.objects.waiting().filter(ticket=ticket)
+def messages_with_files(ticket: Ticket, part_ids: Iterable[str]) -> set[tuple[int, str, str]]:
+    """Return conversation, kind and id of those of these messages to the ticket that have files.
+
+    Files that a worker has copied already count too: the entries link to them.
+    """
+    rows = FileToItop.objects.filter(ticket=ticket, part_id__in=part_ids, is_redacted=False)
     return set(rows.values_list("conversation_id", "part_kind", "part_id"))
 
 
@@ -210,6 +214,7 @@ def copy_first(delivery: Delivery) -> tuple[Part, FileLinks] | None:
         return None
     part = part_from_json(delivery.part)
     if not delivery.conversation.workspace.copies_files:
+        _hand_over(rows)
         return part, NO_LINKS
     ends = time.monotonic() + HEAD_START_SECONDS
     if not delivery.attempts and not _is_slow(delivery):
@@ -217,12 +222,30 @@ def copy_first(delivery: Delivery) -> tuple[Part, FileLinks] | None:
         rows = _rows_of(delivery)
         for row in rows:
             seconds = ends - time.monotonic()
-            if seconds <= 0.5 or row.state != FileToItop.State.WAITING or row.attempts:
+            if seconds <= 0.5:
                 break
+            if row.state != FileToItop.State.WAITING or row.attempts:
+                continue
             if row.size <= HEAD_START_BYTES and claim(row, CLAIM_SECONDS):
                 _attempt(row, seconds, is_first=True, shows_picture=_shows_pictures(delivery))
                 row.refresh_from_db(fields=["state", "attachment_id", "inline_image_id"])
+    _hand_over(rows)
     return part, _links(part, [row for row in rows if row.position != FileToItop.LOOKUP])
+
+
+def _hand_over(rows: Iterable[FileToItop]) -> None:
+    """Leave the files that were not tried to the workers, which need not wait for the message any longer."""
+    for row in rows:
+        if row.due_at > row.created_at + HEAD_START:
+            continue  # a worker has claimed it
+        untouched = FileToItop.objects.waiting().filter(pk=row.pk, due_at=row.due_at, attempts=0)
+        untouched.update(due_at=timezone.now())
+
+
+def _of_same_message(row: FileToItop) -> Iterable[FileToItop]:
+    return FileToItop.objects.filter(
+        ticket=row.ticket, conversation=row.conversation, part_kind=row.part_kind, part_id=row.part_id
+    )
 
 
 def _rows_of(delivery: Delivery) -> list[FileToItop]:

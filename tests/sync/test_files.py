@@ -13,7 +13,9 @@ from django.test import Client
 from django.utils import timezone
 
 from intercom_bridge.models import Delivery, FileToItop, ItopInstance, OutgoingMessage, TicketLink, Workspace
+from intercom_bridge.models.job import claim
 from intercom_bridge.sync import files
+from intercom_bridge.sync.intake import process_batch
 from sandbox.intercom import Intercom
 from sandbox.intercom.files import File, png
 from sandbox.itop import Itop
@@ -124,6 +126,64 @@ def test_without_administrator_a_picture_is_linked(
     assert not itop.store.find("SELECT InlineImage WHERE temp_id LIKE 'Intercom%'")[1]
     assert "download_document" in entries(itop, linked)[-1]
     assert "<img" not in entries(itop, linked)[-1]
+
+
+def test_only_bitmaps_are_shown(linked: TicketLink, write: Write, itop: Itop, work: Work) -> None:
+    """iTop sends an InlineImage as it is: the script in an SVG file would run with the rights of who opens it."""
+    drawing = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    write(pictures=(File("drawing.svg", drawing, "image/svg+xml"), File("shot.png", drawing, "image/png")))
+    work()
+    assert len(attachments(itop)) == 2
+    assert not itop.store.find("SELECT InlineImage WHERE temp_id LIKE 'Intercom%'")[1]
+    assert "<img" not in entries(itop, linked)[-1]
+    assert entries(itop, linked)[-1].count("download_document") == 2
+
+
+def test_an_entry_links_to_a_file_that_a_worker_has_copied_first(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    write(body="The first")
+    write(TEXT)
+    process_batch()
+    files.copy_file(FileToItop.objects.select_related("ticket__itop", "conversation__workspace").get())
+    work()
+    assert "class=Attachment" in entries(itop, linked)[-1]
+
+
+def test_workers_leave_files_to_the_writer_until_it_has_had_its_turn(
+    linked: TicketLink, write: Write, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.0)
+    write(TEXT)
+    process_batch()
+    assert FileToItop.objects.get().due_at > timezone.now() + dt.timedelta(seconds=30)
+    (delivery,) = Delivery.objects.waiting()
+    files.copy_first(delivery)
+    assert FileToItop.objects.get().due_at <= timezone.now()
+
+
+def test_the_writer_does_not_hand_over_what_a_worker_has_claimed(
+    linked: TicketLink, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.0)
+    write(TEXT)
+    process_batch()
+    row = FileToItop.objects.get()
+    assert claim(row, files.CLAIM_SECONDS)
+    files.copy_first(Delivery.objects.waiting().get())
+    assert FileToItop.objects.get().due_at == row.due_at
+
+
+def test_a_copied_file_does_not_take_the_head_start_from_the_next(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    write(TEXT, File("second.log", b"second"))
+    process_batch()
+    files.copy_file(
+        FileToItop.objects.select_related("ticket__itop", "conversation__workspace").get(position=0)
+    )
+    work()
+    assert entries(itop, linked)[-1].count("class=Attachment") == 2
 
 
 def test_a_message_does_not_wait_for_a_slow_download(
