@@ -24,17 +24,24 @@ class RedactedFiles(NamedTuple):
     kept: int = 0
 
 
+def _skipped_messages() -> models.QuerySet[Delivery]:
+    return Delivery.objects.filter(
+        ticket=OuterRef("ticket"),
+        conversation=OuterRef("conversation"),
+        kind=OuterRef("part_kind"),
+        part_id=OuterRef("part_id"),
+        state=Delivery.State.SKIPPED,
+    )
+
+
 class FileToItopQuerySet(JobQuerySet["FileToItop"]):
     def with_message(self) -> FileToItopQuerySet:
         """Leave out the files of messages that are not written: the sync was paused, or the ticket unlinked."""
-        skipped = Delivery.objects.filter(
-            ticket=OuterRef("ticket"),
-            conversation=OuterRef("conversation"),
-            kind=OuterRef("part_kind"),
-            part_id=OuterRef("part_id"),
-            state=Delivery.State.SKIPPED,
-        )
-        return self.filter(Q(is_redacted=True) | ~Exists(skipped))
+        return self.filter(Q(is_redacted=True) | ~Exists(_skipped_messages()))
+
+    def without_message(self) -> FileToItopQuerySet:
+        """Return the files that `with_message` leaves out."""
+        return self.filter(Exists(_skipped_messages()), is_redacted=False)
 
     def with_content(self) -> FileToItopQuerySet:
         """Leave out the files whose content was erased, except those whose copies are to be deleted."""
