@@ -78,6 +78,14 @@ class FileGoneError(RemoteError):
     may_have_run = False
 
 
+class NoAccessTokenError(RemoteError):
+    """The address has expired, and without an access token the conversation cannot be asked for a fresh one."""
+
+    code = ReasonCode.NO_ACCESS_TOKEN.value
+    summary = "The workspace has no access token"
+    may_have_run = False
+
+
 class TooLargeForItopError(RemoteError):
     """The file is within the workspace's limit, and iTop does not accept it."""
 
@@ -233,6 +241,8 @@ def look_up(row: FileToItop, seconds: float) -> Part:
 
 def _parts(row: FileToItop, seconds: float) -> Iterable[Part]:
     conversation = row.conversation
+    if not conversation.workspace.access_token:
+        raise NoAccessTokenError
     try:
         found = intercom_client(conversation.workspace).conversation(
             conversation.conversation_id, deadline=min(seconds, READ_SECONDS)

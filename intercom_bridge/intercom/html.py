@@ -80,6 +80,7 @@ _INTERCOM_HOST = re.compile(
 )
 # Elements whose file Intercom may keep.
 _FILE_TAGS: Final = frozenset({"img", "video", "audio"})
+_FILE_TAG = re.compile(r"<(?:img|video|audio)[\s/>]", re.IGNORECASE)
 _LIST_NUMBER = re.compile(r"-?[0-9]{1,6}", re.ASCII)
 _LIST_TYPES: Final = frozenset("1aAiI")
 
@@ -99,7 +100,7 @@ class MediaLink:
 def media_in(body: str) -> list[tuple[str, str]]:
     """Return address and name of the pictures, videos and recordings in the text that Intercom keeps, in order."""
     text, is_html = _read(body)
-    if not is_html or "<" not in text:
+    if not is_html or not _FILE_TAG.search(text):
         return []
     found: list[tuple[str, str]] = []
     todo: list[Node] = list(reversed(parse(text[:MAX_BODY_LENGTH])))

@@ -341,3 +341,15 @@ def test_what_the_bridge_posted_itself_is_not_copied_back(
     work()
     assert not attachments(itop)
     assert not FileToItop.objects.exists()
+
+
+def test_without_a_token_an_expired_file_says_what_is_missing(
+    linked: TicketLink, write: Write, intercom: Intercom, work: Work, itop: Itop
+) -> None:
+    write(TEXT)
+    Workspace.objects.update(access_token="")
+    intercom.workspace.addresses.clock_offset += 3600
+    work()
+    row = FileToItop.objects.get()
+    assert (row.state, row.reason_code) == ("waiting", "no_access_token")
+    assert "gateway.log" in entries(itop, linked)[-1]
