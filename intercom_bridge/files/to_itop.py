@@ -19,7 +19,7 @@ from django.utils import timezone
 from intercom_bridge.connections import intercom_client, itop_client
 from intercom_bridge.intercom.client import IntercomRejectedError
 from intercom_bridge.intercom.payloads import Part
-from intercom_bridge.models import CachedAnswer, FileToItop, Log, PersonMatch, TicketLink
+from intercom_bridge.models import CachedAnswer, Delivery, FileToItop, Log, PersonMatch, TicketLink
 from intercom_bridge.models.file_to_itop import MAX_NAME
 from intercom_bridge.models.reason import ReasonCode
 from itop_client import (
@@ -206,29 +206,34 @@ def remove(row: FileToItop, seconds: float) -> None:
     """
     deadline = Deadline(seconds)
     client = itop_client(row.ticket.itop)
-    owner = FileOwner(row.ticket.ticket_class, row.ticket.object_id, 0)
     for class_name in ("Attachment", INLINE_IMAGE):
         try:
-            found = find_attachments(
-                client,
-                [row.idempotency_key],
-                class_name=class_name,
-                owner=owner,
-                deadline=deadline.remaining(),
-            )
-            delete_attachments(
-                client,
-                found.values(),
-                class_name=class_name,
-                comment="The message was redacted in Intercom",
-                deadline=deadline.remaining(),
-            )
+            while _delete_first(row, class_name, client, deadline):
+                pass
         except ItopPermissionError:
             # Only Administrators may create and read inline images.
             if class_name != INLINE_IMAGE or row.inline_image_id:
                 raise
     row.state = FileToItop.State.REMOVED
     row.set_reason(ReasonCode.FILE_REMOVED)
+
+
+def _delete_first(row: FileToItop, class_name: str, client: Client, deadline: Deadline) -> int:
+    """Delete the copy with the lowest id. Concurrent creations may have made several."""
+    found = find_attachments(
+        client,
+        [row.idempotency_key],
+        class_name=class_name,
+        owner=FileOwner(row.ticket.ticket_class, row.ticket.object_id, 0),
+        deadline=deadline.remaining(),
+    )
+    return delete_attachments(
+        client,
+        found.values(),
+        class_name=class_name,
+        comment="The message was redacted in Intercom",
+        deadline=deadline.remaining(),
+    )
 
 
 def look_up(row: FileToItop, seconds: float) -> Part:
@@ -243,7 +248,12 @@ def look_up(row: FileToItop, seconds: float) -> Part:
         raise FileGoneError
     link = TicketLink.objects.filter(ticket=row.ticket, conversation=row.conversation).first()
     with transaction.atomic():
-        if link is not None:
+        # A redaction or an erasure changes the message first, and thus comes before this or finds the new rows.
+        messages = Delivery.objects.filter(
+            ticket=row.ticket, conversation=row.conversation, kind=row.part_kind, part_id=row.part_id
+        ).select_for_update()
+        is_erased = FileToItop.objects.filter(pk=row.pk).exclude(cleaned_at=None).exists()
+        if link is not None and not (is_erased or any(message.cleaned_at for message in messages)):
             link.conversation = row.conversation
             add_rows(link, part, Log.PRIVATE if row.is_private else Log.PUBLIC)
         # It has no file of its own. If the conversation has none either, the text only looked like a file.

@@ -87,7 +87,9 @@ def _attempt(row: FileToItop, seconds: float, *, is_first: bool = False, shows_p
     """Do what the row is for, once. The row is claimed. `is_first`: in the turn of the message's writer."""
     row.attempts += 1
     # Counted before the attempt: after a crash, the next one first looks whether this one has succeeded.
-    FileToItop.objects.filter(pk=row.pk).update(attempts=row.attempts)
+    same = FileToItop.objects.with_content().filter(pk=row.pk, is_redacted=row.is_redacted)
+    if not same.update(attempts=row.attempts):
+        return  # redacted or erased after it was claimed
     try:
         if row.is_redacted:
             remove(row, seconds)
@@ -142,7 +144,9 @@ def _fail(row: FileToItop, error: Exception) -> None:
 
 def _postpone(row: FileToItop, error: Exception, seconds: float) -> None:
     row.log_failed_attempt(error)
-    is_old = row.created_at < timezone.now() - MAX_RETRY_TIME
+    # A copy is deleted from the time of the redaction on.
+    since = (row.is_redacted and row.cleaned_at) or row.created_at
+    is_old = since < timezone.now() - MAX_RETRY_TIME
     if is_old or row.attempts >= MAX_ATTEMPTS:
         row.state = FileToItop.State.FAILED
         row.set_reason(ReasonCode.GAVE_UP if is_old else ReasonCode.TOO_MANY_ATTEMPTS, reason_of(error)[1])
@@ -158,24 +162,17 @@ def _postpone(row: FileToItop, error: Exception, seconds: float) -> None:
 
 
 def _save(row: FileToItop) -> None:
-    """Save the outcome. A message that was redacted or erased in the meantime decides about the row."""
-    values = {name: getattr(row, name) for name in FIELDS}
+    """Save the outcome. If the message was redacted or erased in the meantime, that decides about the row."""
     same = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted)
-    if same.filter(cleaned_at=None).update(**values):
+    if same.with_content().update(**{name: getattr(row, name) for name in FIELDS}):
         return
-    decided = {
-        name: values[name]
-        for name in ("state", "reason_code", "reason_detail", "attempts", "due_at", "attachment_id")
-    }
-    if same.update(**decided):
-        return
-    # The message was redacted during the attempt: what it has created is deleted in the next one.
-    FileToItop.objects.filter(pk=row.pk).update(
-        state=FileToItop.State.WAITING,
-        attachment_id=row.attachment_id,
-        inline_image_id=row.inline_image_id,
-        due_at=timezone.now(),
-    )
+    ids = {name: getattr(row, name) for name in ("attachment_id", "inline_image_id", "copied_at")}
+    if same.update(**ids):
+        return  # erased, or redacted and kept
+    # The next attempt deletes what this one has created, or what iTop may still create.
+    is_unknown = [entry["outcome"] for entry in row.attempt_log[-1:]] == [FileToItop.Outcome.UNKNOWN]
+    seconds = settings.UNKNOWN_OUTCOME_SECONDS if is_unknown and row.attachment_id is None else 0.0
+    FileToItop.objects.filter(pk=row.pk).update(due_at=timezone.now() + dt.timedelta(seconds=seconds), **ids)
 
 
 def _account_of(row: FileToItop) -> int:

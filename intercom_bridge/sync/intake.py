@@ -303,11 +303,13 @@ def redact(link: TicketLink, part: Part, event: WebhookEvent) -> Delivery | None
     files = FileToItop.objects.filter(
         ticket=link.ticket, conversation=link.conversation, part_kind=part.kind, part_id=part.id
     )
-    files.redact(deletes=link.conversation.workspace.deletes_redacted_files)
+    redacted = files.redact(deletes=link.conversation.workspace.deletes_redacted_files)
     if not was_written or not link.sync_on:
         return None
     with translation.override(link.conversation.workspace.language):
-        notice = redaction_of(part, int(now.timestamp()))
+        notice = redaction_of(
+            part, int(now.timestamp()), deleted_files=redacted.to_delete, kept_files=redacted.kept
+        )
     return deliver(link, notice, destination(notice), event)
 
 

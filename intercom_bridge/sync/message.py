@@ -140,14 +140,38 @@ def rewrite_key(idempotency_key: str, times: int) -> str:
     return f"{first[: MAX_KEY_LENGTH - 20]}, written again ({times})"
 
 
-def redaction_of(part: Part, at: int) -> Part:
-    """Return the notice that a part was redacted at this time (Unix seconds). It does not repeat the part's text."""
-    text = _("A message from %(author)s was deleted in Intercom. Its copy is still in this ticket.")
+def redaction_of(part: Part, at: int, *, deleted_files: int = 0, kept_files: int = 0) -> Part:
+    """Return the notice that a part was redacted at this time (Unix seconds). It does not repeat the part's text.
+
+    `deleted_files` are the files whose copies are being deleted, `kept_files` those that the workspace keeps.
+    """
+    author = html.escape(part.author.name or part.author.email or _("Somebody"))
+    sentences = [_("A message from %(author)s was redacted in Intercom.") % {"author": author}]
+    if deleted_files:
+        text = ngettext(
+            "Its file is being deleted from this ticket.",
+            "Its %(count)d files are being deleted from this ticket.",
+            deleted_files,
+        )
+        sentences.append(text % {"count": deleted_files})
+    if kept_files:
+        text = ngettext(
+            "Its file stays in this ticket: the workspace keeps the files of redacted messages.",
+            "Its %(count)d files stay in this ticket: the workspace keeps the files of redacted messages.",
+            kept_files,
+        )
+        sentences.append(text % {"count": kept_files})
+    sentences.append(
+        _(
+            "The bridge cannot remove the text from this ticket's log, and cannot recall e-mails that iTop has sent "
+            "with it."
+        )
+    )
     return Part(
         kind="redaction",
         id=part.id,
         part_type="note",
-        body=text % {"author": part.author.name or part.author.email or _("Somebody")},
+        body=f"<p>{' '.join(sentences)}</p>",
         created_at=at,
         author=Author(name=_("Notice")),
     )

@@ -12,53 +12,19 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.models import Delivery, FileToItop, ItopInstance, OutgoingMessage, TicketLink, Workspace
+from intercom_bridge.models import Delivery, FileToItop, ItopInstance, TicketLink, Workspace
 from intercom_bridge.models.job import claim
 from intercom_bridge.sync import files
 from intercom_bridge.sync.intake import process_batch
 from sandbox.intercom import Intercom
 from sandbox.intercom.files import File, png
 from sandbox.itop import Itop
+from tests.sync.conftest import Write
 from tests.teammate import ADA, Teammate, notify
 
 SHOT = File("shot.png", png(40, 20))
 TEXT = File("gateway.log", b"line 1\nline 2\n")
 Work = Callable[[], None]
-Write = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def linked(talking: Teammate, work: Work) -> TicketLink:
-    talking.link("R-000006")
-    work()
-    OutgoingMessage.objects.all().delete()
-    return TicketLink.objects.get()
-
-
-@pytest.fixture
-def write(intercom: Intercom, client: Client, talking: Teammate) -> Write:
-    """Return a function with which somebody writes in Alice's conversation, and Intercom notifies the bridge."""
-    conversation = intercom.conversation_of("Alice Martin")
-    numbers = iter(range(1, 100))
-
-    def send(
-        *attachments: File, pictures: tuple[File, ...] = (), plain: bool = False, **more: Any
-    ) -> dict[str, Any]:
-        more.setdefault("created_at", int(time.time()) + 60 + next(numbers))
-        more.setdefault("body", "Please look")
-        written = intercom.write(conversation.id, attachments=attachments, pictures=pictures, **more)
-        found = intercom.workspace.conversation_json(
-            intercom.store.conversation(conversation.id), plain=plain
-        )
-        part: dict[str, Any] = next(
-            part for part in found["conversation_parts"]["conversation_parts"] if part["id"] == written.id
-        )
-        by_admin = "conversation.admin.replied"
-        topic = by_admin if more.get("author") == "admin" else "conversation.user.replied"
-        assert notify(client, part, topic=topic, id=conversation.id).status_code == 200
-        return part
-
-    return send
 
 
 def attachments(itop: Itop) -> list[dict[str, Any]]:
