@@ -39,7 +39,15 @@ from itop_client import (
     find_attachments,
 )
 
-from .download import AddressExpiredError, Downloaded, allowed_hosts, check_type, download, expiry_of
+from .download import (
+    AddressExpiredError,
+    Downloaded,
+    FileQuarantinedError,
+    allowed_hosts,
+    check_type,
+    download,
+    expiry_of,
+)
 from .names import safe_name
 from .parts import VALID_FOR, add_rows, fresh_url
 
@@ -239,14 +247,14 @@ class _Download:
 
     def __enter__(self) -> Downloaded:
         row = self._row
-        is_fresh = not row.url or (row.url_expires_at is not None and row.url_expires_at <= timezone.now())
-        if is_fresh:
+        has_expired = row.url_expires_at is not None and row.url_expires_at <= timezone.now()
+        if not row.url or has_expired:
             self._refresh()
+            return self._start()
         try:
             return self._start()
-        except AddressExpiredError:
-            if is_fresh:
-                raise
+        except (AddressExpiredError, FileQuarantinedError):
+            # Intercom's clock decides, and an address may not say when it expires.
             self._refresh()
             return self._start()
 

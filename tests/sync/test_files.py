@@ -1,0 +1,377 @@
+"""A file of a message becomes an attachment of each linked ticket, once, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from intercom_bridge.models import Delivery, FileToItop, ItopInstance, OutgoingMessage, TicketLink, Workspace
+from intercom_bridge.sync import files
+from sandbox.intercom import Intercom
+from sandbox.intercom.files import File, png
+from sandbox.itop import Itop
+from tests.teammate import ADA, Teammate, notify
+
+SHOT = File("shot.png", png(40, 20))
+TEXT = File("gateway.log", b"line 1\nline 2\n")
+Work = Callable[[], None]
+Write = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def linked(talking: Teammate, work: Work) -> TicketLink:
+    talking.link("R-000006")
+    work()
+    OutgoingMessage.objects.all().delete()
+    return TicketLink.objects.get()
+
+
+@pytest.fixture
+def write(intercom: Intercom, client: Client, talking: Teammate) -> Write:
+    """Return a function with which somebody writes in Alice's conversation, and Intercom notifies the bridge."""
+    conversation = intercom.conversation_of("Alice Martin")
+    numbers = iter(range(1, 100))
+
+    def send(
+        *attachments: File, pictures: tuple[File, ...] = (), plain: bool = False, **more: Any
+    ) -> dict[str, Any]:
+        more.setdefault("created_at", int(time.time()) + 60 + next(numbers))
+        more.setdefault("body", "Please look")
+        written = intercom.write(conversation.id, attachments=attachments, pictures=pictures, **more)
+        found = intercom.workspace.conversation_json(
+            intercom.store.conversation(conversation.id), plain=plain
+        )
+        part: dict[str, Any] = next(
+            part for part in found["conversation_parts"]["conversation_parts"] if part["id"] == written.id
+        )
+        by_admin = "conversation.admin.replied"
+        topic = by_admin if more.get("author") == "admin" else "conversation.user.replied"
+        assert notify(client, part, topic=topic, id=conversation.id).status_code == 200
+        return part
+
+    return send
+
+
+def attachments(itop: Itop) -> list[dict[str, Any]]:
+    """Return the attachments that the bridge has created, oldest first, with name and content."""
+    found = []
+    for row in itop.store.find("SELECT Attachment")[1]:
+        if str(row["temp_id"]).startswith("Intercom file"):
+            file = itop.store.file(row, "contents")
+            found.append({**row, "name": file["filename"], "data": base64.b64decode(file["data"])})
+    return sorted(found, key=lambda row: int(row["id"]))
+
+
+def entries(itop: Itop, link: TicketLink, log: str = "public_log") -> list[str]:
+    return [str(entry["message"]) for entry in itop.store.log(link.ticket.object_id, log)]
+
+
+def later(seconds: float = 60) -> None:
+    """Make all waiting files due."""
+    FileToItop.objects.waiting().update(due_at=timezone.now() - dt.timedelta(seconds=1))
+
+
+def test_a_file_is_attached_once_and_the_entry_links_to_it(
+    linked: TicketLink, write: Write, itop: Itop, work: Work, client: Client
+) -> None:
+    part = write(TEXT)
+    work()
+    (attached,) = attachments(itop)
+    assert (attached["name"], attached["data"]) == ("gateway.log", TEXT.content)
+    assert (attached["item_class"], int(attached["item_id"])) == ("UserRequest", linked.ticket.object_id)
+    assert int(attached["item_org_id"]) == 4
+    assert int(attached["contact_id"]) == 40
+    written_at = dt.datetime.fromtimestamp(part["created_at"], linked.ticket.itop.zone)
+    assert attached["creation_date"] == f"{written_at:%Y-%m-%d %H:%M:%S}"
+    row = FileToItop.objects.get()
+    assert (row.state, row.attachment_id, row.size, row.url) == ("copied", int(attached["id"]), 14, "")
+    link = f"operation=download_document&amp;class=Attachment&amp;field=contents&amp;id={row.attachment_id}"
+    assert f'{link}">gateway.log</a>' in entries(itop, linked)[-1]
+    # The notification comes again.
+    notify(client, part, notification_id="again", id=linked.conversation.conversation_id)
+    work()
+    assert len(attachments(itop)) == 1
+
+
+def test_a_picture_in_the_text_is_attached_and_shown(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    write(pictures=(SHOT,))
+    work()
+    (attached,) = attachments(itop)
+    assert attached["data"] == SHOT.content
+    (image,) = itop.store.find("SELECT InlineImage WHERE item_id > 0")[1][-1:]
+    entry = entries(itop, linked)[-1]
+    assert f'src="{linked.ticket.itop.url}/pages/ajax.document.php?operation=download_inlineimage' in entry
+    assert f"id={image['id']}" in entry
+    assert image["secret"] in entry and len(image["secret"]) == 32
+    assert "expires=" not in entry
+
+
+def test_without_administrator_a_picture_is_linked(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    ItopInstance.objects.update(is_administrator=False)
+    write(pictures=(SHOT,))
+    work()
+    assert not itop.store.find("SELECT InlineImage WHERE temp_id LIKE 'Intercom%'")[1]
+    assert "download_document" in entries(itop, linked)[-1]
+    assert "<img" not in entries(itop, linked)[-1]
+
+
+def test_a_message_does_not_wait_for_a_slow_download(
+    linked: TicketLink,
+    write: Write,
+    intercom: Intercom,
+    itop: Itop,
+    work: Work,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.8)
+    intercom.faults.add("slow", path="/i/o/", seconds=2.0, count=1)
+    write(TEXT)
+    work()
+    assert "gateway.log</a>" in entries(itop, linked)[-1]
+    assert "operation=details" in entries(itop, linked)[-1]
+    assert not attachments(itop)
+    row = FileToItop.objects.get()
+    assert (row.state, row.reason_code) == ("waiting", "file_not_downloaded")
+    later()
+    work()
+    assert len(attachments(itop)) == 1
+
+
+def test_an_expired_address_is_asked_for_again(
+    linked: TicketLink, write: Write, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    write(TEXT)
+    intercom.workspace.addresses.clock_offset += 3600
+    work()
+    assert len(attachments(itop)) == 1
+    assert len(intercom.downloads) == 2
+
+
+def test_an_address_that_is_known_to_have_expired_is_not_tried(
+    linked: TicketLink,
+    write: Write,
+    intercom: Intercom,
+    itop: Itop,
+    work: Work,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.0)
+    write(TEXT)
+    work()
+    FileToItop.objects.update(url_expires_at=timezone.now() - dt.timedelta(minutes=1))
+    later()
+    work()
+    assert len(attachments(itop)) == 1
+    assert len(intercom.downloads) == 1
+
+
+def test_a_file_in_quarantine_fails_with_its_reason(
+    linked: TicketLink, write: Write, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    intercom.faults.add("quarantined", path="/i/o/", status=403)
+    write(TEXT)
+    work()
+    row = FileToItop.objects.get()
+    assert (row.state, row.reason_code) == ("failed", "file_quarantined")
+    assert "gateway.log" in entries(itop, linked)[-1]
+
+
+def test_files_that_a_notification_only_mentions_are_found_in_the_conversation(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    """From API 2.15 on, notifications have plain text."""
+    write(pictures=(SHOT,), plain=True)
+    work()
+    (attached,) = attachments(itop)
+    assert attached["data"] == SHOT.content
+    assert "<img" in entries(itop, linked)[-1]
+    assert not FileToItop.objects.filter(position=FileToItop.LOOKUP).exists()
+
+
+def test_files_are_looked_up_later_if_intercom_does_not_answer(
+    linked: TicketLink, write: Write, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    write(pictures=(SHOT,), plain=True)
+    intercom.faults.add("error", path="/conversations", status=503)
+    work()
+    assert "[Image" in entries(itop, linked)[-1]
+    intercom.faults.clear()
+    later()
+    work()
+    later()
+    work()
+    assert [row["data"] for row in attachments(itop)] == [SHOT.content]
+
+
+@pytest.mark.parametrize("kind", ["drop_after", "drop_before", "reset", "html", "error500"])
+def test_an_unknown_outcome_creates_nothing_twice(
+    kind: str, linked: TicketLink, write: Write, itop: Itop, work: Work, settings: Any
+) -> None:
+    settings.UNKNOWN_OUTCOME_SECONDS = 0
+    write(TEXT)
+    itop.faults.add(kind, operation="core/create", class_name="Attachment", count=1)
+    work()
+    ItopInstance.objects.update(paused_until=None)
+    later()
+    work()
+    assert [row["data"] for row in attachments(itop)] == [TEXT.content]
+    assert FileToItop.objects.get().state == "copied"
+    assert len(entries(itop, linked)) == len(set(entries(itop, linked)))
+
+
+def test_a_file_that_itop_does_not_accept_fails_alone(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    itop.faults.add("too_large", operation="core/create", class_name="Attachment")
+    write(TEXT)
+    write(body="the next message")
+    work()
+    row = FileToItop.objects.get()
+    assert (row.state, row.reason_code) == ("failed", "file_too_large_for_itop")
+    assert "the next message" in entries(itop, linked)[-1]
+    assert ItopInstance.objects.get().paused_until is None
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "code"),
+    [
+        (File("big.bin", b"x" * 1_000_001), {"max_file_mb": 1}, "file_too_large"),
+        (File("setup.exe", b"MZ\x90\x00" + b"\0" * 200), {}, "file_type_forbidden"),
+        (
+            File("holiday.png", b"MZ\x90\x00" + b"\0" * 60 + b"\x80\0\0\0" + b"\0" * 200),
+            {},
+            "file_type_forbidden",
+        ),
+    ],
+)
+def test_what_the_workspace_does_not_want_is_named_with_its_reason(
+    file: File, change: dict[str, Any], code: str, linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    Workspace.objects.update(**change)
+    write(file)
+    work()
+    assert FileToItop.objects.get().reason_code == code
+    assert not attachments(itop)
+    assert file.name in entries(itop, linked)[-1]
+
+
+def test_a_workspace_can_switch_copying_off(linked: TicketLink, write: Write, itop: Itop, work: Work) -> None:
+    Workspace.objects.update(copies_files=False)
+    write(TEXT)
+    work()
+    later()
+    work()
+    row = FileToItop.objects.get()
+    assert (row.state, row.reason_code) == ("skipped", "files_off")
+    assert not attachments(itop)
+
+
+def test_each_linked_ticket_gets_its_own_copy(
+    linked: TicketLink, talking: Teammate, write: Write, itop: Itop, work: Work
+) -> None:
+    talking.link("R-000008")
+    work()
+    write(TEXT, SHOT)
+    work()
+    later()
+    work()
+    assert sorted((int(row["item_id"]), row["name"]) for row in attachments(itop)) == [
+        (6, "gateway.log"),
+        (6, "shot.png"),
+        (8, "gateway.log"),
+        (8, "shot.png"),
+    ]
+
+
+def test_a_teammates_file_has_the_teammates_account(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    write(TEXT, author="admin")
+    work()
+    assert len(attachments(itop)) == 1
+
+
+def test_files_of_earlier_messages_are_copied_with_them(
+    talking: Teammate, write: Write, itop: Itop, work: Work
+) -> None:
+    write(TEXT)
+    talking.link("R-000006", copy=True)
+    work()
+    later()
+    work()
+    assert "gateway.log" in {row["name"] for row in attachments(itop)}
+
+
+def test_the_files_of_a_paused_message_wait_for_it(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    linked.switch(on=False, at=time.time() - 5)
+    write(TEXT)
+    work()
+    later()
+    work()
+    assert not attachments(itop)
+    Delivery.objects.filter(state="skipped").write_after_all()
+    work()
+    assert len(attachments(itop)) == 1
+
+
+def test_a_redacted_message_takes_its_files_with_it(
+    linked: TicketLink, write: Write, intercom: Intercom, itop: Itop, work: Work, client: Client
+) -> None:
+    part = write(TEXT, pictures=(SHOT,))
+    work()
+    assert len(attachments(itop)) == 2
+    redacted = {**part, "body": "", "attachments": [], "redacted": True}
+    notify(
+        client,
+        redacted,
+        topic="conversation_part.redacted",
+        notification_id="redaction",
+        id=linked.conversation.conversation_id,
+    )
+    work()
+    assert not attachments(itop)
+    assert not itop.store.find("SELECT InlineImage WHERE temp_id LIKE 'Intercom%'")[1]
+    assert set(FileToItop.objects.values_list("state", "name", "url")) == {("removed", "", "")}
+
+
+def test_a_workspace_can_keep_the_files_of_redacted_messages(
+    linked: TicketLink, write: Write, itop: Itop, work: Work, client: Client
+) -> None:
+    Workspace.objects.update(deletes_redacted_files=False)
+    part = write(TEXT)
+    work()
+    redacted = {**part, "body": "", "attachments": [], "redacted": True}
+    notify(
+        client,
+        redacted,
+        topic="conversation_part.redacted",
+        notification_id="redaction",
+        id=linked.conversation.conversation_id,
+    )
+    work()
+    assert len(attachments(itop)) == 1
+    row = FileToItop.objects.get()
+    assert (row.state, row.reason_code, row.name) == ("skipped", "file_kept", "")
+
+
+def test_what_the_bridge_posted_itself_is_not_copied_back(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    Workspace.objects.update(app_package_code="bridge-x1")
+    write(TEXT, author="admin", author_id=ADA["id"], app_package_code="bridge-x1")
+    work()
+    assert not attachments(itop)
+    assert not FileToItop.objects.exists()
