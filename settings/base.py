@@ -163,6 +163,10 @@ VERIFY_AFTER_SECONDS = seconds("VERIFY_AFTER_SECONDS", 180.0)
 # How often iTop is asked for changes of linked tickets: of those with activity in the last hour, and of the others.
 ITOP_POLL_SECONDS = seconds("ITOP_POLL_SECONDS", 15.0)
 ITOP_POLL_IDLE_SECONDS = seconds("ITOP_POLL_IDLE_SECONDS", 300.0)
+# How often iTop is asked for new files of linked tickets with activity in the last hour. Of the others, see above.
+FILES_SECONDS = seconds("FILES_SECONDS", 60.0)
+# The largest file that is sent from iTop to Intercom. Larger ones are named.
+MAX_FILE_TO_INTERCOM_MB = whole_number("MAX_FILE_TO_INTERCOM_MB", 10)
 # Retention of the contents of handled and of failed events. Their keys are kept.
 KEEP_PAYLOADS_DAYS = days("KEEP_PAYLOADS_DAYS", 30)
 KEEP_FAILED_PAYLOADS_DAYS = days("KEEP_FAILED_PAYLOADS_DAYS", 180)

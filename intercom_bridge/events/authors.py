@@ -30,10 +30,17 @@ def author_of(itop: ItopInstance, client: Client, entry: LogEntry, caller: Event
 
     A REST client can write in the name of somebody without an account. Then only the name is known.
     """
-    name = entry.user_login[:200]
-    if not entry.user_id:
+    return author_of_account(itop, client, entry.user_id, entry.user_login, caller)
+
+
+def author_of_account(
+    itop: ItopInstance, client: Client, account_id: int, name: str, caller: EventAuthor
+) -> EventAuthor:
+    """Return who used the account, 0 if there is none, as `author_of`. `name` is the one that iTop shows."""
+    name = name[:200]
+    if not account_id:
         return EventAuthor(name=name, is_customer=bool(name) and name.casefold() == caller.name.casefold())
-    person = _person_of(itop, client, entry.user_id)
+    person = _person_of(itop, client, account_id)
     return EventAuthor(
         name=name or person["name"],
         email=person["email"],

@@ -27,6 +27,7 @@ class Change:
     happened_at: by iTop's clock; None if iTop does not say.
     before, after: the values as people see them; "" for an entry.
     content: the entry, the solution or the pending reason, as HTML of iTop.
+    entry_key: of a file, the key of the public entry that was saved with it, "" if there is none.
     """
 
     kind: str
@@ -36,3 +37,4 @@ class Change:
     before: str = ""
     after: str = ""
     content: str = ""
+    entry_key: str = ""

@@ -5,14 +5,26 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 
+from django.template.defaultfilters import filesizeformat
 from django.utils import timezone, translation
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
+from intercom_bridge.files.from_itop import file_url
 from intercom_bridge.intercom.html import text_to_html
-from intercom_bridge.models import Conversation, EventKind, EventRules, Ticket, TicketEvent, TicketSnapshot
+from intercom_bridge.models import (
+    Conversation,
+    EventKind,
+    EventRules,
+    FileToIntercom,
+    Ticket,
+    TicketEvent,
+    TicketSnapshot,
+)
+from intercom_bridge.models.reason import ReasonCode
 
 from .markup import to_intercom
 
@@ -23,10 +35,17 @@ MAX_LENGTH = 60_000
 MAX_EVENTS = 100
 
 
-def note_body(events: Sequence[TicketEvent], conversation: Conversation) -> str:
-    """Return the internal note about events of one ticket as HTML, in the workspace's language."""
+def note_body(
+    events: Sequence[TicketEvent], conversation: Conversation, pictured: Sequence[TicketEvent] = ()
+) -> str:
+    """Return the internal note about events of one ticket as HTML, in the workspace's language.
+
+    `pictured` are entries that are reported elsewhere, whose pictures are posted with this note. The names of files
+    are added when they are read (`file_lines`).
+    """
     with translation.override(conversation.workspace.language):
-        return _joined(events, lambda event: _note_sentence(event, conversation))
+        body = _joined(events, lambda event, count: _note_sentence(event, conversation, count))
+        return body + "".join(f"<p>{_pictures_headline(event)}</p>" for event in pictured)
 
 
 def reply_body(events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules) -> str:
@@ -35,11 +54,14 @@ def reply_body(events: Sequence[TicketEvent], conversation: Conversation, rules:
     It contains no address of iTop's back office, and no agent's name unless the rules show it.
     """
     with translation.override(conversation.workspace.language):
-        return _joined(events, lambda event: _reply_sentence(event, rules), rules)
+        return _joined(events, lambda event, _count: _reply_sentence(event, rules), rules)
 
 
-def headline(event: TicketEvent) -> str:
-    """Return the sentence that says what happened, as HTML without a block, in the active language."""
+def headline(event: TicketEvent, *, count: int = 1) -> str:
+    """Return the sentence that says what happened, as HTML without a block, in the active language.
+
+    `count`: how many files there are, if it is about files.
+    """
     author, after = event.author_name, event.after
     sentences = {
         EventKind.PUBLIC_ENTRY: (
@@ -73,6 +95,15 @@ def headline(event: TicketEvent) -> str:
         ),
         EventKind.CLOSED: _("Ticket {ticket} is closed."),
         EventKind.REOPENED: _("Ticket {ticket} was reopened. Its status is now {after}."),
+        EventKind.FILE: (
+            ngettext(
+                "{author} added a file to ticket {ticket}:",
+                "{author} added {count} files to ticket {ticket}:",
+                count,
+            )
+            if author
+            else ngettext("New file in ticket {ticket}:", "{count} new files in ticket {ticket}:", count)
+        ),
         EventKind.GONE: _(
             "Ticket {ticket} was deleted in iTop, or the bridge's account may no longer see it. New messages are not "
             "copied to it."
@@ -81,33 +112,79 @@ def headline(event: TicketEvent) -> str:
     return format_html(
         sentences[EventKind(event.kind)],
         author=author,
-        ticket=_ticket_link(event.ticket),
+        ticket=ticket_link(event.ticket),
         before=event.before,
         after=after,
+        count=count,
     )
 
 
+def _pictures_headline(event: TicketEvent) -> str:
+    if not event.author_name:
+        return format_html(_("Pictures in an entry of ticket {ticket}:"), ticket=ticket_link(event.ticket))
+    text = _("Pictures in the entry of {author} in ticket {ticket}:")
+    return format_html(text, author=event.author_name, ticket=ticket_link(event.ticket))
+
+
+def file_lines(rows: Sequence[FileToIntercom], *, for_customer: bool) -> str:
+    """Return a paragraph that names the files of a message, as HTML in the active language.
+
+    In a note, each name is a link into iTop. Of a file that is not sent with the message, it says why.
+    """
+    lines = []
+    for row in rows:
+        name = row.name or (_("a picture") if row.source == FileToIntercom.Source.PICTURE else _("a file"))
+        shown = (
+            format_html("{}", name)
+            if for_customer
+            else format_html('<a href="{}">{}</a>', file_url(row), name)
+        )
+        if row.state != FileToIntercom.State.LINKED:
+            text = "{file} ({size})"
+        elif row.reason_code == ReasonCode.FILE_TOO_LARGE_FOR_INTERCOM:
+            text = _("{file}: too large to be sent here")
+        else:
+            text = _("{file}: could not be sent here")
+        lines.append(format_html(text, file=shown, size=filesizeformat(row.size)))
+    return f"<p>{'<br>'.join(lines)}</p>"
+
+
 def _joined(
-    events: Sequence[TicketEvent], sentence_of: Callable[[TicketEvent], str], rules: EventRules | None = None
+    events: Sequence[TicketEvent],
+    sentence_of: Callable[[TicketEvent, int], str],
+    rules: EventRules | None = None,
 ) -> str:
     """Return the sentences and contents; with `rules`, as customers may read them."""
     pieces: list[str] = []
     left = MAX_LENGTH
-    for event in events[:MAX_EVENTS]:
+    others = [event for event in events if event.kind != EventKind.FILE]
+    for event in others[:MAX_EVENTS]:
         content = _content(event, max_length=left, rules=rules)
         left -= len(content)
-        pieces += [f"<p>{sentence_of(event)}</p>", content]
-    if len(events) > MAX_EVENTS:
-        pieces.append(f"<p>{further_changes(len(events) - MAX_EVENTS)}</p>")
+        pieces += [f"<p>{sentence_of(event, 1)}</p>", content]
+    if len(others) > MAX_EVENTS:
+        pieces.append(f"<p>{further_changes(len(others) - MAX_EVENTS)}</p>")
+    # The files' names follow at the end.
+    pieces += [f"<p>{sentence_of(files[0], len(files))}</p>" for files in _files_alone(events)]
     return "".join(pieces)
+
+
+def _files_alone(events: Sequence[TicketEvent]) -> list[list[TicketEvent]]:
+    """Return the files by author, without those whose entry is reported in the same message."""
+    reported = {event.pk for event in events}
+    by_author: dict[str, list[TicketEvent]] = {}
+    for event in events:
+        if event.kind == EventKind.FILE and (event.entry_id is None or event.entry_id not in reported):
+            by_author.setdefault(event.author_name, []).append(event)
+    return list(by_author.values())[:MAX_EVENTS]
 
 
 def further_changes(count: int) -> str:
     return format_html("{}", _("Further changes: {count}.").format(count=count))
 
 
-def _note_sentence(event: TicketEvent, conversation: Conversation) -> str:
-    sentence = headline(event)
+def _note_sentence(event: TicketEvent, conversation: Conversation, count: int) -> str:
+    sentence = headline(event, count=count)
     if event.happened_at and timezone.now() - event.happened_at > SAYS_WHEN_AFTER:
         then = timezone.localtime(event.happened_at, conversation.workspace.zone)
         sentence = f"{sentence} ({date_format(then, 'SHORT_DATETIME_FORMAT')})"
@@ -161,7 +238,7 @@ def for_customer(markup: str, ticket: Ticket, rules: EventRules, *, max_length: 
     return to_intercom(markup, ticket.itop, for_customer=True, only_person=only_person, max_length=max_length)
 
 
-def _ticket_link(ticket: Ticket) -> SafeString:
+def ticket_link(ticket: Ticket) -> SafeString:
     return format_html(
         '<a href="{}">{}</a>', ticket.itop.backoffice_url(ticket.ticket_class, ticket.object_id), ticket.ref
     )

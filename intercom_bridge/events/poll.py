@@ -38,6 +38,7 @@ from intercom_bridge.sync.circuit_breaker import backoff_seconds
 from intercom_bridge.wake import INCOMING, wake
 from itop_client import ItopError, ItopObject, ItopPermissionError, ItopRejectedError, read_log
 
+from .added_files import AddedFiles, find_added_files
 from .authors import author_of
 from .change import Change, EventAuthor
 from .compare import LAST_UPDATE, Difference, compare, digest, entry_change
@@ -70,7 +71,7 @@ def poll_soon(tickets: QuerySet[Ticket] | Ticket) -> None:
     """Have these tickets compared with iTop at once."""
     if isinstance(tickets, Ticket):
         tickets = Ticket.objects.filter(pk=tickets.pk)
-    TicketSnapshot.objects.filter(ticket__in=tickets).update(poll_at=Now())
+    TicketSnapshot.objects.filter(ticket__in=tickets).update(poll_at=Now(), files_read_at=None)
     ItopPoll.objects.filter(itop__in=tickets.values("itop")).update(due_at=Now())
     # Polls are looked for all the time. The slow queries of other queues must not follow each push.
     wake(INCOMING)
@@ -162,11 +163,12 @@ class _Poll:
                 comparisons.append(_Comparison(reader, snapshot, ticket))
         entries = {row.ticket: row.difference.entries for row in comparisons if row.difference.entries}
         foreign = foreign_entries(self._itop, reader.client, entries)
+        files = find_added_files(reader, [row.snapshot for row in comparisons], foreign)
         failed = []
         for comparison in comparisons:
             self._keep_lease()
             try:
-                comparison.record(foreign)
+                comparison.record(foreign, files.pop(comparison.ticket, None))
             except (ItopError, OperationalError):
                 raise
             except Exception:
@@ -176,6 +178,8 @@ class _Poll:
                 failed.append(comparison.snapshot)
             else:
                 self._newest = max(self._newest, str(comparison.difference.update.get(LAST_UPDATE, "")))
+        for unchanged, added in files.items():
+            record(unchanged, added.changes, {"files": added.known})
         return failed
 
     def _note_missing(self, snapshots: Sequence[TicketSnapshot]) -> None:
@@ -258,8 +262,8 @@ class _Comparison:
             # Also if nothing was added to what the creation wrote: otherwise the next entry would be no news.
             self.difference.update.setdefault("entries", snapshot.entries)
 
-    def record(self, foreign: Entries) -> None:
-        """Record the changes, without entries that a bridge wrote. Raise ItopError."""
+    def record(self, foreign: Entries, files: AddedFiles | None) -> None:
+        """Record the changes, without entries that a bridge wrote, with the new files. Raise ItopError."""
         itop, client = self._reader.itop, self._reader.client
         codes = self._codes
         caller = EventAuthor(
@@ -272,6 +276,9 @@ class _Comparison:
         ]
         changes += self.difference.changes
         update = self.difference.update
+        if files:
+            changes += files.changes
+            update["files"] = files.known
         if not self.snapshot.first_read_at:
             update["first_read_at"] = timezone.now()
         if update or changes:

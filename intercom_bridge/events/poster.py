@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -20,17 +21,20 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from intercom_bridge.connections import intercom_client
+from intercom_bridge.files.from_itop import FileReader, open_reader
 from intercom_bridge.intercom.client import (
     IntercomAuthenticationError,
     IntercomClient,
     IntercomError,
     IntercomRateLimitedError,
     IntercomRejectedError,
+    ReplyFile,
 )
 from intercom_bridge.intercom.html import comparable
 from intercom_bridge.intercom.payloads import Conversation, Part
 from intercom_bridge.models import (
     EventKind,
+    FileToIntercom,
     OutgoingMessage,
     TicketEvent,
     TicketLink,
@@ -45,6 +49,8 @@ from intercom_bridge.ops.metrics import event_seconds, observe
 from intercom_bridge.sync.circuit_breaker import backoff_seconds
 
 from . import teammates
+from .files import is_about_files
+from .message_files import READ_SECONDS, FilesNotReadyError, MessageFiles
 from .record import links_moved_from, report_after_merge
 from .rules import REOPENING
 
@@ -61,6 +67,15 @@ MAX_AGE: Final = dt.timedelta(days=7)
 POINTLESS: Final = (ReasonCode.CONVERSATION_DELETED, ReasonCode.CONVERSATION_MERGED, ReasonCode.NOT_LINKED)
 HELD_SECONDS: Final = 60.0
 UNKNOWN_SECONDS: Final = 10.0
+# With files: one call, the claim of an attempt, which reads them and may post twice, and how long Intercom may still be
+# executing one.
+UPLOAD_SECONDS: Final = 60.0
+UPLOAD_CLAIM_SECONDS: Final = READ_SECONDS + 2 * UPLOAD_SECONDS + 2 * CLAIM_SECONDS
+UPLOAD_UNKNOWN_SECONDS: Final = 30.0
+# How long a message waits for an iTop that does not return its files, until it is tried again.
+FILES_HELD_SECONDS: Final = 20.0
+# Intercom does not document how it rejects a file.
+REJECTS_FILES: Final = (400, 413, 415, 422)
 # Intercom's clock may differ from ours.
 MAX_CLOCK_DIFFERENCE: Final = 600
 MAX_REOPENED_PER_DAY: Final = 3
@@ -79,9 +94,16 @@ def post(message: OutgoingMessage) -> None:
     if not workspace.access_token:
         _hold(message, ReasonCode.NO_ACCESS_TOKEN)
         return
-    attempt = _Attempt(message)
+    with open_reader() as reader:
+        _try(message, reader)
+
+
+def _try(message: OutgoingMessage, reader: FileReader) -> None:
+    attempt = _Attempt(message, reader)
     try:
         attempt.run()
+    except FilesNotReadyError as error:
+        _hold(message, *reason_of(error.cause), seconds=FILES_HELD_SECONDS)
     except IntercomRejectedError as error:
         _settle(message, OutgoingMessage.State.FAILED, *attempt.reason_for_rejection(error))
     except (IntercomError, SecretDecryptionError) as error:
@@ -89,8 +111,9 @@ def post(message: OutgoingMessage) -> None:
 
 
 class _Attempt:
-    def __init__(self, message: OutgoingMessage) -> None:
+    def __init__(self, message: OutgoingMessage, reader: FileReader) -> None:
         self.message = message
+        self._files = MessageFiles(message, reader)
         self.conversation = message.conversation
         self.workspace = message.conversation.workspace
         self._ends = time.monotonic() + ATTEMPT_SECONDS
@@ -98,7 +121,10 @@ class _Attempt:
         self._events = _events_of(message)
 
     def run(self) -> None:
-        """Post the message, and reopen the conversation. Raise IntercomError or SecretDecryptionError."""
+        """Post the message, and reopen the conversation.
+
+        Raise IntercomError, SecretDecryptionError, or FilesNotReadyError if nothing was posted.
+        """
         message = self.message
         if not message.part_id:
             # Also if nothing is to be posted any more: the part must be known when a webhook reports it.
@@ -164,7 +190,8 @@ class _Attempt:
                 self._decide_reopening()
                 if not message.reopens and message.once_key.startswith(REOPENING):
                     return False
-            part, author = self._reply(author)
+            uploads = self._read_files() if self._files else []
+            part, author = self._reply(author, uploads)
         message.admin_id = author
         if part:
             message.part_id = part.id
@@ -202,25 +229,44 @@ class _Attempt:
         email = emails.pop() if is_named else ""
         return teammates.author_of(self.workspace, rules, email, is_fresh=is_fresh, deadline=self._left())
 
-    def _reply(self, author: str) -> tuple[Part | None, str]:
+    def _read_files(self) -> list[ReplyFile]:
+        """Return the message's files. The calls to Intercom have as much time as without them."""
+        start = time.monotonic()
+        uploads = self._files.read()
+        self._ends += time.monotonic() - start
+        return uploads
+
+    def _reply(self, author: str, uploads: Sequence[ReplyFile]) -> tuple[Part | None, str]:
         """Post as the author; if he has left, as the fallback. Return the part and its author."""
         try:
-            return self._reply_as(author), author
+            return self._reply_with(uploads, author), author
         except IntercomRejectedError as error:
             if self.message.admin_id or _is_deleted(error):
                 raise
             present = self._author(is_fresh=True)
             if present == author:
                 raise
-        return self._reply_as(present), present
+        return self._reply_with(uploads, present), present
 
-    def _reply_as(self, author: str) -> Part | None:
+    def _reply_with(self, uploads: Sequence[ReplyFile], author: str) -> Part | None:
+        """Post as the author, without the files if Intercom does not accept them: the text names them."""
+        try:
+            return self._reply_as(author, uploads)
+        except IntercomRejectedError as error:
+            if not uploads or error.status not in REJECTS_FILES:
+                raise
+            without_files = self._reply_as(author, [])
+            self._files.leave_out(error.detail)
+            return without_files
+
+    def _reply_as(self, author: str, uploads: Sequence[ReplyFile]) -> Part | None:
         return self._client().reply(
             self._id,
             admin_id=author,
             body=self.message.body,
             note=self.message.is_note,
-            deadline=self._left(),
+            files=uploads,
+            deadline=UPLOAD_SECONDS if uploads else self._left(),
         )
 
     # --- Reopening ---
@@ -330,8 +376,10 @@ def _events_of(message: OutgoingMessage) -> list[TicketEvent]:
     """Return the events that the message reports, or because of which it reopens the conversation."""
     pk = message.once_key.removeprefix(REOPENING)
     is_reason = Q(pk=int(pk)) if pk != message.once_key and pk.isdecimal() else Q(pk=None)
+    if is_about_files(message) and not message.admin_name:
+        is_reason |= Q(files__message=message)
     events = TicketEvent.objects.filter(Q(message=message) | is_reason, conversation=message.conversation)
-    return list(events.order_by("pk"))
+    return list(events.order_by("pk").distinct())
 
 
 def _is_deleted(error: IntercomRejectedError) -> bool:
@@ -341,18 +389,19 @@ def _is_deleted(error: IntercomRejectedError) -> bool:
 def _claim(message: OutgoingMessage) -> bool:
     """Take the message, and count the attempt before the call. Return False if another worker was faster."""
     claimed = OutgoingMessage.objects.next_due().filter(pk=message.pk, attempts=message.attempts)
-    until = Now() + dt.timedelta(seconds=CLAIM_SECONDS)
+    seconds = UPLOAD_CLAIM_SECONDS if message.files.exists() else CLAIM_SECONDS
+    until = Now() + dt.timedelta(seconds=seconds)
     if not claimed.update(attempts=F("attempts") + 1, due_at=until):
         return False
     message.attempts += 1
     return True
 
 
-def _hold(message: OutgoingMessage, code: str) -> None:
+def _hold(message: OutgoingMessage, code: str, detail: str = "", *, seconds: float = HELD_SECONDS) -> None:
     """Keep a message that cannot be posted for now. This is no attempt."""
     message.attempts -= 1
-    message.set_reason(code)
-    _postpone(message, HELD_SECONDS)
+    message.set_reason(code, detail)
+    _postpone(message, seconds)
 
 
 def _try_later(message: OutgoingMessage, error: Exception) -> None:
@@ -362,7 +411,8 @@ def _try_later(message: OutgoingMessage, error: Exception) -> None:
     seconds = backoff_seconds(message.attempts)
     if getattr(error, "may_have_run", False):
         # Intercom may still be executing it.
-        seconds = max(seconds, UNKNOWN_SECONDS)
+        has_files = message.files.exists()
+        seconds = max(seconds, UPLOAD_UNKNOWN_SECONDS if has_files else UNKNOWN_SECONDS)
     if isinstance(error, IntercomRateLimitedError):
         seconds = max(seconds, error.until - timezone.now().timestamp())
     message.set_reason(*reason_of(error))
@@ -400,6 +450,8 @@ def _settle(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, d
     message.state = state
     message.set_reason(code, detail)
     message.save(update_fields=["state", "admin_id", "reason_code", "reason_detail"])
+    if state == OutgoingMessage.State.POSTED:
+        message.files.filter(state=FileToIntercom.State.NAMED).update(state=FileToIntercom.State.POSTED)
     if code in POINTLESS and message.broadcast_id is None:
         # So that nobody is alerted, and nobody retries it. A broadcast may reach its customer in another conversation.
         OutgoingMessage.objects.filter(pk=message.pk).erase_content()

@@ -9,13 +9,14 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone, translation
 
 from intercom_bridge.datamodel.lookup import ticket_class_of, value_label
 from intercom_bridge.models import (
     Conversation,
     EventKind,
+    FileToIntercom,
     OutgoingMessage,
     Ticket,
     TicketEvent,
@@ -28,6 +29,7 @@ from intercom_bridge.ops.metrics import count_ticket_event
 from intercom_bridge.sync.verify import VisibleContent
 
 from .change import Change
+from .files import add_rows, assign_files
 from .rules import plan
 
 log = structlog.get_logger(__name__)
@@ -82,7 +84,7 @@ def state_of(snapshot: TicketSnapshot) -> State:
     return snapshot.read_at, snapshot.last_update, snapshot.status, snapshot.entries
 
 
-def _record_for(link: TicketLink, ticket: Ticket, changes: Iterable[Change]) -> list[TicketEvent]:
+def _record_for(link: TicketLink, ticket: Ticket, changes: Sequence[Change]) -> list[TicketEvent]:
     conversation = link.conversation
     rules = rules_of(conversation.workspace)
     keys = [change.key for change in changes]
@@ -99,8 +101,30 @@ def _record_for(link: TicketLink, ticket: Ticket, changes: Iterable[Change]) -> 
             ReasonCode.REPORTED_WITH_PARENT if _is_copy(event) else ReasonCode.NONE
         )
         event.save()
+    _join_files(ticket, conversation, changes, events)
+    add_rows(events, rules)
     _plan([event for event in events if not event.reason_code], conversation, rules)
     return events
+
+
+def _join_files(
+    ticket: Ticket, conversation: Conversation, changes: Iterable[Change], events: Sequence[TicketEvent]
+) -> None:
+    """Store with which entry each file was saved."""
+    entry_keys = {change.key: change.entry_key for change in changes if change.entry_key}
+    if not entry_keys:
+        return
+    entries = {
+        event.key: event
+        for event in TicketEvent.objects.filter(
+            ticket=ticket, conversation=conversation, key__in=set(entry_keys.values())
+        )
+    } | {event.key: event for event in events}
+    for event in events:
+        entry = entries.get(entry_keys.get(event.key, ""))
+        if entry is not None:
+            event.entry = entry
+            event.save(update_fields=["entry"])
 
 
 def report_after_merge(source: Conversation, link: TicketLink) -> None:
@@ -121,6 +145,9 @@ def report_after_merge(source: Conversation, link: TicketLink) -> None:
         untold = TicketEvent.objects.filter(is_untold, ticket=link.ticket, conversation=source)
         events = list(
             untold.exclude(key__in=known.values("key")).select_related("ticket__itop").order_by("pk")
+        )
+        FileToIntercom.objects.filter(event__in=events, message=F("event__message")).update(
+            message=None, state=FileToIntercom.State.WAITING
         )
         for event in events:
             event.conversation, event.message = conversation, None
@@ -144,12 +171,14 @@ def links_moved_from(source: Conversation) -> QuerySet[TicketLink]:
 def _plan(events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules) -> None:
     """Store the messages about these events."""
     if events:
-        for message in plan(events, conversation, rules):
+        messages = plan(events, conversation, rules)
+        for message in messages:
             message.save()
         for event in events:
             # Its primary key is known now.
             event.message = event.message
             event.save(update_fields=["message", "reason_code", "reason_detail"])
+        assign_files(events, messages, rules)
 
 
 def _is_unwanted(change: Change, rules: EventRules) -> bool:

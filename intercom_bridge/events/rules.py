@@ -14,9 +14,10 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from intercom_bridge.models import Conversation, EventKind, EventRules, OutgoingMessage, TicketEvent
-from intercom_bridge.models.event_rules import Action
+from intercom_bridge.models.event_rules import Action, FileAction
 from intercom_bridge.models.reason import ReasonCode
 
+from .files import FILES, rows_by_event
 from .note import further_changes, headline, note_body, reply_body
 
 log = structlog.get_logger(__name__)
@@ -48,8 +49,11 @@ def plan(
     """
     code = _why_not_posted(conversation)
     by_action: dict[str, list[TicketEvent]] = {action: [] for action in Action.values}
+    replied_entries = {event.pk for event in events if _action_for(event, rules) == Action.REPLY}
     for event in events:
         action = _action_for(event, rules)
+        if rules.files == FileAction.WITH_REPLY and event.entry_id in replied_entries:
+            action = Action.REPLY
         event.reason_code = ReasonCode.NOT_REPORTED if action == Action.NOTHING else code
         by_action[action].append(event)
     noted, replied = by_action[Action.NOTE], by_action[Action.REPLY]
@@ -59,11 +63,7 @@ def plan(
         for event in (*noted, *replied):
             event.reason_code = ReasonCode.POSTING_STOPPED
         return [_stop(conversation, events)]
-    messages = []
-    if noted:
-        messages.append(_message(noted, is_note=True, body=note_body(noted, conversation)))
-    if replied:
-        messages.append(_message(replied, is_note=False, body=reply_body(replied, conversation, rules)))
+    messages = _messages(noted, replied, conversation, rules)
     reopening = [event for event in events if event.kind in rules.reopens_on]
     if reopening:
         if not noted:
@@ -71,6 +71,38 @@ def plan(
             messages.insert(0, _reopening_note(reopening, conversation))
         messages[0].reopens, messages[0].assign_to = True, _assignee(rules)
     return messages
+
+
+def _messages(
+    noted: Sequence[TicketEvent],
+    replied: Sequence[TicketEvent],
+    conversation: Conversation,
+    rules: EventRules,
+) -> list[OutgoingMessage]:
+    messages = []
+    pictured = _with_pictures(replied) if rules.files == FileAction.NOTE else []
+    if noted:
+        messages.append(_message(noted, is_note=True, body=note_body(noted, conversation, pictured)))
+    elif pictured:
+        messages.append(_note_of_pictures(pictured, conversation))
+    if replied:
+        messages.append(_message(replied, is_note=False, body=reply_body(replied, conversation, rules)))
+    return messages
+
+
+def _with_pictures(events: Sequence[TicketEvent]) -> list[TicketEvent]:
+    """Return the events with pictures in their text."""
+    rows_of = rows_by_event(events) if events else {}
+    return [event for event in events if event.pk in rows_of]
+
+
+def _note_of_pictures(events: Sequence[TicketEvent], conversation: Conversation) -> OutgoingMessage:
+    return OutgoingMessage(
+        conversation=conversation,
+        once_key=f"{FILES}event:{events[0].pk}",
+        is_note=True,
+        body=note_body([], conversation, events),
+    )
 
 
 def _action_for(event: TicketEvent, rules: EventRules) -> str:

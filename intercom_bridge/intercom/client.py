@@ -14,11 +14,13 @@ repeating a reply. No error contains the access token.
 https://developers.intercom.com/docs/references/rest-api/ (version 2.14)
 """
 
+import base64
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -43,6 +45,12 @@ RATE_LIMIT_WINDOW_SECONDS: Final = 10
 
 MAX_RATE_LIMIT_SECONDS: Final = 3600
 """A reset time further away than this means that a clock is wrong, ours or theirs."""
+
+MAX_FILES: Final = 10
+"""Intercom accepts so many files in one reply."""
+
+# Divisible by three, so that the base64 of the pieces is the base64 of the whole.
+_PIECE_BYTES: Final = 49_152
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,47 @@ class IntercomRejectedError(IntercomError):
 
 
 @dataclass(frozen=True)
+class ReplyFile:
+    """A file on disk that is sent with a reply. `size` is in bytes."""
+
+    path: Path
+    name: str
+    content_type: str
+    size: int
+
+
+class _ReplyBody:
+    """The JSON of a reply with `attachment_files`. The files are read and encoded while it is sent."""
+
+    def __init__(self, reply: Mapping[str, str], files: Sequence[ReplyFile]) -> None:
+        start = json.dumps(reply).removesuffix("}") + ', "attachment_files": ['
+        self._pieces: list[bytes | ReplyFile] = [start.encode()]
+        for number, file in enumerate(files):
+            facts = json.dumps({"content_type": file.content_type, "name": file.name}).removesuffix("}")
+            self._pieces += [f'{", " if number else ""}{facts}, "data": "'.encode(), file, b'"}']
+        self._pieces.append(b"]}")
+
+    def __len__(self) -> int:
+        return sum(
+            len(piece) if isinstance(piece, bytes) else (piece.size + 2) // 3 * 4 for piece in self._pieces
+        )
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            if isinstance(piece, bytes):
+                yield piece
+                continue
+            left = piece.size
+            with piece.path.open("rb") as opened:
+                while left:
+                    read = opened.read(min(_PIECE_BYTES, left))
+                    if not read:
+                        raise ValueError("the file became shorter while it was sent")
+                    left -= len(read)
+                    yield base64.b64encode(read)
+
+
+@dataclass(frozen=True)
 class Me:
     """The teammate and the workspace that an access token belongs to. `region` is US, EU or AU.
 
@@ -206,14 +255,22 @@ class IntercomClient:
             raise
         return True
 
-    def reply(
-        self, conversation_id: str, *, admin_id: str, body: str, note: bool, deadline: float | None = None
+    def reply(  # noqa: PLR0913 - who says what and where
+        self,
+        conversation_id: str,
+        *,
+        admin_id: str,
+        body: str,
+        note: bool,
+        files: Sequence[ReplyFile] = (),
+        deadline: float | None = None,
     ) -> payloads.Part | None:
         """Write a note, or a reply that the customer sees, as the teammate. Return the part that was created.
 
-        `body` is HTML; p, br, b, i, a, ul, ol and li are safe. The part is the newest one of the requested kind in the
-        response with the same text, or else the teammate's newest one. Once Intercom has answered 2xx with
-        JSON, the message is posted: return None if the response does not show the part.
+        `body` is HTML; p, br, b, i, a, ul, ol and li are safe. At most MAX_FILES `files` are uploaded with it, again
+        with each call. The part is the newest one of the requested kind in the response with the same text, or else
+        the teammate's newest one. Once Intercom has answered 2xx with JSON, the message is posted: return None if the
+        response does not show the part. Raise IntercomRejectedError with status 413 if the files are too large.
         """
         reply = {
             "message_type": "note" if note else "comment",
@@ -221,7 +278,8 @@ class IntercomClient:
             "admin_id": admin_id,
             "body": body,
         }
-        response = self._call("POST", f"{_path(conversation_id)}/reply", json=reply, deadline=deadline)
+        content = _ReplyBody(reply, files[:MAX_FILES]) if files else reply
+        response = self._call("POST", f"{_path(conversation_id)}/reply", json=content, deadline=deadline)
         try:
             parts = payloads.Conversation.parse(response).parts
         except payloads.PayloadError:
@@ -311,7 +369,7 @@ class IntercomClient:
         method: str,
         path: str,
         *,
-        json: Mapping[str, Any] | None = None,
+        json: Mapping[str, Any] | _ReplyBody | None = None,
         deadline: float | None = None,
         version: str = API_VERSION,
     ) -> dict[str, Any]:
@@ -327,20 +385,30 @@ class IntercomClient:
                 self._on_call(method, time.monotonic() - start, outcome)
 
     def _send(
-        self, method: str, path: str, json: Mapping[str, Any] | None, deadline: float | None, version: str
+        self,
+        method: str,
+        path: str,
+        content: Mapping[str, Any] | _ReplyBody | None,
+        deadline: float | None,
+        version: str,
     ) -> Response:
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Accept": "application/json",
+            "Intercom-Version": version,
+        }
+        body: dict[str, Any] = {"json": content}
+        if isinstance(content, _ReplyBody):
+            headers["Content-Type"] = "application/json"
+            body = {"data": content}
         try:
             return exchange(
                 self._session,
                 method,
                 self._base + path,
                 deadline=self._deadline if deadline is None else deadline,
-                headers={
-                    "Authorization": f"Bearer {self._token}",
-                    "Accept": "application/json",
-                    "Intercom-Version": version,
-                },
-                json=json,
+                headers=headers,
+                **body,
             )
         except HttpUnreachableError as error:
             raise IntercomUnreachableError(
@@ -398,8 +466,8 @@ def _error(response: Response, content: Mapping[str, Any]) -> IntercomError:
         )
     if status in (401, 403):
         kind: type[IntercomError] = IntercomAuthenticationError
-    # A 4xx without an error list comes from a proxy, and says nothing about the request.
-    elif 400 <= status < 500 and status != 408 and (code or message):
+    # Another 4xx without an error list comes from a proxy, and says nothing about the request.
+    elif status == 413 or (400 <= status < 500 and status != 408 and (code or message)):
         kind = IntercomRejectedError
     else:
         kind = IntercomUnavailableError

@@ -5,6 +5,7 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
+from .outgoing_message import OutgoingMessage
 from .reason import ReasonCode
 from .ticket_event import TicketEvent
 
@@ -18,9 +19,10 @@ class FileToIntercomQuerySet(models.QuerySet["FileToIntercom"]):
 
 
 class FileToIntercom(models.Model):
-    """One file that a person added to a ticket in iTop, or one picture in a log entry, for one conversation.
+    """One file that a person added to a ticket in iTop, or one picture in a log entry, for one message.
 
-    It is posted with the message of its event. Name, type and size are known once iTop was asked for the file.
+    A file that a teammate sends to the customer, too, has another row with that message. Name, type and size are known
+    once iTop was asked for the file. A row without a message is of an event that is not reported.
     """
 
     class Source(models.TextChoices):
@@ -29,12 +31,16 @@ class FileToIntercom(models.Model):
 
     class State(models.TextChoices):
         WAITING = "waiting", "waiting"
+        # The text of its message names it. The message is being posted.
+        NAMED = "named", "being posted"
         POSTED = "posted", "posted"
         # Named in the message, with a link into iTop: it is too large, or iTop could not return it.
         LINKED = "linked", "only linked"
         SKIPPED = "skipped", "skipped"
 
     event = models.ForeignKey(TicketEvent, models.CASCADE, related_name="files")
+    message = models.ForeignKey(OutgoingMessage, models.CASCADE, null=True, blank=True, related_name="files")
+    # Of a picture: which one of those in the text of the event it is.
     position = models.PositiveIntegerField(default=0)
     source = models.CharField(max_length=10, choices=Source.choices)
     # The id of the Attachment or InlineImage; 0 for a picture whose data is part of the text.
@@ -56,7 +62,16 @@ class FileToIntercom(models.Model):
         verbose_name = "file for Intercom"
         verbose_name_plural = "files for Intercom"
         ordering = ["event", "position"]
-        constraints = [models.UniqueConstraint(fields=["event", "position"], name="file_to_intercom_unique")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["event", "position", "message"], name="file_to_intercom_unique_in_message"
+            ),
+            models.UniqueConstraint(
+                fields=["event", "position"],
+                name="file_to_intercom_unique",
+                condition=models.Q(message=None),
+            ),
+        ]
         indexes = [
             models.Index(
                 fields=["created_at"],

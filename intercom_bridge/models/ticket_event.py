@@ -59,6 +59,10 @@ class TicketEvent(models.Model):
     after = models.CharField(max_length=200, blank=True)
     # The entry, the solution or the pending reason: HTML of iTop.
     content = models.TextField(blank=True)
+    # Of a file: the public entry that the same person saved with it.
+    entry = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="file_events", editable=False
+    )
     message = models.ForeignKey(
         OutgoingMessage, models.SET_NULL, null=True, blank=True, related_name="events"
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
+from intercom_bridge.events.files import assign_files
 from intercom_bridge.events.rules import plan
 from intercom_bridge.models import EventRules, OutgoingMessage, TicketEvent, TicketLink
 from intercom_bridge.models.event_rules import rules_of
@@ -27,7 +28,10 @@ def planned(*events: TicketEvent, **rules: Any) -> list[OutgoingMessage]:
     conversation.refresh_from_db()
     if rules:
         EventRules.objects.update_or_create(workspace=conversation.workspace, defaults=rules)
-    return saved(plan(events, conversation, rules_of(conversation.workspace)), events)
+    rules = rules_of(conversation.workspace)
+    messages = saved(plan(events, conversation, rules), events)
+    assign_files(events, messages, rules)
+    return messages
 
 
 def saved(messages: Sequence[OutgoingMessage], events: Sequence[TicketEvent]) -> list[OutgoingMessage]:
