@@ -367,7 +367,8 @@ def _wrong_links(
 
 def _wrong_posts(save: Save, file: Sample, copies: list[tuple[Post, str]]) -> Iterable[str]:
     for post, name in copies:
-        if name != file.name:
+        # A picture in a text has a name of the service's.
+        if file in save.attached and name != file.name:
             yield f"{file.name} of {save.ticket.ref} is named {name!r} in Intercom"
         if file in save.pictures and save.token not in post.body:
             yield f"The picture {file.name} of {save.ticket.ref} is not in the note of its text {save.token}"
