@@ -18,8 +18,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
-from intercom_bridge.models import EventKind, Log, Ticket, TicketSnapshot, Workspace
-from intercom_bridge.models.event_rules import FileAction
+from intercom_bridge.models import EventKind, Log, Ticket, TicketSnapshot
 from itop_client import ItopObject, ItopPermissionError, ItopRejectedError, ids, list_attachments, quote
 
 from .authors import author_of_account
@@ -53,7 +52,8 @@ def find_added_files(
     iTop is asked, with one call, if files are due to be asked for, or if people wrote the `entries` in tickets of
     `snapshots`. What is in a ticket that was never asked about is no change.
     """
-    if not _is_wanted(reader):
+    if not reader.wants_files:
+        _forget(reader)
         return {}
     asked = _due(reader, [snapshot for snapshot in snapshots if entries.get(snapshot.ticket)])
     if not asked:
@@ -76,15 +76,11 @@ def find_added_files(
     }
 
 
-def _is_wanted(reader: TicketReader) -> bool:
-    """Return whether a workspace wants to hear of files. If none does, those of the meantime will be no news."""
-    workspaces = Workspace.objects.filter(itop=reader.itop)
-    if workspaces.exclude(event_rules__files=FileAction.NOTHING).exists():
-        return True
+def _forget(reader: TicketReader) -> None:
+    """If no workspace wants to hear of files, those of the meantime will be no news."""
     TicketSnapshot.objects.filter(
         ticket__itop=reader.itop, ticket__ticket_class=reader.ticket_class, files__isnull=False
     ).update(files=None, files_read_at=None)
-    return False
 
 
 def _due(reader: TicketReader, written: Sequence[TicketSnapshot]) -> list[TicketSnapshot]:

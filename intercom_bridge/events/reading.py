@@ -10,13 +10,13 @@ from django.utils import timezone
 
 from intercom_bridge.models import (
     CachedAnswer,
-    EventRules,
     ItopInstance,
     Ticket,
     TicketProfile,
     TicketSnapshot,
+    Workspace,
 )
-from intercom_bridge.models.event_rules import Action
+from intercom_bridge.models.event_rules import Action, FileAction
 from itop_client import Client, ItopObject, UnknownAttributeError, ids, quote
 
 from .compare import DATE_FORMAT, LAST_UPDATE, attribute_codes
@@ -39,18 +39,24 @@ class TicketReader:
     ticket_class: str
     profiles: Sequence[TicketProfile] = ()
     wants_private: bool = False
+    wants_files: bool = False
     _missing: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, itop: ItopInstance, client: Client, ticket_class: str) -> TicketReader:
         profiles = TicketProfile.objects.filter(workspaces__itop=itop, ticket_class=ticket_class)
-        private = EventRules.objects.filter(workspace__itop=itop).exclude(private_entry=Action.NOTHING)
+        # None for a workspace without a row, which has the defaults.
+        rules = Workspace.objects.filter(itop=itop).values_list(
+            "event_rules__private_entry", "event_rules__files"
+        )
+        wanted = list(rules)
         reader = cls(
             itop,
             client,
             ticket_class,
             list(profiles.distinct().order_by("pk")) or [TicketProfile(ticket_class=ticket_class)],
-            private.exists(),
+            any(private not in (None, Action.NOTHING) for private, _files in wanted),
+            any(files != FileAction.NOTHING for _private, files in wanted),
         )
         cached = CachedAnswer.objects.fresh(itop, reader._question, MISSING_SECONDS)
         reader._missing = set(cached.value) if cached else set()

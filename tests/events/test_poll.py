@@ -305,7 +305,7 @@ def test_nothing_changed_costs_one_call_and_a_fixed_number_of_statements(
         TicketLink.objects.exclude(ticket=ticket).delete()
         Ticket.objects.exclude(pk=ticket.pk).delete()
         itop.store.connection.execute("DELETE FROM Ticket WHERE ref LIKE 'R-9%'")
-    assert statements[3] == statements[300] <= 14
+    assert statements[3] == statements[300] <= 15
 
 
 def test_changes_of_many_tickets_cost_few_calls(ticket: Ticket, itop: Itop, agent: Agent, poll: Poll) -> None:
@@ -316,8 +316,9 @@ def test_changes_of_many_tickets_cost_few_calls(ticket: Ticket, itop: Itop, agen
     make_due()
     itop.calls.clear()
     poll_itop(ItopPoll.objects.get())
-    # The tickets, whose entries they are, who wrote them, and whether that is an agent.
-    assert [name for _operation, name in itop.calls] == ["UserRequest", "UserRequest", "Person", "Person"]
+    # The tickets, whose entries they are, whether there are new files, who wrote them, and whether that is an agent.
+    names = ["UserRequest", "UserRequest", "Attachment", "Person", "Person"]
+    assert [name for _operation, name in itop.calls] == names
     assert TicketEvent.objects.count() == 20
 
 
