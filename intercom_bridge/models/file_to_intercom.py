@@ -67,9 +67,7 @@ class FileToIntercom(models.Model):
                 fields=["event", "position", "message"], name="file_to_intercom_unique_in_message"
             ),
             models.UniqueConstraint(
-                fields=["event", "position"],
-                name="file_to_intercom_unique",
-                condition=models.Q(message=None),
+                fields=["event", "position"], name="file_to_intercom_unique", condition=models.Q(message=None)
             ),
         ]
         indexes = [
