@@ -72,9 +72,8 @@ class MessageFiles:
         self._uploads = []
         done = 0
         for row in self._rows:
-            if done and self._is_full(row):
+            if (done and self._is_full(row)) or not self._read(row):
                 break
-            self._read(row)
             done += 1
         with transaction.atomic():
             self._save(self._rows[:done], self._rows[done:])
@@ -97,14 +96,19 @@ class MessageFiles:
     def _left(self) -> int:
         return MAX_POST_BYTES - sum(upload.size for upload in self._uploads)
 
-    def _read(self, row: FileToIntercom) -> None:
+    def _read(self, row: FileToIntercom) -> bool:
+        """Read the file, or store why it is not posted. Return False if it does not fit into this message."""
         if row.state not in (State.WAITING, State.NAMED):
-            return
+            return True
+        limit = settings.MAX_FILE_TO_INTERCOM_MB * MB
+        max_bytes = min(limit, self._left()) if self._uploads else limit
         try:
             seconds = max(1.0, self._ends - time.monotonic())
-            max_bytes = settings.MAX_FILE_TO_INTERCOM_MB * MB
             file = self._reader.read(row, max_bytes=max_bytes, deadline=seconds)
         except FileNotPostedError as error:
+            is_too_large = error.code == ReasonCode.FILE_TOO_LARGE_FOR_INTERCOM
+            if is_too_large and max_bytes < limit and row.state == State.WAITING:
+                return False
             self._link(row, error.code, error.detail)
         except (ItopError, SecretDecryptionError, OSError) as error:
             if timezone.now() - self._message.created_at < WAITS_FOR:
@@ -115,6 +119,7 @@ class MessageFiles:
                 row.name, row.content_type, row.size = file.name, file.content_type, file.size
                 row.state = State.NAMED
             self._uploads.append(ReplyFile(file.path, file.name, file.content_type, file.size))
+        return True
 
     def _link(self, row: FileToIntercom, code: str, detail: str) -> None:
         if not row.name:

@@ -69,6 +69,7 @@ def event_title(event: TicketEvent) -> str:
         EventKind.RESOLVED: _("Resolved"),
         EventKind.CLOSED: _("Closed"),
         EventKind.REOPENED: _("Reopened"),
+        EventKind.FILE: _("%(author)s added a file") if author else _("A file was added"),
         EventKind.GONE: _("No longer in iTop"),
     }
     return titles[EventKind(event.kind)] % {"author": author, "after": after}

@@ -96,6 +96,8 @@ class FileStory:
         self._left = {"Intercom": files, "iTop": files}
         self.messages: list[Message] = []
         self.saves: list[Save] = []
+        # What the last count did not find.
+        self.missing: list[str] = []
         self._stored = StoredFiles(testbed.directory / "itop.sqlite3", testbed.directory / "intercom.sqlite3")
         self._zone = ZoneInfo(ITOP_TIME_ZONE)
         self._pool = ThreadPoolExecutor(WRITERS + 1)
@@ -203,6 +205,7 @@ class FileStory:
     def count(self) -> Result:
         """Compare what both stand-ins have stored, as it is now, with what was sent."""
         result = Result()
+        self.missing = []
         logs = {log.ticket.id: log for log in self._testbed.final_logs()}
         posts = {talk: self._stored.posts(talk) for talk in self._testbed.talks}
         self._count_messages(result, logs)
@@ -228,15 +231,21 @@ class FileStory:
     def _talks_of(self, ticket: Ticket) -> list[str]:
         return [talk for talk, tickets in self._testbed.talks.items() if ticket in tickets]
 
+    def _add(self, result: Result, times: int, what: str) -> None:
+        """Count something that has to be in one place once, and is there so many times."""
+        result.sent += 1
+        result.written += times > 0
+        result.duplicated += max(0, times - 1)
+        if not times:
+            self.missing.append(what)
+
     # From Intercom to iTop
 
     def _count_messages(self, result: Result, logs: dict[int, TicketLogs]) -> None:
         for message in self.messages:
             for ticket in self._tickets_of(message):
                 times = len(_entries(logs[ticket.id], message.sent.token))
-                result.sent += 1
-                result.written += times > 0
-                result.duplicated += max(0, times - 1)
+                self._add(result, times, f"{message.sent.token} in {ticket.ref}")
 
     def _count_attachments(self, result: Result, logs: dict[int, TicketLogs]) -> None:
         attachments, images = self._stored.attachments(), self._stored.inline_images()
@@ -246,9 +255,7 @@ class FileStory:
         for message in self.messages:
             for ticket, file in itertools.product(self._tickets_of(message), message.files):
                 copies = places.pop((ticket.id, file.digest), [])
-                result.sent += 1
-                result.written += len(copies) > 0
-                result.duplicated += max(0, len(copies) - 1)
+                self._add(result, len(copies), f"{file.name} of {message.sent.token} in {ticket.ref}")
                 for copy in copies:
                     result.problems += self._wrong_copy(message, ticket, file, copy)
             for ticket in self._tickets_of(message):
@@ -284,12 +291,13 @@ class FileStory:
         for talk, tickets in self._testbed.talks.items():
             reported = [token for post in posts[talk] if post.is_ours for token in tokens_in(post.body)]
             times = Counter(reported)
-            result.duplicated += sum(count - 1 for token, count in times.items() if count > 1)
             for ticket in tickets:
                 wanted = [token for token in entry_tokens(logs[ticket.id]) if token in tokens]
-                result.sent += len(wanted)
-                result.written += sum(1 for token in wanted if times[token])
+                for token in wanted:
+                    self._add(result, times.pop(token, 0), f"{token} in {talk}")
                 result.out_of_order += inversions(reported, wanted)
+            # Entries that iTop has lost since.
+            result.duplicated += sum(count - 1 for count in times.values())
             allowed = {save.token for save in self.saves if save.ticket in tickets}
             if strange := set(reported) - allowed:
                 result.problems.append(f"In {talk} was reported: {', '.join(sorted(strange))}")
@@ -307,10 +315,8 @@ class FileStory:
             for talk in self._talks_of(save.ticket):
                 for file in (*save.attached, *save.pictures):
                     copies = found.pop((talk, file.digest), [])
-                    is_required = kept or file in save.attached
-                    result.sent += is_required
-                    result.written += is_required and len(copies) > 0
-                    result.duplicated += max(0, len(copies) - 1)
+                    if kept or file in save.attached or copies:
+                        self._add(result, len(copies), f"{file.name} of {save.ticket.ref} in {talk}")
                     result.problems += _wrong_posts(save, file, copies)
         of_messages = {file.digest for message in self.messages for file in message.files}
         for (talk, digest), copies in found.items():
@@ -361,7 +367,8 @@ def _wrong_links(
 
 def _wrong_posts(save: Save, file: Sample, copies: list[tuple[Post, str]]) -> Iterable[str]:
     for post, name in copies:
-        if name != file.name:
+        # A picture in a text has a name of the service's.
+        if file in save.attached and name != file.name:
             yield f"{file.name} of {save.ticket.ref} is named {name!r} in Intercom"
         if file in save.pictures and save.token not in post.body:
             yield f"The picture {file.name} of {save.ticket.ref} is not in the note of its text {save.token}"

@@ -529,18 +529,19 @@ def files_both_ways(context: ScenarioContext) -> Result:
         kills = _kill_workers(testbed, story, size.kills, size.files_seconds)
         story.wait()
         testbed.wait_until_delivered()
-        counted = wait_until_reported(
-            story, patience=max(size.patience, 120.0), quiet=0, check=testbed.children.check
-        )
+        # A killed worker's claim of a file lasts two and a half minutes.
+        patience = max(size.patience, 240.0)
+        counted = wait_until_reported(story, patience=patience, quiet=0, check=testbed.children.check)
         for proxy in (testbed.to_itop, testbed.to_intercom):
             proxy.faults = ()
         result = wait_until_reported(
             story,
-            # A killed worker's lease of an iTop lasts a minute and a half.
-            patience=max(size.patience, 120.0),
+            patience=patience,
             quiet=waits.write + waits.unknown_outcome + 2,
             check=testbed.children.check,
         )
+        if story.missing:
+            result.problems.append(f"{len(story.missing)} are missing: {', '.join(story.missing[:8])}")
         ordered = story.count_order()
         result.out_of_order += ordered.out_of_order
         result.restored += ordered.restored
