@@ -91,6 +91,22 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         ),
         ("Panel", {"fields": ("language", "time_zone", "announce_tickets", "announce_failures")}),
         (
+            "Files",
+            {
+                "fields": (
+                    "copies_files",
+                    "copies_files_of_notes",
+                    "max_file_mb",
+                    "forbidden_file_types",
+                    "shows_pictures_in_log",
+                    "deletes_redacted_files",
+                    "file_hosts",
+                ),
+                "description": "Files that come from Intercom. The rules for changes in iTop decide about files from "
+                "iTop.",
+            },
+        ),
+        (
             "Data retention",
             {
                 "fields": ("keep_payloads_days", "keep_failed_payloads_days"),

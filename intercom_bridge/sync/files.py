@@ -21,7 +21,7 @@ from intercom_bridge.files.to_itop import FileSkippedError, copy, file_url, look
 from intercom_bridge.intercom.client import IntercomError, IntercomRateLimitedError
 from intercom_bridge.intercom.html import MediaLink
 from intercom_bridge.intercom.payloads import Author, Part
-from intercom_bridge.models import Delivery, FileToItop, Ticket
+from intercom_bridge.models import Delivery, FileToItop, ItopInstance, Ticket
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.job import claim, reason_of
 from intercom_bridge.models.reason import ReasonCode
@@ -79,6 +79,9 @@ def copy_file(row: FileToItop) -> None:
         return
     if claim_write(itop):
         _attempt(row, ATTEMPT_SECONDS)
+        # If this was the circuit breaker's probe and iTop was not asked, another write may be the probe now.
+        probe = ItopInstance.objects.filter(pk=itop.pk, paused_until__isnull=False)
+        probe.filter(paused_until=itop.paused_until).update(paused_until=timezone.now())
     else:
         FileToItop.objects.filter(pk=row.pk, due_at=row.due_at).update(due_at=timezone.now())
 

@@ -9,12 +9,13 @@ from django.db.models import Count, F, Max, Q, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
-from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketLink
+from intercom_bridge.models import Conversation, Delivery, FileToItop, ItopInstance, Ticket, TicketLink
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.reason import ReasonCode, reason_label
 
 from .context import PanelContext
 from .conversation import find_conversation
+from .files import FileStatus, file_status, retriable_files
 from .version import claim_version
 
 State = Delivery.State
@@ -50,6 +51,7 @@ class SyncStatus:
     needs_other_ticket: bool = False
     left_out: int = 0
     last_failure: str = ""
+    files: FileStatus = FileStatus()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,11 +151,15 @@ def switch_sync(context: PanelContext, *, on: bool) -> None:
 
 
 def retry_failed(context: PanelContext) -> None:
-    """Write the failed messages of this conversation again. Raise OutdatedScreenError."""
-    retriable = _deliveries(find_conversation(context)).filter(RETRIABLE)
-    if retriable.exists():
+    """Write the failed messages of this conversation again, and copy the failed files. Raise OutdatedScreenError."""
+    conversation = find_conversation(context)
+    if conversation is None:
+        return
+    messages, files = _deliveries(conversation).filter(RETRIABLE), retriable_files(conversation)
+    if messages.exists() or files.exists():
         claim_version(context)
-        retriable.retry_now()
+        messages.retry_now()
+        FileToItop.objects.filter(pk__in=list(files.values_list("pk", flat=True))).retry_now()
 
 
 def write_left_out(context: PanelContext) -> None:
@@ -196,6 +202,7 @@ def _status(conversation: Conversation) -> SyncStatus | None:
         needs_other_ticket=bool(counts["needs_other_ticket"]),
         left_out=_left_out(conversation).aggregate(n=Count(MESSAGE, distinct=True))["n"],
         last_failure=_last_failure(deliveries) if counts["failed"] else "",
+        files=file_status(conversation),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from intercom_bridge.files import to_itop
 from intercom_bridge.models import Delivery, FileToItop, ItopInstance, TicketLink, Workspace
 from intercom_bridge.models.job import claim
 from intercom_bridge.sync import files
@@ -439,3 +440,22 @@ def test_a_workspace_can_have_files_of_notes_copied(
     write(TEXT, author="admin", note=True)
     work()
     assert len(attachments(itop)) == 1
+
+
+def test_a_file_that_cannot_be_downloaded_does_not_keep_itop_paused(
+    linked: TicketLink, write: Write, intercom: Intercom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its attempt was the circuit breaker's probe, and iTop was not asked."""
+    monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.0)
+    intercom.faults.add("quarantined", path="/i/o/", status=403)
+    monkeypatch.setattr(to_itop, "_owner", lambda *_: None)
+    write(TEXT)
+    process_batch()
+    moment_ago = timezone.now() - dt.timedelta(seconds=1)
+    ItopInstance.objects.update(paused_until=moment_ago, paused_since=moment_ago)
+    row = FileToItop.objects.select_related("ticket__itop", "conversation__workspace__profile").get()
+    files.copy_file(row)
+    row.refresh_from_db()
+    assert row.reason_code == "file_quarantined"
+    paused_until = ItopInstance.objects.get().paused_until
+    assert paused_until is not None and paused_until <= timezone.now()

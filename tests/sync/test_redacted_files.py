@@ -95,6 +95,8 @@ def test_a_file_that_was_never_copied_is_not_mentioned(
 ) -> None:
     monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.0)
     part = write(TEXT)
+    process_batch()
+    FileToItop.objects.update(due_at=timezone.now() + dt.timedelta(hours=1))
     work()
     redact(part)
     with later():

@@ -40,7 +40,14 @@ from .parts import (
     retry_button,
     subtitle,
 )
-from .sync_status import failed_buttons, failed_text, left_out_buttons, left_out_text, switch_buttons
+from .sync_status import (
+    failed_buttons,
+    failed_text,
+    files_text,
+    left_out_buttons,
+    left_out_text,
+    switch_buttons,
+)
 
 MAX_NAME_LENGTH = 50
 LINE_WIDTH = 26
@@ -48,6 +55,7 @@ MAX_CLOSED = 2
 MAX_REF_WIDTH = 12
 MAX_LINKED = 3
 MAX_TITLE_WIDTHS = (50, 28)
+MAX_FILE_REASON_LENGTH = 80
 MAX_REASON_LENGTHS = (400, 400, 80, 0)
 
 
@@ -315,6 +323,10 @@ class HomeScreen:
                 )
                 facts.append(text % {"tickets": ", ".join(closed[:MAX_CLOSED])})
             facts += _problem_texts(status)
+            if status.files.failed:
+                facts.append(files_text(status.files, MAX_FILE_REASON_LENGTH))
+            elif status.files.waiting:
+                facts.append(files_text(status.files, 0))
             if self.news is not None and self.news.problem:
                 facts.append(checked_text(self.news))
         if status.failed and levels["failure"] is Level.HIDDEN:

@@ -18,6 +18,7 @@ from intercom_bridge.panel.components import (
     shorten,
 )
 from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.files import FileStatus
 from intercom_bridge.tickets.links.merge import find_merge
 from intercom_bridge.tickets.news import News, get_news
 from intercom_bridge.tickets.sync_status import SyncDetails, SyncStatus, TicketSync, get_sync_details
@@ -42,6 +43,7 @@ from .parts import (
 MAX_REASON_LENGTH = 300
 # References are shorter; a profile may use titles as names.
 MAX_REF_LENGTH = 20
+MAX_FILE_NAME_LENGTH = 60
 MAX_TICKETS = 20
 # Each has a button. The next ones appear once these are unlinked.
 MAX_GONE = 5
@@ -109,7 +111,19 @@ def failed_text(status: SyncStatus, max_reason_length: int) -> str:
 
 
 def failed_buttons(status: SyncStatus) -> tuple[Component, ...]:
-    return (link_button(click_id("try-again"), _("Try again")),) if status.retriable else ()
+    is_retriable = status.retriable or status.files.retriable
+    return (link_button(click_id("try-again"), _("Try again")),) if is_retriable else ()
+
+
+def files_text(files: FileStatus, max_reason_length: int) -> str:
+    """Return how many files are copied and, unless the length is 0, why the last one could not be."""
+    text = ngettext(
+        "%(copied)d of %(total)d file copied", "%(copied)d of %(total)d files copied", files.total
+    ) % {"copied": files.copied, "total": files.total}
+    if not files.failed or not max_reason_length:
+        return text
+    name = safe_name(files.failed_name or _("A file"), MAX_FILE_NAME_LENGTH)
+    return f"{text}. {name}: {safe_name(files.failed_reason, max_reason_length)}"
 
 
 def left_out_buttons(status: SyncStatus) -> tuple[Component, ...]:
@@ -169,6 +183,9 @@ def _details(details: SyncDetails, *, is_merged: bool) -> list[Component]:
             "reason": safe_name(failure.reason, MAX_REASON_LENGTH),
         }
         components.append(error_text(text))
+    if status.files.total:
+        text = files_text(status.files, MAX_REASON_LENGTH)
+        components.append(error_text(text) if status.files.failed else paragraph(text))
     if status.left_out:
         components.append(paragraph(left_out_text(status.left_out)))
     if details.comparison_problem:
