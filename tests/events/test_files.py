@@ -46,7 +46,7 @@ SHOT = File("shot.png", png(60, 30), "image/png")
 
 
 @pytest.fixture
-def ticket(ticket: Ticket, poll: Poll) -> Ticket:
+def ticket(db: None, ticket: Ticket, poll: Poll) -> Ticket:
     """Return a linked ticket whose files are known."""
     poll()
     assert TicketSnapshot.objects.get().files is not None
@@ -211,12 +211,11 @@ def test_files_are_asked_for_once_a_minute(ticket: Ticket, itop: Itop, poll: Pol
 
 
 def test_after_a_lost_answer_the_message_is_found_and_nothing_is_uploaded_twice(
-    ticket: Ticket, itop: Itop, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ticket: Ticket, itop: Itop, settings: Any
 ) -> None:
     settings.INTERCOM_API_URL = fake_intercom.URL
-    monkeypatch.setattr(poster, "UPLOAD_UNKNOWN_SECONDS", 0.0)
-    monkeypatch.setattr(poster, "backoff_seconds", lambda *_: 0.0)
-    monkeypatch.setattr(poster, "UNKNOWN_SECONDS", 0.0)
+    # That of the stand-in, in which the ticket was linked.
+    Workspace.objects.update(app_package_code="")
     with fake_intercom.running() as fake:
         fake.conversation(ticket.links.get().conversation.conversation_id)
         # Two saves with the same file: the same text.
@@ -226,7 +225,7 @@ def test_after_a_lost_answer_the_message_is_found_and_nothing_is_uploaded_twice(
             poll_itop(ItopPoll.objects.get())
         first, second = OutgoingMessage.objects.order_by("pk")
         for message in (first, second):
-            # Executed, and the answer is lost; then not executed.
+            # Executed, and the answer is lost.
             fake.after = once("note")
             _due(message)
             poster.post(message)
@@ -243,7 +242,7 @@ def test_after_a_lost_answer_the_message_is_found_and_nothing_is_uploaded_twice(
 
 
 def test_what_was_not_executed_is_uploaded_again_with_the_same_text(
-    ticket: Ticket, itop: Itop, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ticket: Ticket, itop: Itop, settings: Any
 ) -> None:
     settings.INTERCOM_API_URL = fake_intercom.URL
     with fake_intercom.running() as fake:
