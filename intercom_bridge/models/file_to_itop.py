@@ -151,7 +151,8 @@ class FileToItop(LoggedJob):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name or 'file'} → {self.ticket}"
+        # Without the name, which an admin's history would keep after it was erased.
+        return f"File {self.pk} → {self.ticket}"
 
     def to_json(self) -> dict[str, Any]:
         """Return what is known about the file, for exports."""

@@ -25,6 +25,7 @@ from intercom_bridge.models import Delivery, FileToItop, Ticket
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.job import claim, reason_of
 from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.ops.metrics import count_file
 from itop_client import (
     ItopError,
     ItopNoResponseError,
@@ -161,12 +162,14 @@ def _save(row: FileToItop) -> None:
     values = {name: getattr(row, name) for name in FIELDS}
     same = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted)
     if same.filter(cleaned_at=None).update(**values):
+        count_file(row)
         return
     decided = {
         name: values[name]
         for name in ("state", "reason_code", "reason_detail", "attempts", "due_at", "attachment_id")
     }
     if same.update(**decided):
+        count_file(row)
         return
     # The message was redacted during the attempt: what it has created is deleted in the next one.
     FileToItop.objects.filter(pk=row.pk).update(
