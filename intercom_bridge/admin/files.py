@@ -1,4 +1,4 @@
-"""The admin of files in both directions."""
+"""The admins of files: those copied to iTop, and those posted to Intercom."""
 
 from typing import Any
 
@@ -7,64 +7,55 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
-from intercom_bridge.models import FileToIntercom, FileToItop
+from intercom_bridge.models import Conversation, FileToIntercom, FileToItop, Workspace
 from intercom_bridge.models.file_to_itop import FileToItopQuerySet
 from intercom_bridge.models.reason import ReasonCode
 
-from .display import NOTHING, attempts_table, datetime_column, intercom_link, itop_link, unix_time
+from .display import attempts_table, datetime_column, intercom_link, itop_link, unix_time
 from .filters import ReasonFilter
 from .masking import mask
-from .records import WORKSPACE_FILTER, ConversationRecordAdmin
+from .records import WORKSPACE_FILTER, ConversationRecordAdmin, SearchableAdmin
 from .row_actions import RetriableAdmin, RowAction
 from .search import SearchResult
 
+State = FileToItop.State
 ERASED = "(erased)"
 
 
-class FileAdmin(ConversationRecordAdmin):
-    """What both directions have in common."""
+class FileColumns(admin.ModelAdmin):
+    """The columns that both kinds of files have."""
 
-    @admin.display(description="file", ordering="name")
+    may_read: bool
+
+    @admin.display(description="name")
     def file_name(self, row: Any) -> str:
-        """Return the name, masked for those who may not read messages."""
+        """Return the name, hidden from those who may not read messages."""
         if row.cleaned_at is not None:
             return ERASED
-        return (row.name if self.may_read else mask(row.name)) or NOTHING
+        return row.name if self.may_read or not row.name else mask(row.name)
 
     @admin.display(description="size", ordering="size")
     def file_size(self, row: Any) -> str:
-        return str(filesizeformat(row.size)) if row.size else NOTHING
+        return filesizeformat(row.size) if row.size else "-"
 
 
 @admin.register(FileToItop)
-class FileToItopAdmin(RetriableAdmin, FileAdmin):
-    """One row per file of a message and linked ticket."""
+class FileToItopAdmin(FileColumns, RetriableAdmin, ConversationRecordAdmin):
+    """Files can be retried and skipped."""
 
     created = datetime_column("created_at", "created")
-    list_display = ("created", "file_name", "file_size", "state", "reason_text", "ticket")
+    list_display = ("created", "state", "reason_text", "file_name", "file_size", "attempts", "ticket")
     actions = ("retry", "skip")
     list_filter = ("state", ReasonFilter, "is_inline", "created_at", WORKSPACE_FILTER)
-    linked_lookups = ("ticket__id__exact", "conversation__id__exact", "part_id__exact")
+    linked_lookups = ("ticket__id__exact", "conversation__id__exact", "cleaned_at__isnull")
     list_select_related = ("ticket",)
-    list_defer = ("attempt_log", "url")
+    list_defer = ("url", "author", "attempt_log")
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
     ordering = ("-pk",)
     fieldsets = (
         (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
-        (
-            "File",
-            {
-                "fields": (
-                    "file_name",
-                    "content_type",
-                    "file_size",
-                    "is_inline",
-                    "is_private",
-                    "part_id",
-                    "sent_at",
-                )
-            },
-        ),
+        ("File", {"fields": ("file_name", "content_type", "file_size", "is_inline")}),
+        ("Message", {"fields": ("part_kind", "part_id", "sent_at")}),
         (
             "Status",
             {
@@ -76,7 +67,6 @@ class FileToItopAdmin(RetriableAdmin, FileAdmin):
                     "created_at",
                     "copied_at",
                     "attachment_id",
-                    "idempotency_key",
                 )
             },
         ),
@@ -95,53 +85,63 @@ class FileToItopAdmin(RetriableAdmin, FileAdmin):
         return attempts_table(row, with_texts=self.may_read)
 
     def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        if row.state == FileToItop.State.FAILED:
+        if row.is_redacted:
+            return super().applicable_actions(row)
+        if row.state == State.FAILED:
             return ("skip",) if row.cleaned_at else ("retry", "skip")
-        return ("skip",) if row.state == FileToItop.State.WAITING and not row.is_redacted else ()
+        return ("skip",) if row.state == State.WAITING else ()
 
     @admin.action(description="Skip", permissions=["act"])
     def skip(self, request: HttpRequest, queryset: QuerySet[FileToItop]) -> None:
-        """Skip files that are not in iTop."""
+        """Skip waiting and failed files. Copies of redacted files are deleted nevertheless."""
         username = request.user.get_username()
         action = RowAction(
-            eligible=lambda rows: FileToItopQuerySet.unfinished(rows).filter(is_redacted=False),
+            eligible=lambda rows: rows.unfinished().filter(is_redacted=False),
             change=lambda rows: FileToItopQuerySet.skip(rows, ReasonCode.SKIPPED_BY_ADMIN, username),
             history="Skipped.",
             done="skipped.",
-            refused="only waiting or failed files can be skipped.",
+            refused="only waiting or failed files can be skipped, and none whose copy is to be deleted.",
         )
         self.run_action(request, queryset, action)
 
 
 @admin.register(FileToIntercom)
-class FileToIntercomAdmin(FileAdmin):
-    """One row per file that a person added in iTop and conversation. Its message is retried on the message's page."""
+class FileToIntercomAdmin(FileColumns, SearchableAdmin):
+    """Files are posted with the message of their change, which is retried on its own page."""
 
     created = datetime_column("created_at", "created")
-    list_display = ("created", "file_name", "file_size", "source", "state", "reason_text", "outcome")
-    list_filter = ("state", ReasonFilter, "source", "created_at")
-    linked_lookups = ("event__id__exact", "message__id__exact")
-    list_select_related = ("event__ticket", "event__conversation__workspace", "message")
+    list_display = ("created", "state", "reason_text", "file_name", "file_size", "source", "ticket")
+    list_filter = (
+        "state",
+        ReasonFilter,
+        "source",
+        "created_at",
+        ("event__conversation__workspace", admin.RelatedFieldListFilter),
+    )
+    linked_lookups = ("event__id__exact", "event__ticket__id__exact", "event__conversation__id__exact")
+    list_select_related = ("event__ticket",)
+    list_defer = ("event__content",)
     ordering = ("-pk",)
     fieldsets = (
-        (None, {"fields": ("event_link", "ticket", "in_intercom", "in_itop")}),
-        ("File", {"fields": ("file_name", "content_type", "file_size", "source", "object_id")}),
-        ("Status", {"fields": ("state", "reason_text", "outcome", "created_at")}),
+        (None, {"fields": ("event", "ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
+        ("File", {"fields": ("source", "object_id", "file_name", "content_type", "file_size")}),
+        ("Status", {"fields": ("state", "reason_text", "created_at")}),
     )
-
-    def conversation_of(self, row: Any) -> Any:
-        return row.event.conversation
 
     def search_condition(self, found: SearchResult) -> Q:
         return Q(event__ticket__in=found.tickets) | Q(event__conversation__in=found.conversations)
 
-    @admin.display(description="change in iTop")
-    def event_link(self, row: FileToIntercom) -> str:
-        return self.record_link(row.event)
-
     @admin.display(description="ticket")
     def ticket(self, row: FileToIntercom) -> str:
-        return self.record_link(row.event.ticket)
+        return str(row.event.ticket)
+
+    @admin.display(description="conversation")
+    def conversation(self, row: FileToIntercom) -> Conversation:
+        return row.event.conversation
+
+    @admin.display(description="workspace")
+    def workspace(self, row: FileToIntercom) -> Workspace:
+        return row.event.conversation.workspace
 
     @admin.display(description="in iTop")
     def in_itop(self, row: FileToIntercom) -> str:
@@ -150,10 +150,3 @@ class FileToIntercomAdmin(FileAdmin):
     @admin.display(description="in Intercom")
     def in_intercom(self, row: FileToIntercom) -> str:
         return intercom_link(row.event.conversation)
-
-    @admin.display(description="message", ordering="message__state")
-    def outcome(self, row: FileToIntercom) -> str:
-        if row.message is None:
-            return NOTHING
-        kind = "note" if row.message.is_note else "reply"
-        return self.record_link(row.message, f"{kind} {row.message.get_state_display()}")

@@ -185,7 +185,8 @@ class FileToItop(LoggedJob):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name or 'file'} → {self.ticket}"
+        # Without the name, which an admin's history would keep after it was erased.
+        return f"File {self.pk} → {self.ticket}"
 
     def deletable_at(self, now: dt.datetime) -> dt.datetime:
         """Return when no request that creates a copy can be running any more."""

@@ -25,6 +25,7 @@ from intercom_bridge.models import Delivery, FileToItop, ItopInstance, Ticket
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.job import claim, reason_of
 from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.ops.metrics import count_file
 from itop_client import (
     ItopError,
     ItopNoResponseError,
@@ -168,6 +169,7 @@ def _save(row: FileToItop) -> None:
     """Save the outcome. If the message was redacted or erased in the meantime, that decides about the row."""
     same = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted)
     if same.with_content().update(**{name: getattr(row, name) for name in FIELDS}):
+        count_file(row)
         return
     ids = {name: getattr(row, name) for name in ("attachment_id", "inline_image_id", "copied_at")}
     if same.update(**ids):

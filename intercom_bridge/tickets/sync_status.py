@@ -9,13 +9,20 @@ from django.db.models import Count, F, Max, Q, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
-from intercom_bridge.models import Conversation, Delivery, FileToItop, ItopInstance, Ticket, TicketLink
+from intercom_bridge.files.summary import (
+    NO_FILES,
+    FileSummary,
+    files_of_conversation,
+    summaries_by_ticket,
+    summary_of,
+)
+from intercom_bridge.files.summary import RETRIABLE as RETRIABLE_FILE
+from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketLink
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.reason import ReasonCode, reason_label
 
 from .context import PanelContext
 from .conversation import find_conversation
-from .files import FileStatus, file_status, retriable_files
 from .version import claim_version
 
 State = Delivery.State
@@ -40,7 +47,7 @@ class SyncStatus:
 
     `retriable` counts the failed ones that a retry may help; `needs_other_ticket`: for some only another ticket does.
     `left_out` counts those that were skipped during a pause and not decided on. `paused` are the tickets whose own sync
-    is paused while another one's is on.
+    is paused while another one's is on. `files` are the files of the messages.
     """
 
     on: bool
@@ -51,7 +58,7 @@ class SyncStatus:
     needs_other_ticket: bool = False
     left_out: int = 0
     last_failure: str = ""
-    files: FileStatus = FileStatus()
+    files: FileSummary = NO_FILES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +80,7 @@ class TicketSync:
     waiting: int
     failed: int
     last_at: dt.datetime | None
+    files: FileSummary = NO_FILES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,15 +159,14 @@ def switch_sync(context: PanelContext, *, on: bool) -> None:
 
 
 def retry_failed(context: PanelContext) -> None:
-    """Write the failed messages of this conversation again, and copy the failed files. Raise OutdatedScreenError."""
+    """Write the failed messages of this conversation again, and copy its failed files. Raise OutdatedScreenError."""
     conversation = find_conversation(context)
-    if conversation is None:
-        return
-    messages, files = _deliveries(conversation).filter(RETRIABLE), retriable_files(conversation)
+    messages = _deliveries(conversation).filter(RETRIABLE)
+    files = files_of_conversation(conversation).filter(RETRIABLE_FILE)
     if messages.exists() or files.exists():
         claim_version(context)
         messages.retry_now()
-        FileToItop.objects.filter(pk__in=list(files.values_list("pk", flat=True))).retry_now()
+        files.retry_now()
 
 
 def write_left_out(context: PanelContext) -> None:
@@ -202,7 +209,7 @@ def _status(conversation: Conversation) -> SyncStatus | None:
         needs_other_ticket=bool(counts["needs_other_ticket"]),
         left_out=_left_out(conversation).aggregate(n=Count(MESSAGE, distinct=True))["n"],
         last_failure=_last_failure(deliveries) if counts["failed"] else "",
-        files=file_status(conversation),
+        files=summary_of(conversation),
     )
 
 
@@ -242,6 +249,7 @@ def _ticket_syncs(conversation: Conversation) -> tuple[TicketSync, ...]:
     )
     counts_by_ticket: dict[int, Any] = {row["ticket"]: row for row in rows}
     no_messages = {"written": 0, "waiting": 0, "failed": 0, "last": None}
+    files = summaries_by_ticket(conversation)
     syncs = []
     for link in TicketLink.objects.of_conversation(conversation):
         counts = counts_by_ticket.get(link.ticket_id, no_messages)
@@ -253,6 +261,7 @@ def _ticket_syncs(conversation: Conversation) -> tuple[TicketSync, ...]:
                 waiting=counts["waiting"],
                 failed=counts["failed"],
                 last_at=_local_time(conversation, counts["last"]),
+                files=files.get(link.ticket_id, NO_FILES),
             )
         )
     return tuple(syncs)
