@@ -139,6 +139,16 @@ def test_only_bitmaps_are_shown(linked: TicketLink, write: Write, itop: Itop, wo
     assert entries(itop, linked)[-1].count("download_document") == 2
 
 
+def test_names_do_not_change_how_an_entry_reads(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    write(File("bill\u202efdp.txt", b"bill"), pictures=(File("shot\u202egnp.png", png(4, 4)),))
+    work()
+    assert "\u202e" not in entries(itop, linked)[-1]
+    assert ">billfdp.txt</a>" in entries(itop, linked)[-1]
+    assert 'alt="shotgnp.png"' in entries(itop, linked)[-1]
+
+
 def test_an_entry_links_to_a_file_that_a_worker_has_copied_first(
     linked: TicketLink, write: Write, itop: Itop, work: Work
 ) -> None:
