@@ -117,6 +117,15 @@ def test_a_picture_in_the_text_is_attached_and_shown(
     assert "expires=" not in entry
 
 
+def test_pictures_are_copied_before_attached_files(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    """Only the writer can show them; a file that a worker copies later is among the ticket's files all the same."""
+    write(TEXT, pictures=(SHOT,))
+    work()
+    assert [row["data"] for row in attachments(itop)] == [SHOT.content, TEXT.content]
+
+
 def test_without_administrator_a_picture_is_linked(
     linked: TicketLink, write: Write, itop: Itop, work: Work
 ) -> None:
