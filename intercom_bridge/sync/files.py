@@ -222,7 +222,8 @@ def copy_first(delivery: Delivery) -> tuple[Part, FileLinks] | None:
     if not delivery.attempts and not _is_slow(delivery):
         part = _completed(delivery, part, rows)
         rows = _rows_of(delivery)
-        for row in rows:
+        # Pictures first: only this attempt can show them, and a file that comes later is among those of the ticket.
+        for row in sorted(rows, key=lambda row: not row.is_inline):
             seconds = ends - time.monotonic()
             if seconds <= 0.5:
                 break

@@ -9,6 +9,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from intercom_bridge.files.names import safe_name
 from intercom_bridge.intercom.html import MediaLink, to_log_html
 from intercom_bridge.intercom.payloads import Attachment, Author, Part
 from intercom_bridge.models import Log
@@ -87,7 +88,8 @@ def body_html(part: Part, conversation_url: str = "", links: FileLinks = NO_LINK
 
 
 def _linked_name(file: Attachment, url: str | None) -> str:
-    name = html.escape(name_of(file))
+    # The name that the copy has, without characters that would change how the rest of the line reads.
+    name = html.escape(safe_name(file.name, file.content_type) if file.name else name_of(file))
     return f'<a href="{html.escape(url)}">{name}</a>' if url else name
 
 

@@ -84,6 +84,15 @@ def test_a_picture_in_the_text_is_attached_and_shown(
     assert "expires=" not in entry
 
 
+def test_pictures_are_copied_before_attached_files(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    """Only the writer can show them; a file that a worker copies later is among the ticket's files all the same."""
+    write(TEXT, pictures=(SHOT,))
+    work()
+    assert [row["data"] for row in attachments(itop)] == [SHOT.content, TEXT.content]
+
+
 def test_without_administrator_a_picture_is_linked(
     linked: TicketLink, write: Write, itop: Itop, work: Work
 ) -> None:
@@ -104,6 +113,16 @@ def test_only_bitmaps_are_shown(linked: TicketLink, write: Write, itop: Itop, wo
     assert not itop.store.find("SELECT InlineImage WHERE temp_id LIKE 'Intercom%'")[1]
     assert "<img" not in entries(itop, linked)[-1]
     assert entries(itop, linked)[-1].count("download_document") == 2
+
+
+def test_names_do_not_change_how_an_entry_reads(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    write(File("bill\u202efdp.txt", b"bill"), pictures=(File("shot\u202egnp.png", png(4, 4)),))
+    work()
+    assert "\u202e" not in entries(itop, linked)[-1]
+    assert ">billfdp.txt</a>" in entries(itop, linked)[-1]
+    assert 'alt="shotgnp.png"' in entries(itop, linked)[-1]
 
 
 def test_an_entry_links_to_a_file_that_a_worker_has_copied_first(
