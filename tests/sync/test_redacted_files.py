@@ -14,10 +14,10 @@ from django.test import Client
 from django.utils import timezone
 
 from intercom_bridge.files import to_itop
-from intercom_bridge.models import FileToItop, ItopInstance, TicketLink, Workspace
+from intercom_bridge.models import FileToItop, ItopInstance, TicketLink, Workspace, job
 from intercom_bridge.sync import files
 from intercom_bridge.sync.intake import process_batch
-from itop_client import ItopNoResponseError
+from itop_client import ItopNoResponseError, attachments
 from sandbox.intercom import Intercom
 from sandbox.intercom.files import File, png
 from sandbox.itop import Itop
@@ -111,13 +111,13 @@ def test_a_copy_that_is_being_made_is_deleted_afterwards(
     linked: TicketLink, write: Write, redact: Redact, itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = write(TEXT)
-    copy = files.copy
+    copy = to_itop.copy
 
     def copy_and_redact(row: FileToItop, seconds: float, **options: Any) -> None:
         copy(row, seconds, **options)
         redact(part)
 
-    monkeypatch.setattr(files, "copy", copy_and_redact)
+    monkeypatch.setattr("intercom_bridge.sync.files.copy", copy_and_redact)
     work()
     assert not copies(itop)
     row = FileToItop.objects.get()
@@ -129,13 +129,13 @@ def test_a_copy_that_is_being_made_can_be_kept(
 ) -> None:
     Workspace.objects.update(deletes_redacted_files=False)
     part = write(TEXT)
-    copy = files.copy
+    copy = to_itop.copy
 
     def copy_and_redact(row: FileToItop, seconds: float, **options: Any) -> None:
         copy(row, seconds, **options)
         redact(part)
 
-    monkeypatch.setattr(files, "copy", copy_and_redact)
+    monkeypatch.setattr("intercom_bridge.sync.files.copy", copy_and_redact)
     work()
     (kept,) = copies(itop)
     row = FileToItop.objects.get()
@@ -147,14 +147,14 @@ def test_a_file_that_is_claimed_when_its_message_is_redacted_is_not_copied(
     linked: TicketLink, write: Write, redact: Redact, itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = write(TEXT)
-    claim = files.claim
+    claim = job.claim
 
     def claim_and_redact(row: FileToItop, seconds: float) -> bool:
         is_mine = claim(row, seconds)
         redact(part)
         return is_mine
 
-    monkeypatch.setattr(files, "claim", claim_and_redact)
+    monkeypatch.setattr("intercom_bridge.sync.files.claim", claim_and_redact)
     work()
     assert not copies(itop)
     assert FileToItop.objects.get().reason_code == "redacted"
@@ -173,7 +173,7 @@ def test_an_upload_that_lands_late_is_deleted(
 ) -> None:
     """iTop executes the upload after the bridge has given up on it, and after the redaction."""
     part = write(TEXT)
-    attach = to_itop.attach
+    attach = attachments.attach
     landing: list[Callable[[], object]] = []
 
     def send_and_lose(client: Any, owner: Any, file: Any, **options: Any) -> Any:
