@@ -334,6 +334,24 @@ def test_a_message_waits_five_minutes_for_an_itop_that_does_not_work(
     assert states() == [("linked", ReasonCode.FILE_NOT_READABLE)]
 
 
+def test_an_old_message_waits_for_an_itop_that_was_not_asked_before(
+    ticket: Ticket, itop: Itop, intercom: Intercom, look: Poll, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    itop.act(ticket.object_id, account="jverne", files=[REPORT])
+    with monkeypatch.context() as unreachable:
+        unreachable.setattr("intercom_bridge.files.from_itop.read_attachment", _unreachable)
+        look()
+        # As if a worker had taken it and was killed.
+        OutgoingMessage.objects.update(created_at=timezone.now() - dt.timedelta(minutes=6), reason_code="")
+        _due(OutgoingMessage.objects.get())
+        work()
+    assert posted(intercom) == []
+    _due(OutgoingMessage.objects.get())
+    work()
+    ((_kind, _text, names),) = posted(intercom)
+    assert names == [REPORT.name]
+
+
 def _unreachable(*_args: Any, **_more: Any) -> Any:
     raise ItopUnreachableError("refused")
 
