@@ -14,7 +14,7 @@ from intercom_bridge.models.reason import ReasonCode
 from .display import attempts_table, datetime_column, intercom_link, itop_link, unix_time
 from .filters import ReasonFilter
 from .masking import mask
-from .records import WORKSPACE_FILTER, ConversationRecordAdmin, SearchableAdmin
+from .records import WORKSPACE_FILTER, ConversationRecordAdmin, RecordAdmin, SearchableAdmin
 from .row_actions import RetriableAdmin, RowAction
 from .search import SearchResult
 
@@ -22,10 +22,8 @@ State = FileToItop.State
 ERASED = "(erased)"
 
 
-class FileColumns(admin.ModelAdmin):
+class FileColumns(RecordAdmin):
     """The columns that both kinds of files have."""
-
-    may_read: bool
 
     @admin.display(description="name")
     def file_name(self, row: Any) -> str:

@@ -28,9 +28,9 @@ def planned(*events: TicketEvent, **rules: Any) -> list[OutgoingMessage]:
     conversation.refresh_from_db()
     if rules:
         EventRules.objects.update_or_create(workspace=conversation.workspace, defaults=rules)
-    rules = rules_of(conversation.workspace)
-    messages = saved(plan(events, conversation, rules), events)
-    assign_files(events, messages, rules)
+    stored = rules_of(conversation.workspace)
+    messages = saved(plan(events, conversation, stored), events)
+    assign_files(events, messages, stored)
     return messages
 
 
