@@ -11,6 +11,7 @@ from intercom_bridge.models import Conversation, FileToIntercom, FileToItop, Wor
 from intercom_bridge.models.file_to_itop import FileToItopQuerySet
 from intercom_bridge.models.reason import ReasonCode
 
+from .base import ModelAdmin
 from .display import attempts_table, datetime_column, intercom_link, itop_link, unix_time
 from .filters import ReasonFilter
 from .masking import mask
@@ -22,10 +23,8 @@ State = FileToItop.State
 ERASED = "(erased)"
 
 
-class FileColumns(admin.ModelAdmin):
+class FileColumns(ModelAdmin):
     """The columns that both kinds of files have."""
-
-    may_read: bool
 
     @admin.display(description="name")
     def file_name(self, row: Any) -> str:
