@@ -12,6 +12,7 @@ from intercom_bridge.models import (
     Conversation,
     DayCount,
     Delivery,
+    FileToItop,
     ItopInstance,
     OutgoingMessage,
     Ticket,
@@ -139,12 +140,14 @@ def count_backlog(selection: Selection) -> list[RowCount]:
     events = selection.webhook_events(WebhookEvent.State.RECEIVED)
     creations = selection.of_conversations(TicketCreation.objects.waiting())
     messages = selection.of_conversations(OutgoingMessage.objects.waiting())
+    files = selection.of_conversations(FileToItop.objects.waiting())
     backlog = []
     for label, model, state, rows, since in (
         ("Messages to write", "delivery", "waiting", selection.deliveries().waiting(), "queued_at"),
         ("Webhook events to process", "webhookevent", "received", events, "received_at"),
         ("Tickets to create", "ticketcreation", "creating", creations, "created_at"),
         ("Messages to post to Intercom", "outgoingmessage", "waiting", messages, "created_at"),
+        ("Files to copy to iTop", "filetoitop", "waiting", files, "created_at"),
     ):
         numbers = rows.aggregate(count=Count("pk"), since=Min(since))
         backlog.append(RowCount(label, model, f"state__exact={state}", numbers["count"], numbers["since"]))
@@ -175,6 +178,14 @@ def count_failures(selection: Selection) -> list[RowCount]:
             selection.of_conversations(OutgoingMessage.objects.retriable()).count(),
         ),
     ]
+    found.append(
+        RowCount(
+            "File could not be copied to iTop",
+            "filetoitop",
+            "state__exact=failed&cleaned_at__isnull=True",
+            selection.of_conversations(FileToItop.objects.retriable()).count(),
+        )
+    )
     return sorted((failure for failure in found if failure.count), key=lambda failure: -failure.count)
 
 

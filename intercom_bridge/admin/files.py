@@ -11,6 +11,7 @@ from intercom_bridge.models import Conversation, FileToIntercom, FileToItop, Wor
 from intercom_bridge.models.file_to_itop import FileToItopQuerySet
 from intercom_bridge.models.reason import ReasonCode
 
+from .base import ModelAdmin
 from .display import attempts_table, datetime_column, intercom_link, itop_link, unix_time
 from .filters import ReasonFilter
 from .masking import mask
@@ -22,7 +23,7 @@ State = FileToItop.State
 ERASED = "(erased)"
 
 
-class FileColumns(RecordAdmin):
+class FileColumns(ModelAdmin):
     """The columns that both kinds of files have."""
 
     @admin.display(description="name")
