@@ -15,7 +15,7 @@ from .base import ModelAdmin
 from .display import attempts_table, datetime_column, intercom_link, itop_link, unix_time
 from .filters import ReasonFilter
 from .masking import mask
-from .records import WORKSPACE_FILTER, ConversationRecordAdmin, RecordAdmin, SearchableAdmin
+from .records import WORKSPACE_FILTER, ConversationRecordAdmin, SearchableAdmin
 from .row_actions import RetriableAdmin, RowAction
 from .search import SearchResult
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from intercom_bridge.intercom.html import media_in, to_text
 from intercom_bridge.intercom.payloads import Part
-from intercom_bridge.models import FileToItop, Log, TicketLink
+from intercom_bridge.models import FileToItop, Log, TicketLink, Workspace
 from intercom_bridge.models.file_to_itop import MAX_NAME
 from itop_client import idempotency_key
 
@@ -65,6 +65,17 @@ def files_of(part: Part) -> tuple[PartFile, ...]:
         if path not in paths
     ]
     return (*attached, *inline)[:MAX_FILES]
+
+
+def count_copied(workspace: Workspace, messages: Iterable[tuple[Part, str]]) -> int:
+    """Return how many files would be copied with these messages. Each message comes with its log.
+
+    Files that are only mentioned, and those that turn out to be too large or of a forbidden type, are not known yet.
+    """
+    if not workspace.copies_files:
+        return 0
+    wanted = (part for part, log in messages if workspace.copies_files_of_notes or log == Log.PUBLIC)
+    return sum(len(files_of(part)) for part in wanted)
 
 
 def lacks_files(part: Part) -> bool:

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.datamodel.lookup import attribute_label
+from intercom_bridge.files.parts import count_copied
 from intercom_bridge.panel.click import DISCARD_FORM, FORM, HOME, BackLink, Click, click_id
 from intercom_bridge.panel.components import (
     Canvas,
@@ -31,6 +32,7 @@ from intercom_bridge.panel.form.form import COPY, COPY_FIELD, DO_NOT_COPY, Form
 from intercom_bridge.panel.form.parsing import example
 from intercom_bridge.tickets.choices import ChoiceList, depends_on
 from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.creation.transcript import Transcript
 from intercom_bridge.tickets.people.caller import Caller, find_caller
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketRow
@@ -38,6 +40,7 @@ from intercom_bridge.tickets.rows import TicketRow
 from .parts import (
     back_button,
     button,
+    copied_files_text,
     error_text,
     form_button,
     format_time,
@@ -102,7 +105,7 @@ def create_form(
             components.append(error_text(escape_markdown(form.errors[field.code])))
     components += [
         _copy_choice(form),
-        *filter(None, [_announcement(context)]),
+        *filter(None, [_copied_files(context), _announcement(context)]),
         primary_button(click_id("form", "submit"), _("Create ticket")),
         *filter(None, [no_message_button(context)]),
         link_button(DISCARD_FORM, _("Discard the form")),
@@ -160,6 +163,11 @@ def _announcement(context: PanelContext) -> Text | None:
     if not context.workspace.announce_tickets or not context.request.admin.id:
         return None
     return muted(_("The customer will get a message about the ticket."))
+
+
+def _copied_files(context: PanelContext) -> Text | None:
+    entries = Transcript.of(context.request.conversation.messages).entries
+    return copied_files_text(count_copied(context.workspace, entries))
 
 
 def _copy_choice(form: Form) -> Dropdown:

@@ -4,8 +4,9 @@ import structlog
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from intercom_bridge.files.parts import count_copied
 from intercom_bridge.intercom.client import IntercomError
-from intercom_bridge.models import Log
+from intercom_bridge.models import Log, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.panel.click import BackLink, Click, click_id
@@ -23,6 +24,7 @@ from .parts import (
     all_tickets_text,
     back_button,
     button,
+    copied_files_text,
     error_text,
     home_button,
     muted,
@@ -110,7 +112,7 @@ def _question(
         muted(owner_text(row)) if row.caller else None,
         _other_conversations(others),
         muted(new_messages) if new_messages else None,
-        _copy_choice(preview, is_confirmed=is_confirmed, has_text=bool(new_messages)),
+        _copy_choice(context.workspace, preview, is_confirmed=is_confirmed, has_text=bool(new_messages)),
         _from_now_on_button(row.ticket_class, row.id, is_confirmed=is_confirmed),
         back_button(click_id("ticket", row.ticket_class, row.id)),
         stored=back.to_stored(),
@@ -132,7 +134,9 @@ def _other_conversations(others: tuple[LinkedConversation, ...]) -> tuple[Compon
     return paragraph(text % {"count": len(others)}), muted(conversation_links(others))
 
 
-def _copy_choice(preview: LinkPreview, *, is_confirmed: bool, has_text: bool) -> list[Component]:
+def _copy_choice(
+    workspace: Workspace, preview: LinkPreview, *, is_confirmed: bool, has_text: bool
+) -> list[Component]:
     components: list[Component]
     if preview.backfill is None:
         components = [
@@ -141,6 +145,8 @@ def _copy_choice(preview: LinkPreview, *, is_confirmed: bool, has_text: bool) ->
         label = _("Link and copy the messages so far")
     elif preview.backfill.entries:
         components = [paragraph(text) for text in _backfill_texts(preview.backfill)]
+        files = copied_files_text(count_copied(workspace, preview.backfill.entries))
+        components += [files] if files else []
         if not preview.is_complete:
             components.append(muted(_("Intercom returns only the newest part of such a long conversation.")))
         label = _copy_label(preview.backfill)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from django.utils.formats import date_format
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.models import PersonMatch, Ticket, Workspace
@@ -239,3 +240,15 @@ def pager(page_id: Callable[[int], str], page: int, pages: int) -> list[Componen
     """Return buttons to the previous and to the next page."""
     labels = {page - 1: _("Previous"), page + 1: _("Next")}
     return [link_button(page_id(number), label) for number, label in labels.items() if 1 <= number <= pages]
+
+
+def copied_files_text(count: int) -> Text | None:
+    """Return that so many files are copied with the messages, None for no file."""
+    if not count:
+        return None
+    text = ngettext(
+        "%(count)d file of the messages is copied, too, if iTop accepts it.",
+        "%(count)d files of the messages are copied, too, if iTop accepts them.",
+        count,
+    )
+    return muted(text % {"count": count})
