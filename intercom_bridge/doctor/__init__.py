@@ -1,7 +1,8 @@
 """Live checks of iTop, Intercom and this service, which `manage.py check` cannot make. Each finding says what to do.
 
-Nothing is changed in iTop or Intercom. Here, a signed ping leaves one row in the webhook events, and facts about an
-iTop (for example whether its account is an Administrator) are stored as usual.
+Nothing is changed in iTop or Intercom; two test files are uploaded to iTop and deleted at once. Here, a signed ping
+leaves one row in the webhook events, and facts about an iTop (for example whether its account is an Administrator) are
+stored as usual.
 """
 
 from collections.abc import Iterable, Iterator

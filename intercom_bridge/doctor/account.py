@@ -22,7 +22,7 @@ from .probe import Probe
 
 UNKNOWN_ATTRIBUTE = "intercom_bridge_doctor"
 COMMENT = "Intercom bridge: permission test"
-_GRANT_PROFILE = (
+GRANT_PROFILE = (
     "Give the account an iTop profile with this permission, for example Administrator; "
     "or end iTop's read-only mode."
 )
@@ -87,7 +87,7 @@ def _examine_reading(probe: Probe, ticket_classes: list[str]) -> Iterator[Findin
             continue
         create_finding = probe.subject.failure if is_required else probe.subject.warning
         yield create_finding(
-            "itop.reading", f"its account may not read {class_name}: {consequence}", _GRANT_PROFILE
+            "itop.reading", f"its account may not read {class_name}: {consequence}", GRANT_PROFILE
         )
     if readable:
         yield probe.subject.ok("itop.reading", f"its account may read {', '.join(readable)}")
@@ -146,14 +146,14 @@ def _writing_findings(probe: Probe, ticket_class: str, permissions: _Permissions
         yield probe.subject.failure(
             "itop.writing",
             f"its account may not create a {ticket_class}: “Create a ticket” in the panel fails",
-            f"{_GRANT_PROFILE} If {ticket_class} is an abstract class, enter one of its subclasses in the ticket "
+            f"{GRANT_PROFILE} If {ticket_class} is an abstract class, enter one of its subclasses in the ticket "
             "profile.",
         )
     if permissions.modify is False:
         yield probe.subject.failure(
             "itop.writing",
             f"its account may not modify a {ticket_class}: no message is written to a log",
-            f"{_GRANT_PROFILE} Messages wait until then.",
+            f"{GRANT_PROFILE} Messages wait until then.",
         )
     if permissions.create and permissions.modify:
         yield probe.subject.ok("itop.writing", f"its account may create and modify {ticket_class}")

@@ -27,6 +27,7 @@ from .account import examine_account
 from .certificate import CERTIFICATE_TO_DO, describe_problem, examine_certificate
 from .events import examine_events
 from .extension import examine_extension
+from .files import examine_files
 from .finding import Finding, Subject
 from .messenger import examine_messengers
 from .portal import examine_portal
@@ -79,6 +80,7 @@ def examine(
         yield from examine_triggers(probe)
         yield from examine_events(probe)
         yield from examine_portal(probe)
+        yield from examine_files(probe)
     except OutOfTimeError:
         yield subject.warning(
             "itop.time",

@@ -1,4 +1,4 @@
-"""Read-only requests to one iTop, each with a deadline, and optionally one deadline for all."""
+"""Requests to one iTop, each with a deadline, and optionally one deadline for all."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,6 +8,8 @@ from itop_client import Client, Deadline, Found, ItopPermissionError
 from .finding import Subject
 
 REQUEST_SECONDS = 5.0
+UPLOAD_SECONDS = 60.0
+MIN_UPLOAD_SECONDS = 8.0
 # The limit for a page of the admin: nginx waits 30 seconds (proxy_read_timeout). Intercom and PUBLIC_URL, which are
 # checked before iTop, take at most 29 of them.
 PAGE_SECONDS = 27.0
@@ -42,6 +44,16 @@ class Probe:
         if self._deadline is not None and self._deadline.remaining() < REQUEST_SECONDS:
             raise OutOfTimeError
         return REQUEST_SECONDS
+
+    @property
+    def upload_seconds(self) -> float:
+        """Return the time limit of an upload. Raise OutOfTimeError if too little is left for a large file."""
+        if self._deadline is None:
+            return UPLOAD_SECONDS
+        remaining = self._deadline.remaining() - REQUEST_SECONDS  # for the deletion
+        if remaining < MIN_UPLOAD_SECONDS:
+            raise OutOfTimeError
+        return remaining
 
     @property
     def profiles(self) -> list[TicketProfile]:

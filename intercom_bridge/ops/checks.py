@@ -15,6 +15,7 @@ Settings, without network and database:
     W003  INTERCOM_API_URL is set in production
     W004  SQLite is used together with Redis
     W006  METRICS_TOKEN is set, but METRICS_DIR is not writable
+    E011  FILES_DIR is not a directory that can be written to  W007  FILES_DIR has too little free space
 
 Rows, with `--database default`:
 
@@ -41,7 +42,9 @@ Rows, with `--database default`:
 `migrate` runs the database checks of the database that it migrates. Errors would stop it, so rows are not checked then.
 """
 
+import os
 import re
+import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -72,6 +75,8 @@ TAG = "intercom_bridge"
 PUBLIC_ENCRYPTION_KEYS = {"ZGV2ZWxvcG1lbnQtb25seS1ub3QtYS1zZWNyZXQtMDE="}
 PUBLIC_SECRET_KEY = re.compile("development-only-")
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}  # noqa: S104 - compared with, not listened on
+# Room for the files that one process copies at the same time, each of the largest usual size.
+MIN_FREE_BYTES = 500_000_000
 # Reserved by RFC 2606, so no one can reach a service there.
 EXAMPLE_HOSTS = (".example.com", ".example.net", ".example.org", ".example", ".invalid")
 # The values in deploy/bridge.env.example.
@@ -94,6 +99,7 @@ def register_checks() -> None:
         check_redis_url,
         check_queue_and_database,
         check_metrics,
+        check_files_dir,
     ):
         register(check, TAG)
     register(check_placeholders, TAG, deploy=True)
@@ -254,7 +260,8 @@ def check_intercom_api_url(**_: Any) -> list[CheckMessage]:
     return [
         _warning(
             "W003",
-            "INTERCOM_API_URL is set: the access tokens of all workspaces are sent to that host, not to Intercom.",
+            "INTERCOM_API_URL is set: the access tokens of all workspaces, and the files that people "
+            "send, go to that host, not to Intercom.",
             "It is for test servers. Unset it to use the host of each region.",
         )
     ]
@@ -297,6 +304,28 @@ def check_metrics(**_: Any) -> list[CheckMessage]:
             "W006",
             "METRICS_TOKEN is set, but METRICS_DIR cannot be created or written to: /metrics has no counters.",
             "Set METRICS_DIR to a directory that the service may write to.",
+        )
+    ]
+
+
+def check_files_dir(**_: Any) -> list[CheckMessage]:
+    directory = settings.FILES_DIR
+    if not os.path.isdir(directory) or not os.access(directory, os.W_OK | os.X_OK):
+        return [
+            _error(
+                "E011",
+                f"FILES_DIR ({directory}) is not a directory that this process may write to: no file is copied.",
+                "Create it, and give it to the service's user, or set FILES_DIR to another directory.",
+            )
+        ]
+    free = shutil.disk_usage(directory).free
+    if free >= MIN_FREE_BYTES:
+        return []
+    return [
+        _warning(
+            "W007",
+            f"FILES_DIR ({directory}) has only {free // 1_000_000} MB of free space: large files cannot be copied.",
+            f"Free at least {MIN_FREE_BYTES // 1_000_000} MB, or set FILES_DIR to a directory on a larger disk.",
         )
     ]
 

@@ -628,9 +628,9 @@ def pages(
 ) -> None:
     respond = Handler.respond
 
-    def answered(self: Handler, form: dict[str, str]) -> None:
+    def answered(self: Handler, form: dict[str, str], chosen: Any = ()) -> None:
         if not self.path.startswith("/pages/exec.php?"):
-            respond(self, form)
+            respond(self, form, chosen)
             return
         status, text = extension if "combodo-intercom-integration" in self.path else nobody
         self.send(status, HTML, text)

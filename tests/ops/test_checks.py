@@ -464,3 +464,12 @@ def test_all_checks_are_registered() -> None:
         name for name in dir(checks) if name.startswith("check_")
     }
     assert [getattr(check, "__name__", "") for check in ours if Tags.database in check.tags] == ["check_rows"]
+
+
+def test_the_directory_for_files_must_be_writable_and_have_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not {"E011", "W007"} & found(FILES_DIR=tmp_path)
+    assert "E011" in found(FILES_DIR=tmp_path / "missing")
+    monkeypatch.setattr(checks, "MIN_FREE_BYTES", 10**18)
+    assert "W007" in found(FILES_DIR=tmp_path)

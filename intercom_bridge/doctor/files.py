@@ -1,0 +1,141 @@
+"""Whether files can be copied to an iTop: the account's permissions, and the largest file that iTop accepts.
+
+The test files belong to no ticket and are deleted at once. One that remains after a crash is deleted by the next test,
+or by iTop's garbage collector.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from math import ceil
+from pathlib import Path
+
+from django.conf import settings
+
+from intercom_bridge.models import Workspace
+from itop_client import (
+    AttachmentFile,
+    FileOwner,
+    FileTooLargeError,
+    ItopPermissionError,
+    ItopRejectedError,
+    OutOfResourcesError,
+    attach,
+    delete_attachments,
+    find_attachments,
+)
+
+from .account import COMMENT, GRANT_PROFILE, UNKNOWN_ATTRIBUTE
+from .finding import Finding
+from .probe import Probe
+
+NAME = "intercom-bridge-test.bin"
+SMALL_BYTES = 1_000_000
+SMALL_ID = "Intercom bridge: test of a small file"
+LARGE_ID = "Intercom bridge: test of the largest file"
+
+
+def examine_files(probe: Probe) -> Iterator[Finding]:
+    """Upload and delete a small file and one of the largest size. Raise ItopError when iTop stops responding."""
+    workspaces = [workspace for workspace in probe.workspaces if workspace.copies_files]
+    if not workspaces:
+        return
+    try:
+        _clean_up(probe)
+        yield from _examine_sizes(probe, workspaces)
+    except ItopPermissionError as error:
+        yield probe.subject.failure(
+            "itop.files",
+            f"its account may not read, create and delete an Attachment ({error.detail}): files are not copied, and "
+            "the copies of redacted files are not deleted",
+            GRANT_PROFILE,
+        )
+    except OSError as error:
+        yield probe.subject.warning(
+            "itop.files",
+            f"the upload of files was not tested: no file can be written to FILES_DIR ({error.strerror})",
+            "Set FILES_DIR to a directory that the service may write to, with enough free space.",
+        )
+    if any(workspace.shows_pictures_in_log for workspace in workspaces):
+        yield _pictures_finding(probe)
+
+
+def _examine_sizes(probe: Probe, workspaces: list[Workspace]) -> Iterator[Finding]:
+    largest = max(workspaces, key=lambda workspace: workspace.max_file_bytes)
+    try:
+        _upload(probe, SMALL_ID, SMALL_BYTES)
+    except FileTooLargeError as error:
+        limit, to_do = _limit(error, SMALL_BYTES)
+        yield probe.subject.failure("itop.files", f"does not accept a file of 1 MB: {limit}", to_do)
+        return
+    megabytes = largest.max_file_mb
+    try:
+        _upload(probe, LARGE_ID, largest.max_file_bytes)
+    except FileTooLargeError as error:
+        limit, to_do = _limit(error, largest.max_file_bytes)
+        yield probe.subject.warning(
+            "itop.files",
+            f"accepts a file of 1 MB, but not one of {megabytes} MB, the limit of the workspace {largest}: {limit}",
+            f"{to_do} Or lower the workspace's limit in the admin.",
+        )
+    else:
+        yield probe.subject.ok("itop.files", f"accepts files of up to {megabytes} MB")
+
+
+def _upload(probe: Probe, temp_id: str, size: int) -> None:
+    with tempfile.TemporaryDirectory(dir=settings.FILES_DIR) as directory:
+        path = Path(directory) / NAME
+        with path.open("wb") as opened:
+            opened.truncate(size)
+        file = AttachmentFile(path, NAME, "application/octet-stream", size)
+        try:
+            attach(
+                probe.client,
+                FileOwner("UserRequest", 0, 0),
+                file,
+                temp_id=temp_id,
+                expires=True,
+                deadline=probe.upload_seconds,
+            )
+        finally:
+            _clean_up(probe)
+
+
+def _clean_up(probe: Probe) -> None:
+    """Delete the test files, including those of earlier runs that ended halfway."""
+    while True:
+        found = find_attachments(probe.client, (SMALL_ID, LARGE_ID), deadline=probe.seconds)
+        if not delete_attachments(probe.client, found.values(), comment=COMMENT, deadline=probe.seconds):
+            return
+
+
+def _pictures_finding(probe: Probe) -> Finding:
+    try:
+        # iTop checks the permission first, and always rejects the attribute.
+        probe.client.create("InlineImage", {UNKNOWN_ATTRIBUTE: ""}, comment=COMMENT, deadline=probe.seconds)
+    except ItopPermissionError:
+        return probe.subject.warning(
+            "itop.pictures",
+            "its account may not create an InlineImage: pictures in messages are linked in the log, and not shown",
+            "Add the profile Administrator to the account in iTop, or switch off “show pictures in the log” in the "
+            "workspace. The pictures are attached to the ticket in any case.",
+        )
+    except ItopRejectedError:
+        pass
+    return probe.subject.ok("itop.pictures", "its account may create inline images: logs show pictures")
+
+
+def _limit(error: FileTooLargeError, size: int) -> tuple[str, str]:
+    """Return what refused a file of this size, and which setting to raise."""
+    body = ceil(1.4 * size / 1_000_000) + 1
+    if "memory" in error.detail:
+        limit, to_do = "PHP's memory", f"Set PHP's memory_limit to at least {max(128, 12 * body)}M."
+    elif isinstance(error.__cause__, OutOfResourcesError) or "packet" in error.detail:
+        limit = "the database's packet size"
+        to_do = f"Set max_allowed_packet of MariaDB or MySQL to at least {2 * body}M."
+    elif error.detail.startswith(("HTTP 413", "HTTP 414", "HTTP 431")):
+        limit = "the web server, or a proxy in front of it"
+        to_do = f"Set client_max_body_size of nginx (LimitRequestBody of Apache) to at least {body}m."
+    else:
+        limit = "PHP's limit for requests"
+        to_do = f"Set PHP's post_max_size to at least {body}M."
+    return f"{limit} refused it ({error.detail})", to_do
