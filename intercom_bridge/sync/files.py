@@ -51,6 +51,8 @@ MAX_RETRY_TIME: Final = dt.timedelta(days=7)
 # How long an entry may wait for its own files, and up to which size, so that it can link to them.
 HEAD_START_SECONDS: Final = 3.0
 HEAD_START_BYTES: Final = 2_000_000
+# Less is hardly enough for an upload. One that is broken off has an unknown outcome, for which a worker has to wait.
+MIN_SECONDS: Final = 1.0
 # After a download that took too long, entries do not wait for this time.
 SLOW_FOR: Final = dt.timedelta(minutes=1)
 FIELDS: Final = (
@@ -225,7 +227,7 @@ def copy_first(delivery: Delivery) -> tuple[Part, FileLinks] | None:
         # Pictures first: only this attempt can show them, and a file that comes later is among those of the ticket.
         for row in sorted(rows, key=lambda row: not row.is_inline):
             seconds = ends - time.monotonic()
-            if seconds <= 0.5:
+            if seconds < MIN_SECONDS:
                 break
             if row.state != FileToItop.State.WAITING or row.attempts:
                 continue

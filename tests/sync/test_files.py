@@ -148,6 +148,18 @@ def test_workers_leave_files_to_the_writer_until_it_has_had_its_turn(
     assert FileToItop.objects.get().due_at <= timezone.now()
 
 
+def test_no_upload_is_begun_that_would_be_broken_off(
+    linked: TicketLink, write: Write, itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.9)
+    write(TEXT)
+    process_batch()
+    files.copy_first(Delivery.objects.waiting().get())
+    assert not FileToItop.objects.get().attempts
+    work()
+    assert len(attachments(itop)) == 1
+
+
 def test_the_writer_does_not_hand_over_what_a_worker_has_claimed(
     linked: TicketLink, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,7 +192,7 @@ def test_a_message_does_not_wait_for_a_slow_download(
     work: Work,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.8)
+    monkeypatch.setattr(files, "HEAD_START_SECONDS", 1.2)
     intercom.faults.add("slow", path="/i/o/", seconds=2.0, count=1)
     write(TEXT)
     work()
