@@ -5,6 +5,7 @@ from . import (  # noqa: F401
     broadcasts,
     conversations,
     deliveries,
+    files,
     itops,
     messengers,
     outgoing_messages,

@@ -150,6 +150,7 @@ class EventRulesForm(ModelForm):
     def other_fields(self) -> list[tuple[str, list[BoundField]]]:
         """Return the fields below the table, by heading."""
         return [
+            ("Files and pictures", [self["files"]]),
             ("Author", [self["post_as_admin_id"], self["shows_agent_names"]]),
             ("Conversations that are reopened", [self["assign_to"], self["assign_to_team_id"]]),
             ("When the customer writes to a resolved ticket", [self["reopens_tickets"]]),

@@ -25,6 +25,38 @@ _SKIPPED = (
 )
 # In a list, the reasons that occur in it: failures first, then what is waiting, then remarks.
 REASONS = {
+    "filetoitop": (
+        Reason.FILE_TOO_LARGE,
+        Reason.FILE_TOO_LARGE_FOR_ITOP,
+        Reason.FILE_TYPE_FORBIDDEN,
+        Reason.FILE_EMPTY,
+        Reason.FILE_QUARANTINED,
+        Reason.FILE_HOST_REFUSED,
+        Reason.FILE_ADDRESS_REFUSED,
+        Reason.FILE_GONE,
+        Reason.FILE_NOT_DOWNLOADED,
+        Reason.TICKET_NOT_FOUND,
+        Reason.REJECTED,
+        Reason.GAVE_UP,
+        Reason.TOO_MANY_ATTEMPTS,
+        Reason.ITOP_UNREACHABLE,
+        Reason.ITOP_NO_RESPONSE,
+        Reason.ITOP_UNAVAILABLE,
+        Reason.ITOP_NOT_ALLOWED,
+        Reason.FILES_OFF,
+        Reason.REDACTED,
+        Reason.FILE_REMOVED,
+        Reason.FILE_KEPT,
+        Reason.UNLINKED,
+        Reason.SKIPPED_BY_ADMIN,
+    ),
+    "filetointercom": (
+        Reason.FILE_TOO_LARGE_FOR_INTERCOM,
+        Reason.FILE_NOT_READABLE,
+        Reason.FILE_EMPTY,
+        Reason.NOT_REPORTED,
+        Reason.UNLINKED,
+    ),
     "delivery": (
         Reason.TICKET_NOT_FOUND,
         Reason.LOG_FULL,

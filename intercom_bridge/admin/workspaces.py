@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 
 from intercom_bridge import doctor
 from intercom_bridge.doctor import Finding, Level
+from intercom_bridge.files.download import normalize_host
 from intercom_bridge.models import Conversation, ItopInstance, OutgoingMessage, Workspace
 from intercom_bridge.models.reason import ReasonCode, reason_label
 from intercom_bridge.sync.intake import FOLLOWED_TOPICS
@@ -34,12 +35,30 @@ SAVE_ANYWAY = "save_anyway"
 CONNECT_PAGE = "intercom_bridge_workspace_connect"
 
 
+class WorkspaceForm(SecretsForm):
+    """The form of a workspace, which also checks the names of hosts."""
+
+    def clean_file_hosts(self) -> str:
+        """Return the host names as they are compared, one per line; *.example.com stands for all subdomains."""
+        names = []
+        for entry in str(self.cleaned_data.get("file_hosts") or "").split():
+            prefix = "*." if entry.startswith("*.") else ""
+            try:
+                names.append(prefix + normalize_host(entry.removeprefix("*.")))
+            except ValueError as error:
+                text = (
+                    f"“{entry}” is not a host name. Write names such as files.example.com or *.example.com."
+                )
+                raise ValidationError(text) from error
+        return "\n".join(dict.fromkeys(names))
+
+
 @admin.register(Workspace)
 class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
     """Workspaces are connected, edited and tested here."""
 
     change_form_template = "admin/intercom_bridge/workspace.html"
-    form = SecretsForm
+    form = WorkspaceForm
     formfield_overrides = SECRET_OVERRIDES
     list_display = ("workspace_id", "name", "enabled", "itop", "connection")
     list_display_links = ("workspace_id", "name")
@@ -90,6 +109,20 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
             },
         ),
         ("Panel", {"fields": ("language", "time_zone", "announce_tickets", "announce_failures")}),
+        (
+            "Files",
+            {
+                "fields": (
+                    "copies_files",
+                    "copies_files_of_notes",
+                    "max_file_mb",
+                    "forbidden_file_types",
+                    "file_hosts",
+                    "shows_pictures_in_log",
+                    "deletes_redacted_files",
+                )
+            },
+        ),
         (
             "Data retention",
             {

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from intercom_bridge.intercom.html import media_in, to_text
 from intercom_bridge.intercom.payloads import Part
-from intercom_bridge.models import FileToItop, TicketLink
+from intercom_bridge.models import FileToItop, Log, TicketLink
 from intercom_bridge.models.file_to_itop import MAX_NAME
 from itop_client import idempotency_key
 
@@ -23,8 +23,9 @@ from .names import safe_name
 MAX_FILES: Final = 200
 # An address of Intercom works for half an hour.
 VALID_FOR: Final = dt.timedelta(minutes=30)
-# The writer of the message has the first chance to copy its files, so that the entry can link to them.
-HEAD_START: Final = dt.timedelta(seconds=5)
+# The writer of the message has the first chance to copy its files, so that the entry can link to them. It hands over
+# what it does not copy; the workers only wait for it until this time.
+HEAD_START: Final = dt.timedelta(seconds=60)
 # What stands in plain text for a file of the message (API 2.15 and later, "Plain text bodies").
 _MARKER: Final = re.compile(r"\[(?:Image|GIF|Attachment|Video)(?:[ :][^\]\n]*)?\]", re.IGNORECASE)
 
@@ -96,21 +97,29 @@ def files_to_json(part: Part) -> dict[str, Any]:
     }
 
 
-def add_rows(link: TicketLink, part: Part) -> None:
-    """Store the files of a part that is written to this link's ticket. Call it in the delivery's transaction."""
+def add_rows(link: TicketLink, part: Part, log: str) -> None:
+    """Store the files of a part that is written to this log of this link's ticket.
+
+    Call it in the delivery's transaction.
+    """
     if files := files_to_json(part):
-        add_stored(link, {"kind": part.kind, "id": part.id, "created_at": part.created_at, **files})
+        key = {"kind": part.kind, "id": part.id, "created_at": part.created_at, "log": log}
+        add_stored(link, key | files, wait=HEAD_START)
 
 
-def add_stored(link: TicketLink, part: dict[str, Any]) -> None:
-    """Store the files of a part: kind, id, created_at, and what `files_to_json` returned."""
-    now = timezone.now()
+def add_stored(link: TicketLink, part: dict[str, Any], *, wait: dt.timedelta = dt.timedelta()) -> None:
+    """Store the files of a part: kind, id, created_at, log, and what `files_to_json` returned.
+
+    `wait` is how long the workers leave them to the writer of the message.
+    """
+    due_at = timezone.now() + wait
     FileToItop.objects.bulk_create(
-        [_row(link, part, file, now) for file in part.get("files", ())], ignore_conflicts=True
+        [_row(link, part, file, due_at) for file in part.get("files", ())], ignore_conflicts=True
     )
 
 
-def _row(link: TicketLink, part: dict[str, Any], file: dict[str, Any], now: dt.datetime) -> FileToItop:
+def _row(link: TicketLink, part: dict[str, Any], file: dict[str, Any], due_at: dt.datetime) -> FileToItop:
+    now = timezone.now()
     workspace = link.conversation.workspace
     what = "file of first message" if part["kind"] == "source" else "file"
     url = file["url"]
@@ -121,6 +130,7 @@ def _row(link: TicketLink, part: dict[str, Any], file: dict[str, Any], now: dt.d
         part_id=part["id"],
         position=file["position"],
         is_inline=file["is_inline"],
+        is_private=part["log"] == Log.PRIVATE,
         part_created_at=part["created_at"] or int(now.timestamp()),
         author=part.get("part_author", {}),
         name=safe_name(file["name"], file["content_type"])[:MAX_NAME] if file["name"] else "",
@@ -131,7 +141,7 @@ def _row(link: TicketLink, part: dict[str, Any], file: dict[str, Any], now: dt.d
         idempotency_key=idempotency_key(
             f"Intercom {what} {part['id']}/{file['position']} ({workspace.workspace_id})"
         ),
-        due_at=now + HEAD_START,
+        due_at=due_at,
     )
 
 

@@ -19,7 +19,7 @@ from django.utils import timezone
 from intercom_bridge.connections import intercom_client, itop_client
 from intercom_bridge.intercom.client import IntercomRejectedError
 from intercom_bridge.intercom.payloads import Part
-from intercom_bridge.models import CachedAnswer, FileToItop, PersonMatch, TicketLink
+from intercom_bridge.models import CachedAnswer, Delivery, FileToItop, Log, PersonMatch, TicketLink
 from intercom_bridge.models.file_to_itop import MAX_NAME
 from intercom_bridge.models.reason import ReasonCode
 from itop_client import (
@@ -58,6 +58,9 @@ CACHE_SECONDS: Final = 3600.0
 # Intercom's part of an attempt; the rest is left to iTop.
 READ_SECONDS: Final = 10.0
 INLINE_IMAGE: Final = "InlineImage"
+# Only bitmaps are shown in a log: iTop sends an InlineImage as it is to whoever opens its address, and the script in an
+# SVG file would run with the rights of that user.
+SHOWN_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 DATE_FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 
 
@@ -75,6 +78,14 @@ class FileGoneError(RemoteError):
     code = ReasonCode.FILE_GONE.value
     summary = "The file is no longer in the conversation"
     retry = False
+    may_have_run = False
+
+
+class NoAccessTokenError(RemoteError):
+    """The address has expired, and without an access token the conversation cannot be asked for a fresh one."""
+
+    code = ReasonCode.NO_ACCESS_TOKEN.value
+    summary = "The workspace has no access token"
     may_have_run = False
 
 
@@ -97,6 +108,9 @@ def copy(row: FileToItop, seconds: float, *, account_id: int = 0, shows_picture:
     workspace = row.conversation.workspace
     if not workspace.copies_files:
         raise FileSkippedError(ReasonCode.FILES_OFF)
+    is_attached = workspace.copies_files_of_notes or not row.is_private
+    if not is_attached and not (shows_picture and row.is_inline):
+        raise FileSkippedError(ReasonCode.FILE_OF_NOTE)
     deadline = Deadline(seconds)
     client = itop_client(row.ticket.itop)
     owner = _owner(row, client, deadline)
@@ -107,25 +121,41 @@ def copy(row: FileToItop, seconds: float, *, account_id: int = 0, shows_picture:
         check_type(file, name=row.name, types=workspace.forbidden_file_types)
         name = safe_name(row.name or "file", file.content_type)[:MAX_NAME]
         upload = AttachmentFile(Path(file.path), name, file.content_type, file.size)
-        contact_id = _contact_of(row, client, account_id, deadline)
-        date = dt.datetime.fromtimestamp(row.part_created_at, row.ticket.itop.zone)
-        try:
-            attached = attach(
-                client,
-                owner,
-                upload,
-                temp_id=row.idempotency_key,
-                contact_id=contact_id,
-                user_id=account_id,
-                creation_date=f"{date:{DATE_FORMAT}}",
-                deadline=deadline.remaining(),
-            )
-        except FileTooLargeError as error:
-            raise TooLargeForItopError(error.detail) from error
         row.name, row.content_type, row.size = name, file.content_type, file.size
-        _set_copied(row, attached.id)
-        if shows_picture and row.is_inline and file.content_type.startswith("image/"):
+        if is_attached:
+            _set_copied(row, _attach(row, client, owner, upload, account_id, deadline))
+        if shows_picture and row.is_inline and file.content_type in SHOWN_TYPES:
             _show(row, client, owner, upload, deadline)
+        if not is_attached:
+            if not picture_url(row):
+                raise FileSkippedError(ReasonCode.FILE_OF_NOTE)
+            _set_copied(row, None)
+
+
+def _attach(  # noqa: PLR0913 - what, where and whose
+    row: FileToItop,
+    client: Client,
+    owner: FileOwner,
+    upload: AttachmentFile,
+    account_id: int,
+    deadline: Deadline,
+) -> int:
+    contact_id = _contact_of(row, client, account_id, deadline)
+    date = dt.datetime.fromtimestamp(row.part_created_at, row.ticket.itop.zone)
+    try:
+        attached = attach(
+            client,
+            owner,
+            upload,
+            temp_id=row.idempotency_key,
+            contact_id=contact_id,
+            user_id=account_id,
+            creation_date=f"{date:{DATE_FORMAT}}",
+            deadline=deadline.remaining(),
+        )
+    except FileTooLargeError as error:
+        raise TooLargeForItopError(error.detail) from error
+    return attached.id
 
 
 def _show(
@@ -176,29 +206,34 @@ def remove(row: FileToItop, seconds: float) -> None:
     """
     deadline = Deadline(seconds)
     client = itop_client(row.ticket.itop)
-    owner = FileOwner(row.ticket.ticket_class, row.ticket.object_id, 0)
     for class_name in ("Attachment", INLINE_IMAGE):
         try:
-            found = find_attachments(
-                client,
-                [row.idempotency_key],
-                class_name=class_name,
-                owner=owner,
-                deadline=deadline.remaining(),
-            )
-            delete_attachments(
-                client,
-                found.values(),
-                class_name=class_name,
-                comment="The message was redacted in Intercom",
-                deadline=deadline.remaining(),
-            )
+            while _delete_first(row, class_name, client, deadline):
+                pass
         except ItopPermissionError:
             # Only Administrators may create and read inline images.
             if class_name != INLINE_IMAGE or row.inline_image_id:
                 raise
     row.state = FileToItop.State.REMOVED
     row.set_reason(ReasonCode.FILE_REMOVED)
+
+
+def _delete_first(row: FileToItop, class_name: str, client: Client, deadline: Deadline) -> int:
+    """Delete the copy with the lowest id. Concurrent creations may have made several."""
+    found = find_attachments(
+        client,
+        [row.idempotency_key],
+        class_name=class_name,
+        owner=FileOwner(row.ticket.ticket_class, row.ticket.object_id, 0),
+        deadline=deadline.remaining(),
+    )
+    return delete_attachments(
+        client,
+        found.values(),
+        class_name=class_name,
+        comment="The message was redacted in Intercom",
+        deadline=deadline.remaining(),
+    )
 
 
 def look_up(row: FileToItop, seconds: float) -> Part:
@@ -213,9 +248,14 @@ def look_up(row: FileToItop, seconds: float) -> Part:
         raise FileGoneError
     link = TicketLink.objects.filter(ticket=row.ticket, conversation=row.conversation).first()
     with transaction.atomic():
-        if link is not None:
+        # A redaction or an erasure changes the message first, and thus comes before this or finds the new rows.
+        messages = Delivery.objects.filter(
+            ticket=row.ticket, conversation=row.conversation, kind=row.part_kind, part_id=row.part_id
+        ).select_for_update()
+        is_erased = FileToItop.objects.filter(pk=row.pk).exclude(cleaned_at=None).exists()
+        if link is not None and not (is_erased or any(message.cleaned_at for message in messages)):
             link.conversation = row.conversation
-            add_rows(link, part)
+            add_rows(link, part, Log.PRIVATE if row.is_private else Log.PUBLIC)
         # It has no file of its own. If the conversation has none either, the text only looked like a file.
         FileToItop.objects.filter(pk=row.pk).delete()
     return part
@@ -223,6 +263,8 @@ def look_up(row: FileToItop, seconds: float) -> Part:
 
 def _parts(row: FileToItop, seconds: float) -> Iterable[Part]:
     conversation = row.conversation
+    if not conversation.workspace.access_token:
+        raise NoAccessTokenError
     try:
         found = intercom_client(conversation.workspace).conversation(
             conversation.conversation_id, deadline=min(seconds, READ_SECONDS)
@@ -301,7 +343,7 @@ def _find(row: FileToItop, client: Client, owner: FileOwner, deadline: Deadline)
     return found.get(row.idempotency_key, 0)
 
 
-def _set_copied(row: FileToItop, attachment_id: int) -> None:
+def _set_copied(row: FileToItop, attachment_id: int | None) -> None:
     row.state = FileToItop.State.COPIED
     row.attachment_id = attachment_id
     row.copied_at = timezone.now()

@@ -80,6 +80,9 @@ _INTERCOM_HOST = re.compile(
 )
 # Elements whose file Intercom may keep.
 _FILE_TAGS: Final = frozenset({"img", "video", "audio"})
+_FILE_TAG = re.compile(r"<(?:img|video|audio)[\s/>]", re.IGNORECASE)
+# These characters in a name change how the rest of the line reads.
+_BIDIRECTIONAL: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LIST_NUMBER = re.compile(r"-?[0-9]{1,6}", re.ASCII)
 _LIST_TYPES: Final = frozenset("1aAiI")
 
@@ -99,7 +102,7 @@ class MediaLink:
 def media_in(body: str) -> list[tuple[str, str]]:
     """Return address and name of the pictures, videos and recordings in the text that Intercom keeps, in order."""
     text, is_html = _read(body)
-    if not is_html or "<" not in text:
+    if not is_html or not _FILE_TAG.search(text):
         return []
     found: list[tuple[str, str]] = []
     todo: list[Node] = list(reversed(parse(text[:MAX_BODY_LENGTH])))
@@ -309,7 +312,8 @@ def _is_temporary(url: str) -> bool:
 
 def _file_name(url: str) -> str:
     path = url.partition("?")[0].partition("#")[0]
-    return " ".join(clean_text(unquote_plus(path.rpartition("/")[2])).split())
+    name = clean_text(unquote_plus(path.rpartition("/")[2]))
+    return " ".join(_BIDIRECTIONAL.sub("", name).split())
 
 
 def _list_attributes(node: Element) -> dict[str, str]:

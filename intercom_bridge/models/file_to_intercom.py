@@ -79,7 +79,8 @@ class FileToIntercom(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name or self.get_source_display()} of {self.event}"
+        # Without the name, which an admin's history would keep after it was erased.
+        return f"File {self.pk} of {self.event}"
 
     def to_json(self) -> dict[str, Any]:
         """Return what is known about the file, for exports."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
+import datetime as dt
+from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
@@ -15,23 +17,51 @@ from .ticket import Ticket
 MAX_NAME = 255
 
 
+class RedactedFiles(NamedTuple):
+    """How many copies of a redacted message's files are to be deleted in iTop, and how many stay there."""
+
+    to_delete: int = 0
+    kept: int = 0
+
+
+def _skipped_messages() -> models.QuerySet[Delivery]:
+    return Delivery.objects.filter(
+        ticket=OuterRef("ticket"),
+        conversation=OuterRef("conversation"),
+        kind=OuterRef("part_kind"),
+        part_id=OuterRef("part_id"),
+        state=Delivery.State.SKIPPED,
+    )
+
+
 class FileToItopQuerySet(JobQuerySet["FileToItop"]):
     def with_message(self) -> FileToItopQuerySet:
         """Leave out the files of messages that are not written: the sync was paused, or the ticket unlinked."""
-        skipped = Delivery.objects.filter(
-            ticket=OuterRef("ticket"),
-            conversation=OuterRef("conversation"),
-            kind=OuterRef("part_kind"),
-            part_id=OuterRef("part_id"),
-            state=Delivery.State.SKIPPED,
-        )
-        return self.filter(Q(is_redacted=True) | ~Exists(skipped))
+        return self.filter(Q(is_redacted=True) | ~Exists(_skipped_messages()))
+
+    def without_message(self) -> FileToItopQuerySet:
+        """Return the files that `with_message` leaves out."""
+        return self.filter(Exists(_skipped_messages()), is_redacted=False)
+
+    def with_content(self) -> FileToItopQuerySet:
+        """Leave out the files whose content was erased, except those whose copies are to be deleted."""
+        return self.filter(Q(is_redacted=True) | Q(cleaned_at=None))
+
+    def retriable(self) -> FileToItopQuerySet:
+        """Return the failed files that can be copied after all, or whose copies are still to be deleted."""
+        return self.filter(state=FileToItop.State.FAILED).with_content()
 
     def to_copy(self) -> FileToItopQuerySet:
         """Return the files that a worker may copy or delete now."""
         now = timezone.now()
         is_paused = Q(ticket__itop__paused_until__gt=now)
-        due = self.due().with_message().filter(conversation__workspace__enabled=True).exclude(is_paused)
+        due = (
+            self.due()
+            .with_message()
+            .with_content()
+            .filter(conversation__workspace__enabled=True)
+            .exclude(is_paused)
+        )
         return due.select_related("ticket__itop", "conversation__workspace__profile").order_by("due_at", "pk")
 
     def of_message(self, delivery: Delivery) -> FileToItopQuerySet:
@@ -47,27 +77,29 @@ class FileToItopQuerySet(JobQuerySet["FileToItop"]):
         """Return the files that are not in iTop yet, or whose copies there are still to be deleted."""
         return self.filter(state__in=(FileToItop.State.WAITING, FileToItop.State.FAILED))
 
-    def redact(self, *, deletes: bool) -> int:
+    def redact(self, *, deletes: bool) -> RedactedFiles:
         """Erase what is stored about the files of a redacted message, and have their copies in iTop deleted.
 
-        Return the number of copies that are to be deleted. With `deletes=False`, copies stay in iTop.
+        With `deletes=False`, copies stay in iTop.
         """
         now = timezone.now()
-        count = 0
+        count = kept = 0
         for row in self.filter(is_redacted=False).select_for_update():
             may_exist = row.attachment_id is not None or row.attempts > 0
             changes: dict[str, Any] = {"state": FileToItop.State.SKIPPED, "reason_code": ReasonCode.REDACTED}
-            if may_exist and deletes:
-                # A copy that is being made now is deleted afterwards.
-                is_running = row.state == FileToItop.State.WAITING and row.due_at > now
-                due_at = row.due_at if is_running else now
-                changes = {"is_redacted": True, "state": FileToItop.State.WAITING, "due_at": due_at}
-                changes |= {"reason_code": ReasonCode.REDACTED}
+            if row.position == FileToItop.LOOKUP or not may_exist:
+                pass
+            elif deletes:
+                changes = {"is_redacted": True, "state": FileToItop.State.WAITING, "attempts": 0}
+                changes |= {"reason_code": ReasonCode.REDACTED, "due_at": row.deletable_at(now)}
                 count += 1
-            elif may_exist:
+            else:
                 changes["reason_code"] = ReasonCode.FILE_KEPT
-            self.filter(pk=row.pk).erase_content(reason_detail="", **changes)
-        return count
+                kept += 1
+            self.filter(pk=row.pk).erase_content(
+                reason_detail="", attempt_log=[], announced_at=None, **changes
+            )
+        return RedactedFiles(count, kept)
 
     def skip(self, code: str, detail: str = "") -> int:
         """Skip the files that are not in iTop yet."""
@@ -106,6 +138,8 @@ class FileToItop(LoggedJob):
     # In the message: first the attached files, then the pictures in the text.
     position = models.PositiveIntegerField()
     is_inline = models.BooleanField("picture in the text", default=False)
+    # The message goes to the private log.
+    is_private = models.BooleanField("of an internal note", default=False)
     part_created_at = models.BigIntegerField("created in Intercom", help_text="Unix seconds.")
     # As in Delivery.part: type, id, name, email.
     author = models.JSONField(default=dict, blank=True, editable=False)
@@ -151,7 +185,18 @@ class FileToItop(LoggedJob):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name or 'file'} → {self.ticket}"
+        # Without the name, which an admin's history would keep after it was erased.
+        return f"File {self.pk} → {self.ticket}"
+
+    def deletable_at(self, now: dt.datetime) -> dt.datetime:
+        """Return when no request that creates a copy can be running any more."""
+        unknown_for = dt.timedelta(seconds=settings.UNKNOWN_OUTCOME_SECONDS)
+        if self.attachment_id is None:
+            # The attempt that is running now, or one whose outcome is unknown.
+            return max(self.due_at, now) + unknown_for
+        if self.is_inline and self.inline_image_id is None and self.copied_at is not None:
+            return max(now, self.copied_at + unknown_for)
+        return now
 
     def to_json(self) -> dict[str, Any]:
         """Return what is known about the file, for exports."""

@@ -130,6 +130,10 @@ class ReasonCode(models.TextChoices):
 
     # Files. Each concerns one file, never the instance.
     FILES_OFF = "files_off", _("The workspace does not copy files.")
+    FILE_OF_NOTE = (
+        "file_of_note",
+        _("Files of internal notes are not copied: customers see all files of a ticket in iTop's portal."),
+    )
     FILE_TOO_LARGE = "file_too_large", _("The file is larger than the workspace's limit.")
     FILE_TOO_LARGE_FOR_ITOP = (
         "file_too_large_for_itop",

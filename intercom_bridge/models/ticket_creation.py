@@ -1,4 +1,6 @@
 import datetime as dt
+from collections.abc import Iterable
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -9,7 +11,20 @@ from .job import JobQuerySet, LoggedJob
 from .ticket import Ticket
 
 
+def without_files(parts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return copied parts without their files, whose rows exist once the ticket is created."""
+    omitted = ("files", "part_author")
+    return [{name: part[name] for name in part if name not in omitted} for part in parts]
+
+
 class TicketCreationQuerySet(JobQuerySet["TicketCreation"]):
+    def erase_content(self, **changes: Any) -> int:
+        """Erase the content, and the names and addresses of the parts' files. `changes`: see JobQuerySet."""
+        for pk, parts in self.values_list("pk", "parts"):
+            if any("files" in part for part in parts):
+                self.filter(pk=pk).update(parts=without_files(parts))
+        return super().erase_content(**changes)
+
     def release_postponed(self) -> int:
         """Make postponed creations due now, but not while iTop may still be executing the last request."""
         now = timezone.now()

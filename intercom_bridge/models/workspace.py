@@ -174,6 +174,12 @@ class Workspace(models.Model):
         default=True,
         help_text="Files in messages, and pictures in their text, become attachments of the linked tickets.",
     )
+    copies_files_of_notes = models.BooleanField(
+        "copy files of internal notes, too",
+        default=False,
+        help_text="iTop has no private attachments: customers see all files of their tickets in iTop's portal. A "
+        "picture in the text of a note is shown in the private log in any case, if pictures are shown there.",
+    )
     max_file_mb = models.PositiveIntegerField(
         "largest file in MB",
         default=20,

@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 
 from intercom_bridge.models import (
     Delivery,
+    FileToItop,
     ItopInstance,
     ItopPoll,
     OutgoingMessage,
@@ -84,6 +85,22 @@ deliveries = Counter(
     ["itop", "state", "reason"],
     registry=registry,
 )
+files = Counter(
+    "bridge_files",
+    "Files for iTop that reached a final state. reason: code of the failure, or why the file was skipped.",
+    ["itop", "state", "reason"],
+    registry=registry,
+)
+file_bytes = Counter(
+    "bridge_file_bytes", "Bytes of the files that were copied to iTop.", ["itop"], registry=registry
+)
+file_seconds = Histogram(
+    "bridge_file_seconds",
+    "Time from the receipt of a file's message until the file was in iTop.",
+    ["itop"],
+    buckets=(1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0, 1800.0, 3600.0),
+    registry=registry,
+)
 itop_polls = Counter(
     "bridge_itop_polls",
     "Polls of an iTop for changes of linked tickets. reason: code of the problem, if there was one.",
@@ -115,6 +132,19 @@ def count_delivery(delivery: Delivery) -> None:
     code = delivery.reason_code if delivery.state == Delivery.State.FAILED else ""
     with _ignoring_lost_files():
         deliveries.labels(delivery.ticket.itop.name, delivery.state, code).inc()
+
+
+def count_file(row: FileToItop) -> None:
+    """Count a file if it has reached a final state, and the bytes and the time of a copied one."""
+    if row.state == FileToItop.State.WAITING:
+        return
+    itop = row.ticket.itop.name
+    with _ignoring_lost_files():
+        files.labels(itop, row.state, row.reason_code).inc()
+        if row.state == FileToItop.State.COPIED:
+            file_bytes.labels(itop).inc(row.size)
+            if row.copied_at is not None:
+                file_seconds.labels(itop).observe(max(0.0, (row.copied_at - row.created_at).total_seconds()))
 
 
 def observe(histogram: Histogram, seconds: float, *labels: str) -> None:

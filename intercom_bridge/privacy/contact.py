@@ -22,6 +22,8 @@ from intercom_bridge.models import (
     CachedTickets,
     Conversation,
     Delivery,
+    FileToIntercom,
+    FileToItop,
     FormDraft,
     LinkRemoval,
     Mention,
@@ -36,6 +38,7 @@ from intercom_bridge.models import (
 )
 from intercom_bridge.models.delivery import without_index
 from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.models.ticket_creation import without_files
 from intercom_bridge.sync.authors import portal_question, question_about
 from intercom_bridge.tickets.people.candidates import forget_candidates
 from intercom_bridge.tickets.people.match import cached_match_answers
@@ -155,6 +158,17 @@ class Contact:
                 .order_by("pk")
                 .iterator(chunk_size=200)
             ],
+            "files_copied_to_itop": [
+                file.to_json()
+                for file in row.files_to_itop.select_related("ticket").order_by("pk").iterator(chunk_size=200)
+            ],
+            "files_copied_to_intercom": [
+                file.to_json()
+                for file in FileToIntercom.objects.filter(event__conversation=row)
+                .select_related("event__ticket")
+                .order_by("pk")
+                .iterator(chunk_size=200)
+            ],
         }
 
     def erase(self) -> dict[str, int]:
@@ -174,6 +188,9 @@ class Contact:
             webhook_events = self._erase_webhook_events()
             deliveries = Delivery.objects.filter(conversation__in=self.conversations)
             deliveries.skip(ReasonCode.ERASED)
+            # A copy that is being made is finished. It has to be deleted in iTop, like the others.
+            files = FileToItop.objects.filter(conversation__in=self.conversations)
+            files.skip(ReasonCode.ERASED)
             outgoing_messages = OutgoingMessage.objects.filter(conversation__in=self.conversations)
             outgoing_messages.waiting().update(
                 state=OutgoingMessage.State.FAILED, reason_code=ReasonCode.ERASED
@@ -186,6 +203,8 @@ class Contact:
                 ),
                 "ticket creations": _erase_ticket_creations(ticket_creations),
                 "form drafts": FormDraft.objects.filter(conversation__in=self.conversations).delete()[0],
+                "files for iTop": files.erase_content(reason_detail="", attempt_log=[]),
+                "files for Intercom": self._erase_files_to_intercom(),
                 "outgoing messages": outgoing_messages.erase_content(),
                 "ticket events": self._erase_ticket_events(),
                 "webhook events": webhook_events,
@@ -210,6 +229,13 @@ class Contact:
         TicketSnapshot.objects.filter(pk__in=linked.values("pk")).erase_content()
         return TicketEvent.objects.filter(conversation__in=self.conversations).erase_content()
 
+    def _erase_files_to_intercom(self) -> int:
+        files = FileToIntercom.objects.filter(event__conversation__in=self.conversations)
+        waiting = files.filter(state=FileToIntercom.State.WAITING)
+        waiting.update(state=FileToIntercom.State.SKIPPED, reason_code=ReasonCode.ERASED)
+        files.update(reason_detail="")
+        return files.erase_content()
+
     def _erase_matches(self) -> int:
         anonymize_admin_log(self.matches.values_list("pk", flat=True), "erased")
         return self.matches.delete()[0]
@@ -226,7 +252,7 @@ def _erase_ticket_creations(ticket_creations: list[TicketCreation]) -> int:
     for creation in ticket_creations:
         TicketCreation.objects.filter(pk=creation.pk).erase_content(
             # The parts identify what was written. Their authors are removed.
-            parts=[part | {"author": "", "author_id": ""} for part in creation.parts],
+            parts=[part | {"author": "", "author_id": ""} for part in without_files(creation.parts)],
             attempt_log=[],
             reason_detail="",
             note="",

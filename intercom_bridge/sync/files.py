@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -16,15 +16,16 @@ from django.utils import timezone
 
 from intercom_bridge.connections import itop_client
 from intercom_bridge.files.download import DownloadTimeoutError
-from intercom_bridge.files.parts import files_of
+from intercom_bridge.files.parts import HEAD_START, files_of
 from intercom_bridge.files.to_itop import FileSkippedError, copy, file_url, look_up, picture_url, remove
 from intercom_bridge.intercom.client import IntercomError, IntercomRateLimitedError
 from intercom_bridge.intercom.html import MediaLink
 from intercom_bridge.intercom.payloads import Author, Part
-from intercom_bridge.models import Delivery, FileToItop, Ticket
+from intercom_bridge.models import Delivery, FileToItop, ItopInstance, Ticket
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.job import claim, reason_of
 from intercom_bridge.models.reason import ReasonCode
+from intercom_bridge.ops.metrics import count_file
 from itop_client import (
     ItopError,
     ItopNoResponseError,
@@ -79,6 +80,9 @@ def copy_file(row: FileToItop) -> None:
         return
     if claim_write(itop):
         _attempt(row, ATTEMPT_SECONDS)
+        # If this was the circuit breaker's probe and iTop was not asked, another write may be the probe now.
+        probe = ItopInstance.objects.filter(pk=itop.pk, paused_until__isnull=False)
+        probe.filter(paused_until=itop.paused_until).update(paused_until=timezone.now())
     else:
         FileToItop.objects.filter(pk=row.pk, due_at=row.due_at).update(due_at=timezone.now())
 
@@ -87,12 +91,15 @@ def _attempt(row: FileToItop, seconds: float, *, is_first: bool = False, shows_p
     """Do what the row is for, once. The row is claimed. `is_first`: in the turn of the message's writer."""
     row.attempts += 1
     # Counted before the attempt: after a crash, the next one first looks whether this one has succeeded.
-    FileToItop.objects.filter(pk=row.pk).update(attempts=row.attempts)
+    same = FileToItop.objects.with_content().filter(pk=row.pk, is_redacted=row.is_redacted)
+    if not same.update(attempts=row.attempts):
+        return  # redacted or erased after it was claimed
     try:
         if row.is_redacted:
             remove(row, seconds)
         elif row.position == FileToItop.LOOKUP:
             look_up(row, LOOKUP_SECONDS)
+            _hand_over(_of_same_message(row))
             return
         else:
             copy(row, seconds, account_id=_account_of(row), shows_picture=shows_picture)
@@ -141,7 +148,9 @@ def _fail(row: FileToItop, error: Exception) -> None:
 
 def _postpone(row: FileToItop, error: Exception, seconds: float) -> None:
     row.log_failed_attempt(error)
-    is_old = row.created_at < timezone.now() - MAX_RETRY_TIME
+    # A copy is deleted from the time of the redaction on.
+    since = (row.is_redacted and row.cleaned_at) or row.created_at
+    is_old = since < timezone.now() - MAX_RETRY_TIME
     if is_old or row.attempts >= MAX_ATTEMPTS:
         row.state = FileToItop.State.FAILED
         row.set_reason(ReasonCode.GAVE_UP if is_old else ReasonCode.TOO_MANY_ATTEMPTS, reason_of(error)[1])
@@ -157,24 +166,18 @@ def _postpone(row: FileToItop, error: Exception, seconds: float) -> None:
 
 
 def _save(row: FileToItop) -> None:
-    """Save the outcome. A message that was redacted or erased in the meantime decides about the row."""
-    values = {name: getattr(row, name) for name in FIELDS}
+    """Save the outcome. If the message was redacted or erased in the meantime, that decides about the row."""
     same = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted)
-    if same.filter(cleaned_at=None).update(**values):
+    if same.with_content().update(**{name: getattr(row, name) for name in FIELDS}):
+        count_file(row)
         return
-    decided = {
-        name: values[name]
-        for name in ("state", "reason_code", "reason_detail", "attempts", "due_at", "attachment_id")
-    }
-    if same.update(**decided):
-        return
-    # The message was redacted during the attempt: what it has created is deleted in the next one.
-    FileToItop.objects.filter(pk=row.pk).update(
-        state=FileToItop.State.WAITING,
-        attachment_id=row.attachment_id,
-        inline_image_id=row.inline_image_id,
-        due_at=timezone.now(),
-    )
+    ids = {name: getattr(row, name) for name in ("attachment_id", "inline_image_id", "copied_at")}
+    if same.update(**ids):
+        return  # erased, or redacted and kept
+    # The next attempt deletes what this one has created, or what iTop may still create.
+    is_unknown = [entry["outcome"] for entry in row.attempt_log[-1:]] == [FileToItop.Outcome.UNKNOWN]
+    seconds = settings.UNKNOWN_OUTCOME_SECONDS if is_unknown and row.attachment_id is None else 0.0
+    FileToItop.objects.filter(pk=row.pk).update(due_at=timezone.now() + dt.timedelta(seconds=seconds), **ids)
 
 
 def _account_of(row: FileToItop) -> int:
@@ -193,9 +196,12 @@ def _account_of(row: FileToItop) -> int:
 # --- The turn of the message's writer ---
 
 
-def messages_with_files(ticket: Ticket) -> set[tuple[int, str, str]]:
-    """Return conversation, kind and id of the ticket's messages whose files are still to be copied."""
-    rows = FileToItop.objects.waiting().filter(ticket=ticket)
+def messages_with_files(ticket: Ticket, part_ids: Iterable[str]) -> set[tuple[int, str, str]]:
+    """Return conversation, kind and id of those of these messages to the ticket that have files.
+
+    Files that a worker has copied already count too: the entries link to them.
+    """
+    rows = FileToItop.objects.filter(ticket=ticket, part_id__in=part_ids, is_redacted=False)
     return set(rows.values_list("conversation_id", "part_kind", "part_id"))
 
 
@@ -210,19 +216,39 @@ def copy_first(delivery: Delivery) -> tuple[Part, FileLinks] | None:
         return None
     part = part_from_json(delivery.part)
     if not delivery.conversation.workspace.copies_files:
+        _hand_over(rows)
         return part, NO_LINKS
     ends = time.monotonic() + HEAD_START_SECONDS
     if not delivery.attempts and not _is_slow(delivery):
         part = _completed(delivery, part, rows)
         rows = _rows_of(delivery)
-        for row in rows:
+        # Pictures first: only this attempt can show them, and a file that comes later is among those of the ticket.
+        for row in sorted(rows, key=lambda row: not row.is_inline):
             seconds = ends - time.monotonic()
-            if seconds <= 0.5 or row.state != FileToItop.State.WAITING or row.attempts:
+            if seconds <= 0.5:
                 break
+            if row.state != FileToItop.State.WAITING or row.attempts:
+                continue
             if row.size <= HEAD_START_BYTES and claim(row, CLAIM_SECONDS):
                 _attempt(row, seconds, is_first=True, shows_picture=_shows_pictures(delivery))
                 row.refresh_from_db(fields=["state", "attachment_id", "inline_image_id"])
+    _hand_over(rows)
     return part, _links(part, [row for row in rows if row.position != FileToItop.LOOKUP])
+
+
+def _hand_over(rows: Iterable[FileToItop]) -> None:
+    """Leave the files that were not tried to the workers, which need not wait for the message any longer."""
+    for row in rows:
+        if row.due_at > row.created_at + HEAD_START:
+            continue  # a worker has claimed it
+        untouched = FileToItop.objects.waiting().filter(pk=row.pk, due_at=row.due_at, attempts=0)
+        untouched.update(due_at=timezone.now())
+
+
+def _of_same_message(row: FileToItop) -> Iterable[FileToItop]:
+    return FileToItop.objects.filter(
+        ticket=row.ticket, conversation=row.conversation, part_kind=row.part_kind, part_id=row.part_id
+    )
 
 
 def _rows_of(delivery: Delivery) -> list[FileToItop]:

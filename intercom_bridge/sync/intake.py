@@ -277,7 +277,7 @@ def deliver(
         defaults={"webhook_event": event, **_draft(link, part, to, is_late=event is None)},
     )
     if is_new and delivery.log and part.kind != "redaction":
-        add_rows(link, part)
+        add_rows(link, part, delivery.log)
     return delivery if is_new else None
 
 
@@ -303,11 +303,13 @@ def redact(link: TicketLink, part: Part, event: WebhookEvent) -> Delivery | None
     files = FileToItop.objects.filter(
         ticket=link.ticket, conversation=link.conversation, part_kind=part.kind, part_id=part.id
     )
-    files.redact(deletes=link.conversation.workspace.deletes_redacted_files)
+    redacted = files.redact(deletes=link.conversation.workspace.deletes_redacted_files)
     if not was_written or not link.sync_on:
         return None
     with translation.override(link.conversation.workspace.language):
-        notice = redaction_of(part, int(now.timestamp()))
+        notice = redaction_of(
+            part, int(now.timestamp()), deleted_files=redacted.to_delete, kept_files=redacted.kept
+        )
     return deliver(link, notice, destination(notice), event)
 
 
@@ -327,8 +329,8 @@ def deliver_together(link: TicketLink, parts: Sequence[Part]) -> None:
         ignore_conflicts=True,
     )
     for part in parts:
-        if destination(part).log:
-            add_rows(link, part)
+        if log_name := destination(part).log:
+            add_rows(link, part, log_name)
 
 
 def is_wanted(link: TicketLink, part: Part, to: Destination) -> bool:

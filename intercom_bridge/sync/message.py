@@ -9,6 +9,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from intercom_bridge.files.names import safe_name
 from intercom_bridge.intercom.html import MediaLink, to_log_html
 from intercom_bridge.intercom.payloads import Attachment, Author, Part
 from intercom_bridge.models import Log
@@ -87,7 +88,8 @@ def body_html(part: Part, conversation_url: str = "", links: FileLinks = NO_LINK
 
 
 def _linked_name(file: Attachment, url: str | None) -> str:
-    name = html.escape(name_of(file))
+    # The name that the copy has, without characters that would change how the rest of the line reads.
+    name = html.escape(safe_name(file.name, file.content_type) if file.name else name_of(file))
     return f'<a href="{html.escape(url)}">{name}</a>' if url else name
 
 
@@ -140,14 +142,38 @@ def rewrite_key(idempotency_key: str, times: int) -> str:
     return f"{first[: MAX_KEY_LENGTH - 20]}, written again ({times})"
 
 
-def redaction_of(part: Part, at: int) -> Part:
-    """Return the notice that a part was redacted at this time (Unix seconds). It does not repeat the part's text."""
-    text = _("A message from %(author)s was deleted in Intercom. Its copy is still in this ticket.")
+def redaction_of(part: Part, at: int, *, deleted_files: int = 0, kept_files: int = 0) -> Part:
+    """Return the notice that a part was redacted at this time (Unix seconds). It does not repeat the part's text.
+
+    `deleted_files` are the files whose copies are being deleted, `kept_files` those that the workspace keeps.
+    """
+    author = html.escape(part.author.name or part.author.email or _("Somebody"))
+    sentences = [_("A message from %(author)s was redacted in Intercom.") % {"author": author}]
+    if deleted_files:
+        text = ngettext(
+            "Its file is being deleted from this ticket.",
+            "Its %(count)d files are being deleted from this ticket.",
+            deleted_files,
+        )
+        sentences.append(text % {"count": deleted_files})
+    if kept_files:
+        text = ngettext(
+            "Its file stays in this ticket: the workspace keeps the files of redacted messages.",
+            "Its %(count)d files stay in this ticket: the workspace keeps the files of redacted messages.",
+            kept_files,
+        )
+        sentences.append(text % {"count": kept_files})
+    sentences.append(
+        _(
+            "The bridge cannot remove the text from this ticket's log, and cannot recall e-mails that iTop has sent "
+            "with it."
+        )
+    )
     return Part(
         kind="redaction",
         id=part.id,
         part_type="note",
-        body=text % {"author": part.author.name or part.author.email or _("Somebody")},
+        body=f"<p>{' '.join(sentences)}</p>",
         created_at=at,
         author=Author(name=_("Notice")),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -22,6 +22,8 @@ from intercom_bridge.models import (
     CachedAnswer,
     CachedTickets,
     Delivery,
+    FileToIntercom,
+    FileToItop,
     FormDraft,
     Mention,
     OutgoingMessage,
@@ -31,7 +33,9 @@ from intercom_bridge.models import (
     WebhookEvent,
     Workspace,
 )
+from intercom_bridge.models.file_to_intercom import FileToIntercomQuerySet
 from intercom_bridge.models.job import Job, JobQuerySet
+from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.models.ticket_event import TicketEventQuerySet
 from intercom_bridge.models.ticket_snapshot import TicketSnapshotQuerySet
 
@@ -57,6 +61,9 @@ class Rule:
     handled: tuple[str, ...]
     failed: tuple[str, ...]
 
+
+# These rows stay without their content. Others are deleted.
+_WITH_CONTENT = (JobQuerySet, TicketEventQuerySet, TicketSnapshotQuerySet, FileToIntercomQuerySet)
 
 RULES = (
     Rule(
@@ -90,6 +97,14 @@ RULES = (
         "created_at",
         (OutgoingMessage.State.POSTED,),
         (OutgoingMessage.State.FAILED,),
+    ),
+    Rule(
+        FileToItop,
+        "conversation__workspace",
+        "state",
+        "created_at",
+        (FileToItop.State.COPIED, FileToItop.State.SKIPPED),
+        (FileToItop.State.FAILED,),
     ),
 )
 
@@ -137,6 +152,8 @@ class _Work:
     name: str
     rows: models.QuerySet[Any]
     made_at: str
+    # Values of other fields of the cleaned rows.
+    changes: dict[str, Any] = field(default_factory=dict)
 
     def step(self, since: dt.datetime | None) -> _Step:
         """Clean a batch of the rows created at `since` or later."""
@@ -145,10 +162,10 @@ class _Work:
             found = list(rows.order_by(self.made_at).values_list("pk", self.made_at)[:STEP])
             # Filter again: a failed row may have been queued again.
             here = self.rows.filter(pk__in=[pk for pk, _made_at in found])
-            if not isinstance(here, JobQuerySet | TicketEventQuerySet | TicketSnapshotQuerySet):
+            if not isinstance(here, _WITH_CONTENT):
                 cleaned = here.delete()[0]
             else:
-                cleaned = here.erase_content()
+                cleaned = here.erase_content(**self.changes)
                 if self.rows.model is WebhookEvent:
                     Mention.objects.filter(
                         webhook_event__in=[pk for pk, _made_at in found],
@@ -175,6 +192,17 @@ def _work() -> Iterator[_Work]:
             age.of("conversation__workspace"), cleaned_at=None, created_at__lt=until
         )
         yield _Work("ticket events", events, "created_at")
+        files = FileToIntercom.objects.filter(
+            age.of("event__conversation__workspace"), cleaned_at=None, created_at__lt=until
+        )
+        yield _Work("files for Intercom", files, "created_at")
+        without_message = FileToItop.objects.waiting().without_message()
+        left_out = without_message.filter(
+            age.of("conversation__workspace"), cleaned_at=None, created_at__lt=until
+        )
+        # Once it is erased, a message that was left out during a pause can no longer be written.
+        skipped = {"state": FileToItop.State.SKIPPED, "reason_code": ReasonCode.SYNC_PAUSED}
+        yield _Work("files for iTop", left_out, "created_at", skipped)
     unpolled = TicketSnapshot.objects.with_content().filter(
         poll_at=None, read_at__lt=now - dt.timedelta(days=settings.KEEP_PAYLOADS_DAYS)
     )

@@ -219,10 +219,11 @@ def _render(
     itop = delivery.ticket.itop
     may_set_author = itop.is_administrator is not False
     waiting = Delivery.objects.waiting().filter(ticket=delivery.ticket).in_order()
-    with_files = messages_with_files(delivery.ticket)
+    following = list(waiting.select_related("conversation__workspace__profile")[:RENDER_BATCH])
+    with_files = messages_with_files(delivery.ticket, {other.part_id for other in following})
     batch = [delivery] + [
         other
-        for other in waiting.select_related("conversation__workspace__profile")[:RENDER_BATCH]
+        for other in following
         if other.item is None
         and other.pk != delivery.pk
         and (other.conversation_id, other.kind, other.part_id) not in with_files

@@ -7,9 +7,11 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.db import transaction
 from django.db.models import Q
 
 from intercom_bridge.events.compare import digest
+from intercom_bridge.events.files import attach_files
 from intercom_bridge.events.markup import to_intercom
 from intercom_bridge.events.note import for_customer
 from intercom_bridge.intercom.html import text_to_html, to_text
@@ -184,11 +186,17 @@ def send_answer(context: PanelContext, answer: Answer, text: str) -> tuple[Outgo
     if earlier is not None:
         return earlier, False
     admin = context.request.admin
-    return OutgoingMessage.objects.get_or_create(
-        conversation=get_or_create_conversation(context),
-        once_key=answer.once_key,
-        defaults={"admin_id": admin.id[:64], "admin_name": admin.name[:200], "body": text_to_html(text)},
-    )
+    conversation = get_or_create_conversation(context)
+    with transaction.atomic():
+        message, is_new = OutgoingMessage.objects.get_or_create(
+            conversation=conversation,
+            once_key=answer.once_key,
+            defaults={"admin_id": admin.id[:64], "admin_name": admin.name[:200], "body": text_to_html(text)},
+        )
+        # Within the transaction: the message must not be posted without them.
+        for event in answer.events[:1] if is_new else ():
+            attach_files(message, event)
+    return message, is_new
 
 
 def send_again(context: PanelContext, message_id: int) -> OutgoingMessage | None:

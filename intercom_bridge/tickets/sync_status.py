@@ -9,6 +9,14 @@ from django.db.models import Count, F, Max, Q, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
+from intercom_bridge.files.summary import (
+    NO_FILES,
+    FileSummary,
+    files_of_conversation,
+    summaries_by_ticket,
+    summary_of,
+)
+from intercom_bridge.files.summary import RETRIABLE as RETRIABLE_FILE
 from intercom_bridge.models import Conversation, Delivery, ItopInstance, Ticket, TicketLink
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.reason import ReasonCode, reason_label
@@ -39,7 +47,7 @@ class SyncStatus:
 
     `retriable` counts the failed ones that a retry may help; `needs_other_ticket`: for some only another ticket does.
     `left_out` counts those that were skipped during a pause and not decided on. `paused` are the tickets whose own sync
-    is paused while another one's is on.
+    is paused while another one's is on. `files` are the files of the messages.
     """
 
     on: bool
@@ -50,6 +58,7 @@ class SyncStatus:
     needs_other_ticket: bool = False
     left_out: int = 0
     last_failure: str = ""
+    files: FileSummary = NO_FILES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +80,7 @@ class TicketSync:
     waiting: int
     failed: int
     last_at: dt.datetime | None
+    files: FileSummary = NO_FILES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,11 +159,14 @@ def switch_sync(context: PanelContext, *, on: bool) -> None:
 
 
 def retry_failed(context: PanelContext) -> None:
-    """Write the failed messages of this conversation again. Raise OutdatedScreenError."""
-    retriable = _deliveries(find_conversation(context)).filter(RETRIABLE)
-    if retriable.exists():
+    """Write the failed messages of this conversation again, and copy its failed files. Raise OutdatedScreenError."""
+    conversation = find_conversation(context)
+    messages = _deliveries(conversation).filter(RETRIABLE)
+    files = files_of_conversation(conversation).filter(RETRIABLE_FILE)
+    if messages.exists() or files.exists():
         claim_version(context)
-        retriable.retry_now()
+        messages.retry_now()
+        files.retry_now()
 
 
 def write_left_out(context: PanelContext) -> None:
@@ -196,6 +209,7 @@ def _status(conversation: Conversation) -> SyncStatus | None:
         needs_other_ticket=bool(counts["needs_other_ticket"]),
         left_out=_left_out(conversation).aggregate(n=Count(MESSAGE, distinct=True))["n"],
         last_failure=_last_failure(deliveries) if counts["failed"] else "",
+        files=summary_of(conversation),
     )
 
 
@@ -235,6 +249,7 @@ def _ticket_syncs(conversation: Conversation) -> tuple[TicketSync, ...]:
     )
     counts_by_ticket: dict[int, Any] = {row["ticket"]: row for row in rows}
     no_messages = {"written": 0, "waiting": 0, "failed": 0, "last": None}
+    files = summaries_by_ticket(conversation)
     syncs = []
     for link in TicketLink.objects.of_conversation(conversation):
         counts = counts_by_ticket.get(link.ticket_id, no_messages)
@@ -246,6 +261,7 @@ def _ticket_syncs(conversation: Conversation) -> tuple[TicketSync, ...]:
                 waiting=counts["waiting"],
                 failed=counts["failed"],
                 last_at=_local_time(conversation, counts["last"]),
+                files=files.get(link.ticket_id, NO_FILES),
             )
         )
     return tuple(syncs)

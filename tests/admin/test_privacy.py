@@ -22,6 +22,9 @@ from intercom_bridge.models import (
     CachedAnswer,
     Conversation,
     Delivery,
+    EventKind,
+    FileToIntercom,
+    FileToItop,
     LinkRemoval,
     Mention,
     OutgoingMessage,
@@ -29,6 +32,7 @@ from intercom_bridge.models import (
     PersonMatch,
     Ticket,
     TicketCreation,
+    TicketEvent,
     TicketLink,
     WebhookEvent,
     Workspace,
@@ -279,6 +283,75 @@ def test_waiting_messages_are_skipped(client: Client, story: Callable[[], None],
     story()
     assert "too late" not in str(itop.store.log(Ticket.objects.get().object_id))
     assert WebhookEvent.objects.get(notification_id="notif_37358198360").state == "skipped"
+
+
+def store_files(link: TicketLink) -> None:
+    """Store a waiting file for iTop, a copied one, and one for Intercom, with Alice's words in their names."""
+    for position, state in enumerate(("waiting", "copied")):
+        FileToItop.objects.create(
+            ticket=link.ticket,
+            conversation=link.conversation,
+            part_kind="part",
+            part_id="37358198350",
+            position=position,
+            part_created_at=1,
+            author={"type": "user", "id": ALICE["id"], "name": "Alice Martin", "email": "alice@acme.example"},
+            name=f"{SAID}.png",
+            url=f"https://downloads.intercomcdn.com/i/o/{SAID}.png",
+            state=state,
+            attachment_id=position * 7 or None,
+            idempotency_key=f"Intercom file 37358198350/{position}",
+        )
+    event = TicketEvent.objects.create(
+        ticket=link.ticket, conversation=link.conversation, kind=EventKind.FILE, key="file:9"
+    )
+    FileToIntercom.objects.create(event=event, source="attachment", object_id=9, name=f"for {SAID}.pdf")
+
+
+def test_files_are_exported(story: Any) -> None:
+    store_files(TicketLink.objects.get())
+    [contact] = json.loads(run("export_contact", ALICE["id"], audience="controller"))
+    [linked] = contact["conversations"]
+    ref = Ticket.objects.get().ref
+    assert [(file["name"], file["state"], file["ticket"]) for file in linked["files_copied_to_itop"]] == [
+        (f"{SAID}.png", "waiting", ref),
+        (f"{SAID}.png", "copied", ref),
+    ]
+    assert [(file["name"], file["ticket"]) for file in linked["files_copied_to_intercom"]] == [
+        (f"for {SAID}.pdf", ref)
+    ]
+
+
+def test_files_are_erased_and_those_that_wait_are_not_copied(story: Callable[[], None], itop: Itop) -> None:
+    store_files(TicketLink.objects.get())
+    creation = TicketCreation.objects.get()
+    creation.parts = [part | {"files": [{"name": f"{SAID}.png"}]} for part in creation.parts]
+    creation.save()
+    run("erase_contact", ALICE["id"], no_input=True)
+    for trace in TRACES:
+        assert trace not in everything()
+    story()
+    waiting, copied = FileToItop.objects.order_by("position")
+    assert (waiting.state, waiting.reason_code, copied.state) == ("skipped", "erased", "copied")
+    assert copied.attachment_id == 7 and copied.idempotency_key
+    assert FileToIntercom.objects.get().state == "skipped"
+    assert not itop.store.find("SELECT Attachment WHERE temp_id LIKE 'Intercom file%'")[1]
+
+
+def test_a_file_being_copied_is_not_stored_again_after_the_erasure(
+    story: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_files(TicketLink.objects.get())
+
+    def copy(row: FileToItop, *_: Any, **__: Any) -> None:
+        row.name, row.state, row.attachment_id = f"{SAID}.png", FileToItop.State.COPIED, 8
+        run("erase_contact", ALICE["id"], no_input=True)
+
+    monkeypatch.setattr("intercom_bridge.sync.files.copy", copy)
+    story()
+    row = FileToItop.objects.get(position=0)
+    assert (row.name, row.attachment_id) == ("", 8)
+    assert SAID not in everything()
 
 
 def erase_before(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:

@@ -29,6 +29,8 @@ class FakeIntercom:
     )
     conversations: dict[str, dict[str, Any]] = field(default_factory=dict)
     calls: list[tuple[str, ...]] = field(default_factory=list)
+    # The files of each reply.
+    uploads: list[list[dict[str, str]]] = field(default_factory=list)
     # Called with the kind of each call: before it is executed, and after that.
     before: Callable[[str], Answer | None] = lambda _kind: None
     after: Callable[[str], Answer | None] = lambda _kind: None
@@ -60,7 +62,10 @@ class FakeIntercom:
 
     def handle(self, request: requests.PreparedRequest) -> Answer:
         path = str(request.url).removeprefix(URL)
-        data = json.loads(request.body) if request.body else {}
+        body: Any = request.body
+        # A body with files is produced while it is sent.
+        body = b"".join(body) if body and not isinstance(body, str | bytes) else body
+        data = json.loads(body) if body else {}
         kind = data.get("message_type") or path.strip("/").split("/")[0]
         refused = self.before(kind)
         if refused is not None:
@@ -87,6 +92,7 @@ class FakeIntercom:
                 return error(404, "admin_not_found", "Admin not found")
             self.calls.append((data["message_type"], found[1], data["admin_id"]))
         if found[2] == "/reply":
+            self.uploads.append(data.get("attachment_files", []))
             kind = "note" if data["message_type"] == "note" else "comment"
             body = data["body"].replace("<p>", '<p class="no-margin">')
             author = {"type": "admin", "id": data["admin_id"]}

@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 from django.db.models import F
+from django.db.models.functions import Now
 from django.utils import timezone
 
-from intercom_bridge.events import message_files
+from intercom_bridge.events import message_files, poster
 from intercom_bridge.events.files import attach_files, files_of_event
-from intercom_bridge.events.poll import poll_soon
+from intercom_bridge.events.poll import poll_itop, poll_soon
 from intercom_bridge.files.from_itop import pictures_of
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.models import (
     EventRules,
     FileToIntercom,
+    ItopPoll,
     OutgoingMessage,
     Ticket,
     TicketEvent,
@@ -33,6 +35,9 @@ from sandbox.intercom.files import png
 from sandbox.itop import Itop
 from sandbox.itop.files import File
 
+from . import fake_intercom
+from .fake_intercom import once
+
 Poll = Callable[[], None]
 Work = Callable[[], None]
 
@@ -41,7 +46,7 @@ SHOT = File("shot.png", png(60, 30), "image/png")
 
 
 @pytest.fixture
-def ticket(ticket: Ticket, poll: Poll) -> Ticket:
+def ticket(db: None, ticket: Ticket, poll: Poll) -> Ticket:
     """Return a linked ticket whose files are known."""
     poll()
     assert TicketSnapshot.objects.get().files is not None
@@ -200,6 +205,78 @@ def test_files_are_asked_for_once_a_minute(ticket: Ticket, itop: Itop, poll: Pol
         poll()
         asked.append(("core/get", "Attachment") in itop.calls)
     assert asked == [False, False, True, False, False, False]
+
+
+# Exactly once
+
+
+def test_after_a_lost_answer_the_message_is_found_and_nothing_is_uploaded_twice(
+    ticket: Ticket, itop: Itop, settings: Any
+) -> None:
+    settings.INTERCOM_API_URL = fake_intercom.URL
+    # That of the stand-in, in which the ticket was linked.
+    Workspace.objects.update(app_package_code="")
+    with fake_intercom.running() as fake:
+        fake.conversation(ticket.links.get().conversation.conversation_id)
+        # Two saves with the same file: the same text.
+        for _number in range(2):
+            itop.act(ticket.object_id, account="jverne", files=[REPORT])
+            TicketSnapshot.objects.update(poll_at=Now(), files_read_at=None)
+            poll_itop(ItopPoll.objects.get())
+        first, second = OutgoingMessage.objects.order_by("pk")
+        for message in (first, second):
+            # Executed, and the answer is lost.
+            fake.after = once("note")
+            _due(message)
+            poster.post(message)
+            message.refresh_from_db()
+            assert (message.state, message.attempts) == ("waiting", 1)
+            _due(message)
+            poster.post(message)
+            message.refresh_from_db()
+            assert message.state == "posted"
+        assert [call[0] for call in fake.calls] == ["note", "note"]
+        assert [len(files) for files in fake.uploads] == [1, 1]
+        assert first.part_id and first.part_id != second.part_id
+    assert states() == [("posted", ""), ("posted", "")]
+
+
+def test_what_was_not_executed_is_uploaded_again_with_the_same_text(
+    ticket: Ticket, itop: Itop, settings: Any
+) -> None:
+    settings.INTERCOM_API_URL = fake_intercom.URL
+    with fake_intercom.running() as fake:
+        conversation_id = ticket.links.get().conversation.conversation_id
+        fake.conversation(conversation_id)
+        itop.act(ticket.object_id, account="jverne", files=[REPORT])
+        TicketSnapshot.objects.update(poll_at=Now(), files_read_at=None)
+        poll_itop(ItopPoll.objects.get())
+        message = OutgoingMessage.objects.get()
+        fake.before = once("note")
+        poster.post(message)
+        message.refresh_from_db()
+        body = message.body
+        _due(message)
+        poster.post(message)
+        message.refresh_from_db()
+        assert (message.state, message.body) == ("posted", body)
+        assert body.count("report.txt") == 1
+        (files,) = fake.uploads
+        assert base64.b64decode(files[0]["data"]) == REPORT.content
+
+
+def test_files_that_intercom_rejects_are_named(ticket: Ticket, itop: Itop, settings: Any) -> None:
+    settings.INTERCOM_API_URL = fake_intercom.URL
+    with fake_intercom.running() as fake:
+        fake.conversation(ticket.links.get().conversation.conversation_id)
+        itop.act(ticket.object_id, account="jverne", files=[REPORT])
+        TicketSnapshot.objects.update(poll_at=Now(), files_read_at=None)
+        poll_itop(ItopPoll.objects.get())
+        fake.before = once("note", (413, {}, "<html>too large</html>"))
+        poster.post(OutgoingMessage.objects.get())
+        assert OutgoingMessage.objects.get().state == "posted"
+        assert fake.uploads == [[]]
+    assert states() == [("linked", ReasonCode.INTERCOM_REJECTED)]
 
 
 # Too many, too large, not readable

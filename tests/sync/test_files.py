@@ -12,51 +12,20 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.models import Delivery, FileToItop, ItopInstance, OutgoingMessage, TicketLink, Workspace
+from intercom_bridge.files import to_itop
+from intercom_bridge.models import Delivery, FileToItop, ItopInstance, TicketLink, Workspace
+from intercom_bridge.models.job import claim
 from intercom_bridge.sync import files
+from intercom_bridge.sync.intake import process_batch
 from sandbox.intercom import Intercom
 from sandbox.intercom.files import File, png
 from sandbox.itop import Itop
+from tests.sync.conftest import Write
 from tests.teammate import ADA, Teammate, notify
 
 SHOT = File("shot.png", png(40, 20))
 TEXT = File("gateway.log", b"line 1\nline 2\n")
 Work = Callable[[], None]
-Write = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def linked(talking: Teammate, work: Work) -> TicketLink:
-    talking.link("R-000006")
-    work()
-    OutgoingMessage.objects.all().delete()
-    return TicketLink.objects.get()
-
-
-@pytest.fixture
-def write(intercom: Intercom, client: Client, talking: Teammate) -> Write:
-    """Return a function with which somebody writes in Alice's conversation, and Intercom notifies the bridge."""
-    conversation = intercom.conversation_of("Alice Martin")
-    numbers = iter(range(1, 100))
-
-    def send(
-        *attachments: File, pictures: tuple[File, ...] = (), plain: bool = False, **more: Any
-    ) -> dict[str, Any]:
-        more.setdefault("created_at", int(time.time()) + 60 + next(numbers))
-        more.setdefault("body", "Please look")
-        written = intercom.write(conversation.id, attachments=attachments, pictures=pictures, **more)
-        found = intercom.workspace.conversation_json(
-            intercom.store.conversation(conversation.id), plain=plain
-        )
-        part: dict[str, Any] = next(
-            part for part in found["conversation_parts"]["conversation_parts"] if part["id"] == written.id
-        )
-        by_admin = "conversation.admin.replied"
-        topic = by_admin if more.get("author") == "admin" else "conversation.user.replied"
-        assert notify(client, part, topic=topic, id=conversation.id).status_code == 200
-        return part
-
-    return send
 
 
 def attachments(itop: Itop) -> list[dict[str, Any]]:
@@ -115,6 +84,15 @@ def test_a_picture_in_the_text_is_attached_and_shown(
     assert "expires=" not in entry
 
 
+def test_pictures_are_copied_before_attached_files(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    """Only the writer can show them; a file that a worker copies later is among the ticket's files all the same."""
+    write(TEXT, pictures=(SHOT,))
+    work()
+    assert [row["data"] for row in attachments(itop)] == [SHOT.content, TEXT.content]
+
+
 def test_without_administrator_a_picture_is_linked(
     linked: TicketLink, write: Write, itop: Itop, work: Work
 ) -> None:
@@ -124,6 +102,74 @@ def test_without_administrator_a_picture_is_linked(
     assert not itop.store.find("SELECT InlineImage WHERE temp_id LIKE 'Intercom%'")[1]
     assert "download_document" in entries(itop, linked)[-1]
     assert "<img" not in entries(itop, linked)[-1]
+
+
+def test_only_bitmaps_are_shown(linked: TicketLink, write: Write, itop: Itop, work: Work) -> None:
+    """iTop sends an InlineImage as it is: the script in an SVG file would run with the rights of who opens it."""
+    drawing = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    write(pictures=(File("drawing.svg", drawing, "image/svg+xml"), File("shot.png", drawing, "image/png")))
+    work()
+    assert len(attachments(itop)) == 2
+    assert not itop.store.find("SELECT InlineImage WHERE temp_id LIKE 'Intercom%'")[1]
+    assert "<img" not in entries(itop, linked)[-1]
+    assert entries(itop, linked)[-1].count("download_document") == 2
+
+
+def test_names_do_not_change_how_an_entry_reads(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    write(File("bill\u202efdp.txt", b"bill"), pictures=(File("shot\u202egnp.png", png(4, 4)),))
+    work()
+    assert "\u202e" not in entries(itop, linked)[-1]
+    assert ">billfdp.txt</a>" in entries(itop, linked)[-1]
+    assert 'alt="shotgnp.png"' in entries(itop, linked)[-1]
+
+
+def test_an_entry_links_to_a_file_that_a_worker_has_copied_first(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    write(body="The first")
+    write(TEXT)
+    process_batch()
+    files.copy_file(FileToItop.objects.select_related("ticket__itop", "conversation__workspace").get())
+    work()
+    assert "class=Attachment" in entries(itop, linked)[-1]
+
+
+def test_workers_leave_files_to_the_writer_until_it_has_had_its_turn(
+    linked: TicketLink, write: Write, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.0)
+    write(TEXT)
+    process_batch()
+    assert FileToItop.objects.get().due_at > timezone.now() + dt.timedelta(seconds=30)
+    (delivery,) = Delivery.objects.waiting()
+    files.copy_first(delivery)
+    assert FileToItop.objects.get().due_at <= timezone.now()
+
+
+def test_the_writer_does_not_hand_over_what_a_worker_has_claimed(
+    linked: TicketLink, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.0)
+    write(TEXT)
+    process_batch()
+    row = FileToItop.objects.get()
+    assert claim(row, files.CLAIM_SECONDS)
+    files.copy_first(Delivery.objects.waiting().get())
+    assert FileToItop.objects.get().due_at == row.due_at
+
+
+def test_a_copied_file_does_not_take_the_head_start_from_the_next(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    write(TEXT, File("second.log", b"second"))
+    process_batch()
+    files.copy_file(
+        FileToItop.objects.select_related("ticket__itop", "conversation__workspace").get(position=0)
+    )
+    work()
+    assert entries(itop, linked)[-1].count("class=Attachment") == 2
 
 
 def test_a_message_does_not_wait_for_a_slow_download(
@@ -375,3 +421,60 @@ def test_what_the_bridge_posted_itself_is_not_copied_back(
     work()
     assert not attachments(itop)
     assert not FileToItop.objects.exists()
+
+
+def test_without_a_token_an_expired_file_says_what_is_missing(
+    linked: TicketLink, write: Write, intercom: Intercom, work: Work, itop: Itop
+) -> None:
+    write(TEXT)
+    Workspace.objects.update(access_token="")
+    intercom.workspace.addresses.clock_offset += 3600
+    work()
+    row = FileToItop.objects.get()
+    assert (row.state, row.reason_code) == ("waiting", "no_access_token")
+    assert "gateway.log" in entries(itop, linked)[-1]
+
+
+def test_files_of_notes_are_not_copied_because_customers_would_see_them(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    """iTop's portal shows customers all attachments of their tickets. A picture in a log is shown only there."""
+    write(TEXT, pictures=(SHOT,), author="admin", note=True)
+    work()
+    later()
+    work()
+    assert not attachments(itop)
+    assert set(FileToItop.objects.values_list("is_inline", "state", "reason_code")) == {
+        (False, "skipped", "file_of_note"),
+        (True, "copied", ""),
+    }
+    entry = entries(itop, linked, "private_log")[-1]
+    assert "gateway.log" in entry and "download_inlineimage" in entry
+
+
+def test_a_workspace_can_have_files_of_notes_copied(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    Workspace.objects.update(copies_files_of_notes=True)
+    write(TEXT, author="admin", note=True)
+    work()
+    assert len(attachments(itop)) == 1
+
+
+def test_a_file_that_cannot_be_downloaded_does_not_keep_itop_paused(
+    linked: TicketLink, write: Write, intercom: Intercom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its attempt was the circuit breaker's probe, and iTop was not asked."""
+    monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.0)
+    intercom.faults.add("quarantined", path="/i/o/", status=403)
+    monkeypatch.setattr(to_itop, "_owner", lambda *_: None)
+    write(TEXT)
+    process_batch()
+    moment_ago = timezone.now() - dt.timedelta(seconds=1)
+    ItopInstance.objects.update(paused_until=moment_ago, paused_since=moment_ago)
+    row = FileToItop.objects.select_related("ticket__itop", "conversation__workspace__profile").get()
+    files.copy_file(row)
+    row.refresh_from_db()
+    assert row.reason_code == "file_quarantined"
+    paused_until = ItopInstance.objects.get().paused_until
+    assert paused_until is not None and paused_until <= timezone.now()

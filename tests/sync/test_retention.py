@@ -21,10 +21,14 @@ from intercom_bridge.models import (
     CachedTickets,
     Conversation,
     Delivery,
+    EventKind,
+    FileToIntercom,
+    FileToItop,
     ItopInstance,
     OutgoingMessage,
     Ticket,
     TicketCreation,
+    TicketEvent,
     TicketProfile,
     WebhookEvent,
     Workspace,
@@ -101,6 +105,22 @@ def posting(conversation: Conversation, state: str) -> OutgoingMessage:
     )
 
 
+def file_to_itop(ticket: Ticket, conversation: Conversation, state: str) -> FileToItop:
+    return FileToItop.objects.create(
+        ticket=ticket,
+        conversation=conversation,
+        part_kind="part",
+        part_id="1",
+        position=0,
+        part_created_at=1,
+        author={"type": "user", "id": "1", "name": "Alice", "email": "alice@acme.example"},
+        name="my passport.png",
+        url="https://downloads.intercomcdn.com/i/o/1/passport.png",
+        state=state,
+        idempotency_key="a marker",
+    )
+
+
 def after(days: float) -> time_machine.travel:
     return time_machine.travel(timezone.now() + dt.timedelta(days=days), tick=False)
 
@@ -160,6 +180,57 @@ def test_an_outgoing_message_loses_its_text_and_keeps_its_part_id(
     posting(conversation, state)
     assert_is_kept_for(days, lambda: OutgoingMessage.objects.get().body == "<p>Hello</p>")
     assert OutgoingMessage.objects.get().part_id == "7"
+
+
+@pytest.mark.parametrize(
+    ("state", "days"),
+    [("copied", HANDLED), ("skipped", HANDLED), ("failed", FAILED), ("waiting", NEVER), ("removed", NEVER)],
+)
+def test_a_file_loses_its_name_and_address_and_keeps_its_key(
+    ticket: Ticket, conversation: Conversation, state: str, days: int | None
+) -> None:
+    file_to_itop(ticket, conversation, state)
+    assert_is_kept_for(days, lambda: FileToItop.objects.filter(name="my passport.png").exists())
+    row = FileToItop.objects.get()
+    assert (row.part_id, row.position, row.state, row.idempotency_key) == ("1", 0, state, "a marker")
+    assert (row.url, row.author) == ("", {}) or days is None
+
+
+def test_a_file_that_was_left_out_with_its_message_is_erased_with_it(
+    ticket: Ticket, conversation: Conversation
+) -> None:
+    delivery(ticket, conversation, "skipped")
+    file_to_itop(ticket, conversation, "waiting")
+    assert_is_kept_for(HANDLED, lambda: FileToItop.objects.filter(name="my passport.png").exists())
+    row = FileToItop.objects.get()
+    assert (row.state, row.reason_code) == ("skipped", "sync_paused")
+
+
+def test_a_file_that_waits_without_its_content_is_not_copied(
+    ticket: Ticket, conversation: Conversation
+) -> None:
+    file_to_itop(ticket, conversation, "waiting")
+    assert FileToItop.objects.to_copy().exists()
+    FileToItop.objects.all().erase_content()
+    assert not FileToItop.objects.to_copy().exists()
+
+
+def test_a_file_of_itop_loses_its_name(ticket: Ticket, conversation: Conversation) -> None:
+    event = TicketEvent.objects.create(
+        ticket=ticket, conversation=conversation, kind=EventKind.FILE, key="file:7"
+    )
+    FileToIntercom.objects.create(event=event, source="attachment", object_id=7, name="quote.pdf")
+    assert_is_kept_for(HANDLED, lambda: FileToIntercom.objects.filter(name="quote.pdf").exists())
+    assert FileToIntercom.objects.get().object_id == 7
+
+
+def test_a_ticket_creation_loses_the_names_and_addresses_of_its_files(conversation: Conversation) -> None:
+    row = submission(conversation, "created")
+    kept = {"kind": "part", "id": "1", "created_at": 1, "log": "public_log", "author": "Alice"}
+    row.parts = [kept | {"part_author": {"email": "alice@acme.example"}, "files": [{"name": "a.png"}]}, kept]
+    row.save()
+    assert_is_kept_for(HANDLED, lambda: "files" in TicketCreation.objects.get().parts[0])
+    assert TicketCreation.objects.get().parts == [kept, kept]
 
 
 def test_a_cached_answer_is_deleted_after_a_week(conversation: Conversation) -> None:

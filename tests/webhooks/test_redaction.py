@@ -41,7 +41,8 @@ def test_our_copy_is_erased_and_the_private_log_has_a_notice_without_the_words(
     assert not is_stored(SECRET)
     notices = itop.store.log(ticket, "private_log")[before:]
     assert [entry["message"] for entry in notices] == [
-        "<p>A message from Alice Martin was deleted in Intercom. Its copy is still in this ticket.</p>"
+        "<p>A message from Alice Martin was redacted in Intercom. The bridge cannot remove the text from this "
+        "ticket's log, and cannot recall e-mails that iTop has sent with it.</p>"
     ]
     assert Delivery.objects.get(kind="part").state == "written"
 
@@ -71,4 +72,4 @@ def test_a_part_that_was_copied_with_the_ticket_is_erased_too(
     work()
     assert not is_stored(SECRET)
     ticket = TicketLink.objects.get().ticket.object_id
-    assert "was deleted in Intercom" in str(itop.store.log(ticket, "private_log"))
+    assert "was redacted in Intercom" in str(itop.store.log(ticket, "private_log"))

@@ -40,7 +40,15 @@ from .parts import (
     retry_button,
     subtitle,
 )
-from .sync_status import failed_buttons, failed_text, left_out_buttons, left_out_text, switch_buttons
+from .sync_status import (
+    failed_buttons,
+    failed_files_text,
+    failed_text,
+    files_text,
+    left_out_buttons,
+    left_out_text,
+    switch_buttons,
+)
 
 MAX_NAME_LENGTH = 50
 LINE_WIDTH = 26
@@ -287,7 +295,7 @@ class HomeScreen:
         status = self.status
         if status is None:
             return []
-        if self.is_merged_away or status.failed:
+        if self.is_merged_away or status.failed or status.files.failed:
             # "Sync on" would contradict the failure in the first line of the screen.
             title = _("Sync status")
         elif status.on:
@@ -319,6 +327,8 @@ class HomeScreen:
                 facts.append(checked_text(self.news))
         if status.failed and levels["failure"] is Level.HIDDEN:
             facts.append(_("%(count)d could not be copied") % {"count": status.failed})
+        if status.files.waiting or (status.files.failed and levels["failure"] is Level.HIDDEN):
+            facts.append(files_text(status.files))
         if status.left_out and status.on and levels["left_out"] is Level.HIDDEN:
             text = ngettext("%(count)d left out", "%(count)d left out", status.left_out)
             facts.append(text % {"count": status.left_out})
@@ -329,10 +339,13 @@ class HomeScreen:
 
     def _failed(self, level: Level) -> list[Component]:
         """Return the reason why messages could not be copied, and buttons to solve it, for the top of the screen."""
-        if self.status is None or not self.status.failed:
+        if self.status is None or not (self.status.failed or self.status.files.failed):
             return []
-        text = failed_text(self.status, MAX_REASON_LENGTHS[level])
-        components: list[Component] = [Text(text=text, style="error", bottom_margin="none")]
+        length = MAX_REASON_LENGTHS[level]
+        texts = [failed_text(self.status, length)] if self.status.failed else []
+        if self.status.files.failed:
+            texts.append(failed_files_text(self.status.files, length))
+        components: list[Component] = [Text(text=text, style="error", bottom_margin="none") for text in texts]
         if self.status.needs_other_ticket:
             components.append(find_button())
         if level is Level.NORMAL or not self.status.needs_other_ticket:

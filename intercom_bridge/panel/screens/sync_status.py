@@ -5,6 +5,8 @@ import datetime as dt
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from intercom_bridge.files.summary import FileFailure, FileSummary
+from intercom_bridge.models.reason import ReasonCode, reason_label
 from intercom_bridge.panel.click import HOME, NEWS, SYNC, BackLink, click_id
 from intercom_bridge.panel.components import (
     Button,
@@ -20,7 +22,13 @@ from intercom_bridge.panel.components import (
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.links.merge import find_merge
 from intercom_bridge.tickets.news import News, get_news
-from intercom_bridge.tickets.sync_status import SyncDetails, SyncStatus, TicketSync, get_sync_details
+from intercom_bridge.tickets.sync_status import (
+    MAX_FAILURES,
+    SyncDetails,
+    SyncStatus,
+    TicketSync,
+    get_sync_details,
+)
 
 from .merged import merge_item
 from .news import checked_text, posting_stopped
@@ -43,6 +51,7 @@ MAX_REASON_LENGTH = 300
 # References are shorter; a profile may use titles as names.
 MAX_REF_LENGTH = 20
 MAX_TICKETS = 20
+MAX_FILE_NAME_LENGTH = 40
 # Each has a button. The next ones appear once these are unlinked.
 MAX_GONE = 5
 
@@ -108,8 +117,38 @@ def failed_text(status: SyncStatus, max_reason_length: int) -> str:
     ) % {"count": status.failed, "reason": safe_name(status.last_failure, max_reason_length)}
 
 
+def files_text(files: FileSummary) -> str:
+    """Return how many files are copied, "" without files."""
+    if not files.total:
+        return ""
+    text = ngettext(
+        "%(copied)d of %(total)d file copied", "%(copied)d of %(total)d files copied", files.total
+    )
+    return text % {"copied": files.copied, "total": files.total}
+
+
+def failed_files_text(files: FileSummary, max_reason_length: int) -> str:
+    """Return how many files are copied, and why the newest failed one is not, unless the length is 0. For a `Text`."""
+    if files.failure is None or not max_reason_length:
+        return files_text(files)
+    problem = _file_problem(files.failure, max_reason_length)
+    return _("%(files)s; %(problem)s") % {"files": files_text(files), "problem": problem}
+
+
+def _file_problem(failure: FileFailure, max_reason_length: int) -> str:
+    name = safe_name(failure.name, MAX_FILE_NAME_LENGTH) or _("a file")
+    if failure.code == ReasonCode.FILE_TOO_LARGE:
+        text = _("%(file)s exceeds the %(limit)d MB limit")
+        return text % {"file": name, "limit": failure.limit_mb}
+    reason = safe_name(reason_label(failure.code, failure.detail), max_reason_length)
+    return _("%(file)s: %(reason)s") % {"file": name, "reason": reason}
+
+
 def failed_buttons(status: SyncStatus) -> tuple[Component, ...]:
-    return (link_button(click_id("try-again"), _("Try again")),) if status.retriable else ()
+    """Return the button that retries failed messages and files, if a retry may help."""
+    if not (status.retriable or status.files.retriable):
+        return ()
+    return (link_button(click_id("try-again"), _("Try again")),)
 
 
 def left_out_buttons(status: SyncStatus) -> tuple[Component, ...]:
@@ -169,6 +208,7 @@ def _details(details: SyncDetails, *, is_merged: bool) -> list[Component]:
             "reason": safe_name(failure.reason, MAX_REASON_LENGTH),
         }
         components.append(error_text(text))
+    components += _failed_files(details.tickets)
     if status.left_out:
         components.append(paragraph(left_out_text(status.left_out)))
     if details.comparison_problem:
@@ -176,6 +216,22 @@ def _details(details: SyncDetails, *, is_merged: bool) -> list[Component]:
         components.append(_reason_text(text, details.comparison_problem))
     components += [*failed_buttons(status), *left_out_buttons(status)]
     return components if is_merged else [*components, *switch_buttons(status)]
+
+
+def _failed_files(tickets: tuple[TicketSync, ...]) -> list[Component]:
+    """Return why files could not be copied, for the tickets that lack any."""
+    lacking = [ticket for ticket in tickets if ticket.files.failed]
+    text = _("**%(ticket)s**: %(problem)s")
+    return [
+        error_text(
+            text
+            % {
+                "ticket": escape_markdown(shorten(ticket.ref, MAX_REF_LENGTH)),
+                "problem": failed_files_text(ticket.files, MAX_REASON_LENGTH),
+            }
+        )
+        for ticket in lacking[:MAX_FAILURES]
+    ]
 
 
 def _state_text(status: SyncStatus, *, is_merged: bool) -> str:
@@ -213,7 +269,7 @@ def _ticket_texts(tickets: tuple[TicketSync, ...]) -> list[Component]:
 
 
 def _ticket_text(ticket: TicketSync) -> str:
-    if not ticket.total:
+    if not ticket.total and not ticket.files.total:
         return _("No message for %(ticket)s yet") % {"ticket": shorten(ticket.ref, MAX_REF_LENGTH)}
     facts = [written_text(ticket.written, ticket.total, ticket.ref)]
     if ticket.last_at is not None:
@@ -222,4 +278,6 @@ def _ticket_text(ticket: TicketSync) -> str:
         facts.append(_("%(count)d waiting") % {"count": ticket.waiting})
     if ticket.failed:
         facts.append(_("%(count)d could not be copied") % {"count": ticket.failed})
+    if ticket.files.total and not ticket.files.failed:
+        facts.append(files_text(ticket.files))
     return ", ".join(facts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -19,6 +20,7 @@ from intercom_bridge.panel.components import (
     Text,
     escape_markdown,
     markdown_link,
+    shorten,
 )
 from intercom_bridge.tickets.answers import Answer, find_entries, find_sent, find_solution
 from intercom_bridge.tickets.context import PanelContext
@@ -31,6 +33,7 @@ from intercom_bridge.tickets.details import (
     get_details,
 )
 from intercom_bridge.tickets.errors import CacheMissError, TicketNotFoundError
+from intercom_bridge.tickets.files import TicketFile, files_of_ticket
 from intercom_bridge.tickets.rows import TicketList, TicketRow
 from itop_client import LogEntry
 
@@ -60,6 +63,7 @@ MAX_PARAGRAPH_LENGTH = 1500
 MAX_PARAGRAPHS_LENGTH = 4500
 MAX_TITLE_LENGTH = 255
 MAX_ENTRY_LENGTH = 300
+MAX_FILE_NAME_LENGTH = 60
 
 
 def ticket_screen(context: PanelContext, ticket_class: str, ticket_id: int, back: BackLink) -> Canvas:
@@ -85,6 +89,7 @@ def ticket_screen(context: PanelContext, ticket_class: str, ticket_id: int, back
     components += _solution(context, details)
     components += _entries(context, _("Public log"), details.public, _sendable(context, details))
     components += _entries(context, _("Private log"), details.private, {})
+    components += _files(files_of_ticket(context.itop, ticket_class, ticket_id))
     if others:
         components.append(paragraph(conversation_links(details.conversations)))
     components += [_portal_button(details), back_button(back.target)]
@@ -115,6 +120,17 @@ def cached_ticket_screen(
         components.append(DataTable(items=(status,)))
     components.append(back_button(back.target))
     return Canvas(components=tuple(components), stored_data=back.to_stored())
+
+
+def _files(files: tuple[TicketFile, ...]) -> list[Component]:
+    """Return links to the files in iTop, newest first, with their sizes."""
+    if not files:
+        return []
+    lines = []
+    for file in files:
+        link = markdown_link(shorten(file.name, MAX_FILE_NAME_LENGTH), file.url)
+        lines.append(f"{link} ({filesizeformat(file.size)})" if file.size else link)
+    return [subtitle(_("Files")), paragraph("\n".join(lines))]
 
 
 def conversation_links(linked: tuple[LinkedConversation, ...]) -> str:

@@ -1,0 +1,110 @@
+"""How many files of a conversation are in iTop, and why the newest failed one is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db.models import Count, Q, Value
+from django.db.models.functions import Concat
+
+from intercom_bridge.models import Conversation, FileToItop, TicketLink
+from intercom_bridge.models.file_to_itop import FileToItopQuerySet
+from intercom_bridge.models.reason import ReasonCode
+
+State = FileToItop.State
+
+# One file has a row for each linked ticket.
+FILE: Final = Concat("part_kind", Value(" "), "part_id", Value(" "), "position")
+# Whenever they are retried, there is nothing to copy.
+HOPELESS: Final = (ReasonCode.FILE_GONE, ReasonCode.FILE_EMPTY)
+FAILED: Final = Q(state=State.FAILED)
+RETRIABLE: Final = Q(state=State.FAILED, cleaned_at=None, ticket__gone_at=None) & ~Q(reason_code__in=HOPELESS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFailure:
+    """The newest file that could not be copied. `name` is "" once it was erased, `limit_mb` is the workspace's."""
+
+    name: str
+    code: str
+    detail: str
+    limit_mb: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSummary:
+    """Files by state: `total` counts those that were to be copied, so neither skipped nor deleted ones."""
+
+    total: int = 0
+    copied: int = 0
+    waiting: int = 0
+    failed: int = 0
+    retriable: int = 0
+    failure: FileFailure | None = None
+
+
+NO_FILES: Final = FileSummary()
+
+
+def summary_of(conversation: Conversation) -> FileSummary:
+    """Return the files for the tickets linked now. A file is counted once, and copied if all tickets have it."""
+    rows = files_of_conversation(conversation)
+    counts = rows.aggregate(
+        total=Count(FILE, distinct=True),
+        unfinished=Count(FILE, distinct=True, filter=~Q(state=State.COPIED)),
+        waiting=Count(FILE, distinct=True, filter=Q(state=State.WAITING)),
+        failed=Count(FILE, distinct=True, filter=FAILED),
+        retriable=Count(FILE, distinct=True, filter=RETRIABLE),
+    )
+    return _summary(rows, counts, conversation, counts["total"] - counts["unfinished"])
+
+
+def summaries_by_ticket(conversation: Conversation) -> dict[int, FileSummary]:
+    """Return the files for each linked ticket that has any, by the ticket's primary key."""
+    rows = files_of_conversation(conversation)
+    counted = rows.values("ticket").annotate(
+        total=Count("pk"),
+        copied=Count("pk", filter=Q(state=State.COPIED)),
+        waiting=Count("pk", filter=Q(state=State.WAITING)),
+        failed=Count("pk", filter=FAILED),
+        retriable=Count("pk", filter=RETRIABLE),
+    )
+    return {
+        counts["ticket"]: _summary(
+            rows.filter(ticket=counts["ticket"]), counts, conversation, counts["copied"]
+        )
+        for counts in counted
+    }
+
+
+def files_of_conversation(conversation: Conversation | None) -> FileToItopQuerySet:
+    """Return the files that were to be copied to the tickets that are linked now."""
+    if conversation is None:
+        return FileToItop.objects.none()
+    linked = TicketLink.objects.filter(conversation=conversation).values("ticket")
+    rows = FileToItop.objects.filter(conversation=conversation, ticket__in=linked, is_redacted=False)
+    states = (State.WAITING, State.COPIED, State.FAILED)
+    return rows.exclude(position=FileToItop.LOOKUP).filter(state__in=states).with_message().order_by()
+
+
+def _summary(
+    rows: FileToItopQuerySet, counts: Mapping[str, Any], conversation: Conversation, copied: int
+) -> FileSummary:
+    return FileSummary(
+        total=counts["total"],
+        copied=copied,
+        waiting=counts["waiting"],
+        failed=counts["failed"],
+        retriable=counts["retriable"],
+        failure=_newest_failure(rows, conversation) if counts["failed"] else None,
+    )
+
+
+def _newest_failure(rows: FileToItopQuerySet, conversation: Conversation) -> FileFailure | None:
+    row = rows.filter(FAILED).order_by("-pk").first()
+    if row is None:
+        return None
+    limit = conversation.workspace.max_file_mb
+    return FileFailure(name=row.name, code=row.reason_code, detail=row.reason_detail, limit_mb=limit)
