@@ -116,6 +116,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
                     "copies_files",
                     "copies_files_of_notes",
                     "max_file_mb",
+                    "max_ticket_files_mb",
                     "forbidden_file_types",
                     "file_hosts",
                     "shows_pictures_in_log",

@@ -37,9 +37,10 @@ MAX_POST_BYTES: Final = 20 * MB
 # The files that are not read within this time are posted with a further message.
 READ_SECONDS: Final = 60.0
 NAME_SECONDS: Final = 5.0
-# A message waits so long for an iTop that does not work, and for a second attempt, however old it is: a worker that was
+# A message waits so long for an iTop that does not work, and for so many attempts, however old it is: a worker that was
 # killed may have had it for that time.
 WAITS_FOR: Final = dt.timedelta(minutes=5)
+MIN_FAILED_READS: Final = 5
 
 State = FileToIntercom.State
 
@@ -113,7 +114,9 @@ class MessageFiles:
             self._link(row, error.code, error.detail)
         except (ItopError, SecretDecryptionError, OSError) as error:
             is_recent = timezone.now() - self._message.created_at < WAITS_FOR
-            if is_recent or not self._message.reason_code:
+            row.failed_reads += 1
+            FileToIntercom.objects.filter(pk=row.pk).update(failed_reads=row.failed_reads)
+            if is_recent or row.failed_reads < MIN_FAILED_READS:
                 raise FilesNotReadyError(error) from error
             self._link(row, ReasonCode.FILE_NOT_READABLE, reason_of(error)[1])
         else:

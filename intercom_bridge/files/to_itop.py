@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import structlog
 from django.db import transaction
+from django.db.models import Sum
 from django.utils import timezone
 
 from intercom_bridge.connections import intercom_client, itop_client
@@ -89,6 +90,18 @@ class NoAccessTokenError(RemoteError):
     may_have_run = False
 
 
+class TicketFullError(RemoteError):
+    """The ticket has as many bytes of files as the workspace allows.
+
+    Whenever a ticket changes, iTop 3.3 reads all its files with their contents.
+    """
+
+    code = ReasonCode.FILE_TICKET_FULL.value
+    summary = "The ticket has too many files"
+    retry = False
+    may_have_run = False
+
+
 class TooLargeForItopError(RemoteError):
     """The file is within the workspace's limit, and iTop does not accept it."""
 
@@ -123,6 +136,7 @@ def copy(row: FileToItop, seconds: float, *, account_id: int = 0, shows_picture:
         upload = AttachmentFile(Path(file.path), name, file.content_type, file.size)
         row.name, row.content_type, row.size = name, file.content_type, file.size
         if is_attached:
+            _check_space(row, file.size)
             _set_copied(row, _attach(row, client, owner, upload, account_id, deadline))
         if shows_picture and row.is_inline and file.content_type in SHOWN_TYPES:
             _show(row, client, owner, upload, deadline)
@@ -130,6 +144,17 @@ def copy(row: FileToItop, seconds: float, *, account_id: int = 0, shows_picture:
             if not picture_url(row):
                 raise FileSkippedError(ReasonCode.FILE_OF_NOTE)
             _set_copied(row, None)
+
+
+def _check_space(row: FileToItop, size: int) -> None:
+    """Raise TicketFullError if the ticket would have too many bytes of files of ours."""
+    limit_mb = row.conversation.workspace.max_ticket_files_mb
+    copied = FileToItop.objects.filter(
+        ticket=row.ticket, state=FileToItop.State.COPIED, attachment_id__isnull=False
+    )
+    total = copied.aggregate(total=Sum("size"))["total"] or 0
+    if total + size > limit_mb * 1_000_000:
+        raise TicketFullError(f"{limit_mb} MB")
 
 
 def _attach(  # noqa: PLR0913 - what, where and whose

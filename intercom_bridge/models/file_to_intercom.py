@@ -49,6 +49,8 @@ class FileToIntercom(models.Model):
     content_type = models.CharField("type", max_length=255, blank=True)
     size = models.BigIntegerField(default=0, help_text="Bytes.")
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
+    # How often iTop could not be asked for it.
+    failed_reads = models.PositiveIntegerField(default=0, editable=False)
     reason_code = models.CharField(
         "reason", max_length=40, choices=ReasonCode.choices, default=ReasonCode.NONE, blank=True
     )

@@ -135,6 +135,10 @@ class ReasonCode(models.TextChoices):
         _("Files of internal notes are not copied: customers see all files of a ticket in iTop's portal."),
     )
     FILE_TOO_LARGE = "file_too_large", _("The file is larger than the workspace's limit.")
+    FILE_TICKET_FULL = (
+        "file_ticket_full",
+        _("The ticket has as many files as the workspace allows. With more, iTop becomes slow for this ticket."),
+    )
     FILE_TOO_LARGE_FOR_ITOP = (
         "file_too_large_for_itop",
         _("The file is larger than iTop's web server, PHP or database accepts."),

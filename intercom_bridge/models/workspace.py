@@ -30,6 +30,7 @@ TOPIC_EXPECTED_SECONDS = 7 * 86_400
 MAX_DAYS = 99_999
 # Intercom accepts files of up to 100 MB.
 MAX_FILE_MB = 100
+MAX_TICKET_FILES_MB = 10_000
 # Programs and scripts that Windows executes when somebody opens the file.
 FORBIDDEN_FILE_TYPES = "bat cmd com cpl dll exe hta jar js jse lnk msi pif ps1 reg scr vbe vbs wsf"
 
@@ -187,6 +188,13 @@ class Workspace(models.Model):
         help_text="Larger files are only named in the ticket. iTop needs a post_max_size and a memory_limit of PHP, a "
         "client_max_body_size of nginx and a max_allowed_packet of the database that allow one and a half times as "
         "much: the doctor tests it.",
+    )
+    max_ticket_files_mb = models.PositiveIntegerField(
+        "all files of a ticket in MB",
+        default=60,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_TICKET_FILES_MB)],
+        help_text="iTop reads all files of a ticket whenever somebody changes it: at 235 MB, an entry took eleven seconds, "
+        "and with PHP's usual memory_limit of 128 MB nobody can write to a ticket with more than about 100 MB.",
     )
     forbidden_file_types = models.TextField(
         "file types that are not copied",

@@ -292,8 +292,14 @@ def _shows_pictures(delivery: Delivery) -> bool:
     return is_administrator is not False and delivery.conversation.workspace.shows_pictures_in_log
 
 
+def _is_coming(row: FileToItop) -> bool:
+    """Return whether the file is in the ticket or is expected there."""
+    is_too_large = row.size > row.conversation.workspace.max_file_bytes
+    return row.state == FileToItop.State.COPIED or (row.state == FileToItop.State.WAITING and not is_too_large)
+
+
 def _links(part: Part, rows: Sequence[FileToItop]) -> FileLinks:
-    by_position = {row.position: row for row in rows if row.state != FileToItop.State.FAILED}
+    by_position = {row.position: row for row in rows if _is_coming(row)}
     attached = {
         position: file_url(row) for position, row in by_position.items() if position < len(part.attachments)
     }

@@ -490,3 +490,25 @@ def test_a_file_that_cannot_be_downloaded_does_not_keep_itop_paused(
     assert row.reason_code == "file_quarantined"
     paused_until = ItopInstance.objects.get().paused_until
     assert paused_until is not None and paused_until <= timezone.now()
+
+
+def test_a_ticket_does_not_get_more_files_than_the_workspace_allows(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    """Whenever a ticket changes, iTop reads all its files."""
+    Workspace.objects.update(max_ticket_files_mb=1)
+    write(File("a.bin", b"x" * 600_000), File("b.bin", b"y" * 600_000))
+    work()
+    assert [row["name"] for row in attachments(itop)] == ["a.bin"]
+    row = FileToItop.objects.get(name="b.bin")
+    assert (row.state, row.reason_code, row.reason_detail) == ("failed", "file_ticket_full", "1 MB")
+
+
+def test_a_file_that_is_known_to_be_too_large_is_not_linked(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    Workspace.objects.update(max_file_mb=1)
+    write(File("big.bin", b"x" * 3_000_000))
+    work()
+    assert "big.bin" in entries(itop, linked)[-1]
+    assert "<a " not in entries(itop, linked)[-1]
