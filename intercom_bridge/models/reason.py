@@ -137,7 +137,9 @@ class ReasonCode(models.TextChoices):
     FILE_TOO_LARGE = "file_too_large", _("The file is larger than the workspace's limit.")
     FILE_TICKET_FULL = (
         "file_ticket_full",
-        _("The ticket has as many files as the workspace allows. With more, iTop becomes slow for this ticket."),
+        _(
+            "The ticket has as many files as the workspace allows. With more, iTop becomes slow for this ticket."
+        ),
     )
     FILE_TOO_LARGE_FOR_ITOP = (
         "file_too_large_for_itop",

@@ -295,7 +295,9 @@ def _shows_pictures(delivery: Delivery) -> bool:
 def _is_coming(row: FileToItop) -> bool:
     """Return whether the file is in the ticket or is expected there."""
     is_too_large = row.size > row.conversation.workspace.max_file_bytes
-    return row.state == FileToItop.State.COPIED or (row.state == FileToItop.State.WAITING and not is_too_large)
+    return row.state == FileToItop.State.COPIED or (
+        row.state == FileToItop.State.WAITING and not is_too_large
+    )
 
 
 def _links(part: Part, rows: Sequence[FileToItop]) -> FileLinks:

@@ -12,9 +12,9 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from intercom_bridge.events.message_files import MIN_FAILED_READS
 from intercom_bridge.events import message_files, poster
 from intercom_bridge.events.files import attach_files, files_of_event
+from intercom_bridge.events.message_files import MIN_FAILED_READS
 from intercom_bridge.events.poll import poll_itop, poll_soon
 from intercom_bridge.files.from_itop import pictures_of
 from intercom_bridge.intercom.html import to_text
