@@ -193,8 +193,8 @@ class Workspace(models.Model):
         "all files of a ticket in MB",
         default=60,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_TICKET_FILES_MB)],
-        help_text="iTop reads all files of a ticket whenever somebody changes it: at 235 MB, an entry took eleven seconds, "
-        "and with PHP's usual memory_limit of 128 MB nobody can write to a ticket with more than about 100 MB.",
+        help_text="iTop reads all files of a ticket whenever somebody changes it. At 235 MB, an entry took eleven "
+        "seconds. With PHP's usual memory_limit of 128 MB, nobody can write to a ticket with more than about 100 MB.",
     )
     forbidden_file_types = models.TextField(
         "file types that are not copied",
