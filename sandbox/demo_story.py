@@ -8,7 +8,6 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 
 from intercom_bridge.models import Delivery, WebhookEvent
 from itop_client import LogEntry
@@ -100,14 +99,11 @@ class Story:
         self._go_on_writing()
         self._link_a_second_ticket()
         self._pause_and_resume()
-        if _bridge_has("to_itop"):
-            self._send_a_screenshot()
+        self._send_a_screenshot()
         self._deliver_twice()
         self._hear_from_itop()
-        if _bridge_has("from_itop"):
-            self._share_a_file()
-        if _bridge_has("to_itop"):
-            self._count_screenshots()
+        self._share_a_file()
+        self._count_screenshots()
         return self._look_at_the_tickets()
 
     # --- Chapters ---
@@ -372,14 +368,6 @@ class Story:
         """Return whether nothing is waiting. An event with a reason code waits to know whether it is our own post."""
         received = WebhookEvent.objects.filter(state=WebhookEvent.State.RECEIVED)
         return not received.filter(reason_code="").exists() and not Delivery.objects.waiting().exists()
-
-
-def _bridge_has(module: str) -> bool:
-    """Return whether the bridge copies files in this direction."""
-    return (
-        find_spec("intercom_bridge.files") is not None
-        and find_spec(f"intercom_bridge.files.{module}") is not None
-    )
 
 
 def _is_by(entry: LogEntry, author: str) -> bool:
