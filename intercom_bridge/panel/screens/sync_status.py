@@ -141,7 +141,7 @@ def _file_problem(failure: FileFailure, max_reason_length: int) -> str:
         text = _("%(file)s exceeds the %(limit)d MB limit")
         return text % {"file": name, "limit": failure.limit_mb}
     reason = safe_name(reason_label(failure.code, failure.detail), max_reason_length)
-    return _("%(file)s: %(reason)s") % {"file": name, "reason": reason}
+    return f"{name}: {reason}"
 
 
 def failed_buttons(status: SyncStatus) -> tuple[Component, ...]:
