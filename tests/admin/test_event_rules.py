@@ -81,7 +81,7 @@ def test_the_table_shows_the_defaults_and_stores_nothing_by_itself(
 
 
 def test_every_event_is_in_the_table() -> None:
-    assert set(event_rules.TITLES) == set(EventKind) - {EventKind.GONE}
+    assert set(event_rules.TITLES) == set(EventKind) - {EventKind.GONE, EventKind.FILE}
 
 
 def test_rules_are_saved(admin_client: Client, workspace: Workspace) -> None:

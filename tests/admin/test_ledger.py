@@ -24,6 +24,8 @@ from intercom_bridge.models import (
     CachedTickets,
     Conversation,
     Delivery,
+    FileToIntercom,
+    FileToItop,
     ItopInstance,
     LinkRemoval,
     Messenger,
@@ -54,6 +56,8 @@ MODELS = [
     "ticket",
     "ticketevent",
     "broadcast",
+    "filetoitop",
+    "filetointercom",
 ]
 
 
@@ -139,7 +143,17 @@ def conversation() -> Conversation:
         message = OutgoingMessage.objects.create(
             conversation=row, admin_id="1", body=f"<p>{TEXT}</p>", broadcast=broadcast, is_note=True
         )
-        TicketEvent.objects.create(
+        FileToItop.objects.create(
+            ticket=ticket,
+            conversation=row,
+            part_kind="part",
+            part_id=str(number),
+            part_created_at=number,
+            position=0,
+            name=f"{TEXT}.png",
+            reason_detail=TEXT,
+        )
+        event = TicketEvent.objects.create(
             ticket=ticket,
             conversation=row,
             kind="public_entry",
@@ -148,6 +162,9 @@ def conversation() -> Conversation:
             content=f"<p>{TEXT}<img src='https://x.example/y'></p>",
             message=message,
             reason_detail=TEXT,
+        )
+        FileToIntercom.objects.create(
+            event=event, source="attachment", object_id=number, name=f"{TEXT}.png", reason_detail=TEXT
         )
         CachedTickets.objects.create(
             workspace=workspace,
@@ -278,6 +295,8 @@ DISPLAYED_TEXTS = {
     "broadcast": {"admin_name", "left_out"},
     "conversation": {"conversation_id"},
     "delivery": {"part_id", "author", "idempotency_key"},
+    "filetointercom": {"content_type"},
+    "filetoitop": {"part_id", "content_type", "idempotency_key"},
     "itopinstance": {"name", "url", "time_zone", "portal_url", "user"},
     "linkremoval": {"unlinked_by", "linked_by"},
     "messenger": {"pages", "allowed_profiles", "person_attributes"},
@@ -298,7 +317,15 @@ DISPLAYED_TEXTS = {
         "attributes_mapping",
     },
     "webhookevent": {"notification_id", "topic", "conversation_id"},
-    "workspace": {"workspace_id", "name", "scope", "external_id_attribute", "time_zone"},
+    "workspace": {
+        "workspace_id",
+        "name",
+        "scope",
+        "external_id_attribute",
+        "time_zone",
+        "forbidden_file_types",
+        "file_hosts",
+    },
     "cachedtickets": {"conversation_id"},
 }
 
