@@ -25,6 +25,9 @@ def page(row: Workspace | ItopInstance, name: str = "test") -> str:
 def rows(workspace: Workspace, settings: Any) -> list[Workspace | ItopInstance]:
     # No service listens on this port.
     settings.PUBLIC_URL = "http://127.0.0.1:9"
+    # The stand-in's PHP has the default limits.
+    workspace.max_file_mb = 2
+    workspace.save()
     return [workspace, workspace.itop]
 
 

@@ -77,6 +77,14 @@ def workspace() -> Workspace:
         time_zone="Europe/Paris",
         keep_payloads_days=7,
         keep_failed_payloads_days=14,
+        copies_files=False,
+        copies_files_of_notes=True,
+        max_file_mb=30,
+        max_ticket_files_mb=200,
+        forbidden_file_types="exe",
+        file_hosts="files.acme.example",
+        shows_pictures_in_log=False,
+        deletes_redacted_files=False,
         verification="itop",
     )
     Messenger.objects.create(
@@ -101,6 +109,7 @@ def workspace() -> Workspace:
         resolved="reply",
         closed="note",
         reopened="note",
+        files="with_reply",
         shows_agent_names=False,
         post_as_admin_id="207",
         reopens_on=["public_entry", "resolved"],

@@ -130,7 +130,8 @@ def test_messages_from_while_the_workspace_was_disabled_are_written_once_it_is_e
 def turn(admin_client: Client, workspace: Workspace, *, on: bool) -> None:
     """Enable or disable the workspace on its admin page."""
     page = reverse("admin:intercom_bridge_workspace_change", args=[workspace.pk])
-    names = ("name", "region", "scope", "language", "time_zone", "external_id_attribute", "verification")
+    names = ["name", "region", "scope", "language", "time_zone", "external_id_attribute", "verification"]
+    names += ["max_file_mb", "max_ticket_files_mb", "forbidden_file_types"]
     typed = {name: getattr(workspace, name) for name in names}
     typed |= {"itop": workspace.itop_id, "profile": workspace.profile_id} | ({"enabled": "on"} if on else {})
     assert admin_client.post(page, typed).status_code == 302

@@ -156,7 +156,7 @@ def test_files_without_a_text_are_an_entry_that_names_them(
     files = [{"type": "upload", "name": "a <b>.png", "url": "https://x.example/a"}, {"name": "b.pdf"}]
     notify(client, part(37358198350, None, attachments=files))
     work()
-    assert new_entries(itop) == ["<p>[Files: a &lt;b&gt;.png, b.pdf]</p>"]
+    assert new_entries(itop) == ["<p>[Files: a _b_.png, b.pdf]</p>"]
 
 
 def test_a_lead_is_never_written_under_a_users_account(
