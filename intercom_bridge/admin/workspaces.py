@@ -39,7 +39,7 @@ class WorkspaceForm(SecretsForm):
     """The form of a workspace, which also checks the names of hosts."""
 
     def clean_file_hosts(self) -> str:
-        """Return the host names as they are compared, one per line; *.example.com stands for all subdomains."""
+        """Return the host names in their normalized form, one per line. *.example.com stands for all subdomains."""
         names = []
         for entry in str(self.cleaned_data.get("file_hosts") or "").split():
             prefix = "*." if entry.startswith("*.") else ""

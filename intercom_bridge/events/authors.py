@@ -36,7 +36,7 @@ def author_of(itop: ItopInstance, client: Client, entry: LogEntry, caller: Event
 def author_of_account(
     itop: ItopInstance, client: Client, account_id: int, name: str, caller: EventAuthor
 ) -> EventAuthor:
-    """Return who used the account, 0 if there is none, as `author_of`. `name` is the one that iTop shows."""
+    """Return the author who used this account (0 if there is none). `name` is the author's name in iTop."""
     name = name[:200]
     if not account_id:
         return EventAuthor(name=name, is_customer=bool(name) and name.casefold() == caller.name.casefold())

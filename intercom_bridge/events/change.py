@@ -27,7 +27,7 @@ class Change:
     happened_at: by iTop's clock; None if iTop does not say.
     before, after: the values as people see them; "" for an entry.
     content: the entry, the solution or the pending reason, as HTML of iTop.
-    entry_key: of a file, the key of the public entry that was saved with it, "" if there is none.
+    entry_key: for a file, the key of the public entry that was saved together with it, otherwise "".
     """
 
     kind: str

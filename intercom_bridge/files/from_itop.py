@@ -198,7 +198,4 @@ def file_url(row: FileToIntercom) -> str:
     ticket = row.event.ticket
     if row.source != FileToIntercom.Source.ATTACHMENT:
         return ticket.itop.backoffice_url(ticket.ticket_class, ticket.object_id)
-    return (
-        f"{ticket.itop.url}/pages/ajax.document.php?operation=download_document&class=Attachment&field=contents"
-        f"&id={row.object_id}"
-    )
+    return ticket.itop.attachment_url(row.object_id)

@@ -10,10 +10,9 @@ from typing import Any, Final
 
 from django.utils import timezone
 
-from intercom_bridge.intercom.html import media_in, to_text
+from intercom_bridge.intercom.html import media_in, to_text, without_query
 from intercom_bridge.intercom.payloads import Part
 from intercom_bridge.models import FileToItop, Log, TicketLink, Workspace
-from intercom_bridge.models.file_to_itop import MAX_NAME
 from itop_client import idempotency_key
 
 from .download import expiry_of
@@ -44,9 +43,6 @@ class PartFile:
     size: int = 0
     is_inline: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def files_of(part: Part) -> tuple[PartFile, ...]:
     """Return the files of a part, at most MAX_FILES. A picture that is attached as well counts once."""
@@ -55,13 +51,14 @@ def files_of(part: Part) -> tuple[PartFile, ...]:
         for number, file in enumerate(part.attachments)
         if file.url
     ]
-    paths = {_without_query(file.url) for file in attached}
+    paths = {without_query(file.url) for file in attached}
     # In a stored part, attached files have no address any more: each picture keeps its position.
-    pictures = {_without_query(url): (url, name) for url, name in reversed(media_in(part.body))}
-    order = dict.fromkeys(_without_query(url) for url, _name in media_in(part.body))
+    pictures: dict[str, tuple[str, str]] = {}
+    for url, name in media_in(part.body):
+        pictures.setdefault(without_query(url), (url, name))
     inline = [
-        PartFile(len(part.attachments) + number, pictures[path][1], pictures[path][0], is_inline=True)
-        for number, path in enumerate(order)
+        PartFile(len(part.attachments) + number, name, url, is_inline=True)
+        for number, (path, (url, name)) in enumerate(pictures.items())
         if path not in paths
     ]
     return (*attached, *inline)[:MAX_FILES]
@@ -101,11 +98,7 @@ def files_to_json(part: Part) -> dict[str, Any]:
     found = [PartFile(FileToItop.LOOKUP, "", "")] if lacks_files(part) else files_of(part)
     if not found:
         return {}
-    author = part.author
-    return {
-        "part_author": {"type": author.type, "id": author.id, "name": author.name, "email": author.email},
-        "files": [file.to_json() for file in found],
-    }
+    return {"part_author": asdict(part.author), "files": [asdict(file) for file in found]}
 
 
 def add_rows(link: TicketLink, part: Part, log: str) -> None:
@@ -144,7 +137,7 @@ def _row(link: TicketLink, part: dict[str, Any], file: dict[str, Any], due_at: d
         is_private=part["log"] == Log.PRIVATE,
         part_created_at=part["created_at"] or int(now.timestamp()),
         author=part.get("part_author", {}),
-        name=safe_name(file["name"], file["content_type"])[:MAX_NAME] if file["name"] else "",
+        name=safe_name(file["name"], file["content_type"]) if file["name"] else "",
         content_type=file["content_type"][:255],
         size=file["size"],
         url=url,
@@ -154,7 +147,3 @@ def _row(link: TicketLink, part: dict[str, Any], file: dict[str, Any], due_at: d
         ),
         due_at=due_at,
     )
-
-
-def _without_query(url: str) -> str:
-    return url.partition("?")[0].partition("#")[0]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,6 @@ from intercom_bridge.connections import intercom_client, itop_client
 from intercom_bridge.intercom.client import IntercomRejectedError
 from intercom_bridge.intercom.payloads import Part
 from intercom_bridge.models import CachedAnswer, Delivery, FileToItop, Log, PersonMatch, TicketLink
-from intercom_bridge.models.file_to_itop import MAX_NAME
 from intercom_bridge.models.reason import ReasonCode
 from itop_client import (
     AttachmentFile,
@@ -132,7 +132,7 @@ def copy(row: FileToItop, seconds: float, *, account_id: int = 0, shows_picture:
         return
     with _downloaded(row, deadline) as file:
         check_type(file, name=row.name, types=workspace.forbidden_file_types)
-        name = safe_name(row.name or "file", file.content_type)[:MAX_NAME]
+        name = safe_name(row.name or "file", file.content_type)
         upload = AttachmentFile(Path(file.path), name, file.content_type, file.size)
         row.name, row.content_type, row.size = name, file.content_type, file.size
         if is_attached:
@@ -218,10 +218,7 @@ def file_url(row: FileToItop) -> str:
     itop = row.ticket.itop
     if not row.attachment_id:
         return itop.backoffice_url(row.ticket.ticket_class, row.ticket.object_id)
-    return (
-        f"{itop.url}/pages/ajax.document.php?operation=download_document&class=Attachment&field=contents"
-        f"&id={row.attachment_id}"
-    )
+    return itop.attachment_url(row.attachment_id)
 
 
 def remove(row: FileToItop, seconds: float) -> None:
@@ -301,54 +298,45 @@ def _parts(row: FileToItop, seconds: float) -> Iterable[Part]:
     return found.messages
 
 
-def _downloaded(row: FileToItop, deadline: Deadline) -> Any:
-    return _Download(row, deadline)
-
-
-class _Download:
-    """A context manager: the file, from the address in the row or, if that has expired, from a fresh one."""
-
-    def __init__(self, row: FileToItop, deadline: Deadline) -> None:
-        self._row, self._deadline = row, deadline
-        self._running: Any = None
-
-    def __enter__(self) -> Downloaded:
-        row = self._row
-        has_expired = row.url_expires_at is not None and row.url_expires_at <= timezone.now()
-        if not row.url or has_expired:
-            self._refresh()
-            return self._start()
+@contextmanager
+def _downloaded(row: FileToItop, deadline: Deadline) -> Iterator[Downloaded]:
+    """Download the file from the address in the row or, if that has expired, from a fresh one."""
+    has_expired = row.url_expires_at is not None and row.url_expires_at <= timezone.now()
+    is_fresh = not row.url or has_expired
+    if is_fresh:
+        _refresh(row, deadline)
+    with ExitStack() as stack:
         try:
-            return self._start()
+            file = stack.enter_context(_download(row, deadline))
         except (AddressExpiredError, FileQuarantinedError):
+            if is_fresh:
+                raise
             # Intercom's clock decides, and an address may not say when it expires.
-            self._refresh()
-            return self._start()
+            _refresh(row, deadline)
+            file = stack.enter_context(_download(row, deadline))
+        yield file
 
-    def __exit__(self, *error: Any) -> None:
-        self._running.__exit__(*error)
 
-    def _start(self) -> Downloaded:
-        row, workspace = self._row, self._row.conversation.workspace
-        self._running = download(
-            row.url,
-            hosts=allowed_hosts(workspace),
-            max_bytes=workspace.max_file_bytes,
-            deadline=self._deadline.remaining(),
-            name=row.name,
-        )
-        file: Downloaded = self._running.__enter__()
-        return file
+def _download(row: FileToItop, deadline: Deadline) -> AbstractContextManager[Downloaded]:
+    workspace = row.conversation.workspace
+    return download(
+        row.url,
+        hosts=allowed_hosts(workspace),
+        max_bytes=workspace.max_file_bytes,
+        deadline=deadline.remaining(),
+        name=row.name,
+    )
 
-    def _refresh(self) -> None:
-        row = self._row
-        url = fresh_url(row, _parts(row, self._deadline.remaining()))
-        if not url:
-            raise FileGoneError
-        row.url, row.url_expires_at = url, expiry_of(url) or timezone.now() + VALID_FOR
-        FileToItop.objects.filter(pk=row.pk, cleaned_at=None).update(
-            url=row.url, url_expires_at=row.url_expires_at
-        )
+
+def _refresh(row: FileToItop, deadline: Deadline) -> None:
+    """Ask the conversation for a fresh address. Raise FileGoneError if the file is not there any more."""
+    url = fresh_url(row, _parts(row, deadline.remaining()))
+    if not url:
+        raise FileGoneError
+    row.url, row.url_expires_at = url, expiry_of(url) or timezone.now() + VALID_FOR
+    FileToItop.objects.filter(pk=row.pk, cleaned_at=None).update(
+        url=row.url, url_expires_at=row.url_expires_at
+    )
 
 
 def _owner(row: FileToItop, client: Client, deadline: Deadline) -> FileOwner:

@@ -262,6 +262,11 @@ def allowed_url(value: str, pattern: re.Pattern[str]) -> str:
     return re.sub(r"\s", "%20", value) if pattern.match(value) else ""
 
 
+def without_query(url: str) -> str:
+    """Return the address without its query and fragment: what stays the same when Intercom signs it again."""
+    return url.partition("?")[0].partition("#")[0]
+
+
 def url_in_itop(url: str) -> str:
     """Return the URL as iTop stores it in a link or image, "" if iTop would remove it."""
     return quote(url, safe=_NOT_ENCODED_BY_ITOP) if _URL_KEPT_BY_ITOP.match(url) else ""
@@ -311,7 +316,7 @@ def _is_temporary(url: str) -> bool:
 
 
 def _file_name(url: str) -> str:
-    path = url.partition("?")[0].partition("#")[0]
+    path = without_query(url)
     name = clean_text(unquote_plus(path.rpartition("/")[2]))
     return " ".join(_BIDIRECTIONAL.sub("", name).split())
 
@@ -408,9 +413,7 @@ class HtmlRenderer(_Renderer):
         media = _Media.of(node)
         if not media:
             return escape(node.attributes.get("alt", "").strip())
-        if link := self._links.get(
-            node.attributes.get("src", "").strip().partition("?")[0].partition("#")[0]
-        ):
+        if link := self._links.get(without_query(node.attributes.get("src", "").strip())):
             return self._copied(media, link)
         if node.tag != "img" or not media.url:
             return self._linked(media)

@@ -184,6 +184,13 @@ class ItopInstance(models.Model):
         """Return the ticket's address for agents."""
         return f"{self.url}/pages/UI.php?operation=details&class={ticket_class}&id={ticket_id}"
 
+    def attachment_url(self, attachment_id: int) -> str:
+        """Return the address at which somebody who is logged in to the console opens an Attachment."""
+        return (
+            f"{self.url}/pages/ajax.document.php?operation=download_document&class=Attachment&field=contents"
+            f"&id={attachment_id}"
+        )
+
     def new_person_url(self, name: str, email: str) -> str:
         """Return the address of iTop's own form for a new person, with the name and the e-mail address filled in.
 

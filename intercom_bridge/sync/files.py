@@ -19,7 +19,7 @@ from intercom_bridge.files.download import DownloadTimeoutError
 from intercom_bridge.files.parts import HEAD_START, files_of
 from intercom_bridge.files.to_itop import FileSkippedError, copy, file_url, look_up, picture_url, remove
 from intercom_bridge.intercom.client import IntercomError, IntercomRateLimitedError
-from intercom_bridge.intercom.html import MediaLink
+from intercom_bridge.intercom.html import MediaLink, without_query
 from intercom_bridge.intercom.payloads import Author, Part
 from intercom_bridge.models import Delivery, FileToItop, ItopInstance, Ticket
 from intercom_bridge.models.encryption import SecretDecryptionError
@@ -309,6 +309,5 @@ def _links(part: Part, rows: Sequence[FileToItop]) -> FileLinks:
     for file in files_of(part):
         row = by_position.get(file.position)
         if file.is_inline and row is not None:
-            key = file.url.partition("?")[0].partition("#")[0]
-            pictures[key] = MediaLink(file_url(row), picture_url(row), row.name)
+            pictures[without_query(file.url)] = MediaLink(file_url(row), picture_url(row), row.name)
     return FileLinks(attached, pictures)

@@ -3,7 +3,7 @@
 import html
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -188,12 +188,7 @@ def part_to_json(part: Part) -> dict[str, Any]:
         "body": part.body,
         "subject": part.subject,
         "created_at": part.created_at,
-        "author": {
-            "type": part.author.type,
-            "id": part.author.id,
-            "name": part.author.name,
-            "email": part.author.email,
-        },
+        "author": asdict(part.author),
         "attachments": [
             {"name": file.name, "url": "", "content_type": file.content_type, "size": file.size}
             for file in part.attachments

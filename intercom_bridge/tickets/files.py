@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 
 from intercom_bridge.files import from_itop, to_itop
@@ -18,7 +17,6 @@ class TicketFile:
     name: str
     size: int
     url: str
-    at: dt.datetime | None
 
 
 def files_of_ticket(itop: ItopInstance, ticket_class: str, ticket_id: int) -> tuple[TicketFile, ...]:
@@ -35,9 +33,7 @@ def files_of_ticket(itop: ItopInstance, ticket_class: str, ticket_id: int) -> tu
         **{f"ticket__{name}": value for name, value in ticket.items()},
     )
     found = {
-        row.attachment_id: TicketFile(
-            name=row.name, size=row.size, url=to_itop.file_url(row), at=row.copied_at
-        )
+        row.attachment_id: TicketFile(name=row.name, size=row.size, url=to_itop.file_url(row))
         for row in copied.select_related("ticket__itop").order_by("-pk")[:MAX_FILES]
     }
     added = FileToIntercom.objects.filter(
@@ -46,7 +42,7 @@ def files_of_ticket(itop: ItopInstance, ticket_class: str, ticket_id: int) -> tu
         **{f"event__ticket__{name}": value for name, value in ticket.items()},
     ).exclude(name="")
     for row in added.select_related("event__ticket__itop").order_by("-pk")[:MAX_FILES]:
-        file = TicketFile(name=row.name, size=row.size, url=from_itop.file_url(row), at=row.created_at)
+        file = TicketFile(name=row.name, size=row.size, url=from_itop.file_url(row))
         found.setdefault(row.object_id, file)
     newest = sorted(found.items(), key=lambda item: -(item[0] or 0))
     return tuple(file for _number, file in newest[:MAX_FILES])
