@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.db.models import Count, Q, Value
-from django.db.models.functions import Concat
+from django.db.models import CharField, Count, Q, Value
+from django.db.models.functions import Cast, Concat
 
 from intercom_bridge.models import Conversation, FileToItop, TicketLink
 from intercom_bridge.models.file_to_itop import FileToItopQuerySet
@@ -16,7 +16,7 @@ from intercom_bridge.models.reason import ReasonCode
 State = FileToItop.State
 
 # One file has a row for each linked ticket.
-FILE: Final = Concat("part_kind", Value(" "), "part_id", Value(" "), "position")
+FILE: Final = Concat("part_kind", Value(" "), "part_id", Value(" "), Cast("position", CharField()))
 # Whenever they are retried, there is nothing to copy.
 HOPELESS: Final = (ReasonCode.FILE_GONE, ReasonCode.FILE_EMPTY)
 FAILED: Final = Q(state=State.FAILED)
