@@ -9,6 +9,7 @@ import base64
 import contextlib
 import itertools
 import json
+import math
 import os
 import sqlite3
 import time
@@ -29,8 +30,9 @@ from tests.system.notification import PERSON
 
 from .measures import FILLING_SECONDS, TOKEN, Bench, Service, started_by
 
-# Conversations with a ticket each.
-TALKS = 4
+# Conversations with a ticket each: as many as a ticket's limit for all files (Workspace.max_ticket_files_mb) requires.
+MIN_TALKS = 4
+TICKET_BYTES = 50_000_000
 # Transfers at the same time, as in a worker (worker/queues.py).
 CONNECTIONS = 2
 # So many files are transferred by the plain client, before and after.
@@ -115,14 +117,19 @@ def files_both_ways(bench: Bench, count: int, size: int) -> None:
     )
     bench.children.wait_for_address(standin, f"{url}/sandbox/state")
     inbox = Inbox(url)
-    talks = [inbox.begin(name="Alice Martin", email=PERSON, body="Hello") for _ in range(TALKS)]
-    ends = Ends(bench, inbox, url, database, talks, bench.register(TALKS))
+    talks = [
+        inbox.begin(name="Alice Martin", email=PERSON, body="Hello")
+        for _ in range(max(MIN_TALKS, math.ceil(count * size / TICKET_BYTES)))
+    ]
+    ends = Ends(bench, inbox, url, database, talks, bench.register(len(talks)))
     service = bench.service(
         "files", talks=[[talk, [ticket], []] for talk, ticket in zip(talks, ends.tickets, strict=True)]
     )
     service.environment["INTERCOM_API_URL"] = url
     web = service.start_web(web_port)
-    bench.say(f"Files, {count} of {size / MEGABYTE:.1f} MB in each direction, {TALKS} conversations, SQLite")
+    bench.say(
+        f"Files, {count} of {size / MEGABYTE:.1f} MB in each direction, {len(talks)} conversations, SQLite"
+    )
     sent = _write_messages(ends, web, count, size)
     _to_itop(ends, service, sent, size)
     _to_intercom(ends, service, count, size)
@@ -139,7 +146,10 @@ def _write_messages(ends: Ends, web: Child, count: int, size: int) -> Peaks:
     for number in range(count):
         file = {"name": NAME.format(number), "content_type": "application/pdf", "data": _data(size)}
         ends.inbox.write(
-            ends.talks[number % TALKS], author="contact", body=f"See file {number}.", attachments=[file]
+            ends.talks[number % len(ends.talks)],
+            author="contact",
+            body=f"See file {number}.",
+            attachments=[file],
         )
         _wait_for_notifications(ends)
         peaks.reach(number + 1)
@@ -160,13 +170,7 @@ def _wait_for_notifications(ends: Ends) -> None:
 
 
 def _to_itop(ends: Ends, service: Service, web: Peaks, size: int) -> None:
-    parts = [ends.inbox.parts(talk) for talk in ends.talks]
-    urls = [
-        part["attachments"][0]["url"]
-        for turn in itertools.zip_longest(*parts)
-        for part in turn
-        if part and part["attachments"]
-    ]
+    urls = _urls(ends)
     count = len(urls)
     before = _bare_to_itop(ends, urls[:MAX_BARE])
     worker = service.start_worker()
@@ -175,11 +179,21 @@ def _to_itop(ends: Ends, service: Service, web: Peaks, size: int) -> None:
     _stop(worker)
     _require_all_there(ends, count)
     # The addresses may have expired meanwhile.
-    again = [part["attachments"][0]["url"] for part in ends.inbox.parts(ends.talks[0]) if part["attachments"]]
-    after = _bare_to_itop(ends, again[:MAX_BARE])
+    after = _bare_to_itop(ends, _urls(ends)[:MAX_BARE])
     _report(ends.bench, "From Intercom to iTop", ours, (before, after), size)
     ends.bench.say(f"  {'peak memory of web':<28}{web}")
     ends.bench.say(f"  {'peak memory of the worker':<28}{peaks}")
+
+
+def _urls(ends: Ends) -> list[str]:
+    """Return fresh addresses of the messages' files, in turn one of each conversation."""
+    parts = [ends.inbox.parts(talk) for talk in ends.talks]
+    return [
+        part["attachments"][0]["url"]
+        for turn in itertools.zip_longest(*parts)
+        for part in turn
+        if part and part["attachments"]
+    ]
 
 
 def _copied(service: Service) -> int:
@@ -252,7 +266,7 @@ def _to_intercom(ends: Ends, service: Service, count: int, size: int) -> None:
             service.ask(
                 "SELECT count(*) FROM intercom_bridge_ticketsnapshot WHERE files_read_at IS NOT NULL"
             )[0]
-            == TALKS
+            == len(ends.talks)
         ),
         "the files of all tickets are known",
         FILLING_SECONDS,
@@ -260,7 +274,7 @@ def _to_intercom(ends: Ends, service: Service, count: int, size: int) -> None:
     )
     _stop(worker)
     for number in range(count):
-        _add_file(ends, ends.tickets[number % TALKS][0], number, size)
+        _add_file(ends, ends.tickets[number % len(ends.tickets)][0], number, size)
     before = _bare_to_intercom(ends, min(count, MAX_BARE))
     worker = service.start_worker()
     peaks = Peaks(worker, count)
