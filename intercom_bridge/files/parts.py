@@ -16,7 +16,7 @@ from intercom_bridge.models import FileToItop, Log, TicketLink, Workspace
 from itop_client import idempotency_key
 
 from .download import expiry_of
-from .names import safe_name
+from .names import is_forbidden, safe_name
 
 # A message with more files names the rest.
 MAX_FILES: Final = 200
@@ -73,6 +73,17 @@ def count_copied(workspace: Workspace, messages: Iterable[tuple[Part, str]]) -> 
         return 0
     wanted = (part for part, log in messages if workspace.copies_files_of_notes or log == Log.PUBLIC)
     return sum(len(files_of(part)) for part in wanted)
+
+
+def count_expected(workspace: Workspace, part: Part, log: str) -> int:
+    """Return how many files of a message to this log are to be copied, as far as is known before the download."""
+    if not workspace.copies_files or (log == Log.PRIVATE and not workspace.copies_files_of_notes):
+        return 0
+    types = workspace.forbidden_file_types
+    return sum(
+        file.size <= workspace.max_file_bytes and not is_forbidden(file.name, file.content_type, b"", types)
+        for file in files_of(part)
+    )
 
 
 def lacks_files(part: Part) -> bool:
