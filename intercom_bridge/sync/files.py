@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from intercom_bridge.connections import itop_client
@@ -31,6 +32,7 @@ from intercom_bridge.intercom.html import MediaLink, without_query
 from intercom_bridge.intercom.payloads import Author, Part
 from intercom_bridge.models import Delivery, FileToItop, ItopInstance, Ticket
 from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.models.file_to_itop import FileToItopQuerySet
 from intercom_bridge.models.job import claim, reason_of
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.ops.metrics import count_file
@@ -45,6 +47,7 @@ from itop_client import (
 
 from .authors import accounts_of, signed_in_emails
 from .circuit_breaker import backoff_seconds, claim_write, is_open, record_failure, record_success
+from .failure_notes import note_failed_files
 from .message import NO_LINKS, FileLinks, may_have_account, part_from_json, part_to_json
 
 log = structlog.get_logger(__name__)
@@ -103,9 +106,9 @@ def _attempt(
     """Do what the row is for, once. The row is claimed. `owner`: in the turn of the message's writer."""
     row.attempts += 1
     # Counted before the attempt: after a crash, the next one first looks whether this one has succeeded.
-    same = FileToItop.objects.with_content().filter(pk=row.pk, is_redacted=row.is_redacted)
+    same = FileToItop.objects.waiting().with_content().filter(pk=row.pk, is_redacted=row.is_redacted)
     if not same.update(attempts=row.attempts):
-        return  # redacted or erased after it was claimed
+        return  # redacted, erased or skipped after it was claimed
     try:
         if row.is_redacted:
             remove(row, seconds)
@@ -195,11 +198,18 @@ def _postpone(row: FileToItop, error: Exception, seconds: float) -> None:
 
 
 def _save(row: FileToItop) -> None:
-    """Save the outcome. If the message was redacted or erased in the meantime, that decides about the row."""
+    """Save the outcome, with the note about a failure.
+
+    If the message was redacted or erased in the meantime, or a file that is not in iTop was skipped, that decides about
+    the row.
+    """
+    with transaction.atomic():
+        # Locked: of two workers with files of the same message, the second one sees the first one's outcome.
+        list(_of_same_message(row).select_for_update().order_by("pk").values_list("pk"))
+        if _save_outcome(row):
+            note_failed_files(row)
+            return
     same = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted)
-    if same.with_content().update(**{name: getattr(row, name) for name in FIELDS}):
-        count_file(row)
-        return
     ids = {name: getattr(row, name) for name in ("attachment_id", "inline_image_id", "copied_at")}
     if same.update(**ids):
         return  # erased, or redacted and kept
@@ -207,6 +217,18 @@ def _save(row: FileToItop) -> None:
     is_unknown = [entry["outcome"] for entry in row.attempt_log[-1:]] == [FileToItop.Outcome.UNKNOWN]
     seconds = settings.UNKNOWN_OUTCOME_SECONDS if is_unknown and row.attachment_id is None else 0.0
     FileToItop.objects.filter(pk=row.pk).update(due_at=timezone.now() + dt.timedelta(seconds=seconds), **ids)
+
+
+def _save_outcome(row: FileToItop) -> bool:
+    """Save the values of a row that was neither redacted nor erased. Return False if it was."""
+    same = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted).with_content()
+    values = {name: getattr(row, name) for name in FIELDS}
+    is_unfinished = row.state in (FileToItop.State.WAITING, FileToItop.State.FAILED)
+    if (same.waiting() if is_unfinished else same).update(**values):
+        count_file(row)
+        return True
+    decided = ("state", "reason_code", "reason_detail")
+    return bool(same.update(**{name: value for name, value in values.items() if name not in decided}))
 
 
 def _account_of(row: FileToItop) -> int:
@@ -275,7 +297,7 @@ def _hand_over(rows: Iterable[FileToItop]) -> None:
         untouched.update(due_at=timezone.now())
 
 
-def _of_same_message(row: FileToItop) -> Iterable[FileToItop]:
+def _of_same_message(row: FileToItop) -> FileToItopQuerySet:
     return FileToItop.objects.filter(
         ticket=row.ticket, conversation=row.conversation, part_kind=row.part_kind, part_id=row.part_id
     )
