@@ -116,12 +116,11 @@ class FileToItopQuerySet(JobQuerySet["FileToItop"]):
 
     def restore_unlinked(self) -> int:
         """Queue the files again that were skipped because their ticket was unlinked, unless they were erased since."""
-        skipped = self.filter(
-            state=FileToItop.State.SKIPPED,
-            reason_code=ReasonCode.UNLINKED,
-            is_redacted=False,
-            cleaned_at=None,
-        )
+        return self.filter(cleaned_at=None).restore(ReasonCode.UNLINKED)
+
+    def restore(self, *codes: str, **changes: Any) -> int:
+        """Queue the files again that were skipped for one of these reasons. `changes` are values of other fields."""
+        skipped = self.filter(state=FileToItop.State.SKIPPED, reason_code__in=codes, is_redacted=False)
         # One attempt stays counted, so that the next one first looks whether an earlier one succeeded.
         return skipped.update(
             state=FileToItop.State.WAITING,
@@ -129,6 +128,7 @@ class FileToItopQuerySet(JobQuerySet["FileToItop"]):
             reason_detail="",
             attempts=Least("attempts", 1),
             due_at=Greatest("due_at", timezone.now()),
+            **changes,
         )
 
 

@@ -415,6 +415,29 @@ def test_a_waiting_file_is_copied_if_the_ticket_is_linked_again_with_a_copy(
     assert len([row for row in attachments(itop) if row["name"] == "gateway.log"]) == 1
 
 
+@pytest.mark.parametrize("reason", ["unlinked", "sync_paused"])
+def test_files_whose_content_was_erased_are_copied_with_their_message(
+    reason: str,
+    linked: TicketLink,
+    talking: Teammate,
+    write: Write,
+    intercom: Intercom,
+    itop: Itop,
+    work: Work,
+) -> None:
+    """After a month, nothing is stored any more of what was skipped. Intercom has it."""
+    write(TEXT, pictures=(SHOT,))
+    process_batch()
+    unlink(talking)
+    Delivery.objects.all().erase_content()
+    FileToItop.objects.all().erase_content(reason_code=reason)
+    talking.conversation = intercom.workspace.conversation_json(intercom.conversation_of("Alice Martin"))
+    talking.link("R-000006", copy=True)
+    work_later(work)
+    assert sorted(row["name"] for row in attachments(itop)) == ["gateway.log", "shot.png"]
+    assert {row["author"]["name"] for row in FileToItop.objects.values("author")} == {"Alice Martin"}
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_ticket_that_is_unlinked_during_an_attempt_gets_no_further_one(
     fails: bool,

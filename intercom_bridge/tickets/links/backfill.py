@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from intercom_bridge.files.parts import restore_rows
 from intercom_bridge.intercom.payloads import Part
 from intercom_bridge.models import (
     Conversation,
@@ -76,6 +77,7 @@ class Backfill:
                 delivery = skipped.filter(kind=part.kind, part_id=part.id)
                 delivery.update(log=log, part=part_to_json(part), cleaned_at=None)
                 delivery.write_after_all()
+                restore_rows(link, part, log)
         # The files of messages that stay skipped wait for these.
         FileToItop.objects.filter(ticket=link.ticket, conversation=link.conversation).restore_unlinked()
 
