@@ -141,16 +141,18 @@ def create_inline_image(  # noqa: PLR0913 - what, where and how
     *,
     temp_id: str,
     secret: str,
+    is_first: bool = False,
     deadline: float | None = None,
 ) -> Attached:
     """Create a picture for a log entry, or return the one that an earlier attempt created for this owner.
 
     It is shown to everyone who knows its id and `secret` (recordings 230 and 232). There is only a check beforehand,
-    as in `attach` without a contact. Raise ItopPermissionError if the account is no Administrator (recording 231), and
-    what `attach` raises.
+    as in `attach` without a contact, and with `is_first` none: no earlier attempt was made. Raise ItopPermissionError
+    if the account is no Administrator (recording 231), and what `attach` raises.
     """
     upload = _Upload(client, INLINE_IMAGE, owner, idempotency_key(temp_id), budget_of(client, deadline))
-    return upload.find() or upload.create(file, {"secret": secret})
+    earlier = None if is_first else upload.find()
+    return earlier or upload.create(file, {"secret": secret})
 
 
 def find_attachments(

@@ -29,7 +29,7 @@ from intercom_bridge.ops.metrics import count_ticket_event
 from intercom_bridge.sync.verify import VisibleContent
 
 from .change import Change
-from .files import add_rows, assign_files
+from .files import FILES, add_rows, assign_files
 from .rules import plan
 
 log = structlog.get_logger(__name__)
@@ -143,9 +143,9 @@ def report_after_merge(source: Conversation, link: TicketLink) -> None:
             message__state=OutgoingMessage.State.FAILED, message__reason_code=merged
         )
         untold = TicketEvent.objects.filter(is_untold, ticket=link.ticket, conversation=source)
-        events = list(
-            untold.exclude(key__in=known.values("key")).select_related("ticket__itop").order_by("pk")
-        )
+        untold = untold.exclude(key__in=known.values("key"))
+        events = list(untold.select_related("ticket__itop").order_by("pk"))
+        _move_file_notes(source, link, known)
         FileToIntercom.objects.filter(event__in=events, message=F("event__message")).update(
             message=None, state=FileToIntercom.State.WAITING
         )
@@ -158,6 +158,34 @@ def report_after_merge(source: Conversation, link: TicketLink) -> None:
             conversation,
             rules_of(conversation.workspace),
         )
+
+
+def _move_file_notes(source: Conversation, link: TicketLink, known: QuerySet[TicketEvent]) -> None:
+    """Have the notes that contain only files, and that the source did not get, posted in the link's conversation.
+
+    Their files are not planned again. `known` are the events that the link's conversation has of its own.
+    """
+    theirs = FileToIntercom.objects.filter(event__key__in=known.values("key"))
+    is_untold = Q(state=OutgoingMessage.State.WAITING, attempts=0) | Q(
+        state=OutgoingMessage.State.FAILED, reason_code=ReasonCode.CONVERSATION_MERGED
+    )
+    notes = OutgoingMessage.objects.filter(
+        is_untold,
+        conversation=source,
+        once_key__startswith=FILES,
+        admin_name="",
+        cleaned_at=None,
+        files__event__ticket=link.ticket,
+    ).exclude(files__in=theirs)
+    OutgoingMessage.objects.filter(is_untold, pk__in=list(notes.values_list("pk", flat=True))).update(
+        conversation=link.conversation,
+        state=OutgoingMessage.State.WAITING,
+        reason_code=ReasonCode.NONE,
+        reason_detail="",
+        attempts=0,
+        due_at=timezone.now(),
+        announced_at=None,
+    )
 
 
 def links_moved_from(source: Conversation) -> QuerySet[TicketLink]:

@@ -21,6 +21,7 @@ environment variable sets: it is on in settings.development and settings.testing
 
     DownloadError                  retry  file_not_downloaded   network, TLS, an unexpected response
     ├── DownloadTimeoutError       retry  file_not_downloaded   the deadline passed
+    ├── FileNotStoredError         retry  file_not_stored       FILES_DIR is full or not writable
     ├── AddressExpiredError        retry  file_not_downloaded   ask the conversation for a fresh address
     ├── HostRefusedError                  file_host_refused     `detail` is the host
     ├── AddressRefusedError               file_address_refused
@@ -163,6 +164,13 @@ class DownloadTimeoutError(DownloadError):
     summary = "The download took too long"
 
 
+class FileNotStoredError(DownloadError):
+    """The file could not be stored in settings.FILES_DIR, or not be read there. `detail` is the system's reason."""
+
+    code = ReasonCode.FILE_NOT_STORED.value
+    summary = "The file could not be stored on the bridge's disk"
+
+
 class AddressExpiredError(DownloadError):
     """The address has expired. The conversation has a fresh one."""
 
@@ -260,7 +268,7 @@ def download(
             with os.fdopen(descriptor, "wb") as file:
                 received = _receive(url, hosts, max_bytes, clock, file)
         except OSError as error:  # closing writes the rest: the disk is full
-            raise DownloadError(_describe(error)) from None
+            raise FileNotStoredError(_describe(error)) from None
         yield Downloaded(
             path, received.size, content_type_of(name, received.head, received.declared), received.head
         )
@@ -636,7 +644,10 @@ def _save(response: http.client.HTTPResponse, file: io.BufferedWriter, max_bytes
         if size > max_bytes:
             raise FileTooLargeError
         head += chunk[: HEAD_BYTES - len(head)] if len(head) < HEAD_BYTES else b""
-        file.write(chunk)
+        try:
+            file.write(chunk)
+        except OSError as error:
+            raise FileNotStoredError(_describe(error)) from None
     if length is not None and size != length:
         raise DownloadError("the connection was lost before the end of the file")
     if not size:
@@ -661,7 +672,7 @@ def _create_file() -> tuple[int, Path]:
         _delete_abandoned(directory)
         descriptor, path = tempfile.mkstemp(prefix=PREFIX, dir=directory)
     except OSError as error:
-        raise DownloadError(f"a temporary file could not be created: {error.strerror}") from None
+        raise FileNotStoredError(f"a temporary file could not be created: {_describe(error)}") from None
     return descriptor, Path(path)
 
 

@@ -13,10 +13,11 @@ from django.utils import timezone
 from intercom_bridge.intercom.html import media_in, to_text, without_query
 from intercom_bridge.intercom.payloads import Part
 from intercom_bridge.models import FileToItop, Log, TicketLink, Workspace
+from intercom_bridge.models.reason import ReasonCode
 from itop_client import idempotency_key
 
 from .download import expiry_of
-from .names import safe_name
+from .names import is_forbidden, safe_name
 
 # A message with more files names the rest.
 MAX_FILES: Final = 200
@@ -25,6 +26,8 @@ VALID_FOR: Final = dt.timedelta(minutes=30)
 # The writer of the message has the first chance to copy its files, so that the entry can link to them. It hands over
 # what it does not copy; the workers only wait for it until this time.
 HEAD_START: Final = dt.timedelta(seconds=60)
+# What is known about a file from its message.
+CONTENT: Final = ("name", "content_type", "size", "url", "url_expires_at", "author")
 # What stands in plain text for a file of the message (API 2.15 and later, "Plain text bodies").
 _MARKER: Final = re.compile(r"\[(?:Image|GIF|Attachment|Video)(?:[ :][^\]\n]*)?\]", re.IGNORECASE)
 
@@ -75,6 +78,17 @@ def count_copied(workspace: Workspace, messages: Iterable[tuple[Part, str]]) -> 
     return sum(len(files_of(part)) for part in wanted)
 
 
+def count_expected(workspace: Workspace, part: Part, log: str) -> int:
+    """Return how many files of a message to this log are to be copied, as far as is known before the download."""
+    if not workspace.copies_files or (log == Log.PRIVATE and not workspace.copies_files_of_notes):
+        return 0
+    types = workspace.forbidden_file_types
+    return sum(
+        file.size <= workspace.max_file_bytes and not is_forbidden(file.name, file.content_type, b"", types)
+        for file in files_of(part)
+    )
+
+
 def lacks_files(part: Part) -> bool:
     """Return whether the text names files that the part does not contain: notifications of API 2.15 and later.
 
@@ -106,9 +120,35 @@ def add_rows(link: TicketLink, part: Part, log: str) -> None:
 
     Call it in the delivery's transaction.
     """
-    if files := files_to_json(part):
-        key = {"kind": part.kind, "id": part.id, "created_at": part.created_at, "log": log}
-        add_stored(link, key | files, wait=HEAD_START)
+    if stored := _to_stored(part, log):
+        add_stored(link, stored, wait=HEAD_START)
+
+
+def restore_rows(link: TicketLink, part: Part, log: str) -> None:
+    """Queue the files again that were skipped together with this part, and store what was erased of them meanwhile.
+
+    Call it in the transaction that queues the part again.
+    """
+    stored = _to_stored(part, log)
+    due_at = timezone.now() + HEAD_START
+    for file in stored.get("files", ()):
+        row = _row(link, stored, file, due_at)
+        content = {name: getattr(row, name) for name in CONTENT}
+        skipped = FileToItop.objects.filter(
+            ticket=link.ticket,
+            conversation=link.conversation,
+            part_kind=part.kind,
+            part_id=part.id,
+            position=row.position,
+        )
+        skipped.restore(ReasonCode.UNLINKED, ReasonCode.SYNC_PAUSED, cleaned_at=None, **content)
+
+
+def _to_stored(part: Part, log: str) -> dict[str, Any]:
+    """Return the argument of `add_stored`, {} if the part has no files."""
+    files = files_to_json(part)
+    key = {"kind": part.kind, "id": part.id, "created_at": part.created_at, "log": log}
+    return key | files if files else {}
 
 
 def add_stored(link: TicketLink, part: dict[str, Any], *, wait: dt.timedelta = dt.timedelta()) -> None:

@@ -111,12 +111,32 @@ class TooLargeForItopError(RemoteError):
     may_have_run = False
 
 
-def copy(row: FileToItop, seconds: float, *, account_id: int = 0, shows_picture: bool = False) -> None:
-    """Copy the file within `seconds`, and set the row's values without saving them.
+class TicketOwner:
+    """The ticket as the owner of files that are copied to it one after the other: iTop is asked once."""
+
+    def __init__(self) -> None:
+        self._owner: FileOwner | None = None
+
+    def of(self, row: FileToItop, client: Client, deadline: Deadline) -> FileOwner:
+        if self._owner is None:
+            self._owner = _owner(row, client, deadline)
+        return self._owner
+
+
+def copy(
+    row: FileToItop,
+    seconds: float,
+    *,
+    account_id: int = 0,
+    shows_picture: bool = False,
+    owner_of_files: TicketOwner | None = None,
+) -> None:
+    """Copy the file within `seconds`, and set the row's values; save only what is known before the upload.
 
     `account_id` is the iTop account of its author, 0 if there is none. With `shows_picture`, a picture of the text also
-    becomes an InlineImage, so that the log can show it. Raise FileSkippedError, DownloadError, ItopError, IntercomError
-    or SecretDecryptionError.
+    becomes an InlineImage, so that the log can show it. Other files of the same message share `owner_of_files`. Raise
+    FileSkippedError, DownloadError, ItopError, IntercomError, SecretDecryptionError, or OSError if the downloaded file
+    cannot be read.
     """
     workspace = row.conversation.workspace
     if not workspace.copies_files:
@@ -126,7 +146,7 @@ def copy(row: FileToItop, seconds: float, *, account_id: int = 0, shows_picture:
         raise FileSkippedError(ReasonCode.FILE_OF_NOTE)
     deadline = Deadline(seconds)
     client = itop_client(row.ticket.itop)
-    owner = _owner(row, client, deadline)
+    owner = (owner_of_files or TicketOwner()).of(row, client, deadline)
     if row.attempts > 1 and (found := _find(row, client, owner, deadline)):
         _set_copied(row, found)
         return
@@ -135,6 +155,10 @@ def copy(row: FileToItop, seconds: float, *, account_id: int = 0, shows_picture:
         name = safe_name(row.name or "file", file.content_type)
         upload = AttachmentFile(Path(file.path), name, file.content_type, file.size)
         row.name, row.content_type, row.size = name, file.content_type, file.size
+        # If the worker is killed after the upload, the next attempt finds the copy without reading the file again.
+        FileToItop.objects.filter(pk=row.pk, cleaned_at=None).update(
+            name=name, content_type=file.content_type, size=file.size
+        )
         if is_attached:
             _check_space(row, file.size)
             _set_copied(row, _attach(row, client, owner, upload, account_id, deadline))
@@ -149,8 +173,8 @@ def copy(row: FileToItop, seconds: float, *, account_id: int = 0, shows_picture:
 def _check_space(row: FileToItop, size: int) -> None:
     """Raise TicketFullError if the ticket would have too many bytes of files of ours."""
     limit_mb = row.conversation.workspace.max_ticket_files_mb
-    copied = FileToItop.objects.filter(
-        ticket=row.ticket, state=FileToItop.State.COPIED, attachment_id__isnull=False
+    copied = FileToItop.objects.filter(ticket=row.ticket, attachment_id__isnull=False).exclude(
+        state=FileToItop.State.REMOVED
     )
     total = copied.aggregate(total=Sum("size"))["total"] or 0
     if total + size > limit_mb * 1_000_000:
@@ -190,7 +214,13 @@ def _show(
     secret = secrets.token_hex(16)
     try:
         image = create_inline_image(
-            client, owner, upload, temp_id=row.idempotency_key, secret=secret, deadline=deadline.remaining()
+            client,
+            owner,
+            upload,
+            temp_id=row.idempotency_key,
+            secret=secret,
+            is_first=row.attempts == 1,
+            deadline=deadline.remaining(),
         )
     except ItopPermissionError:
         row.ticket.itop.learn(is_administrator=False)

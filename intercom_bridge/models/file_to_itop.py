@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Greatest, Least
 from django.utils import timezone
 
 from .conversation import Conversation
@@ -51,6 +52,10 @@ class FileToItopQuerySet(JobQuerySet["FileToItop"]):
         """Return the failed files that can be copied after all, or whose copies are still to be deleted."""
         return self.filter(state=FileToItop.State.FAILED).with_content()
 
+    def retry_now(self, **changes: Any) -> int:
+        """Put the retriable files back in the queue, each from the time on when no request for it can be running."""
+        return super().retry_now(**{"due_at": Greatest("due_at", timezone.now())} | changes)
+
     def to_copy(self) -> FileToItopQuerySet:
         """Return the files that a worker may copy or delete now."""
         now = timezone.now()
@@ -84,7 +89,7 @@ class FileToItopQuerySet(JobQuerySet["FileToItop"]):
         """
         now = timezone.now()
         count = kept = 0
-        for row in self.filter(is_redacted=False).select_for_update():
+        for row in self.filter(is_redacted=False).select_for_update().order_by("pk"):
             may_exist = row.attachment_id is not None or row.attempts > 0
             changes: dict[str, Any] = {"state": FileToItop.State.SKIPPED, "reason_code": ReasonCode.REDACTED}
             if row.position == FileToItop.LOOKUP or not may_exist:
@@ -107,6 +112,23 @@ class FileToItopQuerySet(JobQuerySet["FileToItop"]):
             self.unfinished()
             .filter(is_redacted=False)
             .update(state=FileToItop.State.SKIPPED, reason_code=code, reason_detail=detail)
+        )
+
+    def restore_unlinked(self) -> int:
+        """Queue the files again that were skipped because their ticket was unlinked, unless they were erased since."""
+        return self.filter(cleaned_at=None).restore(ReasonCode.UNLINKED)
+
+    def restore(self, *codes: str, **changes: Any) -> int:
+        """Queue the files again that were skipped for one of these reasons. `changes` are values of other fields."""
+        skipped = self.filter(state=FileToItop.State.SKIPPED, reason_code__in=codes, is_redacted=False)
+        # One attempt stays counted, so that the next one first looks whether an earlier one succeeded.
+        return skipped.update(
+            state=FileToItop.State.WAITING,
+            reason_code=ReasonCode.NONE,
+            reason_detail="",
+            attempts=Least("attempts", 1),
+            due_at=Greatest("due_at", timezone.now()),
+            **changes,
         )
 
 

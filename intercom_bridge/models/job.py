@@ -32,19 +32,19 @@ class JobQuerySet(models.QuerySet[J]):
         return self.filter(state=self.model.FAILED_STATE, cleaned_at=None)
 
     def retry_now(self, **changes: Any) -> int:
-        """Put the retriable jobs back in the queue and return how many there are.
+        """Put the retriable jobs back in the queue and return how many there are. `changes` are values of other fields.
 
         One attempt stays counted, so that the next one first checks whether an earlier attempt succeeded.
         """
-        return self.retriable().update(
-            state=self.model.WAITING_STATE,
-            reason_code=ReasonCode.NONE,
-            reason_detail="",
-            attempts=1,
-            due_at=timezone.now(),
-            announced_at=None,
-            **changes,
-        )
+        values: dict[str, Any] = {
+            "state": self.model.WAITING_STATE,
+            "reason_code": ReasonCode.NONE,
+            "reason_detail": "",
+            "attempts": 1,
+            "due_at": timezone.now(),
+            "announced_at": None,
+        }
+        return self.retriable().update(**values | changes)
 
     def erase_content(self, **changes: Any) -> int:
         """Erase the content of the jobs and return how many there are. `changes` are values of other fields."""

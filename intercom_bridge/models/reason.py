@@ -167,6 +167,10 @@ class ReasonCode(models.TextChoices):
     )
     FILE_GONE = "file_gone", _("The file is no longer in the conversation.")
     FILE_NOT_DOWNLOADED = "file_not_downloaded", _("The file could not be downloaded from Intercom.")
+    FILE_NOT_STORED = (
+        "file_not_stored",
+        _("The bridge could not store the file while copying it: its disk is full or cannot be written to."),
+    )
     FILE_NOT_READABLE = "file_not_readable", _("iTop did not return the file.")
     FILE_REMOVED = "file_removed", _("The message was redacted in Intercom. Its copy in iTop was deleted.")
     FILE_KEPT = "file_kept", _("The message was redacted in Intercom. The workspace keeps the copy in iTop.")

@@ -1,11 +1,15 @@
 """Post notes about permanent failures in the conversation, so that teammates see them without opening the panel."""
 
+from collections.abc import Sequence
+from typing import Final
+
 from django.utils import translation
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from intercom_bridge.models import Conversation, Delivery, OutgoingMessage, Ticket, TicketCreation
+from intercom_bridge.models import Conversation, Delivery, FileToItop, OutgoingMessage, Ticket, TicketCreation
 from intercom_bridge.models.reason import ReasonCode, reason_label
 
 # The labels of these reasons are sufficient. iTop's own text would only be a database error.
@@ -15,6 +19,20 @@ _SELF_EXPLANATORY = (
     ReasonCode.REQUEST_TOO_LARGE,
     ReasonCode.UNSUPPORTED_CHARACTER,
 )
+
+# There is nothing to copy: somebody has deleted the file in Intercom, or it is empty.
+_NOTHING_TO_COPY: Final = (ReasonCode.FILE_GONE, ReasonCode.FILE_EMPTY)
+# As long as no setting is changed, these are refused again.
+_REFUSED_FILES: Final = (
+    ReasonCode.FILE_TOO_LARGE,
+    ReasonCode.FILE_TOO_LARGE_FOR_ITOP,
+    ReasonCode.FILE_TICKET_FULL,
+    ReasonCode.FILE_TYPE_FORBIDDEN,
+)
+# iTop's or Intercom's own words would only be an HTTP status or a database error.
+_SELF_EXPLANATORY_FILES: Final = (ReasonCode.FILE_TOO_LARGE_FOR_ITOP, ReasonCode.FILE_QUARANTINED)
+# Of more failed files, the note names the first ones.
+MAX_NAMED_FILES: Final = 10
 
 
 def note_failed_delivery(delivery: Delivery) -> None:
@@ -31,6 +49,86 @@ def note_failed_delivery(delivery: Delivery) -> None:
             "If more messages fail for this reason, no further note is posted. The panel counts them under Sync status."
         )
         queue_note(conversation, f"delivery {ticket.pk} {code}", problem, " ".join(filter(None, to_do)), once)
+
+
+def note_failed_files(file: FileToItop) -> None:
+    """Queue one note about the files of a message that were not copied, once each of them has been tried.
+
+    Do nothing if no file has failed, or if a note about this message and ticket exists.
+    """
+    if file.is_redacted:
+        return
+    of_message = FileToItop.objects.filter(
+        ticket=file.ticket_id,
+        conversation=file.conversation_id,
+        part_kind=file.part_kind,
+        part_id=file.part_id,
+        is_redacted=False,
+    )
+    rows = list(of_message.order_by("position"))
+    is_complete = not any(row.state == FileToItop.State.WAITING and not row.reason_code for row in rows)
+    failed = [
+        row
+        for row in rows
+        if row.state == FileToItop.State.FAILED
+        and row.reason_code not in _NOTHING_TO_COPY
+        and row.cleaned_at is None
+    ]
+    if not failed or not is_complete:
+        return
+    conversation, ticket = file.conversation, file.ticket
+    with translation.override(conversation.workspace.language):
+        text = ngettext(
+            "A file of a message could not be copied to ticket {ticket}. {files}",
+            "{count} files of a message could not be copied to ticket {ticket}. {files}",
+            len(failed),
+        )
+        problem = format_html(
+            text, ticket=ticket_link(ticket), count=len(failed), files=_names_and_reasons(failed)
+        )
+        once_key = f"failed files {ticket.pk} {file.part_kind} {file.part_id}"
+        queue_note(conversation, once_key, problem, _what_to_do_about_files(failed))
+
+
+def _names_and_reasons(files: Sequence[FileToItop]) -> SafeString:
+    named = format_html_join(
+        " ",
+        "<b>{}</b>: {}",
+        (
+            (
+                row.name or row.content_type or _("without a name"),
+                reason_label(
+                    row.reason_code, "" if row.reason_code in _SELF_EXPLANATORY_FILES else row.reason_detail
+                ),
+            )
+            for row in files[:MAX_NAMED_FILES]
+        ),
+    )
+    return format_html("{} …", named) if len(files) > MAX_NAMED_FILES else named
+
+
+def _what_to_do_about_files(files: Sequence[FileToItop]) -> str:
+    codes = [row.reason_code for row in files]
+    kept = [code for code in codes if code != ReasonCode.FILE_QUARANTINED]
+    refused = [code for code in kept if code in _REFUSED_FILES]
+    texts = []
+    if kept:
+        texts.append(
+            ngettext("It is still in this conversation.", "They are still in this conversation.", len(kept))
+            if len(kept) == len(codes)
+            else _("The others are still in this conversation.")
+        )
+    if refused:
+        texts.append(
+            _("What the ticket needs can be downloaded here and attached in iTop, or sent in another way.")
+        )
+    if len(kept) < len(codes):
+        texts.append(
+            _("If a file that Intercom does not return is needed, ask the customer to send it again.")
+        )
+    if len(refused) < len(kept):
+        texts.append(_("When the problem is solved, open Sync status in the panel and click “Try again”."))
+    return " ".join(texts)
 
 
 def note_failed_creation(creation: TicketCreation) -> None:

@@ -12,17 +12,27 @@ from typing import Final
 
 import structlog
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from intercom_bridge.connections import itop_client
-from intercom_bridge.files.download import DownloadTimeoutError
+from intercom_bridge.files.download import DownloadTimeoutError, FileNotStoredError
 from intercom_bridge.files.parts import HEAD_START, files_of
-from intercom_bridge.files.to_itop import FileSkippedError, copy, file_url, look_up, picture_url, remove
+from intercom_bridge.files.to_itop import (
+    FileSkippedError,
+    TicketOwner,
+    copy,
+    file_url,
+    look_up,
+    picture_url,
+    remove,
+)
 from intercom_bridge.intercom.client import IntercomError, IntercomRateLimitedError
 from intercom_bridge.intercom.html import MediaLink, without_query
 from intercom_bridge.intercom.payloads import Author, Part
 from intercom_bridge.models import Delivery, FileToItop, ItopInstance, Ticket
 from intercom_bridge.models.encryption import SecretDecryptionError
+from intercom_bridge.models.file_to_itop import FileToItopQuerySet
 from intercom_bridge.models.job import claim, reason_of
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.ops.metrics import count_file
@@ -37,6 +47,7 @@ from itop_client import (
 
 from .authors import accounts_of, signed_in_emails
 from .circuit_breaker import backoff_seconds, claim_write, is_open, record_failure, record_success
+from .failure_notes import note_failed_files
 from .message import NO_LINKS, FileLinks, may_have_account, part_from_json, part_to_json
 
 log = structlog.get_logger(__name__)
@@ -89,13 +100,15 @@ def copy_file(row: FileToItop) -> None:
         FileToItop.objects.filter(pk=row.pk, due_at=row.due_at).update(due_at=timezone.now())
 
 
-def _attempt(row: FileToItop, seconds: float, *, is_first: bool = False, shows_picture: bool = False) -> None:
-    """Do what the row is for, once. The row is claimed. `is_first`: in the turn of the message's writer."""
+def _attempt(
+    row: FileToItop, seconds: float, *, owner: TicketOwner | None = None, shows_picture: bool = False
+) -> None:
+    """Do what the row is for, once. The row is claimed. `owner`: in the turn of the message's writer."""
     row.attempts += 1
     # Counted before the attempt: after a crash, the next one first looks whether this one has succeeded.
-    same = FileToItop.objects.with_content().filter(pk=row.pk, is_redacted=row.is_redacted)
+    same = FileToItop.objects.waiting().with_content().filter(pk=row.pk, is_redacted=row.is_redacted)
     if not same.update(attempts=row.attempts):
-        return  # redacted or erased after it was claimed
+        return  # redacted, erased or skipped after it was claimed
     try:
         if row.is_redacted:
             remove(row, seconds)
@@ -104,7 +117,7 @@ def _attempt(row: FileToItop, seconds: float, *, is_first: bool = False, shows_p
             _hand_over(_of_same_message(row))
             return
         else:
-            copy(row, seconds, account_id=_account_of(row), shows_picture=shows_picture)
+            _copy(row, seconds, owner, shows_picture=shows_picture)
         record_success(row.ticket.itop)
         row.log_attempt(FileToItop.Outcome.WRITTEN)
     except FileSkippedError as error:
@@ -114,7 +127,7 @@ def _attempt(row: FileToItop, seconds: float, *, is_first: bool = False, shows_p
         record_success(row.ticket.itop)
         _fail(row, error)
     except ItopError as error:
-        is_instance = not is_first and _is_instance_trouble(row, error)
+        is_instance = owner is None and _is_instance_trouble(row, error)
         pause = record_failure(row.ticket.itop, error) if is_instance else backoff_seconds(row.attempts)
         _postpone(row, error, pause)
     except RemoteError as error:
@@ -125,6 +138,15 @@ def _attempt(row: FileToItop, seconds: float, *, is_first: bool = False, shows_p
     except SecretDecryptionError as error:
         _postpone(row, error, backoff_seconds(row.attempts))
     _save(row)
+
+
+def _copy(row: FileToItop, seconds: float, owner: TicketOwner | None, *, shows_picture: bool) -> None:
+    """Copy the file. Raise what `copy` raises, and FileNotStoredError instead of OSError."""
+    account_id = _account_of(row)
+    try:
+        copy(row, seconds, account_id=account_id, shows_picture=shows_picture, owner_of_files=owner)
+    except OSError as error:
+        raise FileNotStoredError(error.strerror or type(error).__name__) from error
 
 
 def _is_instance_trouble(row: FileToItop, error: ItopError) -> bool:
@@ -145,6 +167,7 @@ def _fail(row: FileToItop, error: Exception) -> None:
     row.log_attempt(FileToItop.Outcome.REFUSED, code, detail)
     row.state = FileToItop.State.FAILED
     row.set_reason(code, detail)
+    row.due_at = timezone.now()
     log.warning("file.failed", file=row.pk, code=code, **row.conversation.names)
 
 
@@ -152,27 +175,41 @@ def _postpone(row: FileToItop, error: Exception, seconds: float) -> None:
     row.log_failed_attempt(error)
     # A copy is deleted from the time of the redaction on.
     since = (row.is_redacted and row.cleaned_at) or row.created_at
-    is_old = since < timezone.now() - MAX_RETRY_TIME
-    if is_old or row.attempts >= MAX_ATTEMPTS:
+    now = timezone.now()
+    is_old = since < now - MAX_RETRY_TIME
+    may_have_run = isinstance(error, ItopError) and error.may_have_run
+    # iTop may still be executing the request, also when a person wants another attempt at once.
+    unknown_seconds = settings.UNKNOWN_OUTCOME_SECONDS if may_have_run else 0.0
+    if isinstance(error, FileNotStoredError):
+        log.error("file.not_stored", file=row.pk, directory=str(settings.FILES_DIR), reason=error.detail)
+    # An operator has to act on these, and may need more time than the attempts take.
+    is_ours = isinstance(error, FileNotStoredError | SecretDecryptionError)
+    if is_old or (row.attempts >= MAX_ATTEMPTS and not is_ours):
         row.state = FileToItop.State.FAILED
         row.set_reason(ReasonCode.GAVE_UP if is_old else ReasonCode.TOO_MANY_ATTEMPTS, reason_of(error)[1])
+        row.due_at = now + dt.timedelta(seconds=unknown_seconds)
         return
-    if isinstance(error, ItopError) and error.may_have_run:
-        # iTop may still be executing the request.
-        seconds = max(seconds, settings.UNKNOWN_OUTCOME_SECONDS)
     if isinstance(error, IntercomRateLimitedError):
-        seconds = max(seconds, error.until - timezone.now().timestamp())
-    row.due_at = timezone.now() + dt.timedelta(seconds=seconds)
+        seconds = max(seconds, error.until - now.timestamp())
+    seconds = max(seconds, unknown_seconds)
+    row.due_at = now + dt.timedelta(seconds=seconds)
     row.set_reason(*reason_of(error))
     log.info("file.postponed", file=row.pk, seconds=round(seconds), error=type(error).__name__)
 
 
 def _save(row: FileToItop) -> None:
-    """Save the outcome. If the message was redacted or erased in the meantime, that decides about the row."""
+    """Save the outcome, with the note about a failure.
+
+    If the message was redacted or erased in the meantime, or a file that is not in iTop was skipped, that decides about
+    the row.
+    """
+    with transaction.atomic():
+        # Locked: of two workers with files of the same message, the second one sees the first one's outcome.
+        list(_of_same_message(row).select_for_update().order_by("pk").values_list("pk"))
+        if _save_outcome(row):
+            note_failed_files(row)
+            return
     same = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted)
-    if same.with_content().update(**{name: getattr(row, name) for name in FIELDS}):
-        count_file(row)
-        return
     ids = {name: getattr(row, name) for name in ("attachment_id", "inline_image_id", "copied_at")}
     if same.update(**ids):
         return  # erased, or redacted and kept
@@ -180,6 +217,18 @@ def _save(row: FileToItop) -> None:
     is_unknown = [entry["outcome"] for entry in row.attempt_log[-1:]] == [FileToItop.Outcome.UNKNOWN]
     seconds = settings.UNKNOWN_OUTCOME_SECONDS if is_unknown and row.attachment_id is None else 0.0
     FileToItop.objects.filter(pk=row.pk).update(due_at=timezone.now() + dt.timedelta(seconds=seconds), **ids)
+
+
+def _save_outcome(row: FileToItop) -> bool:
+    """Save the values of a row that was neither redacted nor erased. Return False if it was."""
+    same = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted).with_content()
+    values = {name: getattr(row, name) for name in FIELDS}
+    is_unfinished = row.state in (FileToItop.State.WAITING, FileToItop.State.FAILED)
+    if (same.waiting() if is_unfinished else same).update(**values):
+        count_file(row)
+        return True
+    decided = ("state", "reason_code", "reason_detail")
+    return bool(same.update(**{name: value for name, value in values.items() if name not in decided}))
 
 
 def _account_of(row: FileToItop) -> int:
@@ -221,6 +270,7 @@ def copy_first(delivery: Delivery) -> tuple[Part, FileLinks] | None:
         _hand_over(rows)
         return part, NO_LINKS
     ends = time.monotonic() + HEAD_START_SECONDS
+    owner = TicketOwner()
     if not delivery.attempts and not _is_slow(delivery):
         part = _completed(delivery, part, rows)
         rows = _rows_of(delivery)
@@ -232,7 +282,7 @@ def copy_first(delivery: Delivery) -> tuple[Part, FileLinks] | None:
             if row.state != FileToItop.State.WAITING or row.attempts:
                 continue
             if row.size <= HEAD_START_BYTES and claim(row, CLAIM_SECONDS):
-                _attempt(row, seconds, is_first=True, shows_picture=_shows_pictures(delivery))
+                _attempt(row, seconds, owner=owner, shows_picture=_shows_pictures(delivery))
                 row.refresh_from_db(fields=["state", "attachment_id", "inline_image_id"])
     _hand_over(rows)
     return part, _links(part, [row for row in rows if row.position != FileToItop.LOOKUP])
@@ -247,7 +297,7 @@ def _hand_over(rows: Iterable[FileToItop]) -> None:
         untouched.update(due_at=timezone.now())
 
 
-def _of_same_message(row: FileToItop) -> Iterable[FileToItop]:
+def _of_same_message(row: FileToItop) -> FileToItopQuerySet:
     return FileToItop.objects.filter(
         ticket=row.ticket, conversation=row.conversation, part_kind=row.part_kind, part_id=row.part_id
     )

@@ -37,11 +37,13 @@ class FileLinks:
     """The copies of a message's files in iTop.
 
     `attached` are addresses by the position of the attached file, `pictures` the copies of pictures in the text by the
-    picture's address without its query.
+    picture's address without its query. `expected` is the number of files that cannot be linked, because they are
+    copied after the entry is written.
     """
 
     attached: Mapping[int, str] = field(default_factory=dict)
     pictures: Mapping[str, MediaLink] = field(default_factory=dict)
+    expected: int = 0
 
 
 NO_LINKS = FileLinks()
@@ -80,11 +82,20 @@ def body_html(part: Part, conversation_url: str = "", links: FileLinks = NO_LINK
     text = to_log_html(part.body, conversation_url, links.pictures)
     if part.subject and part.kind == "source" and text:
         text = f"<p><b>{html.escape(part.subject)}</b></p>{text}"
-    if not part.attachments:
-        return text
-    names = ", ".join(_linked_name(file, links.attached.get(n)) for n, file in enumerate(part.attachments))
-    files = ngettext("[File: %(names)s]", "[Files: %(names)s]", len(part.attachments)) % {"names": names}
-    return f"{text}<p>{files}</p>"
+    if part.attachments:
+        names = ", ".join(
+            _linked_name(file, links.attached.get(n)) for n, file in enumerate(part.attachments)
+        )
+        files = ngettext("[File: %(names)s]", "[Files: %(names)s]", len(part.attachments)) % {"names": names}
+        text += f"<p>{files}</p>"
+    if links.expected:
+        sentence = ngettext(
+            "[The file is among this ticket's attachments.]",
+            "[The files are among this ticket's attachments.]",
+            links.expected,
+        )
+        text += f"<p>{sentence}</p>"
+    return text
 
 
 def _linked_name(file: Attachment, url: str | None) -> str:

@@ -30,6 +30,7 @@ from intercom_bridge.files.download import (
     DownloadError,
     DownloadTimeoutError,
     FileEmptyError,
+    FileNotStoredError,
     FileQuarantinedError,
     FileTooLargeError,
     FileTypeForbiddenError,
@@ -655,12 +656,15 @@ def test_the_files_of_a_killed_process_are_deleted(serve: Serve, directory: Path
 def test_a_directory_that_cannot_be_used_is_an_error_of_the_download(settings: Any, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     settings.FILES_DIR = tmp_path / "file" / "below"
-    with pytest.raises(DownloadError, match="temporary file"):
+    with pytest.raises(FileNotStoredError, match="temporary file"):
         fetch()
 
 
-def test_a_full_disk_is_an_error_of_the_download(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    serve(sends(http_response(PNG)))
+@pytest.mark.parametrize("size", [100, 3_000_000], ids=["when it is closed", "while it is written"])
+def test_a_full_disk_is_an_error_of_the_download(
+    size: int, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(sends(http_response(PNG + b"x" * size)))
     create = module._create_file
 
     def create_on_full_disk() -> tuple[int, Path]:
@@ -669,8 +673,8 @@ def test_a_full_disk_is_an_error_of_the_download(serve: Serve, monkeypatch: pyte
         return os.open("/dev/full", os.O_WRONLY), path
 
     monkeypatch.setattr(module, "_create_file", create_on_full_disk)
-    with pytest.raises(DownloadError, match="No space left") as caught:
-        fetch()
+    with pytest.raises(FileNotStoredError, match="No space left") as caught:
+        fetch(max_bytes=4_000_000)
     assert caught.value.retry
 
 

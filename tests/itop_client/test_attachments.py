@@ -312,6 +312,15 @@ def test_a_picture_is_created_once(client: Client, itop: FakeItop, make_file: Ma
     )
 
 
+def test_the_first_attempt_does_not_look_for_an_earlier_picture(
+    client: Client, itop: FakeItop, make_file: MakeFile
+) -> None:
+    itop.respond(file_recording("230").envelope)
+    file = make_file(b"x")
+    assert create_inline_image(client, TICKET, file, temp_id="p", secret="ab" * 16, is_first=True).id == 2
+    assert itop.operation(0)["operation"] == "core/create"
+
+
 def test_a_picture_needs_an_administrator(client: Client, itop: FakeItop, make_file: MakeFile) -> None:
     itop.respond(found(), file_recording("231").envelope)
     with pytest.raises(ItopPermissionError):

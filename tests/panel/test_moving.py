@@ -9,12 +9,14 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.events.change import Change
+from intercom_bridge.events.change import Change, EventAuthor
 from intercom_bridge.events.record import record
 from intercom_bridge.models import (
     Conversation,
     Delivery,
     EventKind,
+    EventRules,
+    FileToIntercom,
     ItopInstance,
     LinkRemoval,
     OutgoingMessage,
@@ -232,3 +234,84 @@ def test_what_the_merged_conversation_was_not_told_is_reported_in_the_target(
     assert (message.state, message.conversation.conversation_id) == ("waiting", "222")
     assert "First" in message.body and "Parts" in message.body and "Told" not in message.body
     assert not OutgoingMessage.objects.waiting().filter(conversation=away, once_key__gt="").exists()
+
+
+PICTURE = '<p>See</p><img src="https://itop.example/pages/ajax.document.php?operation=download_inlineimage&amp;id=7&amp;s=ab12">'
+AGENT = EventAuthor(name="Jules Verne", email="jules.verne@it.example", is_agent=True)
+
+
+@pytest.fixture
+def pictures_are_notes(workspace: Workspace) -> None:
+    """Send an agent's entries to the customer, and the pictures in them to the teammates."""
+    Workspace.objects.update(access_token="token")
+    EventRules.objects.create(workspace=workspace, files="note", public_entry="reply")
+
+
+@pytest.fixture
+def untold(source: Teammate, pictures_are_notes: None) -> Conversation:
+    """Return the merged conversation, in which a reply and a note with its picture wait to be posted."""
+    away = Conversation.objects.get(conversation_id="215472621202693")
+    # They were recorded before the bridge knew of the merge.
+    Conversation.objects.filter(pk=away.pk).update(merged_away_at=0)
+    change = Change(EventKind.PUBLIC_ENTRY, "public_log:9:x", timezone.now(), content=PICTURE, author=AGENT)
+    record(TicketLink.objects.get().ticket, [change], {})
+    Conversation.objects.filter(pk=away.pk).update(merged_away_at=away.merged_away_at)
+    assert waiting_in(away) == ["event", "files"]
+    return away
+
+
+def waiting_in(conversation: Conversation) -> list[str]:
+    """Return the kinds of the messages about iTop that wait in a conversation."""
+    waiting = OutgoingMessage.objects.waiting().filter(conversation=conversation, once_key__gt="")
+    return sorted(key.partition(":")[0] for key in waiting.values_list("once_key", flat=True))
+
+
+@pytest.mark.parametrize("was_tried", [False, True])
+def test_the_pictures_of_an_entry_are_posted_where_the_entry_is(
+    was_tried: bool, untold: Conversation, target: Teammate, work: Work
+) -> None:
+    if was_tried:
+        OutgoingMessage.objects.filter(conversation=untold, once_key__gt="").update(
+            state="failed", reason_code="conversation_merged"
+        )
+    target.open().click("merged into this one").click("Move the link")
+    there = Conversation.objects.get(conversation_id="222")
+    assert waiting_in(untold) == []
+    assert waiting_in(there) == ["event", "files"]
+    row = FileToIntercom.objects.get()
+    assert row.message is not None and row.message.conversation == there
+    assert row.message.once_key.startswith("files:") and row.event.conversation == there
+
+
+def test_the_pictures_of_an_entry_that_was_told_are_posted_in_the_target(
+    untold: Conversation, target: Teammate
+) -> None:
+    OutgoingMessage.objects.filter(once_key__startswith="event:").update(state="posted", part_id="1")
+    target.open().click("merged into this one").click("Move the link")
+    there = Conversation.objects.get(conversation_id="222")
+    assert (waiting_in(untold), waiting_in(there)) == ([], ["files"])
+
+
+def test_pictures_that_the_merged_conversation_has_are_not_posted_again(
+    untold: Conversation, target: Teammate
+) -> None:
+    OutgoingMessage.objects.filter(once_key__gt="").update(state="posted", part_id="1")
+    target.open().click("merged into this one").click("Move the link")
+    there = Conversation.objects.get(conversation_id="222")
+    assert (waiting_in(untold), waiting_in(there)) == ([], [])
+
+
+def test_pictures_that_both_conversations_were_to_be_told_of_are_posted_once(
+    source: Teammate, target: Teammate, pictures_are_notes: None
+) -> None:
+    away = Conversation.objects.get(conversation_id="215472621202693")
+    target.link("R-000008")
+    there = Conversation.objects.get(conversation_id="222")
+    OutgoingMessage.objects.all().delete()
+    Conversation.objects.filter(pk=away.pk).update(merged_away_at=0)
+    change = Change(EventKind.PUBLIC_ENTRY, "public_log:9:x", timezone.now(), content=PICTURE, author=AGENT)
+    record(TicketLink.objects.filter(conversation=there).get().ticket, [change], {})
+    Conversation.objects.filter(pk=away.pk).update(merged_away_at=away.merged_away_at)
+    assert waiting_in(there) == ["event", "files"]
+    target.open().click("merged into this one").click("Move the link")
+    assert waiting_in(there) == ["event", "files"]

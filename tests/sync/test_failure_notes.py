@@ -11,10 +11,24 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.models import Delivery, OutgoingMessage, Ticket, TicketCreation, TicketLink, Workspace
+from intercom_bridge.files import to_itop
+from intercom_bridge.models import (
+    Delivery,
+    FileToItop,
+    OutgoingMessage,
+    Ticket,
+    TicketCreation,
+    TicketLink,
+    Workspace,
+)
+from intercom_bridge.sync import files
+from intercom_bridge.sync.intake import process_batch
 from intercom_bridge.tickets.creation import attempt
 from sandbox.intercom import Intercom
+from sandbox.intercom.files import File
 from sandbox.itop import Itop
+from tests.sync.conftest import Write
+from tests.sync.copies import attachments, later
 from tests.teammate import Teammate, notify, part
 
 Work = Callable[[], None]
@@ -180,3 +194,182 @@ def test_a_creation_that_is_refused_at_the_form_leaves_no_note(
     work()
     assert TicketCreation.objects.get().state == "refused"
     assert OutgoingMessage.objects.count() == 0
+
+
+# --- Files ---
+
+PROGRAM = File("setup.exe", b"MZ\x90\x00" + b"\0" * 200)
+LARGE = File("big <1>.bin", b"x" * 1_000_001)
+SMALL = File("small.txt", b"small")
+
+
+def bodies(intercom: Intercom) -> list[str]:
+    return [str(note.body) for note in notes(intercom)]
+
+
+def test_the_failed_files_of_a_message_leave_one_note(
+    linked: Ticket, write: Write, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    Workspace.objects.update(max_file_mb=1)
+    write(PROGRAM, SMALL, LARGE)
+    work()
+    (body,) = bodies(intercom)
+    assert "2 files of a message could not be copied to ticket" in body and linked.ref in body
+    assert "<b>setup.exe</b>: The workspace does not copy files of this type." in body
+    assert "<b>big _1_.bin</b>: The file is larger than the workspace's limit." in body
+    assert "small.txt" not in body
+    assert "They are still in this conversation." in body
+    assert "downloaded here and attached in iTop" in body
+    assert "Try again" not in body
+    # Another message has a note of its own, and the same one has no second note.
+    FileToItop.objects.all().retry_now()
+    work()
+    assert len(bodies(intercom)) == 1
+    write(PROGRAM)
+    work()
+    second = bodies(intercom)[-1]
+    assert len(bodies(intercom)) == 2
+    assert "A file of a message could not be copied" in second and "It is still in this" in second
+
+
+def test_the_note_waits_until_each_file_has_been_tried(
+    linked: Ticket, write: Write, intercom: Intercom, itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.0)
+    Workspace.objects.update(max_file_mb=1)
+    write(PROGRAM, LARGE)
+    process_batch()
+    later()
+    for row in FileToItop.objects.to_copy():
+        assert not OutgoingMessage.objects.exists()
+        files.copy_file(row)
+    body = OutgoingMessage.objects.get().body
+    assert "setup.exe" in body and "big _1_.bin" in body
+
+
+def test_of_two_workers_with_files_of_a_message_the_second_one_queues_the_note(
+    linked: Ticket, write: Write, intercom: Intercom, itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.0)
+    Workspace.objects.update(max_file_mb=1)
+    write(PROGRAM, LARGE)
+    process_batch()
+    later()
+    first, second = FileToItop.objects.to_copy()
+    copy = to_itop.copy
+
+    def copy_while_another_worker_fails(row: FileToItop, seconds: float, **options: Any) -> None:
+        if row == first:
+            files.copy_file(second)
+            assert not OutgoingMessage.objects.exists()
+        copy(row, seconds, **options)
+
+    monkeypatch.setattr(files, "copy", copy_while_another_worker_fails)
+    files.copy_file(first)
+    assert "2 files" in OutgoingMessage.objects.get().body
+
+
+def test_a_file_that_is_retried_does_not_delay_the_note_about_another(
+    linked: Ticket, write: Write, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    intercom.faults.add("error", path="/i/o/", status=503, count=1)
+    write(SMALL, PROGRAM)
+    work()
+    (body,) = bodies(intercom)
+    assert "setup.exe" in body and "small.txt" not in body
+    later()
+    work()
+    assert [row["name"] for row in attachments(itop)] == ["small.txt"]
+    assert len(bodies(intercom)) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "to_do"),
+    [
+        ("too_large", "downloaded here and attached in iTop"),
+        ("check", "open Sync status in the panel and click “Try again”"),
+    ],
+)
+def test_a_file_that_itop_refuses_leaves_a_note(
+    kind: str, to_do: str, linked: Ticket, write: Write, intercom: Intercom, itop: Itop, work: Work
+) -> None:
+    itop.faults.add(kind, operation="core/create", class_name="Attachment")
+    write(SMALL)
+    work()
+    (body,) = bodies(intercom)
+    assert "small.txt" in body and to_do in body
+    assert "HTTP 413" not in body
+
+
+def test_the_note_about_a_full_ticket_says_how_full_it_is(
+    linked: Ticket, write: Write, intercom: Intercom, work: Work
+) -> None:
+    Workspace.objects.update(max_ticket_files_mb=1)
+    write(File("a.bin", b"x" * 1_000_001))
+    work()
+    (body,) = bodies(intercom)
+    assert "as many files as the workspace allows" in body and "(1 MB)" in body
+
+
+def test_a_file_in_quarantine_is_not_said_to_be_in_the_conversation(
+    linked: Ticket, write: Write, intercom: Intercom, work: Work
+) -> None:
+    intercom.faults.add("quarantined", path="/i/o/", status=403)
+    write(SMALL)
+    work()
+    (body,) = bodies(intercom)
+    assert "It may be in quarantine because of a virus." in body
+    assert "ask the customer to send it again" in body
+    assert "still in this conversation" not in body and "Try again" not in body
+
+
+def test_each_ticket_has_a_note_about_its_files(
+    linked: Ticket, talking: Teammate, write: Write, intercom: Intercom, work: Work
+) -> None:
+    talking.link("R-000008")
+    write(PROGRAM)
+    work()
+    assert sorted("R-000006" in body for body in bodies(intercom)) == [False, True]
+
+
+def test_a_file_that_was_deleted_in_intercom_leaves_no_note(
+    linked: Ticket, talking: Teammate, write: Write, intercom: Intercom, work: Work
+) -> None:
+    part = write(SMALL)
+    intercom.store.redact(talking.conversation["id"], part["id"])
+    work()
+    assert FileToItop.objects.get().reason_code == "file_gone"
+    assert not OutgoingMessage.objects.exists()
+
+
+def test_what_is_retried_or_left_out_on_purpose_leaves_no_note_about_files(
+    linked: Ticket, write: Write, intercom: Intercom, work: Work
+) -> None:
+    intercom.faults.add("error", path="/i/o/", status=503)
+    write(SMALL)
+    write(SMALL, author="admin", note=True)
+    work()
+    assert set(FileToItop.objects.values_list("state", flat=True)) == {"waiting", "skipped"}
+    assert not OutgoingMessage.objects.exists()
+
+
+def test_a_workspace_without_notes_about_failures_has_none_about_files(
+    linked: Ticket, write: Write, work: Work
+) -> None:
+    Workspace.objects.update(announce_failures=False)
+    write(PROGRAM)
+    work()
+    assert FileToItop.objects.get().state == "failed"
+    assert not OutgoingMessage.objects.exists()
+
+
+def test_a_long_list_of_failed_files_is_cut(
+    linked: Ticket, write: Write, intercom: Intercom, work: Work
+) -> None:
+    write(*[File(f"setup{number}.exe", PROGRAM.content) for number in range(12)])
+    work()
+    later()
+    work()
+    (body,) = bodies(intercom)
+    assert "12 files" in body and "setup9.exe" in body
+    assert "setup10.exe" not in body and "…" in body

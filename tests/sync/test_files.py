@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import time
 from collections.abc import Callable
@@ -13,38 +12,21 @@ from django.test import Client
 from django.utils import timezone
 
 from intercom_bridge.files import to_itop
-from intercom_bridge.models import Delivery, FileToItop, ItopInstance, TicketLink, Workspace
+from intercom_bridge.models import CachedAnswer, Delivery, FileToItop, ItopInstance, TicketLink, Workspace
 from intercom_bridge.models.job import claim
 from intercom_bridge.sync import files
+from intercom_bridge.sync.authors import question_about
 from intercom_bridge.sync.intake import process_batch
+from intercom_bridge.sync.writer import write_due
 from sandbox.intercom import Intercom
 from sandbox.intercom.files import File, png
+from sandbox.intercom.store import Admin
 from sandbox.itop import Itop
 from tests.sync.conftest import Write
+from tests.sync.copies import SHOT, TEXT, attachments, entries, inline_images, kill, later, waiting_file
 from tests.teammate import ADA, Teammate, notify
 
-SHOT = File("shot.png", png(40, 20))
-TEXT = File("gateway.log", b"line 1\nline 2\n")
 Work = Callable[[], None]
-
-
-def attachments(itop: Itop) -> list[dict[str, Any]]:
-    """Return the attachments that the bridge has created, oldest first, with name and content."""
-    found = []
-    for row in itop.store.find("SELECT Attachment")[1]:
-        if str(row["temp_id"]).startswith("Intercom file"):
-            file = itop.store.file(row, "contents")
-            found.append({**row, "name": file["filename"], "data": base64.b64decode(file["data"])})
-    return sorted(found, key=lambda row: int(row["id"]))
-
-
-def entries(itop: Itop, link: TicketLink, log: str = "public_log") -> list[str]:
-    return [str(entry["message"]) for entry in itop.store.log(link.ticket.object_id, log)]
-
-
-def later(seconds: float = 60) -> None:
-    """Make all waiting files due."""
-    FileToItop.objects.waiting().update(due_at=timezone.now() - dt.timedelta(seconds=1))
 
 
 def test_a_file_is_attached_once_and_the_entry_links_to_it(
@@ -76,7 +58,7 @@ def test_a_picture_in_the_text_is_attached_and_shown(
     work()
     (attached,) = attachments(itop)
     assert attached["data"] == SHOT.content
-    (image,) = itop.store.find("SELECT InlineImage WHERE item_id > 0")[1][-1:]
+    (image,) = inline_images(itop)
     entry = entries(itop, linked)[-1]
     assert f'src="{linked.ticket.itop.url}/pages/ajax.document.php?operation=download_inlineimage' in entry
     assert f"id={image['id']}" in entry
@@ -99,7 +81,7 @@ def test_without_administrator_a_picture_is_linked(
     ItopInstance.objects.update(is_administrator=False)
     write(pictures=(SHOT,))
     work()
-    assert not itop.store.find("SELECT InlineImage WHERE temp_id LIKE 'Intercom%'")[1]
+    assert not inline_images(itop)
     assert "download_document" in entries(itop, linked)[-1]
     assert "<img" not in entries(itop, linked)[-1]
 
@@ -110,7 +92,7 @@ def test_only_bitmaps_are_shown(linked: TicketLink, write: Write, itop: Itop, wo
     write(pictures=(File("drawing.svg", drawing, "image/svg+xml"), File("shot.png", drawing, "image/png")))
     work()
     assert len(attachments(itop)) == 2
-    assert not itop.store.find("SELECT InlineImage WHERE temp_id LIKE 'Intercom%'")[1]
+    assert not inline_images(itop)
     assert "<img" not in entries(itop, linked)[-1]
     assert entries(itop, linked)[-1].count("download_document") == 2
 
@@ -352,12 +334,67 @@ def test_each_linked_ticket_gets_its_own_copy(
     ]
 
 
-def test_a_teammates_file_has_the_teammates_account(
+@pytest.fixture
+def jules(intercom: Intercom) -> Admin:
+    """Return a teammate who has an account in iTop."""
+    return intercom.store.add_admin(Admin(id="9608801", name="Jules Verne", email="jules.verne@it.example"))
+
+
+JULES_ACCOUNT, JULES_PERSON, AGENT_ACCOUNT = 11, 9, 5
+
+
+def test_a_teammates_file_has_the_teammates_account_and_person(
+    linked: TicketLink, jules: Admin, write: Write, itop: Itop, work: Work
+) -> None:
+    write(TEXT, author="admin", author_id=jules.id)
+    work()
+    (attached,) = attachments(itop)
+    assert (int(attached["user_id"]), int(attached["contact_id"])) == (JULES_ACCOUNT, JULES_PERSON)
+
+
+def test_a_teammate_without_an_account_is_named_by_the_entry_only(
     linked: TicketLink, write: Write, itop: Itop, work: Work
 ) -> None:
     write(TEXT, author="admin")
     work()
-    assert len(attachments(itop)) == 1
+    (attached,) = attachments(itop)
+    own_account = itop.store.find("SELECT User WHERE login = 'intercom_sync_app'")[1][0]["id"]
+    assert (attached["user_id"], int(attached["contact_id"])) == (own_account, 0)
+    assert itop.store.log(linked.ticket.object_id)[-1]["user_login"] == "Ada Reyes (Intercom)"
+
+
+def use_agents_token() -> ItopInstance:
+    """Use the token of a Support Agent, who may not set `user_id`."""
+    instance = ItopInstance.objects.get()
+    instance.token = "token-of-agent-app"
+    instance.is_administrator = None
+    instance.save()
+    return instance
+
+
+def test_without_administrator_a_teammates_file_has_the_bridges_account(
+    linked: TicketLink, jules: Admin, write: Write, itop: Itop, work: Work
+) -> None:
+    use_agents_token()
+    write(TEXT, author="admin", author_id=jules.id)
+    work()
+    (attached,) = attachments(itop)
+    assert (int(attached["user_id"]), int(attached["contact_id"])) == (AGENT_ACCOUNT, 0)
+    assert "<b>Jules Verne (Intercom)</b>" in entries(itop, linked)[-1]
+
+
+def test_without_administrator_an_account_that_is_known_is_set_by_its_id(
+    linked: TicketLink, jules: Admin, write: Write, itop: Itop, work: Work
+) -> None:
+    """The account was an Administrator's until a moment ago. If iTop refuses the user, `attach` leaves it out."""
+    instance = use_agents_token()
+    CachedAnswer.objects.store(instance, question_about(jules.email), JULES_ACCOUNT)
+    CachedAnswer.objects.store(instance, f"contact of account {JULES_ACCOUNT}", JULES_PERSON)
+    write(TEXT, author="admin", author_id=jules.id)
+    work()
+    (attached,) = attachments(itop)
+    assert (int(attached["user_id"]), int(attached["contact_id"])) == (JULES_ACCOUNT, JULES_PERSON)
+    assert "<b>Jules Verne (Intercom)</b>" in entries(itop, linked)[-1]
 
 
 def test_files_of_earlier_messages_are_copied_with_them(
@@ -401,7 +438,7 @@ def test_a_redacted_message_takes_its_files_with_it(
     )
     work()
     assert not attachments(itop)
-    assert not itop.store.find("SELECT InlineImage WHERE temp_id LIKE 'Intercom%'")[1]
+    assert not inline_images(itop)
     assert set(FileToItop.objects.values_list("state", "name", "url")) == {("removed", "", "")}
 
 
@@ -512,3 +549,73 @@ def test_a_file_that_is_known_to_be_too_large_is_not_linked(
     work()
     assert "big.bin" in entries(itop, linked)[-1]
     assert "<a " not in entries(itop, linked)[-1]
+
+
+@pytest.mark.parametrize("pictures", [1, 5])
+def test_a_message_with_pictures_costs_two_calls_for_each_and_two_for_itself(
+    pictures: int, linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    write(pictures=(SHOT,))
+    work()
+    itop.calls.clear()
+    write(pictures=tuple(File(f"{number}.png", png(40, number + 1)) for number in range(pictures)))
+    process_batch()
+    write_due(linked.ticket)
+    assert itop.calls == [
+        ("core/get", "UserRequest"),
+        *[("core/create", "Attachment"), ("core/create", "InlineImage")] * pictures,
+        ("core/update", "UserRequest"),
+    ]
+    assert entries(itop, linked)[-1].count("<img") == pictures
+    assert len(attachments(itop)) == len(inline_images(itop)) == 1 + pictures
+
+
+def test_each_copy_belongs_to_the_organization_that_the_ticket_has_now(
+    linked: TicketLink, write: Write, itop: Itop, work: Work
+) -> None:
+    write(TEXT, SHOT)
+    work()
+    itop.store.update("UserRequest", linked.ticket.object_id, org_id=5)
+    write(TEXT, SHOT)
+    work()
+    assert [int(row["item_org_id"]) for row in attachments(itop)] == [4, 4, 5, 5]
+
+
+def test_the_size_of_a_copy_that_a_killed_worker_made_counts_for_the_ticket(
+    linked: TicketLink, write: Write, itop: Itop, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Workspace.objects.update(max_ticket_files_mb=1)
+    monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.0)
+    big = File("big.png", png(4, 4) + b"x" * 600_000)
+    write(pictures=(big,))
+    process_batch()
+    with monkeypatch.context() as killed:
+        killed.setattr(files, "_save", kill)
+        with pytest.raises(KeyboardInterrupt):
+            files.copy_file(waiting_file())
+    later()
+    work()
+    row = FileToItop.objects.get()
+    assert (row.state, row.size) == ("copied", len(big.content))
+    write(big)
+    later()
+    work()
+    assert FileToItop.objects.latest("pk").reason_code == "file_ticket_full"
+    assert len(attachments(itop)) == 1
+
+
+def test_a_kept_copy_of_a_redacted_message_counts_for_the_ticket(
+    linked: TicketLink, write: Write, itop: Itop, work: Work, client: Client
+) -> None:
+    Workspace.objects.update(max_ticket_files_mb=1, deletes_redacted_files=False)
+    part = write(File("a.bin", b"x" * 600_000))
+    work()
+    redacted = {**part, "body": "", "attachments": [], "redacted": True}
+    conversation_id = linked.conversation.conversation_id
+    topic = "conversation_part.redacted"
+    notify(client, redacted, topic=topic, notification_id="redaction", id=conversation_id)
+    work()
+    write(File("b.bin", b"y" * 600_000))
+    work()
+    assert [row["name"] for row in attachments(itop)] == ["a.bin"]
+    assert FileToItop.objects.latest("pk").reason_code == "file_ticket_full"

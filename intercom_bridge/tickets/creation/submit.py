@@ -3,12 +3,14 @@
 import html
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from django.utils.translation import gettext as _
 
 from intercom_bridge.connections import itop_client
 from intercom_bridge.datamodel import Kind
+from intercom_bridge.files.parts import count_expected
 from intercom_bridge.intercom.payloads import Conversation as Payload
 from intercom_bridge.models import Conversation, OutgoingMessage, Participant, PersonMatch, TicketCreation
 from intercom_bridge.models.lease import Lease, take_lease
@@ -203,6 +205,7 @@ def _fields(
         may_set_author=may_set_author,
         zone=context.workspace.zone,
         conversation_url=conversation.url,
+        count_files=partial(count_expected, context.workspace),
     )
     return (
         dict[str, Any](values)

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from intercom_bridge.files.parts import files_to_json
 from intercom_bridge.intercom.payloads import Part
 from intercom_bridge.sync.message import (
+    FileLinks,
     body_html,
     destination,
     label_of_author,
@@ -30,6 +31,9 @@ MAX_ENTRIES = 250
 MAX_INDEX_BYTES = 52_000
 ENTRY_INDEX_BYTES = 165
 JOINT_ENTRIES = 10
+
+# A part with what is known about its files.
+_Message = tuple[Part, FileLinks]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,7 @@ class Transcript:
             for part, log in self.entries
         ]
 
-    def logs(
+    def logs(  # noqa: PLR0913 - how each entry is rendered
         self,
         accounts: Mapping[str, int],
         *,
@@ -80,34 +84,37 @@ class Transcript:
         may_set_author: bool,
         zone: dt.tzinfo,
         conversation_url: str,
+        count_files: Callable[[Part, str], int] = lambda _part, _log: 0,
     ) -> dict[str, list[dict[str, Any]]]:
         """Return the items for `core/create` by attribute, without empty logs.
 
-        `code` returns the attribute of a log; a profile may map both logs to one. If a log cannot hold all entries,
-        the oldest are joined into a few.
+        `code` returns the attribute of a log; a profile may map both logs to one. `count_files` returns how many files
+        of a message to a log are to be copied: they are attached after the ticket was created. If a log cannot hold
+        all entries, the oldest are joined into a few.
         """
-        parts_of: dict[str, list[Part]] = {}
+        messages_of: dict[str, list[_Message]] = {}
         for part, log in self.entries:
-            parts_of.setdefault(code(log), []).append(part)
+            message = part, FileLinks(expected=count_files(part, log))
+            messages_of.setdefault(code(log), []).append(message)
         return {
-            attribute: _items(parts, accounts, conversation_url, may_set_author=may_set_author, zone=zone)
-            for attribute, parts in parts_of.items()
+            attribute: _items(messages, accounts, conversation_url, may_set_author=may_set_author, zone=zone)
+            for attribute, messages in messages_of.items()
         }
 
 
 def _items(
-    parts: list[Part],
+    messages: list[_Message],
     accounts: Mapping[str, int],
     conversation_url: str,
     *,
     may_set_author: bool,
     zone: dt.tzinfo,
 ) -> list[dict[str, Any]]:
-    fitting = _count_fitting(parts)
+    fitting = _count_fitting([part for part, _links in messages])
     joint: list[dict[str, Any]] = []
-    if fitting < len(parts):
+    if fitting < len(messages):
         kept = max(fitting - JOINT_ENTRIES, 0)
-        old, parts = parts[: len(parts) - kept], parts[len(parts) - kept :]
+        old, messages = messages[: len(messages) - kept], messages[len(messages) - kept :]
         bounds = [len(old) * number // JOINT_ENTRIES for number in range(JOINT_ENTRIES + 1)]
         joint = [
             _joint_item(old[start:end], conversation_url, may_set_author=may_set_author, zone=zone)
@@ -119,8 +126,9 @@ def _items(
             accounts.get(part.author.email.casefold(), 0) if may_have_account(part.author) else 0,
             conversation_url,
             may_set_author=may_set_author,
+            links=links,
         )
-        for part in parts
+        for part, links in messages
     ]
 
 
@@ -189,12 +197,13 @@ def _count_fitting(parts: Sequence[Part]) -> int:
 
 
 def _joint_item(
-    parts: list[Part], conversation_url: str, *, may_set_author: bool, zone: dt.tzinfo
+    messages: list[_Message], conversation_url: str, *, may_set_author: bool, zone: dt.tzinfo
 ) -> dict[str, Any]:
     text = "".join(
         f"<p><b>{html.escape(shown_name(part.author))}</b>, "
-        f"{dt.datetime.fromtimestamp(part.created_at, zone):%Y-%m-%d %H:%M}</p>{body_html(part, conversation_url)}"
-        for part in parts
+        f"{dt.datetime.fromtimestamp(part.created_at, zone):%Y-%m-%d %H:%M}</p>"
+        f"{body_html(part, conversation_url, links)}"
+        for part, links in messages
     )
     user = {"user_id": 0, "user_login": _("Earlier messages (Intercom)")} if may_set_author else {}
-    return LogItem(message=text, date=parts[-1].created_at, **user).to_json()  # type: ignore[arg-type]
+    return LogItem(message=text, date=messages[-1][0].created_at, **user).to_json()  # type: ignore[arg-type]

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from intercom_bridge.files.parts import restore_rows
 from intercom_bridge.intercom.payloads import Part
-from intercom_bridge.models import Conversation, Delivery, Log, OutgoingMessage, Ticket, TicketLink
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    FileToItop,
+    Log,
+    OutgoingMessage,
+    Ticket,
+    TicketLink,
+)
 from intercom_bridge.sync.intake import deliver_together, may_be_our_echo
 from intercom_bridge.sync.message import order_of, part_to_json
 from intercom_bridge.tickets.creation.transcript import MAX_ENTRIES, Transcript
@@ -68,6 +77,9 @@ class Backfill:
                 delivery = skipped.filter(kind=part.kind, part_id=part.id)
                 delivery.update(log=log, part=part_to_json(part), cleaned_at=None)
                 delivery.write_after_all()
+                restore_rows(link, part, log)
+        # The files of messages that stay skipped wait for these.
+        FileToItop.objects.filter(ticket=link.ticket, conversation=link.conversation).restore_unlinked()
 
 
 def _is_own_post(conversation: Conversation, part: Part) -> bool:

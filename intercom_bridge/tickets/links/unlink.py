@@ -6,7 +6,16 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from intercom_bridge.models import Conversation, Delivery, LinkRemoval, Ticket, TicketLink, WebhookEvent
+from intercom_bridge.models import (
+    Conversation,
+    Delivery,
+    FileToItop,
+    LinkRemoval,
+    Ticket,
+    TicketLink,
+    WebhookEvent,
+)
+from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.sync.intake import deliver_since
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import RECENT_EVENTS, find_conversation, find_link, find_links
@@ -67,6 +76,10 @@ def remove_link(link: TicketLink, *, removed_by: str, keep_waiting: bool = False
     if not deleted:
         return None
     deliveries = Delivery.objects.filter(ticket=link.ticket, conversation=link.conversation)
+    if not keep_waiting:
+        # Also the files of messages that are in the ticket.
+        files = FileToItop.objects.filter(ticket=link.ticket, conversation=link.conversation)
+        files.skip(ReasonCode.UNLINKED)
     return LinkRemoval.objects.create(
         conversation=link.conversation,
         ticket=link.ticket,
@@ -124,6 +137,7 @@ def undo_unlink(context: PanelContext, removal_id: int) -> UndoResult | None:
             if not withdraw_note(link.conversation, link.ticket):
                 add_note(context, link.conversation, RELINKED_NOTE, link.ticket)
         restored = Delivery.objects.restore_skipped(removal.left_out)
+        FileToItop.objects.filter(ticket=link.ticket, conversation=link.conversation).restore_unlinked()
         # Notifications that were processed after the removal found no link.
         WebhookEvent.objects.requeue_unlinked(
             context.workspace, removal.conversation.conversation_id, removal.linked_at
