@@ -43,6 +43,11 @@ class AddedFiles:
     known: list[int]
     changes: list[Change]
 
+    @property
+    def is_apart(self) -> bool:
+        """Return whether there is a file that none of the entries was saved with."""
+        return any(not change.entry_key for change in self.changes)
+
 
 def find_added_files(
     reader: TicketReader, snapshots: Iterable[TicketSnapshot], entries: Entries

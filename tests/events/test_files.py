@@ -12,7 +12,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from intercom_bridge.events import message_files, poster
+from intercom_bridge.events import added_files, message_files, poster
 from intercom_bridge.events.files import attach_files, files_of_event
 from intercom_bridge.events.message_files import MIN_FAILED_READS
 from intercom_bridge.events.poll import poll_itop, poll_soon
@@ -35,6 +35,7 @@ from sandbox.intercom import Intercom
 from sandbox.intercom.files import png
 from sandbox.itop import Itop
 from sandbox.itop.files import File
+from tests.teammate import Teammate
 
 from . import fake_intercom
 from .fake_intercom import once
@@ -206,6 +207,42 @@ def test_files_are_asked_for_once_a_minute(ticket: Ticket, itop: Itop, poll: Pol
         poll()
         asked.append(("core/get", "Attachment") in itop.calls)
     assert asked == [False, False, True, False, False, False]
+
+
+def test_in_a_quiet_ticket_a_file_is_not_reported_before_its_entry(
+    ticket: Ticket, talking: Teammate, itop: Itop, intercom: Intercom, poll: Poll, work: Work
+) -> None:
+    """iTop is asked for the files of all tickets together, also of those whose entries are not due to be read."""
+    talking.link("R-000008")
+    poll()
+    OutgoingMessage.objects.all().delete()
+    itop.act(ticket.object_id, account="jverne", entry="<p>See this</p>", files=[REPORT, SHOT])
+    TicketSnapshot.objects.update(files_read_at=F("files_read_at") - dt.timedelta(minutes=6), poll_at=Now())
+    later = Now() + dt.timedelta(minutes=4)
+    TicketSnapshot.objects.filter(ticket=ticket).update(poll_at=later)
+    ItopPoll.objects.update(due_at=Now())
+    work()
+    poll()
+    ((_kind, text, names),) = posted(intercom)
+    assert text.startswith("Jules Verne wrote in ticket R-000006")
+    assert names == ["report.txt", "shot.png"]
+
+
+def test_an_entry_that_is_saved_while_itop_is_asked_is_reported_with_its_file(
+    ticket: Ticket, itop: Itop, intercom: Intercom, look: Poll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules(files="with_reply", public_entry="reply")
+    ask = added_files.list_attachments
+
+    def save_and_ask(*args: Any, **options: Any) -> Any:
+        if not itop.store.log(ticket.object_id):
+            itop.act(ticket.object_id, account="jverne", entry="<p>See this</p>", files=[REPORT])
+        return ask(*args, **options)
+
+    monkeypatch.setattr(added_files, "list_attachments", save_and_ask)
+    look()
+    look()
+    assert [(kind, names) for kind, _text, names in posted(intercom)] == [("comment", ["report.txt"])]
 
 
 # Exactly once
