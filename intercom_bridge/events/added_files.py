@@ -60,7 +60,15 @@ def find_added_files(
     if not reader.wants_files:
         _forget(reader)
         return {}
-    asked = _due(reader, [snapshot for snapshot in snapshots if entries.get(snapshot.ticket)])
+    return find_files_of(
+        reader, _due(reader, [snapshot for snapshot in snapshots if entries.get(snapshot.ticket)]), entries
+    )
+
+
+def find_files_of(
+    reader: TicketReader, asked: Sequence[TicketSnapshot], entries: Entries
+) -> dict[Ticket, AddedFiles]:
+    """Ask for the files of these tickets, whether they are due or not. For the rest, see `find_added_files`."""
     if not asked:
         return {}
     by_id = {snapshot.ticket.object_id: snapshot for snapshot in asked}

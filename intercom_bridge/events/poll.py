@@ -38,7 +38,7 @@ from intercom_bridge.sync.circuit_breaker import backoff_seconds
 from intercom_bridge.wake import INCOMING, wake
 from itop_client import ItopError, ItopObject, ItopPermissionError, ItopRejectedError, read_log
 
-from .added_files import AddedFiles, find_added_files
+from .added_files import AddedFiles, find_added_files, find_files_of
 from .authors import author_of
 from .change import Change, EventAuthor
 from .compare import LAST_UPDATE, Difference, compare, digest, entry_change
@@ -156,11 +156,11 @@ class _Poll:
         foreign = self._foreign_entries(reader, comparisons)
         files = find_added_files(reader, [row.snapshot for row in comparisons], foreign)
         again = self._read_again(reader, [ticket for ticket, added in files.items() if added.is_apart])
-        if written := self._foreign_entries(reader, again):
-            comparisons = [row for row in comparisons if row.ticket not in written]
-            comparisons += [row for row in again if row.ticket in written]
-            foreign = {**foreign, **written}
-            files |= find_added_files(reader, [row.snapshot for row in again], written)
+        written = self._foreign_entries(reader, again)
+        comparisons = [row for row in comparisons if row.ticket not in written]
+        comparisons += [row for row in again if row.ticket in written]
+        foreign = {**foreign, **written}
+        self._find_files_again(reader, [row.snapshot for row in again], files, written)
         failed = []
         for comparison in comparisons:
             self._keep_lease()
@@ -189,7 +189,7 @@ class _Poll:
         """Read tickets with files that no known entry was saved with.
 
         The entry may be newer than what was read of the ticket: iTop is asked for the files afterwards, and for those
-        of tickets that were not due to be read, too. iTop's console saves an entry after its files.
+        of tickets that were not due to be read, too.
         """
         if not tickets:
             return []
@@ -197,6 +197,27 @@ class _Poll:
         snapshots = TicketSnapshot.objects.filter(ticket__in=tickets).select_related("ticket__itop")
         by_id = {snapshot.ticket.object_id: snapshot for snapshot in snapshots}
         return _compared(reader, by_id, reader.read(list(by_id.values())))
+
+    def _find_files_again(
+        self,
+        reader: TicketReader,
+        snapshots: Sequence[TicketSnapshot],
+        files: dict[Ticket, AddedFiles],
+        written: Entries,
+    ) -> None:
+        """Ask for the files of tickets that were read again. Update `files`.
+
+        iTop's console saves the files one after the other, and then the entry. What is being saved is left out, and
+        read by the next poll.
+        """
+        found = find_files_of(reader, snapshots, written)
+        for snapshot in snapshots:
+            ticket = snapshot.ticket
+            if ticket in written:
+                files[ticket] = found.get(ticket, files[ticket])
+            elif ticket in found and found[ticket].known != files[ticket].known:
+                del files[ticket]
+                TicketSnapshot.objects.filter(pk=snapshot.pk).update(poll_at=Now(), files_read_at=None)
 
     def _note_missing(self, snapshots: Sequence[TicketSnapshot]) -> None:
         """Note that iTop does not return these tickets, and report it if that was noted before."""

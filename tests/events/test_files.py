@@ -245,6 +245,26 @@ def test_an_entry_that_is_saved_while_itop_is_asked_is_reported_with_its_file(
     assert [(kind, names) for kind, _text, names in posted(intercom)] == [("comment", ["report.txt"])]
 
 
+def test_files_that_are_being_saved_are_reported_together(
+    ticket: Ticket, itop: Itop, intercom: Intercom, look: Poll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """iTop's console saves one file after the other."""
+    steps = iter([{"files": [REPORT]}, {"files": [SHOT]}])
+    ask = added_files.list_attachments
+
+    def save_and_ask(*args: Any, **options: Any) -> Any:
+        if "fields" not in options and (step := next(steps, None)):
+            itop.act(ticket.object_id, account="jverne", **step)
+        return ask(*args, **options)
+
+    monkeypatch.setattr(added_files, "list_attachments", save_and_ask)
+    look()
+    assert not posted(intercom)
+    look()
+    look()
+    assert [names for _kind, _text, names in posted(intercom)] == [["report.txt", "shot.png"]]
+
+
 # Exactly once
 
 
