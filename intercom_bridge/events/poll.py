@@ -189,13 +189,15 @@ class _Poll:
         """Read tickets with files that no known entry was saved with.
 
         The entry may be newer than what was read of the ticket: iTop is asked for the files afterwards, and for those
-        of tickets that were not due to be read, too.
+        of tickets that were not due to be read, too. There is activity in them, so they are due sooner from now on.
         """
         if not tickets:
             return []
         self._keep_lease()
-        snapshots = TicketSnapshot.objects.filter(ticket__in=tickets).select_related("ticket__itop")
-        by_id = {snapshot.ticket.object_id: snapshot for snapshot in snapshots}
+        snapshots = TicketSnapshot.objects.filter(ticket__in=tickets)
+        soon = _from_now(settings.ITOP_POLL_SECONDS)
+        snapshots.filter(poll_at__gt=soon).update(poll_at=soon)
+        by_id = {row.ticket.object_id: row for row in snapshots.select_related("ticket__itop")}
         return _compared(reader, by_id, reader.read(list(by_id.values())))
 
     def _find_files_again(

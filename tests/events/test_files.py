@@ -222,6 +222,9 @@ def test_in_a_quiet_ticket_a_file_is_not_reported_before_its_entry(
     TicketSnapshot.objects.filter(ticket=ticket).update(poll_at=later)
     ItopPoll.objects.update(due_at=Now())
     work()
+    snapshot = TicketSnapshot.objects.get(ticket=ticket)
+    assert snapshot.poll_at is not None
+    assert snapshot.poll_at < timezone.now() + dt.timedelta(minutes=1), "it is no quiet ticket any more"
     poll()
     ((_kind, text, names),) = posted(intercom)
     assert text.startswith("Jules Verne wrote in ticket R-000006")
