@@ -29,7 +29,7 @@ from intercom_bridge.models import (
     Workspace,
 )
 from intercom_bridge.models.reason import ReasonCode
-from itop_client import AttachmentFile, FileOwner, ItopUnreachableError, attach
+from itop_client import AttachmentFile, FileOwner, ItopUnreachableError, attach, list_attachments
 from itop_client import Client as ItopClient
 from sandbox.intercom import Intercom
 from sandbox.intercom.files import png
@@ -235,14 +235,13 @@ def test_an_entry_that_is_saved_while_itop_is_asked_is_reported_with_its_file(
     ticket: Ticket, itop: Itop, intercom: Intercom, look: Poll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rules(files="with_reply", public_entry="reply")
-    ask = added_files.list_attachments
 
     def save_and_ask(*args: Any, **options: Any) -> Any:
         if not itop.store.log(ticket.object_id):
             itop.act(ticket.object_id, account="jverne", entry="<p>See this</p>", files=[REPORT])
-        return ask(*args, **options)
+        return list_attachments(*args, **options)
 
-    monkeypatch.setattr(added_files, "list_attachments", save_and_ask)
+    monkeypatch.setattr(f"{added_files.__name__}.list_attachments", save_and_ask)
     look()
     look()
     assert [(kind, names) for kind, _text, names in posted(intercom)] == [("comment", ["report.txt"])]
@@ -252,15 +251,14 @@ def test_files_that_are_being_saved_are_reported_together(
     ticket: Ticket, itop: Itop, intercom: Intercom, look: Poll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """iTop's console saves one file after the other."""
-    steps = iter([{"files": [REPORT]}, {"files": [SHOT]}])
-    ask = added_files.list_attachments
+    steps = iter([REPORT, SHOT])
 
     def save_and_ask(*args: Any, **options: Any) -> Any:
         if "fields" not in options and (step := next(steps, None)):
-            itop.act(ticket.object_id, account="jverne", **step)
-        return ask(*args, **options)
+            itop.act(ticket.object_id, account="jverne", files=[step])
+        return list_attachments(*args, **options)
 
-    monkeypatch.setattr(added_files, "list_attachments", save_and_ask)
+    monkeypatch.setattr(f"{added_files.__name__}.list_attachments", save_and_ask)
     look()
     assert not posted(intercom)
     look()
