@@ -124,7 +124,10 @@ class Itop:
         """
         with requests.Session() as session:
             session.trust_env = False
-            if session.get(f"{self._url}/sandbox/faults", timeout=SECONDS).status_code != 200:
+            probe = session.get(f"{self._url}/sandbox/faults", timeout=SECONDS)
+            # A web server may return iTop's first page for an address that does not exist.
+            is_sandbox = probe.headers.get("Content-Type", "").startswith("application/json")
+            if probe.status_code != 200 or not is_sandbox:
                 return False
             query = f"SELECT {TICKET_CLASS} WHERE ref = {quote(ref)}"
             ticket = self._client.get(TICKET_CLASS, query, fields=("id",)).objects[0]

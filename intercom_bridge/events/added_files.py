@@ -43,6 +43,11 @@ class AddedFiles:
     known: list[int]
     changes: list[Change]
 
+    @property
+    def is_apart(self) -> bool:
+        """Return whether there is a file that none of the entries was saved with."""
+        return any(not change.entry_key for change in self.changes)
+
 
 def find_added_files(
     reader: TicketReader, snapshots: Iterable[TicketSnapshot], entries: Entries
@@ -55,7 +60,15 @@ def find_added_files(
     if not reader.wants_files:
         _forget(reader)
         return {}
-    asked = _due(reader, [snapshot for snapshot in snapshots if entries.get(snapshot.ticket)])
+    return find_files_of(
+        reader, _due(reader, [snapshot for snapshot in snapshots if entries.get(snapshot.ticket)]), entries
+    )
+
+
+def find_files_of(
+    reader: TicketReader, asked: Sequence[TicketSnapshot], entries: Entries
+) -> dict[Ticket, AddedFiles]:
+    """Ask for the files of these tickets, whether they are due or not. For the rest, see `find_added_files`."""
     if not asked:
         return {}
     by_id = {snapshot.ticket.object_id: snapshot for snapshot in asked}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -38,7 +38,7 @@ from intercom_bridge.sync.circuit_breaker import backoff_seconds
 from intercom_bridge.wake import INCOMING, wake
 from itop_client import ItopError, ItopObject, ItopPermissionError, ItopRejectedError, read_log
 
-from .added_files import AddedFiles, find_added_files
+from .added_files import AddedFiles, find_added_files, find_files_of
 from .authors import author_of
 from .change import Change, EventAuthor
 from .compare import LAST_UPDATE, Difference, compare, digest, entry_change
@@ -152,18 +152,15 @@ class _Poll:
         self, reader: TicketReader, by_id: dict[int, TicketSnapshot], found: Sequence[ItopObject]
     ) -> list[TicketSnapshot]:
         """Compare the tickets with their snapshots, and record what changed. Return those that could not be."""
-        deferred = [by_id[ticket.id].pk for ticket in found]
-        complete = {row.pk: row for row in TicketSnapshot.objects.filter(pk__in=deferred)}
-        comparisons: list[_Comparison] = []
-        for ticket in sorted(found, key=lambda ticket: (ticket.text(LAST_UPDATE), ticket.id)):
-            known = by_id[ticket.id]
-            # It is missing if its ticket was unlinked meanwhile.
-            if snapshot := complete.get(known.pk):
-                snapshot.ticket = known.ticket
-                comparisons.append(_Comparison(reader, snapshot, ticket))
-        entries = {row.ticket: row.difference.entries for row in comparisons if row.difference.entries}
-        foreign = foreign_entries(self._itop, reader.client, entries)
+        comparisons = _compared(reader, by_id, found)
+        foreign = self._foreign_entries(reader, comparisons)
         files = find_added_files(reader, [row.snapshot for row in comparisons], foreign)
+        again = self._read_again(reader, [ticket for ticket, added in files.items() if added.is_apart])
+        written = self._foreign_entries(reader, again)
+        comparisons = [row for row in comparisons if row.ticket not in written]
+        comparisons += [row for row in again if row.ticket in written]
+        foreign = {**foreign, **written}
+        self._find_files_again(reader, [row.snapshot for row in again], files, written)
         failed = []
         for comparison in comparisons:
             self._keep_lease()
@@ -177,10 +174,52 @@ class _Poll:
                 self._problem = (ReasonCode.INTERNAL_ERROR, comparison.ticket.ref)
                 failed.append(comparison.snapshot)
             else:
-                self._newest = max(self._newest, str(comparison.difference.update.get(LAST_UPDATE, "")))
+                # What was read later says nothing about the other tickets.
+                if comparison.ticket not in written:
+                    self._newest = max(self._newest, str(comparison.difference.update.get(LAST_UPDATE, "")))
         for unchanged, added in files.items():
             record(unchanged, added.changes, {"files": added.known})
         return failed
+
+    def _foreign_entries(self, reader: TicketReader, comparisons: Iterable[_Comparison]) -> Entries:
+        entries = {row.ticket: row.difference.entries for row in comparisons if row.difference.entries}
+        return foreign_entries(self._itop, reader.client, entries)
+
+    def _read_again(self, reader: TicketReader, tickets: Sequence[Ticket]) -> list[_Comparison]:
+        """Read tickets with files that no known entry was saved with.
+
+        The entry may be newer than what was read of the ticket: iTop is asked for the files afterwards, and for those
+        of tickets that were not due to be read, too. There is activity in them, so they are due sooner from now on.
+        """
+        if not tickets:
+            return []
+        self._keep_lease()
+        snapshots = TicketSnapshot.objects.filter(ticket__in=tickets)
+        soon = _from_now(settings.ITOP_POLL_SECONDS)
+        snapshots.filter(poll_at__gt=soon).update(poll_at=soon)
+        by_id = {row.ticket.object_id: row for row in snapshots.select_related("ticket__itop")}
+        return _compared(reader, by_id, reader.read(list(by_id.values())))
+
+    def _find_files_again(
+        self,
+        reader: TicketReader,
+        snapshots: Sequence[TicketSnapshot],
+        files: dict[Ticket, AddedFiles],
+        written: Entries,
+    ) -> None:
+        """Ask for the files of tickets that were read again. Update `files`.
+
+        iTop's console saves the files one after the other, and then the entry. What is being saved is left out, and
+        read by the next poll.
+        """
+        found = find_files_of(reader, snapshots, written)
+        for snapshot in snapshots:
+            ticket = snapshot.ticket
+            if ticket in written:
+                files[ticket] = found.get(ticket, files[ticket])
+            elif ticket in found and found[ticket].known != files[ticket].known:
+                del files[ticket]
+                TicketSnapshot.objects.filter(pk=snapshot.pk).update(poll_at=Now(), files_read_at=None)
 
     def _note_missing(self, snapshots: Sequence[TicketSnapshot]) -> None:
         """Note that iTop does not return these tickets, and report it if that was noted before."""
@@ -300,6 +339,22 @@ class _Comparison:
                 read = read_log(self._found.fields.get(self._codes[name]))
                 entries[name] = [digest(entry) for entry in read[: len(created)]]
         return entries
+
+
+def _compared(
+    reader: TicketReader, by_id: Mapping[int, TicketSnapshot], found: Iterable[ItopObject]
+) -> list[_Comparison]:
+    """Compare these tickets with their snapshots, the one that was changed first in iTop first."""
+    tickets = sorted(found, key=lambda ticket: (ticket.text(LAST_UPDATE), ticket.id))
+    complete = TicketSnapshot.objects.in_bulk([by_id[ticket.id].pk for ticket in tickets])
+    comparisons: list[_Comparison] = []
+    for ticket in tickets:
+        known = by_id[ticket.id]
+        # It is missing if its ticket was unlinked meanwhile.
+        if snapshot := complete.get(known.pk):
+            snapshot.ticket = known.ticket
+            comparisons.append(_Comparison(reader, snapshot, ticket))
+    return comparisons
 
 
 def _is_of_class(error: Exception) -> bool:

@@ -88,6 +88,10 @@ class TicketReader:
             condition = f"t.last_update >= {quote(since)}"
             unread = [row.ticket.object_id for row in snapshots if not row.seen_until]
             condition = f"({condition} OR t.id IN ({ids(unread)}))" if unread else condition
+        return self.read(snapshots, condition)
+
+    def read(self, snapshots: Iterable[TicketSnapshot], condition: str = "") -> list[ItopObject]:
+        """Return these tickets, those that meet the OQL condition if there is one. Raise ItopError."""
         codes = {code for profile in self.profiles for code in self.codes(profile).values()}
         return self._get(snapshots, codes, condition)
 

@@ -12,7 +12,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from intercom_bridge.events import message_files, poster
+from intercom_bridge.events import added_files, message_files, poster
 from intercom_bridge.events.files import attach_files, files_of_event
 from intercom_bridge.events.message_files import MIN_FAILED_READS
 from intercom_bridge.events.poll import poll_itop, poll_soon
@@ -29,12 +29,13 @@ from intercom_bridge.models import (
     Workspace,
 )
 from intercom_bridge.models.reason import ReasonCode
-from itop_client import AttachmentFile, FileOwner, ItopUnreachableError, attach
+from itop_client import AttachmentFile, FileOwner, ItopUnreachableError, attach, list_attachments
 from itop_client import Client as ItopClient
 from sandbox.intercom import Intercom
 from sandbox.intercom.files import png
 from sandbox.itop import Itop
 from sandbox.itop.files import File
+from tests.teammate import Teammate
 
 from . import fake_intercom
 from .fake_intercom import once
@@ -206,6 +207,63 @@ def test_files_are_asked_for_once_a_minute(ticket: Ticket, itop: Itop, poll: Pol
         poll()
         asked.append(("core/get", "Attachment") in itop.calls)
     assert asked == [False, False, True, False, False, False]
+
+
+def test_in_a_quiet_ticket_a_file_is_not_reported_before_its_entry(
+    ticket: Ticket, talking: Teammate, itop: Itop, intercom: Intercom, poll: Poll, work: Work
+) -> None:
+    """iTop is asked for the files of all tickets together, also of those whose entries are not due to be read."""
+    talking.link("R-000008")
+    poll()
+    OutgoingMessage.objects.all().delete()
+    itop.act(ticket.object_id, account="jverne", entry="<p>See this</p>", files=[REPORT, SHOT])
+    TicketSnapshot.objects.update(files_read_at=F("files_read_at") - dt.timedelta(minutes=6), poll_at=Now())
+    later = Now() + dt.timedelta(minutes=4)
+    TicketSnapshot.objects.filter(ticket=ticket).update(poll_at=later)
+    ItopPoll.objects.update(due_at=Now())
+    work()
+    snapshot = TicketSnapshot.objects.get(ticket=ticket)
+    assert snapshot.poll_at is not None
+    assert snapshot.poll_at < timezone.now() + dt.timedelta(minutes=1), "it is no quiet ticket any more"
+    poll()
+    ((_kind, text, names),) = posted(intercom)
+    assert text.startswith("Jules Verne wrote in ticket R-000006")
+    assert names == ["report.txt", "shot.png"]
+
+
+def test_an_entry_that_is_saved_while_itop_is_asked_is_reported_with_its_file(
+    ticket: Ticket, itop: Itop, intercom: Intercom, look: Poll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules(files="with_reply", public_entry="reply")
+
+    def save_and_ask(*args: Any, **options: Any) -> Any:
+        if not itop.store.log(ticket.object_id):
+            itop.act(ticket.object_id, account="jverne", entry="<p>See this</p>", files=[REPORT])
+        return list_attachments(*args, **options)
+
+    monkeypatch.setattr(f"{added_files.__name__}.list_attachments", save_and_ask)
+    look()
+    look()
+    assert [(kind, names) for kind, _text, names in posted(intercom)] == [("comment", ["report.txt"])]
+
+
+def test_files_that_are_being_saved_are_reported_together(
+    ticket: Ticket, itop: Itop, intercom: Intercom, look: Poll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """iTop's console saves one file after the other."""
+    steps = iter([REPORT, SHOT])
+
+    def save_and_ask(*args: Any, **options: Any) -> Any:
+        if "fields" not in options and (step := next(steps, None)):
+            itop.act(ticket.object_id, account="jverne", files=[step])
+        return list_attachments(*args, **options)
+
+    monkeypatch.setattr(f"{added_files.__name__}.list_attachments", save_and_ask)
+    look()
+    assert not posted(intercom)
+    look()
+    look()
+    assert [names for _kind, _text, names in posted(intercom)] == [["report.txt", "shot.png"]]
 
 
 # Exactly once

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 from html import escape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 import requests
@@ -253,3 +255,27 @@ def test_the_demo_adds_a_file_as_an_agent_and_reads_it(itop: Itop) -> None:
     itop.upload_max_filesize = 5
     with pytest.raises(DemoError):
         demo.answer_with_file(row["ref"], "The guide", "guide.txt", b"all of it")
+
+
+class FirstPage(BaseHTTPRequestHandler):
+    """Answers as a web server that returns the first page of a real iTop for every address."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=UTF-8")
+        self.end_headers()
+        self.wfile.write(b"<html>iTop login</html>")
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_demo_adds_no_file_in_another_itop() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), FirstPage) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        demo = DemoItop(f"http://127.0.0.1:{server.server_port}", seed.TOKEN)
+        assert not demo.answer_with_file("R-000001", "The guide", "guide.txt", b"all of it")
+        server.shutdown()
