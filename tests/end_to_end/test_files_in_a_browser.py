@@ -35,6 +35,12 @@ PASTE = """(field, [name, data]) => {
   field.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true }));
 }"""
 
+# Whether the thread is scrolled to its end.
+AT_END = """() => {
+  const { scrollTop, scrollHeight, clientHeight } = document.getElementById("thread");
+  return scrollTop > 0 && scrollHeight - clientHeight - scrollTop < 2;
+}"""
+
 
 def paste(field: Any, name: str, picture: bytes) -> None:
     field.evaluate(PASTE, [name, base64.b64encode(picture).decode()])
@@ -117,6 +123,17 @@ def test_a_pasted_screenshot_is_seen_in_the_ticket(inbox: Inbox, itop: Itop) -> 
     page.reload()
     assert page.locator(".attachments a").count() == 1
     assert (entry.count(), entry.locator("img").count()) == (1, 1)
+
+
+def test_the_newest_message_is_in_view_once_its_picture_is_loaded(inbox: Inbox) -> None:
+    inbox.page.set_viewport_size({"width": 1400, "height": 600})
+    inbox.open("Alice Martin")
+    paste(inbox.page.get_by_role("textbox", name="Message"), "screenshot.png", png(300, 240, (180, 40, 40)))
+    inbox.page.get_by_text("screenshot.png").wait_for()
+    inbox.say("This is what I see")
+    picture = inbox.open("Alice Martin").thread.locator("img").last
+    picture.evaluate("picture => picture.decode()")
+    inbox.page.wait_for_function(AT_END)
 
 
 def test_the_customers_file_is_linked_in_the_ticket(inbox: Inbox, itop: Itop) -> None:
