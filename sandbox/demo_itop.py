@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import html
 import re
 import textwrap
+import zoneinfo
 from dataclasses import dataclass
 
 import requests
@@ -18,6 +20,8 @@ TICKET_CLASS = "UserRequest"
 LOGS = ("public_log", "private_log")
 AGENT = "Agatha Christie"
 SECONDS = 15.0
+# Where the name of a time zone with a certain offset is looked for first.
+REGIONS = ("Europe", "America", "Asia", "Africa", "Australia", "Pacific", "Atlantic")
 FIELDS = ("ref", "title", "status", "caller_id_friendlyname", "org_id_friendlyname", "origin", *LOGS)
 
 
@@ -90,6 +94,27 @@ class Itop:
         except ItopError as error:
             raise DemoError(f"iTop did not create the second ticket: {error}") from error
         return created.text("ref")
+
+    def time_zone(self, ref: str) -> str:
+        """Return a time zone in which iTop's dates are right now, from those of a ticket that was created just now.
+
+        iTop does not say which one it is, and several have the same difference from UTC. Return "" if there is none.
+        """
+        try:
+            found = self._client.get(
+                TICKET_CLASS, f"SELECT {TICKET_CLASS} WHERE ref = {quote(ref)}", fields=("start_date",)
+            )
+            now = dt.datetime.now(dt.UTC)
+            begun = dt.datetime.fromisoformat(found.objects[0].text("start_date")).replace(tzinfo=dt.UTC)
+        except (ItopError, IndexError, ValueError) as error:
+            raise DemoError(f"iTop did not say when ticket {ref} was created: {error}") from error
+        # All differences from UTC are multiples of 15 minutes.
+        offset = dt.timedelta(minutes=15) * round((begun - now) / dt.timedelta(minutes=15))
+        names = sorted(zoneinfo.available_timezones())
+        zones = ("UTC", *(name for region in REGIONS for name in names if name.startswith(f"{region}/")))
+        return next(
+            (name for name in zones if now.astimezone(zoneinfo.ZoneInfo(name)).utcoffset() == offset), ""
+        )
 
     def answer(self, ref: str, text: str) -> None:
         """Write a public entry, as an agent would."""

@@ -14,12 +14,16 @@ SANDBOX_TIME_ZONE = "Europe/Paris"
 SANDBOX_SCOPE = "SELECT Organization WHERE name != 'Globex Iberia'"
 
 
-def set_up(*, itop_url: str, itop_token: str, itop_name: str, is_sandbox: bool) -> Workspace:
-    """Fill a new database. The admin's name and password are both `ADMIN`."""
+def set_up(
+    *, itop_url: str, itop_token: str, itop_name: str, is_sandbox: bool, time_zone: str = ""
+) -> Workspace:
+    """Fill a new database. The admin's name and password are both `ADMIN`.
+
+    If the iTop's `time_zone` is empty, it is that of the stand-in, or UTC for another iTop.
+    """
     get_user_model().objects.create_superuser(ADMIN, "admin@bridge.example", ADMIN)
-    itop = ItopInstance.objects.create(
-        name=itop_name, url=itop_url, token=itop_token, time_zone=SANDBOX_TIME_ZONE if is_sandbox else "UTC"
-    )
+    time_zone = time_zone or (SANDBOX_TIME_ZONE if is_sandbox else "UTC")
+    itop = ItopInstance.objects.create(name=itop_name, url=itop_url, token=itop_token, time_zone=time_zone)
     workspace = Workspace.objects.create(
         workspace_id=intercom.WORKSPACE_ID,
         name="Acme support",

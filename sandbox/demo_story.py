@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from intercom_bridge.models import Delivery, WebhookEvent
+from intercom_bridge.models import Delivery, ItopInstance, WebhookEvent
 from itop_client import LogEntry
 
 from .demo_inbox import Inbox, Panel
@@ -88,6 +88,8 @@ class Story:
         self._teammate = str(inbox.teammate(TEAMMATE)["id"])
         self._colleague = str(inbox.teammate(COLLEAGUE)["id"])
         self.conversation_id = ""
+        # Whether the time zone of the iTop is found out.
+        self.finds_time_zone = False
         # All entries so far, for the transcript, and the tickets that get the following ones.
         self._entries: list[tuple[str, Expected]] = []
         self._tickets: list[ExpectedTicket] = []
@@ -141,7 +143,18 @@ class Story:
         for log, entry in self._entries:
             ticket.logs[log].append(entry)
         self._tickets.append(ticket)
+        if self.finds_time_zone:
+            self._find_time_zone(ticket)
         self._wait_for_post("The customer gets the ticket's link")
+
+    def _find_time_zone(self, ticket: ExpectedTicket) -> None:
+        """Set the time zone of the iTop. The dates of files and those in the panel depend on it."""
+        name = self._itop.time_zone(ticket.ref)
+        if name:
+            ItopInstance.objects.update(time_zone=name)
+            self._say(
+                f"        iTop's dates are those of {name}. If it is another time zone: --itop-time-zone"
+            )
 
     def _fill_in(self, panel: Panel) -> Iterable[str]:
         """Fill in the form: keep the values that are there, and choose where there is a choice."""

@@ -131,7 +131,7 @@ def _examine_time_zone(probe: Probe) -> Iterator[Finding]:
         "itop.time_zone",
         f"writes its dates {hours} {'ahead of' if ahead > 0 else 'behind'} {probe.itop.time_zone}, which is set here",
         "In the admin, set the time zone to the one in iTop's configuration (`timezone`). Until then, dates in the "
-        "panel are wrong by this difference.",
+        "panel, and those of files that are copied to iTop, are wrong by this difference.",
     )
 
 

@@ -59,7 +59,8 @@ class ItopInstance(models.Model):
         max_length=64,
         default="UTC",
         validators=[validate_time_zone],
-        help_text="The time zone of the iTop server. Dates in iTop have no time zone.",
+        help_text="The time zone of the iTop server. Dates in iTop have none, so dates in the panel and those of "
+        "copied files depend on it.",
     )
     portal_url = models.URLField(
         "portal address",

@@ -185,22 +185,23 @@ class Workspace(models.Model):
         "largest file in MB",
         default=20,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_FILE_MB)],
-        help_text="Larger files are only named in the ticket. iTop needs a post_max_size and a memory_limit of PHP, a "
-        "client_max_body_size of nginx and a max_allowed_packet of the database that allow one and a half times as "
-        "much: the doctor tests it.",
+        help_text="Larger files are only named in the ticket. iTop's web server, PHP and database have limits, too: "
+        "“Test connection” uploads a file of this size, and names the limit that is too low.",
     )
     max_ticket_files_mb = models.PositiveIntegerField(
         "all files of a ticket in MB",
         default=60,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_TICKET_FILES_MB)],
-        help_text="iTop reads all files of a ticket whenever somebody changes it. At 235 MB, an entry took eleven "
-        "seconds. With PHP's usual memory_limit of 128 MB, nobody can write to a ticket with more than about 100 MB.",
+        help_text="Of the files that the bridge copies to it; those that people add in iTop are not counted. iTop "
+        "reads all files of a ticket whenever somebody changes it: at 235 MB, an entry took eleven seconds. With PHP's "
+        "usual memory_limit of 128 MB, nobody can write to a ticket with more than about 100 MB.",
     )
     forbidden_file_types = models.TextField(
         "file types that are not copied",
         blank=True,
         default=FORBIDDEN_FILE_TYPES,
-        help_text="Extensions, separated by spaces or commas. Their content is recognised, too, whatever the name.",
+        help_text="In both directions. Extensions, separated by spaces or commas. Their content is recognised, too, "
+        "whatever the name.",
     )
     file_hosts = models.TextField(
         "additional hosts of files",

@@ -55,6 +55,20 @@ def main() -> None:
         help="of PHP (default: %(default)s)",
     )
     parser.add_argument(
+        "--memory-limit",
+        type=int,
+        default=128 * MEGABYTE,
+        metavar="BYTES",
+        help="of PHP (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-allowed-packet",
+        type=int,
+        default=16 * MEGABYTE,
+        metavar="BYTES",
+        help="of the database (default: %(default)s)",
+    )
+    parser.add_argument(
         "--no-extension", action="store_true", help="without the PHP extension's intercom_* attributes"
     )
     parser.add_argument("--verbose", action="store_true", help="log each request")
@@ -72,6 +86,8 @@ def main() -> None:
         max_body=options.max_body,
         post_max_size=options.post_max_size,
         upload_max_filesize=options.upload_max_filesize,
+        memory_limit=options.memory_limit,
+        max_allowed_packet=options.max_allowed_packet,
         extension=not options.no_extension,
         timezone=options.timezone,
         clock_offset=options.clock_offset,

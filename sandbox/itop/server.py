@@ -419,6 +419,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def act(self, visit: Visit) -> str:
         """Save what a person entered. Return why iTop refused it, or ""."""
+        if int(self.headers.get("Content-Length") or 0) > self.itop.post_max_size:
+            return f"The files have more than {self.itop.post_max_size // MEGABYTE} MB together."
         action = pages.ACTIONS.get(visit.form.get("action", ""))
         text = visit.form.get("text", "").strip()
         if any(file is TOO_BIG for _, file in visit.chosen):

@@ -1,9 +1,11 @@
-"""Each check id of the doctor and each metric is listed in docs/operate.md, and no other."""
+"""Each check id of the doctor, each metric and each reason about files is explained in the handbook."""
 
 from __future__ import annotations
 
 import re
 
+from intercom_bridge.files.download import REGION_HOSTS
+from intercom_bridge.models.reason import ReasonCode
 from settings.env import BASE_DIR
 
 CHECK_ID = re.compile(r'["`]((?:service|workspace|itop|profile)\.[a-z_]+)["`]')
@@ -24,3 +26,18 @@ def test_each_metric_is_documented() -> None:
     table = (BASE_DIR / "docs" / "operate.md").read_text(encoding="utf-8")
     documented = {name.removesuffix("_total") for name in METRIC_ROW.findall(table)}
     assert documented == set(METRIC.findall(source))
+
+
+def test_each_reason_why_a_file_is_not_copied_is_documented() -> None:
+    text = (BASE_DIR / "docs" / "troubleshoot.md").read_text(encoding="utf-8")
+    codes = [code for code in ReasonCode.values if code.startswith("file")]
+    assert codes
+    assert [code for code in codes if f"`{code}`" not in text] == []
+
+
+def test_the_documented_hosts_are_those_from_which_files_are_downloaded() -> None:
+    text = (BASE_DIR / "docs" / "files.md").read_text(encoding="utf-8")
+    hosts = {host for names in REGION_HOSTS.values() for host in names}
+    # The page writes “1 to 9”.
+    hosts -= {f"*.intercom-attachments-{number}.com" for number in range(2, 9)}
+    assert sorted(host for host in hosts if f"`{host}`" not in text) == []

@@ -104,7 +104,7 @@ def test_the_demo_can_use_an_existing_itop_and_the_directory_of_an_earlier_one(t
     (tmp_path / ".demo.lock").touch()
     for file in (MARK, "itop.sqlite3", "bridge.sqlite3"):
         (tmp_path / "demo" / file).write_text("of the earlier one")
-    with running_itop() as itop:
+    with running_itop(timezone="Asia/Kolkata") as itop:
         options = ("--itop-url", f"{itop.url}/", "--itop-token-env", "TOKEN_OF_ITOP")
         with running_demo(
             tmp_path / "demo",
@@ -119,6 +119,10 @@ def test_the_demo_can_use_an_existing_itop_and_the_directory_of_an_earlier_one(t
         assert process.returncode == 0, output
         assert "ليلى حداد, Globex & Söhne" in output
         assert itop.calls
+        # The dates of files are iTop's: it is in another time zone than the demo assumes at first.
+        files = itop.store.all("Attachment")
+        assert len(files) >= 2
+        assert all(itop.store.local(itop.store.clock() - 300) < file["creation_date"] for file in files)
     assert all(map(is_free, ports))
     assert TOKEN not in output
 
@@ -159,6 +163,12 @@ def test_a_port_in_use_is_reported_immediately(tmp_path: Path) -> None:
     [
         (["--itop-url", "http://127.0.0.1:9"], "also give --itop-token-env and --person-email"),
         (["--person-email", "a@b.example"], "also give --itop-url"),
+        (["--itop-time-zone", "Europe/Paris"], "also give --itop-url"),
+        (
+            ["--itop-url", "x", "--itop-token-env", "PATH", "--person-email", "a@b.example"]
+            + ["--itop-time-zone", "Mars"],
+            "Mars is not a time zone",
+        ),
         (["--intercom-port", "65536"], "--intercom-port has to be between 1 and 65535, not 65536"),
         (
             [
@@ -176,7 +186,15 @@ def test_a_port_in_use_is_reported_immediately(tmp_path: Path) -> None:
             "iTop did not return the person",
         ),
     ],
-    ids=["url-without-token", "person-without-url", "no-port", "token-variable-not-set", "unreachable-itop"],
+    ids=[
+        "url-without-token",
+        "person-without-url",
+        "zone-without-url",
+        "no-zone",
+        "no-port",
+        "token-variable-not-set",
+        "unreachable-itop",
+    ],
 )
 def test_invalid_options_are_reported_in_a_sentence(
     tmp_path: Path, options: list[str], sentence: str

@@ -124,7 +124,8 @@ def _messages() -> None:
             conversation=link.conversation,
             kind=kind,
             key=f"public_log:{number}:x",
-            author_name=name(number),
+            # As long as the bridge stores it (events/record.py). SQLite would accept more.
+            author_name=name(number)[:200],
             after=name(3),
             content=f"<p>{name(2) * 10}</p>",
         )

@@ -188,6 +188,8 @@ def test_a_file_over_the_limit_of_the_form_is_refused(itop: Itop) -> None:
     itop.upload_max_filesize = 5
     assert "nothing was saved" in submit(itop, AGENT_PAGE, "attach", files=REPORT)
     assert "Choose a file first" in submit(itop, AGENT_PAGE, "attach")
+    itop.post_max_size = 100
+    assert "The files have more than" in submit(itop, AGENT_PAGE, "attach", files=REPORT)
     assert attachments(itop) == []
 
 

@@ -22,7 +22,7 @@ import requests
 
 from sandbox.demo_inbox import Inbox as Workspace
 from settings.env import BASE_DIR
-from tests.browser import CHROMIUM, new_page, running_chromium
+from tests.browser import CHROMIUM, VIEWPORT, new_page, running_chromium
 from tests.end_to_end import inbox as words
 from tests.end_to_end.inbox import InboxPage
 
@@ -30,7 +30,7 @@ PICTURES = BASE_DIR / "docs" / "pictures"
 # Longer than the panel caches a response of iTop.
 FRESH_SECONDS = 60
 # The row of the newest change in iTop.
-RESOLVED = "News: Resolved"
+NEWS = "News: "
 # The picture, the customer of the conversation, and the clicks.
 SCREENS: tuple[tuple[str, str, tuple[words.Words, ...]], ...] = (
     ("home", "Alice Martin", ()),
@@ -40,11 +40,15 @@ SCREENS: tuple[tuple[str, str, tuple[words.Words, ...]], ...] = (
     ("find", "Dana O'Neil", (words.FIND,)),
     ("who", "Reception", ()),
     ("sync", "Alice Martin", (words.SYNC,)),
-    ("news", "Alice Martin", (RESOLVED,)),
-    ("send", "Alice Martin", (RESOLVED, "Send the solution to the customer")),
+    ("news", "Alice Martin", (NEWS,)),
+    ("send", "Alice Martin", (NEWS, "Send the solution to the customer")),
 )
 
 
+# What the customer's screenshot shows.
+ERROR = """<main style="width: 520px; padding: 20px 28px; font: 16px sans-serif; background: #1f3a5f; color: white">
+<h2>Update not complete</h2>
+<p>The update could not be finished. Undoing changes: 35 %</p><p>Error 0x80070643</p></main>"""
 # The content of an admin page, without header, sidebar and breadcrumbs.
 ADMIN_PAGE = "#content"
 # The user name and password of the demo.
@@ -69,7 +73,6 @@ def main() -> None:
             PICTURES.mkdir(exist_ok=True)
             with running_chromium() as browser:
                 _take_admin(browser, service)
-                _take_files(browser, f"{service}/sandbox/", itop, Workspace(intercom))
                 _take_panel(browser, f"{service}/sandbox/", itop, Workspace(intercom))
         finally:
             demo.send_signal(signal.SIGINT)
@@ -167,6 +170,8 @@ def _take_panel(browser: Any, address: str, itop: str, workspace: Workspace) -> 
             _picture(inbox, name)
         inbox.open("Bob Durand").create("Printer is out of toner")
         _picture(inbox, "duplicates")
+        with new_page(browser, itop) as ticket:
+            _take_files(inbox, ticket, workspace)
         _merge(workspace, "Alice Martin", "Chloé D'Arcy")
         # The panel of the merged conversation reports the merge, and the worker stores it.
         inbox.open("Alice Martin").open("Chloé D'Arcy")
@@ -179,39 +184,51 @@ def _take_panel(browser: Any, address: str, itop: str, workspace: Workspace) -> 
         _picture(inbox, "away")
 
 
-def _take_files(browser: Any, address: str, itop: str, workspace: Workspace) -> None:
-    """Take the pictures of a customer's screenshot in a ticket, and of an agent's file in the conversation."""
-    data = base64.b64encode((PICTURES / "portal.png").read_bytes()).decode()
-    screenshot = {"name": "screenshot.png", "content_type": "image/png", "data": data}
+def _take_files(inbox: InboxPage, ticket: Any, workspace: Workspace) -> None:
+    """Take the pictures of a customer's screenshot in a ticket, and of an agent's file in the conversation.
+
+    `ticket` is a page of iTop.
+    """
+    ticket.set_content(ERROR)
+    data = base64.b64encode(ticket.locator("main").screenshot()).decode()
+    words = "It starts now, and then says this:"
     workspace.write(
         _conversation_of(workspace, "Alice Martin"),
         author="contact",
-        body="This is what I see after I logged in:",
-        pictures=[screenshot],
+        body=words,
+        pictures=[{"name": "error.png", "content_type": "image/png", "data": data}],
     )
-    with new_page(browser, address) as page, new_page(browser, itop) as ticket:
-        inbox = InboxPage(page).load().open("Alice Martin")
-        found = re.search(r"R-\d+", inbox.text)
-        if found is None:
-            sys.exit("No ticket is linked to the conversation.")
-        ticket.goto("")
-        ticket.get_by_role("link", name=found[0]).first.click()
-        _until(
-            ticket.reload,
-            lambda: ticket.locator(".attachments").get_by_text("screenshot.png").count() > 0,
-            "The screenshot is not in iTop.",
-        )
-        ticket.screenshot(path=PICTURES / "files-itop.png")
-        ticket.locator("textarea[name=text]").fill("The steps are in the attached guide.")
-        guide = {"name": "Single sign-on.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7\n"}
-        ticket.locator("input[name=files]").set_input_files([guide])
-        ticket.get_by_role("button", name="Answer publicly").click()
-        _until(
-            inbox.load,
-            lambda: inbox.thread.get_by_text("Single sign-on.pdf").count() > 0,
-            "The agent's file is not in the conversation.",
-        )
-        inbox.open("Alice Martin").thread.screenshot(path=PICTURES / "files-inbox.png")
+    ticket.goto("")
+    ticket.get_by_role("link", name=_ref(inbox.open("Alice Martin"), "My laptop")).first.click()
+    entry = ticket.locator(".entry").filter(has_text=words)
+    _until(ticket.reload, lambda: entry.count() > 0, "The screenshot is not in iTop.")
+    ticket.set_viewport_size({"width": 900, "height": 640})
+    # What the ticket says besides its files and its public log would fill the picture.
+    for other in ticket.locator("form, table, .private, h2:has-text('Private log')").all():
+        other.evaluate("element => element.hidden = true")
+    entry.locator("img").evaluate("picture => picture.decode()")
+    ticket.screenshot(path=PICTURES / "files-itop.png")
+    ticket.reload()
+    ticket.locator("textarea[name=text]").fill("Please remove the update. The guide says how.")
+    guide = {"name": "Remove the update.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7\n" * 9000}
+    ticket.locator("input[name=files]").set_input_files([guide])
+    ticket.get_by_role("button", name="Answer publicly").click()
+    file = inbox.thread.get_by_role("link", name=guide["name"])
+    _until(
+        lambda: inbox.open("Alice Martin"),
+        lambda: file.count() > 0,
+        "The agent's file is not in the conversation.",
+    )
+    inbox.thread.locator("img").last.evaluate("picture => picture.decode()")
+    inbox.thread.screenshot(path=PICTURES / "files-inbox.png")
+
+
+def _ref(inbox: InboxPage, title: str) -> str:
+    """Return the reference of the linked ticket whose title begins like this."""
+    found = re.search(rf"(R-\d+) · {title}", inbox.text)
+    if found is None:
+        sys.exit(f"No ticket “{title}” is linked to the conversation.")
+    return found[1]
 
 
 def _conversation_of(workspace: Workspace, customer: str) -> str:
@@ -231,7 +248,10 @@ def _until(reload: Callable[[], object], is_reached: Callable[[], bool], problem
 
 
 def _picture(inbox: InboxPage, name: str) -> None:
+    # The panel is in a column that scrolls.
+    inbox.page.set_viewport_size(VIEWPORT | {"height": 1300})
     inbox.page.locator(".card.app").screenshot(path=PICTURES / f"{name}.png")
+    inbox.page.set_viewport_size(VIEWPORT)
 
 
 def _merge(workspace: Workspace, customer: str, into: str) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+import zoneinfo
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +24,13 @@ from settings.env import BASE_DIR, WORKING_DIR
 MARK = "made-by-manage.py-demo"
 SANDBOX_TOKEN = "demo-itop-token"  # noqa: S105
 SANDBOX_PERSON = "alice.martin@acme.example"
+# For files of 20 MB, as docs/files.md recommends them.
+ITOP_LIMITS_MB = {
+    "post-max-size": 30,
+    "upload-max-filesize": 30,
+    "memory-limit": 360,
+    "max-allowed-packet": 64,
+}
 
 
 class Command(BaseCommand):
@@ -53,6 +61,11 @@ class Command(BaseCommand):
             "--person-email",
             default="",
             help="E-mail address of the person in that iTop who is the customer.",
+        )
+        parser.add_argument(
+            "--itop-time-zone",
+            default="",
+            help="Time zone of that iTop's server, like Europe/Paris. If empty, it is found out from the first ticket.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -101,10 +114,12 @@ class Command(BaseCommand):
             itop_token=token,
             itop_name="Sandbox" if is_sandbox else itop_url,
             is_sandbox=is_sandbox,
+            time_zone=options["itop_time_zone"],
         )
         if is_sandbox:
             database = str(directory / "itop.sqlite3")
-            options_of_itop = ("--port", str(options["itop_port"]), "--database", database, "--token", token)
+            options_of_itop = ["--port", str(options["itop_port"]), "--database", database, "--token", token]
+            options_of_itop += [f"--{name}={limit << 20}" for name, limit in ITOP_LIMITS_MB.items()]
             processes.start("itop", "-m", "sandbox.itop", *options_of_itop)
         database = str(directory / "intercom.sqlite3")
         options_of_intercom = (
@@ -142,6 +157,7 @@ class Command(BaseCommand):
         self.stdout.write("\nThe story")
         began = time.monotonic()
         story = Story(inbox, itop, customer, self.stdout.write)
+        story.finds_time_zone = bool(options["itop_url"]) and not options["itop_time_zone"]
         complaints = story.play()
         self.stdout.write("")
         if complaints:
@@ -175,11 +191,15 @@ def _new_conversation_id() -> int:
 def _check_options(options: dict[str, Any]) -> str:
     """Return the token of the iTop to use. Raise DemoError for options that do not fit together."""
     if not options["itop_url"]:
-        if options["itop_token_env"] or options["person_email"]:
-            raise DemoError("--itop-token-env and --person-email are for a real iTop: also give --itop-url.")
+        if options["itop_token_env"] or options["person_email"] or options["itop_time_zone"]:
+            raise DemoError(
+                "--itop-token-env, --person-email and --itop-time-zone are for a real iTop: also give --itop-url."
+            )
         return SANDBOX_TOKEN
     if not options["itop_token_env"] or not options["person_email"]:
         raise DemoError("With --itop-url, also give --itop-token-env and --person-email.")
+    if options["itop_time_zone"] not in ("", *zoneinfo.available_timezones()):
+        raise DemoError(f"{options['itop_time_zone']} is not a time zone. Write it like Europe/Paris.")
     token = os.environ.get(options["itop_token_env"], "")
     if not token:
         raise DemoError(f"The environment variable {options['itop_token_env']} is not set.")

@@ -112,8 +112,23 @@ async function showThread() {
   const thread = $("thread");
   const atEnd = thread.scrollHeight - thread.scrollTop - thread.clientHeight < 80;
   thread.replaceChildren(...parts.map(message));
-  if (isFirst || atEnd) thread.scrollTop = thread.scrollHeight;
+  if (isFirst || atEnd) showEnd(thread);
   showContact(conversation, parts.length);
+}
+
+/** Scroll to the newest message, and again when pictures have got their height, until somebody scrolls. */
+function showEnd(thread) {
+  let end = 0;
+  const scroll = () => {
+    thread.scrollTop = thread.scrollHeight;
+    end = thread.scrollTop;
+  };
+  scroll();
+  for (const picture of thread.querySelectorAll("img")) {
+    picture.addEventListener("load", () => {
+      if (thread.scrollTop >= end) scroll();
+    });
+  }
 }
 
 /** A message's HTML without what differs each time it is read: the signatures of addresses. */
@@ -341,7 +356,7 @@ async function send(event) {
     page.files = [];
     showFiles();
     await Promise.all([showThread(), listConversations()]);
-    $("thread").scrollTop = $("thread").scrollHeight;
+    showEnd($("thread"));
   } catch (error) {
     complain([error.message]);
   } finally {

@@ -24,7 +24,7 @@ def _set_up(wanted: dict[str, Any]) -> None:
 
     `contacts` are the customers of conversations: {conversation id: contact id}.
     """
-    from intercom_bridge.models import ItopInstance, Workspace
+    from intercom_bridge.models import Workspace
     from sandbox.demo_rows import set_up
 
     workspace = set_up(
@@ -32,9 +32,8 @@ def _set_up(wanted: dict[str, Any]) -> None:
         itop_token=wanted["itop_token"],
         itop_name="Chaos",
         is_sandbox=wanted["is_sandbox"],
+        time_zone=wanted["time_zone"],
     )
-    if wanted["time_zone"]:
-        ItopInstance.objects.update(time_zone=wanted["time_zone"])
     contacts = wanted.get("contacts", {})
     _link(workspace, wanted["links"], contacts)
     if wanted.get("second_workspace"):
