@@ -136,6 +136,8 @@ def test_what_is_not_a_file_of_this_ticket_or_has_no_name_any_more_is_not_listed
     FileToItop.objects.erase_content()
     added(41)
     FileToIntercom.objects.erase_content()
+    # The message was being posted meanwhile.
+    FileToIntercom.objects.update(name="from iTop 41.txt")
     copied(42, state="waiting", attachment_id=None)
     copied(43, state="failed", attachment_id=None)
     copied(44, state="removed")
