@@ -1,4 +1,4 @@
-"""Files in both directions are counted once, when it is certain what became of them."""
+"""Files in both directions are counted once, when their outcome is certain, and their names are not logged."""
 
 from __future__ import annotations
 
@@ -239,3 +239,43 @@ def test_the_files_of_a_message_are_counted_when_it_fails_and_not_while_it_waits
         ("bridge_files_to_intercom_total", "conversation_deleted", "failed", WORKSPACE): 1
     }
     assert FileToIntercom.objects.exclude(state="posted").count() == 1
+
+
+# Logs
+
+
+def test_no_log_line_contains_the_name_of_a_file(
+    send: Send,
+    look: Work,
+    work: Work,
+    itop: Itop,
+    link: TicketLink,
+    intercom: Intercom,
+    settings: Any,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A name may say as much as a message: a log line has the number of the row."""
+    caplog.set_level("DEBUG")
+    settings.MAX_FILE_TO_INTERCOM_MB = 1
+    Workspace.objects.update(max_file_mb=1)
+    for name, size in (("salaries-copied.txt", 5), ("salaries-large.txt", 1_000_001), ("salaries.exe", 5)):
+        send(File(name, b"x" * size))
+    work()
+    intercom.faults.add("error", path="/i/o/", status=503)
+    send(File("salaries-late.txt", b"x"))
+    work()
+    intercom.faults.clear()
+    files_in_itop = [
+        ItopFile("salaries-posted.txt", b"x"),
+        ItopFile("salaries-linked.txt", b"x" * 1_100_000),
+        ItopFile("salaries.bat", b"x"),
+    ]
+    itop.act(link.ticket.object_id, account="jverne", files=files_in_itop)
+    look()
+    states = set(FileToItop.objects.values_list("state", flat=True))
+    states |= set(FileToIntercom.objects.values_list("state", flat=True))
+    assert states >= {"copied", "failed", "posted", "linked"}
+    logged = caplog.text + "".join(capfd.readouterr())
+    assert "file.failed" in logged and "file.postponed" in logged and "file.linked" in logged
+    assert "salaries" not in logged
