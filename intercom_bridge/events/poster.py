@@ -45,7 +45,7 @@ from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.event_rules import EventRules, rules_of
 from intercom_bridge.models.job import reason_of
 from intercom_bridge.models.reason import ReasonCode
-from intercom_bridge.ops.metrics import event_seconds, observe
+from intercom_bridge.ops.metrics import count_files_of_message, event_seconds, observe
 from intercom_bridge.sync.circuit_breaker import backoff_seconds
 
 from . import teammates
@@ -452,6 +452,7 @@ def _settle(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, d
     message.save(update_fields=["state", "admin_id", "reason_code", "reason_detail"])
     if state == OutgoingMessage.State.POSTED:
         message.files.filter(state=FileToIntercom.State.NAMED).update(state=FileToIntercom.State.POSTED)
+    count_files_of_message(message)
     if code in POINTLESS and message.broadcast_id is None:
         # So that nobody is alerted, and nobody retries it. A broadcast may reach its customer in another conversation.
         OutgoingMessage.objects.filter(pk=message.pk).erase_content()

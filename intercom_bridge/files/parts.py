@@ -67,15 +67,29 @@ def files_of(part: Part) -> tuple[PartFile, ...]:
     return (*attached, *inline)[:MAX_FILES]
 
 
-def count_copied(workspace: Workspace, messages: Iterable[tuple[Part, str]]) -> int:
-    """Return how many files would be copied with these messages. Each message comes with its log.
+@dataclass(frozen=True, kw_only=True)
+class FilesToCopy:
+    """The files that would be copied: how many, None if that is not known, and the names of too large ones."""
 
-    Files that are only mentioned, and those that turn out to be too large or of a forbidden type, are not known yet.
+    count: int | None = 0
+    too_large: tuple[str, ...] = ()
+
+
+def files_to_copy(workspace: Workspace, messages: Iterable[tuple[Part, str]]) -> FilesToCopy:
+    """Return the files that would be copied with these messages. Each message comes with its log.
+
+    Their number is not known if a text only mentions its files. Files that turn out to be too large or of a forbidden
+    type count, too.
     """
     if not workspace.copies_files:
-        return 0
-    wanted = (part for part, log in messages if workspace.copies_files_of_notes or log == Log.PUBLIC)
-    return sum(len(files_of(part)) for part in wanted)
+        return FilesToCopy()
+    wanted = [part for part, log in messages if workspace.copies_files_of_notes or log == Log.PUBLIC]
+    files = [file for part in wanted for file in files_of(part)]
+    too_large = tuple(
+        safe_name(file.name, file.content_type) for file in files if file.size > workspace.max_file_bytes
+    )
+    is_known = not any(map(lacks_files, wanted))
+    return FilesToCopy(count=len(files) - len(too_large) if is_known else None, too_large=too_large)
 
 
 def count_expected(workspace: Workspace, part: Part, log: str) -> int:

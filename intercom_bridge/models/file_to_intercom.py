@@ -14,8 +14,8 @@ MAX_NAME = 255
 
 class FileToIntercomQuerySet(models.QuerySet["FileToIntercom"]):
     def erase_content(self) -> int:
-        """Erase the names of the files and return how many there are."""
-        return self.update(name="", cleaned_at=timezone.now())
+        """Erase the names of the files, which reasons may quote, and return how many files there are."""
+        return self.update(name="", reason_detail="", cleaned_at=timezone.now())
 
 
 class FileToIntercom(models.Model):

@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 
 from intercom_bridge.models import (
     Delivery,
+    FileToIntercom,
     FileToItop,
     ItopInstance,
     ItopPoll,
@@ -101,6 +102,18 @@ file_seconds = Histogram(
     buckets=(1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0, 1800.0, 3600.0),
     registry=registry,
 )
+files_to_intercom = Counter(
+    "bridge_files_to_intercom",
+    "Files from iTop whose message reached a final state. state: posted, linked or failed; reason: code.",
+    ["workspace", "state", "reason"],
+    registry=registry,
+)
+file_to_intercom_bytes = Counter(
+    "bridge_file_to_intercom_bytes",
+    "Bytes of the files that were posted to Intercom.",
+    ["workspace"],
+    registry=registry,
+)
 itop_polls = Counter(
     "bridge_itop_polls",
     "Polls of an iTop for changes of linked tickets. reason: code of the problem, if there was one.",
@@ -147,6 +160,21 @@ def count_file(row: FileToItop) -> None:
                 file_seconds.labels(itop).observe(max(0.0, (row.copied_at - row.created_at).total_seconds()))
 
 
+def count_files_of_message(message: OutgoingMessage) -> None:
+    """Count the files of a message that reached a final state, and the bytes of the posted ones.
+
+    The files of a message that failed have not arrived, for its reason.
+    """
+    workspace = message.conversation.workspace.workspace_id
+    has_failed = message.state == OutgoingMessage.State.FAILED
+    with _ignoring_lost_files():
+        for row in message.files.all():
+            state, code = (message.state, message.reason_code) if has_failed else (row.state, row.reason_code)
+            files_to_intercom.labels(workspace, state, code).inc()
+            if state == FileToIntercom.State.POSTED:
+                file_to_intercom_bytes.labels(workspace).inc(row.size)
+
+
 def observe(histogram: Histogram, seconds: float, *labels: str) -> None:
     """Record a duration."""
     with _ignoring_lost_files():
@@ -184,6 +212,8 @@ def _backlog() -> Iterator[Metric]:
         ("deliveries", Delivery.objects.waiting(), "queued_at"),
         ("creations", TicketCreation.objects.waiting(), "created_at"),
         ("outgoing_messages", OutgoingMessage.objects.waiting(), "created_at"),
+        # Those of messages that a pause left out wait for the teammate's decision.
+        ("files", FileToItop.objects.waiting().with_message().with_content(), "created_at"),
     ):
         found = rows.order_by().aggregate(count=Count("pk"), since=Min(since))
         waiting.add_metric([kind], found["count"])

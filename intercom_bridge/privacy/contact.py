@@ -233,7 +233,6 @@ class Contact:
         files = FileToIntercom.objects.filter(event__conversation__in=self.conversations)
         waiting = files.filter(state=FileToIntercom.State.WAITING)
         waiting.update(state=FileToIntercom.State.SKIPPED, reason_code=ReasonCode.ERASED)
-        files.update(reason_detail="")
         return files.erase_content()
 
     def _erase_matches(self) -> int:

@@ -11,20 +11,21 @@ from django.db import transaction
 from django.db.models import Q
 
 from intercom_bridge.events.compare import digest
-from intercom_bridge.events.files import attach_files
+from intercom_bridge.events.files import attach_files, files_of_event
 from intercom_bridge.events.markup import to_intercom
 from intercom_bridge.events.note import for_customer
 from intercom_bridge.intercom.html import text_to_html, to_text
 from intercom_bridge.models import (
     Conversation,
     EventKind,
+    FileToIntercom,
     OutgoingMessage,
     Ticket,
     TicketEvent,
     TicketLink,
     TicketSnapshot,
 )
-from intercom_bridge.models.event_rules import rules_of
+from intercom_bridge.models.event_rules import FileAction, rules_of
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.models.ticket_profile import RESOLVED_STATES
 from itop_client import LogEntry
@@ -64,6 +65,31 @@ class Answer:
     def text(self) -> str:
         """The words as plain text, as a customer may see them: without addresses of images and of the back office."""
         return to_text(to_intercom(self.content, self.ticket.itop, for_customer=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerFiles:
+    """The files and pictures of an answer. The names of some may not be known yet.
+
+    `sent` go with the message to the customer. `refused` could not be posted before, so the message names them only.
+    `kept` are not sent, because the workspace's rules send no files to customers.
+    """
+
+    sent: int = 0
+    sent_names: tuple[str, ...] = ()
+    refused: int = 0
+    kept: int = 0
+
+
+def files_of_answer(context: PanelContext, answer: Answer) -> AnswerFiles:
+    """Return the files that belong to an answer, and what becomes of them when a teammate sends it."""
+    rows = [row for event in answer.events[:1] for row in files_of_event(event)]
+    if rules_of(context.workspace).files != FileAction.WITH_REPLY:
+        return AnswerFiles(kept=len(rows))
+    sent = [row for row in rows if row.state != FileToIntercom.State.LINKED]
+    return AnswerFiles(
+        sent=len(sent), sent_names=tuple(row.name for row in sent if row.name), refused=len(rows) - len(sent)
+    )
 
 
 def text_for_customer(context: PanelContext, answer: Answer) -> str:

@@ -1,12 +1,13 @@
 """What is new in iTop for a conversation, and when it was last checked. Asks only the database."""
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db.models import Max, Min, Q, QuerySet
 
 from intercom_bridge.events.rules import resume
-from intercom_bridge.models import Conversation, ItopPoll, TicketEvent, TicketSnapshot
+from intercom_bridge.models import Conversation, FileToIntercom, ItopPoll, TicketEvent, TicketSnapshot
 from intercom_bridge.models.reason import ReasonCode, reason_label
 
 from .context import PanelContext
@@ -57,6 +58,21 @@ def list_events(context: PanelContext) -> list[TicketEvent]:
     return list(_events(conversation)[:MAX_EVENTS]) if conversation else []
 
 
+def names_of_files(events: Iterable[TicketEvent]) -> dict[int, list[str]]:
+    """Return the names of the files that these events report or that were saved with them, by the event's key."""
+    pks = [event.pk for event in events]
+    rows = (
+        FileToIntercom.objects.filter(Q(event__in=pks) | Q(event__entry__in=pks))
+        .filter(source=FileToIntercom.Source.ATTACHMENT, cleaned_at=None)
+        .exclude(name="")
+        .order_by("pk")
+    )
+    names: dict[int, dict[int, str]] = {}
+    for event, entry, number, name in rows.values_list("event", "event__entry", "object_id", "name"):
+        names.setdefault(entry or event, {}).setdefault(number, name)
+    return {event: list(found.values()) for event, found in names.items()}
+
+
 def happened_at(context: PanelContext, event: TicketEvent) -> dt.datetime:
     """Return when a change happened, or if iTop does not say, when the bridge noticed it."""
     return (event.happened_at or event.created_at).astimezone(context.workspace.zone)
@@ -75,7 +91,8 @@ def _events(conversation: Conversation) -> QuerySet[TicketEvent]:
     events = TicketEvent.objects.filter(
         conversation=conversation, ticket__in=conversation.links.values("ticket")
     )
-    events = events.exclude(reason_code=ReasonCode.REPORTED_WITH_PARENT)
+    # A file that was saved with an entry is named there (`names_of_files`).
+    events = events.exclude(reason_code=ReasonCode.REPORTED_WITH_PARENT).filter(entry=None)
     return events.select_related("ticket__itop", "message").order_by("-created_at", "-pk")
 
 

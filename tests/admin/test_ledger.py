@@ -232,6 +232,8 @@ def test_texts_are_hidden_without_the_permission_to_read_them(
         "cachedtickets",
         "ticketevent",
         "broadcast",
+        "filetoitop",
+        "filetointercom",
     ],
 )
 def test_texts_are_displayed_with_the_permission_and_secrets_never(
@@ -261,6 +263,11 @@ def test_texts_are_displayed_with_the_permission_and_secrets_never(
         ("linkremoval", "left_out__icontains"),
         ("ticketcreation", "parts__contains"),
         ("ticketcreation", "parts__body__contains"),
+        ("filetoitop", "name__contains"),
+        ("filetoitop", "reason_detail__contains"),
+        ("filetoitop", "attempt_log__icontains"),
+        ("filetointercom", "name__startswith"),
+        ("filetointercom", "event__content__contains"),
         ("itopinstance", "token__gt"),
         ("workspace", "access_token__gt"),
     ],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from intercom_bridge.models import FileToItop, TicketLink
+from intercom_bridge.models import Conversation, FileToItop, TicketLink, Workspace
 from tests.teammate import Teammate
 
 
@@ -20,7 +20,7 @@ def linked(teammate: Teammate, work: Callable[[], None]) -> Teammate:
 
 
 def add_file(position: int, **values: Any) -> FileToItop:
-    link = TicketLink.objects.get()
+    link = TicketLink.objects.get(ticket__ref="R-000008")
     return FileToItop.objects.create(
         **{
             "ticket": link.ticket,
@@ -71,3 +71,54 @@ def test_skipped_files_and_unread_mentions_are_not_counted(linked: Teammate) -> 
     add_file(3, state="skipped", reason_code="files_off")
     add_file(FileToItop.LOOKUP, state="waiting", name="")
     assert "2 of 3 files copied" in linked.open().text
+
+
+def outcomes_in_two_tickets(teammate: Teammate, work: Callable[[], None]) -> tuple[TicketLink, TicketLink]:
+    """Link R-000006, too: it lacks one of two files that R-000008 has. Return both links."""
+    teammate.link("R-000006")
+    work()
+    first = TicketLink.objects.get(ticket__ref="R-000008")
+    second = TicketLink.objects.get(ticket__ref="R-000006")
+    for link in (first, second):
+        for position in (0, 1):
+            add_file(position, ticket=link.ticket, conversation=link.conversation)
+    lacking = FileToItop.objects.filter(ticket=second.ticket, position=1)
+    lacking.update(state="failed", reason_code="file_ticket_full", reason_detail="60 MB")
+    return first, second
+
+
+def test_each_ticket_has_its_own_counts_and_a_file_is_copied_once_all_have_it(
+    linked: Teammate, work: Callable[[], None]
+) -> None:
+    outcomes_in_two_tickets(linked, work)
+    assert "1 of 2 files copied; file 1.txt: The ticket has as many files" in linked.open().text
+    lines = linked.send_click("sync").text.splitlines()
+    (whole,) = [line for line in lines if "R-000008" in line and "files copied" in line]
+    assert whole.endswith("2 of 2 files copied")
+    (lacking,) = [line for line in lines if "R-000006" in line and "files copied" in line]
+    assert lacking.startswith("**R-000006**: 1 of 2 files copied; file 1.txt: The ticket has as many files")
+    assert lacking.endswith("(60 MB)")
+
+
+def test_a_retry_concerns_the_failed_files_of_this_conversation_only(
+    linked: Teammate, work: Callable[[], None], workspace: Workspace
+) -> None:
+    first, second = outcomes_in_two_tickets(linked, work)
+    other = Conversation.objects.create(workspace=workspace, conversation_id="9")
+    TicketLink.objects.create(ticket=second.ticket, conversation=other)
+    add_file(0, ticket=second.ticket, conversation=other, state="failed", reason_code="file_too_large")
+    add_file(2, ticket=first.ticket, conversation=first.conversation, state="failed", reason_code="file_gone")
+    linked.open().send_click("sync").click("Try again")
+    here = FileToItop.objects.filter(conversation=first.conversation)
+    assert set(here.filter(state="waiting").values_list("ticket__ref", "position")) == {("R-000006", 1)}
+    assert set(here.filter(state="failed").values_list("position", "reason_code")) == {(2, "file_gone")}
+    assert FileToItop.objects.get(conversation=other).state == "failed"
+    assert not linked.send_click("sync").offers("Try again")
+
+
+def test_files_of_an_unlinked_ticket_are_not_counted(linked: Teammate, work: Callable[[], None]) -> None:
+    outcomes_in_two_tickets(linked, work)
+    linked.send_click("unlink:UserRequest:6:yes")
+    work()
+    assert "2 of 2 files copied" in linked.open().send_click("sync").text
+    assert "file 1.txt" not in linked.text and not linked.offers("Try again")

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.utils import timezone
@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.datamodel.lookup import attribute_label
-from intercom_bridge.files.parts import count_copied
+from intercom_bridge.files.parts import files_to_copy
 from intercom_bridge.panel.click import DISCARD_FORM, FORM, HOME, BackLink, Click, click_id
 from intercom_bridge.panel.components import (
     Canvas,
@@ -32,7 +32,8 @@ from intercom_bridge.panel.form.form import COPY, COPY_FIELD, DO_NOT_COPY, Form
 from intercom_bridge.panel.form.parsing import example
 from intercom_bridge.tickets.choices import ChoiceList, depends_on
 from intercom_bridge.tickets.context import PanelContext
-from intercom_bridge.tickets.creation.transcript import Transcript
+from intercom_bridge.tickets.conversation import find_conversation
+from intercom_bridge.tickets.creation.submit import transcript_of
 from intercom_bridge.tickets.people.caller import Caller, find_caller
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketRow
@@ -40,7 +41,7 @@ from intercom_bridge.tickets.rows import TicketRow
 from .parts import (
     back_button,
     button,
-    copied_files_text,
+    copied_files_texts,
     error_text,
     form_button,
     format_time,
@@ -105,7 +106,8 @@ def create_form(
             components.append(error_text(escape_markdown(form.errors[field.code])))
     components += [
         _copy_choice(form),
-        *filter(None, [_copied_files(context), _announcement(context)]),
+        *_copied_files(context),
+        *filter(None, [_announcement(context)]),
         primary_button(click_id("form", "submit"), _("Create ticket")),
         *filter(None, [no_message_button(context)]),
         link_button(DISCARD_FORM, _("Discard the form")),
@@ -165,9 +167,16 @@ def _announcement(context: PanelContext) -> Text | None:
     return muted(_("The customer will get a message about the ticket."))
 
 
-def _copied_files(context: PanelContext) -> Text | None:
-    entries = Transcript.of(context.request.conversation.messages).entries
-    return copied_files_text(count_copied(context.workspace, entries))
+def _copied_files(context: PanelContext) -> list[Text]:
+    """Return which files are copied. Of a long conversation, the panel does not get all messages."""
+    workspace, payload = context.workspace, context.request.conversation
+    if not workspace.copies_files:
+        return []
+    transcript = transcript_of(context, find_conversation(context), payload)
+    files = files_to_copy(workspace, transcript.entries)
+    if not payload.is_complete and workspace.access_token:
+        files = replace(files, count=None)
+    return copied_files_texts(workspace, files)
 
 
 def _copy_choice(form: Form) -> Dropdown:

@@ -4,7 +4,7 @@ import structlog
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from intercom_bridge.files.parts import count_copied
+from intercom_bridge.files.parts import FilesToCopy, files_to_copy
 from intercom_bridge.intercom.client import IntercomError
 from intercom_bridge.models import Log, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
@@ -24,7 +24,7 @@ from .parts import (
     all_tickets_text,
     back_button,
     button,
-    copied_files_text,
+    copied_files_texts,
     error_text,
     home_button,
     muted,
@@ -142,16 +142,17 @@ def _copy_choice(
         components = [
             paragraph(_("Intercom did not return the conversation, so its messages are not counted here."))
         ]
+        files = FilesToCopy(count=None if workspace.copies_files else 0)
         label = _("Link and copy the messages so far")
     elif preview.backfill.entries:
         components = [paragraph(text) for text in _backfill_texts(preview.backfill)]
-        files = copied_files_text(count_copied(workspace, preview.backfill.entries))
-        components += [files] if files else []
+        files = files_to_copy(workspace, preview.backfill.entries)
         if not preview.is_complete:
             components.append(muted(_("Intercom returns only the newest part of such a long conversation.")))
         label = _copy_label(preview.backfill)
     else:
         return []
+    components += copied_files_texts(workspace, files)
     if not has_text:
         components.append(muted(_("New messages will be added automatically in both cases.")))
     target = _link_target(preview.row.ticket_class, preview.row.id, COPY, is_confirmed=is_confirmed)

@@ -8,9 +8,19 @@ from intercom_bridge.panel.click import HOME, NEWS, SYNC, BackLink, click_id
 from intercom_bridge.panel.components import Canvas, Component, List, Text, escape_markdown, shorten
 from intercom_bridge.tickets.answers import Answer, entry_of, find_sent, find_solution, visible_text
 from intercom_bridge.tickets.context import PanelContext
-from intercom_bridge.tickets.news import News, get_news, happened_at, list_events
+from intercom_bridge.tickets.news import News, get_news, happened_at, list_events, names_of_files
 
-from .parts import back_button, format_time, item, join_facts, link_button, muted, safe_name, screen
+from .parts import (
+    back_button,
+    format_time,
+    item,
+    join_facts,
+    link_button,
+    muted,
+    safe_name,
+    screen,
+    some_names,
+)
 from .send import send_components
 
 ENTRIES = (EventKind.PUBLIC_ENTRY, EventKind.CUSTOMER_ENTRY, EventKind.PRIVATE_ENTRY)
@@ -22,12 +32,13 @@ def news_screen(context: PanelContext) -> Canvas:
     news, events = get_news(context), list_events(context)
     answers = _answers(context, events)
     sent = find_sent(context, answers.values())
+    files = names_of_files(events)
     components: list[Component] = []
     for event in events:
         answer = answers.get(event.pk)
         message = sent.get(answer.once_key) if answer else None
         below = send_components(context, answer, message) if answer else ()
-        components += [_event_text(context, event, is_last=not below), *below]
+        components += [_event_text(context, event, files.get(event.pk, []), is_last=not below), *below]
     tickets = {event.ticket: None for event in events}
     return screen(
         _("News from iTop"),
@@ -109,11 +120,13 @@ def _answers(context: PanelContext, events: list[TicketEvent]) -> dict[int, Answ
     return answers
 
 
-def _event_text(context: PanelContext, event: TicketEvent, *, is_last: bool) -> Text:
+def _event_text(context: PanelContext, event: TicketEvent, files: list[str], *, is_last: bool) -> Text:
     when = format_time(happened_at(context, event))
     facts = join_facts(safe_name(event.ticket.ref), when)
     lines = [f"**{escape_markdown(event_title(event))}**", escape_markdown(facts)]
     content = "\n".join(filter(None, (line.strip() for line in visible_text(event).splitlines())))
     if content:
         lines.append(escape_markdown(cut(content, MAX_CONTENT_LENGTH)))
+    if files:
+        lines.append(f"{_('Files')}: {some_names(files, len(files))}")
     return Text(text="\n".join(lines), bottom_margin="" if is_last else "none")

@@ -10,6 +10,7 @@ from django.utils.formats import date_format
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
+from intercom_bridge.files.parts import FilesToCopy
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.models import PersonMatch, Ticket, Workspace
 from intercom_bridge.panel.click import FIND, FORM, HOME, BackLink, click_id
@@ -32,6 +33,8 @@ from intercom_bridge.tickets.rows import TicketRow
 
 PAGE_SIZE = 10
 MAX_NAMED_TICKETS = 5
+MAX_NAMED_FILES = 3
+MAX_FILE_NAME_LENGTH = 40
 
 # Short, and never all digits: 11/12 is another day on the other side of the ocean.
 _DATE_FORMATS = {"en": "j M Y H:i", "fr": "j N Y à H:i", "de": "j. N Y, H:i", "es": "j b Y, H:i"}
@@ -241,13 +244,32 @@ def pager(page_id: Callable[[int], str], page: int, pages: int) -> list[Componen
     return [link_button(page_id(number), label) for number, label in labels.items() if 1 <= number <= pages]
 
 
-def copied_files_text(count: int) -> Text | None:
-    """Return that so many files are copied with the messages, None for no file."""
-    if not count:
-        return None
-    text = ngettext(
-        "%(count)d file of the messages is copied, too, if iTop accepts it.",
-        "%(count)d files of the messages are copied, too, if iTop accepts them.",
-        count,
-    )
-    return muted(text % {"count": count})
+def some_names(names: Sequence[str], count: int) -> str:
+    """Return the first names of `count` files for a `Text`, and how many more there are. There is at least one name."""
+    first = [safe_name(name, MAX_FILE_NAME_LENGTH) for name in names[:MAX_NAMED_FILES]]
+    text = ", ".join(first)
+    more = count - len(first)
+    return " ".join((text, _("and %(count)d more") % {"count": more})) if more else text
+
+
+def copied_files_texts(workspace: Workspace, files: FilesToCopy) -> list[Text]:
+    """Return how many files are copied with the messages, and which are too large; nothing without files."""
+    texts = []
+    if files.count is None:
+        texts.append(_("With the messages, their files are copied if iTop accepts them."))
+    elif files.count:
+        text = ngettext(
+            "With the messages, %(count)d file is copied if iTop accepts it.",
+            "With the messages, %(count)d files are copied if iTop accepts them.",
+            files.count,
+        )
+        texts.append(text % {"count": files.count})
+    if too_large := files.too_large:
+        text = ngettext(
+            "Not copied, because it exceeds the %(limit)d MB limit: %(names)s",
+            "Not copied, because they exceed the %(limit)d MB limit: %(names)s",
+            len(too_large),
+        )
+        names = some_names(too_large, len(too_large))
+        texts.append(text % {"limit": workspace.max_file_mb, "names": names})
+    return [muted(text) for text in texts]

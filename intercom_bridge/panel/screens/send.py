@@ -2,15 +2,16 @@
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from intercom_bridge.intercom.html import to_text
 from intercom_bridge.intercom.text import cut
 from intercom_bridge.models import OutgoingMessage
 from intercom_bridge.models.reason import reason_label
 from intercom_bridge.panel.click import NEWS, BackLink, click_id
-from intercom_bridge.panel.components import Canvas, Component, TextArea, escape_markdown
+from intercom_bridge.panel.components import Canvas, Component, Text, TextArea, escape_markdown
 from intercom_bridge.panel.form.form import truncate_values
-from intercom_bridge.tickets.answers import ENTRY, SENT, Answer, can_send, text_for_customer
+from intercom_bridge.tickets.answers import ENTRY, SENT, Answer, can_send, files_of_answer, text_for_customer
 from intercom_bridge.tickets.context import PanelContext
 
 from .parts import (
@@ -26,6 +27,7 @@ from .parts import (
     primary_button,
     safe_name,
     screen,
+    some_names,
 )
 
 FIELD = click_id("message")
@@ -55,6 +57,7 @@ def send_form(
         muted(join_facts(*facts)),
         TextArea(id=FIELD, label=_("Message to the customer"), value=value, error=bool(problem)),
         error_text(problem) if problem else None,
+        _files(context, answer),
         muted(_("The customer gets it as a message from %(teammate)s.") % {"teammate": name}),
         primary_button(click_id("send-now", *answer.path), _("Send")),
         back_button(_target(answer, back)),
@@ -73,10 +76,45 @@ def sent_screen(
         _("Sent to the customer") if is_new else _("Not sent") if has_failed else _("Already sent"),
         muted(new_text) if is_new else status_components(context, message),
         paragraph(words) if words else None,
+        # Of an earlier message, the words name the files.
+        _files(context, answer) if is_new else None,
         back_button(_target(answer, back)),
         home_button(),
         stored=back.to_stored(),
     )
+
+
+def _files(context: PanelContext, answer: Answer) -> list[Text]:
+    """Return which files of the answer go to the customer, and which do not; nothing without files."""
+    files = files_of_answer(context, answer)
+    texts = []
+    if files.sent_names:
+        text = ngettext(
+            "%(count)d file goes with the message: %(names)s",
+            "%(count)d files go with the message: %(names)s",
+            files.sent,
+        )
+        texts.append(text % {"count": files.sent, "names": some_names(files.sent_names, files.sent)})
+    elif files.sent:
+        text = ngettext(
+            "%(count)d file goes with the message.", "%(count)d files go with the message.", files.sent
+        )
+        texts.append(text % {"count": files.sent})
+    if files.refused:
+        text = ngettext(
+            "%(count)d file could not be posted before, so the message only names it.",
+            "%(count)d files could not be posted before, so the message only names them.",
+            files.refused,
+        )
+        texts.append(text % {"count": files.refused})
+    if files.kept:
+        text = ngettext(
+            "%(count)d file is not sent: this workspace sends no files to customers.",
+            "%(count)d files are not sent: this workspace sends no files to customers.",
+            files.kept,
+        )
+        texts.append(text % {"count": files.kept})
+    return [muted(text) for text in texts]
 
 
 def send_components(

@@ -33,7 +33,7 @@ from intercom_bridge.tickets.details import (
     get_details,
 )
 from intercom_bridge.tickets.errors import CacheMissError, TicketNotFoundError
-from intercom_bridge.tickets.files import TicketFile, files_of_ticket
+from intercom_bridge.tickets.files import TicketFiles, files_of_ticket
 from intercom_bridge.tickets.rows import TicketList, TicketRow
 from itop_client import LogEntry
 
@@ -122,15 +122,22 @@ def cached_ticket_screen(
     return Canvas(components=tuple(components), stored_data=back.to_stored())
 
 
-def _files(files: tuple[TicketFile, ...]) -> list[Component]:
-    """Return links to the files in iTop, newest first, with their sizes."""
-    if not files:
+def _files(files: TicketFiles) -> list[Component]:
+    """Return links to the files in iTop, newest first, with their sizes, and that iTop may have others."""
+    if not files.newest:
         return []
     lines = []
-    for file in files:
-        link = markdown_link(shorten(file.name, MAX_FILE_NAME_LENGTH), file.url)
+    for file in files.newest:
+        name = shorten(file.name, MAX_FILE_NAME_LENGTH) or _("a file")
+        link = markdown_link(name, file.url)
         lines.append(f"{link} ({filesizeformat(file.size)})" if file.size else link)
-    return [subtitle(_("Files")), paragraph("\n".join(lines))]
+    if files.more:
+        lines.append(_("and %(count)d more") % {"count": files.more})
+    return [
+        subtitle(_("Files")),
+        paragraph("\n".join(lines)),
+        muted(_("The ticket may have further files in iTop.")),
+    ]
 
 
 def conversation_links(linked: tuple[LinkedConversation, ...]) -> str:

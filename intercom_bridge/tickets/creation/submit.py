@@ -121,6 +121,17 @@ def created_since(context: PanelContext, form_key: str, seen: int) -> TicketCrea
     return created(creations).filter(pk__gt=seen).exclude(form_key=form_key).first()
 
 
+def transcript_of(context: PanelContext, conversation: Conversation | None, payload: Payload) -> Transcript:
+    """Return the messages that are copied to a new ticket: nothing that the bridge posted.
+
+    That may be an entry of another ticket. `conversation` is None if there is no row for it.
+    """
+    code = context.workspace.app_package_code
+    messages = tuple(part for part in payload.messages if not (code and part.app_package_code == code))
+    own_ids = OutgoingMessage.objects.part_ids_in(conversation) if conversation else frozenset()
+    return Transcript.of(messages, skip_ids=own_ids)
+
+
 def _can_follow(context: PanelContext, caller: Caller) -> bool:
     """Return whether the customer can open the ticket in the portal."""
     if caller.is_default or context.profile.ticket_class != PORTAL_CLASS:
@@ -154,10 +165,7 @@ def _prepare(  # noqa: PLR0913 - everything a creation consists of
     values = _with_author(context, values) if caller.is_default else values
     payload = fetch_full_conversation(context) if copy else context.request.conversation
     since_part_at, since_part_order = (0, 0) if copy else last_position(payload)
-    code = context.workspace.app_package_code
-    # Nothing that the bridge posted, such as an entry of another ticket.
-    messages = [part for part in payload.messages if copy and not (code and part.app_package_code == code)]
-    transcript = Transcript.of(tuple(messages), skip_ids=OutgoingMessage.objects.part_ids_in(conversation))
+    transcript = transcript_of(context, conversation, payload) if copy else Transcript(entries=())
     return TicketCreation.objects.create(
         note=_note_if_incomplete(payload) if copy else "",
         since_part_at=since_part_at,
