@@ -71,11 +71,14 @@ def resume_posting(context: PanelContext) -> None:
 
 
 def _events(conversation: Conversation) -> QuerySet[TicketEvent]:
-    """Return the changes of the tickets that are linked now. iTop's copy of a parent's entry is none of its own."""
+    """Return the changes of the tickets that are linked now.
+
+    iTop's copy of a parent's entry is none of its own, and a file that was saved with an entry is part of it.
+    """
     events = TicketEvent.objects.filter(
         conversation=conversation, ticket__in=conversation.links.values("ticket")
     )
-    events = events.exclude(reason_code=ReasonCode.REPORTED_WITH_PARENT)
+    events = events.filter(entry=None).exclude(reason_code=ReasonCode.REPORTED_WITH_PARENT)
     return events.select_related("ticket__itop", "message").order_by("-created_at", "-pk")
 
 
