@@ -111,7 +111,7 @@ class MessageFiles:
             is_too_large = error.code == ReasonCode.FILE_TOO_LARGE_FOR_INTERCOM
             if is_too_large and max_bytes < limit and row.state == State.WAITING:
                 return False
-            self._link(row, error.code, error.detail)
+            self._link(row, error.code, error.detail, name=error.name)
         except (ItopError, SecretDecryptionError, OSError) as error:
             is_recent = timezone.now() - self._message.created_at < WAITS_FOR
             row.failed_reads += 1
@@ -126,9 +126,9 @@ class MessageFiles:
             self._uploads.append(ReplyFile(file.path, file.name, file.content_type, file.size))
         return True
 
-    def _link(self, row: FileToIntercom, code: str, detail: str) -> None:
+    def _link(self, row: FileToIntercom, code: str, detail: str, *, name: str = "") -> None:
         if not row.name:
-            row.name = name_in_history(row, deadline=NAME_SECONDS)
+            row.name = name or name_in_history(row, deadline=NAME_SECONDS)
         row.state, row.reason_code, row.reason_detail = State.LINKED, code, detail[:MAX_REASON_DETAIL]
         log.info("file.linked", file=row.pk, code=code)
 

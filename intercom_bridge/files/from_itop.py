@@ -52,12 +52,16 @@ _SECRET = re.compile(r"[0-9A-Za-z]{1,100}", re.ASCII)
 
 
 class FileNotPostedError(Exception):
-    """The file cannot be posted, however often it is tried. `code` is the ReasonCode that says why."""
+    """The file cannot be posted, however often it is tried.
 
-    def __init__(self, code: str, detail: str = "") -> None:
+    `code` is the ReasonCode that says why, `name` the file's name, "" if it is not known.
+    """
+
+    def __init__(self, code: str, detail: str = "", *, name: str = "") -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.name = name
 
 
 @dataclass(frozen=True)
@@ -120,14 +124,15 @@ class FileReader:
         except (ItopRejectedError, ItopPermissionError, UnclassifiedError) as error:
             raise FileNotPostedError(ReasonCode.FILE_NOT_READABLE, error.detail) from error
         if not file.size:
-            raise FileNotPostedError(ReasonCode.FILE_EMPTY)
+            name = safe_name(file.name, file.content_type) if file.name else ""
+            raise FileNotPostedError(ReasonCode.FILE_EMPTY, name=name)
         with path.open("rb") as opened:
             head = opened.read(HEAD_BYTES)
         content_type = content_type_of(file.name, head, file.content_type)
         name = safe_name(file.name or f"picture-{row.position + 1}", content_type)
         types = row.event.conversation.workspace.forbidden_file_types
         if is_forbidden(name, content_type, head, types):
-            raise FileNotPostedError(ReasonCode.FILE_TYPE_FORBIDDEN, name)
+            raise FileNotPostedError(ReasonCode.FILE_TYPE_FORBIDDEN, name, name=name)
         return replace(file, name=name, content_type=content_type)
 
     def _read(self, row: FileToIntercom, path: Path, max_bytes: int, deadline: float) -> AttachmentFile:

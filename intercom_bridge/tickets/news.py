@@ -87,7 +87,10 @@ def resume_posting(context: PanelContext) -> None:
 
 
 def _events(conversation: Conversation) -> QuerySet[TicketEvent]:
-    """Return the changes of the tickets that are linked now. iTop's copy of a parent's entry is none of its own."""
+    """Return the changes of the tickets that are linked now.
+
+    iTop's copy of a parent's entry is none of its own, and a file that was saved with an entry is part of it.
+    """
     events = TicketEvent.objects.filter(
         conversation=conversation, ticket__in=conversation.links.values("ticket")
     )

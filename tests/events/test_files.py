@@ -376,6 +376,21 @@ def test_a_file_that_is_too_large_is_named_and_linked(
     assert states() == [("linked", ReasonCode.FILE_TOO_LARGE_FOR_INTERCOM), ("posted", "")]
 
 
+def test_a_file_that_is_read_and_not_sent_has_its_name_without_the_history(
+    ticket: Ticket, itop: Itop, intercom: Intercom, look: Poll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """iTop's history is for Administrators."""
+    monkeypatch.setattr(f"{message_files.__name__}.name_in_history", lambda *_args, **_options: "")
+    Workspace.objects.update(forbidden_file_types="exe")
+    files = [File("empty.txt", b"", "text/plain"), File("tool.exe", b"MZ\0\0", "application/octet-stream")]
+    itop.act(ticket.object_id, account="jverne", files=files)
+    look()
+    ((_kind, text, names),) = posted(intercom)
+    assert not names
+    assert "empty.txt" in text and "tool.exe" in text
+    assert states() == [("linked", "file_empty"), ("linked", "file_type_forbidden")]
+
+
 def test_a_message_waits_five_minutes_for_an_itop_that_does_not_work(
     ticket: Ticket, itop: Itop, intercom: Intercom, look: Poll, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,17 @@ def test_the_first_screen_shows_the_newest_change_without_a_further_call(
     assert row["subtitle"] == "R-000008 · 28 Nov 2026 15:58"
 
 
+def test_files_do_not_hide_the_entry_that_they_were_saved_with(linked: Teammate) -> None:
+    entry = happen()
+    for number in range(12):
+        happen("file", key=f"file:{number}", content="", entry=entry)
+    linked.open()
+    assert linked.find("Lea Novak answered")
+    linked.click("answered")
+    assert linked.offers("Send to the customer")
+    assert "added a file" not in linked.text
+
+
 def test_without_a_change_the_first_screen_says_when_itop_was_checked(linked: Teammate) -> None:
     TicketSnapshot.objects.update(read_at=NOW)
     assert linked.open().find("Sync on")["subtitle"] == "iTop checked on 28 Nov 2026 15:58"
