@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone, translation
@@ -127,10 +127,24 @@ def _pictures_headline(event: TicketEvent) -> str:
 
 
 def file_lines(rows: Sequence[FileToIntercom], *, for_customer: bool) -> str:
-    """Return a paragraph that names the files of a message, as HTML in the active language.
+    """Return what names the files of a message, as HTML in the active language.
 
-    In a note, each name is a link into iTop. Of a file that is not sent with the message, it says why.
+    In a note, each name is a link into iTop, and the files of several people are listed by person. Of a file that is
+    not sent with the message, it says why.
     """
+    names = {row.event.author_name for row in rows}
+    if for_customer or len(names) == 1:
+        return f"<p>{_names_of_files(rows, for_customer=for_customer)}</p>"
+    of_person: dict[str, list[FileToIntercom]] = {}
+    for row in rows:
+        of_person.setdefault(row.event.author_name, []).append(row)
+    return "".join(
+        format_html("<p><b>{}</b><br>{}</p>", name or "iTop", _names_of_files(own, for_customer=False))
+        for name, own in of_person.items()
+    )
+
+
+def _names_of_files(rows: Iterable[FileToIntercom], *, for_customer: bool) -> SafeString:
     lines = []
     for row in rows:
         name = row.name or (_("a picture") if row.source == FileToIntercom.Source.PICTURE else _("a file"))
@@ -146,7 +160,7 @@ def file_lines(rows: Sequence[FileToIntercom], *, for_customer: bool) -> str:
         else:
             text = _("{file}: could not be sent here")
         lines.append(format_html(text, file=shown, size=filesizeformat(row.size)))
-    return f"<p>{'<br>'.join(lines)}</p>"
+    return SafeString("<br>".join(lines))
 
 
 def _joined(

@@ -107,6 +107,22 @@ def test_several_files_are_one_sentence(ticket: Ticket, itop: Itop, intercom: In
     assert text.startswith("Alice Martin added 2 files to ticket R-000006")
 
 
+def test_files_of_several_people_are_listed_by_person(
+    ticket: Ticket, itop: Itop, intercom: Intercom, look: Poll
+) -> None:
+    itop.act(ticket.object_id, account="alice.martin", files=[SHOT])
+    itop.act(ticket.object_id, account="jverne", files=[REPORT])
+    look()
+    ((_kind, text, names),) = posted(intercom)
+    assert names == ["shot.png", "report.txt"]
+    assert [line.split(" (")[0] for line in text.splitlines() if line][-4:] == [
+        "Alice Martin",
+        "shot.png",
+        "Jules Verne",
+        "report.txt",
+    ]
+
+
 def test_files_and_pictures_of_an_entry_are_posted_with_it(
     ticket: Ticket, itop: Itop, intercom: Intercom, poll: Poll
 ) -> None:
