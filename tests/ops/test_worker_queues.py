@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from intercom_bridge import wake
 from intercom_bridge.models import ItopInstance
 from intercom_bridge.worker import queues
 from intercom_bridge.worker.queues import FAILED_ROW_SECONDS, STILL_DUE_SECONDS, Queue, run_row
-from tests.worker import run_until_idle
+from tests.worker import due_rows, prepared, run_until_idle
 
 
 @pytest.fixture
@@ -57,6 +59,22 @@ def test_a_row_that_is_no_longer_due_is_not_handled(rows: list[ItopInstance]) ->
     handled: list[ItopInstance] = []
     assert run_row(queue_of(handled.append), rows[0].pk) == 0.0
     assert handled == []
+
+
+@pytest.mark.parametrize("queue", queues.QUEUES, ids=lambda queue: queue.name)
+def test_the_worker_of_the_tests_asks_what_the_queue_asks(queue: Queue, time_machine: Any) -> None:
+    time_machine.move_to(dt.datetime(2026, 2, 5, 17, 5, 3, 123456, dt.UTC), tick=False)
+    question = prepared(queue)
+    assert question is not None
+    sql, parameters = queue.due().values_list("pk", flat=True).query.sql_with_params()
+    assert (question.sql, question.parameters_at(timezone.now())) == (sql, list(parameters))
+
+
+def test_a_query_that_is_not_the_same_every_time_is_built_every_time(rows: list[ItopInstance]) -> None:
+    names = iter("xyza")
+    queue = Queue("test", lambda: ItopInstance.objects.filter(name=next(names)), lambda row: None)
+    assert due_rows(queue) == []
+    assert due_rows(queue) == [rows[0].pk]
 
 
 def test_a_failing_receiver_does_not_disturb_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
