@@ -462,7 +462,8 @@ class Call:
     def external_key(self, code: str, target: str, sent: Any) -> int:
         """Return the id that was sent for an external key.
 
-        The text of a refusal begins with the attribute's code. A query finds only what the account may read.
+        The text of a refusal begins with the attribute's code. A number or a query finds only what the account may
+        read: without Administrator, a file cannot be given another user (seen on iTop 3.3).
         """
         if sent in (None, "", 0, "0"):
             return 0
@@ -471,8 +472,13 @@ class Call:
                 f"Error: {code}: Expecting an OQL query - found 'FieldOqlExpression' at 0 in '{sent}'"
             )
         try:
-            if not _is_number(sent) and not accounts.may(self.store, self.user, "reading", target):
-                raise RefusalError(f"Error: No item found for query: {sent}")
+            if not accounts.may(self.store, self.user, "reading", target):
+                unseen = (
+                    f"Invalid object {target}::{sent}"
+                    if _is_number(sent)
+                    else f"No item found for query: {sent}"
+                )
+                raise RefusalError(f"Error: {unseen}")
             return int(self.object(target, sent)["id"])
         except RefusalError as refusal:
             text = refusal.answer["message"].removeprefix("Error: ")

@@ -383,17 +383,17 @@ def test_without_administrator_a_teammates_file_has_the_bridges_account(
     assert "<b>Jules Verne (Intercom)</b>" in entries(itop, linked)[-1]
 
 
-def test_without_administrator_an_account_that_is_known_is_set_by_its_id(
+def test_without_administrator_itop_refuses_a_known_account_and_the_file_is_attached_without_it(
     linked: TicketLink, jules: Admin, write: Write, itop: Itop, work: Work
 ) -> None:
-    """The account was an Administrator's until a moment ago. If iTop refuses the user, `attach` leaves it out."""
+    """The bridge's account was an Administrator until a moment ago."""
     instance = use_agents_token()
     CachedAnswer.objects.store(instance, question_about(jules.email), JULES_ACCOUNT)
     CachedAnswer.objects.store(instance, f"contact of account {JULES_ACCOUNT}", JULES_PERSON)
     write(TEXT, author="admin", author_id=jules.id)
     work()
     (attached,) = attachments(itop)
-    assert (int(attached["user_id"]), int(attached["contact_id"])) == (JULES_ACCOUNT, JULES_PERSON)
+    assert (int(attached["user_id"]), int(attached["contact_id"])) == (AGENT_ACCOUNT, JULES_PERSON)
     assert "<b>Jules Verne (Intercom)</b>" in entries(itop, linked)[-1]
 
 
