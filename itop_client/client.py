@@ -5,6 +5,7 @@ https://www.itophub.io/wiki/page?id=latest:advancedtopics:rest_json
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -68,9 +69,9 @@ class Client:
     """Client for the iTop at `url` (its base address) with one account: `token`, or `user` and `password`.
 
     `deadline` is the wall-clock time of a call in seconds, unless the call has its own. Threads can share a client.
-    No call is ever repeated. If the address is invalid or contains a password, each call raises ItopUnreachableError.
-    `on_call(operation, class_name, seconds, outcome)` is called after each call; outcome is "ok" or the error's class
-    name. It must not raise.
+    No call is repeated, except for reads by `repeating_reads`. If the address is invalid or contains a password, each
+    call raises ItopUnreachableError. `on_call(operation, class_name, seconds, outcome)` is called after each call;
+    outcome is "ok" or the error's class name. It must not raise.
     """
 
     def __init__(  # noqa: PLR0913 - settings, all by keyword
@@ -92,6 +93,16 @@ class Client:
         self._user = user
         self._password = password
         self._session = session or http.open_session(user_agent=user_agent)
+        self.read_attempts = 1
+
+    def repeating_reads(self, attempts: int) -> Client:
+        """Return a client of the same account that calls up to `attempts` times for a `get` without a response.
+
+        The calls share the deadline of the `get`.
+        """
+        client = copy.copy(self)
+        client.read_attempts = attempts
+        return client
 
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
@@ -113,7 +124,7 @@ class Client:
         request = {"class": class_name, "key": _key(key), "output_fields": _comma_separated(fields)}
         if limit is not None:
             request |= {"limit": str(limit), "page": str(page)}
-        envelope = self._call("core/get", request, deadline)[0]
+        envelope = self._read(request, http.Deadline(self.deadline if deadline is None else deadline))
         total, objects = read_total(envelope), read_objects(envelope)
         # "Nothing found" decides about writes, so it is only believed if iTop said so.
         if not objects and total > 0 and page == 1 and limit != 0:
@@ -227,6 +238,14 @@ class Client:
             date=_parse_date(response.headers.get("Date", "")),
             certificate_end=response.certificate_end,
         )
+
+    def _read(self, request: Mapping[str, Any], deadline: http.Deadline) -> dict[str, Any]:
+        for _ in range(self.read_attempts - 1):
+            try:
+                return self._call("core/get", request, deadline.remaining())[0]
+            except ItopNoResponseError:
+                continue
+        return self._call("core/get", request, deadline.remaining())[0]
 
     def _write(
         self,

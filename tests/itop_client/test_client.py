@@ -231,6 +231,30 @@ def test_a_write_without_a_response_is_sent_once(caplog: pytest.LogCaptureFixtur
     assert TOKEN not in caplog.text
 
 
+def test_a_read_without_a_response_is_repeated_if_wanted() -> None:
+    with responses.RequestsMock() as edge:
+        for _ in range(2):
+            edge.post(REST, body=requests.ReadTimeout("slow"))
+        edge.post(REST, json={"code": 0, "message": "Found: 0", "objects": None})
+        assert Client(BASE, token=TOKEN).repeating_reads(3).get("Person", 1).total == 0
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_read_without_a_response_fails_after_its_attempts(attempts: int) -> None:
+    with responses.RequestsMock() as edge:
+        for _ in range(attempts):
+            edge.post(REST, body=requests.ReadTimeout("slow"))
+        with pytest.raises(ItopNoResponseError):
+            Client(BASE, token=TOKEN).repeating_reads(attempts).get("Person", 1)
+
+
+def test_a_write_is_sent_once_even_if_reads_are_repeated() -> None:
+    with responses.RequestsMock() as edge:
+        edge.post(REST, body=requests.ReadTimeout("slow"))
+        with pytest.raises(ItopNoResponseError):
+            Client(BASE, token=TOKEN).repeating_reads(3).create("Person", {}, comment="x")
+
+
 def test_the_clients_deadline_is_the_default() -> None:
     with serving(SocketServer.stall) as server, pytest.raises(ItopNoResponseError, match=r"0\.2 s"):
         Client(server.url, token=TOKEN, deadline=0.2).list_operations()
