@@ -34,6 +34,9 @@ def _set_up(wanted: dict[str, Any]) -> None:
         is_sandbox=wanted["is_sandbox"],
         time_zone=wanted["time_zone"],
     )
+    # Every file has a copy to look for.
+    workspace.copies_files_of_notes = True
+    workspace.save()
     contacts = wanted.get("contacts", {})
     _link(workspace, wanted["links"], contacts)
     if wanted.get("second_workspace"):
