@@ -58,7 +58,10 @@ def _set_up(wanted: dict[str, Any]) -> None:
             ticket = Ticket.objects.create(
                 itop=workspace.itop, ticket_class="UserRequest", object_id=object_id, ref=ref
             )
-            TicketLink.objects.create(conversation=conversation, ticket=ticket, attributes_synced=True)
+            # Of a link without a teammate, which the PHP extension made, each message would be looked for in the log.
+            TicketLink.objects.create(
+                conversation=conversation, ticket=ticket, linked_by="Bench", attributes_synced=True
+            )
         for body in bodies:
             WebhookEvent.objects.record(
                 workspace, json.loads(body)["id"], "conversation.user.replied", conversation_id, body.encode()
