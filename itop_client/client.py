@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, BinaryIO, Final, TypeAlias
+from typing import Any, BinaryIO, Final, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
@@ -31,9 +31,11 @@ from .streams import DocumentSink, MultipartBody
 
 REST_PATH: Final = "/webservices/rest.php"
 REST_VERSION: Final = "1.3"
+MAX_READ_ATTEMPTS: Final = 3
 
 OnCall: TypeAlias = Callable[[str, str, float, str], None]
 Key: TypeAlias = int | str | Mapping[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,12 @@ class Client:
         self._user = user
         self._password = password
         self._session = session or http.open_session(user_agent=user_agent)
-        self.read_attempts = 1
+        self.repeats_reads = False
 
-    def repeating_reads(self, attempts: int) -> Client:
-        """Return a client of the same account that calls up to `attempts` times for a `get` without a response.
-
-        The calls share the deadline of the `get`.
-        """
+    def repeating_reads(self) -> Client:
+        """Return a client of the same account that repeats a `get` without a response, within its deadline."""
         client = copy.copy(self)
-        client.read_attempts = attempts
+        client.repeats_reads = True
         return client
 
     def __repr__(self) -> str:
@@ -124,7 +123,12 @@ class Client:
         request = {"class": class_name, "key": _key(key), "output_fields": _comma_separated(fields)}
         if limit is not None:
             request |= {"limit": str(limit), "page": str(page)}
-        envelope = self._read(request, http.Deadline(self.deadline if deadline is None else deadline))
+        budget = http.Deadline(self.deadline if deadline is None else deadline)
+
+        def read() -> dict[str, Any]:
+            return self._call("core/get", request, budget.remaining())[0]
+
+        envelope = retry_read(read, ItopNoResponseError) if self.repeats_reads else read()
         total, objects = read_total(envelope), read_objects(envelope)
         # "Nothing found" decides about writes, so it is only believed if iTop said so.
         if not objects and total > 0 and page == 1 and limit != 0:
@@ -239,14 +243,6 @@ class Client:
             certificate_end=response.certificate_end,
         )
 
-    def _read(self, request: Mapping[str, Any], deadline: http.Deadline) -> dict[str, Any]:
-        for _ in range(self.read_attempts - 1):
-            try:
-                return self._call("core/get", request, deadline.remaining())[0]
-            except ItopNoResponseError:
-                continue
-        return self._call("core/get", request, deadline.remaining())[0]
-
     def _write(
         self,
         operation: str,
@@ -322,6 +318,20 @@ class Client:
             if isinstance(error, http.HttpTooLargeError) and more.get("into") is not None:
                 raise FileTooLargeError(str(error)) from error
             raise ItopNoResponseError(str(error)) from error
+
+
+def retry_read(read: Callable[[], T], errors: type[ItopError] = ItopError) -> T:
+    """Call `read` until it succeeds, at most MAX_READ_ATTEMPTS times: a read changes nothing.
+
+    Of these `errors`, those that another attempt can avoid are followed by one.
+    """
+    for _ in range(MAX_READ_ATTEMPTS - 1):
+        try:
+            return read()
+        except errors as error:
+            if not error.retry:
+                raise
+    return read()
 
 
 def _parse_url(url: str) -> tuple[str, str]:

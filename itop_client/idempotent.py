@@ -15,13 +15,12 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
-from .client import Client
+from .client import Client, retry_read
 from .errors import (
     InvalidValueError,
-    ItopError,
     ItopNoResponseError,
     NoMatchError,
     ObjectNotFoundError,
@@ -34,10 +33,7 @@ from .oql import quote
 from .response import ItopObject
 
 MAX_KEY_LENGTH: Final = 255
-MAX_READ_ATTEMPTS: Final = 3
 CALLER_CLASS: Final = "Person"
-
-T = TypeVar("T")
 
 
 def idempotency_key(text: str, author: str = "") -> str:
@@ -293,17 +289,6 @@ def _one_line(text: str) -> str:
 
 def budget_of(client: Client, deadline: float | None) -> Deadline:
     return Deadline(client.deadline if deadline is None else deadline)
-
-
-def retry_read(read: Callable[[], T]) -> T:
-    """Call `read` until it succeeds, at most MAX_READ_ATTEMPTS times: a read changes nothing."""
-    for _ in range(MAX_READ_ATTEMPTS - 1):
-        try:
-            return read()
-        except ItopError as error:
-            if not error.retry:
-                raise
-    return read()
 
 
 def unknown_person(attribute: str, caller_id: int) -> InvalidValueError:

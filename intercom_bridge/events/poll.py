@@ -53,8 +53,6 @@ MAX_TICKETS = 1000
 # After failures fewer tickets are read, in case it is the number that iTop cannot handle.
 MIN_TICKETS = 50
 LEASE_SECONDS = 3 * DEADLINE_SECONDS
-# A poll of many changes consists of many calls. If one of them fails, nothing was recorded.
-READ_ATTEMPTS = 3
 ACTIVE_FOR = dt.timedelta(hours=1)
 FOLLOWED_FOR = dt.timedelta(days=7)
 # In a ticket that this bridge created, entries are news from the creation on, unless the first poll is later than this.
@@ -106,7 +104,8 @@ class _Poll:
     def run(self) -> None:
         ItopPoll.objects.filter(pk=self._poll.pk).update(due_at=_from_now(LEASE_SECONDS))
         try:
-            client = itop_client(self._itop).repeating_reads(READ_ATTEMPTS)
+            # A poll of many changes makes many calls, and records nothing if one of them fails.
+            client = itop_client(self._itop).repeating_reads()
             if self._poll.is_sweep_due:
                 self._newest = sweep(self._poll, client, self._keep_lease)
         except (ItopError, SecretDecryptionError) as error:

@@ -236,23 +236,27 @@ def test_a_read_without_a_response_is_repeated_if_wanted() -> None:
         for _ in range(2):
             edge.post(REST, body=requests.ReadTimeout("slow"))
         edge.post(REST, json={"code": 0, "message": "Found: 0", "objects": None})
-        assert Client(BASE, token=TOKEN).repeating_reads(3).get("Person", 1).total == 0
+        assert Client(BASE, token=TOKEN).repeating_reads().get("Person", 1).total == 0
 
 
-@pytest.mark.parametrize("attempts", [1, 3])
-def test_a_read_without_a_response_fails_after_its_attempts(attempts: int) -> None:
+@pytest.mark.parametrize(
+    ("client", "attempts"),
+    [(Client(BASE, token=TOKEN), 1), (Client(BASE, token=TOKEN).repeating_reads(), 3)],
+    ids=["once", "repeated"],
+)
+def test_a_read_without_a_response_fails_after_its_attempts(client: Client, attempts: int) -> None:
     with responses.RequestsMock() as edge:
         for _ in range(attempts):
             edge.post(REST, body=requests.ReadTimeout("slow"))
         with pytest.raises(ItopNoResponseError):
-            Client(BASE, token=TOKEN).repeating_reads(attempts).get("Person", 1)
+            client.get("Person", 1)
 
 
 def test_a_write_is_sent_once_even_if_reads_are_repeated() -> None:
     with responses.RequestsMock() as edge:
         edge.post(REST, body=requests.ReadTimeout("slow"))
         with pytest.raises(ItopNoResponseError):
-            Client(BASE, token=TOKEN).repeating_reads(3).create("Person", {}, comment="x")
+            Client(BASE, token=TOKEN).repeating_reads().create("Person", {}, comment="x")
 
 
 def test_the_clients_deadline_is_the_default() -> None:
