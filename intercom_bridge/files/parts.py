@@ -69,10 +69,16 @@ def files_of(part: Part) -> tuple[PartFile, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class FilesToCopy:
-    """The files that would be copied: how many, None if that is not known, and the names of too large ones."""
+    """The files that would be copied: how many, if that is known, and the names of those that are too large."""
 
-    count: int | None = 0
+    count: int = 0
+    is_count_known: bool = True
     too_large: tuple[str, ...] = ()
+
+
+def copies_files_of(workspace: Workspace, log: str) -> bool:
+    """Return whether the workspace copies the files of messages that are written to this log."""
+    return workspace.copies_files and (workspace.copies_files_of_notes or log == Log.PUBLIC)
 
 
 def files_to_copy(workspace: Workspace, messages: Iterable[tuple[Part, str]]) -> FilesToCopy:
@@ -81,20 +87,21 @@ def files_to_copy(workspace: Workspace, messages: Iterable[tuple[Part, str]]) ->
     Their number is not known if a text only mentions its files. Files that turn out to be too large or of a forbidden
     type count, too.
     """
-    if not workspace.copies_files:
-        return FilesToCopy()
-    wanted = [part for part, log in messages if workspace.copies_files_of_notes or log == Log.PUBLIC]
+    wanted = [part for part, log in messages if copies_files_of(workspace, log)]
     files = [file for part in wanted for file in files_of(part)]
     too_large = tuple(
         safe_name(file.name, file.content_type) for file in files if file.size > workspace.max_file_bytes
     )
-    is_known = not any(map(lacks_files, wanted))
-    return FilesToCopy(count=len(files) - len(too_large) if is_known else None, too_large=too_large)
+    return FilesToCopy(
+        count=len(files) - len(too_large),
+        is_count_known=not any(map(lacks_files, wanted)),
+        too_large=too_large,
+    )
 
 
 def count_expected(workspace: Workspace, part: Part, log: str) -> int:
     """Return how many files of a message to this log are to be copied, as far as is known before the download."""
-    if not workspace.copies_files or (log == Log.PRIVATE and not workspace.copies_files_of_notes):
+    if not copies_files_of(workspace, log):
         return 0
     types = workspace.forbidden_file_types
     return sum(

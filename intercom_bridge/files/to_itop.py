@@ -112,15 +112,15 @@ class TooLargeForItopError(RemoteError):
 
 
 class TicketOwner:
-    """The ticket as the owner of files that are copied to it one after the other: iTop is asked once."""
+    """The ticket and organization that the files of one message get. iTop is asked for them once."""
 
     def __init__(self) -> None:
-        self._owner: FileOwner | None = None
+        self._known: FileOwner | None = None
 
     def of(self, row: FileToItop, client: Client, deadline: Deadline) -> FileOwner:
-        if self._owner is None:
-            self._owner = _owner(row, client, deadline)
-        return self._owner
+        """Return the owner of the file. Raise ItopError if iTop has to be asked and does not return the ticket."""
+        self._known = self._known or _owner(row, client, deadline)
+        return self._known
 
 
 def copy(

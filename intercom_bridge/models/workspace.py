@@ -192,9 +192,9 @@ class Workspace(models.Model):
         "all files of a ticket in MB",
         default=60,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_TICKET_FILES_MB)],
-        help_text="Of the files that the bridge copies to it; those that people add in iTop are not counted. iTop "
-        "reads all files of a ticket whenever somebody changes it: at 235 MB, an entry took eleven seconds. With PHP's "
-        "usual memory_limit of 128 MB, nobody can write to a ticket with more than about 100 MB.",
+        help_text="This limits the files that the bridge copies. Files that people add in iTop are not counted. iTop "
+        "reads all files of a ticket whenever the ticket changes. With 235 MB, adding an entry took eleven seconds. If "
+        "PHP's memory_limit is 128 MB, as usual, a ticket with more than about 100 MB cannot be changed any more.",
     )
     forbidden_file_types = models.TextField(
         "file types that are not copied",

@@ -20,7 +20,7 @@ _SELF_EXPLANATORY = (
     ReasonCode.UNSUPPORTED_CHARACTER,
 )
 
-# There is nothing to copy: somebody has deleted the file in Intercom, or it is empty.
+# Nothing can be copied: the file was deleted in Intercom, or it is empty.
 _NOTHING_TO_COPY: Final = (ReasonCode.FILE_GONE, ReasonCode.FILE_EMPTY)
 # As long as no setting is changed, these are refused again.
 _REFUSED_FILES: Final = (

@@ -103,7 +103,11 @@ def copy_file(row: FileToItop) -> None:
 def _attempt(
     row: FileToItop, seconds: float, *, owner: TicketOwner | None = None, shows_picture: bool = False
 ) -> None:
-    """Do what the row is for, once. The row is claimed. `owner`: in the turn of the message's writer."""
+    """Copy the file once, delete its copy, or look it up. The row is claimed.
+
+    The writer of the message passes the `owner` that its files share; a worker that copies one file passes None.
+    """
+    is_writers_turn = owner is not None
     row.attempts += 1
     # Counted before the attempt: after a crash, the next one first looks whether this one has succeeded.
     same = FileToItop.objects.waiting().with_content().filter(pk=row.pk, is_redacted=row.is_redacted)
@@ -127,8 +131,8 @@ def _attempt(
         record_success(row.ticket.itop)
         _fail(row, error)
     except ItopError as error:
-        is_instance = owner is None and _is_instance_trouble(row, error)
-        pause = record_failure(row.ticket.itop, error) if is_instance else backoff_seconds(row.attempts)
+        has_itop_failed = not is_writers_turn and _is_instance_trouble(row, error)
+        pause = record_failure(row.ticket.itop, error) if has_itop_failed else backoff_seconds(row.attempts)
         _postpone(row, error, pause)
     except RemoteError as error:
         if error.retry:

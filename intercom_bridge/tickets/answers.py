@@ -82,7 +82,7 @@ class AnswerFiles:
 
 
 def files_of_answer(context: PanelContext, answer: Answer) -> AnswerFiles:
-    """Return the files that belong to an answer, and what becomes of them when a teammate sends it."""
+    """Return which files of an answer are sent with it, which are only named, and which are not sent."""
     rows = [row for event in answer.events[:1] for row in files_of_event(event)]
     if rules_of(context.workspace).files != FileAction.WITH_REPLY:
         return AnswerFiles(kept=len(rows))

@@ -89,12 +89,12 @@ def resume_posting(context: PanelContext) -> None:
 def _events(conversation: Conversation) -> QuerySet[TicketEvent]:
     """Return the changes of the tickets that are linked now.
 
-    iTop's copy of a parent's entry is none of its own, and a file that was saved with an entry is part of it.
+    iTop's copies of a parent's entries are left out, and so are files that were saved with an entry: they are named
+    there (`names_of_files`).
     """
     events = TicketEvent.objects.filter(
         conversation=conversation, ticket__in=conversation.links.values("ticket")
     )
-    # A file that was saved with an entry is named there (`names_of_files`).
     events = events.exclude(reason_code=ReasonCode.REPORTED_WITH_PARENT).filter(entry=None)
     return events.select_related("ticket__itop", "message").order_by("-created_at", "-pk")
 

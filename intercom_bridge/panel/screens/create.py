@@ -175,7 +175,7 @@ def _copied_files(context: PanelContext) -> list[Text]:
     transcript = transcript_of(context, find_conversation(context), payload)
     files = files_to_copy(workspace, transcript.entries)
     if not payload.is_complete and workspace.access_token:
-        files = replace(files, count=None)
+        files = replace(files, is_count_known=False)
     return copied_files_texts(workspace, files)
 
 

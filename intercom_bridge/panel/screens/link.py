@@ -142,7 +142,7 @@ def _copy_choice(
         components = [
             paragraph(_("Intercom did not return the conversation, so its messages are not counted here."))
         ]
-        files = FilesToCopy(count=None if workspace.copies_files else 0)
+        files = FilesToCopy(is_count_known=not workspace.copies_files)
         label = _("Link and copy the messages so far")
     elif preview.backfill.entries:
         components = [paragraph(text) for text in _backfill_texts(preview.backfill)]

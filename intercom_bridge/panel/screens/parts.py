@@ -245,7 +245,7 @@ def pager(page_id: Callable[[int], str], page: int, pages: int) -> list[Componen
 
 
 def some_names(names: Sequence[str], count: int) -> str:
-    """Return the first names of `count` files for a `Text`, and how many more there are. There is at least one name."""
+    """Return the first names of `count` files for a `Text`, and how many more there are."""
     first = [safe_name(name, MAX_FILE_NAME_LENGTH) for name in names[:MAX_NAMED_FILES]]
     text = ", ".join(first)
     more = count - len(first)
@@ -255,7 +255,7 @@ def some_names(names: Sequence[str], count: int) -> str:
 def copied_files_texts(workspace: Workspace, files: FilesToCopy) -> list[Text]:
     """Return how many files are copied with the messages, and which are too large; nothing without files."""
     texts = []
-    if files.count is None:
+    if not files.is_count_known:
         texts.append(_("With the messages, their files are copied if iTop accepts them."))
     elif files.count:
         text = ngettext(

@@ -87,34 +87,29 @@ def sent_screen(
 def _files(context: PanelContext, answer: Answer) -> list[Text]:
     """Return which files of the answer go to the customer, and which do not; nothing without files."""
     files = files_of_answer(context, answer)
-    texts = []
     if files.sent_names:
-        text = ngettext(
+        sent = ngettext(
             "%(count)d file goes with the message: %(names)s",
             "%(count)d files go with the message: %(names)s",
             files.sent,
         )
-        texts.append(text % {"count": files.sent, "names": some_names(files.sent_names, files.sent)})
-    elif files.sent:
-        text = ngettext(
+    else:
+        sent = ngettext(
             "%(count)d file goes with the message.", "%(count)d files go with the message.", files.sent
         )
-        texts.append(text % {"count": files.sent})
-    if files.refused:
-        text = ngettext(
-            "%(count)d file could not be posted before, so the message only names it.",
-            "%(count)d files could not be posted before, so the message only names them.",
-            files.refused,
-        )
-        texts.append(text % {"count": files.refused})
-    if files.kept:
-        text = ngettext(
-            "%(count)d file is not sent: this workspace sends no files to customers.",
-            "%(count)d files are not sent: this workspace sends no files to customers.",
-            files.kept,
-        )
-        texts.append(text % {"count": files.kept})
-    return [muted(text) for text in texts]
+    refused = ngettext(
+        "%(count)d file could not be posted before, so the message only names it.",
+        "%(count)d files could not be posted before, so the message only names them.",
+        files.refused,
+    )
+    kept = ngettext(
+        "%(count)d file is not sent: this workspace sends no files to customers.",
+        "%(count)d files are not sent: this workspace sends no files to customers.",
+        files.kept,
+    )
+    names = some_names(files.sent_names, files.sent)
+    counted = ((files.sent, sent), (files.refused, refused), (files.kept, kept))
+    return [muted(text % {"count": count, "names": names}) for count, text in counted if count]
 
 
 def send_components(
