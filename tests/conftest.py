@@ -16,7 +16,15 @@ from django.db import connection
 from django.test import Client
 from hypothesis import settings as hypothesis_settings
 
-from intercom_bridge.models import Conversation, ItopInstance, Ticket, TicketLink, TicketProfile, Workspace
+from intercom_bridge.models import (
+    Conversation,
+    ItopInstance,
+    OutgoingMessage,
+    Ticket,
+    TicketLink,
+    TicketProfile,
+    Workspace,
+)
 from intercom_bridge.panel import router
 from sandbox.intercom import Intercom, running_intercom
 from sandbox.itop import Itop, running_itop
@@ -155,3 +163,12 @@ def link(workspace: Workspace, intercom: Intercom) -> TicketLink:
 def work() -> Callable[[], None]:
     """Return a function that does what is due, as a worker does, until the queue is empty."""
     return run_until_idle
+
+
+@pytest.fixture
+def linked(talking: Teammate, work: Callable[[], None]) -> TicketLink:
+    """Return the link of Alice's conversation to R-000006, after the worker has finished."""
+    talking.link("R-000006")
+    work()
+    OutgoingMessage.objects.all().delete()
+    return TicketLink.objects.get()

@@ -45,15 +45,7 @@ TO_INTERCOM = ("bridge_files_to_intercom_total", "bridge_file_to_intercom_bytes_
 
 
 @pytest.fixture
-def link(talking: Teammate, work: Work) -> TicketLink:
-    talking.link("R-000006")
-    work()
-    OutgoingMessage.objects.all().delete()
-    return TicketLink.objects.get()
-
-
-@pytest.fixture
-def send(link: TicketLink, intercom: Intercom, client: Client) -> Send:
+def send(linked: TicketLink, intercom: Intercom, client: Client) -> Send:
     """Return a function with which somebody sends files in the linked conversation."""
     conversation = intercom.conversation_of("Alice Martin")
     numbers = count(1)
@@ -76,7 +68,7 @@ def send(link: TicketLink, intercom: Intercom, client: Client) -> Send:
 
 
 @pytest.fixture
-def look(link: TicketLink, work: Work) -> Work:
+def look(linked: TicketLink, work: Work) -> Work:
     """Return a function that asks iTop for changes and files, and does what follows."""
 
     def look() -> None:
@@ -192,11 +184,11 @@ def test_waiting_files_are_part_of_the_backlog_but_not_those_of_a_pause(
 
 
 def test_a_posted_file_is_counted_once_for_each_message(
-    look: Work, itop: Itop, talking: Teammate, work: Work, link: TicketLink
+    look: Work, itop: Itop, talking: Teammate, work: Work, linked: TicketLink
 ) -> None:
     EventRules.objects.create(workspace=Workspace.objects.get(), files="with_reply")
     increase = Increase(TO_INTERCOM)
-    itop.act(link.ticket.object_id, account="jverne", entry="<p>Read it</p>", files=[REPORT])
+    itop.act(linked.ticket.object_id, account="jverne", entry="<p>Read it</p>", files=[REPORT])
     look()
     once = {
         ("bridge_files_to_intercom_total", "", "posted", WORKSPACE): 1.0,
@@ -210,11 +202,11 @@ def test_a_posted_file_is_counted_once_for_each_message(
 
 
 def test_a_file_that_is_only_named_is_counted_by_its_reason(
-    look: Work, itop: Itop, link: TicketLink, settings: Any
+    look: Work, itop: Itop, linked: TicketLink, settings: Any
 ) -> None:
     settings.MAX_FILE_TO_INTERCOM_MB = 1
     increase = Increase(TO_INTERCOM)
-    itop.act(link.ticket.object_id, account="jverne", files=[ItopFile("a.bin", b"x" * 1_100_000)])
+    itop.act(linked.ticket.object_id, account="jverne", files=[ItopFile("a.bin", b"x" * 1_100_000)])
     look()
     assert increase.get() == {
         ("bridge_files_to_intercom_total", "file_too_large_for_intercom", "linked", WORKSPACE): 1
@@ -222,11 +214,11 @@ def test_a_file_that_is_only_named_is_counted_by_its_reason(
 
 
 def test_the_files_of_a_message_are_counted_when_it_fails_and_not_while_it_waits(
-    look: Work, itop: Itop, link: TicketLink, intercom: Intercom, work: Work
+    look: Work, itop: Itop, linked: TicketLink, intercom: Intercom, work: Work
 ) -> None:
     increase = Increase(TO_INTERCOM)
     intercom.faults.add("error", path="/conversations", status=503)
-    itop.act(link.ticket.object_id, account="jverne", files=[REPORT])
+    itop.act(linked.ticket.object_id, account="jverne", files=[REPORT])
     look()
     assert OutgoingMessage.objects.get().state == "waiting"
     assert increase.get() == {}
@@ -249,7 +241,7 @@ def test_no_log_line_contains_the_name_of_a_file(
     look: Work,
     work: Work,
     itop: Itop,
-    link: TicketLink,
+    linked: TicketLink,
     intercom: Intercom,
     settings: Any,
     caplog: pytest.LogCaptureFixture,
@@ -271,7 +263,7 @@ def test_no_log_line_contains_the_name_of_a_file(
         ItopFile("salaries-linked.txt", b"x" * 1_100_000),
         ItopFile("salaries.bat", b"x"),
     ]
-    itop.act(link.ticket.object_id, account="jverne", files=files_in_itop)
+    itop.act(linked.ticket.object_id, account="jverne", files=files_in_itop)
     look()
     states = set(FileToItop.objects.values_list("state", flat=True))
     states |= set(FileToIntercom.objects.values_list("state", flat=True))

@@ -25,14 +25,6 @@ def ticket(teammate: Teammate, work: Callable[[], None]) -> Ticket:
 
 
 @pytest.fixture
-def linked(talking: Teammate, work: Callable[[], None]) -> TicketLink:
-    talking.link("R-000006")
-    work()
-    OutgoingMessage.objects.all().delete()
-    return TicketLink.objects.get()
-
-
-@pytest.fixture
 def write(intercom: Intercom, client: Client, talking: Teammate) -> Write:
     """Return a function with which somebody writes in Alice's conversation, and Intercom notifies the bridge."""
     conversation = intercom.conversation_of("Alice Martin")
