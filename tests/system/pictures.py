@@ -30,7 +30,7 @@ PICTURES = BASE_DIR / "docs" / "pictures"
 # Longer than the panel caches a response of iTop.
 FRESH_SECONDS = 60
 # The row of the newest change in iTop.
-NEWS = "News: "
+NEWS = "Jules Verne answered"
 # The picture, the customer of the conversation, and the clicks.
 SCREENS: tuple[tuple[str, str, tuple[words.Words, ...]], ...] = (
     ("home", "Alice Martin", ()),
