@@ -177,15 +177,9 @@ def _move_file_notes(source: Conversation, link: TicketLink, known: QuerySet[Tic
         cleaned_at=None,
         files__event__ticket=link.ticket,
     ).exclude(files__in=theirs)
-    OutgoingMessage.objects.filter(is_untold, pk__in=list(notes.values_list("pk", flat=True))).update(
-        conversation=link.conversation,
-        state=OutgoingMessage.State.WAITING,
-        reason_code=ReasonCode.NONE,
-        reason_detail="",
-        attempts=0,
-        due_at=timezone.now(),
-        announced_at=None,
-    )
+    moved = OutgoingMessage.objects.filter(is_untold, pk__in=list(notes.values_list("pk", flat=True)))
+    moved.waiting().update(conversation=link.conversation, due_at=timezone.now())
+    moved.retry_now(conversation=link.conversation, attempts=0)
 
 
 def links_moved_from(source: Conversation) -> QuerySet[TicketLink]:
