@@ -247,8 +247,12 @@ def _deliver_to_links(
 
 
 def deliver_since(link: TicketLink, since: dt.datetime) -> None:
-    """Deliver to a new link the messages that the conversation's other tickets have received since it was made."""
+    """Have the messages of the conversation that arrived since then delivered to a new link.
+
+    Its other tickets may have received them, they may have found no link, or their notifications were lost.
+    """
     conversation = link.conversation
+    WebhookEvent.objects.requeue_unlinked(conversation.workspace, conversation.conversation_id, since)
     handled = WebhookEvent.objects.filter(
         workspace=conversation.workspace,
         conversation_id=conversation.conversation_id,
@@ -260,6 +264,7 @@ def deliver_since(link: TicketLink, since: dt.datetime) -> None:
         reported = Event.parse(json.loads(bytes(event.body))).conversation
         for part in reported.parts if reported else ():
             deliver(link, part, destination(part), event)
+    Conversation.objects.filter(pk=conversation.pk).compare_within(0)
 
 
 def deliver(

@@ -17,7 +17,6 @@ from intercom_bridge.connections import itop_client
 from intercom_bridge.files.parts import add_stored
 from intercom_bridge.models import (
     CachedTickets,
-    Conversation,
     Delivery,
     FormDraft,
     Log,
@@ -25,7 +24,6 @@ from intercom_bridge.models import (
     Ticket,
     TicketCreation,
     TicketLink,
-    WebhookEvent,
 )
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.job import reason_of
@@ -398,10 +396,7 @@ def _record(creation: TicketCreation, made: ItopObject) -> None:
                 conversation=conversation, admin_id=creation.admin_id, body=_announcement(creation, ticket)
             )
         # A message that came between the submission and the link found no ticket, or only the older ones.
-        since = creation.created_at - MAX_PAYLOAD_AGE
-        WebhookEvent.objects.requeue_unlinked(workspace, conversation.conversation_id, since)
-        deliver_since(link, since)
-        Conversation.objects.filter(pk=conversation.pk).compare_within(0)
+        deliver_since(link, creation.created_at - MAX_PAYLOAD_AGE)
     log.info("ticket.created", ticket=ticket.ref, **conversation.names)
 
 

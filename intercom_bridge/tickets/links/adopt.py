@@ -206,9 +206,7 @@ def _adopt(
         )
         if is_new:
             log.info("link.adopted", ticket=ticket.ref, **conversation.names)
-            WebhookEvent.objects.requeue_unlinked(workspace, conversation.conversation_id, since)
             deliver_since(link, since)
-            Conversation.objects.filter(pk=conversation.pk).compare_within(0)
 
 
 def _our_beginning(

@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from intercom_bridge.intercom.client import IntercomError
-from intercom_bridge.models import Conversation, Ticket, TicketLink, WebhookEvent
+from intercom_bridge.models import Ticket, TicketLink
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.sync.intake import deliver_since
 from intercom_bridge.tickets.cache import store_linked
@@ -139,9 +139,6 @@ def link_ticket(
                 link.switch(on=False, at=timezone.now().timestamp())
             if not withdraw_note(link.conversation, link.ticket):
                 add_note(context, link.conversation, LINKED_NOTE, link.ticket)
-            since = timezone.now() - RECENT_EVENTS
-            WebhookEvent.objects.requeue_unlinked(context.workspace, context.request.conversation.id, since)
-            deliver_since(link, since)
-            Conversation.objects.filter(pk=link.conversation_id).compare_within(0)
+            deliver_since(link, timezone.now() - RECENT_EVENTS)
     store_linked(context, find_person(context), row)
     return LinkResult(ticket=link.ticket, is_new=is_new, is_paused=not link.sync_on, copied=copied)

@@ -155,6 +155,4 @@ def _move_links(context: PanelContext, source: Conversation, target_id: str) -> 
             add_note(context, target, MOVED_HERE_NOTE, link.ticket, other=source.conversation_id)
             add_note(context, source, MOVED_AWAY_NOTE, link.ticket, other=target_id)
             moved.append(link.ticket)
-        WebhookEvent.objects.requeue_unlinked(context.workspace, target_id, since)
-        Conversation.objects.filter(pk=target.pk).compare_within(0)
     return moved

@@ -6,15 +6,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from intercom_bridge.models import (
-    Conversation,
-    Delivery,
-    FileToItop,
-    LinkRemoval,
-    Ticket,
-    TicketLink,
-    WebhookEvent,
-)
+from intercom_bridge.models import Delivery, FileToItop, LinkRemoval, Ticket, TicketLink, WebhookEvent
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.sync.intake import deliver_since
 from intercom_bridge.tickets.context import PanelContext
@@ -138,10 +130,9 @@ def undo_unlink(context: PanelContext, removal_id: int) -> UndoResult | None:
                 add_note(context, link.conversation, RELINKED_NOTE, link.ticket)
         restored = Delivery.objects.restore_skipped(removal.left_out)
         FileToItop.objects.filter(ticket=link.ticket, conversation=link.conversation).restore_unlinked()
-        # Notifications that were processed after the removal found no link.
+        # Notifications that were received before the removal and processed after it found no link.
         WebhookEvent.objects.requeue_unlinked(
             context.workspace, removal.conversation.conversation_id, removal.linked_at
         )
         deliver_since(link, removal.unlinked_at - RECENT_EVENTS)
-        Conversation.objects.filter(pk=link.conversation_id).compare_within(0)
     return UndoResult(ticket=removal.ticket, restored=restored, is_paused=not link.sync_on)
