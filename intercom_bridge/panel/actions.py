@@ -15,10 +15,9 @@ from intercom_bridge.tickets import news as news_of_conversation
 from intercom_bridge.tickets import sync_status
 from intercom_bridge.tickets.answers import Answer, can_send, find_answer, find_sent, send_again, send_answer
 from intercom_bridge.tickets.context import PanelContext
-from intercom_bridge.tickets.conversation import unacknowledged_creation
+from intercom_bridge.tickets.conversation import creations_in, unacknowledged_creation
 from intercom_bridge.tickets.creation.drafts import discard_draft, find_draft
 from intercom_bridge.tickets.creation.duplicates import possible_duplicates
-from intercom_bridge.tickets.creation.history import creations_in
 from intercom_bridge.tickets.creation.submit import (
     AlreadyCreatedError,
     CreationPendingError,
@@ -336,10 +335,9 @@ def submit_form(context: PanelContext, click: Click) -> Canvas:  # noqa: PLR0911
     except CreationPendingError:
         return creation_pending(form)
     except AlreadyCreatedError as error:
-        return _already_created(context, form, error.submission)
+        return _already_created(context, form, error.creation)
     except ItopRejectedError as error:
-        creations = creations_in(context.workspace, context.request.conversation.id)
-        refused = creations.filter(form_key=form.key).first()
+        refused = creations_in(context).filter(form_key=form.key).first()
         problem = "" if refused and refused.problems else explain(error).text
         return _form_with_problems(context, form, refused, problem)
     return _created(context, creation)
@@ -355,7 +353,7 @@ def show_creation(context: PanelContext, click: Click) -> Canvas:
 
 def _creation_screen(context: PanelContext, form: Form) -> Canvas:
     """Return the state of the creation by this form."""
-    creations = creations_in(context.workspace, context.request.conversation.id)
+    creations = creations_in(context)
     creation = creations.filter(form_key=form.key).select_related("ticket").first()
     if creation is None:
         return creation_pending(form) if creations.waiting().exists() else create_form(context, form)

@@ -8,8 +8,8 @@ from django.utils import timezone
 from intercom_bridge.connections import intercom_client
 from intercom_bridge.intercom.payloads import Conversation as ConversationPayload
 from intercom_bridge.models import Conversation, Participant, TicketCreation, TicketLink
+from intercom_bridge.models.ticket_creation import TicketCreationQuerySet
 from intercom_bridge.sync.message import order_of
-from intercom_bridge.tickets.creation.history import creations_in
 
 from .context import PanelContext
 
@@ -60,12 +60,26 @@ def find_link(context: PanelContext, ticket_class: str, ticket_id: int) -> Ticke
     return find_links(context).get(ticket_id) if ticket_class == context.profile.ticket_class else None
 
 
+def creations_in(context: PanelContext) -> TicketCreationQuerySet:
+    """Return all ticket creations from this conversation, newest first."""
+    creations: TicketCreationQuerySet = TicketCreation.objects.filter(
+        conversation__workspace=context.workspace,
+        conversation__conversation_id=context.request.conversation.id,
+    ).order_by("-pk")
+    return creations
+
+
+def created_in(context: PanelContext) -> TicketCreationQuerySet:
+    """Return the creations from this conversation whose ticket exists and is still stored, newest first."""
+    created = creations_in(context).filter(state=TicketCreation.State.CREATED, ticket__isnull=False)
+    return created.select_related("ticket")
+
+
 def unacknowledged_creation(context: PanelContext) -> TicketCreation | None:
     """Return a ticket creation that is pending, or was refused in the background and not shown yet."""
     pending = Q(state=TicketCreation.State.CREATING)
     not_shown = Q(state=TicketCreation.State.REFUSED, rejection_seen=False)
-    creations = creations_in(context.workspace, context.request.conversation.id)
-    return creations.filter(pending | not_shown).first()
+    return creations_in(context).filter(pending | not_shown).first()
 
 
 def fetch_full_conversation(context: PanelContext) -> ConversationPayload:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import secrets
@@ -16,11 +17,12 @@ from intercom_bridge.datamodel.lookup import attribute_label, value_label
 from intercom_bridge.intercom.html import first_line, to_text
 from intercom_bridge.intercom.payloads import Conversation
 from intercom_bridge.intercom.text import clean_text
+from intercom_bridge.models import TicketCreation
 from intercom_bridge.panel.click import click_id
 from intercom_bridge.panel.errors import UNKNOWN_ATTRIBUTE, explain_problems
 from intercom_bridge.tickets.choices import Choice, ChoiceList, find_choice, get_choices, search_choices
 from intercom_bridge.tickets.context import PanelContext
-from intercom_bridge.tickets.creation.history import created, creations_in, named_by_itop
+from intercom_bridge.tickets.conversation import created_in, creations_in
 from intercom_bridge.tickets.creation.title import suggest_title, without_greeting
 from intercom_bridge.tickets.people.caller import find_caller
 from intercom_bridge.tickets.people.evidence import parse_id
@@ -324,7 +326,7 @@ def _first_message(conversation: Conversation) -> str:
 
 def newest_creation_id(context: PanelContext) -> int:
     """Return the newest creation from this conversation, or 0."""
-    newest = created(creations_in(context.workspace, context.request.conversation.id)).first()
+    newest = created_in(context).first()
     return newest.pk if newest else 0
 
 
@@ -371,6 +373,7 @@ def _parse_added(stored: object, context: PanelContext) -> tuple[str, ...]:
     """Return the stored codes that iTop has named in an error in this conversation; others may be forged."""
     if not isinstance(stored, list) or not stored:
         return ()
-    creations = creations_in(context.workspace, context.request.conversation.id)
-    named = named_by_itop(creations) - context.profile.filled_in()
+    refused = creations_in(context).filter(state=TicketCreation.State.REFUSED)
+    problems = itertools.chain.from_iterable(refused.values_list("problems", flat=True))
+    named = {str(problem["attribute"]) for problem in problems} - context.profile.filled_in()
     return tuple(dict.fromkeys(code for code in stored if isinstance(code, str) and code in named))

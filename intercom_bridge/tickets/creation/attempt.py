@@ -2,8 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from typing import Any
 
 import structlog
@@ -65,32 +64,17 @@ MAX_PAYLOAD_AGE = dt.timedelta(minutes=10)
 OUTPUT_FIELDS = ("id", "friendlyname")
 
 
-class Outcome(StrEnum):
-    """How an attempt to create a ticket ended."""
-
-    CREATED = "created"
-    REJECTED = "rejected"
-    UNKNOWN = "unknown"
-    NOT_EXECUTED = "not_executed"
-
-
-@dataclass(frozen=True)
-class AttemptResult:
-    """The outcome of an attempt.
-
-    CREATED: the ticket and its link exist. REJECTED: iTop will not create it, `error` says why. UNKNOWN: iTop may
-    have created it, and the worker repeats the request. NOT_EXECUTED: the request was certainly not executed, and it
-    is not itself at fault.
-    """
-
-    outcome: Outcome
-    error: ItopError | SecretDecryptionError | None = None
+Failure = ItopError | SecretDecryptionError
 
 
 def attempt_creation(
     creation: TicketCreation, *, seconds: float = BACKGROUND_DEADLINE_SECONDS
-) -> AttemptResult:
-    """Try to create the ticket within `seconds`. Save the outcome and return it.
+) -> Failure | None:
+    """Try to create the ticket within `seconds`. Save the outcome; return the error, or None if the ticket exists.
+
+    After ItopRejectedError the state is REFUSED: iTop will not create the ticket. After an error with `may_have_run`
+    iTop may have created it, and the worker repeats the request. Any other error means that the request was certainly
+    not executed, and is not itself at fault.
 
     The caller holds the lease on the conversation.
     """
@@ -100,14 +84,16 @@ def attempt_creation(
         client = itop_client(creation.conversation.workspace.itop)
         result = _create_or_recover(creation, client, deadline)
     except ItopRejectedError as error:
-        return _reject(creation, error)
+        _reject(creation, error)
+        return error
     except (ItopError, SecretDecryptionError) as error:
-        return _postpone(creation, error)
+        _postpone(creation, error)
+        return error
     creation.log_attempt(
         TicketCreation.Outcome.WRITTEN, ReasonCode.ALREADY_WRITTEN if result.existed else ReasonCode.NONE
     )
     _record(creation, result.ticket)
-    return AttemptResult(Outcome.CREATED)
+    return None
 
 
 def finish(creation: TicketCreation) -> None:
@@ -115,14 +101,14 @@ def finish(creation: TicketCreation) -> None:
 
     A creation that can never succeed ends as rejected: a pending one keeps its conversation from creating tickets.
     """
-    error = attempt_creation(creation).error
+    error = attempt_creation(creation)
     if creation.state == TicketCreation.State.CREATING and error is not None:
         _end_if_hopeless(creation, error)
     if creation.state == TicketCreation.State.REFUSED:
         note_failed_creation(creation)
 
 
-def _end_if_hopeless(creation: TicketCreation, error: ItopError | SecretDecryptionError) -> None:
+def _end_if_hopeless(creation: TicketCreation, error: Failure) -> None:
     if isinstance(error, ItopPermissionError):
         _reject(creation, error)
     elif timezone.now() - creation.created_at > MAX_RETRY_TIME:
@@ -193,24 +179,26 @@ def _find_earlier(creation: TicketCreation, client: Client, deadline: Deadline) 
 
 def _recover(creation: TicketCreation, error: ItopError, client: Client, deadline: Deadline) -> bool:
     """Change the request so that iTop may accept it, and save it; return False if there is nothing to change."""
-    for recovery in RECOVERIES:
-        if isinstance(error, recovery.errors) and recovery.adapt(creation, error, client, deadline):
+    for adapt in RECOVERIES:
+        if adapt(creation, error, client, deadline):
             creation.log_attempt(TicketCreation.Outcome.REFUSED, error.code, error.detail)
             creation.save(update_fields=["fields", "attempts", "attempt_log"])
             log.info(
                 "creation.adapted",
                 creation=creation.pk,
                 **creation.conversation.names,
-                recovery=recovery.adapt.__name__.lstrip("_"),
+                recovery=adapt.__name__.lstrip("_"),
             )
             return True
     return False
 
 
 def _write_without_authors(
-    creation: TicketCreation, _error: ItopError, _client: Client, _deadline: Deadline
+    creation: TicketCreation, error: ItopError, _client: Client, _deadline: Deadline
 ) -> bool:
     """Put the authors' names into the texts: only Administrator accounts set the author of an entry."""
+    if not isinstance(error, ItopNotAdministratorError):
+        return False
     creation.conversation.workspace.itop.learn(is_administrator=False)
     return _replace_items(creation, authors_into_texts)
 
@@ -248,13 +236,18 @@ def _replace_items(
     return is_changed
 
 
+def _unusable_attribute(error: ItopError) -> str:
+    """Return the attribute that iTop does not have, or whose value it does not accept, else ""."""
+    return error.attribute if isinstance(error, UnknownAttributeError | InvalidValueError) else ""
+
+
 def _drop_extension_attributes(
     creation: TicketCreation, error: ItopError, _client: Client, _deadline: Deadline
 ) -> bool:
     """Leave out the PHP extension's attributes where iTop does not have them."""
     workspace = creation.conversation.workspace
     codes = attribute_codes(workspace)
-    attribute = getattr(error, "attribute", "")
+    attribute = _unusable_attribute(error)
     if attribute not in codes or attribute not in creation.fields:
         return False
     workspace.learn_attributes(exist=False)
@@ -265,33 +258,21 @@ def _drop_extension_attributes(
 def _drop_origin(creation: TicketCreation, error: ItopError, _client: Client, _deadline: Deadline) -> bool:
     """Leave out the origin where iTop does not have the attribute or the value."""
     origin = creation.conversation.workspace.profile.code("origin")
-    if getattr(error, "attribute", "") != origin or origin not in creation.fields:
+    if _unusable_attribute(error) != origin or origin not in creation.fields:
         return False
     creation.fields = {code: value for code, value in creation.fields.items() if code != origin}
     return True
 
 
-@dataclass(frozen=True)
-class Recovery:
-    """The change to a request after one of these errors, which all mean that it was not executed."""
-
-    errors: tuple[type[ItopError], ...]
-    adapt: Callable[[TicketCreation, ItopError, Client, Deadline], bool]
-
-
-RECOVERIES = (
-    Recovery((ItopNotAdministratorError,), _write_without_authors),
-    Recovery((InvalidValueError,), _forget_removed_accounts),
-    Recovery((UnknownAttributeError, InvalidValueError), _drop_extension_attributes),
-    Recovery((UnknownAttributeError, InvalidValueError), _drop_origin),
-)
+# The changes to a request after errors which mean that it was not executed. Each returns False if it does not apply.
+RECOVERIES = (_write_without_authors, _forget_removed_accounts, _drop_extension_attributes, _drop_origin)
 
 
 # Saving the outcome
 
 
-def _postpone(creation: TicketCreation, error: ItopError | SecretDecryptionError) -> AttemptResult:
-    """Save when the creation is due again, and return the result."""
+def _postpone(creation: TicketCreation, error: Failure) -> None:
+    """Save when the creation is due again."""
     may_have_run = isinstance(error, ItopError) and error.may_have_run
     seconds = settings.UNKNOWN_OUTCOME_SECONDS if may_have_run else backoff_seconds(creation.attempts)
     creation.due_at = timezone.now() + dt.timedelta(seconds=seconds)
@@ -305,13 +286,10 @@ def _postpone(creation: TicketCreation, error: ItopError | SecretDecryptionError
         may_have_run=may_have_run,
         error=type(error).__name__,
     )
-    return AttemptResult(Outcome.UNKNOWN if may_have_run else Outcome.NOT_EXECUTED, error)
 
 
-def _reject(
-    creation: TicketCreation, error: ItopError | SecretDecryptionError, code: str = ""
-) -> AttemptResult:
-    """Save that the ticket will not be created and why, and return the result."""
+def _reject(creation: TicketCreation, error: Failure, code: str = "") -> None:
+    """Save that the ticket will not be created, and why."""
     error_code, detail = reason_of(error)
     creation.state = TicketCreation.State.REFUSED
     creation.set_reason(code or error_code, detail)
@@ -324,7 +302,6 @@ def _reject(
     log.info(
         "creation.rejected", creation=creation.pk, **creation.conversation.names, code=creation.reason_code
     )
-    return AttemptResult(Outcome.REJECTED, error)
 
 
 def _problems_of(error: Exception) -> list[dict[str, Any]]:

@@ -12,20 +12,25 @@ from intercom_bridge.connections import itop_client
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.files.parts import count_expected
 from intercom_bridge.intercom.payloads import Conversation as Payload
-from intercom_bridge.models import Conversation, OutgoingMessage, Participant, PersonMatch, TicketCreation
+from intercom_bridge.models import Conversation, OutgoingMessage, PersonMatch, TicketCreation
 from intercom_bridge.models.lease import Lease, take_lease
 from intercom_bridge.models.ticket_profile import ORIGIN
 from intercom_bridge.sync.authors import accounts_of, has_portal_account
 from intercom_bridge.sync.extension_attributes import attributes_of
 from intercom_bridge.tickets.context import PanelContext
-from intercom_bridge.tickets.conversation import fetch_full_conversation, last_position
+from intercom_bridge.tickets.conversation import (
+    created_in,
+    creations_in,
+    fetch_full_conversation,
+    get_or_create_conversation,
+    last_position,
+)
 from intercom_bridge.tickets.people.caller import Caller, find_caller
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.wake import EVERYTHING, wake
-from itop_client import idempotency_key
+from itop_client import ItopError, ItopRejectedError, idempotency_key
 
-from .attempt import Outcome, attempt_creation
-from .history import created, creations_in
+from .attempt import attempt_creation
 from .transcript import Transcript
 
 LEASE_SECONDS = 30.0
@@ -42,12 +47,11 @@ class CreationPendingError(Exception):
 
 
 class AlreadyCreatedError(Exception):
-    """Another form has created a ticket from this conversation, and the teammate has not seen it yet."""
+    """Another form has made `creation` in this conversation, and the teammate has not seen it yet."""
 
-    def __init__(self, submission: TicketCreation) -> None:
-        """Keep the other creation as `submission`."""
-        super().__init__(f"{submission} was faster")
-        self.submission = submission
+    def __init__(self, creation: TicketCreation) -> None:
+        super().__init__(f"{creation} was faster")
+        self.creation = creation
 
 
 def submit_creation(  # noqa: PLR0913 - what a form says
@@ -56,9 +60,9 @@ def submit_creation(  # noqa: PLR0913 - what a form says
     typed: Mapping[str, str],
     values: Mapping[str, str],
     *,
-    seen: int = 0,
-    announce: bool = True,
-    copy: bool = True,
+    seen: int,
+    announce: bool,
+    copy: bool,
 ) -> TicketCreation:
     """Create the ticket of this form and return the creation, or the one that an earlier submission made.
 
@@ -71,9 +75,8 @@ def submit_creation(  # noqa: PLR0913 - what a form says
     created because a creation newer than `seen` exists.
     """
     caller = find_caller(context)
-    conversation = Conversation.objects.known(context.workspace, context.request.conversation.id)
+    conversation = get_or_create_conversation(context)
     conversation.workspace = context.workspace
-    Participant.objects.note(conversation, context.request.contact_ids)
     lease = _wait_for_lease(conversation, min(MAX_WAIT_SECONDS, context.deadline.remaining() - 0.5))
     if lease is None:
         raise CreationPendingError
@@ -90,35 +93,32 @@ def submit_creation(  # noqa: PLR0913 - what a form says
         if earlier is not None:
             earlier.delete()
         announce = announce and context.workspace.announce_tickets and bool(context.request.admin.id)
-        has_link = announce and _can_follow(context, caller)
-        creation = _prepare(context, caller, conversation, form_key, typed, values, copy=copy)
-        creation.announce, creation.announce_link = announce, has_link
-        creation.save(update_fields=["announce", "announce_link"])
-        result = attempt_creation(creation, seconds=context.deadline.remaining())
-        if result.outcome is Outcome.REJECTED:
+        creation = _prepare(
+            context, caller, conversation, form_key, typed, values, announce=announce, copy=copy
+        )
+        error = attempt_creation(creation, seconds=context.deadline.remaining())
+        may_exist = isinstance(error, ItopError) and error.may_have_run
+        if isinstance(error, ItopRejectedError):
             creation.rejection_seen = True
             creation.save(update_fields=["rejection_seen"])
-        elif result.outcome is Outcome.NOT_EXECUTED:
+        elif error is not None and not may_exist:
             creation.delete()
-    if result.outcome is Outcome.UNKNOWN:
-        wake(EVERYTHING)
-        raise CreationPendingError from result.error
-    if result.error is not None:
-        raise result.error
+    if error is not None and not may_exist:
+        raise error
     wake(EVERYTHING)
+    if error is not None:
+        raise CreationPendingError from error
     return creation
 
 
 def is_submitted(context: PanelContext, form_key: str) -> bool:
     """Return whether this form was submitted, so that iTop may have received it."""
-    creations = creations_in(context.workspace, context.request.conversation.id)
-    return creations.filter(form_key=form_key).exists()
+    return creations_in(context).filter(form_key=form_key).exists()
 
 
 def created_since(context: PanelContext, form_key: str, seen: int) -> TicketCreation | None:
     """Return the newest creation from this conversation by another form, if it is newer than `seen`."""
-    creations = creations_in(context.workspace, context.request.conversation.id)
-    return created(creations).filter(pk__gt=seen).exclude(form_key=form_key).first()
+    return created_in(context).filter(pk__gt=seen).exclude(form_key=form_key).first()
 
 
 def transcript_of(context: PanelContext, conversation: Conversation | None, payload: Payload) -> Transcript:
@@ -158,6 +158,7 @@ def _prepare(  # noqa: PLR0913 - everything a creation consists of
     typed: Mapping[str, str],
     values: Mapping[str, str],
     *,
+    announce: bool,
     copy: bool,
 ) -> TicketCreation:
     """Render the request once, and save it before the first attempt."""
@@ -167,6 +168,8 @@ def _prepare(  # noqa: PLR0913 - everything a creation consists of
     since_part_at, since_part_order = (0, 0) if copy else last_position(payload)
     transcript = transcript_of(context, conversation, payload) if copy else Transcript(entries=())
     return TicketCreation.objects.create(
+        announce=announce,
+        announce_link=announce and _can_follow(context, caller),
         note=_note_if_incomplete(payload) if copy else "",
         since_part_at=since_part_at,
         since_part_order=since_part_order,
