@@ -196,16 +196,17 @@ def _answer(context: PanelContext, click: Click) -> Answer:
 
 
 def pick_person(context: PanelContext, click: Click) -> Redirect:
-    if match.find_pick(context, click.number(1)) is None:
+    if not match.picks_of(context, click.number(1)).exists():
         claim_version(context)
     match.pick_person(context, click.number(1))
     return Redirect(PickerState.parse(context.request).then, _("Your choice is stored."))
 
 
 def clear_pick(context: PanelContext, click: Click) -> Redirect:
-    if match.find_pick(context, click.number(1)) is not None:
+    picks = match.picks_of(context, click.number(1))
+    if picks.exists():
         claim_version(context)
-    match.clear_pick(context, click.number(1))
+        picks.delete()
     return Redirect(Click.parse(HOME), _("The match is cleared."))
 
 

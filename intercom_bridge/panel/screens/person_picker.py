@@ -12,6 +12,7 @@ from django.utils.translation import ngettext
 
 from intercom_bridge.intercom.payloads import CanvasRequest
 from intercom_bridge.intercom.text import clean_text
+from intercom_bridge.models import PersonMatch
 from intercom_bridge.panel.click import FORM, SYNC, Click, click_id
 from intercom_bridge.panel.components import (
     MAX_FIRST_SCREEN_HEIGHT,
@@ -33,7 +34,7 @@ from intercom_bridge.tickets.errors import MatchFailure, PersonNotResolvedError
 from intercom_bridge.tickets.people.caller import UNKNOWN, can_create_for
 from intercom_bridge.tickets.people.candidates import Candidates, search_people, suggest_people
 from intercom_bridge.tickets.people.evidence import parse_id
-from intercom_bridge.tickets.people.match import MAX_CANDIDATES, find_pick
+from intercom_bridge.tickets.people.match import MAX_CANDIDATES, picks_of
 from intercom_bridge.tickets.people.person import Person
 
 from .errors import error_screen
@@ -142,10 +143,10 @@ def person_picker(context: PanelContext, click: Click) -> Canvas:
         found = suggest_people(context, state.candidate_ids, exclude=exclude)
     texts = [_instruction(found, query)]
     buttons = [back_button(str(state.then))]
-    if (pick := find_pick(context, exclude)) is not None:
+    if (pick := picks_of(context, exclude).first()) is not None:
         # Opening this screen by mistake must not undo a choice.
         texts.insert(0, _pick_text(pick))
-        buttons.insert(0, link_button(click_id("who", "undo", pick.id), _("Clear this match")))
+        buttons.insert(0, link_button(click_id("who", "undo", pick.person_id), _("Clear this match")))
     return _screen(
         context,
         PickerState(candidate_ids=state.candidate_ids, then=state.then, query=query, exclude=exclude),
@@ -222,7 +223,7 @@ def _instruction(found: Candidates, query: str) -> str:
     return _("Search for the person in this conversation. The choice is remembered for this contact.")
 
 
-def _pick_text(pick: Person) -> str:
+def _pick_text(pick: PersonMatch) -> str:
     return _("%(teammate)s chose %(person)s. This remains until someone else is chosen.") % {
         "teammate": safe_name(pick.picked_by, MAX_NAME_LENGTH) or _("A teammate"),
         "person": safe_name(pick.name, MAX_NAME_LENGTH) or _("a person without a name"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.errors import DefaultCallerError, MatchFailure, PersonNotResolvedError
-from intercom_bridge.tickets.scope import person_attributes, serves
+from intercom_bridge.tickets.scope import serves
 
 from .match import find_person, get_person
 from .person import Person
@@ -53,8 +53,5 @@ def can_create_for(context: PanelContext, error: PersonNotResolvedError) -> bool
 
 def find_default_caller(context: PanelContext) -> Person | None:
     """Return the workspace's caller for unknown customers, or None if iTop has no such person in scope."""
-    found = get_person(context, context.workspace.default_caller_id or 0)
-    if found is None:
-        return None
-    person = Person.from_itop(found, extra=person_attributes(context.workspace))
-    return person if serves(context, person) else None
+    person = get_person(context, context.workspace.default_caller_id or 0)
+    return person if person and serves(context, person) else None

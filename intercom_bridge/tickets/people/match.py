@@ -23,7 +23,7 @@ from intercom_bridge.tickets.errors import (
     PersonNotResolvedError,
 )
 from intercom_bridge.tickets.scope import person_attributes, serves
-from itop_client import Found, ItopObject, UnknownAttributeError
+from itop_client import Found, UnknownAttributeError
 
 from .evidence import Evidence
 from .person import FIELDS, Person
@@ -69,18 +69,18 @@ def pick_person(context: PanelContext, person_id: int) -> Person:
     """
     if not context.request.contact.id:
         raise PersonNotResolvedError(MatchFailure.NOTHING_TO_GO_BY)
-    found = get_person(context, person_id)
-    if found is None:
+    person = get_person(context, person_id)
+    if person is None:
         raise PersonNotResolvedError(MatchFailure.GONE)
-    person = Person.from_itop(found, extra=person_attributes(context.workspace))
     if not serves(context, person):
         raise PersonNotResolvedError(MatchFailure.OUTSIDE)
-    if (earlier := find_pick(context, person.id)) is not None:
-        person = replace(person, how=earlier.how, picked_by=earlier.picked_by)
-        _picks(context, person.id).update(**_columns(person))
+    picks = picks_of(context, person_id)
+    earlier = picks.first()
+    picked_by = earlier.picked_by if earlier else context.request.admin.name[:200]
+    person = replace(person, how=PersonMatch.How.CHOSEN, picked_by=picked_by)
+    if earlier:
+        picks.update(**_columns(person))
     else:
-        teammate = context.request.admin.name
-        person = replace(person, how=PersonMatch.How.CHOSEN, picked_by=teammate[:200])
         columns = _match_columns(context, person, Evidence.of(context.request.contact, context.workspace))
         PersonMatch.objects.update_or_create(
             workspace=context.workspace,
@@ -93,15 +93,15 @@ def pick_person(context: PanelContext, person_id: int) -> Person:
     return person
 
 
-def find_pick(context: PanelContext, person_id: int) -> Person | None:
-    """Return this person if a teammate chose them for the contact."""
-    match = _picks(context, person_id).first()
-    return Person.from_match(match) if match is not None else None
-
-
-def clear_pick(context: PanelContext, person_id: int) -> None:
-    """Delete a teammate's choice of this person, if there is one."""
-    _picks(context, person_id).delete()
+def picks_of(context: PanelContext, person_id: int) -> QuerySet[PersonMatch]:
+    """Return the contact's match if a teammate chose this person."""
+    return PersonMatch.objects.filter(
+        workspace=context.workspace,
+        itop=context.itop,
+        contact_id=context.request.contact.id[:64],
+        how=PersonMatch.How.CHOSEN,
+        person_id=person_id,
+    )
 
 
 def expire_match(context: PanelContext) -> None:
@@ -216,45 +216,18 @@ def _usable_match(context: PanelContext, match: PersonMatch | None) -> Person | 
     return Person.from_match(match) if is_complete else None
 
 
-def _raise_cached_failure(context: PanelContext, evidence: Evidence) -> None:
-    """Save a query: a lead that iTop does not know is opened as often as a customer."""
-    contact_id = context.request.contact.id
-    if not contact_id:
-        return
-    question = match_question(context.workspace, contact_id)
-    answer = CachedAnswer.objects.fresh(context.itop, question, FAILURE_CACHE_SECONDS)
-    if answer is not None and answer.value.get("evidence") == str(evidence):
-        raise PersonNotResolvedError(
-            MatchFailure[answer.value["failure"]], email=evidence.email, candidates=answer.value["candidates"]
-        )
-
-
-def _cache_failure(context: PanelContext, evidence: Evidence, error: PersonNotResolvedError) -> None:
-    contact_id = context.request.contact.id
-    if not contact_id or error.failure is MatchFailure.NOTHING_TO_GO_BY:
-        return
-    CachedAnswer.objects.store(
-        context.itop,
-        match_question(context.workspace, contact_id),
-        {"evidence": str(evidence), "failure": error.failure.name, "candidates": list(error.candidates)},
-    )
-
-
-def get_person(context: PanelContext, person_id: int) -> ItopObject | None:
-    """Return the person with this id, in scope or not, with the attributes that the scope needs. Raise ItopError."""
-    found = get_objects(
-        context,
-        "Person",
-        f"SELECT Person AS p WHERE p.id = {person_id}",
-        fields=(*FIELDS, *person_attributes(context.workspace)),
-    )
-    return next(iter(found), None)
+def get_person(context: PanelContext, person_id: int) -> Person | None:
+    """Return the person with this id, in scope or not. Raise ItopError."""
+    extra = person_attributes(context.workspace)
+    query = f"SELECT Person AS p WHERE p.id = {person_id}"
+    found = get_objects(context, "Person", query, fields=(*FIELDS, *extra))
+    return next((Person.from_itop(item, extra=extra) for item in found), None)
 
 
 def _refresh_pick(context: PanelContext, match: PersonMatch) -> Person:
     """Return the chosen person with the current data of iTop."""
-    found = get_person(context, match.person_id)
-    if found is None:
+    person = get_person(context, match.person_id)
+    if person is None:
         raise PersonNotResolvedError(
             MatchFailure.GONE,
             name=match.name,
@@ -262,20 +235,33 @@ def _refresh_pick(context: PanelContext, match: PersonMatch) -> Person:
             picked_at=match.picked_at,
             email=match.email,
         )
-    person = Person.from_itop(found, match.how, person_attributes(context.workspace))
-    person = replace(person, picked_by=match.picked_by)
+    person = replace(person, how=match.how, picked_by=match.picked_by)
     # Not if a teammate has chosen someone else since the row was read.
-    _picks(context, match.person_id).filter(pk=match.pk).update(**_columns(person))
+    picks_of(context, match.person_id).filter(pk=match.pk).update(**_columns(person))
     return person
 
 
 def _match_or_recall(context: PanelContext, evidence: Evidence) -> Person:
-    """Return the person that the evidence identifies. A failure is cached, and raised again for a while."""
-    _raise_cached_failure(context, evidence)
+    """Return the person that the evidence identifies. A failure is cached, and raised again for a while.
+
+    That saves a query: a lead that iTop does not know is opened as often as a customer.
+    """
+    contact_id, evidence_text = context.request.contact.id, str(evidence)
+    question = match_question(context.workspace, contact_id)
+    cached = CachedAnswer.objects.fresh(context.itop, question, FAILURE_CACHE_SECONDS) if contact_id else None
+    if cached is not None and cached.value["evidence"] == evidence_text:
+        failure, candidates = MatchFailure[cached.value["failure"]], cached.value["candidates"]
+        raise PersonNotResolvedError(failure, email=evidence.email, candidates=candidates)
     try:
         return _match_by_evidence(context, evidence)
     except PersonNotResolvedError as error:
-        _cache_failure(context, evidence, error)
+        if contact_id and error.failure is not MatchFailure.NOTHING_TO_GO_BY:
+            value = {
+                "evidence": evidence_text,
+                "failure": error.failure.name,
+                "candidates": list(error.candidates),
+            }
+            CachedAnswer.objects.store(context.itop, question, value)
         raise
 
 
@@ -335,16 +321,6 @@ def _store_match(context: PanelContext, person: Person, evidence: Evidence) -> N
         PersonMatch.objects.get_or_create(
             workspace=context.workspace, contact_id=contact_id, defaults=columns
         )
-
-
-def _picks(context: PanelContext, person_id: int) -> QuerySet[PersonMatch]:
-    return PersonMatch.objects.filter(
-        workspace=context.workspace,
-        itop=context.itop,
-        contact_id=context.request.contact.id[:64],
-        how=PersonMatch.How.CHOSEN,
-        person_id=person_id,
-    )
 
 
 def _columns(person: Person) -> dict[str, Any]:
