@@ -266,7 +266,7 @@ def create(context: PanelContext, _click: Click) -> Canvas:
 def follow_up(context: PanelContext, click: Click) -> Canvas:
     """Show the form filled from a closed ticket. A draft is only replaced when the form is changed or submitted."""
     form = Form.new(context)
-    ticket, _missing = get_ticket(
+    ticket = get_ticket(
         context, click.argument(0), click.number(1), extra=[field.code for field in form.fields(context)]
     )
     return create_form(context, form.following(ticket, context))

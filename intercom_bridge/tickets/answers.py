@@ -16,13 +16,11 @@ from intercom_bridge.events.markup import to_intercom
 from intercom_bridge.events.note import for_customer
 from intercom_bridge.intercom.html import text_to_html, to_text
 from intercom_bridge.models import (
-    Conversation,
     EventKind,
     FileToIntercom,
     OutgoingMessage,
     Ticket,
     TicketEvent,
-    TicketLink,
     TicketSnapshot,
 )
 from intercom_bridge.models.event_rules import FileAction, rules_of
@@ -33,6 +31,7 @@ from itop_client import LogEntry
 from .context import PanelContext
 from .conversation import find_conversation, get_or_create_conversation
 from .news import MAX_EVENTS, happened_at
+from .people.evidence import parse_id
 
 ENTRY, SOLUTION = "entry", "solution"
 # What the `once_key` of a message begins with that a teammate sent. That of an automatic one names an event.
@@ -101,17 +100,16 @@ def find_answer(context: PanelContext, path: tuple[str, ...]) -> Answer | None:
     """Return the answer with this path, or None: it is unknown, replaced or erased, or its ticket was unlinked."""
     conversation = find_conversation(context)
     source, key, *_digest = (*path, "", "")
-    if conversation is None or not key.isdecimal() or len(key) > 18:
+    if conversation is None:
         return None
-    tickets = TicketLink.objects.filter(conversation=conversation).values("ticket")
-    if source == ENTRY:
-        events = TicketEvent.objects.filter(pk=int(key), conversation=conversation, ticket__in=tickets)
-        event = events.select_related("ticket__itop", "message").first()
-        return entry_of(context, event) if event else None
-    snapshots = TicketSnapshot.objects.filter(ticket=int(key), ticket__in=tickets)
-    snapshot = snapshots.select_related("ticket__itop").first()
-    answer = _solution_of(context, snapshot, conversation) if snapshot else None
-    return answer if answer and answer.path == path else None
+    if source != ENTRY:
+        answer = find_solution(context, parse_id(key))
+        return answer if answer and answer.path == path else None
+    events = TicketEvent.objects.filter(
+        pk=parse_id(key), conversation=conversation, ticket__in=conversation.links.values("ticket")
+    )
+    event = events.select_related("ticket__itop", "message").first()
+    return entry_of(context, event) if event else None
 
 
 def entry_of(context: PanelContext, event: TicketEvent) -> Answer | None:
@@ -145,26 +143,23 @@ def find_entries(
     return found
 
 
-def find_solution(context: PanelContext, ticket: Ticket) -> Answer | None:
-    """Return the solution of a linked ticket that is resolved or closed, or None."""
+def find_solution(context: PanelContext, ticket_pk: int) -> Answer | None:
+    """Return the solution of a ticket that is linked to this conversation and resolved or closed, or None."""
     conversation = find_conversation(context)
-    snapshot = TicketSnapshot.objects.filter(ticket=ticket).select_related("ticket__itop").first()
-    return _solution_of(context, snapshot, conversation) if snapshot and conversation else None
-
-
-def _solution_of(
-    context: PanelContext, snapshot: TicketSnapshot, conversation: Conversation
-) -> Answer | None:
-    states = (*RESOLVED_STATES, *context.profile.excluded_states)
-    if not snapshot.solution or snapshot.status not in states:
+    if conversation is None:
         return None
-    digest = hashlib.sha256(snapshot.solution.encode("utf-8", "replace")).hexdigest()[:16]
+    snapshots = TicketSnapshot.objects.filter(ticket=ticket_pk, ticket__links__conversation=conversation)
+    snapshot = snapshots.select_related("ticket__itop").first()
+    states = (*RESOLVED_STATES, *context.profile.excluded_states)
+    if snapshot is None or not snapshot.solution or snapshot.status not in states:
+        return None
     events = TicketEvent.objects.filter(
         ticket=snapshot.ticket, conversation=conversation, kind=EventKind.RESOLVED, content=snapshot.solution
     )
     found = tuple(events.select_related("message").order_by("-created_at", "-pk"))
+    content_digest = hashlib.sha256(snapshot.solution.encode("utf-8", "replace")).hexdigest()[:16]
     return Answer(
-        path=(SOLUTION, str(snapshot.ticket.pk), digest),
+        path=(SOLUTION, str(snapshot.ticket.pk), content_digest),
         ticket=snapshot.ticket,
         content=snapshot.solution,
         author=found[0].author_name if found else "",
@@ -225,8 +220,6 @@ def send_answer(context: PanelContext, answer: Answer, text: str) -> tuple[Outgo
     return message, is_new
 
 
-def send_again(context: PanelContext, message_id: int) -> OutgoingMessage | None:
-    """Queue a message about a change in iTop again if it could not be posted. Return it, None if there is none."""
-    messages = OutgoingMessage.objects.filter(pk=message_id, conversation=find_conversation(context))
-    messages.retry_now()
-    return messages.first()
+def send_again(context: PanelContext, message_id: int) -> None:
+    """Queue a message about a change in iTop again, if it could not be posted."""
+    OutgoingMessage.objects.filter(pk=message_id, conversation=find_conversation(context)).retry_now()

@@ -1,9 +1,9 @@
-"""A ticket with its attributes, its last log entries and its conversations."""
+"""A ticket with its attributes, its last log entries, its conversations, and the files that the bridge knows."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from intercom_bridge.models import Conversation, TicketLink
+from intercom_bridge.models import Conversation, FileToIntercom, FileToItop, ItopInstance, Ticket, TicketLink
 from itop_client import ItopObject, LogEntry, read_log
 
 from .context import PanelContext
@@ -18,16 +18,7 @@ from .scope import has_ticket
 ASSIGNEE_CODES = ("agent_id", "team_id")
 MAX_ENTRIES = 3
 MAX_CONVERSATIONS = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinkedConversation:
-    """A conversation that a ticket is linked to. `workspace` is "" for the panel's own workspace."""
-
-    id: str
-    url: str
-    is_this: bool = False
-    workspace: str = ""
+MAX_FILES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,25 +29,31 @@ class Log:
     total: int = 0
 
 
+@dataclass(frozen=True)
+class TicketFile:
+    """A file of a ticket. `size` is in bytes, 0 if unknown; `url` is its address in iTop."""
+
+    name: str
+    size: int
+    url: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class TicketDetails:
     """`attributes`: (code, value) of each attribute that has a value; `missing`: those that iTop lacks."""
 
     row: TicketRow
-    title: str
     attributes: tuple[tuple[str, str], ...]
     missing: tuple[str, ...]
     public: Log
     private: Log
-    conversations: tuple[LinkedConversation, ...]
-    backoffice_url: str
-    customer_url: str
+    other_conversations: tuple[Conversation, ...]
 
 
 def get_ticket(
     context: PanelContext, ticket_class: str, ticket_id: int, *, extra: Iterable[str] = ()
-) -> tuple[ItopObject, Set[str]]:
-    """Return a ticket in scope with the `extra` attributes, and those of them that this iTop lacks.
+) -> ItopObject:
+    """Return a ticket in scope, with those of the `extra` attributes that this iTop has.
 
     Raise TicketNotFoundError, OutOfScopeError, PersonNotResolvedError, DefaultCallerError or ItopError.
     """
@@ -65,13 +62,13 @@ def get_ticket(
     person = find_caller(context).person
     always = row_codes(context) | {context.profile.code("title")}
     extra = frozenset((*extra, *owner_codes(context))) - always
-    found, missing = get_tickets_by(context, f"t.id = {ticket_id}", fields=always, optional=extra)
+    found = get_tickets_by(context, f"t.id = {ticket_id}", fields=always, optional=extra)
     if not found.objects:
         raise TicketNotFoundError(f"{ticket_class} {ticket_id} is not in iTop")
     ticket = found.objects[0]
     if not has_ticket(context, ticket, person):
         raise OutOfScopeError(f"{ticket.text('friendlyname')} is not in the scope of {context.workspace}")
-    return ticket, missing
+    return ticket
 
 
 def get_details(context: PanelContext, ticket_class: str, ticket_id: int) -> TicketDetails:
@@ -80,32 +77,54 @@ def get_details(context: PanelContext, ticket_class: str, ticket_id: int) -> Tic
     codes = tuple(dict.fromkeys((*profile.details_attributes, *ASSIGNEE_CODES)))
     logs = (profile.code("public_log"), profile.code("private_log"))
     names = (f"{code}_friendlyname" for code in codes if code.endswith("_id"))
-    ticket, missing = get_ticket(context, ticket_class, ticket_id, extra=(*codes, *names, *logs))
+    ticket = get_ticket(context, ticket_class, ticket_id, extra=(*codes, *names, *logs))
     public, private = (_read_log(ticket, log) for log in logs)
     return TicketDetails(
         row=make_row(context, ticket, find_caller(context).person, find_links(context)),
-        title=ticket.text(profile.code("title")),
         attributes=tuple((code, value) for code in codes if (value := _value(ticket, code))),
-        missing=tuple(code for code in profile.details_attributes if code in missing),
+        missing=tuple(code for code in profile.details_attributes if code not in ticket.fields),
         public=public,
         private=private,
-        conversations=find_linked_conversations(context, ticket.class_name, ticket.id),
-        backoffice_url=context.itop.backoffice_url(ticket.class_name, ticket.id),
-        customer_url=context.itop.customer_url(ticket.class_name, ticket.id),
+        other_conversations=find_other_conversations(context, ticket.class_name, ticket.id),
     )
 
 
-def find_linked_conversations(
+def find_other_conversations(
     context: PanelContext, ticket_class: str, ticket_id: int
-) -> tuple[LinkedConversation, ...]:
-    """Return all conversations that the ticket is linked to: this one first, then the newest link."""
+) -> tuple[Conversation, ...]:
+    """Return the other conversations that the ticket is linked to, of all workspaces, the newest link first."""
     links = TicketLink.objects.filter(
         ticket__itop=context.itop, ticket__ticket_class=ticket_class, ticket__object_id=ticket_id
-    ).select_related("conversation__workspace")
-    found = [
-        _linked_conversation(context, link.conversation) for link in links.order_by("-created_at", "-pk")
+    ).exclude(
+        conversation__workspace=context.workspace,
+        conversation__conversation_id=context.request.conversation.id,
+    )
+    newest_first = links.select_related("conversation__workspace").order_by("-created_at", "-pk")
+    return tuple(link.conversation for link in newest_first)
+
+
+def files_of_ticket(itop: ItopInstance, ticket_class: str, ticket_id: int) -> list[TicketFile]:
+    """Return the files of a ticket whose names are known here, newest first, without asking iTop.
+
+    iTop tells the name and size of a file only together with its content, so those that the bridge has not seen are
+    missing: the ticket in iTop has them.
+    """
+    tickets = Ticket.objects.filter(itop=itop, ticket_class=ticket_class, object_id=ticket_id)
+    # One file of the ticket has a row for each conversation and message that it was posted in.
+    added = FileToIntercom.objects.filter(
+        event__ticket__in=tickets, source=FileToIntercom.Source.ATTACHMENT, cleaned_at=None
+    ).exclude(name="")
+    copied = FileToItop.objects.filter(
+        ticket__in=tickets, state=FileToItop.State.COPIED, attachment_id__isnull=False, cleaned_at=None
+    )
+    rows = [
+        *added.order_by("pk").values_list("object_id", "name", "size"),
+        *copied.values_list("attachment_id", "name", "size"),
     ]
-    return tuple(sorted(found, key=lambda linked: not linked.is_this))
+    by_id = {
+        number: TicketFile(name, size, itop.attachment_url(number)) for number, name, size in rows if number
+    }
+    return [by_id[number] for number in sorted(by_id, reverse=True)]
 
 
 def _value(ticket: ItopObject, code: str) -> str:
@@ -117,14 +136,3 @@ def _value(ticket: ItopObject, code: str) -> str:
 def _read_log(ticket: ItopObject, code: str) -> Log:
     entries = read_log(ticket.fields.get(code))
     return Log(entries=tuple(reversed(entries[-MAX_ENTRIES:])), total=len(entries))
-
-
-def _linked_conversation(context: PanelContext, conversation: Conversation) -> LinkedConversation:
-    workspace = conversation.workspace
-    is_own_workspace = workspace.pk == context.workspace.pk
-    return LinkedConversation(
-        id=conversation.conversation_id,
-        url=conversation.url,
-        is_this=is_own_workspace and conversation.conversation_id == context.request.conversation.id,
-        workspace="" if is_own_workspace else str(workspace),
-    )

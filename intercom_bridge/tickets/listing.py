@@ -19,7 +19,7 @@ from .people.caller import find_caller
 from .people.match import find_cached_person
 from .people.person import Person
 from .query import get_tickets_by
-from .rows import TicketList, TicketRow, assignee_codes, make_row, owner_codes, row_codes, subtitle_codes
+from .rows import ASSIGNEE_NAMES, TicketList, TicketRow, make_row, owner_codes, row_codes, subtitle_codes
 from .scope import has_ticket
 
 MAX_TICKETS = 200
@@ -58,13 +58,13 @@ def get_tickets(context: PanelContext) -> TicketList:
         if has_ticket(context, ticket, person)
     ]
     found_ids = {ticket.id for ticket in objects}
-    gone = {object_id: link.ticket for object_id, link in links.items() if object_id not in found_ids}
-    rows += [_row_of_linked(ticket) for ticket in gone.values()]
+    gone = [link.ticket for object_id, link in links.items() if object_id not in found_ids]
+    rows += map(_row_of_linked, gone)
     tickets = TicketList(rows=tuple(rows), has_more=found.total > MAX_TICKETS, fetched_at=fetched_at)
     changes = LinkChanges.of(
         context,
         adopt=extension_links,
-        gone=[object_id for object_id, ticket in gone.items() if ticket.gone_at is None],
+        gone=[ticket.object_id for ticket in gone if ticket.gone_at is None],
         found_again=[
             object_id
             for object_id, link in links.items()
@@ -122,10 +122,10 @@ def _get_linked(context: PanelContext, default_caller: Person, links: Mapping[in
 
 
 def _search_by_id(context: PanelContext, ticket_ids: Iterable[int]) -> Sequence[ItopObject]:
-    found, _missing = get_tickets_by(
-        context, f"t.id IN ({ids(ticket_ids)})", fields=row_codes(context), optional=_optional_codes(context)
-    )
-    return found.objects
+    condition = f"t.id IN ({ids(ticket_ids)})"
+    return get_tickets_by(
+        context, condition, fields=row_codes(context), optional=_optional_codes(context)
+    ).objects
 
 
 def _row_of_linked(ticket: Ticket, status: str = "") -> TicketRow:
@@ -138,7 +138,7 @@ def _row_of_linked(ticket: Ticket, status: str = "") -> TicketRow:
 def _optional_codes(context: PanelContext) -> set[str]:
     """Return the attributes of a row that a profile may name without iTop having them."""
     title = context.profile.code("title")
-    return {title, *subtitle_codes(context), *owner_codes(context), *assignee_codes()}
+    return {title, *subtitle_codes(context), *owner_codes(context), *ASSIGNEE_NAMES}
 
 
 def _unlisted_row(context: PanelContext, person: Person, ticket: Ticket) -> TicketRow:
@@ -168,7 +168,6 @@ def _search(context: PanelContext, person: Person, linked_ids: Collection[int]) 
         ref, _url, activated = attribute_codes(context.workspace)
         conditions.append(f"t.{ref} = {quote(context.request.conversation.id)}")
         fields |= {ref, activated}
-    found, _missing = get_tickets_by(
+    return get_tickets_by(
         context, " OR ".join(conditions), fields=fields, optional=_optional_codes(context), limit=MAX_TICKETS
     )
-    return found

@@ -42,11 +42,12 @@ def get_news(context: PanelContext) -> News | None:
     times = TicketSnapshot.objects.filter(
         ticket__links__conversation=conversation, ticket__gone_at=None
     ).aggregate(followed=Min("read_at", filter=Q(poll_at__isnull=False)), last=Max("read_at"))
+    checked_at = times["followed"] or times["last"]
     poll = ItopPoll.objects.filter(itop=context.itop, failures_in_a_row__gt=0).first()
     return News(
         latest=latest,
         happened_at=happened_at(context, latest) if latest else None,
-        checked_at=_local_time(context, times["followed"] or times["last"]),
+        checked_at=checked_at.astimezone(context.workspace.zone) if checked_at else None,
         problem=reason_label(poll.reason_code, poll.reason_detail) if poll else "",
         is_stopped=conversation.posting_stopped_at is not None,
     )
@@ -97,7 +98,3 @@ def _events(conversation: Conversation) -> QuerySet[TicketEvent]:
     )
     events = events.exclude(reason_code=ReasonCode.REPORTED_WITH_PARENT).filter(entry=None)
     return events.select_related("ticket__itop", "message").order_by("-created_at", "-pk")
-
-
-def _local_time(context: PanelContext, when: dt.datetime | None) -> dt.datetime | None:
-    return when.astimezone(context.workspace.zone) if when else None

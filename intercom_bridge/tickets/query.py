@@ -20,10 +20,10 @@ def get_tickets_by(  # noqa: PLR0913 - the arguments of core/get
     optional: Set[str] = frozenset(),
     limit: int | None = None,
     page: int = 1,
-) -> tuple[Found, Set[str]]:
-    """Return the tickets of the profile's class that meet a condition, and those `optional` fields that iTop lacks.
+) -> Found:
+    """Return the tickets of the profile's class that meet a condition.
 
-    If iTop lacks a field, query again without it, and do not request it for a while. Raise ItopError.
+    If iTop lacks an `optional` field, query again without it, and do not request it for a while. Raise ItopError.
     """
     ticket_class = context.profile.ticket_class
     oql = f"SELECT {ticket_class} AS {alias} WHERE {condition}"
@@ -33,8 +33,7 @@ def get_tickets_by(  # noqa: PLR0913 - the arguments of core/get
     while True:
         codes = sorted(fields | (optional - known))
         try:
-            found = get_objects(context, ticket_class, oql, fields=codes, limit=limit, page=page)
-            return found, optional & known
+            return get_objects(context, ticket_class, oql, fields=codes, limit=limit, page=page)
         except UnknownAttributeError as error:
             # Reading the name of an external key needs the key.
             attribute = error.attribute.removesuffix("_friendlyname")

@@ -10,6 +10,9 @@ from itop_client import ItopObject
 from .context import PanelContext
 from .people.person import Person
 
+# The attributes with the names of a ticket's agent and team.
+ASSIGNEE_NAMES = ("agent_id_friendlyname", "team_id_friendlyname")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TicketRow:
@@ -68,11 +71,6 @@ def owner_codes(context: PanelContext) -> tuple[str, str]:
     return f"{code('caller_id')}_friendlyname", f"{code('org_id')}_friendlyname"
 
 
-def assignee_codes() -> tuple[str, str]:
-    """Return the attributes with the names of a ticket's agent and team."""
-    return "agent_id_friendlyname", "team_id_friendlyname"
-
-
 def make_row(
     context: PanelContext, ticket: ItopObject, person: Person, linked_ids: Iterable[int]
 ) -> TicketRow:
@@ -89,7 +87,7 @@ def make_row(
         subtitle=next((text for code in subtitle_codes(context) if (text := _name(ticket, code))), ""),
         caller=caller,
         organization=organization,
-        assignee=next((text for name in assignee_codes() if (text := _name(ticket, name))), ""),
+        assignee=next((text for name in ASSIGNEE_NAMES if (text := _name(ticket, name))), ""),
         is_of_other_person=not is_mine,
         is_of_other_organization=ticket.integer(code("org_id")) != person.org_id,
         is_linked=ticket.id in linked_ids,

@@ -121,7 +121,7 @@ def _search(context: PanelContext, query: str, page: int, *, with_scope: bool = 
     if scope:
         conditions.append(scope)
     try:
-        found, _missing = get_tickets_by(
+        return get_tickets_by(
             context,
             " AND ".join(conditions),
             alias=ALIAS,
@@ -135,4 +135,3 @@ def _search(context: PanelContext, query: str, page: int, *, with_scope: bool = 
             raise
         # iTop understands some scopes on their own but not inside another query. The caller checks each ticket.
         return _search(context, query, page, with_scope=False)
-    return found

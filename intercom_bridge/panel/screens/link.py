@@ -6,14 +6,14 @@ from django.utils.translation import ngettext
 
 from intercom_bridge.files.parts import FilesToCopy, files_to_copy
 from intercom_bridge.intercom.client import IntercomError
-from intercom_bridge.models import Log, Workspace
+from intercom_bridge.models import Conversation, Log, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.panel.click import BackLink, Click, click_id
 from intercom_bridge.panel.components import Button, Canvas, Component, escape_markdown
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.creation.transcript import MAX_ENTRIES
-from intercom_bridge.tickets.details import LinkedConversation, find_linked_conversations
+from intercom_bridge.tickets.details import find_other_conversations
 from intercom_bridge.tickets.errors import OtherOrganizationError
 from intercom_bridge.tickets.links.backfill import Backfill
 from intercom_bridge.tickets.links.link import LinkPreview, LinkResult, link_ticket, preview_link
@@ -54,7 +54,7 @@ def link_screen(context: PanelContext, click: Click, back: BackLink) -> Canvas:
         preview = preview_link(context, ticket_class, ticket_id)
         if preview.row.is_of_other_organization and not preview.row.is_linked and not is_confirmed:
             return _other_organization(context, preview.row, back)
-        others = find_linked_conversations(context, ticket_class, ticket_id)
+        others = find_other_conversations(context, ticket_class, ticket_id)
         has_messages = preview.backfill is None or preview.backfill.entries
         if not preview.row.is_linked and (others or has_messages):
             return _question(context, preview, others, back, is_confirmed=is_confirmed)
@@ -100,7 +100,7 @@ def _other_organization(context: PanelContext, row: TicketRow, back: BackLink) -
 def _question(
     context: PanelContext,
     preview: LinkPreview,
-    others: tuple[LinkedConversation, ...],
+    others: tuple[Conversation, ...],
     back: BackLink,
     *,
     is_confirmed: bool,
@@ -110,7 +110,7 @@ def _question(
     return screen(
         _("Link %(ticket)s") % {"ticket": escape_markdown(row.ref)},
         muted(owner_text(row)) if row.caller else None,
-        _other_conversations(others),
+        _other_conversations(context, others),
         muted(new_messages) if new_messages else None,
         _copy_choice(context.workspace, preview, is_confirmed=is_confirmed, has_text=bool(new_messages)),
         _from_now_on_button(row.ticket_class, row.id, is_confirmed=is_confirmed),
@@ -123,7 +123,7 @@ def _link_target(ticket_class: str, ticket_id: int, answer: str, *, is_confirmed
     return click_id("link", ticket_class, ticket_id, answer, *([CONFIRMED] if is_confirmed else []))
 
 
-def _other_conversations(others: tuple[LinkedConversation, ...]) -> tuple[Component, ...]:
+def _other_conversations(context: PanelContext, others: tuple[Conversation, ...]) -> tuple[Component, ...]:
     if not others:
         return ()
     text = ngettext(
@@ -131,7 +131,7 @@ def _other_conversations(others: tuple[LinkedConversation, ...]) -> tuple[Compon
         "It is already linked to %(count)d other conversations, whose messages are also copied to its logs.",
         len(others),
     )
-    return paragraph(text % {"count": len(others)}), muted(conversation_links(others))
+    return paragraph(text % {"count": len(others)}), muted(conversation_links(context, others))
 
 
 def _copy_choice(

@@ -115,7 +115,7 @@ def _answers(context: PanelContext, events: list[TicketEvent]) -> dict[int, Answ
         # Only the newest: earlier ones were reopened.
         if event.kind == EventKind.RESOLVED and event.ticket_id not in resolved:
             resolved.add(event.ticket_id)
-            if event.content and (solution := find_solution(context, event.ticket)):
+            if event.content and (solution := find_solution(context, event.ticket_id)):
                 answers[event.pk] = solution
     return answers
 

@@ -9,6 +9,7 @@ from django.utils.translation import ngettext
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.datamodel.lookup import attribute_label, value_label
 from intercom_bridge.intercom.text import cut
+from intercom_bridge.models import Conversation
 from intercom_bridge.panel.click import BackLink, click_id
 from intercom_bridge.panel.components import (
     Button,
@@ -27,13 +28,14 @@ from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_link
 from intercom_bridge.tickets.details import (
     MAX_CONVERSATIONS,
-    LinkedConversation,
+    MAX_FILES,
     Log,
     TicketDetails,
+    TicketFile,
+    files_of_ticket,
     get_details,
 )
 from intercom_bridge.tickets.errors import CacheMissError, TicketNotFoundError
-from intercom_bridge.tickets.files import TicketFiles, files_of_ticket
 from intercom_bridge.tickets.rows import TicketList, TicketRow
 from itop_client import LogEntry
 
@@ -75,15 +77,15 @@ def ticket_screen(context: PanelContext, ticket_class: str, ticket_id: int, back
             raise
         return _deleted_ticket(link.ticket.ref, ticket_class, ticket_id, back)
     row = details.row
-    others = sum(not linked.is_this for linked in details.conversations)
+    others = details.other_conversations
     components: list[Component] = [
         subtitle(escape_markdown(row.ref)),
-        muted(link_text(is_linked=row.is_linked, others=others)),
+        muted(link_text(is_linked=row.is_linked, others=len(others))),
         *_owner(row),
-        *_title(details.title),
+        *_title(row.title),
         # Buttons come first, texts after them.
         *_follow_up(context, row),
-        *_buttons(context, details),
+        *_buttons(context, row),
     ]
     components += _attributes(context, details)
     components += _solution(context, details)
@@ -91,8 +93,8 @@ def ticket_screen(context: PanelContext, ticket_class: str, ticket_id: int, back
     components += _entries(context, _("Private log"), details.private, {})
     components += _files(files_of_ticket(context.itop, ticket_class, ticket_id))
     if others:
-        components.append(paragraph(conversation_links(details.conversations)))
-    components += [_portal_button(details), back_button(back.target)]
+        components.append(paragraph(conversation_links(context, others)))
+    components += [_portal_button(context, row), back_button(back.target)]
     return Canvas(components=tuple(components), stored_data=back.to_stored())
 
 
@@ -122,17 +124,17 @@ def cached_ticket_screen(
     return Canvas(components=tuple(components), stored_data=back.to_stored())
 
 
-def _files(files: TicketFiles) -> list[Component]:
+def _files(files: list[TicketFile]) -> list[Component]:
     """Return links to the files in iTop, newest first, with their sizes, and that iTop may have others."""
-    if not files.newest:
+    if not files:
         return []
     lines = []
-    for file in files.newest:
+    for file in files[:MAX_FILES]:
         name = shorten(file.name, MAX_FILE_NAME_LENGTH) or _("a file")
         link = markdown_link(name, file.url)
         lines.append(f"{link} ({filesizeformat(file.size)})" if file.size else link)
-    if files.more:
-        lines.append(_("and %(count)d more") % {"count": files.more})
+    if len(files) > MAX_FILES:
+        lines.append(_("and %(count)d more") % {"count": len(files) - MAX_FILES})
     return [
         subtitle(_("Files")),
         paragraph("\n".join(lines)),
@@ -140,14 +142,13 @@ def _files(files: TicketFiles) -> list[Component]:
     ]
 
 
-def conversation_links(linked: tuple[LinkedConversation, ...]) -> str:
-    """Return links to the other conversations in Intercom."""
-    others = [conversation for conversation in linked if not conversation.is_this]
+def conversation_links(context: PanelContext, others: tuple[Conversation, ...]) -> str:
+    """Return links to the other conversations in Intercom, with the workspace if it is another one."""
     links = []
     for conversation in others[:MAX_CONVERSATIONS]:
-        link = markdown_link(conversation.id, conversation.url)
-        workspace = safe_name(conversation.workspace)
-        links.append(f"{link} ({workspace})" if workspace else link)
+        link = markdown_link(conversation.conversation_id, conversation.url)
+        is_own = conversation.workspace == context.workspace
+        links.append(link if is_own else f"{link} ({safe_name(str(conversation.workspace))})")
     text = ngettext("Other conversation: %(list)s", "Other conversations: %(list)s", len(others)) % {
         "list": ", ".join(links)
     }
@@ -216,7 +217,7 @@ def _follow_up(context: PanelContext, row: TicketRow) -> list[Component]:
 def _solution(context: PanelContext, details: TicketDetails) -> list[Component]:
     """Return the solution of a linked ticket that is resolved or closed, and the way to send it."""
     link = find_link(context, details.row.ticket_class, details.row.id)
-    answer = find_solution(context, link.ticket) if link else None
+    answer = find_solution(context, link.ticket_id) if link else None
     if answer is None:
         return []
     label = attribute_label(context.ticket_class, "solution")
@@ -259,9 +260,8 @@ def _entry(context: PanelContext, entry: LogEntry) -> str:
     return f"{head}\n{escape_markdown(text)}" if text else head
 
 
-def _buttons(context: PanelContext, details: TicketDetails) -> list[Button]:
-    row = details.row
-    in_itop = open_in_itop_button(context, details.backoffice_url)
+def _buttons(context: PanelContext, row: TicketRow) -> list[Button]:
+    in_itop = open_in_itop_button(context, context.itop.backoffice_url(row.ticket_class, row.id))
     buttons = [in_itop] if in_itop else []
     if row.is_linked:
         unlink = link_button(click_id("unlink", row.ticket_class, row.id), _("Unlink"))
@@ -270,12 +270,12 @@ def _buttons(context: PanelContext, details: TicketDetails) -> list[Button]:
     return [primary_button(target, _("Link to this conversation")), *buttons]
 
 
-def _portal_button(details: TicketDetails) -> Button:
+def _portal_button(context: PanelContext, row: TicketRow) -> Button:
     return Button(
         id="open-in-portal",
         label=_("Open in the customer portal"),
         style="link",
-        action=OpenUrl(details.customer_url),
+        action=OpenUrl(context.itop.customer_url(row.ticket_class, row.id)),
     )
 
 

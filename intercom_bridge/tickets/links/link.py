@@ -24,7 +24,7 @@ from intercom_bridge.tickets.conversation import (
 from intercom_bridge.tickets.details import get_ticket
 from intercom_bridge.tickets.errors import OtherOrganizationError
 from intercom_bridge.tickets.people.match import find_person
-from intercom_bridge.tickets.rows import TicketRow, assignee_codes, make_row, subtitle_codes
+from intercom_bridge.tickets.rows import ASSIGNEE_NAMES, TicketRow, make_row, subtitle_codes
 from intercom_bridge.tickets.version import claim_version
 
 from .backfill import Backfill
@@ -64,7 +64,7 @@ class LinkResult:
 
 def preview_link(context: PanelContext, ticket_class: str, ticket_id: int) -> LinkPreview:
     """Return the messages that linking the ticket could copy. Raise TicketNotFoundError or OutOfScopeError."""
-    found, _missing = get_ticket(context, ticket_class, ticket_id)
+    found = get_ticket(context, ticket_class, ticket_id)
     row = make_row(context, found, find_person(context), find_links(context))
     if row.is_linked:
         return LinkPreview(row=row, backfill=None)
@@ -95,8 +95,8 @@ def link_ticket(
     another organization and `is_confirmed` is False; with `copy` IntercomError if Intercom does not return the
     conversation. Then nothing is linked.
     """
-    texts = (*subtitle_codes(context), *assignee_codes())
-    found, _missing = get_ticket(context, ticket_class, ticket_id, extra=texts)
+    texts = (*subtitle_codes(context), *ASSIGNEE_NAMES)
+    found = get_ticket(context, ticket_class, ticket_id, extra=texts)
     if (link := find_links(context).get(ticket_id)) is not None:
         return LinkResult(ticket=link.ticket, is_new=False, is_paused=not link.sync_on)
     row = make_row(context, found, find_person(context), ())
