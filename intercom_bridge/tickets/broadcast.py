@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 # Less than a third of the calls that Intercom allows an app in ten seconds: the rest of the bridge goes on.
 MESSAGES_PER_WINDOW: Final = 500
-WINDOW_SECONDS: Final = 10
+WINDOW: Final = dt.timedelta(seconds=10)
 # A retry cannot succeed.
 FINAL_REASONS: Final = (ReasonCode.CONVERSATION_DELETED, ReasonCode.CONVERSATION_MERGED, ReasonCode.ERASED)
 
@@ -44,28 +43,17 @@ class Recipient:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A conversation that does not. `instead` is the one in which its customer gets the message, or None."""
-
-    conversation: Conversation
-    reason: str
-    instead: Conversation | None = None
-
-
-@dataclass(frozen=True)
 class Audience:
     """The conversations of a ticket in one workspace, those with the newest messages first.
 
-    `elsewhere` is the number of its conversations in other workspaces, where the teammate may not be one.
+    `left_out` are those that do not get it, as `Broadcast.left_out` stores them: {"conversation", "reason"}, and
+    "instead", the conversation in which the customer gets it. `elsewhere` is the number of conversations in other
+    workspaces, where the teammate may not be one.
     """
 
     recipients: tuple[Recipient, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[dict[str, Any], ...]
     elsewhere: int
-
-    @property
-    def total(self) -> int:
-        return len(self.recipients) + len(self.left_out)
 
 
 def count_conversations(context: PanelContext, ticket: Ticket) -> int:
@@ -76,28 +64,32 @@ def count_conversations(context: PanelContext, ticket: Ticket) -> int:
 def find_audience(context: PanelContext, ticket: Ticket, *, is_note: bool) -> Audience:
     """Return who gets a message. A customer gets a reply once, in the latest conversation; a note is in all of them."""
     linked = TicketLink.objects.filter(ticket=ticket)
-    own = linked.filter(conversation__workspace=context.workspace)
-    conversations = [link.conversation for link in own.select_related("conversation__workspace")]
+    links = linked.filter(conversation__workspace=context.workspace).select_related("conversation__workspace")
     newest = dict(
         Delivery.objects.filter(ticket=ticket)
         .order_by()
         .values_list("conversation")
         .annotate(Max("part_created_at"))
     )
-    linked_at = {link.conversation_id: link.created_at.timestamp() for link in own}
-    conversations.sort(key=lambda row: (newest.get(row.pk) or linked_at.get(row.pk, 0), row.pk), reverse=True)
-    people = _People.of(context, ticket)
-    recipients, left_out = [], []
-    for conversation in conversations:
-        reason, instead = _why_not(conversation), None
-        if not reason and not is_note and (instead := people.reached_in(conversation)):
-            reason = ReasonCode.SAME_CUSTOMER
-        if reason:
-            left_out.append(LeftOut(conversation, reason, instead))
+
+    def newest_message(link: TicketLink) -> tuple[float, int]:
+        return newest.get(link.conversation_id) or link.created_at.timestamp(), link.conversation_id
+
+    people = _People(context, ticket)
+    recipients: list[Recipient] = []
+    left_out: list[dict[str, Any]] = []
+    for link in sorted(links, key=newest_message, reverse=True):
+        conversation = link.conversation
+        if reason := _why_not(conversation):
+            left_out.append({"conversation": conversation.pk, "reason": reason})
+        elif not is_note and (instead := people.reached_in(conversation)):
+            left_out.append(
+                {"conversation": conversation.pk, "reason": ReasonCode.SAME_CUSTOMER, "instead": instead}
+            )
         else:
             people.reach(conversation)
             recipients.append(Recipient(conversation, people.name_in(conversation)))
-    return Audience(tuple(recipients), tuple(left_out), linked.count() - len(conversations))
+    return Audience(tuple(recipients), tuple(left_out), linked.count() - len(links))
 
 
 def start(
@@ -120,13 +112,15 @@ def start(
                 "admin_id": admin.id[:64],
                 "admin_name": admin.name[:200],
                 "is_note": is_note,
-                "left_out": [_entry(left_out) for left_out in audience.left_out],
+                "left_out": list(audience.left_out),
             },
         )
         if is_new:
             OutgoingMessage.objects.bulk_create(
-                _message(broadcast, recipient.conversation, body, now + dt.timedelta(seconds=seconds))
-                for seconds, recipient in _spread(audience.recipients)
+                _message(
+                    broadcast, recipient.conversation, body, now + number // MESSAGES_PER_WINDOW * WINDOW
+                )
+                for number, recipient in enumerate(audience.recipients)
             )
     if is_new:
         log.info("broadcast.started", ticket=ticket.ref, messages=len(audience.recipients), note=is_note)
@@ -196,39 +190,35 @@ def retry_failed(broadcast: Broadcast) -> int:
 class _People:
     """Who takes part in which conversation, whether with others at the same time, and who is reached already."""
 
-    def __init__(self, people: dict[int, dict[str, bool]], names: dict[str, str]) -> None:
-        self._people = people
-        self._names = names
-        self._reached: dict[str, Conversation] = {}
-
-    @classmethod
-    def of(cls, context: PanelContext, ticket: Ticket) -> _People:
+    def __init__(self, context: PanelContext, ticket: Ticket) -> None:
+        """Read the participants of the ticket's conversations in this workspace."""
         rows = Participant.objects.filter(
             conversation__workspace=context.workspace, conversation__links__ticket=ticket
         )
         matches = PersonMatch.objects.filter(
             workspace=context.workspace, contact_id__in=rows.values("contact_id")
         )
-        names: dict[str, str] = {}
+        self._people: dict[int, dict[str, bool]] = {}
+        self._names: dict[str, str] = {}
+        # Where each person gets the message.
+        self._reached: dict[str, int] = {}
         persons: dict[str, str] = {}
         for match in matches:
-            names[match.contact_id] = match.name
+            self._names[match.contact_id] = match.name
             # Anybody can give somebody else's address, and would get the message in that person's place.
             if match.how != PersonMatch.How.EMAIL:
                 persons[match.contact_id] = f"person {match.person_id}"
-        people: dict[int, dict[str, bool]] = {}
         for conversation, contact, in_group in rows.values_list("conversation_id", "contact_id", "in_group"):
             person = persons.get(contact, contact)
-            people.setdefault(conversation, {})[person] = in_group
-            names.setdefault(person, names.get(contact, ""))
-        return cls(people, names)
+            self._people.setdefault(conversation, {})[person] = in_group
+            self._names.setdefault(person, self._names.get(contact, ""))
 
     def reach(self, conversation: Conversation) -> None:
         for person in self._people.get(conversation.pk, ()):
-            self._reached.setdefault(person, conversation)
+            self._reached.setdefault(person, conversation.pk)
 
-    def reached_in(self, conversation: Conversation) -> Conversation | None:
-        """Return where the conversation's customers get the message, None if one of them does not get it yet.
+    def reached_in(self, conversation: Conversation) -> int | None:
+        """Return the key of the conversation in which this one's customers get the message, None if one does not yet.
 
         Contacts that never were in it at the same time are one customer: one was merged into the other.
         """
@@ -254,11 +244,6 @@ def _key(ticket: Ticket, form_key: str) -> str:
     return f"{ticket.pk}:{form_key}"[:64]
 
 
-def _entry(left_out: LeftOut) -> dict[str, Any]:
-    entry = {"conversation": left_out.conversation.pk, "reason": left_out.reason}
-    return entry | ({"instead": left_out.instead.pk} if left_out.instead else {})
-
-
 def _others_of(broadcast: Broadcast, conversation_pk: int) -> list[dict[str, Any]]:
     """Return the entries of the conversations whose customer gets the message in this one."""
     return [
@@ -281,9 +266,3 @@ def _message(
         body=body,
         due_at=due_at,
     )
-
-
-def _spread(recipients: Iterable[Recipient]) -> Iterator[tuple[int, Recipient]]:
-    """Yield each recipient with the seconds until the message is due, so that Intercom's rate limit is not reached."""
-    for number, recipient in enumerate(recipients):
-        yield number // MESSAGES_PER_WINDOW * WINDOW_SECONDS, recipient

@@ -349,7 +349,7 @@ def _item(context: PanelContext, recipient: Recipient) -> Item:
 
 
 def _left_out_texts(audience: Audience) -> list[Component]:
-    reasons = [row.reason for row in audience.left_out]
+    reasons = [entry["reason"] for entry in audience.left_out]
     same = reasons.count(ReasonCode.SAME_CUSTOMER)
     gone = len(reasons) - same
     texts = []
