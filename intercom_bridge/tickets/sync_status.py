@@ -72,15 +72,18 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class TicketSync:
-    """Messages of one linked ticket by state."""
+    """Messages of one linked ticket by state. `last_at`: when the newest written one was sent."""
 
     ref: str
-    total: int
-    written: int
-    waiting: int
-    failed: int
-    last_at: dt.datetime | None
+    written: int = 0
+    waiting: int = 0
+    failed: int = 0
+    last_at: dt.datetime | None = None
     files: FileSummary = NO_FILES
+
+    @property
+    def total(self) -> int:
+        return self.written + self.waiting + self.failed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +107,33 @@ class SyncDetails:
 def get_sync_status(context: PanelContext) -> SyncStatus | None:
     """Return the status of this conversation's sync, or None if no ticket is linked."""
     conversation = find_conversation(context)
-    return _status(conversation) if conversation else None
+    if conversation is None:
+        return None
+    links = TicketLink.objects.of_conversation(conversation).values_list("ticket__ref", "sync_on")
+    if not links:
+        return None
+    deliveries = _deliveries(conversation)
+    counts = deliveries.aggregate(
+        waiting=Count(MESSAGE, distinct=True, filter=Q(state=State.WAITING)),
+        failed=Count(MESSAGE, distinct=True, filter=Q(state=State.FAILED)),
+        retriable=Count(MESSAGE, distinct=True, filter=RETRIABLE),
+        for_other_ticket=Count("pk", filter=NEEDS_OTHER_TICKET),
+    )
+    on = any(sync_on for _ref, sync_on in links)
+    return SyncStatus(
+        on=on,
+        paused=tuple(ref for ref, sync_on in links if on and not sync_on),
+        needs_other_ticket=counts.pop("for_other_ticket") > 0,
+        left_out=deliveries.left_out_by_pause().aggregate(n=Count(MESSAGE, distinct=True))["n"],
+        last_failure=_last_failure(deliveries) if counts["failed"] else "",
+        files=summary_of(conversation),
+        **counts,
+    )
 
 
 def get_sync_details(context: PanelContext) -> SyncDetails | None:
     """Return the status with the tickets, failures and problems behind it, or None if no ticket is linked."""
-    conversation = find_conversation(context)
-    status = _status(conversation) if conversation else None
+    status, conversation = get_sync_status(context), find_conversation(context)
     if conversation is None or status is None:
         return None
     deliveries = _deliveries(conversation)
@@ -188,31 +211,6 @@ def discard_left_out(context: PanelContext) -> None:
         left_out.update(reason_code=ReasonCode.PAUSE_SKIPPED)
 
 
-def _status(conversation: Conversation) -> SyncStatus | None:
-    links = TicketLink.objects.of_conversation(conversation).values_list("ticket__ref", "sync_on")
-    if not links:
-        return None
-    deliveries = _deliveries(conversation)
-    counts = deliveries.aggregate(
-        waiting=Count(MESSAGE, distinct=True, filter=Q(state=State.WAITING)),
-        failed=Count(MESSAGE, distinct=True, filter=Q(state=State.FAILED)),
-        retriable=Count(MESSAGE, distinct=True, filter=RETRIABLE),
-        needs_other_ticket=Count("pk", filter=NEEDS_OTHER_TICKET),
-    )
-    on = any(sync_on for _ref, sync_on in links)
-    return SyncStatus(
-        on=on,
-        paused=tuple(ref for ref, sync_on in links if on and not sync_on),
-        waiting=counts["waiting"],
-        failed=counts["failed"],
-        retriable=counts["retriable"],
-        needs_other_ticket=bool(counts["needs_other_ticket"]),
-        left_out=_left_out(conversation).aggregate(n=Count(MESSAGE, distinct=True))["n"],
-        last_failure=_last_failure(deliveries) if counts["failed"] else "",
-        files=summary_of(conversation),
-    )
-
-
 def _deliveries(conversation: Conversation | None) -> DeliveryQuerySet:
     """Return the deliveries to the tickets that are linked now."""
     if conversation is None:
@@ -231,10 +229,6 @@ def _last_failure(deliveries: DeliveryQuerySet) -> str:
     return reason_label(newest.reason_code, newest.reason_detail) if newest else ""
 
 
-def _local_time(conversation: Conversation, seconds: int | None) -> dt.datetime | None:
-    return dt.datetime.fromtimestamp(seconds, conversation.workspace.zone) if seconds else None
-
-
 def _ticket_syncs(conversation: Conversation) -> tuple[TicketSync, ...]:
     rows = (
         _deliveries(conversation)
@@ -244,24 +238,20 @@ def _ticket_syncs(conversation: Conversation) -> tuple[TicketSync, ...]:
             written=Count("pk", filter=IN_ITOP),
             waiting=Count("pk", filter=Q(state=State.WAITING)),
             failed=Count("pk", filter=Q(state=State.FAILED)),
-            last=Max("part_created_at", filter=IN_ITOP),
+            last_at=Max("part_created_at", filter=IN_ITOP),
         )
     )
-    counts_by_ticket: dict[int, Any] = {row["ticket"]: row for row in rows}
-    no_messages = {"written": 0, "waiting": 0, "failed": 0, "last": None}
+    counts_by_ticket: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        last_at, zone = row["last_at"], conversation.workspace.zone
+        row["last_at"] = dt.datetime.fromtimestamp(last_at, zone) if last_at else None
+        counts_by_ticket[row.pop("ticket")] = row
     files = summaries_by_ticket(conversation)
-    syncs = []
-    for link in TicketLink.objects.of_conversation(conversation):
-        counts = counts_by_ticket.get(link.ticket_id, no_messages)
-        syncs.append(
-            TicketSync(
-                ref=link.ticket.ref,
-                total=counts["written"] + counts["waiting"] + counts["failed"],
-                written=counts["written"],
-                waiting=counts["waiting"],
-                failed=counts["failed"],
-                last_at=_local_time(conversation, counts["last"]),
-                files=files.get(link.ticket_id, NO_FILES),
-            )
+    return tuple(
+        TicketSync(
+            ref=link.ticket.ref,
+            files=files.get(link.ticket_id, NO_FILES),
+            **counts_by_ticket.get(link.ticket_id, {}),
         )
-    return tuple(syncs)
+        for link in TicketLink.objects.of_conversation(conversation)
+    )
