@@ -25,30 +25,19 @@ CLOCK_SKEW = dt.timedelta(seconds=2)
 
 def find_fresh_list(context: PanelContext, person: Person, linked_ids: Collection[int]) -> TicketList | None:
     """Return the answer to the same query in this conversation, if nothing was written to its tickets since."""
-    cached = (
-        _cached(context, person)
-        .filter(
-            conversation_id=context.request.conversation.id[:64],
-            at__gte=timezone.now() - dt.timedelta(seconds=FRESH_SECONDS),
-        )
-        .first()
-    )
-    if cached is None or cached.question != _query_digest(
-        context, person, {*linked_ids, *_pending_ids(cached)}
-    ):
+    since = timezone.now() - dt.timedelta(seconds=FRESH_SECONDS)
+    cached = _of_conversation(context, person).filter(at__gte=since).first()
+    if cached is None:
         return None
-    if _was_written_since(context, cached):
+    question = _query_digest(context, person, {*linked_ids, *_pending_ids(cached)})
+    if cached.question != question or _was_written_since(context, cached):
         return None
     return _ticket_list(cached, linked_ids)
 
 
 def find_last_list(context: PanelContext, person: Person, linked_ids: Collection[int]) -> TicketList | None:
     """Return the last list of this conversation, or else of another conversation of the person."""
-    cached = _cached(context, person)
-    last = (
-        cached.filter(conversation_id=context.request.conversation.id[:64]).first()
-        or cached.order_by("-at").first()
-    )
+    last = _of_conversation(context, person).first() or _of_person(context, person).order_by("-at").first()
     return _ticket_list(last, linked_ids) if last else None
 
 
@@ -65,7 +54,7 @@ def store_list(
         person_id=person.id,
         conversation_id=context.request.conversation.id[:64],
         defaults={
-            "terms": _visibility_digest(context, person),
+            "terms": _digest(_visibility(context, person)),
             "question": _query_digest(context, person, {*linked_ids, *changes.adopted_ids}),
             "rows": [asdict(row) for row in tickets.rows],
             "more": tickets.has_more,
@@ -77,7 +66,7 @@ def store_list(
 
 def store_linked(context: PanelContext, person: Person, row: TicketRow) -> None:
     """Add a ticket that was just linked to the cached list, in case iTop does not respond to the next request."""
-    cached = _cached(context, person).filter(conversation_id=context.request.conversation.id[:64])
+    cached = _of_conversation(context, person)
     for last in cached:
         others = [other for other in last.rows if other["id"] != row.id]
         cached.filter(at=last.at).update(rows=[asdict(row), *others])
@@ -85,15 +74,17 @@ def store_linked(context: PanelContext, person: Person, row: TicketRow) -> None:
 
 def store_merge(context: PanelContext, person: Person, changes: LinkChanges) -> None:
     """Add a merge to a cached list that has no other changes for the worker."""
-    _cached(context, person).filter(
-        conversation_id=context.request.conversation.id[:64], link_changes__isnull=True
-    ).update(link_changes=changes.to_json())
+    cached = _of_conversation(context, person).filter(link_changes__isnull=True)
+    cached.update(link_changes=changes.to_json())
 
 
-def _cached(context: PanelContext, person: Person) -> CachedTicketsQuerySet:
-    return CachedTickets.objects.filter(
-        workspace=context.workspace, person_id=person.id, terms=_visibility_digest(context, person)
-    )
+def _of_person(context: PanelContext, person: Person) -> CachedTicketsQuerySet:
+    terms = _digest(_visibility(context, person))
+    return CachedTickets.objects.filter(workspace=context.workspace, person_id=person.id, terms=terms)
+
+
+def _of_conversation(context: PanelContext, person: Person) -> CachedTicketsQuerySet:
+    return _of_person(context, person).filter(conversation_id=context.request.conversation.id[:64])
 
 
 def _ticket_list(cached: CachedTickets, linked_ids: Collection[int]) -> TicketList:
@@ -119,11 +110,6 @@ def _was_written_since(context: PanelContext, cached: CachedTickets) -> bool:
     ).exists()
 
 
-def _visibility_digest(context: PanelContext, person: Person) -> str:
-    """Return a digest of the settings that decide which tickets may be shown, so that a change makes lists unusable."""
-    return _digest(_visibility(context, person))
-
-
 def _query_digest(context: PanelContext, person: Person, linked_ids: Iterable[int]) -> str:
     profile = context.profile
     return _digest(
@@ -139,6 +125,7 @@ def _query_digest(context: PanelContext, person: Person, linked_ids: Iterable[in
 
 
 def _visibility(context: PanelContext, person: Person) -> list[Any]:
+    """Return the settings that decide which tickets may be shown: a change of them makes lists unusable."""
     workspace = context.workspace
     return [
         [column.name for column in fields(TicketRow)],
