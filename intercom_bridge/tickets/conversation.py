@@ -1,4 +1,4 @@
-"""The stored rows of the conversation in a panel request."""
+"""The stored rows of the conversation in a panel request, and of tickets that are linked to it."""
 
 import datetime as dt
 
@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from intercom_bridge.connections import intercom_client
 from intercom_bridge.intercom.payloads import Conversation as ConversationPayload
-from intercom_bridge.models import Conversation, Participant, TicketCreation, TicketLink
+from intercom_bridge.models import Conversation, ItopInstance, Participant, Ticket, TicketCreation, TicketLink
 from intercom_bridge.models.ticket_creation import TicketCreationQuerySet
 from intercom_bridge.sync.message import order_of
 
@@ -38,6 +38,13 @@ def get_or_create_conversation(context: PanelContext) -> Conversation:
     conversation = Conversation.objects.known(context.workspace, context.request.conversation.id)
     Participant.objects.note(conversation, context.request.contact_ids)
     return conversation
+
+
+def known_ticket(itop: ItopInstance, ticket_class: str, object_id: int, ref: str) -> Ticket:
+    """Return the row of a ticket, which is created if there is none."""
+    return Ticket.objects.get_or_create(
+        itop=itop, ticket_class=ticket_class, object_id=object_id, defaults={"ref": ref[:100]}
+    )[0]
 
 
 def find_links(context: PanelContext) -> dict[int, TicketLink]:

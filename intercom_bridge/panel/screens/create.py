@@ -32,8 +32,7 @@ from intercom_bridge.panel.form.form import COPY, COPY_FIELD, DO_NOT_COPY, Form
 from intercom_bridge.panel.form.parsing import example
 from intercom_bridge.tickets.choices import ChoiceList, depends_on
 from intercom_bridge.tickets.context import PanelContext
-from intercom_bridge.tickets.conversation import find_conversation
-from intercom_bridge.tickets.creation.submit import transcript_of
+from intercom_bridge.tickets.creation.transcript import transcript_of
 from intercom_bridge.tickets.people.caller import Caller, find_caller
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketRow
@@ -172,7 +171,7 @@ def _copied_files(context: PanelContext) -> list[Text]:
     workspace, payload = context.workspace, context.request.conversation
     if not workspace.copies_files:
         return []
-    transcript = transcript_of(context, find_conversation(context), payload)
+    transcript = transcript_of(context, payload.messages)
     files = files_to_copy(workspace, transcript.entries)
     if not payload.is_complete and workspace.access_token:
         files = replace(files, is_count_known=False)

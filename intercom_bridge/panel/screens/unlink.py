@@ -59,12 +59,12 @@ def relinked(context: PanelContext, removal_id: int, back: BackLink) -> Canvas:
     text = _("The link is restored. Messages received in the meantime will be added.")
     if result.is_paused:
         text = paused_text()
-    if result.restored:
+    if result.copied:
         restored = ngettext(
             "%(count)d message that was left out will be copied.",
             "%(count)d messages that were left out will be copied.",
-            result.restored,
-        ) % {"count": result.restored}
+            result.copied,
+        ) % {"count": result.copied}
         text = f"{text} {restored}"
     return screen(
         _("%(ticket)s linked again") % {"ticket": escape_markdown(result.ticket.ref)},

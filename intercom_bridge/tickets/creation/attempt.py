@@ -33,6 +33,7 @@ from intercom_bridge.sync.extension_attributes import attribute_codes
 from intercom_bridge.sync.failure_notes import note_failed_creation
 from intercom_bridge.sync.intake import deliver_since
 from intercom_bridge.sync.message import order_of
+from intercom_bridge.tickets.conversation import known_ticket
 from itop_client import (
     Client,
     CreateResult,
@@ -319,12 +320,7 @@ def _record(creation: TicketCreation, made: ItopObject) -> None:
     conversation = creation.conversation
     workspace = conversation.workspace
     with transaction.atomic():
-        ticket, _new = Ticket.objects.get_or_create(
-            itop=workspace.itop,
-            ticket_class=made.class_name,
-            object_id=made.id,
-            defaults={"ref": made.text("friendlyname")[:100]},
-        )
+        ticket = known_ticket(workspace.itop, made.class_name, made.id, made.text("friendlyname"))
         is_paused = TicketLink.objects.filter(conversation=conversation).exclude(ticket=ticket).are_paused()
         # The link may exist already, adopted from iTop's own attributes. Now it begins where the teammate chose.
         link, _new = TicketLink.objects.update_or_create(
@@ -381,16 +377,9 @@ def _announcement(creation: TicketCreation, ticket: Ticket) -> str:
     """Return the message to the customer, in block tags because Intercom's API 2.16 requires them."""
     workspace = creation.conversation.workspace
     with translation.override(workspace.language):
-        if not creation.announce_link:
-            return format_html(
-                "<p>{}</p>", format_html(_("We have opened ticket {ticket} for you."), ticket=ticket.ref)
-            )
-        link = format_html(
-            '<a href="{}">{}</a>',
-            workspace.itop.customer_url(ticket.ticket_class, ticket.object_id),
-            ticket.ref,
-        )
-        return format_html(
-            "<p>{}</p>",
-            format_html(_("We have opened ticket {ticket} for you. You can follow it there."), ticket=link),
-        )
+        text, name = _("We have opened ticket {ticket} for you."), ticket.ref
+        if creation.announce_link:
+            text = _("We have opened ticket {ticket} for you. You can follow it there.")
+            url = workspace.itop.customer_url(ticket.ticket_class, ticket.object_id)
+            name = format_html('<a href="{}">{}</a>', url, ticket.ref)
+    return format_html("<p>{}</p>", format_html(text, ticket=name))

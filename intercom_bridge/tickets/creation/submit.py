@@ -12,7 +12,7 @@ from intercom_bridge.connections import itop_client
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.files.parts import count_expected
 from intercom_bridge.intercom.payloads import Conversation as Payload
-from intercom_bridge.models import Conversation, OutgoingMessage, PersonMatch, TicketCreation
+from intercom_bridge.models import Conversation, PersonMatch, TicketCreation
 from intercom_bridge.models.lease import Lease, take_lease
 from intercom_bridge.models.ticket_profile import ORIGIN
 from intercom_bridge.sync.authors import accounts_of, has_portal_account
@@ -31,7 +31,7 @@ from intercom_bridge.wake import EVERYTHING, wake
 from itop_client import ItopError, ItopRejectedError, idempotency_key
 
 from .attempt import attempt_creation
-from .transcript import Transcript
+from .transcript import Transcript, transcript_of
 
 LEASE_SECONDS = 30.0
 # A second submission waits this long for the first one's result. The panel has five seconds in all.
@@ -121,17 +121,6 @@ def created_since(context: PanelContext, form_key: str, seen: int) -> TicketCrea
     return created_in(context).filter(pk__gt=seen).exclude(form_key=form_key).first()
 
 
-def transcript_of(context: PanelContext, conversation: Conversation | None, payload: Payload) -> Transcript:
-    """Return the messages that are copied to a new ticket: nothing that the bridge posted.
-
-    That may be an entry of another ticket. `conversation` is None if there is no row for it.
-    """
-    code = context.workspace.app_package_code
-    messages = tuple(part for part in payload.messages if not (code and part.app_package_code == code))
-    own_ids = OutgoingMessage.objects.part_ids_in(conversation) if conversation else frozenset()
-    return Transcript.of(messages, skip_ids=own_ids)
-
-
 def _can_follow(context: PanelContext, caller: Caller) -> bool:
     """Return whether the customer can open the ticket in the portal."""
     if caller.is_default or context.profile.ticket_class != PORTAL_CLASS:
@@ -166,7 +155,7 @@ def _prepare(  # noqa: PLR0913 - everything a creation consists of
     values = _with_author(context, values) if caller.is_default else values
     payload = fetch_full_conversation(context) if copy else context.request.conversation
     since_part_at, since_part_order = (0, 0) if copy else last_position(payload)
-    transcript = transcript_of(context, conversation, payload) if copy else Transcript(entries=())
+    transcript = transcript_of(context, payload.messages) if copy else Transcript(entries=())
     return TicketCreation.objects.create(
         announce=announce,
         announce_link=announce and _can_follow(context, caller),

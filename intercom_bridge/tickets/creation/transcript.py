@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from intercom_bridge.files.parts import files_to_json
 from intercom_bridge.intercom.payloads import Part
+from intercom_bridge.models import OutgoingMessage
 from intercom_bridge.sync.message import (
     FileLinks,
     body_html,
@@ -23,6 +24,8 @@ from intercom_bridge.sync.message import (
     order_of,
     shown_name,
 )
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.conversation import find_conversation
 from itop_client import LogItem
 
 # A log's index is a column of 64 KB, in which an entry takes about 161 bytes and its author's name: about 300 entries
@@ -100,6 +103,17 @@ class Transcript:
             attribute: _items(messages, accounts, conversation_url, may_set_author=may_set_author, zone=zone)
             for attribute, messages in messages_of.items()
         }
+
+
+def transcript_of(context: PanelContext, messages: tuple[Part, ...]) -> Transcript:
+    """Return the messages of the conversation that can be copied to a ticket: nothing that the bridge posted.
+
+    That may be an entry of another ticket.
+    """
+    code, conversation = context.workspace.app_package_code, find_conversation(context)
+    messages = tuple(part for part in messages if not (code and part.app_package_code == code))
+    own_ids = OutgoingMessage.objects.part_ids_in(conversation) if conversation else frozenset()
+    return Transcript.of(messages, skip_ids=own_ids)
 
 
 def _items(

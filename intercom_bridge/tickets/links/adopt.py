@@ -33,7 +33,7 @@ from intercom_bridge.sync.extension_attributes import attribute_codes
 from intercom_bridge.sync.intake import Skip, classify, deliver_since
 from intercom_bridge.sync.message import order_of
 from intercom_bridge.tickets.context import PanelContext
-from intercom_bridge.tickets.conversation import RECENT_EVENTS, find_conversation, last_position
+from intercom_bridge.tickets.conversation import RECENT_EVENTS, find_conversation, known_ticket, last_position
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.scope import has_ticket
 from itop_client import Found
@@ -188,12 +188,7 @@ def _adopt(
     Participant.objects.note(conversation, changes.contact_ids)
     since, since_part = _our_beginning(cached, changes, unlinked | _unlinked_parts(cached, known=unlinked))
     for found in adopt:
-        ticket, _created = Ticket.objects.get_or_create(
-            itop=workspace.itop,
-            ticket_class=changes.ticket_class,
-            object_id=found.object_id,
-            defaults={"ref": found.ref[:100]},
-        )
+        ticket = known_ticket(workspace.itop, changes.ticket_class, found.object_id, found.ref)
         link, is_new = TicketLink.objects.get_or_create(
             conversation=conversation,
             ticket=ticket,

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from intercom_bridge.files.parts import restore_rows
 from intercom_bridge.intercom.payloads import Part
-from intercom_bridge.models import (
-    Conversation,
-    Delivery,
-    FileToItop,
-    Log,
-    OutgoingMessage,
-    Ticket,
-    TicketLink,
-)
+from intercom_bridge.models import Conversation, Delivery, FileToItop, Log, Ticket, TicketLink
 from intercom_bridge.sync.intake import deliver_together, may_be_our_echo
 from intercom_bridge.sync.message import order_of, part_to_json
-from intercom_bridge.tickets.creation.transcript import MAX_ENTRIES, Transcript
+from intercom_bridge.tickets.context import PanelContext
+from intercom_bridge.tickets.conversation import find_conversation
+from intercom_bridge.tickets.creation.transcript import MAX_ENTRIES, transcript_of
 
 # A part and the name of its log.
 Entry = tuple[Part, str]
@@ -32,22 +25,18 @@ class Backfill:
     too_old: tuple[Entry, ...]
 
     @classmethod
-    def of(
-        cls, conversation: Conversation | None, ticket: Ticket | None, messages: tuple[Part, ...]
-    ) -> Backfill:
+    def of(cls, context: PanelContext, ticket: Ticket | None, messages: tuple[Part, ...]) -> Backfill:
         """Select from `messages`, without our own posts and without messages that an earlier link has copied.
 
-        `conversation` and `ticket` are None if there is no row for them.
+        `ticket` is None if there is no row for it.
         """
+        conversation = find_conversation(context)
         if conversation is not None:
-            messages = tuple(part for part in messages if not _is_own_post(conversation, part))
-            own_ids = OutgoingMessage.objects.part_ids_in(conversation)
-            entries = Transcript.of(messages, skip_ids=own_ids).entries
-        else:
-            entries = Transcript.of(messages).entries
+            messages = tuple(part for part in messages if not may_be_our_echo(conversation, part))
         copied = _copied_keys(conversation, ticket)
-        entries = tuple(entry for entry in entries if _key(entry) not in copied)
-        fitting = {_key(entry) for log in Log for entry in _newest(entries, log)}
+        entries = [entry for entry in transcript_of(context, messages).entries if _key(entry) not in copied]
+        newest = [[entry for entry in entries if entry[1] == log][-MAX_ENTRIES:] for log in Log]
+        fitting = {_key(entry) for of_log in newest for entry in of_log}
         return cls(
             entries=tuple(entry for entry in entries if _key(entry) in fitting),
             too_old=tuple(entry for entry in entries if _key(entry) not in fitting),
@@ -82,11 +71,6 @@ class Backfill:
         FileToItop.objects.filter(ticket=link.ticket, conversation=link.conversation).restore_unlinked()
 
 
-def _is_own_post(conversation: Conversation, part: Part) -> bool:
-    code = conversation.workspace.app_package_code
-    return bool(code and part.app_package_code == code) or may_be_our_echo(conversation, part)
-
-
 def _copied_keys(conversation: Conversation | None, ticket: Ticket | None) -> set[tuple[str, str]]:
     """Return the messages with a delivery that is in the ticket, will be, or has failed."""
     if conversation is None or ticket is None:
@@ -97,7 +81,3 @@ def _copied_keys(conversation: Conversation | None, ticket: Ticket | None) -> se
 
 def _key(entry: Entry) -> tuple[str, str]:
     return entry[0].kind, entry[0].id
-
-
-def _newest(entries: Sequence[Entry], log: str) -> Sequence[Entry]:
-    return [entry for entry in entries if entry[1] == log][-MAX_ENTRIES:]

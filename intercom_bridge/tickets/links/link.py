@@ -19,6 +19,7 @@ from intercom_bridge.tickets.conversation import (
     find_conversation,
     find_links,
     get_or_create_conversation,
+    known_ticket,
     last_position,
 )
 from intercom_bridge.tickets.details import get_ticket
@@ -51,7 +52,7 @@ class LinkPreview:
 
 @dataclass(frozen=True, kw_only=True)
 class LinkResult:
-    """`is_new` is False if the ticket was linked before. `copied` messages are waiting to be written.
+    """`is_new` is False if the ticket was linked before. `copied` earlier messages are waiting to be written.
 
     `is_paused`: new messages are left out.
     """
@@ -80,7 +81,7 @@ def preview_link(context: PanelContext, ticket_class: str, ticket_id: int) -> Li
         return LinkPreview(row=row, backfill=None, is_paused=is_paused)
     return LinkPreview(
         row=row,
-        backfill=Backfill.of(conversation, ticket, full.messages),
+        backfill=Backfill.of(context, ticket, full.messages),
         is_complete=full.is_complete,
         is_paused=is_paused,
     )
@@ -114,12 +115,7 @@ def link_ticket(
     with transaction.atomic():
         conversation = get_or_create_conversation(context)
         is_paused = TicketLink.objects.filter(conversation=conversation).are_paused()
-        ticket, _created = Ticket.objects.get_or_create(
-            itop=context.itop,
-            ticket_class=found.class_name,
-            object_id=found.id,
-            defaults={"ref": found.text("friendlyname")[:100]},
-        )
+        ticket = known_ticket(context.itop, found.class_name, found.id, found.text("friendlyname"))
         link, is_new = TicketLink.objects.get_or_create(
             conversation=conversation,
             ticket=ticket,
@@ -131,7 +127,7 @@ def link_ticket(
         )
         if is_new:
             if copy:
-                backfill = Backfill.of(link.conversation, link.ticket, full.messages)
+                backfill = Backfill.of(context, ticket, full.messages)
                 backfill.write_to(link)
                 copied = len(backfill.entries)
             if is_paused:

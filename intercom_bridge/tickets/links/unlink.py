@@ -1,31 +1,23 @@
 """Unlink a ticket, and undo that. iTop is not asked, so a ticket that is gone can be unlinked, too."""
 
-from dataclasses import dataclass
-
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from intercom_bridge.models import Delivery, FileToItop, LinkRemoval, Ticket, TicketLink, WebhookEvent
+from intercom_bridge.models import Delivery, FileToItop, LinkRemoval, TicketLink, WebhookEvent
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.sync.intake import deliver_since
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import RECENT_EVENTS, find_conversation, find_link, find_links
 from intercom_bridge.tickets.version import claim_version
 
+from .link import LinkResult
 from .notes import add_note, undo_until, withdraw_note
 
 UNLINKED_NOTE = gettext_noop("{teammate} unlinked ticket {ticket} from this conversation.")
+# What a removal keeps of its link.
+KEPT_FIELDS = ("linked_by", "sync_on", "pauses", "since_part_at", "since_part_order")
 RELINKED_NOTE = gettext_noop("{teammate} linked ticket {ticket} to this conversation again.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class UndoResult:
-    """`restored` counts the messages that are waiting again. `is_paused`: the sync was paused, and is again."""
-
-    ticket: Ticket
-    restored: int
-    is_paused: bool
 
 
 def count_unwritten(link: TicketLink) -> int:
@@ -76,18 +68,14 @@ def remove_link(link: TicketLink, *, removed_by: str, keep_waiting: bool = False
         conversation=link.conversation,
         ticket=link.ticket,
         unlinked_by=removed_by[:200],
-        linked_by=link.linked_by,
         linked_at=link.created_at,
-        sync_on=link.sync_on,
-        pauses=link.pauses,
-        since_part_at=link.since_part_at,
-        since_part_order=link.since_part_order,
+        **{name: getattr(link, name) for name in KEPT_FIELDS},
         attributes_synced=keep_waiting,
         left_out=[] if keep_waiting else deliveries.skip_for_unlinking(),
     )
 
 
-def undo_unlink(context: PanelContext, removal_id: int) -> UndoResult | None:
+def undo_unlink(context: PanelContext, removal_id: int) -> LinkResult | None:
     """Restore the link with its waiting messages, and add those that have arrived since.
 
     Return None if the removal is not of this conversation, or was undone and the ticket is unlinked again. Raise
@@ -111,17 +99,11 @@ def undo_unlink(context: PanelContext, removal_id: int) -> UndoResult | None:
         claim_version(context)
     with transaction.atomic():
         if not LinkRemoval.objects.not_undone().filter(pk=removal.pk).update(undone_at=timezone.now()):
-            return UndoResult(ticket=removal.ticket, restored=0, is_paused=not removal.sync_on)
+            return LinkResult(ticket=removal.ticket, is_new=False, is_paused=not removal.sync_on)
         link, is_new = TicketLink.objects.get_or_create(
             conversation=removal.conversation,
             ticket=removal.ticket,
-            defaults={
-                "linked_by": removal.linked_by,
-                "sync_on": removal.sync_on,
-                "pauses": removal.pauses,
-                "since_part_at": removal.since_part_at,
-                "since_part_order": removal.since_part_order,
-            },
+            defaults={name: getattr(removal, name) for name in KEPT_FIELDS},
         )
         if is_new:
             # This must not change which conversation was linked last.
@@ -135,4 +117,4 @@ def undo_unlink(context: PanelContext, removal_id: int) -> UndoResult | None:
             context.workspace, removal.conversation.conversation_id, removal.linked_at
         )
         deliver_since(link, removal.unlinked_at - RECENT_EVENTS)
-    return UndoResult(ticket=removal.ticket, restored=restored, is_paused=not link.sync_on)
+    return LinkResult(ticket=removal.ticket, is_new=is_new, is_paused=not link.sync_on, copied=restored)
