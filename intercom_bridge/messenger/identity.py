@@ -21,7 +21,7 @@ from intercom_bridge.tickets.people.evidence import parse_id
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.preview import sample_context
 from intercom_bridge.tickets.scope import find_people
-from itop_client import Deadline, UnknownAttributeError
+from itop_client import Deadline
 
 log = structlog.get_logger(__name__)
 
@@ -145,14 +145,10 @@ def _find_person(messenger: Messenger, person_id: int, deadline: Deadline) -> di
 
 def _query(workspace: Workspace, person_id: int, codes: list[str], deadline: Deadline) -> Person | None:
     context = sample_context(workspace, deadline)
-    try:
-        people, _has_more = find_people(context, lambda person: f"{person}.id = {person_id}", 1, codes)
-    except UnknownAttributeError as error:
-        if error.attribute not in codes:
-            raise
+    people, _has_more = find_people(context, lambda person: f"{person}.id = {person_id}", 1, codes)
+    if people and (missing := set(codes) - people[0].attributes.keys()):
         # The Messenger works without the attribute. The doctor reports it.
-        log.warning("messenger.unknown_attribute", itop=workspace.itop.name, attribute=error.attribute)
-        return _query(workspace, person_id, [code for code in codes if code != error.attribute], deadline)
+        log.warning("messenger.unknown_attribute", itop=workspace.itop.name, attribute=min(missing))
     return people[0] if people else None
 
 

@@ -1,6 +1,6 @@
 """The data of one panel request. Functions of `tickets` and `panel` take it first."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,7 @@ from intercom_bridge.datamodel import TicketClass
 from intercom_bridge.datamodel.lookup import ticket_class_of
 from intercom_bridge.intercom.payloads import CanvasRequest
 from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
-from itop_client import Deadline, Found
+from itop_client import Deadline, Found, UnknownAttributeError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +45,20 @@ def get_objects(  # noqa: PLR0913 - the arguments of core/get
     oql: str,
     *,
     fields: Iterable[str],
+    optional: Collection[str] = (),
     limit: int | None = None,
     page: int = 1,
 ) -> Found:
-    """Query iTop within the request's deadline.
+    """Query iTop within the request's deadline. If it lacks an `optional` attribute, query again without that.
 
     Raise ItopError, or SecretDecryptionError when the account's token cannot be decrypted.
     """
-    return itop_client(context.itop).get(
-        class_name, oql, fields=fields, limit=limit, page=page, deadline=context.deadline.remaining()
-    )
+    codes = tuple(dict.fromkeys((*fields, *optional)))
+    client, seconds = itop_client(context.itop), context.deadline.remaining()
+    try:
+        return client.get(class_name, oql, fields=codes, limit=limit, page=page, deadline=seconds)
+    except UnknownAttributeError as error:
+        if error.attribute not in optional:
+            raise
+        rest = [code for code in optional if code != error.attribute]
+        return get_objects(context, class_name, oql, fields=fields, optional=rest, limit=limit, page=page)

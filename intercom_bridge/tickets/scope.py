@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 
 from intercom_bridge.models import CachedAnswer, Workspace
 from itop_client import ItopObject, OqlError, Query, parse
@@ -100,25 +100,26 @@ def ticket_condition(context: PanelContext, alias: str, person: Person) -> str:
 
 
 def find_people(
-    context: PanelContext, condition: Callable[[str], str], limit: int, attributes: Sequence[str] = ()
+    context: PanelContext, condition: Callable[[str], str], limit: int, optional: Collection[str] = ()
 ) -> tuple[list[Person], bool]:
     """Return persons who are in scope and meet a condition, and whether iTop had more than `limit` to check.
 
-    `condition` returns OQL, given a person's alias. The persons are returned with these further `attributes`. One
-    query; if the scope cannot be part of it, because it is on another class or depends on the person, one more for
+    `condition` returns OQL, given a person's alias. The persons have those of the `optional` attributes that iTop has.
+    One query; if the scope cannot be part of it, because it is on another class or depends on the person, one more for
     each person found.
     """
     query = people_query(context.workspace, condition)
     candidates = query or parse(f"SELECT Person AS p WHERE {condition('p')}")
-    extra = tuple(dict.fromkeys((*attributes, *(() if query else person_attributes(context.workspace)))))
+    needed = () if query else person_attributes(context.workspace)
     found = get_objects(
         context,
         candidates.class_name,
         str(candidates),
-        fields=tuple(dict.fromkeys((*FIELDS, *extra))),
+        fields=(*FIELDS, *needed),
+        optional=optional,
         limit=limit,
     )
-    people = [Person.from_itop(item, extra=extra) for item in found]
+    people = [Person.from_itop(item, extra=(*needed, *optional)) for item in found]
     if query is None:
         people = [person for person in people if serves(context, person)]
     return people, found.total > limit

@@ -2,31 +2,19 @@
 
 from dataclasses import dataclass
 
-from intercom_bridge.connections import itop_client
 from intercom_bridge.datamodel.class_names import describe_unknown_class, unknown_classes
 from intercom_bridge.models import ItopInstance, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
-from itop_client import (
-    Client,
-    Deadline,
-    ItopError,
-    ItopRejectedError,
-    OqlError,
-    UnknownAttributeError,
-    UnknownClassError,
-    containing,
-    parse,
-)
+from itop_client import Deadline, ItopError, ItopRejectedError, OqlError, UnknownClassError, parse
 
 from .context import PanelContext, get_objects
+from .people.candidates import words_condition
 from .people.evidence import parse_id
 from .people.person import FIELDS, Person
 from .preview import person_condition, sample_context
 from .scope import ScopeKind, people_query, person_attributes, serves
 
 MAX_PEOPLE = 10
-MAX_TERMS = 6
-MAX_TERM_LENGTH = 60
 SECONDS = 15.0
 # While a form is being saved.
 SAVE_SECONDS = 5.0
@@ -48,7 +36,6 @@ class Verdict:
 class PersonReport:
     """A person, and the verdict of each workspace of their iTop."""
 
-    itop: ItopInstance
     person: Person
     verdicts: tuple[Verdict, ...]
 
@@ -74,9 +61,19 @@ def report_people(text: str, itop: ItopInstance) -> list[PersonReport]:
             code for workspace in workspaces if _is_usable(workspace) for code in person_attributes(workspace)
         )
     )
-    people = _find_people(itop_client(itop), _condition(text), extra, deadline)
+    context = sample_context(Workspace(itop=itop), deadline)
+    found = get_objects(
+        context,
+        "Person",
+        f"SELECT Person AS p WHERE {_condition(text)}",
+        fields=FIELDS,
+        # Each concerns one workspace only.
+        optional=extra,
+        limit=MAX_PEOPLE,
+    )
+    people = [Person.from_itop(item, extra=extra) for item in found]
     return [
-        PersonReport(itop, person, tuple(_verdict(workspace, person, deadline) for workspace in workspaces))
+        PersonReport(person, tuple(_verdict(workspace, person, deadline) for workspace in workspaces))
         for person in people
     ]
 
@@ -115,30 +112,9 @@ def _is_usable(workspace: Workspace) -> bool:
 
 
 def _condition(text: str) -> str:
-    text = text.strip()
     if parse_id(text) or "@" in text:
         return person_condition(text, "p")
-    terms = text.split()[:MAX_TERMS]
-    named = (f"p.friendlyname LIKE {containing(term[:MAX_TERM_LENGTH])}" for term in terms)
-    return " AND ".join(named) or "p.id = 0"
-
-
-def _find_people(client: Client, condition: str, extra: tuple[str, ...], deadline: Deadline) -> list[Person]:
-    """Leave out those of the `extra` attributes that this iTop lacks; they concern one workspace only."""
-    try:
-        found = client.get(
-            "Person",
-            f"SELECT Person AS p WHERE {condition}",
-            fields=tuple(dict.fromkeys((*FIELDS, *extra))),
-            limit=MAX_PEOPLE,
-            deadline=deadline.remaining(),
-        )
-    except UnknownAttributeError as error:
-        if error.attribute not in extra:
-            raise
-        rest = tuple(code for code in extra if code != error.attribute)
-        return _find_people(client, condition, rest, deadline)
-    return [Person.from_itop(item, extra=extra) for item in found]
+    return words_condition(text, "p", ("friendlyname",)) or "p.id = 0"
 
 
 def _verdict(workspace: Workspace, person: Person, deadline: Deadline) -> Verdict:

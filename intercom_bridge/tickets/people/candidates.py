@@ -36,12 +36,10 @@ class Candidates:
 
 def search_people(context: PanelContext, text: str) -> Candidates:
     """Return the persons with each word of `text` in their name or e-mail address."""
-    terms = text.split()[:MAX_TERMS]
-    if not terms:
+    if not text.strip():
         return Candidates()
-    return Candidates.of(
-        *find_people(context, lambda alias: _contains_all(terms, alias, ("friendlyname", "email")), MAX_SHOWN)
-    )
+    codes = ("friendlyname", "email")
+    return Candidates.of(*find_people(context, lambda alias: words_condition(text, alias, codes), MAX_SHOWN))
 
 
 def suggest_people(context: PanelContext, candidate_ids: Iterable[int], *, exclude: int = 0) -> Candidates:
@@ -65,7 +63,7 @@ def suggest_people(context: PanelContext, candidate_ids: Iterable[int], *, exclu
             return f"{alias}.id IN ({ids(candidate_ids)})"
         conditions = evidence.email_conditions(alias)
         if name_terms:
-            conditions.append(f"({_contains_all(name_terms, alias, ('friendlyname',))})")
+            conditions.append(f"({words_condition(contact.name, alias, ('friendlyname',))})")
         any_of = " OR ".join(conditions)
         return f"({any_of}) AND {alias}.id != {exclude}" if exclude and any_of else any_of
 
@@ -82,8 +80,9 @@ def forget_candidates(itop: ItopInstance) -> int:
     return cached.delete()[0]
 
 
-def _contains_all(terms: Iterable[str], alias: str, codes: Iterable[str]) -> str:
+def words_condition(text: str, alias: str, codes: Iterable[str]) -> str:
+    """Return OQL: each word of `text` is in one of these attributes. Return "" without a word."""
     return " AND ".join(
         "(" + " OR ".join(f"{alias}.{code} LIKE {containing(term[:MAX_TERM_LENGTH])}" for code in codes) + ")"
-        for term in terms
+        for term in text.split()[:MAX_TERMS]
     )

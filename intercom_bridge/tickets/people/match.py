@@ -295,7 +295,7 @@ def _search_by_evidence(context: PanelContext, evidence: Evidence) -> tuple[Foun
             context,
             "Person",
             f"SELECT Person AS p WHERE {' OR '.join(evidence.conditions('p'))}",
-            fields=tuple(dict.fromkeys((*FIELDS, *extra))),
+            fields=(*FIELDS, *extra),
             limit=MAX_CANDIDATES,
         )
     except UnknownAttributeError as error:

@@ -28,7 +28,7 @@ class Person:
 
     @classmethod
     def from_itop(cls, found: ItopObject, how: str = "", extra: tuple[str, ...] = ()) -> Person:
-        """Build from an object that was queried with FIELDS and the `extra` attributes."""
+        """Build from an object that was queried with FIELDS and the `extra` attributes; iTop may lack some of those."""
         return cls(
             id=found.id,
             name=found.text("friendlyname"),
@@ -37,7 +37,7 @@ class Person:
             org_name=found.text("org_name"),
             how=how,
             is_active=found.text("status") != "inactive",
-            attributes={code: found.text(code) for code in extra},
+            attributes={code: found.text(code) for code in extra if code in found.fields},
         )
 
     @classmethod
