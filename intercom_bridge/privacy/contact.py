@@ -41,6 +41,7 @@ from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.models.ticket_creation import without_files
 from intercom_bridge.sync.authors import portal_question, question_about
 from intercom_bridge.tickets.people.candidates import forget_candidates
+from intercom_bridge.tickets.people.evidence import parse_id
 from intercom_bridge.tickets.people.match import cached_match_answers
 
 from .redaction import redact_secrets
@@ -55,8 +56,8 @@ class CreationPendingError(Exception):
 def find_contacts(workspace: Workspace, text: str) -> list[str]:
     """Return contact IDs for a contact ID, an e-mail address, or the ID of an iTop person."""
     condition = Q(contact_id=text) | Q(email__iexact=text)
-    if text.isascii() and text.isdecimal() and len(text) < 19:
-        condition |= Q(person_id=int(text))
+    if person_id := parse_id(text):
+        condition |= Q(person_id=person_id)
     matches = PersonMatch.objects.filter(condition, workspace=workspace)
     return sorted({*matches.values_list("contact_id", flat=True), text})
 
@@ -131,6 +132,7 @@ class Contact:
         }
 
     def _conversation(self, row: Conversation) -> dict[str, Any]:
+        files_to_intercom = FileToIntercom.objects.filter(event__conversation=row)
         return {
             "conversation": row.conversation_id,
             "participants": [participant.contact_id for participant in row.participants.order_by("pk")],
@@ -143,32 +145,12 @@ class Contact:
                 | {"ticket": delivery.ticket.ref}
                 for delivery in row.deliveries.select_related("ticket").in_order().iterator(chunk_size=200)
             ],
-            "ticket_creations": [
-                _columns(creation, omit=("conversation",)) for creation in row.ticket_creations.order_by("pk")
-            ],
-            "form_drafts": [
-                _columns(draft, omit=("conversation",)) for draft in row.form_drafts.order_by("pk")
-            ],
-            "outgoing_messages": [
-                _columns(message, omit=("conversation",)) for message in row.outgoing_messages.order_by("pk")
-            ],
-            "ticket_events": [
-                {name: _value(value) for name, value in event.to_json().items()}
-                for event in row.ticket_events.select_related("ticket")
-                .order_by("pk")
-                .iterator(chunk_size=200)
-            ],
-            "files_copied_to_itop": [
-                file.to_json()
-                for file in row.files_to_itop.select_related("ticket").order_by("pk").iterator(chunk_size=200)
-            ],
-            "files_copied_to_intercom": [
-                file.to_json()
-                for file in FileToIntercom.objects.filter(event__conversation=row)
-                .select_related("event__ticket")
-                .order_by("pk")
-                .iterator(chunk_size=200)
-            ],
+            "ticket_creations": _rows(row.ticket_creations.all()),
+            "form_drafts": _rows(row.form_drafts.all()),
+            "outgoing_messages": _rows(row.outgoing_messages.all()),
+            "ticket_events": _facts(row.ticket_events.select_related("ticket")),
+            "files_copied_to_itop": _facts(row.files_to_itop.select_related("ticket")),
+            "files_copied_to_intercom": _facts(files_to_intercom.select_related("event__ticket")),
         }
 
     def erase(self) -> dict[str, int]:
@@ -220,8 +202,7 @@ class Contact:
         return erased
 
     def _erase_webhook_events(self) -> int:
-        waiting = self.webhook_events.filter(state=WebhookEvent.State.RECEIVED)
-        waiting.update(state=WebhookEvent.State.SKIPPED, reason_code=ReasonCode.ERASED)
+        self.webhook_events.waiting().update(state=WebhookEvent.State.SKIPPED, reason_code=ReasonCode.ERASED)
         return self.webhook_events.erase_content()
 
     def _erase_ticket_events(self) -> int:
@@ -259,6 +240,16 @@ def _erase_ticket_creations(ticket_creations: list[TicketCreation]) -> int:
             caller_id=0,
         )
     return len(ticket_creations)
+
+
+def _rows(of_conversation: QuerySet[Any]) -> list[dict[str, Any]]:
+    return [_columns(row, omit=("conversation",)) for row in of_conversation.order_by("pk")]
+
+
+def _facts(rows: QuerySet[Any]) -> list[dict[str, Any]]:
+    """Return what each row says itself for exports, as JSON values."""
+    facts = (row.to_json() for row in rows.order_by("pk").iterator(chunk_size=200))
+    return [{name: _value(value) for name, value in row.items()} for row in facts]
 
 
 def _columns(row: models.Model, *, omit: Iterable[str]) -> dict[str, Any]:

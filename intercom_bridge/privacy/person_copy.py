@@ -3,7 +3,9 @@
 import datetime as dt
 import itertools
 import json
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 from django.utils import timezone
@@ -40,35 +42,32 @@ def person_copy(contact: Contact) -> dict[str, Any]:
 
 
 def _conversations(contact: Contact) -> list[dict[str, Any]]:
-    messages: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
-    tickets: dict[str, list[dict[str, Any]]] = {}
+    messages: defaultdict[str, dict[tuple[str, str], dict[str, Any]]] = defaultdict(dict)
     for conversation_id, part in itertools.chain(_own_copied_parts(contact), _own_parts(contact)):
-        messages.setdefault(conversation_id, {})[part.kind, part.id] = _message(part)
+        sent_at = dt.datetime.fromtimestamp(part.created_at, dt.UTC)
+        messages[conversation_id][part.kind, part.id] = _message(
+            sent_at, part.body, part.subject, map(name_of, part.attachments)
+        )
     for event in _entries_in_portal(contact):
-        own_messages = messages.setdefault(event.conversation.conversation_id, {})
-        own_messages["entry", event.key] = {
-            "sent_at": (event.happened_at or event.created_at).isoformat(),
-            "subject": "",
-            "text": to_text(event.content),
-            "files": [],
-            "copied_to": [],
-        }
-    for conversation in contact.conversations:
-        links = conversation.links.select_related("ticket").order_by("pk")
-        tickets[conversation.conversation_id] = [
-            {"ticket": link.ticket.ref, "linked_at": link.created_at.isoformat()} for link in links
+        message = _message(event.happened_at or event.created_at, event.content)
+        messages[event.conversation.conversation_id]["entry", event.key] = message
+    tickets = {
+        conversation.conversation_id: [
+            {"ticket": link.ticket.ref, "linked_at": link.created_at.isoformat()}
+            for link in conversation.links.select_related("ticket").order_by("pk")
         ]
+        for conversation in contact.conversations
+    }
     for delivery in _deliveries(contact).filter(written_at__isnull=False):
         own = messages.get(delivery.conversation.conversation_id, {})
-        message = own.get((delivery.kind, delivery.part_id))
-        if message and delivery.written_at:
+        if found := own.get((delivery.kind, delivery.part_id)):
             copied = {"ticket": delivery.ticket.ref, "at": delivery.written_at.isoformat()}
-            message["copied_to"].append(copied)
+            found["copied_to"].append(copied)
     return [
         {
             "conversation": conversation_id,
             "tickets": tickets.get(conversation_id, []),
-            "messages": sorted(messages.get(conversation_id, {}).values(), key=lambda one: one["sent_at"]),
+            "messages": sorted(messages[conversation_id].values(), key=itemgetter("sent_at")),
         }
         for conversation_id in sorted({*messages, *tickets})
     ]
@@ -140,11 +139,11 @@ def _is_author(author: Author, contact: Contact) -> bool:
     return author.id == contact.contact_id and author.type in _CONTACT_TYPES
 
 
-def _message(part: Part) -> dict[str, Any]:
+def _message(sent_at: dt.datetime, body: str, subject: str = "", files: Iterable[str] = ()) -> dict[str, Any]:
     return {
-        "sent_at": dt.datetime.fromtimestamp(part.created_at, dt.UTC).isoformat(),
-        "subject": part.subject,
-        "text": to_text(part.body),
-        "files": [name_of(file) for file in part.attachments],
+        "sent_at": sent_at.isoformat(),
+        "subject": subject,
+        "text": to_text(body),
+        "files": list(files),
         "copied_to": [],
     }
