@@ -45,15 +45,11 @@ def possible_duplicates(
     return [row for _is_linked, _in_common, row in candidates[:MAX_DUPLICATES]]
 
 
-def similarity(title: str, other: str) -> float:
+def _similarity(words: frozenset[str], others: frozenset[str]) -> float:
     """Return 1 if one title has all the words of the other in any order, 0 if they have none in common.
 
     Stop words are ignored: "my laptop does not start" and "Laptop does not boot" are both about a laptop.
     """
-    return _similarity(_words(title), _words(other))
-
-
-def _similarity(words: frozenset[str], others: frozenset[str]) -> float:
     words, others = words - STOP_WORDS or words, others - STOP_WORDS or others
     return len(words & others) / max(min(len(words), len(others)), 1)
 
