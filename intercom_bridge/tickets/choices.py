@@ -1,7 +1,7 @@
 """The objects that an external key of the create form may point to."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import structlog
 
@@ -120,15 +120,9 @@ def _cached_choices(context: PanelContext, query: Query, question: str) -> Choic
     found = get_objects(
         context, query.class_name, str(query), fields=("id", "friendlyname"), limit=MAX_CHOICES
     )
-    choices = tuple(
-        sorted(
-            (
-                Choice(id=str(item.id), label=clean_text(item.text("friendlyname")).strip() or str(item.id))
-                for item in found
-            ),
-            key=lambda choice: choice.label.casefold(),
-        )
-    )
-    stored = [{"id": choice.id, "label": choice.label} for choice in choices]
+    labels = {str(item.id): clean_text(item.text("friendlyname")).strip() or str(item.id) for item in found}
+    by_label = sorted(labels.items(), key=lambda choice: choice[1].casefold())
+    choices = tuple(Choice(id=choice_id, label=label) for choice_id, label in by_label)
+    stored = [asdict(choice) for choice in choices]
     CachedAnswer.objects.store(context.itop, question, {"total": found.total, "choices": stored})
     return ChoiceList(choices=choices, total=found.total)
