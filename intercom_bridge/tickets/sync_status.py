@@ -243,9 +243,10 @@ def _ticket_syncs(conversation: Conversation) -> tuple[TicketSync, ...]:
     )
     counts_by_ticket: dict[int, dict[str, Any]] = {}
     for row in rows:
-        last_at, zone = row["last_at"], conversation.workspace.zone
-        row["last_at"] = dt.datetime.fromtimestamp(last_at, zone) if last_at else None
-        counts_by_ticket[row.pop("ticket")] = row
+        counts: dict[str, Any] = {**row}
+        last_at, zone = counts["last_at"], conversation.workspace.zone
+        counts["last_at"] = dt.datetime.fromtimestamp(last_at, zone) if last_at else None
+        counts_by_ticket[counts.pop("ticket")] = counts
     files = summaries_by_ticket(conversation)
     return tuple(
         TicketSync(
