@@ -25,7 +25,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from http.cookiejar import DefaultCookiePolicy
@@ -166,7 +166,7 @@ def exchange(  # noqa: PLR0913 - the parts of an HTTP request
     """
     if deadline <= 0:
         raise HttpUnreachableError("no time was left to connect")
-    watchdog = _Watchdog(deadline)
+    watchdog = Watchdog(deadline)
     _current.watchdog = watchdog
     try:
         response = session.request(
@@ -183,7 +183,6 @@ def exchange(  # noqa: PLR0913 - the parts of an HTTP request
             body = _read(response, max_bytes, into)
         finally:
             response.close()
-        # After the watchdog's shutdown, a body without a length looks as if it had ended.
         if watchdog.expired:
             raise TimeoutError
     except _SinkError as error:
@@ -222,7 +221,7 @@ def _read(response: requests.Response, max_bytes: int, into: Sink | None) -> byt
     return b"".join(chunks)
 
 
-def _failure(error: Exception, watchdog: _Watchdog) -> HttpUnreachableError | HttpNoResponseError:
+def _failure(error: Exception, watchdog: Watchdog) -> HttpUnreachableError | HttpNoResponseError:
     if isinstance(error, requests.ReadTimeout) or (watchdog.expired and watchdog.sending):
         return HttpNoResponseError(f"no complete response within {watchdog.seconds:g} s")
     if watchdog.expired:
@@ -266,8 +265,11 @@ def _causes(error: Exception) -> Iterator[BaseException]:
             todo += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
 
 
-class _Watchdog:
-    """Shuts the socket of one exchange down at its deadline, and records whether sending began."""
+class Watchdog:
+    """Shuts the socket of one exchange down at its deadline, and records whether sending began.
+
+    After that, a body without a length looks as if it had ended: check `expired`.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -317,6 +319,54 @@ def _shut_down(connected: socket.socket) -> None:
         pass  # the other side closed it first
 
 
+def look_up(host: str, port: int, seconds: float) -> list[Any]:
+    """Return what getaddrinfo returns, which has no timeout. Raise TimeoutError if it takes longer than this.
+
+    A lookup that takes too long ends in its own thread.
+    """
+    results: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+        except (OSError, UnicodeError) as error:
+            results.put(error)
+
+    threading.Thread(target=run, name="name-lookup", daemon=True).start()
+    try:
+        result = results.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def open_socket(
+    addresses: list[Any], watchdog: Watchdog, options: Iterable[tuple[Any, ...]] = ()
+) -> socket.socket:
+    """Connect to the first of the addresses that answers (as `look_up` returns them), watched by the watchdog.
+
+    Raise OSError.
+    """
+    failure: OSError = OSError("the host name has no address")
+    for index, (family, kind, protocol, _, address) in enumerate(addresses):
+        candidate = socket.socket(family, kind, protocol)
+        try:
+            for option in options:
+                candidate.setsockopt(*option)
+            # Each address gets an equal share of the time, so that a dead one does not use up all of it.
+            candidate.settimeout(watchdog.remaining() / (len(addresses) - index))
+            candidate.connect(address)
+            candidate.settimeout(watchdog.remaining())
+            watchdog.attach(candidate)
+            return candidate
+        except OSError as error:
+            failure = error
+            candidate.close()
+    raise failure
+
+
 class _DeadlineScheduler:
     """One thread that expires watchdogs on time.
 
@@ -329,12 +379,12 @@ class _DeadlineScheduler:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self._heap: list[tuple[float, int, _Watchdog]] = []
+        self._heap: list[tuple[float, int, Watchdog]] = []
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def add(self, end: float, watchdog: _Watchdog) -> None:
+    def add(self, end: float, watchdog: Watchdog) -> None:
         with self._changed:
             heapq.heappush(self._heap, (end, next(self._numbers), watchdog))
             if self._thread is None:
@@ -348,7 +398,7 @@ class _DeadlineScheduler:
         while True:
             self._wait_for_next().expire()
 
-    def _wait_for_next(self) -> _Watchdog:
+    def _wait_for_next(self) -> Watchdog:
         with self._changed:
             while True:
                 while self._heap and self._heap[0][2].stopped:  # most stop long before their deadline
@@ -365,7 +415,7 @@ _scheduler = _DeadlineScheduler()
 class _Current(threading.local):
     """The watchdog of this thread's exchange: urllib3 cannot pass one down to a connection."""
 
-    watchdog: _Watchdog | None = None
+    watchdog: Watchdog | None = None
 
 
 _current = _Current()
@@ -385,48 +435,15 @@ class _WatchedConnection(HTTPConnection):
         watchdog = _current.watchdog
         if watchdog is None:
             return super()._new_conn()
-        addresses = self._resolve(watchdog)
-        failure: OSError = OSError("the host name has no address")
-        for index, (family, kind, protocol, _, address) in enumerate(addresses):
-            candidate = socket.socket(family, kind, protocol)
-            try:
-                for option in self.socket_options or ():
-                    candidate.setsockopt(*option)
-                # Each address gets an equal share of the time, so that a dead one does not use up all of it.
-                candidate.settimeout(watchdog.remaining() / (len(addresses) - index))
-                if self.source_address:
-                    candidate.bind(self.source_address)
-                candidate.connect(address)
-                candidate.settimeout(watchdog.remaining())
-                watchdog.attach(candidate)
-                return candidate
-            except OSError as error:
-                failure = error
-                candidate.close()
-        if isinstance(failure, TimeoutError):
-            raise ConnectTimeoutError(self, "connecting took too long") from failure
-        raise NewConnectionError(self, str(failure)) from failure
-
-    def _resolve(self, watchdog: _Watchdog) -> list[Any]:
-        # getaddrinfo has no timeout. A lookup that takes too long is abandoned and ends in its own thread.
-        results: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
-
-        def look_up() -> None:
-            try:
-                results.put(list(socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)))
-            except (OSError, UnicodeError) as error:
-                results.put(error)
-
-        threading.Thread(target=look_up, name="name-lookup", daemon=True).start()
         try:
-            result = results.get(timeout=watchdog.remaining())
-        except queue.Empty:
-            raise ConnectTimeoutError(self, "the name lookup took too long") from None
-        if isinstance(result, socket.gaierror):
-            raise NameResolutionError(self.host, self, result) from result
-        if isinstance(result, (OSError, UnicodeError)):
-            raise NewConnectionError(self, str(result)) from result
-        return result
+            addresses = look_up(self._dns_host, self.port, watchdog.remaining())
+            return open_socket(addresses, watchdog, self.socket_options or ())
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "connecting took too long") from error
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except (OSError, UnicodeError) as error:
+            raise NewConnectionError(self, str(error)) from error
 
     def connect(self) -> None:
         self._connecting = True

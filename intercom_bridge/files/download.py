@@ -40,14 +40,13 @@ import http.client
 import io
 import ipaddress
 import os
-import queue
 import re
 import socket
 import ssl
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -62,6 +61,7 @@ from intercom_bridge import USER_AGENT
 from intercom_bridge.models import Workspace
 from intercom_bridge.models.reason import ReasonCode
 from itop_client import RemoteError
+from itop_client.http import Watchdog, look_up, open_socket
 
 from .names import HEAD_BYTES, content_type_of, is_forbidden
 
@@ -261,12 +261,11 @@ def download(
     `deadline` is in seconds from now, and counts until the file is complete. `name` is used to determine the type.
     Raise a DownloadError, which does not contain the address, because its signature is a credential.
     """
-    clock = _Clock(deadline)
     descriptor, path = _create_file()
     try:
         try:
             with os.fdopen(descriptor, "wb") as file:
-                received = _receive(url, hosts, max_bytes, clock, file)
+                received = _receive(url, hosts, max_bytes, deadline, file)
         except OSError as error:  # closing writes the rest: the disk is full
             raise FileNotStoredError(_describe(error)) from None
         yield Downloaded(
@@ -327,21 +326,6 @@ def expiry_of(url: str) -> dt.datetime | None:
         return None
 
 
-class _Clock:
-    """The wall-clock time that is left for a download."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        """Return the seconds that are left. Raise TimeoutError if there are none."""
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
-
-
 class _Target(NamedTuple):
     """An address that may be requested. `path` includes the query; `is_stand_in`: it need not be public."""
 
@@ -391,25 +375,32 @@ def _check_address(url: str, hosts: AllowedHosts) -> _Target:
 
 
 def _receive(
-    url: str, hosts: AllowedHosts, max_bytes: int, clock: _Clock, file: io.BufferedWriter
+    url: str, hosts: AllowedHosts, max_bytes: int, deadline: float, file: io.BufferedWriter
 ) -> _Received:
     target = _check_address(url, hosts)
+    watchdog = Watchdog(deadline)
     try:
-        with _slot(clock):
+        with _slot(watchdog):
             for _ in range(MAX_REDIRECTS + 1):
-                with _connected(target, clock) as connected:
-                    response = _request(target, connected, clock)
+                with _connected(target, watchdog) as connected, _request(target, connected) as response:
                     if response.status not in _REDIRECTS:
                         _check_response(response, target)
-                        return _save(response, file, max_bytes)
+                        received = _save(response, file, max_bytes)
+                        if watchdog.expired:
+                            raise TimeoutError
+                        return received
                     location = response.getheader("Location") or ""
                 target = _check_address(_resolve(location, target), hosts)
         raise DownloadError(f"more than {MAX_REDIRECTS} redirects")
     # `from None`: the libraries' errors may contain the address.
-    except TimeoutError:
-        raise DownloadTimeoutError(f"not complete within {clock.seconds:g} s") from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (DownloadError, OSError, ValueError, http.client.HTTPException) as error:
+        if watchdog.expired or isinstance(error, TimeoutError):
+            raise DownloadTimeoutError(f"not complete within {watchdog.seconds:g} s") from None
+        if isinstance(error, DownloadError):
+            raise
         raise DownloadError(_describe(error)) from None
+    finally:
+        watchdog.stop()
 
 
 def _resolve(location: str, target: _Target) -> str:
@@ -423,9 +414,9 @@ def _resolve(location: str, target: _Target) -> str:
 
 
 @contextlib.contextmanager
-def _slot(clock: _Clock) -> Iterator[None]:
+def _slot(watchdog: Watchdog) -> Iterator[None]:
     slots = _slots()
-    if not slots.acquire(timeout=clock.left()):
+    if not slots.acquire(timeout=watchdog.remaining()):
         raise TimeoutError
     try:
         yield
@@ -440,12 +431,11 @@ def _slots() -> threading.BoundedSemaphore:
 
 
 @contextlib.contextmanager
-def _connected(target: _Target, clock: _Clock) -> Iterator[socket.socket]:
+def _connected(target: _Target, watchdog: Watchdog) -> Iterator[socket.socket]:
     """Connect to the target, through a proxy if the environment has one for it, and with TLS for https."""
     proxy = "" if target.is_stand_in else _proxy(target)
-    connected = _connect_through(proxy, target, clock) if proxy else _connect(target, clock)
+    connected = _connect_through(proxy, target, watchdog) if proxy else _connect(target, watchdog)
     try:
-        connected.settimeout(clock.left())
         if target.scheme == "https":
             connected = _tls(_authorities()).wrap_socket(
                 connected,
@@ -458,33 +448,22 @@ def _connected(target: _Target, clock: _Clock) -> Iterator[socket.socket]:
         connected.close()
 
 
-def _connect(target: _Target, clock: _Clock) -> socket.socket:
-    addresses = _look_up(target.host, target.port, clock)
+def _connect(target: _Target, watchdog: Watchdog) -> socket.socket:
+    addresses = _look_up(target.host, target.port, watchdog)
     if not target.is_stand_in:
         for address in addresses:
             if not _is_public(address[-1][0]):
                 raise AddressRefusedError(f"{target.host} is {address[-1][0]}, which is not a public address")
-    return _open(addresses, clock)
+    return open_socket(addresses, watchdog)
 
 
-def _look_up(host: str, port: int, clock: _Clock) -> list[Any]:
-    """Return what getaddrinfo returns, which has no timeout: a lookup that takes too long ends in its own thread."""
-    results: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
-
-    def look_up() -> None:
-        try:
-            results.put(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
-        except (OSError, UnicodeError) as error:
-            results.put(error)
-
-    threading.Thread(target=look_up, name="name-lookup", daemon=True).start()
+def _look_up(host: str, port: int, watchdog: Watchdog) -> list[Any]:
     try:
-        result = results.get(timeout=clock.left())
-    except queue.Empty:
-        raise TimeoutError from None
-    if isinstance(result, Exception):
-        raise DownloadError(f"the host {host} could not be looked up")
-    return result
+        return look_up(host, port, watchdog.remaining())
+    except TimeoutError:
+        raise
+    except (OSError, UnicodeError):
+        raise DownloadError(f"the host {host} could not be looked up") from None
 
 
 def _is_public(text: str) -> bool:
@@ -497,44 +476,30 @@ def _is_public(text: str) -> bool:
     return not any(address in network for network in _NOT_PUBLIC)
 
 
-def _open(addresses: list[Any], clock: _Clock) -> socket.socket:
-    """Connect to the first of these addresses that answers."""
-    failure = OSError("the host name has no address")
-    for index, (family, kind, protocol, _, address) in enumerate(addresses):
-        candidate = socket.socket(family, kind, protocol)
-        try:
-            # Each address gets an equal share of the time, so that a dead one does not use up all of it.
-            candidate.settimeout(clock.left() / (len(addresses) - index))
-            candidate.connect(address)
-        except OSError as error:
-            candidate.close()
-            failure = error
-        else:
-            return candidate
-    raise failure
-
-
 def _proxy(target: _Target) -> str:
     url = f"https://{target.host}/"
     return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
 
 
-def _connect_through(proxy: str, target: _Target, clock: _Clock) -> socket.socket:
+def _connect_through(proxy: str, target: _Target, watchdog: Watchdog) -> socket.socket:
     """Connect to the host's name through an HTTP proxy, which looks it up (RFC 9110, CONNECT)."""
     parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     if parts.scheme != "http" or not parts.hostname:
         raise DownloadError("HTTPS_PROXY is not the address of an HTTP proxy")
-    connected = _open(_look_up(parts.hostname, parts.port or 80, clock), clock)
+    connected = open_socket(_look_up(parts.hostname, parts.port or 80, watchdog), watchdog)
     try:
         headers = {}
         if parts.username:
             account = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             headers = make_headers(proxy_basic_auth=account)
-        exchange = _Exchange(connected, clock, f"{target.host}:{target.port}")
-        exchange.request("CONNECT", f"{target.host}:{target.port}", headers=headers)
-        status = exchange.getresponse().status
-        if not 200 <= status < 300:
-            raise DownloadError(f"the proxy refused the connection with the status {status}")
+        authority = f"{target.host}:{target.port}"
+        # With a duplicate, because the end of the exchange may close it.
+        with (
+            connected.dup() as duplicate,
+            _exchange(duplicate, "CONNECT", authority, authority, headers) as it,
+        ):
+            if not 200 <= it.status < 300:
+                raise DownloadError(f"the proxy refused the connection with the status {it.status}")
     except BaseException:
         connected.close()
         raise
@@ -554,59 +519,23 @@ def _tls(authorities: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=authorities)
 
 
-def _request(target: _Target, connected: socket.socket, clock: _Clock) -> http.client.HTTPResponse:
+def _request(target: _Target, connected: socket.socket) -> http.client.HTTPResponse:
     """Send the request, which contains nothing but the address, and return the response without its body."""
     is_default_port = target.port == (443 if target.scheme == "https" else 80)
-    exchange = _Exchange(connected, clock, target.host if is_default_port else f"{target.host}:{target.port}")
-    exchange.request("GET", target.path, headers={"Accept": "*/*", "Connection": "close"})
-    return exchange.getresponse()
+    authority = target.host if is_default_port else f"{target.host}:{target.port}"
+    headers = {"Accept": "*/*", "Connection": "close"}
+    return _exchange(connected, "GET", target.path, authority, headers)
 
 
-class _Exchange(http.client.HTTPConnection):
-    """One exchange over a connection that exists. http.client asks for the encoding `identity` by itself."""
-
-    def __init__(self, connected: socket.socket, clock: _Clock, authority: str) -> None:
-        super().__init__("unused")
-        self.sock = _TimedSocket(connected, clock)
-        self.auto_open = 0
-        self._authority = authority
-
-    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **more: Any) -> None:
-        headers = {"Host": self._authority, "User-Agent": USER_AGENT, **(headers or {})}
-        super().request(method, url, body, headers, **more)
-
-
-class _TimedSocket:
-    """What http.client uses of a socket, with the time that is left for each call. It does not close the socket."""
-
-    def __init__(self, connected: socket.socket, clock: _Clock) -> None:
-        self._connected = connected
-        self._clock = clock
-
-    def sendall(self, data: bytes) -> None:
-        self._connected.settimeout(self._clock.left())
-        self._connected.sendall(data)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._connected, self._clock))
-
-    def close(self) -> None:
-        pass
-
-
-class _TimedReader(io.RawIOBase):
-    def __init__(self, connected: socket.socket, clock: _Clock) -> None:
-        super().__init__()
-        self._connected = connected
-        self._clock = clock
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        # A read returns as soon as there is any byte, so a server that sends single bytes gains no time.
-        self._connected.settimeout(self._clock.left())
-        return self._connected.recv_into(buffer)
+def _exchange(
+    connected: socket.socket, method: str, path: str, authority: str, headers: Mapping[str, str]
+) -> http.client.HTTPResponse:
+    """Use a connection that exists. http.client asks for the encoding `identity` by itself."""
+    connection = http.client.HTTPConnection("unused")
+    connection.sock = connected
+    connection.auto_open = 0
+    connection.request(method, path, headers={"Host": authority, "User-Agent": USER_AGENT, **headers})
+    return connection.getresponse()
 
 
 def _check_response(response: http.client.HTTPResponse, target: _Target) -> None:
@@ -665,14 +594,18 @@ def _describe(error: Exception) -> str:
 
 
 def _create_file() -> tuple[int, Path]:
-    """Return the descriptor and the path of a new file that only this user can read."""
     try:
-        directory = Path(settings.FILES_DIR)
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _delete_abandoned(directory)
-        descriptor, path = tempfile.mkstemp(prefix=PREFIX, dir=directory)
+        return create_file()
     except OSError as error:
         raise FileNotStoredError(f"a temporary file could not be created: {_describe(error)}") from None
+
+
+def create_file() -> tuple[int, Path]:
+    """Return the descriptor and the path of a new temporary file that only this user can read. Raise OSError."""
+    directory = Path(settings.FILES_DIR)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _delete_abandoned(directory)
+    descriptor, path = tempfile.mkstemp(prefix=PREFIX, dir=directory)
     return descriptor, Path(path)
 
 

@@ -10,7 +10,6 @@ import base64
 import binascii
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +18,6 @@ from typing import Final
 from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
 
 import structlog
-from django.conf import settings
 
 from intercom_bridge.connections import itop_client
 from intercom_bridge.intercom.tokens import StartTag, Tokenizer
@@ -37,7 +35,7 @@ from itop_client import (
     read_inline_image,
 )
 
-from .download import PREFIX
+from .download import create_file
 from .names import HEAD_BYTES, content_type_of, is_forbidden, safe_name
 
 log = structlog.get_logger(__name__)
@@ -151,11 +149,8 @@ class FileReader:
         return _decode(picture.data, path, max_bytes)
 
     def _new_path(self) -> Path:
-        directory = Path(settings.FILES_DIR)
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=directory)
+        descriptor, path = create_file()
         os.close(descriptor)
-        path = Path(name)
         self._stack.callback(path.unlink, missing_ok=True)
         return path
 
