@@ -1,8 +1,6 @@
-"""One client with pooled connections per iTop and per workspace, replaced when its settings change."""
+"""One client with pooled connections per iTop and per workspace, and a new one when its settings change."""
 
-import threading
-from collections.abc import Callable
-from typing import TypeVar
+from functools import lru_cache
 
 from intercom_bridge import USER_AGENT
 from intercom_bridge.intercom.client import IntercomClient
@@ -11,48 +9,32 @@ from itop_client import Client
 
 from .models import ItopInstance, Workspace
 
-C = TypeVar("C", Client, IntercomClient)
-
-_lock = threading.Lock()
-_itop_clients: dict[int, tuple[tuple[str, ...], Client]] = {}
-_intercom_clients: dict[int, tuple[tuple[str, ...], IntercomClient]] = {}
+# More than a deployment has. Clients with earlier settings are dropped at some time.
+MAX_CLIENTS = 500
 
 
 def itop_client(itop: ItopInstance) -> Client:
     """Return the client for this iTop. Raise SecretDecryptionError if its account's secret cannot be decrypted."""
-    token, password, name = itop.token.reveal(), itop.password.reveal(), itop.name
+    return _itop_client(itop.url, itop.token.reveal(), itop.user, itop.password.reveal(), itop.name)
 
+
+@lru_cache(maxsize=MAX_CLIENTS)
+def _itop_client(url: str, token: str, user: str, password: str, name: str) -> Client:
     def on_call(operation: str, _class_name: str, seconds: float, outcome: str) -> None:
         observe(itop_seconds, seconds, name, operation, outcome)
 
-    def create() -> Client:
-        return Client(
-            itop.url, token=token, user=itop.user, password=password, user_agent=USER_AGENT, on_call=on_call
-        )
-
-    # The name is included because it is a label of the metrics.
-    return _cached(_itop_clients, itop.pk, (itop.url, token, itop.user, password, name), create)
+    return Client(url, token=token, user=user, password=password, user_agent=USER_AGENT, on_call=on_call)
 
 
 def intercom_client(workspace: Workspace) -> IntercomClient:
     """Return the client for this workspace. Raise SecretDecryptionError if its token cannot be decrypted."""
-    token, region, url = workspace.access_token.reveal(), workspace.region, workspace.intercom_api_url
-    workspace_id = workspace.workspace_id
+    token = workspace.access_token.reveal()
+    return _intercom_client(token, workspace.region, workspace.intercom_api_url, workspace.workspace_id)
 
+
+@lru_cache(maxsize=MAX_CLIENTS)
+def _intercom_client(token: str, region: str, url: str, workspace_id: str) -> IntercomClient:
     def on_call(method: str, seconds: float, outcome: str) -> None:
         observe(intercom_seconds, seconds, workspace_id, method, outcome)
 
-    def create() -> IntercomClient:
-        return IntercomClient(token, region=region, base_url=url, on_call=on_call)
-
-    return _cached(_intercom_clients, workspace.pk, (token, region, url), create)
-
-
-def _cached(
-    clients: dict[int, tuple[tuple[str, ...], C]], pk: int, settings: tuple[str, ...], create: Callable[[], C]
-) -> C:
-    with _lock:
-        cached = clients.get(pk)
-        if cached is None or cached[0] != settings:
-            cached = clients[pk] = (settings, create())
-        return cached[1]
+    return IntercomClient(token, region=region, base_url=url, on_call=on_call)
