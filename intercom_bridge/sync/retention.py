@@ -8,14 +8,15 @@ rows that are not cleaned yet.
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import models, transaction
-from django.db.models import Q
+from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from intercom_bridge.models import (
@@ -33,11 +34,8 @@ from intercom_bridge.models import (
     WebhookEvent,
     Workspace,
 )
-from intercom_bridge.models.file_to_intercom import FileToIntercomQuerySet
-from intercom_bridge.models.job import Job, JobQuerySet
+from intercom_bridge.models.job import Job
 from intercom_bridge.models.reason import ReasonCode
-from intercom_bridge.models.ticket_event import TicketEventQuerySet
-from intercom_bridge.models.ticket_snapshot import TicketSnapshotQuerySet
 
 from .writer import stopping
 
@@ -48,65 +46,14 @@ STEP = 500
 BREATH_SECONDS = 0.05
 # Longer than the cache lifetimes. Older entries are only used while iTop is down.
 KEEP_ANSWERS_DAYS = 7
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Which rows of a table are cleaned, by state and creation time."""
-
-    model: type[Job]
-    workspace: str
-    state: str
-    made_at: str
-    handled: tuple[str, ...]
-    failed: tuple[str, ...]
-
-
-# These rows stay without their content. Others are deleted.
-_WITH_CONTENT = (JobQuerySet, TicketEventQuerySet, TicketSnapshotQuerySet, FileToIntercomQuerySet)
-
-RULES = (
-    Rule(
-        WebhookEvent,
-        "workspace",
-        "state",
-        "received_at",
-        (WebhookEvent.State.HANDLED, WebhookEvent.State.SKIPPED),
-        (WebhookEvent.State.FAILED,),
-    ),
-    Rule(
-        Delivery,
-        "conversation__workspace",
-        "state",
-        "created_at",
-        (Delivery.State.WRITTEN, Delivery.State.RESTORED, Delivery.State.SKIPPED),
-        (Delivery.State.FAILED,),
-    ),
-    Rule(
-        TicketCreation,
-        "conversation__workspace",
-        "state",
-        "created_at",
-        (TicketCreation.State.CREATED,),
-        (TicketCreation.State.REFUSED,),
-    ),
-    Rule(
-        OutgoingMessage,
-        "conversation__workspace",
-        "state",
-        "created_at",
-        (OutgoingMessage.State.POSTED,),
-        (OutgoingMessage.State.FAILED,),
-    ),
-    Rule(
-        FileToItop,
-        "conversation__workspace",
-        "state",
-        "created_at",
-        (FileToItop.State.COPIED, FileToItop.State.SKIPPED),
-        (FileToItop.State.FAILED,),
-    ),
-)
+# The states of jobs that are done. Failed ones keep their content for a time of their own.
+DONE: dict[type[Job], tuple[str, ...]] = {
+    WebhookEvent: (WebhookEvent.State.HANDLED, WebhookEvent.State.SKIPPED),
+    Delivery: (Delivery.State.WRITTEN, Delivery.State.RESTORED, Delivery.State.SKIPPED),
+    TicketCreation: (TicketCreation.State.CREATED,),
+    OutgoingMessage: (OutgoingMessage.State.POSTED,),
+    FileToItop: (FileToItop.State.COPIED, FileToItop.State.SKIPPED),
+}
 
 
 def clean_payloads() -> dict[str, int]:
@@ -114,15 +61,14 @@ def clean_payloads() -> dict[str, int]:
 
     End between two batches if the process is asked to stop.
     """
-    cleaned: dict[str, int] = {}
+    cleaned: Counter[str] = Counter()
     for work in _work():
-        since = None
+        since: dt.datetime | None = None
         while not stopping.is_set():
-            step = work.step(since)
-            cleaned[work.name] = cleaned.get(work.name, 0) + step.cleaned
-            if step.found < STEP:
+            count, since = work.clean_batch(since)
+            cleaned[work.name] += count
+            if since is None:
                 break
-            since = step.last
             stopping.wait(BREATH_SECONDS)
     if any(cleaned.values()):
         log.info("payloads.cleaned", **{name.replace(" ", "_"): count for name, count in cleaned.items()})
@@ -131,86 +77,77 @@ def clean_payloads() -> dict[str, int]:
 
 def count_payloads() -> dict[str, int]:
     """Return how many rows of each table `clean_payloads` would clean now."""
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for work in _work():
-        counts[work.name] = counts.get(work.name, 0) + work.rows.count()
+        counts[work.name] += work.rows.count()
     return counts
 
 
 @dataclass(frozen=True)
-class _Step:
-    found: int
-    cleaned: int
-    # When the last of the found rows was created.
-    last: dt.datetime | None
-
-
-@dataclass(frozen=True)
 class _Work:
-    """Rows to clean, oldest first. Jobs, events and snapshots stay without content; others are deleted."""
+    """Rows to clean, oldest first. Those whose QuerySet can erase their content stay; others are deleted."""
 
     name: str
-    rows: models.QuerySet[Any]
-    made_at: str
+    rows: QuerySet[Any]
+    made_at: str = "created_at"
     # Values of other fields of the cleaned rows.
     changes: dict[str, Any] = field(default_factory=dict)
 
-    def step(self, since: dt.datetime | None) -> _Step:
-        """Clean a batch of the rows created at `since` or later."""
+    def clean_batch(self, since: dt.datetime | None) -> tuple[int, dt.datetime | None]:
+        """Clean a batch of the rows created at `since` or later.
+
+        Return how many there were, and when the first row of the next batch was created at the earliest; None after
+        the last batch.
+        """
         rows = self.rows.filter(**{f"{self.made_at}__gte": since}) if since else self.rows
         with transaction.atomic():
             found = list(rows.order_by(self.made_at).values_list("pk", self.made_at)[:STEP])
+            keys = [pk for pk, _made_at in found]
             # Filter again: a failed row may have been queued again.
-            here = self.rows.filter(pk__in=[pk for pk, _made_at in found])
-            if not isinstance(here, _WITH_CONTENT):
+            here: Any = self.rows.filter(pk__in=keys)
+            if not hasattr(here, "erase_content"):
                 cleaned = here.delete()[0]
             else:
                 cleaned = here.erase_content(**self.changes)
                 if self.rows.model is WebhookEvent:
-                    Mention.objects.filter(
-                        webhook_event__in=[pk for pk, _made_at in found],
-                        webhook_event__cleaned_at__isnull=False,
-                    ).delete()
-        return _Step(len(found), cleaned, found[-1][1] if found else None)
+                    mentions = Mention.objects.filter(webhook_event__in=keys)
+                    mentions.filter(webhook_event__cleaned_at__isnull=False).delete()
+        return cleaned, found[-1][1] if len(found) == STEP else None
 
 
 def _work() -> Iterator[_Work]:
-    ages = list(_ages())
-    now = timezone.now()
-    for rule in RULES:
-        for age in ages:
-            for states, days in ((rule.handled, age.days), (rule.failed, age.failed_days)):
-                # One state at a time, because each is one range of the index.
-                for state in states:
-                    old = {rule.state: state, f"{rule.made_at}__lt": now - dt.timedelta(days=days)}
-                    rows = rule.model._default_manager.filter(age.of(rule.workspace), cleaned_at=None, **old)
-                    name = str(rule.model._meta.verbose_name_plural)
-                    yield _Work(name, rows, rule.made_at)
-    for age in ages:
-        until = now - dt.timedelta(days=age.days)
-        events = TicketEvent.objects.filter(
-            age.of("conversation__workspace"), cleaned_at=None, created_at__lt=until
-        )
-        yield _Work("ticket events", events, "created_at")
-        files = FileToIntercom.objects.filter(
-            age.of("event__conversation__workspace"), cleaned_at=None, created_at__lt=until
-        )
-        yield _Work("files for Intercom", files, "created_at")
-        without_message = FileToItop.objects.waiting().without_message()
-        left_out = without_message.filter(
-            age.of("conversation__workspace"), cleaned_at=None, created_at__lt=until
-        )
+    for age in _ages():
+        for model, done in DONE.items():
+            path, made_at = "conversation__workspace", "created_at"
+            if model is WebhookEvent:
+                path, made_at = "workspace", "received_at"
+            # One state at a time, because each is one range of the index.
+            for state in (*done, model.FAILED_STATE):
+                days = age.failed_days if state == model.FAILED_STATE else age.days
+                rows = model._default_manager.filter(age.of(path), state=state, cleaned_at=None)
+                name = str(model._meta.verbose_name_plural)
+                yield _Work(name, rows.filter(**{f"{made_at}__lt": _days_ago(days)}), made_at)
+        old = Q(cleaned_at=None, created_at__lt=_days_ago(age.days))
+        of_conversation = age.of("conversation__workspace") & old
+        yield _Work("ticket events", TicketEvent.objects.filter(of_conversation))
+        files = FileToIntercom.objects.filter(age.of("event__conversation__workspace") & old)
+        yield _Work("files for Intercom", files)
+        left_out = FileToItop.objects.waiting().without_message().filter(of_conversation)
         # Once it is erased, a message that was left out during a pause can no longer be written.
         skipped = {"state": FileToItop.State.SKIPPED, "reason_code": ReasonCode.SYNC_PAUSED}
-        yield _Work("files for iTop", left_out, "created_at", skipped)
+        yield _Work("files for iTop", left_out, changes=skipped)
     unpolled = TicketSnapshot.objects.with_content().filter(
-        poll_at=None, read_at__lt=now - dt.timedelta(days=settings.KEEP_PAYLOADS_DAYS)
+        poll_at=None, read_at__lt=_days_ago(settings.KEEP_PAYLOADS_DAYS)
     )
     yield _Work("ticket snapshots", unpolled, "read_at")
-    before = now - dt.timedelta(days=KEEP_ANSWERS_DAYS)
+    before = _days_ago(KEEP_ANSWERS_DAYS)
     yield _Work("answers of iTop", CachedAnswer.objects.filter(at__lt=before), "at")
     yield _Work("cached tickets", CachedTickets.objects.filter(at__lt=before), "at")
     yield _Work("form drafts", FormDraft.objects.expired(), "saved_at")
+
+
+def _days_ago(days: int) -> dt.datetime:
+    return timezone.now() - dt.timedelta(days=days)
 
 
 @dataclass(frozen=True)
