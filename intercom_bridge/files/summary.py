@@ -51,31 +51,15 @@ NO_FILES: Final = FileSummary()
 def summary_of(conversation: Conversation) -> FileSummary:
     """Return the files for the tickets linked now. A file is counted once, and copied if all tickets have it."""
     rows = files_of_conversation(conversation)
-    counts = rows.aggregate(
-        total=Count(FILE, distinct=True),
-        unfinished=Count(FILE, distinct=True, filter=~Q(state=State.COPIED)),
-        waiting=Count(FILE, distinct=True, filter=Q(state=State.WAITING)),
-        failed=Count(FILE, distinct=True, filter=FAILED),
-        retriable=Count(FILE, distinct=True, filter=RETRIABLE),
-    )
-    return _summary(rows, counts, conversation, counts["total"] - counts["unfinished"])
+    return _summary(rows, rows.aggregate(**_counts(FILE, distinct=True)), conversation)
 
 
 def summaries_by_ticket(conversation: Conversation) -> dict[int, FileSummary]:
     """Return the files for each linked ticket that has any, by the ticket's primary key."""
     rows = files_of_conversation(conversation)
-    counted = rows.values("ticket").annotate(
-        total=Count("pk"),
-        copied=Count("pk", filter=Q(state=State.COPIED)),
-        waiting=Count("pk", filter=Q(state=State.WAITING)),
-        failed=Count("pk", filter=FAILED),
-        retriable=Count("pk", filter=RETRIABLE),
-    )
     return {
-        counts["ticket"]: _summary(
-            rows.filter(ticket=counts["ticket"]), counts, conversation, counts["copied"]
-        )
-        for counts in counted
+        counts["ticket"]: _summary(rows.filter(ticket=counts["ticket"]), counts, conversation)
+        for counts in rows.values("ticket").annotate(**_counts("pk"))
     }
 
 
@@ -89,12 +73,22 @@ def files_of_conversation(conversation: Conversation | None) -> FileToItopQueryS
     return rows.exclude(position=FileToItop.LOOKUP).filter(state__in=states).with_message().order_by()
 
 
-def _summary(
-    rows: FileToItopQuerySet, counts: Mapping[str, Any], conversation: Conversation, copied: int
-) -> FileSummary:
+def _counts(file: Any, *, distinct: bool = False) -> dict[str, Count]:
+    """Return the numbers of a summary, as aggregates of the files that `file` identifies."""
+    filters = {
+        "total": None,
+        "unfinished": ~Q(state=State.COPIED),
+        "waiting": Q(state=State.WAITING),
+        "failed": FAILED,
+        "retriable": RETRIABLE,
+    }
+    return {name: Count(file, distinct=distinct, filter=which) for name, which in filters.items()}
+
+
+def _summary(rows: FileToItopQuerySet, counts: Mapping[str, Any], conversation: Conversation) -> FileSummary:
     return FileSummary(
         total=counts["total"],
-        copied=copied,
+        copied=counts["total"] - counts["unfinished"],
         waiting=counts["waiting"],
         failed=counts["failed"],
         retriable=counts["retriable"],

@@ -10,7 +10,6 @@ import datetime as dt
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -147,13 +146,15 @@ def copy(
     deadline = Deadline(seconds)
     client = itop_client(row.ticket.itop)
     owner = (owner_of_files or TicketOwner()).of(row, client, deadline)
-    if row.attempts > 1 and (found := _find(row, client, owner, deadline)):
-        _set_copied(row, found)
-        return
+    if row.attempts > 1:
+        found = find_attachments(client, [row.idempotency_key], owner=owner, deadline=deadline.remaining())
+        if found:
+            _set_copied(row, found[row.idempotency_key])
+            return
     with _downloaded(row, deadline) as file:
         check_type(file, name=row.name, types=workspace.forbidden_file_types)
         name = safe_name(row.name or "file", file.content_type)
-        upload = AttachmentFile(Path(file.path), name, file.content_type, file.size)
+        upload = AttachmentFile(file.path, name, file.content_type, file.size)
         row.name, row.content_type, row.size = name, file.content_type, file.size
         # If the worker is killed after the upload, the next attempt finds the copy without reading the file again.
         FileToItop.objects.filter(pk=row.pk, cleaned_at=None).update(
@@ -379,11 +380,6 @@ def _owner(row: FileToItop, client: Client, deadline: Deadline) -> FileOwner:
     if not found.objects:
         raise ObjectNotFoundError(f"Invalid object {ticket.ticket_class}::{ticket.object_id}")
     return FileOwner(ticket.ticket_class, ticket.object_id, found.objects[0].integer(code))
-
-
-def _find(row: FileToItop, client: Client, owner: FileOwner, deadline: Deadline) -> int:
-    found = find_attachments(client, [row.idempotency_key], owner=owner, deadline=deadline.remaining())
-    return found.get(row.idempotency_key, 0)
 
 
 def _set_copied(row: FileToItop, attachment_id: int | None) -> None:

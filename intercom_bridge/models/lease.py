@@ -39,9 +39,6 @@ class Lease:
         self.token = token
         self._renewed = time.monotonic()
 
-    def is_held(self) -> bool:
-        return self._held().exists()
-
     def renew_in_time(self, seconds: float) -> bool:
         """Renew the lease if less than two thirds of `seconds` are left; return False if it was lost.
 
@@ -53,16 +50,14 @@ class Lease:
     def renew(self, seconds: float) -> bool:
         """Renew the lease for `seconds`; return False if it was lost, and its holder must stop."""
         started = time.monotonic()
-        if not self._held().update(lease_until=_from_now(seconds)):
+        held = _rows(self.row).filter(lease_token=self.token, lease_until__gt=Now())
+        if not held.update(lease_until=_from_now(seconds)):
             return False
         self._renewed = started
         return True
 
     def release(self) -> None:
         _rows(self.row).filter(lease_token=self.token).update(lease_token="", lease_until=None)
-
-    def _held(self) -> models.QuerySet[Any]:
-        return _rows(self.row).filter(lease_token=self.token, lease_until__gt=Now())
 
     def __enter__(self) -> Lease:
         return self

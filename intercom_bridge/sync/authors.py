@@ -18,7 +18,7 @@ PORTAL_PROFILE = "Portal user"
 
 
 def accounts_of(
-    itop: ItopInstance, client: Client, emails: Iterable[str], *, deadline: float | None = None
+    itop: ItopInstance, client: Client, emails: Iterable[str], *, deadline: float
 ) -> dict[str, int]:
     """Return the account id by lower-case address, for addresses that have exactly one enabled account.
 
@@ -34,7 +34,7 @@ def accounts_of(
             unknown.append(email)
         elif cached.value:
             accounts[email] = cached.value
-    budget = Deadline(client.deadline if deadline is None else deadline)
+    budget = Deadline(deadline)
     for start in range(0, len(unknown), LOOKUP_BATCH):
         accounts |= _look_up(itop, client, unknown[start : start + LOOKUP_BATCH], budget.remaining())
     return accounts

@@ -20,12 +20,6 @@ LONGEST_PAUSE_SECONDS = 600.0
 SUCCESS_NOTED_EVERY_SECONDS = 1.0
 
 
-def is_open(itop: ItopInstance) -> bool:
-    """Return whether no write may be sent now. Do not claim the probe."""
-    itop.refresh_from_db()
-    return itop.paused_until is not None and itop.paused_until > timezone.now()
-
-
 def claim_write(itop: ItopInstance) -> bool:
     """Return whether a write may be sent: the circuit breaker is closed, or this write is its one probe.
 

@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from intercom_bridge.files.summary import HOPELESS
 from intercom_bridge.models import Conversation, Delivery, FileToItop, OutgoingMessage, Ticket, TicketCreation
 from intercom_bridge.models.reason import ReasonCode, reason_label
 
@@ -20,8 +21,6 @@ _SELF_EXPLANATORY = (
     ReasonCode.UNSUPPORTED_CHARACTER,
 )
 
-# Nothing can be copied: the file was deleted in Intercom, or it is empty.
-_NOTHING_TO_COPY: Final = (ReasonCode.FILE_GONE, ReasonCode.FILE_EMPTY)
 # As long as no setting is changed, these are refused again.
 _REFUSED_FILES: Final = (
     ReasonCode.FILE_TOO_LARGE,
@@ -44,11 +43,11 @@ def note_failed_delivery(delivery: Delivery) -> None:
             ticket=ticket_link(ticket),
             reason=reason_label(code, "" if code in _SELF_EXPLANATORY else delivery.reason_detail),
         )
-        to_do = [_("The message is safe in this conversation."), _what_to_do(code)]
+        to_do = f"{_('The message is safe in this conversation.')} {_what_to_do(code)}".strip()
         once = _(
             "If more messages fail for this reason, no further note is posted. The panel counts them under Sync status."
         )
-        queue_note(conversation, f"delivery {ticket.pk} {code}", problem, " ".join(filter(None, to_do)), once)
+        queue_note(conversation, f"delivery {ticket.pk} {code}", problem, to_do, once)
 
 
 def note_failed_files(file: FileToItop) -> None:
@@ -70,9 +69,7 @@ def note_failed_files(file: FileToItop) -> None:
     failed = [
         row
         for row in rows
-        if row.state == FileToItop.State.FAILED
-        and row.reason_code not in _NOTHING_TO_COPY
-        and row.cleaned_at is None
+        if row.state == FileToItop.State.FAILED and row.reason_code not in HOPELESS and row.cleaned_at is None
     ]
     if not failed or not is_complete:
         return

@@ -46,7 +46,7 @@ from itop_client import (
 )
 
 from .authors import accounts_of, signed_in_emails
-from .circuit_breaker import backoff_seconds, claim_write, is_open, record_failure, record_success
+from .circuit_breaker import backoff_seconds, claim_write, record_failure, record_success
 from .failure_notes import note_failed_files
 from .message import NO_LINKS, FileLinks, may_have_account, part_from_json, part_to_json
 
@@ -89,13 +89,14 @@ FIELDS: Final = (
 def copy_file(row: FileToItop) -> None:
     """Copy a due file, or delete the copy of a redacted message's file. The outcome is stored in the row."""
     itop = row.ticket.itop
-    if is_open(itop) or not claim(row, CLAIM_SECONDS):
+    if not claim(row, CLAIM_SECONDS):
         return
     if claim_write(itop):
         _attempt(row, ATTEMPT_SECONDS)
-        # If this was the circuit breaker's probe and iTop was not asked, another write may be the probe now.
-        probe = ItopInstance.objects.filter(pk=itop.pk, paused_until__isnull=False)
-        probe.filter(paused_until=itop.paused_until).update(paused_until=timezone.now())
+        if itop.paused_until is not None:
+            # If this was the circuit breaker's probe and iTop was not asked, another write may be the probe now.
+            probe = ItopInstance.objects.filter(pk=itop.pk, paused_until=itop.paused_until)
+            probe.update(paused_until=timezone.now())
     else:
         FileToItop.objects.filter(pk=row.pk, due_at=row.due_at).update(due_at=timezone.now())
 

@@ -111,9 +111,10 @@ def process_unprocessed(events: WebhookEventQuerySet, limit: int | None = None) 
     Several workers process events at the same time. Without this, a later message could be written while an earlier
     one, committed before it, is still being processed. Processing an event twice creates nothing twice.
     """
-    if limit is not None and events[: limit + 1].count() > limit:
+    found = list(events if limit is None else events[: limit + 1])
+    if limit is not None and len(found) > limit:
         return False
-    processed = [_process_safely(event) for event in events]
+    processed = [_process_safely(event) for event in found]
     return all(processed)
 
 
@@ -181,6 +182,7 @@ def process_event(event: WebhookEvent) -> None:
     if not reported.parts:
         _skip(event, Skip(ReasonCode.NO_MESSAGE))
         return
+    conversation.workspace = event.workspace
     is_fresh = event.received_at > timezone.now() - LONGEST_WAIT_FOR_ECHO
     if is_fresh and any(may_be_our_echo(conversation, part) for part in reported.parts):
         event.postpone(ECHO_SECONDS, ReasonCode.OWN_POST_PENDING)
@@ -233,6 +235,8 @@ def _deliver_to_links(
     if not links:
         _skip(event, Skip(ReasonCode.NOT_LINKED))
         return
+    for link in links:
+        link.conversation = conversation
     deliveries = [
         delivery
         for part, to in parts
@@ -338,14 +342,9 @@ def deliver_together(link: TicketLink, parts: Sequence[Part]) -> None:
             add_rows(link, part, log_name)
 
 
-def is_wanted(link: TicketLink, part: Part, to: Destination) -> bool:
-    """Return whether a part that no event has reported would be written."""
-    return not _destination_in(link, part, to, is_late=True).code
-
-
-def is_left_out_by_pause(link: TicketLink, part: Part, to: Destination) -> bool:
-    """Return whether the part was written while the sync was paused, so that a teammate decides about it."""
-    return _destination_in(link, part, to, is_late=True).code == ReasonCode.SYNC_PAUSED
+def reason_to_skip(link: TicketLink, part: Part, to: Destination) -> str:
+    """Return the code of why a part that no event has reported is not written to the link's ticket, "" if it is."""
+    return _destination_in(link, part, to, is_late=True).code
 
 
 def _draft(link: TicketLink, part: Part, to: Destination, *, is_late: bool = False) -> dict[str, Any]:
@@ -388,14 +387,16 @@ def _is_our_echo(conversation: Conversation, part: Part) -> bool:
     code = conversation.workspace.app_package_code
     if code and part.app_package_code == code:
         return True
-    ours = OutgoingMessage.objects.filter(conversation=conversation)
-    if ours.filter(part_id=part.id).exists():
-        return True
     # Intercom's response did not always show which part it had made of a message, or has not come yet.
     is_posted = Q(state=OutgoingMessage.State.POSTED)
     if part.app_package_code:
         is_posted |= Q(state=OutgoingMessage.State.WAITING, attempts__gt=0)
-    for message in ours.filter(is_posted, part_id="", cleaned_at=None):
+    candidates = OutgoingMessage.objects.filter(
+        Q(part_id=part.id) | Q(is_posted, part_id="", cleaned_at=None), conversation=conversation
+    )
+    if any(message.part_id for message in candidates):
+        return True
+    for message in candidates:
         if comparable(message.body) == comparable(part.body):
             return bool(OutgoingMessage.objects.filter(pk=message.pk, part_id="").update(part_id=part.id))
     return False

@@ -18,7 +18,7 @@ from intercom_bridge.models.job import reason_of
 from intercom_bridge.models.reason import ReasonCode, reason_label
 
 from .circuit_breaker import backoff_seconds
-from .intake import LONGEST_WAIT_FOR_ECHO, deliver, is_left_out_by_pause, is_wanted, may_be_our_echo
+from .intake import LONGEST_WAIT_FOR_ECHO, deliver, may_be_our_echo, reason_to_skip
 from .message import Destination, destination, order_of
 
 log = structlog.get_logger(__name__)
@@ -93,25 +93,21 @@ def _compare(
     gaps, unsure = [], False
     for link in links:
         link.conversation = conversation
-        missing = [
-            (part, to)
-            for part, to in messages
-            if (link.ticket_id, part.kind, part.id) not in known and is_wanted(link, part, to)
-        ]
-        sure = [
-            (part, to)
-            for part, to in missing
-            if not (_is_fresh(part) and may_be_our_echo(conversation, part))
-        ]
-        unsure = unsure or len(sure) < len(missing)
-        if fill:
-            sure = [(part, to) for part, to in sure if deliver(link, part, to) is not None]
-            for part, to in messages:
-                # A teammate decides about these, as about the messages that arrived during a pause.
-                if is_left_out_by_pause(link, part, to):
-                    deliver(link, part, to)
-        if sure:
-            gaps.append(Gap(ticket=link.ticket, messages=len(sure)))
+        count = 0
+        for part, to in messages:
+            if (link.ticket_id, part.kind, part.id) in known:
+                continue
+            code = reason_to_skip(link, part, to)
+            if not code and _is_fresh(part) and may_be_our_echo(conversation, part):
+                unsure = True
+            elif not code:
+                if not fill or deliver(link, part, to) is not None:
+                    count += 1
+            elif fill and code == ReasonCode.SYNC_PAUSED:
+                # A teammate decides about it, as about the messages that arrived during a pause.
+                deliver(link, part, to)
+        if count:
+            gaps.append(Gap(ticket=link.ticket, messages=count))
     return Comparison(gaps=tuple(gaps), unsure=unsure)
 
 
@@ -129,14 +125,11 @@ def _fetch_messages(conversation: Conversation) -> Iterable[Part]:
         conversation.learn_merged_away(found.merged_away_at)
         Participant.objects.note(conversation, found.contact_ids)
         return found.messages
-    except IntercomRejectedError as error:
-        if error.status == 404:
-            raise ConversationDeletedError from error
-        raise ComparisonError(*reason_of(error)) from error
-    except IntercomRateLimitedError as error:
-        raise ComparisonError(*reason_of(error), until=error.until) from error
     except (IntercomError, SecretDecryptionError) as error:
-        raise ComparisonError(*reason_of(error)) from error
+        if isinstance(error, IntercomRejectedError) and error.status == 404:
+            raise ConversationDeletedError from error
+        until = error.until if isinstance(error, IntercomRateLimitedError) else 0.0
+        raise ComparisonError(*reason_of(error), until=until) from error
 
 
 def reconcile(conversation: Conversation) -> None:

@@ -193,42 +193,28 @@ class VisibleContent:
         )
 
 
-@dataclass(frozen=True)
-class EntryKey:
-    """The values that identify an entry. `author` and `date` are "" if they are not compared."""
-
-    author: str
-    date: str
-    content: VisibleContent
-
-
 class LogMatcher:
     """Match items with the entries of a log, of which each is used at most once. Without a `zone`, ignore dates."""
 
     def __init__(self, entries: Iterable[LogEntry], zone: dt.tzinfo | None) -> None:
         self._zone = zone
-        self._with_author: Counter[EntryKey] = Counter()
-        self._without_author: Counter[EntryKey] = Counter()
+        # By author, date and content. Each entry is also counted without its author.
+        self._unused: Counter[tuple[str | None, str, VisibleContent]] = Counter()
         for entry in entries:
             content, date = VisibleContent.of(entry.message_html), entry.date if zone else ""
             author = str(entry.user_id) if entry.user_id else entry.user_login
-            self._with_author[EntryKey(author, date, content)] += 1
-            self._without_author[EntryKey("", date, content)] += 1
+            self._unused.update([(author, date, content), (None, date, content)])
 
     def take(self, item: Mapping[str, Any]) -> bool:
         """Return whether an unused entry matches the item, and use it."""
         # An item without an author is written under the bridge's own account.
-        entries, author = self._without_author, ""
-        if "user_id" in item:
-            entries, author = self._with_author, str(item["user_id"] or item.get("user_login") or "")
-        key = EntryKey(author, self._date_of(item), VisibleContent.of(str(item["message"])))
-        if not entries[key]:
+        author = str(item["user_id"] or item.get("user_login") or "") if "user_id" in item else None
+        date = local_date(item, self._zone) if self._zone else ""
+        key = (author, date, VisibleContent.of(str(item["message"])))
+        if not self._unused[key]:
             return False
-        entries[key] -= 1
+        self._unused[key] -= 1
         return True
-
-    def _date_of(self, item: Mapping[str, Any]) -> str:
-        return "" if self._zone is None else local_date(item, self._zone)
 
 
 def local_date(item: Mapping[str, Any], zone: dt.tzinfo) -> str:

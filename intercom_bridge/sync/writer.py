@@ -35,7 +35,7 @@ from itop_client import (
 )
 
 from .authors import accounts_of, forget_accounts, signed_in_emails
-from .circuit_breaker import backoff_seconds, claim_write, is_open, record_failure, record_success
+from .circuit_breaker import backoff_seconds, claim_write, record_failure, record_success
 from .failure_notes import note_failed_delivery
 from .files import copy_first, messages_with_files
 from .intake import process_unprocessed
@@ -86,13 +86,10 @@ def lease_seconds() -> float:
 def write_due(ticket: Ticket) -> bool:
     """Write the due deliveries of a ticket, oldest first. Return True if some are left because its turn is over.
 
-    Return immediately if another worker holds the lease or the circuit breaker is open: that worker, or the one that
-    opened the circuit breaker, will continue.
+    Return immediately if another worker holds the lease: it will continue.
     """
     turn_ends = time.monotonic() + TURN_SECONDS
-    while not stopping.is_set() and Delivery.objects.due().filter(ticket=ticket).exists():
-        if is_open(ticket.itop):
-            return False
+    while not stopping.is_set():
         lease = take_lease(ticket, lease_seconds())
         if lease is None:
             return False
@@ -100,24 +97,26 @@ def write_due(ticket: Ticket) -> bool:
             is_done = _write_in_order(ticket, lease, turn_ends)
         if not is_done:
             return time.monotonic() > turn_ends
-        # Check again without the lease: a worker that came just before its release found it taken.
+        # Checked without the lease: a worker that came just before its release found it taken.
+        if not Delivery.objects.due().filter(ticket=ticket).exists():
+            return False
     return False
 
 
 def _write_in_order(ticket: Ticket, lease: Lease, turn_ends: float) -> bool:
-    """Write until nothing is due, and return True; return False if the rest has to wait."""
+    """Write until nothing is left or the lease is lost, and return True; return False if the rest has to wait."""
     conversations: dict[int, Conversation] = {}
-    events_processed = False
+    # Built once: for a message, that takes more time than the query.
+    next_of_holder = _next_of_holder(ticket, lease)
     while not stopping.is_set():
-        delivery = _next_of_holder(ticket, lease).first()
-        if delivery is None and events_processed:
-            return lease.is_held()
+        delivery = next_of_holder.first()
         if delivery is None or delivery.is_overtaking:  # type: ignore[attr-defined]  # annotated below
-            if not process_unprocessed(WebhookEvent.objects.unprocessed_of(ticket), MAX_UNPROCESSED):
+            unprocessed = WebhookEvent.objects.unprocessed_of(ticket)
+            if delivery is None and not unprocessed.exists():
+                return True
+            if not process_unprocessed(unprocessed, MAX_UNPROCESSED):
                 return False
-            events_processed = True
             continue
-        events_processed = False
         if not _may_write(delivery, lease):
             return False
         conversation_id = delivery.conversation_id
@@ -132,7 +131,6 @@ def _write_in_order(ticket: Ticket, lease: Lease, turn_ends: float) -> bool:
         if not has_response:
             return False
         _save_success(delivery)
-        ticket.check_at = delivery.ticket.check_at
         if time.monotonic() > turn_ends:
             return False
     return True
@@ -383,7 +381,8 @@ def _retry_later(delivery: Delivery, error: Exception) -> None:
         log.warning(
             "delivery.postponed", delivery=delivery.pk, seconds=round(seconds), error=type(error).__name__
         )
-    _save(delivery)
+    with transaction.atomic():
+        _save(delivery)
 
 
 def _is_message_specific(delivery: Delivery, itop: ItopInstance, error: Exception) -> bool:
@@ -433,24 +432,21 @@ def _save_success(delivery: Delivery) -> None:
 
 
 def _save(delivery: Delivery) -> None:
-    """Save the result of an attempt, with the note about a failure.
+    """Save the result of an attempt, with the note about a failure. Must run in a transaction.
 
     A waiting delivery may have been skipped in the meantime: it stays skipped, and if it is queued again it waits as
     long. Of a delivery whose content was deleted in the meantime, only the state is saved.
     """
     values = {name: getattr(delivery, name) for name in ATTEMPT_FIELDS}
     row = Delivery.objects.filter(pk=delivery.pk, cleaned_at=None)
-    if delivery.state == State.FAILED:
-        with transaction.atomic():
-            saved = row.update(**values)
-            if saved:
-                note_failed_delivery(delivery)
-    elif delivery.state != State.WAITING:
-        saved = row.update(**values)
-    else:
+    if delivery.state == State.WAITING:
         decided = ("state", "reason_code", "reason_detail")
         saved = row.waiting().update(**values) or row.update(
             **{name: value for name, value in values.items() if name not in decided}
         )
+    else:
+        saved = row.update(**values)
+    if saved and delivery.state == State.FAILED:
+        note_failed_delivery(delivery)
     if not saved and delivery.state in (State.WRITTEN, State.RESTORED):
         Delivery.objects.filter(pk=delivery.pk).update(state=delivery.state, written_at=delivery.written_at)

@@ -11,7 +11,7 @@ import queue as stdlib_queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import structlog
 from django.conf import settings
@@ -106,7 +106,8 @@ class WorkerLoop:
                 seconds = POLL_SECONDS
             if timezone.localtime() >= clean_up_at:
                 clean_up_at = next_clean_up(timezone.localtime())
-                threading.Thread(target=_clean_up, name="clean up", daemon=True).start()
+                nightly = (clean_up, "worker.clean_up_failed")
+                threading.Thread(target=_run_safely, args=nightly, name="clean up", daemon=True).start()
             self._signal.wait(seconds)
             self._signal.clear()
         ends = time.monotonic() + settings.WRITE_SECONDS + 0.5
@@ -136,7 +137,8 @@ class WorkerLoop:
         with self._lock:
             self._left_alone_until = {k: until for k, until in self._left_alone_until.items() if until > now}
             for queue in self._order:
-                self._hand_out(queue)
+                if self._backlog[queue]:
+                    self._hand_out(queue)
 
     def _query(self, queue: Queue, *, force: bool) -> None:
         now = time.monotonic()
@@ -213,18 +215,14 @@ class WorkerLoop:
 def _send_alerts() -> None:
     """Send the operators' e-mails until the worker is stopped, whatever happens to one of them."""
     while not writer.stopping.wait(CHECK_SECONDS):
-        try:
-            send_alerts()
-        except Exception:
-            log.exception("worker.alerts_failed")
-        finally:
-            close_old_connections()
+        _run_safely(send_alerts, "worker.alerts_failed")
 
 
-def _clean_up() -> None:
+def _run_safely(work: Callable[[], object], failure: str) -> None:
+    """Do the work, and log an exception as `failure`."""
     try:
-        clean_up()
+        work()
     except Exception:
-        log.exception("worker.clean_up_failed")
+        log.exception(failure)
     finally:
         close_old_connections()

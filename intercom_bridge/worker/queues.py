@@ -81,8 +81,8 @@ class Queue:
     due: returns the rows to be handled now, newly evaluated.
     handle: handles a row. It may return for how many seconds the row is left alone if it is still due; 0.0 if it is
         to have its next turn at once.
-    workspace: the field or annotation with the rows' workspace, if workspaces take turns.
-    customer: the annotation with the customer who writes in a row, if a workspace's customers take turns.
+    workspace: the field or expression with the rows' workspace, if workspaces take turns.
+    customer: the expression with the customer who writes in a row, if a workspace's customers take turns.
     every: seconds between two queries for due rows; 0.0 means as often as the loop runs.
     max_rows: how many rows one query returns at most.
     max_running: how many rows one worker handles at the same time; None means as many as it has threads.
@@ -94,8 +94,8 @@ class Queue:
     every: float = 0.0
     max_rows: int = 500
     max_running: int | None = None
-    workspace: str = ""
-    customer: str = ""
+    workspace: str | Subquery = ""
+    customer: str | Subquery = ""
 
 
 def run_row(queue: Queue, pk: int) -> float:
@@ -105,9 +105,9 @@ def run_row(queue: Queue, pk: int) -> float:
         if row is None:
             return 0.0
         seconds = queue.handle(row)
-        if not queue.due().filter(pk=pk).exists():
-            return 0.0
-        return STILL_DUE_SECONDS if seconds is None else seconds
+        if seconds is None:
+            seconds = STILL_DUE_SECONDS
+        return seconds if seconds and queue.due().filter(pk=pk).exists() else 0.0
     except OperationalError as error:
         log.warning("worker.database_failed", queue=queue.name, row=pk, error=type(error).__name__)
         return STILL_DUE_SECONDS
@@ -134,21 +134,19 @@ def _is_free() -> Q:
 def _tickets_to_write() -> QuerySet[Ticket]:
     due = Delivery.objects.due().order_by().values("ticket")
     is_paused = Q(itop__paused_until__gt=timezone.now())
-    # A ticket may have conversations of several workspaces and customers: one of them is enough to take turns.
-    of_ticket = Delivery.objects.waiting().filter(ticket=OuterRef("pk")).order_by()
-    writes_there = Participant.objects.filter(
+    return Ticket.objects.filter(_is_free(), pk__in=due).exclude(is_paused)
+
+
+# A ticket may have conversations of several workspaces and customers: one of them is enough to take turns.
+WORKSPACE_OF_TICKET = Subquery(
+    Delivery.objects.waiting().filter(ticket=OuterRef("pk")).values("conversation__workspace")[:1]
+)
+CUSTOMER_OF_TICKET = Subquery(
+    Participant.objects.filter(
         conversation__deliveries__ticket=OuterRef("pk"),
         conversation__deliveries__state=Delivery.State.WAITING,
-    )
-    return (
-        Ticket.objects.filter(_is_free(), pk__in=due)
-        .exclude(is_paused)
-        .annotate(
-            workspace=Subquery(of_ticket.values("conversation__workspace")[:1]),
-            customer=Subquery(writes_there.values("contact_id")[:1]),
-        )
-        .select_related("itop")
-    )
+    ).values("contact_id")[:1]
+)
 
 
 def _tickets_to_verify() -> QuerySet[Ticket]:
@@ -170,8 +168,7 @@ def _process_notifications(_oldest: WebhookEvent) -> float:
 
 
 def _write(ticket: Ticket) -> float | None:
-    is_turn_over = write_due(ticket)
-    return 0.0 if is_turn_over else None
+    return 0.0 if write_due(ticket) else None
 
 
 def _verify(ticket: Ticket) -> None:
@@ -222,7 +219,9 @@ QUEUES = (
     Queue(
         "process_notifications", WebhookEvent.objects.due, _process_notifications, max_rows=1, max_running=1
     ),
-    Queue("write_ticket", _tickets_to_write, _write, workspace="workspace", customer="customer"),
+    Queue(
+        "write_ticket", _tickets_to_write, _write, workspace=WORKSPACE_OF_TICKET, customer=CUSTOMER_OF_TICKET
+    ),
     # A file takes memory and time; the messages need the other threads.
     Queue(
         "copy_file",
