@@ -99,9 +99,8 @@ class Teammate:
 
         This is the last click of the way over the customer's open tickets and the ticket.
         """
-        self.open().send_click(f"link:UserRequest:{int(ref.removeprefix('R-'))}")
-        label = "Link and copy" if copy else "Link from now on"
-        return self.click(label) if self.offers(label) else self
+        answer = "copy" if copy else "from-now-on"
+        return self.submit(f"link:UserRequest:{int(ref.removeprefix('R-'))}:{answer}", {})
 
     def choose(self, label: str, text: str, **typed: Any) -> Teammate:
         """Choose an option by its text. Of a field with an action, this is a click."""
