@@ -124,9 +124,9 @@ def _work() -> Iterator[_Work]:
             # One state at a time, because each is one range of the index.
             for state in (*done, model.FAILED_STATE):
                 days = age.failed_days if state == model.FAILED_STATE else age.days
-                rows = model._default_manager.filter(age.of(path), state=state, cleaned_at=None)
-                name = str(model._meta.verbose_name_plural)
-                yield _Work(name, rows.filter(**{f"{made_at}__lt": _days_ago(days)}), made_at)
+                old = Q(state=state, cleaned_at=None, **{f"{made_at}__lt": _days_ago(days)})
+                rows = model._default_manager.filter(age.of(path) & old)
+                yield _Work(str(model._meta.verbose_name_plural), rows, made_at)
         old = Q(cleaned_at=None, created_at__lt=_days_ago(age.days))
         of_conversation = age.of("conversation__workspace") & old
         yield _Work("ticket events", TicketEvent.objects.filter(of_conversation))
