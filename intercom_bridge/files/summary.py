@@ -24,25 +24,18 @@ RETRIABLE: Final = Q(state=State.FAILED, cleaned_at=None, ticket__gone_at=None) 
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileFailure:
-    """The newest file that could not be copied. `name` is "" once it was erased, `limit_mb` is the workspace's."""
-
-    name: str
-    code: str
-    detail: str
-    limit_mb: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class FileSummary:
-    """Files by state: `total` counts those that were to be copied, so neither skipped nor deleted ones."""
+    """Files by state: `total` counts those that were to be copied, so neither skipped nor deleted ones.
+
+    `failure` is the newest file that could not be copied.
+    """
 
     total: int = 0
     copied: int = 0
     waiting: int = 0
     failed: int = 0
     retriable: int = 0
-    failure: FileFailure | None = None
+    failure: FileToItop | None = None
 
 
 NO_FILES: Final = FileSummary()
@@ -51,14 +44,14 @@ NO_FILES: Final = FileSummary()
 def summary_of(conversation: Conversation) -> FileSummary:
     """Return the files for the tickets linked now. A file is counted once, and copied if all tickets have it."""
     rows = files_of_conversation(conversation)
-    return _summary(rows, rows.aggregate(**_counts(FILE, distinct=True)), conversation)
+    return _summary(rows, rows.aggregate(**_counts(FILE, distinct=True)))
 
 
 def summaries_by_ticket(conversation: Conversation) -> dict[int, FileSummary]:
     """Return the files for each linked ticket that has any, by the ticket's primary key."""
     rows = files_of_conversation(conversation)
     return {
-        counts["ticket"]: _summary(rows.filter(ticket=counts["ticket"]), counts, conversation)
+        counts["ticket"]: _summary(rows.filter(ticket=counts["ticket"]), counts)
         for counts in rows.values("ticket").annotate(**_counts("pk"))
     }
 
@@ -85,20 +78,13 @@ def _counts(file: Any, *, distinct: bool = False) -> dict[str, Count]:
     return {name: Count(file, distinct=distinct, filter=which) for name, which in filters.items()}
 
 
-def _summary(rows: FileToItopQuerySet, counts: Mapping[str, Any], conversation: Conversation) -> FileSummary:
+def _summary(rows: FileToItopQuerySet, counts: Mapping[str, Any]) -> FileSummary:
+    failed = rows.filter(FAILED).select_related("conversation__workspace").order_by("-pk")
     return FileSummary(
         total=counts["total"],
         copied=counts["total"] - counts["unfinished"],
         waiting=counts["waiting"],
         failed=counts["failed"],
         retriable=counts["retriable"],
-        failure=_newest_failure(rows, conversation) if counts["failed"] else None,
+        failure=failed.first() if counts["failed"] else None,
     )
-
-
-def _newest_failure(rows: FileToItopQuerySet, conversation: Conversation) -> FileFailure | None:
-    row = rows.filter(FAILED).order_by("-pk").first()
-    if row is None:
-        return None
-    limit = conversation.workspace.max_file_mb
-    return FileFailure(name=row.name, code=row.reason_code, detail=row.reason_detail, limit_mb=limit)

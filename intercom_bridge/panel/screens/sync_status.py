@@ -5,7 +5,8 @@ import datetime as dt
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from intercom_bridge.files.summary import FileFailure, FileSummary
+from intercom_bridge.files.summary import FileSummary
+from intercom_bridge.models import FileToItop
 from intercom_bridge.models.reason import ReasonCode, reason_label
 from intercom_bridge.panel.click import HOME, NEWS, SYNC, BackLink, click_id
 from intercom_bridge.panel.components import (
@@ -135,12 +136,12 @@ def failed_files_text(files: FileSummary, max_reason_length: int) -> str:
     return _("%(files)s; %(problem)s") % {"files": files_text(files), "problem": problem}
 
 
-def _file_problem(failure: FileFailure, max_reason_length: int) -> str:
+def _file_problem(failure: FileToItop, max_reason_length: int) -> str:
     name = safe_name(failure.name, MAX_FILE_NAME_LENGTH) or _("a file")
-    if failure.code == ReasonCode.FILE_TOO_LARGE:
+    if failure.reason_code == ReasonCode.FILE_TOO_LARGE:
         text = _("%(file)s exceeds the %(limit)d MB limit")
-        return text % {"file": name, "limit": failure.limit_mb}
-    reason = safe_name(reason_label(failure.code, failure.detail), max_reason_length)
+        return text % {"file": name, "limit": failure.conversation.workspace.max_file_mb}
+    reason = safe_name(reason_label(failure.reason_code, failure.reason_detail), max_reason_length)
     return f"{name}: {reason}"
 
 
