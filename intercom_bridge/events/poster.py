@@ -21,7 +21,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from intercom_bridge.connections import intercom_client
-from intercom_bridge.files.from_itop import FileReader, open_reader
+from intercom_bridge.files.from_itop import FileReader
 from intercom_bridge.intercom.client import (
     IntercomAuthenticationError,
     IntercomClient,
@@ -94,7 +94,7 @@ def post(message: OutgoingMessage) -> None:
     if not workspace.access_token:
         _hold(message, ReasonCode.NO_ACCESS_TOKEN)
         return
-    with open_reader() as reader:
+    with FileReader() as reader:
         _try(message, reader)
 
 

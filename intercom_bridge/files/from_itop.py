@@ -10,8 +10,7 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -102,18 +101,17 @@ def _picture(address: str) -> Picture | None:
     return None
 
 
-class FileReader:
-    """Reads files into temporary files that are deleted at the end (`open_reader`)."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
+class FileReader(ExitStack):
+    """Reads files into temporary files that exist as long as the context. Its methods may raise OSError."""
 
     def read(self, row: FileToIntercom, *, max_bytes: int, deadline: float) -> AttachmentFile:
         """Return the file with a safe name and the type that its content has.
 
         Raise FileNotPostedError if this does not depend on the time, and ItopError if iTop cannot answer now.
         """
-        path = self._new_path()
+        descriptor, path = create_file()
+        os.close(descriptor)
+        self.callback(path.unlink, missing_ok=True)
         try:
             file = self._read(row, path, max_bytes, deadline)
         except FileTooLargeError as error:
@@ -147,19 +145,6 @@ class FileReader:
                 client, picture.image_id, picture.secret, max_bytes=max_bytes, path=path, deadline=deadline
             )
         return _decode(picture.data, path, max_bytes)
-
-    def _new_path(self) -> Path:
-        descriptor, path = create_file()
-        os.close(descriptor)
-        self._stack.callback(path.unlink, missing_ok=True)
-        return path
-
-
-@contextmanager
-def open_reader() -> Iterator[FileReader]:
-    """Return a FileReader whose files exist as long as the context. Its methods may raise OSError."""
-    with ExitStack() as stack:
-        yield FileReader(stack)
 
 
 def _decode(data: str, path: Path, max_bytes: int) -> AttachmentFile:
