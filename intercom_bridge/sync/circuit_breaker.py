@@ -55,7 +55,7 @@ def record_success(itop: ItopInstance) -> None:
         failures_in_a_row=0,
     )
     if was_paused:
-        itop.paused_until = None
+        itop.paused_until, itop.failures_in_a_row = None, 0
         log.info("itop.resumed", itop=itop.name)
 
 

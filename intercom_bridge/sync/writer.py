@@ -7,7 +7,7 @@ import time
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists
+from django.db.models import Exists, F
 from django.db.models.functions import Now
 from django.utils import timezone, translation
 from structlog.contextvars import bound_contextvars
@@ -106,6 +106,8 @@ def write_due(ticket: Ticket) -> bool:
 def _write_in_order(ticket: Ticket, lease: Lease, turn_ends: float) -> bool:
     """Write until nothing is left or the lease is lost, and return True; return False if the rest has to wait."""
     conversations: dict[int, Conversation] = {}
+    # Read with the lease: until its end, nobody else verifies the ticket.
+    ticket = Ticket.objects.select_related("itop").get(pk=ticket.pk)
     # Built once: for a message, that takes more time than the query.
     next_of_holder = _next_of_holder(ticket, lease)
     while not stopping.is_set():
@@ -117,6 +119,8 @@ def _write_in_order(ticket: Ticket, lease: Lease, turn_ends: float) -> bool:
             if not process_unprocessed(unprocessed, MAX_UNPROCESSED):
                 return False
             continue
+        delivery.ticket = ticket
+        ticket.itop.paused_until = delivery.paused_until  # type: ignore[attr-defined]  # annotated below
         if not _may_write(delivery, lease):
             return False
         conversation_id = delivery.conversation_id
@@ -124,9 +128,7 @@ def _write_in_order(ticket: Ticket, lease: Lease, turn_ends: float) -> bool:
             with_profile = Conversation.objects.select_related("workspace__profile")
             conversations[conversation_id] = with_profile.get(pk=conversation_id)
         delivery.conversation = conversations[conversation_id]
-        with bound_contextvars(
-            **delivery.conversation.names, ticket=ticket.ref, itop=delivery.ticket.itop.name
-        ):
+        with bound_contextvars(**delivery.conversation.names, ticket=ticket.ref, itop=ticket.itop.name):
             has_response = _attempt(delivery)
         if not has_response:
             return False
@@ -149,7 +151,7 @@ def _may_write(delivery: Delivery, lease: Lease) -> bool:
 
 
 def _next_of_holder(ticket: Ticket, lease: Lease) -> DeliveryQuerySet:
-    """Return the next delivery with its ticket and iTop; nothing once the lease is lost.
+    """Return the next delivery with the present state of the circuit breaker; nothing once the lease is lost.
 
     `is_overtaking` is true if an unprocessed event of this ticket exists, which may be older. It is read in the same
     statement: whatever was committed before is then either an unprocessed event or already a waiting delivery.
@@ -158,7 +160,8 @@ def _next_of_holder(ticket: Ticket, lease: Lease) -> DeliveryQuerySet:
         ticket=ticket, ticket__lease_token=lease.token, ticket__lease_until__gt=Now()
     )
     unprocessed = WebhookEvent.objects.unprocessed_of(ticket).prefetch_related(None).order_by()
-    return held.annotate(is_overtaking=Exists(unprocessed)).in_order().select_related("ticket__itop")
+    paused_until = F("ticket__itop__paused_until")
+    return held.annotate(is_overtaking=Exists(unprocessed), paused_until=paused_until).in_order()
 
 
 # One attempt
