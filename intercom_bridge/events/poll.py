@@ -66,10 +66,8 @@ class LeaseLostError(Exception):
     """Another worker polls this iTop, because this one was too slow."""
 
 
-def poll_soon(tickets: QuerySet[Ticket] | Ticket) -> None:
+def poll_soon(tickets: QuerySet[Ticket]) -> None:
     """Have these tickets compared with iTop at once."""
-    if isinstance(tickets, Ticket):
-        tickets = Ticket.objects.filter(pk=tickets.pk)
     TicketSnapshot.objects.filter(ticket__in=tickets).update(poll_at=Now(), files_read_at=None)
     ItopPoll.objects.filter(itop__in=tickets.values("itop")).update(due_at=Now())
     # Polls are looked for all the time. The slow queries of other queues must not follow each push.
