@@ -15,8 +15,8 @@ from intercom_bridge.intercom.client import (
     IntercomRateLimitedError,
     IntercomRejectedError,
     IntercomUnreachableError,
-    Me,
 )
+from intercom_bridge.intercom.payloads import Me
 from intercom_bridge.models import Conversation, WebhookEvent, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.event_rules import rules_of

@@ -21,9 +21,8 @@ from django.utils import timezone
 from intercom_bridge.models import EventKind, Log, Ticket, TicketSnapshot
 from itop_client import ItopObject, ItopPermissionError, ItopRejectedError, ids, list_attachments, quote
 
-from .authors import author_of_account
-from .change import Change, EventAuthor
-from .compare import NewEntry, local_time
+from .authors import author_of
+from .compare import Change, EventAuthor, NewEntry, local_time
 from .own_writes import Entries
 from .reading import DEADLINE_SECONDS, TicketReader
 
@@ -159,7 +158,7 @@ def _changes(
         snapshot = by_id.get(item.integer("item_id"))
         if snapshot is None or item.id not in added[snapshot]:
             continue
-        author = author_of_account(
+        author = author_of(
             reader.itop,
             reader.client,
             item.integer("user_id"),

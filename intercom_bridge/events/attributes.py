@@ -18,6 +18,7 @@ from django.utils import timezone, translation
 from intercom_bridge.connections import intercom_client
 from intercom_bridge.datamodel.lookup import ticket_class_of, value_label
 from intercom_bridge.intercom.client import (
+    CALL_SECONDS,
     IntercomAuthenticationError,
     IntercomError,
     IntercomRateLimitedError,
@@ -39,9 +40,8 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
 }
 
 MAX_UPDATES_PER_TURN: Final = 50
-DEADLINE_SECONDS: Final = 10.0
 # An update takes at most three calls.
-CLAIM_SECONDS: Final = 4 * DEADLINE_SECONDS
+CLAIM_SECONDS: Final = 4 * CALL_SECONDS
 # Somebody may be creating them.
 MISSING_SECONDS: Final = 600.0
 FAILED_SECONDS: Final = 60.0
@@ -116,7 +116,7 @@ def _update_claimed(conversation: Conversation) -> bool:
     values = {name: value for name, value in _values(found).items() if name in names}
     client = intercom_client(found.workspace)
     try:
-        client.set_attributes(found.conversation_id, values, deadline=DEADLINE_SECONDS)
+        client.set_attributes(found.conversation_id, values)
     except IntercomRejectedError as error:
         if error.status != 404 and known_names(found.workspace, is_fresh=True) != names:
             return False
@@ -144,7 +144,7 @@ def known_names(workspace: Workspace, *, is_fresh: bool = False) -> frozenset[st
     """
 
     def ask() -> frozenset[str]:
-        existing = intercom_client(workspace).conversation_attributes(deadline=DEADLINE_SECONDS)
+        existing = intercom_client(workspace).conversation_attributes()
         return frozenset(name for name in DESCRIPTIONS if existing.count(name) == 1)
 
     def seconds(names: frozenset[str]) -> float:
@@ -156,9 +156,9 @@ def known_names(workspace: Workspace, *, is_fresh: bool = False) -> frozenset[st
 def create_missing(workspace: Workspace) -> list[str]:
     """Create those of the two that Intercom does not have, and return their names. Raise as `known_names` does."""
     client = intercom_client(workspace)
-    existing = client.conversation_attributes(deadline=DEADLINE_SECONDS)
+    existing = client.conversation_attributes()
     missing = [name for name in DESCRIPTIONS if name not in existing]
     for name in missing:
-        client.create_conversation_attribute(name, DESCRIPTIONS[name], deadline=DEADLINE_SECONDS)
+        client.create_conversation_attribute(name, DESCRIPTIONS[name])
     known_names(workspace, is_fresh=True)
     return missing

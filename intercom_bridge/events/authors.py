@@ -5,9 +5,9 @@ from typing import TypedDict, cast
 import structlog
 
 from intercom_bridge.models import CachedAnswer, ItopInstance
-from itop_client import Client, Found, ItopPermissionError, ItopRejectedError, LogEntry, quote
+from itop_client import Client, Found, ItopPermissionError, ItopRejectedError, quote
 
-from .change import EventAuthor
+from .compare import EventAuthor
 
 log = structlog.get_logger(__name__)
 
@@ -25,18 +25,14 @@ class Person(TypedDict):
     is_agent: bool
 
 
-def author_of(itop: ItopInstance, client: Client, entry: LogEntry, caller: EventAuthor) -> EventAuthor:
-    """Return the author of an entry of a ticket with this caller. Raise ItopError if iTop cannot answer now.
-
-    A REST client can write in the name of somebody without an account. Then only the name is known.
-    """
-    return author_of_account(itop, client, entry.user_id, entry.user_login, caller)
-
-
-def author_of_account(
+def author_of(
     itop: ItopInstance, client: Client, account_id: int, name: str, caller: EventAuthor
 ) -> EventAuthor:
-    """Return the author who used this account (0 if there is none). `name` is the author's name in iTop."""
+    """Return the author who used this account of iTop. `name` is the author's name, `caller` the ticket's caller.
+
+    `account_id` is 0 if a REST client wrote in the name of somebody without an account. Then only the name is known.
+    Raise ItopError if iTop cannot answer now.
+    """
     name = name[:200]
     if not account_id:
         return EventAuthor(name=name, is_customer=bool(name) and name.casefold() == caller.name.casefold())

@@ -12,8 +12,6 @@ from typing import Any
 from intercom_bridge.models import EventKind, Log, TicketProfile, TicketSnapshot
 from itop_client import ItopObject, LogEntry, read_log
 
-from .change import Change, EventAuthor
-
 LAST_UPDATE = "last_update"
 # Fields of the snapshot that have the same code in every data model. Some classes lack some of them.
 STOCK_FIELDS = {
@@ -42,6 +40,42 @@ def attribute_codes(profile: TicketProfile, *, private: bool) -> dict[str, str]:
         | {"status": profile.code("status"), "caller_id": caller, "caller_name": f"{caller}_friendlyname"}
         | {log.value: profile.code(log.value) for log in logs}
     )
+
+
+@dataclass(frozen=True)
+class EventAuthor:
+    """Who did it, as far as iTop says. `person_id` is 0 and the texts are empty if unknown.
+
+    is_customer: the ticket's caller. is_agent: a member of a team. A colleague of the caller is neither.
+    """
+
+    name: str = ""
+    email: str = ""
+    person_id: int = 0
+    is_customer: bool = False
+    is_agent: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a ticket.
+
+    kind: an EventKind.
+    key: identifies the change within the ticket; the same change has the same key whenever it is read again.
+    happened_at: by iTop's clock; None if iTop does not say.
+    before, after: the values as people see them; "" for an entry.
+    content: the entry, the solution or the pending reason, as HTML of iTop.
+    entry_key: for a file, the key of the public entry that was saved together with it, otherwise "".
+    """
+
+    kind: str
+    key: str
+    happened_at: dt.datetime | None = None
+    author: EventAuthor = EventAuthor()
+    before: str = ""
+    after: str = ""
+    content: str = ""
+    entry_key: str = ""
 
 
 @dataclass(frozen=True)

@@ -23,20 +23,17 @@ def unfollowed_tickets() -> QuerySet[Ticket]:
 def follow_tickets(_first: Ticket) -> None:
     """Follow all these tickets from now on."""
     while not stopping.is_set() and (tickets := list(unfollowed_tickets()[:MAX_AT_ONCE])):
-        _follow(tickets)
-
-
-def _follow(tickets: list[Ticket]) -> None:
-    # What happened before a ticket was linked again is no news.
-    TicketSnapshot.objects.filter(ticket__in=tickets, poll_at=None).delete()
-    TicketSnapshot.objects.bulk_create(
-        # By the database's clock, as everything that decides when a ticket is read: until then, nothing of it is news.
-        [TicketSnapshot(ticket=ticket, poll_at=Now()) for ticket in tickets],
-        ignore_conflicts=True,
-    )
-    for itop_id in sorted({ticket.itop_id for ticket in tickets}):
-        ItopPoll.objects.get_or_create(
-            itop_id=itop_id, defaults={"swept_at": timezone.now(), "due_at": Now()}
+        # What happened before a ticket was linked again is no news.
+        TicketSnapshot.objects.filter(ticket__in=tickets, poll_at=None).delete()
+        TicketSnapshot.objects.bulk_create(
+            # By the database's clock, as everything that decides when a ticket is read: until then, nothing of it is
+            # news.
+            [TicketSnapshot(ticket=ticket, poll_at=Now()) for ticket in tickets],
+            ignore_conflicts=True,
         )
-        # An iTop that fails keeps its pause.
-        ItopPoll.objects.filter(itop_id=itop_id, failures_in_a_row=0).update(due_at=Now())
+        for itop_id in sorted({ticket.itop_id for ticket in tickets}):
+            ItopPoll.objects.get_or_create(
+                itop_id=itop_id, defaults={"swept_at": timezone.now(), "due_at": Now()}
+            )
+            # An iTop that fails keeps its pause.
+            ItopPoll.objects.filter(itop_id=itop_id, failures_in_a_row=0).update(due_at=Now())

@@ -23,6 +23,7 @@ from intercom_bridge.intercom.html import (
     allowed_url,
     escape,
     is_visible,
+    media_label,
     trim,
     visible_element,
 )
@@ -143,10 +144,7 @@ class _IntercomRenderer(HtmlRenderer):
 
     def _media(self, node: Element) -> str:
         name = " ".join(node.attributes.get("alt", "").split())
-        words = {"img": _("Picture"), "video": _("Video"), "audio": _("Recording")}
-        word = words.get(node.tag, _("Embedded content"))
-        is_named = name and not _is_image_of_itop(name)
-        return escape(f"[{word}: {cut(name, 200)}]" if is_named else f"[{word}]")
+        return escape(media_label(node.tag, "" if _is_image_of_itop(name) else cut(name, 200)))
 
     def _heading(self, node: Element) -> list[str]:
         return visible_element("h1" if node.tag == "h1" else "h2", trim(self._run(node.children)))

@@ -144,18 +144,16 @@ class MessageFiles:
                 message.body += file_lines(named, for_customer=not message.is_note)
             message.save(update_fields=["body"])
         if rest:
+            ticket = rest[0].event.ticket
+            shown = ticket_link(ticket) if message.is_note else ticket.ref
+            with translation.override(message.conversation.workspace.language):
+                text = format_html(_("Further files of ticket {ticket}:"), ticket=shown)
             further = OutgoingMessage.objects.create(
                 conversation=message.conversation,
                 admin_id=message.admin_id,
                 admin_name=message.admin_name,
                 is_note=message.is_note,
                 once_key=f"{FILES}{rest[0].pk}",
-                body=self._further_body(rest[0]),
+                body=format_html("<p>{}</p>", text),
             )
             FileToIntercom.objects.filter(pk__in=[row.pk for row in rest]).update(message=further)
-
-    def _further_body(self, row: FileToIntercom) -> str:
-        ticket = row.event.ticket
-        with translation.override(self._message.conversation.workspace.language):
-            shown = ticket_link(ticket) if self._message.is_note else ticket.ref
-            return format_html("<p>{}</p>", format_html(_("Further files of ticket {ticket}:"), ticket=shown))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone, translation
@@ -44,8 +44,9 @@ def note_body(
     are added when they are read (`file_lines`).
     """
     with translation.override(conversation.workspace.language):
-        body = _joined(events, lambda event, count: _note_sentence(event, conversation, count))
-        return body + "".join(f"<p>{_pictures_headline(event)}</p>" for event in pictured)
+        return _joined(events, conversation) + "".join(
+            f"<p>{_pictures_headline(event)}</p>" for event in pictured
+        )
 
 
 def reply_body(events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules) -> str:
@@ -54,7 +55,7 @@ def reply_body(events: Sequence[TicketEvent], conversation: Conversation, rules:
     It contains no address of iTop's back office, and no agent's name unless the rules show it.
     """
     with translation.override(conversation.workspace.language):
-        return _joined(events, lambda event, _count: _reply_sentence(event, rules), rules)
+        return _joined(events, conversation, rules)
 
 
 def headline(event: TicketEvent, *, count: int = 1) -> str:
@@ -132,12 +133,11 @@ def file_lines(rows: Sequence[FileToIntercom], *, for_customer: bool) -> str:
     In a note, each name is a link into iTop, and the files of several people are listed by person. Of a file that is
     not sent with the message, it says why.
     """
-    names = {row.event.author_name for row in rows}
-    if for_customer or len(names) == 1:
-        return f"<p>{_names_of_files(rows, for_customer=for_customer)}</p>"
     of_person: dict[str, list[FileToIntercom]] = {}
     for row in rows:
         of_person.setdefault(row.event.author_name, []).append(row)
+    if for_customer or len(of_person) == 1:
+        return f"<p>{_names_of_files(rows, for_customer=for_customer)}</p>"
     return "".join(
         format_html("<p><b>{}</b><br>{}</p>", name or "iTop", _names_of_files(own, for_customer=False))
         for name, own in of_person.items()
@@ -148,11 +148,7 @@ def _names_of_files(rows: Iterable[FileToIntercom], *, for_customer: bool) -> Sa
     lines = []
     for row in rows:
         name = row.name or (_("a picture") if row.source == FileToIntercom.Source.PICTURE else _("a file"))
-        shown = (
-            format_html("{}", name)
-            if for_customer
-            else format_html('<a href="{}">{}</a>', file_url(row), name)
-        )
+        shown = name if for_customer else format_html('<a href="{}">{}</a>', file_url(row), name)
         if row.state != FileToIntercom.State.LINKED:
             text = "{file} ({size})"
         elif row.reason_code == ReasonCode.FILE_TOO_LARGE_FOR_INTERCOM:
@@ -164,18 +160,20 @@ def _names_of_files(rows: Iterable[FileToIntercom], *, for_customer: bool) -> Sa
 
 
 def _joined(
-    events: Sequence[TicketEvent],
-    sentence_of: Callable[[TicketEvent, int], str],
-    rules: EventRules | None = None,
+    events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules | None = None
 ) -> str:
     """Return the sentences and contents; with `rules`, as customers may read them."""
+
+    def sentence_of(event: TicketEvent, count: int = 1) -> str:
+        return _reply_sentence(event, rules) if rules else _note_sentence(event, conversation, count)
+
     pieces: list[str] = []
     left = MAX_LENGTH
     others = [event for event in events if event.kind != EventKind.FILE]
     for event in others[:MAX_EVENTS]:
         content = _content(event, max_length=left, rules=rules)
         left -= len(content)
-        pieces += [f"<p>{sentence_of(event, 1)}</p>", content]
+        pieces += [f"<p>{sentence_of(event)}</p>", content]
     if len(others) > MAX_EVENTS:
         pieces.append(f"<p>{further_changes(len(others) - MAX_EVENTS)}</p>")
     # The files' names follow at the end.
@@ -247,8 +245,8 @@ def for_customer(markup: str, ticket: Ticket, rules: EventRules, *, max_length: 
     """Return iTop's HTML as a customer may read it. Mentions of agents are no names if the rules hide these."""
     only_person = None
     if not rules.shows_agent_names:
-        snapshot = TicketSnapshot.objects.filter(ticket=ticket).first()
-        only_person = int(snapshot.caller_id or 0) if snapshot else 0
+        caller = TicketSnapshot.objects.filter(ticket=ticket).values_list("caller_id", flat=True).first()
+        only_person = int(caller or 0)
     return to_intercom(markup, ticket.itop, for_customer=True, only_person=only_person, max_length=max_length)
 
 

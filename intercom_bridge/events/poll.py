@@ -40,8 +40,7 @@ from itop_client import ItopError, ItopObject, ItopPermissionError, ItopRejected
 
 from .added_files import AddedFiles, find_added_files, find_files_of
 from .authors import author_of
-from .change import Change, EventAuthor
-from .compare import LAST_UPDATE, Difference, compare, digest, entry_change
+from .compare import LAST_UPDATE, Change, EventAuthor, compare, digest, entry_change
 from .own_writes import Entries, foreign_entries
 from .reading import DEADLINE_SECONDS, TicketReader
 from .record import record, state_of
@@ -67,10 +66,8 @@ class LeaseLostError(Exception):
     """Another worker polls this iTop, because this one was too slow."""
 
 
-def poll_soon(tickets: QuerySet[Ticket] | Ticket) -> None:
+def poll_soon(tickets: QuerySet[Ticket]) -> None:
     """Have these tickets compared with iTop at once."""
-    if isinstance(tickets, Ticket):
-        tickets = Ticket.objects.filter(pk=tickets.pk)
     TicketSnapshot.objects.filter(ticket__in=tickets).update(poll_at=Now(), files_read_at=None)
     ItopPoll.objects.filter(itop__in=tickets.values("itop")).update(due_at=Now())
     # Polls are looked for all the time. The slow queries of other queues must not follow each push.
@@ -112,11 +109,12 @@ class _Poll:
             self._error = error
         snapshots = self._claim()
         for ticket_class, of_class in _by_class(snapshots).items():
-            if self._error is not None and not _is_of_class(self._error):
+            # Another error is about the whole iTop.
+            if self._error and not isinstance(self._error, ItopPermissionError | ItopRejectedError):
                 self._postpone(of_class)
                 continue
             try:
-                self._read(TicketReader.of(self._itop, client, ticket_class), of_class)
+                self._read(TicketReader(self._itop, client, ticket_class), of_class)
             except ItopError as error:
                 self._error = error
                 self._postpone(of_class)
@@ -145,7 +143,7 @@ class _Poll:
         self._note_missing(missing)
         left = {row.pk for row in (*failed, *missing)}
         self._mark_read([row for row in snapshots if row.pk not in left])
-        _rows(row for row in snapshots if row.pk in left).exclude(poll_at=None).update(
+        TicketSnapshot.objects.filter(pk__in=left, poll_at__isnull=False).update(
             poll_at=_from_now(settings.ITOP_POLL_IDLE_SECONDS)
         )
 
@@ -297,7 +295,7 @@ class _Comparison:
         self._state = state_of(snapshot)
         if not snapshot.first_read_at:
             snapshot.entries = self._created_entries()
-        self.difference: Difference = compare(snapshot, found, profile, self._codes)
+        self.difference = compare(snapshot, found, profile, self._codes)
         if not snapshot.first_read_at:
             # Also if nothing was added to what the creation wrote: otherwise the next entry would be no news.
             self.difference.update.setdefault("entries", snapshot.entries)
@@ -310,10 +308,10 @@ class _Comparison:
             name=self._found.text(codes.get("caller_name", "")),
             person_id=self._found.integer(codes.get("caller_id", "")),
         )
-        changes = [
-            entry_change(new, author_of(itop, client, new.entry, caller), itop.zone)
-            for new in foreign.get(self.ticket, [])
-        ]
+        changes = []
+        for new in foreign.get(self.ticket, []):
+            author = author_of(itop, client, new.entry.user_id, new.entry.user_login, caller)
+            changes.append(entry_change(new, author, itop.zone))
         changes += self.difference.changes
         update = self.difference.update
         if files:
@@ -356,11 +354,6 @@ def _compared(
             snapshot.ticket = known.ticket
             comparisons.append(_Comparison(reader, snapshot, ticket))
     return comparisons
-
-
-def _is_of_class(error: Exception) -> bool:
-    """Return whether the error is about one class of tickets, so that those of other classes can be read."""
-    return isinstance(error, ItopPermissionError | ItopRejectedError)
 
 
 def _by_class(snapshots: Iterable[TicketSnapshot]) -> dict[str, list[TicketSnapshot]]:

@@ -95,19 +95,15 @@ def post(message: OutgoingMessage) -> None:
         _hold(message, ReasonCode.NO_ACCESS_TOKEN)
         return
     with FileReader() as reader:
-        _try(message, reader)
-
-
-def _try(message: OutgoingMessage, reader: FileReader) -> None:
-    attempt = _Attempt(message, reader)
-    try:
-        attempt.run()
-    except FilesNotReadyError as error:
-        _hold(message, *reason_of(error.cause), seconds=FILES_HELD_SECONDS)
-    except IntercomRejectedError as error:
-        _settle(message, OutgoingMessage.State.FAILED, *attempt.reason_for_rejection(error))
-    except (IntercomError, SecretDecryptionError) as error:
-        _try_later(message, error)
+        attempt = _Attempt(message, reader)
+        try:
+            attempt.run()
+        except FilesNotReadyError as error:
+            _hold(message, *reason_of(error.cause), seconds=FILES_HELD_SECONDS)
+        except IntercomRejectedError as error:
+            _settle(message, OutgoingMessage.State.FAILED, *attempt.reason_for_rejection(error))
+        except (IntercomError, SecretDecryptionError) as error:
+            _try_later(message, error)
 
 
 class _Attempt:
@@ -157,14 +153,12 @@ class _Attempt:
         type(self.conversation).objects.filter(pk=self.conversation.pk).compare_within(0)
         if _is_deleted(error):
             return ReasonCode.CONVERSATION_DELETED, ""
+        merged_at = 0
         try:
             merged_at = self._client().conversation(self._id, deadline=self._left()).merged_away_at
-        except IntercomRejectedError as second:
-            merged_at = 0
+        except IntercomError as second:
             if _is_deleted(second):
                 return ReasonCode.CONVERSATION_DELETED, ""
-        except IntercomError:
-            merged_at = 0
         self.conversation.learn_merged_away(merged_at)
         return (ReasonCode.CONVERSATION_MERGED, "") if merged_at else reason_of(error)
 
@@ -303,7 +297,11 @@ class _Attempt:
             if found.state in REOPENABLE:
                 self._client().open(self._id, admin_id=author, deadline=self._left())
             message.reopened_at = timezone.now()
-            self._assign(found, author)
+            kind, assignee = self._assignee(found)
+            if assignee and assignee != (found.team_id if kind == "team" else found.admin_id):
+                self._client().assign(
+                    self._id, admin_id=author, assignee_type=kind, assignee_id=assignee, deadline=self._left()
+                )
         except (IntercomRejectedError, IntercomAuthenticationError) as error:
             # The message is posted, so it has not failed.
             code, detail = reason_of(error)
@@ -312,14 +310,6 @@ class _Attempt:
             message.save(update_fields=["reopened_at"])
             self._count_reopening()
         return code, detail
-
-    def _assign(self, found: Conversation, author: str) -> None:
-        kind, assignee = self._assignee(found)
-        if not assignee or assignee == (found.team_id if kind == "team" else found.admin_id):
-            return
-        self._client().assign(
-            self._id, admin_id=author, assignee_type=kind, assignee_id=assignee, deadline=self._left()
-        )
 
     def _count_reopening(self) -> None:
         """Mark one event as the reason: there is a limit per day."""
@@ -382,7 +372,7 @@ def _events_of(message: OutgoingMessage) -> list[TicketEvent]:
     return list(events.order_by("pk").distinct())
 
 
-def _is_deleted(error: IntercomRejectedError) -> bool:
+def _is_deleted(error: IntercomError) -> bool:
     return error.status == 404 and error.intercom_code in ("not_found", "conversation_not_found")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from django.utils import timezone
 
@@ -30,37 +29,22 @@ REPEATED_WITHIN = dt.timedelta(hours=3)
 MISSING_SECONDS = 24 * 3600.0
 
 
-@dataclass
 class TicketReader:
     """Reads tickets of a class. Profiles may give its attributes different codes, so all of them are read."""
 
-    itop: ItopInstance
-    client: Client
-    ticket_class: str
-    profiles: Sequence[TicketProfile] = ()
-    wants_private: bool = False
-    wants_files: bool = False
-    _missing: set[str] = field(default_factory=set)
-
-    @classmethod
-    def of(cls, itop: ItopInstance, client: Client, ticket_class: str) -> TicketReader:
+    def __init__(self, itop: ItopInstance, client: Client, ticket_class: str) -> None:
+        self.itop, self.client, self.ticket_class = itop, client, ticket_class
         profiles = TicketProfile.objects.filter(workspaces__itop=itop, ticket_class=ticket_class)
+        self.profiles = list(profiles.distinct().order_by("pk")) or [TicketProfile(ticket_class=ticket_class)]
         # None for a workspace without a row, which has the defaults.
-        rules = Workspace.objects.filter(itop=itop).values_list(
+        wanted = Workspace.objects.filter(itop=itop).values_list(
             "event_rules__private_entry", "event_rules__files"
         )
-        wanted = list(rules)
-        reader = cls(
-            itop,
-            client,
-            ticket_class,
-            list(profiles.distinct().order_by("pk")) or [TicketProfile(ticket_class=ticket_class)],
-            any(private not in (None, Action.NOTHING) for private, _files in wanted),
-            any(files != FileAction.NOTHING for _private, files in wanted),
-        )
-        cached = CachedAnswer.objects.fresh(itop, reader._question, MISSING_SECONDS)
-        reader._missing = set(cached.value) if cached else set()
-        return reader
+        self.wants_private = any(private not in (None, Action.NOTHING) for private, _files in wanted)
+        self.wants_files = any(files != FileAction.NOTHING for _private, files in wanted)
+        self._question = f"attributes that {ticket_class} does not have"
+        cached = CachedAnswer.objects.fresh(itop, self._question, MISSING_SECONDS)
+        self._missing: set[str] = set(cached.value) if cached else set()
 
     def profile_of(self, ticket: Ticket) -> TicketProfile:
         """Return the profile of the workspace that linked the ticket first."""
@@ -119,10 +103,6 @@ class TicketReader:
                     raise
                 self._missing |= unknown
                 CachedAnswer.objects.store(self.itop, self._question, sorted(self._missing))
-
-    @property
-    def _question(self) -> str:
-        return f"attributes that {self.ticket_class} does not have"
 
     def _since(self, newest: str) -> str:
         """Return the `last_update` from which on changes may not have been read; "" if nothing is known."""

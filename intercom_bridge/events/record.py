@@ -28,7 +28,7 @@ from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.ops.metrics import count_ticket_event
 from intercom_bridge.sync.verify import VisibleContent
 
-from .change import Change
+from .compare import Change
 from .files import FILES, add_rows, assign_files
 from .rules import plan
 
@@ -90,10 +90,12 @@ def _record_for(link: TicketLink, ticket: Ticket, changes: Sequence[Change]) -> 
     keys = [change.key for change in changes]
     stored = TicketEvent.objects.filter(ticket=ticket, conversation=conversation, key__in=keys)
     recorded = set(stored.values_list("key", flat=True))
+    # Private entries concern only those who want them.
+    stores_private = rules.action_for(EventKind.PRIVATE_ENTRY) != Action.NOTHING
     events = [
         _event(ticket, conversation, change)
         for change in changes
-        if change.key not in recorded and not _is_unwanted(change, rules)
+        if change.key not in recorded and (change.kind != EventKind.PRIVATE_ENTRY or stores_private)
     ]
     reason = _reason_for_silence(link)
     for event in events:
@@ -201,11 +203,6 @@ def _plan(events: Sequence[TicketEvent], conversation: Conversation, rules: Even
             event.message = event.message
             event.save(update_fields=["message", "reason_code", "reason_detail"])
         assign_files(events, messages, rules)
-
-
-def _is_unwanted(change: Change, rules: EventRules) -> bool:
-    """Return whether the change is not even stored: private entries concern only those who want them."""
-    return change.kind == EventKind.PRIVATE_ENTRY and rules.action_for(change.kind) == Action.NOTHING
 
 
 def _event(ticket: Ticket, conversation: Conversation, change: Change) -> TicketEvent:

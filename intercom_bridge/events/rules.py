@@ -80,29 +80,16 @@ def _messages(
     rules: EventRules,
 ) -> list[OutgoingMessage]:
     messages = []
-    pictured = _with_pictures(replied) if rules.files == FileAction.NOTE else []
+    rows_of = rows_by_event(replied) if rules.files == FileAction.NOTE else {}
+    pictured = [event for event in replied if event.pk in rows_of]
     if noted:
         messages.append(_message(noted, is_note=True, body=note_body(noted, conversation, pictured)))
     elif pictured:
-        messages.append(_note_of_pictures(pictured, conversation))
+        body = note_body([], conversation, pictured)
+        messages.append(_note(conversation, f"{FILES}event:{pictured[0].pk}", body))
     if replied:
         messages.append(_message(replied, is_note=False, body=reply_body(replied, conversation, rules)))
     return messages
-
-
-def _with_pictures(events: Sequence[TicketEvent]) -> list[TicketEvent]:
-    """Return the events with pictures in their text."""
-    rows_of = rows_by_event(events) if events else {}
-    return [event for event in events if event.pk in rows_of]
-
-
-def _note_of_pictures(events: Sequence[TicketEvent], conversation: Conversation) -> OutgoingMessage:
-    return OutgoingMessage(
-        conversation=conversation,
-        once_key=f"{FILES}event:{events[0].pk}",
-        is_note=True,
-        body=note_body([], conversation, events),
-    )
 
 
 def _action_for(event: TicketEvent, rules: EventRules) -> str:
@@ -172,9 +159,12 @@ def _reopening_note(events: Sequence[TicketEvent], conversation: Conversation) -
     with translation.override(conversation.workspace.language):
         headlines = (headline(event).rstrip(_BEFORE_ENTRY) for event in events)
         body = "".join(f"<p>{text}</p>" for text in headlines)
-    return OutgoingMessage(
-        conversation=conversation, once_key=f"{REOPENING}{events[0].pk}", is_note=True, body=body
-    )
+    return _note(conversation, f"{REOPENING}{events[0].pk}", body)
+
+
+def _note(conversation: Conversation, key: str, body: str) -> OutgoingMessage:
+    """Return a note that reports no events."""
+    return OutgoingMessage(conversation=conversation, once_key=key, is_note=True, body=body)
 
 
 def _assignee(rules: EventRules) -> dict[str, str]:
@@ -212,9 +202,7 @@ def _stop(conversation: Conversation, events: Sequence[TicketEvent]) -> Outgoing
                 "“Resume posting” in the panel."
             ),
         )
-    return OutgoingMessage(
-        conversation=conversation, once_key=f"stopped:{events[0].pk}", is_note=True, body=body
-    )
+    return _note(conversation, f"stopped:{events[0].pk}", body)
 
 
 def _summary(events: Sequence[TicketEvent], conversation: Conversation) -> str:

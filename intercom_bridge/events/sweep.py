@@ -44,7 +44,7 @@ def sweep(poll: ItopPoll, client: Client, keep_lease: Callable[[], None]) -> str
     for ticket_class, of_class in groupby(
         rows.order_by("ticket__ticket_class", "pk"), lambda row: row.ticket.ticket_class
     ):
-        reader = TicketReader.of(poll.itop, client, ticket_class)
+        reader = TicketReader(poll.itop, client, ticket_class)
         known = list(of_class)
         for start in range(0, len(known), MAX_TICKETS):
             keep_lease()

@@ -8,7 +8,7 @@ import structlog
 from django.utils import timezone
 
 from intercom_bridge.connections import intercom_client
-from intercom_bridge.intercom.client import IntercomAuthenticationError, IntercomRejectedError
+from intercom_bridge.intercom.client import CALL_SECONDS, IntercomAuthenticationError, IntercomRejectedError
 from intercom_bridge.intercom.payloads import Admin
 from intercom_bridge.models import EventRules, Workspace
 
@@ -16,14 +16,10 @@ from .cached import cached
 
 log = structlog.get_logger(__name__)
 
-DEADLINE_SECONDS = 10.0
-
-Teammate = Admin
-
 
 def teammates(
-    workspace: Workspace, *, is_fresh: bool = False, deadline: float = DEADLINE_SECONDS
-) -> Sequence[Teammate]:
+    workspace: Workspace, *, is_fresh: bool = False, deadline: float = CALL_SECONDS
+) -> Sequence[Admin]:
     """Return the workspace's teammates, as Intercom returned them within the last hour, or now if `is_fresh`.
 
     Raise IntercomError, or SecretDecryptionError if the access token cannot be decrypted.
@@ -32,10 +28,9 @@ def teammates(
     return cached(key, lambda: intercom_client(workspace).admins(deadline=deadline), is_fresh=is_fresh)
 
 
-def teams(workspace: Workspace, *, deadline: float = DEADLINE_SECONDS) -> Sequence[Teammate]:
+def teams(workspace: Workspace) -> Sequence[Admin]:
     """Return the workspace's teams (id and name), at most an hour old. Raise as `teammates`."""
-    key = f"intercom-teams:{workspace.pk}"
-    return cached(key, lambda: intercom_client(workspace).teams(deadline=deadline))
+    return cached(f"intercom-teams:{workspace.pk}", lambda: intercom_client(workspace).teams())
 
 
 def author_of(
@@ -44,7 +39,7 @@ def author_of(
     email: str,
     *,
     is_fresh: bool = False,
-    deadline: float = DEADLINE_SECONDS,
+    deadline: float = CALL_SECONDS,
 ) -> str:
     """Return the id of the teammate in whose name a message is posted.
 
@@ -55,27 +50,21 @@ def author_of(
         found = teammates(workspace, is_fresh=is_fresh, deadline=deadline)
     except (IntercomAuthenticationError, IntercomRejectedError):
         # The token may lack the permission to read teammates.
-        return rules.post_as_admin_id or owner_of_token(workspace, is_fresh=is_fresh, deadline=deadline)
-    is_there = any(admin.id == rules.post_as_admin_id for admin in found)
-    if rules.post_as_admin_id:
-        note_post_as(rules, is_there=is_there)
+        found, is_there = (), bool(rules.post_as_admin_id)
+    else:
+        is_there = any(admin.id == rules.post_as_admin_id for admin in found)
+        if rules.post_as_admin_id:
+            _note_post_as(rules, is_there=is_there)
     same = [admin.id for admin in found if email and admin.email.casefold() == email.casefold()]
     if len(same) == 1:
         return same[0]
     if is_there:
         return rules.post_as_admin_id
-    return owner_of_token(workspace, is_fresh=is_fresh, deadline=deadline)
-
-
-def owner_of_token(
-    workspace: Workspace, *, is_fresh: bool = False, deadline: float = DEADLINE_SECONDS
-) -> str:
-    """Return the id of the teammate whom the access token belongs to, at most an hour old. Raise as `teammates`."""
     key = f"intercom-token-owner:{workspace.pk}"
     return cached(key, lambda: intercom_client(workspace).me(deadline=deadline).admin_id, is_fresh=is_fresh)
 
 
-def note_post_as(rules: EventRules, *, is_there: bool) -> None:
+def _note_post_as(rules: EventRules, *, is_there: bool) -> None:
     """Store since when Intercom no longer has the teammate that the rules name."""
     if is_there == (rules.post_as_missing_since is None):
         return

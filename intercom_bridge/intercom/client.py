@@ -24,8 +24,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-import requests
-
 from intercom_bridge import USER_AGENT
 from itop_client import CertificateProblem, RemoteError, open_session
 from itop_client.http import HttpNoResponseError, HttpUnreachableError, Response, exchange
@@ -46,6 +44,9 @@ RATE_LIMIT_WINDOW_SECONDS: Final = 10
 MAX_RATE_LIMIT_SECONDS: Final = 3600
 """A reset time further away than this means that a clock is wrong, ours or theirs."""
 
+CALL_SECONDS: Final = 10.0
+"""The time that a call has by default."""
+
 MAX_FILES: Final = 10
 """Intercom accepts so many files in one reply."""
 
@@ -53,59 +54,39 @@ MAX_FILES: Final = 10
 _PIECE_BYTES: Final = 49_152
 
 
-@dataclass(frozen=True)
-class Hosts:
-    """The addresses of a region's REST API and of its Inbox."""
-
-    api: str
-    app: str
-
-
-REGIONS: Final[Mapping[str, Hosts]] = {
-    "US": Hosts(api="https://api.intercom.io", app="https://app.intercom.com"),
-    "EU": Hosts(api="https://api.eu.intercom.io", app="https://app.eu.intercom.com"),
-    "AU": Hosts(api="https://api.au.intercom.io", app="https://app.au.intercom.com"),
-}
-
-
-def hosts_of(region: str) -> Hosts:
-    """Return the region's hosts, for an unknown region those of the US: they redirect to the right one.
-
-    Intercom does not document a list of regions.
-    """
-    return REGIONS.get(region.strip().upper(), REGIONS["US"])
+REGIONS: Final[Mapping[str, str]] = {"US": "", "EU": ".eu", "AU": ".au"}
+"""What each region's host names contain: api.eu.intercom.io and app.eu.intercom.com, for example."""
 
 
 def conversation_url(region: str, workspace_id: str, conversation_id: str) -> str:
     """Return the conversation's address in the Inbox, in the form that Intercom's documentation uses."""
     workspace, conversation = quote(workspace_id, safe=""), quote(conversation_id, safe="")
-    return f"{hosts_of(region).app}/a/inbox/{workspace}/inbox/shared/all/conversation/{conversation}"
+    inbox = f"https://app{_infix(region)}.intercom.com/a/inbox/{workspace}/inbox"
+    return f"{inbox}/shared/all/conversation/{conversation}"
+
+
+def _infix(region: str) -> str:
+    # Intercom does not document a list of regions. The hosts of the US redirect to the right ones.
+    return REGIONS.get(region.strip().upper(), "")
 
 
 class IntercomError(RemoteError):
     """A call to Intercom did not succeed.
 
-    `status` is the HTTP status (0 for none), `intercom_code` Intercom's own error code ("not_found", for example),
-    `request_id` what its support asks for.
+    `status` is the HTTP status (0 for none), `intercom_code` Intercom's own error code ("not_found", for example).
     """
 
     code = "intercom_unavailable"
     summary = "The call to Intercom failed"
 
-    def __init__(
-        self, detail: str = "", *, status: int = 0, intercom_code: str = "", request_id: str = ""
-    ) -> None:
+    def __init__(self, detail: str = "", *, status: int = 0, intercom_code: str = "") -> None:
         super().__init__(detail)
         self.status = status
         self.intercom_code = intercom_code
-        self.request_id = request_id
 
 
 class IntercomUnreachableError(IntercomError):
-    """No connection could be made, so nothing was processed.
-
-    `certificate_problem` is set when the server's TLS certificate was not accepted.
-    """
+    """`certificate_problem` is set when the server's TLS certificate was not accepted."""
 
     code = "intercom_unreachable"
     summary = "Intercom cannot be reached"
@@ -117,34 +98,28 @@ class IntercomUnreachableError(IntercomError):
 
 
 class IntercomNoResponseError(IntercomError):
-    """The request was sent and no complete response came before the deadline."""
-
     code = "intercom_no_response"
     summary = "Intercom did not respond in time"
 
 
 class IntercomRateLimitedError(IntercomError):
-    """Too many calls. `until` is when the next one may be made, in seconds since 1970."""
+    """`until` is when the next call may be made, in seconds since 1970."""
 
     code = "intercom_rate_limited"
     summary = "Intercom's rate limit was reached"
     may_have_run = False
 
-    def __init__(self, detail: str = "", *, until: int = 0, status: int = 429, **facts: str) -> None:
-        super().__init__(detail, status=status, **facts)
+    def __init__(self, detail: str = "", *, until: int = 0, intercom_code: str = "") -> None:
+        super().__init__(detail, status=429, intercom_code=intercom_code)
         self.until = until
 
 
 class IntercomUnavailableError(IntercomError):
-    """Intercom's own fault: 5xx, HTML instead of JSON, a response that lacks what it must contain."""
-
     code = "intercom_unavailable"
     summary = "Intercom is not working correctly"
 
 
 class IntercomAuthenticationError(IntercomError):
-    """The access token is wrong, expired, or lacks a permission. An admin has to fix it."""
-
     code = "intercom_token_refused"
     summary = "Intercom refused the access token"
     retry = False
@@ -152,8 +127,6 @@ class IntercomAuthenticationError(IntercomError):
 
 
 class IntercomRejectedError(IntercomError):
-    """The request's own fault; repeating it changes nothing. `intercom_code` says why."""
-
     code = "intercom_rejected"
     summary = "Intercom rejected the request"
     retry = False
@@ -201,51 +174,41 @@ class _ReplyBody:
                     yield base64.b64encode(read)
 
 
-@dataclass(frozen=True)
-class Me:
-    """The teammate and the workspace that an access token belongs to. `region` is US, EU or AU.
-
-    `verifies_identities`: whether Intercom checks who its contacts claim to be, None if it does not say.
-    """
-
-    admin_id: str
-    workspace_id: str
-    region: str
-    verifies_identities: bool | None = None
-
-
 class IntercomClient:
     """REST client for one workspace. Threads can share it.
 
-    Every method may raise any IntercomError. `deadline` is the wall-clock time of a call in seconds, unless the call
-    has its own. `base_url` replaces the region's host (for a stand-in). `on_call(method, seconds, outcome)` is called
-    after each call; outcome is "ok" or the error's class name.
+    Every method may raise any IntercomError. `deadline` is the wall-clock time of a call in seconds. `base_url`
+    replaces the region's host (for a stand-in). `on_call(method, seconds, outcome)` is called after each call; outcome
+    is "ok" or the error's class name.
     """
 
-    def __init__(  # noqa: PLR0913 - settings, all by keyword
+    def __init__(
         self,
         access_token: str,
         *,
         region: str = "US",
         base_url: str = "",
-        session: requests.Session | None = None,
-        deadline: float = 10.0,
         on_call: Callable[[str, float, str], None] | None = None,
     ) -> None:
         self._on_call = on_call
         self._token = access_token
-        self._base = (base_url or hosts_of(region).api).rstrip("/")
-        self._session = session or open_session(user_agent=USER_AGENT)
-        self._deadline = deadline
+        self._base = (base_url or f"https://api{_infix(region)}.intercom.io").rstrip("/")
+        self._session = open_session(user_agent=USER_AGENT)
 
     def __repr__(self) -> str:
         return f"IntercomClient({self._base!r})"
 
-    def conversation(self, conversation_id: str, *, deadline: float | None = None) -> payloads.Conversation:
+    def conversation(self, conversation_id: str, *, deadline: float = CALL_SECONDS) -> payloads.Conversation:
         """Return the conversation with its source and at most its 500 newest parts (see `is_complete`)."""
-        return _parse_conversation(self._call("GET", _path(conversation_id), deadline=deadline))
+        response = self._call("GET", _path(conversation_id), deadline=deadline)
+        try:
+            return payloads.Conversation.parse(response)
+        except payloads.PayloadError as error:
+            raise IntercomUnavailableError(
+                f"the response is not a conversation: {error}", status=200
+            ) from None
 
-    def has_contact(self, contact_id: str, *, deadline: float | None = None) -> bool:
+    def has_contact(self, contact_id: str, *, deadline: float = CALL_SECONDS) -> bool:
         """Return whether Intercom has this contact. It does not have one that was deleted, or merged into another."""
         try:
             self._call("GET", _path(contact_id, "contact"), deadline=deadline)
@@ -263,7 +226,7 @@ class IntercomClient:
         body: str,
         note: bool,
         files: Sequence[ReplyFile] = (),
-        deadline: float | None = None,
+        deadline: float = CALL_SECONDS,
     ) -> payloads.Part | None:
         """Write a note, or a reply that the customer sees, as the teammate. Return the part that was created.
 
@@ -292,7 +255,7 @@ class IntercomClient:
         by_teammate = [part for part in posted if part.author.id == admin_id]
         return next(reversed(same_text or by_teammate), None)
 
-    def open(self, conversation_id: str, *, admin_id: str, deadline: float | None = None) -> None:
+    def open(self, conversation_id: str, *, admin_id: str, deadline: float = CALL_SECONDS) -> None:
         """Open a closed or snoozed conversation as the teammate."""
         self._change(conversation_id, {"message_type": "open", "admin_id": admin_id}, deadline)
 
@@ -303,24 +266,24 @@ class IntercomClient:
         admin_id: str,
         assignee_type: str,
         assignee_id: str,
-        deadline: float | None = None,
+        deadline: float = CALL_SECONDS,
     ) -> None:
         """Assign a conversation, as the teammate, to an "admin" or a "team". This opens a closed one."""
         change = {"message_type": "assignment", "type": assignee_type, "admin_id": admin_id}
         self._change(conversation_id, {**change, "assignee_id": assignee_id}, deadline)
 
-    def _change(self, conversation_id: str, change: Mapping[str, str], deadline: float | None) -> None:
+    def _change(self, conversation_id: str, change: Mapping[str, str], deadline: float) -> None:
         self._call("POST", f"{_path(conversation_id)}/parts", json=change, deadline=deadline)
 
-    def admins(self, *, deadline: float | None = None) -> tuple[payloads.Admin, ...]:
+    def admins(self, *, deadline: float = CALL_SECONDS) -> tuple[payloads.Admin, ...]:
         """Return the workspace's teammates."""
         return payloads.parse_admins(self._call("GET", "/admins", deadline=deadline).get("admins"))
 
-    def teams(self, *, deadline: float | None = None) -> tuple[payloads.Admin, ...]:
+    def teams(self, *, deadline: float = CALL_SECONDS) -> tuple[payloads.Admin, ...]:
         """Return the workspace's teams. They have an id and a name."""
         return payloads.parse_admins(self._call("GET", "/teams", deadline=deadline).get("teams"))
 
-    def conversation_attributes(self, *, deadline: float | None = None) -> list[str]:
+    def conversation_attributes(self, *, deadline: float = CALL_SECONDS) -> list[str]:
         """Return the names of the conversation attributes that are not archived. Several may have the same name."""
         response = self._call("GET", "/data_attributes?model=conversation", deadline=deadline)
         found = response.get("data")
@@ -333,7 +296,7 @@ class IntercomClient:
         ]
 
     def create_conversation_attribute(
-        self, name: str, description: str, *, deadline: float | None = None
+        self, name: str, description: str, *, deadline: float = CALL_SECONDS
     ) -> None:
         """Create a conversation attribute for a line of text."""
         attribute = {"name": name, "data_type": "string", "description": description}
@@ -342,27 +305,18 @@ class IntercomClient:
         )
 
     def set_attributes(
-        self, conversation_id: str, values: Mapping[str, str | None], *, deadline: float | None = None
+        self, conversation_id: str, values: Mapping[str, str | None], *, deadline: float = CALL_SECONDS
     ) -> None:
         """Set values of conversation attributes, which must exist. None clears a value."""
         change = {"custom_attributes": dict(values)}
         self._call("PUT", _path(conversation_id), json=change, deadline=deadline)
 
-    def me(self, *, deadline: float | None = None) -> Me:
+    def me(self, *, deadline: float = CALL_SECONDS) -> payloads.Me:
         """Return whose access token this is. This also checks the token."""
-        response = self._call("GET", "/me", deadline=deadline)
-        app = response.get("app")
-        app = app if isinstance(app, dict) else {}
-        workspace_id = payloads.workspace_id_of({"app_id": app.get("id_code")})
-        if not workspace_id:
+        me = payloads.Me.parse(self._call("GET", "/me", deadline=deadline))
+        if not me.workspace_id:
             raise IntercomUnavailableError("the response names no workspace", status=200)
-        verifies = app.get("identity_verification")
-        return Me(
-            admin_id=payloads.Admin.parse(response).id,
-            workspace_id=workspace_id,
-            region=clean_text(app.get("region")).strip().upper(),
-            verifies_identities=verifies if isinstance(verifies, bool) else None,
-        )
+        return me
 
     def _call(
         self,
@@ -370,7 +324,7 @@ class IntercomClient:
         path: str,
         *,
         json: Mapping[str, Any] | _ReplyBody | None = None,
-        deadline: float | None = None,
+        deadline: float = CALL_SECONDS,
         version: str = API_VERSION,
     ) -> dict[str, Any]:
         start, outcome = time.monotonic(), "ok"
@@ -389,7 +343,7 @@ class IntercomClient:
         method: str,
         path: str,
         content: Mapping[str, Any] | _ReplyBody | None,
-        deadline: float | None,
+        deadline: float,
         version: str,
     ) -> Response:
         headers = {
@@ -403,12 +357,7 @@ class IntercomClient:
             body = {"data": content}
         try:
             return exchange(
-                self._session,
-                method,
-                self._base + path,
-                deadline=self._deadline if deadline is None else deadline,
-                headers=headers,
-                **body,
+                self._session, method, self._base + path, deadline=deadline, headers=headers, **body
             )
         except HttpUnreachableError as error:
             raise IntercomUnreachableError(
@@ -425,29 +374,17 @@ def _path(object_id: str, kind: str = "conversation") -> str:
     return f"/{kind}s/{object_id}"
 
 
-def _parse_conversation(response: Mapping[str, Any]) -> payloads.Conversation:
-    try:
-        return payloads.Conversation.parse(response)
-    except payloads.PayloadError as error:
-        raise IntercomUnavailableError(f"the response is not a conversation: {error}", status=200) from None
-
-
 def _read(response: Response) -> dict[str, Any]:
     """Return the response's JSON object. Raise the matching IntercomError if the status is not a success."""
-    content = _parse_json(response.body)
-    if not 200 <= response.status < 300:
-        raise _error(response, content or {})
-    if content is None:
-        raise IntercomUnavailableError("the response is not JSON", status=response.status)
-    return content
-
-
-def _parse_json(body: bytes) -> dict[str, Any] | None:
     try:
-        content = json.loads(body)
+        content = json.loads(response.body)
     except (ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
+        content = None
+    if not 200 <= response.status < 300:
+        raise _error(response, content if isinstance(content, dict) else {})
+    if isinstance(content, dict):
+        return content
+    raise IntercomUnavailableError("the response is not JSON", status=response.status)
 
 
 def _error(response: Response, content: Mapping[str, Any]) -> IntercomError:
@@ -458,12 +395,9 @@ def _error(response: Response, content: Mapping[str, Any]) -> IntercomError:
     first = first if isinstance(first, dict) else {}
     code = cut(clean_text(first.get("code")).strip(), 60)
     message = cut(" ".join(clean_text(first.get("message")).split()), 200)
-    request_id = cut(clean_text(content.get("request_id")).strip(), 60)
     detail = f"HTTP {status}" + (f" {code}" if code else "") + (f": {message}" if message else "")
     if status == 429:
-        return IntercomRateLimitedError(
-            detail, until=_reset_time(response.headers), intercom_code=code, request_id=request_id
-        )
+        return IntercomRateLimitedError(detail, until=_reset_time(response.headers), intercom_code=code)
     if status in (401, 403):
         kind: type[IntercomError] = IntercomAuthenticationError
     # Another 4xx without an error list comes from a proxy, and says nothing about the request.
@@ -471,7 +405,7 @@ def _error(response: Response, content: Mapping[str, Any]) -> IntercomError:
         kind = IntercomRejectedError
     else:
         kind = IntercomUnavailableError
-    return kind(detail, status=status, intercom_code=code, request_id=request_id)
+    return kind(detail, status=status, intercom_code=code)
 
 
 def _reset_time(headers: Mapping[str, str]) -> int:

@@ -31,6 +31,7 @@ from django.utils.translation import gettext as _
 from .text import clean_text, cut
 from .tree import (
     BLOCKS,
+    CELLS,
     HEADINGS,
     INLINE,
     LISTS,
@@ -300,11 +301,14 @@ class _Media:
         return cls(node.tag, "", (_file_name(url) if url else "") or description)
 
     def label(self) -> str:
-        """Return the text that replaces the picture or recording."""
-        words = {"img": _("Picture"), "video": _("Video"), "audio": _("Recording")}
-        word = words.get(self.kind, _("Embedded content"))
-        name = self.description or self.url
-        return f"[{word}: {name}]" if name else f"[{word}]"
+        return media_label(self.kind, self.description or self.url)
+
+
+def media_label(tag: str, name: str) -> str:
+    """Return the text that replaces a picture or recording."""
+    words = {"img": _("Picture"), "video": _("Video"), "audio": _("Recording")}
+    word = words.get(tag, _("Embedded content"))
+    return f"[{word}: {name}]" if name else f"[{word}]"
 
 
 def _is_temporary(url: str) -> bool:
@@ -316,8 +320,7 @@ def _is_temporary(url: str) -> bool:
 
 
 def _file_name(url: str) -> str:
-    path = without_query(url)
-    name = clean_text(unquote_plus(path.rpartition("/")[2]))
+    name = clean_text(unquote_plus(without_query(url).rpartition("/")[2]))
     return " ".join(_BIDIRECTIONAL.sub("", name).split())
 
 
@@ -360,6 +363,10 @@ class _Renderer(ABC):
         blocks.append(self.paragraph("".join(run)))
         return [block for block in blocks if block]
 
+    def _item_alone(self, node: Element) -> list[str]:
+        """Render an item outside of a list as a list."""
+        return self.block_renderers["ul"](Element("ul", children=[Element("li", children=node.children)]))
+
     @abstractmethod
     def paragraph(self, run: str) -> str:
         """Return inline content as a block, "" if nothing of it is visible."""
@@ -377,7 +384,7 @@ class HtmlRenderer(_Renderer):
         self.block_renderers = {
             **dict.fromkeys(HEADINGS, self._heading),
             **dict.fromkeys(LISTS, self._list),
-            "li": self._single_item,
+            "li": self._item_alone,
             "pre": self._preformatted,
             "blockquote": self._quote,
             "table": self._table,
@@ -413,23 +420,17 @@ class HtmlRenderer(_Renderer):
         media = _Media.of(node)
         if not media:
             return escape(node.attributes.get("alt", "").strip())
+        label = escape(media.label())
         if link := self._links.get(without_query(node.attributes.get("src", "").strip())):
-            return self._copied(media, link)
-        if node.tag != "img" or not media.url:
-            return self._linked(media)
-        alt = f' alt="{html.escape(media.description)}"' if media.description else ""
-        return f'<img src="{html.escape(quote(media.url, safe=_NOT_ENCODED_BY_ITOP))}"{alt}>'
-
-    def _copied(self, media: _Media, link: MediaLink) -> str:
-        url = html.escape(link.url)
-        if link.picture_url:
+            if not link.picture_url:
+                return f'<a href="{html.escape(link.url)}">{label}</a>'
             alt = html.escape(link.name or media.description)
             return f'<img src="{html.escape(link.picture_url)}" alt="{alt}">'
-        return f'<a href="{url}">{escape(media.label())}</a>'
-
-    def _linked(self, media: _Media) -> str:
-        label, url = escape(media.label()), url_in_itop(media.url)
-        return f'<a href="{html.escape(url)}">{label}</a>' if url else label
+        if node.tag != "img" or not media.url:
+            url = url_in_itop(media.url)
+            return f'<a href="{html.escape(url)}">{label}</a>' if url else label
+        alt = f' alt="{html.escape(media.description)}"' if media.description else ""
+        return f'<img src="{html.escape(quote(media.url, safe=_NOT_ENCODED_BY_ITOP))}"{alt}>'
 
     def _run(self, nodes: Nodes) -> str:
         """Return inline content. A block in it, where none is allowed, gets lines of its own."""
@@ -469,9 +470,6 @@ class HtmlRenderer(_Renderer):
         )
         return visible_element(node.tag, items, _list_attributes(node))
 
-    def _single_item(self, node: Element) -> list[str]:
-        return visible_element("ul", "".join(visible_element("li", self._item(node.children))))
-
     def _item(self, nodes: Nodes) -> str:
         """Return the content of a list item or a table cell, where a single paragraph needs no tag."""
         blocks = self.blocks(nodes)
@@ -496,7 +494,7 @@ class HtmlRenderer(_Renderer):
         children: Nodes = row.children if isinstance(row, Element) and row.tag == "tr" else [row]
         cells: list[str] = []
         for cell in children:
-            if isinstance(cell, Element) and cell.tag in ("td", "th"):
+            if isinstance(cell, Element) and cell.tag in CELLS:
                 cells.append(f"<{cell.tag}>{self._item(cell.children)}</{cell.tag}>")
             elif content := self._item([cell]):  # only below the maximum depth
                 cells.append(f"<td>{content}</td>")
@@ -520,7 +518,7 @@ class _TextRenderer(_Renderer):
     def __init__(self) -> None:
         self.block_renderers = {
             **dict.fromkeys(LISTS, self._list),
-            "li": self._single_item,
+            "li": self._item_alone,
             "pre": self._preformatted,
             "blockquote": self._quote,
             **dict.fromkeys(TABLE_SECTIONS | {"table"}, self._table),
@@ -557,11 +555,8 @@ class _TextRenderer(_Renderer):
         if not media:
             return node.attributes.get("alt", "").strip()
         if node.tag != "img" or not media.url:
-            return (
-                media.label()
-                if media.description in ("", media.url)
-                else f"{media.label()} {media.url}".rstrip()
-            )
+            is_named = media.description not in ("", media.url)
+            return f"{media.label()} {media.url}".rstrip() if is_named else media.label()
         return f"{media.description} ({media.url})" if media.description else media.url
 
     def _list(self, node: Element) -> list[str]:
@@ -575,10 +570,6 @@ class _TextRenderer(_Renderer):
             lines.append(_indent(f"{number}. " if node.tag == "ol" else "- ", text))
             number += step
         return ["\n".join(lines)]
-
-    def _single_item(self, node: Element) -> list[str]:
-        text = self._item(node.children)
-        return [_indent("- ", text)] if text else []
 
     def _item(self, nodes: Nodes) -> str:
         return "\n".join(self.blocks(nodes))

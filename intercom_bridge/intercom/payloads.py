@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from urllib.parse import unquote, urlsplit
@@ -204,11 +204,8 @@ class Part:
     @classmethod
     def parse(cls, data: object) -> Part | None:
         """Parse a conversation part. Return None if it has no id."""
-        raw = _object(data)
-        part_id = _id(raw.get("id"))
-        if not part_id:
-            return None
-        return cls._read("part", part_id, _line(raw.get("part_type")), _epoch(raw.get("created_at")), raw)
+        part = cls._read("part", _object(data))
+        return part if part.id else None
 
     @classmethod
     def parse_source(cls, data: object, *, conversation_id: str, created_at: int) -> Part | None:
@@ -217,29 +214,26 @@ class Part:
         A source without an id gets the conversation's, because it needs an id that stays the same.
         """
         raw = _object(data)
-        part_id = _id(raw.get("id"))
-        if not part_id and not clean_text(raw.get("body")) and not _array(raw.get("attachments")):
+        source = cls._read("source", raw)
+        if not source.id and not source.body and not _array(raw.get("attachments")):
             return None
-        created_at = _epoch(raw.get("created_at")) or created_at
-        return cls._read("source", part_id or conversation_id, "source", created_at, raw)
+        return replace(
+            source,
+            id=source.id or conversation_id,
+            part_type="source",
+            created_at=source.created_at or created_at,
+        )
 
     @classmethod
-    def _read(
-        cls,
-        kind: Literal["source", "part"],
-        part_id: str,
-        part_type: str,
-        created_at: int,
-        raw: Mapping[str, Any],
-    ) -> Part:
+    def _read(cls, kind: Literal["source", "part"], raw: Mapping[str, Any]) -> Part:
         attachments = (Attachment.parse(file) for file in _array(raw.get("attachments")))
         return cls(
             kind=kind,
-            id=part_id,
-            part_type=part_type,
+            id=_id(raw.get("id")),
+            part_type=_line(raw.get("part_type")),
             body=clean_text(raw.get("body")),
             subject=_line(raw.get("subject")),
-            created_at=created_at,
+            created_at=_epoch(raw.get("created_at")),
             author=Author.parse(raw.get("author")),
             attachments=tuple(file for file in attachments if file is not None),
             redacted=raw.get("redacted") is True,
@@ -294,6 +288,31 @@ class Admin:
 def parse_admins(data: object) -> tuple[Admin, ...]:
     """Parse a list of teammates or teams. Entries without an id are left out."""
     return tuple(admin for item in _array(data) if (admin := Admin.parse(item)).id)
+
+
+@dataclass(frozen=True)
+class Me:
+    """The teammate and the workspace that an access token belongs to. `region` is US, EU or AU.
+
+    `verifies_identities`: whether Intercom checks who its contacts claim to be, None if it does not say.
+    """
+
+    admin_id: str
+    workspace_id: str
+    region: str
+    verifies_identities: bool | None = None
+
+    @classmethod
+    def parse(cls, data: object) -> Me:
+        raw = _object(data)
+        app = _object(raw.get("app"))
+        verifies = app.get("identity_verification")
+        return cls(
+            admin_id=_id(raw.get("id")),
+            workspace_id=_id(app.get("id_code")),
+            region=_line(app.get("region")).upper(),
+            verifies_identities=verifies if isinstance(verifies, bool) else None,
+        )
 
 
 # In a merge, the conversation that ends gets the first of these parts, the one that continues the second.
@@ -401,7 +420,6 @@ class CanvasRequest:
     """
 
     workspace_id: str
-    region: str
     admin: Admin
     contact: Contact
     conversation: Conversation
@@ -423,7 +441,6 @@ class CanvasRequest:
         canvas = _object(raw.get("current_canvas"))
         return cls(
             workspace_id=workspace_id_of(data),
-            region=_line(raw.get("workspace_region")),
             admin=Admin.parse(raw.get("admin")),
             contact=Contact.parse(contact),
             conversation=Conversation.parse(raw.get("conversation")),
@@ -454,7 +471,6 @@ class Event:
     workspace_id: str
     id: str
     topic: str
-    created_at: int
     conversation: Conversation | None = None
 
     @classmethod
@@ -470,13 +486,7 @@ class Event:
         conversation = None
         if item.get("type") == "conversation" and _id(item.get("id")):
             conversation = Conversation.parse(item)
-        return cls(
-            workspace_id=workspace_id,
-            id=_id(raw.get("id")),
-            topic=topic,
-            created_at=_epoch(raw.get("created_at")),
-            conversation=conversation,
-        )
+        return cls(workspace_id=workspace_id, id=_id(raw.get("id")), topic=topic, conversation=conversation)
 
 
 def conversation_ids_of_ticket(data: object) -> tuple[str, ...]:

@@ -29,7 +29,6 @@ def sample_context(
     source = Part(kind="source", id="preview", part_type="source", body=SAMPLE_MESSAGE)
     request = CanvasRequest(
         workspace_id=workspace.workspace_id,
-        region=workspace.region,
         admin=Admin(),
         contact=Contact(),
         conversation=Conversation(id="preview", source=source),

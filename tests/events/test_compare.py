@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from intercom_bridge.events.change import EventAuthor
-from intercom_bridge.events.compare import Difference, attribute_codes, compare, entry_change
+from intercom_bridge.events.compare import Difference, EventAuthor, attribute_codes, compare, entry_change
 from intercom_bridge.models import ItopInstance, Ticket, TicketProfile, TicketSnapshot
 from itop_client import ItopObject
 

@@ -210,7 +210,7 @@ def test_files_are_not_asked_for_if_nobody_wants_them(
 
 def test_a_push_finds_a_file_at_once(ticket: Ticket, itop: Itop, intercom: Intercom, work: Work) -> None:
     itop.act(ticket.object_id, account="jverne", files=[REPORT])
-    poll_soon(ticket)
+    poll_soon(Ticket.objects.filter(pk=ticket.pk))
     work()
     assert len(posted(intercom)) == 1
 

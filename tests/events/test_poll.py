@@ -672,7 +672,7 @@ def test_a_push_during_a_poll_makes_the_ticket_due_again(
         answer = original(self, *arguments)
         monkeypatch.setattr(TicketReader, "changed", original)
         agent.write(ticket, "just now")
-        poll_soon(ticket)
+        poll_soon(Ticket.objects.filter(pk=ticket.pk))
         return answer
 
     monkeypatch.setattr(TicketReader, "changed", changed)

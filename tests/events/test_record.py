@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from intercom_bridge.events import record as record_module
-from intercom_bridge.events.change import Change, EventAuthor
+from intercom_bridge.events.compare import Change, EventAuthor
 from intercom_bridge.events.record import record
 from intercom_bridge.models import (
     EventKind,

@@ -31,7 +31,6 @@ from tests.payloads import load, names
 def test_an_initialize_request_is_parsed_completely() -> None:
     request = CanvasRequest.parse(load("initialize"))
     assert request.workspace_id == "abcd1234"
-    assert request.region == "US"
     assert (request.admin.id, request.admin.name, request.admin.email) == (
         "9608799",
         "Ada Reyes",
@@ -78,7 +77,6 @@ def test_a_submit_request_is_parsed_completely() -> None:
 def test_each_documented_notification_is_parsed(name: str) -> None:
     event = Event.parse(load(name))
     assert event.workspace_id == "abcd1234"
-    assert event.created_at == 1768032001
     if event.topic == "ping":
         assert event.id == ""
         assert event.conversation is None

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.events.change import Change, EventAuthor
+from intercom_bridge.events.compare import Change, EventAuthor
 from intercom_bridge.events.record import record
 from intercom_bridge.models import (
     Conversation,
