@@ -164,28 +164,24 @@ def count_failures(selection: Selection) -> list[RowCount]:
         RowCount(reason_label(code), "delivery", f"state__exact=failed&reason={code}", count)
         for code, count in by_code.annotate(n=Count("pk"))
     ]
-    found += [
-        RowCount(
+    for label, model, rows in (
+        (
             "Webhook event could not be processed",
             "webhookevent",
-            "state__exact=failed&cleaned_at__isnull=True",
-            selection.webhook_events(WebhookEvent.State.FAILED).retriable().count(),
+            selection.webhook_events(WebhookEvent.State.FAILED).retriable(),
         ),
-        RowCount(
+        (
             "Message could not be posted to Intercom",
             "outgoingmessage",
-            "state__exact=failed&cleaned_at__isnull=True",
-            selection.of_conversations(OutgoingMessage.objects.retriable()).count(),
+            selection.of_conversations(OutgoingMessage.objects.retriable()),
         ),
-    ]
-    found.append(
-        RowCount(
+        (
             "File could not be copied to iTop",
             "filetoitop",
-            "state__exact=failed&cleaned_at__isnull=True",
-            selection.of_conversations(FileToItop.objects.retriable()).count(),
-        )
-    )
+            selection.of_conversations(FileToItop.objects.retriable()),
+        ),
+    ):
+        found.append(RowCount(label, model, "state__exact=failed&cleaned_at__isnull=True", rows.count()))
     return sorted((failure for failure in found if failure.count), key=lambda failure: -failure.count)
 
 

@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 
 from .masking import Viewer, may_read_messages
@@ -76,6 +78,24 @@ class ModelAdmin(DjangoModelAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """Return the row, or None. An empty `_to_field` in the address is ignored (Django raises on it)."""
         return super().get_object(request, object_id, from_field or None)
+
+    def changeable_row(self, request: HttpRequest, pk: int) -> Any:
+        """Return the row. Raise Http404, or PermissionDenied if the user may not change it."""
+        row = get_object_or_404(self.get_queryset(request), pk=pk)
+        if not self.has_change_permission(request, row):
+            raise PermissionDenied
+        return row
+
+    def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
+        """Return the addresses that the template of the row's page links to, by name. `row` is None for a new row."""
+        return {}
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Add the links to further pages."""
+        context.update(self.page_links(request, context.get("original")))
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def page(self, request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
         """Return a page of this admin."""

@@ -10,9 +10,9 @@ from django.http import HttpRequest
 from intercom_bridge.models import Broadcast, Conversation, OutgoingMessage
 from intercom_bridge.models.reason import reason_label
 
-from .display import NOTHING, datetime_column, itop_link, stacked
+from .display import NOTHING, itop_link, stacked
 from .masking import mask
-from .records import SearchableAdmin
+from .records import SearchableAdmin, counts_column
 from .search import SearchResult
 
 State = OutgoingMessage.State
@@ -36,13 +36,12 @@ class PostedAsFilter(admin.SimpleListFilter):
 class BroadcastAdmin(SearchableAdmin):
     """Each conversation has a message of its own, which can be retried on its page."""
 
-    created = datetime_column("created_at", "created")
+    messages_by_state = counts_column(OutgoingMessage, "messages", "state", "broadcast")
     list_display = ("created", "ticket", "admin_name", "posted_as", "outcomes")
     list_filter = (PostedAsFilter, "created_at", "ticket__itop")
     list_select_related = ("ticket",)
     search_help_text = f"{SearchableAdmin.search_help_text} Or a teammate's name."
     teammate_column = "admin_name"
-    ordering = ("-pk",)
     fieldsets = (
         (None, {"fields": ("ticket", "in_itop", "admin_name", "created_at", "posted_as", "text")}),
         ("Conversations", {"fields": ("messages_by_state", "failed", "left_out_conversations")}),
@@ -89,10 +88,6 @@ class BroadcastAdmin(SearchableAdmin):
         if message is None or message.cleaned_at is not None:
             return "Deleted (end of the retention period, or at the contact's request)."
         return message.body if self.may_read else mask(message.body)
-
-    @admin.display(description="messages")
-    def messages_by_state(self, broadcast: Broadcast) -> str:
-        return self.counts_by("state", broadcast.messages.all(), broadcast__id__exact=broadcast.pk)
 
     @admin.display(description="failed")
     def failed(self, broadcast: Broadcast) -> str:

@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 
 from intercom_bridge import doctor
@@ -30,21 +28,17 @@ class ConnectionTestAdmin(ModelAdmin):
         page = path("<int:pk>/test/", self.admin_site.admin_view(self.test_connection), name=self._page)
         return [page, *super().get_urls()]
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        row = context.get("original")
+    def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
+        links = super().page_links(request, row)
         if row and self.has_change_permission(request, row):
-            context["test_url"] = reverse(
+            links["test_url"] = reverse(
                 f"admin:{self._page}", args=[row.pk], current_app=self.admin_site.name
             )
-        return super().render_change_form(request, context, *args, **kwargs)
+        return links
 
     def test_connection(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Explain the test (GET) or run it (POST). It takes seconds and sends requests to other systems."""
-        row = get_object_or_404(self.get_queryset(request), pk=pk)
-        if not self.has_change_permission(request, row):
-            raise PermissionDenied
+        row = self.changeable_row(request, pk)
         findings = list(self.examine(row)) if request.method == "POST" else None
         if findings is not None:
             self.log_change(request, row, f"Tested the connection: {doctor.summary(findings)}.")

@@ -21,7 +21,7 @@ from intercom_bridge.models import (
 from intercom_bridge.models.reason import reason_label
 
 from .display import datetime_column, intercom_link, stacked
-from .records import CustomerColumn, SearchableAdmin
+from .records import CustomerColumn, SearchableAdmin, counts_column
 from .row_actions import RowAction, RowActionsAdmin
 from .search import SearchResult
 from .tickets import COMPARISON_TEXTS
@@ -33,12 +33,14 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
 
     known = datetime_column("created_at", "known since")
     compared = datetime_column("reconcile_at", "next comparison")
+    deliveries = counts_column(Delivery, "deliveries", "state", "conversation")
+    changes_in_itop = counts_column(TicketEvent, "changes in iTop", "kind", "conversation")
+    messages_to_intercom = counts_column(OutgoingMessage, "outgoing messages", "state", "conversation")
     list_display = ("conversation_id", "customer", "workspace", "known", "compared", "comparison_problem")
     actions = ("compare", "resume_posting")
     list_filter = (("reconcile_code", admin.EmptyFieldListFilter), "created_at", "workspace")
     linked_lookups = ("participants__contact_id",)
     list_select_related = ("workspace",)
-    ordering = ("-pk",)
     fieldsets = (
         (None, {"fields": ("conversation_id", "in_intercom", "workspace", "people", "created_at")}),
         ("Tickets", {"fields": ("links", "removed_links", "creations")}),
@@ -110,11 +112,6 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
             for row in rows.order_by("pk")
         )
 
-    @admin.display(description="deliveries")
-    def deliveries(self, conversation: Conversation) -> str:
-        rows = Delivery.objects.filter(conversation=conversation)
-        return self.counts_by("state", rows, conversation__id__exact=conversation.pk)
-
     @admin.display(description="last comparison failed")
     def comparison_problem(self, conversation: Conversation) -> str:
         return reason_label(
@@ -126,16 +123,6 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
         workspace, conversation_id = conversation.workspace_id, conversation.conversation_id
         rows = WebhookEvent.objects.filter(workspace=workspace, conversation_id=conversation_id)
         return self.counts_by("state", rows, workspace__id__exact=workspace, conversation_id=conversation_id)
-
-    @admin.display(description="changes in iTop")
-    def changes_in_itop(self, conversation: Conversation) -> str:
-        rows = TicketEvent.objects.filter(conversation=conversation)
-        return self.counts_by("kind", rows, conversation__id__exact=conversation.pk)
-
-    @admin.display(description="outgoing messages")
-    def messages_to_intercom(self, conversation: Conversation) -> str:
-        rows = OutgoingMessage.objects.filter(conversation=conversation)
-        return self.counts_by("state", rows, conversation__id__exact=conversation.pk)
 
     def applicable_actions(self, row: Any) -> tuple[str, ...]:
         names = []

@@ -5,10 +5,8 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 
 from intercom_bridge.datamodel.importing import profile_warnings
@@ -71,19 +69,15 @@ class DataModelAdmin(RowActionsAdmin):
             ]
         )
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        row = context.get("original")
+    def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
+        links = super().page_links(request, row)
         if row and self.has_change_permission(request, row):
-            context["import_url"] = reverse(f"admin:{PAGE}", args=[row.pk], current_app=self.admin_site.name)
-        return super().render_change_form(request, context, *args, **kwargs)
+            links["import_url"] = reverse(f"admin:{PAGE}", args=[row.pk], current_app=self.admin_site.name)
+        return links
 
     def import_data_model(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Display the form and the latest import, and queue an import of the file that was uploaded."""
-        itop = get_object_or_404(ItopInstance, pk=pk)
-        if not self.has_change_permission(request, itop):
-            raise PermissionDenied
+        itop = self.changeable_row(request, pk)
         form = DataModelForm(request.POST, request.FILES) if request.method == "POST" else DataModelForm()
         if form.is_valid():
             upload = form.cleaned_data["file"]

@@ -3,19 +3,15 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import nh3
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
-from intercom_bridge.intercom.html import first_line, to_text
 from intercom_bridge.models import Delivery, Log
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.reason import ReasonCode
 
-from .display import attempts_table, datetime_column, payload_block, unix_time
+from .display import entry_block, first_words, payload_block, unix_time, with_words
 from .filters import LogFilter, ReasonFilter
 from .masking import mask
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin
@@ -23,19 +19,12 @@ from .row_actions import RetriableAdmin, RowAction
 from .search import SearchResult
 
 State = Delivery.State
-# nh3 takes quadratic time for some inputs. The whole entry is below, as JSON.
-MAX_ENTRY = 20_000
-# Of a message in the list, in characters.
-MAX_WORDS = 60
-# Nothing in a displayed entry may be loaded from elsewhere.
-ALLOWED_TAGS = nh3.ALLOWED_TAGS - {"img", "picture", "source", "video", "audio"}
 
 
 @admin.register(Delivery)
 class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
     """Deliveries can be retried, skipped and verified."""
 
-    created = datetime_column("created_at", "created")
     list_display = ("created", "state", "reason_text", "message", "log_label", "ticket")
     actions = ("retry", "skip", "verify")
     list_filter = ("state", ReasonFilter, LogFilter, "kind", "created_at", WORKSPACE_FILTER)
@@ -43,7 +32,6 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
     list_select_related = ("ticket",)
     list_defer = ("part", "item", "attempt_log")
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
-    ordering = ("-pk",)
     fieldsets = (
         (
             None,
@@ -78,17 +66,13 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
         super().prepare_rows(rows)
         if self.may_read:
             parts = Delivery.objects.filter(pk__in=[row.pk for row in rows]).values_list("pk", "part")
-            self._words = {
-                pk: first_line(to_text(str(part.get("body", ""))), MAX_WORDS) for pk, part in parts
-            }
+            self._words = {pk: first_words(str(part.get("body", ""))) for pk, part in parts}
 
     @admin.display(description="message", ordering="author")
     def message(self, delivery: Delivery) -> str:
         """Return the author and, for those who may read messages, the first words."""
         words = self._words.get(delivery.pk)
-        if not words:
-            return delivery.author or "-"
-        return format_html('{}<div class="bridge-words">{}</div>', delivery.author, words)
+        return with_words(delivery.author, words) if words else delivery.author or "-"
 
     def search_condition(self, found: SearchResult) -> Q:
         return super().search_condition(found) | Q(part_id=found.text)
@@ -124,17 +108,7 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
             if delivery.written_at:
                 return "Written with the ticket: see its ticket creation."
             return "Not rendered yet." if delivery.log else "None: the message is not written."
-        message = str(delivery.item.get("message", ""))
-        if not self.may_read:
-            return mask(message)
-        return format_html(
-            '<div class="bridge-entry">{}</div>',
-            SafeString(nh3.clean(message[:MAX_ENTRY], tags=ALLOWED_TAGS)),
-        )
-
-    @admin.display(description="attempts")
-    def attempt_history(self, delivery: Delivery) -> str:
-        return attempts_table(delivery, with_texts=self.may_read)
+        return entry_block(str(delivery.item.get("message", "")), with_texts=self.may_read)
 
     @admin.display(description="log entry")
     def item_json(self, delivery: Delivery) -> str:

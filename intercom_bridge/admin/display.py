@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import nh3
 from django.conf import settings
 from django.contrib import admin
 from django.utils import timezone
@@ -12,6 +13,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from intercom_bridge.intercom.html import first_line, to_text
 from intercom_bridge.models import Conversation, Ticket
 from intercom_bridge.models.job import MAX_LOGGED_ATTEMPTS, LoggedJob
 from intercom_bridge.models.reason import reason_label
@@ -21,6 +23,12 @@ from .masking import mask, mask_texts
 
 NOTHING = "None."
 MAX_LENGTH = 200_000
+# nh3 takes quadratic time for some inputs. The whole entry is on its row's page, as JSON.
+MAX_ENTRY = 20_000
+# Of a message in a list, in characters.
+MAX_WORDS = 60
+# Nothing in a displayed entry may be loaded from elsewhere.
+ALLOWED_TAGS = nh3.ALLOWED_TAGS - {"img", "picture", "source", "video", "audio"}
 
 
 def datetime_text(value: dt.datetime) -> str:
@@ -83,6 +91,23 @@ def payload_block(row: Any, value: Any, *, with_texts: bool) -> str:
         return json_block(value, with_texts=with_texts)
     when = date_format(timezone.localtime(row.cleaned_at), "Y-m-d")
     return f"Deleted on {when} (end of the retention period, or at the contact's request). The record itself is kept."
+
+
+def entry_block(html: str, *, with_texts: bool) -> str:
+    """Return an entry of a log as HTML that is safe to display."""
+    if not with_texts:
+        return mask(html)
+    clean = SafeString(nh3.clean(html[:MAX_ENTRY], tags=ALLOWED_TAGS))
+    return format_html('<div class="bridge-entry">{}</div>', clean)
+
+
+def with_words(summary: str, words: str | None) -> str:
+    """Return the summary of a row, and below it the first words of its text, if there are any."""
+    return format_html('{}<div class="bridge-words">{}</div>', summary, words) if words else summary
+
+
+def first_words(html: str) -> str:
+    return first_line(to_text(html), MAX_WORDS)
 
 
 def attempts_table(row: LoggedJob, *, with_texts: bool) -> SafeString | str:

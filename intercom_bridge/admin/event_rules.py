@@ -176,12 +176,11 @@ class EventRulesAdmin(ModelAdmin):
         page = path("<int:pk>/rules/", self.admin_site.admin_view(self.rules), name=PAGE)
         return [page, *super().get_urls()]
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        if row := context.get("original"):
-            context["rules_url"] = reverse(f"admin:{PAGE}", args=[row.pk], current_app=self.admin_site.name)
-        return super().render_change_form(request, context, *args, **kwargs)
+    def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
+        links = super().page_links(request, row)
+        if row:
+            links["rules_url"] = reverse(f"admin:{PAGE}", args=[row.pk], current_app=self.admin_site.name)
+        return links
 
     def rules(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Display the rules of a workspace, or save them."""

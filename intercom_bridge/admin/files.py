@@ -12,7 +12,7 @@ from intercom_bridge.models.file_to_itop import FileToItopQuerySet
 from intercom_bridge.models.reason import ReasonCode
 
 from .base import ModelAdmin
-from .display import attempts_table, datetime_column, intercom_link, itop_link, unix_time
+from .display import intercom_link, itop_link, unix_time
 from .filters import ReasonFilter
 from .masking import mask
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin, SearchableAdmin
@@ -42,7 +42,6 @@ class FileColumns(ModelAdmin):
 class FileToItopAdmin(FileColumns, RetriableAdmin, ConversationRecordAdmin):
     """Files can be retried and skipped."""
 
-    created = datetime_column("created_at", "created")
     list_display = ("created", "state", "reason_text", "file_name", "file_size", "attempts", "ticket")
     actions = ("retry", "skip")
     list_filter = ("state", ReasonFilter, "is_inline", "created_at", WORKSPACE_FILTER)
@@ -50,7 +49,6 @@ class FileToItopAdmin(FileColumns, RetriableAdmin, ConversationRecordAdmin):
     list_select_related = ("ticket",)
     list_defer = ("url", "author", "attempt_log")
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
-    ordering = ("-pk",)
     fieldsets = (
         (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
         ("File", {"fields": ("file_name", "content_type", "file_size", "is_inline")}),
@@ -79,10 +77,6 @@ class FileToItopAdmin(FileColumns, RetriableAdmin, ConversationRecordAdmin):
     def sent_at(self, row: FileToItop) -> str:
         return unix_time(row.part_created_at)
 
-    @admin.display(description="attempts")
-    def attempt_history(self, row: FileToItop) -> str:
-        return attempts_table(row, with_texts=self.may_read)
-
     def applicable_actions(self, row: Any) -> tuple[str, ...]:
         if row.is_redacted:
             return super().applicable_actions(row)
@@ -108,7 +102,6 @@ class FileToItopAdmin(FileColumns, RetriableAdmin, ConversationRecordAdmin):
 class FileToIntercomAdmin(FileColumns, SearchableAdmin):
     """Files are posted with the message of their change, which is retried on its own page."""
 
-    created = datetime_column("created_at", "created")
     list_display = ("created", "state", "reason_text", "file_name", "file_size", "source", "ticket")
     list_filter = (
         "state",
@@ -120,7 +113,6 @@ class FileToIntercomAdmin(FileColumns, SearchableAdmin):
     linked_lookups = ("event__id__exact", "event__ticket__id__exact", "event__conversation__id__exact")
     list_select_related = ("event__ticket",)
     list_defer = ("event__content",)
-    ordering = ("-pk",)
     fieldsets = (
         (None, {"fields": ("event", "ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
         ("File", {"fields": ("source", "object_id", "file_name", "content_type", "file_size")}),

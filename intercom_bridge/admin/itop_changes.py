@@ -4,9 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
@@ -62,19 +60,15 @@ class ItopChangesAdmin(ModelAdmin):
         view = self.admin_site.admin_view(require_POST(self.new_push_secret))
         return [path("<int:pk>/push-secret/", view, name=PAGE), *super().get_urls()]
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        row = context.get("original")
+    def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
+        links = super().page_links(request, row)
         if row and self.has_change_permission(request, row):
-            context["push_secret_url"] = reverse(f"admin:{PAGE}", args=[row.pk])
-        return super().render_change_form(request, context, *args, **kwargs)
+            links["push_secret_url"] = reverse(f"admin:{PAGE}", args=[row.pk])
+        return links
 
     def new_push_secret(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Create a secret and display it, only in this response."""
-        itop = get_object_or_404(ItopInstance, pk=pk)
-        if not self.has_change_permission(request, itop):
-            raise PermissionDenied
+        itop = self.changeable_row(request, pk)
         is_replaced = bool(itop.push_secret)
         secret = itop.renew_push_secret()
         self.log_change(

@@ -7,12 +7,10 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.forms import Field as FormField
 from django.forms import Textarea
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.views.decorators.http import require_POST
@@ -186,26 +184,19 @@ class MessengerAdmin(ModelAdmin):
         ]
         return [*pages, *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Add the buttons of the extension, for those who may change the row."""
-        buttons: dict[str, Any] = {}
-        if object_id.isdigit() and self.has_change_permission(request):
-            buttons = {
-                "extension_url": reverse("admin:intercom_bridge_messenger_extension", args=[object_id]),
-                "new_key_url": reverse("admin:intercom_bridge_messenger_new_key", args=[object_id]),
-                "sandbox_url": _sandbox_url(),
-            }
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **buttons})
+    def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
+        """Return the buttons of the extension, for those who may change the row."""
+        if not row or not self.has_change_permission(request, row):
+            return super().page_links(request, row)
+        return {
+            "extension_url": reverse("admin:intercom_bridge_messenger_extension", args=[row.pk]),
+            "new_key_url": reverse("admin:intercom_bridge_messenger_new_key", args=[row.pk]),
+            "sandbox_url": _sandbox_url(),
+        }
 
     def download(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Return the zip file. It contains a key, so the user needs the permission to change the row."""
-        messenger = self._changeable(request, pk)
+        messenger: Messenger = self.changeable_row(request, pk)
         try:
             content = build_extension(messenger.workspace.itop)
         except SecretDecryptionError as error:
@@ -218,7 +209,7 @@ class MessengerAdmin(ModelAdmin):
 
     def new_key(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Create a key. The previous one is accepted for a week, so that the extension can be replaced."""
-        messenger = self._changeable(request, pk)
+        messenger: Messenger = self.changeable_row(request, pk)
         MessengerKey.objects.rotate(messenger.workspace.itop, KEY_OVERLAP)
         self.log_change(request, messenger, "New key of the iTop extension.")
         self.message_user(
@@ -228,12 +219,6 @@ class MessengerAdmin(ModelAdmin):
             messages.SUCCESS,
         )
         return HttpResponseRedirect(reverse("admin:intercom_bridge_messenger_change", args=[pk]))
-
-    def _changeable(self, request: HttpRequest, pk: int) -> Messenger:
-        messenger = get_object_or_404(Messenger.objects.select_related("workspace__itop"), pk=pk)
-        if not self.has_change_permission(request, messenger):
-            raise PermissionDenied
-        return messenger
 
 
 def _describe(key: MessengerKey) -> str:

@@ -5,7 +5,7 @@ from django.db.models import Q
 
 from intercom_bridge.models import OutgoingMessage
 
-from .display import datetime_column, payload_block, stacked
+from .display import payload_block, stacked
 from .filters import ReasonFilter
 from .masking import mask
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin
@@ -15,14 +15,12 @@ from .search import SearchResult
 
 @admin.register(OutgoingMessage)
 class OutgoingMessageAdmin(RetriableAdmin, ConversationRecordAdmin):
-    created = datetime_column("created_at", "created")
     list_display = ("created", "state", "reason_text", "conversation", "customer", "is_note")
     list_filter = ("state", ReasonFilter, "is_note", "created_at", WORKSPACE_FILTER)
     linked_lookups = ("conversation__id__exact", "cleaned_at__isnull", "broadcast__id__exact")
     list_select_related = ("conversation__workspace",)
     list_defer = ("body",)
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
-    ordering = ("-pk",)
     fieldsets = (
         (None, {"fields": ("conversation", "in_intercom", "workspace", "admin_id", "is_note", "body_html")}),
         ("Reason for the message", {"fields": ("events", "broadcast")}),

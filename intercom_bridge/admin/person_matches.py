@@ -41,7 +41,6 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
     search_help_text = (
         "A name, an e-mail address, an Intercom contact ID, or the teammate who picked the person."
     )
-    ordering = ("-pk",)
     fieldsets = (
         ("In Intercom", {"fields": ("workspace", "contact_id", "stated", "conversations")}),
         ("Match", {"fields": ("found_by", "picked_by", "picked_at")}),

@@ -99,15 +99,13 @@ class PreviewAdmin(ModelAdmin):
         ]
         return [*pages, *super().get_urls()]
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        profile = context.get("original")
+    def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
+        links = super().page_links(request, row)
         if may_read_messages(request.user):
-            context["preview_url"] = (
-                reverse(f"admin:{PAGE}", args=[profile.pk]) if profile else reverse(f"admin:{PAGE}_new")
+            links["preview_url"] = (
+                reverse(f"admin:{PAGE}", args=[row.pk]) if row else reverse(f"admin:{PAGE}_new")
             )
-        return super().render_change_form(request, context, *args, **kwargs)
+        return links
 
     def preview(self, request: HttpRequest, pk: int | None = None) -> HttpResponse:
         """Display the screens of a saved or an edited profile."""

@@ -1,8 +1,8 @@
 """Admins of records: read-only, and cheap to open however long the tables grow."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
 from django.contrib import admin
@@ -17,7 +17,7 @@ from intercom_bridge.models import Conversation, Participant, PersonMatch, Works
 from intercom_bridge.models.reason import reason_label
 
 from .base import MAX_COUNTED, STYLES, ModelAdmin
-from .display import NOTHING, intercom_link, itop_link, link, stacked
+from .display import NOTHING, attempts_table, datetime_column, intercom_link, itop_link, link, stacked
 from .search import SearchResult, look_up
 
 if TYPE_CHECKING:
@@ -62,6 +62,17 @@ class BoundedPaginator(AnyPaginator):
         return min(self._counted, MAX_COUNTED)
 
 
+def counts_column(rows_of: type[Model], label: str, field: str, owner: str) -> Callable[[Any, Any], str]:
+    """Return a field with the linked numbers of rows per value of `field`, of the rows whose `owner` is the page's."""
+
+    @admin.display(description=label)
+    def column(page: RecordAdmin, row: Model) -> str:
+        rows = rows_of._default_manager.filter(**{owner: row})
+        return page.counts_by(field, rows, **{f"{owner}__id__exact": row.pk})
+
+    return column
+
+
 class RecordAdmin(ModelAdmin):
     """A read-only admin, so all its fields are."""
 
@@ -71,6 +82,8 @@ class RecordAdmin(ModelAdmin):
     show_full_result_count = False
     paginator = BoundedPaginator
     actions: tuple[str, ...] | None = None
+    ordering: ClassVar[tuple[str, ...]] = ("-pk",)
+    created = datetime_column("created_at", "created")
 
     class Media:
         css = STYLES
@@ -128,6 +141,10 @@ class RecordAdmin(ModelAdmin):
     def reason_text(self, row: Any) -> str:
         """Return why the row is in its state, without the remote system's words if the viewer may not read texts."""
         return reason_label(row.reason_code, row.reason_detail if self.may_read else "")
+
+    @admin.display(description="attempts")
+    def attempt_history(self, row: Any) -> str:
+        return attempts_table(row, with_texts=self.may_read)
 
 
 class CustomerColumn(RecordAdmin):

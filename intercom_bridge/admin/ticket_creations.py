@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from intercom_bridge.models import TicketCreation
 from intercom_bridge.models.ticket_creation import TicketCreationQuerySet
 
-from .display import attempts_table, datetime_column, json_block, payload_block
+from .display import json_block, payload_block
 from .filters import ReasonFilter
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin
 from .row_actions import RowAction, RowActionsAdmin
@@ -19,7 +19,6 @@ from .row_actions import RowAction, RowActionsAdmin
 class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
     """Unfinished creations can be retried immediately."""
 
-    created = datetime_column("created_at", "created")
     list_display = (
         "created",
         "state",
@@ -37,7 +36,6 @@ class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
     list_defer = ("fields", "parts", "values", "problems", "attempt_log")
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a teammate's name."
     teammate_column = "admin_name"
-    ordering = ("-pk",)
     fieldsets = (
         (
             None,
@@ -51,10 +49,6 @@ class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
         ("Request to iTop", {"fields": ("ticket_class", "caller_id", "idempotency_key", "fields_json")}),
         ("Form input", {"fields": ("values_json",), "classes": ("collapse",)}),
     )
-
-    @admin.display(description="attempts")
-    def attempt_history(self, creation: TicketCreation) -> str:
-        return attempts_table(creation, with_texts=self.may_read)
 
     @admin.display(description="fields")
     def fields_json(self, creation: TicketCreation) -> str:

@@ -3,22 +3,16 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import nh3
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.db.models.functions import Substr
 from django.http import HttpRequest
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
-from intercom_bridge.intercom.html import first_line, to_text
 from intercom_bridge.models import OutgoingMessage, TicketEvent
 from intercom_bridge.models.reason import reason_label
 
-from .deliveries import ALLOWED_TAGS, MAX_ENTRY, MAX_WORDS
-from .display import NOTHING, datetime_column, payload_block
+from .display import NOTHING, datetime_column, entry_block, first_words, payload_block, with_words
 from .filters import ReasonFilter
-from .masking import mask
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin
 
 NOT_REPORTED = "not reported"
@@ -49,7 +43,6 @@ class TicketEventAdmin(ConversationRecordAdmin):
     linked_lookups = ("ticket__id__exact", "conversation__id__exact", "message__id__exact")
     list_select_related = ("ticket", "message")
     list_defer = ("content", "message__body")
-    ordering = ("-pk",)
     fieldsets = (
         (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
         (
@@ -75,15 +68,14 @@ class TicketEventAdmin(ConversationRecordAdmin):
             texts = TicketEvent.objects.filter(pk__in=[row.pk for row in rows]).values_list(
                 "pk", Substr("content", 1, 1000)
             )
-            self._words = {pk: first_line(to_text(text), MAX_WORDS) for pk, text in texts if text}
+            self._words = {pk: first_words(text) for pk, text in texts if text}
 
     @admin.display(description="change", ordering="author_name")
     def change(self, event: TicketEvent) -> str:
         """Return who changed what and, for those who may read messages, the first words."""
         values = f"{event.before or '–'} → {event.after or '–'}" if event.before or event.after else ""
         summary = ", ".join(filter(None, (event.author_name, values))) or "-"
-        words = self._words.get(event.pk)
-        return format_html('{}<div class="bridge-words">{}</div>', summary, words) if words else summary
+        return with_words(summary, self._words.get(event.pk))
 
     @admin.display(description="outcome", ordering="message__state")
     def outcome(self, event: TicketEvent) -> str:
@@ -102,9 +94,4 @@ class TicketEventAdmin(ConversationRecordAdmin):
     def text(self, event: TicketEvent) -> str:
         if event.cleaned_at is not None:
             return payload_block(event, event.content, with_texts=self.may_read)
-        if not event.content:
-            return NOTHING
-        if not self.may_read:
-            return mask(event.content)
-        clean = SafeString(nh3.clean(event.content[:MAX_ENTRY], tags=ALLOWED_TAGS))
-        return format_html('<div class="bridge-entry">{}</div>', clean)
+        return entry_block(event.content, with_texts=self.may_read) if event.content else NOTHING

@@ -21,7 +21,7 @@ from intercom_bridge.models.itop_instance import ITOP
 from intercom_bridge.models.ticket_link import TicketLinkQuerySet
 
 from .display import datetime_column, itop_link, json_block, stacked
-from .records import WORKSPACE_FILTER, ConversationRecordAdmin, SearchableAdmin
+from .records import WORKSPACE_FILTER, ConversationRecordAdmin, SearchableAdmin, counts_column
 from .row_actions import RowAction, RowActionsAdmin
 from .search import SearchResult, find_people
 
@@ -38,10 +38,11 @@ class TicketAdmin(SearchableAdmin):
 
     known = datetime_column("created_at", "known since")
     gone = datetime_column("gone_at", "gone since")
+    deliveries = counts_column(Delivery, "deliveries", "state", "ticket")
+    changes_in_itop = counts_column(TicketEvent, "changes in iTop", "kind", "ticket")
     list_display = ("ref", "ticket_class", "itop", "known", "gone")
     list_filter = (("gone_at", admin.EmptyFieldListFilter), "created_at", "itop")
     list_select_related = ("itop",)
-    ordering = ("-pk",)
     fieldsets = (
         (None, {"fields": ("ref", "in_itop", "itop", "ticket_class", "object_id", "created_at", "gone_at")}),
         ("Conversations", {"fields": ("links", "removed_links", "creations")}),
@@ -80,21 +81,12 @@ class TicketAdmin(SearchableAdmin):
         rows = TicketCreation.objects.filter(ticket=ticket).order_by("pk")
         return stacked(self.record_link(row, row.admin_name or row.form_key) for row in rows)
 
-    @admin.display(description="deliveries")
-    def deliveries(self, ticket: Ticket) -> str:
-        return self.counts_by("state", Delivery.objects.filter(ticket=ticket), ticket__id__exact=ticket.pk)
-
-    @admin.display(description="changes in iTop")
-    def changes_in_itop(self, ticket: Ticket) -> str:
-        return self.counts_by("kind", TicketEvent.objects.filter(ticket=ticket), ticket__id__exact=ticket.pk)
-
 
 class _LinkAdmin(ConversationRecordAdmin):
     """Records with a ticket and a conversation that are, or were, linked."""
 
     list_select_related = ("ticket__itop", "conversation__workspace")
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a teammate's name."
-    ordering = ("-pk",)
 
     @admin.display(description="deliveries")
     def deliveries(self, row: Any) -> str:

@@ -7,7 +7,7 @@ from intercom_bridge.models import Conversation, Delivery, WebhookEvent
 
 from .display import NOTHING, datetime_column, intercom_link, payload_block, stacked
 from .filters import ReasonFilter, TopicFilter
-from .records import SearchableAdmin
+from .records import SearchableAdmin, counts_column
 from .row_actions import RetriableAdmin
 from .search import SearchResult
 
@@ -15,6 +15,7 @@ from .search import SearchResult
 @admin.register(WebhookEvent)
 class WebhookEventAdmin(RetriableAdmin, SearchableAdmin):
     received = datetime_column("received_at", "received")
+    deliveries = counts_column(Delivery, "deliveries", "state", "webhook_event")
     list_display = ("received", "state", "reason_text", "topic", "conversation_id")
     list_filter = ("state", ReasonFilter, TopicFilter, "received_at", "workspace")
     linked_lookups = ("conversation_id", "cleaned_at__isnull")
@@ -44,11 +45,6 @@ class WebhookEventAdmin(RetriableAdmin, SearchableAdmin):
         return stacked(
             [self.record_link(row) if row else "No ticket was ever linked to it.", intercom_link(here)]
         )
-
-    @admin.display(description="deliveries")
-    def deliveries(self, event: WebhookEvent) -> str:
-        rows = Delivery.objects.filter(webhook_event=event)
-        return self.counts_by("state", rows, webhook_event__id__exact=event.pk)
 
     @admin.display(description="payload")
     def payload(self, event: WebhookEvent) -> str:

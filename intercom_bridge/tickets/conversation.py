@@ -22,20 +22,21 @@ RECENT_EVENTS = dt.timedelta(minutes=10)
 
 def find_conversation(context: PanelContext) -> Conversation | None:
     """Return the row of this conversation, or None: no ticket was linked, no customer chosen."""
-    found: Conversation | None = context.memo.get("find_conversation")
-    if found is None:
+    if "find_conversation" not in context.memo:
         found = Conversation.objects.filter(
             workspace=context.workspace, conversation_id=context.request.conversation.id
         ).first()
         if found is not None:
             found.workspace = context.workspace
-            context.memo["find_conversation"] = found
-    return found
+        context.memo["find_conversation"] = found
+    conversation: Conversation | None = context.memo["find_conversation"]
+    return conversation
 
 
 def get_or_create_conversation(context: PanelContext) -> Conversation:
     """Return the row of this conversation, and store its participants."""
     conversation = Conversation.objects.known(context.workspace, context.request.conversation.id)
+    forget_absence(context)
     Participant.objects.note(conversation, context.request.contact_ids)
     return conversation
 
@@ -45,6 +46,12 @@ def known_ticket(itop: ItopInstance, ticket_class: str, object_id: int, ref: str
     return Ticket.objects.get_or_create(
         itop=itop, ticket_class=ticket_class, object_id=object_id, defaults={"ref": ref[:100]}
     )[0]
+
+
+def forget_absence(context: PanelContext) -> None:
+    """Make `find_conversation` ask again if it found no row. Call it after the row may have been created."""
+    if context.memo.get("find_conversation") is None:
+        context.memo.pop("find_conversation", None)
 
 
 def find_links(context: PanelContext) -> dict[int, TicketLink]:

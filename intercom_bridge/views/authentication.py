@@ -69,9 +69,14 @@ class BodyMalformedError(APIException):
 
 
 @cache
+def random_secret() -> Secret:
+    """Return a random secret, encrypted like all others, in place of that of a sender who does not exist."""
+    return Secret.seal(token_hex())
+
+
+@cache
 def _unknown_workspace() -> Workspace:
-    """Return a workspace with a random secret, encrypted like all others, in place of one that does not exist."""
-    return Workspace(client_secret=Secret.seal(token_hex()))  # type: ignore[misc] # the plugin expects text
+    return Workspace(client_secret=random_secret())  # type: ignore[misc] # the plugin expects text
 
 
 class Signature(BaseAuthentication):

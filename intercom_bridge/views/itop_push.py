@@ -7,8 +7,6 @@ and ignores the status of the response.
 
 import hmac
 import json
-from functools import cache
-from secrets import token_urlsafe
 from typing import Any
 
 import structlog
@@ -25,6 +23,7 @@ from intercom_bridge.events.poll import poll_soon
 from intercom_bridge.models import ItopInstance, Secret, Ticket
 from intercom_bridge.models.encryption import SecretDecryptionError
 
+from .authentication import random_secret
 from .throttling import RateLimit
 
 log = structlog.get_logger(__name__)
@@ -53,7 +52,7 @@ class PushSecret(BaseAuthentication):
         except DatabaseError as error:
             raise UnavailableError from error
         # The same work is done for an iTop that does not exist or has no secret, so that the time taken does not tell.
-        expected = _reveal(itop.push_secret if itop and itop.push_secret else _nobodys_secret())
+        expected = _reveal(itop.push_secret if itop and itop.push_secret else random_secret())
         is_equal = hmac.compare_digest(given.encode("utf-8", "replace"), f"{_SCHEME}{expected}".encode())
         if itop is None or not expected or not is_equal:
             raise AuthenticationFailed(_NO_MATCH)
@@ -114,12 +113,6 @@ def _ticket_in(request: Request) -> tuple[str, int]:
     if not (object_id.isascii() and object_id.isdigit() and len(object_id) < 19):
         raise ParseError("“id” is not the id of an object.")
     return ticket_class, int(object_id)
-
-
-@cache
-def _nobodys_secret() -> Secret:
-    """Return a random secret, encrypted like all others, in place of one that does not exist."""
-    return Secret.seal(token_urlsafe(32))
 
 
 def _reveal(secret: Secret) -> str:

@@ -4,8 +4,6 @@ import hmac
 import json
 import re
 import time
-from functools import cache
-from secrets import token_urlsafe
 from typing import Any
 
 import jwt
@@ -26,6 +24,7 @@ from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.ops.metrics import messenger_seconds, observe
 from itop_client import ItopError
 
+from .authentication import random_secret
 from .throttling import RateLimit
 
 log = structlog.get_logger(__name__)
@@ -70,7 +69,7 @@ class KeySignature(BaseAuthentication):
         except DatabaseError as error:
             raise UnavailableError from error
         # The same work is done for a key that does not exist, so that the time taken does not tell.
-        secret = _reveal(row.secret if row else _nobodys_secret()) or _UNUSED_SECRET
+        secret = _reveal(row.secret if row else random_secret()) or _UNUSED_SECRET
         expected = hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()
         is_signed = hmac.compare_digest(given, expected)
         if row is None or secret == _UNUSED_SECRET or not is_signed:
@@ -146,12 +145,6 @@ def _body(request: Request) -> bytes:
         return bytes(request._request.body)  # noqa: SLF001 - the only way to the HttpRequest
     except (RequestDataTooBig, ValueError) as error:
         raise AuthenticationFailed(_NO_MATCH) from error
-
-
-@cache
-def _nobodys_secret() -> Secret:
-    """Return a random secret, encrypted like all others, in place of that of a key that does not exist."""
-    return Secret.seal(token_urlsafe(32))
 
 
 def _reveal(secret: Secret) -> str:

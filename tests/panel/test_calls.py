@@ -9,7 +9,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from intercom_bridge.models import Workspace
+from intercom_bridge.models import Conversation, Workspace
+from intercom_bridge.tickets.conversation import find_conversation, get_or_create_conversation
+from intercom_bridge.tickets.preview import sample_context
+from itop_client import Deadline
 from sandbox.itop import Itop
 from tests.teammate import ALICE, Teammate
 
@@ -157,3 +160,18 @@ def test_a_click_queries_its_conversation_once(teammate: Teammate) -> None:
             teammate.click(label)
         found = [query["sql"] for query in queries if 'FROM "intercom_bridge_conversation"' in query["sql"]]
         assert len(found) == 1, label
+
+
+def test_an_unknown_conversation_is_queried_once(teammate: Teammate) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        teammate.open()
+    found = [query["sql"] for query in queries if 'FROM "intercom_bridge_conversation"' in query["sql"]]
+    assert len(found) == 1
+    assert not Conversation.objects.exists()
+
+
+def test_a_conversation_that_a_click_creates_is_found_by_the_same_click(workspace: Workspace) -> None:
+    context = sample_context(workspace, Deadline(4), workspace.profile)
+    assert find_conversation(context) is None
+    created = get_or_create_conversation(context)
+    assert find_conversation(context) == created

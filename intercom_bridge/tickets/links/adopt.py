@@ -33,7 +33,13 @@ from intercom_bridge.sync.extension_attributes import attribute_codes
 from intercom_bridge.sync.intake import Skip, classify, deliver_since
 from intercom_bridge.sync.message import order_of
 from intercom_bridge.tickets.context import PanelContext
-from intercom_bridge.tickets.conversation import RECENT_EVENTS, find_conversation, known_ticket, last_position
+from intercom_bridge.tickets.conversation import (
+    RECENT_EVENTS,
+    find_conversation,
+    forget_absence,
+    known_ticket,
+    last_position,
+)
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.scope import has_ticket
 from itop_client import Found
@@ -153,6 +159,7 @@ def apply_changes_of(context: PanelContext) -> None:
     )
     for row in cached.select_related("workspace__itop", "workspace__profile"):
         apply_link_changes(row)
+        forget_absence(context)
 
 
 def apply_link_changes(cached: CachedTickets) -> None:
