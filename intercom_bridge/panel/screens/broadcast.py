@@ -14,7 +14,7 @@ from intercom_bridge.intercom.html import text_to_html, to_text
 from intercom_bridge.intercom.text import clean_text, cut
 from intercom_bridge.models import Broadcast, OutgoingMessage, Ticket, TicketLink
 from intercom_bridge.models.reason import ReasonCode, reason_label
-from intercom_bridge.panel.click import BackLink, Click, click_id
+from intercom_bridge.panel.click import Click, click_id
 from intercom_bridge.panel.components import (
     Button,
     Canvas,
@@ -190,7 +190,7 @@ def _form_screen(context: PanelContext, ticket: Ticket, form: _Form) -> Canvas:
         SingleSelect(id=KIND, label=_("Send as"), options=options, value=form.kind),
         button(_target("confirm", ticket), _("Next: check the recipients")),
         back_button(click_id("ticket", ticket.ticket_class, ticket.object_id)),
-        stored=_stored(context, form),
+        stored=form.to_stored(),
     )
 
 
@@ -221,7 +221,7 @@ def _confirmation(
         pager(lambda number: f"{target}:{number}", page, pages),
         _left_out_texts(audience),
         link_button(_target("form", ticket), _("Back to the text")),
-        stored=_stored(context, form),
+        stored=form.to_stored(),
     )
 
 
@@ -265,7 +265,6 @@ def _progress_screen(context: PanelContext, broadcast: Broadcast) -> Canvas:
         paragraph(words) if words else None,
         back_button(click_id("ticket", broadcast.ticket.ticket_class, broadcast.ticket.object_id)),
         home_button(),
-        stored=BackLink.parse(context.request.stored_data).to_stored(),
     )
 
 
@@ -299,10 +298,6 @@ def _broadcast(context: PanelContext, click: Click) -> Broadcast:
 
 def _target(step: str, ticket: Ticket) -> str:
     return click_id("broadcast", step, ticket.ticket_class, ticket.object_id)
-
-
-def _stored(context: PanelContext, form: _Form) -> dict[str, Any]:
-    return {**BackLink.parse(context.request.stored_data).to_stored(), **form.to_stored()}
 
 
 def _fingerprint(context: PanelContext, ticket: Ticket, audience: Audience) -> str:

@@ -174,8 +174,9 @@ def home_button() -> Button:
     return link_button(HOME, _("Done"))
 
 
-def done_button(back: BackLink) -> Button:
+def done_button(context: PanelContext) -> Button:
     """Lead home, or back to a form that is being filled in."""
+    back = BackLink.parse(context.request.stored_data)
     return form_button() if back.target == FORM else home_button()
 
 

@@ -35,9 +35,7 @@ MAX_SENT_LENGTH = 1500
 MAX_REASON_LENGTH = 300
 
 
-def send_form(
-    context: PanelContext, answer: Answer, back: BackLink, text: str | None = None, problem: str = ""
-) -> Canvas:
+def send_form(context: PanelContext, answer: Answer, text: str | None = None, problem: str = "") -> Canvas:
     """Return the message to the customer to be checked and edited: `text`, or what the agent wrote."""
     whole = text_for_customer(context, answer) if text is None else text
     value = truncate_values({FIELD: whole})[FIELD]
@@ -60,14 +58,11 @@ def send_form(
         _files(context, answer),
         muted(_("The customer gets it as a message from %(teammate)s.") % {"teammate": name}),
         primary_button(click_id("send-now", *answer.path), _("Send")),
-        back_button(_target(answer, back)),
-        stored=back.to_stored(),
+        back_button(_target(context, answer)),
     )
 
 
-def sent_screen(
-    context: PanelContext, answer: Answer, message: OutgoingMessage, back: BackLink, *, is_new: bool
-) -> Canvas:
+def sent_screen(context: PanelContext, answer: Answer, message: OutgoingMessage, *, is_new: bool) -> Canvas:
     """Return the message as the customer gets it, and who sent it if that was not this click."""
     has_failed = message.state == OutgoingMessage.State.FAILED
     words = escape_markdown(cut(to_text(message.body), MAX_SENT_LENGTH))
@@ -78,9 +73,8 @@ def sent_screen(
         paragraph(words) if words else None,
         # Of an earlier message, the words name the files.
         _files(context, answer) if is_new else None,
-        back_button(_target(answer, back)),
+        back_button(_target(context, answer)),
         home_button(),
-        stored=back.to_stored(),
     )
 
 
@@ -148,8 +142,8 @@ def status_components(context: PanelContext, message: OutgoingMessage) -> tuple[
     return (muted(text % facts),)
 
 
-def _target(answer: Answer, back: BackLink) -> str:
+def _target(context: PanelContext, answer: Answer) -> str:
     """Return where the form was opened: the news, or the ticket."""
-    if back.target == NEWS:
+    if BackLink.parse(context.request.stored_data).target == NEWS:
         return NEWS
     return click_id("ticket", answer.ticket.ticket_class, answer.ticket.object_id)
