@@ -337,7 +337,7 @@ def submit_form(context: PanelContext, click: Click) -> Canvas:  # noqa: PLR0911
         return _already_created(context, form, error.creation)
     except ItopRejectedError as error:
         refused = creations_in(context).filter(form_key=form.key).first()
-        problem = "" if refused and refused.problems else explain(error).text
+        problem = "" if refused and refused.problems else explain(error)[1]
         return _form_with_problems(context, form, refused, problem)
     return _created(context, creation)
 

@@ -240,14 +240,6 @@ class _Failure:
     stored: dict[str, Any]
     done: str
 
-    @property
-    def retry(self) -> str:
-        return str(self.click)
-
-
-def _person_screen(failure: _Failure, error: PersonNotResolvedError) -> Canvas:
-    return unresolved_person(failure.context, error, failure.click)
-
 
 def _outdated_screen(failure: _Failure, _error: OutdatedScreenError) -> Canvas:
     """Return the current screen, with a notice below its title."""
@@ -273,7 +265,7 @@ def _remote_error_screen(failure: _Failure, error: PanelError) -> Canvas:
         except CacheMissError:
             pass
     return errors.remote_error(
-        error, failure.retry, failure.stored, is_linked=bool(find_links(context)), done=failure.done
+        error, str(failure.click), failure.stored, is_linked=bool(find_links(context)), done=failure.done
     )
 
 
@@ -281,7 +273,7 @@ def _internal_error_screen(failure: _Failure, error: Exception) -> Canvas:
     reference = secrets.token_hex(4)
     log.error("panel.internal_error", reference=reference, exc_info=error)
     route = ROUTES.get(_route_name(failure.click), UNKNOWN)
-    retry = "" if route.resubmits else failure.retry
+    retry = "" if route.resubmits else str(failure.click)
     try:
         return errors.internal_error(reference, retry, failure.stored)
     except LimitError:
@@ -289,7 +281,7 @@ def _internal_error_screen(failure: _Failure, error: Exception) -> Canvas:
 
 
 ERROR_SCREENS: tuple[tuple[type[Exception], Callable[[_Failure, Any], Canvas]], ...] = (
-    (PersonNotResolvedError, _person_screen),
+    (PersonNotResolvedError, lambda failure, error: unresolved_person(failure.context, error, failure.click)),
     (OutdatedScreenError, _outdated_screen),
     (OutOfScopeError, lambda failure, _error: errors.out_of_scope(failure.stored)),
     (DefaultCallerError, lambda failure, _error: errors.no_default_caller(failure.stored)),

@@ -54,6 +54,7 @@ from intercom_bridge.tickets.version import claim_version
 from .parts import (
     back_button,
     button,
+    counted_texts,
     error_text,
     format_time,
     home_button,
@@ -175,7 +176,6 @@ def retry_broadcast(context: PanelContext, click: Click) -> Canvas:
 
 
 def _form_screen(context: PanelContext, ticket: Ticket, form: _Form) -> Canvas:
-    earlier = newest_broadcast(context, ticket)
     count = count_conversations(context, ticket)
     options = (
         Option(id=NOTE, text=_("Internal note, for teammates")),
@@ -184,7 +184,7 @@ def _form_screen(context: PanelContext, ticket: Ticket, form: _Form) -> Canvas:
     return screen(
         _tell_all(count),
         muted(escape_markdown(ticket.ref)),
-        _earlier(context, earlier),
+        _earlier(context, ticket),
         TextArea(id=TEXT, label=_("Text"), value=form.text, error=bool(form.problem)),
         error_text(form.problem) if form.problem else None,
         SingleSelect(id=KIND, label=_("Send as"), options=options, value=form.kind),
@@ -206,13 +206,12 @@ def _confirmation(
     if form.is_note:
         author = _("Author: %(teammate)s. Customers do not see it.")
     target = click_id("broadcast", "confirm", ticket.ticket_class, ticket.object_id)
-    earlier = newest_broadcast(context, ticket)
     return screen(
         _title(count, is_note=form.is_note),
         error_text(_("Nothing was sent: the recipients have changed meanwhile. Please check them again."))
         if has_changed
         else None,
-        _earlier(context, earlier),
+        _earlier(context, ticket),
         paragraph(escape_markdown(cut(form.text, MAX_SHOWN_LENGTH))),
         muted(author % {"teammate": name}) if count else None,
         primary_button(_target("send", ticket), _send_label(count, is_note=form.is_note)) if count else None,
@@ -244,7 +243,7 @@ def _progress_screen(context: PanelContext, broadcast: Broadcast) -> Canvas:
         Field(field=_("Waiting"), value=str(waiting)),
         Field(field=_("Not sent"), value=str(len(failures))),
     ]
-    if left_out := len(_still_left_out(broadcast)):
+    if left_out := sum("replaces" not in entry for entry in broadcast.left_out):
         table.append(Field(field=_("Left out"), value=str(left_out)))
     message = broadcast.messages.exclude(body="").order_by("pk").first()
     words = escape_markdown(cut(to_text(message.body), MAX_SHOWN_LENGTH)) if message else ""
@@ -347,43 +346,28 @@ def _left_out_texts(audience: Audience) -> list[Component]:
     reasons = [entry["reason"] for entry in audience.left_out]
     same = reasons.count(ReasonCode.SAME_CUSTOMER)
     gone = len(reasons) - same
-    texts = []
-    if same:
-        texts.append(
-            ngettext(
-                "%(count)d conversation is left out: its customer gets the message in a newer one.",
-                "%(count)d conversations are left out: their customers get the message in a newer one.",
-                same,
-            )
-            % {"count": same}
-        )
-    if gone:
-        texts.append(
-            ngettext(
-                "%(count)d conversation is left out: it was merged or deleted.",
-                "%(count)d conversations are left out: they were merged or deleted.",
-                gone,
-            )
-            % {"count": gone}
-        )
-    if audience.elsewhere:
-        texts.append(
-            ngettext(
-                "%(count)d conversation in another workspace does not get it.",
-                "%(count)d conversations in other workspaces do not get it.",
-                audience.elsewhere,
-            )
-            % {"count": audience.elsewhere}
-        )
+    same_text = ngettext(
+        "%(count)d conversation is left out: its customer gets the message in a newer one.",
+        "%(count)d conversations are left out: their customers get the message in a newer one.",
+        same,
+    )
+    gone_text = ngettext(
+        "%(count)d conversation is left out: it was merged or deleted.",
+        "%(count)d conversations are left out: they were merged or deleted.",
+        gone,
+    )
+    elsewhere_text = ngettext(
+        "%(count)d conversation in another workspace does not get it.",
+        "%(count)d conversations in other workspaces do not get it.",
+        audience.elsewhere,
+    )
+    texts = counted_texts((same, same_text), (gone, gone_text), (audience.elsewhere, elsewhere_text))
     return [muted(text) for text in texts]
 
 
-def _still_left_out(broadcast: Broadcast) -> list[dict[str, Any]]:
-    return [entry for entry in broadcast.left_out if "replaces" not in entry]
-
-
-def _earlier(context: PanelContext, broadcast: Broadcast | None) -> list[Component]:
+def _earlier(context: PanelContext, ticket: Ticket) -> list[Component]:
     """Return who told all conversations before, so that customers are not told the same by two teammates."""
+    broadcast = newest_broadcast(context, ticket)
     if broadcast is None:
         return []
     return [

@@ -14,6 +14,7 @@ from intercom_bridge.tickets.conversation import find_links
 from .parts import (
     all_tickets_text,
     button,
+    counted_texts,
     error_text,
     form_button,
     format_time,
@@ -103,19 +104,14 @@ def _copied_texts(creation: TicketCreation) -> list[str]:
         return [_("The messages so far were not copied.")]
     logs = [part["log"] for part in creation.parts]
     public, private = logs.count(Log.PUBLIC), logs.count(Log.PRIVATE)
-    texts = []
-    if public:
-        text = ngettext(
-            "%(count)d message was copied to its public log.",
-            "%(count)d messages were copied to its public log.",
-            public,
-        )
-        texts.append(text % {"count": public})
-    if private:
-        text = ngettext(
-            "%(count)d note was copied to its private log.",
-            "%(count)d notes were copied to its private log.",
-            private,
-        )
-        texts.append(text % {"count": private})
-    return texts
+    messages = ngettext(
+        "%(count)d message was copied to its public log.",
+        "%(count)d messages were copied to its public log.",
+        public,
+    )
+    notes = ngettext(
+        "%(count)d note was copied to its private log.",
+        "%(count)d notes were copied to its private log.",
+        private,
+    )
+    return counted_texts((public, messages), (private, notes))

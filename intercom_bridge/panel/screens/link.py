@@ -25,6 +25,7 @@ from .parts import (
     back_button,
     button,
     copied_files_texts,
+    counted_texts,
     error_text,
     home_button,
     muted,
@@ -154,15 +155,11 @@ def _copy_choice(
 
 def _backfill_texts(backfill: Backfill) -> list[str]:
     public, private = backfill.count(Log.PUBLIC), backfill.count(Log.PRIVATE)
-    counts = []
-    if public:
-        text = ngettext(
-            "%(count)d message for the public log", "%(count)d messages for the public log", public
-        )
-        counts.append(text % {"count": public})
-    if private:
-        text = ngettext("%(count)d note for the private log", "%(count)d notes for the private log", private)
-        counts.append(text % {"count": private})
+    messages = ngettext(
+        "%(count)d message for the public log", "%(count)d messages for the public log", public
+    )
+    notes = ngettext("%(count)d note for the private log", "%(count)d notes for the private log", private)
+    counts = counted_texts((public, messages), (private, notes))
     texts = [_("This conversation so far: %(counts)s.") % {"counts": ", ".join(counts)}]
     if backfill.too_old:
         text = ngettext(

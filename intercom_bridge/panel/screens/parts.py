@@ -245,6 +245,11 @@ def pager(page_id: Callable[[int], str], page: int, pages: int) -> list[Componen
     return [link_button(page_id(number), label) for number, label in labels.items() if 1 <= number <= pages]
 
 
+def counted_texts(*texts: tuple[int, str]) -> list[str]:
+    """Return each text with its count filled in, without those whose count is 0."""
+    return [text % {"count": count} for count, text in texts if count]
+
+
 def some_names(names: Sequence[str], count: int) -> str:
     """Return the first names of `count` files for a `Text`, and how many more there are."""
     first = [safe_name(name, MAX_FILE_NAME_LENGTH) for name in names[:MAX_NAMED_FILES]]
