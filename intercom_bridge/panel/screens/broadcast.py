@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -30,7 +29,7 @@ from intercom_bridge.panel.components import (
     escape_markdown,
     markdown_link,
 )
-from intercom_bridge.panel.form.form import new_key, parse_key, truncate_values
+from intercom_bridge.panel.form.form import new_key, parse_key, truncate_values, truncation_text
 from intercom_bridge.tickets.answers import can_send
 from intercom_bridge.tickets.broadcast import (
     Audience,
@@ -54,9 +53,9 @@ from intercom_bridge.tickets.version import claim_version
 from .parts import (
     back_button,
     button,
+    by_whom,
     counted_texts,
     error_text,
-    format_time,
     home_button,
     join_facts,
     link_button,
@@ -100,9 +99,7 @@ class _Form:
         short = truncate_values({TEXT: text}, MAX_TEXT_BYTES)[TEXT]
         problem = ""
         if short != text:
-            problem = _("Too long for this form. Only the first %(count)d characters were kept.") % {
-                "count": len(short)
-            }
+            problem = truncation_text(short)
         return cls(
             key=parse_key(stored.get("key")) or new_key(),
             text=short,
@@ -380,10 +377,7 @@ def _sent_by(context: PanelContext, broadcast: Broadcast) -> str:
     text = _("%(teammate)s sent a message to all conversations on %(moment)s.")
     if broadcast.is_note:
         text = _("%(teammate)s added a note to all conversations on %(moment)s.")
-    return text % {
-        "teammate": safe_name(broadcast.admin_name) or _("A teammate"),
-        "moment": format_time(timezone.localtime(broadcast.created_at, context.workspace.zone)),
-    }
+    return text % by_whom(context, broadcast.admin_name, broadcast.created_at)
 
 
 def _failure(message: OutgoingMessage) -> str:

@@ -1,6 +1,5 @@
 """After submitting the create form: the new ticket, the pending one, or a colleague's."""
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -14,10 +13,10 @@ from intercom_bridge.tickets.conversation import find_links
 from .parts import (
     all_tickets_text,
     button,
+    by_whom,
     counted_texts,
     error_text,
     form_button,
-    format_time,
     home_button,
     link_button,
     muted,
@@ -25,7 +24,6 @@ from .parts import (
     open_in_itop_button,
     paragraph,
     paused_text,
-    safe_name,
     screen,
     ticket_button,
 )
@@ -77,8 +75,7 @@ def created_by_colleague(
     """Show a colleague's ticket instead of creating one. `form` is the submitted form; it now knows of that ticket."""
     facts = {
         "ticket": escape_markdown(ticket.ref),
-        "moment": format_time(timezone.localtime(creation.created_at, context.workspace.zone)),
-        "teammate": safe_name(creation.admin_name) or _("A teammate"),
+        **by_whom(context, creation.admin_name, creation.created_at),
     }
     if creation.admin_id and creation.admin_id == context.request.admin.id:
         text = _("You created %(ticket)s from this conversation on %(moment)s.") % facts

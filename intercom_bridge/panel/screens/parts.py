@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
@@ -47,6 +48,12 @@ T = TypeVar("T")
 def format_time(when: dt.datetime) -> str:
     """Return an absolute date, as Intercom's guidelines demand: the panel cannot refresh itself."""
     return date_format(when, _DATE_FORMATS.get(get_language() or "", _DATE_FORMATS["en"]))
+
+
+def by_whom(context: PanelContext, name: str, when: dt.datetime) -> dict[str, str]:
+    """Return `teammate` and `moment` for a text about what a teammate has done."""
+    moment = format_time(timezone.localtime(when, context.workspace.zone))
+    return {"teammate": safe_name(name) or _("A teammate"), "moment": moment}
 
 
 def format_value(value: str, itop_zone: dt.tzinfo, zone: dt.tzinfo) -> str:
@@ -217,10 +224,6 @@ def all_tickets_text(context: PanelContext, ref: str = "") -> str:
         "tickets": ", ".join(others),
         "ticket": last,
     }
-
-
-def merged_text() -> str:
-    return _("This conversation was merged into another one, which receives the new messages.")
 
 
 def page_of(rows: Sequence[T], page: int) -> tuple[Sequence[T], int, int]:

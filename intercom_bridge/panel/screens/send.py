@@ -1,6 +1,5 @@
 """Send an agent's entry or a solution from iTop to the customer: the text, the result, and who has sent it before."""
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -10,13 +9,14 @@ from intercom_bridge.models import OutgoingMessage
 from intercom_bridge.models.reason import reason_label
 from intercom_bridge.panel.click import NEWS, BackLink, click_id
 from intercom_bridge.panel.components import Canvas, Component, Text, TextArea, escape_markdown
-from intercom_bridge.panel.form.form import truncate_values
+from intercom_bridge.panel.form.form import truncate_values, truncation_text
 from intercom_bridge.tickets.answers import ENTRY, SENT, Answer, can_send, files_of_answer, text_for_customer
 from intercom_bridge.tickets.context import PanelContext
 
 from .parts import (
     back_button,
     button,
+    by_whom,
     error_text,
     format_time,
     home_button,
@@ -40,9 +40,7 @@ def send_form(context: PanelContext, answer: Answer, text: str | None = None, pr
     whole = text_for_customer(context, answer) if text is None else text
     value = truncate_values({FIELD: whole})[FIELD]
     if value != whole:
-        problem = _("Too long for this form. Only the first %(count)d characters were kept.") % {
-            "count": len(value)
-        }
+        problem = truncation_text(value)
     facts = [
         safe_name(answer.ticket.ref),
         _("Solution") if answer.path[0] != ENTRY else "",
@@ -126,10 +124,7 @@ def status_components(context: PanelContext, message: OutgoingMessage) -> tuple[
         if message.cleaned_at:
             return (failed,)
         return failed, button(click_id("send-again", message.pk), _("Try again"))
-    facts = {
-        "moment": format_time(timezone.localtime(message.created_at, context.workspace.zone)),
-        "teammate": safe_name(message.admin_name) or _("A teammate"),
-    }
+    facts = by_whom(context, message.admin_name, message.created_at)
     if not message.once_key.startswith(SENT):
         text = _("Sent to the customer automatically on %(moment)s.")
     elif message.admin_id == context.request.admin.id:

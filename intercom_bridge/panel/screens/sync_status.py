@@ -36,7 +36,6 @@ from .parts import (
     error_text,
     format_time,
     link_button,
-    merged_text,
     muted,
     paragraph,
     paused_text,
@@ -222,7 +221,7 @@ def _failed_files(tickets: tuple[TicketSync, ...]) -> list[Component]:
 
 def _state_text(status: SyncStatus, *, is_merged: bool) -> str:
     if is_merged:
-        return merged_text()
+        return _("This conversation was merged into another one, which receives the new messages.")
     if not status.on:
         return paused_text()
     if not status.paused:
