@@ -28,7 +28,7 @@ from intercom_bridge.tickets.creation.submit import (
 from intercom_bridge.tickets.details import get_ticket
 from intercom_bridge.tickets.errors import MatchFailure, OutdatedScreenError, PersonNotResolvedError
 from intercom_bridge.tickets.links.merge import find_merge
-from intercom_bridge.tickets.listing import get_tickets
+from intercom_bridge.tickets.listing import get_cached_tickets, get_tickets
 from intercom_bridge.tickets.people import match
 from intercom_bridge.tickets.people.caller import find_caller
 from intercom_bridge.tickets.people.person import Person
@@ -37,30 +37,25 @@ from intercom_bridge.tickets.version import claim_version
 from itop_client import ItopError, ItopRejectedError
 from itop_client.errors import ProblemKind
 
-from .click import HOME, NEWS, SYNC, BackLink, Click
+from .click import FIND, HOME, NEWS, SYNC, BackLink, Click
 from .components import Canvas
-from .errors import explain
+from .errors import PanelError, explain, explain_cached
 from .form.field import FormField
 from .form.form import Form, new_key, newest_creation_id
 from .screens import errors
 from .screens.create import choice_page, create_form, possible_duplicates_screen
 from .screens.created import created_by_colleague, creation_pending, ticket_created
 from .screens.home import HomeScreen
-from .screens.link import link_screen
 from .screens.merged import FIELD as MERGE_TARGET
 from .screens.merged import links_moved_away, links_moved_here
-from .screens.news import news_screen
-from .screens.parts import unverified_text
+from .screens.parts import format_time, muted, retry_button, unverified_text
 from .screens.person_picker import PickerState
-from .screens.search import FIELD as SEARCH_QUERY
 from .screens.search import search_screen
 from .screens.send import FIELD as ANSWER
 from .screens.send import send_form, sent_screen
 from .screens.sync_status import sync_status_screen
-from .screens.ticket import ticket_screen
+from .screens.ticket import cached_ticket_screen
 from .screens.ticket_list import linked_tickets, ongoing_tickets, status_label
-from .screens.ticket_text import ticket_text_screen
-from .screens.unlink import ask_to_unlink, relinked, unlinked
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +82,7 @@ def stored_form(context: PanelContext) -> dict[str, Any]:
 def search_query(context: PanelContext, click: Click) -> str:
     """Return the text entered into the search field, or that of the previous search."""
     stored = context.request.stored_data
-    if str(click) == SEARCH_QUERY and (entered := context.request.input_values.get(SEARCH_QUERY)) is not None:
+    if str(click) == FIND and (entered := context.request.input_values.get(FIND)) is not None:
         stored = {"query": entered}
     return BackLink.parse(stored).query
 
@@ -125,49 +120,52 @@ def ongoing(context: PanelContext, click: Click) -> Canvas:
     return ongoing_tickets(context, person, get_tickets(context), click.number(0, 1))
 
 
-def ticket(context: PanelContext, click: Click) -> Canvas:
-    return ticket_screen(context, click.argument(0), click.number(1), _back(context))
-
-
-def ticket_text(context: PanelContext, click: Click) -> Canvas:
-    return ticket_text_screen(context, click, _back(context))
-
-
 def find(context: PanelContext, click: Click) -> Canvas:
     """`find` takes the text that was entered, `find:2` shows a page of the previous search."""
     return search_screen(context, search_query(context, click), click.number(0, 1))
 
 
-def link(context: PanelContext, click: Click) -> Canvas:
-    return link_screen(context, click, _back(context))
+# --- From the cache, while iTop does not respond. These raise CacheMissError ---------------------
 
 
-def unlink(context: PanelContext, click: Click) -> Canvas:
-    screen = unlinked if click.argument(2) == "yes" else ask_to_unlink
-    return screen(context, click.argument(0), click.number(1), _back(context))
+def cached_home(context: PanelContext, _click: Click, error: PanelError) -> Canvas:
+    tickets = get_cached_tickets(context)
+    notice = explain_cached(error, format_time(tickets.fetched_at))
+    return home_screen(context, match.find_cached_person(context), tickets, notice)
 
 
-def undo_unlink(context: PanelContext, click: Click) -> Canvas:
-    return relinked(context, click.number(0), _back(context))
+def cached_linked(context: PanelContext, click: Click, error: PanelError) -> Canvas:
+    screen = linked_tickets(context, get_cached_tickets(context), click.number(0, 1))
+    return _with_notice(context, screen, click, error)
 
 
-def _back(context: PanelContext) -> BackLink:
-    return BackLink.parse(context.request.stored_data)
+def cached_ongoing(context: PanelContext, click: Click, error: PanelError) -> Canvas:
+    person = match.find_cached_person(context)
+    screen = ongoing_tickets(context, person, get_cached_tickets(context), click.number(0, 1))
+    return _with_notice(context, screen, click, error)
+
+
+def cached_ticket(context: PanelContext, click: Click, error: PanelError) -> Canvas:
+    screen = cached_ticket_screen(context, get_cached_tickets(context), click)
+    return _with_notice(context, screen, click, error)
+
+
+def _with_notice(context: PanelContext, screen: Canvas, click: Click, error: PanelError) -> Canvas:
+    """Add the notice below the title, and Retry above the way back."""
+    notice = muted(explain_cached(error, format_time(get_cached_tickets(context).fetched_at)))
+    title, *rest, way_back = screen.components
+    return replace(screen, components=(title, notice, *rest, retry_button(str(click)), way_back))
 
 
 # --- Changes in iTop ------------------------------------------------------------------------------
-
-
-def news(context: PanelContext, _click: Click) -> Canvas:
-    return news_screen(context)
 
 
 def send(context: PanelContext, click: Click) -> Canvas:
     answer = _answer(context, click)
     message = find_sent(context, [answer]).get(answer.once_key)
     if message is not None:
-        return sent_screen(context, answer, message, _back(context), is_new=False)
-    return send_form(context, answer, _back(context))
+        return sent_screen(context, answer, message, is_new=False)
+    return send_form(context, answer)
 
 
 def send_now(context: PanelContext, click: Click) -> Canvas:
@@ -175,9 +173,9 @@ def send_now(context: PanelContext, click: Click) -> Canvas:
     typed = context.request.input_values.get(ANSWER)
     text = clean_text(typed).strip()
     if not text_to_html(text):
-        return send_form(context, answer, _back(context), text, _("Required."))
+        return send_form(context, answer, text, _("Required."))
     message, is_new = send_answer(context, answer, text)
-    return sent_screen(context, answer, message, _back(context), is_new=is_new)
+    return sent_screen(context, answer, message, is_new=is_new)
 
 
 def send_message_again(context: PanelContext, click: Click) -> Redirect:
@@ -235,7 +233,7 @@ def decision(decide: Callable[[PanelContext], None]) -> Callable[[PanelContext, 
 
     def handle(context: PanelContext, _click: Click) -> Canvas:
         decide(context)
-        if _back(context).target == SYNC:
+        if BackLink.parse(context.request.stored_data).target == SYNC:
             return sync_status_screen(context)
         try:
             return home(context, Click.parse(HOME))
@@ -339,7 +337,7 @@ def submit_form(context: PanelContext, click: Click) -> Canvas:  # noqa: PLR0911
         return _already_created(context, form, error.creation)
     except ItopRejectedError as error:
         refused = creations_in(context).filter(form_key=form.key).first()
-        problem = "" if refused and refused.problems else explain(error).text
+        problem = "" if refused and refused.problems else explain(error)[1]
         return _form_with_problems(context, form, refused, problem)
     return _created(context, creation)
 

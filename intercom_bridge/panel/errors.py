@@ -1,7 +1,6 @@
 """Explain errors of iTop, of Intercom and of stored secrets to a teammate. No other module does that."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -20,27 +19,15 @@ UNKNOWN_ATTRIBUTE = "unknown_attribute"
 PanelError = RemoteError | SecretDecryptionError
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """Two texts about an error: what happened, and what to do."""
-
-    title: str
-    text: str
-
-
-def explain(error: PanelError) -> Explanation:
-    """Return title and text for an error."""
-    explanation = _explanations().get(_code(error))
-    if _code(error) in (ReasonCode.UNSUPPORTED_CHARACTER, ReasonCode.REQUEST_TOO_LARGE):
-        explanation = (_("iTop rejected the request"), reason_label(_code(error)))
-    elif explanation is None:
-        detail = error.detail if isinstance(error, RemoteError) else ""
-        detail = escape_markdown(shorten(detail, MAX_DETAIL_LENGTH))
-        explanation = (
-            _("iTop rejected the request"),
-            _("iTop's message: “%(detail)s”.") % {"detail": detail},
-        )
-    return Explanation(*explanation)
+def explain(error: PanelError) -> tuple[str, str]:
+    """Return two texts about an error: what happened, and what to do."""
+    code = _code(error)
+    if code in (ReasonCode.UNSUPPORTED_CHARACTER, ReasonCode.REQUEST_TOO_LARGE):
+        return _("iTop rejected the request"), reason_label(code)
+    detail = error.detail if isinstance(error, RemoteError) else ""
+    detail = escape_markdown(shorten(detail, MAX_DETAIL_LENGTH))
+    rejection = _("iTop rejected the request"), _("iTop's message: “%(detail)s”.") % {"detail": detail}
+    return _explanations().get(code, rejection)
 
 
 def explain_cached(error: PanelError, moment: str) -> str:

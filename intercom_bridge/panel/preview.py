@@ -16,7 +16,7 @@ from intercom_bridge.tickets.listing import find_ongoing
 from intercom_bridge.tickets.preview import find_sample_person, sample_context
 from itop_client import Deadline, ItopError, OqlError
 
-from .click import BackLink
+from .click import Click
 from .components import Canvas, LimitError
 from .form.field import NOT_EDITABLE
 from .form.form import Form
@@ -64,7 +64,7 @@ def preview_panel(
         rows = find_ongoing(context, person).rows
         if not rows:
             raise _NoTicketError
-        return ticket_screen(context, rows[0].ticket_class, rows[0].id, BackLink())
+        return ticket_screen(context, Click("ticket", (rows[0].ticket_class, str(rows[0].id))))
 
     with translation.override(workspace.language):
         try:

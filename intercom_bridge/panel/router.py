@@ -31,7 +31,7 @@ from intercom_bridge.tickets.version import clicked_version, read_version, store
 from intercom_bridge.wake import EVERYTHING, wake
 from itop_client import Deadline, ItopError, ItopRejectedError
 
-from . import actions, cached
+from . import actions
 from .actions import Redirect, stored_form
 from .click import HOME, SYNC, BackLink, Click
 from .components import Canvas, LimitError
@@ -44,9 +44,13 @@ from .screens.broadcast import (
     retry_broadcast,
     send_broadcast,
 )
+from .screens.link import link_screen
 from .screens.merged import merge_screen
+from .screens.news import news_screen
 from .screens.person_picker import person_picker, stored_picker, unresolved_person
 from .screens.sync_status import sync_status_screen
+from .screens.ticket import ticket_screen, ticket_text_screen
+from .screens.unlink import relinked_screen, unlink_screen
 
 log = structlog.get_logger(__name__)
 
@@ -62,38 +66,38 @@ Handler = Callable[[PanelContext, Click], Canvas | Redirect]
 class Route:
     """How a verb is handled.
 
-    `mutates`: the worker may have new work. `keeps_form`: a form that is being filled in is kept. `resubmits`: Retry
-    after an internal error would be a new attempt at the same write, so it is not offered. `cached` displays the screen
-    from the cache if iTop does not respond, or raises CacheMissError.
+    `mutates`: the worker may have new work. `keeps_state`: the way back and a form that is being filled in are kept.
+    `resubmits`: Retry after an internal error would be a new attempt at the same write, so it is not offered. `cached`
+    displays the screen from the cache if iTop does not respond, or raises CacheMissError.
     """
 
     handler: Handler
     mutates: bool = False
-    keeps_form: bool = False
+    keeps_state: bool = False
     resubmits: bool = False
     cached: Callable[[PanelContext, Click, PanelError], Canvas] | None = None
 
 
 # By verb, or by verb and first argument.
 ROUTES: dict[str, Route] = {
-    "home": Route(handler=actions.home, cached=cached.home),
-    "linked": Route(handler=actions.linked, cached=cached.linked),
-    "ongoing": Route(handler=actions.ongoing, cached=cached.ongoing),
-    "ticket": Route(handler=actions.ticket, keeps_form=True, cached=cached.ticket),
-    "text": Route(handler=actions.ticket_text, keeps_form=True),
+    "home": Route(handler=actions.home, cached=actions.cached_home),
+    "linked": Route(handler=actions.linked, cached=actions.cached_linked),
+    "ongoing": Route(handler=actions.ongoing, cached=actions.cached_ongoing),
+    "ticket": Route(handler=ticket_screen, keeps_state=True, cached=actions.cached_ticket),
+    "text": Route(handler=ticket_text_screen, keeps_state=True),
     "find": Route(handler=actions.find),
-    "link": Route(handler=actions.link, mutates=True, keeps_form=True),
-    "unlink": Route(handler=actions.unlink, mutates=True, keeps_form=True),
-    "undo-unlink": Route(handler=actions.undo_unlink, mutates=True, keeps_form=True),
-    "news": Route(handler=actions.news, keeps_form=True),
-    "send": Route(handler=actions.send, keeps_form=True),
-    "send-now": Route(handler=actions.send_now, mutates=True, keeps_form=True, resubmits=True),
-    "send-again": Route(handler=actions.send_message_again, mutates=True, keeps_form=True),
-    "broadcast:form": Route(handler=broadcast_form, keeps_form=True),
-    "broadcast:confirm": Route(handler=broadcast_confirmation, keeps_form=True),
-    "broadcast:send": Route(handler=send_broadcast, mutates=True, keeps_form=True, resubmits=True),
-    "broadcast:status": Route(handler=broadcast_status, keeps_form=True),
-    "broadcast:retry": Route(handler=retry_broadcast, mutates=True, keeps_form=True),
+    "link": Route(handler=link_screen, mutates=True, keeps_state=True),
+    "unlink": Route(handler=unlink_screen, mutates=True, keeps_state=True),
+    "undo-unlink": Route(handler=relinked_screen, mutates=True, keeps_state=True),
+    "news": Route(handler=lambda context, _click: news_screen(context), keeps_state=True),
+    "send": Route(handler=actions.send, keeps_state=True),
+    "send-now": Route(handler=actions.send_now, mutates=True, keeps_state=True, resubmits=True),
+    "send-again": Route(handler=actions.send_message_again, mutates=True, keeps_state=True),
+    "broadcast:form": Route(handler=broadcast_form, keeps_state=True),
+    "broadcast:confirm": Route(handler=broadcast_confirmation, keeps_state=True),
+    "broadcast:send": Route(handler=send_broadcast, mutates=True, keeps_state=True, resubmits=True),
+    "broadcast:status": Route(handler=broadcast_status, keeps_state=True),
+    "broadcast:retry": Route(handler=retry_broadcast, mutates=True, keeps_state=True),
     "resume-posting": Route(handler=actions.resume_posting, mutates=True),
     "who": Route(handler=person_picker),
     "who:pick": Route(handler=actions.pick_person),
@@ -194,8 +198,7 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
             click, done = result.click, result.done
             stored = {} if result.drops_form else _stored(context, click)
             result = ROUTES[_route_name(click)].handler(context, click)
-        if route.keeps_form:
-            result = replace(result, stored_data={**stored_form(context), **result.stored_data})
+        result = _with_state(context, click, result)
         form = result.stored_data.get("form")
         if submitted and form not in (None, stored.get("form")) and click.verb not in NEW_FORM:
             # The handler has changed it: a choice on a page of its own, or what iTop has rejected.
@@ -206,6 +209,15 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
     finally:
         if route.mutates:
             wake(EVERYTHING)
+
+
+def _with_state(context: PanelContext, click: Click, canvas: Canvas) -> Canvas:
+    """Add what the route of the displayed screen keeps. A screen may have set its own way back."""
+    if not ROUTES.get(_route_name(click), UNKNOWN).keeps_state:
+        return canvas
+    back = BackLink.parse(context.request.stored_data).to_stored()
+    kept = stored_form(context) | ({} if "back" in canvas.stored_data else back)
+    return replace(canvas, stored_data={**kept, **canvas.stored_data})
 
 
 def _stored(context: PanelContext, click: Click) -> dict[str, Any]:
@@ -228,14 +240,6 @@ class _Failure:
     stored: dict[str, Any]
     done: str
 
-    @property
-    def retry(self) -> str:
-        return str(self.click)
-
-
-def _person_screen(failure: _Failure, error: PersonNotResolvedError) -> Canvas:
-    return unresolved_person(failure.context, error, failure.click)
-
 
 def _outdated_screen(failure: _Failure, _error: OutdatedScreenError) -> Canvas:
     """Return the current screen, with a notice below its title."""
@@ -257,11 +261,11 @@ def _remote_error_screen(failure: _Failure, error: PanelError) -> Canvas:
     is_itop = isinstance(error, ItopError | SecretDecryptionError)
     if route.cached and is_itop and not isinstance(error, ItopRejectedError) and not failure.done:
         try:
-            return route.cached(context, failure.click, error)
+            return _with_state(context, failure.click, route.cached(context, failure.click, error))
         except CacheMissError:
             pass
     return errors.remote_error(
-        error, failure.retry, failure.stored, is_linked=bool(find_links(context)), done=failure.done
+        error, str(failure.click), failure.stored, is_linked=bool(find_links(context)), done=failure.done
     )
 
 
@@ -269,7 +273,7 @@ def _internal_error_screen(failure: _Failure, error: Exception) -> Canvas:
     reference = secrets.token_hex(4)
     log.error("panel.internal_error", reference=reference, exc_info=error)
     route = ROUTES.get(_route_name(failure.click), UNKNOWN)
-    retry = "" if route.resubmits else failure.retry
+    retry = "" if route.resubmits else str(failure.click)
     try:
         return errors.internal_error(reference, retry, failure.stored)
     except LimitError:
@@ -277,7 +281,7 @@ def _internal_error_screen(failure: _Failure, error: Exception) -> Canvas:
 
 
 ERROR_SCREENS: tuple[tuple[type[Exception], Callable[[_Failure, Any], Canvas]], ...] = (
-    (PersonNotResolvedError, _person_screen),
+    (PersonNotResolvedError, lambda failure, error: unresolved_person(failure.context, error, failure.click)),
     (OutdatedScreenError, _outdated_screen),
     (OutOfScopeError, lambda failure, _error: errors.out_of_scope(failure.stored)),
     (DefaultCallerError, lambda failure, _error: errors.no_default_caller(failure.stored)),

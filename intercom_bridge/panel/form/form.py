@@ -174,10 +174,7 @@ class Form:
         """Return the form with values that fit into a canvas. A field whose value was cut has an error."""
         values = truncate_values(self.values)
         errors = {
-            code: _("Too long for this form. Only the first %(count)d characters were kept.")
-            % {"count": len(value)}
-            for code, value in values.items()
-            if value != self.values[code]
+            code: truncation_text(value) for code, value in values.items() if value != self.values[code]
         }
         return replace(self, values=values, errors={**errors, **self.errors})
 
@@ -347,6 +344,11 @@ def truncate_values(values: Mapping[str, str], limit: int = MAX_VALUES_BYTES) ->
         longest = max(truncated, key=lambda code: len(json.dumps(truncated[code])))
         truncated[longest] = truncated[longest][: len(truncated[longest]) * 9 // 10]
     return truncated
+
+
+def truncation_text(value: str) -> str:
+    """Return the error of a field whose value was cut to this one."""
+    return _("Too long for this form. Only the first %(count)d characters were kept.") % {"count": len(value)}
 
 
 def _default(form_field: FormField, context: PanelContext) -> str:

@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -14,7 +13,7 @@ from intercom_bridge.intercom.html import text_to_html, to_text
 from intercom_bridge.intercom.text import clean_text, cut
 from intercom_bridge.models import Broadcast, OutgoingMessage, Ticket, TicketLink
 from intercom_bridge.models.reason import ReasonCode, reason_label
-from intercom_bridge.panel.click import BackLink, Click, click_id
+from intercom_bridge.panel.click import Click, click_id
 from intercom_bridge.panel.components import (
     Button,
     Canvas,
@@ -30,7 +29,7 @@ from intercom_bridge.panel.components import (
     escape_markdown,
     markdown_link,
 )
-from intercom_bridge.panel.form.form import new_key, parse_key, truncate_values
+from intercom_bridge.panel.form.form import new_key, parse_key, truncate_values, truncation_text
 from intercom_bridge.tickets.answers import can_send
 from intercom_bridge.tickets.broadcast import (
     Audience,
@@ -54,8 +53,9 @@ from intercom_bridge.tickets.version import claim_version
 from .parts import (
     back_button,
     button,
+    by_whom,
+    counted_texts,
     error_text,
-    format_time,
     home_button,
     join_facts,
     link_button,
@@ -99,9 +99,7 @@ class _Form:
         short = truncate_values({TEXT: text}, MAX_TEXT_BYTES)[TEXT]
         problem = ""
         if short != text:
-            problem = _("Too long for this form. Only the first %(count)d characters were kept.") % {
-                "count": len(short)
-            }
+            problem = truncation_text(short)
         return cls(
             key=parse_key(stored.get("key")) or new_key(),
             text=short,
@@ -175,7 +173,6 @@ def retry_broadcast(context: PanelContext, click: Click) -> Canvas:
 
 
 def _form_screen(context: PanelContext, ticket: Ticket, form: _Form) -> Canvas:
-    earlier = newest_broadcast(context, ticket)
     count = count_conversations(context, ticket)
     options = (
         Option(id=NOTE, text=_("Internal note, for teammates")),
@@ -184,13 +181,13 @@ def _form_screen(context: PanelContext, ticket: Ticket, form: _Form) -> Canvas:
     return screen(
         _tell_all(count),
         muted(escape_markdown(ticket.ref)),
-        _earlier(context, earlier),
+        _earlier(context, ticket),
         TextArea(id=TEXT, label=_("Text"), value=form.text, error=bool(form.problem)),
         error_text(form.problem) if form.problem else None,
         SingleSelect(id=KIND, label=_("Send as"), options=options, value=form.kind),
         button(_target("confirm", ticket), _("Next: check the recipients")),
         back_button(click_id("ticket", ticket.ticket_class, ticket.object_id)),
-        stored=_stored(context, form),
+        stored=form.to_stored(),
     )
 
 
@@ -206,13 +203,12 @@ def _confirmation(
     if form.is_note:
         author = _("Author: %(teammate)s. Customers do not see it.")
     target = click_id("broadcast", "confirm", ticket.ticket_class, ticket.object_id)
-    earlier = newest_broadcast(context, ticket)
     return screen(
         _title(count, is_note=form.is_note),
         error_text(_("Nothing was sent: the recipients have changed meanwhile. Please check them again."))
         if has_changed
         else None,
-        _earlier(context, earlier),
+        _earlier(context, ticket),
         paragraph(escape_markdown(cut(form.text, MAX_SHOWN_LENGTH))),
         muted(author % {"teammate": name}) if count else None,
         primary_button(_target("send", ticket), _send_label(count, is_note=form.is_note)) if count else None,
@@ -221,7 +217,7 @@ def _confirmation(
         pager(lambda number: f"{target}:{number}", page, pages),
         _left_out_texts(audience),
         link_button(_target("form", ticket), _("Back to the text")),
-        stored=_stored(context, form),
+        stored=form.to_stored(),
     )
 
 
@@ -244,7 +240,7 @@ def _progress_screen(context: PanelContext, broadcast: Broadcast) -> Canvas:
         Field(field=_("Waiting"), value=str(waiting)),
         Field(field=_("Not sent"), value=str(len(failures))),
     ]
-    if left_out := len(_still_left_out(broadcast)):
+    if left_out := sum("replaces" not in entry for entry in broadcast.left_out):
         table.append(Field(field=_("Left out"), value=str(left_out)))
     message = broadcast.messages.exclude(body="").order_by("pk").first()
     words = escape_markdown(cut(to_text(message.body), MAX_SHOWN_LENGTH)) if message else ""
@@ -265,7 +261,6 @@ def _progress_screen(context: PanelContext, broadcast: Broadcast) -> Canvas:
         paragraph(words) if words else None,
         back_button(click_id("ticket", broadcast.ticket.ticket_class, broadcast.ticket.object_id)),
         home_button(),
-        stored=BackLink.parse(context.request.stored_data).to_stored(),
     )
 
 
@@ -299,10 +294,6 @@ def _broadcast(context: PanelContext, click: Click) -> Broadcast:
 
 def _target(step: str, ticket: Ticket) -> str:
     return click_id("broadcast", step, ticket.ticket_class, ticket.object_id)
-
-
-def _stored(context: PanelContext, form: _Form) -> dict[str, Any]:
-    return {**BackLink.parse(context.request.stored_data).to_stored(), **form.to_stored()}
 
 
 def _fingerprint(context: PanelContext, ticket: Ticket, audience: Audience) -> str:
@@ -352,43 +343,28 @@ def _left_out_texts(audience: Audience) -> list[Component]:
     reasons = [entry["reason"] for entry in audience.left_out]
     same = reasons.count(ReasonCode.SAME_CUSTOMER)
     gone = len(reasons) - same
-    texts = []
-    if same:
-        texts.append(
-            ngettext(
-                "%(count)d conversation is left out: its customer gets the message in a newer one.",
-                "%(count)d conversations are left out: their customers get the message in a newer one.",
-                same,
-            )
-            % {"count": same}
-        )
-    if gone:
-        texts.append(
-            ngettext(
-                "%(count)d conversation is left out: it was merged or deleted.",
-                "%(count)d conversations are left out: they were merged or deleted.",
-                gone,
-            )
-            % {"count": gone}
-        )
-    if audience.elsewhere:
-        texts.append(
-            ngettext(
-                "%(count)d conversation in another workspace does not get it.",
-                "%(count)d conversations in other workspaces do not get it.",
-                audience.elsewhere,
-            )
-            % {"count": audience.elsewhere}
-        )
+    same_text = ngettext(
+        "%(count)d conversation is left out: its customer gets the message in a newer one.",
+        "%(count)d conversations are left out: their customers get the message in a newer one.",
+        same,
+    )
+    gone_text = ngettext(
+        "%(count)d conversation is left out: it was merged or deleted.",
+        "%(count)d conversations are left out: they were merged or deleted.",
+        gone,
+    )
+    elsewhere_text = ngettext(
+        "%(count)d conversation in another workspace does not get it.",
+        "%(count)d conversations in other workspaces do not get it.",
+        audience.elsewhere,
+    )
+    texts = counted_texts((same, same_text), (gone, gone_text), (audience.elsewhere, elsewhere_text))
     return [muted(text) for text in texts]
 
 
-def _still_left_out(broadcast: Broadcast) -> list[dict[str, Any]]:
-    return [entry for entry in broadcast.left_out if "replaces" not in entry]
-
-
-def _earlier(context: PanelContext, broadcast: Broadcast | None) -> list[Component]:
+def _earlier(context: PanelContext, ticket: Ticket) -> list[Component]:
     """Return who told all conversations before, so that customers are not told the same by two teammates."""
+    broadcast = newest_broadcast(context, ticket)
     if broadcast is None:
         return []
     return [
@@ -401,10 +377,7 @@ def _sent_by(context: PanelContext, broadcast: Broadcast) -> str:
     text = _("%(teammate)s sent a message to all conversations on %(moment)s.")
     if broadcast.is_note:
         text = _("%(teammate)s added a note to all conversations on %(moment)s.")
-    return text % {
-        "teammate": safe_name(broadcast.admin_name) or _("A teammate"),
-        "moment": format_time(timezone.localtime(broadcast.created_at, context.workspace.zone)),
-    }
+    return text % by_whom(context, broadcast.admin_name, broadcast.created_at)
 
 
 def _failure(message: OutgoingMessage) -> str:

@@ -1,6 +1,5 @@
 """After submitting the create form: the new ticket, the pending one, or a colleague's."""
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -14,9 +13,10 @@ from intercom_bridge.tickets.conversation import find_links
 from .parts import (
     all_tickets_text,
     button,
+    by_whom,
+    counted_texts,
     error_text,
     form_button,
-    format_time,
     home_button,
     link_button,
     muted,
@@ -24,7 +24,6 @@ from .parts import (
     open_in_itop_button,
     paragraph,
     paused_text,
-    safe_name,
     screen,
     ticket_button,
 )
@@ -76,8 +75,7 @@ def created_by_colleague(
     """Show a colleague's ticket instead of creating one. `form` is the submitted form; it now knows of that ticket."""
     facts = {
         "ticket": escape_markdown(ticket.ref),
-        "moment": format_time(timezone.localtime(creation.created_at, context.workspace.zone)),
-        "teammate": safe_name(creation.admin_name) or _("A teammate"),
+        **by_whom(context, creation.admin_name, creation.created_at),
     }
     if creation.admin_id and creation.admin_id == context.request.admin.id:
         text = _("You created %(ticket)s from this conversation on %(moment)s.") % facts
@@ -103,19 +101,14 @@ def _copied_texts(creation: TicketCreation) -> list[str]:
         return [_("The messages so far were not copied.")]
     logs = [part["log"] for part in creation.parts]
     public, private = logs.count(Log.PUBLIC), logs.count(Log.PRIVATE)
-    texts = []
-    if public:
-        text = ngettext(
-            "%(count)d message was copied to its public log.",
-            "%(count)d messages were copied to its public log.",
-            public,
-        )
-        texts.append(text % {"count": public})
-    if private:
-        text = ngettext(
-            "%(count)d note was copied to its private log.",
-            "%(count)d notes were copied to its private log.",
-            private,
-        )
-        texts.append(text % {"count": private})
-    return texts
+    messages = ngettext(
+        "%(count)d message was copied to its public log.",
+        "%(count)d messages were copied to its public log.",
+        public,
+    )
+    notes = ngettext(
+        "%(count)d note was copied to its private log.",
+        "%(count)d notes were copied to its private log.",
+        private,
+    )
+    return counted_texts((public, messages), (private, notes))

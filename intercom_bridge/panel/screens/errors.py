@@ -129,11 +129,11 @@ def outdated_notice() -> Component:
 
 def remote_error(error: PanelError, retry: str, stored: Stored, *, is_linked: bool, done: str = "") -> Canvas:
     """Return the screen for a remote error. `done` is a text about an action that was completed before it."""
-    explanation = explain(error)
+    title, text = explain(error)
     if not isinstance(error, ItopError):
-        return error_screen(explanation.title, explanation.text, retry=retry, stored=stored)
+        return error_screen(title, text, retry=retry, stored=stored)
     has_form = "form" in stored
-    texts = [explanation.text]
+    texts = [text]
     if error.retry and has_form:
         texts.append(_("Your input is kept, and Retry does not create a second ticket."))
     elif has_form:
@@ -145,9 +145,7 @@ def remote_error(error: PanelError, retry: str, stored: Stored, *, is_linked: bo
         retry = ""
         texts.append(_("iTop would reject this again, so please tell an admin."))
     texts.append(_("New messages are kept and copied later."))
-    return error_screen(
-        explanation.title, " ".join(texts), retry=retry, link_to_sync=is_linked, stored=stored
-    )
+    return error_screen(title, " ".join(texts), retry=retry, link_to_sync=is_linked, stored=stored)
 
 
 def internal_error(reference: str, retry: str, stored: Stored, *, is_form_lost: bool = False) -> Canvas:

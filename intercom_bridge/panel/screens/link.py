@@ -25,6 +25,7 @@ from .parts import (
     back_button,
     button,
     copied_files_texts,
+    counted_texts,
     error_text,
     home_button,
     muted,
@@ -46,30 +47,30 @@ ASK, COPY, FROM_NOW_ON = "ask", "copy", "from-now-on"
 CONFIRMED = "other-organization"
 
 
-def link_screen(context: PanelContext, click: Click, back: BackLink) -> Canvas:
+def link_screen(context: PanelContext, click: Click) -> Canvas:
     """Link the ticket. Ask first if it is of another organization, or if there is something to decide."""
     ticket_class, ticket_id = click.argument(0), click.number(1)
     answer, is_confirmed = click.argument(2), click.argument(3) == CONFIRMED
     if answer not in (COPY, FROM_NOW_ON):
         preview = preview_link(context, ticket_class, ticket_id)
         if preview.row.is_of_other_organization and not preview.row.is_linked and not is_confirmed:
-            return _other_organization(context, preview.row, back)
+            return _other_organization(context, preview.row)
         others = find_other_conversations(context, ticket_class, ticket_id)
         has_messages = preview.backfill is None or preview.backfill.entries
         if not preview.row.is_linked and (others or has_messages):
-            return _question(context, preview, others, back, is_confirmed=is_confirmed)
+            return _question(context, preview, others, is_confirmed=is_confirmed)
         answer = FROM_NOW_ON
     try:
         result = link_ticket(context, ticket_class, ticket_id, copy=answer == COPY, is_confirmed=is_confirmed)
     except OtherOrganizationError:
-        return _other_organization(context, preview_link(context, ticket_class, ticket_id).row, back)
+        return _other_organization(context, preview_link(context, ticket_class, ticket_id).row)
     except (IntercomError, SecretDecryptionError) as error:
         log.warning("panel.backfill_failed", error=type(error).__name__, message=str(error)[:200])
-        return _no_conversation(error, click, back)
+        return _no_conversation(error, click)
     return _result(context, result)
 
 
-def _other_organization(context: PanelContext, row: TicketRow, back: BackLink) -> Canvas:
+def _other_organization(context: PanelContext, row: TicketRow) -> Canvas:
     """Say who could read the messages, before a ticket of another organization is linked."""
     person = find_person(context)
     names = {
@@ -93,17 +94,11 @@ def _other_organization(context: PanelContext, row: TicketRow, back: BackLink) -
         paragraph(readers % names),
         button(target, _("Link it anyway")),
         back_button(click_id("ticket", row.ticket_class, row.id)),
-        stored=back.to_stored(),
     )
 
 
 def _question(
-    context: PanelContext,
-    preview: LinkPreview,
-    others: tuple[Conversation, ...],
-    back: BackLink,
-    *,
-    is_confirmed: bool,
+    context: PanelContext, preview: LinkPreview, others: tuple[Conversation, ...], *, is_confirmed: bool
 ) -> Canvas:
     row = preview.row
     new_messages = paused_text() if preview.is_paused else all_tickets_text(context, row.ref)
@@ -115,7 +110,6 @@ def _question(
         _copy_choice(context.workspace, preview, is_confirmed=is_confirmed, has_text=bool(new_messages)),
         _from_now_on_button(row.ticket_class, row.id, is_confirmed=is_confirmed),
         back_button(click_id("ticket", row.ticket_class, row.id)),
-        stored=back.to_stored(),
     )
 
 
@@ -161,15 +155,11 @@ def _copy_choice(
 
 def _backfill_texts(backfill: Backfill) -> list[str]:
     public, private = backfill.count(Log.PUBLIC), backfill.count(Log.PRIVATE)
-    counts = []
-    if public:
-        text = ngettext(
-            "%(count)d message for the public log", "%(count)d messages for the public log", public
-        )
-        counts.append(text % {"count": public})
-    if private:
-        text = ngettext("%(count)d note for the private log", "%(count)d notes for the private log", private)
-        counts.append(text % {"count": private})
+    messages = ngettext(
+        "%(count)d message for the public log", "%(count)d messages for the public log", public
+    )
+    notes = ngettext("%(count)d note for the private log", "%(count)d notes for the private log", private)
+    counts = counted_texts((public, messages), (private, notes))
     texts = [_("This conversation so far: %(counts)s.") % {"counts": ", ".join(counts)}]
     if backfill.too_old:
         text = ngettext(
@@ -224,7 +214,7 @@ def _result(context: PanelContext, result: LinkResult) -> Canvas:
     )
 
 
-def _no_conversation(error: IntercomError | SecretDecryptionError, click: Click, back: BackLink) -> Canvas:
+def _no_conversation(error: IntercomError | SecretDecryptionError, click: Click) -> Canvas:
     ticket_class, ticket_id = click.argument(0), click.number(1)
     is_confirmed = click.argument(3) == CONFIRMED
     needs_admin = isinstance(error, SecretDecryptionError) or error.code == ReasonCode.INTERCOM_TOKEN_REFUSED
@@ -244,5 +234,4 @@ def _no_conversation(error: IntercomError | SecretDecryptionError, click: Click,
         retry_button(_link_target(ticket_class, ticket_id, COPY, is_confirmed=is_confirmed)),
         _from_now_on_button(ticket_class, ticket_id, is_confirmed=is_confirmed),
         back_button(click_id("ticket", ticket_class, ticket_id)),
-        stored=back.to_stored(),
     )

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
@@ -47,6 +48,12 @@ T = TypeVar("T")
 def format_time(when: dt.datetime) -> str:
     """Return an absolute date, as Intercom's guidelines demand: the panel cannot refresh itself."""
     return date_format(when, _DATE_FORMATS.get(get_language() or "", _DATE_FORMATS["en"]))
+
+
+def by_whom(context: PanelContext, name: str, when: dt.datetime) -> dict[str, str]:
+    """Return `teammate` and `moment` for a text about what a teammate has done."""
+    moment = format_time(timezone.localtime(when, context.workspace.zone))
+    return {"teammate": safe_name(name) or _("A teammate"), "moment": moment}
 
 
 def format_value(value: str, itop_zone: dt.tzinfo, zone: dt.tzinfo) -> str:
@@ -174,8 +181,9 @@ def home_button() -> Button:
     return link_button(HOME, _("Done"))
 
 
-def done_button(back: BackLink) -> Button:
+def done_button(context: PanelContext) -> Button:
     """Lead home, or back to a form that is being filled in."""
+    back = BackLink.parse(context.request.stored_data)
     return form_button() if back.target == FORM else home_button()
 
 
@@ -218,10 +226,6 @@ def all_tickets_text(context: PanelContext, ref: str = "") -> str:
     }
 
 
-def merged_text() -> str:
-    return _("This conversation was merged into another one, which receives the new messages.")
-
-
 def page_of(rows: Sequence[T], page: int) -> tuple[Sequence[T], int, int]:
     """Return the rows of a page, its number within the possible ones, and the number of pages."""
     pages = max(1, -(-len(rows) // PAGE_SIZE))
@@ -242,6 +246,11 @@ def pager(page_id: Callable[[int], str], page: int, pages: int) -> list[Componen
     """Return buttons to the previous and to the next page."""
     labels = {page - 1: _("Previous"), page + 1: _("Next")}
     return [link_button(page_id(number), label) for number, label in labels.items() if 1 <= number <= pages]
+
+
+def counted_texts(*texts: tuple[int, str]) -> list[str]:
+    """Return each text with its count filled in, without those whose count is 0."""
+    return [text % {"count": count} for count, text in texts if count]
 
 
 def some_names(names: Sequence[str], count: int) -> str:

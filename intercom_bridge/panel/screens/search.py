@@ -2,7 +2,7 @@
 
 from django.utils.translation import gettext as _
 
-from intercom_bridge.panel.click import HOME, BackLink, click_id
+from intercom_bridge.panel.click import FIND, HOME, BackLink, click_id
 from intercom_bridge.panel.components import Canvas, Input, Submit
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.search import SearchResults, search_tickets
@@ -10,15 +10,13 @@ from intercom_bridge.tickets.search import SearchResults, search_tickets
 from .parts import back_button, list_of, page_number, pager, screen
 from .ticket_list import ticket_items
 
-# The text comes back under the id of its field.
-FIELD = click_id("find")
-
 
 def search_screen(context: PanelContext, query: str, page: int) -> Canvas:
     """Return a page of results, or only the search field for an empty query."""
     results = search_tickets(context, query, page)
     field = Input(
-        id=FIELD,
+        # The text comes back under this id.
+        id=FIND,
         label=_("Reference or words of the title"),
         value=results.query,
         placeholder=_("R-000123, or printer toner"),

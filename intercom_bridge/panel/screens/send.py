@@ -1,6 +1,5 @@
 """Send an agent's entry or a solution from iTop to the customer: the text, the result, and who has sent it before."""
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -10,13 +9,14 @@ from intercom_bridge.models import OutgoingMessage
 from intercom_bridge.models.reason import reason_label
 from intercom_bridge.panel.click import NEWS, BackLink, click_id
 from intercom_bridge.panel.components import Canvas, Component, Text, TextArea, escape_markdown
-from intercom_bridge.panel.form.form import truncate_values
+from intercom_bridge.panel.form.form import truncate_values, truncation_text
 from intercom_bridge.tickets.answers import ENTRY, SENT, Answer, can_send, files_of_answer, text_for_customer
 from intercom_bridge.tickets.context import PanelContext
 
 from .parts import (
     back_button,
     button,
+    by_whom,
     error_text,
     format_time,
     home_button,
@@ -35,16 +35,12 @@ MAX_SENT_LENGTH = 1500
 MAX_REASON_LENGTH = 300
 
 
-def send_form(
-    context: PanelContext, answer: Answer, back: BackLink, text: str | None = None, problem: str = ""
-) -> Canvas:
+def send_form(context: PanelContext, answer: Answer, text: str | None = None, problem: str = "") -> Canvas:
     """Return the message to the customer to be checked and edited: `text`, or what the agent wrote."""
     whole = text_for_customer(context, answer) if text is None else text
     value = truncate_values({FIELD: whole})[FIELD]
     if value != whole:
-        problem = _("Too long for this form. Only the first %(count)d characters were kept.") % {
-            "count": len(value)
-        }
+        problem = truncation_text(value)
     facts = [
         safe_name(answer.ticket.ref),
         _("Solution") if answer.path[0] != ENTRY else "",
@@ -60,14 +56,11 @@ def send_form(
         _files(context, answer),
         muted(_("The customer gets it as a message from %(teammate)s.") % {"teammate": name}),
         primary_button(click_id("send-now", *answer.path), _("Send")),
-        back_button(_target(answer, back)),
-        stored=back.to_stored(),
+        back_button(_target(context, answer)),
     )
 
 
-def sent_screen(
-    context: PanelContext, answer: Answer, message: OutgoingMessage, back: BackLink, *, is_new: bool
-) -> Canvas:
+def sent_screen(context: PanelContext, answer: Answer, message: OutgoingMessage, *, is_new: bool) -> Canvas:
     """Return the message as the customer gets it, and who sent it if that was not this click."""
     has_failed = message.state == OutgoingMessage.State.FAILED
     words = escape_markdown(cut(to_text(message.body), MAX_SENT_LENGTH))
@@ -78,9 +71,8 @@ def sent_screen(
         paragraph(words) if words else None,
         # Of an earlier message, the words name the files.
         _files(context, answer) if is_new else None,
-        back_button(_target(answer, back)),
+        back_button(_target(context, answer)),
         home_button(),
-        stored=back.to_stored(),
     )
 
 
@@ -132,10 +124,7 @@ def status_components(context: PanelContext, message: OutgoingMessage) -> tuple[
         if message.cleaned_at:
             return (failed,)
         return failed, button(click_id("send-again", message.pk), _("Try again"))
-    facts = {
-        "moment": format_time(timezone.localtime(message.created_at, context.workspace.zone)),
-        "teammate": safe_name(message.admin_name) or _("A teammate"),
-    }
+    facts = by_whom(context, message.admin_name, message.created_at)
     if not message.once_key.startswith(SENT):
         text = _("Sent to the customer automatically on %(moment)s.")
     elif message.admin_id == context.request.admin.id:
@@ -148,8 +137,8 @@ def status_components(context: PanelContext, message: OutgoingMessage) -> tuple[
     return (muted(text % facts),)
 
 
-def _target(answer: Answer, back: BackLink) -> str:
+def _target(context: PanelContext, answer: Answer) -> str:
     """Return where the form was opened: the news, or the ticket."""
-    if back.target == NEWS:
+    if BackLink.parse(context.request.stored_data).target == NEWS:
         return NEWS
     return click_id("ticket", answer.ticket.ticket_class, answer.ticket.object_id)

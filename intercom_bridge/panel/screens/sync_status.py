@@ -1,7 +1,5 @@
 """The status of this conversation's sync, and what can be done about messages that are not in iTop."""
 
-import datetime as dt
-
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -39,7 +37,6 @@ from .parts import (
     error_text,
     format_time,
     link_button,
-    merged_text,
     muted,
     paragraph,
     paused_text,
@@ -82,18 +79,6 @@ def _changes_in_itop(news: News | None) -> list[Component]:
     if news.problem:
         components.append(_reason_text(_("iTop cannot be checked for changes: %(reason)s"), news.problem))
     return [*components, *posting_stopped(news), link_button(NEWS, _("News from iTop"))]
-
-
-def written_text(written: int, total: int, ref: str) -> str:
-    return ngettext(
-        "%(written)d of %(total)d message in %(ticket)s",
-        "%(written)d of %(total)d messages in %(ticket)s",
-        total,
-    ) % {"written": written, "total": total, "ticket": shorten(ref, MAX_REF_LENGTH)}
-
-
-def last_written_text(when: dt.datetime) -> str:
-    return _("last on %(moment)s") % {"moment": format_time(when)}
 
 
 def left_out_text(count: int) -> str:
@@ -237,7 +222,7 @@ def _failed_files(tickets: tuple[TicketSync, ...]) -> list[Component]:
 
 def _state_text(status: SyncStatus, *, is_merged: bool) -> str:
     if is_merged:
-        return merged_text()
+        return _("This conversation was merged into another one, which receives the new messages.")
     if not status.on:
         return paused_text()
     if not status.paused:
@@ -270,11 +255,17 @@ def _ticket_texts(tickets: tuple[TicketSync, ...]) -> list[Component]:
 
 
 def _ticket_text(ticket: TicketSync) -> str:
+    ref = shorten(ticket.ref, MAX_REF_LENGTH)
     if not ticket.total and not ticket.files.total:
-        return _("No message for %(ticket)s yet") % {"ticket": shorten(ticket.ref, MAX_REF_LENGTH)}
-    facts = [written_text(ticket.written, ticket.total, ticket.ref)]
+        return _("No message for %(ticket)s yet") % {"ticket": ref}
+    text = ngettext(
+        "%(written)d of %(total)d message in %(ticket)s",
+        "%(written)d of %(total)d messages in %(ticket)s",
+        ticket.total,
+    )
+    facts = [text % {"written": ticket.written, "total": ticket.total, "ticket": ref}]
     if ticket.last_at is not None:
-        facts.append(last_written_text(ticket.last_at))
+        facts.append(_("last on %(moment)s") % {"moment": format_time(ticket.last_at)})
     if ticket.waiting:
         facts.append(_("%(count)d waiting") % {"count": ticket.waiting})
     if ticket.failed:

@@ -1,6 +1,6 @@
 """One ticket: its attributes, its last log entries, its conversations, and its actions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
@@ -9,8 +9,8 @@ from django.utils.translation import ngettext
 from intercom_bridge.datamodel import Kind
 from intercom_bridge.datamodel.lookup import attribute_label, value_label
 from intercom_bridge.intercom.text import cut
-from intercom_bridge.models import Conversation
-from intercom_bridge.panel.click import BackLink, click_id
+from intercom_bridge.models import Conversation, Ticket
+from intercom_bridge.panel.click import BackLink, Click, click_id
 from intercom_bridge.panel.components import (
     Button,
     Canvas,
@@ -40,6 +40,7 @@ from intercom_bridge.tickets.rows import TicketList, TicketRow
 from itop_client import LogEntry
 
 from .broadcast import broadcast_buttons
+from .errors import unknown_action
 from .parts import (
     back_button,
     button,
@@ -49,6 +50,8 @@ from .parts import (
     muted,
     open_in_itop_button,
     owner_text,
+    page_number,
+    pager,
     paragraph,
     primary_button,
     safe_name,
@@ -66,16 +69,19 @@ MAX_PARAGRAPHS_LENGTH = 4500
 MAX_TITLE_LENGTH = 255
 MAX_ENTRY_LENGTH = 300
 MAX_FILE_NAME_LENGTH = 60
+# A canvas holds 64 KB, and a character takes up to twelve bytes.
+MAX_PAGE_LENGTH = 4000
 
 
-def ticket_screen(context: PanelContext, ticket_class: str, ticket_id: int, back: BackLink) -> Canvas:
+def ticket_screen(context: PanelContext, click: Click) -> Canvas:
+    ticket_class, ticket_id = click.argument(0), click.number(1)
     try:
         details = get_details(context, ticket_class, ticket_id)
     except TicketNotFoundError:
         link = find_link(context, ticket_class, ticket_id)
         if link is None:
             raise
-        return _deleted_ticket(link.ticket.ref, ticket_class, ticket_id, back)
+        return _deleted_ticket(context, link.ticket)
     row = details.row
     others = details.other_conversations
     components: list[Component] = [
@@ -94,16 +100,14 @@ def ticket_screen(context: PanelContext, ticket_class: str, ticket_id: int, back
     components += _files(files_of_ticket(context.itop, ticket_class, ticket_id))
     if others:
         components.append(paragraph(conversation_links(context, others)))
-    components += [_portal_button(context, row), back_button(back.target)]
-    return Canvas(components=tuple(components), stored_data=back.to_stored())
+    components += [_portal_button(context, row), _back_button(context)]
+    return Canvas(components=tuple(components))
 
 
-def cached_ticket_screen(
-    context: PanelContext, tickets: TicketList, ticket_class: str, ticket_id: int, back: BackLink
-) -> Canvas:
+def cached_ticket_screen(context: PanelContext, tickets: TicketList, click: Click) -> Canvas:
     """Return the ticket's screen with the data from a cached list. Raise CacheMissError if it is not in the list."""
-    rows = tickets.rows if ticket_class == context.profile.ticket_class else ()
-    row = next((row for row in rows if row.id == ticket_id), None)
+    rows = tickets.rows if click.argument(0) == context.profile.ticket_class else ()
+    row = next((row for row in rows if row.id == click.number(1)), None)
     if row is None:
         raise CacheMissError
     is_linked = _("Linked to this conversation") if row.is_linked else _("Not linked to this conversation")
@@ -120,8 +124,8 @@ def cached_ticket_screen(
             value=value_label(context.ticket_class, code, row.status),
         )
         components.append(DataTable(items=(status,)))
-    components.append(back_button(back.target))
-    return Canvas(components=tuple(components), stored_data=back.to_stored())
+    components.append(_back_button(context))
+    return Canvas(components=tuple(components))
 
 
 def _files(files: list[TicketFile]) -> list[Component]:
@@ -271,23 +275,57 @@ def _buttons(context: PanelContext, row: TicketRow) -> list[Button]:
 
 
 def _portal_button(context: PanelContext, row: TicketRow) -> Button:
-    return Button(
-        id="open-in-portal",
-        label=_("Open in the customer portal"),
-        style="link",
-        action=OpenUrl(context.itop.customer_url(row.ticket_class, row.id)),
-    )
+    action = OpenUrl(context.itop.customer_url(row.ticket_class, row.id))
+    return Button(id="open-in-portal", label=_("Open in the customer portal"), style="link", action=action)
 
 
-def _deleted_ticket(ref: str, ticket_class: str, ticket_id: int, back: BackLink) -> Canvas:
+def _back_button(context: PanelContext) -> Button:
+    return back_button(BackLink.parse(context.request.stored_data).target)
+
+
+def _deleted_ticket(context: PanelContext, ticket: Ticket) -> Canvas:
     """Return the screen of a linked ticket that was deleted in iTop."""
     text = _(
         "%(ticket)s is no longer in iTop. It is still linked to this conversation, but nothing can be copied to it."
     )
     return screen(
         _("Ticket not found"),
-        muted(text % {"ticket": escape_markdown(ref)}),
-        button(click_id("unlink", ticket_class, ticket_id, "yes"), _("Unlink it")),
-        back_button(back.target),
-        stored=back.to_stored(),
+        muted(text % {"ticket": escape_markdown(ticket.ref)}),
+        button(click_id("unlink", ticket.ticket_class, ticket.object_id, "yes"), _("Unlink it")),
+        _back_button(context),
     )
+
+
+def ticket_text_screen(context: PanelContext, click: Click) -> Canvas:
+    """Return a page of an attribute. The click's arguments are the ticket's class and id, the attribute, and the page.
+
+    Raise as `get_details` does.
+    """
+    ticket_class, ticket_id, code = click.argument(0), click.number(1), click.argument(2)
+    details = get_details(context, ticket_class, ticket_id)
+    pages = list(_split(attribute_text(context, code, dict(details.attributes).get(code, ""))))
+    if not pages:
+        return unknown_action({})
+    page = min(max(click.number(3), 1), len(pages))
+    return screen(
+        escape_markdown(attribute_label(context.ticket_class, code)),
+        muted(escape_markdown(details.row.ref)),
+        paragraph(escape_markdown(pages[page - 1])),
+        page_number(page, len(pages)),
+        pager(lambda number: click_id("text", ticket_class, ticket_id, code, number), page, len(pages)),
+        back_button(click_id("ticket", ticket_class, ticket_id)),
+    )
+
+
+def _split(text: str) -> Iterator[str]:
+    """Yield pages, which end at a word if one begins in their second half."""
+    start = 0
+    while len(text) - start > MAX_PAGE_LENGTH:
+        limit = start + MAX_PAGE_LENGTH
+        space = max(text.rfind(" ", start, limit), text.rfind("\n", start, limit))
+        end = space + 1 if space > start + MAX_PAGE_LENGTH // 2 else limit
+        if text[start:end].strip():
+            yield text[start:end]
+        start = end
+    if text[start:].strip():
+        yield text[start:]

@@ -3,7 +3,7 @@
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from intercom_bridge.panel.click import BackLink, click_id
+from intercom_bridge.panel.click import Click, click_id
 from intercom_bridge.panel.components import Canvas, escape_markdown
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_link
@@ -12,10 +12,15 @@ from intercom_bridge.tickets.links.unlink import count_unwritten, undo_unlink, u
 from .parts import back_button, button, done_button, muted, paragraph, paused_text, screen, ticket_button
 
 
-def ask_to_unlink(context: PanelContext, ticket_class: str, ticket_id: int, back: BackLink) -> Canvas:
+def unlink_screen(context: PanelContext, click: Click) -> Canvas:
+    screen_for = _unlinked if click.argument(2) == "yes" else _question
+    return screen_for(context, click.argument(0), click.number(1))
+
+
+def _question(context: PanelContext, ticket_class: str, ticket_id: int) -> Canvas:
     link = find_link(context, ticket_class, ticket_id)
     if link is None:
-        return _not_linked(back)
+        return _not_linked(context)
     unwritten = count_unwritten(link)
     text = ngettext(
         "%(count)d message that is not in iTop yet will not be copied.",
@@ -28,14 +33,13 @@ def ask_to_unlink(context: PanelContext, ticket_class: str, ticket_id: int, back
         paragraph(text % {"count": unwritten}) if unwritten else None,
         button(click_id("unlink", ticket_class, ticket_id, "yes"), _("Unlink")),
         back_button(click_id("ticket", ticket_class, ticket_id)),
-        stored=back.to_stored(),
     )
 
 
-def unlinked(context: PanelContext, ticket_class: str, ticket_id: int, back: BackLink) -> Canvas:
+def _unlinked(context: PanelContext, ticket_class: str, ticket_id: int) -> Canvas:
     removal = unlink_ticket(context, ticket_class, ticket_id)
     if removal is None:
-        return _not_linked(back)
+        return _not_linked(context)
     left_out = len(removal.left_out)
     text = ngettext(
         "%(count)d message that was not in iTop yet is left out.",
@@ -47,15 +51,14 @@ def unlinked(context: PanelContext, ticket_class: str, ticket_id: int, back: Bac
         paragraph(_consequence()),
         paragraph(text % {"count": left_out}) if left_out else None,
         button(click_id("undo-unlink", removal.pk), _("Undo")),
-        done_button(back),
-        stored=back.to_stored(),
+        done_button(context),
     )
 
 
-def relinked(context: PanelContext, removal_id: int, back: BackLink) -> Canvas:
-    result = undo_unlink(context, removal_id)
+def relinked_screen(context: PanelContext, click: Click) -> Canvas:
+    result = undo_unlink(context, click.number(0))
     if result is None:
-        return _not_linked(back)
+        return _not_linked(context)
     text = _("The link is restored. Messages received in the meantime will be added.")
     if result.is_paused:
         text = paused_text()
@@ -70,8 +73,7 @@ def relinked(context: PanelContext, removal_id: int, back: BackLink) -> Canvas:
         _("%(ticket)s linked again") % {"ticket": escape_markdown(result.ticket.ref)},
         paragraph(text),
         ticket_button(result.ticket),
-        done_button(back),
-        stored=back.to_stored(),
+        done_button(context),
     )
 
 
@@ -81,10 +83,9 @@ def _consequence() -> str:
     )
 
 
-def _not_linked(back: BackLink) -> Canvas:
+def _not_linked(context: PanelContext) -> Canvas:
     return screen(
         _("This ticket is not linked"),
         muted(_("It is not linked to this conversation. Nothing was changed.")),
-        done_button(back),
-        stored=back.to_stored(),
+        done_button(context),
     )
