@@ -8,7 +8,7 @@ from intercom_bridge.config_import import MODULE
 from intercom_bridge.models import Workspace
 from intercom_bridge.sync.extension_attributes import attribute_codes
 from itop_client import ItopPermissionError, ItopRejectedError, open_session
-from itop_client.http import HttpNoResponseError, HttpUnreachableError, Response, exchange
+from itop_client.http import HttpError, Response, exchange
 
 from .finding import Finding
 from .ping import webhook_address
@@ -78,7 +78,7 @@ def _get_page(probe: Probe, module: str) -> Response | None:
     with open_session(user_agent=USER_AGENT) as session:
         try:
             return exchange(session, "GET", url, deadline=probe.seconds)
-        except (HttpUnreachableError, HttpNoResponseError):
+        except HttpError:
             return None
 
 

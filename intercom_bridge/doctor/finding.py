@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 
 from itop_client import redact
@@ -44,13 +44,7 @@ class Finding:
         )
 
     def to_json(self) -> dict[str, str]:
-        return {
-            "level": self.level.value,
-            "about": self.about,
-            "subject": self.subject,
-            "found": self.found,
-            "to_do": self.to_do,
-        }
+        return {**asdict(self), "level": self.level.value}
 
 
 @dataclass(frozen=True)

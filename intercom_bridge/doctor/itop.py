@@ -125,9 +125,8 @@ def error_finding(subject: Subject, error: ItopError, *, has_responded: bool) ->
         return subject.failure("itop.account", *_refused_login(error.problem))
     if has_responded:
         return _interrupted(subject, error)
-    problem = error.certificate_problem if isinstance(error, ItopUnreachableError) else None
-    if problem:
-        return subject.failure("itop.certificate", describe_problem(problem), CERTIFICATE_TO_DO)
+    if isinstance(error, ItopUnreachableError) and (problem := describe_problem(error.certificate_problem)):
+        return subject.failure("itop.certificate", problem, CERTIFICATE_TO_DO)
     found, to_do = next((found, to_do) for kind, found, to_do in _FIRST_ERRORS if isinstance(error, kind))
     return subject.failure("itop.answer", f"{found}: {error.detail}", to_do)
 

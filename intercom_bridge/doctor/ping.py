@@ -14,7 +14,7 @@ from intercom_bridge.intercom.signature import WEBHOOK_HEADER, webhook_signature
 from intercom_bridge.models import Workspace
 from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 from itop_client import open_session
-from itop_client.http import HttpNoResponseError, HttpUnreachableError, Response, exchange
+from itop_client.http import HttpError, Response, exchange
 
 from .certificate import CERTIFICATE_TO_DO, describe_problem, examine_certificate
 from .finding import Finding, Subject
@@ -34,7 +34,7 @@ def examine_address(subject: Subject) -> Iterator[Finding]:
     """Check that the address responds, and that it accepts requests as large as Intercom's."""
     try:
         response = _call("HEAD", b"", "", RESPONSE_SECONDS)
-    except (HttpUnreachableError, HttpNoResponseError) as error:
+    except HttpError as error:
         yield _unreachable(subject, error)
         return
     if response.status != 200:
@@ -55,7 +55,7 @@ def _examine_size(subject: Subject) -> Finding:
     body = b'{"app_id":"","doctor":"' + b"x" * (LARGE_BYTES - 25) + b'"}'
     try:
         response = _call("POST", body, "sha1=wrong", UPLOAD_SECONDS)
-    except (HttpUnreachableError, HttpNoResponseError) as error:
+    except HttpError as error:
         return subject.warning(
             "service.size",
             f"a request of 10 MB got no response: {error}",
@@ -98,7 +98,7 @@ def examine_ping(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
     try:
         signature = webhook_signature(body, next(iter(workspace.client_secrets().values())))
         response = _call("POST", body, signature, RESPONSE_SECONDS)
-    except (HttpUnreachableError, HttpNoResponseError) as error:
+    except HttpError as error:
         yield _unreachable(subject, error)
         return
     milliseconds = (time.monotonic() - began) * 1000
@@ -120,12 +120,11 @@ def _call(method: str, body: bytes, signature: str, seconds: float) -> Response:
         )
 
 
-def _unreachable(subject: Subject, error: HttpUnreachableError | HttpNoResponseError) -> Finding:
-    problem = error.certificate_problem if isinstance(error, HttpUnreachableError) else None
-    if problem:
+def _unreachable(subject: Subject, error: HttpError) -> Finding:
+    if problem := describe_problem(error.certificate_problem):
         return subject.failure(
             "service.certificate",
-            f"Intercom cannot trust {settings.PUBLIC_URL}: {describe_problem(problem)}",
+            f"Intercom cannot trust {settings.PUBLIC_URL}: {problem}",
             CERTIFICATE_TO_DO,
         )
     return subject.failure(
@@ -139,9 +138,9 @@ def _unreachable(subject: Subject, error: HttpUnreachableError | HttpNoResponseE
 def _wrong_status(response: Response, request: str) -> tuple[str, str]:
     """Return two texts: the finding about the wrong status, and what to do."""
     status = response.status
-    found = f"{webhook_address()} responded to {request} with {status}"
     if 300 <= status < 400:
         return _redirected(response, request)
+    no_server = "The proxy does not reach the web server: check that gunicorn runs and its address."
     to_do = {
         400: "The proxy must forward the Host header (nginx: proxy_set_header Host $host), and ALLOWED_HOSTS must "
         "contain that host.",
@@ -151,10 +150,11 @@ def _wrong_status(response: Response, request: str) -> tuple[str, str]:
         404: "The proxy sends this path elsewhere, or PUBLIC_URL is not the address of this service.",
         405: "The proxy does not allow HEAD, which Intercom uses to validate the address.",
         413: "Allow bodies of 20 MB in the proxy (nginx: client_max_body_size 20m).",
-    }.get(status)
-    if to_do is None and status in (502, 503, 504):
-        to_do = "The proxy does not reach the web server: check that gunicorn runs and its address."
-    return found, to_do or "Read the logs of the proxy and the web server."
+        502: no_server,
+        503: no_server,
+        504: no_server,
+    }.get(status, "Read the logs of the proxy and the web server.")
+    return f"{webhook_address()} responded to {request} with {status}", to_do
 
 
 def _redirected(response: Response, request: str) -> tuple[str, str]:

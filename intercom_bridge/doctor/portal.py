@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from intercom_bridge import USER_AGENT
 from itop_client import open_session
-from itop_client.http import HttpNoResponseError, HttpUnreachableError, exchange
+from itop_client.http import HttpError, exchange
 
 from .finding import Finding
 from .probe import Probe
@@ -26,7 +26,7 @@ def examine_portal(probe: Probe) -> Iterator[Finding]:
     try:
         with open_session(user_agent=USER_AGENT) as session:
             response = exchange(session, "GET", url, deadline=probe.seconds)
-    except (HttpUnreachableError, HttpNoResponseError) as error:
+    except HttpError as error:
         yield probe.subject.warning(
             "itop.portal",
             f"its portal address does not respond to this machine: {error}",

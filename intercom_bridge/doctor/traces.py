@@ -57,54 +57,42 @@ def _examine_tracking(probe: Probe) -> Iterator[Finding]:
     for log in Log:
         delivery = _written(probe).filter(log=log).first()
         for key in {f"{profile.ticket_class}.{profile.code(log)}" for profile in probe.profiles}:
-            if delivery is None or f"{delivery.ticket.ticket_class}.{log_attribute(delivery)}" != key:
-                yield _known_tracking(probe, key)
-            else:
-                yield _verify_tracking(probe, delivery, key)
+            is_newest = delivery and f"{delivery.ticket.ticket_class}.{log_attribute(delivery)}" == key
+            yield _tracking_finding(probe, key, delivery if is_newest else None)
 
 
-def _known_tracking(probe: Probe, key: str) -> Finding:
+def _tracking_finding(probe: Probe, key: str, delivery: Delivery | None) -> Finding:
+    """Look for the delivery in iTop's history. Without one, return what earlier writes have shown."""
     is_tracked = probe.itop.tracked_logs.get(key)
+    if delivery is not None:
+        was_tracked, is_tracked = is_tracked, _is_in_history(probe, delivery)
+        if was_tracked and not is_tracked:
+            return probe.subject.warning(
+                "itop.changes",
+                f"its history does not contain the newest message written to {key} of {delivery.ticket.ref}",
+                "The ticket was deleted, iTop's history was purged, or its data model no longer tracks changes of that "
+                "log. In the last case, set its tracking level back to “all”, so that repeated writes are detected.",
+            )
+        if is_tracked and was_tracked is None:
+            probe.itop.learn_tracking(key, is_tracked=True)
     if is_tracked is None:
         return probe.subject.ok(
             "itop.changes", f"change tracking of {key} can be checked after the first message"
         )
-    return _tracked(probe, key) if is_tracked else _not_tracked(probe, key)
-
-
-def _verify_tracking(probe: Probe, delivery: Delivery, key: str) -> Finding:
-    ticket = delivery.ticket
-    found = written_keys(
-        probe.client,
-        ticket.ticket_class,
-        ticket.object_id,
-        [delivery.idempotency_key],
-        deadline=probe.seconds,
-    )
-    if found:
-        if probe.itop.tracked_logs.get(key) is None:
-            probe.itop.learn_tracking(key, is_tracked=True)
-        return _tracked(probe, key)
-    if probe.itop.tracked_logs.get(key) is not True:
-        return _not_tracked(probe, key)
-    return probe.subject.warning(
-        "itop.changes",
-        f"its history does not contain the newest message written to {key} of {ticket.ref}",
-        "The ticket was deleted, iTop's history was purged, or its data model no longer tracks changes of that log. In "
-        "the last case, set its tracking level back to “all”, so that repeated writes are detected.",
-    )
-
-
-def _tracked(probe: Probe, key: str) -> Finding:
-    return probe.subject.ok("itop.changes", f"tracks changes of {key}: each write can be verified")
-
-
-def _not_tracked(probe: Probe, key: str) -> Finding:
+    if is_tracked:
+        return probe.subject.ok("itop.changes", f"tracks changes of {key}: each write can be verified")
     return probe.subject.warning(
         "itop.changes",
         f"does not track changes of {key}: a repeated write is detected only by reading the log",
         "Set the log's tracking level to “all” in iTop's data model. Otherwise a message may be written twice if iTop "
         "executes a request after the bridge gave up on it.",
+    )
+
+
+def _is_in_history(probe: Probe, delivery: Delivery) -> bool:
+    ticket, keys = delivery.ticket, [delivery.idempotency_key]
+    return bool(
+        written_keys(probe.client, ticket.ticket_class, ticket.object_id, keys, deadline=probe.seconds)
     )
 
 
