@@ -26,7 +26,6 @@ __all__ = [
     "examine",
     "examine_everything",
     "examine_itop",
-    "examine_service",
     "examine_unsaved",
     "exit_status",
     "overall",
@@ -49,11 +48,6 @@ def examine_itop(instance: ItopInstance, seconds: float | None = None) -> Iterat
     """Check an iTop, for all workspaces that use it."""
     workspaces = list(instance.workspaces.select_related("itop", "profile"))
     return _without_secrets(itop.examine(instance, workspaces, _deadline(seconds)), workspaces, [instance])
-
-
-def examine_service() -> Iterator[Finding]:
-    """Check the service itself: everything that belongs to no workspace and no iTop."""
-    return service.examine()
 
 
 def examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
@@ -79,7 +73,7 @@ def _examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
 
 def examine_everything() -> Iterator[Finding]:
     """Check everything. Raise DatabaseError after the checks that do not need the database."""
-    yield from examine_service()
+    yield from service.examine()
     for instance in ItopInstance.objects.all():
         yield from examine_itop(instance)
     for workspace in Workspace.objects.select_related("itop", "profile"):

@@ -134,32 +134,29 @@ def _may_modify(probe: Probe, ticket_class: str) -> bool | None:
 def _writing_findings(
     probe: Probe, ticket_class: str, may_create: bool | None, may_modify: bool | None
 ) -> Iterator[Finding]:
+    check = probe.subject.check("itop.writing")
     if may_create is False:
-        yield probe.subject.failure(
-            "itop.writing",
+        yield check.failure(
             f"its account may not create a {ticket_class}: “Create a ticket” in the panel fails",
             f"{GRANT_PROFILE} If {ticket_class} is an abstract class, enter one of its subclasses in the ticket "
             "profile.",
         )
     if may_modify is False:
-        yield probe.subject.failure(
-            "itop.writing",
+        yield check.failure(
             f"its account may not modify a {ticket_class}: no message is written to a log",
             f"{GRANT_PROFILE} Messages wait until then.",
         )
     if may_create and may_modify:
-        yield probe.subject.ok("itop.writing", f"its account may create and modify {ticket_class}")
+        yield check.ok(f"its account may create and modify {ticket_class}")
 
 
 def _administrator_finding(probe: Probe, *, is_administrator: bool) -> Finding:
+    check = probe.subject.check("itop.administrator")
     if probe.itop.is_administrator is not is_administrator:
         probe.itop.learn(is_administrator=is_administrator)
     if is_administrator:
-        return probe.subject.ok(
-            "itop.administrator", "its account is an Administrator: log entries show their real authors"
-        )
-    return probe.subject.warning(
-        "itop.administrator",
+        return check.ok("its account is an Administrator: log entries show their real authors")
+    return check.warning(
         "its account is not an Administrator: all log entries show this account, with the author's name in the text",
         "To show the real authors, add the profile Administrator to the account in iTop. Everything else works "
         "without it.",

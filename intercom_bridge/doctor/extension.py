@@ -21,6 +21,7 @@ _UNKNOWN_MODULE = "a-module-that-nobody-has"
 
 def examine_extension(probe: Probe) -> Iterator[Finding]:
     """Check for the extension's attributes and webhook. Raise ItopError when iTop stops responding."""
+    check = probe.subject.check("itop.extension")
     found = {workspace: _has_attributes(probe, workspace) for workspace in probe.workspaces}
     known = {workspace: exist for workspace, exist in found.items() if exist is not None}
     for workspace, exist in known.items():
@@ -29,16 +30,14 @@ def examine_extension(probe: Probe) -> Iterator[Finding]:
     if not known:
         return
     if not any(known.values()):
-        yield probe.subject.ok("itop.extension", "does not have the PHP extension's attributes (optional)")
+        yield check.ok("does not have the PHP extension's attributes (optional)")
         return
     if has_webhook(probe) is False:
-        yield probe.subject.ok(
-            "itop.extension",
-            "has the PHP extension's attributes, which are kept up to date; its webhook is not installed",
+        yield check.ok(
+            "has the PHP extension's attributes, which are kept up to date; its webhook is not installed"
         )
         return
-    yield probe.subject.warning(
-        "itop.extension",
+    yield check.warning(
         "has the PHP extension, whose webhook may still receive messages: each would be written twice",
         f"In the Developer Hub, under Webhooks, check that the address is {webhook_address()} in every app that is "
         "installed in your workspaces; the bridge cannot read it. Then remove the extension from iTop or leave it "

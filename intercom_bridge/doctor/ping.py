@@ -52,26 +52,24 @@ def examine_address(subject: Subject) -> Iterator[Finding]:
 
 
 def _examine_size(subject: Subject) -> Finding:
+    check = subject.check("service.size")
     body = b'{"app_id":"","doctor":"' + b"x" * (LARGE_BYTES - 25) + b'"}'
     try:
         response = _call("POST", body, "sha1=wrong", UPLOAD_SECONDS)
     except HttpError as error:
-        return subject.warning(
-            "service.size",
+        return check.warning(
             f"a request of 10 MB got no response: {error}",
             "Allow bodies of 20 MB in the proxy (nginx: client_max_body_size 20m). Requests contain the whole "
             "conversation.",
         )
     if response.status == 401:
-        return subject.ok("service.size", "accepts requests of 10 MB")
+        return check.ok("accepts requests of 10 MB")
     if response.status == 413:
-        return subject.failure(
-            "service.size",
+        return check.failure(
             "the proxy rejects requests of 10 MB (413): long conversations have no panel and lose messages",
             "Allow bodies of 20 MB in the proxy (nginx: client_max_body_size 20m).",
         )
-    return subject.warning(
-        "service.size",
+    return check.warning(
         f"a request of 10 MB with a wrong signature got the status {response.status} instead of 401",
         "Find out which part of the proxy responds to such requests.",
     )
@@ -79,6 +77,7 @@ def _examine_size(subject: Subject) -> Finding:
 
 def examine_ping(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
     """Check that a signed notification is accepted. It leaves one row, a ping."""
+    check = subject.check("workspace.ping")
     now = int(time.time())
     notification = {
         "type": "notification_event",
@@ -103,11 +102,9 @@ def examine_ping(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
         return
     milliseconds = (time.monotonic() - began) * 1000
     if response.status == 200:
-        yield subject.ok(
-            "workspace.ping", f"a signed ping sent to PUBLIC_URL was accepted in {milliseconds:.0f} ms"
-        )
+        yield check.ok(f"a signed ping sent to PUBLIC_URL was accepted in {milliseconds:.0f} ms")
     else:
-        yield subject.failure("workspace.ping", *_wrong_status(response, "a signed ping"))
+        yield check.failure(*_wrong_status(response, "a signed ping"))
 
 
 def _call(method: str, body: bytes, signature: str, seconds: float) -> Response:
