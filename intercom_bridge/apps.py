@@ -13,9 +13,8 @@ class IntercomBridgeConfig(AppConfig):
     verbose_name = "Intercom and iTop"
 
     def ready(self) -> None:
-        from intercom_bridge.ops.checks import register_checks
+        from intercom_bridge.ops import checks  # noqa: F401 - registers them
         from intercom_bridge.queue import QueueSender
         from intercom_bridge.wake import set_receiver
 
-        register_checks()
         set_receiver(QueueSender())

@@ -4,23 +4,20 @@
 (PHP or XML, never executed). `read_parameters` interprets a Source, and `ExtensionImport` writes the rows.
 """
 
+from .applying import Report
 from .bridge_file import BridgeFile, export
-from .combodo.parameters import Parameters, read_parameters
+from .combodo.parameters import read_parameters
 from .combodo.plan import ExtensionImport
-from .combodo.source import MODULE, Source
 from .reader import read_file
-from .report import Report
-from .values import ConfigError, SourceValue, read_secret_variable
+from .values import MODULE, ConfigError, Source, read_secret_variable
 
 __all__ = [
     "MODULE",
     "BridgeFile",
     "ConfigError",
     "ExtensionImport",
-    "Parameters",
     "Report",
     "Source",
-    "SourceValue",
     "export",
     "read_file",
     "read_parameters",

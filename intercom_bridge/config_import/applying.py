@@ -1,9 +1,9 @@
-"""Write the values of a file to one row, without overwriting what an admin has set."""
+"""Write the values of a file to one row, without overwriting what an admin has set, and report it field by field."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
@@ -11,17 +11,58 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import models
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from intercom_bridge.models import EventRules, ItopInstance, Messenger, Secret, TicketProfile, Workspace
+from intercom_bridge.models import (
+    EventRules,
+    ItopInstance,
+    Messenger,
+    PersonMatch,
+    Secret,
+    TicketProfile,
+    Workspace,
+)
 from intercom_bridge.models.encryption import SecretDecryptionError, SecretField
 
-from .report import CHANGED, KEPT, SET, UNCHANGED, Line, Section
 from .values import ConfigError, SourceValue
 
 MAX_VALUE_LENGTH = 100
 # These fields identify a row or come from the command line, so they may be absent from the file.
 _OPTIONAL_FIELDS = ("name", "url", "token", "workspace_id", "workspace", "position")
+# Outcomes. KEPT: an admin set another value, and the file does not overwrite it.
+SET, CHANGED, UNCHANGED, KEPT = "set", "changed", "unchanged", "kept"
 
 Row = ItopInstance | TicketProfile | Workspace | Messenger | EventRules
+
+
+@dataclass(frozen=True)
+class Line:
+    """The outcome for one field. `detail` never contains a secret."""
+
+    field: str
+    outcome: str
+    detail: str = ""
+
+
+@dataclass
+class Section:
+    """One row of the database."""
+
+    title: str
+    lines: list[Line] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """The whole import; `notes` are complete sentences."""
+
+    sections: list[Section] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def count(self, outcome: str) -> int:
+        return sum(line.outcome == outcome for section in self.sections for line in section.lines)
+
+    @property
+    def changes(self) -> int:
+        return self.count(SET) + self.count(CHANGED)
 
 
 def apply(row: Row, fields: Mapping[str, SourceValue], title: str, *, overwrite: bool) -> Section:
@@ -35,13 +76,13 @@ def apply(row: Row, fields: Mapping[str, SourceValue], title: str, *, overwrite:
     imported = dict(row.imported)
     changed = []
     for name, source in fields.items():
-        field = _Field(row, name)
-        line = field.apply(source, overwrite=overwrite)
+        row_field = _Field(row, name)
+        line = row_field.apply(source, overwrite=overwrite)
         section.lines.append(line)
         if line.outcome in (SET, CHANGED):
             changed.append(name)
         if line.outcome != KEPT:
-            imported[name] = field.imported_value(source.value)
+            imported[name] = row_field.imported_value(source.value)
     for name in imported:
         if name not in fields and name not in _OPTIONAL_FIELDS:
             section.lines.append(Line(_Field(row, name).label, UNCHANGED, "no longer in the file"))
@@ -53,9 +94,20 @@ def apply(row: Row, fields: Mapping[str, SourceValue], title: str, *, overwrite:
             row.save()
         else:
             # Only these columns: in the meantime keys may be rotated, or a worker may have learned something.
-            reset = row.forget_use(changed) if isinstance(row, Workspace) else []
-            row.save(update_fields=[*changed, *reset, "imported"])
+            row.save(update_fields=[*changed, *_forget(row, changed), "imported"])
     return section
+
+
+def _forget(row: Row, changed: Collection[str]) -> list[str]:
+    """Reset what was learned with the previous address, account or secrets. Return the columns to save."""
+    if isinstance(row, Workspace):
+        return row.forget_use(changed)
+    if not isinstance(row, ItopInstance) or {"url", "token", "user", "password"}.isdisjoint(changed):
+        return []
+    row.answers.all().delete()
+    if "url" in changed:
+        PersonMatch.objects.filter(itop=row).delete()
+    return row.forget()
 
 
 @dataclass(frozen=True)

@@ -15,20 +15,11 @@ from typing import Any, Final
 
 from django.db import models, transaction
 
-from intercom_bridge.models import (
-    Conversation,
-    EventRules,
-    ItopInstance,
-    Messenger,
-    PersonMatch,
-    TicketProfile,
-    Workspace,
-)
+from intercom_bridge.models import Conversation, EventRules, ItopInstance, Messenger, TicketProfile, Workspace
 from intercom_bridge.models.encryption import SecretField
 from intercom_bridge.models.itop_instance import base_address
 
-from .applying import Row, apply
-from .report import Report
+from .applying import Report, Row, apply
 from .values import ConfigError, SourceValue, read_secret_variable
 
 FORMAT: Final = "intercom-itop-bridge"
@@ -64,9 +55,6 @@ _REQUIRED: Final[dict[type[Row], dict[str, str]]] = {
             f'"token{_ENV}", or add the iTop in the admin first.'
         ),
     },
-    TicketProfile: {},
-    Messenger: {},
-    EventRules: {},
     Workspace: {
         "scope": 'Without a scope it would serve everybody. Give its "scope".',
         "itop": 'Give its "itop", by name.',
@@ -135,13 +123,13 @@ class BridgeFile:
         with transaction.atomic():
             for name, (model, key) in LISTS.items():
                 entries = [
-                    _Entry(f"entry {number} of {name}", entry, model)
+                    _Entry(f"entry {number} of {name}", entry, model, key)
                     for number, entry in enumerate(document[name], 1)
                 ]
-                _reject_duplicates(entries, key)
+                _reject_duplicates(entries)
                 for entry in entries:
                     _apply_entry(entry, report, overwrite=overwrite)
-                _report_unlisted_rows(model, [entry.name for entry in entries], report)
+                _report_unlisted_rows(model, key, [entry.name for entry in entries], report)
             if dry_run:
                 transaction.set_rollback(True)
         return report
@@ -153,17 +141,10 @@ def _apply_entry(entry: _Entry, report: Report, *, overwrite: bool) -> None:
     row = existing or entry.new_row()
     if existing is None:
         entry.require_attributes()
-    previous = _connection(row)
     was_enabled = isinstance(row, Workspace) and row.enabled
     kind = str(entry.model._meta.verbose_name).capitalize().replace("\u2060", "").replace("itop", "iTop")
     fields = dict(entry.fields(report))
     report.sections.append(apply(row, fields, f"{kind} {entry.name}", overwrite=overwrite))
-    if isinstance(row, ItopInstance) and existing is not None and _connection(row) != previous:
-        # Another address or account: the detected capabilities of the previous one are no longer valid.
-        row.save(update_fields=row.forget())
-        row.answers.all().delete()
-        if row.url != previous[0]:
-            PersonMatch.objects.filter(itop=row).delete()
     if isinstance(row, Workspace):
         if existing is not None and row.enabled and not was_enabled:
             Conversation.objects.look_for_missed(row)
@@ -174,12 +155,7 @@ def _apply_entry(entry: _Entry, report: Report, *, overwrite: bool) -> None:
             )
 
 
-def _connection(row: Row) -> tuple[Any, ...]:
-    return (row.url, row.token, row.user, row.password) if isinstance(row, ItopInstance) else ()
-
-
-def _report_unlisted_rows(model: type[Row], names: list[str], report: Report) -> None:
-    key = next(key for listed, key in LISTS.values() if listed is model)
+def _report_unlisted_rows(model: type[Row], key: str, names: list[str], report: Report) -> None:
     kind = str(model._meta.verbose_name).replace("\u2060", "")
     for row in model._default_manager.exclude(**{f"{_lookup(model, key)}__in": names}):
         report.notes.append(f"The {kind} {row} is not in the file. It is left as it is.")
@@ -219,16 +195,16 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 class _Entry:
     """One row as the file describes it."""
 
-    def __init__(self, where: str, attributes: Any, model: type[Row]) -> None:
+    def __init__(self, where: str, attributes: Any, model: type[Row], key: str) -> None:
         self.model = model
-        self.key = next(key for listed, key in LISTS.values() if listed is model)
+        self.key = key
         if not isinstance(attributes, dict):
             raise ConfigError(f"{where} is not an object.")
-        name = attributes.get(self.key)
+        name = attributes.get(key)
         if not isinstance(name, str) or not name.strip():
-            raise ConfigError(f"{where} has no {self.key}.")
+            raise ConfigError(f"{where} has no {key}.")
         if not _can_be_stored(name):
-            raise ConfigError(f"{where}: {self.key} contains a character that cannot be stored.")
+            raise ConfigError(f"{where}: {key} contains a character that cannot be stored.")
         self.name = name
         self.where = f"{where} ({name})"
         self.attributes = attributes
@@ -241,7 +217,7 @@ class _Entry:
 
     def require_attributes(self) -> None:
         """Raise ConfigError for a new row that lacks an attribute it needs."""
-        for name, hint in _REQUIRED[self.model].items():
+        for name, hint in _REQUIRED.get(self.model, {}).items():
             has_password = name == f"token{_ENV}" and f"password{_ENV}" in self.attributes
             if not self.attributes.get(name) and not has_password:
                 raise ConfigError(f"{self.where} is new here, and has no {name}. {hint}")
@@ -293,11 +269,13 @@ class _Entry:
         return base_address(str(value)) if column.name == "url" else value
 
 
-def _reject_duplicates(entries: list[_Entry], key: str) -> None:
+def _reject_duplicates(entries: list[_Entry]) -> None:
     first: dict[str, _Entry] = {}
     for entry in entries:
         if (other := first.setdefault(entry.name, entry)) is not entry:
-            raise ConfigError(f"{other.where} and {entry.where} have the same {key}. Remove one of them.")
+            raise ConfigError(
+                f"{other.where} and {entry.where} have the same {entry.key}. Remove one of them."
+            )
 
 
 def _can_be_stored(value: Any) -> bool:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from .bridge_file import BridgeFile
 from .combodo import php, xml
-from .combodo.source import Source
-from .values import ConfigError
+from .values import ConfigError, Source
 
 MAX_BYTES = 1_000_000
 

@@ -1,14 +1,18 @@
-"""Types and functions of all readers of configuration files: values with their line, the error, secret variables."""
+"""What the readers of configuration files share: values with their line, the error, secret variables."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from intercom_bridge.datamodel.safe_xml import FileError
 from intercom_bridge.models.workspace import PLACEHOLDER
+
+# The name of Combodo's PHP extension, under which its parameters stand.
+MODULE = "combodo-intercom-integration"
+MAX_DEPTH = 50
 
 
 class ConfigError(FileError):
@@ -40,11 +44,13 @@ class SourceValue:
         """Return the line for a message, like " (line 7)"."""
         return f" (line {self.line})" if self.line else ""
 
-    def without_lines(self) -> Any:
-        """Return the value as plain Python data, without the lines, to compare it."""
-        if self.members is None:
-            return self.value
-        return {key: member.without_lines() for key, member in self.members.items()}
+
+@dataclass(frozen=True)
+class Source:
+    """The extension's parameters, and those members of $MySettings in a config-itop.php that are used."""
+
+    parameters: Mapping[str | int, SourceValue]
+    settings: Mapping[str, SourceValue] = field(default_factory=dict)
 
 
 def read_secret_variable(variable: str, where: str = "") -> str:

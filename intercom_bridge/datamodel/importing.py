@@ -1,14 +1,21 @@
-"""Import an iTop's data model: read the file, store its ticket classes, and check the profiles against them."""
+"""Import an iTop's data model: read the file, store its ticket classes, and check the profiles against them.
 
+A worker imports an uploaded file, because reading it can take seconds.
+"""
+
+import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import BinaryIO
 
+import structlog
 from django.db import transaction
 from django.utils import timezone
 
-from intercom_bridge.models import ImportedClass, ItopInstance, TicketProfile
+from intercom_bridge.models import DataModelImport, ImportedClass, ItopInstance, TicketProfile
+from intercom_bridge.models.job import claim
+from intercom_bridge.models.reason import ReasonCode
 
 from .attribute import TicketClass
 from .lookup import decode
@@ -16,6 +23,13 @@ from .profile_check import ProfileCheck, did_you_mean, missing_from_form
 from .serialization import to_json
 from .xml_reader import read_data_model
 from .xml_stream import DataModelError
+
+log = structlog.get_logger(__name__)
+
+State = DataModelImport.State
+# Much longer than the import of the largest accepted file. After this time another worker may take the job.
+CLAIMED_SECONDS = 120.0
+MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +40,36 @@ class ImportResult:
     languages: tuple[str, ...]
     removed: tuple[str, ...]
     profile_warnings: tuple[str, ...]
+
+
+def run_import(job: DataModelImport) -> None:
+    """Import the file and store the outcome on the job. Do nothing if another worker has claimed the job."""
+    if not claim(job, CLAIMED_SECONDS):
+        return
+    if job.attempts >= MAX_ATTEMPTS:
+        # Each attempt crashed its worker or raised an unexpected error: other outcomes end the job.
+        _finish(job, State.FAILED, ReasonCode.TOO_MANY_ATTEMPTS)
+        return
+    job.attempts += 1
+    job.save(update_fields=["attempts"])
+    try:
+        result = import_data_model(job.itop, io.BytesIO(job.data()), job.file_name, also=job.also)
+    except DataModelError as error:
+        text = str(error)
+        _finish(job, State.FAILED, ReasonCode.DATA_MODEL_REJECTED, f"{text[:1].upper()}{text[1:]}")
+        return
+    job.imported = [ticket_class.name for ticket_class in result.classes]
+    job.removed = list(result.removed)
+    _finish(job, State.IMPORTED, ReasonCode.NONE)
+
+
+def _finish(job: DataModelImport, state: str, code: str, detail: str = "") -> None:
+    job.state, job.content, job.finished_at = state, b"", timezone.now()
+    job.set_reason(code, detail)
+    # `save` would raise an error if a newer upload has replaced the row.
+    fields = ("state", "content", "finished_at", "reason_code", "reason_detail", "imported", "removed")
+    DataModelImport.objects.filter(pk=job.pk).update(**{name: getattr(job, name) for name in fields})
+    log.info("data_model.import_ended", itop=job.itop.name, state=str(state), reason=str(code))
 
 
 def import_data_model(

@@ -2,7 +2,6 @@
 
 import difflib
 import re
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
 from intercom_bridge.models import TicketProfile
@@ -22,18 +21,16 @@ _ATTRIBUTES_OF_EVERY_CLASS = {"id", "friendlyname", "finalclass", "obsolescence_
 MAX_DETAILS = 12
 # Of an enum, in a sentence.
 MAX_VALUES = 12
+# Regular expression of a value, and its description.
 _FORMATS = {
-    Kind.KEY: re.compile(r"[1-9][0-9]*"),
-    Kind.INTEGER: re.compile(r"-?[0-9]+"),
-    Kind.DECIMAL: re.compile(r"-?[0-9]+(\.[0-9]+)?"),
-    Kind.DATE: re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}"),
-    Kind.DATETIME: re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}( [0-9]{2}:[0-9]{2}:[0-9]{2})?"),
-}
-_FORMAT_NAMES = {
-    Kind.INTEGER: "a whole number",
-    Kind.DECIMAL: "a number, like 1.5",
-    Kind.DATE: "a date, like 2026-12-31",
-    Kind.DATETIME: "a date and time, like 2026-12-31 23:59:00",
+    Kind.KEY: (r"[1-9][0-9]*", "the ID of a {target_class}, a number"),
+    Kind.INTEGER: (r"-?[0-9]+", "a whole number"),
+    Kind.DECIMAL: (r"-?[0-9]+(\.[0-9]+)?", "a number, like 1.5"),
+    Kind.DATE: (r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "a date, like 2026-12-31"),
+    Kind.DATETIME: (
+        r"[0-9]{4}-[0-9]{2}-[0-9]{2}( [0-9]{2}:[0-9]{2}:[0-9]{2})?",
+        "a date and time, like 2026-12-31 23:59:00",
+    ),
 }
 
 
@@ -47,38 +44,26 @@ class ProfileCheck:
     def mistakes(self) -> Mapping[str, list[str]]:
         """Return sentences by name of the profile's field; empty if the profile fits the class."""
         profile = self._profile
-        codes = {
-            "details_attributes": profile.details_attributes,
-            "defaults": list(profile.defaults),
-            "subtitle_attribute": [profile.subtitle_attribute],
+        found = {
+            "form_attributes": self._form_mistakes(),
+            "defaults": [*self.default_mistakes(), *self._unknown(profile.defaults)],
+            "details_attributes": self._unknown(profile.details_attributes),
+            "subtitle_attribute": self._unknown([profile.subtitle_attribute]),
+            "attributes_mapping": self._mapping_mistakes(),
+            "excluded_states": self._state_mistakes(),
         }
-        found: defaultdict[str, list[str]] = defaultdict(list)
-        for name, sentences in (
-            ("form_attributes", self._form_mistakes()),
-            ("defaults", self.default_mistakes()),
-            *(
-                (name, [self._unknown(code) for code in used if not self._has(code)])
-                for name, used in codes.items()
-            ),
-            ("attributes_mapping", self._mapping_mistakes()),
-            ("excluded_states", self._state_mistakes()),
-        ):
-            found[name] += sentences
-        found = defaultdict(list, {name: sentences for name, sentences in found.items() if sentences})
-        if "form_attributes" in found:
-            found["form_attributes"].append(f"A form that fits: {', '.join(self.form())}.")
-        if "details_attributes" in found:
-            found["details_attributes"].append(
-                f"In the order of iTop's own page: {', '.join(self.details())}."
-            )
-        return found
+        if sentences := found["form_attributes"]:
+            sentences.append(f"A form that fits: {', '.join(self.form())}.")
+        if sentences := found["details_attributes"]:
+            sentences.append(f"In the order of iTop's own page: {', '.join(self.details())}.")
+        return {name: sentences for name, sentences in found.items() if sentences}
 
     def _form_mistakes(self) -> list[str]:
         sentences = []
         for code in self._profile.form_attributes:
             attribute = self._class.attributes.get(code)
             if attribute is None:
-                sentences.append(self._unknown(code))
+                sentences.append(self._unknown_sentence(code))
             elif attribute.kind in _NOT_EDITABLE:
                 sentences.append(f"{code} {_NOT_EDITABLE[attribute.kind]}.")
         return sentences
@@ -98,11 +83,9 @@ class ProfileCheck:
             known = [_with_label(self._class, code, allowed.code) for allowed in attribute.values]
             more = f" and {len(known) - MAX_VALUES} more" if len(known) > MAX_VALUES else ""
             return f"{code} has no value “{value}”. Its values: {', '.join(known[:MAX_VALUES])}{more}."
-        if (pattern := _FORMATS.get(kind)) and not pattern.fullmatch(value):
-            needed = (
-                f"the ID of a {attribute.target_class}, a number" if kind is Kind.KEY else _FORMAT_NAMES[kind]
-            )
-            return f"{code} needs {needed}, not “{value}”."
+        pattern, needed = _FORMATS.get(kind, ("", ""))
+        if pattern and not re.fullmatch(pattern, value):
+            return f"{code} needs {needed.format(target_class=attribute.target_class)}, not “{value}”."
         if attribute.limit and len(value) > attribute.limit:
             return f"{code} can have at most {attribute.limit} characters; its default has {len(value)}."
         return ""
@@ -114,7 +97,7 @@ class ProfileCheck:
             is_used = part in _REQUIRED_PARTS or part in self._profile.attributes_mapping
             if is_used and not self._has(code):
                 sentences.append(
-                    f"{self._unknown(code)} Map {part} to the attribute that this class has instead."
+                    f"{self._unknown_sentence(code)} Map {part} to the attribute that this class has instead."
                 )
         return sentences
 
@@ -188,7 +171,10 @@ class ProfileCheck:
         status = self._class.attributes.get(self._profile.code("status"))
         return [value.code for value in status.values] if status else []
 
-    def _unknown(self, code: str) -> str:
+    def _unknown(self, codes: Iterable[str]) -> list[str]:
+        return [self._unknown_sentence(code) for code in codes if not self._has(code)]
+
+    def _unknown_sentence(self, code: str) -> str:
         return f"{self._class.name} has no attribute {code}.{did_you_mean(code, self._class.attributes)}"
 
 

@@ -53,10 +53,8 @@ class XmlReader:
             if error.code in _UNEXPECTED_END:
                 reason = "the file ends here, in the middle of the data model. Copy it again."
             raise self.error(f"{reason} {self.advice}".rstrip(), error.lineno) from error
-        except (
-            ValueError,
-            LookupError,
-        ) as error:  # expat's reaction to an encoding that Python does not have
+        except (ValueError, LookupError) as error:
+            # Expat's reaction to an encoding that Python does not have.
             raise self.error(
                 "the encoding of this XML is unknown. Save it as UTF-8 and try again."
             ) from error

@@ -9,21 +9,8 @@ from .attribute import Attribute, Kind, TicketClass, Value
 
 def to_json(ticket_class: TicketClass) -> dict[str, Any]:
     """Return the class as a JSON object; `from_json` restores it."""
-    return {
-        **_changed_fields(ticket_class),
-        "attributes": [
-            {
-                **_changed_fields(attribute),
-                "kind": attribute.kind.value,
-                **(
-                    {"values": [_changed_fields(value) for value in attribute.values]}
-                    if attribute.values
-                    else {}
-                ),
-            }
-            for attribute in ticket_class.attributes.values()
-        ],
-    }
+    attributes = [_fields_to_json(attribute) for attribute in ticket_class.attributes.values()]
+    return {**_fields_to_json(ticket_class), "attributes": attributes}
 
 
 def from_json(data: Mapping[str, Any]) -> TicketClass:
@@ -48,14 +35,21 @@ def _attribute(data: Mapping[str, Any]) -> Attribute:
     )
 
 
-def _changed_fields(instance: Any) -> dict[str, Any]:
-    """Return the fields that differ from their default; tuples become lists."""
-    changed = {}
-    for field in fields(instance):
-        value = getattr(instance, field.name)
-        if value != _default(field):
-            changed[field.name] = list(value) if isinstance(value, tuple) else value
-    return changed
+def _fields_to_json(instance: Any) -> dict[str, Any]:
+    """Return the fields that differ from their default."""
+    return {
+        field.name: _value_to_json(value)
+        for field in fields(instance)
+        if (value := getattr(instance, field.name)) != _default(field)
+    }
+
+
+def _value_to_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_value_to_json(member) for member in value]
+    if isinstance(value, Value):
+        return _fields_to_json(value)
+    return value.value if isinstance(value, Kind) else value
 
 
 def _default(field: Field[Any]) -> Any:

@@ -6,13 +6,16 @@ stored as usual.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
+from intercom_bridge.connections import intercom_client, itop_client
 from intercom_bridge.models import ItopInstance, Workspace
-from itop_client import Deadline
+from itop_client import Deadline, ItopError
 
-from . import intercom, itop, service, unsaved
-from .finding import Finding, Level, exit_status, overall, summary
-from .probe import PAGE_SECONDS
+from . import intercom, itop, service
+from .finding import Finding, Level, Subject, exit_status, overall, summary
+from .probe import PAGE_SECONDS, Probe
+from .scope import examine_scope
 from .service import NO_DATABASE
 
 __all__ = [
@@ -23,7 +26,6 @@ __all__ = [
     "examine",
     "examine_everything",
     "examine_itop",
-    "examine_service",
     "examine_unsaved",
     "exit_status",
     "overall",
@@ -36,7 +38,9 @@ def examine(workspace: Workspace, seconds: float | None = None) -> Iterator[Find
 
     With `seconds`, skip the checks of iTop for which no time is left.
     """
-    findings = _examine_workspace(workspace, _deadline(seconds))
+    findings = chain(
+        intercom.examine(workspace), itop.examine(workspace.itop, [workspace], _deadline(seconds))
+    )
     return _without_secrets(findings, [workspace], [workspace.itop])
 
 
@@ -46,28 +50,34 @@ def examine_itop(instance: ItopInstance, seconds: float | None = None) -> Iterat
     return _without_secrets(itop.examine(instance, workspaces, _deadline(seconds)), workspaces, [instance])
 
 
-def examine_service() -> Iterator[Finding]:
-    """Check the service itself: everything that belongs to no workspace and no iTop."""
-    return service.examine()
-
-
 def examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
-    """Check a new, unsaved workspace: its access token, its iTop and its scope."""
-    return _without_secrets(unsaved.examine(workspace), [workspace], [workspace.itop])
+    """Check a workspace whose secrets are readable: its access token, its iTop, which may be unsaved, and its scope.
+
+    Takes three or four requests.
+    """
+    return _without_secrets(_examine_unsaved(workspace), [workspace], [workspace.itop])
+
+
+def _examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
+    subject = Subject(f"Workspace {workspace}")
+    yield from intercom.examine_token(workspace, intercom_client(workspace), subject)
+    probe = Probe(workspace.itop, [workspace], itop_client(workspace.itop))
+    has_responded = False
+    try:
+        probe.client.server_info(deadline=probe.seconds)
+        has_responded = True
+        yield examine_scope(probe, workspace, subject)
+    except ItopError as error:
+        yield itop.error_finding(probe.subject, error, has_responded=has_responded)
 
 
 def examine_everything() -> Iterator[Finding]:
     """Check everything. Raise DatabaseError after the checks that do not need the database."""
-    yield from examine_service()
+    yield from service.examine()
     for instance in ItopInstance.objects.all():
         yield from examine_itop(instance)
     for workspace in Workspace.objects.select_related("itop", "profile"):
         yield from _without_secrets(intercom.examine(workspace), [workspace], [workspace.itop])
-
-
-def _examine_workspace(workspace: Workspace, deadline: Deadline | None) -> Iterator[Finding]:
-    yield from intercom.examine(workspace)
-    yield from itop.examine(workspace.itop, [workspace], deadline)
 
 
 def _deadline(seconds: float | None) -> Deadline | None:

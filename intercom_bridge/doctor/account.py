@@ -5,7 +5,6 @@ or changes anything (recording 074), and test updates address an object that doe
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from intercom_bridge.models import TicketProfile
 from itop_client import (
@@ -49,25 +48,17 @@ _READ_CLASSES = (
 )
 
 
-@dataclass(frozen=True)
-class _Permissions:
-    """The account's permissions on a ticket class; None if iTop's response does not show it."""
-
-    create: bool | None
-    modify: bool | None
-    set_authors: bool | None
-
-
 def examine_account(probe: Probe) -> Iterator[Finding]:
     """Check the account's permissions. Raise ItopError when iTop stops responding."""
     profiles = list({profile.ticket_class: profile for profile in probe.profiles}.values())
     yield from _examine_reading(probe, [profile.ticket_class for profile in profiles])
     set_authors: list[bool] = []
     for profile in profiles:
-        permissions = _permissions(probe, profile)
-        yield from _writing_findings(probe, profile.ticket_class, permissions)
-        if permissions.set_authors is not None:
-            set_authors.append(permissions.set_authors)
+        may_create, may_set_authors = _may_create(probe, profile)
+        may_modify = _may_modify(probe, profile.ticket_class)
+        yield from _writing_findings(probe, profile.ticket_class, may_create, may_modify)
+        if may_set_authors is not None:
+            set_authors.append(may_set_authors)
     if set_authors:
         yield _administrator_finding(probe, is_administrator=all(set_authors))
 
@@ -93,8 +84,8 @@ def _examine_reading(probe: Probe, ticket_classes: list[str]) -> Iterator[Findin
         yield probe.subject.ok("itop.reading", f"its account may read {', '.join(readable)}")
 
 
-def _permissions(probe: Probe, profile: TicketProfile) -> _Permissions:
-    create = set_authors = None
+def _may_create(probe: Probe, profile: TicketProfile) -> tuple[bool | None, bool | None]:
+    """Return whether the account may create tickets, and write entries in others' names; None for unknown."""
     entry = {"message": COMMENT, "format": "text", "user_id": 0, "user_login": COMMENT}
     try:
         probe.client.create(
@@ -105,22 +96,21 @@ def _permissions(probe: Probe, profile: TicketProfile) -> _Permissions:
             deadline=probe.seconds,
         )
     except ItopNotAdministratorError:
-        create, set_authors = True, False
+        return True, False
     except ItopPermissionError:
         # A lacking permission or read-only mode: neither says whether the account is an Administrator.
-        create = False
+        return False, None
     except UnknownAttributeError as error:
         if error.attribute == UNKNOWN_ATTRIBUTE:
-            create = set_authors = True
+            return True, True
     except ItopRejectedError:
         pass  # the class or its log is wrong: reported by examine_profiles
     except ItopUnavailableError as error:
         # iTop crashes on an abstract class (recording 076).
         if error.status != 500:
             raise
-        create = False
-    modify = _may_modify(probe, profile.ticket_class)
-    return _Permissions(create=create, modify=modify, set_authors=set_authors)
+        return False, None
+    return None, None
 
 
 def _may_modify(probe: Probe, ticket_class: str) -> bool | None:
@@ -141,33 +131,32 @@ def _may_modify(probe: Probe, ticket_class: str) -> bool | None:
     return True
 
 
-def _writing_findings(probe: Probe, ticket_class: str, permissions: _Permissions) -> Iterator[Finding]:
-    if permissions.create is False:
-        yield probe.subject.failure(
-            "itop.writing",
+def _writing_findings(
+    probe: Probe, ticket_class: str, may_create: bool | None, may_modify: bool | None
+) -> Iterator[Finding]:
+    check = probe.subject.check("itop.writing")
+    if may_create is False:
+        yield check.failure(
             f"its account may not create a {ticket_class}: “Create a ticket” in the panel fails",
             f"{GRANT_PROFILE} If {ticket_class} is an abstract class, enter one of its subclasses in the ticket "
             "profile.",
         )
-    if permissions.modify is False:
-        yield probe.subject.failure(
-            "itop.writing",
+    if may_modify is False:
+        yield check.failure(
             f"its account may not modify a {ticket_class}: no message is written to a log",
             f"{GRANT_PROFILE} Messages wait until then.",
         )
-    if permissions.create and permissions.modify:
-        yield probe.subject.ok("itop.writing", f"its account may create and modify {ticket_class}")
+    if may_create and may_modify:
+        yield check.ok(f"its account may create and modify {ticket_class}")
 
 
 def _administrator_finding(probe: Probe, *, is_administrator: bool) -> Finding:
+    check = probe.subject.check("itop.administrator")
     if probe.itop.is_administrator is not is_administrator:
         probe.itop.learn(is_administrator=is_administrator)
     if is_administrator:
-        return probe.subject.ok(
-            "itop.administrator", "its account is an Administrator: log entries show their real authors"
-        )
-    return probe.subject.warning(
-        "itop.administrator",
+        return check.ok("its account is an Administrator: log entries show their real authors")
+    return check.warning(
         "its account is not an Administrator: all log entries show this account, with the author's name in the text",
         "To show the real authors, add the profile Administrator to the account in iTop. Everything else works "
         "without it.",

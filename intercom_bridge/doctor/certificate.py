@@ -24,18 +24,18 @@ _PROBLEMS = {
 
 def examine_certificate(subject: Subject, about: str, end: float | None) -> Iterator[Finding]:
     """Check the end of a certificate's validity, in seconds since 1970; None if there is no certificate."""
+    check = subject.check(about)
     if end is None:
         return
     days = int((end - time.time()) // 86_400)
     until = f"{dt.datetime.fromtimestamp(end, dt.UTC):%Y-%m-%d}"
     if days < RENEW_DAYS:
-        yield subject.warning(
-            about,
+        yield check.warning(
             f"its certificate is valid for {days} more {'day' if days == 1 else 'days'}, until {until}",
             "Renew it, or find out why automatic renewal failed. Once it has expired, all connections fail.",
         )
     else:
-        yield subject.ok(about, f"its certificate is valid until {until}")
+        yield check.ok(f"its certificate is valid until {until}")
 
 
 def describe_problem(problem: CertificateProblem | None) -> str:

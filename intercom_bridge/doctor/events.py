@@ -57,13 +57,13 @@ def examine_events(probe: Probe) -> Iterator[Finding]:
 
 def examine_authors(workspace: Workspace, client: IntercomClient, subject: Subject) -> Iterator[Finding]:
     """Check that Intercom has the teammate and the team that the rules for changes in iTop name."""
-    about, rules = "workspace.post_as", rules_of(workspace)
+    check = subject.check("workspace.post_as")
+    rules = rules_of(workspace)
     try:
         teammates = client.admins(deadline=LIST_SECONDS)
         teams = client.teams(deadline=LIST_SECONDS) if rules.assign_to == rules.Assignee.TEAM else None
     except IntercomError as error:
-        yield subject.warning(
-            about,
+        yield check.warning(
             f"its teammates cannot be listed: {error.detail or error}",
             "In Intercom's Developer Hub give the app the permission to read admins. Until then, changes in iTop are "
             "posted in the name of one teammate instead of the agents' own.",
@@ -72,21 +72,17 @@ def examine_authors(workspace: Workspace, client: IntercomClient, subject: Subje
     names = {teammate.id: teammate.name for teammate in teammates}
     name = names.get(rules.post_as_admin_id) or rules.post_as_name or rules.post_as_admin_id
     if not name:
-        yield subject.ok(
-            about, "changes by agents without a teammate are posted as the owner of the access token"
-        )
+        yield check.ok("changes by agents without a teammate are posted as the owner of the access token")
     elif rules.post_as_admin_id in names:
-        yield subject.ok(about, f"changes by agents without a teammate are posted as {name}")
+        yield check.ok(f"changes by agents without a teammate are posted as {name}")
     else:
-        yield subject.warning(
-            about,
+        yield check.warning(
             f"{name}, in whose name changes in iTop are posted, is no longer a teammate; they are posted as the owner "
             "of the access token instead",
             "Select another teammate on the workspace's page “Rules for changes in iTop” in the admin.",
         )
     if teams is not None and rules.assign_to_team_id not in {team.id for team in teams}:
-        yield subject.warning(
-            about,
+        yield check.warning(
             "the team that gets reopened conversations no longer exists; they stay with whom they are assigned to",
             "Select another team on the workspace's page “Rules for changes in iTop” in the admin.",
         )
@@ -107,27 +103,25 @@ def examine_stopped(workspace: Workspace, subject: Subject) -> Iterator[Finding]
 
 
 def _examine_polling(probe: Probe) -> Finding:
-    about = "itop.polling"
+    check = probe.subject.check("itop.polling")
     poll = ItopPoll.objects.filter(itop=probe.itop).first()
     followed = TicketSnapshot.objects.filter(ticket__itop=probe.itop, poll_at__isnull=False)
     count = followed.count()
     if poll is None or (poll.polled_at is None and not count):
-        return probe.subject.ok(about, "is polled for changes once a ticket is linked")
+        return check.ok("is polled for changes once a ticket is linked")
     if poll.reason_code:
         reason = reason_label(poll.reason_code, poll.reason_detail)
-        return probe.subject.failure(
-            about,
+        return check.failure(
             f"polling for changes of {_tickets(count)} failed {poll.failures_in_a_row} times in a row: {reason}",
             "Correct the cause. Nothing is lost: the next successful poll finds all changes.",
         )
     if followed.filter(poll_at__lt=timezone.now() - POLLED_WITHIN).exists():
         last = f"{poll.polled_at:%Y-%m-%d %H:%M} UTC" if poll.polled_at else "never"
-        return probe.subject.failure(
-            about,
+        return check.failure(
             f"polling for changes is late, last poll: {last}",
             "See whether a worker runs and what it does. Nothing is lost: the next poll finds all changes.",
         )
-    return probe.subject.ok(about, f"is polled for changes of {_tickets(count)}")
+    return check.ok(f"is polled for changes of {_tickets(count)}")
 
 
 def _tickets(count: int) -> str:
@@ -136,8 +130,9 @@ def _tickets(count: int) -> str:
 
 def _examine_history(probe: Probe) -> Iterator[Finding]:
     """Check that tickets can be searched by their history, which shows which entries a bridge wrote."""
+    check = probe.subject.check("itop.history")
     refused = []
-    for ticket_class in sorted({profile.ticket_class for profile in probe.profiles}):
+    for ticket_class in probe.ticket_classes:
         query = (
             f"SELECT {ticket_class} AS t JOIN CMDBChangeOpSetAttributeCaseLog AS o ON o.objkey = t.id"
             f" WHERE o.objclass = {quote(ticket_class)} AND t.id = 0"
@@ -147,24 +142,23 @@ def _examine_history(probe: Probe) -> Iterator[Finding]:
         except (ItopPermissionError, ItopRejectedError):
             refused.append(ticket_class)
     if refused:
-        yield probe.subject.warning(
-            "itop.history",
+        yield check.warning(
             f"its account may not search {', '.join(refused)} by their history: the bridge recognises its own entries "
             "by their text only, and another bridge's entries are reported as an agent's",
             "Give the account a profile that may read these tickets. If iTop refuses the search nevertheless, give it "
             "the profile Administrator, or accept this.",
         )
     else:
-        yield probe.subject.ok("itop.history", "its history shows which entries the bridge wrote")
+        yield check.ok("its history shows which entries the bridge wrote")
 
 
 def _examine_push(probe: Probe) -> Finding:
-    about, last = "itop.push", probe.itop.push_received_at
+    check = probe.subject.check("itop.push")
+    last = probe.itop.push_received_at
     if last is not None and timezone.now() - last <= PUSHED_WITHIN:
-        return probe.subject.ok(about, f"last reported a change by itself at {last:%Y-%m-%d %H:%M} UTC")
+        return check.ok(f"last reported a change by itself at {last:%Y-%m-%d %H:%M} UTC")
     received = f"last did on {last:%Y-%m-%d}" if last else "never did"
-    return probe.subject.warning(
-        about,
+    return check.warning(
         f"is set up to report changes by itself, but {received}; they are found by polling",
         "Run python manage.py setup_push --itop NAME. See in iTop, on the webhook action under Notifications, what "
         "became of its last requests. If push is not wanted, run setup_push --remove.",
@@ -173,14 +167,13 @@ def _examine_push(probe: Probe) -> Finding:
 
 def _examine_emails(probe: Probe) -> Iterator[Finding]:
     """List iTop's e-mails to the caller, and those that say what the rules of a workspace send as a reply, too."""
-    about = "itop.emails"
+    check = probe.subject.check("itop.emails")
     try:
         mails = list(_customer_mails(probe))
     except ItopPermissionError:
-        yield probe.subject.ok(
-            about,
+        yield check.ok(
             "its account is not an Administrator and may not read triggers; see under Notifications in iTop whether "
-            "customers get e-mails about changes that they are also told of in Intercom",
+            "customers get e-mails about changes that they are also told of in Intercom"
         )
         return
     doubled = [
@@ -192,28 +185,25 @@ def _examine_emails(probe: Probe) -> Iterator[Finding]:
         if kind in kinds
     ]
     if doubled:
-        yield probe.subject.warning(
-            about,
+        yield check.warning(
             f"customers are told twice: {'; '.join(doubled)}",
             "On the workspace's page “Rules for changes in iTop”, select the internal note for them, or let the "
             "filter of iTop's trigger exclude tickets with a conversation (intercom_ref = '').",
         )
     elif mails:
         names = ", ".join(name_of(trigger) for trigger, _ in mails)
-        yield probe.subject.ok(
-            about,
+        yield check.ok(
             f"e-mails customers about changes, because of: {names}. No rule also sends these changes as a reply; a "
-            "teammate who sends one from the panel tells the customer a second time",
+            "teammate who sends one from the panel tells the customer a second time"
         )
     else:
-        yield probe.subject.ok(about, "sends customers no e-mails about changes of their tickets")
+        yield check.ok("sends customers no e-mails about changes of their tickets")
 
 
 def _customer_mails(probe: Probe) -> Iterator[tuple[ItopObject, set[EventKind]]]:
     """Yield the triggers with an enabled e-mail to the caller, and the changes that they report."""
-    classes = sorted({profile.ticket_class for profile in probe.profiles})
     for trigger_class, attribute in _TRIGGER_CLASSES:
-        for trigger in find_enabled(probe, trigger_class, attribute, classes, recipient="caller_id"):
+        for trigger in find_enabled(probe, trigger_class, attribute, recipient="caller_id"):
             contexts = codes_in(trigger, "context")
             if (contexts and _CONSOLE not in contexts) or excludes(probe, trigger) is Excluded.ALL:
                 continue

@@ -8,7 +8,7 @@ from intercom_bridge.config_import import MODULE
 from intercom_bridge.models import Workspace
 from intercom_bridge.sync.extension_attributes import attribute_codes
 from itop_client import ItopPermissionError, ItopRejectedError, open_session
-from itop_client.http import HttpNoResponseError, HttpUnreachableError, Response, exchange
+from itop_client.http import HttpError, Response, exchange
 
 from .finding import Finding
 from .ping import webhook_address
@@ -21,6 +21,7 @@ _UNKNOWN_MODULE = "a-module-that-nobody-has"
 
 def examine_extension(probe: Probe) -> Iterator[Finding]:
     """Check for the extension's attributes and webhook. Raise ItopError when iTop stops responding."""
+    check = probe.subject.check("itop.extension")
     found = {workspace: _has_attributes(probe, workspace) for workspace in probe.workspaces}
     known = {workspace: exist for workspace, exist in found.items() if exist is not None}
     for workspace, exist in known.items():
@@ -29,16 +30,14 @@ def examine_extension(probe: Probe) -> Iterator[Finding]:
     if not known:
         return
     if not any(known.values()):
-        yield probe.subject.ok("itop.extension", "does not have the PHP extension's attributes (optional)")
+        yield check.ok("does not have the PHP extension's attributes (optional)")
         return
     if has_webhook(probe) is False:
-        yield probe.subject.ok(
-            "itop.extension",
-            "has the PHP extension's attributes, which are kept up to date; its webhook is not installed",
+        yield check.ok(
+            "has the PHP extension's attributes, which are kept up to date; its webhook is not installed"
         )
         return
-    yield probe.subject.warning(
-        "itop.extension",
+    yield check.warning(
         "has the PHP extension, whose webhook may still receive messages: each would be written twice",
         f"In the Developer Hub, under Webhooks, check that the address is {webhook_address()} in every app that is "
         "installed in your workspaces; the bridge cannot read it. Then remove the extension from iTop or leave it "
@@ -78,7 +77,7 @@ def _get_page(probe: Probe, module: str) -> Response | None:
     with open_session(user_agent=USER_AGENT) as session:
         try:
             return exchange(session, "GET", url, deadline=probe.seconds)
-        except (HttpUnreachableError, HttpNoResponseError):
+        except HttpError:
             return None
 
 

@@ -36,6 +36,7 @@ LARGE_ID = "Intercom bridge: test of the largest file"
 
 def examine_files(probe: Probe) -> Iterator[Finding]:
     """Upload and delete a small file and one of the largest size. Raise ItopError when iTop stops responding."""
+    check = probe.subject.check("itop.files")
     workspaces = [workspace for workspace in probe.workspaces if workspace.copies_files]
     if not workspaces:
         return
@@ -43,15 +44,13 @@ def examine_files(probe: Probe) -> Iterator[Finding]:
         _clean_up(probe)
         yield from _examine_sizes(probe, workspaces)
     except ItopPermissionError as error:
-        yield probe.subject.failure(
-            "itop.files",
+        yield check.failure(
             f"its account may not read, create and delete an Attachment ({error.detail}): files are not copied, and "
             "the copies of redacted files are not deleted",
             GRANT_PROFILE,
         )
     except OSError as error:
-        yield probe.subject.warning(
-            "itop.files",
+        yield check.warning(
             f"the upload of files was not tested: no file can be written to FILES_DIR ({error.strerror})",
             "Set FILES_DIR to a directory that the service may write to, with enough free space.",
         )
@@ -60,25 +59,25 @@ def examine_files(probe: Probe) -> Iterator[Finding]:
 
 
 def _examine_sizes(probe: Probe, workspaces: list[Workspace]) -> Iterator[Finding]:
+    check = probe.subject.check("itop.files")
     largest = max(workspaces, key=lambda workspace: workspace.max_file_bytes)
     try:
         _upload(probe, SMALL_ID, SMALL_BYTES)
     except FileTooLargeError as error:
         limit, to_do = _limit(error, SMALL_BYTES)
-        yield probe.subject.failure("itop.files", f"does not accept a file of 1 MB: {limit}", to_do)
+        yield check.failure(f"does not accept a file of 1 MB: {limit}", to_do)
         return
     megabytes = largest.max_file_mb
     try:
         _upload(probe, LARGE_ID, largest.max_file_bytes)
     except FileTooLargeError as error:
         limit, to_do = _limit(error, largest.max_file_bytes)
-        yield probe.subject.warning(
-            "itop.files",
+        yield check.warning(
             f"accepts a file of 1 MB, but not one of {megabytes} MB, the limit of the workspace {largest}: {limit}",
             f"{to_do} Or lower the workspace's limit in the admin.",
         )
     else:
-        yield probe.subject.ok("itop.files", f"accepts files of up to {megabytes} MB")
+        yield check.ok(f"accepts files of up to {megabytes} MB")
 
 
 def _upload(probe: Probe, temp_id: str, size: int) -> None:
@@ -109,19 +108,19 @@ def _clean_up(probe: Probe) -> None:
 
 
 def _pictures_finding(probe: Probe) -> Finding:
+    check = probe.subject.check("itop.pictures")
     try:
         # iTop checks the permission first, and always rejects the attribute.
         probe.client.create("InlineImage", {UNKNOWN_ATTRIBUTE: ""}, comment=COMMENT, deadline=probe.seconds)
     except ItopPermissionError:
-        return probe.subject.warning(
-            "itop.pictures",
+        return check.warning(
             "its account may not create an InlineImage: pictures in messages are linked in the log, and not shown",
             "Add the profile Administrator to the account in iTop, or switch off “show pictures in the log” in the "
             "workspace. The pictures are attached to the ticket in any case.",
         )
     except ItopRejectedError:
         pass
-    return probe.subject.ok("itop.pictures", "its account may create inline images: logs show pictures")
+    return check.ok("its account may create inline images: logs show pictures")
 
 
 def _limit(error: FileTooLargeError, size: int) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 
 from itop_client import redact
@@ -44,13 +44,7 @@ class Finding:
         )
 
     def to_json(self) -> dict[str, str]:
-        return {
-            "level": self.level.value,
-            "about": self.about,
-            "subject": self.subject,
-            "found": self.found,
-            "to_do": self.to_do,
-        }
+        return {**asdict(self), "level": self.level.value}
 
 
 @dataclass(frozen=True)
@@ -59,14 +53,34 @@ class Subject:
 
     name: str
 
+    def check(self, about: str) -> Check:
+        return Check(self.name, about)
+
     def ok(self, about: str, found: str) -> Finding:
-        return Finding(level=Level.OK, about=about, subject=self.name, found=found)
+        return self.check(about).ok(found)
 
     def warning(self, about: str, found: str, to_do: str) -> Finding:
-        return Finding(level=Level.WARNING, about=about, subject=self.name, found=found, to_do=to_do)
+        return self.check(about).warning(found, to_do)
 
     def failure(self, about: str, found: str, to_do: str) -> Finding:
-        return Finding(level=Level.FAILURE, about=about, subject=self.name, found=found, to_do=to_do)
+        return self.check(about).failure(found, to_do)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a subject. Its methods create the possible findings."""
+
+    subject: str
+    about: str
+
+    def ok(self, found: str) -> Finding:
+        return Finding(level=Level.OK, about=self.about, subject=self.subject, found=found)
+
+    def warning(self, found: str, to_do: str) -> Finding:
+        return Finding(level=Level.WARNING, about=self.about, subject=self.subject, found=found, to_do=to_do)
+
+    def failure(self, found: str, to_do: str) -> Finding:
+        return Finding(level=Level.FAILURE, about=self.about, subject=self.subject, found=found, to_do=to_do)
 
 
 def overall(findings: Iterable[Finding]) -> Level:

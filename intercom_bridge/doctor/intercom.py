@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 
-from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from intercom_bridge.connections import intercom_client
@@ -18,7 +17,6 @@ from intercom_bridge.intercom.client import (
 )
 from intercom_bridge.intercom.payloads import Me
 from intercom_bridge.models import Conversation, WebhookEvent, Workspace
-from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.event_rules import rules_of
 from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 from intercom_bridge.models.workspace import PLACEHOLDER
@@ -43,12 +41,8 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
             "Enable it in the admin, unless this is intended.",
         )
     yield from _examine_secrets(workspace, subject)
-    try:
+    if workspace.access_token and workspace.access_token.is_readable:
         client = intercom_client(workspace)
-        has_token = bool(workspace.access_token.reveal())
-    except (SecretDecryptionError, ImproperlyConfigured):
-        has_token = False
-    if has_token:
         findings = list(examine_token(workspace, client, subject))
         yield from findings
         if overall(findings) is not Level.FAILURE:
@@ -102,25 +96,22 @@ def examine_token(workspace: Workspace, client: IntercomClient, subject: Subject
 
 
 def _token_finding(subject: Subject, error: IntercomError) -> Finding:
-    about = "workspace.access_token"
+    check = subject.check("workspace.access_token")
     if isinstance(error, IntercomAuthenticationError):
-        return subject.failure(
-            about,
+        return check.failure(
             f"Intercom refuses its access token: {error.detail}",
             f"Copy it again from {_DEVELOPER_HUB} (Authentication) into the admin, and check the region.",
         )
     if isinstance(error, IntercomRateLimitedError):
-        return subject.warning(
-            about,
+        return check.warning(
             "Intercom's rate limit is reached",
             "Try again in a minute. If that does not help, find out which other program uses the app's access token.",
         )
     if isinstance(error, IntercomUnreachableError) and (
         problem := describe_problem(error.certificate_problem)
     ):
-        return subject.failure(about, f"Intercom's API cannot be trusted: {problem}", CERTIFICATE_TO_DO)
-    return subject.failure(
-        about,
+        return check.failure(f"Intercom's API cannot be trusted: {problem}", CERTIFICATE_TO_DO)
+    return check.failure(
         f"its access token could not be tested: {error.detail}",
         "Check whether this machine may connect to Intercom's API, and status.intercom.com. Messages are still "
         "written to iTop; notes in conversations wait.",
@@ -157,59 +148,51 @@ def _examine_identity(workspace: Workspace, me: Me, subject: Subject) -> Iterato
 
 
 def _examine_reading(workspace: Workspace, client: IntercomClient, subject: Subject) -> Finding:
-    about = "workspace.permissions"
+    check = subject.check("workspace.permissions")
     newest = Conversation.objects.filter(workspace=workspace.pk).order_by("-pk").first()
     if newest is None:
-        return subject.ok(
-            about, "permission to read conversations can be checked once a conversation is linked"
-        )
+        return check.ok("permission to read conversations can be checked once a conversation is linked")
     try:
         client.conversation(newest.conversation_id, deadline=REQUEST_SECONDS)
     except IntercomAuthenticationError as error:
-        return subject.failure(
-            about,
+        return check.failure(
             f"its access token may not read conversations: {error.detail}",
             f"In {_DEVELOPER_HUB} give the app the permissions to read and to write conversations.",
         )
     except IntercomRejectedError:
         # A deleted conversation: this error is returned only with permission to read.
-        return subject.ok(about, "conversations may be read")
+        return check.ok("conversations may be read")
     except IntercomError as error:
-        return subject.warning(
-            about,
-            f"permission to read conversations could not be checked: {error.detail}",
-            "Try again later.",
+        return check.warning(
+            f"permission to read conversations could not be checked: {error.detail}", "Try again later."
         )
-    return subject.ok(about, "conversations may be read; permission to write is known after the first note")
+    return check.ok("conversations may be read; permission to write is known after the first note")
 
 
 def _examine_attributes(client: IntercomClient, subject: Subject) -> Finding:
     """Check the conversation attributes that the bridge updates for views and workflows of the inbox."""
-    about = "workspace.attributes"
+    check = subject.check("workspace.attributes")
     try:
         existing = client.conversation_attributes(deadline=REQUEST_SECONDS)
     except IntercomError as error:
-        return subject.warning(
-            about,
+        return check.warning(
             f"its conversation attributes could not be listed: {error.detail}",
             f"In {_DEVELOPER_HUB} give the app the permission to read conversation attributes, or try again later.",
         )
     if missing := [f"“{name}”" for name in DESCRIPTIONS if name not in existing]:
         # No warning: not every team wants them.
-        return subject.ok(
-            about,
+        return check.ok(
             f"conversations have no attribute {' and '.join(missing)}; if inbox views and workflows should use the "
             "ticket's reference and status, create them in Intercom (Settings, Data, Conversations, format Text) or "
-            "with manage.py create_attributes",
+            "with manage.py create_attributes"
         )
     if doubled := [f"“{name}”" for name in DESCRIPTIONS if existing.count(name) > 1]:
-        return subject.warning(
-            about,
+        return check.warning(
             f"there are several conversation attributes named {' and '.join(doubled)}, and Intercom rejects values for "
             "such a name",
             "Archive or rename all but one of them in Intercom (Settings, Data, Conversations).",
         )
-    return subject.ok(about, "conversations have the attributes for the ticket's reference and status")
+    return check.ok("conversations have the attributes for the ticket's reference and status")
 
 
 def _examine_calls(workspace: Workspace, subject: Subject) -> Iterator[Finding]:

@@ -4,11 +4,8 @@ import time
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
-
 from intercom_bridge.connections import itop_client
 from intercom_bridge.models import ItopInstance, Workspace
-from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.workspace import PLACEHOLDER
 from itop_client import (
     Deadline,
@@ -46,29 +43,25 @@ def examine(
 ) -> Iterator[Finding]:
     """Check an iTop for these workspaces, until a request fails or no time is left."""
     subject = subject_of(itop)
-    try:
-        client = itop_client(itop)
-        has_placeholder = any(
-            secret.reveal().startswith(PLACEHOLDER) for secret in (itop.token, itop.password)
-        )
-    except (SecretDecryptionError, ImproperlyConfigured):
+    secrets = (itop.token, itop.password)
+    if not all(secret.is_readable for secret in secrets):
         yield subject.failure(
             "itop.secret",
             "the secret of its account cannot be decrypted with FIELD_ENCRYPTION_KEYS",
             "Append the key that it was encrypted with to the list, or enter the secret again in the admin.",
         )
         return
-    if has_placeholder:
+    if any(secret.reveal().startswith(PLACEHOLDER) for secret in secrets):
         yield subject.failure(
             "itop.secret",
             f"the secret of its account is a placeholder from the documentation ({PLACEHOLDER}…)",
             "Enter the real value in the admin.",
         )
         return
-    probe = Probe(itop, workspaces, client, deadline)
+    probe = Probe(itop, workspaces, itop_client(itop), deadline)
     has_responded = False
     try:
-        info = client.server_info(deadline=probe.seconds)
+        info = probe.client.server_info(deadline=probe.seconds)
         has_responded = True
         yield from _examine_server(probe, info)
         yield from examine_account(probe)
@@ -106,13 +99,13 @@ def _examine_server(probe: Probe, info: ServerInfo) -> Iterator[Finding]:
 
 
 def _clock_finding(subject: Subject, info: ServerInfo) -> Finding:
+    check = subject.check("itop.clock")
     if info.date is None:
-        return subject.ok("itop.clock", "its clock is unknown: its responses have no date")
+        return check.ok("its clock is unknown: its responses have no date")
     ahead = info.date - time.time()
     if abs(ahead) <= MAX_CLOCK_DIFFERENCE:
-        return subject.ok("itop.clock", "its clock is correct")
-    return subject.warning(
-        "itop.clock",
+        return check.ok("its clock is correct")
+    return check.warning(
         f"its clock is {abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} ours",
         "Synchronise both machines with a time server (NTP): in iTop's logs, messages have Intercom's time, and "
         "iTop's own entries have its own.",
@@ -125,9 +118,8 @@ def error_finding(subject: Subject, error: ItopError, *, has_responded: bool) ->
         return subject.failure("itop.account", *_refused_login(error.problem))
     if has_responded:
         return _interrupted(subject, error)
-    problem = error.certificate_problem if isinstance(error, ItopUnreachableError) else None
-    if problem:
-        return subject.failure("itop.certificate", describe_problem(problem), CERTIFICATE_TO_DO)
+    if isinstance(error, ItopUnreachableError) and (problem := describe_problem(error.certificate_problem)):
+        return subject.failure("itop.certificate", problem, CERTIFICATE_TO_DO)
     found, to_do = next((found, to_do) for kind, found, to_do in _FIRST_ERRORS if isinstance(error, kind))
     return subject.failure("itop.answer", f"{found}: {error.detail}", to_do)
 
@@ -156,14 +148,13 @@ _FIRST_ERRORS: tuple[tuple[type[ItopError], str, str], ...] = (
 
 
 def _interrupted(subject: Subject, error: ItopError) -> Finding:
+    check = subject.check("itop.stopped")
     if isinstance(error, ItopPermissionError | ItopRejectedError):
-        return subject.failure(
-            "itop.stopped",
+        return check.failure(
             f"rejected a request, so the rest was not checked: {error.detail}",
             "See the findings about its account and the ticket profile.",
         )
-    return subject.failure(
-        "itop.stopped",
+    return check.failure(
         f"stopped responding, so the rest was not checked: {error.detail}",
         "Try again later. If that does not help, read the error log of iTop's web server.",
     )

@@ -32,45 +32,41 @@ def examine_messengers(probe: Probe) -> Iterator[Finding]:
 
 
 def _examine_secret(messenger: Messenger, subject: Subject) -> Finding:
+    check = subject.check("messenger.secret")
     try:
         secret = messenger.signing_secret()
     except SecretDecryptionError as error:
-        return subject.failure("messenger.secret", str(error), "Enter the Messenger API secret again.")
+        return check.failure(str(error), "Enter the Messenger API secret again.")
     if len(secret.encode()) < MIN_SECRET_BYTES:
-        return subject.warning(
-            "messenger.secret",
+        return check.warning(
             "its Messenger API secret is too short to be one of Intercom's",
             "Copy it again from Intercom: Settings, Channels, Messenger, Security.",
         )
-    return subject.ok("messenger.secret", "its Messenger API secret signs identities")
+    return check.ok("its Messenger API secret signs identities")
 
 
 def _examine_attributes(probe: Probe, messenger: Messenger, subject: Subject) -> Finding:
+    check = subject.check("messenger.attributes")
     codes = sorted(set(messenger.person_attributes.values()))
     try:
         probe.get("Person", "SELECT Person AS p WHERE p.id = 0", ("id", *codes))
     except (ItopRejectedError, ItopPermissionError) as error:
-        return subject.failure(
-            "messenger.attributes",
+        return check.failure(
             f"iTop does not return the attributes that the Messenger sends: {error}",
             "Correct the attributes of the Messenger in the admin. The Messenger works without them.",
         )
-    return subject.ok(
-        "messenger.attributes", f"iTop has the attributes that the Messenger sends: {', '.join(codes)}"
-    )
+    return check.ok(f"iTop has the attributes that the Messenger sends: {', '.join(codes)}")
 
 
 def _examine_extension(probe: Probe) -> Finding:
+    check = probe.subject.check("messenger.extension")
     keys = MessengerKey.objects.valid().filter(itop=probe.itop)
     last = max((key.last_used_at for key in keys if key.last_used_at), default=None)
     if last is None or timezone.now() - last > ASKED_WITHIN:
         asked = "has never asked" if last is None else f"last asked on {last:%Y-%m-%d}"
-        return probe.subject.warning(
-            "messenger.extension",
+        return check.warning(
             f"{asked} which Messenger to show, so its pages show none",
             "Install the extension that can be downloaded on the Messenger's page in the admin, and look for "
             "“Intercom Messenger” in iTop's error log.",
         )
-    return probe.subject.ok(
-        "messenger.extension", f"last asked which Messenger to show at {last:%Y-%m-%d %H:%M} UTC"
-    )
+    return check.ok(f"last asked which Messenger to show at {last:%Y-%m-%d %H:%M} UTC")

@@ -14,7 +14,7 @@ from intercom_bridge.intercom.signature import WEBHOOK_HEADER, webhook_signature
 from intercom_bridge.models import Workspace
 from intercom_bridge.models.webhook_event import DOCTOR_ID_PREFIX
 from itop_client import open_session
-from itop_client.http import HttpNoResponseError, HttpUnreachableError, Response, exchange
+from itop_client.http import HttpError, Response, exchange
 
 from .certificate import CERTIFICATE_TO_DO, describe_problem, examine_certificate
 from .finding import Finding, Subject
@@ -34,7 +34,7 @@ def examine_address(subject: Subject) -> Iterator[Finding]:
     """Check that the address responds, and that it accepts requests as large as Intercom's."""
     try:
         response = _call("HEAD", b"", "", RESPONSE_SECONDS)
-    except (HttpUnreachableError, HttpNoResponseError) as error:
+    except HttpError as error:
         yield _unreachable(subject, error)
         return
     if response.status != 200:
@@ -52,26 +52,24 @@ def examine_address(subject: Subject) -> Iterator[Finding]:
 
 
 def _examine_size(subject: Subject) -> Finding:
+    check = subject.check("service.size")
     body = b'{"app_id":"","doctor":"' + b"x" * (LARGE_BYTES - 25) + b'"}'
     try:
         response = _call("POST", body, "sha1=wrong", UPLOAD_SECONDS)
-    except (HttpUnreachableError, HttpNoResponseError) as error:
-        return subject.warning(
-            "service.size",
+    except HttpError as error:
+        return check.warning(
             f"a request of 10 MB got no response: {error}",
             "Allow bodies of 20 MB in the proxy (nginx: client_max_body_size 20m). Requests contain the whole "
             "conversation.",
         )
     if response.status == 401:
-        return subject.ok("service.size", "accepts requests of 10 MB")
+        return check.ok("accepts requests of 10 MB")
     if response.status == 413:
-        return subject.failure(
-            "service.size",
+        return check.failure(
             "the proxy rejects requests of 10 MB (413): long conversations have no panel and lose messages",
             "Allow bodies of 20 MB in the proxy (nginx: client_max_body_size 20m).",
         )
-    return subject.warning(
-        "service.size",
+    return check.warning(
         f"a request of 10 MB with a wrong signature got the status {response.status} instead of 401",
         "Find out which part of the proxy responds to such requests.",
     )
@@ -79,6 +77,7 @@ def _examine_size(subject: Subject) -> Finding:
 
 def examine_ping(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
     """Check that a signed notification is accepted. It leaves one row, a ping."""
+    check = subject.check("workspace.ping")
     now = int(time.time())
     notification = {
         "type": "notification_event",
@@ -98,16 +97,14 @@ def examine_ping(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
     try:
         signature = webhook_signature(body, next(iter(workspace.client_secrets().values())))
         response = _call("POST", body, signature, RESPONSE_SECONDS)
-    except (HttpUnreachableError, HttpNoResponseError) as error:
+    except HttpError as error:
         yield _unreachable(subject, error)
         return
     milliseconds = (time.monotonic() - began) * 1000
     if response.status == 200:
-        yield subject.ok(
-            "workspace.ping", f"a signed ping sent to PUBLIC_URL was accepted in {milliseconds:.0f} ms"
-        )
+        yield check.ok(f"a signed ping sent to PUBLIC_URL was accepted in {milliseconds:.0f} ms")
     else:
-        yield subject.failure("workspace.ping", *_wrong_status(response, "a signed ping"))
+        yield check.failure(*_wrong_status(response, "a signed ping"))
 
 
 def _call(method: str, body: bytes, signature: str, seconds: float) -> Response:
@@ -120,12 +117,11 @@ def _call(method: str, body: bytes, signature: str, seconds: float) -> Response:
         )
 
 
-def _unreachable(subject: Subject, error: HttpUnreachableError | HttpNoResponseError) -> Finding:
-    problem = error.certificate_problem if isinstance(error, HttpUnreachableError) else None
-    if problem:
+def _unreachable(subject: Subject, error: HttpError) -> Finding:
+    if problem := describe_problem(error.certificate_problem):
         return subject.failure(
             "service.certificate",
-            f"Intercom cannot trust {settings.PUBLIC_URL}: {describe_problem(problem)}",
+            f"Intercom cannot trust {settings.PUBLIC_URL}: {problem}",
             CERTIFICATE_TO_DO,
         )
     return subject.failure(
@@ -139,9 +135,9 @@ def _unreachable(subject: Subject, error: HttpUnreachableError | HttpNoResponseE
 def _wrong_status(response: Response, request: str) -> tuple[str, str]:
     """Return two texts: the finding about the wrong status, and what to do."""
     status = response.status
-    found = f"{webhook_address()} responded to {request} with {status}"
     if 300 <= status < 400:
         return _redirected(response, request)
+    no_server = "The proxy does not reach the web server: check that gunicorn runs and its address."
     to_do = {
         400: "The proxy must forward the Host header (nginx: proxy_set_header Host $host), and ALLOWED_HOSTS must "
         "contain that host.",
@@ -151,10 +147,11 @@ def _wrong_status(response: Response, request: str) -> tuple[str, str]:
         404: "The proxy sends this path elsewhere, or PUBLIC_URL is not the address of this service.",
         405: "The proxy does not allow HEAD, which Intercom uses to validate the address.",
         413: "Allow bodies of 20 MB in the proxy (nginx: client_max_body_size 20m).",
-    }.get(status)
-    if to_do is None and status in (502, 503, 504):
-        to_do = "The proxy does not reach the web server: check that gunicorn runs and its address."
-    return found, to_do or "Read the logs of the proxy and the web server."
+        502: no_server,
+        503: no_server,
+        504: no_server,
+    }.get(status, "Read the logs of the proxy and the web server.")
+    return f"{webhook_address()} responded to {request} with {status}", to_do
 
 
 def _redirected(response: Response, request: str) -> tuple[str, str]:

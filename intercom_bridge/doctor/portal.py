@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from intercom_bridge import USER_AGENT
 from itop_client import open_session
-from itop_client.http import HttpNoResponseError, HttpUnreachableError, exchange
+from itop_client.http import HttpError, exchange
 
 from .finding import Finding
 from .probe import Probe
@@ -12,11 +12,11 @@ from .probe import Probe
 
 def examine_portal(probe: Probe) -> Iterator[Finding]:
     """Check that the portal responds at this address."""
+    check = probe.subject.check("itop.portal")
     if not probe.itop.portal_url:
         return
     if "{id}" not in probe.itop.portal_url:
-        yield probe.subject.warning(
-            "itop.portal",
+        yield check.warning(
             "its portal address lacks {id}: the link would be the same for all tickets",
             "Enter it in the admin like https://itop.example.com/portal/object/view/{class}/{id}",
         )
@@ -26,19 +26,17 @@ def examine_portal(probe: Probe) -> Iterator[Finding]:
     try:
         with open_session(user_agent=USER_AGENT) as session:
             response = exchange(session, "GET", url, deadline=probe.seconds)
-    except (HttpUnreachableError, HttpNoResponseError) as error:
-        yield probe.subject.warning(
-            "itop.portal",
+    except HttpError as error:
+        yield check.warning(
             f"its portal address does not respond to this machine: {error}",
             "Open it in a browser. If it works there, this machine may be blocked by a firewall.",
         )
         return
     # Without a login, the portal redirects to the login page or refuses access: both show that it exists.
     if response.status == 404 or response.status >= 500:
-        yield probe.subject.warning(
-            "itop.portal",
+        yield check.warning(
             f"its portal address returns the status {response.status}",
             "Open a ticket in the portal and compare its address with the one in the admin.",
         )
         return
-    yield probe.subject.ok("itop.portal", "its portal address responds")
+    yield check.ok("its portal address responds")

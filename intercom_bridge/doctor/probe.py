@@ -59,6 +59,10 @@ class Probe:
     def profiles(self) -> list[TicketProfile]:
         return list({workspace.profile_id: workspace.profile for workspace in self.workspaces}.values())
 
+    @property
+    def ticket_classes(self) -> list[str]:
+        return sorted({profile.ticket_class for profile in self.profiles})
+
     def get(
         self, class_name: str, query: str, fields: Iterable[str] = ("id",), *, limit: int | None = 1
     ) -> Found:

@@ -51,6 +51,7 @@ def examine_profiles(probe: Probe) -> Iterator[Finding]:
 def _examine_attributes(
     probe: Probe, profile: TicketProfile, subject: Subject, ticket_class: TicketClass
 ) -> Iterator[Finding]:
+    check = subject.check("profile.attributes")
     uses = _uses(profile)
     remaining = dict(uses)
     query = f"SELECT {profile.ticket_class} AS t WHERE t.id = 0"
@@ -61,17 +62,14 @@ def _examine_attributes(
             if error.attribute not in remaining:
                 raise
             use = remaining.pop(error.attribute)
-            yield subject.failure(
-                "profile.attributes",
+            yield check.failure(
                 f"{profile.ticket_class} has no attribute {error.attribute}, which is {use}",
                 f"{_CORRECT_PROFILE}{did_you_mean(error.attribute, ticket_class.attributes)}",
             )
         else:
             break
     if len(remaining) == len(uses):
-        yield subject.ok(
-            "profile.attributes", f"{profile.ticket_class} has all {len(uses)} attributes of the profile"
-        )
+        yield check.ok(f"{profile.ticket_class} has all {len(uses)} attributes of the profile")
 
 
 def _uses(profile: TicketProfile) -> dict[str, str]:
@@ -101,20 +99,16 @@ def _examine_states(profile: TicketProfile, subject: Subject, ticket_class: Tick
 def _examine_defaults(
     probe: Probe, profile: TicketProfile, subject: Subject, ticket_class: TicketClass
 ) -> Iterator[Finding]:
+    check = subject.check("profile.defaults")
     is_imported = ImportedClass.objects.filter(itop=probe.itop, name=profile.ticket_class).exists()
+    refusal = "iTop does not allow" if is_imported else "a standard iTop does not have"
     for sentence in ProfileCheck(profile, ticket_class).default_mistakes():
-        found = f"has a default value that {'iTop does not allow' if is_imported else 'a standard iTop does not have'}"
+        found = f"has a default value that {refusal}: {sentence}"
         if is_imported:
-            yield subject.failure(
-                "profile.defaults",
-                f"{found}: {sentence}",
-                f"{_CORRECT_PROFILE} Until then, tickets cannot be created.",
-            )
+            yield check.failure(found, f"{_CORRECT_PROFILE} Until then, tickets cannot be created.")
         else:
-            yield subject.warning(
-                "profile.defaults",
-                f"{found}: {sentence}",
-                f"{_CORRECT_PROFILE} If this iTop has the value, import its data model.",
+            yield check.warning(
+                found, f"{_CORRECT_PROFILE} If this iTop has the value, import its data model."
             )
 
 
@@ -135,20 +129,19 @@ def _examine_choices(
 
 
 def _choices_failure(probe: Probe, key: Attribute, subject: Subject) -> Finding | None:
+    check = subject.check("profile.choices")
     try:
         template = parse(key.filter or f"SELECT {key.target_class}")
         # With the values of an empty form: only the syntax matters.
         query = template.fill_object(dict.fromkeys(template.object_codes, 0))
         probe.get(query.class_name, str(query))
     except ItopPermissionError as error:
-        return subject.failure(
-            "profile.choices",
+        return check.failure(
             f"its create form cannot list values of {key.code}: {error.detail}",
             f"Allow the account in iTop to read {key.target_class}, or remove the field from the form.",
         )
     except (OqlError, ItopRejectedError) as error:
-        return subject.failure(
-            "profile.choices",
+        return check.failure(
             f"iTop rejects the filter of {key.code}, a field of its create form: {error}",
             "Import this iTop's data model in the admin: the known filter is outdated, or that of a standard iTop.",
         )

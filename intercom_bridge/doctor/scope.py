@@ -25,76 +25,70 @@ def examine_scopes(probe: Probe) -> Iterator[Finding]:
 
 def examine_scope(probe: Probe, workspace: Workspace, subject: Subject) -> Finding:
     """Check the scope of a workspace, which may be unsaved. Raise ItopError when iTop stops responding."""
+    check = subject.check("workspace.scope")
     try:
         template = parse(workspace.scope)
         # With a person that does not exist: only the syntax matters.
         query = template.fill(dict.fromkeys(template.placeholders, 0))
         found = probe.get(query.class_name, str(query))
     except UnknownClassError as error:
-        return subject.failure(
-            "workspace.scope",
+        return check.failure(
             f"its scope cannot be evaluated: {describe_unknown_class(probe.itop, error)}",
             f"Correct the scope in the admin; until then the panel stays empty. It is now: {workspace.scope}",
         )
     except (OqlError, ItopRejectedError) as error:
-        return subject.failure(
-            "workspace.scope",
+        return check.failure(
             f"iTop rejects its scope: {error}",
             "Correct the scope in the admin; until then the panel stays empty. Try it on iTop's page “Run queries”.",
         )
     except ItopPermissionError as error:
-        return subject.failure(
-            "workspace.scope",
+        return check.failure(
             f"its scope cannot be evaluated: {error}",
             "Allow the account in iTop to read that class, or use another class in the scope.",
         )
     if template.placeholders:
-        return subject.ok("workspace.scope", "iTop accepts its scope, which depends on the contact")
+        return check.ok("iTop accepts its scope, which depends on the contact")
     if not found.total:
-        return subject.warning(
-            "workspace.scope",
+        return check.warning(
             "its scope finds nothing in iTop, so no contact is in scope",
             f"Correct the scope in the admin. It is now: {workspace.scope}",
         )
-    return subject.ok("workspace.scope", f"its scope finds {found.total} of {query.class_name}")
+    return check.ok(f"its scope finds {found.total} of {query.class_name}")
 
 
 def _examine_external_id(probe: Probe, code: str, subject: Subject) -> Finding:
+    check = subject.check("workspace.external_id")
     try:
         probe.get("Person", "SELECT Person AS p WHERE p.id = 0", ("id", code))
         probe.get("Person", f"SELECT Person AS p WHERE p.{code} = '0'")
     except ItopRejectedError as error:
-        return subject.failure(
-            "workspace.external_id",
+        return check.failure(
             f"the class Person in iTop has no attribute {code}, which is set for matching contacts: {error}",
             "Correct the iTop attribute for external_id in the admin, or leave it empty.",
         )
     except ItopPermissionError as error:
-        return subject.failure(
-            "workspace.external_id",
-            f"persons cannot be found by {code}: {error}",
-            "Allow the account in iTop to read Person.",
+        return check.failure(
+            f"persons cannot be found by {code}: {error}", "Allow the account in iTop to read Person."
         )
-    return subject.ok("workspace.external_id", f"persons in iTop can be found by {code}")
+    return check.ok(f"persons in iTop can be found by {code}")
 
 
 def _examine_default_caller(probe: Probe, workspace: Workspace, subject: Subject) -> Iterator[Finding]:
-    about, person_id = "workspace.default_caller", workspace.default_caller_id
+    check = subject.check("workspace.default_caller")
+    person_id = workspace.default_caller_id
     try:
         person = find_default_caller(sample_context(workspace, Deadline(probe.seconds)))
     except (OqlError, ItopRejectedError, ItopPermissionError):
         return  # reported about the scope, or the account
     if person is None:
-        yield subject.failure(
-            about,
+        yield check.failure(
             f"iTop has no Person {person_id} in its scope, who is set as the caller for unknown customers",
             "Correct the caller for unknown customers in the admin, or leave it empty.",
         )
     elif not person.is_active:
-        yield subject.warning(
-            about,
+        yield check.warning(
             f"the caller for unknown customers, {person.name}, is inactive in iTop",
             "Activate the person in iTop, or enter another one in the admin.",
         )
     else:
-        yield subject.ok(about, f"the caller for unknown customers is {person.name}")
+        yield check.ok(f"the caller for unknown customers is {person.name}")

@@ -45,31 +45,30 @@ def examine() -> Iterator[Finding]:
 
 
 def _examine_database() -> Iterator[Finding]:
+    check = SUBJECT.check("service.database")
     if migrations_missing():
-        yield SUBJECT.failure(
-            "service.database", "its database is not migrated", "Run: python manage.py migrate"
-        )
+        yield check.failure("its database is not migrated", "Run: python manage.py migrate")
     else:
-        yield SUBJECT.ok("service.database", "its database is reachable and migrated")
+        yield check.ok("its database is reachable and migrated")
 
 
 def _examine_keys() -> Iterator[Finding]:
+    check = SUBJECT.check("service.keys")
     try:
         cipher()
     except ImproperlyConfigured as error:
-        yield SUBJECT.failure("service.keys", str(error), "`manage.py check` shows how to generate one.")
+        yield check.failure(str(error), "`manage.py check` shows how to generate one.")
         return
     secrets = [stored.secret for stored in stored_secrets()]
     unreadable = sum(not secret.is_readable for secret in secrets)
     if unreadable:
-        yield SUBJECT.failure(
-            "service.keys",
+        yield check.failure(
             f"{unreadable} of {len(secrets)} stored secrets cannot be decrypted with FIELD_ENCRYPTION_KEYS",
             "Append the key that they were encrypted with to the list. `manage.py check --database default` lists "
             "them.",
         )
     else:
-        yield SUBJECT.ok("service.keys", f"all {len(secrets)} stored secrets can be decrypted")
+        yield check.ok(f"all {len(secrets)} stored secrets can be decrypted")
 
 
 def _examine_work() -> Iterator[Finding]:
@@ -97,12 +96,12 @@ def _examine_work() -> Iterator[Finding]:
 
 
 def _examine_workspaces() -> Finding:
+    check = SUBJECT.check("service.workspaces")
     total = Workspace.objects.count()
     enabled = Workspace.objects.filter(enabled=True).count()
     if enabled:
-        return SUBJECT.ok("service.workspaces", f"{enabled} of {total} workspaces are enabled")
-    return SUBJECT.failure(
-        "service.workspaces",
+        return check.ok(f"{enabled} of {total} workspaces are enabled")
+    return check.failure(
         "no workspace is enabled"
         if total
         else "no workspace is connected: every request from Intercom is refused",
@@ -111,9 +110,9 @@ def _examine_workspaces() -> Finding:
 
 
 def _examine_queue() -> Finding:
+    check = SUBJECT.check("service.queue")
     if settings.REDIS_URL and isinstance(queue.huey, MemoryHuey):
-        return SUBJECT.failure(
-            "service.queue",
+        return check.failure(
             "REDIS_URL is not the address of a Redis server: no worker starts, and nothing is written",
             "Correct it (`manage.py check` shows examples), and restart the web server and the workers. Messages "
             "received until then are stored, and written afterwards.",
@@ -121,18 +120,16 @@ def _examine_queue() -> Finding:
     try:
         queue.huey.pending_count()
     except Exception as error:  # noqa: BLE001 - any error of the queue's library
-        return SUBJECT.failure(
-            "service.queue",
+        return check.failure(
             f"its queue cannot be reached ({type(error).__name__})",
             "Check REDIS_URL and that Redis runs. Nothing is lost, but workers notice new work only once a minute.",
         )
-    return SUBJECT.ok(
-        "service.queue", f"its queue is reachable ({'Redis' if settings.REDIS_URL else 'a file'})"
-    )
+    return check.ok(f"its queue is reachable ({'Redis' if settings.REDIS_URL else 'a file'})")
 
 
 def _examine_disk() -> Iterator[Finding]:
     """Check the disks that this service writes to; that of PostgreSQL belongs to its own server."""
+    check = SUBJECT.check("service.disk")
     directories = [Path(settings.HUEY_FILE).parent] if settings.HUEY_FILE else []
     database = settings.DATABASES["default"]
     if "sqlite" in database["ENGINE"]:
@@ -142,10 +139,9 @@ def _examine_disk() -> Iterator[Finding]:
             continue
         free = shutil.disk_usage(directory).free
         if free < MIN_FREE_BYTES:
-            yield SUBJECT.warning(
-                "service.disk",
+            yield check.warning(
                 f"{free / 1e6:.0f} MB are free on its disk ({directory})",
                 "Free some space. With a full disk, webhooks cannot be stored, and Intercom repeats each only once.",
             )
         else:
-            yield SUBJECT.ok("service.disk", f"{free / 1e9:.0f} GB are free on its disk ({directory})")
+            yield check.ok(f"{free / 1e9:.0f} GB are free on its disk ({directory})")

@@ -57,54 +57,39 @@ def _examine_tracking(probe: Probe) -> Iterator[Finding]:
     for log in Log:
         delivery = _written(probe).filter(log=log).first()
         for key in {f"{profile.ticket_class}.{profile.code(log)}" for profile in probe.profiles}:
-            if delivery is None or f"{delivery.ticket.ticket_class}.{log_attribute(delivery)}" != key:
-                yield _known_tracking(probe, key)
-            else:
-                yield _verify_tracking(probe, delivery, key)
+            is_newest = delivery and f"{delivery.ticket.ticket_class}.{log_attribute(delivery)}" == key
+            yield _tracking_finding(probe, key, delivery if is_newest else None)
 
 
-def _known_tracking(probe: Probe, key: str) -> Finding:
+def _tracking_finding(probe: Probe, key: str, delivery: Delivery | None) -> Finding:
+    """Look for the delivery in iTop's history. Without one, return what earlier writes have shown."""
+    check = probe.subject.check("itop.changes")
     is_tracked = probe.itop.tracked_logs.get(key)
-    if is_tracked is None:
-        return probe.subject.ok(
-            "itop.changes", f"change tracking of {key} can be checked after the first message"
-        )
-    return _tracked(probe, key) if is_tracked else _not_tracked(probe, key)
-
-
-def _verify_tracking(probe: Probe, delivery: Delivery, key: str) -> Finding:
-    ticket = delivery.ticket
-    found = written_keys(
-        probe.client,
-        ticket.ticket_class,
-        ticket.object_id,
-        [delivery.idempotency_key],
-        deadline=probe.seconds,
-    )
-    if found:
-        if probe.itop.tracked_logs.get(key) is None:
+    if delivery is not None:
+        was_tracked, is_tracked = is_tracked, _is_in_history(probe, delivery)
+        if was_tracked and not is_tracked:
+            return check.warning(
+                f"its history does not contain the newest message written to {key} of {delivery.ticket.ref}",
+                "The ticket was deleted, iTop's history was purged, or its data model no longer tracks changes of that "
+                "log. In the last case, set its tracking level back to “all”, so that repeated writes are detected.",
+            )
+        if is_tracked and was_tracked is None:
             probe.itop.learn_tracking(key, is_tracked=True)
-        return _tracked(probe, key)
-    if probe.itop.tracked_logs.get(key) is not True:
-        return _not_tracked(probe, key)
-    return probe.subject.warning(
-        "itop.changes",
-        f"its history does not contain the newest message written to {key} of {ticket.ref}",
-        "The ticket was deleted, iTop's history was purged, or its data model no longer tracks changes of that log. In "
-        "the last case, set its tracking level back to “all”, so that repeated writes are detected.",
-    )
-
-
-def _tracked(probe: Probe, key: str) -> Finding:
-    return probe.subject.ok("itop.changes", f"tracks changes of {key}: each write can be verified")
-
-
-def _not_tracked(probe: Probe, key: str) -> Finding:
-    return probe.subject.warning(
-        "itop.changes",
+    if is_tracked is None:
+        return check.ok(f"change tracking of {key} can be checked after the first message")
+    if is_tracked:
+        return check.ok(f"tracks changes of {key}: each write can be verified")
+    return check.warning(
         f"does not track changes of {key}: a repeated write is detected only by reading the log",
         "Set the log's tracking level to “all” in iTop's data model. Otherwise a message may be written twice if iTop "
         "executes a request after the bridge gave up on it.",
+    )
+
+
+def _is_in_history(probe: Probe, delivery: Delivery) -> bool:
+    ticket, keys = delivery.ticket, [delivery.idempotency_key]
+    return bool(
+        written_keys(probe.client, ticket.ticket_class, ticket.object_id, keys, deadline=probe.seconds)
     )
 
 
@@ -113,22 +98,21 @@ def _not_tracked(probe: Probe, key: str) -> Finding:
 
 def _examine_time_zone(probe: Probe) -> Iterator[Finding]:
     # After several attempts it is unknown which one wrote the message.
+    check = probe.subject.check("itop.time_zone")
     delivery = _written(probe).filter(attempts=1, written_at__isnull=False).first()
     recorded_at = _recorded_at(probe, delivery) if delivery else None
     if delivery is None or delivery.written_at is None or recorded_at is None:
-        yield probe.subject.ok(
-            "itop.time_zone",
-            f"is assumed to be in {probe.itop.time_zone}; this can be checked after the first message",
+        yield check.ok(
+            f"is assumed to be in {probe.itop.time_zone}; this can be checked after the first message"
         )
         return
     written_at = delivery.written_at.astimezone(probe.itop.zone).replace(tzinfo=None)
     ahead = (recorded_at - written_at).total_seconds()
     if abs(ahead) <= MAX_TIME_DIFFERENCE:
-        yield probe.subject.ok("itop.time_zone", f"writes its dates in {probe.itop.time_zone}, as set here")
+        yield check.ok(f"writes its dates in {probe.itop.time_zone}, as set here")
         return
     hours = f"{abs(round(ahead / 900) / 4):g} hours"
-    yield probe.subject.warning(
-        "itop.time_zone",
+    yield check.warning(
         f"writes its dates {hours} {'ahead of' if ahead > 0 else 'behind'} {probe.itop.time_zone}, which is set here",
         "In the admin, set the time zone to the one in iTop's configuration (`timezone`). Until then, dates in the "
         "panel, and those of files that are copied to iTop, are wrong by this difference.",
@@ -162,19 +146,19 @@ def _parse_date(text: str) -> dt.datetime | None:
 
 
 def _examine_duplicates(probe: Probe) -> Iterator[Finding]:
+    check = probe.subject.check("itop.doubles")
     by_id = {delivery.ticket_id: delivery.ticket for delivery in _written(probe)[:MAX_DELIVERIES]}
     tickets = list(by_id.values())[:MAX_TICKETS]
     affected = [ticket.ref for ticket in tickets if _has_duplicates(probe, ticket)]
     if affected:
-        yield probe.subject.failure(
-            "itop.doubles",
+        yield check.failure(
             f"messages appear twice in the log of {', '.join(affected)}: another program also writes them",
             "Remove the PHP extension's webhook from Intercom's Developer Hub (or the extension from iTop), and check "
             "whether a second installation of this service uses the same workspace.",
         )
     elif tickets:
         names = ", ".join(ticket.ref for ticket in tickets)
-        yield probe.subject.ok("itop.doubles", f"no message appears twice (checked: {names})")
+        yield check.ok(f"no message appears twice (checked: {names})")
 
 
 def _has_duplicates(probe: Probe, ticket: Ticket) -> bool:

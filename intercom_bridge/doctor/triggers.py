@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import Enum
 
 from intercom_bridge.models import Log
@@ -37,8 +37,8 @@ def examine_triggers(probe: Probe) -> Iterator[Finding]:
 
     Raise ItopError when iTop stops responding.
     """
-    classes = sorted({profile.ticket_class for profile in probe.profiles})
-    if not classes:
+    check = probe.subject.check("itop.triggers")
+    if not probe.profiles:
         return
     # A write changes the log, and thereby the time of the last update.
     written = {profile.code(log) for profile in probe.profiles for log in Log}
@@ -46,31 +46,28 @@ def examine_triggers(probe: Probe) -> Iterator[Finding]:
     triggers: list[ItopObject] = []
     try:
         for trigger_class, attribute in _TRIGGER_CLASSES:
-            found = find_enabled(probe, trigger_class, attribute, classes)
+            found = find_enabled(probe, trigger_class, attribute)
             triggers += [trigger for trigger in found if _is_activated(trigger, attribute, written)]
     except ItopPermissionError:
-        yield probe.subject.ok(
-            "itop.triggers",
-            "its account may not read triggers; see under Notifications in iTop whether messages cause e-mails",
+        yield check.ok(
+            "its account may not read triggers; see under Notifications in iTop whether messages cause e-mails"
         )
         return
     names = {kind: [name_of(each) for each in triggers if excludes(probe, each) is kind] for kind in Excluded}
     if names[Excluded.OTHER_ORIGINS_FIRE]:
-        yield probe.subject.ok(
-            "itop.triggers",
+        yield check.ok(
             f"sends an e-mail for messages written to tickets that were not created from a conversation, because of: "
-            f"{', '.join(names[Excluded.OTHER_ORIGINS_FIRE])}",
+            f"{', '.join(names[Excluded.OTHER_ORIGINS_FIRE])}"
         )
     if names[Excluded.NONE]:
-        yield probe.subject.warning(
-            "itop.triggers",
+        yield check.warning(
             f"sends an e-mail for each message written to a log, because of: {', '.join(names[Excluded.NONE])}",
             "Decide in iTop, under Notifications, whether each of them should: customers may receive their own "
             f"Intercom messages as e-mails. A filter on the trigger (origin != '{ORIGIN}', or intercom_ref = '') can "
             f"exclude such tickets; a context without {_REST_CONTEXT} excludes all writes of the bridge.",
         )
     elif not names[Excluded.OTHER_ORIGINS_FIRE]:
-        yield probe.subject.ok("itop.triggers", "sends no e-mail when a message is written to a log")
+        yield check.ok("sends no e-mail when a message is written to a log")
 
 
 class Excluded(Enum):
@@ -96,17 +93,16 @@ def excludes(probe: Probe, trigger: ItopObject) -> Excluded:
     return Excluded.NONE
 
 
-def find_enabled(
-    probe: Probe, trigger_class: str, attribute: str, targets: Sequence[str], *, recipient: str = ""
-) -> list[ItopObject]:
-    """Return the triggers with an enabled e-mail action; none if this iTop does not have the class.
+def find_enabled(probe: Probe, trigger_class: str, attribute: str, recipient: str = "") -> list[ItopObject]:
+    """Return the triggers for tickets with an enabled e-mail action; none if iTop does not have the class.
 
     With `recipient`, only actions in whose queries for recipients this attribute occurs.
     """
+    targets = ", ".join(map(quote, (*probe.ticket_classes, *_PARENT_CLASSES)))
     query = (
         f"SELECT {trigger_class} AS t JOIN lnkTriggerAction AS l ON l.trigger_id = t.id"
         " JOIN ActionEmail AS a ON l.action_id = a.id"
-        f" WHERE a.status = 'enabled' AND t.target_class IN ({', '.join(map(quote, (*targets, *_PARENT_CLASSES)))})"
+        f" WHERE a.status = 'enabled' AND t.target_class IN ({targets})"
     )
     if recipient:
         pattern = quote(f"%{recipient}%")

@@ -39,8 +39,6 @@ FOREVER = dt.timedelta(days=10_000)
 # The maximum number of rows of a kind that one digest counts; the next digest counts the others.
 MAX_ROWS = 10_000
 
-_NOTHING_IS_LOST = "No message is lost: messages wait, and are written when the problem is solved."
-
 
 def send_alerts() -> None:
     """Send the e-mails that are due. Do nothing without ALERT_EMAILS."""
@@ -54,14 +52,14 @@ def send_alerts() -> None:
 
 def _report_failures() -> None:
     """Send a digest of the permanent failures since the last one."""
-    failed: list[tuple[str, JobQuerySet[Any]]] = [
+    failed: tuple[tuple[str, JobQuerySet[Any]], ...] = (
         ("Messages not copied to a ticket", Delivery.objects.retriable()),
         ("Webhook events not processed", WebhookEvent.objects.retriable()),
         # A rejection that the teammate has seen in the panel is not reported.
         ("Tickets not created", TicketCreation.objects.retriable().filter(rejection_seen=False)),
         ("Messages not posted to Intercom", OutgoingMessage.objects.retriable()),
-    ]
-    found: list[tuple[str, JobQuerySet[Any], list[tuple[int, str]]]] = []
+    )
+    found = []
     for what, rows in failed:
         unreported = rows.filter(announced_at=None).order_by("pk")
         found.append((what, rows, list(unreported.values_list("pk", "reason_code")[:MAX_ROWS])))
@@ -86,33 +84,31 @@ def _list_url(rows: JobQuerySet[Any], code: str) -> str:
 
 def _report_itops() -> None:
     """Report each iTop that has been unavailable for ten minutes or refuses the account, and later its recovery."""
+    reported = Alert.objects.filter(kind=Alert.Kind.ITOP)
     for itop in ItopInstance.objects.filter(paused_since__isnull=False):
         is_refused = itop.pause_code == ReasonCode.ITOP_LOGIN_REFUSED
         since = itop.paused_since or timezone.now()
-        if not is_refused and since > timezone.now() - MAX_PAUSE:
+        is_short = since > timezone.now() - MAX_PAUSE
+        if not is_refused and (is_short or reported.filter(about_id=itop.pk).exists()):
             continue
-        code = ReasonCode.ITOP_LOGIN_REFUSED if is_refused else ReasonCode.ITOP_UNAVAILABLE
-        earlier = Alert.objects.filter(kind=Alert.Kind.ITOP, about_id=itop.pk).first()
-        if earlier and not is_refused:
-            continue
-        if Alert.objects.claim(Alert.Kind.ITOP, itop.pk, code=code, every=FOREVER) and not _send(
+        _report(
+            Alert.Kind.ITOP,
+            itop,
+            ReasonCode.ITOP_LOGIN_REFUSED if is_refused else ReasonCode.ITOP_UNAVAILABLE,
+            FOREVER,
             f"iTop “{itop.name}” {'refuses its account' if is_refused else 'is not available'}",
             f"Nothing has been written to it since {since:%Y-%m-%d %H:%M} UTC: {reason_label(itop.pause_code)}",
-            _NOTHING_IS_LOST,
+            "No message is lost: messages wait, and are written when the problem is solved.",
             f"Test connection: {_url('itopinstance_test', itop.pk)}",
-        ):
-            _withdraw(Alert.Kind.ITOP, itop.pk, earlier)
+        )
     solved = ItopInstance.objects.filter(paused_since=None)
-    for alert in Alert.objects.filter(kind=Alert.Kind.ITOP, about_id__in=solved.values("pk")):
+    for alert in reported.filter(about_id__in=solved.values("pk")):
         if not Alert.objects.filter(pk=alert.pk, sent_at=alert.sent_at).delete()[0]:
             continue
         name = ItopInstance.objects.values_list("name", flat=True).filter(pk=alert.about_id).first()
         if not _send(f"iTop “{name}” works again", "The waiting messages are being written."):
-            Alert.objects.get_or_create(
-                kind=alert.kind,
-                about_id=alert.about_id,
-                defaults={"code": alert.code, "sent_at": alert.sent_at},
-            )
+            defaults = {"code": alert.code, "sent_at": alert.sent_at}
+            Alert.objects.get_or_create(kind=alert.kind, about_id=alert.about_id, defaults=defaults)
 
 
 def _report_tokens() -> None:
@@ -125,22 +121,28 @@ def _report_tokens() -> None:
         conversation__workspace=OuterRef("pk"), reason_code=code
     )
     for workspace in Workspace.objects.filter(Q(enabled=True), Exists(messages) | Exists(conversations)):
-        earlier = Alert.objects.filter(kind=Alert.Kind.WORKSPACE, about_id=workspace.pk).first()
-        if Alert.objects.claim(
-            Alert.Kind.WORKSPACE, workspace.pk, code=code, every=REPEATED_AFTER
-        ) and not _send(
+        _report(
+            Alert.Kind.WORKSPACE,
+            workspace,
+            code,
+            REPEATED_AFTER,
             f"Intercom refuses the access token of {workspace}",
             "Notes and messages to customers wait, and conversations are not compared. Messages are still written to "
             "iTop.",
             "Enter a valid access token on the workspace's page, and check its permissions.",
             f"Test connection: {_url('workspace_test', workspace.pk)}",
-        ):
-            _withdraw(Alert.Kind.WORKSPACE, workspace.pk, earlier)
+        )
 
 
-def _withdraw(kind: str, about_id: int, earlier: Alert | None) -> None:
-    """Undo a claim whose e-mail was not sent: delete its record, and restore the `earlier` one."""
-    Alert.objects.filter(kind=kind, about_id=about_id).delete()
+def _report(
+    kind: str, row: ItopInstance | Workspace, code: str, every: dt.timedelta, subject: str, *lines: str
+) -> None:
+    """Send an e-mail about the row, unless one with this code was sent less than `every` ago."""
+    earlier = Alert.objects.filter(kind=kind, about_id=row.pk).first()
+    if not Alert.objects.claim(kind, row.pk, code=code, every=every) or _send(subject, *lines):
+        return
+    # It was not sent: restore the record that the claim replaced.
+    Alert.objects.filter(kind=kind, about_id=row.pk).delete()
     if earlier is not None:
         earlier.pk = None
         earlier.save(force_insert=True)

@@ -1,53 +1,16 @@
-"""Django system checks of this service. Each has an id and a hint.
+"""Django system checks of this service. docs/operate.md lists their ids.
 
-Settings, without network and database:
-
-    E001  FIELD_ENCRYPTION_KEYS is missing, DEBUG is off      W001  FIELD_ENCRYPTION_KEYS is missing, DEBUG is on
-    E002  FIELD_ENCRYPTION_KEYS contains an invalid key
-    E003  a public key from settings/development.py is used, DEBUG is off
-    E004  PUBLIC_URL is missing or not a URL
-    E005  PUBLIC_URL is not https in production
-    E006  PUBLIC_URL is this machine in production
-    E007  DEBUG is on in production                           W002  DEBUG is on and PUBLIC_URL is public
-    E008  REDIS_URL is not the address of a Redis server
-    E009  ALLOWED_HOSTS does not contain PUBLIC_URL's host
-    E010  a setting is a placeholder from the documentation (with `--deploy`)
-    W003  INTERCOM_API_URL is set in production
-    W004  SQLite is used together with Redis
-    W006  METRICS_TOKEN is set, but METRICS_DIR is not writable
-    E011  FILES_DIR is not a directory that can be written to  W007  FILES_DIR has too little free space
-
-Rows, with `--database default`:
-
-    I101  the database cannot be reached or is not migrated
-    W101  no workspace exists
-    E102  an enabled workspace has no client secret           E103  an enabled workspace has no access token
-    E104  a secret cannot be decrypted with the current keys
-    E105  a secret is a placeholder from the documentation
-    E106  a workspace's scope is invalid
-    E107  an iTop's address is not https in production
-    E108  an iTop's address is not its base URL
-    E109  an iTop has no account
-    E110  a list, mapping or default of a profile is invalid
-    E111  a profile's create form has no field                E112  a profile's create form has no title
-    W113  a profile's list of details or of closed states is empty
-    E114  a time zone is invalid
-    W115  two workspaces have the same client secret
-    W116  no worker has been alive for two minutes and work is waiting
-    E117  a profile's create form contains an attribute that the bridge fills in
-    W118  a profile does not fit the imported data model
-    W125  a workspace's scope is on a class that the imported data model does not have
-    I119  secrets are encrypted with an older key of FIELD_ENCRYPTION_KEYS
-
-`migrate` runs the database checks of the database that it migrates. Errors would stop it, so rows are not checked then.
+Settings (up to 099) are checked without network and database, rows (from 101) with `--database default`. `migrate` runs
+the database checks of the database that it migrates. Errors would stop it, so rows are not checked then.
 """
 
+import functools
 import os
 import re
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -70,6 +33,8 @@ from intercom_bridge.models.workspace import PLACEHOLDER, validate_scope
 from .key_rotation import stored_secrets
 from .readiness import migrations_missing, stalled_message, stalled_since
 
+_Messages = Callable[..., Iterator[CheckMessage]]
+
 TAG = "intercom_bridge"
 # The values in settings/development.py, which is public.
 PUBLIC_ENCRYPTION_KEYS = {"ZGV2ZWxvcG1lbnQtb25seS1ub3QtYS1zZWNyZXQtMDE="}
@@ -88,22 +53,19 @@ GENERATE_KEY_HINT = (
 )
 
 
-def register_checks() -> None:
-    """Register all checks. Called when Django is ready."""
-    for check in (
-        check_encryption_keys,
-        check_public_keys,
-        check_public_url,
-        check_debug,
-        check_intercom_api_url,
-        check_redis_url,
-        check_queue_and_database,
-        check_metrics,
-        check_files_dir,
-    ):
-        register(check, TAG)
-    register(check_placeholders, TAG, deploy=True)
-    register(check_rows, TAG, Tags.database)
+def _system_check(
+    *tags: str, deploy: bool = False
+) -> Callable[[_Messages], Callable[..., list[CheckMessage]]]:
+    """Register a function that yields messages as a system check, which returns a list."""
+
+    def decorate(messages: _Messages) -> Callable[..., list[CheckMessage]]:
+        @functools.wraps(messages)
+        def check(**options: Any) -> list[CheckMessage]:
+            return list(messages(**options))
+
+        return register(check, TAG, *tags, deploy=deploy)
+
+    return decorate
 
 
 def _error(number: str, text: str, hint: str, row: Any = None) -> CheckMessage:
@@ -126,23 +88,22 @@ def _in_production() -> bool:
 # Settings
 
 
-def check_encryption_keys(**_: Any) -> list[CheckMessage]:
+@_system_check()
+def check_encryption_keys(**_: Any) -> Iterator[CheckMessage]:
     keys: Sequence[str] = settings.FIELD_ENCRYPTION_KEYS
-    if not keys:
-        text = "FIELD_ENCRYPTION_KEYS is not set: secrets can be neither stored nor read."
-        if settings.DEBUG:
-            return [_warning("W001", text, GENERATE_KEY_HINT)]
-        return [_error("E001", text, f"{GENERATE_KEY_HINT}. Keep a copy of the key.")]
     invalid = [str(number) for number, key in enumerate(keys, 1) if not _is_key(key)]
-    if not invalid:
-        return []
-    return [
-        _error(
+    if invalid:
+        yield _error(
             "E002",
             f"FIELD_ENCRYPTION_KEYS contains an invalid key: number {', '.join(invalid)} of {len(keys)}.",
             f"A key is 32 bytes in URL-safe base64. Separate keys by commas, newest first. {GENERATE_KEY_HINT}",
         )
-    ]
+    if not keys:
+        text = "FIELD_ENCRYPTION_KEYS is not set: secrets can be neither stored nor read."
+        if settings.DEBUG:
+            yield _warning("W001", text, GENERATE_KEY_HINT)
+        else:
+            yield _error("E001", text, f"{GENERATE_KEY_HINT}. Keep a copy of the key.")
 
 
 def _is_key(key: str) -> bool:
@@ -153,61 +114,49 @@ def _is_key(key: str) -> bool:
     return True
 
 
-def check_public_keys(**_: Any) -> list[CheckMessage]:
-    if settings.DEBUG:
-        return []
-    names = []
-    if PUBLIC_ENCRYPTION_KEYS & set(settings.FIELD_ENCRYPTION_KEYS):
-        names.append("FIELD_ENCRYPTION_KEYS")
-    if PUBLIC_SECRET_KEY.match(str(settings.SECRET_KEY)):
-        names.append("SECRET_KEY")
-    return [
-        _error(
-            "E003",
-            f"{name} contains the public value from settings/development.py, and DEBUG is off.",
-            "Generate your own. Use settings.production for real conversations.",
-        )
-        for name in names
-    ]
+@_system_check()
+def check_public_keys(**_: Any) -> Iterator[CheckMessage]:
+    for name, is_public in (
+        ("FIELD_ENCRYPTION_KEYS", PUBLIC_ENCRYPTION_KEYS & set(settings.FIELD_ENCRYPTION_KEYS)),
+        ("SECRET_KEY", PUBLIC_SECRET_KEY.match(str(settings.SECRET_KEY))),
+    ):
+        if is_public and not settings.DEBUG:
+            yield _error(
+                "E003",
+                f"{name} contains the public value from settings/development.py, and DEBUG is off.",
+                "Generate your own. Use settings.production for real conversations.",
+            )
 
 
-def check_public_url(**_: Any) -> list[CheckMessage]:
+@_system_check()
+def check_public_url(**_: Any) -> Iterator[CheckMessage]:
     parts = _split(settings.PUBLIC_URL)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return [
-            _error(
-                "E004",
-                "PUBLIC_URL is not set, or is not a URL.",
-                "Set it to the URL at which Intercom reaches this service, for example https://bridge.example.com",
-            )
-        ]
-    messages = []
+        yield _error(
+            "E004",
+            "PUBLIC_URL is not set, or is not a URL.",
+            "Set it to the URL at which Intercom reaches this service, for example https://bridge.example.com",
+        )
+        return
     if _in_production() and parts.hostname in LOCAL_HOSTS:
-        messages.append(
-            _error(
-                "E006",
-                f"PUBLIC_URL is {settings.PUBLIC_URL}, which is this machine: Intercom cannot reach it.",
-                "Set it to the https URL at which Intercom reaches this service.",
-            )
+        yield _error(
+            "E006",
+            f"PUBLIC_URL is {settings.PUBLIC_URL}, which is this machine: Intercom cannot reach it.",
+            "Set it to the https URL at which Intercom reaches this service.",
         )
     elif _in_production() and parts.scheme != "https":
-        messages.append(
-            _error(
-                "E005",
-                f"PUBLIC_URL is not https (it is {settings.PUBLIC_URL}).",
-                "Intercom calls https addresses only. Run a proxy with a certificate in front of this service.",
-            )
+        yield _error(
+            "E005",
+            f"PUBLIC_URL is not https (it is {settings.PUBLIC_URL}).",
+            "Intercom calls https addresses only. Run a proxy with a certificate in front of this service.",
         )
     if not _is_allowed(parts.hostname):
-        messages.append(
-            _error(
-                "E009",
-                f"ALLOWED_HOSTS does not contain {parts.hostname}, the host of PUBLIC_URL: all requests from "
-                "Intercom would get the status 400.",
-                f"Add {parts.hostname} to ALLOWED_HOSTS, or unset ALLOWED_HOSTS: its default is PUBLIC_URL's host.",
-            )
+        yield _error(
+            "E009",
+            f"ALLOWED_HOSTS does not contain {parts.hostname}, the host of PUBLIC_URL: all requests from Intercom "
+            "would get the status 400.",
+            f"Add {parts.hostname} to ALLOWED_HOSTS, or unset ALLOWED_HOSTS: its default is PUBLIC_URL's host.",
         )
-    return messages
 
 
 def _is_allowed(host: str) -> bool:
@@ -216,118 +165,103 @@ def _is_allowed(host: str) -> bool:
     return validate_host(f"[{host}]" if ":" in host else host, settings.ALLOWED_HOSTS)
 
 
-def check_placeholders(**_: Any) -> list[CheckMessage]:
+@_system_check(deploy=True)
+def check_placeholders(**_: Any) -> Iterator[CheckMessage]:
     """Check, with `--deploy` only, for the values of bridge.env.example and of the documentation."""
-    placeholders = []
     host = _split(settings.PUBLIC_URL).hostname or ""
-    if f".{host}".endswith(EXAMPLE_HOSTS):
-        placeholders.append(
-            (
-                "PUBLIC_URL",
-                f"{host} is reserved for examples. Set the URL at which Intercom reaches this service.",
-            )
-        )
-    if settings.DATABASES["default"].get("PASSWORD") == EXAMPLE_PASSWORD:
-        placeholders.append(
-            ("DATABASE_URL", "Its password is that of the example. Set the password of the role.")
-        )
-    if settings.METRICS_TOKEN == EXAMPLE_METRICS_TOKEN:
-        placeholders.append(
-            ("METRICS_TOKEN", "Set a long random value, or unset it: /metrics then returns 404.")
-        )
-    return [
-        _error("E010", f"{name} is still a placeholder from the documentation.", hint)
-        for name, hint in placeholders
-    ]
+    for name, is_placeholder, hint in (
+        (
+            "PUBLIC_URL",
+            f".{host}".endswith(EXAMPLE_HOSTS),
+            f"{host} is reserved for examples. Set the URL at which Intercom reaches this service.",
+        ),
+        (
+            "DATABASE_URL",
+            settings.DATABASES["default"].get("PASSWORD") == EXAMPLE_PASSWORD,
+            "Its password is that of the example. Set the password of the role.",
+        ),
+        (
+            "METRICS_TOKEN",
+            settings.METRICS_TOKEN == EXAMPLE_METRICS_TOKEN,
+            "Set a long random value, or unset it: /metrics then returns 404.",
+        ),
+    ):
+        if is_placeholder:
+            yield _error("E010", f"{name} is still a placeholder from the documentation.", hint)
 
 
-def check_debug(**_: Any) -> list[CheckMessage]:
+@_system_check()
+def check_debug(**_: Any) -> Iterator[CheckMessage]:
     if not settings.DEBUG:
-        return []
+        return
     hint = "Remove DEBUG from the environment, and set DJANGO_SETTINGS_MODULE=settings.production."
-    if str(settings.SETTINGS_MODULE).endswith("production"):
-        return [_error("E007", "DEBUG is on in production: error pages show settings to everyone.", hint)]
     host = _split(settings.PUBLIC_URL).hostname
-    if host and host not in LOCAL_HOSTS:
+    if str(settings.SETTINGS_MODULE).endswith("production"):
+        yield _error("E007", "DEBUG is on in production: error pages show settings to everyone.", hint)
+    elif host and host not in LOCAL_HOSTS:
         text = f"DEBUG is on, and PUBLIC_URL is public ({host}): error pages show settings to everyone."
-        return [_warning("W002", text, f"Acceptable for a trial with made-up data. Otherwise: {hint}")]
-    return []
+        yield _warning("W002", text, f"Acceptable for a trial with made-up data. Otherwise: {hint}")
 
 
-def check_intercom_api_url(**_: Any) -> list[CheckMessage]:
-    if not settings.INTERCOM_API_URL or not _in_production():
-        return []
-    return [
-        _warning(
+@_system_check()
+def check_intercom_api_url(**_: Any) -> Iterator[CheckMessage]:
+    if settings.INTERCOM_API_URL and _in_production():
+        yield _warning(
             "W003",
-            "INTERCOM_API_URL is set: the access tokens of all workspaces, and the files that people "
-            "send, go to that host, not to Intercom.",
+            "INTERCOM_API_URL is set: the access tokens of all workspaces, and the files that people send, go to that "
+            "host, not to Intercom.",
             "It is for test servers. Unset it to use the host of each region.",
         )
-    ]
 
 
-def check_redis_url(**_: Any) -> list[CheckMessage]:
-    if not settings.REDIS_URL:
-        return []
+@_system_check()
+def check_redis_url(**_: Any) -> Iterator[CheckMessage]:
     parts = _split(settings.REDIS_URL)
     is_tcp = parts.scheme in ("redis", "rediss") and parts.hostname
-    if is_tcp or (parts.scheme == "unix" and parts.path):
-        return []
-    return [
-        _error(
+    if settings.REDIS_URL and not is_tcp and not (parts.scheme == "unix" and parts.path):
+        yield _error(
             "E008",
             "REDIS_URL is not the address of a Redis server.",
             "Examples: redis://redis.example.com:6379/0, rediss://… with TLS, unix:///run/redis.sock. Without "
             "REDIS_URL, a file is used instead of Redis.",
         )
-    ]
 
 
-def check_queue_and_database(**_: Any) -> list[CheckMessage]:
-    if not settings.REDIS_URL or "sqlite" not in settings.DATABASES["default"]["ENGINE"]:
-        return []
-    return [
-        _warning(
+@_system_check()
+def check_queue_and_database(**_: Any) -> Iterator[CheckMessage]:
+    if settings.REDIS_URL and "sqlite" in settings.DATABASES["default"]["ENGINE"]:
+        yield _warning(
             "W004",
             "Redis is used together with an SQLite file, which several machines cannot share.",
             "For several machines, set DATABASE_URL to a PostgreSQL database. For one machine, Redis is not needed.",
         )
-    ]
 
 
-def check_metrics(**_: Any) -> list[CheckMessage]:
-    if not settings.METRICS_TOKEN or settings.METRICS_DIR:
-        return []
-    return [
-        _warning(
+@_system_check()
+def check_metrics(**_: Any) -> Iterator[CheckMessage]:
+    if settings.METRICS_TOKEN and not settings.METRICS_DIR:
+        yield _warning(
             "W006",
             "METRICS_TOKEN is set, but METRICS_DIR cannot be created or written to: /metrics has no counters.",
             "Set METRICS_DIR to a directory that the service may write to.",
         )
-    ]
 
 
-def check_files_dir(**_: Any) -> list[CheckMessage]:
+@_system_check()
+def check_files_dir(**_: Any) -> Iterator[CheckMessage]:
     directory = settings.FILES_DIR
     if not os.path.isdir(directory) or not os.access(directory, os.W_OK | os.X_OK):
-        return [
-            _error(
-                "E011",
-                f"FILES_DIR ({directory}) is not a directory that this process may write to: no file is copied.",
-                "Create it, and give it to the service's user, or set FILES_DIR to another directory.",
-            )
-        ]
-    free = shutil.disk_usage(directory).free
-    if free >= MIN_FREE_BYTES:
-        return []
-    return [
-        _warning(
+        yield _error(
+            "E011",
+            f"FILES_DIR ({directory}) is not a directory that this process may write to: no file is copied.",
+            "Create it, and give it to the service's user, or set FILES_DIR to another directory.",
+        )
+    elif (free := shutil.disk_usage(directory).free) < MIN_FREE_BYTES:
+        yield _warning(
             "W007",
             f"FILES_DIR ({directory}) has only {free // 1_000_000} MB of free space: large files cannot be copied.",
             f"Free at least {MIN_FREE_BYTES // 1_000_000} MB, or set FILES_DIR to a directory on a larger disk.",
         )
-    ]
 
 
 def _split(url: str) -> SplitResult:
@@ -342,28 +276,32 @@ def _split(url: str) -> SplitResult:
 # Rows
 
 
-def check_rows(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+@_system_check(Tags.database)
+def check_rows(*, databases: Sequence[str] | None = None, **_: Any) -> Iterator[CheckMessage]:
     if not databases or "default" not in databases or sys.argv[1:2] == ["migrate"]:
-        return []
-    no_database = [
-        _info(
+        return
+    try:
+        messages = None if migrations_missing() else list(_check_all_rows())
+    except (DatabaseError, ImproperlyConfigured, ConnectionDoesNotExist):
+        messages = None
+    if messages is None:
+        yield _info(
             "I101",
             "The database cannot be reached or is not migrated: its rows were not checked.",
             "Run: python manage.py migrate",
         )
-    ]
-    try:
-        if migrations_missing():
-            return no_database
-        return [
-            *_check_workspaces(Workspace.objects.select_related("itop", "profile")),
-            *(message for itop in ItopInstance.objects.all() for message in _check_itop(itop)),
-            *(message for profile in TicketProfile.objects.all() for message in _check_profile(profile)),
-            *_check_age_of_keys(),
-            *_check_workers(),
-        ]
-    except (DatabaseError, ImproperlyConfigured, ConnectionDoesNotExist):
-        return no_database
+    else:
+        yield from messages
+
+
+def _check_all_rows() -> Iterator[CheckMessage]:
+    yield from _check_workspaces(list(Workspace.objects.select_related("itop", "profile")))
+    for itop in ItopInstance.objects.all():
+        yield from _check_itop(itop)
+    for profile in TicketProfile.objects.all():
+        yield from _check_profile(profile)
+    yield from _check_age_of_keys()
+    yield from _check_workers()
 
 
 def _check_workers() -> Iterator[CheckMessage]:
@@ -375,8 +313,7 @@ def _check_workers() -> Iterator[CheckMessage]:
         )
 
 
-def _check_workspaces(workspaces: Iterable[Workspace]) -> Iterator[CheckMessage]:
-    workspaces = list(workspaces)
+def _check_workspaces(workspaces: Sequence[Workspace]) -> Iterator[CheckMessage]:
     if not workspaces:
         yield _warning(
             "W101",

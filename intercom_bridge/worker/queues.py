@@ -17,7 +17,7 @@ from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from intercom_bridge.datamodel.import_job import run_import
+from intercom_bridge.datamodel.importing import run_import
 from intercom_bridge.events.attributes import outdated_workspaces, update_outdated
 from intercom_bridge.events.follow import follow_tickets, unfollowed_tickets
 from intercom_bridge.events.poll import poll_itop

@@ -10,6 +10,7 @@ from intercom_bridge.config_import.combodo.php import read_source
 from intercom_bridge.config_import.values import ConfigError
 
 from .php_writer import double_quoted, literal, nowdoc, single_quoted
+from .plain_values import without_lines
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
@@ -17,7 +18,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 def value_of(php: str) -> object:
     """Return what the reader makes of one PHP value."""
     source = read_source(f"'combodo-intercom-integration' => array('it' => {php})")
-    return source.parameters["it"].without_lines()
+    return without_lines(source.parameters["it"])
 
 
 def error_message(php: str) -> str:
@@ -168,8 +169,8 @@ trailing 'text
 
 def test_the_module_is_found_in_a_whole_configuration_file() -> None:
     source = read_source(WHOLE)
-    assert source.parameters["workspaces"].without_lines() == {"abcd1234": {"scope": "SELECT Organization"}}
-    assert {name: value.without_lines() for name, value in source.settings.items()} == {
+    assert without_lines(source.parameters["workspaces"]) == {"abcd1234": {"scope": "SELECT Organization"}}
+    assert {name: without_lines(value) for name, value in source.settings.items()} == {
         "app_root_url": "https://itop.example.com/itop/",
         "timezone": "Europe/Paris",
     }
@@ -191,7 +192,7 @@ def test_each_value_knows_its_line() -> None:
     ],
 )
 def test_a_part_of_a_configuration_file_is_enough(php: str) -> None:
-    assert read_source(php).parameters["a"].without_lines() == 1
+    assert without_lines(read_source(php).parameters["a"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -207,5 +208,5 @@ def test_numbers_and_escapes_outside_of_the_module_do_not_matter() -> None:
     source = read_source(
         f"<?php {other} $MyModuleSettings = array('combodo-intercom-integration' => array('a' => 1));"
     )
-    assert source.parameters["a"].without_lines() == 1
+    assert without_lines(source.parameters["a"]) == 1
     assert not source.settings

@@ -9,6 +9,8 @@ import pytest
 from intercom_bridge.config_import import ConfigError, Source, read_file
 from intercom_bridge.config_import.combodo.xml import read_parameters
 
+from .plain_values import without_lines
+
 
 def parameters_of(members: str) -> dict[object, object]:
     """Return what the reader makes of the members of <parameters>."""
@@ -17,7 +19,7 @@ def parameters_of(members: str) -> dict[object, object]:
         f'<parameters id="combodo-intercom-integration" _delta="define">\n{members}\n</parameters>\n'
         "</module_parameters>\n</itop_design>"
     )
-    return {key: value.without_lines() for key, value in read_parameters(xml.encode()).items()}
+    return {key: without_lines(value) for key, value in read_parameters(xml.encode()).items()}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_the_format_is_recognised_by_the_content(tmp_path: Path, content: bytes,
     file.write_bytes(content)
     source = read_file(file)
     assert isinstance(source, Source)
-    assert source.parameters["a"].without_lines() == expected
+    assert without_lines(source.parameters["a"]) == expected
 
 
 def test_a_file_in_another_encoding_is_refused_with_the_line(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import reverse
 
 from intercom_bridge.admin import datamodels
-from intercom_bridge.datamodel.import_job import run_import
+from intercom_bridge.datamodel.importing import run_import
 from intercom_bridge.models import (
     DataModelImport,
     ImportedClass,

@@ -7,15 +7,13 @@ https://www.itophub.io/wiki/page?id=extensions:combodo-intercom-integration:tick
 import difflib
 import zoneinfo
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from intercom_bridge.config_import.values import ConfigError, SourceValue
+from intercom_bridge.config_import.values import ConfigError, Source, SourceValue
 from intercom_bridge.models.ticket_profile import STOCK_ATTRIBUTES
 from intercom_bridge.models.workspace import PLACEHOLDER
-
-from .source import Source
 
 SECRETS: Final = {"sync_app.client_secret": "client_secret", "sync_app.access_token": "access_token"}
 EXCLUDED_STATES: Final = "sync_app.search_ticket.excluded_states"
@@ -56,9 +54,9 @@ class Parameters:
 
     workspaces: tuple[WorkspaceParameters, ...]
     profile: Mapping[str, SourceValue]
-    itop: Mapping[str, SourceValue] = field(default_factory=dict)
-    messenger: Mapping[str, SourceValue] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    itop: Mapping[str, SourceValue]
+    messenger: Mapping[str, SourceValue]
+    notes: list[str]
 
 
 def read_parameters(source: Source) -> Parameters:
@@ -80,7 +78,7 @@ def read_parameters(source: Source) -> Parameters:
         _read_profile(parameters, notes),
         _read_itop(source.settings, notes),
         _read_messenger(parameters),
-        tuple(notes),
+        notes,
     )
 
 

@@ -15,9 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from intercom_bridge.config_import.values import ConfigError, SourceValue
-
-from .source import MAX_DEPTH, MODULE, Source
+from intercom_bridge.config_import.values import MAX_DEPTH, MODULE, ConfigError, Source, SourceValue
 
 # The members of $MySettings that are read. The others, like the database's password, are not.
 SETTINGS: Final = ("app_root_url", "timezone")
@@ -95,11 +93,9 @@ def _find_module(tokens: list[_Token]) -> int | None:
         for index in candidates
         if tokens[index].raw in _MODULE_KEYS and _raw(tokens, index + 1) == ["=>"]
     ]
-    if keys and settings is None:
-        return keys[0] + 2
     if keys:
         # Of equal keys in one array, PHP uses the last.
-        return keys[-1] + 2
+        return keys[0 if settings is None else -1] + 2
     for index, token in enumerate(tokens):
         if token.raw == "$MyModuleSettings" and any(
             _raw(tokens, index + 1, 4) == ["[", key, "]", "="] for key in _MODULE_KEYS

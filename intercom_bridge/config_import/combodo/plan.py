@@ -1,13 +1,12 @@
 """Write the extension's parameters to our rows: all of them, or nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from django.db import transaction
 
-from intercom_bridge.config_import.applying import Row, apply
-from intercom_bridge.config_import.report import Report
+from intercom_bridge.config_import.applying import Report, Row, apply
 from intercom_bridge.config_import.values import ConfigError, SourceValue
 from intercom_bridge.models import ItopInstance, Messenger, TicketProfile, Workspace
 from intercom_bridge.models.itop_instance import base_address
@@ -24,23 +23,24 @@ class ExtensionImport:
     itop_name: str = ""
     itop_token: str = ""
     overwrite: bool = False
+    report: Report = field(default_factory=Report)
 
     def run(self, *, dry_run: bool = False) -> Report:
         """Write the rows in one transaction; `dry_run` rolls it back.
 
         Raise ConfigError, and write nothing, if any part of the file is refused.
         """
-        report = Report(notes=list(self.parameters.notes))
+        self.report.notes.extend(self.parameters.notes)
         with transaction.atomic():
-            itop = self._import_itop(report)
-            profile = self._import_profile(itop, report)
+            itop = self._import_itop()
+            profile = self._import_profile(itop)
             for position, workspace in enumerate(self.parameters.workspaces):
-                row = self._import_workspace(workspace, itop, profile, report)
-                self._import_messenger(row, position, report)
-            self._report_unlisted_workspaces(itop, report)
+                row = self._import_workspace(workspace, itop, profile)
+                self._import_messenger(row, position)
+            self._report_unlisted_workspaces(itop)
             if dry_run:
                 transaction.set_rollback(True)
-        return report
+        return self.report
 
     @property
     def _workspace_ids(self) -> list[str]:
@@ -51,26 +51,22 @@ class ExtensionImport:
         value = self.parameters.itop.get("url")
         return str(value.value) if value else ""
 
-    def _apply(self, row: Row, fields: Mapping[str, SourceValue], title: str, report: Report) -> None:
-        report.sections.append(apply(row, fields, title, overwrite=self.overwrite))
+    def _apply(self, row: Row, fields: Mapping[str, SourceValue], title: str) -> None:
+        self.report.sections.append(apply(row, fields, title, overwrite=self.overwrite))
 
-    def _import_itop(self, report: Report) -> ItopInstance:
+    def _import_itop(self) -> ItopInstance:
         fields = {name: value for name, value in self.parameters.itop.items() if name != "url"}
         if self.itop_token:
             fields["token"] = SourceValue(self.itop_token)
         existing = self._find_itop()
         if existing is None:
-            return self._add_itop(fields, report)
+            return self._add_itop(fields)
         if self.itop_name:
             fields["name"] = SourceValue(self.itop_name)
-        account = (existing.token, existing.user, existing.password)
-        self._apply(existing, fields, f"iTop {existing.url}", report)
-        if (existing.token, existing.user, existing.password) != account:
-            existing.save(update_fields=existing.forget())
-            existing.answers.all().delete()
+        self._apply(existing, fields, f"iTop {existing.url}")
         return existing
 
-    def _add_itop(self, fields: Mapping[str, SourceValue], report: Report) -> ItopInstance:
+    def _add_itop(self, fields: Mapping[str, SourceValue]) -> ItopInstance:
         url = _validated_url(self.itop_url) or _validated_url(self._url_in_file)
         if not url:
             raise ConfigError(
@@ -83,7 +79,7 @@ class ExtensionImport:
             )
         row = ItopInstance()
         identity = {"name": SourceValue(self.itop_name or _unused_name(url)), "url": SourceValue(url)}
-        self._apply(row, {**identity, **fields}, f"iTop {url}", report)
+        self._apply(row, {**identity, **fields}, f"iTop {url}")
         return row
 
     def _find_itop(self) -> ItopInstance | None:
@@ -91,10 +87,8 @@ class ExtensionImport:
         itops = list(ItopInstance.objects.all())
         if self.itop_url:
             return _at_url(itops, self.itop_url)
-        if self.itop_name:
-            for itop in itops:
-                if itop.name == self.itop_name:
-                    return itop
+        if itop_of_name := next((itop for itop in itops if itop.name == self.itop_name), None):
+            return itop_of_name
         if self._url_in_file:
             itop_at_url = _at_url(itops, self._url_in_file)
             if itop_at_url is None and itops and not self.itop_token:
@@ -109,29 +103,24 @@ class ExtensionImport:
     def _only_itop(self, itops: list[ItopInstance]) -> ItopInstance | None:
         if len(itops) == 1:
             return itops[0]
-        used = {
-            workspace.itop
-            for workspace in Workspace.objects.select_related("itop").filter(
-                workspace_id__in=self._workspace_ids
-            )
-        }
+        used = ItopInstance.objects.filter(workspaces__workspace_id__in=self._workspace_ids).distinct()
         if len(used) == 1:
-            return used.pop()
+            return used[0]
         if itops:
             raise ConfigError(
                 f"the database contains several iTops. Choose one with --itop-url ({_urls(itops)})."
             )
         return None
 
-    def _import_profile(self, itop: ItopInstance, report: Report) -> TicketProfile:
+    def _import_profile(self, itop: ItopInstance) -> TicketProfile:
         profile = self._find_profile(itop) or TicketProfile(name=itop.name)
         fields = dict(self.parameters.profile)
-        _remove_automatic_attributes(profile, fields, report)
+        self._remove_automatic_attributes(profile, fields)
         if profile.pk is None:
             fields = {"name": SourceValue(profile.name), **fields}
-        self._apply(profile, fields, f"Ticket profile {profile.name}", report)
+        self._apply(profile, fields, f"Ticket profile {profile.name}")
         if "title" not in profile.form_attributes:
-            report.notes.append(
+            self.report.notes.append(
                 f"The create form of the ticket profile {profile.name} has no title, which iTop requires."
             )
         return profile
@@ -139,9 +128,7 @@ class ExtensionImport:
     def _find_profile(self, itop: ItopInstance) -> TicketProfile | None:
         """Return the profile of the file's workspaces, unless workspaces of another iTop share it."""
         ids = self._workspace_ids
-        known = {
-            workspace.workspace_id: workspace for workspace in Workspace.objects.filter(workspace_id__in=ids)
-        }
+        known = Workspace.objects.in_bulk(ids, field_name="workspace_id")
         for workspace_id in ids:
             if workspace_id in known:
                 profile = known[workspace_id].profile
@@ -149,8 +136,26 @@ class ExtensionImport:
                     return profile
         return TicketProfile.objects.filter(name=itop.name).first()
 
+    def _remove_automatic_attributes(self, profile: TicketProfile, fields: dict[str, SourceValue]) -> None:
+        """Remove attributes from the form that the bridge fills in, by the file's mapping or else the profile's."""
+        form = fields.get("form_attributes")
+        if form is None:
+            return
+        mapping = fields.get("attributes_mapping")
+        candidate = TicketProfile(
+            attributes_mapping=mapping.value if mapping else profile.attributes_mapping,
+            form_attributes=form.value,
+        )
+        automatic = candidate.not_for_the_form()
+        remaining = [code for code in form.value if code not in automatic]
+        fields["form_attributes"] = SourceValue(remaining, form.line)
+        self.report.notes += [
+            f"{code} in {FORM_ATTRIBUTES}{form.position} is filled in automatically, and ignored."
+            for code in automatic
+        ]
+
     def _import_workspace(
-        self, parameters: WorkspaceParameters, itop: ItopInstance, profile: TicketProfile, report: Report
+        self, parameters: WorkspaceParameters, itop: ItopInstance, profile: TicketProfile
     ) -> Workspace:
         workspace_id, line = parameters.workspace_id, parameters.line
         row = Workspace.objects.filter(workspace_id=workspace_id).first()
@@ -164,14 +169,14 @@ class ExtensionImport:
                     line,
                 )
             fields = {"workspace_id": SourceValue(workspace_id, line), **fields}
-            report.notes.append(
+            self.report.notes.append(
                 f"Workspace {workspace_id}: the file does not name its region. It is set to {row.region}; change it "
                 "in the admin if Intercom hosts the workspace in the EU or in Australia."
             )
-        self._apply(row, fields, f"Workspace {workspace_id}", report)
+        self._apply(row, fields, f"Workspace {workspace_id}")
         return row
 
-    def _import_messenger(self, workspace: Workspace, position: int, report: Report) -> None:
+    def _import_messenger(self, workspace: Workspace, position: int) -> None:
         """Import where the chat widget is shown, and to whom. It stays disabled until its secret is entered."""
         if not self.parameters.messenger:
             return
@@ -180,40 +185,19 @@ class ExtensionImport:
         if row is None:
             row = Messenger()
             fields = {"workspace": SourceValue(workspace), **fields}
-            report.notes.append(
+            self.report.notes.append(
                 f"Messenger of {workspace}: it is disabled. Enter the Messenger API secret in the admin, enable it, "
                 "and install the bridge's extension in iTop."
             )
-        self._apply(row, fields, f"Messenger of {workspace.workspace_id}", report)
+        self._apply(row, fields, f"Messenger of {workspace.workspace_id}")
 
-    def _report_unlisted_workspaces(self, itop: ItopInstance, report: Report) -> None:
+    def _report_unlisted_workspaces(self, itop: ItopInstance) -> None:
         unlisted = Workspace.objects.filter(itop=itop).exclude(workspace_id__in=self._workspace_ids)
         for row in unlisted.exclude(imported={}):
-            report.notes.append(
+            self.report.notes.append(
                 f"Workspace {row.workspace_id} was imported before and is not in this file. It is left as it is; "
                 "disable it in the admin if it is no longer used."
             )
-
-
-def _remove_automatic_attributes(
-    profile: TicketProfile, fields: dict[str, SourceValue], report: Report
-) -> None:
-    """Remove attributes from the form that the bridge fills in, by the file's mapping or else the profile's."""
-    form = fields.get("form_attributes")
-    if form is None:
-        return
-    mapping = fields.get("attributes_mapping")
-    candidate = TicketProfile(
-        attributes_mapping=mapping.value if mapping else profile.attributes_mapping,
-        form_attributes=form.value,
-    )
-    if automatic := candidate.not_for_the_form():
-        remaining = [code for code in form.value if code not in automatic]
-        fields["form_attributes"] = SourceValue(remaining, form.line)
-        report.notes += [
-            f"{code} in {FORM_ATTRIBUTES}{form.position} is filled in automatically, and ignored."
-            for code in automatic
-        ]
 
 
 def _validated_url(url: str) -> str:

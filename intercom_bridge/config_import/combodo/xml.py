@@ -9,10 +9,8 @@ entity that a file could declare.
 from collections.abc import Mapping
 from xml.etree.ElementTree import Element, TreeBuilder
 
-from intercom_bridge.config_import.values import ConfigError, SourceValue
+from intercom_bridge.config_import.values import MAX_DEPTH, MODULE, ConfigError, SourceValue
 from intercom_bridge.datamodel.safe_xml import XmlReader
-
-from .source import MAX_DEPTH, MODULE
 
 # The attribute that holds an element's line. The name cannot occur in a file.
 _LINE = "line of the file"
