@@ -36,7 +36,7 @@ from .errors import (
     UnclassifiedError,
 )
 from .http import Deadline
-from .idempotent import CALLER_CLASS, budget_of, idempotency_key, unknown_person
+from .idempotent import CALLER_CLASS, budget_of, idempotency_key, unknown_caller_error
 from .oql import ids, quote
 from .streams import FILE_DATA, DocumentSink, FileSink
 
@@ -130,7 +130,7 @@ def attach(  # noqa: PLR0913 - what, where and how
         if earlier := upload.find():
             return earlier
         if not client.get(CALLER_CLASS, contact_id, deadline=budget.remaining()):
-            raise unknown_person("contact_id", contact_id) from rejection
+            raise unknown_caller_error("contact_id", contact_id) from rejection
         raise ItopNoResponseError("the creation was rejected without a valid reason") from rejection
 
 

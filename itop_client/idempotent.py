@@ -256,7 +256,7 @@ def create(  # noqa: PLR0913 - what, where and how
         if earlier := find_earlier():
             return CreateResult(earlier, existed=True)
         if not client.get(CALLER_CLASS, caller_id, deadline=budget.remaining()):
-            raise unknown_person(caller_attribute, caller_id) from rejection
+            raise unknown_caller_error(caller_attribute, caller_id) from rejection
         raise ItopNoResponseError("the creation was rejected without a valid reason") from rejection
     return CreateResult(created, existed=False)
 
@@ -291,7 +291,7 @@ def budget_of(client: Client, deadline: float | None) -> Deadline:
     return Deadline(client.deadline if deadline is None else deadline)
 
 
-def unknown_person(attribute: str, caller_id: int) -> InvalidValueError:
+def unknown_caller_error(attribute: str, caller_id: int) -> InvalidValueError:
     # iTop's own text for an id that does not exist (recording 068).
     text = f"Invalid object {CALLER_CLASS}::{caller_id}"
     problem = ValueProblem(attribute, "", text, ProblemKind.NO_SUCH_OBJECT)

@@ -50,8 +50,8 @@ class TicketProfileForm(ModelForm):
     accept_other = forms.BooleanField(
         required=False,
         label=ACCEPT_OTHER,
-        help_text="Only for an iTop with changes of your own whose data model was not imported: saves codes and values "
-        "that a standard iTop does not have.",
+        help_text="Select this only if your iTop is customized and its data model was not imported: codes and values "
+        "that a standard iTop does not have are saved without a check.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

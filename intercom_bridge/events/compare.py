@@ -1,4 +1,4 @@
-"""Compare a ticket as iTop returned it with its snapshot. Asks nobody and stores nothing."""
+"""Compare a ticket as iTop returned it with its snapshot. Makes no requests and stores nothing."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class MessageFiles:
             ticket = rest[0].event.ticket
             shown = ticket_link(ticket) if message.is_note else ticket.ref
             with translation.override(message.conversation.workspace.language):
-                text = format_html(_("Further files of ticket {ticket}:"), ticket=shown)
+                text = format_html(_("More files of ticket {ticket}:"), ticket=shown)
             further = OutgoingMessage.objects.create(
                 conversation=message.conversation,
                 admin_id=message.admin_id,

@@ -121,8 +121,11 @@ class _Poll:
         self._save(has_more=len(snapshots) == self._limit)
 
     def _claim(self) -> list[TicketSnapshot]:
-        """Return the due snapshots. Those that become due again while they are read stay due."""
-        # The long fields are needed of those that changed only.
+        """Return the due snapshots, leased for LEASE_SECONDS.
+
+        If a push makes one due again in the meantime, `_mark_read` leaves it due.
+        """
+        # The long fields are only loaded for the snapshots that changed.
         due = TicketSnapshot.objects.due(self._itop).defer("entries", "solution", "pending_reason")
         snapshots = list(due[: self._limit])
         _rows(snapshots).update(poll_at=_from_now(LEASE_SECONDS))

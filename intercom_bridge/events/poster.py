@@ -1,4 +1,4 @@
-"""Post each outgoing message to Intercom exactly once, in order, and reopen its conversation if it is to.
+"""Post each outgoing message to Intercom exactly once, in order, and reopen its conversation if the rules ask for it.
 
 Only the lowest waiting message of a conversation is due, so a conversation has one poster at a time. A claim counts
 the attempt before the call and lasts longer than an attempt may take, by the database's clock. Intercom has no
@@ -112,7 +112,7 @@ class _Attempt:
         self._files = MessageFiles(message, reader)
         self.conversation = message.conversation
         self.workspace = message.conversation.workspace
-        self._ends = time.monotonic() + ATTEMPT_SECONDS
+        self._deadline = time.monotonic() + ATTEMPT_SECONDS
         self._found: Conversation | None = None
         self._events = _events_of(message)
 
@@ -224,14 +224,18 @@ class _Attempt:
         return teammates.author_of(self.workspace, rules, email, is_fresh=is_fresh, deadline=self._left())
 
     def _read_files(self) -> list[ReplyFile]:
-        """Return the message's files. The calls to Intercom have as much time as without them."""
+        """Return the message's files. Reading them from iTop does not count against the time of the attempt."""
         start = time.monotonic()
         uploads = self._files.read()
-        self._ends += time.monotonic() - start
+        self._deadline += time.monotonic() - start
         return uploads
 
     def _reply(self, author: str, uploads: Sequence[ReplyFile]) -> tuple[Part | None, str]:
-        """Post as the author; if he has left, as the fallback. Return the part and its author."""
+        """Post as the author, and return the part and the author that was used.
+
+        If this teammate has left Intercom, an automatic message is posted by the one who is next in line; a message
+        that a teammate wrote fails.
+        """
         try:
             return self._reply_with(uploads, author), author
         except IntercomRejectedError as error:
@@ -354,7 +358,7 @@ class _Attempt:
         return intercom_client(self.workspace)
 
     def _left(self) -> float:
-        return max(1.0, min(CALL_SECONDS, self._ends - time.monotonic()))
+        return max(1.0, min(CALL_SECONDS, self._deadline - time.monotonic()))
 
     def _fetch(self) -> Conversation:
         if self._found is None:

@@ -1,4 +1,4 @@
-"""Download one file of a message from Intercom to a temporary file, without being led anywhere else.
+"""Download one file of a message from Intercom to a temporary file, without being redirected to another host.
 
 Anybody who writes a message can put an address into it, so an address is not trusted:
 
@@ -7,7 +7,7 @@ Anybody who writes a message can put an address into it, so an address is not tr
   compared in its normalized form; IP addresses, in any spelling, user names and encoded hosts are refused.
 - The host is looked up once. Every address that it has must be a public one, and the connection is made to one of
   these addresses. TLS checks the certificate for the host's name.
-- A redirect, of at most three, is checked in the same way. No credentials, cookies or other headers are sent.
+- Each redirect, of at most three, is checked in the same way. No credentials, cookies or other headers are sent.
 - One deadline of wall-clock time for everything: waiting for a free slot, lookup, connection, TLS, every byte. The
   number of bytes is limited while they are read, whatever Content-Length says. Compressed bodies are refused.
 

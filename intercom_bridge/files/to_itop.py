@@ -1,7 +1,7 @@
 """Copy one file of a message to a ticket: download it from Intercom, and attach it in iTop, once.
 
-The functions raise what goes wrong, and change a row only when something is known for certain. Who calls them decides
-what becomes of the row (sync/files.py).
+The functions raise an exception if something goes wrong, and change a row only when the outcome is certain. Their
+caller (sync/files.py) decides what happens to the row.
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ def remove(row: FileToItop, seconds: float) -> None:
     client = itop_client(row.ticket.itop)
     for class_name in ("Attachment", INLINE_IMAGE):
         try:
-            while _delete_first(row, class_name, client, deadline):
+            while _delete_one_copy(row, class_name, client, deadline):
                 pass
         except ItopPermissionError:
             # Only Administrators may create and read inline images.
@@ -271,8 +271,11 @@ def remove(row: FileToItop, seconds: float) -> None:
     row.set_reason(ReasonCode.FILE_REMOVED)
 
 
-def _delete_first(row: FileToItop, class_name: str, client: Client, deadline: Deadline) -> int:
-    """Delete the copy with the lowest id. Concurrent creations may have made several."""
+def _delete_one_copy(row: FileToItop, class_name: str, client: Client, deadline: Deadline) -> int:
+    """Delete the copy with the lowest id, and return how many were deleted: 0 if none is left.
+
+    Concurrent creations may have made several, and `find_attachments` returns one at a time.
+    """
     found = find_attachments(
         client,
         [row.idempotency_key],

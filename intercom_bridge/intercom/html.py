@@ -101,7 +101,10 @@ class MediaLink:
 
 
 def media_in(body: str) -> list[tuple[str, str]]:
-    """Return address and name of the pictures, videos and recordings in the text that Intercom keeps, in order."""
+    """Return (address, name) of the pictures, videos and recordings in the body that Intercom stores, in order.
+
+    Those of other sites are left out.
+    """
     text, is_html = _read(body)
     if not is_html or not _FILE_TAG.search(text):
         return []
@@ -113,7 +116,7 @@ def media_in(body: str) -> list[tuple[str, str]]:
             continue
         todo += reversed(node.children)
         url = allowed_url(node.attributes.get("src", ""), _IMAGE_URL) if node.tag in _FILE_TAGS else ""
-        if url and _is_temporary(url):
+        if url and _is_stored_by_intercom(url):
             found.append((url, _file_name(url)))
     return found
 
@@ -296,7 +299,7 @@ class _Media:
         if not given.strip():
             return None
         url = allowed_url(given, _IMAGE_URL)
-        if url and not _is_temporary(url):
+        if url and not _is_stored_by_intercom(url):
             return cls(node.tag, url, description)
         return cls(node.tag, "", (_file_name(url) if url else "") or description)
 
@@ -311,7 +314,7 @@ def media_label(tag: str, name: str) -> str:
     return f"[{word}: {name}]" if name else f"[{word}]"
 
 
-def _is_temporary(url: str) -> bool:
+def _is_stored_by_intercom(url: str) -> bool:
     """Return whether the URL is one of Intercom's, or signed and valid until a date."""
     path, _mark, query = url.lower().partition("#")[0].partition("?")
     host = path.partition("//")[2].partition("/")[0].rpartition("@")[2].partition(":")[0]

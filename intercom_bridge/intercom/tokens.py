@@ -1,10 +1,10 @@
 """Split HTML into start tags, end tags and text, in linear time whatever the input is.
 
-This follows the HTML standard's tokenizer (https://html.spec.whatwg.org/multipage/parsing.html) but for malformed
-input of which a browser would hide words: a comment, tag, attribute or script that is never closed is text here.
+This follows the HTML standard's tokenizer (https://html.spec.whatwg.org/multipage/parsing.html) except for
+malformed input in which a browser would hide words: a comment, tag, attribute or script that is never closed is text here.
 
 Why it is linear: each step consumes what it has scanned, or finds that the rest of the input contains no `>`,
-quotation mark, `-->` or end tag of that name. This is remembered, so the rest is not searched for it again.
+quotation mark, `-->` or end tag of that name. The result is remembered, so the rest is searched only once for each of these.
 """
 
 import html
@@ -73,26 +73,27 @@ class Tokenizer:
 
     def __iter__(self) -> Iterator[Token]:
         markup = self.markup
-        start = 0  # of the text that has not been returned yet
+        text_start = 0
         bracket = markup.find("<")
         while bracket >= 0:
             token, end = self._tag(bracket)
             if end == bracket:  # not a tag: the "<" is text
                 bracket = markup.find("<", bracket + 1)
                 continue
-            if bracket > start:
+            if bracket > text_start:
                 self.position = bracket
-                yield TextToken(unescape(markup[start:bracket]))
-            if not token and end == len(markup) and markup[bracket + 1].isalpha():
-                start = bracket  # a tag that never ends
+                yield TextToken(unescape(markup[text_start:bracket]))
+            is_incomplete = token is None and end == len(markup) and markup[bracket + 1].isalpha()
+            if is_incomplete:  # a start tag at the end of the input is displayed as text
+                text_start = bracket
                 break
-            start = self.position = end
+            text_start = self.position = end
             if token:
                 yield token
             bracket = markup.find("<", end)
         self.position = len(markup)
-        if start < len(markup):
-            yield TextToken(unescape(markup[start:]))
+        if text_start < len(markup):
+            yield TextToken(unescape(markup[text_start:]))
 
     def _tag(self, start: int) -> tuple[StartTag | EndTag | None, int]:
         """Return the token that the "<" at `start` begins, and where it ends: at `start` if it is text.

@@ -52,7 +52,7 @@ class ReasonCode(models.TextChoices):
     )
     CONCURRENT_SAVE = (
         "concurrent_save",
-        _("Someone saved the ticket at the same time. iTop lost their entry."),
+        _("Someone saved the ticket at the same time as the bridge, and iTop lost that person's log entry."),
     )
     OVERWRITTEN = (
         "overwritten",

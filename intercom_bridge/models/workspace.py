@@ -168,7 +168,7 @@ class Workspace(models.Model):
         "tell teammates about failures",
         default=True,
         help_text="When a message or a new ticket has failed and will not be retried automatically, a note in the "
-        "conversation says why and what to do: one per ticket and reason.",
+        "conversation says why, and what to do. Each ticket gets at most one note per reason.",
     )
     copies_files = models.BooleanField(
         "copy files to iTop",
@@ -212,8 +212,8 @@ class Workspace(models.Model):
     shows_pictures_in_log = models.BooleanField(
         "show pictures in the log",
         default=True,
-        help_text="Needs an Administrator account in iTop. Otherwise, or if a picture cannot be copied at once, the "
-        "log links to it.",
+        help_text="The bridge's account in iTop must be an Administrator. If it is not, or if a picture cannot be copied "
+        "at once, the log contains a link to the picture.",
     )
     deletes_redacted_files = models.BooleanField(
         "delete files of redacted messages",

@@ -15,7 +15,7 @@ from intercom_bridge.tickets import news as news_of_conversation
 from intercom_bridge.tickets import sync_status
 from intercom_bridge.tickets.answers import Answer, can_send, find_answer, find_sent, send_again, send_answer
 from intercom_bridge.tickets.context import PanelContext
-from intercom_bridge.tickets.conversation import creations_in, unacknowledged_creation
+from intercom_bridge.tickets.conversation import creation_to_report, creations_in
 from intercom_bridge.tickets.creation.drafts import discard_draft, find_draft
 from intercom_bridge.tickets.creation.duplicates import possible_duplicates
 from intercom_bridge.tickets.creation.submit import (
@@ -104,7 +104,7 @@ def home_screen(context: PanelContext, person: Person, tickets: TicketList, noti
         rows=tickets.rows,
         has_more=tickets.has_more,
         status=sync_status.get_sync_status(context),
-        creation=unacknowledged_creation(context),
+        creation=creation_to_report(context),
         merge=find_merge(context),
         news=news_of_conversation.get_news(context),
         notice=notice,
@@ -160,7 +160,7 @@ def _with_notice(context: PanelContext, screen: Canvas, click: Click, error: Pan
 # --- Changes in iTop ------------------------------------------------------------------------------
 
 
-def send(context: PanelContext, click: Click) -> Canvas:
+def show_answer(context: PanelContext, click: Click) -> Canvas:
     answer = _answer(context, click)
     message = find_sent(context, [answer]).get(answer.once_key)
     if message is not None:

@@ -199,7 +199,7 @@ class Component(Element, ABC):
 
     @abstractmethod
     def estimated_height(self) -> int:
-        """Return the pixels that it takes in the Inbox panel, overestimated."""
+        """Return an upper estimate of the component's height in the Inbox panel, in pixels."""
 
     def ids(self) -> tuple[str, ...]:
         """Return its own id and those of its list items. They come back as `component_id`."""

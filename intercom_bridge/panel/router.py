@@ -90,7 +90,7 @@ ROUTES: dict[str, Route] = {
     "unlink": Route(handler=unlink_screen, mutates=True, keeps_state=True),
     "undo-unlink": Route(handler=relinked_screen, mutates=True, keeps_state=True),
     "news": Route(handler=lambda context, _click: news_screen(context), keeps_state=True),
-    "send": Route(handler=actions.send, keeps_state=True),
+    "send": Route(handler=actions.show_answer, keeps_state=True),
     "send-now": Route(handler=actions.send_now, mutates=True, keeps_state=True, resubmits=True),
     "send-again": Route(handler=actions.send_message_again, mutates=True, keeps_state=True),
     "broadcast:form": Route(handler=broadcast_form, keeps_state=True),

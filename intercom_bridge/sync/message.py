@@ -59,14 +59,18 @@ class Destination:
 
 
 def destination(part: Part) -> Destination:
-    """Return the log for a part; the log is "" and the code is set if the part is never written."""
+    """Return the log for a part; the log is "" and the code is set if the part is never written.
+
+    A part of an unknown type goes to the private log if a person wrote text in it.
+    """
     is_known = part.part_type in LOG_OF_PART_TYPE
     log, only_with_text = LOG_OF_PART_TYPE.get(part.part_type, (Log.PRIVATE, True))
     if part.author.type == "bot":
         return Destination(code=ReasonCode.BOT_MESSAGE)
     if part.redacted:
         return Destination(code=ReasonCode.REDACTED)
-    if not is_known and (part.author.type not in ("admin", "user", "lead") or not body_html(part)):
+    is_by_person = part.author.type in ("admin", "user", "lead")
+    if not is_known and not (is_by_person and body_html(part)):
         return Destination(code=ReasonCode.UNKNOWN_PART_TYPE, detail=part.part_type[:40])
     if not body_html(part):
         return Destination(code=ReasonCode.NO_MESSAGE if only_with_text else ReasonCode.EMPTY_MESSAGE)
@@ -129,7 +133,7 @@ def log_item(
     """Return the log item, under the author's account or else with the author's name.
 
     `account_id` 0 means no account. iTop accepts an author only from accounts with the Administrator profile. Without
-    it, the name is part of the text (facts: "Setting the author of a log entry needs Administrator").
+    it, the name is part of the text.
     """
     text = body_html(part, conversation_url, links)
     if not may_set_author:

@@ -1,8 +1,8 @@
-"""Verify that written entries are still in a ticket's log, and write those again that another save removed.
+"""Verify that written entries are still in a ticket's log, and rewrite those that another save removed.
 
 iTop reads a log, adds to it and writes it back without a lock. The bridge has one writer per ticket, but an agent's
 save in iTop's own pages can still remove one of its entries, or the bridge's write can remove one of theirs. Two change
-operations with the same `lastentry` on one log prove that two saves were concurrent (facts, "Two writers that met").
+operations with the same `lastentry` on one log prove that two saves were concurrent.
 """
 
 from __future__ import annotations

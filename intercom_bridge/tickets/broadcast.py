@@ -1,4 +1,4 @@
-"""Tell all conversations of a ticket the same: one message each, and no customer gets it twice."""
+"""Post the same message in all conversations of a ticket: one message each, and no customer gets it twice."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def newest_broadcast(context: PanelContext, ticket: Ticket) -> Broadcast | None:
 
 
 def progress(broadcast: Broadcast) -> Counter[str]:
-    """Return how many messages are in which state."""
+    """Return the number of messages in each state."""
     return Counter(broadcast.messages.order_by().values_list("state", flat=True))
 
 

@@ -89,8 +89,8 @@ def created_in(context: PanelContext) -> TicketCreationQuerySet:
     return created.select_related("ticket")
 
 
-def unacknowledged_creation(context: PanelContext) -> TicketCreation | None:
-    """Return a ticket creation that is pending, or was refused in the background and not shown yet."""
+def creation_to_report(context: PanelContext) -> TicketCreation | None:
+    """Return the newest creation that is pending, or that iTop refused in the background and was not shown yet."""
     pending = Q(state=TicketCreation.State.CREATING)
     not_shown = Q(state=TicketCreation.State.REFUSED, rejection_seen=False)
     return creations_in(context).filter(pending | not_shown).first()

@@ -43,7 +43,8 @@ class ScopeKind(enum.Enum):
         return next((kind for kind in cls if query.class_name in kind.classes), cls.OTHER)
 
     @property
-    def is_on_persons(self) -> bool:
+    def selects_persons(self) -> bool:
+        """Return whether the scope selects single persons, itself or by their accounts, and not organizations."""
         return self in (ScopeKind.PERSON, ScopeKind.ACCOUNT)
 
 
@@ -62,7 +63,7 @@ def serves(context: PanelContext, person: Person, *, cached_only: bool = False) 
     kind = ScopeKind.of(query)
     if kind is ScopeKind.OTHER:
         return _finds_any(context, query, cached_only=cached_only)
-    value = person.id if kind.is_on_persons else person.org_id
+    value = person.id if kind.selects_persons else person.org_id
     return _contains(context, query, kind, value, cached_only=cached_only)
 
 
@@ -74,7 +75,7 @@ def has_ticket(context: PanelContext, ticket: ItopObject, person: Person) -> boo
     """
     query = _filled(context, person)
     kind = ScopeKind.of(query)
-    name, own = ("caller_id", person.id) if kind.is_on_persons else ("org_id", person.org_id)
+    name, own = ("caller_id", person.id) if kind.selects_persons else ("org_id", person.org_id)
     value = ticket.integer(context.profile.code(name))
     return value == own or (kind is not ScopeKind.OTHER and _contains(context, query, kind, value))
 
@@ -86,7 +87,7 @@ def ticket_condition(context: PanelContext, alias: str, person: Person) -> str:
     """
     query = _filled(context, person)
     kind = ScopeKind.of(query)
-    name, own = ("caller_id", person.id) if kind.is_on_persons else ("org_id", person.org_id)
+    name, own = ("caller_id", person.id) if kind.selects_persons else ("org_id", person.org_id)
     column = f"{alias}.{context.profile.code(name)}"
     if kind is ScopeKind.OTHER:
         return f"{column} = {own}"

@@ -67,7 +67,7 @@ def report_people(text: str, itop: ItopInstance) -> list[PersonReport]:
         "Person",
         f"SELECT Person AS p WHERE {_condition(text)}",
         fields=FIELDS,
-        # Each concerns one workspace only.
+        # Each is used by some workspaces only: one that iTop lacks must not make the search fail.
         optional=extra,
         limit=MAX_PEOPLE,
     )

@@ -449,7 +449,7 @@ class Handler(BaseHTTPRequestHandler):
     def download(self, form: dict[str, str]) -> None:
         """Send a file to somebody who is logged in, or a picture to anybody who knows its secret.
 
-        A token for REST is no login (facts: the login page is answered).
+        A token for REST is no login: the login page is answered.
         """
         store, operation, number = self.itop.store, form.get("operation", ""), form.get("id", "")
         fault = self.itop.faults.meet(operation, "InlineImage" if "inline" in operation else "Attachment")

@@ -366,7 +366,7 @@ def test_more_than_ten_files_are_posted_in_further_messages(
     messages = posted(intercom)
     assert [len(names) for _kind, _text, names in messages] == [10, 10, 3]
     assert [name for _kind, _text, names in messages for name in names] == [file.name for file in files]
-    assert messages[1][1].startswith("Further files of ticket R-000006")
+    assert messages[1][1].startswith("More files of ticket R-000006")
 
 
 def test_files_that_are_too_large_together_are_posted_in_further_messages(

@@ -23,7 +23,7 @@ from .rules import ask_for, learn, let_itop
 FORM = "Create a ticket"
 CREATE = "Create ticket"
 TYPED = "What I typed"
-RESTORED = "You entered this on"
+RESTORED = "You filled in this form on"
 
 
 def look_at_another(teammate: Teammate) -> None:

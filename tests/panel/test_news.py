@@ -351,7 +351,7 @@ def test_a_reopened_ticket_has_no_solution_to_send(linked: Teammate) -> None:
 
 def test_posting_that_stopped_is_resumed_with_one_click(linked: Teammate) -> None:
     Conversation.objects.update(posting_stopped_at=timezone.now())
-    assert "Posting of changes in iTop stopped" in linked.open().text
+    assert "Changes in iTop are no longer posted here" in linked.open().text
     linked.click("Resume posting")
     assert Conversation.objects.get().posting_stopped_at is None
     assert "Posting of changes" not in linked.text

@@ -142,7 +142,7 @@ def _read_settings(tokens: list[_Token]) -> Mapping[str, SourceValue]:
         is_plain = key.kind in _TEXTS and value.kind in _TEXTS and following in ([","], [")"], ["]"])
         if is_plain and key.raw[1:-1] in SETTINGS and arrow == ["=>"]:
             with suppress(ConfigError):  # a text with a variable
-                settings[key.raw[1:-1]] = SourceValue(_text(value), key.line)
+                settings[key.raw[1:-1]] = SourceValue(_string_value(value), key.line)
     return settings
 
 
@@ -181,7 +181,7 @@ class _Parser:
     def _operand(self) -> SourceValue:
         token = self._take()
         if token.kind in _TEXTS:
-            return SourceValue(_text(token), token.line)
+            return SourceValue(_string_value(token), token.line)
         if token.kind == "number":
             return SourceValue(_number(token), token.line)
         if token.raw in ("-", "+") and self._next.kind == "number":
@@ -251,7 +251,10 @@ def _array_key(key: SourceValue) -> str | int:
 
 
 def _tokenize(text: str) -> list[_Token]:
-    """Return the tokens of the whole file. Outside of our array it only matters where texts and comments end."""
+    """Return the tokens of the whole file.
+
+    Outside the extension's array, any code is allowed: only the ends of its strings and comments matter.
+    """
     start = text.find("<?php")
     start = 0 if start < 0 else start + len("<?php")
     line = text.count("\n", 0, start) + 1
@@ -283,7 +286,8 @@ def _number(token: _Token) -> int | float:
         raise ConfigError("this is not a valid PHP number.", token.line) from error
 
 
-def _text(token: _Token) -> str:
+def _string_value(token: _Token) -> str:
+    """Return the value of a string literal: single-quoted, double-quoted, heredoc or nowdoc."""
     if token.kind == "single":
         return re.sub(r"\\([\\'])", r"\1", token.raw[1:-1])
     if token.kind == "double":

@@ -83,7 +83,9 @@ def _check_length(attribute: Attribute, typed: str, value: str) -> str:
         if len(typed) > attribute.limit or attribute.kind != Kind.HTML:
             raise InvalidInputError(too_long(len(typed), attribute.limit))
         raise InvalidInputError(
-            _("Too long: with formatting it has %(count)d characters, at most %(limit)d are allowed.")
+            _(
+                "Too long: with its formatting, this text has %(count)d characters. At most %(limit)d are allowed."
+            )
             % {"count": len(value), "limit": attribute.limit}
         )
     size = len(value.encode("utf-8", "replace"))

@@ -91,7 +91,7 @@ def create_form(
         components.append(link_button(click_id("who", "not", person.id), _("Not this person?")))
     if restored_from:
         moment = format_time(timezone.localtime(restored_from, context.workspace.zone))
-        components.append(muted(_("You entered this on %(moment)s.") % {"moment": moment}))
+        components.append(muted(_("You filled in this form on %(moment)s.") % {"moment": moment}))
     if problem:
         components.append(error_text(escape_markdown(problem)))
     codes = {field.code for field in fields}

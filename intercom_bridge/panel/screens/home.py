@@ -197,7 +197,10 @@ class HomeScreen:
         return [item(target, title, hint if level is Level.NORMAL else "")]
 
     def _linked(self, level: Level) -> list[Item]:
-        """Return a row for each linked ticket, closed ones last. If there are more than three, one row leads to all."""
+        """Return a row for each linked ticket, closed ones last. If there are more than three, one row leads to all.
+
+        At Level.HIDDEN, several tickets become one row with their number, and there is no row for none.
+        """
         linked = sorted((row for row in self.rows if row.is_linked), key=self._is_closed)
         count = len(linked)
         if not count:

@@ -163,9 +163,9 @@ def _backfill_texts(backfill: Backfill) -> list[str]:
     texts = [_("This conversation so far: %(counts)s.") % {"counts": ", ".join(counts)}]
     if backfill.too_old:
         text = ngettext(
-            "A log in iTop holds about 300 entries, so only the newest %(limit)d per log are copied. "
+            "A log in iTop has room for about 300 entries, so only the newest %(limit)d messages per log are copied. "
             "%(count)d older message is not.",
-            "A log in iTop holds about 300 entries, so only the newest %(limit)d per log are copied. "
+            "A log in iTop has room for about 300 entries, so only the newest %(limit)d messages per log are copied. "
             "%(count)d older messages are not.",
             len(backfill.too_old),
         )

@@ -1,4 +1,4 @@
-"""The last changes of the linked tickets in iTop, with what the customer was sent of them."""
+"""The latest changes of the linked tickets in iTop, and which of them were sent to the customer."""
 
 from django.utils.translation import gettext as _
 
@@ -29,6 +29,7 @@ MAX_NAME_LENGTH = 40
 
 
 def news_screen(context: PanelContext) -> Canvas:
+    """Show the latest changes, each with a way to send it to the customer, or the message that was sent."""
     news, events = get_news(context), list_events(context)
     answers = _answers(context, events)
     sent = find_sent(context, answers.values())
@@ -97,10 +98,10 @@ def checked_text(news: News) -> str:
 
 
 def posting_stopped(news: News | None) -> tuple[Component, ...]:
-    """Return why no changes are posted in this conversation, and the button that ends it."""
+    """Return the notice that posting was stopped, and the button that resumes it; nothing if it goes on."""
     if news is None or not news.is_stopped:
         return ()
-    text = _("Posting of changes in iTop stopped: too many in a few minutes.")
+    text = _("Changes in iTop are no longer posted here: there were too many in a few minutes.")
     return (
         Text(text=text, style="error", bottom_margin="none"),
         link_button(click_id("resume-posting"), _("Resume posting")),

@@ -36,4 +36,6 @@ def search_screen(context: PanelContext, query: str, page: int) -> Canvas:
 def _nothing_found(results: SearchResults) -> str:
     if results.pages > 1:
         return _("No ticket on this page is in the scope of this workspace.")
-    return _("No ticket in this workspace's scope has this reference, or all of these words in its title.")
+    return _(
+        "Nothing found: no ticket in this workspace's scope has this reference, or a title with all of these words."
+    )
