@@ -1,10 +1,12 @@
 """Split HTML into start tags, end tags and text, in linear time whatever the input is.
 
 This follows the HTML standard's tokenizer (https://html.spec.whatwg.org/multipage/parsing.html) except for
-malformed input in which a browser would hide words: a comment, tag, attribute or script that is never closed is text here.
+malformed input in which a browser would hide words: a comment, tag, attribute or script that is never closed is text
+here.
 
 Why it is linear: each step consumes what it has scanned, or finds that the rest of the input contains no `>`,
-quotation mark, `-->` or end tag of that name. The result is remembered, so the rest is searched only once for each of these.
+quotation mark, `-->` or end tag of that name. The result is remembered, so the rest is searched only once for each of
+these.
 """
 
 import html

@@ -82,8 +82,8 @@ class Messenger(models.Model):
         default=list,
         blank=True,
         validators=[validate_names],
-        help_text="Profiles of iTop's users, one per line, for example Portal user. Only users who have at least one of "
-        "them see the Messenger. If the list is empty, all users see it.",
+        help_text="Profiles of iTop's users, one per line, for example Portal user. Only users who have at least one "
+        "of them see the Messenger. If the list is empty, all users see it.",
     )
     sends_company = models.BooleanField(
         "send the organization",

@@ -212,8 +212,8 @@ class Workspace(models.Model):
     shows_pictures_in_log = models.BooleanField(
         "show pictures in the log",
         default=True,
-        help_text="The bridge's account in iTop must be an Administrator. If it is not, or if a picture cannot be copied "
-        "at once, the log contains a link to the picture.",
+        help_text="The bridge's account in iTop must be an Administrator. If it is not, or if a picture cannot be "
+        "copied at once, the log contains a link to the picture.",
     )
     deletes_redacted_files = models.BooleanField(
         "delete files of redacted messages",

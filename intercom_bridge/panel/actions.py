@@ -50,12 +50,11 @@ from .screens.merged import FIELD as MERGE_TARGET
 from .screens.merged import links_moved_away, links_moved_here
 from .screens.parts import format_time, muted, retry_button, unverified_text
 from .screens.person_picker import PickerState
-from .screens.search import search_screen
 from .screens.send import FIELD as ANSWER
 from .screens.send import send_form, sent_screen
 from .screens.sync_status import sync_status_screen
 from .screens.ticket import cached_ticket_screen
-from .screens.ticket_list import linked_tickets, ongoing_tickets, status_label
+from .screens.ticket_list import linked_tickets, ongoing_tickets, search_screen, status_label
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""The tickets linked to the conversation, and the ongoing tickets of the person, ten per page."""
+"""Lists of tickets, ten per page: those linked to the conversation, those of the person, and search results."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from intercom_bridge.datamodel.lookup import value_label
-from intercom_bridge.panel.click import HOME, BackLink, click_id
-from intercom_bridge.panel.components import Canvas, Item, escape_markdown, shorten
+from intercom_bridge.panel.click import FIND, HOME, BackLink, click_id
+from intercom_bridge.panel.components import Canvas, Input, Item, Submit, escape_markdown, shorten
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.people.person import Person
 from intercom_bridge.tickets.rows import TicketList, TicketRow
-from intercom_bridge.tickets.search import count_other_conversations
+from intercom_bridge.tickets.search import SearchResults, count_other_conversations, search_tickets
 
 from .parts import (
     back_button,
@@ -44,6 +44,34 @@ def ongoing_tickets(context: PanelContext, person: Person, tickets: TicketList, 
     if tickets.has_more:
         hint = _("Only the newest %(count)d are listed.") % {"count": len(ongoing)}
     return _list_screen(context, "ongoing", title, ongoing, page, hint)
+
+
+def search_screen(context: PanelContext, query: str, page: int) -> Canvas:
+    """Return a page of results, or only the search field for an empty query."""
+    results = search_tickets(context, query, page)
+    field = Input(
+        # The text comes back under this id.
+        id=FIND,
+        label=_("Reference or words of the title"),
+        value=results.query,
+        placeholder=_("R-000123, or printer toner"),
+        action=Submit(),
+    )
+    return screen(
+        _("Find a ticket"),
+        field,
+        list_of(ticket_items(context, results.rows), _nothing_found(results)) if results.pages else None,
+        page_number(results.page, results.pages),
+        pager(lambda number: click_id("find", number), results.page, results.pages),
+        back_button(HOME),
+        stored=BackLink(target=click_id("find", results.page), query=results.query).to_stored(),
+    )
+
+
+def _nothing_found(results: SearchResults) -> str:
+    if results.pages > 1:
+        return _("No ticket on this page is in the scope of this workspace.")
+    return _("Nothing found: no ticket in this workspace's scope has this reference, or a title with all of these words.")
 
 
 def ticket_items(context: PanelContext, rows: Sequence[TicketRow]) -> list[Item]:
