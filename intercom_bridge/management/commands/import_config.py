@@ -5,6 +5,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
+from django.utils.text import capfirst
 
 from intercom_bridge.config_import import (
     BridgeFile,
@@ -53,8 +54,7 @@ class Command(BaseCommand):
         try:
             report = _import(read_file(options["file"]), options)
         except ConfigError as error:
-            message = str(error)
-            raise CommandError(f"Nothing was imported. {message[:1].upper()}{message[1:]}") from None
+            raise CommandError(f"Nothing was imported. {capfirst(str(error))}") from None
         except ImproperlyConfigured as error:
             raise CommandError(f"Nothing was imported. {error}") from None
         except DatabaseError as error:
