@@ -81,7 +81,7 @@ class Command(BaseCommand):
         ] or ["there is no row in it"]
         if dry_run:
             self.stdout.write(f"Dry run, nothing was written: {', '.join(counts)}.")
-        elif report.changes:
+        elif report.count("set") or report.count("changed"):
             self.stdout.write(self.style.SUCCESS(f"Imported: {', '.join(counts)}."))
         else:
             self.stdout.write(f"Nothing changed: {', '.join(counts)}.")
