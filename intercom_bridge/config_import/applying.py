@@ -60,10 +60,6 @@ class Report:
     def count(self, outcome: str) -> int:
         return sum(line.outcome == outcome for section in self.sections for line in section.lines)
 
-    @property
-    def changes(self) -> int:
-        return self.count(SET) + self.count(CHANGED)
-
 
 def apply(row: Row, fields: Mapping[str, SourceValue], title: str, *, overwrite: bool) -> Section:
     """Save the row with these fields and return the outcome for each field.

@@ -3,7 +3,7 @@
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-_ATTRIBUTES: dict[str, Promise] = {
+ATTRIBUTES: dict[str, Promise] = {
     "title": _("Title"),
     "description": _("Description"),
     "status": _("Status"),
@@ -50,7 +50,7 @@ CHOICES: dict[str, dict[str, Promise]] = {
     },
 }
 
-_VALUES: dict[str, dict[str, Promise]] = {
+VALUES: dict[str, dict[str, Promise]] = {
     **CHOICES,
     "priority": {"1": _("Critical"), "2": _("High"), "3": _("Medium"), "4": _("Low")},
     "status": {
@@ -69,14 +69,3 @@ _VALUES: dict[str, dict[str, Promise]] = {
     },
     "escalation_flag": {"yes": _("Yes"), "no": _("No")},
 }
-
-
-def attribute_label(code: str) -> str:
-    """Return the attribute's label; for an unknown attribute, a label made from its code."""
-    label = _ATTRIBUTES.get(code)
-    return str(label) if label else code.removesuffix("_id").replace("_", " ").capitalize()
-
-
-def value_label(code: str, value: str) -> str:
-    """Return the label of an enum's value; any other value unchanged."""
-    return str(_VALUES.get(code, {}).get(value, value))

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import structlog
 from django.db import transaction
 from django.utils import timezone
+from django.utils.text import capfirst
 
 from intercom_bridge.models import DataModelImport, ImportedClass, ItopInstance, TicketProfile
 from intercom_bridge.models.job import claim
@@ -55,8 +56,7 @@ def run_import(job: DataModelImport) -> None:
     try:
         result = import_data_model(job.itop, io.BytesIO(job.data()), job.file_name, also=job.also)
     except DataModelError as error:
-        text = str(error)
-        _finish(job, State.FAILED, ReasonCode.DATA_MODEL_REJECTED, f"{text[:1].upper()}{text[1:]}")
+        _finish(job, State.FAILED, ReasonCode.DATA_MODEL_REJECTED, capfirst(str(error)))
         return
     job.imported = [ticket_class.name for ticket_class in result.classes]
     job.removed = list(result.removed)

@@ -6,9 +6,9 @@ from django.utils.translation import get_language
 
 from intercom_bridge.models import ImportedClass, ItopInstance
 
-from . import builtin_labels
 from .attribute import TicketClass
 from .builtin import BUILTIN_CLASSES
+from .builtin_labels import ATTRIBUTES, VALUES
 from .serialization import from_json
 
 
@@ -34,10 +34,11 @@ def class_label(ticket_class: TicketClass) -> str:
 
 
 def attribute_label(ticket_class: TicketClass, code: str) -> str:
-    """Return the attribute's label in the current language, or else one made from its code."""
+    """Return the imported label in the current language, or else a standard iTop's, or one made from the code."""
     attribute = ticket_class.attributes.get(code)
     imported = _in_current_language(attribute.labels) if attribute else ""
-    return imported or builtin_labels.attribute_label(code)
+    label = imported or str(ATTRIBUTES.get(code, ""))
+    return label or code.removesuffix("_id").replace("_", " ").capitalize()
 
 
 def value_label(ticket_class: TicketClass, code: str, value: str) -> str:
@@ -45,7 +46,7 @@ def value_label(ticket_class: TicketClass, code: str, value: str) -> str:
     attribute = ticket_class.attributes.get(code)
     values = attribute.values if attribute else ()
     imported = next((_in_current_language(known.labels) for known in values if known.code == value), "")
-    return imported or builtin_labels.value_label(code, value)
+    return imported or str(VALUES.get(code, {}).get(value, value))
 
 
 def _in_current_language(labels: Mapping[str, str]) -> str:

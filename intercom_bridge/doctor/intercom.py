@@ -58,22 +58,19 @@ def _examine_secrets(workspace: Workspace, subject: Subject) -> Iterator[Finding
         ("client_secret", "Basic information", "all requests from Intercom are refused"),
         ("access_token", "Authentication", "the bridge cannot write into its conversations"),
     ):
+        check = subject.check(f"workspace.{name}")
         secret, label = getattr(workspace, name), name.replace("_", " ")
         if not secret:
-            yield subject.failure(
-                f"workspace.{name}",
-                f"has no {label}: {consequence}",
-                f"Copy it from {_DEVELOPER_HUB} ({where}) into the admin.",
+            yield check.failure(
+                f"has no {label}: {consequence}", f"Copy it from {_DEVELOPER_HUB} ({where}) into the admin."
             )
         elif not secret.is_readable:
-            yield subject.failure(
-                f"workspace.{name}",
+            yield check.failure(
                 f"its {label} cannot be decrypted with FIELD_ENCRYPTION_KEYS: {consequence}",
                 "Append the key that it was encrypted with to the list, or enter it again in the admin.",
             )
         elif secret.reveal().startswith(PLACEHOLDER):
-            yield subject.failure(
-                f"workspace.{name}",
+            yield check.failure(
                 f"its {label} is a placeholder from the documentation ({PLACEHOLDER}…): {consequence}",
                 f"Copy the real one from {_DEVELOPER_HUB} ({where}) into the admin.",
             )

@@ -33,7 +33,7 @@ from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.job import MAX_REASON_DETAIL, reason_of
 from intercom_bridge.models.lease import Lease, take_lease
 from intercom_bridge.models.reason import ReasonCode
-from intercom_bridge.ops.metrics import count_poll
+from intercom_bridge.ops.metrics import increment, itop_polls
 from intercom_bridge.sync.circuit_breaker import backoff_seconds
 from intercom_bridge.wake import INCOMING, wake
 from itop_client import ItopError, ItopObject, ItopPermissionError, ItopRejectedError, read_log
@@ -282,7 +282,7 @@ class _Poll:
             newest_update=self._newest,
             **values,
         )
-        count_poll(self._itop, code)
+        increment(itop_polls, self._itop.name, code)
         if error:
             log.warning("itop.poll_failed", itop=self._itop.name, code=code, seconds=round(seconds))
 

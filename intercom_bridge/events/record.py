@@ -25,7 +25,7 @@ from intercom_bridge.models import (
 )
 from intercom_bridge.models.event_rules import Action, EventRules, rules_of
 from intercom_bridge.models.reason import ReasonCode
-from intercom_bridge.ops.metrics import count_ticket_event
+from intercom_bridge.ops.metrics import increment, ticket_events
 from intercom_bridge.sync.verify import VisibleContent
 
 from .compare import Change
@@ -74,7 +74,7 @@ def record(
             setattr(snapshot, name, value)
         snapshot.save(update_fields=list(update))
     for event in events:
-        count_ticket_event(ticket.itop, event.kind)
+        increment(ticket_events, ticket.itop.name, event.kind)
         log.info("ticket_event.recorded", ticket_event=event.pk, kind=event.kind, ticket=ticket.ref)
     return events
 

@@ -36,8 +36,8 @@ class Heartbeat:
     An unreachable database stops neither the worker nor its heartbeat; the next one tries again.
     """
 
-    def __init__(self, name: str = "") -> None:
-        self.name = name or process_name()
+    def __init__(self) -> None:
+        self.name = process_name()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 

@@ -11,6 +11,7 @@ Label values are codes and configured names, never text from iTop or Intercom, a
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -37,114 +38,91 @@ from intercom_bridge.models import (
 log = structlog.get_logger(__name__)
 
 registry = CollectorRegistry()
+_counter, _histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
 _CALL_BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 
-itop_seconds = Histogram(
+itop_seconds = _histogram(
     "bridge_itop_call_seconds",
     "Duration of calls to iTop, by operation. outcome: ok, or the class of the error.",
     ["itop", "operation", "outcome"],
     buckets=_CALL_BUCKETS,
-    registry=registry,
 )
-intercom_seconds = Histogram(
+intercom_seconds = _histogram(
     "bridge_intercom_call_seconds",
     "Duration of calls to Intercom's API. outcome: ok, or the class of the error.",
     ["workspace", "method", "outcome"],
     buckets=_CALL_BUCKETS,
-    registry=registry,
 )
-panel_seconds = Histogram(
+panel_seconds = _histogram(
     "bridge_panel_answer_seconds",
     "Duration of panel responses, by action.",
     ["screen"],
     buckets=(0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 5.0),
-    registry=registry,
 )
-webhook_seconds = Histogram(
+webhook_seconds = _histogram(
     "bridge_webhook_seconds",
     "Time until a webhook notification was committed.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
-    registry=registry,
 )
-messenger_seconds = Histogram(
+messenger_seconds = _histogram(
     "bridge_messenger_identity_seconds",
     "Time until an iTop was told which Messenger to show. outcome: shown or none.",
     ["itop", "outcome"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 1.0, 5.0),
-    registry=registry,
 )
-event_seconds = Histogram(
+event_seconds = _histogram(
     "bridge_event_seconds",
     "Time from a save in iTop, by iTop's clock, until it was posted in a conversation.",
     ["workspace"],
     buckets=(1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 300.0, 1800.0, 3600.0),
-    registry=registry,
 )
-deliveries = Counter(
+deliveries = _counter(
     "bridge_deliveries",
     "Deliveries that reached a final state. reason: code of the failure.",
     ["itop", "state", "reason"],
-    registry=registry,
 )
-files = Counter(
+files = _counter(
     "bridge_files",
     "Files for iTop that reached a final state. reason: code of the failure, or why the file was skipped.",
     ["itop", "state", "reason"],
-    registry=registry,
 )
-file_bytes = Counter(
-    "bridge_file_bytes", "Bytes of the files that were copied to iTop.", ["itop"], registry=registry
-)
-file_seconds = Histogram(
+file_bytes = _counter("bridge_file_bytes", "Bytes of the files that were copied to iTop.", ["itop"])
+file_seconds = _histogram(
     "bridge_file_seconds",
     "Time from the receipt of a file's message until the file was in iTop.",
     ["itop"],
     buckets=(1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0, 1800.0, 3600.0),
-    registry=registry,
 )
-files_to_intercom = Counter(
+files_to_intercom = _counter(
     "bridge_files_to_intercom",
     "Files from iTop whose message reached a final state. state: posted, linked or failed; reason: code.",
     ["workspace", "state", "reason"],
-    registry=registry,
 )
-file_to_intercom_bytes = Counter(
-    "bridge_file_to_intercom_bytes",
-    "Bytes of the files that were posted to Intercom.",
-    ["workspace"],
-    registry=registry,
+file_to_intercom_bytes = _counter(
+    "bridge_file_to_intercom_bytes", "Bytes of the files that were posted to Intercom.", ["workspace"]
 )
-itop_polls = Counter(
+itop_polls = _counter(
     "bridge_itop_polls",
     "Polls of an iTop for changes of linked tickets. reason: code of the problem, if there was one.",
     ["itop", "reason"],
-    registry=registry,
 )
-ticket_events = Counter(
+ticket_events = _counter(
     "bridge_ticket_events",
     "Changes of linked tickets that were recorded, once per conversation.",
     ["itop", "kind"],
-    registry=registry,
 )
 
 
-def count_poll(itop: ItopInstance, code: str) -> None:
-    """Count a poll that ended; `code` is "" if it succeeded."""
+def increment(counter: Counter, *labels: str, amount: int = 1) -> None:
+    """Increase a counter."""
     with _ignoring_lost_files():
-        itop_polls.labels(itop.name, code).inc()
-
-
-def count_ticket_event(itop: ItopInstance, kind: str) -> None:
-    """Count a recorded change."""
-    with _ignoring_lost_files():
-        ticket_events.labels(itop.name, kind).inc()
+        counter.labels(*labels).inc(amount)
 
 
 def count_delivery(delivery: Delivery) -> None:
     """Count a delivery that reached a final state."""
     code = delivery.reason_code if delivery.state == Delivery.State.FAILED else ""
-    with _ignoring_lost_files():
-        deliveries.labels(delivery.ticket.itop.name, delivery.state, code).inc()
+    increment(deliveries, delivery.ticket.itop.name, delivery.state, code)
 
 
 def count_file(row: FileToItop) -> None:
@@ -152,12 +130,11 @@ def count_file(row: FileToItop) -> None:
     if row.state == FileToItop.State.WAITING:
         return
     itop = row.ticket.itop.name
-    with _ignoring_lost_files():
-        files.labels(itop, row.state, row.reason_code).inc()
-        if row.state == FileToItop.State.COPIED:
-            file_bytes.labels(itop).inc(row.size)
-            if row.copied_at is not None:
-                file_seconds.labels(itop).observe(max(0.0, (row.copied_at - row.created_at).total_seconds()))
+    increment(files, itop, row.state, row.reason_code)
+    if row.state == FileToItop.State.COPIED:
+        increment(file_bytes, itop, amount=row.size)
+        if row.copied_at is not None:
+            observe(file_seconds, max(0.0, (row.copied_at - row.created_at).total_seconds()), itop)
 
 
 def count_files_of_message(message: OutgoingMessage) -> None:
@@ -167,12 +144,11 @@ def count_files_of_message(message: OutgoingMessage) -> None:
     """
     workspace = message.conversation.workspace.workspace_id
     has_failed = message.state == OutgoingMessage.State.FAILED
-    with _ignoring_lost_files():
-        for row in message.files.all():
-            state, code = (message.state, message.reason_code) if has_failed else (row.state, row.reason_code)
-            files_to_intercom.labels(workspace, state, code).inc()
-            if state == FileToIntercom.State.POSTED:
-                file_to_intercom_bytes.labels(workspace).inc(row.size)
+    for row in message.files.all():
+        state, code = (message.state, message.reason_code) if has_failed else (row.state, row.reason_code)
+        increment(files_to_intercom, workspace, state, code)
+        if state == FileToIntercom.State.POSTED:
+            increment(file_to_intercom_bytes, workspace, amount=row.size)
 
 
 def observe(histogram: Histogram, seconds: float, *labels: str) -> None:

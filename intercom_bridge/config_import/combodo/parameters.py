@@ -145,11 +145,7 @@ def _read_workspaces(
             "array('scope' => 'SELECT ...', 'sync_app.client_secret' => '...', 'sync_app.access_token' => '...')).",
             listed.line if listed else 0,
         )
-    shared = {
-        field_name: SourceValue(_secret(parameters[name], name), parameters[name].line)
-        for name, field_name in SECRETS.items()
-        if name in parameters and not parameters[name].is_empty
-    }
+    shared = _read_secrets(parameters)
     misspelt = {
         _intended(name, SECRETS) for name in parameters if name not in KNOWN and name not in workspaces
     }
@@ -169,25 +165,26 @@ def _read_workspace(
     """Read one workspace. `misspelt` are secrets whose misspelt names already have a note, for all workspaces."""
     # In the widget's older form the value is the scope itself.
     members = {"scope": value} if value.members is None else value.members
-    fields: dict[str, SourceValue] = {}
+    fields = {**shared, **_read_secrets(members, f" of workspace {workspace_id}")}
     for key, member in members.items():
-        if key == "scope":
-            if not member.is_empty:
-                fields["scope"] = SourceValue(
-                    _text(member, f"the scope of workspace {workspace_id}"), member.line
-                )
-        elif key in SECRETS:
-            if not member.is_empty:
-                secret = _secret(member, f"{key} of workspace {workspace_id}")
-                fields[SECRETS[str(key)]] = SourceValue(secret, member.line)
-        else:
+        if key == "scope" and not member.is_empty:
+            scope = _text(member, f"the scope of workspace {workspace_id}")
+            fields["scope"] = SourceValue(scope, member.line)
+        elif key != "scope" and key not in SECRETS:
             misspelt = {*misspelt, _intended(str(key), SECRETS)}
             notes.append(_unknown(str(key), member, SECRETS, f" in workspace {workspace_id}"))
-    fields = {**shared, **fields}
     for key, name in SECRETS.items():
         if name not in fields and key not in misspelt:
             notes.append(f"Workspace {workspace_id} has no {key} in the file. Enter it in the admin.")
     return WorkspaceParameters(workspace_id, value.line, fields)
+
+
+def _read_secrets(members: Mapping[Any, SourceValue], where: str = "") -> dict[str, SourceValue]:
+    return {
+        field_name: SourceValue(_secret(members[name], f"{name}{where}"), members[name].line)
+        for name, field_name in SECRETS.items()
+        if name in members and not members[name].is_empty
+    }
 
 
 def _read_profile(parameters: Mapping[str, SourceValue], notes: list[str]) -> dict[str, SourceValue]:

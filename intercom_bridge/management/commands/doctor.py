@@ -31,16 +31,11 @@ class Command(BaseCommand):
             if not options["json"]:
                 self._print(finding)
         if options["json"]:
-            self.stdout.write(
-                json.dumps(
-                    {
-                        "overall": doctor.overall(found).value,
-                        "findings": [finding.to_json() for finding in found],
-                    },
-                    ensure_ascii=False,
-                    indent=2,
-                )
-            )
+            report = {
+                "overall": doctor.overall(found).value,
+                "findings": [finding.to_json() for finding in found],
+            }
+            self.stdout.write(json.dumps(report, ensure_ascii=False, indent=2))
         else:
             self.stdout.write(doctor.summary(found))
         if status := doctor.exit_status(found):

@@ -5,6 +5,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
+from django.utils.text import capfirst
 
 from intercom_bridge.config_import import (
     BridgeFile,
@@ -53,8 +54,7 @@ class Command(BaseCommand):
         try:
             report = _import(read_file(options["file"]), options)
         except ConfigError as error:
-            message = str(error)
-            raise CommandError(f"Nothing was imported. {message[:1].upper()}{message[1:]}") from None
+            raise CommandError(f"Nothing was imported. {capfirst(str(error))}") from None
         except ImproperlyConfigured as error:
             raise CommandError(f"Nothing was imported. {error}") from None
         except DatabaseError as error:
@@ -81,7 +81,7 @@ class Command(BaseCommand):
         ] or ["there is no row in it"]
         if dry_run:
             self.stdout.write(f"Dry run, nothing was written: {', '.join(counts)}.")
-        elif report.changes:
+        elif report.count("set") or report.count("changed"):
             self.stdout.write(self.style.SUCCESS(f"Imported: {', '.join(counts)}."))
         else:
             self.stdout.write(f"Nothing changed: {', '.join(counts)}.")

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
+from django.utils.text import capfirst
 
 from intercom_bridge.datamodel.importing import ImportResult, import_data_model
 from intercom_bridge.datamodel.xml_stream import FILE, DataModelError
@@ -46,8 +47,7 @@ class Command(BaseCommand):
                 f"Nothing was changed. {options['file']} cannot be read: {error.strerror}."
             ) from None
         except DataModelError as error:
-            message = str(error)
-            raise CommandError(f"Nothing was changed. {message[:1].upper()}{message[1:]}") from None
+            raise CommandError(f"Nothing was changed. {capfirst(str(error))}") from None
         except DatabaseError as error:
             raise CommandError(
                 f"Nothing was changed. The database failed: {error}. Did you run `manage.py migrate`?"

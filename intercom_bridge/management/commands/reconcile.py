@@ -84,7 +84,7 @@ def _compare_one(conversation: Conversation, *, dry_run: bool) -> tuple[str, int
 
 
 def _compare_with_retries(conversation: Conversation, *, dry_run: bool) -> Comparison:
-    """Compare, and wait for Intercom's rate limit. Raise ComparisonError or ConversationGone."""
+    """Compare, and wait for Intercom's rate limit. Raise ComparisonError or ConversationDeletedError."""
     for _ in range(MAX_ATTEMPTS - 1):
         try:
             return compare(conversation, fill=not dry_run)

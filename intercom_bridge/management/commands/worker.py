@@ -14,19 +14,15 @@ log = structlog.get_logger(__name__)
 
 
 class Command(BaseCommand):
-    """Run a worker until SIGTERM or Ctrl-C."""
-
     help = "Run a worker: process notifications from Intercom and write messages to iTop. Several may run at once."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add `--threads` and `--check`."""
         parser.add_argument(
             "--threads",
             type=int,
             default=settings.WORKER_THREADS,
             help="How many tickets are written at the same time (default: %(default)s).",
         )
-
         parser.add_argument(
             "--check",
             action="store_true",
@@ -34,7 +30,6 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, threads: int, check: bool, **options: Any) -> None:
-        """Run the loop in this thread."""
         if check:
             if not is_alive_here():
                 raise CommandError("No worker of this host is alive.")
