@@ -71,7 +71,9 @@ def search_screen(context: PanelContext, query: str, page: int) -> Canvas:
 def _nothing_found(results: SearchResults) -> str:
     if results.pages > 1:
         return _("No ticket on this page is in the scope of this workspace.")
-    return _("Nothing found: no ticket in this workspace's scope has this reference, or a title with all of these words.")
+    return _(
+        "Nothing found: no ticket in this workspace's scope has this reference, or a title with all of these words."
+    )
 
 
 def ticket_items(context: PanelContext, rows: Sequence[TicketRow]) -> list[Item]:
