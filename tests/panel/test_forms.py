@@ -223,7 +223,7 @@ def test_converted_input_is_sent_and_stored_as_typed(
         (Kind.DECIMAL, "1,5", "Enter a number with a decimal point, like 12.5."),
         (Kind.LINE, "x" * 11, "Too long: 11 characters, at most 10 are allowed."),
         (Kind.TEXT, "é" * 11, "Too long: 11 characters, at most 10 are allowed."),
-        (Kind.HTML, "é" * 10, "it has 17 characters, at most 10 are allowed."),
+        (Kind.HTML, "é" * 10, "this text has 17 characters. At most 10 are allowed."),
     ],
 )
 def test_invalid_input_is_rejected_with_an_example(kind: Kind, typed: str, message: str) -> None:

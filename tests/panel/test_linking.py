@@ -281,7 +281,7 @@ def test_only_the_newest_250_messages_are_copied_and_this_is_reported(
     parts = [part(37358000000 + number, f"<p>{number}</p>") for number in range(1, 300)]
     teammate.conversation = conversation(*parts, NOTE)
     press_link(teammate)
-    assert "only the newest 250 per log are copied. 50 older messages are not" in teammate.text
+    assert "only the newest 250 messages per log are copied. 50 older messages are not" in teammate.text
     teammate.click("Link and copy the newest 251 messages")
     assert Delivery.objects.filter(state="waiting").count() == 251
     oldest = Delivery.objects.filter(log="public_log").in_order().first()

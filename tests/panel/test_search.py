@@ -58,7 +58,7 @@ def test_a_number_is_searched_in_titles_too(teammate: Teammate) -> None:
 def test_a_reference_does_not_match_others_with_the_same_ending(teammate: Teammate, itop: Itop) -> None:
     itop.store.update("UserRequest", 8, ref="R-000108")
     assert titles(find(teammate, "8")) == titles(find(teammate, "R-8")) == []
-    assert "No ticket in this workspace's scope has this reference" in teammate.text
+    assert "no ticket in this workspace's scope has this reference" in teammate.text
 
 
 @pytest.mark.parametrize("query", ["%", "_____", "100%", "flick_r", "\\", "'", "x' OR 1 = 1 OR '", "[down]("])

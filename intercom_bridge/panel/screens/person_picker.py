@@ -237,9 +237,7 @@ def _failure(context: PanelContext, error: PersonNotResolvedError) -> tuple[str,
         case MatchFailure.SEVERAL:
             return _("Several people match"), _("Several people in iTop match this contact.")
         case MatchFailure.CONTRADICTION:
-            return _("Who is this?"), _(
-                "The contact's ID and e-mail address belong to different people in iTop."
-            )
+            return _("Who is this?"), _("The ID and e-mail address belong to different people.")
         case MatchFailure.GONE | MatchFailure.OUTSIDE:
             return _("Who is this?"), _invalid_pick(context, error)
         case MatchFailure.UNKNOWN if email:
