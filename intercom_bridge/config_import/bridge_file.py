@@ -33,11 +33,7 @@ LISTS: Final[dict[str, tuple[type[Row], str]]] = {
     "event_rules": (EventRules, "workspace"),
 }
 # The attribute by which other rows refer to a row.
-_NAME_OF: Final[dict[type[models.Model], str]] = {
-    ItopInstance: "name",
-    TicketProfile: "name",
-    Workspace: "workspace_id",
-}
+_NAME_OF: Final[dict[type[models.Model], str]] = dict(LISTS.values())
 _ENV: Final = "_env"
 # Valid for some days only: neither worth a review nor of use in another environment.
 _NOT_EXPORTED: Final = {
@@ -138,7 +134,7 @@ class BridgeFile:
 def _apply_entry(entry: _Entry, report: Report, *, overwrite: bool) -> None:
     named = {_lookup(entry.model, entry.key): entry.name}
     existing: Row | None = entry.model._default_manager.filter(**named).first()
-    row = existing or entry.new_row()
+    row = existing or entry.model()
     if existing is None:
         entry.require_attributes()
     was_enabled = isinstance(row, Workspace) and row.enabled
@@ -208,12 +204,6 @@ class _Entry:
         self.name = name
         self.where = f"{where} ({name})"
         self.attributes = attributes
-
-    def new_row(self) -> Row:
-        """Return an unsaved row with its name. Raise ConfigError if it is the name of a row that does not exist."""
-        column = self.model._meta.get_field(self.key)
-        assert isinstance(column, models.Field)  # noqa: S101 - for mypy: LISTS names columns
-        return self.model(**{self.key: self._value(column, self.name)})
 
     def require_attributes(self) -> None:
         """Raise ConfigError for a new row that lacks an attribute it needs."""

@@ -54,15 +54,13 @@ class Command(BaseCommand):
 
 def _findings(workspace_id: str | None) -> Iterator[Finding]:
     """Stop when the database fails, and report that once."""
-    is_reported = False
+    found = []
     try:
         for finding in _examine(workspace_id):
-            is_reported = is_reported or (
-                finding.about == NO_DATABASE.about and finding.level is Level.FAILURE
-            )
+            found.append((finding.about, finding.level))
             yield finding
     except DatabaseError:
-        if not is_reported:
+        if (NO_DATABASE.about, Level.FAILURE) not in found:
             yield NO_DATABASE
 
 
