@@ -7,6 +7,7 @@ stored as usual.
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from math import inf
 
 from intercom_bridge.connections import intercom_client, itop_client
 from intercom_bridge.models import ItopInstance, Workspace
@@ -33,21 +34,20 @@ __all__ = [
 ]
 
 
-def examine(workspace: Workspace, seconds: float | None = None) -> Iterator[Finding]:
+def examine(workspace: Workspace, seconds: float = inf) -> Iterator[Finding]:
     """Check a workspace: its secrets, Intercom, PUBLIC_URL, and what it needs from its iTop.
 
-    With `seconds`, skip the checks of iTop for which no time is left.
+    Skip the checks of iTop for which no time is left after so many `seconds`.
     """
-    findings = chain(
-        intercom.examine(workspace), itop.examine(workspace.itop, [workspace], _deadline(seconds))
-    )
+    deadline = Deadline(seconds)
+    findings = chain(intercom.examine(workspace), itop.examine(workspace.itop, [workspace], deadline))
     return _without_secrets(findings, [workspace], [workspace.itop])
 
 
-def examine_itop(instance: ItopInstance, seconds: float | None = None) -> Iterator[Finding]:
+def examine_itop(instance: ItopInstance, seconds: float = inf) -> Iterator[Finding]:
     """Check an iTop, for all workspaces that use it."""
     workspaces = list(instance.workspaces.select_related("itop", "profile"))
-    return _without_secrets(itop.examine(instance, workspaces, _deadline(seconds)), workspaces, [instance])
+    return _without_secrets(itop.examine(instance, workspaces, Deadline(seconds)), workspaces, [instance])
 
 
 def examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
@@ -61,7 +61,7 @@ def examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
 def _examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
     subject = Subject(f"Workspace {workspace}")
     yield from intercom.examine_token(workspace, intercom_client(workspace), subject)
-    probe = Probe(workspace.itop, [workspace], itop_client(workspace.itop))
+    probe = Probe(workspace.itop, [workspace], itop_client(workspace.itop), Deadline(inf))
     has_responded = False
     try:
         probe.client.server_info(deadline=probe.seconds)
@@ -78,10 +78,6 @@ def examine_everything() -> Iterator[Finding]:
         yield from examine_itop(instance)
     for workspace in Workspace.objects.select_related("itop", "profile"):
         yield from _without_secrets(intercom.examine(workspace), [workspace], [workspace.itop])
-
-
-def _deadline(seconds: float | None) -> Deadline | None:
-    return None if seconds is None else Deadline(seconds)
 
 
 def _without_secrets(

@@ -38,9 +38,7 @@ MAX_CLOCK_DIFFERENCE = 60.0
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 
-def examine(
-    itop: ItopInstance, workspaces: Sequence[Workspace], deadline: Deadline | None = None
-) -> Iterator[Finding]:
+def examine(itop: ItopInstance, workspaces: Sequence[Workspace], deadline: Deadline) -> Iterator[Finding]:
     """Check an iTop for these workspaces, until a request fails or no time is left."""
     subject = subject_of(itop)
     secrets = (itop.token, itop.password)

@@ -1,4 +1,4 @@
-"""Requests to one iTop, each with a deadline, and optionally one deadline for all."""
+"""Requests to one iTop, each with a deadline, and one deadline for all."""
 
 from collections.abc import Iterable, Sequence
 
@@ -23,11 +23,7 @@ class Probe:
     """The data that all checks of one iTop share. `workspaces` are those whose profiles and scopes are checked."""
 
     def __init__(
-        self,
-        itop: ItopInstance,
-        workspaces: Sequence[Workspace],
-        client: Client,
-        deadline: Deadline | None = None,
+        self, itop: ItopInstance, workspaces: Sequence[Workspace], client: Client, deadline: Deadline
     ) -> None:
         self.itop = itop
         self.workspaces = workspaces
@@ -41,19 +37,17 @@ class Probe:
 
         Raise OutOfTimeError if less is left: a request cut short would look like an iTop that does not respond.
         """
-        if self._deadline is not None and self._deadline.remaining() < REQUEST_SECONDS:
+        if self._deadline.remaining() < REQUEST_SECONDS:
             raise OutOfTimeError
         return REQUEST_SECONDS
 
     @property
     def upload_seconds(self) -> float:
         """Return the time limit of an upload. Raise OutOfTimeError if too little is left for a large file."""
-        if self._deadline is None:
-            return UPLOAD_SECONDS
         remaining = self._deadline.remaining() - REQUEST_SECONDS  # for the deletion
         if remaining < MIN_UPLOAD_SECONDS:
             raise OutOfTimeError
-        return remaining
+        return min(remaining, UPLOAD_SECONDS)
 
     @property
     def profiles(self) -> list[TicketProfile]:
