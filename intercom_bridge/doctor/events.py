@@ -15,7 +15,7 @@ from itop_client import ItopObject, ItopPermissionError, ItopRejectedError, quot
 
 from .finding import Finding, Subject
 from .probe import Probe
-from .triggers import Excluded, codes_in, excludes, find_enabled, name_of
+from .triggers import WRITE_TRIGGERS, Excluded, codes_in, excludes, find_enabled, name_of
 
 # Longer than the slowest tier of polling, and than a worker needs after a restart.
 POLLED_WITHIN = dt.timedelta(minutes=15)
@@ -25,11 +25,7 @@ LIST_SECONDS = 4.0
 # Conversations that a finding names.
 MAX_LISTED = 5
 # Triggers that fire when an agent works in iTop, each with the attribute that limits it.
-_TRIGGER_CLASSES = (
-    ("TriggerOnObjectUpdate", "target_attcodes"),
-    ("TriggerOnLogUpdate", "target_log"),
-    ("TriggerOnStateEnter", "state"),
-)
+_TRIGGER_CLASSES = (*WRITE_TRIGGERS, ("TriggerOnStateEnter", "state"))
 _CONSOLE = "GUI:Console"
 _STATES = {
     "pending": EventKind.PENDING,

@@ -113,7 +113,7 @@ def _clock_finding(subject: Subject, info: ServerInfo) -> Finding:
 def error_finding(subject: Subject, error: ItopError, *, has_responded: bool) -> Finding:
     """Return the finding about an error that ended the checks."""
     if isinstance(error, ItopLoginError):
-        return subject.failure("itop.account", *_refused_login(error.problem))
+        return subject.failure("itop.account", *_REFUSED_LOGINS[error.problem])
     if has_responded:
         return _interrupted(subject, error)
     if isinstance(error, ItopUnreachableError) and (problem := describe_problem(error.certificate_problem)):
@@ -145,6 +145,28 @@ _FIRST_ERRORS: tuple[tuple[type[ItopError], str, str], ...] = (
 )
 
 
+# What was found, what to do.
+_REFUSED_LOGINS = {
+    LoginProblem.PORTAL_USER: (
+        "refuses its account: it is a portal user",
+        "In iTop, remove the profile Portal user from the account and add REST Services User and Administrator.",
+    ),
+    LoginProblem.NO_REST_PROFILE: (
+        "refuses its account: it lacks the profile REST Services User",
+        "Add that profile to the account in iTop. Administrators need it as well.",
+    ),
+    LoginProblem.DISABLED: (
+        "refuses its account: it is disabled",
+        "Enable the account in iTop, or use another one.",
+    ),
+    LoginProblem.CREDENTIALS: (
+        "refuses the token, or the user name and password, of its account",
+        "Create a new token for the account in iTop (or set its password) and enter it in the admin. The token must "
+        "have the scope REST, and must not have expired.",
+    ),
+}
+
+
 def _interrupted(subject: Subject, error: ItopError) -> Finding:
     check = subject.check("itop.stopped")
     if isinstance(error, ItopPermissionError | ItopRejectedError):
@@ -155,24 +177,4 @@ def _interrupted(subject: Subject, error: ItopError) -> Finding:
     return check.failure(
         f"stopped responding, so the rest was not checked: {error.detail}",
         "Try again later. If that does not help, read the error log of iTop's web server.",
-    )
-
-
-def _refused_login(problem: LoginProblem) -> tuple[str, str]:
-    if problem is LoginProblem.PORTAL_USER:
-        return (
-            "refuses its account: it is a portal user",
-            "In iTop, remove the profile Portal user from the account and add REST Services User and Administrator.",
-        )
-    if problem is LoginProblem.NO_REST_PROFILE:
-        return (
-            "refuses its account: it lacks the profile REST Services User",
-            "Add that profile to the account in iTop. Administrators need it as well.",
-        )
-    if problem is LoginProblem.DISABLED:
-        return ("refuses its account: it is disabled", "Enable the account in iTop, or use another one.")
-    return (
-        "refuses the token, or the user name and password, of its account",
-        "Create a new token for the account in iTop (or set its password) and enter it in the admin. The token must "
-        "have the scope REST, and must not have expired.",
     )

@@ -22,7 +22,7 @@ from .probe import Probe
 
 # Trigger classes of iTop 2.6 and later, and of Combodo's “Send updates by e-mail”, each with the attribute that lists
 # the attributes that activate it.
-_TRIGGER_CLASSES = (("TriggerOnObjectUpdate", "target_attcodes"), ("TriggerOnLogUpdate", "target_log"))
+WRITE_TRIGGERS = (("TriggerOnObjectUpdate", "target_attcodes"), ("TriggerOnLogUpdate", "target_log"))
 # Attributes that not every version and class has.
 _CONTEXT, _FILTER = "context", "filter"
 # Triggers on these classes also apply to tickets.
@@ -45,7 +45,7 @@ def examine_triggers(probe: Probe) -> Iterator[Finding]:
     written.add("last_update")
     triggers: list[ItopObject] = []
     try:
-        for trigger_class, attribute in _TRIGGER_CLASSES:
+        for trigger_class, attribute in WRITE_TRIGGERS:
             found = find_enabled(probe, trigger_class, attribute)
             triggers += [trigger for trigger in found if _is_activated(trigger, attribute, written)]
     except ItopPermissionError:
