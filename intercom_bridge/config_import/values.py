@@ -55,19 +55,15 @@ class Source:
 
 def read_secret_variable(variable: str, where: str = "") -> str:
     """Return the secret in an environment variable. Raise ConfigError, which names `where`, if it holds none."""
-    prefix = f"{where}: " if where else ""
     secret = os.environ.get(variable, "").strip()
     if not secret:
-        raise ConfigError(f"{prefix}the environment variable {variable} is not set, or empty.")
-    if secret.startswith(PLACEHOLDER):
-        raise ConfigError(
-            f"{prefix}the environment variable {variable} holds a placeholder from the documentation."
-        )
-    if "auth_token=" in secret:
-        raise ConfigError(
-            f"{prefix}the environment variable {variable} holds more than the token. Copy only what follows "
-            "auth_token=."
-        )
-    if any(char.isspace() or not char.isprintable() for char in secret):
-        raise ConfigError(f"{prefix}the environment variable {variable} contains white space.")
-    return secret
+        problem = "is not set, or empty."
+    elif secret.startswith(PLACEHOLDER):
+        problem = "holds a placeholder from the documentation."
+    elif "auth_token=" in secret:
+        problem = "holds more than the token. Copy only what follows auth_token=."
+    elif any(char.isspace() or not char.isprintable() for char in secret):
+        problem = "contains white space."
+    else:
+        return secret
+    raise ConfigError(f"{f'{where}: ' if where else ''}the environment variable {variable} {problem}")

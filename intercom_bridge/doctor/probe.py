@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from intercom_bridge.models import ItopInstance, TicketProfile, Workspace
-from itop_client import Client, Deadline, Found, ItopPermissionError
+from itop_client import Client, Deadline, Found
 
 from .finding import Subject
 
@@ -62,14 +62,6 @@ class Probe:
     ) -> Found:
         """Run a query. Raise ItopError. One object is enough for most checks, which use the total only."""
         return self.client.get(class_name, query, fields=fields, limit=limit, deadline=self.seconds)
-
-    def may_read(self, class_name: str) -> bool:
-        """Return whether the account may read this class. Raise any ItopError but ItopPermissionError."""
-        try:
-            self.get(class_name, f"SELECT {class_name} AS o WHERE o.id = 0")
-        except ItopPermissionError:
-            return False
-        return True
 
 
 def subject_of(itop: ItopInstance) -> Subject:

@@ -110,10 +110,8 @@ def _raw(tokens: list[_Token], start: int, number: int = 1) -> list[str]:
 
 def _find_assignment(tokens: list[_Token], variable: str) -> int | None:
     """Return the index at which the value of the last assignment to a variable begins."""
-    for index in range(len(tokens) - 1, -1, -1):
-        if tokens[index].raw == variable and _raw(tokens, index + 1) == ["="]:
-            return index + 2
-    return None
+    indexes = [index for index, token in enumerate(tokens) if token.raw == variable]
+    return max((index + 2 for index in indexes if _raw(tokens, index + 1) == ["="]), default=None)
 
 
 def _members(tokens: list[_Token], start: int) -> list[int]:
