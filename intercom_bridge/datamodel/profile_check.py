@@ -40,6 +40,9 @@ class ProfileCheck:
     def __init__(self, profile: TicketProfile, ticket_class: TicketClass) -> None:
         self._profile = profile
         self._class = ticket_class
+        self._editable = {
+            code for code, attribute in ticket_class.attributes.items() if attribute.kind not in _NOT_EDITABLE
+        }
 
     def mistakes(self) -> Mapping[str, list[str]]:
         """Return sentences by name of the profile's field; empty if the profile fits the class."""
@@ -119,17 +122,13 @@ class ProfileCheck:
             and not attribute.is_read_only
             and not (attribute.default or self._profile.default_of(attribute.code))
             and attribute.code not in filled_in
-            and attribute.kind not in _NOT_EDITABLE
+            and attribute.code in self._editable
             and attribute.code not in self._profile.form_attributes
         ]
 
     def form(self) -> list[str]:
         """Return the valid form fields of the profile, plus the missing ones."""
-        valid = [
-            code
-            for code in self._profile.form_attributes
-            if code in self._class.attributes and self._class.attributes[code].kind not in _NOT_EDITABLE
-        ]
+        valid = [code for code in self._profile.form_attributes if code in self._editable]
         return [*valid, *self.missing()]
 
     def details(self) -> list[str]:
@@ -138,26 +137,24 @@ class ProfileCheck:
         codes = [
             code
             for code in self._class.details or self._class.attributes
-            if self._class.attributes[code].kind not in _NOT_EDITABLE and code not in shown_elsewhere
+            if code in self._editable and code not in shown_elsewhere
         ]
         return codes[:MAX_DETAILS]
 
     def autofill(self) -> list[str]:
         """Replace codes that do not fit; return the names of the profile's fields that changed."""
-        mistakes = self.mistakes()
+        profile, mistakes = self._profile, self.mistakes()
         corrected: dict[str, object] = {"form_attributes": self.form()}
         if "details_attributes" in mistakes:
             corrected["details_attributes"] = self.details()
-        if "subtitle_attribute" in mistakes and self._has(self._profile.code("title")):
-            corrected["subtitle_attribute"] = self._profile.code("title")
+        if "subtitle_attribute" in mistakes and self._has(profile.code("title")):
+            corrected["subtitle_attribute"] = profile.code("title")
         if "excluded_states" in mistakes:
             states = self._states()
-            corrected["excluded_states"] = [
-                state for state in self._profile.excluded_states if state in states
-            ]
-        changed = [name for name, value in corrected.items() if getattr(self._profile, name) != value]
+            corrected["excluded_states"] = [state for state in profile.excluded_states if state in states]
+        changed = [name for name, value in corrected.items() if getattr(profile, name) != value]
         for name in changed:
-            setattr(self._profile, name, corrected[name])
+            setattr(profile, name, corrected[name])
         return changed
 
     def _has(self, code: str) -> bool:
