@@ -10,7 +10,7 @@ from intercom_bridge.models import Conversation, Log, Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.panel.click import BackLink, Click, click_id
-from intercom_bridge.panel.components import Button, Canvas, Component, escape_markdown
+from intercom_bridge.panel.components import Canvas, Component, escape_markdown
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.creation.transcript import MAX_ENTRIES
 from intercom_bridge.tickets.details import find_other_conversations
@@ -50,7 +50,7 @@ CONFIRMED = "other-organization"
 def link_screen(context: PanelContext, click: Click) -> Canvas:
     """Link the ticket. Ask first if it is of another organization, or if there is something to decide."""
     ticket_class, ticket_id = click.argument(0), click.number(1)
-    answer, is_confirmed = click.argument(2), click.argument(3) == CONFIRMED
+    answer, is_confirmed = click.argument(2), _is_confirmed(click)
     if answer not in (COPY, FROM_NOW_ON):
         preview = preview_link(context, ticket_class, ticket_id)
         if preview.row.is_of_other_organization and not preview.row.is_linked and not is_confirmed:
@@ -58,7 +58,7 @@ def link_screen(context: PanelContext, click: Click) -> Canvas:
         others = find_other_conversations(context, ticket_class, ticket_id)
         has_messages = preview.backfill is None or preview.backfill.entries
         if not preview.row.is_linked and (others or has_messages):
-            return _question(context, preview, others, is_confirmed=is_confirmed)
+            return _question(context, preview, others, click)
         answer = FROM_NOW_ON
     try:
         result = link_ticket(context, ticket_class, ticket_id, copy=answer == COPY, is_confirmed=is_confirmed)
@@ -98,7 +98,7 @@ def _other_organization(context: PanelContext, row: TicketRow) -> Canvas:
 
 
 def _question(
-    context: PanelContext, preview: LinkPreview, others: tuple[Conversation, ...], *, is_confirmed: bool
+    context: PanelContext, preview: LinkPreview, others: tuple[Conversation, ...], click: Click
 ) -> Canvas:
     row = preview.row
     new_messages = paused_text() if preview.is_paused else all_tickets_text(context, row.ref)
@@ -107,14 +107,20 @@ def _question(
         muted(owner_text(row)) if row.caller else None,
         _other_conversations(context, others),
         muted(new_messages) if new_messages else None,
-        _copy_choice(context.workspace, preview, is_confirmed=is_confirmed, has_text=bool(new_messages)),
-        _from_now_on_button(row.ticket_class, row.id, is_confirmed=is_confirmed),
+        _copy_choice(context.workspace, preview, click, has_text=bool(new_messages)),
+        button(_link_target(click, FROM_NOW_ON), _("Link from now on")),
         back_button(click_id("ticket", row.ticket_class, row.id)),
     )
 
 
-def _link_target(ticket_class: str, ticket_id: int, answer: str, *, is_confirmed: bool) -> str:
-    return click_id("link", ticket_class, ticket_id, answer, *([CONFIRMED] if is_confirmed else []))
+def _is_confirmed(click: Click) -> bool:
+    return click.argument(3) == CONFIRMED
+
+
+def _link_target(click: Click, answer: str) -> str:
+    """Return the click with this answer."""
+    confirmed = [CONFIRMED] if _is_confirmed(click) else []
+    return click_id("link", click.argument(0), click.number(1), answer, *confirmed)
 
 
 def _other_conversations(context: PanelContext, others: tuple[Conversation, ...]) -> tuple[Component, ...]:
@@ -129,7 +135,7 @@ def _other_conversations(context: PanelContext, others: tuple[Conversation, ...]
 
 
 def _copy_choice(
-    workspace: Workspace, preview: LinkPreview, *, is_confirmed: bool, has_text: bool
+    workspace: Workspace, preview: LinkPreview, click: Click, *, has_text: bool
 ) -> list[Component]:
     components: list[Component]
     if preview.backfill is None:
@@ -149,8 +155,7 @@ def _copy_choice(
     components += copied_files_texts(workspace, files)
     if not has_text:
         components.append(muted(_("New messages will be added automatically in both cases.")))
-    target = _link_target(preview.row.ticket_class, preview.row.id, COPY, is_confirmed=is_confirmed)
-    return [*components, button(target, label)]
+    return [*components, button(_link_target(click, COPY), label)]
 
 
 def _backfill_texts(backfill: Backfill) -> list[str]:
@@ -182,11 +187,6 @@ def _copy_label(backfill: Backfill) -> str:
     ) % {"count": count}
 
 
-def _from_now_on_button(ticket_class: str, ticket_id: int, *, is_confirmed: bool) -> Button:
-    target = _link_target(ticket_class, ticket_id, FROM_NOW_ON, is_confirmed=is_confirmed)
-    return button(target, _("Link from now on"))
-
-
 def _result(context: PanelContext, result: LinkResult) -> Canvas:
     ref = escape_markdown(result.ticket.ref)
     title = _("%(ticket)s linked") if result.is_new else _("%(ticket)s was already linked")
@@ -215,8 +215,6 @@ def _result(context: PanelContext, result: LinkResult) -> Canvas:
 
 
 def _no_conversation(error: IntercomError | SecretDecryptionError, click: Click) -> Canvas:
-    ticket_class, ticket_id = click.argument(0), click.number(1)
-    is_confirmed = click.argument(3) == CONFIRMED
     needs_admin = isinstance(error, SecretDecryptionError) or error.code == ReasonCode.INTERCOM_TOKEN_REFUSED
     if needs_admin:
         text = _(
@@ -231,7 +229,7 @@ def _no_conversation(error: IntercomError | SecretDecryptionError, click: Click)
     return screen(
         _("Intercom did not return the conversation"),
         muted(text),
-        retry_button(_link_target(ticket_class, ticket_id, COPY, is_confirmed=is_confirmed)),
-        _from_now_on_button(ticket_class, ticket_id, is_confirmed=is_confirmed),
-        back_button(click_id("ticket", ticket_class, ticket_id)),
+        retry_button(_link_target(click, COPY)),
+        button(_link_target(click, FROM_NOW_ON), _("Link from now on")),
+        back_button(click_id("ticket", click.argument(0), click.number(1))),
     )

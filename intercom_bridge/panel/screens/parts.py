@@ -65,10 +65,10 @@ def format_value(value: str, itop_zone: dt.tzinfo, zone: dt.tzinfo) -> str:
 
 
 def screen(
-    title: str, *parts: Component | Iterable[Component] | None, stored: Mapping[str, Any] = {}
+    title: str | Text, *parts: Component | Iterable[Component] | None, stored: Mapping[str, Any] = {}
 ) -> Canvas:
     """Return a titled canvas. A part is a component, several of them, or none."""
-    components: list[Component] = [Text(text=title, style="header")]
+    components: list[Component] = [title if isinstance(title, Text) else Text(text=title, style="header")]
     for part in parts:
         if isinstance(part, Component):
             components.append(part)

@@ -84,24 +84,23 @@ def ticket_screen(context: PanelContext, click: Click) -> Canvas:
         return _deleted_ticket(context, link.ticket)
     row = details.row
     others = details.other_conversations
-    components: list[Component] = [
+    return screen(
         subtitle(escape_markdown(row.ref)),
         muted(link_text(is_linked=row.is_linked, others=len(others))),
-        *_owner(row),
-        *_title(row.title),
+        _owner(row),
+        _title(row.title),
         # Buttons come first, texts after them.
-        *_follow_up(context, row),
-        *_buttons(context, row),
-    ]
-    components += _attributes(context, details)
-    components += _solution(context, details)
-    components += _entries(context, _("Public log"), details.public, _sendable(context, details))
-    components += _entries(context, _("Private log"), details.private, {})
-    components += _files(files_of_ticket(context.itop, ticket_class, ticket_id))
-    if others:
-        components.append(paragraph(conversation_links(context, others)))
-    components += [_portal_button(context, row), _back_button(context)]
-    return Canvas(components=tuple(components))
+        _follow_up(context, row),
+        _buttons(context, row),
+        _attributes(context, details),
+        _solution(context, details),
+        _entries(context, _("Public log"), details.public, _sendable(context, details)),
+        _entries(context, _("Private log"), details.private, {}),
+        _files(files_of_ticket(context.itop, ticket_class, ticket_id)),
+        paragraph(conversation_links(context, others)) if others else None,
+        _portal_button(context, row),
+        _back_button(context),
+    )
 
 
 def cached_ticket_screen(context: PanelContext, tickets: TicketList, click: Click) -> Canvas:
@@ -111,21 +110,19 @@ def cached_ticket_screen(context: PanelContext, tickets: TicketList, click: Clic
     if row is None:
         raise CacheMissError
     is_linked = _("Linked to this conversation") if row.is_linked else _("Not linked to this conversation")
-    components: list[Component] = [
+    code = context.profile.code("status")
+    status = Field(
+        field=attribute_label(context.ticket_class, code),
+        value=value_label(context.ticket_class, code, row.status),
+    )
+    return screen(
         subtitle(escape_markdown(row.ref)),
         muted(is_linked),
-        *_owner(row),
-        *_title(row.title),
-    ]
-    if row.status:
-        code = context.profile.code("status")
-        status = Field(
-            field=attribute_label(context.ticket_class, code),
-            value=value_label(context.ticket_class, code, row.status),
-        )
-        components.append(DataTable(items=(status,)))
-    components.append(_back_button(context))
-    return Canvas(components=tuple(components))
+        _owner(row),
+        _title(row.title),
+        DataTable(items=(status,)) if row.status else None,
+        _back_button(context),
+    )
 
 
 def _files(files: list[TicketFile]) -> list[Component]:
@@ -160,19 +157,17 @@ def conversation_links(context: PanelContext, others: tuple[Conversation, ...]) 
     return " ".join((text, _("and %(count)d more") % {"count": more})) if more else text
 
 
-def _owner(row: TicketRow) -> list[Component]:
+def _owner(row: TicketRow) -> Component | None:
     """Return caller and organization, in the style of an error if it is not the contact's organization."""
     text = owner_text(row)
     if not row.is_of_other_organization:
-        return [muted(text)] if text else []
+        return muted(text) if text else None
     other = _("Another organization's ticket")
-    return [error_text(f"{other}: {text}" if text else other)]
+    return error_text(f"{other}: {text}" if text else other)
 
 
-def _title(title: str) -> list[Component]:
-    if not title.strip():
-        return []
-    return [paragraph(f"**{safe_name(title, MAX_TITLE_LENGTH)}**")]
+def _title(title: str) -> Component | None:
+    return paragraph(f"**{safe_name(title, MAX_TITLE_LENGTH)}**") if title.strip() else None
 
 
 def _attributes(context: PanelContext, details: TicketDetails) -> list[Component]:
