@@ -148,7 +148,10 @@ class RecordAdmin(ModelAdmin):
 
 
 class CustomerColumn(RecordAdmin):
-    """A list column with the names of the conversation's customers, read with two queries for all rows."""
+    """A list column with the names of the conversation's customers, read with two queries for all rows.
+
+    On a row's page, the conversation is linked.
+    """
 
     _customers: Mapping[int, list[str]] = {}
 
@@ -165,6 +168,10 @@ class CustomerColumn(RecordAdmin):
     @admin.display(description="customer")
     def customer(self, row: Any) -> str:
         return ", ".join(self._customers.get(self.conversation_of(row).pk, [])) or "-"
+
+    @admin.display(description="in Intercom")
+    def in_intercom(self, row: Any) -> str:
+        return intercom_link(self.conversation_of(row))
 
 
 def customer_names(conversations: Collection[Conversation]) -> dict[int, list[str]]:
@@ -214,13 +221,8 @@ class ConversationRecordAdmin(CustomerColumn, SearchableAdmin):
 
     @admin.display(description="workspace", ordering="conversation__workspace")
     def workspace(self, row: Any) -> Workspace:
-        workspace: Workspace = row.conversation.workspace
-        return workspace
+        return self.conversation_of(row).workspace
 
     @admin.display(description="in iTop")
     def in_itop(self, row: Any) -> str:
         return itop_link(row.ticket) if row.ticket else NOTHING
-
-    @admin.display(description="in Intercom")
-    def in_intercom(self, row: Any) -> str:
-        return intercom_link(row.conversation)
