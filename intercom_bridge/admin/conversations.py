@@ -20,7 +20,7 @@ from intercom_bridge.models import (
 )
 from intercom_bridge.models.reason import reason_label
 
-from .display import datetime_column, intercom_link, stacked
+from .display import datetime_column, stacked
 from .records import CustomerColumn, SearchableAdmin, counts_column
 from .row_actions import RowAction, RowActionsAdmin
 from .search import SearchResult
@@ -68,13 +68,8 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
     def search_condition(self, found: SearchResult) -> Q:
         return Q(pk__in=found.linked_conversations())
 
-    def conversation_of(self, row: Any) -> Conversation:
-        conversation: Conversation = row
-        return conversation
-
-    @admin.display(description="in Intercom")
-    def in_intercom(self, conversation: Conversation) -> str:
-        return intercom_link(conversation)
+    def conversation_of(self, row: Conversation) -> Conversation:
+        return row
 
     @admin.display(description="people")
     def people(self, conversation: Conversation) -> str:

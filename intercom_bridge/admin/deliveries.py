@@ -129,7 +129,6 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
 
     @admin.action(description="Skip", permissions=["act"])
     def skip(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        """Skip waiting and failed deliveries."""
         username = request.user.get_username()
         action = RowAction(
             eligible=DeliveryQuerySet.unwritten,

@@ -7,15 +7,15 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
-from intercom_bridge.models import Conversation, FileToIntercom, FileToItop, Workspace
+from intercom_bridge.models import Conversation, FileToIntercom, FileToItop
 from intercom_bridge.models.file_to_itop import FileToItopQuerySet
 from intercom_bridge.models.reason import ReasonCode
 
 from .base import ModelAdmin
-from .display import intercom_link, itop_link, unix_time
+from .display import itop_link, unix_time
 from .filters import ReasonFilter
 from .masking import mask
-from .records import WORKSPACE_FILTER, ConversationRecordAdmin, SearchableAdmin
+from .records import WORKSPACE_FILTER, ConversationRecordAdmin
 from .row_actions import RetriableAdmin, RowAction
 from .search import SearchResult
 
@@ -99,7 +99,7 @@ class FileToItopAdmin(FileColumns, RetriableAdmin, ConversationRecordAdmin):
 
 
 @admin.register(FileToIntercom)
-class FileToIntercomAdmin(FileColumns, SearchableAdmin):
+class FileToIntercomAdmin(FileColumns, ConversationRecordAdmin):
     """Files are posted with the message of their change, which is retried on its own page."""
 
     list_display = ("created", "state", "reason_text", "file_name", "file_size", "source", "ticket")
@@ -126,18 +126,13 @@ class FileToIntercomAdmin(FileColumns, SearchableAdmin):
     def ticket(self, row: FileToIntercom) -> str:
         return str(row.event.ticket)
 
-    @admin.display(description="conversation")
-    def conversation(self, row: FileToIntercom) -> Conversation:
+    def conversation_of(self, row: FileToIntercom) -> Conversation:
         return row.event.conversation
 
-    @admin.display(description="workspace")
-    def workspace(self, row: FileToIntercom) -> Workspace:
-        return row.event.conversation.workspace
+    @admin.display(description="conversation")
+    def conversation(self, row: FileToIntercom) -> Conversation:
+        return self.conversation_of(row)
 
     @admin.display(description="in iTop")
     def in_itop(self, row: FileToIntercom) -> str:
         return itop_link(row.event.ticket)
-
-    @admin.display(description="in Intercom")
-    def in_intercom(self, row: FileToIntercom) -> str:
-        return intercom_link(row.event.conversation)

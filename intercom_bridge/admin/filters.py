@@ -13,7 +13,6 @@ from intercom_bridge.sync.intake import FOLLOWED_TOPICS
 
 OTHER_TOPICS = "other"
 
-
 _SKIPPED = (
     Reason.WRITTEN_BEFORE_LINK,
     Reason.OWN_MESSAGE,
@@ -147,8 +146,6 @@ class ReasonFilter(admin.SimpleListFilter):
 
 
 class TopicFilter(admin.SimpleListFilter):
-    """Filter by webhook topic."""
-
     title = "topic"
     parameter_name = "topic"
 

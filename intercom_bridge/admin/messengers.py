@@ -160,13 +160,11 @@ class MessengerAdmin(ModelAdmin):
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Messenger | None = None) -> tuple[str, ...]:
-        """Return the read-only fields, and the workspace of a saved row."""
         return (*self.readonly_fields, "workspace") if obj else self.readonly_fields
 
     def save_model(self, request: HttpRequest, obj: Messenger, form: Any, change: bool) -> None:
         """Save only the edited columns, because keys may have been rotated since the page was opened."""
-        fields = columns_of(obj, form.changed_data) if change else None
-        obj.save(update_fields=fields)
+        obj.save(update_fields=columns_of(obj, form.changed_data) if change else None)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
@@ -229,7 +227,6 @@ def _describe(key: MessengerKey) -> str:
 
 
 def _with_copy_button(label: str, text: str) -> str:
-    """Return HTML: the text with a button that copies it."""
     return render_to_string("admin/intercom_bridge/copied.html", {"label": label, "text": text})
 
 

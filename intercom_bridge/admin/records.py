@@ -33,7 +33,6 @@ class DeferringChangeList(ChangeList):
     """A change list that does not load the large columns."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """Return the rows of the list without the columns in `list_defer`."""
         deferred: tuple[str, ...] = getattr(self.model_admin, "list_defer", ())
         return super().get_queryset(request, exclude_parameters).defer(*deferred)
 
@@ -96,7 +95,6 @@ class RecordAdmin(ModelAdmin):
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return False: records are not edited."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -148,7 +146,10 @@ class RecordAdmin(ModelAdmin):
 
 
 class CustomerColumn(RecordAdmin):
-    """A list column with the names of the conversation's customers, read with two queries for all rows."""
+    """A list column with the names of the conversation's customers, read with two queries for all rows.
+
+    On a row's page, the conversation is linked.
+    """
 
     _customers: Mapping[int, list[str]] = {}
 
@@ -165,6 +166,10 @@ class CustomerColumn(RecordAdmin):
     @admin.display(description="customer")
     def customer(self, row: Any) -> str:
         return ", ".join(self._customers.get(self.conversation_of(row).pk, [])) or "-"
+
+    @admin.display(description="in Intercom")
+    def in_intercom(self, row: Any) -> str:
+        return intercom_link(self.conversation_of(row))
 
 
 def customer_names(conversations: Collection[Conversation]) -> dict[int, list[str]]:
@@ -214,13 +219,8 @@ class ConversationRecordAdmin(CustomerColumn, SearchableAdmin):
 
     @admin.display(description="workspace", ordering="conversation__workspace")
     def workspace(self, row: Any) -> Workspace:
-        workspace: Workspace = row.conversation.workspace
-        return workspace
+        return self.conversation_of(row).workspace
 
     @admin.display(description="in iTop")
     def in_itop(self, row: Any) -> str:
         return itop_link(row.ticket) if row.ticket else NOTHING
-
-    @admin.display(description="in Intercom")
-    def in_intercom(self, row: Any) -> str:
-        return intercom_link(row.conversation)

@@ -63,7 +63,6 @@ class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
 
     @admin.action(description="Retry now", permissions=["act"])
     def retry(self, request: HttpRequest, queryset: QuerySet[TicketCreation]) -> None:
-        """Retry unfinished creations without further delay."""
         action = RowAction(
             eligible=TicketCreationQuerySet.waiting,
             change=TicketCreationQuerySet.release_postponed,

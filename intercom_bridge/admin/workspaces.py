@@ -169,7 +169,6 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Add the links above the list."""
         connect_url = reverse(f"admin:{CONNECT_PAGE}") if self.has_add_permission(request) else ""
         links = {"connect_url": connect_url, "scopes_url": reverse(f"admin:{SCOPES_PAGE}")}
         return super().changelist_view(request, {**(extra_context or {}), **links})
