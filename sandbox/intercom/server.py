@@ -20,8 +20,8 @@ from .faults import Fault, Faults
 from .files import PREFIX, StoredFile
 from .rest import VERSIONS, Call, RequestRefusedError
 from .shapes import Json
-from .store import FIRST_CONVERSATION_ID, Contact, Conversation, NotFoundError, Part, Store
-from .workspace import CanvasAnswer, InvalidActionError, Workspace
+from .store import FIRST_CONVERSATION_ID, Contact, Conversation, NotFoundError, Store
+from .workspace import InvalidActionError, Workspace
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,13 @@ class Intercom:
             retry_seconds=retry_seconds,
         )
         self.webhooks = self.workspace.webhooks
+        # What people do.
+        self.write = self.workspace.write
+        self.merge = self.workspace.merge
+        self.change_state = self.workspace.change_state
+        self.redact = self.workspace.redact
+        self.delete = self.workspace.delete
+        self.canvas = self.workspace.canvas
         self._thread: threading.Thread | None = None
         self._window = 0
         self._calls_in_window = 0
@@ -123,33 +130,9 @@ class Intercom:
                 return conversation
         raise LookupError(f"{name_or_email} has no conversation")
 
-    def write(self, conversation_id: str, **message: Any) -> Part:
-        """See `Workspace.write`."""
-        return self.workspace.write(conversation_id, **message)
-
-    def merge(self, conversation_id: str, into: str) -> None:
-        """See `Workspace.merge`."""
-        self.workspace.merge(conversation_id, into)
-
-    def change_state(self, conversation_id: str, kind: str, **change: Any) -> Part:
-        """See `Workspace.change_state`."""
-        return self.workspace.change_state(conversation_id, kind, **change)
-
-    def redact(self, conversation_id: str, part_id: str) -> Part:
-        """See `Workspace.redact`."""
-        return self.workspace.redact(conversation_id, part_id)
-
     def expire_addresses(self, seconds: float) -> None:
         """Let so many seconds pass for the addresses of files."""
         self.workspace.addresses.clock_offset += seconds
-
-    def delete(self, conversation_id: str) -> None:
-        """See `Workspace.delete`."""
-        self.workspace.delete(conversation_id)
-
-    def canvas(self, conversation_id: str, **click: Any) -> CanvasAnswer:
-        """See `Workspace.canvas`."""
-        return self.workspace.canvas(conversation_id, **click)
 
     # --- Rate limit ---
 
@@ -258,14 +241,12 @@ class _Handler(BaseHTTPRequestHandler):
             status, answer = 404, _errors("not_found", "Resource Not Found")
         if fault is not None and fault.kind == "drop_after":
             self._hang_up()
-        elif fault is not None and fault.kind == "notify_first":
+            return
+        if fault is not None and fault.kind == "notify_first":
             intercom.webhooks.wait_until_sent(fault.seconds)
-            self._answer(status, answer, headers)
         elif fault is not None and fault.kind == "slow":
             time.sleep(fault.seconds)
-            self._answer(status, answer, headers)
-        else:
-            self._answer(status, answer, headers, drip=fault.seconds if fault and fault.kind == "drip" else 0)
+        self._answer(status, answer, headers, drip=fault.seconds if fault and fault.kind == "drip" else 0)
 
     def _meet(self, fault: Fault) -> bool:
         """Apply the fault. Return whether no further response is to be sent."""

@@ -4,89 +4,64 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-KINDS = {
-    "error500": "answers HTTP 500 with a page of PHP's",
-    "html": "answers 200 with an HTML page, as a login page or a proxy does",
-    "maintenance": "answers HTTP 503 with JSON that has no code",
-    "read_only": "answers each write as if the account lacked permissions",
-    "check": "refuses each write with a sentence of the site's own check",
-    "forbidden": "answers HTTP 403 with a page, as a web application firewall does",
-    "too_large": "answers HTTP 413 with a page, as a web server does before iTop runs",
-    "drop_before": "closes the connection before it executes the call",
-    "drop_after": "executes the call, then closes the connection",
-    "reset": "resets the connection before it executes the call",
-    "late": "executes after `seconds`, whether or not the caller is still there, as a busy server does",
-    "late_commit": "takes the date and the numbers of a save, and shows it after `seconds`",
-    "unreadable": "answers each core/get as if the account lacked permissions",
-    "slow": "executes at once, answers after `seconds`",
-    "drip": "executes at once, answers one byte each `seconds`",
-}
+from sandbox import faults
 
 
 @dataclass
-class Fault:
-    """A fault for the next ``count`` calls or, with None, for all of them, each with ``probability``."""
+class Fault(faults.Fault):
+    """A fault that each of the calls has with ``probability``."""
 
-    kind: str
+    KINDS: ClassVar[Mapping[str, str]] = {
+        "error500": "answers HTTP 500 with a page of PHP's",
+        "html": "answers 200 with an HTML page, as a login page or a proxy does",
+        "maintenance": "answers HTTP 503 with JSON that has no code",
+        "read_only": "answers each write as if the account lacked permissions",
+        "check": "refuses each write with a sentence of the site's own check",
+        "forbidden": "answers HTTP 403 with a page, as a web application firewall does",
+        "too_large": "answers HTTP 413 with a page, as a web server does before iTop runs",
+        "drop_before": "closes the connection before it executes the call",
+        "drop_after": "executes the call, then closes the connection",
+        "reset": "resets the connection before it executes the call",
+        "late": "executes after `seconds`, whether or not the caller is still there, as a busy server does",
+        "late_commit": "takes the date and the numbers of a save, and shows it after `seconds`",
+        "unreadable": "answers each core/get as if the account lacked permissions",
+        "slow": "executes at once, answers after `seconds`",
+        "drip": "executes at once, answers one byte each `seconds`",
+    }
+
     operation: str = ""  # "core/update"; any when empty
     class_name: str = ""
-    count: int | None = None
     probability: float = 1.0
-    seconds: float = 1.0
     contains: str = ""  # a text in the request; any when empty
 
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"unknown fault {self.kind!r}; there are {', '.join(KINDS)}")
 
-
-class Faults:
-    """The active faults. They can be changed while calls are running."""
-
+class Faults(faults.ActiveFaults[Fault]):
     def __init__(self) -> None:
+        super().__init__(Fault)
         self.latency = 0.0  # seconds added to each call
-        self.lock = threading.Lock()
-        self.active: list[Fault] = []
         self._away = False
         self.on_away: Callable[[bool], None] = lambda away: None
         self._return: threading.Timer | None = None
 
-    def add(self, kind: str, **options: Any) -> Fault:
-        """Add a fault: ``itop.faults.add("drop_after", operation="core/update", count=1)``.
-
-        Raise ValueError or TypeError.
-        """
-        fault = Fault(kind, **options)
-        with self.lock:
-            self.active.append(fault)
-        return fault
-
     def clear(self) -> None:
-        with self.lock:
-            self.active.clear()
-            self.latency = 0.0
+        super().clear()
+        self.latency = 0.0
         self.away = False
 
     def meet(self, operation: str, class_name: str, request: str = "") -> Fault | None:
         """Return the fault for a call, or None, and count it."""
-        with self.lock:
-            for fault in self.active:
-                if fault.operation not in ("", operation) or fault.class_name not in ("", class_name):
-                    continue
-                if fault.contains not in request:
-                    continue
-                if random.random() >= fault.probability:
-                    continue
-                if fault.count is not None:
-                    fault.count -= 1
-                    if fault.count <= 0:
-                        self.active.remove(fault)
-                return fault
-        return None
+        return self.take(
+            lambda fault: (
+                fault.operation in ("", operation)
+                and fault.class_name in ("", class_name)
+                and fault.contains in request
+                and random.random() < fault.probability
+            )
+        )
 
     @property
     def away(self) -> bool:
@@ -109,23 +84,20 @@ class Faults:
         self._return.daemon = True
         self._return.start()
 
-    def set(self, wanted: dict[str, Any]) -> None:
+    def set(self, wanted: Mapping[str, Any]) -> None:
         """Apply the body of ``POST /sandbox/faults``, whose ``faults`` replace the active ones.
 
         Raise ValueError or TypeError.
         """
         if "faults" in wanted:
-            faults = [
-                Fault(**{"class_name" if name == "class" else name: value for name, value in each.items()})
+            self.replace(
+                {"class_name" if name == "class" else name: value for name, value in each.items()}
                 for each in wanted["faults"]
-            ]
-            with self.lock:
-                self.active = faults
+            )
         if "latency" in wanted:
             self.latency = float(wanted["latency"])
         if wanted.get("away"):
             self.away_for(float(wanted["away"]))
 
     def to_json(self) -> dict[str, Any]:
-        with self.lock:
-            return {"faults": [asdict(each) for each in self.active], "latency": self.latency, "kinds": KINDS}
+        return super().to_json() | {"latency": self.latency}

@@ -476,7 +476,7 @@ class Handler(BaseHTTPRequestHandler):
         return next((user for user in self.itop.store.all("UserLocal") if user["login"] == login), None)
 
     def fail(self, fault: Fault) -> bool:
-        """Answer with a fault instead of a file. Return False if the file is sent."""
+        """Answer with a fault that downloads have, too. Return False if the call is to be answered."""
         if fault.kind in ("drop_before", "reset"):
             self.hang_up(reset=fault.kind == "reset")
         elif fault.kind == "error500":
@@ -537,14 +537,7 @@ class Handler(BaseHTTPRequestHandler):
         kind = fault.kind if fault else ""
         if itop.faults.latency and itop.stopping.wait(itop.faults.latency):
             return
-        if kind in ("drop_before", "reset"):
-            self.hang_up(reset=kind == "reset")
-            return
-        if kind == "error500":
-            self.send(500, HTML, CRASH)
-            return
-        if kind == "html":
-            self.send(200, HTML, LOGIN_PAGE)
+        if fault and self.fail(fault):
             return
         if kind == "maintenance":
             self.send(503, "application/json", json.dumps(MAINTENANCE))
@@ -552,9 +545,8 @@ class Handler(BaseHTTPRequestHandler):
         if refusal := _refusal(kind, operation, class_name):
             self.send(200, "application/json", json.dumps(refusal))
             return
-        if kind in ("forbidden", "too_large"):
-            status, page = (403, FORBIDDEN) if kind == "forbidden" else (413, TOO_LARGE)
-            self.send(status, HTML, page)
+        if kind == "too_large":
+            self.send(413, HTML, TOO_LARGE)
             return
         if fault and kind == "late" and itop.stopping.wait(fault.seconds):
             return
