@@ -8,11 +8,13 @@ import html
 import re
 import textwrap
 import zoneinfo
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import requests
 
-from itop_client import Client, ItopError, ItopNotAdministratorError, LogEntry, quote, read_log
+from itop_client import Client, Found, ItopError, ItopNotAdministratorError, LogEntry, quote, read_log
 
 from .demo_processes import DemoError
 
@@ -62,6 +64,19 @@ def text_of(entry: LogEntry) -> str:
     return " ".join(html.unescape(text).split())
 
 
+@contextmanager
+def _expected(what: str) -> Iterator[None]:
+    """Raise DemoError if iTop does not do this."""
+    try:
+        yield
+    except ItopError as error:
+        raise DemoError(f"iTop did not {what}: {error}") from error
+
+
+def _query(ref: str) -> str:
+    return f"SELECT {TICKET_CLASS} WHERE ref = {quote(ref)}"
+
+
 class Itop:
     """An iTop, read over REST. Its methods raise DemoError if iTop does not respond."""
 
@@ -69,13 +84,14 @@ class Itop:
         self._url = url.rstrip("/")
         self._client = Client(url, token=token, deadline=15.0)
 
+    def _find(self, ref: str, *fields: str) -> Found:
+        return self._client.get(TICKET_CLASS, _query(ref), fields=fields)
+
     def customer(self, email: str) -> Customer:
         """Return the only person with this e-mail address."""
         fields = ("friendlyname", "email", "org_id")
-        try:
+        with _expected("return the person"):
             found = self._client.get("Person", f"SELECT Person WHERE email = {quote(email)}", fields=fields)
-        except ItopError as error:
-            raise DemoError(f"iTop did not return the person: {error}") from error
         if len(found) != 1:
             raise DemoError(f"iTop has {len(found)} persons with the e-mail address {email}; one is needed.")
         person = next(iter(found))
@@ -89,10 +105,8 @@ class Itop:
             "title": title,
             "description": description,
         }
-        try:
+        with _expected("create the second ticket"):
             created = self._client.create(TICKET_CLASS, fields, comment="Demo", output_fields=("ref",))
-        except ItopError as error:
-            raise DemoError(f"iTop did not create the second ticket: {error}") from error
         return created.text("ref")
 
     def time_zone(self, ref: str) -> str:
@@ -101,9 +115,7 @@ class Itop:
         iTop does not say which one it is, and several have the same difference from UTC. Return "" if there is none.
         """
         try:
-            found = self._client.get(
-                TICKET_CLASS, f"SELECT {TICKET_CLASS} WHERE ref = {quote(ref)}", fields=("start_date",)
-            )
+            found = self._find(ref, "start_date")
             now = dt.datetime.now(dt.UTC)
             begun = dt.datetime.fromisoformat(found.objects[0].text("start_date")).replace(tzinfo=dt.UTC)
         except (ItopError, IndexError, ValueError) as error:
@@ -119,15 +131,15 @@ class Itop:
     def answer(self, ref: str, text: str) -> None:
         """Write a public entry, as an agent would."""
         item: dict[str, object] = {"message": f"<p>{html.escape(text)}</p>", "format": "html"}
-        query = f"SELECT {TICKET_CLASS} WHERE ref = {quote(ref)}"
-        try:
+        named = item | {"user_id": 0, "user_login": AGENT}
+        with _expected(f"take the answer in ticket {ref}"):
             try:
-                named = item | {"user_id": 0, "user_login": AGENT}
-                self._client.update(TICKET_CLASS, query, {"public_log": {"add_item": named}}, comment="Demo")
+                self._write_entry(ref, named)
             except ItopNotAdministratorError:
-                self._client.update(TICKET_CLASS, query, {"public_log": {"add_item": item}}, comment="Demo")
-        except ItopError as error:
-            raise DemoError(f"iTop did not take the answer in ticket {ref}: {error}") from error
+                self._write_entry(ref, item)
+
+    def _write_entry(self, ref: str, item: Mapping[str, object]) -> None:
+        self._client.update(TICKET_CLASS, _query(ref), {"public_log": {"add_item": item}}, comment="Demo")
 
     def files(self, ref: str) -> list[bytes]:
         """Return the contents of the ticket's files."""
@@ -135,10 +147,8 @@ class Itop:
             f"SELECT Attachment AS a JOIN {TICKET_CLASS} AS t ON a.item_id = t.id "
             f"WHERE a.item_class = '{TICKET_CLASS}' AND t.ref = {quote(ref)}"
         )
-        try:
+        with _expected(f"return the files of ticket {ref}"):
             found = self._client.get("Attachment", query, fields=("contents",))
-        except ItopError as error:
-            raise DemoError(f"iTop did not return the files of ticket {ref}: {error}") from error
         files = [row.fields["contents"] for row in found]
         return [base64.b64decode(file["data"]) for file in files if isinstance(file, dict)]
 
@@ -154,8 +164,7 @@ class Itop:
             is_sandbox = probe.headers.get("Content-Type", "").startswith("application/json")
             if probe.status_code != 200 or not is_sandbox:
                 return False
-            query = f"SELECT {TICKET_CLASS} WHERE ref = {quote(ref)}"
-            ticket = self._client.get(TICKET_CLASS, query, fields=("id",)).objects[0]
+            ticket = self._find(ref, "id").objects[0]
             answer = session.post(
                 f"{self._url}/pages/UI.php?operation=details&class={TICKET_CLASS}&id={ticket.id}",
                 data={"action": "answer", "text": text},
@@ -168,10 +177,9 @@ class Itop:
 
     def resolve(self, ref: str, solution: str) -> None:
         """Assign a new ticket to an agent, and resolve it."""
-        query = f"SELECT {TICKET_CLASS} WHERE ref = {quote(ref)}"
         closing = {"solution": f"<p>{html.escape(solution)}</p>", "resolution_code": "assistance"}
-        try:
-            ticket = self._client.get(TICKET_CLASS, query, fields=("request_type",)).objects[0]
+        with _expected(f"resolve ticket {ref}"):
+            ticket = self._find(ref, "request_type").objects[0]
             found = self._client.get(
                 "lnkPersonToTeam", "SELECT lnkPersonToTeam", fields=("team_id", "person_id")
             )
@@ -181,18 +189,12 @@ class Itop:
                     "agent_id": member.integer("person_id"),
                     "request_type": ticket.text("request_type") or "incident",
                 }
-                self._client.apply_stimulus(TICKET_CLASS, query, "ev_assign", agent, comment="Demo")
-            self._client.apply_stimulus(TICKET_CLASS, query, "ev_resolve", closing, comment="Demo")
-        except ItopError as error:
-            raise DemoError(f"iTop did not resolve ticket {ref}: {error}") from error
+                self._client.apply_stimulus(TICKET_CLASS, _query(ref), "ev_assign", agent, comment="Demo")
+            self._client.apply_stimulus(TICKET_CLASS, _query(ref), "ev_resolve", closing, comment="Demo")
 
     def ticket(self, ref: str) -> TicketAsItIs:
-        try:
-            found = self._client.get(
-                TICKET_CLASS, f"SELECT {TICKET_CLASS} WHERE ref = {quote(ref)}", fields=FIELDS
-            )
-        except ItopError as error:
-            raise DemoError(f"iTop did not return ticket {ref}: {error}") from error
+        with _expected(f"return ticket {ref}"):
+            found = self._find(ref, *FIELDS)
         if len(found) != 1:
             raise DemoError(f"iTop has {len(found)} tickets {ref}.")
         ticket = next(iter(found))

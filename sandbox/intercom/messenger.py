@@ -20,22 +20,14 @@ if TYPE_CHECKING:
 
 SECRET = "sandbox-messenger-api-secret-0123456789"  # noqa: S105
 # Attributes that every contact has, and claims that are not attributes.
-_STANDARD = frozenset(
-    (
-        "user_id",
-        "name",
-        "email",
-        "phone",
-        "company",
-        "language_override",
-        "iat",
-        "exp",
-        "nbf",
-        "iss",
-        "aud",
-        "sub",
-    )
-)
+_STANDARD = frozenset({"user_id", "name", "email", "phone", "company", "language_override"}) | {
+    "iat",
+    "exp",
+    "nbf",
+    "iss",
+    "aud",
+    "sub",
+}
 
 
 def begin(intercom: Intercom, data: Json) -> Json:

@@ -45,6 +45,11 @@ class RequestRefusedError(Exception):
         self.status, self.code = status, code
 
 
+class InvalidParameterError(RequestRefusedError):
+    def __init__(self, message: str) -> None:
+        super().__init__(400, "parameter_invalid", message)
+
+
 @dataclass(frozen=True)
 class Call:
     """One request, with the version of the API that it asks for."""
@@ -82,9 +87,9 @@ def parsed(body: bytes) -> Json:
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise RequestRefusedError(400, "parameter_invalid", "invalid JSON") from error
+        raise InvalidParameterError("invalid JSON") from error
     if not isinstance(data, dict):
-        raise RequestRefusedError(400, "parameter_invalid", "a JSON object is expected")
+        raise InvalidParameterError("a JSON object is expected")
     return data
 
 
@@ -138,17 +143,15 @@ def _reply(call: Call, conversation_id: str) -> Json:
     conversation = _target(call, conversation_id)
     kind = data.get("message_type")
     if kind not in ("comment", "note") or data.get("type") != "admin":
-        raise RequestRefusedError(
-            400, "parameter_invalid", "message_type must be comment or note, and type admin"
-        )
+        raise InvalidParameterError("message_type must be comment or note, and type admin")
     admin = _admin(call, data)
     html = data.get("body")
     if not isinstance(html, str) or not markup.normalise(html):
-        raise RequestRefusedError(400, "parameter_invalid", "body is required")
+        raise InvalidParameterError("body is required")
     try:
         sent = files.list_from_json(data.get("attachment_files"))
     except files.InvalidFileError as error:
-        raise RequestRefusedError(400, "parameter_invalid", str(error)) from error
+        raise InvalidParameterError(str(error)) from error
     call.intercom.workspace.write(
         conversation.id,
         author="admin",
@@ -169,32 +172,32 @@ def _change_state(call: Call, conversation_id: str) -> Json:
     admin = _admin(call, data)
     html = data.get("body") or ""
     if not isinstance(html, str):
-        raise RequestRefusedError(400, "parameter_invalid", "body is invalid")
+        raise InvalidParameterError("body is invalid")
     written: dict[str, Any] = {"author_id": admin.id, "app_package_code": OUR_APP}
     if kind == "open":
         workspace.change_state(conversation.id, "open", **written)
     elif kind == "close":
         if data.get("type") != "admin":
-            raise RequestRefusedError(400, "parameter_invalid", "type must be admin")
+            raise InvalidParameterError("type must be admin")
         workspace.change_state(conversation.id, "close", html=html, **written)
     elif kind == "snoozed":
         until = data.get("snoozed_until")
         if not isinstance(until, int) or until <= time.time():
-            raise RequestRefusedError(400, "parameter_invalid", "snoozed_until must be in the future")
+            raise InvalidParameterError("snoozed_until must be in the future")
         workspace.change_state(conversation.id, "snoozed", snoozed_until=until, **written)
     elif kind == "assignment":
         assignee = (str(data.get("type")), str(data.get("assignee_id") or ""))
         _check_assignee(call, assignee)
         workspace.change_state(conversation.id, "assignment", html=html, assigned_to=assignee, **written)
     else:
-        raise RequestRefusedError(400, "parameter_invalid", "message_type is invalid")
+        raise InvalidParameterError("message_type is invalid")
     return _conversation(call, conversation.id)
 
 
 def _check_assignee(call: Call, assignee: tuple[str, str]) -> None:
     kind, assignee_id = assignee
     if kind not in ("admin", "team"):
-        raise RequestRefusedError(400, "parameter_invalid", "type must be admin or team")
+        raise InvalidParameterError("type must be admin or team")
     if not assignee_id:
         raise RequestRefusedError(400, "parameter_not_found", "assignee_id is required")
     if assignee_id == "0":
@@ -228,7 +231,7 @@ def _update(call: Call, conversation_id: str) -> Json:
     conversation = call.intercom.store.conversation(conversation_id)
     values = call.data.get("custom_attributes", {})
     if not isinstance(values, dict):
-        raise RequestRefusedError(400, "parameter_invalid", "custom_attributes must be an object")
+        raise InvalidParameterError("custom_attributes must be an object")
     known = [attribute for attribute in call.intercom.store.attributes() if not attribute.archived]
     for name, value in values.items():
         _check_value(name, value, [attribute for attribute in known if attribute.name == name])
@@ -238,7 +241,7 @@ def _update(call: Call, conversation_id: str) -> Json:
 
 def _check_value(name: str, value: object, named: list[ConversationAttribute]) -> None:
     if not named:
-        raise RequestRefusedError(400, "parameter_invalid", f"Custom attribute '{name}' does not exist")
+        raise InvalidParameterError(f"Custom attribute '{name}' does not exist")
     if len(named) > 1:
         raise RequestRefusedError(
             400, "INVALID_PARAMETER", f"There is more than one conversation attribute named '{name}'"
@@ -249,11 +252,9 @@ def _check_value(name: str, value: object, named: list[ConversationAttribute]) -
     if value is not None and (
         not isinstance(value, wanted) or is_boolean != (attribute.data_type == "boolean")
     ):
-        raise RequestRefusedError(
-            400, "parameter_invalid", f"Custom attribute '{name}' must be a {attribute.data_type}"
-        )
+        raise InvalidParameterError(f"Custom attribute '{name}' must be a {attribute.data_type}")
     if attribute.data_type == "list" and value is not None and value not in attribute.options:
-        raise RequestRefusedError(400, "parameter_invalid", f"'{value}' is not an option of '{name}'")
+        raise InvalidParameterError(f"'{value}' is not an option of '{name}'")
 
 
 def _merge(call: Call, conversation_id: str) -> Json:
@@ -279,7 +280,7 @@ def _redact(call: Call) -> Json:
     data = call.data
     kinds = {"conversation_part": "conversation_part_id", "source": "source_id"}
     if data.get("type") not in kinds:
-        raise RequestRefusedError(400, "parameter_invalid", "type must be conversation_part or source")
+        raise InvalidParameterError("type must be conversation_part or source")
     conversation_id = str(data.get("conversation_id") or "")
     given = str(data.get(kinds[data["type"]]) or "")
     if data["type"] == "source" and given == call.intercom.store.conversation(conversation_id).source.id:
@@ -333,13 +334,11 @@ def _create_attribute(call: Call) -> Json:
     data = call.data
     name, data_type = data.get("name"), data.get("data_type")
     if not isinstance(name, str) or not name.strip():
-        raise RequestRefusedError(400, "parameter_invalid", "name is required")
+        raise InvalidParameterError("name is required")
     if not isinstance(data_type, str) or data_type not in DATA_TYPES:
-        raise RequestRefusedError(400, "parameter_invalid", "data_type is invalid")
+        raise InvalidParameterError("data_type is invalid")
     if any(one.name == name and not one.archived for one in call.intercom.store.attributes()):
-        raise RequestRefusedError(
-            400, "parameter_invalid", "A conversation attribute with that name already exists"
-        )
+        raise InvalidParameterError("A conversation attribute with that name already exists")
     created = call.intercom.store.add_attribute(
         name, data_type=data_type, description=str(data.get("description") or "")
     )

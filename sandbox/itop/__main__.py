@@ -40,34 +40,14 @@ def main() -> None:
     )
     parser.add_argument("--root-address", default="", help="its app_root_url (default: its own address)")
     parser.add_argument("--max-body", type=int, metavar="BYTES", help="larger ones are answered 413")
-    parser.add_argument(
-        "--post-max-size",
-        type=int,
-        default=8 * MEGABYTE,
-        metavar="BYTES",
-        help="of PHP (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--upload-max-filesize",
-        type=int,
-        default=2 * MEGABYTE,
-        metavar="BYTES",
-        help="of PHP (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--memory-limit",
-        type=int,
-        default=128 * MEGABYTE,
-        metavar="BYTES",
-        help="of PHP (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--max-allowed-packet",
-        type=int,
-        default=16 * MEGABYTE,
-        metavar="BYTES",
-        help="of the database (default: %(default)s)",
-    )
+    for name, megabytes, whose in (
+        ("--post-max-size", 8, "PHP"),
+        ("--upload-max-filesize", 2, "PHP"),
+        ("--memory-limit", 128, "PHP"),
+        ("--max-allowed-packet", 16, "the database"),
+    ):
+        words = f"of {whose} (default: %(default)s)"
+        parser.add_argument(name, type=int, default=megabytes * MEGABYTE, metavar="BYTES", help=words)
     parser.add_argument(
         "--no-extension", action="store_true", help="without the PHP extension's intercom_* attributes"
     )

@@ -70,7 +70,7 @@ class ItopClass:
     abstract: bool = False
     naming: str = ""  # "{first_name} {name}"; inherited when empty
     obsolete_when: str = ""  # the status that makes an object obsolete; inherited when empty
-    order: tuple[str, bool] = ("friendlyname", False)  # attribute, newest first
+    order: tuple[str, bool] | None = None  # attribute, newest first; inherited when None
 
 
 def text(code: str, label: str = "", **options: object) -> Attribute:
@@ -591,45 +591,28 @@ def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
                 other("objkey", "objkey", default=0),
             ),
         ),
-        ItopClass("CMDBChangeOpCreate", "CMDBChangeOp", order=("change", False)),
-        ItopClass(
-            "CMDBChangeOpDelete", "CMDBChangeOp", order=("change", False), own=(text("fclass"), text("fname"))
-        ),
-        ItopClass(
-            "CMDBChangeOpSetAttribute",
-            "CMDBChangeOp",
-            abstract=True,
-            order=("change", False),
-            own=(text("attcode"),),
-        ),
+        ItopClass("CMDBChangeOpCreate", "CMDBChangeOp"),
+        ItopClass("CMDBChangeOpDelete", "CMDBChangeOp", own=(text("fclass"), text("fname"))),
+        ItopClass("CMDBChangeOpSetAttribute", "CMDBChangeOp", abstract=True, own=(text("attcode"),)),
         ItopClass(
             "CMDBChangeOpSetAttributeScalar",
             "CMDBChangeOpSetAttribute",
-            order=("change", False),
             own=(text("oldvalue"), text("newvalue")),
         ),
         ItopClass(
-            "CMDBChangeOpSetAttributeHTML",
-            "CMDBChangeOpSetAttribute",
-            order=("change", False),
-            own=(other("text", "prevdata"),),
+            "CMDBChangeOpSetAttributeHTML", "CMDBChangeOpSetAttribute", own=(other("text", "prevdata"),)
         ),
         ItopClass(
-            "CMDBChangeOpSetAttributeText",
-            "CMDBChangeOpSetAttribute",
-            order=("change", False),
-            own=(other("text", "prevdata"),),
+            "CMDBChangeOpSetAttributeText", "CMDBChangeOpSetAttribute", own=(other("text", "prevdata"),)
         ),
         ItopClass(
             "CMDBChangeOpSetAttributeCaseLog",
             "CMDBChangeOpSetAttribute",
-            order=("change", False),
             own=(other("integer", "lastentry"),),
         ),
         ItopClass(
             "CMDBChangeOpAttachmentAdded",
             "CMDBChangeOp",
-            order=("change", False),
             own=(key("attachment_id", "Attachment"), text("filename")),
         ),
     )
@@ -690,6 +673,11 @@ class DataModel:
 
     def obsolete_when(self, name: str) -> str:
         return next((each.obsolete_when for each in reversed(self.lineage(name)) if each.obsolete_when), "")
+
+    def order(self, name: str) -> tuple[str, bool]:
+        """Return the attribute by which iTop orders the objects, and whether the newest come first."""
+        orders = (each.order for each in reversed(self.lineage(name)) if each.order)
+        return next(orders, ("friendlyname", False))
 
     def declared(self, name: str) -> list[Attribute]:
         return [attribute for each in self.lineage(name) for attribute in each.own]

@@ -15,69 +15,20 @@ from urllib.parse import quote
 
 from .datamodel import VERSIONS
 
-BLOCKS = frozenset(
-    [
-        "p",
-        "div",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "ul",
-        "ol",
-        "li",
-        "table",
-        "thead",
-        "tbody",
-        "colgroup",
-        "tr",
-        "td",
-        "th",
-        "pre",
-        "blockquote",
-        "hr",
-        "center",
-        "fieldset",
-        "nav",
-        "section",
-        "figure",
-        "figcaption",
-    ]
+BLOCKS = (
+    frozenset(["p", "div", "h1", "h2", "h3", "h4", "ul", "ol", "li", "pre", "blockquote", "hr", "center"])
+    | {"table", "colgroup", "thead", "tbody", "tr", "td", "th"}
+    | {"fieldset", "nav", "section", "figure", "figcaption"}
 )
 WITHOUT_ATTRIBUTES = frozenset(
     ["br", "big", "small", "tt", "kbd", "samp", "var", "del", "s", "ins", "cite", "q", "center", "colgroup"]
 )
 WITH_CLASS = frozenset(["b", "i", "u", "em", "strong", "pre", "mark", "figcaption"])
-WITH_STYLE = frozenset(
-    [
-        "a",
-        "p",
-        "blockquote",
-        "span",
-        "div",
-        "img",
-        "ul",
-        "ol",
-        "li",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "nav",
-        "section",
-        "code",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "td",
-        "th",
-        "fieldset",
-        "legend",
-        "font",
-        "hr",
-        "figure",
-    ]
+WITH_STYLE = (
+    frozenset(["p", "div", "h1", "h2", "h3", "h4", "ul", "ol", "li", "blockquote", "hr"])
+    | {"a", "span", "img", "code", "font"}
+    | {"table", "thead", "tbody", "tr", "td", "th"}
+    | {"fieldset", "legend", "nav", "section", "figure"}
 )
 FURTHER_ATTRIBUTES = {
     "a": frozenset(["href", "name", "target", "title", "data-role", "data-object-class", "data-object-id"]),
@@ -103,29 +54,10 @@ VOID = frozenset(["img", "br", "hr", "col"])
 FOREIGN_VOID = frozenset(["area", "base", "basefont", "embed", "frame", "input", "link", "meta", "param"])
 # What a start tag closes if it is the innermost open element.
 CLOSED_BY = {"li": ("li",), "td": ("td", "th"), "th": ("td", "th"), "tr": ("td", "th", "tr")}
-STYLES = frozenset(
-    [
-        "aspect-ratio",
-        "background-color",
-        "border",
-        "border-collapse",
-        "bordercolor",
-        "cellpadding",
-        "cellspacing",
-        "color",
-        "float",
-        "font",
-        "font-family",
-        "font-size",
-        "font-style",
-        "height",
-        "margin",
-        "padding",
-        "text-align",
-        "vertical-align",
-        "width",
-        "white-space",
-    ]
+STYLES = (
+    frozenset(["background-color", "color", "font", "font-family", "font-size", "font-style", "white-space"])
+    | {"border", "border-collapse", "bordercolor", "cellpadding", "cellspacing", "margin", "padding"}
+    | {"aspect-ratio", "height", "width", "float", "text-align", "vertical-align"}
 )
 # A link's address needs this somewhere in it: what iTop takes for a web address (a host of at least three ASCII
 # letters, so no IDN, no IPv6 and no one-letter host), for an e-mail address (no plus), or a placeholder.

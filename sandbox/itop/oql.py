@@ -43,27 +43,10 @@ class Token:
     position: int
 
 
-KEYWORDS = frozenset(
-    [
-        "SELECT",
-        "FROM",
-        "AS",
-        "JOIN",
-        "ON",
-        "WHERE",
-        "AND",
-        "OR",
-        "NOT",
-        "IN",
-        "LIKE",
-        "UNION",
-        "BELOW",
-        "STRICT",
-        "INTERVAL",
-        "NULL",
-        "TRUE",
-        "FALSE",
-    ]  # fmt: skip
+KEYWORDS = (
+    frozenset({"SELECT", "FROM", "AS", "JOIN", "ON", "WHERE", "UNION", "BELOW", "STRICT"})
+    | {"AND", "OR", "NOT", "IN", "LIKE"}
+    | {"INTERVAL", "NULL", "TRUE", "FALSE"}
 )
 TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -437,7 +420,7 @@ class Translator:
         ``columns`` returns the columns of a class's table that are read.
         """
         inner, class_name = self.ids(self.query, None)
-        attribute, descending = self.model[class_name].order
+        attribute, descending = self.model.order(class_name)
         root = self.model.root(class_name)
         direction = "DESC" if descending else "ASC"
         read = ", ".join(f'x."{column}"' for column in columns(root))

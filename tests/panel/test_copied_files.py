@@ -32,12 +32,11 @@ def say(intercom: Intercom, talking: Teammate) -> Say:
     numbers = count(1)
 
     def say(*attachments: File, pictures: tuple[File, ...] = (), plain: bool = False, **more: Any) -> None:
-        intercom.write(
-            conversation.id,
-            attachments=attachments,
-            pictures=pictures,
-            **{"body": "Please look", "created_at": int(time.time()) + next(numbers)} | more,
-        )
+        message: dict[str, Any] = {
+            "body": "Please look",
+            "created_at": int(time.time()) + next(numbers),
+        } | more
+        intercom.write(conversation.id, attachments=attachments, pictures=pictures, **message)
         talking.conversation = intercom.workspace.conversation_json(
             intercom.store.conversation(conversation.id), plain=plain
         )

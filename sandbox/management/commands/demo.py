@@ -105,8 +105,6 @@ class Command(BaseCommand):
         port, intercom_port = options["port"], options["intercom_port"]
         itop_url = os.environ["DEMO_ITOP_URL"]
         is_sandbox = not options["itop_url"]
-        wanted = {"--port": port, "--intercom-port": intercom_port}
-        require_free(wanted | ({"--itop-port": options["itop_port"]} if is_sandbox else {}))
         self.stdout.write(f"Starting, in {directory}")
         call_command("migrate", verbosity=0)
         set_up(
