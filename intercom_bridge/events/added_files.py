@@ -57,7 +57,10 @@ def find_added_files(
     `snapshots`. What is in a ticket that was never asked about is no change.
     """
     if not reader.wants_files:
-        _forget(reader)
+        # When a workspace wants to hear of files again, those of the meantime will be no news.
+        TicketSnapshot.objects.filter(
+            ticket__itop=reader.itop, ticket__ticket_class=reader.ticket_class, files__isnull=False
+        ).update(files=None, files_read_at=None)
         return {}
     return find_files_of(
         reader, _due(reader, [snapshot for snapshot in snapshots if entries.get(snapshot.ticket)]), entries
@@ -86,13 +89,6 @@ def find_files_of(
         snapshot.ticket: AddedFiles([*(snapshot.files or []), *(int(change.key[5:]) for change in new)], new)
         for snapshot, new in changes.items()
     }
-
-
-def _forget(reader: TicketReader) -> None:
-    """If no workspace wants to hear of files, those of the meantime will be no news."""
-    TicketSnapshot.objects.filter(
-        ticket__itop=reader.itop, ticket__ticket_class=reader.ticket_class, files__isnull=False
-    ).update(files=None, files_read_at=None)
 
 
 def _due(reader: TicketReader, written: Sequence[TicketSnapshot]) -> list[TicketSnapshot]:

@@ -1,6 +1,7 @@
 """Find out who wrote an entry: the ticket's caller, an agent, or somebody else, such as a colleague of the caller."""
 
-from typing import TypedDict, cast
+from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -16,15 +17,6 @@ CACHE_SECONDS = 24 * 3600.0
 QUESTION = "person of account "
 
 
-class Person(TypedDict):
-    """The person of an account; all empty if it has none, or if the bridge's account may not read it."""
-
-    id: int
-    name: str
-    email: str
-    is_agent: bool
-
-
 def author_of(
     itop: ItopInstance, client: Client, account_id: int, name: str, caller: EventAuthor
 ) -> EventAuthor:
@@ -37,21 +29,23 @@ def author_of(
     if not account_id:
         return EventAuthor(name=name, is_customer=bool(name) and name.casefold() == caller.name.casefold())
     person = _person_of(itop, client, account_id)
-    return EventAuthor(
-        name=name or person["name"],
-        email=person["email"],
-        person_id=person["id"],
-        is_customer=bool(person["id"]) and person["id"] == caller.person_id,
-        is_agent=person["is_agent"],
-    )
+    is_customer = bool(person.person_id) and person.person_id == caller.person_id
+    return replace(person, name=name or person.name, is_customer=is_customer)
 
 
-def _person_of(itop: ItopInstance, client: Client, account_id: int) -> Person:
-    """Return the account's person (recording 269)."""
+def _person_of(itop: ItopInstance, client: Client, account_id: int) -> EventAuthor:
+    """Return the account's person (recording 269): unknown if it has none, or the bridge's account may not read it."""
     question = f"{QUESTION}{account_id}"
     cached = CachedAnswer.objects.fresh(itop, question, CACHE_SECONDS)
-    if cached is not None:
-        return cast("Person", cached.value)
+    if cached is None:
+        person = _read_person(itop, client, account_id)
+        CachedAnswer.objects.store(itop, question, person)
+    else:
+        person = cached.value
+    return EventAuthor(person["name"], person["email"], person["id"], is_agent=person["is_agent"])
+
+
+def _read_person(itop: ItopInstance, client: Client, account_id: int) -> dict[str, Any]:
     persons = "SELECT Person AS p JOIN User AS u ON u.contactid = p.id"
     is_asked = f"WHERE u.id = {quote(account_id)}"
     try:
@@ -62,9 +56,7 @@ def _person_of(itop: ItopInstance, client: Client, account_id: int) -> Person:
     except (ItopPermissionError, ItopRejectedError) as error:
         log.warning("authors.person_unreadable", itop=itop.name, error=type(error).__name__)
         found, is_agent = Found(0), False
-    person = Person(id=0, name="", email="", is_agent=False)
     for row in found:
         name, email = row.text("friendlyname")[:200], row.text("email")[:254]
-        person = Person(id=row.id, name=name, email=email, is_agent=is_agent)
-    CachedAnswer.objects.store(itop, question, person)
-    return person
+        return {"id": row.id, "name": name, "email": email, "is_agent": is_agent}
+    return {"id": 0, "name": "", "email": "", "is_agent": False}

@@ -165,7 +165,13 @@ def _joined(
     """Return the sentences and contents; with `rules`, as customers may read them."""
 
     def sentence_of(event: TicketEvent, count: int = 1) -> str:
-        return _reply_sentence(event, rules) if rules else _note_sentence(event, conversation, count)
+        if rules:
+            return _reply_sentence(event, rules)
+        sentence = headline(event, count=count)
+        if event.happened_at and timezone.now() - event.happened_at > SAYS_WHEN_AFTER:
+            then = timezone.localtime(event.happened_at, conversation.workspace.zone)
+            sentence = f"{sentence} ({date_format(then, 'SHORT_DATETIME_FORMAT')})"
+        return sentence
 
     pieces: list[str] = []
     left = MAX_LENGTH
@@ -193,14 +199,6 @@ def _files_alone(events: Sequence[TicketEvent]) -> list[list[TicketEvent]]:
 
 def further_changes(count: int) -> str:
     return format_html("{}", _("Further changes: {count}.").format(count=count))
-
-
-def _note_sentence(event: TicketEvent, conversation: Conversation, count: int) -> str:
-    sentence = headline(event, count=count)
-    if event.happened_at and timezone.now() - event.happened_at > SAYS_WHEN_AFTER:
-        then = timezone.localtime(event.happened_at, conversation.workspace.zone)
-        sentence = f"{sentence} ({date_format(then, 'SHORT_DATETIME_FORMAT')})"
-    return sentence
 
 
 def _reply_sentence(event: TicketEvent, rules: EventRules) -> str:

@@ -38,7 +38,11 @@ def foreign_entries(itop: ItopInstance, client: Client, entries: Entries) -> Ent
         (ticket, new) for ticket, of_ticket in entries.items() for new in _not_written_here(ticket, of_ticket)
     ]
     # Of an entry that was replaced, the history may have the operation of the one before.
-    asked = [(ticket, new) for ticket, new in unknown if not new.replaces and _is_tracked(itop, ticket, new)]
+    asked = [
+        (ticket, new)
+        for ticket, new in unknown
+        if not new.replaces and itop.tracked_logs.get(f"{ticket.ticket_class}.{new.code}") is not False
+    ]
     marked: set[tuple[int, str]] = set()
     try:
         for batch in _batches(asked):
@@ -51,10 +55,6 @@ def foreign_entries(itop: ItopInstance, client: Client, entries: Entries) -> Ent
         if (ticket.pk, new.key) not in marked:
             foreign[ticket].append(new)
     return foreign
-
-
-def _is_tracked(itop: ItopInstance, ticket: Ticket, new: NewEntry) -> bool:
-    return itop.tracked_logs.get(f"{ticket.ticket_class}.{new.code}") is not False
 
 
 def _not_written_here(ticket: Ticket, entries: Iterable[NewEntry]) -> list[NewEntry]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final
 
 import structlog
@@ -113,7 +114,6 @@ class _Attempt:
         self.conversation = message.conversation
         self.workspace = message.conversation.workspace
         self._deadline = time.monotonic() + ATTEMPT_SECONDS
-        self._found: Conversation | None = None
         self._events = _events_of(message)
 
     def run(self) -> None:
@@ -200,7 +200,7 @@ class _Attempt:
         since = message.created_at.timestamp() - MAX_CLOCK_DIFFERENCE
         text = comparable(message.body)
         others = OutgoingMessage.objects.exclude(pk=message.pk).part_ids_in(self.conversation)
-        for part in self._fetch().parts:
+        for part in self._found.parts:
             # Intercom may show another author.
             if (
                 # A customer may have sent the same words.
@@ -275,7 +275,7 @@ class _Attempt:
         with translation.override(self.workspace.language):
             reason = format_html("<p>{}</p>", _("Because of this change, the conversation was reopened."))
         message.body = message.body.removesuffix(reason)
-        found = self._fetch()
+        found = self._found
         is_reopenable = found.state in REOPENABLE and not found.merged_away_at
         message.reopens = is_reopenable and not self._is_reopened_too_often()
         if message.reopens:
@@ -296,7 +296,7 @@ class _Attempt:
         message = self.message
         code, detail = "", ""
         try:
-            found = self._fetch()
+            found = self._found
             author = message.admin_id or self._author()
             if found.state in REOPENABLE:
                 self._client().open(self._id, admin_id=author, deadline=self._left())
@@ -360,10 +360,9 @@ class _Attempt:
     def _left(self) -> float:
         return max(1.0, min(CALL_SECONDS, self._deadline - time.monotonic()))
 
-    def _fetch(self) -> Conversation:
-        if self._found is None:
-            self._found = self._client().conversation(self._id, deadline=self._left())
-        return self._found
+    @cached_property
+    def _found(self) -> Conversation:
+        return self._client().conversation(self._id, deadline=self._left())
 
 
 def _events_of(message: OutgoingMessage) -> list[TicketEvent]:

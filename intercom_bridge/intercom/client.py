@@ -295,21 +295,14 @@ class IntercomClient:
             and not attribute.get("archived")
         ]
 
-    def create_conversation_attribute(
-        self, name: str, description: str, *, deadline: float = CALL_SECONDS
-    ) -> None:
+    def create_conversation_attribute(self, name: str, description: str) -> None:
         """Create a conversation attribute for a line of text."""
         attribute = {"name": name, "data_type": "string", "description": description}
-        self._call(
-            "POST", "/conversations/attributes", json=attribute, deadline=deadline, version=ATTRIBUTES_VERSION
-        )
+        self._call("POST", "/conversations/attributes", json=attribute, version=ATTRIBUTES_VERSION)
 
-    def set_attributes(
-        self, conversation_id: str, values: Mapping[str, str | None], *, deadline: float = CALL_SECONDS
-    ) -> None:
+    def set_attributes(self, conversation_id: str, values: Mapping[str, str | None]) -> None:
         """Set values of conversation attributes, which must exist. None clears a value."""
-        change = {"custom_attributes": dict(values)}
-        self._call("PUT", _path(conversation_id), json=change, deadline=deadline)
+        self._call("PUT", _path(conversation_id), json={"custom_attributes": dict(values)})
 
     def me(self, *, deadline: float = CALL_SECONDS) -> payloads.Me:
         """Return whose access token this is. This also checks the token."""
@@ -327,9 +320,18 @@ class IntercomClient:
         deadline: float = CALL_SECONDS,
         version: str = API_VERSION,
     ) -> dict[str, Any]:
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Accept": "application/json",
+            "Intercom-Version": version,
+        }
+        body: dict[str, Any] = {"json": json}
+        if isinstance(json, _ReplyBody):
+            headers["Content-Type"] = "application/json"
+            body = {"data": json}
         start, outcome = time.monotonic(), "ok"
         try:
-            return _read(self._send(method, path, json, deadline, version))
+            return _read(self._exchange(method, path, deadline=deadline, headers=headers, **body))
         except IntercomError as error:
             outcome = type(error).__name__
             error.redact((self._token,))
@@ -338,27 +340,9 @@ class IntercomClient:
             if self._on_call is not None:
                 self._on_call(method, time.monotonic() - start, outcome)
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        content: Mapping[str, Any] | _ReplyBody | None,
-        deadline: float,
-        version: str,
-    ) -> Response:
-        headers = {
-            "Authorization": f"Bearer {self._token}",
-            "Accept": "application/json",
-            "Intercom-Version": version,
-        }
-        body: dict[str, Any] = {"json": content}
-        if isinstance(content, _ReplyBody):
-            headers["Content-Type"] = "application/json"
-            body = {"data": content}
+    def _exchange(self, method: str, path: str, **request: Any) -> Response:
         try:
-            return exchange(
-                self._session, method, self._base + path, deadline=deadline, headers=headers, **body
-            )
+            return exchange(self._session, method, self._base + path, **request)
         except HttpUnreachableError as error:
             raise IntercomUnreachableError(
                 str(error), certificate_problem=error.certificate_problem

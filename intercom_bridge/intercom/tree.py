@@ -30,15 +30,12 @@ VOID: Final = MEDIA | {"br", "hr"}
 LISTS: Final = frozenset({"ul", "ol"})
 TABLE_SECTIONS: Final = frozenset({"thead", "tbody", "tfoot"})
 CELLS: Final = frozenset({"td", "th"})
-KEPT_BLOCKS: Final = (
-    HEADINGS | LISTS | TABLE_SECTIONS | CELLS | {"p", "li", "table", "tr", "pre", "blockquote"}
-)
-# Parsed because they separate paragraphs. The output contains paragraphs instead.
-CONTAINERS: Final = (
-    frozenset({"div", "section", "article", "header", "footer", "main", "aside", "nav", "address", "center"})
+BLOCKS: Final = (
+    (HEADINGS | LISTS | TABLE_SECTIONS | CELLS | {"p", "li", "table", "tr", "pre", "blockquote", "hr"})
+    # Parsed because they separate paragraphs. The output contains paragraphs instead.
+    | {"div", "section", "article", "header", "footer", "main", "aside", "nav", "address", "center"}
     | {"figure", "figcaption", "caption", "dl", "dt", "dd", "fieldset", "details", "summary", "form"}
-)  # fmt: skip
-BLOCKS: Final = KEPT_BLOCKS | CONTAINERS | {"hr"}
+)
 
 MAX_DEPTH: Final = 40
 """Blocks and links that may be open at once. Their content costs time at each level."""
