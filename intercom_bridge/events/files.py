@@ -13,6 +13,8 @@ from intercom_bridge.models import EventKind, EventRules, FileToIntercom, Outgoi
 from intercom_bridge.models.event_rules import FileAction, rules_of
 
 Source = FileToIntercom.Source
+# How the key of a message begins that contains only files.
+FILES = "files:"
 
 
 def add_rows(events: Sequence[TicketEvent], rules: EventRules) -> None:
@@ -47,14 +49,13 @@ def files_of_event(event: TicketEvent) -> list[FileToIntercom]:
 
 
 @transaction.atomic
-def attach_files(message: OutgoingMessage, event: TicketEvent) -> list[FileToIntercom]:
-    """Have the files of an entry posted with a message to the customer that a teammate sends.
+def attach_files(message: OutgoingMessage, event: TicketEvent) -> None:
+    """Have the files of an entry posted with a message of a teammate to the customer, if the workspace's rules do so.
 
-    Call it in the transaction that creates the message: it must not be posted before. Return the new rows, none if the
-    workspace's rules do not send files to customers.
+    Call it in the transaction that creates the message: it must not be posted before.
     """
     if rules_of(message.conversation.workspace).files != FileAction.WITH_REPLY:
-        return []
+        return
     rows = [
         FileToIntercom(
             event=row.event,
@@ -65,7 +66,7 @@ def attach_files(message: OutgoingMessage, event: TicketEvent) -> list[FileToInt
         )
         for row in files_of_event(event)
     ]
-    return FileToIntercom.objects.bulk_create(rows)
+    FileToIntercom.objects.bulk_create(rows)
 
 
 def rows_by_event(events: Sequence[TicketEvent]) -> dict[int, list[FileToIntercom]]:
@@ -95,10 +96,6 @@ def assign_files(
             row.message = message
             rows.append(row)
     FileToIntercom.objects.bulk_update(rows, ["message"])
-
-
-FILES = "files:"
-"""How the key of a message begins that contains only files."""
 
 
 def is_about_files(message: OutgoingMessage) -> bool:

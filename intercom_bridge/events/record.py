@@ -116,15 +116,12 @@ def _join_files(
     entry_keys = {change.key: change.entry_key for change in changes if change.entry_key}
     if not entry_keys:
         return
-    entries = {
-        event.key: event
-        for event in TicketEvent.objects.filter(
-            ticket=ticket, conversation=conversation, key__in=set(entry_keys.values())
-        )
-    } | {event.key: event for event in events}
+    found = TicketEvent.objects.filter(
+        ticket=ticket, conversation=conversation, key__in=set(entry_keys.values())
+    )
+    entries = {entry.key: entry for entry in found}
     for event in events:
-        entry = entries.get(entry_keys.get(event.key, ""))
-        if entry is not None:
+        if entry := entries.get(entry_keys.get(event.key, "")):
             event.entry = entry
             event.save(update_fields=["entry"])
 
