@@ -208,21 +208,19 @@ def _by_itop() -> Iterator[Metric]:
     waiting_counts = dict(
         Delivery.objects.waiting().order_by().values_list("ticket__itop_id").annotate(n=Count("pk"))
     )
-    names: dict[int, str] = {}
     for pk, name, until in ItopInstance.objects.values_list("pk", "name", "paused_until"):
-        names[pk] = name
         paused.add_metric([name], int(until is not None and until > now))
         waiting.add_metric([name], waiting_counts.get(pk, 0))
     polled = GaugeMetricFamily(
         "bridge_itop_poll_age_seconds", "Seconds since the last successful poll for changes.", labels=["itop"]
     )
-    for itop_id, at in ItopPoll.objects.values_list("itop_id", "succeeded_at"):
+    for name, at in ItopPoll.objects.values_list("itop__name", "succeeded_at"):
         if at is not None:
-            polled.add_metric([names[itop_id]], (now - at).total_seconds())
+            polled.add_metric([name], (now - at).total_seconds())
     failures = Delivery.objects.filter(state=Delivery.State.FAILED).order_by()
-    by_code = failures.values_list("ticket__itop_id", "reason_code").annotate(n=Count("pk"))
-    for itop_id, code, count in by_code:
-        failed.add_metric([names[itop_id], code], count)
+    by_code = failures.values_list("ticket__itop__name", "reason_code").annotate(n=Count("pk"))
+    for name, code, count in by_code:
+        failed.add_metric([name, code], count)
     yield from (paused, waiting, failed, polled)
 
 

@@ -437,6 +437,14 @@ def test_nothing_is_erased_while_a_ticket_is_created(story: Any) -> None:
     assert everything() == before
 
 
+def test_nothing_is_erased_without_an_answer(story: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    before = everything()
+    with pytest.raises(CommandError, match="Use --no-input"):
+        run("erase_contact", ALICE["id"])
+    assert everything() == before
+
+
 def test_the_export_contains_no_secret(client: Client, story: Any) -> None:
     notify(client, part(37358198370, "<p>more</p>"), custom_attributes={"access_token": "hush-hush"})
     assert b"hush-hush" in bytes(WebhookEvent.objects.order_by("pk")[3].body)

@@ -26,10 +26,7 @@ class Command(BaseCommand):
                 f"Contact {match.contact_id}: {conversations} conversation{pluralize(conversations)}, "
                 f"{events} notification{pluralize(events)}."
             )
-        if (
-            not no_input
-            and input("Erase all of it? This cannot be undone. [yes/no] ").strip().casefold() != "yes"
-        ):
+        if not no_input and not _is_confirmed():
             raise CommandError("Nothing was erased.")
         for match in matches:
             try:
@@ -44,3 +41,11 @@ class Command(BaseCommand):
         self.stdout.write(
             "Erased from this service. Erase the contact in Intercom, and the person and the tickets in iTop, as well."
         )
+
+
+def _is_confirmed() -> bool:
+    try:
+        answer = input("Erase all of it? This cannot be undone. [yes/no] ")
+    except EOFError:
+        raise CommandError("Nothing was erased: nobody can confirm it here. Use --no-input.") from None
+    return answer.strip().casefold() == "yes"
