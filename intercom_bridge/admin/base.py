@@ -87,7 +87,7 @@ class ModelAdmin(DjangoModelAdmin):
         return row
 
     def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
-        """Return the addresses that the template of the row's page links to, by name. `row` is None for a new row."""
+        """Return addresses for the template of a row's page, by variable. `row` is None for a new row."""
         return {}
 
     def render_change_form(

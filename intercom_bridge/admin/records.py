@@ -62,7 +62,10 @@ class BoundedPaginator(AnyPaginator):
 
 
 def counts_column(rows_of: type[Model], label: str, field: str, owner: str) -> Callable[[Any, Any], str]:
-    """Return a field with the linked numbers of rows per value of `field`, of the rows whose `owner` is the page's."""
+    """Return an admin field with the number of rows for each value of `field`, each linked to the list of these rows.
+
+    Those rows count whose `owner` is the row of the page.
+    """
 
     @admin.display(description=label)
     def column(page: RecordAdmin, row: Model) -> str:

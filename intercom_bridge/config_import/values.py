@@ -66,4 +66,5 @@ def read_secret_variable(variable: str, where: str = "") -> str:
         problem = "contains white space."
     else:
         return secret
-    raise ConfigError(f"{f'{where}: ' if where else ''}the environment variable {variable} {problem}")
+    text = f"the environment variable {variable} {problem}"
+    raise ConfigError(f"{where}: {text}" if where else text)

@@ -62,7 +62,10 @@ def _examine_tracking(probe: Probe) -> Iterator[Finding]:
 
 
 def _tracking_finding(probe: Probe, key: str, delivery: Delivery | None) -> Finding:
-    """Look for the delivery in iTop's history. Without one, return what earlier writes have shown."""
+    """Return whether iTop tracks changes of the log `key`: if its history contains the delivery, it does.
+
+    Without a delivery, return what earlier writes have shown.
+    """
     check = probe.subject.check("itop.changes")
     is_tracked = probe.itop.tracked_logs.get(key)
     if delivery is not None:

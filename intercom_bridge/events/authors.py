@@ -22,7 +22,8 @@ def author_of(
 ) -> EventAuthor:
     """Return the author who used this account of iTop. `name` is the author's name, `caller` the ticket's caller.
 
-    `account_id` is 0 if a REST client wrote in the name of somebody without an account. Then only the name is known.
+    A REST client can write in the name of somebody without an account: `account_id` is then 0, and only the name is
+    known.
     Raise ItopError if iTop cannot answer now.
     """
     name = name[:200]

@@ -496,10 +496,10 @@ def _connect_through(proxy: str, target: _Target, watchdog: Watchdog) -> socket.
         # With a duplicate, because the end of the exchange may close it.
         with (
             connected.dup() as duplicate,
-            _exchange(duplicate, "CONNECT", authority, authority, headers) as it,
+            _exchange(duplicate, "CONNECT", authority, authority, headers) as response,
         ):
-            if not 200 <= it.status < 300:
-                raise DownloadError(f"the proxy refused the connection with the status {it.status}")
+            if not 200 <= response.status < 300:
+                raise DownloadError(f"the proxy refused the connection with the status {response.status}")
     except BaseException:
         connected.close()
         raise
@@ -530,7 +530,10 @@ def _request(target: _Target, connected: socket.socket) -> http.client.HTTPRespo
 def _exchange(
     connected: socket.socket, method: str, path: str, authority: str, headers: Mapping[str, str]
 ) -> http.client.HTTPResponse:
-    """Use a connection that exists. http.client asks for the encoding `identity` by itself."""
+    """Send a request over an open connection, and return the response without its body.
+
+    http.client adds the header that asks for the encoding `identity`.
+    """
     connection = http.client.HTTPConnection("unused")
     connection.sock = connected
     connection.auto_open = 0

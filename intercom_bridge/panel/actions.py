@@ -134,24 +134,24 @@ def cached_home(context: PanelContext, _click: Click, error: PanelError) -> Canv
 
 
 def cached_linked(context: PanelContext, click: Click, error: PanelError) -> Canvas:
-    screen = linked_tickets(context, get_cached_tickets(context), click.number(0, 1))
-    return _with_notice(context, screen, click, error)
+    tickets = get_cached_tickets(context)
+    return _with_notice(linked_tickets(context, tickets, click.number(0, 1)), tickets, click, error)
 
 
 def cached_ongoing(context: PanelContext, click: Click, error: PanelError) -> Canvas:
-    person = match.find_cached_person(context)
-    screen = ongoing_tickets(context, person, get_cached_tickets(context), click.number(0, 1))
-    return _with_notice(context, screen, click, error)
+    person, tickets = match.find_cached_person(context), get_cached_tickets(context)
+    screen = ongoing_tickets(context, person, tickets, click.number(0, 1))
+    return _with_notice(screen, tickets, click, error)
 
 
 def cached_ticket(context: PanelContext, click: Click, error: PanelError) -> Canvas:
-    screen = cached_ticket_screen(context, get_cached_tickets(context), click)
-    return _with_notice(context, screen, click, error)
+    tickets = get_cached_tickets(context)
+    return _with_notice(cached_ticket_screen(context, tickets, click), tickets, click, error)
 
 
-def _with_notice(context: PanelContext, screen: Canvas, click: Click, error: PanelError) -> Canvas:
-    """Add the notice below the title, and Retry above the way back."""
-    notice = muted(explain_cached(error, format_time(get_cached_tickets(context).fetched_at)))
+def _with_notice(screen: Canvas, tickets: TicketList, click: Click, error: PanelError) -> Canvas:
+    """Add the notice about the cached list below the title, and Retry above the way back."""
+    notice = muted(explain_cached(error, format_time(tickets.fetched_at)))
     title, *rest, way_back = screen.components
     return replace(screen, components=(title, notice, *rest, retry_button(str(click)), way_back))
 

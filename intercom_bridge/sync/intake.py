@@ -111,10 +111,11 @@ def process_unprocessed(events: WebhookEventQuerySet, limit: int | None = None) 
     Several workers process events at the same time. Without this, a later message could be written while an earlier
     one, committed before it, is still being processed. Processing an event twice creates nothing twice.
     """
-    found = list(events if limit is None else events[: limit + 1])
-    if limit is not None and len(found) > limit:
-        return False
-    processed = [_process_safely(event) for event in found]
+    if limit is not None:
+        events = events[: limit + 1]
+        if len(events) > limit:
+            return False
+    processed = [_process_safely(event) for event in events]
     return all(processed)
 
 

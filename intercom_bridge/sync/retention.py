@@ -96,8 +96,7 @@ class _Work:
     def clean_batch(self, since: dt.datetime | None) -> tuple[int, dt.datetime | None]:
         """Clean a batch of the rows created at `since` or later.
 
-        Return how many there were, and when the first row of the next batch was created at the earliest; None after
-        the last batch.
+        Return the number of cleaned rows, and the `since` of the next batch, which is None after the last one.
         """
         rows = self.rows.filter(**{f"{self.made_at}__gte": since}) if since else self.rows
         with transaction.atomic():

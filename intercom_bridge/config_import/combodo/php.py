@@ -85,7 +85,7 @@ def read_source(text: str) -> Source:
 
 
 def _find_module(tokens: list[_Token]) -> int | None:
-    """Return the index at which the value of our module begins."""
+    """Return the index at which the value of the extension's key begins."""
     settings = _find_assignment(tokens, "$MyModuleSettings")
     candidates = range(len(tokens)) if settings is None else _members(tokens, settings)
     keys = [
@@ -95,7 +95,7 @@ def _find_module(tokens: list[_Token]) -> int | None:
     ]
     if keys:
         # Of equal keys in one array, PHP uses the last.
-        return keys[0 if settings is None else -1] + 2
+        return (keys[0] if settings is None else keys[-1]) + 2
     for index, token in enumerate(tokens):
         if token.raw == "$MyModuleSettings" and any(
             _raw(tokens, index + 1, 4) == ["[", key, "]", "="] for key in _MODULE_KEYS

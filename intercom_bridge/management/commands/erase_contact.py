@@ -47,5 +47,7 @@ def _is_confirmed() -> bool:
     try:
         answer = input("Erase all of it? This cannot be undone. [yes/no] ")
     except EOFError:
-        raise CommandError("Nothing was erased: nobody can confirm it here. Use --no-input.") from None
+        raise CommandError(
+            "Nothing was erased: there is no terminal to confirm it. Use --no-input."
+        ) from None
     return answer.strip().casefold() == "yes"
