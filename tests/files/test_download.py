@@ -591,6 +591,17 @@ def test_a_server_that_drips_does_not_get_past_the_deadline(serve: Serve) -> Non
     assert (caught.value.retry, server.finished.is_set()) == (True, False)
 
 
+def test_a_file_without_a_length_is_not_complete_because_the_deadline_passed(serve: Serve) -> None:
+    def drip(server: SocketServer, connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n")
+        server.drip(connection, b"x" * 5000)
+
+    server = serve(drip)
+    with pytest.raises(DownloadTimeoutError):
+        fetch(deadline=0.5)
+    assert not server.finished.is_set()
+
+
 def test_a_server_that_drips_its_headers_does_not_get_past_the_deadline(serve: Serve) -> None:
     server = serve(lambda server, c: server.drip(c, b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 900))
     with pytest.raises(DownloadTimeoutError):

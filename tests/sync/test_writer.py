@@ -23,7 +23,7 @@ from intercom_bridge.models import (
     WebhookEvent,
     Workspace,
 )
-from intercom_bridge.models.lease import take_lease
+from intercom_bridge.models.lease import Lease, take_lease
 from intercom_bridge.sync import writer
 from intercom_bridge.sync.intake import process_batch, process_event
 from sandbox.itop import Itop
@@ -193,6 +193,26 @@ def test_while_another_writer_holds_the_ticket_nothing_is_written(
     lease.release()
     work()
     assert entries(itop, ticket)[before:] == ["<p>x</p>"]
+
+
+def test_a_message_that_comes_just_before_the_lease_is_released_is_written(
+    client: Client, ticket: Ticket, itop: Itop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(entries(itop, ticket))
+    release = Lease.release
+
+    def release_late(lease: Lease) -> None:
+        monkeypatch.setattr(Lease, "release", release)
+        notify(client, part(37358198351, "<p>y</p>"))
+        process_batch()
+        assert not writer.write_due(ticket)  # Another worker finds the lease taken.
+        lease.release()
+
+    notify(client, part(37358198350, "<p>x</p>"))
+    process_batch()
+    monkeypatch.setattr(Lease, "release", release_late)
+    writer.write_due(ticket)
+    assert entries(itop, ticket)[before:] == ["<p>x</p>", "<p>y</p>"]
 
 
 def test_a_lease_has_one_holder_until_it_expires(ticket: Ticket) -> None:
