@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.db.models import CharField, Count, Q, Value
-from django.db.models.functions import Cast, Concat
+from django.db.models import Q
 
 from intercom_bridge.models import Conversation, FileToItop, TicketLink
 from intercom_bridge.models.file_to_itop import FileToItopQuerySet
@@ -15,11 +15,8 @@ from intercom_bridge.models.reason import ReasonCode
 
 State = FileToItop.State
 
-# One file has a row for each linked ticket.
-FILE: Final = Concat("part_kind", Value(" "), "part_id", Value(" "), Cast("position", CharField()))
 # Whenever they are retried, there is nothing to copy.
 HOPELESS: Final = (ReasonCode.FILE_GONE, ReasonCode.FILE_EMPTY)
-FAILED: Final = Q(state=State.FAILED)
 RETRIABLE: Final = Q(state=State.FAILED, cleaned_at=None, ticket__gone_at=None) & ~Q(reason_code__in=HOPELESS)
 
 
@@ -43,17 +40,15 @@ NO_FILES: Final = FileSummary()
 
 def summary_of(conversation: Conversation) -> FileSummary:
     """Return the files for the tickets linked now. A file is counted once, and copied if all tickets have it."""
-    rows = files_of_conversation(conversation)
-    return _summary(rows, rows.aggregate(**_counts(FILE, distinct=True)))
+    return _summary(_rows(conversation))
 
 
 def summaries_by_ticket(conversation: Conversation) -> dict[int, FileSummary]:
     """Return the files for each linked ticket that has any, by the ticket's primary key."""
-    rows = files_of_conversation(conversation)
-    return {
-        counts["ticket"]: _summary(rows.filter(ticket=counts["ticket"]), counts)
-        for counts in rows.values("ticket").annotate(**_counts("pk"))
-    }
+    by_ticket: dict[int, list[Any]] = defaultdict(list)
+    for row in _rows(conversation):
+        by_ticket[row.ticket_id].append(row)
+    return {ticket: _summary(rows) for ticket, rows in by_ticket.items()}
 
 
 def files_of_conversation(conversation: Conversation | None) -> FileToItopQuerySet:
@@ -66,25 +61,26 @@ def files_of_conversation(conversation: Conversation | None) -> FileToItopQueryS
     return rows.exclude(position=FileToItop.LOOKUP).filter(state__in=states).with_message().order_by()
 
 
-def _counts(file: Any, *, distinct: bool = False) -> dict[str, Count]:
-    """Return the numbers of a summary, as aggregates of the files that `file` identifies."""
-    filters = {
-        "total": None,
-        "unfinished": ~Q(state=State.COPIED),
-        "waiting": Q(state=State.WAITING),
-        "failed": FAILED,
-        "retriable": RETRIABLE,
-    }
-    return {name: Count(file, distinct=distinct, filter=which) for name, which in filters.items()}
+def _rows(conversation: Conversation) -> list[Any]:
+    rows = files_of_conversation(conversation).annotate(is_retriable=RETRIABLE)
+    codes = ("pk", "ticket_id", "part_kind", "part_id", "position", "state", "is_retriable")
+    return list(rows.values_list(*codes, named=True))
 
 
-def _summary(rows: FileToItopQuerySet, counts: Mapping[str, Any]) -> FileSummary:
-    failed = rows.filter(FAILED).select_related("conversation__workspace").order_by("-pk")
+def _summary(rows: Sequence[Any]) -> FileSummary:
+    failed = [row for row in rows if row.state == State.FAILED]
+    total, unfinished = _count(rows), _count(row for row in rows if row.state != State.COPIED)
+    files = FileToItop.objects.select_related("conversation__workspace")
     return FileSummary(
-        total=counts["total"],
-        copied=counts["total"] - counts["unfinished"],
-        waiting=counts["waiting"],
-        failed=counts["failed"],
-        retriable=counts["retriable"],
-        failure=failed.first() if counts["failed"] else None,
+        total=total,
+        copied=total - unfinished,
+        waiting=_count(row for row in rows if row.state == State.WAITING),
+        failed=_count(failed),
+        retriable=_count(row for row in rows if row.is_retriable),
+        failure=files.filter(pk=max(row.pk for row in failed)).first() if failed else None,
     )
+
+
+def _count(rows: Iterable[Any]) -> int:
+    """Count the files: one file has a row for each linked ticket."""
+    return len({(row.part_kind, row.part_id, row.position) for row in rows})

@@ -40,7 +40,10 @@ class TicketFile:
 
 @dataclass(frozen=True, kw_only=True)
 class TicketDetails:
-    """`attributes`: (code, value) of each attribute that has a value; `missing`: those that iTop lacks."""
+    """`attributes`: (code, value) of each attribute that has a value; `missing`: those that iTop lacks.
+
+    `link` links it to this conversation.
+    """
 
     row: TicketRow
     attributes: tuple[tuple[str, str], ...]
@@ -48,6 +51,7 @@ class TicketDetails:
     public: Log
     private: Log
     other_conversations: tuple[Conversation, ...]
+    link: TicketLink | None
 
 
 def get_ticket(
@@ -79,13 +83,15 @@ def get_details(context: PanelContext, ticket_class: str, ticket_id: int) -> Tic
     names = (f"{code}_friendlyname" for code in codes if code.endswith("_id"))
     ticket = get_ticket(context, ticket_class, ticket_id, extra=(*codes, *names, *logs))
     public, private = (_read_log(ticket, log) for log in logs)
+    links = find_links(context)
     return TicketDetails(
-        row=make_row(context, ticket, find_caller(context).person, find_links(context)),
+        row=make_row(context, ticket, find_caller(context).person, links),
         attributes=tuple((code, value) for code in codes if (value := _value(ticket, code))),
         missing=tuple(code for code in profile.details_attributes if code not in ticket.fields),
         public=public,
         private=private,
         other_conversations=find_other_conversations(context, ticket.class_name, ticket.id),
+        link=links.get(ticket.id),
     )
 
 

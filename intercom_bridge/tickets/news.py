@@ -4,14 +4,14 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db.models import Max, Min, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from intercom_bridge.events.rules import resume
 from intercom_bridge.models import Conversation, FileToIntercom, ItopPoll, TicketEvent, TicketSnapshot
 from intercom_bridge.models.reason import ReasonCode, reason_label
 
 from .context import PanelContext
-from .conversation import find_conversation, find_links
+from .conversation import find_conversation
 from .version import claim_version
 
 MAX_EVENTS = 10
@@ -36,13 +36,14 @@ class News:
 def get_news(context: PanelContext) -> News | None:
     """Return what is new in the linked tickets, or None if there are none."""
     conversation = find_conversation(context)
-    if conversation is None or not find_links(context):
+    if conversation is None or not conversation.links.exists():
         return None
     latest = _events(conversation).first()
-    times = TicketSnapshot.objects.filter(
-        ticket__links__conversation=conversation, ticket__gone_at=None
-    ).aggregate(followed=Min("read_at", filter=Q(poll_at__isnull=False)), last=Max("read_at"))
-    checked_at = times["followed"] or times["last"]
+    read = TicketSnapshot.objects.filter(
+        ticket__links__conversation=conversation, ticket__gone_at=None, read_at__isnull=False
+    ).values_list("read_at", "poll_at")
+    followed = [read_at for read_at, poll_at in read if poll_at]
+    checked_at = min(followed) if followed else max((read_at for read_at, _poll_at in read), default=None)
     poll = ItopPoll.objects.filter(itop=context.itop, failures_in_a_row__gt=0).first()
     return News(
         latest=latest,

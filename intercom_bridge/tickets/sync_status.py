@@ -1,12 +1,12 @@
 """The sync of a conversation: its status, and a teammate's decisions about it."""
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, F, Max, Q, Value
-from django.db.models.functions import Concat
+from django.db.models import Count, F, Max, Q
 from django.utils import timezone
 
 from intercom_bridge.files.summary import (
@@ -27,8 +27,6 @@ from .version import claim_version
 
 State = Delivery.State
 
-# One message has a delivery for each linked ticket.
-MESSAGE = Concat("kind", Value(" "), "part_id")
 MAX_FAILURES = 5
 IN_ITOP = Q(state__in=(State.WRITTEN, State.RESTORED))
 # iTop would refuse these again, whenever they are retried.
@@ -113,21 +111,23 @@ def get_sync_status(context: PanelContext) -> SyncStatus | None:
     if not links:
         return None
     deliveries = _deliveries(conversation)
-    counts = deliveries.aggregate(
-        waiting=Count(MESSAGE, distinct=True, filter=Q(state=State.WAITING)),
-        failed=Count(MESSAGE, distinct=True, filter=Q(state=State.FAILED)),
-        retriable=Count(MESSAGE, distinct=True, filter=RETRIABLE),
-        for_other_ticket=Count("pk", filter=NEEDS_OTHER_TICKET),
+    unwritten = list(
+        deliveries.unwritten()
+        .annotate(is_retriable=RETRIABLE, needs_other_ticket=NEEDS_OTHER_TICKET)
+        .values_list("kind", "part_id", "state", "is_retriable", "needs_other_ticket", named=True)
     )
+    failed = _count(row for row in unwritten if row.state == State.FAILED)
     on = any(sync_on for _ref, sync_on in links)
     return SyncStatus(
         on=on,
         paused=tuple(ref for ref, sync_on in links if on and not sync_on),
-        needs_other_ticket=counts.pop("for_other_ticket") > 0,
-        left_out=deliveries.left_out_by_pause().aggregate(n=Count(MESSAGE, distinct=True))["n"],
-        last_failure=_last_failure(deliveries) if counts["failed"] else "",
+        waiting=_count(row for row in unwritten if row.state == State.WAITING),
+        failed=failed,
+        retriable=_count(row for row in unwritten if row.is_retriable),
+        needs_other_ticket=any(row.needs_other_ticket for row in unwritten),
+        left_out=_count(deliveries.left_out_by_pause().values_list("kind", "part_id", named=True)),
+        last_failure=_last_failure(deliveries) if failed else "",
         files=summary_of(conversation),
-        **counts,
     )
 
 
@@ -217,6 +217,11 @@ def _deliveries(conversation: Conversation | None) -> DeliveryQuerySet:
         return Delivery.objects.none()
     linked = TicketLink.objects.filter(conversation=conversation).values("ticket")
     return Delivery.objects.filter(conversation=conversation, ticket__in=linked)
+
+
+def _count(deliveries: Iterable[Any]) -> int:
+    """Count the messages: one message has a delivery for each linked ticket."""
+    return len({(delivery.kind, delivery.part_id) for delivery in deliveries})
 
 
 def _left_out(conversation: Conversation | None) -> DeliveryQuerySet:

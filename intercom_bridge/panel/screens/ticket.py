@@ -215,8 +215,7 @@ def _follow_up(context: PanelContext, row: TicketRow) -> list[Component]:
 
 def _solution(context: PanelContext, details: TicketDetails) -> list[Component]:
     """Return the solution of a linked ticket that is resolved or closed, and the way to send it."""
-    link = find_link(context, details.row.ticket_class, details.row.id)
-    answer = find_solution(context, link.ticket_id) if link else None
+    answer = find_solution(context, details.link.ticket_id) if details.link else None
     if answer is None:
         return []
     label = attribute_label(context.ticket_class, "solution")
@@ -228,8 +227,7 @@ def _solution(context: PanelContext, details: TicketDetails) -> list[Component]:
 
 def _sendable(context: PanelContext, details: TicketDetails) -> dict[LogEntry, Answer]:
     """Return which of the public entries that are displayed can be sent to the customer."""
-    link = find_link(context, details.row.ticket_class, details.row.id)
-    return find_entries(context, link.ticket, details.public.entries) if link else {}
+    return find_entries(context, details.link.ticket, details.public.entries) if details.link else {}
 
 
 def _entries(
