@@ -38,10 +38,11 @@ def get_news(context: PanelContext) -> News | None:
     conversation = find_conversation(context)
     if conversation is None or not conversation.links.exists():
         return None
-    latest = _events(conversation).first()
-    read = TicketSnapshot.objects.filter(
-        ticket__links__conversation=conversation, ticket__gone_at=None, read_at__isnull=False
+    latest = _events(conversation).select_related("ticket").first()
+    snapshots = TicketSnapshot.objects.filter(
+        ticket__links__conversation=conversation, ticket__gone_at=None
     ).values_list("read_at", "poll_at")
+    read = [(read_at, poll_at) for read_at, poll_at in snapshots if read_at]
     followed = [read_at for read_at, poll_at in read if poll_at]
     checked_at = min(followed) if followed else max((read_at for read_at, _poll_at in read), default=None)
     poll = ItopPoll.objects.filter(itop=context.itop, failures_in_a_row__gt=0).first()
@@ -57,7 +58,9 @@ def get_news(context: PanelContext) -> News | None:
 def list_events(context: PanelContext) -> list[TicketEvent]:
     """Return the last changes of the linked tickets, newest first."""
     conversation = find_conversation(context)
-    return list(_events(conversation)[:MAX_EVENTS]) if conversation else []
+    if conversation is None:
+        return []
+    return list(_events(conversation).select_related("ticket__itop", "message")[:MAX_EVENTS])
 
 
 def names_of_files(events: Iterable[TicketEvent]) -> dict[int, list[str]]:
@@ -98,4 +101,4 @@ def _events(conversation: Conversation) -> QuerySet[TicketEvent]:
         conversation=conversation, ticket__in=conversation.links.values("ticket")
     )
     events = events.exclude(reason_code=ReasonCode.REPORTED_WITH_PARENT).filter(entry=None)
-    return events.select_related("ticket__itop", "message").order_by("-created_at", "-pk")
+    return events.order_by("-created_at", "-pk")

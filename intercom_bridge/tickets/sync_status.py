@@ -111,11 +111,9 @@ def get_sync_status(context: PanelContext) -> SyncStatus | None:
     if not links:
         return None
     deliveries = _deliveries(conversation)
-    unwritten = list(
-        deliveries.unwritten()
-        .annotate(is_retriable=RETRIABLE, needs_other_ticket=NEEDS_OTHER_TICKET)
-        .values_list("kind", "part_id", "state", "is_retriable", "needs_other_ticket", named=True)
-    )
+    flagged = deliveries.unwritten().annotate(is_retriable=RETRIABLE, needs_other_ticket=NEEDS_OTHER_TICKET)
+    codes = ("kind", "part_id", "state", "is_retriable", "needs_other_ticket")
+    unwritten: list[Any] = list(flagged.values_list(*codes, named=True))
     failed = _count(row for row in unwritten if row.state == State.FAILED)
     on = any(sync_on for _ref, sync_on in links)
     return SyncStatus(
