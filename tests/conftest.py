@@ -16,15 +16,7 @@ from django.db import connection
 from django.test import Client
 from hypothesis import settings as hypothesis_settings
 
-from intercom_bridge.models import (
-    Conversation,
-    ItopInstance,
-    OutgoingMessage,
-    Ticket,
-    TicketLink,
-    TicketProfile,
-    Workspace,
-)
+from intercom_bridge.models import Conversation, ItopInstance, Ticket, TicketLink, TicketProfile, Workspace
 from intercom_bridge.panel import router
 from sandbox.intercom import Intercom, running_intercom
 from sandbox.itop import Itop, running_itop
@@ -34,6 +26,7 @@ from sandbox.itop.wording import ENGLISH, LANGUAGES
 from tests.panel.schema import check_canvas
 
 from .browser import close_browser
+from .linked import store_link
 from .ops.processes import DATABASE, environment_of, run
 from .teammate import SECRET, WORKSPACE, Teammate
 from .worker import run_until_idle
@@ -166,9 +159,6 @@ def work() -> Callable[[], None]:
 
 
 @pytest.fixture
-def linked(talking: Teammate, work: Callable[[], None]) -> TicketLink:
+def linked(talking: Teammate, itop: Itop) -> TicketLink:
     """Return the link of Alice's conversation to R-000006, after the worker has finished."""
-    talking.link("R-000006")
-    work()
-    OutgoingMessage.objects.all().delete()
-    return TicketLink.objects.get()
+    return store_link(talking, itop, "R-000006")

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django.test import Client as DjangoClient
 from django.utils import timezone
 
-from intercom_bridge.models import Delivery, ItopPoll, OutgoingMessage, Ticket, TicketLink, TicketSnapshot
+from intercom_bridge.models import Delivery, ItopPoll, Ticket, TicketLink, TicketSnapshot
 from itop_client import Client
 from sandbox.itop import Itop
 from tests.teammate import Teammate, notify, part
@@ -20,12 +20,9 @@ JULES, ALICE, BOB = 11, 8, 9
 
 
 @pytest.fixture
-def ticket(talking: Teammate, work: Callable[[], None]) -> Ticket:
+def ticket(linked: TicketLink) -> Ticket:
     """Return a ticket that the teammate has linked, after the worker has finished."""
-    talking.link("R-000006")
-    work()
-    OutgoingMessage.objects.all().delete()
-    return TicketLink.objects.get().ticket
+    return linked.ticket
 
 
 @pytest.fixture

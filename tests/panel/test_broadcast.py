@@ -67,11 +67,8 @@ class Customers:
 
 
 @pytest.fixture
-def customers(talking: Teammate, intercom: Intercom, workspace: Workspace, work: Work) -> Customers:
-    talking.link("R-000006")
-    work()
-    OutgoingMessage.objects.all().delete()
-    return Customers(intercom, TicketLink.objects.get().ticket, workspace)
+def customers(linked: TicketLink, intercom: Intercom, workspace: Workspace) -> Customers:
+    return Customers(intercom, linked.ticket, workspace)
 
 
 def at_form(teammate: Teammate, count: int) -> Teammate:

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from intercom_bridge.models import Conversation, FileToItop, TicketLink, Workspace
+from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import Teammate
 
 
 @pytest.fixture
-def linked(teammate: Teammate, work: Callable[[], None]) -> Teammate:
+def linked(teammate: Teammate, itop: Itop) -> Teammate:
     """Return a teammate whose conversation is linked to R-000008."""
-    teammate.link("R-000008")
-    work()
+    store_link(teammate, itop, "R-000008")
     return teammate
 
 

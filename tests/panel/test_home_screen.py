@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from intercom_bridge.models import CachedTickets, Delivery, Ticket, TicketLink
 from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import Teammate, notify, part
 
 Work = Callable[[], None]
@@ -36,10 +37,9 @@ def link_directly(itop_id: int, ref: str) -> None:
 
 
 @pytest.fixture
-def linked(teammate: Teammate, work: Work) -> Teammate:
+def linked(teammate: Teammate, itop: Itop) -> Teammate:
     """Return a teammate whose conversation is linked to R-000008."""
-    teammate.link("R-000008")
-    work()
+    store_link(teammate, itop, "R-000008")
     return teammate
 
 

@@ -25,6 +25,7 @@ from intercom_bridge.models import (
     Workspace,
 )
 from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import Teammate, conversation, notify, part
 
 Work = Callable[[], None]
@@ -35,10 +36,9 @@ IN = part(37358199002, "", part_type="merged_primary_conversation", created_at=M
 
 
 @pytest.fixture
-def source(teammate: Teammate, work: Work) -> Teammate:
+def source(teammate: Teammate, itop: Itop, work: Work) -> Teammate:
     """Return a teammate in a conversation that is linked to R-000008 and was merged into 222."""
-    teammate.link("R-000008")
-    work()
+    store_link(teammate, itop, "R-000008")
     teammate.conversation = conversation(AWAY)
     teammate.open()
     work()

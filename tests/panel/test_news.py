@@ -25,6 +25,7 @@ from intercom_bridge.models import (
 from itop_client import LogEntry, read_log
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import Teammate
 
 Work = Callable[[], None]
@@ -33,11 +34,9 @@ BEN = {"type": "admin", "id": "9608800", "name": "Ben Cole", "email": "ben@acme.
 
 
 @pytest.fixture
-def linked(talking: Teammate, work: Work) -> Teammate:
+def linked(talking: Teammate, itop: Itop) -> Teammate:
     """Return a teammate whose conversation is linked to R-000008."""
-    talking.link("R-000008")
-    work()
-    OutgoingMessage.objects.all().delete()
+    store_link(talking, itop, "R-000008")
     return talking
 
 

@@ -17,13 +17,13 @@ from intercom_bridge.models import (
     ItopPoll,
     Ticket,
     TicketEvent,
-    TicketLink,
     TicketSnapshot,
     Workspace,
 )
 from itop_client import Client
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import Teammate, notify, part
 
 Work = Callable[[], None]
@@ -42,11 +42,8 @@ def poll(work: Work) -> Work:
 
 
 @pytest.fixture
-def ticket(talking: Teammate, work: Work, poll: Work) -> Ticket:
-    talking.link("R-000008")
-    work()
-    poll()
-    return TicketLink.objects.get().ticket
+def ticket(talking: Teammate, itop: Itop) -> Ticket:
+    return store_link(talking, itop, "R-000008").ticket
 
 
 def answer(itop: Itop, ticket: Ticket, text: str) -> None:

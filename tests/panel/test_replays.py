@@ -17,6 +17,7 @@ from intercom_bridge.models import (
     TicketLink,
 )
 from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import ALICE, Teammate, conversation, notify, part
 
 from .test_moving import AWAY, IN
@@ -56,10 +57,9 @@ def assert_ineffective(replay: Callable[[], Teammate]) -> Teammate:
 
 
 @pytest.fixture
-def linked(teammate: Teammate, work: Work) -> Teammate:
+def linked(teammate: Teammate, itop: Itop) -> Teammate:
     """Return a teammate whose conversation is linked to R-000008."""
-    teammate.link("R-000008")
-    work()
+    store_link(teammate, itop, "R-000008")
     return teammate
 
 
@@ -76,9 +76,9 @@ def leave_out(client: Client, teammate: Teammate, work: Work, number: int) -> No
     teammate.open().send_click("resume")
 
 
-def test_a_link(linked: Teammate, recorded: Any) -> None:
-    replay = recorded(linked)
-    linked.open().click("R-000008").click("Unlink").click("Unlink")
+def test_a_link(teammate: Teammate, recorded: Any) -> None:
+    replay = recorded(teammate.link("R-000008"))
+    teammate.open().click("R-000008").click("Unlink").click("Unlink")
     assert NOTICE in assert_ineffective(replay).text
     assert not TicketLink.objects.exists()
 

@@ -26,6 +26,7 @@ from sandbox.intercom import Intercom
 from sandbox.intercom.files import png
 from sandbox.itop import Itop
 from sandbox.itop.files import File
+from tests.linked import store_link
 from tests.teammate import Teammate
 
 Work = Callable[[], None]
@@ -49,13 +50,10 @@ def look(work: Work) -> Work:
 
 
 @pytest.fixture
-def ticket(talking: Teammate, work: Work, look: Work) -> Ticket:
+def ticket(talking: Teammate, itop: Itop) -> Ticket:
     """Return a linked ticket whose files are known. The workspace sends files with what goes to the customer."""
     rules(files="with_reply")
-    talking.link("R-000008")
-    work()
-    look()
-    return TicketLink.objects.get().ticket
+    return store_link(talking, itop, "R-000008").ticket
 
 
 def rules(**values: Any) -> None:

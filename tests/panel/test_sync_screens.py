@@ -15,16 +15,16 @@ from intercom_bridge.panel.components import MAX_FIRST_SCREEN_HEIGHT, estimated_
 from intercom_bridge.panel.screens import home as screen
 from intercom_bridge.sync.intake import process_batch
 from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import Teammate, half_a_minute_passes, notify, part
 
 Work = Callable[[], None]
 
 
 @pytest.fixture
-def linked(teammate: Teammate, work: Work) -> Teammate:
+def linked(teammate: Teammate, itop: Itop) -> Teammate:
     """Return a teammate whose conversation is linked to R-000008."""
-    teammate.link("R-000008")
-    work()
+    store_link(teammate, itop, "R-000008")
     return teammate
 
 
@@ -423,9 +423,7 @@ def test_a_restored_ticket_offers_a_retry(
 
 
 def test_a_link_paused_on_its_own_is_named_and_can_be_resumed(linked: Teammate) -> None:
-    linked.click("Done").click("open tickets").click("R-000006").click("Link to this conversation")
-    if linked.offers("Link from now on"):
-        linked.click("Link from now on")
+    linked.open().link("R-000006")
     TicketLink.objects.get(ticket__ref="R-000006").switch(on=False, at=1_900_000_000)
     assert "Paused for 1 ticket" in linked.open().text
     linked.click("Sync on")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from intercom_bridge.models import (
     Workspace,
 )
 from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import Teammate
 
 LINK = re.compile(r"^\[(?P<name>[^\]]*)\]\((?P<url>[^)]*)\)(?: \((?P<size>[^)]*)\))?$")
@@ -26,9 +26,8 @@ NOTE = "The ticket may have further files in iTop."
 
 
 @pytest.fixture
-def linked(teammate: Teammate, work: Callable[[], None]) -> Teammate:
-    teammate.link("R-000008")
-    work()
+def linked(teammate: Teammate, itop: Itop) -> Teammate:
+    store_link(teammate, itop, "R-000008")
     return teammate
 
 

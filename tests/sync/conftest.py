@@ -7,21 +7,20 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from intercom_bridge.models import OutgoingMessage, Ticket, TicketLink
+from intercom_bridge.models import Ticket
 from sandbox.intercom import Intercom
 from sandbox.intercom.files import File
+from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import Teammate, notify
 
 Write = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def ticket(teammate: Teammate, work: Callable[[], None]) -> Ticket:
+def ticket(teammate: Teammate, itop: Itop) -> Ticket:
     """Return a ticket that the teammate has linked, after the worker has finished."""
-    teammate.link("R-000006")
-    OutgoingMessage.objects.all().delete()
-    work()
-    return TicketLink.objects.get().ticket
+    return store_link(teammate, itop, "R-000006").ticket
 
 
 @pytest.fixture

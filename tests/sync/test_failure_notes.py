@@ -12,21 +12,14 @@ from django.test import Client
 from django.utils import timezone
 
 from intercom_bridge.files import to_itop
-from intercom_bridge.models import (
-    Delivery,
-    FileToItop,
-    OutgoingMessage,
-    Ticket,
-    TicketCreation,
-    TicketLink,
-    Workspace,
-)
+from intercom_bridge.models import Delivery, FileToItop, OutgoingMessage, Ticket, TicketCreation, Workspace
 from intercom_bridge.sync import files
 from intercom_bridge.sync.intake import process_batch
 from intercom_bridge.tickets.creation import attempt
 from sandbox.intercom import Intercom
 from sandbox.intercom.files import File
 from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.sync.conftest import Write
 from tests.sync.copies import attachments, later
 from tests.teammate import Teammate, notify, part
@@ -35,12 +28,9 @@ Work = Callable[[], None]
 
 
 @pytest.fixture
-def linked(talking: Teammate, work: Work) -> Ticket:
+def linked(talking: Teammate, itop: Itop) -> Ticket:
     """Return a ticket that is linked to Alice's conversation in the stand-in for Intercom."""
-    talking.link("R-000006")
-    OutgoingMessage.objects.all().delete()
-    work()
-    return TicketLink.objects.get().ticket
+    return store_link(talking, itop, "R-000006").ticket
 
 
 def say(client: Client, teammate: Teammate, number: int, **more: Any) -> None:

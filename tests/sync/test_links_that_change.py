@@ -15,15 +15,16 @@ from intercom_bridge.sync import intake, writer
 from intercom_bridge.sync.intake import process_batch
 from intercom_bridge.sync.writer import write_due
 from itop_client import ItopNoResponseError
+from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import Teammate, notify, part
 
 Work = Callable[[], None]
 
 
 @pytest.fixture
-def linked(teammate: Teammate, work: Work) -> Teammate:
-    teammate.link("R-000008")
-    work()
+def linked(teammate: Teammate, itop: Itop) -> Teammate:
+    store_link(teammate, itop, "R-000008")
     return teammate
 
 

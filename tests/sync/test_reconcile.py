@@ -32,17 +32,16 @@ from intercom_bridge.worker.queues import QUEUES, run_row
 from sandbox.intercom import Intercom
 from sandbox.intercom.store import Part
 from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import Teammate, notification, notify, part, post_webhook
 
 Work = Callable[[], None]
 
 
 @pytest.fixture
-def linked(talking: Teammate, intercom: Intercom, work: Work) -> Teammate:
+def linked(talking: Teammate, itop: Itop) -> Teammate:
     """Return a teammate whose conversation is linked to R-000008, after the worker has finished."""
-    talking.link("R-000008")
-    work()
-    work()  # This posts the note about the link.
+    store_link(talking, itop, "R-000008")
     return talking
 
 
@@ -207,8 +206,10 @@ def test_each_linked_ticket_gets_the_messages_that_it_lacks(
 
 
 def test_bot_messages_older_messages_and_own_posts_are_not_added(
-    linked: Teammate, intercom: Intercom, itop: Itop, work: Work
+    talking: Teammate, intercom: Intercom, itop: Itop, work: Work
 ) -> None:
+    talking.link("R-000008")
+    work()  # This posts the note about the link.
     say(intercom, "I am Fin", author="bot")
     intercom.store.add_part(
         conversation().conversation_id,
@@ -293,8 +294,10 @@ def test_messages_lost_during_a_pause_are_offered_to_the_teammate(
 
 
 def test_a_new_link_is_compared_at_once_and_an_inactive_one_not_again(
-    linked: Teammate, intercom: Intercom
+    talking: Teammate, intercom: Intercom, work: Work
 ) -> None:
+    talking.link("R-000008")
+    work()
     assert fetches(intercom) == 1
     assert conversation().reconcile_at is None
 

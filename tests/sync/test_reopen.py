@@ -25,18 +25,16 @@ from intercom_bridge.models import (
 from intercom_bridge.sync import reopen
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import ADA, Teammate, author_of, notify, part
 
 Work = Callable[[], None]
 
 
 @pytest.fixture
-def linked(talking: Teammate, work: Work) -> Ticket:
+def linked(talking: Teammate, itop: Itop) -> Ticket:
     """Return a ticket that is linked to Alice's conversation in the stand-in for Intercom."""
-    talking.link("R-000006")
-    work()
-    OutgoingMessage.objects.all().delete()
-    return TicketLink.objects.get().ticket
+    return store_link(talking, itop, "R-000006").ticket
 
 
 @pytest.fixture

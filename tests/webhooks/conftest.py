@@ -4,16 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
-from intercom_bridge.models import OutgoingMessage, TicketLink
+from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import Teammate
 
 Work = Callable[[], None]
 
 
 @pytest.fixture
-def ticket(teammate: Teammate, work: Work) -> int:
+def ticket(teammate: Teammate, itop: Itop) -> int:
     """Return R-000008, linked to the conversation."""
-    teammate.link("R-000008")
-    OutgoingMessage.objects.all().delete()
-    work()
-    return TicketLink.objects.get().ticket.object_id
+    return store_link(teammate, itop, "R-000008").ticket.object_id

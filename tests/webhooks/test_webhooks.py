@@ -15,6 +15,7 @@ from intercom_bridge.models import Delivery, OutgoingMessage, TicketLink, Webhoo
 from intercom_bridge.sync import intake
 from intercom_bridge.sync.intake import process_batch
 from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import ADA, Teammate, author_of, notification, notify, part, post_webhook
 
 Work = Callable[[], None]
@@ -23,11 +24,9 @@ TICKET = 8
 
 
 @pytest.fixture
-def linked(teammate: Teammate, work: Work) -> Teammate:
+def linked(teammate: Teammate, itop: Itop) -> Teammate:
     """Return a teammate who has linked R-000008, which has its own entries (recording 028)."""
-    teammate.link("R-000008")
-    OutgoingMessage.objects.all().delete()
-    work()
+    store_link(teammate, itop, "R-000008")
     return teammate
 
 
