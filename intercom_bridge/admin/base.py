@@ -108,6 +108,14 @@ class ModelAdmin(DjangoModelAdmin):
         return TemplateResponse(request, f"admin/intercom_bridge/{template}", base | context)
 
 
+def section(
+    title: str | None, fields: tuple[str, ...], *, description: str = "", is_collapsed: bool = False
+) -> tuple[str | None, Any]:
+    """Return a section of a row's page, as an entry of an admin's `fieldsets`."""
+    classes = ("collapse",) if is_collapsed else ()
+    return title, {"fields": fields, "description": description, "classes": classes}
+
+
 def columns_of(row: Model, names: Iterable[str]) -> set[str]:
     """Return those of the form fields `names` that are columns of the row."""
     return {column.name for column in row._meta.concrete_fields} & set(names)

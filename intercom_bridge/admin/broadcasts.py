@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from intercom_bridge.models import Broadcast, Conversation, OutgoingMessage
 from intercom_bridge.models.reason import reason_label
 
+from .base import section
 from .display import NOTHING, itop_link, stacked
 from .masking import mask
 from .records import SearchableAdmin, counts_column
@@ -43,8 +44,8 @@ class BroadcastAdmin(SearchableAdmin):
     search_help_text = f"{SearchableAdmin.search_help_text} Or a teammate's name."
     teammate_column = "admin_name"
     fieldsets = (
-        (None, {"fields": ("ticket", "in_itop", "admin_name", "created_at", "posted_as", "text")}),
-        ("Conversations", {"fields": ("messages_by_state", "failed", "left_out_conversations")}),
+        section(None, ("ticket", "in_itop", "admin_name", "created_at", "posted_as", "text")),
+        section("Conversations", ("messages_by_state", "failed", "left_out_conversations")),
     )
 
     _counts: Mapping[int, Mapping[str, int]] = {}

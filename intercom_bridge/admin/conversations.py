@@ -20,6 +20,7 @@ from intercom_bridge.models import (
 )
 from intercom_bridge.models.reason import reason_label
 
+from .base import section
 from .display import datetime_column, stacked
 from .records import CustomerColumn, SearchableAdmin, counts_column
 from .row_actions import RowAction, RowActionsAdmin
@@ -42,26 +43,16 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
     linked_lookups = ("participants__contact_id",)
     list_select_related = ("workspace",)
     fieldsets = (
-        (None, {"fields": ("conversation_id", "in_intercom", "workspace", "people", "created_at")}),
-        ("Tickets", {"fields": ("links", "removed_links", "creations")}),
-        (
+        section(None, ("conversation_id", "in_intercom", "workspace", "people", "created_at")),
+        section("Tickets", ("links", "removed_links", "creations")),
+        section(
             "Messages",
-            {
-                "fields": (
-                    "deliveries",
-                    "webhook_events",
-                    "changes_in_itop",
-                    "messages_to_intercom",
-                    "posting_stopped_at",
-                )
-            },
+            ("deliveries", "webhook_events", "changes_in_itop", "messages_to_intercom", "posting_stopped_at"),
         ),
-        (
+        section(
             "Comparison with Intercom",
-            {
-                "fields": ("reconcile_at", "comparison_problem", "reconcile_failures"),
-                "description": "Runs every hour while there are new messages, because a webhook can be lost.",
-            },
+            ("reconcile_at", "comparison_problem", "reconcile_failures"),
+            description="Runs every hour while there are new messages, because a webhook can be lost.",
         ),
     )
 

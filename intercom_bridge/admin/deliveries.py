@@ -11,6 +11,7 @@ from intercom_bridge.models import Delivery, Log
 from intercom_bridge.models.delivery import DeliveryQuerySet
 from intercom_bridge.models.reason import ReasonCode
 
+from .base import section
 from .display import entry_block, first_words, payload_block, unix_time, with_words
 from .filters import LogFilter, ReasonFilter
 from .masking import mask
@@ -33,30 +34,25 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
     list_defer = ("part", "item", "attempt_log")
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
     fieldsets = (
-        (
-            None,
-            {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace", "webhook_event")},
-        ),
-        ("Message", {"fields": ("kind", "part_id", "author", "sent_at")}),
-        (
+        section(None, ("ticket", "in_itop", "conversation", "in_intercom", "workspace", "webhook_event")),
+        section("Message", ("kind", "part_id", "author", "sent_at")),
+        section(
             "Status",
-            {
-                "fields": (
-                    "state",
-                    "reason_text",
-                    "attempts",
-                    "erased_times",
-                    "due_at",
-                    "created_at",
-                    "written_at",
-                    "checked_at",
-                )
-            },
+            (
+                "state",
+                "reason_text",
+                "attempts",
+                "erased_times",
+                "due_at",
+                "created_at",
+                "written_at",
+                "checked_at",
+            ),
         ),
-        ("Log entry", {"fields": ("log_code", "entry_author", "entry")}),
-        ("Attempts", {"fields": ("attempt_history",)}),
-        ("Request to iTop", {"fields": ("idempotency_key", "item_json"), "classes": ("collapse",)}),
-        ("Message from Intercom", {"fields": ("part_json",), "classes": ("collapse",)}),
+        section("Log entry", ("log_code", "entry_author", "entry")),
+        section("Attempts", ("attempt_history",)),
+        section("Request to iTop", ("idempotency_key", "item_json"), is_collapsed=True),
+        section("Message from Intercom", ("part_json",), is_collapsed=True),
     )
 
     _words: Mapping[int, str] = {}

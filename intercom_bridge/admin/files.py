@@ -11,7 +11,7 @@ from intercom_bridge.models import Conversation, FileToIntercom, FileToItop
 from intercom_bridge.models.file_to_itop import FileToItopQuerySet
 from intercom_bridge.models.reason import ReasonCode
 
-from .base import ModelAdmin
+from .base import ModelAdmin, section
 from .display import itop_link, unix_time
 from .filters import ReasonFilter
 from .masking import mask
@@ -50,24 +50,14 @@ class FileToItopAdmin(FileColumns, RetriableAdmin, ConversationRecordAdmin):
     list_defer = ("url", "author", "attempt_log")
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
     fieldsets = (
-        (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
-        ("File", {"fields": ("file_name", "content_type", "file_size", "is_inline")}),
-        ("Message", {"fields": ("part_kind", "part_id", "sent_at")}),
-        (
+        section(None, ("ticket", "in_itop", "conversation", "in_intercom", "workspace")),
+        section("File", ("file_name", "content_type", "file_size", "is_inline")),
+        section("Message", ("part_kind", "part_id", "sent_at")),
+        section(
             "Status",
-            {
-                "fields": (
-                    "state",
-                    "reason_text",
-                    "attempts",
-                    "due_at",
-                    "created_at",
-                    "copied_at",
-                    "attachment_id",
-                )
-            },
+            ("state", "reason_text", "attempts", "due_at", "created_at", "copied_at", "attachment_id"),
         ),
-        ("Attempts", {"fields": ("attempt_history",)}),
+        section("Attempts", ("attempt_history",)),
     )
 
     def search_condition(self, found: SearchResult) -> Q:
@@ -114,9 +104,9 @@ class FileToIntercomAdmin(FileColumns, ConversationRecordAdmin):
     list_select_related = ("event__ticket",)
     list_defer = ("event__content",)
     fieldsets = (
-        (None, {"fields": ("event", "ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
-        ("File", {"fields": ("source", "object_id", "file_name", "content_type", "file_size")}),
-        ("Status", {"fields": ("state", "reason_text", "created_at")}),
+        section(None, ("event", "ticket", "in_itop", "conversation", "in_intercom", "workspace")),
+        section("File", ("source", "object_id", "file_name", "content_type", "file_size")),
+        section("Status", ("state", "reason_text", "created_at")),
     )
 
     def search_condition(self, found: SearchResult) -> Q:

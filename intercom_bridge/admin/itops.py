@@ -14,7 +14,7 @@ from intercom_bridge.doctor import Finding
 from intercom_bridge.models import Delivery, ItopInstance, PersonMatch
 from intercom_bridge.models.reason import reason_label
 
-from .base import STYLES, columns_of
+from .base import STYLES, columns_of, section
 from .connection_test import ConnectionTestAdmin
 from .datamodels import DataModelAdmin
 from .display import datetime_text, stacked
@@ -48,44 +48,37 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
     readonly_fields = (*STATUS_FIELDS, *CHANGES_FIELDS, *CAPABILITIES, "data_model")
     save_on_top = True
     fieldsets = (
-        (None, {"fields": ("name", "url", "time_zone")}),
-        (
+        section(None, ("name", "url", "time_zone")),
+        section(
             "Account",
-            {
-                "fields": ("token", "user", "password"),
-                "description": "A token user with the profiles REST Services User and Administrator (iTop lets only "
-                "administrators set the author of a log entry). Without a token: a user and a password. Secrets are "
-                "encrypted and never displayed again.",
-            },
+            ("token", "user", "password"),
+            description="A token user with the profiles REST Services User and Administrator (iTop lets only "
+            "administrators set the author of a log entry). Without a token: a user and a password. Secrets are "
+            "encrypted and never displayed again.",
         ),
-        ("For customers", {"fields": ("portal_url",), "classes": ("collapse",)}),
-        (
+        section("For customers", ("portal_url",), is_collapsed=True),
+        section(
             "Data model",
-            {
-                "fields": ("data_model",),
-                "description": "Ticket classes, their attributes and labels. Import the data model again whenever it "
-                "changes in iTop.",
-            },
+            ("data_model",),
+            description="Ticket classes, their attributes and labels. Import the data model again whenever it "
+            "changes in iTop.",
         ),
-        (
+        section(
             "Detected capabilities",
-            {"fields": CAPABILITIES, "description": "Detected with the first requests to this iTop."},
+            CAPABILITIES,
+            description="Detected with the first requests to this iTop.",
         ),
-        (
+        section(
             "Changes in iTop",
-            {
-                "fields": CHANGES_FIELDS,
-                "description": "The bridge asks every few seconds which linked tickets have changed. Each workspace "
-                "has rules for what is reported: “Rules for changes in iTop” on the workspace's page.",
-            },
+            CHANGES_FIELDS,
+            description="The bridge asks every few seconds which linked tickets have changed. Each workspace "
+            "has rules for what is reported: “Rules for changes in iTop” on the workspace's page.",
         ),
-        (
+        section(
             "Writing to iTop",
-            {
-                "fields": STATUS_FIELDS,
-                "description": "After failures, writing to this iTop is paused and messages are queued; none will "
-                "fail. After each pause, one write is tried.",
-            },
+            STATUS_FIELDS,
+            description="After failures, writing to this iTop is paused and messages are queued; none will "
+            "fail. After each pause, one write is tried.",
         ),
     )
 

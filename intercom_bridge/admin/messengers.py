@@ -20,7 +20,7 @@ from intercom_bridge.messenger.page_snippet import policy_lines, visitor_snippet
 from intercom_bridge.models import Messenger, MessengerKey
 from intercom_bridge.models.encryption import SecretDecryptionError
 
-from .base import STYLES, ModelAdmin, columns_of
+from .base import STYLES, ModelAdmin, columns_of, section
 from .display import datetime_text, stacked
 from .profile_form import CodesFormField
 from .secrets import SECRET_OVERRIDES, SecretsForm
@@ -57,57 +57,45 @@ class MessengerAdmin(ModelAdmin):
     readonly_fields = ("keys", "policy", "snippet")
     save_on_top = True
     fieldsets = (
-        (None, {"fields": ("workspace", "enabled")}),
-        (
+        section(None, ("workspace", "enabled")),
+        section(
             "Identity",
-            {
-                "fields": ("api_secret", "next_api_secret", "next_api_secret_from"),
-                "description": "The secret signs the person's identity and never leaves the bridge. In Intercom, "
-                "enforce Messenger security. Otherwise anyone can pretend to be another person by editing the page "
-                "in the browser.",
-            },
+            ("api_secret", "next_api_secret", "next_api_secret_from"),
+            description="The secret signs the person's identity and never leaves the bridge. In Intercom, "
+            "enforce Messenger security. Otherwise anyone can pretend to be another person by editing the page "
+            "in the browser.",
         ),
-        (
+        section(
             "Who sees the Messenger",
-            {
-                "fields": ("pages", "allowed_profiles", "position"),
-                "description": "It is shown to active persons in the workspace's scope who are signed in to iTop. The "
-                "scope is evaluated with the rights of the bridge's account, not with the person's.",
-            },
+            ("pages", "allowed_profiles", "position"),
+            description="It is shown to active persons in the workspace's scope who are signed in to iTop. The "
+            "scope is evaluated with the rights of the bridge's account, not with the person's.",
         ),
-        (
+        section(
             "Data sent to Intercom",
-            {
-                "fields": ("sends_company", "sends_language", "person_attributes"),
-                "description": "In addition to the name, the e-mail address, and the class and ID of the Person.",
-            },
+            ("sends_company", "sends_language", "person_attributes"),
+            description="In addition to the name, the e-mail address, and the class and ID of the Person.",
         ),
-        (
+        section(
             "iTop extension",
-            {
-                "fields": ("keys",),
-                "description": "Install the extension in iTop as described in the handbook under "
-                "“Show the Messenger in iTop”. The file contains a key of this iTop, so delete it afterwards.",
-            },
+            ("keys",),
+            description="Install the extension in iTop as described in the handbook under "
+            "“Show the Messenger in iTop”. The file contains a key of this iTop, so delete it afterwards.",
         ),
-        (
+        section(
             "If your proxy sends a Content-Security-Policy",
-            {
-                "fields": ("policy",),
-                "classes": ("collapse",),
-                "description": "iTop itself sends no such header. Add these sources to the directives that your "
-                "proxy sends.",
-            },
+            ("policy",),
+            description="iTop itself sends no such header. Add these sources to the directives that your "
+            "proxy sends.",
+            is_collapsed=True,
         ),
-        (
+        section(
             "Without the extension",
-            {
-                "fields": ("snippet",),
-                "classes": ("collapse",),
-                "description": "One line for a website, or for a web server that adds it to pages (nginx: "
-                "<code>sub_filter</code>). It shows the Messenger to visitors. Their identity is not verified, and the "
-                "panel marks them as “Not verified”.",
-            },
+            ("snippet",),
+            description="One line for a website, or for a web server that adds it to pages (nginx: "
+            "<code>sub_filter</code>). It shows the Messenger to visitors. Their identity is not verified, and the "
+            "panel marks them as “Not verified”.",
+            is_collapsed=True,
         ),
     )
 

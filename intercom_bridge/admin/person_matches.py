@@ -16,7 +16,7 @@ from intercom_bridge.privacy.contact import Contact, CreationPendingError, anony
 from intercom_bridge.privacy.person_copy import person_copy
 from intercom_bridge.tickets.people.evidence import describe_evidence
 
-from .base import MAX_COUNTED
+from .base import MAX_COUNTED, section
 from .display import NOTHING, datetime_text, json_block, stacked
 from .masking import may_read_messages
 from .records import RecordAdmin
@@ -42,21 +42,11 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
         "A name, an e-mail address, an Intercom contact ID, or the teammate who picked the person."
     )
     fieldsets = (
-        ("In Intercom", {"fields": ("workspace", "contact_id", "stated", "conversations")}),
-        ("Match", {"fields": ("found_by", "picked_by", "picked_at")}),
-        (
+        section("In Intercom", ("workspace", "contact_id", "stated", "conversations")),
+        section("Match", ("found_by", "picked_by", "picked_at")),
+        section(
             "In iTop",
-            {
-                "fields": (
-                    "itop",
-                    "name",
-                    "email",
-                    "person_id",
-                    "organization_with_id",
-                    "attributes_json",
-                    "matched_at",
-                )
-            },
+            ("itop", "name", "email", "person_id", "organization_with_id", "attributes_json", "matched_at"),
         ),
     )
 

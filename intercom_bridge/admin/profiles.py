@@ -17,7 +17,7 @@ from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
 from intercom_bridge.datamodel.lookup import attribute_label, decode, value_label
 from intercom_bridge.models import ImportedClass, TicketProfile
 
-from .base import STYLES
+from .base import STYLES, section
 from .preview import PreviewAdmin
 from .profile_form import CodesFormField, TicketProfileForm
 
@@ -38,37 +38,26 @@ class TicketProfileAdmin(PreviewAdmin):
     readonly_fields = ("known_attributes",)
     save_on_top = True
     fieldsets = (
-        (None, {"fields": ("name", "ticket_class", "fill_in", "accept_other")}),
-        (
+        section(None, ("name", "ticket_class", "fill_in", "accept_other")),
+        section(
             "Create form",
-            {
-                "fields": ("form_attributes", "defaults"),
-                "description": "Attributes of the class, as codes: one per line. Those that iTop requires are added "
-                "automatically, unless they have a default.",
-            },
+            ("form_attributes", "defaults"),
+            description="Attributes of the class, as codes: one per line. Those that iTop requires are added "
+            "automatically, unless they have a default.",
         ),
-        (
+        section(
             "Ticket details",
-            {
-                "fields": (
-                    "excluded_states",
-                    "subtitle_attribute",
-                    "details_attributes",
-                    "show_open_in_backoffice_button",
-                ),
-                "description": "Codes, one per line.",
-            },
+            ("excluded_states", "subtitle_attribute", "details_attributes", "show_open_in_backoffice_button"),
+            description="Codes, one per line.",
         ),
-        (
+        section(
             "Attribute mapping",
-            {
-                "fields": ("attributes_mapping",),
-                "description": "Only for attributes whose codes differ from those of a standard iTop: org_id, "
-                "caller_id, status, title, description, origin, public_log, private_log. If iTop has the attributes "
-                "of Combodo's Intercom extension, also: intercom_ref, intercom_url, intercom_sync_activated.",
-            },
+            ("attributes_mapping",),
+            description="Only for attributes whose codes differ from those of a standard iTop: org_id, "
+            "caller_id, status, title, description, origin, public_log, private_log. If iTop has the attributes "
+            "of Combodo's Intercom extension, also: intercom_ref, intercom_url, intercom_sync_activated.",
         ),
-        ("Attributes of the class", {"fields": ("known_attributes",), "classes": ("collapse",)}),
+        section("Attributes of the class", ("known_attributes",), is_collapsed=True),
     )
 
     class Media:

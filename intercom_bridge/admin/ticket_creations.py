@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from intercom_bridge.models import TicketCreation
 from intercom_bridge.models.ticket_creation import TicketCreationQuerySet
 
+from .base import section
 from .display import json_block, payload_block
 from .filters import ReasonFilter
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin
@@ -37,17 +38,11 @@ class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a teammate's name."
     teammate_column = "admin_name"
     fieldsets = (
-        (
-            None,
-            {"fields": ("conversation", "in_intercom", "workspace", "admin_name", "admin_id", "form_key")},
-        ),
-        (
-            "Status",
-            {"fields": ("state", "reason_text", "ticket", "in_itop", "attempts", "due_at", "created_at")},
-        ),
-        ("Attempts", {"fields": ("attempt_history",)}),
-        ("Request to iTop", {"fields": ("ticket_class", "caller_id", "idempotency_key", "fields_json")}),
-        ("Form input", {"fields": ("values_json",), "classes": ("collapse",)}),
+        section(None, ("conversation", "in_intercom", "workspace", "admin_name", "admin_id", "form_key")),
+        section("Status", ("state", "reason_text", "ticket", "in_itop", "attempts", "due_at", "created_at")),
+        section("Attempts", ("attempt_history",)),
+        section("Request to iTop", ("ticket_class", "caller_id", "idempotency_key", "fields_json")),
+        section("Form input", ("values_json",), is_collapsed=True),
     )
 
     @admin.display(description="fields")

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from intercom_bridge.models import OutgoingMessage, TicketEvent
 from intercom_bridge.models.reason import reason_label
 
+from .base import section
 from .display import NOTHING, datetime_column, entry_block, first_words, payload_block, with_words
 from .filters import ReasonFilter
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin
@@ -44,18 +45,13 @@ class TicketEventAdmin(ConversationRecordAdmin):
     list_select_related = ("ticket", "message")
     list_defer = ("content", "message__body")
     fieldsets = (
-        (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
-        (
-            "In iTop",
-            {"fields": ("kind", "happened_at", "created_at", "author_name", "before", "after", "text")},
-        ),
-        (
+        section(None, ("ticket", "in_itop", "conversation", "in_intercom", "workspace")),
+        section("In iTop", ("kind", "happened_at", "created_at", "author_name", "before", "after", "text")),
+        section(
             "In Intercom",
-            {
-                "fields": ("outcome", "reason_text", "reopened"),
-                "description": "Changes saved together in iTop are reported in one message. "
-                "If it failed, retry it on the message's page.",
-            },
+            ("outcome", "reason_text", "reopened"),
+            description="Changes saved together in iTop are reported in one message. "
+            "If it failed, retry it on the message's page.",
         ),
     )
 

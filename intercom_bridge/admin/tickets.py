@@ -20,6 +20,7 @@ from intercom_bridge.models import (
 from intercom_bridge.models.itop_instance import ITOP
 from intercom_bridge.models.ticket_link import TicketLinkQuerySet
 
+from .base import section
 from .display import datetime_column, itop_link, json_block, stacked
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin, SearchableAdmin, counts_column
 from .row_actions import RowAction, RowActionsAdmin
@@ -44,15 +45,13 @@ class TicketAdmin(SearchableAdmin):
     list_filter = (("gone_at", admin.EmptyFieldListFilter), "created_at", "itop")
     list_select_related = ("itop",)
     fieldsets = (
-        (None, {"fields": ("ref", "in_itop", "itop", "ticket_class", "object_id", "created_at", "gone_at")}),
-        ("Conversations", {"fields": ("links", "removed_links", "creations")}),
-        (
+        section(None, ("ref", "in_itop", "itop", "ticket_class", "object_id", "created_at", "gone_at")),
+        section("Conversations", ("links", "removed_links", "creations")),
+        section(
             "Messages",
-            {
-                "fields": ("deliveries", "changes_in_itop", "check_at"),
-                "description": "A few minutes after each write, the bridge verifies that the entry is still in the "
-                "log: it is lost if someone saves the ticket at the same moment.",
-            },
+            ("deliveries", "changes_in_itop", "check_at"),
+            description="A few minutes after each write, the bridge verifies that the entry is still in the "
+            "log: it is lost if someone saves the ticket at the same moment.",
         ),
     )
 
@@ -117,8 +116,8 @@ class TicketLinkAdmin(RowActionsAdmin, _LinkAdmin):
     list_filter = ("sync_on", "created_at", WORKSPACE_FILTER)
     teammate_column = "linked_by"
     fieldsets = (
-        (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
-        ("Status", {"fields": ("sync_on", "linked_by", "created_at", "deliveries")}),
+        section(None, ("ticket", "in_itop", "conversation", "in_intercom", "workspace")),
+        section("Status", ("sync_on", "linked_by", "created_at", "deliveries")),
     )
 
     @admin.display(description=ITOP, ordering="ticket__itop")
@@ -150,12 +149,9 @@ class LinkRemovalAdmin(_LinkAdmin):
     list_filter = ("unlinked_at", WORKSPACE_FILTER)
     teammate_column = "unlinked_by"
     fieldsets = (
-        (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
-        (
-            "Removal",
-            {"fields": ("unlinked_by", "unlinked_at", "undone_at", "skipped_messages", "deliveries")},
-        ),
-        ("Previous link", {"fields": ("linked_by", "linked_at", "sync_on")}),
+        section(None, ("ticket", "in_itop", "conversation", "in_intercom", "workspace")),
+        section("Removal", ("unlinked_by", "unlinked_at", "undone_at", "skipped_messages", "deliveries")),
+        section("Previous link", ("linked_by", "linked_at", "sync_on")),
     )
 
     @admin.display(description="skipped messages")
@@ -174,13 +170,11 @@ class CachedTicketsAdmin(SearchableAdmin):
     list_defer = ("rows",)
     ordering = ("-at", "-pk")
     fieldsets = (
-        (None, {"fields": ("workspace", "person_id", "conversation_id", "at")}),
-        (
+        section(None, ("workspace", "person_id", "conversation_id", "at")),
+        section(
             "Response from iTop",
-            {
-                "fields": ("rows_json", "more"),
-                "description": "The panel displays it if iTop does not respond. It is deleted after a few days.",
-            },
+            ("rows_json", "more"),
+            description="The panel displays it if iTop does not respond. It is deleted after a few days.",
         ),
     )
 
