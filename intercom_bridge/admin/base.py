@@ -1,8 +1,8 @@
 """The base class of all admins, and functions that several of them use."""
 
 import copy
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterable
+from typing import Any, Self
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -10,14 +10,9 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 
 from .masking import Viewer, may_read_messages
-
-if TYPE_CHECKING:
-    DjangoModelAdmin = admin.ModelAdmin[Any]
-else:
-    # Generic in the stubs only.
-    DjangoModelAdmin = admin.ModelAdmin
 
 STYLES = {"all": ("intercom_bridge/admin.css",)}
 
@@ -29,12 +24,15 @@ MAX_COUNTED = 10_000
 _FILTER_SUFFIXES = ("", "__exact", "__id__exact", "__isnull", "__isempty", "__gte", "__lt")
 
 
-class ModelAdmin(DjangoModelAdmin):
+class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the stubs only
     """Django's ModelAdmin with support for further pages, and pages that depend on the user's permission to read texts.
 
     Django passes no request to the functions that display a column. Each list and page is therefore served by a copy
     of the admin that holds the request's user as `viewer`. Without a viewer no text is displayed.
     """
+
+    class Media:
+        css = STYLES
 
     viewer: Viewer = None
     # Filters that links of other pages use, in addition to those of `list_filter`.
@@ -86,9 +84,30 @@ class ModelAdmin(DjangoModelAdmin):
             raise PermissionDenied
         return row
 
+    def row_pages(self) -> dict[str, Callable[..., HttpResponse]]:
+        """Return the views of a row's further pages, by name. They are linked for those who may change the row."""
+        return {}
+
+    def row_page_url(self, name: str, row: Model) -> str:
+        """Return the address of a further page of a row."""
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}", args=[row.pk])
+
+    def get_urls(self) -> list[URLPattern]:
+        pages = [
+            path(
+                f"<int:pk>/{name.replace('_', '-')}/",
+                self.admin_site.admin_view(view),
+                name=f"{self.opts.app_label}_{self.opts.model_name}_{name}",
+            )
+            for name, view in self.row_pages().items()
+        ]
+        return [*pages, *super().get_urls()]
+
     def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
         """Return addresses for the template of a row's page, by variable. `row` is None for a new row."""
-        return {}
+        if row is None or not self.has_change_permission(request, row):
+            return {}
+        return {f"{name}_url": self.row_page_url(name, row) for name in self.row_pages()}
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

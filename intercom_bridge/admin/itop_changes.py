@@ -1,11 +1,11 @@
 """The part of an iTop's page about changes that come back: how polling goes, and the secret of push requests."""
 
-from typing import Any
+from collections.abc import Callable
 
 from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
@@ -16,7 +16,6 @@ from .base import ModelAdmin
 from .display import datetime_text, problem
 
 CHANGES_FIELDS = ("polling", "followed_tickets", "push")
-PAGE = "intercom_bridge_itopinstance_push_secret"
 
 
 class ItopChangesAdmin(ModelAdmin):
@@ -56,15 +55,8 @@ class ItopChangesAdmin(ModelAdmin):
             return f"Set up, but nothing was received yet. Address: {_address(itop)}"
         return f"Last push {datetime_text(itop.push_received_at)}"
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(require_POST(self.new_push_secret))
-        return [path("<int:pk>/push-secret/", view, name=PAGE), *super().get_urls()]
-
-    def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
-        links = super().page_links(request, row)
-        if row and self.has_change_permission(request, row):
-            links["push_secret_url"] = reverse(f"admin:{PAGE}", args=[row.pk])
-        return links
+    def row_pages(self) -> dict[str, Callable[..., HttpResponse]]:
+        return {**super().row_pages(), "push_secret": require_POST(self.new_push_secret)}
 
     def new_push_secret(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Create a secret and display it, only in this response."""

@@ -14,7 +14,7 @@ from intercom_bridge.doctor import Finding
 from intercom_bridge.models import Delivery, ItopInstance, PersonMatch
 from intercom_bridge.models.reason import reason_label
 
-from .base import STYLES, columns_of, section
+from .base import columns_of, section
 from .connection_test import ConnectionTestAdmin
 from .datamodels import DataModelAdmin
 from .display import datetime_text, stacked
@@ -81,9 +81,6 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
             "fail. After each pause, one write is tried.",
         ),
     )
-
-    class Media:
-        css = STYLES
 
     @admin.display(description="account")
     def account(self, itop: ItopInstance) -> str:

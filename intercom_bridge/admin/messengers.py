@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +13,7 @@ from django.forms import Field as FormField
 from django.forms import Textarea
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
-from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_POST
 
 from intercom_bridge.messenger.itop_extension import MODULE, build_extension
@@ -20,7 +21,7 @@ from intercom_bridge.messenger.page_snippet import policy_lines, visitor_snippet
 from intercom_bridge.models import Messenger, MessengerKey
 from intercom_bridge.models.encryption import SecretDecryptionError
 
-from .base import STYLES, ModelAdmin, columns_of, section
+from .base import ModelAdmin, columns_of, section
 from .display import datetime_text, stacked
 from .profile_form import CodesFormField
 from .secrets import SECRET_OVERRIDES, SecretsForm
@@ -100,7 +101,6 @@ class MessengerAdmin(ModelAdmin):
     )
 
     class Media:
-        css = STYLES
         js = ("intercom_bridge/copy.js",)
 
     @admin.display(description="shown in")
@@ -154,31 +154,13 @@ class MessengerAdmin(ModelAdmin):
         """Save only the edited columns, because keys may have been rotated since the page was opened."""
         obj.save(update_fields=columns_of(obj, form.changed_data) if change else None)
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view
-        pages = [
-            path(
-                "<int:pk>/extension/",
-                view(require_POST(self.download)),
-                name="intercom_bridge_messenger_extension",
-            ),
-            path(
-                "<int:pk>/new-key/",
-                view(require_POST(self.new_key)),
-                name="intercom_bridge_messenger_new_key",
-            ),
-        ]
-        return [*pages, *super().get_urls()]
+    def row_pages(self) -> dict[str, Callable[..., HttpResponse]]:
+        return {"extension": require_POST(self.download), "new_key": require_POST(self.new_key)}
 
     def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
         """Return the buttons of the extension, for those who may change the row."""
-        if not row or not self.has_change_permission(request, row):
-            return super().page_links(request, row)
-        return {
-            "extension_url": reverse("admin:intercom_bridge_messenger_extension", args=[row.pk]),
-            "new_key_url": reverse("admin:intercom_bridge_messenger_new_key", args=[row.pk]),
-            "sandbox_url": _sandbox_url(),
-        }
+        links = super().page_links(request, row)
+        return {**links, "sandbox_url": _sandbox_url()} if links else {}
 
     def download(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Return the zip file. It contains a key, so the user needs the permission to change the row."""

@@ -1,7 +1,7 @@
 """The form of a ticket profile. It checks codes and values against the ticket class, as far as it is known."""
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 
@@ -9,11 +9,6 @@ from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
 from intercom_bridge.datamodel.lookup import decode
 from intercom_bridge.datamodel.profile_check import ProfileCheck, did_you_mean, missing_from_form
 from intercom_bridge.models import ImportedClass, TicketProfile
-
-if TYPE_CHECKING:
-    ModelForm = forms.ModelForm[TicketProfile]
-else:
-    ModelForm = forms.ModelForm
 
 FILL_IN = "Correct automatically"
 ACCEPT_OTHER = "Accept other codes"
@@ -35,12 +30,13 @@ class CodesFormField(forms.Field):
         return bool(self.to_python(data) != (initial or []))
 
 
-class TicketProfileForm(ModelForm):
+class TicketProfileForm(forms.ModelForm):  # type: ignore[type-arg] # generic in the stubs only
     """An unknown code or value is an error if the class is known: imported, or else that of a standard iTop.
 
     `filled_in` names the fields that were corrected at the user's request, `warnings` what is suspicious but allowed.
     """
 
+    instance: TicketProfile
     fill_in = forms.BooleanField(
         required=False,
         label=FILL_IN,

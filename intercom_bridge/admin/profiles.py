@@ -17,7 +17,7 @@ from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
 from intercom_bridge.datamodel.lookup import attribute_label, decode, value_label
 from intercom_bridge.models import ImportedClass, TicketProfile
 
-from .base import STYLES, section
+from .base import section
 from .preview import PreviewAdmin
 from .profile_form import CodesFormField, TicketProfileForm
 
@@ -61,9 +61,8 @@ class TicketProfileAdmin(PreviewAdmin):
     )
 
     class Media:
-        """The style sheet, and the script of the pick lists."""
+        """The script of the pick lists."""
 
-        css = STYLES
         js = ("intercom_bridge/codes.js",)
 
     @admin.display(description="workspaces")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from django.contrib import admin
@@ -16,15 +16,9 @@ from django.utils.safestring import SafeString
 from intercom_bridge.models import Conversation, Participant, PersonMatch, Workspace
 from intercom_bridge.models.reason import reason_label
 
-from .base import MAX_COUNTED, STYLES, ModelAdmin
+from .base import MAX_COUNTED, ModelAdmin
 from .display import NOTHING, attempts_table, datetime_column, intercom_link, itop_link, link, stacked
 from .search import SearchResult, look_up
-
-if TYPE_CHECKING:
-    AnyPaginator = Paginator[Any]
-else:
-    # Generic in the stubs only.
-    AnyPaginator = Paginator
 
 WORKSPACE_FILTER = ("conversation__workspace", admin.RelatedFieldListFilter)
 
@@ -44,7 +38,7 @@ class DeferringChangeList(ChangeList):
             prepare(self.result_list)
 
 
-class BoundedPaginator(AnyPaginator):
+class BoundedPaginator(Paginator):  # type: ignore[type-arg] # generic in the stubs only
     """A paginator that counts at most MAX_COUNTED rows."""
 
     @cached_property
@@ -86,9 +80,6 @@ class RecordAdmin(ModelAdmin):
     actions: tuple[str, ...] | None = None
     ordering: ClassVar[tuple[str, ...]] = ("-pk",)
     created = datetime_column("created_at", "created")
-
-    class Media:
-        css = STYLES
 
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
         return DeferringChangeList

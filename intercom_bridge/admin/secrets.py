@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -14,11 +14,6 @@ from intercom_bridge.models import Secret
 from intercom_bridge.models.encryption import SecretField
 
 from .time_zones import TimeZoneSelect
-
-if TYPE_CHECKING:
-    ModelForm = forms.ModelForm[Any]
-else:
-    ModelForm = forms.ModelForm
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,7 @@ class SecretFormField(forms.Field):
         return change
 
 
-class SecretsForm(ModelForm):
+class SecretsForm(forms.ModelForm):  # type: ignore[type-arg] # generic in the stubs only
     """A form of a model with secrets. Empty inputs keep the stored secrets."""
 
     class Meta:

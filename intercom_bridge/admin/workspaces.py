@@ -22,7 +22,7 @@ from intercom_bridge.sync.intake import FOLLOWED_TOPICS
 from intercom_bridge.tickets.scope_report import scope_problem
 from intercom_bridge.wake import EVERYTHING, wake
 
-from .base import STYLES, columns_of, section
+from .base import columns_of, section
 from .connect import ConnectForm, entered_secrets, forget_secrets, keep_secrets, save_new
 from .connection_test import ConnectionTestAdmin, worst_first
 from .display import datetime_text, problem, stacked
@@ -118,9 +118,8 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
     )
 
     class Media:
-        """The style sheet, and the script of the copy buttons."""
+        """The script of the copy buttons."""
 
-        css = STYLES
         js = ("intercom_bridge/copy.js",)
 
     @admin.display(description="connection")
