@@ -37,6 +37,8 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the s
     viewer: Viewer = None
     # Filters that links of other pages use, in addition to those of `list_filter`.
     linked_lookups: tuple[str, ...] = ()
+    # Large columns, which lists do not load.
+    list_defer: tuple[str, ...] = ()
 
     def _viewed_by(self, request: HttpRequest) -> Self:
         bound = copy.copy(self)

@@ -119,15 +119,9 @@ class ConnectForm:
     """The page's three forms, validated and saved together."""
 
     def __init__(
-        self,
-        data: Any = None,
-        *,
-        may_add_itop: bool,
-        may_add_profile: bool,
-        entered: Mapping[str, Secret] | None = None,
+        self, data: Any, *, may_add_itop: bool, may_add_profile: bool, entered: Mapping[str, Secret]
     ) -> None:
         """Create the forms. The one for a new iTop is bound only if a new iTop was chosen."""
-        entered = entered or {}
         self.workspace = WorkspaceForm(data, entered=entered)
         self.choice = ChoiceForm(
             data, prefix="of", may_add_itop=may_add_itop, may_add_profile=may_add_profile

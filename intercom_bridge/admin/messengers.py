@@ -139,12 +139,7 @@ class MessengerAdmin(ModelAdmin):
     ) -> FormField | None:
         """Return a field with one name per line for lists of names."""
         if db_field.name in NAME_LISTS:
-            return LinesField(
-                required=False,
-                label=str(db_field.verbose_name).capitalize(),
-                help_text=db_field.help_text,
-                initial=db_field.get_default(),
-            )
+            return LinesField.for_column(db_field)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Messenger | None = None) -> tuple[str, ...]:

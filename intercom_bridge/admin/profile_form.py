@@ -1,9 +1,13 @@
 """The form of a ticket profile. It checks codes and values against the ticket class, as far as it is known."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Self
 
 from django import forms
+from django.db import models
+from django.utils.text import capfirst
 
 from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
 from intercom_bridge.datamodel.lookup import decode
@@ -18,6 +22,16 @@ class CodesFormField(forms.Field):
     """A JSON list of codes, entered one per line or separated by commas."""
 
     widget = forms.Textarea(attrs={"rows": 8, "cols": 40, "class": "bridge-codes", "spellcheck": "false"})
+
+    @classmethod
+    def for_column(cls, column: models.Field[Any, Any]) -> Self:
+        """Return the field for a column with such a list."""
+        return cls(
+            required=not column.blank,
+            label=capfirst(column.verbose_name),
+            help_text=column.help_text,
+            initial=column.get_default(),
+        )
 
     def prepare_value(self, value: Any) -> Any:
         return "\n".join(str(code) for code in value) if isinstance(value, list) else value

@@ -121,12 +121,7 @@ class TicketProfileAdmin(PreviewAdmin):
     ) -> FormField | None:
         """Return a field with one code per line for lists of codes."""
         if db_field.name in CODE_LISTS:
-            return CodesFormField(
-                required=not db_field.blank,
-                label=str(db_field.verbose_name).capitalize(),
-                help_text=db_field.help_text,
-                initial=db_field.get_default(),
-            )
+            return CodesFormField.for_column(db_field)
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None and db_field.name == "subtitle_attribute":
             field.widget.attrs["list"] = "bridge-attribute-codes"

@@ -1,5 +1,7 @@
 """Admins of records: read-only, and cheap to open however long the tables grow."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
@@ -23,19 +25,18 @@ from .search import SearchResult, look_up
 WORKSPACE_FILTER = ("conversation__workspace", admin.RelatedFieldListFilter)
 
 
-class DeferringChangeList(ChangeList):
-    """A change list that does not load the large columns."""
+class RecordList(ChangeList):
+    """A change list of a RecordAdmin. It does not load the large columns."""
+
+    model_admin: RecordAdmin
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        deferred: tuple[str, ...] = getattr(self.model_admin, "list_defer", ())
-        return super().get_queryset(request, exclude_parameters).defer(*deferred)
+        return super().get_queryset(request, exclude_parameters).defer(*self.model_admin.list_defer)
 
     def get_results(self, request: HttpRequest) -> None:
         """Read the rows of the page, and the values from other tables that their columns display."""
         super().get_results(request)
-        prepare = getattr(self.model_admin, "prepare_rows", None)
-        if prepare is not None:
-            prepare(self.result_list)
+        self.model_admin.prepare_rows(self.result_list)
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg] # generic in the stubs only
@@ -72,7 +73,6 @@ def counts_column(rows_of: type[Model], label: str, field: str, owner: str) -> C
 class RecordAdmin(ModelAdmin):
     """A read-only admin, so all its fields are."""
 
-    list_defer: tuple[str, ...] = ()
     list_per_page = 50
     list_max_show_all = 200
     show_full_result_count = False
@@ -82,7 +82,7 @@ class RecordAdmin(ModelAdmin):
     created = datetime_column("created_at", "created")
 
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
-        return DeferringChangeList
+        return RecordList
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return False: records are created by the bridge."""
@@ -94,6 +94,9 @@ class RecordAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return False, also when a workspace is deleted: without its record a message would be written again."""
         return False
+
+    def prepare_rows(self, rows: Iterable[Any]) -> None:
+        """Read the values from other tables. Only called for a copy of the admin that serves one request."""
 
     # Links to other records
 
@@ -153,7 +156,7 @@ class CustomerColumn(RecordAdmin):
         return conversation
 
     def prepare_rows(self, rows: Iterable[Any]) -> None:
-        """Read the names of the customers. Only called for a copy of the admin that serves one request."""
+        """Read the names of the customers."""
         if "customer" in self.list_display and self._may_view(PersonMatch):
             self._customers = customer_names([self.conversation_of(row) for row in rows])
 

@@ -91,7 +91,6 @@ class RowActionsAdmin(ModelAdmin):
 
     def _run_batch(self, request: HttpRequest, keys: list[Any], action: RowAction) -> int:
         all_rows: QuerySet[Any] = self.model._default_manager.all()
-        deferred: tuple[str, ...] = getattr(self, "list_defer", ())
         related: Any = self.list_select_related
         with transaction.atomic():
             # Locked, so that the history records exactly what was changed.
@@ -99,7 +98,7 @@ class RowActionsAdmin(ModelAdmin):
                 action.eligible(all_rows)
                 .filter(pk__in=keys)
                 .select_related(*related)
-                .defer(*deferred)
+                .defer(*self.list_defer)
                 .select_for_update(of=("self",))
             )
             if rows:
