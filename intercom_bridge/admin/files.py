@@ -3,20 +3,17 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.db.models import Q
 from django.template.defaultfilters import filesizeformat
 
 from intercom_bridge.models import Conversation, FileToIntercom, FileToItop
-from intercom_bridge.models.file_to_itop import FileToItopQuerySet
-from intercom_bridge.models.reason import ReasonCode
 
 from .base import ModelAdmin, section
-from .display import itop_link, unix_time
+from .display import itop_link
 from .filters import ReasonFilter
 from .masking import mask
+from .part_records import PartRecordAdmin, skip_action
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin
-from .row_actions import RetriableAdmin, RowAction
 from .search import SearchResult
 
 State = FileToItop.State
@@ -39,16 +36,16 @@ class FileColumns(ModelAdmin):
 
 
 @admin.register(FileToItop)
-class FileToItopAdmin(FileColumns, RetriableAdmin, ConversationRecordAdmin):
+class FileToItopAdmin(FileColumns, PartRecordAdmin):
     """Files can be retried and skipped."""
 
     list_display = ("created", "state", "reason_text", "file_name", "file_size", "attempts", "ticket")
     actions = ("retry", "skip")
+    # Copies of redacted files are deleted nevertheless.
+    skip = skip_action("only waiting or failed files can be skipped, and none whose copy is to be deleted.")
     list_filter = ("state", ReasonFilter, "is_inline", "created_at", WORKSPACE_FILTER)
     linked_lookups = ("ticket__id__exact", "conversation__id__exact", "cleaned_at__isnull")
-    list_select_related = ("ticket",)
     list_defer = ("url", "author", "attempt_log")
-    search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
     fieldsets = (
         section(None, ("ticket", "in_itop", "conversation", "in_intercom", "workspace")),
         section("File", ("file_name", "content_type", "file_size", "is_inline")),
@@ -59,33 +56,6 @@ class FileToItopAdmin(FileColumns, RetriableAdmin, ConversationRecordAdmin):
         ),
         section("Attempts", ("attempt_history",)),
     )
-
-    def search_condition(self, found: SearchResult) -> Q:
-        return super().search_condition(found) | Q(part_id=found.text)
-
-    @admin.display(description="sent in Intercom")
-    def sent_at(self, row: FileToItop) -> str:
-        return unix_time(row.part_created_at)
-
-    def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        if row.is_redacted:
-            return super().applicable_actions(row)
-        if row.state == State.FAILED:
-            return ("skip",) if row.cleaned_at else ("retry", "skip")
-        return ("skip",) if row.state == State.WAITING else ()
-
-    @admin.action(description="Skip", permissions=["act"])
-    def skip(self, request: HttpRequest, queryset: QuerySet[FileToItop]) -> None:
-        """Skip waiting and failed files. Copies of redacted files are deleted nevertheless."""
-        username = request.user.get_username()
-        action = RowAction(
-            eligible=lambda rows: rows.unfinished().filter(is_redacted=False),
-            change=lambda rows: FileToItopQuerySet.skip(rows, ReasonCode.SKIPPED_BY_ADMIN, username),
-            history="Skipped.",
-            done="skipped.",
-            refused="only waiting or failed files can be skipped, and none whose copy is to be deleted.",
-        )
-        self.run_action(request, queryset, action)
 
 
 @admin.register(FileToIntercom)

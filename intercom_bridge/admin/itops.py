@@ -44,6 +44,14 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
     list_display = ("name", "url", "account", "status", "administrator", "extension")
     list_select_related = ()
     actions = ("retry_now",)
+    retry_now = RowAction(
+        short_description="Retry now",
+        eligible=lambda itops: itops.filter(paused_until__isnull=False),
+        change=lambda itops, _: sum(_end_pause(itop) for itop in itops),
+        history="Pause ended.",
+        done="will be retried now, with one write.",
+        refused="not paused.",
+    )
     search_fields = ("name", "url")
     readonly_fields = (*STATUS_FIELDS, *CHANGES_FIELDS, *CAPABILITIES, "data_model")
     save_on_top = True
@@ -129,20 +137,6 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
 
     def examine(self, row: ItopInstance) -> Iterator[Finding]:
         return doctor.examine_itop(row, doctor.PAGE_SECONDS)
-
-    def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        return ("retry_now",) if row.paused_until else ()
-
-    @admin.action(description="Retry now", permissions=["act"])
-    def retry_now(self, request: HttpRequest, queryset: QuerySet[ItopInstance]) -> None:
-        action = RowAction(
-            eligible=lambda itops: itops.filter(paused_until__isnull=False),
-            change=lambda itops: sum(_end_pause(itop) for itop in itops),
-            history="Pause ended.",
-            done="will be retried now, with one write.",
-            refused="not paused.",
-        )
-        self.run_action(request, queryset, action)
 
     def save_model(self, request: HttpRequest, obj: ItopInstance, form: Any, change: bool) -> None:
         """Save the edited columns. If the address or the account has changed, reset the detected capabilities."""

@@ -23,6 +23,14 @@ from .records import RecordAdmin
 from .row_actions import FROM_ROW_PAGE, RowAction, RowActionsAdmin
 
 MAX_CONTACTS = 20
+REMOVAL = RowAction(
+    short_description="Remove the match",
+    eligible=lambda rows: rows,
+    change=lambda rows, _: rows.delete()[0],
+    history="Match removed.",
+    done="removed. The panel will match the contact again.",
+    refused="already removed.",
+)
 
 
 @admin.register(PersonMatch)
@@ -90,21 +98,11 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
     def has_erase_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("intercom_bridge.delete_personmatch"))
 
-    def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        return ("forget", "export_for_person", "export_for_controller", "erase_data")
-
-    @admin.action(description="Remove the match", permissions=["act"])
+    @admin.action(description=REMOVAL.short_description, permissions=["act"])
     def forget(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> None:
         """Remove matches, so that the contact is matched again."""
         keys = list(queryset.values_list("pk", flat=True)[:MAX_COUNTED])
-        action = RowAction(
-            eligible=lambda rows: rows,
-            change=lambda rows: rows.delete()[0],
-            history="Match removed.",
-            done="removed. The panel will match the contact again.",
-            refused="already removed.",
-        )
-        self.run_action(request, queryset, action)
+        self.run_action(request, queryset, REMOVAL)
         # A later erasure could not find these entries.
         anonymize_admin_log(keys, "removed")
 

@@ -1,10 +1,6 @@
 """The admin of ticket creations: one submission of the create form."""
 
-from typing import Any
-
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
 
 from intercom_bridge.models import TicketCreation
 from intercom_bridge.models.ticket_creation import TicketCreationQuerySet
@@ -32,6 +28,14 @@ class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
         "attempts",
     )
     actions = ("retry",)
+    retry = RowAction(
+        short_description="Retry now",
+        eligible=TicketCreationQuerySet.waiting,
+        change=lambda rows, _: rows.release_postponed(),
+        history="Retried.",
+        done="will be retried as soon as iTop can no longer be executing the previous attempt.",
+        refused="only unfinished creations can be retried.",
+    )
     list_filter = ("state", ReasonFilter, "created_at", WORKSPACE_FILTER)
     list_select_related = ("ticket", "conversation__workspace")
     list_defer = ("fields", "parts", "values", "problems", "attempt_log")
@@ -52,17 +56,3 @@ class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
     @admin.display(description="values")
     def values_json(self, creation: TicketCreation) -> str:
         return json_block(creation.values, with_texts=self.may_read)
-
-    def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        return ("retry",) if row.state == TicketCreation.State.CREATING else ()
-
-    @admin.action(description="Retry now", permissions=["act"])
-    def retry(self, request: HttpRequest, queryset: QuerySet[TicketCreation]) -> None:
-        action = RowAction(
-            eligible=TicketCreationQuerySet.waiting,
-            change=TicketCreationQuerySet.release_postponed,
-            history="Retried.",
-            done="will be retried as soon as iTop can no longer be executing the previous attempt.",
-            refused="only unfinished creations can be retried.",
-        )
-        self.run_action(request, queryset, action)

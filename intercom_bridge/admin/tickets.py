@@ -1,10 +1,10 @@
 """The admins of tickets, of their links to conversations, and of cached ticket lists."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.db.models import Q
 
 from intercom_bridge.models import (
     CachedTickets,
@@ -26,11 +26,13 @@ from .records import WORKSPACE_FILTER, ConversationRecordAdmin, SearchableAdmin,
 from .row_actions import RowAction, RowActionsAdmin
 from .search import SearchResult, find_people
 
-COMPARISON_TEXTS = {
-    "history": "Comparison with Intercom requested.",
-    "done": "will be compared with Intercom now. Messages that the bridge missed are written.",
-    "refused": "only where the sync is on can messages be missing.",
-}
+compare_action = partial(
+    RowAction,
+    short_description="Compare with Intercom now",
+    history="Comparison with Intercom requested.",
+    done="will be compared with Intercom now. Messages that the bridge missed are written.",
+    refused="only where the sync is on can messages be missing.",
+)
 
 
 @admin.register(Ticket)
@@ -113,6 +115,12 @@ class TicketLinkAdmin(RowActionsAdmin, _LinkAdmin):
         "linked",
     )
     actions = ("compare",)
+    compare = compare_action(
+        eligible=TicketLinkQuerySet.syncing,
+        change=lambda rows, _: Conversation.objects.filter(pk__in=rows.values("conversation")).compare_within(
+            0
+        ),
+    )
     list_filter = ("sync_on", "created_at", WORKSPACE_FILTER)
     teammate_column = "linked_by"
     fieldsets = (
@@ -123,20 +131,6 @@ class TicketLinkAdmin(RowActionsAdmin, _LinkAdmin):
     @admin.display(description=ITOP, ordering="ticket__itop")
     def itop(self, row: TicketLink) -> ItopInstance:
         return row.ticket.itop
-
-    def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        return ("compare",) if row.sync_on else ()
-
-    @admin.action(description="Compare with Intercom now", permissions=["act"])
-    def compare(self, request: HttpRequest, queryset: QuerySet[TicketLink]) -> None:
-        action = RowAction(
-            eligible=TicketLinkQuerySet.syncing,
-            change=lambda rows: Conversation.objects.filter(
-                pk__in=rows.values("conversation")
-            ).compare_within(0),
-            **COMPARISON_TEXTS,
-        )
-        self.run_action(request, queryset, action)
 
 
 @admin.register(LinkRemoval)

@@ -78,9 +78,9 @@ class FileToItopQuerySet(JobQuerySet["FileToItop"]):
             part_id=delivery.part_id,
         ).order_by("position")
 
-    def unfinished(self) -> FileToItopQuerySet:
-        """Return the files that are not in iTop yet, or whose copies there are still to be deleted."""
-        return self.filter(state__in=(FileToItop.State.WAITING, FileToItop.State.FAILED))
+    def unwritten(self) -> FileToItopQuerySet:
+        """Return the files that are not in iTop yet."""
+        return self.filter(state__in=(FileToItop.State.WAITING, FileToItop.State.FAILED), is_redacted=False)
 
     def redact(self, *, deletes: bool) -> RedactedFiles:
         """Erase what is stored about the files of a redacted message, and have their copies in iTop deleted.
@@ -108,11 +108,7 @@ class FileToItopQuerySet(JobQuerySet["FileToItop"]):
 
     def skip(self, code: str, detail: str = "") -> int:
         """Skip the files that are not in iTop yet."""
-        return (
-            self.unfinished()
-            .filter(is_redacted=False)
-            .update(state=FileToItop.State.SKIPPED, reason_code=code, reason_detail=detail)
-        )
+        return self.unwritten().update(state=FileToItop.State.SKIPPED, reason_code=code, reason_detail=detail)
 
     def restore_unlinked(self) -> int:
         """Queue the files again that were skipped because their ticket was unlinked, unless they were erased since."""
