@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from .conversation import Conversation
 from .delivery import Delivery
-from .job import JobQuerySet, LoggedJob
+from .job import JobQuerySet, LoggedJob, uncleaned_index
 from .reason import ReasonCode
 from .ticket import Ticket
 
@@ -195,11 +195,7 @@ class FileToItop(LoggedJob):
         indexes = [
             models.Index(fields=["due_at"], name="file_to_itop_due", condition=models.Q(state="waiting")),
             models.Index(fields=["conversation", "state"], name="file_to_itop_conversation"),
-            models.Index(
-                fields=["state", "created_at"],
-                name="file_to_itop_payload",
-                condition=models.Q(cleaned_at__isnull=True),
-            ),
+            uncleaned_index("file_to_itop_payload", "state", "created_at"),
         ]
 
     def __str__(self) -> str:

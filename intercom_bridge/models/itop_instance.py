@@ -155,21 +155,19 @@ class ItopInstance(models.Model):
 
     def forget(self) -> list[str]:
         """Reset the detected capabilities after a change of address or account. Return the fields to save."""
-        self.is_administrator = None
-        self.tracked_logs = {}
-        self.paused_until = self.paused_since = self.last_success_at = None
-        self.pause_code = self.pause_detail = ""
-        self.failures_in_a_row = 0
-        return [
-            "is_administrator",
-            "tracked_logs",
-            "paused_until",
-            "paused_since",
-            "last_success_at",
-            "pause_code",
-            "pause_detail",
-            "failures_in_a_row",
-        ]
+        unknown: dict[str, object] = {
+            "is_administrator": None,
+            "tracked_logs": {},
+            "paused_until": None,
+            "paused_since": None,
+            "last_success_at": None,
+            "pause_code": "",
+            "pause_detail": "",
+            "failures_in_a_row": 0,
+        }
+        for name, value in unknown.items():
+            setattr(self, name, value)
+        return list(unknown)
 
     def learn_tracking(self, log: str, *, is_tracked: bool) -> None:
         """Store whether this iTop records a change for each write to a log ("UserRequest.public_log")."""

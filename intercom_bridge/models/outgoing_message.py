@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from .broadcast import Broadcast
 from .conversation import Conversation
-from .job import Job, JobQuerySet
+from .job import Job, JobQuerySet, uncleaned_index
 
 
 class OutgoingMessageQuerySet(JobQuerySet["OutgoingMessage"]):
@@ -83,11 +83,7 @@ class OutgoingMessage(Job):
         ]
         indexes = [
             models.Index(fields=["due_at"], name="outgoing_message_due", condition=models.Q(state="waiting")),
-            models.Index(
-                fields=["state", "created_at"],
-                name="outgoing_message_payload",
-                condition=models.Q(cleaned_at__isnull=True),
-            ),
+            uncleaned_index("outgoing_message_payload", "state", "created_at"),
         ]
 
     def __str__(self) -> str:
