@@ -142,11 +142,10 @@ class ItopInstance(models.Model):
         if self.push_received_at is None or now - self.push_received_at >= PUSH_NOTED_EVERY:
             type(self).objects.filter(pk=self.pk).update(push_received_at=now)
 
-    def learn(self, **facts: bool) -> None:
+    def learn(self, *, is_administrator: bool) -> None:
         """Store capabilities that a response has shown."""
-        for name, value in facts.items():
-            setattr(self, name, value)
-        self.save(update_fields=list(facts))
+        self.is_administrator = is_administrator
+        self.save(update_fields=["is_administrator"])
 
     def probe_now(self) -> bool:
         """Permit the next write as a probe now; return False if the circuit breaker is closed."""
