@@ -7,7 +7,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
@@ -16,8 +16,9 @@ from django.utils.safestring import SafeString
 from intercom_bridge import doctor
 from intercom_bridge.doctor import Finding, Level
 from intercom_bridge.files.download import normalize_host
-from intercom_bridge.models import Conversation, ItopInstance, OutgoingMessage, Workspace
-from intercom_bridge.models.reason import ReasonCode, reason_label
+from intercom_bridge.models import Conversation, ItopInstance, Workspace
+from intercom_bridge.models.outgoing_message import is_token_refused
+from intercom_bridge.models.reason import reason_label
 from intercom_bridge.sync.intake import FOLLOWED_TOPICS
 from intercom_bridge.tickets.scope_report import scope_problem
 from intercom_bridge.wake import EVERYTHING, wake
@@ -229,15 +230,8 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         return (*self.readonly_fields, "workspace_id") if obj else self.readonly_fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        refused = {"reason_code": ReasonCode.INTERCOM_TOKEN_REFUSED}
-        posting = OutgoingMessage.objects.waiting().filter(conversation__workspace=OuterRef("pk"), **refused)
-        comparing = Conversation.objects.filter(
-            workspace=OuterRef("pk"),
-            reconcile_at__isnull=False,
-            reconcile_code=ReasonCode.INTERCOM_TOKEN_REFUSED,
-        )
         workspaces = super().get_queryset(request).select_related("itop", "profile")
-        annotated: QuerySet[Any] = workspaces.annotate(is_token_refused=Exists(posting) | Exists(comparing))
+        annotated: QuerySet[Any] = workspaces.annotate(is_token_refused=is_token_refused())
         return annotated
 
     def get_form(self, *args: Any, **kwargs: Any) -> Any:
