@@ -12,6 +12,8 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from intercom_bridge.models.reason import reason_label
+
 from .masking import Viewer, may_read_messages
 
 STYLES = {"all": ("intercom_bridge/admin.css",)}
@@ -59,6 +61,10 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the s
     def may_read(self) -> bool:
         """Whether the viewer may read the texts of messages, entries and forms."""
         return may_read_messages(self.viewer)
+
+    def reason(self, code: str, detail: str) -> str:
+        """Return the text of a reason, without the remote system's words if the viewer may not read texts."""
+        return reason_label(code, detail if self.may_read else "")
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Allow only the filters of this list and of links to it.

@@ -11,7 +11,7 @@ from intercom_bridge.models import Broadcast, Conversation, OutgoingMessage
 from intercom_bridge.models.reason import reason_label
 
 from .base import section
-from .display import NOTHING, itop_link, stacked
+from .display import NOTHING, stacked
 from .masking import mask
 from .records import SearchableAdmin, counts_column
 from .search import SearchResult
@@ -79,10 +79,6 @@ class BroadcastAdmin(SearchableAdmin):
         parts += [f"{len(broadcast.left_out)} left out"] if broadcast.left_out else []
         return ", ".join(parts) or "-"
 
-    @admin.display(description="in iTop")
-    def in_itop(self, broadcast: Broadcast) -> str:
-        return itop_link(broadcast.ticket)
-
     @admin.display(description="text")
     def text(self, broadcast: Broadcast) -> str:
         message = broadcast.messages.order_by("pk").first()
@@ -94,10 +90,7 @@ class BroadcastAdmin(SearchableAdmin):
     def failed(self, broadcast: Broadcast) -> str:
         rows = broadcast.messages.filter(state=State.FAILED).select_related("conversation").order_by("pk")
         return stacked(
-            self.record_link(
-                row,
-                f"{row.conversation}: {reason_label(row.reason_code, row.reason_detail if self.may_read else '')}",
-            )
+            self.record_link(row, f"{row.conversation}: {self.reason(row.reason_code, row.reason_detail)}")
             for row in rows
         )
 

@@ -13,6 +13,7 @@ from django.db import models, transaction
 from django.http import HttpRequest
 
 from intercom_bridge.models import ItopInstance, Secret, TicketProfile, Workspace
+from intercom_bridge.models.encryption import SecretField
 
 from .secrets import SECRET_OVERRIDES, SecretFormField, SecretsForm
 
@@ -26,9 +27,8 @@ ENTERED = "entered"
 
 
 def _form_field(column: models.Field[Any, Any], **options: Any) -> forms.Field | None:
-    for kind, overrides in SECRET_OVERRIDES.items():
-        if isinstance(column, kind):
-            return column.formfield(**overrides, **options, required=True)
+    if isinstance(column, SecretField):
+        return column.formfield(**SECRET_OVERRIDES[SecretField], **options, required=True)
     if isinstance(column, models.URLField):
         options.setdefault("assume_scheme", "https")
     if isinstance(column, models.TextField):

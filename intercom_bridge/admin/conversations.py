@@ -15,7 +15,6 @@ from intercom_bridge.models import (
     TicketLink,
     WebhookEvent,
 )
-from intercom_bridge.models.reason import reason_label
 
 from .base import section
 from .display import datetime_column, stacked
@@ -112,9 +111,7 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
 
     @admin.display(description="last comparison failed")
     def comparison_problem(self, conversation: Conversation) -> str:
-        return reason_label(
-            conversation.reconcile_code, conversation.reconcile_detail if self.may_read else ""
-        )
+        return self.reason(conversation.reconcile_code, conversation.reconcile_detail)
 
     @admin.display(description="webhook events")
     def webhook_events(self, conversation: Conversation) -> str:

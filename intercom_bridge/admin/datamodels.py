@@ -56,16 +56,11 @@ class DataModelAdmin(RowActionsAdmin):
         rows = list(itop.imported_classes.all()) if itop.pk else []
         if not rows:
             return "Not imported. Tickets are treated as those of a standard iTop."
-        classes = [(row.name, decode(row)) for row in rows]
-        return stacked(
-            [
-                *(
-                    f"{name} ({class_label(ticket_class)}): {len(ticket_class.attributes)} attributes"
-                    for name, ticket_class in classes
-                ),
-                f"From {rows[0].file_name}, {datetime_text(rows[0].imported_at)}",
-            ]
-        )
+        classes = [
+            f"{ticket_class.name} ({class_label(ticket_class)}): {len(ticket_class.attributes)} attributes"
+            for ticket_class in map(decode, rows)
+        ]
+        return stacked([*classes, f"From {rows[0].file_name}, {datetime_text(rows[0].imported_at)}"])
 
     def import_data_model(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Display the form and the latest import, and queue an import of the file that was uploaded."""

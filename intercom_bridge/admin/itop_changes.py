@@ -10,7 +10,6 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from intercom_bridge.models import ItopInstance, ItopPoll, TicketSnapshot
-from intercom_bridge.models.reason import reason_label
 
 from .base import ModelAdmin
 from .display import datetime_text, problem
@@ -31,7 +30,7 @@ class ItopChangesAdmin(ModelAdmin):
             return f"OK, last poll {datetime_text(poll.polled_at)}"
         last = f"Last successful poll {datetime_text(poll.succeeded_at)}." if poll.succeeded_at else ""
         times = "once" if poll.failures_in_a_row < 2 else f"{poll.failures_in_a_row} times in a row"
-        reason = reason_label(poll.reason_code, poll.reason_detail if self.may_read else "")
+        reason = self.reason(poll.reason_code, poll.reason_detail)
         return problem(
             f"Failed {times}: {reason} {last} Nothing is lost: the next successful poll finds all changes."
         )

@@ -12,7 +12,6 @@ from django.utils import timezone
 from intercom_bridge import doctor
 from intercom_bridge.doctor import Finding
 from intercom_bridge.models import Delivery, ItopInstance, PersonMatch
-from intercom_bridge.models.reason import reason_label
 
 from .base import columns_of, section
 from .connection_test import ConnectionTestAdmin
@@ -104,7 +103,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
         paused = f"Paused since {datetime_text(itop.paused_since)}" if itop.paused_since else "Paused"
         if itop.paused_until > timezone.now():
             paused += f", until {datetime_text(itop.paused_until)}"
-        return f"{paused}, after {failures}: {reason_label(itop.pause_code, self.pause_response(itop))}"
+        return f"{paused}, after {failures}: {self.reason(itop.pause_code, itop.pause_detail)}"
 
     @admin.display(description="response")
     def pause_response(self, itop: ItopInstance) -> str:

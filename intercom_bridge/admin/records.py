@@ -16,7 +16,6 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from intercom_bridge.models import Conversation, Participant, PersonMatch, Workspace
-from intercom_bridge.models.reason import reason_label
 
 from .base import MAX_COUNTED, ModelAdmin
 from .display import NOTHING, attempts_table, datetime_column, intercom_link, itop_link, link, stacked
@@ -134,8 +133,8 @@ class RecordAdmin(ModelAdmin):
 
     @admin.display(description="reason", ordering="reason_code")
     def reason_text(self, row: Any) -> str:
-        """Return why the row is in its state, without the remote system's words if the viewer may not read texts."""
-        return reason_label(row.reason_code, row.reason_detail if self.may_read else "")
+        """Return why the row is in its state."""
+        return self.reason(row.reason_code, row.reason_detail)
 
     @admin.display(description="attempts")
     def attempt_history(self, row: Any) -> str:
@@ -210,6 +209,10 @@ class SearchableAdmin(RecordAdmin):
         text = " ".join(search_term.replace("\x00", "").strip('"').split())
         return (queryset.filter(self.search_condition(look_up(text))) if text else queryset), False
 
+    @admin.display(description="in iTop")
+    def in_itop(self, row: Any) -> str:
+        return itop_link(row.ticket) if row.ticket else NOTHING
+
 
 class ConversationRecordAdmin(CustomerColumn, SearchableAdmin):
     """Records with a conversation and, mostly, a ticket."""
@@ -217,7 +220,3 @@ class ConversationRecordAdmin(CustomerColumn, SearchableAdmin):
     @admin.display(description="workspace", ordering="conversation__workspace")
     def workspace(self, row: Any) -> Workspace:
         return self.conversation_of(row).workspace
-
-    @admin.display(description="in iTop")
-    def in_itop(self, row: Any) -> str:
-        return itop_link(row.ticket) if row.ticket else NOTHING

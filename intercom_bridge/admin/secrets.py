@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django import forms
@@ -20,11 +20,8 @@ from .time_zones import TimeZoneSelect
 class SecretChange:
     """The user's change of a secret: a new text, removal, or neither. The repr does not contain the text."""
 
-    text: str
+    text: str = field(repr=False)
     remove: bool
-
-    def __repr__(self) -> str:
-        return "<SecretChange>"
 
     def __bool__(self) -> bool:
         return bool(self.text) or self.remove
@@ -99,8 +96,8 @@ class SecretsForm(forms.ModelForm):  # type: ignore[type-arg] # generic in the s
     def clean(self) -> dict[str, Any]:
         """Replace each SecretChange by the secret to be stored."""
         cleaned = super().clean() or self.cleaned_data
-        for name, field in self.fields.items():
-            if not isinstance(field, SecretFormField) or name not in cleaned:
+        for name, form_field in self.fields.items():
+            if not isinstance(form_field, SecretFormField) or name not in cleaned:
                 continue
             change: SecretChange = cleaned[name]
             if change.remove:

@@ -9,7 +9,6 @@ from django.db.models.functions import Substr
 from django.http import HttpRequest
 
 from intercom_bridge.models import OutgoingMessage, TicketEvent
-from intercom_bridge.models.reason import reason_label
 
 from .base import section
 from .display import NOTHING, datetime_column, entry_block, first_words, payload_block, with_words
@@ -84,7 +83,7 @@ class TicketEventAdmin(ConversationRecordAdmin):
     def reason_text(self, event: TicketEvent) -> str:
         """Return why it was not reported, or why its message waits or failed."""
         row = event if event.reason_code or event.message is None else event.message
-        return reason_label(row.reason_code, row.reason_detail if self.may_read else "")
+        return self.reason(row.reason_code, row.reason_detail)
 
     @admin.display(description="text")
     def text(self, event: TicketEvent) -> str:
