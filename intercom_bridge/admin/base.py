@@ -14,7 +14,7 @@ from django.urls import URLPattern, path, reverse
 
 from intercom_bridge.models.reason import reason_label
 
-from .masking import Viewer, may_read_messages
+from .masking import Viewer, mask, may_read_messages
 
 STYLES = {"all": ("intercom_bridge/admin.css",)}
 
@@ -61,6 +61,10 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the s
     def may_read(self) -> bool:
         """Whether the viewer may read the texts of messages, entries and forms."""
         return may_read_messages(self.viewer)
+
+    def readable(self, text: str) -> str:
+        """Return the text, or a placeholder if the viewer may not read it."""
+        return text if self.may_read else mask(text)
 
     def reason(self, code: str, detail: str) -> str:
         """Return the text of a reason, without the remote system's words if the viewer may not read texts."""

@@ -12,7 +12,6 @@ from intercom_bridge.models.reason import reason_label
 
 from .base import section
 from .display import NOTHING, stacked
-from .masking import mask
 from .records import SearchableAdmin, counts_column
 from .search import SearchResult
 
@@ -84,7 +83,7 @@ class BroadcastAdmin(SearchableAdmin):
         message = broadcast.messages.order_by("pk").first()
         if message is None or message.cleaned_at is not None:
             return "Deleted (end of the retention period, or at the contact's request)."
-        return message.body if self.may_read else mask(message.body)
+        return self.readable(message.body)
 
     @admin.display(description="failed")
     def failed(self, broadcast: Broadcast) -> str:

@@ -10,7 +10,6 @@ from intercom_bridge.models.delivery import DeliveryQuerySet
 from .base import section
 from .display import entry_block, first_words, payload_block, with_words
 from .filters import LogFilter, ReasonFilter
-from .masking import mask
 from .part_records import PartRecordAdmin, skip_action
 from .records import WORKSPACE_FILTER
 from .row_actions import RowAction
@@ -91,7 +90,7 @@ class DeliveryAdmin(PartRecordAdmin):
         if item.get("user_id"):
             return f"The author's own account in iTop (user ID {item['user_id']})."
         if item.get("user_login"):
-            return str(item["user_login"]) if self.may_read else mask(item["user_login"])
+            return self.readable(str(item["user_login"]))
         return "The bridge's own account. The text names the author." if item else "-"
 
     @admin.display(description="entry")

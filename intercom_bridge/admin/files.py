@@ -11,7 +11,6 @@ from intercom_bridge.models import Conversation, FileToIntercom, FileToItop
 from .base import ModelAdmin, section
 from .display import itop_link
 from .filters import ReasonFilter
-from .masking import mask
 from .part_records import PartRecordAdmin, skip_action
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin
 from .search import SearchResult
@@ -28,7 +27,7 @@ class FileColumns(ModelAdmin):
         """Return the name, hidden from those who may not read messages."""
         if row.cleaned_at is not None:
             return ERASED
-        return row.name if self.may_read or not row.name else mask(row.name)
+        return self.readable(row.name) if row.name else ""
 
     @admin.display(description="size", ordering="size")
     def file_size(self, row: Any) -> str:

@@ -8,7 +8,6 @@ from intercom_bridge.models import OutgoingMessage
 from .base import section
 from .display import payload_block, stacked
 from .filters import ReasonFilter
-from .masking import mask
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin
 from .row_actions import RetriableAdmin
 from .search import SearchResult
@@ -44,4 +43,4 @@ class OutgoingMessageAdmin(RetriableAdmin, ConversationRecordAdmin):
     def body_html(self, message: OutgoingMessage) -> str:
         if message.cleaned_at is not None:
             return payload_block(message, message.body, with_texts=self.may_read)
-        return message.body if self.may_read else mask(message.body)
+        return self.readable(message.body)

@@ -90,7 +90,7 @@ def _examine_server(probe: Probe, info: ServerInfo) -> Iterator[Finding]:
             "its address is not https: the secret of its account is sent unencrypted",
             "Enter the https address of this iTop in the admin.",
         )
-    yield from examine_certificate(subject, "itop.certificate", info.certificate_end)
+    yield from examine_certificate(subject.check("itop.certificate"), info.certificate_end)
     yield _clock_finding(subject, info)
 
 

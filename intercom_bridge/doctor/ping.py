@@ -46,7 +46,7 @@ def examine_address(subject: Subject) -> Iterator[Finding]:
             f"PUBLIC_URL is not https: Intercom cannot call {settings.PUBLIC_URL}",
             "Acceptable for a trial on this machine. Otherwise run a proxy with a certificate in front of it.",
         )
-    yield from examine_certificate(subject, "service.certificate", response.certificate_end)
+    yield from examine_certificate(subject.check("service.certificate"), response.certificate_end)
     yield _examine_size(subject)
 
 

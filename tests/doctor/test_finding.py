@@ -44,13 +44,13 @@ def test_a_certificate_is_to_be_renewed_three_weeks_before_it_expires(
     days: int, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 1_790_000_000.0)
-    (found,) = examine_certificate(SUBJECT, "x", 1_790_000_000 + days * DAY + 5)
+    (found,) = examine_certificate(SUBJECT.check("x"), 1_790_000_000 + days * DAY + 5)
     assert found.level.value == level
     assert "until 2026-" in found.found or "until 2027-" in found.found
 
 
 def test_without_tls_there_is_no_certificate_finding() -> None:
-    assert list(examine_certificate(SUBJECT, "x", None)) == []
+    assert list(examine_certificate(SUBJECT.check("x"), None)) == []
 
 
 @pytest.mark.parametrize("problem", CertificateProblem)
