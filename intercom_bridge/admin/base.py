@@ -97,7 +97,10 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the s
         return row
 
     def row_pages(self) -> dict[str, Callable[..., HttpResponse]]:
-        """Return the views of a row's further pages, by name. They are linked for those who may change the row."""
+        """Return the views of a row's further pages, by name. The views check the permission.
+
+        For those who may change the row, its template has the address of a page as `name_url`.
+        """
         return {}
 
     def row_page_url(self, name: str, row: Model) -> str:
