@@ -164,22 +164,13 @@ def count_failures(selection: Selection) -> list[RowCount]:
         RowCount(reason_label(code), "delivery", f"state__exact=failed&reason={code}", count)
         for code, count in by_code.annotate(n=Count("pk"))
     ]
+    events = selection.webhook_events(WebhookEvent.State.FAILED).retriable()
+    messages = selection.of_conversations(OutgoingMessage.objects.retriable())
+    files = selection.of_conversations(FileToItop.objects.retriable())
     for label, model, rows in (
-        (
-            "Webhook event could not be processed",
-            "webhookevent",
-            selection.webhook_events(WebhookEvent.State.FAILED).retriable(),
-        ),
-        (
-            "Message could not be posted to Intercom",
-            "outgoingmessage",
-            selection.of_conversations(OutgoingMessage.objects.retriable()),
-        ),
-        (
-            "File could not be copied to iTop",
-            "filetoitop",
-            selection.of_conversations(FileToItop.objects.retriable()),
-        ),
+        ("Webhook event could not be processed", "webhookevent", events),
+        ("Message could not be posted to Intercom", "outgoingmessage", messages),
+        ("File could not be copied to iTop", "filetoitop", files),
     ):
         found.append(RowCount(label, model, "state__exact=failed&cleaned_at__isnull=True", rows.count()))
     return sorted((failure for failure in found if failure.count), key=lambda failure: -failure.count)
@@ -205,11 +196,7 @@ def itop_load() -> list[Load]:
 
 def _load(rows: Iterable[Any], column: str) -> list[Load]:
     by_owner = Delivery.objects.order_by().values_list(without_index(column))
-    waiting = {
-        pk: (count, since)
-        for pk, count, since in by_owner.filter(state=State.WAITING).annotate(
-            count=Count("pk"), since=Min("queued_at")
-        )
-    }
+    counts = by_owner.filter(state=State.WAITING).annotate(count=Count("pk"), since=Min("queued_at"))
+    waiting = {pk: (count, since) for pk, count, since in counts}
     failed = dict(by_owner.filter(state=State.FAILED).annotate(count=Count("pk")))
     return [Load(row, *waiting.get(row.pk, (0, None)), failed.get(row.pk, 0)) for row in rows]

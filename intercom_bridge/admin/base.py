@@ -1,8 +1,8 @@
 """The base class of all admins, and functions that several of them use."""
 
 import copy
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterable
+from typing import Any, Self
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -10,14 +10,11 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 
-from .masking import Viewer, may_read_messages
+from intercom_bridge.models.reason import reason_label
 
-if TYPE_CHECKING:
-    DjangoModelAdmin = admin.ModelAdmin[Any]
-else:
-    # Generic in the stubs only.
-    DjangoModelAdmin = admin.ModelAdmin
+from .masking import Viewer, mask, may_read_messages
 
 STYLES = {"all": ("intercom_bridge/admin.css",)}
 
@@ -29,16 +26,21 @@ MAX_COUNTED = 10_000
 _FILTER_SUFFIXES = ("", "__exact", "__id__exact", "__isnull", "__isempty", "__gte", "__lt")
 
 
-class ModelAdmin(DjangoModelAdmin):
+class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the stubs only
     """Django's ModelAdmin with support for further pages, and pages that depend on the user's permission to read texts.
 
     Django passes no request to the functions that display a column. Each list and page is therefore served by a copy
     of the admin that holds the request's user as `viewer`. Without a viewer no text is displayed.
     """
 
+    class Media:
+        css = STYLES
+
     viewer: Viewer = None
     # Filters that links of other pages use, in addition to those of `list_filter`.
     linked_lookups: tuple[str, ...] = ()
+    # Large columns, which lists do not load.
+    list_defer: tuple[str, ...] = ()
 
     def _viewed_by(self, request: HttpRequest) -> Self:
         bound = copy.copy(self)
@@ -59,6 +61,14 @@ class ModelAdmin(DjangoModelAdmin):
     def may_read(self) -> bool:
         """Whether the viewer may read the texts of messages, entries and forms."""
         return may_read_messages(self.viewer)
+
+    def readable(self, text: str) -> str:
+        """Return the text, or a placeholder if the viewer may not read it."""
+        return text if self.may_read else mask(text)
+
+    def reason(self, code: str, detail: str) -> str:
+        """Return the text of a reason, without the remote system's words if the viewer may not read texts."""
+        return reason_label(code, detail if self.may_read else "")
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Allow only the filters of this list and of links to it.
@@ -86,9 +96,33 @@ class ModelAdmin(DjangoModelAdmin):
             raise PermissionDenied
         return row
 
+    def row_pages(self) -> dict[str, Callable[..., HttpResponse]]:
+        """Return the views of a row's further pages, by name. The views check the permission.
+
+        For those who may change the row, its template has the address of a page as `name_url`.
+        """
+        return {}
+
+    def row_page_url(self, name: str, row: Model) -> str:
+        """Return the address of a further page of a row."""
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}", args=[row.pk])
+
+    def get_urls(self) -> list[URLPattern]:
+        pages = [
+            path(
+                f"<int:pk>/{name.replace('_', '-')}/",
+                self.admin_site.admin_view(view),
+                name=f"{self.opts.app_label}_{self.opts.model_name}_{name}",
+            )
+            for name, view in self.row_pages().items()
+        ]
+        return [*pages, *super().get_urls()]
+
     def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
         """Return addresses for the template of a row's page, by variable. `row` is None for a new row."""
-        return {}
+        if row is None or not self.has_change_permission(request, row):
+            return {}
+        return {f"{name}_url": self.row_page_url(name, row) for name in self.row_pages()}
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -106,6 +140,14 @@ class ModelAdmin(DjangoModelAdmin):
             "title": title,
         }
         return TemplateResponse(request, f"admin/intercom_bridge/{template}", base | context)
+
+
+def section(
+    title: str | None, fields: tuple[str, ...], *, description: str = "", is_collapsed: bool = False
+) -> tuple[str | None, Any]:
+    """Return a section of a row's page, as an entry of an admin's `fieldsets`."""
+    classes = ("collapse",) if is_collapsed else ()
+    return title, {"fields": fields, "description": description, "classes": classes}
 
 
 def columns_of(row: Model, names: Iterable[str]) -> set[str]:

@@ -10,8 +10,8 @@ from django.http import HttpRequest
 from intercom_bridge.models import Broadcast, Conversation, OutgoingMessage
 from intercom_bridge.models.reason import reason_label
 
-from .display import NOTHING, itop_link, stacked
-from .masking import mask
+from .base import section
+from .display import NOTHING, stacked
 from .records import SearchableAdmin, counts_column
 from .search import SearchResult
 
@@ -43,8 +43,8 @@ class BroadcastAdmin(SearchableAdmin):
     search_help_text = f"{SearchableAdmin.search_help_text} Or a teammate's name."
     teammate_column = "admin_name"
     fieldsets = (
-        (None, {"fields": ("ticket", "in_itop", "admin_name", "created_at", "posted_as", "text")}),
-        ("Conversations", {"fields": ("messages_by_state", "failed", "left_out_conversations")}),
+        section(None, ("ticket", "in_itop", "admin_name", "created_at", "posted_as", "text")),
+        section("Conversations", ("messages_by_state", "failed", "left_out_conversations")),
     )
 
     _counts: Mapping[int, Mapping[str, int]] = {}
@@ -78,25 +78,18 @@ class BroadcastAdmin(SearchableAdmin):
         parts += [f"{len(broadcast.left_out)} left out"] if broadcast.left_out else []
         return ", ".join(parts) or "-"
 
-    @admin.display(description="in iTop")
-    def in_itop(self, broadcast: Broadcast) -> str:
-        return itop_link(broadcast.ticket)
-
     @admin.display(description="text")
     def text(self, broadcast: Broadcast) -> str:
         message = broadcast.messages.order_by("pk").first()
         if message is None or message.cleaned_at is not None:
             return "Deleted (end of the retention period, or at the contact's request)."
-        return message.body if self.may_read else mask(message.body)
+        return self.readable(message.body)
 
     @admin.display(description="failed")
     def failed(self, broadcast: Broadcast) -> str:
         rows = broadcast.messages.filter(state=State.FAILED).select_related("conversation").order_by("pk")
         return stacked(
-            self.record_link(
-                row,
-                f"{row.conversation}: {reason_label(row.reason_code, row.reason_detail if self.may_read else '')}",
-            )
+            self.record_link(row, f"{row.conversation}: {self.reason(row.reason_code, row.reason_detail)}")
             for row in rows
         )
 

@@ -13,6 +13,7 @@ from django.db import models, transaction
 from django.http import HttpRequest
 
 from intercom_bridge.models import ItopInstance, Secret, TicketProfile, Workspace
+from intercom_bridge.models.encryption import SecretField
 
 from .secrets import SECRET_OVERRIDES, SecretFormField, SecretsForm
 
@@ -26,9 +27,8 @@ ENTERED = "entered"
 
 
 def _form_field(column: models.Field[Any, Any], **options: Any) -> forms.Field | None:
-    for kind, overrides in SECRET_OVERRIDES.items():
-        if isinstance(column, kind):
-            return column.formfield(**overrides, **options, required=True)
+    if isinstance(column, SecretField):
+        return column.formfield(**SECRET_OVERRIDES[SecretField], **options, required=True)
     if isinstance(column, models.URLField):
         options.setdefault("assume_scheme", "https")
     if isinstance(column, models.TextField):
@@ -119,15 +119,9 @@ class ConnectForm:
     """The page's three forms, validated and saved together."""
 
     def __init__(
-        self,
-        data: Any = None,
-        *,
-        may_add_itop: bool,
-        may_add_profile: bool,
-        entered: Mapping[str, Secret] | None = None,
+        self, data: Any, *, may_add_itop: bool, may_add_profile: bool, entered: Mapping[str, Secret]
     ) -> None:
         """Create the forms. The one for a new iTop is bound only if a new iTop was chosen."""
-        entered = entered or {}
         self.workspace = WorkspaceForm(data, entered=entered)
         self.choice = ChoiceForm(
             data, prefix="of", may_add_itop=may_add_itop, may_add_profile=may_add_profile

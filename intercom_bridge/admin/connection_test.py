@@ -1,10 +1,9 @@
 """The "Test connection" page of workspaces and iTops. It displays the doctor's findings."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path, reverse
 
 from intercom_bridge import doctor
 from intercom_bridge.doctor import Finding, Level
@@ -20,21 +19,8 @@ class ConnectionTestAdmin(ModelAdmin):
     def examine(self, row: Any) -> Iterator[Finding]:
         raise NotImplementedError
 
-    @property
-    def _page(self) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}_test"
-
-    def get_urls(self) -> list[URLPattern]:
-        page = path("<int:pk>/test/", self.admin_site.admin_view(self.test_connection), name=self._page)
-        return [page, *super().get_urls()]
-
-    def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
-        links = super().page_links(request, row)
-        if row and self.has_change_permission(request, row):
-            links["test_url"] = reverse(
-                f"admin:{self._page}", args=[row.pk], current_app=self.admin_site.name
-            )
-        return links
+    def row_pages(self) -> dict[str, Callable[..., HttpResponse]]:
+        return {**super().row_pages(), "test": self.test_connection}
 
     def test_connection(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Explain the test (GET) or run it (POST). It takes seconds and sends requests to other systems."""

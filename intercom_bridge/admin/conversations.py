@@ -1,10 +1,7 @@
 """The admin of conversations: it leads to everything that happened around one."""
 
-from typing import Any
-
 from django.contrib import admin
-from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.http import HttpRequest
+from django.db.models import Exists, OuterRef, Q
 
 from intercom_bridge.events.rules import resume
 from intercom_bridge.models import (
@@ -18,13 +15,13 @@ from intercom_bridge.models import (
     TicketLink,
     WebhookEvent,
 )
-from intercom_bridge.models.reason import reason_label
 
+from .base import section
 from .display import datetime_column, stacked
 from .records import CustomerColumn, SearchableAdmin, counts_column
 from .row_actions import RowAction, RowActionsAdmin
 from .search import SearchResult
-from .tickets import COMPARISON_TEXTS
+from .tickets import compare_action
 
 
 @admin.register(Conversation)
@@ -37,31 +34,36 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
     changes_in_itop = counts_column(TicketEvent, "changes in iTop", "kind", "conversation")
     messages_to_intercom = counts_column(OutgoingMessage, "outgoing messages", "state", "conversation")
     list_display = ("conversation_id", "customer", "workspace", "known", "compared", "comparison_problem")
-    actions = ("compare", "resume_posting")
+    actions = ("resume_posting", "compare")
+    # Post again in conversations where the bridge stopped because it had posted too much.
+    resume_posting = RowAction(
+        short_description="Resume posting",
+        eligible=lambda rows: rows.filter(posting_stopped_at__isnull=False),
+        change=lambda rows, _: sum(resume(row) for row in rows.select_related("workspace")),
+        history="Posting resumed.",
+        done="will be posted in again, beginning with a note about what was held back.",
+        refused="posting is not stopped there.",
+    )
+    compare = compare_action(
+        eligible=lambda rows: rows.filter(
+            Exists(TicketLink.objects.syncing().filter(conversation=OuterRef("pk")))
+        ),
+        change=lambda rows, _: rows.compare_within(0),
+    )
     list_filter = (("reconcile_code", admin.EmptyFieldListFilter), "created_at", "workspace")
     linked_lookups = ("participants__contact_id",)
     list_select_related = ("workspace",)
     fieldsets = (
-        (None, {"fields": ("conversation_id", "in_intercom", "workspace", "people", "created_at")}),
-        ("Tickets", {"fields": ("links", "removed_links", "creations")}),
-        (
+        section(None, ("conversation_id", "in_intercom", "workspace", "people", "created_at")),
+        section("Tickets", ("links", "removed_links", "creations")),
+        section(
             "Messages",
-            {
-                "fields": (
-                    "deliveries",
-                    "webhook_events",
-                    "changes_in_itop",
-                    "messages_to_intercom",
-                    "posting_stopped_at",
-                )
-            },
+            ("deliveries", "webhook_events", "changes_in_itop", "messages_to_intercom", "posting_stopped_at"),
         ),
-        (
+        section(
             "Comparison with Intercom",
-            {
-                "fields": ("reconcile_at", "comparison_problem", "reconcile_failures"),
-                "description": "Runs every hour while there are new messages, because a webhook can be lost.",
-            },
+            ("reconcile_at", "comparison_problem", "reconcile_failures"),
+            description="Runs every hour while there are new messages, because a webhook can be lost.",
         ),
     )
 
@@ -109,42 +111,10 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
 
     @admin.display(description="last comparison failed")
     def comparison_problem(self, conversation: Conversation) -> str:
-        return reason_label(
-            conversation.reconcile_code, conversation.reconcile_detail if self.may_read else ""
-        )
+        return self.reason(conversation.reconcile_code, conversation.reconcile_detail)
 
     @admin.display(description="webhook events")
     def webhook_events(self, conversation: Conversation) -> str:
         workspace, conversation_id = conversation.workspace_id, conversation.conversation_id
         rows = WebhookEvent.objects.filter(workspace=workspace, conversation_id=conversation_id)
         return self.counts_by("state", rows, workspace__id__exact=workspace, conversation_id=conversation_id)
-
-    def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        names = []
-        if row.posting_stopped_at:
-            names.append("resume_posting")
-        if TicketLink.objects.filter(conversation=row).syncing().exists():
-            names.append("compare")
-        return tuple(names)
-
-    @admin.action(description="Resume posting", permissions=["act"])
-    def resume_posting(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
-        """Post again in conversations where the bridge stopped because it had posted too much."""
-        action = RowAction(
-            eligible=lambda rows: rows.filter(posting_stopped_at__isnull=False),
-            change=lambda rows: sum(resume(row) for row in rows.select_related("workspace")),
-            history="Posting resumed.",
-            done="will be posted in again, beginning with a note about what was held back.",
-            refused="posting is not stopped there.",
-        )
-        self.run_action(request, queryset, action)
-
-    @admin.action(description="Compare with Intercom now", permissions=["act"])
-    def compare(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
-        syncing = TicketLink.objects.syncing().filter(conversation=OuterRef("pk"))
-        action = RowAction(
-            eligible=lambda rows: rows.filter(Exists(syncing)),
-            change=lambda rows: rows.compare_within(0),
-            **COMPARISON_TEXTS,
-        )
-        self.run_action(request, queryset, action)

@@ -1,5 +1,6 @@
 """The page that imports the data model of an iTop, and the field that displays the imported classes."""
 
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
@@ -7,7 +8,6 @@ from django import forms
 from django.contrib import admin
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
 
 from intercom_bridge.datamodel.importing import profile_warnings
 from intercom_bridge.datamodel.lookup import class_label, decode
@@ -19,7 +19,6 @@ from .display import datetime_text, stacked
 from .row_actions import RowActionsAdmin
 
 State = DataModelImport.State
-PAGE = "intercom_bridge_itopinstance_datamodel"
 
 
 class DataModelForm(forms.Form):
@@ -49,31 +48,19 @@ class DataModelAdmin(RowActionsAdmin):
 
     change_form_template = "admin/intercom_bridge/itop.html"
 
-    def get_urls(self) -> list[URLPattern]:
-        page = path("<int:pk>/datamodel/", self.admin_site.admin_view(self.import_data_model), name=PAGE)
-        return [page, *super().get_urls()]
+    def row_pages(self) -> dict[str, Callable[..., HttpResponse]]:
+        return {**super().row_pages(), "datamodel": self.import_data_model}
 
     @admin.display(description="data model")
     def data_model(self, itop: ItopInstance) -> str:
         rows = list(itop.imported_classes.all()) if itop.pk else []
         if not rows:
             return "Not imported. Tickets are treated as those of a standard iTop."
-        classes = [(row.name, decode(row)) for row in rows]
-        return stacked(
-            [
-                *(
-                    f"{name} ({class_label(ticket_class)}): {len(ticket_class.attributes)} attributes"
-                    for name, ticket_class in classes
-                ),
-                f"From {rows[0].file_name}, {datetime_text(rows[0].imported_at)}",
-            ]
-        )
-
-    def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
-        links = super().page_links(request, row)
-        if row and self.has_change_permission(request, row):
-            links["import_url"] = reverse(f"admin:{PAGE}", args=[row.pk], current_app=self.admin_site.name)
-        return links
+        classes = [
+            f"{ticket_class.name} ({class_label(ticket_class)}): {len(ticket_class.attributes)} attributes"
+            for ticket_class in map(decode, rows)
+        ]
+        return stacked([*classes, f"From {rows[0].file_name}, {datetime_text(rows[0].imported_at)}"])
 
     def import_data_model(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Display the form and the latest import, and queue an import of the file that was uploaded."""
@@ -90,9 +77,9 @@ class DataModelAdmin(RowActionsAdmin):
             )
             self.log_change(request, itop, f"Uploaded the data model {upload.name}.")
             transaction.on_commit(lambda: wake(EVERYTHING))
-            return HttpResponseRedirect(reverse(f"admin:{PAGE}", args=[pk], current_app=self.admin_site.name))
+            return HttpResponseRedirect(request.path)
         latest = DataModelImport.objects.filter(itop=itop).first()
-        is_imported = latest is not None and latest.state == State.IMPORTED
+        state = latest.state if latest else ""
         return self.page(
             request,
             "import_datamodel.html",
@@ -102,7 +89,7 @@ class DataModelAdmin(RowActionsAdmin):
             file=FILE,
             latest=latest,
             # An upload that is corrected must not be interrupted.
-            is_waiting=latest is not None and latest.state == State.WAITING and request.method == "GET",
+            is_waiting=state == State.WAITING and request.method == "GET",
             has_worker=WorkerHeartbeat.objects.alive().exists(),
-            warnings=profile_warnings(itop) if is_imported else [],
+            warnings=profile_warnings(itop) if state == State.IMPORTED else [],
         )

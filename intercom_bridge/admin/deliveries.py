@@ -1,62 +1,62 @@
 """The admin of deliveries: one message for one ticket."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest
 
 from intercom_bridge.models import Delivery, Log
 from intercom_bridge.models.delivery import DeliveryQuerySet
-from intercom_bridge.models.reason import ReasonCode
 
-from .display import entry_block, first_words, payload_block, unix_time, with_words
+from .base import section
+from .display import entry_block, first_words, payload_block, with_words
 from .filters import LogFilter, ReasonFilter
-from .masking import mask
-from .records import WORKSPACE_FILTER, ConversationRecordAdmin
-from .row_actions import RetriableAdmin, RowAction
-from .search import SearchResult
+from .part_records import PartRecordAdmin, skip_action
+from .records import WORKSPACE_FILTER
+from .row_actions import RowAction
 
 State = Delivery.State
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
+class DeliveryAdmin(PartRecordAdmin):
     """Deliveries can be retried, skipped and verified."""
 
     list_display = ("created", "state", "reason_text", "message", "log_label", "ticket")
     actions = ("retry", "skip", "verify")
+    skip = skip_action("only waiting or failed deliveries can be skipped.")
+    # Look for written deliveries in the logs again.
+    verify = RowAction(
+        short_description="Verify in iTop's log",
+        eligible=DeliveryQuerySet.verifiable,
+        change=lambda rows, _: rows.verify_now(),
+        history="Verification requested.",
+        done="will be looked for in the ticket's log. An entry that was lost when someone saved the ticket is "
+        "written again. Any other missing entry is reported as the reason.",
+        refused="only written deliveries whose contents are still stored can be verified.",
+    )
     list_filter = ("state", ReasonFilter, LogFilter, "kind", "created_at", WORKSPACE_FILTER)
     linked_lookups = ("ticket__id__exact", "conversation__id__exact", "webhook_event__id__exact")
-    list_select_related = ("ticket",)
     list_defer = ("part", "item", "attempt_log")
-    search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
     fieldsets = (
-        (
-            None,
-            {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace", "webhook_event")},
-        ),
-        ("Message", {"fields": ("kind", "part_id", "author", "sent_at")}),
-        (
+        section(None, ("ticket", "in_itop", "conversation", "in_intercom", "workspace", "webhook_event")),
+        section("Message", ("kind", "part_id", "author", "sent_at")),
+        section(
             "Status",
-            {
-                "fields": (
-                    "state",
-                    "reason_text",
-                    "attempts",
-                    "erased_times",
-                    "due_at",
-                    "created_at",
-                    "written_at",
-                    "checked_at",
-                )
-            },
+            (
+                "state",
+                "reason_text",
+                "attempts",
+                "erased_times",
+                "due_at",
+                "created_at",
+                "written_at",
+                "checked_at",
+            ),
         ),
-        ("Log entry", {"fields": ("log_code", "entry_author", "entry")}),
-        ("Attempts", {"fields": ("attempt_history",)}),
-        ("Request to iTop", {"fields": ("idempotency_key", "item_json"), "classes": ("collapse",)}),
-        ("Message from Intercom", {"fields": ("part_json",), "classes": ("collapse",)}),
+        section("Log entry", ("log_code", "entry_author", "entry")),
+        section("Attempts", ("attempt_history",)),
+        section("Request to iTop", ("idempotency_key", "item_json"), is_collapsed=True),
+        section("Message from Intercom", ("part_json",), is_collapsed=True),
     )
 
     _words: Mapping[int, str] = {}
@@ -74,13 +74,6 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
         words = self._words.get(delivery.pk)
         return with_words(delivery.author, words) if words else delivery.author or "-"
 
-    def search_condition(self, found: SearchResult) -> Q:
-        return super().search_condition(found) | Q(part_id=found.text)
-
-    @admin.display(description="sent in Intercom")
-    def sent_at(self, delivery: Delivery) -> str:
-        return unix_time(delivery.part_created_at)
-
     @admin.display(description="log", ordering="log")
     def log_label(self, delivery: Delivery) -> str:
         return str(dict(Log.choices).get(delivery.log, "-"))
@@ -97,7 +90,7 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
         if item.get("user_id"):
             return f"The author's own account in iTop (user ID {item['user_id']})."
         if item.get("user_login"):
-            return str(item["user_login"]) if self.may_read else mask(item["user_login"])
+            return self.readable(str(item["user_login"]))
         return "The bridge's own account. The text names the author." if item else "-"
 
     @admin.display(description="entry")
@@ -119,35 +112,3 @@ class DeliveryAdmin(RetriableAdmin, ConversationRecordAdmin):
     @admin.display(description="conversation part")
     def part_json(self, delivery: Delivery) -> str:
         return payload_block(delivery, delivery.part, with_texts=self.may_read)
-
-    def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        if row.state == State.FAILED:
-            return ("skip",) if row.cleaned_at else ("retry", "skip")
-        if row.state in (State.WRITTEN, State.RESTORED):
-            return ("verify",) if row.item is not None and row.cleaned_at is None else ()
-        return ("skip",) if row.state == State.WAITING else ()
-
-    @admin.action(description="Skip", permissions=["act"])
-    def skip(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        username = request.user.get_username()
-        action = RowAction(
-            eligible=DeliveryQuerySet.unwritten,
-            change=lambda rows: DeliveryQuerySet.skip(rows, ReasonCode.SKIPPED_BY_ADMIN, username),
-            history="Skipped.",
-            done="skipped.",
-            refused="only waiting or failed deliveries can be skipped.",
-        )
-        self.run_action(request, queryset, action)
-
-    @admin.action(description="Verify in iTop's log", permissions=["act"])
-    def verify(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        """Look for written deliveries in the logs again."""
-        action = RowAction(
-            eligible=DeliveryQuerySet.verifiable,
-            change=DeliveryQuerySet.verify_now,
-            history="Verification requested.",
-            done="will be looked for in the ticket's log. An entry that was lost when someone saved the ticket is "
-            "written again. Any other missing entry is reported as the reason.",
-            refused="only written deliveries whose contents are still stored can be verified.",
-        )
-        self.run_action(request, queryset, action)

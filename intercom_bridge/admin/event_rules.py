@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import messages
@@ -12,7 +12,6 @@ from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.forms.boundfield import BoundField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.urls import URLPattern, path, reverse
 
 from intercom_bridge.events import teammates
 from intercom_bridge.intercom.client import IntercomError
@@ -22,12 +21,6 @@ from intercom_bridge.models.event_rules import REOPENING_KINDS, Action, rules_of
 
 from .base import ModelAdmin, columns_of
 
-if TYPE_CHECKING:
-    ModelForm = forms.ModelForm[EventRules]
-else:
-    ModelForm = forms.ModelForm
-
-PAGE = "intercom_bridge_workspace_rules"
 # The rows of the table: an event, and what a person sees happen in iTop.
 EVENTS = (
     (
@@ -67,9 +60,10 @@ class EventRow:
     errors: Sequence[Any]
 
 
-class EventRulesForm(ModelForm):
+class EventRulesForm(forms.ModelForm):  # type: ignore[type-arg] # generic in the stubs only
     """The rules of one workspace. The choices come from Intercom, and the stored ones are always among them."""
 
+    instance: EventRules
     reopens_on = forms.MultipleChoiceField(
         choices=[(kind, title) for kind, title in TITLES.items() if kind in REOPENING_KINDS],
         required=False,
@@ -78,7 +72,7 @@ class EventRulesForm(ModelForm):
 
     class Meta:
         model = EventRules
-        exclude = ("workspace",)
+        exclude = ("workspace",)  # noqa: DJ006 - all columns are rules
         widgets = {kind: forms.RadioSelect for kind, _, _ in EVENTS}
         labels = {
             "post_as_admin_id": "Write as",
@@ -172,15 +166,13 @@ class EventRulesForm(ModelForm):
 class EventRulesAdmin(ModelAdmin):
     """The part of the workspace admin with the rules."""
 
-    def get_urls(self) -> list[URLPattern]:
-        page = path("<int:pk>/rules/", self.admin_site.admin_view(self.rules), name=PAGE)
-        return [page, *super().get_urls()]
+    def row_pages(self) -> dict[str, Callable[..., HttpResponse]]:
+        return {**super().row_pages(), "rules": self.rules}
 
     def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
+        """Link the rules also for those who may only view the workspace."""
         links = super().page_links(request, row)
-        if row:
-            links["rules_url"] = reverse(f"admin:{PAGE}", args=[row.pk], current_app=self.admin_site.name)
-        return links
+        return {**links, "rules_url": self.row_page_url("rules", row)} if row else links
 
     def rules(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Display the rules of a workspace, or save them."""

@@ -3,20 +3,16 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.db.models import Q
 from django.template.defaultfilters import filesizeformat
 
 from intercom_bridge.models import Conversation, FileToIntercom, FileToItop
-from intercom_bridge.models.file_to_itop import FileToItopQuerySet
-from intercom_bridge.models.reason import ReasonCode
 
-from .base import ModelAdmin
-from .display import itop_link, unix_time
+from .base import ModelAdmin, section
+from .display import itop_link
 from .filters import ReasonFilter
-from .masking import mask
+from .part_records import PartRecordAdmin, skip_action
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin
-from .row_actions import RetriableAdmin, RowAction
 from .search import SearchResult
 
 State = FileToItop.State
@@ -31,7 +27,7 @@ class FileColumns(ModelAdmin):
         """Return the name, hidden from those who may not read messages."""
         if row.cleaned_at is not None:
             return ERASED
-        return row.name if self.may_read or not row.name else mask(row.name)
+        return self.readable(row.name) if row.name else ""
 
     @admin.display(description="size", ordering="size")
     def file_size(self, row: Any) -> str:
@@ -39,63 +35,26 @@ class FileColumns(ModelAdmin):
 
 
 @admin.register(FileToItop)
-class FileToItopAdmin(FileColumns, RetriableAdmin, ConversationRecordAdmin):
+class FileToItopAdmin(FileColumns, PartRecordAdmin):
     """Files can be retried and skipped."""
 
     list_display = ("created", "state", "reason_text", "file_name", "file_size", "attempts", "ticket")
     actions = ("retry", "skip")
+    # Copies of redacted files are deleted nevertheless.
+    skip = skip_action("only waiting or failed files can be skipped, and none whose copy is to be deleted.")
     list_filter = ("state", ReasonFilter, "is_inline", "created_at", WORKSPACE_FILTER)
     linked_lookups = ("ticket__id__exact", "conversation__id__exact", "cleaned_at__isnull")
-    list_select_related = ("ticket",)
     list_defer = ("url", "author", "attempt_log")
-    search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
     fieldsets = (
-        (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
-        ("File", {"fields": ("file_name", "content_type", "file_size", "is_inline")}),
-        ("Message", {"fields": ("part_kind", "part_id", "sent_at")}),
-        (
+        section(None, ("ticket", "in_itop", "conversation", "in_intercom", "workspace")),
+        section("File", ("file_name", "content_type", "file_size", "is_inline")),
+        section("Message", ("part_kind", "part_id", "sent_at")),
+        section(
             "Status",
-            {
-                "fields": (
-                    "state",
-                    "reason_text",
-                    "attempts",
-                    "due_at",
-                    "created_at",
-                    "copied_at",
-                    "attachment_id",
-                )
-            },
+            ("state", "reason_text", "attempts", "due_at", "created_at", "copied_at", "attachment_id"),
         ),
-        ("Attempts", {"fields": ("attempt_history",)}),
+        section("Attempts", ("attempt_history",)),
     )
-
-    def search_condition(self, found: SearchResult) -> Q:
-        return super().search_condition(found) | Q(part_id=found.text)
-
-    @admin.display(description="sent in Intercom")
-    def sent_at(self, row: FileToItop) -> str:
-        return unix_time(row.part_created_at)
-
-    def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        if row.is_redacted:
-            return super().applicable_actions(row)
-        if row.state == State.FAILED:
-            return ("skip",) if row.cleaned_at else ("retry", "skip")
-        return ("skip",) if row.state == State.WAITING else ()
-
-    @admin.action(description="Skip", permissions=["act"])
-    def skip(self, request: HttpRequest, queryset: QuerySet[FileToItop]) -> None:
-        """Skip waiting and failed files. Copies of redacted files are deleted nevertheless."""
-        username = request.user.get_username()
-        action = RowAction(
-            eligible=lambda rows: rows.unfinished().filter(is_redacted=False),
-            change=lambda rows: FileToItopQuerySet.skip(rows, ReasonCode.SKIPPED_BY_ADMIN, username),
-            history="Skipped.",
-            done="skipped.",
-            refused="only waiting or failed files can be skipped, and none whose copy is to be deleted.",
-        )
-        self.run_action(request, queryset, action)
 
 
 @admin.register(FileToIntercom)
@@ -114,9 +73,9 @@ class FileToIntercomAdmin(FileColumns, ConversationRecordAdmin):
     list_select_related = ("event__ticket",)
     list_defer = ("event__content",)
     fieldsets = (
-        (None, {"fields": ("event", "ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
-        ("File", {"fields": ("source", "object_id", "file_name", "content_type", "file_size")}),
-        ("Status", {"fields": ("state", "reason_text", "created_at")}),
+        section(None, ("event", "ticket", "in_itop", "conversation", "in_intercom", "workspace")),
+        section("File", ("source", "object_id", "file_name", "content_type", "file_size")),
+        section("Status", ("state", "reason_text", "created_at")),
     )
 
     def search_condition(self, found: SearchResult) -> Q:

@@ -1,22 +1,20 @@
 """The part of an iTop's page about changes that come back: how polling goes, and the secret of push requests."""
 
-from typing import Any
+from collections.abc import Callable
 
 from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from intercom_bridge.models import ItopInstance, ItopPoll, TicketSnapshot
-from intercom_bridge.models.reason import reason_label
 
 from .base import ModelAdmin
 from .display import datetime_text, problem
 
 CHANGES_FIELDS = ("polling", "followed_tickets", "push")
-PAGE = "intercom_bridge_itopinstance_push_secret"
 
 
 class ItopChangesAdmin(ModelAdmin):
@@ -32,7 +30,7 @@ class ItopChangesAdmin(ModelAdmin):
             return f"OK, last poll {datetime_text(poll.polled_at)}"
         last = f"Last successful poll {datetime_text(poll.succeeded_at)}." if poll.succeeded_at else ""
         times = "once" if poll.failures_in_a_row < 2 else f"{poll.failures_in_a_row} times in a row"
-        reason = reason_label(poll.reason_code, poll.reason_detail if self.may_read else "")
+        reason = self.reason(poll.reason_code, poll.reason_detail)
         return problem(
             f"Failed {times}: {reason} {last} Nothing is lost: the next successful poll finds all changes."
         )
@@ -56,15 +54,8 @@ class ItopChangesAdmin(ModelAdmin):
             return f"Set up, but nothing was received yet. Address: {_address(itop)}"
         return f"Last push {datetime_text(itop.push_received_at)}"
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(require_POST(self.new_push_secret))
-        return [path("<int:pk>/push-secret/", view, name=PAGE), *super().get_urls()]
-
-    def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
-        links = super().page_links(request, row)
-        if row and self.has_change_permission(request, row):
-            links["push_secret_url"] = reverse(f"admin:{PAGE}", args=[row.pk])
-        return links
+    def row_pages(self) -> dict[str, Callable[..., HttpResponse]]:
+        return {**super().row_pages(), "push_secret": require_POST(self.new_push_secret)}
 
     def new_push_secret(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Create a secret and display it, only in this response."""

@@ -12,9 +12,8 @@ from django.utils import timezone
 from intercom_bridge import doctor
 from intercom_bridge.doctor import Finding
 from intercom_bridge.models import Delivery, ItopInstance, PersonMatch
-from intercom_bridge.models.reason import reason_label
 
-from .base import STYLES, columns_of
+from .base import columns_of, section
 from .connection_test import ConnectionTestAdmin
 from .datamodels import DataModelAdmin
 from .display import datetime_text, stacked
@@ -44,53 +43,51 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
     list_display = ("name", "url", "account", "status", "administrator", "extension")
     list_select_related = ()
     actions = ("retry_now",)
+    retry_now = RowAction(
+        short_description="Retry now",
+        eligible=lambda itops: itops.filter(paused_until__isnull=False),
+        change=lambda itops, _: sum(_end_pause(itop) for itop in itops),
+        history="Pause ended.",
+        done="will be retried now, with one write.",
+        refused="not paused.",
+    )
     search_fields = ("name", "url")
     readonly_fields = (*STATUS_FIELDS, *CHANGES_FIELDS, *CAPABILITIES, "data_model")
     save_on_top = True
     fieldsets = (
-        (None, {"fields": ("name", "url", "time_zone")}),
-        (
+        section(None, ("name", "url", "time_zone")),
+        section(
             "Account",
-            {
-                "fields": ("token", "user", "password"),
-                "description": "A token user with the profiles REST Services User and Administrator (iTop lets only "
-                "administrators set the author of a log entry). Without a token: a user and a password. Secrets are "
-                "encrypted and never displayed again.",
-            },
+            ("token", "user", "password"),
+            description="A token user with the profiles REST Services User and Administrator (iTop lets only "
+            "administrators set the author of a log entry). Without a token: a user and a password. Secrets are "
+            "encrypted and never displayed again.",
         ),
-        ("For customers", {"fields": ("portal_url",), "classes": ("collapse",)}),
-        (
+        section("For customers", ("portal_url",), is_collapsed=True),
+        section(
             "Data model",
-            {
-                "fields": ("data_model",),
-                "description": "Ticket classes, their attributes and labels. Import the data model again whenever it "
-                "changes in iTop.",
-            },
+            ("data_model",),
+            description="Ticket classes, their attributes and labels. Import the data model again whenever it "
+            "changes in iTop.",
         ),
-        (
+        section(
             "Detected capabilities",
-            {"fields": CAPABILITIES, "description": "Detected with the first requests to this iTop."},
+            CAPABILITIES,
+            description="Detected with the first requests to this iTop.",
         ),
-        (
+        section(
             "Changes in iTop",
-            {
-                "fields": CHANGES_FIELDS,
-                "description": "The bridge asks every few seconds which linked tickets have changed. Each workspace "
-                "has rules for what is reported: “Rules for changes in iTop” on the workspace's page.",
-            },
+            CHANGES_FIELDS,
+            description="The bridge asks every few seconds which linked tickets have changed. Each workspace "
+            "has rules for what is reported: “Rules for changes in iTop” on the workspace's page.",
         ),
-        (
+        section(
             "Writing to iTop",
-            {
-                "fields": STATUS_FIELDS,
-                "description": "After failures, writing to this iTop is paused and messages are queued; none will "
-                "fail. After each pause, one write is tried.",
-            },
+            STATUS_FIELDS,
+            description="After failures, writing to this iTop is paused and messages are queued; none will "
+            "fail. After each pause, one write is tried.",
         ),
     )
-
-    class Media:
-        css = STYLES
 
     @admin.display(description="account")
     def account(self, itop: ItopInstance) -> str:
@@ -106,7 +103,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
         paused = f"Paused since {datetime_text(itop.paused_since)}" if itop.paused_since else "Paused"
         if itop.paused_until > timezone.now():
             paused += f", until {datetime_text(itop.paused_until)}"
-        return f"{paused}, after {failures}: {reason_label(itop.pause_code, self.pause_response(itop))}"
+        return f"{paused}, after {failures}: {self.reason(itop.pause_code, itop.pause_detail)}"
 
     @admin.display(description="response")
     def pause_response(self, itop: ItopInstance) -> str:
@@ -139,20 +136,6 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
 
     def examine(self, row: ItopInstance) -> Iterator[Finding]:
         return doctor.examine_itop(row, doctor.PAGE_SECONDS)
-
-    def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        return ("retry_now",) if row.paused_until else ()
-
-    @admin.action(description="Retry now", permissions=["act"])
-    def retry_now(self, request: HttpRequest, queryset: QuerySet[ItopInstance]) -> None:
-        action = RowAction(
-            eligible=lambda itops: itops.filter(paused_until__isnull=False),
-            change=lambda itops: sum(_end_pause(itop) for itop in itops),
-            history="Pause ended.",
-            done="will be retried now, with one write.",
-            refused="not paused.",
-        )
-        self.run_action(request, queryset, action)
 
     def save_model(self, request: HttpRequest, obj: ItopInstance, form: Any, change: bool) -> None:
         """Save the edited columns. If the address or the account has changed, reset the detected capabilities."""

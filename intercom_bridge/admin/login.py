@@ -4,7 +4,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from django import forms
@@ -39,23 +39,20 @@ class PasswordChecks:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Wait until no other check is running. Raise BusyError if too many wait already, or if it takes too long."""
-        if not self._waiting.acquire(blocking=False):
-            raise BusyError
-        try:
+        with ExitStack() as held:
+            if not self._waiting.acquire(blocking=False):
+                raise BusyError
+            held.callback(self._waiting.release)
             if not self._turn.acquire(timeout=MAX_WAIT_SECONDS):
                 raise BusyError
+            held.callback(self._turn.release)
+            time.sleep(min(max(0.0, self._free_at - time.monotonic()), MAX_WAIT_SECONDS))
+            began = time.monotonic()
             try:
-                time.sleep(min(max(0.0, self._free_at - time.monotonic()), MAX_WAIT_SECONDS))
-                began = time.monotonic()
-                try:
-                    yield
-                finally:
-                    ended = time.monotonic()
-                    self._free_at = ended + (ended - began)
+                yield
             finally:
-                self._turn.release()
-        finally:
-            self._waiting.release()
+                ended = time.monotonic()
+                self._free_at = ended + (ended - began)
 
 
 password_checks = PasswordChecks()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +13,7 @@ from django.forms import Field as FormField
 from django.forms import Textarea
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
-from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_POST
 
 from intercom_bridge.messenger.itop_extension import MODULE, build_extension
@@ -20,7 +21,7 @@ from intercom_bridge.messenger.page_snippet import policy_lines, visitor_snippet
 from intercom_bridge.models import Messenger, MessengerKey
 from intercom_bridge.models.encryption import SecretDecryptionError
 
-from .base import STYLES, ModelAdmin, columns_of
+from .base import ModelAdmin, columns_of, section
 from .display import datetime_text, stacked
 from .profile_form import CodesFormField
 from .secrets import SECRET_OVERRIDES, SecretsForm
@@ -57,62 +58,49 @@ class MessengerAdmin(ModelAdmin):
     readonly_fields = ("keys", "policy", "snippet")
     save_on_top = True
     fieldsets = (
-        (None, {"fields": ("workspace", "enabled")}),
-        (
+        section(None, ("workspace", "enabled")),
+        section(
             "Identity",
-            {
-                "fields": ("api_secret", "next_api_secret", "next_api_secret_from"),
-                "description": "The secret signs the person's identity and never leaves the bridge. In Intercom, "
-                "enforce Messenger security. Otherwise anyone can pretend to be another person by editing the page "
-                "in the browser.",
-            },
+            ("api_secret", "next_api_secret", "next_api_secret_from"),
+            description="The secret signs the person's identity and never leaves the bridge. In Intercom, "
+            "enforce Messenger security. Otherwise anyone can pretend to be another person by editing the page "
+            "in the browser.",
         ),
-        (
+        section(
             "Who sees the Messenger",
-            {
-                "fields": ("pages", "allowed_profiles", "position"),
-                "description": "It is shown to active persons in the workspace's scope who are signed in to iTop. The "
-                "scope is evaluated with the rights of the bridge's account, not with the person's.",
-            },
+            ("pages", "allowed_profiles", "position"),
+            description="It is shown to active persons in the workspace's scope who are signed in to iTop. The "
+            "scope is evaluated with the rights of the bridge's account, not with the person's.",
         ),
-        (
+        section(
             "Data sent to Intercom",
-            {
-                "fields": ("sends_company", "sends_language", "person_attributes"),
-                "description": "In addition to the name, the e-mail address, and the class and ID of the Person.",
-            },
+            ("sends_company", "sends_language", "person_attributes"),
+            description="In addition to the name, the e-mail address, and the class and ID of the Person.",
         ),
-        (
+        section(
             "iTop extension",
-            {
-                "fields": ("keys",),
-                "description": "Install the extension in iTop as described in the handbook under "
-                "“Show the Messenger in iTop”. The file contains a key of this iTop, so delete it afterwards.",
-            },
+            ("keys",),
+            description="Install the extension in iTop as described in the handbook under "
+            "“Show the Messenger in iTop”. The file contains a key of this iTop, so delete it afterwards.",
         ),
-        (
+        section(
             "If your proxy sends a Content-Security-Policy",
-            {
-                "fields": ("policy",),
-                "classes": ("collapse",),
-                "description": "iTop itself sends no such header. Add these sources to the directives that your "
-                "proxy sends.",
-            },
+            ("policy",),
+            description="iTop itself sends no such header. Add these sources to the directives that your "
+            "proxy sends.",
+            is_collapsed=True,
         ),
-        (
+        section(
             "Without the extension",
-            {
-                "fields": ("snippet",),
-                "classes": ("collapse",),
-                "description": "One line for a website, or for a web server that adds it to pages (nginx: "
-                "<code>sub_filter</code>). It shows the Messenger to visitors. Their identity is not verified, and the "
-                "panel marks them as “Not verified”.",
-            },
+            ("snippet",),
+            description="One line for a website, or for a web server that adds it to pages (nginx: "
+            "<code>sub_filter</code>). It shows the Messenger to visitors. Their identity is not verified, and the "
+            "panel marks them as “Not verified”.",
+            is_collapsed=True,
         ),
     )
 
     class Media:
-        css = STYLES
         js = ("intercom_bridge/copy.js",)
 
     @admin.display(description="shown in")
@@ -151,12 +139,7 @@ class MessengerAdmin(ModelAdmin):
     ) -> FormField | None:
         """Return a field with one name per line for lists of names."""
         if db_field.name in NAME_LISTS:
-            return LinesField(
-                required=False,
-                label=str(db_field.verbose_name).capitalize(),
-                help_text=db_field.help_text,
-                initial=db_field.get_default(),
-            )
+            return LinesField.for_column(db_field)
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Messenger | None = None) -> tuple[str, ...]:
@@ -166,31 +149,13 @@ class MessengerAdmin(ModelAdmin):
         """Save only the edited columns, because keys may have been rotated since the page was opened."""
         obj.save(update_fields=columns_of(obj, form.changed_data) if change else None)
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view
-        pages = [
-            path(
-                "<int:pk>/extension/",
-                view(require_POST(self.download)),
-                name="intercom_bridge_messenger_extension",
-            ),
-            path(
-                "<int:pk>/new-key/",
-                view(require_POST(self.new_key)),
-                name="intercom_bridge_messenger_new_key",
-            ),
-        ]
-        return [*pages, *super().get_urls()]
+    def row_pages(self) -> dict[str, Callable[..., HttpResponse]]:
+        return {"extension": require_POST(self.download), "new_key": require_POST(self.new_key)}
 
     def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
         """Return the buttons of the extension, for those who may change the row."""
-        if not row or not self.has_change_permission(request, row):
-            return super().page_links(request, row)
-        return {
-            "extension_url": reverse("admin:intercom_bridge_messenger_extension", args=[row.pk]),
-            "new_key_url": reverse("admin:intercom_bridge_messenger_new_key", args=[row.pk]),
-            "sandbox_url": _sandbox_url(),
-        }
+        links = super().page_links(request, row)
+        return {**links, "sandbox_url": _sandbox_url()} if links else {}
 
     def download(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Return the zip file. It contains a key, so the user needs the permission to change the row."""

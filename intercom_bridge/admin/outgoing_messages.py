@@ -5,9 +5,9 @@ from django.db.models import Q
 
 from intercom_bridge.models import OutgoingMessage
 
+from .base import section
 from .display import payload_block, stacked
 from .filters import ReasonFilter
-from .masking import mask
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin
 from .row_actions import RetriableAdmin
 from .search import SearchResult
@@ -22,22 +22,11 @@ class OutgoingMessageAdmin(RetriableAdmin, ConversationRecordAdmin):
     list_defer = ("body",)
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a message ID."
     fieldsets = (
-        (None, {"fields": ("conversation", "in_intercom", "workspace", "admin_id", "is_note", "body_html")}),
-        ("Reason for the message", {"fields": ("events", "broadcast")}),
-        (
+        section(None, ("conversation", "in_intercom", "workspace", "admin_id", "is_note", "body_html")),
+        section("Reason for the message", ("events", "broadcast")),
+        section(
             "Status",
-            {
-                "fields": (
-                    "state",
-                    "reason_text",
-                    "part_id",
-                    "attempts",
-                    "due_at",
-                    "created_at",
-                    "reopens",
-                    "reopened_at",
-                )
-            },
+            ("state", "reason_text", "part_id", "attempts", "due_at", "created_at", "reopens", "reopened_at"),
         ),
     )
 
@@ -54,4 +43,4 @@ class OutgoingMessageAdmin(RetriableAdmin, ConversationRecordAdmin):
     def body_html(self, message: OutgoingMessage) -> str:
         if message.cleaned_at is not None:
             return payload_block(message, message.body, with_texts=self.may_read)
-        return message.body if self.may_read else mask(message.body)
+        return self.readable(message.body)

@@ -16,13 +16,21 @@ from intercom_bridge.privacy.contact import Contact, CreationPendingError, anony
 from intercom_bridge.privacy.person_copy import person_copy
 from intercom_bridge.tickets.people.evidence import describe_evidence
 
-from .base import MAX_COUNTED
+from .base import MAX_COUNTED, section
 from .display import NOTHING, datetime_text, json_block, stacked
 from .masking import may_read_messages
 from .records import RecordAdmin
 from .row_actions import FROM_ROW_PAGE, RowAction, RowActionsAdmin
 
 MAX_CONTACTS = 20
+REMOVAL = RowAction(
+    short_description="Remove the match",
+    eligible=lambda rows: rows,
+    change=lambda rows, _: rows.delete()[0],
+    history="Match removed.",
+    done="removed. The panel will match the contact again.",
+    refused="already removed.",
+)
 
 
 @admin.register(PersonMatch)
@@ -42,21 +50,11 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
         "A name, an e-mail address, an Intercom contact ID, or the teammate who picked the person."
     )
     fieldsets = (
-        ("In Intercom", {"fields": ("workspace", "contact_id", "stated", "conversations")}),
-        ("Match", {"fields": ("found_by", "picked_by", "picked_at")}),
-        (
+        section("In Intercom", ("workspace", "contact_id", "stated", "conversations")),
+        section("Match", ("found_by", "picked_by", "picked_at")),
+        section(
             "In iTop",
-            {
-                "fields": (
-                    "itop",
-                    "name",
-                    "email",
-                    "person_id",
-                    "organization_with_id",
-                    "attributes_json",
-                    "matched_at",
-                )
-            },
+            ("itop", "name", "email", "person_id", "organization_with_id", "attributes_json", "matched_at"),
         ),
     )
 
@@ -100,21 +98,11 @@ class PersonMatchAdmin(RowActionsAdmin, RecordAdmin):
     def has_erase_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("intercom_bridge.delete_personmatch"))
 
-    def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        return ("forget", "export_for_person", "export_for_controller", "erase_data")
-
-    @admin.action(description="Remove the match", permissions=["act"])
+    @admin.action(description=REMOVAL.short_description, permissions=["act"])
     def forget(self, request: HttpRequest, queryset: QuerySet[PersonMatch]) -> None:
         """Remove matches, so that the contact is matched again."""
         keys = list(queryset.values_list("pk", flat=True)[:MAX_COUNTED])
-        action = RowAction(
-            eligible=lambda rows: rows,
-            change=lambda rows: rows.delete()[0],
-            history="Match removed.",
-            done="removed. The panel will match the contact again.",
-            refused="already removed.",
-        )
-        self.run_action(request, queryset, action)
+        self.run_action(request, queryset, REMOVAL)
         # A later erasure could not find these entries.
         anonymize_admin_log(keys, "removed")
 

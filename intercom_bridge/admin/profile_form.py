@@ -1,19 +1,18 @@
 """The form of a ticket profile. It checks codes and values against the ticket class, as far as it is known."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from django import forms
+from django.db import models
+from django.utils.text import capfirst
 
 from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
 from intercom_bridge.datamodel.lookup import decode
 from intercom_bridge.datamodel.profile_check import ProfileCheck, did_you_mean, missing_from_form
 from intercom_bridge.models import ImportedClass, TicketProfile
-
-if TYPE_CHECKING:
-    ModelForm = forms.ModelForm[TicketProfile]
-else:
-    ModelForm = forms.ModelForm
 
 FILL_IN = "Correct automatically"
 ACCEPT_OTHER = "Accept other codes"
@@ -23,6 +22,16 @@ class CodesFormField(forms.Field):
     """A JSON list of codes, entered one per line or separated by commas."""
 
     widget = forms.Textarea(attrs={"rows": 8, "cols": 40, "class": "bridge-codes", "spellcheck": "false"})
+
+    @classmethod
+    def for_column(cls, column: models.Field[Any, Any]) -> Self:
+        """Return the field for a column with such a list."""
+        return cls(
+            required=not column.blank,
+            label=capfirst(column.verbose_name),
+            help_text=column.help_text,
+            initial=column.get_default(),
+        )
 
     def prepare_value(self, value: Any) -> Any:
         return "\n".join(str(code) for code in value) if isinstance(value, list) else value
@@ -35,12 +44,13 @@ class CodesFormField(forms.Field):
         return bool(self.to_python(data) != (initial or []))
 
 
-class TicketProfileForm(ModelForm):
+class TicketProfileForm(forms.ModelForm):  # type: ignore[type-arg] # generic in the stubs only
     """An unknown code or value is an error if the class is known: imported, or else that of a standard iTop.
 
     `filled_in` names the fields that were corrected at the user's request, `warnings` what is suspicious but allowed.
     """
 
+    instance: TicketProfile
     fill_in = forms.BooleanField(
         required=False,
         label=FILL_IN,

@@ -17,7 +17,7 @@ from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
 from intercom_bridge.datamodel.lookup import attribute_label, decode, value_label
 from intercom_bridge.models import ImportedClass, TicketProfile
 
-from .base import STYLES
+from .base import section
 from .preview import PreviewAdmin
 from .profile_form import CodesFormField, TicketProfileForm
 
@@ -38,43 +38,31 @@ class TicketProfileAdmin(PreviewAdmin):
     readonly_fields = ("known_attributes",)
     save_on_top = True
     fieldsets = (
-        (None, {"fields": ("name", "ticket_class", "fill_in", "accept_other")}),
-        (
+        section(None, ("name", "ticket_class", "fill_in", "accept_other")),
+        section(
             "Create form",
-            {
-                "fields": ("form_attributes", "defaults"),
-                "description": "Attributes of the class, as codes: one per line. Those that iTop requires are added "
-                "automatically, unless they have a default.",
-            },
+            ("form_attributes", "defaults"),
+            description="Attributes of the class, as codes: one per line. Those that iTop requires are added "
+            "automatically, unless they have a default.",
         ),
-        (
+        section(
             "Ticket details",
-            {
-                "fields": (
-                    "excluded_states",
-                    "subtitle_attribute",
-                    "details_attributes",
-                    "show_open_in_backoffice_button",
-                ),
-                "description": "Codes, one per line.",
-            },
+            ("excluded_states", "subtitle_attribute", "details_attributes", "show_open_in_backoffice_button"),
+            description="Codes, one per line.",
         ),
-        (
+        section(
             "Attribute mapping",
-            {
-                "fields": ("attributes_mapping",),
-                "description": "Only for attributes whose codes differ from those of a standard iTop: org_id, "
-                "caller_id, status, title, description, origin, public_log, private_log. If iTop has the attributes "
-                "of Combodo's Intercom extension, also: intercom_ref, intercom_url, intercom_sync_activated.",
-            },
+            ("attributes_mapping",),
+            description="Only for attributes whose codes differ from those of a standard iTop: org_id, "
+            "caller_id, status, title, description, origin, public_log, private_log. If iTop has the attributes "
+            "of Combodo's Intercom extension, also: intercom_ref, intercom_url, intercom_sync_activated.",
         ),
-        ("Attributes of the class", {"fields": ("known_attributes",), "classes": ("collapse",)}),
+        section("Attributes of the class", ("known_attributes",), is_collapsed=True),
     )
 
     class Media:
-        """The style sheet, and the script of the pick lists."""
+        """The script of the pick lists."""
 
-        css = STYLES
         js = ("intercom_bridge/codes.js",)
 
     @admin.display(description="workspaces")
@@ -133,12 +121,7 @@ class TicketProfileAdmin(PreviewAdmin):
     ) -> FormField | None:
         """Return a field with one code per line for lists of codes."""
         if db_field.name in CODE_LISTS:
-            return CodesFormField(
-                required=not db_field.blank,
-                label=str(db_field.verbose_name).capitalize(),
-                help_text=db_field.help_text,
-                initial=db_field.get_default(),
-            )
+            return CodesFormField.for_column(db_field)
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None and db_field.name == "subtitle_attribute":
             field.widget.attrs["list"] = "bridge-attribute-codes"

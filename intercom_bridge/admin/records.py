@@ -1,8 +1,10 @@
 """Admins of records: read-only, and cheap to open however long the tables grow."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from django.contrib import admin
@@ -14,37 +16,29 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from intercom_bridge.models import Conversation, Participant, PersonMatch, Workspace
-from intercom_bridge.models.reason import reason_label
 
-from .base import MAX_COUNTED, STYLES, ModelAdmin
+from .base import MAX_COUNTED, ModelAdmin
 from .display import NOTHING, attempts_table, datetime_column, intercom_link, itop_link, link, stacked
 from .search import SearchResult, look_up
-
-if TYPE_CHECKING:
-    AnyPaginator = Paginator[Any]
-else:
-    # Generic in the stubs only.
-    AnyPaginator = Paginator
 
 WORKSPACE_FILTER = ("conversation__workspace", admin.RelatedFieldListFilter)
 
 
-class DeferringChangeList(ChangeList):
-    """A change list that does not load the large columns."""
+class RecordList(ChangeList):
+    """A change list of a RecordAdmin. It does not load the large columns."""
+
+    model_admin: RecordAdmin
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        deferred: tuple[str, ...] = getattr(self.model_admin, "list_defer", ())
-        return super().get_queryset(request, exclude_parameters).defer(*deferred)
+        return super().get_queryset(request, exclude_parameters).defer(*self.model_admin.list_defer)
 
     def get_results(self, request: HttpRequest) -> None:
         """Read the rows of the page, and the values from other tables that their columns display."""
         super().get_results(request)
-        prepare = getattr(self.model_admin, "prepare_rows", None)
-        if prepare is not None:
-            prepare(self.result_list)
+        self.model_admin.prepare_rows(self.result_list)
 
 
-class BoundedPaginator(AnyPaginator):
+class BoundedPaginator(Paginator):  # type: ignore[type-arg] # generic in the stubs only
     """A paginator that counts at most MAX_COUNTED rows."""
 
     @cached_property
@@ -78,7 +72,6 @@ def counts_column(rows_of: type[Model], label: str, field: str, owner: str) -> C
 class RecordAdmin(ModelAdmin):
     """A read-only admin, so all its fields are."""
 
-    list_defer: tuple[str, ...] = ()
     list_per_page = 50
     list_max_show_all = 200
     show_full_result_count = False
@@ -87,11 +80,8 @@ class RecordAdmin(ModelAdmin):
     ordering: ClassVar[tuple[str, ...]] = ("-pk",)
     created = datetime_column("created_at", "created")
 
-    class Media:
-        css = STYLES
-
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
-        return DeferringChangeList
+        return RecordList
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return False: records are created by the bridge."""
@@ -103,6 +93,9 @@ class RecordAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return False, also when a workspace is deleted: without its record a message would be written again."""
         return False
+
+    def prepare_rows(self, rows: Iterable[Any]) -> None:
+        """Read the values from other tables. Only called for a copy of the admin that serves one request."""
 
     # Links to other records
 
@@ -140,8 +133,8 @@ class RecordAdmin(ModelAdmin):
 
     @admin.display(description="reason", ordering="reason_code")
     def reason_text(self, row: Any) -> str:
-        """Return why the row is in its state, without the remote system's words if the viewer may not read texts."""
-        return reason_label(row.reason_code, row.reason_detail if self.may_read else "")
+        """Return why the row is in its state."""
+        return self.reason(row.reason_code, row.reason_detail)
 
     @admin.display(description="attempts")
     def attempt_history(self, row: Any) -> str:
@@ -162,7 +155,7 @@ class CustomerColumn(RecordAdmin):
         return conversation
 
     def prepare_rows(self, rows: Iterable[Any]) -> None:
-        """Read the names of the customers. Only called for a copy of the admin that serves one request."""
+        """Read the names of the customers."""
         if "customer" in self.list_display and self._may_view(PersonMatch):
             self._customers = customer_names([self.conversation_of(row) for row in rows])
 
@@ -216,6 +209,10 @@ class SearchableAdmin(RecordAdmin):
         text = " ".join(search_term.replace("\x00", "").strip('"').split())
         return (queryset.filter(self.search_condition(look_up(text))) if text else queryset), False
 
+    @admin.display(description="in iTop")
+    def in_itop(self, row: Any) -> str:
+        return itop_link(row.ticket) if row.ticket else NOTHING
+
 
 class ConversationRecordAdmin(CustomerColumn, SearchableAdmin):
     """Records with a conversation and, mostly, a ticket."""
@@ -223,7 +220,3 @@ class ConversationRecordAdmin(CustomerColumn, SearchableAdmin):
     @admin.display(description="workspace", ordering="conversation__workspace")
     def workspace(self, row: Any) -> Workspace:
         return self.conversation_of(row).workspace
-
-    @admin.display(description="in iTop")
-    def in_itop(self, row: Any) -> str:
-        return itop_link(row.ticket) if row.ticket else NOTHING

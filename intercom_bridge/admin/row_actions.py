@@ -1,10 +1,12 @@
 """Actions on rows: in a list for many rows, on a row's own page for that row."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from __future__ import annotations
 
-from django.contrib import admin, messages
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import transaction
 from django.db.models import QuerySet
@@ -21,17 +23,24 @@ FROM_ROW_PAGE = "_row"
 
 @dataclass(frozen=True, kw_only=True)
 class RowAction:
-    """The texts and functions of an action. The texts complete "3 deliveries …" in the messages to the user.
+    """An action of an admin: its texts and functions.
 
-    `eligible` narrows a queryset to the rows that can be changed, `change` changes a queryset, and `history` is
-    recorded in the history of each row.
+    `eligible` narrows a queryset to the rows that can be changed, `change` changes a queryset for the user with this
+    name, and `history` is recorded in the history of each row. `done` and `refused` complete "3 deliveries …" in the
+    messages to the user.
     """
 
+    # Django reads these two, as from a function.
+    short_description: str
+    allowed_permissions: ClassVar[tuple[str, ...]] = ("act",)
     eligible: Callable[[Any], QuerySet[Any]]
-    change: Callable[[Any], int]
+    change: Callable[[Any, str], int]
     history: str
     done: str
     refused: str
+
+    def __call__(self, page: RowActionsAdmin, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        page.run_action(request, queryset, self)
 
 
 class RowActionsAdmin(ModelAdmin):
@@ -47,22 +56,24 @@ class RowActionsAdmin(ModelAdmin):
     def has_act_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}"))
 
-    def applicable_actions(self, _row: Any) -> tuple[str, ...]:
-        return ()
-
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         row = context.get("original")
-        allowed = {name: action[2] for name, action in self.get_actions(request).items() if action}
-        applicable = self.applicable_actions(row) if row else ()
-        context["row_actions"] = [
-            (name, allowed[name], name in self.dangerous_actions) for name in applicable if name in allowed
-        ]
+        context["row_actions"] = list(self._buttons(request, row)) if row else []
         context["row_actions_url"] = reverse(
             f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist", current_app=self.admin_site.name
         )
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def _buttons(self, request: HttpRequest, row: Any) -> Iterator[tuple[str, str, bool]]:
+        """Yield the actions that can change the row: name, label, and whether the button is red."""
+        rows = self.model._default_manager.filter(pk=row.pk)
+        for name, allowed in self.get_actions(request).items():
+            if allowed and name in (self.actions or ()):
+                action, _name, label = allowed
+                if not isinstance(action, RowAction) or action.eligible(rows).exists():
+                    yield name, label, name in self.dangerous_actions
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
@@ -91,7 +102,6 @@ class RowActionsAdmin(ModelAdmin):
 
     def _run_batch(self, request: HttpRequest, keys: list[Any], action: RowAction) -> int:
         all_rows: QuerySet[Any] = self.model._default_manager.all()
-        deferred: tuple[str, ...] = getattr(self, "list_defer", ())
         related: Any = self.list_select_related
         with transaction.atomic():
             # Locked, so that the history records exactly what was changed.
@@ -99,11 +109,12 @@ class RowActionsAdmin(ModelAdmin):
                 action.eligible(all_rows)
                 .filter(pk__in=keys)
                 .select_related(*related)
-                .defer(*deferred)
+                .defer(*self.list_defer)
                 .select_for_update(of=("self",))
             )
             if rows:
-                action.change(all_rows.filter(pk__in=[row.pk for row in rows]))
+                changed = all_rows.filter(pk__in=[row.pk for row in rows])
+                action.change(changed, request.user.get_username())
                 LogEntry.objects.log_actions(request.user.pk, rows, CHANGE, action.history)  # type: ignore[arg-type]
         return len(rows)
 
@@ -116,17 +127,11 @@ class RetriableAdmin(RowActionsAdmin):
     """Failed rows can be retried as long as their contents are stored."""
 
     actions: tuple[str, ...] | None = ("retry",)
-
-    def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        return ("retry",) if self.model.objects.filter(pk=row.pk).retriable().exists() else ()
-
-    @admin.action(description="Retry", permissions=["act"])
-    def retry(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        action = RowAction(
-            eligible=lambda rows: rows.retriable(),
-            change=lambda rows: rows.retry_now(),
-            history="Retried.",
-            done="will be retried.",
-            refused="only failed rows whose contents are still stored can be retried.",
-        )
-        self.run_action(request, queryset, action)
+    retry = RowAction(
+        short_description="Retry",
+        eligible=lambda rows: rows.retriable(),
+        change=lambda rows, _: rows.retry_now(),
+        history="Retried.",
+        done="will be retried.",
+        refused="only failed rows whose contents are still stored can be retried.",
+    )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -15,21 +15,13 @@ from intercom_bridge.models.encryption import SecretField
 
 from .time_zones import TimeZoneSelect
 
-if TYPE_CHECKING:
-    ModelForm = forms.ModelForm[Any]
-else:
-    ModelForm = forms.ModelForm
-
 
 @dataclass(frozen=True)
 class SecretChange:
     """The user's change of a secret: a new text, removal, or neither. The repr does not contain the text."""
 
-    text: str
+    text: str = field(repr=False)
     remove: bool
-
-    def __repr__(self) -> str:
-        return "<SecretChange>"
 
     def __bool__(self) -> bool:
         return bool(self.text) or self.remove
@@ -93,7 +85,7 @@ class SecretFormField(forms.Field):
         return change
 
 
-class SecretsForm(ModelForm):
+class SecretsForm(forms.ModelForm):  # type: ignore[type-arg] # generic in the stubs only
     """A form of a model with secrets. Empty inputs keep the stored secrets."""
 
     class Meta:
@@ -104,8 +96,8 @@ class SecretsForm(ModelForm):
     def clean(self) -> dict[str, Any]:
         """Replace each SecretChange by the secret to be stored."""
         cleaned = super().clean() or self.cleaned_data
-        for name, field in self.fields.items():
-            if not isinstance(field, SecretFormField) or name not in cleaned:
+        for name, form_field in self.fields.items():
+            if not isinstance(form_field, SecretFormField) or name not in cleaned:
                 continue
             change: SecretChange = cleaned[name]
             if change.remove:

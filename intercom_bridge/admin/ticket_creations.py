@@ -1,14 +1,11 @@
 """The admin of ticket creations: one submission of the create form."""
 
-from typing import Any
-
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
 
 from intercom_bridge.models import TicketCreation
 from intercom_bridge.models.ticket_creation import TicketCreationQuerySet
 
+from .base import section
 from .display import json_block, payload_block
 from .filters import ReasonFilter
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin
@@ -31,23 +28,25 @@ class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
         "attempts",
     )
     actions = ("retry",)
+    retry = RowAction(
+        short_description="Retry now",
+        eligible=TicketCreationQuerySet.waiting,
+        change=lambda rows, _: rows.release_postponed(),
+        history="Retried.",
+        done="will be retried as soon as iTop can no longer be executing the previous attempt.",
+        refused="only unfinished creations can be retried.",
+    )
     list_filter = ("state", ReasonFilter, "created_at", WORKSPACE_FILTER)
     list_select_related = ("ticket", "conversation__workspace")
     list_defer = ("fields", "parts", "values", "problems", "attempt_log")
     search_help_text = f"{ConversationRecordAdmin.search_help_text} Or a teammate's name."
     teammate_column = "admin_name"
     fieldsets = (
-        (
-            None,
-            {"fields": ("conversation", "in_intercom", "workspace", "admin_name", "admin_id", "form_key")},
-        ),
-        (
-            "Status",
-            {"fields": ("state", "reason_text", "ticket", "in_itop", "attempts", "due_at", "created_at")},
-        ),
-        ("Attempts", {"fields": ("attempt_history",)}),
-        ("Request to iTop", {"fields": ("ticket_class", "caller_id", "idempotency_key", "fields_json")}),
-        ("Form input", {"fields": ("values_json",), "classes": ("collapse",)}),
+        section(None, ("conversation", "in_intercom", "workspace", "admin_name", "admin_id", "form_key")),
+        section("Status", ("state", "reason_text", "ticket", "in_itop", "attempts", "due_at", "created_at")),
+        section("Attempts", ("attempt_history",)),
+        section("Request to iTop", ("ticket_class", "caller_id", "idempotency_key", "fields_json")),
+        section("Form input", ("values_json",), is_collapsed=True),
     )
 
     @admin.display(description="fields")
@@ -57,17 +56,3 @@ class TicketCreationAdmin(RowActionsAdmin, ConversationRecordAdmin):
     @admin.display(description="values")
     def values_json(self, creation: TicketCreation) -> str:
         return json_block(creation.values, with_texts=self.may_read)
-
-    def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        return ("retry",) if row.state == TicketCreation.State.CREATING else ()
-
-    @admin.action(description="Retry now", permissions=["act"])
-    def retry(self, request: HttpRequest, queryset: QuerySet[TicketCreation]) -> None:
-        action = RowAction(
-            eligible=TicketCreationQuerySet.waiting,
-            change=TicketCreationQuerySet.release_postponed,
-            history="Retried.",
-            done="will be retried as soon as iTop can no longer be executing the previous attempt.",
-            refused="only unfinished creations can be retried.",
-        )
-        self.run_action(request, queryset, action)

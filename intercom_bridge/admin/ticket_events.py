@@ -9,8 +9,8 @@ from django.db.models.functions import Substr
 from django.http import HttpRequest
 
 from intercom_bridge.models import OutgoingMessage, TicketEvent
-from intercom_bridge.models.reason import reason_label
 
+from .base import section
 from .display import NOTHING, datetime_column, entry_block, first_words, payload_block, with_words
 from .filters import ReasonFilter
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin
@@ -44,18 +44,13 @@ class TicketEventAdmin(ConversationRecordAdmin):
     list_select_related = ("ticket", "message")
     list_defer = ("content", "message__body")
     fieldsets = (
-        (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
-        (
-            "In iTop",
-            {"fields": ("kind", "happened_at", "created_at", "author_name", "before", "after", "text")},
-        ),
-        (
+        section(None, ("ticket", "in_itop", "conversation", "in_intercom", "workspace")),
+        section("In iTop", ("kind", "happened_at", "created_at", "author_name", "before", "after", "text")),
+        section(
             "In Intercom",
-            {
-                "fields": ("outcome", "reason_text", "reopened"),
-                "description": "Changes saved together in iTop are reported in one message. "
-                "If it failed, retry it on the message's page.",
-            },
+            ("outcome", "reason_text", "reopened"),
+            description="Changes saved together in iTop are reported in one message. "
+            "If it failed, retry it on the message's page.",
         ),
     )
 
@@ -88,7 +83,7 @@ class TicketEventAdmin(ConversationRecordAdmin):
     def reason_text(self, event: TicketEvent) -> str:
         """Return why it was not reported, or why its message waits or failed."""
         row = event if event.reason_code or event.message is None else event.message
-        return reason_label(row.reason_code, row.reason_detail if self.may_read else "")
+        return self.reason(row.reason_code, row.reason_detail)
 
     @admin.display(description="text")
     def text(self, event: TicketEvent) -> str:

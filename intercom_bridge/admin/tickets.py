@@ -1,10 +1,10 @@
 """The admins of tickets, of their links to conversations, and of cached ticket lists."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.db.models import Q
 
 from intercom_bridge.models import (
     CachedTickets,
@@ -20,16 +20,19 @@ from intercom_bridge.models import (
 from intercom_bridge.models.itop_instance import ITOP
 from intercom_bridge.models.ticket_link import TicketLinkQuerySet
 
+from .base import section
 from .display import datetime_column, itop_link, json_block, stacked
 from .records import WORKSPACE_FILTER, ConversationRecordAdmin, SearchableAdmin, counts_column
 from .row_actions import RowAction, RowActionsAdmin
 from .search import SearchResult, find_people
 
-COMPARISON_TEXTS = {
-    "history": "Comparison with Intercom requested.",
-    "done": "will be compared with Intercom now. Messages that the bridge missed are written.",
-    "refused": "only where the sync is on can messages be missing.",
-}
+compare_action = partial(
+    RowAction,
+    short_description="Compare with Intercom now",
+    history="Comparison with Intercom requested.",
+    done="will be compared with Intercom now. Messages that the bridge missed are written.",
+    refused="only where the sync is on can messages be missing.",
+)
 
 
 @admin.register(Ticket)
@@ -44,15 +47,13 @@ class TicketAdmin(SearchableAdmin):
     list_filter = (("gone_at", admin.EmptyFieldListFilter), "created_at", "itop")
     list_select_related = ("itop",)
     fieldsets = (
-        (None, {"fields": ("ref", "in_itop", "itop", "ticket_class", "object_id", "created_at", "gone_at")}),
-        ("Conversations", {"fields": ("links", "removed_links", "creations")}),
-        (
+        section(None, ("ref", "in_itop", "itop", "ticket_class", "object_id", "created_at", "gone_at")),
+        section("Conversations", ("links", "removed_links", "creations")),
+        section(
             "Messages",
-            {
-                "fields": ("deliveries", "changes_in_itop", "check_at"),
-                "description": "A few minutes after each write, the bridge verifies that the entry is still in the "
-                "log: it is lost if someone saves the ticket at the same moment.",
-            },
+            ("deliveries", "changes_in_itop", "check_at"),
+            description="A few minutes after each write, the bridge verifies that the entry is still in the "
+            "log: it is lost if someone saves the ticket at the same moment.",
         ),
     )
 
@@ -114,30 +115,22 @@ class TicketLinkAdmin(RowActionsAdmin, _LinkAdmin):
         "linked",
     )
     actions = ("compare",)
+    compare = compare_action(
+        eligible=TicketLinkQuerySet.syncing,
+        change=lambda rows, _: Conversation.objects.filter(pk__in=rows.values("conversation")).compare_within(
+            0
+        ),
+    )
     list_filter = ("sync_on", "created_at", WORKSPACE_FILTER)
     teammate_column = "linked_by"
     fieldsets = (
-        (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
-        ("Status", {"fields": ("sync_on", "linked_by", "created_at", "deliveries")}),
+        section(None, ("ticket", "in_itop", "conversation", "in_intercom", "workspace")),
+        section("Status", ("sync_on", "linked_by", "created_at", "deliveries")),
     )
 
     @admin.display(description=ITOP, ordering="ticket__itop")
     def itop(self, row: TicketLink) -> ItopInstance:
         return row.ticket.itop
-
-    def applicable_actions(self, row: Any) -> tuple[str, ...]:
-        return ("compare",) if row.sync_on else ()
-
-    @admin.action(description="Compare with Intercom now", permissions=["act"])
-    def compare(self, request: HttpRequest, queryset: QuerySet[TicketLink]) -> None:
-        action = RowAction(
-            eligible=TicketLinkQuerySet.syncing,
-            change=lambda rows: Conversation.objects.filter(
-                pk__in=rows.values("conversation")
-            ).compare_within(0),
-            **COMPARISON_TEXTS,
-        )
-        self.run_action(request, queryset, action)
 
 
 @admin.register(LinkRemoval)
@@ -150,12 +143,9 @@ class LinkRemovalAdmin(_LinkAdmin):
     list_filter = ("unlinked_at", WORKSPACE_FILTER)
     teammate_column = "unlinked_by"
     fieldsets = (
-        (None, {"fields": ("ticket", "in_itop", "conversation", "in_intercom", "workspace")}),
-        (
-            "Removal",
-            {"fields": ("unlinked_by", "unlinked_at", "undone_at", "skipped_messages", "deliveries")},
-        ),
-        ("Previous link", {"fields": ("linked_by", "linked_at", "sync_on")}),
+        section(None, ("ticket", "in_itop", "conversation", "in_intercom", "workspace")),
+        section("Removal", ("unlinked_by", "unlinked_at", "undone_at", "skipped_messages", "deliveries")),
+        section("Previous link", ("linked_by", "linked_at", "sync_on")),
     )
 
     @admin.display(description="skipped messages")
@@ -174,13 +164,11 @@ class CachedTicketsAdmin(SearchableAdmin):
     list_defer = ("rows",)
     ordering = ("-at", "-pk")
     fieldsets = (
-        (None, {"fields": ("workspace", "person_id", "conversation_id", "at")}),
-        (
+        section(None, ("workspace", "person_id", "conversation_id", "at")),
+        section(
             "Response from iTop",
-            {
-                "fields": ("rows_json", "more"),
-                "description": "The panel displays it if iTop does not respond. It is deleted after a few days.",
-            },
+            ("rows_json", "more"),
+            description="The panel displays it if iTop does not respond. It is deleted after a few days.",
         ),
     )
 

@@ -1,11 +1,11 @@
 """The pick list of time zones."""
 
 import zoneinfo
-from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 from django import forms
+from django.utils.choices import flatten_choices
 
 # Without the aliases of single countries (like US/Pacific) and offsets whose sign is inverted (like Etc/GMT+5).
 REGIONS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
@@ -32,11 +32,6 @@ class TimeZoneSelect(forms.Select):
         self, name: str, value: list[Any], attrs: dict[str, Any] | None = None
     ) -> list[tuple[str | None, list[dict[str, Any]], int | None]]:
         """Return the options, with the current value among them."""
-        known = {zone for _, group in self.choices for zone in _names(group)}
-        if value and value[0] and value[0] not in known:
+        if value and value[0] and value[0] not in dict(flatten_choices(self.choices)):
             self.choices = [(value[0], value[0]), *time_zone_choices()]
         return super().optgroups(name, value, attrs)
-
-
-def _names(group: str | Iterable[tuple[str, str]]) -> Iterable[str]:
-    return [group] if isinstance(group, str) else [name for name, _ in group]

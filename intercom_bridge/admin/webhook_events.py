@@ -5,6 +5,7 @@ from django.db.models import Q
 
 from intercom_bridge.models import Conversation, Delivery, WebhookEvent
 
+from .base import section
 from .display import NOTHING, datetime_column, intercom_link, payload_block, stacked
 from .filters import ReasonFilter, TopicFilter
 from .records import SearchableAdmin, counts_column
@@ -24,10 +25,10 @@ class WebhookEventAdmin(RetriableAdmin, SearchableAdmin):
     search_help_text = f"{SearchableAdmin.search_help_text} Or a notification ID."
     ordering = ("-received_at", "-pk")
     fieldsets = (
-        (None, {"fields": ("topic", "workspace", "conversation", "notification_id")}),
-        ("Status", {"fields": ("state", "reason_text", "deliveries")}),
-        ("Times", {"fields": ("received_at", "times_received", "due_at")}),
-        ("Payload", {"fields": ("payload",)}),
+        section(None, ("topic", "workspace", "conversation", "notification_id")),
+        section("Status", ("state", "reason_text", "deliveries")),
+        section("Times", ("received_at", "times_received", "due_at")),
+        section("Payload", ("payload",)),
     )
 
     def search_condition(self, found: SearchResult) -> Q:

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
@@ -16,13 +16,14 @@ from django.utils.safestring import SafeString
 from intercom_bridge import doctor
 from intercom_bridge.doctor import Finding, Level
 from intercom_bridge.files.download import normalize_host
-from intercom_bridge.models import Conversation, ItopInstance, OutgoingMessage, Workspace
-from intercom_bridge.models.reason import ReasonCode, reason_label
+from intercom_bridge.models import Conversation, ItopInstance, Workspace
+from intercom_bridge.models.outgoing_message import is_token_refused
+from intercom_bridge.models.reason import reason_label
 from intercom_bridge.sync.intake import FOLLOWED_TOPICS
 from intercom_bridge.tickets.scope_report import scope_problem
 from intercom_bridge.wake import EVERYTHING, wake
 
-from .base import STYLES, columns_of
+from .base import columns_of, section
 from .connect import ConnectForm, entered_secrets, forget_secrets, keep_secrets, save_new
 from .connection_test import ConnectionTestAdmin, worst_first
 from .display import datetime_text, problem, stacked
@@ -69,75 +70,57 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
     save_on_top = True
     change_list_template = "admin/intercom_bridge/workspaces.html"
     fieldsets = (
-        (None, {"fields": ("workspace_id", "name", "enabled", "region")}),
-        (
+        section(None, ("workspace_id", "name", "enabled", "region")),
+        section(
             "Addresses for Intercom's Developer Hub",
-            {
-                "fields": ("addresses",),
-                "description": "In Intercom: Settings, Integrations, Developer Hub, your app, Configure.",
-            },
+            ("addresses",),
+            description="In Intercom: Settings, Integrations, Developer Hub, your app, Configure.",
         ),
-        (
+        section(
             "Secrets",
-            {
-                "fields": (
-                    "client_secret",
-                    "client_secret_used_at",
-                    "access_token",
-                    "previous_client_secret",
-                    "previous_client_secret_until",
-                    "previous_client_secret_used_at",
-                ),
-                "description": "Secrets are encrypted and never displayed again. To rotate the client secret, enter "
-                "the current one as the previous secret with an end date, and the new one as the client secret. "
-                "Remove the previous secret once Intercom has stopped using it.",
-            },
+            (
+                "client_secret",
+                "client_secret_used_at",
+                "access_token",
+                "previous_client_secret",
+                "previous_client_secret_until",
+                "previous_client_secret_used_at",
+            ),
+            description="Secrets are encrypted and never displayed again. To rotate the client secret, enter "
+            "the current one as the previous secret with an end date, and the new one as the client secret. "
+            "Remove the previous secret once Intercom has stopped using it.",
         ),
-        (
+        section(
             "iTop",
-            {
-                "fields": (
-                    "itop",
-                    "profile",
-                    "scope",
-                    "external_id_attribute",
-                    "verification",
-                    "default_caller_id",
-                ),
-                "description": "In the scope, :current_contact_id and :current_contact->attribute refer to the "
-                "customer in the conversation.",
-            },
+            ("itop", "profile", "scope", "external_id_attribute", "verification", "default_caller_id"),
+            description="In the scope, :current_contact_id and :current_contact->attribute refer to the "
+            "customer in the conversation.",
         ),
-        ("Panel", {"fields": ("language", "time_zone", "announce_tickets", "announce_failures")}),
-        (
+        section("Panel", ("language", "time_zone", "announce_tickets", "announce_failures")),
+        section(
             "Files",
-            {
-                "fields": (
-                    "copies_files",
-                    "copies_files_of_notes",
-                    "max_file_mb",
-                    "max_ticket_files_mb",
-                    "forbidden_file_types",
-                    "file_hosts",
-                    "shows_pictures_in_log",
-                    "deletes_redacted_files",
-                )
-            },
+            (
+                "copies_files",
+                "copies_files_of_notes",
+                "max_file_mb",
+                "max_ticket_files_mb",
+                "forbidden_file_types",
+                "file_hosts",
+                "shows_pictures_in_log",
+                "deletes_redacted_files",
+            ),
         ),
-        (
+        section(
             "Data retention",
-            {
-                "fields": ("keep_payloads_days", "keep_failed_payloads_days"),
-                "description": "Message texts are deleted here after this time, not in iTop or Intercom. A record "
-                "that they were written is kept, so that no message is written twice.",
-            },
+            ("keep_payloads_days", "keep_failed_payloads_days"),
+            description="Message texts are deleted here after this time, not in iTop or Intercom. A record "
+            "that they were written is kept, so that no message is written twice.",
         ),
     )
 
     class Media:
-        """The style sheet, and the script of the copy buttons."""
+        """The script of the copy buttons."""
 
-        css = STYLES
         js = ("intercom_bridge/copy.js",)
 
     @admin.display(description="connection")
@@ -247,15 +230,8 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         return (*self.readonly_fields, "workspace_id") if obj else self.readonly_fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        refused = {"reason_code": ReasonCode.INTERCOM_TOKEN_REFUSED}
-        posting = OutgoingMessage.objects.waiting().filter(conversation__workspace=OuterRef("pk"), **refused)
-        comparing = Conversation.objects.filter(
-            workspace=OuterRef("pk"),
-            reconcile_at__isnull=False,
-            reconcile_code=ReasonCode.INTERCOM_TOKEN_REFUSED,
-        )
         workspaces = super().get_queryset(request).select_related("itop", "profile")
-        annotated: QuerySet[Any] = workspaces.annotate(is_token_refused=Exists(posting) | Exists(comparing))
+        annotated: QuerySet[Any] = workspaces.annotate(is_token_refused=is_token_refused())
         return annotated
 
     def get_form(self, *args: Any, **kwargs: Any) -> Any:

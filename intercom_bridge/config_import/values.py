@@ -53,6 +53,14 @@ class Source:
     settings: Mapping[str, SourceValue] = field(default_factory=dict)
 
 
+def parse_boolean(text: str) -> bool | None:
+    """Return the value of a word such as "yes" or "off"; None for any other text."""
+    word = text.strip().lower()
+    if word in ("true", "1", "yes", "on"):
+        return True
+    return False if word in ("false", "0", "no", "off", "") else None
+
+
 def read_secret_variable(variable: str, where: str = "") -> str:
     """Return the secret in an environment variable. Raise ConfigError, which names `where`, if it holds none."""
     secret = os.environ.get(variable, "").strip()

@@ -69,7 +69,7 @@ def _examine_reading(probe: Probe, ticket_classes: list[str]) -> Iterator[Findin
     readable = []
     for class_name, is_required, consequence in (*classes, *_READ_CLASSES):
         try:
-            probe.get(class_name, f"SELECT {class_name} AS o WHERE o.id = 0")
+            probe.test(class_name)
         except UnknownClassError:
             continue  # reported by examine_profiles
         except ItopPermissionError:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from itop_client import CertificateProblem
 
-from .finding import Finding, Subject
+from .finding import Check, Finding
 
 RENEW_DAYS = 21
 CERTIFICATE_TO_DO = (
@@ -22,9 +22,8 @@ _PROBLEMS = {
 }
 
 
-def examine_certificate(subject: Subject, about: str, end: float | None) -> Iterator[Finding]:
+def examine_certificate(check: Check, end: float | None) -> Iterator[Finding]:
     """Check the end of a certificate's validity, in seconds since 1970; None if there is no certificate."""
-    check = subject.check(about)
     if end is None:
         return
     days = int((end - time.time()) // 86_400)

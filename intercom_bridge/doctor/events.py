@@ -89,8 +89,7 @@ def examine_stopped(workspace: Workspace, subject: Subject) -> Iterator[Finding]
     stopped = Conversation.objects.filter(workspace=workspace, posting_stopped_at__isnull=False)
     names = ", ".join(stopped.order_by("-pk").values_list("conversation_id", flat=True)[:MAX_LISTED])
     if names:
-        yield subject.warning(
-            "workspace.posting",
+        yield subject.check("workspace.posting").warning(
             f"the bridge stopped posting in {stopped.count()} of its conversations, because it had posted too much in "
             f"a few minutes: {names}",
             "Find out whether another program answers the bridge's messages there. Then select “Resume posting” on "

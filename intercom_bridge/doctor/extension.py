@@ -47,11 +47,8 @@ def examine_extension(probe: Probe) -> Iterator[Finding]:
 
 def _has_attributes(probe: Probe, workspace: Workspace) -> bool | None:
     """Return whether the workspace's ticket class has them; None if the account may not read the class."""
-    ticket_class = workspace.profile.ticket_class
     try:
-        probe.get(
-            ticket_class, f"SELECT {ticket_class} AS t WHERE t.id = 0", ("id", *attribute_codes(workspace))
-        )
+        probe.test(workspace.profile.ticket_class, ("id", *attribute_codes(workspace)))
     except ItopPermissionError:
         return None
     except ItopRejectedError:

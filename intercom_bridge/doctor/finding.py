@@ -49,21 +49,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Subject:
-    """A checked object. Its methods create findings about it."""
+    """A checked object."""
 
     name: str
 
     def check(self, about: str) -> Check:
         return Check(self.name, about)
-
-    def ok(self, about: str, found: str) -> Finding:
-        return self.check(about).ok(found)
-
-    def warning(self, about: str, found: str, to_do: str) -> Finding:
-        return self.check(about).warning(found, to_do)
-
-    def failure(self, about: str, found: str, to_do: str) -> Finding:
-        return self.check(about).failure(found, to_do)
 
 
 @dataclass(frozen=True)

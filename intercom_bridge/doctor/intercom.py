@@ -35,8 +35,7 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
     """Check a workspace, except its iTop."""
     subject = Subject(f"Workspace {workspace}")
     if not workspace.enabled:
-        yield subject.warning(
-            "workspace.enabled",
+        yield subject.check("workspace.enabled").warning(
             "is disabled: its messages are skipped, and the panel says so",
             "Enable it in the admin, unless this is intended.",
         )
@@ -85,7 +84,9 @@ def examine_token(workspace: Workspace, client: IntercomClient, subject: Subject
         yield _token_finding(subject, error)
         return
     milliseconds = (time.monotonic() - began) * 1000
-    yield subject.ok("workspace.access_token", f"Intercom accepts its access token, in {milliseconds:.0f} ms")
+    yield subject.check("workspace.access_token").ok(
+        f"Intercom accepts its access token, in {milliseconds:.0f} ms"
+    )
     yield from _examine_identity(workspace, me, subject)
     yield _examine_reading(workspace, client, subject)
     if workspace.pk and rules_of(workspace).updates_attributes:
@@ -117,26 +118,23 @@ def _token_finding(subject: Subject, error: IntercomError) -> Finding:
 
 def _examine_identity(workspace: Workspace, me: Me, subject: Subject) -> Iterator[Finding]:
     if me.workspace_id != workspace.workspace_id:
-        yield subject.failure(
-            "workspace.id",
+        yield subject.check("workspace.id").failure(
             f"its access token belongs to another workspace, {me.workspace_id}",
             f"Enter the access token of the app in {workspace.workspace_id}; a workspace's id cannot be changed here.",
         )
     else:
-        yield subject.ok("workspace.id", "its access token belongs to this workspace")
+        yield subject.check("workspace.id").ok("its access token belongs to this workspace")
     if me.region and me.region != workspace.region:
-        yield subject.warning(
-            "workspace.region",
+        yield subject.check("workspace.region").warning(
             f"is in Intercom's region {me.region}, but {workspace.region} is set here: links open the wrong inbox",
             f"Set the region to {me.region} in the admin.",
         )
     if not workspace.external_id_attribute:
         return
     if me.verifies_identities:
-        yield subject.ok("workspace.identity", "Intercom verifies the identity of its contacts")
+        yield subject.check("workspace.identity").ok("Intercom verifies the identity of its contacts")
     else:
-        yield subject.failure(
-            "workspace.identity",
+        yield subject.check("workspace.identity").failure(
             "persons are matched by the contact's external_id, which Intercom does not verify: a visitor could "
             "impersonate another person",
             "Enable identity verification in Intercom (Settings, Messenger, Security), or leave the iTop attribute for "
@@ -199,17 +197,15 @@ def _examine_calls(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
     )
     newest = received.order_by("-pk").first()
     if newest is not None:
-        yield subject.ok("workspace.webhook", f"Intercom called the webhook, last {_age(newest)} ago")
+        yield subject.check("workspace.webhook").ok(f"Intercom called the webhook, last {_age(newest)} ago")
         if missing := workspace.missing_topics(FOLLOWED_TOPICS):
             # No warning: a team may never do what the topic reports.
-            yield subject.ok(
-                "workspace.topics",
+            yield subject.check("workspace.topics").ok(
                 f"never received: {', '.join(missing)}; "
-                f"{'is the topic' if len(missing) == 1 else 'are the topics'} selected in the Developer Hub?",
+                f"{'is the topic' if len(missing) == 1 else 'are the topics'} selected in the Developer Hub?"
             )
         return
-    yield subject.warning(
-        "workspace.webhook",
+    yield subject.check("workspace.webhook").warning(
         "Intercom has not called the webhook yet",
         f"In {_DEVELOPER_HUB}, Webhooks, set the address to {webhook_address()}, and select the topics listed on "
         "the workspace's page in the admin. Then write a message in a conversation.",

@@ -43,15 +43,13 @@ def examine(itop: ItopInstance, workspaces: Sequence[Workspace], deadline: Deadl
     subject = subject_of(itop)
     secrets = (itop.token, itop.password)
     if not all(secret.is_readable for secret in secrets):
-        yield subject.failure(
-            "itop.secret",
+        yield subject.check("itop.secret").failure(
             "the secret of its account cannot be decrypted with FIELD_ENCRYPTION_KEYS",
             "Append the key that it was encrypted with to the list, or enter the secret again in the admin.",
         )
         return
     if any(secret.reveal().startswith(PLACEHOLDER) for secret in secrets):
-        yield subject.failure(
-            "itop.secret",
+        yield subject.check("itop.secret").failure(
             f"the secret of its account is a placeholder from the documentation ({PLACEHOLDER}…)",
             "Enter the real value in the admin.",
         )
@@ -73,8 +71,7 @@ def examine(itop: ItopInstance, workspaces: Sequence[Workspace], deadline: Deadl
         yield from examine_portal(probe)
         yield from examine_files(probe)
     except OutOfTimeError:
-        yield subject.warning(
-            "itop.time",
+        yield subject.check("itop.time").warning(
             "was not checked completely: the time limit of this page was reached",
             "Run the command python manage.py doctor, which has no time limit, to find the slow request.",
         )
@@ -84,15 +81,16 @@ def examine(itop: ItopInstance, workspaces: Sequence[Workspace], deadline: Deadl
 
 def _examine_server(probe: Probe, info: ServerInfo) -> Iterator[Finding]:
     subject = probe.subject
-    yield subject.ok("itop.answer", f"responds in {info.seconds * 1000:.0f} ms (REST {info.version or '?'})")
+    yield subject.check("itop.answer").ok(
+        f"responds in {info.seconds * 1000:.0f} ms (REST {info.version or '?'})"
+    )
     parts = urlsplit(probe.client.url)
     if parts.scheme == "http" and parts.hostname not in _THIS_MACHINE:
-        yield subject.warning(
-            "itop.certificate",
+        yield subject.check("itop.certificate").warning(
             "its address is not https: the secret of its account is sent unencrypted",
             "Enter the https address of this iTop in the admin.",
         )
-    yield from examine_certificate(subject, "itop.certificate", info.certificate_end)
+    yield from examine_certificate(subject.check("itop.certificate"), info.certificate_end)
     yield _clock_finding(subject, info)
 
 
@@ -113,13 +111,13 @@ def _clock_finding(subject: Subject, info: ServerInfo) -> Finding:
 def error_finding(subject: Subject, error: ItopError, *, has_responded: bool) -> Finding:
     """Return the finding about an error that ended the checks."""
     if isinstance(error, ItopLoginError):
-        return subject.failure("itop.account", *_REFUSED_LOGINS[error.problem])
+        return subject.check("itop.account").failure(*_REFUSED_LOGINS[error.problem])
     if has_responded:
         return _interrupted(subject, error)
     if isinstance(error, ItopUnreachableError) and (problem := describe_problem(error.certificate_problem)):
-        return subject.failure("itop.certificate", problem, CERTIFICATE_TO_DO)
+        return subject.check("itop.certificate").failure(problem, CERTIFICATE_TO_DO)
     found, to_do = next((found, to_do) for kind, found, to_do in _FIRST_ERRORS if isinstance(error, kind))
-    return subject.failure("itop.answer", f"{found}: {error.detail}", to_do)
+    return subject.check("itop.answer").failure(f"{found}: {error.detail}", to_do)
 
 
 # Errors of the first request: class, what was found, what to do.

@@ -38,16 +38,15 @@ def examine_address(subject: Subject) -> Iterator[Finding]:
         yield _unreachable(subject, error)
         return
     if response.status != 200:
-        yield subject.failure("service.address", *_wrong_status(response, "HEAD"))
+        yield subject.check("service.address").failure(*_wrong_status(response, "HEAD"))
         return
-    yield subject.ok("service.address", f"{webhook_address()} responds")
+    yield subject.check("service.address").ok(f"{webhook_address()} responds")
     if urlsplit(settings.PUBLIC_URL).scheme != "https":
-        yield subject.warning(
-            "service.certificate",
+        yield subject.check("service.certificate").warning(
             f"PUBLIC_URL is not https: Intercom cannot call {settings.PUBLIC_URL}",
             "Acceptable for a trial on this machine. Otherwise run a proxy with a certificate in front of it.",
         )
-    yield from examine_certificate(subject, "service.certificate", response.certificate_end)
+    yield from examine_certificate(subject.check("service.certificate"), response.certificate_end)
     yield _examine_size(subject)
 
 
@@ -119,13 +118,10 @@ def _call(method: str, body: bytes, signature: str, seconds: float) -> Response:
 
 def _unreachable(subject: Subject, error: HttpError) -> Finding:
     if problem := describe_problem(error.certificate_problem):
-        return subject.failure(
-            "service.certificate",
-            f"Intercom cannot trust {settings.PUBLIC_URL}: {problem}",
-            CERTIFICATE_TO_DO,
+        return subject.check("service.certificate").failure(
+            f"Intercom cannot trust {settings.PUBLIC_URL}: {problem}", CERTIFICATE_TO_DO
         )
-    return subject.failure(
-        "service.address",
+    return subject.check("service.address").failure(
         f"{webhook_address()} cannot be reached from here: {error}",
         "Check PUBLIC_URL, that the proxy and the web server run, and that Intercom can reach them. If a firewall "
         "blocks only this machine's access to its own public address, try it from another machine.",

@@ -63,6 +63,10 @@ class Probe:
         """Run a query. Raise ItopError. One object is enough for most checks, which use the total only."""
         return self.client.get(class_name, query, fields=fields, limit=limit, deadline=self.seconds)
 
+    def test(self, class_name: str, fields: Iterable[str] = ("id",)) -> None:
+        """Query an object that does not exist, to see whether iTop refuses the query. Raise ItopError if it does."""
+        self.get(class_name, f"SELECT {class_name} AS o WHERE o.id = 0", fields)
+
 
 def subject_of(itop: ItopInstance) -> Subject:
     return Subject(f"iTop “{itop.name}”")

@@ -35,14 +35,12 @@ def examine_profiles(probe: Probe) -> Iterator[Finding]:
             yield from _examine_defaults(probe, profile, subject, ticket_class)
             yield from _examine_choices(probe, profile, subject, ticket_class)
         except UnknownClassError:
-            yield subject.failure(
-                "profile.class",
+            yield subject.check("profile.class").failure(
                 f"iTop has no class {profile.ticket_class}",
                 f"{_CORRECT_PROFILE} Use the name in the data model, for example UserRequest or Incident.",
             )
         except ItopPermissionError:
-            yield subject.warning(
-                "profile.attributes",
+            yield subject.check("profile.attributes").warning(
                 "could not be checked: the account may not read that class",
                 "See the findings about the account.",
             )
@@ -54,10 +52,9 @@ def _examine_attributes(
     check = subject.check("profile.attributes")
     uses = _uses(profile)
     remaining = dict(uses)
-    query = f"SELECT {profile.ticket_class} AS t WHERE t.id = 0"
     while remaining:
         try:
-            probe.get(profile.ticket_class, query, ("id", *remaining))
+            probe.test(profile.ticket_class, ("id", *remaining))
         except UnknownAttributeError as error:
             if error.attribute not in remaining:
                 raise
@@ -89,8 +86,7 @@ def _uses(profile: TicketProfile) -> dict[str, str]:
 
 def _examine_states(profile: TicketProfile, subject: Subject, ticket_class: TicketClass) -> Iterator[Finding]:
     for sentence in ProfileCheck(profile, ticket_class).mistakes().get("excluded_states", ()):
-        yield subject.warning(
-            "profile.states",
+        yield subject.check("profile.states").warning(
             f"contains an unknown state: {sentence}",
             f"{_CORRECT_PROFILE} Until then, closed tickets may count as ongoing.",
         )
@@ -123,8 +119,8 @@ def _examine_choices(
     failures = [finding for key in keys if (finding := _choices_failure(probe, key, subject))]
     yield from failures
     if keys and not failures:
-        yield subject.ok(
-            "profile.choices", f"iTop can list the values of {', '.join(key.code for key in keys)}"
+        yield subject.check("profile.choices").ok(
+            f"iTop can list the values of {', '.join(key.code for key in keys)}"
         )
 
 

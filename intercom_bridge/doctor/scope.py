@@ -59,7 +59,7 @@ def examine_scope(probe: Probe, workspace: Workspace, subject: Subject) -> Findi
 def _examine_external_id(probe: Probe, code: str, subject: Subject) -> Finding:
     check = subject.check("workspace.external_id")
     try:
-        probe.get("Person", "SELECT Person AS p WHERE p.id = 0", ("id", code))
+        probe.test("Person", ("id", code))
         probe.get("Person", f"SELECT Person AS p WHERE p.{code} = '0'")
     except ItopRejectedError as error:
         return check.failure(

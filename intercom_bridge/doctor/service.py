@@ -20,8 +20,7 @@ from .finding import Finding, Subject
 from .ping import examine_address
 
 SUBJECT = Subject("This service")
-NO_DATABASE = SUBJECT.failure(
-    "service.database",
+NO_DATABASE = SUBJECT.check("service.database").failure(
     "its database cannot be reached or is not migrated, so the checks that depend on it were skipped",
     "Check DATABASE_URL and that the database runs. Then run: python manage.py migrate",
 )
@@ -75,24 +74,24 @@ def _examine_work() -> Iterator[Finding]:
     alive = WorkerHeartbeat.objects.alive().count()
     if not alive:
         since = stalled_since()
-        yield SUBJECT.failure(
-            "service.worker",
+        yield SUBJECT.check("service.worker").failure(
             stalled_message(since) if since else "no worker is alive: nothing is written",
             "Start a worker (python manage.py worker), and read the log of the one that ended.",
         )
         return
-    yield SUBJECT.ok("service.worker", "1 worker is alive" if alive == 1 else f"{alive} workers are alive")
+    yield SUBJECT.check("service.worker").ok(
+        "1 worker is alive" if alive == 1 else f"{alive} workers are alive"
+    )
     due_at = oldest_due()
     oldest = (timezone.now() - due_at).total_seconds() if due_at else 0.0
     if oldest > MAX_DUE_SECONDS:
-        yield SUBJECT.warning(
-            "service.work",
+        yield SUBJECT.check("service.work").warning(
             f"work has been due for {oldest / 60:.0f} minutes, although a worker is alive",
             "See in the admin which deliveries and webhook events are waiting, and why. If there are simply many, "
             "start another worker (with PostgreSQL and Redis, on any machine).",
         )
     else:
-        yield SUBJECT.ok("service.work", "no work is overdue")
+        yield SUBJECT.check("service.work").ok("no work is overdue")
 
 
 def _examine_workspaces() -> Finding:

@@ -33,8 +33,7 @@ def examine_traces(probe: Probe) -> Iterator[Finding]:
         try:
             yield from examine(probe)
         except (ItopPermissionError, ItopRejectedError) as error:
-            yield probe.subject.warning(
-                about,
+            yield probe.subject.check(about).warning(
                 f"the written messages could not be checked: {error.detail}",
                 "See the findings about its account and the ticket profile.",
             )

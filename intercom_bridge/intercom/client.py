@@ -115,7 +115,6 @@ class IntercomRateLimitedError(IntercomError):
 
 
 class IntercomUnavailableError(IntercomError):
-    code = "intercom_unavailable"
     summary = "Intercom is not working correctly"
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from .conversation import Conversation
 from .itop_instance import ItopInstance
-from .job import MAX_REASON_DETAIL, JobQuerySet, LoggedJob
+from .job import MAX_REASON_DETAIL, JobQuerySet, LoggedJob, uncleaned_index
 from .reason import ReasonCode
 from .ticket import Ticket
 from .webhook_event import WebhookEvent
@@ -207,11 +207,7 @@ class Delivery(LoggedJob):
             ),
             models.Index(fields=["due_at"], name="delivery_due", condition=models.Q(state="waiting")),
             models.Index(fields=["conversation", "state"], name="delivery_conversation"),
-            models.Index(
-                fields=["state", "created_at"],
-                name="delivery_payload",
-                condition=models.Q(cleaned_at__isnull=True),
-            ),
+            uncleaned_index("delivery_payload", "state", "created_at"),
             models.Index(fields=["part_id"], name="delivery_part"),
             # The dashboard counts days by it, without reading a row.
             models.Index(fields=["created_at", "state", "conversation", "ticket"], name="delivery_day_count"),

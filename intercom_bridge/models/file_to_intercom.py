@@ -5,6 +5,7 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
+from .job import uncleaned_index
 from .outgoing_message import OutgoingMessage
 from .reason import ReasonCode
 from .ticket_event import TicketEvent
@@ -72,13 +73,7 @@ class FileToIntercom(models.Model):
                 fields=["event", "position"], name="file_to_intercom_unique", condition=models.Q(message=None)
             ),
         ]
-        indexes = [
-            models.Index(
-                fields=["created_at"],
-                name="file_to_intercom_payload",
-                condition=models.Q(cleaned_at__isnull=True),
-            )
-        ]
+        indexes = [uncleaned_index("file_to_intercom_payload", "created_at")]
 
     def __str__(self) -> str:
         # Without the name, which an admin's history would keep after it was erased.

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from .conversation import Conversation
 from .delivery import Delivery
-from .job import JobQuerySet, LoggedJob
+from .job import JobQuerySet, LoggedJob, uncleaned_index
 from .reason import ReasonCode
 from .ticket import Ticket
 
@@ -78,9 +78,9 @@ class FileToItopQuerySet(JobQuerySet["FileToItop"]):
             part_id=delivery.part_id,
         ).order_by("position")
 
-    def unfinished(self) -> FileToItopQuerySet:
-        """Return the files that are not in iTop yet, or whose copies there are still to be deleted."""
-        return self.filter(state__in=(FileToItop.State.WAITING, FileToItop.State.FAILED))
+    def unwritten(self) -> FileToItopQuerySet:
+        """Return the files that are not in iTop yet."""
+        return self.filter(state__in=(FileToItop.State.WAITING, FileToItop.State.FAILED), is_redacted=False)
 
     def redact(self, *, deletes: bool) -> RedactedFiles:
         """Erase what is stored about the files of a redacted message, and have their copies in iTop deleted.
@@ -108,11 +108,7 @@ class FileToItopQuerySet(JobQuerySet["FileToItop"]):
 
     def skip(self, code: str, detail: str = "") -> int:
         """Skip the files that are not in iTop yet."""
-        return (
-            self.unfinished()
-            .filter(is_redacted=False)
-            .update(state=FileToItop.State.SKIPPED, reason_code=code, reason_detail=detail)
-        )
+        return self.unwritten().update(state=FileToItop.State.SKIPPED, reason_code=code, reason_detail=detail)
 
     def restore_unlinked(self) -> int:
         """Queue the files again that were skipped because their ticket was unlinked, unless they were erased since."""
@@ -199,11 +195,7 @@ class FileToItop(LoggedJob):
         indexes = [
             models.Index(fields=["due_at"], name="file_to_itop_due", condition=models.Q(state="waiting")),
             models.Index(fields=["conversation", "state"], name="file_to_itop_conversation"),
-            models.Index(
-                fields=["state", "created_at"],
-                name="file_to_itop_payload",
-                condition=models.Q(cleaned_at__isnull=True),
-            ),
+            uncleaned_index("file_to_itop_payload", "state", "created_at"),
         ]
 
     def __str__(self) -> str:

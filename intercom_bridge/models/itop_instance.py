@@ -142,11 +142,10 @@ class ItopInstance(models.Model):
         if self.push_received_at is None or now - self.push_received_at >= PUSH_NOTED_EVERY:
             type(self).objects.filter(pk=self.pk).update(push_received_at=now)
 
-    def learn(self, **facts: bool) -> None:
+    def learn(self, *, is_administrator: bool) -> None:
         """Store capabilities that a response has shown."""
-        for name, value in facts.items():
-            setattr(self, name, value)
-        self.save(update_fields=list(facts))
+        self.is_administrator = is_administrator
+        self.save(update_fields=["is_administrator"])
 
     def probe_now(self) -> bool:
         """Permit the next write as a probe now; return False if the circuit breaker is closed."""
@@ -155,21 +154,19 @@ class ItopInstance(models.Model):
 
     def forget(self) -> list[str]:
         """Reset the detected capabilities after a change of address or account. Return the fields to save."""
-        self.is_administrator = None
-        self.tracked_logs = {}
-        self.paused_until = self.paused_since = self.last_success_at = None
-        self.pause_code = self.pause_detail = ""
-        self.failures_in_a_row = 0
-        return [
-            "is_administrator",
-            "tracked_logs",
-            "paused_until",
-            "paused_since",
-            "last_success_at",
-            "pause_code",
-            "pause_detail",
-            "failures_in_a_row",
-        ]
+        unknown: dict[str, object] = {
+            "is_administrator": None,
+            "tracked_logs": {},
+            "paused_until": None,
+            "paused_since": None,
+            "last_success_at": None,
+            "pause_code": "",
+            "pause_detail": "",
+            "failures_in_a_row": 0,
+        }
+        for name, value in unknown.items():
+            setattr(self, name, value)
+        return list(unknown)
 
     def learn_tracking(self, log: str, *, is_tracked: bool) -> None:
         """Store whether this iTop records a change for each write to a log ("UserRequest.public_log")."""

@@ -82,6 +82,11 @@ class Job(models.Model):
         self.reason_code, self.reason_detail = code, str(detail)[:MAX_REASON_DETAIL]
 
 
+def uncleaned_index(name: str, *fields: str) -> models.Index:
+    """Return an index of the rows whose content is not erased yet."""
+    return models.Index(fields=fields, name=name, condition=models.Q(cleaned_at__isnull=True))
+
+
 def claim(row: Any, seconds: float, *, due_field: str = "due_at") -> bool:
     """Take a due row for `seconds` by moving its due time; return False if another worker was faster.
 

@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from .broadcast import Broadcast
 from .conversation import Conversation
-from .job import Job, JobQuerySet
+from .job import Job, JobQuerySet, uncleaned_index
+from .reason import ReasonCode
 
 
 class OutgoingMessageQuerySet(JobQuerySet["OutgoingMessage"]):
@@ -33,6 +34,18 @@ class OutgoingMessageQuerySet(JobQuerySet["OutgoingMessage"]):
         )
         first = self.due().filter(is_unclaimed, ~Exists(earlier.exclude(is_withdrawable)))
         return first.order_by("due_at", "pk")
+
+
+def is_token_refused() -> Q:
+    """Return the condition, for workspaces, that Intercom refuses the access token: something waits for that reason."""
+    code = ReasonCode.INTERCOM_TOKEN_REFUSED
+    messages = OutgoingMessage.objects.waiting().filter(
+        conversation__workspace=OuterRef("pk"), reason_code=code
+    )
+    conversations = Conversation.objects.filter(
+        workspace=OuterRef("pk"), reconcile_at__isnull=False, reconcile_code=code
+    )
+    return Exists(messages) | Exists(conversations)
 
 
 class OutgoingMessage(Job):
@@ -83,11 +96,7 @@ class OutgoingMessage(Job):
         ]
         indexes = [
             models.Index(fields=["due_at"], name="outgoing_message_due", condition=models.Q(state="waiting")),
-            models.Index(
-                fields=["state", "created_at"],
-                name="outgoing_message_payload",
-                condition=models.Q(cleaned_at__isnull=True),
-            ),
+            uncleaned_index("outgoing_message_payload", "state", "created_at"),
         ]
 
     def __str__(self) -> str:

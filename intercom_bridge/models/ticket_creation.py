@@ -7,7 +7,7 @@ from django.db import models
 from django.utils import timezone
 
 from .conversation import Conversation
-from .job import JobQuerySet, LoggedJob
+from .job import JobQuerySet, LoggedJob, uncleaned_index
 from .ticket import Ticket
 
 
@@ -89,11 +89,7 @@ class TicketCreation(LoggedJob):
         ]
         indexes = [
             models.Index(fields=["due_at"], name="ticket_creation_due", condition=models.Q(state="creating")),
-            models.Index(
-                fields=["state", "created_at"],
-                name="ticket_creation_payload",
-                condition=models.Q(cleaned_at__isnull=True),
-            ),
+            uncleaned_index("ticket_creation_payload", "state", "created_at"),
             models.Index(fields=["caller_id"], name="ticket_creation_caller"),
         ]
 

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils import timezone
 
 from .conversation import Conversation
+from .job import uncleaned_index
 from .outgoing_message import OutgoingMessage
 from .reason import ReasonCode
 from .ticket import Ticket
@@ -84,11 +85,7 @@ class TicketEvent(models.Model):
         ]
         indexes = [
             models.Index(fields=["conversation", "created_at"], name="ticket_event_conversation"),
-            models.Index(
-                fields=["created_at"],
-                name="ticket_event_payload",
-                condition=models.Q(cleaned_at__isnull=True),
-            ),
+            uncleaned_index("ticket_event_payload", "created_at"),
         ]
 
     def __str__(self) -> str:

@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -66,11 +67,13 @@ def _stock_details() -> list[str]:
     ]
 
 
+def _are_codes(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) and value.isidentifier() for value in values)
+
+
 def validate_codes(value: Any) -> None:
     """Accept a JSON list of iTop attribute codes or state codes."""
-    if not isinstance(value, list) or not all(
-        isinstance(code, str) and code.isidentifier() for code in value
-    ):
+    if not isinstance(value, list) or not _are_codes(value):
         raise ValidationError('Write a list of codes, like ["title", "description"].')
     if len(set(value)) != len(value):
         raise ValidationError("The list contains a code twice.")
@@ -85,15 +88,13 @@ def validate_mapping(value: Any) -> None:
         raise ValidationError(
             f"Unknown: {', '.join(unknown)}. These can be mapped: {', '.join(STOCK_ATTRIBUTES)}."
         )
-    if not all(isinstance(code, str) and code.isidentifier() for code in value.values()):
+    if not _are_codes(value.values()):
         raise ValidationError("Each value is the code of an attribute in iTop, like public_log.")
 
 
 def validate_defaults(value: Any) -> None:
     """Accept a JSON object from attribute codes to the default values of a new ticket."""
-    if not isinstance(value, dict) or not all(
-        isinstance(code, str) and code.isidentifier() for code in value
-    ):
+    if not isinstance(value, dict) or not _are_codes(value):
         raise ValidationError('Write an object from codes to values, like {"urgency": "3"}.')
     for code, default in value.items():
         if isinstance(default, bool) or not isinstance(default, str | int):

@@ -8,7 +8,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from .conversation import Conversation
-from .job import Job, JobQuerySet
+from .job import Job, JobQuerySet, uncleaned_index
 from .reason import ReasonCode
 from .ticket import Ticket
 from .workspace import Workspace
@@ -134,11 +134,7 @@ class WebhookEvent(Job):
                 name="webhook_event_unread",
                 condition=models.Q(state="received"),
             ),
-            models.Index(
-                fields=["state", "received_at"],
-                name="webhook_event_payload",
-                condition=models.Q(cleaned_at__isnull=True),
-            ),
+            uncleaned_index("webhook_event_payload", "state", "received_at"),
         ]
 
     def __str__(self) -> str:

@@ -11,13 +11,11 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.core import mail
-from django.db.models import Exists, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone, translation
 
 from intercom_bridge.models import (
     Alert,
-    Conversation,
     Delivery,
     ItopInstance,
     OutgoingMessage,
@@ -26,6 +24,7 @@ from intercom_bridge.models import (
     Workspace,
 )
 from intercom_bridge.models.job import JobQuerySet
+from intercom_bridge.models.outgoing_message import is_token_refused
 from intercom_bridge.models.reason import ReasonCode, reason_label
 
 log = structlog.get_logger(__name__)
@@ -113,18 +112,11 @@ def _report_itops() -> None:
 
 def _report_tokens() -> None:
     """Report each workspace whose access token Intercom refuses, once a day."""
-    code = ReasonCode.INTERCOM_TOKEN_REFUSED
-    conversations = Conversation.objects.filter(
-        workspace=OuterRef("pk"), reconcile_at__isnull=False, reconcile_code=code
-    )
-    messages = OutgoingMessage.objects.waiting().filter(
-        conversation__workspace=OuterRef("pk"), reason_code=code
-    )
-    for workspace in Workspace.objects.filter(Q(enabled=True), Exists(messages) | Exists(conversations)):
+    for workspace in Workspace.objects.filter(is_token_refused(), enabled=True):
         _report(
             Alert.Kind.WORKSPACE,
             workspace,
-            code,
+            ReasonCode.INTERCOM_TOKEN_REFUSED,
             REPEATED_AFTER,
             f"Intercom refuses the access token of {workspace}",
             "Notes and messages to customers wait, and conversations are not compared. Messages are still written to "

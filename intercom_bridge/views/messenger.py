@@ -8,7 +8,6 @@ from typing import Any
 
 import jwt
 import structlog
-from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError
 from rest_framework import status
@@ -92,9 +91,7 @@ class KeySignature(BaseAuthentication):
 
 class MessengerRateLimit(RateLimit):
     kind = "messenger"
-
-    def per_second(self) -> int:
-        return int(settings.MESSENGER_REQUESTS_PER_SECOND)
+    setting = "MESSENGER_REQUESTS_PER_SECOND"
 
     def counted(self, request: Request) -> object:
         return request.user.itop_id

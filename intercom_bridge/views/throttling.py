@@ -19,9 +19,11 @@ class RateLimit(BaseThrottle):
     """One counter per workspace and ten seconds. DRF's own throttles store the time of every request."""
 
     kind = ""
+    setting = ""
+    """The name of the setting with the number of requests per second."""
 
     def per_second(self) -> int:
-        raise NotImplementedError
+        return int(getattr(settings, self.setting))
 
     def counted(self, request: Request) -> object:
         """Return the id of the sender that is counted, such as a workspace's."""
@@ -48,13 +50,9 @@ class RateLimit(BaseThrottle):
 
 class CanvasRateLimit(RateLimit):
     kind = "canvas"
-
-    def per_second(self) -> int:
-        return int(settings.CANVAS_REQUESTS_PER_SECOND)
+    setting = "CANVAS_REQUESTS_PER_SECOND"
 
 
 class WebhookRateLimit(RateLimit):
     kind = "webhook"
-
-    def per_second(self) -> int:
-        return int(settings.NOTIFICATIONS_PER_SECOND)
+    setting = "NOTIFICATIONS_PER_SECOND"

@@ -9,9 +9,9 @@ from intercom_bridge.doctor.finding import Finding, Subject, exit_status, overal
 from itop_client import CertificateProblem
 
 SUBJECT = Subject("iTop “Service desk”")
-OK = SUBJECT.ok("itop.answer", "answers in 73 ms (REST 1.3)")
-WARNING = SUBJECT.warning("itop.clock", "is late", "Set it.")
-FAILURE = SUBJECT.failure("itop.account", "refuses", "Enable it.")
+OK = SUBJECT.check("itop.answer").ok("answers in 73 ms (REST 1.3)")
+WARNING = SUBJECT.check("itop.clock").warning("is late", "Set it.")
+FAILURE = SUBJECT.check("itop.account").failure("refuses", "Enable it.")
 DAY = 86_400
 
 
@@ -31,8 +31,8 @@ def test_the_exit_status_is_that_of_the_worst(findings: list[Finding], status: i
 
 
 def test_secrets_are_redacted_as_whole_words() -> None:
-    finding = SUBJECT.failure(
-        "x", "iTop said: bad token s3cr3t!", "Replace s3cr3t. s3cr3ts and Administrator stay."
+    finding = SUBJECT.check("x").failure(
+        "iTop said: bad token s3cr3t!", "Replace s3cr3t. s3cr3ts and Administrator stay."
     )
     hidden = finding.without(["s3cr3t", "", "Admin"])
     assert hidden.found == "iTop said: bad token ••••!"
@@ -44,13 +44,13 @@ def test_a_certificate_is_to_be_renewed_three_weeks_before_it_expires(
     days: int, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 1_790_000_000.0)
-    (found,) = examine_certificate(SUBJECT, "x", 1_790_000_000 + days * DAY + 5)
+    (found,) = examine_certificate(SUBJECT.check("x"), 1_790_000_000 + days * DAY + 5)
     assert found.level.value == level
     assert "until 2026-" in found.found or "until 2027-" in found.found
 
 
 def test_without_tls_there_is_no_certificate_finding() -> None:
-    assert list(examine_certificate(SUBJECT, "x", None)) == []
+    assert list(examine_certificate(SUBJECT.check("x"), None)) == []
 
 
 @pytest.mark.parametrize("problem", CertificateProblem)

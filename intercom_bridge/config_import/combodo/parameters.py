@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from intercom_bridge.config_import.values import ConfigError, Source, SourceValue
+from intercom_bridge.config_import.values import ConfigError, Source, SourceValue, parse_boolean
 from intercom_bridge.models.ticket_profile import STOCK_ATTRIBUTES
 from intercom_bridge.models.workspace import PLACEHOLDER
 
@@ -293,11 +293,7 @@ def _list(value: SourceValue, description: str) -> list[str]:
 
 
 def _boolean(value: SourceValue, description: str) -> bool:
-    if value.is_empty:
-        return False
-    text = str(value.value).strip().lower()
-    if text in ("true", "1", "yes", "on"):
-        return True
-    if text in ("false", "0", "no", "off"):
-        return False
-    raise ConfigError(f"{description} is neither true nor false.", value.line)
+    parsed = parse_boolean("" if value.value is None else str(value.value))
+    if parsed is None:
+        raise ConfigError(f"{description} is neither true nor false.", value.line)
+    return parsed

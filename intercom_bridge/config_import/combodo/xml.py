@@ -9,7 +9,7 @@ entity that a file could declare.
 from collections.abc import Mapping
 from xml.etree.ElementTree import Element, TreeBuilder
 
-from intercom_bridge.config_import.values import MAX_DEPTH, MODULE, ConfigError, SourceValue
+from intercom_bridge.config_import.values import MAX_DEPTH, MODULE, ConfigError, SourceValue, parse_boolean
 from intercom_bridge.datamodel.safe_xml import XmlReader
 
 # The attribute that holds an element's line. The name cannot occur in a file.
@@ -80,11 +80,9 @@ def _read_scalar(element: Element, kind: str) -> str | int | bool:
     if kind == "string":
         return text
     if kind == "bool":
-        if text.lower() in ("true", "1", "yes", "on"):
-            return True
-        if text.lower() in ("false", "0", "no", "off", ""):
-            return False
-        raise _error(f"<{element.tag}> is neither true nor false.", element)
+        if (parsed := parse_boolean(text)) is None:
+            raise _error(f"<{element.tag}> is neither true nor false.", element)
+        return parsed
     if kind == "int":
         try:
             return int(text)

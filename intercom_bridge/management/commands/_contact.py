@@ -2,8 +2,9 @@
 
 from django.core.management.base import CommandError, CommandParser
 
-from intercom_bridge.models import Workspace
 from intercom_bridge.privacy.contact import Contact, find_contacts
+
+from ._rows import find_workspace
 
 
 def add_contact_arguments(parser: CommandParser) -> None:
@@ -20,9 +21,7 @@ def find_known_contacts(workspace_id: str, contact: str) -> list[Contact]:
 
     Raise CommandError if there is no such workspace, or if nothing is stored about the contact.
     """
-    workspace = Workspace.objects.select_related("itop").filter(workspace_id=workspace_id).first()
-    if workspace is None:
-        raise CommandError(f"There is no workspace {workspace_id}.")
+    workspace = find_workspace(workspace_id)
     found = (Contact(workspace, contact_id) for contact_id in find_contacts(workspace, contact.strip()))
     known = [match for match in found if match.is_known]
     if not known:

@@ -4,8 +4,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from intercom_bridge.events.attributes import create_missing
 from intercom_bridge.intercom.client import IntercomError
-from intercom_bridge.models import Workspace
 from intercom_bridge.models.encryption import SecretDecryptionError
+
+from ._rows import find_workspace
 
 
 class Command(BaseCommand):
@@ -18,10 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("--workspace", required=True, metavar="ID", help="the id of the workspace")
 
     def handle(self, *args: Any, workspace: str, **options: Any) -> None:
-        row = Workspace.objects.filter(workspace_id=workspace).first()
-        if row is None:
-            known = ", ".join(Workspace.objects.values_list("workspace_id", flat=True)) or "none"
-            raise CommandError(f"There is no workspace {workspace}. Known: {known}.")
+        row = find_workspace(workspace)
         try:
             created = create_missing(row)
         except (IntercomError, SecretDecryptionError) as error:

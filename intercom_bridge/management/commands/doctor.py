@@ -4,12 +4,13 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 from django.db import DatabaseError
 
 from intercom_bridge import doctor
 from intercom_bridge.doctor import NO_DATABASE, Finding, Level
-from intercom_bridge.models import Workspace
+
+from ._rows import find_workspace
 
 
 class Command(BaseCommand):
@@ -67,9 +68,5 @@ def _findings(workspace_id: str | None) -> Iterator[Finding]:
 def _examine(workspace_id: str | None) -> Iterator[Finding]:
     if workspace_id is None:
         yield from doctor.examine_everything()
-        return
-    workspace = Workspace.objects.select_related("itop", "profile").filter(workspace_id=workspace_id).first()
-    if workspace is None:
-        known = ", ".join(Workspace.objects.values_list("workspace_id", flat=True)) or "none"
-        raise CommandError(f"There is no workspace {workspace_id}. Existing: {known}.")
-    yield from doctor.examine(workspace)
+    else:
+        yield from doctor.examine(find_workspace(workspace_id))

@@ -4,8 +4,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from intercom_bridge.messenger.itop_extension import build_extension
-from intercom_bridge.models import ItopInstance
 from intercom_bridge.models.encryption import SecretDecryptionError
+
+from ._rows import find_itop
 
 
 class Command(BaseCommand):
@@ -18,10 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("--itop", required=True, metavar="NAME", help="the name of the iTop in the admin")
 
     def handle(self, *args: Any, itop: str, **options: Any) -> None:
-        row = ItopInstance.objects.filter(name=itop).first()
-        if row is None:
-            known = ", ".join(ItopInstance.objects.values_list("name", flat=True)) or "none"
-            raise CommandError(f"There is no iTop named {itop}. Known: {known}.")
+        row = find_itop(itop)
         if sys.stdout.isatty():
             raise CommandError("Redirect the output into a file: itop_extension --itop NAME > extension.zip")
         try:

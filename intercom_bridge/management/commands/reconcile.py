@@ -7,9 +7,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from intercom_bridge.models import Conversation, Delivery, TicketLink, Workspace
+from intercom_bridge.models import Conversation, Delivery, TicketLink
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.sync.reconcile import Comparison, ComparisonError, ConversationDeletedError, compare
+
+from ._rows import find_workspace
 
 # Intercom's rate limit has windows of ten seconds, so more attempts would not help.
 MAX_ATTEMPTS = 3
@@ -100,11 +102,7 @@ def _select(workspace_id: str, since: dt.datetime | None) -> QuerySet[Conversati
     links = TicketLink.objects.filter(conversation=OuterRef("pk"))
     conversations = Conversation.objects.filter(Exists(links)).order_by("pk")
     if workspace_id:
-        workspace = Workspace.objects.filter(workspace_id=workspace_id).first()
-        if workspace is None:
-            known = ", ".join(Workspace.objects.values_list("workspace_id", flat=True)) or "none"
-            raise CommandError(f"There is no workspace {workspace_id}. Existing: {known}.")
-        conversations = conversations.filter(workspace=workspace)
+        conversations = conversations.filter(workspace=find_workspace(workspace_id))
     if since is None:
         return conversations
     received = Delivery.objects.filter(

@@ -22,6 +22,8 @@ from itop_client import (
     quote,
 )
 
+from ._rows import find_itop
+
 TOKEN_VARIABLE = "ITOP_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
 COMMENT = "Intercom bridge: setup_push"
 PAYLOAD = '{"class": "$this->finalclass$", "id": "$this->id$"}'
@@ -58,11 +60,7 @@ class Command(BaseCommand):
         parser.add_argument("--remove", action="store_true", help="remove what this command created in iTop")
 
     def handle(self, *_: Any, itop: str, dry_run: bool, remove: bool, **__: Any) -> None:
-        row = ItopInstance.objects.filter(name=itop).first()
-        if row is None:
-            known = ", ".join(ItopInstance.objects.values_list("name", flat=True)) or "none"
-            raise CommandError(f"There is no iTop named {itop}. Known: {known}.")
-        setup = PushSetup(row, _read_token(), self.stdout.write, dry_run=dry_run)
+        setup = PushSetup(find_itop(itop), _read_token(), self.stdout.write, dry_run=dry_run)
         try:
             if remove:
                 setup.remove()
