@@ -19,8 +19,8 @@ class RateLimit(BaseThrottle):
     """One counter per workspace and ten seconds. DRF's own throttles store the time of every request."""
 
     kind = ""
+    # The name of the setting with the number of requests per second.
     setting = ""
-    """The name of the setting with the number of requests per second."""
 
     def per_second(self) -> int:
         return int(getattr(settings, self.setting))
