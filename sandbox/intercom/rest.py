@@ -297,13 +297,14 @@ def _delete(call: Call, conversation_id: str) -> Json:
     return {"id": conversation_id, "object": "conversation", "deleted": True}
 
 
-def _deleted(call: Call) -> Json:
+def _list_deleted_conversations(call: Call) -> Json:
     call.require((2, 16))
     deleted = call.intercom.store.deleted_conversations()
     return {
         "type": "list",
         "data": [
-            {"id": one.id, "deleted_at": one.deleted_at, "metrics_retained": True} for one in deleted[:60]
+            {"id": conversation.id, "deleted_at": conversation.deleted_at, "metrics_retained": True}
+            for conversation in deleted[:60]
         ],
         "total_count": len(deleted),
     }
@@ -364,7 +365,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Json]], ...] = (
     ("GET", r"/teams", _teams),
     ("GET", r"/contacts/([^/]+)", _contact),
     ("GET", r"/data_attributes", _data_attributes),
-    ("GET", r"/conversations/deleted", _deleted),
+    ("GET", r"/conversations/deleted", _list_deleted_conversations),
     ("GET", r"/conversations/attributes", _attributes),
     ("POST", r"/conversations/attributes", _create_attribute),
     ("POST", r"/conversations/redact", _redact),
