@@ -118,9 +118,8 @@ def _explanations() -> dict[str, tuple[str, str]]:
         ReasonCode.SECRET_UNREADABLE: (
             _("The bridge cannot use its account"),
             _(
-                "The token of the account or of the workspace was stored under an encryption key that the service no "
-                "longer has. Nothing was changed. New messages are kept, and copied after an admin has entered the "
-                "token again."
+                "The bridge cannot decrypt a stored token. Nothing was changed. New messages are kept, and are copied "
+                "once an admin has entered the token again."
             ),
         ),
         ReasonCode.INTERCOM_TOKEN_REFUSED: no_token,

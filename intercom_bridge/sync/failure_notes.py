@@ -121,7 +121,7 @@ def _what_to_do_about_files(files: Sequence[FileToItop]) -> str:
         )
     if len(kept) < len(codes):
         texts.append(
-            _("If a file that Intercom does not return is needed, ask the customer to send it again.")
+            _("If you need a file that Intercom does not return, ask the customer to send it again.")
         )
     if len(refused) < len(kept):
         texts.append(_("When the problem is solved, open Sync status in the panel and click “Try again”."))

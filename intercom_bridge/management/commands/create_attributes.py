@@ -21,7 +21,7 @@ class Command(BaseCommand):
         row = Workspace.objects.filter(workspace_id=workspace).first()
         if row is None:
             known = ", ".join(Workspace.objects.values_list("workspace_id", flat=True)) or "none"
-            raise CommandError(f"There is no workspace {workspace}. Known: {known}.")
+            raise CommandError(f"There is no workspace {workspace}. Existing: {known}.")
         try:
             created = create_missing(row)
         except (IntercomError, SecretDecryptionError) as error:

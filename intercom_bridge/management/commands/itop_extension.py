@@ -21,7 +21,7 @@ class Command(BaseCommand):
         row = ItopInstance.objects.filter(name=itop).first()
         if row is None:
             known = ", ".join(ItopInstance.objects.values_list("name", flat=True)) or "none"
-            raise CommandError(f"There is no iTop named {itop}. Known: {known}.")
+            raise CommandError(f"There is no iTop named {itop}. Existing: {known}.")
         if sys.stdout.isatty():
             raise CommandError("Redirect the output into a file: itop_extension --itop NAME > extension.zip")
         try:

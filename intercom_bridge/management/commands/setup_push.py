@@ -61,7 +61,7 @@ class Command(BaseCommand):
         row = ItopInstance.objects.filter(name=itop).first()
         if row is None:
             known = ", ".join(ItopInstance.objects.values_list("name", flat=True)) or "none"
-            raise CommandError(f"There is no iTop named {itop}. Known: {known}.")
+            raise CommandError(f"There is no iTop named {itop}. Existing: {known}.")
         setup = PushSetup(row, _read_token(), self.stdout.write, dry_run=dry_run)
         try:
             if remove:
