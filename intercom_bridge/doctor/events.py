@@ -85,7 +85,7 @@ def examine_authors(workspace: Workspace, client: IntercomClient, subject: Subje
 
 
 def examine_stopped(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
-    """Report conversations in which too many posts stopped the bridge."""
+    """Report the conversations in which the bridge stopped posting after too many posts."""
     stopped = Conversation.objects.filter(workspace=workspace, posting_stopped_at__isnull=False)
     names = ", ".join(stopped.order_by("-pk").values_list("conversation_id", flat=True)[:MAX_LISTED])
     if names:
@@ -162,7 +162,7 @@ def _examine_push(probe: Probe) -> Finding:
 
 
 def _examine_emails(probe: Probe) -> Iterator[Finding]:
-    """List iTop's e-mails to the caller, and those that say what the rules of a workspace send as a reply, too."""
+    """List iTop's e-mails to the caller; warn about those on changes that a workspace's rules also send as a reply."""
     check = probe.subject.check("itop.emails")
     try:
         mails = list(_customer_mails(probe))

@@ -156,7 +156,7 @@ def _what_to_do(code: str) -> str:
         # The reason's label already says what to do.
         return ""
     if code in (ReasonCode.REQUEST_TOO_LARGE, ReasonCode.UNSUPPORTED_CHARACTER):
-        return _("iTop would reject it again. Copy the text to the ticket by hand.")
+        return _("iTop would reject the message again. Copy the text to the ticket by hand.")
     return _("When the problem is solved, open Sync status in the panel and click “Try again”.")
 
 
