@@ -220,7 +220,7 @@ def _value_error(number: int, said: str, detail: str) -> ItopRejectedError:
 
 
 def _check_error(text: str) -> ItopRejectedError:
-    """Return the error for an object that a check refused: values that it names, or words of its own."""
+    """Return the error for an object that a check of iTop refused, with the values that iTop names, if it names any."""
     problems = tuple(
         _problem(found["attribute"] or found["quoted"], found["detail"], found["label"] or "")
         for found in _UNEXPECTED.finditer(text[:_MAX_CHECKED])

@@ -94,20 +94,27 @@ def count_days(selection: Selection) -> list[Day]:
 
 
 def _count_day(selection: Selection, date: dt.date, counted: DayCount | None) -> Day:
+    """Return the day's counts, from `counted` if the worker has counted the day, and its durations."""
     rows = selection.deliveries().of_day(date)
     if counted is not None:
         counts = counted.by_state(selection.workspace, selection.itop)
     else:
         counts = dict(rows.values_list("state").annotate(n=Count("*")))
-    times = _durations(rows) if counts.get(State.WRITTEN) else []
-    cuts = statistics.quantiles(times, n=20, method="inclusive") if len(times) > 1 else times * 19
+    median, p95 = _percentiles(_durations(rows)) if counts.get(State.WRITTEN) else (None, None)
     return Day(
-        date,
-        counts,
-        median=cuts[9] if cuts else None,
-        p95=cuts[18] if cuts else None,
-        counted_at=counted.counted_at if counted is not None else None,
+        date, counts, median=median, p95=p95, counted_at=counted.counted_at if counted is not None else None
     )
+
+
+def _percentiles(durations: list[float]) -> tuple[float | None, float | None]:
+    """Return the median and the 95th percentile; (None, None) without durations."""
+    if not durations:
+        return None, None
+    if len(durations) == 1:
+        return durations[0], durations[0]
+    twentieths = statistics.quantiles(durations, n=20, method="inclusive")
+    # The 10th of the 19 cut points is at 50 %, and the last one at 95 %.
+    return twentieths[9], twentieths[18]
 
 
 def _durations(rows: DeliveryQuerySet) -> list[float]:

@@ -181,10 +181,10 @@ def save_new(workspace: Workspace) -> list[models.Model]:
 
 
 def entered_secrets(request: HttpRequest) -> dict[str, Secret]:
-    """Return the secrets of the previous submission from this page, by the name of their input.
+    """Return the secrets that were entered at the previous submission of this page, by input name; {} if none were.
 
-    They are stored encrypted in the session. The page contains their key, so that another tab does not get them. Return
-    {} if there are none.
+    The session stores the secrets encrypted, under a random key. Only the page on which they were entered contains that
+    key, so that another tab does not get the secrets.
     """
     stored = request.session.get(SESSION_KEY, {})
     if not stored or request.POST.get(ENTERED) != stored["key"]:

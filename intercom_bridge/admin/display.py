@@ -86,7 +86,7 @@ def json_block(value: Any, *, with_texts: bool) -> SafeString:
 
 
 def payload_block(row: Any, value: Any, *, with_texts: bool) -> str:
-    """Return a payload as JSON, or when it was deleted (see sync/retention.py)."""
+    """Return a payload as JSON; if it was deleted (see sync/retention.py), return a text with the date."""
     if row.cleaned_at is None:
         return json_block(value, with_texts=with_texts)
     when = date_format(timezone.localtime(row.cleaned_at), "Y-m-d")

@@ -18,6 +18,7 @@ MAX_WAIT_SECONDS = 3.0
 def normalized_username(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str:
     """Return the name by which failed logins are counted, equal for all spellings of a name."""
     name = (credentials or request.POST).get("username") or ""
+    # Twice, because casefolding can produce characters that are not normalized.
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", str(name)).casefold())
 
 
@@ -32,9 +33,9 @@ class PasswordChecks:
     """
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()
+        self._running = threading.Lock()
         self._waiting = threading.BoundedSemaphore(MAX_WAITING + 1)
-        self._free_at = 0.0
+        self._rests_until = 0.0
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -43,16 +44,16 @@ class PasswordChecks:
             if not self._waiting.acquire(blocking=False):
                 raise BusyError
             held.callback(self._waiting.release)
-            if not self._turn.acquire(timeout=MAX_WAIT_SECONDS):
+            if not self._running.acquire(timeout=MAX_WAIT_SECONDS):
                 raise BusyError
-            held.callback(self._turn.release)
-            time.sleep(min(max(0.0, self._free_at - time.monotonic()), MAX_WAIT_SECONDS))
+            held.callback(self._running.release)
+            time.sleep(min(max(0.0, self._rests_until - time.monotonic()), MAX_WAIT_SECONDS))
             began = time.monotonic()
             try:
                 yield
             finally:
                 ended = time.monotonic()
-                self._free_at = ended + (ended - began)
+                self._rests_until = ended + (ended - began)
 
 
 password_checks = PasswordChecks()

@@ -9,10 +9,28 @@ from .profile_check import did_you_mean
 
 # Classes of every iTop that queries name. Those of accounts are not in the data model's file.
 _COMMON_CLASSES = frozenset(
-    (  # noqa: SIM905 - a literal would take a line for each name
-        "Contact Contract CustomerContract FunctionalCI Incident Location Organization Person Service ServiceFamily "
-        "ServiceSubcategory Team Ticket User UserExternal UserInternal UserLDAP UserLocal UserRequest UserToken"
-    ).split()
+    {
+        "Contact",
+        "Contract",
+        "CustomerContract",
+        "FunctionalCI",
+        "Incident",
+        "Location",
+        "Organization",
+        "Person",
+        "Service",
+        "ServiceFamily",
+        "ServiceSubcategory",
+        "Team",
+        "Ticket",
+        "User",
+        "UserExternal",
+        "UserInternal",
+        "UserLDAP",
+        "UserLocal",
+        "UserRequest",
+        "UserToken",
+    }
 )
 
 

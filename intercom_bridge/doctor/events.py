@@ -73,19 +73,19 @@ def examine_authors(workspace: Workspace, client: IntercomClient, subject: Subje
         yield check.ok(f"changes by agents without a teammate are posted as {name}")
     else:
         yield check.warning(
-            f"{name}, in whose name changes in iTop are posted, is no longer a teammate; they are posted as the owner "
-            "of the access token instead",
+            f"changes in iTop are posted as the owner of the access token, because {name}, who was selected to post "
+            "them, is no longer a teammate",
             "Select another teammate on the workspace's page “Rules for changes in iTop” in the admin.",
         )
     if teams is not None and rules.assign_to_team_id not in {team.id for team in teams}:
         yield check.warning(
-            "the team that gets reopened conversations no longer exists; they stay with whom they are assigned to",
+            "the team that gets reopened conversations no longer exists; these conversations keep their assignee",
             "Select another team on the workspace's page “Rules for changes in iTop” in the admin.",
         )
 
 
 def examine_stopped(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
-    """Report conversations in which too many posts stopped the bridge."""
+    """Report the conversations in which the bridge stopped posting after too many posts."""
     stopped = Conversation.objects.filter(workspace=workspace, posting_stopped_at__isnull=False)
     names = ", ".join(stopped.order_by("-pk").values_list("conversation_id", flat=True)[:MAX_LISTED])
     if names:
@@ -151,24 +151,24 @@ def _examine_push(probe: Probe) -> Finding:
     check = probe.subject.check("itop.push")
     last = probe.itop.push_received_at
     if last is not None and timezone.now() - last <= PUSHED_WITHIN:
-        return check.ok(f"last reported a change by itself at {last:%Y-%m-%d %H:%M} UTC")
-    received = f"last did on {last:%Y-%m-%d}" if last else "never did"
+        return check.ok(f"last sent a push at {last:%Y-%m-%d %H:%M} UTC")
+    received = f"the last push came on {last:%Y-%m-%d}" if last else "no push has ever come"
     return check.warning(
-        f"is set up to report changes by itself, but {received}; they are found by polling",
+        f"is set up to send pushes, but {received}; the bridge finds changes by polling",
         "Run python manage.py setup_push --itop NAME. See in iTop, on the webhook action under Notifications, what "
         "became of its last requests. If push is not wanted, run setup_push --remove.",
     )
 
 
 def _examine_emails(probe: Probe) -> Iterator[Finding]:
-    """List iTop's e-mails to the caller, and those that say what the rules of a workspace send as a reply, too."""
+    """List iTop's e-mails to the caller; warn about those on changes that a workspace's rules also send as a reply."""
     check = probe.subject.check("itop.emails")
     try:
         mails = list(_customer_mails(probe))
     except ItopPermissionError:
         yield check.ok(
-            "its account is not an Administrator and may not read triggers; see under Notifications in iTop whether "
-            "customers get e-mails about changes that they are also told of in Intercom"
+            "its account is not an Administrator and may not read triggers; check under Notifications in iTop "
+            "whether iTop e-mails customers about changes that the bridge also sends them in Intercom"
         )
         return
     doubled = [

@@ -108,7 +108,9 @@ def _token_finding(subject: Subject, error: IntercomError) -> Finding:
     if isinstance(error, IntercomUnreachableError) and (
         problem := describe_problem(error.certificate_problem)
     ):
-        return check.failure(f"Intercom's API cannot be trusted: {problem}", CERTIFICATE_TO_DO)
+        return check.failure(
+            f"the certificate of Intercom's API is not accepted: {problem}", CERTIFICATE_TO_DO
+        )
     return check.failure(
         f"its access token could not be tested: {error.detail}",
         "Check whether this machine may connect to Intercom's API, and status.intercom.com. Messages are still "

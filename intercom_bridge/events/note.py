@@ -81,21 +81,21 @@ def headline(event: TicketEvent, *, count: int = 1) -> str:
         EventKind.STATUS: (
             _("The status of ticket {ticket} changed from {before} to {after}.")
             if event.before
-            else _("The status of ticket {ticket} is now {after}.")
+            else _("The status of ticket {ticket} changed to {after}.")
         ),
         EventKind.ASSIGNMENT: (
-            _("Ticket {ticket} is now assigned to {after}.")
-            if after
-            else _("Ticket {ticket} is no longer assigned to anyone.")
+            _("Ticket {ticket} was assigned to {after}.") if after else _("Ticket {ticket} was unassigned.")
         ),
         EventKind.PENDING: (
-            _("Ticket {ticket} is pending:") if event.content else _("Ticket {ticket} is pending.")
+            _("Ticket {ticket} was set to pending:")
+            if event.content
+            else _("Ticket {ticket} was set to pending.")
         ),
         EventKind.RESOLVED: (
-            _("Ticket {ticket} is resolved:") if event.content else _("Ticket {ticket} is resolved.")
+            _("Ticket {ticket} was resolved:") if event.content else _("Ticket {ticket} was resolved.")
         ),
-        EventKind.CLOSED: _("Ticket {ticket} is closed."),
-        EventKind.REOPENED: _("Ticket {ticket} was reopened. Its status is now {after}."),
+        EventKind.CLOSED: _("Ticket {ticket} was closed."),
+        EventKind.REOPENED: _("Ticket {ticket} was reopened. Its status changed to {after}."),
         EventKind.FILE: (
             ngettext(
                 "{author} added a file to ticket {ticket}:",
@@ -210,21 +210,23 @@ def _reply_sentence(event: TicketEvent, rules: EventRules) -> str:
             if author
             else _("There is a reply to your ticket {ticket}:")
         ),
-        EventKind.STATUS: _("The status of your ticket {ticket} is now {after}."),
+        EventKind.STATUS: _("The status of your ticket {ticket} changed to {after}."),
         EventKind.ASSIGNMENT: (
-            _("Your ticket {ticket} is now assigned to {after}.")
+            _("Your ticket {ticket} was assigned to {after}.")
             if after and rules.shows_agent_names
             else _("Your ticket {ticket} was assigned.")
         ),
         EventKind.PENDING: (
-            _("Your ticket {ticket} is on hold:") if event.content else _("Your ticket {ticket} is on hold.")
+            _("Your ticket {ticket} was put on hold:")
+            if event.content
+            else _("Your ticket {ticket} was put on hold.")
         ),
         EventKind.RESOLVED: (
-            _("Your ticket {ticket} is resolved:")
+            _("Your ticket {ticket} was resolved:")
             if event.content
-            else _("Your ticket {ticket} is resolved.")
+            else _("Your ticket {ticket} was resolved.")
         ),
-        EventKind.CLOSED: _("Your ticket {ticket} is closed."),
+        EventKind.CLOSED: _("Your ticket {ticket} was closed."),
         EventKind.REOPENED: _("Your ticket {ticket} was reopened."),
     }
     return format_html(sentences[EventKind(event.kind)], author=author, ticket=event.ticket.ref, after=after)

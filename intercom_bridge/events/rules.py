@@ -195,7 +195,7 @@ def _stop(conversation: Conversation, events: Sequence[TicketEvent]) -> Outgoing
             "<p>{}</p><p>{}</p>",
             _(
                 "The bridge has posted {count} messages about iTop here within {minutes} minutes, and has "
-                "stopped: another program may be answering it."
+                "stopped: another program may be answering them."
             ).format(count=MAX_MESSAGES, minutes=PERIOD.seconds // 60),
             _(
                 "Nothing is lost: the panel shows what is new in iTop. When the cause is found, click "

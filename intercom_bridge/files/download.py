@@ -437,7 +437,7 @@ def _connected(target: _Target, watchdog: Watchdog) -> Iterator[socket.socket]:
     connected = _connect_through(proxy, target, watchdog) if proxy else _connect(target, watchdog)
     try:
         if target.scheme == "https":
-            connected = _tls(_authorities()).wrap_socket(
+            connected = _tls_context(_authorities()).wrap_socket(
                 connected,
                 server_hostname=target.host,
                 # A connection that is cut off must not look like the end of a file.
@@ -513,7 +513,7 @@ def _authorities() -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _tls(authorities: str) -> ssl.SSLContext:
+def _tls_context(authorities: str) -> ssl.SSLContext:
     if Path(authorities).is_dir():
         return ssl.create_default_context(capath=authorities)
     return ssl.create_default_context(cafile=authorities)

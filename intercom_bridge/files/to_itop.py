@@ -374,7 +374,10 @@ def _refresh(row: FileToItop, deadline: Deadline) -> None:
 
 
 def _owner(row: FileToItop, client: Client, deadline: Deadline) -> FileOwner:
-    """Return the ticket with its organization, which decides who finds the file (recording 277)."""
+    """Return the ticket with its organization, which decides who may see the file (recording 277).
+
+    Raise ObjectNotFoundError if iTop does not have the ticket any more.
+    """
     ticket = row.ticket
     code = row.conversation.workspace.profile.code("org_id")
     found = client.get(

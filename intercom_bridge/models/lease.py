@@ -40,10 +40,10 @@ class Lease:
         self._renewed = time.monotonic()
 
     def renew_in_time(self, seconds: float) -> bool:
-        """Renew the lease if less than two thirds of `seconds` are left; return False if it was lost.
+        """Renew the lease if less than two thirds of `seconds` are left. Return False if this showed that it was lost.
 
-        A renewal per message would cost more than the message. While enough time is left, the query for the next
-        message checks the token instead.
+        While more time is left, return True without a query, because renewing for each message would cost more than the
+        message. The caller's query for its next message then requires the token, so it finds none after a loss.
         """
         return time.monotonic() - self._renewed < seconds / 3 or self.renew(seconds)
 

@@ -176,7 +176,7 @@ class ReasonCode(models.TextChoices):
     FILE_KEPT = "file_kept", _("The message was redacted in Intercom. The workspace keeps the copy in iTop.")
 
     # Changes in iTop that are not reported
-    NOT_REPORTED = "not_reported", _("The workspace's rules report nothing for this change.")
+    NOT_REPORTED = "not_reported", _("The workspace's rules do not report this change.")
     REPORTED_WITH_PARENT = (
         "reported_with_parent",
         _("The same entry was already reported with the parent ticket."),

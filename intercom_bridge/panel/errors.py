@@ -90,7 +90,7 @@ def _explanations() -> dict[str, tuple[str, str]]:
     no_token = (_("Intercom refuses the access token"), f"{not_copied} {input_kept} {renew_token}")
     no_permission = (
         _("The bridge lacks a permission in iTop"),
-        _("An admin can grant it to the bridge's account, or end iTop's read-only mode."),
+        _("An admin can grant the permission to the bridge's account, or end iTop's read-only mode."),
     )
     return {
         ReasonCode.ITOP_UNREACHABLE: (
@@ -107,7 +107,7 @@ def _explanations() -> dict[str, tuple[str, str]]:
         ),
         ReasonCode.ITOP_UNKNOWN_RESPONSE: (
             _("iTop is not working correctly"),
-            _("It, or a proxy in front of it, sent a response that the bridge does not know."),
+            _("iTop, or a proxy in front of it, sent a response that the bridge does not know."),
         ),
         ReasonCode.ITOP_LOGIN_REFUSED: (
             _("iTop refuses the bridge's account"),
@@ -118,9 +118,8 @@ def _explanations() -> dict[str, tuple[str, str]]:
         ReasonCode.SECRET_UNREADABLE: (
             _("The bridge cannot use its account"),
             _(
-                "The token of the account or of the workspace was stored under an encryption key that the service no "
-                "longer has. Nothing was changed. New messages are kept, and copied after an admin has entered the "
-                "token again."
+                "The bridge cannot decrypt a stored token. Nothing was changed. New messages are kept, and are copied "
+                "once an admin has entered the token again."
             ),
         ),
         ReasonCode.INTERCOM_TOKEN_REFUSED: no_token,

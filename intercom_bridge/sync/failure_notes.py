@@ -121,7 +121,7 @@ def _what_to_do_about_files(files: Sequence[FileToItop]) -> str:
         )
     if len(kept) < len(codes):
         texts.append(
-            _("If a file that Intercom does not return is needed, ask the customer to send it again.")
+            _("If you need a file that Intercom does not return, ask the customer to send it again.")
         )
     if len(refused) < len(kept):
         texts.append(_("When the problem is solved, open Sync status in the panel and click “Try again”."))
@@ -156,7 +156,7 @@ def _what_to_do(code: str) -> str:
         # The reason's label already says what to do.
         return ""
     if code in (ReasonCode.REQUEST_TOO_LARGE, ReasonCode.UNSUPPORTED_CHARACTER):
-        return _("iTop would reject it again. Copy the text to the ticket by hand.")
+        return _("iTop would reject the message again. Copy the text to the ticket by hand.")
     return _("When the problem is solved, open Sync status in the panel and click “Try again”.")
 
 

@@ -128,7 +128,7 @@ def _note_not_reopened(delivery: Delivery, reason: str) -> None:
 
 
 def _note_closed(delivery: Delivery) -> None:
-    """Post a note that nobody will see the message, unless the conversation has an open ticket, too."""
+    """Warn teammates in a note that the ticket is closed, unless the conversation also has an open ticket."""
     conversation = delivery.conversation
     others = TicketSnapshot.objects.filter(
         ticket__links__in=conversation.links.syncing(), ticket__gone_at=None

@@ -175,7 +175,7 @@ def switch_sync(context: PanelContext, *, on: bool) -> None:
         for link in links.select_for_update():
             link.switch(on=on, at=now)
     if on:
-        # Messages whose notification was lost during the pause are to be offered, too.
+        # Compare now, to offer also the messages whose notification was lost during the pause.
         Conversation.objects.filter(pk=conversation.pk).compare_within(0)
 
 

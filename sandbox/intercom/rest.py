@@ -297,13 +297,14 @@ def _delete(call: Call, conversation_id: str) -> Json:
     return {"id": conversation_id, "object": "conversation", "deleted": True}
 
 
-def _deleted(call: Call) -> Json:
+def _list_deleted_conversations(call: Call) -> Json:
     call.require((2, 16))
     deleted = call.intercom.store.deleted_conversations()
     return {
         "type": "list",
         "data": [
-            {"id": one.id, "deleted_at": one.deleted_at, "metrics_retained": True} for one in deleted[:60]
+            {"id": conversation.id, "deleted_at": conversation.deleted_at, "metrics_retained": True}
+            for conversation in deleted[:60]
         ],
         "total_count": len(deleted),
     }
@@ -313,20 +314,22 @@ def _deleted(call: Call) -> Json:
 
 
 def _data_attributes(call: Call) -> Json:
-    """List the attributes. This lists those of conversations in all versions, and creates none of them."""
+    """List the attributes of conversations, in all versions. This address does not create any."""
     call.require((2, 3))
     archived = call.query.get("include_archived") == ["true"]
     listed = call.intercom.store.attributes() if call.query.get("model") == ["conversation"] else []
     return {
         "type": "list",
-        "data": [data_attribute_json(one) for one in listed if archived or not one.archived],
+        "data": [
+            data_attribute_json(attribute) for attribute in listed if archived or not attribute.archived
+        ],
     }
 
 
 def _attributes(call: Call) -> Json:
     call.require((2, 16))
-    listed = [one for one in call.intercom.store.attributes() if not one.archived]
-    return {"type": "list", "data": [conversation_attribute_json(one) for one in listed]}
+    listed = [attribute for attribute in call.intercom.store.attributes() if not attribute.archived]
+    return {"type": "list", "data": [conversation_attribute_json(attribute) for attribute in listed]}
 
 
 def _create_attribute(call: Call) -> Json:
@@ -337,7 +340,9 @@ def _create_attribute(call: Call) -> Json:
         raise InvalidParameterError("name is required")
     if not isinstance(data_type, str) or data_type not in DATA_TYPES:
         raise InvalidParameterError("data_type is invalid")
-    if any(one.name == name and not one.archived for one in call.intercom.store.attributes()):
+    if any(
+        attribute.name == name and not attribute.archived for attribute in call.intercom.store.attributes()
+    ):
         raise InvalidParameterError("A conversation attribute with that name already exists")
     created = call.intercom.store.add_attribute(
         name, data_type=data_type, description=str(data.get("description") or "")
@@ -364,7 +369,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Json]], ...] = (
     ("GET", r"/teams", _teams),
     ("GET", r"/contacts/([^/]+)", _contact),
     ("GET", r"/data_attributes", _data_attributes),
-    ("GET", r"/conversations/deleted", _deleted),
+    ("GET", r"/conversations/deleted", _list_deleted_conversations),
     ("GET", r"/conversations/attributes", _attributes),
     ("POST", r"/conversations/attributes", _create_attribute),
     ("POST", r"/conversations/redact", _redact),

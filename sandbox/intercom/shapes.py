@@ -48,7 +48,7 @@ def team_json(team: Team) -> Json:
         "type": "team",
         "id": team.id,
         "name": team.name,
-        "admin_ids": [int(one) for one in team.admin_ids],
+        "admin_ids": [int(admin_id) for admin_id in team.admin_ids],
     }
 
 

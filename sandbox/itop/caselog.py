@@ -115,21 +115,18 @@ def shown(stored: str | None) -> dict[str, Any]:
     """Return a log as iTop's responses have it."""
     found = []
     for each in json.loads(stored or "[]"):
-        text = each["format"] == "text"
-        plain = (
-            each["message"]
-            if text
-            else ""
-            if each["message"] == markup.EMPTY
-            else markup.to_text(each["message"])
-        )
+        message = each["message"]
+        if each["format"] == "text":
+            plain, html = message, markup.text_to_html(message)
+        else:
+            plain, html = "" if message == markup.EMPTY else markup.to_text(message), message
         found.append(
             {
                 "date": each["date"],
                 "user_login": each["user_login"],
                 "user_id": each["user_id"],
                 "message": plain,
-                "message_html": markup.text_to_html(each["message"]) if text else each["message"],
+                "message_html": html,
             }
         )
     return {"entries": found}

@@ -686,7 +686,7 @@ class DataModel:
         """Return all attributes by code, in the order of ``output_fields: "*"``. ``id`` comes last."""
         if name not in self._attributes:
             declared = self.declared(name)
-            found = [*declared, *self._of_the_object(name)]
+            found = [*declared, *self._implicit_attributes(name)]
             for attribute in declared:
                 found += self.derived_from(attribute)
             self._attributes[name] = {
@@ -698,7 +698,7 @@ class DataModel:
         """Return the names that OQL accepts, in the order in which iTop lists them (recording 044)."""
         if name in self._filter_codes:
             return self._filter_codes[name]
-        found = [each.code for each in self._of_the_object(name)]
+        found = [each.code for each in self._implicit_attributes(name)]
         if "finalclass" not in found:
             found.insert(0, "finalclass")
         for attribute in self.declared(name):
@@ -707,7 +707,8 @@ class DataModel:
         self._filter_codes[name] = [*found, "id"]
         return self._filter_codes[name]
 
-    def _of_the_object(self, name: str) -> list[Attribute]:
+    def _implicit_attributes(self, name: str) -> list[Attribute]:
+        """Return the attributes that iTop adds to the class itself: names, class and obsolescence."""
         found = [Attribute("friendlyname", derived=True)]
         if self.by_name[name].parent or self.has_children(name):
             found.insert(0, Attribute("finalclass", derived=True))

@@ -79,7 +79,7 @@ def test_each_event_has_its_outcome(admin_client: Client, conversation: Conversa
     assert "note posted" in page
     assert "note failed" in page and "Intercom rejected the request." in page
     assert "New → Approved" in page
-    assert "not reported The workspace's rules report nothing for this change." in page
+    assert "not reported The workspace's rules do not report this change." in page
     assert "Jules Verne Try again" in page
 
 

@@ -383,7 +383,7 @@ def test_a_teammate_who_left_is_reported(good: Workspace, intercom: Intercom) ->
     rules.save()
     finding = about(examine(good), "workspace.post_as")
     assert finding.level.value == "warning"
-    assert "Grace, in whose name changes in iTop are posted, is no longer a teammate" in finding.found
+    assert "Grace, who was selected to post them, is no longer a teammate" in finding.found
 
 
 def test_a_team_that_no_longer_exists_is_reported(good: Workspace, intercom: Intercom) -> None:

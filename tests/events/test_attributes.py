@@ -218,7 +218,7 @@ def test_a_refused_creation_says_what_else_to_do(
     intercom.token = "another"
     with pytest.raises(CommandError, match="create them in Intercom"):
         call_command("create_attributes", workspace=workspace.workspace_id)
-    with pytest.raises(CommandError, match="Known: abcd1234"):
+    with pytest.raises(CommandError, match="Existing: abcd1234"):
         call_command("create_attributes", workspace="unknown")
 
 

@@ -28,20 +28,26 @@ NOTES: dict[tuple[str, str, str, str, str], str] = {
     (EventKind.STATUS, "", "New", "Assigned", ""): (
         "The status of ticket R-000012 changed from New to Assigned."
     ),
-    (EventKind.STATUS, "", "", "Assigned", ""): "The status of ticket R-000012 is now Assigned.",
+    (EventKind.STATUS, "", "", "Assigned", ""): "The status of ticket R-000012 changed to Assigned.",
     (EventKind.ASSIGNMENT, "", "", "Jules (Helpdesk)", ""): (
-        "Ticket R-000012 is now assigned to Jules (Helpdesk)."
+        "Ticket R-000012 was assigned to Jules (Helpdesk)."
     ),
-    (EventKind.ASSIGNMENT, "", "Jules", "", ""): "Ticket R-000012 is no longer assigned to anyone.",
-    (EventKind.PENDING, "", "", "Pending", "waits < 3 days"): "Ticket R-000012 is pending:\n\nwaits < 3 days",
-    (EventKind.PENDING, "", "", "Pending", ""): "Ticket R-000012 is pending.",
+    (EventKind.ASSIGNMENT, "", "Jules", "", ""): "Ticket R-000012 was unassigned.",
+    (
+        EventKind.PENDING,
+        "",
+        "",
+        "Pending",
+        "waits < 3 days",
+    ): "Ticket R-000012 was set to pending:\n\nwaits < 3 days",
+    (EventKind.PENDING, "", "", "Pending", ""): "Ticket R-000012 was set to pending.",
     (EventKind.RESOLVED, "", "", "Resolved", "<p>Mailbox created</p>"): (
-        "Ticket R-000012 is resolved:\n\nMailbox created"
+        "Ticket R-000012 was resolved:\n\nMailbox created"
     ),
-    (EventKind.RESOLVED, "", "", "Resolved", ""): "Ticket R-000012 is resolved.",
-    (EventKind.CLOSED, "", "", "Closed", ""): "Ticket R-000012 is closed.",
+    (EventKind.RESOLVED, "", "", "Resolved", ""): "Ticket R-000012 was resolved.",
+    (EventKind.CLOSED, "", "", "Closed", ""): "Ticket R-000012 was closed.",
     (EventKind.REOPENED, "", "Resolved", "Assigned", ""): (
-        "Ticket R-000012 was reopened. Its status is now Assigned."
+        "Ticket R-000012 was reopened. Its status changed to Assigned."
     ),
     (EventKind.GONE, "", "", "", ""): (
         "Ticket R-000012 was deleted in iTop, or the bridge's account may no longer see it. New messages are not "
@@ -53,14 +59,15 @@ REPLIES: dict[tuple[str, str, str, str], tuple[str, ...]] = {
         "Jules replied to your ticket R-000012:\n\nx",
         "There is a reply to your ticket R-000012:\n\nx",
     ),
-    (EventKind.STATUS, "Jules", "Assigned", ""): ("The status of your ticket R-000012 is now Assigned.",) * 2,
+    (EventKind.STATUS, "Jules", "Assigned", ""): ("The status of your ticket R-000012 changed to Assigned.",)
+    * 2,
     (EventKind.ASSIGNMENT, "Jules", "Jules", ""): (
-        "Your ticket R-000012 is now assigned to Jules.",
+        "Your ticket R-000012 was assigned to Jules.",
         "Your ticket R-000012 was assigned.",
     ),
-    (EventKind.PENDING, "Jules", "Pending", "parts"): ("Your ticket R-000012 is on hold:\n\nparts",) * 2,
-    (EventKind.RESOLVED, "Jules", "Resolved", "<p>x</p>"): ("Your ticket R-000012 is resolved:\n\nx",) * 2,
-    (EventKind.CLOSED, "Jules", "Closed", ""): ("Your ticket R-000012 is closed.",) * 2,
+    (EventKind.PENDING, "Jules", "Pending", "parts"): ("Your ticket R-000012 was put on hold:\n\nparts",) * 2,
+    (EventKind.RESOLVED, "Jules", "Resolved", "<p>x</p>"): ("Your ticket R-000012 was resolved:\n\nx",) * 2,
+    (EventKind.CLOSED, "Jules", "Closed", ""): ("Your ticket R-000012 was closed.",) * 2,
     (EventKind.REOPENED, "Jules", "Assigned", ""): ("Your ticket R-000012 was reopened.",) * 2,
 }
 
@@ -119,8 +126,8 @@ def test_a_note_about_an_old_change_says_when_it_happened(link: TicketLink) -> N
     then = dt.datetime(2026, 3, 1, 10, 30, tzinfo=dt.UTC)
     old = event(link, EventKind.CLOSED, happened_at=then)
     new = event(link, EventKind.CLOSED, happened_at=timezone.now() - dt.timedelta(hours=1))
-    assert note_body([old], link.conversation).endswith(" is closed. (2026-03-01 11:30:00 CET)</p>")
-    assert note_body([new], link.conversation).endswith(" is closed.</p>")
+    assert note_body([old], link.conversation).endswith(" was closed. (2026-03-01 11:30:00 CET)</p>")
+    assert note_body([new], link.conversation).endswith(" was closed.</p>")
 
 
 def test_a_very_long_note_leaves_out_contents_and_counts_what_it_does_not_name(link: TicketLink) -> None:

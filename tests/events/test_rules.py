@@ -46,7 +46,7 @@ def test_notes_and_replies_of_a_save_are_two_messages(link: TicketLink) -> None:
     note, reply = planned(entry, resolved, resolved="reply")
     assert (note.is_note, reply.is_note) == (True, False)
     assert (entry.message, resolved.message) == (note, reply)
-    assert "Your ticket R-000012 is resolved" in reply.body and "UI.php" not in reply.body
+    assert "Your ticket R-000012 was resolved" in reply.body and "UI.php" not in reply.body
     assert not note.reopens and not reply.reopens
 
 
@@ -87,7 +87,7 @@ def test_a_reply_that_reopens_the_conversation_is_preceded_by_a_note_with_the_re
     resolved = event(link, EventKind.RESOLVED, content="<p>y</p>")
     note, reply = planned(resolved, resolved="reply", reopens_on=["resolved"])
     assert (note.is_note, note.reopens, reply.is_note, reply.reopens) == (True, True, False, False)
-    assert "is resolved" in to_text(note.body)
+    assert "was resolved" in to_text(note.body)
     assert resolved.message == reply
 
 

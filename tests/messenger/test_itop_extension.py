@@ -384,5 +384,5 @@ def test_the_command_writes_the_zip(messenger: Messenger, key: MessengerKey) -> 
         check=False,
     )
     assert ran.returncode == 0
-    with pytest.raises(CommandError, match="no iTop named Elsewhere. Known: Sandbox"):
+    with pytest.raises(CommandError, match="no iTop named Elsewhere. Existing: Sandbox"):
         call_command("itop_extension", "--itop", "Elsewhere")

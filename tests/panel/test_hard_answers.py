@@ -29,7 +29,7 @@ def test_oversized_input_is_truncated_and_reported(teammate: Teammate, typed: st
     teammate.click("Create ticket", Title="Short", Description=typed)
     if len(typed.encode()) > 65_535:
         # iTop's database counts bytes. What the form kept of the text fits.
-        assert "Too long: it takes 80007 bytes" in teammate.text
+        assert "Too long: the text takes 80007 bytes" in teammate.text
         teammate.click("Create ticket")
     assert "created" in teammate.text
 

@@ -51,7 +51,7 @@ def test_linking_another_organizations_ticket_needs_a_confirmation_that_names_th
     at_ticket.click("Link to this conversation")
     assert "Ticket of another organization" in at_ticket.text
     assert "This conversation is with Alice Martin, Acme Corp" in at_ticket.text
-    assert "People at Globex & Söhne can read the messages in its public log" in at_ticket.text
+    assert "People at Globex & Söhne can read the messages in the ticket's public log" in at_ticket.text
     assert not at_ticket.offers("Link and copy")
     at_ticket.click("Link it anyway").click("Link and copy")
     assert "linked" in at_ticket.text

@@ -544,7 +544,7 @@ def test_the_command_can_be_limited_to_a_workspace(linked: Teammate, workspace: 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--workspace", "nowhere"], "There is no workspace nowhere. Known: abcd1234"),
+        (["--workspace", "nowhere"], "There is no workspace nowhere. Existing: abcd1234"),
         (["--since", "yesterday"], "is neither a date like"),
         (["--since", "9999999 days"], "is neither a date like"),
     ],

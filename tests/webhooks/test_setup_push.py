@@ -260,5 +260,5 @@ def test_in_a_terminal_the_token_is_prompted_for(
 
 
 def test_an_unknown_name_lists_the_known_ones(workspace: Workspace) -> None:
-    with pytest.raises(CommandError, match="no iTop named Nope. Known: Sandbox"):
+    with pytest.raises(CommandError, match="no iTop named Nope. Existing: Sandbox"):
         call_command("setup_push", "--itop", "Nope")

@@ -24,6 +24,6 @@ def find_itop(name: str) -> ItopInstance:
 def _find(rows: QuerySet[Any], column: str, value: str, described: str) -> Any:
     row = rows.filter(**{column: value}).first()
     if row is None:
-        known = ", ".join(rows.values_list(column, flat=True)) or "none"
-        raise CommandError(f"There is no {described}. Known: {known}.")
+        existing = ", ".join(rows.values_list(column, flat=True)) or "none"
+        raise CommandError(f"There is no {described}. Existing: {existing}.")
     return row

@@ -37,9 +37,9 @@ class Command(BaseCommand):
             "--since",
             default="",
             metavar="WHEN",
-            help="only conversations with messages received since then, or linked since then: 2026-01-31, "
-            "2026-01-31T08:00, “2 days”. Omit it after an outage of this service: messages sent in that time were not "
-            "received",
+            help="only conversations that received a message or were linked since this time: 2026-01-31, "
+            "2026-01-31T08:00, “2 days”. Do not use this option after an outage of this service, because messages "
+            "sent during the outage were not received",
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="report missing messages, and change nothing"

@@ -91,7 +91,7 @@ def _check_length(attribute: Attribute, typed: str, value: str) -> str:
     size = len(value.encode("utf-8", "replace"))
     if attribute.kind in (Kind.TEXT, Kind.HTML) and size > TEXT_LIMIT:
         raise InvalidInputError(
-            _("Too long: it takes %(count)d bytes in iTop, and at most %(limit)d are allowed.")
+            _("Too long: the text takes %(count)d bytes in iTop, and at most %(limit)d are allowed.")
             % {"count": size, "limit": TEXT_LIMIT}
         )
     return value

@@ -309,7 +309,7 @@ def _tell_all(count: int) -> str:
 
 def _title(count: int, *, is_note: bool) -> str:
     if not count:
-        return _("Nobody would get it")
+        return _("No recipients")
     if is_note:
         text = ngettext("Note in %(count)d conversation", "Note in %(count)d conversations", count)
     else:

@@ -184,8 +184,8 @@ def _copy_choice(form: Form) -> Dropdown:
         id=COPY_FIELD,
         label=_("Conversation so far"),
         options=(
-            Option(id=COPY, text=_("Copy it to the ticket")),
-            Option(id=DO_NOT_COPY, text=_("Do not copy it")),
+            Option(id=COPY, text=_("Copy to the ticket")),
+            Option(id=DO_NOT_COPY, text=_("Do not copy")),
         ),
         value=COPY if form.copies else DO_NOT_COPY,
     )

@@ -58,8 +58,8 @@ def rate_limited(retry: str, stored: Stored) -> Canvas:
     return error_screen(
         _("Too many clicks at the moment"),
         _(
-            "This workspace sends more requests than the bridge accepts, so this was not done. Nothing is lost. Wait a "
-            "few seconds, then press Retry."
+            "This workspace sends more requests than the bridge accepts, so nothing was done. Nothing is lost. "
+            "Wait a few seconds, then press Retry."
         ),
         retry=retry,
         stored=stored,
@@ -92,8 +92,8 @@ def no_default_caller(stored: Stored) -> Canvas:
     return error_screen(
         _("No caller for unknown customers"),
         _(
-            "The person whom an admin has set as the caller for unknown customers does not exist in iTop, or is "
-            "outside the scope of this workspace. Nothing was changed. An admin can correct the workspace's settings."
+            "The person set as the caller for unknown customers does not exist in iTop, or is outside the scope of "
+            "this workspace. Nothing was changed. An admin can correct the workspace's settings."
         ),
         stored=stored,
     )

@@ -84,8 +84,8 @@ def _other_organization(context: PanelContext, row: TicketRow) -> Canvas:
         "%(ticket)s belongs to %(caller)s, %(organization)s. This conversation is with %(person)s, %(own)s."
     )
     readers = _(
-        "People at %(organization)s can read the messages in its public log, and may receive them by e-mail. Messages "
-        "cannot be removed from the log later."
+        "People at %(organization)s can read the messages in the ticket's public log, and may receive them by "
+        "e-mail. Messages cannot be removed from the log later."
     )
     target = click_id("link", row.ticket_class, row.id, ASK, CONFIRMED)
     return screen(
@@ -127,8 +127,8 @@ def _other_conversations(context: PanelContext, others: tuple[Conversation, ...]
     if not others:
         return ()
     text = ngettext(
-        "It is already linked to %(count)d other conversation, whose messages are also copied to its logs.",
-        "It is already linked to %(count)d other conversations, whose messages are also copied to its logs.",
+        "The ticket is already linked to %(count)d other conversation, whose messages are copied to the same logs.",
+        "The ticket is already linked to %(count)d other conversations, whose messages are copied to the same logs.",
         len(others),
     )
     return paragraph(text % {"count": len(others)}), muted(conversation_links(context, others))
@@ -197,11 +197,11 @@ def _result(context: PanelContext, result: LinkResult) -> Canvas:
     elif result.copied:
         text = _("New messages will be added automatically.")
     else:
-        text = _("From now on, new messages of this conversation will be copied to its log.")
+        text = _("From now on, new messages of this conversation will be copied to the ticket's log.")
     if result.copied:
         copied = ngettext(
-            "%(count)d message of this conversation is being copied to its logs.",
-            "%(count)d messages of this conversation are being copied to its logs.",
+            "%(count)d message of this conversation is being copied to the ticket's logs.",
+            "%(count)d messages of this conversation are being copied to the ticket's logs.",
             result.copied,
         )
         text = f"{copied % {'count': result.copied}} {text}"

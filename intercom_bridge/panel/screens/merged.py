@@ -48,8 +48,8 @@ def merge_screen(context: PanelContext, problem: str = "", target: str = "") -> 
 
 def _target_field(problem: str, target: str) -> tuple[Component, ...]:
     text = _(
-        "New messages arrive in the other conversation. Intercom does not say which one that is. Open it "
-        "and move the linked tickets there, or enter it here."
+        "New messages arrive in the other conversation. Intercom does not say which one. Open that "
+        "conversation and move the linked tickets there, or enter its ID or URL here."
     )
     field = Input(
         id=FIELD,

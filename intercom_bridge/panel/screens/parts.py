@@ -120,10 +120,10 @@ def owner_text(row: TicketRow) -> str:
 
 
 def unverified_text(context: PanelContext, person: Person) -> str:
-    """Return why it is not certain that the contact is this person, "" if it is as certain as Intercom makes it.
+    """Return why it is not certain that the contact is this person, or "" if it is verified.
 
-    Anybody can type an e-mail address into the Messenger: only the address of a user who has logged in, and who has
-    the person's name, is believed. A workspace may believe iTop only.
+    Anybody can type an e-mail address into the Messenger. An address therefore verifies only a logged-in user whose
+    name is the person's. In a workspace whose `verification` is ITOP, only a sign-in to iTop verifies a contact.
     """
     contact = context.request.contact
     name = safe_name(contact.name) or _("somebody")
@@ -131,14 +131,14 @@ def unverified_text(context: PanelContext, person: Person) -> str:
         return ""
     if contact.role == "lead":
         return _("Not verified: %(name)s, a visitor, gave this e-mail address.") % {"name": name}
-    if person.how == PersonMatch.How.EMAIL and not _are_names_of_one(contact.name, person.name):
+    if person.how == PersonMatch.How.EMAIL and not _names_match(contact.name, person.name):
         return _("Not verified: the contact's name is %(name)s.") % {"name": name}
     if context.workspace.verification == Workspace.Verification.ITOP:
         return _("Not verified: %(name)s has not signed in to iTop.") % {"name": name}
     return ""
 
 
-def _are_names_of_one(name: str, other: str) -> bool:
+def _names_match(name: str, other: str) -> bool:
     """Return whether one name contains the words of the other, in any order; initials do not count."""
     words, others = _words(name), _words(other)
     return words <= others or others <= words
