@@ -23,14 +23,22 @@ from intercom_bridge.models import (
 from intercom_bridge.models.job import claim
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import ADA, Teammate, half_a_minute_passes, notify, part
 
 Work = Callable[[], None]
 
 
 @pytest.fixture
-def linked(teammate: Teammate, work: Work) -> Teammate:
+def linked(teammate: Teammate, itop: Itop) -> Teammate:
     """Return a teammate whose conversation is linked to R-000008."""
+    store_link(teammate, itop, "R-000008")
+    return teammate
+
+
+@pytest.fixture
+def announced(teammate: Teammate, work: Work) -> Teammate:
+    """Return a teammate whose conversation is linked to R-000008, which a note tells everyone."""
     teammate.link("R-000008")
     work()
     return teammate
@@ -115,14 +123,14 @@ def test_after_unlinking_new_messages_are_not_copied(
     assert new_entries(itop) == []
 
 
-def test_a_second_click_on_unlink_changes_nothing(linked: Teammate) -> None:
-    before = unlink(linked).text
-    assert linked.again().text == before
+def test_a_second_click_on_unlink_changes_nothing(announced: Teammate) -> None:
+    before = unlink(announced).text
+    assert announced.again().text == before
     assert LinkRemoval.objects.count() == 1 and len(bodies()) == 2
 
 
-def test_unlinking_leaves_a_note_with_the_name_of_the_teammate(linked: Teammate) -> None:
-    unlink(linked)
+def test_unlinking_leaves_a_note_with_the_name_of_the_teammate(announced: Teammate) -> None:
+    unlink(announced)
     assert OutgoingMessage.objects.filter(is_note=True, admin_id=ADA["id"]).count() == 2
     assert "Ada Reyes unlinked ticket" in bodies()[1] and "R-000008" in bodies()[1]
     assert LinkRemoval.objects.get().unlinked_by == "Ada Reyes"
@@ -130,43 +138,43 @@ def test_unlinking_leaves_a_note_with_the_name_of_the_teammate(linked: Teammate)
 
 @pytest.mark.parametrize("way", ["undo", "link"])
 def test_a_link_restored_within_a_minute_leaves_no_further_note(
-    linked: Teammate, work: Work, time_machine: Any, way: str
+    announced: Teammate, work: Work, time_machine: Any, way: str
 ) -> None:
     """The thread says that the ticket is linked, and it is."""
     now = dt.datetime.now(dt.UTC)
     time_machine.move_to(now, tick=False)
-    unlink(linked)
+    unlink(announced)
     time_machine.move_to(now + dt.timedelta(seconds=50), tick=False)
     work()
     if way == "undo":
-        linked.click("Undo")
+        announced.click("Undo")
     else:
-        linked.link("R-000008")
+        announced.link("R-000008")
     work()
     assert TicketLink.objects.exists() and len(bodies()) == 1
-    unlink(linked)
+    unlink(announced)
     time_machine.move_to(now + dt.timedelta(seconds=115), tick=False)
     work()
     assert "unlinked ticket" in bodies()[-1] and len(bodies()) == 2
     assert OutgoingMessage.objects.order_by("pk").last().state == "waiting"  # type: ignore[union-attr]
 
 
-def test_a_link_restored_after_a_minute_says_so_in_the_thread(linked: Teammate, time_machine: Any) -> None:
+def test_a_link_restored_after_a_minute_says_so_in_the_thread(announced: Teammate, time_machine: Any) -> None:
     now = dt.datetime.now(dt.UTC)
     time_machine.move_to(now, tick=False)
-    unlink(linked)
+    unlink(announced)
     time_machine.move_to(now + dt.timedelta(seconds=61), tick=False)
-    linked.click("Undo")
+    announced.click("Undo")
     assert len(bodies()) == 3
     assert "Ada Reyes linked ticket" in bodies()[2] and "again" in bodies()[2]
 
 
-def test_a_note_that_a_worker_has_taken_is_not_withdrawn(linked: Teammate) -> None:
+def test_a_note_that_a_worker_has_taken_is_not_withdrawn(announced: Teammate) -> None:
     """The worker's clock may be ahead of ours, and the note on its way to Intercom."""
-    unlink(linked)
+    unlink(announced)
     note = OutgoingMessage.objects.order_by("pk").last()
     assert note is not None and claim(note, 120)
-    linked.click("Undo")
+    announced.click("Undo")
     assert len(bodies()) == 3 and "again" in bodies()[2]
 
 
@@ -282,10 +290,10 @@ def test_undo_finds_messages_without_a_notification(
     assert new_entries(itop) == ["<p>unheard</p>"]
 
 
-def test_undo_restores_the_link_unchanged(linked: Teammate) -> None:
-    linked.click("Done").click("Pause sync")
+def test_undo_restores_the_link_unchanged(announced: Teammate) -> None:
+    announced.click("Done").click("Pause sync")
     before = TicketLink.objects.values("linked_by", "sync_on", "created_at", "since_part_at").get()
-    unlink(linked).click("Undo").again()
+    unlink(announced).click("Undo").again()
     after = TicketLink.objects.values("linked_by", "sync_on", "created_at", "since_part_at").get()
     assert after == before and not after["sync_on"]
     assert len(bodies()) == 1
