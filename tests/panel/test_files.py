@@ -53,6 +53,12 @@ def test_a_failed_file_is_displayed_with_its_reason_and_a_retry(linked: Teammate
     assert "Try again" in linked.text
 
 
+def test_the_file_that_failed_last_is_named(linked: Teammate) -> None:
+    for number, name in enumerate(("first.mov", "last.mov")):
+        add_file(number, name=name, state="failed", reason_code="file_too_large", attempts=3)
+    assert "last.mov exceeds the 20 MB limit" in linked.open().text.replace("\\", "")
+
+
 def test_a_failed_file_is_copied_again(linked: Teammate) -> None:
     row = add_one_too_large()
     linked.open().send_click("try-again")
