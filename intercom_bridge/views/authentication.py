@@ -36,7 +36,7 @@ _WORKSPACE_ID = re.compile(
     rb'"(?:workspace_id|app_id)"[ \t\r\n]{0,50}:[ \t\r\n]{0,50}("(?:[^"\\]|\\.){1,200}"|[0-9]{1,30})'
 )
 # A payload names one workspace, and may name others in values of its own.
-_MOST_WORKSPACES = 8
+_MAX_WORKSPACES = 8
 # So many large bodies are in memory at once, in each process. Intercom's are rarely as large.
 LARGE_BODY_BYTES = 1024 * 1024
 _large_bodies = threading.BoundedSemaphore(2)
@@ -192,7 +192,7 @@ def _named_workspaces(raw: bytes) -> list[str]:
     for found in _WORKSPACE_ID.finditer(raw):
         with suppress(ValueError):
             named[workspace_id_of({"app_id": json.loads(found[1])})] = None
-        if len(named) == _MOST_WORKSPACES:
+        if len(named) == _MAX_WORKSPACES:
             break
     return [workspace_id for workspace_id in named if workspace_id]
 
