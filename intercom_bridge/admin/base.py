@@ -119,7 +119,10 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the s
         return [*pages, *super().get_urls()]
 
     def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
-        """Return addresses for the template of a row's page, by variable. `row` is None for a new row."""
+        """Return the template variables with the addresses of a row's further pages: {"test_url": ...}.
+
+        `row` is None on the page for a new row, which has none.
+        """
         if row is None or not self.has_change_permission(request, row):
             return {}
         return {f"{name}_url": self.row_page_url(name, row) for name in self.row_pages()}

@@ -22,8 +22,7 @@ def author_of(
 ) -> EventAuthor:
     """Return the author who used this account of iTop. `name` is the author's name, `caller` the ticket's caller.
 
-    A REST client can write in the name of somebody without an account: `account_id` is then 0, and only the name is
-    known.
+    An author without an account has the `account_id` 0: a REST client can write under any name.
     Raise ItopError if iTop cannot answer now.
     """
     name = name[:200]

@@ -96,7 +96,7 @@ class _Work:
     def clean_batch(self, since: dt.datetime | None) -> tuple[int, dt.datetime | None]:
         """Clean a batch of the rows created at `since` or later.
 
-        Return the number of cleaned rows, and the `since` of the next batch, which is None after the last one.
+        Return the number of cleaned rows, and the `since` of the next batch: None if this was the last batch.
         """
         rows = self.rows.filter(**{f"{self.made_at}__gte": since}) if since else self.rows
         with transaction.atomic():

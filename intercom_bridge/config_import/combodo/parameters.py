@@ -293,7 +293,7 @@ def _list(value: SourceValue, description: str) -> list[str]:
 
 
 def _boolean(value: SourceValue, description: str) -> bool:
-    parsed = parse_boolean("" if value.value is None else str(value.value))
+    parsed = parse_boolean("" if value.is_empty else str(value.value))
     if parsed is None:
         raise ConfigError(f"{description} is neither true nor false.", value.line)
     return parsed

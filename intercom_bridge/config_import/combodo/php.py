@@ -95,7 +95,9 @@ def _find_module(tokens: list[_Token]) -> int | None:
     ]
     if keys:
         # Of equal keys in one array, PHP uses the last.
-        return (keys[0] if settings is None else keys[-1]) + 2
+        key = keys[0] if settings is None else keys[-1]
+        # The value follows the key and "=>".
+        return key + 2
     for index, token in enumerate(tokens):
         if token.raw == "$MyModuleSettings" and any(
             _raw(tokens, index + 1, 4) == ["[", key, "]", "="] for key in _MODULE_KEYS
