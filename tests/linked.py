@@ -1,6 +1,6 @@
 """A conversation that is linked to a ticket, as the panel and the worker leave it, stored without running them.
 
-Most tests begin with such a link. `sync/test_linked.py` compares its rows with those of a real one.
+Hundreds of tests begin with such a link. `sync/test_linked.py` compares its rows with those of a real one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from intercom_bridge.models import (
     PersonMatch,
     Ticket,
     TicketLink,
+    TicketProfile,
     TicketSnapshot,
     Workspace,
 )
@@ -78,15 +79,14 @@ def store_link(teammate: Teammate, itop: Itop, ref: str) -> TicketLink:
         attributes_synced=True,
     )
     itop.store.update(ticket.ticket_class, ticket.object_id, **attributes_of(conversation, sync_on=True))
-    _follow(ticket, itop)
+    _follow(ticket, workspace.profile, itop)
     # The screen with the outcome, without its components.
     teammate.canvas = {"content": {"components": []}, "stored_data": {VERSION: conversation.panel_version}}
     return link
 
 
-def _follow(ticket: Ticket, itop: Itop) -> None:
+def _follow(ticket: Ticket, profile: TicketProfile, itop: Itop) -> None:
     """Store what a first poll stores."""
-    profile = Workspace.objects.get().profile
     codes = attribute_codes(profile, private=False)
     client = Client(itop.url, token=itop.token)
     found = client.get(

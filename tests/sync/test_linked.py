@@ -1,4 +1,4 @@
-"""The link that most tests begin with has the rows of a link that a teammate made."""
+"""The link that hundreds of tests begin with has the rows of a link that a teammate made."""
 
 from __future__ import annotations
 
