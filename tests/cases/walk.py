@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from intercom_bridge.panel.click import Click
+from intercom_bridge.panel.router import ROUTES
 from tests.teammate import Teammate
 
 MAX_DEPTH = 6
@@ -50,13 +51,14 @@ class Walk:
     """Click everything on every screen, up to `MAX_DEPTH` clicks from the first one.
 
     Screens are one place if the same kind of click led to them and they offer the same clicks, show the same kinds of
-    components and store the same keys. Each screen is checked: small enough, no dead end, no internal error, and no
+    components and store the same keys. A request is not repeated until a click changes rows. Each screen is checked: small enough, no dead end, no internal error, and no
     Markdown from names.
     """
 
     def __init__(self, teammate: Teammate) -> None:
         self.teammate = teammate
         self.places: dict[PlaceKey, Place] = {}
+        self.targets: dict[str, PlaceKey] = {}
         self.version = 0
 
     def go(self) -> Walk:
@@ -65,8 +67,13 @@ class Walk:
         while todo:
             place = self.places[todo.popleft()]
             for component_id in list(self._submits(place.canvas)):
-                target = self._arrive(component_id, place, partial(self._click, place, component_id))
-                place.clicks[component_id] = target
+                request = _request_of(component_id, place.canvas)
+                if request not in self.targets:
+                    target = self._arrive(component_id, place, partial(self._click, place, component_id))
+                    if _changes_rows(component_id):
+                        self.targets = {}
+                    self.targets[request] = target
+                target = place.clicks[component_id] = self.targets[request]
                 if target not in seen and self.places[target].depth < MAX_DEPTH:
                     seen.add(target)
                     todo.append(target)
@@ -147,6 +154,24 @@ class Walk:
 def _offers_home(key: PlaceKey, place: Place) -> bool:
     return not place.clicks and any(
         verb in ("home", "linked", "ongoing", "find", "sync", "form", "ticket") for verb, _ in key[1]
+    )
+
+
+def _request_of(component_id: str, canvas: dict[str, Any]) -> str:
+    """Return what decides the request that a click sends: its ID, the stored data, and the fields."""
+    stored = {name: value for name, value in canvas.get("stored_data", {}).items() if name != "version"}
+    fields = [
+        (component["id"], component.get("value"))
+        for component in canvas["content"]["components"]
+        if component["type"] in ("input", "textarea", "dropdown", "single-select")
+    ]
+    return json.dumps([component_id, stored, fields], sort_keys=True)
+
+
+def _changes_rows(component_id: str) -> bool:
+    verb = Click.parse(component_id).verb
+    return verb == "who" or any(
+        route.mutates for name, route in ROUTES.items() if name.partition(":")[0] == verb
     )
 
 
