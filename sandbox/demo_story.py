@@ -145,7 +145,7 @@ class Story:
         self._tickets.append(ticket)
         if self.finds_time_zone:
             self._find_time_zone(ticket)
-        self._wait_for_post("The customer gets the ticket's link")
+        self._wait_for_post("The customer gets a message about the ticket")
 
     def _find_time_zone(self, ticket: ExpectedTicket) -> None:
         """Set the time zone of the iTop. The dates of files and those in the panel depend on it."""

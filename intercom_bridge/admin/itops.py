@@ -59,9 +59,10 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
         section(
             "Account",
             ("token", "user", "password"),
-            description="A token user with the profiles REST Services User and Administrator (iTop lets only "
-            "administrators set the author of a log entry). Without a token: a user and a password. Secrets are "
-            "encrypted and never displayed again.",
+            description="A token user with the profile REST Services User and one that may write tickets, such as "
+            "Support Agent. It needs the profile Administrator instead only if log entries are to be written under "
+            "their authors' accounts. Without a token: a user and a password. Secrets are encrypted and never "
+            "displayed again.",
         ),
         section("For customers", ("portal_url",), is_collapsed=True),
         section(

@@ -157,6 +157,6 @@ def _administrator_finding(probe: Probe, *, is_administrator: bool) -> Finding:
         return check.ok("its account is an Administrator: log entries show their real authors")
     return check.warning(
         "its account is not an Administrator: all log entries show this account, with the author's name in the text",
-        "To show the real authors, add the profile Administrator to the account in iTop. Everything else works "
-        "without it.",
+        "To show the real authors, add the profile Administrator to the account in iTop. Other findings say "
+        "what else it is needed for.",
     )

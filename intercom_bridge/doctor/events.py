@@ -183,7 +183,8 @@ def _examine_emails(probe: Probe) -> Iterator[Finding]:
         yield check.warning(
             f"customers are told twice: {'; '.join(doubled)}",
             "On the workspace's page “Rules for changes in iTop”, select the internal note for them, or let the "
-            "filter of iTop's trigger exclude tickets with a conversation (intercom_ref = '').",
+            "filter of iTop's trigger exclude tickets with a conversation (intercom_ref = '', if they have that "
+            "attribute).",
         )
     elif mails:
         names = ", ".join(name_of(trigger) for trigger, _ in mails)

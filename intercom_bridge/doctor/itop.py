@@ -147,7 +147,8 @@ _FIRST_ERRORS: tuple[tuple[type[ItopError], str, str], ...] = (
 _REFUSED_LOGINS = {
     LoginProblem.PORTAL_USER: (
         "refuses its account: it is a portal user",
-        "In iTop, remove the profile Portal user from the account and add REST Services User and Administrator.",
+        "In iTop, remove the profile Portal user from the account, and add REST Services User and a profile that may "
+        "write tickets, such as Support Agent.",
     ),
     LoginProblem.NO_REST_PROFILE: (
         "refuses its account: it lacks the profile REST Services User",
@@ -160,7 +161,7 @@ _REFUSED_LOGINS = {
     LoginProblem.CREDENTIALS: (
         "refuses the token, or the user name and password, of its account",
         "Create a new token for the account in iTop (or set its password) and enter it in the admin. The token must "
-        "have the scope REST, and must not have expired.",
+        "have the scope REST/JSON, and must not have expired.",
     ),
 }
 

@@ -63,8 +63,9 @@ def examine_triggers(probe: Probe) -> Iterator[Finding]:
         yield check.warning(
             f"sends an e-mail for each message written to a log, because of: {', '.join(names[Excluded.NONE])}",
             "Decide in iTop, under Notifications, whether each of them should: customers may receive their own "
-            f"Intercom messages as e-mails. A filter on the trigger (origin != '{ORIGIN}', or intercom_ref = '') can "
-            f"exclude such tickets; a context without {_REST_CONTEXT} excludes all writes of the bridge.",
+            f"Intercom messages as e-mails. A filter on the trigger (origin != '{ORIGIN}', or intercom_ref = '' if the "
+            f"tickets have that attribute) can exclude such tickets; a context without {_REST_CONTEXT} excludes all "
+            "writes of the bridge.",
         )
     elif not names[Excluded.OTHER_ORIGINS_FIRE]:
         yield check.ok("sends no e-mail when a message is written to a log")

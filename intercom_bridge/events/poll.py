@@ -129,6 +129,10 @@ class _Poll:
         due = TicketSnapshot.objects.due(self._itop).defer("entries", "solution", "pending_reason")
         snapshots = list(due[: self._limit])
         _rows(snapshots).update(poll_at=_from_now(LEASE_SECONDS))
+        for snapshot in snapshots:
+            if snapshot.ticket.gone_at is not None:
+                # Whether iTop returns it again, only a read without the condition on `last_update` tells.
+                snapshot.seen_until = ""
         return snapshots
 
     def _keep_lease(self) -> None:

@@ -40,11 +40,11 @@ def get_news(context: PanelContext) -> News | None:
         return None
     latest = _events(conversation).select_related("ticket").first()
     snapshots = TicketSnapshot.objects.filter(
-        ticket__links__conversation=conversation, ticket__gone_at=None
-    ).values_list("read_at", "poll_at")
-    read = [(read_at, poll_at) for read_at, poll_at in snapshots if read_at]
-    followed = [read_at for read_at, poll_at in read if poll_at]
-    checked_at = min(followed) if followed else max((read_at for read_at, _poll_at in read), default=None)
+        ticket__links__conversation=conversation, read_at__isnull=False
+    ).values_list("read_at", "poll_at", "ticket__gone_at")
+    followed = [read_at for read_at, poll_at, gone_at in snapshots if poll_at and not gone_at]
+    # Without tickets that are still polled, the last time that any was.
+    checked_at = min(followed) if followed else max((row[0] for row in snapshots), default=None)
     poll = ItopPoll.objects.filter(itop=context.itop, failures_in_a_row__gt=0).first()
     return News(
         latest=latest,

@@ -77,6 +77,27 @@ def test_a_deleted_ticket_is_reported_once(ticket: Ticket, itop: Itop, agent: Ag
     assert kinds() == ["gone"]
 
 
+def test_a_ticket_that_the_writer_did_not_find_is_not_back_because_of_a_poll(
+    ticket: Ticket, agent: Agent, poll: Poll
+) -> None:
+    poll()
+    agent.delete(ticket)
+    Ticket.objects.update(gone_at=timezone.now())
+    poll()
+    assert Ticket.objects.get().gone_at is not None
+    assert kinds() == ["gone"]
+
+
+def test_a_ticket_that_the_writer_did_not_find_is_back_when_a_poll_reads_it(
+    ticket: Ticket, poll: Poll
+) -> None:
+    poll()
+    Ticket.objects.update(gone_at=timezone.now())
+    poll()
+    assert Ticket.objects.get().gone_at is None
+    assert kinds() == []
+
+
 def test_a_ticket_that_comes_back_is_followed_again(
     ticket: Ticket, itop: Itop, agent: Agent, poll: Poll
 ) -> None:

@@ -81,6 +81,15 @@ def test_markdown_in_log_entries_is_escaped(teammate: Teammate, itop: Itop) -> N
     assert not any("](" in text or "**bold**" in text or "**Me**" in text for text in texts)
 
 
+def test_a_link_into_itop_is_displayed_by_its_name(teammate: Teammate, itop: Itop) -> None:
+    """As iTop returns the link to a file (recording 235)."""
+    address = f"{itop.url}/pages/ajax.document.php?operation=download_document&amp;class=Attachment&amp;id=28"
+    message = f'<p>[File: <a href="{address}">secret.txt</a>]</p>'
+    itop.store.update("UserRequest", 8, public_log=[entry(0, "2026-11-20 10:00:00", message)])
+    text = open_ticket(teammate).text
+    assert "secret.txt" in text and "ajax.document.php" not in text
+
+
 def test_empty_logs_are_not_displayed(teammate: Teammate) -> None:
     assert "log" not in open_ticket(teammate, "R-000006").text.casefold()
 

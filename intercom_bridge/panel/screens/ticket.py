@@ -1,5 +1,6 @@
 """One ticket: its attributes, its last log entries, its conversations, and its actions."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 from django.template.defaultfilters import filesizeformat
@@ -68,6 +69,8 @@ MAX_PARAGRAPH_LENGTH = 1500
 MAX_PARAGRAPHS_LENGTH = 4500
 MAX_TITLE_LENGTH = 255
 MAX_ENTRY_LENGTH = 300
+# As iTop writes links into plain text (recording 235). The addresses of its own pages are long, and say nothing.
+_LINK_INTO_ITOP = re.compile(r"\[([^\[\]\n]*)\]\(https?://[^\s()]*/pages/[^\s()]*\)")
 MAX_FILE_NAME_LENGTH = 60
 # A canvas holds 64 KB, and a character takes up to twelve bytes.
 MAX_PAGE_LENGTH = 4000
@@ -251,7 +254,8 @@ def _entries(
 def _entry(context: PanelContext, entry: LogEntry) -> str:
     author = safe_name(entry.user_login) or _("Unknown author")
     when = format_value(entry.date, context.itop.zone, context.workspace.zone)
-    lines = (line.strip() for line in entry.message.splitlines())
+    message = _LINK_INTO_ITOP.sub(r"\1", entry.message)
+    lines = (line.strip() for line in message.splitlines())
     text = cut("\n".join(line for line in lines if line), MAX_ENTRY_LENGTH)
     head = f"**{author}** · {escape_markdown(when)}" if when else f"**{author}**"
     return f"{head}\n{escape_markdown(text)}" if text else head
