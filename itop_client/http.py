@@ -345,7 +345,10 @@ def look_up(host: str, port: int, seconds: float) -> list[Any]:
 def open_socket(
     addresses: list[Any], watchdog: Watchdog, options: Iterable[tuple[Any, ...]] = ()
 ) -> socket.socket:
-    """Connect to the first of the addresses that answers (as `look_up` returns them), watched by the watchdog.
+    """Connect to the first of the addresses that answers, and let the watchdog watch the socket.
+
+    `addresses` are the return value of `look_up`.
+
 
     Raise OSError.
     """

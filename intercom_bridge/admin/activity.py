@@ -43,11 +43,15 @@ class Selection:
         rows = Delivery.objects.order_by()
         if self.workspace is not None:
             conversations = Conversation.objects.filter(workspace=self.workspace)
-            rows = rows.alias(of=without_index("conversation_id")).filter(of__in=conversations.values("pk"))
+            rows = rows.alias(conversation_key=without_index("conversation_id")).filter(
+                conversation_key__in=conversations.values("pk")
+            )
         if self.itop is not None:
             # By ticket, because a workspace may have been moved to another iTop.
             tickets = Ticket.objects.filter(itop=self.itop)
-            rows = rows.alias(at=without_index("ticket_id")).filter(at__in=tickets.values("pk"))
+            rows = rows.alias(ticket_key=without_index("ticket_id")).filter(
+                ticket_key__in=tickets.values("pk")
+            )
         return rows
 
     def of_conversations(self, rows: Any) -> Any:
@@ -59,10 +63,12 @@ class Selection:
     def webhook_events(self, state: str) -> Any:
         """Return the selected webhook events with this state."""
         rows = WebhookEvent.objects.filter(state=state).order_by()
-        if self == Selection():
+        if self.workspace is None and self.itop is None:
             return rows
         workspaces = Workspace.objects.filter(self._condition("pk", "itop")).values_list("pk", flat=True)
-        return rows.alias(of=without_index("workspace_id")).filter(of__in=list(workspaces))
+        return rows.alias(workspace_key=without_index("workspace_id")).filter(
+            workspace_key__in=list(workspaces)
+        )
 
     def _condition(self, workspace: str, itop: str) -> Q:
         names = ((workspace, self.workspace), (itop, self.itop))

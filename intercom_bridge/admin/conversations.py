@@ -41,7 +41,7 @@ class ConversationAdmin(RowActionsAdmin, CustomerColumn, SearchableAdmin):
         eligible=lambda rows: rows.filter(posting_stopped_at__isnull=False),
         change=lambda rows, _: sum(resume(row) for row in rows.select_related("workspace")),
         history="Posting resumed.",
-        done="will be posted in again, beginning with a note about what was held back.",
+        done="will get posts about iTop again, beginning with a note about what was held back.",
         refused="posting is not stopped there.",
     )
     compare = compare_action(

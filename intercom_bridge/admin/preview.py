@@ -68,7 +68,7 @@ class PreviewForm:
         return self._workspaces.first()
 
     def screens(self) -> tuple[list[ScreenPreview], list[str]]:
-        """Return the screens, and sentences about attributes that are not displayed."""
+        """Return the screens, and the sentences that say which attributes are not displayed."""
         assert self.workspace is not None  # noqa: S101 - is_valid
         who = self.sample.cleaned_data["who"] if self.sample.is_bound else ""
         return preview_panel(self.workspace, self.profile, who)

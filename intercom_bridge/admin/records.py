@@ -1,4 +1,4 @@
-"""Admins of records: read-only, and cheap to open however long the tables grow."""
+"""Admins of records. Their pages are read-only, and open fast even if the tables are large."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
             if SAVE_ANYWAY not in request.POST:
                 problems = _problems(workspace)
             if not problems:
-                return self._save_connected(request, workspace)
+                return self._save_new(request, workspace)
         entered = ""
         if is_submitted:
             entered = keep_secrets(request, form)
@@ -195,7 +195,8 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
             problems=problems,
         )
 
-    def _save_connected(self, request: HttpRequest, workspace: Workspace) -> HttpResponse:
+    def _save_new(self, request: HttpRequest, workspace: Workspace) -> HttpResponse:
+        """Save a workspace that was just connected, and its iTop, and continue with the connection test."""
         for row in save_new(workspace):
             self.log_addition(request, row, "Connected.")
         forget_secrets(request)
@@ -242,14 +243,17 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
 
 
 def _intercom_state(workspace: Any) -> SafeString | str:
-    """Return a line about Intercom. `workspace` has the annotation `is_token_refused`."""
+    """Return what is wrong with the connection to Intercom, or when Intercom sent its last request.
+
+    `workspace` has the annotation `is_token_refused`.
+    """
     if missing := [name for name in ("client_secret", "access_token") if not getattr(workspace, name)]:
         return problem(f"Intercom: no {missing[0].replace('_', ' ')}")
     if workspace.is_token_refused:
         return problem("Intercom: refuses the access token")
     if workspace.client_secret_used_at is None:
-        return "Intercom: no request yet"
-    return f"Intercom: last request {datetime_text(workspace.client_secret_used_at)}"
+        return "Intercom: no request received yet"
+    return f"Intercom: last request received {datetime_text(workspace.client_secret_used_at)}"
 
 
 def _itop_state(itop: ItopInstance) -> SafeString | str:

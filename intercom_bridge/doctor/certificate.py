@@ -22,19 +22,22 @@ _PROBLEMS = {
 }
 
 
-def examine_certificate(check: Check, end: float | None) -> Iterator[Finding]:
-    """Check the end of a certificate's validity, in seconds since 1970; None if there is no certificate."""
-    if end is None:
+def examine_certificate(check: Check, valid_until: float | None) -> Iterator[Finding]:
+    """Report whether a certificate expires soon.
+
+    `valid_until` is its last second, in seconds since 1970, or None if there is no certificate.
+    """
+    if valid_until is None:
         return
-    days = int((end - time.time()) // 86_400)
-    until = f"{dt.datetime.fromtimestamp(end, dt.UTC):%Y-%m-%d}"
+    days = int((valid_until - time.time()) // 86_400)
+    last_day = f"{dt.datetime.fromtimestamp(valid_until, dt.UTC):%Y-%m-%d}"
     if days < RENEW_DAYS:
         yield check.warning(
-            f"its certificate is valid for {days} more {'day' if days == 1 else 'days'}, until {until}",
+            f"its certificate is valid for {days} more {'day' if days == 1 else 'days'}, until {last_day}",
             "Renew it, or find out why automatic renewal failed. Once it has expired, all connections fail.",
         )
     else:
-        yield check.ok(f"its certificate is valid until {until}")
+        yield check.ok(f"its certificate is valid until {last_day}")
 
 
 def describe_problem(problem: CertificateProblem | None) -> str:

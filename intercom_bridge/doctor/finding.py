@@ -59,7 +59,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Check:
-    """One check of a subject. Its methods create the possible findings."""
+    """A check of a subject. Each method returns a finding with its level."""
 
     subject: str
     about: str

@@ -60,7 +60,10 @@ class Probe:
     def get(
         self, class_name: str, query: str, fields: Iterable[str] = ("id",), *, limit: int | None = 1
     ) -> Found:
-        """Run a query. Raise ItopError. One object is enough for most checks, which use the total only."""
+        """Run a query and return at most `limit` objects. Raise ItopError.
+
+        Most checks only use the total, for which one object is enough.
+        """
         return self.client.get(class_name, query, fields=fields, limit=limit, deadline=self.seconds)
 
     def test(self, class_name: str, fields: Iterable[str] = ("id",)) -> None:

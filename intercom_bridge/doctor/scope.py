@@ -79,10 +79,10 @@ def _examine_default_caller(probe: Probe, workspace: Workspace, subject: Subject
     try:
         person = find_default_caller(sample_context(workspace, Deadline(probe.seconds)))
     except (OqlError, ItopRejectedError, ItopPermissionError):
-        return  # reported about the scope, or the account
+        return  # The checks of the scope and of the account report it.
     if person is None:
         yield check.failure(
-            f"iTop has no Person {person_id} in its scope, who is set as the caller for unknown customers",
+            f"the caller for unknown customers, Person {person_id}, is not in the workspace's scope, or not in iTop",
             "Correct the caller for unknown customers in the admin, or leave it empty.",
         )
     elif not person.is_active:

@@ -20,9 +20,10 @@ QUESTION = "person of account "
 def author_of(
     itop: ItopInstance, client: Client, account_id: int, name: str, caller: EventAuthor
 ) -> EventAuthor:
-    """Return the author who used this account of iTop. `name` is the author's name, `caller` the ticket's caller.
+    """Return the author of a change in iTop, and whether it is the ticket's caller.
 
-    An author without an account has the `account_id` 0: a REST client can write under any name.
+    `account_id` is the account that iTop recorded. It is 0 if a REST client wrote under the name of somebody who has
+    none. `name` is the name that iTop recorded.
     Raise ItopError if iTop cannot answer now.
     """
     name = name[:200]

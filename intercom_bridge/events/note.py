@@ -128,19 +128,19 @@ def _pictures_headline(event: TicketEvent) -> str:
 
 
 def file_lines(rows: Sequence[FileToIntercom], *, for_customer: bool) -> str:
-    """Return what names the files of a message, as HTML in the active language.
+    """Return HTML that names the files of a message, in the active language.
 
-    In a note, each name is a link into iTop, and the files of several people are listed by person. Of a file that is
-    not sent with the message, it says why.
+    In a note, each name is a link to iTop, and the files of several authors are listed by author. A file that is not
+    sent with the message is followed by the reason.
     """
-    of_person: dict[str, list[FileToIntercom]] = {}
+    by_author: dict[str, list[FileToIntercom]] = {}
     for row in rows:
-        of_person.setdefault(row.event.author_name, []).append(row)
-    if for_customer or len(of_person) == 1:
+        by_author.setdefault(row.event.author_name, []).append(row)
+    if for_customer or len(by_author) == 1:
         return f"<p>{_names_of_files(rows, for_customer=for_customer)}</p>"
     return "".join(
-        format_html("<p><b>{}</b><br>{}</p>", name or "iTop", _names_of_files(own, for_customer=False))
-        for name, own in of_person.items()
+        format_html("<p><b>{}</b><br>{}</p>", name or "iTop", _names_of_files(files, for_customer=False))
+        for name, files in by_author.items()
     )
 
 

@@ -42,8 +42,8 @@ class TicketReader:
         )
         self.wants_private = any(private not in (None, Action.NOTHING) for private, _files in wanted)
         self.wants_files = any(files != FileAction.NOTHING for _private, files in wanted)
-        self._question = f"attributes that {ticket_class} does not have"
-        cached = CachedAnswer.objects.fresh(itop, self._question, MISSING_SECONDS)
+        self._cache_key = f"attributes that {ticket_class} does not have"
+        cached = CachedAnswer.objects.fresh(itop, self._cache_key, MISSING_SECONDS)
         self._missing: set[str] = set(cached.value) if cached else set()
 
     def profile_of(self, ticket: Ticket) -> TicketProfile:
@@ -86,23 +86,23 @@ class TicketReader:
     def _get(
         self, snapshots: Iterable[TicketSnapshot], codes: Iterable[str], condition: str = ""
     ) -> list[ItopObject]:
-        """Return the tickets. Attributes that the class does not have are left out, and remembered."""
+        """Return the tickets. Leave out attributes that the class does not have, now and in later reads."""
         wanted = ids(snapshot.ticket.object_id for snapshot in snapshots)
         query = f"SELECT {self.ticket_class} AS t WHERE t.id IN ({wanted})"
         query += f" AND {condition}" if condition else ""
         while True:
-            asked = sorted({"id", *codes} - self._missing)
+            fields = sorted({"id", *codes} - self._missing)
             try:
                 return list(
-                    self.client.get(self.ticket_class, query, fields=asked, deadline=DEADLINE_SECONDS)
+                    self.client.get(self.ticket_class, query, fields=fields, deadline=DEADLINE_SECONDS)
                 )
             except UnknownAttributeError as error:
-                known = error.known or asked
-                unknown = {code for code in asked if code == error.attribute or code not in known} - {"id"}
+                known = error.known or fields
+                unknown = {code for code in fields if code == error.attribute or code not in known} - {"id"}
                 if not unknown:
                     raise
                 self._missing |= unknown
-                CachedAnswer.objects.store(self.itop, self._question, sorted(self._missing))
+                CachedAnswer.objects.store(self.itop, self._cache_key, sorted(self._missing))
 
     def _since(self, newest: str) -> str:
         """Return the `last_update` from which on changes may not have been read; "" if nothing is known."""

@@ -183,7 +183,8 @@ def content_type_of(name: str, head: bytes, declared: str = "") -> str:
 def is_forbidden(name: str, content_type: str, head: bytes, types: str) -> bool:
     """Return whether the file's name, type or content is one of `types`: extensions, separated by spaces or commas.
 
-    Programs, shortcuts, archives and others with a signature are recognised from their content, whatever their name.
+    `head` is the beginning of its content. Programs, shortcuts, archives and other formats that begin with known
+    bytes are recognised from it, whatever the file's name.
     What an archive contains is not examined.
     """
     forbidden = {extension.lower().lstrip("*.") for extension in re.split(r"[\s,;]+", types)} - {""}

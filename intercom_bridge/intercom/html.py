@@ -420,6 +420,7 @@ class HtmlRenderer(_Renderer):
         return f"{written} ({escape(url)}){content[len(written) :]}"
 
     def _media(self, node: Element) -> str:
+        """Return an image, or a link to it or to another file: to the copy in iTop, where one exists."""
         media = _Media.of(node)
         if not media:
             return escape(node.attributes.get("alt", "").strip())

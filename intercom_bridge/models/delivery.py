@@ -73,7 +73,7 @@ class DeliveryQuerySet(JobQuerySet["Delivery"]):
         return self.in_itop().filter(cleaned_at=None, item__isnull=False)
 
     def verify_now(self) -> int:
-        """Have the logs of their tickets read as soon as possible."""
+        """Let a worker check as soon as possible whether the entries are in the logs."""
         Ticket.objects.filter(pk__in=self.values("ticket")).update(check_at=timezone.now())
         # Someone may have restored the entry in iTop.
         self.filter(reason_code=ReasonCode.ENTRY_MISSING).update(reason_code=ReasonCode.NONE)

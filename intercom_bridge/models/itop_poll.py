@@ -18,7 +18,10 @@ SWEEP_EVERY = dt.timedelta(hours=1)
 
 class ItopPollQuerySet(models.QuerySet["ItopPoll"]):
     def due(self) -> ItopPollQuerySet:
-        """Return the polls whose time has come and that have tickets to read, unless a worker is at it."""
+        """Return the polls whose time has come and that have tickets to read or a sweep to do.
+
+        A poll that a worker is executing, according to its lease, is left out.
+        """
         is_free = Q(lease_until=None) | Q(lease_until__lt=Now())
         tickets = TicketSnapshot.objects.filter(ticket__itop=OuterRef("itop"), poll_at__lte=database_time())
         is_sweep_due = Q(swept_at=None) | Q(swept_at__lt=timezone.now() - SWEEP_EVERY)

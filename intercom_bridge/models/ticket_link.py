@@ -50,7 +50,7 @@ class TicketLink(models.Model):
         return f"{self.ticket} ↔ {self.conversation}"
 
     def switch(self, *, on: bool, at: float) -> None:
-        """Pause or resume the sync at `at` (Unix seconds), and store the pause.
+        """Pause or resume the sync, and store the pause. `at` is the time of the change, in seconds since 1970.
 
         A link that was adopted from the PHP extension with its sync off has been paused since its creation.
         """

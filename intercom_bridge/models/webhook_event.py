@@ -67,7 +67,10 @@ class WebhookEventQuerySet(JobQuerySet["WebhookEvent"]):
         )
 
     def requeue_unlinked(self, workspace: Workspace, conversation_id: str, since: dt.datetime) -> int:
-        """Process messages again that found no linked ticket since then: a ticket has been linked now."""
+        """Process the messages again that were received after `since` and skipped because no ticket was linked.
+
+        Return how many.
+        """
         return self.filter(
             workspace=workspace,
             conversation_id=conversation_id,

@@ -111,7 +111,10 @@ def _explanations() -> dict[str, tuple[str, str]]:
         ),
         ReasonCode.ITOP_LOGIN_REFUSED: (
             _("iTop refuses the bridge's account"),
-            _("An admin must check the account's token and its profile REST Services User in iTop."),
+            _(
+                "In iTop, an admin must check that the account's token is valid, and that the account has the profile "
+                "REST Services User."
+            ),
         ),
         ReasonCode.ITOP_NOT_ALLOWED: no_permission,
         ReasonCode.ITOP_NOT_ADMINISTRATOR: no_permission,

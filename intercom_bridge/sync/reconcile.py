@@ -176,7 +176,10 @@ def _save_outcome(
 
 
 def _postpone_workspace(conversation: Conversation, error: ComparisonError) -> None:
-    """Postpone all conversations of the workspace, because the problem is not this conversation's."""
+    """Postpone the comparisons of the whole workspace, because the problem is not this conversation's.
+
+    Without an access token, nothing is postponed: the comparisons are started again by other events.
+    """
     failures = conversation.reconcile_failures + 1
     _save_outcome(conversation, code=error.code, detail=error.detail, failures=failures)
     if error.code == ReasonCode.NO_ACCESS_TOKEN:

@@ -14,7 +14,7 @@ from .cache import find_fresh_list, find_last_list, store_list, store_merge
 from .context import PanelContext
 from .conversation import find_links
 from .errors import CacheMissError
-from .links.adopt import LinkChanges, find_extension_links, new_merge
+from .links.adopt import LinkChanges, find_extension_links, merge_changes
 from .people.caller import find_caller
 from .people.match import find_cached_person
 from .people.person import Person
@@ -37,7 +37,7 @@ def get_tickets(context: PanelContext) -> TicketList:
     links = find_links(context)
     if caller.is_default:
         return _get_linked(context, person, links)
-    merge = new_merge(context)
+    merge = merge_changes(context)
     cached = find_fresh_list(context, person, links.keys())
     if cached is not None:
         if merge.to_json() is not None:
@@ -142,7 +142,10 @@ def _optional_codes(context: PanelContext) -> set[str]:
 
 
 def _unlisted_row(context: PanelContext, person: Person, ticket: Ticket) -> TicketRow:
-    """Return the row of a linked ticket that iTop has not listed yet. A ticket created here belongs to the person."""
+    """Return the row of a linked ticket that iTop has not listed yet.
+
+    If the bridge created the ticket with the person as its caller, the form has its title.
+    """
     row = _row_of_linked(ticket, _("unknown state"))
     creation = TicketCreation.objects.filter(ticket=ticket, caller_id=person.id).first()
     if creation is None:

@@ -305,11 +305,11 @@ def test_the_list_of_workspaces_displays_the_state_of_the_connection(
     def state() -> str:
         return page(admin_client, "workspace", "changelist")
 
-    assert "Intercom: no request yet" in state() and "iTop: nothing written yet" in state()
+    assert "Intercom: no request received yet" in state() and "iTop: nothing written yet" in state()
     now = timezone.now()
     Workspace.objects.update(client_secret_used_at=now)
     ItopInstance.objects.update(last_success_at=now)
-    assert f"Intercom: last request {now:%Y-%m-%d %H:%M:%S} UTC" in state()
+    assert f"Intercom: last request received {now:%Y-%m-%d %H:%M:%S} UTC" in state()
     assert f"iTop: last written {now:%Y-%m-%d %H:%M:%S} UTC" in state()
     history(workspace, 1)
     OutgoingMessage.objects.update(reason_code="intercom_token_refused")

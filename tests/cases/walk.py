@@ -51,8 +51,8 @@ class Walk:
     """Click everything on every screen, up to `MAX_DEPTH` clicks from the first one.
 
     Screens are one place if the same kind of click led to them and they offer the same clicks, show the same kinds of
-    components and store the same keys. A request is not repeated until a click changes rows. Each screen is checked: small enough, no dead end, no internal error, and no
-    Markdown from names.
+    components and store the same keys. A request is not repeated until a click changes rows. Each screen is checked:
+    small enough, no dead end, no internal error, and no Markdown from names.
     """
 
     def __init__(self, teammate: Teammate) -> None:

@@ -367,8 +367,13 @@ def test_the_scope_is_tested_in_itop(scope: str, level: str, text: str, workspac
     ("person_id", "scope", "level", "text"),
     [
         (41, "SELECT Organization WHERE name LIKE 'Acme%'", "ok", "Bob Durand"),
-        (50, "SELECT Organization WHERE name LIKE 'Acme%'", "failure", "no Person 50 in its scope"),
-        (99999, "SELECT Organization", "failure", "no Person 99999"),
+        (
+            50,
+            "SELECT Organization WHERE name LIKE 'Acme%'",
+            "failure",
+            "Person 50, is not in the workspace's scope",
+        ),
+        (99999, "SELECT Organization", "failure", "Person 99999, is not"),
         (42, "SELECT Organization", "warning", "is inactive"),
     ],
 )

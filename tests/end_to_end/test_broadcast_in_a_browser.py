@@ -48,7 +48,7 @@ def test_a_message_reaches_each_customer_once_and_its_outcome_is_shown(
     inbox.click("Tell all 5 conversations").fill("Text", "The mail gateway works again.\n\nPlease try it.")
     picture(inbox, "2-form")
     inbox.panel.get_by_label("Message to the customers").check()
-    inbox.click("Next: check the recipients").sees("Message to 4 customers")
+    inbox.click("Next: check the recipients").sees("New message to 4 customers")
     assert inbox.sees("1 conversation is left out")
     picture(inbox, "3-recipients")
     gone = inbox.intercom.conversation_of("Jo Park").id

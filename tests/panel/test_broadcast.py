@@ -91,7 +91,7 @@ def test_all_customers_get_the_message_and_the_panel_says_so(
 ) -> None:
     others = [customers.add(f"Customer{number}") for number in range(13)]
     at_confirmation(talking, 14)
-    assert "Message to 14 customers" in talking.text
+    assert "New message to 14 customers" in talking.text
     assert "Please send <it> again" in talking.text.replace("\u200b", "")
     assert Broadcast.objects.count() == 0
     talking.click("Send to 14 customers")
@@ -149,10 +149,10 @@ def test_a_group_is_left_out_only_if_all_of_it_get_the_message(
     customers.add("group", contacts=[bob, carla], days_ago=2)
     customers.add("bob", contacts=[bob])
     at_confirmation(talking, 3)
-    assert "Message to 3 customers" in talking.text
+    assert "New message to 3 customers" in talking.text
     customers.add("carla", contacts=[carla])
     at_confirmation(talking, 4)
-    assert "Message to 3 customers" in talking.text
+    assert "New message to 3 customers" in talking.text
     assert "1 conversation is left out" in talking.text
 
 
@@ -173,7 +173,7 @@ def test_two_contacts_of_one_person_are_one_customer_unless_only_the_address_say
             org_id=3,
         )
     at_confirmation(talking, 3)
-    assert f"Message to {count} customers" in talking.text
+    assert f"New message to {count} customers" in talking.text
     assert "Bob Durand" in talking.text
 
 
@@ -185,7 +185,7 @@ def test_a_merged_lead_is_the_customer_it_was_merged_into(
     customers.add("user", contacts=[user])
     Participant.objects.follow_merge(workspace, lead.id, user.id)
     at_confirmation(talking, 3)
-    assert "Message to 2 customers" in talking.text
+    assert "New message to 2 customers" in talking.text
 
 
 def test_merged_and_deleted_conversations_are_left_out_before_the_latest_is_chosen(
@@ -198,7 +198,7 @@ def test_merged_and_deleted_conversations_are_left_out_before_the_latest_is_chos
     Conversation.objects.filter(pk=latest.pk).update(merged_away_at=1)
     Conversation.objects.filter(pk=gone.pk).update(reconcile_code=ReasonCode.CONVERSATION_DELETED)
     at_confirmation(talking, 4)
-    assert "Message to 2 customers" in talking.text
+    assert "New message to 2 customers" in talking.text
     assert "2 conversations are left out: they were merged or deleted" in talking.text
 
 

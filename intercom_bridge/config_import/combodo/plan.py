@@ -55,6 +55,7 @@ class ExtensionImport:
         self.report.sections.append(apply(row, fields, title, overwrite=self.overwrite))
 
     def _import_itop(self) -> ItopInstance:
+        """Add the iTop, or update the one with this address. A new one is named by `_add_itop`."""
         fields = {name: value for name, value in self.parameters.itop.items() if name != "url"}
         if self.itop_token:
             fields["token"] = SourceValue(self.itop_token)

@@ -33,8 +33,8 @@ class Command(BaseCommand):
                 erased = match.erase()
             except CreationPendingError:
                 raise CommandError(
-                    f"Nothing was erased of contact {match.contact_id}, because a ticket is being created for it. Run "
-                    "the command again in a minute."
+                    f"Contact {match.contact_id} was not erased, because a ticket is being created for it. Run the "
+                    "command again in a minute."
                 ) from None
             for name, count in erased.items():
                 self.stdout.write(f"{count:>7}  {name}")

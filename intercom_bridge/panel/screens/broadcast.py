@@ -199,7 +199,7 @@ def _confirmation(
     form = replace(form, seen=_fingerprint(context, ticket, audience))
     rows, page, pages = page_of(audience.recipients, page)
     name = safe_name(context.request.admin.name) or _("A teammate")
-    author = _("Author: %(teammate)s. Intercom sends it by e-mail to customers who are not online.")
+    author = _("Author: %(teammate)s. Intercom sends the message by e-mail to customers who are not online.")
     if form.is_note:
         author = _("Author: %(teammate)s. Customers do not see it.")
     target = click_id("broadcast", "confirm", ticket.ticket_class, ticket.object_id)
@@ -311,9 +311,9 @@ def _title(count: int, *, is_note: bool) -> str:
     if not count:
         return _("No recipients")
     if is_note:
-        text = ngettext("Note in %(count)d conversation", "Note in %(count)d conversations", count)
+        text = ngettext("New note in %(count)d conversation", "New note in %(count)d conversations", count)
     else:
-        text = ngettext("Message to %(count)d customer", "Message to %(count)d customers", count)
+        text = ngettext("New message to %(count)d customer", "New message to %(count)d customers", count)
     return text % {"count": count}
 
 

@@ -207,7 +207,10 @@ def _write_without_authors(
 def _forget_removed_accounts(
     creation: TicketCreation, error: ItopError, client: Client, deadline: Deadline
 ) -> bool:
-    """Name the authors whose remembered accounts iTop no longer has."""
+    """Write the entries of accounts that iTop no longer has under their authors' names.
+
+    Return whether there are any.
+    """
     workspace = creation.conversation.workspace
     log_codes = tuple(workspace.profile.code(name) for name in Log)
     if not isinstance(error, InvalidValueError) or error.attribute not in ("user_id", *log_codes):

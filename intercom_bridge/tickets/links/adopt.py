@@ -143,8 +143,8 @@ def find_extension_links(
     ]
 
 
-def new_merge(context: PanelContext) -> LinkChanges:
-    """Return the time at which this conversation was merged into another one, if that is not stored yet."""
+def merge_changes(context: PanelContext) -> LinkChanges:
+    """Return the changes to store if this conversation was merged into another one: none if that is stored already."""
     merged_away_at = context.request.conversation.merged_away_at
     conversation = find_conversation(context) if merged_away_at else None
     if conversation is None or conversation.merged_away_at == merged_away_at:

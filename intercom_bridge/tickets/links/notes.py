@@ -22,7 +22,10 @@ def add_note(
     due_at: dt.datetime | None = None,
     **names: str,
 ) -> OutgoingMessage | None:
-    """Post a note as the current teammate, or at `due_at`. Return None if Intercom did not name the teammate.
+    """Store a note that a worker posts as the current teammate, at once or at `due_at`.
+
+    Return None if Intercom did not name the teammate.
+
 
     `template` is English, marked for translation, with {teammate}, {ticket} and the `names` as placeholders.
     """
