@@ -39,12 +39,13 @@ def get_news(context: PanelContext) -> News | None:
     if conversation is None or not conversation.links.exists():
         return None
     latest = _events(conversation).select_related("ticket").first()
-    snapshots = TicketSnapshot.objects.filter(
-        ticket__links__conversation=conversation, read_at__isnull=False
-    ).values_list("read_at", "poll_at", "ticket__gone_at")
-    followed = [read_at for read_at, poll_at, gone_at in snapshots if poll_at and not gone_at]
+    snapshots = TicketSnapshot.objects.filter(ticket__links__conversation=conversation).values_list(
+        "read_at", "poll_at", "ticket__gone_at"
+    )
+    read = [(read_at, bool(poll_at and not gone_at)) for read_at, poll_at, gone_at in snapshots if read_at]
+    followed = [read_at for read_at, is_followed in read if is_followed]
     # Without tickets that are still polled, the last time that any was.
-    checked_at = min(followed) if followed else max((row[0] for row in snapshots), default=None)
+    checked_at = min(followed) if followed else max((read_at for read_at, _ in read), default=None)
     poll = ItopPoll.objects.filter(itop=context.itop, failures_in_a_row__gt=0).first()
     return News(
         latest=latest,

@@ -17,6 +17,7 @@ from intercom_bridge.models import (
     EventRules,
     ItopPoll,
     OutgoingMessage,
+    Ticket,
     TicketEvent,
     TicketLink,
     TicketSnapshot,
@@ -124,6 +125,15 @@ def test_the_ticket_that_was_checked_longest_ago_counts(linked: Teammate, work: 
     TicketSnapshot.objects.filter(ticket__ref="R-000007").update(read_at=NOW)
     TicketSnapshot.objects.filter(ticket__ref="R-000008").update(read_at=NOW - dt.timedelta(minutes=4))
     assert "iTop checked on 28 Nov 2026 15:54" in linked.open().click("Sync").text
+
+
+def test_a_ticket_that_is_gone_does_not_hide_when_itop_was_checked(linked: Teammate, itop: Itop) -> None:
+    TicketSnapshot.objects.update_or_create(
+        ticket=TicketLink.objects.get().ticket, defaults={"read_at": NOW, "poll_at": None}
+    )
+    itop.store.remove("UserRequest", 8)
+    Ticket.objects.filter(ref="R-000008").update(gone_at=NOW)
+    assert "iTop checked on 28 Nov 2026 15:58" in linked.open().click("Sync").text
 
 
 def test_if_itop_cannot_be_checked_it_says_since_when_and_why(linked: Teammate) -> None:
