@@ -172,10 +172,10 @@ def _examine_emails(probe: Probe) -> Iterator[Finding]:
         )
         return
     doubled = [
-        f"of “{kind.label}” by the rules of {workspace} and by iTop's trigger {name_of(trigger)}"
-        for workspace in probe.workspaces
+        f"of “{kind.label}” by the rules of {rules.workspace} and by iTop's trigger {name_of(trigger)}"
+        for rules in (rules_of(workspace) for workspace in probe.workspaces if workspace.pk)
         for kind in EventKind
-        if workspace.pk and rules_of(workspace).action_for(kind) == Action.REPLY
+        if rules.action_for(kind) == Action.REPLY
         for trigger, kinds in mails
         if kind in kinds
     ]

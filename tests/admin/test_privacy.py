@@ -43,6 +43,7 @@ from intercom_bridge.tickets.people.match import match_question
 from sandbox.intercom import Intercom
 from sandbox.itop import Itop
 from sandbox.itop.seed import TOKENS
+from tests.linked import store_link
 from tests.teammate import ALICE, WORKSPACE, Teammate, conversation, notify, part
 
 pytestmark = pytest.mark.django_db
@@ -62,6 +63,21 @@ def story(client: Client, teammate: Teammate, itop: Itop, work: Callable[[], Non
     """
     teammate.open().click("Create a ticket").click("Create", Title=TYPED)
     work()
+    receive_messages(client, work)
+    return work
+
+
+@pytest.fixture
+def linked_story(
+    client: Client, teammate: Teammate, itop: Itop, work: Callable[[], None]
+) -> Callable[[], None]:
+    """Prepare the same with a linked ticket, for tests that are not about what a created ticket's row contains."""
+    store_link(teammate, itop, "R-000006")
+    receive_messages(client, work)
+    return work
+
+
+def receive_messages(client: Client, work: Callable[[], None]) -> None:
     notify(client, part(37358198350, f"<p>{SAID}</p>"))
     notify(client, part(37358198351, f"<p>{ELSEWHERE}</p>"), id="215472621200001")
     notify(
@@ -75,7 +91,6 @@ def story(client: Client, teammate: Teammate, itop: Itop, work: Callable[[], Non
     )
     work()
     assert Delivery.objects.filter(part_id="37358198350", state="written").exists()
-    return work
 
 
 def everything() -> str:
@@ -198,7 +213,7 @@ def test_the_authors_of_copied_messages_are_erased(story: Any) -> None:
     assert ALICE["id"] not in json.dumps(TicketCreation.objects.get().parts)
 
 
-def test_a_shared_address_is_not_exported_to_one_person(workspace: Workspace, story: Any) -> None:
+def test_a_shared_address_is_not_exported_to_one_person(workspace: Workspace, linked_story: Any) -> None:
     [match] = PersonMatch.objects.all()
     match.pk, match.contact_id = None, BOB["id"]
     match.save()
@@ -207,7 +222,7 @@ def test_a_shared_address_is_not_exported_to_one_person(workspace: Workspace, st
     assert len(json.loads(run("export_contact", match.email, audience="controller"))) == 2
 
 
-def test_the_file_s_name_says_who_it_is_for(story: Any, admin_client: Client) -> None:
+def test_the_file_s_name_says_who_it_is_for(linked_story: Any, admin_client: Client) -> None:
     answer = act(admin_client, "export_for_person")
     assert answer["Content-Disposition"] == f'attachment; filename="for-the-person-{ALICE["id"]}.json"'
     assert SAID in answer.content.decode()
@@ -216,7 +231,7 @@ def test_the_file_s_name_says_who_it_is_for(story: Any, admin_client: Client) ->
     assert answer["Content-Disposition"].endswith(f'"internal-for-the-controller-{ALICE["id"]}.json"')
 
 
-def test_one_file_is_not_exported_for_two_people(story: Any, admin_client: Client) -> None:
+def test_one_file_is_not_exported_for_two_people(linked_story: Any, admin_client: Client) -> None:
     [match] = PersonMatch.objects.all()
     first, match.pk, match.contact_id = match.pk, None, BOB["id"]
     match.save()
@@ -277,10 +292,10 @@ def test_messages_are_not_written_again_after_the_erasure(
     assert TicketLink.objects.count() == 1
 
 
-def test_waiting_messages_are_skipped(client: Client, story: Callable[[], None], itop: Itop) -> None:
+def test_waiting_messages_are_skipped(client: Client, linked_story: Callable[[], None], itop: Itop) -> None:
     notify(client, part(37358198360, "<p>too late</p>"))
     run("erase_contact", ALICE["id"], no_input=True)
-    story()
+    linked_story()
     assert "too late" not in str(itop.store.log(Ticket.objects.get().object_id))
     assert WebhookEvent.objects.get(notification_id="notif_37358198360").state == "skipped"
 
@@ -308,7 +323,7 @@ def store_files(link: TicketLink) -> None:
     FileToIntercom.objects.create(event=event, source="attachment", object_id=9, name=f"for {SAID}.pdf")
 
 
-def test_files_are_exported(story: Any) -> None:
+def test_files_are_exported(linked_story: Any) -> None:
     store_files(TicketLink.objects.get())
     [contact] = json.loads(run("export_contact", ALICE["id"], audience="controller"))
     [linked] = contact["conversations"]
@@ -339,7 +354,7 @@ def test_files_are_erased_and_those_that_wait_are_not_copied(story: Callable[[],
 
 
 def test_a_file_being_copied_is_not_stored_again_after_the_erasure(
-    story: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    linked_story: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store_files(TicketLink.objects.get())
 
@@ -348,7 +363,7 @@ def test_a_file_being_copied_is_not_stored_again_after_the_erasure(
         run("erase_contact", ALICE["id"], no_input=True)
 
     monkeypatch.setattr("intercom_bridge.sync.files.copy", copy)
-    story()
+    linked_story()
     row = FileToItop.objects.get(position=0)
     assert (row.name, row.attachment_id) == ("", 8)
     assert SAID not in everything()
@@ -368,11 +383,11 @@ def erase_before(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> Non
 
 @pytest.mark.parametrize("moment", ["log_item", "append"])
 def test_a_message_being_written_is_not_stored_again(
-    client: Client, story: Callable[[], None], monkeypatch: pytest.MonkeyPatch, moment: str
+    client: Client, linked_story: Callable[[], None], monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     notify(client, part(37358198360, "<p>current message</p>"), part(37358198361, "<p>the next</p>"))
     erase_before(monkeypatch, writer, moment)
-    story()
+    linked_story()
     assert "current message" not in everything() and "the next" not in everything()
     written = Delivery.objects.get(part_id="37358198360")
     assert (written.state, written.item, written.attempt_log) == ("written", None, [])
@@ -381,28 +396,28 @@ def test_a_message_being_written_is_not_stored_again(
 
 @pytest.mark.parametrize("fault", ["error500", "drop_after"])
 def test_a_failing_message_is_not_stored_again(
-    client: Client, story: Callable[[], None], itop: Itop, monkeypatch: pytest.MonkeyPatch, fault: str
+    client: Client, linked_story: Callable[[], None], itop: Itop, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     notify(client, part(37358198360, "<p>current message</p>"))
     itop.faults.add(fault, operation="core/update", count=1)
     erase_before(monkeypatch, writer, "append")
-    story()
+    linked_story()
     left_out = Delivery.objects.get(part_id="37358198360")
     assert (left_out.state, left_out.item, left_out.attempt_log) == ("skipped", None, [])
 
 
 def test_an_event_being_processed_is_not_stored_again(
-    client: Client, story: Callable[[], None], itop: Itop, monkeypatch: pytest.MonkeyPatch
+    client: Client, linked_story: Callable[[], None], itop: Itop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notify(client, part(37358198360, "<p>current message</p>"))
     erase_before(monkeypatch, intake, "may_be_our_echo")
-    story()
+    linked_story()
     assert "current message" not in everything()
     assert "current message" not in str(itop.store.log(Ticket.objects.get().object_id))
 
 
 def test_an_entry_being_verified_is_not_written_again(
-    story: Callable[[], None], itop: Itop, monkeypatch: pytest.MonkeyPatch
+    linked_story: Callable[[], None], itop: Itop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticket = Ticket.objects.get()
     before = itop.store.log(ticket.object_id)
@@ -416,16 +431,18 @@ def test_an_entry_being_verified_is_not_written_again(
     )
     erase_before(monkeypatch, verify, "read_logs")
     verify.check_log(ticket)
-    story()
+    linked_story()
     assert not Delivery.objects.waiting().exists()
     assert itop.store.log(ticket.object_id) == before
 
 
-def test_a_ticket_can_be_linked_after_the_erasure(teammate: Teammate, story: Callable[[], None]) -> None:
+def test_a_ticket_can_be_linked_after_the_erasure(
+    teammate: Teammate, linked_story: Callable[[], None]
+) -> None:
     assert WebhookEvent.objects.filter(state="handled").exists()
     run("erase_contact", ALICE["id"], no_input=True)
-    teammate.open().link("R-000006")
-    story()
+    teammate.open().link("R-000008")
+    linked_story()
     assert TicketLink.objects.count() == 2
 
 
@@ -437,7 +454,7 @@ def test_nothing_is_erased_while_a_ticket_is_created(story: Any) -> None:
     assert everything() == before
 
 
-def test_nothing_is_erased_without_an_answer(story: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_erased_without_an_answer(linked_story: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     before = everything()
     with pytest.raises(CommandError, match="Use --no-input"):
@@ -445,7 +462,7 @@ def test_nothing_is_erased_without_an_answer(story: Any, monkeypatch: pytest.Mon
     assert everything() == before
 
 
-def test_the_export_contains_no_secret(client: Client, story: Any) -> None:
+def test_the_export_contains_no_secret(client: Client, linked_story: Any) -> None:
     notify(client, part(37358198370, "<p>more</p>"), custom_attributes={"access_token": "hush-hush"})
     assert b"hush-hush" in bytes(WebhookEvent.objects.order_by("pk")[3].body)
     exported = run("export_contact", ALICE["id"], audience="controller")
@@ -492,7 +509,7 @@ def test_the_contacts_of_an_event_are_deleted_with_its_payload(client: Client, w
     ]
 
 
-def test_the_exported_file_is_readable_by_its_owner_only(story: Any, tmp_path: Path) -> None:
+def test_the_exported_file_is_readable_by_its_owner_only(linked_story: Any, tmp_path: Path) -> None:
     new, existing = tmp_path / "new.json", tmp_path / "existing.json"
     existing.write_text("older", encoding="utf-8")
     existing.chmod(0o644)
@@ -524,7 +541,7 @@ def test_a_lone_surrogate_can_be_exported(
     assert json.loads(text) == [data]
 
 
-def test_the_command_asks_for_confirmation(story: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_asks_for_confirmation(linked_story: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins.input", lambda _question: "no")
     with pytest.raises(CommandError, match="Nothing was erased"):
         run("erase_contact", ALICE["id"])
@@ -539,7 +556,7 @@ def act(client: Client, action: str, **more: str) -> Any:
     return client.post(LIST, chosen | more, follow=True)
 
 
-def test_an_admin_exports_the_data_from_a_person_match(story: Any, admin_client: Client) -> None:
+def test_an_admin_exports_the_data_from_a_person_match(linked_story: Any, admin_client: Client) -> None:
     answer = act(admin_client, "export_for_controller")
     assert answer["Content-Disposition"].startswith("attachment")
     assert SAID in answer.content.decode()
@@ -572,7 +589,7 @@ def test_a_refused_erasure_is_not_in_django_s_log(story: Any, admin_client: Clie
     ],
 )
 def test_export_and_erasure_require_their_permissions(
-    story: Any, client: Client, action: str, needed: str
+    linked_story: Any, client: Client, action: str, needed: str
 ) -> None:
     user = User.objects.create_user("lead", is_staff=True)
     allow(user, "view_personmatch", "change_personmatch")

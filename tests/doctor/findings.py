@@ -1,10 +1,22 @@
-"""Look up findings by check id."""
+"""Run one check of an iTop, and look up findings by check id."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from math import inf
 
+from intercom_bridge.connections import itop_client
 from intercom_bridge.doctor import Finding
+from intercom_bridge.doctor.probe import Probe
+from intercom_bridge.models import Workspace
+from itop_client import Deadline
+
+
+def run(check: Callable[[Probe], Iterator[Finding]]) -> list[Finding]:
+    """Run one of the doctor's checks for the only workspace and its iTop."""
+    workspace = Workspace.objects.select_related("itop", "profile").get()
+    probe = Probe(workspace.itop, [workspace], itop_client(workspace.itop), Deadline(inf))
+    return list(check(probe))
 
 
 def levels(findings: Iterable[Finding]) -> dict[str, str]:

@@ -8,23 +8,17 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from intercom_bridge import doctor
-from intercom_bridge.doctor import Finding
+from intercom_bridge.doctor.events import examine_events
 from intercom_bridge.models import EventRules, ItopPoll, Ticket, TicketSnapshot, Workspace
 from itop_client import Client, ItopPermissionError
 from sandbox.itop import Itop
 from sandbox.itop.seed import TOKENS
 
-from .findings import about
+from .findings import about, run
 
 
-def examine(workspace: Workspace) -> list[Finding]:
-    workspace.itop.refresh_from_db()
-    return list(doctor.examine_itop(workspace.itop))
-
-
-def finding(workspace: Workspace, check: str) -> tuple[str, str]:
-    found = about(examine(workspace), check)
+def finding(check: str) -> tuple[str, str]:
+    found = about(run(examine_events), check)
     assert bool(found.to_do) is (found.level.value != "ok")
     return found.level.value, found.found
 
@@ -41,13 +35,13 @@ def snapshot(workspace: Workspace) -> TicketSnapshot:
 
 
 def test_polling_begins_with_the_first_link(workspace: Workspace) -> None:
-    assert finding(workspace, "itop.polling") == ("ok", "is polled for changes once a ticket is linked")
+    assert finding("itop.polling") == ("ok", "is polled for changes once a ticket is linked")
 
 
 def test_polling_that_works_is_said_so(workspace: Workspace, snapshot: TicketSnapshot) -> None:
     now = timezone.now()
     ItopPoll.objects.create(itop=workspace.itop, polled_at=now, succeeded_at=now)
-    assert finding(workspace, "itop.polling") == ("ok", "is polled for changes of 1 linked ticket")
+    assert finding("itop.polling") == ("ok", "is polled for changes of 1 linked ticket")
 
 
 def test_polling_that_fails_is_a_failure_that_loses_nothing(
@@ -56,7 +50,7 @@ def test_polling_that_fails_is_a_failure_that_loses_nothing(
     ItopPoll.objects.create(
         itop=workspace.itop, polled_at=timezone.now(), failures_in_a_row=4, reason_code="itop_not_allowed"
     )
-    level, text = finding(workspace, "itop.polling")
+    level, text = finding("itop.polling")
     assert level == "failure"
     assert "failed 4 times in a row: The bridge's iTop account lacks permissions" in text
 
@@ -67,7 +61,7 @@ def test_polling_that_is_late_is_a_failure(
 ) -> None:
     ItopPoll.objects.create(itop=workspace.itop, polled_at=timezone.now())
     TicketSnapshot.objects.update(poll_at=timezone.now() - dt.timedelta(minutes=minutes))
-    assert finding(workspace, "itop.polling")[0] == level
+    assert finding("itop.polling")[0] == level
 
 
 # The history
@@ -79,7 +73,7 @@ def test_a_support_agent_may_search_tickets_by_their_history(
 ) -> None:
     workspace.itop.token = TOKENS[login]
     workspace.itop.save()
-    assert finding(workspace, "itop.history")[0] == "ok"
+    assert finding("itop.history")[0] == "ok"
 
 
 def test_an_account_that_may_not_is_a_warning(
@@ -93,7 +87,7 @@ def test_an_account_that_may_not_is_a_warning(
         return get(client, class_name, key, **options)
 
     monkeypatch.setattr(Client, "get", refuse)
-    level, text = finding(workspace, "itop.history")
+    level, text = finding("itop.history")
     assert level == "warning"
     assert "may not search UserRequest by their history" in text
 
@@ -102,12 +96,12 @@ def test_an_account_that_may_not_is_a_warning(
 
 
 def test_push_is_optional(workspace: Workspace) -> None:
-    assert "itop.push" not in [each.about for each in examine(workspace)]
+    assert "itop.push" not in [each.about for each in run(examine_events)]
 
 
 def test_push_that_was_never_received_is_a_warning(workspace: Workspace) -> None:
     workspace.itop.renew_push_secret()
-    level, text = finding(workspace, "itop.push")
+    level, text = finding("itop.push")
     assert (level, "but no push has ever come" in text) == ("warning", True)
 
 
@@ -116,7 +110,7 @@ def test_push_that_ended_is_a_warning(workspace: Workspace, days: int, level: st
     workspace.itop.renew_push_secret()
     workspace.itop.push_received_at = timezone.now() - dt.timedelta(days=days)
     workspace.itop.save()
-    assert finding(workspace, "itop.push")[0] == level
+    assert finding("itop.push")[0] == level
 
 
 # E-mails
@@ -136,12 +130,12 @@ def mail(itop: Itop, description: str, trigger_class: str, to: str = "caller_id"
 
 def test_an_itop_without_e_mails_tells_nobody_twice(workspace: Workspace) -> None:
     EventRules.objects.create(workspace=workspace, public_entry="reply")
-    assert finding(workspace, "itop.emails")[0] == "ok"
+    assert finding("itop.emails")[0] == "ok"
 
 
 def test_e_mails_are_listed_even_if_the_rules_send_no_replies(workspace: Workspace, itop: Itop) -> None:
     mail(itop, "Answer mailed", "TriggerOnObjectUpdate", target_attcodes="public_log")
-    level, text = finding(workspace, "itop.emails")
+    level, text = finding("itop.emails")
     assert level == "ok"
     assert "because of: “Answer mailed”" in text
 
@@ -171,11 +165,11 @@ def test_a_reply_and_an_e_mail_about_the_same_are_a_warning(
 ) -> None:
     mail(itop, "Mailed", trigger_class, **fields)
     EventRules.objects.create(workspace=workspace, **{kind: "reply"})
-    level, text = finding(workspace, "itop.emails")
+    level, text = finding("itop.emails")
     assert level == "warning"
     assert "customers are told twice: of “" in text and "“Mailed”" in text
     EventRules.objects.update(**{kind: "note"})
-    assert finding(workspace, "itop.emails")[0] == "ok"
+    assert finding("itop.emails")[0] == "ok"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +186,7 @@ def test_a_reply_and_an_e_mail_about_the_same_are_a_warning(
 def test_other_e_mails_are_not_listed(workspace: Workspace, itop: Itop, fields: dict[str, str]) -> None:
     mail(itop, "Mailed", "TriggerOnObjectUpdate", **fields)
     EventRules.objects.create(workspace=workspace, public_entry="reply", resolved="reply")
-    assert "“Mailed”" not in about(examine(workspace), "itop.emails").found
+    assert "“Mailed”" not in about(run(examine_events), "itop.emails").found
 
 
 def test_an_account_that_may_not_read_triggers_says_that_it_cannot_look(
@@ -206,5 +200,5 @@ def test_an_account_that_may_not_read_triggers_says_that_it_cannot_look(
         return get(client, class_name, key, **options)
 
     monkeypatch.setattr(Client, "get", refuse)
-    level, text = finding(workspace, "itop.emails")
+    level, text = finding("itop.emails")
     assert (level, "may not read triggers" in text) == ("ok", True)

@@ -17,6 +17,13 @@ from .findings import about, levels
 MEGABYTE = 1024 * 1024
 
 
+@pytest.fixture
+def workspace(workspace: Workspace) -> Workspace:
+    workspace.copies_files = True
+    workspace.save()
+    return workspace
+
+
 def examine(workspace: Workspace) -> list[Finding]:
     workspace.itop.refresh_from_db()
     return list(doctor.examine_itop(workspace.itop))

@@ -17,7 +17,14 @@ from intercom_bridge.datamodel import Attribute, Kind, TicketClass
 from intercom_bridge.datamodel.builtin import BUILTIN_CLASSES
 from intercom_bridge.datamodel.serialization import to_json
 from intercom_bridge.doctor import Finding, intercom, ping, probe
-from intercom_bridge.models import Delivery, ImportedClass, OutgoingMessage, TicketProfile, Workspace
+from intercom_bridge.doctor.account import examine_account
+from intercom_bridge.doctor.extension import examine_extension
+from intercom_bridge.doctor.portal import examine_portal
+from intercom_bridge.doctor.profile import examine_profiles
+from intercom_bridge.doctor.scope import examine_scopes
+from intercom_bridge.doctor.traces import examine_traces
+from intercom_bridge.doctor.triggers import examine_triggers
+from intercom_bridge.models import Delivery, ImportedClass, TicketProfile, Workspace
 from itop_client import Deadline, ItopPermissionError, UnknownAttributeError
 from sandbox.itop import Itop, accounts, running_itop
 from sandbox.itop.operations import Call
@@ -25,9 +32,10 @@ from sandbox.itop.seed import TOKENS
 from sandbox.itop.server import HTML, Handler
 from settings.env import BASE_DIR
 from tests.itop_client.socket_server import certificate, http_response, serving
+from tests.linked import store_link
 from tests.teammate import Teammate, notify, part
 
-from .findings import about, levels
+from .findings import about, levels, run
 
 Work = Callable[[], None]
 
@@ -37,21 +45,39 @@ def examine(workspace: Workspace) -> list[Finding]:
     return list(doctor.examine_itop(workspace.itop))
 
 
+def find(workspace: Workspace, check: str) -> Finding:
+    """Return the first finding of this check, without the checks that follow."""
+    workspace.itop.refresh_from_db()
+    return next(finding for finding in doctor.examine_itop(workspace.itop) if finding.about == check)
+
+
 def use(workspace: Workspace, **fields: Any) -> None:
     for name, value in fields.items():
         setattr(workspace.itop, name, value)
     workspace.itop.save()
 
 
+# The checks of an iTop to which no message was written and in whose pages no Messenger is shown.
+CHECKS = (
+    *("itop.answer", "itop.clock", "itop.reading", "itop.writing", "itop.administrator"),
+    *("profile.attributes", "profile.choices", "workspace.scope", "itop.changes", "itop.time_zone"),
+    *("itop.extension", "itop.triggers", "itop.polling", "itop.history", "itop.emails", "itop.portal"),
+    *("itop.files", "itop.pictures"),
+)
+
+
 def test_a_good_itop_is_good_in_every_way(workspace: Workspace, itop: Itop) -> None:
+    Workspace.objects.update(copies_files=True)
+    use(workspace, portal_url=f"{itop.url}/?id={{id}}")
     findings = examine(workspace)
-    assert set(levels(findings).values()) == {"ok"}
+    assert levels(findings) == dict.fromkeys(CHECKS, "ok")
     assert "(REST 1.3)" in about(findings, "itop.answer").found
     assert all(finding.to_do == "" for finding in findings)
     assert "TriggerOnObjectUpdate" in [class_name for _, class_name in itop.calls]
 
 
 def test_nothing_is_left_in_itop(workspace: Workspace, itop: Itop) -> None:
+    Workspace.objects.update(copies_files=True)
     before = itop.state() | {"calls": 0, "now": ""}
     for login in ("intercom_sync_app", "agent_app", "reader_app"):
         use(workspace, token=TOKENS[login])
@@ -97,7 +123,7 @@ def test_a_refused_account_is_explained_and_stops_the_checks(
 
 def test_an_account_that_is_not_an_administrator_is_a_warning(workspace: Workspace, itop: Itop) -> None:
     use(workspace, token=TOKENS["agent_app"])
-    findings = examine(workspace)
+    findings = run(examine_account)
     found = levels(findings)
     assert (found["itop.administrator"], found["itop.reading"], found["itop.writing"]) == (
         "warning",
@@ -115,14 +141,14 @@ def test_an_account_that_is_not_an_administrator_is_a_warning(workspace: Workspa
 
 def test_an_account_that_became_an_administrator_is_stored_as_one(workspace: Workspace) -> None:
     use(workspace, is_administrator=False)
-    examine(workspace)
+    run(examine_account)
     workspace.itop.refresh_from_db()
     assert workspace.itop.is_administrator is True
 
 
 def test_an_account_with_read_permission_only_is_a_failure(workspace: Workspace) -> None:
     use(workspace, token=TOKENS["reader_app"])
-    findings = [finding.found for finding in examine(workspace) if finding.about == "itop.writing"]
+    findings = [finding.found for finding in run(examine_account) if finding.about == "itop.writing"]
     assert [("may not create" in found, "may not modify" in found) for found in findings] == [
         (True, False),
         (False, True),
@@ -256,7 +282,7 @@ def test_a_certificate_that_expires_tomorrow_is_a_warning(
     operations = b'{"code": 0, "version": "1.3", "operations": []}'
     with serving(lambda server, connection: connection.sendall(http_response(operations)), context) as server:
         use(workspace, url=server.url)
-        finding = about(examine(workspace), "itop.certificate")
+        finding = find(workspace, "itop.certificate")
     assert finding.level.value == "warning"
     assert " more day" in finding.found
 
@@ -265,13 +291,13 @@ def test_plain_http_to_another_machine_is_a_warning(
     workspace: Workspace, itop: Itop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("intercom_bridge.doctor.itop._THIS_MACHINE", ())
-    assert about(examine(workspace), "itop.certificate").level.value == "warning"
+    assert find(workspace, "itop.certificate").level.value == "warning"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(90, "ahead of"), (-90, "behind"), (5, "correct")])
 def test_a_wrong_clock_is_a_warning(seconds: int, text: str, workspace: Workspace, itop: Itop) -> None:
     itop.store.clock = lambda: time.time() + seconds
-    finding = about(examine(workspace), "itop.clock")
+    finding = find(workspace, "itop.clock")
     assert text in finding.found
     assert finding.level.value == ("ok" if text == "correct" else "warning")
 
@@ -296,14 +322,14 @@ def test_each_attribute_of_the_profile_must_exist(
     change: dict[str, Any], text: str, workspace: Workspace
 ) -> None:
     TicketProfile.objects.update(**change)
-    findings = [finding for finding in examine(workspace) if finding.about == "profile.attributes"]
+    findings = [finding for finding in run(examine_profiles) if finding.about == "profile.attributes"]
     assert [finding.level.value for finding in findings] == ["failure"]
     assert text in findings[0].found
 
 
 def test_a_misspelt_attribute_gets_a_suggestion(workspace: Workspace) -> None:
     TicketProfile.objects.update(details_attributes=["prioritie", "statuss"])
-    to_do = [finding.to_do for finding in examine(workspace) if finding.about == "profile.attributes"]
+    to_do = [finding.to_do for finding in run(examine_profiles) if finding.about == "profile.attributes"]
     assert any("priority" in text for text in to_do)
     assert any("status" in text for text in to_do)
 
@@ -324,7 +350,7 @@ def test_an_abstract_class_is_a_failure(workspace: Workspace) -> None:
 
 def test_an_unknown_state_is_a_warning(workspace: Workspace) -> None:
     TicketProfile.objects.update(excluded_states=["close"])
-    finding = about(examine(workspace), "profile.states")
+    finding = about(run(examine_profiles), "profile.states")
     assert "closed" in finding.found
     assert finding.level.value == "warning"
 
@@ -341,7 +367,7 @@ def test_a_default_value_that_is_not_allowed_is_found(
             definition=to_json(BUILTIN_CLASSES["UserRequest"]),
             file_name="a.xml",
         )
-    finding = about(examine(workspace), "profile.defaults")
+    finding = about(run(examine_profiles), "profile.defaults")
     assert finding.level.value == level
     assert "urgency has no value “9”. Its values: 1 (Critical)" in finding.found
 
@@ -358,7 +384,7 @@ def test_a_default_value_that_is_not_allowed_is_found(
 )
 def test_the_scope_is_tested_in_itop(scope: str, level: str, text: str, workspace: Workspace) -> None:
     Workspace.objects.update(scope=scope)
-    finding = about(examine(workspace), "workspace.scope")
+    finding = about(run(examine_scopes), "workspace.scope")
     assert finding.level.value == level
     assert text in finding.found
 
@@ -382,14 +408,14 @@ def test_the_caller_for_unknown_customers_must_be_in_scope(
 ) -> None:
     itop.store.update("Person", 42, status="inactive")
     Workspace.objects.update(default_caller_id=person_id, scope=scope)
-    finding = about(examine(workspace), "workspace.default_caller")
+    finding = about(run(examine_scopes), "workspace.default_caller")
     assert (finding.level.value, text in finding.found) == (level, True)
 
 
 @pytest.mark.parametrize(("code", "level"), [("employee_number", "ok"), ("id", "ok"), ("badge", "failure")])
 def test_the_attribute_for_the_external_id_must_exist(code: str, level: str, workspace: Workspace) -> None:
     Workspace.objects.update(external_id_attribute=code)
-    assert about(examine(workspace), "workspace.external_id").level.value == level
+    assert about(run(examine_scopes), "workspace.external_id").level.value == level
 
 
 def forbid(itop: Itop, monkeypatch: pytest.MonkeyPatch, *classes: str) -> None:
@@ -419,7 +445,7 @@ def test_an_invalid_filter_is_reported_with_its_field(workspace: Workspace) -> N
     known = TicketClass(name="UserRequest", attributes={"team_id": team})
     ImportedClass.objects.create(itop=workspace.itop, name="UserRequest", definition=to_json(known))
     TicketProfile.objects.update(form_attributes=["title", "description", "team_id"])
-    finding = about(examine(workspace), "profile.choices")
+    finding = about(run(examine_profiles), "profile.choices")
     assert finding.level.value == "failure"
     assert "team_id" in finding.found
 
@@ -455,7 +481,7 @@ def test_triggers_that_send_e_mails_are_listed_by_name(workspace: Workspace, ito
     trigger(itop, "Priority changed", "priority")
     trigger(itop, "Rehearsed", "public_log", status="test")
     trigger(itop, "Of a person", "", on="Person")
-    finding = about(examine(workspace), "itop.triggers")
+    finding = about(run(examine_triggers), "itop.triggers")
     assert finding.level.value == "warning"
     assert "“Public log updated”" in finding.found
     assert "“Anything changed”" in finding.found
@@ -465,11 +491,11 @@ def test_triggers_that_send_e_mails_are_listed_by_name(workspace: Workspace, ito
 def test_a_trigger_for_other_contexts_than_rest_is_not_listed(workspace: Workspace, itop: Itop) -> None:
     trigger(itop, "Portal only", "public_log", context="GUI:Console, GUI:Portal")
     assert (
-        about(examine(workspace), "itop.triggers").found
+        about(run(examine_triggers), "itop.triggers").found
         == "sends no e-mail when a message is written to a log"
     )
     trigger(itop, "REST too", "public_log", context="GUI:Portal, REST/JSON")
-    finding = about(examine(workspace), "itop.triggers")
+    finding = about(run(examine_triggers), "itop.triggers")
     assert "“REST too”" in finding.found and "Portal only" not in finding.found
 
 
@@ -477,11 +503,11 @@ def test_a_trigger_whose_filter_leaves_out_the_bridges_tickets_is_no_warning(
     workspace: Workspace, itop: Itop
 ) -> None:
     trigger(itop, "Not from chat", "public_log", query="SELECT UserRequest WHERE origin != 'chat'")
-    finding = about(examine(workspace), "itop.triggers")
+    finding = about(run(examine_triggers), "itop.triggers")
     assert finding.level.value == "ok"
     assert "not created from a conversation" in finding.found and "“Not from chat”" in finding.found
     trigger(itop, "Of one team", "public_log", query="SELECT UserRequest WHERE team_id = 3")
-    findings = [each for each in examine(workspace) if each.about == "itop.triggers"]
+    findings = [each for each in run(examine_triggers) if each.about == "itop.triggers"]
     assert [each.level.value for each in findings] == ["ok", "warning"]
     assert "“Of one team”" in findings[1].found and "Not from chat" not in findings[1].found
 
@@ -489,7 +515,7 @@ def test_a_trigger_whose_filter_leaves_out_the_bridges_tickets_is_no_warning(
 def test_a_trigger_for_tickets_without_a_conversation_is_not_listed(workspace: Workspace, itop: Itop) -> None:
     trigger(itop, "No chat", "public_log", query="SELECT UserRequest AS u WHERE u.intercom_ref = ''")
     assert (
-        about(examine(workspace), "itop.triggers").found
+        about(run(examine_triggers), "itop.triggers").found
         == "sends no e-mail when a message is written to a log"
     )
 
@@ -509,17 +535,15 @@ def test_an_itop_without_an_attribute_of_triggers_is_examined_nevertheless(
         return original(self, class_name, query, fields, **more)
 
     monkeypatch.setattr(probe.Probe, "get", get)
-    assert "“Public log updated”" in about(examine(workspace), "itop.triggers").found
+    assert "“Public log updated”" in about(run(examine_triggers), "itop.triggers").found
 
 
 # Written messages
 
 
 @pytest.fixture
-def written(teammate: Teammate, client: Client, work: Work) -> Delivery:
-    teammate.link("R-000006")
-    OutgoingMessage.objects.all().delete()
-    work()
+def written(teammate: Teammate, itop: Itop, client: Client, work: Work) -> Delivery:
+    store_link(teammate, itop, "R-000006")
     notify(client, part(37358198350, "<p>Any news?</p>", created_at=int(time.time())))
     work()
     return Delivery.objects.get()
@@ -528,7 +552,7 @@ def written(teammate: Teammate, client: Client, work: Work) -> Delivery:
 def test_a_written_message_shows_change_tracking_and_the_time_zone(
     written: Delivery, workspace: Workspace
 ) -> None:
-    findings = examine(workspace)
+    findings = run(examine_traces)
     assert any("tracks changes of UserRequest.public_log" in finding.found for finding in findings)
     assert about(findings, "itop.time_zone").found == "writes its dates in Europe/Paris, as set here"
     assert about(findings, "itop.doubles").level.value == "ok"
@@ -536,7 +560,7 @@ def test_a_written_message_shows_change_tracking_and_the_time_zone(
 
 def test_a_wrong_time_zone_is_reported_with_the_difference(written: Delivery, workspace: Workspace) -> None:
     use(workspace, time_zone="Asia/Tokyo")
-    finding = about(examine(workspace), "itop.time_zone")
+    finding = about(run(examine_traces), "itop.time_zone")
     assert finding.level.value == "warning"
     assert "hours behind Asia/Tokyo" in finding.found
 
@@ -546,7 +570,7 @@ def test_a_purged_history_is_a_warning(written: Delivery, workspace: Workspace, 
     itop.store.connection.execute('DELETE FROM "CMDBChangeOp"')
     finding = next(
         finding
-        for finding in examine(workspace)
+        for finding in run(examine_traces)
         if "R-000006" in finding.found and finding.about == "itop.changes"
     )
     assert finding.level.value == "warning"
@@ -556,7 +580,7 @@ def test_a_log_without_change_tracking_is_a_warning(workspace: Workspace) -> Non
     use(workspace, tracked_logs={"UserRequest.public_log": False})
     finding = next(
         finding
-        for finding in examine(workspace)
+        for finding in run(examine_traces)
         if "public_log" in finding.found and finding.about == "itop.changes"
     )
     assert finding.level.value == "warning"
@@ -572,7 +596,7 @@ def add_duplicate(itop: Itop, seconds: int, message: str = "<p>Any news?</p>") -
 
 def test_a_duplicate_message_is_a_failure(written: Delivery, workspace: Workspace, itop: Itop) -> None:
     add_duplicate(itop, 3)
-    finding = about(examine(workspace), "itop.doubles")
+    finding = about(run(examine_traces), "itop.doubles")
     assert finding.level.value == "failure"
     assert "R-000006" in finding.found
 
@@ -582,7 +606,7 @@ def test_an_equal_message_later_or_another_message_is_not_a_duplicate(
     seconds: int, message: str, written: Delivery, workspace: Workspace, itop: Itop
 ) -> None:
     add_duplicate(itop, seconds, message)
-    assert about(examine(workspace), "itop.doubles").level.value == "ok"
+    assert about(run(examine_traces), "itop.doubles").level.value == "ok"
 
 
 def test_a_message_sent_twice_in_intercom_is_not_a_duplicate(
@@ -590,7 +614,7 @@ def test_a_message_sent_twice_in_intercom_is_not_a_duplicate(
 ) -> None:
     notify(client, part(37358198351, "<p>Any news?</p>", created_at=int(time.time()) + 1))
     work()
-    assert about(examine(workspace), "itop.doubles").level.value == "ok"
+    assert about(run(examine_traces), "itop.doubles").level.value == "ok"
 
 
 def test_a_message_copied_at_creation_is_not_a_duplicate(
@@ -598,7 +622,7 @@ def test_a_message_copied_at_creation_is_not_a_duplicate(
 ) -> None:
     """The text of messages copied at creation is not stored, so an equal later message looks like a duplicate."""
     add_duplicate(itop, -50)
-    assert about(examine(workspace), "itop.doubles").level.value == "failure"
+    assert about(run(examine_traces), "itop.doubles").level.value == "failure"
     Delivery.objects.create(
         ticket=written.ticket,
         conversation=written.conversation,
@@ -609,10 +633,10 @@ def test_a_message_copied_at_creation_is_not_a_duplicate(
         state=Delivery.State.WRITTEN,
         reason_code="copied_at_creation",
     )
-    assert about(examine(workspace), "itop.doubles").level.value == "ok"
+    assert about(run(examine_traces), "itop.doubles").level.value == "ok"
     # A third one was written by another program.
     add_duplicate(itop, 3)
-    assert about(examine(workspace), "itop.doubles").level.value == "failure"
+    assert about(run(examine_traces), "itop.doubles").level.value == "failure"
 
 
 def test_an_unreadable_log_does_not_stop_other_checks(written: Delivery, workspace: Workspace) -> None:
@@ -667,7 +691,7 @@ def test_the_extension_is_active_if_its_page_differs_from_an_unknown_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pages(itop, monkeypatch, extension, nobody)
-    finding = about(examine(workspace), "itop.extension")
+    finding = about(run(examine_extension), "itop.extension")
     assert finding.level.value == level
     if level == "warning":
         assert "/webhooks/intercom" in finding.to_do
@@ -676,7 +700,7 @@ def test_the_extension_is_active_if_its_page_differs_from_an_unknown_one(
 def test_without_the_extensions_attributes_its_page_is_not_requested(workspace: Workspace) -> None:
     with running_itop(extension=False) as other:
         use(workspace, url=other.url)
-        finding = about(examine(workspace), "itop.extension")
+        finding = about(run(examine_extension), "itop.extension")
     assert (finding.level.value, finding.found) == (
         "ok",
         "does not have the PHP extension's attributes (optional)",
@@ -691,4 +715,4 @@ def test_without_the_extensions_attributes_its_page_is_not_requested(workspace: 
 )
 def test_the_portal_address_is_tested(path: str, text: str, workspace: Workspace, itop: Itop) -> None:
     use(workspace, portal_url=f"{itop.url}{path}")
-    assert text in about(examine(workspace), "itop.portal").found
+    assert text in about(run(examine_portal), "itop.portal").found

@@ -10,24 +10,31 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.models import Delivery, ItopInstance, OutgoingMessage, Ticket, TicketLink
+from intercom_bridge.models import Delivery, ItopInstance, Ticket, TicketLink
 from intercom_bridge.sync import circuit_breaker
 from sandbox.itop import Itop
+from tests.linked import store_link
 from tests.teammate import Teammate, notify, part
 
 Work = Callable[[], None]
 
 
 @pytest.fixture
-def tickets(teammate: Teammate, work: Work) -> list[Ticket]:
+def tickets(teammate: Teammate, itop: Itop, work: Work) -> list[Ticket]:
     """Return the two tickets that the conversation is linked to: R-000006 and R-000008."""
-    for ref in ("R-000006", "R-000008"):
-        teammate.open().click("open tickets").click(ref).click("Link")
-        if "linked" not in teammate.text:
-            teammate.click("from now on")
-    OutgoingMessage.objects.all().delete()
+    first = store_link(teammate, itop, "R-000006")
+    second = TicketLink.objects.create(
+        conversation=first.conversation,
+        ticket=Ticket.objects.create(
+            itop=first.ticket.itop, ticket_class="UserRequest", object_id=8, ref="R-000008"
+        ),
+        linked_by=first.linked_by,
+        since_part_at=first.since_part_at,
+        since_part_order=first.since_part_order,
+        attributes_synced=True,
+    )
     work()
-    return [link.ticket for link in TicketLink.objects.order_by("pk")]
+    return [first.ticket, second.ticket]
 
 
 def state_of(itop: Itop) -> ItopInstance:
