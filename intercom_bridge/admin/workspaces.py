@@ -179,7 +179,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
             if SAVE_ANYWAY not in request.POST:
                 problems = _problems(workspace)
             if not problems:
-                return self._save_new(request, workspace)
+                return self._save_new_workspace(request, workspace)
         entered = ""
         if is_submitted:
             entered = keep_secrets(request, form)
@@ -195,7 +195,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
             problems=problems,
         )
 
-    def _save_new(self, request: HttpRequest, workspace: Workspace) -> HttpResponse:
+    def _save_new_workspace(self, request: HttpRequest, workspace: Workspace) -> HttpResponse:
         """Save a workspace that was just connected, and its iTop, and continue with the connection test."""
         for row in save_new(workspace):
             self.log_addition(request, row, "Connected.")

@@ -59,7 +59,8 @@ class MessageFiles:
         self._reader = reader
         rows = message.files.select_related("event__ticket__itop", "event__conversation__workspace")
         self._rows = list(rows.order_by("event", "position"))
-        self._reads_until = 0.0
+        # When reading ends, as a value of time.monotonic().
+        self._read_deadline = 0.0
         self._uploads: list[ReplyFile] = []
 
     def __bool__(self) -> bool:
@@ -70,7 +71,7 @@ class MessageFiles:
 
         Files that are too many or too large together are moved to a further message.
         """
-        self._reads_until = time.monotonic() + READ_SECONDS
+        self._read_deadline = time.monotonic() + READ_SECONDS
         self._uploads = []
         done = 0
         for row in self._rows:
@@ -82,8 +83,8 @@ class MessageFiles:
         self._rows = self._rows[:done]
         return self._uploads
 
-    def leave_out(self, detail: str) -> None:
-        """Store that Intercom did not accept the files of this message. Its text names them, with links to iTop."""
+    def mark_rejected(self, detail: str) -> None:
+        """Store that Intercom rejected the files. The message is posted without them, and its text names them."""
         rows = self._message.files.filter(state=State.NAMED)
         reason = detail[:MAX_REASON_DETAIL]
         rows.update(state=State.LINKED, reason_code=ReasonCode.INTERCOM_REJECTED, reason_detail=reason)
@@ -93,7 +94,7 @@ class MessageFiles:
         """Return whether this file is for a further message. Those that the text names already are not."""
         if row.state != State.WAITING:
             return False
-        return len(self._uploads) >= MAX_FILES or time.monotonic() >= self._reads_until or self._left() <= 0
+        return len(self._uploads) >= MAX_FILES or time.monotonic() >= self._read_deadline or self._left() <= 0
 
     def _left(self) -> int:
         return MAX_POST_BYTES - sum(upload.size for upload in self._uploads)
@@ -105,7 +106,7 @@ class MessageFiles:
         limit = settings.MAX_FILE_TO_INTERCOM_MB * MB
         max_bytes = min(limit, self._left()) if self._uploads else limit
         try:
-            seconds = max(1.0, self._reads_until - time.monotonic())
+            seconds = max(1.0, self._read_deadline - time.monotonic())
             file = self._reader.read(row, max_bytes=max_bytes, deadline=seconds)
         except FileNotPostedError as error:
             is_too_large = error.code == ReasonCode.FILE_TOO_LARGE_FOR_INTERCOM

@@ -254,7 +254,7 @@ class _Attempt:
             if not uploads or error.status not in REJECTS_FILES:
                 raise
             without_files = self._reply_as(author, [])
-            self._files.leave_out(error.detail)
+            self._files.mark_rejected(error.detail)
             return without_files
 
     def _reply_as(self, author: str, uploads: Sequence[ReplyFile]) -> Part | None:

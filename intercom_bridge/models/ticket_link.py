@@ -52,7 +52,7 @@ class TicketLink(models.Model):
     def switch(self, *, on: bool, at: float) -> None:
         """Pause or resume the sync, and store the pause. `at` is the time of the change, in seconds since 1970.
 
-        A link that was adopted from the PHP extension with its sync off has been paused since its creation.
+        A link that was adopted from the PHP extension with its sync off counts as paused since the link's creation.
         """
         if not on:
             self.pauses = [*self.pauses, {"since": at, "until": None}][-MAX_PAUSES:]

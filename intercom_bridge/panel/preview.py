@@ -45,7 +45,7 @@ class ScreenPreview:
 def preview_panel(
     workspace: Workspace, profile: TicketProfile, who: str
 ) -> tuple[list[ScreenPreview], list[str]]:
-    """Return the first screen, the create form and a ticket; and texts about attributes that are not displayed.
+    """Return the first screen, the create form and a ticket, and sentences that say which attributes are not displayed.
 
     `who` is an e-mail address or the id of a Person, or "" for anyone in scope.
     """

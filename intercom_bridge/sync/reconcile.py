@@ -176,9 +176,9 @@ def _save_outcome(
 
 
 def _postpone_workspace(conversation: Conversation, error: ComparisonError) -> None:
-    """Postpone the comparisons of the whole workspace, because the problem is not this conversation's.
+    """Postpone all comparisons of the workspace that are due earlier, because the problem is not this conversation's.
 
-    Without an access token, nothing is postponed: the comparisons are started again by other events.
+    Without an access token, only this conversation is scheduled again.
     """
     failures = conversation.reconcile_failures + 1
     _save_outcome(conversation, code=error.code, detail=error.detail, failures=failures)
@@ -187,11 +187,11 @@ def _postpone_workspace(conversation: Conversation, error: ComparisonError) -> N
         _schedule_next(conversation, _in_an_hour_if_active(conversation))
         return
     now = timezone.now()
-    seconds = max(backoff_seconds(conversation.reconcile_failures), error.until - now.timestamp())
-    then = now + dt.timedelta(seconds=seconds)
-    _schedule_next(conversation, then)
-    Conversation.objects.filter(workspace=conversation.workspace, reconcile_at__lt=then).update(
-        reconcile_at=then,
+    seconds = max(backoff_seconds(failures), error.until - now.timestamp())
+    retry_at = now + dt.timedelta(seconds=seconds)
+    _schedule_next(conversation, retry_at)
+    Conversation.objects.filter(workspace=conversation.workspace, reconcile_at__lt=retry_at).update(
+        reconcile_at=retry_at,
         reconcile_code=conversation.reconcile_code,
         reconcile_detail=conversation.reconcile_detail,
         reconcile_failures=conversation.reconcile_failures,

@@ -14,7 +14,7 @@ from .cache import find_fresh_list, find_last_list, store_list, store_merge
 from .context import PanelContext
 from .conversation import find_links
 from .errors import CacheMissError
-from .links.adopt import LinkChanges, find_extension_links, merge_changes
+from .links.adopt import LinkChanges, find_extension_links, find_merge_change
 from .people.caller import find_caller
 from .people.match import find_cached_person
 from .people.person import Person
@@ -37,7 +37,7 @@ def get_tickets(context: PanelContext) -> TicketList:
     links = find_links(context)
     if caller.is_default:
         return _get_linked(context, person, links)
-    merge = merge_changes(context)
+    merge = find_merge_change(context)
     cached = find_fresh_list(context, person, links.keys())
     if cached is not None:
         if merge.to_json() is not None:

@@ -55,12 +55,13 @@ class ExtensionImport:
         self.report.sections.append(apply(row, fields, title, overwrite=self.overwrite))
 
     def _import_itop(self) -> ItopInstance:
-        """Add the iTop, or update the one with this address. A new one is named by `_add_itop`."""
+        """Add the iTop, or update the one with this address."""
         fields = {name: value for name, value in self.parameters.itop.items() if name != "url"}
         if self.itop_token:
             fields["token"] = SourceValue(self.itop_token)
         existing = self._find_itop()
         if existing is None:
+            # With the name and the address.
             return self._add_itop(fields)
         if self.itop_name:
             fields["name"] = SourceValue(self.itop_name)

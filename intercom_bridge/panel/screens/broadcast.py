@@ -201,7 +201,7 @@ def _confirmation(
     name = safe_name(context.request.admin.name) or _("A teammate")
     author = _("Author: %(teammate)s. Intercom sends the message by e-mail to customers who are not online.")
     if form.is_note:
-        author = _("Author: %(teammate)s. Customers do not see it.")
+        author = _("Author: %(teammate)s. Customers do not see the note.")
     target = click_id("broadcast", "confirm", ticket.ticket_class, ticket.object_id)
     return screen(
         _title(count, is_note=form.is_note),

@@ -204,12 +204,12 @@ def _write_without_authors(
     return _replace_items(creation, authors_into_texts)
 
 
-def _forget_removed_accounts(
+def _replace_removed_accounts(
     creation: TicketCreation, error: ItopError, client: Client, deadline: Deadline
 ) -> bool:
-    """Write the entries of accounts that iTop no longer has under their authors' names.
+    """After iTop refused an account: write the entries of accounts that do not exist under their authors' names.
 
-    Return whether there are any.
+    Return whether an entry was changed.
     """
     workspace = creation.conversation.workspace
     log_codes = tuple(workspace.profile.code(name) for name in Log)
@@ -269,7 +269,7 @@ def _drop_origin(creation: TicketCreation, error: ItopError, _client: Client, _d
 
 
 # The changes to a request after errors which mean that it was not executed. Each returns False if it does not apply.
-RECOVERIES = (_write_without_authors, _forget_removed_accounts, _drop_extension_attributes, _drop_origin)
+RECOVERIES = (_write_without_authors, _replace_removed_accounts, _drop_extension_attributes, _drop_origin)
 
 
 # Saving the outcome

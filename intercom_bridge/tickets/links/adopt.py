@@ -143,8 +143,11 @@ def find_extension_links(
     ]
 
 
-def merge_changes(context: PanelContext) -> LinkChanges:
-    """Return the changes to store if this conversation was merged into another one: none if that is stored already."""
+def find_merge_change(context: PanelContext) -> LinkChanges:
+    """Return the change that stores when this conversation was merged into another one.
+
+    It is empty if the conversation was not merged, if that is stored already, or if the bridge does not know it.
+    """
     merged_away_at = context.request.conversation.merged_away_at
     conversation = find_conversation(context) if merged_away_at else None
     if conversation is None or conversation.merged_away_at == merged_away_at:

@@ -150,8 +150,8 @@ def _pick_for_merged_contact(
 ) -> PersonMatch | None:
     """Return the person that a teammate chose for a contact that was merged into this one.
 
-    `error` says why the contact's own data did not lead to one person. If they led to several others, the choice is
-    deleted.
+    `error` says why the contact's own data do not identify one person. If they point to several, and the chosen one
+    is not among them, the choice is deleted.
     """
     if match is None and (merged_id := _replaced_contact(context)):
         PersonMatch.objects.follow_merge(context.workspace, merged_id, context.request.contact.id[:64])
