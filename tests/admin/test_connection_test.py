@@ -25,8 +25,8 @@ def page(row: Workspace | ItopInstance, name: str = "test") -> str:
 def rows(workspace: Workspace, settings: Any) -> list[Workspace | ItopInstance]:
     # No service listens on this port.
     settings.PUBLIC_URL = "http://127.0.0.1:9"
-    # The stand-in's PHP has the default limits.
-    workspace.max_file_mb = 2
+    # The test uploads take half of the doctor's time.
+    workspace.copies_files = False
     workspace.save()
     return [workspace, workspace.itop]
 

@@ -214,12 +214,12 @@ def html_of(client: Client, model: str, page: str = "changelist") -> str:
 # Texts and secrets
 
 
-@pytest.mark.parametrize("page", ["changelist", "change", "history"])
 @pytest.mark.parametrize("model", [*MODELS, "cachedtickets", "personmatch"])
 def test_texts_are_hidden_without_the_permission_to_read_them(
-    auditor: Client, conversation: Conversation, model: str, page: str
+    auditor: Client, conversation: Conversation, model: str
 ) -> None:
-    assert "Minka" not in html_of(auditor, model, page)
+    for page in ("changelist", "change", "history"):
+        assert "Minka" not in html_of(auditor, model, page), page
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_texts_cannot_be_guessed_with_filters_in_the_address(
 
 @pytest.mark.parametrize("model", apps.get_app_config("intercom_bridge").get_models())
 def test_only_the_list_s_own_filters_are_accepted_in_the_address(
-    admin_client: Client, conversation: Conversation, model: type[Model]
+    admin_client: Client, model: type[Model]
 ) -> None:
     if model not in site._registry:
         return
@@ -414,13 +414,13 @@ def test_masking_keeps_the_structure_of_a_payload() -> None:
 # Search
 
 
-@pytest.mark.parametrize("text", ["r-000001", "215471", "JO1@globex.example", "jo park 1", "51", "contact1"])
 @pytest.mark.parametrize("model", [*MODELS, "cachedtickets"])
 def test_a_reference_a_conversation_or_a_person_finds_its_records(
-    admin_client: Client, conversation: Conversation, model: str, text: str
+    admin_client: Client, conversation: Conversation, model: str
 ) -> None:
-    response = admin_client.get(url(model), {"q": text})
-    assert response.context["cl"].result_count == 1
+    for text in ("r-000001", "215471", "JO1@globex.example", "jo park 1", "51", "contact1"):
+        response = admin_client.get(url(model), {"q": text})
+        assert response.context["cl"].result_count == 1, text
 
 
 @pytest.mark.parametrize("model", ["conversation", "ticketlink", "ticketcreation", "outgoingmessage"])

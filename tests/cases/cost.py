@@ -9,7 +9,7 @@ from contextlib import contextmanager
 # Twice what is to be expected of four times as much, and half of what quadratic time would be.
 MAX_RATIO = 8
 # What takes less than eight times this for the longer input cannot be measured, and is no attack.
-SHORTEST_SECONDS = 0.0005
+SHORTEST_SECONDS = 0.0002
 ATTEMPTS = 3
 
 

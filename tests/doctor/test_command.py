@@ -68,7 +68,11 @@ def test_by_default_the_service_all_itops_and_all_workspaces_are_checked(
     talking: Teammate, workspace: Workspace, address: Bridge, itop: Itop
 ) -> None:
     Workspace.objects.create(
-        workspace_id="other123", itop=workspace.itop, profile=workspace.profile, client_secret=SECRET
+        workspace_id="other123",
+        itop=workspace.itop,
+        profile=workspace.profile,
+        client_secret=SECRET,
+        copies_files=False,
     )
     WorkerHeartbeat.objects.beat("here:1", is_first=True)
     printed, status = run("--json")

@@ -16,6 +16,7 @@ def test_each_workspace_knows_its_own_class(
         workspace_id="incidents",
         itop=workspace.itop,
         profile=TicketProfile.objects.create(name="Incidents", ticket_class="Problem"),
+        copies_files=False,
     )
     list(examine_itop(workspace.itop))
     work()

@@ -20,7 +20,7 @@ from intercom_bridge.tickets.creation.duplicates import _similarity, _words
 from intercom_bridge.tickets.links.merge import _ID
 from tests.cases.cost import takes_linear_time
 
-LENGTH = 10_000
+LENGTH = 6_000
 """Characters of the shorter input. The limits of the parser are lifted, so that the longer one is parsed too."""
 
 # The repeated text, and the texts before and after it.

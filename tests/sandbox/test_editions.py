@@ -8,16 +8,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from intercom_bridge.models import (
-    Delivery,
-    ItopInstance,
-    OutgoingMessage,
-    Ticket,
-    TicketCreation,
-    TicketLink,
-    Workspace,
-)
+from intercom_bridge.models import Delivery, ItopInstance, Ticket, TicketCreation, TicketLink, Workspace
 from sandbox.itop import Itop, running_itop
+from tests.linked import store_link
 from tests.teammate import Teammate, notify, part
 
 Work = Callable[[], None]
@@ -35,11 +28,8 @@ def itop(request: pytest.FixtureRequest) -> Iterator[Itop]:
 
 
 @pytest.fixture
-def ticket(teammate: Teammate, work: Work) -> Ticket:
-    teammate.link("R-000006")
-    OutgoingMessage.objects.all().delete()
-    work()
-    return TicketLink.objects.get().ticket
+def ticket(teammate: Teammate, itop: Itop) -> Ticket:
+    return store_link(teammate, itop, "R-000006").ticket
 
 
 def edition(version: str, language: str) -> object:
@@ -70,6 +60,15 @@ def test_a_ticket_is_created_in_every_edition(teammate: Teammate, itop: Itop, wo
     made = max(itop.store.all("UserRequest"), key=lambda row: row["id"])
     assert made["origin"] == ("chat" if itop.store.model.version >= "3.1" else "phone")
     assert len(itop.store.log(made["id"])) == 2
+
+
+@every_edition
+def test_a_ticket_is_linked_in_every_edition(teammate: Teammate, itop: Itop, work: Work) -> None:
+    teammate.link("R-000006")
+    work()
+    row = itop.store.load("UserRequest", 6)
+    assert row is not None and row["intercom_ref"] == teammate.conversation["id"]
+    assert TicketLink.objects.get().attributes_synced
 
 
 @every_edition
