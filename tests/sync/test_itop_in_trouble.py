@@ -87,6 +87,13 @@ def test_a_successful_probe_closes_the_circuit_breaker_for_all_messages(
     assert (healthy.paused_until, healthy.failures_in_a_row, healthy.pause_code) == (None, 0, "")
 
 
+def test_a_write_that_became_due_before_the_circuit_breaker_opened_is_not_sent(tickets: list[Ticket]) -> None:
+    paused_until = timezone.now() + dt.timedelta(minutes=1)
+    ItopInstance.objects.update(paused_until=paused_until)
+    assert not circuit_breaker.claim_write(ItopInstance.objects.get())
+    assert ItopInstance.objects.get().paused_until == paused_until
+
+
 def test_only_one_worker_sends_the_probe(tickets: list[Ticket]) -> None:
     ItopInstance.objects.update(paused_until=timezone.now() - dt.timedelta(seconds=1))
     first, second = ItopInstance.objects.get(), ItopInstance.objects.get()
