@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from intercom_bridge.models import Conversation, Ticket, TicketLink, Workspace
 from intercom_bridge.panel.screens import ticket as screen
 from intercom_bridge.tickets.details import TicketDetails
 from sandbox.itop import Itop
+from tests.cases.cost import takes_linear_time
 from tests.teammate import Teammate
 
 
@@ -88,6 +90,19 @@ def test_a_link_into_itop_is_displayed_by_its_name(teammate: Teammate, itop: Ito
     itop.store.update("UserRequest", 8, public_log=[entry(0, "2026-11-20 10:00:00", message)])
     text = open_ticket(teammate).text
     assert "secret.txt" in text and "ajax.document.php" not in text
+
+
+@pytest.mark.parametrize(
+    ("start", "repeated"), [("[x](http://", "/pages/"), ("", "[x](http://"), ("", "[x"), ("[", "x](")]
+)
+def test_links_in_an_entry_take_linear_time(start: str, repeated: str) -> None:
+    def seconds(factor: int) -> float:
+        text = start + repeated * (factor * 4000 // len(repeated))
+        began = time.process_time()
+        screen._short_links(text)
+        return time.process_time() - began
+
+    assert takes_linear_time(seconds)
 
 
 def test_empty_logs_are_not_displayed(teammate: Teammate) -> None:

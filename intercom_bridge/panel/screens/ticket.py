@@ -69,8 +69,8 @@ MAX_PARAGRAPH_LENGTH = 1500
 MAX_PARAGRAPHS_LENGTH = 4500
 MAX_TITLE_LENGTH = 255
 MAX_ENTRY_LENGTH = 300
-# As iTop writes links into plain text (recording 235). The addresses of its own pages are long, and say nothing.
-_LINK_INTO_ITOP = re.compile(r"\[([^\[\]\n]*)\]\(https?://[^\s()]*/pages/[^\s()]*\)")
+# As iTop writes links into plain text (recording 235).
+_LINK = re.compile(r"\[([^\[\]\n]*)\]\((https?://[^\s()]*)\)")
 MAX_FILE_NAME_LENGTH = 60
 # A canvas holds 64 KB, and a character takes up to twelve bytes.
 MAX_PAGE_LENGTH = 4000
@@ -254,11 +254,15 @@ def _entries(
 def _entry(context: PanelContext, entry: LogEntry) -> str:
     author = safe_name(entry.user_login) or _("Unknown author")
     when = format_value(entry.date, context.itop.zone, context.workspace.zone)
-    message = _LINK_INTO_ITOP.sub(r"\1", entry.message)
-    lines = (line.strip() for line in message.splitlines())
+    lines = (line.strip() for line in _short_links(entry.message).splitlines())
     text = cut("\n".join(line for line in lines if line), MAX_ENTRY_LENGTH)
     head = f"**{author}** · {escape_markdown(when)}" if when else f"**{author}**"
     return f"{head}\n{escape_markdown(text)}" if text else head
+
+
+def _short_links(text: str) -> str:
+    """Remove the addresses of iTop's own pages, which are long and say nothing."""
+    return _LINK.sub(lambda link: link[1] if "/pages/" in link[2] else link[0], text)
 
 
 def _buttons(context: PanelContext, row: TicketRow) -> list[Button]:
