@@ -231,6 +231,20 @@ def test_the_automatic_reply_of_a_rule_counts_as_sent(linked: Teammate) -> None:
     assert not linked.open().click("answered").offers("Send")
 
 
+def test_the_automatic_reply_about_a_solution_is_shown_after_the_ticket_was_reopened(
+    linked: Teammate,
+) -> None:
+    event = happen("resolved", content="<p>Restarted the export service.</p>")
+    message = OutgoingMessage.objects.create(
+        conversation=event.conversation, once_key=f"event:{event.pk}", body="<p>It was resolved</p>"
+    )
+    TicketEvent.objects.update(message=message)
+    resolve(status="assigned")
+    linked.open().click("Resolved")
+    assert "Sent to the customer automatically on" in linked.text
+    assert not linked.offers("Send")
+
+
 def test_a_note_about_an_entry_does_not_count_as_sent(linked: Teammate) -> None:
     event = happen()
     note = OutgoingMessage.objects.create(

@@ -21,7 +21,7 @@ from .parts import (
     screen,
     some_names,
 )
-from .send import send_components
+from .send import send_components, status_components
 
 ENTRIES = (EventKind.PUBLIC_ENTRY, EventKind.CUSTOMER_ENTRY, EventKind.PRIVATE_ENTRY)
 MAX_CONTENT_LENGTH = 300
@@ -36,9 +36,12 @@ def news_screen(context: PanelContext) -> Canvas:
     files = names_of_files(events)
     components: list[Component] = []
     for event in events:
-        answer = answers.get(event.pk)
-        message = sent.get(answer.once_key) if answer else None
-        below = send_components(context, answer, message) if answer else ()
+        below: tuple[Component, ...] = ()
+        if answer := answers.get(event.pk):
+            below = send_components(context, answer, sent.get(answer.once_key))
+        elif event.message is not None and not event.message.is_note:
+            # A rule's reply about what cannot be sent from here, like the solution of a reopened ticket.
+            below = status_components(context, event.message)
         components += [_event_text(context, event, files.get(event.pk, []), is_last=not below), *below]
     tickets = {event.ticket: None for event in events}
     return screen(
