@@ -67,7 +67,7 @@ class Walk:
         while todo:
             place = self.places[todo.popleft()]
             for component_id in list(self._submits(place.canvas)):
-                request = _request_of(component_id, place.canvas)
+                request = self._request_of(place.canvas, component_id)
                 if request not in self.targets:
                     target = self._arrive(component_id, place, partial(self._click, place, component_id))
                     if _changes_rows(component_id):
@@ -107,6 +107,13 @@ class Walk:
             elif component["type"] in ("dropdown", "single-select"):
                 typed[component["id"]] = component.get("value") or component["options"][-1]["id"]
         self.teammate.submit(component_id, typed)
+
+    def _request_of(self, canvas: dict[str, Any], component_id: str) -> str:
+        """Return the parts of the request that a click on this screen sends: its ID, the stored data and the fields."""
+        self.teammate.canvas = canvas
+        stored = {name: value for name, value in canvas.get("stored_data", {}).items() if name != "version"}
+        fields = [(component["id"], component.get("value")) for component in self.teammate.fields()]
+        return json.dumps([component_id, stored, fields], sort_keys=True)
 
     def _submits(self, canvas: dict[str, Any]) -> Iterator[str]:
         self.teammate.canvas = canvas
@@ -155,17 +162,6 @@ def _offers_home(key: PlaceKey, place: Place) -> bool:
     return not place.clicks and any(
         verb in ("home", "linked", "ongoing", "find", "sync", "form", "ticket") for verb, _ in key[1]
     )
-
-
-def _request_of(component_id: str, canvas: dict[str, Any]) -> str:
-    """Return what decides the request that a click sends: its ID, the stored data, and the fields."""
-    stored = {name: value for name, value in canvas.get("stored_data", {}).items() if name != "version"}
-    fields = [
-        (component["id"], component.get("value"))
-        for component in canvas["content"]["components"]
-        if component["type"] in ("input", "textarea", "dropdown", "single-select")
-    ]
-    return json.dumps([component_id, stored, fields], sort_keys=True)
 
 
 def _changes_rows(component_id: str) -> bool:
