@@ -347,7 +347,7 @@ def open_socket(
 ) -> socket.socket:
     """Connect to the first of the addresses that answers, and let the watchdog watch the socket.
 
-    `addresses` are the return value of `look_up`.
+    `addresses` is the return value of `look_up`.
 
 
     Raise OSError.

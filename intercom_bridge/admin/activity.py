@@ -60,10 +60,14 @@ class Selection:
             self._condition("conversation__workspace", "conversation__workspace__itop")
         ).order_by()
 
+    @property
+    def selects_all(self) -> bool:
+        return self == Selection()
+
     def webhook_events(self, state: str) -> Any:
         """Return the selected webhook events with this state."""
         rows = WebhookEvent.objects.filter(state=state).order_by()
-        if self.workspace is None and self.itop is None:
+        if self.selects_all:
             return rows
         workspaces = Workspace.objects.filter(self._condition("pk", "itop")).values_list("pk", flat=True)
         return rows.alias(workspace_key=without_index("workspace_id")).filter(

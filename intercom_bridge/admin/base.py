@@ -121,7 +121,7 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in the s
     def page_links(self, request: HttpRequest, row: Any) -> dict[str, str]:
         """Return the template variables with the addresses of a row's further pages: {"test_url": ...}.
 
-        `row` is None on the page for a new row, which has none.
+        `row` is None on the page that adds a row. That page has no further pages, so the result is empty.
         """
         if row is None or not self.has_change_permission(request, row):
             return {}

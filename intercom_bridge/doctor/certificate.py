@@ -22,15 +22,15 @@ _PROBLEMS = {
 }
 
 
-def examine_certificate(check: Check, valid_until: float | None) -> Iterator[Finding]:
+def examine_certificate(check: Check, expires_at: float | None) -> Iterator[Finding]:
     """Report whether a certificate expires soon.
 
-    `valid_until` is its last second, in seconds since 1970, or None if there is no certificate.
+    `expires_at` is in seconds since 1970, or None if the connection uses no certificate.
     """
-    if valid_until is None:
+    if expires_at is None:
         return
-    days = int((valid_until - time.time()) // 86_400)
-    last_day = f"{dt.datetime.fromtimestamp(valid_until, dt.UTC):%Y-%m-%d}"
+    days = int((expires_at - time.time()) // 86_400)
+    last_day = f"{dt.datetime.fromtimestamp(expires_at, dt.UTC):%Y-%m-%d}"
     if days < RENEW_DAYS:
         yield check.warning(
             f"its certificate is valid for {days} more {'day' if days == 1 else 'days'}, until {last_day}",

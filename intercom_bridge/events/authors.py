@@ -22,8 +22,8 @@ def author_of(
 ) -> EventAuthor:
     """Return the author of a change in iTop, and whether it is the ticket's caller.
 
-    `account_id` is the account that iTop recorded. It is 0 if a REST client wrote under the name of somebody who has
-    none. `name` is the name that iTop recorded.
+    `account_id` and `name` are those that iTop recorded. The `account_id` is 0 for an entry that a REST client wrote
+    under a name without an account.
     Raise ItopError if iTop cannot answer now.
     """
     name = name[:200]

@@ -131,7 +131,7 @@ class _Poll:
         _rows(snapshots).update(poll_at=_from_now(LEASE_SECONDS))
         for snapshot in snapshots:
             if snapshot.ticket.gone_at is not None:
-                # Whether iTop returns it again, only a read without the condition on `last_update` tells.
+                # Only a read without the condition on `last_update` shows whether iTop has the ticket again.
                 snapshot.seen_until = ""
         return snapshots
 

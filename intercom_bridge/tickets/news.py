@@ -44,7 +44,7 @@ def get_news(context: PanelContext) -> News | None:
     )
     read = [(read_at, bool(poll_at and not gone_at)) for read_at, poll_at, gone_at in snapshots if read_at]
     followed = [read_at for read_at, is_followed in read if is_followed]
-    # Without tickets that are still polled, the last time that any was.
+    # If no ticket is polled any more, use the last time that one was read.
     checked_at = min(followed) if followed else max((read_at for read_at, _ in read), default=None)
     poll = ItopPoll.objects.filter(itop=context.itop, failures_in_a_row__gt=0).first()
     return News(

@@ -94,10 +94,10 @@ def _find_module(tokens: list[_Token]) -> int | None:
         if tokens[index].raw in _MODULE_KEYS and _raw(tokens, index + 1) == ["=>"]
     ]
     if keys:
-        # Of equal keys in one array, PHP uses the last.
-        key = keys[0] if settings is None else keys[-1]
+        # PHP uses the last of equal keys in an array. Outside $MyModuleSettings, the first key in the file is used.
+        position = keys[0] if settings is None else keys[-1]
         # The value follows the key and "=>".
-        return key + 2
+        return position + 2
     for index, token in enumerate(tokens):
         if token.raw == "$MyModuleSettings" and any(
             _raw(tokens, index + 1, 4) == ["[", key, "]", "="] for key in _MODULE_KEYS

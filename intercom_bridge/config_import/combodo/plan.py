@@ -61,7 +61,7 @@ class ExtensionImport:
             fields["token"] = SourceValue(self.itop_token)
         existing = self._find_itop()
         if existing is None:
-            # With the name and the address.
+            # `_add_itop` adds the name and the address.
             return self._add_itop(fields)
         if self.itop_name:
             fields["name"] = SourceValue(self.itop_name)

@@ -207,7 +207,7 @@ def _write_without_authors(
 def _replace_removed_accounts(
     creation: TicketCreation, error: ItopError, client: Client, deadline: Deadline
 ) -> bool:
-    """After iTop refused an account: write the entries of accounts that do not exist under their authors' names.
+    """After iTop refused an account, replace each account that no longer exists by its author's name in the entries.
 
     Return whether an entry was changed.
     """
