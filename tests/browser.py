@@ -25,6 +25,8 @@ SWITCHES = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Pages of the same site share a process: otherwise each page that is opened starts one.
+    "--process-per-site",
 ]
 VIEWPORT = {"width": 1400, "height": 900}
 POLICY = "Content Security Policy"

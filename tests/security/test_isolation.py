@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from intercom_bridge.models import (
     ItopInstance,
+    ItopPoll,
     LinkRemoval,
     OutgoingMessage,
     PersonMatch,
@@ -112,8 +113,9 @@ class Watch:
             (ItopInstance, their_workspace.itop_id),
             (TicketProfile, their_workspace.profile_id),
         }
-        # What our own worker tries again all by itself is nobody's doing.
-        OutgoingMessage.objects.update(due_at=timezone.now() + dt.timedelta(days=1))
+        # Our own worker must not retry or poll meanwhile: these changes would not be those of the other workspace.
+        for model in (OutgoingMessage, ItopPoll):
+            model.objects.update(due_at=timezone.now() + dt.timedelta(days=1))
         self.rows = all_rows()
         self.calls = len(itop.calls)
         self.tickets = self._tickets()
