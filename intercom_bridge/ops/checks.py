@@ -1,7 +1,7 @@
 """Django system checks of this service. docs/operate.md lists their ids.
 
-Settings (up to 099) are checked without network and database, rows (from 101) with `--database default`. `migrate` runs
-the database checks of the database that it migrates. Errors would stop it, so rows are not checked then.
+Settings (ids up to 099) are checked without network and database. Rows (ids from 101) are checked if the command has
+the option `--database default`. `migrate` runs these checks, too, and would stop at an error, so it skips the rows.
 """
 
 import functools
@@ -40,7 +40,7 @@ TAG = "intercom_bridge"
 PUBLIC_ENCRYPTION_KEYS = {"ZGV2ZWxvcG1lbnQtb25seS1ub3QtYS1zZWNyZXQtMDE="}
 PUBLIC_SECRET_KEY = re.compile("development-only-")
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}  # noqa: S104 - compared with, not listened on
-# Room for the files that one process copies at the same time, each of the largest usual size.
+# Enough for the files that one process copies at the same time, if each has the largest usual size.
 MIN_FREE_BYTES = 500_000_000
 # Reserved by RFC 2606, so no one can reach a service there.
 EXAMPLE_HOSTS = (".example.com", ".example.net", ".example.org", ".example", ".invalid")
@@ -56,7 +56,7 @@ GENERATE_KEY_HINT = (
 def _system_check(
     *tags: str, deploy: bool = False
 ) -> Callable[[_Messages], Callable[..., list[CheckMessage]]]:
-    """Register a function that yields messages as a system check, which returns a list."""
+    """Decorate a function that yields messages, and register it as a system check: Django expects a list."""
 
     def decorate(messages: _Messages) -> Callable[..., list[CheckMessage]]:
         @functools.wraps(messages)
@@ -178,12 +178,12 @@ def check_placeholders(**_: Any) -> Iterator[CheckMessage]:
         (
             "DATABASE_URL",
             settings.DATABASES["default"].get("PASSWORD") == EXAMPLE_PASSWORD,
-            "Its password is that of the example. Set the password of the role.",
+            "The password in it is that of the example. Set the password of the database's user.",
         ),
         (
             "METRICS_TOKEN",
             settings.METRICS_TOKEN == EXAMPLE_METRICS_TOKEN,
-            "Set a long random value, or unset it: /metrics then returns 404.",
+            "Set a long random value, or unset METRICS_TOKEN: /metrics then returns 404.",
         ),
     ):
         if is_placeholder:
@@ -210,7 +210,7 @@ def check_intercom_api_url(**_: Any) -> Iterator[CheckMessage]:
             "W003",
             "INTERCOM_API_URL is set: the access tokens of all workspaces, and the files that people send, go to that "
             "host, not to Intercom.",
-            "It is for test servers. Unset it to use the host of each region.",
+            "The setting is for test servers. Unset it to use Intercom's host for each workspace's region.",
         )
 
 
@@ -254,7 +254,7 @@ def check_files_dir(**_: Any) -> Iterator[CheckMessage]:
         yield _error(
             "E011",
             f"FILES_DIR ({directory}) is not a directory that this process may write to: no file is copied.",
-            "Create it, and give it to the service's user, or set FILES_DIR to another directory.",
+            "Create the directory and make the service's user its owner, or set FILES_DIR to another directory.",
         )
     elif (free := shutil.disk_usage(directory).free) < MIN_FREE_BYTES:
         yield _warning(
@@ -278,12 +278,10 @@ def _split(url: str) -> SplitResult:
 
 @_system_check(Tags.database)
 def check_rows(*, databases: Sequence[str] | None = None, **_: Any) -> Iterator[CheckMessage]:
-    if not databases or "default" not in databases or sys.argv[1:2] == ["migrate"]:
+    is_migrating = sys.argv[1:2] == ["migrate"]
+    if not databases or "default" not in databases or is_migrating:
         return
-    try:
-        messages = None if migrations_missing() else list(_check_all_rows())
-    except (DatabaseError, ImproperlyConfigured, ConnectionDoesNotExist):
-        messages = None
+    messages = _messages_about_rows()
     if messages is None:
         yield _info(
             "I101",
@@ -292,6 +290,14 @@ def check_rows(*, databases: Sequence[str] | None = None, **_: Any) -> Iterator[
         )
     else:
         yield from messages
+
+
+def _messages_about_rows() -> list[CheckMessage] | None:
+    """Return the messages about all rows; None if the database cannot be reached or is not migrated."""
+    try:
+        return None if migrations_missing() else list(_check_all_rows())
+    except (DatabaseError, ImproperlyConfigured, ConnectionDoesNotExist):
+        return None
 
 
 def _check_all_rows() -> Iterator[CheckMessage]:
@@ -320,19 +326,19 @@ def _check_workspaces(workspaces: Sequence[Workspace]) -> Iterator[CheckMessage]
             "There is no workspace, so all requests from Intercom are refused.",
             "Add one in the admin, or run: python manage.py import_config FILE",
         )
-    by_secret: dict[str, list[Workspace]] = defaultdict(list)
+    workspaces_by_secret: dict[str, list[Workspace]] = defaultdict(list)
     for workspace in workspaces:
         yield from _check_workspace(workspace)
         if secret := _reveal(workspace.client_secret):
-            by_secret[secret].append(workspace)
-    for sharing in by_secret.values():
-        if len(sharing) > 1:
-            names = ", ".join(workspace.workspace_id for workspace in sharing)
+            workspaces_by_secret[secret].append(workspace)
+    for sharing_workspaces in workspaces_by_secret.values():
+        if len(sharing_workspaces) > 1:
+            names = ", ".join(workspace.workspace_id for workspace in sharing_workspaces)
             yield _warning(
                 "W115",
                 f"These workspaces have the same client secret: {names}.",
                 "This is correct if one Intercom app is installed in all of them. Otherwise one secret is wrong.",
-                sharing[1],
+                sharing_workspaces[1],
             )
 
 
@@ -398,7 +404,7 @@ def _check_itop(itop: ItopInstance) -> Iterator[CheckMessage]:
 def _check_profile(profile: TicketProfile) -> Iterator[CheckMessage]:
     messages = [*_check_values(profile), *_check_form(profile), *_check_empty_lists(profile)]
     yield from messages
-    # Only valid lists can be compared with the data model.
+    # An invalid list cannot be compared with the data model.
     if all(message.level < ERROR for message in messages):
         yield from _check_data_model(profile)
 
@@ -505,7 +511,7 @@ def _check_time_zone(row: Workspace | ItopInstance) -> Iterator[CheckMessage]:
 def _check_value(
     validate: Callable[[Any], None], value: Any, message: CheckMessage
 ) -> Iterator[CheckMessage]:
-    """Yield the message, completed with the validator's, if the value is invalid."""
+    """If the value is invalid, yield the message with the validator's message appended."""
     try:
         validate(value)
     except ValidationError as error:
@@ -518,4 +524,5 @@ def _label(row: Workspace | ItopInstance | TicketProfile, field: str) -> str:
 
 
 def _reveal(secret: Secret) -> str:
+    """Return the plain text; "" if the secret is empty or cannot be decrypted."""
     return secret.reveal() if secret.is_readable else ""
