@@ -6,6 +6,7 @@ from iTop, Intercom or a customer. If an e-mail cannot be sent, a worker tries a
 
 import datetime as dt
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -51,6 +52,15 @@ def send_alerts() -> None:
         _report_tokens()
 
 
+@dataclass(frozen=True)
+class _Failures:
+    """The failed rows of one kind. `unreported` has the reason code, by primary key, of those for the next digest."""
+
+    description: str
+    rows: JobQuerySet[Any]
+    unreported: dict[int, str]
+
+
 def _report_failures() -> None:
     """Send a digest of the permanent failures that no digest has reported yet."""
     failed: tuple[tuple[str, JobQuerySet[Any]], ...] = (
@@ -60,21 +70,25 @@ def _report_failures() -> None:
         ("Tickets not created", TicketCreation.objects.retriable().filter(rejection_seen=False)),
         ("Messages not posted to Intercom", OutgoingMessage.objects.retriable()),
     )
-    groups = []
-    for what, rows in failed:
+    kinds = []
+    for description, rows in failed:
         unreported = rows.filter(announced_at=None).order_by("pk").values_list("pk", "reason_code")
-        groups.append((what, rows, list(unreported[:MAX_ROWS])))
-    total = sum(len(unreported) for _what, _rows, unreported in groups)
+        kinds.append(_Failures(description, rows, dict(unreported[:MAX_ROWS])))
+    total = sum(len(kind.unreported) for kind in kinds)
     if not total or not Alert.objects.claim(Alert.Kind.FAILURES, every=DIGEST_EVERY):
         return
     lines = []
-    for what, rows, unreported in groups:
-        for code, count in Counter(code for _pk, code in unreported).most_common():
-            lines += [f"{what} ({count}): {reason_label(code)}", f"  {_list_url(rows, code)}", ""]
+    for kind in kinds:
+        for code, count in Counter(kind.unreported.values()).most_common():
+            lines += [
+                f"{kind.description} ({count}): {reason_label(code)}",
+                f"  {_list_url(kind.rows, code)}",
+                "",
+            ]
     subject = f"{total} {'failure needs' if total == 1 else 'failures need'} a person"
     if _send(subject, *lines, "The messages are still in Intercom. Retry or skip them in the admin."):
-        for _what, rows, unreported in groups:
-            rows.filter(pk__in=[pk for pk, _code in unreported]).update(announced_at=timezone.now())
+        for kind in kinds:
+            kind.rows.filter(pk__in=list(kind.unreported)).update(announced_at=timezone.now())
 
 
 def _list_url(rows: JobQuerySet[Any], code: str) -> str:

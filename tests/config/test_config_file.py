@@ -344,7 +344,7 @@ def test_a_file_that_is_not_a_configuration_is_refused(load: Load, text: str, me
 
 
 def test_options_of_the_other_formats_are_refused(workspace: Workspace, load: Load) -> None:
-    with pytest.raises(CommandError, match="cannot be used with a file of export_config"):
+    with pytest.raises(CommandError, match="cannot be used with a file that export_config wrote"):
         load(export(), "--itop-url", "https://itop.example.com")
 
 
@@ -395,8 +395,8 @@ def test_a_variable_without_a_secret_is_refused_with_its_entry(
 
 def test_a_file_without_rows_is_reported_as_empty(load: Load) -> None:
     empty = {"format": "intercom-itop-bridge", "version": 1}
-    assert "Nothing changed: there is no row in it." in load(empty)
-    assert "Dry run, nothing was written: there is no row in it." in load(empty, "--dry-run")
+    assert "Nothing changed: the file contains no rows." in load(empty)
+    assert "Dry run, nothing was written: the file contains no rows." in load(empty, "--dry-run")
 
 
 def test_an_imported_client_secret_counts_as_unused(
