@@ -24,6 +24,7 @@ from .triggers import WRITE_TRIGGERS, Excluded, codes_in, excluded_tickets, find
 
 # A poll that is overdue for longer is a failure. The longest polling interval and a worker's restart take less.
 POLLED_WITHIN = dt.timedelta(minutes=15)
+# If the last push is older, something may be wrong. A few days without changes are normal.
 PUSHED_WITHIN = dt.timedelta(days=7)
 # The time limit of a request for the teammates or the teams.
 LIST_SECONDS = 4.0
@@ -76,20 +77,23 @@ def examine_authors(workspace: Workspace, client: IntercomClient, subject: Subje
     except IntercomError as error:
         yield check.warning(
             f"its teammates cannot be listed: {error.detail or error}",
-            "In Intercom's Developer Hub give the app the permission to read admins. Until then, changes in iTop are "
-            "posted in the name of one teammate instead of the agents' own.",
+            "In Intercom's Developer Hub, give the app the permission to read admins. Until then, changes in iTop are "
+            "posted in the name of one teammate, and not in the agents' own names.",
         )
         return
     names = {teammate.id: teammate.name for teammate in teammates}
-    name = names.get(rules.post_as_admin_id) or rules.post_as_name or rules.post_as_admin_id
-    if not name:
-        yield check.ok("changes by agents without a teammate are posted as the owner of the access token")
+    # If the selected teammate no longer exists, the rules still have the name, or at least the id.
+    selected_name = names.get(rules.post_as_admin_id) or rules.post_as_name or rules.post_as_admin_id
+    if not selected_name:
+        yield check.ok(
+            "changes by agents who are not teammates in Intercom are posted as the owner of the access token"
+        )
     elif rules.post_as_admin_id in names:
-        yield check.ok(f"changes by agents without a teammate are posted as {name}")
+        yield check.ok(f"changes by agents who are not teammates in Intercom are posted as {selected_name}")
     else:
         yield check.warning(
-            f"changes in iTop are posted as the owner of the access token, because {name}, who was selected to post "
-            "them, is no longer a teammate",
+            f"changes in iTop are posted as the owner of the access token, because {selected_name}, who was selected "
+            "to post them, is no longer a teammate",
             "Select another teammate on the workspace's page “Rules for changes in iTop” in the admin.",
         )
     if teams is not None and rules.assign_to_team_id not in {team.id for team in teams}:
@@ -115,6 +119,7 @@ def examine_stopped(workspace: Workspace, subject: Subject) -> Iterator[Finding]
 def _examine_polling(probe: Probe) -> Finding:
     check = probe.subject.check("itop.polling")
     poll = ItopPoll.objects.filter(itop=probe.itop).first()
+    # `poll_at` is when a ticket is to be polled next; None if it is not polled.
     polled_tickets = TicketSnapshot.objects.filter(ticket__itop=probe.itop, poll_at__isnull=False)
     count = polled_tickets.count()
     if poll is None or (poll.polled_at is None and not count):

@@ -65,14 +65,14 @@ def _examine_sizes(probe: Probe, workspaces: list[Workspace]) -> Iterator[Findin
     check = probe.subject.check("itop.files")
     most_generous = max(workspaces, key=lambda workspace: workspace.max_file_bytes)
     try:
-        _upload(probe, SMALL_ID, SMALL_BYTES)
+        _upload_and_delete(probe, SMALL_ID, SMALL_BYTES)
     except FileTooLargeError as error:
         limit, to_do = _describe_limit(error, SMALL_BYTES)
         yield check.failure(f"does not accept a file of 1 MB: {limit}", to_do)
         return
     megabytes = most_generous.max_file_mb
     try:
-        _upload(probe, LARGE_ID, most_generous.max_file_bytes)
+        _upload_and_delete(probe, LARGE_ID, most_generous.max_file_bytes)
     except FileTooLargeError as error:
         limit, to_do = _describe_limit(error, most_generous.max_file_bytes)
         yield check.warning(
@@ -84,7 +84,8 @@ def _examine_sizes(probe: Probe, workspaces: list[Workspace]) -> Iterator[Findin
         yield check.ok(f"accepts files of up to {megabytes} MB")
 
 
-def _upload(probe: Probe, temp_id: str, size: int) -> None:
+def _upload_and_delete(probe: Probe, temp_id: str, size: int) -> None:
+    """Test whether iTop accepts a file of `size` bytes. Raise FileTooLargeError if it does not."""
     with tempfile.TemporaryDirectory(dir=settings.FILES_DIR) as directory:
         path = Path(directory) / NAME
         with path.open("wb") as opened:
@@ -134,17 +135,17 @@ def _pictures_finding(probe: Probe) -> Finding:
 
 def _describe_limit(error: FileTooLargeError, size: int) -> tuple[str, str]:
     """Return two texts: what refused a file of `size` bytes, and which setting to raise."""
-    # The size of the request in MB. Base64 makes a file about 1.4 times as large.
-    body = ceil(1.4 * size / 1_000_000) + 1
+    # Base64 makes a file about 1.4 times as large.
+    request_mb = ceil(1.4 * size / 1_000_000) + 1
     if "memory" in error.detail:
-        limit, to_do = "PHP's memory", f"Set PHP's memory_limit to at least {max(128, 12 * body)}M."
+        limit, to_do = "PHP's memory", f"Set PHP's memory_limit to at least {max(128, 12 * request_mb)}M."
     elif isinstance(error.__cause__, OutOfResourcesError) or "packet" in error.detail:
         limit = "the database's packet size"
-        to_do = f"Set max_allowed_packet of MariaDB or MySQL to at least {2 * body}M."
+        to_do = f"Set max_allowed_packet of MariaDB or MySQL to at least {2 * request_mb}M."
     elif error.detail.startswith(("HTTP 413", "HTTP 414", "HTTP 431")):
         limit = "the web server, or a proxy in front of it"
-        to_do = f"Set client_max_body_size of nginx (LimitRequestBody of Apache) to at least {body}m."
+        to_do = f"Set client_max_body_size of nginx (LimitRequestBody of Apache) to at least {request_mb}m."
     else:
         limit = "PHP's limit for requests"
-        to_do = f"Set PHP's post_max_size to at least {body}M."
+        to_do = f"Set PHP's post_max_size to at least {request_mb}M."
     return f"{limit} refused it ({error.detail})", to_do

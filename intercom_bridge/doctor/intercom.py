@@ -66,7 +66,7 @@ def _examine_secrets(workspace: Workspace, subject: Subject) -> Iterator[Finding
         elif not secret.is_readable:
             yield check.failure(
                 f"its {label} cannot be decrypted with FIELD_ENCRYPTION_KEYS: {consequence}",
-                f"Append the key that it was encrypted with to the list, or enter the {label} again in the admin.",
+                f"Append the key that it was encrypted with to this setting, or enter the {label} again in the admin.",
             )
         elif secret.reveal().startswith(PLACEHOLDER):
             yield check.failure(

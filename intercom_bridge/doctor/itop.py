@@ -45,7 +45,7 @@ def examine(itop: ItopInstance, workspaces: Sequence[Workspace], deadline: Deadl
     if not all(secret.is_readable for secret in secrets):
         yield subject.check("itop.secret").failure(
             "the secret of its account cannot be decrypted with FIELD_ENCRYPTION_KEYS",
-            "Append the key that it was encrypted with to the list, or enter the secret again in the admin.",
+            "Append the key that it was encrypted with to this setting, or enter the secret again in the admin.",
         )
         return
     if any(secret.reveal().startswith(PLACEHOLDER) for secret in secrets):

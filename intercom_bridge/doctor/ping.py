@@ -35,7 +35,7 @@ def examine_address(subject: Subject) -> Iterator[Finding]:
     try:
         response = _call("HEAD")
     except HttpError as error:
-        yield _unreachable(subject, error)
+        yield _unreachable_finding(subject, error)
         return
     if response.status != 200:
         yield subject.check("service.address").failure(*_describe_wrong_status(response, "HEAD"))
@@ -44,7 +44,7 @@ def examine_address(subject: Subject) -> Iterator[Finding]:
     if urlsplit(settings.PUBLIC_URL).scheme != "https":
         yield subject.check("service.certificate").warning(
             f"PUBLIC_URL is not https: Intercom cannot call {settings.PUBLIC_URL}",
-            "Acceptable for a trial on this machine. Otherwise run a proxy with a certificate in front of it.",
+            "Acceptable for a trial on this machine. Otherwise run a proxy with a certificate in front of the service.",
         )
     yield from examine_certificate(subject.check("service.certificate"), response.certificate_end)
     yield _examine_size(subject)
@@ -67,7 +67,8 @@ def _examine_size(subject: Subject) -> Finding:
         return check.ok("accepts requests of 10 MB")
     if response.status == 413:
         return check.failure(
-            "the proxy rejects requests of 10 MB (413): long conversations have no panel and lose messages",
+            "the proxy rejects requests of 10 MB (413): in long conversations, the panel does not open, and messages are "
+            "lost",
             "Allow bodies of 20 MB in the proxy (nginx: client_max_body_size 20m).",
         )
     return check.warning(
@@ -99,7 +100,7 @@ def examine_ping(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
         first_secret = next(iter(workspace.client_secrets().values()))
         response = _call("POST", body=body, signature=webhook_signature(body, first_secret))
     except HttpError as error:
-        yield _unreachable(subject, error)
+        yield _unreachable_finding(subject, error)
         return
     milliseconds = (time.monotonic() - began) * 1000
     if response.status == 200:
@@ -120,13 +121,13 @@ def _call(
         )
 
 
-def _unreachable(subject: Subject, error: HttpError) -> Finding:
+def _unreachable_finding(subject: Subject, error: HttpError) -> Finding:
     if problem := describe_problem(error.certificate_problem):
         return subject.check("service.certificate").failure(
             f"Intercom cannot trust {settings.PUBLIC_URL}: {problem}", CERTIFICATE_TO_DO
         )
     return subject.check("service.address").failure(
-        f"{webhook_address()} cannot be reached from here: {error}",
+        f"{webhook_address()} cannot be reached from this machine: {error}",
         "Check PUBLIC_URL, that the proxy and the web server run, and that Intercom can reach them. If a firewall "
         "blocks only this machine's access to its own public address, try it from another machine.",
     )

@@ -56,31 +56,31 @@ def _examine_keys() -> Iterator[Finding]:
     try:
         cipher()
     except ImproperlyConfigured as error:
-        yield check.failure(str(error), "`manage.py check` shows how to generate one.")
+        yield check.failure(str(error), "`manage.py check` shows how to generate a key.")
         return
     secrets = [stored.secret for stored in stored_secrets()]
     unreadable_count = sum(not secret.is_readable for secret in secrets)
     if unreadable_count:
         yield check.failure(
             f"{unreadable_count} of {len(secrets)} stored secrets cannot be decrypted with FIELD_ENCRYPTION_KEYS",
-            "Append the key that they were encrypted with to FIELD_ENCRYPTION_KEYS. `manage.py check --database "
-            "default` lists these secrets.",
+            "Append the key that they were encrypted with to this setting. `manage.py check --database default` lists "
+            "these secrets.",
         )
     else:
         yield check.ok(f"all {len(secrets)} stored secrets can be decrypted")
 
 
 def _examine_work() -> Iterator[Finding]:
-    alive = WorkerHeartbeat.objects.alive().count()
-    if not alive:
+    alive_count = WorkerHeartbeat.objects.alive().count()
+    if not alive_count:
         since = stalled_since()
         yield SUBJECT.check("service.worker").failure(
             stalled_message(since) if since else "no worker is alive: nothing is written",
-            "Start a worker (python manage.py worker), and read the log of the one that ended.",
+            "Start a worker (python manage.py worker), and read the log of the worker that ended.",
         )
         return
     yield SUBJECT.check("service.worker").ok(
-        "1 worker is alive" if alive == 1 else f"{alive} workers are alive"
+        "1 worker is alive" if alive_count == 1 else f"{alive_count} workers are alive"
     )
     due_at = oldest_due()
     due_seconds = (timezone.now() - due_at).total_seconds() if due_at else 0.0

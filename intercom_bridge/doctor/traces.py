@@ -21,15 +21,15 @@ from .probe import Probe
 MAX_TIME_DIFFERENCE = 600.0
 # Two equal entries whose times differ by fewer seconds are one message that was written twice.
 DUPLICATE_SECONDS = 120.0
-# How many tickets are searched for duplicates. They are those of the newest deliveries.
-MAX_TICKETS = 3
+# Duplicates are searched in the tickets of the newest MAX_DELIVERIES messages, in at most MAX_TICKETS of them.
 MAX_DELIVERIES = 30
-# How many messages are compared per ticket.
+MAX_TICKETS = 3
+# The largest number of messages that are compared with the logs of a ticket.
 MAX_ENTRIES = 300
 
 
 def examine_traces(probe: Probe) -> Iterator[Finding]:
-    """Run these checks. Raise ItopError when iTop stops responding."""
+    """Run the three checks of written messages. Raise ItopError when iTop stops responding."""
     for about, examine in (
         ("itop.changes", _examine_tracking),
         ("itop.time_zone", _examine_time_zone),

@@ -315,7 +315,7 @@ def _check_workers() -> Iterator[CheckMessage]:
         yield _warning(
             "W116",
             stalled_message(since),
-            "Start a worker (python manage.py worker), and read the log of the one that ended.",
+            "Start a worker (python manage.py worker), and read the log of the worker that ended.",
         )
 
 
@@ -491,7 +491,7 @@ def _check_secrets(row: Workspace | ItopInstance, *names: str) -> Iterator[Check
             yield _error(
                 "E104",
                 f"Its {_label(row, name)} cannot be decrypted with FIELD_ENCRYPTION_KEYS.",
-                "Append the key that it was encrypted with to the list, or enter the secret again in the admin.",
+                "Append the key that it was encrypted with to this setting, or enter the secret again in the admin.",
                 row,
             )
         elif _reveal(secret).startswith(PLACEHOLDER):
