@@ -99,7 +99,10 @@ def apply(row: Row, fields: Mapping[str, SourceValue], title: str, *, overwrite:
 
 
 def _forget(row: Row, changed: Collection[str]) -> list[str]:
-    """Reset what was learned with a value that has `changed`. Return the columns to save."""
+    """Discard what the bridge has learned with the previous values of the fields in `changed`.
+
+    Return the columns that this resets, for the caller to save.
+    """
     if isinstance(row, Workspace):
         return row.forget_use(changed)
     has_new_connection = not {"url", "token", "user", "password"}.isdisjoint(changed)
@@ -107,6 +110,7 @@ def _forget(row: Row, changed: Collection[str]) -> list[str]:
         return []
     row.answers.all().delete()
     if "url" in changed:
+        # At another address, the same id may be another person's.
         PersonMatch.objects.filter(itop=row).delete()
     return row.forget()
 
@@ -153,12 +157,14 @@ class _Field:
         return Line(self.label, CHANGED, f"{text} (was {previous})")
 
     def _apply_secret(self, current: Secret, source: SourceValue, *, overwrite: bool) -> Line:
+        plain: str | None
         try:
-            plain: str | None = current.reveal()
+            plain = current.reveal()
         except SecretDecryptionError:
             plain = None
         if plain is not None and plain == source.value:
             return Line(self.label, UNCHANGED)
+        # As in `apply`. Of the last import's secret only the digest is stored, and the default is no secret.
         if self.name in self.row.imported:
             is_untouched = plain is not None and self._is_digest_of(plain, self.row.imported[self.name])
         else:

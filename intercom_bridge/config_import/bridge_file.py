@@ -179,13 +179,15 @@ def _parse(text: str) -> dict[str, Any]:
     if document.get("version") != VERSION:
         raise ConfigError(
             f"the file has version {_quote(document.get('version'))}, and this bridge reads version {VERSION}. "
-            "Export it with the version of the bridge that imports it."
+            "Export the configuration with the same version of the bridge that imports it."
         )
     for name in LISTS:
         if not isinstance(document.setdefault(name, []), list):
             raise ConfigError(f"the value of {name} is not a list.")
-    if unknown := sorted(set(document) - set(LISTS) - {"format", "version"}):
-        raise ConfigError(f"there is no list called {unknown[0]}.{_suggestion(unknown[0], LISTS)}")
+    if unknown_names := sorted(set(document) - set(LISTS) - {"format", "version"}):
+        raise ConfigError(
+            f"there is no list called {unknown_names[0]}.{_suggestion(unknown_names[0], LISTS)}"
+        )
     return document
 
 

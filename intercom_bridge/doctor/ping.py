@@ -67,8 +67,8 @@ def _examine_size(subject: Subject) -> Finding:
         return check.ok("accepts requests of 10 MB")
     if response.status == 413:
         return check.failure(
-            "the proxy rejects requests of 10 MB (413): in long conversations, the panel does not open, and messages are "
-            "lost",
+            "the proxy rejects requests of 10 MB (413): in long conversations, the panel does not open, and messages "
+            "are lost",
             "Allow bodies of 20 MB in the proxy (nginx: client_max_body_size 20m).",
         )
     return check.warning(
