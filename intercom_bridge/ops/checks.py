@@ -56,7 +56,7 @@ GENERATE_KEY_HINT = (
 def _system_check(
     *tags: str, deploy: bool = False
 ) -> Callable[[_Messages], Callable[..., list[CheckMessage]]]:
-    """Decorate a function that yields messages, and register it as a system check: Django expects a list."""
+    """Return a decorator for functions that yield messages. It registers them as system checks that return lists."""
 
     def decorate(messages: _Messages) -> Callable[..., list[CheckMessage]]:
         @functools.wraps(messages)
@@ -124,7 +124,7 @@ def check_public_keys(**_: Any) -> Iterator[CheckMessage]:
             yield _error(
                 "E003",
                 f"{name} contains the public value from settings/development.py, and DEBUG is off.",
-                "Generate your own. Use settings.production for real conversations.",
+                "Generate a value of your own. Use settings.production for real conversations.",
             )
 
 
@@ -150,7 +150,7 @@ def check_public_url(**_: Any) -> Iterator[CheckMessage]:
             f"PUBLIC_URL is not https (it is {settings.PUBLIC_URL}).",
             "Intercom calls https addresses only. Run a proxy with a certificate in front of this service.",
         )
-    if not _is_allowed(parts.hostname):
+    if not _is_allowed_host(parts.hostname):
         yield _error(
             "E009",
             f"ALLOWED_HOSTS does not contain {parts.hostname}, the host of PUBLIC_URL: all requests from Intercom "
@@ -159,10 +159,12 @@ def check_public_url(**_: Any) -> Iterator[CheckMessage]:
         )
 
 
-def _is_allowed(host: str) -> bool:
+def _is_allowed_host(host: str) -> bool:
+    # With DEBUG and without ALLOWED_HOSTS, Django allows this machine only.
     if settings.DEBUG and not settings.ALLOWED_HOSTS:
         return host in LOCAL_HOSTS
-    return validate_host(f"[{host}]" if ":" in host else host, settings.ALLOWED_HOSTS)
+    is_ipv6 = ":" in host
+    return validate_host(f"[{host}]" if is_ipv6 else host, settings.ALLOWED_HOSTS)
 
 
 @_system_check(deploy=True)
@@ -217,8 +219,9 @@ def check_intercom_api_url(**_: Any) -> Iterator[CheckMessage]:
 @_system_check()
 def check_redis_url(**_: Any) -> Iterator[CheckMessage]:
     parts = _split(settings.REDIS_URL)
-    is_tcp = parts.scheme in ("redis", "rediss") and parts.hostname
-    if settings.REDIS_URL and not is_tcp and not (parts.scheme == "unix" and parts.path):
+    is_host = parts.scheme in ("redis", "rediss") and parts.hostname
+    is_socket = parts.scheme == "unix" and parts.path
+    if settings.REDIS_URL and not (is_host or is_socket):
         yield _error(
             "E008",
             "REDIS_URL is not the address of a Redis server.",
@@ -242,7 +245,7 @@ def check_metrics(**_: Any) -> Iterator[CheckMessage]:
     if settings.METRICS_TOKEN and not settings.METRICS_DIR:
         yield _warning(
             "W006",
-            "METRICS_TOKEN is set, but METRICS_DIR cannot be created or written to: /metrics has no counters.",
+            "METRICS_TOKEN is set, but METRICS_DIR cannot be created or written to: /metrics returns no counters.",
             "Set METRICS_DIR to a directory that the service may write to.",
         )
 
@@ -265,6 +268,7 @@ def check_files_dir(**_: Any) -> Iterator[CheckMessage]:
 
 
 def _split(url: str) -> SplitResult:
+    """Return the parts of a URL. If it is invalid, all parts are empty."""
     try:
         parts = urlsplit(str(url))
         _ = parts.port  # raises ValueError if it is not a number
@@ -382,8 +386,8 @@ def _check_itop(itop: ItopInstance) -> Iterator[CheckMessage]:
             "Enter the https address of this iTop.",
             itop,
         )
-    path = parts.path.rstrip("/").lower()
-    if path.endswith((".php", "/webservices", "/pages")) or parts.query or parts.fragment:
+    is_page = parts.path.rstrip("/").lower().endswith((".php", "/webservices", "/pages"))
+    if is_page or parts.query or parts.fragment:
         yield _error(
             "E108",
             f"Its address is a page of iTop, not the base URL: {parts.scheme}://{parts.hostname}{parts.path}",
