@@ -181,7 +181,7 @@ def _examine_push(probe: Probe) -> Finding:
 
 
 def _examine_emails(probe: Probe) -> Iterator[Finding]:
-    """Report the changes about which iTop e-mails the caller. Warn if a workspace's rules reply about them, too."""
+    """Report iTop's e-mails to the caller about changes. Warn if a workspace's rules also send these as replies."""
     check = probe.subject.check("itop.emails")
     try:
         mails = list(_customer_mails(probe))

@@ -24,12 +24,12 @@ def examine_extension(probe: Probe) -> Iterator[Finding]:
     check = probe.subject.check("itop.extension")
     results: list[bool] = []
     for workspace in probe.workspaces:
-        exist = _has_attributes(probe, workspace)
-        if exist is None:
+        attributes_exist = _has_attributes(probe, workspace)
+        if attributes_exist is None:
             continue
-        results.append(exist)
-        if workspace.has_intercom_attributes is not exist:
-            workspace.learn_attributes(exist=exist)
+        results.append(attributes_exist)
+        if workspace.has_intercom_attributes is not attributes_exist:
+            workspace.learn_attributes(exist=attributes_exist)
     if not results:
         return
     if not any(results):

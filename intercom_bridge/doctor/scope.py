@@ -44,7 +44,7 @@ def examine_scope(probe: Probe, workspace: Workspace, subject: Subject) -> Findi
     except ItopPermissionError as error:
         return check.failure(
             f"its scope cannot be evaluated: {error}",
-            "Allow the account in iTop to read that class, or use another class in the scope.",
+            "Allow the account in iTop to read the class in the scope, or use another class.",
         )
     if template.placeholders:
         return check.ok("iTop accepts its scope, which depends on the contact")
@@ -53,7 +53,7 @@ def examine_scope(probe: Probe, workspace: Workspace, subject: Subject) -> Findi
             "its scope finds nothing in iTop, so no contact is in scope",
             f"Correct the scope in the admin. It is now: {workspace.scope}",
         )
-    return check.ok(f"its scope finds {in_scope.total} of {query.class_name}")
+    return check.ok(f"its scope finds objects of the class {query.class_name}: {in_scope.total}")
 
 
 def _examine_external_id(probe: Probe, code: str, subject: Subject) -> Finding:
@@ -63,7 +63,7 @@ def _examine_external_id(probe: Probe, code: str, subject: Subject) -> Finding:
         probe.get("Person", f"SELECT Person AS p WHERE p.{code} = '0'")
     except ItopRejectedError as error:
         return check.failure(
-            f"the class Person in iTop has no attribute {code}, which is set for matching contacts: {error}",
+            f"the class Person in iTop has no attribute {code}, by which contacts are to be matched: {error}",
             "Correct the iTop attribute for external_id in the admin, or clear the field.",
         )
     except ItopPermissionError as error:

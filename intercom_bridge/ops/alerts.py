@@ -54,7 +54,7 @@ def send_alerts() -> None:
 
 @dataclass(frozen=True)
 class _Failures:
-    """The failed rows of one kind. `unreported` has the reason code, by primary key, of those for the next digest."""
+    """The failed rows of one kind. `unreported` maps the primary keys for the next digest to their reason codes."""
 
     description: str
     rows: JobQuerySet[Any]

@@ -36,9 +36,9 @@ def oldest_due() -> dt.datetime | None:
 
 
 def stalled_since() -> dt.datetime | None:
-    """Return since when work has been due, if nobody does it; otherwise None.
+    """Return since when work has been due, if no worker is alive.
 
-    Nobody does it if no worker is alive and the work has been due for more than two minutes.
+    Return None if a worker is alive, or if no work has been due for more than two minutes.
     """
     if WorkerHeartbeat.objects.alive().exists():
         return None
