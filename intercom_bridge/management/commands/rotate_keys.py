@@ -26,7 +26,7 @@ class Command(BaseCommand):
         if rotation.unreadable:
             names = "".join(f"\n  {stored}" for stored in rotation.unreadable)
             raise CommandError(
-                f"{len(rotation.unreadable)} cannot be decrypted with any key and were not changed:{names}\n"
+                f"No key can decrypt these secrets, and they were not changed ({len(rotation.unreadable)}):{names}\n"
                 "Append the key that they were encrypted with to FIELD_ENCRYPTION_KEYS and run this command again, or "
                 "enter the secrets again in the admin."
             )
