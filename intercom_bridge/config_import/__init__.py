@@ -1,7 +1,8 @@
-"""Import a configuration file into the database.
+"""Export our configuration to a JSON file, and import this file or the configuration of iTop's PHP extension.
 
-`read_file` returns a BridgeFile for our own JSON format, and a Source for the configuration of iTop's PHP extension
-(PHP or XML, never executed). `read_parameters` interprets a Source, and `ExtensionImport` writes the rows.
+`read_file` recognises the format. It returns a BridgeFile for our own JSON format; its `apply` writes the rows. For the
+configuration of the PHP extension (PHP or XML, never executed) it returns a Source: `read_parameters` interprets the
+Source, and `ExtensionImport` writes the rows.
 """
 
 from .applying import Report

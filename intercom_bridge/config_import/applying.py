@@ -1,4 +1,8 @@
-"""Write the values of a file to one row, without overwriting what an admin has set, and report it field by field."""
+"""Write values from a file to one row, and report the outcome for each field. Values that an admin has set are kept.
+
+A row's column `imported` holds, by field, the value of the last import. It shows which values an admin has changed
+since then.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ from .values import ConfigError, SourceValue
 MAX_VALUE_LENGTH = 100
 # These fields identify a row or come from the command line, so they may be absent from the file.
 _OPTIONAL_FIELDS = ("name", "url", "token", "workspace_id", "workspace", "position")
-# Outcomes. KEPT: an admin set another value, and the file does not overwrite it.
+# Outcomes for one field. SET: it was empty or had its default. KEPT: an admin has set another value, which stays.
 SET, CHANGED, UNCHANGED, KEPT = "set", "changed", "unchanged", "kept"
 
 Row = ItopInstance | TicketProfile | Workspace | Messenger | EventRules
@@ -52,7 +56,7 @@ class Section:
 
 @dataclass
 class Report:
-    """The whole import; `notes` are complete sentences."""
+    """The outcome of a whole import. `notes` are complete sentences."""
 
     sections: list[Section] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -64,11 +68,11 @@ class Report:
 def apply(row: Row, fields: Mapping[str, SourceValue], title: str, *, overwrite: bool) -> Section:
     """Save the row with these fields and return the outcome for each field.
 
-    A value that an admin has set is kept, unless `overwrite` is true. Raise ConfigError for a value that the row's
-    model refuses.
+    A value that an admin has set is kept, unless `overwrite` is true. Raise ConfigError if the row's model refuses a
+    value.
     """
     is_new = row.pk is None
-    section = Section(f"{title} ({'new' if is_new else 'known'})")
+    section = Section(f"{title} ({'new' if is_new else 'existing'})")
     imported = dict(row.imported)
     changed = []
     for name, source in fields.items():
@@ -89,25 +93,32 @@ def apply(row: Row, fields: Mapping[str, SourceValue], title: str, *, overwrite:
         if is_new:
             row.save()
         else:
-            # Only these columns: in the meantime keys may be rotated, or a worker may have learned something.
+            # Other processes may have changed other columns since the row was read: do not overwrite those.
             row.save(update_fields=[*changed, *_forget(row, changed), "imported"])
     return section
 
 
 def _forget(row: Row, changed: Collection[str]) -> list[str]:
-    """Reset what was learned with the previous address, account or secrets. Return the columns to save."""
+    """Discard what the bridge has learned with the previous values of the fields in `changed`.
+
+    Return the columns that this resets, for the caller to save.
+    """
     if isinstance(row, Workspace):
         return row.forget_use(changed)
-    if not isinstance(row, ItopInstance) or {"url", "token", "user", "password"}.isdisjoint(changed):
+    has_new_connection = not {"url", "token", "user", "password"}.isdisjoint(changed)
+    if not isinstance(row, ItopInstance) or not has_new_connection:
         return []
     row.answers.all().delete()
     if "url" in changed:
+        # At another address, the same id may be another person's.
         PersonMatch.objects.filter(itop=row).delete()
     return row.forget()
 
 
 @dataclass(frozen=True)
 class _Field:
+    """A field of a row that a file sets."""
+
     row: Row
     name: str
 
@@ -122,7 +133,7 @@ class _Field:
         return str(self.column.verbose_name)
 
     def apply(self, source: SourceValue, *, overwrite: bool) -> Line:
-        """Set the row's attribute, if it may be set, and return the outcome."""
+        """Set the row's attribute, unless an admin's value must be kept, and return the outcome."""
         current = getattr(self.row, self.column.attname)
         if isinstance(self.column, SecretField):
             return self._apply_secret(current, source, overwrite=overwrite)
@@ -134,35 +145,38 @@ class _Field:
         if current == wanted:
             return Line(self.label, UNCHANGED, text)
         is_default = current is None or current == self.column.get_default()
-        is_known = self.name in self.row.imported
-        may_replace = self.row.imported[self.name] == current if is_known else is_default
-        if not may_replace and not overwrite:
+        was_imported = self.name in self.row.imported
+        # Whether the value is still that of the last import or, before the first import, the default.
+        is_untouched = current == self.row.imported[self.name] if was_imported else is_default
+        if not is_untouched and not overwrite:
             return Line(self.label, KEPT, f"set in the admin. The file says{source.position}: {text}")
         previous = _format(getattr(self.row, self.name)) or "empty"
         setattr(self.row, self.name, source.value)
-        if is_default and not is_known:
+        if is_default and not was_imported:
             return Line(self.label, SET, text)
         return Line(self.label, CHANGED, f"{text} (was {previous})")
 
     def _apply_secret(self, current: Secret, source: SourceValue, *, overwrite: bool) -> Line:
+        plain: str | None
         try:
-            plain: str | None = current.reveal()
+            plain = current.reveal()
         except SecretDecryptionError:
             plain = None
         if plain is not None and plain == source.value:
             return Line(self.label, UNCHANGED)
+        # As in `apply`. Of the last import's secret only the digest is stored, and the default is no secret.
         if self.name in self.row.imported:
-            may_replace = plain is not None and self._is_digest(self.row.imported[self.name], plain)
+            is_untouched = plain is not None and self._is_digest_of(plain, self.row.imported[self.name])
         else:
-            may_replace = plain == ""
-        if not may_replace and not overwrite:
+            is_untouched = plain == ""
+        if not is_untouched and not overwrite:
             why = "set in the admin" if plain is not None else "cannot be read with FIELD_ENCRYPTION_KEYS"
             return Line(self.label, KEPT, why)
         setattr(self.row, self.name, Secret.seal(source.value))
         return Line(self.label, SET if plain == "" else CHANGED)
 
     def imported_value(self, value: Any) -> Any:
-        """Return the value to store in the row's `imported` column. For a secret, it is a keyed digest."""
+        """Return the value for the row's `imported` column. Of a secret, this is a digest keyed with SECRET_KEY."""
         if isinstance(self.column, SecretField):
             return self._digest(value, settings.SECRET_KEY)
         return value.pk if isinstance(value, models.Model) else value
@@ -171,12 +185,14 @@ class _Field:
         salt = f"intercom_bridge.config_import.{self.name}"
         return salted_hmac(salt, plain, secret=key, algorithm="sha256").hexdigest()
 
-    def _is_digest(self, digest: object, plain: str) -> bool:
+    def _is_digest_of(self, plain: str, digest: object) -> bool:
+        # SECRET_KEY may have been rotated since the import.
         keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
         return any(constant_time_compare(str(digest), self._digest(plain, key)) for key in keys)
 
 
 def _validate(row: Row, fields: Mapping[str, SourceValue], title: str) -> None:
+    """Raise ConfigError, with the line in the file, for the first value that the row's model refuses."""
     try:
         row.full_clean()
     except ValidationError as error:

@@ -1,7 +1,8 @@
 """The bridge's own configuration as one JSON file: everything that an admin sets, except secrets.
 
-`export_config` writes it and `import_config` reads it: for review, and to copy a configuration to another environment.
-A secret belongs in the environment: `"token_env": "ITOP_TOKEN"` in the file names the variable that holds it.
+The command `export_config` writes the file, and `import_config` reads it. It serves to review a configuration and to
+copy it to another environment. The file contains no secret, but may name the environment variable that holds it:
+`"token_env": "ITOP_TOKEN"`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .values import ConfigError, SourceValue, read_secret_variable
 
 FORMAT: Final = "intercom-itop-bridge"
 VERSION: Final = 1
-# The list in the file -> its model, and the attribute that identifies a row.
+# Name of a list in the file -> model of its rows, and the attribute that identifies a row.
 LISTS: Final[dict[str, tuple[type[Row], str]]] = {
     "itops": (ItopInstance, "name"),
     "profiles": (TicketProfile, "name"),
@@ -32,32 +33,33 @@ LISTS: Final[dict[str, tuple[type[Row], str]]] = {
     "messengers": (Messenger, "workspace"),
     "event_rules": (EventRules, "workspace"),
 }
-# The attribute by which other rows refer to a row.
-_NAME_OF: Final[dict[type[models.Model], str]] = dict(LISTS.values())
+# Model -> the attribute that identifies a row. In the file, a foreign key holds this attribute of the other row.
+_IDENTIFIER_OF: Final[dict[type[models.Model], str]] = dict(LISTS.values())
+# Ends the name of an attribute whose value names an environment variable with a secret.
 _ENV: Final = "_env"
-# Valid for some days only: neither worth a review nor of use in another environment.
+# Used only for some days, while a secret is rotated: neither worth a review nor of use in another environment.
 _NOT_EXPORTED: Final = {
     "previous_client_secret",
     "previous_client_secret_until",
     "next_api_secret",
     "next_api_secret_from",
 }
-# Attributes that a new row needs, and what to do where one is missing.
+# Attributes that a new row needs, and what to do if the file lacks them.
 _REQUIRED: Final[dict[type[Row], dict[str, str]]] = {
     ItopInstance: {
-        "url": 'Give its "url".',
+        "url": 'Add its "url".',
         f"token{_ENV}": (
-            "Put the token of its account into an environment variable and name that as "
+            "Put the token of its account into an environment variable and name the variable as "
             f'"token{_ENV}", or add the iTop in the admin first.'
         ),
     },
     Workspace: {
-        "scope": 'Without a scope it would serve everybody. Give its "scope".',
-        "itop": 'Give its "itop", by name.',
-        "profile": 'Give its "profile", by name.',
+        "scope": 'Without a scope it would serve everybody. Add its "scope".',
+        "itop": 'Add the name of its iTop as "itop".',
+        "profile": 'Add the name of its ticket profile as "profile".',
     },
 }
-# Type of a column -> the type in JSON, and its description.
+# Type of a column -> type of its value in JSON, and the description of this type for messages.
 _JSON_TYPES: Final[dict[str, tuple[type, str]]] = {
     "CharField": (str, "text"),
     "TextField": (str, "text"),
@@ -69,18 +71,20 @@ _JSON_TYPES: Final[dict[str, tuple[type, str]]] = {
 
 
 def export() -> str:
-    """Return the whole configuration as JSON, in a stable order, so that two exports can be compared by line."""
+    """Return the whole configuration as JSON. The order is stable, so two exports can be compared line by line."""
     document: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     for name, (model, key) in LISTS.items():
         rows = model._default_manager.order_by(_lookup(model, key))
-        document[name] = [
-            {column.name: _exported_value(row, column) for column in _columns(model)} for row in rows
-        ]
+        document[name] = [_exported_row(row) for row in rows]
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
+def _exported_row(row: Row) -> dict[str, Any]:
+    return {column.name: _exported_value(row, column) for column in _columns(type(row))}
+
+
 def _columns(model: type[Row]) -> list[models.Field[Any, Any]]:
-    """Return the columns that an admin sets, without secrets."""
+    """Return the columns that an admin sets, except secrets and the attributes in _NOT_EXPORTED."""
     return [
         column
         for column in model._meta.concrete_fields
@@ -93,13 +97,13 @@ def _columns(model: type[Row]) -> list[models.Field[Any, Any]]:
 
 def _exported_value(row: Row, column: models.Field[Any, Any]) -> Any:
     value = getattr(row, column.name)
-    return getattr(value, _NAME_OF[type(value)]) if isinstance(value, models.Model) else value
+    return getattr(value, _IDENTIFIER_OF[type(value)]) if isinstance(value, models.Model) else value
 
 
 def _lookup(model: type[Row], key: str) -> str:
-    """Return the lookup for the names in the file: "name", or "workspace__workspace_id" of a row's workspace."""
+    """Return the lookup that finds a row by its identifier in the file: "name", or "workspace__workspace_id"."""
     related = model._meta.get_field(key).related_model
-    return f"{key}__{_NAME_OF[related]}" if isinstance(related, type) else key
+    return f"{key}__{_IDENTIFIER_OF[related]}" if isinstance(related, type) else key
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,10 @@ class BridgeFile:
     text: str
 
     def apply(self, *, overwrite: bool = False, dry_run: bool = False) -> Report:
-        """Write the rows in one transaction; `dry_run` rolls it back.
+        """Write the rows in one transaction, and roll it back if `dry_run` is true.
 
-        `overwrite` also replaces what was set in the admin. Raise ConfigError, and write nothing, if any part of the
-        file is refused.
+        Values that an admin has set are kept, unless `overwrite` is true. Raise ConfigError if any part of the file is
+        refused; then nothing is written.
         """
         document = _parse(self.text)
         report = Report()
@@ -132,17 +136,19 @@ class BridgeFile:
 
 
 def _apply_entry(entry: _Entry, report: Report, *, overwrite: bool) -> None:
-    named = {_lookup(entry.model, entry.key): entry.name}
-    existing: Row | None = entry.model._default_manager.filter(**named).first()
+    has_name = {_lookup(entry.model, entry.key): entry.name}
+    existing: Row | None = entry.model._default_manager.filter(**has_name).first()
     row = existing or entry.model()
     if existing is None:
         entry.require_attributes()
     was_enabled = isinstance(row, Workspace) and row.enabled
-    kind = str(entry.model._meta.verbose_name).capitalize().replace("\u2060", "").replace("itop", "iTop")
+    # `capitalize` also makes the T of iTop small.
+    kind = _kind_of(entry.model).capitalize().replace("itop", "iTop")
     fields = dict(entry.fields(report))
     report.sections.append(apply(row, fields, f"{kind} {entry.name}", overwrite=overwrite))
     if isinstance(row, Workspace):
         if existing is not None and row.enabled and not was_enabled:
+            # Messages that arrived while the workspace was disabled were skipped.
             Conversation.objects.look_for_missed(row)
         if not (row.client_secret and row.access_token):
             report.notes.append(
@@ -152,9 +158,13 @@ def _apply_entry(entry: _Entry, report: Report, *, overwrite: bool) -> None:
 
 
 def _report_unlisted_rows(model: type[Row], key: str, names: list[str], report: Report) -> None:
-    kind = str(model._meta.verbose_name).replace("\u2060", "")
     for row in model._default_manager.exclude(**{f"{_lookup(model, key)}__in": names}):
-        report.notes.append(f"The {kind} {row} is not in the file. It is left as it is.")
+        report.notes.append(f"The {_kind_of(model)} {row} is not in the file. It is left as it is.")
+
+
+def _kind_of(model: type[Row]) -> str:
+    # The name may begin with a word joiner, which keeps the admin from writing iTop with a capital I.
+    return str(model._meta.verbose_name).replace("\u2060", "")
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -169,18 +179,20 @@ def _parse(text: str) -> dict[str, Any]:
     if document.get("version") != VERSION:
         raise ConfigError(
             f"the file has version {_quote(document.get('version'))}, and this bridge reads version {VERSION}. "
-            "Export it with the version of the bridge that imports it."
+            "Export the configuration with the same version of the bridge that imports it."
         )
     for name in LISTS:
         if not isinstance(document.setdefault(name, []), list):
             raise ConfigError(f"the value of {name} is not a list.")
-    if unknown := sorted(set(document) - set(LISTS) - {"format", "version"}):
-        raise ConfigError(f"there is no list called {unknown[0]}.{_suggestion(unknown[0], LISTS)}")
+    if unknown_names := sorted(set(document) - set(LISTS) - {"format", "version"}):
+        raise ConfigError(
+            f"there is no list called {unknown_names[0]}.{_suggestion(unknown_names[0], LISTS)}"
+        )
     return document
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a name that occurs twice in an object: JSON would silently drop the first value."""
+    """Return a JSON object as a dictionary. Raise ConfigError if a name occurs twice."""
     document = dict(pairs)
     if len(document) < len(pairs):
         ((duplicate, _count),) = Counter(name for name, _value in pairs).most_common(1)
@@ -189,7 +201,10 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Entry:
-    """One row as the file describes it."""
+    """One row as the file describes it.
+
+    `where` is its place in the file, for messages. `key` is the attribute that identifies it, and `name` its value.
+    """
 
     def __init__(self, where: str, attributes: Any, model: type[Row], key: str) -> None:
         self.model = model
@@ -206,15 +221,17 @@ class _Entry:
         self.attributes = attributes
 
     def require_attributes(self) -> None:
-        """Raise ConfigError for a new row that lacks an attribute it needs."""
+        """Raise ConfigError if an attribute is missing that a new row needs."""
         for name, hint in _REQUIRED.get(self.model, {}).items():
-            has_password = name == f"token{_ENV}" and f"password{_ENV}" in self.attributes
-            if not self.attributes.get(name) and not has_password:
+            # An iTop's account may have a user name and a password instead of a token.
+            has_password_instead = name == f"token{_ENV}" and f"password{_ENV}" in self.attributes
+            if not self.attributes.get(name) and not has_password_instead:
                 raise ConfigError(f"{self.where} is new here, and has no {name}. {hint}")
 
     def fields(self, report: Report) -> Iterator[tuple[str, SourceValue]]:
-        """Yield the row's fields with their values; add a note for each unknown name."""
+        """Yield the row's fields with their values. Add a note to the report for each unknown name."""
         columns = {column.name: column for column in _columns(self.model)}
+        # Name in the file -> name of the column: {"token_env": "token"}.
         secrets = {
             f"{column.name}{_ENV}": column.name
             for column in self.model._meta.concrete_fields
@@ -229,53 +246,62 @@ class _Entry:
                 yield secrets[name], SourceValue(read_secret_variable(value, self.where))
             elif name.removesuffix(_ENV) in _NOT_EXPORTED:
                 raise ConfigError(
-                    f"{self.where}: {name} is not imported. Enter the second secret of a rotation in the admin, with "
-                    "the date from or until which it is used."
+                    f"{self.where}: {name} is not imported. To rotate a secret, enter the second secret and its date "
+                    "in the admin."
                 )
             elif f"{name}{_ENV}" in secrets:
                 raise ConfigError(
                     f"{self.where}: {name} is a secret, and secrets do not belong in this file. Put it into an "
-                    f'environment variable and name that as "{name}{_ENV}".'
+                    f'environment variable and name the variable as "{name}{_ENV}".'
                 )
             else:
                 suggestion = _suggestion(name, [*columns, *secrets])
                 report.notes.append(f"{name} in {self.where} is unknown, and ignored.{suggestion}")
 
     def _value(self, column: models.Field[Any, Any], value: Any) -> Any:
+        """Return the column's value for a JSON value. Raise ConfigError if it has the wrong type or does not exist."""
         if isinstance(column, models.ForeignKey):
-            related: type[models.Model] = column.related_model
-            named = {_NAME_OF[related]: value}
-            row = related._default_manager.filter(**named).first() if isinstance(value, str) else None
-            if row is None:
-                raise ConfigError(f"{self.where}: there is no {column.name} called {_quote(value)}.")
-            return row
+            return self._related_row(column, value)
         if not _can_be_stored(value):
             raise ConfigError(f"{self.where}: {column.name} contains a character that cannot be stored.")
         if value is None and column.null:
             return None
         expected, description = _JSON_TYPES.get(column.get_internal_type(), (object, ""))
-        if not isinstance(value, expected) or (isinstance(value, bool) and expected is int):
+        # For Python, true and false are also numbers.
+        is_boolean_as_number = isinstance(value, bool) and expected is int
+        if not isinstance(value, expected) or is_boolean_as_number:
             raise ConfigError(f"{self.where}: {column.name} must be {description}, not {_quote(value)}.")
         return base_address(str(value)) if column.name == "url" else value
 
+    def _related_row(self, column: models.ForeignKey[Any, Any], identifier: Any) -> models.Model:
+        related: type[models.Model] = column.related_model
+        has_identifier = {_IDENTIFIER_OF[related]: identifier}
+        row = (
+            related._default_manager.filter(**has_identifier).first() if isinstance(identifier, str) else None
+        )
+        if row is None:
+            raise ConfigError(f"{self.where}: there is no {column.name} called {_quote(identifier)}.")
+        return row
+
 
 def _reject_duplicates(entries: list[_Entry]) -> None:
-    first: dict[str, _Entry] = {}
+    by_name: dict[str, _Entry] = {}
     for entry in entries:
-        if (other := first.setdefault(entry.name, entry)) is not entry:
+        first = by_name.setdefault(entry.name, entry)
+        if first is not entry:
             raise ConfigError(
-                f"{other.where} and {entry.where} have the same {entry.key}. Remove one of them."
+                f"{first.where} and {entry.where} have the same {entry.key}. Remove one of them."
             )
 
 
 def _can_be_stored(value: Any) -> bool:
-    """Return whether databases accept the text: JSON may contain NUL and unpaired surrogates."""
+    """Return whether databases accept the texts in a value. They refuse NUL and unpaired surrogates, unlike JSON."""
     text = json.dumps(value, ensure_ascii=False)
     return "\\u0000" not in text and text == text.encode("utf-8", "replace").decode()
 
 
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    similar = difflib.get_close_matches(name, list(known), 1, 0.8)
+def _suggestion(name: str, valid_names: Iterable[str]) -> str:
+    similar = difflib.get_close_matches(name, list(valid_names), n=1, cutoff=0.8)
     return f" Did you mean {similar[0]}?" if similar else ""
 
 

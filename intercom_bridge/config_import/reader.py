@@ -10,9 +10,10 @@ MAX_BYTES = 1_000_000
 
 
 def read_file(path: Path) -> Source | BridgeFile:
-    """Read our own JSON file, or the extension's parameters from config-itop.php, a part of it, or an XML data model.
+    """Read a configuration file: our own JSON, or the extension's parameters in PHP or XML.
 
-    Raise ConfigError if the file cannot be read, has another format, or lacks the parameters.
+    PHP is iTop's config-itop.php or a part of it, XML is iTop's data model. Raise ConfigError if the file cannot be
+    read, has another format, or lacks the parameters.
     """
     try:
         with path.open("rb") as file:
@@ -27,7 +28,7 @@ def read_file(path: Path) -> Source | BridgeFile:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError("the file is not UTF-8 here. Save it as UTF-8 and try again.", line) from error
+        raise ConfigError("the file is not UTF-8. Save it as UTF-8 and try again.", line) from error
     if text.lstrip().startswith("{"):
         return BridgeFile(text)
     return php.read_source(text)
@@ -37,5 +38,5 @@ def _is_xml(data: bytes) -> bool:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, which PHP cannot read
         return True
     start = data.removeprefix(b"\xef\xbb\xbf").lstrip()
-    # <<< opens a PHP heredoc.
+    # PHP begins with "<?php", and a part of a PHP file may begin with a heredoc, "<<<".
     return start.startswith(b"<?xml") or (start.startswith(b"<") and not start.startswith((b"<?", b"<<<")))

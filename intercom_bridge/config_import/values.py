@@ -1,4 +1,4 @@
-"""What the readers of configuration files share: values with their line, the error, secret variables."""
+"""What the readers of configuration files share: a value with its line, the error, and secrets from the environment."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 from intercom_bridge.datamodel.safe_xml import FileError
 from intercom_bridge.models.workspace import PLACEHOLDER
 
-# The name of Combodo's PHP extension, under which its parameters stand.
+# The name of Combodo's PHP extension. iTop's configuration contains the extension's parameters under this name.
 MODULE = "combodo-intercom-integration"
+# How deep arrays may be nested.
 MAX_DEPTH = 50
 
 
@@ -21,9 +22,9 @@ class ConfigError(FileError):
 
 @dataclass(frozen=True)
 class SourceValue:
-    """A value from the file and its line; 0 where the format has no lines.
+    """A value from a file, and its line. The line is 0 if it is unknown.
 
-    A PHP or XML array is a mapping of SourceValues. The keys of a list are 0, 1, 2 ...
+    The value of a PHP or XML array is a mapping from keys to SourceValues. The keys of a list are 0, 1, 2 ...
     """
 
     value: Any
@@ -41,13 +42,13 @@ class SourceValue:
 
     @property
     def position(self) -> str:
-        """Return the line for a message, like " (line 7)"."""
+        """Return the line for use in a message, like " (line 7)"; "" if it is unknown."""
         return f" (line {self.line})" if self.line else ""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The extension's parameters, and those members of $MySettings in a config-itop.php that are used."""
+    """The extension's parameters, and the members of $MySettings in a config-itop.php that the import uses."""
 
     parameters: Mapping[str | int, SourceValue]
     settings: Mapping[str, SourceValue] = field(default_factory=dict)
@@ -62,7 +63,10 @@ def parse_boolean(text: str) -> bool | None:
 
 
 def read_secret_variable(variable: str, where: str = "") -> str:
-    """Return the secret in an environment variable. Raise ConfigError, which names `where`, if it holds none."""
+    """Return the secret in an environment variable. Raise ConfigError if it holds none.
+
+    `where` is the place in the file that names the variable. The error's message begins with it.
+    """
     secret = os.environ.get(variable, "").strip()
     if not secret:
         problem = "is not set, or empty."

@@ -1,8 +1,8 @@
-"""Live checks of iTop, Intercom and this service, which `manage.py check` cannot make. Each finding says what to do.
+"""Check iTop, Intercom and this service with live requests. Each finding says what to do.
 
-Nothing is changed in iTop or Intercom; two test files are uploaded to iTop and deleted at once. Here, a signed ping
-leaves one row in the webhook events, and facts about an iTop (for example whether its account is an Administrator) are
-stored as usual.
+The checks change nothing in Intercom. In iTop, they upload two test files and delete them at once. In our database,
+each signed ping leaves a webhook event, and facts about an iTop (for example whether its account is an Administrator)
+are stored.
 """
 
 from collections.abc import Iterable, Iterator
@@ -37,25 +37,25 @@ __all__ = [
 def examine(workspace: Workspace, seconds: float = inf) -> Iterator[Finding]:
     """Check a workspace: its secrets, Intercom, PUBLIC_URL, and what it needs from its iTop.
 
-    Skip the checks of iTop for which no time is left after so many `seconds`.
+    `seconds` is a time limit: when it is reached, the remaining checks of iTop are skipped.
     """
     deadline = Deadline(seconds)
     findings = chain(intercom.examine(workspace), itop.examine(workspace.itop, [workspace], deadline))
-    return _without_secrets(findings, [workspace], [workspace.itop])
+    return _redact_secrets(findings, [workspace], [workspace.itop])
 
 
 def examine_itop(instance: ItopInstance, seconds: float = inf) -> Iterator[Finding]:
-    """Check an iTop, for all workspaces that use it."""
+    """Check an iTop for all workspaces that use it. `seconds` is a time limit, as in `examine`."""
     workspaces = list(instance.workspaces.select_related("itop", "profile"))
-    return _without_secrets(itop.examine(instance, workspaces, Deadline(seconds)), workspaces, [instance])
+    return _redact_secrets(itop.examine(instance, workspaces, Deadline(seconds)), workspaces, [instance])
 
 
 def examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
-    """Check a workspace whose secrets are readable: its access token, its iTop, which may be unsaved, and its scope.
+    """Check the access token, the iTop and the scope of a workspace with three or four requests.
 
-    Takes three or four requests.
+    The workspace and its iTop may be unsaved. Their secrets must be readable.
     """
-    return _without_secrets(_examine_unsaved(workspace), [workspace], [workspace.itop])
+    return _redact_secrets(_examine_unsaved(workspace), [workspace], [workspace.itop])
 
 
 def _examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
@@ -64,7 +64,7 @@ def _examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
     probe = Probe(workspace.itop, [workspace], itop_client(workspace.itop), Deadline(inf))
     has_responded = False
     try:
-        probe.client.server_info(deadline=probe.seconds)
+        probe.client.server_info(deadline=probe.request_seconds)
         has_responded = True
         yield examine_scope(probe, workspace, subject)
     except ItopError as error:
@@ -72,18 +72,21 @@ def _examine_unsaved(workspace: Workspace) -> Iterator[Finding]:
 
 
 def examine_everything() -> Iterator[Finding]:
-    """Check everything. Raise DatabaseError after the checks that do not need the database."""
+    """Check the service, then each iTop, then each workspace.
+
+    If the database fails, yield the findings that do not need it, and then raise DatabaseError.
+    """
     yield from service.examine()
     for instance in ItopInstance.objects.all():
         yield from examine_itop(instance)
     for workspace in Workspace.objects.select_related("itop", "profile"):
-        yield from _without_secrets(intercom.examine(workspace), [workspace], [workspace.itop])
+        yield from _redact_secrets(intercom.examine(workspace), [workspace], [workspace.itop])
 
 
-def _without_secrets(
+def _redact_secrets(
     findings: Iterator[Finding], workspaces: Iterable[Workspace], itops: Iterable[ItopInstance]
 ) -> Iterator[Finding]:
-    """Redact stored secrets: findings quote remote systems, which may repeat what was sent to them."""
+    """Redact the stored secrets in the findings: a finding quotes a remote system, and this may quote a secret."""
     stored = [
         secret
         for workspace in workspaces
@@ -91,4 +94,4 @@ def _without_secrets(
     ]
     stored += [secret for instance in itops for secret in (instance.token, instance.password)]
     secrets = [secret.reveal() for secret in stored if secret and secret.is_readable]
-    return (finding.without(secrets) for finding in findings)
+    return (finding.redacted(secrets) for finding in findings)

@@ -1,10 +1,12 @@
-"""The bridge's account in an iTop: its permissions, and which features are affected by missing ones.
+"""Check the permissions of the bridge's account in an iTop, and report which features a missing one affects.
 
-Nothing is changed in iTop: test writes contain an attribute that no class has, which iTop rejects before it creates
-or changes anything (recording 074), and test updates address an object that does not exist.
+The checks change nothing in iTop. Each test write contains an attribute that no class has: iTop rejects the attribute
+before it creates or changes anything (tests/recordings, number 074). A test update also addresses an object that does
+not exist.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from intercom_bridge.models import TicketProfile
 from itop_client import (
@@ -26,7 +28,7 @@ GRANT_PROFILE = (
     "or end iTop's read-only mode."
 )
 
-# Class, whether the bridge needs to read it, and the consequence if it cannot.
+# The class, whether the bridge works only if it may read the class, and the consequence if it may not.
 _READ_CLASSES = (
     ("Person", True, "contacts cannot be matched with persons, and the panel stays empty"),
     (
@@ -43,33 +45,41 @@ _READ_CLASSES = (
     (
         "CMDBChangeOpSetAttributeCaseLog",
         False,
-        "a log entry that another person's save has removed is detected, but not written again",
+        "if another person's save removes a log entry, the bridge detects it, but does not write the entry again",
     ),
 )
 
 
+class _CreatePermissions(NamedTuple):
+    """What a test creation has shown. None: it has not shown this."""
+
+    may_create: bool | None
+    may_set_authors: bool | None
+    """Whether the account may write log entries in other users' names. iTop allows this to Administrators."""
+
+
 def examine_account(probe: Probe) -> Iterator[Finding]:
     """Check the account's permissions. Raise ItopError when iTop stops responding."""
-    profiles = list({profile.ticket_class: profile for profile in probe.profiles}.values())
-    yield from _examine_reading(probe, [profile.ticket_class for profile in profiles])
-    set_authors: list[bool] = []
-    for profile in profiles:
-        may_create, may_set_authors = _may_create(probe, profile)
-        may_modify = _may_modify(probe, profile.ticket_class)
-        yield from _writing_findings(probe, profile.ticket_class, may_create, may_modify)
-        if may_set_authors is not None:
-            set_authors.append(may_set_authors)
-    if set_authors:
-        yield _administrator_finding(probe, is_administrator=all(set_authors))
+    profiles_by_class = {profile.ticket_class: profile for profile in probe.profiles}
+    yield from _examine_reading(probe, list(profiles_by_class))
+    may_set_authors: list[bool] = []
+    for ticket_class, profile in profiles_by_class.items():
+        permissions = _test_creation(probe, profile)
+        may_modify = _may_modify(probe, ticket_class)
+        yield from _writing_findings(probe, ticket_class, permissions.may_create, may_modify)
+        if permissions.may_set_authors is not None:
+            may_set_authors.append(permissions.may_set_authors)
+    if may_set_authors:
+        yield _administrator_finding(probe, is_administrator=all(may_set_authors))
 
 
 def _examine_reading(probe: Probe, ticket_classes: list[str]) -> Iterator[Finding]:
     check = probe.subject.check("itop.reading")
-    classes = [(ticket_class, True, "nothing works") for ticket_class in ticket_classes]
+    read_ticket_classes = [(ticket_class, True, "nothing works") for ticket_class in ticket_classes]
     readable = []
-    for class_name, is_required, consequence in (*classes, *_READ_CLASSES):
+    for class_name, is_required, consequence in (*read_ticket_classes, *_READ_CLASSES):
         try:
-            probe.test(class_name)
+            probe.try_reading(class_name)
         except UnknownClassError:
             continue  # reported by examine_profiles
         except ItopPermissionError:
@@ -77,56 +87,57 @@ def _examine_reading(probe: Probe, ticket_classes: list[str]) -> Iterator[Findin
             yield create_finding(f"its account may not read {class_name}: {consequence}", GRANT_PROFILE)
             continue
         except ItopRejectedError:
-            pass  # permission was granted
+            pass  # iTop checked the permission first, and granted it
         readable.append(class_name)
     if readable:
         yield check.ok(f"its account may read {', '.join(readable)}")
 
 
-def _may_create(probe: Probe, profile: TicketProfile) -> tuple[bool | None, bool | None]:
-    """Return whether the account may create tickets, and write entries in others' names; None for unknown."""
+def _test_creation(probe: Probe, profile: TicketProfile) -> _CreatePermissions:
+    """Send a creation that iTop always rejects. Its error shows the account's permissions."""
     entry = {"message": COMMENT, "format": "text", "user_id": 0, "user_login": COMMENT}
     try:
         probe.client.create(
             profile.ticket_class,
-            # iTop checks the fields in this order, and always rejects the second.
+            # iTop checks the permission, then the fields in this order. It always rejects the second field.
             {profile.code("public_log"): {"items": [entry]}, UNKNOWN_ATTRIBUTE: ""},
             comment=COMMENT,
-            deadline=probe.seconds,
+            deadline=probe.request_seconds,
         )
     except ItopNotAdministratorError:
-        return True, False
+        return _CreatePermissions(may_create=True, may_set_authors=False)
     except ItopPermissionError:
-        # A lacking permission or read-only mode: neither says whether the account is an Administrator.
-        return False, None
+        # The permission is missing, or iTop is read-only. Neither shows whether the account is an Administrator.
+        return _CreatePermissions(may_create=False, may_set_authors=None)
     except UnknownAttributeError as error:
         if error.attribute == UNKNOWN_ATTRIBUTE:
-            return True, True
+            return _CreatePermissions(may_create=True, may_set_authors=True)
     except ItopRejectedError:
-        pass  # the class or its log is wrong: reported by examine_profiles
+        pass  # the class or its log does not exist: reported by examine_profiles
     except ItopUnavailableError as error:
-        # iTop crashes on an abstract class (recording 076).
+        # iTop responds with the status 500 if the class is abstract (tests/recordings, number 076).
         if error.status != 500:
             raise
-        return False, None
-    return None, None
+        return _CreatePermissions(may_create=False, may_set_authors=None)
+    return _CreatePermissions(may_create=None, may_set_authors=None)
 
 
 def _may_modify(probe: Probe, ticket_class: str) -> bool | None:
+    """Return whether the account may modify tickets; None if the class does not exist."""
     try:
         probe.client.update(
             ticket_class,
             f"SELECT {ticket_class} AS t WHERE t.id = 0",
             {UNKNOWN_ATTRIBUTE: ""},
             comment=COMMENT,
-            deadline=probe.seconds,
+            deadline=probe.request_seconds,
         )
     except ItopPermissionError:
         return False
     except UnknownClassError:
         return None
     except ItopRejectedError:
-        pass  # the object or the attribute does not exist, but permission was granted
+        pass  # iTop granted the permission, and then rejected the unknown object or attribute
     return True
 
 
@@ -150,6 +161,7 @@ def _writing_findings(
 
 
 def _administrator_finding(probe: Probe, *, is_administrator: bool) -> Finding:
+    """Store whether the account is an Administrator, and report it."""
     check = probe.subject.check("itop.administrator")
     if probe.itop.is_administrator is not is_administrator:
         probe.itop.learn(is_administrator=is_administrator)
@@ -157,6 +169,6 @@ def _administrator_finding(probe: Probe, *, is_administrator: bool) -> Finding:
         return check.ok("its account is an Administrator: log entries show their real authors")
     return check.warning(
         "its account is not an Administrator: all log entries show this account, with the author's name in the text",
-        "To show the real authors, add the profile Administrator to the account in iTop. Other findings say "
-        "what else it is needed for.",
+        "To show the real authors, add the profile Administrator to the account in iTop. Other findings name "
+        "other features that need this profile.",
     )

@@ -1,4 +1,4 @@
-"""TLS certificates: when they expire, and why they were not accepted."""
+"""Report when a TLS certificate expires, or why it was not accepted."""
 
 import datetime as dt
 import time
@@ -8,10 +8,11 @@ from itop_client import CertificateProblem
 
 from .finding import Check, Finding
 
-RENEW_DAYS = 21
+MIN_DAYS_LEFT = 21
 CERTIFICATE_TO_DO = (
-    "Install a certificate from an authority that this machine knows, including the intermediate certificates. For a "
-    "private authority, set REQUESTS_CA_BUNDLE to a file with its certificate and those of all others."
+    "Install a certificate from an authority that this machine knows, including the intermediate certificates. If the "
+    "authority is private, set REQUESTS_CA_BUNDLE to a file with its certificate and the certificates of all other "
+    "authorities that this service needs."
 )
 _PROBLEMS = {
     CertificateProblem.EXPIRED: "its certificate has expired",
@@ -31,7 +32,7 @@ def examine_certificate(check: Check, expires_at: float | None) -> Iterator[Find
         return
     days = int((expires_at - time.time()) // 86_400)
     last_day = f"{dt.datetime.fromtimestamp(expires_at, dt.UTC):%Y-%m-%d}"
-    if days < RENEW_DAYS:
+    if days < MIN_DAYS_LEFT:
         yield check.warning(
             f"its certificate is valid for {days} more {'day' if days == 1 else 'days'}, until {last_day}",
             "Renew it, or find out why automatic renewal failed. Once it has expired, all connections fail.",

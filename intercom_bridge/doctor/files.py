@@ -1,7 +1,7 @@
-"""Whether files can be copied to an iTop: the account's permissions, and the largest file that iTop accepts.
+"""Check whether files can be copied to an iTop: the account's permissions, and the largest file that iTop accepts.
 
-The test files belong to no ticket and are deleted at once. One that remains after a crash is deleted by the next test,
-or by iTop's garbage collector.
+The test files belong to no ticket and are deleted at once. If a crash leaves a test file in iTop, the next test or
+iTop's garbage collector deletes it.
 """
 
 import tempfile
@@ -35,7 +35,10 @@ LARGE_ID = "Intercom bridge: test of the largest file"
 
 
 def examine_files(probe: Probe) -> Iterator[Finding]:
-    """Upload and delete a small file and one of the largest size. Raise ItopError when iTop stops responding."""
+    """Upload and delete a small file and a file of the workspaces' largest limit.
+
+    Raise ItopError when iTop stops responding.
+    """
     check = probe.subject.check("itop.files")
     workspaces = [workspace for workspace in probe.workspaces if workspace.copies_files]
     if not workspaces:
@@ -60,36 +63,38 @@ def examine_files(probe: Probe) -> Iterator[Finding]:
 
 def _examine_sizes(probe: Probe, workspaces: list[Workspace]) -> Iterator[Finding]:
     check = probe.subject.check("itop.files")
-    largest = max(workspaces, key=lambda workspace: workspace.max_file_bytes)
+    most_generous = max(workspaces, key=lambda workspace: workspace.max_file_bytes)
     try:
-        _upload(probe, SMALL_ID, SMALL_BYTES)
+        _upload_and_delete(probe, SMALL_ID, SMALL_BYTES)
     except FileTooLargeError as error:
-        limit, to_do = _limit(error, SMALL_BYTES)
+        limit, to_do = _describe_limit(error, SMALL_BYTES)
         yield check.failure(f"does not accept a file of 1 MB: {limit}", to_do)
         return
-    megabytes = largest.max_file_mb
+    megabytes = most_generous.max_file_mb
     try:
-        _upload(probe, LARGE_ID, largest.max_file_bytes)
+        _upload_and_delete(probe, LARGE_ID, most_generous.max_file_bytes)
     except FileTooLargeError as error:
-        limit, to_do = _limit(error, largest.max_file_bytes)
+        limit, to_do = _describe_limit(error, most_generous.max_file_bytes)
         yield check.warning(
-            f"accepts a file of 1 MB, but not one of {megabytes} MB, the limit of the workspace {largest}: {limit}",
+            f"accepts a file of 1 MB, but not one of {megabytes} MB, the limit of the workspace {most_generous}: "
+            f"{limit}",
             f"{to_do} Or lower the workspace's limit in the admin.",
         )
     else:
         yield check.ok(f"accepts files of up to {megabytes} MB")
 
 
-def _upload(probe: Probe, temp_id: str, size: int) -> None:
+def _upload_and_delete(probe: Probe, temp_id: str, size: int) -> None:
+    """Test whether iTop accepts a file of `size` bytes. Raise FileTooLargeError if it does not."""
     with tempfile.TemporaryDirectory(dir=settings.FILES_DIR) as directory:
         path = Path(directory) / NAME
         with path.open("wb") as opened:
-            opened.truncate(size)
+            opened.truncate(size)  # fills the file with zero bytes
         file = AttachmentFile(path, NAME, "application/octet-stream", size)
         try:
             attach(
                 probe.client,
-                FileOwner("UserRequest", 0, 0),
+                FileOwner("UserRequest", 0, 0),  # no ticket has the id 0
                 file,
                 temp_id=temp_id,
                 expires=True,
@@ -100,18 +105,23 @@ def _upload(probe: Probe, temp_id: str, size: int) -> None:
 
 
 def _clean_up(probe: Probe) -> None:
-    """Delete the test files, including those of earlier runs that ended halfway."""
+    """Delete the test files, including those that interrupted runs have left behind."""
     while True:
-        found = find_attachments(probe.client, (SMALL_ID, LARGE_ID), deadline=probe.seconds)
-        if not delete_attachments(probe.client, found.values(), comment=COMMENT, deadline=probe.seconds):
+        # Returns one file per id, although interrupted runs may have left several.
+        file_ids = find_attachments(
+            probe.client, (SMALL_ID, LARGE_ID), deadline=probe.request_seconds
+        ).values()
+        if not delete_attachments(probe.client, file_ids, comment=COMMENT, deadline=probe.request_seconds):
             return
 
 
 def _pictures_finding(probe: Probe) -> Finding:
     check = probe.subject.check("itop.pictures")
     try:
-        # iTop checks the permission first, and always rejects the attribute.
-        probe.client.create("InlineImage", {UNKNOWN_ATTRIBUTE: ""}, comment=COMMENT, deadline=probe.seconds)
+        # iTop checks the permission first. Then it always rejects the attribute, so nothing is created.
+        probe.client.create(
+            "InlineImage", {UNKNOWN_ATTRIBUTE: ""}, comment=COMMENT, deadline=probe.request_seconds
+        )
     except ItopPermissionError:
         return check.warning(
             "its account may not create an InlineImage: pictures in messages are linked in the log, and not shown",
@@ -123,18 +133,19 @@ def _pictures_finding(probe: Probe) -> Finding:
     return check.ok("its account may create inline images: logs show pictures")
 
 
-def _limit(error: FileTooLargeError, size: int) -> tuple[str, str]:
-    """Return what refused a file of this size, and which setting to raise."""
-    body = ceil(1.4 * size / 1_000_000) + 1
+def _describe_limit(error: FileTooLargeError, size: int) -> tuple[str, str]:
+    """Return two texts: what refused a file of `size` bytes, and which setting to raise."""
+    # Base64 makes a file about 1.4 times as large.
+    request_mb = ceil(1.4 * size / 1_000_000) + 1
     if "memory" in error.detail:
-        limit, to_do = "PHP's memory", f"Set PHP's memory_limit to at least {max(128, 12 * body)}M."
+        limit, to_do = "PHP's memory", f"Set PHP's memory_limit to at least {max(128, 12 * request_mb)}M."
     elif isinstance(error.__cause__, OutOfResourcesError) or "packet" in error.detail:
         limit = "the database's packet size"
-        to_do = f"Set max_allowed_packet of MariaDB or MySQL to at least {2 * body}M."
+        to_do = f"Set max_allowed_packet of MariaDB or MySQL to at least {2 * request_mb}M."
     elif error.detail.startswith(("HTTP 413", "HTTP 414", "HTTP 431")):
         limit = "the web server, or a proxy in front of it"
-        to_do = f"Set client_max_body_size of nginx (LimitRequestBody of Apache) to at least {body}m."
+        to_do = f"Set client_max_body_size of nginx (LimitRequestBody of Apache) to at least {request_mb}m."
     else:
         limit = "PHP's limit for requests"
-        to_do = f"Set PHP's post_max_size to at least {body}M."
+        to_do = f"Set PHP's post_max_size to at least {request_mb}M."
     return f"{limit} refused it ({error.detail})", to_do

@@ -1,4 +1,4 @@
-"""The doctor's findings. Each has a severity, a subject, the result of the check, and what to do."""
+"""The doctor's findings. Each has a level, a subject, the result of a check, and what to do."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Level(Enum):
     FAILURE = "failure"
 
 
-_ORDER = list(Level)
+_FROM_GOOD_TO_BAD = list(Level)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One result.
+    """The result of one check.
 
-    `about` is the check's id (listed in docs/operate.md), `subject` the checked object for people to read. `found`
-    continues the subject as a sentence. `to_do` is "" if there is nothing to do.
+    `about` is the check's id, which docs/operate.md lists. `subject` names the checked object for people. `found` is
+    what the check found, displayed after the subject and a colon. `to_do` is "" if there is nothing to do.
     """
 
     level: Level
@@ -36,8 +36,8 @@ class Finding:
     found: str
     to_do: str = ""
 
-    def without(self, secrets: Iterable[str]) -> Finding:
-        """Return a copy with these secrets redacted."""
+    def redacted(self, secrets: Iterable[str]) -> Finding:
+        """Return a copy in which HIDDEN replaces these secrets."""
         secrets = list(secrets)
         return replace(
             self, found=redact(self.found, secrets, HIDDEN), to_do=redact(self.to_do, secrets, HIDDEN)
@@ -59,7 +59,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Check:
-    """A check of a subject. Each method returns a finding with its level."""
+    """A check of a subject. `ok`, `warning` and `failure` return a finding with this level."""
 
     subject: str
     about: str
@@ -76,16 +76,16 @@ class Check:
 
 def overall(findings: Iterable[Finding]) -> Level:
     """Return the worst level; OK if there are no findings."""
-    return max((finding.level for finding in findings), key=_ORDER.index, default=Level.OK)
+    return max((finding.level for finding in findings), key=_FROM_GOOD_TO_BAD.index, default=Level.OK)
 
 
 def exit_status(findings: Iterable[Finding]) -> int:
-    """Return 0 if everything is well, 1 for warnings, 2 for failures."""
-    return _ORDER.index(overall(findings))
+    """Return 0 if all findings are OK, 1 if the worst is a warning, 2 if it is a failure."""
+    return _FROM_GOOD_TO_BAD.index(overall(findings))
 
 
 def summary(findings: Iterable[Finding]) -> str:
-    """Return the number of findings per level: "12 ok, 1 warning, 0 failures"."""
+    """Return the number of findings per level, like "12 ok, 1 warning, 0 failures"."""
     levels = [finding.level for finding in findings]
     warnings, failures = levels.count(Level.WARNING), levels.count(Level.FAILURE)
     return (

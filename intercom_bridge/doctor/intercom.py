@@ -1,4 +1,4 @@
-"""An Intercom workspace: whether its secrets are valid, and whether Intercom calls the webhook."""
+"""Check an Intercom workspace: whether its secrets are valid, and whether Intercom calls the webhook."""
 
 import time
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def examine(workspace: Workspace) -> Iterator[Finding]:
         if overall(findings) is not Level.FAILURE:
             yield from examine_authors(workspace, client, subject)
     yield from examine_stopped(workspace, subject)
-    yield from _examine_calls(workspace, subject)
+    yield from _examine_notifications(workspace, subject)
     if workspace.client_secrets():
         yield from examine_ping(workspace, subject)
 
@@ -66,7 +66,7 @@ def _examine_secrets(workspace: Workspace, subject: Subject) -> Iterator[Finding
         elif not secret.is_readable:
             yield check.failure(
                 f"its {label} cannot be decrypted with FIELD_ENCRYPTION_KEYS: {consequence}",
-                "Append the key that it was encrypted with to the list, or enter it again in the admin.",
+                f"Append the key that it was encrypted with to this setting, or enter the {label} again in the admin.",
             )
         elif secret.reveal().startswith(PLACEHOLDER):
             yield check.failure(
@@ -157,7 +157,7 @@ def _examine_reading(workspace: Workspace, client: IntercomClient, subject: Subj
             f"In {_DEVELOPER_HUB} give the app the permissions to read and to write conversations.",
         )
     except IntercomRejectedError:
-        # A deleted conversation: this error is returned only with permission to read.
+        # The conversation was deleted. Without the permission, Intercom would have refused the token instead.
         return check.ok("conversations may be read")
     except IntercomError as error:
         return check.warning(
@@ -167,7 +167,7 @@ def _examine_reading(workspace: Workspace, client: IntercomClient, subject: Subj
 
 
 def _examine_attributes(client: IntercomClient, subject: Subject) -> Finding:
-    """Check the conversation attributes that the bridge updates for views and workflows of the inbox."""
+    """Check the conversation attributes that the bridge keeps up to date for inbox views and workflows."""
     check = subject.check("workspace.attributes")
     try:
         existing = client.conversation_attributes(deadline=REQUEST_SECONDS)
@@ -177,7 +177,7 @@ def _examine_attributes(client: IntercomClient, subject: Subject) -> Finding:
             f"In {_DEVELOPER_HUB} give the app the permission to read conversation attributes, or try again later.",
         )
     if missing := [f"“{name}”" for name in DESCRIPTIONS if name not in existing]:
-        # No warning: not every team wants them.
+        # No warning: not every team wants these attributes.
         return check.ok(
             f"conversations have no attribute {' and '.join(missing)}; if inbox views and workflows should use the "
             "ticket's reference and status, create them in Intercom (Settings, Data, Conversations, format Text) or "
@@ -186,22 +186,24 @@ def _examine_attributes(client: IntercomClient, subject: Subject) -> Finding:
     if doubled := [f"“{name}”" for name in DESCRIPTIONS if existing.count(name) > 1]:
         return check.warning(
             f"there are several conversation attributes named {' and '.join(doubled)}, and Intercom rejects values for "
-            "such a name",
+            "a name that is not unique",
             "Archive or rename all but one of them in Intercom (Settings, Data, Conversations).",
         )
     return check.ok("conversations have the attributes for the ticket's reference and status")
 
 
-def _examine_calls(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
-    """Check received notifications: the API does not return an app's webhook address and topics."""
+def _examine_notifications(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
+    """Check what Intercom has sent to the webhook. Its API does not return an app's webhook address and topics."""
     received = WebhookEvent.objects.filter(workspace=workspace).exclude(
         notification_id__startswith=DOCTOR_ID_PREFIX
     )
     newest = received.order_by("-pk").first()
     if newest is not None:
-        yield subject.check("workspace.webhook").ok(f"Intercom called the webhook, last {_age(newest)} ago")
+        yield subject.check("workspace.webhook").ok(
+            f"Intercom called the webhook, last {_age_of(newest)} ago"
+        )
         if missing := workspace.missing_topics(FOLLOWED_TOPICS):
-            # No warning: a team may never do what the topic reports.
+            # No warning: a team may never do what a topic reports.
             yield subject.check("workspace.topics").ok(
                 f"never received: {', '.join(missing)}; "
                 f"{'is the topic' if len(missing) == 1 else 'are the topics'} selected in the Developer Hub?"
@@ -214,7 +216,8 @@ def _examine_calls(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
     )
 
 
-def _age(event: WebhookEvent) -> str:
+def _age_of(event: WebhookEvent) -> str:
+    """Return the time since the event was received, in the largest unit: "2 days"."""
     seconds = max(0.0, (timezone.now() - event.received_at).total_seconds())
     for size, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= size:

@@ -1,4 +1,4 @@
-"""Check an iTop: its response, the bridge's account, and the classes and attributes that the bridge needs."""
+"""Run all checks of an iTop: its response, the bridge's account, and what the bridge and its workspaces need there."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -45,7 +45,7 @@ def examine(itop: ItopInstance, workspaces: Sequence[Workspace], deadline: Deadl
     if not all(secret.is_readable for secret in secrets):
         yield subject.check("itop.secret").failure(
             "the secret of its account cannot be decrypted with FIELD_ENCRYPTION_KEYS",
-            "Append the key that it was encrypted with to the list, or enter the secret again in the admin.",
+            "Append the key that it was encrypted with to this setting, or enter the secret again in the admin.",
         )
         return
     if any(secret.reveal().startswith(PLACEHOLDER) for secret in secrets):
@@ -57,7 +57,7 @@ def examine(itop: ItopInstance, workspaces: Sequence[Workspace], deadline: Deadl
     probe = Probe(itop, workspaces, itop_client(itop), deadline)
     has_responded = False
     try:
-        info = probe.client.server_info(deadline=probe.seconds)
+        info = probe.client.server_info(deadline=probe.request_seconds)
         has_responded = True
         yield from _examine_server(probe, info)
         yield from examine_account(probe)
@@ -98,29 +98,32 @@ def _clock_finding(subject: Subject, info: ServerInfo) -> Finding:
     check = subject.check("itop.clock")
     if info.date is None:
         return check.ok("its clock is unknown: its responses have no date")
-    ahead = info.date - time.time()
-    if abs(ahead) <= MAX_CLOCK_DIFFERENCE:
+    seconds_ahead = info.date - time.time()
+    if abs(seconds_ahead) <= MAX_CLOCK_DIFFERENCE:
         return check.ok("its clock is correct")
     return check.warning(
-        f"its clock is {abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} ours",
-        "Synchronise both machines with a time server (NTP): in iTop's logs, messages have Intercom's time, and "
-        "iTop's own entries have its own.",
+        f"its clock is {abs(seconds_ahead):.0f} seconds {'ahead of' if seconds_ahead > 0 else 'behind'} ours",
+        "Synchronise both machines with a time server (NTP). In iTop's logs, the bridge's entries have Intercom's "
+        "time, and all others have the time of iTop's clock.",
     )
 
 
 def error_finding(subject: Subject, error: ItopError, *, has_responded: bool) -> Finding:
-    """Return the finding about an error that ended the checks."""
+    """Return the finding about an error that ended the checks.
+
+    `has_responded` is whether an earlier request succeeded, so that the address in the admin must be correct.
+    """
     if isinstance(error, ItopLoginError):
         return subject.check("itop.account").failure(*_REFUSED_LOGINS[error.problem])
     if has_responded:
-        return _interrupted(subject, error)
+        return _interruption_finding(subject, error)
     if isinstance(error, ItopUnreachableError) and (problem := describe_problem(error.certificate_problem)):
         return subject.check("itop.certificate").failure(problem, CERTIFICATE_TO_DO)
     found, to_do = next((found, to_do) for kind, found, to_do in _FIRST_ERRORS if isinstance(error, kind))
     return subject.check("itop.answer").failure(f"{found}: {error.detail}", to_do)
 
 
-# Errors of the first request: class, what was found, what to do.
+# Errors of the first request: class, what was found, what to do. The first class that fits is used.
 _FIRST_ERRORS: tuple[tuple[type[ItopError], str, str], ...] = (
     (
         ItopUnreachableError,
@@ -143,7 +146,7 @@ _FIRST_ERRORS: tuple[tuple[type[ItopError], str, str], ...] = (
 )
 
 
-# What was found, what to do.
+# For each problem: what was found, what to do.
 _REFUSED_LOGINS = {
     LoginProblem.PORTAL_USER: (
         "refuses its account: it is a portal user",
@@ -166,7 +169,7 @@ _REFUSED_LOGINS = {
 }
 
 
-def _interrupted(subject: Subject, error: ItopError) -> Finding:
+def _interruption_finding(subject: Subject, error: ItopError) -> Finding:
     check = subject.check("itop.stopped")
     if isinstance(error, ItopPermissionError | ItopRejectedError):
         return check.failure(

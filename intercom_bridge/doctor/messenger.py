@@ -1,4 +1,4 @@
-"""The Messenger in iTop's pages: its secret, the attributes that are sent, and whether iTop asks."""
+"""Check the Messenger in iTop's pages: its secret, the attributes that it sends, and whether iTop asks for it."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from itop_client import ItopPermissionError, ItopRejectedError
 from .finding import Finding, Subject
 from .probe import Probe
 
-# https://www.rfc-editor.org/rfc/rfc7518#section-3.2: as long as the hash.
+# A key of HMAC with SHA-256 has at least the size of the hash: https://www.rfc-editor.org/rfc/rfc7518#section-3.2
 MIN_SECRET_BYTES = 32
-# Longer than a weekend or a holiday.
+# Nobody may open iTop's pages on a weekend or a holiday, so a few days without a request are normal.
 ASKED_WITHIN = dt.timedelta(days=7)
 
 
@@ -49,24 +49,25 @@ def _examine_attributes(probe: Probe, messenger: Messenger, subject: Subject) ->
     check = subject.check("messenger.attributes")
     codes = sorted(set(messenger.person_attributes.values()))
     try:
-        probe.test("Person", ("id", *codes))
+        probe.try_reading("Person", ("id", *codes))
     except (ItopRejectedError, ItopPermissionError) as error:
         return check.failure(
             f"iTop does not return the attributes that the Messenger sends: {error}",
-            "Correct the attributes of the Messenger in the admin. The Messenger works without them.",
+            "Correct the Messenger's attributes in the admin. Until then, the Messenger works without them.",
         )
     return check.ok(f"iTop has the attributes that the Messenger sends: {', '.join(codes)}")
 
 
 def _examine_extension(probe: Probe) -> Finding:
     check = probe.subject.check("messenger.extension")
+    # iTop asks with one of these keys, which are in the extension.
     keys = MessengerKey.objects.valid().filter(itop=probe.itop)
-    last = max((key.last_used_at for key in keys if key.last_used_at), default=None)
-    if last is None or timezone.now() - last > ASKED_WITHIN:
-        asked = "has never asked" if last is None else f"last asked on {last:%Y-%m-%d}"
+    last_asked_at = max((key.last_used_at for key in keys if key.last_used_at), default=None)
+    if last_asked_at is None or timezone.now() - last_asked_at > ASKED_WITHIN:
+        asked = "has never asked" if last_asked_at is None else f"last asked on {last_asked_at:%Y-%m-%d}"
         return check.warning(
             f"{asked} which Messenger to show, so its pages show none",
             "Install the extension that can be downloaded on the Messenger's page in the admin, and look for "
             "“Intercom Messenger” in iTop's error log.",
         )
-    return check.ok(f"last asked which Messenger to show at {last:%Y-%m-%d %H:%M} UTC")
+    return check.ok(f"last asked which Messenger to show at {last_asked_at:%Y-%m-%d %H:%M} UTC")

@@ -1,4 +1,4 @@
-"""This service's public address, called as Intercom calls it: through the network and the proxy."""
+"""Call this service's public address as Intercom does, through the network and the proxy."""
 
 import json
 import time
@@ -19,9 +19,9 @@ from itop_client.http import HttpError, Response, exchange
 from .certificate import CERTIFICATE_TO_DO, describe_problem, examine_certificate
 from .finding import Finding, Subject
 
-# Intercom's own limit.
+# Intercom waits as long for a response.
 RESPONSE_SECONDS = 5.0
-# Sent with a wrong signature, so that it is read, rejected and not stored.
+# A little less than the largest request that this service accepts, 10 MB.
 LARGE_BYTES = settings.DATA_UPLOAD_MAX_MEMORY_SIZE - 1024
 UPLOAD_SECONDS = 20.0
 
@@ -33,39 +33,42 @@ def webhook_address() -> str:
 def examine_address(subject: Subject) -> Iterator[Finding]:
     """Check that the address responds, and that it accepts requests as large as Intercom's."""
     try:
-        response = _call("HEAD", b"", "", RESPONSE_SECONDS)
+        response = _call("HEAD")
     except HttpError as error:
-        yield _unreachable(subject, error)
+        yield _unreachable_finding(subject, error)
         return
     if response.status != 200:
-        yield subject.check("service.address").failure(*_wrong_status(response, "HEAD"))
+        yield subject.check("service.address").failure(*_describe_wrong_status(response, "HEAD"))
         return
     yield subject.check("service.address").ok(f"{webhook_address()} responds")
     if urlsplit(settings.PUBLIC_URL).scheme != "https":
         yield subject.check("service.certificate").warning(
             f"PUBLIC_URL is not https: Intercom cannot call {settings.PUBLIC_URL}",
-            "Acceptable for a trial on this machine. Otherwise run a proxy with a certificate in front of it.",
+            "Acceptable for a trial on this machine. Otherwise run a proxy with a certificate in front of the service.",
         )
     yield from examine_certificate(subject.check("service.certificate"), response.certificate_end)
     yield _examine_size(subject)
 
 
 def _examine_size(subject: Subject) -> Finding:
+    """Send a large request with a wrong signature: the service reads it and rejects it with 401, and stores nothing."""
     check = subject.check("service.size")
-    body = b'{"app_id":"","doctor":"' + b"x" * (LARGE_BYTES - 25) + b'"}'
+    start, end = b'{"app_id":"","doctor":"', b'"}'
+    body = start + b"x" * (LARGE_BYTES - len(start) - len(end)) + end
     try:
-        response = _call("POST", body, "sha1=wrong", UPLOAD_SECONDS)
+        response = _call("POST", body=body, signature="sha1=wrong", seconds=UPLOAD_SECONDS)
     except HttpError as error:
         return check.warning(
             f"a request of 10 MB got no response: {error}",
-            "Allow bodies of 20 MB in the proxy (nginx: client_max_body_size 20m). Requests contain the whole "
-            "conversation.",
+            "Allow bodies of 20 MB in the proxy (nginx: client_max_body_size 20m). Intercom's requests contain whole "
+            "conversations.",
         )
     if response.status == 401:
         return check.ok("accepts requests of 10 MB")
     if response.status == 413:
         return check.failure(
-            "the proxy rejects requests of 10 MB (413): long conversations have no panel and lose messages",
+            "the proxy rejects requests of 10 MB (413): in long conversations, the panel does not open, and messages "
+            "are lost",
             "Allow bodies of 20 MB in the proxy (nginx: client_max_body_size 20m).",
         )
     return check.warning(
@@ -75,7 +78,7 @@ def _examine_size(subject: Subject) -> Finding:
 
 
 def examine_ping(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
-    """Check that a signed notification is accepted. It leaves one row, a ping."""
+    """Check that this service accepts a signed notification, which leaves a webhook event with the topic ping."""
     check = subject.check("workspace.ping")
     now = int(time.time())
     notification = {
@@ -94,19 +97,21 @@ def examine_ping(workspace: Workspace, subject: Subject) -> Iterator[Finding]:
     body = json.dumps(notification).encode()
     began = time.monotonic()
     try:
-        signature = webhook_signature(body, next(iter(workspace.client_secrets().values())))
-        response = _call("POST", body, signature, RESPONSE_SECONDS)
+        first_secret = next(iter(workspace.client_secrets().values()))
+        response = _call("POST", body=body, signature=webhook_signature(body, first_secret))
     except HttpError as error:
-        yield _unreachable(subject, error)
+        yield _unreachable_finding(subject, error)
         return
     milliseconds = (time.monotonic() - began) * 1000
     if response.status == 200:
         yield check.ok(f"a signed ping sent to PUBLIC_URL was accepted in {milliseconds:.0f} ms")
     else:
-        yield check.failure(*_wrong_status(response, "a signed ping"))
+        yield check.failure(*_describe_wrong_status(response, "a signed ping"))
 
 
-def _call(method: str, body: bytes, signature: str, seconds: float) -> Response:
+def _call(
+    method: str, *, body: bytes = b"", signature: str = "", seconds: float = RESPONSE_SECONDS
+) -> Response:
     headers = {"Content-Type": "application/json"}
     if signature:
         headers[WEBHOOK_HEADER] = signature
@@ -116,30 +121,30 @@ def _call(method: str, body: bytes, signature: str, seconds: float) -> Response:
         )
 
 
-def _unreachable(subject: Subject, error: HttpError) -> Finding:
+def _unreachable_finding(subject: Subject, error: HttpError) -> Finding:
     if problem := describe_problem(error.certificate_problem):
         return subject.check("service.certificate").failure(
             f"Intercom cannot trust {settings.PUBLIC_URL}: {problem}", CERTIFICATE_TO_DO
         )
     return subject.check("service.address").failure(
-        f"{webhook_address()} cannot be reached from here: {error}",
+        f"{webhook_address()} cannot be reached from this machine: {error}",
         "Check PUBLIC_URL, that the proxy and the web server run, and that Intercom can reach them. If a firewall "
         "blocks only this machine's access to its own public address, try it from another machine.",
     )
 
 
-def _wrong_status(response: Response, request: str) -> tuple[str, str]:
-    """Return two texts: the finding about the wrong status, and what to do."""
+def _describe_wrong_status(response: Response, request: str) -> tuple[str, str]:
+    """Return two texts: what was found, and what to do. `request` names the request, like "a signed ping"."""
     status = response.status
     if 300 <= status < 400:
-        return _redirected(response, request)
-    no_server = "The proxy does not reach the web server: check that gunicorn runs and its address."
+        return _describe_redirect(response, request)
+    no_server = "The proxy does not reach the web server: check that gunicorn runs, and at which address."
     to_do = {
         400: "The proxy must forward the Host header (nginx: proxy_set_header Host $host), and ALLOWED_HOSTS must "
         "contain that host.",
         401: "The proxy changes the body or removes the header X-Hub-Signature; or the web server uses another "
         "database, or other FIELD_ENCRYPTION_KEYS, than this process.",
-        403: "The proxy or a web application firewall rejects it: allow /webhooks/ and /canvas-kit/.",
+        403: "The proxy or a web application firewall rejects the request: allow /webhooks/ and /canvas-kit/.",
         404: "The proxy sends this path elsewhere, or PUBLIC_URL is not the address of this service.",
         405: "The proxy does not allow HEAD, which Intercom uses to validate the address.",
         413: "Allow bodies of 20 MB in the proxy (nginx: client_max_body_size 20m).",
@@ -150,16 +155,17 @@ def _wrong_status(response: Response, request: str) -> tuple[str, str]:
     return f"{webhook_address()} responded to {request} with {status}", to_do
 
 
-def _redirected(response: Response, request: str) -> tuple[str, str]:
+def _describe_redirect(response: Response, request: str) -> tuple[str, str]:
     target = urlsplit(urljoin(webhook_address(), response.headers.get("Location", "")))
     # Without the query and the user name, which may contain secrets.
     location = f"{target.scheme}://{target.hostname or '?'}{target.path}"
     found = f"{webhook_address()} responded to {request} with a redirect to {location}, which Intercom does not follow"
     if location == webhook_address():
+        # Django redirected to https because it took the proxy's request for http.
         return found, (
             "The proxy must say that it was called with https (nginx: proxy_set_header X-Forwarded-Proto $scheme)."
         )
     return (
         found,
-        "Set PUBLIC_URL to the address that responds without a redirect, and use the same in Intercom.",
+        "Set PUBLIC_URL to the address that responds without a redirect, and use the same address in Intercom.",
     )

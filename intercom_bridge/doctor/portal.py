@@ -1,4 +1,4 @@
-"""The configured address of customers' tickets, if it is not that of the standard portal."""
+"""Check the address of customers' tickets in an iTop's portal, if an admin has set one."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from .probe import Probe
 
 
 def examine_portal(probe: Probe) -> Iterator[Finding]:
-    """Check that the portal responds at this address."""
+    """Check that the portal responds at the address that is set. If none is set, the standard portal is used."""
     check = probe.subject.check("itop.portal")
     if not probe.itop.portal_url:
         return
@@ -25,14 +25,14 @@ def examine_portal(probe: Probe) -> Iterator[Finding]:
     url = probe.itop.customer_url(ticket_class, 0)
     try:
         with open_session(user_agent=USER_AGENT) as session:
-            response = exchange(session, "GET", url, deadline=probe.seconds)
+            response = exchange(session, "GET", url, deadline=probe.request_seconds)
     except HttpError as error:
         yield check.warning(
             f"its portal address does not respond to this machine: {error}",
-            "Open it in a browser. If it works there, this machine may be blocked by a firewall.",
+            "Open the address in a browser. If it works there, a firewall may be blocking this machine.",
         )
         return
-    # Without a login, the portal redirects to the login page or refuses access: both show that it exists.
+    # The request has no login, so a portal redirects it to the login page or refuses access. Both show that it exists.
     if response.status == 404 or response.status >= 500:
         yield check.warning(
             f"its portal address returns the status {response.status}",

@@ -1,4 +1,4 @@
-"""Requests to one iTop, each with a deadline, and one deadline for all."""
+"""Send the checks' requests to one iTop: a time limit for each request, and one deadline for all of them."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,8 +10,8 @@ from .finding import Subject
 REQUEST_SECONDS = 5.0
 UPLOAD_SECONDS = 60.0
 MIN_UPLOAD_SECONDS = 8.0
-# The limit for a page of the admin: nginx waits 30 seconds (proxy_read_timeout). Intercom and PUBLIC_URL, which are
-# checked before iTop, take at most 29 of them.
+# The time limit of the checks on a page of the admin. nginx waits 30 seconds for a response (proxy_read_timeout).
+# Intercom and PUBLIC_URL are checked before iTop, and take at most 29 seconds.
 PAGE_SECONDS = 27.0
 
 
@@ -20,7 +20,7 @@ class OutOfTimeError(Exception):
 
 
 class Probe:
-    """The data that all checks of one iTop share. `workspaces` are those whose profiles and scopes are checked."""
+    """What all checks of one iTop share. The profiles and scopes of `workspaces` are checked, too."""
 
     def __init__(
         self, itop: ItopInstance, workspaces: Sequence[Workspace], client: Client, deadline: Deadline
@@ -32,10 +32,11 @@ class Probe:
         self._deadline = deadline
 
     @property
-    def seconds(self) -> float:
+    def request_seconds(self) -> float:
         """Return the time limit of the next request.
 
-        Raise OutOfTimeError if less is left: a request cut short would look like an iTop that does not respond.
+        Raise OutOfTimeError if less time is left until the deadline. A request with a shorter limit could fail, and it
+        would look as if iTop did not respond.
         """
         if self._deadline.remaining() < REQUEST_SECONDS:
             raise OutOfTimeError
@@ -43,8 +44,8 @@ class Probe:
 
     @property
     def upload_seconds(self) -> float:
-        """Return the time limit of an upload. Raise OutOfTimeError if too little is left for a large file."""
-        remaining = self._deadline.remaining() - REQUEST_SECONDS  # for the deletion
+        """Return the time limit of an upload. Raise OutOfTimeError if too little time is left for a large file."""
+        remaining = self._deadline.remaining() - REQUEST_SECONDS  # the file is deleted afterwards
         if remaining < MIN_UPLOAD_SECONDS:
             raise OutOfTimeError
         return min(remaining, UPLOAD_SECONDS)
@@ -60,14 +61,14 @@ class Probe:
     def get(
         self, class_name: str, query: str, fields: Iterable[str] = ("id",), *, limit: int | None = 1
     ) -> Found:
-        """Run a query and return at most `limit` objects. Raise ItopError.
+        """Run a query and return at most `limit` objects, or all of them if it is None. Raise ItopError.
 
-        Most checks only use the total, for which one object is enough.
+        One object is enough for most checks: they only want to know whether iTop accepts the query, or the total.
         """
-        return self.client.get(class_name, query, fields=fields, limit=limit, deadline=self.seconds)
+        return self.client.get(class_name, query, fields=fields, limit=limit, deadline=self.request_seconds)
 
-    def test(self, class_name: str, fields: Iterable[str] = ("id",)) -> None:
-        """Query an object that does not exist, to see whether iTop refuses the query. Raise ItopError if it does."""
+    def try_reading(self, class_name: str, fields: Iterable[str] = ("id",)) -> None:
+        """Query an object that does not exist, only to see whether iTop accepts the query. Raise ItopError if not."""
         self.get(class_name, f"SELECT {class_name} AS o WHERE o.id = 0", fields)
 
 

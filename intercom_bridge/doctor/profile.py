@@ -19,8 +19,8 @@ from itop_client import (
 from .finding import Finding, Subject
 from .probe import Probe
 
-# Missing in an iTop that never had the PHP extension, which is fine.
-_OPTIONAL_PARTS = ("intercom_ref", "intercom_url", "intercom_sync_activated", "origin")
+# Attributes that iTop may lack, for example because it never had the PHP extension. The bridge works without them.
+_OPTIONAL_ATTRIBUTES = ("intercom_ref", "intercom_url", "intercom_sync_activated", "origin")
 _CORRECT_PROFILE = "Correct the ticket profile in the admin."
 
 
@@ -41,7 +41,7 @@ def examine_profiles(probe: Probe) -> Iterator[Finding]:
             )
         except ItopPermissionError:
             yield subject.check("profile.attributes").warning(
-                "could not be checked: the account may not read that class",
+                f"could not be checked: the account may not read {profile.ticket_class}",
                 "See the findings about the account.",
             )
 
@@ -50,11 +50,12 @@ def _examine_attributes(
     probe: Probe, profile: TicketProfile, subject: Subject, ticket_class: TicketClass
 ) -> Iterator[Finding]:
     check = subject.check("profile.attributes")
-    uses = _uses(profile)
+    uses = _attribute_uses(profile)
     remaining = dict(uses)
+    # iTop names only the first attribute that it does not know, so ask again without this attribute.
     while remaining:
         try:
-            probe.test(profile.ticket_class, ("id", *remaining))
+            probe.try_reading(profile.ticket_class, ("id", *remaining))
         except UnknownAttributeError as error:
             if error.attribute not in remaining:
                 raise
@@ -69,8 +70,8 @@ def _examine_attributes(
         yield check.ok(f"{profile.ticket_class} has all {len(uses)} attributes of the profile")
 
 
-def _uses(profile: TicketProfile) -> dict[str, str]:
-    """Return a text about the use of each code in the profile, by code."""
+def _attribute_uses(profile: TicketProfile) -> dict[str, str]:
+    """Return how the profile uses each attribute, by its code: {"title": "a field of its create form"}."""
     uses = {profile.subtitle_attribute: "its subtitle in lists"}
     for codes, use in (
         (profile.details_attributes, "one of its details"),
@@ -78,9 +79,9 @@ def _uses(profile: TicketProfile) -> dict[str, str]:
         (profile.form_attributes, "a field of its create form"),
     ):
         uses |= dict.fromkeys(codes, use)
-    for part in STOCK_ATTRIBUTES:
-        if part not in _OPTIONAL_PARTS or part in profile.attributes_mapping:
-            uses[profile.code(part)] = f"mapped as its {part}"
+    for name in STOCK_ATTRIBUTES:
+        if name not in _OPTIONAL_ATTRIBUTES or name in profile.attributes_mapping:
+            uses[profile.code(name)] = f"mapped as its {name}"
     return uses
 
 
@@ -96,6 +97,7 @@ def _examine_defaults(
     probe: Probe, profile: TicketProfile, subject: Subject, ticket_class: TicketClass
 ) -> Iterator[Finding]:
     check = subject.check("profile.defaults")
+    # If the data model of this iTop was not imported, `ticket_class` is the class of a standard iTop.
     is_imported = ImportedClass.objects.filter(itop=probe.itop, name=profile.ticket_class).exists()
     refusal = "iTop does not allow" if is_imported else "a standard iTop does not have"
     for sentence in ProfileCheck(profile, ticket_class).default_mistakes():
@@ -111,24 +113,23 @@ def _examine_defaults(
 def _examine_choices(
     probe: Probe, profile: TicketProfile, subject: Subject, ticket_class: TicketClass
 ) -> Iterator[Finding]:
-    keys = [
-        attribute
-        for code in profile.form_attributes
-        if (attribute := ticket_class.attributes.get(code)) and attribute.kind is Kind.KEY
-    ]
-    failures = [finding for key in keys if (finding := _choices_failure(probe, key, subject))]
+    """Check that iTop can list the values of the create form's external keys."""
+    form_attributes = [ticket_class.attributes.get(code) for code in profile.form_attributes]
+    external_keys = [attribute for attribute in form_attributes if attribute and attribute.kind is Kind.KEY]
+    failures = [finding for key in external_keys if (finding := _choices_failure(probe, key, subject))]
     yield from failures
-    if keys and not failures:
+    if external_keys and not failures:
         yield subject.check("profile.choices").ok(
-            f"iTop can list the values of {', '.join(key.code for key in keys)}"
+            f"iTop can list the values of {', '.join(key.code for key in external_keys)}"
         )
 
 
 def _choices_failure(probe: Probe, key: Attribute, subject: Subject) -> Finding | None:
+    """Return a failure if iTop cannot list the values of this external key; None if it can."""
     check = subject.check("profile.choices")
     try:
         template = parse(key.filter or f"SELECT {key.target_class}")
-        # With the values of an empty form: only the syntax matters.
+        # The filter may refer to other fields of the ticket. They are 0, as in an empty form: only the syntax matters.
         query = template.fill_object(dict.fromkeys(template.object_codes, 0))
         probe.get(query.class_name, str(query))
     except ItopPermissionError as error:
@@ -139,6 +140,7 @@ def _choices_failure(probe: Probe, key: Attribute, subject: Subject) -> Finding 
     except (OqlError, ItopRejectedError) as error:
         return check.failure(
             f"iTop rejects the filter of {key.code}, a field of its create form: {error}",
-            "Import this iTop's data model in the admin: the known filter is outdated, or that of a standard iTop.",
+            "Import this iTop's data model in the admin. Until then, the bridge uses the filter of an earlier import, "
+            "or that of a standard iTop.",
         )
     return None

@@ -1,4 +1,4 @@
-"""Workspaces' scopes: whether iTop accepts the query, and whether it finds anything."""
+"""Check workspaces' scopes, and how their contacts are matched with persons in iTop."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from .probe import Probe
 
 
 def examine_scopes(probe: Probe) -> Iterator[Finding]:
-    """Check the scopes of all workspaces. Raise ItopError when iTop stops responding."""
+    """Check all workspaces of this iTop. Raise ItopError when iTop stops responding."""
     for workspace in probe.workspaces:
         subject = Subject(f"Workspace {workspace}")
         yield examine_scope(probe, workspace, subject)
@@ -28,9 +28,9 @@ def examine_scope(probe: Probe, workspace: Workspace, subject: Subject) -> Findi
     check = subject.check("workspace.scope")
     try:
         template = parse(workspace.scope)
-        # With a person that does not exist: only the syntax matters.
+        # No person has the id 0. If the scope depends on the contact, only the syntax of the query matters.
         query = template.fill(dict.fromkeys(template.placeholders, 0))
-        found = probe.get(query.class_name, str(query))
+        in_scope = probe.get(query.class_name, str(query))
     except UnknownClassError as error:
         return check.failure(
             f"its scope cannot be evaluated: {describe_unknown_class(probe.itop, error)}",
@@ -44,27 +44,27 @@ def examine_scope(probe: Probe, workspace: Workspace, subject: Subject) -> Findi
     except ItopPermissionError as error:
         return check.failure(
             f"its scope cannot be evaluated: {error}",
-            "Allow the account in iTop to read that class, or use another class in the scope.",
+            "Allow the account in iTop to read the class in the scope, or use another class.",
         )
     if template.placeholders:
         return check.ok("iTop accepts its scope, which depends on the contact")
-    if not found.total:
+    if not in_scope.total:
         return check.warning(
             "its scope finds nothing in iTop, so no contact is in scope",
             f"Correct the scope in the admin. It is now: {workspace.scope}",
         )
-    return check.ok(f"its scope finds {found.total} of {query.class_name}")
+    return check.ok(f"its scope finds objects of the class {query.class_name}: {in_scope.total}")
 
 
 def _examine_external_id(probe: Probe, code: str, subject: Subject) -> Finding:
     check = subject.check("workspace.external_id")
     try:
-        probe.test("Person", ("id", code))
+        probe.try_reading("Person", ("id", code))
         probe.get("Person", f"SELECT Person AS p WHERE p.{code} = '0'")
     except ItopRejectedError as error:
         return check.failure(
-            f"the class Person in iTop has no attribute {code}, which is set for matching contacts: {error}",
-            "Correct the iTop attribute for external_id in the admin, or leave it empty.",
+            f"the class Person in iTop has no attribute {code}, by which contacts are to be matched: {error}",
+            "Correct the iTop attribute for external_id in the admin, or clear the field.",
         )
     except ItopPermissionError as error:
         return check.failure(
@@ -77,13 +77,13 @@ def _examine_default_caller(probe: Probe, workspace: Workspace, subject: Subject
     check = subject.check("workspace.default_caller")
     person_id = workspace.default_caller_id
     try:
-        person = find_default_caller(sample_context(workspace, Deadline(probe.seconds)))
+        person = find_default_caller(sample_context(workspace, Deadline(probe.request_seconds)))
     except (OqlError, ItopRejectedError, ItopPermissionError):
-        return  # The checks of the scope and of the account report it.
+        return  # The checks of the scope and of the account report this error.
     if person is None:
         yield check.failure(
             f"the caller for unknown customers, Person {person_id}, is not in the workspace's scope, or not in iTop",
-            "Correct the caller for unknown customers in the admin, or leave it empty.",
+            "Correct the caller for unknown customers in the admin, or clear the field.",
         )
     elif not person.is_active:
         yield check.warning(

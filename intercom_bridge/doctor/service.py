@@ -1,4 +1,4 @@
-"""This service: its database, encryption keys, workers, queue, disk and public address."""
+"""Check this service: its database, encryption keys, workers, queue, disk and public address."""
 
 import shutil
 from collections.abc import Iterator
@@ -25,12 +25,12 @@ NO_DATABASE = SUBJECT.check("service.database").failure(
     "Check DATABASE_URL and that the database runs. Then run: python manage.py migrate",
 )
 MIN_FREE_BYTES = 1_000_000_000
-# Work that has been due for longer, although workers are alive, is more than they can do, or keeps failing.
+# If workers are alive and work has been due for longer, there is too much work, or it keeps failing.
 MAX_DUE_SECONDS = 300.0
 
 
 def examine() -> Iterator[Finding]:
-    """Check the service itself. Checks that need an unreachable database are skipped."""
+    """Check the service itself. If the database fails, skip the remaining checks that need it."""
     try:
         yield from _examine_database()
         yield from _examine_keys()
@@ -56,38 +56,38 @@ def _examine_keys() -> Iterator[Finding]:
     try:
         cipher()
     except ImproperlyConfigured as error:
-        yield check.failure(str(error), "`manage.py check` shows how to generate one.")
+        yield check.failure(str(error), "`manage.py check` shows how to generate a key.")
         return
     secrets = [stored.secret for stored in stored_secrets()]
-    unreadable = sum(not secret.is_readable for secret in secrets)
-    if unreadable:
+    unreadable_count = sum(not secret.is_readable for secret in secrets)
+    if unreadable_count:
         yield check.failure(
-            f"{unreadable} of {len(secrets)} stored secrets cannot be decrypted with FIELD_ENCRYPTION_KEYS",
-            "Append the key that they were encrypted with to the list. `manage.py check --database default` lists "
-            "them.",
+            f"{unreadable_count} of {len(secrets)} stored secrets cannot be decrypted with FIELD_ENCRYPTION_KEYS",
+            "Append the key that they were encrypted with to this setting. `manage.py check --database default` lists "
+            "these secrets.",
         )
     else:
         yield check.ok(f"all {len(secrets)} stored secrets can be decrypted")
 
 
 def _examine_work() -> Iterator[Finding]:
-    alive = WorkerHeartbeat.objects.alive().count()
-    if not alive:
+    alive_count = WorkerHeartbeat.objects.alive().count()
+    if not alive_count:
         since = stalled_since()
         yield SUBJECT.check("service.worker").failure(
             stalled_message(since) if since else "no worker is alive: nothing is written",
-            "Start a worker (python manage.py worker), and read the log of the one that ended.",
+            "Start a worker (python manage.py worker), and read the log of the worker that ended.",
         )
         return
     yield SUBJECT.check("service.worker").ok(
-        "1 worker is alive" if alive == 1 else f"{alive} workers are alive"
+        "1 worker is alive" if alive_count == 1 else f"{alive_count} workers are alive"
     )
     due_at = oldest_due()
-    oldest = (timezone.now() - due_at).total_seconds() if due_at else 0.0
-    if oldest > MAX_DUE_SECONDS:
+    due_seconds = (timezone.now() - due_at).total_seconds() if due_at else 0.0
+    if due_seconds > MAX_DUE_SECONDS:
         yield SUBJECT.check("service.work").warning(
-            f"work has been due for {oldest / 60:.0f} minutes, although a worker is alive",
-            "See in the admin which deliveries and webhook events are waiting, and why. If there are simply many, "
+            f"work has been due for {due_seconds / 60:.0f} minutes, although a worker is alive",
+            "See in the admin which deliveries and webhook events are waiting, and why. If they are simply many, "
             "start another worker (with PostgreSQL and Redis, on any machine).",
         )
     else:
@@ -100,16 +100,17 @@ def _examine_workspaces() -> Finding:
     enabled = Workspace.objects.filter(enabled=True).count()
     if enabled:
         return check.ok(f"{enabled} of {total} workspaces are enabled")
+    if total:
+        return check.failure("no workspace is enabled", "Enable one in the admin.")
     return check.failure(
-        "no workspace is enabled"
-        if total
-        else "no workspace is connected: every request from Intercom is refused",
-        "Enable one in the admin." if total else "Open “Connect a workspace” in the admin.",
+        "no workspace is connected: every request from Intercom is refused",
+        "Open “Connect a workspace” in the admin.",
     )
 
 
 def _examine_queue() -> Finding:
     check = SUBJECT.check("service.queue")
+    # If REDIS_URL is invalid, build_queue returns a queue in memory, which no other process can reach.
     if settings.REDIS_URL and isinstance(queue.huey, MemoryHuey):
         return check.failure(
             "REDIS_URL is not the address of a Redis server: no worker starts, and nothing is written",
@@ -127,20 +128,23 @@ def _examine_queue() -> Finding:
 
 
 def _examine_disk() -> Iterator[Finding]:
-    """Check the disks that this service writes to; that of PostgreSQL belongs to its own server."""
+    """Check the free space where this service writes: the queue's file and SQLite's file, if they are used.
+
+    The disk of PostgreSQL is not checked, because it may belong to another machine.
+    """
     check = SUBJECT.check("service.disk")
     directories = [Path(settings.HUEY_FILE).parent] if settings.HUEY_FILE else []
     database = settings.DATABASES["default"]
     if "sqlite" in database["ENGINE"]:
         directories.append(Path(database["NAME"]).parent)
-    for directory in dict.fromkeys(directories):
+    for directory in dict.fromkeys(directories):  # each directory once
         if not directory.is_dir():
             continue
         free = shutil.disk_usage(directory).free
         if free < MIN_FREE_BYTES:
             yield check.warning(
                 f"{free / 1e6:.0f} MB are free on its disk ({directory})",
-                "Free some space. With a full disk, webhooks cannot be stored, and Intercom repeats each only once.",
+                "Free some space. On a full disk, notifications cannot be stored, and Intercom repeats each only once.",
             )
         else:
             yield check.ok(f"{free / 1e9:.0f} GB are free on its disk ({directory})")

@@ -1,8 +1,12 @@
-"""The bridge's messages in an iTop: whether writes can be verified, the time zone, and duplicates."""
+"""Check the messages that the bridge has written to an iTop.
+
+Can each write be verified? Does iTop write its dates in the time zone that is set here? Is any message in a log twice?
+"""
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from django.db.models import QuerySet
 
@@ -13,18 +17,19 @@ from itop_client import ItopPermissionError, ItopRejectedError, LogEntry, quote,
 from .finding import Finding
 from .probe import Probe
 
-# A larger difference between iTop's and the bridge's time of a write means a wrong time zone.
+# If iTop's time of a write differs by more seconds from the bridge's time, the time zone is wrong.
 MAX_TIME_DIFFERENCE = 600.0
-# Equal entries within this time are one message, written twice.
+# Two equal entries whose times differ by fewer seconds are one message that was written twice.
 DUPLICATE_SECONDS = 120.0
-MAX_TICKETS = 3
+# Duplicates are searched in the tickets of the newest MAX_DELIVERIES messages, in at most MAX_TICKETS of them.
 MAX_DELIVERIES = 30
-# The capacity of a log.
+MAX_TICKETS = 3
+# The largest number of messages that are compared with the logs of a ticket.
 MAX_ENTRIES = 300
 
 
 def examine_traces(probe: Probe) -> Iterator[Finding]:
-    """Check written messages. Raise ItopError when iTop stops responding."""
+    """Run the three checks of written messages. Raise ItopError when iTop stops responding."""
     for about, examine in (
         ("itop.changes", _examine_tracking),
         ("itop.time_zone", _examine_time_zone),
@@ -49,58 +54,60 @@ def _written(probe: Probe) -> QuerySet[Delivery]:
     )
 
 
-# Whether iTop tracks changes of the logs, so that a write can be found by its idempotency key
+# Whether iTop's history records changes of the logs. Only then can a write be found by its idempotency key.
 
 
 def _examine_tracking(probe: Probe) -> Iterator[Finding]:
     for log in Log:
-        delivery = _written(probe).filter(log=log).first()
-        for key in {f"{profile.ticket_class}.{profile.code(log)}" for profile in probe.profiles}:
-            is_newest = delivery and f"{delivery.ticket.ticket_class}.{log_attribute(delivery)}" == key
-            yield _tracking_finding(probe, key, delivery if is_newest else None)
+        newest = _written(probe).filter(log=log).first()
+        newest_log_name = f"{newest.ticket.ticket_class}.{log_attribute(newest)}" if newest else ""
+        for log_name in {f"{profile.ticket_class}.{profile.code(log)}" for profile in probe.profiles}:
+            yield _tracking_finding(probe, log_name, newest if log_name == newest_log_name else None)
 
 
-def _tracking_finding(probe: Probe, key: str, delivery: Delivery | None) -> Finding:
-    """Return whether iTop tracks changes of the log `key`: if its history contains the delivery, it does.
+def _tracking_finding(probe: Probe, log_name: str, delivery: Delivery | None) -> Finding:
+    """Report whether iTop tracks changes of a log. `log_name` is like "UserRequest.public_log".
 
-    Without a delivery, return what earlier writes have shown.
+    Changes are tracked if iTop's history contains `delivery`, the newest message in this log. If it is None, report
+    what earlier writes have shown.
     """
     check = probe.subject.check("itop.changes")
-    is_tracked = probe.itop.tracked_logs.get(key)
-    if delivery is not None:
-        was_tracked, is_tracked = is_tracked, _is_in_history(probe, delivery)
-        if was_tracked and not is_tracked:
-            return check.warning(
-                f"its history does not contain the newest message written to {key} of {delivery.ticket.ref}",
-                "The ticket was deleted, iTop's history was purged, or its data model no longer tracks changes of that "
-                "log. In the last case, set its tracking level back to “all”, so that repeated writes are detected.",
-            )
-        if is_tracked and was_tracked is None:
-            probe.itop.learn_tracking(key, is_tracked=True)
+    was_tracked = probe.itop.tracked_logs.get(log_name)  # None: no write has shown it yet
+    is_tracked = was_tracked if delivery is None else _is_in_history(probe, delivery)
+    if delivery is not None and was_tracked and not is_tracked:
+        return check.warning(
+            f"its history does not contain the newest message written to {log_name} of {delivery.ticket.ref}",
+            "The ticket was deleted, iTop's history was purged, or its data model no longer tracks changes of that "
+            "log. In the last case, set the log's tracking level back to “all”, so that repeated writes are detected.",
+        )
+    if is_tracked and was_tracked is None:
+        probe.itop.learn_tracking(log_name, is_tracked=True)
     if is_tracked is None:
-        return check.ok(f"change tracking of {key} can be checked after the first message")
+        return check.ok(f"change tracking of {log_name} can be checked after the first message")
     if is_tracked:
-        return check.ok(f"tracks changes of {key}: each write can be verified")
+        return check.ok(f"tracks changes of {log_name}: each write can be verified")
     return check.warning(
-        f"does not track changes of {key}: a repeated write is detected only by reading the log",
+        f"does not track changes of {log_name}: a repeated write is detected only by reading the log",
         "Set the log's tracking level to “all” in iTop's data model. Otherwise a message may be written twice if iTop "
-        "executes a request after the bridge gave up on it.",
+        "executes a request after the bridge stopped waiting for the response.",
     )
 
 
 def _is_in_history(probe: Probe, delivery: Delivery) -> bool:
     ticket, keys = delivery.ticket, [delivery.idempotency_key]
-    return bool(
-        written_keys(probe.client, ticket.ticket_class, ticket.object_id, keys, deadline=probe.seconds)
+    keys_in_history = written_keys(
+        probe.client, ticket.ticket_class, ticket.object_id, keys, deadline=probe.request_seconds
     )
+    return bool(keys_in_history)
 
 
 # The time zone
 
 
 def _examine_time_zone(probe: Probe) -> Iterator[Finding]:
-    # After several attempts it is unknown which one wrote the message.
+    """Compare the bridge's time of a write with iTop's."""
     check = probe.subject.check("itop.time_zone")
+    # With several attempts it would be unknown which of them wrote the message, and when.
     delivery = _written(probe).filter(attempts=1, written_at__isnull=False).first()
     recorded_at = _recorded_at(probe, delivery) if delivery else None
     if delivery is None or delivery.written_at is None or recorded_at is None:
@@ -109,23 +116,25 @@ def _examine_time_zone(probe: Probe) -> Iterator[Finding]:
         )
         return
     written_at = delivery.written_at.astimezone(probe.itop.zone).replace(tzinfo=None)
-    ahead = (recorded_at - written_at).total_seconds()
-    if abs(ahead) <= MAX_TIME_DIFFERENCE:
+    seconds_ahead = (recorded_at - written_at).total_seconds()
+    if abs(seconds_ahead) <= MAX_TIME_DIFFERENCE:
         yield check.ok(f"writes its dates in {probe.itop.time_zone}, as set here")
         return
-    hours = f"{abs(round(ahead / 900) / 4):g} hours"
+    # Rounded to a quarter of an hour: time zones differ by multiples of it.
+    hours = abs(round(seconds_ahead / 900) / 4)
+    direction = "ahead of" if seconds_ahead > 0 else "behind"
     yield check.warning(
-        f"writes its dates {hours} {'ahead of' if ahead > 0 else 'behind'} {probe.itop.time_zone}, which is set here",
-        "In the admin, set the time zone to the one in iTop's configuration (`timezone`). Until then, dates in the "
-        "panel, and those of files that are copied to iTop, are wrong by this difference.",
+        f"writes its dates {hours:g} hours {direction} {probe.itop.time_zone}, which is set here",
+        "In the admin, set the time zone to the one in iTop's configuration (`timezone`). Until then, the dates in the "
+        "panel and the dates of files that are copied to iTop are wrong by this difference.",
     )
 
 
 def _recorded_at(probe: Probe, delivery: Delivery) -> dt.datetime | None:
-    """Return the time of the write in iTop's history, in iTop's local time; None if it is not found."""
+    """Return when iTop's history recorded the write, in iTop's local time; None if the history has no such record."""
     ticket = delivery.ticket
     try:
-        found = probe.get(
+        operations = probe.get(
             "CMDBChangeOpSetAttributeCaseLog",
             "SELECT CMDBChangeOpSetAttributeCaseLog AS o "
             f"WHERE o.objclass = {quote(ticket.ticket_class)} AND o.objkey = {quote(ticket.object_id)} "
@@ -134,7 +143,8 @@ def _recorded_at(probe: Probe, delivery: Delivery) -> dt.datetime | None:
         )
     except (ItopPermissionError, ItopRejectedError):
         return None
-    return next((date for operation in found if (date := _parse_date(operation.text("date")))), None)
+    dates = (_parse_date(operation.text("date")) for operation in operations)
+    return next((date for date in dates if date is not None), None)
 
 
 def _parse_date(text: str) -> dt.datetime | None:
@@ -147,10 +157,17 @@ def _parse_date(text: str) -> dt.datetime | None:
 # Whether another program writes the same messages
 
 
+class _TimedContent(NamedTuple):
+    """The content of a message, and its time in seconds since 1970."""
+
+    content: VisibleContent
+    time: float
+
+
 def _examine_duplicates(probe: Probe) -> Iterator[Finding]:
     check = probe.subject.check("itop.doubles")
-    by_id = {delivery.ticket_id: delivery.ticket for delivery in _written(probe)[:MAX_DELIVERIES]}
-    tickets = list(by_id.values())[:MAX_TICKETS]
+    tickets_by_id = {delivery.ticket_id: delivery.ticket for delivery in _written(probe)[:MAX_DELIVERIES]}
+    tickets = list(tickets_by_id.values())[:MAX_TICKETS]
     affected = [ticket.ref for ticket in tickets if _has_duplicates(probe, ticket)]
     if affected:
         yield check.failure(
@@ -164,33 +181,49 @@ def _examine_duplicates(probe: Probe) -> Iterator[Finding]:
 
 
 def _has_duplicates(probe: Probe, ticket: Ticket) -> bool:
-    """Return whether the logs contain a message more often than it was written, at about the same time."""
+    """Return whether a log contains a message more often than the bridge wrote it, at about the same time."""
     deliveries = list(_written(probe).filter(ticket=ticket)[:MAX_ENTRIES])
-    codes = {log_attribute(delivery) for delivery in deliveries}
-    logs = read_logs(probe.client, ticket, codes, deadline=probe.seconds)
-    entries = [
-        (VisibleContent.of(entry.message_html), time)
-        for log in logs.values()
-        for entry in log
-        if (time := _entry_time(probe, entry))
-    ]
-    items = [delivery.item or {} for delivery in deliveries]
-    sent = Counter(VisibleContent.of(str(item.get("message", ""))) for item in items)
-    # Copied when the ticket was created, or deleted by retention: their texts are unknown, so any entry at their time
-    # may be one of them.
-    times_of_unknown = list(
+    entries = _log_entries(probe, ticket, deliveries)
+    messages = [_message_of(delivery) for delivery in deliveries]
+    copies_written = Counter(message.content for message in messages)
+    # The bridge also wrote messages whose texts are not stored: those that it copied when it created the ticket, and
+    # those that retention deleted. Any entry at their time may be one of them.
+    times_without_text = list(
         Delivery.objects.in_itop()
         .filter(ticket=ticket, item__isnull=True)
         .values_list("part_created_at", flat=True)
     )
-    for item in items:
-        content = VisibleContent.of(str(item.get("message", "")))
-        written = float(str(item.get("date", "@0")).removeprefix("@"))
-        equal = sum(other == content and abs(time - written) <= DUPLICATE_SECONDS for other, time in entries)
-        unknown = sum(abs(time - written) <= DUPLICATE_SECONDS for time in times_of_unknown)
-        if equal > sent[content] + unknown:
+    for message in messages:
+        equal_entries = sum(
+            entry.content == message.content and _is_near(entry.time, message.time) for entry in entries
+        )
+        without_text = sum(_is_near(time, message.time) for time in times_without_text)
+        if equal_entries > copies_written[message.content] + without_text:
             return True
     return False
+
+
+def _log_entries(probe: Probe, ticket: Ticket, deliveries: Sequence[Delivery]) -> list[_TimedContent]:
+    """Return the entries of the logs to which these deliveries were written, except those without a valid date."""
+    codes = {log_attribute(delivery) for delivery in deliveries}
+    logs = read_logs(probe.client, ticket, codes, deadline=probe.request_seconds)
+    entries = [entry for log in logs.values() for entry in log]
+    return [
+        _TimedContent(VisibleContent.of(entry.message_html), time)
+        for entry in entries
+        if (time := _entry_time(probe, entry)) is not None
+    ]
+
+
+def _message_of(delivery: Delivery) -> _TimedContent:
+    """Return the message as the bridge sent it to iTop: `item` has a text, and a date like "@1767225600"."""
+    item = delivery.item or {}
+    time = float(str(item.get("date", "@0")).removeprefix("@"))
+    return _TimedContent(VisibleContent.of(str(item.get("message", ""))), time)
+
+
+def _is_near(time: float, other: float) -> bool:
+    return abs(time - other) <= DUPLICATE_SECONDS
 
 
 def _entry_time(probe: Probe, entry: LogEntry) -> float | None:

@@ -1,11 +1,12 @@
-"""E-mail the operators (ALERT_EMAILS) about problems that need a person. A worker sends each e-mail once.
+"""E-mail the operators (ALERT_EMAILS) about problems that need a person. Each e-mail is sent once, by one worker.
 
-The e-mails contain labels of reasons, names of iTops and workspaces, and links into the admin, but no text from iTop,
-Intercom or a customer. An e-mail that cannot be sent is tried again later.
+The e-mails contain labels of reasons, names of iTops and workspaces, and links into the admin. They contain no text
+from iTop, Intercom or a customer. If an e-mail cannot be sent, a worker tries again later.
 """
 
 import datetime as dt
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -31,16 +32,18 @@ log = structlog.get_logger(__name__)
 
 CHECK_SECONDS = 60.0
 DIGEST_EVERY = dt.timedelta(minutes=15)
+# An iTop that is unavailable for longer is reported.
 MAX_PAUSE = dt.timedelta(minutes=10)
 # The e-mail about a refused token is repeated after this time.
 REPEATED_AFTER = dt.timedelta(days=1)
-FOREVER = dt.timedelta(days=10_000)
-# The maximum number of rows of a kind that one digest counts; the next digest counts the others.
+# For e-mails that are not repeated.
+NEVER_REPEATED = dt.timedelta(days=10_000)
+# The largest number of rows of a kind that one digest counts. The next digest counts the rest.
 MAX_ROWS = 10_000
 
 
 def send_alerts() -> None:
-    """Send the e-mails that are due. Do nothing without ALERT_EMAILS."""
+    """Send the e-mails that are due, if ALERT_EMAILS is set."""
     if not settings.ALERT_EMAILS:
         return
     with translation.override("en"):
@@ -49,8 +52,17 @@ def send_alerts() -> None:
         _report_tokens()
 
 
+@dataclass(frozen=True)
+class _Failures:
+    """The failed rows of one kind. `unreported` maps the primary keys for the next digest to their reason codes."""
+
+    description: str
+    rows: JobQuerySet[Any]
+    unreported: dict[int, str]
+
+
 def _report_failures() -> None:
-    """Send a digest of the permanent failures since the last one."""
+    """Send a digest of the permanent failures that no digest has reported yet."""
     failed: tuple[tuple[str, JobQuerySet[Any]], ...] = (
         ("Messages not copied to a ticket", Delivery.objects.retriable()),
         ("Webhook events not processed", WebhookEvent.objects.retriable()),
@@ -58,21 +70,25 @@ def _report_failures() -> None:
         ("Tickets not created", TicketCreation.objects.retriable().filter(rejection_seen=False)),
         ("Messages not posted to Intercom", OutgoingMessage.objects.retriable()),
     )
-    found = []
-    for what, rows in failed:
-        unreported = rows.filter(announced_at=None).order_by("pk")
-        found.append((what, rows, list(unreported.values_list("pk", "reason_code")[:MAX_ROWS])))
-    total = sum(len(new) for _what, _rows, new in found)
+    kinds = []
+    for description, rows in failed:
+        unreported = rows.filter(announced_at=None).order_by("pk").values_list("pk", "reason_code")
+        kinds.append(_Failures(description, rows, dict(unreported[:MAX_ROWS])))
+    total = sum(len(kind.unreported) for kind in kinds)
     if not total or not Alert.objects.claim(Alert.Kind.FAILURES, every=DIGEST_EVERY):
         return
     lines = []
-    for what, rows, new in found:
-        for code, count in Counter(code for _pk, code in new).most_common():
-            lines += [f"{what} ({count}): {reason_label(code)}", f"  {_list_url(rows, code)}", ""]
+    for kind in kinds:
+        for code, count in Counter(kind.unreported.values()).most_common():
+            lines += [
+                f"{kind.description} ({count}): {reason_label(code)}",
+                f"  {_list_url(kind.rows, code)}",
+                "",
+            ]
     subject = f"{total} {'failure needs' if total == 1 else 'failures need'} a person"
     if _send(subject, *lines, "The messages are still in Intercom. Retry or skip them in the admin."):
-        for _what, rows, new in found:
-            rows.filter(pk__in=[pk for pk, _code in new]).update(announced_at=timezone.now())
+        for kind in kinds:
+            kind.rows.filter(pk__in=list(kind.unreported)).update(announced_at=timezone.now())
 
 
 def _list_url(rows: JobQuerySet[Any], code: str) -> str:
@@ -88,26 +104,34 @@ def _report_itops() -> None:
         is_refused = itop.pause_code == ReasonCode.ITOP_LOGIN_REFUSED
         since = itop.paused_since or timezone.now()
         is_short = since > timezone.now() - MAX_PAUSE
+        # After an e-mail about the outage, only a refused account is worth another e-mail.
         if not is_refused and (is_short or reported.filter(about_id=itop.pk).exists()):
             continue
         _report(
             Alert.Kind.ITOP,
             itop,
             ReasonCode.ITOP_LOGIN_REFUSED if is_refused else ReasonCode.ITOP_UNAVAILABLE,
-            FOREVER,
+            NEVER_REPEATED,
             f"iTop “{itop.name}” {'refuses its account' if is_refused else 'is not available'}",
             f"Nothing has been written to it since {since:%Y-%m-%d %H:%M} UTC: {reason_label(itop.pause_code)}",
             "No message is lost: messages wait, and are written when the problem is solved.",
             f"Test connection: {_url('itopinstance_test', itop.pk)}",
         )
-    solved = ItopInstance.objects.filter(paused_since=None)
-    for alert in reported.filter(about_id__in=solved.values("pk")):
-        if not Alert.objects.filter(pk=alert.pk, sent_at=alert.sent_at).delete()[0]:
-            continue
-        name = ItopInstance.objects.values_list("name", flat=True).filter(pk=alert.about_id).first()
-        if not _send(f"iTop “{name}” works again", "The waiting messages are being written."):
-            defaults = {"code": alert.code, "sent_at": alert.sent_at}
-            Alert.objects.get_or_create(kind=alert.kind, about_id=alert.about_id, defaults=defaults)
+    available = ItopInstance.objects.filter(paused_since=None)
+    for alert in reported.filter(about_id__in=available.values("pk")):
+        _report_recovery(alert)
+
+
+def _report_recovery(alert: Alert) -> None:
+    """Delete the alert about an iTop and send an e-mail that it works again. Restore the alert if this fails."""
+    # Several workers may try: the one that deletes the alert sends the e-mail.
+    deleted_count, _ = Alert.objects.filter(pk=alert.pk, sent_at=alert.sent_at).delete()
+    if not deleted_count:
+        return
+    name = ItopInstance.objects.values_list("name", flat=True).filter(pk=alert.about_id).first()
+    if not _send(f"iTop “{name}” works again", "The waiting messages are being written."):
+        defaults = {"code": alert.code, "sent_at": alert.sent_at}
+        Alert.objects.get_or_create(kind=alert.kind, about_id=alert.about_id, defaults=defaults)
 
 
 def _report_tokens() -> None:
@@ -131,9 +155,12 @@ def _report(
 ) -> None:
     """Send an e-mail about the row, unless one with this code was sent less than `every` ago."""
     earlier = Alert.objects.filter(kind=kind, about_id=row.pk).first()
-    if not Alert.objects.claim(kind, row.pk, code=code, every=every) or _send(subject, *lines):
+    # Several workers may try: the one that can claim the alert sends the e-mail.
+    if not Alert.objects.claim(kind, row.pk, code=code, every=every):
         return
-    # It was not sent: restore the record that the claim replaced.
+    if _send(subject, *lines):
+        return
+    # Restore the alert that the claim has replaced, so that the e-mail is tried again.
     Alert.objects.filter(kind=kind, about_id=row.pk).delete()
     if earlier is not None:
         earlier.pk = None

@@ -1,7 +1,7 @@
 """Django system checks of this service. docs/operate.md lists their ids.
 
-Settings (up to 099) are checked without network and database, rows (from 101) with `--database default`. `migrate` runs
-the database checks of the database that it migrates. Errors would stop it, so rows are not checked then.
+Settings (ids up to 099) are checked without network and database. Rows (ids from 101) are checked if the command has
+the option `--database default`. `migrate` runs these checks, too, and would stop at an error, so it skips the rows.
 """
 
 import functools
@@ -40,7 +40,7 @@ TAG = "intercom_bridge"
 PUBLIC_ENCRYPTION_KEYS = {"ZGV2ZWxvcG1lbnQtb25seS1ub3QtYS1zZWNyZXQtMDE="}
 PUBLIC_SECRET_KEY = re.compile("development-only-")
 LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}  # noqa: S104 - compared with, not listened on
-# Room for the files that one process copies at the same time, each of the largest usual size.
+# Enough for the files that one process copies at the same time, if each has the largest usual size.
 MIN_FREE_BYTES = 500_000_000
 # Reserved by RFC 2606, so no one can reach a service there.
 EXAMPLE_HOSTS = (".example.com", ".example.net", ".example.org", ".example", ".invalid")
@@ -56,7 +56,7 @@ GENERATE_KEY_HINT = (
 def _system_check(
     *tags: str, deploy: bool = False
 ) -> Callable[[_Messages], Callable[..., list[CheckMessage]]]:
-    """Register a function that yields messages as a system check, which returns a list."""
+    """Return a decorator for functions that yield messages. It registers them as system checks that return lists."""
 
     def decorate(messages: _Messages) -> Callable[..., list[CheckMessage]]:
         @functools.wraps(messages)
@@ -124,7 +124,7 @@ def check_public_keys(**_: Any) -> Iterator[CheckMessage]:
             yield _error(
                 "E003",
                 f"{name} contains the public value from settings/development.py, and DEBUG is off.",
-                "Generate your own. Use settings.production for real conversations.",
+                "Generate a value of your own. Use settings.production for real conversations.",
             )
 
 
@@ -150,7 +150,7 @@ def check_public_url(**_: Any) -> Iterator[CheckMessage]:
             f"PUBLIC_URL is not https (it is {settings.PUBLIC_URL}).",
             "Intercom calls https addresses only. Run a proxy with a certificate in front of this service.",
         )
-    if not _is_allowed(parts.hostname):
+    if not _is_allowed_host(parts.hostname):
         yield _error(
             "E009",
             f"ALLOWED_HOSTS does not contain {parts.hostname}, the host of PUBLIC_URL: all requests from Intercom "
@@ -159,10 +159,12 @@ def check_public_url(**_: Any) -> Iterator[CheckMessage]:
         )
 
 
-def _is_allowed(host: str) -> bool:
+def _is_allowed_host(host: str) -> bool:
+    # With DEBUG and without ALLOWED_HOSTS, Django allows this machine only.
     if settings.DEBUG and not settings.ALLOWED_HOSTS:
         return host in LOCAL_HOSTS
-    return validate_host(f"[{host}]" if ":" in host else host, settings.ALLOWED_HOSTS)
+    is_ipv6 = ":" in host
+    return validate_host(f"[{host}]" if is_ipv6 else host, settings.ALLOWED_HOSTS)
 
 
 @_system_check(deploy=True)
@@ -178,12 +180,12 @@ def check_placeholders(**_: Any) -> Iterator[CheckMessage]:
         (
             "DATABASE_URL",
             settings.DATABASES["default"].get("PASSWORD") == EXAMPLE_PASSWORD,
-            "Its password is that of the example. Set the password of the role.",
+            "The password in it is that of the example. Set the password of the database's user.",
         ),
         (
             "METRICS_TOKEN",
             settings.METRICS_TOKEN == EXAMPLE_METRICS_TOKEN,
-            "Set a long random value, or unset it: /metrics then returns 404.",
+            "Set a long random value, or unset METRICS_TOKEN: /metrics then returns 404.",
         ),
     ):
         if is_placeholder:
@@ -210,15 +212,16 @@ def check_intercom_api_url(**_: Any) -> Iterator[CheckMessage]:
             "W003",
             "INTERCOM_API_URL is set: the access tokens of all workspaces, and the files that people send, go to that "
             "host, not to Intercom.",
-            "It is for test servers. Unset it to use the host of each region.",
+            "The setting is for test servers. Unset it to use Intercom's host for each workspace's region.",
         )
 
 
 @_system_check()
 def check_redis_url(**_: Any) -> Iterator[CheckMessage]:
     parts = _split(settings.REDIS_URL)
-    is_tcp = parts.scheme in ("redis", "rediss") and parts.hostname
-    if settings.REDIS_URL and not is_tcp and not (parts.scheme == "unix" and parts.path):
+    is_host = parts.scheme in ("redis", "rediss") and parts.hostname
+    is_socket = parts.scheme == "unix" and parts.path
+    if settings.REDIS_URL and not (is_host or is_socket):
         yield _error(
             "E008",
             "REDIS_URL is not the address of a Redis server.",
@@ -242,7 +245,7 @@ def check_metrics(**_: Any) -> Iterator[CheckMessage]:
     if settings.METRICS_TOKEN and not settings.METRICS_DIR:
         yield _warning(
             "W006",
-            "METRICS_TOKEN is set, but METRICS_DIR cannot be created or written to: /metrics has no counters.",
+            "METRICS_TOKEN is set, but METRICS_DIR cannot be created or written to: /metrics returns no counters.",
             "Set METRICS_DIR to a directory that the service may write to.",
         )
 
@@ -254,7 +257,7 @@ def check_files_dir(**_: Any) -> Iterator[CheckMessage]:
         yield _error(
             "E011",
             f"FILES_DIR ({directory}) is not a directory that this process may write to: no file is copied.",
-            "Create it, and give it to the service's user, or set FILES_DIR to another directory.",
+            "Create the directory and make the service's user its owner, or set FILES_DIR to another directory.",
         )
     elif (free := shutil.disk_usage(directory).free) < MIN_FREE_BYTES:
         yield _warning(
@@ -265,6 +268,7 @@ def check_files_dir(**_: Any) -> Iterator[CheckMessage]:
 
 
 def _split(url: str) -> SplitResult:
+    """Return the parts of a URL. If it is invalid, all parts are empty."""
     try:
         parts = urlsplit(str(url))
         _ = parts.port  # raises ValueError if it is not a number
@@ -278,12 +282,10 @@ def _split(url: str) -> SplitResult:
 
 @_system_check(Tags.database)
 def check_rows(*, databases: Sequence[str] | None = None, **_: Any) -> Iterator[CheckMessage]:
-    if not databases or "default" not in databases or sys.argv[1:2] == ["migrate"]:
+    is_migrating = sys.argv[1:2] == ["migrate"]
+    if not databases or "default" not in databases or is_migrating:
         return
-    try:
-        messages = None if migrations_missing() else list(_check_all_rows())
-    except (DatabaseError, ImproperlyConfigured, ConnectionDoesNotExist):
-        messages = None
+    messages = _messages_about_rows()
     if messages is None:
         yield _info(
             "I101",
@@ -292,6 +294,14 @@ def check_rows(*, databases: Sequence[str] | None = None, **_: Any) -> Iterator[
         )
     else:
         yield from messages
+
+
+def _messages_about_rows() -> list[CheckMessage] | None:
+    """Return the messages about all rows; None if the database cannot be reached or is not migrated."""
+    try:
+        return None if migrations_missing() else list(_check_all_rows())
+    except (DatabaseError, ImproperlyConfigured, ConnectionDoesNotExist):
+        return None
 
 
 def _check_all_rows() -> Iterator[CheckMessage]:
@@ -309,7 +319,7 @@ def _check_workers() -> Iterator[CheckMessage]:
         yield _warning(
             "W116",
             stalled_message(since),
-            "Start a worker (python manage.py worker), and read the log of the one that ended.",
+            "Start a worker (python manage.py worker), and read the log of the worker that ended.",
         )
 
 
@@ -320,19 +330,19 @@ def _check_workspaces(workspaces: Sequence[Workspace]) -> Iterator[CheckMessage]
             "There is no workspace, so all requests from Intercom are refused.",
             "Add one in the admin, or run: python manage.py import_config FILE",
         )
-    by_secret: dict[str, list[Workspace]] = defaultdict(list)
+    workspaces_by_secret: dict[str, list[Workspace]] = defaultdict(list)
     for workspace in workspaces:
         yield from _check_workspace(workspace)
         if secret := _reveal(workspace.client_secret):
-            by_secret[secret].append(workspace)
-    for sharing in by_secret.values():
-        if len(sharing) > 1:
-            names = ", ".join(workspace.workspace_id for workspace in sharing)
+            workspaces_by_secret[secret].append(workspace)
+    for sharing_workspaces in workspaces_by_secret.values():
+        if len(sharing_workspaces) > 1:
+            names = ", ".join(workspace.workspace_id for workspace in sharing_workspaces)
             yield _warning(
                 "W115",
                 f"These workspaces have the same client secret: {names}.",
                 "This is correct if one Intercom app is installed in all of them. Otherwise one secret is wrong.",
-                sharing[1],
+                sharing_workspaces[1],
             )
 
 
@@ -376,8 +386,8 @@ def _check_itop(itop: ItopInstance) -> Iterator[CheckMessage]:
             "Enter the https address of this iTop.",
             itop,
         )
-    path = parts.path.rstrip("/").lower()
-    if path.endswith((".php", "/webservices", "/pages")) or parts.query or parts.fragment:
+    is_page = parts.path.rstrip("/").lower().endswith((".php", "/webservices", "/pages"))
+    if is_page or parts.query or parts.fragment:
         yield _error(
             "E108",
             f"Its address is a page of iTop, not the base URL: {parts.scheme}://{parts.hostname}{parts.path}",
@@ -398,7 +408,7 @@ def _check_itop(itop: ItopInstance) -> Iterator[CheckMessage]:
 def _check_profile(profile: TicketProfile) -> Iterator[CheckMessage]:
     messages = [*_check_values(profile), *_check_form(profile), *_check_empty_lists(profile)]
     yield from messages
-    # Only valid lists can be compared with the data model.
+    # An invalid list cannot be compared with the data model.
     if all(message.level < ERROR for message in messages):
         yield from _check_data_model(profile)
 
@@ -485,7 +495,7 @@ def _check_secrets(row: Workspace | ItopInstance, *names: str) -> Iterator[Check
             yield _error(
                 "E104",
                 f"Its {_label(row, name)} cannot be decrypted with FIELD_ENCRYPTION_KEYS.",
-                "Append the key that it was encrypted with to the list, or enter the secret again in the admin.",
+                "Append the key that it was encrypted with to this setting, or enter the secret again in the admin.",
                 row,
             )
         elif _reveal(secret).startswith(PLACEHOLDER):
@@ -505,7 +515,7 @@ def _check_time_zone(row: Workspace | ItopInstance) -> Iterator[CheckMessage]:
 def _check_value(
     validate: Callable[[Any], None], value: Any, message: CheckMessage
 ) -> Iterator[CheckMessage]:
-    """Yield the message, completed with the validator's, if the value is invalid."""
+    """If the value is invalid, yield the message with the validator's message appended."""
     try:
         validate(value)
     except ValidationError as error:
@@ -518,4 +528,5 @@ def _label(row: Workspace | ItopInstance | TicketProfile, field: str) -> str:
 
 
 def _reveal(secret: Secret) -> str:
+    """Return the plain text; "" if the secret is empty or cannot be decrypted."""
     return secret.reveal() if secret.is_readable else ""

@@ -1,4 +1,4 @@
-"""A worker's heartbeat: a row that a thread renews while the process runs, and deletes at the end."""
+"""A worker's heartbeat: a row in the database. A thread renews it while the process runs, and deletes it at the end."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ HEARTBEAT_SECONDS = 10.0
 
 
 def process_name() -> str:
-    """Return the host and process id, which name this process among all workers."""
+    """Return this process's name, which is unique among all workers: "host:process id"."""
     return f"{_host()}:{os.getpid()}"
 
 
 def is_alive_here() -> bool:
-    """Return whether a worker of this host, which may be a container, has a recent heartbeat."""
+    """Return whether a worker on this host or in this container has a recent heartbeat."""
     return WorkerHeartbeat.objects.alive().filter(name__startswith=f"{_host()}:").exists()
 
 
 def _host() -> str:
-    return socket.gethostname()[:180]
+    return socket.gethostname()[:180]  # the column of the name has room for it and the process id
 
 
 class Heartbeat:
     """Context manager that records a heartbeat every ten seconds.
 
-    An unreachable database stops neither the worker nor its heartbeat; the next one tries again.
+    If the database cannot be reached, this is logged and the next heartbeat tries again. The worker continues.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Re-encrypt stored secrets with the newest key, row by row, so that an interrupted run can be repeated."""
+"""Re-encrypt stored secrets with the newest key. Each one is saved at once, so an interrupted run can be repeated."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,10 +23,10 @@ class StoredSecret:
         return secret
 
     def renew(self) -> bool:
-        """Encrypt it with the newest key. Return False if another secret was entered since it was read."""
+        """Encrypt the secret with the newest key. Return False if it was replaced after it was read."""
         name, secret = self.column.attname, self.secret
-        unchanged = type(self.row)._default_manager.filter(pk=self.row.pk, **{name: secret})
-        return bool(unchanged.update(**{name: secret.renewed()}))
+        unchanged_row = type(self.row)._default_manager.filter(pk=self.row.pk, **{name: secret})
+        return bool(unchanged_row.update(**{name: secret.renewed()}))
 
     def __str__(self) -> str:
         return f"{self.row._meta.verbose_name} {self.row}, {self.column.verbose_name}".replace("\u2060", "")
@@ -34,7 +34,7 @@ class StoredSecret:
 
 @dataclass
 class Rotation:
-    """The result of a key rotation."""
+    """The result of a key rotation: how many secrets were re-encrypted, or already had the newest key."""
 
     renewed: int = 0
     current: int = 0
@@ -42,10 +42,12 @@ class Rotation:
 
 
 def stored_secrets() -> Iterator[StoredSecret]:
-    """Return all non-empty secrets of all tables."""
+    """Yield all non-empty secrets of all tables."""
     for model in apps.get_app_config("intercom_bridge").get_models():
         columns = [column for column in model._meta.concrete_fields if isinstance(column, SecretField)]
-        for row in model._default_manager.order_by("pk") if columns else ():
+        if not columns:
+            continue
+        for row in model._default_manager.order_by("pk"):
             for column in columns:
                 stored = StoredSecret(row, column)
                 if stored.secret:
@@ -53,7 +55,7 @@ def stored_secrets() -> Iterator[StoredSecret]:
 
 
 def rotate_keys(*, dry_run: bool = False) -> Rotation:
-    """Encrypt every stored secret with the first of FIELD_ENCRYPTION_KEYS; with `dry_run`, only count.
+    """Encrypt every stored secret with the first of FIELD_ENCRYPTION_KEYS. If `dry_run` is true, only count.
 
     Raise ImproperlyConfigured if no valid key is set.
     """
@@ -63,6 +65,6 @@ def rotate_keys(*, dry_run: bool = False) -> Rotation:
             rotation.current += 1
         elif not stored.secret.is_readable:
             rotation.unreadable.append(stored)
-        else:
-            rotation.renewed += dry_run or stored.renew()
+        elif dry_run or stored.renew():
+            rotation.renewed += 1
     return rotation

@@ -1,11 +1,13 @@
-"""Prometheus metrics: counters and histograms per process, gauges read from the database on request.
+"""Prometheus metrics: counters and histograms that each process counts, and gauges that are read from the database.
 
-With METRICS_TOKEN set, prometheus_client runs in its multiprocess mode (PROMETHEUS_MULTIPROC_DIR is set in
-settings/base.py): web processes and workers write their counts into METRICS_DIR, and whichever web process is asked
-adds them up (https://prometheus.github.io/client_python/multiprocess/). Counts of ended processes are kept: if the sum
-became smaller, Prometheus would take the rest for new events.
+If METRICS_TOKEN is set, prometheus_client runs in its multiprocess mode (settings/base.py sets
+PROMETHEUS_MULTIPROC_DIR): web processes and workers write their counts to files in METRICS_DIR, and the web process
+that gets Prometheus' request adds them up (https://prometheus.github.io/client_python/multiprocess/). The files of
+ended processes are kept. Without them a sum would become smaller. Prometheus would take this for a restart from zero,
+and count the rest of the sum as new events.
 
-Label values are codes and configured names, never text from iTop or Intercom, and never a person or a ticket.
+The values of labels are codes and configured names. No label contains text from iTop or Intercom, or names a person or
+a ticket.
 """
 
 import struct
@@ -61,12 +63,12 @@ panel_seconds = _histogram(
 )
 webhook_seconds = _histogram(
     "bridge_webhook_seconds",
-    "Time until a webhook notification was committed.",
+    "Time from the receipt of a webhook notification until it was stored.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
 )
 messenger_seconds = _histogram(
     "bridge_messenger_identity_seconds",
-    "Time until an iTop was told which Messenger to show. outcome: shown or none.",
+    "Duration of responses to an iTop that asks which Messenger to show. outcome: shown or none.",
     ["itop", "outcome"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 1.0, 5.0),
 )
@@ -114,8 +116,8 @@ ticket_events = _counter(
 
 
 def increment(counter: Counter, *labels: str, amount: int = 1) -> None:
-    """Increase a counter."""
-    with _ignoring_lost_files():
+    """Increase a counter with these label values by `amount`."""
+    with _log_lost_counts():
         counter.labels(*labels).inc(amount)
 
 
@@ -126,7 +128,7 @@ def count_delivery(delivery: Delivery) -> None:
 
 
 def count_file(row: FileToItop) -> None:
-    """Count a file if it has reached a final state, and the bytes and the time of a copied one."""
+    """Count a file for iTop if it has reached a final state. If it was copied, also count its bytes and its time."""
     if row.state == FileToItop.State.WAITING:
         return
     itop = row.ticket.itop.name
@@ -138,9 +140,9 @@ def count_file(row: FileToItop) -> None:
 
 
 def count_files_of_message(message: OutgoingMessage) -> None:
-    """Count the files of a message that reached a final state, and the bytes of the posted ones.
+    """Count the files of a message that has reached a final state, and the bytes of the posted files.
 
-    The files of a message that failed have not arrived, for its reason.
+    If the message failed, its files are counted as failed for the same reason.
     """
     workspace = message.conversation.workspace.workspace_id
     has_failed = message.state == OutgoingMessage.State.FAILED
@@ -152,14 +154,15 @@ def count_files_of_message(message: OutgoingMessage) -> None:
 
 
 def observe(histogram: Histogram, seconds: float, *labels: str) -> None:
-    """Record a duration."""
-    with _ignoring_lost_files():
-        (histogram.labels(*labels) if labels else histogram).observe(seconds)
+    """Record a duration with these label values."""
+    with _log_lost_counts():
+        child = histogram.labels(*labels) if labels else histogram
+        child.observe(seconds)
 
 
 @contextmanager
-def _ignoring_lost_files() -> Iterator[None]:
-    """Log errors of METRICS_DIR: a deleted directory must not make a finished write look failed and repeat it."""
+def _log_lost_counts() -> Iterator[None]:
+    """Log errors of METRICS_DIR instead of raising them, because the caller would repeat a write that has succeeded."""
     try:
         yield
     except OSError as error:
@@ -167,7 +170,7 @@ def _ignoring_lost_files() -> Iterator[None]:
 
 
 class _DatabaseCollector(Collector):
-    """Backlog, failures and workers, read with the indexes of unfinished rows."""
+    """Reads the gauges from the database: backlog, failures and workers. The queries use indexes on unfinished rows."""
 
     def collect(self) -> Iterator[Metric]:
         yield from _backlog()
@@ -188,12 +191,13 @@ def _backlog() -> Iterator[Metric]:
         ("deliveries", Delivery.objects.waiting(), "queued_at"),
         ("creations", TicketCreation.objects.waiting(), "created_at"),
         ("outgoing_messages", OutgoingMessage.objects.waiting(), "created_at"),
-        # Those of messages that a pause left out wait for the teammate's decision.
+        # Without the files of messages that were skipped because of a pause: a teammate decides about them.
         ("files", FileToItop.objects.waiting().with_message().with_content(), "created_at"),
     ):
-        found = rows.order_by().aggregate(count=Count("pk"), since=Min(since))
-        waiting.add_metric([kind], found["count"])
-        oldest.add_metric([kind], (now - found["since"]).total_seconds() if found["since"] else 0.0)
+        totals = rows.order_by().aggregate(count=Count("pk"), oldest=Min(since))
+        age = (now - totals["oldest"]).total_seconds() if totals["oldest"] else 0.0
+        waiting.add_metric([kind], totals["count"])
+        oldest.add_metric([kind], age)
     yield waiting
     yield oldest
 
@@ -232,7 +236,7 @@ def exposition() -> bytes:
 
 
 def _counts(directory: Path) -> bytes:
-    """Return the counts of all processes, or nothing if the files cannot be read."""
+    """Return the counters and histograms of all processes; b"" if their files cannot be read."""
     counts = CollectorRegistry()
     try:
         counts.register(_FileCollector(directory))
@@ -243,7 +247,11 @@ def _counts(directory: Path) -> bytes:
 
 
 class _FileCollector(Collector):
-    """Counts of all processes in all containers: one subdirectory each, because process ids repeat."""
+    """Adds up the counts of all processes.
+
+    The name of a file contains the process id. The processes of different containers can have the same id, so each
+    container writes to its own subdirectory.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -30,13 +30,16 @@ def migrations_missing() -> bool:
 
 
 def oldest_due() -> dt.datetime | None:
-    """Return the due time of the oldest due work."""
+    """Return since when the longest waiting work has been due; None if no work is due."""
     oldest = [queue.due().order_by("due_at").values_list("due_at", flat=True).first() for queue in _QUEUES]
     return min((due_at for due_at in oldest if due_at is not None), default=None)
 
 
 def stalled_since() -> dt.datetime | None:
-    """Return since when work has been due if no worker is alive; None if one is, or for less than two minutes."""
+    """Return since when work has been due, if no worker is alive.
+
+    Return None if a worker is alive, or if no work has been due for more than two minutes.
+    """
     if WorkerHeartbeat.objects.alive().exists():
         return None
     due_at = oldest_due()
@@ -45,7 +48,7 @@ def stalled_since() -> dt.datetime | None:
 
 
 def stalled_message(since: dt.datetime) -> str:
-    """Return the sentence for `stalled_since`."""
+    """Return a message for operators. `since` is what `stalled_since` has returned."""
     return (
         "No worker has been alive for two minutes. "
         f"Work has been waiting since {since:%Y-%m-%d %H:%M:%S} UTC."

@@ -48,7 +48,7 @@ def test_the_findings_are_displayed_with_failures_first_and_recorded(
     assert "responds in" in shown
     assert "Intercom accepts its access token" in shown
     assert re.search(
-        r'<tr class="bridge-failure">.*?cannot be reached from here.*?Check PUBLIC_URL', shown, re.S
+        r'<tr class="bridge-failure">.*?cannot be reached from this machine.*?Check PUBLIC_URL', shown, re.S
     )
     assert re.fullmatch(
         r"Tested the connection: \d+ ok, 1 warning, 1 failure\.", LogEntry.objects.get().change_message

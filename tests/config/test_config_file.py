@@ -254,7 +254,7 @@ def test_missing_secrets_of_a_workspace_are_reported(workspace: Workspace, load:
 def test_without_a_token_a_new_itop_is_refused(workspace: Workspace, load: Load) -> None:
     document = exported()
     document["itops"][0]["name"] = "Another desk"
-    with pytest.raises(CommandError, match=r'Another desk.*name that as "token_env"'):
+    with pytest.raises(CommandError, match=r'Another desk.*name the variable as "token_env"'):
         load(document)
     assert ItopInstance.objects.count() == 1
 
@@ -262,7 +262,7 @@ def test_without_a_token_a_new_itop_is_refused(workspace: Workspace, load: Load)
 def test_a_secret_in_the_file_is_refused_without_repeating_it(workspace: Workspace, load: Load) -> None:
     document = exported()
     document["workspaces"][0]["access_token"] = "dG9rOjEyMzQ1"
-    with pytest.raises(CommandError, match='name that as "access_token_env"') as refusal:
+    with pytest.raises(CommandError, match='name the variable as "access_token_env"') as refusal:
         load(document)
     assert "dG9rOjEyMzQ1" not in str(refusal.value)
 
@@ -293,7 +293,7 @@ def test_a_secret_in_the_file_is_refused_without_repeating_it(workspace: Workspa
         (lambda d: d["itops"][0].update(token_env=5), "must name an environment variable"),
         (
             lambda d: d["workspaces"][0].update(previous_client_secret_env="ACME_SECRET"),
-            "previous_client_secret_env is not imported. Enter .* in the admin, with the date",
+            "previous_client_secret_env is not imported. .* enter .* and its date in the admin",
         ),
         (lambda d: d["workspaces"][0].update(previous_client_secret="x"), "is not imported"),
         (lambda d: d["workspaces"][0].update(previous_client_secret_until="2026-12-01"), "is not imported"),
@@ -344,7 +344,7 @@ def test_a_file_that_is_not_a_configuration_is_refused(load: Load, text: str, me
 
 
 def test_options_of_the_other_formats_are_refused(workspace: Workspace, load: Load) -> None:
-    with pytest.raises(CommandError, match="cannot be used with a file of export_config"):
+    with pytest.raises(CommandError, match="cannot be used with a file that export_config wrote"):
         load(export(), "--itop-url", "https://itop.example.com")
 
 
@@ -395,8 +395,8 @@ def test_a_variable_without_a_secret_is_refused_with_its_entry(
 
 def test_a_file_without_rows_is_reported_as_empty(load: Load) -> None:
     empty = {"format": "intercom-itop-bridge", "version": 1}
-    assert "Nothing changed: there is no row in it." in load(empty)
-    assert "Dry run, nothing was written: there is no row in it." in load(empty, "--dry-run")
+    assert "Nothing changed: the file contains no rows." in load(empty)
+    assert "Dry run, nothing was written: the file contains no rows." in load(empty, "--dry-run")
 
 
 def test_an_imported_client_secret_counts_as_unused(

@@ -149,7 +149,7 @@ def test_the_report_lists_the_outcome_of_each_field(run: Run) -> None:
 
 def test_unused_and_unknown_parameters_are_reported(run: Run) -> None:
     printed = run(PHP)
-    assert "api_key (line 18) is not used" in printed
+    assert "api_key (line 18) is ignored" in printed
     assert (
         "sync_app.ticket.clas (line 19) is unknown, and ignored. Did you mean sync_app.ticket.class?"
         in printed

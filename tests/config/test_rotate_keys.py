@@ -119,7 +119,7 @@ def test_a_secret_that_no_key_decrypts_is_reported_and_kept(workspace: Workspace
     lost: dict[str, Any] = {"access_token": Secret(Fernet(Fernet.generate_key()).encrypt(b"x").decode())}
     Workspace.objects.update(**lost)
     with pytest.raises(
-        CommandError, match=r"1 cannot be decrypted with any key.*\n  workspace abcd1234, access token"
+        CommandError, match=r"No key can decrypt these secrets.* \(1\):\n  workspace abcd1234, access token"
     ):
         run()
     settings.FIELD_ENCRYPTION_KEYS = [NEW]

@@ -167,7 +167,7 @@ def test_a_reply_and_an_e_mail_about_the_same_are_a_warning(
     EventRules.objects.create(workspace=workspace, **{kind: "reply"})
     level, text = finding("itop.emails")
     assert level == "warning"
-    assert "customers are told twice: of “" in text and "“Mailed”" in text
+    assert "customers are told twice: about “" in text and "“Mailed”" in text
     EventRules.objects.update(**{kind: "note"})
     assert finding("itop.emails")[0] == "ok"
 

@@ -34,7 +34,7 @@ def test_secrets_are_redacted_as_whole_words() -> None:
     finding = SUBJECT.check("x").failure(
         "iTop said: bad token s3cr3t!", "Replace s3cr3t. s3cr3ts and Administrator stay."
     )
-    hidden = finding.without(["s3cr3t", "", "Admin"])
+    hidden = finding.redacted(["s3cr3t", "", "Admin"])
     assert hidden.found == "iTop said: bad token ••••!"
     assert hidden.to_do == "Replace ••••. s3cr3ts and Administrator stay."
 

@@ -375,7 +375,7 @@ def test_a_default_value_that_is_not_allowed_is_found(
 @pytest.mark.parametrize(
     ("scope", "level", "text"),
     [
-        ("SELECT Organization", "ok", "finds 6 of Organization"),
+        ("SELECT Organization", "ok", "finds objects of the class Organization: 6"),
         ("SELECT Organization WHERE id = :current_contact->org_id", "ok", "depends on the contact"),
         ("SELECT Organization WHERE name = 'Nobody Inc'", "warning", "no contact is in scope"),
         ("SELECT Organization WHERE nope = 1", "failure", "nope"),

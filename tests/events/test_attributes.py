@@ -216,7 +216,7 @@ def test_a_refused_creation_says_what_else_to_do(
     link: TicketLink, intercom: Intercom, workspace: Workspace
 ) -> None:
     intercom.token = "another"
-    with pytest.raises(CommandError, match="create them in Intercom"):
+    with pytest.raises(CommandError, match="create the attributes in Intercom"):
         call_command("create_attributes", workspace=workspace.workspace_id)
     with pytest.raises(CommandError, match="Existing: abcd1234"):
         call_command("create_attributes", workspace="unknown")

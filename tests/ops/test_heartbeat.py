@@ -234,7 +234,7 @@ def test_a_container_is_healthy_while_a_worker_of_its_own_is_alive(monkeypatch: 
     monkeypatch.setattr(socket, "gethostname", lambda: "ours")
     with at(0):
         WorkerHeartbeat.objects.beat("ours-2:1")
-        with pytest.raises(CommandError, match="No worker of this host is alive."):
+        with pytest.raises(CommandError, match="No worker on this host is alive."):
             call_command("worker", "--check")
         WorkerHeartbeat.objects.beat(heartbeat.process_name())
         call_command("worker", "--check")

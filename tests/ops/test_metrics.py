@@ -261,7 +261,7 @@ def test_the_health_check_of_a_worker_leaves_no_files(tmp_path: Path, migrated: 
     shutil.copy(migrated, tmp_path / DATABASE)
     with pytest.raises(subprocess.CalledProcessError) as error:
         run_process("manage.py", "worker", "--check", VAR_DIR=str(tmp_path))
-    assert error.value.stderr == b"CommandError: No worker of this host is alive.\n"
+    assert error.value.stderr == b"CommandError: No worker on this host is alive.\n"
     assert list((tmp_path / "metrics").glob("**/*.db")) == []
 
 

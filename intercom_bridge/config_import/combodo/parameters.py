@@ -1,6 +1,6 @@
-"""Interpret the extension's parameters.
+"""Interpret the parameters of Combodo's PHP extension: turn them into values of our models' fields.
 
-Their names and shapes are those of its documentation:
+The extension's documentation describes the parameters:
 https://www.itophub.io/wiki/page?id=extensions:combodo-intercom-integration:ticket-creation-configuration
 """
 
@@ -15,6 +15,7 @@ from intercom_bridge.config_import.values import ConfigError, Source, SourceValu
 from intercom_bridge.models.ticket_profile import STOCK_ATTRIBUTES
 from intercom_bridge.models.workspace import PLACEHOLDER
 
+# Parameter -> field of the Workspace.
 SECRETS: Final = {"sync_app.client_secret": "client_secret", "sync_app.access_token": "access_token"}
 EXCLUDED_STATES: Final = "sync_app.search_ticket.excluded_states"
 FORMER_EXCLUDED_STATES: Final = "sync_app.search_ticket.done_states"
@@ -30,10 +31,11 @@ PROFILE: Final = {
     "sync_app.view_ticket.details_attributes": "details_attributes",
     "sync_app.view_ticket.show_open_in_backoffice_button": "show_open_in_backoffice_button",
 }
+# The fields of the TicketProfile that are lists.
 LISTS: Final = {"form_attributes", "excluded_states", "details_attributes"}
 # Parameter of the chat widget inside iTop -> field of the Messenger.
 WIDGET: Final = {"enabled_portals": "pages", "allowed_profiles": "allowed_profiles"}
-# The workspace's ID in the oldest form of the file, which had one workspace.
+# The ID of the only workspace, in the oldest form of the file.
 WIDGET_WORKSPACE: Final = "api_key"
 UNUSED: Final = {WIDGET_WORKSPACE, "sync_app.portal_url_maker_class"}
 KNOWN: Final = {"workspaces", FORMER_EXCLUDED_STATES, *SECRETS, *PROFILE, *WIDGET, *UNUSED}
@@ -41,7 +43,7 @@ KNOWN: Final = {"workspaces", FORMER_EXCLUDED_STATES, *SECRETS, *PROFILE, *WIDGE
 
 @dataclass(frozen=True)
 class WorkspaceParameters:
-    """One workspace of the file; `fields` are named like the model's."""
+    """One workspace of the file. `fields` are values by field of the Workspace."""
 
     workspace_id: str
     line: int
@@ -50,7 +52,7 @@ class WorkspaceParameters:
 
 @dataclass(frozen=True)
 class Parameters:
-    """The values to import, by field of our models. `notes` list everything else in the file."""
+    """The values to import, by field of each model. `notes` are sentences about what is missing or ignored."""
 
     workspaces: tuple[WorkspaceParameters, ...]
     profile: Mapping[str, SourceValue]
@@ -60,7 +62,7 @@ class Parameters:
 
 
 def read_parameters(source: Source) -> Parameters:
-    """Interpret a file. Raise ConfigError if a required part is missing, invalid or a placeholder."""
+    """Interpret the parameters. Raise ConfigError for an invalid value or a placeholder, and without a workspace."""
     parameters = {str(name): value for name, value in source.parameters.items()}
     _reject_placeholders(parameters)
     notes: list[str] = []
@@ -69,10 +71,10 @@ def read_parameters(source: Source) -> Parameters:
     for name, value in parameters.items():
         if name == WIDGET_WORKSPACE and value.value not in workspace_ids:
             notes.append(
-                f"{name}{value.position} is not used. It named the workspace of the chat widget, and is no secret."
+                f"{name}{value.position} is ignored. It is the workspace of the chat widget, not a secret."
             )
         elif name not in KNOWN and name not in workspace_ids:
-            notes.append(_unknown(name, value, KNOWN))
+            notes.append(_unknown_note(name, value, KNOWN))
     return Parameters(
         workspaces,
         _read_profile(parameters, notes),
@@ -82,16 +84,19 @@ def read_parameters(source: Source) -> Parameters:
     )
 
 
-def _intended(name: str, known: Iterable[str]) -> str:
-    """Return the known parameter that a misspelt name probably means; "" if there is none."""
-    names = {full: full for full in known} | {short: full for full, short in SECRETS.items()}
-    similar = difflib.get_close_matches(name, names, 1, 0.8)
+def _probable_name(misspelt: str, valid_names: Iterable[str]) -> str:
+    """Return the parameter that a misspelt name probably means; "" if there is none.
+
+    Secrets are also recognised without the prefix "sync_app.".
+    """
+    names = {name: name for name in valid_names} | {short: name for name, short in SECRETS.items()}
+    similar = difflib.get_close_matches(misspelt, names, n=1, cutoff=0.8)
     return names[similar[0]] if similar else ""
 
 
-def _unknown(name: str, value: SourceValue, known: Iterable[str], where: str = "") -> str:
-    intended = _intended(name, known)
-    suggestion = f" Did you mean {intended}?" if intended else ""
+def _unknown_note(name: str, value: SourceValue, valid_names: Iterable[str], where: str = "") -> str:
+    probable_name = _probable_name(name, valid_names)
+    suggestion = f" Did you mean {probable_name}?" if probable_name else ""
     return f"{name}{value.position}{where} is unknown, and ignored.{suggestion}"
 
 
@@ -108,10 +113,11 @@ def _reject_placeholders(parameters: Mapping[str, SourceValue]) -> None:
 
 
 def _placeholders(path: str, name: str, value: SourceValue) -> Iterator[str]:
+    """Describe each placeholder in a parameter and its members. `path` is like "workspaces / abcd1234 / scope"."""
     if name.startswith(PLACEHOLDER):
         yield f"{name}{value.position}"
     if isinstance(value.value, str) and value.value.strip().startswith(PLACEHOLDER):
-        # A placeholder ends at the first space. The text after it may be a secret.
+        # Only the first word is quoted: a secret may have been added after the placeholder.
         placeholder = value.value.strip().split()[0][:60]
         yield f"{placeholder}{value.position}, the value of {path}"
     for key, member in (value.members or {}).items():
@@ -121,65 +127,77 @@ def _placeholders(path: str, name: str, value: SourceValue) -> Iterator[str]:
 def _read_workspaces(
     parameters: Mapping[str, SourceValue], notes: list[str]
 ) -> tuple[WorkspaceParameters, ...]:
-    listed = parameters.get("workspaces")
-    workspaces: Mapping[str, SourceValue]
-    if listed is None:
-        # The form without the outer array.
-        workspaces = {
-            name: value
-            for name, value in parameters.items()
-            if name not in KNOWN and value.members is not None and "scope" in value.members
-        }
-    elif listed.members is None:
-        raise ConfigError("workspaces is not an array of workspaces.", listed.line)
-    else:
-        workspaces = {str(key): value for key, value in listed.members.items()}
-    single = parameters.get(WIDGET_WORKSPACE)
-    if not workspaces and listed is None and single is not None and not single.is_empty:
-        workspace_id = _text(single, WIDGET_WORKSPACE)
-        if not workspace_id.startswith(PLACEHOLDER):
-            workspaces = {workspace_id: SourceValue("SELECT Organization", single.line)}
+    workspaces = _find_workspaces(parameters)
     if not workspaces:
+        listed = parameters.get("workspaces")
         raise ConfigError(
             "there is no workspace in the file. Expected: 'workspaces' => array('YOUR_WORKSPACE_ID' => "
             "array('scope' => 'SELECT ...', 'sync_app.client_secret' => '...', 'sync_app.access_token' => '...')).",
             listed.line if listed else 0,
         )
-    shared = _read_secrets(parameters)
-    misspelt = {
-        _intended(name, SECRETS) for name in parameters if name not in KNOWN and name not in workspaces
+    shared_secrets = _read_secrets(parameters)
+    # `read_parameters` adds a note about each of these misspelt names.
+    misspelt_secrets = {
+        _probable_name(name, SECRETS) for name in parameters if name not in KNOWN and name not in workspaces
     }
     return tuple(
-        _read_workspace(workspace_id, value, shared, misspelt, notes)
+        _read_workspace(workspace_id, value, shared_secrets, misspelt_secrets, notes)
         for workspace_id, value in workspaces.items()
     )
+
+
+def _find_workspaces(parameters: Mapping[str, SourceValue]) -> Mapping[str, SourceValue]:
+    """Return the workspaces by ID, in whichever of the file's three forms: a list, single parameters, or only an ID.
+
+    A workspace is an array with its scope and secrets. In the chat widget's older form, it is the scope itself.
+    """
+    listed = parameters.get("workspaces")
+    if listed is not None:
+        if listed.members is None:
+            raise ConfigError("workspaces is not an array of workspaces.", listed.line)
+        return {str(key): value for key, value in listed.members.items()}
+    workspaces = {
+        name: value
+        for name, value in parameters.items()
+        if name not in KNOWN and value.members is not None and "scope" in value.members
+    }
+    only_id = parameters.get(WIDGET_WORKSPACE)
+    if not workspaces and only_id is not None and not only_id.is_empty:
+        workspace_id = _text(only_id, WIDGET_WORKSPACE)
+        if not workspace_id.startswith(PLACEHOLDER):
+            return {workspace_id: SourceValue("SELECT Organization", only_id.line)}
+    return workspaces
 
 
 def _read_workspace(
     workspace_id: str,
     value: SourceValue,
-    shared: Mapping[str, SourceValue],
-    misspelt: set[str],
+    shared_secrets: Mapping[str, SourceValue],
+    misspelt_secrets: set[str],
     notes: list[str],
 ) -> WorkspaceParameters:
-    """Read one workspace. `misspelt` are secrets whose misspelt names already have a note, for all workspaces."""
-    # In the widget's older form the value is the scope itself.
+    """Read one workspace. Its own secrets take precedence over those that all workspaces of the file share.
+
+    `misspelt_secrets` are the secrets that are in the file under a misspelt name. No note says that they are missing.
+    """
+    # In the chat widget's older form the value is the scope itself.
     members = {"scope": value} if value.members is None else value.members
-    fields = {**shared, **_read_secrets(members, f" of workspace {workspace_id}")}
+    fields = {**shared_secrets, **_read_secrets(members, f" of workspace {workspace_id}")}
     for key, member in members.items():
         if key == "scope" and not member.is_empty:
             scope = _text(member, f"the scope of workspace {workspace_id}")
             fields["scope"] = SourceValue(scope, member.line)
         elif key != "scope" and key not in SECRETS:
-            misspelt = {*misspelt, _intended(str(key), SECRETS)}
-            notes.append(_unknown(str(key), member, SECRETS, f" in workspace {workspace_id}"))
+            misspelt_secrets = {*misspelt_secrets, _probable_name(str(key), SECRETS)}
+            notes.append(_unknown_note(str(key), member, SECRETS, f" in workspace {workspace_id}"))
     for key, name in SECRETS.items():
-        if name not in fields and key not in misspelt:
+        if name not in fields and key not in misspelt_secrets:
             notes.append(f"Workspace {workspace_id} has no {key} in the file. Enter it in the admin.")
     return WorkspaceParameters(workspace_id, value.line, fields)
 
 
 def _read_secrets(members: Mapping[Any, SourceValue], where: str = "") -> dict[str, SourceValue]:
+    """Return the secrets among the members of an array, by field of the Workspace."""
     return {
         field_name: SourceValue(_secret(members[name], f"{name}{where}"), members[name].line)
         for name, field_name in SECRETS.items()
@@ -188,13 +206,14 @@ def _read_secrets(members: Mapping[Any, SourceValue], where: str = "") -> dict[s
 
 
 def _read_profile(parameters: Mapping[str, SourceValue], notes: list[str]) -> dict[str, SourceValue]:
+    """Return the values by field of the TicketProfile."""
     profile: dict[str, SourceValue] = {}
     former = parameters.get(FORMER_EXCLUDED_STATES)
     if former is not None:
         profile["excluded_states"] = SourceValue(_list(former, FORMER_EXCLUDED_STATES), former.line)
         if EXCLUDED_STATES in parameters:
             notes.append(
-                f"{FORMER_EXCLUDED_STATES} is ignored: it is the former name of {EXCLUDED_STATES}, which is set too."
+                f"{FORMER_EXCLUDED_STATES} is ignored: it is the former name of {EXCLUDED_STATES}, which is also set."
             )
     for name, field_name in PROFILE.items():
         value = parameters.get(name)
@@ -242,9 +261,11 @@ def _read_messenger(parameters: Mapping[str, SourceValue]) -> dict[str, SourceVa
 
 
 def _read_itop(settings: Mapping[str, SourceValue], notes: list[str]) -> dict[str, SourceValue]:
+    """Return the values by field of the ItopInstance. `settings` are members of iTop's $MySettings."""
     itop: dict[str, SourceValue] = {}
     if (value := settings.get("app_root_url")) and value.value:
         url = str(value.value).strip()
+        # iTop replaces a placeholder like %server(HTTP_HOST)% with a part of its environment.
         if urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname and "%" not in url:
             itop["url"] = SourceValue(url, value.line)
         else:
@@ -263,6 +284,7 @@ def _read_itop(settings: Mapping[str, SourceValue], notes: list[str]) -> dict[st
 
 
 def _text(value: SourceValue, description: str) -> str:
+    """Return the value as text. Raise ConfigError, with this description of the value, if it is no text or number."""
     if isinstance(value.value, int) and not isinstance(value.value, bool):
         return str(value.value)
     if not isinstance(value.value, str):

@@ -1,8 +1,8 @@
 """Read the PHP of iTop's configuration file without executing it.
 
-Only what a configuration file consists of is supported: arrays of text, numbers, true, false and null, and pieces of
-text joined with a dot. Anything that PHP would have to compute is refused with its line, but only inside the
-extension's array: the rest of a config-itop.php may contain any code.
+Supported is what a configuration consists of: arrays of text, numbers, true, false and null, and pieces of text that
+are joined with a dot. Inside the extension's array, anything else is refused with its line, because PHP would have to
+compute it. The rest of a config-itop.php may contain any code.
 
 Follows https://www.php.net/manual/en/language.types.string.php (escapes, heredoc) and
 https://www.php.net/manual/en/language.types.array.php (keys).
@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from intercom_bridge.config_import.values import MAX_DEPTH, MODULE, ConfigError, Source, SourceValue
 
-# The members of $MySettings that are read. The others, like the database's password, are not.
+# The only members of $MySettings that are read. Others are secret, like the database's password.
 SETTINGS: Final = ("app_root_url", "timezone")
 
 _WORD = r"[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*+"
@@ -25,7 +25,8 @@ _HEREDOC = (
     rf"<<<[ \t]*+(?P<quote>['\"]?)(?P<label>{_WORD})(?P=quote)\r?\n"
     r"(?P<body>.*?)^(?P<indent>[ \t]*+)(?P=label)(?![\w\x80-\U0010ffff])"
 )
-# Possessive quantifiers: no part of the file is scanned twice.
+# A token of PHP. "unclosed" is the start of a text or comment whose end was not found. The quantifiers are possessive
+# (`++`, `*+`), so that the time stays linear: no part of the file is scanned twice.
 _TOKEN = re.compile(
     rf"""(?P<skipped>(?:\s++|(?://|\#)(?:[^\n?]++|\?(?!>))*+|/\*.*?\*/)++)
     |(?P<end>\?>)
@@ -51,32 +52,36 @@ _SIMPLE_ESCAPES = {
     b"f": b"\f",
     b"\\": b"\\",
 }
+# A text that PHP uses as a number when it is the key of an array.
 _DECIMAL_KEY = re.compile(r"0|-?[1-9][0-9]{0,17}")
-_TEXTS = ("single", "double", "heredoc")
+_TEXT_KINDS = ("single", "double", "heredoc")
 _MODULE_KEYS = (f"'{MODULE}'", f'"{MODULE}"')
-_COMPUTING = {*"+-*/%?:|&^<>=!", "::", "->"}
+# Operators that may follow a value: PHP would compute a result.
+_COMPUTING_OPERATORS = {*"+-*/%?:|&^<>=!", "::", "->"}
 
 
 class _Token(NamedTuple):
-    """A part of the file as it is written there. `kind` is the name of a group of _TOKEN."""
+    """A token. `raw` is its text in the file, and `kind` is the name of a group of _TOKEN."""
 
     kind: str
     raw: str
     line: int
 
     def __str__(self) -> str:
-        """Describe the token for messages, without the content of a text, which may be a secret."""
-        return "text" if self.kind in _TEXTS else self.raw or "the end of the file"
+        """Describe the token for messages. The content of a text is left out, because it may be a secret."""
+        if self.kind in _TEXT_KINDS:
+            return "text"
+        return self.raw or "the end of the file"
 
 
 def read_source(text: str) -> Source:
-    """Read the parameters from a config-itop.php, or from a part of one. Raise ConfigError."""
+    """Read the extension's parameters from a config-itop.php, or from a part of one. Raise ConfigError."""
     tokens = _tokenize(text)
-    position = _find_module(tokens)
+    position = _find_parameters(tokens)
     if position is None:
         raise ConfigError(
-            f"there is no '{MODULE}' => array(...) in this file. Give iTop's config-itop.php, or the part of it "
-            "that contains it."
+            f"there is no '{MODULE}' => array(...) in this file. Use iTop's config-itop.php, or the part of it "
+            "that contains this array."
         )
     parameters = _Parser(tokens, position).value()
     if parameters.members is None:
@@ -84,40 +89,41 @@ def read_source(text: str) -> Source:
     return Source(parameters.members, _read_settings(tokens))
 
 
-def _find_module(tokens: list[_Token]) -> int | None:
-    """Return the index at which the value of the extension's key begins."""
+def _find_parameters(tokens: list[_Token]) -> int | None:
+    """Return the index of the token at which the extension's array begins; None if there is none."""
     settings = _find_assignment(tokens, "$MyModuleSettings")
-    candidates = range(len(tokens)) if settings is None else _members(tokens, settings)
+    candidates = range(len(tokens)) if settings is None else _member_tokens(tokens, settings)
     keys = [
         index
         for index in candidates
         if tokens[index].raw in _MODULE_KEYS and _raw(tokens, index + 1) == ["=>"]
     ]
     if keys:
-        # PHP uses the last of equal keys in an array. Outside $MyModuleSettings, the first key in the file is used.
-        position = keys[0] if settings is None else keys[-1]
-        # The value follows the key and "=>".
-        return position + 2
+        # PHP uses the last of equal keys in an array. If the file has no $MyModuleSettings, the first key counts.
+        key = keys[0] if settings is None else keys[-1]
+        return key + 2  # after the key and "=>"
     for index, token in enumerate(tokens):
         if token.raw == "$MyModuleSettings" and any(
             _raw(tokens, index + 1, 4) == ["[", key, "]", "="] for key in _MODULE_KEYS
         ):
-            return index + 5
+            return index + 5  # after $MyModuleSettings['…'] =
     return None
 
 
-def _raw(tokens: list[_Token], start: int, number: int = 1) -> list[str]:
-    return [token.raw for token in tokens[start : start + number]]
+def _raw(tokens: list[_Token], start: int, count: int = 1) -> list[str]:
+    """Return the texts of `count` tokens, or of fewer at the end of the file."""
+    return [token.raw for token in tokens[start : start + count]]
 
 
 def _find_assignment(tokens: list[_Token], variable: str) -> int | None:
-    """Return the index at which the value of the last assignment to a variable begins."""
+    """Return the index of the value in the last assignment to a variable; None if the file assigns nothing to it."""
     indexes = [index for index, token in enumerate(tokens) if token.raw == variable]
+    # The value follows the variable and "=".
     return max((index + 2 for index in indexes if _raw(tokens, index + 1) == ["="]), default=None)
 
 
-def _members(tokens: list[_Token], start: int) -> list[int]:
-    """Return the indexes of all tokens directly inside the array that begins at `start`."""
+def _member_tokens(tokens: list[_Token], start: int) -> list[int]:
+    """Return the indexes of the tokens in the array that begins at `start`, without those in nested brackets."""
     indexes, depth = [], 0
     for index in range(start, len(tokens) - 1):
         raw = tokens[index].raw
@@ -133,16 +139,19 @@ def _members(tokens: list[_Token], start: int) -> list[int]:
 
 
 def _read_settings(tokens: list[_Token]) -> Mapping[str, SourceValue]:
-    """Return the SETTINGS whose values are plain text; the other values may be any code."""
+    """Return those SETTINGS whose values are plain text. Values that may be any code are left out."""
     settings: dict[str, SourceValue] = {}
     start = _find_assignment(tokens, "$MySettings")
-    for index in [] if start is None else _members(tokens, start):
+    for index in [] if start is None else _member_tokens(tokens, start):
+        if _raw(tokens, index + 1) != ["=>"]:
+            continue
         key, value = tokens[index], tokens[min(index + 2, len(tokens) - 1)]
-        arrow, following = _raw(tokens, index + 1), _raw(tokens, index + 3)
-        is_plain = key.kind in _TEXTS and value.kind in _TEXTS and following in ([","], [")"], ["]"])
-        if is_plain and key.raw[1:-1] in SETTINGS and arrow == ["=>"]:
+        is_whole_value = _raw(tokens, index + 3) in ([","], [")"], ["]"])
+        is_plain = key.kind in _TEXT_KINDS and value.kind in _TEXT_KINDS and is_whole_value
+        name = key.raw[1:-1]
+        if is_plain and name in SETTINGS:
             with suppress(ConfigError):  # a text with a variable
-                settings[key.raw[1:-1]] = SourceValue(_string_value(value), key.line)
+                settings[name] = SourceValue(_string_value(value), key.line)
     return settings
 
 
@@ -164,7 +173,7 @@ class _Parser:
         return token
 
     def value(self) -> SourceValue:
-        """Read one value, or several that are joined with dots."""
+        """Read the value at the current position. Pieces of text that are joined with dots are one value."""
         value = self._operand()
         if self._next.raw == ".":
             pieces = [_joinable(value, self._next)]
@@ -172,7 +181,7 @@ class _Parser:
                 dot = self._take()
                 pieces.append(_joinable(self._operand(), dot))
             value = SourceValue("".join(pieces), value.line)
-        if self._next.raw in _COMPUTING:
+        if self._next.raw in _COMPUTING_OPERATORS:
             raise ConfigError(
                 f"{self._next} has to be computed, and no code is executed. Write the value.", self._next.line
             )
@@ -180,7 +189,7 @@ class _Parser:
 
     def _operand(self) -> SourceValue:
         token = self._take()
-        if token.kind in _TEXTS:
+        if token.kind in _TEXT_KINDS:
             return SourceValue(_string_value(token), token.line)
         if token.kind == "number":
             return SourceValue(_number(token), token.line)
@@ -190,12 +199,13 @@ class _Parser:
         if token.raw == "[":
             return self._array("]", token.line)
         if token.kind == "name":
-            return self._named(token)
+            return self._named_value(token)
         if token.kind == "variable":
             raise ConfigError(f"{token} is a variable, and no code is executed. Write its value.", token.line)
         raise ConfigError(f"a value is expected here, not {token}.", token.line)
 
-    def _named(self, token: _Token) -> SourceValue:
+    def _named_value(self, token: _Token) -> SourceValue:
+        """Return the value that begins with a name: an array, true, false or null."""
         name = token.raw.lstrip("\\").lower()
         if name == "array" and self._next.raw == "(":
             self._take()
@@ -208,11 +218,12 @@ class _Parser:
         raise ConfigError(f"{token} is {kind}, and no code is executed. Write its value.", token.line)
 
     def _array(self, closing: str, line: int) -> SourceValue:
+        """Read the members up to the `closing` bracket. `line` is where the array was opened."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise ConfigError("the arrays are nested too deep.", line)
         members: dict[str | int, SourceValue] = {}
-        next_index = 0
+        next_index = 0  # the key of a member without one; as in PHP, one more than the largest number
         while self._next.raw != closing:
             value = self.value()
             key: str | int = next_index
@@ -243,7 +254,7 @@ def _joinable(value: SourceValue, dot: _Token) -> str:
 
 def _array_key(key: SourceValue) -> str | int:
     if isinstance(key.value, str):
-        # As in PHP: '12' is the number 12, '012' is text.
+        # As in PHP, the key '12' is the number 12, and the key '012' is text.
         return int(key.value) if _DECIMAL_KEY.fullmatch(key.value) else key.value
     if isinstance(key.value, int) and not isinstance(key.value, bool):
         return key.value
@@ -251,9 +262,9 @@ def _array_key(key: SourceValue) -> str | int:
 
 
 def _tokenize(text: str) -> list[_Token]:
-    """Return the tokens of the whole file.
+    """Return the tokens of the whole file, or of its first PHP block. The last one has the kind "end".
 
-    Outside the extension's array, any code is allowed: only the ends of its strings and comments matter.
+    Outside the extension's array, the tokens may be any code. They are needed to find where texts and comments end.
     """
     start = text.find("<?php")
     start = 0 if start < 0 else start + len("<?php")
@@ -293,7 +304,7 @@ def _string_value(token: _Token) -> str:
     if token.kind == "double":
         return _unescape(token.raw[1:-1], b'"', token.line)
     match = re.match(_HEREDOC, token.raw, re.DOTALL | re.MULTILINE)
-    assert match is not None  # noqa: S101 - this is how the token was found
+    assert match is not None  # noqa: S101 - the same pattern has found the token
     body, indent = match["body"].removesuffix("\n").removesuffix("\r"), match["indent"]
     if indent:
         lines = body.split("\n")
@@ -306,7 +317,10 @@ def _string_value(token: _Token) -> str:
 
 
 def _unescape(body: str, quote: bytes, line: int) -> str:
-    """Resolve PHP's escapes. They denote bytes, and the result must be UTF-8."""
+    """Resolve PHP's escapes, which stand for bytes. Raise ConfigError if the result is not UTF-8, or for a variable.
+
+    `quote` is the quotation mark that an escape may contain; heredocs have none.
+    """
 
     def replacement(match: re.Match[bytes]) -> bytes:
         escape = match[1]

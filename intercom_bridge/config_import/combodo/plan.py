@@ -1,4 +1,4 @@
-"""Write the extension's parameters to our rows: all of them, or nothing."""
+"""Write the extension's parameters to our rows, either all of them or none."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,10 @@ from .parameters import FORM_ATTRIBUTES, Parameters, WorkspaceParameters
 
 @dataclass(frozen=True)
 class ExtensionImport:
-    """One import. The `itop_*` values come from the command line; `overwrite` replaces what was set in the admin."""
+    """One import of the extension's parameters.
+
+    The `itop_*` values come from the command line. Values that an admin has set are kept, unless `overwrite` is true.
+    """
 
     parameters: Parameters
     itop_url: str = ""
@@ -26,9 +29,9 @@ class ExtensionImport:
     report: Report = field(default_factory=Report)
 
     def run(self, *, dry_run: bool = False) -> Report:
-        """Write the rows in one transaction; `dry_run` rolls it back.
+        """Write the rows in one transaction, and roll it back if `dry_run` is true.
 
-        Raise ConfigError, and write nothing, if any part of the file is refused.
+        Raise ConfigError if any part of the file is refused; then nothing is written.
         """
         self.report.notes.extend(self.parameters.notes)
         with transaction.atomic():
@@ -55,13 +58,12 @@ class ExtensionImport:
         self.report.sections.append(apply(row, fields, title, overwrite=self.overwrite))
 
     def _import_itop(self) -> ItopInstance:
-        """Add the iTop, or update the one with this address."""
+        """Add the iTop, or update the existing row. The address of an existing row stays."""
         fields = {name: value for name, value in self.parameters.itop.items() if name != "url"}
         if self.itop_token:
             fields["token"] = SourceValue(self.itop_token)
         existing = self._find_itop()
         if existing is None:
-            # `_add_itop` adds the name and the address.
             return self._add_itop(fields)
         if self.itop_name:
             fields["name"] = SourceValue(self.itop_name)
@@ -69,6 +71,7 @@ class ExtensionImport:
         return existing
 
     def _add_itop(self, fields: Mapping[str, SourceValue]) -> ItopInstance:
+        """Add an iTop with these fields, its address and a name. Raise ConfigError without an address or a token."""
         url = _validated_url(self.itop_url) or _validated_url(self._url_in_file)
         if not url:
             raise ConfigError(
@@ -85,14 +88,20 @@ class ExtensionImport:
         return row
 
     def _find_itop(self) -> ItopInstance | None:
-        """Return the iTop that the command line or the file names, or else the only one that can be meant."""
+        """Return the existing iTop to which the file belongs; None if a new one is to be added.
+
+        The command line's address or name decides, then the file's address. If neither names an iTop, it is the only
+        one, or the one that the file's workspaces use. Raise ConfigError if several iTops are possible.
+        """
         itops = list(ItopInstance.objects.all())
         if self.itop_url:
             return _at_url(itops, self.itop_url)
-        if itop_of_name := next((itop for itop in itops if itop.name == self.itop_name), None):
+        itop_of_name = next((itop for itop in itops if itop.name == self.itop_name), None)
+        if itop_of_name is not None:
             return itop_of_name
         if self._url_in_file:
             itop_at_url = _at_url(itops, self._url_in_file)
+            # With a token, a new iTop can be added. Without one, an existing iTop must be meant.
             if itop_at_url is None and itops and not self.itop_token:
                 raise ConfigError(
                     f"the file belongs to the iTop at {self._url_in_file} (app_root_url), and the database contains "
@@ -128,18 +137,25 @@ class ExtensionImport:
         return profile
 
     def _find_profile(self, itop: ItopInstance) -> TicketProfile | None:
-        """Return the profile of the file's workspaces, unless workspaces of another iTop share it."""
+        """Return the profile of the file's workspaces that no workspace of another iTop shares.
+
+        If there is none, return the profile with the iTop's name, or None.
+        """
         ids = self._workspace_ids
-        known = Workspace.objects.in_bulk(ids, field_name="workspace_id")
+        existing = Workspace.objects.in_bulk(ids, field_name="workspace_id")
+        # In the order of the file.
         for workspace_id in ids:
-            if workspace_id in known:
-                profile = known[workspace_id].profile
+            if workspace_id in existing:
+                profile = existing[workspace_id].profile
                 if not profile.workspaces.exclude(workspace_id__in=ids).exclude(itop=itop).exists():
                     return profile
         return TicketProfile.objects.filter(name=itop.name).first()
 
     def _remove_automatic_attributes(self, profile: TicketProfile, fields: dict[str, SourceValue]) -> None:
-        """Remove attributes from the form that the bridge fills in, by the file's mapping or else the profile's."""
+        """Remove from the form the attributes that the bridge fills in, and add a note for each.
+
+        The file's attribute mapping decides which attributes these are, or the profile's if the file has none.
+        """
         form = fields.get("form_attributes")
         if form is None:
             return
@@ -179,7 +195,10 @@ class ExtensionImport:
         return row
 
     def _import_messenger(self, workspace: Workspace, position: int) -> None:
-        """Import where the chat widget is shown, and to whom. It stays disabled until its secret is entered."""
+        """Import where the Messenger is shown, and to whom. A new one stays disabled until an admin enters its secret.
+
+        `position` is the place of the workspace in the file.
+        """
         if not self.parameters.messenger:
             return
         row = Messenger.objects.filter(workspace=workspace).first()
@@ -188,7 +207,7 @@ class ExtensionImport:
             row = Messenger()
             fields = {"workspace": SourceValue(workspace), **fields}
             self.report.notes.append(
-                f"Messenger of {workspace}: it is disabled. Enter the Messenger API secret in the admin, enable it, "
+                f"The Messenger of {workspace} is disabled. Enter the Messenger API secret in the admin, enable it, "
                 "and install the bridge's extension in iTop."
             )
         self._apply(row, fields, f"Messenger of {workspace.workspace_id}")
@@ -210,7 +229,9 @@ def _validated_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"the value {url} is not a URL. Write it like https://itop.example.com/itop.")
     if parts.username or parts.password:
-        raise ConfigError("the iTop's URL must not contain an account. Give its token with --itop-token-env.")
+        raise ConfigError(
+            "the iTop's URL must not contain an account. Name a variable with its token by --itop-token-env."
+        )
     return base_address(url)
 
 

@@ -1,9 +1,10 @@
 """Read the extension's parameters from iTop's XML data model.
 
-Follows https://www.itophub.io/wiki/page?id=latest:customization:xml_reference (module parameters): an element's `type`
-is string (the default), int, bool, hash or array. In a hash the key is the element's `id`, or else its name, because a
-name cannot start with a digit. In an array the order counts. A document type declaration is refused, and with it every
-entity that a file could declare.
+Follows https://www.itophub.io/wiki/page?id=latest:customization:xml_reference (module parameters). An element's `type`
+is string (the default), int, bool, hash or array. The key of a member of a hash is the element's `id`, or its name if
+it has no `id`: an element's name cannot start with a digit. The members of an array have no keys.
+
+A document type declaration is refused. So a file cannot declare entities, which could expand to a huge size.
 """
 
 from collections.abc import Mapping
@@ -12,12 +13,12 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from intercom_bridge.config_import.values import MAX_DEPTH, MODULE, ConfigError, SourceValue, parse_boolean
 from intercom_bridge.datamodel.safe_xml import XmlReader
 
-# The attribute that holds an element's line. The name cannot occur in a file.
+# The attribute in which we store an element's line. A name with spaces cannot occur in a file.
 _LINE = "line of the file"
 
 
 class _Reader(XmlReader):
-    """Builds elements that know their line."""
+    """Builds elements that have their line as an attribute."""
 
     error = ConfigError
     max_depth = MAX_DEPTH
@@ -37,14 +38,14 @@ class _Reader(XmlReader):
 
 
 def read_parameters(data: bytes) -> Mapping[str | int, SourceValue]:
-    """Return the extension's parameters. Raise ConfigError if there are none, or for invalid or unsafe XML."""
+    """Return the extension's parameters. Raise ConfigError if there are none, or if the XML is invalid or unsafe."""
     reader = _Reader()
     reader.parse(data)
     document = reader.builder.close()
     elements = [element for element in document.iter("parameters") if element.get("id") == MODULE]
     if not elements:
         raise ConfigError(
-            f'there is no <parameters id="{MODULE}"> in this file. Give the data model that contains it '
+            f'there is no <parameters id="{MODULE}"> in this file. Use the data model that contains this element '
             "(<itop_design><module_parameters>...)."
         )
     if len(elements) > 1:
@@ -80,9 +81,10 @@ def _read_scalar(element: Element, kind: str) -> str | int | bool:
     if kind == "string":
         return text
     if kind == "bool":
-        if (parsed := parse_boolean(text)) is None:
+        boolean = parse_boolean(text)
+        if boolean is None:
             raise _error(f"<{element.tag}> is neither true nor false.", element)
-        return parsed
+        return boolean
     if kind == "int":
         try:
             return int(text)
@@ -107,12 +109,14 @@ def _read_hash(element: Element) -> dict[str | int, SourceValue]:
 
 
 def _reject_text(element: Element) -> None:
-    if any(text and text.strip() for text in (element.text, *(child.tail for child in element))):
+    """Raise ConfigError if there is text between the children."""
+    texts = (element.text, *(child.tail for child in element))
+    if any(text and text.strip() for text in texts):
         raise _error(f"<{element.tag}> contains text where elements are expected.", element)
 
 
 def _is_deleted(element: Element) -> bool:
-    """Return whether this removes an element from the data model instead of defining one."""
+    """Return whether the element removes parameters from the data model, like _delta="delete", and defines none."""
     return element.get("_delta", "").startswith("delete")
 
 

@@ -1,4 +1,4 @@
-"""The arguments that name a contact on the command line, and the contacts that they match."""
+"""The command-line arguments that name a contact, and the search for the stored contacts that match."""
 
 from django.core.management.base import CommandError, CommandParser
 
@@ -17,16 +17,16 @@ def add_contact_arguments(parser: CommandParser) -> None:
 
 
 def find_known_contacts(workspace_id: str, contact: str) -> list[Contact]:
-    """Return the contacts with this id or e-mail address, of which a user and a lead may have the same.
+    """Return the contacts with this id, e-mail address or Person. Several may match, for example a user and a lead.
 
     Raise CommandError if there is no such workspace, or if nothing is stored about the contact.
     """
     workspace = find_workspace(workspace_id)
-    found = (Contact(workspace, contact_id) for contact_id in find_contacts(workspace, contact.strip()))
-    known = [match for match in found if match.is_known]
-    if not known:
+    matches = [Contact(workspace, contact_id) for contact_id in find_contacts(workspace, contact.strip())]
+    stored = [match for match in matches if match.is_known]
+    if not stored:
         raise CommandError(
             f"Nothing is stored about {contact} in the workspace {workspace_id}. A contact that was never found in "
             "iTop is stored without an e-mail address: enter its id in Intercom."
         )
-    return known
+    return stored

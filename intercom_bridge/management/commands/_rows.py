@@ -1,4 +1,4 @@
-"""The rows that are named on the command line."""
+"""Find the rows that are named on the command line."""
 
 from typing import Any
 
@@ -9,21 +9,21 @@ from intercom_bridge.models import ItopInstance, Workspace
 
 
 def find_workspace(workspace_id: str) -> Workspace:
-    """Return the workspace with its iTop and profile. Raise CommandError, which lists the workspaces."""
+    """Return the workspace with its iTop and profile. If there is none, raise CommandError with the existing IDs."""
     rows = Workspace.objects.select_related("itop", "profile")
     workspace: Workspace = _find(rows, "workspace_id", workspace_id, f"workspace {workspace_id}")
     return workspace
 
 
 def find_itop(name: str) -> ItopInstance:
-    """Return the iTop. Raise CommandError, which lists the iTops."""
+    """Return the iTop. If there is none, raise CommandError with the existing names."""
     itop: ItopInstance = _find(ItopInstance.objects.all(), "name", name, f"iTop named {name}")
     return itop
 
 
-def _find(rows: QuerySet[Any], column: str, value: str, described: str) -> Any:
+def _find(rows: QuerySet[Any], column: str, value: str, description: str) -> Any:
     row = rows.filter(**{column: value}).first()
     if row is None:
         existing = ", ".join(rows.values_list(column, flat=True)) or "none"
-        raise CommandError(f"There is no {described}. Existing: {existing}.")
+        raise CommandError(f"There is no {description}. Existing: {existing}.")
     return row

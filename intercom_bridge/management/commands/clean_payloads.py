@@ -8,13 +8,13 @@ from intercom_bridge.sync.retention import clean_payloads, count_payloads
 
 class Command(BaseCommand):
     help = (
-        "Delete the contents of rows that were processed more than KEEP_PAYLOADS_DAYS ago, or failed more than "
-        "KEEP_FAILED_PAYLOADS_DAYS ago. A workspace may have its own limits. The rows are kept. The worker does this "
-        "once a day."
+        "Delete message contents after their retention period: KEEP_PAYLOADS_DAYS, or KEEP_FAILED_PAYLOADS_DAYS if "
+        "processing failed. A workspace may have its own limits. The rows without their contents are kept. The worker "
+        "does this once a day."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="only count")
+        parser.add_argument("--dry-run", action="store_true", help="only count the rows")
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         counts = count_payloads() if dry_run else clean_payloads()

@@ -24,7 +24,7 @@ class Command(BaseCommand):
             created = create_missing(row)
         except (IntercomError, SecretDecryptionError) as error:
             raise CommandError(
-                f"{error}. It can be repeated. If Intercom does not allow it, create them in Intercom: Settings, Data, "
-                "Conversations."
+                f"{error}. You can run the command again. If Intercom does not allow it, create the attributes in "
+                "Intercom: Settings, Data, Conversations."
             ) from error
         self.stdout.write(f"Created: {', '.join(created)}." if created else "Both exist already.")

@@ -15,10 +15,10 @@ from ._rows import find_workspace
 
 class Command(BaseCommand):
     help = (
-        "Check iTop, Intercom, the public address and the worker with live requests. Report what was found and what "
-        "to do. Exit status 0: everything is well; 1: there are warnings; 2: there are failures."
+        "Check iTop, Intercom, the public address and the worker with live requests. Report the findings and what to "
+        "do. Exit status 0: everything is well; 1: there are warnings; 2: there are failures."
     )
-    # The doctor explains more than the system checks, and must run when they fail.
+    # The doctor must also run when system checks fail: its findings say more than their messages.
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -26,20 +26,20 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        found = []
+        findings = []
         for finding in _findings(options["workspace"]):
-            found.append(finding)
+            findings.append(finding)
             if not options["json"]:
                 self._print(finding)
         if options["json"]:
             report = {
-                "overall": doctor.overall(found).value,
-                "findings": [finding.to_json() for finding in found],
+                "overall": doctor.overall(findings).value,
+                "findings": [finding.to_json() for finding in findings],
             }
             self.stdout.write(json.dumps(report, ensure_ascii=False, indent=2))
         else:
-            self.stdout.write(doctor.summary(found))
-        if status := doctor.exit_status(found):
+            self.stdout.write(doctor.summary(findings))
+        if status := doctor.exit_status(findings):
             sys.exit(status)
 
     def _print(self, finding: Finding) -> None:
@@ -54,14 +54,15 @@ class Command(BaseCommand):
 
 
 def _findings(workspace_id: str | None) -> Iterator[Finding]:
-    """Stop when the database fails, and report that once."""
-    found = []
+    """Yield the findings. If the database fails, yield NO_DATABASE as the last one, unless one has reported this."""
+    has_reported_failure = False
     try:
         for finding in _examine(workspace_id):
-            found.append((finding.about, finding.level))
+            if finding.about == NO_DATABASE.about and finding.level is Level.FAILURE:
+                has_reported_failure = True
             yield finding
     except DatabaseError:
-        if (NO_DATABASE.about, Level.FAILURE) not in found:
+        if not has_reported_failure:
             yield NO_DATABASE
 
 

@@ -11,12 +11,12 @@ from ._contact import add_contact_arguments, find_known_contacts
 class Command(BaseCommand):
     help = (
         "Erase what this service stores about one Intercom contact: who the contact is in iTop, their messages, and "
-        "the input in forms. Nothing is erased in Intercom or in iTop. This cannot be undone."
+        "what was entered in forms. Nothing is erased in Intercom or in iTop. This cannot be undone."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_contact_arguments(parser)
-        parser.add_argument("--no-input", action="store_true", help="Do not ask.")
+        parser.add_argument("--no-input", action="store_true", help="Do not ask for confirmation.")
 
     def handle(self, *args: Any, workspace: str, contact: str, no_input: bool, **options: Any) -> None:
         matches = find_known_contacts(workspace, contact)
@@ -39,15 +39,15 @@ class Command(BaseCommand):
             for name, count in erased.items():
                 self.stdout.write(f"{count:>7}  {name}")
         self.stdout.write(
-            "Erased from this service. Erase the contact in Intercom, and the person and the tickets in iTop, as well."
+            "Erased from this service. Also erase the contact in Intercom, and the person and the tickets in iTop."
         )
 
 
 def _is_confirmed() -> bool:
     try:
-        answer = input("Erase all of it? This cannot be undone. [yes/no] ")
+        answer = input("Erase all this data? This cannot be undone. [yes/no] ")
     except EOFError:
         raise CommandError(
-            "Nothing was erased: there is no terminal to confirm it. Use --no-input."
+            "Nothing was erased: there is no terminal on which you could confirm. Use --no-input."
         ) from None
     return answer.strip().casefold() == "yes"

@@ -13,8 +13,9 @@ PERSON, CONTROLLER = "person", "controller"
 
 class Command(BaseCommand):
     help = (
-        "Write the stored data about one Intercom contact as JSON. For the person: their own messages, tickets and "
-        "times. For the controller: everything, including internal notes and data of others."
+        "Write the stored data about one Intercom contact as JSON. The export for the person contains their own "
+        "messages, tickets and times. The export for the controller contains everything, including internal notes and "
+        "data of others."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -27,22 +28,21 @@ class Command(BaseCommand):
             dest="audience",
             choices=(PERSON, CONTROLLER),
             default=PERSON,
-            help="who receives the file; default: the person",
+            help="who receives the export; default: the person",
         )
 
     def handle(
         self, *args: Any, workspace: str, contact: str, file: Path | None, audience: str, **options: Any
     ) -> None:
         text = json.dumps(_export(workspace, contact, audience), indent=2, ensure_ascii=False)
-        # Lone surrogates cannot be encoded; escaped they are still valid JSON.
+        # UTF-8 cannot encode lone surrogates. As escapes like \udc80, they are valid JSON.
         text = text.encode("utf-8", "backslashreplace").decode()
         if file is None:
             self.stdout.write(text)
             return
         try:
             file.touch(mode=0o600)
-            # Also for an existing file.
-            file.chmod(0o600)
+            file.chmod(0o600)  # `touch` does not change an existing file's mode
             file.write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise CommandError(f"{file} cannot be written: {error.strerror}.") from error
@@ -50,6 +50,7 @@ class Command(BaseCommand):
 
 
 def _export(workspace: str, contact: str, audience: str) -> Any:
+    """Return the export as JSON data. Raise CommandError if no contact matches, or several for the person's export."""
     matches = find_known_contacts(workspace, contact)
     if audience == CONTROLLER:
         return [match.export() for match in matches]

@@ -21,8 +21,9 @@ from intercom_bridge.config_import import (
 
 class Command(BaseCommand):
     help = (
-        "Reads a configuration: one that export_config has written (JSON), or that of iTop's own Intercom extension "
-        "(config-itop.php, the part of it, or the XML data model). Values that were set in the admin are kept."
+        "Import a configuration from a file: the JSON file that export_config writes, or the configuration of iTop's "
+        "own Intercom extension (config-itop.php, a part of it, or the XML data model). Values that were set in the "
+        "admin are kept."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -30,13 +31,13 @@ class Command(BaseCommand):
             "file",
             type=Path,
             metavar="FILE",
-            help="a JSON file of export_config, config-itop.php, a part of it, or an XML file",
+            help="the JSON file, config-itop.php, a part of it, or the XML data model",
         )
         parser.add_argument(
             "--itop-url",
             default="",
             metavar="URL",
-            help="the iTop's address; default: app_root_url, or the only iTop",
+            help="the iTop's address; default: app_root_url in the file, or the address of the only iTop",
         )
         parser.add_argument(
             "--itop-token-env",
@@ -44,10 +45,10 @@ class Command(BaseCommand):
             metavar="NAME",
             help="the environment variable that holds the token of the iTop account",
         )
-        parser.add_argument("--itop-name", default="", metavar="NAME", help="how people here call this iTop")
+        parser.add_argument("--itop-name", default="", metavar="NAME", help="the iTop's name in the admin")
         parser.add_argument("--dry-run", action="store_true", help="report the changes without making them")
         parser.add_argument(
-            "--overwrite", action="store_true", help="also replace values that were set in the admin"
+            "--overwrite", action="store_true", help="replace values that were set in the admin, too"
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -78,13 +79,14 @@ class Command(BaseCommand):
             f"{report.count(outcome)} {outcome}"
             for outcome in ("set", "changed", "unchanged", "kept")
             if report.count(outcome)
-        ] or ["there is no row in it"]
+        ]
+        summary = ", ".join(counts) or "the file contains no rows"
         if dry_run:
-            self.stdout.write(f"Dry run, nothing was written: {', '.join(counts)}.")
+            self.stdout.write(f"Dry run, nothing was written: {summary}.")
         elif report.count("set") or report.count("changed"):
-            self.stdout.write(self.style.SUCCESS(f"Imported: {', '.join(counts)}."))
+            self.stdout.write(self.style.SUCCESS(f"Imported: {summary}."))
         else:
-            self.stdout.write(f"Nothing changed: {', '.join(counts)}.")
+            self.stdout.write(f"Nothing changed: {summary}.")
         if report.count("kept"):
             self.stdout.write("Kept values stay as they were set in the admin; --overwrite replaces them.")
 
@@ -93,14 +95,14 @@ def _import(file: Source | BridgeFile, options: dict[str, Any]) -> Report:
     if isinstance(file, BridgeFile):
         if options["itop_url"] or options["itop_name"] or options["itop_token_env"]:
             raise ConfigError(
-                "--itop-url, --itop-name and --itop-token-env cannot be used with a file of export_config."
+                "--itop-url, --itop-name and --itop-token-env cannot be used with a file that export_config wrote."
             )
         return file.apply(overwrite=options["overwrite"], dry_run=options["dry_run"])
     return ExtensionImport(
         read_parameters(file),
         itop_url=options["itop_url"].strip(),
         itop_name=options["itop_name"].strip(),
-        # By variable: command line arguments are visible to every user of the machine.
+        # Not an argument: every user of the machine can see the arguments of a command.
         itop_token=read_secret_variable(options["itop_token_env"]) if options["itop_token_env"] else "",
         overwrite=options["overwrite"],
     ).run(dry_run=options["dry_run"])

@@ -14,7 +14,7 @@ from intercom_bridge.models import ItopInstance
 class Command(BaseCommand):
     help = (
         f"Import the ticket classes of an iTop from its data model ({FILE} on iTop's server): attributes, mandatory "
-        "fields and labels. Report what does not fit in the ticket profiles."
+        "fields and labels. Report which values of the ticket profiles do not fit them."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         try:
-            itop = _itop(options["itop"])
+            itop = _find_itop(options["itop"])
             with options["file"].open("rb") as stream:
                 result = import_data_model(
                     itop, stream, options["file"].name, also=options["also"], dry_run=options["dry_run"]
@@ -74,7 +74,8 @@ class Command(BaseCommand):
             self.stdout.write(self.style.SUCCESS(f"Imported: {count} for {itop}."))
 
 
-def _itop(name: str) -> ItopInstance:
+def _find_itop(name: str) -> ItopInstance:
+    """Return the iTop. If there is none, raise DataModelError with the existing names."""
     itop = ItopInstance.objects.filter(name=name).first()
     if itop is None:
         names = list(ItopInstance.objects.values_list("name", flat=True))

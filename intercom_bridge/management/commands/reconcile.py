@@ -13,10 +13,10 @@ from intercom_bridge.sync.reconcile import Comparison, ComparisonError, Conversa
 
 from ._rows import find_workspace
 
-# Intercom's rate limit has windows of ten seconds, so more attempts would not help.
+# Intercom's rate limit counts requests in windows of ten seconds. If two waits do not help, more will not either.
 MAX_ATTEMPTS = 3
 MAX_WAIT_SECONDS = 60.0
-# When the worker retries a failed comparison.
+# The worker retries a failed comparison within this time.
 RETRY_SECONDS = 60.0
 
 _AGE = re.compile(r"(\d{1,4})\s*(minute|hour|day|week)s?", re.IGNORECASE)
@@ -38,8 +38,8 @@ class Command(BaseCommand):
             default="",
             metavar="WHEN",
             help="only conversations that received a message or were linked since this time: 2026-01-31, "
-            "2026-01-31T08:00, “2 days”. Do not use this option after an outage of this service, because messages "
-            "sent during the outage were not received",
+            "2026-01-31T08:00, “2 days”. Do not use this option after an outage of this service: it would leave out "
+            "conversations whose messages were not received during the outage",
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="report missing messages, and change nothing"
@@ -48,28 +48,30 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         conversations = _select(options["workspace"], _parse_since(options["since"]))
         dry_run = bool(options["dry_run"])
-        compared = failed = messages = 0
+        compared_count = failed_count = missing_count = 0
         for pk in list(conversations.values_list("pk", flat=True)):
             conversation = Conversation.objects.select_related("workspace").filter(pk=pk).first()
             if conversation is None:
-                continue
+                continue  # deleted in the meantime
             name = f"{conversation.conversation_id} ({conversation.workspace.workspace_id})"
             try:
-                text, count = _compare_one(conversation, dry_run=dry_run)
-                compared, messages = compared + 1, messages + count
+                outcome, missing = _compare(conversation, dry_run=dry_run)
+                compared_count += 1
+                missing_count += missing
             except ComparisonError as error:
-                text, failed = self.style.ERROR(f"could not be compared: {error}"), failed + 1
+                outcome = self.style.ERROR(f"could not be compared: {error}")
+                failed_count += 1
                 if not dry_run:
                     Conversation.objects.filter(pk=conversation.pk).compare_within(RETRY_SECONDS)
-            self.stdout.write(f"{name}: {text}")
-        self.stdout.write(_summary(compared, messages, dry_run=dry_run))
-        if failed:
-            later = "" if dry_run else " The worker will retry."
-            raise CommandError(f"{_counted(failed, 'conversation')} could not be compared.{later}")
+            self.stdout.write(f"{name}: {outcome}")
+        self.stdout.write(_summary(compared_count, missing_count, dry_run=dry_run))
+        if failed_count:
+            retry = "" if dry_run else " The worker will retry."
+            raise CommandError(f"{_counted(failed_count, 'conversation')} could not be compared.{retry}")
 
 
-def _compare_one(conversation: Conversation, *, dry_run: bool) -> tuple[str, int]:
-    """Compare a conversation. Return a text for the user and the number of missing messages."""
+def _compare(conversation: Conversation, *, dry_run: bool) -> tuple[str, int]:
+    """Compare a conversation. Return the outcome as a text, and the number of missing messages."""
     if not conversation.workspace.enabled:
         return "skipped: the workspace is disabled", 0
     if not TicketLink.objects.filter(conversation=conversation).syncing().exists():
@@ -78,41 +80,41 @@ def _compare_one(conversation: Conversation, *, dry_run: bool) -> tuple[str, int
         comparison = _compare_with_retries(conversation, dry_run=dry_run)
     except ConversationDeletedError:
         return str(ReasonCode.CONVERSATION_DELETED.label), 0
-    gaps = [f"{_counted(gap.messages, 'message')} in {gap.ticket}" for gap in comparison.gaps]
-    count = sum(gap.messages for gap in comparison.gaps)
-    if not gaps:
+    if not comparison.gaps:
         return "nothing is missing", 0
-    return f"{'missing' if dry_run else 'filled in'}: {', '.join(gaps)}", count
+    gaps = ", ".join(f"{_counted(gap.messages, 'message')} in {gap.ticket}" for gap in comparison.gaps)
+    return f"{'missing' if dry_run else 'filled in'}: {gaps}", sum(gap.messages for gap in comparison.gaps)
 
 
 def _compare_with_retries(conversation: Conversation, *, dry_run: bool) -> Comparison:
-    """Compare, and wait for Intercom's rate limit. Raise ComparisonError or ConversationDeletedError."""
+    """Compare, and retry after Intercom's rate limit. Raise ComparisonError or ConversationDeletedError."""
     for _ in range(MAX_ATTEMPTS - 1):
         try:
             return compare(conversation, fill=not dry_run)
         except ComparisonError as error:
-            seconds = error.until - time.time()
-            if not 0 < seconds <= MAX_WAIT_SECONDS:
+            wait_seconds = error.until - time.time()
+            if not 0 < wait_seconds <= MAX_WAIT_SECONDS:
                 raise
-            time.sleep(seconds)
+            time.sleep(wait_seconds)
     return compare(conversation, fill=not dry_run)
 
 
 def _select(workspace_id: str, since: dt.datetime | None) -> QuerySet[Conversation]:
+    """Return the linked conversations that the arguments select. An empty ID selects all workspaces."""
     links = TicketLink.objects.filter(conversation=OuterRef("pk"))
     conversations = Conversation.objects.filter(Exists(links)).order_by("pk")
     if workspace_id:
         conversations = conversations.filter(workspace=find_workspace(workspace_id))
     if since is None:
         return conversations
-    received = Delivery.objects.filter(
-        Q(created_at__gte=since) | Q(part_created_at__gte=int(since.timestamp())), conversation=OuterRef("pk")
-    )
-    return conversations.filter(Exists(received) | Exists(links.filter(created_at__gte=since)))
+    is_recent = Q(created_at__gte=since) | Q(part_created_at__gte=int(since.timestamp()))
+    recent_messages = Delivery.objects.filter(is_recent, conversation=OuterRef("pk"))
+    recent_links = links.filter(created_at__gte=since)
+    return conversations.filter(Exists(recent_messages) | Exists(recent_links))
 
 
 def _parse_since(text: str) -> dt.datetime | None:
-    """Parse an ISO date or time (in the time zone of the settings, unless given), or an age like “2 days”."""
+    """Parse an ISO date or time, or an age like “2 days”. A time without a zone is in that of the settings."""
     if not text.strip():
         return None
     if age := _AGE.fullmatch(text.strip()):
@@ -126,14 +128,14 @@ def _parse_since(text: str) -> dt.datetime | None:
     return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
 
 
-def _summary(compared: int, messages: int, *, dry_run: bool) -> str:
+def _summary(compared_count: int, missing_count: int, *, dry_run: bool) -> str:
     if dry_run:
-        found = f"{_counted(messages, 'message')} missing; dry run, nothing was changed"
-    elif messages:
-        found = f"{_counted(messages, 'message')} filled in; the worker writes them within a minute"
+        result = f"{_counted(missing_count, 'message')} missing; dry run, nothing was changed"
+    elif missing_count:
+        result = f"{_counted(missing_count, 'message')} filled in; the worker writes them within a minute"
     else:
-        found = "nothing was missing"
-    return f"{_counted(compared, 'conversation')} compared: {found}."
+        result = "nothing was missing"
+    return f"{_counted(compared_count, 'conversation')} compared: {result}."
 
 
 def _counted(count: int, noun: str) -> str:

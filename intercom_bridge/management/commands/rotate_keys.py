@@ -13,7 +13,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="only count")
+        parser.add_argument("--dry-run", action="store_true", help="only count the secrets")
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         try:
@@ -26,9 +26,9 @@ class Command(BaseCommand):
         if rotation.unreadable:
             names = "".join(f"\n  {stored}" for stored in rotation.unreadable)
             raise CommandError(
-                f"{len(rotation.unreadable)} cannot be decrypted with any key and were not changed:{names}\n"
-                "Append the key that they were encrypted with to FIELD_ENCRYPTION_KEYS and run this again, or enter "
-                "the secrets again in the admin."
+                f"No key can decrypt these secrets, and they were not changed ({len(rotation.unreadable)}):{names}\n"
+                "Append the key that they were encrypted with to FIELD_ENCRYPTION_KEYS and run this command again, or "
+                "enter the secrets again in the admin."
             )
         if not dry_run:
             self.stdout.write(

@@ -29,27 +29,27 @@ COMMENT = "Intercom bridge: setup_push"
 PAYLOAD = '{"class": "$this->finalclass$", "id": "$this->id$"}'
 # A trigger without this context also fires for writes over REST, such as those of the bridge.
 CONTEXT = "GUI:Console, GUI:Portal"
-# Attributes of a ticket whose changes are reported, where the class has them.
+# Besides the status and the logs, the trigger watches those of these attributes that the ticket class has.
 OTHER_WATCHED = ("agent_id", "team_id", "solution", "pending_reason")
-USER_FIELDS = {"lnkTriggerAction": ("action_id",)}
 EXPLANATION = (
-    "Done. iTop now calls the bridge while an agent's save waits: for some milliseconds, or up to five seconds if the "
-    "bridge does not respond. To let iTop call in the background instead, set “Asynchronous” of the action, or "
-    "prefer_asynchronous of the module combodo-webhook-integration in iTop's configuration; iTop's cron.php must run. "
-    "To test it, change a linked ticket in iTop, and look at “last push” on the iTop's page in the admin."
+    "Done. When an agent saves a ticket, iTop now calls the bridge, and the agent waits for it: some milliseconds, or "
+    "up to five seconds if the bridge does not respond. iTop can also call in the background, if its cron.php runs: "
+    "set “Asynchronous” of the action, or prefer_asynchronous of the module combodo-webhook-integration in iTop's "
+    "configuration. To test the push, change a linked ticket in iTop, and look at “last push” on the iTop's page in "
+    "the admin."
 )
 NO_EXTENSION = (
-    "This iTop has no webhooks. Install Combodo's extension “Webhooks” (combodo-webhook-integration) in iTop, or do "
-    "without push: the bridge then finds changes by polling."
+    "This iTop cannot send webhooks. Install Combodo's extension “Webhooks” (combodo-webhook-integration) in iTop, or "
+    "do without push: the bridge then finds changes by polling."
 )
 
 
 class Command(BaseCommand):
     help = (
-        "Let iTop tell the bridge at once that somebody changed a ticket, instead of waiting for the next poll. "
-        "Creates a connection, an action and triggers in iTop, which needs Combodo's extension “Webhooks”. May be "
-        f"repeated: it corrects what differs. The token of an Administrator is read from {TOKEN_VARIABLE} or prompted "
-        "for, and not stored."
+        "Make iTop tell the bridge at once when somebody changes a ticket, so that the bridge need not wait for the "
+        "next poll. Create a connection, an action and triggers in iTop, which needs Combodo's extension “Webhooks”. "
+        "If they exist, correct what differs. The command needs the token of an Administrator: it reads the token from "
+        f"{TOKEN_VARIABLE} or asks for it, and does not store it."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -67,22 +67,25 @@ class Command(BaseCommand):
             else:
                 setup.create()
         except UnknownClassError as error:
-            # Or a ticket class of a profile, which the doctor reports.
-            is_missing = error.class_name.startswith(("Remote", "ActionWebhook"))
-            raise CommandError(NO_EXTENSION if is_missing else str(error)) from error
+            # Otherwise it is the ticket class of a profile that iTop does not have.
+            is_extension_missing = error.class_name.startswith(("Remote", "ActionWebhook"))
+            raise CommandError(NO_EXTENSION if is_extension_missing else str(error)) from error
         except (ItopLoginError, ItopPermissionError) as error:
             raise CommandError(
-                f"{str(error).rstrip('.')}. The token must be that of an account with the "
-                "profiles Administrator and REST Services User."
+                f"{str(error).rstrip('.')}. Use the token of an account with the profiles Administrator and REST "
+                "Services User."
             ) from error
         except (ItopError, SecretDecryptionError) as error:
             raise CommandError(
-                f"{str(error).rstrip('.')}. Correct the cause, and run the command again: it continues."
+                f"{str(error).rstrip('.')}. Correct the cause, and run the command again: it does the rest."
             ) from error
 
 
 class PushSetup:
-    """The objects in iTop that make it send push requests. Their names contain the iTop's public id."""
+    """Creates and removes the objects in iTop that make it send push requests.
+
+    Their names contain the iTop's public id. The command finds the objects again by these names.
+    """
 
     def __init__(
         self, itop: ItopInstance, token: str, report: Callable[[str], object], *, dry_run: bool
@@ -92,7 +95,8 @@ class PushSetup:
         self._client = Client(itop.url, token=token, user_agent=USER_AGENT)
         self._report = report
         self._dry_run = dry_run
-        self._removed: set[tuple[str, int]] = set()
+        # Class and id of each deleted object. In a dry run, iTop still returns these objects.
+        self._deleted: set[tuple[str, int]] = set()
 
     def create(self) -> None:
         """Create what is missing and correct what differs. Raise ItopError."""
@@ -100,14 +104,15 @@ class PushSetup:
         if not profiles:
             raise CommandError(f"No workspace uses {self.itop}. Connect one first.")
         url = f"{settings.PUBLIC_URL}{reverse('webhooks-itop', args=[self.itop.public_id])}"
+        # The extension usually brings a type “Generic”. If this iTop has none, create a type of our own.
         generic = self._find("RemoteApplicationType", {"name": "Generic"})
-        kind = generic.id if generic else self._ensure("RemoteApplicationType", {"name": self.name}, {})
+        type_id = generic.id if generic else self._ensure("RemoteApplicationType", {"name": self.name}, {})
         connection = self._ensure(
             "RemoteApplicationConnection",
             {"name": self.name},
-            {"remoteapplicationtype_id": kind, "environment": "3-production", "url": url},
+            {"remoteapplicationtype_id": type_id, "environment": "3-production", "url": url},
         )
-        headers = f"Content-type: application/json\nAuthorization: Bearer {self._secret()}"
+        headers = f"Content-type: application/json\nAuthorization: Bearer {self._current_or_new_secret()}"
         action = self._ensure(
             "ActionWebhook",
             {"name": self.name},
@@ -120,7 +125,7 @@ class PushSetup:
                 "payload": PAYLOAD,
             },
         )
-        for ticket_class, codes in self._watched(profiles).items():
+        for ticket_class, codes in self._watched_attributes(profiles).items():
             trigger = self._ensure(
                 "TriggerOnObjectUpdate",
                 {"description": f"{self.name}: {ticket_class}"},
@@ -131,36 +136,41 @@ class PushSetup:
             self._report(EXPLANATION)
 
     def remove(self) -> None:
-        """Delete what `create` created, unless something else in iTop uses it. Raise ItopError."""
+        """Delete what `create` has created, unless something else in iTop uses it. Raise ItopError.
+
+        Begin with the objects that refer to the others.
+        """
         action = self._find("ActionWebhook", {"name": self.name})
         action_id = action.id if action else 0
         pattern = quote(f"{self.name}: %")
         query = f"SELECT TriggerOnObjectUpdate AS t WHERE t.description LIKE {pattern}"
         for trigger in self._client.get("TriggerOnObjectUpdate", query):
-            for link in self._users(trigger, "lnkTriggerAction", "trigger_id"):
+            for link in self._referring_objects(trigger, "lnkTriggerAction", "trigger_id"):
                 if link.integer("action_id") == action_id:
                     self._delete(link)
-            self._remove(trigger, "lnkTriggerAction", "trigger_id")
+            self._delete_unless_used(trigger, "lnkTriggerAction", "trigger_id")
         if action:
-            self._remove(action, "lnkTriggerAction", "action_id")
+            self._delete_unless_used(action, "lnkTriggerAction", "action_id")
         if connection := self._find("RemoteApplicationConnection", {"name": self.name}):
-            self._remove(connection, "ActionWebhook", "remoteapplicationconnection_id")
-        if kind := self._find("RemoteApplicationType", {"name": self.name}):
-            self._remove(kind, "RemoteApplicationConnection", "remoteapplicationtype_id")
+            self._delete_unless_used(connection, "ActionWebhook", "remoteapplicationconnection_id")
+        if own_type := self._find("RemoteApplicationType", {"name": self.name}):
+            self._delete_unless_used(own_type, "RemoteApplicationConnection", "remoteapplicationtype_id")
         if not self._dry_run:
             self.itop.forget_push()
-            self._report("Push requests of this iTop are refused now. The bridge finds changes by polling.")
+            self._report("The bridge now refuses push requests of this iTop, and finds changes by polling.")
 
-    def _watched(self, profiles: Iterable[TicketProfile]) -> dict[str, list[str]]:
-        """Return, by class, the codes of the attributes whose changes are reported."""
-        watched: dict[str, list[str]] = {}
+    def _watched_attributes(self, profiles: Iterable[TicketProfile]) -> dict[str, list[str]]:
+        """Return, by ticket class, the codes of the attributes whose changes iTop is to report."""
+        codes_by_class: dict[str, set[str]] = {}
         for profile in profiles:
-            codes = {*map(profile.code, (*Log, "status")), *OTHER_WATCHED}
-            watched[profile.ticket_class] = sorted(codes | set(watched.get(profile.ticket_class, ())))
-        return {name: self._existing(name, codes) for name, codes in watched.items()}
+            codes = codes_by_class.setdefault(profile.ticket_class, set())
+            codes.update(profile.code(name) for name in (*Log, "status"))
+            codes.update(OTHER_WATCHED)
+        return {name: self._existing_codes(name, sorted(codes)) for name, codes in codes_by_class.items()}
 
-    def _existing(self, class_name: str, codes: list[str]) -> list[str]:
-        """Return the attributes that the class has."""
+    def _existing_codes(self, class_name: str, codes: list[str]) -> list[str]:
+        """Return those of the codes that are attributes of the class."""
+        # iTop names only the first attribute that it does not know, so ask again without this attribute.
         while True:
             try:
                 self._client.get(class_name, f"SELECT {class_name} AS o WHERE o.id = 0", fields=codes)
@@ -171,70 +181,81 @@ class PushSetup:
             else:
                 return codes
 
-    def _secret(self) -> str:
-        """Return the secret that iTop sends. Create it if there is none. Raise SecretDecryptionError."""
+    def _current_or_new_secret(self) -> str:
+        """Return the secret that iTop sends. If there is none, create it; in a dry run, return "".
+
+        Raise SecretDecryptionError if the secret cannot be decrypted.
+        """
         if self.itop.push_secret:
             return str(self.itop.push_secret.reveal())
         return "" if self._dry_run else self.itop.renew_push_secret()
 
     def _find(
-        self, class_name: str, names: Mapping[str, str | int], fields: Iterable[str] = ("friendlyname",)
+        self, class_name: str, identity: Mapping[str, str | int], fields: Iterable[str] = ("friendlyname",)
     ) -> ItopObject | None:
-        conditions = " AND ".join(f"o.{code} = {quote(value)}" for code, value in names.items())
-        found = self._client.get(class_name, f"SELECT {class_name} AS o WHERE {conditions}", fields=fields)
-        return next(iter(found), None)
+        """Return the first object of the class whose attributes have the values in `identity`."""
+        conditions = " AND ".join(f"o.{code} = {quote(value)}" for code, value in identity.items())
+        objects = self._client.get(class_name, f"SELECT {class_name} AS o WHERE {conditions}", fields=fields)
+        return next(iter(objects), None)
 
     def _ensure(
-        self, class_name: str, names: Mapping[str, str | int], values: Mapping[str, str | int]
+        self, class_name: str, identity: Mapping[str, str | int], values: Mapping[str, str | int]
     ) -> int:
-        """Create the object with these names, or correct its values. Return its id, 0 if it would be created."""
-        name = next(iter(names.values()))
+        """Find the object with this identity and correct its values, or create it.
+
+        Return its id. In a dry run, return 0 for an object that would be created.
+        """
+        name = next(iter(identity.values()))
         label = f"{class_name} “{name}”" if isinstance(name, str) else class_name
-        found = self._find(class_name, names, ("id", *values))
-        if found is None:
+        existing = self._find(class_name, identity, ("id", *values))
+        if existing is None:
             self._report(f"{'Would create' if self._dry_run else 'Creates'} {label}")
             if self._dry_run:
                 return 0
-            return self._client.create(class_name, {**names, **values}, comment=COMMENT).id
-        wrong = {code: value for code, value in values.items() if not _is_equal(found.text(code), str(value))}
+            return self._client.create(class_name, {**identity, **values}, comment=COMMENT).id
+        wrong = {
+            code: value for code, value in values.items() if not _is_equal(existing.text(code), str(value))
+        }
         if not wrong:
             self._report(f"Unchanged: {label}")
-            return found.id
-        # Without the values: one of them contains the secret.
+            return existing.id
+        # Only the codes are reported, because one of the values contains the secret.
         self._report(f"{'Would correct' if self._dry_run else 'Corrects'} {label}: {', '.join(wrong)}")
         if not self._dry_run:
-            self._client.update(class_name, found.id, wrong, comment=COMMENT)
-        return found.id
+            self._client.update(class_name, existing.id, wrong, comment=COMMENT)
+        return existing.id
 
-    def _users(self, row: ItopObject, class_name: str, key: str) -> list[ItopObject]:
-        """Return the objects of this class that refer to the row and are not removed."""
-        query = f"SELECT {class_name} AS u WHERE u.{key} = {row.id}"
-        found = self._client.get(
-            class_name, query, fields=("friendlyname", key, *USER_FIELDS.get(class_name, ()))
-        )
-        return [each for each in found if (each.class_name, each.id) not in self._removed]
+    def _referring_objects(self, target: ItopObject, class_name: str, key: str) -> list[ItopObject]:
+        """Return the objects of a class whose external key `key` refers to the target and that are not deleted."""
+        query = f"SELECT {class_name} AS o WHERE o.{key} = {target.id}"
+        fields = ["friendlyname", key]
+        if class_name == "lnkTriggerAction":
+            fields.append("action_id")
+        objects = self._client.get(class_name, query, fields=fields)
+        return [each for each in objects if (each.class_name, each.id) not in self._deleted]
 
-    def _remove(self, row: ItopObject, class_name: str, key: str) -> None:
-        """Delete the row. Leave it if objects refer to it, since iTop would delete those, too."""
-        label = f"{row.class_name} “{row.text('friendlyname')}”"
-        if users := self._users(row, class_name, key):
-            self._report(f"Left in iTop, because it is used by {len(users)} {class_name} of others: {label}")
+    def _delete_unless_used(self, target: ItopObject, class_name: str, key: str) -> None:
+        """Delete the target, unless the external key `key` of an object refers to it: iTop would delete this, too."""
+        label = f"{target.class_name} “{target.text('friendlyname')}”"
+        if users := self._referring_objects(target, class_name, key):
+            self._report(f"Left in iTop, because other objects use it ({len(users)} {class_name}): {label}")
             return
         self._report(f"{'Would delete' if self._dry_run else 'Deletes'} {label}")
-        self._delete(row)
+        self._delete(target)
 
-    def _delete(self, row: ItopObject) -> None:
-        self._removed.add((row.class_name, row.id))
+    def _delete(self, target: ItopObject) -> None:
+        self._deleted.add((target.class_name, target.id))
         if not self._dry_run:
-            self._client.delete(row.class_name, row.id, comment=COMMENT)
+            self._client.delete(target.class_name, target.id, comment=COMMENT)
 
 
 def _is_equal(stored: str, wanted: str) -> bool:
-    """Compare values as iTop stores them: sets of codes in another order, line breaks as CR LF."""
+    """Compare a value with the one in iTop. iTop may change the order of codes, and stores line breaks as CR LF."""
     return sorted(stored.replace(",", " ").split()) == sorted(wanted.replace(",", " ").split())
 
 
 def _read_token() -> str:
+    """Return the token in TOKEN_VARIABLE, or ask for it. Raise CommandError if there is no terminal to ask."""
     if token := os.environ.get(TOKEN_VARIABLE, "").strip():
         return token
     if not sys.stdin.isatty():

@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 class Command(BaseCommand):
-    help = "Run a worker: process notifications from Intercom and write messages to iTop. Several may run at once."
+    help = "Run a worker: process notifications from Intercom and write messages to iTop. Several can run at once."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -26,19 +26,20 @@ class Command(BaseCommand):
         parser.add_argument(
             "--check",
             action="store_true",
-            help="Start none. Exit with 1 if no worker of this host, or container, has been alive for two minutes.",
+            help="Start no worker. Exit with status 1 if no worker on this host or in this container has been alive in "
+            "the last two minutes.",
         )
 
     def handle(self, *args: Any, threads: int, check: bool, **options: Any) -> None:
         if check:
             if not is_alive_here():
-                raise CommandError("No worker of this host is alive.")
+                raise CommandError("No worker on this host is alive.")
             return
         loop = WorkerLoop(threads)
         set_receiver(loop.wake)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: loop.stop())
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, lambda *_: loop.stop())
         with Heartbeat():
-            # A log line, because standard output is buffered: it would appear when the worker ends.
+            # Logged and not printed: standard output may be buffered until the worker ends.
             log.info("Worker started", version=__version__, threads=threads)
             loop.run()
