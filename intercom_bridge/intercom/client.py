@@ -383,17 +383,18 @@ def _error(response: Response, content: Mapping[str, Any]) -> IntercomError:
     """Return the error for an unsuccessful response, with code and message from the first entry of `errors`."""
     status = response.status
     errors = content.get("errors")
-    first = errors[0] if isinstance(errors, list) and errors else {}
-    first = first if isinstance(first, dict) else {}
-    code = cut(clean_text(first.get("code")).strip(), 60)
-    message = cut(" ".join(clean_text(first.get("message")).split()), 200)
+    first_error = errors[0] if isinstance(errors, list) and errors else None
+    fields = first_error if isinstance(first_error, dict) else {}
+    code = cut(clean_text(fields.get("code")).strip(), 60)
+    message = cut(" ".join(clean_text(fields.get("message")).split()), 200)
     detail = f"HTTP {status}" + (f" {code}" if code else "") + (f": {message}" if message else "")
     if status == 429:
         return IntercomRateLimitedError(detail, until=_reset_time(response.headers), intercom_code=code)
+    # A 4xx without an error from Intercom comes from a proxy: the request may be right. 408 is a timeout.
+    is_intercoms_4xx = 400 <= status < 500 and status != 408 and bool(code or message)
     if status in (401, 403):
         kind: type[IntercomError] = IntercomAuthenticationError
-    # Any other 4xx must have an error from Intercom. Without one it comes from a proxy, and the request may be right.
-    elif status == 413 or (400 <= status < 500 and status != 408 and (code or message)):
+    elif status == 413 or is_intercoms_4xx:
         kind = IntercomRejectedError
     else:
         kind = IntercomUnavailableError

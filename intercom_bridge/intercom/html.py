@@ -230,12 +230,13 @@ def _words_to_html(words: str, *, is_line_start: bool) -> str:
 
 def _strip_punctuation(url: str) -> str:
     """Remove the punctuation of the surrounding sentence from the end of a URL. Keep brackets that the URL opened."""
-    unmatched = {")": url.count(")") - url.count("("), "]": url.count("]") - url.count("[")}
+    # How many closing brackets of each kind have no opening bracket in the URL.
+    unopened = {")": url.count(")") - url.count("("), "]": url.count("]") - url.count("[")}
     end = len(url)
     while end:
         last = url[end - 1]
-        if unmatched.get(last, 0) > 0:
-            unmatched[last] -= 1
+        if unopened.get(last, 0) > 0:
+            unopened[last] -= 1
         elif last not in ".,;:!?'*…»”’}":
             break
         end -= 1
@@ -289,7 +290,10 @@ def _shows_url(label: str, url: str) -> bool:
 
 @dataclass(frozen=True)
 class _Media:
-    """A picture, video or other file within the text. `url` is "" if Intercom stores it: the URL would expire."""
+    """A picture, video or other file within the text.
+
+    `url` is "" if it is not allowed, or if Intercom stores the file, because the URL would expire.
+    """
 
     tag: str
     url: str
@@ -322,7 +326,7 @@ def media_label(tag: str, name: str) -> str:
 def _is_stored_by_intercom(url: str) -> bool:
     """Return whether Intercom stores the file: at one of its hosts, or at a signed URL that expires."""
     address, _mark, query = url.lower().partition("#")[0].partition("?")
-    # Not `urlsplit`, which raises an exception for some hosts.
+    # The host is between "//" and "/", without user and port. `urlsplit` would raise an exception for some hosts.
     host = address.partition("//")[2].partition("/")[0].rpartition("@")[2].partition(":")[0]
     is_signed = "expires=" in query and "signature=" in query
     return is_signed or bool(_INTERCOM_HOST.fullmatch(host))
@@ -451,11 +455,10 @@ class HtmlRenderer(_Renderer):
         # Whether something visible was added, and whether the next visible piece must begin a new line.
         has_content = needs_break = False
         for node in nodes:
-            is_block = isinstance(node, Element) and node.tag in BLOCKS
-            if isinstance(node, Element) and is_block:
-                piece = trim(self._run(node.children))
+            if isinstance(node, Element) and node.is_block:
+                is_block, piece = True, trim(self._run(node.children))
             else:
-                piece = self.inline(node)
+                is_block, piece = False, self.inline(node)
             if is_visible(piece):
                 if needs_break or (is_block and has_content):
                     pieces.append("<br>")

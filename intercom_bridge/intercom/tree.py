@@ -169,6 +169,7 @@ class _TreeBuilder:
         elif name in VOID:
             self._add_void(name, tag)
         elif name == "a":
+            # Links cannot be nested: a new link ends the one before it.
             self._close(frozenset({"a"}), CELLS)
             self._push(Element("a", tag.attributes), is_inline=True)
         else:
@@ -182,20 +183,24 @@ class _TreeBuilder:
         if name in FORMATTING:
             self._end_formatting(name)
         elif name == "br":
+            # A browser reads </br> as <br>.
             self._add_inline(Element("br"))
         elif self._ignored[name]:
             self._ignored[name] -= 1
             self._separate()
         else:
+            # As in a browser, the end tag of any heading closes an open heading.
             names = HEADINGS if name in HEADINGS else frozenset({name})
-            if not self._close(names, _SCOPES.get(name, CELLS)) and name != "a":
+            is_closed = self._close(names, _SCOPES.get(name, CELLS))
+            if not is_closed and name != "a":
                 self._separate()
 
     def _end_formatting(self, name: str) -> None:
-        if self._formatting_depth[name]:
-            self._formatting_depth[name] -= 1
-            if not self._formatting_depth[name] and name in self._formatting:
-                self._formatting.remove(name)
+        if not self._formatting_depth[name]:
+            return
+        self._formatting_depth[name] -= 1
+        if not self._formatting_depth[name] and name in self._formatting:
+            self._formatting.remove(name)
 
     def _add_void(self, name: str, tag: StartTag) -> None:
         """Add an element without content."""

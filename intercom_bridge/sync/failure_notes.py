@@ -45,7 +45,8 @@ def note_failed_delivery(delivery: Delivery) -> None:
         )
         to_do = f"{_('The message is safe in this conversation.')} {_what_to_do(code)}".strip()
         no_more_notes = _(
-            "If more messages fail for this reason, no further note is posted. The panel counts them under Sync status."
+            "If more messages fail for this reason, the bridge posts no further note. The panel counts them under "
+            "Sync status."
         )
         queue_note(conversation, f"delivery {ticket.pk} {code}", problem, to_do, no_more_notes)
 
@@ -116,7 +117,9 @@ def _what_to_do_about_files(files: Sequence[FileToItop]) -> str:
         )
     if refused:
         sentences.append(
-            _("What the ticket needs can be downloaded here and attached in iTop, or sent in another way.")
+            _(
+                "If the ticket needs a file, download it here and attach it in iTop, or send it in another way."
+            )
         )
     if has_quarantined:
         sentences.append(

@@ -123,7 +123,7 @@ def _attempt(
 
     The writer of the message passes the `owner` that its files share; a worker that copies one file passes None.
     """
-    is_writers_turn = owner is not None
+    is_called_by_writer = owner is not None
     row.attempts += 1
     # Counted before the attempt. After a crash, the next attempt thus knows that the file may be in iTop already.
     wanted = FileToItop.objects.waiting().with_content().filter(pk=row.pk, is_redacted=row.is_redacted)
@@ -147,9 +147,10 @@ def _attempt(
         record_success(row.ticket.itop)
         _fail(row, error)
     except ItopError as error:
-        has_itop_failed = not is_writers_turn and _is_instance_trouble(row, error)
-        pause = record_failure(row.ticket.itop, error) if has_itop_failed else backoff_seconds(row.attempts)
-        _postpone(row, error, pause)
+        # A failure within the writer's short time limit says nothing about iTop.
+        has_itop_failed = not is_called_by_writer and _is_instance_trouble(row, error)
+        wait = record_failure(row.ticket.itop, error) if has_itop_failed else backoff_seconds(row.attempts)
+        _postpone(row, error, wait)
     except RemoteError as error:
         if error.retry:
             _postpone(row, error, backoff_seconds(row.attempts))
@@ -232,10 +233,10 @@ def _save(row: FileToItop) -> None:
             note_failed_files(row)
             return
     in_itop = {name: getattr(row, name) for name in ("attachment_id", "inline_image_id", "copied_at")}
-    not_to_delete = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted)
-    if not_to_delete.update(**in_itop):
-        return  # The content was erased, but the copy stays in iTop.
-    # The message was redacted and its copies are to be deleted. The next attempt deletes what this one has created, or
+    staying_in_itop = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted)
+    if staying_in_itop.update(**in_itop):
+        return  # The content was erased, or the message was redacted in a workspace that keeps the copies.
+    # The message was redacted, and its copies are to be deleted. The next attempt deletes what this one has created, or
     # what iTop may still create.
     is_unknown = bool(row.attempt_log) and row.attempt_log[-1]["outcome"] == FileToItop.Outcome.UNKNOWN
     seconds = settings.UNKNOWN_OUTCOME_SECONDS if is_unknown and row.attachment_id is None else 0.0
@@ -246,12 +247,12 @@ def _save(row: FileToItop) -> None:
 def _save_outcome(row: FileToItop) -> bool:
     """Save the outcome of an attempt. Return False if the stored row was redacted or erased during the attempt.
 
-    If the stored row was skipped during the attempt and the file is not in iTop, the row stays skipped.
+    If the stored row was skipped during the attempt, a file that was not copied stays skipped.
     """
     stored = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted).with_content()
     values = {name: getattr(row, name) for name in ATTEMPT_FIELDS}
-    is_in_itop = row.state not in (FileToItop.State.WAITING, FileToItop.State.FAILED)
-    replaceable = stored if is_in_itop else stored.waiting()
+    is_without_success = row.state in (FileToItop.State.WAITING, FileToItop.State.FAILED)
+    replaceable = stored.waiting() if is_without_success else stored
     if replaceable.update(**values):
         count_file(row)
         return True

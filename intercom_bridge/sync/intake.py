@@ -248,9 +248,9 @@ def _deliver_to_links(
     for link in links:
         link.conversation = conversation
     deliveries = []
-    for part, to in parts:
+    for part, target in parts:
         for link in links:
-            delivery = redact(link, part, event) or deliver(link, part, to, event)
+            delivery = redact(link, part, event) or deliver(link, part, target, event)
             if delivery is not None:
                 deliveries.append(delivery)
     # Intercom may fail to notify us of the next message, so look for it after a while.
@@ -283,19 +283,22 @@ def deliver_since(link: TicketLink, since: dt.datetime) -> None:
 
 
 def deliver(
-    link: TicketLink, part: Part, to: Destination, event: WebhookEvent | None = None
+    link: TicketLink, part: Part, target: Destination, event: WebhookEvent | None = None
 ) -> Delivery | None:
     """Create the delivery of this part to this link's ticket. Return None if it exists already.
 
-    `to` is `destination(part)`. Call it before a transaction begins, because it takes time. `event` is the event that
-    reported the part, None if a comparison found it.
+    `target` is the result of `destination(part)`, which takes time: call it before a transaction begins. `event` is the
+    event that reported the part, None if a comparison found it.
     """
     delivery, is_new = Delivery.objects.get_or_create(
         ticket=link.ticket,
         conversation=link.conversation,
         kind=part.kind,
         part_id=part.id,
-        defaults={"webhook_event": event, **_new_values(link, part, to, found_by_comparison=event is None)},
+        defaults={
+            "webhook_event": event,
+            **_new_values(link, part, target, found_by_comparison=event is None),
+        },
     )
     if is_new and delivery.log and part.kind != "redaction":
         add_rows(link, part, delivery.log)
@@ -303,7 +306,7 @@ def deliver(
 
 
 def redact(link: TicketLink, part: Part, event: WebhookEvent) -> Delivery | None:
-    """Erase our copies of a part that was redacted in Intercom, and have its files in iTop deleted.
+    """Erase our copies of a part that was redacted in Intercom. Its files in iTop are deleted or kept, as configured.
 
     Return the delivery of a notice to the private log. Return None if the part is not redacted, if it had not been
     written to iTop, or if the sync is paused.
@@ -355,28 +358,28 @@ def deliver_together(link: TicketLink, parts: Sequence[Part]) -> None:
             add_rows(link, part, log_name)
 
 
-def reason_to_skip(link: TicketLink, part: Part, to: Destination) -> str:
+def reason_to_skip(link: TicketLink, part: Part, target: Destination) -> str:
     """Return the reason code for not copying a part that a comparison found to the link's ticket, "" to copy it."""
-    return _destination_in(link, part, to, found_by_comparison=True).code
+    return _destination_in(link, part, target, found_by_comparison=True).code
 
 
 def _new_values(
-    link: TicketLink, part: Part, to: Destination, *, found_by_comparison: bool = False
+    link: TicketLink, part: Part, target: Destination, *, found_by_comparison: bool = False
 ) -> dict[str, Any]:
     """Return the field values of a new delivery, without the fields that identify it."""
     if not part.created_at:
         # Intercom's date is missing or unreadable. The part was written about now.
         part = replace(part, created_at=int(timezone.now().timestamp()))
-    to = _destination_in(link, part, to, found_by_comparison=found_by_comparison)
+    target = _destination_in(link, part, target, found_by_comparison=found_by_comparison)
     return {
         "part_order": order_of(part.id),
         "part_created_at": part.created_at,
         "author": (part.author.name or part.author.email)[:200],
-        "log": to.log,
-        "part": part_to_json(part) if to.log else {},
-        "state": Delivery.State.SKIPPED if to.code else Delivery.State.WAITING,
-        "reason_code": to.code,
-        "reason_detail": to.detail,
+        "log": target.log,
+        "part": part_to_json(part) if target.log else {},
+        "state": Delivery.State.SKIPPED if target.code else Delivery.State.WAITING,
+        "reason_code": target.code,
+        "reason_detail": target.detail,
         # Only a link that was adopted from the PHP extension has no teammate. The extension may have written the
         # messages that are older than the link.
         "may_be_in_log": not link.linked_by and part.created_at < link.created_at.timestamp(),
@@ -384,7 +387,7 @@ def _new_values(
 
 
 def _destination_in(
-    link: TicketLink, part: Part, to: Destination, *, found_by_comparison: bool
+    link: TicketLink, part: Part, target: Destination, *, found_by_comparison: bool
 ) -> Destination:
     """Return the destination of the part in this link's ticket, with a reason code if it is not copied.
 
@@ -397,9 +400,9 @@ def _destination_in(
     if _recognise_own_post(link.conversation, part):
         return Destination(code=ReasonCode.OWN_MESSAGE)
     is_paused = not link.sync_on or (found_by_comparison and link.was_paused_at(part.created_at))
-    if to.log and is_paused:
-        return Destination(to.log, ReasonCode.SYNC_PAUSED)
-    return to
+    if target.log and is_paused:
+        return Destination(target.log, ReasonCode.SYNC_PAUSED)
+    return target
 
 
 def _recognise_own_post(conversation: Conversation, part: Part) -> bool:

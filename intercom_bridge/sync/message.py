@@ -98,7 +98,7 @@ def body_html(part: Part, conversation_url: str = "", links: FileLinks = NO_LINK
         text = f"<p><b>{html.escape(part.subject)}</b></p>{text}"
     if part.attachments:
         names = ", ".join(
-            _linked_name(file, links.attached.get(n)) for n, file in enumerate(part.attachments)
+            _linked_name(file, links.attached.get(position)) for position, file in enumerate(part.attachments)
         )
         files = ngettext("[File: %(names)s]", "[Files: %(names)s]", len(part.attachments)) % {"names": names}
         text += f"<p>{files}</p>"

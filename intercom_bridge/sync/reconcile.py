@@ -100,17 +100,17 @@ def _compare(
     for link in links:
         link.conversation = conversation
         missing = 0
-        for part, to in messages:
+        for part, target in messages:
             if (link.ticket_id, part.kind, part.id) in delivered:
                 continue
-            code = reason_to_skip(link, part, to)
+            code = reason_to_skip(link, part, target)
             if code:
                 if fill and code == ReasonCode.SYNC_PAUSED:
                     # Stored as skipped, so that a teammate can have it copied after the pause.
-                    deliver(link, part, to)
+                    deliver(link, part, target)
             elif _is_fresh(part) and may_be_our_echo(conversation, part):
                 unsure = True
-            elif not fill or deliver(link, part, to) is not None:
+            elif not fill or deliver(link, part, target) is not None:
                 missing += 1
         if missing:
             gaps.append(Gap(ticket=link.ticket, messages=missing))

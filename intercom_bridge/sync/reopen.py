@@ -28,7 +28,7 @@ STIMULUS = "ev_reopen"
 CUSTOMER_TYPES = ("user", "lead")
 
 
-def follow_up_write(
+def reopen_or_note(
     delivery: Delivery, written: ItopObject | None, client: Client, deadline: Deadline
 ) -> tuple[str, str]:
     """After a message was written to a ticket: reopen the ticket if it is resolved, or post a note if it is closed.
@@ -141,7 +141,9 @@ def _note_closed(delivery: Delivery) -> None:
         return
     with translation.override(conversation.workspace.language):
         problem = format_html(
-            _("Ticket {ticket} is closed. The message was added to it, but nobody will see it there."),
+            _(
+                "Ticket {ticket} is closed. The customer's message was added to it, but nobody will see it there."
+            ),
             ticket=ticket_link(delivery.ticket),
         )
         to_do = _("If there is something to do, open the panel and click “Create a follow-up ticket”.")

@@ -93,6 +93,7 @@ def check_log(ticket: Ticket) -> None:
             is_missing = delivery in missing
             is_overwritten = is_missing and bool(concurrent)
             if is_missing and operations is None:
+                # Our account may not read change operations, but it may search by them.
                 is_overwritten = _is_overwritten(client, delivery, code)
             _save_result(
                 delivery, is_missing=is_missing, is_overwritten=is_overwritten, concurrent=concurrent
@@ -222,8 +223,9 @@ class LogMatcher:
 
     def take(self, item: Mapping[str, Any]) -> bool:
         """Return whether an unused entry matches the item, and use it."""
-        # An item without an author is written under the bridge's own account.
-        author = str(item["user_id"] or item.get("user_login") or "") if "user_id" in item else None
+        author = None
+        if "user_id" in item:  # otherwise, iTop writes the entry under the bridge's own account
+            author = str(item["user_id"] or item.get("user_login") or "")
         date = local_date(item, self._zone) if self._zone else ""
         key = (author, date, VisibleContent.of(str(item["message"])))
         if not self._unused[key]:
@@ -278,6 +280,7 @@ def _is_overwritten(client: Client, delivery: Delivery, code: str) -> bool:
         return bool(client.get(ticket.ticket_class, query, limit=1, deadline=settings.WRITE_SECONDS).total)
 
     try:
+        # The entry's position is at least `low`. Double `high` until the position is below it, then halve the range.
         low, high = 0, 1
         while has_operation(f"o.userinfo = {key} AND o.lastentry >= {high}"):
             low, high = high, 2 * high

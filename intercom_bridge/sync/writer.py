@@ -41,14 +41,14 @@ from .failure_notes import note_failed_delivery
 from .files import MessageWithFiles, copy_small_files, messages_with_files
 from .intake import process_unprocessed
 from .message import NO_LINKS, idempotency_key_of, log_item, may_have_account, part_from_json
-from .reopen import follow_up_write
+from .reopen import reopen_or_note
 from .verify import is_in_log, is_shown_in_log, log_attribute
 
 log = structlog.get_logger(__name__)
 Outcome = Delivery.Outcome
 State = Delivery.State
 
-# A message fails for good when iTop has failed on it this often, while iTop could be read and accepted other messages.
+# A message is set to failed when iTop has failed this often on it, and each time worked otherwise.
 MAX_SOLO_FAILURES = 5
 SOLO_RETRY_SECONDS = 5.0
 # The time limit of the read that tests whether iTop works.
@@ -137,7 +137,7 @@ def _write_in_order(ticket: Ticket, lease: Lease, turn_ends: float) -> bool:
             has_itop_responded = _attempt(delivery)
         if not has_itop_responded:
             return False
-        _save_success(delivery)
+        _save_response(delivery)
         if time.monotonic() > turn_ends:
             return False
     return True
@@ -188,7 +188,7 @@ def _attempt(delivery: Delivery) -> bool:
         if delivery.item is None:
             _render(delivery, client, deadline, files)
         if _is_already_in_log(delivery, client, deadline):
-            _set_written(delivery, *follow_up_write(delivery, None, client, deadline))
+            _set_written(delivery, *reopen_or_note(delivery, None, client, deadline))
             return True
         written = append(
             client,
@@ -212,7 +212,7 @@ def _attempt(delivery: Delivery) -> bool:
         _retry_later(delivery, error)
         return False
     else:
-        _set_written(delivery, *follow_up_write(delivery, written, client, deadline))
+        _set_written(delivery, *reopen_or_note(delivery, written, client, deadline))
         _detect_change_tracking(delivery, client, deadline)
     return True
 
@@ -223,8 +223,8 @@ def _render(delivery: Delivery, client: Client, deadline: Deadline, files: Messa
     Also render the ticket's next deliveries without files, to save queries. `files` is None if the message has none.
     """
     batch = [delivery, *_next_without_files(delivery)]
-    part, links = files or (part_from_json(delivery.part), NO_LINKS)
-    parts = [part, *(part_from_json(following.part) for following in batch[1:])]
+    own_part, links = files or (part_from_json(delivery.part), NO_LINKS)
+    parts = [own_part, *(part_from_json(following.part) for following in batch[1:])]
     account_ids = _account_ids(batch, parts, client, deadline)
     # Read after the look-up of the accounts, which may have found that the bridge's account is no Administrator.
     may_set_author = delivery.ticket.itop.is_administrator is not False
@@ -441,7 +441,7 @@ def _is_readable(delivery: Delivery) -> bool:
     return True
 
 
-def _save_success(delivery: Delivery) -> None:
+def _save_response(delivery: Delivery) -> None:
     """Save a delivery after iTop has responded. Schedule the verification of its entry. Close the circuit breaker."""
     ticket = delivery.ticket
     with transaction.atomic():

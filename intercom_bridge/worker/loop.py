@@ -115,6 +115,9 @@ class WorkerLoop:
                 threading.Thread(target=_run_safely, args=clean_up_args, name="clean up", daemon=True).start()
             self._signal.wait(seconds)
             self._signal.clear()
+        self._wait_for_rows_in_progress()
+
+    def _wait_for_rows_in_progress(self) -> None:
         wait_until = time.monotonic() + settings.WRITE_SECONDS + 0.5
         while self._running and time.monotonic() < wait_until:
             time.sleep(0.02)
@@ -140,7 +143,9 @@ class WorkerLoop:
     def _hand_out_all(self) -> None:
         now = time.monotonic()
         with self._lock:
-            self._left_alone_until = {k: until for k, until in self._left_alone_until.items() if until > now}
+            self._left_alone_until = {
+                key: until for key, until in self._left_alone_until.items() if until > now
+            }
             for queue in self._order:
                 if self._backlog[queue]:
                     self._hand_out(queue)
@@ -148,13 +153,14 @@ class WorkerLoop:
     def _query(self, queue: Queue, *, force: bool) -> None:
         """Replace the queue's backlog with the rows that are due now, if the last query is old enough (see `every`)."""
         now = time.monotonic()
-        if not force and now - self._queried_at.get(queue, -queue.every) < queue.every:
+        last_query = self._queried_at.get(queue)
+        if not force and last_query is not None and now - last_query < queue.every:
             return
         self._queried_at[queue] = now
-        rows = queue.due().values_list(
-            "pk", queue.workspace or "pk", queue.customer or Value(None, CharField())
-        )
-        self._backlog[queue] = self._turns[queue].in_order(Row(*row) for row in rows[: queue.max_rows])
+        # If workspaces do not take turns, each row counts as a workspace of its own.
+        workspace, customer = queue.workspace or "pk", queue.customer or Value(None, CharField())
+        rows = queue.due().values_list("pk", workspace, customer)[: queue.max_rows]
+        self._backlog[queue] = self._turns[queue].in_order(Row(*row) for row in rows)
 
     def _hand_out(self, queue: Queue) -> None:
         """Hand rows of the backlog to free threads, as far as the limits allow. The lock must be held."""
@@ -200,20 +206,20 @@ class WorkerLoop:
 
     def _listen(self) -> None:
         """Run the tasks in Huey's queue, which pass signals of other processes on to `wake`."""
-        is_away = False
+        is_unreachable = False
         while not writer.stopping.is_set():
             try:
                 task = wake_queue.huey.dequeue()
                 if task is not None:
                     wake_queue.huey.execute(task)
             except Exception as error:  # noqa: BLE001 - any error of the queue's library
-                if not is_away:
+                if not is_unreachable:
                     log.error("queue.unavailable", error=type(error).__name__, detail=str(error)[:200])
-                is_away = True
+                is_unreachable = True
                 time.sleep(AWAY_SECONDS)
                 continue
-            if is_away:
-                is_away = False
+            if is_unreachable:
+                is_unreachable = False
                 log.info("queue.available")
                 wake(EVERYTHING)
             if task is None:
@@ -226,11 +232,11 @@ def _send_alerts() -> None:
         _run_safely(send_alerts, "worker.alerts_failed")
 
 
-def _run_safely(work: Callable[[], object], failure: str) -> None:
-    """Do the work, and log an exception as `failure`."""
+def _run_safely(work: Callable[[], object], log_event: str) -> None:
+    """Do the work. Log an exception under this event name."""
     try:
         work()
     except Exception:
-        log.exception(failure)
+        log.exception(log_event)
     finally:
         close_old_connections()
