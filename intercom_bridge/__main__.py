@@ -1,4 +1,4 @@
-"""The command `intercom-bridge`: the same as `manage.py` and `python -m intercom_bridge`."""
+"""The command `intercom-bridge`. `manage.py` and `python -m intercom_bridge` do the same."""
 
 import os
 import sys
@@ -11,9 +11,9 @@ from settings.refusal import refusal
 
 
 def main() -> None:
-    """Run the management command named on the command line; `version` and `--version` print our own version."""
+    """Run the management command on the command line. For `version` and `--version`, print the bridge's version."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.development")
-    # Not a management command: Django reserves both names for its own version.
+    # This cannot be a management command, because Django prints its own version for both names.
     if sys.argv[1:] in (["version"], ["--version"]):
         sys.stdout.write(f"intercom-bridge {__version__}\n")
         return

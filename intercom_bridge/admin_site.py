@@ -1,6 +1,6 @@
-"""The admin site: the product's name, and the order of the first page.
+"""The admin site: its titles, and the order of the applications on its first page.
 
-Not in the package `admin`, whose modules register with this site when they are imported.
+It is not in the package `admin`, because the modules there register with this site when they are imported.
 """
 
 from typing import Any
@@ -21,9 +21,9 @@ class BridgeAdminSite(AdminSite):
     index_template = "admin/intercom_bridge/index.html"
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """Return the applications, the bridge first."""
-        found = [
+        """Return the applications with the names of APP_NAMES, the bridge first."""
+        apps = [
             {**app, "name": APP_NAMES.get(app["app_label"], app["name"])}
             for app in super().get_app_list(request, app_label)
         ]
-        return sorted(found, key=lambda app: app["app_label"] != APP_LABEL)
+        return sorted(apps, key=lambda app: app["app_label"] != APP_LABEL)

@@ -3,7 +3,7 @@ from django.contrib.admin import apps as admin_apps
 
 
 class BridgeAdminConfig(admin_apps.AdminConfig):
-    # One configuration of this module is that of the app “intercom_bridge”.
+    # This module has two configurations. Django must use the other one for the app "intercom_bridge".
     default = False
     default_site = "intercom_bridge.admin_site.BridgeAdminSite"
 
@@ -13,7 +13,7 @@ class IntercomBridgeConfig(AppConfig):
     verbose_name = "Intercom and iTop"
 
     def ready(self) -> None:
-        from intercom_bridge.ops import checks  # noqa: F401 - registers them
+        from intercom_bridge.ops import checks  # noqa: F401 - the import registers the checks
         from intercom_bridge.queue import QueueSender
         from intercom_bridge.wake import set_receiver
 

@@ -1,4 +1,4 @@
-"""One client with pooled connections per iTop and per workspace, and a new one when its settings change."""
+"""Keep one client per iTop and per workspace, so that its connections are reused. New settings get a new client."""
 
 from functools import lru_cache
 
@@ -9,7 +9,7 @@ from itop_client import Client
 
 from .models import ItopInstance, Workspace
 
-# More than a deployment has. Clients with earlier settings are dropped at some time.
+# More than a deployment needs. The least recently used clients, such as those with earlier settings, are dropped.
 MAX_CLIENTS = 500
 
 

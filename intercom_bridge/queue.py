@@ -1,4 +1,4 @@
-"""Carry wake-up signals from other processes to the workers, through Huey's queue."""
+"""Send wake-up signals from other processes to the workers, through Huey's queue."""
 
 import threading
 
@@ -12,16 +12,16 @@ log = structlog.get_logger(__name__)
 
 
 def build_queue() -> Huey:
-    """Return the queue that the settings name: Redis, a SQLite file, or (for tests) the process's memory."""
+    """Return the queue that the settings name: in Redis, in a SQLite file, or (for tests) in the process's memory."""
     name = "intercom_bridge"
     if settings.REDIS_URL:
         from redis import ConnectionPool
 
         try:
-            # An unreachable Redis must be noticed at once, not waited for.
+            # Short timeouts, so that the worker notices at once if Redis is unreachable.
             pool = ConnectionPool.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=5)
         except ValueError:
-            # Reported by `manage.py check` (E008), without which the worker does not start.
+            # The URL is invalid. `manage.py check` reports this (E008), and the worker does not start.
             return MemoryHuey(name, results=False)
         return RedisHuey(name, connection_pool=pool, results=False, blocking=False)
     if settings.HUEY_FILE is None:
@@ -41,7 +41,7 @@ def wake_worker(topic: str) -> None:
 class QueueSender:
     """Receiver that puts signals into the queue from a background thread, so that the caller never waits.
 
-    Several signals in a row become one task.
+    Signals with the same topic that arrive before the thread has sent them become one task.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class QueueSender:
     def __call__(self, topic: str) -> None:
         with self._lock:
             self._topics.add(topic)
-            # Started here and not on import: web servers fork, and threads do not survive a fork.
+            # Not started on import: a web server forks its processes after the import, and threads do not survive that.
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="wake sender", daemon=True)
                 self._thread.start()

@@ -1,7 +1,7 @@
 """Signal that there may be work for a worker.
 
-The rows say what there is to do, and every worker looks at them by itself. The signal only makes it look sooner, so
-it may get lost. Callers need not know how it travels: the process registers a receiver when it starts.
+Every worker regularly queries the database for due rows. A signal only makes it query sooner, so a lost signal does no
+harm. The process registers a receiver when it starts, so callers need not know how signals are sent.
 """
 
 import logging
@@ -9,16 +9,16 @@ from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
-# A notification was stored, or a push of iTop has made a poll due.
+# A webhook event was stored, or iTop has sent a push that makes a poll due.
 INCOMING = "incoming"
-# Rows of any kind may have become due.
+# Rows of any kind may be due, including those that workers query only once a minute.
 EVERYTHING = "everything"
 
 _receivers: list[Callable[[str], None]] = []
 
 
 def set_receiver(receiver: Callable[[str], None]) -> None:
-    """Deliver this process's signals to `receiver`, in place of the previous one. It must return at once."""
+    """Send this process's signals to `receiver`, which replaces the previous one. It must return at once."""
     _receivers[:] = [receiver]
 
 

@@ -9,8 +9,8 @@
         ├── IntercomAuthenticationError                       401, 403: the access token or its permissions
         └── IntercomRejectedError                             the request's fault: 400, 404, 422 ...
 
-Intercom has no idempotency keys: after an error with `may_have_run`, look for the message in the conversation before
-repeating a reply. No error contains the access token.
+Intercom has no idempotency keys. After an error with `may_have_run`, look for the message in the conversation before
+you repeat a reply. No error contains the access token.
 https://developers.intercom.com/docs/references/rest-api/ (version 2.14)
 """
 
@@ -42,15 +42,15 @@ RATE_LIMIT_WINDOW_SECONDS: Final = 10
 """Intercom counts calls in windows of this length."""
 
 MAX_RATE_LIMIT_SECONDS: Final = 3600
-"""A reset time further away than this means that a clock is wrong, ours or theirs."""
+"""A reset time that is further away is ignored: our clock or Intercom's is wrong."""
 
 CALL_SECONDS: Final = 10.0
-"""The time that a call has by default."""
+"""The default time limit of a call."""
 
 MAX_FILES: Final = 10
-"""Intercom accepts so many files in one reply."""
+"""The number of files that Intercom accepts in one reply."""
 
-# Divisible by three, so that the base64 of the pieces is the base64 of the whole.
+# Divisible by three: only then, the encoded pieces together are the base64 of the whole file.
 _PIECE_BYTES: Final = 49_152
 
 
@@ -59,21 +59,21 @@ REGIONS: Final[Mapping[str, str]] = {"US": "", "EU": ".eu", "AU": ".au"}
 
 
 def conversation_url(region: str, workspace_id: str, conversation_id: str) -> str:
-    """Return the conversation's address in the Inbox, in the form that Intercom's documentation uses."""
+    """Return the conversation's URL in Intercom's Inbox, in the form that Intercom's documentation uses."""
     workspace, conversation = quote(workspace_id, safe=""), quote(conversation_id, safe="")
-    inbox = f"https://app{_infix(region)}.intercom.com/a/inbox/{workspace}/inbox"
+    inbox = f"https://app{_region_infix(region)}.intercom.com/a/inbox/{workspace}/inbox"
     return f"{inbox}/shared/all/conversation/{conversation}"
 
 
-def _infix(region: str) -> str:
-    # Intercom does not document a list of regions. The hosts of the US redirect to the right ones.
+def _region_infix(region: str) -> str:
+    # An unknown region gets the hosts of the US, which redirect to the right ones. Intercom does not list its regions.
     return REGIONS.get(region.strip().upper(), "")
 
 
 class IntercomError(RemoteError):
     """A call to Intercom did not succeed.
 
-    `status` is the HTTP status (0 for none), `intercom_code` Intercom's own error code ("not_found", for example).
+    `status` is the HTTP status, 0 without a response. `intercom_code` is Intercom's error code, such as "not_found".
     """
 
     code = "intercom_unavailable"
@@ -86,7 +86,7 @@ class IntercomError(RemoteError):
 
 
 class IntercomUnreachableError(IntercomError):
-    """`certificate_problem` is set when the server's TLS certificate was not accepted."""
+    """There was no connection. `certificate_problem` is set if the server's TLS certificate was not accepted."""
 
     code = "intercom_unreachable"
     summary = "Intercom cannot be reached"
@@ -103,7 +103,7 @@ class IntercomNoResponseError(IntercomError):
 
 
 class IntercomRateLimitedError(IntercomError):
-    """`until` is when the next call may be made, in seconds since 1970."""
+    """Intercom's rate limit was reached. `until` is when the next call may be made, in seconds since 1970."""
 
     code = "intercom_rate_limited"
     summary = "Intercom's rate limit was reached"
@@ -143,42 +143,49 @@ class ReplyFile:
 
 
 class _ReplyBody:
-    """The JSON of a reply with `attachment_files`. The files are read and encoded while it is sent."""
+    """The JSON of a reply with `attachment_files`, as a stream: the files are read and encoded while it is sent."""
 
     def __init__(self, reply: Mapping[str, str], files: Sequence[ReplyFile]) -> None:
+        # JSON texts, each file between the texts before and after its content.
         start = json.dumps(reply).removesuffix("}") + ', "attachment_files": ['
         self._pieces: list[bytes | ReplyFile] = [start.encode()]
-        for number, file in enumerate(files):
-            facts = json.dumps({"content_type": file.content_type, "name": file.name}).removesuffix("}")
-            self._pieces += [f'{", " if number else ""}{facts}, "data": "'.encode(), file, b'"}']
+        for index, file in enumerate(files):
+            separator = ", " if index else ""
+            fields = json.dumps({"content_type": file.content_type, "name": file.name}).removesuffix("}")
+            self._pieces += [f'{separator}{fields}, "data": "'.encode(), file, b'"}']
         self._pieces.append(b"]}")
 
     def __len__(self) -> int:
-        return sum(
-            len(piece) if isinstance(piece, bytes) else (piece.size + 2) // 3 * 4 for piece in self._pieces
-        )
+        """Return the number of bytes, for the header Content-Length."""
+        json_bytes = sum(len(piece) for piece in self._pieces if isinstance(piece, bytes))
+        # Base64 encodes each three bytes, or fewer at the end, as four.
+        file_bytes = sum((file.size + 2) // 3 * 4 for file in self._pieces if isinstance(file, ReplyFile))
+        return json_bytes + file_bytes
 
     def __iter__(self) -> Iterator[bytes]:
         for piece in self._pieces:
             if isinstance(piece, bytes):
                 yield piece
-                continue
-            left = piece.size
-            with piece.path.open("rb") as opened:
-                while left:
-                    read = opened.read(min(_PIECE_BYTES, left))
-                    if not read:
-                        raise ValueError("the file became shorter while it was sent")
-                    left -= len(read)
-                    yield base64.b64encode(read)
+            else:
+                yield from self._encoded(piece)
+
+    @staticmethod
+    def _encoded(file: ReplyFile) -> Iterator[bytes]:
+        left = file.size
+        with file.path.open("rb") as opened:
+            while left:
+                content = opened.read(min(_PIECE_BYTES, left))
+                if not content:
+                    raise ValueError("the file became shorter while it was sent")
+                left -= len(content)
+                yield base64.b64encode(content)
 
 
 class IntercomClient:
-    """REST client for one workspace. Threads can share it.
+    """REST client for one workspace. Threads can share it. Every method may raise any IntercomError.
 
-    Every method may raise any IntercomError. `deadline` is the wall-clock time of a call in seconds. `base_url`
-    replaces the region's host (for a stand-in). `on_call(method, seconds, outcome)` is called after each call; outcome
-    is "ok" or the error's class name.
+    `base_url` replaces the host, for a stand-in of the API. `on_call(method, seconds, outcome)` is called after
+    each call; outcome is "ok" or the error's class name. `deadline` limits the whole time of a call, in seconds.
     """
 
     def __init__(
@@ -191,7 +198,7 @@ class IntercomClient:
     ) -> None:
         self._on_call = on_call
         self._token = access_token
-        self._base = (base_url or f"https://api{_infix(region)}.intercom.io").rstrip("/")
+        self._base = (base_url or f"https://api{_region_infix(region)}.intercom.io").rstrip("/")
         self._session = open_session(user_agent=USER_AGENT)
 
     def __repr__(self) -> str:
@@ -208,7 +215,7 @@ class IntercomClient:
             ) from None
 
     def has_contact(self, contact_id: str, *, deadline: float = CALL_SECONDS) -> bool:
-        """Return whether Intercom has this contact. It does not have one that was deleted, or merged into another."""
+        """Return whether Intercom has this contact. Return False if it was deleted or merged into another contact."""
         try:
             self._call("GET", _path(contact_id, "contact"), deadline=deadline)
         except IntercomRejectedError as error:
@@ -227,12 +234,13 @@ class IntercomClient:
         files: Sequence[ReplyFile] = (),
         deadline: float = CALL_SECONDS,
     ) -> payloads.Part | None:
-        """Write a note, or a reply that the customer sees, as the teammate. Return the part that was created.
+        """Write as the teammate: with `note` an internal note, else a reply that the customer sees.
 
-        `body` is HTML; p, br, b, i, a, ul, ol and li are safe. At most MAX_FILES `files` are uploaded with it, again
-        with each call. The part is the newest one of the requested kind in the response with the same text, or else
-        the teammate's newest one. Once Intercom has answered 2xx with JSON, the message is posted: return None if the
-        response does not show the part. Raise IntercomRejectedError with status 413 if the files are too large.
+        `body` is HTML; p, br, b, i, a, ul, ol and li are safe. At most MAX_FILES `files` are uploaded. Raise
+        IntercomRejectedError with status 413 if they are too large.
+
+        Return the created part: the newest part of this kind in the response with the same text, or else the
+        teammate's newest one. Return None if the message was posted, but the response does not show the part.
         """
         reply = {
             "message_type": "note" if note else "comment",
@@ -246,13 +254,15 @@ class IntercomClient:
             parts = payloads.Conversation.parse(response).parts
         except payloads.PayloadError:
             return None
-        # A reply that also assigns the conversation is returned as an `assignment`.
-        posted = [part for part in parts if part.body and (part.part_type == "note") is note]
-        # Intercom may show another author, and the teammate may have written another message at the same time.
+        # Not every reply is a `comment`: one that also assigns the conversation is an `assignment`.
+        same_kind = [part for part in parts if part.body and (part.part_type == "note") is note]
+        # The text is the better criterion: Intercom may show another author, and the teammate may write another message
+        # at the same time.
         text = comparable(body)
-        same_text = [part for part in posted if comparable(part.body) == text]
-        by_teammate = [part for part in posted if part.author.id == admin_id]
-        return next(reversed(same_text or by_teammate), None)
+        same_text = [part for part in same_kind if comparable(part.body) == text]
+        by_teammate = [part for part in same_kind if part.author.id == admin_id]
+        candidates = same_text or by_teammate
+        return candidates[-1] if candidates else None
 
     def open(self, conversation_id: str, *, admin_id: str, deadline: float = CALL_SECONDS) -> None:
         """Open a closed or snoozed conversation as the teammate."""
@@ -285,14 +295,13 @@ class IntercomClient:
     def conversation_attributes(self, *, deadline: float = CALL_SECONDS) -> list[str]:
         """Return the names of the conversation attributes that are not archived. Several may have the same name."""
         response = self._call("GET", "/data_attributes?model=conversation", deadline=deadline)
-        found = response.get("data")
-        return [
-            clean_text(attribute.get("name"))
-            for attribute in (found if isinstance(found, list) else [])
-            if isinstance(attribute, dict)
-            and attribute.get("model") == "conversation"
-            and not attribute.get("archived")
-        ]
+        attributes = response.get("data")
+        names = []
+        for attribute in attributes if isinstance(attributes, list) else []:
+            is_object = isinstance(attribute, dict)
+            if is_object and attribute.get("model") == "conversation" and not attribute.get("archived"):
+                names.append(clean_text(attribute.get("name")))
+        return names
 
     def create_conversation_attribute(self, name: str, description: str) -> None:
         """Create a conversation attribute for a line of text."""
@@ -304,7 +313,7 @@ class IntercomClient:
         self._call("PUT", _path(conversation_id), json={"custom_attributes": dict(values)})
 
     def me(self, *, deadline: float = CALL_SECONDS) -> payloads.Me:
-        """Return whose access token this is. This also checks the token."""
+        """Return the teammate and the workspace that the access token belongs to. This also tests the token."""
         me = payloads.Me.parse(self._call("GET", "/me", deadline=deadline))
         if not me.workspace_id:
             raise IntercomUnavailableError("the response names no workspace", status=200)
@@ -351,7 +360,7 @@ class IntercomClient:
 
 
 def _path(object_id: str, kind: str = "conversation") -> str:
-    # An id must not lead to another address, as "..", "last" or "" would.
+    # Checked because an id such as "..", "last" or "" would lead to another endpoint.
     if not re.fullmatch(r"[0-9A-Za-z_-]+", object_id) or object_id == "last":
         raise IntercomRejectedError(f"{cut(object_id, 40)!r} is not a {kind} id", intercom_code="not_found")
     return f"/{kind}s/{object_id}"
@@ -371,20 +380,21 @@ def _read(response: Response) -> dict[str, Any]:
 
 
 def _error(response: Response, content: Mapping[str, Any]) -> IntercomError:
-    """Return the error for an unsuccessful response, with the facts of Intercom's `error.list`."""
+    """Return the error for an unsuccessful response, with code and message from the first entry of `errors`."""
     status = response.status
     errors = content.get("errors")
-    first = errors[0] if isinstance(errors, list) and errors else {}
-    first = first if isinstance(first, dict) else {}
-    code = cut(clean_text(first.get("code")).strip(), 60)
-    message = cut(" ".join(clean_text(first.get("message")).split()), 200)
+    first_error = errors[0] if isinstance(errors, list) and errors else None
+    fields = first_error if isinstance(first_error, dict) else {}
+    code = cut(clean_text(fields.get("code")).strip(), 60)
+    message = cut(" ".join(clean_text(fields.get("message")).split()), 200)
     detail = f"HTTP {status}" + (f" {code}" if code else "") + (f": {message}" if message else "")
     if status == 429:
         return IntercomRateLimitedError(detail, until=_reset_time(response.headers), intercom_code=code)
+    # A 4xx without an error from Intercom comes from a proxy: the request may be right. 408 is a timeout.
+    is_intercoms_4xx = 400 <= status < 500 and status != 408 and bool(code or message)
     if status in (401, 403):
         kind: type[IntercomError] = IntercomAuthenticationError
-    # Another 4xx without an error list comes from a proxy, and says nothing about the request.
-    elif status == 413 or (400 <= status < 500 and status != 408 and (code or message)):
+    elif status == 413 or is_intercoms_4xx:
         kind = IntercomRejectedError
     else:
         kind = IntercomUnavailableError
@@ -392,7 +402,10 @@ def _error(response: Response, content: Mapping[str, Any]) -> IntercomError:
 
 
 def _reset_time(headers: Mapping[str, str]) -> int:
-    """Return when calls are allowed again, in seconds since 1970: X-RateLimit-Reset, or after a whole window."""
+    """Return when calls are allowed again, in seconds since 1970.
+
+    This is X-RateLimit-Reset if the header is plausible, else the end of a whole window from now.
+    """
     now = int(time.time())
     header = headers.get("X-RateLimit-Reset", "")
     if re.fullmatch(r"[0-9]{1,11}", header) and now < int(header) <= now + MAX_RATE_LIMIT_SECONDS:

@@ -1,19 +1,18 @@
 """Convert message bodies from Intercom into HTML for iTop's logs and into plain text.
 
-A body is HTML or plain text, and nothing in a payload says which: REST and notifications up to API 2.14 contain HTML,
-notifications of 2.15 and later contain plain text. All callers use this one rule:
+A body is HTML (in REST, and in notifications up to API 2.14) or plain text (in notifications of 2.15 and later).
+Nothing in a payload says which of the two, so all callers use this rule:
 
     A body is HTML only if, ignoring white space, it starts with one of the block tags that Intercom wraps everything
     in (p, div, h1-h6, ul, ol, pre, blockquote, table, figure, img) and ends with a closing tag or an image. Anything
     else is plain text.
 
-So "2 < 3 and 5 > 4" and "<not a tag>" are text, and the log shows them as they were typed. A wrong decision for text
-would show tags to a person; nothing is lost or executed in either case.
+So "2 < 3 and 5 > 4" and "<not a tag>" are text, and the log shows them as they were typed. If the rule decides wrongly,
+a person sees tags, but nothing is lost or executed.
 
-iTop removes tags that are not on its list together with their content, and addresses that its patterns do not know.
-The HTML for the log therefore contains only tags and addresses that all versions since 2.7 keep; of others, the text
-is preserved. `tree` parses the body, in linear time; a renderer then writes the resulting tree again, with every run
-of text in a block.
+iTop has lists of allowed tags and URLs. It removes other tags together with their content, and other URLs. The HTML
+for the log therefore contains only the tags and URLs that all versions since 2.7 keep. Of everything else, the text is
+preserved. `tree` parses a body in linear time, and a renderer writes the tree as HTML or text.
 """
 
 from __future__ import annotations
@@ -45,10 +44,10 @@ from .tree import (
 )
 
 MAX_BODY_LENGTH: Final = 300_000
-"""Characters that are converted. A sentence replaces the rest, because iTop accepts few more in one request."""
+"""Characters that are converted. iTop accepts few more in one request, so a sentence replaces the rest."""
 
 MAX_TITLE_SOURCE: Final = 20_000
-"""Characters among which the first visible line is looked for."""
+"""Characters of a text in which `first_line` looks for a visible line."""
 
 NO_BREAK_SPACE: Final = "\u00a0"
 
@@ -66,23 +65,23 @@ _TAG = re.compile(r"<[^<>]*+>")
 _LINK_TAG = re.compile(r"</?a(?: [^>]*+)?>")
 EMBEDDED_DATA = re.compile(r"(?<=[\"'=])data:[^\s\"'<>]{200,}+", re.IGNORECASE)
 _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
-# The href of a link that iTop keeps. iTop keeps the label only of a link to a name with letters outside
-# ASCII, an IPv6 address, a host of less than three letters, an e-mail address with a plus, or a phone number.
+# The URLs that iTop keeps. iTop removes those with a host outside ASCII, an IPv6 address, a host of less than three
+# letters, an e-mail address with a plus, or a phone number.
 _URL_KEPT_BY_ITOP = re.compile(
     r"(?:https?|ftp)://(?:[a-z0-9._+-]++(?::[a-z0-9._+-]*+)?@)?[a-z0-9.-]{3}"
     r"|mailto:[a-z0-9._&'-]++@[a-z0-9.-]+\.[a-z0-9-]{2}",
     re.IGNORECASE | re.ASCII,
 )
-# The characters of an address that iTop stores as they are, besides ASCII letters and digits.
+# The characters of a URL that iTop does not percent-encode, besides ASCII letters and digits.
 _NOT_ENCODED_BY_ITOP: Final = "@/:=?;#%&,+-_.!~*'()"
-# Intercom's files, whose addresses are valid for half an hour.
+# The hosts of Intercom's files. Their URLs are valid for half an hour.
 _INTERCOM_HOST = re.compile(
     r"(?:.+\.)?(?:intercomcdn\.(?:com|eu)|intercom-attachments[\w-]*\.com|intercomassets\.(?:com|eu))"
 )
-# Elements whose file Intercom may keep.
+# Elements whose file may be stored by Intercom.
 _FILE_TAGS: Final = frozenset({"img", "video", "audio"})
 _FILE_TAG = re.compile(r"<(?:img|video|audio)[\s/>]", re.IGNORECASE)
-# These characters in a name change how the rest of the line reads.
+# In a name, these control characters would change the direction of the text after it.
 _BIDIRECTIONAL: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LIST_NUMBER = re.compile(r"-?[0-9]{1,6}", re.ASCII)
 _LIST_TYPES: Final = frozenset("1aAiI")
@@ -93,7 +92,7 @@ _LIST_TYPES: Final = frozenset("1aAiI")
 
 @dataclass(frozen=True)
 class MediaLink:
-    """What a log shows in place of a picture in the text: a link to `url`, or the picture at `picture_url`."""
+    """What a log shows in place of a picture in the text: the picture at `picture_url`, or if "", a link to `url`."""
 
     url: str
     picture_url: str = ""
@@ -101,38 +100,35 @@ class MediaLink:
 
 
 def media_in(body: str) -> list[tuple[str, str]]:
-    """Return (address, name) of the pictures, videos and recordings in the body that Intercom stores, in order.
-
-    Those of other sites are left out.
-    """
-    text, is_html = _read(body)
+    """Return the pictures, videos and recordings in the body that Intercom stores, as (URL, name), in order."""
+    text, is_html = _clean_body(body)
     if not is_html or not _FILE_TAG.search(text):
         return []
-    found: list[tuple[str, str]] = []
-    todo: list[Node] = list(reversed(parse(text[:MAX_BODY_LENGTH])))
-    while todo:
-        node = todo.pop()
+    media: list[tuple[str, str]] = []
+    # A stack of the nodes still to visit, the next one last: depth first, in document order.
+    to_visit: list[Node] = list(reversed(parse(text[:MAX_BODY_LENGTH])))
+    while to_visit:
+        node = to_visit.pop()
         if isinstance(node, str):
             continue
-        todo += reversed(node.children)
+        to_visit += reversed(node.children)
         url = allowed_url(node.attributes.get("src", ""), _IMAGE_URL) if node.tag in _FILE_TAGS else ""
         if url and _is_stored_by_intercom(url):
-            found.append((url, _file_name(url)))
-    return found
+            media.append((url, _file_name(url)))
+    return media
 
 
 def to_log_html(body: str, conversation_url: str = "", links: Mapping[str, MediaLink] | None = None) -> str:
     """Return the body (HTML or plain text, see above) as HTML that iTop keeps, "" if nothing would be visible.
 
-    The result contains p, h1-h4, ul, ol, li, table with its parts, pre, blockquote, br, formatting, a with an address
-    that iTop keeps, in the form in which iTop stores it, and img with an http(s) address. Other addresses are written
-    as text. It starts and ends with a block. Applied to its own result, the function changes nothing, unless the
-    result is longer than what is parsed as HTML (`tree.MAX_LENGTH`).
+    The result starts and ends with a block. It contains p, h1-h4, ul, ol, li, table with its parts, pre, blockquote,
+    br, formatting, img with an http(s) URL, and a with a URL as iTop stores it. URLs that iTop would remove are written
+    as text. The function does not change its own result, unless that is longer than `tree.MAX_LENGTH`.
 
-    Of a body longer than MAX_BODY_LENGTH, the rest is replaced by a sentence with the conversation's URL. `links` are
-    the copies of pictures in the text, by the picture's address without its query.
+    A body longer than MAX_BODY_LENGTH is cut, and ends with a sentence that contains `conversation_url`. `links` are
+    the copies of pictures in the text, by the picture's URL without its query.
     """
-    text, is_html = _read(body)
+    text, is_html = _clean_body(body)
     if is_html:
         markup = "".join(HtmlRenderer(links).blocks(parse(text[:MAX_BODY_LENGTH])))
     else:
@@ -144,8 +140,8 @@ def to_log_html(body: str, conversation_url: str = "", links: Mapping[str, Media
 
 
 def to_text(body: str) -> str:
-    """Return the body (HTML or plain text) as plain text: paragraphs, list markers, links as `label (address)`."""
-    text, is_html = _read(body)
+    """Return the body (HTML or plain text) as plain text, with list markers, and links as `label (URL)`."""
+    text, is_html = _clean_body(body)
     text = text[:MAX_BODY_LENGTH]
     if is_html:
         text = "\n\n".join(_TextRenderer().blocks(parse(text))).replace(NO_BREAK_SPACE, " ")
@@ -154,15 +150,19 @@ def to_text(body: str) -> str:
 
 
 def comparable(body: str) -> str:
-    """Return a body's visible characters, without addresses: Intercom changes the HTML and the links of a message."""
+    """Return a body's text without white space and URLs, to find a message that the bridge has posted.
+
+    Intercom changes the HTML and the URLs of a message. A text that consists of URLs only keeps them.
+    """
     text = to_text(body)
-    return "".join(_ADDRESS.sub("", text).split()) or "".join(text.split())
+    without_urls = _ADDRESS.sub("", text)
+    return "".join(without_urls.split()) or "".join(text.split())
 
 
 def text_to_html(text: str) -> str:
     """Return plain text as HTML that looks the same, "" if nothing would be visible.
 
-    Blank lines separate paragraphs, line ends become `<br>`, indentation is kept, http(s) addresses become links.
+    Blank lines separate paragraphs. Line ends become `<br>`, and http(s) URLs become links. Indentation is kept.
     """
     paragraphs = (
         "<br>".join(_line_to_html(line) for line in paragraph.split("\n"))
@@ -179,19 +179,20 @@ def first_line(text: str, limit: int) -> str:
     return ""
 
 
-def _read(body: str) -> tuple[str, bool]:
-    """Return the clean body, and whether it is HTML. Embedded pictures must not use up the limits of a long one."""
+def _clean_body(body: str) -> tuple[str, bool]:
+    """Return the clean body, and whether it is HTML."""
     text = clean_text(body).strip()
     is_html = _is_html(text)
     if is_html and len(text) > MAX_LENGTH:
+        # Otherwise an embedded picture might take up the length that is parsed. It could not be shown anyway.
         text = EMBEDDED_DATA.sub("data:", text)
     return text, is_html
 
 
 def _is_html(text: str) -> bool:
-    # Only the last tag is examined: searching a long text full of "<" would take quadratic time.
-    end = text[text.rfind("<") :] if text.endswith(">") else ""
-    return bool(_ENDS_AS_HTML.fullmatch(end) and _STARTS_AS_HTML.match(text))
+    # The pattern is only applied to the last tag: searching a long text full of "<" would take quadratic time.
+    last_tag = text[text.rfind("<") :] if text.endswith(">") else ""
+    return bool(_ENDS_AS_HTML.fullmatch(last_tag) and _STARTS_AS_HTML.match(text))
 
 
 def is_visible(markup: str) -> bool:
@@ -203,23 +204,24 @@ def is_visible(markup: str) -> bool:
 
 
 def _line_to_html(line: str) -> str:
+    """Return a line of plain text as HTML, with links for its URLs."""
     pieces: list[str] = []
-    end = 0
+    converted = 0  # the index up to which the line is converted
     line = line.expandtabs(4).rstrip()
-    for found in _BARE_URL.finditer(line):
-        url = _strip_punctuation(found.group())
-        if url.endswith("//"):
+    for match in _BARE_URL.finditer(line):
+        url = _strip_punctuation(match.group())
+        if url.endswith("//"):  # nothing after the scheme
             continue
-        pieces.append(_words_to_html(line[end : found.start()], is_line_start=end == 0))
-        kept = url_in_itop(url)
-        pieces.append(f'<a href="{html.escape(kept)}">{escape(url)}</a>' if kept else escape(url))
-        end = found.start() + len(url)
-    pieces.append(_words_to_html(line[end:], is_line_start=end == 0))
+        pieces.append(_words_to_html(line[converted : match.start()], is_line_start=converted == 0))
+        href = url_in_itop(url)
+        pieces.append(f'<a href="{html.escape(href)}">{escape(url)}</a>' if href else escape(url))
+        converted = match.start() + len(url)
+    pieces.append(_words_to_html(line[converted:], is_line_start=converted == 0))
     return "".join(pieces)
 
 
 def _words_to_html(words: str, *, is_line_start: bool) -> str:
-    # HTML collapses spaces and drops them at the start of a line, which would lose the indentation of code.
+    # HTML collapses spaces and drops them at the start of a line. The indentation of code would be lost.
     words = re.sub(" (?= )", NO_BREAK_SPACE, words)
     if is_line_start and words.startswith(" "):
         words = NO_BREAK_SPACE + words[1:]
@@ -227,13 +229,14 @@ def _words_to_html(words: str, *, is_line_start: bool) -> str:
 
 
 def _strip_punctuation(url: str) -> str:
-    """Remove the punctuation of the sentence around a URL. A closing bracket is kept if the URL also opens it."""
-    unmatched = {")": url.count(")") - url.count("("), "]": url.count("]") - url.count("[")}
+    """Remove the punctuation of the surrounding sentence from the end of a URL. Keep brackets that the URL opened."""
+    # How many closing brackets of each kind have no opening bracket in the URL.
+    unopened = {")": url.count(")") - url.count("("), "]": url.count("]") - url.count("[")}
     end = len(url)
     while end:
         last = url[end - 1]
-        if unmatched.get(last, 0) > 0:
-            unmatched[last] -= 1
+        if unopened.get(last, 0) > 0:
+            unopened[last] -= 1
         elif last not in ".,;:!?'*…»”’}":
             break
         end -= 1
@@ -248,7 +251,7 @@ def escape(text: str) -> str:
 
 
 def list_items(node: Element) -> Sequence[Element]:
-    """Return the list items. A list directly within a list belongs to the item before it."""
+    """Return the items of a list. A list directly within the list becomes part of the item before it."""
     items: list[Element] = []
     for child in node.children:
         if isinstance(child, Element) and child.tag == "li":
@@ -261,13 +264,13 @@ def list_items(node: Element) -> Sequence[Element]:
 
 
 def allowed_url(value: str, pattern: re.Pattern[str]) -> str:
-    """Return the URL as a browser reads it, "" if it is not allowed (another scheme, or relative)."""
+    """Return the URL as a browser reads it, "" if it does not match the pattern of allowed URLs."""
     value = re.sub(r"[\t\n]", "", clean_text(value)).strip()
     return re.sub(r"\s", "%20", value) if pattern.match(value) else ""
 
 
 def without_query(url: str) -> str:
-    """Return the address without its query and fragment: what stays the same when Intercom signs it again."""
+    """Return the URL without query and fragment. Only these change when Intercom signs the URL of a file again."""
     return url.partition("?")[0].partition("#")[0]
 
 
@@ -277,47 +280,54 @@ def url_in_itop(url: str) -> str:
 
 
 def _shows_url(label: str, url: str) -> bool:
-    """Return whether the label is the URL already, as the label of a phone number or an e-mail address often is."""
+    """Return whether a link's label already shows its URL, with or without `mailto:` or `tel:`."""
     address = url.removeprefix("mailto:").removeprefix("tel:")
-    return label in (url, address) or (
-        url.startswith("tel:") and re.sub(r"[\s()./-]", "", label) == re.sub(r"[\s()./-]", "", address)
-    )
+    if label in (url, address):
+        return True
+    digits_of_label, digits_of_url = (re.sub(r"[\s()./-]", "", text) for text in (label, address))
+    return url.startswith("tel:") and digits_of_label == digits_of_url
 
 
 @dataclass(frozen=True)
 class _Media:
-    """A picture, video or other file within the text, at a URL that stays valid (else ""), and its description."""
+    """A picture, video or other file within the text.
 
-    kind: str
+    `url` is "" if it is not allowed, or if Intercom stores the file, because the URL would expire.
+    """
+
+    tag: str
     url: str
     description: str
 
     @classmethod
     def of(cls, node: Element) -> _Media | None:
-        """Return None for a picture without an address."""
-        given, description = node.attributes.get("src", ""), node.attributes.get("alt", "").strip()
-        if not given.strip():
+        """Return the file that the element shows, None if the element has no URL."""
+        src, alt = node.attributes.get("src", ""), node.attributes.get("alt", "").strip()
+        if not src.strip():
             return None
-        url = allowed_url(given, _IMAGE_URL)
-        if url and not _is_stored_by_intercom(url):
-            return cls(node.tag, url, description)
-        return cls(node.tag, "", (_file_name(url) if url else "") or description)
+        url = allowed_url(src, _IMAGE_URL)
+        if not url:
+            return cls(node.tag, "", alt)
+        if _is_stored_by_intercom(url):
+            return cls(node.tag, "", _file_name(url) or alt)
+        return cls(node.tag, url, alt)
 
     def label(self) -> str:
-        return media_label(self.kind, self.description or self.url)
+        return media_label(self.tag, self.description or self.url)
 
 
 def media_label(tag: str, name: str) -> str:
-    """Return the text that replaces a picture or recording."""
+    """Return the text that replaces a picture, video or recording, such as "[Picture: plan.png]"."""
     words = {"img": _("Picture"), "video": _("Video"), "audio": _("Recording")}
     word = words.get(tag, _("Embedded content"))
     return f"[{word}: {name}]" if name else f"[{word}]"
 
 
 def _is_stored_by_intercom(url: str) -> bool:
-    """Return whether the URL is one of Intercom's, or signed and valid until a date."""
-    path, _mark, query = url.lower().partition("#")[0].partition("?")
-    host = path.partition("//")[2].partition("/")[0].rpartition("@")[2].partition(":")[0]
+    """Return whether Intercom stores the file: at one of its hosts, or at a signed URL that expires."""
+    address, _mark, query = url.lower().partition("#")[0].partition("?")
+    # The host is between "//" and "/", without user and port. `urlsplit` would raise an exception for some hosts.
+    host = address.partition("//")[2].partition("/")[0].rpartition("@")[2].partition(":")[0]
     is_signed = "expires=" in query and "signature=" in query
     return is_signed or bool(_INTERCOM_HOST.fullmatch(host))
 
@@ -328,18 +338,18 @@ def _file_name(url: str) -> str:
 
 
 def _list_attributes(node: Element) -> dict[str, str]:
-    """Return the attributes that decide on a list's numbers, as iTop keeps them."""
-    found: dict[str, str] = {}
+    """Return the valid attributes of a list or item that determine its numbers. iTop keeps them."""
+    attributes: dict[str, str] = {}
     if node.tag == "li" and _LIST_NUMBER.fullmatch(node.attributes.get("value", "").strip()):
-        found["value"] = node.attributes["value"].strip()
+        attributes["value"] = node.attributes["value"].strip()
     if node.tag == "ol":
         if "reversed" in node.attributes:
-            found["reversed"] = ""
+            attributes["reversed"] = ""
         if _LIST_NUMBER.fullmatch(node.attributes.get("start", "").strip()):
-            found["start"] = node.attributes["start"].strip()
+            attributes["start"] = node.attributes["start"].strip()
         if node.attributes.get("type", "") in _LIST_TYPES:
-            found["type"] = node.attributes["type"]
-    return found
+            attributes["type"] = node.attributes["type"]
+    return attributes
 
 
 # --- The tree to HTML or text ---
@@ -349,21 +359,21 @@ class _Renderer(ABC):
     """Renders a tree as a list of blocks, all of them visible. Subclasses define the format of each tag."""
 
     block_renderers: dict[str, Callable[[Element], list[str]]]
-    """By tag. Of a block without an entry, only the content is rendered."""
+    """The renderer of each block tag. A block of another tag is replaced by its content."""
 
     def blocks(self, nodes: Nodes) -> list[str]:
-        """Return the blocks. Text outside of blocks becomes a paragraph."""
+        """Return the nodes as blocks. Inline nodes between two blocks become one paragraph."""
         blocks: list[str] = []
-        run: list[str] = []
+        inline_run: list[str] = []
         for node in nodes:
             if isinstance(node, Element) and node.is_block:
                 render = self.block_renderers.get(node.tag)
                 content = render(node) if render else self.blocks(node.children)
-                blocks += [self.paragraph("".join(run)), *content]
-                run = []
+                blocks += [self.paragraph("".join(inline_run)), *content]
+                inline_run = []
             else:
-                run.append(self.inline(node))
-        blocks.append(self.paragraph("".join(run)))
+                inline_run.append(self.inline(node))
+        blocks.append(self.paragraph("".join(inline_run)))
         return [block for block in blocks if block]
 
     def _item_alone(self, node: Element) -> list[str]:
@@ -409,18 +419,21 @@ class HtmlRenderer(_Renderer):
         return self._link(node, content) if node.tag == "a" else f"<{node.tag}>{content}</{node.tag}>"
 
     def _link(self, node: Element, content: str) -> str:
-        content = _LINK_TAG.sub("", content)  # of a video, for instance
+        """Return the link as HTML, or as `label (URL)` if iTop would remove its URL."""
+        # A link must not contain another one, such as that of a video.
+        content = _LINK_TAG.sub("", content)
         url = allowed_url(node.attributes.get("href", ""), _LINK_URL)
-        if kept := url_in_itop(url):
-            return f'<a href="{html.escape(kept)}">{content}</a>'
+        if href := url_in_itop(url):
+            return f'<a href="{html.escape(href)}">{content}</a>'
         label = html.unescape(_TAG.sub("", content))
         if not url or _shows_url(label.strip(), url):
             return content
-        written = content.rstrip(_SPACE)
-        return f"{written} ({escape(url)}){content[len(written) :]}"
+        without_space = content.rstrip(_SPACE)
+        space = content[len(without_space) :]
+        return f"{without_space} ({escape(url)}){space}"
 
     def _media(self, node: Element) -> str:
-        """Return an image, or a link to it or to another file: to the copy in iTop, where one exists."""
+        """Return an image, or else a link or a label. If the file has a copy in iTop, show or link the copy."""
         media = _Media.of(node)
         if not media:
             return escape(node.attributes.get("alt", "").strip())
@@ -437,28 +450,29 @@ class HtmlRenderer(_Renderer):
         return f'<img src="{html.escape(quote(media.url, safe=_NOT_ENCODED_BY_ITOP))}"{alt}>'
 
     def _run(self, nodes: Nodes) -> str:
-        """Return inline content. A block in it, where none is allowed, gets lines of its own."""
+        """Return the nodes as inline content. Blocks are not allowed there: each becomes lines of its own."""
         pieces: list[str] = []
-        is_line_open = needs_break = False
+        # Whether something visible was added, and whether the next visible piece must begin a new line.
+        has_content = needs_break = False
         for node in nodes:
-            is_block = isinstance(node, Element) and node.tag in BLOCKS
-            if isinstance(node, Element) and is_block:
-                piece = trim(self._run(node.children))
+            if isinstance(node, Element) and node.is_block:
+                is_block, piece = True, trim(self._run(node.children))
             else:
-                piece = self.inline(node)
+                is_block, piece = False, self.inline(node)
             if is_visible(piece):
-                if needs_break or (is_block and is_line_open):
+                if needs_break or (is_block and has_content):
                     pieces.append("<br>")
-                is_line_open, needs_break = True, is_block
+                has_content, needs_break = True, is_block
             elif is_block:
-                needs_break = is_line_open
+                needs_break = has_content
                 continue
             pieces.append(piece)
         return "".join(pieces)
 
     def _heading(self, node: Element) -> list[str]:
         # iTop removes h5 and h6 with their content.
-        return visible_element(min(node.tag, "h4"), trim(self._run(node.children)))
+        tag = "h4" if node.tag in ("h5", "h6") else node.tag
+        return visible_element(tag, trim(self._run(node.children)))
 
     def _preformatted(self, node: Element) -> list[str]:
         content = "".join(self.inline(child) for child in node.children)
@@ -475,14 +489,18 @@ class HtmlRenderer(_Renderer):
         return visible_element(node.tag, items, _list_attributes(node))
 
     def _item(self, nodes: Nodes) -> str:
-        """Return the content of a list item or a table cell, where a single paragraph needs no tag."""
+        """Return the content of a list item or a table cell.
+
+        A paragraph that is alone, or followed only by lists, is written without its tag.
+        """
         blocks = self.blocks(nodes)
-        is_list = [block.startswith(("<ul", "<ol")) for block in blocks]
-        if blocks and blocks[0].startswith("<p>") and all(is_list[1:]):
+        are_only_lists_after = all(block.startswith(("<ul", "<ol")) for block in blocks[1:])
+        if blocks and blocks[0].startswith("<p>") and are_only_lists_after:
             blocks[0] = blocks[0].removeprefix("<p>").removesuffix("</p>")
         return "".join(blocks)
 
     def _table(self, node: Element) -> list[str]:
+        """Return the table. Content outside of its sections, such as a caption, is written before the table."""
         before: list[str] = []
         sections: list[str] = []
         for child in node.children:
@@ -500,22 +518,28 @@ class HtmlRenderer(_Renderer):
         for cell in children:
             if isinstance(cell, Element) and cell.tag in CELLS:
                 cells.append(f"<{cell.tag}>{self._item(cell.children)}</{cell.tag}>")
-            elif content := self._item([cell]):  # only below the maximum depth
+            elif content := self._item([cell]):
+                # Only below `tree.MAX_DEPTH`, where a row may contain something other than cells.
                 cells.append(f"<td>{content}</td>")
         return f"<tr>{''.join(cells)}</tr>" if cells else ""
 
 
 def visible_element(tag: str, content: str, attributes: Mapping[str, str] = {}) -> list[str]:
-    """Return the content within the tag as the only entry of a list, which is empty if nothing is visible."""
-    given = "".join(f' {name}="{value}"' if value else f" {name}" for name, value in attributes.items())
-    return [f"<{tag}{given}>{content}</{tag}>"] if is_visible(content) else []
+    """Return a list with the element as its only entry, or an empty list if the content is not visible."""
+    attributes_html = "".join(
+        f' {name}="{value}"' if value else f" {name}" for name, value in attributes.items()
+    )
+    return [f"<{tag}{attributes_html}>{content}</{tag}>"] if is_visible(content) else []
 
 
 def trim(markup: str) -> str:
-    """Remove white space and line breaks at both ends. A no-break space is intended and stays."""
+    """Remove white space and `<br>` at both ends. No-break spaces stay, because an author typed them on purpose."""
     lines = markup.split("<br>")
-    filled = [index for index, line in enumerate(lines) if line.strip(_SPACE)]
-    return "<br>".join(lines[filled[0] : filled[-1] + 1]).strip(_SPACE) if filled else ""
+    not_empty = [index for index, line in enumerate(lines) if line.strip(_SPACE)]
+    if not not_empty:
+        return ""
+    first, last = not_empty[0], not_empty[-1]
+    return "<br>".join(lines[first : last + 1]).strip(_SPACE)
 
 
 class _TextRenderer(_Renderer):
@@ -566,8 +590,10 @@ class _TextRenderer(_Renderer):
     def _list(self, node: Element) -> list[str]:
         items = [(item, text) for item in list_items(node) if (text := self._item(item.children))]
         attributes = _list_attributes(node)
-        step = -1 if "reversed" in attributes else 1
-        number = int(attributes.get("start") or (len(items) if step < 0 else 1))
+        is_reversed = "reversed" in attributes
+        first_number = len(items) if is_reversed else 1
+        step = -1 if is_reversed else 1
+        number = int(attributes.get("start", first_number))
         lines: list[str] = []
         for item, text in items:
             number = int(_list_attributes(item).get("value", number))
@@ -588,6 +614,7 @@ class _TextRenderer(_Renderer):
 
 
 def _link_text(node: Element, text: str) -> str:
+    """Return a link with this text as `label (URL)`, or only the text if that shows the URL already."""
     url, label = allowed_url(node.attributes.get("href", ""), _LINK_URL), _strip_lines(text)
     return f"{label} ({url})" if url and label and not _shows_url(label, url) else text
 

@@ -1,12 +1,12 @@
 """Parse Intercom's payloads tolerantly: conversations, people, Canvas Kit requests and webhook notifications.
 
-A value of the wrong type counts as missing, at any depth, and never raises. An id is a string, whether it came as a
-string or as a number. Text is cleaned (`clean_text`). PayloadError is raised only if nothing useful can be done with
-the rest. Intercom's own request schemas are not used, because they are wrong for the Inbox (they require Messenger's
-fields).
+A value of the wrong type counts as missing, at any depth, and raises no exception. PayloadError is raised only if the
+payload is useless without the missing value. Ids become strings, also those that are numbers in the payload. Text is
+cleaned (`clean_text`). Intercom's own request schemas are not used: they are wrong for the Inbox, because they require
+Messenger's fields.
 
 The shapes are those of API 2.5 and later (https://developers.intercom.com/docs/references/rest-api/), in REST, Canvas
-Kit requests and notifications alike. Of older shapes, only what costs nothing is parsed.
+Kit requests and notifications alike. Older shapes are parsed only where that takes no effort.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ MAX_EMAIL_LENGTH: Final = 320
 """Longer e-mail addresses are ignored (RFC 5321, 4.5.3.1: at most 64 characters before the @, 255 after)."""
 
 MAX_URL_LENGTH: Final = 4_000
-"""Characters of a URL in which a file's name is looked for."""
+"""Characters of a URL that are searched for a file's name."""
 
 MAX_CONTACTS: Final = 1_000
-"""Contacts of one payload that are read. A conversation has far fewer participants."""
+"""Contacts that are read from one payload. A conversation has far fewer participants."""
 
 MAX_EPOCH: Final = 253_402_300_800
-"""The year 10000 in seconds since 1970: databases cannot store later dates."""
+"""The year 10000 in seconds since 1970. Databases cannot store dates from then on."""
 
 _ROLES: Final = ("user", "lead", "visitor")
 
 
 class PayloadError(ValueError):
-    """Nothing useful can be done with this payload. The text says what is missing."""
+    """The payload is useless. The text says which value is missing."""
 
 
-# --- Readers of single values ---
+# --- Readers of single values: they return an empty value for a missing or wrong one ---
 
 
 def _object(value: object) -> Mapping[str, Any]:
@@ -67,16 +67,16 @@ def _id(value: object) -> str:
 
 
 def _first_id(*values: object) -> str:
-    return next((text for value in values if (text := _id(value))), "")
+    return next(filter(None, map(_id, values)), "")
 
 
 def _line(value: object) -> str:
-    """Return text on one line, such as a name."""
+    """Return a text without line breaks and repeated spaces, such as a name."""
     return " ".join(clean_text(value).split())
 
 
 def _email(value: object) -> str:
-    """Return an e-mail address, "" if it is too long to be one: iTop must not have to search for it."""
+    """Return an e-mail address, "" if it is too long. A too long one would only burden iTop with a search."""
     text = _line(value)
     return text if len(text) <= MAX_EMAIL_LENGTH else ""
 
@@ -85,12 +85,14 @@ def _epoch(value: object) -> int:
     """Return seconds since 1970 from a number, a number in a string or an ISO 8601 date (UTC by default), else 0."""
     if isinstance(value, str):
         value = _parse_time(value.strip())
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < MAX_EPOCH:
-        return 0  # NaN is in no range
-    return int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return 0
+    is_valid = 0 <= value < MAX_EPOCH  # False for NaN
+    return int(value) if is_valid else 0
 
 
 def _parse_time(text: str) -> float:
+    """Return the number or the ISO 8601 date in seconds since 1970, 0 if the text is neither."""
     if len(text) > 64:
         return 0
     try:
@@ -99,12 +101,15 @@ def _parse_time(text: str) -> float:
         pass
     try:
         time = datetime.fromisoformat(text)
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=UTC)
+        return time.timestamp()
     except (ValueError, OverflowError):
         return 0
 
 
 def _count(value: object) -> int | None:
+    """Return a number of things, None if it is missing or wrong."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 2**31:
         return None
     return math.floor(value)
@@ -118,7 +123,7 @@ def _web_address(value: object) -> str:
 
 
 def _identity(data: object) -> dict[str, str]:
-    """Return who a person is: the fields that authors, contacts and teammates share."""
+    """Return the fields that authors, contacts and teammates have in common."""
     raw = _object(data)
     return {"id": _id(raw.get("id")), "name": _line(raw.get("name")), "email": _email(raw.get("email"))}
 
@@ -128,7 +133,7 @@ def _identity(data: object) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Author:
-    """The author of a part. `type` is an open list: user, lead, contact, admin, bot, team, ..."""
+    """The author of a part. `type` is user, lead, contact, admin, bot, team or another one: the list is open."""
 
     type: str = ""
     id: str = ""
@@ -142,9 +147,9 @@ class Author:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A file of a part.
+    """A file that is attached to a part.
 
-    The name is never empty. The URL works for 30 minutes. `size` is in bytes, 0 if unknown.
+    `name` is never empty. `url` works for 30 minutes. `size` is in bytes, 0 if unknown.
     """
 
     name: str
@@ -169,25 +174,27 @@ class Attachment:
 
 
 def _file_name(url: str) -> str:
-    """Return the last part of the URL's path, or its host."""
+    """Return the last segment of the URL's path, or if that is empty the host."""
     try:
-        # It normalizes the host, in quadratic time.
+        # Cut, because `urlsplit` normalizes the host in quadratic time.
         parts = urlsplit(url[:MAX_URL_LENGTH])
-        host = parts.netloc
     except ValueError:
         return url
-    return _line(unquote(parts.path.rstrip("/").rpartition("/")[2])) or host or url
+    last_segment = parts.path.rstrip("/").rpartition("/")[2]
+    return _line(unquote(last_segment)) or parts.netloc or url
 
 
 @dataclass(frozen=True)
 class Part:
-    """One message of a conversation, or an event in it (then the body is "").
+    """One message of a conversation, or an event in it, such as an assignment. An event has no body.
 
-    `kind` is "source" for the message that started the conversation and "part" for the others; their ids are
-    independent. A notice that the bridge adds about a part has the kind "redaction" and the part's id. A source has the
-    `part_type` "source" and the conversation's date. `body` is HTML in REST and in notifications up to API 2.14, plain
-    text in notifications of 2.15 and later (`html.to_log_html` accepts both). `created_at` is in seconds since 1970, 0
-    if unknown. `app_package_code` is the app that wrote it, if one did.
+    - `kind`: "source" for the message that started the conversation, "part" for the others. A source and a part can
+      have the same id. "redaction" is the bridge's own notice that the part with this id was redacted.
+    - `part_type`: as in Intercom; "source" for a source.
+    - `body`: HTML in REST and in notifications up to API 2.14, plain text in notifications of 2.15 and later.
+      `html.to_log_html` accepts both.
+    - `created_at`: in seconds since 1970, 0 if unknown. For a source, the conversation's date.
+    - `app_package_code`: the app that wrote the message, "" if a person did.
     """
 
     kind: Literal["source", "part", "redaction"]
@@ -211,7 +218,7 @@ class Part:
     def parse_source(cls, data: object, *, conversation_id: str, created_at: int) -> Part | None:
         """Parse the message that started the conversation. Return None if it is empty.
 
-        A source without an id gets the conversation's, because it needs an id that stays the same.
+        A source without an id gets the conversation's id, because the bridge needs one that stays the same.
         """
         raw = _object(data)
         source = cls._read("source", raw)
@@ -243,7 +250,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Contact:
-    """A customer. `role` is user or lead. Only custom attributes with a scalar value are kept."""
+    """A customer. `role` is user or lead. Custom attributes with lists or objects as values are left out."""
 
     id: str = ""
     external_id: str = ""
@@ -256,7 +263,8 @@ class Contact:
     def parse(cls, data: object) -> Contact:
         raw = _object(data)
         role = _line(raw.get("role"))
-        if not role and raw.get("type") in _ROLES:  # before API 2.0, the type was the role
+        if not role and raw.get("type") in _ROLES:
+            # Before API 2.0, the role was in `type`.
             role = _line(raw.get("type"))
         attributes: dict[str, str | int | float | bool] = {}
         for key, value in _object(raw.get("custom_attributes")).items():
@@ -292,9 +300,10 @@ def parse_admins(data: object) -> tuple[Admin, ...]:
 
 @dataclass(frozen=True)
 class Me:
-    """The teammate and the workspace that an access token belongs to. `region` is US, EU or AU.
+    """The teammate and the workspace that an access token belongs to.
 
-    `verifies_identities`: whether Intercom checks who its contacts claim to be, None if it does not say.
+    `region` is US, EU or AU. `verifies_identities` is whether Intercom verifies the identity of contacts in the
+    Messenger, None if the response does not say.
     """
 
     admin_id: str
@@ -315,7 +324,8 @@ class Me:
         )
 
 
-# In a merge, the conversation that ends gets the first of these parts, the one that continues the second.
+# When two conversations are merged, the one that ends gets a part of the first type. The one that continues gets a part
+# of the second type.
 MERGED_AWAY = "merged_secondary_conversation"
 MERGED_IN = "merged_primary_conversation"
 
@@ -324,9 +334,11 @@ MERGED_IN = "merged_primary_conversation"
 class Conversation:
     """A conversation, as far as one payload contains it.
 
-    Notifications contain only the part they are about, Canvas Kit requests an undocumented number of parts, REST the
-    500 newest. `parts` are sorted by date, then id. `total_count` is the number of parts in Intercom. `state` is open,
-    closed or snoozed, "" if the payload does not say. `admin_id` and `team_id` are whom it is assigned to.
+    - `state`: open, closed or snoozed, "" if the payload does not say.
+    - `admin_id`, `team_id`: the teammate and the team that it is assigned to.
+    - `parts`: sorted by date, then id. A notification contains only the part that it is about, REST the 500 newest
+      ones, a Canvas Kit request an undocumented number.
+    - `total_count`: the number of parts in Intercom.
     """
 
     id: str
@@ -342,17 +354,17 @@ class Conversation:
 
     @property
     def messages(self) -> tuple[Part, ...]:
-        """The source, if there is one, and the parts."""
+        """The source, if there is one, followed by the parts."""
         return (self.source, *self.parts) if self.source else self.parts
 
     @property
     def is_complete(self) -> bool:
-        """Whether all parts are here. False if the payload contains neither parts nor their number."""
+        """Whether the payload contained all parts. False if it contained neither parts nor their number."""
         return len(self.parts) >= self.total_count
 
     @property
     def merged_away_at(self) -> int:
-        """When it was merged into another conversation, 0 if it was not. Intercom does not say which one."""
+        """When this was merged into another conversation, 0 if it was not. Intercom does not say which other one."""
         times = [part.created_at for part in self.parts if part.part_type == MERGED_AWAY]
         return max(times, default=0)
 
@@ -369,13 +381,15 @@ class Conversation:
         if not conversation_id:
             raise PayloadError("there is no conversation id")
         created_at = _epoch(raw.get("created_at"))
-        listed = raw.get("conversation_parts")
-        if isinstance(listed, list):
-            listed = {"conversation_parts": listed}
-        raw_parts = _object(listed).get("conversation_parts")
-        parts = [part for item in _array(raw_parts) if (part := Part.parse(item))]
+        parts_object = raw.get("conversation_parts")
+        if isinstance(parts_object, list):
+            # Tolerated: the list without the object around it.
+            parts_object = {"conversation_parts": parts_object}
+        raw_parts = _object(parts_object).get("conversation_parts")
+        parts = [part for raw_part in _array(raw_parts) if (part := Part.parse(raw_part))]
+        # Ids are numbers: of two numbers, the one with more digits is larger.
         parts.sort(key=lambda part: (part.created_at, len(part.id), part.id))
-        total = _count(_object(listed).get("total_count"))
+        total = _count(_object(parts_object).get("total_count"))
         if total is None and isinstance(raw_parts, list):
             total = len(raw_parts)
         if total is None:
@@ -393,6 +407,7 @@ class Conversation:
                 created_at=created_at,
             ),
             parts=tuple(parts),
+            # If the number is unknown, 1 makes `is_complete` False: there are no parts in this case.
             total_count=1 if total is None else total,
             contact_ids=_contact_ids(raw),
         )
@@ -415,8 +430,9 @@ def _unique(ids: Iterable[str]) -> tuple[str, ...]:
 class CanvasRequest:
     """A Canvas Kit request of an Inbox app, initialize or submit.
 
-    In an initialize request `component_id` is "", `input_values` and `stored_data` are empty. Values of untouched
-    fields may be missing or "". Everything is untrusted: a browser returns `stored_data` and `component_id`.
+    In an initialize request, `component_id`, `input_values` and `stored_data` are empty. In a submit request, fields
+    that the teammate did not change may be missing or "". Do not trust the values: they come from a browser, including
+    `stored_data` and `component_id`.
     """
 
     workspace_id: str
@@ -429,14 +445,14 @@ class CanvasRequest:
 
     @property
     def contact_ids(self) -> tuple[str, ...]:
-        """The contacts in the conversation, the one that the panel shows first."""
+        """The ids of the conversation's contacts, first the contact that the request names."""
         return _unique((self.contact.id, *self.conversation.contact_ids))
 
     @classmethod
     def parse(cls, data: object) -> CanvasRequest:
         """Parse a payload. Raise PayloadError if it has no conversation id."""
         raw = _object(data)
-        # For submit, the reference's table says `customer` and its example `contact`; both have been seen.
+        # For submit, Intercom's reference says `customer` in the table and `contact` in the example. Both occur.
         contact = _object(raw.get("contact")) or _object(raw.get("customer"))
         canvas = _object(raw.get("current_canvas"))
         return cls(
@@ -446,7 +462,7 @@ class CanvasRequest:
             conversation=Conversation.parse(raw.get("conversation")),
             component_id=clean_text(raw.get("component_id")),
             input_values=_input_values(raw.get("input_values")),
-            # The schema nests it in a second object of the same name; real requests do not.
+            # In Intercom's schema, `stored_data` is in a second `current_canvas` object; in real requests it is not.
             stored_data=_object(canvas.get("stored_data"))
             or _object(_object(canvas.get("current_canvas")).get("stored_data")),
         )
@@ -490,9 +506,10 @@ class Event:
 
 
 def conversation_ids_of_ticket(data: object) -> tuple[str, ...]:
-    """Return the ids of the conversations that a notification about one of Intercom's own tickets may be about.
+    """Return the ids of conversations in a notification about one of Intercom's own tickets. Some may not exist.
 
-    A ticket that a customer sees is a conversation and has its id. Others are linked to conversations.
+    A ticket that the customer sees is itself a conversation, with the same id. Other tickets are linked to
+    conversations.
     """
     item = _object(_object(_object(data).get("data")).get("item"))
     ids = []
@@ -519,15 +536,15 @@ def workspace_id_of(data: object) -> str:
 
 
 def contact_ids_in(data: object) -> set[str]:
-    """Return the ids of all users, leads and visitors anywhere in a payload, at most MAX_CONTACTS."""
-    named: set[str] = set()
-    todo = [data]
-    while todo and len(named) < MAX_CONTACTS:
-        value = todo.pop()
+    """Return the ids of all contacts (users, leads, visitors) anywhere in a payload, at most MAX_CONTACTS."""
+    contact_ids: set[str] = set()
+    to_visit = [data]
+    while to_visit and len(contact_ids) < MAX_CONTACTS:
+        value = to_visit.pop()
         if isinstance(value, dict):
             if value.get("type") in ("contact", *_ROLES):
-                named.add(_id(value.get("id")))
-            todo.extend(value.values())
+                contact_ids.add(_id(value.get("id")))
+            to_visit.extend(value.values())
         elif isinstance(value, list):
-            todo.extend(value)
-    return named - {""}
+            to_visit.extend(value)
+    return contact_ids - {""}

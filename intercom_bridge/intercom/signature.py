@@ -1,8 +1,8 @@
-r"""Verify that Intercom sent a body, by the two kinds of signatures it uses.
+r"""Verify that Intercom sent a body, by the two kinds of signatures that it uses.
 
-Both are HMACs with the app's client secret over the raw bytes of the body. Parsing and encoding the body again would
-change the bytes (Intercom writes `<` as `\u003c`). Canvas Kit signs with SHA-256, in hex. Webhooks sign with SHA-1, in
-hex after `sha1=`. Neither signature covers a time, so neither prevents replays.
+Both are HMACs of the raw body, with the app's client secret as the key. Canvas Kit uses SHA-256, as hex digits.
+Webhooks use SHA-1, as hex digits after `sha1=`. Do not sign a body that was parsed and encoded again: its bytes differ,
+because Intercom writes `<` as `\u003c`. Neither signature covers a time, so neither prevents replays.
 https://developers.intercom.com/docs/canvas-kit/ and https://developers.intercom.com/docs/webhooks/
 """
 
@@ -16,28 +16,29 @@ WEBHOOK_HEADER: Final = "X-Hub-Signature"
 
 
 def canvas_signature(body: bytes, secret: str) -> str:
-    """Return the value that X-Body-Signature must have. For an empty secret it is "", which never matches."""
+    """Return the value that X-Body-Signature must have. For an empty secret, return "", which never matches."""
     return _digest(body, secret, "sha256")
 
 
 def webhook_signature(body: bytes, secret: str) -> str:
-    """Return the value that X-Hub-Signature must have. For an empty secret it is "", which never matches."""
+    """Return the value that X-Hub-Signature must have. For an empty secret, return "", which never matches."""
     digest = _digest(body, secret, "sha1")
     return f"sha1={digest}" if digest else ""
 
 
 def match_signature(given: str, expected: Mapping[str, str]) -> str:
-    """Return the name of the matching signature, or "" if none matches. An empty signature never matches.
+    """Return the name of the expected signature that equals the given one, "" if none does.
 
-    All are compared, each in constant time, so that the time taken reveals nothing, not even which of several secrets
-    matched. `given` may be any string.
+    `given` may be any string, `expected` are signatures by name. An empty signature never matches. All signatures are
+    compared, each in constant time. So the response time does not reveal whether or which one matched.
     """
     given_bytes = _encode(given)
-    match = ""
+    matching_name = ""
     for name, signature in expected.items():
-        is_equal = hmac.compare_digest(given_bytes, _encode(signature)) and bool(signature)
-        match = name if is_equal else match
-    return match
+        is_equal = hmac.compare_digest(given_bytes, _encode(signature))
+        if is_equal and signature:
+            matching_name = name
+    return matching_name
 
 
 def _digest(body: bytes, secret: str, algorithm: str) -> str:

@@ -14,10 +14,10 @@ _PIECE_OF_WORD = re.compile(r"\S{1,256}")
 
 
 def clean_text(value: object) -> str:
-    """Return the text without NUL, control characters (except line feed and tab) and lone surrogates.
+    """Return the text without control characters (except line feed and tab) and lone surrogates.
 
-    PostgreSQL rejects NUL, UTF-8 cannot encode lone surrogates, and iTop rejects requests with lone surrogates (code
-    4). Carriage returns become line feeds. For anything but a string, return "".
+    Carriage returns become line feeds. For anything but a string, return "". Reasons: PostgreSQL rejects NUL, UTF-8
+    cannot encode lone surrogates, and iTop rejects requests with lone surrogates (code 4).
     """
     if not isinstance(value, str):
         return ""
@@ -27,19 +27,19 @@ def clean_text(value: object) -> str:
 def normalize(form: Literal["NFC", "NFKD"], text: str) -> str:
     """Return the text in a Unicode normalization form, in linear time.
 
-    Python sorts the marks on one letter in quadratic time (80 000 of them take 6 s). Words are therefore normalized one
-    by one, and those that are longer than any word in pieces.
+    Python sorts the combining marks of one letter in quadratic time (80 000 marks take 6 s). Therefore the text is
+    normalized word by word, and a sequence that is too long for a word is normalized in pieces.
     """
     if text.isascii():
         return text
-    return _PIECE_OF_WORD.sub(lambda found: unicodedata.normalize(form, found.group()), text)
+    return _PIECE_OF_WORD.sub(lambda match: unicodedata.normalize(form, match.group()), text)
 
 
 def cut(text: str, limit: int) -> str:
-    """Return the text in at most `limit` characters, cut at a word, with `…`, never inside a visible character.
+    """Return the text in at most `limit` characters. A longer text is cut after a word and ends with `…`.
 
-    A word longer than half of the limit is cut at the limit. Accents, emoji sequences and flags are kept or removed as
-    a whole, so the result may be a little shorter than the limit.
+    If that would remove more than half of the limit, cut inside the word. Never cut inside a visible character, such as
+    a letter with an accent, an emoji sequence or a flag.
     """
     if len(text) <= limit:
         return text
@@ -65,11 +65,12 @@ def _continues_character(text: str, index: int) -> bool:
         return True
     if "\U0001f3fb" <= current <= "\U0001f3ff":  # skin tones
         return True
-    if _is_regional_indicator(current):  # a flag is a pair: only the second one continues a character
-        count = 0
-        while count < index and _is_regional_indicator(text[index - 1 - count]):
-            count += 1
-        return count % 2 == 1
+    if _is_regional_indicator(current):
+        # A flag is a pair of indicators: this is the second one if an odd number of indicators precedes it.
+        preceding = 0
+        while preceding < index and _is_regional_indicator(text[index - 1 - preceding]):
+            preceding += 1
+        return preceding % 2 == 1
     return False
 
 

@@ -1,12 +1,10 @@
 """Split HTML into start tags, end tags and text, in linear time whatever the input is.
 
-This follows the HTML standard's tokenizer (https://html.spec.whatwg.org/multipage/parsing.html) except for
-malformed input in which a browser would hide words: a comment, tag, attribute or script that is never closed is text
-here.
+This follows the HTML standard's tokenizer (https://html.spec.whatwg.org/multipage/parsing.html), with one exception: a
+comment, tag, attribute or script that is never closed is text here. A browser would hide its words.
 
-Why it is linear: each step consumes what it has scanned, or finds that the rest of the input contains no `>`,
-quotation mark, `-->` or end tag of that name. The result is remembered, so the rest is searched only once for each of
-these.
+Why it is linear: each step consumes what it has scanned, or fails to find the end of a construct (`>`, a quotation
+mark, `-->`, an end tag). Each of these searches fails only once, because the result is remembered.
 """
 
 import html
@@ -21,20 +19,23 @@ RAW_ELEMENTS: Final = (
     frozenset({"script", "style", "iframe", "noscript", "noembed", "noframes", "template", "object"})
     | {"applet", "svg", "math", "title", "head", "video", "audio"}
 )  # fmt: skip
-"""Elements whose content is not shown. Of them, only the start tag is returned."""
+"""Elements whose content is not shown. The tokenizer skips the content and the end tag."""
 
 ATTRIBUTES: Final = (
     frozenset({"href", "src", "alt", "data", "start", "type", "reversed", "value"})
-    # A mention in iTop
+    # Of a mention in iTop.
     | {"data-role", "data-object-class", "data-object-id"}
 )
-"""The attributes that are returned; the others are skipped."""
+"""The attributes that are returned. Others are left out."""
 
 _TAG_NAME = re.compile(r"[a-zA-Z][^\s/>]*+")
-_ATTRIBUTE = re.compile(r"[\s/]*+(?:([^\s/>][^\s/>=]*+)(?:\s*+=\s*+(?:([\"'])|([^\s>]*+)))?+)?+")
+# White space and slashes, and then perhaps an attribute: with a quoted value, an unquoted one or none.
+_ATTRIBUTE = re.compile(
+    r"[\s/]*+(?:(?P<name>[^\s/>][^\s/>=]*+)(?:\s*+=\s*+(?:(?P<quote>[\"'])|(?P<unquoted>[^\s>]*+)))?+)?+"
+)
 _SELF_CLOSING: Final = frozenset({"svg", "math"})
 
-# Python refuses to convert thousands of digits; no character has more than seven.
+# The reference of a character has at most seven digits. Python refuses to convert thousands of them.
 _LONG_REFERENCE = re.compile(r"&#[xX]?[0-9a-fA-F]{20,}+;?")
 
 
@@ -60,17 +61,19 @@ Token: TypeAlias = StartTag | EndTag | TextToken
 
 
 def unescape(text: str) -> str:
-    """Return the text with its character references as characters, without control characters."""
+    """Return the text with its character references replaced by characters, but no control characters."""
     return clean_text(html.unescape(_LONG_REFERENCE.sub("\ufffd", text))) if "&" in text else text
 
 
 class Tokenizer:
-    """Iterate over the tokens of HTML. `position` is the index in `markup` behind the last token."""
+    """Iterate over the tokens of HTML. `position` is the index in `markup` after the last token."""
 
     def __init__(self, markup: str) -> None:
         self.markup = markup
         self.position = 0
+        # The last index of a text in `markup`, -1 if there is none.
         self._last_index: dict[str, int] = {}
+        # The names of raw elements that have no end tag in the rest of `markup`.
         self._never_closed: set[str] = set()
 
     def __iter__(self) -> Iterator[Token]:
@@ -79,14 +82,16 @@ class Tokenizer:
         bracket = markup.find("<")
         while bracket >= 0:
             token, end = self._tag(bracket)
-            if end == bracket:  # not a tag: the "<" is text
+            is_text = end == bracket
+            if is_text:
                 bracket = markup.find("<", bracket + 1)
                 continue
             if bracket > text_start:
                 self.position = bracket
                 yield TextToken(unescape(markup[text_start:bracket]))
-            is_incomplete = token is None and end == len(markup) and markup[bracket + 1].isalpha()
-            if is_incomplete:  # a start tag at the end of the input is displayed as text
+            is_incomplete_start_tag = token is None and end == len(markup) and markup[bracket + 1].isalpha()
+            if is_incomplete_start_tag:
+                # At the end of the input. It is returned as text, below.
                 text_start = bracket
                 break
             text_start = self.position = end
@@ -98,9 +103,10 @@ class Tokenizer:
             yield TextToken(unescape(markup[text_start:]))
 
     def _tag(self, start: int) -> tuple[StartTag | EndTag | None, int]:
-        """Return the token that the "<" at `start` begins, and where it ends: at `start` if it is text.
+        """Return the token that the "<" at `start` begins, and the index after it.
 
-        The token is None for a comment, and for a start tag that is incomplete at the end of the input.
+        If the "<" is text, the index is `start`. The token is None for text, for a comment, and for an incomplete start
+        tag at the end of the input.
         """
         markup = self.markup
         following = markup[start + 1 : start + 2]
@@ -116,63 +122,66 @@ class Tokenizer:
     def _end_tag(self, start: int) -> tuple[EndTag | None, int]:
         markup = self.markup
         if markup.startswith(">", start + 2):
-            return None, start + 3
+            return None, start + 3  # "</>" is ignored, like a comment
         name = _TAG_NAME.match(markup, start + 2)
         if not name:
             return None, start
         return EndTag(name.group().lower()), markup.index(">", name.end()) + 1
 
     def _end_of_comment(self, start: int) -> int:
+        """Return the index after the comment or declaration that begins at `start`, or `start` if that is text."""
         markup = self.markup
         if markup.startswith("<!--", start):
             if markup.startswith((">", "->"), start + 4):  # <!--> and <!---> are complete
                 return markup.index(">", start) + 1
             return markup.index("-->", start + 4) + 3 if self._contains("-->", start + 4) else start
-        # <!DOCTYPE>, <?xml ...>; "<!" and "<?" before anything else are text
+        # A declaration such as <!DOCTYPE> or <?xml ...> has a letter here.
         return markup.index(">", start) + 1 if markup[start + 2].isalpha() else start
 
     def _start_tag(self, name: str, position: int) -> tuple[StartTag | None, int]:
+        """Return the start tag, None if it is incomplete, and the index after it. `position` is the end of its name."""
         markup = self.markup
         attributes: dict[str, str] = {}
-        while (found := _ATTRIBUTE.match(markup, position)) and found.group(1) is not None:
-            position = found.end()
-            value = found.group(3) or ""
-            # A quotation mark without a second one belongs to the next attribute's name, which does no harm.
-            if (quote := found.group(2)) and self._contains(quote, position):
+        while (match := _ATTRIBUTE.match(markup, position)) and match["name"] is not None:
+            position = match.end()
+            value = match["unquoted"] or ""
+            # If there is no closing quotation mark, the next attribute's name begins with the mark and is not known.
+            quote = match["quote"]
+            if quote and self._contains(quote, position):
                 end = markup.index(quote, position)
                 value, position = markup[position:end], end + 1
-            attribute = found.group(1).lower()
+            attribute = match["name"].lower()
             if attribute in ATTRIBUTES and attribute not in attributes:
                 attributes[attribute] = unescape(value)
-        position = found.end() if found else position
-        if position == len(markup):
-            return None, position
-        position += 1
-        if name not in RAW_ELEMENTS or (name in _SELF_CLOSING and markup[position - 2] == "/"):
-            return StartTag(name, attributes), position
-        return self._raw_element(name, attributes, position)
+        bracket = match.end() if match else position
+        if bracket == len(markup):
+            return None, bracket
+        is_closed = name in _SELF_CLOSING and markup[bracket - 1] == "/"
+        if name in RAW_ELEMENTS and not is_closed:
+            return self._raw_element(name, attributes, bracket + 1)
+        return StartTag(name, attributes), bracket + 1
 
     def _raw_element(self, name: str, attributes: dict[str, str], position: int) -> tuple[StartTag, int]:
-        """Skip the element's content, if it is closed."""
-        found = None
+        """Return the start tag and the index after the element. Without an end tag, this is `position`."""
+        end_tag = None
         if name not in self._never_closed:
-            end_tag = re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE | re.ASCII)
-            found = end_tag.search(self.markup, position)
-        if not found or not self._contains(">", found.end()):
+            pattern = re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE | re.ASCII)
+            end_tag = pattern.search(self.markup, position)
+        if not end_tag or not self._contains(">", end_tag.end()):
             self._never_closed.add(name)
             return StartTag(name, attributes), position
         sources: tuple[str, ...] = ()
         if name in ("video", "audio"):
-            content = Tokenizer(self.markup[position : found.start()])
+            content = Tokenizer(self.markup[position : end_tag.start()])
             sources = tuple(
                 token.attributes.get("src", "")
                 for token in content
                 if isinstance(token, StartTag) and token.name == "source"
             )
-        return StartTag(name, attributes, sources), self.markup.index(">", found.end()) + 1
+        return StartTag(name, attributes, sources), self.markup.index(">", end_tag.end()) + 1
 
     def _contains(self, text: str, start: int) -> bool:
-        """Return whether the text is found at or behind `start`."""
+        """Return whether the text occurs at or after `start`."""
         if text not in self._last_index:
             self._last_index[text] = self.markup.rfind(text)
         return start <= self._last_index[text]

@@ -1,12 +1,12 @@
 """Build a tree of the elements that matter from HTML, in linear time whatever the input is.
 
 A browser's tree builder (https://html.spec.whatwg.org/multipage/parsing.html#tree-construction) takes quadratic time
-for some inputs, and deep trees. This one gives the same tree for common HTML and a plausible one for the rest:
+for some inputs, and builds deep trees. This one builds the same tree for common HTML and a plausible one for the rest:
 
-- Formatting (b, i, ...) is not part of the stack of open elements: it is a state that is applied to text as it
-  arrives, so an end tag in the wrong order needs no search, and formatting continues in the next block.
-- At most MAX_DEPTH elements are open. Further start tags only separate what is before them from what is behind.
-- After MAX_TAGS tags, or MAX_LENGTH characters, the rest is read as plain text, one paragraph for each piece.
+- Formatting (b, i, ...) is not on the stack of open elements. It is a state that is applied to text as it arrives.
+  So end tags may come in any order, and formatting continues in the next block.
+- At most MAX_DEPTH elements are open. Further start tags only separate the content before them from that after them.
+- After MAX_TAGS tags or MAX_LENGTH characters, the rest is read as plain text: each piece becomes a paragraph.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ BLOCKS: Final = (
 )
 
 MAX_DEPTH: Final = 40
-"""Blocks and links that may be open at once. Their content costs time at each level."""
+"""Blocks and links that may be open at once. A renderer copies their content once for each level."""
 
 MAX_FORMATTING: Final = 5
-"""Kinds of formatting that are applied at once. They are repeated in each block that they extend over."""
+"""Kinds of formatting that are applied at once. The tree repeats them in each block that they extend over."""
 
 MAX_TAGS: Final = 20_000
 
 MAX_LENGTH: Final = 200_000
 """Characters of HTML that are parsed. Nobody writes a longer message."""
 
-# Of two tags that mean the same, the one that iTop keeps.
+# Tags that iTop removes, and the tags of the same meaning that it keeps.
 _SYNONYMS: Final = {"strike": "s", "tt": "code", "samp": "code", "dir": "ul", "menu": "ul", "image": "img"}
-# An end tag closes no element outside of these.
+# The search for the element that an end tag closes does not go beyond these elements. For other end tags: CELLS.
 _SCOPES: Final = {
     "li": LISTS | CELLS,
     "table": frozenset[str](),
     **dict.fromkeys(CELLS | TABLE_SECTIONS | {"tr"}, frozenset({"table"})),
 }
-# The elements that a start tag closes, if they are open within the scope.
+# These start tags first close an open element of these names. The search for it does not go beyond _LIST_SCOPE.
 _CLOSED_BY: Final = {"li": frozenset({"li"}), "dt": frozenset({"dt", "dd"}), "dd": frozenset({"dt", "dd"})}
 _LIST_SCOPE: Final = LISTS | CELLS | {"table", "blockquote", "dl"}
 _TABLE_PARTS: Final = TABLE_SECTIONS | CELLS | {"tr"}
-# The elements that remain open when a part of a table begins.
+# The elements that may contain this part of a table. Others are closed before the part begins.
 _PARENTS: Final = {
     **dict.fromkeys(TABLE_SECTIONS, frozenset({"table"})),
     "tr": TABLE_SECTIONS | {"table"},
@@ -86,32 +86,34 @@ Nodes: TypeAlias = Sequence[Node]
 
 
 def parse(markup: str) -> Nodes:
-    """Return the tree of HTML."""
+    """Return the top-level nodes of the tree."""
     tokens = Tokenizer(markup[: _end_of_parsed(markup)])
     builder = _TreeBuilder()
-    tags = 0
+    tag_count = 0
     for token in tokens:
         if isinstance(token, TextToken):
             builder.text(token.text)
-        elif isinstance(token, StartTag):
+            continue
+        if isinstance(token, StartTag):
             builder.start(token)
         else:
             builder.end(token.name)
-        tags += not isinstance(token, TextToken)
-        if tags == MAX_TAGS:
+        tag_count += 1
+        if tag_count == MAX_TAGS:
             break
     builder.flush()
     return [*builder.root.children, *_flatten(markup[tokens.position :])]
 
 
 def _end_of_parsed(markup: str) -> int:
-    """Return where the parsed part ends: before the tag, or else after the word, that crosses the limit."""
+    """Return the index at which the parsed part ends: MAX_LENGTH, or a little before if that is in a tag or word."""
     if len(markup) <= MAX_LENGTH:
         return len(markup)
-    start, end = markup.rfind("<", 0, MAX_LENGTH), markup.rfind(">", 0, MAX_LENGTH)
-    if start > end:
-        return start
-    return max(end, markup.rfind(" ", 0, MAX_LENGTH), 0) + 1 or MAX_LENGTH
+    last_start, last_end = markup.rfind("<", 0, MAX_LENGTH), markup.rfind(">", 0, MAX_LENGTH)
+    if last_start > last_end:
+        return last_start
+    last_space = markup.rfind(" ", 0, MAX_LENGTH)
+    return max(last_end, last_space) + 1
 
 
 def _flatten(markup: str) -> Nodes:
@@ -122,22 +124,26 @@ def _flatten(markup: str) -> Nodes:
 
 @dataclass
 class _Open:
-    """An open block or link. `inline` are the elements in it that text is added to."""
+    """An open block or link."""
 
     element: Element
     inherited: tuple[str, ...] = ()
-    """The formatting that applies to a link, and to blocks in it, as a whole."""
+    """The formatting around the link that is or contains this element. It is not repeated in the element."""
 
     inline: list[Element] = field(default_factory=list)
-    formatting: tuple[list[str], Counter[str]] | None = None
-    """The formatting outside of a table's cell, which ends with the cell."""
+    """The open formatting elements in it, outermost first. Text is added to the last one."""
+
+    outer_formatting: tuple[list[str], Counter[str]] | None = None
+    """For a table cell: the builder's formatting before the cell, which is restored when the cell ends."""
 
 
 class _TreeBuilder:
     def __init__(self) -> None:
         self.root = Element("div")
         self._open = [_Open(self.root)]
+        # How many start tags of each name were ignored below MAX_DEPTH. Their end tags are ignored, too.
         self._ignored: Counter[str] = Counter()
+        # The formatting that is applied, and how many tags of each kind are open.
         self._formatting: list[str] = []
         self._formatting_depth: Counter[str] = Counter()
         self._text: list[str] = []
@@ -146,7 +152,7 @@ class _TreeBuilder:
         self._text.append(text)
 
     def flush(self) -> None:
-        """Add the collected text: one string, also if tags without a meaning divide it."""
+        """Add the collected text as one string, even if unknown tags divide it."""
         if self._text:
             text, self._text = "".join(self._text), []
             self._add_inline(text)
@@ -163,6 +169,7 @@ class _TreeBuilder:
         elif name in VOID:
             self._add_void(name, tag)
         elif name == "a":
+            # Links cannot be nested: a new link ends the one before it.
             self._close(frozenset({"a"}), CELLS)
             self._push(Element("a", tag.attributes), is_inline=True)
         else:
@@ -176,54 +183,60 @@ class _TreeBuilder:
         if name in FORMATTING:
             self._end_formatting(name)
         elif name == "br":
+            # A browser reads </br> as <br>.
             self._add_inline(Element("br"))
         elif self._ignored[name]:
             self._ignored[name] -= 1
             self._separate()
         else:
+            # As in a browser, the end tag of any heading closes an open heading.
             names = HEADINGS if name in HEADINGS else frozenset({name})
-            if not self._close(names, _SCOPES.get(name, CELLS)) and name != "a":
+            is_closed = self._close(names, _SCOPES.get(name, CELLS))
+            if not is_closed and name != "a":
                 self._separate()
 
     def _end_formatting(self, name: str) -> None:
-        if self._formatting_depth[name]:
-            self._formatting_depth[name] -= 1
-            if not self._formatting_depth[name] and name in self._formatting:
-                self._formatting.remove(name)
+        if not self._formatting_depth[name]:
+            return
+        self._formatting_depth[name] -= 1
+        if not self._formatting_depth[name] and name in self._formatting:
+            self._formatting.remove(name)
 
     def _add_void(self, name: str, tag: StartTag) -> None:
-        sources = [tag.attributes.get("src") or tag.attributes.get("data") or "", *tag.sources]
-        attributes = {**tag.attributes, "src": next(filter(None, sources), "")}
+        """Add an element without content."""
         if name == "hr":
             self._close_paragraph()
             self._open[-1].element.children.append(Element("hr"))
-        else:
-            self._add_inline(Element(name, attributes))
+            return
+        # An `object` has its URL in `data`. A `video` or `audio` may have it in `source` elements.
+        urls = [tag.attributes.get("src"), tag.attributes.get("data"), *tag.sources]
+        src = next((url for url in urls if url), "")
+        self._add_inline(Element(name, {**tag.attributes, "src": src}))
 
     def _add_inline(self, node: Node) -> None:
-        """Add text or an image in the current formatting."""
+        """Add text or an inline element in the current formatting. Continue the open formatting elements that match."""
         current = self._open[-1]
         wanted = [name for name in self._formatting if name not in current.inherited]
-        equal = 0
+        matching = 0
         for element, name in zip(current.inline, wanted, strict=False):
             if element.tag != name:
                 break
-            equal += 1
-        del current.inline[equal:]
-        for name in wanted[equal:]:
+            matching += 1
+        del current.inline[matching:]
+        for name in wanted[matching:]:
             element = Element(name)
-            self._last(current).children.append(element)
+            self._innermost(current).children.append(element)
             current.inline.append(element)
-        self._last(current).children.append(node)
+        self._innermost(current).children.append(node)
 
     @staticmethod
-    def _last(current: _Open) -> Element:
+    def _innermost(current: _Open) -> Element:
         return current.inline[-1] if current.inline else current.element
 
     def _start_block(self, element: Element) -> None:
         name = element.tag
         if name in _TABLE_PARTS:
-            if not self._start_table_part(name):
+            if not self._prepare_table_part(name):
                 self._separate()
                 return
         else:
@@ -235,14 +248,17 @@ class _TreeBuilder:
         self._push(element)
 
     def _close_paragraph(self) -> None:
-        """Close an open paragraph before a block, unless the block is what a link in the paragraph contains."""
+        """Close an open paragraph before a block begins. A link in it that has content is closed, too.
+
+        A link without content stays open, with its paragraph: the block becomes its content.
+        """
         link = self._open[-1].element
         if link.tag == "a" and self._open[-2].element.tag == "p" and any(map(_is_content, link.children)):
             self._pop()
         if self._open[-1].element.tag == "p":
             self._pop()
 
-    def _start_table_part(self, name: str) -> bool:
+    def _prepare_table_part(self, name: str) -> bool:
         """Close and open elements so that a part of a table can begin. Return False outside of a table."""
         if all(entry.element.tag != "table" for entry in self._open):
             return False
@@ -255,6 +271,7 @@ class _TreeBuilder:
         return True
 
     def _push(self, element: Element, *, is_inline: bool = False) -> None:
+        """Add the element to the tree and open it. At MAX_DEPTH, ignore it and only separate the content."""
         if len(self._open) > MAX_DEPTH:
             self._ignored[element.tag] += 1
             if not is_inline:
@@ -270,17 +287,20 @@ class _TreeBuilder:
             current.element.children.append(element)
         entry = _Open(element, inherited)
         if element.tag in CELLS:
-            entry.formatting = self._formatting, self._formatting_depth
+            entry.outer_formatting = self._formatting, self._formatting_depth
             self._formatting, self._formatting_depth = [], Counter()
         self._open.append(entry)
 
     def _pop(self) -> None:
         entry = self._open.pop()
-        if entry.formatting:
-            self._formatting, self._formatting_depth = entry.formatting
+        if entry.outer_formatting:
+            self._formatting, self._formatting_depth = entry.outer_formatting
 
     def _close(self, names: frozenset[str], scope: frozenset[str]) -> bool:
-        """Close the innermost open element of these names and the elements in it, but nothing outside of the scope."""
+        """Close the innermost open element of these names, and the elements in it. Return False if there is none.
+
+        The search stops at an element whose name is in `scope`.
+        """
         for position in range(len(self._open) - 1, 0, -1):
             name = self._open[position].element.tag
             if name in names:
@@ -292,7 +312,7 @@ class _TreeBuilder:
         return False
 
     def _separate(self) -> None:
-        """Separate the content before from the content after, as a block between them would."""
+        """Separate the content before this point from the content after it, as a block between them would."""
         current = self._open[-1]
         current.inline.clear()
         if current.element.children:

@@ -1,4 +1,4 @@
-"""Find the iTop account that a message is written under, and whether it opens the portal."""
+"""Look up iTop accounts: the account that a message is written under, and whether a person can log in to the portal."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from itop_client import Client, Deadline, ItopPermissionError, ItopRejectedError
 
 log = structlog.get_logger(__name__)
 
-# An account that is created or removed in iTop is noticed within this time.
+# The bridge notices within this time that an account was created or removed in iTop.
 CACHE_SECONDS = 3600.0
 LOOKUP_BATCH = 100
 QUESTION = "account of "
@@ -20,10 +20,10 @@ PORTAL_PROFILE = "Portal user"
 def accounts_of(
     itop: ItopInstance, client: Client, emails: Iterable[str], *, deadline: float
 ) -> dict[str, int]:
-    """Return the account id by lower-case address, for addresses that have exactly one enabled account.
+    """Return the account ids by lower-case address. Leave out addresses with no enabled account, or with several.
 
-    iTop compares as its database's collation does, where é equals e. Only an address that is equal except for case
-    counts. Raise ItopError if iTop cannot answer now.
+    iTop's query may also match similar addresses, because é equals e in its database's collation. Only addresses that
+    differ in case at most are accepted. Raise ItopError if iTop cannot answer now.
     """
     wanted = {email.strip().casefold() for email in emails if email.strip()}
     accounts: dict[str, int] = {}
@@ -41,9 +41,9 @@ def accounts_of(
 
 
 def signed_in_emails(itop: ItopInstance, contact_ids: Iterable[str]) -> dict[tuple[int, str], str]:
-    """Return the address that iTop has for contacts who signed in there, by workspace and contact.
+    """Return the e-mail addresses of contacts who signed in through iTop, by (workspace pk, contact id).
 
-    It is more reliable than the address that Intercom has, which the contact may have entered.
+    iTop's address is more reliable than Intercom's, which the contact may have entered.
     """
     matches = PersonMatch.objects.filter(
         itop=itop, contact_id__in=set(contact_ids), how=PersonMatch.How.ITOP
@@ -55,12 +55,12 @@ def signed_in_emails(itop: ItopInstance, contact_ids: Iterable[str]) -> dict[tup
 
 
 def forget_accounts(itop: ItopInstance) -> int:
-    """Delete the cached accounts, because one of them no longer exists. Return how many there were."""
+    """Delete the cached accounts, so that they are looked up again. Return how many were deleted."""
     return CachedAnswer.objects.filter(itop=itop, question__startswith=QUESTION).delete()[0]
 
 
 def existing_accounts(client: Client, account_ids: Iterable[int], *, deadline: float) -> set[int]:
-    """Return those of the accounts that iTop has; none of them if it does not allow the question."""
+    """Return the ids of the accounts that still exist in iTop. Return none if the bridge may not read accounts."""
     wanted = ", ".join(quote(account_id) for account_id in sorted(account_ids))
     try:
         users = client.get(
@@ -72,26 +72,26 @@ def existing_accounts(client: Client, account_ids: Iterable[int], *, deadline: f
 
 
 def has_portal_account(itop: ItopInstance, client: Client, person_id: int, *, deadline: float) -> bool:
-    """Return whether the person can log in to iTop's portal; False if the bridge's account may not read that.
+    """Return whether the person can log in to iTop's portal. Return False if the bridge may not read accounts.
 
     Raise ItopError if iTop cannot answer now.
     """
     question = portal_question(person_id)
     cached = CachedAnswer.objects.fresh(itop, question, CACHE_SECONDS)
-    if cached is None:
-        query = (
-            "SELECT User AS u JOIN Person AS p ON u.contactid = p.id"
-            f" JOIN URP_UserProfile AS r ON r.userid = u.id WHERE p.id = {quote(person_id)}"
-            f" AND u.status = 'enabled' AND r.profile = {quote(PORTAL_PROFILE)}"
-        )
-        try:
-            has_account = client.get("User", query, fields=("id",), limit=1, deadline=deadline).total > 0
-        except (ItopRejectedError, ItopPermissionError) as error:
-            log.warning("authors.portal_lookup_rejected", itop=itop.name, reason=error.detail[:200])
-            has_account = False
-        CachedAnswer.objects.store(itop, question, has_account)
-        return has_account
-    return bool(cached.value)
+    if cached is not None:
+        return bool(cached.value)
+    query = (
+        "SELECT User AS u JOIN Person AS p ON u.contactid = p.id"
+        f" JOIN URP_UserProfile AS r ON r.userid = u.id WHERE p.id = {quote(person_id)}"
+        f" AND u.status = 'enabled' AND r.profile = {quote(PORTAL_PROFILE)}"
+    )
+    try:
+        has_account = client.get("User", query, fields=("id",), limit=1, deadline=deadline).total > 0
+    except (ItopRejectedError, ItopPermissionError) as error:
+        log.warning("authors.portal_lookup_rejected", itop=itop.name, reason=error.detail[:200])
+        has_account = False
+    CachedAnswer.objects.store(itop, question, has_account)
+    return has_account
 
 
 def portal_question(person_id: int) -> str:
@@ -100,24 +100,28 @@ def portal_question(person_id: int) -> str:
 
 
 def _look_up(itop: ItopInstance, client: Client, emails: list[str], deadline: float) -> dict[str, int]:
+    """Query iTop for the accounts of these lower-case addresses, and cache the result. See `accounts_of`."""
     addresses = ", ".join(quote(email) for email in emails)
     query = f"SELECT User AS u WHERE u.email IN ({addresses}) AND u.status != 'disabled'"
-    found: dict[str, list[int]] = {email: [] for email in emails}
     try:
         users = client.get("User", query, fields=("id", "email"), deadline=deadline)
     except ItopRejectedError as error:
-        # This data model has no such attributes. No message waits or fails for that.
+        # The data model has no such attributes. Messages are then written without an author's account.
         log.warning("authors.lookup_rejected", itop=itop.name, reason=error.detail[:200])
         return {}
     except ItopPermissionError:
-        # An account that cannot read accounts is not Administrator, so it cannot set authors either.
+        # The bridge's account may not read accounts, so it is no Administrator and cannot set authors either.
         itop.learn(is_administrator=False)
         return {}
+    ids_by_email: dict[str, list[int]] = {email: [] for email in emails}
     for user in users:
-        found.get(user.text("email").strip().casefold(), []).append(user.id)
+        email = user.text("email").strip().casefold()
+        if email in ids_by_email:
+            ids_by_email[email].append(user.id)
     accounts = {}
-    for email, ids in found.items():
+    for email, ids in ids_by_email.items():
         user_id = ids[0] if len(ids) == 1 else 0
+        # 0 is cached, too: the address has no account that could be used.
         CachedAnswer.objects.store(itop, question_about(email), user_id)
         if user_id:
             accounts[email] = user_id
@@ -125,5 +129,5 @@ def _look_up(itop: ItopInstance, client: Client, emails: list[str], deadline: fl
 
 
 def question_about(email: str) -> str:
-    """Return the cache key of an address."""
+    """Return the cache key of an address's account."""
     return f"{QUESTION}{email}"

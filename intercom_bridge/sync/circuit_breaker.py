@@ -1,4 +1,8 @@
-"""A circuit breaker per iTop instance: while an iTop fails, no message is sent to it, and no message fails."""
+"""A circuit breaker per iTop instance: while an iTop fails, its messages wait, and the bridge does not burden it.
+
+`ItopInstance.paused_until` is the breaker's state. None means closed. A time in the future means open: nothing is
+written. After that time, one write is the probe: its success closes the breaker, its failure opens it for longer.
+"""
 
 import datetime as dt
 import random
@@ -16,14 +20,14 @@ log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 600.0
-# `last_success_at` is compared with failures, which are seconds apart, so it is not written each time.
+# `last_success_at` is saved only this often. That is exact enough, because failures are seconds apart.
 SUCCESS_NOTED_EVERY_SECONDS = 1.0
 
 
 def claim_write(itop: ItopInstance) -> bool:
-    """Return whether a write may be sent: the circuit breaker is closed, or this write is its one probe.
+    """Return whether a write may be sent: the circuit breaker is closed, or this write becomes its one probe.
 
-    `itop` must have been read just before.
+    `itop` must have been read from the database just before.
     """
     if itop.paused_until is None:
         return True
@@ -39,7 +43,7 @@ def claim_write(itop: ItopInstance) -> bool:
 
 
 def record_success(itop: ItopInstance) -> None:
-    """Record a successful write, and close the circuit breaker."""
+    """Record that iTop responded to a write, and close the circuit breaker."""
     was_paused = itop.paused_until is not None
     last = itop.last_success_at
     now = timezone.now()
@@ -60,7 +64,7 @@ def record_success(itop: ItopInstance) -> None:
 
 
 def record_failure(itop: ItopInstance, error: Exception) -> float:
-    """Open the circuit breaker, longer with each consecutive failure, and return the seconds."""
+    """Open the circuit breaker, for longer with each consecutive failure. Return for how many seconds."""
     seconds = backoff_seconds(itop.failures_in_a_row + 1, FIRST_PAUSE_SECONDS)
     until = timezone.now() + dt.timedelta(seconds=seconds)
     code, detail = reason_of(error)
@@ -76,6 +80,10 @@ def record_failure(itop: ItopInstance, error: Exception) -> float:
 
 
 def backoff_seconds(failures: int, first: float = 2.0) -> float:
-    """Return the seconds until the next attempt: doubled each time, with jitter, at most ten minutes."""
-    longest = min(LONGEST_PAUSE_SECONDS, first * 2.0 ** (min(failures, 12) - 1))
-    return longest * random.uniform(0.75, 1.0)  # noqa: S311
+    """Return the seconds to wait after this many failures: `first`, then doubled each time, at most ten minutes.
+
+    Random jitter shortens the time by up to a quarter.
+    """
+    # The exponent is limited so that the number stays small.
+    seconds = min(LONGEST_PAUSE_SECONDS, first * 2.0 ** (min(failures, 12) - 1))
+    return seconds * random.uniform(0.75, 1.0)  # noqa: S311

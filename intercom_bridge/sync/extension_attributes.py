@@ -1,4 +1,7 @@
-"""Keep the attributes of the PHP extension up to date in iTops that have them. The bridge does not need them."""
+"""Keep the ticket attributes of Combodo's PHP extension up to date, in iTops that have them.
+
+The bridge replaces the extension. It does not need the attributes itself.
+"""
 
 from typing import Any
 
@@ -15,12 +18,12 @@ log = structlog.get_logger(__name__)
 
 
 def attribute_codes(workspace: Workspace) -> tuple[str, ...]:
-    """Return the codes in this workspace's data model: conversation id, its address, whether the sync is on."""
+    """Return the attribute codes for the conversation id, its address, and whether the sync is on, in this order."""
     return tuple(workspace.profile.code(name) for name in ATTRIBUTES)
 
 
 def attributes_of(conversation: Conversation, *, sync_on: bool) -> dict[str, Any]:
-    """Return the attributes of a ticket that is linked to this conversation, {} if iTop does not have them."""
+    """Return the attribute values for a ticket that is linked to this conversation, {} if iTop lacks the attributes."""
     workspace = conversation.workspace
     if not workspace.has_intercom_attributes:
         return {}
@@ -29,13 +32,14 @@ def attributes_of(conversation: Conversation, *, sync_on: bool) -> dict[str, Any
 
 
 def detect_extension(workspace: Workspace) -> None:
-    """Find out whether the profile's class has the attributes, and save it.
+    """Find out whether the profile's ticket class has the attributes, and save the answer in the workspace.
 
     Raise ItopError if iTop cannot answer now.
     """
     ref = attribute_codes(workspace)[0]
     ticket_class = workspace.profile.ticket_class
     try:
+        # The query selects nothing: iTop rejects it if an attribute is unknown.
         itop_client(workspace.itop).get(
             ticket_class,
             f"SELECT {ticket_class} AS t WHERE t.id = 0 AND t.{ref} = ''",
@@ -50,9 +54,9 @@ def detect_extension(workspace: Workspace) -> None:
 
 
 def push_link_attributes(link: TicketLink) -> None:
-    """Write the conversation that the ticket was linked to last, and its sync, to iTop. Can be repeated.
+    """Write the attributes of the ticket's newest link to iTop, and mark `link` as synced. Can be repeated.
 
-    Raise ItopError if it has to be done later.
+    Raise ItopError if iTop cannot do it now.
     """
     workspace, ticket = link.conversation.workspace, link.ticket
     if workspace.has_intercom_attributes is None:
@@ -69,15 +73,15 @@ def push_link_attributes(link: TicketLink) -> None:
                 deadline=DEADLINE_SECONDS,
             )
         except ItopRejectedError as error:
-            # A deleted ticket, or an attribute of another type. A retry would not help.
+            # The ticket was deleted, or an attribute has another type. A retry would not help.
             log.warning("link.push_rejected", ticket=ticket.ref, reason=error.detail)
     TicketLink.objects.filter(pk=link.pk, sync_on=link.sync_on).update(attributes_synced=True)
 
 
 def push_link_removal(removal: LinkRemoval) -> None:
-    """Write the conversation of the ticket's newest remaining link to iTop, or clear it. Can be repeated.
+    """Write the attributes of the ticket's newest remaining link to iTop, or clear them. Can be repeated.
 
-    Raise ItopError if it has to be done later.
+    Raise ItopError if iTop cannot do it now.
     """
     workspace, ticket = removal.conversation.workspace, removal.ticket
     if workspace.has_intercom_attributes is None:
@@ -95,7 +99,7 @@ def push_link_removal(removal: LinkRemoval) -> None:
 
 
 def _clear(removal: LinkRemoval) -> None:
-    """Clear the attributes, but only while they name this conversation: iTop may have another conversation."""
+    """Clear the attributes, unless they name another conversation by now."""
     workspace, ticket = removal.conversation.workspace, removal.ticket
     ref, url, activated = attribute_codes(workspace)
     is_this_conversation = f"t.{ref} = {quote(removal.conversation.conversation_id)}"

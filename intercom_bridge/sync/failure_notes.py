@@ -13,7 +13,7 @@ from intercom_bridge.files.summary import HOPELESS
 from intercom_bridge.models import Conversation, Delivery, FileToItop, OutgoingMessage, Ticket, TicketCreation
 from intercom_bridge.models.reason import ReasonCode, reason_label
 
-# The labels of these reasons are sufficient. iTop's own text would only be a database error.
+# For these reasons, the note leaves out iTop's own text: it would only be a database error, and the label is enough.
 _SELF_EXPLANATORY = (
     ReasonCode.LOG_FULL,
     ReasonCode.TICKET_NOT_FOUND,
@@ -21,21 +21,21 @@ _SELF_EXPLANATORY = (
     ReasonCode.UNSUPPORTED_CHARACTER,
 )
 
-# As long as no setting is changed, these are refused again.
+# A retry of these files fails again, unless an admin changes a setting.
 _REFUSED_FILES: Final = (
     ReasonCode.FILE_TOO_LARGE,
     ReasonCode.FILE_TOO_LARGE_FOR_ITOP,
     ReasonCode.FILE_TICKET_FULL,
     ReasonCode.FILE_TYPE_FORBIDDEN,
 )
-# iTop's or Intercom's own words would only be an HTTP status or a database error.
+# For these, too: iTop's or Intercom's own text would only be an HTTP status or a database error.
 _SELF_EXPLANATORY_FILES: Final = (ReasonCode.FILE_TOO_LARGE_FOR_ITOP, ReasonCode.FILE_QUARANTINED)
-# Of more failed files, the note names the first ones.
+# If more files failed, the note names only the first ones.
 MAX_NAMED_FILES: Final = 10
 
 
 def note_failed_delivery(delivery: Delivery) -> None:
-    """Queue the note about a message that was not copied, unless one exists for this ticket and reason."""
+    """Queue a note about a message that was not copied, unless there is a note for this ticket and reason."""
     conversation, ticket, code = delivery.conversation, delivery.ticket, delivery.reason_code
     with translation.override(conversation.workspace.language):
         problem = format_html(
@@ -44,34 +44,39 @@ def note_failed_delivery(delivery: Delivery) -> None:
             reason=reason_label(code, "" if code in _SELF_EXPLANATORY else delivery.reason_detail),
         )
         to_do = f"{_('The message is safe in this conversation.')} {_what_to_do(code)}".strip()
-        once = _(
-            "If more messages fail for this reason, no further note is posted. The panel counts them under Sync status."
+        no_more_notes = _(
+            "If more messages fail for this reason, the bridge posts no further note. The panel counts them under "
+            "Sync status."
         )
-        queue_note(conversation, f"delivery {ticket.pk} {code}", problem, to_do, once)
+        queue_note(conversation, f"delivery {ticket.pk} {code}", problem, to_do, no_more_notes)
 
 
 def note_failed_files(file: FileToItop) -> None:
-    """Queue one note about the files of a message that were not copied, once each of them has been tried.
+    """Queue one note about all files of a message that were not copied. `file` is one file of the message.
 
-    Do nothing if no file has failed, or if a note about this message and ticket exists.
+    Do nothing as long as a file has not been tried, if no file has failed, or if the note exists.
     """
     if file.is_redacted:
         return
-    of_message = FileToItop.objects.filter(
+    files_of_message = FileToItop.objects.filter(
         ticket=file.ticket_id,
         conversation=file.conversation_id,
         part_kind=file.part_kind,
         part_id=file.part_id,
         is_redacted=False,
     )
-    rows = list(of_message.order_by("position"))
-    is_complete = not any(row.state == FileToItop.State.WAITING and not row.reason_code for row in rows)
+    files = list(files_of_message.order_by("position"))
+    # A file that was tried without success has a reason.
+    if any(file.state == FileToItop.State.WAITING and not file.reason_code for file in files):
+        return
     failed = [
-        row
-        for row in rows
-        if row.state == FileToItop.State.FAILED and row.reason_code not in HOPELESS and row.cleaned_at is None
+        file
+        for file in files
+        if file.state == FileToItop.State.FAILED
+        and file.reason_code not in HOPELESS
+        and file.cleaned_at is None
     ]
-    if not failed or not is_complete:
+    if not failed:
         return
     conversation, ticket = file.conversation, file.ticket
     with translation.override(conversation.workspace.language):
@@ -88,44 +93,43 @@ def note_failed_files(file: FileToItop) -> None:
 
 
 def _names_and_reasons(files: Sequence[FileToItop]) -> SafeString:
-    named = format_html_join(
-        " ",
-        "<b>{}</b>: {}",
-        (
-            (
-                row.name or row.content_type or _("without a name"),
-                reason_label(
-                    row.reason_code, "" if row.reason_code in _SELF_EXPLANATORY_FILES else row.reason_detail
-                ),
-            )
-            for row in files[:MAX_NAMED_FILES]
-        ),
-    )
-    return format_html("{} …", named) if len(files) > MAX_NAMED_FILES else named
+    names_and_reasons = []
+    for file in files[:MAX_NAMED_FILES]:
+        name = file.name or file.content_type or _("without a name")
+        detail = "" if file.reason_code in _SELF_EXPLANATORY_FILES else file.reason_detail
+        names_and_reasons.append((name, reason_label(file.reason_code, detail)))
+    text = format_html_join(" ", "<b>{}</b>: {}", names_and_reasons)
+    return format_html("{} …", text) if len(files) > MAX_NAMED_FILES else text
 
 
 def _what_to_do_about_files(files: Sequence[FileToItop]) -> str:
-    codes = [row.reason_code for row in files]
-    kept = [code for code in codes if code != ReasonCode.FILE_QUARANTINED]
-    refused = [code for code in kept if code in _REFUSED_FILES]
-    texts = []
-    if kept:
-        texts.append(
-            ngettext("It is still in this conversation.", "They are still in this conversation.", len(kept))
-            if len(kept) == len(codes)
-            else _("The others are still in this conversation.")
+    codes = [file.reason_code for file in files]
+    # Intercom holds a quarantined file back.
+    in_conversation = [code for code in codes if code != ReasonCode.FILE_QUARANTINED]
+    refused = [code for code in in_conversation if code in _REFUSED_FILES]
+    has_quarantined = len(in_conversation) < len(codes)
+    sentences = []
+    if in_conversation and has_quarantined:
+        sentences.append(_("The others are still in this conversation."))
+    elif in_conversation:
+        sentences.append(
+            ngettext("It is still in this conversation.", "They are still in this conversation.", len(codes))
         )
     if refused:
-        texts.append(
-            _("What the ticket needs can be downloaded here and attached in iTop, or sent in another way.")
+        sentences.append(
+            _(
+                "If the ticket needs a file, download it here and attach it in iTop, or send it in another way."
+            )
         )
-    if len(kept) < len(codes):
-        texts.append(
+    if has_quarantined:
+        sentences.append(
             _("If you need a file that Intercom does not return, ask the customer to send it again.")
         )
-    if len(refused) < len(kept):
-        texts.append(_("When the problem is solved, open Sync status in the panel and click “Try again”."))
-    return " ".join(texts)
+    if len(refused) < len(in_conversation):
+        sentences.append(
+            _("When the problem is solved, open Sync status in the panel and click “Try again”.")
+        )
+    return " ".join(sentences)
 
 
 def note_failed_creation(creation: TicketCreation) -> None:
@@ -161,7 +165,10 @@ def _what_to_do(code: str) -> str:
 
 
 def queue_note(conversation: Conversation, once_key: str, *paragraphs: str) -> None:
-    """Queue a note, unless the conversation has one with this key or the workspace wants none about problems."""
+    """Queue a note with these paragraphs, unless the conversation already has a note with this key.
+
+    Do nothing if the workspace has turned off notes about failures, or has no access token to post with.
+    """
     workspace = conversation.workspace
     if not workspace.announce_failures or not workspace.access_token:
         return
@@ -170,6 +177,6 @@ def queue_note(conversation: Conversation, once_key: str, *paragraphs: str) -> N
         once_key=once_key,
         defaults={
             "is_note": True,
-            "body": format_html_join("", "<p>{}</p>", ((text,) for text in paragraphs)),
+            "body": format_html_join("", "<p>{}</p>", ((paragraph,) for paragraph in paragraphs)),
         },
     )

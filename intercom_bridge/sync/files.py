@@ -1,6 +1,6 @@
-"""Decide when a file of a message is copied to iTop, and what becomes of it when that fails.
+"""Decide when a file of a message is copied to iTop, and whether a failed copy is retried.
 
-A failure concerns the file: nothing else waits for it. Only if iTop itself fails, the circuit breaker opens.
+If copying fails, only this file waits. The circuit breaker opens only if iTop itself fails.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from django.conf import settings
@@ -52,21 +52,24 @@ from .message import NO_LINKS, FileLinks, may_have_account, part_from_json, part
 
 log = structlog.get_logger(__name__)
 
-# Download and upload of the largest file together.
+# The time limit for downloading and uploading a file.
 ATTEMPT_SECONDS: Final = 120.0
+# Longer than an attempt. If the worker crashes, another one tries the file after this time.
 CLAIM_SECONDS: Final = 150.0
 LOOKUP_SECONDS: Final = 10.0
 PROBE_SECONDS: Final = 3.0
 MAX_ATTEMPTS: Final = 20
 MAX_RETRY_TIME: Final = dt.timedelta(days=7)
-# How long an entry may wait for its own files, and up to which size, so that it can link to them.
+# An entry waits this long for its files to be copied, so that it can link to them. It does not wait for larger files.
 HEAD_START_SECONDS: Final = 3.0
 HEAD_START_BYTES: Final = 2_000_000
-# Less is hardly enough for an upload. One that is broken off has an unknown outcome, for which a worker has to wait.
+# With less time than this, no copy is started. An upload that is cut off has an unknown outcome, and a worker may only
+# repeat it after UNKNOWN_OUTCOME_SECONDS.
 MIN_SECONDS: Final = 1.0
-# After a download that took too long, entries do not wait for this time.
+# After a download has timed out, the workspace's entries do not wait for files during this time.
 SLOW_FOR: Final = dt.timedelta(minutes=1)
-FIELDS: Final = (
+# The fields that an attempt to copy a file can change.
+ATTEMPT_FIELDS: Final = (
     "state",
     "reason_code",
     "reason_detail",
@@ -83,7 +86,14 @@ FIELDS: Final = (
 )
 
 
-# --- The worker's turn ---
+class MessageWithFiles(NamedTuple):
+    """A message that has files, and the links to their copies in iTop."""
+
+    part: Part
+    links: FileLinks
+
+
+# --- Called by workers, for one file ---
 
 
 def copy_file(row: FileToItop) -> None:
@@ -91,28 +101,33 @@ def copy_file(row: FileToItop) -> None:
     itop = row.ticket.itop
     if not claim(row, CLAIM_SECONDS):
         return
-    if claim_write(itop):
-        _attempt(row, ATTEMPT_SECONDS)
-        if itop.paused_until is not None:
-            # If this was the circuit breaker's probe and iTop was not asked, another write may be the probe now.
-            probe = ItopInstance.objects.filter(pk=itop.pk, paused_until=itop.paused_until)
-            probe.update(paused_until=timezone.now())
-    else:
-        FileToItop.objects.filter(pk=row.pk, due_at=row.due_at).update(due_at=timezone.now())
+    if not claim_write(itop):
+        _release_claim(row)
+        return
+    _attempt(row, ATTEMPT_SECONDS)
+    if itop.paused_until is not None:
+        # This file was the circuit breaker's probe, and no success is recorded. If no failure is recorded either, iTop
+        # was not asked: another write may be the probe now.
+        unused_probe = ItopInstance.objects.filter(pk=itop.pk, paused_until=itop.paused_until)
+        unused_probe.update(paused_until=timezone.now())
+
+
+def _release_claim(row: FileToItop) -> None:
+    FileToItop.objects.filter(pk=row.pk, due_at=row.due_at).update(due_at=timezone.now())
 
 
 def _attempt(
     row: FileToItop, seconds: float, *, owner: TicketOwner | None = None, shows_picture: bool = False
 ) -> None:
-    """Copy the file once, delete its copy, or look it up. The row is claimed.
+    """Copy the file once, delete its copy, or look it up in the conversation. The row must be claimed.
 
     The writer of the message passes the `owner` that its files share; a worker that copies one file passes None.
     """
-    is_writers_turn = owner is not None
+    is_called_by_writer = owner is not None
     row.attempts += 1
-    # Counted before the attempt: after a crash, the next one first looks whether this one has succeeded.
-    same = FileToItop.objects.waiting().with_content().filter(pk=row.pk, is_redacted=row.is_redacted)
-    if not same.update(attempts=row.attempts):
+    # Counted before the attempt. After a crash, the next attempt thus knows that the file may be in iTop already.
+    wanted = FileToItop.objects.waiting().with_content().filter(pk=row.pk, is_redacted=row.is_redacted)
+    if not wanted.update(attempts=row.attempts):
         return  # redacted, erased or skipped after it was claimed
     try:
         if row.is_redacted:
@@ -132,9 +147,10 @@ def _attempt(
         record_success(row.ticket.itop)
         _fail(row, error)
     except ItopError as error:
-        has_itop_failed = not is_writers_turn and _is_instance_trouble(row, error)
-        pause = record_failure(row.ticket.itop, error) if has_itop_failed else backoff_seconds(row.attempts)
-        _postpone(row, error, pause)
+        # A failure within the writer's short time limit says nothing about iTop.
+        has_itop_failed = not is_called_by_writer and _is_instance_trouble(row, error)
+        wait = record_failure(row.ticket.itop, error) if has_itop_failed else backoff_seconds(row.attempts)
+        _postpone(row, error, wait)
     except RemoteError as error:
         if error.retry:
             _postpone(row, error, backoff_seconds(row.attempts))
@@ -155,7 +171,7 @@ def _copy(row: FileToItop, seconds: float, owner: TicketOwner | None, *, shows_p
 
 
 def _is_instance_trouble(row: FileToItop, error: ItopError) -> bool:
-    """Return whether iTop itself fails, and not only this file. A short time limit says nothing about iTop."""
+    """Return whether iTop itself fails, and not only this file. After a timeout or an unclear error, probe iTop."""
     if isinstance(error, ItopPermissionError):
         return False
     if not isinstance(error, UnclassifiedError | ItopNoResponseError):
@@ -177,21 +193,24 @@ def _fail(row: FileToItop, error: Exception) -> None:
 
 
 def _postpone(row: FileToItop, error: Exception, seconds: float) -> None:
+    """Try again after at least `seconds`, or set the file to failed after too many attempts or too long a time."""
     row.log_failed_attempt(error)
-    # A copy is deleted from the time of the redaction on.
-    since = (row.is_redacted and row.cleaned_at) or row.created_at
+    # Retries to delete a copy began with the redaction, which set `cleaned_at`.
+    retried_since = row.cleaned_at if row.is_redacted and row.cleaned_at else row.created_at
     now = timezone.now()
-    is_old = since < now - MAX_RETRY_TIME
+    is_too_old = retried_since < now - MAX_RETRY_TIME
     may_have_run = isinstance(error, ItopError) and error.may_have_run
-    # iTop may still be executing the request, also when a person wants another attempt at once.
+    # iTop may still be executing the request. A person who clicks “Try again” on a failed file has to wait, too.
     unknown_seconds = settings.UNKNOWN_OUTCOME_SECONDS if may_have_run else 0.0
     if isinstance(error, FileNotStoredError):
         log.error("file.not_stored", file=row.pk, directory=str(settings.FILES_DIR), reason=error.detail)
-    # An operator has to act on these, and may need more time than the attempts take.
-    is_ours = isinstance(error, FileNotStoredError | SecretDecryptionError)
-    if is_old or (row.attempts >= MAX_ATTEMPTS and not is_ours):
+    # The number of attempts is not limited for these: an operator has to solve the problem first, which takes time.
+    is_bridges_fault = isinstance(error, FileNotStoredError | SecretDecryptionError)
+    if is_too_old or (row.attempts >= MAX_ATTEMPTS and not is_bridges_fault):
+        code = ReasonCode.GAVE_UP if is_too_old else ReasonCode.TOO_MANY_ATTEMPTS
+        _code, detail = reason_of(error)
         row.state = FileToItop.State.FAILED
-        row.set_reason(ReasonCode.GAVE_UP if is_old else ReasonCode.TOO_MANY_ATTEMPTS, reason_of(error)[1])
+        row.set_reason(code, detail)
         row.due_at = now + dt.timedelta(seconds=unknown_seconds)
         return
     if isinstance(error, IntercomRateLimitedError):
@@ -203,69 +222,76 @@ def _postpone(row: FileToItop, error: Exception, seconds: float) -> None:
 
 
 def _save(row: FileToItop) -> None:
-    """Save the outcome, with the note about a failure.
+    """Save the outcome of an attempt, and queue the note about failed files.
 
-    If the message was redacted or erased in the meantime, or a file that is not in iTop was skipped, that decides about
-    the row.
+    If the message was redacted or erased during the attempt, save only what is in iTop now.
     """
     with transaction.atomic():
-        # Locked: of two workers with files of the same message, the second one sees the first one's outcome.
+        # Locked: if two workers finish files of the same message, the second one sees the outcome of the first one.
         list(_of_same_message(row).select_for_update().order_by("pk").values_list("pk"))
         if _save_outcome(row):
             note_failed_files(row)
             return
-    same = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted)
-    ids = {name: getattr(row, name) for name in ("attachment_id", "inline_image_id", "copied_at")}
-    if same.update(**ids):
-        return  # erased, or redacted and kept
-    # The next attempt deletes what this one has created, or what iTop may still create.
-    is_unknown = [entry["outcome"] for entry in row.attempt_log[-1:]] == [FileToItop.Outcome.UNKNOWN]
+    in_itop = {name: getattr(row, name) for name in ("attachment_id", "inline_image_id", "copied_at")}
+    staying_in_itop = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted)
+    if staying_in_itop.update(**in_itop):
+        return  # The content was erased, or the message was redacted in a workspace that keeps the copies.
+    # The message was redacted, and its copies are to be deleted. The next attempt deletes what this one has created, or
+    # what iTop may still create.
+    is_unknown = bool(row.attempt_log) and row.attempt_log[-1]["outcome"] == FileToItop.Outcome.UNKNOWN
     seconds = settings.UNKNOWN_OUTCOME_SECONDS if is_unknown and row.attachment_id is None else 0.0
-    FileToItop.objects.filter(pk=row.pk).update(due_at=timezone.now() + dt.timedelta(seconds=seconds), **ids)
+    due_at = timezone.now() + dt.timedelta(seconds=seconds)
+    FileToItop.objects.filter(pk=row.pk).update(due_at=due_at, **in_itop)
 
 
 def _save_outcome(row: FileToItop) -> bool:
-    """Save the values of a row that was neither redacted nor erased. Return False if it was."""
-    same = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted).with_content()
-    values = {name: getattr(row, name) for name in FIELDS}
-    is_unfinished = row.state in (FileToItop.State.WAITING, FileToItop.State.FAILED)
-    if (same.waiting() if is_unfinished else same).update(**values):
+    """Save the outcome of an attempt. Return False if the stored row was redacted or erased during the attempt.
+
+    If the stored row was skipped during the attempt, a file that was not copied stays skipped.
+    """
+    stored = FileToItop.objects.filter(pk=row.pk, is_redacted=row.is_redacted).with_content()
+    values = {name: getattr(row, name) for name in ATTEMPT_FIELDS}
+    is_without_success = row.state in (FileToItop.State.WAITING, FileToItop.State.FAILED)
+    replaceable = stored.waiting() if is_without_success else stored
+    if replaceable.update(**values):
         count_file(row)
         return True
-    decided = ("state", "reason_code", "reason_detail")
-    return bool(same.update(**{name: value for name, value in values.items() if name not in decided}))
+    for name in ("state", "reason_code", "reason_detail"):
+        del values[name]
+    return bool(stored.update(**values))
 
 
 def _account_of(row: FileToItop) -> int:
-    """Return the iTop account of the file's author, 0 if there is none."""
+    """Return the iTop account id of the file's author, 0 if there is none."""
     itop = row.ticket.itop
     author = Author(**(row.author or {}))
-    signed_in = signed_in_emails(itop, {author.id}).get((row.conversation.workspace_id, author.id))
-    email = signed_in or (author.email if may_have_account(author) else "")
+    signed_in_email = signed_in_emails(itop, {author.id}).get((row.conversation.workspace_id, author.id))
+    intercom_email = author.email if may_have_account(author) else ""
+    email = signed_in_email or intercom_email
     if itop.is_administrator is False or not email:
         return 0
-    return accounts_of(itop, itop_client(itop), {email}, deadline=settings.WRITE_SECONDS).get(
-        email.casefold(), 0
-    )
+    accounts = accounts_of(itop, itop_client(itop), {email}, deadline=settings.WRITE_SECONDS)
+    return accounts.get(email.casefold(), 0)
 
 
-# --- The turn of the message's writer ---
+# --- Called by the message's writer, for the files of one message ---
 
 
 def messages_with_files(ticket: Ticket, part_ids: Iterable[str]) -> set[tuple[int, str, str]]:
-    """Return conversation, kind and id of those of these messages to the ticket that have files.
+    """Return the messages to the ticket that have files, as (conversation pk, part kind, part id).
 
-    Files that a worker has copied already count too: the entries link to them.
+    Files that are copied already count too, because the entry links to them.
     """
     rows = FileToItop.objects.filter(ticket=ticket, part_id__in=part_ids, is_redacted=False)
     return set(rows.values_list("conversation_id", "part_kind", "part_id"))
 
 
-def copy_first(delivery: Delivery) -> tuple[Part, FileLinks] | None:
+def copy_small_files(delivery: Delivery) -> MessageWithFiles | None:
     """Copy the small files of a message that is about to be written, within HEAD_START_SECONDS.
 
-    Return the message, completed from the conversation if the notification left files out, and the links to its files;
-    None if it has no files. What is not copied in time is left to the workers. Never raises because of a file.
+    Return the message with the links to its files, or None if it has no files. If the notification left files out, the
+    message is completed from the conversation. Files that are not copied in time are left to the workers. An error of
+    a file is stored in its row, and not raised.
     """
     rows = _rows_of(delivery)
     if not rows or not delivery.part:
@@ -273,28 +299,33 @@ def copy_first(delivery: Delivery) -> tuple[Part, FileLinks] | None:
     part = part_from_json(delivery.part)
     if not delivery.conversation.workspace.copies_files:
         _hand_over(rows)
-        return part, NO_LINKS
-    ends = time.monotonic() + HEAD_START_SECONDS
-    owner = TicketOwner()
+        return MessageWithFiles(part, NO_LINKS)
     if not delivery.attempts and not _is_slow(delivery):
+        ends = time.monotonic() + HEAD_START_SECONDS
         part = _completed(delivery, part, rows)
         rows = _rows_of(delivery)
-        # Pictures first: only this attempt can show them, and a file that comes later is among those of the ticket.
-        for row in sorted(rows, key=lambda row: not row.is_inline):
-            seconds = ends - time.monotonic()
-            if seconds < MIN_SECONDS:
-                break
-            if row.state != FileToItop.State.WAITING or row.attempts:
-                continue
-            if row.size <= HEAD_START_BYTES and claim(row, CLAIM_SECONDS):
-                _attempt(row, seconds, owner=owner, shows_picture=_shows_pictures(delivery))
-                row.refresh_from_db(fields=["state", "attachment_id", "inline_image_id"])
+        _copy_until(ends, delivery, rows)
     _hand_over(rows)
-    return part, _links(part, [row for row in rows if row.position != FileToItop.LOOKUP])
+    return MessageWithFiles(part, _links(part, [row for row in rows if row.position != FileToItop.LOOKUP]))
+
+
+def _copy_until(ends: float, delivery: Delivery, rows: Sequence[FileToItop]) -> None:
+    """Copy the small files that have not been tried yet, until `ends` (monotonic clock)."""
+    owner = TicketOwner()
+    # Pictures come first: the log can only show a picture that is copied before the entry is written.
+    for row in sorted(rows, key=lambda row: not row.is_inline):
+        seconds = ends - time.monotonic()
+        if seconds < MIN_SECONDS:
+            return
+        if row.state != FileToItop.State.WAITING or row.attempts:
+            continue
+        if row.size <= HEAD_START_BYTES and claim(row, CLAIM_SECONDS):
+            _attempt(row, seconds, owner=owner, shows_picture=_shows_pictures(delivery))
+            row.refresh_from_db(fields=["state", "attachment_id", "inline_image_id"])
 
 
 def _hand_over(rows: Iterable[FileToItop]) -> None:
-    """Leave the files that were not tried to the workers, which need not wait for the message any longer."""
+    """Make the files that were not tried due now, so that workers copy them. Until now they waited for the message."""
     for row in rows:
         if row.due_at > row.created_at + HEAD_START:
             continue  # a worker has claimed it
@@ -309,15 +340,19 @@ def _of_same_message(row: FileToItop) -> FileToItopQuerySet:
 
 
 def _rows_of(delivery: Delivery) -> list[FileToItop]:
-    rows = FileToItop.objects.of_message(delivery).filter(is_redacted=False)
-    found = list(rows.select_related("ticket__itop", "conversation__workspace__profile"))
-    for row in found:
+    files = FileToItop.objects.of_message(delivery).filter(is_redacted=False)
+    rows = list(files.select_related("ticket__itop", "conversation__workspace__profile"))
+    for row in rows:
+        # One object for the instance, so that a capability learnt from a file holds for the entry, too.
         row.ticket.itop = delivery.ticket.itop
-    return found
+    return rows
 
 
 def _completed(delivery: Delivery, part: Part, rows: Sequence[FileToItop]) -> Part:
-    """Return the part as the conversation has it, if the notification only mentioned its files."""
+    """If the notification only mentioned the files, fetch the part from Intercom and store it. Return the part.
+
+    If Intercom does not return it now, leave the look-up to a worker and return `part` unchanged.
+    """
     lookup = next((row for row in rows if row.position == FileToItop.LOOKUP), None)
     if lookup is None or not claim(lookup, CLAIM_SECONDS):
         return part
@@ -327,12 +362,14 @@ def _completed(delivery: Delivery, part: Part, rows: Sequence[FileToItop]) -> Pa
         FileToItop.objects.filter(pk=lookup.pk).update(due_at=timezone.now())
         log.info("file.lookup_postponed", file=lookup.pk, error=type(error).__name__)
         return part
-    Delivery.objects.filter(pk=delivery.pk, cleaned_at=None).update(part=part_to_json(whole))
-    return part_from_json(part_to_json(whole))
+    stored = part_to_json(whole)
+    Delivery.objects.filter(pk=delivery.pk, cleaned_at=None).update(part=stored)
+    # Not `whole`: like every message that is rendered, the part has no addresses of attached files.
+    return part_from_json(stored)
 
 
 def _is_slow(delivery: Delivery) -> bool:
-    """Return whether a download of this workspace took too long a moment ago."""
+    """Return whether a download of this workspace has recently timed out."""
     return FileToItop.objects.filter(
         conversation__workspace=delivery.conversation.workspace_id,
         state=FileToItop.State.WAITING,
@@ -347,8 +384,7 @@ def _shows_pictures(delivery: Delivery) -> bool:
     return is_administrator is not False and delivery.conversation.workspace.shows_pictures_in_log
 
 
-def _is_coming(row: FileToItop) -> bool:
-    """Return whether the file is in the ticket or is expected there."""
+def _is_copied_or_will_be(row: FileToItop) -> bool:
     is_too_large = row.size > row.conversation.workspace.max_file_bytes
     return row.state == FileToItop.State.COPIED or (
         row.state == FileToItop.State.WAITING and not is_too_large
@@ -356,7 +392,7 @@ def _is_coming(row: FileToItop) -> bool:
 
 
 def _links(part: Part, rows: Sequence[FileToItop]) -> FileLinks:
-    by_position = {row.position: row for row in rows if _is_coming(row)}
+    by_position = {row.position: row for row in rows if _is_copied_or_will_be(row)}
     attached = {
         position: file_url(row) for position, row in by_position.items() if position < len(part.attachments)
     }
@@ -365,4 +401,4 @@ def _links(part: Part, rows: Sequence[FileToItop]) -> FileLinks:
         row = by_position.get(file.position)
         if file.is_inline and row is not None:
             pictures[without_query(file.url)] = MediaLink(file_url(row), picture_url(row), row.name)
-    return FileLinks(attached, pictures)
+    return FileLinks(attached=attached, pictures=pictures)

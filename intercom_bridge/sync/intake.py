@@ -1,4 +1,4 @@
-"""Turn webhook events into deliveries: decide which message goes to which tickets, and why others are skipped."""
+"""Turn webhook events into deliveries: decide which message is copied to which tickets, and why others are skipped."""
 
 import datetime as dt
 import json
@@ -43,7 +43,7 @@ from .message import Destination, destination, order_of, part_to_json, redaction
 
 log = structlog.get_logger(__name__)
 
-# Teammates also write while they close, open, assign or snooze a conversation.
+# Teammates can also write a message while they close, open, assign or snooze a conversation.
 FOLLOWED_TOPICS = (
     "conversation.user.replied",
     "conversation.admin.replied",
@@ -57,59 +57,67 @@ FOLLOWED_TOPICS = (
     "conversation_part.redacted",
     "contact.merged",
 )
-# In a conversation that is also a ticket of Intercom's, messages come with these. Their items contain no conversation:
-# it is compared with Intercom.
+# Intercom reports a message with these topics if the conversation is also one of Intercom's own tickets. Such a
+# notification does not contain the conversation, so the bridge fetches and compares the conversation.
 TICKET_TOPICS = ("ticket.admin.replied", "ticket.contact.replied", "ticket.note.created")
 State = WebhookEvent.State
 
 # After this time, another worker may process an event that this one has claimed.
 CLAIMED_SECONDS = 60.0
-# How long a message waits for Intercom's response to a post of the bridge that it may be.
+# An echo is a notification about a message that the bridge itself has posted. While Intercom has not responded to such
+# a post, an event that may be its echo is postponed, again and again up to the longest wait.
 ECHO_SECONDS = 5.0
 LONGEST_WAIT_FOR_ECHO = dt.timedelta(minutes=1)
 BATCH = 10
 
 
 def process_batch() -> int:
-    """Process a batch of events that are due, and return how many there were."""
-    chosen = _due_in_turn()
-    # Claimed together: on SQLite, each statement that writes waits for all other writers.
+    """Claim and process a batch of due events. Return how many were due, including those that other workers claimed."""
+    event_ids = _due_in_turn()
+    # A random time, by which the events that this worker has claimed differ from those of other workers.
     until = timezone.now() + dt.timedelta(seconds=random.uniform(CLAIMED_SECONDS, CLAIMED_SECONDS + 1))  # noqa: S311
-    if not WebhookEvent.objects.due().filter(pk__in=chosen).update(due_at=until):
-        return len(chosen)
-    # The time tells this claim from another worker's.
-    claimed = WebhookEvent.objects.filter(due_at=until).select_related("workspace").in_bulk(chosen)
-    for key in chosen:
-        if key in claimed:
-            _process_safely(claimed[key])
-    return len(chosen)
+    # Claimed in one statement: on SQLite, each statement that writes waits for all other writers.
+    if not WebhookEvent.objects.due().filter(pk__in=event_ids).update(due_at=until):
+        return len(event_ids)
+    claimed = WebhookEvent.objects.filter(due_at=until).select_related("workspace").in_bulk(event_ids)
+    for event_id in event_ids:
+        if event_id in claimed:
+            _process_safely(claimed[event_id])
+    return len(event_ids)
 
 
 def _due_in_turn() -> list[int]:
-    """Return the keys of a batch of due events: the oldest, then the first of each conversation, then others.
+    """Return the ids of the next events to process, at most BATCH.
 
-    The workspaces take turns, and in each of them a conversation with fewer events comes first, so that a flood delays
-    no other conversation. The oldest event of all comes first, so that every event is processed at some time.
+    1. The oldest event, so that no event waits forever.
+    2. The first event of each conversation. The workspaces take turns, and conversations with fewer events come first,
+       so that a flood in one conversation does not delay the others.
+    3. Further events, oldest first.
     """
     due = WebhookEvent.objects.due()
-    firsts = (
-        due.order_by().values("workspace", "conversation_id").annotate(first=Min("pk"), count=Count("pk"))
+    conversations = (
+        due.order_by()
+        .values("workspace", "conversation_id")
+        .annotate(first_event=Min("pk"), event_count=Count("pk"))
     )
     by_workspace: dict[Any, list[int]] = {}
-    for row in firsts.order_by("count", "first"):
-        by_workspace.setdefault(row["workspace"], []).append(row["first"])
-    in_turn = [key for keys in zip_longest(*by_workspace.values()) for key in keys if key is not None]
+    for conversation in conversations.order_by("event_count", "first_event"):
+        by_workspace.setdefault(conversation["workspace"], []).append(conversation["first_event"])
+    rounds = zip_longest(*by_workspace.values())
+    in_turn = [event_id for one_round in rounds for event_id in one_round if event_id is not None]
     oldest = list(due.values_list("pk", flat=True)[:BATCH])
-    return list(dict.fromkeys([*oldest[:1], *in_turn, *oldest]))[:BATCH]
+    without_duplicates = list(dict.fromkeys([*oldest[:1], *in_turn, *oldest]))
+    return without_duplicates[:BATCH]
 
 
 def process_unprocessed(events: WebhookEventQuerySet, limit: int | None = None) -> bool:
-    """Process the events of a ticket before its next message is chosen.
+    """Process the unprocessed events of a ticket. Return False if some are left, because the database failed.
 
-    Return False if some are left: all if there are more than `limit`, or some because the database failed.
+    If there are more than `limit`, process none and return False.
 
-    Several workers process events at the same time. Without this, a later message could be written while an earlier
-    one, committed before it, is still being processed. Processing an event twice creates nothing twice.
+    The ticket's writer calls this before it chooses the next message. Several workers process events at the same time:
+    otherwise it might write a later message while another worker still processes the event of an earlier one. If both
+    process the same event, its deliveries are created only once.
     """
     if limit is not None:
         events = events[: limit + 1]
@@ -120,7 +128,7 @@ def process_unprocessed(events: WebhookEventQuerySet, limit: int | None = None) 
 
 
 def _process_safely(event: WebhookEvent) -> bool:
-    """Fail an event that raises an unexpected error; return False if the event still has to be processed."""
+    """Process an event. An unexpected error sets it to failed. Return False if the database failed."""
     workspace = event.workspace.workspace_id
     try:
         with bound_contextvars(workspace=workspace, conversation=event.conversation_id):
@@ -139,14 +147,14 @@ def _process_safely(event: WebhookEvent) -> bool:
 
 @dataclass(frozen=True)
 class Skip:
-    """Why an event has no message for any ticket."""
+    """The reason why an event has no message for any ticket, as reason code and detail."""
 
     code: str
     detail: str = ""
 
 
 def classify(event: WebhookEvent) -> PayloadConversation | Skip:
-    """Return the conversation that the event reports, or why it is skipped. Read only the event itself."""
+    """Return the conversation that the event reports, or why the event is skipped. Do not query the database."""
     if event.topic == "ping":
         return Skip(ReasonCode.PING)
     if not event.workspace.enabled:
@@ -161,9 +169,9 @@ def classify(event: WebhookEvent) -> PayloadConversation | Skip:
 
 
 def process_event(event: WebhookEvent) -> None:
-    """Create the deliveries of an event and finish it, or postpone it."""
+    """Create the deliveries of an event and finish it. Postpone an event that may be an echo of our own post."""
     if event.topic in TICKET_TOPICS and event.workspace.enabled:
-        _compare_soon(event)
+        _compare_conversations_of_ticket(event)
         return
     if event.topic == "contact.merged" and event.workspace.enabled:
         _follow_contact_merge(event)
@@ -177,7 +185,7 @@ def process_event(event: WebhookEvent) -> None:
     if conversation is None:
         _skip(event, Skip(ReasonCode.NOT_LINKED))
         if linked.filter(links__isnull=False).exists():
-            # The ticket was linked after the query above, and before this event was skipped.
+            # A ticket was linked between the query above and the skip.
             WebhookEvent.objects.requeue_unlinked(event.workspace, reported.id, event.received_at)
         return
     if not reported.parts:
@@ -188,29 +196,30 @@ def process_event(event: WebhookEvent) -> None:
     if is_fresh and any(may_be_our_echo(conversation, part) for part in reported.parts):
         event.postpone(ECHO_SECONDS, ReasonCode.OWN_POST_PENDING)
         return
-    # Converted before the transaction begins: on SQLite, it excludes all other writers.
-    _deliver_to_links(event, conversation, [(part, destination(part)) for part in reported.parts])
+    # Determined before the transaction begins: on SQLite, a transaction excludes all other writers.
+    parts = [(part, destination(part)) for part in reported.parts]
+    _deliver_to_links(event, conversation, parts)
 
 
-def _compare_soon(event: WebhookEvent) -> None:
-    """Compare the linked conversations of one of Intercom's own tickets, whose notification has another shape."""
+def _compare_conversations_of_ticket(event: WebhookEvent) -> None:
+    """Schedule a comparison, due now, of the linked conversations of one of Intercom's own tickets."""
     try:
         ids = conversation_ids_of_ticket(json.loads(bytes(event.body)))
     except (ValueError, RecursionError) as error:
         _skip(event, Skip(ReasonCode.UNREADABLE, str(error)))
         return
-    linked = Conversation.objects.filter(workspace=event.workspace, conversation_id__in=ids)
-    keys = list(linked.filter(links__isnull=False).values_list("pk", flat=True))
-    if not keys:
+    conversations = Conversation.objects.filter(workspace=event.workspace, conversation_id__in=ids)
+    linked_pks = list(conversations.filter(links__isnull=False).values_list("pk", flat=True))
+    if not linked_pks:
         _skip(event, Skip(ReasonCode.NOT_LINKED))
         return
-    Conversation.objects.filter(pk__in=keys).compare_within(0)
+    Conversation.objects.filter(pk__in=linked_pks).compare_within(0)
     event.settle(State.HANDLED)
 
 
 @transaction.atomic
 def _follow_contact_merge(event: WebhookEvent) -> None:
-    """Move the stored data of a merged contact to the contact that Intercom keeps."""
+    """Move the stored data of a contact that was merged into another one to the contact that Intercom keeps."""
     try:
         merged_id, contact_id = merged_contact_ids(json.loads(bytes(event.body)))
     except (ValueError, RecursionError) as error:
@@ -222,7 +231,7 @@ def _follow_contact_merge(event: WebhookEvent) -> None:
     PersonMatch.objects.follow_merge(event.workspace, merged_id, contact_id)
     Participant.objects.follow_merge(event.workspace, merged_id, contact_id)
     if not event.settle(State.HANDLED) and event.is_cleaned():
-        # A contact was erased meanwhile.
+        # A contact was erased at the same time, and the event with it: store nothing about the contact again.
         transaction.set_rollback(True)
 
 
@@ -231,30 +240,31 @@ def _deliver_to_links(
     event: WebhookEvent, conversation: Conversation, parts: Iterable[tuple[Part, Destination]]
 ) -> None:
     """Create the deliveries of an event and finish it, in one transaction."""
-    # Locked: a ticket that is unlinked or paused at the same time gets nothing more.
+    # Locked, so that nobody unlinks a ticket or pauses its sync before the deliveries are created.
     links = list(TicketLink.objects.of_conversation(conversation).select_for_update(of=("self",)))
     if not links:
         _skip(event, Skip(ReasonCode.NOT_LINKED))
         return
     for link in links:
         link.conversation = conversation
-    deliveries = [
-        delivery
-        for part, to in parts
-        for link in links
-        if (delivery := redact(link, part, event) or deliver(link, part, to, event)) is not None
-    ]
-    # The next notification may get lost.
+    deliveries = []
+    for part, target in parts:
+        for link in links:
+            delivery = redact(link, part, event) or deliver(link, part, target, event)
+            if delivery is not None:
+                deliveries.append(delivery)
+    # Intercom may fail to notify us of the next message, so look for it after a while.
     Conversation.objects.filter(pk=conversation.pk).compare_within(COMPARED_EVERY_SECONDS)
     if not event.settle(*_outcome(deliveries)) and event.is_cleaned():
-        # The event's content was erased after it was read, so nothing of it may be stored.
+        # The event's content was erased after we had read it, so its deliveries may not be stored.
         transaction.set_rollback(True)
 
 
 def deliver_since(link: TicketLink, since: dt.datetime) -> None:
-    """Have the messages of the conversation that arrived since then delivered to a new link.
+    """Deliver the messages of the conversation that arrived at or after `since` to the ticket of a new link.
 
-    Its other tickets may have received them, they may have found no link, or their notifications were lost.
+    Events that were skipped because no ticket was linked are processed again. Messages that the conversation's other
+    tickets received are delivered here. A comparison finds the messages whose notifications were lost.
     """
     conversation = link.conversation
     WebhookEvent.objects.requeue_unlinked(conversation.workspace, conversation.conversation_id, since)
@@ -273,18 +283,22 @@ def deliver_since(link: TicketLink, since: dt.datetime) -> None:
 
 
 def deliver(
-    link: TicketLink, part: Part, to: Destination, event: WebhookEvent | None = None
+    link: TicketLink, part: Part, target: Destination, event: WebhookEvent | None = None
 ) -> Delivery | None:
-    """Create the delivery of this part to this ticket; return None if it exists already.
+    """Create the delivery of this part to this link's ticket. Return None if it exists already.
 
-    `to` is the part's destination. Determine it before a transaction begins, because that takes time.
+    `target` is the result of `destination(part)`, which takes time: call it before a transaction begins. `event` is the
+    event that reported the part, None if a comparison found it.
     """
     delivery, is_new = Delivery.objects.get_or_create(
         ticket=link.ticket,
         conversation=link.conversation,
         kind=part.kind,
         part_id=part.id,
-        defaults={"webhook_event": event, **_draft(link, part, to, is_late=event is None)},
+        defaults={
+            "webhook_event": event,
+            **_new_values(link, part, target, found_by_comparison=event is None),
+        },
     )
     if is_new and delivery.log and part.kind != "redaction":
         add_rows(link, part, delivery.log)
@@ -292,9 +306,10 @@ def deliver(
 
 
 def redact(link: TicketLink, part: Part, event: WebhookEvent) -> Delivery | None:
-    """Erase our copy of a part that was redacted in Intercom, and return the notice for the private log.
+    """Erase our copies of a part that was redacted in Intercom. Its files in iTop are deleted or kept, as configured.
 
-    Return None if the part is not redacted, or if nothing of it was written.
+    Return the delivery of a notice to the private log. Return None if the part is not redacted, if it had not been
+    written to iTop, or if the sync is paused.
     """
     if not part.redacted:
         return None
@@ -313,12 +328,12 @@ def redact(link: TicketLink, part: Part, event: WebhookEvent) -> Delivery | None
     files = FileToItop.objects.filter(
         ticket=link.ticket, conversation=link.conversation, part_kind=part.kind, part_id=part.id
     )
-    redacted = files.redact(deletes=link.conversation.workspace.deletes_redacted_files)
+    redacted_files = files.redact(deletes=link.conversation.workspace.deletes_redacted_files)
     if not was_written or not link.sync_on:
         return None
     with translation.override(link.conversation.workspace.language):
         notice = redaction_of(
-            part, int(now.timestamp()), deleted_files=redacted.to_delete, kept_files=redacted.kept
+            part, int(now.timestamp()), deleted_files=redacted_files.to_delete, kept_files=redacted_files.kept
         )
     return deliver(link, notice, destination(notice), event)
 
@@ -332,7 +347,7 @@ def deliver_together(link: TicketLink, parts: Sequence[Part]) -> None:
                 conversation=link.conversation,
                 kind=part.kind,
                 part_id=part.id,
-                **_draft(link, part, destination(part)),
+                **_new_values(link, part, destination(part)),
             )
             for part in parts
         ],
@@ -343,68 +358,82 @@ def deliver_together(link: TicketLink, parts: Sequence[Part]) -> None:
             add_rows(link, part, log_name)
 
 
-def reason_to_skip(link: TicketLink, part: Part, to: Destination) -> str:
-    """Return the code of why a part that no event has reported is not written to the link's ticket, "" if it is."""
-    return _destination_in(link, part, to, is_late=True).code
+def reason_to_skip(link: TicketLink, part: Part, target: Destination) -> str:
+    """Return the reason code for not copying a part that a comparison found to the link's ticket, "" to copy it."""
+    return _destination_in(link, part, target, found_by_comparison=True).code
 
 
-def _draft(link: TicketLink, part: Part, to: Destination, *, is_late: bool = False) -> dict[str, Any]:
-    """Return the values of a new delivery, without its key."""
-    # A part whose date cannot be read was written about now.
-    part = part if part.created_at else replace(part, created_at=int(timezone.now().timestamp()))
-    to = _destination_in(link, part, to, is_late=is_late)
+def _new_values(
+    link: TicketLink, part: Part, target: Destination, *, found_by_comparison: bool = False
+) -> dict[str, Any]:
+    """Return the field values of a new delivery, without the fields that identify it."""
+    if not part.created_at:
+        # Intercom's date is missing or unreadable. The part was written about now.
+        part = replace(part, created_at=int(timezone.now().timestamp()))
+    target = _destination_in(link, part, target, found_by_comparison=found_by_comparison)
     return {
         "part_order": order_of(part.id),
         "part_created_at": part.created_at,
         "author": (part.author.name or part.author.email)[:200],
-        "log": to.log,
-        "part": part_to_json(part) if to.log else {},
-        "state": Delivery.State.SKIPPED if to.code else Delivery.State.WAITING,
-        "reason_code": to.code,
-        "reason_detail": to.detail,
-        # A link without a teammate was adopted from the PHP extension.
+        "log": target.log,
+        "part": part_to_json(part) if target.log else {},
+        "state": Delivery.State.SKIPPED if target.code else Delivery.State.WAITING,
+        "reason_code": target.code,
+        "reason_detail": target.detail,
+        # Only a link that was adopted from the PHP extension has no teammate. The extension may have written the
+        # messages that are older than the link.
         "may_be_in_log": not link.linked_by and part.created_at < link.created_at.timestamp(),
     }
 
 
-def _destination_in(link: TicketLink, part: Part, to: Destination, *, is_late: bool) -> Destination:
+def _destination_in(
+    link: TicketLink, part: Part, target: Destination, *, found_by_comparison: bool
+) -> Destination:
     """Return the destination of the part in this link's ticket, with a reason code if it is not copied.
 
-    If the sync is paused, the destination keeps its log, because the part may be copied later. A part that
-    reconciliation finds (`is_late`) is skipped also if the sync was paused when the part was written.
+    While the sync is paused, the destination keeps its log, because the part may be copied later. A part that a
+    comparison found also counts as paused if the sync was paused when the part was written.
     """
-    since = (link.since_part_at, link.since_part_order)
-    if part.created_at and (part.created_at, order_of(part.id)) <= since:
+    last_part_before_link = (link.since_part_at, link.since_part_order)
+    if part.created_at and (part.created_at, order_of(part.id)) <= last_part_before_link:
         return Destination(code=ReasonCode.WRITTEN_BEFORE_LINK)
-    if _is_our_echo(link.conversation, part):
+    if _recognise_own_post(link.conversation, part):
         return Destination(code=ReasonCode.OWN_MESSAGE)
-    if to.log and (not link.sync_on or (is_late and link.was_paused_at(part.created_at))):
-        return Destination(to.log, ReasonCode.SYNC_PAUSED)
-    return to
+    is_paused = not link.sync_on or (found_by_comparison and link.was_paused_at(part.created_at))
+    if target.log and is_paused:
+        return Destination(target.log, ReasonCode.SYNC_PAUSED)
+    return target
 
 
-def _is_our_echo(conversation: Conversation, part: Part) -> bool:
-    """Return whether the bridge posted the part, by its id or its app's package code. The author proves nothing."""
-    code = conversation.workspace.app_package_code
-    if code and part.app_package_code == code:
+def _recognise_own_post(conversation: Conversation, part: Part) -> bool:
+    """Return whether the bridge posted the part: by its app's package code, its id, or its text.
+
+    After a match by text, store the part's id. The author proves nothing, because the bridge posts as a teammate.
+    """
+    our_code = conversation.workspace.app_package_code
+    if our_code and part.app_package_code == our_code:
         return True
-    # Intercom's response did not always show which part it had made of a message, or has not come yet.
-    is_posted = Q(state=OutgoingMessage.State.POSTED)
+    may_be_posted = Q(state=OutgoingMessage.State.POSTED)
     if part.app_package_code:
-        is_posted |= Q(state=OutgoingMessage.State.WAITING, attempts__gt=0)
-    candidates = OutgoingMessage.objects.filter(
-        Q(part_id=part.id) | Q(is_posted, part_id="", cleaned_at=None), conversation=conversation
-    )
-    if any(message.part_id for message in candidates):
+        # Intercom may have created the part although the bridge has received no response yet.
+        may_be_posted |= Q(state=OutgoingMessage.State.WAITING, attempts__gt=0)
+    # Intercom's response to a post does not always show which part was created.
+    part_is_unknown = Q(may_be_posted, part_id="", cleaned_at=None)
+    posts = OutgoingMessage.objects.filter(Q(part_id=part.id) | part_is_unknown, conversation=conversation)
+    if any(post.part_id == part.id for post in posts):
         return True
-    for message in candidates:
-        if comparable(message.body) == comparable(part.body):
-            return bool(OutgoingMessage.objects.filter(pk=message.pk, part_id="").update(part_id=part.id))
+    for post in posts:
+        if comparable(post.body) == comparable(part.body):
+            # False if another worker has just stored another part for this post.
+            return bool(OutgoingMessage.objects.filter(pk=post.pk, part_id="").update(part_id=part.id))
     return False
 
 
 def may_be_our_echo(conversation: Conversation, part: Part) -> bool:
-    """Return whether an app posted the part while our app's code is unknown and a post of ours is in progress."""
+    """Return whether the part may be a post of the bridge that is not recognised yet.
+
+    This is so if an app posted it, our own app's package code is unknown, and a post of ours is waiting.
+    """
     return (
         bool(part.app_package_code)
         and not conversation.workspace.app_package_code
@@ -418,11 +447,14 @@ def _skip(event: WebhookEvent, skip: Skip) -> None:
 
 
 def _outcome(deliveries: list[Delivery]) -> tuple[str, str, str]:
-    """Return the event's state, reason code and detail: those of its deliveries."""
+    """Return the event's state, reason code and detail, from its new deliveries.
+
+    The event is skipped only if all deliveries are skipped. The reason is that of the first skipped delivery.
+    """
     if not deliveries:
         return State.SKIPPED, ReasonCode.DUPLICATE, ""
     skipped = [delivery for delivery in deliveries if delivery.state == Delivery.State.SKIPPED]
-    state = State.SKIPPED if len(skipped) == len(deliveries) else State.HANDLED
     if not skipped:
-        return state, ReasonCode.NONE, ""
+        return State.HANDLED, ReasonCode.NONE, ""
+    state = State.SKIPPED if len(skipped) == len(deliveries) else State.HANDLED
     return state, skipped[0].reason_code, skipped[0].reason_detail

@@ -17,33 +17,35 @@ from intercom_bridge.models.reason import ReasonCode
 from itop_client import LogItem, idempotency_key
 
 MAX_KEY_LENGTH = 255
-_AGAIN = re.compile(r", written again \(\d+\)$")
+_WRITTEN_AGAIN = re.compile(r", written again \(\d+\)$")
 
-# part_type -> (log, whether a text or file is required). Text in parts of other types goes to the private log,
-# because Intercom does not document who sees it.
+# The log by part_type. Text in parts of other types goes to the private log, because Intercom does not document who
+# sees such a text.
 LOG_OF_PART_TYPE = {
-    "source": (Log.PUBLIC, False),
-    "comment": (Log.PUBLIC, False),
-    "assignment": (Log.PUBLIC, True),
-    "close": (Log.PUBLIC, True),
-    "open": (Log.PUBLIC, True),
-    "note": (Log.PRIVATE, False),
-    "note_and_reopen": (Log.PRIVATE, False),
+    "source": Log.PUBLIC,
+    "comment": Log.PUBLIC,
+    "assignment": Log.PUBLIC,
+    "close": Log.PUBLIC,
+    "open": Log.PUBLIC,
+    "note": Log.PRIVATE,
+    "note_and_reopen": Log.PRIVATE,
 }
+# Parts of these types usually are events without a text.
+_EVENT_TYPES = ("assignment", "close", "open")
 
 
 @dataclass(frozen=True)
 class FileLinks:
-    """The copies of a message's files in iTop.
-
-    `attached` are addresses by the position of the attached file, `pictures` the copies of pictures in the text by the
-    picture's address without its query. `expected` is the number of files that cannot be linked, because they are
-    copied after the entry is written.
-    """
+    """The links of a log entry to the copies of the message's files in iTop."""
 
     attached: Mapping[int, str] = field(default_factory=dict)
+    """The address of the copy, by the attached file's position."""
+
     pictures: Mapping[str, MediaLink] = field(default_factory=dict)
+    """The copy of a picture in the text, by the picture's address in Intercom without its query."""
+
     expected: int = 0
+    """The number of files that cannot be linked, because they are copied after the entry is written."""
 
 
 NO_LINKS = FileLinks()
@@ -51,7 +53,11 @@ NO_LINKS = FileLinks()
 
 @dataclass(frozen=True)
 class Destination:
-    """The log that a part is written to ("public_log", "private_log" or ""), and why it is not written there."""
+    """The log that a part is written to: "public_log" or "private_log".
+
+    If the part is not written, `code` and `detail` are the reason. Then `log` is "", unless the part may be written
+    later, because the sync is paused.
+    """
 
     log: str = ""
     code: str = ReasonCode.NONE
@@ -59,36 +65,40 @@ class Destination:
 
 
 def destination(part: Part) -> Destination:
-    """Return the log for a part; the log is "" and the code is set if the part is never written.
+    """Return the log for a part. If the part is never written, return the reason code without a log.
 
     A part of an unknown type goes to the private log if a person wrote text in it.
     """
-    is_known = part.part_type in LOG_OF_PART_TYPE
-    log, only_with_text = LOG_OF_PART_TYPE.get(part.part_type, (Log.PRIVATE, True))
     if part.author.type == "bot":
         return Destination(code=ReasonCode.BOT_MESSAGE)
     if part.redacted:
         return Destination(code=ReasonCode.REDACTED)
+    has_content = bool(body_html(part))
     is_by_person = part.author.type in ("admin", "user", "lead")
-    if not is_known and not (is_by_person and body_html(part)):
+    log = LOG_OF_PART_TYPE.get(part.part_type)
+    if log is None:
+        if is_by_person and has_content:
+            return Destination(Log.PRIVATE)
         return Destination(code=ReasonCode.UNKNOWN_PART_TYPE, detail=part.part_type[:40])
-    if not body_html(part):
-        return Destination(code=ReasonCode.NO_MESSAGE if only_with_text else ReasonCode.EMPTY_MESSAGE)
-    return Destination(log)
+    if has_content:
+        return Destination(log)
+    is_event = part.part_type in _EVENT_TYPES
+    return Destination(code=ReasonCode.NO_MESSAGE if is_event else ReasonCode.EMPTY_MESSAGE)
 
 
 def body_html(part: Part, conversation_url: str = "", links: FileLinks = NO_LINKS) -> str:
-    """Return the entry's HTML: the text and the names of the files; "" if there is neither.
+    """Return the entry's HTML: the text and the names of the files. Return "" if there is neither.
 
-    If the text is too long for a log, it ends with `conversation_url`, where the rest can be read. Files are linked to
-    their copies in iTop, never to Intercom, whose addresses work for half an hour only (file_attribute model).
+    A text that is too long for a log is cut, and ends with `conversation_url`, where the rest can be read. Files are
+    linked to their copies in iTop, not to Intercom, where an address works for half an hour only
+    (Intercom's reference, `file_attribute`).
     """
     text = to_log_html(part.body, conversation_url, links.pictures)
     if part.subject and part.kind == "source" and text:
         text = f"<p><b>{html.escape(part.subject)}</b></p>{text}"
     if part.attachments:
         names = ", ".join(
-            _linked_name(file, links.attached.get(n)) for n, file in enumerate(part.attachments)
+            _linked_name(file, links.attached.get(position)) for position, file in enumerate(part.attachments)
         )
         files = ngettext("[File: %(names)s]", "[Files: %(names)s]", len(part.attachments)) % {"names": names}
         text += f"<p>{files}</p>"
@@ -103,7 +113,7 @@ def body_html(part: Part, conversation_url: str = "", links: FileLinks = NO_LINK
 
 
 def _linked_name(file: Attachment, url: str | None) -> str:
-    # The name that the copy has, without characters that would change how the rest of the line reads.
+    # The name of the copy in iTop. It has no control characters that would change the order of the text after it.
     name = html.escape(safe_name(file.name, file.content_type) if file.name else name_of(file))
     return f'<a href="{html.escape(url)}">{name}</a>' if url else name
 
@@ -113,54 +123,58 @@ def name_of(file: Attachment) -> str:
 
 
 def shown_name(author: Author) -> str:
-    """Return how a log names an author."""
+    """Return the name that a log shows for an author without an iTop account."""
     return label_of_author(author.name or author.email)
 
 
 def label_of_author(name: str) -> str:
-    """Return how a log names an author without an iTop account: "Jo Park (Intercom)"."""
+    """Return the name that a log shows for an author without an iTop account, such as "Jo Park (Intercom)"."""
     return f"{name or _('Somebody')} (Intercom)"[:200]
 
 
 def may_have_account(author: Author) -> bool:
-    """Return whether the author may have an iTop account. A lead may not: anyone can type an e-mail address."""
+    """Return whether an iTop account may be looked up by the author's e-mail address.
+
+    A lead's address is not used, because Intercom lets visitors enter any address.
+    """
     return author.type in ("admin", "user") and bool(author.email)
 
 
 def log_item(
     part: Part, account_id: int, conversation_url: str, *, may_set_author: bool, links: FileLinks = NO_LINKS
 ) -> dict[str, Any]:
-    """Return the log item, under the author's account or else with the author's name.
+    """Return the log item as JSON. Its author is the iTop account `account_id`, or just a name if that is 0.
 
-    `account_id` 0 means no account. iTop accepts an author only from accounts with the Administrator profile. Without
-    it, the name is part of the text.
+    Without `may_set_author`, the text begins with the author's name instead: iTop accepts an author only from accounts
+    with the Administrator profile.
     """
     text = body_html(part, conversation_url, links)
+    author_name = shown_name(part.author)
     if not may_set_author:
-        text = f"<p><b>{html.escape(shown_name(part.author))}</b></p>{text}"
+        text = f"<p><b>{html.escape(author_name)}</b></p>{text}"
         return LogItem(message=text, date=part.created_at).to_json()
-    login = "" if account_id else shown_name(part.author)
+    login = "" if account_id else author_name
     return LogItem(message=text, date=part.created_at, user_id=account_id, user_login=login).to_json()
 
 
 def idempotency_key_of(workspace_id: str, part: Part) -> str:
-    """Return the idempotency key, which iTop's history shows as the author of the change."""
-    what = {"source": "first message", "redaction": "redaction of message"}.get(part.kind, "message")
+    """Return the idempotency key. iTop's history shows it as the author of the change, so it is readable."""
+    label = {"source": "first message", "redaction": "redaction of message"}.get(part.kind, "message")
     return idempotency_key(
-        f"Intercom {what} {part.id} ({workspace_id})", part.author.name or part.author.email
+        f"Intercom {label} {part.id} ({workspace_id})", part.author.name or part.author.email
     )
 
 
 def rewrite_key(idempotency_key: str, times: int) -> str:
-    """Return the idempotency key of the entry's next write, after concurrent saves removed it `times` times."""
-    first = _AGAIN.sub("", idempotency_key)
-    return f"{first[: MAX_KEY_LENGTH - 20]}, written again ({times})"
+    """Return a new idempotency key for an entry that other saves have removed `times` times from the log."""
+    original_key = _WRITTEN_AGAIN.sub("", idempotency_key)
+    return f"{original_key[: MAX_KEY_LENGTH - 20]}, written again ({times})"
 
 
 def redaction_of(part: Part, at: int, *, deleted_files: int = 0, kept_files: int = 0) -> Part:
-    """Return the notice that a part was redacted at this time (Unix seconds). It does not repeat the part's text.
+    """Return the notice that a part was redacted at this time (Unix seconds), as a part for the private log.
 
-    `deleted_files` are the files whose copies are being deleted, `kept_files` those that the workspace keeps.
+    `deleted_files` is how many files are being deleted from the ticket, `kept_files` how many the workspace keeps.
     """
     author = html.escape(part.author.name or part.author.email or _("Somebody"))
     sentences = [_("A message from %(author)s was redacted in Intercom.") % {"author": author}]
@@ -195,7 +209,10 @@ def redaction_of(part: Part, at: int, *, deleted_files: int = 0, kept_files: int
 
 
 def part_to_json(part: Part) -> dict[str, Any]:
-    """Return the part as JSON values: a Delivery stores them until the entry is rendered."""
+    """Return the part as JSON, in which a Delivery stores it until the entry is rendered.
+
+    The addresses of attached files are left out, because they expire.
+    """
     return {
         "kind": part.kind,
         "id": part.id,
@@ -212,7 +229,7 @@ def part_to_json(part: Part) -> dict[str, Any]:
 
 
 def part_from_json(stored: dict[str, Any]) -> Part:
-    """Return the part that `part_to_json` returned. Raise KeyError or TypeError for other data."""
+    """Return the part from its JSON (see `part_to_json`). Raise KeyError or TypeError for other data."""
     return Part(
         kind=stored["kind"],
         id=stored["id"],
@@ -228,5 +245,5 @@ def part_from_json(stored: dict[str, Any]) -> Part:
 
 
 def order_of(part_id: str) -> int:
-    """Return the part id as a number to sort by, or 0 if it is none that a database can hold."""
+    """Return the part id as a number to sort by. Return 0 if it is not a number or too large for a BigIntegerField."""
     return int(part_id) if part_id.isascii() and part_id.isdigit() and len(part_id) < 19 else 0

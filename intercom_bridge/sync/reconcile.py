@@ -26,13 +26,14 @@ log = structlog.get_logger(__name__)
 FETCH_SECONDS = 10.0
 # Longer than a fetch. If the worker crashes, another one compares the conversation after this time.
 CLAIMED_SECONDS = 60.0
+# A conversation with a message within this time is compared regularly.
 ACTIVE = dt.timedelta(days=1)
-# If parts may be posts of the bridge whose responses have not arrived yet.
+# A comparison is repeated after this time if parts may be the bridge's own posts, to which Intercom has not responded.
 UNSURE_SECONDS = 60.0
 
 
 class ComparisonError(Exception):
-    """The conversation could not be compared. Not before `until` (Unix seconds) is another attempt useful."""
+    """The conversation could not be compared. A retry before `until` (Unix seconds, 0 if unknown) is useless."""
 
     def __init__(self, code: str, detail: str = "", *, until: float = 0.0) -> None:
         super().__init__(reason_label(code, detail))
@@ -46,7 +47,7 @@ class ConversationDeletedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
-    """How many messages a linked ticket lacks, or lacked."""
+    """A linked ticket with missing messages. `messages` is how many were missing."""
 
     ticket: Ticket
     messages: int
@@ -54,30 +55,33 @@ class Gap:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """`unsure`: some parts may be our own posts, which the next comparison will know."""
+    """The result of a comparison. If `unsure`, some parts may be the bridge's own posts: compare again later."""
 
     gaps: tuple[Gap, ...] = ()
     unsure: bool = False
 
 
 def compare(conversation: Conversation, *, fill: bool) -> Comparison:
-    """Return the messages that are missing in the tickets whose sync is on; `fill` schedules them, in order.
+    """Compare the 500 newest parts in Intercom with the tickets whose sync is on. Return which messages are missing.
 
-    Intercom returns the 500 newest parts. Raise ComparisonError or ConversationDeletedError.
+    With `fill`, also schedule the missing messages, in order. Raise ComparisonError or ConversationDeletedError.
     """
     links = TicketLink.objects.of_conversation(conversation).syncing()
     if not links.exists():
         return Comparison()
     parts = sorted(_fetch_messages(conversation), key=lambda part: (part.created_at, order_of(part.id)))
-    # Found out before the transaction begins: on SQLite, it excludes all other writers.
+    # Determined before the transaction begins: on SQLite, a transaction excludes all other writers.
     messages = [(part, destination(part)) for part in parts]
     with transaction.atomic():
-        # Read again: the sync may have been paused during the request to Intercom.
+        # Query the links again: the sync may have been paused during the request to Intercom.
         comparison = _compare(conversation, list(links.all()), messages, fill=fill)
         if fill:
             _save_outcome(conversation)
-    for gap in comparison.gaps if fill else ():
-        log.warning("reconcile.filled", ticket=gap.ticket.ref, messages=gap.messages, **conversation.names)
+    if fill:
+        for gap in comparison.gaps:
+            log.warning(
+                "reconcile.filled", ticket=gap.ticket.ref, messages=gap.messages, **conversation.names
+            )
     return comparison
 
 
@@ -88,26 +92,28 @@ def _compare(
     *,
     fill: bool,
 ) -> Comparison:
-    keys = Delivery.objects.filter(conversation=conversation, ticket__in=[link.ticket for link in links])
-    known = set(keys.values_list("ticket_id", "kind", "part_id"))
+    deliveries = Delivery.objects.filter(
+        conversation=conversation, ticket__in=[link.ticket for link in links]
+    )
+    delivered = set(deliveries.values_list("ticket_id", "kind", "part_id"))
     gaps, unsure = [], False
     for link in links:
         link.conversation = conversation
-        count = 0
-        for part, to in messages:
-            if (link.ticket_id, part.kind, part.id) in known:
+        missing = 0
+        for part, target in messages:
+            if (link.ticket_id, part.kind, part.id) in delivered:
                 continue
-            code = reason_to_skip(link, part, to)
-            if not code and _is_fresh(part) and may_be_our_echo(conversation, part):
+            code = reason_to_skip(link, part, target)
+            if code:
+                if fill and code == ReasonCode.SYNC_PAUSED:
+                    # Stored as skipped, so that a teammate can have it copied after the pause.
+                    deliver(link, part, target)
+            elif _is_fresh(part) and may_be_our_echo(conversation, part):
                 unsure = True
-            elif not code:
-                if not fill or deliver(link, part, to) is not None:
-                    count += 1
-            elif fill and code == ReasonCode.SYNC_PAUSED:
-                # A teammate decides about it, as about the messages that arrived during a pause.
-                deliver(link, part, to)
-        if count:
-            gaps.append(Gap(ticket=link.ticket, messages=count))
+            elif not fill or deliver(link, part, target) is not None:
+                missing += 1
+        if missing:
+            gaps.append(Gap(ticket=link.ticket, messages=missing))
     return Comparison(gaps=tuple(gaps), unsure=unsure)
 
 
@@ -116,15 +122,19 @@ def _is_fresh(part: Part) -> bool:
 
 
 def _fetch_messages(conversation: Conversation) -> Iterable[Part]:
+    """Return the conversation's messages from Intercom. Also store its participants, and whether it was merged away.
+
+    Raise ComparisonError or ConversationDeletedError.
+    """
     workspace = conversation.workspace
     if not workspace.access_token:
         raise ComparisonError(ReasonCode.NO_ACCESS_TOKEN)
     try:
         client = intercom_client(workspace)
-        found = client.conversation(conversation.conversation_id, deadline=FETCH_SECONDS)
-        conversation.learn_merged_away(found.merged_away_at)
-        Participant.objects.note(conversation, found.contact_ids)
-        return found.messages
+        fetched = client.conversation(conversation.conversation_id, deadline=FETCH_SECONDS)
+        conversation.learn_merged_away(fetched.merged_away_at)
+        Participant.objects.note(conversation, fetched.contact_ids)
+        return fetched.messages
     except (IntercomError, SecretDecryptionError) as error:
         if isinstance(error, IntercomRejectedError) and error.status == 404:
             raise ConversationDeletedError from error
@@ -133,7 +143,10 @@ def _fetch_messages(conversation: Conversation) -> Iterable[Part]:
 
 
 def reconcile(conversation: Conversation) -> None:
-    """Schedule the missing messages of a claimed conversation, and store when it is compared next."""
+    """Schedule the missing messages of a conversation, and store when it is compared next.
+
+    A worker calls this after it has claimed the conversation.
+    """
     if not conversation.workspace.enabled:
         _schedule_next(conversation, _in_an_hour_if_active(conversation))
         return
@@ -154,13 +167,14 @@ def reconcile(conversation: Conversation) -> None:
 
 
 def _in_an_hour_if_active(conversation: Conversation) -> dt.datetime | None:
+    """Return the next regular comparison, None if the conversation has no recent message."""
     now = timezone.now()
     recent = Delivery.objects.filter(conversation=conversation, created_at__gte=now - ACTIVE)
     return now + dt.timedelta(seconds=COMPARED_EVERY_SECONDS) if recent.exists() else None
 
 
 def _schedule_next(conversation: Conversation, when: dt.datetime | None) -> None:
-    """Store when the conversation is compared next, unless an earlier comparison was requested since the claim."""
+    """Store when the conversation is compared next, None for never. Keep a date that was set after our claim."""
     claimed = Conversation.objects.filter(pk=conversation.pk, reconcile_at=conversation.reconcile_at)
     claimed.update(reconcile_at=when)
 
@@ -168,6 +182,7 @@ def _schedule_next(conversation: Conversation, when: dt.datetime | None) -> None
 def _save_outcome(
     conversation: Conversation, *, code: str = ReasonCode.NONE, detail: str = "", failures: int = 0
 ) -> None:
+    """Save the outcome of a comparison, if it differs from the last one. Without a code, it succeeded."""
     new = (code, detail[:500], failures)
     if (conversation.reconcile_code, conversation.reconcile_detail, conversation.reconcile_failures) == new:
         return
@@ -176,9 +191,9 @@ def _save_outcome(
 
 
 def _postpone_workspace(conversation: Conversation, error: ComparisonError) -> None:
-    """Postpone all comparisons of the workspace that are due earlier, because the problem is not this conversation's.
+    """Postpone this comparison, and all others of the workspace that are due sooner: they would fail, too.
 
-    Without an access token, only this conversation is scheduled again.
+    If the workspace has no access token, leave the others as they are, and schedule this conversation as usual.
     """
     failures = conversation.reconcile_failures + 1
     _save_outcome(conversation, code=error.code, detail=error.detail, failures=failures)

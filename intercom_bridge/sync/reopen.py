@@ -1,4 +1,4 @@
-"""What follows from a customer's message to a ticket that is resolved or closed: reopen it, or tell the teammates."""
+"""Reopen a resolved ticket when its customer writes, or post a note if the ticket is closed."""
 
 import structlog
 from django.utils import translation
@@ -28,13 +28,13 @@ STIMULUS = "ev_reopen"
 CUSTOMER_TYPES = ("user", "lead")
 
 
-def follow_up_write(
+def reopen_or_note(
     delivery: Delivery, written: ItopObject | None, client: Client, deadline: Deadline
 ) -> tuple[str, str]:
-    """Reopen a resolved ticket, or post a note about a closed one, after a message was written to it.
+    """After a message was written to a ticket: reopen the ticket if it is resolved, or post a note if it is closed.
 
-    `written` is the ticket after the write, or None if an earlier attempt had written the message: then its state is
-    not known. Return the reason code and the detail for the delivery. An error of iTop becomes a reason.
+    `written` is the ticket as iTop returned it after the write. It is None if an earlier attempt wrote the message:
+    then the ticket's state is unknown. Return the delivery's reason code and detail; an ItopError becomes a reason.
     """
     workspace = delivery.conversation.workspace
     profile = workspace.profile
@@ -50,15 +50,18 @@ def follow_up_write(
             _note_closed(delivery)
     if written is None:
         return ReasonCode.ALREADY_WRITTEN, ""
-    return (ReasonCode.TICKET_CLOSED, status) if status in profile.excluded_states else (ReasonCode.NONE, "")
+    if status in profile.excluded_states:
+        return ReasonCode.TICKET_CLOSED, status
+    return ReasonCode.NONE, ""
 
 
 def _is_new_customer_message(delivery: Delivery) -> bool:
-    """Return whether the customer wrote the message, for everybody to read, while the ticket was being synced.
+    """Return whether the customer wrote the message while the ticket was linked and its sync was on.
 
-    A copy of what was written before the link, or during a pause, is no reason to reopen a ticket.
+    An older message that is copied later, or an entry that is written again, is no reason to reopen the ticket.
     """
-    if delivery.log != Log.PUBLIC or delivery.erased_times:
+    is_written_again = delivery.erased_times > 0
+    if delivery.log != Log.PUBLIC or is_written_again:
         return False
     if delivery.part.get("author", {}).get("type") not in CUSTOMER_TYPES:
         return False
@@ -69,10 +72,10 @@ def _is_new_customer_message(delivery: Delivery) -> bool:
 
 
 def _reopen(delivery: Delivery, client: Client, deadline: Deadline) -> tuple[str, str]:
-    """Reopen the ticket if it is resolved. Return the reason, ("", "") if it was not to be reopened."""
+    """Reopen the ticket if it is resolved. Return the delivery's reason code and detail, ("", "") if it is not."""
     ticket = delivery.ticket
     try:
-        is_reopened = _apply(delivery, client, deadline)
+        is_reopened = _apply_stimulus(delivery, client, deadline)
     except ItopError as error:
         code, detail = reason_of(error)
         log.warning("ticket.not_reopened", ticket=ticket.ref, itop=ticket.itop.name, code=code)
@@ -84,8 +87,8 @@ def _reopen(delivery: Delivery, client: Client, deadline: Deadline) -> tuple[str
     return ReasonCode.TICKET_REOPENED, ""
 
 
-def _apply(delivery: Delivery, client: Client, deadline: Deadline) -> bool:
-    """Apply the stimulus, again if its outcome is unknown. Return whether it reopened the ticket."""
+def _apply_stimulus(delivery: Delivery, client: Client, deadline: Deadline) -> bool:
+    """Apply the stimulus if the ticket is resolved, again if the outcome is unknown. Return whether it was applied."""
     ticket, workspace = delivery.ticket, delivery.conversation.workspace
     key = idempotency_key(
         f"Intercom message {delivery.part_id} ({workspace.workspace_id}), reopening", delivery.author
@@ -108,8 +111,8 @@ def _apply(delivery: Delivery, client: Client, deadline: Deadline) -> bool:
     except ItopError as error:
         if not error.may_have_run:
             raise
+    # This does nothing if iTop has executed the first request. Either way, the ticket is reopened.
     apply()
-    # Nothing to change any more means that the first request was executed.
     return True
 
 
@@ -138,21 +141,25 @@ def _note_closed(delivery: Delivery) -> None:
         return
     with translation.override(conversation.workspace.language):
         problem = format_html(
-            _("Ticket {ticket} is closed. The message was added to it, but nobody will see it there."),
+            _(
+                "Ticket {ticket} is closed. The customer's message was added to it, but nobody will see it there."
+            ),
             ticket=ticket_link(delivery.ticket),
         )
         to_do = _("If there is something to do, open the panel and click “Create a follow-up ticket”.")
         _note_once(delivery, "closed", problem, to_do)
 
 
-def _note_once(delivery: Delivery, about: str, *paragraphs: str) -> None:
-    """Post a note, unless there is one from before, and the ticket has not been reopened since."""
+def _note_once(delivery: Delivery, subject: str, *paragraphs: str) -> None:
+    """Queue a note about the subject (such as "closed"), unless there is one and the ticket was not reopened since."""
     conversation, ticket = delivery.conversation, delivery.ticket
-    prefix = f"{about} {ticket.pk} "
-    earlier = OutgoingMessage.objects.filter(conversation=conversation, once_key__startswith=prefix)
-    last = earlier.order_by("-pk").first()
-    if last is not None:
-        events = TicketEvent.objects.filter(ticket=ticket, conversation=conversation)
-        if not events.filter(kind=EventKind.REOPENED, created_at__gt=last.created_at).exists():
+    prefix = f"{subject} {ticket.pk} "
+    earlier_notes = OutgoingMessage.objects.filter(conversation=conversation, once_key__startswith=prefix)
+    last_note = earlier_notes.order_by("-pk").first()
+    if last_note is not None:
+        reopenings = TicketEvent.objects.filter(
+            ticket=ticket, conversation=conversation, kind=EventKind.REOPENED
+        )
+        if not reopenings.filter(created_at__gt=last_note.created_at).exists():
             return
-    queue_note(conversation, f"{prefix}{earlier.count() + 1}", *paragraphs)
+    queue_note(conversation, f"{prefix}{earlier_notes.count() + 1}", *paragraphs)

@@ -1,8 +1,11 @@
 """Verify that written entries are still in a ticket's log, and rewrite those that another save removed.
 
-iTop reads a log, adds to it and writes it back without a lock. The bridge has one writer per ticket, but an agent's
-save in iTop's own pages can still remove one of its entries, or the bridge's write can remove one of theirs. Two change
-operations with the same `lastentry` on one log prove that two saves were concurrent.
+To add an entry, iTop reads the log and writes all of it back, without a lock. So of two concurrent saves, the later one
+removes the entry of the other. The bridge has one writer per ticket, but an agent can save the ticket in iTop at the
+same time: either entry may be lost.
+
+iTop records each new entry as a change operation. `lastentry` is the entry's position in the log. Two operations with
+the same position prove that two saves were concurrent.
 """
 
 from __future__ import annotations
@@ -43,12 +46,15 @@ VERIFICATION_FIELDS = (
     "queued_at",
 )
 
-_NOT_SHOWN = re.compile("[\\s\u200b-\u200f\u2060\ufeff]+")
+_INVISIBLE = re.compile("[\\s\u200b-\u200f\u2060\ufeff]+")
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A change of a log that iTop recorded."""
+    """A change operation: iTop's record of an entry that was added to a log.
+
+    `userinfo` is who made the change; for the bridge's entries, it is the idempotency key.
+    """
 
     log: str
     position: int
@@ -62,8 +68,8 @@ class Operation:
 def check_log(ticket: Ticket) -> None:
     """Read the ticket's logs once and verify all entries that have not been verified yet.
 
-    An entry that is missing after a concurrent save is queued again under a new idempotency key. An entry that is
-    missing without one is only reported, because someone may have removed it. Raise ItopError.
+    An entry that a concurrent save removed is queued again under a new idempotency key. If an entry is missing and no
+    save was concurrent, someone may have removed it on purpose, so this is only reported. Raise ItopError.
     """
     deliveries = list(
         Delivery.objects.in_itop()
@@ -80,38 +86,43 @@ def check_log(ticket: Ticket) -> None:
     entries = read_logs(client, ticket, by_log)
     operations = _operations(client, ticket)
     for code, written in by_log.items():
-        concurrent = _concurrent_operations(operations or [], code)
+        concurrent_by_key = _concurrent_operations(operations or [], code)
         missing = missing_from(entries[code], written, ticket.itop.zone)
         for delivery in written:
-            others = concurrent.get(delivery.idempotency_key, [])
+            concurrent = concurrent_by_key.get(delivery.idempotency_key, [])
             is_missing = delivery in missing
-            is_overwritten = is_missing and bool(
-                others or (operations is None and _is_overwritten(client, delivery, code))
+            is_overwritten = is_missing and bool(concurrent)
+            if is_missing and operations is None:
+                # Our account may not read change operations, but it may search by them.
+                is_overwritten = _is_overwritten(client, delivery, code)
+            _save_result(
+                delivery, is_missing=is_missing, is_overwritten=is_overwritten, concurrent=concurrent
             )
-            _save_result(delivery, is_missing=is_missing, is_overwritten=is_overwritten, concurrent=others)
 
 
 def _save_result(
     delivery: Delivery, *, is_missing: bool, is_overwritten: bool, concurrent: list[Operation]
 ) -> None:
+    """Save what the verification found. `concurrent` are the changes of others at the entry's position."""
     delivery.checked_at = timezone.now()
-    finding = ""
+    log_event = ""
     if is_overwritten:
-        finding = "delivery.erased"
+        log_event = "delivery.erased"
         delivery.erased_times += 1
         delivery.state, delivery.checked_at = Delivery.State.WAITING, None
         delivery.idempotency_key = rewrite_key(delivery.idempotency_key, delivery.erased_times)
         delivery.set_reason(ReasonCode.OVERWRITTEN, concurrent[0] if concurrent else "")
         delivery.due_at = delivery.queued_at = timezone.now()
     elif is_missing:
-        finding = "delivery.missing"
+        log_event = "delivery.missing"
         delivery.set_reason(ReasonCode.ENTRY_MISSING)
     elif concurrent:
-        finding = "delivery.erased_another"
+        # Our entry is there, so the write has removed the entries of the concurrent saves.
+        log_event = "delivery.erased_another"
         delivery.set_reason(ReasonCode.CONCURRENT_SAVE, "; ".join(map(str, concurrent)))
-    if finding:
+    if log_event:
         names = delivery.conversation.names
-        log.warning(finding, delivery=delivery.pk, ticket=delivery.ticket.ref, **names)
+        log.warning(log_event, delivery=delivery.pk, ticket=delivery.ticket.ref, **names)
     # If the content was deleted in the meantime, there is nothing left to write again.
     Delivery.objects.filter(pk=delivery.pk, cleaned_at=None).update(
         **{name: getattr(delivery, name) for name in VERIFICATION_FIELDS}
@@ -119,32 +130,36 @@ def _save_result(
 
 
 def log_attribute(delivery: Delivery) -> str:
-    """Return the data model's code of the log that this delivery goes to."""
+    """Return the attribute code of the log that this delivery is written to, such as "public_log"."""
     return delivery.conversation.workspace.profile.code(delivery.log)
 
 
 def read_logs(
     client: Client, ticket: Ticket, codes: Iterable[str], *, deadline: float | None = None
 ) -> dict[str, tuple[LogEntry, ...]]:
-    """Return the entries of these logs; none if the ticket no longer exists. Raise ItopError."""
+    """Return the entries of these logs by attribute code; no entries if the ticket is gone. Raise ItopError."""
     codes = list(codes)
-    found = client.get(
+    response = client.get(
         ticket.ticket_class, ticket.object_id, fields=codes, deadline=deadline or settings.WRITE_SECONDS
     )
-    fields: Mapping[str, Any] = found.objects[0].fields if found.objects else {}
+    fields: Mapping[str, Any] = response.objects[0].fields if response.objects else {}
     return {code: read_log(fields.get(code)) for code in codes}
 
 
 def is_in_log(client: Client, ticket: Ticket, delivery: Delivery, *, deadline: float) -> bool:
-    """Return whether the log contains the delivery's entry, for data models that record no changes of a log."""
+    """Return whether the log contains the delivery's entry, for data models that do not track changes of a log."""
     code = log_attribute(delivery)
     entries = read_logs(client, ticket, [code], deadline=deadline)[code]
+    # Each equal delivery that is already written accounts for one of the equal entries.
     equal = Delivery.objects.in_itop().filter(ticket=ticket, log=delivery.log, item=delivery.item)
     return delivery not in missing_from(entries, [*equal, delivery], ticket.itop.zone)
 
 
 def is_shown_in_log(client: Client, ticket: Ticket, delivery: Delivery, *, deadline: float) -> bool:
-    """Return whether an entry of any author and time shows the same content, as the PHP extension writes it."""
+    """Return whether the log has an entry with the delivery's visible content, by any author and at any time.
+
+    The PHP extension may have written such an entry, under another author and date.
+    """
     code = log_attribute(delivery)
     wanted = VisibleContent.of(str((delivery.item or {}).get("message", "")))
     entries = read_logs(client, ticket, [code], deadline=deadline)[code]
@@ -152,14 +167,14 @@ def is_shown_in_log(client: Client, ticket: Ticket, delivery: Delivery, *, deadl
 
 
 def missing_from(entries: Iterable[LogEntry], written: list[Delivery], zone: dt.tzinfo) -> set[Delivery]:
-    """Return the deliveries that are missing in the log. One entry counts for one of two equal deliveries.
+    """Return the deliveries without an entry in the log. Two equal deliveries need two entries.
 
-    If no date matches, the instance's time zone is configured wrong, and the dates are not compared.
+    If no delivery has an entry with its date, the instance's time zone is probably configured wrong: then ignore dates.
     """
     entries = list(entries)
     missing: set[Delivery] = set()
-    for compared_zone in (zone, None):
-        matcher = LogMatcher(entries, compared_zone)
+    for zone_or_none in (zone, None):
+        matcher = LogMatcher(entries, zone_or_none)
         missing = {delivery for delivery in written if not matcher.take(delivery.item or {})}
         if len(missing) < len(written):
             break
@@ -168,16 +183,16 @@ def missing_from(entries: Iterable[LogEntry], written: list[Delivery], zone: dt.
 
 @dataclass(frozen=True)
 class VisibleContent:
-    """The visible text of an entry, without white space, and its URLs."""
+    """The visible text of an entry, without white space, and the URLs of its links and images."""
 
     text: str
     urls: tuple[str, ...]
 
     @classmethod
     def of(cls, body: str) -> VisibleContent:
-        """Return the content of HTML, as it was written or as it was read.
+        """Return the visible content of HTML: equal for the HTML that was sent to iTop and the HTML that iTop returns.
 
-        Of the URLs, those that iTop keeps count, with percent-encoding resolved: iTop stores them encoded.
+        iTop removes some URLs, which are left out, and percent-encodes the others, so they are decoded.
         """
         texts: list[str] = []
         urls: list[str] = []
@@ -188,17 +203,18 @@ class VisibleContent:
                 urls += (token.attributes[name] for name in ("href", "src") if name in token.attributes)
         text = normalize("NFC", "".join(texts))
         return cls(
-            text=_NOT_SHOWN.sub("", text),
+            text=_INVISIBLE.sub("", text),
             urls=tuple(unquote(url.strip()) for url in urls if url_in_itop(url)),
         )
 
 
 class LogMatcher:
-    """Match items with the entries of a log, of which each is used at most once. Without a `zone`, ignore dates."""
+    """Match log items with the entries of a log, each entry with one item. If `zone` is None, ignore dates."""
 
     def __init__(self, entries: Iterable[LogEntry], zone: dt.tzinfo | None) -> None:
         self._zone = zone
-        # By author, date and content. Each entry is also counted without its author.
+        # How many entries there are with this author, date and content. Each entry is counted a second time with the
+        # author None, for items that have no author.
         self._unused: Counter[tuple[str | None, str, VisibleContent]] = Counter()
         for entry in entries:
             content, date = VisibleContent.of(entry.message_html), entry.date if zone else ""
@@ -207,8 +223,9 @@ class LogMatcher:
 
     def take(self, item: Mapping[str, Any]) -> bool:
         """Return whether an unused entry matches the item, and use it."""
-        # An item without an author is written under the bridge's own account.
-        author = str(item["user_id"] or item.get("user_login") or "") if "user_id" in item else None
+        author = None
+        if "user_id" in item:  # otherwise, iTop writes the entry under the bridge's own account
+            author = str(item["user_id"] or item.get("user_login") or "")
         date = local_date(item, self._zone) if self._zone else ""
         key = (author, date, VisibleContent.of(str(item["message"])))
         if not self._unused[key]:
@@ -218,15 +235,18 @@ class LogMatcher:
 
 
 def local_date(item: Mapping[str, Any], zone: dt.tzinfo) -> str:
-    """Return an item's date as iTop shows it. Two epochs share 02:30 when summer time ends, so text is compared."""
+    """Return an item's date as the text that iTop shows, in the instance's time zone.
+
+    Texts are compared because the reverse is ambiguous: 02:30 occurs twice when summer time ends.
+    """
     seconds = int(str(item["date"]).removeprefix("@"))
     return f"{dt.datetime.fromtimestamp(seconds, zone):%Y-%m-%d %H:%M:%S}"
 
 
 def _operations(client: Client, ticket: Ticket) -> list[Operation] | None:
-    """Return iTop's changes of the ticket's logs, or None if our account may not read them."""
+    """Return iTop's change operations of the ticket's logs, or None if our account may not read them."""
     try:
-        found = client.get(
+        rows = client.get(
             "CMDBChangeOpSetAttributeCaseLog",
             "SELECT CMDBChangeOpSetAttributeCaseLog AS o "
             f"WHERE o.objclass = {quote(ticket.ticket_class)} AND o.objkey = {ticket.object_id}",
@@ -238,19 +258,20 @@ def _operations(client: Client, ticket: Ticket) -> list[Operation] | None:
         return None
     return [
         Operation(row.text("attcode"), row.integer("lastentry"), row.text("userinfo"), row.text("date"))
-        for row in found
+        for row in rows
     ]
 
 
 def _is_overwritten(client: Client, delivery: Delivery, code: str) -> bool:
-    """Return whether another save changed the log at the position at which the delivery was written.
+    """Return whether another save also wrote an entry at the position of the delivery's entry.
 
-    Only an Administrator may read iTop's history, but every account that reads the ticket may search it by its history
-    (recordings 218 and 270): the position is found by halving. Raise ItopError.
+    Only an Administrator may read change operations. But every account may search tickets by their change operations
+    (recordings 218 and 270), so a binary search finds the position. Raise ItopError.
     """
     ticket, key = delivery.ticket, quote(delivery.idempotency_key)
 
     def has_operation(condition: str) -> bool:
+        """Return whether a change operation `o` of the log fulfils this OQL condition."""
         query = (
             f"SELECT {ticket.ticket_class} AS t JOIN CMDBChangeOpSetAttributeCaseLog AS o ON o.objkey = t.id"
             f" WHERE t.id = {ticket.object_id} AND o.objclass = {quote(ticket.ticket_class)}"
@@ -259,6 +280,7 @@ def _is_overwritten(client: Client, delivery: Delivery, code: str) -> bool:
         return bool(client.get(ticket.ticket_class, query, limit=1, deadline=settings.WRITE_SECONDS).total)
 
     try:
+        # The entry's position is at least `low`. Double `high` until the position is below it, then halve the range.
         low, high = 0, 1
         while has_operation(f"o.userinfo = {key} AND o.lastentry >= {high}"):
             low, high = high, 2 * high
@@ -275,15 +297,15 @@ def _is_overwritten(client: Client, delivery: Delivery, code: str) -> bool:
 
 
 def _concurrent_operations(operations: list[Operation], code: str) -> dict[str, list[Operation]]:
-    """Return, by the userinfo of each operation, the operations of others that wrote the same entry of the log."""
+    """Return the concurrent operations of this log: by `userinfo`, those of others at the same position."""
     by_position: dict[int, list[Operation]] = defaultdict(list)
     for operation in operations:
         if operation.log == code:
             by_position[operation.position].append(operation)
     concurrent: dict[str, list[Operation]] = defaultdict(list)
-    for group in by_position.values():
-        for operation in group:
+    for same_position in by_position.values():
+        for operation in same_position:
             concurrent[operation.userinfo] += [
-                other for other in group if other.userinfo != operation.userinfo
+                other for other in same_position if other.userinfo != operation.userinfo
             ]
     return concurrent

@@ -1,8 +1,9 @@
-"""Write deliveries to iTop: one writer per ticket, parts in order, each part once."""
+"""Write deliveries to iTop: one writer per ticket, messages in order, each message once."""
 
 import datetime as dt
 import threading
 import time
+from collections.abc import Sequence
 
 import structlog
 from django.conf import settings
@@ -37,30 +38,30 @@ from itop_client import (
 from .authors import accounts_of, forget_accounts, signed_in_emails
 from .circuit_breaker import backoff_seconds, claim_write, record_failure, record_success
 from .failure_notes import note_failed_delivery
-from .files import copy_first, messages_with_files
+from .files import MessageWithFiles, copy_small_files, messages_with_files
 from .intake import process_unprocessed
-from .message import NO_LINKS, FileLinks, idempotency_key_of, log_item, may_have_account, part_from_json
-from .reopen import follow_up_write
+from .message import NO_LINKS, idempotency_key_of, log_item, may_have_account, part_from_json
+from .reopen import reopen_or_note
 from .verify import is_in_log, is_shown_in_log, log_attribute
 
 log = structlog.get_logger(__name__)
 Outcome = Delivery.Outcome
 State = Delivery.State
 
-# A message on which iTop fails this often, while it can be read and other messages do not fail, is set aside.
+# A message is set to failed when iTop has failed this often on it, and each time worked otherwise.
 MAX_SOLO_FAILURES = 5
 SOLO_RETRY_SECONDS = 5.0
-# For the read that shows whether iTop works.
+# The time limit of the read that tests whether iTop works.
 READ_SECONDS = 3.0
 MAX_RETRY_TIME = dt.timedelta(days=7)
 RENDER_BATCH = 20
-# After this time a writer lets other tickets have their turn.
+# After this time, a writer leaves the ticket's other messages for its next turn, so that other tickets do not wait.
 TURN_SECONDS = 0.5
-# If more events of a ticket are unprocessed, its writer leaves them to the workers that process events.
+# If a ticket has more unprocessed events than this, its writer leaves them to the workers that process events.
 MAX_UNPROCESSED = 3
-# If iTop accepted other messages that failed within this time, the instance is unreliable, not the message.
+# When iTop fails on a message, failures of other messages within this time show that the instance is the cause.
 INSTANCE_TROUBLE_WINDOW = dt.timedelta(minutes=10)
-# The fields that an attempt can change.
+# The fields that an attempt to write a delivery can change.
 ATTEMPT_FIELDS = (
     "state",
     "reason_code",
@@ -74,19 +75,19 @@ ATTEMPT_FIELDS = (
     "attempt_log",
 )
 
-# Set when the process is asked to stop: the current write is finished, no other is started.
+# Set when the process is asked to stop: it finishes the current write and starts no other.
 stopping = threading.Event()
 
 
 def lease_seconds() -> float:
-    """Return three times the longest write, so that a slow holder does not lose the lease."""
+    """Return how long a writer's lease lasts: three times the longest write, so that a slow writer keeps it."""
     return 3 * float(settings.WRITE_SECONDS)
 
 
 def write_due(ticket: Ticket) -> bool:
-    """Write the due deliveries of a ticket, oldest first. Return True if some are left because its turn is over.
+    """Write the due deliveries of a ticket, oldest first. Return True if the turn ended before all were written.
 
-    Return immediately if another worker holds the lease: it will continue.
+    If another worker holds the ticket's lease, do nothing: that worker writes them.
     """
     turn_ends = time.monotonic() + TURN_SECONDS
     while not stopping.is_set():
@@ -94,25 +95,29 @@ def write_due(ticket: Ticket) -> bool:
         if lease is None:
             return False
         with lease:
-            is_done = _write_in_order(ticket, lease, turn_ends)
-        if not is_done:
+            are_all_written = _write_in_order(ticket, lease, turn_ends)
+        if not are_all_written:
             return time.monotonic() > turn_ends
-        # Checked without the lease: a worker that came just before its release found it taken.
+        # Checked after the lease is released. A delivery may have been created just before the release. The worker
+        # that was woken for it found the lease taken and gave up.
         if not Delivery.objects.due().filter(ticket=ticket).exists():
             return False
     return False
 
 
 def _write_in_order(ticket: Ticket, lease: Lease, turn_ends: float) -> bool:
-    """Write until nothing is left or the lease is lost, and return True; return False if the rest has to wait."""
+    """Write the ticket's waiting deliveries in order. Return False if the rest has to wait.
+
+    Return True when the query finds no delivery: all are written, or another worker has taken the lease.
+    """
     conversations: dict[int, Conversation] = {}
-    # Read with the lease: until its end, nobody else verifies the ticket.
+    # Read under the lease: verification, which also changes `check_at`, takes the same lease.
     ticket = Ticket.objects.select_related("itop").get(pk=ticket.pk)
-    # Built once: for a message, that takes more time than the query.
-    next_of_holder = _next_of_holder(ticket, lease)
+    # Built once, because building this query takes longer than running it.
+    next_delivery = _next_delivery(ticket, lease)
     while not stopping.is_set():
-        delivery = next_of_holder.first()
-        if delivery is None or delivery.is_overtaking:  # type: ignore[attr-defined]  # annotated below
+        delivery = next_delivery.first()
+        if delivery is None or delivery.has_unprocessed_events:  # type: ignore[attr-defined]  # annotated below
             unprocessed = WebhookEvent.objects.unprocessed_of(ticket)
             if delivery is None and not unprocessed.exists():
                 return True
@@ -129,10 +134,10 @@ def _write_in_order(ticket: Ticket, lease: Lease, turn_ends: float) -> bool:
             conversations[conversation_id] = with_profile.get(pk=conversation_id)
         delivery.conversation = conversations[conversation_id]
         with bound_contextvars(**delivery.conversation.names, ticket=ticket.ref, itop=ticket.itop.name):
-            has_response = _attempt(delivery)
-        if not has_response:
+            has_itop_responded = _attempt(delivery)
+        if not has_itop_responded:
             return False
-        _save_success(delivery)
+        _save_response(delivery)
         if time.monotonic() > turn_ends:
             return False
     return True
@@ -146,22 +151,23 @@ def _may_write(delivery: Delivery, lease: Lease) -> bool:
     if not lease.renew_in_time(lease_seconds()):
         log.warning("writer.lease_lost", ticket=delivery.ticket.ref)
         return False
-    # Last, and only if there is something to send: an open circuit breaker permits one probe.
+    # Last, because this may claim the one probe that an open circuit breaker permits: the write must follow.
     return claim_write(delivery.ticket.itop)
 
 
-def _next_of_holder(ticket: Ticket, lease: Lease) -> DeliveryQuerySet:
-    """Return the next delivery with the present state of the circuit breaker; nothing once the lease is lost.
+def _next_delivery(ticket: Ticket, lease: Lease) -> DeliveryQuerySet:
+    """Return the query for the ticket's waiting deliveries, in order. It finds none once the lease is lost.
 
-    `is_overtaking` is true if an unprocessed event of this ticket exists, which may be older. It is read in the same
-    statement: whatever was committed before is then either an unprocessed event or already a waiting delivery.
+    Annotations: `paused_until` is the circuit breaker's present state. `has_unprocessed_events` is whether the ticket
+    has unprocessed webhook events, which may contain an earlier message. Events and deliveries are read in one
+    statement, so that it finds every stored message as either of the two.
     """
     held = Delivery.objects.waiting().filter(
         ticket=ticket, ticket__lease_token=lease.token, ticket__lease_until__gt=Now()
     )
     unprocessed = WebhookEvent.objects.unprocessed_of(ticket).prefetch_related(None).order_by()
     paused_until = F("ticket__itop__paused_until")
-    return held.annotate(is_overtaking=Exists(unprocessed), paused_until=paused_until).in_order()
+    return held.annotate(has_unprocessed_events=Exists(unprocessed), paused_until=paused_until).in_order()
 
 
 # One attempt
@@ -170,19 +176,19 @@ def _next_of_holder(ticket: Ticket, lease: Lease) -> DeliveryQuerySet:
 def _attempt(delivery: Delivery) -> bool:
     """Try to write a delivery and set its new state.
 
-    Return True if iTop responded, even with a rejection. Otherwise open the circuit breaker, save the delivery and
-    return False.
+    Return True if iTop accepted or rejected the write: the caller then saves the delivery. Return False if the
+    delivery was postponed or has failed without a response, and is saved already.
     """
     ticket = delivery.ticket
-    files = copy_first(delivery) if delivery.item is None else None
-    # Shared by all calls of the attempt, because the lease depends on it.
+    files = copy_small_files(delivery) if delivery.item is None else None
+    # One time limit for all calls of the attempt, because the lease must outlast them together.
     deadline = Deadline(settings.WRITE_SECONDS)
     try:
         client = itop_client(ticket.itop)
         if delivery.item is None:
             _render(delivery, client, deadline, files)
         if _is_already_in_log(delivery, client, deadline):
-            _set_written(delivery, *follow_up_write(delivery, None, client, deadline))
+            _set_written(delivery, *reopen_or_note(delivery, None, client, deadline))
             return True
         written = append(
             client,
@@ -196,88 +202,101 @@ def _attempt(delivery: Delivery) -> bool:
         )
     except ItopNotAdministratorError as error:
         if ticket.itop.is_administrator is False:
+            # The entry was already rendered without an author's account, so rendering it again would not help.
             _retry_later(delivery, error)
             return False
-        _write_without_authors(delivery, error)
+        _render_again_without_accounts(delivery, error)
     except ItopRejectedError as error:
-        _reject(delivery, error)
+        _handle_rejection(delivery, error)
     except (ItopError, SecretDecryptionError) as error:
         _retry_later(delivery, error)
         return False
     else:
-        _set_written(delivery, *follow_up_write(delivery, written, client, deadline))
+        _set_written(delivery, *reopen_or_note(delivery, written, client, deadline))
         _detect_change_tracking(delivery, client, deadline)
     return True
 
 
-def _render(
-    delivery: Delivery, client: Client, deadline: Deadline, files: tuple[Part, FileLinks] | None
-) -> None:
-    """Render the entry once and store it before the first attempt: a retry must be the same request.
+def _render(delivery: Delivery, client: Client, deadline: Deadline, files: MessageWithFiles | None) -> None:
+    """Render the entry once and store it before the first attempt: a retry must send the same request.
 
-    The next waiting deliveries without files are rendered too, in one transaction.
+    Also render the ticket's next deliveries without files, to save queries. `files` is None if the message has none.
     """
-    itop = delivery.ticket.itop
-    may_set_author = itop.is_administrator is not False
+    batch = [delivery, *_next_without_files(delivery)]
+    own_part, links = files or (part_from_json(delivery.part), NO_LINKS)
+    parts = [own_part, *(part_from_json(following.part) for following in batch[1:])]
+    account_ids = _account_ids(batch, parts, client, deadline)
+    # Read after the look-up of the accounts, which may have found that the bridge's account is no Administrator.
+    may_set_author = delivery.ticket.itop.is_administrator is not False
+    # Rendered before the transaction begins: on SQLite, a transaction excludes all other writers.
+    for rendered, part, account_id in zip(batch, parts, account_ids, strict=True):
+        workspace = rendered.conversation.workspace
+        with translation.override(workspace.language):
+            rendered.item = log_item(
+                part,
+                account_id,
+                rendered.conversation.url,
+                may_set_author=may_set_author,
+                links=links if rendered is delivery else NO_LINKS,
+            )
+        rendered.idempotency_key = idempotency_key_of(workspace.workspace_id, part)
+    with transaction.atomic():
+        for rendered in batch:
+            # A delivery that was erased in the meantime stays erased.
+            Delivery.objects.filter(pk=rendered.pk, cleaned_at=None).update(
+                item=rendered.item, idempotency_key=rendered.idempotency_key
+            )
+
+
+def _next_without_files(delivery: Delivery) -> list[Delivery]:
+    """Return those of the ticket's next waiting deliveries that are not rendered yet and have no files."""
     waiting = Delivery.objects.waiting().filter(ticket=delivery.ticket).in_order()
     following = list(waiting.select_related("conversation__workspace__profile")[:RENDER_BATCH])
     with_files = messages_with_files(delivery.ticket, {other.part_id for other in following})
-    batch = [delivery] + [
+    return [
         other
         for other in following
         if other.item is None
         and other.pk != delivery.pk
         and (other.conversation_id, other.kind, other.part_id) not in with_files
     ]
-    first, links = files or (part_from_json(delivery.part), NO_LINKS)
-    parts = [first, *(part_from_json(row.part) for row in batch[1:])]
-    # Without the right to set authors, nobody's account is needed.
-    signed_in = signed_in_emails(itop, {part.author.id for part in parts}) if may_set_author else {}
-    addresses = [
-        signed_in.get((row.conversation.workspace_id, part.author.id))
-        or (part.author.email if may_have_account(part.author) else "")
-        for row, part in zip(batch, parts, strict=True)
-    ]
-    emails = set(filter(None, addresses))
-    accounts: dict[str, int] = {}
-    if may_set_author and emails:
-        accounts = accounts_of(itop, client, emails, deadline=deadline.remaining())
-        # The look-up may have found that the account is no Administrator.
-        may_set_author = itop.is_administrator is not False
-    # Converted before the transaction begins: on SQLite, it excludes all other writers.
-    for row, part, address in zip(batch, parts, addresses, strict=True):
-        account = accounts.get(address.casefold(), 0) if address else 0
-        workspace = row.conversation.workspace
-        with translation.override(workspace.language):
-            row.item = log_item(
-                part,
-                account,
-                row.conversation.url,
-                may_set_author=may_set_author,
-                links=links if row is delivery else NO_LINKS,
-            )
-        row.idempotency_key = idempotency_key_of(workspace.workspace_id, part)
-    with transaction.atomic():
-        for row in batch:
-            # A delivery that was erased in the meantime stays erased.
-            Delivery.objects.filter(pk=row.pk, cleaned_at=None).update(
-                item=row.item, idempotency_key=row.idempotency_key
-            )
 
 
-def _write_without_authors(delivery: Delivery, error: ItopNotAdministratorError) -> None:
-    """Have the entry rendered again with the author's name in its text. The rejected request wrote nothing."""
+def _account_ids(
+    deliveries: Sequence[Delivery], parts: Sequence[Part], client: Client, deadline: Deadline
+) -> list[int]:
+    """Return the iTop account of each part's author, 0 if there is none or the bridge may not set authors."""
+    itop = deliveries[0].ticket.itop
+    if itop.is_administrator is False:
+        return [0] * len(parts)
+    signed_in = signed_in_emails(itop, {part.author.id for part in parts})
+    emails = []
+    for delivery, part in zip(deliveries, parts, strict=True):
+        intercom_email = part.author.email if may_have_account(part.author) else ""
+        emails.append(signed_in.get((delivery.conversation.workspace_id, part.author.id), intercom_email))
+    if not any(emails):
+        return [0] * len(parts)
+    accounts = accounts_of(itop, client, set(filter(None, emails)), deadline=deadline.remaining())
+    return [accounts.get(email.casefold(), 0) for email in emails]
+
+
+def _render_again_without_accounts(delivery: Delivery, error: ItopNotAdministratorError) -> None:
+    """Have the entry rendered again with the author's name in its text. The rejected request wrote nothing.
+
+    The ticket's other deliveries are rendered again too, unless they were attempted: a retry must not differ.
+    """
     delivery.log_attempt(Outcome.REFUSED, error.code, error.detail)
     delivery.ticket.itop.learn(is_administrator=False)
     Delivery.objects.waiting().filter(ticket=delivery.ticket, attempts=0).update(item=None)
     delivery.item = None
 
 
-def _reject(delivery: Delivery, error: ItopRejectedError) -> None:
-    """Fail the delivery, unless iTop only rejected a cached account: then have it rendered again."""
+def _handle_rejection(delivery: Delivery, error: ItopRejectedError) -> None:
+    """Set the delivery to failed. If iTop only rejected the author's cached account, have it rendered once more."""
     delivery.log_attempt(Outcome.REFUSED, error.code, error.detail)
     has_account = (delivery.item or {}).get("user_id")
     if error.attribute == "user_id" and has_account and not delivery.attempts:
+        # The account was deleted in iTop after the bridge had looked it up.
         forget_accounts(delivery.ticket.itop)
         delivery.item = None
         delivery.attempts += 1
@@ -291,28 +310,29 @@ def _reject(delivery: Delivery, error: ItopRejectedError) -> None:
 
 
 def _is_already_in_log(delivery: Delivery, client: Client, deadline: Deadline) -> bool:
-    """Return whether the log already contains the entry, where no idempotency key protects the write.
+    """Return whether the log already contains the entry. Read the log only if no idempotency key protects the write.
 
-    That is so before a retry if iTop tracks no changes of the log, and before the first attempt if the PHP extension
-    may have written the message. Count the first attempt now, so that a retry is recognised even after a crash.
+    Before the first attempt, no key protects a message that the PHP extension may have written. Before a retry, none
+    does if iTop does not track changes of this log, because iTop stores the key with the change.
     """
-    if not delivery.attempts and delivery.may_be_in_log:
+    is_tracked = delivery.ticket.itop.tracked_logs.get(_log_key(delivery)) is True
+    if delivery.attempts:
+        return not is_tracked and is_in_log(client, delivery.ticket, delivery, deadline=deadline.remaining())
+    if delivery.may_be_in_log:
         return is_shown_in_log(client, delivery.ticket, delivery, deadline=deadline.remaining())
-    if delivery.ticket.itop.tracked_logs.get(_log_key(delivery)) is True:
-        return False
-    if not delivery.attempts:
+    if not is_tracked:
+        # Counted before the request is sent, so that a retry is recognised even after a crash.
         Delivery.objects.filter(pk=delivery.pk).update(attempts=1)
-        return False
-    return is_in_log(client, delivery.ticket, delivery, deadline=deadline.remaining())
+    return False
 
 
 def _detect_change_tracking(delivery: Delivery, client: Client, deadline: Deadline) -> None:
-    """After the first write to each log of an iTop, find out whether its idempotency key can be found."""
-    ticket, key = delivery.ticket, _log_key(delivery)
-    if key in ticket.itop.tracked_logs:
+    """After the first write to a log, find out whether iTop tracks its changes: whether it has stored the key."""
+    ticket, log_key = delivery.ticket, _log_key(delivery)
+    if log_key in ticket.itop.tracked_logs:
         return
     try:
-        found = written_keys(
+        stored_keys = written_keys(
             client,
             ticket.ticket_class,
             ticket.object_id,
@@ -322,10 +342,11 @@ def _detect_change_tracking(delivery: Delivery, client: Client, deadline: Deadli
     except ItopError as error:
         log.warning("itop.change_tracking_unknown", itop=ticket.itop.name, error=type(error).__name__)
         return
-    ticket.itop.learn_tracking(key, is_tracked=bool(found))
+    ticket.itop.learn_tracking(log_key, is_tracked=bool(stored_keys))
 
 
 def _log_key(delivery: Delivery) -> str:
+    """Return the delivery's log as `ItopInstance.tracked_logs` names it: class and attribute code."""
     return f"{delivery.ticket.ticket_class}.{log_attribute(delivery)}"
 
 
@@ -334,7 +355,7 @@ def _log_key(delivery: Delivery) -> str:
 
 def _set_written(delivery: Delivery, code: str, detail: str = "") -> None:
     if delivery.erased_times:
-        # Keep the reason, which says who had overwritten the entry.
+        # Keep the reason that verification has set: it says whose save had removed the entry.
         delivery.state = State.RESTORED
     else:
         delivery.state = State.WRITTEN
@@ -356,17 +377,17 @@ def _set_failed(delivery: Delivery, code: str, detail: str) -> None:
 
 
 def _retry_later(delivery: Delivery, error: Exception) -> None:
-    """Postpone a delivery that failed, and save it.
+    """Postpone a delivery after an error, or let it fail if it was retried too often or too long. Save it.
 
-    If iTop fails on this message only, other messages are still written. Otherwise the circuit breaker opens, because
-    the instance fails. The delivery fails after a few failures of its own, or when it has been retried for too long.
+    If iTop fails on this message only, other messages are still written. Otherwise the instance fails, and its
+    circuit breaker opens.
     """
     itop = delivery.ticket.itop
     if _is_message_specific(delivery, itop, error):
         delivery.solo_failures += 1
         seconds = backoff_seconds(delivery.solo_failures, SOLO_RETRY_SECONDS)
     else:
-        # The circuit breaker's pause grows; a second back-off per message would only add to it.
+        # The message waits as long as the circuit breaker's pause, which grows by itself with each failure.
         seconds = record_failure(itop, error)
     delivery.log_failed_attempt(error)
     if delivery.solo_failures >= MAX_SOLO_FAILURES:
@@ -389,22 +410,21 @@ def _retry_later(delivery: Delivery, error: Exception) -> None:
 
 
 def _is_message_specific(delivery: Delivery, itop: ItopInstance, error: Exception) -> bool:
-    """Return whether iTop fails on this message only: it can be read, and no other message fails.
+    """Return whether iTop fails on this message only: no other message has failed lately, and iTop can be read.
 
-    An error that is known to be the instance's, such as a refused account, is not examined.
+    Other kinds of errors, such as a refused account, always concern the whole instance.
     """
     if not isinstance(error, UnclassifiedError | ItopNoResponseError):
         return False
-    now = timezone.now()
-    others = Delivery.objects.filter(
-        ticket__itop=itop, last_failed_at__gt=now - INSTANCE_TROUBLE_WINDOW
-    ).exclude(pk=delivery.pk)
+    since = timezone.now() - INSTANCE_TROUBLE_WINDOW
+    others = Delivery.objects.filter(ticket__itop=itop, last_failed_at__gt=since).exclude(pk=delivery.pk)
+    # A message that has failed on its own twice may itself be the cause of its failures.
+    still_failing = others.waiting().filter(solo_failures__lt=2)
     last_success = ItopInstance.objects.values_list("last_success_at", flat=True).get(pk=itop.pk)
-    # Failures of others after the last success, or which succeeded when repeated, are those of the instance.
-    unresolved = others.waiting().filter(solo_failures__lt=2)
     if last_success is not None:
-        unresolved = unresolved.filter(last_failed_at__gt=last_success)
-    if unresolved.exists() or others.in_itop().exists():
+        still_failing = still_failing.filter(last_failed_at__gt=last_success)
+    succeeded_later = others.in_itop()
+    if still_failing.exists() or succeeded_later.exists():
         return False
     return _is_readable(delivery)
 
@@ -421,8 +441,8 @@ def _is_readable(delivery: Delivery) -> bool:
     return True
 
 
-def _save_success(delivery: Delivery) -> None:
-    """Save a delivery that iTop responded to, and close the circuit breaker."""
+def _save_response(delivery: Delivery) -> None:
+    """Save a delivery after iTop has responded. Schedule the verification of its entry. Close the circuit breaker."""
     ticket = delivery.ticket
     with transaction.atomic():
         _save(delivery)
@@ -435,21 +455,22 @@ def _save_success(delivery: Delivery) -> None:
 
 
 def _save(delivery: Delivery) -> None:
-    """Save the result of an attempt, with the note about a failure. Must run in a transaction.
+    """Save the result of an attempt, and queue a note if the delivery failed. Must run in a transaction.
 
-    A waiting delivery may have been skipped in the meantime: it stays skipped, and if it is queued again it waits as
-    long. Of a delivery whose content was deleted in the meantime, only the state is saved.
+    The stored delivery may have changed during the attempt. If it was skipped, a postponed delivery stays skipped,
+    but keeps its next due time. If its content was erased, only a successful write is saved.
     """
     values = {name: getattr(delivery, name) for name in ATTEMPT_FIELDS}
-    row = Delivery.objects.filter(pk=delivery.pk, cleaned_at=None)
-    if delivery.state == State.WAITING:
-        decided = ("state", "reason_code", "reason_detail")
-        saved = row.waiting().update(**values) or row.update(
-            **{name: value for name, value in values.items() if name not in decided}
-        )
+    stored = Delivery.objects.filter(pk=delivery.pk, cleaned_at=None)
+    if delivery.state != State.WAITING:
+        is_saved = stored.update(**values)
     else:
-        saved = row.update(**values)
-    if saved and delivery.state == State.FAILED:
+        is_saved = stored.waiting().update(**values)
+        if not is_saved:
+            for name in ("state", "reason_code", "reason_detail"):
+                del values[name]
+            is_saved = stored.update(**values)
+    if is_saved and delivery.state == State.FAILED:
         note_failed_delivery(delivery)
-    if not saved and delivery.state in (State.WRITTEN, State.RESTORED):
+    if not is_saved and delivery.state in (State.WRITTEN, State.RESTORED):
         Delivery.objects.filter(pk=delivery.pk).update(state=delivery.state, written_at=delivery.written_at)

@@ -1,7 +1,7 @@
 """The worker's main loop: look for due rows, hand them to threads, stop within the time that one write may take.
 
-Every worker looks at the rows every second. A signal through Huey's queue makes it look at once; when the queue is
-unreachable, only that is lost.
+Every worker queries for due rows every second. A signal through Huey's queue makes it query at once. If the queue is
+unreachable, rows only wait for the next query.
 """
 
 from __future__ import annotations
@@ -32,48 +32,53 @@ from .turns import Row, Turns
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
-# After the queries for due rows, this many times as long passes before the next. Threads get the rows found before.
+# After the queries for due rows, the loop waits for this many times as long as they took before it queries again. In
+# the meantime, threads get rows that the last queries have found.
 QUERY_PAUSE = 3
-# Between two looks into the queue for a signal.
+# The time between two looks into Huey's queue.
 LISTEN_SECONDS = 0.1
+# The same while the queue is unreachable.
 AWAY_SECONDS = 1.0
 CLEAN_UP_AT = dt.time(3, 17)
 
+# A row, by its queue and primary key.
 Key = tuple[Queue, int]
 
 
 def next_clean_up(now: dt.datetime) -> dt.datetime:
-    """Return the next time of CLEAN_UP_AT after `now`, in the zone of `now`."""
+    """Return the next time after `now` at which it is CLEAN_UP_AT, in the time zone of `now`."""
     today = now.replace(hour=CLEAN_UP_AT.hour, minute=CLEAN_UP_AT.minute, second=0, microsecond=0)
     return today if today > now else today + dt.timedelta(days=1)
 
 
 class WorkerLoop:
-    """Handles due rows in `threads` threads until `stop` is called."""
+    """Handles due rows in `threads` threads until `stop` is called. Times in attributes are of the monotonic clock."""
 
     def __init__(self, threads: int) -> None:
         self._thread_count = threads
-        # One thread remains for others, so that they need not wait for a slow iTop of one workspace.
+        # One thread remains for other workspaces, which need not wait if this workspace's iTop is slow.
         self._max_of_workspace = max(1, threads - 1)
-        # One customer's conversations leave most threads to other customers. One ticket uses one thread at most.
+        # Most threads remain for other customers, even if one customer writes in many conversations.
         self._max_of_customer = max(1, threads // 4)
         self._jobs: stdlib_queue.SimpleQueue[Key] = stdlib_queue.SimpleQueue()
+        # Protects `_running` and `_left_alone_until`, which all threads change.
         self._lock = threading.Lock()
-        # The rows in progress, each with its workspace and customer if the queue has them.
+        # The rows in progress, each with its workspace and customer.
         self._running: dict[Key, tuple[Hashable, Hashable]] = {}
         self._left_alone_until: dict[Key, float] = {}
+        # The due rows that the last query of each queue found and no thread has got yet.
         self._backlog: dict[Queue, list[Row]] = {queue: [] for queue in QUEUES}
         self._turns = {queue: Turns() for queue in QUEUES}
         self._queried_at: dict[Queue, float] = {}
         self._order = list(QUEUES)
         self._signal = threading.Event()
-        self._look_at_everything = True
+        self._query_everything = True
         self._is_database_unavailable = False
 
     def wake(self, topic: str) -> None:
-        """Look for due rows now; with EVERYTHING also for those that are looked for once a minute."""
+        """Query for due rows now. With the topic EVERYTHING, also query the queues that usually wait a minute."""
         if topic == EVERYTHING:
-            self._look_at_everything = True
+            self._query_everything = True
         self._signal.set()
 
     def stop(self) -> None:
@@ -82,10 +87,10 @@ class WorkerLoop:
         writer.stopping.set()
 
     def run(self) -> None:
-        """Work until stopped, then wait for the rows in progress.
+        """Work until stopped, then wait for the rows in progress, but not longer than a write may take.
 
-        A row that takes longer than a write may take is abandoned: its lease expires, and the idempotency key in
-        each write makes a repetition harmless.
+        A row that takes longer is abandoned. Its lease expires, and another worker repeats it. The idempotency key
+        makes the repetition of a write harmless.
         """
         for number in range(self._thread_count):
             threading.Thread(target=self._work, name=f"worker {number}", daemon=True).start()
@@ -101,29 +106,32 @@ class WorkerLoop:
                 seconds = query_at - began
             else:
                 self._dispatch()
-                # Each handled row is a signal: the queries must not take the time of those that handle rows.
+                # The loop runs again after each handled row. Without the pause, it would do nothing but query.
                 query_at = time.monotonic() + QUERY_PAUSE * (time.monotonic() - began)
                 seconds = POLL_SECONDS
             if timezone.localtime() >= clean_up_at:
                 clean_up_at = next_clean_up(timezone.localtime())
-                nightly = (clean_up, "worker.clean_up_failed")
-                threading.Thread(target=_run_safely, args=nightly, name="clean up", daemon=True).start()
+                clean_up_args = (clean_up, "worker.clean_up_failed")
+                threading.Thread(target=_run_safely, args=clean_up_args, name="clean up", daemon=True).start()
             self._signal.wait(seconds)
             self._signal.clear()
-        ends = time.monotonic() + settings.WRITE_SECONDS + 0.5
-        while self._running and time.monotonic() < ends:
+        self._wait_for_rows_in_progress()
+
+    def _wait_for_rows_in_progress(self) -> None:
+        wait_until = time.monotonic() + settings.WRITE_SECONDS + 0.5
+        while self._running and time.monotonic() < wait_until:
             time.sleep(0.02)
         if self._running:
             log.warning("worker.left_unfinished", rows=len(self._running))
 
     def _dispatch(self) -> None:
-        """Hand out as many due rows as there are free threads. The queues take turns at being first."""
+        """Query for due rows and hand them to free threads. Another queue is the first one each time."""
         close_old_connections()
-        look_at_everything, self._look_at_everything = self._look_at_everything, False
+        query_everything, self._query_everything = self._query_everything, False
         self._order.append(self._order.pop(0))
         try:
             for queue in self._order:
-                self._query(queue, force=look_at_everything)
+                self._query(queue, force=query_everything)
         except DatabaseError as error:
             if not self._is_database_unavailable:
                 log.error("worker.database_unavailable", error=type(error).__name__)
@@ -135,48 +143,54 @@ class WorkerLoop:
     def _hand_out_all(self) -> None:
         now = time.monotonic()
         with self._lock:
-            self._left_alone_until = {k: until for k, until in self._left_alone_until.items() if until > now}
+            self._left_alone_until = {
+                key: until for key, until in self._left_alone_until.items() if until > now
+            }
             for queue in self._order:
                 if self._backlog[queue]:
                     self._hand_out(queue)
 
     def _query(self, queue: Queue, *, force: bool) -> None:
+        """Replace the queue's backlog with the rows that are due now, if the last query is old enough (see `every`)."""
         now = time.monotonic()
-        if not force and now - self._queried_at.get(queue, -queue.every) < queue.every:
+        last_query = self._queried_at.get(queue)
+        if not force and last_query is not None and now - last_query < queue.every:
             return
         self._queried_at[queue] = now
-        rows = queue.due().values_list(
-            "pk", queue.workspace or "pk", queue.customer or Value(None, CharField())
-        )
-        self._backlog[queue] = self._turns[queue].in_order(Row(*row) for row in rows[: queue.max_rows])
+        # If workspaces do not take turns, each row counts as a workspace of its own.
+        workspace, customer = queue.workspace or "pk", queue.customer or Value(None, CharField())
+        rows = queue.due().values_list("pk", workspace, customer)[: queue.max_rows]
+        self._backlog[queue] = self._turns[queue].in_order(Row(*row) for row in rows)
 
     def _hand_out(self, queue: Queue) -> None:
-        running = sum(running is queue for running, _ in self._running)
-        of_workspace = Counter(workspace for workspace, _ in self._running.values())
-        of_customer = Counter(customer for _, customer in self._running.values())
+        """Hand rows of the backlog to free threads, as far as the limits allow. The lock must be held."""
+        running_of_queue = sum(running_queue is queue for running_queue, _pk in self._running)
+        of_workspace = Counter(workspace for workspace, _customer in self._running.values())
+        of_customer = Counter(customer for _workspace, customer in self._running.values())
+        max_of_queue = queue.max_running or self._thread_count
         left: list[Row] = []
         for row in self._backlog[queue]:
             key = (queue, row.pk)
+            # If the workspaces of a queue do not take turns, each row counts as a workspace and a customer of its own.
             workspace, customer = (row.workspace, row.party) if queue.workspace else (key, key)
-            is_full = len(self._running) >= self._thread_count or running >= (
-                queue.max_running or self._thread_count
-            )
-            if (
-                is_full
-                or of_workspace[workspace] >= self._max_of_workspace
+            is_full = len(self._running) >= self._thread_count or running_of_queue >= max_of_queue
+            is_over_share = (
+                of_workspace[workspace] >= self._max_of_workspace
                 or of_customer[customer] >= self._max_of_customer
-            ):
+            )
+            if is_full or is_over_share:
                 left.append(row)
             elif key not in self._running and key not in self._left_alone_until:
                 self._running[key] = (workspace, customer)
                 self._turns[queue].take(row)
-                running += 1
+                running_of_queue += 1
                 of_workspace[workspace] += 1
                 of_customer[customer] += 1
                 self._jobs.put(key)
         self._backlog[queue] = left
 
     def _work(self) -> None:
+        """Handle rows in a thread of its own, as long as the process lives."""
         while True:
             queue, pk = self._jobs.get()
             close_old_connections()
@@ -187,25 +201,25 @@ class WorkerLoop:
                 self._running.pop((queue, pk), None)
                 if seconds:
                     self._left_alone_until[queue, pk] = time.monotonic() + seconds
-            # It may have made other rows due, and a thread is free.
+            # This thread is free, and the row may have made other rows due.
             self._signal.set()
 
     def _listen(self) -> None:
         """Run the tasks in Huey's queue, which pass signals of other processes on to `wake`."""
-        is_away = False
+        is_unreachable = False
         while not writer.stopping.is_set():
             try:
                 task = wake_queue.huey.dequeue()
                 if task is not None:
                     wake_queue.huey.execute(task)
             except Exception as error:  # noqa: BLE001 - any error of the queue's library
-                if not is_away:
+                if not is_unreachable:
                     log.error("queue.unavailable", error=type(error).__name__, detail=str(error)[:200])
-                is_away = True
+                is_unreachable = True
                 time.sleep(AWAY_SECONDS)
                 continue
-            if is_away:
-                is_away = False
+            if is_unreachable:
+                is_unreachable = False
                 log.info("queue.available")
                 wake(EVERYTHING)
             if task is None:
@@ -213,16 +227,16 @@ class WorkerLoop:
 
 
 def _send_alerts() -> None:
-    """Send the operators' e-mails until the worker is stopped, whatever happens to one of them."""
+    """Send e-mails to the operators until the worker is stopped. An error is logged and does not end this."""
     while not writer.stopping.wait(CHECK_SECONDS):
         _run_safely(send_alerts, "worker.alerts_failed")
 
 
-def _run_safely(work: Callable[[], object], failure: str) -> None:
-    """Do the work, and log an exception as `failure`."""
+def _run_safely(work: Callable[[], object], log_event: str) -> None:
+    """Do the work. Log an exception under this event name."""
     try:
         work()
     except Exception:
-        log.exception(failure)
+        log.exception(log_event)
     finally:
         close_old_connections()

@@ -1,7 +1,7 @@
-"""The work of a worker: a table of queues, each with the rows that are due and the function that handles one of them.
+"""The work of a worker: a table of queues, each with a query for its due rows and a function that handles one row.
 
-The rows are the truth. A handler takes a claim or a lease before it acts, because other workers see the same rows.
-To add work, add a queue.
+Only the rows in the database say what is to do. All workers see the same rows, so a handler takes a claim or a lease
+before it acts. To add work, add a queue.
 """
 
 import datetime as dt
@@ -65,12 +65,13 @@ MINUTE = 60.0
 ATTRIBUTES_SECONDS = 60.0
 # How long the intake processes batches before the loop looks for due rows again.
 INTAKE_TURN_SECONDS = 2.0
-# An admin waits for the outcome. Usually the signal comes first.
+# Short, because an admin waits for the import. Usually a signal starts it even sooner.
 IMPORT_SECONDS = 5.0
+# The time until a verification is repeated that iTop could not answer.
 VERIFY_AGAIN_AFTER = dt.timedelta(minutes=5)
 # A row that is still due after it was handled is left alone for this time: another worker has it, or iTop is paused.
 STILL_DUE_SECONDS = 1.0
-# A row whose handler failed unexpectedly.
+# A row is left alone for this time after its handler raised an unexpected exception.
 FAILED_ROW_SECONDS = 60.0
 
 
@@ -78,14 +79,14 @@ FAILED_ROW_SECONDS = 60.0
 class Queue:
     """Rows of one kind of work.
 
-    due: returns the rows to be handled now, newly evaluated.
-    handle: handles a row. It may return for how many seconds the row is left alone if it is still due; 0.0 if it is
-        to have its next turn at once.
-    workspace: the field or expression with the rows' workspace, if workspaces take turns.
-    customer: the expression with the customer who writes in a row, if a workspace's customers take turns.
-    every: seconds between two queries for due rows; 0.0 means as often as the loop runs.
-    max_rows: how many rows one query returns at most.
-    max_running: how many rows one worker handles at the same time; None means as many as it has threads.
+    due: returns a new query for the rows to be handled now.
+    handle: handles a row. If the row is still due afterwards, it is left alone for the number of seconds that `handle`
+        returns. 0.0 means that it may be handled again at once, None means STILL_DUE_SECONDS.
+    workspace: the field or expression for a row's workspace, if workspaces take turns.
+    customer: the field or expression for the customer who writes, if a workspace's customers take turns.
+    every: the seconds between two queries for due rows. 0.0 means as often as the loop queries.
+    max_rows: the number of rows that one query returns at most.
+    max_running: the number of rows that one worker handles at the same time, None for as many as it has threads.
     """
 
     name: str
@@ -99,7 +100,7 @@ class Queue:
 
 
 def run_row(queue: Queue, pk: int) -> float:
-    """Handle a row if it is still due. Return for how many seconds it is to be left alone. Never raises."""
+    """Handle a row if it is still due. Return for how many seconds to leave it alone. Never raise an exception."""
     try:
         row = queue.due().filter(pk=pk).first()
         if row is None:
@@ -117,27 +118,27 @@ def run_row(queue: Queue, pk: int) -> float:
 
 
 def clean_up() -> None:
-    """Do the nightly work: delete old contents and sessions, count days, and reset detected capabilities."""
+    """Do the nightly work: erase old contents, delete expired sessions, count days, reset detected capabilities."""
     clean_payloads()
-    # Ended sessions of the admin. One may contain the encrypted secrets of a workspace that was never connected.
+    # A session of the admin site may contain the encrypted secrets of a workspace that was never connected.
     call_command("clearsessions")
     DayCount.objects.recount()
-    # A permission may have been granted or an extension installed since, so both are detected again.
+    # Detected again, because a permission may have been granted or an extension installed in the meantime.
     ItopInstance.objects.filter(is_administrator=False).update(is_administrator=None)
     Workspace.objects.update(has_intercom_attributes=None)
 
 
-def _is_free() -> Q:
+def _has_no_lease() -> Q:
     return Q(lease_until=None) | Q(lease_until__lt=Now())
 
 
 def _tickets_to_write() -> QuerySet[Ticket]:
     due = Delivery.objects.due().order_by().values("ticket")
     is_paused = Q(itop__paused_until__gt=timezone.now())
-    return Ticket.objects.filter(_is_free(), pk__in=due).exclude(is_paused)
+    return Ticket.objects.filter(_has_no_lease(), pk__in=due).exclude(is_paused)
 
 
-# A ticket may have conversations of several workspaces and customers: one of them is enough to take turns.
+# A ticket may have conversations of several workspaces and customers. Any one of them will do for taking turns.
 WORKSPACE_OF_TICKET = Subquery(
     Delivery.objects.waiting().filter(ticket=OuterRef("pk")).values("conversation__workspace")[:1]
 )
@@ -150,20 +151,21 @@ CUSTOMER_OF_TICKET = Subquery(
 
 
 def _tickets_to_verify() -> QuerySet[Ticket]:
-    return Ticket.objects.filter(_is_free(), check_at__lte=timezone.now()).select_related("itop")
+    return Ticket.objects.filter(_has_no_lease(), check_at__lte=timezone.now()).select_related("itop")
 
 
-def _unknown_workspaces() -> QuerySet[Workspace]:
+def _workspaces_to_detect() -> QuerySet[Workspace]:
     return Workspace.objects.filter(enabled=True, has_intercom_attributes=None).select_related(
         "itop", "profile"
     )
 
 
 def _process_notifications(_oldest: WebhookEvent) -> float:
-    """Process batches for a while: each begins with what a flood must not delay."""
+    """Process batches of due events for INTAKE_TURN_SECONDS. `process_batch` chooses the events, not the queue."""
     ends = time.monotonic() + INTAKE_TURN_SECONDS
-    while not stopping.is_set() and process_batch() and time.monotonic() < ends:
-        pass
+    while not stopping.is_set() and time.monotonic() < ends:
+        if not process_batch():
+            break
     return 0.0
 
 
@@ -187,6 +189,7 @@ def _verify(ticket: Ticket) -> None:
 
 
 def _create(creation: TicketCreation) -> float:
+    """Finish a creation that the panel has left to the workers, unless another process is doing it now."""
     lease = take_lease(creation.conversation, 2 * BACKGROUND_DEADLINE_SECONDS)
     if lease is not None:
         with lease:
@@ -197,22 +200,22 @@ def _create(creation: TicketCreation) -> float:
 
 
 def _reconcile(conversation: Conversation) -> None:
-    """Find the messages of a conversation whose notifications were lost."""
+    """Schedule the messages of a conversation whose notifications were lost."""
     if claim(conversation, COMPARISON_SECONDS, due_field="reconcile_at"):
         reconcile(conversation)
 
 
-def _if_itop_answers(handle: Callable[[Any], None]) -> Callable[[Model], None]:
-    """Return `handle`, with a warning in place of an error that the next attempt may not meet."""
+def _tolerating_errors(handle: Callable[[Any], None]) -> Callable[[Model], None]:
+    """Return a handler that calls `handle` and logs an error of iTop as a warning. The row stays due."""
 
-    def guarded(row: Model) -> None:
+    def handle_tolerantly(row: Model) -> None:
         try:
             handle(row)
         except (ItopError, SecretDecryptionError) as error:
             kind = row._meta.model_name
             log.warning("worker.row_postponed", kind=kind, row=row.pk, error=type(error).__name__)
 
-    return guarded
+    return handle_tolerantly
 
 
 QUEUES = (
@@ -222,7 +225,7 @@ QUEUES = (
     Queue(
         "write_ticket", _tickets_to_write, _write, workspace=WORKSPACE_OF_TICKET, customer=CUSTOMER_OF_TICKET
     ),
-    # A file takes memory and time; the messages need the other threads.
+    # Two at a time, because a file takes memory and time, and messages need the other threads.
     Queue(
         "copy_file",
         FileToItop.objects.to_copy,
@@ -237,7 +240,7 @@ QUEUES = (
     Queue("follow_ticket", unfollowed_tickets, follow_tickets, every=MINUTE, max_rows=1, max_running=1),
     Queue("poll_itop", ItopPoll.objects.due, poll_itop),
     Queue("update_attributes", outdated_workspaces, update_outdated, every=ATTRIBUTES_SECONDS),
-    # Reading a file takes CPU time that the other threads need.
+    # One at a time, because reading a data model takes CPU time that the other threads need.
     Queue(
         "import_data_model",
         lambda: DataModelImport.objects.due().select_related("itop"),
@@ -246,16 +249,16 @@ QUEUES = (
         max_rows=1,
         max_running=1,
     ),
-    # The attributes say which links the extension left.
-    Queue("detect_extension", _unknown_workspaces, _if_itop_answers(detect_extension), every=MINUTE),
+    # Links that the PHP extension has left can only be found where its attributes are detected.
+    Queue("detect_extension", _workspaces_to_detect, _tolerating_errors(detect_extension), every=MINUTE),
     Queue(
         "push_link",
         lambda: TicketLink.objects.filter(attributes_synced=False),
-        _if_itop_answers(push_link_attributes),
+        _tolerating_errors(push_link_attributes),
         every=MINUTE,
     ),
     Queue(
-        "push_link_removal", LinkRemoval.objects.unsynced, _if_itop_answers(push_link_removal), every=MINUTE
+        "push_link_removal", LinkRemoval.objects.unsynced, _tolerating_errors(push_link_removal), every=MINUTE
     ),
     Queue(
         "apply_link_changes",
@@ -265,7 +268,7 @@ QUEUES = (
         apply_link_changes,
         every=MINUTE,
     ),
-    # Intercom limits our calls: the rest has its turn a minute later.
+    # Once a minute, because Intercom limits the number of calls.
     Queue(
         "reconcile_conversation",
         lambda: Conversation.objects.due_for_comparing().select_related("workspace"),

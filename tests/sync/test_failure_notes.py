@@ -209,7 +209,7 @@ def test_the_failed_files_of_a_message_leave_one_note(
     assert "<b>big _1_.bin</b>: The file is larger than the workspace's limit." in body
     assert "small.txt" not in body
     assert "They are still in this conversation." in body
-    assert "downloaded here and attached in iTop" in body
+    assert "download it here and attach it in iTop" in body
     assert "Try again" not in body
     # Another message has a note of its own, and the same one has no second note.
     FileToItop.objects.all().retry_now()
@@ -276,7 +276,7 @@ def test_a_file_that_is_retried_does_not_delay_the_note_about_another(
 @pytest.mark.parametrize(
     ("kind", "to_do"),
     [
-        ("too_large", "downloaded here and attached in iTop"),
+        ("too_large", "download it here and attach it in iTop"),
         ("check", "open Sync status in the panel and click “Try again”"),
     ],
 )

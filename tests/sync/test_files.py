@@ -126,7 +126,7 @@ def test_workers_leave_files_to_the_writer_until_it_has_had_its_turn(
     process_batch()
     assert FileToItop.objects.get().due_at > timezone.now() + dt.timedelta(seconds=30)
     (delivery,) = Delivery.objects.waiting()
-    files.copy_first(delivery)
+    files.copy_small_files(delivery)
     assert FileToItop.objects.get().due_at <= timezone.now()
 
 
@@ -136,7 +136,7 @@ def test_no_upload_is_begun_that_would_be_broken_off(
     monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.9)
     write(TEXT)
     process_batch()
-    files.copy_first(Delivery.objects.waiting().get())
+    files.copy_small_files(Delivery.objects.waiting().get())
     assert not FileToItop.objects.get().attempts
     work()
     assert len(attachments(itop)) == 1
@@ -150,7 +150,7 @@ def test_the_writer_does_not_hand_over_what_a_worker_has_claimed(
     process_batch()
     row = FileToItop.objects.get()
     assert claim(row, files.CLAIM_SECONDS)
-    files.copy_first(Delivery.objects.waiting().get())
+    files.copy_small_files(Delivery.objects.waiting().get())
     assert FileToItop.objects.get().due_at == row.due_at
 
 

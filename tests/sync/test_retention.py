@@ -314,8 +314,8 @@ def test_payloads_that_another_workspace_keeps_longer_are_scanned_once(
     conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each batch continues where the previous one ended, not at the oldest row that another workspace keeps."""
-    monkeypatch.setattr(retention, "STEP", 3)
-    monkeypatch.setattr(retention, "BREATH_SECONDS", 0)
+    monkeypatch.setattr(retention, "BATCH", 3)
+    monkeypatch.setattr(retention, "PAUSE_SECONDS", 0)
     for number in range(7):
         row = notification(conversation, "handled", str(number))
         made_at = timezone.now() + dt.timedelta(seconds=number)
@@ -331,8 +331,8 @@ def test_payloads_that_another_workspace_keeps_longer_are_scanned_once(
 def test_cleaning_runs_in_batches_and_cleans_no_row_twice(
     ticket: Ticket, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "STEP", 3)
-    monkeypatch.setattr(retention, "BREATH_SECONDS", 0)
+    monkeypatch.setattr(retention, "BATCH", 3)
+    monkeypatch.setattr(retention, "PAUSE_SECONDS", 0)
     for number in range(8):
         delivery(ticket, conversation, "written", number)
     with after(31):
@@ -382,14 +382,14 @@ def test_cleaning_reads_an_index_and_not_the_table(ticket: Ticket, conversation:
         profile=conversation.workspace.profile,
         keep_payloads_days=7,
     )
-    for work in retention._work():
-        oldest = work.rows.order_by(work.made_at).values_list("pk", flat=True)[:500]
+    for old_rows in retention._all_old_rows():
+        oldest = old_rows.rows.order_by(old_rows.date_field).values_list("pk", flat=True)[:500]
         sql, params = oldest.query.sql_with_params()
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
             plan = " ".join(str(line[3]) for line in cursor.fetchall())
         indexes = ("_payload (", "answer_at (", "tickets_at (", "form_draft_saved_at (")
-        assert any(index in plan for index in indexes), f"{work.name}: {plan}"
+        assert any(index in plan for index in indexes), f"{old_rows.name}: {plan}"
         assert "TEMP B-TREE" not in plan
 
 

@@ -312,7 +312,7 @@ def test_the_query_for_unprocessed_events_uses_the_partial_index(ticket: Ticket)
     with take_lease(ticket, 10) or pytest.fail("the lease is free") as lease:
         plans = [
             WebhookEvent.objects.unprocessed_of(ticket).explain(),
-            writer._next_of_holder(ticket, lease).explain(),
+            writer._next_delivery(ticket, lease).explain(),
         ]
     assert all("webhook_event_unread (conversation_id=? AND workspace_id=?)" in plan for plan in plans), (
         "\n".join(plans)
