@@ -215,7 +215,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         if {"itop_id", "itop", "profile_id", "profile"} & set(changed):
             obj.has_intercom_attributes = None
             changed = {*changed, "has_intercom_attributes"}
-        obj.save(update_fields={*changed, *obj.forget_use(changed)})
+        obj.save(update_fields={*changed, *obj.reset_use(changed)})
         if {"itop", "scope"} & set(form.changed_data) and (problem := scope_problem(obj)):
             text = f"The scope was saved, but until it is corrected, the panel serves no one: {problem}"
             self.message_user(request, text, messages.WARNING)

@@ -97,7 +97,7 @@ def apply(row: Row, fields: Mapping[str, SourceValue], title: str, *, overwrite:
 def _forget(row: Row, changed: Collection[str]) -> list[str]:
     """Reset what was learned with the previous address, account or secrets. Return the columns to save."""
     if isinstance(row, Workspace):
-        return row.forget_use(changed)
+        return row.reset_use(changed)
     if not isinstance(row, ItopInstance) or {"url", "token", "user", "password"}.isdisjoint(changed):
         return []
     row.answers.all().delete()
