@@ -220,7 +220,7 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
             text = f"The scope was saved, but until it is corrected, the panel serves no one: {problem}"
             self.message_user(request, text, messages.WARNING)
         if obj.enabled and "enabled" in changed:
-            Conversation.objects.look_for_missed(obj)
+            Conversation.objects.compare_syncing_now(obj)
             transaction.on_commit(lambda: wake(EVERYTHING))
 
     def examine(self, row: Workspace) -> Iterator[Finding]:

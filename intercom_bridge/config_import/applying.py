@@ -103,7 +103,7 @@ def _forget(row: Row, changed: Collection[str]) -> list[str]:
     row.answers.all().delete()
     if "url" in changed:
         PersonMatch.objects.filter(itop=row).delete()
-    return row.forget()
+    return row.reset_capabilities()
 
 
 @dataclass(frozen=True)

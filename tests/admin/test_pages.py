@@ -234,9 +234,7 @@ def test_a_workspace_with_an_unreadable_secret_can_be_opened_and_repaired(
     admin_client: Client, workspace: Workspace, settings: Settings
 ) -> None:
     settings.FIELD_ENCRYPTION_KEYS = ["ZGlmZmVyZW50LWtleS1mb3ItdGhpcy10ZXN0LTAwMDE="]
-    assert "unreadable: encrypted with another key" in page(
-        admin_client, "workspace", "change", workspace.pk
-    )
+    assert "unreadable: encrypted with another key" in page(admin_client, "workspace", "change", workspace.pk)
     save(admin_client, "workspace", workspace, client_secret="a-new-secret-1234")
     assert workspace.client_secret.reveal() == "a-new-secret-1234"
     assert not workspace.access_token.is_readable

@@ -148,7 +148,7 @@ class PushSetup:
         if kind := self._find("RemoteApplicationType", {"name": self.name}):
             self._remove(kind, "RemoteApplicationConnection", "remoteapplicationtype_id")
         if not self._dry_run:
-            self.itop.forget_push()
+            self.itop.delete_push_secret()
             self._report("Push requests of this iTop are refused now. The bridge finds changes by polling.")
 
     def _watched(self, profiles: Iterable[TicketProfile]) -> dict[str, list[str]]:
