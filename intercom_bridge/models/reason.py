@@ -7,10 +7,10 @@ MAX_LABEL_DETAIL = 300
 
 
 class ReasonCode(models.TextChoices):
-    """The value of every `reason_code` column.
+    """The possible values of every `reason_code` column and of `RemoteError.code`.
 
     Rows store the code, plus `reason_detail`: the remote system's own words, a person's name or a number.
-    Queries, filters, metric labels and decisions read the code. `RemoteError.code` is one of these values.
+    Queries, filters, metric labels and decisions read the code.
     """
 
     NONE = "", ""
@@ -113,8 +113,8 @@ class ReasonCode(models.TextChoices):
     TICKETS_NOT_VISIBLE = (
         "tickets_not_visible",
         _(
-            "iTop does not return several linked tickets. They were deleted, or the bridge's account may no longer "
-            "see them: check its profiles and its allowed organizations."
+            "iTop does not return several linked tickets. They were deleted, or the bridge's account has lost access "
+            "to them: check its profiles and its allowed organizations."
         ),
     )
 

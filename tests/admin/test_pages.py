@@ -396,7 +396,7 @@ def test_an_itop_requires_an_account(admin_client: Client) -> None:
         "name": "New",
         "url": "https://new.example.com",
     }
-    assert "Give the account" in admin_client.post(url("itopinstance", "add"), typed).content.decode()
+    assert "Enter the account" in admin_client.post(url("itopinstance", "add"), typed).content.decode()
     assert admin_client.post(url("itopinstance", "add"), typed | {"token": TOKEN}).status_code == 302
     assert ItopInstance.objects.get().token.reveal() == TOKEN
 
