@@ -76,12 +76,12 @@ class ProfileCheck:
 
     def default_mistakes(self) -> list[str]:
         """Return sentences about default values that their attributes do not allow."""
-        return [
-            sentence
-            for code in self._profile.defaults
-            if (attribute := self._class.attributes.get(code))
-            and (sentence := self._value_mistake(attribute, self._profile.default_of(code)))
+        known = [code for code in self._profile.defaults if code in self._class.attributes]
+        sentences = [
+            self._value_mistake(self._class.attributes[code], self._profile.default_of(code))
+            for code in known
         ]
+        return list(filter(None, sentences))
 
     def _value_mistake(self, attribute: Attribute, value: str) -> str:
         """Return a sentence if the attribute does not allow the default value, or ""."""
@@ -119,17 +119,19 @@ class ProfileCheck:
 
     def missing(self) -> list[str]:
         """Return the mandatory attributes that neither the form, nor a default, nor the bridge fills in."""
-        filled_in = {self._profile.code(stock_code) for stock_code in FILLED_IN}
-        return [
-            attribute.code
+        profile = self._profile
+        required = [
+            attribute
             for attribute in self._class.attributes.values()
-            if attribute.is_mandatory
-            and not attribute.is_read_only
-            and not (attribute.default or self._profile.default_of(attribute.code))
-            and attribute.code not in filled_in
-            and attribute.code in self._editable
-            and attribute.code not in self._profile.form_attributes
+            if attribute.is_mandatory and not attribute.is_read_only and attribute.code in self._editable
         ]
+        without_default = [
+            attribute.code
+            for attribute in required
+            if not attribute.default and not profile.default_of(attribute.code)
+        ]
+        filled_in = {*profile.form_attributes, *map(profile.code, FILLED_IN)}
+        return [code for code in without_default if code not in filled_in]
 
     def form(self) -> list[str]:
         """Return a form that fits: the profile's form fields that are valid, plus the missing attributes."""

@@ -21,7 +21,8 @@ from .webhook_event import WebhookEvent
 def without_index(column: str) -> CombinedExpression:
     """Return the column as an expression for which the query planner cannot use the column's index.
 
-    With this index, the planner might read all rows of a workspace or an iTop. Another condition selects fewer rows.
+    With this index, the planner might read all rows of a workspace or an iTop, although another condition of the query
+    selects only a few of them.
     """
     return F(column) + 0
 
@@ -48,6 +49,7 @@ class DeliveryQuerySet(JobQuerySet["Delivery"]):
         paused = self.filter(
             state=Delivery.State.SKIPPED, reason_code=ReasonCode.SYNC_PAUSED, cleaned_at=None
         )
+        # Without a log, the message was not meant for the ticket anyway.
         return paused.exclude(log="")
 
     def write_after_all(self) -> int:

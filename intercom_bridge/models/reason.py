@@ -201,9 +201,12 @@ class ReasonCode(models.TextChoices):
 
 
 def reason_label(code: str, detail: str = "") -> str:
-    """Return the reason in the active language, followed by the remote system's words if there are any."""
+    """Return the reason in the active language, followed by the detail in parentheses if there is one."""
     try:
         label = str(ReasonCode(code).label)
     except ValueError:
+        # This version of the bridge does not have the code, but the version that stored it had.
         label = code
-    return f"{label} ({detail[:MAX_LABEL_DETAIL]})" if detail and label else label or detail
+    if not label:
+        return detail
+    return f"{label} ({detail[:MAX_LABEL_DETAIL]})" if detail else label

@@ -65,7 +65,7 @@ class WebhookEventQuerySet(JobQuerySet["WebhookEvent"]):
                 conversation_id__in=conversations.values("conversation_id"),
                 workspace__in=conversations.values("workspace"),
             )
-            # A join would make the planner start with the workspace and scan all its events.
+            # Not `select_related`: with a join, the planner would start with the workspace and scan all its events.
             .prefetch_related("workspace")
             .order_by("pk")
         )

@@ -20,6 +20,7 @@ from .ticket_profile import TicketProfile
 log = structlog.get_logger(__name__)
 
 LANGUAGES = [("en", "English"), ("fr", "Français"), ("de", "Deutsch"), ("es", "Español")]
+# Placeholders for secrets in the documentation begin with this.
 PLACEHOLDER = "PUT_YOUR_"
 CLIENT_SECRETS = frozenset(("client_secret", "previous_client_secret"))
 # The use of a secret, or the arrival of a topic, is stored again only after this time, to save writes.
@@ -302,6 +303,7 @@ class Workspace(models.Model):
         notification.
         """
         now = int(timezone.now().timestamp())
+        # For a topic that was never received, 0 makes `last` old enough to be replaced.
         first, last = self.topics_received.get(topic, (now, 0))
         if now - last < TOPIC_NOTED_EVERY_SECONDS:
             return
@@ -331,7 +333,10 @@ class Workspace(models.Model):
         self.save(update_fields=["has_intercom_attributes"])
 
     def reset_use(self, changed_columns: Iterable[str]) -> list[str]:
-        """Reset `note_use` for the client secrets among the changed columns. Return the names of the fields to save."""
+        """Clear when the client secrets among the changed columns were last used, without saving the row.
+
+        Return the names of the fields to save.
+        """
         used_at_columns = [f"{column}_used_at" for column in CLIENT_SECRETS.intersection(changed_columns)]
         for column in used_at_columns:
             setattr(self, column, None)
