@@ -44,7 +44,7 @@ class EventRules(models.Model):
     class Assignee(models.TextChoices):
         """Who gets a conversation that a change in iTop reopened."""
 
-        UNCHANGED = "unchanged", "nobody else: it stays assigned as it is"
+        UNCHANGED = "unchanged", "nobody else: the conversation keeps its assignee"
         LINKED_BY = "linked_by", "the teammate who linked the ticket"
         LAST_TEAMMATE = "last_teammate", "the teammate who wrote last"
         TEAM = "team", "a team"

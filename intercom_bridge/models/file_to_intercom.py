@@ -36,7 +36,7 @@ class FileToIntercom(models.Model):
         NAMED = "named", "being posted"
         POSTED = "posted", "posted"
         # The message contains only a link to the file in iTop: it is too large, or iTop could not return it.
-        LINKED = "linked", "only linked"
+        LINKED = "linked", "only as a link"
         SKIPPED = "skipped", "skipped"
 
     event = models.ForeignKey(TicketEvent, models.CASCADE, related_name="files")

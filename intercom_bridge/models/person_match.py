@@ -47,7 +47,7 @@ class PersonMatch(models.Model):
     org_name = models.CharField(max_length=255, blank=True)
     # Further attributes that the workspace's scope uses (:current_contact->attribute).
     attributes = models.JSONField(default=dict, blank=True)
-    matched_at = models.DateTimeField("asked in iTop at", default=timezone.now)
+    matched_at = models.DateTimeField("looked up in iTop at", default=timezone.now)
     picked_by = models.CharField(max_length=200, blank=True)
     picked_at = models.DateTimeField(null=True, blank=True)
     # The merged contact for whom a teammate chose the person (`follow_merge`). "" after the choice was compared with

@@ -74,9 +74,9 @@ class Workspace(models.Model):
         AU = "AU", "Australia"
 
     class Verification(models.TextChoices):
-        """Which contacts the panel does not mark as "Not verified"."""
+        """Which contacts count as verified. The panel marks all others as "Not verified"."""
 
-        USERS = "users", "Signed in to iTop, or a user of Intercom with the person's name"
+        USERS = "users", "Signed in to iTop, or an Intercom user (not a lead) with the person's name"
         ITOP = "itop", "Signed in to iTop only"
 
     workspace_id = models.CharField(
