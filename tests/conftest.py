@@ -145,7 +145,7 @@ def link(workspace: Workspace, intercom: Intercom) -> TicketLink:
     """Return the link of a ticket with Alice's conversation, which the stand-in for Intercom has too."""
     workspace.access_token = intercom.token
     workspace.save()
-    conversation = Conversation.objects.known(workspace, intercom.conversation_of("Alice Martin").id)
+    conversation = Conversation.objects.find_or_create(workspace, intercom.conversation_of("Alice Martin").id)
     ticket = Ticket.objects.create(
         itop=workspace.itop, ticket_class="UserRequest", object_id=12, ref="R-000012"
     )

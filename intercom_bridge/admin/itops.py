@@ -148,7 +148,7 @@ class ItopInstanceAdmin(ConnectionTestAdmin, DataModelAdmin, ItopChangesAdmin):
         # Compares cleaned addresses: the address of a page of the same iTop is the same address.
         is_other_address = obj.url != form.initial["url"]
         if is_other_address or fields & ACCOUNT_FIELDS:
-            fields |= set(obj.forget())
+            fields |= set(obj.reset_capabilities())
             obj.answers.all().delete()
             obj.workspaces.update(has_intercom_attributes=None)
         if is_other_address:

@@ -215,12 +215,12 @@ class WorkspaceAdmin(ConnectionTestAdmin, EventRulesAdmin, ScopeTesterAdmin):
         if {"itop_id", "itop", "profile_id", "profile"} & set(changed):
             obj.has_intercom_attributes = None
             changed = {*changed, "has_intercom_attributes"}
-        obj.save(update_fields={*changed, *obj.forget_use(changed)})
+        obj.save(update_fields={*changed, *obj.reset_use(changed)})
         if {"itop", "scope"} & set(form.changed_data) and (problem := scope_problem(obj)):
             text = f"The scope was saved, but until it is corrected, the panel serves no one: {problem}"
             self.message_user(request, text, messages.WARNING)
         if obj.enabled and "enabled" in changed:
-            Conversation.objects.look_for_missed(obj)
+            Conversation.objects.compare_syncing_now(obj)
             transaction.on_commit(lambda: wake(EVERYTHING))
 
     def examine(self, row: Workspace) -> Iterator[Finding]:

@@ -104,7 +104,7 @@ def _forget(row: Row, changed: Collection[str]) -> list[str]:
     Return the columns that this resets, for the caller to save.
     """
     if isinstance(row, Workspace):
-        return row.forget_use(changed)
+        return row.reset_use(changed)
     has_new_connection = not {"url", "token", "user", "password"}.isdisjoint(changed)
     if not isinstance(row, ItopInstance) or not has_new_connection:
         return []
@@ -112,7 +112,7 @@ def _forget(row: Row, changed: Collection[str]) -> list[str]:
     if "url" in changed:
         # At another address, the same id may be another person's.
         PersonMatch.objects.filter(itop=row).delete()
-    return row.forget()
+    return row.reset_capabilities()
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def _apply_entry(entry: _Entry, report: Report, *, overwrite: bool) -> None:
     if isinstance(row, Workspace):
         if existing is not None and row.enabled and not was_enabled:
             # Messages that arrived while the workspace was disabled were skipped.
-            Conversation.objects.look_for_missed(row)
+            Conversation.objects.compare_syncing_now(row)
         if not (row.client_secret and row.access_token):
             report.notes.append(
                 f"Workspace {row} has no client secret or no access token: enter them in the admin, or name "

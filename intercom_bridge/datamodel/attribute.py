@@ -20,16 +20,16 @@ class Kind(Enum):
     DATE = "date"
     DATETIME = "datetime"
     ENUM = "enum"
-    # An object of `target_class`, one of those that `filter` finds.
+    # A reference to an object of `target_class`. The query `filter` selects the objects to choose from.
     KEY = "key"
     LOG = "log"
-    # Can neither be entered nor displayed: link sets, images, stopwatches, external fields.
+    # The panel can neither enter nor display these: link sets, images, stopwatches, external fields.
     OTHER = "other"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """A value of an enum. `labels` by language ("en", "fr" …), empty if not translated."""
+    """A value of an enum. `labels` maps languages ("en", "fr" …) to labels."""
 
     code: str
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -37,11 +37,12 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True)
 class Attribute:
-    """An attribute.
+    """An attribute of a ticket class.
 
-    `is_mandatory` and `is_read_only` apply to a new ticket (the initial state's flags). `filter` is OQL that may
-    contain `:this->attribute`, "" for all objects of the class; `depends_on` are the attributes that it reads.
-    `limit` is the maximum number of characters, 0 for no limit.
+    `is_mandatory` and `is_read_only` apply to a new ticket, so they include the flags of the initial state. `filter`
+    is an OQL query, in which `:this->attribute` stands for the ticket's value; "" selects all objects of
+    `target_class`. `depends_on` are the codes of the attributes in the filter. `limit` is the maximum number of
+    characters; 0 means no limit.
     """
 
     code: str
@@ -59,7 +60,7 @@ class Attribute:
 
 @dataclass(frozen=True, kw_only=True)
 class TicketClass:
-    """A ticket class. `details` are its attributes in the order of iTop's own page."""
+    """A ticket class. `details` are the codes of the attributes on a ticket's page in iTop, in page order."""
 
     name: str
     attributes: Mapping[str, Attribute]

@@ -1,7 +1,7 @@
 """The ticket classes of a standard iTop (builtin.json), used when no data model was imported.
 
-Sources: the wiki page of iTop's standard data model, and responses of a standard iTop. The file has the format of an
-imported class, without labels; see builtin_labels.py.
+Sources: the wiki page of iTop's standard data model, and responses of a standard iTop. The file has the format of
+serialization.py. It contains no labels, because builtin_labels.py has them.
 """
 
 import json

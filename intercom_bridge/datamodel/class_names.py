@@ -1,4 +1,4 @@
-"""The names of an iTop's classes: find unknown ones in a query, and suggest similar ones."""
+"""Find class names in a query that iTop does not have, and suggest similar names."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from itop_client import OqlError, UnknownClassError, parse
 
 from .profile_check import did_you_mean
 
-# Classes of every iTop that queries name. Those of accounts are not in the data model's file.
+# Classes of every iTop that are often queried. The data model's file does not contain the classes of accounts.
 _COMMON_CLASSES = frozenset(
     {
         "Contact",
@@ -35,24 +35,27 @@ _COMMON_CLASSES = frozenset(
 
 
 def unknown_classes(itop: ItopInstance, query: str) -> list[str]:
-    """Return a sentence for each class that the query selects and the imported data model does not have.
+    """Return a sentence for each class that the query selects although the imported data model does not have it.
 
-    Return [] for an invalid query, and without an imported data model.
+    Return [] if the query is invalid, or if no data model was imported.
     """
-    known = _COMMON_CLASSES.union(itop.class_names)
+    if not itop.class_names:
+        return []
     try:
-        names = dict.fromkeys(select.class_name for select in parse(query).selects)
+        selected = dict.fromkeys(select.class_name for select in parse(query).selects)
     except OqlError:
         return []
-    return [_sentence(name, known) for name in names if itop.class_names and name not in known]
+    known = _COMMON_CLASSES.union(itop.class_names)
+    return [_unknown_class_sentence(name, known) for name in selected if name not in known]
 
 
 def describe_unknown_class(itop: ItopInstance, error: UnknownClassError) -> str:
-    """Return a sentence about the class that iTop does not know, with similar names."""
+    """Return a sentence about the class that iTop does not know. It suggests similar names."""
     if not error.class_name:
         return str(error)
-    return _sentence(error.class_name, _COMMON_CLASSES.union(itop.class_names, error.known))
+    known = _COMMON_CLASSES.union(itop.class_names, error.known)
+    return _unknown_class_sentence(error.class_name, known)
 
 
-def _sentence(name: str, known: Iterable[str]) -> str:
+def _unknown_class_sentence(name: str, known: Iterable[str]) -> str:
     return f"iTop knows no class {name}.{did_you_mean(name, sorted(known))}"

@@ -35,7 +35,7 @@ MAX_ATTEMPTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class ImportResult:
-    """The result of an import. `removed`: names of earlier imported classes that this data model does not have."""
+    """The result of an import. `removed` are the classes of an earlier import that this data model does not have."""
 
     classes: tuple[TicketClass, ...]
     languages: tuple[str, ...]
@@ -44,11 +44,11 @@ class ImportResult:
 
 
 def run_import(job: DataModelImport) -> None:
-    """Import the file and store the outcome on the job. Do nothing if another worker has claimed the job."""
+    """Import the uploaded file and store the outcome on the job. Do nothing if another worker has taken the job."""
     if not claim(job, CLAIMED_SECONDS):
         return
     if job.attempts >= MAX_ATTEMPTS:
-        # Each attempt crashed its worker or raised an unexpected error: other outcomes end the job.
+        # A job is attempted again only after its worker crashed or an unexpected error was raised.
         _finish(job, State.FAILED, ReasonCode.TOO_MANY_ATTEMPTS)
         return
     job.attempts += 1
@@ -66,7 +66,7 @@ def run_import(job: DataModelImport) -> None:
 def _finish(job: DataModelImport, state: str, code: str, detail: str = "") -> None:
     job.state, job.content, job.finished_at = state, b"", timezone.now()
     job.set_reason(code, detail)
-    # `save` would raise an error if a newer upload has replaced the row.
+    # Not `save`, which raises an error if a newer upload has deleted the row.
     fields = ("state", "content", "finished_at", "reason_code", "reason_detail", "imported", "removed")
     DataModelImport.objects.filter(pk=job.pk).update(**{name: getattr(job, name) for name in fields})
     log.info("data_model.import_ended", itop=job.itop.name, state=str(state), reason=str(code))
@@ -75,10 +75,10 @@ def _finish(job: DataModelImport, state: str, code: str, detail: str = "") -> No
 def import_data_model(
     itop: ItopInstance, stream: BinaryIO, file_name: str, *, also: Sequence[str] = (), dry_run: bool = False
 ) -> ImportResult:
-    """Replace the imported classes of this iTop; with `dry_run`, store nothing.
+    """Read the file and replace the imported classes of this iTop. With `dry_run`, store nothing.
 
-    Imports every ticket class, and any other class that a profile, `also` or an earlier import names. Raise
-    DataModelError, without having changed anything.
+    Every ticket class is imported, and also other classes: those in `also`, those of the profiles, and those of the
+    previous import. Raise DataModelError if the file cannot be used; then nothing has changed.
     """
     profiles = list(TicketProfile.objects.all())
     earlier = list(itop.imported_classes.values_list("name", flat=True))
@@ -98,7 +98,7 @@ def import_data_model(
 
 
 def profile_warnings(itop: ItopInstance) -> list[str]:
-    """Compare the profiles with the imported classes of this iTop; return sentences about the differences."""
+    """Return sentences about profiles that do not fit the imported classes of this iTop."""
     classes = {row.name: decode(row) for row in itop.imported_classes.all()}
     return list(_profile_warnings(itop, TicketProfile.objects.all(), classes, itop.class_names))
 
@@ -123,14 +123,14 @@ def _profile_warnings(
     classes: Mapping[str, TicketClass],
     names: Collection[str],
 ) -> Iterator[str]:
-    """Check the profiles of this iTop's workspaces, and those that no workspace uses."""
-    used_elsewhere = set(
+    """Yield sentences about profiles that do not fit the classes. Ignore profiles that only other iTops use."""
+    used_only_elsewhere = set(
         TicketProfile.objects.filter(workspaces__isnull=False)
         .exclude(workspaces__itop=itop)
         .values_list("pk", flat=True)
     )
     for profile in profiles:
-        if profile.pk in used_elsewhere:
+        if profile.pk in used_only_elsewhere:
             continue
         name = profile.ticket_class
         ticket_class = classes.get(name)

@@ -13,9 +13,9 @@ from .serialization import from_json
 
 
 def ticket_class_of(itop: ItopInstance, name: str) -> TicketClass:
-    """Return the imported class, or the built-in one, or a class without attributes.
+    """Return the class of this iTop's imported data model, or else the built-in class. Takes one database query.
 
-    Without attributes nothing is known, and any code may be valid. Takes one database query.
+    If there is neither, return a class without attributes. Then any attribute code must be accepted as valid.
     """
     imported = ImportedClass.objects.filter(itop=itop, name=name).first()
     if imported is not None:
@@ -34,7 +34,10 @@ def class_label(ticket_class: TicketClass) -> str:
 
 
 def attribute_label(ticket_class: TicketClass, code: str) -> str:
-    """Return the imported label in the current language, or else a standard iTop's, or one made from the code."""
+    """Return the attribute's label in the current language.
+
+    The label is the imported one, or else that of a standard iTop, or else it is made from the code.
+    """
     attribute = ticket_class.attributes.get(code)
     imported = _in_current_language(attribute.labels) if attribute else ""
     label = imported or str(ATTRIBUTES.get(code, ""))
@@ -42,18 +45,22 @@ def attribute_label(ticket_class: TicketClass, code: str) -> str:
 
 
 def value_label(ticket_class: TicketClass, code: str, value: str) -> str:
-    """Return the label of an enum's value in the current language; any other value unchanged."""
+    """Return the label of an attribute's value in the current language. Return a value without a label unchanged."""
     attribute = ticket_class.attributes.get(code)
-    values = attribute.values if attribute else ()
-    imported = next((_in_current_language(known.labels) for known in values if known.code == value), "")
-    return imported or str(VALUES.get(code, {}).get(value, value))
+    enum_values = attribute.values if attribute else ()
+    imported_labels = (_in_current_language(known.labels) for known in enum_values if known.code == value)
+    return next(imported_labels, "") or str(VALUES.get(code, {}).get(value, value))
 
 
 def _in_current_language(labels: Mapping[str, str]) -> str:
-    """Return the label in the current language (of any country), or else in English, or else ""."""
+    """Return the label in the current language, or else in English, or else "".
+
+    For a language like en-gb, a label in en or in another variant of en is the second choice.
+    """
     for language in (get_language() or "en", "en"):
         base = language.partition("-")[0]
-        for name in (language, base, *(variant for variant in labels if variant.startswith(f"{base}-"))):
+        variants = [name for name in labels if name.startswith(f"{base}-")]
+        for name in (language, base, *variants):
             if label := labels.get(name):
                 return label
     return ""

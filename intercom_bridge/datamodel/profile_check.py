@@ -1,4 +1,4 @@
-"""Check a ticket profile against a class of the data model, and correct it."""
+"""Check whether a ticket profile fits a class of the data model, and correct the profile."""
 
 import difflib
 import re
@@ -10,18 +10,19 @@ from intercom_bridge.models.ticket_profile import FILLED_IN, STOCK_ATTRIBUTES
 from .attribute import Attribute, Kind, TicketClass
 from .lookup import value_label
 
-# Tickets cannot be found, created or written to without these; other mapped attributes are optional.
-_REQUIRED_PARTS = ("org_id", "caller_id", "status", "title", "description", "public_log", "private_log")
+# Keys of STOCK_ATTRIBUTES. The bridge needs these attributes to find, create and update tickets; others are optional.
+_REQUIRED = ("org_id", "caller_id", "status", "title", "description", "public_log", "private_log")
+# The kinds that cannot be form fields, each with the end of the sentence about it.
 _NOT_EDITABLE = {
     Kind.LOG: "is a log, which cannot be a form field",
     Kind.OTHER: "has a type that cannot be a form field",
 }
 _ATTRIBUTES_OF_EVERY_CLASS = {"id", "friendlyname", "finalclass", "obsolescence_flag", "obsolescence_date"}
-# The panel is narrow.
+# `details` suggests at most this many attributes, because the panel is narrow.
 MAX_DETAILS = 12
-# Of an enum, in a sentence.
-MAX_VALUES = 12
-# Regular expression of a value, and its description.
+# A sentence lists at most this many values of an enum.
+MAX_LISTED_VALUES = 12
+# The regular expression of a valid default value, and a description for the sentence about an invalid one.
 _FORMATS = {
     Kind.KEY: (r"[1-9][0-9]*", "the ID of a {target_class}, a number"),
     Kind.INTEGER: (r"-?[0-9]+", "a whole number"),
@@ -45,63 +46,67 @@ class ProfileCheck:
         }
 
     def mistakes(self) -> Mapping[str, list[str]]:
-        """Return sentences by name of the profile's field; empty if the profile fits the class."""
+        """Return sentences about what does not fit, by field name of the profile. Return {} if everything fits."""
         profile = self._profile
-        found = {
+        mistakes = {
             "form_attributes": self._form_mistakes(),
-            "defaults": [*self.default_mistakes(), *self._unknown(profile.defaults)],
-            "details_attributes": self._unknown(profile.details_attributes),
-            "subtitle_attribute": self._unknown([profile.subtitle_attribute]),
+            "defaults": [*self.default_mistakes(), *self._unknown_attributes(profile.defaults)],
+            "details_attributes": self._unknown_attributes(profile.details_attributes),
+            "subtitle_attribute": self._unknown_attributes([profile.subtitle_attribute]),
             "attributes_mapping": self._mapping_mistakes(),
             "excluded_states": self._state_mistakes(),
         }
-        if sentences := found["form_attributes"]:
-            sentences.append(f"A form that fits: {', '.join(self.form())}.")
-        if sentences := found["details_attributes"]:
-            sentences.append(f"In the order of iTop's own page: {', '.join(self.details())}.")
-        return {name: sentences for name, sentences in found.items() if sentences}
+        if mistakes["form_attributes"]:
+            suggestion = ", ".join(self.form())
+            mistakes["form_attributes"].append(f"A form that fits: {suggestion}.")
+        if mistakes["details_attributes"]:
+            suggestion = ", ".join(self.details())
+            mistakes["details_attributes"].append(f"In the order of iTop's own page: {suggestion}.")
+        return {name: sentences for name, sentences in mistakes.items() if sentences}
 
     def _form_mistakes(self) -> list[str]:
         sentences = []
         for code in self._profile.form_attributes:
             attribute = self._class.attributes.get(code)
             if attribute is None:
-                sentences.append(self._unknown_sentence(code))
+                sentences.append(self._unknown_attribute(code))
             elif attribute.kind in _NOT_EDITABLE:
                 sentences.append(f"{code} {_NOT_EDITABLE[attribute.kind]}.")
         return sentences
 
     def default_mistakes(self) -> list[str]:
         """Return sentences about default values that their attributes do not allow."""
-        return [
-            sentence
-            for code in self._profile.defaults
-            if (attribute := self._class.attributes.get(code))
-            and (sentence := self._value_mistake(attribute, self._profile.default_of(code)))
+        known = [code for code in self._profile.defaults if code in self._class.attributes]
+        sentences = [
+            self._value_mistake(self._class.attributes[code], self._profile.default_of(code))
+            for code in known
         ]
+        return list(filter(None, sentences))
 
     def _value_mistake(self, attribute: Attribute, value: str) -> str:
+        """Return a sentence if the attribute does not allow the default value, or ""."""
         code, kind = attribute.code, attribute.kind
-        if kind is Kind.ENUM and attribute.values and value not in {known.code for known in attribute.values}:
-            known = [_with_label(self._class, code, allowed.code) for allowed in attribute.values]
-            more = f" and {len(known) - MAX_VALUES} more" if len(known) > MAX_VALUES else ""
-            return f"{code} has no value “{value}”. Its values: {', '.join(known[:MAX_VALUES])}{more}."
-        pattern, needed = _FORMATS.get(kind, ("", ""))
+        allowed = [known.code for known in attribute.values]
+        if kind is Kind.ENUM and allowed and value not in allowed:
+            listed = [_with_label(self._class, code, known) for known in allowed[:MAX_LISTED_VALUES]]
+            more = f" and {len(allowed) - len(listed)} more" if len(allowed) > len(listed) else ""
+            return f"{code} has no value “{value}”. Its values: {', '.join(listed)}{more}."
+        pattern, description = _FORMATS.get(kind, ("", ""))
         if pattern and not re.fullmatch(pattern, value):
-            return f"{code} needs {needed.format(target_class=attribute.target_class)}, not “{value}”."
+            needed = description.format(target_class=attribute.target_class)
+            return f"{code} needs {needed}, not “{value}”."
         if attribute.limit and len(value) > attribute.limit:
             return f"{code} can have at most {attribute.limit} characters; its default has {len(value)}."
         return ""
 
     def _mapping_mistakes(self) -> list[str]:
         sentences = []
-        for part in STOCK_ATTRIBUTES:
-            code = self._profile.code(part)
-            is_used = part in _REQUIRED_PARTS or part in self._profile.attributes_mapping
+        for stock_code in STOCK_ATTRIBUTES:
+            code = self._profile.code(stock_code)
+            is_used = stock_code in _REQUIRED or stock_code in self._profile.attributes_mapping
             if is_used and not self._has(code):
-                sentences.append(
-                    f"{self._unknown_sentence(code)} Map {part} to the attribute that this class has instead."
-                )
+                advice = f"Map {stock_code} to the attribute that this class has instead."
+                sentences.append(f"{self._unknown_attribute(code)} {advice}")
         return sentences
 
     def _state_mistakes(self) -> list[str]:
@@ -113,27 +118,29 @@ class ProfileCheck:
         ]
 
     def missing(self) -> list[str]:
-        """Return mandatory attributes that have no form field, no default, and no value from the bridge."""
-        filled_in = {self._profile.code(part) for part in FILLED_IN}
-        return [
-            attribute.code
+        """Return the mandatory attributes that neither the form, nor a default, nor the bridge fills in."""
+        profile = self._profile
+        required = [
+            attribute
             for attribute in self._class.attributes.values()
-            if attribute.is_mandatory
-            and not attribute.is_read_only
-            and not (attribute.default or self._profile.default_of(attribute.code))
-            and attribute.code not in filled_in
-            and attribute.code in self._editable
-            and attribute.code not in self._profile.form_attributes
+            if attribute.is_mandatory and not attribute.is_read_only and attribute.code in self._editable
         ]
+        without_default = [
+            attribute.code
+            for attribute in required
+            if not attribute.default and not profile.default_of(attribute.code)
+        ]
+        filled_in = {*profile.form_attributes, *map(profile.code, FILLED_IN)}
+        return [code for code in without_default if code not in filled_in]
 
     def form(self) -> list[str]:
-        """Return the valid form fields of the profile, plus the missing ones."""
+        """Return a form that fits: the profile's form fields that are valid, plus the missing attributes."""
         valid = [code for code in self._profile.form_attributes if code in self._editable]
         return [*valid, *self.missing()]
 
     def details(self) -> list[str]:
-        """Return the attributes of iTop's own page, in its order, at most MAX_DETAILS."""
-        shown_elsewhere = {self._profile.code(part) for part in ("title", "org_id", "caller_id")}
+        """Return at most MAX_DETAILS attributes to display, in the order of the ticket's page in iTop."""
+        shown_elsewhere = {self._profile.code(stock_code) for stock_code in ("title", "org_id", "caller_id")}
         codes = [
             code
             for code in self._class.details or self._class.attributes
@@ -142,7 +149,7 @@ class ProfileCheck:
         return codes[:MAX_DETAILS]
 
     def autofill(self) -> list[str]:
-        """Replace codes that do not fit; return the names of the profile's fields that changed."""
+        """Correct the profile without saving it, and return the names of the fields that changed."""
         profile, mistakes = self._profile, self.mistakes()
         corrected: dict[str, object] = {"form_attributes": self.form()}
         if "details_attributes" in mistakes:
@@ -158,9 +165,10 @@ class ProfileCheck:
         return changed
 
     def _has(self, code: str) -> bool:
-        """Return whether iTop can display it: defined by the class, or added by iTop to a class or key."""
+        """Return whether objects of the class have this attribute, including those that iTop adds itself."""
         if code in self._class.attributes or code in _ATTRIBUTES_OF_EVERY_CLASS:
             return True
+        # For each key, such as agent_id, iTop adds the name of the object: agent_id_friendlyname.
         key = self._class.attributes.get(code.removesuffix("_friendlyname"))
         return key is not None and key.kind is Kind.KEY
 
@@ -168,21 +176,21 @@ class ProfileCheck:
         status = self._class.attributes.get(self._profile.code("status"))
         return [value.code for value in status.values] if status else []
 
-    def _unknown(self, codes: Iterable[str]) -> list[str]:
-        return [self._unknown_sentence(code) for code in codes if not self._has(code)]
+    def _unknown_attributes(self, codes: Iterable[str]) -> list[str]:
+        return [self._unknown_attribute(code) for code in codes if not self._has(code)]
 
-    def _unknown_sentence(self, code: str) -> str:
+    def _unknown_attribute(self, code: str) -> str:
         return f"{self._class.name} has no attribute {code}.{did_you_mean(code, self._class.attributes)}"
 
 
 def did_you_mean(code: str, codes: Collection[str]) -> str:
-    """Return " Did you mean …?" with similar codes, or "" if there are none."""
-    similar = difflib.get_close_matches(code, codes, 3, 0.7)
+    """Return " Did you mean …?" with similar codes, or "" if none is similar."""
+    similar = difflib.get_close_matches(code, codes, n=3, cutoff=0.7)
     return f" Did you mean {' or '.join(similar)}?" if similar else ""
 
 
 def missing_from_form(codes: Iterable[str], class_name: str) -> str:
-    """Return a sentence about mandatory attributes that a profile's form lacks."""
+    """Return a sentence about the result of ProfileCheck.missing."""
     return f"The form does not contain {', '.join(codes)}, required in a new {class_name}."
 
 

@@ -1,10 +1,11 @@
-"""Parse uploaded XML, which is not trusted: DTDs and entities are rejected, and the size is limited."""
+"""Parse uploaded XML. Uploads are not trusted: DTDs and entities are rejected, and the size is limited."""
 
 from typing import NoReturn
 from xml.parsers import expat
 
-# iTop's compiled data model has about 100,000, most of them labels.
+# iTop's compiled data model has about 100,000 elements, most of them labels.
 MAX_ELEMENTS = 500_000
+# The errors of a file that was cut off.
 _UNEXPECTED_END = {
     expat.errors.codes[message]
     for message in (
@@ -17,7 +18,7 @@ _UNEXPECTED_END = {
 
 
 class FileError(Exception):
-    """The file cannot be used. The message says where and what to do; `line` 0 means no particular line."""
+    """The file cannot be used. The message says where and what to do. `line` is 0 if no line is to blame."""
 
     def __init__(self, message: str, line: int = 0) -> None:
         super().__init__(f"Line {line}: {message}" if line else message)
@@ -25,11 +26,12 @@ class FileError(Exception):
 
 
 class XmlReader:
-    """The base of readers, which override `start`, `end` and `text`. A file that is refused raises `error`."""
+    """The base class of readers. Subclasses override `start`, `end` and `text`, which `parse` calls."""
 
+    # Raised if the file is rejected.
     error: type[FileError] = FileError
+    # The last sentence of the error's message.
     advice = ""
-    """The last sentence of the message about a refused file."""
     max_depth = 50
 
     def __init__(self) -> None:
@@ -45,7 +47,7 @@ class XmlReader:
         parser.ExternalEntityRefHandler = self._refuse_declaration
 
     def parse(self, data: bytes) -> None:
-        """Parse the whole file at once: expat reads a long token again with each piece that it is given."""
+        """Parse the whole file at once. In pieces, a long token would be slow: expat reads it again with each piece."""
         try:
             self._parser.Parse(data, True)
         except expat.ExpatError as error:
@@ -54,7 +56,7 @@ class XmlReader:
                 reason = "the file ends here, in the middle of the data model. Copy it again."
             raise self.error(f"{reason} {self.advice}".rstrip(), error.lineno) from error
         except (ValueError, LookupError) as error:
-            # Expat's reaction to an encoding that Python does not have.
+            # Raised for an encoding that Python does not have.
             raise self.error(
                 "the encoding of this XML is unknown. Save it as UTF-8 and try again."
             ) from error
@@ -89,4 +91,4 @@ class XmlReader:
         self.end(name)
 
     def _refuse_declaration(self, *_: object) -> NoReturn:
-        self.refuse("a DTD or an entity is declared here, which a data model never does.")
+        self.refuse("a DTD or an entity is declared here. A data model never has any.")

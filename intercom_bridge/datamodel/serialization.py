@@ -14,7 +14,7 @@ def to_json(ticket_class: TicketClass) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> TicketClass:
-    """Return the class that `to_json` wrote. Raise KeyError, TypeError or ValueError for other data."""
+    """Return the class that `to_json` serialized. Raise KeyError, TypeError or ValueError for other data."""
     attributes = [_attribute(item) for item in data["attributes"]]
     return TicketClass(
         name=data["name"],
@@ -36,7 +36,7 @@ def _attribute(data: Mapping[str, Any]) -> Attribute:
 
 
 def _fields_to_json(instance: Any) -> dict[str, Any]:
-    """Return the fields that differ from their default."""
+    """Return the fields of the dataclass whose values differ from their defaults."""
     return {
         field.name: _value_to_json(value)
         for field in fields(instance)

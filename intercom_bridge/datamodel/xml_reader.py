@@ -4,22 +4,22 @@ Format: https://www.itophub.io/wiki/page?id=latest:customization:xml_reference.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import BinaryIO
 from xml.etree.ElementTree import Element
 
 from .attribute import LINE_LIMIT, TEXT_LIMIT, Attribute, Kind, TicketClass, Value
-from .xml_stream import FILE, DataModelError, read_design
+from .xml_stream import FILE, NESTED_IN, DataModelError, read_design
 
 TICKET = "Ticket"
 # A complete iTop has about 300 classes, with at most six parents each.
 MAX_CLASSES = 1_000
 MAX_PARENTS = 100
-# Elements of the ticket classes with those they inherit, times the classes of each chain. A standard iTop has 10,000.
-MAX_INHERITED = 500_000
-# Classes defined in iTop's code, where the chain of parents ends.
+# The limit of the work that inheritance causes (_Classes.chains). For a standard iTop it is about 10,000.
+MAX_MERGE_COST = 500_000
+# The topmost parents. iTop's PHP code defines them, so the file does not contain them.
 _ROOT_CLASSES = {"", "DBObject", "CMDBObject", "cmdbAbstractObject"}
 _TYPE = "xsi:type"
 _KINDS = {
@@ -47,14 +47,14 @@ _KINDS = {
 }
 _LIMITS = {"AttributeURL": 2048, "AttributeLongText": 0}
 _LIMITS_OF_KINDS = {Kind.LINE: LINE_LIMIT, Kind.TEXT: TEXT_LIMIT, Kind.HTML: TEXT_LIMIT}
-# Computed by iTop from another enum's value; not writable.
+# iTop computes their values, so they are read-only.
 _COMPUTED = {"AttributeMetaEnum"}
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataModel:
-    """The content of a file: the requested classes, the names of all classes, the languages of the labels."""
+    """What `read_data_model` returns: `classes` by name, the `names` of all classes, and the labels' `languages`."""
 
     classes: Mapping[str, TicketClass]
     names: tuple[str, ...]
@@ -62,9 +62,9 @@ class DataModel:
 
 
 def read_data_model(stream: BinaryIO, also: Sequence[str] = ()) -> DataModel:
-    """Read every concrete class that descends from Ticket, and those in `also` that the file contains.
+    """Read the ticket classes (all concrete descendants of Ticket), and the classes in `also` if the file has them.
 
-    Takes about a second for a file of 10 MB. Raise DataModelError.
+    A file of 10 MB takes about a second. Raise DataModelError if the file cannot be used.
     """
     classes = _Classes(also)
     labels = read_design(stream, classes.add, classes.is_wanted)
@@ -72,7 +72,7 @@ def read_data_model(stream: BinaryIO, also: Sequence[str] = ()) -> DataModel:
         raise DataModelError(f"there are no classes in this file. Choose iTop's {FILE}.")
     if not classes.chains:
         raise DataModelError(
-            f"no class in this file descends from {TICKET}: it belongs to a single module, or to an iTop without "
+            f"no class in this file descends from {TICKET}: the file belongs to a single module, or to an iTop without "
             f"tickets. Choose iTop's {FILE}."
         )
     return DataModel(
@@ -83,17 +83,18 @@ def read_data_model(stream: BinaryIO, also: Sequence[str] = ()) -> DataModel:
 
 
 class _Class:
-    """A class without inherited elements. `size` is its number of elements."""
+    """A <class> of the file, without what it inherits. `size` is its number of XML elements."""
 
     def __init__(self, element: Element) -> None:
         self.element = element
         self.name = element.get("id", "")
-        self.parent = _text(element, "parent") or element.get("_within", "")
+        self.parent = _text(element, "parent") or element.get(NESTED_IN, "")
+        self.is_abstract = _text(element, "properties/abstract") == "true"
         self.size = sum(1 for _ in element.iter())
 
 
 class _Classes:
-    """All classes of the file. Call the properties after all classes have been added."""
+    """All classes of the file. Use the properties only after all classes have been added."""
 
     def __init__(self, also: Sequence[str]) -> None:
         self._also = also
@@ -112,19 +113,15 @@ class _Classes:
 
     @cached_property
     def chains(self) -> Mapping[str, Sequence[_Class]]:
-        """Return the classes that are read, each with its parents, nearest first."""
+        """Return the chain of each class to read, by name: the class itself, then its parents, nearest first."""
         tickets = [
             name
             for name, candidate in self._classes.items()
-            if name != TICKET
-            and _text(candidate.element, "properties/abstract") != "true"
-            and TICKET in self._ancestry(name)
+            if name != TICKET and not candidate.is_abstract and TICKET in self._lineage(name)
         ]
         chains = {name: self._chain(name) for name in [*tickets, *self._also] if name in self._classes}
-        if (
-            sum(len(chain) * sum(member.size for member in chain) for chain in chains.values())
-            > MAX_INHERITED
-        ):
+        merge_cost = sum(len(chain) * sum(member.size for member in chain) for chain in chains.values())
+        if merge_cost > MAX_MERGE_COST:
             raise DataModelError(
                 f"the ticket classes inherit more than those of any iTop. Choose iTop's {FILE}."
             )
@@ -135,59 +132,68 @@ class _Classes:
         return frozenset(member.name for chain in self.chains.values() for member in chain)
 
     def is_wanted(self, name: str) -> bool:
-        """Return whether a class that is read uses the labels of this class."""
+        """Return whether the labels of this class are needed: it is in the chain of a class to read."""
         return name in self._wanted
 
     def _chain(self, name: str) -> list[_Class]:
-        """Return the class and its parents, nearest first. Raise DataModelError if one is missing or cyclic."""
-        ancestry = self._ancestry(name)
-        last = self._classes.get(ancestry[-1])
-        if last is None and ancestry[-1] not in _ROOT_CLASSES:
+        """Return the class and its parents, nearest first.
+
+        Raise DataModelError if a parent is not in the file, or if a class is its own ancestor.
+        """
+        lineage = self._lineage(name)
+        topmost = self._classes.get(lineage[-1])
+        if topmost is None and lineage[-1] not in _ROOT_CLASSES:
             raise DataModelError(
-                f"{ancestry[-1]}, a parent of {name}, is not in this file: it belongs to a single module. "
+                f"{lineage[-1]}, a parent of {name}, is not in this file: the file belongs to a single module. "
                 f"Choose iTop's {FILE}."
             )
-        if last is not None and last.parent in ancestry:
-            raise DataModelError(f"{last.parent} is its own ancestor.")
-        return [self._classes[member] for member in ancestry if member in self._classes]
+        if topmost is not None and topmost.parent in lineage:
+            raise DataModelError(f"{topmost.parent} is its own ancestor.")
+        return [self._classes[member] for member in lineage if member in self._classes]
 
-    def _ancestry(self, name: str) -> list[str]:
-        """Return the class's name and its parents', up to and including the first that is not in the file."""
-        ancestry = {name: None}
-        last = name
-        while (member := self._classes.get(last)) and member.parent and member.parent not in ancestry:
-            last = member.parent
-            ancestry[last] = None
-            if len(ancestry) > MAX_PARENTS + 1:
+    def _lineage(self, name: str) -> list[str]:
+        """Return the name of the class and the names of its parents, nearest first.
+
+        The list ends with a class without a parent, or with the first name that is not in the file. In a cycle, it
+        ends before a name would be repeated.
+        """
+        lineage = [name]
+        while lineage[-1] in self._classes:
+            parent = self._classes[lineage[-1]].parent
+            if not parent or parent in lineage:
+                break
+            lineage.append(parent)
+            if len(lineage) > MAX_PARENTS + 1:
                 raise DataModelError(
                     f"the class {name} has more than {MAX_PARENTS} parents. Choose iTop's {FILE}."
                 )
-        return list(ancestry)
+        return lineage
 
 
 def _merge(chain: Sequence[_Class], labels: Mapping[str, Mapping[str, str]]) -> TicketClass:
-    """Merge a class, its parents (nearest first) and their labels."""
+    """Return a class with what it inherits. The chain contains the class and its parents, nearest first."""
 
     def labels_of(key: str) -> Mapping[str, str]:
-        """Return the labels, each language's from the nearest class that has one."""
-        found: dict[str, str] = {}
+        """Return the label in each language, from the nearest class that has one."""
+        merged: dict[str, str] = {}
         for member in reversed(chain):
-            found |= labels.get(f"Class:{member.name}/{key}", {})
-        return found
+            merged |= labels.get(f"Class:{member.name}/{key}", {})
+        return merged
 
-    fields = {
-        code: (field, member.name)
-        for member in reversed(chain)
-        for field in member.element.iterfind("fields/field")
-        if (code := field.get("id"))
-    }
-    flags = _flags_of_a_new_ticket(chain, {code: field for code, (field, _name) in fields.items()})
-    details = _codes(_nearest(chain, "presentation/details/items/item"))
+    fields: dict[str, Element] = {}
+    defining_classes: dict[str, str] = {}
+    # The farthest parent comes first, so that nearer classes override its fields.
+    for member in reversed(chain):
+        for field in member.element.iterfind("fields/field"):
+            if code := field.get("id"):
+                fields[code], defining_classes[code] = field, member.name
+    flags = _initial_flags(chain, fields)
+    details = _codes_in_page_order(_nearest(chain, "presentation/details/items/item"))
     return TicketClass(
         name=chain[0].name,
         attributes={
-            code: _attribute(field, name, labels_of, flags.get(code, set()))
-            for code, (field, name) in fields.items()
+            code: _attribute(field, defining_classes[code], labels_of, flags.get(code, set()))
+            for code, field in fields.items()
         },
         details=tuple(code for code in dict.fromkeys(details) if code in fields),
         labels=labels.get(f"Class:{chain[0].name}", {}),
@@ -195,88 +201,106 @@ def _merge(chain: Sequence[_Class], labels: Mapping[str, Mapping[str, str]]) -> 
 
 
 def _nearest(chain: Sequence[_Class], path: str) -> Sequence[Element]:
-    """Return the elements of the nearest class that has any."""
+    """Return the elements at this path in the nearest class that has any."""
     return next(filter(None, (member.element.findall(path) for member in chain)), ())
 
 
-def _flags_of_a_new_ticket(chain: Sequence[_Class], fields: Mapping[str, Element]) -> Mapping[str, set[str]]:
-    """Return the flags by attribute. Attributes that a state does not list inherit another state's flags."""
+def _initial_flags(chain: Sequence[_Class], fields: Mapping[str, Element]) -> Mapping[str, set[str]]:
+    """Return the flags that each attribute has in the initial state, such as mandatory or read_only.
+
+    An attribute that the state does not list has the flags of the state in `inherit_flags_from`.
+    """
     states = {state.get("id"): state for state in _nearest(chain, "lifecycle/states/state")}
-    paths = ("properties/fields_semantic/state_attribute", "lifecycle/attribute")
-    codes = (_text(member.element, path) for member in chain for path in paths)
-    field = fields.get(next(filter(None, codes), ""))
+    state_field = fields.get(_state_attribute(chain))
     flags: dict[str, set[str]] = {}
-    if field is None:
+    if state_field is None:
         return flags
-    state = states.pop(_text(field, "default_value"), None)
-    while state is not None:
+    state_code = _text(state_field, "default_value")
+    while state_code in states:
+        # `pop` ends the loop if states inherit from each other.
+        state = states.pop(state_code)
         for attribute in state.iterfind("flags/attribute"):
             flags.setdefault(attribute.get("id", ""), {flag.tag for flag in attribute})
-        state = states.pop(_text(state, "inherit_flags_from"), None)
+        state_code = _text(state, "inherit_flags_from")
     return flags
 
 
-def _codes(items: Sequence[Element]) -> Iterator[str]:
-    """Return the attributes in page order. Columns and fieldsets, which contain them, have a colon in their id."""
+def _state_attribute(chain: Sequence[_Class]) -> str:
+    """Return the code of the attribute that contains the state, or "" if the class has no states."""
+    # The newer and the older versions of the file format use different elements.
+    paths = ("properties/fields_semantic/state_attribute", "lifecycle/attribute")
+    codes = (_text(member.element, path) for member in chain for path in paths)
+    return next(filter(None, codes), "")
+
+
+def _codes_in_page_order(items: Sequence[Element]) -> Iterator[str]:
+    """Yield the attribute codes of a page. Ids with a colon are columns and fieldsets, which contain other items."""
     for item in sorted(items, key=_rank):
-        code = item.get("id", "")
-        if ":" not in code:
-            yield code
-        yield from _codes(item.findall("items/item"))
+        item_id = item.get("id", "")
+        if ":" not in item_id:
+            yield item_id
+        yield from _codes_in_page_order(item.findall("items/item"))
 
 
 def _attribute(
-    element: Element, class_name: str, labels_of: Callable[[str], Mapping[str, str]], flags: set[str]
+    field: Element, defining_class: str, labels_of: Callable[[str], Mapping[str, str]], flags: set[str]
 ) -> Attribute:
-    code, name = element.get("id", ""), element.get(_TYPE, "")
-    kind = _KINDS.get(name, Kind.OTHER)
-    if kind is Kind.TEXT and _text(element, "format") == "html":
+    """Return the attribute that a <field> defines. The flags are those of the initial state."""
+    code, type_name = field.get("id", ""), field.get(_TYPE, "")
+    kind = _KINDS.get(type_name, Kind.OTHER)
+    if kind is Kind.TEXT and _text(field, "format") == "html":
         kind = Kind.HTML
-    default = _text(element, "default_value")
+    default = _text(field, "default_value")
     if kind is Kind.KEY and default == "0":  # iTop's notation for an empty key
         default = ""
     # iTop computes a date from NOW() and similar defaults, so a form neither shows nor requires it.
     is_computed_date = kind in (Kind.DATE, Kind.DATETIME) and bool(default) and not _DATE.match(default)
-    is_required = _text(element, "is_null_allowed") == "false" and not is_computed_date
-    values = [
-        Value(code=value, labels=labels_of(f"Attribute:{code}/Value:{value}"))
-        for value in (_values(element) if kind is Kind.ENUM else ())
-    ]
-    if _text(element, "sort_type") == "label":
-        values.sort(key=lambda value: value.labels.get("en", value.code).casefold())
+    is_required = _text(field, "is_null_allowed") == "false" and not is_computed_date
+    target_class = oql_filter = ""
+    if kind is Kind.KEY:
+        # A hierarchical key has no target_class, because it refers to objects of its own class.
+        target_class = _text(field, "target_class") or defining_class
+        oql_filter = " ".join(_text(field, "filter").splitlines())
+    dependencies = (item.get("id") for item in field.iterfind("dependencies/attribute"))
     return Attribute(
         code=code,
         kind=kind,
         labels=labels_of(f"Attribute:{code}"),
-        values=tuple(values),
+        values=_enum_values(field, labels_of) if kind is Kind.ENUM else (),
         is_mandatory=is_required or "mandatory" in flags,
-        is_read_only=name in _COMPUTED or "read_only" in flags,
+        is_read_only=type_name in _COMPUTED or "read_only" in flags,
         default="" if is_computed_date else default,
-        limit=_LIMITS.get(name, _LIMITS_OF_KINDS.get(kind, 0)),
-        # A hierarchical key has no target_class: it points to its own class.
-        target_class=(_text(element, "target_class") or class_name) if kind is Kind.KEY else "",
-        filter=" ".join(_text(element, "filter").splitlines()) if kind is Kind.KEY else "",
-        depends_on=tuple(
-            filter(None, (item.get("id") for item in element.iterfind("dependencies/attribute")))
-        ),
+        limit=_LIMITS.get(type_name, _LIMITS_OF_KINDS.get(kind, 0)),
+        target_class=target_class,
+        filter=oql_filter,
+        depends_on=tuple(filter(None, dependencies)),
     )
 
 
+def _enum_values(field: Element, labels_of: Callable[[str], Mapping[str, str]]) -> tuple[Value, ...]:
+    """Return the values of an enum: by code or by English label if `sort_type` says so, otherwise by rank."""
+    ranked = sorted(field.findall("values/value"), key=_rank)
+    codes = [_text(value, "code") or value.get("id", "") for value in ranked]
+    sort_type = _text(field, "sort_type")
+    if sort_type == "code":
+        codes.sort()
+    values = [
+        Value(code=code, labels=labels_of(f"Attribute:{field.get('id', '')}/Value:{code}"))
+        for code in dict.fromkeys(filter(None, codes))
+    ]
+    if sort_type == "label":
+        values.sort(key=lambda value: value.labels.get("en", value.code).casefold())
+    return tuple(values)
+
+
 def _rank(element: Element) -> float:
-    """Return the sort key of an item; items without a rank come first."""
+    """Return the element's sort key. Elements without a rank come first."""
     try:
         return float(_text(element, "rank") or 0)
     except ValueError:
         return 0.0
 
 
-def _values(element: Element) -> Iterable[str]:
-    ranked = sorted(element.findall("values/value"), key=_rank)
-    codes = [_text(value, "code") or value.get("id", "") for value in ranked]
-    if _text(element, "sort_type") == "code":
-        codes.sort()
-    return dict.fromkeys(filter(None, codes))
-
-
 def _text(element: Element, path: str) -> str:
+    """Return the text of the child element at this path, or "" if there is none."""
     return (element.findtext(path) or "").strip()

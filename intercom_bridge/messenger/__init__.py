@@ -1,1 +1,1 @@
-"""The chat widget in iTop's pages: the Messenger and identity for each person, and the extension that loads it."""
+"""The chat widget (Intercom's Messenger) in iTop's pages: who sees it, with which identity, and the iTop extension."""

@@ -1,6 +1,6 @@
 """Build the iTop extension that shows the Messenger: a zip of three files with the bridge's address and a key.
 
-iTop finds the classes in main.php by the interfaces that they implement; see iTop's "UI extensibility" documentation:
+iTop calls the classes in main.php because they implement its interfaces for extensions:
 https://www.itophub.io/wiki/page?id=latest:customization:extensions_api
 """
 
@@ -16,6 +16,7 @@ from intercom_bridge import __version__
 from intercom_bridge.models import ItopInstance, MessengerKey
 
 MODULE: Final = "intercom-bridge-messenger"
+# The name of each file in the zip, and of its source in the directory `extension`.
 _FILES: Final = {
     "extension.xml": "extension.xml",
     f"module.{MODULE}.php": "module.php",
@@ -25,7 +26,7 @@ _SOURCES = Path(__file__).parent / "extension"
 
 
 def build_extension(itop: ItopInstance) -> bytes:
-    """Return the zip for this iTop, with its newest key, which is created if it has none.
+    """Return the zip file for this iTop. It contains the iTop's newest key. If the iTop has no key, one is created.
 
     Raise SecretDecryptionError if the key cannot be decrypted.
     """
@@ -33,9 +34,9 @@ def build_extension(itop: ItopInstance) -> bytes:
     values = {
         "@VERSION@": __version__,
         "@DATE@": dt.datetime.now(dt.UTC).date().isoformat(),
-        "'@ADDRESS@'": _php(settings.PUBLIC_URL),
-        "'@KEY_ID@'": _php(key.key_id),
-        "'@KEY@'": _php(key.secret.reveal()),
+        "'@ADDRESS@'": _php_literal(settings.PUBLIC_URL),
+        "'@KEY_ID@'": _php_literal(key.key_id),
+        "'@KEY@'": _php_literal(key.secret.reveal()),
     }
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -47,6 +48,6 @@ def build_extension(itop: ItopInstance) -> bytes:
     return buffer.getvalue()
 
 
-def _php(text: str) -> str:
+def _php_literal(text: str) -> str:
     """Return a PHP string literal (https://www.php.net/manual/en/language.types.string.php)."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

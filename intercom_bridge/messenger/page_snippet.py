@@ -1,6 +1,7 @@
-"""The HTML that shows the Messenger to visitors of a website, and the sources for its Content-Security-Policy."""
+"""HTML that shows the Messenger to a website's visitors, and the sources for the site's Content-Security-Policy."""
 
 import json
+from typing import Any
 
 from intercom_bridge.models import Workspace
 
@@ -34,19 +35,23 @@ CONTENT_SECURITY_POLICY = {
 
 
 def policy_lines() -> str:
-    """Return the directives, one per line, for a Content-Security-Policy that a site already has."""
+    """Return the directives to add to the Content-Security-Policy of a site, one per line."""
     return "\n".join(f"{directive} {sources};" for directive, sources in CONTENT_SECURITY_POLICY.items())
 
 
 def visitor_snippet(workspace: Workspace) -> str:
-    """Return one line of HTML with the workspace's Messenger for visitors, whose identity is not proven."""
-    base = API_BASES[Workspace.Region(workspace.region)]
-    options = json.dumps({"api_base": base, "app_id": workspace.workspace_id}).replace("<", "\\u003c")
-    address = json.dumps(f"https://widget.intercom.io/widget/{workspace.workspace_id}").replace(
-        "<", "\\u003c"
-    )
+    """Return one line of HTML that shows the workspace's Messenger to visitors. It does not identify the visitor."""
+    api_base = API_BASES[Workspace.Region(workspace.region)]
+    options = _script_json({"api_base": api_base, "app_id": workspace.workspace_id})
+    address = _script_json(f"https://widget.intercom.io/widget/{workspace.workspace_id}")
+    # Intercom's standard loader: calls of `Intercom` are queued until its script is loaded.
     return (
         f"<script>(function(w,d,s){{w.intercomSettings={options};var q=function(){{q.c(arguments)}};q.q=[];"
         "q.c=function(a){q.q.push(a)};w.Intercom=w.Intercom||q;s=d.createElement('script');s.async=true;"
         f"s.src={address};d.head.appendChild(s)}})(window,document)</script>"
     )
+
+
+def _script_json(value: Any) -> str:
+    """Return JSON for a <script> element. It contains no "<", so it cannot end the element."""
+    return json.dumps(value).replace("<", "\\u003c")

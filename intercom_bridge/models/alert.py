@@ -10,23 +10,24 @@ from .reason import ReasonCode
 
 class AlertQuerySet(models.QuerySet["Alert"]):
     def claim(self, kind: str, about_id: int = 0, *, code: str = "", every: dt.timedelta) -> bool:
-        """Record that an e-mail is sent now, and return True.
+        """Return whether the caller has to send this e-mail now. If so, record that it is sent.
 
-        Return False if one with this code was sent less than `every` ago, or if another worker sends it.
+        It is not due if the last e-mail of this kind had the same code and was sent less than `every` ago. If several
+        workers call this at the same moment, only one gets True.
         """
         now = timezone.now()
-        alert, values = self.filter(kind=kind, about_id=about_id), {"code": code, "sent_at": now}
+        values = {"code": code, "sent_at": now}
         try:
             with transaction.atomic():
                 self.create(kind=kind, about_id=about_id, **values)
         except IntegrityError:
             is_due = models.Q(sent_at__lte=now - every) | ~models.Q(code=code)
-            return bool(alert.filter(is_due).update(**values))
+            return bool(self.filter(is_due, kind=kind, about_id=about_id).update(**values))
         return True
 
 
 class Alert(models.Model):
-    """An e-mail to the operators. The row says that it was sent, also after a restart."""
+    """The last e-mail to the operators of one kind, about one iTop or workspace."""
 
     class Kind(models.TextChoices):
         FAILURES = "failures"
@@ -34,7 +35,7 @@ class Alert(models.Model):
         WORKSPACE = "workspace"
 
     kind = models.CharField(max_length=20, choices=Kind.choices)
-    # The primary key of the iTop or of the workspace; 0 for a digest.
+    # The primary key of the iTop or the workspace; 0 for FAILURES, because its e-mail is about all of them.
     about_id = models.PositiveBigIntegerField(default=0)
     code = models.CharField(max_length=40, choices=ReasonCode.choices, blank=True)
     sent_at = models.DateTimeField(default=timezone.now)

@@ -4,7 +4,7 @@ from .ticket import Ticket
 
 
 class Broadcast(models.Model):
-    """One text that a teammate posted in all conversations of a ticket. Its messages hold the outcomes."""
+    """A text that a teammate posted in all conversations of a ticket. Its OutgoingMessages contain the outcomes."""
 
     ticket = models.ForeignKey(Ticket, models.CASCADE, related_name="broadcasts")
     # Makes the submission of the form idempotent.
@@ -12,7 +12,8 @@ class Broadcast(models.Model):
     admin_id = models.CharField(max_length=64)
     admin_name = models.CharField("teammate", max_length=200, blank=True)
     is_note = models.BooleanField(default=True)
-    # Conversations of people who have another one in the list: {"conversation": id, "reason": code} each.
+    # The conversations that do not get the text: {"conversation": primary key, "reason": code} each. If the customer
+    # gets the text in another conversation, "instead" is the primary key of that conversation.
     left_out = models.JSONField(default=list, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -12,12 +12,12 @@ from .itop_instance import ItopInstance
 
 class CachedAnswerQuerySet(models.QuerySet["CachedAnswer"]):
     def fresh(self, itop: ItopInstance, question: str, seconds: float) -> CachedAnswer | None:
-        """Return iTop's last answer, unless it is older than `seconds`."""
+        """Return iTop's last answer to the question, or None if there is none or it is older than `seconds`."""
         since = timezone.now() - dt.timedelta(seconds=seconds)
         return self.filter(itop=itop, key=_key(question), at__gte=since).first()
 
     def of_any_age(self, itop: ItopInstance, question: str) -> CachedAnswer | None:
-        """Return iTop's last answer of any age, for use while iTop does not respond."""
+        """Return iTop's last answer to the question, however old, or None. Use this only if iTop does not respond."""
         return self.filter(itop=itop, key=_key(question)).first()
 
     def store(self, itop: ItopInstance, question: str, value: Any) -> None:
@@ -33,6 +33,7 @@ class CachedAnswer(models.Model):
     """A cached result of a frequent iTop query, for example an account or whether a scope contains a person."""
 
     itop = models.ForeignKey(ItopInstance, models.CASCADE, related_name="answers")
+    # A digest of the whole question, which can be longer than the column `question`.
     key = models.CharField(max_length=64)
     question = models.CharField(max_length=500)
     value = models.JSONField()

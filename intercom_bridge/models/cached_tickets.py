@@ -9,30 +9,32 @@ from .workspace import Workspace
 
 class CachedTicketsQuerySet(models.QuerySet["CachedTickets"]):
     def outdate(self, itop: ItopInstance, person_id: int) -> int:
-        """Make the next panel request query iTop again. The rows stay available while iTop is down."""
+        """Make the next panel request query iTop again. If iTop is down, the panel still shows the cached rows."""
         return self.filter(workspace__itop=itop, person_id=person_id).update(question="")
 
     def with_link_changes(self) -> CachedTicketsQuerySet:
-        """Return the rows whose link changes are not applied yet, oldest first."""
+        """Return the rows whose `link_changes` are not applied yet, oldest first."""
         return self.filter(link_changes__isnull=False).order_by("at", "pk")
 
 
 class CachedTickets(models.Model):
-    """The last list of a person's tickets in a conversation, so that the panel works while iTop is slow or down.
+    """The last list of a person's tickets that the panel showed in a conversation.
 
-    It contains titles of tickets, so sync/retention.py deletes it after some days.
+    The panel shows it while iTop is slow or down. It contains titles of tickets, so sync/retention.py deletes it after
+    some days.
     """
 
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="cached_tickets")
     person_id = models.PositiveBigIntegerField("Person in iTop")
     conversation_id = models.CharField("conversation", max_length=64)
-    # A digest of the scope and the iTop. The list must not be displayed under another scope.
+    # A digest of the workspace's scope and iTop. After either has changed, the list must not be displayed.
     terms = models.CharField(max_length=64)
-    # A digest of the query; "" if a ticket was written since.
+    # A digest of the query; "" if the bridge has changed one of the tickets since, so that the list is outdated.
     question = models.CharField(max_length=64, blank=True)
     rows = models.JSONField(default=list)
+    # Whether iTop has more tickets than `rows`.
     more = models.BooleanField(default=False)
-    # Differences between iTop and our links that the worker has to apply (tickets/links/adopt.py: LinkChanges).
+    # The differences between iTop and our links that a worker has to apply (LinkChanges in tickets/links/adopt.py).
     link_changes = models.JSONField(null=True, editable=False)
     # When iTop returned the list.
     at = models.DateTimeField(default=timezone.now)

@@ -12,36 +12,42 @@ from .lease import Leased
 from .reason import ReasonCode
 from .workspace import Workspace
 
-# Conversations are compared this often until a day after their last message.
+# Until a day after its last message, a conversation is compared with Intercom this often (sync/reconcile.py).
 COMPARED_EVERY_SECONDS = 3600.0
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
-    def known(self, workspace: Workspace, conversation_id: str) -> Conversation:
+    def find_or_create(self, workspace: Workspace, conversation_id: str) -> Conversation:
         return self.get_or_create(workspace=workspace, conversation_id=conversation_id)[0]
 
     def due_for_comparing(self) -> ConversationQuerySet:
         return self.filter(reconcile_at__lte=timezone.now()).order_by("reconcile_at", "pk")
 
     def compare_within(self, seconds: float) -> int:
-        """Compare the conversations within `seconds`, if no earlier comparison is due."""
+        """Schedule a comparison in `seconds`, except where one is scheduled earlier. Return how many were scheduled."""
         then = timezone.now() + dt.timedelta(seconds=seconds)
         return self.filter(Q(reconcile_at=None) | Q(reconcile_at__gt=then)).update(reconcile_at=then)
 
-    def look_for_missed(self, workspace: Workspace) -> int:
-        """Compare a workspace's syncing conversations now: messages that arrived while it was disabled were skipped."""
-        linked = self.filter(workspace=workspace, links__sync_on=True)
-        return self.filter(pk__in=linked.values("pk")).compare_within(0)
+    def compare_syncing_now(self, workspace: Workspace) -> int:
+        """Schedule a comparison of the workspace's conversations whose sync is on. Return how many were scheduled.
+
+        This fetches the messages that were skipped while the workspace was disabled.
+        """
+        syncing = self.filter(workspace=workspace, links__sync_on=True)
+        return self.filter(pk__in=syncing.values("pk")).compare_within(0)
 
 
 class Conversation(Leased):
-    """An Intercom conversation with a ticket, or whose customer a teammate chose. Its lease serialises creations."""
+    """An Intercom conversation that has a ticket, or for whose customer a teammate chose the person in iTop.
+
+    Its lease ensures that only one ticket at a time is created from it.
+    """
 
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="conversations")
     conversation_id = models.CharField("conversation", max_length=64)
-    # When it is next compared with Intercom, because a notification can be lost.
+    # When the bridge next compares the conversation with Intercom, to find messages whose notifications were lost.
     reconcile_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # Why the last comparison failed, and how many failed in a row.
+    # Why the last comparison failed, and how many comparisons have failed in a row.
     reconcile_code = models.CharField(
         "problem of the last comparison",
         max_length=40,
@@ -51,13 +57,14 @@ class Conversation(Leased):
     )
     reconcile_detail = models.CharField(max_length=500, blank=True, editable=False)
     reconcile_failures = models.PositiveIntegerField(default=0, editable=False)
-    # When it was merged into another one (Unix seconds). Intercom does not say into which.
+    # When it was merged into another conversation, in Unix seconds; 0 if it was not. Intercom does not name the other.
     merged_away_at = models.BigIntegerField(default=0, editable=False)
-    # When too many posts stopped the bridge from posting here, until a teammate or an admin resumes it.
+    # When the bridge stopped posting here because of too many posts; null again once somebody resumes posting.
     posting_stopped_at = models.DateTimeField(null=True, blank=True, editable=False)
     # What its attributes in Intercom show: the reference and the status code of the ticket that was linked last.
     shown_attributes = models.CharField(max_length=210, blank=True, default="", editable=False)
-    # Until when one worker updates them. It is not the lease: creations must not wait for a slow Intercom.
+    # Until when a worker has the exclusive right to update the attributes. The lease does not protect them, because the
+    # creation of a ticket must not wait for a slow Intercom.
     attributes_claimed_until = models.DateTimeField(null=True, blank=True, editable=False)
     # Counts the panel's clicks that changed something (tickets/version.py).
     panel_version = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
@@ -78,14 +85,14 @@ class Conversation(Leased):
         ]
 
     def learn_merged_away(self, at: int) -> None:
-        """Store when the conversation was merged into another; 0 means unknown."""
+        """Store when the conversation was merged into another one (Unix seconds). Do nothing if `at` is 0 (unknown)."""
         if at and at != self.merged_away_at:
             self.merged_away_at = at
             self.save(update_fields=["merged_away_at"])
 
     @property
     def names(self) -> dict[str, str]:
-        """The log fields that identify the conversation."""
+        """The fields that identify the conversation in a line of our log."""
         return {"workspace": self.workspace.workspace_id, "conversation": self.conversation_id}
 
     @property

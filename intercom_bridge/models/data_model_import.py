@@ -12,7 +12,7 @@ class DataModelImportQuerySet(JobQuerySet["DataModelImport"]):
     def request(
         self, itop: ItopInstance, data: bytes, file_name: str, also: list[str], requested_by: str
     ) -> DataModelImport:
-        """Queue an import in place of earlier ones of this iTop."""
+        """Queue an import of this iTop's data model, and delete its earlier imports."""
         content = zlib.compress(data)
         with transaction.atomic():
             self.filter(itop=itop).delete()
@@ -35,16 +35,16 @@ class DataModelImport(Job):
     itop = models.ForeignKey(
         ItopInstance, models.CASCADE, verbose_name=ITOP, related_name="data_model_imports"
     )
-    # Compressed; empty once the import has ended. In the database, because a worker may run on another machine.
+    # The compressed file; empty after the import. It is in the database, because the worker may run on another machine.
     content = models.BinaryField(default=bytes)
     file_name = models.CharField(max_length=255)
-    # Names of classes that do not descend from Ticket.
+    # The names of classes to import although they do not descend from Ticket.
     also = models.JSONField(default=list)
     requested_by = models.CharField(max_length=150)
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True)
-    # Names of the classes that were imported, and of those that the file no longer has.
+    # The names of the imported classes, and of the classes of the previous import that the file does not have.
     imported = models.JSONField(default=list)
     removed = models.JSONField(default=list)
 

@@ -9,9 +9,9 @@ from django.utils import timezone
 from .delivery import Delivery
 
 DAYS = 30
-# The newest days still change, so they are counted when the dashboard is opened.
+# The counts of the newest days still change, so the dashboard counts these days itself.
 OPEN_DAYS = 3
-# The worker counts every night. An older count is outdated.
+# A worker counts every night. A count that is older than this is outdated.
 COUNTED_WITHIN = dt.timedelta(hours=36)
 
 
@@ -23,17 +23,17 @@ def last_days() -> list[dt.date]:
 
 class DayCountQuerySet(models.QuerySet["DayCount"]):
     def recount(self) -> None:
-        """Count the completed days again, and delete older counts."""
-        done_with = last_days()[:-OPEN_DAYS]
-        for date in done_with:
-            rows = Delivery.objects.of_day(date).order_by()
-            by = rows.values_list("conversation__workspace_id", "ticket__itop_id", "state")
+        """Count all days again except the newest OPEN_DAYS, and delete the counts of older days."""
+        completed_days = last_days()[:-OPEN_DAYS]
+        for date in completed_days:
+            deliveries = Delivery.objects.of_day(date).order_by()
+            groups = deliveries.values_list("conversation__workspace_id", "ticket__itop_id", "state")
             counts = [
                 {"workspace": workspace, "itop": itop, "state": state, "count": count}
-                for workspace, itop, state, count in by.annotate(n=Count("*"))
+                for workspace, itop, state, count in groups.annotate(n=Count("*"))
             ]
             self.update_or_create(date=date, defaults={"counts": counts, "counted_at": timezone.now()})
-        self.exclude(date__in=done_with).delete()
+        self.exclude(date__in=completed_days).delete()
 
     def up_to_date(self) -> DayCountQuerySet:
         """Return the counts that are not outdated."""
@@ -41,10 +41,10 @@ class DayCountQuerySet(models.QuerySet["DayCount"]):
 
 
 class DayCount(models.Model):
-    """The number of messages of a day by state, as the worker counted them last, for the dashboard."""
+    """The number of messages on a day, by state, for the dashboard. A worker counts them every night."""
 
     date = models.DateField(unique=True, help_text="In UTC.")
-    # {"workspace", "itop", "state", "count"} each
+    # {"workspace", "itop", "state", "count"} each; the workspace and the iTop are primary keys.
     counts = models.JSONField(default=list)
     counted_at = models.DateTimeField()
 
@@ -54,9 +54,9 @@ class DayCount(models.Model):
         return f"{self.date:%Y-%m-%d}"
 
     def by_state(self, workspace: int | None = None, itop: int | None = None) -> dict[str, int]:
-        """Return the number of messages by state: of all, or of a workspace or an iTop."""
-        counts: dict[str, int] = {}
+        """Return the number of messages by state. The arguments are primary keys; None stands for all."""
+        totals: dict[str, int] = {}
         for row in self.counts:
             if workspace in (None, row["workspace"]) and itop in (None, row["itop"]):
-                counts[row["state"]] = counts.get(row["state"], 0) + row["count"]
-        return counts
+                totals[row["state"]] = totals.get(row["state"], 0) + row["count"]
+        return totals

@@ -19,15 +19,16 @@ from .webhook_event import WebhookEvent
 
 
 def without_index(column: str) -> CombinedExpression:
-    """Return the column as an expression that the query planner cannot use an index for.
+    """Return the column as an expression for which the query planner cannot use the column's index.
 
-    With the index it might read all rows of a workspace or an iTop, where only the few rows of a state are needed.
+    With this index, the planner might read all rows of a workspace or an iTop, although another condition of the query
+    selects only a few of them.
     """
     return F(column) + 0
 
 
 class SkippedDelivery(TypedDict):
-    """A delivery as it was before its ticket was unlinked."""
+    """The values of a delivery before it was skipped because its ticket was unlinked."""
 
     id: int
     state: str
@@ -40,7 +41,7 @@ class DeliveryQuerySet(JobQuerySet["Delivery"]):
         return self.filter(state__in=(Delivery.State.WRITTEN, Delivery.State.RESTORED))
 
     def retry_now(self, **changes: Any) -> int:
-        """Put the failed deliveries back in the queue."""
+        """Put the failed deliveries whose content is still stored back in the queue. Return how many there are."""
         return super().retry_now(solo_failures=0, queued_at=timezone.now(), **changes)
 
     def left_out_by_pause(self) -> DeliveryQuerySet:
@@ -48,10 +49,11 @@ class DeliveryQuerySet(JobQuerySet["Delivery"]):
         paused = self.filter(
             state=Delivery.State.SKIPPED, reason_code=ReasonCode.SYNC_PAUSED, cleaned_at=None
         )
+        # Without a log, the message was not meant for the ticket anyway.
         return paused.exclude(log="")
 
     def write_after_all(self) -> int:
-        """Queue skipped deliveries whose messages are still stored."""
+        """Queue these skipped deliveries, and return how many there are. Their messages must still be stored."""
         now = timezone.now()
         return self.update(
             state=Delivery.State.WAITING,
@@ -64,18 +66,20 @@ class DeliveryQuerySet(JobQuerySet["Delivery"]):
     def release_postponed(self, itop: ItopInstance) -> int:
         """Make postponed deliveries due now, except those whose last request iTop may still be executing."""
         now = timezone.now()
-        settled = now - dt.timedelta(seconds=settings.UNKNOWN_OUTCOME_SECONDS)
-        postponed = self.waiting().filter(ticket__itop=itop, due_at__gt=now, last_failed_at__lt=settled)
+        outcome_known_before = now - dt.timedelta(seconds=settings.UNKNOWN_OUTCOME_SECONDS)
+        postponed = self.waiting().filter(
+            ticket__itop=itop, due_at__gt=now, last_failed_at__lt=outcome_known_before
+        )
         return postponed.update(due_at=now)
 
     def verifiable(self) -> DeliveryQuerySet:
-        """Return the written deliveries whose entry is still stored, so that it can be searched in the log."""
+        """Return the written deliveries whose entry is still stored. A worker can look for these entries in the log."""
         return self.in_itop().filter(cleaned_at=None, item__isnull=False)
 
     def verify_now(self) -> int:
         """Let a worker check as soon as possible whether the entries are in the logs."""
         Ticket.objects.filter(pk__in=self.values("ticket")).update(check_at=timezone.now())
-        # Someone may have restored the entry in iTop.
+        # A missing entry is looked for again, because somebody may have restored it in iTop.
         self.filter(reason_code=ReasonCode.ENTRY_MISSING).update(reason_code=ReasonCode.NONE)
         return self.update(checked_at=None)
 
@@ -83,42 +87,40 @@ class DeliveryQuerySet(JobQuerySet["Delivery"]):
         return self.filter(state__in=(Delivery.State.WAITING, Delivery.State.FAILED))
 
     def skip(self, code: str, detail: str = "") -> int:
-        """Skip the deliveries that are not in iTop yet."""
+        """Skip the deliveries that are not written yet, and return how many there are."""
         return self.unwritten().update(
             state=Delivery.State.SKIPPED, reason_code=code, reason_detail=detail[:MAX_REASON_DETAIL]
         )
 
     def skip_for_unlinking(self) -> list[SkippedDelivery]:
-        """Skip the deliveries that are not in iTop yet, and return the argument of `restore_skipped`.
+        """Skip the deliveries that are not written yet. Return their previous values, for `restore_skipped`.
 
-        Must run in a transaction.
+        Must run in a transaction, because the rows are locked.
         """
         unwritten = self.unwritten().select_for_update().order_by("pk")
-        before = [
+        skipped = [
             SkippedDelivery(id=pk, state=state, reason_code=code, reason_detail=detail)
             for pk, state, code, detail in unwritten.values_list(
                 "pk", "state", "reason_code", "reason_detail"
             )
         ]
-        self.filter(pk__in=[delivery["id"] for delivery in before]).skip(ReasonCode.UNLINKED)
-        return before
+        self.filter(pk__in=[delivery["id"] for delivery in skipped]).skip(ReasonCode.UNLINKED)
+        return skipped
 
-    def restore_skipped(self, before: Iterable[SkippedDelivery]) -> int:
-        """Restore the deliveries that an unlinking skipped, except those that have changed since."""
+    def restore_skipped(self, skipped: Iterable[SkippedDelivery]) -> int:
+        """Undo `skip_for_unlinking`, except for deliveries that have changed since. Return how many were restored."""
         now = timezone.now()
+        unchanged = self.filter(
+            state=Delivery.State.SKIPPED, reason_code=ReasonCode.UNLINKED, cleaned_at=None
+        )
         return sum(
-            self.filter(
-                pk=delivery["id"],
-                state=Delivery.State.SKIPPED,
-                reason_code=ReasonCode.UNLINKED,
-                cleaned_at=None,
-            ).update(
+            unchanged.filter(pk=delivery["id"]).update(
                 state=delivery["state"],
                 reason_code=delivery["reason_code"],
                 reason_detail=delivery["reason_detail"],
                 queued_at=now,
             )
-            for delivery in before
+            for delivery in skipped
         )
 
     def of_day(self, date: dt.date) -> DeliveryQuerySet:
@@ -127,7 +129,7 @@ class DeliveryQuerySet(JobQuerySet["Delivery"]):
         return self.filter(created_at__gte=start, created_at__lt=start + dt.timedelta(days=1))
 
     def in_order(self) -> DeliveryQuerySet:
-        """Sort as the messages were written in the conversation: by time, then by part id as a number."""
+        """Sort in the order of the conversation: by time, then by part id as a number."""
         return self.order_by("part_created_at", "part_order", "part_id", "pk")
 
 
@@ -140,7 +142,7 @@ class Delivery(LoggedJob):
     class State(models.TextChoices):
         WAITING = "waiting", "waiting"
         WRITTEN = "written", "written"
-        # Someone's save had removed the entry from the log; it was written again under a new idempotency key.
+        # Somebody's save had removed the entry from the log. The bridge wrote it again, with a new idempotency key.
         RESTORED = "restored", "written again"
         SKIPPED = "skipped", "skipped"
         FAILED = "failed", "failed"
@@ -163,29 +165,31 @@ class Delivery(LoggedJob):
     )
     kind = models.CharField(max_length=10, choices=Kind.choices)
     part_id = models.CharField("message", max_length=64)
+    # The part id as a number, for sorting (sync/message.py: order_of).
     part_order = models.BigIntegerField(default=0, editable=False)
     part_created_at = models.BigIntegerField("created in Intercom", help_text="Unix seconds.")
     author = models.CharField(max_length=200, blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
-    # The part, until it is rendered for iTop; then the log, the item and the idempotency key of the request.
+    # `part` is the conversation part until it is rendered for iTop. Then `log`, `item` (the entry) and
+    # `idempotency_key` are the request.
     part = models.JSONField(default=dict, blank=True)
     log = models.CharField(max_length=100, blank=True)
     item = models.JSONField(null=True, blank=True)
     idempotency_key = models.CharField(max_length=255, blank=True)
     # Whether the PHP extension may have written it before its link was adopted.
     may_be_in_log = models.BooleanField(default=False, editable=False)
-    # When it was last queued: at its creation, or by a request to retry it.
+    # When it was last queued: when it was created, or when somebody requested a retry.
     queued_at = models.DateTimeField(default=timezone.now, editable=False)
-    # Failures while iTop accepted other messages, so that the message itself is the cause.
+    # How often iTop failed on this message while it accepted others. The cause is then probably the message itself.
     solo_failures = models.PositiveIntegerField(default=0)
     last_failed_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     written_at = models.DateTimeField(null=True, blank=True)
-    # How often another save removed it from the log.
+    # How often somebody's save removed the entry from the log, and the bridge wrote it again.
     erased_times = models.PositiveIntegerField(
         "times removed by someone's save and written again", default=0, editable=False
     )
-    # When it was verified in the log.
+    # When a worker last looked for the entry in the log; null if it still has to.
     checked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = DeliveryQuerySet.as_manager()
@@ -194,7 +198,8 @@ class Delivery(LoggedJob):
         verbose_name_plural = "deliveries"
         permissions = [("read_messages", "Can read the texts of messages")]
         constraints = [
-            # A ticket's conversations may be of several workspaces, and part ids are unique within one only.
+            # With the conversation: a ticket's conversations can belong to several workspaces, and part ids are unique
+            # only within one workspace.
             models.UniqueConstraint(
                 fields=["ticket", "conversation", "kind", "part_id"], name="delivery_unique_part"
             )
@@ -209,7 +214,7 @@ class Delivery(LoggedJob):
             models.Index(fields=["conversation", "state"], name="delivery_conversation"),
             uncleaned_index("delivery_payload", "state", "created_at"),
             models.Index(fields=["part_id"], name="delivery_part"),
-            # The dashboard counts days by it, without reading a row.
+            # For the counts on the dashboard: the index contains all columns that they need.
             models.Index(fields=["created_at", "state", "conversation", "ticket"], name="delivery_day_count"),
             # Admins filter by reason. Written deliveries mostly have none and are not in this index.
             models.Index(

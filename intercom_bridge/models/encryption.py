@@ -28,7 +28,7 @@ def _cipher(keys: tuple[str, ...]) -> MultiFernet:
         return MultiFernet([Fernet(key) for key in keys])
     except ValueError as error:
         raise ImproperlyConfigured(
-            "FIELD_ENCRYPTION_KEYS holds something that is not a Fernet key (32 bytes, URL-safe base64)."
+            "FIELD_ENCRYPTION_KEYS contains a value that is not a Fernet key (32 bytes, URL-safe base64)."
         ) from error
 
 
@@ -38,10 +38,9 @@ def cipher() -> MultiFernet:
 
 
 class Secret:
-    """A secret as the database stores it. Neither `str` nor `repr` contains the plain text.
+    """An encrypted secret. Neither `str` nor `repr` contains the plain text.
 
-    `reveal()` returns it, or raises SecretDecryptionError if no current key decrypts it. Reading a row never raises,
-    so that a list with an unreadable secret can be displayed.
+    Only `reveal` decrypts the secret, so a row whose secret cannot be decrypted can still be loaded and displayed.
     """
 
     __slots__ = ("ciphertext",)
@@ -51,17 +50,19 @@ class Secret:
 
     @classmethod
     def seal(cls, plain: str) -> Secret:
+        """Encrypt the text. The Secret of "" is empty."""
         return cls(cipher().encrypt(plain.encode()).decode() if plain else "")
 
     def reveal(self) -> str:
+        """Return the plain text, or "" if there is no secret. Raise SecretDecryptionError if no key decrypts it."""
         if not self.ciphertext:
             return ""
         try:
             return cipher().decrypt(self.ciphertext.encode()).decode()
         except InvalidToken as error:
             raise SecretDecryptionError(
-                "A stored secret cannot be decrypted with FIELD_ENCRYPTION_KEYS. Put the key that it was "
-                "stored under back into the list, or enter the secret again in the admin."
+                "A stored secret cannot be decrypted with FIELD_ENCRYPTION_KEYS. Put the key that encrypted it "
+                "back into the list, or enter the secret again in the admin."
             ) from error
 
     @property
@@ -74,7 +75,7 @@ class Secret:
 
     @property
     def is_current(self) -> bool:
-        """Return whether the newest key decrypts the secret, so that it does not need an older one."""
+        """Return whether the newest key (the first one) decrypts the secret, so that no older key is needed."""
         keys = tuple(settings.FIELD_ENCRYPTION_KEYS)
         try:
             _cipher(keys[:1]).decrypt(self.ciphertext.encode())
@@ -92,8 +93,9 @@ class Secret:
         if not self.ciphertext:
             return ""
         if not self.is_readable:
-            return "unreadable: encrypted under another key"
+            return "unreadable: encrypted with another key"
         plain = self.reveal()
+        # Four characters of a short secret would make the rest easy to guess.
         return f"•••• {plain[-4:]}" if len(plain) >= 12 else "••••"
 
     def __bool__(self) -> bool:
@@ -113,7 +115,7 @@ class Secret:
 
 
 class SecretField(models.TextField):  # type: ignore[type-arg]
-    """A column of ciphertext that is read as a Secret. Saving encrypts an assigned string."""
+    """A text column with ciphertext. The attribute's value is a Secret; an assigned string is encrypted on saving."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("blank", True)

@@ -20,11 +20,11 @@ class FileAction(models.TextChoices):
 
     NOTHING = "nothing", "nothing"
     NOTE = "note", "internal note"
-    # A file that belongs to a text that is sent to the customer is sent with it, any other file as a note.
+    # If the customer gets the text that a file belongs to, the customer gets the file. Other files go into a note.
     WITH_REPLY = "with_reply", "with what is sent to the customer, otherwise as an internal note"
 
 
-# What the panel and the inbox do not send to customers, whatever an admin enters.
+# The choices for changes that the bridge must never send to the customer.
 _INTERNAL_ACTIONS = [(action.value, action.label) for action in (Action.NOTHING, Action.NOTE)]
 REOPENING_KINDS = frozenset(EventKind.values) - {EventKind.GONE}
 
@@ -36,15 +36,15 @@ def validate_kinds(value: object) -> None:
 
 
 class EventRules(models.Model):
-    """What a workspace's conversations hear of changes in iTop.
+    """What the bridge does in a workspace's conversations when a linked ticket changes in iTop.
 
-    A workspace without a row has the defaults (`rules_of`). Nothing reaches a customer unless an admin changes them.
+    A workspace without a row has the defaults (`rules_of`). By default, nothing is sent to customers.
     """
 
     class Assignee(models.TextChoices):
         """Who gets a conversation that a change in iTop reopened."""
 
-        UNCHANGED = "unchanged", "nobody else: it stays assigned as it is"
+        UNCHANGED = "unchanged", "nobody else: the conversation keeps its assignee"
         LINKED_BY = "linked_by", "the teammate who linked the ticket"
         LAST_TEAMMATE = "last_teammate", "the teammate who wrote last"
         TEAM = "team", "a team"
@@ -78,17 +78,18 @@ class EventRules(models.Model):
     shows_agent_names = models.BooleanField(
         "show agents' names to customers",
         default=True,
-        help_text="In replies to the customer. Otherwise they name no agent and are posted as the teammate below.",
+        help_text="If this is off, replies to the customer name no agent, and the bridge posts them as the teammate "
+        "below.",
     )
     post_as_admin_id = models.CharField(
         "post as",
         max_length=64,
         blank=True,
-        help_text="The teammate in whose name the bridge posts if the agent has no teammate with the same e-mail "
-        "address. If empty, the owner of the access token.",
+        help_text="If no teammate has the agent's e-mail address, the bridge posts in the name of this teammate. If "
+        "empty, it posts in the name of the access token's owner.",
     )
     post_as_name = models.CharField(max_length=200, blank=True, editable=False)
-    # When Intercom no longer had this teammate.
+    # When the bridge noticed that Intercom no longer has this teammate; null if it has.
     post_as_missing_since = models.DateTimeField(null=True, blank=True, editable=False)
     reopens_on = models.JSONField(
         "reopen the conversation on",
@@ -104,14 +105,14 @@ class EventRules(models.Model):
     reopens_tickets = models.BooleanField(
         "reopen resolved tickets",
         default=False,
-        help_text="When the customer writes in the conversation, a resolved ticket is reopened (ev_reopen), where its "
-        "life cycle allows it.",
+        help_text="When the customer writes in the conversation, the bridge reopens a resolved ticket (stimulus "
+        "ev_reopen) if the ticket's life cycle allows this.",
     )
     updates_attributes = models.BooleanField(
         "update conversation attributes",
         default=True,
-        help_text="Keeps “iTop ticket” and “iTop status” up to date where Intercom has conversation attributes with "
-        "these names, so that inbox views and workflows can use them.",
+        help_text="If Intercom has the conversation attributes “iTop ticket” and “iTop status”, the bridge keeps them "
+        "up to date. Inbox views and workflows can use them.",
     )
 
     # Values that an import set and the admin has not changed: attribute -> value (config_import).
@@ -133,9 +134,11 @@ class EventRules(models.Model):
         """Return the Action for an event of this kind."""
         if kind == EventKind.FILE:
             return Action.NOTHING if self.files == FileAction.NOTHING else Action.NOTE
-        return Action.NOTE if kind == EventKind.GONE else str(getattr(self, kind))
+        if kind == EventKind.GONE:
+            return Action.NOTE
+        return str(getattr(self, kind))
 
 
 def rules_of(workspace: Workspace) -> EventRules:
-    """Return the workspace's rules, or unsaved ones with the defaults."""
+    """Return the workspace's rules, or an unsaved row with the defaults if it has none."""
     return EventRules.objects.filter(workspace=workspace).first() or EventRules(workspace=workspace)

@@ -15,15 +15,15 @@ MAX_NAME = 255
 
 class FileToIntercomQuerySet(models.QuerySet["FileToIntercom"]):
     def erase_content(self) -> int:
-        """Erase the names of the files, which reasons may quote, and return how many files there are."""
+        """Erase the names of the files, and the reasons that may quote them. Return how many files there are."""
         return self.update(name="", reason_detail="", cleaned_at=timezone.now())
 
 
 class FileToIntercom(models.Model):
-    """One file that a person added to a ticket in iTop, or one picture in a log entry, for one message.
+    """A file that a person added to a ticket in iTop, or a picture in a log entry, in one message to Intercom.
 
-    A file that a teammate sends to the customer, too, has another row with that message. Name, type and size are known
-    once iTop was asked for the file. A row without a message is of an event that is not reported.
+    If a teammate also sends the file to the customer, it has a second row with that message. If the event is not
+    reported, the row has no message. The name, type and size are set after the file was read from iTop.
     """
 
     class Source(models.TextChoices):
@@ -32,16 +32,16 @@ class FileToIntercom(models.Model):
 
     class State(models.TextChoices):
         WAITING = "waiting", "waiting"
-        # The text of its message names it. The message is being posted.
+        # Its message is being posted, with the name of this file in the text.
         NAMED = "named", "being posted"
         POSTED = "posted", "posted"
-        # Named in the message, with a link into iTop: it is too large, or iTop could not return it.
-        LINKED = "linked", "only linked"
+        # The message contains only a link to the file in iTop: it is too large, or iTop could not return it.
+        LINKED = "linked", "only as a link"
         SKIPPED = "skipped", "skipped"
 
     event = models.ForeignKey(TicketEvent, models.CASCADE, related_name="files")
     message = models.ForeignKey(OutgoingMessage, models.CASCADE, null=True, blank=True, related_name="files")
-    # Of a picture: which one of those in the text of the event it is.
+    # The place of a picture among the pictures in the event's text.
     position = models.PositiveIntegerField(default=0)
     source = models.CharField(max_length=10, choices=Source.choices)
     # The id of the Attachment or InlineImage; 0 for a picture whose data is part of the text.
@@ -50,7 +50,7 @@ class FileToIntercom(models.Model):
     content_type = models.CharField("type", max_length=255, blank=True)
     size = models.BigIntegerField(default=0, help_text="Bytes.")
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
-    # How often iTop could not be asked for it.
+    # How many attempts to read the file from iTop have failed.
     failed_reads = models.PositiveIntegerField(default=0, editable=False)
     reason_code = models.CharField(
         "reason", max_length=40, choices=ReasonCode.choices, default=ReasonCode.NONE, blank=True
@@ -76,7 +76,7 @@ class FileToIntercom(models.Model):
         indexes = [uncleaned_index("file_to_intercom_payload", "created_at")]
 
     def __str__(self) -> str:
-        # Without the name, which an admin's history would keep after it was erased.
+        # Not the file's name: the admin's history would keep it after it was erased here.
         return f"File {self.pk} of {self.event}"
 
     def to_json(self) -> dict[str, Any]:

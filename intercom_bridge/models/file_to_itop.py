@@ -25,7 +25,8 @@ class RedactedFiles(NamedTuple):
     kept: int = 0
 
 
-def _skipped_messages() -> models.QuerySet[Delivery]:
+def _skipped_deliveries() -> models.QuerySet[Delivery]:
+    """Return a subquery for FileToItop: the skipped delivery of the file's message, if any."""
     return Delivery.objects.filter(
         ticket=OuterRef("ticket"),
         conversation=OuterRef("conversation"),
@@ -37,40 +38,41 @@ def _skipped_messages() -> models.QuerySet[Delivery]:
 
 class FileToItopQuerySet(JobQuerySet["FileToItop"]):
     def with_message(self) -> FileToItopQuerySet:
-        """Leave out the files of messages that are not written: the sync was paused, or the ticket unlinked."""
-        return self.filter(Q(is_redacted=True) | ~Exists(_skipped_messages()))
+        """Return the files except those of a skipped message: its sync was paused, or its ticket was unlinked.
+
+        The files of redacted messages are always returned, because their copies in iTop are to be deleted.
+        """
+        return self.filter(Q(is_redacted=True) | ~Exists(_skipped_deliveries()))
 
     def without_message(self) -> FileToItopQuerySet:
         """Return the files that `with_message` leaves out."""
-        return self.filter(Exists(_skipped_messages()), is_redacted=False)
+        return self.filter(Exists(_skipped_deliveries()), is_redacted=False)
 
     def with_content(self) -> FileToItopQuerySet:
-        """Leave out the files whose content was erased, except those whose copies are to be deleted."""
+        """Return the files whose content is still stored, and all files of redacted messages."""
         return self.filter(Q(is_redacted=True) | Q(cleaned_at=None))
 
     def retriable(self) -> FileToItopQuerySet:
-        """Return the failed files that can be copied after all, or whose copies are still to be deleted."""
+        """Return the failed files that a worker can try again to copy, or to delete in iTop."""
         return self.filter(state=FileToItop.State.FAILED).with_content()
 
     def retry_now(self, **changes: Any) -> int:
-        """Put the retriable files back in the queue, each from the time on when no request for it can be running."""
+        """Put the retriable files back in the queue, and return how many there are.
+
+        A due time in the future stays, because until then the last request for the file may still be running.
+        """
         return super().retry_now(**{"due_at": Greatest("due_at", timezone.now())} | changes)
 
     def to_copy(self) -> FileToItopQuerySet:
-        """Return the files that a worker may copy or delete now."""
-        now = timezone.now()
-        is_paused = Q(ticket__itop__paused_until__gt=now)
-        due = (
-            self.due()
-            .with_message()
-            .with_content()
-            .filter(conversation__workspace__enabled=True)
-            .exclude(is_paused)
-        )
-        return due.select_related("ticket__itop", "conversation__workspace__profile").order_by("due_at", "pk")
+        """Return the files that a worker may copy, or delete in iTop, now. The longest overdue come first."""
+        is_itop_paused = Q(ticket__itop__paused_until__gt=timezone.now())
+        due = self.due().with_message().with_content()
+        allowed = due.filter(conversation__workspace__enabled=True).exclude(is_itop_paused)
+        related = allowed.select_related("ticket__itop", "conversation__workspace__profile")
+        return related.order_by("due_at", "pk")
 
     def of_message(self, delivery: Delivery) -> FileToItopQuerySet:
-        """Return the files of the message that this delivery writes, in their order."""
+        """Return the files of the message that this delivery writes, in their order in the message."""
         return self.filter(
             ticket=delivery.ticket,
             conversation=delivery.conversation,
@@ -79,45 +81,45 @@ class FileToItopQuerySet(JobQuerySet["FileToItop"]):
         ).order_by("position")
 
     def unwritten(self) -> FileToItopQuerySet:
-        """Return the files that are not in iTop yet."""
+        """Return the files that are waiting or failed, except those of redacted messages."""
         return self.filter(state__in=(FileToItop.State.WAITING, FileToItop.State.FAILED), is_redacted=False)
 
     def redact(self, *, deletes: bool) -> RedactedFiles:
-        """Erase what is stored about the files of a redacted message, and have their copies in iTop deleted.
+        """Erase what is stored about the files of a redacted message, and queue the deletion of their copies in iTop.
 
-        With `deletes=False`, copies stay in iTop.
+        If `deletes` is False, the copies stay in iTop.
         """
         now = timezone.now()
-        count = kept = 0
+        to_delete = kept = 0
         for row in self.filter(is_redacted=False).select_for_update().order_by("pk"):
-            may_exist = row.attachment_id is not None or row.attempts > 0
             changes: dict[str, Any] = {"state": FileToItop.State.SKIPPED, "reason_code": ReasonCode.REDACTED}
-            if row.position == FileToItop.LOOKUP or not may_exist:
-                pass
-            elif deletes:
-                changes = {"is_redacted": True, "state": FileToItop.State.WAITING, "attempts": 0}
-                changes |= {"reason_code": ReasonCode.REDACTED, "due_at": row.deletable_at(now)}
-                count += 1
-            else:
+            if row.may_have_copy and deletes:
+                changes |= {"is_redacted": True, "state": FileToItop.State.WAITING, "attempts": 0}
+                changes["due_at"] = row.deletable_at(now)
+                to_delete += 1
+            elif row.may_have_copy:
                 changes["reason_code"] = ReasonCode.FILE_KEPT
                 kept += 1
             self.filter(pk=row.pk).erase_content(
                 reason_detail="", attempt_log=[], announced_at=None, **changes
             )
-        return RedactedFiles(count, kept)
+        return RedactedFiles(to_delete, kept)
 
     def skip(self, code: str, detail: str = "") -> int:
-        """Skip the files that are not in iTop yet."""
+        """Skip the unwritten files, and return how many there are."""
         return self.unwritten().update(state=FileToItop.State.SKIPPED, reason_code=code, reason_detail=detail)
 
     def restore_unlinked(self) -> int:
-        """Queue the files again that were skipped because their ticket was unlinked, unless they were erased since."""
+        """Queue the files again that were skipped because their ticket was unlinked, unless their content is erased."""
         return self.filter(cleaned_at=None).restore(ReasonCode.UNLINKED)
 
     def restore(self, *codes: str, **changes: Any) -> int:
-        """Queue the files again that were skipped for one of these reasons. `changes` are values of other fields."""
+        """Queue the files again that were skipped for one of these reasons, and return how many there are.
+
+        `changes` are values of other fields.
+        """
         skipped = self.filter(state=FileToItop.State.SKIPPED, reason_code__in=codes, is_redacted=False)
-        # One attempt stays counted, so that the next one first looks whether an earlier one succeeded.
+        # After an attempt, `attempts` is 1, not 0: a worker first checks whether an earlier attempt succeeded.
         return skipped.update(
             state=FileToItop.State.WAITING,
             reason_code=ReasonCode.NONE,
@@ -142,7 +144,8 @@ class FileToItop(LoggedJob):
         # The message was redacted in Intercom, and the copy was deleted in iTop.
         REMOVED = "removed", "deleted in iTop"
 
-    # The position of a row that stands for files which a notification only mentions, until the conversation is asked.
+    # The position of a placeholder: the notification mentions files without their addresses. A worker replaces this row
+    # by one row for each file, after it has read the conversation from Intercom.
     LOOKUP = 2_000_000_000
 
     WAITING_STATE = State.WAITING
@@ -153,30 +156,30 @@ class FileToItop(LoggedJob):
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="files_to_itop")
     part_kind = models.CharField("kind", max_length=10, choices=Delivery.Kind.choices)
     part_id = models.CharField("message", max_length=64)
-    # In the message: first the attached files, then the pictures in the text.
+    # The place in the message: the attached files come first, then the pictures in the text.
     position = models.PositiveIntegerField()
     is_inline = models.BooleanField("picture in the text", default=False)
-    # The message goes to the private log.
+    # Whether the message is written to the private log.
     is_private = models.BooleanField("of an internal note", default=False)
     part_created_at = models.BigIntegerField("created in Intercom", help_text="Unix seconds.")
     # As in Delivery.part: type, id, name, email.
     author = models.JSONField(default=dict, blank=True, editable=False)
-    # As Intercom reports them; once the file was read, as they are in iTop. The size is in bytes, 0 if unknown.
+    # The name, type and size from Intercom; after the file was downloaded, those in iTop. A size of 0 means unknown.
     name = models.CharField(max_length=MAX_NAME, blank=True)
     content_type = models.CharField("type", max_length=255, blank=True)
     size = models.BigIntegerField(default=0, help_text="Bytes.")
-    # Intercom's address, which works for half an hour; "" if the conversation has to be asked for a new one.
+    # Intercom's URL of the file, which expires after half an hour; "" if the worker has to get a new URL first.
     url = models.TextField(blank=True, editable=False)
     url_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
-    # Stored in the Attachment's `temp_id`: iTop refuses a second creation with it.
+    # Stored in the Attachment's `temp_id`. iTop refuses to create a second Attachment with this key.
     idempotency_key = models.CharField(max_length=255, blank=True, editable=False)
-    # The secret of the InlineImage's address. It is part of the log entry, and not stored here.
+    # The secret in the InlineImage's URL. It is not a column, because only the log entry needs it.
     picture_secret: str = ""
-    # The ids in iTop; null until they are known. A picture in the text may have an InlineImage besides its Attachment.
+    # The ids in iTop; null until they are known. A picture in the text can have an InlineImage besides its Attachment.
     attachment_id = models.PositiveBigIntegerField("ID of the Attachment in iTop", null=True, blank=True)
     inline_image_id = models.PositiveBigIntegerField(null=True, blank=True, editable=False)
-    # The message was redacted: the copies in iTop are to be deleted.
+    # Whether the copies in iTop are to be deleted, or were deleted, because the message was redacted.
     is_redacted = models.BooleanField(default=False, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     copied_at = models.DateTimeField(null=True, blank=True)
@@ -199,16 +202,23 @@ class FileToItop(LoggedJob):
         ]
 
     def __str__(self) -> str:
-        # Without the name, which an admin's history would keep after it was erased.
+        # Not the file's name: the admin's history would keep it after it was erased here.
         return f"File {self.pk} → {self.ticket}"
 
+    @property
+    def may_have_copy(self) -> bool:
+        """Return whether iTop may contain a copy of this file."""
+        is_attempted = self.attachment_id is not None or self.attempts > 0
+        return is_attempted and self.position != self.LOOKUP
+
     def deletable_at(self, now: dt.datetime) -> dt.datetime:
-        """Return when no request that creates a copy can be running any more."""
+        """Return the time from which no request that creates a copy can still be running in iTop."""
         unknown_for = dt.timedelta(seconds=settings.UNKNOWN_OUTCOME_SECONDS)
         if self.attachment_id is None:
-            # The attempt that is running now, or one whose outcome is unknown.
+            # An attempt is running now, or its outcome is unknown.
             return max(self.due_at, now) + unknown_for
         if self.is_inline and self.inline_image_id is None and self.copied_at is not None:
+            # The Attachment exists, but the request for the InlineImage may still be running.
             return max(now, self.copied_at + unknown_for)
         return now
 

@@ -18,12 +18,12 @@ class FormDraftQuerySet(models.QuerySet["FormDraft"]):
 class FormDraft(models.Model):
     """A teammate's unsubmitted input in the create form of a conversation.
 
-    It contains what a customer wrote and has no page in the admin. sync/retention.py deletes it after a day.
+    It may contain a customer's text, so it has no page in the admin, and sync/retention.py deletes it after a day.
     """
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="form_drafts")
     admin_id = models.CharField(max_length=64)
-    # As the panel's stored data contains it (panel/form/form.py: Form.to_stored).
+    # The result of Form.to_stored (panel/form/form.py).
     form = models.JSONField()
     saved_at = models.DateTimeField(default=timezone.now)
 

@@ -5,9 +5,9 @@ import datetime as dt
 from django.db import models
 from django.utils import timezone
 
-# Workers send a heartbeat every ten seconds. One whose last is older than this is stale: taken for dead.
+# Workers send a heartbeat every ten seconds. A worker whose last heartbeat is older than this is taken for dead.
 STALE_AFTER_SECONDS = 120.0
-# Stale ones are kept this long, so that an operator can see when a worker died.
+# The row of a dead worker is kept this long, so that an operator can see when the worker died.
 EXPIRED_AFTER = dt.timedelta(days=1)
 
 
@@ -17,18 +17,21 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
         return self.filter(beat_at__gte=timezone.now() - dt.timedelta(seconds=STALE_AFTER_SECONDS))
 
     def beat(self, name: str, *, is_first: bool = False) -> None:
-        """Record a heartbeat, and delete expired ones.
+        """Record a heartbeat of this worker, and delete the rows of workers that died long ago.
 
-        `is_first`: the process has just started. A container's name may have been in use before.
+        `is_first` means that the process has just started. An existing row is then that of an earlier process with the
+        same name, for example in a restarted container.
         """
         now = timezone.now()
-        started = {"started_at": now} if is_first else {}
-        self.update_or_create(name=name, defaults={"beat_at": now, **started})
+        values = {"beat_at": now}
+        if is_first:
+            values["started_at"] = now
+        self.update_or_create(name=name, defaults=values)
         self.filter(beat_at__lt=now - EXPIRED_AFTER).delete()
 
 
 class WorkerHeartbeat(models.Model):
-    """A worker: which process on which machine, since when, and its last heartbeat."""
+    """A worker process. `name` identifies the machine and the process."""
 
     name = models.CharField(max_length=200, unique=True)
     started_at = models.DateTimeField(default=timezone.now)

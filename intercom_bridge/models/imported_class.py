@@ -9,17 +9,15 @@ from .ticket_profile import TicketProfile
 
 class ImportedClassQuerySet(models.QuerySet["ImportedClass"]):
     def for_profile(self, profile: TicketProfile) -> ImportedClassQuerySet:
-        """Return the classes of the iTops where the profile is used, or all classes if no workspace uses it."""
-        used = (
-            ItopInstance.objects.filter(workspaces__profile=profile)
-            if profile.pk
-            else ItopInstance.objects.none()
-        )
-        return self.filter(itop__in=used) if used.exists() else self
+        """Return the classes of the iTops whose workspaces use the profile, or all classes if no workspace uses it."""
+        if profile.pk is None:
+            return self
+        using_itops = ItopInstance.objects.filter(workspaces__profile=profile)
+        return self.filter(itop__in=using_itops) if using_itops.exists() else self
 
 
 class ImportedClass(models.Model):
-    """A ticket class of an iTop's imported data model. `definition` is JSON: datamodel/lookup.py decodes it."""
+    """A ticket class of an iTop's imported data model. datamodel/lookup.py decodes the JSON in `definition`."""
 
     itop = models.ForeignKey(ItopInstance, models.CASCADE, related_name="imported_classes")
     name = models.CharField(max_length=100)

@@ -52,36 +52,46 @@ class ItopInstance(models.Model):
         max_length=255,
         help_text="The address of iTop's home page, for example https://itop.example.com/itop",
     )
-    token = SecretField("account token", help_text="The token of a token user.")
-    user = models.CharField("account", max_length=100, blank=True, help_text="Only without a token.")
-    password = SecretField("password", help_text="Only without a token.")
+    token = SecretField(
+        "account token", help_text="The token that iTop shows when you create an application token."
+    )
+    user = models.CharField(
+        "account",
+        max_length=100,
+        blank=True,
+        help_text="The name of an iTop account, if you do not use a token.",
+    )
+    password = SecretField("password", help_text="The password of this account, if you do not use a token.")
     time_zone = models.CharField(
         max_length=64,
         default="UTC",
         validators=[validate_time_zone],
-        help_text="The time zone of the iTop server. Dates in iTop have none, so dates in the panel and those of "
-        "copied files depend on it.",
+        help_text="The time zone of iTop's server. Dates in iTop have no time zone. With a wrong time zone, the dates "
+        "in the panel, in notes and on copied files are wrong.",
     )
     portal_url = models.URLField(
         "portal address",
         max_length=255,
         blank=True,
-        help_text="The link for customers, in which {class} and {id} are replaced. If empty, iTop's standard portal.",
+        help_text="The address of a ticket for customers. The bridge replaces {class} and {id} in it. If empty, "
+        "customers get links to iTop's standard portal.",
     )
-    # Names this iTop in the Messenger's user ids.
+    # Identifies this iTop in the Messenger's user ids.
     public_id = models.CharField(max_length=16, unique=True, default=new_public_id, editable=False)
-    # Makes these user ids impossible to guess. It never changes: Intercom would take everyone for a new contact.
+    # Makes these user ids impossible to guess. If it changed, Intercom would take every user for a new contact.
     identity_secret = SecretField(default=new_identity_secret, editable=False)
     # Authenticates iTop's push requests (views/itop_push.py). Empty until an admin creates it.
     push_secret = SecretField(editable=False)
     push_received_at = models.DateTimeField("last push", null=True, blank=True, editable=False)
-    # Learned from iTop's responses; null until then.
+    # Whether the bridge's account is an Administrator; null until a response of iTop shows this.
     is_administrator = models.BooleanField(null=True, editable=False)
-    # Whether iTop records a change for each write to a log, by log code, so that idempotency keys can be found.
+    # Whether iTop records a change for each write to a log: "UserRequest.public_log" -> True or False. Idempotency keys
+    # can be found only in such changes.
     tracked_logs = models.JSONField(default=dict, blank=True, editable=False)
-    # The names of all classes in the imported data model; [] without one.
+    # The names of all classes in the imported data model; [] if none was imported.
     class_names = models.JSONField(default=list, blank=True, editable=False)
     # The circuit breaker: while it is open, only one probe at a time is written, and no message fails.
+    # `paused_until` is the earliest time of the next probe; null while the breaker is closed.
     paused_until = models.DateTimeField(null=True, blank=True, editable=False)
     paused_since = models.DateTimeField(null=True, blank=True, editable=False)
     pause_code = models.CharField(max_length=40, choices=ReasonCode.choices, blank=True, editable=False)
@@ -102,10 +112,10 @@ class ItopInstance(models.Model):
     def clean(self) -> None:
         self.url = base_address(self.url)
         if not self.token and not (self.user and self.password):
-            raise ValidationError("Give the account's token, or its name and password.")
+            raise ValidationError("Enter the account's token, or its name and its password.")
 
     def user_id_of(self, person_id: int) -> str:
-        """Return the Messenger's user id of a Person. It is always the same, and nobody else can compute it.
+        """Return the Messenger's user id for a Person. It never changes, and only the bridge can compute it.
 
         Raise SecretDecryptionError.
         """
@@ -114,7 +124,7 @@ class ItopInstance(models.Model):
         return f"{name}-{mac.hexdigest()[:24]}"
 
     def person_of(self, user_id: str) -> int:
-        """Return the id of the Person for whom `user_id_of` returned this user id, or 0 for any other text.
+        """Return the id of the Person with this user id (`user_id_of`), or 0 if the text is not a valid user id.
 
         Raise SecretDecryptionError.
         """
@@ -122,17 +132,18 @@ class ItopInstance(models.Model):
         if match is None or match[1] != self.public_id:
             return 0
         person_id = int(match[2])
+        # The user id comes from outside, so its signature is verified.
         return person_id if hmac.compare_digest(self.user_id_of(person_id), user_id) else 0
 
     def renew_push_secret(self) -> str:
-        """Replace the secret of iTop's push requests and return it. The previous one is not accepted any more."""
+        """Replace the secret of iTop's push requests and return the new one. The old one is no longer accepted."""
         secret = secrets.token_urlsafe(32)
         self.push_secret, self.push_received_at = Secret.seal(secret), None
         self.save(update_fields=["push_secret", "push_received_at"])
         return secret
 
-    def forget_push(self) -> None:
-        """Refuse push requests until a secret is created."""
+    def delete_push_secret(self) -> None:
+        """Delete the secret of push requests. They are refused until an admin creates a new one."""
         self.push_secret, self.push_received_at = Secret(), None
         self.save(update_fields=["push_secret", "push_received_at"])
 
@@ -143,18 +154,18 @@ class ItopInstance(models.Model):
             type(self).objects.filter(pk=self.pk).update(push_received_at=now)
 
     def learn(self, *, is_administrator: bool) -> None:
-        """Store capabilities that a response has shown."""
+        """Store whether the bridge's account is an Administrator, as a response has shown."""
         self.is_administrator = is_administrator
         self.save(update_fields=["is_administrator"])
 
     def probe_now(self) -> bool:
-        """Permit the next write as a probe now; return False if the circuit breaker is closed."""
+        """If the circuit breaker is open, allow the next probe now. Return False if it is closed."""
         paused = type(self).objects.filter(pk=self.pk, paused_until__isnull=False)
         return bool(paused.update(paused_until=timezone.now()))
 
-    def forget(self) -> list[str]:
-        """Reset the detected capabilities after a change of address or account. Return the fields to save."""
-        unknown: dict[str, object] = {
+    def reset_capabilities(self) -> list[str]:
+        """Reset what iTop's responses have shown, after a change of address or account. Return the fields to save."""
+        initial_values: dict[str, object] = {
             "is_administrator": None,
             "tracked_logs": {},
             "paused_until": None,
@@ -164,9 +175,9 @@ class ItopInstance(models.Model):
             "pause_detail": "",
             "failures_in_a_row": 0,
         }
-        for name, value in unknown.items():
+        for name, value in initial_values.items():
             setattr(self, name, value)
-        return list(unknown)
+        return list(initial_values)
 
     def learn_tracking(self, log: str, *, is_tracked: bool) -> None:
         """Store whether this iTop records a change for each write to a log ("UserRequest.public_log")."""
@@ -183,7 +194,7 @@ class ItopInstance(models.Model):
         return f"{self.url}/pages/UI.php?operation=details&class={ticket_class}&id={ticket_id}"
 
     def attachment_url(self, attachment_id: int) -> str:
-        """Return the address at which somebody who is logged in to the console opens an Attachment."""
+        """Return the address of an Attachment for people who are logged in to iTop's console."""
         return (
             f"{self.url}/pages/ajax.document.php?operation=download_document&class=Attachment&field=contents"
             f"&id={attachment_id}"
@@ -192,15 +203,16 @@ class ItopInstance(models.Model):
     def new_person_url(self, name: str, email: str) -> str:
         """Return the address of iTop's own form for a new person, with the name and the e-mail address filled in.
 
-        The console reads `default[attribute]` in all versions since 2.7.
+        The last word of the name is taken for the last name. The console reads `default[attribute]` since iTop 2.7.
         """
         first_name, _space, last_name = name.strip().rpartition(" ")
         values = {"first_name": first_name, "name": last_name, "email": email}
-        filled = {f"default[{code}]": value.strip() for code, value in values.items() if value.strip()}
-        return f"{self.url}/pages/UI.php?{urlencode({'operation': 'new', 'class': 'Person'} | filled)}"
+        defaults = {f"default[{code}]": value.strip() for code, value in values.items() if value.strip()}
+        query = urlencode({"operation": "new", "class": "Person"} | defaults)
+        return f"{self.url}/pages/UI.php?{query}"
 
     def customer_url(self, ticket_class: str, ticket_id: int) -> str:
-        """Return the ticket's address for the customer: in iTop's standard portal unless `portal_url` is set."""
+        """Return the ticket's address for the customer: `portal_url`, or else iTop's standard portal."""
         if self.portal_url:
             return self.portal_url.replace("{class}", ticket_class).replace("{id}", str(ticket_id))
         page = f"{self.url}/pages/exec.php/object/edit/{ticket_class}/{ticket_id}"

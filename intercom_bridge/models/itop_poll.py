@@ -12,28 +12,26 @@ from .lease import Leased, database_time
 from .reason import ReasonCode
 from .ticket_snapshot import TicketSnapshot
 
-# All followed tickets are compared this often, whatever their `last_update`.
+# In a sweep, all polled tickets are compared, even if their `last_update` is unchanged. This is how often.
 SWEEP_EVERY = dt.timedelta(hours=1)
 
 
 class ItopPollQuerySet(models.QuerySet["ItopPoll"]):
     def due(self) -> ItopPollQuerySet:
-        """Return the polls whose time has come and that have tickets to read or a sweep to do.
-
-        A poll that a worker is executing, according to its lease, is left out.
-        """
+        """Return the polls that a worker may execute now: a ticket or a sweep is due, and no worker has the lease."""
         is_free = Q(lease_until=None) | Q(lease_until__lt=Now())
-        tickets = TicketSnapshot.objects.filter(ticket__itop=OuterRef("itop"), poll_at__lte=database_time())
+        due_tickets = TicketSnapshot.objects.filter(
+            ticket__itop=OuterRef("itop"), poll_at__lte=database_time()
+        )
         is_sweep_due = Q(swept_at=None) | Q(swept_at__lt=timezone.now() - SWEEP_EVERY)
-        return self.filter(
-            is_free, Exists(tickets) | is_sweep_due, due_at__lte=database_time()
-        ).select_related("itop")
+        has_work = Exists(due_tickets) | is_sweep_due
+        return self.filter(is_free, has_work, due_at__lte=database_time()).select_related("itop")
 
 
 class ItopPoll(Leased):
     """The polling of an iTop for changes of linked tickets: when it is next due, and how the last poll ended.
 
-    Its lease lets one worker at a time poll an iTop.
+    The lease ensures that only one worker at a time polls an iTop.
     """
 
     itop = models.OneToOneField(ItopInstance, models.CASCADE, related_name="poll")
@@ -45,9 +43,10 @@ class ItopPoll(Leased):
         "problem of the last poll", max_length=40, choices=ReasonCode.choices, blank=True
     )
     reason_detail = models.CharField(max_length=500, blank=True)
-    # The highest `last_update` seen, in iTop's own time zone and format: no clock of ours is compared with iTop's.
+    # The highest `last_update` that iTop returned, in iTop's time zone and format. It is compared only with other times
+    # by iTop's clock.
     newest_update = models.CharField(max_length=30, blank=True)
-    # When all followed tickets were last compared, whatever their `last_update`.
+    # When the last sweep ended.
     swept_at = models.DateTimeField(null=True, blank=True)
 
     objects = ItopPollQuerySet.as_manager()

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from .reason import ReasonCode
 
-# Of a long series of failures, the latest attempts are enough.
+# A row keeps only its latest attempts.
 MAX_LOGGED_ATTEMPTS = 20
 MAX_REASON_DETAIL = 500
 
@@ -34,7 +34,7 @@ class JobQuerySet(models.QuerySet[J]):
     def retry_now(self, **changes: Any) -> int:
         """Put the retriable jobs back in the queue and return how many there are. `changes` are values of other fields.
 
-        One attempt stays counted, so that the next one first checks whether an earlier attempt succeeded.
+        `attempts` is 1, not 0: after a first attempt, a worker checks whether it succeeded before trying again.
         """
         values: dict[str, Any] = {
             "state": self.model.WAITING_STATE,
@@ -52,15 +52,15 @@ class JobQuerySet(models.QuerySet[J]):
 
 
 class Job(models.Model):
-    """A row with a state that a worker moves from waiting to finished.
+    """A row that a worker processes until its state is final.
 
     `reason_code` is why the row waits, was skipped or failed. `reason_detail` is the remote system's own message
-    or another fact, such as a person's name. Subclasses declare `state`.
+    or another fact, such as a person's name. Subclasses declare the field `state`.
     """
 
     WAITING_STATE: ClassVar[str]
     FAILED_STATE: ClassVar[str]
-    # The fields with content, such as a message's text, and their values without it.
+    # The fields with content, such as a message's text, and the values that they have after it was erased.
     WITHOUT_CONTENT: ClassVar[dict[str, Any]]
 
     reason_code = models.CharField(
@@ -71,7 +71,7 @@ class Job(models.Model):
     due_at = models.DateTimeField("next attempt at", default=timezone.now)
     # When the content was erased.
     cleaned_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # When an e-mail told the operators that it failed (ops/alerts.py).
+    # When the operators got an e-mail about the failure (ops/alerts.py).
     announced_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
@@ -83,16 +83,17 @@ class Job(models.Model):
 
 
 def uncleaned_index(name: str, *fields: str) -> models.Index:
-    """Return an index of the rows whose content is not erased yet."""
+    """Return an index that contains only the rows whose content is not erased yet."""
     return models.Index(fields=fields, name=name, condition=models.Q(cleaned_at__isnull=True))
 
 
 def claim(row: Any, seconds: float, *, due_field: str = "due_at") -> bool:
-    """Take a due row for `seconds` by moving its due time; return False if another worker was faster.
+    """Take a due row for `seconds`, by postponing its due time. Return False if another worker was faster.
 
-    The claim of a crashed worker expires. `due_field` is the name of the field with the due time.
+    If this worker crashes, the row is due again after `seconds`. `due_field` is the name of the due time's field.
     """
     until = timezone.now() + dt.timedelta(seconds=seconds)
+    # The due time is as this worker read it, unless another worker has taken the row.
     unclaimed = type(row)._default_manager.filter(pk=row.pk, **{due_field: getattr(row, due_field)})
     if not unclaimed.update(**{due_field: until}):
         return False
@@ -101,7 +102,7 @@ def claim(row: Any, seconds: float, *, due_field: str = "due_at") -> bool:
 
 
 class Attempt(TypedDict):
-    """One attempt to write to iTop. `at` is in Unix seconds."""
+    """One attempt to write to iTop: when (Unix seconds), its LoggedJob.Outcome, and the reason."""
 
     at: float
     outcome: str
@@ -110,14 +111,14 @@ class Attempt(TypedDict):
 
 
 class LoggedJob(Job):
-    """A job that writes to iTop and records each attempt on its own row, oldest first."""
+    """A job that writes to iTop. `attempt_log` contains its attempts, oldest first, each as an Attempt."""
 
     class Outcome(models.TextChoices):
         WRITTEN = "written", "written"
         # iTop confirmed that the attempt wrote nothing.
         REFUSED = "refused", "rejected by iTop"
-        # The request was certainly not executed.
-        TROUBLE = "trouble", "not written: no connection to iTop"
+        # The request did not reach iTop, or iTop certainly did not execute it.
+        NOT_EXECUTED = "trouble", "not written: no connection to iTop"
         UNKNOWN = "unknown", "unknown: iTop may have written it"
 
     attempt_log = models.JSONField(default=list, db_default=[], blank=True, editable=False)
@@ -138,10 +139,14 @@ class LoggedJob(Job):
     def log_failed_attempt(self, error: Exception) -> None:
         """Record an attempt that ended with an error other than a rejection."""
         may_have_run = getattr(error, "may_have_run", False)
+        outcome = self.Outcome.UNKNOWN if may_have_run else self.Outcome.NOT_EXECUTED
         code, detail = reason_of(error)
-        self.log_attempt(self.Outcome.UNKNOWN if may_have_run else self.Outcome.TROUBLE, code, detail)
+        self.log_attempt(outcome, code, detail)
 
 
 def reason_of(error: Exception) -> tuple[str, str]:
-    """Return the reason code and the detail of a remote error or of a secret that cannot be decrypted."""
+    """Return the reason code and the reason detail of an error.
+
+    Errors of the remote systems and SecretDecryptionError have both. Any other exception is an internal error.
+    """
     return getattr(error, "code", ReasonCode.INTERNAL_ERROR), getattr(error, "detail", type(error).__name__)

@@ -1,4 +1,4 @@
-"""A lease on a row, by the database's clock, so that the clocks of the machines need not agree."""
+"""A lease on a row. It ends by the database's clock, so the clocks of the machines may differ."""
 
 from __future__ import annotations
 
@@ -32,28 +32,30 @@ def take_lease(row: Leased, seconds: float) -> Lease | None:
 
 
 class Lease:
-    """Held until released, or until its time is over. As a context manager it releases at the end."""
+    """The exclusive right to work on a row, until it is released or its time is over. A `with` block releases it."""
 
     def __init__(self, row: Leased, token: str) -> None:
         self.row = row
         self.token = token
-        self._renewed = time.monotonic()
+        self._renewed_at = time.monotonic()
 
     def renew_in_time(self, seconds: float) -> bool:
-        """Renew the lease if less than two thirds of `seconds` are left. Return False if this showed that it was lost.
+        """Renew the lease if less than two thirds of `seconds` are left. Return False if the lease was lost.
 
         While more time is left, return True without a query, because renewing for each message would cost more than the
-        message. The caller's query for its next message then requires the token, so it finds none after a loss.
+        message. A loss is not noticed then, so the caller's query for the next message must require the token.
         """
-        return time.monotonic() - self._renewed < seconds / 3 or self.renew(seconds)
+        is_recent = time.monotonic() - self._renewed_at < seconds / 3
+        return is_recent or self.renew(seconds)
 
     def renew(self, seconds: float) -> bool:
-        """Renew the lease for `seconds`; return False if it was lost, and its holder must stop."""
-        started = time.monotonic()
+        """Renew the lease for `seconds`. Return False if it was lost: then the holder must stop."""
+        # Taken before the query, so that the lease never seems to last longer than it does.
+        started_at = time.monotonic()
         held = _rows(self.row).filter(lease_token=self.token, lease_until__gt=Now())
         if not held.update(lease_until=_from_now(seconds)):
             return False
-        self._renewed = started
+        self._renewed_at = started_at
         return True
 
     def release(self) -> None:
@@ -67,7 +69,11 @@ class Lease:
 
 
 def database_time() -> Any:
-    """Return the database's time. SQLite has only milliseconds, so it is rounded up: what was stored before is past."""
+    """Return the database's time, plus a millisecond.
+
+    SQLite's clock has only milliseconds. Without the addition, a time that was stored just before could appear to be in
+    the future.
+    """
     return Now() + dt.timedelta(milliseconds=1)
 
 

@@ -14,19 +14,19 @@ class LinkRemovalQuerySet(models.QuerySet["LinkRemoval"]):
         return self.filter(undone_at=None)
 
     def unsynced(self) -> LinkRemovalQuerySet:
-        """Return the removals that are not written to iTop's attributes yet."""
+        """Return the removals that iTop's attributes (those of the PHP extension) do not show yet."""
         return self.not_undone().filter(attributes_synced=False)
 
 
 class LinkRemoval(models.Model):
-    """A link that a teammate removed, with the data that restores it."""
+    """A link that a teammate removed, with the data to restore it."""
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="link_removals")
     ticket = models.ForeignKey(Ticket, models.CASCADE, related_name="link_removals")
     unlinked_by = models.CharField(max_length=200, blank=True, help_text="The teammate who unlinked it.")
     unlinked_at = models.DateTimeField(default=timezone.now)
     undone_at = models.DateTimeField(null=True, blank=True)
-    # The note about it, which an undo withdraws while it waits.
+    # The note about the removal. An undo withdraws the note if it is not posted yet.
     note = models.ForeignKey(
         OutgoingMessage, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
     )
@@ -37,9 +37,9 @@ class LinkRemoval(models.Model):
     pauses = models.JSONField(default=list, blank=True, editable=False)
     since_part_at = models.BigIntegerField(editable=False)
     since_part_order = models.BigIntegerField(editable=False)
-    # The deliveries that the removal skipped, as SkippedDelivery.
+    # The deliveries that the removal skipped, each as a SkippedDelivery.
     left_out = models.JSONField(default=list, blank=True, editable=False)
-    # Whether the PHP extension's attributes in iTop, if there are any, no longer name this conversation.
+    # Whether the PHP extension's attributes in iTop no longer name this conversation, or do not exist.
     attributes_synced = models.BooleanField(default=False, editable=False)
 
     objects = LinkRemovalQuerySet.as_manager()

@@ -4,9 +4,9 @@ from .webhook_event import WebhookEvent
 
 
 class Mention(models.Model):
-    """An Intercom contact that a webhook event names, so that a person's data is found without reading all events."""
+    """An Intercom contact whom a webhook event names. The GDPR export finds a person's events by this row."""
 
-    # A row is created with each webhook event, so there are only two indexes. The unique one begins with the event.
+    # The index of the unique constraint begins with this column, so it needs no index of its own.
     webhook_event = models.ForeignKey(WebhookEvent, models.CASCADE, related_name="mentions", db_index=False)
     contact_id = models.CharField("Intercom contact", max_length=64)
 

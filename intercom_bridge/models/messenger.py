@@ -10,7 +10,7 @@ from .encryption import Secret, SecretField
 from .itop_instance import ItopInstance
 from .workspace import Workspace
 
-# The name of iTop's console in the list of pages, as in the configuration of the PHP extension.
+# Stands for iTop's console in the list of pages. The PHP extension's configuration uses the same word.
 BACKOFFICE = "backoffice"
 _ATTRIBUTE_CODE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _CLAIM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_ ]{0,189}")
@@ -43,11 +43,10 @@ def validate_person_attributes(value: object) -> None:
 
 class MessengerQuerySet(models.QuerySet["Messenger"]):
     def shown_in(self, itop: ItopInstance) -> MessengerQuerySet:
-        """Return the enabled Messengers of this iTop's workspaces, in the order in which they are tried."""
-        rows = self.filter(enabled=True, workspace__enabled=True, workspace__itop=itop)
-        return rows.select_related("workspace__itop", "workspace__profile").order_by(
-            "position", "workspace__workspace_id"
-        )
+        """Return the enabled Messengers of this iTop's workspaces. The first that serves a person is shown."""
+        enabled = self.filter(enabled=True, workspace__enabled=True, workspace__itop=itop)
+        related = enabled.select_related("workspace__itop", "workspace__profile")
+        return related.order_by("position", "workspace__workspace_id")
 
 
 class Messenger(models.Model):
@@ -63,12 +62,13 @@ class Messenger(models.Model):
     )
     api_secret = SecretField(
         "Messenger API secret",
-        help_text="Signs the person's identity. In Intercom under Settings, Channels, Messenger, Security.",
+        help_text="The bridge signs the person's identity with this secret. Copy it from Settings, Channels, "
+        "Messenger, Security in Intercom.",
     )
     next_api_secret = SecretField(
         "next Messenger API secret",
-        help_text="To replace the secret, create a second one in Intercom and enter it here. It is used "
-        "from the date below on.",
+        help_text="To replace the secret, create a second one in Intercom and enter it here. The bridge uses it from "
+        "the date below.",
     )
     next_api_secret_from = models.DateTimeField("next secret is used from", null=True, blank=True)
     pages = models.JSONField(
@@ -99,8 +99,8 @@ class Messenger(models.Model):
         default=dict,
         blank=True,
         validators=[validate_person_attributes],
-        help_text="Further attributes to send: name of the custom attribute in Intercom, and code of the Person "
-        'attribute in iTop, for example {"employee_number": "employee_number"}.',
+        help_text="Further attributes to send. Write the name of the custom attribute in Intercom, then the code of "
+        'the Person attribute in iTop, for example {"employee_number": "employee_number"}.',
     )
     # Values that an import set and the admin has not changed: attribute -> value (config_import).
     imported = models.JSONField(default=dict, blank=True, editable=False)
@@ -115,7 +115,7 @@ class Messenger(models.Model):
         return f"Messenger of {self.workspace}"
 
     def clean(self) -> None:
-        # Django skips the validators for every empty value, so one of a wrong type may be left.
+        # Django does not validate empty values, so "" or None may be left instead of an empty list or object.
         self.pages, self.allowed_profiles = self.pages or [], self.allowed_profiles or []
         self.person_attributes = self.person_attributes or {}
         if self.enabled and not self.api_secret:
@@ -125,7 +125,7 @@ class Messenger(models.Model):
 
     def signing_secret(self) -> str:
         """Return the secret to sign with now. Raise SecretDecryptionError if it cannot be decrypted."""
-        starts = self.next_api_secret_from
-        is_next_due = bool(self.next_api_secret) and starts is not None and starts <= timezone.now()
+        next_from = self.next_api_secret_from
+        is_next_due = bool(self.next_api_secret) and next_from is not None and next_from <= timezone.now()
         secret: Secret = self.next_api_secret if is_next_due else self.api_secret
         return secret.reveal()

@@ -22,32 +22,33 @@ class MessengerKeyQuerySet(models.QuerySet["MessengerKey"]):
         return self.filter(models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now()))
 
     def current(self, itop: ItopInstance) -> MessengerKey:
-        """Return the newest key of this iTop without an expiry date. Create one if there is none."""
-        with _one_at_a_time(itop):
+        """Return this iTop's newest key that has no expiry date. Create a key if there is none."""
+        with _locked_keys(itop):
             key = self.valid().filter(itop=itop, expires_at=None).order_by("-pk").first()
             return key or self.create(itop=itop, secret=secrets.token_urlsafe(32))
 
     def rotate(self, itop: ItopInstance, overlap: dt.timedelta) -> MessengerKey:
-        """Create a key and return it. The previous one expires after `overlap`; older ones are deleted."""
-        with _one_at_a_time(itop):
-            keys = self.filter(itop=itop)
-            if (latest := keys.valid().order_by("-pk").first()) is not None:
-                keys = keys.exclude(pk=latest.pk)
+        """Create a key and return it. The latest valid key expires after `overlap`; all others are deleted."""
+        with _locked_keys(itop):
+            to_delete = self.filter(itop=itop)
+            latest = to_delete.valid().order_by("-pk").first()
+            if latest is not None:
                 self.filter(pk=latest.pk).update(expires_at=timezone.now() + overlap)
-            keys.delete()
+                to_delete = to_delete.exclude(pk=latest.pk)
+            to_delete.delete()
             return self.create(itop=itop, secret=secrets.token_urlsafe(32))
 
 
 @contextmanager
-def _one_at_a_time(itop: ItopInstance) -> Iterator[None]:
-    """Begin a transaction in which no other changes this iTop's keys."""
+def _locked_keys(itop: ItopInstance) -> Iterator[None]:
+    """Begin a transaction. Until it ends, no other process changes this iTop's keys."""
     with transaction.atomic():
         ItopInstance.objects.select_for_update().only("pk").get(pk=itop.pk)
         yield
 
 
 class MessengerKey(models.Model):
-    """A key with which one iTop signs its questions about the Messenger. At most two are valid at a time."""
+    """A key with which one iTop signs its questions about the Messenger. An iTop has at most two valid keys."""
 
     itop = models.ForeignKey(ItopInstance, models.CASCADE, verbose_name=ITOP, related_name="messenger_keys")
     key_id = models.CharField(max_length=32, unique=True, default=new_key_id, editable=False)
@@ -75,7 +76,7 @@ class MessengerNonceQuerySet(models.QuerySet["MessengerNonce"]):
     def use(self, key: MessengerKey, nonce: str) -> bool:
         """Store that the nonce was used. Return False if it had been used before.
 
-        Every hundredth call also deletes old nonces, so that the table stays small.
+        About every hundredth call also deletes old nonces, so that the table stays small.
         """
         try:
             with transaction.atomic():
@@ -88,9 +89,9 @@ class MessengerNonceQuerySet(models.QuerySet["MessengerNonce"]):
 
 
 class MessengerNonce(models.Model):
-    """The nonce of a question that was answered, so that the question is not answered again."""
+    """The nonce of an answered question. If the same question is sent again (a replay), it is refused."""
 
-    # Longer than a question is accepted: five minutes before and five minutes after the bridge's time.
+    # The bridge accepts a question whose time is at most five minutes before or after its own, so for ten minutes.
     KEPT = dt.timedelta(minutes=15)
 
     key = models.ForeignKey(MessengerKey, models.CASCADE, related_name="nonces")

@@ -20,13 +20,12 @@ class OutgoingMessageQuerySet(JobQuerySet["OutgoingMessage"]):
         return frozenset(posted.values_list("part_id", flat=True))
 
     def next_due(self) -> OutgoingMessageQuerySet:
-        """Return the messages that a worker may post now: of each conversation the first that waits, if it is due.
+        """Return the messages that a worker may post now: the first waiting message of each conversation, if it is due.
 
-        After the first attempt, the database's clock decides too, because it set the due time: a worker whose clock is
-        ahead must not take what another one has claimed. A message that waits on purpose before its first attempt, so
-        that it can be withdrawn, does not delay the later ones.
+        A message that waits so that it can be withdrawn does not count as the first, so later messages can overtake it.
         """
-        # SQLite's clock has only milliseconds.
+        # The claim of a message sets its due time by the database's clock, so this clock decides, too. Otherwise, a
+        # worker whose own clock is ahead would take a claimed message. SQLite's clock has only milliseconds.
         is_unclaimed = Q(attempts=0) | Q(due_at__lte=Now() + dt.timedelta(milliseconds=2))
         is_withdrawable = Q(attempts=0, once_key="", due_at__gt=timezone.now())
         earlier = self.model.objects.waiting().filter(
@@ -37,7 +36,10 @@ class OutgoingMessageQuerySet(JobQuerySet["OutgoingMessage"]):
 
 
 def is_token_refused() -> Q:
-    """Return the condition, for workspaces, that Intercom refuses the access token: something waits for that reason."""
+    """Return a condition on Workspace: Intercom refuses its access token.
+
+    This is so if a message or a comparison of a conversation waits for that reason.
+    """
     code = ReasonCode.INTERCOM_TOKEN_REFUSED
     messages = OutgoingMessage.objects.waiting().filter(
         conversation__workspace=OuterRef("pk"), reason_code=code
@@ -51,7 +53,7 @@ def is_token_refused() -> Q:
 class OutgoingMessage(Job):
     """A message or note that the bridge posts in a conversation.
 
-    Intercom knows no other authors than teammates. If `admin_id` is empty, the author is the owner of the access token.
+    Intercom accepts only teammates as authors. If `admin_id` is empty, the owner of the access token is the author.
     """
 
     class State(models.TextChoices):
@@ -65,21 +67,21 @@ class OutgoingMessage(Job):
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="outgoing_messages")
     admin_id = models.CharField(max_length=64, blank=True)
-    # The teammate who had it posted; otherwise empty.
+    # The teammate who sent it in the panel; "" if the bridge posts it on its own.
     admin_name = models.CharField("teammate", max_length=200, blank=True, editable=False)
     is_note = models.BooleanField(default=False)
     body = models.TextField(help_text="HTML")
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
-    # The part's id in Intercom: identifies the message when it comes back in a webhook.
+    # The id of the posted part in Intercom. The bridge recognises its own message by this id in webhook notifications.
     part_id = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    # Names what is posted only once in a conversation; otherwise empty.
+    # An idempotency key: a conversation gets only one message with this key. "" for a message without such a limit.
     once_key = models.CharField(max_length=100, blank=True, editable=False)
     broadcast = models.ForeignKey(
         Broadcast, models.SET_NULL, null=True, blank=True, related_name="messages", editable=False
     )
-    # After it is posted, the conversation is opened, and assigned if there is an assignee: {"type": "admin" or "team",
-    # "id"} or {}.
+    # Whether the bridge opens the conversation after posting, and to whom it assigns the conversation then: {"type":
+    # "admin" or "team", "id": …}, or {} to leave the assignee unchanged.
     reopens = models.BooleanField(default=False, editable=False)
     assign_to = models.JSONField(default=dict, blank=True, editable=False)
     reopened_at = models.DateTimeField(null=True, blank=True, editable=False)

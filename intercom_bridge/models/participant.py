@@ -8,7 +8,7 @@ from .workspace import Workspace
 
 class ParticipantQuerySet(models.QuerySet["Participant"]):
     def note(self, conversation: Conversation, contact_ids: Iterable[str]) -> None:
-        """Store that these contacts take part in the conversation together, in addition to the known ones."""
+        """Store that these contacts take part in the conversation at the same time. Keep the stored participants."""
         ids = set(filter(None, contact_ids))
         self.bulk_create(
             [
@@ -19,7 +19,7 @@ class ParticipantQuerySet(models.QuerySet["Participant"]):
         )
 
     def follow_merge(self, workspace: Workspace, merged_id: str, contact_id: str) -> None:
-        """Store that the contact takes part where the contact did that was merged into it."""
+        """Make the contact a participant of all conversations of the contact that was merged into it."""
         merged = self.filter(conversation__workspace=workspace, contact_id=merged_id)
         self.bulk_create(
             [
@@ -31,12 +31,12 @@ class ParticipantQuerySet(models.QuerySet["Participant"]):
 
 
 class Participant(models.Model):
-    """An Intercom contact who takes part in a conversation, so that a person's data can be found."""
+    """An Intercom contact who takes part in a conversation. The GDPR export finds the person's data by this row."""
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="participants")
     contact_id = models.CharField("Intercom contact", max_length=64, db_index=True)
-    # Others took part at the same time. The only contact of a conversation that has none of these may have been merged
-    # with the one before.
+    # Whether other contacts took part at the same time. If a contact without others is followed by another contact, the
+    # first may have been merged into the second.
     in_group = models.BooleanField(default=False, editable=False)
 
     objects = ParticipantQuerySet.as_manager()

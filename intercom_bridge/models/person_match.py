@@ -10,16 +10,16 @@ from .workspace import Workspace
 
 class PersonMatchQuerySet(models.QuerySet["PersonMatch"]):
     def follow_merge(self, workspace: Workspace, merged_id: str, contact_id: str) -> None:
-        """Move a teammate's choice for a merged contact to the contact that it was merged into.
+        """Move a teammate's choice of a person from a merged contact to the contact that it was merged into.
 
-        A match that this contact has already is kept, and the choice is deleted.
+        If this contact already has a match, keep that match and delete the choice.
         """
-        merged = self.filter(workspace=workspace, contact_id=merged_id, how=PersonMatch.How.CHOSEN)
+        choice = self.filter(workspace=workspace, contact_id=merged_id, how=PersonMatch.How.CHOSEN)
         try:
             with transaction.atomic():
-                merged.update(contact_id=contact_id, merged_from=merged_id)
+                choice.update(contact_id=contact_id, merged_from=merged_id)
         except IntegrityError:
-            merged.delete()
+            choice.delete()
 
 
 class PersonMatch(models.Model):
@@ -33,10 +33,11 @@ class PersonMatch(models.Model):
         CHOSEN = "chosen", "picked by a teammate"
 
     workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="person_matches")
-    # The workspace may be moved to another iTop, where the same id is another person.
+    # An admin can move the workspace to another iTop, where the same id belongs to another person.
     itop = models.ForeignKey(ItopInstance, models.CASCADE, verbose_name=ITOP, related_name="person_matches")
     contact_id = models.CharField("Intercom contact", max_length=64)
-    # The matched data of the contact. If its address changes, the match is void, unless a teammate chose the person.
+    # The contact's data that led to this match. If the contact's e-mail address changes, the match is no longer valid,
+    # unless a teammate chose the person.
     evidence = models.CharField(max_length=600)
     how = models.CharField("found by", max_length=12, choices=How.choices)
     person_id = models.PositiveBigIntegerField("Person in iTop")
@@ -46,11 +47,11 @@ class PersonMatch(models.Model):
     org_name = models.CharField(max_length=255, blank=True)
     # Further attributes that the workspace's scope uses (:current_contact->attribute).
     attributes = models.JSONField(default=dict, blank=True)
-    matched_at = models.DateTimeField("asked in iTop at", default=timezone.now)
+    matched_at = models.DateTimeField("looked up in iTop at", default=timezone.now)
     picked_by = models.CharField(max_length=200, blank=True)
     picked_at = models.DateTimeField(null=True, blank=True)
-    # The merged contact that the teammate chose the person for, until the choice has been compared with this contact's
-    # own data.
+    # The merged contact for whom a teammate chose the person (`follow_merge`). "" after the choice was compared with
+    # this contact's own data.
     merged_from = models.CharField(max_length=64, blank=True, editable=False)
 
     objects = PersonMatchQuerySet.as_manager()

@@ -7,10 +7,10 @@ MAX_LABEL_DETAIL = 300
 
 
 class ReasonCode(models.TextChoices):
-    """The value of every `reason_code` column.
+    """The possible values of every `reason_code` column and of `RemoteError.code`.
 
     Rows store the code, plus `reason_detail`: the remote system's own words, a person's name or a number.
-    Queries, filters, metric labels and decisions read the code. `RemoteError.code` is one of these values.
+    Queries, filters, metric labels and decisions read the code.
     """
 
     NONE = "", ""
@@ -113,8 +113,8 @@ class ReasonCode(models.TextChoices):
     TICKETS_NOT_VISIBLE = (
         "tickets_not_visible",
         _(
-            "iTop does not return several linked tickets. They were deleted, or the bridge's account may no longer "
-            "see them: check its profiles and its allowed organizations."
+            "iTop does not return several linked tickets. They were deleted, or the bridge's account has lost access "
+            "to them: check its profiles and its allowed organizations."
         ),
     )
 
@@ -201,9 +201,12 @@ class ReasonCode(models.TextChoices):
 
 
 def reason_label(code: str, detail: str = "") -> str:
-    """Return the reason in the active language, followed by the remote system's words if there are any."""
+    """Return the reason in the active language, followed by the detail in parentheses if there is one."""
     try:
         label = str(ReasonCode(code).label)
     except ValueError:
+        # This version of the bridge does not have the code, but the version that stored it had.
         label = code
-    return f"{label} ({detail[:MAX_LABEL_DETAIL]})" if detail and label else label or detail
+    if not label:
+        return detail
+    return f"{label} ({detail[:MAX_LABEL_DETAIL]})" if detail else label

@@ -12,30 +12,36 @@ from .ticket import Ticket
 
 
 def without_files(parts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return copied parts without their files, whose rows exist once the ticket is created."""
+    """Return the copied parts without their files. Once the ticket exists, each file has its own row (FileToItop)."""
     omitted = ("files", "part_author")
     return [{name: part[name] for name in part if name not in omitted} for part in parts]
 
 
 class TicketCreationQuerySet(JobQuerySet["TicketCreation"]):
     def erase_content(self, **changes: Any) -> int:
-        """Erase the content, and the names and addresses of the parts' files. `changes`: see JobQuerySet."""
+        """Erase the content, and also the names and URLs of the parts' files. For `changes`, see JobQuerySet."""
         for pk, parts in self.values_list("pk", "parts"):
             if any("files" in part for part in parts):
                 self.filter(pk=pk).update(parts=without_files(parts))
         return super().erase_content(**changes)
 
     def release_postponed(self) -> int:
-        """Make postponed creations due now, but not while iTop may still be executing the last request."""
+        """Make postponed creations due now, or when iTop can no longer be executing their last request.
+
+        Return how many creations were postponed.
+        """
         now = timezone.now()
         unknown_for = dt.timedelta(seconds=settings.UNKNOWN_OUTCOME_SECONDS)
         postponed = list(self.waiting().filter(due_at__gt=now))
         for creation in postponed:
-            last_at = now
+            # Without a logged attempt, a first request may be running now.
+            last_attempt_at = now
             if creation.attempt_log:
-                last_at = dt.datetime.fromtimestamp(creation.attempt_log[-1]["at"], dt.UTC)
-            due_at = min(creation.due_at, max(now, last_at + unknown_for))
-            self.filter(pk=creation.pk, due_at=creation.due_at).waiting().update(due_at=due_at)
+                last_attempt_at = dt.datetime.fromtimestamp(creation.attempt_log[-1]["at"], dt.UTC)
+            safe_at = max(now, last_attempt_at + unknown_for)
+            # Update nothing if a worker has changed the due time in the meantime.
+            unchanged = self.filter(pk=creation.pk, due_at=creation.due_at).waiting()
+            unchanged.update(due_at=min(creation.due_at, safe_at))
         return len(postponed)
 
 
@@ -56,22 +62,22 @@ class TicketCreation(LoggedJob):
     admin_id = models.CharField(max_length=64, blank=True)
     admin_name = models.CharField("teammate", max_length=200, blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.CREATING)
-    # A remark for the last screen: the transcript is not complete.
+    # A remark for the last screen, for example that the transcript is not complete.
     note = models.CharField(max_length=300, blank=True)
-    # The request, rendered once: a retry must be identical.
+    # The request to iTop. It is rendered once, because a retry must be identical.
     ticket_class = models.CharField(max_length=100)
     fields = models.JSONField(default=dict)
     caller_id = models.PositiveBigIntegerField()
     idempotency_key = models.CharField(max_length=255)
-    # `values` fill the form again; `problems` are {"attribute", "detail"} each; `rejection_seen`: whether the
-    # teammate has seen the rejection, which may arrive after the panel's response.
+    # For a rejected creation: the input, to fill in the form again, and the problems: {"attribute", "detail"} each.
+    # iTop's rejection can arrive after the panel's response, so `rejection_seen` is whether the panel has shown it.
     values = models.JSONField(default=dict)
     problems = models.JSONField(default=list)
     rejection_seen = models.BooleanField(default=False)
-    # Whether the customer gets a message about the ticket, and whether it links to the portal.
+    # Whether the customer gets a message about the ticket, and whether the message has a link to the portal.
     announce = models.BooleanField(default=True)
     announce_link = models.BooleanField(default=False)
-    # The link's `since_part_at` and `since_part_order`. They are 0 if the conversation so far is copied.
+    # The values of the TicketLink's fields. Both are 0 if the ticket gets a copy of the conversation so far.
     since_part_at = models.BigIntegerField(default=0, editable=False)
     since_part_order = models.BigIntegerField(default=0, editable=False)
     # The copied parts: {"kind", "id", "created_at", "log", "author", "author_type", "author_id"} each.

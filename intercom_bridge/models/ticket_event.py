@@ -30,16 +30,17 @@ class EventKind(models.TextChoices):
 
 class TicketEventQuerySet(models.QuerySet["TicketEvent"]):
     def erase_content(self) -> int:
-        """Erase the words and names of the events and return how many there are."""
+        """Erase the texts and names in the events, and return how many events there are."""
+        # Only an assignment has names of people as its values.
         self.filter(kind=EventKind.ASSIGNMENT).update(before="", after="")
         return self.update(author_name="", author_email="", content="", cleaned_at=timezone.now())
 
 
 class TicketEvent(models.Model):
-    """One change in iTop for one conversation of the ticket, and what became of it.
+    """A change of a ticket in iTop, for one of its conversations, and what became of it.
 
-    It is committed before anything is posted. Several events of the same save share one message. An event without a
-    message was not reported, and `reason_code` says why. The row is never deleted, so nothing is reported twice.
+    The row is committed before anything is posted. The events of one save in iTop share one message. If an event has no
+    message, it was not reported, and `reason_code` says why. The row is never deleted, so nothing is reported twice.
     """
 
     ticket = models.ForeignKey(Ticket, models.CASCADE, related_name="events")
@@ -47,27 +48,27 @@ class TicketEvent(models.Model):
     kind = models.CharField(max_length=20, choices=EventKind.choices)
     # Identifies the change within the ticket, for example "public_log:17:<digest>" or "status:<last_update>:resolved".
     key = models.CharField(max_length=200, editable=False)
-    # When it happened by iTop's clock; null if iTop does not say.
+    # When the change happened, by iTop's clock; null if iTop does not return this.
     happened_at = models.DateTimeField(null=True, blank=True)
-    # When the bridge read it.
+    # When the bridge noticed the change.
     created_at = models.DateTimeField("seen at", auto_now_add=True)
     author_name = models.CharField("author", max_length=200, blank=True)
     author_email = models.CharField("author's e-mail address", max_length=254, blank=True)
-    # Whether the author belongs to a team in iTop. Nobody else's words are sent to the customer automatically.
+    # Whether the author belongs to a team in iTop. Only such authors' texts are sent to customers automatically.
     is_by_agent = models.BooleanField("author is in a team", default=False)
-    # The values before and after, as people see them.
+    # The labels of the values before and after the change.
     before = models.CharField(max_length=200, blank=True)
     after = models.CharField(max_length=200, blank=True)
-    # The entry, the solution or the pending reason: HTML of iTop.
+    # The text of the entry, the solution or the pending reason, as iTop's HTML.
     content = models.TextField(blank=True)
-    # Of a file: the public entry that the same person saved with it.
+    # If this event is a file: the public entry that the same person saved together with the file.
     entry = models.ForeignKey(
         "self", models.SET_NULL, null=True, blank=True, related_name="file_events", editable=False
     )
     message = models.ForeignKey(
         OutgoingMessage, models.SET_NULL, null=True, blank=True, related_name="events"
     )
-    # Whether it reopened the conversation.
+    # Whether the event reopened the conversation.
     reopened = models.BooleanField(default=False)
     reason_code = models.CharField(
         "reason", max_length=40, choices=ReasonCode.choices, default=ReasonCode.NONE, blank=True
@@ -93,11 +94,11 @@ class TicketEvent(models.Model):
 
     @property
     def outcome(self) -> str:
-        """The state of its message, or "" if nothing is posted."""
+        """The state of the event's message, or "" if it has no message."""
         return str(self.message.state) if self.message else ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the event says, for exports."""
+        """Return the event's content for the GDPR export."""
         return {
             "kind": self.kind,
             "ticket": self.ticket.ref,

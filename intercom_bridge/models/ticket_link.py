@@ -21,7 +21,7 @@ class TicketLinkQuerySet(models.QuerySet["TicketLink"]):
         return self.filter(sync_on=True)
 
     def are_paused(self) -> bool:
-        """Return whether there are links and all are paused. A ticket that is linked then is paused too."""
+        """Return whether there are links and all of them are paused."""
         return self.exists() and not self.syncing().exists()
 
 
@@ -33,12 +33,12 @@ class TicketLink(models.Model):
     sync_on = models.BooleanField("sync", default=True)
     linked_by = models.CharField(max_length=200, blank=True, help_text="The teammate who linked it.")
     created_at = models.DateTimeField("linked at", auto_now_add=True)
-    # The last part of the conversation when it was linked: parts up to it are not copied.
+    # The time and the order (Delivery.part_order) of the last part before the link. Parts up to it are not copied.
     since_part_at = models.BigIntegerField(default=0, editable=False)
     since_part_order = models.BigIntegerField(default=0, editable=False)
-    # Whether the PHP extension's attributes in iTop, if there are any, match this row.
+    # Whether the PHP extension's attributes in iTop match this row. Also True if iTop has no such attributes.
     attributes_synced = models.BooleanField(default=False, editable=False)
-    # {"since", "until"} of each pause in Unix seconds; "until" is null while it lasts.
+    # The pauses of the sync: {"since", "until"} each, in Unix seconds. "until" is null during the pause.
     pauses = models.JSONField(default=list, editable=False)
 
     objects = TicketLinkQuerySet.as_manager()
@@ -50,25 +50,24 @@ class TicketLink(models.Model):
         return f"{self.ticket} ↔ {self.conversation}"
 
     def switch(self, *, on: bool, at: float) -> None:
-        """Pause or resume the sync, and store the pause. `at` is the time of the change, in seconds since 1970.
-
-        A link that was adopted from the PHP extension with its sync off counts as paused since the link's creation.
-        """
+        """Pause or resume the sync, and store the pause. `at` is the time of the change, in Unix seconds."""
+        is_pause_open = bool(self.pauses) and self.pauses[-1]["until"] is None
         if not on:
             self.pauses = [*self.pauses, {"since": at, "until": None}][-MAX_PAUSES:]
-        elif self.pauses and self.pauses[-1]["until"] is None:
+        elif is_pause_open:
             self.pauses[-1]["until"] = at
         elif not self.sync_on:
+            # The link was adopted from the PHP extension with its sync off, so it was paused since its creation.
             pause = {"since": self.created_at.timestamp(), "until": at}
             self.pauses = [*self.pauses, pause][-MAX_PAUSES:]
         self.sync_on, self.attributes_synced = on, False
         self.save(update_fields=["sync_on", "attributes_synced", "pauses"])
 
     def was_paused_at(self, at: int) -> bool:
-        """Return whether the sync was paused in this second (Unix time).
+        """Return whether the sync was paused at this time, in Unix seconds.
 
-        Intercom's times are whole seconds. A message of the second in which the sync was resumed is copied: a person
-        can delete it from the ticket, but would not notice that it is missing.
+        Intercom's times are whole seconds. The second in which the sync was resumed does not count as paused, because
+        people can delete a needless copy of a message, but would not notice a missing message.
         """
         return any(
             int(pause["since"]) <= at and (pause["until"] is None or at < int(pause["until"]))

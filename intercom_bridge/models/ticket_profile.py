@@ -12,7 +12,7 @@ class Log(models.TextChoices):
     PRIVATE = "private_log", "private"
 
 
-# The codes of a standard iTop. A profile's mapping overrides them.
+# Our names of attributes, with their codes in a standard iTop. A profile's mapping overrides the codes.
 STOCK_ATTRIBUTES = {
     "org_id": "org_id",
     "caller_id": "caller_id",
@@ -27,7 +27,7 @@ STOCK_ATTRIBUTES = {
     "intercom_sync_activated": "intercom_sync_activated",
 }
 
-# The bridge or iTop fills these in, so a form must not contain them. `ref` cannot be mapped.
+# The keys of STOCK_ATTRIBUTES that the bridge or iTop fills in, so that a form must not contain them.
 FILLED_IN = (
     "org_id",
     "caller_id",
@@ -40,9 +40,9 @@ FILLED_IN = (
 )
 
 
-# Nobody works on such a ticket, but it can be reopened. These states are in each of iTop's standard life cycles.
+# Nobody works on a resolved ticket, but it can be reopened. All of iTop's standard life cycles have this state.
 RESOLVED_STATES = ("resolved",)
-# The origin of the tickets that the bridge creates, where iTop has it.
+# The origin of the tickets that the bridge creates, if the ticket class has this value.
 ORIGIN = "chat"
 
 
@@ -80,7 +80,7 @@ def validate_codes(value: Any) -> None:
 
 
 def validate_mapping(value: Any) -> None:
-    """Accept a JSON object from our name of an attribute to the data model's code."""
+    """Accept a JSON object that maps our names of attributes to codes of the data model."""
     if not isinstance(value, dict):
         raise ValidationError('Write an object, like {"public_log": "public_log"}.')
     unknown = sorted(set(value) - set(STOCK_ATTRIBUTES))
@@ -93,9 +93,9 @@ def validate_mapping(value: Any) -> None:
 
 
 def validate_defaults(value: Any) -> None:
-    """Accept a JSON object from attribute codes to the default values of a new ticket."""
+    """Accept a JSON object that maps attribute codes to the default values of a new ticket."""
     if not isinstance(value, dict) or not _are_codes(value):
-        raise ValidationError('Write an object from codes to values, like {"urgency": "3"}.')
+        raise ValidationError('Write an object with codes and values, like {"urgency": "3"}.')
     for code, default in value.items():
         if isinstance(default, bool) or not isinstance(default, str | int):
             raise ValidationError(f'The value of {code} must be a text or a number, like {{"{code}": "3"}}.')
@@ -114,7 +114,8 @@ class TicketProfile(models.Model):
         default=dict,
         blank=True,
         validators=[validate_mapping],
-        help_text='Only differences from a standard iTop, for example {"public_log": "customer_log"}.',
+        help_text="The attributes that have other codes than in a standard iTop, for example "
+        '{"public_log": "customer_log"}.',
     )
     form_attributes = models.JSONField(
         default=_stock_form,
@@ -135,17 +136,18 @@ class TicketProfile(models.Model):
         help_text="Tickets in these states are not listed as ongoing.",
     )
     subtitle_attribute = models.CharField(
-        max_length=100, default="title", help_text="Displayed below the reference in lists."
+        max_length=100, default="title", help_text="Lists show this attribute below the ticket's reference."
     )
     details_attributes = models.JSONField(
         default=_stock_details,
         blank=True,
         validators=[validate_codes],
-        help_text="Displayed on a ticket's page, in this order.",
+        help_text="The attributes that the panel shows on a ticket's page, in this order.",
     )
     show_open_in_backoffice_button = models.BooleanField(
         "show “Open in iTop”", default=True, help_text="Only useful if teammates have iTop accounts."
     )
+    # Values that an import set and the admin has not changed: attribute -> value (config_import).
     imported = models.JSONField(default=dict, blank=True, editable=False)
 
     class Meta:
@@ -165,20 +167,21 @@ class TicketProfile(models.Model):
                 raise ValidationError({"defaults": f"Filled in automatically: {', '.join(wrong)}."})
 
     def not_for_the_form(self) -> list[str]:
-        """Return the form's attributes that the bridge or iTop fills in; [] if the list or the mapping is invalid."""
+        """Return the attributes in the form that the bridge or iTop fills in. Return [] if a field is invalid."""
         if not isinstance(self.attributes_mapping, dict) or not isinstance(self.form_attributes, list):
             return []
         filled_in = self.filled_in()
         return [code for code in self.form_attributes if isinstance(code, str) and code in filled_in]
 
     def filled_in(self) -> frozenset[str]:
-        """Return the codes of the attributes that the bridge or iTop fills in, and the form must not contain."""
+        """Return the codes of the attributes that the bridge or iTop fills in, so that a form must not contain them."""
+        # `ref` is not in FILLED_IN, because it cannot be mapped.
         return frozenset({"ref", *map(self.code, FILLED_IN)})
 
     def default_of(self, code: str) -> str:
         """Return the default value of an attribute of a new ticket; "" if there is none."""
         return str(self.defaults.get(code, "")) if isinstance(self.defaults, dict) else ""
 
-    def code(self, part: str) -> str:
-        """Return the data model's code of an attribute in STOCK_ATTRIBUTES."""
-        return str(self.attributes_mapping.get(part) or STOCK_ATTRIBUTES[part])
+    def code(self, stock_code: str) -> str:
+        """Return the code that an attribute of STOCK_ATTRIBUTES has in this profile's ticket class."""
+        return str(self.attributes_mapping.get(stock_code) or STOCK_ATTRIBUTES[stock_code])

@@ -14,7 +14,7 @@ from .ticket import Ticket
 
 class TicketSnapshotQuerySet(models.QuerySet["TicketSnapshot"]):
     def due(self, itop: ItopInstance) -> TicketSnapshotQuerySet:
-        """Return the snapshots of an iTop that are to be compared with it now, the longest overdue first."""
+        """Return the snapshots to compare with this iTop now, the longest overdue first."""
         due = self.filter(ticket__itop=itop, poll_at__lte=database_time())
         return due.select_related("ticket__itop").order_by("poll_at", "pk")
 
@@ -22,21 +22,23 @@ class TicketSnapshotQuerySet(models.QuerySet["TicketSnapshot"]):
         return self.exclude(solution="", pending_reason="")
 
     def erase_content(self) -> int:
-        """Erase what people wrote, and return how many snapshots there are."""
+        """Erase the texts that people wrote, and return how many snapshots there are."""
         return self.update(solution="", pending_reason="")
 
     def note_activity(self) -> int:
-        """Poll these tickets often for the next hour, because somebody wrote to them, beginning now."""
-        return self.filter(Q(poll_at=None) | Q(active_at__lt=Now() - dt.timedelta(minutes=1))).update(
-            active_at=Now(), poll_at=Now()
-        )
+        """Poll these tickets now and often for the next hour, because somebody wrote to them.
+
+        Return how many were changed. A ticket whose activity was noted less than a minute ago is left unchanged.
+        """
+        is_stale = Q(poll_at=None) | Q(active_at__lt=Now() - dt.timedelta(minutes=1))
+        return self.filter(is_stale).update(active_at=Now(), poll_at=Now())
 
 
 class TicketSnapshot(models.Model):
-    """A linked ticket as iTop last returned it. The difference from its present state is what is reported."""
+    """A linked ticket as iTop last returned it. The next poll reports the differences from this state."""
 
     ticket = models.OneToOneField(Ticket, models.CASCADE, related_name="snapshot")
-    # When it was first and last read; null until then.
+    # When the bridge first and last read the ticket; null until then.
     first_read_at = models.DateTimeField(null=True, blank=True, editable=False)
     read_at = models.DateTimeField("last read", null=True, blank=True, editable=False)
     # Codes and friendly names as iTop returns them; "0" and "" mean nobody.
@@ -50,18 +52,18 @@ class TicketSnapshot(models.Model):
     pending_reason = models.TextField(blank=True)
     # HTML of iTop.
     solution = models.TextField(blank=True)
-    # iTop's `last_update`, in its own time zone and format.
+    # The ticket's `last_update`, in iTop's time zone and format.
     last_update = models.CharField(max_length=30, blank=True)
-    # The iTop's highest `last_update` when this ticket was last read; "" if all of it is to be read.
+    # The highest `last_update` of all tickets in this iTop when this ticket was last read; "" to read all of it again.
     seen_until = models.CharField(max_length=30, blank=True)
-    # For each log the digests of the entries that have been examined, in the order of their indexes.
+    # The digests of the entries that have been examined, by log, in the order of the entries' indexes.
     entries = models.JSONField(default=dict, blank=True)
-    # The ids of the Attachments that people added and that have been examined; null until they are first read.
+    # The ids of the examined Attachments that people added; null until the Attachments are first read.
     files = models.JSONField(null=True, blank=True, editable=False)
     files_read_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # The last time when something changed here or there. Active tickets are polled more often.
+    # When something last changed in the ticket or the conversation. Active tickets are polled more often.
     active_at = models.DateTimeField(default=timezone.now)
-    # When it is next polled; null for a ticket that has been closed for long, or is gone.
+    # When the ticket is next polled; null if it has been closed for a long time, or no longer exists.
     poll_at = models.DateTimeField(null=True, blank=True, default=timezone.now)
 
     objects = TicketSnapshotQuerySet.as_manager()

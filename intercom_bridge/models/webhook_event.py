@@ -27,7 +27,10 @@ class WebhookEventQuerySet(JobQuerySet["WebhookEvent"]):
         body: bytes,
         contact_ids: Iterable[str] = (),
     ) -> WebhookEvent:
-        """Store an event and the contacts that it names. A known id is counted on its row and processed once."""
+        """Store a notification and the contacts that it names, and return its row.
+
+        If the notification was stored before, only count it. If its processing failed, queue it again.
+        """
         try:
             with transaction.atomic():
                 row = self.create(
@@ -38,12 +41,10 @@ class WebhookEventQuerySet(JobQuerySet["WebhookEvent"]):
                     body=body,
                 )
                 row.mention(contact_ids)
+                return row
         except IntegrityError:
             row = self.get(workspace=workspace, notification_id=notification_id)
-        else:
-            return row
         self.filter(pk=row.pk).update(times_received=F("times_received") + 1)
-        # Intercom's repetition is a retry of a failed event.
         self.filter(pk=row.pk, state=WebhookEvent.State.FAILED).requeue()
         return row
 
@@ -52,7 +53,10 @@ class WebhookEventQuerySet(JobQuerySet["WebhookEvent"]):
         return super().due().order_by("pk")
 
     def unprocessed_of(self, ticket: Ticket) -> WebhookEventQuerySet:
-        """Return the events of this ticket's conversations that are not processed, or are being processed now."""
+        """Return the events of this ticket's conversations whose processing has not ended.
+
+        Events that wait to find out whether the bridge posted the message itself are not returned.
+        """
         conversations = Conversation.objects.filter(links__ticket=ticket)
         return (
             self.waiting()
@@ -61,15 +65,15 @@ class WebhookEventQuerySet(JobQuerySet["WebhookEvent"]):
                 conversation_id__in=conversations.values("conversation_id"),
                 workspace__in=conversations.values("workspace"),
             )
-            # A join would make the planner start with the workspace and scan all its events.
+            # Not `select_related`: with a join, the planner would start with the workspace and scan all its events.
             .prefetch_related("workspace")
             .order_by("pk")
         )
 
     def requeue_unlinked(self, workspace: Workspace, conversation_id: str, since: dt.datetime) -> int:
-        """Process the messages again that were received after `since` and skipped because no ticket was linked.
+        """Queue the events again that were received since then and skipped because no ticket was linked.
 
-        Return how many.
+        Return how many there are.
         """
         return self.filter(
             workspace=workspace,
@@ -84,7 +88,7 @@ class WebhookEventQuerySet(JobQuerySet["WebhookEvent"]):
         self.waiting().filter(workspace=workspace, conversation_id=conversation_id).requeue()
 
     def requeue(self) -> int:
-        """Process the events again as soon as possible, and return how many there are."""
+        """Queue the events again, and return how many there are. They are due now."""
         return self.update(
             state=WebhookEvent.State.RECEIVED,
             reason_code=ReasonCode.NONE,
@@ -95,7 +99,7 @@ class WebhookEventQuerySet(JobQuerySet["WebhookEvent"]):
 
 
 class WebhookEvent(Job):
-    """A webhook notification, stored before the response, and its result."""
+    """A webhook notification, and what became of it. The row is stored before Intercom gets the response."""
 
     class State(models.TextChoices):
         RECEIVED = "received", "received"
@@ -111,7 +115,7 @@ class WebhookEvent(Job):
     notification_id = models.CharField("notification", max_length=100)
     topic = models.CharField(max_length=100)
     conversation_id = models.CharField("conversation", max_length=64, blank=True)
-    # Bytes, because databases reject some valid JSON (NUL, lone surrogates).
+    # Binary, because databases reject some valid JSON texts (with NUL or lone surrogates).
     body = models.BinaryField()
     times_received = models.PositiveIntegerField(default=1)
     received_at = models.DateTimeField(default=timezone.now)
@@ -131,7 +135,8 @@ class WebhookEvent(Job):
             models.Index(fields=["workspace", "received_at"], name="webhook_event_workspace"),
             models.Index(fields=["reason_code", "state"], name="webhook_event_reason"),
             models.Index(fields=["conversation_id", "state"], name="webhook_event_conversation"),
-            # Queried before each log entry. Otherwise a planner may scan all events of a workspace.
+            # For `unprocessed_of`, which runs before each log entry is written. Without this index, a query planner may
+            # scan all events of a workspace.
             models.Index(
                 fields=["conversation_id", "workspace"],
                 name="webhook_event_unread",
@@ -144,7 +149,7 @@ class WebhookEvent(Job):
         return f"{self.topic} {self.notification_id}"
 
     def mention(self, contact_ids: Iterable[str]) -> None:
-        """Store that these contacts are named in the event, in addition to the known ones."""
+        """Store that the event names these contacts. Contacts that are already stored are kept."""
         mentions = self.mentions
         mentions.bulk_create(
             [mentions.model(webhook_event=self, contact_id=contact_id) for contact_id in contact_ids],
@@ -152,20 +157,20 @@ class WebhookEvent(Job):
         )
 
     def settle(self, state: str, code: str = ReasonCode.NONE, detail: str = "") -> bool:
-        """Finish the event; return False if another worker has finished it before."""
+        """Store the event's final state. Return False, and store nothing, if the row already has a final state."""
         self.state = state
         self.set_reason(code, detail)
-        received = type(self).objects.filter(pk=self.pk, state=self.State.RECEIVED)
+        unsettled = type(self).objects.filter(pk=self.pk, state=self.State.RECEIVED)
         return bool(
-            received.update(state=state, reason_code=self.reason_code, reason_detail=self.reason_detail)
+            unsettled.update(state=state, reason_code=self.reason_code, reason_detail=self.reason_detail)
         )
 
     def is_cleaned(self) -> bool:
-        """Return whether the database no longer holds the body."""
+        """Return whether the event's body has been erased in the database since this row was read."""
         return type(self).objects.filter(pk=self.pk, cleaned_at__isnull=False).exists()
 
     def postpone(self, seconds: float, code: str) -> None:
-        """Process the event later."""
+        """Make the event due in `seconds`, and store why it waits."""
         self.due_at = timezone.now() + dt.timedelta(seconds=seconds)
         self.set_reason(code)
         self.save(update_fields=["due_at", "reason_code", "reason_detail"])

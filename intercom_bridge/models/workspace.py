@@ -20,13 +20,15 @@ from .ticket_profile import TicketProfile
 log = structlog.get_logger(__name__)
 
 LANGUAGES = [("en", "English"), ("fr", "Français"), ("de", "Deutsch"), ("es", "Español")]
+# Placeholders for secrets in the documentation begin with this.
 PLACEHOLDER = "PUT_YOUR_"
-SIGNING = frozenset(("client_secret", "previous_client_secret"))
+CLIENT_SECRETS = frozenset(("client_secret", "previous_client_secret"))
+# The use of a secret, or the arrival of a topic, is stored again only after this time, to save writes.
 NOTED_EVERY = dt.timedelta(minutes=1)
 TOPIC_NOTED_EVERY_SECONDS = 3600
-# A topic that was not received while others were for this long may not be subscribed.
+# After a week of notifications, a topic that was never received may not be subscribed.
 TOPIC_EXPECTED_SECONDS = 7 * 86_400
-# As of KEEP_PAYLOADS_DAYS: so many days ago there was a date.
+# The setting KEEP_PAYLOADS_DAYS has this maximum, too. Python cannot represent dates before the year 1.
 MAX_DAYS = 99_999
 # Intercom accepts files of up to 100 MB.
 MAX_FILE_MB = 100
@@ -40,30 +42,31 @@ def validate_scope(text: str) -> None:
         query = parse(text)
     except OqlError as error:
         raise ValidationError(f"This is not an OQL query that iTop understands: {error}") from error
-    strange = sorted(
+    unsupported = sorted(
         name
         for name in query.placeholders
         if name != "current_contact_id" and not name.startswith("current_contact->")
     )
-    if strange:
+    if unsupported:
         raise ValidationError(
-            f"Only :current_contact_id and :current_contact->attribute can be filled in, not :{strange[0]}."
+            "The bridge can fill in only :current_contact_id and :current_contact->attribute, "
+            f"not :{unsupported[0]}."
         )
 
 
 class WorkspaceQuerySet(models.QuerySet["Workspace"]):
     def with_secrets(self, workspace_id: str) -> Workspace | None:
-        """Return the workspace with this id, of which only the secrets are loaded, or None."""
+        """Return the workspace with this id, or None. Only the columns of its client secrets are loaded."""
         columns = ("client_secret", "previous_client_secret", "previous_client_secret_until")
         return self.only(*columns).filter(workspace_id=workspace_id).first()
 
     def for_signed_request(self, workspace_id: str) -> Workspace | None:
-        """Return the workspace with this id, which may be disabled, or None."""
+        """Return the workspace with this id, or None. A disabled workspace is returned, too."""
         return self.select_related("itop", "profile").filter(workspace_id=workspace_id).first()
 
 
 class Workspace(models.Model):
-    """An Intercom workspace: its secrets, its iTop, and the people that it serves."""
+    """An Intercom workspace: its secrets, its iTop, and the people whom it serves."""
 
     class Region(models.TextChoices):
         US = "US", "United States"
@@ -71,9 +74,9 @@ class Workspace(models.Model):
         AU = "AU", "Australia"
 
     class Verification(models.TextChoices):
-        """Which contacts the panel does not mark as "Not verified"."""
+        """Which contacts count as verified. The panel marks all others as "Not verified"."""
 
-        USERS = "users", "Signed in to iTop, or a user of Intercom with the person's name"
+        USERS = "users", "Signed in to iTop, or an Intercom user (not a lead) with the person's name"
         ITOP = "itop", "Signed in to iTop only"
 
     workspace_id = models.CharField(
@@ -83,42 +86,43 @@ class Workspace(models.Model):
         validators=[
             RegexValidator(r"^[A-Za-z0-9_-]+$", "Letters, digits, - and _ only, as Intercom shows it.")
         ],
-        help_text="In Intercom under Settings, Workspace, General: eight letters and digits.",
+        help_text="Eight letters and digits, in Intercom under Settings, Workspace, General.",
     )
     name = models.CharField(max_length=100, blank=True)
     enabled = models.BooleanField(
         default=True,
-        help_text="If disabled, the panel says so and nothing is written. Once it is enabled again, the bridge "
-        "fetches the messages that it missed.",
+        help_text="While a workspace is disabled, its panel says so and the bridge writes nothing. When you enable it "
+        "again, the bridge fetches the messages that it missed.",
     )
     region = models.CharField(max_length=2, choices=Region.choices, default=Region.US)
     scope = models.TextField(
         default="SELECT Organization",
         validators=[validate_scope],
-        help_text="The OQL query that selects the people that this workspace serves. Organization selects the "
-        "people of these organizations, Person selects these people, and User the people with these accounts.",
+        help_text="An OQL query for the people whom this workspace serves. A query on Organization serves the people "
+        "in these organizations, one on Person serves these people, and one on User the people with these accounts.",
     )
     client_secret = SecretField(
-        help_text="Verifies that requests come from Intercom. In the Developer Hub under Basic information."
+        help_text="Proves that requests come from Intercom. Copy it from Basic information in the Developer Hub."
     )
     previous_client_secret = SecretField(
         "previous client secret",
-        help_text="During a rotation, accepted in addition to the new secret until the date below.",
+        help_text="During a rotation, the bridge accepts this secret besides the new one, until the date below.",
     )
     previous_client_secret_until = models.DateTimeField("previous secret valid until", null=True, blank=True)
-    # When Intercom last signed with each secret, which shows that a rotation is complete.
+    # When Intercom last signed with each secret. This shows whether a rotation is complete.
     client_secret_used_at = models.DateTimeField("last used", null=True, editable=False)
     previous_client_secret_used_at = models.DateTimeField(
         "previous secret last used", null=True, editable=False
     )
     access_token = SecretField(
-        help_text="Allows the bridge to post to conversations. In the Developer Hub under Authentication."
+        help_text="Allows the bridge to read conversations and to post in them. Copy it from Authentication in the "
+        "Developer Hub."
     )
     itop = models.ForeignKey(ItopInstance, models.PROTECT, verbose_name=ITOP, related_name="workspaces")
     profile = models.ForeignKey(
         TicketProfile, models.PROTECT, verbose_name="ticket profile", related_name="workspaces"
     )
-    # Whether the profile's class in this iTop has the PHP extension's attributes; null until iTop has shown it.
+    # Whether the profile's class in this iTop has the PHP extension's attributes; null until a response shows this.
     has_intercom_attributes = models.BooleanField(null=True, editable=False)
     external_id_attribute = models.CharField(
         "iTop attribute for external_id",
@@ -129,27 +133,27 @@ class Workspace(models.Model):
                 r"\A[A-Za-z_][A-Za-z0-9_]*\Z", "The code of an attribute in iTop, like employee_number."
             )
         ],
-        help_text="Only if your software sets the external_id of Intercom's contacts to a value that iTop also "
-        "has: the code of the Person attribute, for example employee_number, or id for the ID in iTop. It takes "
-        "precedence over the e-mail address. Enable identity verification in Intercom, because otherwise a visitor can "
-        "claim any external_id. If empty, external_id is ignored.",
+        help_text="Use this only if your software sets the external_id of Intercom's contacts to a value that iTop "
+        "also has. Enter the code of the Person attribute with this value, for example employee_number, or id for "
+        "the ID in iTop. The external_id takes precedence over the e-mail address. Enable identity verification in "
+        "Intercom, because otherwise a visitor can claim any external_id. If empty, the bridge ignores external_id.",
     )
     default_caller_id = models.PositiveBigIntegerField(
         "caller for unknown customers",
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="The ID of a Person in iTop, in the scope. With it, teammates can create a ticket for a customer "
-        "whom iTop does not know: this person is the caller, and the description begins with the customer's name. If "
-        "empty, a person has to be found or created first.",
+        help_text="The ID of an iTop Person in the scope. This person is the caller of tickets for customers whom "
+        "iTop does not know; their descriptions begin with the customer's name. If empty, a teammate has to find or "
+        "create the customer in iTop before creating a ticket.",
     )
     verification = models.CharField(
         "verified contacts",
         max_length=8,
         choices=Verification.choices,
         default=Verification.USERS,
-        help_text="Other contacts are marked as “Not verified”. Only the Messenger of the iTop extension proves that "
-        "somebody is signed in to iTop.",
+        help_text="The panel marks all other contacts as “Not verified”. Only the Messenger of the iTop extension "
+        "proves that somebody is signed in to iTop.",
     )
     language = models.CharField(max_length=5, choices=LANGUAGES, default="en")
     time_zone = models.CharField(
@@ -162,7 +166,7 @@ class Workspace(models.Model):
         "tell customers about new tickets",
         default=True,
         help_text="When a ticket is created, the customer gets a message in the teammate's name, with a link if the "
-        "customer has a portal account. The create form says so, and offers to leave it out.",
+        "customer has a portal account. In the create form, the teammate can turn off the message.",
     )
     announce_failures = models.BooleanField(
         "tell teammates about failures",
@@ -193,51 +197,52 @@ class Workspace(models.Model):
         default=60,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_TICKET_FILES_MB)],
         help_text="This limits the files that the bridge copies. Files that people add in iTop are not counted. iTop "
-        "reads all files of a ticket whenever the ticket changes. With 235 MB, adding an entry took eleven seconds. If "
-        "PHP's memory_limit is 128 MB, as usual, a ticket with more than about 100 MB cannot be changed any more.",
+        "reads all files of a ticket whenever the ticket changes: with 235 MB, adding an entry took eleven seconds. "
+        "With PHP's default memory_limit (128 MB), iTop cannot change a ticket with more than about 100 MB.",
     )
     forbidden_file_types = models.TextField(
         "file types that are not copied",
         blank=True,
         default=FORBIDDEN_FILE_TYPES,
-        help_text="In both directions. Extensions, separated by spaces or commas. Their content is recognised, too, "
-        "whatever the name.",
+        help_text="Enter file extensions, separated by spaces or commas. The bridge does not copy such files in either "
+        "direction. It also recognises their content if a file has another extension.",
     )
     file_hosts = models.TextField(
         "additional hosts of files",
         blank=True,
-        help_text="Files are downloaded only from the hosts of Intercom's region. Further host names, one per line; "
-        "*.example.com stands for all its subdomains.",
+        help_text="The bridge downloads files only from the hosts of Intercom's region and from these hosts. Enter one "
+        "host name per line. *.example.com stands for all subdomains of example.com.",
     )
     shows_pictures_in_log = models.BooleanField(
         "show pictures in the log",
         default=True,
-        help_text="The bridge's account in iTop must be an Administrator. If it is not, or if a picture cannot be "
-        "copied at once, the log contains a link to the picture.",
+        help_text="This works only if the bridge's account in iTop is an Administrator. Otherwise, or if a picture "
+        "cannot be copied at once, the log contains a link to the picture.",
     )
     deletes_redacted_files = models.BooleanField(
         "delete files of redacted messages",
         default=True,
-        help_text="When a message is redacted in Intercom, the copies of its files in iTop are deleted.",
+        help_text="When a message is redacted in Intercom, the bridge deletes the copies of its files in iTop.",
     )
     keep_payloads_days = models.PositiveIntegerField(
         "days to keep messages",
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_DAYS)],
-        help_text="How long message texts are kept. If empty, KEEP_PAYLOADS_DAYS applies.",
+        help_text="How long the bridge keeps the texts of messages. If empty, the setting KEEP_PAYLOADS_DAYS applies.",
     )
     keep_failed_payloads_days = models.PositiveIntegerField(
         "days to keep failed messages",
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_DAYS)],
-        help_text="How long failed messages can be retried. If empty, KEEP_FAILED_PAYLOADS_DAYS applies.",
+        help_text="How long failed messages can be retried. If empty, the setting KEEP_FAILED_PAYLOADS_DAYS applies.",
     )
-    # The code of our app in the parts that it posts, learned from the response to our first post.
+    # How Intercom marks the parts that our app has posted. Stored from the response to our first post.
     app_package_code = models.CharField(max_length=100, blank=True, editable=False)
     # When each webhook topic was first and last received, in Unix seconds: topic -> [first, last].
     topics_received = models.JSONField(default=dict, db_default={}, blank=True, editable=False)
+    # Values that an import set and the admin has not changed: attribute -> value (config_import).
     imported = models.JSONField(default=dict, blank=True, editable=False)
 
     objects = WorkspaceQuerySet.as_manager()
@@ -251,7 +256,7 @@ class Workspace(models.Model):
     def clean(self) -> None:
         for label, secret in (("Client secret", self.client_secret), ("Access token", self.access_token)):
             if isinstance(secret, Secret) and secret.is_readable and secret.reveal().startswith(PLACEHOLDER):
-                raise ValidationError(f"{label}: this is the placeholder of the documentation, not a secret.")
+                raise ValidationError(f"{label}: this is a placeholder from the documentation, not a secret.")
 
     @property
     def zone(self) -> dt.tzinfo:
@@ -262,39 +267,43 @@ class Workspace(models.Model):
         return self.max_file_mb * 1_000_000
 
     def client_secrets(self) -> dict[str, str]:
-        """Return the secrets that are accepted for signatures now, by column; {} if none can be decrypted."""
+        """Return the secrets that Intercom may sign with now, by column. Skip empty and undecryptable secrets."""
         columns = ["client_secret"]
         if self.previous_client_secret_until and self.previous_client_secret_until > timezone.now():
             columns.append("previous_client_secret")
-        plain = {}
+        secrets = {}
         for column in columns:
             try:
-                plain[column] = getattr(self, column).reveal()
+                secret = getattr(self, column).reveal()
             except SecretDecryptionError:
                 continue
-        return {column: secret for column, secret in plain.items() if secret}
+            if secret:
+                secrets[column] = secret
+        return secrets
 
     def note_use(self, column: str) -> None:
         """Store that a request was signed with the secret in this column. At most one write per minute."""
-        used_at = f"{column}_used_at"
-        last, now = getattr(self, used_at), timezone.now()
-        if last is not None and now - last < NOTED_EVERY:
+        used_at_column = f"{column}_used_at"
+        last_used_at, now = getattr(self, used_at_column), timezone.now()
+        if last_used_at is not None and now - last_used_at < NOTED_EVERY:
             return
-        setattr(self, used_at, now)
-        # If another secret has been entered in the meantime, that secret was not used.
-        still = type(self).objects.filter(pk=self.pk, **{column: getattr(self, column)})
+        setattr(self, used_at_column, now)
+        # Update nothing if an admin has replaced the secret since this row was read: the new secret was not used.
+        unchanged = type(self).objects.filter(pk=self.pk, **{column: getattr(self, column)})
         try:
-            still.update(**{used_at: now})
+            unchanged.update(**{used_at_column: now})
         except DatabaseError as error:
-            # A read-only database can still serve the panel.
+            # The request can still be answered if the database is read-only.
             log.warning("workspace.use_not_noted", workspace=self.workspace_id, error=type(error).__name__)
 
     def note_topic(self, topic: str) -> None:
         """Store that a notification with this topic was received. At most one write per topic and hour.
 
-        If two topics are received for the first time at the same moment, one may be stored with its next notification.
+        Two processes may overwrite each other's value. A topic that is lost in this way is stored with its next
+        notification.
         """
         now = int(timezone.now().timestamp())
+        # For a topic that was never received, 0 makes `last` old enough to be replaced.
         first, last = self.topics_received.get(topic, (now, 0))
         if now - last < TOPIC_NOTED_EVERY_SECONDS:
             return
@@ -302,19 +311,19 @@ class Workspace(models.Model):
         try:
             type(self).objects.filter(pk=self.pk).update(topics_received=self.topics_received)
         except DatabaseError as error:
-            # The notification itself is stored.
+            # The notification itself is already stored, so the webhook can be answered.
             log.warning("workspace.topic_not_noted", workspace=self.workspace_id, error=type(error).__name__)
 
     def missing_topics(self, topics: Iterable[str]) -> list[str]:
-        """Return those of the topics that were never received, although others have been for a week.
+        """Return the topics that were never received, although others have been received for at least a week.
 
-        Intercom's API does not return the topics of a subscription.
+        These topics may not be subscribed. Intercom's API does not return the topics of a subscription.
         """
-        times = self.topics_received.values()
-        if (
-            not times
-            or max(last for _, last in times) - min(first for first, _ in times) < TOPIC_EXPECTED_SECONDS
-        ):
+        if not self.topics_received:
+            return []
+        earliest = min(first for first, _last in self.topics_received.values())
+        latest = max(last for _first, last in self.topics_received.values())
+        if latest - earliest < TOPIC_EXPECTED_SECONDS:
             return []
         return [topic for topic in topics if topic not in self.topics_received]
 
@@ -323,14 +332,17 @@ class Workspace(models.Model):
         self.has_intercom_attributes = exist
         self.save(update_fields=["has_intercom_attributes"])
 
-    def forget_use(self, columns: Iterable[str]) -> list[str]:
-        """Reset when the secrets in these columns were last used, and return the fields to save."""
-        used_at = [f"{column}_used_at" for column in SIGNING.intersection(columns)]
-        for name in used_at:
-            setattr(self, name, None)
-        return used_at
+    def reset_use(self, changed_columns: Iterable[str]) -> list[str]:
+        """Clear when the client secrets among the changed columns were last used, without saving the row.
+
+        Return the names of the fields to save.
+        """
+        used_at_columns = [f"{column}_used_at" for column in CLIENT_SECRETS.intersection(changed_columns)]
+        for column in used_at_columns:
+            setattr(self, column, None)
+        return used_at_columns
 
     @property
     def intercom_api_url(self) -> str:
-        """Return the URL that replaces the region's host; "" for the region's own."""
+        """Return the URL to use instead of the region's API host, or "" to use the region's host."""
         return str(settings.INTERCOM_API_URL)

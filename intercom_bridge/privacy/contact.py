@@ -1,7 +1,7 @@
 """GDPR export and erasure of one Intercom contact.
 
-Only what this service stores is covered: the conversation in Intercom and the ticket in iTop have to be erased there.
-The keys of messages are kept without names, so that no message is written twice.
+This covers only what the bridge stores. The conversation in Intercom and the ticket in iTop have to be erased there. An
+erased message leaves a row with its IDs, but without text and names, so that it is not written a second time.
 """
 
 import json
@@ -39,6 +39,7 @@ from intercom_bridge.models import (
 from intercom_bridge.models.delivery import without_index
 from intercom_bridge.models.reason import ReasonCode
 from intercom_bridge.models.ticket_creation import without_files
+from intercom_bridge.models.webhook_event import WebhookEventQuerySet
 from intercom_bridge.sync.authors import portal_question, question_about
 from intercom_bridge.tickets.people.candidates import forget_candidates
 from intercom_bridge.tickets.people.evidence import parse_id
@@ -54,7 +55,10 @@ class CreationPendingError(Exception):
 
 
 def find_contacts(workspace: Workspace, text: str) -> list[str]:
-    """Return contact IDs for a contact ID, an e-mail address, or the ID of an iTop person."""
+    """Return the IDs of the contacts that the text may mean: a contact ID, an e-mail address or an iTop person's ID.
+
+    The result always contains the text itself, because not every stored contact has a PersonMatch.
+    """
     condition = Q(contact_id=text) | Q(email__iexact=text)
     if person_id := parse_id(text):
         condition |= Q(person_id=person_id)
@@ -63,49 +67,55 @@ def find_contacts(workspace: Workspace, text: str) -> list[str]:
 
 
 class Contact:
-    """A contact of a workspace, and all rows about this person."""
+    """A contact of a workspace, and the queries for all rows about this person."""
 
     def __init__(self, workspace: Workspace, contact_id: str) -> None:
-        """Prepare the queries."""
         self.workspace, self.contact_id = workspace, contact_id
         self.matches = PersonMatch.objects.filter(workspace=workspace, contact_id=contact_id)
         self._participations = Participant.objects.filter(
             conversation__workspace=workspace, contact_id=contact_id
         )
         self._mentions = Mention.objects.filter(webhook_event__workspace=workspace, contact_id=contact_id)
-        ids = self._conversation_ids()
+        conversation_ids = self._conversation_ids()
         self.conversations = Conversation.objects.filter(
-            workspace=workspace, conversation_id__in=ids
+            workspace=workspace, conversation_id__in=conversation_ids
         ).order_by("pk")
-        in_conversations = WebhookEvent.objects.alias(of=without_index("workspace_id")).filter(
-            of=workspace.pk, conversation_id__in=ids
-        )
-        self.webhook_events = WebhookEvent.objects.filter(
-            pk__in=self._mentions.values("webhook_event").union(in_conversations.values("pk"))
-        ).order_by("pk")
+        self.webhook_events = self._find_webhook_events()
         self.cached_tickets = CachedTickets.objects.filter(
-            Q(person_id__in=self.matches.values("person_id")) | Q(conversation_id__in=ids),
+            Q(person_id__in=self.matches.values("person_id")) | Q(conversation_id__in=conversation_ids),
             workspace=workspace,
         )
-        people = list(self.matches.values_list("person_id", "email"))
-        accounts = [question_about(email.casefold()) for _id, email in people if email]
-        accounts += [portal_question(person_id) for person_id, _email in people]
-        answers = Q(question__in=accounts) | cached_match_answers(contact_id, workspace)
-        for person_id, _email in people:
-            answers |= Q(question__startswith=messenger_question(workspace, person_id))
-            answers |= Q(question__startswith=PERSON_OF_ACCOUNT, value__id=person_id)
-        self.cached_answers = CachedAnswer.objects.filter(answers, itop=workspace.itop)
+        self.cached_answers = self._find_cached_answers()
 
     def _conversation_ids(self) -> QuerySet[Any]:
-        """Return the Intercom IDs of the conversations, including those without a ticket."""
+        """Return the Intercom IDs of the contact's conversations, including those without a ticket."""
         mentions = self._mentions.exclude(webhook_event__conversation_id="")
         return self._participations.values_list("conversation__conversation_id").union(
             mentions.values_list("webhook_event__conversation_id")
         )
 
+    def _find_webhook_events(self) -> WebhookEventQuerySet:
+        """Return the events that name the contact, and all other events of the contact's conversations."""
+        in_conversations = WebhookEvent.objects.alias(owner=without_index("workspace_id")).filter(
+            owner=self.workspace.pk, conversation_id__in=self._conversation_ids()
+        )
+        event_keys = self._mentions.values("webhook_event").union(in_conversations.values("pk"))
+        return WebhookEvent.objects.filter(pk__in=event_keys).order_by("pk")
+
+    def _find_cached_answers(self) -> QuerySet[CachedAnswer]:
+        """Return iTop's answers about the contact's match, and about the Person and the Person's account."""
+        condition = cached_match_answers(self.contact_id, self.workspace)
+        for person_id, email in self.matches.values_list("person_id", "email"):
+            condition |= Q(question=portal_question(person_id))
+            condition |= Q(question__startswith=messenger_question(self.workspace, person_id))
+            condition |= Q(question__startswith=PERSON_OF_ACCOUNT, value__id=person_id)
+            if email:
+                condition |= Q(question=question_about(email.casefold()))
+        return CachedAnswer.objects.filter(condition, itop=self.workspace.itop)
+
     @property
     def conversation_count(self) -> int:
-        """The number of conversations, including those without a ticket."""
+        """The number of the contact's conversations, including those without a ticket."""
         return self._conversation_ids().count()
 
     @property
@@ -119,65 +129,70 @@ class Contact:
             "workspace": self.workspace.workspace_id,
             "contact": self.contact_id,
             "exported_at": timezone.now().isoformat(),
-            "person_in_itop": [_columns(row, omit=("workspace", "contact_id")) for row in self.matches],
-            "conversations": [self._conversation(row) for row in self.conversations],
+            "person_in_itop": [
+                _export_row(match, omit=("workspace", "contact_id")) for match in self.matches
+            ],
+            "conversations": [self._export_conversation(row) for row in self.conversations],
             "webhook_events": [
-                _columns(row, omit=("workspace", "due_at")) | {"body": _body(bytes(row.body))}
-                for row in self.webhook_events.iterator(chunk_size=200)
+                _export_row(event, omit=("workspace", "due_at")) | {"body": _export_body(bytes(event.body))}
+                for event in self.webhook_events.iterator(chunk_size=200)
             ],
             "cached_ticket_lists": [
-                _columns(row, omit=("workspace", "terms", "question")) for row in self.cached_tickets
+                _export_row(row, omit=("workspace", "terms", "question")) for row in self.cached_tickets
             ],
-            "cached_itop_responses": [_columns(row, omit=("itop", "key")) for row in self.cached_answers],
+            "cached_itop_responses": [_export_row(row, omit=("itop", "key")) for row in self.cached_answers],
         }
 
-    def _conversation(self, row: Conversation) -> dict[str, Any]:
-        files_to_intercom = FileToIntercom.objects.filter(event__conversation=row)
+    def _export_conversation(self, conversation: Conversation) -> dict[str, Any]:
+        links = conversation.links.select_related("ticket").order_by("pk")
+        deliveries = conversation.deliveries.select_related("ticket").in_order()
+        files_to_intercom = FileToIntercom.objects.filter(event__conversation=conversation)
         return {
-            "conversation": row.conversation_id,
-            "participants": [participant.contact_id for participant in row.participants.order_by("pk")],
+            "conversation": conversation.conversation_id,
+            "participants": [row.contact_id for row in conversation.participants.order_by("pk")],
             "tickets": [
                 {"ticket": link.ticket.ref, "linked_at": link.created_at.isoformat(), "sync": link.sync_on}
-                for link in row.links.select_related("ticket").order_by("pk")
+                for link in links
             ],
             "messages": [
-                _columns(delivery, omit=("conversation", "ticket", "notification"))
-                | {"ticket": delivery.ticket.ref}
-                for delivery in row.deliveries.select_related("ticket").in_order().iterator(chunk_size=200)
+                _export_row(delivery, omit=("conversation", "ticket")) | {"ticket": delivery.ticket.ref}
+                for delivery in deliveries.iterator(chunk_size=200)
             ],
-            "ticket_creations": _rows(row.ticket_creations.all()),
-            "form_drafts": _rows(row.form_drafts.all()),
-            "outgoing_messages": _rows(row.outgoing_messages.all()),
-            "ticket_events": _facts(row.ticket_events.select_related("ticket")),
-            "files_copied_to_itop": _facts(row.files_to_itop.select_related("ticket")),
-            "files_copied_to_intercom": _facts(files_to_intercom.select_related("event__ticket")),
+            "ticket_creations": _export_rows(conversation.ticket_creations.all()),
+            "form_drafts": _export_rows(conversation.form_drafts.all()),
+            "outgoing_messages": _export_rows(conversation.outgoing_messages.all()),
+            "ticket_events": _export_with_to_json(conversation.ticket_events.select_related("ticket")),
+            "files_copied_to_itop": _export_with_to_json(conversation.files_to_itop.select_related("ticket")),
+            "files_copied_to_intercom": _export_with_to_json(
+                files_to_intercom.select_related("event__ticket")
+            ),
         }
 
     def erase(self) -> dict[str, int]:
-        """Erase everything that is stored about the contact. Return the number of rows by kind.
+        """Erase everything that is stored about the contact. Return the number of erased rows by kind.
 
-        Messages that wait to be written are skipped. Links are kept: they contain no personal data. Raise
-        CreationPendingError, without erasing anything, while a ticket is being created.
+        Messages that wait to be written are skipped. Links are kept, because they contain no personal data. Raise
+        CreationPendingError if a ticket is being created for the contact; then nothing is erased.
         """
         with transaction.atomic():
-            # Locked, so that no worker continues a creation while it is erased.
+            # Lock the rows, so that no worker continues a creation while it is being erased.
             ticket_creations = list(
                 TicketCreation.objects.filter(conversation__in=self.conversations).select_for_update()
             )
             if any(creation.state == TicketCreation.State.CREATING for creation in ticket_creations):
                 raise CreationPendingError
-            # First, because this waits for workers that are creating deliveries from these events.
+            # Before the deliveries: this waits for the workers that are creating deliveries from these events.
             webhook_events = self._erase_webhook_events()
             deliveries = Delivery.objects.filter(conversation__in=self.conversations)
             deliveries.skip(ReasonCode.ERASED)
-            # A copy that is being made is finished. It has to be deleted in iTop, like the others.
+            # This does not stop a worker that is copying a file now. An admin has to delete the copies in iTop.
             files = FileToItop.objects.filter(conversation__in=self.conversations)
             files.skip(ReasonCode.ERASED)
             outgoing_messages = OutgoingMessage.objects.filter(conversation__in=self.conversations)
             outgoing_messages.waiting().update(
                 state=OutgoingMessage.State.FAILED, reason_code=ReasonCode.ERASED
             )
-            # Contains iTop's error texts, which may quote a message.
+            # `left_out` contains error texts of iTop, which may quote a message.
             LinkRemoval.objects.filter(conversation__in=self.conversations).update(left_out=[])
             erased = {
                 "messages": deliveries.erase_content(
@@ -195,7 +210,7 @@ class Contact:
                 "cached ticket lists": self.cached_tickets.delete()[0],
                 "person matches": self._erase_matches(),
             }
-            # Last, because the other rows are found by these.
+            # Last, because the queries for the other rows use these rows.
             Mention.objects.filter(webhook_event__in=self.webhook_events).delete()
             self._participations.delete()
         log.info("contact.erased", workspace=self.workspace.workspace_id, rows=sum(erased.values()))
@@ -206,8 +221,9 @@ class Contact:
         return self.webhook_events.erase_content()
 
     def _erase_ticket_events(self) -> int:
-        linked = TicketSnapshot.objects.filter(ticket__links__conversation__in=self.conversations)
-        TicketSnapshot.objects.filter(pk__in=linked.values("pk")).erase_content()
+        """Erase the events, and what the snapshots of the linked tickets quote. Return the number of events."""
+        snapshots = TicketSnapshot.objects.filter(ticket__links__conversation__in=self.conversations)
+        TicketSnapshot.objects.filter(pk__in=snapshots.values("pk")).erase_content()
         return TicketEvent.objects.filter(conversation__in=self.conversations).erase_content()
 
     def _erase_files_to_intercom(self) -> int:
@@ -221,17 +237,17 @@ class Contact:
         return self.matches.delete()[0]
 
 
-def anonymize_admin_log(keys: Iterable[int], replacement: str) -> None:
-    """Replace the names of these person matches in Django's log of admin actions."""
+def anonymize_admin_log(match_keys: Iterable[int], replacement: str) -> None:
+    """Replace the names of these person matches (primary keys) in Django's log of admin actions."""
     content_type = ContentType.objects.get_for_model(PersonMatch)
-    entries = LogEntry.objects.filter(content_type=content_type, object_id__in=[str(key) for key in keys])
+    entries = LogEntry.objects.filter(content_type=content_type, object_id__in=list(map(str, match_keys)))
     entries.update(object_repr=replacement)
 
 
 def _erase_ticket_creations(ticket_creations: list[TicketCreation]) -> int:
     for creation in ticket_creations:
         TicketCreation.objects.filter(pk=creation.pk).erase_content(
-            # The parts identify what was written. Their authors are removed.
+            # The IDs of the copied parts are kept, so that no part is written again. The authors are removed.
             parts=[part | {"author": "", "author_id": ""} for part in without_files(creation.parts)],
             attempt_log=[],
             reason_detail="",
@@ -242,31 +258,32 @@ def _erase_ticket_creations(ticket_creations: list[TicketCreation]) -> int:
     return len(ticket_creations)
 
 
-def _rows(of_conversation: QuerySet[Any]) -> list[dict[str, Any]]:
-    return [_columns(row, omit=("conversation",)) for row in of_conversation.order_by("pk")]
+def _export_rows(rows_of_conversation: QuerySet[Any]) -> list[dict[str, Any]]:
+    return [_export_row(row, omit=("conversation",)) for row in rows_of_conversation.order_by("pk")]
 
 
-def _facts(rows: QuerySet[Any]) -> list[dict[str, Any]]:
-    """Return what each row says itself for exports, as JSON values."""
-    facts = (row.to_json() for row in rows.order_by("pk").iterator(chunk_size=200))
-    return [{name: _value(value) for name, value in row.items()} for row in facts]
+def _export_with_to_json(rows: QuerySet[Any]) -> list[dict[str, Any]]:
+    """Export rows of a model that has a method `to_json`."""
+    exports = (row.to_json() for row in rows.order_by("pk").iterator(chunk_size=200))
+    return [{name: _json_value(value) for name, value in export.items()} for export in exports]
 
 
-def _columns(row: models.Model, *, omit: Iterable[str]) -> dict[str, Any]:
-    """Return the row's values by column name, as JSON values."""
+def _export_row(row: models.Model, *, omit: Iterable[str]) -> dict[str, Any]:
+    """Return the row's columns as JSON values, except binary columns, the primary key and the omitted columns."""
     omitted = {"id", *omit}
     return {
-        column.name: _value(getattr(row, column.attname))
+        column.name: _json_value(getattr(row, column.attname))
         for column in row._meta.concrete_fields
         if column.name not in omitted and not isinstance(column, models.BinaryField)
     }
 
 
-def _value(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | dict | list | None) else str(value)
 
 
-def _body(raw: bytes) -> Any:
+def _export_body(raw: bytes) -> Any:
+    """Return the parsed JSON of a webhook event without secrets, or its text if it is not valid JSON."""
     try:
         return redact_secrets(json.loads(raw)) if raw else None
     except (ValueError, RecursionError):

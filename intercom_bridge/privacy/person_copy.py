@@ -1,4 +1,4 @@
-"""The export for a person who asks for their data (GDPR, article 15): only their own data, in readable form."""
+"""The export for a person who asks for their data (GDPR, article 15). It contains only that person's own data."""
 
 import datetime as dt
 import itertools
@@ -20,14 +20,17 @@ from .contact import Contact
 
 NOTE = "Older messages, files, and texts that are empty, are not stored here. Intercom and the tickets contain them."
 
-# A teammate's or a bot's part never belongs to the contact, whatever its ID.
+# The kind and the ID of a conversation part, or "entry" and the key of a TicketEvent.
+MessageKey = tuple[str, str]
+# The author types of contacts. A teammate or a bot may have the same ID as the contact.
 _CONTACT_TYPES = ("user", "lead", "visitor", "contact")
 
 
 def person_copy(contact: Contact) -> dict[str, Any]:
     """Return the contact's identity, own messages and tickets, as JSON values.
 
-    Left out are internal notes, what others wrote, names and addresses of others, and the service's own bookkeeping.
+    The result does not contain internal notes, the messages, names and addresses of other people, or internal data of
+    the bridge.
     """
     return {
         "contact": contact.contact_id,
@@ -42,15 +45,7 @@ def person_copy(contact: Contact) -> dict[str, Any]:
 
 
 def _conversations(contact: Contact) -> list[dict[str, Any]]:
-    messages: defaultdict[str, dict[tuple[str, str], dict[str, Any]]] = defaultdict(dict)
-    for conversation_id, part in itertools.chain(_own_copied_parts(contact), _own_parts(contact)):
-        sent_at = dt.datetime.fromtimestamp(part.created_at, dt.UTC)
-        messages[conversation_id][part.kind, part.id] = _message(
-            sent_at, part.body, part.subject, map(name_of, part.attachments)
-        )
-    for event in _entries_in_portal(contact):
-        message = _message(event.happened_at or event.created_at, event.content)
-        messages[event.conversation.conversation_id]["entry", event.key] = message
+    messages = _own_messages(contact)
     tickets = {
         conversation.conversation_id: [
             {"ticket": link.ticket.ref, "linked_at": link.created_at.isoformat()}
@@ -58,11 +53,6 @@ def _conversations(contact: Contact) -> list[dict[str, Any]]:
         ]
         for conversation in contact.conversations
     }
-    for delivery in _deliveries(contact).filter(written_at__isnull=False):
-        own = messages.get(delivery.conversation.conversation_id, {})
-        if found := own.get((delivery.kind, delivery.part_id)):
-            copied = {"ticket": delivery.ticket.ref, "at": delivery.written_at.isoformat()}
-            found["copied_to"].append(copied)
     return [
         {
             "conversation": conversation_id,
@@ -73,13 +63,33 @@ def _conversations(contact: Contact) -> list[dict[str, Any]]:
     ]
 
 
+def _own_messages(contact: Contact) -> defaultdict[str, dict[MessageKey, dict[str, Any]]]:
+    """Return the contact's own messages and portal entries: conversation ID -> key -> result of `_message`."""
+    messages: defaultdict[str, dict[MessageKey, dict[str, Any]]] = defaultdict(dict)
+    # A part may be found more than once. The copied parts come first, so that a source with the files replaces them.
+    for conversation_id, part in itertools.chain(_own_copied_parts(contact), _own_parts(contact)):
+        sent_at = dt.datetime.fromtimestamp(part.created_at, dt.UTC)
+        messages[conversation_id][part.kind, part.id] = _message(
+            sent_at, part.body, part.subject, map(name_of, part.attachments)
+        )
+    for event in _entries_in_portal(contact):
+        message = _message(event.happened_at or event.created_at, event.content)
+        messages[event.conversation.conversation_id]["entry", event.key] = message
+    for delivery in _deliveries(contact).filter(written_at__isnull=False):
+        in_conversation = messages.get(delivery.conversation.conversation_id, {})
+        if own_message := in_conversation.get((delivery.kind, delivery.part_id)):
+            copy = {"ticket": delivery.ticket.ref, "at": delivery.written_at.isoformat()}
+            own_message["copied_to"].append(copy)
+    return messages
+
+
 def _deliveries(contact: Contact) -> Any:
     rows = Delivery.objects.filter(conversation__in=contact.conversations)
     return rows.select_related("conversation", "ticket").in_order()
 
 
 def _entries_in_portal(contact: Contact) -> list[TicketEvent]:
-    """Return what the contact wrote in iTop's portal, known by the e-mail address of the account."""
+    """Return what the contact wrote in iTop's portal: the entries by an account with the contact's e-mail address."""
     addresses = {match.email.casefold() for match in contact.matches if match.email}
     rows = TicketEvent.objects.filter(
         conversation__in=contact.conversations, kind=EventKind.CUSTOMER_ENTRY, cleaned_at=None
@@ -92,7 +102,7 @@ def _entries_in_portal(contact: Contact) -> list[TicketEvent]:
 
 
 def _own_parts(contact: Contact) -> Iterator[tuple[str, Part]]:
-    """Yield the contact's own messages with the ID of their conversation, as often as they are stored."""
+    """Yield the contact's own messages with the ID of the conversation. A message may be stored, and found, twice."""
     for event in contact.webhook_events.iterator(chunk_size=200):
         for part in _parts_of(event):
             if _is_own(part, contact):
@@ -103,13 +113,13 @@ def _own_parts(contact: Contact) -> Iterator[tuple[str, Part]]:
 
 
 def _own_copied_parts(contact: Contact) -> Iterator[tuple[str, Part]]:
-    """Yield the contact's own messages that were copied when a ticket was created, without files."""
+    """Yield the contact's own messages that were copied when a ticket was created. Their files are missing."""
     creations = TicketCreation.objects.filter(conversation__in=contact.conversations)
     related = creations.select_related("conversation__workspace__profile")
     for creation in related.order_by("pk").iterator(chunk_size=20):
         conversation = creation.conversation
-        code = conversation.workspace.profile.code
-        for copied, text in entry_of_each_part(creation.parts, creation.fields, code):
+        attribute_code = conversation.workspace.profile.code
+        for copied, text in entry_of_each_part(creation.parts, creation.fields, attribute_code):
             author = Author(type=copied.get("author_type", ""), id=copied.get("author_id", ""))
             if _is_author(author, contact):
                 part = Part(
@@ -140,6 +150,7 @@ def _is_author(author: Author, contact: Contact) -> bool:
 
 
 def _message(sent_at: dt.datetime, body: str, subject: str = "", files: Iterable[str] = ()) -> dict[str, Any]:
+    """Return a message as the export contains it. `_own_messages` adds the tickets that it was copied to."""
     return {
         "sent_at": sent_at.isoformat(),
         "subject": subject,

@@ -9,7 +9,10 @@ _SECRET_KEY = re.compile(
 
 
 def redact_secrets(value: Any, key: str = "") -> Any:
-    """Return the JSON value with "(a secret)" in place of values whose key says that they are secret."""
+    """Return a copy of the JSON value in which "(a secret)" replaces secrets.
+
+    A value is a secret if its key contains a word such as "token" or "password". `key` is the key of `value` itself.
+    """
     if isinstance(value, dict):
         return {name: redact_secrets(item, str(name)) for name, item in value.items()}
     if isinstance(value, list):

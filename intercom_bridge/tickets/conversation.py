@@ -35,7 +35,7 @@ def find_conversation(context: PanelContext) -> Conversation | None:
 
 def get_or_create_conversation(context: PanelContext) -> Conversation:
     """Return the row of this conversation, and store its participants."""
-    conversation = Conversation.objects.known(context.workspace, context.request.conversation.id)
+    conversation = Conversation.objects.find_or_create(context.workspace, context.request.conversation.id)
     forget_absence(context)
     Participant.objects.note(conversation, context.request.contact_ids)
     return conversation

@@ -108,7 +108,7 @@ def test_workspace_itop_and_profile_are_created_together(
         ({"client_secret": ""}, "This field is required."),
         ({"access_token": "  "}, "This field is required."),
         ({"access_token": "two words"}, "contains spaces"),
-        ({"client_secret": "PUT_YOUR_APP_CLIENT_SECRET_HERE"}, "placeholder of the documentation"),
+        ({"client_secret": "PUT_YOUR_APP_CLIENT_SECRET_HERE"}, "placeholder from the documentation"),
         ({"scope": "DROP"}, "This is not an OQL query"),
         ({"time_zone": "Mars"}, "is not a time zone"),
         ({"itop-token": ""}, "This field is required."),

@@ -61,7 +61,7 @@ def deliver(workspace: Workspace, state: str = "written", *, days: float = 0, **
     at = NOW - dt.timedelta(days=days)
     seconds, has_event = more.pop("seconds", 2), more.pop("has_event", True)
     number = Delivery.objects.count() + 1
-    conversation = Conversation.objects.known(workspace, "215472621202693")
+    conversation = Conversation.objects.find_or_create(workspace, "215472621202693")
     ticket, _ = Ticket.objects.get_or_create(
         itop=workspace.itop, ticket_class="UserRequest", object_id=1, defaults={"ref": "R-000001"}
     )

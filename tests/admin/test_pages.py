@@ -185,7 +185,7 @@ def test_a_secret_can_be_removed(admin_client: Client, workspace: Workspace) -> 
         ({"client_secret": "two words"}, "contains spaces"),
         (
             {"client_secret": "PUT_YOUR_APP_CLIENT_SECRET_HERE"},
-            "this is the placeholder of the documentation",
+            "this is a placeholder from the documentation",
         ),
         ({"scope": "DELETE Organization"}, "This is not an OQL query"),
         ({"time_zone": "Europe/Atlantis"}, "is not a time zone"),
@@ -234,9 +234,7 @@ def test_a_workspace_with_an_unreadable_secret_can_be_opened_and_repaired(
     admin_client: Client, workspace: Workspace, settings: Settings
 ) -> None:
     settings.FIELD_ENCRYPTION_KEYS = ["ZGlmZmVyZW50LWtleS1mb3ItdGhpcy10ZXN0LTAwMDE="]
-    assert "unreadable: encrypted under another key" in page(
-        admin_client, "workspace", "change", workspace.pk
-    )
+    assert "unreadable: encrypted with another key" in page(admin_client, "workspace", "change", workspace.pk)
     save(admin_client, "workspace", workspace, client_secret="a-new-secret-1234")
     assert workspace.client_secret.reveal() == "a-new-secret-1234"
     assert not workspace.access_token.is_readable
@@ -398,7 +396,7 @@ def test_an_itop_requires_an_account(admin_client: Client) -> None:
         "name": "New",
         "url": "https://new.example.com",
     }
-    assert "Give the account" in admin_client.post(url("itopinstance", "add"), typed).content.decode()
+    assert "Enter the account" in admin_client.post(url("itopinstance", "add"), typed).content.decode()
     assert admin_client.post(url("itopinstance", "add"), typed | {"token": TOKEN}).status_code == 302
     assert ItopInstance.objects.get().token.reveal() == TOKEN
 

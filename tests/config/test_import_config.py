@@ -518,7 +518,10 @@ def test_placeholders_are_listed_and_nothing_is_imported(run: Run) -> None:
             "'workspaces' => ['a' => 'DELETE Organization']",
             "Line 2: Workspace a, scope: This is not an OQL query",
         ),
-        ("'workspaces' => ['a' => 'SELECT Person WHERE id = :this->id']", "Only :current_contact_id"),
+        (
+            "'workspaces' => ['a' => 'SELECT Person WHERE id = :this->id']",
+            "The bridge can fill in only :current_contact_id",
+        ),
         (
             "'workspaces' => ['a b' => 'SELECT Person']",
             "Line 2: Workspace a b, workspace ID: Letters, digits",

@@ -76,7 +76,7 @@ def seconds(pattern: str, length: int) -> float:
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_time_grows_linearly(monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
     monkeypatch.setattr(xml_reader, "MAX_CLASSES", 10**9)
-    monkeypatch.setattr(xml_reader, "MAX_INHERITED", 10**9)
+    monkeypatch.setattr(xml_reader, "MAX_MERGE_COST", 10**9)
     length = LENGTHS.get(pattern, LENGTH)
     assert takes_linear_time(lambda factor: seconds(pattern, factor * length))
 
@@ -138,5 +138,5 @@ def test_too_many_languages_are_refused() -> None:
 def test_the_limits_are_well_above_a_real_file() -> None:
     assert safe_xml.MAX_ELEMENTS >= 4 * 102_304
     assert xml_reader.MAX_CLASSES >= 4 * 112
-    assert xml_reader.MAX_INHERITED >= 50 * 9_048
+    assert xml_reader.MAX_MERGE_COST >= 50 * 9_048
     assert xml_stream.MAX_BYTES >= 3 * 9_454_725

@@ -261,7 +261,7 @@ CYCLE = (
         (design(BENCH), "no class in this file descends from Ticket"),
         (
             design(REPAIR),
-            "Ticket, a parent of LiftRepair, is not in this file: it belongs to a single module",
+            "Ticket, a parent of LiftRepair, is not in this file: the file belongs to a single module",
         ),
         (design(TICKET, "<class><parent>Ticket</parent></class>"), "a <class> has no id"),
         (

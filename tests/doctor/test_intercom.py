@@ -140,7 +140,7 @@ def test_permission_to_read_is_tested_with_the_newest_conversation(
     conversation_id: str, status: int, level: str, good: Workspace, intercom: Intercom
 ) -> None:
     theirs = intercom.conversation_of("Alice Martin").id if conversation_id == "theirs" else conversation_id
-    Conversation.objects.known(good, theirs)
+    Conversation.objects.find_or_create(good, theirs)
     if status:
         intercom.faults.add("error", path=f"/conversations/{theirs}", status=status)
     assert levels(examine(good))["workspace.permissions"] == level

@@ -345,7 +345,7 @@ def test_a_note_refused_because_of_a_merge_is_posted_where_its_link_was_moved_me
         if kind != "note" or fake.conversation(source.conversation_id)["parts"]:
             return None
         merged = fake.add_part(source.conversation_id, part_type="merged_secondary_conversation", body=None)
-        target = Conversation.objects.known(source.workspace, "222")
+        target = Conversation.objects.find_or_create(source.workspace, "222")
         TicketLink.objects.filter(pk=link.pk).update(conversation=target, since_part_at=merged["created_at"])
         return error(422, "unprocessable", "cannot reply")
 
@@ -460,7 +460,7 @@ def test_an_error_of_intercom_does_not_fail_a_message_while_no_other_is_posted(
     OutgoingMessage.objects.update(attempts=poster.MAX_ATTEMPTS)
     retry()
     assert outcome(message) == ("waiting", "intercom_unavailable")
-    elsewhere = Conversation.objects.known(link.conversation.workspace, "999")
+    elsewhere = Conversation.objects.find_or_create(link.conversation.workspace, "999")
     OutgoingMessage.objects.create(conversation=elsewhere, body="x", state="posted")
     retry()
     assert outcome(message) == ("failed", "intercom_unavailable")
@@ -774,7 +774,7 @@ def test_several_workers_post_everything_once_and_in_order_although_answers_get_
     links = [link]
     for key in ("801", "802"):
         fake.conversation(key)
-        conversation = Conversation.objects.known(workspace, key)
+        conversation = Conversation.objects.find_or_create(workspace, key)
         links.append(TicketLink.objects.create(conversation=conversation, ticket=link.ticket))
     for number in range(10):
         for row in links:

@@ -125,7 +125,7 @@ def flood(link: TicketLink) -> list[TicketEvent]:
 
 
 def test_too_many_messages_in_a_few_minutes_stop_the_posting_with_one_last_note(link: TicketLink) -> None:
-    elsewhere = Conversation.objects.known(link.conversation.workspace, "999")
+    elsewhere = Conversation.objects.find_or_create(link.conversation.workspace, "999")
     other = TicketLink.objects.create(conversation=elsewhere, ticket=link.ticket)
     assert all(row.message_id for row in flood(link))
     further, later = event(link, EventKind.PUBLIC_ENTRY), event(link, EventKind.PUBLIC_ENTRY)

@@ -144,7 +144,7 @@ def test_each_conversation_of_a_ticket_has_its_own_outcome(
     )
     first = TicketLink.objects.get().conversation.conversation_id
     for key in (deleted, merged, closed, snoozed, unlinked):
-        conversation = Conversation.objects.known(workspace, key)
+        conversation = Conversation.objects.find_or_create(workspace, key)
         TicketLink.objects.create(conversation=conversation, ticket=ticket)
     intercom.workspace.delete(deleted)
     intercom.workspace.merge(merged, first)

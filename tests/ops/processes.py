@@ -39,7 +39,7 @@ workspace = Workspace.objects.create(
     workspace_id=sys.argv[2], client_secret=sys.argv[3], itop=itop,
     profile=TicketProfile.objects.create(name="Requests"),
 )
-conversation = Conversation.objects.known(workspace, "215472621202693")
+conversation = Conversation.objects.find_or_create(workspace, "215472621202693")
 ticket = Ticket.objects.create(itop=itop, ticket_class="UserRequest", object_id=int(sys.argv[4]), ref="R-000006")
 TicketLink.objects.create(conversation=conversation, ticket=ticket, attributes_synced=True)
 """

@@ -41,7 +41,7 @@ def addressee(settings: Any) -> None:
 
 @pytest.fixture
 def conversation(workspace: Workspace) -> Conversation:
-    return Conversation.objects.known(workspace, "215472621202693")
+    return Conversation.objects.find_or_create(workspace, "215472621202693")
 
 
 @pytest.fixture

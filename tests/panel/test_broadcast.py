@@ -49,7 +49,7 @@ class Customers:
         """Link a conversation of a new customer, or of these contacts."""
         contacts = contacts or [self.contact(name)]
         started = self.intercom.store.start_conversation([one.id for one in contacts], f"<p>{name}</p>")
-        conversation = Conversation.objects.known(self.workspace, started.id)
+        conversation = Conversation.objects.find_or_create(self.workspace, started.id)
         Participant.objects.note(conversation, [one.id for one in contacts])
         link = TicketLink.objects.create(conversation=conversation, ticket=self.ticket)
         TicketLink.objects.filter(pk=link.pk).update(created_at=F("created_at") - dt.timedelta(days=days_ago))
@@ -207,7 +207,7 @@ def test_conversations_of_other_workspaces_are_not_told(talking: Teammate, custo
     another = Workspace.objects.create(
         workspace_id="other", itop=ItopInstance.objects.get(), profile=TicketProfile.objects.get()
     )
-    foreign = Conversation.objects.known(another, "77")
+    foreign = Conversation.objects.find_or_create(another, "77")
     TicketLink.objects.create(conversation=foreign, ticket=customers.ticket)
     at_confirmation(talking, 2)
     assert "1 conversation in another workspace does not get it" in talking.text

@@ -28,7 +28,7 @@ def link_elsewhere(workspace: Workspace, object_id: int, *conversation_ids: str)
     )
     for conversation_id in conversation_ids:
         TicketLink.objects.create(
-            conversation=Conversation.objects.known(workspace, conversation_id), ticket=ticket
+            conversation=Conversation.objects.find_or_create(workspace, conversation_id), ticket=ticket
         )
     return ticket
 

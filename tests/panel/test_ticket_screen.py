@@ -145,7 +145,7 @@ def test_every_conversation_of_a_ticket_has_a_link(
     ticket = Ticket.objects.get()
     for conversation_id, its_workspace in (("111", workspace), ("222", other)):
         TicketLink.objects.create(
-            conversation=Conversation.objects.known(its_workspace, conversation_id), ticket=ticket
+            conversation=Conversation.objects.find_or_create(its_workspace, conversation_id), ticket=ticket
         )
     open_ticket(teammate)
     assert "Linked to this conversation and 2 others" in teammate.text
@@ -159,7 +159,7 @@ def test_at_most_ten_conversations_of_a_ticket_are_listed(teammate: Teammate, wo
         itop=workspace.itop, ticket_class="UserRequest", object_id=8, ref="R-000008"
     )
     for number in range(13):
-        conversation = Conversation.objects.known(workspace, str(1000 + number))
+        conversation = Conversation.objects.find_or_create(workspace, str(1000 + number))
         TicketLink.objects.create(conversation=conversation, ticket=ticket)
     open_ticket(teammate)
     assert teammate.text.count("](https://") == 10 and "and 3 more" in teammate.text

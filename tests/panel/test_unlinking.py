@@ -185,7 +185,7 @@ def test_waiting_messages_of_an_unlinked_ticket_are_skipped(
     client: Client, linked: Teammate, workspace: Workspace, itop: Itop, work: Work
 ) -> None:
     linked.link("R-000006")
-    other = Conversation.objects.known(workspace, "111")
+    other = Conversation.objects.find_or_create(workspace, "111")
     Delivery.objects.create(
         ticket=Ticket.objects.get(object_id=8),
         conversation=other,

@@ -156,7 +156,7 @@ class PushSetup:
         if own_type := self._find("RemoteApplicationType", {"name": self.name}):
             self._delete_unless_used(own_type, "RemoteApplicationConnection", "remoteapplicationtype_id")
         if not self._dry_run:
-            self.itop.forget_push()
+            self.itop.delete_push_secret()
             self._report("The bridge now refuses push requests of this iTop, and finds changes by polling.")
 
     def _watched_attributes(self, profiles: Iterable[TicketProfile]) -> dict[str, list[str]]:

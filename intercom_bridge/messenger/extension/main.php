@@ -1,9 +1,9 @@
 <?php
 /**
- * Shows the Intercom Messenger in iTop's portals and console, to whom the bridge says.
+ * Shows the Intercom Messenger in iTop's portals and console to the people whom the bridge selects.
  *
- * For each session, iTop tells the bridge who is signed in, and keeps the answer for some minutes. The Messenger API
- * secret and the scope stay in the bridge. If the bridge does not answer in time, the page has no chat.
+ * The extension sends the signed-in person to the bridge, and keeps the bridge's answer in iTop's session for some
+ * minutes. The Messenger API secret stays in the bridge. If the bridge does not answer in time, the page has no chat.
  *
  * @license MIT
  */
@@ -14,12 +14,13 @@ class IntercomBridgeMessenger
 	const KEY = '@KEY@';
 	const TIMEOUT_MS = 300;
 	const MAX_ANSWER_BYTES = 65536;
+	const MAX_CACHE_SECONDS = 600;
 	const RETRY_AFTER_SECONDS = 10;
 	const LOG_EVERY_SECONDS = 60;
 	const SESSION_KEY = 'intercom-bridge-messenger';
 	const API_BASES = array('https://api-iam.intercom.io', 'https://api-iam.eu.intercom.io', 'https://api-iam.au.intercom.io');
 
-	/** Returns the JavaScript for a page; "" for a page without a signed-in user. Never throws. */
+	/** Returns the JavaScript for a page, or "" if nobody is signed in. Never throws. */
 	public static function ScriptFor($sPage)
 	{
 		try {
@@ -27,7 +28,7 @@ class IntercomBridgeMessenger
 			if ($iUser <= 0) {
 				return '';
 			}
-			// An administrator who tries another account must not be taken for its owner.
+			// An administrator who has switched to another user's account must not write in that user's name.
 			$aSettings = UserRights::IsImpersonated() ? null : self::GetSettings((string) $sPage, $iUser);
 			return self::Script(hash('sha256', self::KEY_ID.$iUser), $aSettings);
 		} catch (\Exception $e) {
@@ -38,18 +39,18 @@ class IntercomBridgeMessenger
 		return '';
 	}
 
+	/** Returns the settings of the Messenger, or null if this page shows none. */
 	private static function GetSettings($sPage, $iUser)
 	{
 		$oPerson = UserRights::GetContactObject();
 		if ($oPerson === null) {
 			return null;
 		}
-		// Another account, another contact or another profile means another question.
 		$aProfiles = array_values(UserRights::ListProfiles());
-		$sSubject = hash('sha256', json_encode(array($sPage, $iUser, $oPerson->GetKey(), $aProfiles)));
-		$aKnown = self::SessionGet();
-		if (isset($aKnown[$sSubject]) && $aKnown[$sSubject]['until'] > time()) {
-			return $aKnown[$sSubject]['settings'];
+		$sCacheKey = hash('sha256', json_encode(array($sPage, $iUser, $oPerson->GetKey(), $aProfiles)));
+		$aCache = self::GetCache();
+		if (isset($aCache[$sCacheKey]) && $aCache[$sCacheKey]['until'] > time()) {
+			return $aCache[$sCacheKey]['settings'];
 		}
 		if (self::SecondsSinceFailure() < self::RETRY_AFTER_SECONDS) {
 			return null;
@@ -63,15 +64,18 @@ class IntercomBridgeMessenger
 			'language' => (string) UserRights::GetUserLanguage(),
 		));
 		$aSettings = isset($aAnswer['messenger']['settings']) ? $aAnswer['messenger']['settings'] : null;
-		$iUntil = time() + ($aAnswer === null ? self::RETRY_AFTER_SECONDS : min(600, max(0, (int) $aAnswer['cache_seconds'])));
-		// Only the answers for this account: nothing of another one stays in the session.
-		$aKnown = array_filter($aKnown, function ($aEntry) use ($iUser) { return $aEntry['user'] === $iUser; });
-		$aKnown[$sSubject] = array('user' => $iUser, 'until' => $iUntil, 'settings' => $aSettings);
-		self::SessionSet($aKnown);
+		$iSeconds = self::RETRY_AFTER_SECONDS;
+		if ($aAnswer !== null) {
+			$iSeconds = min(self::MAX_CACHE_SECONDS, max(0, (int) $aAnswer['cache_seconds']));
+		}
+		// Remove the answers for other accounts that have used this session.
+		$aCache = array_filter($aCache, function ($aEntry) use ($iUser) { return $aEntry['user'] === $iUser; });
+		$aCache[$sCacheKey] = array('user' => $iUser, 'until' => time() + $iSeconds, 'settings' => $aSettings);
+		self::SetCache($aCache);
 		return $aSettings;
 	}
 
-	/** Returns the bridge's answer, or null if there is none within the time. */
+	/** Returns the bridge's answer, or null if the bridge gives no valid answer in time. */
 	private static function Ask($aQuestion)
 	{
 		$sBody = json_encode($aQuestion, JSON_PARTIAL_OUTPUT_ON_ERROR);
@@ -99,19 +103,23 @@ class IntercomBridgeMessenger
 		$sError = curl_error($hCurl);
 		$aAnswer = $bIsComplete ? json_decode($sAnswer, true) : null;
 		if ($iStatus !== 200 || !is_array($aAnswer) || !array_key_exists('messenger', $aAnswer) || !isset($aAnswer['cache_seconds'])) {
-			$sWhat = $sError === '' ? "HTTP $iStatus" : $sError;
-			// A slow answer concerns this person only: the bridge may have to ask iTop first, and keeps what it learns.
+			$sReason = $sError === '' ? "HTTP $iStatus" : $sError;
+			if ($iStatus === 401) {
+				$sReason .= ": check this server's clock, and whether the key was replaced";
+			}
+			// After a slow answer, other sessions may still ask: the bridge queries iTop once for each person, and caches the result.
 			$bIsSlow = curl_errno($hCurl) === CURLE_OPERATION_TIMEDOUT;
-			self::LogFailure($iStatus === 401 ? "$sWhat: check this server's clock, and whether the key was replaced" : $sWhat, !$bIsSlow);
+			self::LogFailure($sReason, !$bIsSlow);
 			return null;
 		}
 		return $aAnswer;
 	}
 
 	/**
-	 * Returns whether there is a complete answer. curl waits for the system's resolver even after the time limit, by
-	 * default ten seconds if no DNS server answers: with PHP 8.3 it does not wait, before that the resolver gives up
-	 * after a second for each server.
+	 * Executes the request, and returns whether the answer is complete.
+	 *
+	 * If no DNS server answers, curl ignores the time limit and waits for the system's resolver, by default ten seconds.
+	 * PHP 8.3 has an option against this. For older versions, the resolver is told to give up after a second per server.
 	 */
 	private static function Execute($hCurl)
 	{
@@ -130,12 +138,16 @@ class IntercomBridgeMessenger
 		}
 	}
 
-	/** Logs why, and makes everybody's next pages not ask. Never throws, even if a warning becomes an exception. */
-	private static function LogFailure($sReason, $bForEverybody = true)
+	/**
+	 * Logs the failure. If it concerns all sessions, none of them asks the bridge again for RETRY_AFTER_SECONDS.
+	 *
+	 * Never throws, even if PHP is configured to turn warnings into exceptions.
+	 */
+	private static function LogFailure($sReason, $bConcernsAllSessions = true)
 	{
 		try {
-			if ($bForEverybody) {
-				@touch(self::Marker('failure'));
+			if ($bConcernsAllSessions) {
+				@touch(self::MarkerPath('failure'));
 			}
 			if (self::MayLog()) {
 				$sReason = str_replace(array("\r", "\n"), ' ', $sReason);
@@ -146,13 +158,13 @@ class IntercomBridgeMessenger
 		}
 	}
 
-	/** Returns true once a minute, in one of all processes. */
+	/** Returns true at most once in LOG_EVERY_SECONDS, among all PHP processes of this iTop. */
 	private static function MayLog()
 	{
-		$sMarker = self::Marker('logged');
+		$sMarker = self::MarkerPath('logged');
 		clearstatcache(true, $sMarker);
 		if (!is_file($sMarker)) {
-			// Only one process can create it.
+			// "x" fails if the file exists, so only one process creates it.
 			return @fopen($sMarker, 'x') !== false;
 		}
 		$hMarker = @fopen($sMarker, 'c');
@@ -165,57 +177,59 @@ class IntercomBridgeMessenger
 
 	private static function SecondsSinceFailure()
 	{
-		$sMarker = self::Marker('failure');
+		$sMarker = self::MarkerPath('failure');
 		clearstatcache(true, $sMarker);
-		// A clock that was set back must not switch the chat off until it has caught up.
+		// `abs`, because after the clock was set back the failure is in the future, and must not disable the chat until then.
 		return is_file($sMarker) ? abs(time() - (int) @filemtime($sMarker)) : PHP_INT_MAX;
 	}
 
-	/** Returns the path of an empty file whose time of change is what matters. */
-	private static function Marker($sName)
+	/** Returns the path of an empty file. Its modification time is when an event last happened. */
+	private static function MarkerPath($sEvent)
 	{
-		$sDirectory = APPROOT.'data';
-		$sOfThisItop = self::SESSION_KEY.'-'.md5(APPROOT).'.'.$sName;
-		return (is_writable($sDirectory) ? $sDirectory : sys_get_temp_dir()).'/'.$sOfThisItop;
+		$sDataDirectory = APPROOT.'data';
+		$sDirectory = is_writable($sDataDirectory) ? $sDataDirectory : sys_get_temp_dir();
+		// Several iTops may share the directory for temporary files.
+		return $sDirectory.'/'.self::SESSION_KEY.'-'.md5(APPROOT).'.'.$sEvent;
 	}
 
-	private static function SessionGet()
+	/** Returns the answers in iTop's session: cache key => account, expiry time and settings. */
+	private static function GetCache()
 	{
 		if (class_exists('Combodo\\iTop\\Application\\Helper\\Session')) {
-			$aKnown = \Combodo\iTop\Application\Helper\Session::Get(self::SESSION_KEY, array());
+			$aCache = \Combodo\iTop\Application\Helper\Session::Get(self::SESSION_KEY, array());
 		} else {
-			$aKnown = isset($_SESSION[self::SESSION_KEY]) ? $_SESSION[self::SESSION_KEY] : array();
+			$aCache = isset($_SESSION[self::SESSION_KEY]) ? $_SESSION[self::SESSION_KEY] : array();
 		}
-		return is_array($aKnown) ? $aKnown : array();
+		return is_array($aCache) ? $aCache : array();
 	}
 
-	private static function SessionSet($aKnown)
+	private static function SetCache($aCache)
 	{
 		if (class_exists('Combodo\\iTop\\Application\\Helper\\Session')) {
-			\Combodo\iTop\Application\Helper\Session::Set(self::SESSION_KEY, $aKnown);
+			\Combodo\iTop\Application\Helper\Session::Set(self::SESSION_KEY, $aCache);
 		} else {
-			$_SESSION[self::SESSION_KEY] = $aKnown;
+			$_SESSION[self::SESSION_KEY] = $aCache;
 		}
 	}
 
 	/**
-	 * Returns the script that ends what an earlier person left in this browser, and starts the Messenger if there are
-	 * settings. Nothing in it can end the script element.
+	 * Returns the script for a page. It ends the Messenger's session of another person who used this browser before. It
+	 * starts the Messenger if there are valid settings. JSON_HEX_TAG escapes "<", so the settings cannot end the element.
 	 */
 	private static function Script($sUser, $aSettings)
 	{
 		$sSettings = 'null';
-		if (is_array($aSettings) && isset($aSettings['app_id'], $aSettings['api_base'], $aSettings['intercom_user_jwt'])
-			&& is_string($aSettings['app_id']) && preg_match('/^[A-Za-z0-9_-]{1,64}$/D', $aSettings['app_id']) && in_array($aSettings['api_base'], self::API_BASES, true)) {
+		if (self::AreValidSettings($aSettings)) {
 			$sSettings = json_encode($aSettings, JSON_HEX_TAG | JSON_HEX_AMP | JSON_HEX_APOS | JSON_HEX_QUOT);
 		}
 		return <<<JS
 (function (user, settings) {
 	"use strict";
 	var KEY = "intercom-bridge-user";
-	function read() { try { return window.localStorage.getItem(KEY); } catch (e) { return null; } }
-	function write(value) { try { window.localStorage.setItem(KEY, value); } catch (e) { } }
-	function forget() {
+	function previousUser() { try { return window.localStorage.getItem(KEY); } catch (e) { return null; } }
+	function storeUser() { try { window.localStorage.setItem(KEY, user); } catch (e) { } }
+	// Deletes the Messenger's cookies on every parent domain, because the page cannot see which domain has them.
+	function endSession() {
 		if (typeof window.Intercom === "function") { window.Intercom("shutdown"); }
 		var labels = window.location.hostname.split(".");
 		document.cookie.split(";").forEach(function (pair) {
@@ -232,15 +246,19 @@ class IntercomBridgeMessenger
 			});
 		} catch (e) { }
 	}
-	if (read() !== null && read() !== user) { forget(); }
+	if (previousUser() !== null && previousUser() !== user) { endSession(); }
 	document.addEventListener("click", function (event) {
 		var link = event.target.closest ? event.target.closest("a[href*='logoff.php']") : null;
-		if (link) { forget(); }
+		if (link) { endSession(); }
 	}, true);
-	if (settings === null) { if (read() !== null) { forget(); } return; }
-	write(user);
+	if (settings === null) {
+		if (previousUser() !== null) { endSession(); }
+		return;
+	}
+	storeUser();
 	window.intercomSettings = settings;
 	if (typeof window.Intercom === "function") { window.Intercom("boot", settings); return; }
+	// Intercom's standard loader: calls of `Intercom` are queued until its script is loaded.
 	var queue = function () { queue.c(arguments); };
 	queue.q = [];
 	queue.c = function (call) { queue.q.push(call); };
@@ -251,6 +269,15 @@ class IntercomBridgeMessenger
 	document.head.appendChild(script);
 })("$sUser", $sSettings);
 JS;
+	}
+
+	private static function AreValidSettings($aSettings)
+	{
+		return is_array($aSettings)
+			&& isset($aSettings['app_id'], $aSettings['api_base'], $aSettings['intercom_user_jwt'])
+			&& is_string($aSettings['app_id'])
+			&& preg_match('/^[A-Za-z0-9_-]{1,64}$/D', $aSettings['app_id'])
+			&& in_array($aSettings['api_base'], self::API_BASES, true);
 	}
 }
 

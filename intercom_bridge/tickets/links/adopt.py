@@ -194,7 +194,7 @@ def _adopt(
     cached: CachedTickets, changes: LinkChanges, adopt: list[ExtensionLink], unlinked: UnlinkedParts
 ) -> None:
     workspace = cached.workspace
-    conversation = Conversation.objects.known(workspace, cached.conversation_id)
+    conversation = Conversation.objects.find_or_create(workspace, cached.conversation_id)
     Participant.objects.note(conversation, changes.contact_ids)
     since, since_part = _our_beginning(cached, changes, unlinked | _unlinked_parts(cached, known=unlinked))
     for found in adopt:

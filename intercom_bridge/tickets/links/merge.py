@@ -131,7 +131,7 @@ def _move_links(context: PanelContext, source: Conversation, target_id: str) -> 
         # Notifications received before the move belong to the old link.
         process_unprocessed(WebhookEvent.objects.unprocessed_of(link.ticket))
     with transaction.atomic():
-        target = Conversation.objects.known(context.workspace, target_id)
+        target = Conversation.objects.find_or_create(context.workspace, target_id)
         is_paused = TicketLink.objects.filter(conversation=target).are_paused()
         for link in TicketLink.objects.of_conversation(source):
             if remove_link(link, removed_by=teammate, keep_waiting=True) is None:
