@@ -413,7 +413,7 @@ def _split_at(tokens: list[_Token], word: str) -> list[list[_Token]]:
 
 
 def _with_depth(tokens: Iterable[_Token]) -> Iterator[tuple[_Token, int]]:
-    """Yield each token with the number of parentheses that enclose it. A parenthesis counts as enclosed by itself."""
+    """Yield each token with its depth in parentheses. A parenthesis has the same depth as the tokens it encloses."""
     depth = 0
     for token in tokens:
         if token.text == "(":
