@@ -235,7 +235,8 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# Rate limits per workspace, averaged over ten seconds: one workspace must not use up the service for all others.
+# Rate limits per workspace (for the Messenger: per iTop), averaged over ten seconds. One workspace must not use up the
+# service for all others.
 CANVAS_REQUESTS_PER_SECOND = whole_number("CANVAS_REQUESTS_PER_SECOND", 20)
 MESSENGER_REQUESTS_PER_SECOND = whole_number("MESSENGER_REQUESTS_PER_SECOND", 50)
 NOTIFICATIONS_PER_SECOND = whole_number("NOTIFICATIONS_PER_SECOND", 200)
