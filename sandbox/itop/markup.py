@@ -1,9 +1,11 @@
-"""What iTop does to HTML: the whitelist for input, and the plain text in output.
+"""Process HTML as iTop does: sanitise it in requests, and convert it to plain text in responses.
 
-Follows recordings 082, 083, 090, 099 and 102, and the behaviour of iTop 2.7 to 3.3. Some habits of iTop look odd: an
-unknown element is removed *with* its content (an unclosed one removes what follows up to the end of its parent), a
-link that is not a web or e-mail address by iTop's own pattern keeps its label only, addresses are stored
-percent-encoded, and text that begins without an element gets a paragraph.
+This follows recordings 082, 083, 090, 099 and 102, and the behaviour of iTop 2.7 to 3.3. Some of it looks odd:
+
+- An unknown element is removed *with* its content: if it is not closed, up to the end of its parent.
+- Of a link whose address does not match iTop's own pattern for web and e-mail addresses, only the label is kept.
+- Addresses are stored percent-encoded.
+- A text that begins without an element gets a paragraph.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ FURTHER_ATTRIBUTES = {
     **dict.fromkeys(["tr", "td", "th"], frozenset(["colspan", "rowspan"])),
 }
 ALLOWED = WITHOUT_ATTRIBUTES | WITH_CLASS | WITH_STYLE | {"col"}
-# The first version that keeps an element, or an attribute of any element ("") or of one. The others are kept since 2.7.
+# The first version that keeps an element, or an attribute of an element ("": of any element). Version 2.7 already
+# keeps all others.
 ELEMENTS_SINCE = dict.fromkeys(["mark", "figure", "figcaption", "col", "colgroup"], "3.2")
 ATTRIBUTES_SINCE = {
     **dict.fromkeys([("a", "data-role"), ("a", "data-object-class"), ("a", "data-object-id")], "3.0"),
@@ -52,15 +55,15 @@ VOID = frozenset(["img", "br", "hr", "col"])
 # Void elements of HTML 4 that are not allowed: they have no content to remove. The parser does not know the void
 # elements of HTML 5 (source, track, wbr), so these are removed with what follows them.
 FOREIGN_VOID = frozenset(["area", "base", "basefont", "embed", "frame", "input", "link", "meta", "param"])
-# What a start tag closes if it is the innermost open element.
+# A start tag -> the elements that it closes if they are the innermost open element.
 CLOSED_BY = {"li": ("li",), "td": ("td", "th"), "th": ("td", "th"), "tr": ("td", "th", "tr")}
 STYLES = (
     frozenset(["background-color", "color", "font", "font-family", "font-size", "font-style", "white-space"])
     | {"border", "border-collapse", "bordercolor", "cellpadding", "cellspacing", "margin", "padding"}
     | {"aspect-ratio", "height", "width", "float", "text-align", "vertical-align"}
 )
-# A link's address needs this somewhere in it: what iTop takes for a web address (a host of at least three ASCII
-# letters, so no IDN, no IPv6 and no one-letter host), for an e-mail address (no plus), or a placeholder.
+# iTop keeps a link only if its address contains a match: a web address (with a host of at least three ASCII letters,
+# so not an IDN, an IPv6 address or a host of one letter), an e-mail address (without a plus), or a placeholder.
 LINK_ADDRESS = re.compile(
     r"(?:https?|ftp)://(?:[a-z0-9+!*(),;?&=$_.:-]+@)?[a-z0-9.-]{3}"
     r"|mailto:[a-z0-9._&'-]+@[a-z0-9.-]+\.[a-z0-9-]{2}"
@@ -70,7 +73,7 @@ LINK_ADDRESS = re.compile(
 PICTURE_ADDRESS = re.compile(r"https?:|data:", re.IGNORECASE)
 # The characters of an address that the serializer does not percent-encode, besides ASCII letters and digits.
 NOT_ENCODED = "@/:=?;#%&,+-_.!~*'()<>"
-# What an empty message becomes in the real one (recording 102).
+# What iTop stores for an empty message (recording 102).
 EMPTY = (
     '<!DOCTYPE html PUBLIC "-//W3C//DTD HTML 4.0 Transitional//EN" '
     '"http://www.w3.org/TR/REC-html40/loose.dtd">\n<?xml encoding="UTF-8"?>\n'
