@@ -14,9 +14,9 @@ _PARAGRAPH = '<p class="no-margin">'
 
 
 def normalise(body: str) -> str:
-    """Return posted HTML as Intercom returns it: only known tags, all text in blocks, `p` without a margin.
+    """Return posted HTML in the form that Intercom stores: only known tags, all text within blocks.
 
-    Return "" if no text is left.
+    Each `p` gets the class `no-margin`. Return "" if no text is left.
     """
     writer = _Normaliser()
     writer.feed(body)
@@ -35,7 +35,10 @@ def from_text(text: str) -> str:
 
 
 def to_text(body: str) -> str:
-    """Return the plain text that webhooks of API 2.15 and `display_as=plaintext` have: links become `label (url)`."""
+    """Return a body as plain text, as in notifications of API 2.15 and with `display_as=plaintext`.
+
+    Links become `label (url)`.
+    """
     reader = _TextReader()
     reader.feed(body)
     reader.close()
