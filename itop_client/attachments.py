@@ -71,8 +71,8 @@ class AttachmentFile:
 class FileOwner:
     """The ticket that a file belongs to.
 
-    `org_id` is the ticket's organization. An account that is limited to some organizations sees only the files with
-    one of these as `org_id` (recording 277).
+    `org_id` is the ticket's organization. An account that is limited to some organizations sees a file only if its
+    `org_id` is one of them (recording 277).
     """
 
     item_class: str
@@ -101,8 +101,9 @@ def attach(  # noqa: PLR0913 - what, where and how
 ) -> Attached:
     """Create an attachment. If an earlier attempt created it (same owner, same `temp_id`), return that one.
 
-    With a contact, iTop itself prevents a duplicate: the contact is sent as a query that matches nobody once this
-    contact has an attachment with this `temp_id`. Only two creations at exactly the same time can both succeed.
+    `contact_id` is the Person, `user_id` the User, whom iTop shows as the one who added the file. With a contact, iTop
+    itself prevents a duplicate: the contact is sent as a query that matches nobody once this contact has an attachment
+    with this `temp_id`. Only two creations at exactly the same time can both succeed.
     Without a contact (0), this function searches for the attachment before it creates one. After an unknown outcome,
     wait until iTop cannot be executing the earlier request any more.
 
@@ -135,6 +136,7 @@ def attach(  # noqa: PLR0913 - what, where and how
     except NoMatchError as rejection:
         if rejection.attribute not in ("", "contact_id"):
             raise
+        # The query matched nobody: an earlier attempt created the attachment, or the contact does not exist.
         if earlier := upload.find():
             return earlier
         if not client.get(CALLER_CLASS, contact_id, deadline=time_limit.remaining()):
@@ -392,9 +394,8 @@ class _Upload:
         if size < MIN_TOO_LARGE_BYTES and not isinstance(error, RequestTooLargeError):
             raise error
         if isinstance(error, ItopLoginError):
-            self.client.list_operations(
-                deadline=self.time_limit.remaining()
-            )  # raises if the login is refused
+            # Raises an error if the login itself is refused.
+            self.client.list_operations(deadline=self.time_limit.remaining())
         elif isinstance(error, OutOfResourcesError):
             created_earlier = self.find()
             if created_earlier:

@@ -237,7 +237,7 @@ def _to_http_error(error: Exception, watchdog: Watchdog) -> HttpUnreachableError
 
 
 def _describe(error: Exception) -> str:
-    """Return what the operating system or TLS says about the cause, without hosts, headers or values."""
+    """Return what the operating system or TLS says about the last known cause, without hosts, headers or values."""
     description = type(error).__name__
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.strerror:
@@ -267,6 +267,7 @@ def _causes(error: Exception) -> Iterator[BaseException]:
         if isinstance(cause, BaseException) and id(cause) not in seen:
             seen.add(id(cause))
             yield cause
+            # urllib3 keeps a wrapped exception in `reason` or in `args`.
             todo += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
 
 
@@ -305,6 +306,7 @@ class Watchdog:
             previous.close()
 
     def expire(self) -> None:
+        """Shut the socket down: the deadline has passed. The scheduler calls this."""
         with self._lock:
             if self.stopped:
                 return
@@ -313,6 +315,7 @@ class Watchdog:
                 _shut_down(self._socket)
 
     def stop(self) -> None:
+        """Stop watching: the exchange has ended."""
         with self._lock:
             self.stopped = True
             attached, self._socket = self._socket, None
@@ -404,9 +407,8 @@ class _DeadlineScheduler:
                 thread.start()
                 # Set only now: if the system allowed no thread (RuntimeError), the next call tries again.
                 self._thread = thread
-            elif (
-                self._heap[0][2] is watchdog
-            ):  # it is the next one to expire: let the thread wait for it instead
+            elif self._heap[0][2] is watchdog:
+                # This watchdog now expires first, so the thread must wait for it instead of another one.
                 self._changed.notify()
 
     def _run(self) -> None:
@@ -416,9 +418,8 @@ class _DeadlineScheduler:
     def _wait_for_next(self) -> Watchdog:
         with self._changed:
             while True:
-                while (
-                    self._heap and self._heap[0][2].stopped
-                ):  # most exchanges end long before their deadline
+                # Most exchanges end long before their deadline.
+                while self._heap and self._heap[0][2].stopped:
                     heapq.heappop(self._heap)
                 if not self._heap:
                     self._changed.wait()

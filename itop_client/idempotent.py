@@ -118,6 +118,7 @@ def append(  # noqa: PLR0913 - what, where and how
             # Nothing was written. An attribute that cannot be returned must not prevent the write.
             return write(())
     except NoMatchError as rejection:
+        # The query matched nothing: an earlier attempt wrote the entry, or the ticket does not exist.
         if retry_read(is_written):
             return None
         if not retry_read(lambda: client.get(ticket_class, ticket_id, deadline=time_limit.remaining())):
@@ -264,6 +265,7 @@ def create(  # noqa: PLR0913 - what, where and how
     except NoMatchError as rejection:
         if caller_id <= 0 or rejection.attribute not in ("", caller_attribute):
             raise
+        # The query matched nobody: an earlier attempt created the ticket, or the person does not exist.
         if earlier := find_earlier():
             return CreateResult(earlier, existed=True)
         if not client.get(CALLER_CLASS, caller_id, deadline=time_limit.remaining()):

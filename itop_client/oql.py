@@ -45,8 +45,8 @@ class OqlError(ValueError):
 def quote(value: str | int) -> str:
     r"""Return the value as a literal for a query: 'O\'Brien' for text, 42 for a number.
 
-    Text is escaped with backslashes (recording 058). Control characters, NUL and lone surrogates are dropped: no value
-    in iTop contains them, and iTop rejects requests with lone surrogates.
+    Text is escaped with backslashes (recording 058). Control characters and lone surrogates are dropped: no value in
+    iTop contains them, and iTop rejects requests with lone surrogates.
     """
     if isinstance(value, int) and value >= 0:
         return str(int(value))
@@ -251,9 +251,8 @@ class _Select:
     sources: str  # the first class and the JOINs, as written
     joins: str  # the JOINs, as written
     class_count: int
-    selects_first_class: (
-        bool  # False if it selects a joined class: SELECT t FROM Person AS p JOIN UserRequest AS t
-    )
+    # False if the selected class is a joined one, as in SELECT t FROM Person AS p JOIN UserRequest AS t ON ...
+    selects_first_class: bool
 
     def qualified_condition(self) -> str:
         """Return the condition with an alias before each attribute: `name` becomes `o.name`.

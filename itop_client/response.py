@@ -127,6 +127,7 @@ def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
     envelope = _read_envelope(body)
     if status == 401:
         raise ItopLoginError("HTTP 401", status=status)
+    # iTop's response if the account of the token is disabled.
     if envelope is None and body.strip() == b"Bad user":
         raise ItopLoginError("Bad user", status=status, problem=LoginProblem.DISABLED)
     if status in _TOO_LARGE_STATUSES:
@@ -151,6 +152,7 @@ def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
 
 def _is_fault_of_instance(status: int) -> bool:
     """Return whether a response with this HTTP status and without JSON cannot be the fault of the single request."""
+    # Below 400, it is a page or a redirect; 404 means a wrong address. A proxy or web server sends the others.
     return status < 400 or status in (404, 407, 429, 502, 503, 504)
 
 
@@ -231,6 +233,7 @@ def _value_error(number: int, database_text: str, detail: str) -> ItopRejectedEr
     """Return the error for a value that the database does not accept."""
     columns = [quoted or backquoted for quoted, backquoted in _COLUMN.findall(database_text)]
     column = columns[-1] if columns else ""  # the last one, because a quoted value may look like a column
+    # iTop stores the index of the log public_log in the column public_log_index.
     if number == _TOO_LONG_ERROR and (not column or column.endswith("_index")):
         return LogFullError(detail, attribute=column.removesuffix("_index"))
     if number == _PACKET_ERROR:
