@@ -60,7 +60,7 @@ def entry(store: Store, user: Row, administrator: bool, item: object) -> Row:
         raise LogError(f"Invalid value for 'format': '{form}', expecting 'html' or 'text'")  # guess
     if form == "html":
         message = markup.sanitise(message, store.model.version) or markup.EMPTY
-        message = markup.marked(message, store.root_address)
+        message = markup.mark_pictures(message, store.root_address)
     date = _date(store, item["date"]) if item.get("date") else store.now()
     return {"date": date, "user_login": author, "user_id": author_id, "format": form, "message": message}
 

@@ -117,15 +117,18 @@ INTERCOM_FIELDS = (
 
 
 def stopwatch(code: str, *thresholds: int) -> tuple[Attribute, ...]:
-    """Return a stopwatch: its running time in seconds, and parts that OQL knows although no response has them."""
-    names = [f"{code}_{part}" for part in ("started", "laststart", "stopped")]
+    """Return the attributes of a stopwatch: its running time in seconds, and its parts.
+
+    OQL knows the parts, but no response contains them. ``thresholds`` are percentages.
+    """
+    part_codes = [f"{code}_{part}" for part in ("started", "laststart", "stopped")]
     for percent in thresholds:
-        names += [f"{code}_{percent}_{part}" for part in ("deadline", "passed", "triggered", "overrun")]
-    hidden = tuple(other("stopwatch_part", name) for name in names)
-    return (other("stopwatch", code, default=0), *hidden)
+        part_codes += [f"{code}_{percent}_{part}" for part in ("deadline", "passed", "triggered", "overrun")]
+    parts = tuple(other("stopwatch_part", part_code) for part_code in part_codes)
+    return (other("stopwatch", code, default=0), *parts)
 
 
-# Combodo's extension of this name (recordings 259 and 260).
+# The classes of Combodo's extension "Webhook integration" (recordings 259 and 260).
 _WEBHOOK_INTEGRATION = (
     ItopClass("RemoteApplicationType", naming="{name}", own=(text("name", "Name", mandatory=True),)),
     ItopClass(

@@ -147,10 +147,10 @@ class Cleaner(HTMLParser):
         self.out.append(html.escape(data, quote=False))
 
     def kept_attributes(self, tag: str, attrs: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
-        """Return the attributes of an allowed element that stay, as they are stored."""
-        found: dict[str, str | None] = {}
+        """Return the attributes of an allowed element that iTop keeps, in the form in which it stores them."""
+        kept: dict[str, str | None] = {}
         for name, value in attrs:
-            if name not in self.allowed_attributes(tag) or name in found:
+            if name not in self.allowed_attributes(tag) or name in kept:
                 continue
             if name == "href" and not LINK_ADDRESS.search(value or ""):
                 continue
@@ -162,10 +162,11 @@ class Cleaner(HTMLParser):
                     continue
             if name in ("href", "src") or (name, tag) == ("name", "a"):
                 value = quote((value or "").lstrip(), safe=NOT_ENCODED)
-            found[name] = value
-        return list(found.items())
+            kept[name] = value
+        return list(kept.items())
 
     def allowed_attributes(self, tag: str) -> set[str]:
+        """Return the names of the attributes that this version of iTop keeps for an element."""
         allowed = set(FURTHER_ATTRIBUTES.get(tag, ()))
         if tag in WITH_STYLE:
             allowed |= {"style", "class"}
@@ -183,7 +184,10 @@ class Cleaner(HTMLParser):
 
 
 def serialized(value: str | None) -> str:
-    """Return an attribute's value with its equals sign; apostrophes surround a value with quotation marks in it."""
+    """Return an attribute's value with the equals sign before it, in quotation marks.
+
+    If the value contains quotation marks and no apostrophe, apostrophes surround it.
+    """
     if value is None:
         return ""
     text = html.escape(value, quote=False)
@@ -193,21 +197,21 @@ def serialized(value: str | None) -> str:
 
 
 def clean_style(style: str) -> str:
-    """Return the declarations with an allowed property; their values are not examined."""
+    """Return the declarations whose property is allowed. Their values are not checked."""
     rules = (rule.strip() for rule in style.split(";"))
     return ";".join(rule for rule in rules if rule.partition(":")[0].strip().lower() in STYLES)
 
 
 def sanitise(markup: str, version: str = VERSIONS[-1]) -> str:
-    """Return HTML or plain text as this version of iTop stores it; "" if nothing is left."""
+    """Return HTML or plain text as this version of iTop stores it. Return "" if nothing is left."""
     cleaner = Cleaner(version)
     cleaner.feed(markup)
     cleaner.close()
     return cleaner.result()
 
 
-def marked(markup: str, root_address: str) -> str:
-    """Return stored HTML with the id and the secret at each picture of this iTop (recordings 232 and 233)."""
+def mark_pictures(markup: str, root_address: str) -> str:
+    """Add ``data-img-id`` and ``data-img-secret`` to each picture of this iTop (recordings 232 and 233)."""
     address = html.escape(f"{root_address}pages/ajax.document.php?operation=download_inlineimage&id=")
     pattern = rf'(<img [^>]*src="{re.escape(address)}([0-9]+)&amp;s=([0-9a-f]+)"[^>]*)>'
     return re.sub(
@@ -247,9 +251,9 @@ class Reader(HTMLParser):
 
 
 def to_text(markup: str) -> str:
-    """Return the plain text that a response has as ``message``.
+    """Return an entry's HTML as plain text: the ``message`` in a response.
 
-    Paragraphs are separated, list items begin with "- ", links are [label](url).
+    Blank lines separate paragraphs, list items begin with "- ", and links become [label](url).
     """
     reader = Reader()
     reader.feed(markup)

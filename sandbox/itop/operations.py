@@ -229,7 +229,7 @@ class Call:
                 "The request page number is not valid. It must be an integer greater than 0", 13, objects=True
             )
         rows = self.objects(class_name, key)
-        if rows and not accounts.may(self.store, self.user, "reading", rows[0]["finalclass"]):
+        if rows:
             self.allow("reading", rows[0]["finalclass"])
         chosen = rows[(page - 1) * limit : page * limit] if limit else rows
         objects = {_name(row): self.shown(row, "", class_name, codes) for row in chosen}
@@ -334,21 +334,29 @@ class Call:
 
         Raise RefusalError.
         """
-        log, in_portal = entry.log, accounts.PORTAL in accounts.profiles_of(self.store, self.user)
+        in_portal = accounts.PORTAL in accounts.profiles_of(self.store, self.user)
         if in_portal:
             contact = self.store.load("Person", self.user["contactid"]) or {}
-            allowed = ticket["org_id"] == contact.get("org_id") and log == "public_log"
-            allowed = allowed and stimulus in ("", *PORTAL_STIMULI) and set(fields) <= PORTAL_FIELDS
-            if not allowed:
+            is_of_own_organization = ticket["org_id"] == contact.get("org_id")
+            is_offered = (
+                entry.log == "public_log"
+                and stimulus in ("", *PORTAL_STIMULI)
+                and set(fields) <= PORTAL_FIELDS
+            )
+            if not (is_of_own_organization and is_offered):
                 raise RefusalError("The portal does not offer this", 1)  # guess
         else:
             self.allow("modifying", ticket["finalclass"])
         message = entry.html + "".join(files.show_inline(self, ticket, each) for each in entry.pictures)
-        changes = self.taken(ticket, dict(fields) | ({log: message} if message else {}))
+        sent = dict(fields)
+        if message:
+            sent[entry.log] = message
+        changes = self.taken(ticket, sent)
         if stimulus:
             self.move(ticket, changes, stimulus)
         name = caselog.author_name(self.store, self.user)
-        # One change; the console adds files before the entry, the portal after it (recordings 225 and 236).
+        # All of this belongs to one change. The console adds files before the entry, the portal after it (recordings
+        # 225 and 236).
         if in_portal:
             self.write(ticket, changes, name)
         for file in entry.files:
@@ -361,20 +369,12 @@ class Call:
         self.allow("deleting", class_name)
         rows = self.objects(class_name, key)
         simulate = bool(self.request.get("simulate"))
-        objects: dict[str, Any] = {
-            _name(row): self.shown(row, "", "", ["id", "friendlyname"]) for row in rows
-        }
-        resets: list[tuple[Row, str]] = []
-        for row in rows:
-            for holder, attribute in self.model.keys_to(row["finalclass"]):
-                query = f"SELECT `{holder}` WHERE `{attribute.code}` = {int(row['id'])}"
-                for each in self.store.find(query)[1]:
-                    if _name(each) not in objects and not self.model.is_a(each["finalclass"], "CMDBChangeOp"):
-                        resets.append((each, attribute.code))
-                        shown = self.shown(
-                            each, f"Reset external keys: {attribute.label}", "", ["id", "friendlyname"]
-                        )
-                        objects[_name(each)] = shown | {"code": 5}
+        references = self.references_to(rows)
+        codes = ["id", "friendlyname"]
+        objects: dict[str, Any] = {_name(row): self.shown(row, "", "", codes) for row in rows}
+        for name, (holder, key_attribute) in references.items():
+            reset = f"Reset external keys: {key_attribute.label}"
+            objects[name] = self.shown(holder, reset, "", codes) | {"code": 5}
         if not simulate:
             for row in rows:
                 names = {"fclass": row["finalclass"], "fname": row["friendlyname"]}
@@ -382,11 +382,24 @@ class Call:
                 history = [] if row["finalclass"] in WITHOUT_HISTORY else [("CMDBChangeOpDelete", names)]
                 self.commit(comment, root, history, partial(self.store.erase, row))
             with self.store.transaction():
-                for row, code in resets:
-                    self.store.write_row(row, {code: 0})
+                for holder, key_attribute in references.values():
+                    self.store.write_row(holder, {key_attribute.code: 0})
         message = f"{'SIMULATING: ' if simulate else ''}Deleted: {len(rows)}"
-        message += f" plus (for DB integrity) {len(resets)}" if resets else ""
+        message += f" plus (for DB integrity) {len(references)}" if references else ""
         return {"code": 0, "message": message, "objects": objects or None}
+
+    def references_to(self, rows: list[Row]) -> dict[str, tuple[Row, Attribute]]:
+        """Return the other objects that refer to these, by name, each with its first external key that does so."""
+        names = {_name(row) for row in rows}
+        references: dict[str, tuple[Row, Attribute]] = {}
+        for row in rows:
+            for holder_class, attribute in self.model.keys_to(row["finalclass"]):
+                query = f"SELECT `{holder_class}` WHERE `{attribute.code}` = {int(row['id'])}"
+                for holder in self.store.find(query)[1]:
+                    is_history = self.model.is_a(holder["finalclass"], "CMDBChangeOp")
+                    if not is_history and _name(holder) not in names:
+                        references.setdefault(_name(holder), (holder, attribute))
+        return references
 
     # --- parts of a request
 

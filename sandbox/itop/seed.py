@@ -58,7 +58,7 @@ def open_store(
     with store.transaction():
         store.update("UserToken", 2, auth_token=token)
         store.connection.execute('UPDATE "User" SET language = ?', (language,))
-        # The demo tickets are the only ones without an entry in a recording: they are new when the store is.
+        # The demo tickets appear in no recording, so their dates may differ: they start when a new store is opened.
         now = store.now()
         store.connection.execute(
             'UPDATE "Ticket" SET start_date = ?, last_update = ? WHERE start_date = ?',
@@ -77,7 +77,7 @@ def _seeded_database(extension: bool, version: str, demo: bool) -> sqlite3.Conne
         _accounts(store)
         _services(store)
         _recorded_tickets(store)
-        # The recorded instance had spent these numbers on deleted tickets and refused creations.
+        # The next numbers. The recorded iTop had used up the lower ones for deleted tickets and refused creations.
         store.set_number("Ticket", 23)
         store.set_number("ref", 29)
         store.set_number("Attachment", 5)

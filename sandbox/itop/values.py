@@ -124,7 +124,7 @@ def taken(attribute: Attribute, sent: Any, store: Store) -> Any:
     if attribute.is_number:
         return int(sent) if re.fullmatch(r"-?\d+", str(sent)) else 0
     if attribute.kind == "html":
-        return markup.marked(markup.sanitise(str(sent), store.model.version), store.root_address)
+        return markup.mark_pictures(markup.sanitise(str(sent), store.model.version), store.root_address)
     return str(sent)
 
 
