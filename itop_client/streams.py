@@ -85,7 +85,7 @@ class FileSink:
 class DocumentSink:
     r"""Takes the response to a `core/get` of one object with a document, and decodes the document's data into `file`.
 
-    `envelope` is the response without the data: the text before `"data":"`, and the text from the quote after the data.
+    `envelope` is the response without the data: the text up to `"data":"`, and the text from the quote after the data.
     PHP writes the slashes of base64 as "\/". Raise FileTooLargeError if the file's limit is exceeded, and
     ItopUnavailableError if the data is not base64.
     """

@@ -77,7 +77,7 @@ class Panel:
         self._conversation_id = conversation_id
         self._admin_id = admin_id
         self._canvas: Json = {}
-        self._values: Json = {}
+        self._values: Json = {}  # the values of the fields, by component id
         self.milliseconds = 0
 
     # --- What the panel shows ---

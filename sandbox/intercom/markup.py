@@ -59,9 +59,9 @@ class _Normaliser(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self._out: list[str] = []
-        self._open: list[str] = []
-        self._own_paragraph = False
-        self._dropping = 0
+        self._open: list[str] = []  # the open elements
+        self._own_paragraph = False  # whether a paragraph is open that was added around text without a block
+        self._dropping = 0  # how many script and style elements are open: their content is dropped
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in _DROPPED:

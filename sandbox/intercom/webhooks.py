@@ -176,6 +176,7 @@ class Webhooks:
                 self._changed.notify_all()
 
     def _settle(self, notification: WebhookEvent, outcome: Outcome) -> None:
+        """Set the state after an attempt, and schedule the repetition if this was the first attempt that failed."""
         notification.attempts.append(outcome)
         if 200 <= outcome.status < 300:
             notification.state = "delivered"
@@ -183,6 +184,7 @@ class Webhooks:
             self.is_subscribed = False
             notification.state = "lost"
         elif notification.state == "waiting" and len(notification.attempts) <= self.copies:
+            # Each copy is repeated once.
             self._schedule(notification, self.retry_seconds)
         elif notification.state != "delivered":
             notification.state = "lost"

@@ -243,6 +243,7 @@ class Workspace:
         changed = {
             name for name, value in values.items() if conversation.custom_attributes.get(name) != value
         }
+        # Intercom adds one part for each attribute that changes.
         for _ in changed:
             self.store.add_part(
                 conversation_id,

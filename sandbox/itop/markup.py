@@ -85,8 +85,10 @@ class Cleaner(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.version = version
         self.out: list[str] = []
-        self.open: list[str] = []
-        self.dropping: list[str] = []  # the forbidden element and the open elements inside it
+        self.open: list[str] = []  # the open elements that are kept
+        self.dropping: list[
+            str
+        ] = []  # the open elements that are removed: a forbidden one and those inside it
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self.dropping:
@@ -223,7 +225,7 @@ class Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.out: list[str] = []
-        self.links: list[tuple[str, int]] = []
+        self.links: list[tuple[str, int]] = []  # open links: the address, and where in `out` the label begins
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "br":
