@@ -1,7 +1,9 @@
 #!/bin/sh
-# Run in the PostgreSQL image by compose.yaml: back up the database into /backups at once and then each night at 03:00 UTC.
-# Deletes backups older than fourteen days. PGHOST, PGUSER, PGDATABASE and PGPASSWORD are set.
-# `backup-nightly.sh once` makes one backup and ends; `backup-nightly.sh check` fails if the newest is older than 26 hours.
+# compose.yaml runs this script in the PostgreSQL image, with PGHOST, PGUSER, PGDATABASE and PGPASSWORD.
+#   backup-nightly.sh        backs up the database into /backups at once, and then each night at 03:00 UTC
+#   backup-nightly.sh once   makes one backup and ends
+#   backup-nightly.sh check  fails if the newest backup is older than 26 hours
+# After each backup, backups older than fourteen days are deleted.
 set -eu
 umask 077
 directory=${BACKUP_DIRECTORY:-/backups}
@@ -25,14 +27,15 @@ case ${1:-} in
     once) back_up ;;
     check) test -n "$(find "$directory" -name 'bridge-*.pgdump' -mmin -1560)" ;;
     *)
-        # `sleep` must not delay the end of the container.
+        # `docker stop` ends the container at once: `wait` is interrupted by the signal, while `sleep` would not be.
         trap 'exit 0' TERM INT
         while true; do
-            # After a failure, for example while the database restarts, try again in ten minutes.
             if back_up; then
+                # The seconds until 03:00 tomorrow (27 hours after the start of today), or until 03:00 today.
                 wait_seconds=$((97200 - $(date -u +%s) % 86400))
                 if [ "$wait_seconds" -gt 86400 ]; then wait_seconds=$((wait_seconds - 86400)); fi
             else
+                # It may have failed because the database is restarting. Try again in ten minutes.
                 wait_seconds=600
             fi
             sleep "$wait_seconds" &

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Back up the database while the service runs: backup.sh DIRECTORY
-# Prints the file's name. Deletes backups older than fourteen days. FIELD_ENCRYPTION_KEYS is not included: keep it elsewhere.
+# Prints the backup's file name, and deletes backups older than fourteen days. The backup does not contain
+# FIELD_ENCRYPTION_KEYS, without which its secrets cannot be read: keep a copy elsewhere.
 set -eu
 cd "$(dirname "$0")/.."
 if [ $# -ne 1 ]; then
@@ -15,7 +16,7 @@ unfinished="$file.unfinished"
 trap 'rm -f "$unfinished"' EXIT
 if [ -n "${SQLITE_FILE:-}" ]; then
     file="$file.sqlite3"
-    # SQLite's backup API: consistent while other processes write.
+    # SQLite's backup API makes a consistent copy while other processes write.
     .venv/bin/python -c 'import sqlite3, sys; sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True).backup(sqlite3.connect(sys.argv[2]))' \
         "$SQLITE_FILE" "$unfinished"
 else

@@ -1,6 +1,6 @@
-"""Print the database settings as shell variables: SQLITE_FILE, or the variables of PostgreSQL's tools.
+"""Print shell commands that export the database settings: SQLITE_FILE, or the variables of PostgreSQL's tools.
 
-Command line arguments would be visible, including the password, in the list of processes.
+The tools get the password by a variable, because every user can see command line arguments in the list of processes.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from django.conf import settings
 from django.db.backends.postgresql.client import DatabaseClient
 
-found = settings.DATABASES["default"]
-if found["ENGINE"].endswith("sqlite3"):
-    variables = {"SQLITE_FILE": found["NAME"]}
+database = settings.DATABASES["default"]
+if database["ENGINE"].endswith("sqlite3"):
+    variables = {"SQLITE_FILE": database["NAME"]}
 else:
     variables = {
-        "PGDATABASE": found["NAME"],
-        "PGHOST": found.get("HOST", ""),
-        "PGPORT": str(found.get("PORT", "")),
-        "PGUSER": found.get("USER", ""),
+        "PGDATABASE": database["NAME"],
+        "PGHOST": database.get("HOST", ""),
+        "PGPORT": str(database.get("PORT", "")),
+        "PGUSER": database.get("USER", ""),
     }
-    # The password and the TLS settings.
-    variables |= DatabaseClient.settings_to_cmd_args_env(found, [])[1] or {}
+    # The function returns psql's arguments and environment. The environment has the password and the TLS settings.
+    _arguments, environment = DatabaseClient.settings_to_cmd_args_env(database, [])
+    variables |= environment or {}
 for name, value in variables.items():
     if value:
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")

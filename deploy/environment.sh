@@ -1,5 +1,6 @@
-# Sourced by the scripts here: exports the variables of the environment file as systemd and Docker read it. Nothing is
-# evaluated: & and ; are part of a value. Trailing blanks are removed, and lines without = are ignored.
+# Sourced by the other scripts. Exports the variables of the environment file, and reads this file as systemd and Docker
+# do. The shell does not evaluate the values, so & and ; are part of a value. Trailing blanks are removed. Lines without =
+# are ignored.
 environment=${BRIDGE_ENV:-/etc/intercom-bridge/bridge.env}
 number=0
 while read -r line || [ -n "$line" ]; do
@@ -7,9 +8,9 @@ while read -r line || [ -n "$line" ]; do
     case $line in
         [#\;]*) ;;
         *\\* | *[[:cntrl:]]* | *=[\"\'[:space:]]*)
-            echo "Line $number of $environment has a quote or a blank after its =, a backslash, or an end of line as on" \
-                "Windows: systemd, Docker and this script read that differently. Write NAME=value without them. Nothing was" \
-                "done." >&2
+            echo "Line $number of $environment has a quote or a blank after its =, a backslash, or a Windows line ending." \
+                "systemd, Docker and this script would read it differently. Write NAME=value without these characters." \
+                "Nothing was done." >&2
             exit 2
             ;;
         *=*) export "$line" ;;

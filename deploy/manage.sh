@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run manage.py with the service's environment: deploy/manage.sh check --deploy --database default
-# As the service's user: sudo -u bridge /opt/intercom-bridge/deploy/manage.sh migrate
+# Run manage.py with the variables of the service's environment file. Run it as the service's user, for example:
+# sudo -u bridge /opt/intercom-bridge/deploy/manage.sh migrate
 set -eu
 cd "$(dirname "$0")/.."
 . deploy/environment.sh

@@ -1,19 +1,24 @@
-"""Files of tickets: the classes Attachment and InlineImage. No file is ever whole in memory.
+"""Create, find, read and delete the files of tickets: iTop's classes Attachment and InlineImage.
 
-An attachment is created once, however often that is attempted: its `temp_id` is the idempotency key, and iTop looks
-for it when it executes the request (recordings 243 to 246). `temp_id` is kept once `item_id` is set.
+Files are streamed: none is ever completely in memory.
 
-Measured on an iTop 3.3.0-dev (PHP 8.2, MariaDB 10.11), with an account that is a Support Agent:
+Creating an attachment is idempotent. The idempotency key is its attribute `temp_id`, which iTop keeps unchanged for
+an attachment of a ticket. iTop searches for the key while it executes the request (recordings 243 to 246).
 
-- An upload of 20 MB takes 3.7 s and reading it 1.9 s; the process's memory grows by 1 MB with the upload.
-- 26 MB over a post_max_size of 32M is code 2 with a token, and "Invalid login" with a user and a password.
-- With a memory_limit of 128M, 12 MB are accepted; 16 MB and 20 MB are HTTP 500.
-- A `user_id` other than the account's own is refused ("Invalid object User::8"): only an Administrator sees users.
-- An attachment without a ticket expires when it is created; a picture that does not exist is HTTP 200 with a page.
+Measured on iTop 3.3.0-dev (PHP 8.2, MariaDB 10.11) with the account of a Support Agent:
+
+- Uploading 20 MB takes 3.7 s, reading them 1.9 s. The upload increases our process's memory by 1 MB.
+- A file of 26 MB exceeds a post_max_size of 32M, because base64 adds a third. PHP then drops all fields of the
+  request. iTop answers code 2 to a token in the header, and "Invalid login" to a user and a password.
+- With a memory_limit of 128M, iTop accepts 12 MB. For 16 MB and 20 MB, PHP responds with HTTP 500.
+- iTop refuses any `user_id` but the account's own ("Invalid object User::8"): only an Administrator sees other users.
+- An attachment without a ticket has expired as soon as it is created.
+- iTop answers a request for an inline image that does not exist with HTTP 200 and an HTML page.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -36,18 +41,19 @@ from .errors import (
     UnclassifiedError,
 )
 from .http import Deadline
-from .idempotent import CALLER_CLASS, budget_of, idempotency_key, unknown_caller_error
+from .idempotent import CALLER_CLASS, idempotency_key, start_deadline, unknown_caller_error
 from .oql import ids, quote
 from .streams import FILE_DATA, DocumentSink, FileSink
 
 ATTACHMENT: Final = "Attachment"
 INLINE_IMAGE: Final = "InlineImage"
-# No server's limits are lower than this. A smaller file is not the reason of a failure that may have others.
+# No server has limits below this size. If the file is smaller, an ambiguous error must have another cause.
 MIN_TOO_LARGE_BYTES: Final = 500_000
-# A response has four characters for three bytes, and PHP writes a slash as two. The decoded bytes are counted anyway.
+# A response with a file of n bytes has at most 3 n + 1,000,000 bytes. Base64 needs 4 characters for 3 bytes, PHP writes
+# each slash as two characters, and the rest is the envelope. FileSink checks the exact limit on the decoded bytes.
 _RESPONSE_FACTOR: Final = 3
-_RESPONSE_EXTRA: Final = 1_000_000
-# iTop's page for an image that is gone, and for a wrong secret; with status 200.
+_RESPONSE_EXTRA_BYTES: Final = 1_000_000
+# Text of the HTML page (status 200) that iTop sends if the image does not exist or the secret is wrong.
 _NO_SUCH_IMAGE: Final = re.compile(rb"Invalid (?:id|secret)\b.{0,40}\bfor class 'InlineImage'")
 
 
@@ -65,8 +71,8 @@ class AttachmentFile:
 class FileOwner:
     """The ticket that a file belongs to.
 
-    `org_id` is the ticket's organization: accounts that are limited to organizations find files by it
-    (recording 277).
+    `org_id` is the ticket's organization. An account that is limited to some organizations sees a file only if its
+    `org_id` is one of them (recording 277).
     """
 
     item_class: str
@@ -75,7 +81,7 @@ class FileOwner:
 
 
 class Attached(NamedTuple):
-    """The id of a file in iTop, and whether an earlier attempt had created it."""
+    """The id of a file in iTop. `existed` is whether an earlier attempt had already created the file."""
 
     id: int
     existed: bool
@@ -93,23 +99,26 @@ def attach(  # noqa: PLR0913 - what, where and how
     expires: bool = False,
     deadline: float | None = None,
 ) -> Attached:
-    """Create an attachment, or return the one that an earlier attempt created for this owner with this `temp_id`.
+    """Create an attachment. If an earlier attempt created it (same owner, same `temp_id`), return that one.
 
-    The contact is sent as a query that matches nobody once this contact has an attachment with this `temp_id`. Two
-    creations at exactly the same time still both succeed, and without a contact (0) there is only a check beforehand:
-    after an unknown outcome, wait until the earlier request cannot run any more. `creation_date` is in iTop's time
-    zone ("2026-11-20 10:00:00"), "" for now. `user_id` is left out if the account may not see that user: only
-    Administrators see all. With `expires`, the file belongs to no ticket, whatever the owner's
-    `item_id`, and iTop's garbage collector deletes it: for tests. `deadline` covers everything.
+    `contact_id` is the Person, `user_id` the User, whom iTop shows as the one who added the file. With a contact, iTop
+    itself prevents a duplicate: the contact is sent as a query that matches nobody once this contact has an attachment
+    with this `temp_id`. Only two creations at exactly the same time can both succeed.
+    Without a contact (0), this function searches for the attachment before it creates one. After an unknown outcome,
+    wait until iTop cannot be executing the earlier request any more.
 
-    Raise FileTooLargeError if iTop does not accept a file of this size, InvalidValueError if the contact does not
-    exist, and ItopNoResponseError if iTop rejected the creation without a valid reason: try again later. Raise OSError
-    if the file cannot be read.
+    `creation_date` is in iTop's time zone ("2026-11-20 10:00:00"); "" means now. If the account may not see the user
+    `user_id`, the attachment is created without a user. `expires` is for tests: the file then belongs to no ticket,
+    whatever the owner's `item_id`, and iTop's garbage collector deletes it. `deadline` limits all requests together.
+
+    Raise FileTooLargeError if iTop does not accept a file of this size, and InvalidValueError if the contact does not
+    exist. Raise ItopNoResponseError if iTop rejected the creation without a valid reason: try again later. Raise
+    OSError if the file cannot be read.
     """
-    budget = budget_of(client, deadline)
+    time_limit = start_deadline(client, deadline)
     if expires:
         owner = FileOwner(owner.item_class, 0, owner.org_id)
-    upload = _Upload(client, ATTACHMENT, owner, idempotency_key(temp_id), budget)
+    upload = _Upload(client, ATTACHMENT, owner, idempotency_key(temp_id), time_limit)
     fields: dict[str, Any] = {}
     if user_id > 0:
         fields["user_id"] = user_id
@@ -120,16 +129,17 @@ def attach(  # noqa: PLR0913 - what, where and how
     fields["contact_id"] = (
         f"SELECT {CALLER_CLASS} AS p WHERE p.id = {quote(contact_id)} AND p.id NOT IN"
         f" (SELECT {CALLER_CLASS} AS q JOIN {ATTACHMENT} AS a ON a.contact_id = q.id"
-        f" WHERE {_condition(owner)} AND a.temp_id = {quote(upload.temp_id)})"
+        f" WHERE {_belongs_to(owner)} AND a.temp_id = {quote(upload.temp_id)})"
     )
     try:
         return upload.create(file, fields)
     except NoMatchError as rejection:
         if rejection.attribute not in ("", "contact_id"):
             raise
+        # The query matched nobody: an earlier attempt created the attachment, or the contact does not exist.
         if earlier := upload.find():
             return earlier
-        if not client.get(CALLER_CLASS, contact_id, deadline=budget.remaining()):
+        if not client.get(CALLER_CLASS, contact_id, deadline=time_limit.remaining()):
             raise unknown_caller_error("contact_id", contact_id) from rejection
         raise ItopNoResponseError("the creation was rejected without a valid reason") from rejection
 
@@ -144,13 +154,15 @@ def create_inline_image(  # noqa: PLR0913 - what, where and how
     is_first: bool = False,
     deadline: float | None = None,
 ) -> Attached:
-    """Create a picture for a log entry, or return the one that an earlier attempt created for this owner.
+    """Create a picture for a log entry. If an earlier attempt created it (same owner, same `temp_id`), return that one.
 
-    It is shown to everyone who knows its id and `secret` (recordings 230 and 232). There is only a check beforehand,
-    as in `attach` without a contact, and with `is_first` none: no earlier attempt was made. Raise ItopPermissionError
-    if the account is no Administrator (recording 231), and what `attach` raises.
+    iTop shows the picture to everyone who knows its id and `secret` (recordings 230 and 232). A duplicate is prevented
+    only by a search beforehand, as in `attach` without a contact. `is_first` skips this search: it says that no
+    earlier attempt was made.
+
+    Raise the errors of `attach`, and ItopPermissionError if the account is not an Administrator (recording 231).
     """
-    upload = _Upload(client, INLINE_IMAGE, owner, idempotency_key(temp_id), budget_of(client, deadline))
+    upload = _Upload(client, INLINE_IMAGE, owner, idempotency_key(temp_id), start_deadline(client, deadline))
     earlier = None if is_first else upload.find()
     return earlier or upload.create(file, {"secret": secret})
 
@@ -163,21 +175,24 @@ def find_attachments(
     owner: FileOwner | None = None,
     deadline: float | None = None,
 ) -> dict[str, int]:
-    """Return the ids of the files that have one of these `temp_ids`, by `temp_id` (the lowest, if there are several).
+    """Return the ids of the existing files with these `temp_ids`, by `temp_id`. Of duplicates, return the lowest id.
 
-    A message that is linked to several tickets has the same `temp_id` in each: `owner` chooses one. Recording 252.
+    `owner` limits the search to one ticket: a file of a message that is copied to several tickets has the same
+    `temp_id` in each of them. Recording 252.
     """
-    wanted = {idempotency_key(temp_id): temp_id for temp_id in temp_ids}
-    if not wanted:
+    temp_id_by_key = {idempotency_key(temp_id): temp_id for temp_id in temp_ids}
+    if not temp_id_by_key:
         return {}
-    query = f"SELECT {class_name} AS a WHERE a.temp_id IN ({', '.join(map(quote, wanted))})"
+    query = f"SELECT {class_name} AS a WHERE a.temp_id IN ({', '.join(map(quote, temp_id_by_key))})"
     if owner is not None:
-        query += f" AND {_condition(owner)}"
-    found: dict[str, int] = {}
-    for item in client.get(class_name, query, fields=("id", "temp_id"), deadline=deadline):
-        if (temp_id := wanted.get(item.text("temp_id"))) is not None:
-            found[temp_id] = min(item.id, found.get(temp_id, item.id))
-    return found
+        query += f" AND {_belongs_to(owner)}"
+    id_by_temp_id: dict[str, int] = {}
+    for file in client.get(class_name, query, fields=("id", "temp_id"), deadline=deadline):
+        # The database ignores case and accents, so iTop may return a key that was not asked for.
+        temp_id = temp_id_by_key.get(file.text("temp_id"))
+        if temp_id is not None:
+            id_by_temp_id[temp_id] = min(file.id, id_by_temp_id.get(temp_id, file.id))
+    return id_by_temp_id
 
 
 def delete_attachments(
@@ -188,7 +203,7 @@ def delete_attachments(
     comment: str = "File deleted",
     deadline: float | None = None,
 ) -> int:
-    """Delete the files with these ids, and return how many there were. One that does not exist is no error."""
+    """Delete the files with these ids, and return how many were deleted. An id that does not exist is ignored."""
     attachment_ids = tuple(attachment_ids)
     if not attachment_ids:
         return 0
@@ -199,7 +214,7 @@ def delete_attachments(
         return 0
 
 
-def list_attachments(  # noqa: PLR0913 - which, and what of them
+def list_attachments(  # noqa: PLR0913 - which attachments, and which fields
     client: Client,
     item_class: str,
     item_ids: Iterable[int],
@@ -208,10 +223,11 @@ def list_attachments(  # noqa: PLR0913 - which, and what of them
     fields: Iterable[str] = ("id", "item_id"),
     deadline: float | None = None,
 ) -> Found:
-    """Return the attachments of these tickets without their contents: iTop knows name, type and size only with them.
+    """Return the attachments of these tickets without their contents. Recordings 275 and 276.
 
-    With `added_by_people`, only those that came from the console or the portal, not over REST. Recordings 275 and 276.
-    Raise ValueError if the fields contain the contents, which would bring every file.
+    Name, type and size of a file are not available either: iTop returns them only together with the contents.
+    `added_by_people` leaves out attachments that were created over REST, so those from the console and the portal
+    remain. Raise ValueError if `fields` include the contents, because iTop would then send every file.
     """
     fields = tuple(fields)
     if any(name in ("contents", "*", "*+") for name in fields):
@@ -229,10 +245,10 @@ def list_attachments(  # noqa: PLR0913 - which, and what of them
 def read_attachment(
     client: Client, attachment_id: int, *, max_bytes: int, path: Path, deadline: float | None = None
 ) -> AttachmentFile:
-    """Write an attachment to `path` and return it. Nothing is left there if an error is raised.
+    """Download an attachment to `path` and return it. After an error, the file at `path` is deleted. Recording 251.
 
-    Raise FileTooLargeError as soon as more than `max_bytes` have come, or if it does not fit into iTop's memory, and
-    ObjectNotFoundError if it does not exist (any more). Recording 251.
+    Raise FileTooLargeError if the attachment has more than `max_bytes` or does not fit into iTop's memory, and
+    ObjectNotFoundError if it does not exist (any more).
     """
     try:
         with path.open("wb") as opened:
@@ -242,7 +258,7 @@ def read_attachment(
                 attachment_id,
                 "contents",
                 into=DocumentSink(file),
-                max_bytes=_RESPONSE_FACTOR * max_bytes + _RESPONSE_EXTRA,
+                max_bytes=_RESPONSE_FACTOR * max_bytes + _RESPONSE_EXTRA_BYTES,
                 deadline=deadline,
             )
             if not found.objects:
@@ -260,13 +276,13 @@ def read_attachment(
     )
 
 
-def read_inline_image(  # noqa: PLR0913 - which, and where to
+def read_inline_image(  # noqa: PLR0913 - which image, and where to write it
     client: Client, image_id: int, secret: str, *, max_bytes: int, path: Path, deadline: float | None = None
 ) -> AttachmentFile:
-    """Write a picture of a log entry to `path` and return it; its name is not known (""). Recording 226.
+    """Download a picture of a log entry to `path` and return it. Its name is "": iTop does not send it. Recording 226.
 
-    It is fetched without a login: id and secret suffice. Nothing is left at `path` if an error is raised: as for
-    `read_attachment`, and UnclassifiedError if iTop sent something else than a picture.
+    The request carries no login, because id and secret suffice. After an error, the file at `path` is deleted. Raise
+    the errors of `read_attachment`, and UnclassifiedError if iTop sent anything but a picture.
     """
     query = urlencode({"operation": "download_inlineimage", "id": image_id, "s": secret})
     try:
@@ -277,49 +293,52 @@ def read_inline_image(  # noqa: PLR0913 - which, and where to
             )
         content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if response.status != 200 or not content_type.startswith("image/"):
-            raise _not_a_picture(response.status, content_type, path, image_id)
+            raise _no_picture_error(response.status, content_type, path, image_id)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     return AttachmentFile(path, "", content_type, file.size)
 
 
-def _not_a_picture(status: int, content_type: str, path: Path, image_id: int) -> ItopError:
+def _no_picture_error(status: int, content_type: str, path: Path, image_id: int) -> ItopError:
+    """Return the error for a response that is not a picture. Its body is the file at `path`."""
     with path.open("rb") as opened:
-        text = opened.read(_RESPONSE_EXTRA)
-    if status == 404 or (status == 200 and _NO_SUCH_IMAGE.search(text)):
+        page = opened.read(_RESPONSE_EXTRA_BYTES)
+    if status == 404 or (status == 200 and _NO_SUCH_IMAGE.search(page)):
         return ObjectNotFoundError(f"Invalid object {INLINE_IMAGE}::{image_id}, or a wrong secret")
     return UnclassifiedError(
         f"HTTP {status}: not a picture ({content_type or 'no content type'})", status=status
     )
 
 
-def _condition(owner: FileOwner) -> str:
+def _belongs_to(owner: FileOwner) -> str:
+    """Return the OQL condition that the file with the alias `a` belongs to this ticket."""
     return f"a.item_class = {quote(owner.item_class)} AND a.item_id = {quote(owner.item_id)}"
 
 
 @dataclass(frozen=True)
 class _Upload:
-    """The creation of one file in iTop."""
+    """Finds or creates one file in iTop."""
 
     client: Client
     class_name: str
     owner: FileOwner
     temp_id: str
-    budget: Deadline
+    time_limit: Deadline
 
     def find(self) -> Attached | None:
-        """Return the file that an earlier attempt created."""
-        found = find_attachments(
+        """Return the file that an earlier attempt created, or None."""
+        id_by_temp_id = find_attachments(
             self.client,
             [self.temp_id],
             class_name=self.class_name,
             owner=self.owner,
-            deadline=self.budget.remaining(),
+            deadline=self.time_limit.remaining(),
         )
-        return Attached(found[self.temp_id], existed=True) if found else None
+        return Attached(id_by_temp_id[self.temp_id], existed=True) if id_by_temp_id else None
 
     def create(self, file: AttachmentFile, fields: Mapping[str, Any]) -> Attached:
+        """Create the file with these additional fields."""
         values = {
             "item_class": self.owner.item_class,
             "item_id": self.owner.item_id,
@@ -334,14 +353,15 @@ class _Upload:
             **fields,
         }
         try:
-            return self._create(file, values)
+            return self._send(file, values)
         except InvalidValueError as rejection:
-            if rejection.attribute != "user_id" or not values.pop("user_id", 0):
+            if rejection.attribute != "user_id" or "user_id" not in values:
                 raise
-            # Nothing was written. An author that cannot be set must not prevent the upload.
-            return self._create(file, values)
+        # Nothing was written. An author that cannot be set must not prevent the upload.
+        del values["user_id"]
+        return self._send(file, values)
 
-    def _create(self, file: AttachmentFile, values: Mapping[str, Any]) -> Attached:
+    def _send(self, file: AttachmentFile, values: Mapping[str, Any]) -> Attached:
         with file.path.open("rb") as opened:
             try:
                 created = self.client.create(
@@ -350,7 +370,7 @@ class _Upload:
                     comment=self.temp_id,
                     output_fields=("id",),
                     file=opened,
-                    deadline=self.budget.remaining(),
+                    deadline=self.time_limit.remaining(),
                 )
             except (
                 RequestTooLargeError,
@@ -358,22 +378,26 @@ class _Upload:
                 ItopLoginError,
                 OutOfResourcesError,
             ) as error:
-                size = opened.seek(0, 2)
+                size = opened.seek(0, os.SEEK_END)
                 return self._find_after(error, size)
         return Attached(created.id, existed=False)
 
     def _find_after(self, error: ItopError, size: int) -> Attached:
-        """Return the file if iTop created it in spite of the error, else raise the error: of the file or of iTop.
+        """Return the file if iTop created it in spite of the error. Otherwise raise the error or FileTooLargeError.
 
-        PHP drops the fields of a body over its post_max_size, the login among them (recordings 256 and 257), and a
-        part over its upload_max_filesize; PHP's memory and the database's packet end the request (recording 258).
+        A large file makes PHP drop parts of the request, so iTop reports another problem. If the body exceeds
+        post_max_size, all fields are missing, including the login (recordings 256 and 257). If a part exceeds
+        upload_max_filesize, that part is missing. A file that exceeds PHP's memory or the database's
+        max_allowed_packet ends the request with OutOfResourcesError. iTop may have created the file before that
+        (recording 258).
         """
-        if isinstance(error, ItopLoginError):
-            if size < MIN_TOO_LARGE_BYTES:
-                raise error
-            self.client.list_operations(deadline=self.budget.remaining())  # raises if the login is refused
-        elif not isinstance(error, RequestTooLargeError) and size < MIN_TOO_LARGE_BYTES:
+        if size < MIN_TOO_LARGE_BYTES and not isinstance(error, RequestTooLargeError):
             raise error
-        elif isinstance(error, OutOfResourcesError) and (found := self.find()):
-            return found
+        if isinstance(error, ItopLoginError):
+            # Raises an error if the login itself is refused.
+            self.client.list_operations(deadline=self.time_limit.remaining())
+        elif isinstance(error, OutOfResourcesError):
+            created_earlier = self.find()
+            if created_earlier:
+                return created_earlier
         raise FileTooLargeError(error.detail, size=size) from error

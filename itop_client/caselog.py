@@ -1,4 +1,4 @@
-"""Entries of a case log: those to write and those that were read."""
+"""Entries of a case log: LogItem is an entry to write, LogEntry is an entry that was read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any
 class LogItem:
     """An entry to write. `message` is HTML, `date` is in seconds since 1970.
 
-    The author (recordings 091 to 097) is that of `user_id`, the id of a User, not of a Person; `user_login` is then
-    ignored. With 0, iTop shows `user_login` as given. With None, it is the API account. Only an Administrator account
-    may set anything but None.
+    `user_id` decides who is shown as the author (recordings 091 to 097):
 
-    Raise ValueError if the message is empty: iTop would store a stray <!DOCTYPE> instead.
+    - The id of a User (not of a Person): this user. `user_login` is ignored.
+    - 0: the text in `user_login`, as given.
+    - None: the API account. Only an Administrator account may set anything else.
+
+    Raise ValueError if the message is empty, because iTop would store a stray <!DOCTYPE> in its place.
     """
 
     message: str
@@ -28,7 +30,7 @@ class LogItem:
             raise ValueError("a log entry needs a message")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the entry in the form that `add_item` and `items` take."""
+        """Return the entry as `add_item` and `items` in a request contain it."""
         item: dict[str, Any] = {"message": self.message, "format": "html", "date": f"@{self.date}"}
         if self.user_id is not None:
             item |= {"user_id": self.user_id, "user_login": self.user_login}
@@ -37,7 +39,7 @@ class LogItem:
 
 @dataclass(frozen=True)
 class LogEntry:
-    """An entry in iTop. `date` is "YYYY-MM-DD HH:MM:SS" in the server's time zone."""
+    """An entry in iTop. `date` is "YYYY-MM-DD HH:MM:SS" in the time zone of the iTop server."""
 
     date: str
     user_login: str

@@ -42,8 +42,8 @@ T = TypeVar("T")
 class ServerInfo:
     """Facts about a server from its response to `list_operations`.
 
-    `seconds` is how long the call took, `version` that of the REST interface, `date` the server's clock and
-    `certificate_end` the end of its certificate's validity (both in seconds since 1970, None if unknown).
+    `seconds` is how long the call took, and `version` is the version of the REST interface. `date` is the time of the
+    server's clock, and `certificate_end` is when its certificate expires: both in seconds since 1970, None if unknown.
     """
 
     seconds: float
@@ -55,7 +55,7 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class Found:
-    """One page of the objects found. `total` counts all matches, whatever the limit."""
+    """One page of the objects found. `total` is the number of matches on all pages."""
 
     total: int
     objects: tuple[ItopObject, ...] = ()
@@ -70,10 +70,12 @@ class Found:
 class Client:
     """Client for the iTop at `url` (its base address) with one account: `token`, or `user` and `password`.
 
-    `deadline` is the wall-clock time of a call in seconds, unless the call has its own. Threads can share a client.
-    No call is repeated, except for reads by `repeating_reads`. If the address is invalid or contains a password, each
-    call raises ItopUnreachableError. `on_call(operation, class_name, seconds, outcome)` is called after each call;
-    outcome is "ok" or the error's class name. It must not raise.
+    `deadline` is the time limit of a call in seconds (wall-clock), unless the call has its own. Threads can share a
+    client. A client repeats no call, except for the reads of a client that `repeating_reads` returned. If the address
+    is invalid or contains a password, each call raises ItopUnreachableError.
+
+    `on_call(operation, class_name, seconds, outcome)` is called after each call. `outcome` is "ok" or the name of the
+    error's class. `on_call` must not raise.
     """
 
     def __init__(  # noqa: PLR0913 - settings, all by keyword
@@ -98,7 +100,7 @@ class Client:
         self.repeats_reads = False
 
     def repeating_reads(self) -> Client:
-        """Return a client of the same account that repeats a `get` without a response, within its deadline."""
+        """Return a client with the same account that repeats a `get` without a response until the call's deadline."""
         client = copy.copy(self)
         client.repeats_reads = True
         return client
@@ -116,26 +118,28 @@ class Client:
         page: int = 1,
         deadline: float | None = None,
     ) -> Found:
-        """Return the objects that match `key`: an id, OQL or criteria. An id that does not exist finds nothing.
+        """Return the objects that match `key`, which is an id, OQL, or criteria such as {"ref": "R-000042"}.
 
-        Pages are numbered from 1. Recordings 028 to 059.
+        If the id does not exist, nothing is found; that is no error. `limit` is the number of objects on a page. Pages
+        are numbered from 1. Recordings 028 to 059.
         """
-        request = {"class": class_name, "key": _key(key), "output_fields": _comma_separated(fields)}
+        request = {"class": class_name, "key": _to_json(key), "output_fields": _comma_separated(fields)}
         if limit is not None:
             request |= {"limit": str(limit), "page": str(page)}
-        budget = http.Deadline(self.deadline if deadline is None else deadline)
+        time_limit = http.Deadline(self.deadline if deadline is None else deadline)
 
         def read() -> dict[str, Any]:
-            return self._call("core/get", request, budget.remaining())[0]
+            return self._call("core/get", request, time_limit.remaining())[0]
 
         envelope = retry_read(read, ItopNoResponseError) if self.repeats_reads else read()
         total, objects = read_total(envelope), read_objects(envelope)
-        # "Nothing found" decides about writes, so it is only believed if iTop said so.
-        if not objects and total > 0 and page == 1 and limit != 0:
+        # Writes depend on whether something was found, so a response that contradicts itself is an error.
+        must_contain_objects = total > 0 and page == 1 and limit != 0
+        if must_contain_objects and not objects:
             raise unexpected_response(f"it found {total} objects and contains none")
         return Found(total, objects)
 
-    def get_document(  # noqa: PLR0913 - what, and where to
+    def get_document(  # noqa: PLR0913 - which document, and where to write it
         self,
         class_name: str,
         key: int,
@@ -145,9 +149,10 @@ class Client:
         max_bytes: int,
         deadline: float | None = None,
     ) -> Found:
-        """Return the object with this id, the data of its document decoded into the sink. Recording 251.
+        """Write the file in this attribute into the sink. Return the object with this id, if it exists. Recording 251.
 
-        Raise FileTooLargeError if the response has more than `max_bytes`.
+        The returned attribute contains the file's name and type, but not its data. Raise FileTooLargeError if the
+        response has more than `max_bytes`.
         """
         request = {"class": class_name, "key": key, "output_fields": attribute}
         envelope = self._call("core/get", request, deadline, into=into, max_bytes=max_bytes)[0]
@@ -156,9 +161,10 @@ class Client:
     def download(
         self, path: str, *, into: http.Sink, max_bytes: int, deadline: float | None = None
     ) -> http.Response:
-        """Write what iTop sends for `path` (such as "/pages/x.php?id=1") into the sink, whatever its status.
+        """Write what iTop sends for `path` (such as "/pages/x.php?id=1") into the sink, whatever the HTTP status.
 
-        Neither is a login sent nor a redirect followed. Raise FileTooLargeError if it has more than `max_bytes`.
+        The request contains no login, and a redirect is not followed. Raise FileTooLargeError if the body has more than
+        `max_bytes`.
         """
         try:
             return self._exchange("GET", path, deadline, into=into, max_bytes=max_bytes)
@@ -178,8 +184,8 @@ class Client:
     ) -> ItopObject:
         """Create an object and return it. Its history shows `comment` as the author. Recordings 060 to 088.
 
-        The base64 of `file` (opened, on disk) takes the place of streams.FILE_DATA in the fields while the request is
-        sent as multipart/form-data.
+        `file` is an open file on disk. One of the fields must contain streams.FILE_DATA: the base64 of the file is sent
+        in its place, as multipart/form-data.
         """
         request = {"class": class_name, "fields": dict(fields), "comment": comment}
         return self._write("core/create", request, output_fields, deadline, file)
@@ -195,7 +201,7 @@ class Client:
         deadline: float | None = None,
     ) -> ItopObject:
         """Update the one object that `key` matches and return it. Recordings 089 to 110, 121, 122, 127, 128."""
-        request = {"class": class_name, "key": _key(key), "fields": dict(fields), "comment": comment}
+        request = {"class": class_name, "key": _to_json(key), "fields": dict(fields), "comment": comment}
         return self._write("core/update", request, output_fields, deadline)
 
     def apply_stimulus(  # noqa: PLR0913 - the parameters of core/apply_stimulus
@@ -209,10 +215,13 @@ class Client:
         output_fields: Iterable[str] = ("friendlyname",),
         deadline: float | None = None,
     ) -> ItopObject:
-        """Change an object's state and return it. `fields` are what the stimulus requires. Recordings 111 to 119."""
+        """Apply a stimulus (a transition to another state) to the one object that `key` matches, and return the object.
+
+        `fields` are the attributes that the transition requires. Recordings 111 to 119.
+        """
         request = {
             "class": class_name,
-            "key": _key(key),
+            "key": _to_json(key),
             "stimulus": stimulus,
             "fields": dict(fields),
             "comment": comment,
@@ -220,15 +229,16 @@ class Client:
         return self._write("core/apply_stimulus", request, output_fields, deadline)
 
     def delete(self, class_name: str, key: Key, *, comment: str, deadline: float | None = None) -> int:
-        """Delete the objects that `key` matches and return how many there were. Recordings 129 to 131.
+        """Delete the objects that `key` matches and return how many were deleted. Recordings 129 to 131.
 
-        iTop's data model says what becomes of objects that refer to them: many are deleted, too (recording 132).
+        iTop's data model decides what happens to objects that refer to them. It often deletes these, too (recording
+        132).
         """
-        request = {"class": class_name, "key": _key(key), "comment": comment}
+        request = {"class": class_name, "key": _to_json(key), "comment": comment}
         return read_deleted(self._call("core/delete", request, deadline)[0])
 
     def list_operations(self, *, deadline: float | None = None) -> tuple[str, ...]:
-        """Return the operations of this iTop, such as "core/get": the cheapest call with a login. Recording 001."""
+        """Return this iTop's operations, such as "core/get". This is the cheapest call with a login. Recording 001."""
         return read_operations(self._call("list_operations", {}, deadline)[0])
 
     def server_info(self, *, deadline: float | None = None) -> ServerInfo:
@@ -257,7 +267,7 @@ class Client:
             raise unexpected_response(f"it contains {len(objects)} objects instead of the one written")
         return objects[0]
 
-    def _call(  # noqa: PLR0913 - a request, and the streams of either direction
+    def _call(  # noqa: PLR0913 - a request, and the streams of both directions
         self,
         operation: str,
         request: Mapping[str, Any],
@@ -267,6 +277,7 @@ class Client:
         into: DocumentSink | None = None,
         max_bytes: int = http.MAX_RESPONSE_BYTES,
     ) -> tuple[dict[str, Any], http.Response]:
+        """Execute an operation. Return the envelope of the response, and the HTTP response."""
         start = time.monotonic()
         outcome = "ok"
         try:
@@ -297,11 +308,13 @@ class Client:
         if file is not None:
             body = MultipartBody(form, request, file)
             return headers | {"Content-Type": body.content_type}, body
-        # Not escaped: a Cyrillic letter would take eight bytes of what the web server accepts instead of six.
+        # ensure_ascii=False keeps the request small, because web servers limit its size. URL-encoded, a Cyrillic
+        # letter has six bytes; escaped as \u0416, it would have eight.
         json_data = json.dumps(request, allow_nan=False, ensure_ascii=False).encode("utf-8", "replace")
         return headers, {**form, "json_data": json_data}
 
-    def _exchange(self, method: str, path: str, deadline: float | None, **more: Any) -> http.Response:
+    def _exchange(self, method: str, path: str, deadline: float | None, **options: Any) -> http.Response:
+        """Call `http.exchange` with these options, and raise its errors as ItopErrors."""
         if self._url_problem:
             raise ItopUnreachableError(self._url_problem)
         try:
@@ -310,20 +323,21 @@ class Client:
                 method,
                 self.url + path,
                 deadline=self.deadline if deadline is None else deadline,
-                **more,
+                **options,
             )
         except http.HttpUnreachableError as error:
             raise ItopUnreachableError(str(error), certificate_problem=error.certificate_problem) from error
         except http.HttpNoResponseError as error:
-            if isinstance(error, http.HttpTooLargeError) and more.get("into") is not None:
+            is_download = options.get("into") is not None
+            if is_download and isinstance(error, http.HttpTooLargeError):
                 raise FileTooLargeError(str(error)) from error
             raise ItopNoResponseError(str(error)) from error
 
 
 def retry_read(read: Callable[[], T], errors: type[ItopError] = ItopError) -> T:
-    """Call `read` until it succeeds, at most MAX_READ_ATTEMPTS times: a read changes nothing.
+    """Call `read` until it succeeds, at most MAX_READ_ATTEMPTS times. This is safe because a read changes nothing.
 
-    Of these `errors`, those that another attempt can avoid are followed by one.
+    It is called again only after one of these `errors`, and only if the error's `retry` is true.
     """
     for _ in range(MAX_READ_ATTEMPTS - 1):
         try:
@@ -335,7 +349,7 @@ def retry_read(read: Callable[[], T], errors: type[ItopError] = ItopError) -> T:
 
 
 def _parse_url(url: str) -> tuple[str, str]:
-    """Return the base address without credentials, and what is wrong with it ("" if nothing is)."""
+    """Return the base address without credentials, and a sentence about what is wrong with `url` ("" if valid)."""
     address = url.strip().rstrip("/").removesuffix(REST_PATH).rstrip("/")
     try:
         parts = urlsplit(address)
@@ -344,7 +358,7 @@ def _parse_url(url: str) -> tuple[str, str]:
         host, base = None, ""
     if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         return base, "iTop's address must look like https://itop.example.com/itop"
-    # Addresses appear in logs, errors and pages, so a password in one would not stay secret.
+    # Addresses appear in logs, errors and pages, so a password in an address would not stay secret.
     if "@" in parts.netloc:
         return base, "iTop's address must not contain a user or a password"
     return base, ""
@@ -357,7 +371,7 @@ def _parse_date(header: str) -> float | None:
         return None
 
 
-def _key(key: Key) -> int | str | dict[str, Any]:
+def _to_json(key: Key) -> int | str | dict[str, Any]:
     return dict(key) if isinstance(key, Mapping) else key
 
 

@@ -5,31 +5,31 @@
         ├── ItopUnreachableError         retry                no connection: the request was never processed
         ├── ItopNoResponseError          retry  may have run  sent, but no complete response came in time
         ├── ItopUnavailableError         retry  may have run  the instance's fault: HTTP 5xx, HTML, maintenance,
-        │   │                                                 read-only, any response that is not known
-        │   ├── UnclassifiedError        retry  may have run  a response that is not known: perhaps the request's
-        │   │                                                 fault; a read shows whether iTop works
-        │   │   └── OutOfResourcesError  retry  may have run  PHP's memory or the database's connection gave out
-        │   ├── ItopLoginError           retry                token, password or account refused
+        │   │                                                 a response with impossible data
+        │   ├── UnclassifiedError        retry  may have run  an unknown response. It may be the request's fault:
+        │   │                                                 a read shows whether iTop works
+        │   │   └── OutOfResourcesError  retry  may have run  PHP ran out of memory, or iTop lost its database
+        │   ├── ItopLoginError           retry                iTop refused the token, password or account
         │   └── ItopPermissionError      retry                the account lacks permissions, or iTop is read-only
-        │       └── ItopNotAdministratorError  retry          only Administrators set a log entry's author
-        └── ItopRejectedError                                 the request's fault, in one of the known ways
+        │       └── ItopNotAdministratorError  retry          only Administrators may set a log entry's author
+        └── ItopRejectedError                                 the request's fault, recognised with certainty
             ├── InvalidValueError                             missing, too long, not allowed, no such object
             ├── UnknownAttributeError
             ├── UnknownClassError
             ├── InvalidQueryError                             OQL that does not parse
             ├── ObjectNotFoundError                           the object itself does not exist
-            ├── NoMatchError                                  a query or criteria that found nothing
-            ├── MultipleMatchesError                          ... or more than the one object it had to find
-            ├── LogFullError                                  a case log holds about 300 entries
+            ├── NoMatchError                                  a query or criteria found nothing
+            ├── MultipleMatchesError                          a query or criteria found more than the one object
+            ├── LogFullError                                  a case log accepts only about 300 entries
             ├── UnsupportedCharacterError                     the database's character set lacks a character
             ├── RequestTooLargeError                          for the web server, PHP or the database
-            │   └── FileTooLargeError                         because of the file in it, or a file to read is
-            ├── CheckFailedError                              a check of the data model or of the site's own
+            │   └── FileTooLargeError                         the file to send or to receive is the cause
+            ├── CheckFailedError                              a check of iTop or of the site refused the object
             ├── InvalidStimulusError                          wrong state, unknown, or a mandatory field is missing
             └── MalformedRequestError
 
-`retry`: repeating the request may succeed with nothing changed. `may_have_run`: a write may have been executed, or
-may still be. A rejection is recognised by its meaning, whatever the language of the account and the version of iTop.
+`retry`: the same request may succeed later. `may_have_run`: iTop may have executed a write, or may still execute it.
+Rejections are recognised in every language of the account and in every supported version of iTop.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from .http import CertificateProblem
 def redact(text: str, secrets: Iterable[str], replacement: str = "***") -> str:
     """Return the text with each secret replaced.
 
-    Only whole words are replaced: a password "admin" must not make "Administrator" unreadable.
+    A secret is replaced only where it is a whole word. So the password "admin" leaves "Administrator" readable.
     """
     for secret in filter(None, secrets):
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", lambda _: replacement, text)
@@ -56,8 +56,8 @@ def redact(text: str, secrets: Iterable[str], replacement: str = "***") -> str:
 class RemoteError(Exception):
     """A request to a remote system did not succeed.
 
-    `code` identifies the kind of error for programs. `detail` is what the remote system or the network said, without
-    secrets. `str()` is a readable English sentence that contains both.
+    `code` identifies the kind of error for programs, `summary` for people (in English). `detail` is the text of the
+    remote system or of the network, without secrets. `str()` combines `summary` and `detail`.
     """
 
     code: ClassVar[str] = ""
@@ -73,7 +73,7 @@ class RemoteError(Exception):
         return f"{self.summary}: {self.detail}" if self.detail else f"{self.summary}."
 
     def redact(self, secrets: Iterable[str]) -> None:
-        """Replace these secrets in the error, in case the remote system repeated them."""
+        """Replace these secrets in the error's text, because a remote system may repeat them in its response."""
         self.detail = redact(self.detail, secrets)
         self.args = (self.detail,)
 
@@ -86,9 +86,9 @@ class ItopError(RemoteError):
 
 
 class ItopUnreachableError(ItopError):
-    """No connection: the request was certainly never processed.
+    """No connection: iTop certainly never processed the request.
 
-    `certificate_problem` is set when the server's TLS certificate was not accepted.
+    `certificate_problem` is set if the server's TLS certificate was not accepted.
     """
 
     code = "itop_unreachable"
@@ -101,16 +101,16 @@ class ItopUnreachableError(ItopError):
 
 
 class ItopNoResponseError(ItopError):
-    """Sending began and no complete response came in time: a write may have run, or may still run."""
+    """Sending began, but no complete response came in time. iTop may have executed a write, or may still execute it."""
 
     code = "itop_no_response"
     summary = "iTop did not respond in time"
 
 
 class ItopUnavailableError(ItopError):
-    """The instance cannot process requests, or its response is not known. It is not the request's fault.
+    """The instance cannot process requests. This is not the fault of the single request.
 
-    `status` is the HTTP status, 0 if it does not matter.
+    `status` is the HTTP status. It is 0 if the error was not recognised by the status.
     """
 
     code = "itop_unavailable"
@@ -122,9 +122,9 @@ class ItopUnavailableError(ItopError):
 
 
 class UnclassifiedError(ItopUnavailableError):
-    """iTop, or a proxy in front of it, answered in an unknown way.
+    """iTop, or a proxy in front of it, sent an unknown response.
 
-    Either the instance is not working, or this one request makes it fail: a read shows which.
+    Either the instance is not working, or only this request makes it fail. A harmless read shows which of them it is.
     """
 
     code = "itop_unknown_response"
@@ -132,9 +132,10 @@ class UnclassifiedError(ItopUnavailableError):
 
 
 class OutOfResourcesError(UnclassifiedError):
-    """PHP's memory or the database's connection gave out while iTop processed the request.
+    """PHP ran out of memory, or the database closed the connection, while iTop processed the request.
 
-    Either the server is overloaded, or this one request is too large for it: a read shows which.
+    Either the server is overloaded, or only this request is too large for it. A harmless read shows which of them it
+    is.
     """
 
 
@@ -164,7 +165,7 @@ class ItopLoginError(ItopUnavailableError):
 class ItopPermissionError(ItopUnavailableError):
     """The account lacks permissions on the class, or iTop is in read-only mode. Nothing was executed.
 
-    iTop's response is the same in both cases: only a later attempt shows which it was.
+    iTop's response is the same in both cases. If a later attempt succeeds, it was the read-only mode.
     """
 
     code = "itop_not_allowed"
@@ -180,7 +181,7 @@ class ItopNotAdministratorError(ItopPermissionError):
 
 
 class ItopRejectedError(ItopError):
-    """iTop will not execute the request, now or later.
+    """iTop will never execute this request, so a retry is useless.
 
     `attribute` is the code of the attribute that iTop named, or "".
     """
@@ -196,7 +197,7 @@ class ItopRejectedError(ItopError):
 
 
 class ProblemKind(StrEnum):
-    """The kind of problem that a value has; OTHER when iTop's text is not known."""
+    """What is wrong with a value. OTHER means that iTop's text is unknown."""
 
     MISSING = "missing"
     NOT_ALLOWED = "not_allowed"
@@ -209,9 +210,10 @@ class ProblemKind(StrEnum):
 
 @dataclass(frozen=True)
 class ValueProblem:
-    """One value that iTop did not accept. `label` may be ""; `detail` is iTop's own text.
+    """One value that iTop did not accept.
 
-    `length` and `max_length` are set when the value was too long.
+    `attribute` and `label` are the attribute's code and label. Each is "" if iTop did not name it. `detail` is iTop's
+    own text. `length` and `max_length` are 0 unless the value was too long.
     """
 
     attribute: str
@@ -223,7 +225,7 @@ class ValueProblem:
 
 
 class InvalidValueError(ItopRejectedError):
-    """A value is missing, too long, not allowed or names no object. iTop may report several `problems`."""
+    """A value is missing, too long or not allowed, or refers to no object. iTop may report several `problems`."""
 
     code = "invalid_value"
     summary = "iTop rejected a value"
@@ -244,7 +246,7 @@ class InvalidValueError(ItopRejectedError):
 
 
 class UnknownAttributeError(ItopRejectedError):
-    """The class has no such attribute. `known`: the valid names, where iTop lists them."""
+    """The class has no such attribute. `known` are the names of its attributes, () if iTop does not list them."""
 
     summary = "iTop does not know the attribute"
 
@@ -254,7 +256,7 @@ class UnknownAttributeError(ItopRejectedError):
 
 
 class UnknownClassError(ItopRejectedError):
-    """The data model has no class `class_name`. `known`: its classes, where iTop lists them."""
+    """The data model has no class `class_name`. `known` are its classes, () if iTop does not list them."""
 
     summary = "iTop does not know the class"
 
@@ -278,7 +280,7 @@ class ObjectNotFoundError(ItopRejectedError):
 
 
 class NoMatchError(ItopRejectedError):
-    """The query or criteria found nothing. `attribute` is set when they were the value of an external key."""
+    """The query or criteria found nothing. `attribute` is set if they were given as the value of an external key."""
 
     summary = "iTop found no matching object"
 
@@ -290,7 +292,7 @@ class MultipleMatchesError(ItopRejectedError):
 
 
 class LogFullError(ItopRejectedError):
-    """The log's index is full (about 300 entries): it accepts no further entry."""
+    """The log accepts no further entry, because its index is full (after about 300 entries)."""
 
     code = "log_full"
     summary = "The log is full"
@@ -311,9 +313,9 @@ class RequestTooLargeError(ItopRejectedError):
 
 
 class FileTooLargeError(RequestTooLargeError):
-    """One file is larger than iTop accepts or than the caller's limit. The instance works, and other files may pass.
+    """One file is larger than iTop accepts, or larger than the caller's limit. Smaller files can still be copied.
 
-    `size` is the size of the file in bytes (of one that was being read: what had been read of it), 0 if unknown.
+    `size` is the size of the file in bytes, 0 if unknown. For a download, it is the number of bytes that were read.
     """
 
     code = "file_too_large_for_itop"
@@ -325,13 +327,16 @@ class FileTooLargeError(RequestTooLargeError):
 
 
 class CheckFailedError(ItopRejectedError):
-    """A check of the data model refused the object, in words of its own."""
+    """A check of the data model refused the object. `detail` is the check's own text."""
 
     summary = "A check in iTop refused the object"
 
 
 class InvalidStimulusError(ItopRejectedError):
-    """The stimulus is unknown, not valid in this state, or lacks a mandatory field (`attribute`: the first)."""
+    """The stimulus is unknown or not valid in this state, or a mandatory attribute is missing.
+
+    `attribute` is the first missing one, "" if none is missing.
+    """
 
     summary = "iTop rejected the change of state"
 

@@ -1,17 +1,17 @@
 """Send one HTTP request with a deadline for the whole exchange.
 
-A read timeout limits only the wait for the next byte, so a server that sends single bytes can exceed it. Here the
-deadline is wall-clock time for everything: name lookup, connecting, TLS, sending, headers and body. When it passes,
-another thread shuts the socket down, which wakes up the thread that reads from it. No request is ever repeated.
+A read timeout limits only the wait for the next byte, so a server that sends single bytes can take forever. Here the
+deadline is wall-clock time for everything: name lookup, connecting, TLS, sending, headers and body. At the deadline,
+another thread shuts the socket down. This wakes up the thread that reads from it. No request is ever repeated.
 
 `exchange` either returns the complete response, whatever its status, or raises:
 
-- HttpUnreachableError: not one byte of the request was sent, so it was certainly never processed.
-- HttpNoResponseError: sending began and no complete response came. The request may have been processed, or may still
-  be.
+- HttpUnreachableError: not one byte of the request was sent, so the server certainly never processed it.
+- HttpNoResponseError: sending began, but no complete response came. The server may have processed the request, or may
+  still process it.
 
-Neither a body that is sent nor one that is received has to fit into memory: `data` may produce a body piece by piece,
-and `into` takes the response's body piece by piece.
+Large bodies need not fit into memory. `data` may be a StreamedBody, which produces the request's body piece by piece.
+`into` is a Sink, which takes the response's body piece by piece.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-# An idle connection is not reused after this time: a firewall may have dropped it without informing either side, and
-# a write sent into it cannot be told apart from one that was executed.
+# A connection that was idle for longer is not reused: a firewall may have dropped it without informing either side.
+# After a write into such a connection, nobody could know whether it was executed.
 MAX_IDLE_SECONDS = 15.0
 MAX_RESPONSE_BYTES: Final = 20_000_000
 CHUNK_BYTES: Final = 65_536
@@ -68,7 +68,7 @@ _CERTIFICATE_PROBLEMS: Final = {
 
 
 class HttpError(Exception):
-    """There is no complete response.
+    """The exchange ended without a complete response.
 
     `certificate_problem` is set when the server's TLS certificate was not accepted.
     """
@@ -77,7 +77,7 @@ class HttpError(Exception):
 
 
 class HttpUnreachableError(HttpError):
-    """No connection (refused, DNS, TLS, connect timeout): the request was certainly never processed."""
+    """No connection (refused, DNS, TLS, connect timeout): the server certainly never processed the request."""
 
     def __init__(self, detail: str = "", *, certificate_problem: CertificateProblem | None = None) -> None:
         super().__init__(detail)
@@ -85,15 +85,18 @@ class HttpUnreachableError(HttpError):
 
 
 class HttpNoResponseError(HttpError):
-    """Sending began, then: deadline, dropped connection or body too large. The request may have been processed."""
+    """Sending began, but no complete response came. The server may have processed the request.
+
+    Either the deadline passed, the connection was lost, or the response was too large.
+    """
 
 
 class HttpTooLargeError(HttpNoResponseError):
-    """The response's body is larger than the limit. Reading stopped, and the request was processed."""
+    """The response's body is larger than `max_bytes`, so it was not read to its end."""
 
 
 class StreamedBody(Protocol):
-    """A request body that is produced while it is sent. `len()` is its exact number of bytes."""
+    """A request body that is produced while it is sent. `len()` is its exact size in bytes (the Content-Length)."""
 
     def __len__(self) -> int: ...
 
@@ -101,27 +104,28 @@ class StreamedBody(Protocol):
 
 
 class Sink(Protocol):
-    """Takes a response's body piece by piece. What it raises ends the exchange and reaches the caller."""
+    """Takes a response's body piece by piece. An exception of `write` ends the exchange, and `exchange` raises it."""
 
     def write(self, data: bytes, /) -> object: ...
 
 
 class Deadline:
-    """The wall-clock time left for a piece of work, shared by all the calls that it makes."""
+    """A time limit (wall-clock) that several calls share."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     def remaining(self) -> float:
-        """Return the seconds left, at least 0.1: a call with no time left fails as one without a response."""
+        """Return the seconds left, but at least 0.1: a call that starts too late then fails like any other timeout."""
         return max(0.1, self._end - time.monotonic())
 
 
 @dataclass(frozen=True)
 class Response:
-    """A complete response. Names in `headers` ignore case; `body` is decompressed, and empty if a sink took it.
+    """A complete response.
 
-    `certificate_end` is the end of the server certificate's validity in seconds since 1970, None without TLS.
+    Names in `headers` are case-insensitive. `body` is decompressed; it is empty if a sink took the body.
+    `certificate_end` is when the server's certificate expires, in seconds since 1970. It is None without TLS.
     """
 
     status: int
@@ -133,7 +137,7 @@ class Response:
 def open_session(*, user_agent: str = DEFAULT_USER_AGENT, pool_size: int = 32) -> requests.Session:
     """Return a session for `exchange` that threads can share, with up to `pool_size` connections per host.
 
-    It keeps no cookies, follows no redirects, does not read netrc and repeats nothing. Proxies and certificate
+    It keeps no cookies, follows no redirects, does not read ~/.netrc and repeats no request. Proxies and certificate
     authorities still come from the environment (HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE).
     """
     session = _Session()
@@ -158,11 +162,12 @@ def exchange(  # noqa: PLR0913 - the parts of an HTTP request
 ) -> Response:
     """Send one request, once, and return the complete response, whatever its status.
 
-    `deadline` is in seconds from now; `max_bytes` limits the decompressed body. A body that is produced while it is
-    sent has a Content-Length. With `into`, the response's body is written there, whatever the status: if an error is
-    raised, a part of it may have been. Raise HttpUnreachableError if nothing was sent, HttpTooLargeError if the body
-    is larger than `max_bytes`, and HttpNoResponseError if sending began but no complete response came in time. None
-    of these errors contains a header or a body.
+    `deadline` is in seconds from now. `max_bytes` limits the response's decompressed body. With `into`, the body is
+    written to this sink, whatever the status. After an error, the sink may have received a part of the body.
+
+    Raise HttpUnreachableError if nothing was sent. Raise HttpNoResponseError if sending began but no complete response
+    came in time, and its subclass HttpTooLargeError if the body is larger than `max_bytes`. The texts of these errors
+    contain no header and no body.
     """
     if deadline <= 0:
         raise HttpUnreachableError("no time was left to connect")
@@ -180,16 +185,16 @@ def exchange(  # noqa: PLR0913 - the parts of an HTTP request
             stream=True,
         )
         try:
-            body = _read(response, max_bytes, into)
+            body = _read_body(response, max_bytes, into)
         finally:
             response.close()
-        if watchdog.expired:
+        if watchdog.expired:  # the body may look complete although it was cut off at the deadline
             raise TimeoutError
     except _SinkError as error:
         raise error.cause from None
     except (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
-        # `from None`: the libraries' exceptions may contain the request, its headers or a header's value.
-        raise _failure(error, watchdog) from None
+        # `from None`, because the libraries' exceptions may contain the request and its headers, and so a secret.
+        raise _to_http_error(error, watchdog) from None
     finally:
         _current.watchdog = None
         watchdog.stop()
@@ -197,14 +202,14 @@ def exchange(  # noqa: PLR0913 - the parts of an HTTP request
 
 
 class _SinkError(Exception):
-    """What a sink raised, kept apart from what the network raised: a full disk is no fault of the server."""
+    """Wraps an exception of a sink, because it may be an OSError (a full disk) that is not an error of the network."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__()
         self.cause = cause
 
 
-def _read(response: requests.Response, max_bytes: int, into: Sink | None) -> bytes:
+def _read_body(response: requests.Response, max_bytes: int, into: Sink | None) -> bytes:
     chunks: list[bytes] = []
     size = 0
     for chunk in response.iter_content(CHUNK_BYTES):
@@ -221,18 +226,18 @@ def _read(response: requests.Response, max_bytes: int, into: Sink | None) -> byt
     return b"".join(chunks)
 
 
-def _failure(error: Exception, watchdog: Watchdog) -> HttpUnreachableError | HttpNoResponseError:
-    if isinstance(error, requests.ReadTimeout) or (watchdog.expired and watchdog.sending):
+def _to_http_error(error: Exception, watchdog: Watchdog) -> HttpUnreachableError | HttpNoResponseError:
+    if isinstance(error, requests.ReadTimeout) or (watchdog.expired and watchdog.sending_began):
         return HttpNoResponseError(f"no complete response within {watchdog.seconds:g} s")
     if watchdog.expired:
         return HttpUnreachableError(f"no connection within {watchdog.seconds:g} s")
-    if watchdog.sending:
+    if watchdog.sending_began:
         return HttpNoResponseError(f"the connection was lost before a complete response: {_describe(error)}")
     return HttpUnreachableError(_describe(error), certificate_problem=_certificate_problem(error))
 
 
 def _describe(error: Exception) -> str:
-    """Return the cause as the operating system or TLS describes it, without any value."""
+    """Return what the operating system or TLS says about the last known cause, without hosts, headers or values."""
     description = type(error).__name__
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.strerror:
@@ -262,18 +267,19 @@ def _causes(error: Exception) -> Iterator[BaseException]:
         if isinstance(cause, BaseException) and id(cause) not in seen:
             seen.add(id(cause))
             yield cause
+            # urllib3 keeps a wrapped exception in `reason` or in `args`.
             todo += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
 
 
 class Watchdog:
-    """Shuts the socket of one exchange down at its deadline, and records whether sending began.
+    """Shuts down the socket of one exchange at the deadline, and records the progress of the exchange.
 
-    After that, a body without a length looks as if it had ended: check `expired`.
+    After the shutdown, a response without a Content-Length looks complete. `expired` shows that it is not.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.sending = False
+        self.sending_began = False
         self.expired = False
         self.stopped = False
         self.certificate_end: float | None = None
@@ -283,11 +289,14 @@ class Watchdog:
         _scheduler.add(self._end, self)
 
     def remaining(self) -> float:
+        """Return the seconds left, but never 0: a socket with the timeout 0 does not wait at all."""
         return max(self._end - time.monotonic(), 0.001)
 
     def attach(self, connected: socket.socket) -> None:
-        # A duplicate, because TLS takes over the connection's socket object, the number of a closed socket is soon
-        # reused, and a response may still read from a connection that is closed.
+        """Watch this socket instead of the previous one."""
+        # The watchdog needs a duplicate of its own. TLS replaces the connection's socket object. A connection may be
+        # closed while a response still reads from it, and the number of the closed socket soon belongs to another
+        # socket.
         duplicate = socket.socket(fileno=socket.dup(connected.fileno()))  # type: ignore[attr-defined,unused-ignore]
         with self._lock:
             previous, self._socket = self._socket, duplicate
@@ -297,6 +306,7 @@ class Watchdog:
             previous.close()
 
     def expire(self) -> None:
+        """Shut the socket down: the deadline has passed. The scheduler calls this."""
         with self._lock:
             if self.stopped:
                 return
@@ -305,6 +315,7 @@ class Watchdog:
                 _shut_down(self._socket)
 
     def stop(self) -> None:
+        """Stop watching: the exchange has ended."""
         with self._lock:
             self.stopped = True
             attached, self._socket = self._socket, None
@@ -320,9 +331,10 @@ def _shut_down(connected: socket.socket) -> None:
 
 
 def look_up(host: str, port: int, seconds: float) -> list[Any]:
-    """Return what getaddrinfo returns, which has no timeout. Raise TimeoutError if it takes longer than this.
+    """Return the addresses of a host as `socket.getaddrinfo` does. Raise TimeoutError after this many seconds.
 
-    A lookup that takes too long ends in its own thread.
+    getaddrinfo has no timeout, so it runs in a thread of its own. After a TimeoutError, this thread continues until
+    the lookup ends. Raise the OSError or UnicodeError of getaddrinfo.
     """
     results: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
 
@@ -345,12 +357,9 @@ def look_up(host: str, port: int, seconds: float) -> list[Any]:
 def open_socket(
     addresses: list[Any], watchdog: Watchdog, options: Iterable[tuple[Any, ...]] = ()
 ) -> socket.socket:
-    """Connect to the first of the addresses that answers, and let the watchdog watch the socket.
+    """Connect to the first address that accepts the connection, and let the watchdog watch the socket.
 
-    `addresses` is the return value of `look_up`.
-
-
-    Raise OSError.
+    `addresses` is the result of `look_up`. Raise the last address's OSError if none accepts the connection.
     """
     failure: OSError = OSError("the host name has no address")
     for index, (family, kind, protocol, _, address) in enumerate(addresses):
@@ -358,7 +367,7 @@ def open_socket(
         try:
             for option in options:
                 candidate.setsockopt(*option)
-            # Each address gets an equal share of the time, so that a dead one does not use up all of it.
+            # Each address gets an equal share of the time: an address that does not respond must not use up all of it.
             candidate.settimeout(watchdog.remaining() / (len(addresses) - index))
             candidate.connect(address)
             candidate.settimeout(watchdog.remaining())
@@ -371,17 +380,20 @@ def open_socket(
 
 
 class _DeadlineScheduler:
-    """One thread that expires watchdogs on time.
+    """Expires all watchdogs at their deadlines, in one thread.
 
-    A timer, and therefore a thread, per exchange would have to wait for its turn while many other threads run.
+    A threading.Timer per exchange would need a thread per exchange. With so many threads, a timer's thread would often
+    run too late.
     """
 
     def __init__(self) -> None:
         self._reset()
-        # A forked child inherits neither the thread nor the thread that holds the lock.
+        # A forked child has only the thread that forked. The scheduler's thread is missing there, and a lock that
+        # another thread held would never be released.
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
+        # Deadline (monotonic), number, watchdog. The number decides between equal deadlines: watchdogs have no order.
         self._heap: list[tuple[float, int, Watchdog]] = []
         self._numbers = itertools.count()
         self._changed = threading.Condition()
@@ -392,9 +404,11 @@ class _DeadlineScheduler:
             heapq.heappush(self._heap, (end, next(self._numbers), watchdog))
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="http-deadlines", daemon=True)
-                thread.start()  # if the system refuses, the next call tries again
+                thread.start()
+                # Set only now: if the system allowed no thread (RuntimeError), the next call tries again.
                 self._thread = thread
             elif self._heap[0][2] is watchdog:
+                # This watchdog now expires first, so the thread must wait for it instead of another one.
                 self._changed.notify()
 
     def _run(self) -> None:
@@ -404,11 +418,17 @@ class _DeadlineScheduler:
     def _wait_for_next(self) -> Watchdog:
         with self._changed:
             while True:
-                while self._heap and self._heap[0][2].stopped:  # most stop long before their deadline
+                # Most exchanges end long before their deadline.
+                while self._heap and self._heap[0][2].stopped:
                     heapq.heappop(self._heap)
-                seconds = self._heap[0][0] - time.monotonic() if self._heap else None
-                if seconds is not None and seconds <= 0:
-                    return heapq.heappop(self._heap)[2]
+                if not self._heap:
+                    self._changed.wait()
+                    continue
+                end, _number, watchdog = self._heap[0]
+                seconds = end - time.monotonic()
+                if seconds <= 0:
+                    heapq.heappop(self._heap)
+                    return watchdog
                 self._changed.wait(seconds)
 
 
@@ -416,7 +436,7 @@ _scheduler = _DeadlineScheduler()
 
 
 class _Current(threading.local):
-    """The watchdog of this thread's exchange: urllib3 cannot pass one down to a connection."""
+    """The watchdog of this thread's exchange. It is here because urllib3 cannot pass it down to a connection."""
 
     watchdog: Watchdog | None = None
 
@@ -425,6 +445,8 @@ _current = _Current()
 
 
 class _WatchedConnection(HTTPConnection):
+    """Gives its socket to the current watchdog, and records there when sending begins."""
+
     _connecting = False
     _used_at = 0.0
     _certificate_end: float | None = None
@@ -463,9 +485,9 @@ class _WatchedConnection(HTTPConnection):
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
-        # While connecting, only the CONNECT request to a proxy is sent.
+        # What is sent while connecting is not the request, but only the CONNECT to a proxy.
         if _current.watchdog is not None and not self._connecting:
-            _current.watchdog.sending = True
+            _current.watchdog.sending_began = True
             _current.watchdog.certificate_end = self._certificate_end
         super().send(data)
 
@@ -477,9 +499,10 @@ class _WatchedConnection(HTTPConnection):
 class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
     def connect(self) -> None:
         super().connect()
-        # The parsed certificate is empty if it was not verified.
         tls: Any = self.sock
-        end = (tls.getpeercert() or {}).get("notAfter")
+        # Python returns no certificate if it was not verified.
+        certificate = tls.getpeercert() or {}
+        end = certificate.get("notAfter")
         self._certificate_end = float(ssl.cert_time_to_seconds(end)) if end else None
 
 
@@ -512,9 +535,10 @@ class _Session(requests.Session):
         self.auth = _no_authentication
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
+        # For `response.next`, requests would read a redirect's whole body into memory, even with allow_redirects=False.
         return None
 
 
 def _no_authentication(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Return the request unchanged. Without an `auth`, requests would read ~/.netrc."""
+    """Return the request unchanged. If a session had no `auth`, requests would take one from ~/.netrc."""
     return request

@@ -1,13 +1,16 @@
-"""Writes that happen once, however often they are attempted.
+"""Idempotent writes: iTop executes each of them once, however often it is attempted.
 
-A request whose response never came may still be executed, so checking before the next attempt is not enough. Each
-write carries an idempotency key in `comment`, which iTop stores as `userinfo` of the change. The write's `key` (or the
-ticket's caller) is a query that iTop evaluates when it executes the request, and that matches nothing once a change
-with this idempotency key exists. iTop's history shows the key to people as the author of the change, so it should be
-readable.
+A check before the next attempt would not be enough: iTop may still execute an earlier request whose response never
+came. So iTop itself checks, while it executes the request:
 
-Class names must be those of the objects themselves: iTop stores changes by class, so a parent class ("Ticket") would
-find no idempotency key. iTop compares keys as its database does, ignoring case and accents.
+- Each write carries an idempotency key in `comment`. iTop stores it as `userinfo` of the change.
+- The object to write is given as a query. It matches nothing once a change with this idempotency key exists. For a
+  creation, the caller of the ticket is given as such a query.
+
+iTop's history shows the key as the author of the change, so people should be able to read it.
+
+Class names must be those of the objects themselves. iTop stores changes under the object's own class, so a query for
+its parent class ("Ticket") would find no idempotency key. iTop's database ignores case and accents of keys.
 """
 
 from __future__ import annotations
@@ -39,23 +42,24 @@ CALLER_CLASS: Final = "Person"
 def idempotency_key(text: str, author: str = "") -> str:
     """Return a key such as "Intercom message 37358198341, Alice Martin": one line, at most 255 characters.
 
-    `text` identifies the write and is kept complete; the author is cut. If `text` alone is too long, a digest of all
-    of it replaces its end, so that two different keys never become equal.
+    `text` identifies the write. `author` is only for people who read the key. If the key is too long, the author is
+    cut or left out. If `text` alone is too long, the digest of the complete text replaces its end, so different texts
+    still have different keys.
     """
-    text, author = _one_line(text), _one_line(author)
+    text, author = _to_one_line(text), _to_one_line(author)
     if len(text) > MAX_KEY_LENGTH:
-        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
-        return f"{text[: MAX_KEY_LENGTH - 33].rstrip()} {digest}"
+        ending = " " + hashlib.sha256(text.encode()).hexdigest()[:32]
+        return text[: MAX_KEY_LENGTH - len(ending)].rstrip() + ending
     if not author:
         return text
     key = f"{text}, {author}"
     if len(key) <= MAX_KEY_LENGTH:
         return key
-    space = MAX_KEY_LENGTH - len(text) - len(", …")
-    return f"{text}, {author[:space].rstrip()}…" if space > 0 else text
+    author_length = MAX_KEY_LENGTH - len(text) - len(", …")
+    return f"{text}, {author[:author_length].rstrip()}…" if author_length > 0 else text
 
 
-_normalize = idempotency_key
+_normalize = idempotency_key  # a second name, because functions below have a parameter `idempotency_key`
 
 
 def append(  # noqa: PLR0913 - what, where and how
@@ -69,16 +73,18 @@ def append(  # noqa: PLR0913 - what, where and how
     output_fields: Iterable[str] = (),
     deadline: float | None = None,
 ) -> ItopObject | None:
-    """Append `item` (LogItem.to_json) to a log. Return the ticket, or None if an earlier attempt had written it.
+    """Append `item` (see LogItem.to_json) to the log with the attribute code `log`.
 
-    `output_fields` are the attributes to return, as far as the ticket's data model has them. `deadline` covers
-    everything, including the reads after a rejection. Only one writer per ticket may call this at a time: iTop loses
-    entries of concurrent writers.
+    Return the ticket, or None if an earlier attempt had already written the entry. The ticket has the attributes
+    `output_fields`, or only its name if the data model lacks one of these. `deadline` limits all requests together,
+    including the reads after a rejection.
 
-    Raise ObjectNotFoundError if there is no such ticket, and ItopNoResponseError if iTop rejected the write although
-    the ticket exists and the key does not: try again later.
+    Only one writer per ticket may call this at a time, because iTop loses entries of concurrent writers.
+
+    Raise ObjectNotFoundError if there is no such ticket. Raise ItopNoResponseError if iTop rejected the write although
+    the ticket exists and no change has the key: try again later.
     """
-    budget = budget_of(client, deadline)
+    time_limit = start_deadline(client, deadline)
     idempotency_key = _normalize(idempotency_key)
     query = (
         f"SELECT {ticket_class} AS t WHERE t.id = {quote(ticket_id)} AND t.id NOT IN"
@@ -94,12 +100,12 @@ def append(  # noqa: PLR0913 - what, where and how
             {log: {"add_item": dict(item)}},
             comment=idempotency_key,
             output_fields=("friendlyname", *output_fields),
-            deadline=budget.remaining(),
+            deadline=time_limit.remaining(),
         )
 
     def is_written() -> bool:
         return bool(
-            written_keys(client, ticket_class, ticket_id, [idempotency_key], deadline=budget.remaining())
+            written_keys(client, ticket_class, ticket_id, [idempotency_key], deadline=time_limit.remaining())
         )
 
     output_fields = tuple(output_fields)
@@ -112,9 +118,10 @@ def append(  # noqa: PLR0913 - what, where and how
             # Nothing was written. An attribute that cannot be returned must not prevent the write.
             return write(())
     except NoMatchError as rejection:
+        # The query matched nothing: an earlier attempt wrote the entry, or the ticket does not exist.
         if retry_read(is_written):
             return None
-        if not retry_read(lambda: client.get(ticket_class, ticket_id, deadline=budget.remaining())):
+        if not retry_read(lambda: client.get(ticket_class, ticket_id, deadline=time_limit.remaining())):
             raise ObjectNotFoundError(f"Invalid object {ticket_class}::{ticket_id}") from rejection
         raise ItopNoResponseError("the write was rejected without a valid reason") from rejection
 
@@ -127,16 +134,17 @@ def written_keys(
     *,
     deadline: float | None = None,
 ) -> frozenset[str]:
-    """Return those keys that were written to a log of the ticket. One call if none was, or for a single key.
+    """Return those of the keys with which an entry was written to a log of the ticket.
 
-    The query goes through the ticket's class, so that it works for accounts that are not Administrator. Its result
-    only says whether one of the keys exists, so a set that contains some is halved until each key is known.
+    The query selects the ticket, not its changes, because only an Administrator may read changes. Its result only says
+    whether at least one of the keys was written. So the search halves a list with a written key until a single key is
+    left. It needs one request for a single key, and also if no key was written.
     """
-    budget = budget_of(client, deadline)
+    time_limit = start_deadline(client, deadline)
     written: set[str] = set()
-    todo = [sorted(set(idempotency_keys))]
-    while todo:
-        keys = todo.pop()
+    lists_to_check = [sorted(set(idempotency_keys))]
+    while lists_to_check:
+        keys = lists_to_check.pop()
         if not keys:
             continue
         query = (
@@ -144,13 +152,13 @@ def written_keys(
             f" WHERE t.id = {quote(ticket_id)} AND o.objclass = {quote(ticket_class)}"
             f" AND o.userinfo IN ({', '.join(quote(_normalize(key)) for key in keys)})"
         )
-        if not client.get(ticket_class, query, limit=1, deadline=budget.remaining()).total:
+        if not client.get(ticket_class, query, limit=1, deadline=time_limit.remaining()).total:
             continue
         if len(keys) == 1:
             written.update(keys)
         else:
             middle = len(keys) // 2
-            todo += [keys[:middle], keys[middle:]]
+            lists_to_check += [keys[:middle], keys[middle:]]
     return frozenset(written)
 
 
@@ -165,13 +173,15 @@ def apply_once(  # noqa: PLR0913 - what, where and how
     idempotency_key: str,
     deadline: float | None = None,
 ) -> ItopObject | None:
-    """Apply a stimulus to a ticket that is in one of these states. Return the ticket, or None if nothing was changed.
+    """Apply a stimulus to a ticket if its state is one of `states`. Return the ticket, or None if nothing was changed.
 
-    `status` is the code of the attribute with the state; it is returned, too. Nothing is changed if the ticket is gone
-    or in another state, or if an earlier attempt with this key has changed it. That is so even if it is back in one of
-    the states since: a request that is executed late undoes nobody's work.
+    `status` is the code of the attribute that contains the state. The returned ticket has this attribute.
 
-    Raise InvalidStimulusError if the ticket's life cycle does not allow it.
+    Nothing is changed if the ticket does not exist, if it is in another state, or if an earlier attempt with this key
+    changed it. The last case also covers a ticket that somebody has put back into one of `states` since then, so a
+    request that iTop executes late does not undo this person's change.
+
+    Raise InvalidStimulusError if the ticket's life cycle does not allow the stimulus.
     """
     idempotency_key = _normalize(idempotency_key)
     query = (
@@ -196,7 +206,7 @@ def apply_once(  # noqa: PLR0913 - what, where and how
 
 
 class CreateResult(NamedTuple):
-    """A ticket, and whether an earlier attempt had created it."""
+    """A ticket. `existed` is whether an earlier attempt had already created the ticket."""
 
     ticket: ItopObject
     existed: bool
@@ -213,22 +223,24 @@ def create(  # noqa: PLR0913 - what, where and how
     output_fields: Iterable[str] = ("friendlyname",),
     deadline: float | None = None,
 ) -> CreateResult:
-    """Create a ticket, or return the one that an earlier attempt created.
+    """Create a ticket. If an earlier attempt with this key created it, return that ticket.
 
-    The caller is sent as a query that matches nothing once this caller has a ticket with this key. Two creations at
-    exactly the same time still both succeed, and without a caller (0) there is only a check beforehand, so the caller
-    must serialize the submissions of one form. `deadline` covers everything.
+    `caller_id` is the person for whom the ticket is created. With a person, iTop itself prevents a duplicate: the
+    person is sent as a query that matches nobody once this person has a ticket with this key. Only two creations at
+    exactly the same time can both succeed. Without a person (0), this function searches for the ticket before it
+    creates one. So the calling code must serialize the submissions of one form. `deadline` limits all requests
+    together.
 
-    Raise InvalidValueError if the caller does not exist, and ItopNoResponseError if iTop rejected the creation without
-    a valid reason: try again later.
+    Raise InvalidValueError if the person does not exist. Raise ItopNoResponseError if iTop rejected the creation
+    without a valid reason: try again later.
     """
-    budget = budget_of(client, deadline)
+    time_limit = start_deadline(client, deadline)
     idempotency_key = _normalize(idempotency_key)
     output_fields = tuple(output_fields)
 
     def find_earlier() -> ItopObject | None:
         return find_created(
-            client, ticket_class, idempotency_key, fields=output_fields, deadline=budget.remaining()
+            client, ticket_class, idempotency_key, fields=output_fields, deadline=time_limit.remaining()
         )
 
     values = dict(fields)
@@ -248,14 +260,15 @@ def create(  # noqa: PLR0913 - what, where and how
             values,
             comment=idempotency_key,
             output_fields=output_fields,
-            deadline=budget.remaining(),
+            deadline=time_limit.remaining(),
         )
     except NoMatchError as rejection:
         if caller_id <= 0 or rejection.attribute not in ("", caller_attribute):
             raise
+        # The query matched nobody: an earlier attempt created the ticket, or the person does not exist.
         if earlier := find_earlier():
             return CreateResult(earlier, existed=True)
-        if not client.get(CALLER_CLASS, caller_id, deadline=budget.remaining()):
+        if not client.get(CALLER_CLASS, caller_id, deadline=time_limit.remaining()):
             raise unknown_caller_error(caller_attribute, caller_id) from rejection
         raise ItopNoResponseError("the creation was rejected without a valid reason") from rejection
     return CreateResult(created, existed=False)
@@ -269,7 +282,7 @@ def find_created(
     fields: Iterable[str],
     deadline: float | None = None,
 ) -> ItopObject | None:
-    """Return the ticket that was created with this key (the first, if there are several), or None."""
+    """Return the ticket that was created with this key, or None. Of several, return the one with the lowest id."""
     query = (
         f"SELECT {ticket_class} AS t JOIN CMDBChangeOpCreate AS o ON o.objkey = t.id"
         f" WHERE o.objclass = {quote(ticket_class)} AND o.userinfo = {quote(_normalize(idempotency_key))}"
@@ -278,16 +291,19 @@ def find_created(
     return min(tickets, key=lambda ticket: ticket.id, default=None)
 
 
-def _one_line(text: str) -> str:
-    characters = (
-        " " if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character
-        for character in text
-        if unicodedata.category(character) != "Cs"
+def _to_one_line(text: str) -> str:
+    """Drop lone surrogates, replace control characters and line separators with spaces, and collapse all spaces."""
+    categories = [(character, unicodedata.category(character)) for character in text]
+    spaced = "".join(
+        " " if category in ("Cc", "Zl", "Zp") else character
+        for character, category in categories
+        if category != "Cs"
     )
-    return re.sub(r"\s+", " ", "".join(characters)).strip()
+    return re.sub(r"\s+", " ", spaced).strip()
 
 
-def budget_of(client: Client, deadline: float | None) -> Deadline:
+def start_deadline(client: Client, deadline: float | None) -> Deadline:
+    """Start the time limit for several requests: `deadline` seconds, or the client's if `deadline` is None."""
     return Deadline(client.deadline if deadline is None else deadline)
 
 

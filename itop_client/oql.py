@@ -1,7 +1,7 @@
 """Handle object queries (OQL) safely: quote values, parse a query's structure, fill in placeholders, add conditions.
 
-Only the structure is parsed (SELECT, FROM, JOIN, WHERE, UNION, quotes, parentheses, placeholders). Whether classes and
-attributes exist is for iTop to decide. https://www.itophub.io/wiki/page?id=latest:oql:start
+Only the structure is parsed (SELECT, FROM, JOIN, WHERE, UNION, quotes, parentheses, placeholders). Only iTop knows
+whether classes and attributes exist. https://www.itophub.io/wiki/page?id=latest:oql:start
 """
 
 from __future__ import annotations
@@ -24,27 +24,29 @@ _TOKEN = re.compile(
 )
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _KEYWORDS: Final = frozenset({"SELECT", "FROM", "AS", "JOIN", "ON", "WHERE", "UNION"})
-# Words in a condition that are not attributes. Functions are recognized by the parenthesis that follows.
+# Words in a condition that are not attributes. Functions are not listed: a parenthesis follows their names.
 _CONDITION_WORDS: Final = frozenset(
     {"AND", "OR", "NOT", "IN", "LIKE", "REGEXP", "MATCHES", "ABOVE", "BELOW", "STRICT", "DIV", "MOD"}
     | {"NULL", "TRUE", "FALSE"}
     | {"INTERVAL", "SECOND", "MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR"}
 )
-# Placeholders with this prefix are attributes of the current object.
+# Placeholders with this prefix are attributes of the current object. In the filter of an external key, this is the
+# object whose external key is chosen: for `:this->org_id`, the new ticket.
 _OBJECT_PREFIX: Final = "this->"
+# Aliases of the classes that this module adds to a query.
 _PERSON_ALIAS: Final = "account_holder"
 _JOINED_ALIAS: Final = "joined"
 
 
 class OqlError(ValueError):
-    """A query that iTop would not accept. The text says what is wrong."""
+    """A query that iTop would not accept, or that this module cannot change. The text says what is wrong."""
 
 
 def quote(value: str | int) -> str:
     r"""Return the value as a literal for a query: 'O\'Brien' for text, 42 for a number.
 
-    Text is escaped with backslashes (recording 058). Control characters, NUL and lone surrogates are dropped: no value
-    in iTop contains them, and iTop rejects requests with lone surrogates.
+    Text is escaped with backslashes (recording 058). Control characters and lone surrogates are dropped: no value in
+    iTop contains them, and iTop rejects requests with lone surrogates.
     """
     if isinstance(value, int) and value >= 0:
         return str(int(value))
@@ -55,28 +57,30 @@ def quote(value: str | int) -> str:
 
 
 def containing(text: str) -> str:
-    """Return the literal for LIKE that finds the text anywhere in a value; % and _ have no special meaning."""
+    """Return a LIKE pattern that matches each value containing the text. % and _ in the text stand for themselves."""
     return quote("%" + re.sub(r"([\\%_])", r"\\\1", text) + "%")
 
 
 def ids(values: Iterable[int]) -> str:
-    """Return the list for IN (...): "1,2,3", or "0", which is the id of no object, if there are none."""
+    """Return the list for IN (...): "1,2,3". Without values return "0", because no object has this id."""
     return ",".join(str(int(value)) for value in values) or "0"
 
 
 def parse(text: str) -> Query:
-    """Parse a query's structure. Raise OqlError if iTop would not accept it."""
+    """Parse a query's structure. Raise OqlError if iTop would not accept this structure."""
     tokens = [token for token in _tokenize(text) if token.kind != "space"]
     if not tokens:
         raise OqlError("the query is empty")
-    selects = tuple(_SelectParser(text, part).parse() for part in _split_at(tokens, "UNION"))
+    selects = tuple(
+        _SelectParser(text, select_tokens).parse() for select_tokens in _split_at(tokens, "UNION")
+    )
     placeholders = frozenset(token.text[1:] for token in tokens if token.kind == "placeholder")
     return Query(text.strip(), selects, placeholders)
 
 
 @dataclass(frozen=True)
 class Query:
-    """A parsed query. `str()` returns OQL."""
+    """A parsed query. `str()` returns its OQL; `placeholders` are the names without the colon."""
 
     text: str
     selects: tuple[_Select, ...]
@@ -87,24 +91,24 @@ class Query:
 
     @property
     def class_name(self) -> str:
-        """The class of the selected objects; in a UNION, that of the first SELECT."""
+        """The class of the selected objects. In a UNION, this is the class of the first SELECT."""
         return self.selects[0].class_name
 
     @property
     def alias(self) -> str:
-        """The alias of the selected objects, or their class if the query defines none."""
+        """The alias of the selected objects, or their class if the query defines no alias."""
         return self.selects[0].alias.strip("`")
 
     @property
     def object_codes(self) -> frozenset[str]:
-        """The attributes of the current object that the query refers to: `:this->code`."""
+        """The codes of the current object's attributes to which the query refers: "org_id" for `:this->org_id`."""
         return frozenset(
             name.removeprefix(_OBJECT_PREFIX) for name in self.placeholders if name.startswith(_OBJECT_PREFIX)
         )
 
     @property
     def optional_codes(self) -> frozenset[str]:
-        """Those `object_codes` that the query tests for emptiness: `ISNULL(:this->code)`, `:this->code = 0`."""
+        """The `object_codes` that may be empty: the query has `ISNULL(:this->code)` or `:this->code = 0` (or '')."""
         codes = set()
         for reference in _object_references(self.text):
             compares_to_empty = re.match(r"""\s*=\s*(0\b|''|"")""", self.text[reference.end :])
@@ -125,10 +129,10 @@ class Query:
         return parse("".join(parts))
 
     def fill_object(self, values: Mapping[str, str | int]) -> Query:
-        """Replace each `:this->code` with the current object's value. Other placeholders are left for iTop.
+        """Replace each `:this->code` with the current object's value. Leave all other placeholders to iTop.
 
-        A missing code, "" and 0 count as empty. `ISNULL(:this->code)` is evaluated here, because not every iTop has an
-        OQL literal for NULL.
+        `values` contains the object's attributes by code. A missing code, "" and 0 count as empty.
+        `ISNULL(:this->code)` is evaluated here, because not every version of iTop has an OQL literal for NULL.
         """
         parts, position = [], 0
         for reference in _object_references(self.text):
@@ -142,12 +146,12 @@ class Query:
         return parse("".join((*parts, self.text[position:])))
 
     def narrow(self, attribute: str, value: int) -> Query:
-        """Return the query for those of its objects whose `attribute` is `value`."""
+        """Return a query that selects only those objects of this query whose `attribute` is `value`."""
         _check_attribute(attribute)
         return self.filtered(lambda alias: f"{alias}.{attribute} = {quote(int(value))}")
 
     def containing(self, attribute: str, words: Iterable[str]) -> Query:
-        """Return the query for those of its objects whose `attribute` contains each word, as iTop compares text."""
+        """Return a query that selects only those objects of this query whose `attribute` contains each word."""
         _check_attribute(attribute)
         patterns = [containing(word) for word in words]
         if not patterns:
@@ -157,7 +161,7 @@ class Query:
         )
 
     def filtered(self, condition: Callable[[str], str]) -> Query:
-        """Return the query for those of its objects that also match `condition(alias)`."""
+        """Return a query that selects only those objects of this query that meet `condition(alias)` as well."""
         return parse(
             " UNION ".join(
                 f"{select.head} WHERE {_and(condition(select.alias), select.condition)}"
@@ -166,40 +170,48 @@ class Query:
         )
 
     def excludes(self, attribute: str, value: str) -> bool:
-        """Return whether it is certain that no object with this value of `attribute`, which is not empty, is selected.
+        """Return whether the query certainly selects no object whose `attribute` has this value. False means unknown.
 
-        Read are comparisons with literals (=, !=, IN, NOT IN, ISNULL), joined by AND and OR.
+        `value` must not be empty. Only ISNULL and comparisons with literals (=, !=, <>, IN, NOT IN), combined with AND
+        and OR, are understood.
         """
         return all(select.excludes(attribute, value) for select in self.selects)
 
     def joined_to(
         self, class_name: str, on: Callable[[str, str], str], condition: Callable[[str], str]
     ) -> Query | None:
-        """Return the query for the objects of `class_name` that are joined to the query's and match `condition`.
+        """Return a query that selects the objects of `class_name` that are joined to this query's objects.
 
-        `on(alias, joined_alias)` returns the join's condition. Return None if a condition names an attribute whose
-        class is not certain: with one more class in the query, iTop would reject it as ambiguous.
+        `on(alias, joined_alias)` returns the condition of the join. `condition(joined_alias)` returns a condition that
+        the selected objects must meet as well.
+
+        Return None if this query names an attribute without an alias and several of its classes may have this
+        attribute: iTop could then reject the longer query as ambiguous.
         """
-        names = {token.text.casefold() for token in _tokenize(self.text)}
-        alias = _JOINED_ALIAS
-        while alias in names:
-            alias += "_"
-        parts = []
+        used_names = {token.text.casefold() for token in _tokenize(self.text)}
+        joined_alias = _JOINED_ALIAS
+        while joined_alias in used_names:
+            joined_alias += "_"
+        selects = []
         for select in self.selects:
             try:
                 own_condition = select.qualified_condition()
             except OqlError:
                 return None
-            join = f"JOIN {class_name} AS {alias} ON {on(select.alias, alias)}"
-            where = _and(condition(alias), own_condition)
-            parts.append(" ".join(("SELECT", alias, "FROM", select.sources, join, "WHERE", where)))
-        return parse(" UNION ".join(parts))
+            sources = (
+                f"{select.sources} JOIN {class_name} AS {joined_alias} ON {on(select.alias, joined_alias)}"
+            )
+            where = _and(condition(joined_alias), own_condition)
+            selects.append(" ".join(("SELECT", joined_alias, "FROM", sources, "WHERE", where)))
+        return parse(" UNION ".join(selects))
 
     def as_membership_condition(self, attribute: str, *, through: str = "") -> str:
-        """Return a condition for another query: the object that `attribute` ("t.org_id") refers to is in this query.
+        """Return a condition for another query: `attribute` ("t.org_id") refers to an object that this query selects.
 
-        With `through`, the query's objects refer to persons by this attribute, and `attribute` must be one of those.
-        The other query must not use the same aliases. Raise OqlError if this query cannot be nested.
+        If `through` is set, this query selects objects that refer to persons, such as accounts. `through` is the
+        attribute with which they do so, and the condition is that `attribute` refers to one of these persons.
+
+        The other query must not use the aliases of this query. Raise OqlError if this query cannot be nested.
         """
         conditions = []
         for select in self.selects:
@@ -207,7 +219,7 @@ class Query:
                 raise OqlError("there is a query within its condition")
             head, condition = select.head, select.qualified_condition()
             if through:
-                if not select.is_first_class:
+                if not select.selects_first_class:
                     raise OqlError("it does not select its first class")
                 source = (
                     f"{select.class_name} AS {select.alias} ON {select.alias}.{through} = {_PERSON_ALIAS}.id"
@@ -224,6 +236,7 @@ def _check_attribute(attribute: str) -> None:
 
 
 def _and(added: str, condition: str) -> str:
+    """Combine two conditions. `condition` may be ""."""
     return f"({added}) AND ({condition})" if condition else f"({added})"
 
 
@@ -232,64 +245,80 @@ class _Select:
     """One SELECT of a UNION."""
 
     head: str  # everything before WHERE
-    condition: str
+    condition: str  # everything after WHERE, "" without WHERE
     class_name: str
     alias: str  # as written, with backquotes
-    sources: str  # the classes, as written after FROM
-    joins: str  # the rest of the head, after the first class
+    sources: str  # the first class and the JOINs, as written
+    joins: str  # the JOINs, as written
     class_count: int
-    is_first_class: bool  # whether the selected class is the first one
+    # False if the selected class is a joined one, as in SELECT t FROM Person AS p JOIN UserRequest AS t ON ...
+    selects_first_class: bool
 
     def qualified_condition(self) -> str:
-        """Return the condition with the alias before each attribute: `name` becomes `o.name`.
+        """Return the condition with an alias before each attribute: `name` becomes `o.name`.
 
-        Within another query, or next to one more class, a bare name refers to any class that has it ("Ambiguous
-        filter code"). Raise OqlError if the class of a bare name cannot be determined.
+        A name without an alias can refer to every class of a query. Once the condition is nested in another query, or
+        another class is joined, iTop could reject the name as ambiguous ("Ambiguous filter code"). Raise OqlError if
+        the class of such a name cannot be determined.
         """
         tokens = list(_tokenize(self.condition))
         significant = [token for token in tokens if token.kind != "space"]
-        bare = {
-            token.start: token.text
-            for index, token in enumerate(significant)
-            if _is_bare_attribute(significant, index)
-        }
-        if bare and (self.class_count > 1 or any(token.keyword == "SELECT" for token in significant)):
-            raise OqlError(f"the class of the attribute {next(iter(bare.values()))} is not certain")
+        bare_attributes = [
+            token for index, token in enumerate(significant) if _is_bare_attribute(significant, index)
+        ]
+        has_subquery = any(token.keyword == "SELECT" for token in significant)
+        if bare_attributes and (self.class_count > 1 or has_subquery):
+            raise OqlError(f"the class of the attribute {bare_attributes[0].text} is not certain")
         return "".join(
-            f"{self.alias}.{token.text}" if token.start in bare else token.text for token in tokens
+            f"{self.alias}.{token.text}" if token in bare_attributes else token.text for token in tokens
         )
 
     def excludes(self, attribute: str, value: str) -> bool:
-        """Return whether the condition contradicts `attribute` = `value`."""
+        """Return whether the condition is certainly false for an object with `attribute` = `value`."""
         names = [f"{self.alias.strip('`')}.{attribute}"]
         if self.class_count == 1:
             names.append(attribute)
         tokens = [token for token in _tokenize(self.condition) if token.kind != "space"]
-        return _contradicts(tokens, names, value)
+        return _is_certainly_false(tokens, names, value)
 
 
-def _contradicts(tokens: list[_Token], names: list[str], value: str) -> bool:
-    while tokens and tokens[0].text == "(" and all(depth for _token, depth in _with_depth(tokens)):
-        tokens = tokens[1:-1]
-    for operator, combine in (("OR", all), ("AND", any)):
-        parts = _split_at(tokens, operator)
-        if len(parts) > 1:
-            return combine(_contradicts(part, names, value) for part in parts)
-    text = "".join(token.text.strip("`") for token in tokens if token.kind != "string")
-    literals = [_unquote(token.text) for token in tokens if token.kind == "string"]
+def _is_certainly_false(condition: list[_Token], names: list[str], value: str) -> bool:
+    """Return whether the condition is certainly false for an object whose attribute has this value.
+
+    `names` are the names of the attribute in the condition: "t.origin", and "origin" if it has no alias there.
+    """
+    condition = _without_outer_parentheses(condition)
+    alternatives = _split_at(condition, "OR")
+    if len(alternatives) > 1:
+        return all(_is_certainly_false(alternative, names, value) for alternative in alternatives)
+    requirements = _split_at(condition, "AND")
+    if len(requirements) > 1:
+        return any(_is_certainly_false(requirement, names, value) for requirement in requirements)
+    return any(_is_false_comparison(condition, name, value) for name in names)
+
+
+def _is_false_comparison(comparison: list[_Token], name: str, value: str) -> bool:
+    # For example, t.origin NOT IN ('chat', 'mail') becomes "t.originNOTIN(,)" and ["chat", "mail"].
+    text = "".join(token.text.strip("`") for token in comparison if token.kind != "string")
+    literals = [_unquote(token.text) for token in comparison if token.kind == "string"]
+    if text == f"ISNULL({name})":
+        return True
+    if not text.startswith(name):
+        return False
+    operator = text.removeprefix(name)
     commas = "," * (len(literals) - 1)
-    is_named = value in literals
-    contradicts = {
-        "=": not is_named,
-        "!=": is_named,
-        "<>": is_named,
-        f"IN({commas})": not is_named,
-        f"NOTIN({commas})": is_named,
-    }
-    return any(
-        text == f"ISNULL({name})" or (text.startswith(name) and contradicts.get(text[len(name) :], False))
-        for name in names
-    )
+    if operator in ("=", f"IN({commas})"):
+        return value not in literals
+    if operator in ("!=", "<>", f"NOTIN({commas})"):
+        return value in literals
+    return False
+
+
+def _without_outer_parentheses(tokens: list[_Token]) -> list[_Token]:
+    """Remove each pair of parentheses that encloses all other tokens."""
+    while tokens and tokens[0].text == "(" and all(depth > 0 for _token, depth in _with_depth(tokens)):
+        tokens = tokens[1:-1]
+    return tokens
 
 
 def _unquote(literal: str) -> str:
@@ -297,29 +326,31 @@ def _unquote(literal: str) -> str:
 
 
 def _is_bare_attribute(tokens: list[_Token], index: int) -> bool:
-    """Return whether the token is an attribute without a class before it."""
+    """Return whether the token is an attribute without an alias before it. `tokens` contain no spaces."""
     token = tokens[index]
-    before = tokens[index - 1] if index else None
-    after = tokens[index + 1].text if index + 1 < len(tokens) else ""
     if token.kind not in ("name", "backquoted") or token.keyword or token.text.upper() in _CONDITION_WORDS:
         return False
-    is_after_arrow = [token.text for token in tokens[max(0, index - 2) : index]] == ["-", ">"]
-    if before and (
-        is_after_arrow or before.text == "." or before.keyword in ("SELECT", "FROM", "JOIN", "AS")
-    ):
+    next_text = tokens[index + 1].text if index + 1 < len(tokens) else ""
+    if next_text in (".", "("):  # the token is an alias or a function
         return False
-    # A parenthesis follows the name of a function.
-    return after not in (".", "(")
+    if index == 0:
+        return True
+    previous = tokens[index - 1]
+    if previous.keyword in ("SELECT", "FROM", "JOIN", "AS"):  # the token is a class or an alias
+        return False
+    # In t.org_id and org_id->name, the second name is qualified by the first.
+    is_after_arrow = previous.text == ">" and index > 1 and tokens[index - 2].text == "-"
+    return previous.text != "." and not is_after_arrow
 
 
 @dataclass(frozen=True)
 class _ObjectReference:
-    """A `:this->code` in a query, or an `ISNULL(...)` around it."""
+    """A `:this->code` in a query, together with an `ISNULL(...)` that directly encloses it."""
 
     start: int
     end: int
     code: str
-    is_null_test: bool
+    is_null_test: bool  # whether there is such an ISNULL
 
 
 def _object_references(text: str) -> Iterator[_ObjectReference]:
@@ -328,7 +359,7 @@ def _object_references(text: str) -> Iterator[_ObjectReference]:
         if token.kind != "placeholder" or not token.text[1:].startswith(_OBJECT_PREFIX):
             continue
         code = token.text[1:].removeprefix(_OBJECT_PREFIX)
-        call = tokens[max(index - 2, 0) : index + 2]
+        call = tokens[max(index - 2, 0) : index + 2]  # two tokens before the placeholder, and one after it
         if [part.text.upper() for part in call] == ["ISNULL", "(", token.text.upper(), ")"]:
             yield _ObjectReference(call[0].start, call[-1].end, code, is_null_test=True)
         else:
@@ -337,10 +368,10 @@ def _object_references(text: str) -> Iterator[_ObjectReference]:
 
 @dataclass(frozen=True)
 class _Token:
-    kind: str
+    kind: str  # the name of a group in _TOKEN
     text: str
-    start: int
-    keyword: str  # in capitals, "" unless it is one of _KEYWORDS
+    start: int  # position in the query's text
+    keyword: str  # the text in capitals if it is one of _KEYWORDS, else ""
 
     @property
     def end(self) -> int:
@@ -357,30 +388,31 @@ def _tokenize(text: str) -> Iterator[_Token]:
             if rest[0] in "'\"`":
                 raise OqlError(f"a quote is opened and not closed: {rest}")
             raise OqlError(f"{rest[0]!r} has no meaning in a query: {rest}")
-        kind, found = match.lastgroup, match.group()
-        # In t.union, union is an attribute.
-        is_keyword = kind == "name" and not is_after_dot and found.upper() in _KEYWORDS
-        yield _Token(kind, found, position, found.upper() if is_keyword else "")
+        kind, word = match.lastgroup, match.group()
+        # After a dot, as in t.union, the word is an attribute.
+        is_keyword = kind == "name" and not is_after_dot and word.upper() in _KEYWORDS
+        yield _Token(kind, word, position, word.upper() if is_keyword else "")
         if kind != "space":
-            is_after_dot = found == "."
+            is_after_dot = word == "."
         position = match.end()
 
 
 def _split_at(tokens: list[_Token], word: str) -> list[list[_Token]]:
-    """Split at this word, outside of parentheses and not after a dot."""
+    """Split at each occurrence of `word` (in capitals) outside of parentheses. After a dot, it is an attribute."""
     parts: list[list[_Token]] = [[]]
-    before = ""
+    previous_text = ""
     for token, depth in _with_depth(tokens):
-        if depth == 0 and token.kind == "name" and token.text.upper() == word and before != ".":
+        is_word = token.kind == "name" and token.text.upper() == word and previous_text != "."
+        if is_word and depth == 0:
             parts.append([])
         else:
             parts[-1].append(token)
-        before = token.text
+        previous_text = token.text
     return parts
 
 
 def _with_depth(tokens: Iterable[_Token]) -> Iterator[tuple[_Token, int]]:
-    """Yield each token with the number of parentheses around it; a parenthesis itself counts as inside."""
+    """Yield each token with its depth in parentheses. A parenthesis has the same depth as the tokens it encloses."""
     depth = 0
     for token in tokens:
         if token.text == "(":
@@ -395,7 +427,7 @@ def _with_depth(tokens: Iterable[_Token]) -> Iterator[tuple[_Token, int]]:
 
 
 class _SelectParser:
-    """Parses one SELECT of a UNION from its tokens, which are part of `text`."""
+    """Parses one SELECT of a UNION. `tokens` are the tokens of this SELECT, `text` is the complete query."""
 
     def __init__(self, text: str, tokens: list[_Token]) -> None:
         self._text = text
@@ -410,7 +442,7 @@ class _SelectParser:
         if not self._take_keyword("SELECT"):
             raise OqlError(f"SELECT is missing before {first.text}")
         alias, sources_start = self._parse_selection()
-        joins = self._next
+        first_join = self._next
         self._parse_joins()
         if alias.strip("`") not in self._classes:
             raise OqlError(f"{alias} is selected, but no class is called so")
@@ -423,13 +455,16 @@ class _SelectParser:
             class_name=self._classes[alias.strip("`")],
             alias=alias,
             sources=self._text[sources_start:head_end].rstrip(),
-            joins=self._text[joins.start : head_end].rstrip() if joins else "",
+            joins=self._text[first_join.start : head_end].rstrip() if first_join else "",
             class_count=len(self._classes),
-            is_first_class=next(iter(self._classes)) == alias.strip("`"),
+            selects_first_class=next(iter(self._classes)) == alias.strip("`"),
         )
 
     def _parse_selection(self) -> tuple[str, int]:
-        """Parse up to the first class. Return the alias of the selected objects and where the classes start."""
+        """Parse from the selected names to the first class.
+
+        Return the alias of the selected objects, and the position in the text at which the classes start.
+        """
         sources_start = self._next_start
         names = [self._take_name("the class")]
         while self._take_sign(","):
@@ -464,7 +499,7 @@ class _SelectParser:
             raise OqlError(f"{self._next.text} is not expected within a condition")
 
     def _add_class(self, class_name: str) -> str:
-        """Parse an optional alias for the class and return it."""
+        """Parse the optional alias of this class, record the class, and return the alias (or the class)."""
         alias = self._take_name("a name after AS") if self._take_keyword("AS") else class_name
         self._classes[alias.strip("`")] = class_name.strip("`")
         return alias
@@ -499,7 +534,7 @@ class _SelectParser:
         return token.text
 
     def _skip_to(self, *keywords: str) -> bool:
-        """Skip to one of these keywords outside of parentheses, or to the end. Return whether anything was skipped."""
+        """Skip to one of these keywords outside of parentheses, or to the end. Return whether a token was skipped."""
         start = self._position
         while self._position < len(self._tokens):
             token, depth = self._tokens[self._position]

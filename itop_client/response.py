@@ -1,7 +1,7 @@
 """Read iTop's responses: return the requested data, or raise the matching error.
 
-The codes and texts are those of the recordings in tests/recordings/itop. An error's text never contains HTML, a token
-or a password.
+The codes and texts come from the recorded responses in tests/recordings/itop. "Recording 028" in this package means
+the file there whose name begins with 028. An error's text never contains HTML, a token or a password.
 """
 
 from __future__ import annotations
@@ -40,34 +40,38 @@ from .errors import (
 )
 
 MAX_DETAIL_LENGTH: Final = 1000
-# Of a refusal, this many characters are searched for attributes.
-_MAX_CHECKED: Final = 20_000
-
+# A problem is searched for only at the beginning of a long response: in this many characters.
+_MAX_SEARCHED: Final = 20_000
 
 _LOGIN_PROBLEMS: Final = {
     "Invalid login": LoginProblem.CREDENTIALS,
     "not authorized to use the web services": LoginProblem.NO_REST_PROFILE,
     "Portal user is not allowed": LoginProblem.PORTAL_USER,
 }
+# Codes of iTop's class RestResult.
+_UNAUTHORIZED_CODE: Final = 1
+# A client always sends the version, so this code means that the request was too large: PHP drops all fields of a body
+# that exceeds its post_max_size.
+_MISSING_VERSION_CODE: Final = 2
 _MALFORMED_CODES: Final = frozenset({3, 4, 10, 11, 13})
-# The version is missing. A client always sends it, but PHP drops all fields of a body over its post_max_size.
-_NO_FIELDS_CODE: Final = 2
-# Statuses of the web server, before iTop ran.
+# Any exception within iTop, including all refusals of a value.
+_INTERNAL_ERROR_CODE: Final = 100
+# Statuses with which the web server refuses a request before iTop runs.
 _TOO_LARGE_STATUSES: Final = frozenset({413, 414, 431})
-# MySQL's error numbers that are about one value, not about the database.
+# MySQL's error numbers that are about one value of the statement.
 _TOO_LONG_ERROR, _CHARACTER_ERROR, _PACKET_ERROR = 1406, 1366, 1153
-# The database closed the connection: it restarted, or a statement was over its max_allowed_packet (recording 258).
-_CONNECTION_ERROR: Final = 2006
-# PHP's text, also within iTop's page about it.
-_OUT_OF_MEMORY: Final = b"Allowed memory size"
 _VALUE_ERRORS: Final = frozenset({_TOO_LONG_ERROR, _CHARACTER_ERROR, _PACKET_ERROR, 1264, 1265, 1292})
+# The database closed the connection: it restarted, or a statement exceeded its max_allowed_packet (recording 258).
+_CONNECTION_ERROR: Final = 2006
+# PHP's text. iTop's HTML page about the error contains it, too.
+_OUT_OF_MEMORY: Final = b"Allowed memory size"
 _DATABASE_ERROR = re.compile(r", mysql_errno = (\d+), mysql_error = ")
 _COLUMN = re.compile(r"column (?:'(\w+)'|(?:`\w+`\.)*`(\w+)`)")
 
-# Follows every refusal of an object by a check, in every language and version.
+# The end of each text with which iTop's checks refuse an object, in every language and version.
 _ISSUES = re.compile(r": issues = \{.*\Z", re.DOTALL)
-# iTop says what is wrong with a value in the language of the account; the reason behind it is always English. The
-# attribute's code is in brackets after its label, or (iTop 2.7) in quotes.
+# The text about a refused value begins in the language of the account, but the reason at its end is always English. The
+# attribute's code is in parentheses after its label, or (iTop 2.7) in quotes.
 _REASONS: Final = (
     "Null not allowed",
     "Value not allowed",
@@ -75,7 +79,7 @@ _REASONS: Final = (
     "Wrong format",
     "Invalid object ",
 )
-_UNEXPECTED = re.compile(
+_REFUSED_VALUE = re.compile(
     r"(?:(?:(?<!\w)'(?P<label>.{0,200}?)' ?)?\((?P<attribute>\w+)\)|'(?P<quoted>\w+)')[^:()\n]{0,60}:\s*"
     rf"(?P<detail>(?:{'|'.join(_REASONS)}).*?)"
     r"(?=, [^,:]{0,200}(?:\(\w+\)|'\w+')[^:()\n]{0,60}:\s*"
@@ -83,78 +87,84 @@ _UNEXPECTED = re.compile(
     re.DOTALL,
 )
 _FAILED_QUERY = re.compile(
-    r"Query failed to execute: query = .*?, exception_class = (?P<kind>\w+)"
+    r"Query failed to execute: query = .*?, exception_class = (?P<class>\w+)"
     r", exception_message = (?P<message>.*)",
     re.DOTALL,
 )
-# The texts of OQL errors: bare before iTop 3.1.2 and in the value of an external key, else within the frame above.
+# The text of an OQL error. Since iTop 3.1.2, it is part of a _FAILED_QUERY. In older versions it stands alone, and in
+# every version if the query is the value of an external key.
 _OQL_PROBLEM = re.compile(r"[A-Z][^':\n]{0,120} - found '.*?' at \d+ in '", re.DOTALL)
 _EXPECTING = re.compile(r"expecting \{([^}]*)")
-# A rejection that is about an attribute starts with its code, one about a part of a log with two codes.
+# A rejection about an attribute begins with its code ("title: ..."). A rejection about the author of a log entry begins
+# with the log's code ("public_log: user_id: ...").
 _ATTRIBUTE = re.compile(r"(?:(?P<log>\w+): (?=user_id: ))?(?:(?P<attribute>\w+): )?(?P<text>.*)", re.DOTALL)
 _TOO_LONG = re.compile(r"String too long \(found (\d+), limited to (\d+)\)")
-_VALUE_PROBLEMS: Final = {
+# The beginnings of texts about a value in a rejection with the code 100.
+_ATTRIBUTE_TEXTS: Final = {
     "Wrong format for date": ProblemKind.INVALID_DATE,
     "Failed to parse time string": ProblemKind.INVALID_DATE,
     "Wrong format for ": ProblemKind.INVALID_FORMAT,
     "Missing 'items' elements": ProblemKind.OTHER,
     "Invalid object ": ProblemKind.NO_SUCH_OBJECT,
 }
-_UNEXPECTED_PROBLEMS: Final = {
-    **_VALUE_PROBLEMS,
+# The same, and the reasons with which a check refuses a value. The first one that fits decides.
+_PROBLEM_TEXTS: Final = {
+    **_ATTRIBUTE_TEXTS,
     "Null not allowed": ProblemKind.MISSING,
     "Value not allowed": ProblemKind.NOT_ALLOWED,
     "Wrong format": ProblemKind.INVALID_FORMAT,
     "String too long": ProblemKind.TOO_LONG,
 }
 
-
 _DECODER: Final = json.JSONDecoder()
 _NOTICE = re.compile(r"\b(?:Notice|Warning|Deprecated)\b")
 # How iTop's JSON begins.
-_STARTS: Final = ('{"objects"', '{"code"', '{"version"', '{"operations"', '{"authorized"', '{"data"')
+_BEGINNINGS: Final = ('{"objects"', '{"code"', '{"version"', '{"operations"', '{"authorized"', '{"data"')
 
 
 def classify(status: int, content_type: str, body: bytes) -> dict[str, Any]:
-    """Return the parsed envelope if iTop did what it was asked (code 0), else raise the matching ItopError."""
+    """Return the response's JSON object (the envelope) if its code is 0. Otherwise raise the matching ItopError."""
     envelope = _read_envelope(body)
     if status == 401:
         raise ItopLoginError("HTTP 401", status=status)
+    # iTop's response if the account of the token is disabled.
     if envelope is None and body.strip() == b"Bad user":
         raise ItopLoginError("Bad user", status=status, problem=LoginProblem.DISABLED)
     if status in _TOO_LARGE_STATUSES:
         raise RequestTooLargeError(f"HTTP {status}")
-    if envelope is None and status == 500 and _OUT_OF_MEMORY in body[:_MAX_CHECKED]:
+    if envelope is None and status == 500 and _OUT_OF_MEMORY in body[:_MAX_SEARCHED]:
         raise OutOfResourcesError("HTTP 500: PHP's memory_limit is exhausted", status=status)
     if envelope is None:
-        kind = ItopUnavailableError if _is_instance_status(status) else UnclassifiedError
-        raise kind(_describe(status, content_type, body), status=status)
+        error_class = ItopUnavailableError if _is_fault_of_instance(status) else UnclassifiedError
+        raise error_class(_describe(status, content_type, body), status=status)
     code = envelope.get("code")
     message = envelope.get("message")
     text = message if isinstance(message, str) else ""
     if isinstance(code, bool) or not isinstance(code, int):
-        said = _maintenance_text(envelope) or "a response without a code"
-        raise ItopUnavailableError(f"HTTP {status}: {said}", status=status)
+        reason = _maintenance_text(envelope) or "a response without a code"
+        raise ItopUnavailableError(f"HTTP {status}: {reason}", status=status)
     if not 200 <= status < 300:
         raise ItopUnavailableError(f"HTTP {status}, code {code}: {_shorten(text)}", status=status)
     if code == 0:
         return envelope
-    raise _error(code, text)
+    raise _error_for_code(code, text)
 
 
-def _is_instance_status(status: int) -> bool:
-    """Return whether the status is that of an instance that is away, whatever it was asked."""
+def _is_fault_of_instance(status: int) -> bool:
+    """Return whether a response with this HTTP status and without JSON cannot be the fault of the single request."""
+    # Below 400, it is a page or a redirect; 404 means a wrong address. A proxy or web server sends the others.
     return status < 400 or status in (404, 407, 429, 502, 503, 504)
 
 
 def _read_envelope(body: bytes) -> dict[str, Any] | None:
-    """Return the JSON object of a body. PHP may write notices or byte order marks around it (display_errors)."""
+    """Return the JSON object in a body, or None. With display_errors, PHP may write notices before and after it."""
     text = body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     start = 0
     if not text.startswith("{"):
-        start = min((found for mark in _STARTS if (found := text.find(mark)) >= 0), default=-1)
-        if start < 0 or not _NOTICE.search(text[:start]):
+        starts = [text.index(beginning) for beginning in _BEGINNINGS if beginning in text]
+        if not starts or not _NOTICE.search(text[: min(starts)]):
             return None
+        start = min(starts)
     try:
         envelope, _end = _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
@@ -163,7 +173,10 @@ def _read_envelope(body: bytes) -> dict[str, Any] | None:
 
 
 def _maintenance_text(envelope: Mapping[str, Any]) -> str:
-    """Return the text of an instance under maintenance: a response of iTop's pages, not of its REST interface."""
+    """Return iTop's message if it is under maintenance, else "".
+
+    The response then comes from iTop's web pages, not from its REST interface: {"data": [{"message": "..."}]}.
+    """
     data = envelope.get("data")
     first = data[0] if isinstance(data, list) and data else None
     return _shorten(str(first.get("message", ""))) if isinstance(first, dict) else ""
@@ -174,41 +187,53 @@ def _describe(status: int, content_type: str, body: bytes) -> str:
         return f"HTTP {status}: the address redirects elsewhere; it must be iTop's own"
     if not body.strip():
         return f"HTTP {status}: an empty response"
-    kind = content_type.partition(";")[0].strip() or "no content type"
-    return f"HTTP {status}: not a response of iTop's REST interface ({_shorten(kind)})"
+    mime_type = content_type.partition(";")[0].strip() or "no content type"
+    return f"HTTP {status}: not a response of iTop's REST interface ({_shorten(mime_type)})"
 
 
 def _shorten(text: str) -> str:
     return text if len(text) <= MAX_DETAIL_LENGTH else text[: MAX_DETAIL_LENGTH - 1] + "…"
 
 
-def _error(code: int, message: str) -> ItopError:
+def _error_for_code(code: int, message: str) -> ItopError:  # noqa: PLR0911 - one per kind of error
+    """Return the error for a response with a code other than 0."""
     text = message.removeprefix("Error: ")
-    if code == 1:
+    if code == _UNAUTHORIZED_CODE:
         return _access_error(text, _shorten(_ISSUES.sub("", text)))
-    if code == _NO_FIELDS_CODE:
+    if code == _MISSING_VERSION_CODE:
         return RequestTooLargeError(_shorten(text))
     if code in _MALFORMED_CODES:
         return MalformedRequestError(_shorten(text))
-    # The last one: the query before it contains what people wrote, perhaps another error.
-    database = next(reversed([*_DATABASE_ERROR.finditer(text)]), None)
-    number = int(database[1]) if database else code
-    if number in _VALUE_ERRORS:
-        said = text[database.end() :] if database else text
-        return _value_error(number, said, _shorten(_remove_query(text)))
-    if database is None and (
-        _ISSUES.search(text) or (code == 100 and _UNEXPECTED.search(text[:_MAX_CHECKED]))
-    ):
+    database_errors = list(_DATABASE_ERROR.finditer(text))
+    if database_errors:
+        # Only the last one is the database's. What precedes it quotes the query, and people's texts in the query may
+        # look like an error.
+        return _database_error(code, int(database_errors[-1][1]), text, text[database_errors[-1].end() :])
+    if code in _VALUE_ERRORS:
+        return _value_error(code, text, _shorten(_remove_query(text)))
+    is_internal_error = code == _INTERNAL_ERROR_CODE
+    if _ISSUES.search(text) or (is_internal_error and _REFUSED_VALUE.search(text[:_MAX_SEARCHED])):
         return _check_error(_ISSUES.sub("", text))
-    rejection = _rejection(text, _shorten(text)) if code == 100 else None
-    kind = OutOfResourcesError if database and number == _CONNECTION_ERROR else UnclassifiedError
-    return rejection or kind(f"code {code}: {_shorten(_remove_query(text))}")
+    rejection = _rejection(text, _shorten(text)) if is_internal_error else None
+    return rejection or UnclassifiedError(f"code {code}: {_shorten(_remove_query(text))}")
 
 
-def _value_error(number: int, said: str, detail: str) -> ItopRejectedError:
-    """Return the error for a value that the database does not accept. `said` is the database's own text."""
-    # The last one: a quoted value may look like it.
-    column = next((name or quoted for name, quoted in reversed(_COLUMN.findall(said))), "")
+def _database_error(code: int, number: int, text: str, database_text: str) -> ItopError:
+    """Return the error for a text that contains an error of the database: MySQL's number, and MySQL's own text."""
+    detail = _shorten(_remove_query(text))
+    if number in _VALUE_ERRORS:
+        return _value_error(number, database_text, detail)
+    if code == _INTERNAL_ERROR_CODE and (rejection := _rejection(text, _shorten(text))):
+        return rejection
+    error_class = OutOfResourcesError if number == _CONNECTION_ERROR else UnclassifiedError
+    return error_class(f"code {code}: {detail}")
+
+
+def _value_error(number: int, database_text: str, detail: str) -> ItopRejectedError:
+    """Return the error for a value that the database does not accept."""
+    columns = [quoted or backquoted for quoted, backquoted in _COLUMN.findall(database_text)]
+    column = columns[-1] if columns else ""  # the last one, because a quoted value may look like a column
+    # iTop stores the index of the log public_log in the column public_log_index.
     if number == _TOO_LONG_ERROR and (not column or column.endswith("_index")):
         return LogFullError(detail, attribute=column.removesuffix("_index"))
     if number == _PACKET_ERROR:
@@ -220,25 +245,29 @@ def _value_error(number: int, said: str, detail: str) -> ItopRejectedError:
 
 
 def _check_error(text: str) -> ItopRejectedError:
-    """Return the error for an object that a check of iTop refused, with the values that iTop names, if it names any."""
+    """Return the error for an object that a check of iTop refused: InvalidValueError if iTop names the values."""
     problems = tuple(
-        _problem(found["attribute"] or found["quoted"], found["detail"], found["label"] or "")
-        for found in _UNEXPECTED.finditer(text[:_MAX_CHECKED])
+        _problem(value["attribute"] or value["quoted"], value["detail"], value["label"] or "")
+        for value in _REFUSED_VALUE.finditer(text[:_MAX_SEARCHED])
     )
     detail = _shorten(text)
     return InvalidValueError(detail, problems=problems) if problems else CheckFailedError(detail)
 
 
 def _remove_query(text: str) -> str:
-    """Remove the SQL or OQL that a database error quotes: it contains what people wrote, at any length."""
-    head, found, rest = text.partition(": query = ")
-    if not found:
+    """Remove the SQL or OQL that an error quotes, because it contains texts of people, of any length."""
+    head, separator, rest = text.partition(": query = ")
+    if not separator:
         return text
-    error = max(rest.rfind(mark) for mark in (", mysql_errno = ", ", mysql_error = ", ", exception_class = "))
-    return head + (rest[error:] if error >= 0 else "")
+    query_end = max(
+        rest.rfind(following)
+        for following in (", mysql_errno = ", ", mysql_error = ", ", exception_class = ")
+    )
+    return head + (rest[query_end:] if query_end >= 0 else "")
 
 
 def _access_error(text: str, detail: str) -> ItopError:
+    """Return the error for the code "unauthorized"."""
     if "Only administrators can set the user id" in text:
         return ItopNotAdministratorError(detail)
     if "does not have enough permissions" in text:
@@ -250,9 +279,9 @@ def _access_error(text: str, detail: str) -> ItopError:
 
 
 def _rejection(text: str, detail: str) -> ItopRejectedError | None:  # noqa: PLR0911 - one per known text
-    """Return the rejection that the text of a code 100 describes, or None if it is not known as a rejection."""
+    """Return the rejection that this text of an internal error describes. Return None if the text is unknown."""
     if failed := _FAILED_QUERY.match(text):
-        return _query_rejection(failed["kind"], failed["message"])
+        return _query_rejection(failed["class"], failed["message"])
     if _OQL_PROBLEM.match(text):
         return _query_rejection("oql", text)
     if text.startswith("Missing mandatory attribute(s) for applying the stimulus: "):
@@ -270,6 +299,7 @@ def _rejection(text: str, detail: str) -> ItopRejectedError | None:  # noqa: PLR
 
 
 def _attribute_rejection(text: str, detail: str) -> ItopRejectedError | None:
+    """Return the rejection that this text describes: of an attribute's value, or of the object that was asked for."""
     parts = _ATTRIBUTE.match(text)
     attribute, text = (parts["attribute"] or "", parts["text"]) if parts else ("", text)
     if text.startswith(("No item found for query", "No item found with criteria")):
@@ -280,20 +310,22 @@ def _attribute_rejection(text: str, detail: str) -> ItopRejectedError | None:
         return UnknownAttributeError(detail, attribute=attribute)
     if not attribute and text.startswith("Invalid object "):
         return ObjectNotFoundError(detail)
-    if attribute and (_OQL_PROBLEM.match(text) or text.startswith(tuple(_VALUE_PROBLEMS))):
+    if attribute and (_OQL_PROBLEM.match(text) or text.startswith(tuple(_ATTRIBUTE_TEXTS))):
         return InvalidValueError(detail, problems=(_problem(attribute, text),))
     return None
 
 
 def _problem(attribute: str, text: str, label: str = "") -> ValueProblem:
-    other = ProblemKind.NO_SUCH_OBJECT if _OQL_PROBLEM.match(text) else ProblemKind.OTHER
-    kind = next((kind for phrase, kind in _UNEXPECTED_PROBLEMS.items() if text.startswith(phrase)), other)
+    # iTop reads a text in an external key as OQL, so an OQL error there means that no such object exists.
+    default = ProblemKind.NO_SUCH_OBJECT if _OQL_PROBLEM.match(text) else ProblemKind.OTHER
+    kind = next((kind for start, kind in _PROBLEM_TEXTS.items() if text.startswith(start)), default)
     lengths = _TOO_LONG.match(text)
     length, max_length = (int(lengths[1]), int(lengths[2])) if lengths else (0, 0)
     return ValueProblem(attribute, label, _shorten(text), kind, length, max_length)
 
 
-def _query_rejection(kind: str, message: str) -> ItopRejectedError | None:
+def _query_rejection(exception_class: str, message: str) -> ItopRejectedError | None:
+    """Return the rejection of an OQL query. Return None for an exception that is not about the query's text."""
     detail = _shorten(message.partition(", expecting {")[0])
     listed = _EXPECTING.search(message)
     known = tuple(name.strip() for name in listed[1].split(",")) if listed else ()
@@ -302,8 +334,8 @@ def _query_rejection(kind: str, message: str) -> ItopRejectedError | None:
     if message.startswith("Unknown class - "):
         found = re.match(r"Unknown class - found '(\w+)'", message)
         return UnknownClassError(detail, class_name=found[1] if found else "", known=known)
-    # Any other exception, such as the database's, is not about the query's text.
-    return InvalidQueryError(detail) if "oql" in kind.lower() else None
+    # Other exceptions are, for example, those of the database.
+    return InvalidQueryError(detail) if "oql" in exception_class.lower() else None
 
 
 @dataclass(frozen=True)
@@ -320,7 +352,7 @@ class ItopObject:
         return str(value) if isinstance(value, (str, int, float)) else ""
 
     def integer(self, code: str) -> int:
-        """Return the attribute as a number, such as an external key; 0 (iTop's "none") if it is not a number."""
+        """Return the attribute as a number, 0 if it is not a number. An external key without an object is 0, too."""
         try:
             return int(self.text(code))
         except ValueError:
@@ -382,5 +414,5 @@ def read_operations(envelope: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def unexpected_response(problem: str) -> ItopUnavailableError:
-    """Return the error for a response that iTop should never send."""
+    """Return the error for a response that iTop should never send. `problem` says what is wrong with the response."""
     return ItopUnavailableError(f"unexpected response: {problem}")

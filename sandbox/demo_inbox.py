@@ -1,6 +1,6 @@
-"""Intercom as its users see it: an inbox, conversations and the app's panel.
+"""Use Intercom as people do: the inbox, its conversations and the app's panel.
 
-It talks to the Intercom stand-in over HTTP, which sends each click to the bridge as a signed request.
+All actions are requests to the Intercom stand-in, which sends each click to the bridge as a signed request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Inbox:
         self._session.trust_env = False
 
     def ask(self, path: str, data: Json | None = None) -> Json:
-        """Send a GET, or a POST if there are values, and return the response. Raise DemoError if it is refused."""
+        """Send a GET, or a POST if `data` is given. Return the response. Raise DemoError if it is not 200."""
         method = "GET" if data is None else "POST"
         answer = self._session.request(method, f"{self._url}/{path}", json=data, timeout=SECONDS)
         body: Json = answer.json()
@@ -77,7 +77,7 @@ class Panel:
         self._conversation_id = conversation_id
         self._admin_id = admin_id
         self._canvas: Json = {}
-        self._values: Json = {}
+        self._values: Json = {}  # the values of the fields, by component id
         self.milliseconds = 0
 
     # --- What the panel shows ---
@@ -153,9 +153,10 @@ class Panel:
         self._values[self._field(label)["id"]] = value
 
     def choose(self, label: str, *preferred: str) -> str:
-        """Choose the first preferred option, or the first of all, in the field with this label. Return its text.
+        """Choose an option in the field with this label and return its text.
 
-        In a field with an action, this is a click.
+        It is the first option that contains one of the `preferred` texts, or else the first option of all. If the field
+        has an action, choosing is also a click.
         """
         field = self._field(label)
         options = field["options"]
@@ -169,7 +170,7 @@ class Panel:
         return str(option["text"])
 
     def value(self, label: str) -> str:
-        """Return the value of the field with this label, or "" without one."""
+        """Return the value of the field with this label, "" if the field is empty."""
         return str(self._values.get(self._field(label)["id"], ""))
 
     def has_field(self, label: str) -> bool:

@@ -1,4 +1,4 @@
-"""iTop as a service desk agent sees it: the customer, and the contents of a ticket."""
+"""Use iTop as a service desk agent does: find the customer, read tickets, answer and resolve them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TICKET_CLASS = "UserRequest"
 LOGS = ("public_log", "private_log")
 AGENT = "Agatha Christie"
 SECONDS = 15.0
-# Where the name of a time zone with a certain offset is looked for first.
+# The regions whose time zones are tried, in this order, to find one with a certain offset from UTC.
 REGIONS = ("Europe", "America", "Asia", "Africa", "Australia", "Pacific", "Atlantic")
 FIELDS = ("ref", "title", "status", "caller_id_friendlyname", "org_id_friendlyname", "origin", *LOGS)
 
@@ -66,7 +66,7 @@ def text_of(entry: LogEntry) -> str:
 
 @contextmanager
 def _expected(what: str) -> Iterator[None]:
-    """Raise DemoError if iTop does not do this."""
+    """Convert an ItopError into a DemoError that says what iTop did not do."""
     try:
         yield
     except ItopError as error:
@@ -78,7 +78,7 @@ def _query(ref: str) -> str:
 
 
 class Itop:
-    """An iTop, read over REST. Its methods raise DemoError if iTop does not respond."""
+    """An iTop, used over REST. The methods raise DemoError if iTop refuses a request or does not respond."""
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url.rstrip("/")
@@ -110,9 +110,10 @@ class Itop:
         return created.text("ref")
 
     def time_zone(self, ref: str) -> str:
-        """Return a time zone in which iTop's dates are right now, from those of a ticket that was created just now.
+        """Return the name of a time zone that fits iTop's clock. The ticket must have been created just now.
 
-        iTop does not say which one it is, and several have the same difference from UTC. Return "" if there is none.
+        iTop does not name its time zone. So this compares the ticket's creation date with UTC, and returns the first
+        zone that currently has this offset. Several zones can have the same offset. Return "" if none has it.
         """
         try:
             found = self._find(ref, "start_date")
@@ -153,14 +154,14 @@ class Itop:
         return [base64.b64decode(file["data"]) for file in files if isinstance(file, dict)]
 
     def answer_with_file(self, ref: str, text: str, name: str, content: bytes) -> bool:
-        """Answer with a file on the page of the stand-in, as an agent does. Return False for another iTop.
+        """Answer with a file on the stand-in's page for agents. Return False, and do nothing, for a real iTop.
 
-        iTop notes who added a file only where people add it, not over REST.
+        This is not possible over REST: iTop records in the history only files that people add on its pages.
         """
         with requests.Session() as session:
             session.trust_env = False
             probe = session.get(f"{self._url}/sandbox/faults", timeout=SECONDS)
-            # A web server may return iTop's first page for an address that does not exist.
+            # For an address that does not exist, the web server of a real iTop may return iTop's start page.
             is_sandbox = probe.headers.get("Content-Type", "").startswith("application/json")
             if probe.status_code != 200 or not is_sandbox:
                 return False

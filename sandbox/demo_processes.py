@@ -1,4 +1,4 @@
-"""Start, wait for and end the demo's processes."""
+"""Start the demo's processes, wait for them, and end them."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ _stop_requested = threading.Event()
 def request_stop(*_: object) -> NoReturn:
     """Handle a signal: end the demo.
 
-    Python drops an exception that a signal handler raises while an object is being deleted. Therefore all waiting
-    looks at the event, too.
+    The KeyboardInterrupt is not enough: Python ignores an exception that a signal handler raises while an object is
+    being deleted. So everything that waits also checks the event (`raise_if_stopped`).
     """
     _stop_requested.set()
     raise KeyboardInterrupt
@@ -69,7 +69,7 @@ def raise_if_stopped() -> None:
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    """Wait until the condition is true. Raise DemoError, which names `what`, after so many seconds."""
+    """Wait until the condition is true. After so many seconds, raise a DemoError that contains `what`."""
     ends = time.monotonic() + seconds
     while not condition():
         raise_if_stopped()
@@ -104,7 +104,7 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C must not reach the children: they are ended in order.
+                # Ctrl-C must not reach the children, because `end` ends them in the right order.
                 start_new_session=True,
                 preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )

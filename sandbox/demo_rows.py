@@ -1,4 +1,4 @@
-"""What an admin would set up for the sandbox: an account, an iTop, a ticket profile and a workspace."""
+"""Set up the bridge for the demo as an admin would: an account, an iTop, a ticket profile and a workspace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import intercom
 
 ADMIN = "admin"
 SANDBOX_TIME_ZONE = "Europe/Paris"
-# One organization is outside the scope, to show what the panel does for its customers.
+# One organization is outside the scope, so the demo also shows what the panel displays for its customers.
 SANDBOX_SCOPE = "SELECT Organization WHERE name != 'Globex Iberia'"
 
 
@@ -19,7 +19,7 @@ def set_up(
 ) -> Workspace:
     """Fill a new database. The admin's name and password are both `ADMIN`.
 
-    If the iTop's `time_zone` is empty, it is that of the stand-in, or UTC for another iTop.
+    `time_zone` is that of the iTop. If it is "", the stand-in's time zone is used, or UTC for a real iTop.
     """
     get_user_model().objects.create_superuser(ADMIN, "admin@bridge.example", ADMIN)
     time_zone = time_zone or (SANDBOX_TIME_ZONE if is_sandbox else "UTC")

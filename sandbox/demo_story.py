@@ -1,4 +1,4 @@
-"""The story that the demo plays: a conversation in two tickets, and what happens to a ticket in the conversation."""
+"""The demo's script: a conversation is copied to two tickets, and changes of a ticket come to the conversation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ GUIDE, GUIDE_TEXT = "guide.txt", b"Settings, Updates, Pause.\n"
 
 @dataclass(frozen=True)
 class Expected:
-    """An entry that a log must contain. `author` is "" if anybody may have written it."""
+    """An entry that a log must contain. If `author` is "", the author is not checked."""
 
     author: str
     text: str
@@ -77,7 +77,7 @@ class ExpectedTicket:
 
 
 class Story:
-    """Play the story. `say` prints a line; the customer is a person in that iTop."""
+    """Plays the script. `say` prints a line. `customer` is a person in the iTop."""
 
     def __init__(self, inbox: Inbox, itop: Itop, customer: Customer, say: Callable[[str], None]) -> None:
         self._inbox = inbox
@@ -88,14 +88,14 @@ class Story:
         self._teammate = str(inbox.teammate(TEAMMATE)["id"])
         self._colleague = str(inbox.teammate(COLLEAGUE)["id"])
         self.conversation_id = ""
-        # Whether the time zone of the iTop is found out.
+        # Whether to determine the iTop's time zone from the first ticket.
         self.finds_time_zone = False
-        # All entries so far, for the transcript, and the tickets that get the following ones.
+        # All entries so far, for the transcript of a new ticket, and the tickets that get all further entries.
         self._entries: list[tuple[str, Expected]] = []
         self._tickets: list[ExpectedTicket] = []
 
     def play(self) -> list[str]:
-        """Play the story, print the tickets, and return sentences about what is wrong in them. Raise DemoError."""
+        """Play the script and print the tickets. Return a sentence for each error in a ticket. Raise DemoError."""
         self._introduce()
         self._open_and_create()
         self._go_on_writing()
@@ -148,16 +148,16 @@ class Story:
         self._wait_for_post("The customer gets a message about the ticket")
 
     def _find_time_zone(self, ticket: ExpectedTicket) -> None:
-        """Set the time zone of the iTop. The dates of files and those in the panel depend on it."""
+        """Determine and store the iTop's time zone. The dates of files and the dates in the panel depend on it."""
         name = self._itop.time_zone(ticket.ref)
         if name:
             ItopInstance.objects.update(time_zone=name)
             self._say(
-                f"        iTop's dates are those of {name}. If it is another time zone: --itop-time-zone"
+                f"        iTop's dates fit the time zone {name}. If iTop uses another one: --itop-time-zone"
             )
 
     def _fill_in(self, panel: Panel) -> Iterable[str]:
-        """Fill in the form: keep the values that are there, and choose where there is a choice."""
+        """Fill in the form, and yield a line for each field. Keep values that are already there."""
         yield f"Title: {panel.value('Title')}"
         service = _pick(panel, "Service", "Workplace")
         if service:
@@ -231,7 +231,7 @@ class Story:
         self._say("        all are known: nothing is written twice")
 
     def _hear_from_itop(self) -> None:
-        """Play an agent who works on the first ticket in iTop, of which the conversation hears."""
+        """Play an agent who works on the first ticket in iTop. The changes are posted in the conversation."""
         ticket = self._tickets[0]
         self._step(f"In iTop, an agent answers in {ticket.ref}: {_quoted(FOUND)}")
         self._itop.answer(ticket.ref, FOUND)
@@ -250,7 +250,7 @@ class Story:
         self._say("        nothing that came from iTop is written to a ticket")
 
     def _send_a_screenshot(self) -> None:
-        """Let the customer paste a screenshot into a message, which every linked ticket gets as a file."""
+        """Let the customer paste a screenshot into a message. It becomes a file of every linked ticket."""
         self._step(f"{self._customer.name} pastes a screenshot: {_quoted(LOOKS)}")
         data = base64.b64encode(PICTURE).decode()
         picture = {"name": SCREENSHOT, "content_type": "image/png", "data": data}
@@ -270,7 +270,7 @@ class Story:
                 raise DemoError(f"Ticket {ticket.ref} has the screenshot {count} times.")
 
     def _share_a_file(self) -> None:
-        """Let an agent add a file to the first ticket in iTop's console, which the conversation gets."""
+        """Let an agent add a file to the first ticket in iTop's console. It is posted in the conversation."""
         ticket = self._tickets[0]
         if not self._itop.answer_with_file(ticket.ref, GUIDE_WORDS, GUIDE, GUIDE_TEXT):
             return
@@ -364,8 +364,8 @@ class Story:
         )
 
     def _wait_for_post(self, text: str) -> None:
-        """Wait until the worker has written its message into the conversation."""
-        seen = len(self._tickets)
+        """Wait until the bridge has posted its message about the newest ticket, and print the message."""
+        expected_count = len(self._tickets)  # one message per ticket so far
 
         def posted() -> list[str]:
             return [
@@ -374,28 +374,26 @@ class Story:
                 if part["app_package_code"] and part["body"]
             ]
 
-        wait_until(lambda: len(posted()) >= seen, "the bridge to write into the conversation")
+        wait_until(lambda: len(posted()) >= expected_count, "the bridge to write into the conversation")
         self._say(f"        {text}: {_quoted(posted()[-1])}")
 
     def _all_is_quiet(self) -> bool:
-        """Return whether nothing is waiting. An event with a reason code waits to know whether it is our own post."""
+        """Return whether no event or message is waiting."""
+        # An event with a reason code does not count: the bridge keeps it until it knows whether it is its own post.
         received = WebhookEvent.objects.filter(state=WebhookEvent.State.RECEIVED)
         return not received.filter(reason_code="").exists() and not Delivery.objects.waiting().exists()
 
 
 def _is_by(entry: LogEntry, author: str) -> bool:
-    """Return whether the author wrote the entry.
-
-    The entry has the author's account or name, or, if the bridge's account may not set it, names the author in
-    its text.
-    """
-    return author in ("", entry.user_login.removesuffix(" (Intercom)")) or text_of(entry).startswith(
-        f"{author} (Intercom)"
-    )
+    """Return whether the author wrote the entry. True for the author ""."""
+    if author in ("", entry.user_login.removesuffix(" (Intercom)")):
+        return True
+    # If the bridge's account may not set the author of an entry, the entry's text begins with the author.
+    return text_of(entry).startswith(f"{author} (Intercom)")
 
 
 def _is_created(panel: Panel) -> bool:
-    """Return whether the ticket is created. If iTop takes longer than the panel may, click to check again."""
+    """Return whether the ticket was created. If the panel has stopped waiting for iTop, click “Check again”."""
     if panel.headline.endswith(" created"):
         return True
     if panel.can_press("Check again"):
@@ -405,7 +403,10 @@ def _is_created(panel: Panel) -> bool:
 
 
 def _pick(panel: Panel, label: str, *preferred: str) -> str:
-    """Choose one of the options, either in the field or on a page of its own, and return its text."""
+    """Choose an option of a field and return its text. The field is a dropdown, or an item that opens a list.
+
+    Return "" if there is no such field.
+    """
     if panel.has_field(label):
         return panel.choose(label, *preferred)
     if panel.has_item(label):

@@ -1,4 +1,4 @@
-"""Faults on demand: what a stand-in does wrong, how often, and for which calls."""
+"""Faults of a stand-in: tests choose what goes wrong, how often, and for which calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 @dataclass
 class Fault:
-    """A fault for the next `count` calls or, with None, for all of them. `KINDS` says what each kind does."""
+    """A fault for the next `count` calls (None: for all calls). `KINDS` says what each kind does."""
 
     KINDS: ClassVar[Mapping[str, str]] = {}
 
@@ -35,7 +35,7 @@ class ActiveFaults(Generic[F]):
         self.active: list[F] = []
 
     def add(self, kind: str, **options: Any) -> F:
-        """Add a fault: `faults.add("drop_after", count=1)`. Raise ValueError or TypeError."""
+        """Add a fault: `faults.add("drop_after", count=1)`. Raise ValueError or TypeError if it is invalid."""
         fault = self._fault(kind, **options)
         with self._lock:
             self.active.append(fault)
@@ -46,13 +46,13 @@ class ActiveFaults(Generic[F]):
             self.active.clear()
 
     def replace(self, wanted: Iterable[Mapping[str, Any]]) -> None:
-        """Replace the active faults by these. Raise ValueError or TypeError."""
+        """Replace the active faults with these. Raise ValueError or TypeError if one is invalid."""
         faults = [self._fault(**options) for options in wanted]
         with self._lock:
             self.active = faults
 
     def take(self, applies: Callable[[F], bool]) -> F | None:
-        """Return the first fault that applies to a call, or None, and count it."""
+        """Return the first fault that applies to a call, and count the call for this fault. Return None without one."""
         with self._lock:
             for fault in self.active:
                 if not applies(fault):

@@ -1,4 +1,4 @@
-"""A page of iTop's portal, as a signed-in person sees it with the bridge's extension installed."""
+"""A stand-in for a page of iTop's portal, as a signed-in person sees it if the bridge's extension is installed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ DEADLINE_SECONDS = 5
 @require_safe
 @ensure_csrf_cookie
 def portal(request: HttpRequest) -> HttpResponse:
-    """Display the portal to `?person=ID` on the page `?page=PORTAL_ID`, with the Messenger if the bridge says so."""
+    """Display a page of the portal, with the Messenger if the bridge returns an identity.
+
+    `?person=ID` is the person who is signed in, and `?page=PORTAL_ID` is the id of the portal.
+    """
     given = request.GET.get("person", "")
     person_id = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else min(PEOPLE)
     page = request.GET.get("page", "itop-portal")
@@ -41,7 +44,7 @@ def portal(request: HttpRequest) -> HttpResponse:
 
 
 def _ask(address: str, person_id: int, page: str) -> tuple[int, dict[str, Any]]:
-    """Ask the bridge as the extension does. Return the status, 0 without an answer, and the answer."""
+    """Request an identity as the extension does. Return the status (0 without a response) and the bridge's JSON."""
     key = MessengerKey.objects.valid().order_by("-pk").first()
     if key is None:
         return 0, {}

@@ -1,4 +1,4 @@
-"""The inbox page. Its requests are passed on to the Intercom stand-in, so that the browser uses one origin."""
+"""The inbox page. Its requests are passed on to the Intercom stand-in, so the browser talks to only one origin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_ITOP_URL = "http://127.0.0.1:8001"
 # Longer than the ten seconds that the stand-in waits for a canvas.
 DEADLINE_SECONDS = 15
 
-# A message with files, which are base64 in JSON.
+# The size of a message with files, which are sent as base64 in JSON.
 MAX_BODY = 60_000_000
 
 # The only addresses of the stand-in that the page may request.
@@ -43,7 +43,8 @@ def _address(name: str, default: str) -> str:
 @ensure_csrf_cookie
 def inbox(request: HttpRequest) -> HttpResponseBase:
     """Display conversations, thread and panel, as a teammate sees them in Intercom."""
-    # Pictures in messages come from the stand-in, as in Intercom from another host.
+    # Pictures in messages come from the stand-in, which has another origin. In Intercom they come from another host,
+    # too.
     return csp_update({"img-src": [intercom_url()]})(_draw)(request)
 
 

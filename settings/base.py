@@ -1,4 +1,4 @@
-"""Settings of every environment. Secrets and URLs come from environment variables (see env.py)."""
+"""Settings that all environments share. Secrets and URLs come from environment variables (see env.py)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .logging import logging_config
 
 read_secret_files()
 
-# Contains every file that this service writes: the SQLite database, the queue, collected static files.
+# The directory for all files that this service keeps: the SQLite database, the queue, the collected static files.
 VAR_DIR = directory("VAR_DIR", WORKING_DIR / "var")
 
 # The URL under which users and Intercom reach this service. The admin shows the webhook URLs built from it.
@@ -97,8 +97,8 @@ TEMPLATES = [
 
 DATABASES = {"default": database("DATABASE_URL", VAR_DIR / "bridge.sqlite3")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # IMMEDIATE: a transaction that writes waits at its start instead of failing in the middle.
-    # FULL: an event that was answered with 200 survives a power cut.
+    # IMMEDIATE: a transaction waits for other writers when it begins. Otherwise it could fail at its first write.
+    # FULL: a webhook event that we answered with 200 survives a power cut.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
@@ -107,16 +107,17 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-    # Notice an unreachable database soon.
+    # A few seconds instead of minutes until an unreachable database is noticed.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# The task queue. It only wakes the worker: if it is lost, the next sweep finds the work in the database.
+# The task queue. It only wakes the workers: if it is lost, their next sweep (each minute) finds the work in the
+# database.
 REDIS_URL = env.str("REDIS_URL", default="")
 HUEY_FILE: Path | None = None if REDIS_URL else VAR_DIR / "queue.sqlite3"
 WORKER_THREADS = 8
 
-# With PostgreSQL and Redis no file is written here, so the file system may be read-only.
+# With PostgreSQL and Redis the directory need not exist, so the file system may be read-only.
 if HUEY_FILE or VAR_DIR in Path(DATABASES["default"]["NAME"]).parents:
     try:
         VAR_DIR.mkdir(parents=True, exist_ok=True)
@@ -126,15 +127,17 @@ if HUEY_FILE or VAR_DIR in Path(DATABASES["default"]["NAME"]).parents:
             "Set VAR_DIR to another directory, or set both DATABASE_URL (PostgreSQL) and REDIS_URL."
         ) from error
 
-# The bearer token that may read /metrics; without it there are no metrics. METRICS_DIR is None if it is not writable.
+# The bearer token for /metrics. Without it there are no metrics. METRICS_DIR is None if the directory is not writable.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 METRICS_DIR = shared_directory("METRICS_DIR", VAR_DIR / "metrics") if METRICS_TOKEN else None
-# Only services count: each process leaves two files, and one-off commands would leave thousands.
+# Only the web server and the workers write metrics. Each process leaves two files, so short commands would leave
+# thousands.
 _is_command = Path(sys.argv[0]).name in ("manage.py", "__main__.py", "intercom-bridge")
 _is_service = sys.argv[1:2] in (["worker"], ["runserver"]) and "--check" not in sys.argv
 if METRICS_DIR and (not _is_command or _is_service):
-    # Process ids are unique per machine or container only, so each has a directory. prometheus_client reads the
-    # variable when it is imported.
+    # prometheus_client names its files by process id, which is unique only on one machine or in one container: so
+    # each of them has its own directory. The variable must be set before prometheus_client is imported, which then
+    # reads it.
     directory_of_host = METRICS_DIR / socket.gethostname()
     directory_of_host.mkdir(exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory_of_host)
@@ -147,44 +150,47 @@ if ALERT_EMAILS and not _mail_server:
         "ALERT_EMAILS is set, but EMAIL_URL is not. Set it to the mail server, like smtp+tls://user:password@host:587."
     )
 globals().update(_mail_server)
-# Of the mail server's account if that is an address, because many servers accept no other sender.
+# The default sender is the mail server's account if this is an address: many servers accept no other sender.
 _sender = _mail_server.get("EMAIL_HOST_USER") or ""
 DEFAULT_FROM_EMAIL = (addresses("EMAIL_FROM") or [_sender if "@" in _sender else f"intercom-bridge@{_host}"])[
     0
 ]
 EMAIL_TIMEOUT = 5
 
-# The time limit for one write to iTop, including its follow-up reads.
+# The time limit for one write to iTop, including the reads that follow it.
 WRITE_SECONDS = seconds("WRITE_SECONDS", 8.0)
-# After a write with an unknown outcome iTop may still be executing it. How long to leave the ticket alone.
+# How long nothing is written to a ticket after a write with an unknown outcome: iTop may still be executing that write.
 UNKNOWN_OUTCOME_SECONDS = seconds("UNKNOWN_OUTCOME_SECONDS", 10.0)
-# How long after a write the ticket's log is verified: a concurrent save in iTop may have removed the entry.
+# How long after a write the worker checks that the entry is still in the ticket's log. When someone in iTop saves the
+# ticket at the same time, iTop can lose the entry.
 VERIFY_AFTER_SECONDS = seconds("VERIFY_AFTER_SECONDS", 180.0)
-# How often iTop is asked for changes of linked tickets: of those with activity in the last hour, and of the others.
+# The interval between two polls of iTop for changes of linked tickets. The first is for tickets with activity in the
+# last hour, the second (IDLE) is for all other tickets.
 ITOP_POLL_SECONDS = seconds("ITOP_POLL_SECONDS", 15.0)
 ITOP_POLL_IDLE_SECONDS = seconds("ITOP_POLL_IDLE_SECONDS", 300.0)
-# How often iTop is asked for new files of linked tickets with activity in the last hour. Of the others, see above.
+# The interval between two polls for new files of linked tickets with activity in the last hour. For all other tickets
+# it is ITOP_POLL_IDLE_SECONDS.
 FILES_SECONDS = seconds("FILES_SECONDS", 60.0)
-# The largest file that is sent from iTop to Intercom. Larger ones are named.
+# The largest file that is sent from iTop to Intercom. Of a larger file, only the name is posted.
 MAX_FILE_TO_INTERCOM_MB = whole_number("MAX_FILE_TO_INTERCOM_MB", 10)
-# Retention of the contents of handled and of failed events. Their keys are kept.
+# For how long the contents of processed and of failed events are kept. Their ids are kept, to recognise duplicates.
 KEEP_PAYLOADS_DAYS = days("KEEP_PAYLOADS_DAYS", 30)
 KEEP_FAILED_PAYLOADS_DAYS = days("KEEP_FAILED_PAYLOADS_DAYS", 180)
 
-# Overrides the Intercom API host of every region, for stand-ins.
+# If set, replaces the host of Intercom's API in every region: for the stand-in of tests and demo.
 INTERCOM_API_URL = env.str("INTERCOM_API_URL", default="").rstrip("/")
 
-# Where files are kept while they are copied. Python's `gettempdir` would write a file here, as a test.
-FILES_DIR = directory("FILES_DIR", Path(os.environ.get("TMPDIR") or "/tmp"))  # noqa: S108 - names are random
+# The directory for files while they are copied. Not `tempfile.gettempdir()`, because it writes a test file.
+FILES_DIR = directory("FILES_DIR", Path(os.environ.get("TMPDIR") or "/tmp"))  # noqa: S108 - file names are random
 # How many files a process downloads at the same time.
 FILE_DOWNLOADS = whole_number("FILE_DOWNLOADS", 4)
-# Whether files may be downloaded from INTERCOM_API_URL, whatever its scheme and address. Never in production.
+# Whether files may be downloaded from INTERCOM_API_URL, even over http and from a private address. Never in production.
 FILES_FROM_STAND_IN = False
 
-# Newest first. Older keys are still used for decryption.
+# Fernet keys, newest first. The first key encrypts; all keys decrypt.
 FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=[])
 
-# Intercom's canvas requests contain the conversation and can be large. Larger ones are refused with 413.
+# The largest request body. Intercom's canvas requests contain the conversation. A larger body gets the status 413.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -194,25 +200,26 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
-# After five wrong passwords for a user name from one IP address (IPv6: one /64), that pair is locked for 15 minutes.
-# Counted in the database, for all processes; by pair, so that an attacker elsewhere cannot lock an admin out.
+# After five wrong passwords for one user name from one IP address (IPv6: one /64 network), this pair of name and
+# address is locked for 15 minutes. The attempts are counted in the database, for all processes. Because the pair is
+# locked and not the name, an attacker at another address cannot lock an admin out.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_FAILURE_LIMIT = 5
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_COOLOFF_TIME = dt.timedelta(minutes=15)
 AXES_RESET_ON_SUCCESS = True
-# As the lock-out page says, further attempts do not extend the lock-out.
+# Attempts during the lock-out do not extend it. The lock-out page says so, too.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_LOCKOUT_TEMPLATE = "admin/intercom_bridge/locked_out.html"
 AXES_CLIENT_IP_CALLABLE = "intercom_bridge.middleware.client_ip.client_network"
 AXES_USERNAME_CALLABLE = "intercom_bridge.admin.login.normalized_username"
-# Do not store successful log-ins, because the rows would never be deleted. The proxy's log has them.
+# Do not store successful log-ins, because nothing would delete these rows. The proxy's log contains them.
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
-# Addresses or networks whose X-Forwarded-For is trusted. A Unix socket has no address and is always trusted.
+# Addresses or networks whose X-Forwarded-For is trusted. A proxy that connects through a Unix socket is always trusted.
 TRUSTED_PROXIES = networks("TRUSTED_PROXIES", "127.0.0.1", "::1")
 
-# Eight hours from the log-in, or until the browser is closed. Not a sliding expiry.
+# A session ends eight hours after the log-in, or when the browser is closed. Activity does not extend it.
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 
@@ -228,11 +235,13 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# Rate limits per workspace, averaged over ten seconds, so that one workspace cannot use up the service.
+# Rate limits per workspace (for the Messenger: per iTop), averaged over ten seconds. One workspace must not use up the
+# service for all others.
 CANVAS_REQUESTS_PER_SECOND = whole_number("CANVAS_REQUESTS_PER_SECOND", 20)
 MESSENGER_REQUESTS_PER_SECOND = whole_number("MESSENGER_REQUESTS_PER_SECOND", 50)
 NOTIFICATIONS_PER_SECOND = whole_number("NOTIFICATIONS_PER_SECOND", 200)
-# Used only to count for the rate limits: in Redis for all processes together, without Redis per process.
+# The cache only counts requests for the rate limits. With Redis, all processes count together; without it, each process
+# counts on its own.
 CACHES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "bridge"}
 }
@@ -241,7 +250,7 @@ if REDIS_URL:
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "bridge",
-        # Notice an unreachable Redis soon.
+        # An unreachable Redis must not delay requests.
         "OPTIONS": {"socket_connect_timeout": 0.2, "socket_timeout": 0.2},
     }
 
@@ -256,7 +265,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
-# Read by the admin, which is in English only.
+# Date formats for the admin, which exists only in English.
 FORMAT_MODULE_PATH = "settings.formats"
 LOCALE_PATHS = [BASE_DIR / "intercom_bridge" / "locale"]
 

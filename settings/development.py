@@ -1,4 +1,4 @@
-"""Settings for development: everything has a default, and the sandbox is installed. The keys are public."""
+"""Settings for development: everything has a default, and the sandbox is installed. The keys here are not secret."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ FIELD_ENCRYPTION_KEYS = FIELD_ENCRYPTION_KEYS or ["ZGV2ZWxvcG1lbnQtb25seS1ub3QtY
 INSTALLED_APPS = [*INSTALLED_APPS, "sandbox"]
 FILES_FROM_STAND_IN = True
 
-# Serve static files from the packages, without collectstatic.
+# Serve static files directly from the packages, so `collectstatic` is not needed.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = True

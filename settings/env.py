@@ -1,4 +1,4 @@
-"""Read settings from environment variables, each of which may also be given as `NAME_FILE`, the path of a file."""
+"""Read settings from environment variables. Instead of NAME, NAME_FILE may be set to the path of a file."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ T = TypeVar("T")
 
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
-# Relative directories start here: at the checkout, or where an installed `intercom-bridge` is run.
+# Relative directories are relative to this one: the checkout, or the current directory of an installed
+# `intercom-bridge`.
 WORKING_DIR = BASE_DIR if (BASE_DIR / "manage.py").is_file() else Path.cwd()
 MAX_NUMBER: Final = 99_999
-# Two years, which the list of preloaded HSTS hosts recommends.
+# Two years: the value that hstspreload.org recommends.
 MAX_HSTS_SECONDS: Final = 63_072_000
 
 ENVIRONMENT_VARIABLES: Final = (
@@ -63,7 +64,7 @@ ENVIRONMENT_VARIABLES: Final = (
 
 
 def read_secret_files() -> None:
-    """Set each NAME whose NAME_FILE is set to the file's content, as Docker and systemd provide secrets.
+    """For each NAME_FILE that is set, set NAME to the file's content. Docker and systemd provide secrets as files.
 
     Raise ImproperlyConfigured if the file cannot be read, or if both variables are set.
     """
@@ -96,7 +97,7 @@ def directory(name: str, default: Path) -> Path:
 
 
 def shared_directory(name: str, default: Path) -> Path | None:
-    """Return a directory that exists and is writable; None if it cannot be created."""
+    """Return a directory, and create it if it does not exist. Return None if it cannot be created or written."""
     path = directory(name, default)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -106,7 +107,7 @@ def shared_directory(name: str, default: Path) -> Path | None:
 
 
 def database(name: str, default: Path) -> dict[str, Any]:
-    """Return Django's settings for a database URL, or for the SQLite file `default`."""
+    """Return Django's settings for a database URL. If it is not set, return those for the SQLite file `default`."""
     hint = "Write postgres://user:password@host/name, or sqlite:////path/of/a/file"
     if _text(name, hint) is None:
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(default)}
@@ -125,14 +126,14 @@ def database(name: str, default: Path) -> dict[str, Any]:
 
 
 def mail_server(name: str) -> dict[str, Any]:
-    """Return Django's e-mail settings for the URL of a mail server; {} if the variable is not set."""
+    """Return Django's e-mail settings for the URL of a mail server. Return {} if the variable is not set."""
     hint = "Write smtp://host:25, smtp+tls://user:password@host:587 or smtp+ssl://user:password@host:465"
     if _text(name, hint) is None:
         return {}
     # The URL may contain a password, so the message does not repeat it.
     refusal = ImproperlyConfigured(f"{name} is not the URL of a mail server. {hint}.")
     try:
-        # django-environ has other schemes too, and calls it "smtps" when TLS begins after the connection (STARTTLS).
+        # Only these of django-environ's schemes are allowed. Its "smtps" would be misleading: it means STARTTLS.
         port = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}[urlsplit(os.environ[name]).scheme]
         config: dict[str, Any] = env.email_url(name)
     except (KeyError, ValueError):
@@ -143,16 +144,16 @@ def mail_server(name: str) -> dict[str, Any]:
 
 
 def addresses(name: str) -> list[str]:
-    """Return a comma-separated list of e-mail addresses; [] if the variable is not set."""
+    """Return the e-mail addresses of a comma-separated list. Return [] if the variable is not set."""
 
     def parse(text: str) -> list[str]:
-        found = [address.strip() for address in text.split(",")]
-        for address in found:
+        emails = [email.strip() for email in text.split(",")]
+        for email in emails:
             try:
-                validate_email(address)
+                validate_email(email)
             except ValidationError:
                 raise ValueError from None
-        return found
+        return emails
 
     return _parsed(name, [], parse, "Write e-mail addresses, separated by commas, like ops@example.com")
 
@@ -171,19 +172,24 @@ def seconds(name: str, default: float) -> float:
 
 def days(name: str, default: int) -> int:
     """Return a whole number of days, 1 or more."""
-    return _parsed(name, default, _natural, f"Write a whole number of days, 1 or more, like {default}")
+    return _parsed(
+        name, default, _parse_whole_number, f"Write a whole number of days, 1 or more, like {default}"
+    )
 
 
 def whole_number(name: str, default: int) -> int:
     """Return a whole number, 1 or more."""
-    return _parsed(name, default, _natural, f"Write a whole number, 1 or more, like {default}")
+    return _parsed(name, default, _parse_whole_number, f"Write a whole number, 1 or more, like {default}")
 
 
 def hsts_seconds(name: str, default: int) -> int:
     """Return a whole number of seconds, 0 to two years."""
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and int(text[:9]) <= MAX_HSTS_SECONDS and len(text) < 9):
+        # The length is limited because int() is slow for very long numbers.
+        if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_HSTS_SECONDS))):
+            raise ValueError
+        if int(text) > MAX_HSTS_SECONDS:
             raise ValueError
         return int(text)
 
@@ -192,12 +198,12 @@ def hsts_seconds(name: str, default: int) -> int:
 
 
 def switch(name: str) -> bool:
-    """Return whether the variable is `true`; False if it is not set."""
+    """Return whether the variable is `true`. Return False if it is not set."""
     return one_of(name, "false", "true") == "true"
 
 
 def networks(name: str, *default: str) -> list[IPv4Network | IPv6Network]:
-    """Return a comma-separated list of IP addresses and networks."""
+    """Return the IP addresses and networks of a comma-separated list."""
 
     def parse(text: str) -> list[IPv4Network | IPv6Network]:
         return [ip_network(network.strip()) for network in text.split(",")]
@@ -207,25 +213,30 @@ def networks(name: str, *default: str) -> list[IPv4Network | IPv6Network]:
 
 
 def one_of(name: str, *choices: str) -> str:
-    """Return one of the choices, in any case; the first if the variable is not set."""
-    by_name = {choice.casefold(): choice for choice in choices}
+    """Return one of the choices, or the first choice if the variable is not set. The variable's case is ignored."""
 
     def parse(text: str) -> str:
-        if text.casefold() not in by_name:
-            raise ValueError
-        return by_name[text.casefold()]
+        for choice in choices:
+            if choice.casefold() == text.casefold():
+                return choice
+        raise ValueError
 
     return _parsed(name, choices[0], parse, f"Write one of {', '.join(choices)}")
 
 
-def _natural(text: str) -> int:
+def _parse_whole_number(text: str) -> int:
+    # Only the first digits are compared, because int() is slow for very long numbers.
     if not (text.isascii() and text.isdecimal() and 0 < int(text[:6]) <= MAX_NUMBER):
         raise ValueError
     return int(text)
 
 
 def _parsed(name: str, default: T, parse: Callable[[str], T], hint: str) -> T:
-    """Return the variable's value; `parse` raises ValueError for an invalid one."""
+    """Return the variable's value, parsed, or `default` if it is not set.
+
+    `parse` raises ValueError for an invalid text, which becomes ImproperlyConfigured with `hint`: what to write
+    instead.
+    """
     text = _text(name, hint)
     if text is None:
         return default
@@ -236,7 +247,7 @@ def _parsed(name: str, default: T, parse: Callable[[str], T], hint: str) -> T:
 
 
 def _text(name: str, hint: str) -> str | None:
-    """Return the variable's text, or None if it is not set. Refuse an empty value."""
+    """Return the variable's text, or None if it is not set. Raise ImproperlyConfigured if it is empty."""
     text: str | None = env.str(name, default=None)
     if text is None:
         return None

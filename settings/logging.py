@@ -1,4 +1,4 @@
-"""Log through structlog and the standard library, as plain text or as JSON, without tokens."""
+"""Configure logging: structlog and the standard library write the same lines, as plain text or as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-# The PHP extension's webhook URLs contain a token. Intercom may still send requests to them.
+# The webhook URLs of Combodo's PHP extension contain a token. Intercom may still send requests to these URLs.
 _TOKEN_IN_URL = re.compile(r"(auth_token=)[^&\s\"'\\]+", re.IGNORECASE)
 
 
@@ -35,22 +35,21 @@ _SHARED_PROCESSORS: list[Any] = [
 def _add_request_fields(
     _logger: Any, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Add the fields of a line of the web server's access log (see gunicorn.conf.py)."""
+    """Add the fields of a request to a line of the web server's access log (see gunicorn.conf.py)."""
     event.update(getattr(event["_record"], "request_fields", None) or {})
     return event
 
 
 def structured_formatter(log_format: str) -> logging.Formatter:
-    """Return the formatter of all lines; `log_format` is "plain" or "json"."""
-    renderer: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if log_format == "json"
-        else [
-            structlog.dev.ConsoleRenderer(
-                colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
-            )
+    """Return the formatter of all log lines; `log_format` is "plain" or "json"."""
+    renderer: list[Any]
+    if log_format == "json":
+        renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        traceback = structlog.dev.plain_traceback
+        renderer = [
+            structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, exception_formatter=traceback)
         ]
-    )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*_SHARED_PROCESSORS, _add_request_fields],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
@@ -67,7 +66,7 @@ def logging_config(log_format: str, level: str) -> dict[str, Any]:
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["console"], "level": level.upper()},
         "loggers": {
-            # Without the handlers of Django's defaults, which would write each line again, as plain text.
+            # This replaces Django's default handlers, which would write each line a second time, as plain text.
             "django": {"level": "INFO"},
             "django.server": {"handlers": ["console"], "level": "INFO", "propagate": False},
             "huey": {"level": "WARNING"},
@@ -77,9 +76,9 @@ def logging_config(log_format: str, level: str) -> dict[str, Any]:
 
 
 def configure(config: dict[str, Any]) -> None:
-    """Configure the standard library and structlog. Django calls this (LOGGING_CONFIG)."""
+    """Configure the standard library and structlog. Django calls this function (LOGGING_CONFIG)."""
     logging.config.dictConfig(config)
-    # Python's warnings, too.
+    # Log Python's warnings, too.
     logging.captureWarnings(True)
     structlog.configure(
         processors=[

@@ -1,4 +1,4 @@
-"""Settings for production. Raise ImproperlyConfigured, with instructions, if a secret is missing."""
+"""Settings for production. If a secret is missing, raise ImproperlyConfigured with instructions."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ secret("PUBLIC_URL", "It is the https URL under which Intercom reaches this serv
 if not PUBLIC_URL.startswith("https://"):
     raise ImproperlyConfigured(f"PUBLIC_URL must start with https:// (it is {PUBLIC_URL}).")
 
-# The proxy in front of us terminates TLS and sets this header. It must remove the header from client requests.
+# The proxy in front of the web server terminates TLS and sets this header. It must overwrite the header of a client.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = True
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
-# Browsers remember this, and it cannot be recalled: the default is short and concerns this host only.
+# Browsers remember this value, and nothing can make them forget it. So the default is short and affects only this host.
 SECURE_HSTS_SECONDS = hsts_seconds("HSTS_SECONDS", 3600)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = switch("HSTS_INCLUDE_SUBDOMAINS")
 SECURE_HSTS_PRELOAD = switch("HSTS_PRELOAD")
-# The checks that recommend both: only the owner of the whole domain can decide that.
+# Django's checks that recommend the last two settings. Only the owner of the whole domain can decide about these.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True

@@ -1,4 +1,4 @@
-"""Settings for the tests: as in development, with an in-memory queue and other keys."""
+"""Settings for the tests: those for development, but with a queue in memory and with other keys."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ALLOWED_HOSTS = ["*"]
 INTERCOM_API_URL = ""
 HUEY_FILE = None
 METRICS_DIR = None
-# A line per request of the stand-ins would be formatted and scanned for secrets.
+# Without a log line per request to the stand-ins, tests are faster: each line is formatted and scanned for secrets.
 LOGGING["loggers"]["sandbox"] = {"level": "WARNING"}
 # Tests send more requests than users do.
 CANVAS_REQUESTS_PER_SECOND = NOTIFICATIONS_PER_SECOND = MESSENGER_REQUESTS_PER_SECOND = 100_000
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # A file, as in production, because tests write from several threads. One per run, because runs may overlap.
+    # A file instead of memory, because tests write from several threads. Each run has its own file: runs may overlap.
     DATABASES["default"]["TEST"] = {
         "NAME": Path(tempfile.gettempdir()) / f"bridge-test-{os.getpid()}.sqlite3"
     }

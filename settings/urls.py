@@ -12,7 +12,7 @@ from intercom_bridge.admin.login import LoginForm
 admin.site.login_form = LoginForm
 
 has_sandbox = apps.is_installed("sandbox")
-# The inbox page shows the stand-in for Intercom, which `make run` does not start.
+# The inbox page shows the stand-in for Intercom. Only `make demo` starts the stand-in and sets INTERCOM_API_URL.
 has_inbox = has_sandbox and bool(settings.INTERCOM_API_URL)
 
 urlpatterns = [

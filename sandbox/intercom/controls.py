@@ -1,4 +1,4 @@
-"""The sandbox's own addresses under /sandbox/, for the inbox page and the demo."""
+"""The stand-in's controls under /sandbox/. The inbox page and the demo use them."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _redact(intercom: Intercom, data: Json, conversation_id: str) -> Json:
 
 
 def _set_clock(intercom: Intercom, data: Json) -> Json:
-    """Let the addresses of files expire: `{"offset": seconds}`."""
+    """Set how far the clock for addresses of files is ahead, to expire them: `{"offset": seconds}`."""
     intercom.workspace.addresses.clock_offset = float(data.get("offset") or 0)
     return {"offset": intercom.workspace.addresses.clock_offset}
 
@@ -129,7 +129,7 @@ def _delete(intercom: Intercom, _data: Json, conversation_id: str) -> Json:
 
 
 def _message(data: Json) -> dict[str, Any]:
-    """Return a message's words, `attachments` (files, or names for examples) and `pictures` (files)."""
+    """Return a message as arguments for `Workspace.write`. An attachment is a file, or the name of an example file."""
     files, pictures = data.get("attachments") or [], data.get("pictures") or []
     if not isinstance(files, list) or not isinstance(pictures, list):
         raise InvalidActionError("attachments and pictures must be lists of files.")
@@ -170,7 +170,7 @@ def _notifications(intercom: Intercom, _data: Json) -> Json:
 
 
 def _webhooks(intercom: Intercom, data: Json) -> Json:  # noqa: C901 - one branch per switch
-    """Change or use the webhooks.
+    """Change settings of the webhooks, or send something.
 
     The body has one or more of `{"validate": true}`, `{"ping": true}`, `{"redeliver": id}`, `{"hold": true}`,
     `{"release": "reversed"}`, `{"copies": 2}`, `{"retry_seconds": 60}`, `{"api_version": "2.15"}` and
@@ -222,7 +222,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Json]], ...] = (
 
 
 def find_control(method: str, path: str) -> tuple[Callable[..., Json] | None, tuple[str, ...]]:
-    """Return the handler of an address under /sandbox/ and the arguments in its path, or None without a handler."""
+    """Return the handler for an address under /sandbox/ (None if unknown), and the arguments in the path."""
     for known_method, pattern, handler in _ROUTES:
         if method == known_method and (found := re.fullmatch(pattern, path)):
             return handler, found.groups()

@@ -1,4 +1,4 @@
-"""Faults on demand: what the stand-in's REST does wrong, how often, and for which addresses."""
+"""Faults of the stand-in for Intercom: tests choose what goes wrong, how often, and for which paths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sandbox import faults
 
 @dataclass
 class Fault(faults.Fault):
-    """A fault for calls whose path contains `path`."""
+    """A fault for calls and downloads whose path contains `path`."""
 
     KINDS: ClassVar[Mapping[str, str]] = {
         "rate_limited": "answers 429 until `seconds` from now",
@@ -19,15 +19,15 @@ class Fault(faults.Fault):
         "html": "answers HTTP `status` with an HTML page, as a proxy does",
         "drop_before": "closes the connection before it executes the call",
         "drop_after": "executes the call, then closes the connection",
-        "notify_first": "executes the call, answers after its notifications were sent, at most after `seconds`",
+        "notify_first": "executes the call, answers once its notifications were sent, or after `seconds`",
         "slow": "executes the call, answers after `seconds`",
-        "drip": "executes the call, answers one byte each `seconds`",
+        "drip": "executes the call, sends one byte of the response every `seconds`",
         # Only for downloads, whose path is /i/o/{workspace}/{file}/...
         "cut_off": "sends half of a file and closes the connection",
-        "wrong_length": "declares `bytes` more or, if negative, fewer than the file has, sends it and closes",
-        "no_length": "sends a file without its length and closes",
+        "wrong_length": "sends a file, adds `bytes` (possibly negative) to its Content-Length, and closes",
+        "no_length": "sends a file without a Content-Length, and closes",
         "redirect": "answers 302 to `location`",
-        "quarantined": "answers HTTP `status` without content, as for a file that the virus scanner holds",
+        "quarantined": "answers HTTP `status` without content, as for a file that the virus scanner has stopped",
     }
 
     path: str = ""
@@ -41,9 +41,9 @@ class Faults(faults.ActiveFaults[Fault]):
         super().__init__(Fault)
 
     def set(self, wanted: Mapping[str, Any]) -> None:
-        """Replace the active faults by those in the body of `POST /sandbox/faults`."""
+        """Replace the active faults with those in the body of `POST /sandbox/faults`."""
         self.replace(wanted.get("faults", []))
 
     def meet(self, path: str) -> Fault | None:
-        """Return the fault for a call, or None, and count it."""
+        """Return the first fault that applies to a call, and count the call for this fault. Return None without one."""
         return self.take(lambda fault: fault.path in path)

@@ -1,7 +1,7 @@
 """Files of messages, and the signed addresses from which they are downloaded.
 
-An address is valid for thirty minutes after it was made; each reading of a conversation makes new ones. A download
-needs no Authorization, and is refused with one: the token is not for the host of the files.
+An address is valid for thirty minutes. Each time a conversation is read, its files get new addresses. A download needs
+no Authorization header. A download with this header is refused: the host of the files must not get the token.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ CONTENT_TYPES = {
     "log": "text/plain",
     "zip": "application/zip",
 }
-# How a stored body refers to a picture in it.
+# The reference to a picture in a stored body.
 _PICTURE = re.compile(r'src="sandbox-file:([0-9]+)"')
 
 
 class InvalidFileError(ValueError):
-    """A file that was sent is not acceptable. The text says why."""
+    """A file in a request is not valid. The text says why."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file that somebody sends. Without a ``content_type`` the name's ending determines it."""
+    """A file that somebody sends. If ``content_type`` is "", the ending of the name determines the type."""
 
     name: str
     content: bytes
@@ -67,7 +67,7 @@ class StoredFile:
 
 
 def example(name: str) -> File:
-    """Return a file for somebody who gives only a name."""
+    """Return a file with this name and example content."""
     file = File(name, b"")
     if file.type.startswith("image/"):
         return File(name, png(320, 180), "image/png" if file.type == "image/png" else file.type)
@@ -87,7 +87,7 @@ def png(width: int, height: int, colour: tuple[int, int, int] = (64, 110, 180)) 
 
 
 def dimensions(content: bytes, content_type: str) -> tuple[int, int] | tuple[None, None]:
-    """Return the width and the height of a picture; those of a PNG are read, others are taken for 1280 x 720."""
+    """Return the width and the height of a picture. Only those of a PNG are read; other pictures have 1280 x 720."""
     if not content_type.startswith("image/"):
         return None, None
     if content.startswith(b"\x89PNG\r\n\x1a\n") and len(content) >= 24:
@@ -123,17 +123,17 @@ def list_from_json(given: object) -> list[File]:
 
 
 def reference(file: StoredFile) -> str:
-    """Return what stands in a stored body for a picture."""
+    """Return the HTML with which a stored body refers to a picture."""
     return f'<div class="intercom-container"><img src="sandbox-file:{file.id}"></div>'
 
 
-def referred(body: str) -> list[str]:
+def picture_ids(body: str) -> list[str]:
     """Return the ids of the pictures in a stored body."""
     return _PICTURE.findall(body)
 
 
 class Addresses:
-    """Make and check addresses. The clock is `clock_offset` seconds fast; change it to let addresses expire."""
+    """Makes and checks addresses of files. Its clock is `clock_offset` seconds ahead, which lets addresses expire."""
 
     def __init__(self, workspace_id: str, origin: str, find: Callable[[str], StoredFile]) -> None:
         self.origin = origin
@@ -154,11 +154,11 @@ class Addresses:
         return f"{self.origin}{path}?expires={expires}&signature={self._sign(path, expires)}&req={secrets.token_hex(8)}"
 
     def fill_in(self, body: str) -> str:
-        """Return a stored body with a new address for each picture of ours."""
+        """Return a stored body in which each reference to a picture is replaced with a new address."""
         return _PICTURE.sub(lambda found: f'src="{html.escape(self.of(self._find(found[1])))}"', body)
 
-    def opened(self, path: str, query: str) -> str:
-        """Return the id of the file at an address; "" if the address has expired or was changed."""
+    def file_id(self, path: str, query: str) -> str:
+        """Return the id of the file at an address. Return "" if the address has expired or was changed."""
         given = parse_qs(query)
         expires, signature = given.get("expires", [""])[0], given.get("signature", [""])[0]
         is_valid = expires.isascii() and expires.isdigit() and int(expires) > self.now()

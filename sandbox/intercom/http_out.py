@@ -1,4 +1,4 @@
-"""One request to the bridge, with a time limit."""
+"""Send one request to the bridge, with a time limit."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ def send(
 ) -> Outcome:
     """Send a request and return the outcome. Network errors are part of the outcome."""
     parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=time_limit)
-    path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
+    connection_class = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = connection_class(parts.hostname or "", parts.port, timeout=time_limit)
+    path = parts.path or "/"
+    if parts.query:
+        path += f"?{parts.query}"
     began = time.monotonic()
     try:
         connection.request(method, path, body, dict(headers))

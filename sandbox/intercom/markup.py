@@ -14,9 +14,9 @@ _PARAGRAPH = '<p class="no-margin">'
 
 
 def normalise(body: str) -> str:
-    """Return posted HTML as Intercom returns it: only known tags, all text in blocks, `p` without a margin.
+    """Return posted HTML in the form that Intercom stores: only known tags, all text within blocks.
 
-    Return "" if no text is left.
+    Each `p` gets the class `no-margin`. Return "" if no text is left.
     """
     writer = _Normaliser()
     writer.feed(body)
@@ -35,7 +35,10 @@ def from_text(text: str) -> str:
 
 
 def to_text(body: str) -> str:
-    """Return the plain text that webhooks of API 2.15 and `display_as=plaintext` have: links become `label (url)`."""
+    """Return a body as plain text, as in notifications of API 2.15 and with `display_as=plaintext`.
+
+    Links become `label (url)`.
+    """
     reader = _TextReader()
     reader.feed(body)
     reader.close()
@@ -56,9 +59,9 @@ class _Normaliser(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self._out: list[str] = []
-        self._open: list[str] = []
-        self._own_paragraph = False
-        self._dropping = 0
+        self._open: list[str] = []  # the open elements
+        self._own_paragraph = False  # whether a paragraph is open that was added around text without a block
+        self._dropping = 0  # how many script and style elements are open: their content is dropped
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in _DROPPED:

@@ -1,7 +1,7 @@
-"""The customers' side: the Messenger begins a conversation for the person in a token.
+"""The Messenger: a customer starts a conversation. A signed token (JWT) says who the customer is.
 
-Messenger security is enforced, as on a workspace that has switched it on: without a valid token the request is refused
-with 400 (https://developers.intercom.com/installing-intercom/web/identity-verification).
+Messenger security is enforced, as in a workspace that has switched it on. So a request without a valid token gets 400
+(https://developers.intercom.com/installing-intercom/web/identity-verification).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _STANDARD = frozenset({"user_id", "name", "email", "phone", "company", "language
 
 
 def begin(intercom: Intercom, data: Json) -> Json:
-    """Begin a conversation: `{"app_id", "jwt", "body"}`. Raise InvalidActionError."""
+    """Start a conversation. `data` has `app_id`, `jwt` and `body`. Raise InvalidActionError if one is not valid."""
     if data.get("app_id") != intercom.workspace.workspace_id:
         raise InvalidActionError("There is no workspace with this app_id.")
     conversation = intercom.workspace.begin(
@@ -41,7 +41,7 @@ def begin(intercom: Intercom, data: Json) -> Json:
 
 
 def _contact(intercom: Intercom, token: object) -> Contact:
-    """Return the contact of a token, with the token's data; create it at the first time."""
+    """Return the contact whose user_id is in the token, updated with the token's data. Create it if it is unknown."""
     try:
         claims = jwt.decode(str(token), SECRET, algorithms=["HS256"], options={"require": ["user_id", "exp"]})
     except jwt.InvalidTokenError as error:

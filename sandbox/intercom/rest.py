@@ -1,4 +1,4 @@
-"""Intercom's REST calls: what each one does, and which errors it answers."""
+"""The calls of Intercom's REST API: what each call does, and with which errors it responds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DATA_TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 
 class RequestRefusedError(Exception):
-    """A request that Intercom answers with a list of errors."""
+    """Intercom refuses a request. Its response has this status, and a list of errors with this code."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class InvalidParameterError(RequestRefusedError):
 
 @dataclass(frozen=True)
 class Call:
-    """One request, with the version of the API that it asks for."""
+    """One request. `version` is the API version that it requests."""
 
     intercom: Intercom
     method: str
@@ -67,7 +67,7 @@ class Call:
         return parsed(self.body)
 
     def require(self, version: tuple[int, int]) -> None:
-        """Raise RequestRefusedError in older versions, which do not have the address."""
+        """Raise RequestRefusedError if the call requests an older version, which does not have this endpoint."""
         numbers = re.fullmatch(r"([0-9]+)\.([0-9]+)", self.version)
         if numbers and (int(numbers[1]), int(numbers[2])) < version:
             raise RequestRefusedError(
@@ -219,7 +219,7 @@ def _admin(call: Call, data: Json) -> Admin:
 
 
 def _target(call: Call, conversation_id: str) -> Conversation:
-    """Return the conversation that is written to. What Intercom answers for a merged one is not documented."""
+    """Return the conversation to write to. Intercom does not document its response for a merged conversation."""
     conversation = call.intercom.store.conversation(conversation_id)
     if conversation.merged_into:
         raise RequestRefusedError(422, "action_forbidden", "The conversation has been merged")
@@ -247,13 +247,13 @@ def _check_value(name: str, value: object, named: list[ConversationAttribute]) -
             400, "INVALID_PARAMETER", f"There is more than one conversation attribute named '{name}'"
         )
     attribute = named[0]
-    wanted = DATA_TYPES.get(attribute.data_type, str)
-    is_boolean = isinstance(value, bool)
-    if value is not None and (
-        not isinstance(value, wanted) or is_boolean != (attribute.data_type == "boolean")
-    ):
+    if value is None:
+        return
+    # In Python, a bool is an int, but Intercom does not accept true as a number.
+    has_type = isinstance(value, DATA_TYPES.get(attribute.data_type, str))
+    if not has_type or isinstance(value, bool) != (attribute.data_type == "boolean"):
         raise InvalidParameterError(f"Custom attribute '{name}' must be a {attribute.data_type}")
-    if attribute.data_type == "list" and value is not None and value not in attribute.options:
+    if attribute.data_type == "list" and value not in attribute.options:
         raise InvalidParameterError(f"'{value}' is not an option of '{name}'")
 
 
@@ -314,7 +314,7 @@ def _list_deleted_conversations(call: Call) -> Json:
 
 
 def _data_attributes(call: Call) -> Json:
-    """List the attributes of conversations, in all versions. This address does not create any."""
+    """List the attributes of conversations. This endpoint exists in all versions, and cannot create attributes."""
     call.require((2, 3))
     archived = call.query.get("include_archived") == ["true"]
     listed = call.intercom.store.attributes() if call.query.get("model") == ["conversation"] else []
@@ -362,7 +362,7 @@ def _attribute(call: Call, attribute_id: str) -> Json:
         ) from error
 
 
-# The first address that matches is used: "deleted" and "attributes" are not ids.
+# The first route that matches is used. So "deleted" and "attributes" come before the routes with an id.
 _ROUTES: tuple[tuple[str, str, Callable[..., Json]], ...] = (
     ("GET", r"/me", _me),
     ("GET", r"/admins", _admins),

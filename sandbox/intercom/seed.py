@@ -1,4 +1,4 @@
-"""The people and conversations in a new sandbox. The customers are those of the iTop stand-in."""
+"""The people and conversations of a new stand-in. The customers are persons in the stand-in for iTop."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ FIRST_LINE = Team(id="814865", name="First line", admin_ids=(ADA.id, SAM.id))
 SECOND_LINE = Team(id="814866", name="Second line", admin_ids=(SAM.id,))
 TEAMS = (FIRST_LINE, SECOND_LINE)
 
-# (author, text, kind of part). The author is c (contact), a (Ada), s (Sam) or b (bot).
+# (author, text) or (author, text, part type). The author is c (contact), a (Ada), s (Sam) or b (bot).
 Line = tuple[str, str] | tuple[str, str, str]
 
 
 def fill(store: Store, *, long_conversation: bool) -> None:
-    """Add teammates, contacts and conversations; the newest conversation is a few minutes old.
+    """Add teammates, contacts and conversations. The newest conversation is less than half an hour old.
 
-    With `long_conversation`, Bob Durand's conversation has 320 messages, which takes ten times as long as all
-    the rest; otherwise it has 10.
+    With `long_conversation`, Bob Durand's conversation has 320 messages instead of 10. Adding them takes ten times as
+    long as all the rest.
     """
     seeding = _Seeding(store, int(time.time()))
     for admin in (ADA, SAM):

@@ -1,4 +1,4 @@
-"""The HTTP server: Intercom's REST for one workspace, and the sandbox's own addresses under /sandbox/."""
+"""The HTTP server of the stand-in: Intercom's REST API for one workspace, and the controls under /sandbox/."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ TOKEN = "sandbox-access-token"  # noqa: S105
 CALLS_A_WINDOW = 1666
 WINDOW_SECONDS = 10
 MAX_BODY = 20_000_000
-# Intercom does not document a limit of the files in a reply.
+# The size of a reply with files. Intercom does not document its limit.
 MAX_REPLY = 64_000_000
 
 
 class Intercom:
-    """A running stand-in.
+    """A stand-in for Intercom with one workspace. `url` is its address.
 
-    `url` is its address; `calls` lists (method, path) of each REST call, `downloads` the path of each file asked for.
+    `calls` lists the method and the path of each REST call. `downloads` lists the path of each requested file.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Intercom:
         self.calls_a_window = CALLS_A_WINDOW
         self.downloads: list[str] = []
         self._server = _Server(("127.0.0.1", port), self)
-        # After the port is bound: if that fails, there is no thread to stop.
+        # The workspace starts threads, so it is created after the port was bound, which may fail.
         self.workspace = Workspace(
             self.store,
             bridge_url=bridge_url,
@@ -83,7 +83,7 @@ class Intercom:
             retry_seconds=retry_seconds,
         )
         self.webhooks = self.workspace.webhooks
-        # What people do.
+        # Shortcuts for tests: the actions of people.
         self.write = self.workspace.write
         self.merge = self.workspace.merge
         self.change_state = self.workspace.change_state
@@ -131,7 +131,7 @@ class Intercom:
         raise LookupError(f"{name_or_email} has no conversation")
 
     def expire_addresses(self, seconds: float) -> None:
-        """Let so many seconds pass for the addresses of files."""
+        """Move the clock for the addresses of files forward by so many seconds."""
         self.workspace.addresses.clock_offset += seconds
 
     # --- Rate limit ---
@@ -141,7 +141,7 @@ class Intercom:
             self._limited_until = time.time() + seconds
 
     def count_call(self) -> tuple[int, int, bool]:
-        """Return the calls left in this window, its end (Unix seconds), and whether this call is refused."""
+        """Count a call. Return the calls left in this window, its end (Unix seconds), and whether to refuse it."""
         with self._lock:
             now = time.time()
             window = int(now // WINDOW_SECONDS)
@@ -181,9 +181,9 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
-    # An idle connection is kept this long.
+    # The seconds after which an idle connection is closed.
     timeout = 75
-    # Small answers are sent at once: otherwise each waits for the last one's acknowledgement.
+    # With Nagle's algorithm, a small response would wait until the client has acknowledged the previous one.
     disable_nagle_algorithm = True
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -249,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, answer, headers, drip=fault.seconds if fault and fault.kind == "drip" else 0)
 
     def _meet(self, fault: Fault) -> bool:
-        """Apply the fault. Return whether no further response is to be sent."""
+        """Apply the fault. Return True if this was the whole response."""
         if fault.kind == "rate_limited":
             self.server.intercom.limit_rate(fault.seconds)
         elif fault.kind == "error":
@@ -262,7 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @property
     def _version(self) -> str:
-        """Return the version of the API that this call asks for; without a header, it is the app's."""
+        """The API version that the call requests. Without the header, it is the version of the app."""
         return self.headers.get("Intercom-Version", self.server.intercom.workspace.api_version)
 
     def _check_headers(self, token: str) -> None:
@@ -281,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
     # --- Files ---
 
     def _download(self, path: str, query: str) -> None:
-        """Send a file to anybody who has a valid address, and to nobody who sends a token as well."""
+        """Send the file at a valid address. Refuse a request with a token: files must be downloaded without one."""
         intercom = self.server.intercom
         intercom.downloads.append(path)
         fault = intercom.faults.meet(path)
@@ -290,7 +290,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "Authorization" in self.headers:
             self._send(400, b"<Error><Code>InvalidArgument</Code></Error>", "application/xml")
             return
-        file_id = intercom.workspace.addresses.opened(path, query)
+        file_id = intercom.workspace.addresses.file_id(path, query)
         if not file_id or self.command not in ("GET", "HEAD"):
             self._send(403, b"Forbidden", "text/plain")
             return
@@ -317,7 +317,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, file: StoredFile, content: bytes, fault: Fault | None) -> None:
         kind = fault.kind if fault else ""
-        # The address decides what a browser does with the file; a name in another header could not be trusted.
         headers = {"Cache-Control": "private, max-age=1800", "X-Content-Type-Options": "nosniff"}
         if fault is None or kind in ("slow", "drip"):
             self._send(

@@ -1,7 +1,7 @@
-"""The stand-in's data as Intercom's JSON: REST models, notification items, Canvas Kit requests.
+"""Convert the stand-in's data to Intercom's JSON: for REST responses, notifications and Canvas Kit requests.
 
-The shapes follow Intercom's OpenAPI description (2.14) and captured notifications. Where the two differ, each
-keeps its own form: REST has dates as numbers, a notification's statistics are ISO 8601 strings.
+The JSON follows Intercom's OpenAPI description (2.14) and captured notifications. These differ in one point: the dates
+in the statistics are numbers in REST responses, and ISO 8601 strings in notifications.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class Shapes:
         return [attachment_json(file, self._addresses.of(file)) for file in part.attachments]
 
     def body(self, part: Part, plain: bool) -> str | None:
-        """Return a part's body. Plain text has a marker for each picture in it and for each file."""
+        """Return a part's body. In plain text, a marker stands for each picture and for each file."""
         if not plain:
             return None if part.body is None else self._addresses.fill_in(part.body)
         if part.body is None and not part.attachments:
@@ -249,7 +249,7 @@ class Shapes:
                 "last_contact_reply_at": statistics_date(conversation.updated_at),
                 "count_reopens": 0,
                 "count_assignments": 0,
-                # The source is counted here.
+                # Unlike `total_count` below, this number includes the source.
                 "count_conversation_parts": self._store.count_parts(conversation.id) + 1,
             },
             "conversation_rating": None,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from .files import File, StoredFile, dimensions, example, referred
+from .files import File, StoredFile, dimensions, example, picture_ids
 
 # Newer workspaces count from about here; ids do not fit into 32 bits.
 FIRST_CONVERSATION_ID = 215472621202693
@@ -63,7 +63,7 @@ class Contact:
 
 @dataclass(frozen=True)
 class Part:
-    """A message, or the conversation's source (its first message). `body` is normalised HTML, or None."""
+    """A part of a conversation, or its source (the first message). `body` is normalised HTML, or None without text."""
 
     id: str
     conversation_id: str
@@ -75,13 +75,13 @@ class Part:
     attachments: tuple[StoredFile, ...] = ()
     redacted: bool = False
     app_package_code: str | None = None
-    # Who was assigned by this part: "admin" or "team", and the id.
+    # To whom this part assigned the conversation: ("admin" or "team", id).
     assigned_to: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """`state` is open, closed or snoozed. An assignee's id is "" for nobody."""
+    """A conversation. `state` is open, closed or snoozed. The id of an assignee is "" if nobody is assigned."""
 
     id: str
     contact_ids: tuple[str, ...]
@@ -102,8 +102,8 @@ class DeletedConversation:
     deleted_at: int
 
 
-_Thing = Admin | Team | Contact | Conversation | ConversationAttribute | DeletedConversation | StoredFile
-# What Intercom leaves of the words of a redacted message.
+_Object = Admin | Team | Contact | Conversation | ConversationAttribute | DeletedConversation | StoredFile
+# The body that Intercom gives to a redacted message.
 REDACTED = "<p><i>This message was deleted</i></p>"
 
 
@@ -148,7 +148,7 @@ class Store:
 
     # --- Rows ---
 
-    def _put(self, kind: str, thing: _Thing) -> None:
+    def _put(self, kind: str, thing: _Object) -> None:
         with self._lock, self._db:
             self._db.execute(
                 "INSERT OR REPLACE INTO things VALUES (?, ?, ?)", (kind, thing.id, json.dumps(asdict(thing)))
@@ -227,13 +227,13 @@ class Store:
         return Contact(**self._get("contact", contact_id))
 
     def merge_contacts(self, merged_id: str, into_id: str) -> None:
-        """Remove a contact; the other one takes its place in all conversations and is the author of its messages."""
+        """Remove a contact. The other one takes its place in all conversations, and as the author of messages."""
         with self._lock:
             self._get("contact", into_id)
             with self._db:
-                for column in ("things", "parts"):
+                for table in ("things", "parts"):
                     self._db.execute(
-                        f"UPDATE {column} SET data = replace(data, ?, ?)", (f'"{merged_id}"', f'"{into_id}"')
+                        f"UPDATE {table} SET data = replace(data, ?, ?)", (f'"{merged_id}"', f'"{into_id}"')
                     )
                 self._db.execute("DELETE FROM things WHERE kind = 'contact' AND id = ?", (merged_id,))
             self._put("merged contact", Contact(id=merged_id, name=None, email="", role="lead"))
@@ -243,13 +243,13 @@ class Store:
         return any(data["id"] == contact_id for data in self._all("merged contact"))
 
     def remove_admin(self, admin_id: str) -> None:
-        """Remove a teammate who leaves. What the teammate wrote keeps the name."""
-        left = self.admin(admin_id)
+        """Remove a teammate. The teammate's messages still show the name."""
+        former = self.admin(admin_id)
         self._delete("admin", admin_id)
-        self._put("former admin", left)
+        self._put("former admin", former)
 
     def author(self, admin_id: str) -> Admin:
-        """Return a teammate of now or earlier."""
+        """Return a current or former teammate."""
         try:
             return self.admin(admin_id)
         except NotFoundError:
@@ -270,7 +270,7 @@ class Store:
     def add_attribute(
         self, name: str, *, data_type: str = "string", description: str = "", options: Iterable[str] = ()
     ) -> ConversationAttribute:
-        """Add a conversation attribute. In Intercom's own pages, two may have the same name."""
+        """Add a conversation attribute. Like Intercom's own pages, this allows two attributes with the same name."""
         attribute = ConversationAttribute(
             id=str(self._next("attribute", 31)),
             name=name,
@@ -313,7 +313,7 @@ class Store:
     # --- Files ---
 
     def add_file(self, file: File | str) -> StoredFile:
-        """Store a file; of one that has only a name, an example."""
+        """Store a file. If only a name is given, store an example with this name."""
         given = example(file) if isinstance(file, str) else file
         width, height = dimensions(given.content, given.type)
         with self._lock, self._db:
@@ -323,11 +323,11 @@ class Store:
         return stored
 
     def file(self, file_id: str) -> StoredFile:
-        """Raise NotFoundError."""
+        """Return the description of a file. Raise NotFoundError."""
         return StoredFile(**self._get("file", file_id))
 
     def content(self, file_id: str) -> bytes:
-        """Raise NotFoundError."""
+        """Return the bytes of a file. Raise NotFoundError if it does not exist or was redacted."""
         with self._lock:
             row = self._db.execute("SELECT content FROM files WHERE id = ?", (file_id,)).fetchone()
         if row is None:
@@ -335,15 +335,15 @@ class Store:
         return bytes(row[0])
 
     def redact(self, conversation_id: str, part_id: str) -> Part:
-        """Delete the words and the files of a part or, without an id, of the source. Raise NotFoundError."""
+        """Delete the text and the files of a part. With the id "", delete those of the source. Raise NotFoundError."""
         with self._lock:
             conversation = self.conversation(conversation_id)
             parts = {part.id: part for part in self.parts(conversation_id)}
             if part_id and part_id not in parts:
                 raise NotFoundError(f"There is no part {part_id}")
-            found = parts[part_id] if part_id else conversation.source
-            files = [*(file.id for file in found.attachments), *referred(found.body or "")]
-            redacted = replace(found, body=REDACTED, attachments=(), redacted=True)
+            part = parts[part_id] if part_id else conversation.source
+            files = [*(file.id for file in part.attachments), *picture_ids(part.body or "")]
+            redacted = replace(part, body=REDACTED, attachments=(), redacted=True)
             with self._db:
                 self._db.executemany("DELETE FROM files WHERE id = ?", [(number,) for number in files])
                 self._db.execute(
@@ -366,13 +366,13 @@ class Store:
         attachments: Iterable[File | str] = (),
         source_id: str = "",
     ) -> Conversation:
-        """Start a conversation as the first of the contacts."""
+        """Start a conversation. The first contact is its author."""
         people = tuple(contact_ids)
         author = self.contact(people[0])
         when = int(time.time()) if created_at is None else created_at
         number = str(self._next("conversation", self._first_conversation_id))
         source = Part(
-            # Sources and parts have separate series of ids: both may have the same id.
+            # Sources and parts have separate series of ids, so a source and a part can have the same id.
             id=source_id or str(self._next("source", FIRST_SOURCE_ID)),
             conversation_id=number,
             part_type="source",
@@ -392,7 +392,7 @@ class Store:
         return _conversation(self._get("conversation", conversation_id))
 
     def conversations(self) -> list[Conversation]:
-        """Return all conversations, the last changed first."""
+        """Return all conversations. Those that changed most recently come first."""
         found = [_conversation(data) for data in self._all("conversation")]
         return sorted(
             found, key=lambda conversation: (conversation.updated_at, conversation.id), reverse=True
@@ -436,7 +436,7 @@ class Store:
         return part
 
     def parts(self, conversation_id: str, newest: int | None = None) -> list[Part]:
-        """Return the parts, oldest first; with `newest`, only that many of the newest."""
+        """Return the parts, oldest first. With `newest`, return only this number of the newest parts."""
         with self._lock:
             rows = self._db.execute(
                 "SELECT data FROM parts WHERE conversation_id = ? ORDER BY created_at DESC, number DESC LIMIT ?",
@@ -453,15 +453,15 @@ class Store:
 
 
 def _after(conversation: Conversation, part: Part) -> Conversation:
-    """Return the conversation as it is after the part."""
+    """Return the conversation as it is after this part was added."""
     changes: dict[str, Any] = {"updated_at": max(part.created_at, conversation.updated_at)}
     if part.part_type in ("open", "assign_and_reopen"):
         changes |= {"state": "open", "snoozed_until": None}
     elif part.part_type == "close":
         changes |= {"state": "closed", "snoozed_until": None}
     elif part.part_type == "comment" and (
-        # A customer's message opens a conversation. A teammate's ends the snoozing; whether it also opens a closed
-        # conversation is not documented, and here it does not.
+        # A customer's message opens a conversation. A teammate's message ends snoozing. Intercom does not document
+        # whether it also opens a closed conversation; here it does not.
         part.author_type in ("user", "lead") or conversation.state == "snoozed"
     ):
         changes |= {"state": "open", "snoozed_until": None}

@@ -1,8 +1,9 @@
-"""Notifications: sign and send them, and repeat them a minute later if the bridge did not accept them.
+"""Sign and send notifications, and repeat them a minute later if the bridge did not accept them.
 
-Follows https://developers.intercom.com/docs/webhooks/webhook-notifications: the bridge has five seconds to
-respond; any 2xx is success; 410 ends the subscription; anything else is repeated once after a minute and then
-lost. The order is not guaranteed, and a notification may arrive twice; both can be requested.
+This follows https://developers.intercom.com/docs/webhooks/webhook-notifications. The bridge has five seconds to
+respond. Each 2xx is a success. 410 ends the subscription. After any other outcome, the notification is sent once more
+after a minute; if that fails, too, it is lost. Intercom guarantees no order, and may send a notification twice. Tests
+can cause both.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SENDERS = 3
 
 @dataclass
 class WebhookEvent:
-    """An event and the state of its notification: waiting, delivered, lost, held or unsent."""
+    """A notification. `state` is waiting, delivered, lost, held (see `Webhooks.hold`) or unsent (no subscription)."""
 
     id: str | None
     topic: str
@@ -54,7 +55,10 @@ class WebhookEvent:
 
 
 class Webhooks:
-    """Send notifications from background threads. `address` is the bridge's webhook; with "" nothing is sent."""
+    """Sends notifications in background threads. `address` is the bridge's webhook URL. If it is "", nothing is sent.
+
+    `copies` is how often each notification is sent.
+    """
 
     def __init__(self, *, address: str, workspace_id: str, secret: str, retry_seconds: float = 60.0) -> None:
         self.address = address
@@ -74,7 +78,7 @@ class Webhooks:
         for thread in self._threads:
             thread.start()
 
-    # --- What the workspace does ---
+    # --- For the workspace ---
 
     def notify(self, topic: str, item: dict[str, Any]) -> WebhookEvent:
         """Send a notification in the background, unless the subscription has ended."""
@@ -93,14 +97,14 @@ class Webhooks:
         return notification
 
     def ping(self) -> WebhookEvent:
-        """Send what Intercom's "Send a test request" sends."""
+        """Send the notification that "Send a test request" in Intercom's Developer Hub sends."""
         return self.notify("ping", {"type": "ping", "message": "something something interzen"})
 
     def validate(self) -> int:
-        """Send the unsigned HEAD request with which Intercom checks the address, and return the status."""
+        """Send the unsigned HEAD request with which Intercom checks the address. Return the status of the response."""
         return send("HEAD", self.address, None, {}, time_limit=TIME_LIMIT_SECONDS).status
 
-    # --- On demand ---
+    # --- For tests ---
 
     def redeliver(self, notification_id: str) -> WebhookEvent:
         """Send a notification again with the same id, as Intercom sometimes does. Raise LookupError."""
@@ -112,12 +116,12 @@ class Webhooks:
         return found
 
     def hold(self) -> None:
-        """Keep all notifications from now on until `release`."""
+        """Send no notification until `release`."""
         with self._changed:
             self._held = self._held or []
 
     def release(self, order: str = "shuffled") -> None:
-        """Send the held notifications one after the other: "in order", "reversed" or "shuffled"."""
+        """Send the held notifications one after the other. `order` is "in order", "reversed" or "shuffled"."""
         with self._changed:
             held, self._held = self._held or [], None
             if order == "reversed":
@@ -130,7 +134,10 @@ class Webhooks:
                     self._schedule(notification, position * 0.02)
 
     def wait_until_sent(self, timeout: float = 10.0) -> bool:
-        """Return whether, within `timeout` seconds, everything was sent that is not due more than a second later."""
+        """Wait until nothing is being sent or due within a second. Return False after `timeout` seconds.
+
+        Repetitions that are due later are not waited for.
+        """
 
         def all_sent() -> bool:
             soon = time.monotonic() + 1
@@ -146,7 +153,7 @@ class Webhooks:
         for thread in self._threads:
             thread.join(TIME_LIMIT_SECONDS + 1)
 
-    # --- The sending ---
+    # --- Sending ---
 
     def _schedule(self, notification: WebhookEvent, seconds: float) -> None:
         heappush(self._due, (time.monotonic() + seconds, next(self._numbers), notification))
@@ -169,6 +176,7 @@ class Webhooks:
                 self._changed.notify_all()
 
     def _settle(self, notification: WebhookEvent, outcome: Outcome) -> None:
+        """Set the state after an attempt, and schedule the repetition if this was the first attempt that failed."""
         notification.attempts.append(outcome)
         if 200 <= outcome.status < 300:
             notification.state = "delivered"
@@ -176,6 +184,7 @@ class Webhooks:
             self.is_subscribed = False
             notification.state = "lost"
         elif notification.state == "waiting" and len(notification.attempts) <= self.copies:
+            # Each copy is repeated once.
             self._schedule(notification, self.retry_seconds)
         elif notification.state != "delivered":
             notification.state = "lost"

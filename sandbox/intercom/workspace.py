@@ -1,4 +1,4 @@
-"""What happens in a workspace: people write, the bridge is notified, a teammate uses the panel."""
+"""A workspace: people write messages, the bridge gets notifications, and a teammate uses the panel."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from .shapes import Json, Shapes, admin_json, contact_json, encode
 from .store import Contact, Conversation, Part, Store
 from .webhooks import Webhooks
 
-# Intercom does not document how long it waits for a canvas; two apps in production rely on ten seconds.
+# How long Intercom waits for a canvas. This is not documented; two apps in production rely on ten seconds.
 CANVAS_SECONDS = 10.0
 MAX_PARTS = 500
-OUR_APP = "itop-bridge-k3x9"
+OUR_APP = "itop-bridge-k3x9"  # the app_package_code of the bridge's own posts
 
+# (author, part type) -> the topic of the notification
 TOPIC_OF = {
     ("contact", "comment"): "conversation.user.replied",
     ("admin", "comment"): "conversation.admin.replied",
@@ -41,7 +42,10 @@ class InvalidActionError(ValueError):
 
 @dataclass(frozen=True)
 class CanvasAnswer:
-    """The bridge's response to a canvas request. Without a response, `status` is 0; `canvas` can be None."""
+    """The bridge's response to a canvas request. Without a response, `status` is 0 and `trouble` says why.
+
+    `canvas` is None if the response contains no canvas.
+    """
 
     status: int
     milliseconds: int
@@ -76,7 +80,7 @@ class CanvasAnswer:
 class Workspace:
     """An Intercom workspace with our app installed.
 
-    `bridge_url` is the service's address, or "" without a service; `origin` is where files are downloaded.
+    `bridge_url` is the bridge's address, "" without a bridge. `origin` is the address from which files are downloaded.
     """
 
     def __init__(
@@ -97,7 +101,7 @@ class Workspace:
         self.region = region
         self.api_version = api_version
         self.bridge_url = bridge_url.rstrip("/")
-        # The number of parts in a canvas request; Intercom does not document it.
+        # How many parts a canvas request contains. Intercom does not document this number.
         self.parts_in_canvas = MAX_PARTS
         self.addresses = Addresses(workspace_id, origin, store.file)
         self.shapes = Shapes(store, workspace_id, self.addresses)
@@ -110,7 +114,7 @@ class Workspace:
 
     @property
     def notifies_in_plain_text(self) -> bool:
-        """Return whether notifications have plain-text bodies, as they do from API 2.15 on."""
+        """Whether the bodies in notifications are plain text. They are since API version 2.15."""
         return tuple(int(number) for number in self.api_version.split(".")) >= (2, 15)
 
     # --- People write ---
@@ -132,9 +136,9 @@ class Workspace:
     ) -> Part:
         """Write a message into a conversation and notify the bridge.
 
-        `author` is "contact", "admin" or "bot"; without an `author_id` it is the conversation's first contact
-        or the first teammate. `body` is typed text, `html` posted HTML; `pictures` are pasted after the text. Of an
-        attachment with only a name, the content is an example. Raise InvalidActionError or NotFoundError.
+        `author` is "contact", "admin" or "bot". If `author_id` is "", the author is the conversation's first contact or
+        the first teammate. `body` is typed text, `html` is posted HTML, and `pictures` are pasted after the text. An
+        attachment can be only a name: its content is then an example. Raise InvalidActionError or NotFoundError.
         """
         conversation = self.store.conversation(conversation_id)
         files = tuple(attachments)
@@ -177,7 +181,7 @@ class Workspace:
         attachments: Iterable[File | str] = (),
         pictures: Iterable[File] = (),
     ) -> Conversation:
-        """Start a conversation as a customer and notify the bridge, with the message in `source` and no part."""
+        """Start a conversation as a customer and notify the bridge. The message is the source; there is no part yet."""
         text = self._text(body, html, pictures)
         files = tuple(attachments)
         if not text and not files:
@@ -187,9 +191,9 @@ class Workspace:
         return conversation
 
     def redact(self, conversation_id: str, part_id: str) -> Part:
-        """Redact a part or, without an id, the source, as a teammate, and notify the bridge. Raise NotFoundError."""
+        """Redact a part as a teammate, and notify the bridge. The id "" means the source. Raise NotFoundError."""
         part = self.store.redact(conversation_id, part_id)
-        # What a notification of a redacted source contains is not documented.
+        # Intercom does not document what the notification of a redacted source contains. Here it contains no part.
         self.notify("conversation_part.redacted", conversation_id, [part] if part_id else [])
         return part
 
@@ -206,7 +210,7 @@ class Workspace:
     ) -> Part:
         """Open, close, snooze or assign a conversation as a teammate, and notify the bridge.
 
-        `kind` is open, close, snoozed or assignment; `assigned_to` is ("admin" or "team", id), "0" for nobody.
+        `kind` is open, close, snoozed or assignment. `assigned_to` is ("admin" or "team", id); the id "0" means nobody.
         Raise NotFoundError.
         """
         conversation = self.store.conversation(conversation_id)
@@ -234,11 +238,12 @@ class Workspace:
     def set_attributes(
         self, conversation_id: str, values: Mapping[str, Any], *, app_package_code: str | None = None
     ) -> None:
-        """Set conversation attributes. There is no topic for this."""
+        """Set conversation attributes. The bridge is not notified, because Intercom has no topic for this."""
         conversation = self.store.conversation(conversation_id)
         changed = {
             name for name, value in values.items() if conversation.custom_attributes.get(name) != value
         }
+        # Intercom adds one part for each attribute that changes.
         for _ in changed:
             self.store.add_part(
                 conversation_id,
@@ -262,16 +267,16 @@ class Workspace:
     def merge(self, conversation_id: str, into: str) -> None:
         """Merge a conversation into another one, as a teammate.
 
-        Each conversation gets a part that says so, and neither part names the other conversation. The first is
-        closed. Raise InvalidActionError or NotFoundError.
+        Each conversation gets a part about the merge, which does not name the other conversation. The merged
+        conversation is closed. Raise InvalidActionError or NotFoundError.
         """
         if conversation_id == into:
             raise InvalidActionError("A conversation cannot be merged into itself.")
-        ended, going_on = self.store.conversation(conversation_id), self.store.conversation(into)
+        secondary, primary = self.store.conversation(conversation_id), self.store.conversation(into)
         admin, now = self.store.admins()[0], int(time.time())
         for conversation, part_type in (
-            (ended, "merged_secondary_conversation"),
-            (going_on, "merged_primary_conversation"),
+            (secondary, "merged_secondary_conversation"),
+            (primary, "merged_primary_conversation"),
         ):
             self.store.add_part(
                 conversation.id,
@@ -286,7 +291,7 @@ class Workspace:
     def merge_contacts(self, merged: Contact, into: Contact, *, is_named: bool = True) -> None:
         """Merge a lead into a user, as Intercom does when the lead signs up.
 
-        `is_named`: the notification names the lead, which that of older versions does not. Raise NotFoundError.
+        `is_named` is whether the notification names the lead. In older API versions it does not. Raise NotFoundError.
         """
         self.store.merge_contacts(merged.id, into.id)
         item = contact_json(into, self.workspace_id)
@@ -295,7 +300,7 @@ class Workspace:
         self.webhooks.notify("contact.merged", item)
 
     def notify(self, topic: str, conversation_id: str, parts: list[Part]) -> None:
-        """Send a notification whose item has only these parts."""
+        """Send a notification about a conversation. Of the conversation's parts, it contains only these."""
         item = self.shapes.conversation(
             self.store.conversation(conversation_id),
             parts,
@@ -317,7 +322,10 @@ class Workspace:
         input_values: Mapping[str, Any] | None = None,
         current_canvas: Mapping[str, Any] | None = None,
     ) -> CanvasAnswer:
-        """Send a signed initialize request or, with a component, a signed submit request. Raise NotFoundError."""
+        """Send a signed canvas request, as for a teammate who opens the panel or clicks a component in it.
+
+        With `component_id` it is a submit request, otherwise an initialize request. Raise NotFoundError.
+        """
         conversation = self.store.conversation(conversation_id)
         admin = self.store.admin(admin_id or self.store.admins()[0].id)
         contact = self.store.contact(contact_id or conversation.contact_ids[0])

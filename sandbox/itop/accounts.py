@@ -1,4 +1,4 @@
-"""Authentication: an account by token, by login and password or by HTTP Basic, and its permissions."""
+"""Authenticate accounts (by token, by login and password, or by HTTP Basic), and check their permissions."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def profiles_of(store: Store, user: Row) -> frozenset[str]:
 
 
 def may(store: Store, user: Row, action: str, class_name: str) -> bool:
-    """Return whether an account may do an ``action``: reading, creating, modifying or deleting.
+    """Return whether an account has a right on a class. ``action`` is reading, creating, modifying or deleting.
 
-    Only administrators may read accounts and, as the class that a query returns, changes (recordings 214 to 219), and
-    pictures in texts (229 and 231).
+    Only Administrators may read accounts, pictures in texts (recordings 229 and 231), and changes. Other accounts may
+    use changes within a query, but the query may not return them (recordings 214 to 219).
     """
     profiles = profiles_of(store, user)
     if ADMINISTRATOR in profiles:
@@ -94,7 +94,7 @@ def may(store: Store, user: Row, action: str, class_name: str) -> bool:
 
 
 def organizations_of(store: Store, user: Row) -> frozenset[int]:
-    """Return the organizations that an account is limited to, with those below them; none without a limit."""
+    """Return the organizations to which an account is limited, including those below them. Empty means no limit."""
     query = (
         "SELECT o FROM Organization AS o JOIN Organization AS r ON o.parent_id BELOW r.id "
         f"JOIN URP_UserOrg AS u ON u.allowed_org_id = r.id WHERE u.userid = {int(user['id'])}"
@@ -104,9 +104,10 @@ def organizations_of(store: Store, user: Row) -> frozenset[int]:
 
 def sees(row: Row, organizations: frozenset[int]) -> bool:
     """Return whether an account that is limited to organizations may see an object."""
-    code = (
-        "id" if row["finalclass"] == "Organization" else "item_org_id" if "item_org_id" in row else "org_id"
-    )
+    if row["finalclass"] == "Organization":
+        code = "id"
+    else:
+        code = "item_org_id" if "item_org_id" in row else "org_id"
     return not organizations or code not in row or row[code] in organizations
 
 

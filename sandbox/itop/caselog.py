@@ -1,6 +1,6 @@
-"""A case log: what a call may send for it, and its entries.
+"""Case logs: apply the value that a call sends for a log, and return a log's entries for a response.
 
-A log is stored as a JSON list in the order of insertion. Follows recordings 085 and 089 to 103.
+A log is stored as a JSON list of its entries, oldest first. It behaves as in recordings 085 and 089 to 103.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any
 from . import markup
 from .store import DATE, Row, Store
 
-# iTop stores a log's index, a serialized array, in a column of 64 KB: 300 entries were accepted, 380 were not, and 367
-# of an author whose name has 17 letters filled it. Added to this are the name and the number of the text's bytes.
+# iTop stores the index of a log (a serialized array) in a column of 64 KB. Measured: 300 entries are accepted, 380 are
+# not, and 367 entries fill the index if the author's name has 17 letters. An entry needs this many bytes in the index,
+# plus the author's name, plus the size of the text as a decimal number.
 INDEX_BYTES_OF_AN_ENTRY = 160
 
 
 class LogError(Exception):
-    """The value that was sent for a log is refused with this ``code`` and text."""
+    """iTop refuses the value that was sent for a log. ``code`` is the code of its response."""
 
     def __init__(self, message: str, code: int = 100) -> None:
         super().__init__(message)
@@ -28,7 +29,7 @@ class LogError(Exception):
 
 
 def applied(store: Store, user: Row, administrator: bool, old: str | None, sent: object) -> str | None:
-    """Return the new stored value of a log after a call's value is applied. Raise LogError."""
+    """Return the log's new stored value after ``sent``, the value in a request, was applied. Raise LogError."""
     entries = json.loads(old or "[]")
     if sent is None:
         return old
@@ -44,6 +45,7 @@ def applied(store: Store, user: Row, administrator: bool, old: str | None, sent:
 
 
 def entry(store: Store, user: Row, administrator: bool, item: object) -> Row:
+    """Return the entry to store for an item in a request. Raise LogError."""
     if not isinstance(item, Mapping):
         raise LogError("Wrong format for the log item")  # guess
     author_id: str | int = str(user["id"])
@@ -58,7 +60,7 @@ def entry(store: Store, user: Row, administrator: bool, item: object) -> Row:
         raise LogError(f"Invalid value for 'format': '{form}', expecting 'html' or 'text'")  # guess
     if form == "html":
         message = markup.sanitise(message, store.model.version) or markup.EMPTY
-        message = markup.marked(message, store.root_address)
+        message = markup.mark_pictures(message, store.root_address)
     date = _date(store, item["date"]) if item.get("date") else store.now()
     return {"date": date, "user_login": author, "user_id": author_id, "format": form, "message": message}
 
@@ -93,7 +95,7 @@ def _date(store: Store, given: object) -> str:
             f"Failed to parse time string ({text}) at position 0 ({text[:1]}): "
             "The timezone could not be found in the database"
         ) from None
-    # A date with an offset of its own keeps its wall time in PHP; ours does too.
+    # PHP ignores the offset of a date, and keeps its hours and minutes. So does this.
     return moment.strftime(DATE)
 
 
@@ -112,7 +114,7 @@ def index_size(entries: list[Row]) -> int:
 
 
 def shown(stored: str | None) -> dict[str, Any]:
-    """Return a log as iTop's responses have it."""
+    """Return a log in the form that iTop's responses contain."""
     found = []
     for each in json.loads(stored or "[]"):
         message = each["message"]

@@ -1,6 +1,7 @@
-"""What the database behind iTop refuses, although iTop's own checks accepted it.
+"""Refuse values as iTop's database does, although iTop's own checks accepted them.
 
-iTop passes the database's error on: a creation has its number as code, an update has code 100 and says it twice.
+iTop's response contains the database's error. For a creation, the response's code is the error's number. For an update,
+the code is 100, and the text contains the error twice.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ MAX_STRING_LENGTH = 255
 
 
 class DatabaseError(Exception):
-    """The database does not accept a value. ``number`` is MySQL's."""
+    """The database does not accept a value. ``number`` is MySQL's error number."""
 
     def __init__(self, number: int, text: str) -> None:
         super().__init__(f"mysql_errno = {number}, mysql_error = {text}")
@@ -28,7 +29,7 @@ class DatabaseError(Exception):
 def check(attributes: Mapping[str, Attribute], values: Mapping[str, Any], character_set: str) -> None:
     """Raise DatabaseError for the first value that does not fit its column.
 
-    Columns of ``utf8mb3`` accept no character of four bytes, such as an emoji.
+    With the character set ``utf8mb3``, columns accept no character of four bytes, such as an emoji.
     """
     for code, value in values.items():
         kind = attributes[code].kind if code in attributes else "string"

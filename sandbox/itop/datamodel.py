@@ -19,7 +19,7 @@ VIRTUAL_KINDS = frozenset({"external", "links"})
 
 @dataclass(frozen=True)
 class Attribute:
-    """An attribute.
+    """An attribute of a class.
 
     ``kind`` is one of: string text html enum email url integer date day key objkey external log links blob
     stopwatch secret flag (obsolescence) id.
@@ -28,16 +28,15 @@ class Attribute:
     code: str
     kind: str = "string"
     label: str = ""
-    target: str = ""  # class of a key, or of the objects of a list
-    via: str = (
-        ""  # external field: the key it goes through; list: the key of the linked objects that points here
-    )
-    remote: str = ""  # external field: the attribute there
+    target: str = ""  # the class to which a key refers, or the class of the objects in a list (links)
+    # Of an external field: the key to the other object. Of a list: the key with which its objects refer to this one.
+    via: str = ""
+    remote: str = ""  # of an external field: the attribute of the other object
     values: tuple[str, ...] = ()
     mandatory: bool = False
     default: str | int | None = None
     filterable: bool = True
-    derived: bool = False  # not declared in the class, such as friendlyname
+    derived: bool = False  # iTop adds it without a declaration in the class, such as friendlyname
 
     @property
     def stored(self) -> bool:
@@ -54,7 +53,7 @@ class Attribute:
 
     @property
     def recorded(self) -> bool:
-        """Return whether iTop writes down a change of the attribute (recording 213)."""
+        """Return whether iTop records a change of the attribute in the history (recording 213)."""
         return (self.writable and self.code != "last_update") or self.code == "operational_status"
 
     @property
@@ -118,15 +117,18 @@ INTERCOM_FIELDS = (
 
 
 def stopwatch(code: str, *thresholds: int) -> tuple[Attribute, ...]:
-    """Return a stopwatch: its running time in seconds, and parts that OQL knows although no response has them."""
-    names = [f"{code}_{part}" for part in ("started", "laststart", "stopped")]
+    """Return the attributes of a stopwatch: its running time in seconds, and its parts.
+
+    OQL knows the parts, but no response contains them. ``thresholds`` are percentages.
+    """
+    part_codes = [f"{code}_{part}" for part in ("started", "laststart", "stopped")]
     for percent in thresholds:
-        names += [f"{code}_{percent}_{part}" for part in ("deadline", "passed", "triggered", "overrun")]
-    hidden = tuple(other("stopwatch_part", name) for name in names)
-    return (other("stopwatch", code, default=0), *hidden)
+        part_codes += [f"{code}_{percent}_{part}" for part in ("deadline", "passed", "triggered", "overrun")]
+    parts = tuple(other("stopwatch_part", part_code) for part_code in part_codes)
+    return (other("stopwatch", code, default=0), *parts)
 
 
-# Combodo's extension of this name (recordings 259 and 260).
+# The classes of Combodo's extension "Webhook integration" (recordings 259 and 260).
 _WEBHOOK_INTEGRATION = (
     ItopClass("RemoteApplicationType", naming="{name}", own=(text("name", "Name", mandatory=True),)),
     ItopClass(
@@ -164,7 +166,7 @@ _WEBHOOK_INTEGRATION = (
 
 
 def classes(*, extension: bool, version: str) -> tuple[ItopClass, ...]:
-    """Return all classes. ``extension=False`` leaves out what the PHP extension adds to UserRequest."""
+    """Return all classes. ``extension`` is whether UserRequest has the attributes of Combodo's PHP extension."""
     return (
         ItopClass(
             "Organization",
@@ -708,7 +710,7 @@ class DataModel:
         return self._filter_codes[name]
 
     def _implicit_attributes(self, name: str) -> list[Attribute]:
-        """Return the attributes that iTop adds to the class itself: names, class and obsolescence."""
+        """Return the attributes that iTop adds to each class: its name, its class and its obsolescence."""
         found = [Attribute("friendlyname", derived=True)]
         if self.by_name[name].parent or self.has_children(name):
             found.insert(0, Attribute("finalclass", derived=True))
@@ -720,11 +722,9 @@ class DataModel:
         return found
 
     def derived_from(self, attribute: Attribute) -> list[Attribute]:
-        """Return what an external key adds: the name, class and obsolescence of the object that it points to."""
-        if (attribute.via, attribute.remote) == (
-            "change",
-            "user_id",
-        ):  # an external field that is a key there
+        """Return the attributes that iTop adds for an external key: name, class and obsolescence of its object."""
+        # This external field is an external key in the other object (CMDBChange).
+        if (attribute.via, attribute.remote) == ("change", "user_id"):
             name = f"{attribute.code}_friendlyname"
             return [replace(external(name, "change", name), derived=True)]
         if attribute.kind != "key":
@@ -737,7 +737,7 @@ class DataModel:
         return [replace(each, derived=True) for each in found]
 
     def keys_to(self, name: str) -> Iterator[tuple[str, Attribute]]:
-        """Yield each (class, external key) that may point to an object of the class, most general class first."""
+        """Yield each external key that may refer to an object of the class, with the class that declares the key."""
         for each in self.by_name.values():
             for attribute in each.own:
                 if attribute.kind == "key" and self.is_a(name, attribute.target):
@@ -746,7 +746,7 @@ class DataModel:
 
 @cache
 def data_model(*, extension: bool = True, version: str = VERSIONS[-1]) -> DataModel:
-    """Return the data model of a version, with or without the PHP extension's attributes; one object for all stores.
+    """Return the data model of a version, with or without the PHP extension's attributes. All stores share it.
 
     Raise ValueError if the version is not in VERSIONS.
     """

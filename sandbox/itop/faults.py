@@ -1,4 +1,4 @@
-"""Faults on demand: what the stand-in does wrong, how often, and for which calls."""
+"""Faults of the stand-in for iTop: tests choose what goes wrong, how often, and for which calls."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from sandbox import faults
 
 @dataclass
 class Fault(faults.Fault):
-    """A fault that each of the calls has with ``probability``."""
+    """A fault for the calls that match ``operation``, ``class_name`` and ``contains``, with this ``probability``."""
 
     KINDS: ClassVar[Mapping[str, str]] = {
-        "error500": "answers HTTP 500 with a page of PHP's",
+        "error500": "answers HTTP 500 with an error page of PHP",
         "html": "answers 200 with an HTML page, as a login page or a proxy does",
         "maintenance": "answers HTTP 503 with JSON that has no code",
         "read_only": "answers each write as if the account lacked permissions",
-        "check": "refuses each write with a sentence of the site's own check",
+        "check": "refuses each write with the text of a check that only this iTop has",
         "forbidden": "answers HTTP 403 with a page, as a web application firewall does",
         "too_large": "answers HTTP 413 with a page, as a web server does before iTop runs",
         "drop_before": "closes the connection before it executes the call",
         "drop_after": "executes the call, then closes the connection",
         "reset": "resets the connection before it executes the call",
-        "late": "executes after `seconds`, whether or not the caller is still there, as a busy server does",
-        "late_commit": "takes the date and the numbers of a save, and shows it after `seconds`",
+        "late": "executes after `seconds`, even if the client has disconnected, as a busy server does",
+        "late_commit": "gives a save its date and numbers at once, but makes it visible only after `seconds`",
         "unreadable": "answers each core/get as if the account lacked permissions",
         "slow": "executes at once, answers after `seconds`",
-        "drip": "executes at once, answers one byte each `seconds`",
+        "drip": "executes at once, sends one byte of the response every `seconds`",
     }
 
-    operation: str = ""  # "core/update"; any when empty
-    class_name: str = ""
+    operation: str = ""  # such as "core/update"; "" means any
+    class_name: str = ""  # "" means any
     probability: float = 1.0
-    contains: str = ""  # a text in the request; any when empty
+    contains: str = ""  # a text in the request; "" means any request
 
 
 class Faults(faults.ActiveFaults[Fault]):
@@ -53,7 +53,7 @@ class Faults(faults.ActiveFaults[Fault]):
         self.away = False
 
     def meet(self, operation: str, class_name: str, request: str = "") -> Fault | None:
-        """Return the fault for a call, or None, and count it."""
+        """Return the first fault that applies to a call, and count the call for this fault. Return None without one."""
         return self.take(
             lambda fault: (
                 fault.operation in ("", operation)
@@ -65,7 +65,7 @@ class Faults(faults.ActiveFaults[Fault]):
 
     @property
     def away(self) -> bool:
-        """Return whether connections are refused and open ones are cut."""
+        """Whether the stand-in refuses connections. Setting this to True also cuts open connections."""
         return self._away
 
     @away.setter
@@ -78,16 +78,16 @@ class Faults(faults.ActiveFaults[Fault]):
             self.on_away(away)
 
     def away_for(self, seconds: float) -> None:
-        """Refuse connections for so many seconds. A client could not end this over HTTP."""
+        """Refuse connections for so many seconds. The end is fixed, because no client could end it over HTTP."""
         self.away = True
         self._return = threading.Timer(seconds, lambda: setattr(self, "away", False))
         self._return.daemon = True
         self._return.start()
 
     def set(self, wanted: Mapping[str, Any]) -> None:
-        """Apply the body of ``POST /sandbox/faults``, whose ``faults`` replace the active ones.
+        """Apply the body of ``POST /sandbox/faults``. Its ``faults`` replace the active faults.
 
-        Raise ValueError or TypeError.
+        Raise ValueError or TypeError if it is invalid.
         """
         if "faults" in wanted:
             self.replace(

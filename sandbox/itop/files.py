@@ -1,4 +1,4 @@
-"""Files: what people add on the pages, the limits of a request with a file, and downloads."""
+"""Files: parse uploads, store attachments and pasted pictures, and answer downloads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DOWNLOAD = "/pages/ajax.document.php"
 MAX_AGE = 31_556_926  # browsers keep a download for a year
 A_DAY = 86_400
-# PHP's need of memory for each byte of a file: with 128 MB, 12 MB went in and 14 MB did not.
+# How many bytes of memory PHP needs for each byte of a file. Measured: a limit of 128 MB allows 12 MB, but not 14 MB.
 MEMORY_FOR_A_BYTE = 10
 GONE = "the object does not exist or you are not allowed to view it"
 
@@ -41,7 +41,7 @@ class File:
 
 @dataclass(frozen=True)
 class Download:
-    """The response to a download: a file, or a page that says why there is none, both with status 200."""
+    """The response to a download: a file, or a page that says why there is no file. The status is 200 for both."""
 
     content: bytes
     content_type: str
@@ -52,7 +52,7 @@ class Download:
 
 
 def multipart(body: bytes, content_type: str) -> tuple[dict[str, str], list[tuple[str, File]]]:
-    """Return the fields and the files of a multipart/form-data body; nothing of a body without its last boundary."""
+    """Return the fields and the files of a multipart/form-data body. Return none if its last boundary is missing."""
     header = Message()
     header["Content-Type"] = content_type
     boundary = header.get_param("boundary")
@@ -90,9 +90,9 @@ def _parameter(disposition: str, name: str) -> str | None:
 
 
 def attach(call: Call, ticket: Row, file: File, comment: str) -> None:
-    """Attach a file to a ticket, as a person does: with a line in the history, and without a new ``last_update``."""
+    """Attach a file to a ticket, as a person does. iTop records it in the history, and keeps ``last_update``."""
     store = call.store
-    row = store.blank("Attachment") | _of(store, ticket, file)
+    row = store.blank("Attachment") | _file_values(store, ticket, file)
     row |= {"id": store.take_number("Attachment"), "creation_date": store.now(), "user_id": call.user["id"]}
     row["contact_id"] = call.user["contactid"] or 0
     added = {"attachment_id": row["id"], "filename": file.name}
@@ -100,14 +100,14 @@ def attach(call: Call, ticket: Row, file: File, comment: str) -> None:
 
 
 def new_secret() -> str:
-    """Return a secret as the console makes them: 24 bits (recording 226)."""
+    """Return a new secret for a picture. Like those of iTop's console, it has 24 bits (recording 226)."""
     return secrets.token_hex(3)
 
 
 def show_inline(call: Call, ticket: Row, picture: File) -> str:
     """Store a picture that was pasted into an entry, and return the HTML that shows it there."""
     store = call.store
-    values = _of(store, ticket, picture) | {"secret": new_secret()}
+    values = _file_values(store, ticket, picture) | {"secret": new_secret()}
     row = store.insert("InlineImage", **values)
     address = (
         f"{store.root_address}{DOWNLOAD[1:]}?operation=download_inlineimage&id={row['id']}&s={row['secret']}"
@@ -117,14 +117,15 @@ def show_inline(call: Call, ticket: Row, picture: File) -> str:
 
 
 def _size(content: bytes) -> tuple[str, str]:
-    """Return the style and the attributes in which the editor notes the size of a picture, here only of a PNG."""
+    """Return the style and the attributes with which iTop's editor records a picture's size. Only for PNG."""
     if not content.startswith(b"\x89PNG\r\n\x1a\n") or len(content) < 24:
         return "", ""
     width, height = struct.unpack(">II", content[16:24])
     return f' style="aspect-ratio:{width}/{height}"', f' width="{width}" height="{height}"'
 
 
-def _of(store: Store, ticket: Row, file: File) -> Row:
+def _file_values(store: Store, ticket: Row, file: File) -> Row:
+    """Return the attributes of an Attachment or InlineImage of a ticket."""
     return {
         "expire": store.local(store.clock() + A_DAY),
         "temp_id": "",
@@ -149,7 +150,7 @@ def of_ticket(store: Store, ticket: Row) -> list[tuple[Row, str, int]]:
 
 
 def download_attachment(store: Store, user: Row, class_name: str, number: str) -> Download:
-    """Return the file of an attachment for somebody who is logged in."""
+    """Return the file of an attachment, or a page if the user may not open it."""
     row = store.load(class_name, int(number)) if class_name == "Attachment" and number.isdigit() else None
     if row is None or not _may_open(store, user, row):
         return _error(f"Invalid id ({number}) for class '{class_name}' - {GONE}")
@@ -165,7 +166,7 @@ def _may_open(store: Store, user: Row, row: Row) -> bool:
 
 
 def download_inline_image(store: Store, number: str, secret: str) -> Download:
-    """Return a picture for anybody who knows its secret; otherwise a page with status 200."""
+    """Return a picture if the secret is right, otherwise a page. No login is needed."""
     if not number or not secret:
         return Download(b"", "text/html;charset=UTF-8")
     row = store.load("InlineImage", int(number)) if number.isdigit() else None
@@ -177,7 +178,7 @@ def download_inline_image(store: Store, number: str, secret: str) -> Download:
 
 
 def _sent(file: Row, how: str) -> Download:
-    # iTop writes the name as it is, so that a quotation mark breaks the header (recording 255).
+    # iTop does not escape the name, so a quotation mark in it breaks the header (recording 255).
     name = re.sub(r"[\r\n]", "", str(file["filename"] or ""))
     headers = [
         ("Content-Disposition", f'{how}; filename="{name}"'.encode().decode("latin-1")),

@@ -1,9 +1,11 @@
-"""What iTop does to HTML: the whitelist for input, and the plain text in output.
+"""Process HTML as iTop does: sanitise it in requests, and convert it to plain text in responses.
 
-Follows recordings 082, 083, 090, 099 and 102, and the behaviour of iTop 2.7 to 3.3. Some habits of iTop look odd: an
-unknown element is removed *with* its content (an unclosed one removes what follows up to the end of its parent), a
-link that is not a web or e-mail address by iTop's own pattern keeps its label only, addresses are stored
-percent-encoded, and text that begins without an element gets a paragraph.
+This follows recordings 082, 083, 090, 099 and 102, and the behaviour of iTop 2.7 to 3.3. Some of it looks odd:
+
+- An unknown element is removed *with* its content: if it is not closed, up to the end of its parent.
+- Of a link whose address does not match iTop's own pattern for web and e-mail addresses, only the label is kept.
+- Addresses are stored percent-encoded.
+- A text that begins without an element gets a paragraph.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ FURTHER_ATTRIBUTES = {
     **dict.fromkeys(["tr", "td", "th"], frozenset(["colspan", "rowspan"])),
 }
 ALLOWED = WITHOUT_ATTRIBUTES | WITH_CLASS | WITH_STYLE | {"col"}
-# The first version that keeps an element, or an attribute of any element ("") or of one. The others are kept since 2.7.
+# The first version that keeps an element, or an attribute of an element ("": of any element). Version 2.7 already
+# keeps all others.
 ELEMENTS_SINCE = dict.fromkeys(["mark", "figure", "figcaption", "col", "colgroup"], "3.2")
 ATTRIBUTES_SINCE = {
     **dict.fromkeys([("a", "data-role"), ("a", "data-object-class"), ("a", "data-object-id")], "3.0"),
@@ -52,15 +55,15 @@ VOID = frozenset(["img", "br", "hr", "col"])
 # Void elements of HTML 4 that are not allowed: they have no content to remove. The parser does not know the void
 # elements of HTML 5 (source, track, wbr), so these are removed with what follows them.
 FOREIGN_VOID = frozenset(["area", "base", "basefont", "embed", "frame", "input", "link", "meta", "param"])
-# What a start tag closes if it is the innermost open element.
+# A start tag -> the elements that it closes if they are the innermost open element.
 CLOSED_BY = {"li": ("li",), "td": ("td", "th"), "th": ("td", "th"), "tr": ("td", "th", "tr")}
 STYLES = (
     frozenset(["background-color", "color", "font", "font-family", "font-size", "font-style", "white-space"])
     | {"border", "border-collapse", "bordercolor", "cellpadding", "cellspacing", "margin", "padding"}
     | {"aspect-ratio", "height", "width", "float", "text-align", "vertical-align"}
 )
-# A link's address needs this somewhere in it: what iTop takes for a web address (a host of at least three ASCII
-# letters, so no IDN, no IPv6 and no one-letter host), for an e-mail address (no plus), or a placeholder.
+# iTop keeps a link only if its address contains a match: a web address (with a host of at least three ASCII letters,
+# so not an IDN, an IPv6 address or a host of one letter), an e-mail address (without a plus), or a placeholder.
 LINK_ADDRESS = re.compile(
     r"(?:https?|ftp)://(?:[a-z0-9+!*(),;?&=$_.:-]+@)?[a-z0-9.-]{3}"
     r"|mailto:[a-z0-9._&'-]+@[a-z0-9.-]+\.[a-z0-9-]{2}"
@@ -70,7 +73,7 @@ LINK_ADDRESS = re.compile(
 PICTURE_ADDRESS = re.compile(r"https?:|data:", re.IGNORECASE)
 # The characters of an address that the serializer does not percent-encode, besides ASCII letters and digits.
 NOT_ENCODED = "@/:=?;#%&,+-_.!~*'()<>"
-# What an empty message becomes in the real one (recording 102).
+# What iTop stores for an empty message (recording 102).
 EMPTY = (
     '<!DOCTYPE html PUBLIC "-//W3C//DTD HTML 4.0 Transitional//EN" '
     '"http://www.w3.org/TR/REC-html40/loose.dtd">\n<?xml encoding="UTF-8"?>\n'
@@ -82,8 +85,10 @@ class Cleaner(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.version = version
         self.out: list[str] = []
-        self.open: list[str] = []
-        self.dropping: list[str] = []  # the forbidden element and the open elements inside it
+        self.open: list[str] = []  # the open elements that are kept
+        self.dropping: list[
+            str
+        ] = []  # the open elements that are removed: a forbidden one and those inside it
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self.dropping:
@@ -144,10 +149,10 @@ class Cleaner(HTMLParser):
         self.out.append(html.escape(data, quote=False))
 
     def kept_attributes(self, tag: str, attrs: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
-        """Return the attributes of an allowed element that stay, as they are stored."""
-        found: dict[str, str | None] = {}
+        """Return the attributes of an allowed element that iTop keeps, in the form in which it stores them."""
+        kept: dict[str, str | None] = {}
         for name, value in attrs:
-            if name not in self.allowed_attributes(tag) or name in found:
+            if name not in self.allowed_attributes(tag) or name in kept:
                 continue
             if name == "href" and not LINK_ADDRESS.search(value or ""):
                 continue
@@ -159,10 +164,11 @@ class Cleaner(HTMLParser):
                     continue
             if name in ("href", "src") or (name, tag) == ("name", "a"):
                 value = quote((value or "").lstrip(), safe=NOT_ENCODED)
-            found[name] = value
-        return list(found.items())
+            kept[name] = value
+        return list(kept.items())
 
     def allowed_attributes(self, tag: str) -> set[str]:
+        """Return the names of the attributes that this version of iTop keeps for an element."""
         allowed = set(FURTHER_ATTRIBUTES.get(tag, ()))
         if tag in WITH_STYLE:
             allowed |= {"style", "class"}
@@ -180,7 +186,10 @@ class Cleaner(HTMLParser):
 
 
 def serialized(value: str | None) -> str:
-    """Return an attribute's value with its equals sign; apostrophes surround a value with quotation marks in it."""
+    """Return an attribute's value with the equals sign before it, in quotation marks.
+
+    If the value contains quotation marks and no apostrophe, apostrophes surround it.
+    """
     if value is None:
         return ""
     text = html.escape(value, quote=False)
@@ -190,21 +199,21 @@ def serialized(value: str | None) -> str:
 
 
 def clean_style(style: str) -> str:
-    """Return the declarations with an allowed property; their values are not examined."""
+    """Return the declarations whose property is allowed. Their values are not checked."""
     rules = (rule.strip() for rule in style.split(";"))
     return ";".join(rule for rule in rules if rule.partition(":")[0].strip().lower() in STYLES)
 
 
 def sanitise(markup: str, version: str = VERSIONS[-1]) -> str:
-    """Return HTML or plain text as this version of iTop stores it; "" if nothing is left."""
+    """Return HTML or plain text as this version of iTop stores it. Return "" if nothing is left."""
     cleaner = Cleaner(version)
     cleaner.feed(markup)
     cleaner.close()
     return cleaner.result()
 
 
-def marked(markup: str, root_address: str) -> str:
-    """Return stored HTML with the id and the secret at each picture of this iTop (recordings 232 and 233)."""
+def mark_pictures(markup: str, root_address: str) -> str:
+    """Add ``data-img-id`` and ``data-img-secret`` to each picture of this iTop (recordings 232 and 233)."""
     address = html.escape(f"{root_address}pages/ajax.document.php?operation=download_inlineimage&id=")
     pattern = rf'(<img [^>]*src="{re.escape(address)}([0-9]+)&amp;s=([0-9a-f]+)"[^>]*)>'
     return re.sub(
@@ -216,7 +225,7 @@ class Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.out: list[str] = []
-        self.links: list[tuple[str, int]] = []
+        self.links: list[tuple[str, int]] = []  # open links: the address, and where in `out` the label begins
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "br":
@@ -244,9 +253,9 @@ class Reader(HTMLParser):
 
 
 def to_text(markup: str) -> str:
-    """Return the plain text that a response has as ``message``.
+    """Return an entry's HTML as plain text: the ``message`` in a response.
 
-    Paragraphs are separated, list items begin with "- ", links are [label](url).
+    Blank lines separate paragraphs, list items begin with "- ", and links become [label](url).
     """
     reader = Reader()
     reader.feed(markup)

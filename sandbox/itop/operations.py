@@ -1,4 +1,4 @@
-"""The operations of ``webservices/rest.php`` and their responses."""
+"""The operations of iTop's REST interface (``webservices/rest.php``) and their responses."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ MEGABYTE = 1024 * 1024
 REST, INTERACTIVE = "webservice-rest", "interactive"  # origins of a change
 WRITES = frozenset({"core/create", "core/update", "core/apply_stimulus", "core/delete"})
 
+# The life cycle of a UserRequest: state -> stimulus -> next state.
 TRANSITIONS = {
     "new": {
         "ev_assign": "assigned",
@@ -61,6 +62,7 @@ TRANSITIONS = {
     "resolved": {"ev_reopen": "assigned", "ev_close": "closed"},
     "closed": {},
 }
+# The attributes that a ticket needs when it enters a state.
 NEEDED_FOR = {
     "assigned": ("request_type",),
     "pending": ("request_type", "pending_reason"),
@@ -70,6 +72,7 @@ NEEDED_FOR = {
 UNASSIGNED = ("new", "approved", "escalated_tto")
 PORTAL_STIMULI = ("ev_reopen", "ev_close")
 PORTAL_FIELDS = {"user_satisfaction", "user_comment"}
+# The attribute that iTop sets to the current time when a ticket enters a state.
 DATED = {
     "assigned": "assignment_date",
     "pending": "last_pending_date",
@@ -79,7 +82,7 @@ DATED = {
 
 
 class RefusalError(Exception):
-    """A response that is an error. Some have ``"objects": null``, some have no objects at all."""
+    """iTop refuses a request. ``answer`` is its response: with ``objects``, it contains ``"objects": null``."""
 
     def __init__(self, message: str, code: int = 100, *, objects: bool = False) -> None:
         super().__init__(message)
@@ -89,12 +92,12 @@ class RefusalError(Exception):
 
 
 class CrashError(Exception):
-    """iTop fails with HTTP 500 (recording 076). The text, if any, is that of PHP's memory limit."""
+    """iTop fails with HTTP 500 (recording 076). If PHP's memory is exhausted, ``str()`` is PHP's text, else ""."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a person writes in a ``log``, with ``pictures`` pasted at its end, and the files added with it."""
+    """What a person enters: an entry (HTML) for a log, pictures pasted at its end, and files attached to the ticket."""
 
     html: str = ""
     log: str = "public_log"
@@ -103,12 +106,12 @@ class Entry:
 
 
 class Operations:
-    """All operations on one store, whose database has a character set of ``database.CHARACTER_SETS``.
+    """All operations on one store. ``character_set`` is one of ``database.CHARACTER_SETS``.
 
-    With ``lost_updates``, a log is read and later written back without a lock, as iTop does. ``pause`` is
-    called between the two; by default it waits ``window`` seconds, and a test may set it to make two writers
-    collide. ``before_commit`` is called when a save has its date and the numbers of its operations and nobody
-    sees it yet; a test may set it to make a save visible late.
+    With ``lost_updates``, a log is read and later written back without a lock, as iTop does. So one of two simultaneous
+    entries gets lost. ``pause`` is called between reading and writing. It waits ``window`` seconds, unless a test sets
+    it to make two writers collide. ``before_commit`` is called when a save already has its date and the numbers of its
+    operations, but is not visible yet. A test can set it to make a save visible late.
     """
 
     def __init__(
@@ -135,7 +138,7 @@ class Operations:
         self.row_locks: dict[tuple[str, int], threading.Lock] = {}
 
     def writing(self) -> AbstractContextManager[object]:
-        """Return what a call holds from its reading to its writing: without ``lost_updates`` a lock."""
+        """Return a context manager for a write. Without ``lost_updates`` it is a lock, so writes do not overlap."""
         return nullcontext() if self.lost_updates else self.one_writer
 
     def row_lock(self, row: Row) -> threading.Lock:
@@ -147,7 +150,10 @@ class Operations:
     def answer(
         self, user: Row, version: str, request: Mapping[str, Any], *, commit_after: float = 0.0
     ) -> dict[str, Any]:
-        """Return the response to an authenticated request, committed after so many seconds. Raise CrashError."""
+        """Return the response to a request of an authenticated account. Raise CrashError.
+
+        A write becomes visible ``commit_after`` seconds after it got its date and its numbers.
+        """
         call = Call(self, user, commit_after=commit_after)
         try:
             return call.answer(version, request)
@@ -160,7 +166,7 @@ class Operations:
 class Call:
     """One request of one account: over REST or, with ``origin`` "interactive", in the console or the portal.
 
-    All its operations belong to one change.
+    All its entries in the history belong to one CMDBChange.
     """
 
     def __init__(
@@ -190,7 +196,7 @@ class Call:
         if operation == "core/check_credentials":
             return self.check_credentials()
         if operation == "core/get_related":
-            raise RefusalError("Error: core/get_related is not played by the sandbox")
+            raise RefusalError("Error: the sandbox does not support core/get_related")
         work = {
             "core/get": self.get,
             "core/create": self.create,
@@ -223,7 +229,7 @@ class Call:
                 "The request page number is not valid. It must be an integer greater than 0", 13, objects=True
             )
         rows = self.objects(class_name, key)
-        if rows and not accounts.may(self.store, self.user, "reading", rows[0]["finalclass"]):
+        if rows:
             self.allow("reading", rows[0]["finalclass"])
         chosen = rows[(page - 1) * limit : page * limit] if limit else rows
         objects = {_name(row): self.shown(row, "", class_name, codes) for row in chosen}
@@ -247,7 +253,7 @@ class Call:
             row["contact_id"] = self.user["contactid"] or 0
         row |= self.taken(row, fields)
         if self.model.is_a(class_name, "Ticket"):
-            # Used up even if the ticket is refused below: the recorded references have such gaps.
+            # The reference number is used up even if the ticket is refused below: the recordings have such gaps.
             row["ref"] = f"R-{self.store.take_number('ref'):06d}"
             row["start_date"] = row["start_date"] or self.store.now()
             row["last_update"] = self.store.now()
@@ -262,7 +268,10 @@ class Call:
         return self.written(row, "created", class_name, codes)
 
     def insert_without_history(self, comment: str, row: Row) -> None:
-        """Insert a file, or a line of the history, which belongs to the call's own change (recording 250)."""
+        """Insert an object whose creation iTop does not record: a file, or a CMDBChangeOp.
+
+        A CMDBChangeOp gets a new change that belongs to this call (recording 250).
+        """
         is_line = self.model.is_a(row["finalclass"], "CMDBChangeOp")
         change = self.store.take_number("CMDBChange") if is_line else 0
         if self.commit_after:
@@ -296,7 +305,7 @@ class Call:
         return self.written(row, "updated", class_name, codes)
 
     def move(self, row: Row, changes: Row, stimulus: str) -> None:
-        """Add what a stimulus sets to the changes. Raise RefusalError."""
+        """Add the values that a stimulus sets to ``changes``. Raise RefusalError if the stimulus is not possible."""
         state = TRANSITIONS.get(row.get("status", ""), {}).get(stimulus)
         if state is None:
             raise RefusalError(
@@ -313,7 +322,7 @@ class Call:
         self.enter(state, row, changes)
 
     def enter(self, state: str, row: Row, changes: Row) -> None:
-        """Add the state, and what iTop sets with it, to the changes."""
+        """Add the new state, and the dates that iTop sets with it, to ``changes``."""
         changes["status"] = state
         if state in DATED and (state != "assigned" or row["status"] in UNASSIGNED):
             changes[DATED[state]] = self.store.now()
@@ -325,21 +334,29 @@ class Call:
 
         Raise RefusalError.
         """
-        log, in_portal = entry.log, accounts.PORTAL in accounts.profiles_of(self.store, self.user)
+        in_portal = accounts.PORTAL in accounts.profiles_of(self.store, self.user)
         if in_portal:
             contact = self.store.load("Person", self.user["contactid"]) or {}
-            allowed = ticket["org_id"] == contact.get("org_id") and log == "public_log"
-            allowed = allowed and stimulus in ("", *PORTAL_STIMULI) and set(fields) <= PORTAL_FIELDS
-            if not allowed:
+            is_of_own_organization = ticket["org_id"] == contact.get("org_id")
+            is_offered = (
+                entry.log == "public_log"
+                and stimulus in ("", *PORTAL_STIMULI)
+                and set(fields) <= PORTAL_FIELDS
+            )
+            if not (is_of_own_organization and is_offered):
                 raise RefusalError("The portal does not offer this", 1)  # guess
         else:
             self.allow("modifying", ticket["finalclass"])
         message = entry.html + "".join(files.show_inline(self, ticket, each) for each in entry.pictures)
-        changes = self.taken(ticket, dict(fields) | ({log: message} if message else {}))
+        sent = dict(fields)
+        if message:
+            sent[entry.log] = message
+        changes = self.taken(ticket, sent)
         if stimulus:
             self.move(ticket, changes, stimulus)
         name = caselog.author_name(self.store, self.user)
-        # One change; the console adds files before the entry, the portal after it (recordings 225 and 236).
+        # All of this belongs to one change. The console adds files before the entry, the portal after it (recordings
+        # 225 and 236).
         if in_portal:
             self.write(ticket, changes, name)
         for file in entry.files:
@@ -352,20 +369,12 @@ class Call:
         self.allow("deleting", class_name)
         rows = self.objects(class_name, key)
         simulate = bool(self.request.get("simulate"))
-        objects: dict[str, Any] = {
-            _name(row): self.shown(row, "", "", ["id", "friendlyname"]) for row in rows
-        }
-        resets: list[tuple[Row, str]] = []
-        for row in rows:
-            for holder, attribute in self.model.keys_to(row["finalclass"]):
-                query = f"SELECT `{holder}` WHERE `{attribute.code}` = {int(row['id'])}"
-                for each in self.store.find(query)[1]:
-                    if _name(each) not in objects and not self.model.is_a(each["finalclass"], "CMDBChangeOp"):
-                        resets.append((each, attribute.code))
-                        shown = self.shown(
-                            each, f"Reset external keys: {attribute.label}", "", ["id", "friendlyname"]
-                        )
-                        objects[_name(each)] = shown | {"code": 5}
+        references = self.references_to(rows)
+        codes = ["id", "friendlyname"]
+        objects: dict[str, Any] = {_name(row): self.shown(row, "", "", codes) for row in rows}
+        for name, (holder, key_attribute) in references.items():
+            reset = f"Reset external keys: {key_attribute.label}"
+            objects[name] = self.shown(holder, reset, "", codes) | {"code": 5}
         if not simulate:
             for row in rows:
                 names = {"fclass": row["finalclass"], "fname": row["friendlyname"]}
@@ -373,11 +382,24 @@ class Call:
                 history = [] if row["finalclass"] in WITHOUT_HISTORY else [("CMDBChangeOpDelete", names)]
                 self.commit(comment, root, history, partial(self.store.erase, row))
             with self.store.transaction():
-                for row, code in resets:
-                    self.store.write_row(row, {code: 0})
+                for holder, key_attribute in references.values():
+                    self.store.write_row(holder, {key_attribute.code: 0})
         message = f"{'SIMULATING: ' if simulate else ''}Deleted: {len(rows)}"
-        message += f" plus (for DB integrity) {len(resets)}" if resets else ""
+        message += f" plus (for DB integrity) {len(references)}" if references else ""
         return {"code": 0, "message": message, "objects": objects or None}
+
+    def references_to(self, rows: list[Row]) -> dict[str, tuple[Row, Attribute]]:
+        """Return the other objects that refer to these, by name, each with its first external key that does so."""
+        names = {_name(row) for row in rows}
+        references: dict[str, tuple[Row, Attribute]] = {}
+        for row in rows:
+            for holder_class, attribute in self.model.keys_to(row["finalclass"]):
+                query = f"SELECT `{holder_class}` WHERE `{attribute.code}` = {int(row['id'])}"
+                for holder in self.store.find(query)[1]:
+                    is_history = self.model.is_a(holder["finalclass"], "CMDBChangeOp")
+                    if not is_history and _name(holder) not in names:
+                        references.setdefault(_name(holder), (holder, attribute))
+        return references
 
     # --- parts of a request
 
@@ -418,7 +440,7 @@ class Call:
     # --- finding
 
     def objects(self, class_name: str, key: Any) -> list[Row]:
-        """Return all objects that a key selects: an id, criteria or OQL."""
+        """Return all objects that a key (an id, criteria or OQL) selects and that the account may see."""
         if isinstance(key, Mapping):
             found = self.store.find(self.criteria_query(class_name, key))[1]
         elif _is_number(key):
@@ -460,10 +482,10 @@ class Call:
         return f"SELECT `{class_name}`" + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
 
     def external_key(self, code: str, target: str, sent: Any) -> int:
-        """Return the id that was sent for an external key.
+        """Return the id for the value that was sent for an external key: an id, criteria or OQL.
 
-        The text of a refusal begins with the attribute's code. A number or a query finds only what the account may
-        read: without Administrator, a file cannot be given another user (seen on iTop 3.3).
+        The text of a refusal begins with the attribute's code. The value finds only objects that the account may read.
+        So an account that is not an Administrator cannot set another user for a file (seen on iTop 3.3).
         """
         if sent in (None, "", 0, "0"):
             return 0
@@ -489,7 +511,7 @@ class Call:
     # --- writing
 
     def taken(self, row: Row, fields: Mapping[str, Any]) -> Row:
-        """Return the values to store for what was sent. The first attribute that is refused ends it."""
+        """Return the values to store for the fields that were sent. Raise RefusalError at the first invalid one."""
         known = self.model.attributes(row["finalclass"])
         found: Row = {}
         for code, sent in fields.items():
@@ -512,7 +534,7 @@ class Call:
         return found
 
     def check(self, row: Row, attributes: Mapping[str, Attribute], comment: str) -> None:
-        """Raise RefusalError if iTop, or then its database, refuses one of these attributes or the comment."""
+        """Raise RefusalError if iTop or its database refuses one of these attributes, or the comment."""
         self.refuse(
             row["finalclass"],
             row["id"],
@@ -542,7 +564,7 @@ class Call:
             raise RefusalError(f"Error: {gone}: {details}", 2006)
 
     def refuse(self, class_name: str, object_id: int | None, reasons: Mapping[Attribute, str]) -> None:
-        """Raise RefusalError, in the words of this version and of the account's language, if there is a reason."""
+        """Raise RefusalError if one of the attributes has a reason (not ""), in the account's language."""
         language = str(self.user["language"])
         issues = [
             wording.refused_value(self.model.version, language, attribute, reason)
@@ -557,9 +579,9 @@ class Call:
             )
 
     def write(self, row: Row, sent: Row, comment: str) -> None:
-        """Write what differs, with its history.
+        """Write the values that differ from ``row``, and record them in the history.
 
-        ``row`` was read earlier: this is where log entries get lost.
+        ``row`` was read earlier. If another call has added a log entry since then, this call overwrites the entry.
         """
         known = self.model.attributes(row["finalclass"])
         changes = {code: value for code, value in sent.items() if value != row.get(code)}
@@ -571,7 +593,7 @@ class Call:
         self.save(row, changes, comment)
 
     def save(self, row: Row, changes: Row, comment: str) -> None:
-        """Save a row, and before it what iTop copies from a parent request into its children."""
+        """Save a row. Before that, copy what iTop copies from a parent request to its child requests."""
         if row["finalclass"] == "UserRequest":
             self.copy_to_children(row, changes, comment)
         changes = dict(changes)
@@ -597,7 +619,7 @@ class Call:
                     self.save(child, {code: log}, comment)
 
     def resolution(self, child: Row, parent: Row) -> Row:
-        """Return what the resolution of a parent request changes in a child."""
+        """Return the values that a child request gets when its parent request is resolved."""
         changes = {code: parent[code] for code in NEEDED_FOR["resolved"] if not child[code]}
         if not (child["team_id"] and child["agent_id"]):
             changes |= {code: parent[code] for code in ("team_id", "agent_id")}
@@ -610,7 +632,10 @@ class Call:
     def commit(
         self, comment: str, row: Row, operations: list[tuple[str, Row]], write: Callable[[], Any]
     ) -> None:
-        """Write an object and its history in one transaction, whose numbers are taken before it is visible."""
+        """Write an object and its history in one transaction.
+
+        Date and numbers are taken before the transaction. So a later save can become visible earlier, as in iTop.
+        """
         is_new = self.change is None and bool(operations)
         change = self.change or (self.store.take_number("CMDBChange") if operations else 0)
         date = self.store.now()
@@ -655,7 +680,7 @@ class Call:
 
 
 def _file_refusal(error: database.DatabaseError, table: str, written: Row) -> RefusalError:
-    """Return the refusal of a file, with all of its content in the query (recording 254)."""
+    """Return the refusal of a file by the database. Its text quotes the query with the file (recording 254)."""
     columns: Row = {}
     for code, value in written.items():
         if code == "contents":
@@ -694,7 +719,7 @@ def _plain(value: Any) -> str:
 
 
 def _database_refusal(error: database.DatabaseError, row: Row, written: Row) -> RefusalError:
-    """Return the refusal of a value by the database. The query contains what people wrote."""
+    """Return the refusal of a value by the database. Its text quotes the query, and so the texts that people wrote."""
     if row["finalclass"] in WITHOUT_HISTORY:
         return _file_refusal(error, row["finalclass"].lower(), written)
     is_new = row["id"] is None

@@ -1,9 +1,9 @@
-"""OQL, iTop's query language: tokens, a parser, and a translation to SQLite.
+"""Parse OQL, iTop's query language, and translate it to SQLite.
 
-The subset: ``SELECT [a FROM] Class [AS a] [JOIN Other AS b ON a.key = b.id ...] [WHERE ...] [UNION SELECT
-...]`` with AND, OR, NOT, brackets, comparisons, LIKE, IN (a list or another SELECT), BELOW in a join, and a few
-functions. Values are SQL parameters, never SQL text. Refusals have the text of recordings 043, 044, 045 and
-125; those without a recording are marked "guess".
+The supported subset is ``SELECT [a FROM] Class [AS a] [JOIN Other AS b ON a.key = b.id ...] [WHERE ...] [UNION SELECT
+...]`` with AND, OR, NOT, parentheses, comparisons, LIKE, IN (a list or another SELECT), BELOW in a join, and a few
+functions. Values become SQL parameters, never SQL text. The error texts come from recordings 043, 044, 045 and 125.
+Error texts without a recording are marked "guess".
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from .datamodel import Attribute, DataModel
 
 
 class OqlError(Exception):
-    """iTop refuses a query. ``str()`` is the exception's message, ``kind`` its class."""
+    """iTop refuses a query. ``str()`` is the message of iTop's exception, ``kind`` is the name of its PHP class."""
 
     def __init__(self, query: str, kind: str, detail: str) -> None:
         super().__init__(detail)
         self.query, self.kind = query, kind
 
     def as_key(self, version: str) -> str:
-        """Return what a version says about the ``key`` of an operation; of an attribute, all give the bare message."""
+        """Return the text with which this version of iTop refuses the query as the ``key`` of an operation.
+
+        If the query is the value of an attribute, every version uses ``str()`` instead.
+        """
         if version < "3.2" or self.kind == "MissingQueryArgument":
             return str(self)
         return (
@@ -38,7 +41,7 @@ class OqlError(Exception):
 
 @dataclass(frozen=True)
 class Token:
-    kind: str  # NAME STRVAL NUMVAL VARNAME END, or the symbol itself
+    kind: str  # NAME STRVAL NUMVAL VARNAME END, a keyword, or the symbol itself
     value: str
     position: int
 
@@ -78,7 +81,7 @@ def tokens(query: str) -> list[Token]:
             )  # guess
         kind, value = str(match.lastgroup), match.group()
         if kind == "NAME" and value.upper() in KEYWORDS:
-            kind, value = value.upper(), value
+            kind = value.upper()
         elif kind == "quoted":
             kind, value = "NAME", value[1:-1]
         elif kind == "STRVAL":
@@ -159,7 +162,7 @@ class Join:
 
 @dataclass(frozen=True)
 class Select:
-    wanted: str  # alias
+    wanted: str  # the alias of the objects that are selected
     source: Source
     joins: tuple[Join, ...]
     where: Expression | None
@@ -195,7 +198,10 @@ SECONDS = {
 
 
 class Parser:
-    """A recursive descent parser with one token of lookahead."""
+    """A recursive descent parser with one token of lookahead.
+
+    Each method named after a part of the grammar parses this part and returns its node.
+    """
 
     def __init__(self, query: str) -> None:
         self.query = query
@@ -207,16 +213,19 @@ class Parser:
         return self.tokens[self.index]
 
     def at(self, *kinds: str) -> bool:
+        """Return whether the next token is of one of these kinds."""
         return self.next.kind in kinds
 
     def take(self, kind: str = "") -> Token:
+        """Consume the next token and return it. Raise OqlError if it is of another kind."""
         token = self.next
         if kind and token.kind != kind:
             raise self.unexpected()
         self.index += 1
         return token
 
-    def taken(self, kind: str) -> bool:
+    def take_if(self, kind: str) -> bool:
+        """Consume the next token if it is of this kind. Return whether it was."""
         if self.at(kind):
             self.index += 1
             return True
@@ -224,7 +233,7 @@ class Parser:
 
     def unexpected(self) -> OqlError:
         token = self.next
-        if token.kind == "END":  # recording 043: the real one says "0" and 0 there, wherever the end is
+        if token.kind == "END":  # recording 043: iTop names '0' at position 0, wherever the query ends
             name, value, position = "End of Input", "0", 0
         else:
             name, value, position = token.kind, token.value, token.position
@@ -239,14 +248,14 @@ class Parser:
 
     def union(self) -> Query:
         members = [self.select()]
-        while self.taken("UNION"):
+        while self.take_if("UNION"):
             members.append(self.select())
         return Query(self.query, tuple(members))
 
     def select(self) -> Select:
         self.take("SELECT")
         names = [self.take("NAME")]
-        while self.taken(","):
+        while self.take_if(","):
             names.append(self.take("NAME"))
         wanted = ""
         if len(names) > 1 or self.at("FROM"):
@@ -256,49 +265,49 @@ class Parser:
         else:
             source = self.source(names[0])
         joins = []
-        while self.taken("JOIN"):
+        while self.take_if("JOIN"):
             joins.append(self.join())
-        where = self.disjunction() if self.taken("WHERE") else None
+        where = self.disjunction() if self.take_if("WHERE") else None
         return Select(wanted or source.alias, source, tuple(joins), where)
 
     def source(self, name: Token) -> Source:
-        alias = self.take("NAME").value if self.taken("AS") else name.value
+        alias = self.take("NAME").value if self.take_if("AS") else name.value
         return Source(name.value, alias, name.position)
 
     def join(self) -> Join:
         source = self.source(self.take("NAME"))
         self.take("ON")
         left = self.column()
-        if self.taken("="):
+        if self.take_if("="):
             sign = "="
         else:
-            sign = ("NOT " if self.taken("NOT") else "") + self.take("BELOW").kind
-            sign += " STRICT" if self.taken("STRICT") else ""
+            sign = ("NOT " if self.take_if("NOT") else "") + self.take("BELOW").kind
+            sign += " STRICT" if self.take_if("STRICT") else ""
         return Join(source, left, sign, self.column())
 
     def column(self) -> Column:
         first = self.take("NAME")
         alias, path = "", [first.value]
-        if self.taken("."):
+        if self.take_if("."):
             alias, path = first.value, [self.take("NAME").value]
-        while self.taken("->"):
+        while self.take_if("->"):
             path.append(self.take("NAME").value)
         return Column(alias, tuple(path), first.position)
 
     def disjunction(self) -> Expression:
         left = self.conjunction()
-        while self.taken("OR"):
+        while self.take_if("OR"):
             left = Operation("OR", left, self.conjunction())
         return left
 
     def conjunction(self) -> Expression:
         left = self.negation()
-        while self.taken("AND"):
+        while self.take_if("AND"):
             left = Operation("AND", left, self.negation())
         return left
 
     def negation(self) -> Expression:
-        return Negation(self.negation()) if self.taken("NOT") else self.comparison()
+        return Negation(self.negation()) if self.take_if("NOT") else self.comparison()
 
     def comparison(self) -> Expression:
         left = self.sum()
@@ -307,7 +316,7 @@ class Parser:
             self.take()
             if not self.at("IN", "LIKE"):
                 raise self.unexpected()
-        if self.taken("IN"):
+        if self.take_if("IN"):
             return Membership(left, self.members(), negated)
         if self.at("=", "!=", "<>", "<", ">", "<=", ">=", "LIKE"):
             found = Operation(self.take().kind, left, self.sum())
@@ -321,7 +330,7 @@ class Parser:
             found = self.union()
         else:
             values = [self.sum()]
-            while self.taken(","):
+            while self.take_if(","):
                 values.append(self.sum())
             found = tuple(values)
         self.take(")")
@@ -340,21 +349,20 @@ class Parser:
         return left
 
     def operand(self) -> Expression:
-        if self.taken("("):
+        if self.take_if("("):
             inner = self.disjunction()
             self.take(")")
             return inner
-        if self.taken("-"):
+        if self.take_if("-"):
             return Operation("-", Literal(0), self.operand())
         if self.at("STRVAL"):
             return Literal(self.take().value)
         if self.at("NUMVAL"):
-            value = self.take().value
-            return Literal(float(value) if "." in value else int(value, 0) if "x" in value else int(value))
+            return Literal(_number(self.take().value))
         if self.at("VARNAME"):
             return Argument(self.take().value[1:])
         for keyword, constant in (("NULL", None), ("TRUE", 1), ("FALSE", 0)):
-            if self.taken(keyword):
+            if self.take_if(keyword):
                 return Literal(constant)
         if self.at("INTERVAL"):
             self.take()
@@ -374,7 +382,7 @@ class Parser:
         arguments: list[Expression] = []
         if not self.at(")"):
             arguments.append(self.disjunction())
-            while self.taken(","):
+            while self.take_if(","):
                 arguments.append(self.disjunction())
         self.take(")")
         return Call(name, tuple(arguments))
@@ -390,49 +398,52 @@ def parse(query: str) -> Query:
 
 @dataclass
 class Scope:
-    """The aliases of one SELECT, and those of the SELECTs around it."""
+    """The aliases of one SELECT. ``around`` is the scope of the SELECT that encloses it."""
 
     around: Scope | None = None
     classes: dict[str, str] = field(default_factory=dict)  # alias -> class
     tables: dict[str, str] = field(default_factory=dict)  # alias -> SQL alias
-    left_joins: dict[tuple[str, str], tuple[str, str]] = field(
-        default_factory=dict
-    )  # (SQL alias, key) -> (SQL alias, clause)
+    # (SQL of an external key, its target class) -> (SQL alias of the joined table, LEFT JOIN clause)
+    left_joins: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
-    def inwards_out(self) -> list[Scope]:
-        return [self, *(self.around.inwards_out() if self.around else [])]
+    def with_enclosing(self) -> list[Scope]:
+        """Return this scope and those around it, from the innermost to the outermost."""
+        return [self, *(self.around.with_enclosing() if self.around else [])]
 
 
 @dataclass
 class Translator:
-    """A translation to SQL: call ``sql``. ``values`` has the parameters by name."""
+    """Translates a query to SQL: call ``sql``. After that, ``values`` has the SQL parameters by name."""
 
     model: DataModel
     query: Query
-    arguments: Mapping[str, str | int]
-    now: str
+    arguments: Mapping[str, str | int]  # the values of placeholders such as current_contact_id
+    now: str  # the server's local time
     values: dict[str, str | int | float | None] = field(default_factory=dict)
     count: int = 0
 
     def sql(self, columns: Callable[[str], list[str]]) -> tuple[str, str]:
         """Return the class that the query selects, and SQL that returns its rows in iTop's order.
 
-        ``columns`` returns the columns of a class's table that are read.
+        ``columns(root)`` returns the columns to read from the table of a topmost class.
         """
         inner, class_name = self.ids(self.query, None)
         attribute, descending = self.model.order(class_name)
         root = self.model.root(class_name)
         direction = "DESC" if descending else "ASC"
         read = ", ".join(f'x."{column}"' for column in columns(root))
-        # The name of a change is its number, and names are ordered as text: 100 comes before 94 (recording 238).
+        # iTop orders objects by their names, as text. The name of a change is its number, so change 100 comes before
+        # change 94 (recording 238).
         first = f'CAST(x."{attribute}" AS TEXT)' if attribute == "change" else f'x."{attribute}"'
-        # Operations of one change, and changes of one second, come in no order.
+        # iTop returns operations of one change, and changes of one second, in no particular order. To prevent callers
+        # from relying on one, this order looks random.
         then = f"x.id {direction}" if not class_name.startswith("CMDBChange") else "x.id * 7 % 11, x.id"
         return class_name, (
             f'SELECT {read} FROM "{root}" AS x WHERE x.id IN ({inner}) ORDER BY {first} {direction}, {then}'
         )
 
     def ids(self, query: Query, around: Scope | None) -> tuple[str, str]:
+        """Return SQL that returns the ids of the selected objects, and the common class of these objects."""
         found = [self.select(member, around) for member in query.members]
         class_name = found[0][1]
         for _, other in found[1:]:
@@ -445,10 +456,11 @@ class Translator:
         return " UNION ".join(sql for sql, _ in found), class_name
 
     def select(self, select: Select, around: Scope | None) -> tuple[str, str]:
+        """Return SQL that returns the ids of the objects of one SELECT, and their class."""
         scope = Scope(around)
-        self.enter(scope, select.source)
+        self.add_source(scope, select.source)
         for join in select.joins:
-            self.enter(scope, join.source)
+            self.add_source(scope, join.source)
         if select.wanted not in scope.classes:
             raise self.error(
                 "OqlNormalizeException",
@@ -459,15 +471,18 @@ class Translator:
         clauses = [f'FROM "{root}" AS {scope.tables[select.source.alias]}']
         for join in select.joins:
             root = self.model.root(join.source.class_name)
-            clauses.append(f'JOIN "{root}" AS {scope.tables[join.source.alias]} ON {self.joint(scope, join)}')
-        where = [self.of_class(scope, alias) for alias in scope.classes]
+            clauses.append(
+                f'JOIN "{root}" AS {scope.tables[join.source.alias]} ON {self.join_condition(scope, join)}'
+            )
+        where = [self.class_condition(scope, alias) for alias in scope.classes]
         if select.where is not None:
             where.append(f"({self.expression(scope, select.where)})")
         clauses += [clause for _, clause in scope.left_joins.values()]
         sql = f"SELECT {scope.tables[select.wanted]}.id {' '.join(clauses)} WHERE {' AND '.join(where)}"
         return sql, scope.classes[select.wanted]
 
-    def enter(self, scope: Scope, source: Source) -> None:
+    def add_source(self, scope: Scope, source: Source) -> None:
+        """Add a class of a query to the scope."""
         if source.class_name not in self.model:
             raise self.error(
                 "UnknownClassOqlException",
@@ -484,11 +499,12 @@ class Translator:
         scope.classes[source.alias] = source.class_name
         scope.tables[source.alias] = f"t{self.count}"
 
-    def of_class(self, scope: Scope, alias: str) -> str:
+    def class_condition(self, scope: Scope, alias: str) -> str:
+        """Return the SQL condition that a row is of the alias's class or of a descendant: they share a table."""
         names = ", ".join(f"'{name}'" for name in self.model.concrete(scope.classes[alias]))
         return f"{scope.tables[alias]}.finalclass IN ({names})"
 
-    def joint(self, scope: Scope, join: Join) -> str:
+    def join_condition(self, scope: Scope, join: Join) -> str:
         left, left_attribute = self.column(scope, join.left)
         right, right_attribute = self.column(scope, join.right)
         if right_attribute.kind != "id":
@@ -505,7 +521,7 @@ class Translator:
             )  # guess
         if join.sign == "=":
             return f"{left} = {right}"
-        # "a.parent_id BELOW b.id": a itself or one of its ancestors is b
+        # "a.parent_id BELOW b.id" means that b is a itself or one of a's ancestors; with STRICT, only an ancestor.
         holder = left.rsplit(".", 1)[0]
         root = self.model.root(left_attribute.target)
         start = f'{holder}."{left_attribute.code}"' if "STRICT" in join.sign else f"{holder}.id"
@@ -554,11 +570,13 @@ class Translator:
                 return f"({self.expression(scope, of)} {word} ({inside}))"
 
     def value(self, value: str | int | float | None) -> str:
+        """Add a parameter with this value, and return its name in the SQL."""
         name = f"v{len(self.values)}"
         self.values[name] = value
         return f":{name}"
 
     def column(self, scope: Scope, column: Column) -> tuple[str, Attribute]:
+        """Return the SQL for an attribute, such as ``t.org_id->name``, and the attribute."""
         code = column.path[0]
         holder, alias = self.holder(scope, column)
         sql, attribute, class_name = self.attribute(holder, holder.tables[alias], holder.classes[alias], code)
@@ -570,15 +588,15 @@ class Translator:
         return sql, attribute
 
     def holder(self, scope: Scope, column: Column) -> tuple[Scope, str]:
-        """Return the SELECT and the alias that have the attribute."""
+        """Return the scope and the alias to which a column belongs. Raise OqlError if this is not certain."""
         code = column.path[0]
         if column.alias:
-            for each in scope.inwards_out():
+            for each in scope.with_enclosing():
                 if column.alias in each.classes:
                     if code not in self.model.filter_codes(each.classes[column.alias]):
                         raise self.unknown(code, column.position, each.classes[column.alias])
                     return each, column.alias
-            known = [alias for each in scope.inwards_out() for alias in each.classes]
+            known = [alias for each in scope.with_enclosing() for alias in each.classes]
             raise self.error(
                 "OqlNormalizeException",
                 f"Unknown class alias - found '{column.alias}' at {column.position} in '{self.query.text}', "
@@ -586,7 +604,7 @@ class Translator:
             )  # guess
         found = [
             (each, alias)
-            for each in scope.inwards_out()
+            for each in scope.with_enclosing()
             for alias, class_name in each.classes.items()
             if code in self.model.filter_codes(class_name)
         ]
@@ -602,6 +620,7 @@ class Translator:
         return found[0]
 
     def attribute(self, scope: Scope, table: str, class_name: str, code: str) -> tuple[str, Attribute, str]:
+        """Return the SQL for an attribute, the attribute and its class. For an external field, those of the target."""
         attribute = self.model.attributes(class_name).get(code) or Attribute(code, derived=True)
         if attribute.kind != "external":
             return f'{table}."{code}"', attribute, class_name
@@ -611,7 +630,7 @@ class Translator:
         return self.attribute(scope, other, target, attribute.remote)
 
     def follow(self, scope: Scope, key_sql: str, key: Attribute) -> tuple[str, str]:
-        """Return the table that an external key points to, joined once per key."""
+        """Return the SQL alias of the table to which an external key points, and its class. Join it if needed."""
         name = (key_sql, key.target)
         if name not in scope.left_joins:
             self.count += 1
@@ -632,5 +651,12 @@ class Translator:
         return OqlError(self.query.text, kind, detail)
 
 
+def _number(text: str) -> int | float:
+    if "." in text:
+        return float(text)
+    return int(text, 16) if "x" in text else int(text)
+
+
 def nearest(name: str, known: list[str]) -> str:
+    """Return the known name that is most similar, "" if none is."""
     return next(iter(difflib.get_close_matches(name, known, 1)), "")

@@ -33,7 +33,7 @@ img{max-width:100%;height:auto;border:1px solid #ddd}
 .failed{background:#fdecea;border-left:3px solid #c62828;padding:.4rem .8rem}
 """
 PORTAL = "/pages/exec.php/object/edit/"
-# The accounts in whose name visitors act: login of the agent. The customer acts as the ticket's caller.
+# The login in whose name the agent's page acts. The customer's page acts in the name of the ticket's caller.
 AGENT = "jverne"
 # The agent's team, and a service for tickets that have none.
 TEAM, SERVICE = 37, 1
@@ -64,21 +64,20 @@ class Written:
     pictures: tuple[File, ...] = ()
 
     def is_enough_for(self, action: Action) -> bool:
-        """Return whether nothing is missing that the action needs."""
+        """Return whether the person has entered all that the action needs."""
         if action.label == ATTACH:
             return bool(self.files)
-        return (
-            bool(self.text)
-            or (bool(action.log) and bool(self.pictures))
-            or not (action.log or action.text_code)
-        )
+        if action.log:
+            return bool(self.text or self.pictures)
+        return bool(self.text) or not action.text_code
 
 
 @dataclass(frozen=True)
 class Action:
-    """What a button of a page does.
+    """A button of a page.
 
-    Write an entry in a log, apply a stimulus with the text as a value, or with neither only attach the files.
+    With ``log``, it writes an entry in this log. With ``stimulus``, it applies the stimulus, and the text becomes the
+    value of ``text_code``. With neither, it only attaches the files.
     """
 
     label: str
@@ -90,7 +89,7 @@ class Action:
         return not self.stimulus or self.stimulus in TRANSITIONS.get(status, {})
 
     def arguments(self, store: Store, ticket_id: int, written: Written) -> dict[str, Any]:
-        """Return the arguments of `Itop.act`, with values for what the next state requires."""
+        """Return the arguments for `Itop.act`, including values for the attributes that the next state requires."""
         text = written.text
         if self.log:
             entry = {"entry": paragraphs(text), "log": self.log, "pictures": written.pictures}
@@ -120,7 +119,7 @@ ACTIONS = {
     "attach": Action(ATTACH),
 }
 CUSTOMER_ACTIONS = {"answer": Action("Send", log="public_log"), "attach": Action(ATTACH)}
-DONE = "Saved. A linked conversation hears of it in a few seconds."
+DONE = "Saved. In a few seconds, a linked conversation shows the change."
 
 
 def page(title: str, body: str) -> str:
@@ -150,7 +149,7 @@ def link(row: Row) -> str:
 
 
 def details(store: Store, class_name: str, number: str, message: str = "") -> str:
-    """Return the page of an object, on which a ticket's agent acts, or "" without one."""
+    """Return the page of an object, "" if it does not exist. On a ticket's page, the visitor acts as an agent."""
     row = _load(store, class_name, number)
     if row is None:
         return ""
@@ -190,7 +189,7 @@ def portal_link(row: Row) -> str:
 
 
 def customer_page(store: Store, class_name: str, number: str, message: str = "") -> str:
-    """Return a ticket's page for its caller, or "" without one."""
+    """Return a ticket's page for its caller, "" if the ticket does not exist."""
     row = _load(store, class_name, number)
     if row is None or class_name != "UserRequest":
         return ""
@@ -203,14 +202,14 @@ def customer_page(store: Store, class_name: str, number: str, message: str = "")
 
 
 def notice(problem: str) -> str:
-    """Return the line that a page shows after a click: what is wrong, or that it was saved."""
+    """Return the line that a page shows after a click: the problem, or that the change was saved."""
     if problem:
         return f'<p class="failed">iTop refused it, and nothing was saved: {escape(problem)}</p>'
     return f'<p class="done">{DONE}</p>'
 
 
 def caller_login(store: Store, number: str) -> str:
-    """Return the login of a ticket's caller in the portal, or that of nobody."""
+    """Return the login of a ticket's caller in the portal, "" if the caller has no account."""
     row = _load(store, "UserRequest", number)
     logins = [user["login"] for user in store.all("User") if row and user["contactid"] == row["caller_id"]]
     return str(next(iter(logins), ""))
@@ -250,7 +249,7 @@ def _form(row: Row, actions: Mapping[str, Action], label: str) -> str:
 
 
 def _files(store: Store, row: Row) -> str:
-    """Return a ticket's files, newest first, with their sizes; "" without one."""
+    """Return the HTML list of a ticket's files with their sizes, newest first. Return "" without files."""
     items = ""
     for file, name, size in files.of_ticket(store, row):
         who = values.shown(store, file, "contact_id_friendlyname") or values.shown(

@@ -1,7 +1,7 @@
-"""The contents of a new stand-in: what the recordings have, and a second customer for edge cases.
+"""The objects of a new stand-in: those of the recordings, and a second customer for edge cases.
 
-The recorded part must not change, since the recordings are replayed against it: no further person or ticket in
-organization 4. Everything else is in organization 5.
+Tests replay the recordings against these objects. So the objects of the recordings must not change, and organization 4
+must get no further person or ticket. All other objects belong to organization 5.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def open_store(
 ) -> Store:
     """Open a database and fill it if it is new.
 
-    ``demo=False`` leaves out the tickets that no recording contains. ``token`` is that of intercom_sync_app,
-    ``language`` that of all accounts.
+    ``demo`` is whether to add the tickets that no recording contains. ``token`` is the token of the account
+    intercom_sync_app. ``language`` is the language of all accounts.
     """
     initial = _seeded_database(model.extension, model.version, demo)
     store = Store(database, model=model, timezone=timezone, clock=clock, initial=initial)
     with store.transaction():
         store.update("UserToken", 2, auth_token=token)
         store.connection.execute('UPDATE "User" SET language = ?', (language,))
-        # The demo tickets are the only ones without an entry in a recording: they are new when the store is.
+        # The demo tickets appear in no recording, so their dates may differ: they start when a new store is opened.
         now = store.now()
         store.connection.execute(
             'UPDATE "Ticket" SET start_date = ?, last_update = ? WHERE start_date = ?',
@@ -69,7 +69,7 @@ def open_store(
 
 @cache
 def _seeded_database(extension: bool, version: str, demo: bool) -> sqlite3.Connection:
-    """Return a database in memory that new stores are copied from: filling one takes longer than most tests."""
+    """Return a database in memory. New stores are copies of it, because filling one takes longer than most tests."""
     store = Store(model=data_model(extension=extension, version=version))
     with store.transaction():
         _organizations(store)
@@ -77,7 +77,7 @@ def _seeded_database(extension: bool, version: str, demo: bool) -> sqlite3.Conne
         _accounts(store)
         _services(store)
         _recorded_tickets(store)
-        # The recorded instance had spent these numbers on deleted tickets and refused creations.
+        # The next numbers. The recorded iTop had used up the lower ones for deleted tickets and refused creations.
         store.set_number("Ticket", 23)
         store.set_number("ref", 29)
         store.set_number("Attachment", 5)
@@ -386,7 +386,7 @@ def _entry(date: str, name: str, user: int, message: str) -> dict[str, Any]:
 
 
 def _demo_tickets(store: Store) -> None:
-    """Add a person with more tickets than one page shows, with titles that a careless page would display wrongly."""
+    """Add a person with more tickets than one page shows. Their titles contain characters that must be escaped."""
     titles = (
         "Badge does not open the *north* door",
         "VPN [down](again)",

@@ -1,4 +1,4 @@
-"""The HTTP server: the REST address, readable pages and the sandbox's controls."""
+"""The HTTP server of the stand-in: iTop's REST address, its pages for people, and the controls of the sandbox."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LOGIN_PAGE = (
     '<p><a href="/">Enter as Jules Verne, an agent</a></p></body></html>'
 )
 LOGIN_COOKIE = "itop-sandbox-login"
-TOO_BIG = File("", b"")  # what PHP leaves of a file over upload_max_filesize
+TOO_BIG = File("", b"")  # what PHP passes on instead of a file that exceeds upload_max_filesize
 MAINTENANCE = {
     "data": [{"code": 100, "message": "This application is currently under maintenance."}],
     "scripts": [],
@@ -47,15 +47,18 @@ HTML = "text/html; charset=UTF-8"
 
 
 class Itop:
-    """A running stand-in.
+    """A stand-in for iTop: an HTTP server with a database. ``url`` is its base address.
 
-    ``url`` is its base address; ``calls`` lists (operation, class) of each authenticated call. ``version`` is one of
-    datamodel.VERSIONS, ``language`` that of all accounts, one of wording.LANGUAGES, and ``character_set`` the
-    database's. A body of more than ``max_body`` bytes is refused as by a web server in front of iTop (nginx:
-    client_max_body_size; None: no limit); of more than ``post_max_size``, PHP drops all form fields, and of a file
-    field of more than ``upload_max_filesize`` only this. ``memory_limit`` is PHP's, ``max_allowed_packet`` the
-    database's; all limits are in bytes and have the defaults of these programs. The server's
-    clock is ``clock_offset`` seconds fast, which may be changed while it runs.
+    ``calls`` lists the operation and the class of each authenticated call. ``version`` is one of datamodel.VERSIONS.
+    ``language`` is the language of all accounts, one of wording.LANGUAGES. ``character_set`` is that of the database.
+    The server's clock is ``clock_offset`` seconds ahead, which can be changed while it runs.
+
+    All limits are in bytes, and their defaults are those of the real programs:
+
+    - ``max_body``: a larger body is refused with 413, as by a web server in front of iTop. None: no limit.
+    - ``post_max_size``: PHP drops all fields of a larger body.
+    - ``upload_max_filesize``: PHP drops a larger file, but keeps the other fields.
+    - ``memory_limit`` (PHP) and ``max_allowed_packet`` (the database): the creation of a larger file fails.
     """
 
     def __init__(
@@ -126,7 +129,7 @@ class Itop:
 
     @property
     def pause(self) -> Callable[[], None]:
-        """Called between the reading of a log and its writing back; set it to make two writers meet."""
+        """The function that is called between reading and writing a log. Set it to make two writers collide."""
         return self.operations.pause
 
     @pause.setter
@@ -146,21 +149,21 @@ class Itop:
         self.store.close()
 
     def wait_idle(self, seconds: float = 5.0) -> bool:
-        """Wait until no call is being executed, including calls whose callers have disconnected."""
+        """Wait until no call is being executed, also if its client has disconnected. Return False after a timeout."""
         with self.working:
             return self.working.wait_for(lambda: self.busy == 0, seconds)
 
     def _stop_listening(self) -> None:
-        if self._thread is not None:  # shutdown() blocks for ever if the server does not run
+        if self._thread is not None:  # shutdown() would block forever if the server did not run
             self._server.shutdown()
             self._thread = None
         self._server.cut()
         self._server.server_close()
 
     def _go(self, away: bool) -> None:
-        """Stop or start listening.
+        """Stop listening (``away``), or start again.
 
-        A bound socket that does not listen keeps the port and refuses connections.
+        While away, the socket is bound but does not listen. So the port stays reserved, and connections are refused.
         """
         if away:
             self._stop_listening()
@@ -209,9 +212,9 @@ class Itop:
     ) -> Row:
         """Save a ticket once, as a person does in the console or, with a portal account, in the portal.
 
-        ``account`` is a login, such as "jverne" (an agent) or "alice.martin" (a customer). ``entry`` is HTML for
-        ``log``, ``pictures`` are pasted at its end; ``values`` are attributes, with ids for external keys. ``files``
-        are attached, with or without an entry. Return the ticket. Raise RefusalError.
+        ``account`` is a login, such as "jverne" (an agent) or "alice.martin" (a customer). ``entry`` is the HTML of an
+        entry for ``log``, and ``pictures`` are pasted at its end. ``values`` are attributes, with ids for external
+        keys. ``files`` are attached, with or without an entry. Return the ticket. Raise RefusalError.
         """
         user = next(each for each in self.store.all("User") if each["login"] == account)
         with self.operations.writing():
@@ -246,6 +249,7 @@ class Itop:
 
 
 def _request(form: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the parsed ``json_data``, or None if PHP could not parse it."""
     try:
         request = json.loads(form.get("json_data", ""))
         form["json_data"].encode()
@@ -258,7 +262,7 @@ def _request(form: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def _refusal(kind: str, operation: str, class_name: str) -> dict[str, Any] | None:
-    """Return the response to a call that the instance or a site's check refuses."""
+    """Return the response to a call that a fault of this kind refuses. Return None for other calls and kinds."""
     if operation not in (WRITES if kind in ("read_only", "check") else ("core/get",)):
         return None
     verb = {"core/create": "creating", "core/get": "reading"}.get(operation, "modifying")
@@ -286,7 +290,7 @@ def _json(answer: Mapping[str, Any], form: Mapping[str, str]) -> tuple[int, str,
 
 @dataclass(frozen=True)
 class Visit:
-    """A page of an object, the account of the person who sees it, and what was sent with a form."""
+    """A request for the page of an object: the login of the person, and the fields and files of a submitted form."""
 
     class_name: str
     number: str
@@ -296,7 +300,7 @@ class Visit:
 
 
 class Server(ThreadingHTTPServer):
-    """A server that is bound at once and listens after ``server_activate``."""
+    """A server that binds its port when it is created, and listens only after ``server_activate``."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -366,12 +370,12 @@ class Handler(BaseHTTPRequestHandler):
         self.respond(form, chosen)
 
     def multipart(self, body: bytes) -> tuple[dict[str, str], list[tuple[str, File]]]:
-        """Return the fields and the files. A file of more than ``upload_max_filesize`` is empty and has no name."""
+        """Return the fields and the files of a body. A file over ``upload_max_filesize`` becomes TOO_BIG."""
         form, chosen = files.multipart(body, self.headers.get("Content-Type", ""))
         limit = self.itop.upload_max_filesize
         kept = [(name, file if len(file.content) <= limit else TOO_BIG) for name, file in chosen]
         if urlsplit(self.path).path == REST:
-            # json_data may be a file, too.
+            # iTop also accepts json_data as a file.
             texts = {
                 name: file.content.decode("utf-8", "surrogateescape") for name, file in kept if file.name
             }
@@ -409,7 +413,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send(404, HTML, "<p>Not found.</p>")
 
     def page(self, draw: Callable[..., str], visit: Visit) -> None:
-        """Do what a person clicked, if anything, and show the page with the outcome."""
+        """Execute the action that a person clicked, if any, and send the page with the outcome."""
         message = ""
         if self.command == "POST" and visit.number.isdigit():
             message = pages.notice(self.act(visit))
@@ -432,11 +436,8 @@ class Handler(BaseHTTPRequestHandler):
             tuple(file for name, file in chosen if name == "pictures"),
         )
         if action is None or not written.is_enough_for(action):
-            return (
-                "Write a text first."
-                if action is None or action.label != pages.ATTACH
-                else "Choose a file first."
-            )
+            needs_file = action is not None and action.label == pages.ATTACH
+            return "Choose a file first." if needs_file else "Write a text first."
         if not visit.account:
             return "The customer has no account for the portal."
         try:
@@ -447,9 +448,9 @@ class Handler(BaseHTTPRequestHandler):
         return ""
 
     def download(self, form: dict[str, str]) -> None:
-        """Send a file to somebody who is logged in, or a picture to anybody who knows its secret.
+        """Send an attachment to a person who is logged in, or a picture to anyone who knows its secret.
 
-        A token for REST is no login: the login page is answered.
+        A request with only a REST token is not logged in: it gets the login page.
         """
         store, operation, number = self.itop.store, form.get("operation", ""), form.get("id", "")
         fault = self.itop.faults.meet(operation, "InlineImage" if "inline" in operation else "Attachment")
@@ -470,13 +471,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_bytes(found, cut=fault is not None and fault.kind == "drop_after")
 
     def logged_in(self) -> Row | None:
-        """Return the account of a person in whose name a page was opened in this browser."""
+        """Return the account in whose name this browser has opened a page, or None."""
         cookie = SimpleCookie(self.headers.get("Cookie", "")).get(LOGIN_COOKIE)
         login = cookie.value if cookie else ""
         return next((user for user in self.itop.store.all("UserLocal") if user["login"] == login), None)
 
     def fail(self, fault: Fault) -> bool:
-        """Answer with a fault that downloads have, too. Return False if the call is to be answered."""
+        """Respond as the fault demands, if it is of a kind that also affects downloads. Return whether it did."""
         if fault.kind in ("drop_before", "reset"):
             self.hang_up(reset=fault.kind == "reset")
         elif fault.kind == "error500":
@@ -560,7 +561,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self.send(status, content_type, body, drip=fault if kind == "drip" else None)
         except OSError:
-            self.close_connection = True  # the caller has disconnected; the call is executed
+            self.close_connection = True  # the client has disconnected, but the call was executed
 
     def hang_up(self, *, reset: bool = False) -> None:
         self.close_connection = True
@@ -598,7 +599,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """Return the Date header by the store's clock."""
+        """Return the value of the Date header, from the store's clock instead of the computer's."""
         return super().date_time_string(int(self.itop.store.clock() if timestamp is None else timestamp))
 
     def log_message(self, format: str, *arguments: Any) -> None:

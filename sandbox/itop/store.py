@@ -1,8 +1,8 @@
-"""The objects: one SQLite table per topmost class, whose rows have the attributes of all descendants.
+"""The objects of the stand-in in SQLite: one table per topmost class, with the attributes of all its descendants.
 
-A row is a dictionary of stored values; ``values`` makes responses from it. All threads share one connection
-under a lock, which is held for one read or one write, never for a whole request: updates must be able to get
-lost between the two.
+A row is a dictionary of stored values; the module ``values`` converts it for responses. All threads share one
+connection under a lock. The lock is held for a single read or write, never for a whole request: between reading and
+writing, an update must be able to get lost, as in iTop.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DATE = "%Y-%m-%d %H:%M:%S"
 
 @lru_cache(maxsize=4096)
 def folded(text: str) -> str:
-    """Return text in the form that MySQL's utf8mb4_unicode_ci compares: without case, accents and trailing spaces."""
+    """Return text as MySQL's utf8mb4_unicode_ci compares it: without case, accents and trailing spaces."""
     bare = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
     return bare.casefold().rstrip(" ")
 
@@ -40,7 +40,7 @@ def _collate(left: str, right: str) -> int:
 
 
 def _letters(text: str) -> str:
-    """Return text as LIKE compares it: letter by letter, so that ß is not ss, and with trailing spaces."""
+    """Return text as MySQL's LIKE compares it: letter by letter (ß is not ss), and with trailing spaces."""
     return "".join(bare if len(bare := folded(each)) == 1 else each for each in text)
 
 
@@ -77,7 +77,7 @@ def _shift(date: str | None, seconds: float) -> str | None:
 class Store:
     """The objects of the data model. ``database`` is a path or ":memory:"; ``clock`` returns epoch seconds.
 
-    An empty database starts as a copy of ``initial``. With ``initial``, a database that exists is used as it is.
+    If the database is empty, it becomes a copy of ``initial``. If ``initial`` is None, empty tables are created.
     """
 
     def __init__(
@@ -141,17 +141,14 @@ class Store:
         return self.local(self.clock())
 
     def seconds_since(self, local: str) -> int:
-        """Return how many seconds ago an iTop date was."""
+        """Return the seconds since a date in iTop's format and local time, 0 for a date in the future."""
         started = datetime.strptime(local, DATE).replace(tzinfo=self.zone)
         return max(0, int(self.clock() - started.timestamp()))
 
     # --- counters
 
     def take_number(self, name: str) -> int:
-        """Return the next number of a series.
-
-        It is used up even if the operation fails, as in MySQL and iTop.
-        """
+        """Return the next number of a series. As in MySQL, a number is used up even if the operation fails."""
         with self.lock:
             self.connection.execute("INSERT OR IGNORE INTO counter (name, next) VALUES (?, 1)", (name,))
             row = self.connection.execute(
@@ -186,7 +183,7 @@ class Store:
         return class_name, [dict(row) for row in rows]
 
     def columns(self, root: str) -> list[str]:
-        """Return the columns of a table, without files: a row of a query has none, `file` reads one."""
+        """Return the columns of a table without those for files. Queries do not read files; `file` does."""
         if root not in self._columns:
             with self.lock:
                 found = self.connection.execute(f'PRAGMA table_info("{root}")').fetchall()
@@ -201,7 +198,7 @@ class Store:
         return self._columns[root]
 
     def file(self, row: Row, code: str) -> Row:
-        """Return a file: data (base64), mimetype and filename; all empty without one."""
+        """Return a file as data (base64), mimetype and filename. All three are "" if there is no file."""
         stored = row if code in row else self.load(row["finalclass"], row["id"]) or {}
         text = stored.get(code) or '{"data": "", "mimetype": "", "filename": ""}'
         return json.loads(text)  # type: ignore[no-any-return]
@@ -210,7 +207,7 @@ class Store:
         return self.find(f"SELECT `{class_name}`")[1]
 
     def value(self, row: Row, code: str) -> Any:
-        """Return the stored value of an attribute; for an external field, the value in the other object."""
+        """Return the stored value of an attribute. For an external field, return the value in the other object."""
         attribute = self.model.attributes(row["finalclass"])[code]
         if attribute.kind != "external":
             return row[code]
@@ -243,7 +240,7 @@ class Store:
         return row
 
     def insert(self, class_name: str, **values: Any) -> Row:
-        """Insert an object without checks and without history. Pass ``id`` to choose it."""
+        """Insert an object without checks and without history. ``id`` chooses the object's id."""
         row = self.blank(class_name) | {code: _stored(value) for code, value in values.items()}
         return self.insert_row(row)
 
@@ -270,7 +267,7 @@ class Store:
             return self.write_row(row, {code: _stored(value) for code, value in values.items()})
 
     def write_row(self, row: Row, changes: Mapping[str, Any]) -> Row:
-        """Write only the changed columns, whatever other calls have written to the others."""
+        """Write only the changed columns. What other calls have written to other columns is kept."""
         row.update(changes)
         with self.transaction():
             before = dict(row)
@@ -289,7 +286,7 @@ class Store:
             self.connection.execute(f'DELETE FROM "{self.model.root(class_name)}" WHERE id = ?', (object_id,))
 
     def _compute(self, row: Row) -> None:
-        """Compute what iTop derives from other attributes."""
+        """Set the attributes that iTop derives from others, such as priority and friendlyname."""
         class_name = row["finalclass"]
         known = self.model.attributes(class_name)
         if "status" in known and "operational_status" in known:
@@ -304,7 +301,7 @@ class Store:
             row["obsolescence_flag"] = int(row["status"] == self.model.obsolete_when(class_name))
 
     def computed(self, row: Row) -> Row:
-        """Return a row with what iTop derives."""
+        """Return a copy of the row with its derived attributes."""
         row = dict(row)
         self._compute(row)
         return row
@@ -326,7 +323,7 @@ class Store:
         ]
 
     def _operation(self, attribute: Attribute, old: Any, new: Any) -> tuple[str, Row]:
-        """Return the operation of a changed attribute; for a log it has the index of the newest entry."""
+        """Return the class and the values of the CMDBChangeOp for a changed attribute."""
         values: Row = {"attcode": attribute.code}
         match attribute.kind:
             case "log":
@@ -340,9 +337,9 @@ class Store:
         return f"CMDBChangeOpSetAttribute{kind}", values
 
     def erase(self, row: Row) -> None:
-        """Remove an object and all operations on it, as iTop does.
+        """Remove an object and its history, as iTop does.
 
-        A ticket takes its attachments with it; pictures in its texts stay.
+        With a ticket, its attachments are removed. Pictures in its texts stay.
         """
         if self.model.is_a(row["finalclass"], "Ticket"):
             self.connection.execute(
@@ -354,7 +351,7 @@ class Store:
         )
         self.remove(row["finalclass"], row["id"])
 
-    # --- looks, for tests and pages
+    # --- for tests and pages
 
     def log(self, ticket_id: int, code: str = "public_log") -> list[Row]:
         """Return the entries of a ticket's log, oldest first: date, user_login, user_id, format, message."""
@@ -388,7 +385,8 @@ def _stored(value: Any) -> Any:
 
 
 def priority(impact: str | None, urgency: str | None) -> str:
-    """Return the priority from iTop's standard table; a request of one person never has priority 1."""
+    """Return the priority from iTop's standard table."""
+    # Impact -> the priorities for the urgencies 1 to 4.
     table = {"1": "1124", "2": "1234", "3": "2334"}
     try:
         return table[str(impact)][int(urgency or 0) - 1]

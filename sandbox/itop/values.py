@@ -1,4 +1,4 @@
-"""Convert and check the values of attributes in requests (to store them) and in responses."""
+"""Check and convert the values of attributes: from a request to the store, and from the store to a response."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ HIDDEN_KINDS = frozenset({"id", "stopwatch_part"})  # never in "*"; the id only 
 
 
 class FieldError(Exception):
-    """iTop refuses a value. The text follows "Error: attribute: "."""
+    """iTop refuses a value. In the response, "Error: " and the attribute's code precede this text."""
 
 
 def shown(store: Store, row: Row, code: str, *, extended: bool = False) -> Any:
-    """Return the value of an attribute as a response has it: scalars as strings, dates in local time."""
+    """Return the value of an attribute for a response: scalars as strings, dates in local time."""
     attribute = store.model.attributes(row["finalclass"]).get(code)
     if attribute is None:
         return ""
@@ -55,9 +55,10 @@ def shown(store: Store, row: Row, code: str, *, extended: bool = False) -> Any:
 
 
 def names_of_nothing(store: Store, row: Row, codes: Iterable[str]) -> Row:
-    """Return the names of external keys without an object, as iTop reads them: a space for a Person.
+    """Return the names that iTop responds for external keys that refer to no object: for a Person, a space.
 
-    Its database joins the empty parts of the name, unless the key is read, too (recordings 142 and 143).
+    iTop's database builds the name from empty parts ("{first_name} {name}"). If the key itself is also requested, the
+    name is "" (recordings 142 and 143).
     """
     attributes = store.model.attributes(row["finalclass"])
     return {
@@ -84,7 +85,7 @@ def shown_all(
 
 
 def _links(store: Store, row: Row, attribute: Attribute, extended: bool) -> list[Row]:
-    """Return the objects that point here, without the key that points here and its external fields."""
+    """Return the objects that refer to this row, without their key to it and without this key's external fields."""
     if not attribute.target:
         return []
     found = []
@@ -97,7 +98,7 @@ def _links(store: Store, row: Row, attribute: Attribute, extended: bool) -> list
 
 
 def taken(attribute: Attribute, sent: Any, store: Store) -> Any:
-    """Return the value to store for a value that was sent; not for keys and logs.
+    """Return the value to store for a value in a request. External keys and logs are converted elsewhere.
 
     Raise FieldError.
     """
@@ -106,15 +107,15 @@ def taken(attribute: Attribute, sent: Any, store: Store) -> Any:
     if attribute.kind == "blob":
         return _blob(sent)
     if sent is None or sent == "":
-        return (
-            None if attribute.kind in ("enum", "date", "day", "html") else 0 if attribute.is_number else sent
-        )
+        if attribute.kind in ("enum", "date", "day", "html"):
+            return None
+        return 0 if attribute.is_number else sent
     if isinstance(sent, list | Mapping):
         raise FieldError("Wrong format for the value")  # guess
     if attribute.kind in ("date", "day"):
         form, name = (DATE, "Y-m-d H:i:s") if attribute.kind == "date" else ("%Y-%m-%d", "Y-m-d")
         try:
-            # iTop's dates have no offset, so neither has this.
+            # iTop's dates have no time zone, so this one needs none.
             return datetime.strptime(str(sent), form).strftime(form)  # noqa: DTZ007
         except ValueError:
             raise FieldError(
@@ -123,7 +124,7 @@ def taken(attribute: Attribute, sent: Any, store: Store) -> Any:
     if attribute.is_number:
         return int(sent) if re.fullmatch(r"-?\d+", str(sent)) else 0
     if attribute.kind == "html":
-        return markup.marked(markup.sanitise(str(sent), store.model.version), store.root_address)
+        return markup.mark_pictures(markup.sanitise(str(sent), store.model.version), store.root_address)
     return str(sent)
 
 
@@ -143,7 +144,7 @@ def _blob(sent: Any) -> str:
 
 
 def issue(attribute: Attribute, value: Any) -> str:
-    """Return why iTop refuses to write the value, or ""."""
+    """Return iTop's reason for refusing the value, "" if it accepts the value."""
     if value in (None, "", 0) and attribute.mandatory:
         return "Null not allowed"
     if value in (None, ""):

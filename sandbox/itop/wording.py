@@ -1,6 +1,6 @@
-"""How iTop says that it refuses a value: in the language of the account, and with a label from 3.0 on.
+"""The sentence with which iTop refuses a value. It is in the account's language; since 3.0, it contains the label.
 
-The reason behind it, such as "Null not allowed", is English in every language and version.
+The reason at its end, such as "Null not allowed", is English in every language and version.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from .datamodel import Attribute
 ENGLISH = "EN US"
 _WITHOUT_LABEL = "Unexpected value for attribute '{code}': {reason}"  # 2.7, in every language
 _IN_ENGLISH = "Unexpected value for attribute '{label}' ({code}) : {reason}"
-# Language of an account: the first version with a translation, and the translation. Older versions speak English.
+# Language of an account -> the first version with a translation, and the translation. Older versions use English.
 _TRANSLATIONS = {
     "FR FR": ("3.0", "Valeur de l'attribut incorrecte '{label}' ({code}) : {reason}"),
     "HU HU": ("3.0", "A {label} ({code}) attribútum nem várt értéke : {reason}"),

@@ -416,7 +416,7 @@ def test_remains_of_another_database_prevent_a_restore(
     remains.write_bytes(b"of another database")
     refused = script("restore.sh", environment, backup)
     assert refused.returncode == 1
-    assert f"There is {remains}. Move it away" in refused.stderr
+    assert f"There is already a file {remains}. Move away" in refused.stderr
     assert list(tmp_path.glob("bridge.sqlite3*")) == [remains]
 
 
@@ -427,7 +427,7 @@ def test_a_backup_of_another_database_engine_is_rejected(tmp_path: Path, environ
         path.unlink()
     refused = script("restore.sh", environment, str(dump))
     assert refused.returncode == 1
-    assert "is no backup of SQLite" in refused.stderr
+    assert "is not a backup of an SQLite database" in refused.stderr
     assert "Nothing was changed" in refused.stderr
     assert list(tmp_path.glob("bridge.sqlite3*")) == []
 
@@ -436,7 +436,7 @@ def test_a_backup_of_another_database_engine_is_rejected(tmp_path: Path, environ
     postgresql = environment | {"DATABASE_URL": "postgres://bridge@127.0.0.1:1/bridge"}
     refused = script("restore.sh", postgresql, str(saved))
     assert refused.returncode == 1
-    assert "is no backup of PostgreSQL" in refused.stderr
+    assert "is not a backup of a PostgreSQL database" in refused.stderr
 
 
 # The end of a web process
@@ -571,7 +571,7 @@ def test_the_demo_installs_only_what_the_service_needs_and_shows_the_progress() 
     commands = commands_of_make("demo", "ARGS=--port 8100")
     assert "pip install" in commands and "-r requirements/base.txt" in commands
     assert "dev.txt" not in commands and "--quiet" not in commands
-    assert "Installing what the service needs" in commands
+    assert "Installing the packages that the service needs" in commands
     assert "python3-venv" in commands
     assert "manage.py demo  --port 8100" in commands
 

@@ -1,4 +1,4 @@
-"""`manage.py demo`: start the service, a worker and the sandbox, and play a story."""
+"""`manage.py demo`: start the service, a worker and the sandbox, and play a scripted conversation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from settings.env import BASE_DIR, WORKING_DIR
 MARK = "made-by-manage.py-demo"
 SANDBOX_TOKEN = "demo-itop-token"  # noqa: S105
 SANDBOX_PERSON = "alice.martin@acme.example"
-# For files of 20 MB, as docs/files.md recommends them.
+# The limits of PHP and the database that docs/files.md recommends for files of 20 MB.
 ITOP_LIMITS_MB = {
     "post-max-size": 30,
     "upload-max-filesize": 30,
@@ -35,13 +35,13 @@ ITOP_LIMITS_MB = {
 
 class Command(BaseCommand):
     help = (
-        "Start the service, a worker and the sandbox with a database of their own, play a story through signed "
-        "requests, and keep the inbox page open."
+        "Start the service, a worker and the sandbox with their own database, play a scripted conversation, and keep "
+        "the inbox page running."
     )
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--once", action="store_true", help="End after the story.")
+        parser.add_argument("--once", action="store_true", help="End after the scripted conversation.")
         parser.add_argument("--port", type=int, default=8000, help="Port of the service and the inbox page.")
         parser.add_argument("--itop-port", type=int, default=8001, help="Port of the iTop stand-in.")
         parser.add_argument("--intercom-port", type=int, default=8002, help="Port of the Intercom stand-in.")
@@ -49,23 +49,23 @@ class Command(BaseCommand):
             "--directory",
             type=Path,
             default=None,
-            help="Directory for all data, emptied first (default: var/demo).",
+            help="Directory for all data. It is emptied first. Default: var/demo.",
         )
         parser.add_argument("--itop-url", default="", help="Use this real iTop instead of the stand-in.")
         parser.add_argument(
             "--itop-token-env",
             default="",
-            help="Name of the environment variable with the token of its account.",
+            help="Name of the environment variable that contains the token of the account in that iTop.",
         )
         parser.add_argument(
             "--person-email",
             default="",
-            help="E-mail address of the person in that iTop who is the customer.",
+            help="E-mail address of a person in that iTop. The demo uses this person as the customer.",
         )
         parser.add_argument(
             "--itop-time-zone",
             default="",
-            help="Time zone of that iTop's server, like Europe/Paris. If empty, it is found out from the first ticket.",
+            help="Time zone of that iTop's server, like Europe/Paris. Default: determined from the first ticket.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -99,7 +99,7 @@ class Command(BaseCommand):
             sys.exit(0 if played else 130)
 
     def _start(self, processes: Processes, options: dict[str, Any], token: str, directory: Path) -> None:
-        # Imports the models, which need the demo's settings.
+        # This module imports the models, so it can be imported only with the demo's settings.
         from sandbox.demo_rows import ADMIN, set_up
 
         port, intercom_port = options["port"], options["intercom_port"]
@@ -145,7 +145,7 @@ class Command(BaseCommand):
         self.stdout.write("  a worker")
 
     def _play_story(self, options: dict[str, Any], token: str) -> str:
-        """Play the story and return its conversation's id. Raise DemoError, also if a ticket is not as expected."""
+        """Play the script and return the conversation's id. Raise DemoError if a step fails or a ticket is wrong."""
         from sandbox.demo_inbox import Inbox
         from sandbox.demo_story import Story
 
@@ -182,12 +182,12 @@ class Command(BaseCommand):
 
 
 def _new_conversation_id() -> int:
-    """Return an id that no earlier demo used: a real iTop still names the conversations of those in its tickets."""
+    """Return an id that no earlier demo has used. In a real iTop, the tickets of earlier demos keep their ids."""
     return FIRST_CONVERSATION_ID + int(time.time() * 1000)
 
 
 def _check_options(options: dict[str, Any]) -> str:
-    """Return the token of the iTop to use. Raise DemoError for options that do not fit together."""
+    """Return the token of the iTop to use. Raise DemoError if the options contradict each other."""
     if not options["itop_url"]:
         if options["itop_token_env"] or options["person_email"] or options["itop_time_zone"]:
             raise DemoError(
@@ -221,7 +221,7 @@ def _restart_in_empty_directory(options: dict[str, Any]) -> NoReturn:
     inherited = {
         name: value
         for name, value in os.environ.items()
-        # The demo must not use the database or the queue that this machine is configured for.
+        # The demo must not use the database or the queue for which this machine is configured.
         if name.removesuffix("_FILE")
         not in ("REDIS_URL", "DATABASE_URL", "PUBLIC_URL", "INTERCOM_API_URL", "DEBUG")
     }
@@ -234,14 +234,14 @@ def _restart_in_empty_directory(options: dict[str, Any]) -> NoReturn:
         "PUBLIC_URL": f"http://127.0.0.1:{options['port']}",
         "INTERCOM_API_URL": f"http://127.0.0.1:{options['intercom_port']}",
         "PYTHONUNBUFFERED": "1",
-        # Nobody wants to wait for the demo, and its iTop has no other load.
+        # Poll often, so nobody has to wait for the demo. Its iTop has no other load.
         "ITOP_POLL_SECONDS": "2",
     }
     os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606
 
 
 def _lock(directory: Path) -> None:
-    """Lock the directory for this process and the one that it becomes: another demo would empty it."""
+    """Lock the directory against a second demo, which would empty it. The lock survives the following execve."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(directory.with_name(f".{directory.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:

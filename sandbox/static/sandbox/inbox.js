@@ -1,15 +1,17 @@
-// The inbox page: conversations, one of them, and the app's panel beside it.
+// The inbox page: the list of conversations, the open conversation, and the app's panel next to it.
 
 import { adviceForFirst, draw, element, problems, valuesOf } from "../intercom_bridge/canvas.js";
 
 const API = document.body.dataset.api;
 const THREAD_SECONDS = 1.5;
-// The addresses of files expire after half an hour, so a message is drawn again before.
+// The addresses of files expire after half an hour, so messages are drawn again earlier.
 const REDRAW_MILLISECONDS = 20 * 60 * 1000;
 const MESSAGE_TAGS = new Set(["P", "BR", "B", "STRONG", "I", "EM", "A", "UL", "OL", "LI", "H1", "H2", "CODE", "PRE", "BLOCKQUOTE", "IMG", "DIV", "FIGURE"]);
 
 const $ = (id) => document.getElementById(id);
-const page = { open: "", shown: "", list: "", canvas: null, asked: 0, files: [], admins: [], teams: [] };
+// `open` is the id of the open conversation. `shown` and `list` describe what is drawn, to draw only changes.
+// `requests` counts the requests to the app. `files` are the files to send with the next message.
+const page = { open: "", shown: "", list: "", canvas: null, requests: 0, files: [], admins: [], teams: [] };
 
 async function ask(path, data) {
   const token = document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1] ?? "";
@@ -23,12 +25,12 @@ async function ask(path, data) {
   return body;
 }
 
-function complain(messages, isAdvice = false) {
+function showProblems(messages, isAdvice = false) {
   const box = $("problems");
   box.className = isAdvice ? "advice" : "";
   if (messages.length === 0) box.replaceChildren();
   else if (messages.length === 1) box.replaceChildren(messages[0]);
-  else box.replaceChildren(element("ul", {}, ...messages.map((one) => element("li", {}, one))));
+  else box.replaceChildren(element("ul", {}, ...messages.map((text) => element("li", {}, text))));
 }
 
 // --- People and dates ---------------------------------------------------------------------------
@@ -46,13 +48,14 @@ function avatar(name) {
   return made;
 }
 
-function when(seconds, long = false) {
+/** A date as text: the time if it is today, otherwise the day, with the time if `withTime` is true. */
+function dateText(seconds, withTime = false) {
   const date = new Date(seconds * 1000);
   const today = new Date().toDateString() === date.toDateString();
   const day = { day: "numeric", month: "short" };
   const clock = { hour: "2-digit", minute: "2-digit" };
   if (today) return date.toLocaleTimeString("en-GB", clock);
-  return date.toLocaleString("en-GB", long ? { ...day, ...clock } : day);
+  return date.toLocaleString("en-GB", withTime ? { ...day, ...clock } : day);
 }
 
 const STATES = { open: "Open", closed: "Closed", snoozed: "Snoozed" };
@@ -63,10 +66,10 @@ const EVENTS = {
   conversation_attribute_updated_by_admin: "updated an attribute",
 };
 
-/** What an assignee is called: a teammate, a team, or nobody. */
+/** The name of the teammate or team with this id, or "nobody". */
 function nameOfAssignee(type, id) {
-  const known = type === "team" ? page.teams : page.admins;
-  return known.find((one) => String(one.id) === String(id))?.name ?? "nobody";
+  const candidates = type === "team" ? page.teams : page.admins;
+  return candidates.find((candidate) => String(candidate.id) === String(id))?.name ?? "nobody";
 }
 
 // --- Conversations ------------------------------------------------------------------------------
@@ -76,16 +79,22 @@ async function listConversations() {
   const drawn = JSON.stringify([conversations, page.open]);
   if (drawn === page.list) return conversations;
   page.list = drawn;
-  $("conversations").replaceChildren(...conversations.map((one) => {
-    const name = nameOf(one.contact);
-    const prefix = one.is_note ? "Note: " : one.last_author_type === "admin" ? "You: " : "";
+  $("conversations").replaceChildren(...conversations.map((conversation) => {
+    const name = nameOf(conversation.contact);
+    let prefix = "";
+    if (conversation.is_note) prefix = "Note: ";
+    else if (conversation.last_author_type === "admin") prefix = "You: ";
     return element("li", {}, element(
       "button",
-      { type: "button", "aria-current": one.id === page.open ? "true" : undefined, onclick: () => open(one.id) },
+      {
+        type: "button",
+        "aria-current": conversation.id === page.open ? "true" : undefined,
+        onclick: () => open(conversation.id),
+      },
       avatar(name),
-      element("span", { class: "name" }, element("span", { dir: "auto" }, name), element("time", {}, when(one.updated_at))),
-      element("span", { class: "preview", dir: "auto" }, prefix + one.preview),
-      one.state === "open" ? "" : element("span", { class: "state" }, STATES[one.state]),
+      element("span", { class: "name" }, element("span", { dir: "auto" }, name), element("time", {}, dateText(conversation.updated_at))),
+      element("span", { class: "preview", dir: "auto" }, prefix + conversation.preview),
+      conversation.state === "open" ? "" : element("span", { class: "state" }, STATES[conversation.state]),
     ));
   }));
   return conversations;
@@ -111,13 +120,13 @@ async function showThread() {
   page.shown = drawn;
   const thread = $("thread");
   const atEnd = thread.scrollHeight - thread.scrollTop - thread.clientHeight < 80;
-  thread.replaceChildren(...parts.map(message));
-  if (isFirst || atEnd) showEnd(thread);
+  thread.replaceChildren(...parts.map(drawPart));
+  if (isFirst || atEnd) scrollToEnd(thread);
   showContact(conversation, parts.length);
 }
 
-/** Scroll to the newest message, and again when pictures have got their height, until somebody scrolls. */
-function showEnd(thread) {
+/** Scroll to the newest message. Scroll again after each picture has loaded, unless the user has scrolled up. */
+function scrollToEnd(thread) {
   let end = 0;
   const scroll = () => {
     thread.scrollTop = thread.scrollHeight;
@@ -131,28 +140,29 @@ function showEnd(thread) {
   }
 }
 
-/** A message's HTML without what differs each time it is read: the signatures of addresses. */
+/** A message's HTML without the signatures in addresses of files, which differ each time it is read. */
 function withoutSignatures(html) {
   return html?.replace(/\?expires=[^"]*/g, "");
 }
 
-function message(part) {
+/** Draw a part: a message, or a line about an event such as an assignment. */
+function drawPart(part) {
   if (!part.body && part.attachments.length === 0) {
     const { assigned_to: to, part_type: type } = part;
     const what = to
       ? `${type === "assign_and_reopen" ? "opened the conversation and " : ""}assigned it to ${nameOfAssignee(to.type, to.id)}`
       : EVENTS[type] ?? type.replaceAll("_", " ");
-    const facts = [`${nameOf(part.author)} ${what}`, part.app_package_code && "by the app", when(part.created_at, true)];
+    const facts = [`${nameOf(part.author)} ${what}`, part.app_package_code && "by the app", dateText(part.created_at, true)];
     return element("p", { class: "event" }, facts.filter(Boolean).join(" · "));
   }
   const ours = ["admin", "bot", "team"].includes(part.author.type);
   const note = part.part_type === "note";
   const bubble = element("div", { class: "bubble", dir: "auto" });
-  if (part.body) bubble.append(safe(part.body));
+  if (part.body) bubble.append(sanitized(part.body));
   if (part.attachments.length) {
-    bubble.append(element("ul", { class: "files" }, ...part.attachments.map(attachment)));
+    bubble.append(element("ul", { class: "files" }, ...part.attachments.map(drawAttachment)));
   }
-  const facts = [nameOf(part.author), note && "note", part.app_package_code && "by the app", when(part.created_at, true)];
+  const facts = [nameOf(part.author), note && "note", part.app_package_code && "by the app", dateText(part.created_at, true)];
   return element(
     "article",
     { class: `message ${ours ? "ours" : ""} ${note ? "note" : ""}` },
@@ -162,15 +172,15 @@ function message(part) {
   );
 }
 
-function attachment(file) {
+function drawAttachment(file) {
   const link = element("a", { href: file.url, target: "_blank", rel: "noopener noreferrer" }, `📎 ${file.name}`);
   link.title = `${file.content_type}, ${file.filesize.toLocaleString("en-GB")} bytes`;
   if (!file.content_type.startsWith("image/")) return element("li", {}, link);
   return element("li", { class: "picture" }, link, element("img", { src: file.url, alt: file.name }));
 }
 
-/** A message's HTML with nothing in it but what a message may have. */
-function safe(html) {
+/** A message's HTML, reduced to elements and addresses that a message may contain. */
+function sanitized(html) {
   const copy = (from, to) => {
     for (const node of from.childNodes) {
       if (node.nodeType === Node.TEXT_NODE) to.append(node.data);
@@ -215,7 +225,7 @@ function showContact(conversation, count) {
 
 async function initialize() {
   page.canvas = null;
-  complain([]);
+  showProblems([]);
   $("timing").textContent = "";
   $("panel").replaceChildren(element("div", { class: "waiting" }, element("div", { class: "spinner", role: "status", "aria-label": "Loading" })));
   await callApp({});
@@ -225,7 +235,7 @@ async function submit(componentId, clicked) {
   const panel = $("panel");
   if (panel.getAttribute("aria-busy") === "true") return;
   const values = valuesOf(panel);
-  // Asked now: what is disabled loses the focus.
+  // This is checked before the fields are disabled, because then they lose the focus.
   const hadFocus = panel.contains(document.activeElement);
   clicked.classList.add("clicked");
   panel.querySelector("fieldset").disabled = true;
@@ -236,7 +246,7 @@ async function submit(componentId, clicked) {
 
 async function callApp(click) {
   const id = page.open;
-  const number = ++page.asked;
+  const number = ++page.requests;
   const panel = $("panel");
   panel.setAttribute("aria-busy", "true");
   let answer = null;
@@ -246,11 +256,12 @@ async function callApp(click) {
   } catch (error) {
     failure = error.message;
   }
-  // Somebody went to another conversation meanwhile: that one's answer is awaited now.
-  if (number !== page.asked) return;
+  // In the meantime, the user has opened another conversation: its own response will be shown.
+  if (number !== page.requests) return;
   panel.removeAttribute("aria-busy");
-  const found = failure ? [failure] : wrongWith(answer);
-  if (found.length === 0 || (answer?.status === 200 && Array.isArray(answer.body?.canvas?.content?.components))) {
+  const found = failure ? [failure] : findProblems(answer);
+  const canBeDrawn = answer?.status === 200 && Array.isArray(answer.body?.canvas?.content?.components);
+  if (found.length === 0 || canBeDrawn) {
     page.canvas = answer.body.canvas;
     draw(panel, page.canvas.content.components, submit);
   } else {
@@ -259,15 +270,16 @@ async function callApp(click) {
     else panel.replaceChildren();
   }
   const height = Math.round(panel.scrollHeight);
-  complain(found);
-  if (found.length === 0 && !click.component_id) complain(adviceForFirst(answer.body, height), true);
+  showProblems(found);
+  if (found.length === 0 && !click.component_id) showProblems(adviceForFirst(answer.body, height), true);
   showFacts(answer, click, height);
 }
 
-function wrongWith(answer) {
-  if (answer.status === 0) return [`The bridge did not answer: ${answer.trouble}.`];
-  if (answer.status !== 200) return [`The bridge answered HTTP ${answer.status}. Intercom shows an error then.`];
-  if (answer.body === null) return ["The bridge answered something that is not JSON."];
+/** Sentences about what is wrong with the bridge's response. */
+function findProblems(answer) {
+  if (answer.status === 0) return [`The bridge did not respond: ${answer.trouble}.`];
+  if (answer.status !== 200) return [`The bridge responded with HTTP ${answer.status}. Intercom would show an error.`];
+  if (answer.body === null) return ["The bridge's response is not JSON."];
   return problems(answer.body);
 }
 
@@ -287,6 +299,7 @@ function showFacts(answer, click, height) {
 
 // --- Writing ------------------------------------------------------------------------------------
 
+/** As whom the user writes: "reply", "note" or "customer". */
 function voice() {
   return document.querySelector("input[name=voice]:checked").value;
 }
@@ -306,7 +319,7 @@ function showFiles() {
   )));
 }
 
-/** A chosen or pasted file as the stand-in takes it; `isPasted` pictures stand in the text. */
+/** A chosen or pasted file in the form that the stand-in accepts. A pasted picture becomes part of the text. */
 async function readFile(file, isPasted = false) {
   const url = await new Promise((resolve, reject) => {
     const reader = new FileReader();
@@ -324,11 +337,11 @@ async function addFiles(files, isPasted = false) {
     page.files.push(...await Promise.all([...files].map((file) => readFile(file, isPasted))));
     showFiles();
   } catch (error) {
-    complain([error.message]);
+    showProblems([error.message]);
   }
 }
 
-/** Files as values of a message: those attached, and the pictures in the text. */
+/** The files of a message: the attachments, and the pictures in the text. */
 function asMessage(files) {
   const plain = ({ name, content_type, data }) => ({ name, content_type, data });
   return {
@@ -356,9 +369,9 @@ async function send(event) {
     page.files = [];
     showFiles();
     await Promise.all([showThread(), listConversations()]);
-    showEnd($("thread"));
+    scrollToEnd($("thread"));
   } catch (error) {
-    complain([error.message]);
+    showProblems([error.message]);
   } finally {
     button.disabled = false;
     $("words").focus();
@@ -371,7 +384,7 @@ async function changeState(change) {
     await ask(`conversations/${page.open}/state`, { author_id: $("teammate").value, ...change });
     await Promise.all([showThread(), listConversations()]);
   } catch (error) {
-    complain([error.message]);
+    showProblems([error.message]);
   }
 }
 
@@ -445,7 +458,7 @@ function listen() {
     form.querySelector(".newcomer").hidden = form.elements.contact.value !== "";
   });
   form.addEventListener("submit", (event) => {
-    if (event.submitter?.value === "begin") begin(form).catch((error) => complain([error.message]));
+    if (event.submitter?.value === "begin") begin(form).catch((error) => showProblems([error.message]));
   });
 }
 
@@ -454,7 +467,7 @@ async function keepUpToDate() {
     try {
       await Promise.all([listConversations(), showThread()]);
     } catch {
-      // The stand-in is away for a moment; the next round tries again, and any click says so.
+      // The stand-in does not respond. The next round tries again, and a click would show the error.
     }
   }
   setTimeout(keepUpToDate, THREAD_SECONDS * 1000);
@@ -465,9 +478,9 @@ try {
   await loadState();
   const conversations = await listConversations();
   const wanted = location.hash.slice(1);
-  const first = conversations.find((one) => one.id === wanted) ?? conversations[0];
+  const first = conversations.find((conversation) => conversation.id === wanted) ?? conversations[0];
   if (first) await open(first.id);
 } catch (error) {
-  complain([error.message]);
+  showProblems([error.message]);
 }
 keepUpToDate();

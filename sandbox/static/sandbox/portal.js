@@ -1,4 +1,4 @@
-// The portal page: what the token says, and a stand-in for the Messenger.
+// The portal page: shows the claims in the token, and a stand-in for the Messenger.
 
 const data = document.getElementById("settings");
 if (data) start(JSON.parse(data.textContent));

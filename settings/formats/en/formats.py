@@ -1,4 +1,4 @@
-"""The admin's formats: the same in lists and on pages, with the time zone. The panel has its own."""
+"""Date formats of the admin, with the time zone. Lists and pages use the same formats; the panel has its own."""
 
 DATE_FORMAT = "Y-m-d"
 DATETIME_FORMAT = "Y-m-d H:i:s e"
