@@ -43,7 +43,7 @@ class AddedFiles:
     changes: list[Change]
 
     @property
-    def is_apart(self) -> bool:
+    def has_file_without_entry(self) -> bool:
         """Return whether there is a file that none of the entries was saved with."""
         return any(not change.entry_key for change in self.changes)
 
