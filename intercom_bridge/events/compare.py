@@ -27,6 +27,8 @@ STOCK_FIELDS = {
 SNAPSHOT_FIELDS = frozenset({*STOCK_FIELDS, "status", "caller_id"})
 # States of iTop's standard life cycles, which all its ticket classes share.
 PENDING, RESOLVED, CLOSED = "pending", "resolved", "closed"
+# The key of a change that is a new file ends with the Attachment's id in iTop.
+FILE_KEY_PREFIX = "file:"
 DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
 # For each log. iTop keeps about 300 entries in a log; the rest is for digests of entries that were replaced.
 MAX_DIGESTS = 600
