@@ -79,7 +79,7 @@ def outdated_workspaces() -> QuerySet[Workspace]:
 def update_outdated(workspace: Workspace) -> float | None:
     """Update the attributes of up to MAX_UPDATES_PER_TURN conversations.
 
-    Return after how many seconds to continue with this workspace, 0 for at once, None if nothing was to be updated.
+    Return for how many seconds the worker leaves the workspace alone: 0.0 if more may follow, None if none was updated.
     """
     if not workspace.access_token:
         return MISSING_SECONDS
