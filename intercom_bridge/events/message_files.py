@@ -38,8 +38,8 @@ MAX_POST_BYTES: Final = 20 * MB
 READ_SECONDS: Final = 60.0
 # The deadline of the call that reads a file's name from iTop's history.
 NAME_SECONDS: Final = 5.0
-# While iTop does not work, a message waits for its files until it is this old and has failed this often. The age alone is
-# not enough, because a worker that was killed may have held the message for that time.
+# While iTop does not work, a message waits until it is this old and this many reads of its files have failed. The age
+# alone is not enough, because a worker that was killed may have held the message for that time.
 WAITS_FOR: Final = dt.timedelta(minutes=5)
 MIN_FAILED_READS: Final = 5
 
@@ -78,8 +78,9 @@ class MessageFiles:
         self._uploads = []
         count = 0
         for row in self._rows:
-            is_first = count == 0
-            if (not is_first and self._is_for_further_message(row)) or not self._read(row):
+            # Each message takes at least one file, so that all are posted in the end.
+            may_be_moved = count > 0
+            if (may_be_moved and self._is_for_further_message(row)) or not self._read(row):
                 break
             count += 1
         with transaction.atomic():
