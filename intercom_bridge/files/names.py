@@ -134,7 +134,7 @@ _SIGNED: Final = frozenset(
 
 def _default_extensions() -> dict[str, str]:
     """Return the extension that a name without one gets, by media type. A double click executes none of these files."""
-    extensions = {}
+    extensions: dict[str, str] = {}
     for known in (*_FORMATS, *_TEXT_FORMATS):
         is_medium = known.content_type.startswith(("image/", "audio/", "video/"))
         if is_medium or known.extensions in ("pdf", "zip"):
