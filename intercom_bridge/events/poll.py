@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -107,9 +108,10 @@ class _Poll:
         self._limit = max(MIN_TICKETS, MAX_TICKETS // 2**halvings)
 
     def run(self) -> None:
+        """Sweep if that is due, read the due tickets, record their changes, and store how the poll ended."""
         ItopPoll.objects.filter(pk=self._poll.pk).update(due_at=_from_now(LEASE_SECONDS))
         try:
-            # A poll of many changes makes many calls, and a single call that fails would undo the whole poll.
+            # A poll of many changes makes many calls. If one of them failed, the answers of all others would be lost.
             client = itop_client(self._itop).repeating_reads()
             if self._poll.is_sweep_due:
                 self._newest = sweep(self._poll, client, self._keep_lease)
@@ -117,7 +119,7 @@ class _Poll:
             self._error = error
         snapshots = self._claim()
         for ticket_class, of_class in _by_class(snapshots).items():
-            # These two errors concern one class of tickets. After any other error, the other classes would fail, too.
+            # These two errors concern one class of tickets. After any other error, all classes would fail.
             if self._error and not isinstance(self._error, ItopPermissionError | ItopRejectedError):
                 self._postpone(of_class)
                 continue
@@ -152,7 +154,7 @@ class _Poll:
         self._keep_lease()
         returned = reader.changed(snapshots, self._poll.newest_update)
         by_id = {snapshot.ticket.object_id: snapshot for snapshot in snapshots}
-        failed = self._record_changes(reader, by_id, returned)
+        failed = self._record_changes(self._find_changes(reader, by_id, returned))
         returned_ids = {ticket.id for ticket in returned}
         # A ticket with a `seen_until` is only returned if it may have changed, so its absence means nothing.
         missing = [
@@ -167,35 +169,43 @@ class _Poll:
             poll_at=_from_now(settings.ITOP_POLL_IDLE_SECONDS)
         )
 
-    def _record_changes(
+    def _find_changes(
         self, reader: TicketReader, by_id: dict[int, TicketSnapshot], returned: Sequence[ItopObject]
-    ) -> list[TicketSnapshot]:
-        """Compare the tickets with their snapshots, and record what changed. Return the snapshots where this failed.
+    ) -> _Changes:
+        """Compare the tickets with their snapshots, and find out who wrote the new entries and which files are new.
 
         `by_id` has the snapshots by the tickets' ids in iTop.
         """
         comparisons = _compared(reader, by_id, returned)
         entries = self._foreign_entries(reader, comparisons)
         files = find_added_files(reader, [comparison.snapshot for comparison in comparisons], entries)
-        # The entry that a file was saved with may be newer than the first read.
-        second = self._read_again(
-            reader, [ticket for ticket, added in files.items() if added.has_file_without_entry]
-        )
+        # If a file has no entry, an agent may have saved both after the tickets were read. Then read the entry now.
+        without_entry = [ticket for ticket, added in files.items() if added.has_file_without_entry]
+        second = self._read_again(reader, without_entry)
         second_entries = self._foreign_entries(reader, second)
         self._find_files_again(reader, [comparison.snapshot for comparison in second], files, second_entries)
         # A second comparison contains all that the first one found, because the snapshot is the same.
-        comparisons = [
-            *(comparison for comparison in comparisons if comparison.ticket not in second_entries),
-            *(comparison for comparison in second if comparison.ticket in second_entries),
-        ]
-        entries = {**entries, **second_entries}
+        return _Changes(
+            [
+                *(comparison for comparison in comparisons if comparison.ticket not in second_entries),
+                *(comparison for comparison in second if comparison.ticket in second_entries),
+            ],
+            entries={**entries, **second_entries},
+            files=files,
+            read_twice=frozenset(second_entries),
+        )
+
+    def _record_changes(self, changes: _Changes) -> list[TicketSnapshot]:
+        """Record the changes ticket by ticket. Return the snapshots of the tickets for which this failed."""
+        files = dict(changes.files)
         failed = []
-        for comparison in comparisons:
+        for comparison in changes.comparisons:
             self._keep_lease()
-            if not self._record(comparison, entries, files.pop(comparison.ticket, None)):
+            if not self._record(comparison, changes.entries, files.pop(comparison.ticket, None)):
                 failed.append(comparison.snapshot)
-            elif comparison.ticket not in second_entries:
-                # A `last_update` of the second read could hide changes that other tickets had between the two reads.
+            elif comparison.ticket not in changes.read_twice:
+                # After a `last_update` from a second read, the next poll would skip changes that other tickets had
+                # between the two reads.
                 self._newest = max(self._newest, comparison.difference.new_values.get(LAST_UPDATE, ""))
         for ticket, added in files.items():
             # Nothing but the files changed in these tickets.
@@ -246,10 +256,10 @@ class _Poll:
         files: dict[Ticket, AddedFiles],
         entries: Entries,
     ) -> None:
-        """Look for the files of the tickets that were read again, and update `files`.
+        """Look for the files of the tickets that were read again, and update `files`. `entries` are their new entries.
 
         iTop's console saves the files one after the other, and then the entry. If a ticket has more files than before
-        but still no new entry, somebody may be saving it now. Leave its files to the next poll.
+        but still no new entry, somebody may be saving it now. Then leave its files to the next poll.
         """
         second_files = find_files_of(reader, snapshots, entries)
         for snapshot in snapshots:
@@ -261,7 +271,7 @@ class _Poll:
                 TicketSnapshot.objects.filter(pk=snapshot.pk).update(poll_at=Now(), files_read_at=None)
 
     def _note_missing(self, snapshots: Sequence[TicketSnapshot]) -> None:
-        """Store that iTop did not return these tickets. Report those that an earlier poll missed already."""
+        """Store that iTop did not return these tickets. Report those that were missing in an earlier poll, too."""
         now = timezone.now()
         tickets = [snapshot.ticket_id for snapshot in snapshots]
         Ticket.objects.filter(pk__in=tickets, gone_at=None).update(gone_at=now)
@@ -273,7 +283,7 @@ class _Poll:
             self._problem = (ReasonCode.TICKETS_NOT_VISIBLE, str(count))
             reported_if_gone_before = now - GONE_AFTER
         for snapshot in snapshots:
-            # As it was before this poll.
+            # The value from before this poll, because the query above did not change this object.
             gone_at = snapshot.ticket.gone_at
             if gone_at is not None and gone_at < reported_if_gone_before:
                 key = f"gone:{gone_at:%Y-%m-%d %H:%M:%S}"
@@ -394,6 +404,21 @@ class _Comparison:
                 entries = read_log(self._returned.fields.get(code))
                 digests[name] = [digest(entry) for entry in entries[: len(created)]]
         return digests
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """The changes of the tickets of one class.
+
+    entries: the new log entries that no bridge wrote, by ticket.
+    files: the new files, by ticket, also of tickets that are not in `comparisons`.
+    read_twice: the tickets whose comparison is from a second read.
+    """
+
+    comparisons: list[_Comparison]
+    entries: Entries
+    files: Mapping[Ticket, AddedFiles]
+    read_twice: frozenset[Ticket]
 
 
 def _compared(

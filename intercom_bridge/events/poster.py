@@ -60,7 +60,8 @@ from .rules import REOPENING
 
 log = structlog.get_logger(__name__)
 
-# Without files: the deadline of one call, and the time after which an attempt's calls get only a second each.
+# Limits for a message without files: for one call, for all calls of an attempt together (after this time, a call gets only
+# one second), and for the claim, which must last longer than an attempt.
 CALL_SECONDS: Final = 10.0
 ATTEMPT_SECONDS: Final = 40.0
 CLAIM_SECONDS: Final = 60.0
@@ -112,6 +113,8 @@ def post(message: OutgoingMessage) -> None:
 
 
 class _Attempt:
+    """One attempt to post a message. Another attempt creates another object."""
+
     def __init__(self, message: OutgoingMessage, reader: FileReader) -> None:
         self.message = message
         self._files = MessageFiles(message, reader)
@@ -140,8 +143,8 @@ class _Attempt:
         _finish(message, OutgoingMessage.State.POSTED, code, detail)
         for event in self._events:
             if event.happened_at:
-                seconds = max(0.0, (timezone.now() - event.happened_at).total_seconds())
-                observe(event_seconds, seconds, self.workspace.workspace_id)
+                delay = max(0.0, (timezone.now() - event.happened_at).total_seconds())
+                observe(event_seconds, delay, self.workspace.workspace_id)
 
     def reason_for_rejection(self, error: IntercomRejectedError) -> tuple[str, str]:
         """Return the reason code and the detail for a message that Intercom rejected.
@@ -164,7 +167,8 @@ class _Attempt:
     def _ensure_posted(self) -> bool:
         """Post the message, unless an earlier attempt did. Return False if it is no longer to be posted."""
         message = self.message
-        # Look for it even if it must not be posted any more: webhooks that report its part must recognise it.
+        # Look for an earlier post even if the message must not be posted any more: when a webhook reports the part, the
+        # bridge must know that this is its own message.
         earlier = self._find_earlier() if message.attempts > 1 else None
         if earlier:
             self._store_part(earlier, message.admin_id or self._author_id())
@@ -176,7 +180,7 @@ class _Attempt:
         if message.reopens:
             self._decide_reopening()
             if not message.reopens and message.once_key.startswith(REOPENING):
-                # The note would only explain the reopening.
+                # The note would only explain the reopening, which does not take place.
                 message.delete()
                 return False
         uploads = self._read_files() if self._files else []
@@ -187,12 +191,14 @@ class _Attempt:
     def _why_not_posted(self) -> str:
         """Return the code of the reason why the message must not be posted, "" if there is none."""
         tickets = {event.ticket_id for event in self._events}
-        # A message that reports no events, such as the note that the links were moved, is tried even after a merge:
-        # Intercom's documentation does not say whether it accepts the message.
-        if tickets and self.conversation.merged_away_at:
+        if not tickets:
+            # It reports no events. An example is the note that the links were moved, which is tried even after a merge:
+            # Intercom's documentation does not say whether a merged conversation accepts notes.
+            return ""
+        if self.conversation.merged_away_at:
             return ReasonCode.CONVERSATION_MERGED
         links = TicketLink.objects.filter(conversation=self.conversation, ticket__in=tickets)
-        if not tickets or links.syncing().exists():
+        if links.syncing().exists():
             return ""
         return ReasonCode.SYNC_PAUSED if links.exists() else ReasonCode.NOT_LINKED
 
