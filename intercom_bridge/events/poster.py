@@ -60,8 +60,8 @@ from .rules import REOPENING
 
 log = structlog.get_logger(__name__)
 
-# Limits for a message without files: for one call, for all calls of an attempt together (after this time, a call gets only
-# one second), and for the claim, which must last longer than an attempt.
+# Limits for a message without files: for one call, for all calls of an attempt together, and for the claim, which must
+# last longer than an attempt. When the time of an attempt is over, each further call gets one second.
 CALL_SECONDS: Final = 10.0
 ATTEMPT_SECONDS: Final = 40.0
 CLAIM_SECONDS: Final = 60.0
@@ -81,7 +81,7 @@ UPLOAD_UNKNOWN_SECONDS: Final = 30.0
 # The pause while iTop does not return the message's files.
 FILES_HELD_SECONDS: Final = 20.0
 # Statuses that may mean that Intercom does not accept a file. Its documentation names none.
-REJECTS_FILES: Final = (400, 413, 415, 422)
+FILE_REJECTION_STATUSES: Final = (400, 413, 415, 422)
 # Seconds by which Intercom's clock may be behind ours.
 MAX_CLOCK_DIFFERENCE: Final = 600
 MAX_REOPENED_PER_DAY: Final = 3
@@ -254,10 +254,10 @@ class _Attempt:
         return uploads
 
     def _reply(self, author_id: str, uploads: Sequence[ReplyFile]) -> tuple[Part | None, str]:
-        """Post the message. Return its part, None if Intercom did not show it, and the id of the author used.
+        """Post the message. Return its part, or None if Intercom did not show it, and the id of the actual author.
 
-        If the author has left Intercom, an automatic message is posted in the name of the next possible teammate. A
-        message that the author wrote fails.
+        If the author has left Intercom, an automatic message is posted in the name of another teammate (`_author_id`).
+        A message that a teammate wrote fails, because nobody else may appear as its author.
         """
         try:
             return self._reply_with_or_without_files(author_id, uploads), author_id
@@ -274,7 +274,7 @@ class _Attempt:
         try:
             return self._reply_as(author_id, uploads)
         except IntercomRejectedError as error:
-            if not uploads or error.status not in REJECTS_FILES:
+            if not uploads or error.status not in FILE_REJECTION_STATUSES:
                 raise
             part = self._reply_as(author_id, [])
             # Only now, because the second rejection shows that the files were not the reason for the first.
@@ -329,7 +329,8 @@ class _Attempt:
                 self._client().open(self._id, admin_id=author_id, deadline=self._left())
             message.reopened_at = timezone.now()
             kind, assignee = self._assignee()
-            if assignee and assignee != (payload.team_id if kind == "team" else payload.admin_id):
+            current_assignee = payload.team_id if kind == "team" else payload.admin_id
+            if assignee and assignee != current_assignee:
                 self._client().assign(
                     self._id,
                     admin_id=author_id,
@@ -347,10 +348,11 @@ class _Attempt:
         return code, detail
 
     def _mark_reopening_event(self) -> None:
-        """Mark the event that reopened the conversation: MAX_REOPENED_PER_DAY counts these marks."""
+        """Mark the first event that caused the reopening. MAX_REOPENED_PER_DAY limits the number of these marks."""
         kinds = rules_of(self.workspace).reopens_on
-        reasons = [event for event in self._events if event.kind in kinds] or self._events
-        TicketEvent.objects.filter(pk__in=[event.pk for event in reasons[:1]]).update(reopened=True)
+        # The rules may have changed since the message was stored.
+        causes = [event for event in self._events if event.kind in kinds] or self._events
+        TicketEvent.objects.filter(pk__in=[event.pk for event in causes[:1]]).update(reopened=True)
 
     def _assignee(self) -> tuple[str, str]:
         """Return the type ("admin" or "team") and the id of who gets the conversation. An empty id: no change."""
@@ -415,6 +417,7 @@ def _events_of(message: OutgoingMessage) -> list[TicketEvent]:
 
 
 def _is_deleted(error: IntercomError) -> bool:
+    """Return whether the error says that the conversation does not exist any more."""
     return error.status == 404 and error.intercom_code in ("not_found", "conversation_not_found")
 
 
@@ -430,7 +433,7 @@ def _claim(message: OutgoingMessage) -> bool:
 
 
 def _hold(message: OutgoingMessage, code: str, detail: str = "", *, seconds: float = HELD_SECONDS) -> None:
-    """Postpone a message that could not be posted yet for a known reason. This does not count as an attempt."""
+    """Postpone a message that has to wait for something else, such as iTop or a setting. This counts as no attempt."""
     message.attempts -= 1
     message.set_reason(code, detail)
     _postpone(message, seconds)
@@ -468,6 +471,7 @@ def _should_give_up(message: OutgoingMessage) -> bool:
 
 
 def _postpone(message: OutgoingMessage, seconds: float) -> None:
+    """Make the message due in `seconds`, by the database's clock, and store its reason and number of attempts."""
     message.due_at = timezone.now() + dt.timedelta(seconds=seconds)
     OutgoingMessage.objects.filter(pk=message.pk).update(
         attempts=message.attempts,
