@@ -58,7 +58,7 @@ class AddedFiles:
 
     @property
     def has_file_without_entry(self) -> bool:
-        """Return whether a new file was not saved together with a new public entry."""
+        """Return whether there is a new file that was not saved together with a new public entry."""
         return any(not change.entry_key for change in self.changes)
 
 
@@ -91,27 +91,24 @@ def find_files_of(
         attachments = list_attachments(
             reader.client, reader.ticket_class, by_id, added_by_people=True, deadline=DEADLINE_SECONDS
         )
-        new_ids = _find_new_ids(by_id, attachments)
-        changes = _changes(
-            reader, {by_id[ticket_id]: file_ids for ticket_id, file_ids in new_ids.items()}, entries
-        )
+        changes = _changes(reader, _find_new_ids(by_id, attachments), entries)
     except (ItopPermissionError, ItopRejectedError) as error:
         log.warning("files.unreadable", itop=reader.itop.name, error=type(error).__name__)
         changes = {}
     pks = [snapshot.pk for snapshot in snapshots]
     TicketSnapshot.objects.filter(pk__in=pks).update(files_read_at=timezone.now())
     added = {}
-    for snapshot, of_ticket in changes.items():
-        changed_ids = [int(change.key.removeprefix(FILE_KEY_PREFIX)) for change in of_ticket]
-        added[snapshot.ticket] = AddedFiles([*(snapshot.files or []), *changed_ids], of_ticket)
+    for snapshot, file_changes in changes.items():
+        new_ids = [int(change.key.removeprefix(FILE_KEY_PREFIX)) for change in file_changes]
+        added[snapshot.ticket] = AddedFiles([*(snapshot.files or []), *new_ids], file_changes)
     return added
 
 
 def _due(reader: TicketReader, with_entries: Sequence[TicketSnapshot]) -> list[TicketSnapshot]:
-    """Return the tickets whose files are to be read now, those with new entries included.
+    """Return the tickets whose files are to be read now: [] if none is due and there are none `with_entries`.
 
-    If there is no ticket with entries and none is due, return []. Otherwise add those that are due soon, because one
-    call reads all of them, and fewer calls are needed later.
+    Otherwise include all active tickets, and those that are due soon. One call reads all of them, and then they are due
+    at the same time again.
     """
     now = timezone.now()
     period = dt.timedelta(seconds=settings.FILES_SECONDS)
@@ -126,19 +123,20 @@ def _due(reader: TicketReader, with_entries: Sequence[TicketSnapshot]) -> list[T
     is_active = Q(active_at__gt=now - ACTIVE_FOR)
     is_active_and_due = is_active & Q(files_read_at__lte=now - period)
     is_idle_and_due = Q(files_read_at__lte=now - idle_period)
-    if not with_entries and not polled.filter(is_unread | is_active_and_due | is_idle_and_due).exists():
+    is_due = is_unread | is_active_and_due | is_idle_and_due
+    if not with_entries and not polled.filter(is_due).exists():
         return []
     is_idle_and_soon_due = Q(files_read_at__lte=now - max(idle_period - period, period))
     has_entries = Q(pk__in=[snapshot.pk for snapshot in with_entries])
-    due = polled.filter(is_unread | is_active | is_idle_and_soon_due | has_entries)
-    with_ticket = due.select_related("ticket__itop").defer("entries", "solution", "pending_reason")
+    to_read = polled.filter(is_unread | is_active | is_idle_and_soon_due | has_entries)
+    with_ticket = to_read.select_related("ticket__itop").defer("entries", "solution", "pending_reason")
     return list(with_ticket.order_by("files_read_at", "pk")[:MAX_TICKETS])
 
 
 def _find_new_ids(
     by_id: Mapping[int, TicketSnapshot], attachments: Iterable[ItopObject]
-) -> dict[int, list[int]]:
-    """Return the ids of the new files by their ticket's id in iTop. `by_id` has the snapshots by the same id.
+) -> dict[TicketSnapshot, list[int]]:
+    """Return the ids of the new files by their ticket's snapshot. `by_id` has the snapshots by the ticket's id in iTop.
 
     If a ticket's files were never read before, store all of them as known. None of them is new then.
     """
@@ -154,7 +152,7 @@ def _find_new_ids(
             snapshot.files = sorted(current_ids[ticket_id])
             first_read.append(snapshot)
         elif added := current_ids[ticket_id] - set(snapshot.files):
-            new_ids[ticket_id] = sorted(added)
+            new_ids[snapshot] = sorted(added)
     TicketSnapshot.objects.bulk_update(first_read, ["files"], batch_size=100)
     return new_ids
 

@@ -36,6 +36,7 @@ class TicketReader:
     def __init__(self, itop: ItopInstance, client: Client, ticket_class: str) -> None:
         self.itop, self.client, self.ticket_class = itop, client, ticket_class
         profiles = TicketProfile.objects.filter(workspaces__itop=itop, ticket_class=ticket_class)
+        # If no workspace uses this class any more, read the attributes of an unsaved profile with the defaults.
         self.profiles = list(profiles.distinct().order_by("pk")) or [TicketProfile(ticket_class=ticket_class)]
         # The actions are None for a workspace that never changed its rules. By default, private entries are not
         # reported, and files are.
@@ -63,10 +64,9 @@ class TicketReader:
         return {name: code for name, code in codes.items() if code not in self._missing}
 
     def changed(self, snapshots: Sequence[TicketSnapshot], newest: str) -> list[ItopObject]:
-        """Return the tickets that may have changed since they were last read, and all that are to be read fully.
+        """Return the tickets that may have changed since they were last read, and all those with `seen_until` "".
 
-        A ticket is to be read fully if its `seen_until` is "". `newest` is the highest `last_update` that was read from
-        this iTop. Raise ItopError.
+        `newest` is the highest `last_update` that was read from this iTop. Raise ItopError.
         """
         seen_until = [snapshot.seen_until for snapshot in snapshots if snapshot.seen_until]
         if not seen_until or LAST_UPDATE in self._missing:
@@ -75,13 +75,16 @@ class TicketReader:
         if not since:
             return self.read(snapshots)
         condition = f"t.last_update >= {quote(since)}"
-        to_read_fully = [snapshot.ticket.object_id for snapshot in snapshots if not snapshot.seen_until]
-        if to_read_fully:
-            condition = f"({condition} OR t.id IN ({ids(to_read_fully)}))"
+        in_any_case = [snapshot.ticket.object_id for snapshot in snapshots if not snapshot.seen_until]
+        if in_any_case:
+            condition = f"({condition} OR t.id IN ({ids(in_any_case)}))"
         return self.read(snapshots, condition)
 
     def read(self, snapshots: Iterable[TicketSnapshot], condition: str = "") -> list[ItopObject]:
-        """Return these tickets with all attributes, or only those that meet the OQL condition. Raise ItopError."""
+        """Return these tickets with all attributes of a snapshot. Raise ItopError.
+
+        If there is an OQL condition, leave out the tickets that do not meet it.
+        """
         codes = {code for profile in self.profiles for code in self.codes(profile).values()}
         return self._get(snapshots, codes, condition)
 
