@@ -49,11 +49,11 @@ class FilePlace(NamedTuple):
 class AddedFiles:
     """A ticket's files that people added.
 
-    known: the ids of all files that have been examined, including the new ones.
+    known_ids: of all files that have been examined, including the new ones.
     changes: the changes to report, one for each new file.
     """
 
-    known: list[int]
+    known_ids: list[int]
     changes: list[Change]
 
     @property

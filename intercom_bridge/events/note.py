@@ -127,36 +127,39 @@ def _pictures_headline(event: TicketEvent) -> str:
     return format_html(text, author=event.author_name, ticket=ticket_link(event.ticket))
 
 
-def file_lines(rows: Sequence[FileToIntercom], *, for_customer: bool) -> str:
+def file_lines(files: Sequence[FileToIntercom], *, for_customer: bool) -> str:
     """Return HTML that names the files of a message, in the active language.
 
     In a note, each name is a link to iTop. If the files have several authors, a note lists them by author. If a file is
     not sent with the message, the reason follows its name.
     """
     by_author: dict[str, list[FileToIntercom]] = {}
-    for row in rows:
-        by_author.setdefault(row.event.author_name, []).append(row)
+    for file in files:
+        by_author.setdefault(file.event.author_name, []).append(file)
     if for_customer or len(by_author) == 1:
-        return f"<p>{_names_of_files(rows, for_customer=for_customer)}</p>"
+        return f"<p>{_names_of_files(files, for_customer=for_customer)}</p>"
     return "".join(
-        format_html("<p><b>{}</b><br>{}</p>", name or "iTop", _names_of_files(files, for_customer=False))
-        for name, files in by_author.items()
+        format_html(
+            "<p><b>{}</b><br>{}</p>", author or "iTop", _names_of_files(of_author, for_customer=False)
+        )
+        for author, of_author in by_author.items()
     )
 
 
-def _names_of_files(rows: Iterable[FileToIntercom], *, for_customer: bool) -> SafeString:
+def _names_of_files(files: Iterable[FileToIntercom], *, for_customer: bool) -> SafeString:
+    """Return one line of HTML for each file: its name, and its size or the reason why it is not sent."""
     lines = []
-    for row in rows:
-        unnamed = _("a picture") if row.source == FileToIntercom.Source.PICTURE else _("a file")
-        name = row.name or unnamed
-        shown = name if for_customer else format_html('<a href="{}">{}</a>', file_url(row), name)
-        if row.state != FileToIntercom.State.LINKED:
+    for file in files:
+        unnamed = _("a picture") if file.source == FileToIntercom.Source.PICTURE else _("a file")
+        name = file.name or unnamed
+        shown = name if for_customer else format_html('<a href="{}">{}</a>', file_url(file), name)
+        if file.state != FileToIntercom.State.LINKED:
             text = "{file} ({size})"
-        elif row.reason_code == ReasonCode.FILE_TOO_LARGE_FOR_INTERCOM:
+        elif file.reason_code == ReasonCode.FILE_TOO_LARGE_FOR_INTERCOM:
             text = _("{file}: too large to be sent here")
         else:
             text = _("{file}: could not be sent here")
-        lines.append(format_html(text, file=shown, size=filesizeformat(row.size)))
+        lines.append(format_html(text, file=shown, size=filesizeformat(file.size)))
     return SafeString("<br>".join(lines))
 
 

@@ -31,12 +31,14 @@ TicketEntry = tuple[Ticket, NewEntry]
 
 
 def foreign_entries(itop: ItopInstance, client: Client, entries: Entries) -> Entries:
-    """Return those of the new entries that no bridge wrote. All tickets are of one class.
+    """Return the new entries without those that a bridge wrote. All tickets are of one class.
 
     Raise ItopError if iTop cannot answer now.
     """
     unknown = [
-        (ticket, new) for ticket, of_ticket in entries.items() for new in _not_written_here(ticket, of_ticket)
+        (ticket, new)
+        for ticket, of_ticket in entries.items()
+        for new in _written_elsewhere(ticket, of_ticket)
     ]
     # iTop is not asked about an entry that replaced another one, because the operation that the history has for this
     # position may be that of the other entry. Nor is it asked about logs whose changes are not in the history.
@@ -59,10 +61,11 @@ def foreign_entries(itop: ItopInstance, client: Client, entries: Entries) -> Ent
     return foreign
 
 
-def _not_written_here(ticket: Ticket, entries: Iterable[NewEntry]) -> list[NewEntry]:
-    """Return the entries that match none of this bridge's deliveries in time, author and content.
+def _written_elsewhere(ticket: Ticket, entries: Iterable[NewEntry]) -> list[NewEntry]:
+    """Return the entries that this bridge did not write.
 
-    A delivery's item is stored before it is sent to iTop, so an entry is recognised even if the outcome is unknown.
+    An entry is this bridge's if it matches the item of a delivery in time, author and content. The item is the entry as
+    it is sent to iTop. It is stored before that, so an entry is recognised even if the outcome of its write is unknown.
     """
     zone = ticket.itop.zone
     items: dict[tuple[str, str], list[Any]] = defaultdict(list)
@@ -110,7 +113,7 @@ def _with_idempotency_key(client: Client, ticket_entries: list[TicketEntry]) -> 
         with_key = [(ticket, new) for ticket, new in asked if ticket.object_id in matching]
         # When two saves of a log are concurrent, both leave an operation with the same position, but iTop loses one of
         # the entries. The entry in the log may be the one without a key, so it is reported. This bridge's own entries
-        # are not among these: `_not_written_here` has recognised them.
+        # are not among these: `_written_elsewhere` has recognised them.
         shared = _tickets_with_operation(client, with_key, has_key=False)
         by_bridges |= {(ticket.pk, new.key) for ticket, new in with_key if ticket.object_id not in shared}
     return by_bridges

@@ -209,7 +209,7 @@ class _Poll:
                 self._newest = max(self._newest, comparison.difference.new_values.get(LAST_UPDATE, ""))
         for ticket, added in files.items():
             # Nothing but the files changed in these tickets.
-            record(ticket, added.changes, {"files": added.known})
+            record(ticket, added.changes, {"files": added.known_ids})
         return failed
 
     def _record(self, comparison: _Comparison, entries: Entries, files: AddedFiles | None) -> bool:
@@ -266,7 +266,7 @@ class _Poll:
             ticket = snapshot.ticket
             if ticket in entries:
                 files[ticket] = second_files.get(ticket, files[ticket])
-            elif ticket in second_files and second_files[ticket].known != files[ticket].known:
+            elif ticket in second_files and second_files[ticket].known_ids != files[ticket].known_ids:
                 del files[ticket]
                 TicketSnapshot.objects.filter(pk=snapshot.pk).update(poll_at=Now(), files_read_at=None)
 
@@ -381,7 +381,7 @@ class _Comparison:
         new_values = self.difference.new_values
         if files:
             changes += files.changes
-            new_values["files"] = files.known
+            new_values["files"] = files.known_ids
         if not self.snapshot.first_read_at:
             new_values["first_read_at"] = timezone.now()
         if new_values or changes:
