@@ -68,7 +68,7 @@ def plan(
     reopening = [event for event in events if event.kind in rules.reopens_on]
     if reopening:
         if not noted:
-            # The reply to the customer does not explain to teammates why the conversation is open again.
+            # A reply to the customer does not explain to teammates why the conversation is open again.
             messages.insert(0, _reopening_note(reopening, conversation))
         messages[0].reopens, messages[0].assign_to = True, _assignee(rules)
     return messages
@@ -95,7 +95,7 @@ def _messages(
 
 
 def _action_for(event: TicketEvent, rules: EventRules) -> str:
-    """Return the rules' action for the event, with two exceptions."""
+    """Return the rules' action for the event, or a note where a reply is not allowed or a reopening has no message."""
     action = rules.action_for(event.kind)
     # A public entry may be by anybody. Only the words of a team's members are sent to the customer.
     is_entry_of_other = event.kind == EventKind.PUBLIC_ENTRY and not event.is_by_agent

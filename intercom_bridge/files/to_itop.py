@@ -131,7 +131,7 @@ def copy(
     shows_picture: bool = False,
     owner_of_files: TicketOwner | None = None,
 ) -> None:
-    """Copy the file within `seconds`, and set the outcome on the row. The caller saves the row.
+    """Copy the file within `seconds`, and set the outcome on the row. The caller then saves the row.
 
     account_id: the iTop account of the file's author, 0 if there is none.
     shows_picture: if the file is a picture in the text, also create an InlineImage, so that the log can show it.
@@ -157,23 +157,31 @@ def copy(
             return
     with _downloaded(row, deadline) as file:
         check_type(file, name=row.name, types=workspace.forbidden_file_types)
-        name = safe_name(row.name or "file", file.content_type)
-        upload = AttachmentFile(file.path, name, file.content_type, file.size)
-        row.name, row.content_type, row.size = name, file.content_type, file.size
-        # If the worker is killed after the upload, the next attempt finds the copy without downloading the file again.
-        # So it would not know these values.
-        FileToItop.objects.filter(pk=row.pk, cleaned_at=None).update(
-            name=name, content_type=file.content_type, size=file.size
-        )
+        upload = _store_metadata(row, file)
         if is_attached:
             _check_space(row, file.size)
             _set_copied(row, _attach(row, client, owner, upload, account_id, deadline))
         if shows_picture and row.is_inline and file.content_type in SHOWN_TYPES:
             _create_inline_image(row, client, owner, upload, deadline)
-        if not is_attached:
-            if not picture_url(row):
-                raise FileSkippedError(ReasonCode.FILE_OF_NOTE)
-            _set_copied(row, None)
+    if not is_attached:
+        # A picture of an internal note is only copied if the private log can show it.
+        if not picture_url(row):
+            raise FileSkippedError(ReasonCode.FILE_OF_NOTE)
+        _set_copied(row, None)
+
+
+def _store_metadata(row: FileToItop, file: Downloaded) -> AttachmentFile:
+    """Store what the download showed about the file. Return the file as it is uploaded.
+
+    If the worker is killed after the upload, the next attempt finds the copy in iTop and does not download the file
+    again, so it could not find out these values.
+    """
+    name = safe_name(row.name or "file", file.content_type)
+    row.name, row.content_type, row.size = name, file.content_type, file.size
+    FileToItop.objects.filter(pk=row.pk, cleaned_at=None).update(
+        name=name, content_type=file.content_type, size=file.size
+    )
+    return AttachmentFile(file.path, name, file.content_type, file.size)
 
 
 def _check_space(row: FileToItop, size: int) -> None:
