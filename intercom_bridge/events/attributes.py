@@ -79,7 +79,8 @@ def outdated_workspaces() -> QuerySet[Workspace]:
 def update_outdated(workspace: Workspace) -> float | None:
     """Update the attributes of up to MAX_UPDATES_PER_TURN conversations.
 
-    Return for how many seconds the worker leaves the workspace alone: 0.0 if more may follow, None if none was updated.
+    Return for how many seconds the worker leaves the workspace alone. 0.0: it can continue at once. None: no attribute
+    was updated.
     """
     if not workspace.access_token:
         return MISSING_SECONDS
@@ -119,6 +120,7 @@ def update_attributes(conversation: Conversation) -> bool:
 
 
 def _update_claimed(conversation: Conversation) -> bool:
+    """Update a conversation that this worker has claimed. For the result, see `update_attributes`."""
     outdated = outdated_conversations().filter(pk=conversation.pk).first()
     if outdated is None:
         # Another worker updated it before this one claimed it.

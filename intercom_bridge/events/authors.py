@@ -36,7 +36,7 @@ def author_of(
 def _person_of(itop: ItopInstance, client: Client, account_id: int) -> EventAuthor:
     """Return the account's person (recording 269).
 
-    The result is empty if the account has no person, or if the bridge's account may not read the person.
+    The result is empty if the account has no person, or if the bridge's account is not allowed to read it.
     """
     question = f"{QUESTION}{account_id}"
     cached = CachedAnswer.objects.fresh(itop, question, CACHE_SECONDS)

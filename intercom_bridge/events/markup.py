@@ -114,7 +114,9 @@ class _IntercomRenderer(HtmlRenderer):
 
     def inline(self, node: Node) -> str:
         if isinstance(node, str):
-            return _without_image_urls(node) if self._is_preformatted else self._text(_SPACES.sub(" ", node))
+            if self._is_preformatted:
+                return _without_image_urls(node)
+            return self._text(_SPACES.sub(" ", node))
         if node.tag == "a" or node.is_block or node.tag in _KEPT_INLINE or not node.children:
             return super().inline(node)
         # Intercom does not keep this tag, so only its content remains.
@@ -145,6 +147,7 @@ class _IntercomRenderer(HtmlRenderer):
         return f'<a href="{html.escape(url)}">{shown}</a>'
 
     def _link(self, node: Element, content: str) -> str:
+        """Return an `a` element as a link, or only its label if the link must not be sent."""
         label = html.unescape(_TAG.sub("", content))
         if node.attributes.get("data-role") == "object-mention":
             class_name = node.attributes.get("data-object-class", "")
@@ -156,7 +159,9 @@ class _IntercomRenderer(HtmlRenderer):
 
     def _media(self, node: Element) -> str:
         name = " ".join(node.attributes.get("alt", "").split())
-        return escape(media_label(node.tag, "" if _is_image_of_itop(name) else cut(name, 200)))
+        if _is_image_of_itop(name):
+            name = ""
+        return escape(media_label(node.tag, cut(name, 200)))
 
     def _heading(self, node: Element) -> list[str]:
         return visible_element("h1" if node.tag == "h1" else "h2", trim(self._run(node.children)))
@@ -189,6 +194,7 @@ class _IntercomRenderer(HtmlRenderer):
             if not isinstance(child, Element) or child.tag != "tr":
                 before += self.blocks([child])
                 continue
+            # Between the cells there may be white space.
             cells = [cell for cell in child.children if isinstance(cell, Element) or cell.strip()]
             line = " | ".join(map(self._cell, cells))
             if is_visible(line.replace("|", "")):

@@ -106,8 +106,8 @@ def headline(event: TicketEvent, *, count: int = 1) -> str:
             else ngettext("New file in ticket {ticket}:", "{count} new files in ticket {ticket}:", count)
         ),
         EventKind.GONE: _(
-            "Ticket {ticket} was deleted in iTop, or the bridge's account may no longer see it. New messages are not "
-            "copied to it."
+            "Ticket {ticket} was deleted in iTop, or the bridge's account is no longer allowed to see it. New messages "
+            "are not copied to it."
         ),
     }
     return format_html(
@@ -250,7 +250,7 @@ def _content(event: TicketEvent, *, max_length: int, rules: EventRules | None) -
 
 
 def html_for_customer(markup: str, ticket: Ticket, rules: EventRules, *, max_length: int = MAX_LENGTH) -> str:
-    """Return iTop's HTML as HTML that a customer may read.
+    """Return iTop's HTML as HTML for Intercom that can be sent to the customer.
 
     If the rules hide agents' names, mentions of anybody but the ticket's caller become “a colleague”.
     """

@@ -82,7 +82,7 @@ UPLOAD_UNKNOWN_SECONDS: Final = 30.0
 FILES_HELD_SECONDS: Final = 20.0
 # Statuses that may mean that Intercom does not accept a file. Its documentation names none.
 FILE_REJECTION_STATUSES: Final = (400, 413, 415, 422)
-# Seconds by which Intercom's clock may be behind ours.
+# A part can be this many seconds older than its message, because Intercom's clock can be behind ours.
 MAX_CLOCK_DIFFERENCE: Final = 600
 MAX_REOPENED_PER_DAY: Final = 3
 REOPENABLE: Final = ("closed", "snoozed")

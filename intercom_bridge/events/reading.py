@@ -120,9 +120,9 @@ class TicketReader:
                 CachedAnswer.objects.store(self.itop, self._cache_key, sorted(self._missing))
 
     def _since(self, newest: str) -> str:
-        """Return the `last_update` from which on changes may not have been read yet.
+        """Return the `last_update` from which on tickets are to be read. It is a little before `newest`.
 
-        `newest` is the highest one that was read. Return "" if this is not a time, which is so before the first read.
+        `newest` is the highest `last_update` that was read. Return "" if it is not a time, as before the first read.
         """
         try:
             time = dt.datetime.strptime(newest, DATE_FORMAT)  # noqa: DTZ007 - only compared with iTop's

@@ -398,18 +398,7 @@ def _receive(
     watchdog = Watchdog(deadline)
     try:
         with _slot(watchdog):
-            for _ in range(MAX_REDIRECTS + 1):
-                with _connected(target, watchdog) as connected, _request(target, connected) as response:
-                    if response.status not in _REDIRECTS:
-                        _check_response(response, target)
-                        received = _save(response, file, max_bytes)
-                        if watchdog.expired:
-                            # The watchdog closed the connection, so the file may be incomplete.
-                            raise TimeoutError
-                        return received
-                    location = response.getheader("Location") or ""
-                target = _check_address(_resolve(location, target), hosts)
-        raise DownloadError(f"more than {MAX_REDIRECTS} redirects")
+            return _follow_redirects(target, hosts, max_bytes, file, watchdog)
     # `from None`: the libraries' errors may contain the address.
     except (DownloadError, OSError, ValueError, http.client.HTTPException) as error:
         if watchdog.expired or isinstance(error, TimeoutError):
@@ -419,6 +408,23 @@ def _receive(
         raise DownloadError(_describe(error)) from None
     finally:
         watchdog.stop()
+
+
+def _follow_redirects(
+    target: _Target, hosts: AllowedHosts, max_bytes: int, file: io.BufferedWriter, watchdog: Watchdog
+) -> _Received:
+    for _ in range(MAX_REDIRECTS + 1):
+        with _connected(target, watchdog) as connected, _request(target, connected) as response:
+            if response.status not in _REDIRECTS:
+                _check_response(response, target)
+                received = _save(response, file, max_bytes)
+                if watchdog.expired:
+                    # The watchdog closed the connection, so the file may be incomplete.
+                    raise TimeoutError
+                return received
+            location = response.getheader("Location") or ""
+        target = _check_address(_resolve(location, target), hosts)
+    raise DownloadError(f"more than {MAX_REDIRECTS} redirects")
 
 
 def _resolve(location: str, target: _Target) -> str:
@@ -469,15 +475,18 @@ def _connected(target: _Target, watchdog: Watchdog) -> Iterator[socket.socket]:
 
 
 def _connect(target: _Target, watchdog: Watchdog) -> socket.socket:
+    """Connect without a proxy. Raise AddressRefusedError if any of the host's IP addresses is not public."""
     addresses = _look_up(target.host, target.port, watchdog)
     if not target.is_stand_in:
-        for address in addresses:
-            if not _is_public(address[-1][0]):
-                raise AddressRefusedError(f"{target.host} is {address[-1][0]}, which is not a public address")
+        for *_family, socket_address in addresses:
+            ip_address = socket_address[0]
+            if not _is_public(ip_address):
+                raise AddressRefusedError(f"{target.host} is {ip_address}, which is not a public address")
     return open_socket(addresses, watchdog)
 
 
 def _look_up(host: str, port: int, watchdog: Watchdog) -> list[Any]:
+    """Return the host's addresses as socket.getaddrinfo does. Raise TimeoutError or DownloadError."""
     try:
         return look_up(host, port, watchdog.remaining())
     except TimeoutError:
@@ -489,11 +498,11 @@ def _look_up(host: str, port: int, watchdog: Watchdog) -> list[Any]:
 def _is_public(text: str) -> bool:
     """Return whether an IP address, as getaddrinfo returns it, is public."""
     address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv6Address):
-        if address not in _NAT64:
-            return address in _GLOBAL_UNICAST and not any(address in network for network in _NOT_PUBLIC_V6)
+    if isinstance(address, ipaddress.IPv6Address) and address in _NAT64:
         # The last 32 bits are the IPv4 address.
         address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if isinstance(address, ipaddress.IPv6Address):
+        return address in _GLOBAL_UNICAST and not any(address in network for network in _NOT_PUBLIC_V6)
     return not any(address in network for network in _NOT_PUBLIC)
 
 

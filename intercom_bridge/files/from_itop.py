@@ -101,7 +101,7 @@ def _picture(address: str) -> Picture | None:
         parts = urlsplit(address)
     except ValueError:
         return None
-    if not parts.path.endswith("/ajax.document.php") and parts.path != "ajax.document.php":
+    if parts.path.rpartition("/")[2] != "ajax.document.php":
         return None
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     number, secret = query.get("id", ""), query.get("s", "")
@@ -143,6 +143,7 @@ class FileReader(ExitStack):
         return replace(file, name=name, content_type=content_type)
 
     def _read(self, row: FileToIntercom, path: Path, max_bytes: int, deadline: float) -> AttachmentFile:
+        """Write the file to the path. Return it with iTop's name and type."""
         client = itop_client(row.event.ticket.itop)
         if row.source == FileToIntercom.Source.ATTACHMENT:
             return read_attachment(client, row.object_id, max_bytes=max_bytes, path=path, deadline=deadline)
@@ -178,7 +179,7 @@ def _decode(data: str, path: Path, max_bytes: int) -> AttachmentFile:
 
 
 def name_in_history(row: FileToIntercom, *, deadline: float) -> str:
-    """Return the name that iTop's history has for a file, "" if the account may not read the history.
+    """Return the name that iTop's history has for a file, "" if the account is not allowed to read it.
 
     This is for files that iTop does not return. A picture has no name in the history.
     """

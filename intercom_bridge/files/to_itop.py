@@ -278,7 +278,7 @@ def remove(row: FileToItop, seconds: float) -> None:
             while _delete_one_copy(row, class_name, client, deadline):
                 pass
         except ItopPermissionError:
-            # Only Administrators may create and read inline images, so without an id none was created.
+            # Only Administrators can create and read inline images, so without an id none was created.
             if class_name != INLINE_IMAGE or row.inline_image_id:
                 raise
     row.state = FileToItop.State.REMOVED
@@ -431,7 +431,7 @@ def _contact_of(row: FileToItop, client: Client, account_id: int, deadline: Dead
 
 
 def _contact_of_account(row: FileToItop, client: Client, account_id: int, deadline: Deadline) -> int:
-    """Return the id of the Person that the account belongs to, 0 if there is none or the bridge may not read it."""
+    """Return the id of the Person that the account belongs to, 0 if it has none or the bridge cannot read it."""
     question = f"contact of account {account_id}"
     cached = CachedAnswer.objects.fresh(row.ticket.itop, question, CACHE_SECONDS)
     if cached is not None:
