@@ -58,10 +58,9 @@ def outdated_conversations() -> QuerySet[Conversation]:
     links = TicketLink.objects.filter(conversation=OuterRef("pk"))
     ref_and_status = Concat("ticket__ref", Value(" "), "ticket__snapshot__status")
     newest = links.order_by("-created_at", "-pk").annotate(state=ref_and_status).values("state")[:1]
+    has_or_had_ticket = Q(Exists(links)) | ~Q(shown_attributes="")
     return (
-        Conversation.objects.filter(
-            Q(Exists(links)) | ~Q(shown_attributes=""), workspace__enabled=True, merged_away_at=0
-        )
+        Conversation.objects.filter(has_or_had_ticket, workspace__enabled=True, merged_away_at=0)
         .exclude(workspace__event_rules__updates_attributes=False)
         .annotate(expected=Coalesce(Subquery(newest), Value("")))
         .exclude(shown_attributes=F("expected"))
@@ -72,7 +71,7 @@ def outdated_conversations() -> QuerySet[Conversation]:
 
 
 def outdated_workspaces() -> QuerySet[Workspace]:
-    """Return the workspaces that have such conversations."""
+    """Return the workspaces that have outdated conversations."""
     return Workspace.objects.filter(pk__in=outdated_conversations().order_by().values("workspace"))
 
 

@@ -262,7 +262,9 @@ def _changes(
 
 
 def _assignee(agent: str, team: str) -> str:
-    return f"{agent} ({team})" if agent and team else agent or team
+    if agent and team:
+        return f"{agent} ({team})"
+    return agent or team
 
 
 def _kind_of_status_change(before: str, after: str, finished_states: set[str]) -> EventKind:

@@ -89,8 +89,11 @@ def assign_files(
     internal, it is the note instead.
     """
     pks = {message.pk for message in messages}
+    # If there is a note for the files only, it is this one. Otherwise it is the note that reports other events.
     note = next((message for message in messages if message.is_note and is_about_files(message)), None)
-    note = note or next((event.message for event in events if event.message and event.message.is_note), None)
+    if note is None:
+        notes = (event.message for event in events if event.message and event.message.is_note)
+        note = next(notes, None)
     files = rows_by_event(events)
     assigned = []
     for event in events:

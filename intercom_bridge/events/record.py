@@ -55,8 +55,8 @@ def record(
     """Store an event for each change and linked conversation, the messages, and the snapshot's new values.
 
     Return the new events. Events that are already stored stay unchanged, so a repetition does no harm. Store nothing
-    if the snapshot is gone, or if its version is not the one that the ticket was `compared_with`: then a faster worker
-    has recorded these changes.
+    if the ticket has no snapshot any more, or if the snapshot's version is not the one that the ticket was
+    `compared_with`: then a faster worker has recorded these changes.
     """
     with transaction.atomic():
         # The lock makes other workers wait, so that two workers do not store the same events.
@@ -81,7 +81,7 @@ def record(
 
 
 def version_of(snapshot: TicketSnapshot) -> Version:
-    """Return values of which at least one changes with each update of the snapshot."""
+    """Return values that change when another worker reads the ticket or records its changes."""
     return snapshot.read_at, snapshot.last_update, snapshot.status, snapshot.entries
 
 
