@@ -19,7 +19,7 @@ Source = FileToIntercom.Source
 FILES = "files:"
 
 
-def add_rows(events: Sequence[TicketEvent], rules: EventRules) -> None:
+def add_file_rows(events: Sequence[TicketEvent], rules: EventRules) -> None:
     """Store a row for each file and picture of these saved events, unless the rules report no files."""
     if rules.files == FileAction.NOTHING:
         return

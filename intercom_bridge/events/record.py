@@ -29,7 +29,7 @@ from intercom_bridge.ops.metrics import increment, ticket_events
 from intercom_bridge.sync.verify import VisibleContent
 
 from .compare import Change
-from .files import FILES, add_rows, assign_files
+from .files import FILES, add_file_rows, assign_files
 from .rules import plan
 
 log = structlog.get_logger(__name__)
@@ -106,7 +106,7 @@ def _record_for(link: TicketLink, ticket: Ticket, changes: Sequence[Change]) -> 
             event.reason_code = ReasonCode.REPORTED_WITH_PARENT
         event.save()
     _connect_files_to_entries(ticket, conversation, changes, events)
-    add_rows(events, rules)
+    add_file_rows(events, rules)
     _store_messages([event for event in events if not event.reason_code], conversation, rules)
     return events
 
