@@ -95,7 +95,7 @@ def _follow(ticket: Ticket, profile: TicketProfile, itop: Itop) -> None:
         fields=sorted(set(codes.values())),
     ).objects[0]
     now = timezone.now()
-    read: dict[str, Any] = compare(TicketSnapshot(ticket=ticket), found, profile, codes).update
+    read: dict[str, Any] = compare(TicketSnapshot(ticket=ticket), found, profile, codes).new_values
     TicketSnapshot.objects.create(
         ticket=ticket,
         first_read_at=now,

@@ -1,8 +1,11 @@
 """Find the files that people added to linked tickets.
 
-A file alone does not move a ticket's `last_update`, and neither ids nor dates say when it was saved: an upload into a
-form is older than the save. So the ids of a ticket's files are compared with those that are known. Files that came over
-REST, such as the bridge's own, and those that iTop copied have no line in the history and are not asked for.
+A file alone does not change a ticket's `last_update`. Ids and dates do not show when a file was saved either, because
+a file that is uploaded into a form exists before the form is saved. So the ids of a ticket's files are compared with
+those in its snapshot.
+
+Only files with an entry in iTop's history are read, because only these were added by people. Files that came over REST,
+such as the bridge's own, have no such entry, nor do files that iTop copied from another ticket.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from django.conf import settings
@@ -22,7 +25,7 @@ from intercom_bridge.models import EventKind, Log, Ticket, TicketSnapshot
 from itop_client import ItopObject, ItopPermissionError, ItopRejectedError, ids, list_attachments, quote
 
 from .authors import author_of
-from .compare import Change, EventAuthor, NewEntry, local_time
+from .compare import FILE_KEY_PREFIX, Change, EventAuthor, local_time
 from .own_writes import Entries
 from .reading import DEADLINE_SECONDS, TicketReader
 
@@ -30,117 +33,138 @@ log = structlog.get_logger(__name__)
 
 ACTIVE_FOR: Final = dt.timedelta(hours=1)
 MAX_TICKETS: Final = 1000
-# Entries that are asked about, one call each, whether files were saved with them.
+# Positions of entries for which one call each asks which files were saved with them.
 MAX_ENTRIES: Final = 20
 FIELDS: Final = ("id", "item_id", "creation_date", "user_id", "contact_id_friendlyname")
 
 
+class FilePlace(NamedTuple):
+    """A file of a ticket, both by their ids in iTop."""
+
+    ticket_id: int
+    file_id: int
+
+
 @dataclass(frozen=True)
 class AddedFiles:
-    """The files of a ticket that people added: the ids of all that are known now, and the changes that new ones are."""
+    """A ticket's files that people added.
 
-    known: list[int]
+    known_ids: of all files that have been examined, including the new ones.
+    changes: the changes to report, one for each new file.
+    """
+
+    known_ids: list[int]
     changes: list[Change]
 
     @property
-    def is_apart(self) -> bool:
-        """Return whether there is a file that none of the entries was saved with."""
+    def has_file_without_entry(self) -> bool:
+        """Return whether there is a new file that was not saved together with a new public entry."""
         return any(not change.entry_key for change in self.changes)
 
 
 def find_added_files(
     reader: TicketReader, snapshots: Iterable[TicketSnapshot], entries: Entries
 ) -> dict[Ticket, AddedFiles]:
-    """Return the files of those tickets that have new ones. Raise ItopError if iTop cannot answer now.
+    """Return the new files by ticket, only for tickets that have some. Raise ItopError if iTop cannot answer now.
 
-    iTop is asked, with one call, if files are due to be asked for, or if people wrote the `entries` in tickets of
-    `snapshots`. What is in a ticket that was never asked about is no change.
+    iTop is only asked if tickets are due for this, or if `entries` has new entries of tickets of `snapshots`. The first
+    time that a ticket's files are read, they are stored as known and not reported.
     """
     if not reader.wants_files:
-        # When a workspace wants to hear of files again, those of the meantime will be no news.
+        # If a workspace wants files again later, those that were added until then must not be reported.
         TicketSnapshot.objects.filter(
             ticket__itop=reader.itop, ticket__ticket_class=reader.ticket_class, files__isnull=False
         ).update(files=None, files_read_at=None)
         return {}
-    return find_files_of(
-        reader, _due(reader, [snapshot for snapshot in snapshots if entries.get(snapshot.ticket)]), entries
-    )
+    with_entries = [snapshot for snapshot in snapshots if entries.get(snapshot.ticket)]
+    return find_files_of(reader, _due(reader, with_entries), entries)
 
 
 def find_files_of(
-    reader: TicketReader, asked: Sequence[TicketSnapshot], entries: Entries
+    reader: TicketReader, snapshots: Sequence[TicketSnapshot], entries: Entries
 ) -> dict[Ticket, AddedFiles]:
-    """Ask for the files of these tickets, whether they are due or not. For the rest, see `find_added_files`."""
-    if not asked:
+    """Return the new files of these tickets as `find_added_files` does, but ask iTop even if none is due."""
+    if not snapshots:
         return {}
-    by_id = {snapshot.ticket.object_id: snapshot for snapshot in asked}
+    by_id = {snapshot.ticket.object_id: snapshot for snapshot in snapshots}
     try:
-        found = list_attachments(
+        attachments = list_attachments(
             reader.client, reader.ticket_class, by_id, added_by_people=True, deadline=DEADLINE_SECONDS
         )
-        added = _compare(by_id, found)
-        changes = _changes(reader, {by_id[number]: new for number, new in added.items()}, entries)
+        changes = _changes(reader, _find_new_ids(by_id, attachments), entries)
     except (ItopPermissionError, ItopRejectedError) as error:
         log.warning("files.unreadable", itop=reader.itop.name, error=type(error).__name__)
         changes = {}
-    pks = [snapshot.pk for snapshot in asked]
+    pks = [snapshot.pk for snapshot in snapshots]
     TicketSnapshot.objects.filter(pk__in=pks).update(files_read_at=timezone.now())
-    return {
-        snapshot.ticket: AddedFiles([*(snapshot.files or []), *(int(change.key[5:]) for change in new)], new)
-        for snapshot, new in changes.items()
-    }
+    added = {}
+    for snapshot, file_changes in changes.items():
+        new_ids = [int(change.key.removeprefix(FILE_KEY_PREFIX)) for change in file_changes]
+        added[snapshot.ticket] = AddedFiles([*(snapshot.files or []), *new_ids], file_changes)
+    return added
 
 
-def _due(reader: TicketReader, written: Sequence[TicketSnapshot]) -> list[TicketSnapshot]:
-    """Return the followed tickets to ask about, none if nothing is due.
+def _due(reader: TicketReader, with_entries: Sequence[TicketSnapshot]) -> list[TicketSnapshot]:
+    """Return the tickets whose files are to be read now: [] if none is due and there are none `with_entries`.
 
-    If one is due, or `written` to, the others that would be due soon are included, so that they are due together.
+    Otherwise include all active tickets, and those that are due soon. One call reads all of them, and then they are due
+    at the same time again.
     """
     now = timezone.now()
     period = dt.timedelta(seconds=settings.FILES_SECONDS)
-    idle = dt.timedelta(seconds=settings.ITOP_POLL_IDLE_SECONDS)
-    followed = TicketSnapshot.objects.filter(
+    idle_period = dt.timedelta(seconds=settings.ITOP_POLL_IDLE_SECONDS)
+    polled = TicketSnapshot.objects.filter(
         ticket__itop=reader.itop,
         ticket__ticket_class=reader.ticket_class,
         ticket__gone_at=None,
         poll_at__isnull=False,
     )
-    is_active = Q(active_at__gt=now - ACTIVE_FOR)
     is_unread = Q(files_read_at=None)
-    is_due = is_unread | Q(is_active, files_read_at__lte=now - period) | Q(files_read_at__lte=now - idle)
-    if not written and not followed.filter(is_due).exists():
+    is_active = Q(active_at__gt=now - ACTIVE_FOR)
+    is_active_and_due = is_active & Q(files_read_at__lte=now - period)
+    is_idle_and_due = Q(files_read_at__lte=now - idle_period)
+    is_due = is_unread | is_active_and_due | is_idle_and_due
+    if not with_entries and not polled.filter(is_due).exists():
         return []
-    is_soon_due = is_unread | is_active | Q(files_read_at__lte=now - max(idle - period, period))
-    together = followed.filter(is_soon_due | Q(pk__in=[snapshot.pk for snapshot in written]))
-    rows = together.select_related("ticket__itop").defer("entries", "solution", "pending_reason")
-    return list(rows.order_by("files_read_at", "pk")[:MAX_TICKETS])
+    is_idle_and_soon_due = Q(files_read_at__lte=now - max(idle_period - period, period))
+    has_entries = Q(pk__in=[snapshot.pk for snapshot in with_entries])
+    to_read = polled.filter(is_unread | is_active | is_idle_and_soon_due | has_entries)
+    with_ticket = to_read.select_related("ticket__itop").defer("entries", "solution", "pending_reason")
+    return list(with_ticket.order_by("files_read_at", "pk")[:MAX_TICKETS])
 
 
-def _compare(by_id: Mapping[int, TicketSnapshot], found: Iterable[ItopObject]) -> dict[int, list[int]]:
-    """Return the ids of the new files by that of their ticket. Store those of tickets that were never asked about."""
-    of_ticket: dict[int, set[int]] = {number: set() for number in by_id}
-    for item in found:
-        if (number := item.integer("item_id")) in of_ticket:
-            of_ticket[number].add(item.id)
-    unread = []
-    added = {}
-    for number, snapshot in by_id.items():
+def _find_new_ids(
+    by_id: Mapping[int, TicketSnapshot], attachments: Iterable[ItopObject]
+) -> dict[TicketSnapshot, list[int]]:
+    """Return the ids of the new files by their ticket's snapshot. `by_id` has the snapshots by the ticket's id in iTop.
+
+    If a ticket's files were never read before, store all of them as known. None of them is new then.
+    """
+    current_ids: dict[int, set[int]] = {ticket_id: set() for ticket_id in by_id}
+    for attachment in attachments:
+        ticket_id = attachment.integer("item_id")
+        if ticket_id in current_ids:
+            current_ids[ticket_id].add(attachment.id)
+    first_read = []
+    new_ids = {}
+    for ticket_id, snapshot in by_id.items():
         if snapshot.files is None:
-            snapshot.files = sorted(of_ticket[number])
-            unread.append(snapshot)
-        elif new := of_ticket[number] - set(snapshot.files):
-            added[number] = sorted(new)
-    TicketSnapshot.objects.bulk_update(unread, ["files"], batch_size=100)
-    return added
+            snapshot.files = sorted(current_ids[ticket_id])
+            first_read.append(snapshot)
+        elif added := current_ids[ticket_id] - set(snapshot.files):
+            new_ids[snapshot] = sorted(added)
+    TicketSnapshot.objects.bulk_update(first_read, ["files"], batch_size=100)
+    return new_ids
 
 
 def _changes(
-    reader: TicketReader, added: Mapping[TicketSnapshot, list[int]], entries: Entries
+    reader: TicketReader, new_ids: Mapping[TicketSnapshot, list[int]], entries: Entries
 ) -> dict[TicketSnapshot, list[Change]]:
-    if not added:
+    """Return the changes to report for the new files, with their authors and the entries they were saved with."""
+    if not new_ids:
         return {}
-    by_id = {snapshot.ticket.object_id: snapshot for snapshot in added}
-    found = list_attachments(
+    by_id = {snapshot.ticket.object_id: snapshot for snapshot in new_ids}
+    attachments = list_attachments(
         reader.client,
         reader.ticket_class,
         by_id,
@@ -148,64 +172,65 @@ def _changes(
         fields=FIELDS,
         deadline=DEADLINE_SECONDS,
     )
-    entry_keys = _entry_keys(reader, [snapshot.ticket for snapshot in added], entries)
+    entry_keys = _entry_keys(reader, [snapshot.ticket for snapshot in new_ids], entries)
     changes: dict[TicketSnapshot, list[Change]] = defaultdict(list)
-    for item in sorted(found, key=lambda item: item.id):
-        snapshot = by_id.get(item.integer("item_id"))
-        if snapshot is None or item.id not in added[snapshot]:
+    for attachment in sorted(attachments, key=lambda attachment: attachment.id):
+        snapshot = by_id.get(attachment.integer("item_id"))
+        if snapshot is None or attachment.id not in new_ids[snapshot]:
             continue
         author = author_of(
             reader.itop,
             reader.client,
-            item.integer("user_id"),
-            item.text("contact_id_friendlyname"),
+            attachment.integer("user_id"),
+            attachment.text("contact_id_friendlyname"),
             EventAuthor(person_id=int(snapshot.caller_id or 0)),
         )
         changes[snapshot].append(
             Change(
                 EventKind.FILE,
-                f"file:{item.id}",
-                happened_at=local_time(item.text("creation_date"), reader.itop.zone),
+                f"{FILE_KEY_PREFIX}{attachment.id}",
+                happened_at=local_time(attachment.text("creation_date"), reader.itop.zone),
                 author=author,
-                entry_key=entry_keys.get((snapshot.ticket.object_id, item.id), ""),
+                entry_key=entry_keys.get(FilePlace(snapshot.ticket.object_id, attachment.id), ""),
             )
         )
     return changes
 
 
-def _entry_keys(
-    reader: TicketReader, tickets: Sequence[Ticket], entries: Entries
-) -> dict[tuple[int, int], str]:
-    """Return the keys of the public entries that files were saved with, by the ids of the ticket and of the file.
+def _entry_keys(reader: TicketReader, tickets: Sequence[Ticket], entries: Entries) -> dict[FilePlace, str]:
+    """Return the key of the public entry that each file was saved with. `entries` are the new ones.
 
-    A file that was saved with a private entry, too, is left out: iTop does not mark it, only the history says so.
+    A file is left out if a private entry was saved together with it, too: it may belong to that one.
     """
-    written: dict[tuple[str, int], list[tuple[Ticket, NewEntry]]] = defaultdict(list)
+    by_position: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
     for ticket in tickets:
         for new in entries.get(ticket, []):
             if new.log == Log.PUBLIC:
-                written[new.code, new.index].append((ticket, new))
-    if not written:
-        return {}
-    keys = {}
-    for (code, index), places in sorted(written.items(), key=lambda item: item[0])[:MAX_ENTRIES]:
-        of_ticket = {ticket.object_id: new.key for ticket, new in places}
+                by_position[new.code, new.index][ticket.object_id] = new.key
+    keys: dict[FilePlace, str] = {}
+    for (code, index), keys_of_tickets in sorted(by_position.items())[:MAX_ENTRIES]:
         condition = f"l.attcode = {quote(code)} AND l.lastentry = {quote(index)}"
-        for number, file in _saved_with(reader, of_ticket, condition):
-            keys[number, file] = of_ticket[number]
-    codes = {profile.code(Log.PRIVATE) for profile in reader.profiles}
-    private = f"l.attcode IN ({', '.join(map(quote, sorted(codes)))})"
-    for place in _saved_with(reader, {number for number, _file in keys}, private) if keys else ():
+        for place in _saved_with(reader, keys_of_tickets, condition):
+            keys[place] = keys_of_tickets[place.ticket_id]
+    if not keys:
+        return {}
+    private_codes = sorted({profile.code(Log.PRIVATE) for profile in reader.profiles})
+    is_private = f"l.attcode IN ({', '.join(map(quote, private_codes))})"
+    for place in _saved_with(reader, {place.ticket_id for place in keys}, is_private):
         keys.pop(place, None)
     return keys
 
 
-def _saved_with(reader: TicketReader, tickets: Iterable[int], condition: str) -> list[tuple[int, int]]:
-    """Return the files that were saved together with such an entry, as (id of the ticket, id of the file)."""
-    tickets = tuple(tickets)
+def _saved_with(reader: TicketReader, ticket_ids: Iterable[int], condition: str) -> list[FilePlace]:
+    """Return the files of these tickets that were saved together with a log entry that meets the OQL condition.
+
+    iTop records the file and the entry in the same change. In the condition, `l` is the operation on the log.
+    """
+    ticket_ids = tuple(ticket_ids)
     query = "SELECT a FROM Attachment AS a JOIN CMDBChangeOpAttachmentAdded AS o ON o.attachment_id = a.id"
     query += " JOIN CMDBChange AS c ON o.change = c.id JOIN CMDBChangeOpSetAttributeCaseLog AS l ON l.change = c.id"
-    query += f" WHERE a.item_class = {quote(reader.ticket_class)} AND a.item_id IN ({ids(tickets)})"
+    query += f" WHERE a.item_class = {quote(reader.ticket_class)} AND a.item_id IN ({ids(ticket_ids)})"
     query += f" AND l.objclass = {quote(reader.ticket_class)} AND l.objkey = a.item_id AND {condition}"
     found = reader.client.get("Attachment", query, fields=("id", "item_id"), deadline=DEADLINE_SECONDS)
-    return [(item.integer("item_id"), item.id) for item in found if item.integer("item_id") in tickets]
+    places = [FilePlace(attachment.integer("item_id"), attachment.id) for attachment in found]
+    return [place for place in places if place.ticket_id in ticket_ids]

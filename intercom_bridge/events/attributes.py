@@ -1,7 +1,7 @@
-"""Keep the conversation attributes “iTop ticket” and “iTop status” up to date, for views and workflows of the inbox.
+"""Keep the conversation attributes “iTop ticket” and “iTop status” up to date.
 
-A conversation with several tickets shows the one that was linked last. Attributes are only updated where they exist in
-Intercom: `create_missing` creates them.
+Teammates use them in views and workflows of Intercom's inbox. If a conversation has several tickets, its attributes
+show the one that was linked last. Intercom must have the attributes first: `create_missing` creates them.
 """
 
 from __future__ import annotations
@@ -39,39 +39,48 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     STATUS: "The status of the linked ticket in iTop. The iTop bridge updates it.",
 }
 
+# Conversations of a workspace that are updated before the worker turns to other work.
 MAX_UPDATES_PER_TURN: Final = 50
-# An update takes at most three calls.
+# How long other workers leave a conversation alone. An update takes at most three calls.
 CLAIM_SECONDS: Final = 4 * CALL_SECONDS
-# Somebody may be creating them.
+# The pause after an update found that the attributes or the access token are missing or refused.
 MISSING_SECONDS: Final = 600.0
+# The pause after any other error.
 FAILED_SECONDS: Final = 60.0
 
 
 def outdated_conversations() -> QuerySet[Conversation]:
-    """Return the conversations whose attributes do not show their ticket, annotated with the `expected` state."""
+    """Return the conversations whose attributes are out of date.
+
+    They are annotated with `expected`, which `shown_attributes` has to become: the ticket's reference and status code,
+    or "" if no ticket is linked.
+    """
     links = TicketLink.objects.filter(conversation=OuterRef("pk"))
-    state = Concat("ticket__ref", Value(" "), "ticket__snapshot__status")
-    newest = links.order_by("-created_at", "-pk").annotate(state=state).values("state")[:1]
+    ref_and_status = Concat("ticket__ref", Value(" "), "ticket__snapshot__status")
+    newest = links.order_by("-created_at", "-pk").annotate(state=ref_and_status).values("state")[:1]
+    has_or_had_ticket = Q(Exists(links)) | ~Q(shown_attributes="")
     return (
-        Conversation.objects.filter(
-            Q(Exists(links)) | ~Q(shown_attributes=""), workspace__enabled=True, merged_away_at=0
-        )
+        Conversation.objects.filter(has_or_had_ticket, workspace__enabled=True, merged_away_at=0)
         .exclude(workspace__event_rules__updates_attributes=False)
         .annotate(expected=Coalesce(Subquery(newest), Value("")))
         .exclude(shown_attributes=F("expected"))
-        # A ticket that was not read yet.
+        # The status is still "" if the ticket was not read yet.
         .exclude(expected__endswith=" ")
         .select_related("workspace__itop", "workspace__profile")
     )
 
 
 def outdated_workspaces() -> QuerySet[Workspace]:
-    """Return the workspaces with such conversations."""
+    """Return the workspaces that have outdated conversations."""
     return Workspace.objects.filter(pk__in=outdated_conversations().order_by().values("workspace"))
 
 
 def update_outdated(workspace: Workspace) -> float | None:
-    """Update the attributes of some conversations. Return for how many seconds to leave the workspace alone."""
+    """Update the attributes of up to MAX_UPDATES_PER_TURN conversations.
+
+    Return for how many seconds the worker leaves the workspace alone. 0.0: it can continue at once. None: no attribute
+    was updated.
+    """
     if not workspace.access_token:
         return MISSING_SECONDS
     updated = 0
@@ -92,10 +101,11 @@ def update_outdated(workspace: Workspace) -> float | None:
 
 
 def update_attributes(conversation: Conversation) -> bool:
-    """Let the attributes that exist show the ticket that was linked last, or nothing if none is linked.
+    """Set the attributes to the ticket that was linked last, or clear them if none is linked.
 
-    Return False if another worker is doing it. Raise IntercomError or SecretDecryptionError. What Intercom rejects,
-    such as a value that is not an option of a list, is not repeated until the ticket changes.
+    Return False if they still have to be set, for example because another worker is doing it. If Intercom rejects a
+    value, such as one that is not an option of a list attribute, it is only sent again after the ticket has changed.
+    Raise IntercomError or SecretDecryptionError.
     """
     rows = Conversation.objects.filter(pk=conversation.pk)
     is_free = Q(attributes_claimed_until=None) | Q(attributes_claimed_until__lt=Now())
@@ -109,23 +119,28 @@ def update_attributes(conversation: Conversation) -> bool:
 
 
 def _update_claimed(conversation: Conversation) -> bool:
-    found = outdated_conversations().filter(pk=conversation.pk).first()
-    if found is None:
+    """Update a conversation that this worker has claimed. For the result, see `update_attributes`."""
+    outdated = outdated_conversations().filter(pk=conversation.pk).first()
+    if outdated is None:
+        # Another worker updated it before this one claimed it.
         return True
-    names = known_names(found.workspace)
-    values = {name: value for name, value in _values(found).items() if name in names}
-    client = intercom_client(found.workspace)
+    names = known_names(outdated.workspace)
+    values = {name: value for name, value in _values(outdated).items() if name in names}
+    client = intercom_client(outdated.workspace)
     try:
-        client.set_attributes(found.conversation_id, values)
+        client.set_attributes(outdated.conversation_id, values)
     except IntercomRejectedError as error:
-        if error.status != 404 and known_names(found.workspace, is_fresh=True) != names:
+        # Somebody may have deleted or renamed an attribute. Then the next turn sends only those that exist.
+        if error.status != 404 and known_names(outdated.workspace, is_fresh=True) != names:
             return False
-        log.warning("attributes.rejected", **found.names, status=error.status, code=error.intercom_code)
-    Conversation.objects.filter(pk=found.pk).update(shown_attributes=found.expected)  # type: ignore[attr-defined]
+        log.warning("attributes.rejected", **outdated.names, status=error.status, code=error.intercom_code)
+    shown = outdated.expected  # type: ignore[attr-defined]  # an annotation
+    Conversation.objects.filter(pk=outdated.pk).update(shown_attributes=shown)
     return True
 
 
 def _values(conversation: Conversation) -> dict[str, str | None]:
+    """Return the attributes' values by name. None clears an attribute."""
     link = TicketLink.objects.filter(conversation=conversation).order_by("created_at", "pk").last()
     if link is None:
         return {TICKET: None, STATUS: None}
@@ -137,10 +152,10 @@ def _values(conversation: Conversation) -> dict[str, str | None]:
 
 
 def known_names(workspace: Workspace, *, is_fresh: bool = False) -> frozenset[str]:
-    """Return which of the two attributes exist, and exactly once: Intercom rejects a name that two attributes have.
+    """Return the names of the two attributes, each only if Intercom has exactly one attribute with this name.
 
-    This is at most an hour old, or what Intercom returns now if `is_fresh`. Raise IntercomError or
-    SecretDecryptionError.
+    Intercom rejects a name that two attributes have. The answer may be an hour old unless `is_fresh`. Raise
+    IntercomError or SecretDecryptionError.
     """
 
     def ask() -> frozenset[str]:
@@ -154,11 +169,12 @@ def known_names(workspace: Workspace, *, is_fresh: bool = False) -> frozenset[st
 
 
 def create_missing(workspace: Workspace) -> list[str]:
-    """Create those of the two that Intercom does not have, and return their names. Raise as `known_names` does."""
+    """Create the attributes that Intercom does not have. Return their names. Raise as `known_names` does."""
     client = intercom_client(workspace)
     existing = client.conversation_attributes()
     missing = [name for name in DESCRIPTIONS if name not in existing]
     for name in missing:
         client.create_conversation_attribute(name, DESCRIPTIONS[name])
+    # The workers use the cached names.
     known_names(workspace, is_fresh=True)
     return missing

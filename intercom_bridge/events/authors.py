@@ -1,4 +1,4 @@
-"""Find out who wrote an entry: the ticket's caller, an agent, or somebody else, such as a colleague of the caller."""
+"""Find out who wrote an entry or added a file: the ticket's caller, an agent, or somebody else."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from .compare import EventAuthor
 
 log = structlog.get_logger(__name__)
 
-# An account rarely moves to another person.
+# A day is short enough, because an account rarely moves to another person.
 CACHE_SECONDS = 24 * 3600.0
 QUESTION = "person of account "
 
@@ -20,11 +20,10 @@ QUESTION = "person of account "
 def author_of(
     itop: ItopInstance, client: Client, account_id: int, name: str, caller: EventAuthor
 ) -> EventAuthor:
-    """Return the author of a change in iTop, and whether it is the ticket's caller.
+    """Return the author of a change in iTop. `caller` is the ticket's. Raise ItopError if iTop cannot answer now.
 
-    `account_id` and `name` are those that iTop recorded. The `account_id` is 0 for an entry that a REST client wrote
-    under a name without an account.
-    Raise ItopError if iTop cannot answer now.
+    iTop recorded `account_id` and `name` with the change. The `account_id` is 0 if a REST client wrote the entry under
+    a name without an account.
     """
     name = name[:200]
     if not account_id:
@@ -35,7 +34,10 @@ def author_of(
 
 
 def _person_of(itop: ItopInstance, client: Client, account_id: int) -> EventAuthor:
-    """Return the account's person (recording 269): unknown if it has none, or the bridge's account may not read it."""
+    """Return the account's person (recording 269).
+
+    The result is empty if the account has no person, or if the bridge's account is not allowed to read it.
+    """
     question = f"{QUESTION}{account_id}"
     cached = CachedAnswer.objects.fresh(itop, question, CACHE_SECONDS)
     if cached is None:
@@ -47,17 +49,18 @@ def _person_of(itop: ItopInstance, client: Client, account_id: int) -> EventAuth
 
 
 def _read_person(itop: ItopInstance, client: Client, account_id: int) -> dict[str, Any]:
-    persons = "SELECT Person AS p JOIN User AS u ON u.contactid = p.id"
-    is_asked = f"WHERE u.id = {quote(account_id)}"
+    """Return the account's person as a JSON value for the cache. Its id is 0 if the person is unknown."""
+    select = "SELECT Person AS p JOIN User AS u ON u.contactid = p.id"
+    where = f"WHERE u.id = {quote(account_id)}"
     try:
-        found = client.get("Person", f"{persons} {is_asked}", fields=("id", "friendlyname", "email"))
-        # Only a member of a team can be a ticket's agent.
-        members = f"{persons} JOIN lnkPersonToTeam AS l ON l.person_id = p.id {is_asked}"
-        is_agent = bool(found) and bool(client.get("Person", members, limit=1).total)
+        persons = client.get("Person", f"{select} {where}", fields=("id", "friendlyname", "email"))
+        # In iTop, only a member of a team can be a ticket's agent.
+        in_team = f"{select} JOIN lnkPersonToTeam AS l ON l.person_id = p.id {where}"
+        is_agent = bool(persons) and bool(client.get("Person", in_team, limit=1).total)
     except (ItopPermissionError, ItopRejectedError) as error:
         log.warning("authors.person_unreadable", itop=itop.name, error=type(error).__name__)
-        found, is_agent = Found(0), False
-    for row in found:
-        name, email = row.text("friendlyname")[:200], row.text("email")[:254]
-        return {"id": row.id, "name": name, "email": email, "is_agent": is_agent}
+        persons, is_agent = Found(0), False
+    for person in persons:
+        name, email = person.text("friendlyname")[:200], person.text("email")[:254]
+        return {"id": person.id, "name": name, "email": email, "is_agent": is_agent}
     return {"id": 0, "name": "", "email": "", "is_agent": False}

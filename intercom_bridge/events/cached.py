@@ -1,4 +1,4 @@
-"""Answers of Intercom that are kept in Django's cache for a while."""
+"""Cache Intercom's answers in Django's cache."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ def cached(
     seconds: Callable[[Answer], float] = lambda _answer: HOUR,
     is_fresh: bool = False,
 ) -> Answer:
-    """Return the cached answer, or that of `ask`, which is then cached for `seconds(answer)`: an hour by default.
+    """Return the cached answer. If there is none, call `ask`, and cache its answer for `seconds(answer)`.
 
-    `is_fresh`: ask in any case. Without Redis, ask every time. Raise what `ask` raises.
+    With `is_fresh`, call `ask` although there may be a cached answer. Raise what `ask` raises. While Redis cannot be
+    reached, call `ask` each time.
     """
     try:
-        found: Answer | None = None if is_fresh else cache.get(key)
+        answer: Answer | None = None if is_fresh else cache.get(key)
     except RedisError as error:
         log.warning("cache.unavailable", key=key, error=type(error).__name__)
         return ask()
-    if found is None:
-        found = ask()
+    if answer is None:
+        answer = ask()
         with suppress(RedisError):
-            cache.set(key, found, seconds(found))
-    return found
+            cache.set(key, answer, seconds(answer))
+    return answer

@@ -1,11 +1,11 @@
-"""Compare a ticket as iTop returned it with its snapshot. Makes no requests and stores nothing."""
+"""Find out what changed in a ticket since its snapshot was stored. Makes no requests and stores nothing."""
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,8 @@ from intercom_bridge.models import EventKind, Log, TicketProfile, TicketSnapshot
 from itop_client import ItopObject, LogEntry, read_log
 
 LAST_UPDATE = "last_update"
-# Fields of the snapshot that have the same code in every data model. Some classes lack some of them.
+# Fields of the snapshot, with the attribute of iTop from which each is read. These attributes have the same code in
+# every data model; some ticket classes lack some of them.
 STOCK_FIELDS = {
     LAST_UPDATE: LAST_UPDATE,
     "agent_id": "agent_id",
@@ -26,13 +27,18 @@ STOCK_FIELDS = {
 SNAPSHOT_FIELDS = frozenset({*STOCK_FIELDS, "status", "caller_id"})
 # States of iTop's standard life cycles, which all its ticket classes share.
 PENDING, RESOLVED, CLOSED = "pending", "resolved", "closed"
+# The key of a change that is a new file ends with the Attachment's id in iTop.
+FILE_KEY_PREFIX = "file:"
 DATE_FORMAT = "%Y-%m-%d %H:%M:%S"
-# iTop keeps about 300 entries. More digests are those of entries that were replaced.
+# For each log. iTop keeps about 300 entries in a log; the rest is for digests of entries that were replaced.
 MAX_DIGESTS = 600
 
 
 def attribute_codes(profile: TicketProfile, *, private: bool) -> dict[str, str]:
-    """Return the attributes to read, by the name of the snapshot's field or of the log."""
+    """Return the codes of the attributes to read from iTop. The private log is read only if `private`.
+
+    The keys are the names of the snapshot's fields, of the logs, and `caller_name`.
+    """
     logs = [Log.PUBLIC, Log.PRIVATE] if private else [Log.PUBLIC]
     caller = profile.code("caller_id")
     return (
@@ -44,9 +50,10 @@ def attribute_codes(profile: TicketProfile, *, private: bool) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class EventAuthor:
-    """Who did it, as far as iTop says. `person_id` is 0 and the texts are empty if unknown.
+    """The person who made a change in iTop. What is unknown is 0 or "".
 
-    is_customer: the ticket's caller. is_agent: a member of a team. A colleague of the caller is neither.
+    is_customer: this person is the ticket's caller.
+    is_agent: this person is a member of a team in iTop. A colleague of the caller is neither.
     """
 
     name: str = ""
@@ -61,11 +68,11 @@ class Change:
     """One change of a ticket.
 
     kind: an EventKind.
-    key: identifies the change within the ticket; the same change has the same key whenever it is read again.
-    happened_at: by iTop's clock; None if iTop does not say.
-    before, after: the values as people see them; "" for an entry.
-    content: the entry, the solution or the pending reason, as HTML of iTop.
-    entry_key: for a file, the key of the public entry that was saved together with it, otherwise "".
+    key: identifies the change within the ticket. It stays the same when the change is read again.
+    happened_at: by iTop's clock; None if iTop does not state it.
+    before, after: codes of states, or names of assignees; "" for entries and files.
+    content: the entry, the solution or the pending reason, as HTML from iTop.
+    entry_key: for a file, the key of the public entry that was saved together with it; otherwise "".
     """
 
     kind: str
@@ -80,11 +87,12 @@ class Change:
 
 @dataclass(frozen=True)
 class NewEntry:
-    """An entry of a log that the snapshot does not know.
+    """A log entry whose digest the snapshot does not contain.
 
-    log: "public_log" or "private_log"; `code` is its attribute in the data model.
-    index: its position in the log.
-    replaces: whether the snapshot knows another entry at this position.
+    log: "public_log" or "private_log".
+    code: the log's attribute in iTop's data model.
+    index: the entry's position in the log.
+    replaces: whether the snapshot has another entry at this position.
     """
 
     log: str
@@ -103,41 +111,45 @@ class NewEntry:
 class Difference:
     """How a ticket differs from its snapshot.
 
-    update: the new values of the snapshot's fields; empty if nothing is different.
-    changes: of the ticket's state, in the order in which people read them.
-    entries: new entries, whoever wrote them.
+    new_values: the snapshot's fields that differ, with their new values.
+    changes: changes of assignment and status, in the order in which they are reported.
+    entries: new log entries, whoever wrote them, including the bridge.
     """
 
-    update: dict[str, Any] = field(default_factory=dict)
+    new_values: dict[str, Any] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     entries: list[NewEntry] = field(default_factory=list)
 
 
 def compare(
-    snapshot: TicketSnapshot, found: ItopObject, profile: TicketProfile, codes: Mapping[str, str]
+    snapshot: TicketSnapshot, ticket: ItopObject, profile: TicketProfile, codes: Mapping[str, str]
 ) -> Difference:
-    """Return how the ticket differs from its snapshot. What was never read before is no change.
+    """Return how the ticket, as iTop returned it, differs from its snapshot.
 
-    `codes` are the attributes that were read: `attribute_codes` without those that the class does not have.
+    A value or log that is read for the first time only goes into `new_values`: it is reported as no change.
+    `codes` are the attributes that were read: `attribute_codes` without those that the ticket's class lacks.
     """
     difference = Difference()
     for name in SNAPSHOT_FIELDS & codes.keys():
         limit = TicketSnapshot._meta.get_field(name).max_length  # type: ignore[union-attr]  # they are columns
-        value = found.text(codes[name]).strip()[:limit]
+        value = ticket.text(codes[name]).strip()[:limit]
         if getattr(snapshot, name) != value:
-            difference.update[name] = value
-    # A log that is no longer read is forgotten: otherwise old entries would be news when it is read again.
-    remembered = {log: known for log, known in snapshot.entries.items() if log in codes}
+            difference.new_values[name] = value
+    # Forget a log that is no longer read. Otherwise, all entries since then would be reported when it is read again.
+    digests = {log: stored for log, stored in snapshot.entries.items() if log in codes}
     for log in Log:
-        if isinstance(entries := found.fields.get(codes.get(log.value, "")), Mapping):
-            known = snapshot.entries.get(log.value)
-            new, remembered[log.value] = _new_entries(
-                log.value, codes[log.value], read_log(entries), known or []
-            )
-            difference.entries += new if known is not None else []
-    if remembered != snapshot.entries:
-        difference.update["entries"] = remembered
-    difference.changes = list(_changes(snapshot, difference.update, profile))
+        entries = ticket.fields.get(codes.get(log.value, ""))
+        if not isinstance(entries, Mapping):
+            continue
+        stored = snapshot.entries.get(log.value)
+        new_entries, digests[log.value] = _new_entries(
+            log.value, codes[log.value], read_log(entries), stored or []
+        )
+        if stored is not None:
+            difference.entries += new_entries
+    if digests != snapshot.entries:
+        difference.new_values["entries"] = digests
+    difference.changes = list(_changes(snapshot, difference.new_values, profile))
     return difference
 
 
@@ -145,44 +157,48 @@ def compare(
 
 
 def digest(entry: LogEntry) -> str:
-    """Return what identifies an entry: a digest of its time and author, and one of its text."""
-    head = f"{entry.date}|{entry.user_id}|{entry.user_login}"
-    return f"{_short(head)}-{_short(''.join(entry.message.split()))}"
+    """Return what identifies an entry: a hash of its time and author, "-", and a hash of its text without spaces."""
+    time_and_author = f"{entry.date}|{entry.user_id}|{entry.user_login}"
+    return f"{_short_hash(time_and_author)}-{_short_hash(''.join(entry.message.split()))}"
 
 
-def _short(text: str) -> str:
+def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def _new_entries(
-    log: str, code: str, read: Iterable[LogEntry], known: Sequence[str]
+    log: str, code: str, entries: Sequence[LogEntry], stored: Sequence[str]
 ) -> tuple[list[NewEntry], list[str]]:
-    """Return the entries whose digests are not known, and the digests to remember.
+    """Return the entries that are new, and the digests to store. `stored` are the digests of the last comparison.
 
-    An entry at its old position with its old time and author is known, even if iTop now renders its text otherwise.
-    After somebody has replaced the log, an entry is known if its digest was anywhere in it.
+    An entry is not new if its position, time and author are unchanged, because iTop may render its text differently
+    later. Nor is it new if its digest is stored for another position, because somebody may have replaced the log.
     """
-    digests = [digest(entry) for entry in read]
-    others = Counter(known)
-    unplaced: list[NewEntry] = []
-    for index, (entry, value) in enumerate(zip(read, digests, strict=True)):
-        old = known[index] if index < len(known) else ""
-        if old.partition("-")[0] == value.partition("-")[0]:
-            others[old] -= 1
+    digests = [digest(entry) for entry in entries]
+    unmatched = Counter(stored)
+    candidates: list[NewEntry] = []
+    for index, (entry, entry_digest) in enumerate(zip(entries, digests, strict=True)):
+        old_digest = stored[index] if index < len(stored) else ""
+        if _hash_of_time_and_author(old_digest) == _hash_of_time_and_author(entry_digest):
+            unmatched[old_digest] -= 1
         else:
-            unplaced.append(NewEntry(log, code, index, value, entry, replaces=bool(old)))
+            candidates.append(NewEntry(log, code, index, entry_digest, entry, replaces=bool(old_digest)))
     new = []
-    for candidate in unplaced:
-        if others[candidate.digest] > 0:
-            others[candidate.digest] -= 1
+    for candidate in candidates:
+        if unmatched[candidate.digest] > 0:
+            unmatched[candidate.digest] -= 1
         else:
             new.append(candidate)
-    # Replaced entries are remembered, in case they come back.
-    return new, [*digests, *others.elements()][:MAX_DIGESTS]
+    # The digests of replaced entries are stored, too, because these entries may come back.
+    return new, [*digests, *unmatched.elements()][:MAX_DIGESTS]
+
+
+def _hash_of_time_and_author(entry_digest: str) -> str:
+    return entry_digest.partition("-")[0]
 
 
 def entry_change(new: NewEntry, author: EventAuthor, zone: dt.tzinfo) -> Change:
-    """Return the change that a new entry is."""
+    """Return the change to report for a new entry. `zone` is iTop's time zone."""
     if new.log == Log.PRIVATE:
         kind = EventKind.PRIVATE_ENTRY
     else:
@@ -197,7 +213,7 @@ def entry_change(new: NewEntry, author: EventAuthor, zone: dt.tzinfo) -> Change:
 
 
 def local_time(text: str, zone: dt.tzinfo) -> dt.datetime | None:
-    """Return the time that iTop writes as local time, or None if it is none."""
+    """Parse a local time of iTop, which is in the time zone `zone`. Return None if the text is not a time."""
     try:
         return dt.datetime.strptime(text, DATE_FORMAT).replace(tzinfo=zone)
     except ValueError:
@@ -207,43 +223,53 @@ def local_time(text: str, zone: dt.tzinfo) -> dt.datetime | None:
 # State
 
 
-def _changes(snapshot: TicketSnapshot, update: Mapping[str, Any], profile: TicketProfile) -> Iterator[Change]:
-    last_update = update.get(LAST_UPDATE, snapshot.last_update)
+def _changes(
+    snapshot: TicketSnapshot, new_values: Mapping[str, Any], profile: TicketProfile
+) -> Iterator[Change]:
+    """Yield the changes of assignment and status. `new_values` are the snapshot's fields that differ now."""
+    last_update = new_values.get(LAST_UPDATE, snapshot.last_update)
     happened_at = local_time(last_update, snapshot.ticket.itop.zone)
 
-    def now(name: str) -> str:
-        return str(update.get(name, getattr(snapshot, name)))
+    def current(name: str) -> str:
+        return str(new_values.get(name, getattr(snapshot, name)))
 
-    is_assigned = any(name in update and getattr(snapshot, name) for name in ("agent_id", "team_id"))
-    if is_assigned:
+    # A field that is still "" in the snapshot was never read. iTop's value for nobody is "0".
+    is_reassigned = any(name in new_values and getattr(snapshot, name) for name in ("agent_id", "team_id"))
+    if is_reassigned:
         yield Change(
             kind=EventKind.ASSIGNMENT,
-            key=f"assignment:{last_update}:{now('agent_id')}:{now('team_id')}",
+            key=f"assignment:{last_update}:{current('agent_id')}:{current('team_id')}",
             happened_at=happened_at,
             before=_assignee(snapshot.agent_name, snapshot.team_name),
-            after=_assignee(now("agent_name"), now("team_name")),
+            after=_assignee(current("agent_name"), current("team_name")),
         )
-    before, after = snapshot.status, now("status")
-    if not before or before == after or (is_assigned and (before, after) == ("new", "assigned")):
+    before, after = snapshot.status, current("status")
+    if not before or before == after:
         return
-    kind = _kind_of_status(before, after, {RESOLVED, CLOSED, *profile.excluded_states})
-    content = {EventKind.RESOLVED: now("solution"), EventKind.PENDING: now("pending_reason")}.get(kind, "")
+    if is_reassigned and (before, after) == ("new", "assigned"):
+        # iTop changes the status because of the assignment, which is reported already.
+        return
+    kind = _kind_of_status_change(before, after, {RESOLVED, CLOSED, *profile.excluded_states})
+    contents = {EventKind.RESOLVED: current("solution"), EventKind.PENDING: current("pending_reason")}
     yield Change(
         kind=kind,
         key=f"status:{last_update}:{after}",
         happened_at=happened_at,
         before=before,
         after=after,
-        content=content,
+        content=contents.get(kind, ""),
     )
 
 
 def _assignee(agent: str, team: str) -> str:
-    return f"{agent} ({team})" if agent and team else agent or team
+    if agent and team:
+        return f"{agent} ({team})"
+    return agent or team
 
 
-def _kind_of_status(before: str, after: str, finished: set[str]) -> EventKind:
-    by_state = {PENDING: EventKind.PENDING, RESOLVED: EventKind.RESOLVED, CLOSED: EventKind.CLOSED}
-    if after in by_state:
-        return by_state[after]
-    return EventKind.REOPENED if before in finished and after not in finished else EventKind.STATUS
+def _kind_of_status_change(before: str, after: str, finished_states: set[str]) -> EventKind:
+    kinds = {PENDING: EventKind.PENDING, RESOLVED: EventKind.RESOLVED, CLOSED: EventKind.CLOSED}
+    if after in kinds:
+        return kinds[after]
+    is_reopened = before in finished_states and after not in finished_states
+    return EventKind.REOPENED if is_reopened else EventKind.STATUS

@@ -1,4 +1,4 @@
-"""The files of events: which there are, which message they are posted with, and adding them to a teammate's message."""
+"""Store the files and pictures of events, and with which message each is posted."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from intercom_bridge.files.from_itop import pictures_of
 from intercom_bridge.models import EventKind, EventRules, FileToIntercom, OutgoingMessage, TicketEvent
 from intercom_bridge.models.event_rules import FileAction, rules_of
 
+from .compare import FILE_KEY_PREFIX
+
 Source = FileToIntercom.Source
-# How the key of a message begins that contains only files.
+# The prefix of `once_key` of a message that contains only files.
 FILES = "files:"
 
 
-def add_rows(events: Sequence[TicketEvent], rules: EventRules) -> None:
+def add_file_rows(events: Sequence[TicketEvent], rules: EventRules) -> None:
     """Store a row for each file and picture of these saved events, unless the rules report no files."""
     if rules.files == FileAction.NOTHING:
         return
     rows = []
     for event in events:
         if event.kind == EventKind.FILE:
-            number = int(event.key.removeprefix("file:"))
-            rows.append(FileToIntercom(event=event, source=Source.ATTACHMENT, object_id=number))
+            attachment_id = int(event.key.removeprefix(FILE_KEY_PREFIX))
+            rows.append(FileToIntercom(event=event, source=Source.ATTACHMENT, object_id=attachment_id))
             continue
         rows += [
             FileToIntercom(event=event, source=Source.PICTURE, object_id=picture.image_id, position=position)
@@ -37,22 +39,23 @@ def add_rows(events: Sequence[TicketEvent], rules: EventRules) -> None:
 def files_of_event(event: TicketEvent) -> list[FileToIntercom]:
     """Return the files that belong to an entry: the pictures in its text, and the files that were saved with it.
 
-    These are the rows of the event itself, without the copies of messages that teammates sent.
+    A file has another row for each message in which a teammate sent it to the customer. Only its first row is returned.
     """
     if event.pk is None:
         return []
     rows = FileToIntercom.objects.filter(Q(event=event) | Q(event__entry=event))
-    first: dict[tuple[int, int], FileToIntercom] = {}
+    first_rows: dict[tuple[int, int], FileToIntercom] = {}
     for row in rows.select_related("event__ticket__itop", "event__conversation__workspace").order_by("pk"):
-        first.setdefault((row.event_id, row.position), row)
-    return list(first.values())
+        first_rows.setdefault((row.event_id, row.position), row)
+    return list(first_rows.values())
 
 
 @transaction.atomic
 def attach_files(message: OutgoingMessage, event: TicketEvent) -> None:
-    """Have the files of an entry posted with a message of a teammate to the customer, if the workspace's rules do so.
+    """Add the files of an entry to the message with which a teammate sends the entry to the customer.
 
-    Call it in the transaction that creates the message: it must not be posted before.
+    Do nothing if the workspace's rules send no files to customers. Call this in the transaction that creates the
+    message, so that a worker cannot post the message without its files.
     """
     if rules_of(message.conversation.workspace).files != FileAction.WITH_REPLY:
         return
@@ -70,7 +73,7 @@ def attach_files(message: OutgoingMessage, event: TicketEvent) -> None:
 
 
 def rows_by_event(events: Sequence[TicketEvent]) -> dict[int, list[FileToIntercom]]:
-    """Return the rows of these events that have no message yet, by the primary key of the event."""
+    """Return the files of these events that have no message yet, by the event's primary key."""
     by_event: dict[int, list[FileToIntercom]] = defaultdict(list)
     for row in FileToIntercom.objects.filter(event__in=events, message=None).order_by("event", "position"):
         by_event[row.event_id].append(row)
@@ -80,23 +83,31 @@ def rows_by_event(events: Sequence[TicketEvent]) -> dict[int, list[FileToInterco
 def assign_files(
     events: Sequence[TicketEvent], messages: Sequence[OutgoingMessage], rules: EventRules
 ) -> None:
-    """Store which of the saved messages about these events each file is posted with: where its text is, or the note."""
-    of_plan = {message.pk for message in messages}
+    """Store with which of the saved messages about these events each file is posted.
+
+    This is the message that reports the file's event. If that is a reply to the customer and the rules keep files
+    internal, it is the note instead.
+    """
+    pks = {message.pk for message in messages}
+    # If there is a note for the files only, it is this one. Otherwise it is the note that reports other events.
     note = next((message for message in messages if message.is_note and is_about_files(message)), None)
-    note = note or next((event.message for event in events if event.message and event.message.is_note), None)
-    rows_of = rows_by_event(events)
-    rows = []
+    if note is None:
+        notes = (event.message for event in events if event.message and event.message.is_note)
+        note = next(notes, None)
+    files = rows_by_event(events)
+    assigned = []
     for event in events:
         message = event.message
-        if message is None or message.pk not in of_plan:
+        if message is None or message.pk not in pks:
             continue
         if not message.is_note and rules.files != FileAction.WITH_REPLY:
             message = note
-        for row in rows_of[event.pk]:
+        for row in files[event.pk]:
             row.message = message
-            rows.append(row)
-    FileToIntercom.objects.bulk_update(rows, ["message"])
+            assigned.append(row)
+    FileToIntercom.objects.bulk_update(assigned, ["message"])
 
 
 def is_about_files(message: OutgoingMessage) -> bool:
+    """Return whether the message contains nothing but files and pictures."""
     return message.once_key.startswith(FILES)

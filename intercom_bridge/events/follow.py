@@ -1,4 +1,4 @@
-"""Begin to follow tickets that were linked."""
+"""Begin to poll tickets that were linked, so that their changes are reported."""
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
@@ -7,12 +7,12 @@ from django.utils import timezone
 from intercom_bridge.models import ItopPoll, Ticket, TicketLink, TicketSnapshot
 from intercom_bridge.sync.writer import stopping
 
-# So that a transaction is short.
+# Tickets in one INSERT, so that it does not block other writers for long.
 MAX_AT_ONCE = 500
 
 
 def unfollowed_tickets() -> QuerySet[Ticket]:
-    """Return the linked tickets that are not polled: newly linked ones, and others that were linked again."""
+    """Return linked tickets that are not polled: newly linked ones, and finished ones that were linked again."""
     linked = TicketLink.objects.filter(ticket=OuterRef("pk"))
     linked_again = linked.filter(created_at__gt=OuterRef("snapshot__active_at"))
     return Ticket.objects.filter(
@@ -21,13 +21,12 @@ def unfollowed_tickets() -> QuerySet[Ticket]:
 
 
 def follow_tickets(_first: Ticket) -> None:
-    """Follow all these tickets from now on."""
+    """Begin to poll all unfollowed tickets, not only the one that the queue found."""
     while not stopping.is_set() and (tickets := list(unfollowed_tickets()[:MAX_AT_ONCE])):
-        # What happened before a ticket was linked again is no news.
+        # A ticket that was linked again gets a new snapshot: what happened while it was not linked is not reported.
         TicketSnapshot.objects.filter(ticket__in=tickets, poll_at=None).delete()
         TicketSnapshot.objects.bulk_create(
-            # By the database's clock, as everything that decides when a ticket is read: until then, nothing of it is
-            # news.
+            # The database's clock decides when a ticket is due, so it also sets this time.
             [TicketSnapshot(ticket=ticket, poll_at=Now()) for ticket in tickets],
             ignore_conflicts=True,
         )
@@ -35,5 +34,5 @@ def follow_tickets(_first: Ticket) -> None:
             ItopPoll.objects.get_or_create(
                 itop_id=itop_id, defaults={"swept_at": timezone.now(), "due_at": Now()}
             )
-            # An iTop that fails keeps its pause.
+            # Poll at once, so that few changes fall before the first read. An iTop that fails keeps its pause.
             ItopPoll.objects.filter(itop_id=itop_id, failures_in_a_row=0).update(due_at=Now())

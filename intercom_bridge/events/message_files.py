@@ -1,7 +1,7 @@
-"""The files of one outgoing message: read from iTop and named in its text before its first attempt, then uploaded.
+"""Read the files of an outgoing message from iTop, and name them in its text before it is posted.
 
-What the text says is stored before the message is posted, so that it is found in the conversation after an unknown
-outcome. A further attempt reads the files again, and leaves the text as it is.
+The text with the names is stored before the first attempt to post. After an unknown outcome the message is looked for
+by this text, so a further attempt reads the files again but leaves the text as it is.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from .note import file_lines, ticket_link
 log = structlog.get_logger(__name__)
 
 MB: Final = 1_000_000
-# Intercom documents no limit. Its answer is waited for, and a proxy may have one.
+# All files of a message. Intercom documents no limit, but the upload has a deadline, and a proxy may have a limit.
 MAX_POST_BYTES: Final = 20 * MB
-# The files that are not read within this time are posted with a further message.
+# Files that are not read within this time are posted with a further message.
 READ_SECONDS: Final = 60.0
+# The deadline of the call that reads a file's name from iTop's history.
 NAME_SECONDS: Final = 5.0
-# A message waits so long for an iTop that does not work, and for so many attempts, however old it is: a worker that was
-# killed may have had it for that time.
+# While iTop does not work, a message waits until it is this old and this many reads of its files have failed. The age
+# alone is not enough, because a worker that was killed may have held the message for that time.
 WAITS_FOR: Final = dt.timedelta(minutes=5)
 MIN_FAILED_READS: Final = 5
 
@@ -46,7 +47,7 @@ State = FileToIntercom.State
 
 
 class FilesNotReadyError(Exception):
-    """iTop cannot answer now. The message is to be posted a little later. `cause` says why."""
+    """iTop cannot return a file now, so the message has to wait. `cause` is iTop's error."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__()
@@ -54,6 +55,8 @@ class FilesNotReadyError(Exception):
 
 
 class MessageFiles:
+    """The files of one message. False if it has none."""
+
     def __init__(self, message: OutgoingMessage, reader: FileReader) -> None:
         self._message = message
         self._reader = reader
@@ -67,59 +70,65 @@ class MessageFiles:
         return bool(self._rows)
 
     def read(self) -> list[ReplyFile]:
-        """Return what is uploaded with the message, whose text now names its files. Raise FilesNotReadyError.
+        """Return the files to upload with the message, and store their names in its text. Raise FilesNotReadyError.
 
-        Files that are too many or too large together are moved to a further message.
+        If the files are too many or together too large, move the rest to a further message.
         """
         self._read_deadline = time.monotonic() + READ_SECONDS
         self._uploads = []
-        done = 0
+        count = 0
         for row in self._rows:
-            if (done and self._is_full(row)) or not self._read(row):
+            # Each message takes at least one file, so that all are posted in the end.
+            may_be_moved = count > 0
+            if (may_be_moved and self._is_for_further_message(row)) or not self._read(row):
                 break
-            done += 1
+            count += 1
         with transaction.atomic():
-            self._save(self._rows[:done], self._rows[done:])
-        self._rows = self._rows[:done]
+            self._save(self._rows[:count], self._rows[count:])
+        self._rows = self._rows[:count]
         return self._uploads
 
     def mark_rejected(self, detail: str) -> None:
-        """Store that Intercom rejected the files. The message is posted without them, and its text names them."""
+        """Store that Intercom rejected the files, so the message was posted without them."""
         rows = self._message.files.filter(state=State.NAMED)
         reason = detail[:MAX_REASON_DETAIL]
         rows.update(state=State.LINKED, reason_code=ReasonCode.INTERCOM_REJECTED, reason_detail=reason)
         self._uploads = []
 
-    def _is_full(self, row: FileToIntercom) -> bool:
-        """Return whether this file is for a further message. Those that the text names already are not."""
+    def _is_for_further_message(self, row: FileToIntercom) -> bool:
+        """Return whether this message has no room or no time left for the file."""
         if row.state != State.WAITING:
+            # An earlier attempt put the file's name into this message's text.
             return False
-        return len(self._uploads) >= MAX_FILES or time.monotonic() >= self._read_deadline or self._left() <= 0
+        has_max_files = len(self._uploads) >= MAX_FILES
+        return has_max_files or self._bytes_left() <= 0 or time.monotonic() >= self._read_deadline
 
-    def _left(self) -> int:
+    def _bytes_left(self) -> int:
         return MAX_POST_BYTES - sum(upload.size for upload in self._uploads)
 
     def _read(self, row: FileToIntercom) -> bool:
-        """Read the file, or store why it is not posted. Return False if it does not fit into this message."""
+        """Read the file, or set on the row why it is not uploaded. Return False if it is for a further message."""
         if row.state not in (State.WAITING, State.NAMED):
             return True
-        limit = settings.MAX_FILE_TO_INTERCOM_MB * MB
-        max_bytes = min(limit, self._left()) if self._uploads else limit
+        max_file_bytes = settings.MAX_FILE_TO_INTERCOM_MB * MB
+        max_bytes = min(max_file_bytes, self._bytes_left()) if self._uploads else max_file_bytes
         try:
             seconds = max(1.0, self._read_deadline - time.monotonic())
             file = self._reader.read(row, max_bytes=max_bytes, deadline=seconds)
         except FileNotPostedError as error:
             is_too_large = error.code == ReasonCode.FILE_TOO_LARGE_FOR_INTERCOM
-            if is_too_large and max_bytes < limit and row.state == State.WAITING:
+            if is_too_large and max_bytes < max_file_bytes and row.state == State.WAITING:
+                # It may fit into a message of its own.
                 return False
-            self._link(row, error.code, error.detail, name=error.name)
+            self._set_linked(row, error.code, error.detail, name=error.name)
         except (ItopError, SecretDecryptionError, OSError) as error:
             is_recent = timezone.now() - self._message.created_at < WAITS_FOR
             row.failed_reads += 1
             FileToIntercom.objects.filter(pk=row.pk).update(failed_reads=row.failed_reads)
             if is_recent or row.failed_reads < MIN_FAILED_READS:
                 raise FilesNotReadyError(error) from error
-            self._link(row, ReasonCode.FILE_NOT_READABLE, reason_of(error)[1])
+            _code, detail = reason_of(error)
+            self._set_linked(row, ReasonCode.FILE_NOT_READABLE, detail)
         else:
             if row.state == State.WAITING:
                 row.name, row.content_type, row.size = file.name, file.content_type, file.size
@@ -127,22 +136,25 @@ class MessageFiles:
             self._uploads.append(ReplyFile(file.path, file.name, file.content_type, file.size))
         return True
 
-    def _link(self, row: FileToIntercom, code: str, detail: str, *, name: str = "") -> None:
+    def _set_linked(self, row: FileToIntercom, code: str, detail: str, *, name: str = "") -> None:
+        """Set on the row that the message only names the file and links to it, and why."""
         if not row.name:
             row.name = name or name_in_history(row, deadline=NAME_SECONDS)
         row.state, row.reason_code, row.reason_detail = State.LINKED, code, detail[:MAX_REASON_DETAIL]
         log.info("file.linked", file=row.pk, code=code)
 
     def _save(self, rows: Sequence[FileToIntercom], rest: Sequence[FileToIntercom]) -> None:
+        """Store `rows`, and their names in the message's text. Move `rest` to a further message."""
         message = self._message
-        # `name` is erased with the content.
-        stored = dict(message.files.values_list("pk", "state"))
-        named = [row for row in rows if stored.get(row.pk) == State.WAITING]
+        stored_states = dict(message.files.values_list("pk", "state"))
+        # A row that has been named in the text before must not be named twice. Its `name` may be erased, so it says
+        # nothing about that.
+        to_name = [row for row in rows if stored_states.get(row.pk) == State.WAITING]
         fields = ["name", "content_type", "size", "state", "reason_code", "reason_detail"]
         FileToIntercom.objects.bulk_update(rows, fields)
-        if named:
+        if to_name:
             with translation.override(message.conversation.workspace.language):
-                message.body += file_lines(named, for_customer=not message.is_note)
+                message.body += file_lines(to_name, for_customer=not message.is_note)
             message.save(update_fields=["body"])
         if rest:
             ticket = rest[0].event.ticket

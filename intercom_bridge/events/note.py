@@ -1,4 +1,4 @@
-"""The texts that report changes of a ticket: internal notes, and replies to the customer."""
+"""Write the texts that report changes of a ticket, as internal notes and as replies to the customer."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ from intercom_bridge.models.reason import ReasonCode
 
 from .markup import to_intercom
 
-# A note about an older change says when it happened. A shorter time may be a difference between iTop's clock and ours.
+# A note states the time of a change that is older than this. A smaller age may be wrong, because clocks differ.
 SAYS_WHEN_AFTER = dt.timedelta(hours=2)
-# Characters of HTML in one message, and events that it names one by one.
+# The most characters of HTML for the events' contents in one message.
 MAX_LENGTH = 60_000
+# The most events that a message names. It states the number of the others.
 MAX_EVENTS = 100
 
 
@@ -40,28 +41,27 @@ def note_body(
 ) -> str:
     """Return the internal note about events of one ticket as HTML, in the workspace's language.
 
-    `pictured` are entries that are reported elsewhere, whose pictures are posted with this note. The names of files
-    are added when they are read (`file_lines`).
+    `pictured` are entries that a reply reports while their pictures are posted with this note. The names of files are
+    not included: the poster appends them after it has read the files (`file_lines`).
     """
     with translation.override(conversation.workspace.language):
-        return _joined(events, conversation) + "".join(
-            f"<p>{_pictures_headline(event)}</p>" for event in pictured
-        )
+        headlines = [f"<p>{_pictures_headline(event)}</p>" for event in pictured]
+        return _body(events, conversation) + "".join(headlines)
 
 
 def reply_body(events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules) -> str:
     """Return the reply to the customer about events of one ticket as HTML, in the workspace's language.
 
-    It contains no address of iTop's back office, and no agent's name unless the rules show it.
+    It contains no link to iTop's back office, and no agent's name unless the rules allow names.
     """
     with translation.override(conversation.workspace.language):
-        return _joined(events, conversation, rules)
+        return _body(events, conversation, rules)
 
 
 def headline(event: TicketEvent, *, count: int = 1) -> str:
-    """Return the sentence that says what happened, as HTML without a block, in the active language.
+    """Return the sentence for a note that says what happened, as inline HTML in the active language.
 
-    `count`: how many files there are, if it is about files.
+    `count` is the number of files, for an event of the kind FILE.
     """
     author, after = event.author_name, event.after
     sentences = {
@@ -106,8 +106,8 @@ def headline(event: TicketEvent, *, count: int = 1) -> str:
             else ngettext("New file in ticket {ticket}:", "{count} new files in ticket {ticket}:", count)
         ),
         EventKind.GONE: _(
-            "Ticket {ticket} was deleted in iTop, or the bridge's account may no longer see it. New messages are not "
-            "copied to it."
+            "Ticket {ticket} was deleted in iTop, or the bridge's account is no longer allowed to see it. New messages "
+            "are not copied to it."
         ),
     }
     return format_html(
@@ -127,42 +127,44 @@ def _pictures_headline(event: TicketEvent) -> str:
     return format_html(text, author=event.author_name, ticket=ticket_link(event.ticket))
 
 
-def file_lines(rows: Sequence[FileToIntercom], *, for_customer: bool) -> str:
+def file_lines(files: Sequence[FileToIntercom], *, for_customer: bool) -> str:
     """Return HTML that names the files of a message, in the active language.
 
-    In a note, each name is a link to iTop, and the files of several authors are listed by author. A file that is not
-    sent with the message is followed by the reason.
+    In a note, each name is a link to iTop. If the files have several authors, a note lists them by author. If a file is
+    not sent with the message, the reason follows its name.
     """
     by_author: dict[str, list[FileToIntercom]] = {}
-    for row in rows:
-        by_author.setdefault(row.event.author_name, []).append(row)
+    for file in files:
+        by_author.setdefault(file.event.author_name, []).append(file)
     if for_customer or len(by_author) == 1:
-        return f"<p>{_names_of_files(rows, for_customer=for_customer)}</p>"
+        return f"<p>{_names_of_files(files, for_customer=for_customer)}</p>"
     return "".join(
-        format_html("<p><b>{}</b><br>{}</p>", name or "iTop", _names_of_files(files, for_customer=False))
-        for name, files in by_author.items()
+        format_html(
+            "<p><b>{}</b><br>{}</p>", author or "iTop", _names_of_files(of_author, for_customer=False)
+        )
+        for author, of_author in by_author.items()
     )
 
 
-def _names_of_files(rows: Iterable[FileToIntercom], *, for_customer: bool) -> SafeString:
+def _names_of_files(files: Iterable[FileToIntercom], *, for_customer: bool) -> SafeString:
+    """Return one line of HTML for each file: its name, and its size or the reason why it is not sent."""
     lines = []
-    for row in rows:
-        name = row.name or (_("a picture") if row.source == FileToIntercom.Source.PICTURE else _("a file"))
-        shown = name if for_customer else format_html('<a href="{}">{}</a>', file_url(row), name)
-        if row.state != FileToIntercom.State.LINKED:
+    for file in files:
+        unnamed = _("a picture") if file.source == FileToIntercom.Source.PICTURE else _("a file")
+        name = file.name or unnamed
+        shown = name if for_customer else format_html('<a href="{}">{}</a>', file_url(file), name)
+        if file.state != FileToIntercom.State.LINKED:
             text = "{file} ({size})"
-        elif row.reason_code == ReasonCode.FILE_TOO_LARGE_FOR_INTERCOM:
+        elif file.reason_code == ReasonCode.FILE_TOO_LARGE_FOR_INTERCOM:
             text = _("{file}: too large to be sent here")
         else:
             text = _("{file}: could not be sent here")
-        lines.append(format_html(text, file=shown, size=filesizeformat(row.size)))
+        lines.append(format_html(text, file=shown, size=filesizeformat(file.size)))
     return SafeString("<br>".join(lines))
 
 
-def _joined(
-    events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules | None = None
-) -> str:
-    """Return the sentences and contents; with `rules`, as customers may read them."""
+def _body(events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules | None = None) -> str:
+    """Return the sentences and contents of a note or, with `rules`, of a reply to the customer."""
 
     def sentence_of(event: TicketEvent, count: int = 1) -> str:
         if rules:
@@ -174,21 +176,24 @@ def _joined(
         return sentence
 
     pieces: list[str] = []
-    left = MAX_LENGTH
+    length_left = MAX_LENGTH
     others = [event for event in events if event.kind != EventKind.FILE]
     for event in others[:MAX_EVENTS]:
-        content = _content(event, max_length=left, rules=rules)
-        left -= len(content)
+        content = _content(event, max_length=length_left, rules=rules)
+        length_left -= len(content)
         pieces += [f"<p>{sentence_of(event)}</p>", content]
     if len(others) > MAX_EVENTS:
         pieces.append(f"<p>{further_changes(len(others) - MAX_EVENTS)}</p>")
-    # The files' names follow at the end.
-    pieces += [f"<p>{sentence_of(files[0], len(files))}</p>" for files in _files_alone(events)]
+    # These come last, because the poster appends the names of the files.
+    pieces += [f"<p>{sentence_of(files[0], len(files))}</p>" for files in _files_by_author(events)]
     return "".join(pieces)
 
 
-def _files_alone(events: Sequence[TicketEvent]) -> list[list[TicketEvent]]:
-    """Return the files by author, without those whose entry is reported in the same message."""
+def _files_by_author(events: Sequence[TicketEvent]) -> list[list[TicketEvent]]:
+    """Return the events about files, one list for each author.
+
+    A file needs no sentence of its own if the same message reports the entry that it was saved with, so it is left out.
+    """
     reported = {event.pk for event in events}
     by_author: dict[str, list[TicketEvent]] = {}
     for event in events:
@@ -202,6 +207,7 @@ def further_changes(count: int) -> str:
 
 
 def _reply_sentence(event: TicketEvent, rules: EventRules) -> str:
+    """Return the sentence for a reply that says to the customer what happened, as inline HTML."""
     author = event.author_name if rules.shows_agent_names else ""
     after = event.after
     sentences = {
@@ -233,20 +239,25 @@ def _reply_sentence(event: TicketEvent, rules: EventRules) -> str:
 
 
 def _content(event: TicketEvent, *, max_length: int, rules: EventRules | None) -> str:
+    """Return the event's entry, solution or pending reason as HTML for a note or, with `rules`, for a reply."""
     markup = event.content
+    # Depending on the data model, a pending reason is plain text or HTML.
     if event.kind == EventKind.PENDING and not markup.lstrip().startswith("<"):
         markup = text_to_html(markup)
     if rules is None:
         return to_intercom(markup, event.ticket.itop, max_length=max_length)
-    return for_customer(markup, event.ticket, rules, max_length=max_length)
+    return html_for_customer(markup, event.ticket, rules, max_length=max_length)
 
 
-def for_customer(markup: str, ticket: Ticket, rules: EventRules, *, max_length: int = MAX_LENGTH) -> str:
-    """Return iTop's HTML as a customer may read it. Mentions of agents are no names if the rules hide these."""
+def html_for_customer(markup: str, ticket: Ticket, rules: EventRules, *, max_length: int = MAX_LENGTH) -> str:
+    """Return iTop's HTML as HTML for Intercom that can be sent to the customer.
+
+    If the rules hide agents' names, mentions of anybody but the ticket's caller become “a colleague”.
+    """
     only_person = None
     if not rules.shows_agent_names:
-        caller = TicketSnapshot.objects.filter(ticket=ticket).values_list("caller_id", flat=True).first()
-        only_person = int(caller or 0)
+        caller_id = TicketSnapshot.objects.filter(ticket=ticket).values_list("caller_id", flat=True).first()
+        only_person = int(caller_id or 0)
     return to_intercom(markup, ticket.itop, for_customer=True, only_person=only_person, max_length=max_length)
 
 

@@ -1,7 +1,7 @@
-"""Recognise the entries that a bridge wrote: by what this one wrote, or by the idempotency key in iTop's history.
+"""Recognise which new log entries a bridge wrote: this bridge by its stored items, any bridge by idempotency keys.
 
-Never by author: an agent may write under the same account. Any bridge's key counts, so that two bridges on one iTop do
-not report each other's messages.
+The keys are in iTop's history. An entry's author proves nothing, because an agent may write under the same account.
+The keys of other bridges count, too, so that two bridges on one iTop do not report each other's messages.
 """
 
 from __future__ import annotations
@@ -22,109 +22,125 @@ log = structlog.get_logger(__name__)
 
 # How the idempotency keys of messages begin (sync/message.py).
 KEY_PATTERNS = ("Intercom message %", "Intercom first message %", "Intercom redaction of message %")
-# Positions in logs that one query asks about, of any number of tickets: nested conditions need space on a stack.
+# Positions in logs that one query asks about, for any number of tickets. A query with many more nested conditions could
+# exceed iTop's stack.
 MAX_POSITIONS = 20
 
 Entries = dict[Ticket, list[NewEntry]]
-Place = tuple[Ticket, NewEntry]
+TicketEntry = tuple[Ticket, NewEntry]
 
 
 def foreign_entries(itop: ItopInstance, client: Client, entries: Entries) -> Entries:
-    """Return the entries that no bridge wrote. `entries` are of tickets of one class.
+    """Return the new entries without those that a bridge wrote. All tickets are of one class.
 
     Raise ItopError if iTop cannot answer now.
     """
     unknown = [
-        (ticket, new) for ticket, of_ticket in entries.items() for new in _not_written_here(ticket, of_ticket)
+        (ticket, new)
+        for ticket, of_ticket in entries.items()
+        for new in _written_elsewhere(ticket, of_ticket)
     ]
-    # Of an entry that was replaced, the history may have the operation of the one before.
+    # iTop is not asked about an entry that replaced another one, because the operation that the history has for this
+    # position may be that of the other entry. Nor is it asked about logs whose changes are not in the history.
     asked = [
         (ticket, new)
         for ticket, new in unknown
         if not new.replaces and itop.tracked_logs.get(f"{ticket.ticket_class}.{new.code}") is not False
     ]
-    marked: set[tuple[int, str]] = set()
+    by_bridges: set[tuple[int, str]] = set()
     try:
         for batch in _batches(asked):
-            marked |= _marked(client, batch)
+            by_bridges |= _with_idempotency_key(client, batch)
     except (ItopPermissionError, ItopRejectedError) as error:
-        # What this bridge wrote is already left out.
+        # Without the history, only the entries of this bridge are recognised.
         log.warning("own_writes.history_unreadable", itop=itop.name, error=type(error).__name__)
     foreign: Entries = defaultdict(list)
     for ticket, new in unknown:
-        if (ticket.pk, new.key) not in marked:
+        if (ticket.pk, new.key) not in by_bridges:
             foreign[ticket].append(new)
     return foreign
 
 
-def _not_written_here(ticket: Ticket, entries: Iterable[NewEntry]) -> list[NewEntry]:
-    """Return the entries that match none of the ticket's deliveries in time, author and content.
+def _written_elsewhere(ticket: Ticket, entries: Iterable[NewEntry]) -> list[NewEntry]:
+    """Return the entries that this bridge did not write.
 
-    A delivery's item is stored before it is written, so it is known even if its outcome is not.
+    An entry is this bridge's if it matches the item of a delivery in time, author and content. The item is the entry as
+    it is sent to iTop. It is stored before that, so an entry is recognised even if the outcome of its write is unknown.
     """
+    zone = ticket.itop.zone
     items: dict[tuple[str, str], list[Any]] = defaultdict(list)
     deliveries = Delivery.objects.filter(ticket=ticket, item__isnull=False)
     for log_name, item in deliveries.order_by("pk").values_list("log", "item"):
-        items[log_name, local_date(item or {}, ticket.itop.zone)].append(item)
-    zone = ticket.itop.zone
-    return [
-        new
-        for new in entries
-        if not any(LogMatcher([new.entry], zone).take(item) for item in items[new.log, new.entry.date])
-    ]
+        items[log_name, local_date(item or {}, zone)].append(item)
+
+    def is_written_here(new: NewEntry) -> bool:
+        matcher = LogMatcher([new.entry], zone)
+        return any(matcher.take(item) for item in items[new.log, new.entry.date])
+
+    return [new for new in entries if not is_written_here(new)]
 
 
-def _batches(places: Iterable[Place]) -> Iterator[list[Place]]:
-    by_position: dict[tuple[str, int], list[Place]] = defaultdict(list)
-    for ticket, new in places:
+def _batches(ticket_entries: Iterable[TicketEntry]) -> Iterator[list[TicketEntry]]:
+    """Yield the entries in batches of MAX_POSITIONS positions (attribute and index) each."""
+    by_position: dict[tuple[str, int], list[TicketEntry]] = defaultdict(list)
+    for ticket, new in ticket_entries:
         by_position[new.code, new.index].append((ticket, new))
     positions = sorted(by_position)
     for start in range(0, len(positions), MAX_POSITIONS):
-        yield [
-            place for position in positions[start : start + MAX_POSITIONS] for place in by_position[position]
-        ]
+        batch: list[TicketEntry] = []
+        for position in positions[start : start + MAX_POSITIONS]:
+            batch += by_position[position]
+        yield batch
 
 
-def _marked(client: Client, places: list[Place]) -> set[tuple[int, str]]:
-    """Return the entries that have an idempotency key in iTop's history, as (ticket's pk, key of the entry).
+def _with_idempotency_key(client: Client, ticket_entries: list[TicketEntry]) -> set[tuple[int, str]]:
+    """Return the entries that have an idempotency key in iTop's history, as (ticket's primary key, entry's key).
 
-    iTop tells which tickets match, not which entries. One call asks about all entries, which is enough if none is a
-    bridge's. Of the tickets that it returns, the first, second ... entries are asked about, all tickets together.
+    A query returns tickets, not entries. The first query asks about all entries at once. It usually returns no ticket,
+    because most entries are not a bridge's. Of the tickets that it returns, each query asks about one entry per ticket:
+    first about the first entry of each ticket, then about the second, and so on.
     """
-    suspected = _matching(client, places)
-    rest: dict[Ticket, list[NewEntry]] = defaultdict(list)
-    for ticket, new in places:
+    suspected = _tickets_with_operation(client, ticket_entries)
+    remaining: dict[Ticket, list[NewEntry]] = defaultdict(list)
+    for ticket, new in ticket_entries:
         if ticket.object_id in suspected:
-            rest[ticket].append(new)
-    marked: set[tuple[int, str]] = set()
-    for position in range(max(map(len, rest.values()), default=0)):
-        asked = [(ticket, new[position]) for ticket, new in rest.items() if position < len(new)]
-        matching = _matching(client, asked)
-        ours = [(ticket, new) for ticket, new in asked if ticket.object_id in matching]
-        # iTop loses one of two simultaneous saves, but both leave an operation. Then the entry that is there may be
-        # somebody else's, as this bridge would know its own.
-        shared = _matching(client, ours, with_key=False)
-        marked |= {(ticket.pk, new.key) for ticket, new in ours if ticket.object_id not in shared}
-    return marked
+            remaining[ticket].append(new)
+    by_bridges: set[tuple[int, str]] = set()
+    longest = max(map(len, remaining.values()), default=0)
+    for number in range(longest):
+        asked = [(ticket, new[number]) for ticket, new in remaining.items() if number < len(new)]
+        matching = _tickets_with_operation(client, asked)
+        with_key = [(ticket, new) for ticket, new in asked if ticket.object_id in matching]
+        # When two saves of a log are concurrent, both leave an operation with the same position, but iTop loses one of
+        # the entries. The entry in the log may be the one without a key, so it is reported. This bridge's own entries
+        # are not among these: `_written_elsewhere` has recognised them.
+        shared = _tickets_with_operation(client, with_key, has_key=False)
+        by_bridges |= {(ticket.pk, new.key) for ticket, new in with_key if ticket.object_id not in shared}
+    return by_bridges
 
 
-def _matching(client: Client, places: list[Place], *, with_key: bool = True) -> set[int]:
-    """Return the ids of the tickets of which any of these entries has an operation with (without) such a key."""
-    if not places:
+def _tickets_with_operation(
+    client: Client, ticket_entries: list[TicketEntry], *, has_key: bool = True
+) -> set[int]:
+    """Return the ids of the tickets where one of these entries has an operation in iTop's history.
+
+    Only operations with a bridge's idempotency key count or, if not `has_key`, only those without one.
+    """
+    if not ticket_entries:
         return set()
-    ticket_class = places[0][0].ticket_class
+    ticket_class = ticket_entries[0][0].ticket_class
     by_position: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for ticket, new in places:
+    for ticket, new in ticket_entries:
         by_position[new.code, new.index].append(ticket.object_id)
-    conditions = [
-        f"(o.attcode = {quote(code)} AND o.lastentry = {quote(index)} AND t.id IN ({ids(tickets)}))"
-        for (code, index), tickets in by_position.items()
-    ]
-    # OQL has no NOT for a condition in parentheses.
-    joined, operator = (" OR ", "LIKE") if with_key else (" AND ", "NOT LIKE")
-    keys = joined.join(f"o.userinfo {operator} {quote(pattern)}" for pattern in KEY_PATTERNS)
+    is_entry = " OR ".join(
+        f"(o.attcode = {quote(code)} AND o.lastentry = {quote(index)} AND t.id IN ({ids(ticket_ids)}))"
+        for (code, index), ticket_ids in by_position.items()
+    )
+    # OQL has no NOT for a condition in parentheses, so each pattern is negated.
+    junction, operator = (" OR ", "LIKE") if has_key else (" AND ", "NOT LIKE")
+    is_wanted = junction.join(f"o.userinfo {operator} {quote(pattern)}" for pattern in KEY_PATTERNS)
     query = (
         f"SELECT {ticket_class} AS t JOIN CMDBChangeOpSetAttributeCaseLog AS o ON o.objkey = t.id"
-        f" WHERE o.objclass = {quote(ticket_class)} AND ({keys}) AND ({' OR '.join(conditions)})"
+        f" WHERE o.objclass = {quote(ticket_class)} AND ({is_wanted}) AND ({is_entry})"
     )
     return {ticket.id for ticket in client.get(ticket_class, query, fields=("id",))}

@@ -1,8 +1,9 @@
 """Poll an iTop for changes of linked tickets, and record them.
 
-`last_update` tells which tickets may have changed; what changed is found by comparing them with their snapshots. All
-times of iTop are compared with times of iTop only. Each snapshot stores up to which `last_update` its iTop had been
-read, so a poll that fails or is killed loses nothing. When rows are due is decided by the database's clock.
+A ticket's `last_update` shows whether the ticket may have changed. A comparison with its snapshot shows what changed.
+iTop's times are only compared with other times of the same iTop, never with our clocks. Each snapshot stores the iTop's
+highest `last_update` at the time of its last read, so a poll that fails or is killed loses nothing. The database's
+clock decides when rows are due.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -43,21 +45,24 @@ from .authors import author_of
 from .compare import LAST_UPDATE, Change, EventAuthor, compare, digest, entry_change
 from .own_writes import Entries, foreign_entries
 from .reading import DEADLINE_SECONDS, TicketReader
-from .record import record, state_of
+from .record import record, version_of
 from .sweep import sweep
 
 log = structlog.get_logger(__name__)
 
+# Tickets in one poll. After each failure in a row the number is halved, in case iTop cannot handle so many.
 MAX_TICKETS = 1000
-# After failures fewer tickets are read, in case it is the number that iTop cannot handle.
 MIN_TICKETS = 50
 LEASE_SECONDS = 3 * DEADLINE_SECONDS
+# Tickets in which something happened this recently are polled most often.
 ACTIVE_FOR = dt.timedelta(hours=1)
+# A ticket in a final state is no longer polled after this time without activity.
 FOLLOWED_FOR = dt.timedelta(days=7)
-# In a ticket that this bridge created, entries are news from the creation on, unless the first poll is later than this.
+# The first poll of a ticket usually reports no entries, because they may be older than the link. If this bridge created
+# the ticket within this time, the entries that were added since then are reported.
 NEW_TICKET_AGE = dt.timedelta(days=1)
-# If more tickets than this disappear together, the account has probably lost the right to see them. Nobody is told
-# that they are gone until they have been away for a day.
+# If more tickets than this are missing at the same time, the account has probably lost the right to see them. Then a
+# ticket is only reported as gone after it has been missing for GONE_AFTER.
 MAX_GONE_AT_ONCE = 10
 GONE_AFTER = dt.timedelta(days=1)
 
@@ -67,15 +72,18 @@ class LeaseLostError(Exception):
 
 
 def poll_soon(tickets: QuerySet[Ticket]) -> None:
-    """Have these tickets compared with iTop at once."""
+    """Make these tickets and their files due, and wake a worker to poll them."""
     TicketSnapshot.objects.filter(ticket__in=tickets).update(poll_at=Now(), files_read_at=None)
     ItopPoll.objects.filter(itop__in=tickets.values("itop")).update(due_at=Now())
-    # Polls are looked for all the time. The slow queries of other queues must not follow each push.
+    # Wake only the queues that are cheap to query: pushes are frequent, and the queries of other queues are slow.
     wake(INCOMING)
 
 
 def poll_itop(poll: ItopPoll) -> None:
-    """Read the due tickets of an iTop, and record what changed. Store an error of iTop on the row."""
+    """Read the due tickets of an iTop, and record what changed. Store an error of iTop on `poll`.
+
+    Do nothing if another worker polls this iTop.
+    """
     lease = take_lease(poll, LEASE_SECONDS)
     if lease is None:
         return
@@ -91,17 +99,19 @@ class _Poll:
 
     def __init__(self, poll: ItopPoll, lease: Lease) -> None:
         self._poll, self._lease, self._itop = poll, lease, poll.itop
-        # The highest `last_update` of a ticket that changed.
+        # The highest `last_update` of the tickets that this and earlier polls have read.
         self._newest = poll.newest_update
         self._error: Exception | None = None
-        # Why some tickets could not be compared although iTop answered.
+        # Reason code and detail if iTop answered, but some tickets could not be compared.
         self._problem: tuple[str, str] = (ReasonCode.NONE, "")
-        self._limit = max(MIN_TICKETS, MAX_TICKETS >> min(poll.failures_in_a_row, 10))
+        halvings = min(poll.failures_in_a_row, 10)
+        self._limit = max(MIN_TICKETS, MAX_TICKETS // 2**halvings)
 
     def run(self) -> None:
+        """Sweep if that is due, read the due tickets, record their changes, and store how the poll ended."""
         ItopPoll.objects.filter(pk=self._poll.pk).update(due_at=_from_now(LEASE_SECONDS))
         try:
-            # A poll of many changes makes many calls, and records nothing if one of them fails.
+            # A poll of many changes makes many calls. If one of them failed, the answers of all others would be lost.
             client = itop_client(self._itop).repeating_reads()
             if self._poll.is_sweep_due:
                 self._newest = sweep(self._poll, client, self._keep_lease)
@@ -109,7 +119,7 @@ class _Poll:
             self._error = error
         snapshots = self._claim()
         for ticket_class, of_class in _by_class(snapshots).items():
-            # Another error is about the whole iTop.
+            # These two errors concern one class of tickets. After any other error, all classes would fail.
             if self._error and not isinstance(self._error, ItopPermissionError | ItopRejectedError):
                 self._postpone(of_class)
                 continue
@@ -121,17 +131,17 @@ class _Poll:
         self._save(has_more=len(snapshots) == self._limit)
 
     def _claim(self) -> list[TicketSnapshot]:
-        """Return the due snapshots, leased for LEASE_SECONDS.
+        """Return the due snapshots, and make them due again only after LEASE_SECONDS.
 
-        If a push makes one due again in the meantime, `_mark_read` leaves it due.
+        A push may make a snapshot due during the poll. Then `_mark_read` leaves it due.
         """
-        # The long fields are only loaded for the snapshots that changed.
+        # The long fields are loaded later, and only for the tickets that may have changed.
         due = TicketSnapshot.objects.due(self._itop).defer("entries", "solution", "pending_reason")
         snapshots = list(due[: self._limit])
-        _rows(snapshots).update(poll_at=_from_now(LEASE_SECONDS))
+        _rows_of(snapshots).update(poll_at=_from_now(LEASE_SECONDS))
         for snapshot in snapshots:
             if snapshot.ticket.gone_at is not None:
-                # Only a read without the condition on `last_update` shows whether iTop has the ticket again.
+                # "" means: read this ticket even if it has not changed. Only this shows whether iTop has it again.
                 snapshot.seen_until = ""
         return snapshots
 
@@ -142,60 +152,93 @@ class _Poll:
     def _read(self, reader: TicketReader, snapshots: list[TicketSnapshot]) -> None:
         """Record what changed in these tickets, all of the reader's class. Raise ItopError."""
         self._keep_lease()
-        found = reader.changed(snapshots, self._poll.newest_update)
+        returned = reader.changed(snapshots, self._poll.newest_update)
         by_id = {snapshot.ticket.object_id: snapshot for snapshot in snapshots}
-        failed = self._record_changes(reader, by_id, found)
-        found_ids = {ticket.id for ticket in found}
-        missing = [row for row in snapshots if not row.seen_until and row.ticket.object_id not in found_ids]
+        failed = self._record_changes(self._find_changes(reader, by_id, returned))
+        returned_ids = {ticket.id for ticket in returned}
+        # A ticket with a `seen_until` is only returned if it may have changed, so its absence means nothing.
+        missing = [
+            snapshot
+            for snapshot in snapshots
+            if not snapshot.seen_until and snapshot.ticket.object_id not in returned_ids
+        ]
         self._note_missing(missing)
-        left = {row.pk for row in (*failed, *missing)}
-        self._mark_read([row for row in snapshots if row.pk not in left])
-        TicketSnapshot.objects.filter(pk__in=left, poll_at__isnull=False).update(
+        not_read = {snapshot.pk for snapshot in (*failed, *missing)}
+        self._mark_read([snapshot for snapshot in snapshots if snapshot.pk not in not_read])
+        TicketSnapshot.objects.filter(pk__in=not_read, poll_at__isnull=False).update(
             poll_at=_from_now(settings.ITOP_POLL_IDLE_SECONDS)
         )
 
-    def _record_changes(
-        self, reader: TicketReader, by_id: dict[int, TicketSnapshot], found: Sequence[ItopObject]
-    ) -> list[TicketSnapshot]:
-        """Compare the tickets with their snapshots, and record what changed. Return those that could not be."""
-        comparisons = _compared(reader, by_id, found)
-        foreign = self._foreign_entries(reader, comparisons)
-        files = find_added_files(reader, [row.snapshot for row in comparisons], foreign)
-        again = self._read_again(reader, [ticket for ticket, added in files.items() if added.is_apart])
-        written = self._foreign_entries(reader, again)
-        comparisons = [row for row in comparisons if row.ticket not in written]
-        comparisons += [row for row in again if row.ticket in written]
-        foreign = {**foreign, **written}
-        self._find_files_again(reader, [row.snapshot for row in again], files, written)
+    def _find_changes(
+        self, reader: TicketReader, by_id: dict[int, TicketSnapshot], returned: Sequence[ItopObject]
+    ) -> _Changes:
+        """Compare the tickets with their snapshots, and find out who wrote the new entries and which files are new.
+
+        `by_id` has the snapshots by the tickets' ids in iTop.
+        """
+        comparisons = _compared(reader, by_id, returned)
+        entries = self._foreign_entries(reader, comparisons)
+        files = find_added_files(reader, [comparison.snapshot for comparison in comparisons], entries)
+        # If a file has no entry, an agent may have saved both after the tickets were read. Then read the entry now.
+        without_entry = [ticket for ticket, added in files.items() if added.has_file_without_entry]
+        second = self._read_again(reader, without_entry)
+        second_entries = self._foreign_entries(reader, second)
+        self._find_files_again(reader, [comparison.snapshot for comparison in second], files, second_entries)
+        # A second comparison contains all that the first one found, because the snapshot is the same.
+        return _Changes(
+            [
+                *(comparison for comparison in comparisons if comparison.ticket not in second_entries),
+                *(comparison for comparison in second if comparison.ticket in second_entries),
+            ],
+            entries={**entries, **second_entries},
+            files=files,
+            read_twice=frozenset(second_entries),
+        )
+
+    def _record_changes(self, changes: _Changes) -> list[TicketSnapshot]:
+        """Record the changes ticket by ticket. Return the snapshots of the tickets for which this failed."""
+        files = dict(changes.files)
         failed = []
-        for comparison in comparisons:
+        for comparison in changes.comparisons:
             self._keep_lease()
-            try:
-                comparison.record(foreign, files.pop(comparison.ticket, None))
-            except (ItopError, OperationalError):
-                raise
-            except Exception:
-                # It must not keep the changes of other tickets from being reported.
-                log.exception("itop.poll_ticket_failed", ticket=comparison.ticket.ref)
-                self._problem = (ReasonCode.INTERNAL_ERROR, comparison.ticket.ref)
+            if not self._record(comparison, changes.entries, files.pop(comparison.ticket, None)):
                 failed.append(comparison.snapshot)
-            else:
-                # What was read later says nothing about the other tickets.
-                if comparison.ticket not in written:
-                    self._newest = max(self._newest, str(comparison.difference.update.get(LAST_UPDATE, "")))
-        for unchanged, added in files.items():
-            record(unchanged, added.changes, {"files": added.known})
+            elif comparison.ticket not in changes.read_twice:
+                # After a `last_update` from a second read, the next poll would skip changes that other tickets had
+                # between the two reads.
+                self._newest = max(self._newest, comparison.difference.new_values.get(LAST_UPDATE, ""))
+        for ticket, added in files.items():
+            # Nothing but the files changed in these tickets.
+            record(ticket, added.changes, {"files": added.known_ids})
         return failed
 
+    def _record(self, comparison: _Comparison, entries: Entries, files: AddedFiles | None) -> bool:
+        """Record what changed in one ticket. Return False if an error occurred that concerns only this ticket."""
+        try:
+            comparison.record(entries, files)
+        except (ItopError, OperationalError):
+            raise
+        except Exception:
+            # The changes of the other tickets must still be reported.
+            log.exception("itop.poll_ticket_failed", ticket=comparison.ticket.ref)
+            self._problem = (ReasonCode.INTERNAL_ERROR, comparison.ticket.ref)
+            return False
+        return True
+
     def _foreign_entries(self, reader: TicketReader, comparisons: Iterable[_Comparison]) -> Entries:
-        entries = {row.ticket: row.difference.entries for row in comparisons if row.difference.entries}
+        """Return the new entries that no bridge wrote. Raise ItopError."""
+        entries = {
+            comparison.ticket: comparison.difference.entries
+            for comparison in comparisons
+            if comparison.difference.entries
+        }
         return foreign_entries(self._itop, reader.client, entries)
 
     def _read_again(self, reader: TicketReader, tickets: Sequence[Ticket]) -> list[_Comparison]:
-        """Read tickets with files that no known entry was saved with.
+        """Read and compare tickets that have a new file without an entry.
 
-        The entry may be newer than what was read of the ticket: iTop is asked for the files afterwards, and for those
-        of tickets that were not due to be read, too. There is activity in them, so they are due sooner from now on.
+        An agent can save a file and an entry together after the tickets were read and before their files were. The
+        list of files also includes tickets that were not due, so these tickets are made due soon.
         """
         if not tickets:
             return []
@@ -203,7 +246,7 @@ class _Poll:
         snapshots = TicketSnapshot.objects.filter(ticket__in=tickets)
         soon = _from_now(settings.ITOP_POLL_SECONDS)
         snapshots.filter(poll_at__gt=soon).update(poll_at=soon)
-        by_id = {row.ticket.object_id: row for row in snapshots.select_related("ticket__itop")}
+        by_id = {snapshot.ticket.object_id: snapshot for snapshot in snapshots.select_related("ticket__itop")}
         return _compared(reader, by_id, reader.read(list(by_id.values())))
 
     def _find_files_again(
@@ -211,80 +254,92 @@ class _Poll:
         reader: TicketReader,
         snapshots: Sequence[TicketSnapshot],
         files: dict[Ticket, AddedFiles],
-        written: Entries,
+        entries: Entries,
     ) -> None:
-        """Ask for the files of tickets that were read again. Update `files`.
+        """Look for the files of the tickets that were read again, and update `files`. `entries` are their new entries.
 
-        iTop's console saves the files one after the other, and then the entry. What is being saved is left out, and
-        read by the next poll.
+        iTop's console saves the files one after the other, and then the entry. If a ticket has more files than before
+        but still no new entry, somebody may be saving it now. Then leave its files to the next poll.
         """
-        found = find_files_of(reader, snapshots, written)
+        second_files = find_files_of(reader, snapshots, entries)
         for snapshot in snapshots:
             ticket = snapshot.ticket
-            if ticket in written:
-                files[ticket] = found.get(ticket, files[ticket])
-            elif ticket in found and found[ticket].known != files[ticket].known:
+            if ticket in entries:
+                files[ticket] = second_files.get(ticket, files[ticket])
+            elif ticket in second_files and second_files[ticket].known_ids != files[ticket].known_ids:
                 del files[ticket]
                 TicketSnapshot.objects.filter(pk=snapshot.pk).update(poll_at=Now(), files_read_at=None)
 
     def _note_missing(self, snapshots: Sequence[TicketSnapshot]) -> None:
-        """Note that iTop does not return these tickets, and report it if that was noted before."""
+        """Store that iTop did not return these tickets. Report those that were missing in an earlier poll, too."""
         now = timezone.now()
-        Ticket.objects.filter(pk__in=[row.ticket_id for row in snapshots], gone_at=None).update(gone_at=now)
-        since = now
-        away = Ticket.objects.filter(itop=self._itop, gone_at__isnull=False, snapshot__poll_at__isnull=False)
-        if snapshots and (count := away.count()) > MAX_GONE_AT_ONCE:
+        tickets = [snapshot.ticket_id for snapshot in snapshots]
+        Ticket.objects.filter(pk__in=tickets, gone_at=None).update(gone_at=now)
+        reported_if_gone_before = now
+        missing = Ticket.objects.filter(
+            itop=self._itop, gone_at__isnull=False, snapshot__poll_at__isnull=False
+        )
+        if snapshots and (count := missing.count()) > MAX_GONE_AT_ONCE:
             self._problem = (ReasonCode.TICKETS_NOT_VISIBLE, str(count))
-            since = now - GONE_AFTER
+            reported_if_gone_before = now - GONE_AFTER
         for snapshot in snapshots:
+            # The value from before this poll, because the query above did not change this object.
             gone_at = snapshot.ticket.gone_at
-            if gone_at is not None and gone_at < since:
+            if gone_at is not None and gone_at < reported_if_gone_before:
                 key = f"gone:{gone_at:%Y-%m-%d %H:%M:%S}"
+                # Without `poll_at` the ticket is no longer polled. A sweep finds out if it comes back.
                 record(snapshot.ticket, [Change(EventKind.GONE, key)], {"poll_at": None})
 
     def _mark_read(self, snapshots: Sequence[TicketSnapshot]) -> None:
-        """Store that these tickets were read, and when they are read again."""
+        """Store that these tickets were read, and when each is due again."""
         profiles = TicketProfile.objects.filter(workspaces__itop=self._itop)
-        finished = {
-            state for states in profiles.values_list("excluded_states", flat=True) for state in states
-        }
-        _rows(snapshots).update(
+        final_states: set[str] = set()
+        for states in profiles.values_list("excluded_states", flat=True):
+            final_states.update(states)
+        # `_claim` set `poll_at` to a later time, so a push made the ticket due during this poll.
+        is_due_again = Q(poll_at__lte=Now())
+        is_active = Q(active_at__gt=Now() - ACTIVE_FOR)
+        is_over = Q(status__in=final_states, active_at__lt=Now() - FOLLOWED_FOR)
+        _rows_of(snapshots).update(
             read_at=timezone.now(),
             seen_until=self._newest,
             poll_at=Case(
-                When(poll_at__lte=Now(), then=F("poll_at")),
-                When(active_at__gt=Now() - ACTIVE_FOR, then=_from_now(settings.ITOP_POLL_SECONDS)),
-                When(Q(status__in=finished, active_at__lt=Now() - FOLLOWED_FOR), then=None),
+                When(is_due_again, then=F("poll_at")),
+                When(is_active, then=_from_now(settings.ITOP_POLL_SECONDS)),
+                When(is_over, then=None),
                 default=_from_now(settings.ITOP_POLL_IDLE_SECONDS),
             ),
         )
-        back = [row.ticket_id for row in snapshots if row.ticket.gone_at is not None]
-        if back:
-            Ticket.objects.filter(pk__in=back).update(gone_at=None)
+        returned = [snapshot.ticket_id for snapshot in snapshots if snapshot.ticket.gone_at is not None]
+        if returned:
+            Ticket.objects.filter(pk__in=returned).update(gone_at=None)
 
     def _postpone(self, snapshots: Iterable[TicketSnapshot]) -> None:
-        """Have the tickets read when the pause after a failure is over."""
-        _rows(snapshots).update(poll_at=Now())
+        """Make the tickets due for the next poll, which comes after the pause that follows a failure."""
+        _rows_of(snapshots).update(poll_at=Now())
 
     def _save(self, *, has_more: bool) -> None:
-        """Save how the poll ended and when the next one is due. A push in the meantime makes it due at once."""
+        """Store how the poll ended and when the next one is due. `has_more`: more tickets may be due now."""
         now = timezone.now()
         error = self._error
         code, detail = self._problem if error is None else reason_of(error)
-        failures = self._poll.failures_in_a_row + 1 if error else 0
-        seconds = (
-            backoff_seconds(failures, settings.ITOP_POLL_SECONDS) if error else settings.ITOP_POLL_SECONDS
-        )
-        values: dict[str, Any] = {} if error else {"succeeded_at": now}
+        seconds: float = settings.ITOP_POLL_SECONDS
+        failures = 0
+        if error:
+            failures = self._poll.failures_in_a_row + 1
+            seconds = backoff_seconds(failures, settings.ITOP_POLL_SECONDS)
         next_at = Now() if has_more and not error else _from_now(seconds)
+        # `run` set `due_at` to a later time, so a push made the poll due in the meantime.
+        is_due_again = Q(due_at__lte=Now())
+        success: dict[str, Any] = {} if error else {"succeeded_at": now}
         ItopPoll.objects.filter(pk=self._poll.pk).update(
-            due_at=Case(When(due_at__lte=Now(), then=F("due_at")), default=next_at),
+            due_at=Case(When(is_due_again, then=F("due_at")), default=next_at),
             polled_at=now,
             failures_in_a_row=failures,
             reason_code=code,
             reason_detail=detail[:MAX_REASON_DETAIL],
             newest_update=self._newest,
-            **values,
+            **success,
         )
         increment(itop_polls, self._itop.name, code)
         if error:
@@ -292,74 +347,95 @@ class _Poll:
 
 
 class _Comparison:
-    """A ticket that iTop returned, and how it differs from its snapshot."""
+    """The comparison of a ticket that iTop returned with its snapshot."""
 
-    def __init__(self, reader: TicketReader, snapshot: TicketSnapshot, found: ItopObject) -> None:
-        self._reader, self._found = reader, found
+    def __init__(self, reader: TicketReader, snapshot: TicketSnapshot, returned: ItopObject) -> None:
+        self._reader, self._returned = reader, returned
         self.snapshot, self.ticket = snapshot, snapshot.ticket
         profile = reader.profile_of(self.ticket)
         self._codes = reader.codes(profile)
-        self._state = state_of(snapshot)
+        self._version = version_of(snapshot)
         if not snapshot.first_read_at:
-            snapshot.entries = self._created_entries()
-        self.difference = compare(snapshot, found, profile, self._codes)
+            snapshot.entries = self._digests_from_creation()
+        self.difference = compare(snapshot, returned, profile, self._codes)
         if not snapshot.first_read_at:
-            # Also if nothing was added to what the creation wrote: otherwise the next entry would be no news.
-            self.difference.update.setdefault("entries", snapshot.entries)
+            # Store the digests even if nothing was added to them, so that the next entry is recognised as new.
+            self.difference.new_values.setdefault("entries", snapshot.entries)
 
-    def record(self, foreign: Entries, files: AddedFiles | None) -> None:
-        """Record the changes, without entries that a bridge wrote, with the new files. Raise ItopError."""
+    def record(self, entries: Entries, files: AddedFiles | None) -> None:
+        """Record the ticket's changes, its new entries and its new files.
+
+        `entries` are the new entries of all tickets that no bridge wrote. Raise ItopError if iTop has to be asked who
+        wrote an entry and cannot answer now.
+        """
         itop, client = self._reader.itop, self._reader.client
-        codes = self._codes
         caller = EventAuthor(
-            name=self._found.text(codes.get("caller_name", "")),
-            person_id=self._found.integer(codes.get("caller_id", "")),
+            name=self._returned.text(self._codes.get("caller_name", "")),
+            person_id=self._returned.integer(self._codes.get("caller_id", "")),
         )
         changes = []
-        for new in foreign.get(self.ticket, []):
+        for new in entries.get(self.ticket, []):
             author = author_of(itop, client, new.entry.user_id, new.entry.user_login, caller)
             changes.append(entry_change(new, author, itop.zone))
         changes += self.difference.changes
-        update = self.difference.update
+        new_values = self.difference.new_values
         if files:
             changes += files.changes
-            update["files"] = files.known
+            new_values["files"] = files.known_ids
         if not self.snapshot.first_read_at:
-            update["first_read_at"] = timezone.now()
-        if update or changes:
-            record(self.ticket, changes, update, compared_with=self._state)
+            new_values["first_read_at"] = timezone.now()
+        if new_values or changes:
+            record(self.ticket, changes, new_values, compared_with=self._version)
 
-    def _created_entries(self) -> dict[str, list[str]]:
-        """Return the digests of the entries with which this bridge created the ticket a short time ago.
+    def _digests_from_creation(self) -> dict[str, list[str]]:
+        """Return the digests of the entries that this bridge wrote when it created the ticket, by log.
 
-        Their writing left no operation in iTop's history. All later entries are examined, as those of a known ticket.
+        Return {} if it did not create the ticket within NEW_TICKET_AGE. These entries must be recognised here, because
+        iTop's history has no idempotency key for entries that are written together with a new ticket.
         """
         since = timezone.now() - NEW_TICKET_AGE
         creation = TicketCreation.objects.filter(ticket=self.ticket, created_at__gte=since).first()
         if creation is None or not creation.fields:
             return {}
-        entries = {}
+        digests = {}
         for name in Log.values:
-            if name in self._codes:
-                created = creation.fields.get(self._codes[name], {}).get("items", [])
-                read = read_log(self._found.fields.get(self._codes[name]))
-                entries[name] = [digest(entry) for entry in read[: len(created)]]
-        return entries
+            if code := self._codes.get(name):
+                created = creation.fields.get(code, {}).get("items", [])
+                entries = read_log(self._returned.fields.get(code))
+                digests[name] = [digest(entry) for entry in entries[: len(created)]]
+        return digests
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """The changes of the tickets of one class.
+
+    entries: the new log entries that no bridge wrote, by ticket.
+    files: the new files, by ticket, also of tickets that are not in `comparisons`.
+    read_twice: the tickets whose comparison is from a second read.
+    """
+
+    comparisons: list[_Comparison]
+    entries: Entries
+    files: Mapping[Ticket, AddedFiles]
+    read_twice: frozenset[Ticket]
 
 
 def _compared(
-    reader: TicketReader, by_id: Mapping[int, TicketSnapshot], found: Iterable[ItopObject]
+    reader: TicketReader, by_id: Mapping[int, TicketSnapshot], returned: Iterable[ItopObject]
 ) -> list[_Comparison]:
-    """Compare these tickets with their snapshots, the one that was changed first in iTop first."""
-    tickets = sorted(found, key=lambda ticket: (ticket.text(LAST_UPDATE), ticket.id))
-    complete = TicketSnapshot.objects.in_bulk([by_id[ticket.id].pk for ticket in tickets])
+    """Compare these tickets with their snapshots. The ticket with the oldest `last_update` comes first."""
+    tickets = sorted(returned, key=lambda ticket: (ticket.text(LAST_UPDATE), ticket.id))
+    with_all_fields = TicketSnapshot.objects.in_bulk([by_id[ticket.id].pk for ticket in tickets])
     comparisons: list[_Comparison] = []
     for ticket in tickets:
-        known = by_id[ticket.id]
-        # It is missing if its ticket was unlinked meanwhile.
-        if snapshot := complete.get(known.pk):
-            snapshot.ticket = known.ticket
-            comparisons.append(_Comparison(reader, snapshot, ticket))
+        claimed = by_id[ticket.id]
+        snapshot = with_all_fields.get(claimed.pk)
+        if snapshot is None:
+            # The ticket was unlinked in the meantime.
+            continue
+        snapshot.ticket = claimed.ticket
+        comparisons.append(_Comparison(reader, snapshot, ticket))
     return comparisons
 
 
@@ -370,7 +446,7 @@ def _by_class(snapshots: Iterable[TicketSnapshot]) -> dict[str, list[TicketSnaps
     return by_class
 
 
-def _rows(snapshots: Iterable[TicketSnapshot]) -> QuerySet[TicketSnapshot]:
+def _rows_of(snapshots: Iterable[TicketSnapshot]) -> QuerySet[TicketSnapshot]:
     return TicketSnapshot.objects.filter(pk__in=[snapshot.pk for snapshot in snapshots])
 
 

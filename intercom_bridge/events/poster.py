@@ -1,8 +1,9 @@
 """Post each outgoing message to Intercom exactly once, in order, and reopen its conversation if the rules ask for it.
 
-Only the lowest waiting message of a conversation is due, so a conversation has one poster at a time. A claim counts
-the attempt before the call and lasts longer than an attempt may take, by the database's clock. Intercom has no
-idempotency keys: every attempt after the first looks for the message in the conversation before it posts.
+Only the first waiting message of a conversation can be due, so only one worker posts in a conversation at a time. A
+worker claims a message by setting its due time, by the database's clock, to a time after the end of the attempt. It
+counts the attempt before the call, because a killed worker cannot count it afterwards. Intercom has no idempotency
+keys, so every attempt after the first looks for the message in the conversation before it posts.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ from intercom_bridge.intercom.client import (
     ReplyFile,
 )
 from intercom_bridge.intercom.html import comparable
-from intercom_bridge.intercom.payloads import Conversation, Part
+from intercom_bridge.intercom.payloads import Conversation as ConversationPayload
+from intercom_bridge.intercom.payloads import Part
 from intercom_bridge.models import (
+    Conversation,
     EventKind,
     FileToIntercom,
     OutgoingMessage,
@@ -57,27 +60,29 @@ from .rules import REOPENING
 
 log = structlog.get_logger(__name__)
 
-# All calls of an attempt together take at most ATTEMPT_SECONDS and one more call.
+# Limits for a message without files: for one call, for all calls of an attempt together, and for the claim, which must
+# last longer than an attempt. When the time of an attempt is over, each further call gets one second.
 CALL_SECONDS: Final = 10.0
 ATTEMPT_SECONDS: Final = 40.0
 CLAIM_SECONDS: Final = 60.0
-# An attempt that fails while Intercom accepts other messages of the workspace is repeated this often.
+# Give up after this many attempts if Intercom has accepted newer messages of the workspace, or else after MAX_AGE.
 MAX_ATTEMPTS: Final = 20
 MAX_AGE: Final = dt.timedelta(days=7)
-# What another attempt cannot change, and nobody needs to do anything about.
+# Reasons that a retry cannot remove, and about which nobody needs to do anything.
 POINTLESS: Final = (ReasonCode.CONVERSATION_DELETED, ReasonCode.CONVERSATION_MERGED, ReasonCode.NOT_LINKED)
+# The pause while the workspace is disabled or has no access token.
 HELD_SECONDS: Final = 60.0
+# The least pause after a call without an answer, which Intercom may still be executing.
 UNKNOWN_SECONDS: Final = 10.0
-# With files: one call, the claim of an attempt, which reads them and may post twice, and how long Intercom may still be
-# executing one.
+# The same limits for a message with files. An attempt reads the files from iTop and may post twice.
 UPLOAD_SECONDS: Final = 60.0
 UPLOAD_CLAIM_SECONDS: Final = READ_SECONDS + 2 * UPLOAD_SECONDS + 2 * CLAIM_SECONDS
 UPLOAD_UNKNOWN_SECONDS: Final = 30.0
-# How long a message waits for an iTop that does not return its files, until it is tried again.
+# The pause while iTop does not return the message's files.
 FILES_HELD_SECONDS: Final = 20.0
-# Intercom does not document how it rejects a file.
-REJECTS_FILES: Final = (400, 413, 415, 422)
-# Intercom's clock may differ from ours.
+# Statuses that may mean that Intercom does not accept a file. Its documentation names none.
+FILE_REJECTION_STATUSES: Final = (400, 413, 415, 422)
+# A part can be this many seconds older than its message, because Intercom's clock can be behind ours.
 MAX_CLOCK_DIFFERENCE: Final = 600
 MAX_REOPENED_PER_DAY: Final = 3
 REOPENABLE: Final = ("closed", "snoozed")
@@ -85,7 +90,7 @@ CUSTOMER_TYPES: Final = ("user", "lead", "contact")
 
 
 def post(message: OutgoingMessage) -> None:
-    """Try to post a message if it is due. A rejection is final; after any other error, try again later."""
+    """Post a message if it is due. A message that Intercom rejects has failed; after other errors it is tried again."""
     if not _claim(message):
         return
     workspace = message.conversation.workspace
@@ -102,12 +107,14 @@ def post(message: OutgoingMessage) -> None:
         except FilesNotReadyError as error:
             _hold(message, *reason_of(error.cause), seconds=FILES_HELD_SECONDS)
         except IntercomRejectedError as error:
-            _settle(message, OutgoingMessage.State.FAILED, *attempt.reason_for_rejection(error))
+            _finish(message, OutgoingMessage.State.FAILED, *attempt.reason_for_rejection(error))
         except (IntercomError, SecretDecryptionError) as error:
             _try_later(message, error)
 
 
 class _Attempt:
+    """One attempt to post a message. Another attempt creates another object."""
+
     def __init__(self, message: OutgoingMessage, reader: FileReader) -> None:
         self.message = message
         self._files = MessageFiles(message, reader)
@@ -117,21 +124,13 @@ class _Attempt:
         self._events = _events_of(message)
 
     def run(self) -> None:
-        """Post the message, and reopen the conversation.
+        """Post the message, unless an earlier attempt did, and reopen the conversation.
 
         Raise IntercomError, SecretDecryptionError, or FilesNotReadyError if nothing was posted.
         """
         message = self.message
-        if not message.part_id:
-            # Also if nothing is to be posted any more: the part must be known when a webhook reports it.
-            earlier = self._find_earlier() if message.attempts > 1 else None
-            code = "" if earlier else self._why_not()
-            if code:
-                _settle(message, OutgoingMessage.State.FAILED, code)
-                return
-            if not self._post(earlier):
-                message.delete()
-                return
+        if not message.part_id and not self._ensure_posted():
+            return
         code, detail = "", ""
         if message.reopens:
             try:
@@ -139,18 +138,21 @@ class _Attempt:
             except IntercomError as error:
                 if message.part_id:
                     raise
-                # A further attempt might post it again, because Intercom did not show it.
+                # Intercom did not show the part, so a further attempt might not find it and post it again.
                 code, detail = reason_of(error)
-        _settle(message, OutgoingMessage.State.POSTED, code, detail)
+        _finish(message, OutgoingMessage.State.POSTED, code, detail)
         for event in self._events:
             if event.happened_at:
-                seconds = max(0.0, (timezone.now() - event.happened_at).total_seconds())
-                observe(event_seconds, seconds, self.workspace.workspace_id)
+                delay = max(0.0, (timezone.now() - event.happened_at).total_seconds())
+                observe(event_seconds, delay, self.workspace.workspace_id)
 
     def reason_for_rejection(self, error: IntercomRejectedError) -> tuple[str, str]:
-        """Return the reason code and the detail: what the conversation's state says, or else Intercom's words."""
-        # Reconciliation stores that a conversation does not exist.
-        type(self.conversation).objects.filter(pk=self.conversation.pk).compare_within(0)
+        """Return the reason code and the detail for a message that Intercom rejected.
+
+        If the conversation was deleted or merged, this is the reason. Otherwise the detail is Intercom's own message.
+        """
+        # Have the conversation compared now: this stores that it was deleted.
+        Conversation.objects.filter(pk=self.conversation.pk).compare_within(0)
         if _is_deleted(error):
             return ReasonCode.CONVERSATION_DELETED, ""
         merged_at = 0
@@ -162,105 +164,127 @@ class _Attempt:
         self.conversation.learn_merged_away(merged_at)
         return (ReasonCode.CONVERSATION_MERGED, "") if merged_at else reason_of(error)
 
-    def _why_not(self) -> str:
+    def _ensure_posted(self) -> bool:
+        """Post the message, unless an earlier attempt did. Return False if it is no longer to be posted."""
+        message = self.message
+        # Look for an earlier post even if the message must not be posted any more: when a webhook reports the part, the
+        # bridge must know that this is its own message.
+        earlier = self._find_earlier() if message.attempts > 1 else None
+        if earlier:
+            self._store_part(earlier, message.admin_id or self._author_id())
+            return True
+        if code := self._why_not_posted():
+            _finish(message, OutgoingMessage.State.FAILED, code)
+            return False
+        author_id = message.admin_id or self._author_id()
+        if message.reopens:
+            self._decide_reopening()
+            if not message.reopens and message.once_key.startswith(REOPENING):
+                # The note would only explain the reopening, which does not take place.
+                message.delete()
+                return False
+        uploads = self._read_files() if self._files else []
+        part, author_id = self._reply(author_id, uploads)
+        self._store_part(part, author_id)
+        return True
+
+    def _why_not_posted(self) -> str:
+        """Return the code of the reason why the message must not be posted, "" if there is none."""
         tickets = {event.ticket_id for event in self._events}
-        # A note that its links were moved is tried: whether Intercom accepts it is not documented.
-        if tickets and self.conversation.merged_away_at:
+        if not tickets:
+            # It reports no events. An example is the note that the links were moved, which is tried even after a merge:
+            # Intercom's documentation does not say whether a merged conversation accepts notes.
+            return ""
+        if self.conversation.merged_away_at:
             return ReasonCode.CONVERSATION_MERGED
         links = TicketLink.objects.filter(conversation=self.conversation, ticket__in=tickets)
-        if not tickets or links.syncing().exists():
+        if links.syncing().exists():
             return ""
         return ReasonCode.SYNC_PAUSED if links.exists() else ReasonCode.NOT_LINKED
 
-    def _post(self, part: Part | None) -> bool:
-        """Store the part of the message, after posting it if there is none yet.
-
-        Return False if it is not needed: a note about a reopening that does not take place.
-        """
+    def _store_part(self, part: Part | None, author_id: str) -> None:
+        """Store the part that the message became. It is None if Intercom accepted the message but did not show it."""
         message = self.message
-        author = message.admin_id or self._author()
+        message.admin_id = author_id
         if part is None:
-            if message.reopens:
-                self._decide_reopening()
-                if not message.reopens and message.once_key.startswith(REOPENING):
-                    return False
-            uploads = self._read_files() if self._files else []
-            part, author = self._reply(author, uploads)
-        message.admin_id = author
-        if part:
-            message.part_id = part.id
-            message.save(update_fields=["part_id", "admin_id"])
-        if part and part.app_package_code and self.workspace.app_package_code != part.app_package_code:
+            return
+        message.part_id = part.id
+        message.save(update_fields=["part_id", "admin_id"])
+        if part.app_package_code and part.app_package_code != self.workspace.app_package_code:
             Workspace.objects.filter(pk=self.workspace.pk).update(app_package_code=part.app_package_code)
-        return True
 
     def _find_earlier(self) -> Part | None:
-        """Return the part that an earlier attempt of unknown outcome has posted."""
-        message, code = self.message, self.workspace.app_package_code
+        """Return the part that an earlier attempt posted, None if there is none.
+
+        The author is not compared, because Intercom may show another one.
+        """
+        message, app_code = self.message, self.workspace.app_package_code
         since = message.created_at.timestamp() - MAX_CLOCK_DIFFERENCE
         text = comparable(message.body)
-        others = OutgoingMessage.objects.exclude(pk=message.pk).part_ids_in(self.conversation)
-        for part in self._found.parts:
-            # Intercom may show another author.
-            if (
-                # A customer may have sent the same words.
-                part.author.type not in CUSTOMER_TYPES
-                and part.created_at >= since
-                and part.id not in others
-                and (part.part_type == "note") is message.is_note
-                and (not code or part.app_package_code == code)
-                and comparable(part.body) == text
-            ):
+        other_part_ids = OutgoingMessage.objects.exclude(pk=message.pk).part_ids_in(self.conversation)
+        for part in self._payload.parts:
+            # A customer may have sent the same words.
+            is_ours = part.author.type not in CUSTOMER_TYPES and (
+                not app_code or part.app_package_code == app_code
+            )
+            is_available = part.created_at >= since and part.id not in other_part_ids
+            is_same_kind = (part.part_type == "note") is message.is_note
+            if is_ours and is_available and is_same_kind and comparable(part.body) == text:
                 return part
         return None
 
-    def _author(self, *, is_fresh: bool = False) -> str:
-        """Return the teammate in whose name an automatic message is posted."""
+    def _author_id(self, *, is_fresh: bool = False) -> str:
+        """Return the id of the teammate in whose name an automatic message is posted.
+
+        This is the teammate with the e-mail address of the agent who made all the changes. The workspace's rules decide
+        if several agents made them, or if agents' names are hidden from customers. `is_fresh`: ask Intercom again.
+        """
         rules = rules_of(self.workspace)
-        agents = [event for event in self._events if event.kind != EventKind.CUSTOMER_ENTRY]
-        emails = {event.author_email for event in agents} - {""}
-        is_named = len(emails) == 1 and (self.message.is_note or rules.shows_agent_names)
-        email = emails.pop() if is_named else ""
+        by_agents = [event for event in self._events if event.kind != EventKind.CUSTOMER_ENTRY]
+        emails = {event.author_email for event in by_agents} - {""}
+        may_name_agent = self.message.is_note or rules.shows_agent_names
+        email = emails.pop() if len(emails) == 1 and may_name_agent else ""
         return teammates.author_of(self.workspace, rules, email, is_fresh=is_fresh, deadline=self._left())
 
     def _read_files(self) -> list[ReplyFile]:
-        """Return the message's files. Reading them from iTop does not count against the time of the attempt."""
+        """Read the message's files from iTop. The time that this takes is added to the time for calls to Intercom."""
         start = time.monotonic()
         uploads = self._files.read()
         self._deadline += time.monotonic() - start
         return uploads
 
-    def _reply(self, author: str, uploads: Sequence[ReplyFile]) -> tuple[Part | None, str]:
-        """Post as the author, and return the part and the author that was used.
+    def _reply(self, author_id: str, uploads: Sequence[ReplyFile]) -> tuple[Part | None, str]:
+        """Post the message. Return its part, or None if Intercom did not show it, and the id of the actual author.
 
-        If this teammate has left Intercom, an automatic message is posted by the one who is next in line; a message
-        that a teammate wrote fails.
+        If the author has left Intercom, an automatic message is posted in the name of another teammate (`_author_id`).
+        A message that a teammate wrote fails, because nobody else may appear as its author.
         """
         try:
-            return self._reply_with(uploads, author), author
+            return self._reply_with_or_without_files(author_id, uploads), author_id
         except IntercomRejectedError as error:
             if self.message.admin_id or _is_deleted(error):
                 raise
-            present = self._author(is_fresh=True)
-            if present == author:
+            present_id = self._author_id(is_fresh=True)
+            if present_id == author_id:
                 raise
-        return self._reply_with(uploads, present), present
+        return self._reply_with_or_without_files(present_id, uploads), present_id
 
-    def _reply_with(self, uploads: Sequence[ReplyFile], author: str) -> Part | None:
-        """Post as the author, without the files if Intercom does not accept them: the text names them."""
+    def _reply_with_or_without_files(self, author_id: str, uploads: Sequence[ReplyFile]) -> Part | None:
+        """Post the message with its files. If Intercom rejects them, post it without them: its text names them."""
         try:
-            return self._reply_as(author, uploads)
+            return self._reply_as(author_id, uploads)
         except IntercomRejectedError as error:
-            if not uploads or error.status not in REJECTS_FILES:
+            if not uploads or error.status not in FILE_REJECTION_STATUSES:
                 raise
-            without_files = self._reply_as(author, [])
+            part = self._reply_as(author_id, [])
+            # Only now, because the second rejection shows that the files were not the reason for the first.
             self._files.mark_rejected(error.detail)
-            return without_files
+            return part
 
-    def _reply_as(self, author: str, uploads: Sequence[ReplyFile]) -> Part | None:
+    def _reply_as(self, author_id: str, uploads: Sequence[ReplyFile]) -> Part | None:
         return self._client().reply(
             self._id,
-            admin_id=author,
+            admin_id=author_id,
             body=self.message.body,
             note=self.message.is_note,
             files=uploads,
@@ -270,16 +294,19 @@ class _Attempt:
     # --- Reopening ---
 
     def _decide_reopening(self) -> None:
-        """Store whether the message is to reopen the conversation, with the reason in its text, before it is posted."""
+        """Decide, before the message is posted, whether it reopens the conversation. If so, say this in its text."""
         message = self.message
         with translation.override(self.workspace.language):
-            reason = format_html("<p>{}</p>", _("Because of this change, the conversation was reopened."))
-        message.body = message.body.removesuffix(reason)
-        found = self._found
-        is_reopenable = found.state in REOPENABLE and not found.merged_away_at
+            explanation = format_html(
+                "<p>{}</p>", _("Because of this change, the conversation was reopened.")
+            )
+        # An earlier attempt may have added the sentence.
+        message.body = message.body.removesuffix(explanation)
+        payload = self._payload
+        is_reopenable = payload.state in REOPENABLE and not payload.merged_away_at
         message.reopens = is_reopenable and not self._is_reopened_too_often()
         if message.reopens:
-            message.body += reason
+            message.body += explanation
         message.save(update_fields=["body", "reopens"])
 
     def _is_reopened_too_often(self) -> bool:
@@ -296,57 +323,67 @@ class _Attempt:
         message = self.message
         code, detail = "", ""
         try:
-            found = self._found
-            author = message.admin_id or self._author()
-            if found.state in REOPENABLE:
-                self._client().open(self._id, admin_id=author, deadline=self._left())
+            payload = self._payload
+            author_id = message.admin_id or self._author_id()
+            if payload.state in REOPENABLE:
+                self._client().open(self._id, admin_id=author_id, deadline=self._left())
             message.reopened_at = timezone.now()
-            kind, assignee = self._assignee(found)
-            if assignee and assignee != (found.team_id if kind == "team" else found.admin_id):
+            kind, assignee = self._assignee()
+            current_assignee = payload.team_id if kind == "team" else payload.admin_id
+            if assignee and assignee != current_assignee:
                 self._client().assign(
-                    self._id, admin_id=author, assignee_type=kind, assignee_id=assignee, deadline=self._left()
+                    self._id,
+                    admin_id=author_id,
+                    assignee_type=kind,
+                    assignee_id=assignee,
+                    deadline=self._left(),
                 )
         except (IntercomRejectedError, IntercomAuthenticationError) as error:
-            # The message is posted, so it has not failed.
+            # The message itself is posted, so it does not count as failed.
             code, detail = reason_of(error)
             log.warning("conversation.not_reopened", **self.conversation.names, error=type(error).__name__)
         if message.reopened_at is not None:
             message.save(update_fields=["reopened_at"])
-            self._count_reopening()
+            self._mark_reopening_event()
         return code, detail
 
-    def _count_reopening(self) -> None:
-        """Mark one event as the reason: there is a limit per day."""
+    def _mark_reopening_event(self) -> None:
+        """Mark the first event that caused the reopening. MAX_REOPENED_PER_DAY limits the number of these marks."""
         kinds = rules_of(self.workspace).reopens_on
-        reasons = [event for event in self._events if event.kind in kinds] or self._events
-        TicketEvent.objects.filter(pk__in=[event.pk for event in reasons[:1]]).update(reopened=True)
+        # The rules may have changed since the message was stored.
+        causes = [event for event in self._events if event.kind in kinds] or self._events
+        TicketEvent.objects.filter(pk__in=[event.pk for event in causes[:1]]).update(reopened=True)
 
-    def _assignee(self, found: Conversation) -> tuple[str, str]:
-        """Return the type ("admin" or "team") and the id of who gets the conversation, ("", "") for no change."""
-        to = self.message.assign_to
-        if to.get("type") == EventRules.Assignee.LAST_TEAMMATE:
-            return "admin", self._last_teammate(found)
-        if to.get("type") == EventRules.Assignee.LINKED_BY:
-            return "admin", self._linked_by()
-        return to.get("type", ""), to.get("id", "")
+    def _assignee(self) -> tuple[str, str]:
+        """Return the type ("admin" or "team") and the id of who gets the conversation. An empty id: no change."""
+        assign_to = self.message.assign_to
+        if assign_to.get("type") == EventRules.Assignee.LAST_TEAMMATE:
+            return "admin", self._last_teammate_id()
+        if assign_to.get("type") == EventRules.Assignee.LINKED_BY:
+            return "admin", self._linker_id()
+        return assign_to.get("type", ""), assign_to.get("id", "")
 
-    def _last_teammate(self, found: Conversation) -> str:
-        own = OutgoingMessage.objects.part_ids_in(self.conversation)
-        for part in reversed(found.parts):
-            is_own = part.id in own or part.app_package_code
-            if part.author.type == "admin" and part.body and not is_own:
+    def _last_teammate_id(self) -> str:
+        """Return the id of the teammate who wrote last in the conversation, "" if none did."""
+        our_part_ids = OutgoingMessage.objects.part_ids_in(self.conversation)
+        for part in reversed(self._payload.parts):
+            is_automatic = part.id in our_part_ids or part.app_package_code
+            if part.author.type == "admin" and part.body and not is_automatic:
                 return part.author.id
         return ""
 
-    def _linked_by(self) -> str:
-        """Return the id of the teammate who linked the ticket: the link has only the name, which must be unique."""
+    def _linker_id(self) -> str:
+        """Return the id of the teammate who linked the ticket, "" if unknown.
+
+        The link only stores the teammate's name, so the id is unknown if two teammates have this name.
+        """
         tickets = {event.ticket_id for event in self._events}
         link = TicketLink.objects.filter(conversation=self.conversation, ticket__in=tickets).first()
         if link is None or not link.linked_by:
             return ""
-        found = teammates.teammates(self.workspace, deadline=self._left())
-        same = [admin.id for admin in found if admin.name[:200].casefold() == link.linked_by.casefold()]
-        return same[0] if len(same) == 1 else ""
+        admins = teammates.teammates(self.workspace, deadline=self._left())
+        ids = [admin.id for admin in admins if admin.name[:200].casefold() == link.linked_by.casefold()]
+        return ids[0] if len(ids) == 1 else ""
 
     # --- Calls ---
 
@@ -358,29 +395,34 @@ class _Attempt:
         return intercom_client(self.workspace)
 
     def _left(self) -> float:
+        """Return the seconds that the next call may take."""
         return max(1.0, min(CALL_SECONDS, self._deadline - time.monotonic()))
 
     @cached_property
-    def _found(self) -> Conversation:
+    def _payload(self) -> ConversationPayload:
+        """The conversation as Intercom returns it."""
         return self._client().conversation(self._id, deadline=self._left())
 
 
 def _events_of(message: OutgoingMessage) -> list[TicketEvent]:
     """Return the events that the message reports, or because of which it reopens the conversation."""
-    pk = message.once_key.removeprefix(REOPENING)
-    is_reason = Q(pk=int(pk)) if pk != message.once_key and pk.isdecimal() else Q(pk=None)
+    is_event = Q(message=message)
+    event_pk = message.once_key.removeprefix(REOPENING)
+    if message.once_key.startswith(REOPENING) and event_pk.isdecimal():
+        is_event |= Q(pk=int(event_pk))
     if is_about_files(message) and not message.admin_name:
-        is_reason |= Q(files__message=message)
-    events = TicketEvent.objects.filter(Q(message=message) | is_reason, conversation=message.conversation)
+        is_event |= Q(files__message=message)
+    events = TicketEvent.objects.filter(is_event, conversation=message.conversation)
     return list(events.order_by("pk").distinct())
 
 
 def _is_deleted(error: IntercomError) -> bool:
+    """Return whether the error says that the conversation does not exist any more."""
     return error.status == 404 and error.intercom_code in ("not_found", "conversation_not_found")
 
 
 def _claim(message: OutgoingMessage) -> bool:
-    """Take the message, and count the attempt before the call. Return False if another worker was faster."""
+    """Claim the message for one attempt, and count the attempt. Return False if another worker was faster."""
     claimed = OutgoingMessage.objects.next_due().filter(pk=message.pk, attempts=message.attempts)
     seconds = UPLOAD_CLAIM_SECONDS if message.files.exists() else CLAIM_SECONDS
     until = Now() + dt.timedelta(seconds=seconds)
@@ -391,19 +433,20 @@ def _claim(message: OutgoingMessage) -> bool:
 
 
 def _hold(message: OutgoingMessage, code: str, detail: str = "", *, seconds: float = HELD_SECONDS) -> None:
-    """Keep a message that cannot be posted for now. This is no attempt."""
+    """Postpone a message that has to wait for something else, such as iTop or a setting. This counts as no attempt."""
     message.attempts -= 1
     message.set_reason(code, detail)
     _postpone(message, seconds)
 
 
 def _try_later(message: OutgoingMessage, error: Exception) -> None:
-    if _is_hopeless(message):
-        _settle(message, OutgoingMessage.State.FAILED, *reason_of(error))
+    """Postpone the message after an attempt that failed, or give it up."""
+    if _should_give_up(message):
+        _finish(message, OutgoingMessage.State.FAILED, *reason_of(error))
         return
     seconds = backoff_seconds(message.attempts)
     if getattr(error, "may_have_run", False):
-        # Intercom may still be executing it.
+        # Intercom may still be posting it. The next attempt can only find it in the conversation after that.
         has_files = message.files.exists()
         seconds = max(seconds, UPLOAD_UNKNOWN_SECONDS if has_files else UNKNOWN_SECONDS)
     if isinstance(error, IntercomRateLimitedError):
@@ -415,8 +458,8 @@ def _try_later(message: OutgoingMessage, error: Exception) -> None:
     )
 
 
-def _is_hopeless(message: OutgoingMessage) -> bool:
-    """Return whether Intercom accepts other messages of the workspace, or has not worked for days."""
+def _should_give_up(message: OutgoingMessage) -> bool:
+    """Return whether the message is too old, or failed often while Intercom accepted newer ones of the workspace."""
     if timezone.now() - message.created_at > MAX_AGE:
         return True
     newer = OutgoingMessage.objects.filter(
@@ -428,6 +471,7 @@ def _is_hopeless(message: OutgoingMessage) -> bool:
 
 
 def _postpone(message: OutgoingMessage, seconds: float) -> None:
+    """Make the message due in `seconds`, by the database's clock, and store its reason and number of attempts."""
     message.due_at = timezone.now() + dt.timedelta(seconds=seconds)
     OutgoingMessage.objects.filter(pk=message.pk).update(
         attempts=message.attempts,
@@ -438,7 +482,8 @@ def _postpone(message: OutgoingMessage, seconds: float) -> None:
 
 
 @transaction.atomic
-def _settle(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, detail: str = "") -> None:
+def _finish(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, detail: str = "") -> None:
+    """Store that the message is posted or has failed, and start what waited for this."""
     conversation = message.conversation
     message.state = state
     message.set_reason(code, detail)
@@ -447,13 +492,14 @@ def _settle(message: OutgoingMessage, state: str, code: str = ReasonCode.NONE, d
         message.files.filter(state=FileToIntercom.State.NAMED).update(state=FileToIntercom.State.POSTED)
     count_files_of_message(message)
     if code in POINTLESS and message.broadcast_id is None:
-        # So that nobody is alerted, and nobody retries it. A broadcast may reach its customer in another conversation.
+        # Without content it is neither reported to the operators nor retried. The message of a broadcast keeps its
+        # content, because it may reach the customer in another conversation.
         OutgoingMessage.objects.filter(pk=message.pk).erase_content()
     if code == ReasonCode.CONVERSATION_MERGED:
-        # A teammate may have moved the links while this message was being posted.
+        # A teammate may have moved the links while this message was being posted. Report its events there.
         tickets = [event.ticket_id for event in _events_of(message)]
         for link in links_moved_from(conversation).filter(ticket__in=tickets):
             report_after_merge(conversation, link)
-    # Notifications that waited until it was known whether they report this message.
+    # Notifications wait while it is unknown whether they report this message or a teammate's.
     WebhookEvent.objects.release_postponed(conversation.workspace, conversation.conversation_id)
     log.info("outgoing_message.finished", message=message.pk, **conversation.names, state=state)

@@ -1,4 +1,4 @@
-"""Read the linked tickets of one class: what is asked of iTop, and in as few calls as possible."""
+"""Read linked tickets from iTop, all of one class with one call."""
 
 from __future__ import annotations
 
@@ -21,27 +21,30 @@ from itop_client import Client, ItopObject, UnknownAttributeError, ids, quote
 from .compare import DATE_FORMAT, LAST_UPDATE, attribute_codes
 
 DEADLINE_SECONDS = 15.0
+# Reading begins this long before the highest `last_update`: iTop may not commit saves in the order of their dates.
 OVERLAP = dt.timedelta(seconds=120)
-# When summer time ends, an hour of local times repeats.
+# When summer time ends, an hour of local times repeats. Then read that hour again, until REPEATED_WITHIN after the end.
 REPEATED = dt.timedelta(hours=1)
 REPEATED_WITHIN = dt.timedelta(hours=3)
-# Attributes that a class lacks are asked for again after this time.
+# An attribute that a class lacks is asked for again after this time, because the data model may have changed.
 MISSING_SECONDS = 24 * 3600.0
 
 
 class TicketReader:
-    """Reads tickets of a class. Profiles may give its attributes different codes, so all of them are read."""
+    """Reads tickets of one class. It reads the attributes of all profiles, which may use different codes."""
 
     def __init__(self, itop: ItopInstance, client: Client, ticket_class: str) -> None:
         self.itop, self.client, self.ticket_class = itop, client, ticket_class
         profiles = TicketProfile.objects.filter(workspaces__itop=itop, ticket_class=ticket_class)
+        # If no workspace uses this class any more, read the attributes of an unsaved profile with the defaults.
         self.profiles = list(profiles.distinct().order_by("pk")) or [TicketProfile(ticket_class=ticket_class)]
-        # None for a workspace without a row, which has the defaults.
-        wanted = Workspace.objects.filter(itop=itop).values_list(
+        # The actions are None for a workspace that never changed its rules. By default, private entries are not
+        # reported, and files are.
+        actions = Workspace.objects.filter(itop=itop).values_list(
             "event_rules__private_entry", "event_rules__files"
         )
-        self.wants_private = any(private not in (None, Action.NOTHING) for private, _files in wanted)
-        self.wants_files = any(files != FileAction.NOTHING for _private, files in wanted)
+        self.wants_private = any(private not in (None, Action.NOTHING) for private, _files in actions)
+        self.wants_files = any(files != FileAction.NOTHING for _private, files in actions)
         self._cache_key = f"attributes that {ticket_class} does not have"
         cached = CachedAnswer.objects.fresh(itop, self._cache_key, MISSING_SECONDS)
         self._missing: set[str] = set(cached.value) if cached else set()
@@ -56,40 +59,50 @@ class TicketReader:
         return linked.order_by("workspaces__conversations__links__pk").first() or self.profiles[0]
 
     def codes(self, profile: TicketProfile) -> dict[str, str]:
-        """Return the attributes that are read for this profile, by the name of the snapshot's field or of the log."""
+        """Return the `attribute_codes` of this profile, without attributes that the ticket's class lacks."""
         codes = attribute_codes(profile, private=self.wants_private)
         return {name: code for name, code in codes.items() if code not in self._missing}
 
     def changed(self, snapshots: Sequence[TicketSnapshot], newest: str) -> list[ItopObject]:
-        """Return the tickets that may have changed since they were read. Raise ItopError.
+        """Return the tickets that may have changed since they were last read, and all those with `seen_until` "".
 
-        `newest` is the highest `last_update` of this iTop.
+        `newest` is the highest `last_update` that was read from this iTop. Raise ItopError.
         """
-        read = [snapshot.seen_until for snapshot in snapshots if snapshot.seen_until]
-        since = self._since(min([*read, newest])) if read and LAST_UPDATE not in self._missing else ""
-        condition = ""
-        if since:
-            condition = f"t.last_update >= {quote(since)}"
-            unread = [row.ticket.object_id for row in snapshots if not row.seen_until]
-            condition = f"({condition} OR t.id IN ({ids(unread)}))" if unread else condition
+        seen_until = [snapshot.seen_until for snapshot in snapshots if snapshot.seen_until]
+        if not seen_until or LAST_UPDATE in self._missing:
+            return self.read(snapshots)
+        since = self._since(min([*seen_until, newest]))
+        if not since:
+            return self.read(snapshots)
+        condition = f"t.last_update >= {quote(since)}"
+        in_any_case = [snapshot.ticket.object_id for snapshot in snapshots if not snapshot.seen_until]
+        if in_any_case:
+            condition = f"({condition} OR t.id IN ({ids(in_any_case)}))"
         return self.read(snapshots, condition)
 
     def read(self, snapshots: Iterable[TicketSnapshot], condition: str = "") -> list[ItopObject]:
-        """Return these tickets, those that meet the OQL condition if there is one. Raise ItopError."""
+        """Return these tickets with all attributes of a snapshot. Raise ItopError.
+
+        If there is an OQL condition, leave out the tickets that do not meet it.
+        """
         codes = {code for profile in self.profiles for code in self.codes(profile).values()}
         return self._get(snapshots, codes, condition)
 
     def states(self, snapshots: Sequence[TicketSnapshot]) -> list[ItopObject]:
-        """Return state and `last_update` of all these tickets that iTop has. Raise ItopError."""
+        """Return these tickets with status and `last_update` only. Raise ItopError."""
         return self._get(snapshots, [LAST_UPDATE, *(profile.code("status") for profile in self.profiles)])
 
     def _get(
         self, snapshots: Iterable[TicketSnapshot], codes: Iterable[str], condition: str = ""
     ) -> list[ItopObject]:
-        """Return the tickets. Leave out attributes that the class does not have, now and in later reads."""
-        wanted = ids(snapshot.ticket.object_id for snapshot in snapshots)
-        query = f"SELECT {self.ticket_class} AS t WHERE t.id IN ({wanted})"
-        query += f" AND {condition}" if condition else ""
+        """Return the tickets that iTop has, with these attributes.
+
+        iTop rejects a request that names an attribute which the class lacks. Leave it out then, also in later reads.
+        """
+        ticket_ids = ids(snapshot.ticket.object_id for snapshot in snapshots)
+        query = f"SELECT {self.ticket_class} AS t WHERE t.id IN ({ticket_ids})"
+        if condition:
+            query += f" AND {condition}"
         while True:
             fields = sorted({"id", *codes} - self._missing)
             try:
@@ -97,20 +110,30 @@ class TicketReader:
                     self.client.get(self.ticket_class, query, fields=fields, deadline=DEADLINE_SECONDS)
                 )
             except UnknownAttributeError as error:
-                known = error.known or fields
-                unknown = {code for code in fields if code == error.attribute or code not in known} - {"id"}
+                # The error names one attribute and, if it has them, all that the class has.
+                existing = error.known or fields
+                unknown = {code for code in fields if code == error.attribute or code not in existing}
+                unknown.discard("id")
                 if not unknown:
                     raise
                 self._missing |= unknown
                 CachedAnswer.objects.store(self.itop, self._cache_key, sorted(self._missing))
 
     def _since(self, newest: str) -> str:
-        """Return the `last_update` from which on changes may not have been read; "" if nothing is known."""
+        """Return the `last_update` from which on tickets are to be read. It is a little before `newest`.
+
+        `newest` is the highest `last_update` that was read. Return "" if it is not a time, as before the first read.
+        """
         try:
             time = dt.datetime.strptime(newest, DATE_FORMAT)  # noqa: DTZ007 - only compared with iTop's
         except ValueError:
             return ""
         now = timezone.now()
-        offsets = [moment.astimezone(self.itop.zone).utcoffset() for moment in (now - REPEATED_WITHIN, now)]
-        has_repeated = offsets[1] < offsets[0]  # type: ignore[operator]  # these times are aware
-        return (time - OVERLAP - (REPEATED if has_repeated else dt.timedelta())).strftime(DATE_FORMAT)
+        offset_before, offset_now = (
+            moment.astimezone(self.itop.zone).utcoffset() for moment in (now - REPEATED_WITHIN, now)
+        )
+        time -= OVERLAP
+        if offset_now < offset_before:  # type: ignore[operator]  # these times are aware
+            # Summer time has just ended.
+            time -= REPEATED
+        return time.strftime(DATE_FORMAT)

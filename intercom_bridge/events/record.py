@@ -1,4 +1,4 @@
-"""Store what changed in a ticket, and the messages about it, in one transaction: all of it or nothing."""
+"""Store the changes of a ticket, and the messages that report them, in one transaction."""
 
 from __future__ import annotations
 
@@ -29,38 +29,39 @@ from intercom_bridge.ops.metrics import increment, ticket_events
 from intercom_bridge.sync.verify import VisibleContent
 
 from .compare import Change
-from .files import FILES, add_rows, assign_files
+from .files import FILES, add_file_rows, assign_files
 from .rules import plan
 
 log = structlog.get_logger(__name__)
 
 ENTRIES = (EventKind.PUBLIC_ENTRY, EventKind.CUSTOMER_ENTRY, EventKind.PRIVATE_ENTRY)
 STATES = (EventKind.STATUS, EventKind.PENDING, EventKind.RESOLVED, EventKind.CLOSED, EventKind.REOPENED)
-# A link to a ticket in iTop's texts: [[UserRequest:12|R-000012]].
-_TICKET_ID = re.compile(r"\[\[[A-Za-z_]\w*:([1-9][0-9]{0,17})\b")
+# A link to a ticket in iTop's texts, such as [[UserRequest:12|R-000012]]. The group is the ticket's id.
+_TICKET_LINK = re.compile(r"\[\[[A-Za-z_]\w*:([1-9][0-9]{0,17})\b")
 MAX_PARENTS = 20
-# iTop copies a parent's entry to its children, and resolves them, within the same save.
+# When a parent ticket is saved, iTop copies the entry to its child tickets, and resolves them, during the same save.
 COPIED_WITHIN = dt.timedelta(seconds=5)
 
-State = tuple[object, ...]
+Version = tuple[object, ...]
 
 
 def record(
     ticket: Ticket,
     changes: Sequence[Change],
-    update: Mapping[str, Any],
+    new_values: Mapping[str, Any],
     *,
-    compared_with: State | None = None,
+    compared_with: Version | None = None,
 ) -> list[TicketEvent]:
-    """Update the ticket's snapshot, and store an event per change and linked conversation, with the messages.
+    """Store an event for each change and linked conversation, the messages, and the snapshot's new values.
 
-    Return the new events. Events that are stored already are left as they are, so it can be repeated. Nothing is
-    stored if the snapshot's `state_of` is no longer what the ticket was `compared_with`: a faster worker has done it.
+    Return the new events. Events that are already stored stay unchanged, so a repetition does no harm. Store nothing
+    if the ticket has no snapshot any more, or if the snapshot's version is not the one that the ticket was
+    `compared_with`: then a faster worker has recorded these changes.
     """
     with transaction.atomic():
-        # Locked, so that two workers do not store the same events.
+        # The lock makes other workers wait, so that two workers do not store the same events.
         snapshot = TicketSnapshot.objects.select_for_update().filter(ticket=ticket).first()
-        if snapshot is None or (compared_with and state_of(snapshot) != compared_with):
+        if snapshot is None or (compared_with and version_of(snapshot) != compared_with):
             return []
         events: list[TicketEvent] = []
         if changes:
@@ -69,57 +70,59 @@ def record(
                 "conversation__workspace__profile", "conversation__workspace__itop"
             ):
                 events += _record_for(link, ticket, changes)
-            update = {**update, "active_at": timezone.now()}
-        for name, value in update.items():
+            new_values = {**new_values, "active_at": timezone.now()}
+        for name, value in new_values.items():
             setattr(snapshot, name, value)
-        snapshot.save(update_fields=list(update))
+        snapshot.save(update_fields=list(new_values))
     for event in events:
         increment(ticket_events, ticket.itop.name, event.kind)
         log.info("ticket_event.recorded", ticket_event=event.pk, kind=event.kind, ticket=ticket.ref)
     return events
 
 
-def state_of(snapshot: TicketSnapshot) -> State:
-    """Return what changes whenever the snapshot is updated."""
+def version_of(snapshot: TicketSnapshot) -> Version:
+    """Return values that change when another worker reads the ticket or records its changes."""
     return snapshot.read_at, snapshot.last_update, snapshot.status, snapshot.entries
 
 
 def _record_for(link: TicketLink, ticket: Ticket, changes: Sequence[Change]) -> list[TicketEvent]:
+    """Store the events of one conversation and the messages about them. Return the events that are new."""
     conversation = link.conversation
     rules = rules_of(conversation.workspace)
     keys = [change.key for change in changes]
     stored = TicketEvent.objects.filter(ticket=ticket, conversation=conversation, key__in=keys)
-    recorded = set(stored.values_list("key", flat=True))
-    # Private entries concern only those who want them.
+    stored_keys = set(stored.values_list("key", flat=True))
+    # Private entries are stored only if the rules report them.
     stores_private = rules.action_for(EventKind.PRIVATE_ENTRY) != Action.NOTHING
     events = [
         _event(ticket, conversation, change)
         for change in changes
-        if change.key not in recorded and (change.kind != EventKind.PRIVATE_ENTRY or stores_private)
+        if change.key not in stored_keys and (change.kind != EventKind.PRIVATE_ENTRY or stores_private)
     ]
-    reason = _reason_for_silence(link)
+    reason = _why_not_reported(link)
     for event in events:
-        event.reason_code = reason or (
-            ReasonCode.REPORTED_WITH_PARENT if _is_copy(event) else ReasonCode.NONE
-        )
+        event.reason_code = reason
+        if not reason and _is_copy_of_reported(event):
+            event.reason_code = ReasonCode.REPORTED_WITH_PARENT
         event.save()
-    _join_files(ticket, conversation, changes, events)
-    add_rows(events, rules)
-    _plan([event for event in events if not event.reason_code], conversation, rules)
+    _connect_files_to_entries(ticket, conversation, changes, events)
+    add_file_rows(events, rules)
+    _store_messages([event for event in events if not event.reason_code], conversation, rules)
     return events
 
 
-def _join_files(
+def _connect_files_to_entries(
     ticket: Ticket, conversation: Conversation, changes: Iterable[Change], events: Sequence[TicketEvent]
 ) -> None:
-    """Store with which entry each file was saved."""
+    """Store on each file's event the event of the public entry that the file was saved with."""
     entry_keys = {change.key: change.entry_key for change in changes if change.entry_key}
     if not entry_keys:
         return
-    found = TicketEvent.objects.filter(
+    # An entry may have been recorded earlier than its files.
+    stored = TicketEvent.objects.filter(
         ticket=ticket, conversation=conversation, key__in=set(entry_keys.values())
     )
-    entries = {entry.key: entry for entry in found}
+    entries = {entry.key: entry for entry in stored}
     for event in events:
         if entry := entries.get(entry_keys.get(event.key, "")):
             event.entry = entry
@@ -127,89 +130,100 @@ def _join_files(
 
 
 def report_after_merge(source: Conversation, link: TicketLink) -> None:
-    """Report to the link's conversation what happened to its ticket and the source, merged into it, was not told."""
+    """Report in the link's conversation the changes of its ticket that were not reported in `source`.
+
+    The conversation `source` was merged into the link's conversation, so nothing more is posted in it.
+    """
     conversation = link.conversation
     merged = ReasonCode.CONVERSATION_MERGED
     with transaction.atomic():
-        waiting = OutgoingMessage.objects.waiting().filter(
+        # A message that was attempted may already be in Intercom, so only others are withdrawn.
+        unattempted = OutgoingMessage.objects.waiting().filter(
             attempts=0, events__ticket=link.ticket, conversation=source
         )
-        OutgoingMessage.objects.filter(pk__in=list(waiting.values_list("pk", flat=True)), attempts=0).update(
+        unattempted_pks = list(unattempted.values_list("pk", flat=True))
+        OutgoingMessage.objects.filter(pk__in=unattempted_pks, attempts=0).update(
             state=OutgoingMessage.State.FAILED, reason_code=merged
         )
-        known = TicketEvent.objects.filter(ticket=link.ticket, conversation=conversation)
-        is_untold = Q(message=None, reason_code=merged) | Q(
-            message__state=OutgoingMessage.State.FAILED, message__reason_code=merged
-        )
-        untold = TicketEvent.objects.filter(is_untold, ticket=link.ticket, conversation=source)
-        untold = untold.exclude(key__in=known.values("key"))
-        events = list(untold.select_related("ticket__itop").order_by("pk"))
-        _move_file_notes(source, link, known)
+        already_recorded = TicketEvent.objects.filter(ticket=link.ticket, conversation=conversation)
+        has_no_message = Q(message=None, reason_code=merged)
+        has_failed_message = Q(message__state=OutgoingMessage.State.FAILED, message__reason_code=merged)
+        unreported = TicketEvent.objects.filter(
+            has_no_message | has_failed_message, ticket=link.ticket, conversation=source
+        ).exclude(key__in=already_recorded.values("key"))
+        events = list(unreported.select_related("ticket__itop").order_by("pk"))
+        _move_file_notes(source, link, already_recorded)
         FileToIntercom.objects.filter(event__in=events, message=F("event__message")).update(
             message=None, state=FileToIntercom.State.WAITING
         )
+        reason = _why_not_reported(link)
         for event in events:
             event.conversation, event.message = conversation, None
-            event.reason_code = _reason_for_silence(link)
+            event.reason_code = reason
             event.save()
-        _plan(
-            [event for event in events if not event.reason_code],
-            conversation,
-            rules_of(conversation.workspace),
-        )
+        if not reason:
+            _store_messages(events, conversation, rules_of(conversation.workspace))
 
 
-def _move_file_notes(source: Conversation, link: TicketLink, known: QuerySet[TicketEvent]) -> None:
-    """Have the notes that contain only files, and that the source did not get, posted in the link's conversation.
+def _move_file_notes(source: Conversation, link: TicketLink, already_recorded: QuerySet[TicketEvent]) -> None:
+    """Move the notes that contain only files, and that were not posted in `source`, to the link's conversation.
 
-    Their files are not planned again. `known` are the events that the link's conversation has of its own.
+    A note stays if it has a file of an event that the link's conversation has, too (`already_recorded`).
     """
-    theirs = FileToIntercom.objects.filter(event__key__in=known.values("key"))
-    is_untold = Q(state=OutgoingMessage.State.WAITING, attempts=0) | Q(
-        state=OutgoingMessage.State.FAILED, reason_code=ReasonCode.CONVERSATION_MERGED
-    )
+    recorded_files = FileToIntercom.objects.filter(event__key__in=already_recorded.values("key"))
+    is_unattempted = Q(state=OutgoingMessage.State.WAITING, attempts=0)
+    has_failed = Q(state=OutgoingMessage.State.FAILED, reason_code=ReasonCode.CONVERSATION_MERGED)
+    is_unposted = is_unattempted | has_failed
     notes = OutgoingMessage.objects.filter(
-        is_untold,
+        is_unposted,
         conversation=source,
         once_key__startswith=FILES,
         admin_name="",
         cleaned_at=None,
         files__event__ticket=link.ticket,
-    ).exclude(files__in=theirs)
-    moved = OutgoingMessage.objects.filter(is_untold, pk__in=list(notes.values_list("pk", flat=True)))
+    ).exclude(files__in=recorded_files)
+    moved = OutgoingMessage.objects.filter(is_unposted, pk__in=list(notes.values_list("pk", flat=True)))
     moved.waiting().update(conversation=link.conversation, due_at=timezone.now())
+    # No attempt counts, because none was made in this conversation.
     moved.retry_now(conversation=link.conversation, attempts=0)
 
 
 def links_moved_from(source: Conversation) -> QuerySet[TicketLink]:
-    """Return the links that were moved from this merged conversation to the one that it was merged into."""
+    """Return the links that a teammate moved from `source` to the conversation that it was merged into.
+
+    They are found by the time of the merge, from which on a moved link copies messages (see tickets/links/merge.py).
+    """
     links = TicketLink.objects.filter(
         conversation__workspace=source.workspace, since_part_at=source.merged_away_at, since_part_order=0
     )
+    # 0 means that `source` was not merged.
     return links.exclude(since_part_at=0).select_related("conversation__workspace__profile", "ticket__itop")
 
 
-def _plan(events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules) -> None:
-    """Store the messages about these events."""
-    if events:
-        messages = plan(events, conversation, rules)
-        for message in messages:
-            message.save()
-        for event in events:
-            # Its primary key is known now.
-            event.message = event.message
-            event.save(update_fields=["message", "reason_code", "reason_detail"])
-        assign_files(events, messages, rules)
+def _store_messages(events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules) -> None:
+    """Store the messages about these events, and on each event its message or the reason why it has none."""
+    if not events:
+        return
+    messages = plan(events, conversation, rules)
+    for message in messages:
+        message.save()
+    for event in events:
+        # This sets `message_id`: the message had no primary key when `plan` assigned it.
+        event.message = event.message
+        event.save(update_fields=["message", "reason_code", "reason_detail"])
+    assign_files(events, messages, rules)
 
 
 def _event(ticket: Ticket, conversation: Conversation, change: Change) -> TicketEvent:
+    """Return the unsaved event for a change. A status is stored as its label in the workspace's language."""
     workspace = conversation.workspace
     before, after = change.before, change.after
     if change.kind in STATES:
         ticket_class = ticket_class_of(workspace.itop, ticket.ticket_class)
-        status = workspace.profile.code("status")
+        status_code = workspace.profile.code("status")
         with translation.override(workspace.language):
-            before, after = (value_label(ticket_class, status, state) for state in (before, after))
+            before = value_label(ticket_class, status_code, before)
+            after = value_label(ticket_class, status_code, after)
     return TicketEvent(
         ticket=ticket,
         conversation=conversation,
@@ -225,7 +239,8 @@ def _event(ticket: Ticket, conversation: Conversation, change: Change) -> Ticket
     )
 
 
-def _reason_for_silence(link: TicketLink) -> str:
+def _why_not_reported(link: TicketLink) -> str:
+    """Return the code of the reason why changes are not reported to the link's conversation, "" if they are."""
     if not link.conversation.workspace.enabled:
         return ReasonCode.WORKSPACE_DISABLED
     if link.conversation.merged_away_at:
@@ -233,8 +248,8 @@ def _reason_for_silence(link: TicketLink) -> str:
     return ReasonCode.NONE if link.sync_on else ReasonCode.SYNC_PAUSED
 
 
-def _is_copy(event: TicketEvent) -> bool:
-    """Return whether iTop made the change to a child when a person made it to the parent, which was reported."""
+def _is_copy_of_reported(event: TicketEvent) -> bool:
+    """Return whether iTop copied this change from a parent ticket whose change is reported to the same conversation."""
     if event.happened_at is None:
         return False
     reported = TicketEvent.objects.filter(
@@ -245,13 +260,13 @@ def _is_copy(event: TicketEvent) -> bool:
         reason_code=ReasonCode.NONE,
     ).exclude(ticket=event.ticket)
     if event.kind == EventKind.RESOLVED:
-        # The child's solution names the parent.
-        parents = [int(number) for number in _TICKET_ID.findall(event.content)[:MAX_PARENTS]]
+        # iTop writes a link to the parent into the child's solution.
+        parent_ids = [int(number) for number in _TICKET_LINK.findall(event.content)[:MAX_PARENTS]]
         return reported.filter(
-            ticket__ticket_class=event.ticket.ticket_class, ticket__object_id__in=parents
+            ticket__ticket_class=event.ticket.ticket_class, ticket__object_id__in=parent_ids
         ).exists()
     if event.kind not in ENTRIES:
         return False
-    same = reported.filter(author_name=event.author_name).values_list("content", flat=True)
     text = VisibleContent.of(event.content).text
-    return any(VisibleContent.of(content).text == text for content in same)
+    contents = reported.filter(author_name=event.author_name).values_list("content", flat=True)
+    return any(VisibleContent.of(content).text == text for content in contents)

@@ -1,4 +1,4 @@
-"""Decide what a conversation hears of changes in iTop, by the rules of its workspace."""
+"""Decide which messages report changes in iTop to a conversation, by the rules of its workspace."""
 
 from __future__ import annotations
 
@@ -22,44 +22,45 @@ from .note import further_changes, headline, note_body, reply_body
 
 log = structlog.get_logger(__name__)
 
-# More messages about changes in iTop than this within the period mean a loop, and stop the posting.
+# If a conversation gets this many messages about changes in iTop within PERIOD, another program is probably answering
+# them. Then the bridge stops posting in it.
 MAX_MESSAGES = 30
 PERIOD = dt.timedelta(minutes=5)
+# Prefixes of `once_key`: of the note after posting was resumed, and of a note that only explains a reopening.
 RESUMED = "resumed:"
-# How the key of a note begins that only says why a conversation is open again.
 REOPENING = "reopen:"
-# The end of a headline that an entry follows, in all languages.
+# What a headline may end with if its entry follows: a colon, and the spaces that some languages add.
 _BEFORE_ENTRY = ": \u00a0\u202f"
-# Customers never hear of these, whatever the rules say.
+# These are never sent to customers, whatever the rules say.
 INTERNAL_KINDS = frozenset({EventKind.CUSTOMER_ENTRY, EventKind.PRIVATE_ENTRY, EventKind.GONE})
-# Events that the note after resuming names one by one. Of the others, it states the number.
+# The note after posting was resumed names this many events. It states the number of the others.
 MAX_LISTED = 20
 
 
 def plan(
     events: Sequence[TicketEvent], conversation: Conversation, rules: EventRules
 ) -> list[OutgoingMessage]:
-    """Return the unsaved messages about events of one save in one ticket: at most one note and one reply.
+    """Return the unsaved messages about events of the same save in iTop: at most one note and one reply.
 
-    `events` are saved rows of this conversation. Their `message` is set to the unsaved message, or their reason to why
-    they have none: save the messages, then the fields `message`, `reason_code` and `reason_detail` of the events.
+    `events` are saved rows of this conversation and one ticket. On each, set `message`, or the reason why it has none.
+    The caller saves the messages first, then the fields `message`, `reason_code` and `reason_detail` of the events.
 
-    If there were too many messages in a few minutes, store on the conversation that the posting is stopped, and return
-    a last note that says so.
+    If the conversation got MAX_MESSAGES messages within PERIOD, store on it that posting has stopped, and return one
+    last note that says so.
     """
-    code = _why_not_posted(conversation)
+    why_not_posted = _why_not_posted(conversation)
     by_action: dict[str, list[TicketEvent]] = {action: [] for action in Action.values}
-    replied_entries = {event.pk for event in events if _action_for(event, rules) == Action.REPLY}
+    entries_in_reply = {event.pk for event in events if _action_for(event, rules) == Action.REPLY}
     for event in events:
         action = _action_for(event, rules)
-        if rules.files == FileAction.WITH_REPLY and event.entry_id in replied_entries:
+        if rules.files == FileAction.WITH_REPLY and event.entry_id in entries_in_reply:
             action = Action.REPLY
-        event.reason_code = ReasonCode.NOT_REPORTED if action == Action.NOTHING else code
+        event.reason_code = ReasonCode.NOT_REPORTED if action == Action.NOTHING else why_not_posted
         by_action[action].append(event)
     noted, replied = by_action[Action.NOTE], by_action[Action.REPLY]
-    if code or not (noted or replied):
+    if why_not_posted or not (noted or replied):
         return []
-    if _is_flooded(conversation):
+    if _has_too_many_messages(conversation):
         for event in (*noted, *replied):
             event.reason_code = ReasonCode.POSTING_STOPPED
         return [_stop(conversation, events)]
@@ -67,7 +68,7 @@ def plan(
     reopening = [event for event in events if event.kind in rules.reopens_on]
     if reopening:
         if not noted:
-            # The reply does not tell teammates why the conversation is open again.
+            # A reply to the customer does not explain to teammates why the conversation is open again.
             messages.insert(0, _reopening_note(reopening, conversation))
         messages[0].reopens, messages[0].assign_to = True, _assignee(rules)
     return messages
@@ -79,9 +80,10 @@ def _messages(
     conversation: Conversation,
     rules: EventRules,
 ) -> list[OutgoingMessage]:
+    """Return the note and the reply. If files stay internal, the note also gets the pictures of the reply's entries."""
     messages = []
-    rows_of = rows_by_event(replied) if rules.files == FileAction.NOTE else {}
-    pictured = [event for event in replied if event.pk in rows_of]
+    files = rows_by_event(replied) if rules.files == FileAction.NOTE else {}
+    pictured = [event for event in replied if event.pk in files]
     if noted:
         messages.append(_message(noted, is_note=True, body=note_body(noted, conversation, pictured)))
     elif pictured:
@@ -93,21 +95,23 @@ def _messages(
 
 
 def _action_for(event: TicketEvent, rules: EventRules) -> str:
+    """Return the rules' action for the event, or a note where a reply is not allowed or a reopening has no message."""
     action = rules.action_for(event.kind)
-    is_unknown_author = event.kind == EventKind.PUBLIC_ENTRY and not event.is_by_agent
-    if action == Action.REPLY and (event.kind in INTERNAL_KINDS or is_unknown_author):
+    # A public entry may be by anybody. Only the words of a team's members are sent to the customer.
+    is_entry_of_other = event.kind == EventKind.PUBLIC_ENTRY and not event.is_by_agent
+    if action == Action.REPLY and (event.kind in INTERNAL_KINDS or is_entry_of_other):
         return Action.NOTE
     if action == Action.NOTHING and event.kind in rules.reopens_on:
-        # A conversation is reopened with a note that states the reason.
+        # If the event reopens the conversation, a note has to explain that.
         return Action.NOTE
     return action
 
 
 @transaction.atomic
 def resume(conversation: Conversation) -> bool:
-    """Post in the conversation again, beginning with one note about all that was held back.
+    """Allow posts in the conversation again, and store one note about all events that were held back.
 
-    Return False if the posting was not stopped.
+    Return False if posting was not stopped, or if somebody has just resumed it.
     """
     stopped_at = conversation.posting_stopped_at
     stopped = Conversation.objects.filter(pk=conversation.pk, posting_stopped_at=stopped_at)
@@ -134,7 +138,7 @@ def resume(conversation: Conversation) -> bool:
 
 
 def _why_not_posted(conversation: Conversation) -> str:
-    """Return the code of the reason why nothing can be posted in the conversation, "" if something can."""
+    """Return the code of the reason why nothing can be posted in the conversation, "" if there is none."""
     workspace = conversation.workspace
     if conversation.posting_stopped_at is not None:
         return ReasonCode.POSTING_STOPPED
@@ -148,6 +152,7 @@ def _why_not_posted(conversation: Conversation) -> str:
 
 
 def _message(events: Sequence[TicketEvent], **fields: Any) -> OutgoingMessage:
+    """Return an unsaved message that reports the events, and set it on each of them."""
     first = events[0]
     message = OutgoingMessage(conversation=first.conversation, once_key=f"event:{first.pk}", **fields)
     for event in events:
@@ -156,37 +161,42 @@ def _message(events: Sequence[TicketEvent], **fields: Any) -> OutgoingMessage:
 
 
 def _reopening_note(events: Sequence[TicketEvent], conversation: Conversation) -> OutgoingMessage:
+    """Return a note with the headlines of the events that reopen the conversation, without the entries' contents."""
     with translation.override(conversation.workspace.language):
-        headlines = (headline(event).rstrip(_BEFORE_ENTRY) for event in events)
-        body = "".join(f"<p>{text}</p>" for text in headlines)
+        headlines = [headline(event).rstrip(_BEFORE_ENTRY) for event in events]
+    body = "".join(f"<p>{text}</p>" for text in headlines)
     return _note(conversation, f"{REOPENING}{events[0].pk}", body)
 
 
 def _note(conversation: Conversation, key: str, body: str) -> OutgoingMessage:
-    """Return a note that reports no events."""
+    """Return an unsaved note that no event has as its message. `key` becomes its `once_key`."""
     return OutgoingMessage(conversation=conversation, once_key=key, is_note=True, body=body)
 
 
 def _assignee(rules: EventRules) -> dict[str, str]:
-    """Return who is to get the reopened conversation. The poster finds out who "linked_by" and "last_teammate" are."""
+    """Return the value of the message's `assign_to`: who gets the reopened conversation, {} for no change.
+
+    For "linked_by" and "last_teammate" it has no id: the poster finds out who they are.
+    """
+    if rules.assign_to == EventRules.Assignee.UNCHANGED:
+        return {}
     if rules.assign_to == EventRules.Assignee.TEAM:
         return {"type": "team", "id": rules.assign_to_team_id}
-    return {} if rules.assign_to == EventRules.Assignee.UNCHANGED else {"type": rules.assign_to}
+    return {"type": rules.assign_to}
 
 
-def _is_flooded(conversation: Conversation) -> bool:
-    """Return whether too many messages were made in the last minutes, since the posting was last resumed."""
-    messages = OutgoingMessage.objects.filter(
-        conversation=conversation, created_at__gt=timezone.now() - PERIOD
-    )
-    resumed = messages.filter(once_key__startswith=RESUMED).order_by("-pk").first()
-    about_events = messages.filter(Q(events__isnull=False) | Q(reopens=True)).distinct()
+def _has_too_many_messages(conversation: Conversation) -> bool:
+    """Return whether MAX_MESSAGES messages were stored within PERIOD and since posting was last resumed."""
+    recent = OutgoingMessage.objects.filter(conversation=conversation, created_at__gt=timezone.now() - PERIOD)
+    about_events = recent.filter(Q(events__isnull=False) | Q(reopens=True)).distinct()
+    resumed = recent.filter(once_key__startswith=RESUMED).order_by("-pk").first()
     if resumed is not None:
         about_events = about_events.filter(pk__gt=resumed.pk)
     return about_events.count() >= MAX_MESSAGES
 
 
 def _stop(conversation: Conversation, events: Sequence[TicketEvent]) -> OutgoingMessage:
+    """Store that posting in the conversation has stopped. Return the note that says so."""
     conversation.posting_stopped_at = timezone.now()
     conversation.save(update_fields=["posting_stopped_at"])
     log.warning("posting.stopped", **conversation.names)
@@ -194,11 +204,11 @@ def _stop(conversation: Conversation, events: Sequence[TicketEvent]) -> Outgoing
         body = format_html(
             "<p>{}</p><p>{}</p>",
             _(
-                "The bridge has posted {count} messages about iTop here within {minutes} minutes, and has "
-                "stopped: another program may be answering them."
+                "The bridge posted {count} messages about changes in iTop here within {minutes} minutes. It has now "
+                "stopped posting, because another program may be answering these messages."
             ).format(count=MAX_MESSAGES, minutes=PERIOD.seconds // 60),
             _(
-                "Nothing is lost: the panel shows what is new in iTop. When the cause is found, click "
+                "Nothing is lost: the panel shows what is new in iTop. When you have removed the cause, click "
                 "“Resume posting” in the panel."
             ),
         )
@@ -206,12 +216,15 @@ def _stop(conversation: Conversation, events: Sequence[TicketEvent]) -> Outgoing
 
 
 def _summary(events: Sequence[TicketEvent], conversation: Conversation) -> str:
-    """Return the note about the events that were held back, without their content: the panel shows it."""
+    """Return the note about the events that were held back, as HTML.
+
+    It has their headlines only. Teammates find the contents in the panel.
+    """
     with translation.override(conversation.workspace.language):
-        intro = _("Posting has resumed. Meanwhile in iTop:")
-        listed = [headline(event) for event in events[:MAX_LISTED]]
-        if len(events) > MAX_LISTED:
-            listed.append(further_changes(len(events) - MAX_LISTED))
-        if not listed:
+        if not events:
             return format_html("<p>{}</p>", _("Posting has resumed."))
-    return format_html("<p>{}</p>", intro) + "<ul>" + "".join(f"<li>{item}</li>" for item in listed) + "</ul>"
+        intro = _("Posting has resumed. What happened in iTop meanwhile:")
+        lines = [headline(event) for event in events[:MAX_LISTED]]
+        if len(events) > MAX_LISTED:
+            lines.append(further_changes(len(events) - MAX_LISTED))
+    return format_html("<p>{}</p>", intro) + "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"

@@ -1,4 +1,4 @@
-"""The teammates of a workspace: in whose name the bridge posts what agents do in iTop."""
+"""Find the teammate in whose name the bridge posts what an agent did in iTop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 def teammates(
     workspace: Workspace, *, is_fresh: bool = False, deadline: float = CALL_SECONDS
 ) -> Sequence[Admin]:
-    """Return the workspace's teammates, as Intercom returned them within the last hour, or now if `is_fresh`.
+    """Return the workspace's teammates. The answer may be an hour old unless `is_fresh`.
 
     Raise IntercomError, or SecretDecryptionError if the access token cannot be decrypted.
     """
@@ -29,7 +29,7 @@ def teammates(
 
 
 def teams(workspace: Workspace) -> Sequence[Admin]:
-    """Return the workspace's teams (id and name), at most an hour old. Raise as `teammates`."""
+    """Return the workspace's teams with id and name. The answer may be an hour old. Raise as `teammates` does."""
     return cached(f"intercom-teams:{workspace.pk}", lambda: intercom_client(workspace).teams())
 
 
@@ -43,34 +43,37 @@ def author_of(
 ) -> str:
     """Return the id of the teammate in whose name a message is posted.
 
-    This is the teammate with the agent's e-mail address, or else the one that the rules name, or else the owner of the
-    access token. If Intercom no longer has the named teammate, store this in the rules. Raise as `teammates`.
+    This is the teammate with the e-mail address `email`. If there is none or `email` is "", it is the teammate that the
+    rules name, or else the owner of the access token. If Intercom no longer has the teammate that the rules name, store
+    this in the rules. Raise as `teammates` does.
     """
     try:
-        found = teammates(workspace, is_fresh=is_fresh, deadline=deadline)
+        admins = teammates(workspace, is_fresh=is_fresh, deadline=deadline)
     except (IntercomAuthenticationError, IntercomRejectedError):
-        # The token may lack the permission to read teammates.
-        found, is_there = (), bool(rules.post_as_admin_id)
+        # The token may lack the permission to read teammates. Trust the rules then.
+        admins, has_named_teammate = (), bool(rules.post_as_admin_id)
     else:
-        is_there = any(admin.id == rules.post_as_admin_id for admin in found)
+        has_named_teammate = any(admin.id == rules.post_as_admin_id for admin in admins)
         if rules.post_as_admin_id:
-            _note_post_as(rules, is_there=is_there)
-    same = [admin.id for admin in found if email and admin.email.casefold() == email.casefold()]
-    if len(same) == 1:
-        return same[0]
-    if is_there:
+            _store_whether_missing(rules, is_missing=not has_named_teammate)
+    with_email = [admin.id for admin in admins if email and admin.email.casefold() == email.casefold()]
+    if len(with_email) == 1:
+        return with_email[0]
+    if has_named_teammate:
         return rules.post_as_admin_id
     key = f"intercom-token-owner:{workspace.pk}"
     return cached(key, lambda: intercom_client(workspace).me(deadline=deadline).admin_id, is_fresh=is_fresh)
 
 
-def _note_post_as(rules: EventRules, *, is_there: bool) -> None:
-    """Store since when Intercom no longer has the teammate that the rules name."""
-    if is_there == (rules.post_as_missing_since is None):
+def _store_whether_missing(rules: EventRules, *, is_missing: bool) -> None:
+    """Store since when Intercom no longer has the teammate that the rules name, or None if it has this teammate."""
+    was_missing = rules.post_as_missing_since is not None
+    if is_missing == was_missing:
         return
-    rules.post_as_missing_since = None if is_there else timezone.now()
+    rules.post_as_missing_since = timezone.now() if is_missing else None
+    # An admin may have named another teammate in the meantime.
     EventRules.objects.filter(pk=rules.pk, post_as_admin_id=rules.post_as_admin_id).update(
         post_as_missing_since=rules.post_as_missing_since
     )
-    if not is_there:
+    if is_missing:
         log.warning("post_as.missing", workspace=rules.workspace.workspace_id, admin=rules.post_as_admin_id)

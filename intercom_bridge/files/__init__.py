@@ -1,1 +1,1 @@
-"""Files in both directions: download from Intercom, attach in iTop, read from iTop."""
+"""Copy files in both directions: from Intercom to iTop and from iTop to Intercom."""

@@ -1,28 +1,29 @@
-"""Download one file of a message from Intercom to a temporary file, without being redirected to another host.
+"""Download one file of a message from Intercom to a temporary file. Only allowed hosts are contacted.
 
 Anybody who writes a message can put an address into it, so an address is not trusted:
 
-- Only https on port 443, and only hosts of the list: those of the workspace's region
-  (https://www.intercom.com/help/en/articles/3894, img-src and media-src) and those that an admin added. A host is
-  compared in its normalized form; IP addresses, in any spelling, user names and encoded hosts are refused.
-- The host is looked up once. Every address that it has must be a public one, and the connection is made to one of
-  these addresses. TLS checks the certificate for the host's name.
-- Each redirect, of at most three, is checked in the same way. No credentials, cookies or other headers are sent.
-- One deadline of wall-clock time for everything: waiting for a free slot, lookup, connection, TLS, every byte. The
-  number of bytes is limited while they are read, whatever Content-Length says. Compressed bodies are refused.
+- Only https on port 443 and only listed hosts are allowed: those of the workspace's region
+  (https://www.intercom.com/help/en/articles/3894, img-src and media-src) and those that an admin added. Host names are
+  compared in their normalized form. User names, encoded hosts, and IP addresses in any spelling are refused.
+- The host is looked up once. All addresses that it has must be public, and the bridge connects to one of them. TLS
+  checks that the certificate is for the host's name.
+- At most three redirects are followed, and each is checked in the same way. No credentials or cookies are sent.
+- One deadline covers everything: waiting for a free slot, lookup, connection, TLS, and every byte.
+- The bytes are counted while they are read, whatever Content-Length says. Compressed bodies are refused.
 
-With HTTPS_PROXY, the connection is made through the proxy (CONNECT to the host's name, NO_PROXY excepted), because
-there is often no other way out, and no DNS for hosts outside. The proxy then does the lookup, so the addresses are not
-checked here. The request is still sent only after the server has shown a certificate for the name of an allowed
-host, which a server in a private network does not have. Let the proxy refuse private networks as well.
+If HTTPS_PROXY is set, the connection goes through the proxy (CONNECT with the host's name), except for hosts in
+NO_PROXY. Behind such a proxy there is often no other way out, and no DNS for outside hosts. The proxy looks the host
+up, so the bridge cannot check the IP addresses. It still sends the request only after the server has shown a
+certificate for the name of an allowed host, which a server in a private network does not have. Configure the proxy to
+refuse private networks as well.
 
-The origin of INTERCOM_API_URL is allowed exactly as it is, but only with the setting FILES_FROM_STAND_IN, which no
-environment variable sets: it is on in settings.development and settings.testing, and off in production.
+The origin of INTERCOM_API_URL is allowed as it is if the setting FILES_FROM_STAND_IN is on. No environment variable
+sets it: it is on in settings.development and settings.testing, and off in production.
 
     DownloadError                  retry  file_not_downloaded   network, TLS, an unexpected response
     ├── DownloadTimeoutError       retry  file_not_downloaded   the deadline passed
     ├── FileNotStoredError         retry  file_not_stored       FILES_DIR is full or not writable
-    ├── AddressExpiredError        retry  file_not_downloaded   ask the conversation for a fresh address
+    ├── AddressExpiredError        retry  file_not_downloaded   the conversation has a fresh address
     ├── HostRefusedError                  file_host_refused     `detail` is the host
     ├── AddressRefusedError               file_address_refused
     ├── FileQuarantinedError              file_quarantined      403, 404, 410, although the address is not expired
@@ -68,15 +69,16 @@ from .names import HEAD_BYTES, content_type_of, is_forbidden
 MAX_REDIRECTS: Final = 3
 CHUNK_BYTES: Final = 65_536
 PREFIX: Final = "bridge-file-"
-# A file of a process that was killed. No attempt takes so long.
+# A temporary file that is older than this was left by a process that was killed. No attempt takes so long.
 ABANDONED_SECONDS: Final = 3600
 MAX_ADDRESS: Final = 8192
 
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
 _AUTHORITY: Final = re.compile(r"(?P<host>[^:@\[\]%]+)(?::443)?")
-# At least two labels, of which the last begins with a letter: no spelling of an IPv4 address does.
+# At least two labels. The last one begins with a letter, which excludes every spelling of an IPv4 address.
 _HOST: Final = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+# The characters of a path that are not percent-encoded.
 _UNRESERVED: Final = "%/:@!$&'()*+,;=~-._"
 
 _US_HOSTS: Final = (
@@ -89,7 +91,7 @@ _US_HOSTS: Final = (
     "*.intercom-attachments.com",
     *(f"*.intercom-attachments-{number}.com" for number in range(1, 10)),
 )
-# The other regions use the hosts of the US for what all regions share.
+# All regions use the hosts of the US for files that the regions share, such as GIFs.
 REGION_HOSTS: Final = {
     Workspace.Region.US: _US_HOSTS,
     Workspace.Region.EU: (
@@ -109,8 +111,8 @@ REGION_HOSTS: Final = {
     ),
 }
 
-# https://www.iana.org/assignments/iana-ipv4-special-registry/ and iana-ipv6-special-registry/, and multicast. Python's
-# `is_global` differs from version to version.
+# Networks that are not public, from https://www.iana.org/assignments/iana-ipv4-special-registry/ and
+# iana-ipv6-special-registry/, and multicast. Python's `is_global` is not used, because it differs between versions.
 _NOT_PUBLIC: Final = tuple(
     map(
         ipaddress.IPv4Network,
@@ -146,7 +148,7 @@ _NOT_PUBLIC_V6: Final = tuple(
         ),
     )
 )
-# In a network without IPv4, a resolver writes IPv4 addresses in this way (RFC 6052).
+# In a network without IPv4, a resolver returns IPv4 addresses in this IPv6 network (RFC 6052).
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -165,14 +167,14 @@ class DownloadTimeoutError(DownloadError):
 
 
 class FileNotStoredError(DownloadError):
-    """The file could not be stored in settings.FILES_DIR, or not be read there. `detail` is the system's reason."""
+    """The file could not be written to settings.FILES_DIR, or not be read from it. `detail` is the system's reason."""
 
     code = ReasonCode.FILE_NOT_STORED.value
     summary = "The file could not be stored on the bridge's disk"
 
 
 class AddressExpiredError(DownloadError):
-    """The address has expired. The conversation has a fresh one."""
+    """The address has expired. Intercom returns a fresh one with the conversation."""
 
     summary = "The file's address has expired"
 
@@ -186,7 +188,7 @@ class HostRefusedError(DownloadError):
 
 
 class AddressRefusedError(DownloadError):
-    """The address is not an https address of a host, or the host has an address that is not public."""
+    """The address is not an https URL with a host name, or the host has an IP address that is not public."""
 
     code = ReasonCode.FILE_ADDRESS_REFUSED.value
     summary = "The file's address is not allowed"
@@ -227,24 +229,31 @@ class FileTypeForbiddenError(DownloadError):
 
 @dataclass(frozen=True)
 class AllowedHosts:
-    """Where files may come from.
+    """The hosts from which files may be downloaded.
 
-    `names`: normalized host names; "*.example.com" stands for all subdomains, without example.com itself. `origin`:
-    the scheme and authority of a stand-in, "" for none.
+    names: normalized host names. "*.example.com" stands for all its subdomains, but not for example.com.
+    origin: the scheme, host and port of a stand-in for Intercom, "" if there is none.
     """
 
     names: frozenset[str]
     origin: str = ""
 
     def includes(self, host: str) -> bool:
+        if host in self.names:
+            return True
         labels = host.split(".")
-        parents = (".".join(["*", *labels[index:]]) for index in range(1, len(labels)))
-        return host in self.names or any(parent in self.names for parent in parents)
+        wildcards = (".".join(["*", *labels[index:]]) for index in range(1, len(labels)))
+        return any(wildcard in self.names for wildcard in wildcards)
 
 
 @dataclass(frozen=True)
 class Downloaded:
-    """A file on disk, until `download` ends. `size` is in bytes; `content_type` comes from name and content."""
+    """A downloaded file, which exists until the context of `download` ends.
+
+    size: in bytes.
+    content_type: determined from the name and the content.
+    head: the first HEAD_BYTES bytes.
+    """
 
     path: Path
     size: int
@@ -256,17 +265,17 @@ class Downloaded:
 def download(
     url: str, *, hosts: AllowedHosts, max_bytes: int, deadline: float, name: str
 ) -> Iterator[Downloaded]:
-    """Download the file to a temporary file in settings.FILES_DIR, and delete that at the end.
+    """Download the file to a temporary file in settings.FILES_DIR, which is deleted when the context ends.
 
-    `deadline` is in seconds from now, and counts until the file is complete. `name` is used to determine the type.
-    Raise a DownloadError, which does not contain the address, because its signature is a credential.
+    The file must be complete `deadline` seconds from now. `name` helps to determine the type. Raise a DownloadError. It
+    never contains the address, because the signature in the address is a credential.
     """
     descriptor, path = _create_file()
     try:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 received = _receive(url, hosts, max_bytes, deadline, file)
-        except OSError as error:  # closing writes the rest: the disk is full
+        except OSError as error:  # the disk is full: closing writes the last bytes
             raise FileNotStoredError(_describe(error)) from None
         yield Downloaded(
             path, received.size, content_type_of(name, received.head, received.declared), received.head
@@ -276,7 +285,7 @@ def download(
 
 
 def check_type(file: Downloaded, *, name: str, types: str) -> None:
-    """Raise FileTypeForbiddenError if the file is of one of these types (see `is_forbidden`)."""
+    """Raise FileTypeForbiddenError if the file has one of the forbidden `types` (see `is_forbidden`)."""
     if is_forbidden(name, file.content_type, file.head, types):
         raise FileTypeForbiddenError(file.content_type)
 
@@ -285,14 +294,14 @@ def allowed_hosts(workspace: Workspace) -> AllowedHosts:
     """Return the hosts from which this workspace's files may be downloaded."""
     names = set(REGION_HOSTS[Workspace.Region(workspace.region)])
     for entry in re.split(r"[\s,;]+", workspace.file_hosts):
-        wildcard, host = ("*.", entry[2:]) if entry.startswith("*.") else ("", entry)
-        # What is not a host name allows nothing.
+        prefix = "*." if entry.startswith("*.") else ""
+        # Ignore an entry that is not a host name.
         with contextlib.suppress(ValueError):
-            names.add(wildcard + normalize_host(host))
-    return AllowedHosts(frozenset(names), _stand_in())
+            names.add(prefix + normalize_host(entry.removeprefix(prefix)))
+    return AllowedHosts(frozenset(names), _stand_in_origin())
 
 
-def _stand_in() -> str:
+def _stand_in_origin() -> str:
     if not settings.FILES_FROM_STAND_IN or not settings.INTERCOM_API_URL:
         return ""
     parts = urlsplit(settings.INTERCOM_API_URL)
@@ -302,7 +311,8 @@ def _stand_in() -> str:
 def normalize_host(host: str) -> str:
     """Return the host's name in lower case, in ASCII (IDNA), without a trailing dot.
 
-    Raise ValueError if it is an IP address, has one label only, or has characters with another normalized form.
+    Raise ValueError if it is an IP address or has only one label. Also raise it if the name contains characters that
+    IDNA replaces, because another program might replace them differently.
     """
     host = host.lower().removesuffix(".")
     if not host.isascii():
@@ -316,7 +326,7 @@ def normalize_host(host: str) -> str:
 
 
 def expiry_of(url: str) -> dt.datetime | None:
-    """Return when the address expires, from its parameter `expires` (Unix seconds); None if it does not say."""
+    """Return when the address expires, from its parameter `expires` (Unix seconds). None: it does not contain this."""
     try:
         seconds = parse_qs(urlsplit(url).query, max_num_fields=50).get("expires", [""])[-1]
         if not re.fullmatch(r"[0-9]{1,11}", seconds):
@@ -327,7 +337,11 @@ def expiry_of(url: str) -> dt.datetime | None:
 
 
 class _Target(NamedTuple):
-    """An address that may be requested. `path` includes the query; `is_stand_in`: it need not be public."""
+    """An address that has been checked and may be requested.
+
+    path: includes the query.
+    is_stand_in: the host's IP addresses need not be public.
+    """
 
     scheme: str
     host: str
@@ -338,20 +352,22 @@ class _Target(NamedTuple):
 
 
 class _Received(NamedTuple):
+    """What is known about a file after its last byte. `declared` is the response's Content-Type."""
+
     size: int
     head: bytes
     declared: str
 
 
 def _check_address(url: str, hosts: AllowedHosts) -> _Target:
-    """Return where to connect to. Raise AddressRefusedError or HostRefusedError."""
+    """Return the address in the form that is requested. Raise AddressRefusedError or HostRefusedError."""
     url = url.strip(" \t\r\n")
     if len(url) > MAX_ADDRESS or _UNSAFE.search(url):
-        raise AddressRefusedError("it is too long or contains control characters")
+        raise AddressRefusedError("the address is too long or contains control characters")
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise AddressRefusedError("it is not a URL") from None
+        raise AddressRefusedError("the address is not a URL") from None
     path = quote(parts.path or "/", safe=_UNRESERVED)
     if parts.query:
         path += "?" + quote(parts.query, safe=_UNRESERVED + "?")
@@ -360,15 +376,15 @@ def _check_address(url: str, hosts: AllowedHosts) -> _Target:
         return _Target(parts.scheme, parts.hostname or "", port, path, url, is_stand_in=True)
     if parts.scheme != "https":
         raise AddressRefusedError(
-            f"it begins with {parts.scheme[:20]}:" if parts.scheme else "it has no scheme"
+            f"the address begins with {parts.scheme[:20]}:" if parts.scheme else "the address has no scheme"
         )
     authority = _AUTHORITY.fullmatch(parts.netloc)
     if authority is None:
-        raise AddressRefusedError("its host has a user name, a port, or is an IP address")
+        raise AddressRefusedError("the address contains a user name, another port than 443, or an IP address")
     try:
         host = normalize_host(authority["host"])
     except ValueError:
-        raise AddressRefusedError("its host is not a host name") from None
+        raise AddressRefusedError("the address has no valid host name") from None
     if not hosts.includes(host):
         raise HostRefusedError(host)
     return _Target("https", host, 443, path, url)
@@ -377,21 +393,12 @@ def _check_address(url: str, hosts: AllowedHosts) -> _Target:
 def _receive(
     url: str, hosts: AllowedHosts, max_bytes: int, deadline: float, file: io.BufferedWriter
 ) -> _Received:
+    """Write the file at this address, or at the end of its redirects, to `file`. Raise a DownloadError."""
     target = _check_address(url, hosts)
     watchdog = Watchdog(deadline)
     try:
         with _slot(watchdog):
-            for _ in range(MAX_REDIRECTS + 1):
-                with _connected(target, watchdog) as connected, _request(target, connected) as response:
-                    if response.status not in _REDIRECTS:
-                        _check_response(response, target)
-                        received = _save(response, file, max_bytes)
-                        if watchdog.expired:
-                            raise TimeoutError
-                        return received
-                    location = response.getheader("Location") or ""
-                target = _check_address(_resolve(location, target), hosts)
-        raise DownloadError(f"more than {MAX_REDIRECTS} redirects")
+            return _follow_redirects(target, hosts, max_bytes, file, watchdog)
     # `from None`: the libraries' errors may contain the address.
     except (DownloadError, OSError, ValueError, http.client.HTTPException) as error:
         if watchdog.expired or isinstance(error, TimeoutError):
@@ -403,8 +410,26 @@ def _receive(
         watchdog.stop()
 
 
+def _follow_redirects(
+    target: _Target, hosts: AllowedHosts, max_bytes: int, file: io.BufferedWriter, watchdog: Watchdog
+) -> _Received:
+    for _ in range(MAX_REDIRECTS + 1):
+        with _connected(target, watchdog) as connected, _request(target, connected) as response:
+            if response.status not in _REDIRECTS:
+                _check_response(response, target)
+                received = _save(response, file, max_bytes)
+                if watchdog.expired:
+                    # The watchdog closed the connection, so the file may be incomplete.
+                    raise TimeoutError
+                return received
+            location = response.getheader("Location") or ""
+        target = _check_address(_resolve(location, target), hosts)
+    raise DownloadError(f"more than {MAX_REDIRECTS} redirects")
+
+
 def _resolve(location: str, target: _Target) -> str:
-    """Return the address that a redirect leads to. urljoin would repair one that is not valid."""
+    """Return the address that a redirect leads to. Raise AddressRefusedError if it is not a valid one."""
+    # Check it first, because urljoin would silently repair an invalid address.
     if not location or _UNSAFE.search(location):
         raise AddressRefusedError("a redirect is empty or contains control characters")
     try:
@@ -415,6 +440,7 @@ def _resolve(location: str, target: _Target) -> str:
 
 @contextlib.contextmanager
 def _slot(watchdog: Watchdog) -> Iterator[None]:
+    """Hold one of this process's slots for downloads. Raise TimeoutError if none becomes free before the deadline."""
     slots = _slots()
     if not slots.acquire(timeout=watchdog.remaining()):
         raise TimeoutError
@@ -426,13 +452,13 @@ def _slot(watchdog: Watchdog) -> Iterator[None]:
 
 @functools.cache
 def _slots() -> threading.BoundedSemaphore:
-    """Return the slots for downloads at the same time in this process."""
+    """Return the semaphore that limits the downloads at the same time in this process."""
     return threading.BoundedSemaphore(settings.FILE_DOWNLOADS)
 
 
 @contextlib.contextmanager
 def _connected(target: _Target, watchdog: Watchdog) -> Iterator[socket.socket]:
-    """Connect to the target, through a proxy if the environment has one for it, and with TLS for https."""
+    """Connect to the target. Use the proxy that the environment names for it, and TLS if the scheme is https."""
     proxy = "" if target.is_stand_in else _proxy(target)
     connected = _connect_through(proxy, target, watchdog) if proxy else _connect(target, watchdog)
     try:
@@ -449,15 +475,18 @@ def _connected(target: _Target, watchdog: Watchdog) -> Iterator[socket.socket]:
 
 
 def _connect(target: _Target, watchdog: Watchdog) -> socket.socket:
+    """Connect without a proxy. Raise AddressRefusedError if any of the host's IP addresses is not public."""
     addresses = _look_up(target.host, target.port, watchdog)
     if not target.is_stand_in:
-        for address in addresses:
-            if not _is_public(address[-1][0]):
-                raise AddressRefusedError(f"{target.host} is {address[-1][0]}, which is not a public address")
+        for *_family, socket_address in addresses:
+            ip_address = socket_address[0]
+            if not _is_public(ip_address):
+                raise AddressRefusedError(f"{target.host} is {ip_address}, which is not a public address")
     return open_socket(addresses, watchdog)
 
 
 def _look_up(host: str, port: int, watchdog: Watchdog) -> list[Any]:
+    """Return the host's addresses as socket.getaddrinfo does. Raise TimeoutError or DownloadError."""
     try:
         return look_up(host, port, watchdog.remaining())
     except TimeoutError:
@@ -467,22 +496,24 @@ def _look_up(host: str, port: int, watchdog: Watchdog) -> list[Any]:
 
 
 def _is_public(text: str) -> bool:
-    """Return whether an IP address, as getaddrinfo returns it, is one of the public Internet."""
+    """Return whether an IP address, as getaddrinfo returns it, is public."""
     address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv6Address):
-        if address not in _NAT64:
-            return address in _GLOBAL_UNICAST and not any(address in network for network in _NOT_PUBLIC_V6)
+    if isinstance(address, ipaddress.IPv6Address) and address in _NAT64:
+        # The last 32 bits are the IPv4 address.
         address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if isinstance(address, ipaddress.IPv6Address):
+        return address in _GLOBAL_UNICAST and not any(address in network for network in _NOT_PUBLIC_V6)
     return not any(address in network for network in _NOT_PUBLIC)
 
 
 def _proxy(target: _Target) -> str:
+    """Return the address of the proxy that the environment names for the target, "" if there is none."""
     url = f"https://{target.host}/"
     return requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url)) or ""
 
 
 def _connect_through(proxy: str, target: _Target, watchdog: Watchdog) -> socket.socket:
-    """Connect to the host's name through an HTTP proxy, which looks it up (RFC 9110, CONNECT)."""
+    """Connect to the target through an HTTP proxy, which looks its host up (RFC 9110, CONNECT)."""
     parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     if parts.scheme != "http" or not parts.hostname:
         raise DownloadError("HTTPS_PROXY is not the address of an HTTP proxy")
@@ -493,7 +524,7 @@ def _connect_through(proxy: str, target: _Target, watchdog: Watchdog) -> socket.
             account = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             headers = make_headers(proxy_basic_auth=account)
         authority = f"{target.host}:{target.port}"
-        # With a duplicate, because the end of the exchange may close it.
+        # Send CONNECT over a duplicate of the socket, because the end of the exchange may close the duplicate.
         with (
             connected.dup() as duplicate,
             _exchange(duplicate, "CONNECT", authority, authority, headers) as response,
@@ -507,7 +538,10 @@ def _connect_through(proxy: str, target: _Target, watchdog: Watchdog) -> socket.
 
 
 def _authorities() -> str:
-    """Return the file or directory of trusted authorities, as for the connections to iTop and Intercom."""
+    """Return the file or directory of trusted certificate authorities.
+
+    The environment variables are the same as for the connections to iTop and to Intercom's API.
+    """
     environment = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     return environment or requests.utils.DEFAULT_CA_BUNDLE_PATH
 
@@ -520,7 +554,7 @@ def _tls_context(authorities: str) -> ssl.SSLContext:
 
 
 def _request(target: _Target, connected: socket.socket) -> http.client.HTTPResponse:
-    """Send the request, which contains nothing but the address, and return the response without its body."""
+    """Request the target, and return the response. Its body is not read yet."""
     is_default_port = target.port == (443 if target.scheme == "https" else 80)
     authority = target.host if is_default_port else f"{target.host}:{target.port}"
     headers = {"Accept": "*/*", "Connection": "close"}
@@ -530,19 +564,20 @@ def _request(target: _Target, connected: socket.socket) -> http.client.HTTPRespo
 def _exchange(
     connected: socket.socket, method: str, path: str, authority: str, headers: Mapping[str, str]
 ) -> http.client.HTTPResponse:
-    """Send a request over an open connection, and return the response without its body.
+    """Send a request over an open connection, and return the response. Its body is not read yet.
 
-    http.client adds the header that asks for the encoding `identity`.
+    http.client adds the header `Accept-Encoding: identity`, which asks for an uncompressed body.
     """
     connection = http.client.HTTPConnection("unused")
     connection.sock = connected
+    # Never connect to the host "unused".
     connection.auto_open = 0
     connection.request(method, path, headers={"Host": authority, "User-Agent": USER_AGENT, **headers})
     return connection.getresponse()
 
 
 def _check_response(response: http.client.HTTPResponse, target: _Target) -> None:
-    """Raise a DownloadError unless the response is a file."""
+    """Raise a DownloadError if the response does not contain the file uncompressed."""
     if response.status in (403, 404, 410):
         if _has_expired(target.url, response.getheader("Date")):
             raise AddressExpiredError
@@ -558,15 +593,18 @@ def _check_response(response: http.client.HTTPResponse, target: _Target) -> None
 
 
 def _has_expired(url: str, date: str | None) -> bool:
-    """Return whether the address has expired by our clock or by the server's."""
+    """Return whether the address has expired by our clock, or by the server's `date`, which may be missing."""
     expiry = expiry_of(url)
     now = dt.datetime.now(dt.UTC)
+    # These are the errors for a date that is missing or invalid.
     with contextlib.suppress(ValueError, TypeError, OverflowError):
         now = max(now, parsedate_to_datetime(date or "").astimezone(dt.UTC))
     return expiry is not None and expiry <= now
 
 
 def _save(response: http.client.HTTPResponse, file: io.BufferedWriter, max_bytes: int) -> _Received:
+    """Write the response's body to the file. Raise a DownloadError."""
+    # None if the server does not declare it.
     length = response.length
     if length is not None and length > max_bytes:
         raise FileTooLargeError(f"{length / 1_000_000:.1f} MB")
@@ -575,7 +613,8 @@ def _save(response: http.client.HTTPResponse, file: io.BufferedWriter, max_bytes
         size += len(chunk)
         if size > max_bytes:
             raise FileTooLargeError
-        head += chunk[: HEAD_BYTES - len(head)] if len(head) < HEAD_BYTES else b""
+        if len(head) < HEAD_BYTES:
+            head += chunk[: HEAD_BYTES - len(head)]
         try:
             file.write(chunk)
         except OSError as error:
@@ -588,7 +627,7 @@ def _save(response: http.client.HTTPResponse, file: io.BufferedWriter, max_bytes
 
 
 def _describe(error: Exception) -> str:
-    """Return the cause as the operating system or TLS describes it, without any value."""
+    """Return the error's cause in the words of the operating system or TLS. These never contain the address."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate was not accepted: {error.verify_message}"
     if isinstance(error, OSError) and error.strerror:
@@ -597,6 +636,7 @@ def _describe(error: Exception) -> str:
 
 
 def _create_file() -> tuple[int, Path]:
+    """Create a temporary file as `create_file` does, but raise FileNotStoredError."""
     try:
         return create_file()
     except OSError as error:
@@ -604,7 +644,10 @@ def _create_file() -> tuple[int, Path]:
 
 
 def create_file() -> tuple[int, Path]:
-    """Return the descriptor and the path of a new temporary file that only this user can read. Raise OSError."""
+    """Create a temporary file that only this user can read. Return its open descriptor and its path. Raise OSError.
+
+    Also delete old temporary files of processes that were killed.
+    """
     directory = Path(settings.FILES_DIR)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     _delete_abandoned(directory)
@@ -613,7 +656,6 @@ def create_file() -> tuple[int, Path]:
 
 
 def _delete_abandoned(directory: Path) -> None:
-    """Delete the files of processes that were killed."""
     for path in directory.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < time.time() - ABANDONED_SECONDS:

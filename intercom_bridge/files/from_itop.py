@@ -1,7 +1,7 @@
-"""Read from iTop what is to be posted in Intercom: files of tickets, and the pictures in the text of entries.
+"""Read files of tickets, and pictures in log entries, from iTop in order to post them in Intercom.
 
-A picture's address contains the only secret that protects it. It stays here: the picture is read with its id and
-secret, from the iTop that the ticket is in, whatever host the address names.
+The address of a picture contains the secret that protects the picture, so the address is never sent to Intercom. The
+picture is read from the ticket's own iTop with the id and the secret, whatever host the address names.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ from .names import HEAD_BYTES, content_type_of, is_forbidden, safe_name
 
 log = structlog.get_logger(__name__)
 
-# Of one text. Further pictures are seen in iTop.
+# The most pictures of one text that are posted. Teammates see the others in iTop.
 MAX_PICTURES: Final = 20
+# The beginning of a data: URL with an image.
 _DATA = re.compile(
     r"data:(?P<type>image/[a-z0-9.+-]{1,60})(?:;[a-z0-9=._-]{1,60})*(?P<base64>;base64)?,", re.IGNORECASE
 )
@@ -49,9 +50,10 @@ _SECRET = re.compile(r"[0-9A-Za-z]{1,100}", re.ASCII)
 
 
 class FileNotPostedError(Exception):
-    """The file cannot be posted, however often it is tried.
+    """The file cannot be posted, and a further attempt would not change that.
 
-    `code` is the ReasonCode that says why, `name` the file's name, "" if it is not known.
+    code: the ReasonCode that says why.
+    name: the file's name, "" if unknown.
     """
 
     def __init__(self, code: str, detail: str = "", *, name: str = "") -> None:
@@ -63,7 +65,11 @@ class FileNotPostedError(Exception):
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture in the text of an entry: id and secret of an InlineImage, or else its `data` as a data: URL."""
+    """One picture in a text of iTop.
+
+    image_id, secret: of iTop's InlineImage; 0 and "" if the picture is embedded in the text.
+    data: the data: URL of an embedded picture, otherwise "".
+    """
 
     image_id: int = 0
     secret: str = ""
@@ -71,7 +77,10 @@ class Picture:
 
 
 def pictures_of(markup: str) -> list[Picture]:
-    """Return the pictures that are stored in iTop or in the text itself, in their order. Others are only addresses."""
+    """Return the pictures that are stored in iTop or embedded in the text, in their order.
+
+    Pictures on other servers are left out, because the bridge downloads nothing from them.
+    """
     pictures: list[Picture] = []
     if "<img" not in markup.casefold():
         return pictures
@@ -85,13 +94,14 @@ def pictures_of(markup: str) -> list[Picture]:
 
 
 def _picture(address: str) -> Picture | None:
+    """Return the picture with this address, None if it is neither stored in iTop nor embedded."""
     if _DATA.match(address):
         return Picture(data=address)
     try:
         parts = urlsplit(address)
     except ValueError:
         return None
-    if not parts.path.endswith("/ajax.document.php") and parts.path != "ajax.document.php":
+    if parts.path.rpartition("/")[2] != "ajax.document.php":
         return None
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     number, secret = query.get("id", ""), query.get("s", "")
@@ -102,12 +112,13 @@ def _picture(address: str) -> Picture | None:
 
 
 class FileReader(ExitStack):
-    """Reads files into temporary files that exist as long as the context. Its methods may raise OSError."""
+    """Reads files from iTop into temporary files, which are deleted when the context ends."""
 
     def read(self, row: FileToIntercom, *, max_bytes: int, deadline: float) -> AttachmentFile:
-        """Return the file with a safe name and the type that its content has.
+        """Return the file with a safe name and the type that its content shows. `deadline` is in seconds from now.
 
-        Raise FileNotPostedError if this does not depend on the time, and ItopError if iTop cannot answer now.
+        Raise FileNotPostedError if the file can never be posted, ItopError if iTop cannot answer now, and OSError if
+        the file cannot be stored.
         """
         descriptor, path = create_file()
         os.close(descriptor)
@@ -132,12 +143,13 @@ class FileReader(ExitStack):
         return replace(file, name=name, content_type=content_type)
 
     def _read(self, row: FileToIntercom, path: Path, max_bytes: int, deadline: float) -> AttachmentFile:
+        """Write the file to the path. Return it with iTop's name and type."""
         client = itop_client(row.event.ticket.itop)
         if row.source == FileToIntercom.Source.ATTACHMENT:
             return read_attachment(client, row.object_id, max_bytes=max_bytes, path=path, deadline=deadline)
-        # The text is empty once it was erased.
         pictures = pictures_of(row.event.content)
         if row.position >= len(pictures):
+            # The text was erased.
             raise FileNotPostedError(ReasonCode.FILE_NOT_READABLE)
         picture = pictures[row.position]
         if picture.image_id:
@@ -148,12 +160,14 @@ class FileReader(ExitStack):
 
 
 def _decode(data: str, path: Path, max_bytes: int) -> AttachmentFile:
-    head = _DATA.match(data)
-    encoded = data[head.end() :] if head else ""
+    """Write the content of a data: URL to the path."""
+    prefix = _DATA.match(data)
+    encoded = data[prefix.end() :] if prefix else ""
+    # Percent-encoding has three characters for a byte, base64 fewer.
     if len(encoded) > 3 * max_bytes:
         raise FileTooLargeError(f"it has more than {max_bytes} bytes")
     content = unquote_to_bytes(encoded)
-    if head and head["base64"]:
+    if prefix and prefix["base64"]:
         try:
             content = base64.b64decode(content)
         except binascii.Error as error:
@@ -161,11 +175,14 @@ def _decode(data: str, path: Path, max_bytes: int) -> AttachmentFile:
     if len(content) > max_bytes:
         raise FileTooLargeError(f"it has more than {max_bytes} bytes", size=len(content))
     path.write_bytes(content)
-    return AttachmentFile(path, "", head["type"].lower() if head else "", len(content))
+    return AttachmentFile(path, "", prefix["type"].lower() if prefix else "", len(content))
 
 
 def name_in_history(row: FileToIntercom, *, deadline: float) -> str:
-    """Return the name of a file that cannot be read as iTop's history has it, "" if the account may not read it."""
+    """Return the name that iTop's history has for a file, "" if the account is not allowed to read it.
+
+    This is for files that iTop does not return. A picture has no name in the history.
+    """
     if row.source != FileToIntercom.Source.ATTACHMENT:
         return ""
     query = f"SELECT CMDBChangeOpAttachmentAdded AS o WHERE o.attachment_id = {quote(row.object_id)}"
@@ -179,7 +196,10 @@ def name_in_history(row: FileToIntercom, *, deadline: float) -> str:
 
 
 def file_url(row: FileToIntercom) -> str:
-    """Return the address of the file for agents. For a picture it is that of the ticket, because its own is secret."""
+    """Return the address at which agents see the file in iTop.
+
+    For a picture it is the ticket's address, because the picture's own address contains its secret.
+    """
     ticket = row.event.ticket
     if row.source != FileToIntercom.Source.ATTACHMENT:
         return ticket.itop.backoffice_url(ticket.ticket_class, ticket.object_id)

@@ -1,8 +1,8 @@
-"""Make the names of files safe, and determine what a file is from its name and its first bytes.
+"""Make the names of files safe, and determine a file's type from its name and its first bytes.
 
-A type that is recognised from the content takes precedence over the name, and both over what the sender declared. The
-signatures follow the formats' own specifications, as collected in
-https://www.iana.org/assignments/media-types/ and https://mimesniff.spec.whatwg.org/.
+If the content shows the type, this counts. Otherwise the name counts, and then the type that the sender declared. The
+signatures are from the formats' specifications, as collected in https://www.iana.org/assignments/media-types/ and
+https://mimesniff.spec.whatwg.org/.
 """
 
 from __future__ import annotations
@@ -18,19 +18,21 @@ MAX_NAME: Final = 255
 """iTop's limit, in characters (recording 254)."""
 
 HEAD_BYTES: Final = 4096
-"""How many of a file's first bytes are enough to determine its type."""
+"""The number of first bytes that is enough to determine a file's type."""
 
 UNKNOWN: Final = "application/octet-stream"
 
 _MAX_EXTENSION: Final = 16
-# A double quote or a semicolon breaks the header of iTop's download (recording 255); Windows refuses the others.
+# A double quote or a semicolon breaks the header with which iTop sends a file (recording 255). The other characters
+# have a meaning in paths, in Windows or in shells.
 _REPLACED: Final = re.compile(r'[/\\:*?"<>|;`]')
+# Names that Windows takes for a device, whatever the extension.
 _DEVICE: Final = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)
 _TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 
 
 class _Format(NamedTuple):
-    """A format that is recognised by `magic` at `offset`. `extensions`: the names that it stands for."""
+    """A format whose files have the bytes `magic` at `offset`. `extensions` are separated by spaces."""
 
     magic: bytes
     content_type: str
@@ -45,7 +47,7 @@ _PROGRAM: Final = "application/vnd.microsoft.portable-executable"
 _PDF: Final = _Format(b"%PDF-", "application/pdf", "pdf")
 _SVG: Final = _Format(b"<svg", "image/svg+xml", "svg")
 
-# The first match counts.
+# The first match counts, so a special case comes before the general one.
 _FORMATS: Final = (
     _Format(b"\x89PNG\r\n\x1a\n", "image/png", "png"),
     _Format(b"\xff\xd8\xff", "image/jpeg", "jpg jpeg"),
@@ -82,7 +84,7 @@ _FORMATS: Final = (
     _Format(b"L\0\0\0\x01\x14\x02\0", "application/x-ms-shortcut", "lnk"),
     _Format(b"#@~^", "text/vbscript.encode", "vbe jse"),
 )
-# The same for text, after a byte order mark and white space, in lower case.
+# Formats that are text. They are compared in lower case, without a byte order mark and leading white space.
 _TEXT_FORMATS: Final = (
     _Format(b"<!doctype html", "text/html", "html htm"),
     _Format(b"<html", "text/html", "html htm"),
@@ -96,7 +98,8 @@ _TEXT_FORMATS: Final = (
     _Format(b"windows registry editor", "text/x-registry", "reg"),
     _Format(b"regedit4", "text/x-registry", "reg"),
 )
-# Formats in a container that others use as well: the name says which.
+# Formats in a container that other formats use, too, so that only the name shows the format. For each extension: the
+# format's media type and the container's.
 _CONTAINED: Final = {
     "docx": ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", _ZIP),
     "xlsx": ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", _ZIP),
@@ -119,28 +122,40 @@ _CONTAINED: Final = {
     "mkv": ("video/x-matroska", "video/webm"),
     "ogv": ("video/ogg", "audio/ogg"),
 }
-# Python's own table only: that of the machine differs from one system to the next.
+# Only Python's own table of types by name: the table of the operating system differs between machines.
 _BY_NAME: Final = mimetypes.MimeTypes()
-# A file that claims one of these types without its signature is something else.
+# Types whose files always begin with a signature. An MP3 file may begin with any frame, an old QuickTime file with any
+# atom.
 _SIGNED: Final = frozenset(
-    [known.content_type for known in _FORMATS] + [kind for kind, _ in _CONTAINED.values()]
-    # An MP3 file may begin with any frame, an old QuickTime file with any atom.
+    [known.content_type for known in _FORMATS]
+    + [content_type for content_type, _container in _CONTAINED.values()]
 ) - {"audio/mpeg", "video/quicktime"}
-# What a name without an extension gets. Nothing that a double click would execute.
-_FIRST_EXTENSIONS: Final = {
-    known.content_type: known.extensions.split()[0]
-    for known in reversed((*_FORMATS, *_TEXT_FORMATS))
-    if known.content_type.startswith(("image/", "audio/", "video/")) or known.extensions in ("pdf", "zip")
-} | {kind: extension for extension, (kind, _) in _CONTAINED.items() if extension not in ("jar", "apk", "msi")}
+
+
+def _default_extensions() -> dict[str, str]:
+    """Return the extension that a name without one gets, by media type. A double click executes none of these files."""
+    extensions: dict[str, str] = {}
+    for known in (*_FORMATS, *_TEXT_FORMATS):
+        is_medium = known.content_type.startswith(("image/", "audio/", "video/"))
+        if is_medium or known.extensions in ("pdf", "zip"):
+            extensions.setdefault(known.content_type, known.extensions.split()[0])
+    for extension, (content_type, _container) in _CONTAINED.items():
+        if extension not in ("jar", "apk", "msi"):
+            extensions[content_type] = extension
+    return extensions
+
+
+_DEFAULT_EXTENSIONS: Final = _default_extensions()
 
 
 def safe_name(name: str, content_type: str = "") -> str:
-    """Return the name without what is dangerous in a path, in a header or on a screen.
+    """Return the name without anything that is dangerous in a path, in a header or on a screen.
 
-    The result has 1 to 255 characters and no path separators, quotes, control, bidirectional or invisible characters;
-    it is neither "." nor "..", no device of Windows, and does not end with a dot. A long name keeps its extension. A
-    name without an extension gets that of the content type, if it is known.
+    The result has 1 to 255 characters. It has no path separators, quotes, control, bidirectional or invisible
+    characters. It is not ".", ".." or the name of a device in Windows, and does not end with a dot. A long name keeps
+    its extension. A name without an extension gets that of the content type, if one is known.
     """
+    # Any white space becomes one space. Control, format, surrogate, unassigned and private characters are removed.
     visible = "".join(
         " " if character.isspace() else character
         for character in name
@@ -152,7 +167,7 @@ def safe_name(name: str, content_type: str = "") -> str:
         cleaned = f"_{cleaned}"
     stem, extension = _split(cleaned or "file")
     if not extension:
-        extension = _FIRST_EXTENSIONS.get(_media_type(content_type), "")
+        extension = _DEFAULT_EXTENSIONS.get(_media_type(content_type), "")
     suffix = f".{extension}" if extension else ""
     return (stem[: MAX_NAME - len(suffix)].rstrip(". ") or "file") + suffix
 
@@ -160,57 +175,59 @@ def safe_name(name: str, content_type: str = "") -> str:
 def content_type_of(name: str, head: bytes, declared: str = "") -> str:
     """Return the media type, in lower case and without parameters, of a file with this name and these first bytes.
 
-    `declared` is what the sender said; it counts if neither content nor name says anything. A file that only claims
-    to be of a type whose files begin with a signature is text/plain or application/octet-stream.
+    `declared` is the type that the sender declared. It counts if neither the content nor the name shows the type. If
+    the files of the claimed type begin with a signature, and this file does not, the type is text/plain or
+    application/octet-stream.
     """
     extension = extension_of(name)
-    contained, container = _CONTAINED.get(extension, ("", ""))
+    type_in_container, container = _CONTAINED.get(extension, ("", ""))
     recognised = _recognise(head)
     if recognised is not None:
-        # An Office document with a password is an OLE container, too.
-        is_container = recognised.content_type == container or (recognised.content_type, container) == (
-            _OLE,
-            _ZIP,
-        )
-        return contained if contained and is_container else recognised.content_type
-    guessed = contained or (_BY_NAME.guess_type(f"x.{extension}")[0] or "" if extension else "")
-    claimed = guessed or _media_type(declared) or UNKNOWN
+        # With a password, an Office document that is normally a ZIP file is an OLE container.
+        is_with_password = container == _ZIP and recognised.content_type == _OLE
+        if type_in_container and (recognised.content_type == container or is_with_password):
+            return type_in_container
+        return recognised.content_type
+    type_by_name = type_in_container
+    if extension and not type_by_name:
+        type_by_name = _BY_NAME.guess_type(f"x.{extension}")[0] or ""
+    claimed = type_by_name or _media_type(declared) or UNKNOWN
     if head and claimed in _SIGNED:
         return "text/plain" if _is_text(head) else UNKNOWN
     return claimed
 
 
 def is_forbidden(name: str, content_type: str, head: bytes, types: str) -> bool:
-    """Return whether the file's name, type or content is one of `types`: extensions, separated by spaces or commas.
+    """Return whether the file has a forbidden type by its name, its content type or its first bytes, the `head`.
 
-    `head` is the beginning of its content. Programs, shortcuts, archives and other formats that begin with known
-    bytes are recognised from it, whatever the file's name.
-    What an archive contains is not examined.
+    `types` are the forbidden extensions, separated by spaces, commas or semicolons. The head shows programs, shortcuts,
+    archives and other formats with a signature, whatever the file's name. The contents of archives are not examined.
     """
     forbidden = {extension.lower().lstrip("*.") for extension in re.split(r"[\s,;]+", types)} - {""}
     if not forbidden:
         return False
-    found = {extension_of(name)}
+    extensions = {extension_of(name)}
     recognised = _recognise(head)
     if recognised is not None:
-        found.update(recognised.extensions.split())
+        extensions.update(recognised.extensions.split())
+    # An HTML application, which Windows executes, is otherwise recognised as HTML.
     if b"<hta:application" in head.lower():
-        found.add("hta")
+        extensions.add("hta")
     media_type = _media_type(content_type)
     for known in (*_FORMATS, *_TEXT_FORMATS):
         if known.content_type == media_type:
-            found.update(known.extensions.split())
-    return not found.isdisjoint(forbidden)
+            extensions.update(known.extensions.split())
+    return not extensions.isdisjoint(forbidden)
 
 
 def extension_of(name: str) -> str:
-    """Return the extension as Windows sees it, in lower case and without the dot; "" if there is none."""
-    _, dot, extension = safe_name(name).rpartition(".")
+    """Return the extension as Windows determines it, in lower case and without the dot, "" if there is none."""
+    _stem, dot, extension = safe_name(name).rpartition(".")
     return extension.lower() if dot else ""
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Return the name in two parts: before and after the last dot, if an extension follows it."""
+    """Return the parts before and after the last dot. If no extension follows the dot, the second part is ""."""
     stem, dot, extension = name.rpartition(".")
     if not dot or not stem or len(extension) > _MAX_EXTENSION or not extension.isalnum():
         return name, ""
@@ -218,11 +235,13 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _media_type(text: str) -> str:
+    """Return a media type in lower case and without parameters, "" if the text is not one."""
     media_type = text.partition(";")[0].strip().lower()
     return media_type if _TYPE.fullmatch(media_type) else ""
 
 
 def _recognise(head: bytes) -> _Format | None:
+    """Return the format that the first bytes show, None if they show none."""
     for known in _FORMATS:
         if head.startswith(known.magic, known.offset) and _is_certain(known, head):
             return known
@@ -233,23 +252,28 @@ def _recognise(head: bytes) -> _Format | None:
     # A picture in SVG may begin with an XML declaration and comments.
     if text.startswith((b"<?xml", b"<!--")) and b"<svg" in text:
         return _SVG
-    # Some programs write something before a PDF file's header, and viewers accept that.
+    # Some programs write other bytes before a PDF file's header, and viewers accept that.
     return _PDF if _PDF.magic in head[:1024] and not _is_text(head) else None
 
 
 def _is_certain(known: _Format, head: bytes) -> bool:
-    """Return whether it is not a text that begins with the same letters, as "BMW" or "MZ", or another container."""
+    """Return whether a file with the format's magic bytes really has this format."""
     if known.offset == 8:
+        # These formats are in a RIFF container.
         return head.startswith(b"RIFF")
-    return not (len(known.magic) < 4 and known.magic.isalnum() and _is_text(head))
+    # A text can begin with the same letters, for example "BMW" or "MZ".
+    is_short_word = len(known.magic) < 4 and known.magic.isalnum()
+    return not (is_short_word and _is_text(head))
 
 
 def _text(head: bytes) -> bytes:
-    """Return the first bytes as text in lower case, decoded from UTF-16 if there is its byte order mark."""
+    """Return the first bytes as UTF-8 text in lower case, without a byte order mark and leading white space."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        # UTF-16 has two bytes for each character, so leave out a last byte without its partner.
         head = head[: len(head) // 2 * 2].decode("utf-16", "replace").encode()
     return head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n\f").lower()
 
 
 def _is_text(head: bytes) -> bool:
-    return not any(byte < 9 or 13 < byte < 27 or 27 < byte < 32 for byte in head)
+    """Return whether the only control characters are white space (9 to 13) and escape (27)."""
+    return all(9 <= byte <= 13 or byte == 27 or byte >= 32 for byte in head)

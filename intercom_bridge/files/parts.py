@@ -1,4 +1,4 @@
-"""The files of a conversation part: those that are attached to it, and the pictures in its text."""
+"""Find and store the files of a conversation part: its attachments, and the pictures in its text."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from itop_client import idempotency_key
 from .download import expiry_of
 from .names import is_forbidden, safe_name
 
-# A message with more files names the rest.
+# Further files of a part are not copied, only named in the log.
 MAX_FILES: Final = 200
-# An address of Intercom works for half an hour.
+# How long the address of a file works in Intercom, if the address does not contain this.
 VALID_FOR: Final = dt.timedelta(minutes=30)
-# The writer of the message has the first chance to copy its files, so that the entry can link to them. It hands over
-# what it does not copy; the workers only wait for it until this time.
+# The writer of the message tries to copy its files first, so that the log entry can link to them. It then makes the
+# other files due at once. If it is killed, they are due after this time.
 HEAD_START: Final = dt.timedelta(seconds=60)
-# What is known about a file from its message.
+# Fields of FileToItop with values from the message, which are erased with the message's content.
 CONTENT: Final = ("name", "content_type", "size", "url", "url_expires_at", "author")
-# What stands in plain text for a file of the message (API 2.15 and later, "Plain text bodies").
+# In plain text bodies, Intercom writes this instead of a file (API 2.15 and later, "Plain text bodies").
 _MARKER: Final = re.compile(r"\[(?:Image|GIF|Attachment|Video)(?:[ :][^\]\n]*)?\]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class PartFile:
-    """A file of a part. `position` is its place: first the attached files, then the pictures in the text.
+    """A file of a part.
 
-    `size` is in bytes, 0 if unknown.
+    position: identifies the file within the part. The attachments come first, then the pictures in the text.
+    size: in bytes, 0 if unknown.
+    is_inline: whether it is a picture in the text.
     """
 
     position: int
@@ -48,28 +50,31 @@ class PartFile:
 
 
 def files_of(part: Part) -> tuple[PartFile, ...]:
-    """Return the files of a part, at most MAX_FILES. A picture that is attached as well counts once."""
+    """Return the files of a part, at most MAX_FILES. A picture that is also an attachment is only an attachment."""
     attached = [
-        PartFile(number, file.name, file.url, file.content_type, file.size)
-        for number, file in enumerate(part.attachments)
+        PartFile(position, file.name, file.url, file.content_type, file.size)
+        for position, file in enumerate(part.attachments)
         if file.url
     ]
-    paths = {without_query(file.url) for file in attached}
-    # In a stored part, attached files have no address any more: each picture keeps its position.
-    pictures: dict[str, tuple[str, str]] = {}
+    # The query contains an expiring signature, so addresses are compared without it.
+    attached_urls = {without_query(file.url) for file in attached}
+    pictures: dict[str, PartFile] = {}
     for url, name in media_in(part.body):
-        pictures.setdefault(without_query(url), (url, name))
-    inline = [
-        PartFile(len(part.attachments) + number, name, url, is_inline=True)
-        for number, (path, (url, name)) in enumerate(pictures.items())
-        if path not in paths
-    ]
+        # Count all attachments and pictures, even those that are left out: a file must keep its position although a
+        # part that the bridge stored has no addresses of attachments any more.
+        position = len(part.attachments) + len(pictures)
+        pictures.setdefault(without_query(url), PartFile(position, name, url, is_inline=True))
+    inline = [file for url, file in pictures.items() if url not in attached_urls]
     return (*attached, *inline)[:MAX_FILES]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilesToCopy:
-    """The files that would be copied: how many, if that is known, and the names of those that are too large."""
+    """The files that would be copied with messages.
+
+    count: how many, as far as known. `is_count_known` is False if a message may have further files.
+    too_large: the names of files that are too large to be copied. They are not counted.
+    """
 
     count: int = 0
     is_count_known: bool = True
@@ -82,25 +87,24 @@ def copies_files_of(workspace: Workspace, log: str) -> bool:
 
 
 def files_to_copy(workspace: Workspace, messages: Iterable[tuple[Part, str]]) -> FilesToCopy:
-    """Return the files that would be copied with these messages. Each message comes with its log.
+    """Return the files that would be copied with these messages. Each message comes with the log it is written to.
 
-    Their number is not known if a text only mentions its files. Files that turn out to be too large or of a forbidden
-    type count, too.
+    Files that only turn out to be too large or of a forbidden type when they are downloaded are counted, too.
     """
-    wanted = [part for part, log in messages if copies_files_of(workspace, log)]
-    files = [file for part in wanted for file in files_of(part)]
+    parts = [part for part, log in messages if copies_files_of(workspace, log)]
+    files = [file for part in parts for file in files_of(part)]
     too_large = tuple(
         safe_name(file.name, file.content_type) for file in files if file.size > workspace.max_file_bytes
     )
     return FilesToCopy(
         count=len(files) - len(too_large),
-        is_count_known=not any(map(lacks_files, wanted)),
+        is_count_known=not any(map(lacks_files, parts)),
         too_large=too_large,
     )
 
 
 def count_expected(workspace: Workspace, part: Part, log: str) -> int:
-    """Return how many files of a message to this log are to be copied, as far as is known before the download."""
+    """Return how many files of a message to this log will be copied, as far as known before the download."""
     if not copies_files_of(workspace, log):
         return 0
     types = workspace.forbidden_file_types
@@ -111,9 +115,9 @@ def count_expected(workspace: Workspace, part: Part, log: str) -> int:
 
 
 def lacks_files(part: Part) -> bool:
-    """Return whether the text names files that the part does not contain: notifications of API 2.15 and later.
+    """Return whether the part only names its files and does not contain their addresses.
 
-    The conversation has them.
+    Notifications of API 2.15 and later are like this. The conversation that Intercom returns has the addresses.
     """
     if files_of(part) or media_in(part.body):
         return False
@@ -121,34 +125,37 @@ def lacks_files(part: Part) -> bool:
 
 
 def fresh_url(file: FileToItop, parts: Iterable[Part]) -> str:
-    """Return the file's address in a conversation that was just read, "" if it is not there any more."""
+    """Return the file's address in the parts of a conversation that was just read, "" if the file is not there."""
     for part in parts:
         if (part.kind, part.id) == (file.part_kind, file.part_id) and not part.redacted:
-            return next((found.url for found in files_of(part) if found.position == file.position), "")
+            return next((current.url for current in files_of(part) if current.position == file.position), "")
     return ""
 
 
 def files_to_json(part: Part) -> dict[str, Any]:
-    """Return the author and the files of a part as JSON values, {} if it has no files."""
-    found = [PartFile(FileToItop.LOOKUP, "", "")] if lacks_files(part) else files_of(part)
-    if not found:
+    """Return the author and the files of a part as JSON values, {} if it has no files.
+
+    If the part only names its files, return one placeholder for all of them: a worker looks them up later.
+    """
+    files = [PartFile(FileToItop.LOOKUP, "", "")] if lacks_files(part) else files_of(part)
+    if not files:
         return {}
-    return {"part_author": asdict(part.author), "files": [asdict(file) for file in found]}
+    return {"part_author": asdict(part.author), "files": [asdict(file) for file in files]}
 
 
 def add_rows(link: TicketLink, part: Part, log: str) -> None:
-    """Store the files of a part that is written to this log of this link's ticket.
+    """Store the files of a part that is written to this log of the link's ticket.
 
-    Call it in the delivery's transaction.
+    Call this in the transaction that stores the delivery of the part, so that neither is stored without the other.
     """
     if stored := _to_stored(part, log):
         add_stored(link, stored, wait=HEAD_START)
 
 
 def restore_rows(link: TicketLink, part: Part, log: str) -> None:
-    """Queue the files again that were skipped together with this part, and store what was erased of them meanwhile.
+    """Queue the files again that were skipped because the part was, and restore their erased content.
 
-    Call it in the transaction that queues the part again.
+    Call this in the transaction that queues the part again.
     """
     stored = _to_stored(part, log)
     due_at = timezone.now() + HEAD_START
@@ -166,16 +173,17 @@ def restore_rows(link: TicketLink, part: Part, log: str) -> None:
 
 
 def _to_stored(part: Part, log: str) -> dict[str, Any]:
-    """Return the argument of `add_stored`, {} if the part has no files."""
+    """Return a part as `add_stored` expects it, {} if it has no files."""
     files = files_to_json(part)
-    key = {"kind": part.kind, "id": part.id, "created_at": part.created_at, "log": log}
-    return key | files if files else {}
+    if not files:
+        return {}
+    return {"kind": part.kind, "id": part.id, "created_at": part.created_at, "log": log} | files
 
 
 def add_stored(link: TicketLink, part: dict[str, Any], *, wait: dt.timedelta = dt.timedelta()) -> None:
-    """Store the files of a part: kind, id, created_at, log, and what `files_to_json` returned.
+    """Store the files of a part. `part` has the keys kind, id, created_at and log, and those of `files_to_json`.
 
-    `wait` is how long the workers leave them to the writer of the message.
+    The files are due after `wait`, during which the writer of the message may copy them.
     """
     due_at = timezone.now() + wait
     FileToItop.objects.bulk_create(
@@ -184,6 +192,7 @@ def add_stored(link: TicketLink, part: dict[str, Any], *, wait: dt.timedelta = d
 
 
 def _row(link: TicketLink, part: dict[str, Any], file: dict[str, Any], due_at: dt.datetime) -> FileToItop:
+    """Return an unsaved row for one file. `part` is the argument of `add_stored`."""
     now = timezone.now()
     workspace = link.conversation.workspace
     what = "file of first message" if part["kind"] == "source" else "file"

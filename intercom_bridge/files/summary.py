@@ -1,4 +1,4 @@
-"""How many files of a conversation are in iTop, and why the newest failed one is not."""
+"""Count the files of a conversation that are copied, wait or failed, and find the newest one that failed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from intercom_bridge.models.reason import ReasonCode
 
 State = FileToItop.State
 
-# Whenever they are retried, there is nothing to copy.
+# Reasons that a retry cannot remove, because there is nothing to copy.
 HOPELESS: Final = (ReasonCode.FILE_GONE, ReasonCode.FILE_EMPTY)
 RETRIABLE: Final = Q(state=State.FAILED, cleaned_at=None, ticket__gone_at=None) & ~Q(reason_code__in=HOPELESS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileSummary:
-    """Files by state: `total` counts those that were to be copied, so neither skipped nor deleted ones.
+    """Numbers of files.
 
-    `failure` is the newest file that could not be copied.
+    total: the files that were to be copied. Skipped and deleted files are not counted.
+    retriable: the failed files that a teammate can retry.
+    failure: the newest file that failed, None if none did.
     """
 
     total: int = 0
@@ -39,12 +41,15 @@ NO_FILES: Final = FileSummary()
 
 
 def summary_of(conversation: Conversation) -> FileSummary:
-    """Return the files for the tickets linked now. A file is counted once, and copied if all tickets have it."""
+    """Return the numbers of files for the tickets that are linked now.
+
+    A file for several tickets counts once. It counts as copied if all these tickets have it.
+    """
     return _summary(_rows(conversation))
 
 
 def summaries_by_ticket(conversation: Conversation) -> dict[int, FileSummary]:
-    """Return the files for each linked ticket that has any, by the ticket's primary key."""
+    """Return the numbers of files of each linked ticket that has files, by the ticket's primary key."""
     by_ticket: dict[int, list[Any]] = defaultdict(list)
     for row in _rows(conversation):
         by_ticket[row.ticket_id].append(row)
@@ -52,7 +57,7 @@ def summaries_by_ticket(conversation: Conversation) -> dict[int, FileSummary]:
 
 
 def files_of_conversation(conversation: Conversation | None) -> FileToItopQuerySet:
-    """Return the files that were to be copied to the tickets that are linked now."""
+    """Return the files that were to be copied to the tickets that are linked now, without redacted ones."""
     if conversation is None:
         return FileToItop.objects.none()
     linked = TicketLink.objects.filter(conversation=conversation).values("ticket")
@@ -69,18 +74,21 @@ def _rows(conversation: Conversation) -> list[Any]:
 
 def _summary(rows: Sequence[Any]) -> FileSummary:
     failed = [row for row in rows if row.state == State.FAILED]
-    total, unfinished = _count(rows), _count(row for row in rows if row.state != State.COPIED)
-    files = FileToItop.objects.select_related("conversation__workspace")
+    failure = None
+    if failed:
+        files = FileToItop.objects.select_related("conversation__workspace")
+        failure = files.filter(pk=max(row.pk for row in failed)).first()
+    total = _count_files(rows)
     return FileSummary(
         total=total,
-        copied=total - unfinished,
-        waiting=_count(row for row in rows if row.state == State.WAITING),
-        failed=_count(failed),
-        retriable=_count(row for row in rows if row.is_retriable),
-        failure=files.filter(pk=max(row.pk for row in failed)).first() if failed else None,
+        copied=total - _count_files(row for row in rows if row.state != State.COPIED),
+        waiting=_count_files(row for row in rows if row.state == State.WAITING),
+        failed=_count_files(failed),
+        retriable=_count_files(row for row in rows if row.is_retriable),
+        failure=failure,
     )
 
 
-def _count(rows: Iterable[Any]) -> int:
-    """Count the files: one file has a row for each linked ticket."""
+def _count_files(rows: Iterable[Any]) -> int:
+    """Count each file once, although it has a row for each linked ticket."""
     return len({(row.part_kind, row.part_id, row.position) for row in rows})

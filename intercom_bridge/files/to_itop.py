@@ -1,7 +1,7 @@
-"""Copy one file of a message to a ticket: download it from Intercom, and attach it in iTop, once.
+"""Copy one file of a message to a ticket exactly once: download it from Intercom, and attach it in iTop.
 
-The functions raise an exception if something goes wrong, and change a row only when the outcome is certain. Their
-caller (sync/files.py) decides what happens to the row.
+If something goes wrong, the functions raise an exception, and their caller (sync/files.py) decides what happens to the
+row. They set the row's outcome only when it is certain.
 """
 
 from __future__ import annotations
@@ -53,19 +53,19 @@ from .parts import VALID_FOR, add_rows, fresh_url
 
 log = structlog.get_logger(__name__)
 
-# A person who gets another account is noticed within this time.
+# How long the person of an iTop account is cached.
 CACHE_SECONDS: Final = 3600.0
-# Intercom's part of an attempt; the rest is left to iTop.
+# The deadline for reading the conversation from Intercom. The rest of an attempt's time is for the download and iTop.
 READ_SECONDS: Final = 10.0
 INLINE_IMAGE: Final = "InlineImage"
-# Only bitmaps are shown in a log: iTop sends an InlineImage as it is to whoever opens its address, and the script in an
-# SVG file would run with the rights of that user.
+# Only bitmaps are shown in a log. iTop sends an InlineImage unchanged to any user who opens its address, so a script in
+# an SVG file would run with that user's rights.
 SHOWN_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 DATE_FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 
 
 class FileSkippedError(Exception):
-    """The file is not copied, and never will be. `code` says why."""
+    """The file is not to be copied. `code` is the ReasonCode that says why."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -82,7 +82,7 @@ class FileGoneError(RemoteError):
 
 
 class NoAccessTokenError(RemoteError):
-    """The address has expired, and without an access token the conversation cannot be asked for a fresh one."""
+    """The file needs a fresh address, which cannot be read from the conversation without an access token."""
 
     code = ReasonCode.NO_ACCESS_TOKEN.value
     summary = "The workspace has no access token"
@@ -90,9 +90,9 @@ class NoAccessTokenError(RemoteError):
 
 
 class TicketFullError(RemoteError):
-    """The ticket has as many bytes of files as the workspace allows.
+    """With this file, the ticket would have more bytes of files than the workspace allows.
 
-    Whenever a ticket changes, iTop 3.3 reads all its files with their contents.
+    There is a limit because iTop 3.3 reads all files of a ticket with their contents whenever the ticket changes.
     """
 
     code = ReasonCode.FILE_TICKET_FULL.value
@@ -102,7 +102,7 @@ class TicketFullError(RemoteError):
 
 
 class TooLargeForItopError(RemoteError):
-    """The file is within the workspace's limit, and iTop does not accept it."""
+    """The file is within the workspace's limit, but too large for iTop."""
 
     code = ReasonCode.FILE_TOO_LARGE_FOR_ITOP.value
     summary = "The file is too large for iTop"
@@ -111,15 +111,16 @@ class TooLargeForItopError(RemoteError):
 
 
 class TicketOwner:
-    """The ticket and organization that the files of one message get. iTop is asked for them once."""
+    """The owner (ticket and organization) of all files of one message. It is read from iTop only once."""
 
     def __init__(self) -> None:
-        self._known: FileOwner | None = None
+        self._owner: FileOwner | None = None
 
     def of(self, row: FileToItop, client: Client, deadline: Deadline) -> FileOwner:
         """Return the owner of the file. Raise ItopError if iTop has to be asked and does not return the ticket."""
-        self._known = self._known or _owner(row, client, deadline)
-        return self._known
+        if self._owner is None:
+            self._owner = _read_owner(row, client, deadline)
+        return self._owner
 
 
 def copy(
@@ -130,12 +131,14 @@ def copy(
     shows_picture: bool = False,
     owner_of_files: TicketOwner | None = None,
 ) -> None:
-    """Copy the file within `seconds`, and set the row's values; save only what is known before the upload.
+    """Copy the file within `seconds`, and set the outcome on the row. The caller then saves the row.
 
-    `account_id` is the iTop account of its author, 0 if there is none. With `shows_picture`, a picture of the text also
-    becomes an InlineImage, so that the log can show it. Other files of the same message share `owner_of_files`. Raise
-    FileSkippedError, DownloadError, ItopError, IntercomError, SecretDecryptionError, or OSError if the downloaded file
-    cannot be read.
+    account_id: the iTop account of the file's author, 0 if there is none.
+    shows_picture: if the file is a picture in the text, also create an InlineImage, so that the log can show it.
+    owner_of_files: an object that the caller shares between the files of one message.
+
+    Raise FileSkippedError, DownloadError, ItopError, IntercomError, SecretDecryptionError, or OSError if the downloaded
+    file cannot be read.
     """
     workspace = row.conversation.workspace
     if not workspace.copies_files:
@@ -147,32 +150,42 @@ def copy(
     client = itop_client(row.ticket.itop)
     owner = (owner_of_files or TicketOwner()).of(row, client, deadline)
     if row.attempts > 1:
-        found = find_attachments(client, [row.idempotency_key], owner=owner, deadline=deadline.remaining())
-        if found:
-            _set_copied(row, found[row.idempotency_key])
+        # An earlier attempt may have copied the file without learning the outcome.
+        copies = find_attachments(client, [row.idempotency_key], owner=owner, deadline=deadline.remaining())
+        if copies:
+            _set_copied(row, copies[row.idempotency_key])
             return
     with _downloaded(row, deadline) as file:
         check_type(file, name=row.name, types=workspace.forbidden_file_types)
-        name = safe_name(row.name or "file", file.content_type)
-        upload = AttachmentFile(file.path, name, file.content_type, file.size)
-        row.name, row.content_type, row.size = name, file.content_type, file.size
-        # If the worker is killed after the upload, the next attempt finds the copy without reading the file again.
-        FileToItop.objects.filter(pk=row.pk, cleaned_at=None).update(
-            name=name, content_type=file.content_type, size=file.size
-        )
+        upload = _store_metadata(row, file)
         if is_attached:
             _check_space(row, file.size)
             _set_copied(row, _attach(row, client, owner, upload, account_id, deadline))
         if shows_picture and row.is_inline and file.content_type in SHOWN_TYPES:
-            _show(row, client, owner, upload, deadline)
-        if not is_attached:
-            if not picture_url(row):
-                raise FileSkippedError(ReasonCode.FILE_OF_NOTE)
-            _set_copied(row, None)
+            _create_inline_image(row, client, owner, upload, deadline)
+    if not is_attached:
+        # A picture of an internal note is only copied if the private log can show it.
+        if not picture_url(row):
+            raise FileSkippedError(ReasonCode.FILE_OF_NOTE)
+        _set_copied(row, None)
+
+
+def _store_metadata(row: FileToItop, file: Downloaded) -> AttachmentFile:
+    """Store what the download showed about the file. Return the file as it is uploaded.
+
+    If the worker is killed after the upload, the next attempt finds the copy in iTop and does not download the file
+    again, so it could not find out these values.
+    """
+    name = safe_name(row.name or "file", file.content_type)
+    row.name, row.content_type, row.size = name, file.content_type, file.size
+    FileToItop.objects.filter(pk=row.pk, cleaned_at=None).update(
+        name=name, content_type=file.content_type, size=file.size
+    )
+    return AttachmentFile(file.path, name, file.content_type, file.size)
 
 
 def _check_space(row: FileToItop, size: int) -> None:
-    """Raise TicketFullError if the ticket would have too many bytes of files of ours."""
+    """Raise TicketFullError if the bridge's copies would exceed the workspace's limit of bytes for one ticket."""
     limit_mb = row.conversation.workspace.max_ticket_files_mb
     copied = FileToItop.objects.filter(ticket=row.ticket, attachment_id__isnull=False).exclude(
         state=FileToItop.State.REMOVED
@@ -190,6 +203,7 @@ def _attach(  # noqa: PLR0913 - what, where and whose
     account_id: int,
     deadline: Deadline,
 ) -> int:
+    """Create the Attachment with the message's author and time. Return its id."""
     contact_id = _contact_of(row, client, account_id, deadline)
     date = dt.datetime.fromtimestamp(row.part_created_at, row.ticket.itop.zone)
     try:
@@ -208,10 +222,10 @@ def _attach(  # noqa: PLR0913 - what, where and whose
     return attached.id
 
 
-def _show(
+def _create_inline_image(
     row: FileToItop, client: Client, owner: FileOwner, upload: AttachmentFile, deadline: Deadline
 ) -> None:
-    """Create the InlineImage. The log links to the Attachment if that fails."""
+    """Create the InlineImage with which the log shows the picture. If iTop refuses, the log links to the Attachment."""
     secret = secrets.token_hex(16)
     try:
         image = create_inline_image(
@@ -229,7 +243,7 @@ def _show(
         log.warning("file.picture_not_shown", file=row.pk, error=type(error).__name__)
     else:
         row.inline_image_id = image.id
-        # One that an earlier attempt created has another secret.
+        # If an earlier attempt created the image, its secret is another one and unknown.
         row.picture_secret = "" if image.existed else secret
 
 
@@ -237,9 +251,9 @@ def picture_url(row: FileToItop) -> str:
     """Return the address at which iTop shows the picture in a log, "" if it has no InlineImage."""
     if not row.inline_image_id or not row.picture_secret:
         return ""
-    root = row.ticket.itop.url
+    itop_url = row.ticket.itop.url
     return (
-        f"{root}/pages/ajax.document.php?operation=download_inlineimage"
+        f"{itop_url}/pages/ajax.document.php?operation=download_inlineimage"
         f"&id={row.inline_image_id}&s={row.picture_secret}"
     )
 
@@ -253,9 +267,9 @@ def file_url(row: FileToItop) -> str:
 
 
 def remove(row: FileToItop, seconds: float) -> None:
-    """Delete the copies of a redacted message's file in iTop within `seconds`. Raise ItopError.
+    """Delete all copies of a redacted message's file in iTop within `seconds`. Raise ItopError.
 
-    They are found by their key, so that also one whose creation had an unknown outcome is deleted.
+    The copies are found by their idempotency key, because a copy whose creation had an unknown outcome has no id here.
     """
     deadline = Deadline(seconds)
     client = itop_client(row.ticket.itop)
@@ -264,7 +278,7 @@ def remove(row: FileToItop, seconds: float) -> None:
             while _delete_one_copy(row, class_name, client, deadline):
                 pass
         except ItopPermissionError:
-            # Only Administrators may create and read inline images.
+            # Only Administrators can create and read inline images, so without an id none was created.
             if class_name != INLINE_IMAGE or row.inline_image_id:
                 raise
     row.state = FileToItop.State.REMOVED
@@ -272,11 +286,11 @@ def remove(row: FileToItop, seconds: float) -> None:
 
 
 def _delete_one_copy(row: FileToItop, class_name: str, client: Client, deadline: Deadline) -> int:
-    """Delete the copy with the lowest id, and return how many were deleted: 0 if none is left.
+    """Delete the copy with the lowest id. Return 1, or 0 if no copy is left.
 
-    Concurrent creations may have made several, and `find_attachments` returns one at a time.
+    Concurrent attempts may have created several copies, and `find_attachments` returns one at a time.
     """
-    found = find_attachments(
+    copies = find_attachments(
         client,
         [row.idempotency_key],
         class_name=class_name,
@@ -285,7 +299,7 @@ def _delete_one_copy(row: FileToItop, class_name: str, client: Client, deadline:
     )
     return delete_attachments(
         client,
-        found.values(),
+        copies.values(),
         class_name=class_name,
         comment="The message was redacted in Intercom",
         deadline=deadline.remaining(),
@@ -293,18 +307,19 @@ def _delete_one_copy(row: FileToItop, class_name: str, client: Client, deadline:
 
 
 def look_up(row: FileToItop, seconds: float) -> Part:
-    """Store the files that a notification only mentioned, in place of this row, and return the whole part.
+    """Replace this row, which stands for files that a notification only named, by a row for each file.
 
-    Raise FileGoneError, IntercomError or SecretDecryptionError.
+    Read the conversation from Intercom for this, and return the complete part. Raise FileGoneError, IntercomError or
+    SecretDecryptionError.
     """
-    part = next(
-        (part for part in _parts(row, seconds) if (part.kind, part.id) == (row.part_kind, row.part_id)), None
-    )
+    parts = _read_parts(row, seconds)
+    part = next((part for part in parts if (part.kind, part.id) == (row.part_kind, row.part_id)), None)
     if part is None:
         raise FileGoneError
     link = TicketLink.objects.filter(ticket=row.ticket, conversation=row.conversation).first()
     with transaction.atomic():
-        # A redaction or an erasure changes the message first, and thus comes before this or finds the new rows.
+        # Lock the message. A redaction or an erasure changes the message before the files, so either it is visible here
+        # already, or it waits and then finds the new rows.
         messages = Delivery.objects.filter(
             ticket=row.ticket, conversation=row.conversation, kind=row.part_kind, part_id=row.part_id
         ).select_for_update()
@@ -312,41 +327,43 @@ def look_up(row: FileToItop, seconds: float) -> Part:
         if link is not None and not (is_erased or any(message.cleaned_at for message in messages)):
             link.conversation = row.conversation
             add_rows(link, part, Log.PRIVATE if row.is_private else Log.PUBLIC)
-        # It has no file of its own. If the conversation has none either, the text only looked like a file.
+        # The row itself stands for no file. If the part has no files, its text only looked as if it named one.
         FileToItop.objects.filter(pk=row.pk).delete()
     return part
 
 
-def _parts(row: FileToItop, seconds: float) -> Iterable[Part]:
+def _read_parts(row: FileToItop, seconds: float) -> Iterable[Part]:
+    """Read the messages of the file's conversation from Intercom. Raise FileGoneError if it was deleted."""
     conversation = row.conversation
     if not conversation.workspace.access_token:
         raise NoAccessTokenError
     try:
-        found = intercom_client(conversation.workspace).conversation(
+        payload = intercom_client(conversation.workspace).conversation(
             conversation.conversation_id, deadline=min(seconds, READ_SECONDS)
         )
     except IntercomRejectedError as error:
         if error.status == 404:
             raise FileGoneError from error
         raise
-    return found.messages
+    return payload.messages
 
 
 @contextmanager
 def _downloaded(row: FileToItop, deadline: Deadline) -> Iterator[Downloaded]:
-    """Download the file from the address in the row or, if that has expired, from a fresh one."""
+    """Download the file from the stored address or, if this has expired, from a fresh one."""
     has_expired = row.url_expires_at is not None and row.url_expires_at <= timezone.now()
-    is_fresh = not row.url or has_expired
-    if is_fresh:
-        _refresh(row, deadline)
+    needs_fresh_url = not row.url or has_expired
+    if needs_fresh_url:
+        _refresh_url(row, deadline)
     with ExitStack() as stack:
         try:
             file = stack.enter_context(_download(row, deadline))
         except (AddressExpiredError, FileQuarantinedError):
-            if is_fresh:
+            if needs_fresh_url:
                 raise
-            # Intercom's clock decides, and an address may not say when it expires.
-            _refresh(row, deadline)
+            # The stored address may have expired nevertheless: Intercom's clock decides, and not every address contains
+            # the time.
+            _refresh_url(row, deadline)
             file = stack.enter_context(_download(row, deadline))
         yield file
 
@@ -362,9 +379,9 @@ def _download(row: FileToItop, deadline: Deadline) -> AbstractContextManager[Dow
     )
 
 
-def _refresh(row: FileToItop, deadline: Deadline) -> None:
-    """Ask the conversation for a fresh address. Raise FileGoneError if the file is not there any more."""
-    url = fresh_url(row, _parts(row, deadline.remaining()))
+def _refresh_url(row: FileToItop, deadline: Deadline) -> None:
+    """Store the address that the conversation has now. Raise FileGoneError if it does not have the file any more."""
+    url = fresh_url(row, _read_parts(row, deadline.remaining()))
     if not url:
         raise FileGoneError
     row.url, row.url_expires_at = url, expiry_of(url) or timezone.now() + VALID_FOR
@@ -373,8 +390,8 @@ def _refresh(row: FileToItop, deadline: Deadline) -> None:
     )
 
 
-def _owner(row: FileToItop, client: Client, deadline: Deadline) -> FileOwner:
-    """Return the ticket with its organization, which decides who may see the file (recording 277).
+def _read_owner(row: FileToItop, client: Client, deadline: Deadline) -> FileOwner:
+    """Return the ticket and its organization. The organization decides who may see the file (recording 277).
 
     Raise ObjectNotFoundError if iTop does not have the ticket any more.
     """
@@ -389,11 +406,12 @@ def _owner(row: FileToItop, client: Client, deadline: Deadline) -> FileOwner:
 
 
 def _set_copied(row: FileToItop, attachment_id: int | None) -> None:
+    """Set on the row that the file is copied. `attachment_id` is None for a picture that is only an InlineImage."""
     row.state = FileToItop.State.COPIED
     row.attachment_id = attachment_id
     row.copied_at = timezone.now()
     row.set_reason(ReasonCode.NONE)
-    # It is of no use any more, and a credential until it expires.
+    # The address is no longer needed, and it is a credential until it expires.
     row.url = ""
 
 
@@ -402,17 +420,18 @@ def _contact_of(row: FileToItop, client: Client, account_id: int, deadline: Dead
     if account_id:
         return _contact_of_account(row, client, account_id, deadline)
     author: Mapping[str, Any] = row.author or {}
-    match = PersonMatch.objects.filter(
+    person_match = PersonMatch.objects.filter(
         workspace=row.conversation.workspace, itop=row.ticket.itop, contact_id=author.get("id", "")
     ).first()
-    if match is None or not author.get("id"):
+    if person_match is None or not author.get("id"):
         return 0
-    # A lead may have typed somebody else's address.
-    is_sure = author.get("type") == "user" or match.how in (PersonMatch.How.ITOP, PersonMatch.How.CHOSEN)
-    return match.person_id if is_sure else 0
+    # A lead may have typed somebody else's e-mail address, so a match by this address is not enough.
+    is_confirmed = person_match.how in (PersonMatch.How.ITOP, PersonMatch.How.CHOSEN)
+    return person_match.person_id if is_confirmed or author.get("type") == "user" else 0
 
 
 def _contact_of_account(row: FileToItop, client: Client, account_id: int, deadline: Deadline) -> int:
+    """Return the id of the Person that the account belongs to, 0 if it has none or the bridge cannot read it."""
     question = f"contact of account {account_id}"
     cached = CachedAnswer.objects.fresh(row.ticket.itop, question, CACHE_SECONDS)
     if cached is not None:

@@ -13,7 +13,7 @@ from django.db.models import Q
 from intercom_bridge.events.compare import digest
 from intercom_bridge.events.files import attach_files, files_of_event
 from intercom_bridge.events.markup import to_intercom
-from intercom_bridge.events.note import for_customer
+from intercom_bridge.events.note import html_for_customer
 from intercom_bridge.intercom.html import text_to_html, to_text
 from intercom_bridge.models import (
     EventKind,
@@ -93,7 +93,7 @@ def files_of_answer(context: PanelContext, answer: Answer) -> AnswerFiles:
 
 def text_for_customer(context: PanelContext, answer: Answer) -> str:
     """Return the words with which the message to the customer begins: without agents' names if the rules hide them."""
-    return to_text(for_customer(answer.content, answer.ticket, rules_of(context.workspace)))
+    return to_text(html_for_customer(answer.content, answer.ticket, rules_of(context.workspace)))
 
 
 def find_answer(context: PanelContext, path: tuple[str, ...]) -> Answer | None:

@@ -57,7 +57,7 @@ def difference(
 
 
 def store(snapshot: TicketSnapshot, result: Difference) -> Difference:
-    for name, value in result.update.items():
+    for name, value in result.new_values.items():
         setattr(snapshot, name, value)
     return result
 
@@ -69,7 +69,7 @@ def texts(result: Difference) -> list[str]:
 def test_what_was_never_read_is_no_change() -> None:
     result = difference(unread(), found(entry("old")))
     assert (result.entries, result.changes) == ([], [])
-    assert result.update["status"] == "assigned"
+    assert result.new_values["status"] == "assigned"
 
 
 def test_an_unchanged_ticket_has_no_difference() -> None:

@@ -50,8 +50,8 @@ NOTES: dict[tuple[str, str, str, str, str], str] = {
         "Ticket R-000012 was reopened. Its status changed to Assigned."
     ),
     (EventKind.GONE, "", "", "", ""): (
-        "Ticket R-000012 was deleted in iTop, or the bridge's account may no longer see it. New messages are not "
-        "copied to it."
+        "Ticket R-000012 was deleted in iTop, or the bridge's account is no longer allowed to see it. New messages "
+        "are not copied to it."
     ),
 }
 REPLIES: dict[tuple[str, str, str, str], tuple[str, ...]] = {

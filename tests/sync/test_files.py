@@ -516,7 +516,7 @@ def test_a_file_that_cannot_be_downloaded_does_not_keep_itop_paused(
     """Its attempt was the circuit breaker's probe, and iTop was not asked."""
     monkeypatch.setattr(files, "HEAD_START_SECONDS", 0.0)
     intercom.faults.add("quarantined", path="/i/o/", status=403)
-    monkeypatch.setattr(to_itop, "_owner", lambda *_: None)
+    monkeypatch.setattr(to_itop, "_read_owner", lambda *_: None)
     write(TEXT)
     process_batch()
     moment_ago = timezone.now() - dt.timedelta(seconds=1)

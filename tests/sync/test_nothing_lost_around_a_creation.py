@@ -200,7 +200,7 @@ def test_a_crash_between_posting_and_saving_does_not_post_twice(
             def die(*_: Any, **__: Any) -> None:
                 raise KeyboardInterrupt
 
-            dying.setattr(poster, "_settle", die)
+            dying.setattr(poster, "_finish", die)
             with pytest.raises(KeyboardInterrupt):
                 poster.post(posting)
         before = len(intercom.store.parts(link))

@@ -214,14 +214,14 @@ def test_files_found_in_the_conversation_after_the_redaction_are_not_copied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     part = write(pictures=(SHOT,), plain=True)
-    read = to_itop._parts
+    read = to_itop._read_parts
 
     def read_and_redact(row: FileToItop, seconds: float) -> Any:
         found = list(read(row, seconds))
         redact(part)
         return found
 
-    monkeypatch.setattr(to_itop, "_parts", read_and_redact)
+    monkeypatch.setattr(to_itop, "_read_parts", read_and_redact)
     work()
     with later():
         work()
