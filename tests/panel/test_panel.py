@@ -671,7 +671,7 @@ def test_a_lost_form_is_reported(teammate: Teammate, monkeypatch: pytest.MonkeyP
 
     teammate.open().click("Create a ticket")
     monkeypatch.setattr("intercom_bridge.panel.actions.submit_creation", broken)
-    monkeypatch.setattr("intercom_bridge.panel.router._stored", lambda *_: {"form": "x" * 100_000})
+    monkeypatch.setattr("intercom_bridge.panel.router._state_for_retry", lambda *_: {"form": "x" * 100_000})
     teammate.click("Create ticket")
     assert "Internal error" in teammate.text and "form is lost" in teammate.text
     assert not teammate.offers("Back to the form") and teammate.offers("Home")
