@@ -46,11 +46,11 @@ from .screens import errors
 from .screens.create import choice_page, create_form, possible_duplicates_screen
 from .screens.created import created_by_colleague, creation_pending, ticket_created
 from .screens.home import HomeScreen
-from .screens.merged import FIELD as MERGE_TARGET
+from .screens.merged import TARGET_FIELD as MERGE_TARGET_FIELD
 from .screens.merged import links_moved_away, links_moved_here
 from .screens.parts import format_time, muted, retry_button, unverified_text
 from .screens.person_picker import PickerState
-from .screens.send import FIELD as ANSWER_FIELD
+from .screens.send import TEXT_FIELD as ANSWER_FIELD
 from .screens.send import send_form, sent_screen
 from .screens.sync_status import sync_status_screen
 from .screens.ticket import cached_ticket_screen
@@ -229,7 +229,7 @@ def move_here(context: PanelContext, click: Click) -> Canvas:
 
 
 def move_away(context: PanelContext, _click: Click) -> Canvas:
-    target = context.request.input_values.get(MERGE_TARGET)
+    target = context.request.input_values.get(MERGE_TARGET_FIELD)
     return links_moved_away(context, target.strip() if isinstance(target, str) else "")
 
 
