@@ -411,7 +411,7 @@ def _show_rejected(context: PanelContext, creation: TicketCreation) -> Canvas:
     )
     problem = "" if creation.problems else creation.reason_detail
     canvas = _form_with_problems(context, form, creation, problem)
-    # The first screen reports the rejection until now.
+    # The first screen has reported the rejection so far. Now the teammate sees it here.
     creation.rejection_seen = True
     creation.save(update_fields=["rejection_seen"])
     return canvas

@@ -95,7 +95,7 @@ def _explanations() -> dict[str, tuple[str, str]]:
     # xgettext does not find texts inside the f-strings below.
     input_kept = _("Your input is kept.")
     renew_token = _("An admin must renew the access token of the workspace.")
-    not_copied = _("The whole conversation must be copied to the ticket, so no ticket was created.")
+    not_copied = _("The bridge could not read the conversation to copy it, so no ticket was created.")
     no_conversation = (_("Intercom did not return the conversation"), f"{not_copied} {input_kept}")
     no_token = (_("Intercom refuses the access token"), f"{not_copied} {input_kept} {renew_token}")
     no_permission = (
@@ -109,11 +109,11 @@ def _explanations() -> dict[str, tuple[str, str]]:
         ),
         ReasonCode.ITOP_NO_RESPONSE: (
             _("iTop did not respond in time"),
-            _("It may be busy or temporarily down."),
+            _("iTop may be busy or temporarily down."),
         ),
         ReasonCode.ITOP_UNAVAILABLE: (
             _("iTop is not working correctly"),
-            _("It returned an error page, or is under maintenance."),
+            _("iTop returned an error page, or is under maintenance."),
         ),
         ReasonCode.ITOP_UNKNOWN_RESPONSE: (
             _("iTop is not working correctly"),

@@ -225,6 +225,7 @@ def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
 
 
 def _save_draft(context: PanelContext, click: Click, form: Any) -> None:
+    """Save a create form as the teammate's draft, unless the click has just opened the form."""
     if form is not None and click.verb not in OPEN_FORM_VERBS:
         save_draft(context, form)
 
@@ -266,7 +267,7 @@ class _Failure:
 
 
 def _outdated_screen(failure: _Failure, _error: OutdatedScreenError) -> Canvas:
-    """Return the current state of the clicked screen, with a notice that the click changed nothing."""
+    """Return the current sync page or first screen, with a notice that the click has changed nothing."""
     context = failure.context
     log.info("panel.outdated_screen", click=failure.click.verb)
     if BackLink.parse(context.request.stored_data).target == SYNC:

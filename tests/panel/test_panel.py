@@ -311,8 +311,8 @@ def test_a_created_ticket_contains_the_conversation_with_its_authors(
     create(teammate)
     ticket = newest_ticket(itop)
     assert f"{ticket['ref']} created" in teammate.text
-    assert "5 messages were copied to its public log." in teammate.text
-    assert "1 note was copied to its private log." in teammate.text
+    assert "5 messages were copied to the ticket's public log." in teammate.text
+    assert "1 note was copied to the ticket's private log." in teammate.text
     assert (ticket["title"], ticket["origin"], int(ticket["caller_id"])) == ("Export is broken", "chat", 40)
     public = itop.store.log(ticket["id"])
     assert [(entry["user_login"], int(entry["user_id"])) for entry in public] == [

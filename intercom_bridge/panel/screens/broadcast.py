@@ -86,14 +86,14 @@ class _Form:
 
     key: the idempotency key. One key sends at most one broadcast.
     kind: NOTE or REPLY.
-    seen: the fingerprint of the recipients that the teammate has seen, "" if none were displayed yet.
+    seen_fingerprint: identifies the recipients that the teammate has seen, "" if none were displayed yet.
     problem: the error of the text.
     """
 
     key: str
     text: str = ""
     kind: str = NOTE
-    seen: str = ""
+    seen_fingerprint: str = ""
     problem: str = ""
 
     @classmethod
@@ -111,7 +111,7 @@ class _Form:
             key=parse_key(stored.get("key")) or new_key(),
             text=text,
             kind=REPLY if inputs.get(KIND_FIELD, stored.get("kind")) == REPLY else NOTE,
-            seen=clean_text(stored.get("seen")),
+            seen_fingerprint=clean_text(stored.get("seen")),
             problem="" if text == entered_text else truncation_text(text),
         )
 
@@ -120,7 +120,7 @@ class _Form:
         return self.kind == NOTE
 
     def to_stored(self) -> dict[str, Any]:
-        stored = {"key": self.key, "text": self.text, "kind": self.kind, "seen": self.seen}
+        stored = {"key": self.key, "text": self.text, "kind": self.kind, "seen": self.seen_fingerprint}
         return {"broadcast": stored}
 
 
@@ -158,8 +158,8 @@ def send_broadcast(context: PanelContext, click: Click) -> Canvas:
     if broadcast is None:
         audience = find_audience(context, ticket, is_note=form.is_note)
         html = text_to_html(form.text)
-        if not html or form.seen != _fingerprint(context, ticket, audience):
-            return _confirmation(context, ticket, form, page=1, has_changed=bool(form.seen))
+        if not html or form.seen_fingerprint != _fingerprint(context, ticket, audience):
+            return _confirmation(context, ticket, form, page=1, has_changed=bool(form.seen_fingerprint))
         broadcast = start(context, ticket, form.key, html, is_note=form.is_note)
     if broadcast is None:
         # There are no recipients. The screen says so.
@@ -210,7 +210,7 @@ def _confirmation(
     """
     audience = find_audience(context, ticket, is_note=form.is_note)
     count = len(audience.recipients)
-    form = replace(form, seen=_fingerprint(context, ticket, audience))
+    form = replace(form, seen_fingerprint=_fingerprint(context, ticket, audience))
     recipients_on_page, page, pages = page_of(audience.recipients, page)
     page_click = _step_click("confirm", ticket)
     return screen(
@@ -270,7 +270,9 @@ def _progress_screen(context: PanelContext, broadcast: Broadcast) -> Canvas:
         title,
         muted(join_facts(escape_markdown(broadcast.ticket.ref), _sent_by(context, broadcast))),
         DataTable(items=tuple(table)),
-        (muted(_("They are sent in the background. You may leave this page.")), refresh) if waiting else None,
+        (muted(_("The messages are sent in the background. You can leave this page.")), refresh)
+        if waiting
+        else None,
         _failures(broadcast, failures),
         paragraph(text) if text else None,
         back_button(click_id("ticket", broadcast.ticket.ticket_class, broadcast.ticket.object_id)),
@@ -389,8 +391,8 @@ def _left_out_texts(audience: Audience) -> list[Component]:
         gone,
     )
     elsewhere_text = ngettext(
-        "%(count)d conversation in another workspace does not get it.",
-        "%(count)d conversations in other workspaces do not get it.",
+        "%(count)d conversation in another workspace does not get the message.",
+        "%(count)d conversations in other workspaces do not get the message.",
         audience.elsewhere,
     )
     texts = counted_texts(

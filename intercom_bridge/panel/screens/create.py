@@ -131,7 +131,8 @@ def _form_notices(
 
 def _fields_with_errors(context: PanelContext, form: Form, person: Person) -> list[Component]:
     """Return each field with its error below it. Errors of attributes that are not in the form come first."""
-    fields, components = form.fields(context), list[Component]()
+    components: list[Component] = []
+    fields = form.fields(context)
     field_codes = {field.code for field in fields}
     for code, error in form.errors.items():
         if code not in field_codes:
@@ -178,7 +179,7 @@ def choice_page(context: PanelContext, form: Form, field: FormField, page: int, 
 
 
 def _caller_text(caller: Caller) -> str:
-    text = _("For %(person)s, %(organization)s.")
+    text = _("Caller: %(person)s, %(organization)s")
     if caller.is_default:
         text = _(
             "iTop does not know this customer. The caller of the ticket will be %(person)s, %(organization)s. The "

@@ -109,13 +109,13 @@ def _copied_texts(creation: TicketCreation) -> list[str]:
     logs = [part["log"] for part in creation.parts]
     public, private = logs.count(Log.PUBLIC), logs.count(Log.PRIVATE)
     messages = ngettext(
-        "%(count)d message was copied to its public log.",
-        "%(count)d messages were copied to its public log.",
+        "%(count)d message was copied to the ticket's public log.",
+        "%(count)d messages were copied to the ticket's public log.",
         public,
     )
     notes = ngettext(
-        "%(count)d note was copied to its private log.",
-        "%(count)d notes were copied to its private log.",
+        "%(count)d note was copied to the ticket's private log.",
+        "%(count)d notes were copied to the ticket's private log.",
         private,
     )
     return counted_texts((public, messages), (private, notes))

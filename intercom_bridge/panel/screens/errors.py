@@ -113,8 +113,8 @@ def unknown_action(stored: Stored) -> Canvas:
     return error_screen(
         _("Unknown action"),
         _(
-            "The panel may have been open since before an update. Nothing was changed. Start again from the first "
-            "screen."
+            "The panel was probably opened before the bridge was updated. Nothing was changed. Start again from the "
+            "first screen."
         ),
         stored=stored,
     )
@@ -137,6 +137,7 @@ def remote_error(error: PanelError, retry: str, stored: Stored, *, is_linked: bo
     """
     title, text = explain(error)
     if not isinstance(error, ItopError):
+        # The text already says what was not changed, and what is kept.
         return error_screen(title, text, retry=retry, stored=stored)
     has_form = "form" in stored
     texts = [text]

@@ -75,18 +75,19 @@ MAX_TITLE_WIDTHS = {Level.NORMAL: 50, Level.COMPACT: 28}
 MAX_REASON_LENGTHS = {Level.NORMAL: 400, Level.COMPACT: 400, Level.MINIMUM: 80, Level.HIDDEN: 0}
 
 # Sections are reduced in this order until the screen fits. The reason for a failure is reduced as late as possible.
-#   checked: when iTop was last checked     switch, resume: the buttons Pause sync and Resume sync
-#   person: organization and match          tickets: the rows of linked tickets, and the number of open ones
-#   creation: a pending or failed creation  merge: links to be moved after a merge
-#   failed: the details of a failure        failure: the whole section about a failure
-#   closed: all linked tickets are closed   stopped: posting was stopped
-#   left_out: messages left out by a pause  name, find, news, sync: as they say
+# What the names of sections do not say:
+#   checked_at: when iTop was last checked for changes, in the row of the sync status
+#   person: the organization, and how the person was found
+#   tickets: the rows of the linked tickets, and the row with the number of open tickets
+#   failure_details: the reason for a failure, and the button Try again; `failure` is the section as a whole
+#   all_closed: the warning and the button if all linked tickets are closed
+#   left_out: the question about messages that were left out during a pause
 REDUCTIONS = (
-    ("checked", Level.HIDDEN),
-    ("switch", Level.HIDDEN),
+    ("checked_at", Level.HIDDEN),
+    ("pause_button", Level.HIDDEN),
     ("person", Level.COMPACT),
     ("tickets", Level.COMPACT),
-    ("find", Level.HIDDEN),
+    ("find_button", Level.HIDDEN),
     ("news", Level.COMPACT),
     ("tickets", Level.MINIMUM),
     ("sync", Level.COMPACT),
@@ -95,18 +96,18 @@ REDUCTIONS = (
     ("person", Level.MINIMUM),
     ("name", Level.COMPACT),
     ("tickets", Level.HIDDEN),
-    ("failed", Level.COMPACT),
+    ("failure_details", Level.COMPACT),
     ("merge", Level.HIDDEN),
     ("left_out", Level.HIDDEN),
-    ("closed", Level.COMPACT),
+    ("all_closed", Level.COMPACT),
     ("news", Level.HIDDEN),
     ("sync", Level.MINIMUM),
-    ("stopped", Level.HIDDEN),
-    ("closed", Level.HIDDEN),
-    ("failed", Level.MINIMUM),
+    ("posting_stopped", Level.HIDDEN),
+    ("all_closed", Level.HIDDEN),
+    ("failure_details", Level.MINIMUM),
     ("person", Level.HIDDEN),
-    ("resume", Level.HIDDEN),
-    ("failed", Level.HIDDEN),
+    ("resume_button", Level.HIDDEN),
+    ("failure_details", Level.HIDDEN),
     ("failure", Level.HIDDEN),
     ("sync", Level.HIDDEN),
 )
@@ -157,38 +158,47 @@ class HomeScreen:
 
     def _components(self, levels: Levels) -> tuple[Component, ...]:
         items = [
-            *self._person(levels["person"]),
-            *self._creation(levels["creation"]),
-            *self._linked(levels["tickets"]),
-            *self._news(levels["news"]),
-            self._ongoing(levels["tickets"]),
-            *self._merge(levels["merge"]),
-            *self._sync(levels),
+            *self._person_items(levels["person"]),
+            *self._creation_items(levels["creation"]),
+            *self._linked_ticket_items(levels["tickets"]),
+            *self._news_items(levels["news"]),
+            self._open_tickets_item(levels["tickets"]),
+            *self._merge_items(levels["merge"]),
+            *self._sync_items(levels),
         ]
-        failure = self._failure(levels["failed"]) if levels["failure"] is Level.NORMAL else []
+        failure = (
+            self._failure_section(levels["failure_details"]) if levels["failure"] is Level.NORMAL else []
+        )
         failure_has_find = any(FIND in component.ids() for component in failure)
         is_itop_available = not self.notice
-        has_find = levels["find"] is Level.NORMAL and is_itop_available and not failure_has_find
+        has_find = levels["find_button"] is Level.NORMAL and is_itop_available and not failure_has_find
         return (
             *failure,
-            self._name(levels["name"]),
-            *([Text(text=self.warning, style="error", bottom_margin="none")] if self.warning else []),
-            *([Text(text=self.notice, style="muted", bottom_margin="none")] if self.notice else []),
+            self._name_title(levels["name"]),
+            *self._notices(),
             List(items=tuple(items)),
-            *self._closed(levels["closed"]),
+            *self._all_closed_warning(levels["all_closed"]),
             retry_button(HOME) if self.notice else button(click_id("create"), _("Create a ticket")),
             *([find_button()] if has_find else []),
-            *self._left_out(levels["left_out"]),
-            *(posting_stopped(self.news) if levels["stopped"] is Level.NORMAL else ()),
-            *self._switch(levels),
+            *self._left_out_question(levels["left_out"]),
+            *(posting_stopped(self.news) if levels["posting_stopped"] is Level.NORMAL else ()),
+            *self._pause_or_resume_button(levels),
         )
 
-    def _name(self, level: Level) -> Text:
+    def _notices(self) -> list[Component]:
+        components: list[Component] = []
+        if self.warning:
+            components.append(Text(text=self.warning, style="error", bottom_margin="none"))
+        if self.notice:
+            components.append(Text(text=self.notice, style="muted", bottom_margin="none"))
+        return components
+
+    def _name_title(self, level: Level) -> Text:
         """Return the person's name, or else the e-mail address."""
         name, email = (_shorten_name(text, level) for text in (self.person.name, self.person.email))
         return subtitle(escape_markdown(name or email or _("Unknown person")))
 
-    def _person(self, level: Level) -> list[Item]:
+    def _person_items(self, level: Level) -> list[Item]:
         """Return an item with the organization, and how the person was found. A click leads to the person picker."""
         person, question = self.person, _("Not this person?")
         target = click_id("who", "not", person.id)
@@ -202,7 +212,8 @@ class HomeScreen:
             return [item(target, question)]
         return [item(target, facts, question)]
 
-    def _creation(self, level: Level) -> list[Item]:
+    def _creation_items(self, level: Level) -> list[Item]:
+        """Return an item if a ticket is being created, or could not be created. A click leads to the details."""
         if self.creation is None:
             return []
         if self.creation.state == TicketCreation.State.CREATING:
@@ -212,7 +223,7 @@ class HomeScreen:
         target = click_id("creation", self.creation.form_key)
         return [item(target, title, hint if level is Level.NORMAL else "")]
 
-    def _linked(self, level: Level) -> list[Item]:
+    def _linked_ticket_items(self, level: Level) -> list[Item]:
         """Return a row for each of the first three linked tickets, and a row that leads to all if there are more.
 
         Closed tickets come last. At Level.HIDDEN, one row with the number of tickets replaces several rows, and the row
@@ -226,12 +237,12 @@ class HomeScreen:
         if level is Level.HIDDEN and count > 1:
             title = ngettext("%(count)d linked ticket", "%(count)d linked tickets", count)
             return [item(LINKED, title % {"count": count})]
-        items = [self._ticket(row, level) for row in linked[:MAX_LINKED_ROWS]]
+        items = [self._ticket_item(row, level) for row in linked[:MAX_LINKED_ROWS]]
         if count > MAX_LINKED_ROWS:
             items.append(item(LINKED, _("All %(count)d linked tickets") % {"count": count}))
         return items
 
-    def _ticket(self, row: TicketRow, level: Level) -> Item:
+    def _ticket_item(self, row: TicketRow, level: Level) -> Item:
         """Return an item with the ticket's reference, title, status and assignee.
 
         If the ticket's caller or organization is not the contact's, add them.
@@ -249,10 +260,10 @@ class HomeScreen:
         title = shorten_to_line(join_facts(row.ref, row.title), MAX_TITLE_WIDTHS[level])
         return item(target, title, shorten_to_line(join_facts(status, row.assignee), LINE_WIDTH), owner)
 
-    def _news(self, level: Level) -> list[Item]:
+    def _news_items(self, level: Level) -> list[Item]:
         """Return an item with the newest change in iTop. A click leads to the list of changes.
 
-        With less space, only a log entry is shown: any other change can be seen in the ticket's own row.
+        With less space, only a log entry is shown: other changes, such as a new status, are in the ticket's own row.
         """
         latest = self.news.latest if self.news is not None else None
         if self.news is None or latest is None or level is Level.HIDDEN:
@@ -267,7 +278,7 @@ class HomeScreen:
             return [item(NEWS, shorten_to_line(title, LINE_WIDTH), join_facts(ref, when))]
         return [item(NEWS, shorten_to_line(join_facts(title, ref), LINE_WIDTH))] if is_entry else []
 
-    def _closed(self, level: Level) -> list[Component]:
+    def _all_closed_warning(self, level: Level) -> list[Component]:
         """Return a warning and the button for a follow-up ticket if all linked tickets are closed, else nothing."""
         newest = self._newest_if_all_closed()
         if newest is None or level is Level.HIDDEN or self.notice or self.is_merged_away:
@@ -291,7 +302,7 @@ class HomeScreen:
         """Return whether nobody works on the ticket, because it is closed or no longer in iTop."""
         return not row.status or row.status in self.closed_states
 
-    def _ongoing(self, level: Level) -> Item:
+    def _open_tickets_item(self, level: Level) -> Item:
         """Return the row with the number of open tickets. Resolved ones are counted separately, if there is space."""
         ongoing = [row for row in self.rows if row.is_ongoing]
         resolved = sum(row.is_resolved for row in ongoing)
@@ -311,12 +322,12 @@ class HomeScreen:
             }
         return item(target, title)
 
-    def _merge(self, level: Level) -> list[Item]:
+    def _merge_items(self, level: Level) -> list[Item]:
         if self.merge is None or level is Level.HIDDEN:
             return []
         return [merge_item(self.merge, with_hint=level is Level.NORMAL)]
 
-    def _sync(self, levels: Levels) -> list[Item]:
+    def _sync_items(self, levels: Levels) -> list[Item]:
         """Return an item with the sync status. A click leads to the sync page."""
         status = self.status
         if status is None:
@@ -329,7 +340,7 @@ class HomeScreen:
         else:
             title = _("Sync paused")
         facts = [] if levels["sync"] is Level.HIDDEN else self._sync_facts(status, levels)
-        if self.news is not None and not facts and levels["checked"] is Level.NORMAL:
+        if self.news is not None and not facts and levels["checked_at"] is Level.NORMAL:
             facts = [checked_text(self.news)]
         if levels["sync"] is Level.NORMAL:
             # The most important fact gets a line of its own.
@@ -359,7 +370,7 @@ class HomeScreen:
         """Return texts about closed tickets, paused and waiting messages, and failed checks of iTop."""
         texts = []
         closed = [row.ref for row in self.rows if row.is_linked and row.status in self.closed_states]
-        is_in_closed_section = bool(self._closed(levels["closed"]))
+        is_in_closed_section = bool(self._all_closed_warning(levels["all_closed"]))
         if closed and not is_in_closed_section:
             text = ngettext(
                 "%(tickets)s is closed: new messages may not be noticed there",
@@ -378,7 +389,7 @@ class HomeScreen:
             texts.append(checked_text(self.news))
         return texts
 
-    def _failure(self, level: Level) -> list[Component]:
+    def _failure_section(self, level: Level) -> list[Component]:
         """Return texts about messages and files that could not be copied, and buttons that may help.
 
         If only another ticket can take a message, Find a ticket is the more important button.
@@ -397,7 +408,7 @@ class HomeScreen:
             components += failed_buttons(status)
         return components
 
-    def _left_out(self, level: Level) -> list[Component]:
+    def _left_out_question(self, level: Level) -> list[Component]:
         """Return the question what to do with messages that were left out during a pause, once it has ended."""
         if self.status is None or level is Level.HIDDEN:
             return []
@@ -406,11 +417,11 @@ class HomeScreen:
             return []
         return [Text(text=left_out_text(self.status.left_out), bottom_margin="none"), *buttons]
 
-    def _switch(self, levels: Levels) -> list[Component]:
+    def _pause_or_resume_button(self, levels: Levels) -> list[Component]:
         """Return the button Pause sync or Resume sync. It may be left out, because the sync page has it, too."""
         if self.status is None or self.is_merged_away:
             return []
-        level = levels["switch"] if self.status.on else levels["resume"]
+        level = levels["pause_button"] if self.status.on else levels["resume_button"]
         return [switch_buttons(self.status)[0]] if level is Level.NORMAL else []
 
 

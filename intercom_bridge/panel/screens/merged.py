@@ -84,7 +84,7 @@ def links_moved_here(context: PanelContext, source_pk: int) -> Canvas:
         tickets = move_links_here(context, source_pk)
     except NotMergedError:
         return merge_screen(context)
-    return _moved(tickets, _("They are now linked to this conversation."))
+    return _moved(tickets, _("The tickets are now linked to this conversation."))
 
 
 def links_moved_away(context: PanelContext, target: str) -> Canvas:
@@ -95,13 +95,13 @@ def links_moved_away(context: PanelContext, target: str) -> Canvas:
     try:
         tickets = move_links_away(context, target)
     except NotMergedError:
-        problem = _("This conversation was not merged into that one. Nothing was changed.")
+        problem = _("This conversation was not merged into the one that you entered. Nothing was changed.")
         return merge_screen(context, problem, target)
     except (IntercomError, SecretDecryptionError) as error:
         log.warning("panel.merge_not_confirmed", error=type(error).__name__, message=str(error)[:200])
         problem = _("Intercom is not responding. Nothing was changed. Please try again.")
         return merge_screen(context, problem, target)
-    return _moved(tickets, _("They are now linked to the other conversation."))
+    return _moved(tickets, _("The tickets are now linked to the other conversation."))
 
 
 def _title(merge: Merge) -> str:
@@ -123,5 +123,7 @@ def _source(source: Conversation) -> tuple[Component, ...]:
 def _moved(tickets: list[Ticket], result: str) -> Canvas:
     refs = ", ".join(ticket.ref for ticket in tickets)
     title = _("Moved: %(tickets)s") % {"tickets": escape_markdown(refs)}
-    text = _("All messages after the merge are copied. Waiting messages will still be copied.")
+    text = _(
+        "Messages that arrived after the merge are copied, too. Messages that are still waiting will also be copied."
+    )
     return screen(title, paragraph(f"{result} {text}"), home_button())

@@ -241,12 +241,12 @@ def _instruction(candidates: Candidates, query: str) -> str:
     if candidates.people or candidates.has_more:
         return _("Choose the person in this conversation. The choice is remembered for this contact.")
     if query:
-        return _("No one in this workspace's scope matches.")
+        return _("No person in this workspace's scope has this name or e-mail address.")
     return _("Search for the person in this conversation. The choice is remembered for this contact.")
 
 
 def _pick_text(pick: PersonMatch) -> str:
-    return _("%(teammate)s chose %(person)s. This remains until someone else is chosen.") % {
+    return _("%(teammate)s chose %(person)s. This choice stays until someone chooses another person.") % {
         "teammate": safe_name(pick.picked_by, MAX_NAME_LENGTH) or _("A teammate"),
         "person": safe_name(pick.name, MAX_NAME_LENGTH) or _("a person without a name"),
     }

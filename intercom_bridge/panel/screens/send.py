@@ -149,7 +149,9 @@ def status_components(context: PanelContext, message: OutgoingMessage) -> tuple[
     else:
         text = _("%(teammate)s sent it to the customer on %(moment)s.")
     if message.state == OutgoingMessage.State.WAITING and reason:
-        waiting = _("It has not reached Intercom yet and is tried again: %(reason)s") % {"reason": reason}
+        waiting = _("It has not reached Intercom yet. The bridge will try again: %(reason)s") % {
+            "reason": reason
+        }
         return muted(text % facts), muted(waiting)
     return (muted(text % facts),)
 

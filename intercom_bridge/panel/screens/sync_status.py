@@ -183,7 +183,7 @@ def _details(details: SyncDetails, *, is_merged_away: bool) -> list[Component]:
         text = _("iTop has a problem, so messages wait: %(reason)s")
         components.append(_reason_text(text, details.itop_problem))
     elif details.last_attempt:
-        text = _("Waiting messages are retried. Last attempt: %(reason)s")
+        text = _("The bridge retries waiting messages. The last attempt failed: %(reason)s")
         components.append(_reason_text(text, details.last_attempt))
     components += _deleted_tickets(details.gone)
     components += [_failure_text(failure) for failure in details.failures]
@@ -191,7 +191,7 @@ def _details(details: SyncDetails, *, is_merged_away: bool) -> list[Component]:
     if status.left_out:
         components.append(paragraph(left_out_text(status.left_out)))
     if details.comparison_problem:
-        text = _("Intercom could not be asked for missing messages: %(reason)s")
+        text = _("The bridge could not ask Intercom for missing messages: %(reason)s")
         components.append(_reason_text(text, details.comparison_problem))
     components += [*failed_buttons(status), *left_out_buttons(status)]
     return components if is_merged_away else [*components, *switch_buttons(status)]

@@ -218,7 +218,7 @@ def _follow_up(context: PanelContext, row: TicketRow) -> list[Component]:
     """Return the button for a follow-up ticket if the ticket is closed. If it is linked, add a warning."""
     if row.status not in context.profile.excluded_states:
         return []
-    text = _("Closed: nobody will see new messages in it.")
+    text = _("This ticket is closed: nobody will see new messages in it.")
     return [
         *([Text(text=text, style="error", bottom_margin="none")] if row.is_linked else []),
         button(click_id("follow-up", row.ticket_class, row.id), _("Create a follow-up ticket")),
