@@ -95,6 +95,7 @@ def show_home(context: PanelContext, _click: Click) -> Canvas:
 
 
 def home_screen(context: PanelContext, person: Person, tickets: TicketList, notice: str = "") -> Canvas:
+    """Return the first screen. If `tickets` are cached, `notice` is the text that says so."""
     return HomeScreen(
         person=person,
         warning=unverified_text(context, person),

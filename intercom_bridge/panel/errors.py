@@ -27,6 +27,7 @@ class Explanation(NamedTuple):
 
 
 def explain(error: PanelError) -> Explanation:
+    """Return the texts about an error. If there are none for its code, quote the message from iTop."""
     code = _code(error)
     if code in (ReasonCode.UNSUPPORTED_CHARACTER, ReasonCode.REQUEST_TOO_LARGE):
         return Explanation(_("iTop rejected the request"), reason_label(code))

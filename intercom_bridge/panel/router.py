@@ -301,6 +301,7 @@ def _remote_error_screen(failure: _Failure, error: PanelError) -> Canvas:
 
 
 def _internal_error_screen(failure: _Failure, error: Exception) -> Canvas:
+    """Log the exception with a new reference, and return a screen with this reference."""
     reference = secrets.token_hex(4)
     log.error("panel.internal_error", reference=reference, exc_info=error)
     retry = "" if _route(failure.click).resubmits else str(failure.click)

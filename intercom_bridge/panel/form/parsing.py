@@ -129,6 +129,7 @@ def _parse_decimal(typed: str) -> str:
 
 
 def _parse_date(typed: str) -> str:
+    """Return the date as YYYY-MM-DD. Month and day may be typed with one digit."""
     error = InvalidInputError(_("Enter a date like %(example)s.") % {"example": EXAMPLES[Kind.DATE]})
     if not _DATE.fullmatch(typed):
         raise error
@@ -142,6 +143,7 @@ def _parse_date(typed: str) -> str:
 
 
 def _parse_datetime(typed: str, zone: dt.tzinfo, itop_zone: dt.tzinfo) -> str:
+    """Return a time typed in `zone` in iTop's format and zone. Seconds may be left out."""
     error = InvalidInputError(
         _("Enter a date and time like %(example)s.") % {"example": EXAMPLES[Kind.DATETIME]}
     )

@@ -214,7 +214,7 @@ def _confirmation(
     recipients_on_page, page, pages = page_of(audience.recipients, page)
     page_click = _step_click("confirm", ticket)
     return screen(
-        _title(count, is_note=form.is_note),
+        _confirmation_title(count, is_note=form.is_note),
         error_text(_("Nothing was sent: the recipients have changed meanwhile. Please check them again."))
         if has_changed
         else None,
@@ -244,14 +244,14 @@ def _author_and_send_button(
 
 
 def _progress_screen(context: PanelContext, broadcast: Broadcast) -> Canvas:
+    """Return the screen that says how many messages were sent, are waiting and failed, with the text below."""
     counts, failures = progress(broadcast), failed(broadcast)
     waiting, posted = counts[OutgoingMessage.State.WAITING], counts[OutgoingMessage.State.POSTED]
     if waiting:
         title = _("%(posted)d of %(total)d sent") % {"posted": posted, "total": sum(counts.values())}
     elif failures:
-        title = ngettext("%(count)d could not be sent", "%(count)d could not be sent", len(failures)) % {
-            "count": len(failures)
-        }
+        title = ngettext("%(count)d could not be sent", "%(count)d could not be sent", len(failures))
+        title %= {"count": len(failures)}
     else:
         title = _("All sent")
     table = [
@@ -342,7 +342,8 @@ def _tell_all_label(count: int) -> str:
     return ngettext("Tell the conversation", "Tell all %(count)d conversations", count) % {"count": count}
 
 
-def _title(count: int, *, is_note: bool) -> str:
+def _confirmation_title(count: int, *, is_note: bool) -> str:
+    """Return the title for `count` recipients. Those of a note are conversations, those of a message customers."""
     if not count:
         return _("No recipients")
     if is_note:

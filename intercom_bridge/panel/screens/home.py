@@ -157,6 +157,7 @@ class HomeScreen:
         return Canvas(components=components)
 
     def _components(self, levels: Levels) -> tuple[Component, ...]:
+        """Return all components of the screen, with each section as detailed as its level says."""
         items = [
             *self._person_items(levels["person"]),
             *self._creation_items(levels["creation"]),

@@ -169,6 +169,7 @@ def _copy_choice(
 
 
 def _backfill_texts(backfill: Backfill) -> list[str]:
+    """Return how many messages and notes can be copied, and how many are left out because the log would be full."""
     public, private = backfill.count(Log.PUBLIC), backfill.count(Log.PRIVATE)
     messages = ngettext(
         "%(count)d message for the public log", "%(count)d messages for the public log", public

@@ -57,6 +57,7 @@ MAX_GONE = 5
 
 
 def sync_status_screen(context: PanelContext) -> Canvas:
+    """Return the sync page. It needs only the database, so it works while iTop does not respond."""
     details = get_sync_details(context)
     merge = find_merge(context)
     is_merged_away = merge is not None and merge.away
