@@ -203,7 +203,7 @@ def pick_person(context: PanelContext, click: Click) -> Redirect:
     if not match.picks_of(context, person_id).exists():
         claim_version(context)
     match.pick_person(context, person_id)
-    return Redirect(PickerState.parse(context.request).then, done=_("Your choice is stored."))
+    return Redirect(PickerState.parse(context.request).click_after_choice, done=_("Your choice is stored."))
 
 
 def clear_pick(context: PanelContext, click: Click) -> Redirect:
@@ -219,7 +219,7 @@ def clear_pick(context: PanelContext, click: Click) -> Redirect:
 def match_again(context: PanelContext, _click: Click) -> Redirect:
     """Ask iTop again who the contact is, for example after a teammate has created the person there."""
     match.expire_match(context)
-    return Redirect(PickerState.parse(context.request).then)
+    return Redirect(PickerState.parse(context.request).click_after_choice)
 
 
 # --- The sync -------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ def create_form(
     stored = form.to_stored() | BackLink(target=FORM).to_stored()
     if is_caller_new:
         # The button "Not this person?" leads back to it, too.
-        stored |= PickerState(then=Click.parse(FORM)).to_stored()
+        stored |= PickerState(click_after_choice=Click.parse(FORM)).to_stored()
     return screen(
         subtitle(_("New ticket")),
         notices,

@@ -54,15 +54,15 @@ class PickerState:
     """The state that the screen keeps in `stored_data` for the next click.
 
     candidate_ids: the persons who match the contact in part.
-    then: the click to handle after the choice.
+    click_after_choice: it is handled after the choice, and leads to the screen for which the person was needed.
     query: the search text.
-    exclude: the id of the person of whom the teammate said that it is not the contact, 0 for none.
+    excluded_id: the id of the person of whom the teammate said that it is not the contact, 0 for none.
     """
 
     candidate_ids: tuple[int, ...] = ()
-    then: Click = Click("home")
+    click_after_choice: Click = Click("home")
     query: str = ""
-    exclude: int = 0
+    excluded_id: int = 0
 
     @classmethod
     def parse(cls, request: CanvasRequest) -> PickerState:
@@ -75,9 +75,9 @@ class PickerState:
         return cls(
             # `parse_id` returns 0 if it is not an id.
             candidate_ids=tuple(person_id for person_id in map(parse_id, stored_ids) if person_id),
-            then=_resumable_click(Click.parse(clean_text(stored.get("then")))),
+            click_after_choice=_resumable_click(Click.parse(clean_text(stored.get("then")))),
             query=shorten(query, MAX_QUERY_LENGTH) if isinstance(query, str) else "",
-            exclude=parse_id(stored.get("not")),
+            excluded_id=parse_id(stored.get("not")),
         )
 
     def to_stored(self) -> dict[str, Any]:
@@ -85,9 +85,9 @@ class PickerState:
         return {
             "who": {
                 "candidates": list(self.candidate_ids),
-                "then": str(self.then),
+                "then": str(self.click_after_choice),
                 "search": self.query,
-                "not": self.exclude,
+                "not": self.excluded_id,
             }
         }
 
@@ -100,10 +100,10 @@ def unresolved_person(context: PanelContext, error: PersonNotResolvedError, clic
     """
     if not context.request.contact.id:
         return _no_contact()
-    candidate_ids, then = error.candidates, _resumable_click(click)
+    candidate_ids, click_after_choice = error.candidates, _resumable_click(click)
     if click.verb == "who":
         state = PickerState.parse(context.request)
-        candidate_ids, then = candidate_ids or state.candidate_ids, state.then
+        candidate_ids, click_after_choice = candidate_ids or state.candidate_ids, state.click_after_choice
     candidates = suggest_people(context, candidate_ids)
     title, text = _failure_texts(context, error)
     # The hints are short: each further line on the first screen leaves space for one candidate less.
@@ -113,7 +113,7 @@ def unresolved_person(context: PanelContext, error: PersonNotResolvedError, clic
     is_first_screen = click.verb in ("home", "")
     return _screen(
         context,
-        PickerState(candidate_ids=candidate_ids, then=then),
+        PickerState(candidate_ids=candidate_ids, click_after_choice=click_after_choice),
         candidates,
         title=title,
         text=f"{text} {hint}",
@@ -154,21 +154,26 @@ def person_picker(context: PanelContext, click: Click) -> Canvas:
         return _no_contact()
     state = PickerState.parse(context.request)
     query = state.query if click.argument(0) == "search" else ""
-    exclude = click.number(1) if click.argument(0) == "not" else state.exclude
+    excluded_id = click.number(1) if click.argument(0) == "not" else state.excluded_id
     if query:
         candidates = search_people(context, query)
     else:
-        candidates = suggest_people(context, state.candidate_ids, exclude=exclude)
+        candidates = suggest_people(context, state.candidate_ids, exclude=excluded_id)
     text = _instruction(candidates, query)
-    buttons: list[Component] = [back_button(str(state.then))]
+    buttons: list[Component] = [back_button(str(state.click_after_choice))]
     # The excluded person may be an earlier choice. It is only undone if the teammate presses a button for that,
     # because this screen can be opened by mistake.
-    if (pick := picks_of(context, exclude).first()) is not None:
+    if (pick := picks_of(context, excluded_id).first()) is not None:
         text = f"{_pick_text(pick)} {text}"
         buttons.insert(0, link_button(click_id("who", "undo", pick.person_id), _("Clear this match")))
     return _screen(
         context,
-        PickerState(candidate_ids=state.candidate_ids, then=state.then, query=query, exclude=exclude),
+        PickerState(
+            candidate_ids=state.candidate_ids,
+            click_after_choice=state.click_after_choice,
+            query=query,
+            excluded_id=excluded_id,
+        ),
         candidates,
         title=_("Who is this?"),
         text=text,
@@ -203,7 +208,7 @@ def _screen(  # noqa: PLR0913 - the parts of the screen
         if max_height is None or estimated_height(components) <= max_height:
             break
     stored = state.to_stored()
-    if state.then.verb == "form":
+    if state.click_after_choice.verb == "form":
         # The choice leads back to the create form, so its input must be kept.
         stored |= Form.parse(context).to_stored()
     return Canvas(components=tuple(components), stored_data=stored)
