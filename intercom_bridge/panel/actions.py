@@ -1,4 +1,4 @@
-"""The functions that handle clicks. `router.ROUTES` maps verbs to them."""
+"""The functions that handle clicks. `router.ROUTES` says which function handles which click."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -46,11 +46,11 @@ from .screens import errors
 from .screens.create import choice_page, create_form, possible_duplicates_screen
 from .screens.created import created_by_colleague, creation_pending, ticket_created
 from .screens.home import HomeScreen
-from .screens.merged import FIELD as MERGE_TARGET
+from .screens.merged import TARGET_FIELD as MERGE_TARGET_FIELD
 from .screens.merged import links_moved_away, links_moved_here
 from .screens.parts import format_time, muted, retry_button, unverified_text
 from .screens.person_picker import PickerState
-from .screens.send import FIELD as ANSWER
+from .screens.send import TEXT_FIELD as ANSWER_FIELD
 from .screens.send import send_form, sent_screen
 from .screens.sync_status import sync_status_screen
 from .screens.ticket import cached_ticket_screen
@@ -61,10 +61,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Redirect:
-    """Handle another click next.
+    """A handler returns this instead of a canvas: the router then handles `click`, and displays its screen.
 
-    `done` is a text about the completed action, in case the next screen fails. `drops_form`: the form that was being
-    filled in is discarded.
+    done: what has been completed already. It is displayed if handling `click` fails.
+    drops_form: the create form that was being filled in is not passed on.
     """
 
     click: Click
@@ -73,28 +73,29 @@ class Redirect:
 
 
 def stored_form(context: PanelContext) -> dict[str, Any]:
-    """Return the create form that is being filled in, for `stored_data`."""
+    """Return the entries for `stored_data` that preserve the create form with its input; {} if there is no form."""
     has_form = isinstance(context.request.stored_data.get("form"), dict)
     return Form.parse(context).to_stored() if has_form else {}
 
 
 def search_query(context: PanelContext, click: Click) -> str:
-    """Return the text entered into the search field, or that of the previous search."""
-    stored = context.request.stored_data
-    if str(click) == FIND and (entered := context.request.input_values.get(FIND)) is not None:
-        stored = {"query": entered}
+    """Return the text that was just entered into the search field, or else the text of the previous search."""
+    entered = context.request.input_values.get(FIND) if str(click) == FIND else None
+    stored = context.request.stored_data if entered is None else {"query": entered}
+    # Both are untrusted. BackLink checks the text and its length.
     return BackLink.parse(stored).query
 
 
 # --- Tickets --------------------------------------------------------------------------------------
 
 
-def home(context: PanelContext, _click: Click) -> Canvas:
+def show_home(context: PanelContext, _click: Click) -> Canvas:
     person = match.find_person(context)
     return home_screen(context, person, get_tickets(context))
 
 
 def home_screen(context: PanelContext, person: Person, tickets: TicketList, notice: str = "") -> Canvas:
+    """Return the first screen. If `tickets` are cached, `notice` is the text that says so."""
     return HomeScreen(
         person=person,
         warning=unverified_text(context, person),
@@ -110,21 +111,21 @@ def home_screen(context: PanelContext, person: Person, tickets: TicketList, noti
     ).to_canvas()
 
 
-def linked(context: PanelContext, click: Click) -> Canvas:
-    return linked_tickets(context, get_tickets(context), click.number(0, 1))
+def list_linked(context: PanelContext, click: Click) -> Canvas:
+    return linked_tickets(context, get_tickets(context), page=click.number(0, 1))
 
 
-def ongoing(context: PanelContext, click: Click) -> Canvas:
+def list_ongoing(context: PanelContext, click: Click) -> Canvas:
     person = match.find_person(context)
-    return ongoing_tickets(context, person, get_tickets(context), click.number(0, 1))
+    return ongoing_tickets(context, person, get_tickets(context), page=click.number(0, 1))
 
 
-def find(context: PanelContext, click: Click) -> Canvas:
-    """`find` takes the text that was entered, `find:2` shows a page of the previous search."""
-    return search_screen(context, search_query(context, click), click.number(0, 1))
+def search_for_tickets(context: PanelContext, click: Click) -> Canvas:
+    """Handle `find`, a new search for the entered text, and `find:2`, the second page of the previous search."""
+    return search_screen(context, search_query(context, click), page=click.number(0, 1))
 
 
-# --- From the cache, while iTop does not respond. These raise CacheMissError ---------------------
+# --- Screens from cached data, while iTop does not respond. They raise CacheMissError -------------
 
 
 def cached_home(context: PanelContext, _click: Click, error: PanelError) -> Canvas:
@@ -135,12 +136,13 @@ def cached_home(context: PanelContext, _click: Click, error: PanelError) -> Canv
 
 def cached_linked(context: PanelContext, click: Click, error: PanelError) -> Canvas:
     tickets = get_cached_tickets(context)
-    return _with_notice(linked_tickets(context, tickets, click.number(0, 1)), tickets, click, error)
+    screen = linked_tickets(context, tickets, page=click.number(0, 1))
+    return _with_notice(screen, tickets, click, error)
 
 
 def cached_ongoing(context: PanelContext, click: Click, error: PanelError) -> Canvas:
     person, tickets = match.find_cached_person(context), get_cached_tickets(context)
-    screen = ongoing_tickets(context, person, tickets, click.number(0, 1))
+    screen = ongoing_tickets(context, person, tickets, page=click.number(0, 1))
     return _with_notice(screen, tickets, click, error)
 
 
@@ -150,17 +152,18 @@ def cached_ticket(context: PanelContext, click: Click, error: PanelError) -> Can
 
 
 def _with_notice(screen: Canvas, tickets: TicketList, click: Click, error: PanelError) -> Canvas:
-    """Add the notice about the cached list below the title, and Retry above the way back."""
+    """Add to a screen that displays cached tickets: below its title, their age; above its button Back, Retry."""
     notice = muted(explain_cached(error, format_time(tickets.fetched_at)))
-    title, *rest, way_back = screen.components
-    return replace(screen, components=(title, notice, *rest, retry_button(str(click)), way_back))
+    title, *rest, back = screen.components
+    return replace(screen, components=(title, notice, *rest, retry_button(str(click)), back))
 
 
-# --- Changes in iTop ------------------------------------------------------------------------------
+# --- Agents' answers from iTop, sent to the customer ----------------------------------------------
 
 
 def show_answer(context: PanelContext, click: Click) -> Canvas:
-    answer = _answer(context, click)
+    """Show the form that sends an answer. If the answer was sent before, show the sent message instead."""
+    answer = _clicked_answer(context, click)
     message = find_sent(context, [answer]).get(answer.once_key)
     if message is not None:
         return sent_screen(context, answer, message, is_new=False)
@@ -168,11 +171,11 @@ def show_answer(context: PanelContext, click: Click) -> Canvas:
 
 
 def send_now(context: PanelContext, click: Click) -> Canvas:
-    answer = _answer(context, click)
-    typed = context.request.input_values.get(ANSWER)
-    text = clean_text(typed).strip()
+    """Send the text in the form to the customer. If the answer was sent before, show only the sent message."""
+    answer = _clicked_answer(context, click)
+    text = clean_text(context.request.input_values.get(ANSWER_FIELD)).strip()
     if not text_to_html(text):
-        return send_form(context, answer, text, _("Required."))
+        return send_form(context, answer, text, problem=_("Required."))
     message, is_new = send_answer(context, answer, text)
     return sent_screen(context, answer, message, is_new=is_new)
 
@@ -182,7 +185,8 @@ def send_message_again(context: PanelContext, click: Click) -> Redirect:
     return Redirect(Click.parse(NEWS))
 
 
-def _answer(context: PanelContext, click: Click) -> Answer:
+def _clicked_answer(context: PanelContext, click: Click) -> Answer:
+    """Return the answer that the click names. Raise OutdatedScreenError if it can no longer be sent."""
     answer = find_answer(context, click.arguments)
     if answer is None or not can_send(context):
         raise OutdatedScreenError(f"{click} is not there any more")
@@ -193,23 +197,29 @@ def _answer(context: PanelContext, click: Click) -> Answer:
 
 
 def pick_person(context: PanelContext, click: Click) -> Redirect:
-    if not match.picks_of(context, click.number(1)).exists():
+    """Store that the contact is the chosen person, and show the screen for which the person was needed."""
+    person_id = click.number(1)
+    # Choosing the same person again changes nothing, so this is allowed on an outdated screen.
+    if not match.picks_of(context, person_id).exists():
         claim_version(context)
-    match.pick_person(context, click.number(1))
-    return Redirect(PickerState.parse(context.request).then, _("Your choice is stored."))
+    match.pick_person(context, person_id)
+    return Redirect(PickerState.parse(context.request).click_after_choice, done=_("Your choice is stored."))
 
 
 def clear_pick(context: PanelContext, click: Click) -> Redirect:
+    """Forget that a teammate chose this person. The bridge then looks for the contact's person again."""
     picks = match.picks_of(context, click.number(1))
+    # A second click finds nothing to delete, so it is allowed on an outdated screen.
     if picks.exists():
         claim_version(context)
         picks.delete()
-    return Redirect(Click.parse(HOME), _("The match is cleared."))
+    return Redirect(Click.parse(HOME), done=_("The match is cleared."))
 
 
 def match_again(context: PanelContext, _click: Click) -> Redirect:
+    """Ask iTop again who the contact is, for example after a teammate has created the person there."""
     match.expire_match(context)
-    return Redirect(PickerState.parse(context.request).then)
+    return Redirect(PickerState.parse(context.request).click_after_choice)
 
 
 # --- The sync -------------------------------------------------------------------------------------
@@ -220,58 +230,62 @@ def move_here(context: PanelContext, click: Click) -> Canvas:
 
 
 def move_away(context: PanelContext, _click: Click) -> Canvas:
-    target = context.request.input_values.get(MERGE_TARGET)
+    target = context.request.input_values.get(MERGE_TARGET_FIELD)
     return links_moved_away(context, target.strip() if isinstance(target, str) else "")
 
 
-def decision(decide: Callable[[PanelContext], None]) -> Callable[[PanelContext, Click], Canvas]:
-    """Return a handler that carries a decision out, and displays the screen that it was made on.
+def _then_show_same_screen(action: Callable[[PanelContext], None]) -> Callable[[PanelContext, Click], Canvas]:
+    """Return a handler that calls `action`, and then displays the screen whose button was clicked.
 
-    Without iTop, display the one that needs only the database.
+    This is the sync page or the first screen. If iTop does not respond, the sync page is displayed instead of the first
+    screen, because it needs only the database.
     """
 
     def handle(context: PanelContext, _click: Click) -> Canvas:
-        decide(context)
+        action(context)
         if BackLink.parse(context.request.stored_data).target == SYNC:
             return sync_status_screen(context)
         try:
-            return home(context, Click.parse(HOME))
+            return show_home(context, Click.parse(HOME))
         except ItopError:
             return sync_status_screen(context)
 
     return handle
 
 
-pause = decision(partial(sync_status.switch_sync, on=False))
-resume = decision(partial(sync_status.switch_sync, on=True))
-resume_posting = decision(news_of_conversation.resume_posting)
-retry = decision(sync_status.retry_failed)
-write_left_out = decision(sync_status.write_left_out)
-discard_left_out = decision(sync_status.discard_left_out)
+pause = _then_show_same_screen(partial(sync_status.switch_sync, on=False))
+resume = _then_show_same_screen(partial(sync_status.switch_sync, on=True))
+resume_posting = _then_show_same_screen(news_of_conversation.resume_posting)
+retry_failed = _then_show_same_screen(sync_status.retry_failed)
+write_left_out = _then_show_same_screen(sync_status.write_left_out)
+discard_left_out = _then_show_same_screen(sync_status.discard_left_out)
 
 
 # --- The create form ------------------------------------------------------------------------------
 
 
-def create(context: PanelContext, _click: Click) -> Canvas:
+def open_form(context: PanelContext, _click: Click) -> Canvas:
+    """Show the teammate's draft of the create form, or a new form if there is no draft."""
     draft = find_draft(context)
     if draft is None:
         return create_form(context, Form.new(context))
-    return create_form(context, Form.restore(context, draft.form), restored_from=draft.saved_at)
+    return create_form(context, Form.restore(context, draft.form), draft_saved_at=draft.saved_at)
 
 
-def follow_up(context: PanelContext, click: Click) -> Canvas:
-    """Show the form filled from a closed ticket. A draft is only replaced when the form is changed or submitted."""
+def open_follow_up_form(context: PanelContext, click: Click) -> Canvas:
+    """Show the create form filled with the values of a closed ticket.
+
+    The form replaces the teammate's draft only when it is changed or submitted.
+    """
     form = Form.new(context)
-    ticket = get_ticket(
-        context, click.argument(0), click.number(1), extra=[field.code for field in form.fields(context)]
-    )
-    return create_form(context, form.following(ticket, context))
+    codes = [field.code for field in form.fields(context)]
+    ticket = get_ticket(context, click.argument(0), click.number(1), extra=codes)
+    return create_form(context, form.filled_from_closed(ticket, context))
 
 
 def discard_form(context: PanelContext, _click: Click) -> Redirect:
     discard_draft(context)
-    return Redirect(Click.parse(HOME), _("The form is discarded."), drops_form=True)
+    return Redirect(Click.parse(HOME), done=_("The form is discarded."), drops_form=True)
 
 
 def show_form(context: PanelContext, _click: Click) -> Canvas:
@@ -279,131 +293,160 @@ def show_form(context: PanelContext, _click: Click) -> Canvas:
 
 
 def list_choices(context: PanelContext, click: Click) -> Canvas:
-    form = Form.parse(context)
+    """Handle `form:pick:<field>:<page>`: show a page of a field's choices."""
     query = clean_text(context.request.stored_data.get("search"))
-    return _choice_page(context, form, click, click.number(2, 1), query)
+    return _show_choices(context, click, page=click.number(2, 1), query=query)
 
 
 def search_choices(context: PanelContext, click: Click) -> Canvas:
+    """Handle `form:search:<field>`. This is also the id of the search field, so its text comes back under it."""
     query = context.request.input_values.get(str(click))
-    return _choice_page(context, Form.parse(context), click, 1, query if isinstance(query, str) else "")
+    return _show_choices(context, click, page=1, query=query if isinstance(query, str) else "")
 
 
 def choose(context: PanelContext, click: Click) -> Canvas:
+    """Handle `form:choose:<field>:<choice>`: show the form with this choice. An empty choice empties the field."""
     form = Form.parse(context)
-    field = _choice_field(context, form, click)
+    field = _clicked_choice_field(context, form, click)
     if field is None:
         return errors.unknown_action(form.to_stored())
-    return create_form(context, form.choose(field.code, ":".join(click.arguments[2:]), context))
+    # An enum's value can contain colons.
+    choice_id = ":".join(click.arguments[2:])
+    return create_form(context, form.with_value(field.code, choice_id, context))
 
 
-def _choice_page(context: PanelContext, form: Form, click: Click, page: int, query: str) -> Canvas:
-    field = _choice_field(context, form, click)
+def _show_choices(context: PanelContext, click: Click, *, page: int, query: str) -> Canvas:
+    form = Form.parse(context)
+    field = _clicked_choice_field(context, form, click)
     if field is None:
         return errors.unknown_action(form.to_stored())
     return choice_page(context, form, field, page, query)
 
 
-def _choice_field(context: PanelContext, form: Form, click: Click) -> FormField | None:
+def _clicked_choice_field(context: PanelContext, form: Form, click: Click) -> FormField | None:
+    """Return the field that the click names, or None if the form has no such field with choices."""
     field = form.find_field(context, click.argument(1))
     return field if field is not None and field.has_choices else None
 
 
-def submit_form(context: PanelContext, click: Click) -> Canvas:  # noqa: PLR0911 - one per outcome
+def submit_form(context: PanelContext, click: Click) -> Canvas:
+    """Create the ticket and show it.
+
+    Show something else first if the form has errors, or if there may already be a ticket for this.
+    """
     form = Form.parse(context).validate(context)
     if form.errors:
         return create_form(context, form)
-    if not is_submitted(context, form.key):
-        if (faster := created_since(context, form.key, form.seen)) is not None:
-            return _already_created(context, form, faster)
-        duplicates = [] if form.warned else _find_duplicates(context, form)
-        # The list may contain the ticket that another submission of this form is creating.
-        if duplicates and not is_submitted(context, form.key):
-            return possible_duplicates_screen(context, replace(form, warned=True), duplicates)
+    if (question := _ask_before_creating(context, form)) is not None:
+        return question
     try:
         creation = submit_creation(
             context,
             form.key,
             form.values,
             form.to_itop(context),
-            seen=form.seen,
+            seen=form.seen_creation_id,
             announce=click.argument(1) != "quiet",
-            copy=form.copies,
+            copy=form.copies_conversation,
         )
     except CreationPendingError:
         return creation_pending(form)
     except AlreadyCreatedError as error:
-        return _already_created(context, form, error.creation)
+        return _show_other_creation(context, form, error.creation)
     except ItopRejectedError as error:
-        refused = creations_in(context).filter(form_key=form.key).first()
-        problem = "" if refused and refused.problems else explain(error)[1]
-        return _form_with_problems(context, form, refused, problem)
-    return _created(context, creation)
+        rejected = creations_in(context).filter(form_key=form.key).first()
+        # Problems of attributes are shown at their fields, any other reason above the form.
+        problem = "" if rejected and rejected.problems else explain(error).advice
+        return _form_with_problems(context, form, rejected, problem)
+    return _show_created(context, creation)
+
+
+def _ask_before_creating(context: PanelContext, form: Form) -> Canvas | None:
+    """Return a screen that asks whether to create the ticket although there are others; None if there is no doubt."""
+    if is_submitted(context, form.key):
+        # A repeated click. The teammate has already decided.
+        return None
+    newer = created_since(context, form.key, form.seen_creation_id)
+    if newer is not None:
+        return _show_other_creation(context, form, newer)
+    duplicates = [] if form.duplicates_shown else _find_duplicates(context, form)
+    # Meanwhile, a simultaneous click may have submitted this form. Then its own ticket can be among the duplicates.
+    if not duplicates or is_submitted(context, form.key):
+        return None
+    return possible_duplicates_screen(context, replace(form, duplicates_shown=True), duplicates)
 
 
 def show_form_creation(context: PanelContext, _click: Click) -> Canvas:
+    """Show what became of the form in `stored_data`, which was submitted before."""
     return _creation_screen(context, Form.parse(context))
 
 
 def show_creation(context: PanelContext, click: Click) -> Canvas:
+    """Handle `creation:<form key>`, a click on the first screen: show what became of the submitted form."""
     return _creation_screen(context, Form(key=click.argument(0), values={}))
 
 
 def _creation_screen(context: PanelContext, form: Form) -> Canvas:
-    """Return the state of the creation by this form."""
+    """Return the screen for the current state of the ticket creation that has this form's key."""
     creations = creations_in(context)
     creation = creations.filter(form_key=form.key).select_related("ticket").first()
     if creation is None:
+        # This form was not submitted, because another form of the conversation was being processed. Once that has
+        # ended, the teammate can submit this one.
         return creation_pending(form) if creations.waiting().exists() else create_form(context, form)
     if creation.state == TicketCreation.State.REFUSED:
-        return _refused(context, creation)
+        return _show_rejected(context, creation)
     if creation.state == TicketCreation.State.CREATING:
         return creation_pending(form)
-    return _created(context, creation)
+    return _show_created(context, creation)
 
 
-def _refused(context: PanelContext, creation: TicketCreation) -> Canvas:
-    """Return the form as it was, with the errors that iTop returned after the panel had responded."""
+def _show_rejected(context: PanelContext, creation: TicketCreation) -> Canvas:
+    """Return the form again, with iTop's errors. The worker submitted it, so the teammate does not know them yet."""
     form = Form(
         key=new_key(),
         values=creation.values,
-        seen=newest_creation_id(context),
-        warned=True,
-        copies=not creation.since_part_at,
+        seen_creation_id=newest_creation_id(context),
+        duplicates_shown=True,
+        copies_conversation=not creation.since_part_at,
     )
     problem = "" if creation.problems else creation.reason_detail
     canvas = _form_with_problems(context, form, creation, problem)
+    # The first screen has reported the rejection so far. Now the teammate sees it here.
     creation.rejection_seen = True
     creation.save(update_fields=["rejection_seen"])
     return canvas
 
 
 def _form_with_problems(
-    context: PanelContext, form: Form, refused: TicketCreation | None, problem: str
+    context: PanelContext, form: Form, rejected: TicketCreation | None, problem: str
 ) -> Canvas:
-    """Return the form with iTop's errors.
+    """Return the form with iTop's errors. `problem` is a text about an error that belongs to no field.
 
-    If iTop no longer has the caller, ask it again who the contact is, because the match may be ten minutes old. Raise
-    PersonNotResolvedError if it does not know.
+    If iTop rejected the form because the caller was deleted, ask iTop who the contact is now: the match may be ten
+    minutes old. Raise PersonNotResolvedError if iTop has no person for the contact.
     """
-    problems = refused.problems if refused else []
-    if refused and any(map(partial(_is_caller_gone, context), problems)):
+    problems = rejected.problems if rejected else []
+    other_problems = [row for row in problems if not _is_caller_missing(context, row)]
+    if rejected and len(other_problems) < len(problems):
         caller = find_caller(context).person
-        if caller.id == refused.caller_id:
+        if caller.id == rejected.caller_id:
             caller = _look_up_caller_again(context, caller)
-        if caller.id != refused.caller_id:
-            others = [row for row in problems if not _is_caller_gone(context, row)]
-            return create_form(context, form.with_problems(others, context), is_caller_new=True)
+        if caller.id != rejected.caller_id:
+            return create_form(context, form.with_problems(other_problems, context), is_caller_new=True)
     return create_form(context, form.with_problems(problems, context), problem=problem)
 
 
-def _is_caller_gone(context: PanelContext, problem: dict[str, Any]) -> bool:
-    code = context.profile.code("caller_id")
-    return {"attribute": code, "kind": ProblemKind.NO_SUCH_OBJECT}.items() <= problem.items()
+def _is_caller_missing(context: PanelContext, problem: dict[str, Any]) -> bool:
+    """Return whether iTop reported that it has no such caller."""
+    is_about_caller = problem.get("attribute") == context.profile.code("caller_id")
+    return is_about_caller and problem.get("kind") == ProblemKind.NO_SUCH_OBJECT
 
 
-def _look_up_caller_again(context: PanelContext, gone: Person) -> Person:
+def _look_up_caller_again(context: PanelContext, deleted: Person) -> Person:
+    """Ask iTop who the caller is, without the cache. Raise PersonNotResolvedError that names the deleted person."""
     match.expire_match(context)
+    # Results of this request that are based on the deleted person.
     context.memo.clear()
     try:
         return find_caller(context).person
@@ -411,32 +454,34 @@ def _look_up_caller_again(context: PanelContext, gone: Person) -> Person:
         if error.failure is MatchFailure.GONE:
             raise
         raise PersonNotResolvedError(
-            MatchFailure.GONE, name=gone.name, email=error.email, candidates=error.candidates
+            MatchFailure.GONE, name=deleted.name, email=error.email, candidates=error.candidates
         ) from error
 
 
 def _find_duplicates(context: PanelContext, form: Form) -> list[TicketRow]:
-    """Return open tickets that may be about the same."""
+    """Return the person's open tickets that may be about the same problem as the form."""
     try:
         rows = get_tickets(context).rows
     except ItopError as error:
-        # The submission itself reports the problem, or the worker completes it.
+        # Continue without this check. If iTop cannot create the ticket either, the teammate is told so then.
         log.warning("panel.duplicates_unknown", itop=context.itop.name, error=type(error).__name__)
         return []
-    title, description = (
-        form.values.get(context.profile.code(code), "") for code in ("title", "description")
-    )
-    return possible_duplicates(title, description, rows, context.profile.excluded_states)
+    profile = context.profile
+    title = form.values.get(profile.code("title"), "")
+    description = form.values.get(profile.code("description"), "")
+    return possible_duplicates(title, description, rows, profile.excluded_states)
 
 
-def _already_created(context: PanelContext, form: Form, creation: TicketCreation) -> Canvas:
+def _show_other_creation(context: PanelContext, form: Form, creation: TicketCreation) -> Canvas:
+    """Return the screen about a ticket that another form has created in this conversation."""
     if creation.ticket is None:
         return errors.ticket_not_found({})
-    form = replace(form, seen=creation.pk, warned=True)
+    form = replace(form, seen_creation_id=creation.pk, duplicates_shown=True)
     return created_by_colleague(context, form, creation, creation.ticket)
 
 
-def _created(context: PanelContext, creation: TicketCreation) -> Canvas:
+def _show_created(context: PanelContext, creation: TicketCreation) -> Canvas:
     if creation.ticket is None:
+        # The bridge no longer stores the ticket.
         return errors.ticket_not_found({})
     return ticket_created(context, creation, creation.ticket)

@@ -1,4 +1,7 @@
-"""A teammate's click. Intercom sends only the component's id, so the id contains the verb and its arguments."""
+"""A teammate's click.
+
+Intercom sends only the id of the clicked component. The id therefore says what to do: it is a verb with arguments.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ MAX_ID_LENGTH = 300
 
 @dataclass(frozen=True)
 class Click:
-    """`ticket:UserRequest:12` is the verb "ticket" with two arguments."""
+    """A verb with arguments. The id `ticket:UserRequest:12` is the verb "ticket" with two arguments."""
 
     verb: str
     arguments: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, component_id: str) -> Click:
-        """Parse untrusted text. It may result in a verb that does not exist."""
+        """Parse an untrusted id. The resulting verb may be unknown."""
         verb, *arguments = component_id[:MAX_ID_LENGTH].split(":")
         return cls(verb, tuple(arguments))
 
@@ -28,16 +31,18 @@ class Click:
         return ":".join((self.verb, *self.arguments))
 
     def argument(self, position: int) -> str:
+        """Return the argument at a position, counted from 0; "" if there are fewer arguments."""
         return self.arguments[position] if position < len(self.arguments) else ""
 
     def number(self, position: int, default: int = 0) -> int:
-        """Return an argument as a number that is not negative."""
+        """Return an argument as an integer of 0 or more, or `default` if it is not one that fits into 64 bits."""
         text = self.argument(position)
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else default
+        is_number = text.isascii() and text.isdigit() and len(text) < 19
+        return int(text) if is_number else default
 
 
 def click_id(verb: str, *arguments: object) -> str:
-    """Return the id of a component that leads somewhere: the inverse of `Click.parse`."""
+    """Return the id for a component whose click has this verb and these arguments. `Click.parse` reverses this."""
     return str(Click(verb, tuple(str(argument) for argument in arguments)))
 
 
@@ -50,15 +55,15 @@ LINKED = click_id("linked", 1)
 NEWS = click_id("news")
 
 MAX_QUERY_LENGTH = 100
-# The lists that a ticket is opened from.
-LISTS = ("linked", "ongoing", "find", "sync", "news")
+# The verbs of the screens to which the button Back can lead, besides the first screen and the create form.
+BACK_VERBS = ("linked", "ongoing", "find", "sync", "news")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackLink:
-    """Where Back leads to. It is kept in the stored data that the panel returns with each click.
+    """Where the button Back leads. Intercom sends it with each click, as a part of `stored_data`.
 
-    `target` is the click that leads back; `query` is the text of the search that it leads to.
+    target: the click that leads back. query: if this is the search, the search text.
     """
 
     target: str = HOME
@@ -69,8 +74,10 @@ class BackLink:
         """Parse untrusted stored data. An unknown target leads home."""
         target = Click.parse(clean_text(stored.get("back")))
         query = clean_text(stored.get("query"))[:MAX_QUERY_LENGTH]
-        is_known = target.verb in LISTS or str(target) == FORM
-        return cls(target=str(target) if is_known else HOME, query=query)
+        is_allowed = target.verb in BACK_VERBS or str(target) == FORM
+        return cls(target=str(target) if is_allowed else HOME, query=query)
 
     def to_stored(self) -> dict[str, Any]:
-        return {"back": self.target} | ({"query": self.query} if self.query else {})
+        """Return the entries for `stored_data`."""
+        query = {"query": self.query} if self.query else {}
+        return {"back": self.target} | query

@@ -1,11 +1,10 @@
-"""Canvas Kit for the Inbox: small frozen classes, whose fields are the properties in its JSON.
+"""The components of Intercom's Canvas Kit for the Inbox: frozen classes whose fields are the properties in its JSON.
 
-A component raises LimitError if it is built outside Canvas Kit's limits. The limits and property names follow
-Intercom's OpenAPI 2.11 schemas and the component reference
-(https://developers.intercom.com/docs/references/canvas-kit/). A dropdown has no action there; a single-select has.
+The property names and limits follow Intercom's OpenAPI 2.11 schemas and the component reference
+(https://developers.intercom.com/docs/references/canvas-kit/). A component that violates a limit raises LimitError.
 
-Text for people is cleaned (control characters, lone surrogates), and short lines (titles, labels, options) are cut with
-`…`, so that an unusual value in iTop cannot make a canvas that Intercom rejects.
+An unusual value from iTop must not lead to a canvas that Intercom rejects. Text for people is therefore cleaned of
+control characters and lone surrogates, and short lines (titles, labels, options) are cut with `…`.
 """
 
 import json
@@ -24,19 +23,19 @@ Json = dict[str, Any]
 
 # Intercom's guidelines for Inbox apps allow the first canvas this many pixels.
 MAX_FIRST_SCREEN_HEIGHT: Final = 400
-# For `content` and for `stored_data`, each. Intercom says "64 KB"; the smaller interpretation is used.
+# The limit of `content`, and also of `stored_data`. Intercom says "64 KB", which is 64,000 or 65,536 bytes.
 MAX_BYTES: Final = 64_000
-# Of a label, a title or an option. Intercom documents no limit; longer ones are unreadable in the panel.
+# Of a label, a title or an option. Intercom documents no limit, but longer texts are unreadable in the panel.
 MAX_LABEL_LENGTH: Final = 120
 # Of a secondary line: a list item's subtitle, a data table's value, a placeholder.
 MAX_LINE_LENGTH: Final = 240
-# Shown for a blank value in a data table, whose values are required.
+# Displayed for a blank value in a data table, because Canvas Kit requires a value.
 NO_VALUE: Final = "–"
 ZERO_WIDTH_SPACE: Final = "\u200b"
 
 
 class LimitError(ValueError):
-    """A component outside Canvas Kit's limits. This is always a bug in the bridge."""
+    """A component violates a limit of Canvas Kit. This is always a bug in the bridge."""
 
 
 # --- Text -----------------------------------------------------------------------------------------
@@ -61,12 +60,12 @@ _MARKUP = re.compile(r"(?<=\*)(?=\*)|(?<=\])(?=\()|(?<=_)(?=_)|(?<=`)(?=`)")
 
 
 def escape_markdown(text: str) -> str:
-    """Return text that Canvas Kit displays as it is, for any text of a person that is put into a `Text`.
+    """Return a text that Canvas Kit displays in a `Text` exactly as given. Use it for every text that people wrote.
 
-    Canvas Kit knows `**bold**` and `[label](address)` and documents no way to escape them, so a zero-width space is
-    inserted where one could form: between two `*`, between `]` and `(`, and, because other dialects use them, between
-    two `_` and two backquotes. The result stays harmless next to other such text or between our own `**`. An http(s)
-    address stays intact: only `**` and `](` are broken up in it.
+    Canvas Kit displays `**bold**` and `[label](address)`, and documents no way to escape them. A zero-width space is
+    therefore inserted between two `*`, and between `]` and `(`. Because other Markdown dialects use them, two `_` and
+    two backquotes are separated, too, but not within an http(s) address. The result may be put next to another escaped
+    text, or between our own `**`.
     """
     pieces: list[str] = []
     end = 0
@@ -75,8 +74,9 @@ def escape_markdown(text: str) -> str:
         pieces.append(_MARKUP_IN_URL.sub(ZERO_WIDTH_SPACE, url.group()))
         end = url.end()
     pieces.append(_MARKUP.sub(ZERO_WIDTH_SPACE, text[end:]))
+    # Once more, because markup may have formed where two pieces meet.
     escaped = _MARKUP_IN_URL.sub(ZERO_WIDTH_SPACE, "".join(pieces))
-    # At an edge, markup could form together with the text next to it.
+    # At its edges, the text could form markup together with the text next to it.
     if escaped.startswith(("*", "(")):
         escaped = ZERO_WIDTH_SPACE + escaped
     if escaped.endswith("*"):
@@ -85,24 +85,26 @@ def escape_markdown(text: str) -> str:
 
 
 def markdown_link(label: str, url: str) -> str:
-    """Return Markdown for a `Text`: the escaped label, opening an http(s) address. Raise LimitError as OpenUrl does.
+    """Return a link to an http(s) address in Markdown, for a `Text`. Raise LimitError if OpenUrl does not accept it.
 
     Square brackets cannot be escaped within a label, so they become round ones.
     """
     address = OpenUrl(url).url.replace("(", "%28").replace(")", "%29").replace("*", "%2A")
-    return f"[{escape_markdown(label.replace('[', '(').replace(']', ')'))}]({address})"
+    label = escape_markdown(label.replace("[", "(").replace("]", ")"))
+    return f"[{label}]({address})"
 
 
 # --- Checks ---------------------------------------------------------------------------------------
 
 
-def _limit_error(owner: object, problem: str) -> LimitError:
-    name = getattr(owner, "id", "")
-    return LimitError(f"{type(owner).__name__}{f' {name!r}' if name else ''}: {problem}")
+def _limit_error(element: object, problem: str) -> LimitError:
+    component_id = getattr(element, "id", "")
+    name = f"{type(element).__name__} {component_id!r}" if component_id else type(element).__name__
+    return LimitError(f"{name}: {problem}")
 
 
 class Element:
-    """Anything with a type in Canvas Kit: a component, a part of one, or an action."""
+    """Anything with a type in Canvas Kit: a component, a part of a component, or an action."""
 
     TYPE: ClassVar[str]
     REQUIRED: ClassVar[tuple[str, ...]] = ()
@@ -112,18 +114,19 @@ class Element:
     def __post_init__(self) -> None:
         for name in self.REQUIRED:
             value = getattr(self, name)
-            if not (clean_text(value).strip() if isinstance(value, str) else value):
+            if not value or (isinstance(value, str) and not clean_text(value).strip()):
                 raise _limit_error(self, f"{name} is empty")
             if name == "id" and value != clean_text(value):
                 raise _limit_error(self, "id contains control characters")
 
     def to_json(self) -> Json:
-        """Return Canvas Kit's JSON, without properties that have Canvas Kit's own defaults, "" and False."""
+        """Return Canvas Kit's JSON. Properties that are "", False or None are left out: these are its defaults."""
         properties = {item.name: self._property(item.name) for item in fields(self)}  # type: ignore[arg-type]
-        present = {key: value for key, value in properties.items() if value not in ("", False, None)}
+        present = {name: value for name, value in properties.items() if value not in ("", False, None)}
         return {"type": self.TYPE} | present
 
     def _property(self, name: str) -> Any:
+        """Return a property's JSON value: text cleaned and cut to its limit, and elements as JSON."""
         value = getattr(self, name)
         if isinstance(value, str):
             return shorten(value, self.LIMITS[name]) if name in self.LIMITS else clean_text(value)
@@ -133,11 +136,12 @@ class Element:
 
 
 # --- Heights --------------------------------------------------------------------------------------
-# Intercom publishes no heights. These are generous for the Inbox panel at its narrowest, so that a canvas whose sum is
-# within MAX_FIRST_SCREEN_HEIGHT is certainly not higher.
+# Intercom publishes no heights. These are estimates in pixels for the Inbox panel at its narrowest. They are generous,
+# so that a canvas with an estimated height of MAX_FIRST_SCREEN_HEIGHT is not higher in the Inbox.
 
 PADDING: Final = 16
 LINE_HEIGHT: Final = 20
+# In columns, of which a wide character takes two.
 LINE_WIDTH: Final = 30
 LABEL_HEIGHT: Final = 24
 FIELD_HEIGHT: Final = 40
@@ -147,7 +151,7 @@ _LINK = re.compile(r"\[([^\[\]]*+)\]\([^()]*+\)")
 
 
 def _count_lines(text: str, width: int = LINE_WIDTH) -> int:
-    """Return the number of lines that the text takes in the panel."""
+    """Return the number of lines, of `width` columns each, that a text with Markdown takes in the panel."""
     visible = _LINK.sub(r"\1", clean_text(text)).replace("**", "").replace(ZERO_WIDTH_SPACE, "")
     return sum(max(1, math.ceil(_width(line) / width)) for line in visible.split("\n"))
 
@@ -162,7 +166,7 @@ def _width(line: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Submit(Element):
-    """Send the canvas back to us, with the values of all its fields, whatever was clicked."""
+    """Send us a Submit request, with the id of the clicked component and the values of all fields of the canvas."""
 
     TYPE = "submit"
 
@@ -202,14 +206,14 @@ class Component(Element, ABC):
         """Return an upper estimate of the component's height in the Inbox panel, in pixels."""
 
     def ids(self) -> tuple[str, ...]:
-        """Return its own id and those of its list items. They come back as `component_id`."""
-        name = getattr(self, "id", "")
-        return (name,) if name else ()
+        """Return the ids of what can be clicked or entered in the component. A click sends one as `component_id`."""
+        component_id = getattr(self, "id", "")
+        return (component_id,) if component_id else ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Text(Component):
-    """A paragraph. Its Markdown is bold (`**x**`) and links (`[x](url)`) only: see `escape_markdown`."""
+    """A paragraph with Markdown, which is only `**bold**` and `[label](address)`. See `escape_markdown`."""
 
     TYPE = "text"
     REQUIRED = ("text",)
@@ -228,7 +232,7 @@ class Text(Component):
 
 @dataclass(frozen=True, kw_only=True)
 class Button(Component):
-    """A button. Canvas Kit's own default style is `primary`, which the first canvas of an Inbox app must not use."""
+    """A button. Intercom does not allow style `primary`, Canvas Kit's default, in the first canvas of an Inbox app."""
 
     TYPE = "button"
     REQUIRED = ("id", "label")
@@ -246,7 +250,7 @@ class Button(Component):
 
 @dataclass(frozen=True, kw_only=True)
 class FormComponent(Component):
-    """A component that a value is entered into."""
+    """A component for input."""
 
     REQUIRED = ("id",)
     LIMITS = {"label": MAX_LINE_LENGTH, "placeholder": MAX_LINE_LENGTH}
@@ -263,7 +267,7 @@ class FormComponent(Component):
 
 @dataclass(frozen=True, kw_only=True)
 class Input(FormComponent):
-    """A single line. With an action it has its own button at its end."""
+    """A single line of text. An action adds a button at its end."""
 
     TYPE = "input"
 
@@ -273,13 +277,13 @@ class Input(FormComponent):
 
     def _property(self, name: str) -> Any:
         value = super()._property(name)
-        # The browser removes line breaks from a single line; a space is easier to read.
+        # The browser would remove line breaks, and so join the words around them.
         return value.replace("\n", " ") if name == "value" else value
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextArea(FormComponent):
-    """Several lines. It has `error` where the other fields have a save state, and no action."""
+    """Several lines of text. Instead of a save state, it has the property `error`. It has no action."""
 
     TYPE = "textarea"
     HEIGHT = AREA_HEIGHT
@@ -289,7 +293,7 @@ class TextArea(FormComponent):
 
 @dataclass(frozen=True, kw_only=True)
 class Option(Element):
-    """An option of a dropdown or a single-select. Its id is what comes back."""
+    """An option of a dropdown or a single-select. Its id is the value that Intercom sends for the field."""
 
     TYPE = "option"
     REQUIRED = ("id", "text")
@@ -324,27 +328,28 @@ class ChoiceComponent(FormComponent):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropdown(ChoiceComponent):
-    """A list of options to open. It has no action."""
+    """Options in a list that opens on a click. It cannot have an action, so a choice is sent with the next click."""
 
     TYPE = "dropdown"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SingleSelect(ChoiceComponent):
-    """Options that are all visible. With an action, choosing one is a click, and its own id is the `component_id`."""
+    """Options that are all visible. If it has an action, a choice is a click with the single-select's id."""
 
     TYPE = "single-select"
 
     action: Submit | None = None
 
     def estimated_height(self) -> int:
-        options = (FIELD_HEIGHT + LINE_HEIGHT * (_count_lines(option.text) - 1) for option in self.options)
-        return super().estimated_height() - self.HEIGHT + sum(options)
+        more_lines = (_count_lines(option.text) - 1 for option in self.options)
+        options_height = sum(FIELD_HEIGHT + LINE_HEIGHT * lines for lines in more_lines)
+        return super().estimated_height() - self.HEIGHT + options_height
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item(Element):
-    """An item of a list. With an action it can be clicked, and its id comes back as `component_id`."""
+    """An item of a list. If it has an action, it can be clicked."""
 
     TYPE = "item"
     REQUIRED = ("id", "title")
@@ -380,7 +385,7 @@ class List(Component):
 
 @dataclass(frozen=True, kw_only=True)
 class Field(Element):
-    """A row of a data table. Values are required, so a blank one is displayed as a dash."""
+    """A row of a data table: a name and its value. A blank value becomes a dash, because Canvas Kit requires one."""
 
     TYPE = "field-value"
     REQUIRED = ("field",)
@@ -390,12 +395,13 @@ class Field(Element):
     value: str
 
     def to_json(self) -> Json:
+        # The JSON of Element lacks a blank value.
         return {"value": NO_VALUE} | super().to_json()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataTable(Component):
-    """Names and values. The Inbox cuts a long value and shows all of it on hover. No id, no actions."""
+    """A table of names and values. The Inbox cuts a long value, and shows all of it when the mouse is over it."""
 
     TYPE = "data-table"
     REQUIRED = ("items",)
@@ -413,8 +419,9 @@ class DataTable(Component):
 class Canvas:
     """The response to Initialize or Submit. It replaces everything that the panel displays.
 
-    `stored_data` comes back with the next submit only. Raise LimitError if there is no component, if two ids are the
-    same, if `stored_data` is not JSON, or if either part is larger than MAX_BYTES.
+    Intercom sends `stored_data` back with the next Submit, and then forgets it. Raise LimitError if there is no
+    component, if two components have the same id, if `stored_data` is not JSON, or if the components or `stored_data`
+    take more than MAX_BYTES.
     """
 
     components: tuple[Component, ...]
@@ -423,15 +430,15 @@ class Canvas:
     def __post_init__(self) -> None:
         if not self.components:
             raise _limit_error(self, "takes at least one component")
-        seen: set[str] = set()
+        ids: set[str] = set()
         for component in self.components:
-            for name in component.ids():
-                if name in seen:
-                    raise _limit_error(self, f"two components have the id {name!r}")
-                seen.add(name)
+            for component_id in component.ids():
+                if component_id in ids:
+                    raise _limit_error(self, f"two components have the id {component_id!r}")
+                ids.add(component_id)
         for name, value in self.to_json()["canvas"].items():
             try:
-                # Escaped as ASCII: the largest of the sizes that an encoder on either side could count.
+                # With non-ASCII characters escaped, JSON is longest. Intercom cannot count more bytes.
                 size = len(json.dumps(value, allow_nan=False))
             except (TypeError, ValueError, RecursionError) as error:
                 raise _limit_error(self, f"{name} is not JSON: {error}") from None
@@ -449,5 +456,5 @@ class Canvas:
 
 
 def estimated_height(components: Iterable[Component]) -> int:
-    """Return the pixels that a canvas of these takes in the Inbox panel, overestimated."""
+    """Return an upper estimate of the height of a canvas with these components in the Inbox panel, in pixels."""
     return PADDING + sum(component.estimated_height() for component in components)

@@ -1,7 +1,7 @@
-"""Explain errors of iTop, of Intercom and of stored secrets to a teammate. No other module does that."""
+"""The texts that explain errors of iTop, of Intercom and of stored secrets to a teammate."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.utils.translation import gettext as _
 
@@ -13,25 +13,32 @@ from itop_client.errors import ProblemKind
 from .components import escape_markdown, shorten
 
 MAX_DETAIL_LENGTH = 300
-# A problem kind of TicketCreation.problems besides those of ProblemKind: the data model lacks the attribute.
+# In TicketCreation.problems, `kind` is a ProblemKind, or this: iTop's data model lacks the attribute.
 UNKNOWN_ATTRIBUTE = "unknown_attribute"
 
 PanelError = RemoteError | SecretDecryptionError
 
 
-def explain(error: PanelError) -> tuple[str, str]:
-    """Return two texts about an error: what happened, and what to do."""
+class Explanation(NamedTuple):
+    """What happened, in a few words, and details or advice in one or more sentences."""
+
+    title: str
+    advice: str
+
+
+def explain(error: PanelError) -> Explanation:
+    """Return the texts about an error. If there are none for its code, quote the message from iTop."""
     code = _code(error)
     if code in (ReasonCode.UNSUPPORTED_CHARACTER, ReasonCode.REQUEST_TOO_LARGE):
-        return _("iTop rejected the request"), reason_label(code)
+        return Explanation(_("iTop rejected the request"), reason_label(code))
     detail = error.detail if isinstance(error, RemoteError) else ""
     detail = escape_markdown(shorten(detail, MAX_DETAIL_LENGTH))
     rejection = _("iTop rejected the request"), _("iTop's message: “%(detail)s”.") % {"detail": detail}
-    return _explanations().get(code, rejection)
+    return Explanation(*_explanations().get(code, rejection))
 
 
 def explain_cached(error: PanelError, moment: str) -> str:
-    """Return the notice above cached data of that moment."""
+    """Return the notice for a screen that shows cached data. `moment` is when iTop returned the data, as text."""
     if isinstance(error, SecretDecryptionError):
         text = _("An admin must enter the iTop account again. This data is from %(moment)s.")
     elif _code(error) in (ReasonCode.ITOP_LOGIN_REFUSED, ReasonCode.ITOP_NOT_ALLOWED):
@@ -42,7 +49,7 @@ def explain_cached(error: PanelError, moment: str) -> str:
 
 
 def explain_problems(problems: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return an error text by attribute code, from TicketCreation.problems."""
+    """Return one error text per attribute code, for items of TicketCreation.problems."""
     texts: dict[str, str] = {}
     for problem in problems:
         texts.setdefault(problem["attribute"], explain_problem(problem))
@@ -50,7 +57,10 @@ def explain_problems(problems: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def explain_problem(problem: Mapping[str, Any]) -> str:
-    """Return a sentence about a value that iTop rejected: iTop's own text if the kind of problem is unknown."""
+    """Return the error text for an item of TicketCreation.problems, a value that iTop rejected.
+
+    If the kind of problem is unknown, this is iTop's own message.
+    """
     if problem["kind"] == ProblemKind.TOO_LONG and not problem["max_length"]:
         return _("This text is too long for iTop's database. Please shorten it.")
     if problem["kind"] == ProblemKind.TOO_LONG:
@@ -82,10 +92,11 @@ def _code(error: PanelError) -> str:
 
 
 def _explanations() -> dict[str, tuple[str, str]]:
-    # Not inside the f-strings below, where xgettext does not find texts.
+    """Return the fields of an Explanation by reason code, in the current language."""
+    # xgettext does not find texts inside the f-strings below.
     input_kept = _("Your input is kept.")
     renew_token = _("An admin must renew the access token of the workspace.")
-    not_copied = _("The whole conversation must be copied to the ticket, so no ticket was created.")
+    not_copied = _("The bridge could not read the conversation to copy it, so no ticket was created.")
     no_conversation = (_("Intercom did not return the conversation"), f"{not_copied} {input_kept}")
     no_token = (_("Intercom refuses the access token"), f"{not_copied} {input_kept} {renew_token}")
     no_permission = (
@@ -99,11 +110,11 @@ def _explanations() -> dict[str, tuple[str, str]]:
         ),
         ReasonCode.ITOP_NO_RESPONSE: (
             _("iTop did not respond in time"),
-            _("It may be busy or temporarily down."),
+            _("iTop may be busy or temporarily down."),
         ),
         ReasonCode.ITOP_UNAVAILABLE: (
             _("iTop is not working correctly"),
-            _("It returned an error page, or is under maintenance."),
+            _("iTop returned an error page, or is under maintenance."),
         ),
         ReasonCode.ITOP_UNKNOWN_RESPONSE: (
             _("iTop is not working correctly"),

@@ -1,4 +1,4 @@
-"""The panel's screens for a sample person, using a profile that may be unsaved. For admins."""
+"""A preview for admins: the panel's screens for a sample person, with a ticket profile that may not be saved yet."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -25,12 +25,13 @@ from .screens.home import HomeScreen
 from .screens.ticket import ticket_screen
 from .screens.ticket_list import status_label
 
-SECONDS = 15.0
+# Time for all queries to iTop. Admins can wait longer than Intercom does.
+MAX_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
 class ScreenPreview:
-    """A screen: its canvas as Intercom would receive it, or the reason why there is none."""
+    """A screen. `response` is its canvas as Intercom would receive it. If it is None, `problem` says why."""
 
     title: str
     response: dict[str, Any] | None = None
@@ -38,6 +39,7 @@ class ScreenPreview:
 
     @property
     def kilobytes(self) -> str:
+        """The size of the canvas's content, which Intercom limits to 64 KB."""
         content = (self.response or {}).get("canvas", {}).get("content")
         return f"{len(json.dumps(content)) / 1024:.1f}"
 
@@ -45,13 +47,14 @@ class ScreenPreview:
 def preview_panel(
     workspace: Workspace, profile: TicketProfile, who: str
 ) -> tuple[list[ScreenPreview], list[str]]:
-    """Return the first screen, the create form and a ticket, and sentences that say which attributes are not displayed.
+    """Return previews of three screens, and sentences that say which attributes of the profile are not displayed.
 
-    `who` is an e-mail address or the id of a Person, or "" for anyone in scope.
+    The screens are the first screen, the create form and a ticket. `who` is an e-mail address or the id of a Person, or
+    "" for anyone in the workspace's scope.
     """
-    context = sample_context(workspace, Deadline(SECONDS), profile)
+    context = sample_context(workspace, Deadline(MAX_SECONDS), profile)
 
-    def home() -> Canvas:
+    def first_screen() -> Canvas:
         tickets = find_ongoing(context, person)
         return HomeScreen(
             person=person,
@@ -60,7 +63,7 @@ def preview_panel(
             status_label=partial(status_label, context),
         ).to_canvas()
 
-    def ticket() -> Canvas:
+    def first_ticket() -> Canvas:
         rows = find_ongoing(context, person).rows
         if not rows:
             raise _NoTicketError
@@ -68,11 +71,13 @@ def preview_panel(
 
     with translation.override(workspace.language):
         try:
-            person = context.memo["find_person"] = find_sample_person(context, who)
+            person = find_sample_person(context, who)
+            # The screens ask `find_person` who the contact is. It returns this.
+            context.memo["find_person"] = person
             screens = [
-                _preview("The first screen", home),
+                _preview("The first screen", first_screen),
                 _preview("The create form", lambda: create_form(context, Form.new(context))),
-                _preview("A ticket", ticket),
+                _preview("A ticket", first_ticket),
             ]
         except (OqlError, SecretDecryptionError, TicketsError, ItopError) as error:
             return [ScreenPreview("The panel", problem=_problem(error))], []
@@ -91,6 +96,7 @@ def _preview(title: str, build: Callable[[], Canvas]) -> ScreenPreview:
 
 
 def _problem(error: Exception) -> str:
+    """Return why a screen cannot be displayed, for an admin."""
     match error:
         case _NoTicketError():
             return "This person has no ongoing ticket."
@@ -105,6 +111,7 @@ def _problem(error: Exception) -> str:
 
 
 def _hidden_attributes(profile: TicketProfile, ticket_class: TicketClass) -> Iterator[str]:
+    """Yield a sentence for each attribute of the profile that the panel does not display, with the reason."""
     if not ticket_class.attributes:
         yield f"The class {profile.ticket_class} is not known. Import iTop's data model to check the attributes."
         return
@@ -113,12 +120,14 @@ def _hidden_attributes(profile: TicketProfile, ticket_class: TicketClass) -> Ite
             yield f"{code}, in the form: {reason}"
     for code in profile.details_attributes:
         attribute = ticket_class.attributes.get(code)
-        # iTop adds attributes to each class and each external key that no data model names.
+        # An unknown attribute may exist nevertheless: iTop adds attributes such as friendlyname to each class, and the
+        # data model does not name them.
         if attribute is not None and attribute.kind in (Kind.LOG, Kind.OTHER):
             yield f"{code}, in the details: this type cannot be displayed in a table."
 
 
 def _why_not_in_form(code: str, ticket_class: TicketClass) -> str:
+    """Return why an attribute cannot be in the create form; "" if it can."""
     attribute = ticket_class.attributes.get(code)
     if attribute is None:
         return f"{ticket_class.name} has no such attribute."

@@ -1,4 +1,4 @@
-"""From a click to a screen. The response is always a canvas."""
+"""Handle a request of the panel: find the handler of the click, and return its screen or an error screen."""
 
 import secrets
 import time
@@ -54,8 +54,8 @@ from .screens.unlink import relinked_screen, unlink_screen
 
 log = structlog.get_logger(__name__)
 
-# Intercom waits about ten seconds, a teammate about five. The rest is for the network, and for reading the cache if
-# iTop has not responded.
+# Time for all queries to iTop and Intercom within one request. Intercom waits about ten seconds, a teammate about
+# five. The rest of the five is for the network, and for reading the cache if iTop has not responded.
 RESPONSE_SECONDS = 4.0
 MAX_LOGGED_LENGTH = 200
 
@@ -64,11 +64,12 @@ Handler = Callable[[PanelContext, Click], Canvas | Redirect]
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """How a verb is handled.
+    """How a click is handled.
 
-    `mutates`: the worker may have new work. `keeps_state`: the way back and a form that is being filled in are kept.
-    `resubmits`: Retry after an internal error would be a new attempt at the same write, so it is not offered. `cached`
-    displays the screen from the cache if iTop does not respond, or raises CacheMissError.
+    mutates: the click may create work for the worker, so the worker is woken.
+    keeps_state: the screen passes on the target of its button Back, and a create form that is being filled in.
+    resubmits: repeating the click may repeat a write, so after an internal error Retry is not offered.
+    cached: displays the screen from cached data if iTop does not respond. Raises CacheMissError if there is none.
     """
 
     handler: Handler
@@ -78,14 +79,14 @@ class Route:
     cached: Callable[[PanelContext, Click, PanelError], Canvas] | None = None
 
 
-# By verb, or by verb and first argument.
+# Keys are a click's verb, or its verb and first argument.
 ROUTES: dict[str, Route] = {
-    "home": Route(handler=actions.home, cached=actions.cached_home),
-    "linked": Route(handler=actions.linked, cached=actions.cached_linked),
-    "ongoing": Route(handler=actions.ongoing, cached=actions.cached_ongoing),
+    "home": Route(handler=actions.show_home, cached=actions.cached_home),
+    "linked": Route(handler=actions.list_linked, cached=actions.cached_linked),
+    "ongoing": Route(handler=actions.list_ongoing, cached=actions.cached_ongoing),
     "ticket": Route(handler=ticket_screen, keeps_state=True, cached=actions.cached_ticket),
     "text": Route(handler=ticket_text_screen, keeps_state=True),
-    "find": Route(handler=actions.find),
+    "find": Route(handler=actions.search_for_tickets),
     "link": Route(handler=link_screen, mutates=True, keeps_state=True),
     "unlink": Route(handler=unlink_screen, mutates=True, keeps_state=True),
     "undo-unlink": Route(handler=relinked_screen, mutates=True, keeps_state=True),
@@ -109,12 +110,12 @@ ROUTES: dict[str, Route] = {
     "sync": Route(handler=lambda context, _click: sync_status_screen(context)),
     "pause": Route(handler=actions.pause, mutates=True),
     "resume": Route(handler=actions.resume, mutates=True),
-    "try-again": Route(handler=actions.retry, mutates=True),
+    "try-again": Route(handler=actions.retry_failed, mutates=True),
     "write-left-out": Route(handler=actions.write_left_out, mutates=True),
     "forget-left-out": Route(handler=actions.discard_left_out, mutates=True),
-    "create": Route(handler=actions.create),
-    "follow-up": Route(handler=actions.follow_up),
-    # A choice in a single-select: its id is that of the form's field.
+    "create": Route(handler=actions.open_form),
+    "follow-up": Route(handler=actions.open_follow_up_form),
+    # An option was chosen in a single-select of the create form. The click is the id of the field.
     "field": Route(handler=actions.show_form, resubmits=True),
     "form:show": Route(handler=actions.show_form, resubmits=True),
     "form:pick": Route(handler=actions.list_choices, resubmits=True),
@@ -125,13 +126,16 @@ ROUTES: dict[str, Route] = {
     "form:status": Route(handler=actions.show_form_creation, mutates=True, resubmits=True),
     "creation": Route(handler=actions.show_creation, mutates=True),
 }
-# These show a form that is not saved as a draft until a teammate has changed it.
-NEW_FORM = ("create", "follow-up")
-UNKNOWN = Route(handler=lambda context, _click: errors.unknown_action(stored_form(context)))
+# The verbs that open a create form. It is not saved as a draft before the teammate has changed it.
+OPEN_FORM_VERBS = ("create", "follow-up")
+UNKNOWN_ROUTE = Route(handler=lambda context, _click: errors.unknown_action(stored_form(context)))
 
 
 def respond(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
-    """Return the response to a signed Initialize or Submit: always `{"canvas": ...}`, within five seconds."""
+    """Return the response to a signed request: always `{"canvas": ...}`, within five seconds.
+
+    `data` is the request's JSON. `submitted`: it is a Submit, caused by a click, and not an Initialize.
+    """
     started = time.monotonic()
     deadline = Deadline(RESPONSE_SECONDS)
     with translation.override(workspace.language):
@@ -145,7 +149,7 @@ def respond(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, An
         ):
             context = PanelContext(workspace=workspace, request=request, deadline=deadline)
             canvas = _handle(context, click, submitted=submitted)
-            # Added last: the next click is compared with it.
+            # The handler may have increased the version, so it is added after the handler.
             stored = {**canvas.stored_data, **stored_version(context)}
             response = replace(canvas, stored_data=stored).to_json()
         observe(panel_seconds, time.monotonic() - started, _route_name(click) or "other")
@@ -153,7 +157,10 @@ def respond(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, An
 
 
 def respond_rate_limited(workspace: Workspace, data: Any, *, submitted: bool) -> dict[str, Any]:
-    """Return the response to a signed request above the rate limit. Do not query iTop; keep the form's input."""
+    """Return the response to a signed request above the rate limit, without a query to iTop.
+
+    The input in the create form is kept.
+    """
     with translation.override(workspace.language):
         try:
             request = CanvasRequest.parse(data)
@@ -163,67 +170,82 @@ def respond_rate_limited(workspace: Workspace, data: Any, *, submitted: bool) ->
         log.warning("panel.rate_limited", workspace=workspace.workspace_id, click=click.verb)
         context = PanelContext(workspace=workspace, request=request, deadline=Deadline(RESPONSE_SECONDS))
         try:
-            return errors.rate_limited(str(click), _stored(context, click)).to_json()
+            return errors.rate_limited(str(click), _state_for_retry(context, click)).to_json()
         except Exception:
             log.exception("panel.internal_error")
             return errors.rate_limited(HOME, {}).to_json()
 
 
 def _click(request: CanvasRequest, *, submitted: bool) -> Click:
+    """Return the click of a Submit. An Initialize is handled like a click that leads to the first screen."""
     return Click.parse(request.component_id if submitted else HOME)
 
 
 def _route_name(click: Click) -> str:
-    """Return the key in ROUTES, or "" for an unknown click."""
+    """Return the click's key in ROUTES, or "" for an unknown click."""
     verb = click.verb or "home"
     names = (f"{verb}:{click.argument(0)}", verb)
     return next((name for name in names if name in ROUTES), "")
 
 
+def _route(click: Click) -> Route:
+    return ROUTES.get(_route_name(click), UNKNOWN_ROUTE)
+
+
 def _handle(context: PanelContext, click: Click, *, submitted: bool) -> Canvas:
-    route = ROUTES.get(_route_name(click), UNKNOWN)
-    stored: dict[str, Any] = {}
+    """Return the screen that the click leads to, or an error screen. Save a create form's input as a draft."""
+    mutates = _route(click).mutates
+    state_for_retry: dict[str, Any] = {}
     done = ""
     try:
         read_version(context)
-        stored = _stored(context, click)
+        state_for_retry = _state_for_retry(context, click)
         if not context.workspace.enabled:
-            return errors.workspace_disabled(stored)
+            return errors.workspace_disabled(state_for_retry)
         if submitted:
-            if "form" in stored and click.verb not in NEW_FORM:
-                save_draft(context, stored["form"])
+            # Saved before the click is handled, so that the input survives an error.
+            _save_draft(context, click, state_for_retry.get("form"))
             apply_changes_of(context)
-        result = route.handler(context, click)
+        result = _route(click).handler(context, click)
         while isinstance(result, Redirect):
             click, done = result.click, result.done
-            stored = {} if result.drops_form else _stored(context, click)
-            result = ROUTES[_route_name(click)].handler(context, click)
-        result = _with_state(context, click, result)
-        form = result.stored_data.get("form")
-        if submitted and form not in (None, stored.get("form")) and click.verb not in NEW_FORM:
-            # The handler has changed it: a choice on a page of its own, or what iTop has rejected.
-            save_draft(context, form)
-        return result
-    except Exception as error:  # noqa: BLE001 - each has a screen
-        return _error_screen(error, _Failure(context, click, stored, done))
+            state_for_retry = {} if result.drops_form else _state_for_retry(context, click)
+            result = _route(click).handler(context, click)
+        canvas = _with_kept_state(context, click, result)
+        form = canvas.stored_data.get("form")
+        if submitted and form != state_for_retry.get("form"):
+            # The handler has changed the form: it applied a choice, or added errors after iTop rejected the form.
+            _save_draft(context, click, form)
+        return canvas
+    except Exception as error:  # noqa: BLE001 - every exception gets a screen
+        return _error_screen(error, _Failure(context, click, state_for_retry, done))
     finally:
-        if route.mutates:
+        if mutates:
             wake(EVERYTHING)
 
 
-def _with_state(context: PanelContext, click: Click, canvas: Canvas) -> Canvas:
-    """Add what the route of the displayed screen keeps. A screen may have set its own way back."""
-    if not ROUTES.get(_route_name(click), UNKNOWN).keeps_state:
+def _save_draft(context: PanelContext, click: Click, form: Any) -> None:
+    """Save a create form as the teammate's draft, unless the click has just opened the form."""
+    if form is not None and click.verb not in OPEN_FORM_VERBS:
+        save_draft(context, form)
+
+
+def _with_kept_state(context: PanelContext, click: Click, canvas: Canvas) -> Canvas:
+    """Add the create form and the target of Back to the canvas's `stored_data`, if the click's route keeps them.
+
+    What the screen itself has stored takes precedence.
+    """
+    if not _route(click).keeps_state:
         return canvas
-    back = BackLink.parse(context.request.stored_data).to_stored()
-    kept = stored_form(context) | ({} if "back" in canvas.stored_data else back)
-    return replace(canvas, stored_data={**kept, **canvas.stored_data})
+    # `back` may contain the search text that belongs to its target.
+    back = {} if "back" in canvas.stored_data else BackLink.parse(context.request.stored_data).to_stored()
+    return replace(canvas, stored_data={**stored_form(context), **back, **canvas.stored_data})
 
 
-def _stored(context: PanelContext, click: Click) -> dict[str, Any]:
-    """Return the `stored_data` that Retry needs: the form, the way back, and the state of the person picker."""
+def _state_for_retry(context: PanelContext, click: Click) -> dict[str, Any]:
+    """Return the `stored_data` that Retry needs: person picker, target of Back, search, create form and version."""
     back = replace(BackLink.parse(context.request.stored_data), query=actions.search_query(context, click))
-    # A click that is not handled at all does not use up the version of its screen.
+    # The version of the clicked screen: a click that was not handled may be repeated.
     version = {VERSION: clicked_version(context)}
     return stored_picker(context.request) | back.to_stored() | stored_form(context) | version
 
@@ -233,59 +255,70 @@ def _stored(context: PanelContext, click: Click) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Failure:
-    """A click that could not be handled. `done` says what had been done before."""
+    """A click that could not be handled completely.
+
+    state_for_retry: the `stored_data` of the error screen. done: a text about what was completed before the error.
+    """
 
     context: PanelContext
     click: Click
-    stored: dict[str, Any]
+    state_for_retry: dict[str, Any]
     done: str
 
 
 def _outdated_screen(failure: _Failure, _error: OutdatedScreenError) -> Canvas:
-    """Return the current screen, with a notice below its title."""
+    """Return the current sync page or first screen, with a notice that the click has changed nothing."""
     context = failure.context
     log.info("panel.outdated_screen", click=failure.click.verb)
-    is_on_sync_page = BackLink.parse(context.request.stored_data).target == SYNC
-    canvas = sync_status_screen(context) if is_on_sync_page else actions.home(context, Click.parse(HOME))
+    if BackLink.parse(context.request.stored_data).target == SYNC:
+        canvas = sync_status_screen(context)
+    else:
+        canvas = actions.show_home(context, Click.parse(HOME))
     title, *rest = canvas.components
     return replace(canvas, components=(title, errors.outdated_notice(), *rest))
 
 
 def _remote_error_screen(failure: _Failure, error: PanelError) -> Canvas:
-    """Return the screen from the cache if there is one, and iTop did not reject the request."""
-    context = failure.context
-    message = {} if isinstance(error, ItopRejectedError) else {"message": str(error)[:MAX_LOGGED_LENGTH]}
-    # A rejection may quote the form's input.
+    """Return the requested screen with cached data if possible, else a screen about the error of iTop or Intercom.
+
+    Cached data are not shown if iTop rejected the request, or if there is a text about a completed action to show.
+    """
+    context, click = failure.context, failure.click
+    is_rejected = isinstance(error, ItopRejectedError)
+    # The message of a rejection is not logged, because it may quote the form's input.
+    message = {} if is_rejected else {"message": str(error)[:MAX_LOGGED_LENGTH]}
     log.warning("panel.remote_error", itop=context.itop.name, error=type(error).__name__, **message)
-    route = ROUTES.get(_route_name(failure.click), UNKNOWN)
-    is_itop = isinstance(error, ItopError | SecretDecryptionError)
-    if route.cached and is_itop and not isinstance(error, ItopRejectedError) and not failure.done:
+    show_cached = _route(click).cached
+    is_itop_unavailable = isinstance(error, ItopError | SecretDecryptionError) and not is_rejected
+    if show_cached and is_itop_unavailable and not failure.done:
         try:
-            return _with_state(context, failure.click, route.cached(context, failure.click, error))
+            return _with_kept_state(context, click, show_cached(context, click, error))
         except CacheMissError:
             pass
     return errors.remote_error(
-        error, str(failure.click), failure.stored, is_linked=bool(find_links(context)), done=failure.done
+        error, str(click), failure.state_for_retry, is_linked=bool(find_links(context)), done=failure.done
     )
 
 
 def _internal_error_screen(failure: _Failure, error: Exception) -> Canvas:
+    """Log the exception with a new reference, and return a screen with this reference."""
     reference = secrets.token_hex(4)
     log.error("panel.internal_error", reference=reference, exc_info=error)
-    route = ROUTES.get(_route_name(failure.click), UNKNOWN)
-    retry = "" if route.resubmits else str(failure.click)
+    retry = "" if _route(failure.click).resubmits else str(failure.click)
+    state = failure.state_for_retry
     try:
-        return errors.internal_error(reference, retry, failure.stored)
+        return errors.internal_error(reference, retry, state)
     except LimitError:
-        return errors.internal_error(reference, retry, {}, is_form_lost="form" in failure.stored)
+        # The state itself does not fit into a canvas.
+        return errors.internal_error(reference, retry, {}, is_form_lost="form" in state)
 
 
 ERROR_SCREENS: tuple[tuple[type[Exception], Callable[[_Failure, Any], Canvas]], ...] = (
     (PersonNotResolvedError, lambda failure, error: unresolved_person(failure.context, error, failure.click)),
     (OutdatedScreenError, _outdated_screen),
-    (OutOfScopeError, lambda failure, _error: errors.out_of_scope(failure.stored)),
-    (DefaultCallerError, lambda failure, _error: errors.no_default_caller(failure.stored)),
-    (TicketNotFoundError, lambda failure, _error: errors.ticket_not_found(failure.stored)),
+    (OutOfScopeError, lambda failure, _error: errors.out_of_scope(failure.state_for_retry)),
+    (DefaultCallerError, lambda failure, _error: errors.no_default_caller(failure.state_for_retry)),
+    (TicketNotFoundError, lambda failure, _error: errors.ticket_not_found(failure.state_for_retry)),
     (ItopError, _remote_error_screen),
     (IntercomError, _remote_error_screen),
     (SecretDecryptionError, _remote_error_screen),
@@ -293,16 +326,20 @@ ERROR_SCREENS: tuple[tuple[type[Exception], Callable[[_Failure, Any], Canvas]], 
 
 
 def _error_screen(error: Exception, failure: _Failure) -> Canvas:
-    """Return the screen of the first matching class. An error while building it is an internal error."""
-    for error_class, screen in ERROR_SCREENS:
+    """Return the screen for an error: that of the first matching class in ERROR_SCREENS.
+
+    The screens for OutdatedScreenError and PersonNotResolvedError query iTop themselves. If this fails, return the
+    screen for the second error. Any other exception while a screen is built is an internal error.
+    """
+    for error_class, build_screen in ERROR_SCREENS:
         if isinstance(error, error_class):
             try:
-                return screen(failure, error)
-            except Exception as next_error:  # noqa: BLE001 - each has a screen
+                return build_screen(failure, error)
+            except Exception as second_error:  # noqa: BLE001 - every exception gets a screen
                 if isinstance(error, OutdatedScreenError):
-                    return _error_screen(next_error, replace(failure, click=Click.parse(HOME)))
-                if isinstance(error, PersonNotResolvedError) and type(next_error) is not type(error):
-                    # The picker asks iTop, too.
-                    return _error_screen(next_error, failure)
-                return _internal_error_screen(failure, next_error)
+                    return _error_screen(second_error, replace(failure, click=Click.parse(HOME)))
+                # The screen for an error of the same class would fail again, endlessly.
+                if isinstance(error, PersonNotResolvedError) and type(second_error) is not type(error):
+                    return _error_screen(second_error, failure)
+                return _internal_error_screen(failure, second_error)
     return _internal_error_screen(failure, error)

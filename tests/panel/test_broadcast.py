@@ -210,7 +210,7 @@ def test_conversations_of_other_workspaces_are_not_told(talking: Teammate, custo
     foreign = Conversation.objects.find_or_create(another, "77")
     TicketLink.objects.create(conversation=foreign, ticket=customers.ticket)
     at_confirmation(talking, 2)
-    assert "1 conversation in another workspace does not get it" in talking.text
+    assert "1 conversation in another workspace does not get the message" in talking.text
 
 
 # Nothing by mistake, and nothing twice

@@ -44,11 +44,11 @@ def test_a_person_who_has_the_address_now_becomes_the_caller(filled: Teammate, i
     itop.store.insert("Person", first_name="Alicia", name="New", org_id=4, email="alice.martin@acme.example")
     submit(filled)
     assert "The caller no longer exists in iTop. No ticket was created." in filled.text
-    assert "For Alicia New, Acme Corp" in filled.text
+    assert "Caller: Alicia New, Acme Corp" in filled.text
     assert "choose again" not in filled.text
     filled.click("Not this person?", **TYPED).click("Search", Search="durand").click("Bob Durand")
     assert filled.field("Title")["value"] == "Offline"
-    assert "For Bob Durand" in filled.text
+    assert "Caller: Bob Durand" in filled.text
 
 
 def test_a_chosen_person_who_is_gone_is_named_with_who_chose(teammate: Teammate, itop: Itop) -> None:

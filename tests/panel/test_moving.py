@@ -177,7 +177,7 @@ def test_the_entered_target_is_verified_with_intercom(
     source.open().click("Merged into another")
     for named in (other, "404404404"):
         source.send_click("move-away", {"ID or URL": str(named)})
-        assert "was not merged into that one" in source.text
+        assert "was not merged into the one that you entered" in source.text
     assert linked_to() == ["215472621202693"]
 
 

@@ -304,7 +304,7 @@ def test_a_message_that_waits_says_why(linked: Teammate) -> None:
     happen()
     linked.open().click("answered").click("Send to").click("Send")
     OutgoingMessage.objects.update(reason_code="intercom_unreachable")
-    assert "is tried again: The bridge cannot connect to Intercom." in linked.click("Back").text
+    assert "The bridge will try again: The bridge cannot connect to Intercom." in linked.click("Back").text
 
 
 def test_without_an_access_token_nothing_can_be_sent(linked: Teammate, workspace: Workspace) -> None:

@@ -311,8 +311,8 @@ def test_a_created_ticket_contains_the_conversation_with_its_authors(
     create(teammate)
     ticket = newest_ticket(itop)
     assert f"{ticket['ref']} created" in teammate.text
-    assert "5 messages were copied to its public log." in teammate.text
-    assert "1 note was copied to its private log." in teammate.text
+    assert "5 messages were copied to the ticket's public log." in teammate.text
+    assert "1 note was copied to the ticket's private log." in teammate.text
     assert (ticket["title"], ticket["origin"], int(ticket["caller_id"])) == ("Export is broken", "chat", 40)
     public = itop.store.log(ticket["id"])
     assert [(entry["user_login"], int(entry["user_id"])) for entry in public] == [
@@ -671,7 +671,7 @@ def test_a_lost_form_is_reported(teammate: Teammate, monkeypatch: pytest.MonkeyP
 
     teammate.open().click("Create a ticket")
     monkeypatch.setattr("intercom_bridge.panel.actions.submit_creation", broken)
-    monkeypatch.setattr("intercom_bridge.panel.router._stored", lambda *_: {"form": "x" * 100_000})
+    monkeypatch.setattr("intercom_bridge.panel.router._state_for_retry", lambda *_: {"form": "x" * 100_000})
     teammate.click("Create ticket")
     assert "Internal error" in teammate.text and "form is lost" in teammate.text
     assert not teammate.offers("Back to the form") and teammate.offers("Home")

@@ -472,5 +472,5 @@ def test_a_sync_page_with_every_problem_is_a_valid_canvas(linked: Teammate) -> N
     itop.pause_code, itop.pause_detail = "itop_unavailable", "[x](https://evil.example)"
     itop.save()
     linked.open().send_click("sync")
-    assert "Intercom could not be asked for missing messages" in linked.text
+    assert "The bridge could not ask Intercom for missing messages" in linked.text
     assert "](https://evil" not in linked.text

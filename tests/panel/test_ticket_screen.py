@@ -99,7 +99,7 @@ def test_links_in_an_entry_take_linear_time(start: str, repeated: str) -> None:
     def seconds(factor: int) -> float:
         text = start + repeated * (factor * 4000 // len(repeated))
         began = time.process_time()
-        screen._short_links(text)
+        screen._without_addresses_of_pages(text)
         return time.process_time() - began
 
     assert takes_linear_time(seconds)

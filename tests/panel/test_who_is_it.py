@@ -350,7 +350,9 @@ def test_an_unconfirmed_click_on_not_this_person_keeps_the_pick(teammate: Teamma
     teammate.click("Not this person?")
     assert PersonMatch.objects.values().get() == before
     teammate.click("Retry")
-    assert "Ada Reyes chose Bob Durand. This remains until someone else is chosen." in teammate.text
+    assert (
+        "Ada Reyes chose Bob Durand. This choice stays until someone chooses another person." in teammate.text
+    )
     teammate.click("Search", Search="nobody")
     assert teammate.offers("Clear this match")
     teammate.click("Back")
@@ -489,7 +491,7 @@ def test_the_search_matches_name_and_address_literally(
     assert offered(teammate) == names
     assert itop.calls == [PERSON]
     assert teammate.field("Search")["value"] == query
-    assert ("No one in this workspace" in teammate.text) is (not names)
+    assert ("No person in this workspace" in teammate.text) is (not names)
 
 
 def test_an_empty_search_displays_the_candidates_again(teammate: Teammate) -> None:
@@ -627,7 +629,7 @@ def test_more_results_are_reported_if_the_first_ten_are_outside_the_scope(
     itop.calls.clear()
     teammate.click("Search", Search="desk")
     assert offered(teammate) == []
-    assert "No one in this workspace" not in teammate.text and "There are more results" in teammate.text
+    assert "No person in this workspace" not in teammate.text and "There are more results" in teammate.text
     # All ten belong to one organization.
     assert itop.calls == [PERSON, ORGANIZATION]
 

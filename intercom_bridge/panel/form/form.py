@@ -32,12 +32,14 @@ from itop_client import ItopObject
 from .field import FormField, dependent_codes, fields_of
 from .parsing import InvalidInputError, from_itop, to_itop
 
+# Limits of the suggested title and description, in characters.
 MAX_TITLE_LENGTH = 80
 MAX_DESCRIPTION_LENGTH = 4000
-# The share of all values in the 64 KB of a canvas, and in those of its stored data.
+# Intercom allows 64 KB for a canvas's content, and 64 KB for its stored data. The form's values are in both, so they
+# may take this much of each; the rest is for labels, options and errors.
 MAX_VALUES_BYTES = 36_000
 
-# The field with the choice whether the conversation so far is copied to the ticket, and its options.
+# The dropdown that asks whether to copy the conversation so far to the ticket, and its two options.
 COPY_FIELD = click_id("form", "copy")
 COPY, DO_NOT_COPY = "yes", "no"
 
@@ -46,68 +48,73 @@ _KEY = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """A create form. One key creates one ticket. `errors` are by attribute code.
+    """What a teammate has entered into the create form. One form creates at most one ticket.
 
-    `added`: attributes that iTop required and that the profile does not have. `cleared`: fields that this click cleared
-    because a field they depend on changed. `seen`: the newest creation from this conversation that the teammate knows
-    of. `warned`: possible duplicates were shown. `copies`: the conversation so far is copied to the ticket.
+    key: the idempotency key. It stays the same until iTop has rejected the form.
+    values, errors: by attribute code.
+    added_codes: attributes that the profile's form does not contain, but iTop required.
+    cleared_codes: fields that the current click has emptied, because a field that they depend on changed.
+    seen_creation_id: the newest ticket creation that the teammate knows of in this conversation, 0 for none.
+    duplicates_shown: the teammate has seen the possible duplicates, and is not asked about them again.
+    copies_conversation: the conversation so far is copied to the ticket.
     """
 
     key: str
     values: Mapping[str, str]
     errors: Mapping[str, str] = field(default_factory=dict)
-    added: tuple[str, ...] = ()
-    cleared: frozenset[str] = frozenset()
-    seen: int = 0
-    warned: bool = False
-    copies: bool = True
+    added_codes: tuple[str, ...] = ()
+    cleared_codes: frozenset[str] = frozenset()
+    seen_creation_id: int = 0
+    duplicates_shown: bool = False
+    copies_conversation: bool = True
 
     @classmethod
     def new(cls, context: PanelContext) -> Form:
-        """Return a form with the defaults and the beginning of the conversation filled in."""
+        """Return a form that contains the default values. Title and description are taken from the conversation."""
         profile, conversation = context.profile, context.request.conversation
-        body = _first_message(conversation)
-        subject = next((part.subject for part in conversation.messages if part.subject), "")
-        title = first_line(to_text(conversation.title or subject), MAX_TITLE_LENGTH)
-        prefilled = {
-            profile.code("title"): title or suggest_title(body, MAX_TITLE_LENGTH),
-            profile.code("description"): body[:MAX_DESCRIPTION_LENGTH],
+        message = _first_message(conversation)
+        subjects = (part.subject for part in conversation.messages if part.subject)
+        title = first_line(to_text(conversation.title or next(subjects, "")), MAX_TITLE_LENGTH)
+        suggestions = {
+            profile.code("title"): title or suggest_title(message, MAX_TITLE_LENGTH),
+            profile.code("description"): message[:MAX_DESCRIPTION_LENGTH],
         }
-        values = {
-            form_field.code: value
-            for form_field in fields_of(profile, context.ticket_class)
-            if (value := prefilled.get(form_field.code) or _default(form_field, context))
-        }
-        return cls(key=new_key(), values=values, seen=newest_creation_id(context))
+        values = {}
+        for form_field in fields_of(profile, context.ticket_class):
+            if value := suggestions.get(form_field.code) or _default(form_field, context):
+                values[form_field.code] = value
+        return cls(key=new_key(), values=values, seen_creation_id=newest_creation_id(context))
 
-    def following(self, ticket: ItopObject, context: PanelContext) -> Form:
-        """Return a new form with the values of a closed ticket, and the customer's last message as its description.
+    def filled_from_closed(self, ticket: ItopObject, context: PanelContext) -> Form:
+        """Return this form filled with the values of a closed ticket, to create a follow-up ticket.
 
-        iTop's own relation to a parent is not used: iTop copies each entry of a parent to its children.
+        The title and the description name the closed ticket. The description ends with the customer's last message.
+        The new ticket does not get iTop's relation to a parent ticket, because iTop copies a parent's log entries to
+        its children.
         """
         profile, zones = context.profile, (context.workspace.zone, context.itop.zone)
-        values = {
-            form_field.code: from_itop(form_field.attribute, value, *zones)
-            for form_field in self.fields(context)
-            if form_field.is_editable and (value := ticket.text(form_field.code)) not in ("", "0")
-        }
-        facts = {"ticket": ticket.text("friendlyname"), "title": ticket.text(profile.code("title"))}
-        messages = [
-            part for part in context.request.conversation.messages if part.author.type not in ("admin", "bot")
-        ]
-        last = to_text(messages[-1].body).strip() if messages else ""
-        reference = _("Follow-up of %(ticket)s, which is closed.") % facts
+        fields = {form_field.code: form_field for form_field in self.fields(context)}
+        values = dict(self.values)
+        for code, form_field in fields.items():
+            # iTop returns "0" for an external key that points to nothing.
+            if form_field.is_editable and (value := ticket.text(code)) not in ("", "0"):
+                values[code] = from_itop(form_field.attribute, value, *zones)
+        names = {"ticket": ticket.text("friendlyname"), "title": ticket.text(profile.code("title"))}
+        reference = _("Follow-up of %(ticket)s, which is closed.") % names
+        description = f"{reference}\n\n{_last_customer_message(context.request.conversation)}".strip()
         texts = {
-            profile.code("title"): _("Follow-up of %(ticket)s: %(title)s") % facts,
-            profile.code("description"): f"{reference}\n\n{last}".strip()[:MAX_DESCRIPTION_LENGTH],
+            profile.code("title"): _("Follow-up of %(ticket)s: %(title)s") % names,
+            profile.code("description"): description[:MAX_DESCRIPTION_LENGTH],
         }
-        codes = {form_field.code for form_field in self.fields(context)}
-        kept = {code: text for code, text in texts.items() if code in codes}
-        return replace(self, values={**self.values, **values, **kept})
+        values.update((code, text) for code, text in texts.items() if code in fields)
+        return replace(self, values=values)
 
     @classmethod
     def parse(cls, context: PanelContext) -> Form:
-        """Return the form that the panel sent back. Both stored data and input values are untrusted."""
+        """Return the form that Intercom sent with a click: the stored form, updated with the input fields' contents.
+
+        Both the stored data and the input values are untrusted.
+        """
         form = cls.restore(context, context.request.stored_data.get("form"))
         fields, inputs = form.fields(context), context.request.input_values
         typed = {
@@ -115,63 +122,78 @@ class Form:
             for form_field in fields
             if form_field.is_editable and isinstance(text := inputs.get(form_field.component_id), str)
         }
-        copies = {COPY: True, DO_NOT_COPY: False}.get(clean_text(inputs.get(COPY_FIELD)), form.copies)
-        return replace(form._with_values(typed, fields), copies=copies)  # noqa: SLF001 - of the same class
+        copy_choice = clean_text(inputs.get(COPY_FIELD))
+        copies = copy_choice == COPY if copy_choice in (COPY, DO_NOT_COPY) else form.copies_conversation
+        return replace(form._with_values(typed, fields), copies_conversation=copies)  # noqa: SLF001 - same class
 
     @classmethod
     def restore(cls, context: PanelContext, stored: object) -> Form:
-        """Return the form that `to_stored` returned. It is untrusted, and fields may have changed since."""
+        """Return the form for JSON values that `to_stored` returned earlier.
+
+        `stored` is untrusted. The profile may have changed meanwhile, so values of fields that no longer exist are
+        ignored.
+        """
         stored = stored if isinstance(stored, Mapping) else {}
         key, seen, values = stored.get("key"), stored.get("seen"), stored.get("values")
         form = cls(
             key=parse_key(key) or new_key(),
             values={},
-            added=_parse_added(stored.get("added"), context),
-            seen=seen if isinstance(seen, int) and not isinstance(seen, bool) else 0,
-            warned=stored.get("warned") is True,
-            copies=stored.get("copies") is not False,
+            added_codes=_parse_added_codes(stored.get("added"), context),
+            # In Python, True is an int.
+            seen_creation_id=seen if isinstance(seen, int) and not isinstance(seen, bool) else 0,
+            duplicates_shown=stored.get("warned") is True,
+            copies_conversation=stored.get("copies") is not False,
         )
-        stored_values = {
-            form_field.code: value
-            for form_field in form.fields(context)
-            if isinstance(values, Mapping) and (value := clean_text(values.get(form_field.code)))
+        if not isinstance(values, Mapping):
+            return form
+        cleaned = {
+            form_field.code: clean_text(values.get(form_field.code)) for form_field in form.fields(context)
         }
-        return replace(form, values=stored_values)
+        return replace(form, values={code: value for code, value in cleaned.items() if value})
 
     def fields(self, context: PanelContext) -> tuple[FormField, ...]:
-        return fields_of(context.profile, context.ticket_class, self.added)
+        return fields_of(context.profile, context.ticket_class, self.added_codes)
 
     def find_field(self, context: PanelContext, code: str) -> FormField | None:
-        return next((found for found in self.fields(context) if found.code == code), None)
+        return next((form_field for form_field in self.fields(context) if form_field.code == code), None)
 
-    def choose(self, code: str, value: str, context: PanelContext) -> Form:
-        """Return the form with this value."""
+    def with_value(self, code: str, value: str, context: PanelContext) -> Form:
+        """Return the form with a new value of one field. Fields that depend on it are emptied."""
         return self._with_values({code: value}, self.fields(context))
 
     def with_problems(self, problems: Iterable[Mapping[str, Any]], context: PanelContext) -> Form:
-        """Return a new form with the same values, iTop's errors, and fields for what iTop required in addition."""
+        """Return the form to be submitted again after iTop rejected it: with a new key and iTop's errors.
+
+        If iTop required attributes that the form lacks, fields for them are added.
+        """
         problems = list(problems)
-        known = {form_field.code for form_field in self.fields(context)} | context.profile.filled_in()
-        missing = dict.fromkeys(
-            problem["attribute"]
-            for problem in problems
-            if problem["attribute"] not in known and problem["kind"] != UNKNOWN_ATTRIBUTE
+        present = {form_field.code for form_field in self.fields(context)} | context.profile.filled_in()
+        required = dict.fromkeys(
+            problem["attribute"] for problem in problems if problem["kind"] != UNKNOWN_ATTRIBUTE
         )
-        return replace(self, key=new_key(), errors=explain_problems(problems), added=(*self.added, *missing))
+        missing = [code for code in required if code not in present]
+        return replace(
+            self, key=new_key(), errors=explain_problems(problems), added_codes=(*self.added_codes, *missing)
+        )
 
     def to_stored(self) -> dict[str, Any]:
         """Return the form as JSON values for `stored_data`, which Intercom sends back with the next click."""
-        stored: dict[str, Any] = {"key": self.key, "values": truncate_values(self.values), "seen": self.seen}
-        if self.added:
-            stored["added"] = list(self.added)
-        if self.warned:
+        stored: dict[str, Any] = {
+            "key": self.key,
+            "values": truncate_values(self.values),
+            "seen": self.seen_creation_id,
+        }
+        # Defaults are left out, to save space in the canvas.
+        if self.added_codes:
+            stored["added"] = list(self.added_codes)
+        if self.duplicates_shown:
             stored["warned"] = True
-        if not self.copies:
+        if not self.copies_conversation:
             stored["copies"] = False
         return {"form": stored}
 
     def truncated_to_limit(self) -> Form:
-        """Return the form with values that fit into a canvas. A field whose value was cut has an error."""
+        """Return the form with its values shortened to fit into a canvas. Each shortened field has an error."""
         values = truncate_values(self.values)
         errors = {
             code: truncation_text(value) for code, value in values.items() if value != self.values[code]
@@ -179,33 +201,31 @@ class Form:
         return replace(self, values=values, errors={**errors, **self.errors})
 
     def validate(self, context: PanelContext) -> Form:
-        """Return the form with the errors that iTop would find, and those that it would not.
+        """Return the form with an error for each field whose value is missing or not valid.
 
-        A choice that is not one of the options is dropped: the field shows nothing that could be deselected.
+        A choice that is not one of the options is removed from the values. The field would show it as not selected, so
+        the teammate could not deselect it.
         """
         person = find_caller(context).person
-        errors = {
-            form_field.code: error
-            for form_field in self.fields(context)
-            if form_field.is_editable and (error := self._error(form_field, context, person))
-        }
-        dropped = {
-            form_field.code for form_field in self.fields(context) if form_field.has_choices
-        } & errors.keys()
-        kept = {code: value for code, value in self.values.items() if code not in dropped}
-        return replace(self, values=kept, errors=errors)
+        values, errors = dict(self.values), {}
+        for form_field in self.fields(context):
+            error = self._error(form_field, context, person) if form_field.is_editable else ""
+            if error:
+                errors[form_field.code] = error
+            if error and form_field.has_choices:
+                values.pop(form_field.code, None)
+        return replace(self, values=values, errors=errors)
 
     def choices_of(self, form_field: FormField, context: PanelContext, person: Person) -> ChoiceList:
-        """Return the choices of an enum or an external key, given the other values."""
+        """Return the choices of an enum or an external key.
+
+        Those of an external key may depend on the form's other values and on the caller, `person`.
+        """
         attribute = form_field.attribute
         if attribute.kind == Kind.ENUM:
-            choices = tuple(
-                Choice(
-                    value.code, value_label(context.ticket_class, attribute.code, value.code) or value.code
-                )
-                for value in attribute.values
-                if value.code.strip()
-            )
+            codes = [value.code for value in attribute.values if value.code.strip()]
+            labels = [value_label(context.ticket_class, attribute.code, code) or code for code in codes]
+            choices = tuple(map(Choice, codes, labels))
             return ChoiceList(choices=choices, total=len(choices))
         editable = [other.code for other in self.fields(context) if other.is_editable]
         return get_choices(context, attribute, self._object_values(context, person), editable)
@@ -213,55 +233,63 @@ class Form:
     def matching_choices(
         self, form_field: FormField, query: str, context: PanelContext, person: Person
     ) -> ChoiceList:
-        """Return the choices with all words of `query` in their names."""
-        found, terms = self.choices_of(form_field, context, person), query.split()
-        if not terms:
-            return found
-        if not found.is_complete:
-            this = self._object_values(context, person)
-            return search_choices(context, form_field.attribute, this, terms)
-        terms = [term.casefold() for term in terms]
-        choices = tuple(
-            choice for choice in found.choices if all(term in choice.label.casefold() for term in terms)
+        """Return the choices whose names contain all words of `query`; all choices if it is empty."""
+        all_choices, words = self.choices_of(form_field, context, person), query.split()
+        if not words:
+            return all_choices
+        if not all_choices.is_complete:
+            # There are more choices than the list holds, so iTop must search.
+            new_ticket = self._object_values(context, person)
+            return search_choices(context, form_field.attribute, new_ticket, words)
+        words = [word.casefold() for word in words]
+        matching = tuple(
+            choice for choice in all_choices.choices if all(word in choice.label.casefold() for word in words)
         )
-        return replace(found, choices=choices, total=len(choices))
+        return replace(all_choices, choices=matching, total=len(matching))
 
     def choice_with_id(
         self, form_field: FormField, value: str, context: PanelContext, person: Person
     ) -> Choice | None:
-        """Return the choice with this id, for a list that is not complete."""
+        """Ask iTop for the choice whose id is `value`. Needed if `choices_of` cannot return all choices."""
         choice_id = parse_id(value)
         if not choice_id:
             return None
         return find_choice(context, form_field.attribute, self._object_values(context, person), choice_id)
 
     def to_itop(self, context: PanelContext) -> dict[str, str]:
-        """Return the values in iTop's format, with the profile's defaults for attributes that are not in the form.
+        """Return the values to send to iTop, in iTop's format, by attribute code. Empty values are left out.
 
-        Raise InvalidInputError, but not if `validate` found no error.
+        Attributes that cannot be entered in the form get the profile's defaults. Raise InvalidInputError if a value is
+        not valid, which cannot happen if `validate` found no error.
         """
         profile = context.profile
-        editable = {
-            form_field.code: form_field for form_field in self.fields(context) if form_field.is_editable
-        }
-        values = {code: profile.default_of(code) for code in profile.defaults if code not in editable}
-        for code, form_field in editable.items():
-            typed = self.values.get(code, "")
-            values[code] = to_itop(form_field.attribute, typed, context.workspace.zone, context.itop.zone)
+        editable = [form_field for form_field in self.fields(context) if form_field.is_editable]
+        values = {code: profile.default_of(code) for code in profile.defaults}
+        for form_field in editable:
+            typed = self.values.get(form_field.code, "")
+            zones = (context.workspace.zone, context.itop.zone)
+            values[form_field.code] = to_itop(form_field.attribute, typed, *zones)
+        # The bridge sets these itself, for example the caller.
         filled_in = profile.filled_in()
         return {code: value for code, value in values.items() if value and code not in filled_in}
 
     def _with_values(self, values: Mapping[str, str], fields: tuple[FormField, ...]) -> Form:
-        """Return the form with these values. Clear fields that depend on a changed one, unless changed themselves."""
+        """Return the form with these values. Empty the fields that depend on a changed field.
+
+        A dependent field that is itself changed by `values` keeps its new value.
+        """
         changed = {code for code, value in values.items() if self.values.get(code, "") != value}
-        dependent = frozenset[str]().union(*(dependent_codes(fields, code) for code in changed)) - changed
-        cleared = frozenset(code for code in dependent if self.values.get(code))
-        kept = {code: value for code, value in {**self.values, **values}.items() if code not in cleared}
-        return replace(self, values=kept, cleared=self.cleared | cleared)
+        dependent: set[str] = set()
+        for code in changed:
+            dependent |= dependent_codes(fields, code)
+        cleared = {code for code in dependent - changed if self.values.get(code)}
+        remaining = {code: value for code, value in {**self.values, **values}.items() if code not in cleared}
+        return replace(self, values=remaining, cleared_codes=self.cleared_codes | cleared)
 
     def _error(self, form_field: FormField, context: PanelContext, person: Person) -> str:
+        """Return why the value of a field is not valid; "" if it is."""
         value = self.values.get(form_field.code, "")
-        if form_field.code in self.cleared and not value:
+        if form_field.code in self.cleared_codes and not value:
             return _("Please choose again: this depends on another field that has changed.")
         if not value.strip():
             return _("Required.") if form_field.is_mandatory else ""
@@ -274,6 +302,7 @@ class Form:
         return ""
 
     def _choice_error(self, form_field: FormField, value: str, context: PanelContext, person: Person) -> str:
+        """Return why `value` is not one of the field's choices; "" if it is."""
         choices = self.choices_of(form_field, context, person)
         if choices.label_of(value):
             return ""
@@ -287,17 +316,21 @@ class Form:
         return _("No longer one of the options. Please choose again.")
 
     def _object_values(self, context: PanelContext, person: Person) -> dict[str, str | int]:
-        """Return the new ticket's values for iTop's filters (`:this->code`). External keys are numbers, 0 for none."""
+        """Return the values that the new ticket would have, by attribute code.
+
+        iTop's filters of external keys read them as `:this->code`. The value of an external key is a number, 0 for
+        none.
+        """
         code = context.profile.code
-        this: dict[str, str | int] = {}
+        ticket: dict[str, str | int] = {}
         for attribute in context.ticket_class.attributes.values():
             default = context.profile.default_of(attribute.code) or attribute.default
-            this[attribute.code] = parse_id(default) if attribute.kind == Kind.KEY else default
+            ticket[attribute.code] = parse_id(default) if attribute.kind == Kind.KEY else default
         for form_field in self.fields(context):
             value = self.values.get(form_field.code, "")
             is_key = form_field.attribute.kind == Kind.KEY
-            this[form_field.code] = parse_id(value) if is_key else value
-        filled_in: dict[str, str | int] = {
+            ticket[form_field.code] = parse_id(value) if is_key else value
+        filled_in_by_bridge: dict[str, str | int] = {
             "id": 0,
             "finalclass": context.profile.ticket_class,
             code("org_id"): person.org_id,
@@ -307,75 +340,95 @@ class Form:
             f"{code('caller_id')}_friendlyname": person.name,
             code("origin"): "chat",
         }
-        return this | filled_in
+        return ticket | filled_in_by_bridge
 
 
 def _first_message(conversation: Conversation) -> str:
-    """Return the text of the first message that says more than a greeting, or else of the first one."""
-    first = ""
+    """Return the text of the first message that says more than a greeting. If there is none, return the first text."""
+    first_text = ""
     for part in conversation.messages:
-        body = to_text(part.body).strip()
-        if without_greeting(body):
-            return body
-        first = first or body
-    return first
+        text = to_text(part.body).strip()
+        if without_greeting(text):
+            return text
+        first_text = first_text or text
+    return first_text
+
+
+def _last_customer_message(conversation: Conversation) -> str:
+    messages = [part for part in conversation.messages if part.author.type not in ("admin", "bot")]
+    return to_text(messages[-1].body).strip() if messages else ""
 
 
 def newest_creation_id(context: PanelContext) -> int:
-    """Return the newest creation from this conversation, or 0."""
+    """Return the id of the newest ticket creation from this conversation, or 0."""
     newest = created_in(context).first()
     return newest.pk if newest else 0
 
 
 def parse_key(key: object) -> str:
-    """Return an untrusted key if `new_key` can have returned it, else ""."""
+    """Return an untrusted key if it has the format of `new_key`, else ""."""
     return key if isinstance(key, str) and _KEY.fullmatch(key) else ""
 
 
 def new_key() -> str:
-    # Lower case only: it is part of an idempotency key, which iTop compares without regard to case.
+    """Return a random key of 16 hexadecimal digits."""
+    # Lower case only: the key is part of an idempotency key, and iTop ignores case when it compares those.
     return secrets.token_hex(8)
 
 
 def truncate_values(values: Mapping[str, str], limit: int = MAX_VALUES_BYTES) -> dict[str, str]:
-    """Shorten the longest values until all of them fit into a canvas, by the bytes of their JSON."""
+    """Return the values, the longest ones shortened until all values together take at most `limit` bytes as JSON."""
     truncated = dict(values)
-    while sum(len(json.dumps(value)) for value in truncated.values()) > limit:
-        longest = max(truncated, key=lambda code: len(json.dumps(truncated[code])))
+    while sum(_json_size(value) for value in truncated.values()) > limit:
+        longest = max(truncated, key=lambda code: _json_size(truncated[code]))
+        # Ten percent at a time, so that several long values end up about equally long.
         truncated[longest] = truncated[longest][: len(truncated[longest]) * 9 // 10]
     return truncated
 
 
-def truncation_text(value: str) -> str:
-    """Return the error of a field whose value was cut to this one."""
-    return _("Too long for this form. Only the first %(count)d characters were kept.") % {"count": len(value)}
+def _json_size(text: str) -> int:
+    return len(json.dumps(text))
+
+
+def truncation_text(shortened: str) -> str:
+    """Return the error message for a field whose value was shortened to `shortened`."""
+    text = _("Too long for this form. Only the first %(count)d characters were kept.")
+    return text % {"count": len(shortened)}
 
 
 def _default(form_field: FormField, context: PanelContext) -> str:
-    """Return the profile's default, or else iTop's own if a person could have entered it."""
+    """Return the initial value of a field: the profile's default, or else iTop's own default.
+
+    iTop's own default is ignored if it is not a valid input. It may be an expression that iTop evaluates when no value
+    is sent, such as today's date.
+    """
     zones = (context.workspace.zone, context.itop.zone)
     attribute = form_field.attribute
-    value = context.profile.default_of(form_field.code)
-    if value or not attribute.default or not form_field.is_editable:
-        return from_itop(attribute, value, *zones)
-    value = from_itop(attribute, attribute.default, *zones)
-    if attribute.kind == Kind.KEY:
-        return value if parse_id(value) else ""
-    if attribute.kind == Kind.ENUM:
-        return value if value in {allowed.code for allowed in attribute.values} else ""
-    try:
-        to_itop(attribute, value, *zones)
-    except InvalidInputError:
-        # A default that iTop computes, such as today's date, if no value is sent.
+    if profile_default := context.profile.default_of(form_field.code):
+        return from_itop(attribute, profile_default, *zones)
+    if not attribute.default or not form_field.is_editable:
         return ""
-    return value
+    itop_default = from_itop(attribute, attribute.default, *zones)
+    if attribute.kind == Kind.KEY:
+        return itop_default if parse_id(itop_default) else ""
+    if attribute.kind == Kind.ENUM:
+        allowed = {value.code for value in attribute.values}
+        return itop_default if itop_default in allowed else ""
+    try:
+        to_itop(attribute, itop_default, *zones)
+    except InvalidInputError:
+        return ""
+    return itop_default
 
 
-def _parse_added(stored: object, context: PanelContext) -> tuple[str, ...]:
-    """Return the stored codes that iTop has named in an error in this conversation; others may be forged."""
+def _parse_added_codes(stored: object, context: PanelContext) -> tuple[str, ...]:
+    """Return those stored codes that iTop has named when it rejected a form in this conversation.
+
+    Other codes may be forged, to set an attribute that the profile's form does not contain.
+    """
     if not isinstance(stored, list) or not stored:
         return ()
-    refused = creations_in(context).filter(state=TicketCreation.State.REFUSED)
-    problems = itertools.chain.from_iterable(refused.values_list("problems", flat=True))
-    named = {str(problem["attribute"]) for problem in problems} - context.profile.filled_in()
-    return tuple(dict.fromkeys(code for code in stored if isinstance(code, str) and code in named))
+    rejected = creations_in(context).filter(state=TicketCreation.State.REFUSED)
+    problems = itertools.chain.from_iterable(rejected.values_list("problems", flat=True))
+    named_by_itop = {str(problem["attribute"]) for problem in problems} - context.profile.filled_in()
+    return tuple(dict.fromkeys(code for code in stored if isinstance(code, str) and code in named_by_itop))

@@ -11,7 +11,7 @@ from intercom_bridge.intercom.html import text_to_html, to_text
 from intercom_bridge.panel.errors import too_long
 
 DATE, DATETIME = "%Y-%m-%d", "%Y-%m-%d %H:%M"
-# Reads the same in every language, and its day cannot be a month.
+# A date whose day, 24, cannot be mistaken for a month.
 EXAMPLE = dt.datetime(2026, 11, 24, 14, 30)  # noqa: DTZ001 - displayed as it is, in no zone
 EXAMPLES = {
     Kind.DATE: EXAMPLE.strftime(DATE),
@@ -25,17 +25,21 @@ _INTEGER = re.compile(r"[+-]?\d{1,10}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?", re.ASCII)
 # The range of iTop's integer columns.
 MIN_INTEGER, MAX_INTEGER = -(2**31), 2**31 - 1
+# MySQL, iTop's database, supports dates from this year on.
 MIN_YEAR = 1000
 
 
 class InvalidInputError(ValueError):
-    """The input is not valid. The text says what to enter instead."""
+    """The input is not valid. The exception's text tells the teammate what to enter instead."""
 
 
 def to_itop(  # noqa: PLR0911 - one per kind
     attribute: Attribute, typed: str, zone: dt.tzinfo, itop_zone: dt.tzinfo
 ) -> str:
-    """Return the value in iTop's format, dates in iTop's zone, or "" for blank input. Raise InvalidInputError."""
+    """Return what a person typed in iTop's format, or "" for blank input. Raise InvalidInputError.
+
+    A time is typed in `zone` and returned in `itop_zone`.
+    """
     typed = typed.strip()
     if not typed:
         return ""
@@ -57,7 +61,10 @@ def to_itop(  # noqa: PLR0911 - one per kind
 
 
 def from_itop(attribute: Attribute, value: str, zone: dt.tzinfo, itop_zone: dt.tzinfo) -> str:
-    """Return an iTop value as a person would type it: dates in the person's zone, HTML as text."""
+    """Return a value from iTop as a person would type it: HTML as plain text, a time in `zone`.
+
+    A time that iTop did not write in its usual format is returned unchanged.
+    """
     if attribute.kind == Kind.HTML:
         return to_text(value).strip()
     if attribute.kind != Kind.DATETIME:
@@ -75,12 +82,14 @@ def example(attribute: Attribute) -> str:
 
 
 def _check_length(attribute: Attribute, typed: str, value: str) -> str:
-    """Raise InvalidInputError if too long.
+    """Return `value`, which is what was typed in iTop's format. Raise InvalidInputError if it is too long.
 
-    iTop counts characters, in HTML also those of the tags. Its database counts the bytes of a long text.
+    iTop limits the number of characters, and in HTML it counts those of the tags, too. iTop's database limits the
+    number of bytes of a long text.
     """
     if attribute.limit and len(value) > attribute.limit:
         if len(typed) > attribute.limit or attribute.kind != Kind.HTML:
+            # Even without HTML tags the text is too long.
             raise InvalidInputError(too_long(len(typed), attribute.limit))
         raise InvalidInputError(
             _(
@@ -111,7 +120,7 @@ def _parse_integer(typed: str) -> str:
 
 
 def _parse_decimal(typed: str) -> str:
-    # A comma separates thousands in one country and decimals in another.
+    # A comma is not accepted, because it separates thousands in some countries and decimals in others.
     if not _DECIMAL.fullmatch(typed):
         raise InvalidInputError(
             _("Enter a number with a decimal point, like %(example)s.") % {"example": EXAMPLES[Kind.DECIMAL]}
@@ -120,6 +129,7 @@ def _parse_decimal(typed: str) -> str:
 
 
 def _parse_date(typed: str) -> str:
+    """Return the date as YYYY-MM-DD. Month and day may be typed with one digit."""
     error = InvalidInputError(_("Enter a date like %(example)s.") % {"example": EXAMPLES[Kind.DATE]})
     if not _DATE.fullmatch(typed):
         raise error
@@ -133,6 +143,7 @@ def _parse_date(typed: str) -> str:
 
 
 def _parse_datetime(typed: str, zone: dt.tzinfo, itop_zone: dt.tzinfo) -> str:
+    """Return a time typed in `zone` in iTop's format and zone. Seconds may be left out."""
     error = InvalidInputError(
         _("Enter a date and time like %(example)s.") % {"example": EXAMPLES[Kind.DATETIME]}
     )
@@ -142,12 +153,13 @@ def _parse_datetime(typed: str, zone: dt.tzinfo, itop_zone: dt.tzinfo) -> str:
     try:
         day = dt.date.fromisoformat(_parse_date(match[1]))
         hour, minute = (int(number) for number in match[2].split(":"))
-        time = dt.time(hour, minute, int((match[3] or ":0")[1:]))
-        local = dt.datetime.combine(day, time, zone)
+        second = int(match[3].removeprefix(":")) if match[3] else 0
+        local = dt.datetime.combine(day, dt.time(hour, minute, second), zone)
         in_itop = local.astimezone(itop_zone)
         round_trip = local.astimezone(dt.UTC).astimezone(zone)
     except (ValueError, OverflowError):
         raise error from None
+    # A time that the clock skips in spring comes back from UTC as another time.
     if round_trip.replace(tzinfo=None) != local.replace(tzinfo=None):
         raise InvalidInputError(
             _("This time does not exist on that day: clocks change to daylight saving time.")

@@ -1,4 +1,4 @@
-"""Tell all conversations of a ticket the same: the text, the recipients, and what became of it."""
+"""Send one text to all conversations of a ticket: the form, the list of recipients, and the progress."""
 
 from __future__ import annotations
 
@@ -69,11 +69,12 @@ from .parts import (
     screen,
 )
 
-TEXT = click_id("broadcast", "text")
-KIND = click_id("broadcast", "kind")
+TEXT_FIELD = click_id("broadcast", "text")
+KIND_FIELD = click_id("broadcast", "kind")
 NOTE, REPLY = "note", "reply"
-# A create form may be kept in the same stored data.
+# Smaller than the limit of `stored_data`, which may contain a create form, too.
 MAX_TEXT_BYTES = 20_000
+# In characters.
 MAX_SHOWN_LENGTH = 1500
 MAX_REASON_LENGTH = 200
 MAX_LISTED_FAILURES = 10
@@ -81,31 +82,37 @@ MAX_LISTED_FAILURES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class _Form:
-    """What a teammate enters. One key sends one broadcast. `seen` identifies the recipients that were displayed."""
+    """What a teammate has entered.
+
+    key: the idempotency key. One key sends at most one broadcast.
+    kind: NOTE or REPLY.
+    seen_fingerprint: identifies the recipients that the teammate has seen, "" if none were displayed yet.
+    problem: the error of the text.
+    """
 
     key: str
     text: str = ""
     kind: str = NOTE
-    seen: str = ""
+    seen_fingerprint: str = ""
     problem: str = ""
 
     @classmethod
     def parse(cls, context: PanelContext) -> _Form:
-        """Return the form that the panel sent back, with what was typed. All of it is untrusted."""
+        """Return the form that Intercom sent with a click: the stored form, updated with the fields' contents.
+
+        Both are untrusted.
+        """
         stored = context.request.stored_data.get("broadcast")
         stored = stored if isinstance(stored, dict) else {}
-        typed = {**stored, **_typed(context)}
-        text = clean_text(typed.get("text")).strip()
-        short = truncate_values({TEXT: text}, MAX_TEXT_BYTES)[TEXT]
-        problem = ""
-        if short != text:
-            problem = truncation_text(short)
+        inputs = context.request.input_values
+        entered_text = clean_text(inputs.get(TEXT_FIELD, stored.get("text"))).strip()
+        text = truncate_values({TEXT_FIELD: entered_text}, MAX_TEXT_BYTES)[TEXT_FIELD]
         return cls(
             key=parse_key(stored.get("key")) or new_key(),
-            text=short,
-            kind=REPLY if typed.get("kind") == REPLY else NOTE,
-            seen=clean_text(stored.get("seen")),
-            problem=problem,
+            text=text,
+            kind=REPLY if inputs.get(KIND_FIELD, stored.get("kind")) == REPLY else NOTE,
+            seen_fingerprint=clean_text(stored.get("seen")),
+            problem="" if text == entered_text else truncation_text(text),
         )
 
     @property
@@ -113,56 +120,59 @@ class _Form:
         return self.kind == NOTE
 
     def to_stored(self) -> dict[str, Any]:
-        stored = {"key": self.key, "text": self.text, "kind": self.kind, "seen": self.seen}
+        stored = {"key": self.key, "text": self.text, "kind": self.kind, "seen": self.seen_fingerprint}
         return {"broadcast": stored}
 
 
-def _typed(context: PanelContext) -> dict[str, Any]:
-    inputs = context.request.input_values
-    return {name: inputs[field] for name, field in (("text", TEXT), ("kind", KIND)) if field in inputs}
-
-
 def broadcast_buttons(context: PanelContext, row: TicketRow) -> list[Button]:
-    """Return the button of a linked ticket that has several conversations in this workspace."""
+    """Return the button that opens the form, if the ticket is linked to several conversations of this workspace."""
     link = find_link(context, row.ticket_class, row.id)
     count = count_conversations(context, link.ticket) if link else 0
     if count < 2 or not can_send(context):
         return []
-    return [link_button(click_id("broadcast", "form", row.ticket_class, row.id), _tell_all(count))]
+    target = click_id("broadcast", "form", row.ticket_class, row.id)
+    return [link_button(target, _tell_all_label(count))]
 
 
 def broadcast_form(context: PanelContext, click: Click) -> Canvas:
-    return _form_screen(context, _ticket(context, click), _Form.parse(context))
+    return _form_screen(context, _clicked_ticket(context, click), _Form.parse(context))
 
 
 def broadcast_confirmation(context: PanelContext, click: Click) -> Canvas:
-    ticket, form = _ticket(context, click), _Form.parse(context)
+    """Show the recipients to be checked, or the form again if its text is missing or too long."""
+    ticket, form = _clicked_ticket(context, click), _Form.parse(context)
     if not form.problem and not text_to_html(form.text):
         form = replace(form, problem=_("Required."))
     if form.problem:
         return _form_screen(context, ticket, form)
-    return _confirmation(context, ticket, form, click.number(3, 1))
+    return _confirmation(context, ticket, form, page=click.number(3, 1))
 
 
 def send_broadcast(context: PanelContext, click: Click) -> Canvas:
-    ticket, form = _ticket(context, click), _Form.parse(context)
+    """Start the broadcast and show its progress. A repeated click starts nothing, and shows the same progress.
+
+    If the recipients are no longer those that the teammate has seen, show them again instead.
+    """
+    ticket, form = _clicked_ticket(context, click), _Form.parse(context)
     broadcast = find_started(ticket, form.key)
     if broadcast is None:
         audience = find_audience(context, ticket, is_note=form.is_note)
-        if not text_to_html(form.text) or form.seen != _fingerprint(context, ticket, audience):
-            return _confirmation(context, ticket, form, 1, has_changed=bool(form.seen))
-        broadcast = start(context, ticket, form.key, text_to_html(form.text), is_note=form.is_note)
+        html = text_to_html(form.text)
+        if not html or form.seen_fingerprint != _fingerprint(context, ticket, audience):
+            return _confirmation(context, ticket, form, page=1, has_changed=bool(form.seen_fingerprint))
+        broadcast = start(context, ticket, form.key, html, is_note=form.is_note)
     if broadcast is None:
-        return _confirmation(context, ticket, form, 1)
+        # There are no recipients. The screen says so.
+        return _confirmation(context, ticket, form, page=1)
     return _progress_screen(context, broadcast)
 
 
 def broadcast_status(context: PanelContext, click: Click) -> Canvas:
-    return _progress_screen(context, _broadcast(context, click))
+    return _progress_screen(context, _clicked_broadcast(context, click))
 
 
 def retry_broadcast(context: PanelContext, click: Click) -> Canvas:
-    broadcast = _broadcast(context, click)
+    broadcast = _clicked_broadcast(context, click)
     claim_version(context)
     retry_failed(broadcast)
     broadcast.refresh_from_db()
@@ -179,13 +189,13 @@ def _form_screen(context: PanelContext, ticket: Ticket, form: _Form) -> Canvas:
         Option(id=REPLY, text=_("Message to the customers")),
     )
     return screen(
-        _tell_all(count),
+        _tell_all_label(count),
         muted(escape_markdown(ticket.ref)),
-        _earlier(context, ticket),
-        TextArea(id=TEXT, label=_("Text"), value=form.text, error=bool(form.problem)),
+        _previous_broadcast(context, ticket),
+        TextArea(id=TEXT_FIELD, label=_("Text"), value=form.text, error=bool(form.problem)),
         error_text(form.problem) if form.problem else None,
-        SingleSelect(id=KIND, label=_("Send as"), options=options, value=form.kind),
-        button(_target("confirm", ticket), _("Next: check the recipients")),
+        SingleSelect(id=KIND_FIELD, label=_("Send as"), options=options, value=form.kind),
+        button(_step_click("confirm", ticket), _("Next: check the recipients")),
         back_button(click_id("ticket", ticket.ticket_class, ticket.object_id)),
         stored=form.to_stored(),
     )
@@ -194,45 +204,54 @@ def _form_screen(context: PanelContext, ticket: Ticket, form: _Form) -> Canvas:
 def _confirmation(
     context: PanelContext, ticket: Ticket, form: _Form, page: int, *, has_changed: bool = False
 ) -> Canvas:
+    """Return the screen with the text and a page of its recipients.
+
+    has_changed: say that nothing was sent, because the recipients have changed since they were displayed.
+    """
     audience = find_audience(context, ticket, is_note=form.is_note)
     count = len(audience.recipients)
-    form = replace(form, seen=_fingerprint(context, ticket, audience))
-    rows, page, pages = page_of(audience.recipients, page)
-    name = safe_name(context.request.admin.name) or _("A teammate")
-    author = _("Author: %(teammate)s. Intercom sends the message by e-mail to customers who are not online.")
-    if form.is_note:
-        author = _("Author: %(teammate)s. Customers do not see the note.")
-    target = click_id("broadcast", "confirm", ticket.ticket_class, ticket.object_id)
+    form = replace(form, seen_fingerprint=_fingerprint(context, ticket, audience))
+    recipients_on_page, page, pages = page_of(audience.recipients, page)
+    page_click = _step_click("confirm", ticket)
     return screen(
-        _title(count, is_note=form.is_note),
+        _confirmation_title(count, is_note=form.is_note),
         error_text(_("Nothing was sent: the recipients have changed meanwhile. Please check them again."))
         if has_changed
         else None,
-        _earlier(context, ticket),
+        _previous_broadcast(context, ticket),
         paragraph(escape_markdown(cut(form.text, MAX_SHOWN_LENGTH))),
-        muted(author % {"teammate": name}) if count else None,
-        primary_button(_target("send", ticket), _send_label(count, is_note=form.is_note)) if count else None,
-        List(items=tuple(_item(context, recipient) for recipient in rows)) if rows else None,
+        _author_and_send_button(context, ticket, form, count) if count else None,
+        List(items=tuple(_recipient_item(context, recipient) for recipient in recipients_on_page))
+        if count
+        else None,
         page_number(page, pages),
-        pager(lambda number: f"{target}:{number}", page, pages),
+        pager(lambda number: f"{page_click}:{number}", page, pages),
         _left_out_texts(audience),
-        link_button(_target("form", ticket), _("Back to the text")),
+        link_button(_step_click("form", ticket), _("Back to the text")),
         stored=form.to_stored(),
     )
 
 
+def _author_and_send_button(
+    context: PanelContext, ticket: Ticket, form: _Form, count: int
+) -> tuple[Component, ...]:
+    author = _("Author: %(teammate)s. Intercom sends the message by e-mail to customers who are not online.")
+    if form.is_note:
+        author = _("Author: %(teammate)s. Customers do not see the note.")
+    name = safe_name(context.request.admin.name) or _("A teammate")
+    send = primary_button(_step_click("send", ticket), _send_label(count, is_note=form.is_note))
+    return muted(author % {"teammate": name}), send
+
+
 def _progress_screen(context: PanelContext, broadcast: Broadcast) -> Canvas:
+    """Return the screen that says how many messages were sent, are waiting and failed, with the text below."""
     counts, failures = progress(broadcast), failed(broadcast)
-    total = sum(counts.values())
-    waiting, posted = (
-        counts[state] for state in (OutgoingMessage.State.WAITING, OutgoingMessage.State.POSTED)
-    )
+    waiting, posted = counts[OutgoingMessage.State.WAITING], counts[OutgoingMessage.State.POSTED]
     if waiting:
-        title = _("%(posted)d of %(total)d sent") % {"posted": posted, "total": total}
+        title = _("%(posted)d of %(total)d sent") % {"posted": posted, "total": sum(counts.values())}
     elif failures:
-        title = ngettext("%(count)d could not be sent", "%(count)d could not be sent", len(failures)) % {
-            "count": len(failures)
-        }
+        title = ngettext("%(count)d could not be sent", "%(count)d could not be sent", len(failures))
+        title %= {"count": len(failures)}
     else:
         title = _("All sent")
     table = [
@@ -240,34 +259,45 @@ def _progress_screen(context: PanelContext, broadcast: Broadcast) -> Canvas:
         Field(field=_("Waiting"), value=str(waiting)),
         Field(field=_("Not sent"), value=str(len(failures))),
     ]
+    # A conversation with "replaces" got the message after all, instead of a conversation where it failed.
     if left_out := sum("replaces" not in entry for entry in broadcast.left_out):
         table.append(Field(field=_("Left out"), value=str(left_out)))
+    # The body of a message is erased after the retention time.
     message = broadcast.messages.exclude(body="").order_by("pk").first()
-    words = escape_markdown(cut(to_text(message.body), MAX_SHOWN_LENGTH)) if message else ""
-    is_retriable = any(can_retry(broadcast, row) for row in failures)
+    text = escape_markdown(cut(to_text(message.body), MAX_SHOWN_LENGTH)) if message else ""
+    refresh = button(click_id("broadcast", "status", broadcast.pk), _("Refresh"))
     return screen(
         title,
         muted(join_facts(escape_markdown(broadcast.ticket.ref), _sent_by(context, broadcast))),
         DataTable(items=tuple(table)),
-        muted(_("They are sent in the background. You may leave this page.")) if waiting else None,
-        button(click_id("broadcast", "status", broadcast.pk), _("Refresh")) if waiting else None,
-        [error_text(_failure(row)) for row in failures[:MAX_LISTED_FAILURES]],
-        muted(_("and %(count)d more") % {"count": len(failures) - MAX_LISTED_FAILURES})
-        if len(failures) > MAX_LISTED_FAILURES
+        (muted(_("The messages are sent in the background. You can leave this page.")), refresh)
+        if waiting
         else None,
-        button(click_id("broadcast", "retry", broadcast.pk), _("Try the failed ones again"))
-        if is_retriable
-        else None,
-        paragraph(words) if words else None,
+        _failures(broadcast, failures),
+        paragraph(text) if text else None,
         back_button(click_id("ticket", broadcast.ticket.ticket_class, broadcast.ticket.object_id)),
         home_button(),
     )
 
 
+def _failures(broadcast: Broadcast, failures: list[OutgoingMessage]) -> list[Component]:
+    """Return why messages could not be sent, and a button to send them again if this may help."""
+    components: list[Component] = [
+        error_text(_failure_text(message)) for message in failures[:MAX_LISTED_FAILURES]
+    ]
+    more = len(failures) - MAX_LISTED_FAILURES
+    if more > 0:
+        components.append(muted(_("and %(count)d more") % {"count": more}))
+    if any(can_retry(broadcast, message) for message in failures):
+        retry = click_id("broadcast", "retry", broadcast.pk)
+        components.append(button(retry, _("Try the failed ones again")))
+    return components
+
+
 # --- Parts ----------------------------------------------------------------------------------------
 
 
-def _ticket(context: PanelContext, click: Click) -> Ticket:
+def _clicked_ticket(context: PanelContext, click: Click) -> Ticket:
     """Return the linked ticket that the click names. Raise OutdatedScreenError if it is not linked any more."""
     link = find_link(context, click.argument(1), click.number(2))
     if link is None or not can_send(context):
@@ -275,8 +305,12 @@ def _ticket(context: PanelContext, click: Click) -> Ticket:
     return link.ticket
 
 
-def _broadcast(context: PanelContext, click: Click) -> Broadcast:
-    """Return a broadcast about a ticket that is linked to this conversation. Raise OutdatedScreenError."""
+def _clicked_broadcast(context: PanelContext, click: Click) -> Broadcast:
+    """Return the broadcast that the click names.
+
+    Raise OutdatedScreenError if it is unknown, if its ticket is not linked to this conversation any more, or if it has
+    no messages in this workspace.
+    """
     links = TicketLink.objects.filter(conversation=find_conversation(context))
     broadcast = (
         Broadcast.objects.filter(
@@ -292,22 +326,24 @@ def _broadcast(context: PanelContext, click: Click) -> Broadcast:
     return broadcast
 
 
-def _target(step: str, ticket: Ticket) -> str:
+def _step_click(step: str, ticket: Ticket) -> str:
     return click_id("broadcast", step, ticket.ticket_class, ticket.object_id)
 
 
 def _fingerprint(context: PanelContext, ticket: Ticket, audience: Audience) -> str:
-    """Identify the recipients, and the last broadcast: if either changes, the teammate looks at it again."""
-    earlier = newest_broadcast(context, ticket)
-    facts = [earlier.pk if earlier else 0, *(row.conversation.pk for row in audience.recipients)]
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    """Return a digest of what a teammate must have seen before sending: the recipients and the previous broadcast."""
+    previous = newest_broadcast(context, ticket)
+    recipient_ids = [recipient.conversation.pk for recipient in audience.recipients]
+    ids = [previous.pk if previous else 0, *recipient_ids]
+    return hashlib.sha256(repr(ids).encode()).hexdigest()[:16]
 
 
-def _tell_all(count: int) -> str:
+def _tell_all_label(count: int) -> str:
     return ngettext("Tell the conversation", "Tell all %(count)d conversations", count) % {"count": count}
 
 
-def _title(count: int, *, is_note: bool) -> str:
+def _confirmation_title(count: int, *, is_note: bool) -> str:
+    """Return the title for `count` recipients. Those of a note are conversations, those of a message customers."""
     if not count:
         return _("No recipients")
     if is_note:
@@ -327,7 +363,8 @@ def _send_label(count: int, *, is_note: bool) -> str:
     return text % {"count": count}
 
 
-def _item(context: PanelContext, recipient: Recipient) -> Item:
+def _recipient_item(context: PanelContext, recipient: Recipient) -> Item:
+    """Return an item with the customer's name and the conversation's number. A click opens the conversation."""
     conversation = recipient.conversation
     is_this = conversation.conversation_id == context.request.conversation.id
     number = _("Conversation %(id)s") % {"id": conversation.conversation_id}
@@ -340,13 +377,14 @@ def _item(context: PanelContext, recipient: Recipient) -> Item:
 
 
 def _left_out_texts(audience: Audience) -> list[Component]:
+    """Return texts about the conversations that do not get the message, and why."""
     reasons = [entry["reason"] for entry in audience.left_out]
-    same = reasons.count(ReasonCode.SAME_CUSTOMER)
-    gone = len(reasons) - same
-    same_text = ngettext(
+    same_customer = reasons.count(ReasonCode.SAME_CUSTOMER)
+    gone = len(reasons) - same_customer
+    same_customer_text = ngettext(
         "%(count)d conversation is left out: its customer gets the message in a newer one.",
         "%(count)d conversations are left out: their customers get the message in a newer one.",
-        same,
+        same_customer,
     )
     gone_text = ngettext(
         "%(count)d conversation is left out: it was merged or deleted.",
@@ -354,16 +392,21 @@ def _left_out_texts(audience: Audience) -> list[Component]:
         gone,
     )
     elsewhere_text = ngettext(
-        "%(count)d conversation in another workspace does not get it.",
-        "%(count)d conversations in other workspaces do not get it.",
+        "%(count)d conversation in another workspace does not get the message.",
+        "%(count)d conversations in other workspaces do not get the message.",
         audience.elsewhere,
     )
-    texts = counted_texts((same, same_text), (gone, gone_text), (audience.elsewhere, elsewhere_text))
+    texts = counted_texts(
+        (same_customer, same_customer_text), (gone, gone_text), (audience.elsewhere, elsewhere_text)
+    )
     return [muted(text) for text in texts]
 
 
-def _earlier(context: PanelContext, ticket: Ticket) -> list[Component]:
-    """Return who told all conversations before, so that customers are not told the same by two teammates."""
+def _previous_broadcast(context: PanelContext, ticket: Ticket) -> list[Component]:
+    """Return who sent the previous message to all conversations, and when, with a link to its result.
+
+    This keeps two teammates from sending the same news.
+    """
     broadcast = newest_broadcast(context, ticket)
     if broadcast is None:
         return []
@@ -380,7 +423,7 @@ def _sent_by(context: PanelContext, broadcast: Broadcast) -> str:
     return text % by_whom(context, broadcast.admin_name, broadcast.created_at)
 
 
-def _failure(message: OutgoingMessage) -> str:
+def _failure_text(message: OutgoingMessage) -> str:
     link = markdown_link(message.conversation.conversation_id, message.conversation.url)
     reason = safe_name(reason_label(message.reason_code, message.reason_detail), MAX_REASON_LENGTH)
     return f"{link}: {reason}"

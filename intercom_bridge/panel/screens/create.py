@@ -70,61 +70,89 @@ def create_form(
     form: Form,
     problem: str = "",
     *,
-    restored_from: dt.datetime | None = None,
+    draft_saved_at: dt.datetime | None = None,
     is_caller_new: bool = False,
 ) -> Canvas:
-    """Return the form. `problem` is an error of no field in particular.
+    """Return the screen of the create form.
 
-    `restored_from` is the time of the draft that the form was restored from. `is_caller_new`: iTop no longer has the
-    person who was the caller before.
+    problem: a text about an error that belongs to no field.
+    draft_saved_at: set if the form is a restored draft.
+    is_caller_new: iTop rejected the form because the caller was deleted, and the contact now matches another person.
     """
     caller = find_caller(context)
+    form = _with_single_choices(context, form.truncated_to_limit(), caller.person)
+    notices = _form_notices(
+        context, caller, problem, draft_saved_at=draft_saved_at, is_caller_new=is_caller_new
+    )
+    # A ticket that is opened from this screen leads back to it.
+    stored = form.to_stored() | BackLink(target=FORM).to_stored()
+    if is_caller_new:
+        # The button "Not this person?" leads back to it, too.
+        stored |= PickerState(click_after_choice=Click.parse(FORM)).to_stored()
+    return screen(
+        subtitle(_("New ticket")),
+        notices,
+        _fields_with_errors(context, form, caller.person),
+        _copy_choice(form),
+        _copied_files(context),
+        _announcement(context),
+        primary_button(click_id("form", "submit"), _("Create ticket")),
+        no_message_button(context),
+        link_button(DISCARD_FORM, _("Discard the form")),
+        back_button(HOME),
+        stored=stored,
+    )
+
+
+def _form_notices(
+    context: PanelContext,
+    caller: Caller,
+    problem: str,
+    *,
+    draft_saved_at: dt.datetime | None,
+    is_caller_new: bool,
+) -> list[Component]:
+    """Return the texts above the fields: the caller and whether it is verified, the draft's age, and the problem."""
     person = caller.person
-    form = _with_single_choices(context, form.truncated_to_limit(), person)
-    fields = form.fields(context)
-    components: list[Component] = [subtitle(_("New ticket")), muted(_caller_text(caller))]
+    components: list[Component] = [muted(_caller_text(caller))]
     if not caller.is_default and (warning := unverified_text(context, person)):
         components.append(error_text(warning))
     if is_caller_new:
         text = _("The caller no longer exists in iTop. No ticket was created. The caller is now %(person)s.")
         components.append(error_text(text % {"person": safe_name(person.name)}))
         components.append(link_button(click_id("who", "not", person.id), _("Not this person?")))
-    if restored_from:
-        moment = format_time(timezone.localtime(restored_from, context.workspace.zone))
+    if draft_saved_at:
+        moment = format_time(timezone.localtime(draft_saved_at, context.workspace.zone))
         components.append(muted(_("You filled in this form on %(moment)s.") % {"moment": moment}))
     if problem:
         components.append(error_text(escape_markdown(problem)))
-    codes = {field.code for field in fields}
+    return components
+
+
+def _fields_with_errors(context: PanelContext, form: Form, person: Person) -> list[Component]:
+    """Return each field with its error below it. Errors of attributes that are not in the form come first."""
+    components: list[Component] = []
+    fields = form.fields(context)
+    field_codes = {field.code for field in fields}
     for code, error in form.errors.items():
-        if code not in codes:
+        if code not in field_codes:
             label = attribute_label(context.ticket_class, code)
             components.append(error_text(escape_markdown(f"{label}: {error}")))
     for field in fields:
         components += _FieldView(context, form, person, field).components()
         if field.code in form.errors:
             components.append(error_text(escape_markdown(form.errors[field.code])))
-    components += [
-        _copy_choice(form),
-        *_copied_files(context),
-        *filter(None, [_announcement(context)]),
-        primary_button(click_id("form", "submit"), _("Create ticket")),
-        *filter(None, [no_message_button(context)]),
-        link_button(DISCARD_FORM, _("Discard the form")),
-        back_button(HOME),
-    ]
-    # A ticket that is opened from here leads back here.
-    stored = form.to_stored() | BackLink(target=FORM).to_stored()
-    if is_caller_new:
-        stored |= PickerState(then=Click.parse(FORM)).to_stored()
-    return Canvas(components=tuple(components), stored_data=stored)
+    return components
 
 
 def choice_page(context: PanelContext, form: Form, field: FormField, page: int, query: str) -> Canvas:
-    """Return the choices of one field, ten per page. `query` selects those that contain each of its words."""
+    """Return a page of one field's choices, with a search field. `query` is the search text, "" for all choices."""
     query = query[:MAX_QUERY_LENGTH]
     choices = form.matching_choices(field, query, context, find_caller(context).person)
-    on_page, page, pages = page_of(choices.choices, page)
-    items = [item(click_id("form", "choose", field.code, choice.id), choice.label) for choice in on_page]
+    choices_on_page, page, pages = page_of(choices.choices, page)
+    items = [
+        item(click_id("form", "choose", field.code, choice.id), choice.label) for choice in choices_on_page
+    ]
     no_choices = _("No name contains these words.") if query.strip() else _("There are no options.")
     search_field = Input(
         id=click_id("form", "search", field.code),
@@ -151,7 +179,7 @@ def choice_page(context: PanelContext, form: Form, field: FormField, page: int, 
 
 
 def _caller_text(caller: Caller) -> str:
-    text = _("For %(person)s, %(organization)s.")
+    text = _("Caller: %(person)s, %(organization)s")
     if caller.is_default:
         text = _(
             "iTop does not know this customer. The caller of the ticket will be %(person)s, %(organization)s. The "
@@ -161,25 +189,31 @@ def _caller_text(caller: Caller) -> str:
 
 
 def _announcement(context: PanelContext) -> Text | None:
+    """Return the notice that the customer will get a message, or None if the bridge sends none."""
     if not context.workspace.announce_tickets or not context.request.admin.id:
         return None
     return muted(_("The customer will get a message about the ticket."))
 
 
 def _copied_files(context: PanelContext) -> list[Text]:
-    """Return which files are copied. Of a long conversation, the panel does not get all messages."""
-    workspace, payload = context.workspace, context.request.conversation
+    """Return texts about the files that are copied together with the conversation."""
+    workspace, conversation = context.workspace, context.request.conversation
     if not workspace.copies_files:
         return []
-    transcript = transcript_of(context, payload.messages)
+    transcript = transcript_of(context, conversation.messages)
     files = files_to_copy(workspace, transcript.entries)
-    if not payload.is_complete and workspace.access_token:
+    if not conversation.is_complete and workspace.access_token:
+        # Intercom sends the panel only a part of a long conversation. The bridge fetches the rest after the form was
+        # submitted, and it may contain further files.
         files = replace(files, is_count_known=False)
     return copied_files_texts(workspace, files)
 
 
 def _copy_choice(form: Form) -> Dropdown:
-    """Return the choice whether to copy the conversation. Intercom does not say what an empty checkbox returns."""
+    """Return the field that asks whether to copy the conversation so far.
+
+    It is no checkbox, because Intercom does not document what an empty checkbox returns.
+    """
     return Dropdown(
         id=COPY_FIELD,
         label=_("Conversation so far"),
@@ -187,28 +221,28 @@ def _copy_choice(form: Form) -> Dropdown:
             Option(id=COPY, text=_("Copy to the ticket")),
             Option(id=DO_NOT_COPY, text=_("Do not copy")),
         ),
-        value=COPY if form.copies else DO_NOT_COPY,
+        value=COPY if form.copies_conversation else DO_NOT_COPY,
     )
 
 
 def _with_single_choices(context: PanelContext, form: Form, person: Person) -> Form:
-    """Choose the only choice of each field that has only one."""
+    """Return the form after filling in each empty field that has only one choice."""
     for field in form.fields(context):
         if field.has_choices and not form.values.get(field.code):
             choices = form.choices_of(field, context, person).choices
             if len(choices) == 1:
-                form = form.choose(field.code, choices[0].id, context)
+                form = form.with_value(field.code, choices[0].id, context)
     return form
 
 
-def possible_duplicates_screen(context: PanelContext, form: Form, rows: Sequence[TicketRow]) -> Canvas:
-    """Offer to link one of these tickets instead of creating the ticket of the form."""
+def possible_duplicates_screen(context: PanelContext, form: Form, duplicates: Sequence[TicketRow]) -> Canvas:
+    """Return the screen that offers to link one of the possible duplicates instead of creating a ticket."""
     components: list[Component] = []
-    first = next((row for row in rows if not row.is_linked), None)
-    for row in rows:
+    first_to_link = next((row for row in duplicates if not row.is_linked), None)
+    for row in duplicates:
         components.append(List(items=(candidate_item(context, row),)))
         if not row.is_linked:
-            make_button = primary_button if row is first else button
+            make_button = primary_button if row is first_to_link else button
             label = _("Link %(ticket)s") % {"ticket": row.ref}
             components.append(make_button(click_id("link", row.ticket_class, row.id), label))
     return screen(
@@ -225,7 +259,7 @@ def possible_duplicates_screen(context: PanelContext, form: Form, rows: Sequence
 
 @dataclass(frozen=True)
 class _FieldView:
-    """The components of one field."""
+    """How a field of the create form is displayed. `person` is the caller, on whom choices may depend."""
 
     context: PanelContext
     form: Form
@@ -271,12 +305,14 @@ class _FieldView:
         ]
 
     def _placeholder(self) -> str:
-        """Return an example of the format, and the time zone of a time."""
-        text = example(self.field.attribute)
+        """Return an example of the format, "" for free text. For a time, add the time zone."""
+        example_text = example(self.field.attribute)
+        if not example_text:
+            return ""
         if self.field.attribute.kind == Kind.DATETIME:
             zone = self.context.workspace.time_zone
-            return _("e.g. %(example)s (%(zone)s)") % {"example": text, "zone": zone}
-        return _("e.g. %(example)s") % {"example": text} if text else ""
+            return _("e.g. %(example)s (%(zone)s)") % {"example": example_text, "zone": zone}
+        return _("e.g. %(example)s") % {"example": example_text}
 
     def _not_editable_text(self) -> str:
         if self.field.is_mandatory or self.has_error:
@@ -289,9 +325,9 @@ class _FieldView:
         return text % {"field": escape_markdown(self.name)}
 
     def _choice(self) -> list[Component]:
-        """Return a text for no or one choice, a field for two to ten, and a link to a page for more.
+        """Return the components for a field with choices, depending on the number of choices.
 
-        If choices depend on this one, the field is a single-select, whose change reaches us.
+        No or one choice is a text. Two to ten are a field. For more, a link leads to a page that lists them.
         """
         choices = self.form.choices_of(self.field, self.context, self.person)
         label = escape_markdown(self.label)
@@ -308,22 +344,29 @@ class _FieldView:
             choice = safe_name(choices.choices[0].label)
             component = Text(text=f"{label}: **{choice}**")
         elif choices.total <= Dropdown.MAX_OPTIONS:
-            properties: dict[str, Any] = {
-                "id": self.field.component_id,
-                "label": self.label,
-                "options": tuple(Option(id=choice.id, text=choice.label) for choice in choices.choices),
-                "value": self.value if choices.label_of(self.value) else "",
-                "save_state": "failed" if self.has_error else "",
-            }
-            if dependent_codes(self.form.fields(self.context), self.field.code):
-                component = SingleSelect(**properties, action=Submit())
-            else:
-                component = Dropdown(**properties)
+            component = self._select(choices)
         else:
             component = List(items=(self._page_item(choices),))
         return [component, *self._reload_button()]
 
+    def _select(self, choices: ChoiceList) -> Dropdown | SingleSelect:
+        """Return a single-select if the choices of other fields depend on this field, else a dropdown.
+
+        Intercom sends us a choice in a single-select at once, but a choice in a dropdown only with the next click.
+        """
+        properties: dict[str, Any] = {
+            "id": self.field.component_id,
+            "label": self.label,
+            "options": tuple(Option(id=choice.id, text=choice.label) for choice in choices.choices),
+            "value": self.value if choices.label_of(self.value) else "",
+            "save_state": "failed" if self.has_error else "",
+        }
+        if dependent_codes(self.form.fields(self.context), self.field.code):
+            return SingleSelect(**properties, action=Submit())
+        return Dropdown(**properties)
+
     def _page_item(self, choices: ChoiceList) -> Item:
+        """Return the item that leads to the page with the choices, and shows the current choice."""
         chosen = choices.label_of(self.value)
         if self.value and not chosen and not choices.is_complete:
             choice = self.form.choice_with_id(self.field, self.value, self.context, self.person)
@@ -336,13 +379,16 @@ class _FieldView:
         )
 
     def _reload_button(self) -> list[Component]:
-        """Return a button if the choices depend on what is typed into a field, because that does not reach us."""
-        needed = depends_on(self.field.attribute)
-        is_typed = any(
-            other.is_editable and not other.has_choices and other.code in needed
+        """Return the button that shows the choices for the current input, if they depend on a text field.
+
+        Intercom sends us what is typed only with the next click.
+        """
+        parent_codes = depends_on(self.field.attribute)
+        depends_on_text = any(
+            other.is_editable and not other.has_choices and other.code in parent_codes
             for other in self.form.fields(self.context)
         )
-        if not is_typed:
+        if not depends_on_text:
             return []
         label = _("Show options for %(field)s") % {"field": self.name}
         return [link_button(click_id("form", "show", self.field.code), label)]

@@ -1,4 +1,4 @@
-"""After submitting the create form: the new ticket, the pending one, or a colleague's."""
+"""Screens after the create form was submitted: the ticket was created, is pending, or a colleague was faster."""
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -32,12 +32,13 @@ from .parts import (
 def ticket_created(context: PanelContext, creation: TicketCreation, ticket: Ticket) -> Canvas:
     link = find_links(context).get(ticket.object_id)
     is_paused = link is not None and not link.sync_on
-    new_messages = all_tickets_text(context) or _("New messages will be added automatically.")
     if is_paused:
-        new_messages = paused_text()
+        new_messages_text = paused_text()
+    else:
+        new_messages_text = all_tickets_text(context) or _("New messages will be added automatically.")
     return screen(
         _("%(ticket)s created") % {"ticket": escape_markdown(ticket.ref)},
-        paragraph(" ".join((*_copied_texts(creation), new_messages))),
+        paragraph(" ".join((*_copied_texts(creation), new_messages_text))),
         error_text(escape_markdown(creation.note)) if creation.note else None,
         muted(_announced_text(creation)) if creation.announce else None,
         open_in_itop_button(context, context.itop.backoffice_url(ticket.ticket_class, ticket.object_id)),
@@ -54,7 +55,7 @@ def _announced_text(creation: TicketCreation) -> str:
 
 
 def creation_pending(form: Form) -> Canvas:
-    """Say that iTop has not responded in time. The worker continues; clicking again creates nothing twice."""
+    """Return the screen that says that iTop has not responded yet. Meanwhile, the worker continues the creation."""
     return screen(
         _("The ticket is being created"),
         paragraph(
@@ -72,7 +73,11 @@ def creation_pending(form: Form) -> Canvas:
 def created_by_colleague(
     context: PanelContext, form: Form, creation: TicketCreation, ticket: Ticket
 ) -> Canvas:
-    """Show a colleague's ticket instead of creating one. `form` is the submitted form; it now knows of that ticket."""
+    """Return the screen that names a ticket created meanwhile, and asks whether to create another one.
+
+    The ticket was created from this conversation, by a colleague or by the teammate in another tab. `form` already
+    contains its id as `seen_creation_id`, so submitting it again does not lead to this screen.
+    """
     facts = {
         "ticket": escape_markdown(ticket.ref),
         **by_whom(context, creation.admin_name, creation.created_at),
@@ -97,18 +102,20 @@ def created_by_colleague(
 
 
 def _copied_texts(creation: TicketCreation) -> list[str]:
+    """Return texts about the messages and notes that were copied to the new ticket."""
+    # Set if the teammate chose not to copy the conversation so far.
     if creation.since_part_at:
         return [_("The messages so far were not copied.")]
     logs = [part["log"] for part in creation.parts]
     public, private = logs.count(Log.PUBLIC), logs.count(Log.PRIVATE)
     messages = ngettext(
-        "%(count)d message was copied to its public log.",
-        "%(count)d messages were copied to its public log.",
+        "%(count)d message was copied to the ticket's public log.",
+        "%(count)d messages were copied to the ticket's public log.",
         public,
     )
     notes = ngettext(
-        "%(count)d note was copied to its private log.",
-        "%(count)d notes were copied to its private log.",
+        "%(count)d note was copied to the ticket's private log.",
+        "%(count)d notes were copied to the ticket's private log.",
         private,
     )
     return counted_texts((public, messages), (private, notes))

@@ -1,4 +1,4 @@
-"""Error screens. Each says what happened, what is safe and what to do, and has a way back."""
+"""Error screens. Each says what happened, what is safe and what to do, and has a button that leads on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +11,7 @@ from intercom_bridge.panel.errors import PanelError, explain
 from intercom_bridge.panel.screens.parts import form_button, link_button, muted, retry_button, screen
 from itop_client import ItopError
 
+# The `stored_data` of the error screen: what the next click needs, such as the input in the create form.
 Stored = Mapping[str, Any]
 
 
@@ -24,9 +25,10 @@ def error_screen(  # noqa: PLR0913 - optional parts of a screen
     home_label: str = "",
     link_to_sync: bool = False,
 ) -> Canvas:
-    """Return an error screen.
+    """Return an error screen. If `stored` contains a create form, buttons lead back to the form, and discard it.
 
-    `retry` is the click that the button Retry repeats. If `stored` has a form, a button leads back to it.
+    retry: the click that the button Retry repeats, "" for no such button.
+    extra: a further button.
     """
     has_form = "form" in stored
     return screen(
@@ -111,15 +113,15 @@ def unknown_action(stored: Stored) -> Canvas:
     return error_screen(
         _("Unknown action"),
         _(
-            "The panel may have been open since before an update. Nothing was changed. Start again from the first "
-            "screen."
+            "The panel was probably opened before the bridge was updated. Nothing was changed. Start again from the "
+            "first screen."
         ),
         stored=stored,
     )
 
 
 def outdated_notice() -> Component:
-    """Return the notice on the current screen after a click on an older one."""
+    """Return the notice for the current screen after a click on an outdated screen."""
     return muted(
         _(
             "The panel was out of date, so nothing was changed. This is the current state. Click again if needed."
@@ -128,9 +130,14 @@ def outdated_notice() -> Component:
 
 
 def remote_error(error: PanelError, retry: str, stored: Stored, *, is_linked: bool, done: str = "") -> Canvas:
-    """Return the screen for a remote error. `done` is a text about an action that was completed before it."""
+    """Return the screen for an error of iTop, of Intercom or of a stored secret.
+
+    done: a text about what the click had completed before the error. is_linked: a ticket is linked, so the sync page is
+    offered.
+    """
     title, text = explain(error)
     if not isinstance(error, ItopError):
+        # The text already says what was not changed, and what is kept.
         return error_screen(title, text, retry=retry, stored=stored)
     has_form = "form" in stored
     texts = [text]
@@ -141,7 +148,6 @@ def remote_error(error: PanelError, retry: str, stored: Stored, *, is_linked: bo
     else:
         texts.append(done or _("Nothing was changed."))
     if not error.retry:
-        # iTop would reject it again.
         retry = ""
         texts.append(_("iTop would reject this again, so please tell an admin."))
     texts.append(_("New messages are kept and copied later."))
@@ -149,6 +155,7 @@ def remote_error(error: PanelError, retry: str, stored: Stored, *, is_linked: bo
 
 
 def internal_error(reference: str, retry: str, stored: Stored, *, is_form_lost: bool = False) -> Canvas:
+    """Return the screen for an exception that is a bug. `reference` identifies its entry in the bridge's log."""
     texts = [
         _("The bridge could not display this screen. Messages are safe: they are kept and copied to iTop.")
     ]

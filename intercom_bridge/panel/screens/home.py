@@ -1,4 +1,7 @@
-"""The first screen: who the person is in iTop, their tickets, and the actions. At most 400 pixels high."""
+"""The first screen: who the customer is in iTop, their tickets, and what a teammate can do.
+
+Intercom limits its height to 400 pixels. If there is too much to show, sections are shortened or hidden.
+"""
 
 import enum
 from collections.abc import Callable, Mapping
@@ -50,17 +53,16 @@ from .sync_status import (
     switch_buttons,
 )
 
+# Lengths are in characters. Widths are in columns of the panel, of which a wide character takes two.
 MAX_NAME_LENGTH = 50
 LINE_WIDTH = 26
-MAX_CLOSED = 2
 MAX_REF_WIDTH = 12
-MAX_LINKED = 3
-MAX_TITLE_WIDTHS = (50, 28)
-MAX_REASON_LENGTHS = (400, 400, 80, 0)
+MAX_LINKED_ROWS = 3
+MAX_CLOSED_REFS = 2
 
 
 class Level(enum.IntEnum):
-    """How detailed a section is. A HIDDEN section can still be reached through another one."""
+    """How detailed a section is. What a HIDDEN section shows can still be reached on another screen."""
 
     NORMAL = 0
     COMPACT = 1
@@ -68,13 +70,24 @@ class Level(enum.IntEnum):
     HIDDEN = 3
 
 
-# Sections are reduced in this order until the screen fits. The reason of a failure is reduced as late as possible.
+MAX_TITLE_WIDTHS = {Level.NORMAL: 50, Level.COMPACT: 28}
+# 0 leaves the reason out.
+MAX_REASON_LENGTHS = {Level.NORMAL: 400, Level.COMPACT: 400, Level.MINIMUM: 80, Level.HIDDEN: 0}
+
+# Sections are reduced in this order until the screen fits. The reason for a failure is reduced as late as possible.
+# What the names of sections do not say:
+#   checked_at: when iTop was last checked for changes, in the row of the sync status
+#   person: the organization, and how the person was found
+#   tickets: the rows of the linked tickets, and the row with the number of open tickets
+#   failure_details: the reason for a failure, and the button Try again; `failure` is the section as a whole
+#   all_closed: the warning and the button if all linked tickets are closed
+#   left_out: the question about messages that were left out during a pause
 REDUCTIONS = (
-    ("checked", Level.HIDDEN),
-    ("switch", Level.HIDDEN),
+    ("checked_at", Level.HIDDEN),
+    ("pause_button", Level.HIDDEN),
     ("person", Level.COMPACT),
     ("tickets", Level.COMPACT),
-    ("find", Level.HIDDEN),
+    ("find_button", Level.HIDDEN),
     ("news", Level.COMPACT),
     ("tickets", Level.MINIMUM),
     ("sync", Level.COMPACT),
@@ -83,32 +96,37 @@ REDUCTIONS = (
     ("person", Level.MINIMUM),
     ("name", Level.COMPACT),
     ("tickets", Level.HIDDEN),
-    ("failed", Level.COMPACT),
+    ("failure_details", Level.COMPACT),
     ("merge", Level.HIDDEN),
     ("left_out", Level.HIDDEN),
-    ("closed", Level.COMPACT),
+    ("all_closed", Level.COMPACT),
     ("news", Level.HIDDEN),
     ("sync", Level.MINIMUM),
-    ("stopped", Level.HIDDEN),
-    ("closed", Level.HIDDEN),
-    ("failed", Level.MINIMUM),
+    ("posting_stopped", Level.HIDDEN),
+    ("all_closed", Level.HIDDEN),
+    ("failure_details", Level.MINIMUM),
     ("person", Level.HIDDEN),
-    ("resume", Level.HIDDEN),
-    ("failed", Level.HIDDEN),
+    ("resume_button", Level.HIDDEN),
+    ("failure_details", Level.HIDDEN),
     ("failure", Level.HIDDEN),
     ("sync", Level.HIDDEN),
 )
 
+# The current level of each section.
 Levels = Mapping[str, Level]
-Part = Component | Item
 
 
 @dataclass(frozen=True, kw_only=True)
 class HomeScreen:
     """The data of the first screen.
 
-    `notice`: the tickets are cached, so Retry replaces Create. `warning`: the contact may not be the person.
-    `closed_states`: the states in which nobody works on a ticket. `status_label` returns the label of a state.
+    rows: the person's open tickets, and the tickets linked to the conversation. has_more: there are more open tickets.
+    status: None if no ticket is linked.
+    creation: a ticket creation that is pending or has failed.
+    notice: says that iTop does not respond, so the tickets are cached. Retry then replaces "Create a ticket".
+    warning: says that the contact may not be the person.
+    closed_states: the states of a ticket on which nobody works any more.
+    status_label: returns the label of a state.
     """
 
     person: Person
@@ -128,7 +146,7 @@ class HomeScreen:
         return self.merge is not None and self.merge.away
 
     def to_canvas(self) -> Canvas:
-        """Return the most detailed screen that fits."""
+        """Return the most detailed screen that is not too high."""
         levels = {section: Level.NORMAL for section, _level in REDUCTIONS}
         components = self._components(levels)
         for section, level in REDUCTIONS:
@@ -139,54 +157,64 @@ class HomeScreen:
         return Canvas(components=components)
 
     def _components(self, levels: Levels) -> tuple[Component, ...]:
+        """Return all components of the screen, with each section as detailed as its level says."""
         items = [
-            *self._person(levels["person"]),
-            *self._creation(levels["creation"]),
-            *self._linked(levels["tickets"]),
-            *self._news(levels["news"]),
-            self._ongoing(levels["tickets"]),
-            *self._merge(levels["merge"]),
-            *self._sync(levels),
+            *self._person_items(levels["person"]),
+            *self._creation_items(levels["creation"]),
+            *self._linked_ticket_items(levels["tickets"]),
+            *self._news_items(levels["news"]),
+            self._open_tickets_item(levels["tickets"]),
+            *self._merge_items(levels["merge"]),
+            *self._sync_items(levels),
         ]
-        failed = self._failed(levels["failed"]) if levels["failure"] is Level.NORMAL else []
-        # A search needs iTop.
-        has_find = levels["find"] is Level.NORMAL and not self.notice
-        has_find &= not any(FIND in component.ids() for component in failed)
+        failure = (
+            self._failure_section(levels["failure_details"]) if levels["failure"] is Level.NORMAL else []
+        )
+        failure_has_find = any(FIND in component.ids() for component in failure)
+        is_itop_available = not self.notice
+        has_find = levels["find_button"] is Level.NORMAL and is_itop_available and not failure_has_find
         return (
-            *failed,
-            self._name(levels["name"]),
-            *([Text(text=self.warning, style="error", bottom_margin="none")] if self.warning else []),
-            *([Text(text=self.notice, style="muted", bottom_margin="none")] if self.notice else []),
+            *failure,
+            self._name_title(levels["name"]),
+            *self._notices(),
             List(items=tuple(items)),
-            *self._closed(levels["closed"]),
+            *self._all_closed_warning(levels["all_closed"]),
             retry_button(HOME) if self.notice else button(click_id("create"), _("Create a ticket")),
             *([find_button()] if has_find else []),
-            *self._left_out(levels["left_out"]),
-            *(posting_stopped(self.news) if levels["stopped"] is Level.NORMAL else ()),
-            *self._switch(levels),
+            *self._left_out_question(levels["left_out"]),
+            *(posting_stopped(self.news) if levels["posting_stopped"] is Level.NORMAL else ()),
+            *self._pause_or_resume_button(levels),
         )
 
-    def _name(self, level: Level) -> Text:
-        shortened = (_shorten_name(text, level) for text in (self.person.name, self.person.email))
-        return subtitle(escape_markdown(next(filter(None, shortened), _("Unknown person"))))
+    def _notices(self) -> list[Component]:
+        components: list[Component] = []
+        if self.warning:
+            components.append(Text(text=self.warning, style="error", bottom_margin="none"))
+        if self.notice:
+            components.append(Text(text=self.notice, style="muted", bottom_margin="none"))
+        return components
 
-    def _person(self, level: Level) -> list[Item]:
-        """Return the organization and how the person was found. A click leads to the choice of another person."""
+    def _name_title(self, level: Level) -> Text:
+        """Return the person's name, or else the e-mail address."""
+        name, email = (_shorten_name(text, level) for text in (self.person.name, self.person.email))
+        return subtitle(escape_markdown(name or email or _("Unknown person")))
+
+    def _person_items(self, level: Level) -> list[Item]:
+        """Return an item with the organization, and how the person was found. A click leads to the person picker."""
         person, question = self.person, _("Not this person?")
         target = click_id("who", "not", person.id)
-        facts = [_shorten_name(person.org_name, level)]
-        if level is Level.NORMAL:
-            facts.append(_match_text(person))
-        title = join_facts(*facts)
+        match_text = _match_text(person) if level is Level.NORMAL else ""
+        facts = join_facts(_shorten_name(person.org_name, level), match_text)
         if self.notice:
-            # Without iTop, another person cannot be searched for.
-            has_item = title and level is not Level.HIDDEN
-            return [Item(id=target, title=title)] if has_item else []
-        if not title or level >= Level.MINIMUM:
+            # While iTop does not respond, the person picker cannot search, so the item cannot be clicked.
+            has_item = facts and level is not Level.HIDDEN
+            return [Item(id=target, title=facts)] if has_item else []
+        if not facts or level >= Level.MINIMUM:
             return [item(target, question)]
-        return [item(target, title, question)]
+        return [item(target, facts, question)]
 
-    def _creation(self, level: Level) -> list[Item]:
+    def _creation_items(self, level: Level) -> list[Item]:
+        """Return an item if a ticket is being created, or could not be created. A click leads to the details."""
         if self.creation is None:
             return []
         if self.creation.state == TicketCreation.State.CREATING:
@@ -196,26 +224,30 @@ class HomeScreen:
         target = click_id("creation", self.creation.form_key)
         return [item(target, title, hint if level is Level.NORMAL else "")]
 
-    def _linked(self, level: Level) -> list[Item]:
-        """Return a row for each linked ticket, closed ones last. If there are more than three, one row leads to all.
+    def _linked_ticket_items(self, level: Level) -> list[Item]:
+        """Return a row for each of the first three linked tickets, and a row that leads to all if there are more.
 
-        At Level.HIDDEN, several tickets become one row with their number, and there is no row for none.
+        Closed tickets come last. At Level.HIDDEN, one row with the number of tickets replaces several rows, and the row
+        "No linked tickets" is left out.
         """
         linked = sorted((row for row in self.rows if row.is_linked), key=self._is_closed)
         count = len(linked)
-        if not count:
-            none = Item(id=LINKED, title=_("No linked tickets"), disabled=True)
-            return [] if level is Level.HIDDEN else [none]
+        if not linked:
+            no_tickets = Item(id=LINKED, title=_("No linked tickets"), disabled=True)
+            return [] if level is Level.HIDDEN else [no_tickets]
         if level is Level.HIDDEN and count > 1:
             title = ngettext("%(count)d linked ticket", "%(count)d linked tickets", count)
             return [item(LINKED, title % {"count": count})]
-        items = [self._ticket(row, level) for row in linked[:MAX_LINKED]]
-        if count > MAX_LINKED:
+        items = [self._ticket_item(row, level) for row in linked[:MAX_LINKED_ROWS]]
+        if count > MAX_LINKED_ROWS:
             items.append(item(LINKED, _("All %(count)d linked tickets") % {"count": count}))
         return items
 
-    def _ticket(self, row: TicketRow, level: Level) -> Item:
-        """Return the ticket's reference, title, status and assignee, and its owner if that is not the contact."""
+    def _ticket_item(self, row: TicketRow, level: Level) -> Item:
+        """Return an item with the ticket's reference, title, status and assignee.
+
+        If the ticket's caller or organization is not the contact's, add them.
+        """
         target = click_id("ticket", row.ticket_class, row.id)
         status = self.status_label(row.status) if row.status else _("No longer in iTop")
         owner = join_facts(
@@ -229,47 +261,50 @@ class HomeScreen:
         title = shorten_to_line(join_facts(row.ref, row.title), MAX_TITLE_WIDTHS[level])
         return item(target, title, shorten_to_line(join_facts(status, row.assignee), LINE_WIDTH), owner)
 
-    def _news(self, level: Level) -> list[Item]:
-        """Return the newest change in iTop. A click leads to the last ten."""
+    def _news_items(self, level: Level) -> list[Item]:
+        """Return an item with the newest change in iTop. A click leads to the list of changes.
+
+        With less space, only a log entry is shown: other changes, such as a new status, are in the ticket's own row.
+        """
         latest = self.news.latest if self.news is not None else None
         if self.news is None or latest is None or level is Level.HIDDEN:
             return []
         title, is_entry = event_title(latest), latest.kind in ENTRIES
         if not is_entry:
-            # Otherwise it looks like the row of a ticket.
+            # Without "News", a title such as "Status: …" would look like the row of a ticket.
             title = _("News: %(event)s") % {"event": title}
         ref = shorten_to_line(latest.ticket.ref, MAX_REF_WIDTH)
         if level is Level.NORMAL:
             when = format_time(self.news.happened_at) if self.news.happened_at else ""
             return [item(NEWS, shorten_to_line(title, LINE_WIDTH), join_facts(ref, when))]
-        # The ticket's own row shows its state.
         return [item(NEWS, shorten_to_line(join_facts(title, ref), LINE_WIDTH))] if is_entry else []
 
-    def _closed(self, level: Level) -> list[Component]:
-        """Return what to do if all linked tickets are closed."""
-        closed = self._all_closed()
-        if closed is None or level is Level.HIDDEN or self.notice or self.is_merged_away:
+    def _all_closed_warning(self, level: Level) -> list[Component]:
+        """Return a warning and the button for a follow-up ticket if all linked tickets are closed, else nothing."""
+        newest = self._newest_if_all_closed()
+        if newest is None or level is Level.HIDDEN or self.notice or self.is_merged_away:
             return []
-        target = click_id("follow-up", closed.ticket_class, closed.id)
+        target = click_id("follow-up", newest.ticket_class, newest.id)
         label = _("Create a follow-up ticket")
         if level is Level.COMPACT:
             return [link_button(target, label)]
         text = _("%(ticket)s is closed: nobody will see new messages there.")
-        text %= {"ticket": escape_markdown(shorten_to_line(closed.ref, MAX_REF_WIDTH))}
+        text %= {"ticket": escape_markdown(shorten_to_line(newest.ref, MAX_REF_WIDTH))}
         return [Text(text=text, style="error", bottom_margin="none"), button(target, label)]
 
-    def _all_closed(self) -> TicketRow | None:
-        """Return the newest linked ticket if nobody works on any of them, and one is closed."""
+    def _newest_if_all_closed(self) -> TicketRow | None:
+        """Return the newest linked ticket if all linked tickets that iTop still has are closed, else None."""
         linked = [row for row in self.rows if row.is_linked and row.status]
         if not linked or any(row.status not in self.closed_states for row in linked):
             return None
         return max(linked, key=lambda row: row.id)
 
     def _is_closed(self, row: TicketRow) -> bool:
+        """Return whether nobody works on the ticket, because it is closed or no longer in iTop."""
         return not row.status or row.status in self.closed_states
 
-    def _ongoing(self, level: Level) -> Item:
-        """Return the row with the number of open tickets. Resolved ones need no work and are counted separately."""
+    def _open_tickets_item(self, level: Level) -> Item:
+        """Return the row with the number of open tickets. Resolved ones are counted separately, if there is space."""
         ongoing = [row for row in self.rows if row.is_ongoing]
         resolved = sum(row.is_resolved for row in ongoing)
         count = len(ongoing) - resolved
@@ -288,51 +323,43 @@ class HomeScreen:
             }
         return item(target, title)
 
-    def _merge(self, level: Level) -> list[Item]:
+    def _merge_items(self, level: Level) -> list[Item]:
         if self.merge is None or level is Level.HIDDEN:
             return []
         return [merge_item(self.merge, with_hint=level is Level.NORMAL)]
 
-    def _sync(self, levels: Levels) -> list[Item]:
-        """Return the sync status, with the counts of sections that are hidden."""
+    def _sync_items(self, levels: Levels) -> list[Item]:
+        """Return an item with the sync status. A click leads to the sync page."""
         status = self.status
         if status is None:
             return []
         if self.is_merged_away or status.failed or status.files.failed:
-            # "Sync on" would contradict the failure in the first line of the screen.
+            # "Sync on" would contradict the failure at the top of the screen.
             title = _("Sync status")
         elif status.on:
             title = _("Sync on")
         else:
             title = _("Sync paused")
         facts = [] if levels["sync"] is Level.HIDDEN else self._sync_facts(status, levels)
-        if self.news is not None and not facts and levels["checked"] is Level.NORMAL:
+        if self.news is not None and not facts and levels["checked_at"] is Level.NORMAL:
             facts = [checked_text(self.news)]
-        first, rest = "".join(facts[:1]), ", ".join(facts[1:])
-        if levels["sync"] is not Level.NORMAL:
-            first, rest = ", ".join(facts), ""
-        return [item(SYNC, title, capitalized(first), capitalized(rest))]
+        if levels["sync"] is Level.NORMAL:
+            # The most important fact gets a line of its own.
+            lines = ["".join(facts[:1]), ", ".join(facts[1:])]
+        else:
+            lines = [", ".join(facts), ""]
+        return [item(SYNC, title, *map(capitalized, lines))]
 
     def _sync_facts(self, status: SyncStatus, levels: Levels) -> list[str]:
-        """Return what needs attention, most important first, and the counts of sections that are hidden."""
-        facts = []
-        if levels["sync"] < Level.MINIMUM:
-            closed = [row.ref for row in self.rows if row.is_linked and row.status in self.closed_states]
-            if closed and not self._closed(levels["closed"]):
-                text = ngettext(
-                    "%(tickets)s is closed: new messages may not be noticed there",
-                    "%(tickets)s are closed: new messages may not be noticed there",
-                    len(closed),
-                )
-                facts.append(text % {"tickets": ", ".join(closed[:MAX_CLOSED])})
-            facts += _problem_texts(status)
-            if self.news is not None and self.news.problem:
-                facts.append(checked_text(self.news))
-        if status.failed and levels["failure"] is Level.HIDDEN:
+        """Return texts about what needs attention, most important first. Sections that are hidden are summed up."""
+        is_failure_hidden = levels["failure"] is Level.HIDDEN
+        is_left_out_hidden = levels["left_out"] is Level.HIDDEN
+        facts = self._sync_problems(status, levels) if levels["sync"] < Level.MINIMUM else []
+        if status.failed and is_failure_hidden:
             facts.append(_("%(count)d could not be copied") % {"count": status.failed})
-        if status.files.waiting or (status.files.failed and levels["failure"] is Level.HIDDEN):
+        if status.files.waiting or (status.files.failed and is_failure_hidden):
             facts.append(files_text(status.files))
-        if status.left_out and status.on and levels["left_out"] is Level.HIDDEN:
+        if status.left_out and status.on and is_left_out_hidden:
             text = ngettext("%(count)d left out", "%(count)d left out", status.left_out)
             facts.append(text % {"count": status.left_out})
         if status.left_out and not status.on:
@@ -340,22 +367,50 @@ class HomeScreen:
             facts.append(text % {"count": status.left_out})
         return facts
 
-    def _failed(self, level: Level) -> list[Component]:
-        """Return the reason why messages could not be copied, and buttons to solve it, for the top of the screen."""
-        if self.status is None or not (self.status.failed or self.status.files.failed):
+    def _sync_problems(self, status: SyncStatus, levels: Levels) -> list[str]:
+        """Return texts about closed tickets, paused and waiting messages, and failed checks of iTop."""
+        texts = []
+        closed = [row.ref for row in self.rows if row.is_linked and row.status in self.closed_states]
+        is_in_closed_section = bool(self._all_closed_warning(levels["all_closed"]))
+        if closed and not is_in_closed_section:
+            text = ngettext(
+                "%(tickets)s is closed: new messages may not be noticed there",
+                "%(tickets)s are closed: new messages may not be noticed there",
+                len(closed),
+            )
+            texts.append(text % {"tickets": ", ".join(closed[:MAX_CLOSED_REFS])})
+        if not status.on:
+            texts.append(_("new messages are not copied"))
+        if status.paused:
+            text = ngettext("paused for %(count)d ticket", "paused for %(count)d tickets", len(status.paused))
+            texts.append(text % {"count": len(status.paused)})
+        if status.waiting:
+            texts.append(_("%(count)d waiting") % {"count": status.waiting})
+        if self.news is not None and self.news.problem:
+            texts.append(checked_text(self.news))
+        return texts
+
+    def _failure_section(self, level: Level) -> list[Component]:
+        """Return texts about messages and files that could not be copied, and buttons that may help.
+
+        If only another ticket can take a message, Find a ticket is the more important button.
+        """
+        status = self.status
+        if status is None or not (status.failed or status.files.failed):
             return []
-        length = MAX_REASON_LENGTHS[level]
-        texts = [failed_text(self.status, length)] if self.status.failed else []
-        if self.status.files.failed:
-            texts.append(failed_files_text(self.status.files, length))
+        max_reason_length = MAX_REASON_LENGTHS[level]
+        texts = [failed_text(status, max_reason_length)] if status.failed else []
+        if status.files.failed:
+            texts.append(failed_files_text(status.files, max_reason_length))
         components: list[Component] = [Text(text=text, style="error", bottom_margin="none") for text in texts]
-        if self.status.needs_other_ticket:
+        if status.needs_other_ticket:
             components.append(find_button())
-        if level is Level.NORMAL or not self.status.needs_other_ticket:
-            components += failed_buttons(self.status)
+        if level is Level.NORMAL or not status.needs_other_ticket:
+            components += failed_buttons(status)
         return components
 
-    def _left_out(self, level: Level) -> list[Component]:
+    def _left_out_question(self, level: Level) -> list[Component]:
+        """Return the question what to do with messages that were left out during a pause, once it has ended."""
         if self.status is None or level is Level.HIDDEN:
             return []
         buttons = left_out_buttons(self.status)
@@ -363,15 +418,16 @@ class HomeScreen:
             return []
         return [Text(text=left_out_text(self.status.left_out), bottom_margin="none"), *buttons]
 
-    def _switch(self, levels: Levels) -> list[Component]:
-        """Return the button Pause or Resume. The sync page has both, so they may be left out."""
+    def _pause_or_resume_button(self, levels: Levels) -> list[Component]:
+        """Return the button Pause sync or Resume sync. It may be left out, because the sync page has it, too."""
         if self.status is None or self.is_merged_away:
             return []
-        level = levels["switch"] if self.status.on else levels["resume"]
+        level = levels["pause_button"] if self.status.on else levels["resume_button"]
         return [switch_buttons(self.status)[0]] if level is Level.NORMAL else []
 
 
 def _shorten_name(name: str, level: Level) -> str:
+    """Return the name in at most two lines at Level.NORMAL, otherwise in one."""
     if level is Level.NORMAL:
         return shorten(name, MAX_NAME_LENGTH)
     return shorten_to_line(name, LINE_WIDTH)
@@ -391,16 +447,3 @@ def _match_text(person: Person) -> str:
             return _("chosen by %(teammate)s") % {"teammate": teammate}
         case _:
             return _("matched by e-mail")
-
-
-def _problem_texts(status: SyncStatus) -> list[str]:
-    """Return texts about paused and waiting messages, most important first."""
-    facts = []
-    if not status.on:
-        facts.append(_("new messages are not copied"))
-    if status.paused:
-        text = ngettext("paused for %(count)d ticket", "paused for %(count)d tickets", len(status.paused))
-        facts.append(text % {"count": len(status.paused)})
-    if status.waiting:
-        facts.append(_("%(count)d waiting") % {"count": status.waiting})
-    return facts

@@ -1,4 +1,4 @@
-"""Link a ticket: the question whether to copy the messages so far, and the result."""
+"""Link a ticket to the conversation: questions to the teammate, and the result."""
 
 import structlog
 from django.utils.translation import gettext as _
@@ -41,37 +41,42 @@ from .ticket import conversation_links
 
 log = structlog.get_logger(__name__)
 
-# The teammate's answer, as the third argument of the click. ASK displays the question.
+# The third argument of the click is the teammate's answer to the question what to copy. ASK displays the question.
 ASK, COPY, FROM_NOW_ON = "ask", "copy", "from-now-on"
-# The fourth argument: the teammate knows that the ticket is of another organization.
+# The fourth argument: the teammate has confirmed that the ticket of another organization should be linked.
 CONFIRMED = "other-organization"
 
 
 def link_screen(context: PanelContext, click: Click) -> Canvas:
-    """Link the ticket. Ask first if it is of another organization, or if there is something to decide."""
+    """Handle `link:<class>:<id>[:<answer>[:<confirmation>]]`: link the ticket, or return a question first.
+
+    A warning comes first if the ticket belongs to another organization. A question comes first if there are messages
+    that can be copied, or if the ticket is linked to other conversations.
+    """
     ticket_class, ticket_id = click.argument(0), click.number(1)
     answer, is_confirmed = click.argument(2), _is_confirmed(click)
     if answer not in (COPY, FROM_NOW_ON):
         preview = preview_link(context, ticket_class, ticket_id)
-        if preview.row.is_of_other_organization and not preview.row.is_linked and not is_confirmed:
-            return _other_organization(context, preview.row)
-        others = find_other_conversations(context, ticket_class, ticket_id)
-        has_messages = preview.backfill is None or preview.backfill.entries
-        if not preview.row.is_linked and (others or has_messages):
-            return _question(context, preview, others, click)
+        is_linked = preview.row.is_linked
+        if preview.row.is_of_other_organization and not is_linked and not is_confirmed:
+            return _other_organization_warning(context, preview.row)
+        other_conversations = find_other_conversations(context, ticket_class, ticket_id)
+        may_have_messages = preview.backfill is None or bool(preview.backfill.entries)
+        if not is_linked and (other_conversations or may_have_messages):
+            return _question(context, preview, other_conversations, click)
         answer = FROM_NOW_ON
     try:
         result = link_ticket(context, ticket_class, ticket_id, copy=answer == COPY, is_confirmed=is_confirmed)
     except OtherOrganizationError:
-        return _other_organization(context, preview_link(context, ticket_class, ticket_id).row)
+        return _other_organization_warning(context, preview_link(context, ticket_class, ticket_id).row)
     except (IntercomError, SecretDecryptionError) as error:
         log.warning("panel.backfill_failed", error=type(error).__name__, message=str(error)[:200])
-        return _no_conversation(error, click)
+        return _conversation_not_readable(error, click)
     return _result(context, result)
 
 
-def _other_organization(context: PanelContext, row: TicketRow) -> Canvas:
-    """Say who could read the messages, before a ticket of another organization is linked."""
+def _other_organization_warning(context: PanelContext, row: TicketRow) -> Canvas:
+    """Return the screen that says whose ticket it is, and who could read the messages after it is linked."""
     person = find_person(context)
     names = {
         "ticket": escape_markdown(row.ref),
@@ -98,17 +103,18 @@ def _other_organization(context: PanelContext, row: TicketRow) -> Canvas:
 
 
 def _question(
-    context: PanelContext, preview: LinkPreview, others: tuple[Conversation, ...], click: Click
+    context: PanelContext, preview: LinkPreview, other_conversations: tuple[Conversation, ...], click: Click
 ) -> Canvas:
+    """Return the screen that asks whether to copy the messages so far."""
     row = preview.row
     new_messages = paused_text() if preview.is_paused else all_tickets_text(context, row.ref)
     return screen(
         _("Link %(ticket)s") % {"ticket": escape_markdown(row.ref)},
         muted(owner_text(row)) if row.caller else None,
-        _other_conversations(context, others),
+        _other_conversations(context, other_conversations),
         muted(new_messages) if new_messages else None,
-        _copy_choice(context.workspace, preview, click, has_text=bool(new_messages)),
-        button(_link_target(click, FROM_NOW_ON), _("Link from now on")),
+        _copy_choice(context.workspace, preview, click, has_text_about_new_messages=bool(new_messages)),
+        button(_answer_click(click, FROM_NOW_ON), _("Link from now on")),
         back_button(click_id("ticket", row.ticket_class, row.id)),
     )
 
@@ -117,8 +123,8 @@ def _is_confirmed(click: Click) -> bool:
     return click.argument(3) == CONFIRMED
 
 
-def _link_target(click: Click, answer: str) -> str:
-    """Return the click with this answer."""
+def _answer_click(click: Click, answer: str) -> str:
+    """Return the click that links the ticket with this answer. It repeats the confirmation, if `click` has one."""
     confirmed = [CONFIRMED] if _is_confirmed(click) else []
     return click_id("link", click.argument(0), click.number(1), answer, *confirmed)
 
@@ -135,8 +141,12 @@ def _other_conversations(context: PanelContext, others: tuple[Conversation, ...]
 
 
 def _copy_choice(
-    workspace: Workspace, preview: LinkPreview, click: Click, *, has_text: bool
+    workspace: Workspace, preview: LinkPreview, click: Click, *, has_text_about_new_messages: bool
 ) -> list[Component]:
+    """Return texts about the messages and files that can be copied, and the button that copies them.
+
+    Return nothing if there are no messages. `preview.backfill` is None if Intercom did not return the conversation.
+    """
     components: list[Component]
     if preview.backfill is None:
         components = [
@@ -153,12 +163,13 @@ def _copy_choice(
     else:
         return []
     components += copied_files_texts(workspace, files)
-    if not has_text:
+    if not has_text_about_new_messages:
         components.append(muted(_("New messages will be added automatically in both cases.")))
-    return [*components, button(_link_target(click, COPY), label)]
+    return [*components, button(_answer_click(click, COPY), label)]
 
 
 def _backfill_texts(backfill: Backfill) -> list[str]:
+    """Return how many messages and notes can be copied, and how many are left out because the log would be full."""
     public, private = backfill.count(Log.PUBLIC), backfill.count(Log.PRIVATE)
     messages = ngettext(
         "%(count)d message for the public log", "%(count)d messages for the public log", public
@@ -188,33 +199,35 @@ def _copy_label(backfill: Backfill) -> str:
 
 
 def _result(context: PanelContext, result: LinkResult) -> Canvas:
-    ref = escape_markdown(result.ticket.ref)
     title = _("%(ticket)s linked") if result.is_new else _("%(ticket)s was already linked")
-    if result.is_paused:
-        text = paused_text()
-    elif all_tickets := all_tickets_text(context):
-        text = all_tickets
-    elif result.copied:
-        text = _("New messages will be added automatically.")
-    else:
-        text = _("From now on, new messages of this conversation will be copied to the ticket's log.")
+    texts = []
     if result.copied:
-        copied = ngettext(
+        text = ngettext(
             "%(count)d message of this conversation is being copied to the ticket's logs.",
             "%(count)d messages of this conversation are being copied to the ticket's logs.",
             result.copied,
         )
-        text = f"{copied % {'count': result.copied}} {text}"
+        texts.append(text % {"count": result.copied})
+    if result.is_paused:
+        texts.append(paused_text())
+    elif all_tickets := all_tickets_text(context):
+        texts.append(all_tickets)
+    elif result.copied:
+        texts.append(_("New messages will be added automatically."))
+    else:
+        text = _("From now on, new messages of this conversation will be copied to the ticket's log.")
+        texts.append(text)
     return screen(
-        title % {"ticket": ref},
-        paragraph(text),
+        title % {"ticket": escape_markdown(result.ticket.ref)},
+        paragraph(" ".join(texts)),
         ticket_button(result.ticket),
         home_button(),
         stored=BackLink().to_stored(),
     )
 
 
-def _no_conversation(error: IntercomError | SecretDecryptionError, click: Click) -> Canvas:
+def _conversation_not_readable(error: IntercomError | SecretDecryptionError, click: Click) -> Canvas:
+    """Return the screen that says that nothing was linked, because Intercom did not return the conversation."""
     needs_admin = isinstance(error, SecretDecryptionError) or error.code == ReasonCode.INTERCOM_TOKEN_REFUSED
     if needs_admin:
         text = _(
@@ -229,7 +242,7 @@ def _no_conversation(error: IntercomError | SecretDecryptionError, click: Click)
     return screen(
         _("Intercom did not return the conversation"),
         muted(text),
-        retry_button(_link_target(click, COPY)),
-        button(_link_target(click, FROM_NOW_ON), _("Link from now on")),
+        retry_button(_answer_click(click, COPY)),
+        button(_answer_click(click, FROM_NOW_ON), _("Link from now on")),
         back_button(click_id("ticket", click.argument(0), click.number(1))),
     )

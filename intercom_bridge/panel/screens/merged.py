@@ -1,4 +1,4 @@
-"""A merged conversation: move its links to the surviving conversation."""
+"""Move ticket links after two conversations were merged, from the merged one to the surviving one."""
 
 import structlog
 from django.utils.translation import gettext as _
@@ -22,8 +22,8 @@ from .parts import back_button, button, error_text, home_button, item, muted, pa
 
 log = structlog.get_logger(__name__)
 
-# The text comes back under the id of its field.
-FIELD = click_id("move-away")
+# The field for the other conversation, and also the click of its button.
+TARGET_FIELD = click_id("move-away")
 
 
 def merge_item(merge: Merge, *, with_hint: bool = True) -> Item:
@@ -32,12 +32,15 @@ def merge_item(merge: Merge, *, with_hint: bool = True) -> Item:
 
 
 def merge_screen(context: PanelContext, problem: str = "", target: str = "") -> Canvas:
-    """Return the screen that moves links after a merge. `target` fills the field with the rejected input."""
+    """Return the screen that moves links after a merge, in the merged or in the surviving conversation.
+
+    If the other conversation was not accepted, `problem` says why, and `target` is what was entered.
+    """
     merge = find_merge(context)
     if merge is None:
-        nothing = muted(_("There are no links to move."))
+        no_links = muted(_("There are no links to move."))
         error = [error_text(problem)] if problem else []
-        return Canvas(components=(nothing, *error, back_button(HOME)))
+        return Canvas(components=(no_links, *error, back_button(HOME)))
     return screen(
         _title(merge),
         _target_field(problem, target) if merge.away else _sources(merge.sources),
@@ -52,7 +55,7 @@ def _target_field(problem: str, target: str) -> tuple[Component, ...]:
         "conversation and move the linked tickets there, or enter its ID or URL here."
     )
     field = Input(
-        id=FIELD,
+        id=TARGET_FIELD,
         label=_("ID or URL of the other conversation"),
         value=target,
         save_state="failed" if problem else "",
@@ -62,6 +65,7 @@ def _target_field(problem: str, target: str) -> tuple[Component, ...]:
 
 
 def _sources(sources: tuple[Conversation, ...]) -> list[Component]:
+    """Return the conversations that may have been merged into this one, each with a button that moves its links."""
     components: list[Component] = []
     if len(sources) > 1:
         text = _(
@@ -75,28 +79,29 @@ def _sources(sources: tuple[Conversation, ...]) -> list[Component]:
 
 
 def links_moved_here(context: PanelContext, source_pk: int) -> Canvas:
+    """Move the links of a merged conversation to this one, and return the result. `source_pk` is its primary key."""
     try:
         tickets = move_links_here(context, source_pk)
     except NotMergedError:
         return merge_screen(context)
-    return _moved(tickets, _("They are now linked to this conversation."))
+    return _moved(tickets, _("The tickets are now linked to this conversation."))
 
 
 def links_moved_away(context: PanelContext, target: str) -> Canvas:
+    """Move the links of this merged conversation to the one whose ID or URL is `target`, and return the result."""
     if not target:
-        return merge_screen(
-            context, _("Enter the ID of the other conversation, or paste its URL from the browser.")
-        )
+        problem = _("Enter the ID of the other conversation, or paste its URL from the browser.")
+        return merge_screen(context, problem)
     try:
         tickets = move_links_away(context, target)
     except NotMergedError:
-        problem = _("This conversation was not merged into that one. Nothing was changed.")
+        problem = _("This conversation was not merged into the one that you entered. Nothing was changed.")
         return merge_screen(context, problem, target)
     except (IntercomError, SecretDecryptionError) as error:
         log.warning("panel.merge_not_confirmed", error=type(error).__name__, message=str(error)[:200])
         problem = _("Intercom is not responding. Nothing was changed. Please try again.")
         return merge_screen(context, problem, target)
-    return _moved(tickets, _("They are now linked to the other conversation."))
+    return _moved(tickets, _("The tickets are now linked to the other conversation."))
 
 
 def _title(merge: Merge) -> str:
@@ -118,5 +123,7 @@ def _source(source: Conversation) -> tuple[Component, ...]:
 def _moved(tickets: list[Ticket], result: str) -> Canvas:
     refs = ", ".join(ticket.ref for ticket in tickets)
     title = _("Moved: %(tickets)s") % {"tickets": escape_markdown(refs)}
-    text = _("All messages after the merge are copied. Waiting messages will still be copied.")
+    text = _(
+        "Messages that arrived after the merge are copied, too. Messages that are still waiting will also be copied."
+    )
     return screen(title, paragraph(f"{result} {text}"), home_button())

@@ -1,11 +1,11 @@
-"""The latest changes of the linked tickets in iTop, and which of them were sent to the customer."""
+"""The screen "News from iTop": the latest changes of the linked tickets, and which were sent to the customer."""
 
 from django.utils.translation import gettext as _
 
 from intercom_bridge.intercom.text import cut
-from intercom_bridge.models import EventKind, TicketEvent
+from intercom_bridge.models import EventKind, Ticket, TicketEvent
 from intercom_bridge.panel.click import HOME, NEWS, SYNC, BackLink, click_id
-from intercom_bridge.panel.components import Canvas, Component, List, Text, escape_markdown, shorten
+from intercom_bridge.panel.components import Canvas, Component, Item, List, Text, escape_markdown, shorten
 from intercom_bridge.tickets.answers import Answer, entry_of, find_sent, find_solution, visible_text
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.news import News, get_news, happened_at, list_events, names_of_files
@@ -29,7 +29,7 @@ MAX_NAME_LENGTH = 40
 
 
 def news_screen(context: PanelContext) -> Canvas:
-    """Show the latest changes, each with a way to send it to the customer, or the message that was sent."""
+    """Return the latest changes. Below a change is the button that sends it to the customer, or the sent message."""
     news, events = get_news(context), list_events(context)
     answers = _answers(context, events)
     sent = find_sent(context, answers.values())
@@ -40,35 +40,32 @@ def news_screen(context: PanelContext) -> Canvas:
         if answer := answers.get(event.pk):
             below = send_components(context, answer, sent.get(answer.once_key))
         elif event.message is not None and not event.message.is_note:
-            # A rule's reply about what cannot be sent from here, like the solution of a reopened ticket.
+            # A rule sent this automatically, and it can no longer be sent from here. Example: the solution of a ticket
+            # that was reopened since.
             below = status_components(context, event.message)
         components += [_event_text(context, event, files.get(event.pk, []), is_last=not below), *below]
-    tickets = {event.ticket: None for event in events}
+    if news and not components:
+        components.append(muted(_("Nothing has changed in iTop since the tickets were linked.")))
+    ticket_items = [_ticket_item(ticket) for ticket in dict.fromkeys(event.ticket for event in events)]
     return screen(
         _("News from iTop"),
         muted(checked_text(news)) if news else muted(_("No ticket is linked to this conversation.")),
         posting_stopped(news),
-        components
-        or (muted(_("Nothing has changed in iTop since the tickets were linked.")) if news else None),
-        List(
-            items=tuple(
-                item(
-                    click_id("ticket", ticket.ticket_class, ticket.object_id),
-                    _("View %(ticket)s") % {"ticket": shorten(ticket.ref, MAX_NAME_LENGTH)},
-                )
-                for ticket in tickets
-            )
-        )
-        if tickets
-        else None,
+        components,
+        List(items=tuple(ticket_items)) if ticket_items else None,
         link_button(SYNC, _("Sync status")) if news else None,
         back_button(HOME),
         stored=BackLink(target=NEWS).to_stored(),
     )
 
 
+def _ticket_item(ticket: Ticket) -> Item:
+    title = _("View %(ticket)s") % {"ticket": shorten(ticket.ref, MAX_NAME_LENGTH)}
+    return item(click_id("ticket", ticket.ticket_class, ticket.object_id), title)
+
+
 def event_title(event: TicketEvent) -> str:
-    """Return what happened in a few words."""
+    """Return in a few words what has changed in iTop."""
     author, after = (shorten(name, MAX_NAME_LENGTH) for name in (event.author_name, event.after))
     titles = {
         EventKind.PUBLIC_ENTRY: _("%(author)s answered") if author else _("An agent answered"),
@@ -101,7 +98,10 @@ def checked_text(news: News) -> str:
 
 
 def posting_stopped(news: News | None) -> tuple[Component, ...]:
-    """Return the notice that posting was stopped, and the button that resumes it; nothing if it goes on."""
+    """Return the notice that the bridge has stopped posting in this conversation, and the button Resume posting.
+
+    Return nothing if it has not stopped.
+    """
     if news is None or not news.is_stopped:
         return ()
     text = _("Changes in iTop are no longer posted here: there were too many in a few minutes.")
@@ -112,25 +112,32 @@ def posting_stopped(news: News | None) -> tuple[Component, ...]:
 
 
 def _answers(context: PanelContext, events: list[TicketEvent]) -> dict[int, Answer]:
-    """Return what can be sent to the customer, by the event below which it is offered."""
-    answers = {event.pk: answer for event in events if (answer := entry_of(context, event))}
-    resolved: set[int] = set()
+    """Return the agents' entries and solutions that can be sent to the customer, by the primary key of their event.
+
+    `events` are sorted, newest first.
+    """
+    answers: dict[int, Answer] = {}
+    resolved_tickets: set[int] = set()
     for event in events:
-        # Only the newest: earlier ones were reopened.
-        if event.kind == EventKind.RESOLVED and event.ticket_id not in resolved:
-            resolved.add(event.ticket_id)
+        if entry := entry_of(context, event):
+            answers[event.pk] = entry
+        # Only the newest solution of a ticket can be sent. After an earlier one, the ticket was reopened.
+        elif event.kind == EventKind.RESOLVED and event.ticket_id not in resolved_tickets:
+            resolved_tickets.add(event.ticket_id)
             if event.content and (solution := find_solution(context, event.ticket_id)):
                 answers[event.pk] = solution
     return answers
 
 
-def _event_text(context: PanelContext, event: TicketEvent, files: list[str], *, is_last: bool) -> Text:
+def _event_text(context: PanelContext, event: TicketEvent, file_names: list[str], *, is_last: bool) -> Text:
+    """Return a text about one change in iTop. `is_last`: nothing that belongs to the change follows below."""
     when = format_time(happened_at(context, event))
     facts = join_facts(safe_name(event.ticket.ref), when)
     lines = [f"**{escape_markdown(event_title(event))}**", escape_markdown(facts)]
-    content = "\n".join(filter(None, (line.strip() for line in visible_text(event).splitlines())))
+    content_lines = (line.strip() for line in visible_text(event).splitlines())
+    content = "\n".join(line for line in content_lines if line)
     if content:
         lines.append(escape_markdown(cut(content, MAX_CONTENT_LENGTH)))
-    if files:
-        lines.append(f"{_('Files')}: {some_names(files, len(files))}")
+    if file_names:
+        lines.append(f"{_('Files')}: {some_names(file_names, len(file_names))}")
     return Text(text="\n".join(lines), bottom_margin="" if is_last else "none")

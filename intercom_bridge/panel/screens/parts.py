@@ -1,6 +1,7 @@
 """Components and texts that several screens use."""
 
 import datetime as dt
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,7 +38,7 @@ MAX_NAMED_TICKETS = 5
 MAX_NAMED_FILES = 3
 MAX_FILE_NAME_LENGTH = 40
 
-# Short, and never all digits: 11/12 is another day on the other side of the ocean.
+# Short formats with the month as a word: Americans and Europeans read 11/12 as different days.
 _DATE_FORMATS = {"en": "j M Y H:i", "fr": "j N Y à H:i", "de": "j. N Y, H:i", "es": "j b Y, H:i"}
 
 _ITOP_DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
@@ -46,18 +47,21 @@ T = TypeVar("T")
 
 
 def format_time(when: dt.datetime) -> str:
-    """Return an absolute date, as Intercom's guidelines demand: the panel cannot refresh itself."""
+    """Return date and time as text, in the zone of `when`.
+
+    Intercom's guidelines demand an absolute time, because the panel cannot refresh "5 minutes ago".
+    """
     return date_format(when, _DATE_FORMATS.get(get_language() or "", _DATE_FORMATS["en"]))
 
 
-def by_whom(context: PanelContext, name: str, when: dt.datetime) -> dict[str, str]:
-    """Return `teammate` and `moment` for a text about what a teammate has done."""
+def by_whom(context: PanelContext, teammate_name: str, when: dt.datetime) -> dict[str, str]:
+    """Return the placeholders `teammate` and `moment` of a text that says who did something, and when."""
     moment = format_time(timezone.localtime(when, context.workspace.zone))
-    return {"teammate": safe_name(name) or _("A teammate"), "moment": moment}
+    return {"teammate": safe_name(teammate_name) or _("A teammate"), "moment": moment}
 
 
 def format_value(value: str, itop_zone: dt.tzinfo, zone: dt.tzinfo) -> str:
-    """Return an attribute's value for people: iTop's dates in the workspace's time zone, HTML as text."""
+    """Return a value from iTop as people read it: a time in `zone` instead of iTop's zone, HTML as plain text."""
     if _ITOP_DATE.fullmatch(value):
         local = dt.datetime.strptime(value, "%Y-%m-%d %H:%M:%S").replace(tzinfo=itop_zone)
         return format_time(local.astimezone(zone))
@@ -67,7 +71,7 @@ def format_value(value: str, itop_zone: dt.tzinfo, zone: dt.tzinfo) -> str:
 def screen(
     title: str | Text, *parts: Component | Iterable[Component] | None, stored: Mapping[str, Any] = {}
 ) -> Canvas:
-    """Return a titled canvas. A part is a component, several of them, or none."""
+    """Return a canvas with a title. A part is a component, several components, or None, which is left out."""
     components: list[Component] = [title if isinstance(title, Text) else Text(text=title, style="header")]
     for part in parts:
         if isinstance(part, Component):
@@ -95,7 +99,7 @@ def error_text(text: str) -> Text:
 
 
 def item(target: str, title: str, subtitle: str = "", tertiary_text: str = "") -> Item:
-    """Return an item of a list that leads to `target`."""
+    """Return an item of a list that can be clicked. `target` is the click, as returned by `click_id`."""
     return Item(id=target, title=title, subtitle=subtitle, tertiary_text=tertiary_text, action=Submit())
 
 
@@ -105,30 +109,33 @@ def join_facts(*facts: str) -> str:
 
 
 def capitalized(text: str) -> str:
-    """Return the text with a capital, unless it begins with a name such as iTop."""
-    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
+    """Return the text with a capital first letter, unless it begins with a name such as iTop."""
+    begins_with_name = text[1:2].isupper()
+    return text if begins_with_name else text[:1].upper() + text[1:]
 
 
 def safe_name(name: str, limit: int = 80) -> str:
-    """Return a name from outside for a `Text`: short, and displayed as it is."""
+    """Return a text that people wrote, cut to `limit` characters and escaped for a `Text`."""
     return escape_markdown(shorten(name, limit))
 
 
 def owner_text(row: TicketRow) -> str:
-    """Return who a ticket belongs to: caller and organization, for a `Text`."""
+    """Return the ticket's caller and organization, as Markdown for a `Text`."""
     return join_facts(safe_name(row.caller), safe_name(row.organization))
 
 
 def unverified_text(context: PanelContext, person: Person) -> str:
-    """Return why it is not certain that the contact is this person, or "" if it is verified.
+    """Return the warning that the contact may not be this person, or "" if the contact is verified.
 
-    Anybody can type an e-mail address into the Messenger. An address therefore verifies only a logged-in user whose
-    name is the person's. In a workspace whose `verification` is ITOP, only a sign-in to iTop verifies a contact.
+    Anybody can type an e-mail address into the Messenger. A match by e-mail therefore counts as verified only for a
+    logged-in user who has the person's name. If the workspace's `verification` is ITOP, a contact is verified only by a
+    sign-in to iTop. A teammate's choice is always trusted.
     """
     contact = context.request.contact
     name = safe_name(contact.name) or _("somebody")
     if person.how in (PersonMatch.How.CHOSEN, PersonMatch.How.ITOP):
         return ""
+    # Intercom calls a visitor who has not logged in a lead.
     if contact.role == "lead":
         return _("Not verified: %(name)s, a visitor, gave this e-mail address.") % {"name": name}
     if person.how == PersonMatch.How.EMAIL and not _names_match(contact.name, person.name):
@@ -139,15 +146,16 @@ def unverified_text(context: PanelContext, person: Person) -> str:
 
 
 def _names_match(name: str, other: str) -> bool:
-    """Return whether one name contains the words of the other, in any order; initials do not count."""
-    words, others = _words(name), _words(other)
-    return words <= others or others <= words
+    """Return whether one name contains all words of the other, in any order. Case, accents and initials are ignored."""
+    words, other_words = _words(name), _words(other)
+    return words <= other_words or other_words <= words
 
 
 def _words(name: str) -> set[str]:
-    """Return the words of a name, without case, accents and initials."""
-    plain = unicodedata.normalize("NFKD", name[:200]).casefold()
-    return set(re.findall(r"\w{2,}", "".join(char for char in plain if not unicodedata.combining(char))))
+    """Return the words of at least two letters, casefolded and without accents."""
+    decomposed = unicodedata.normalize("NFKD", name[:200]).casefold()
+    plain = "".join(char for char in decomposed if not unicodedata.combining(char))
+    return set(re.findall(r"\w{2,}", plain))
 
 
 def button(target: str, label: str) -> Button:
@@ -163,7 +171,7 @@ def link_button(target: str, label: str) -> Button:
 
 
 def open_in_itop_button(context: PanelContext, url: str) -> Button | None:
-    """Return a button to iTop's backoffice if the profile shows it."""
+    """Return the button to the ticket in iTop's backoffice, or None if the profile does not show it."""
     if not context.profile.show_open_in_backoffice_button:
         return None
     return Button(id="open-in-itop", label=_("Open in iTop"), action=OpenUrl(url))
@@ -182,13 +190,16 @@ def home_button() -> Button:
 
 
 def done_button(context: PanelContext) -> Button:
-    """Lead home, or back to a form that is being filled in."""
+    """Return the button to the first screen, or to the create form if the teammate came from there."""
     back = BackLink.parse(context.request.stored_data)
     return form_button() if back.target == FORM else home_button()
 
 
 def no_message_button(context: PanelContext) -> Button | None:
-    """Return a button that creates a ticket without a message to the customer, or None if none is sent anyway."""
+    """Return the button that creates the ticket without a message to the customer.
+
+    Return None if the bridge sends no message anyway.
+    """
     if not context.workspace.announce_tickets or not context.request.admin.id:
         return None
     return link_button(click_id("form", "submit", "quiet"), _("Create without a message to the customer"))
@@ -211,7 +222,10 @@ def paused_text() -> str:
 
 
 def all_tickets_text(context: PanelContext, ref: str = "") -> str:
-    """Return a sentence about the tickets that get new messages, "" for a single one. `ref` may be linked next."""
+    """Return a sentence that names the tickets to which new messages will be copied, or "" if it is only one.
+
+    `ref` is the reference of a ticket that may be linked next. It is included.
+    """
     refs = [link.ticket.ref for link in find_links(context).values() if link.sync_on]
     if ref and ref not in refs:
         refs.append(ref)
@@ -227,8 +241,11 @@ def all_tickets_text(context: PanelContext, ref: str = "") -> str:
 
 
 def page_of(rows: Sequence[T], page: int) -> tuple[Sequence[T], int, int]:
-    """Return the rows of a page, its number within the possible ones, and the number of pages."""
-    pages = max(1, -(-len(rows) // PAGE_SIZE))
+    """Return the rows of a page, its number, and the number of pages.
+
+    Pages are counted from 1. If there is no such page, return the nearest one.
+    """
+    pages = max(1, math.ceil(len(rows) / PAGE_SIZE))
     page = min(max(page, 1), pages)
     return rows[(page - 1) * PAGE_SIZE : page * PAGE_SIZE], page, pages
 
@@ -238,31 +255,34 @@ def list_of(items: Sequence[Item], empty_text: str) -> Component:
 
 
 def page_number(page: int, pages: int) -> Text | None:
-    """Return "Page 1 of 3"; nothing if there is only one page."""
+    """Return the text "Page 1 of 3", or None if there is only one page."""
     return muted(_("Page %(page)d of %(pages)d") % {"page": page, "pages": pages}) if pages > 1 else None
 
 
 def pager(page_id: Callable[[int], str], page: int, pages: int) -> list[Component]:
-    """Return buttons to the previous and to the next page."""
+    """Return the buttons to the previous and the next page, if they exist. `page_id` returns the click to a page."""
     labels = {page - 1: _("Previous"), page + 1: _("Next")}
     return [link_button(page_id(number), label) for number, label in labels.items() if 1 <= number <= pages]
 
 
 def counted_texts(*texts: tuple[int, str]) -> list[str]:
-    """Return each text with its count filled in, without those whose count is 0."""
+    """Return the texts with their counts filled in. A text whose count is 0 is left out."""
     return [text % {"count": count} for count, text in texts if count]
 
 
 def some_names(names: Sequence[str], count: int) -> str:
-    """Return the first names of `count` files for a `Text`, and how many more there are."""
-    first = [safe_name(name, MAX_FILE_NAME_LENGTH) for name in names[:MAX_NAMED_FILES]]
-    text = ", ".join(first)
-    more = count - len(first)
+    """Return the first three names, and "and 2 more" if there are five files, as Markdown for a `Text`.
+
+    `count` is the number of files, which can be larger than the number of names.
+    """
+    first_names = [safe_name(name, MAX_FILE_NAME_LENGTH) for name in names[:MAX_NAMED_FILES]]
+    text = ", ".join(first_names)
+    more = count - len(first_names)
     return " ".join((text, _("and %(count)d more") % {"count": more})) if more else text
 
 
 def copied_files_texts(workspace: Workspace, files: FilesToCopy) -> list[Text]:
-    """Return how many files are copied with the messages, and which are too large; nothing without files."""
+    """Return texts about how many files will be copied with the messages, and which are too large."""
     texts = []
     if not files.is_count_known:
         texts.append(_("With the messages, their files are copied if iTop accepts them."))

@@ -1,4 +1,4 @@
-"""Choose who a contact is in iTop, if that is unknown or wrong. The choice is stored."""
+"""The person picker: a teammate chooses which person in iTop the contact is, if this is unknown or wrong."""
 
 from __future__ import annotations
 
@@ -38,84 +38,98 @@ from intercom_bridge.tickets.people.match import MAX_CANDIDATES, picks_of
 from intercom_bridge.tickets.people.person import Person
 
 from .errors import error_screen
-from .parts import back_button, button, format_time, item, link_button, muted, safe_name, subtitle
+from .parts import back_button, button, format_time, item, join_facts, link_button, muted, safe_name, subtitle
 
 MAX_QUERY_LENGTH = 100
 MAX_NAME_LENGTH = 60
 MAX_PREFILLED_LENGTH = 200
 SEARCH = click_id("who", "search")
-# The screens that a choice can lead to, because they only display. Others lead home.
-RESUMABLE = ("linked", "ongoing", "ticket", "create", "creation")
+# After the choice, the click that needed the person is handled again, if it has one of these verbs. They only display
+# a screen. After any other click, the choice leads to the first screen.
+RESUMABLE_VERBS = ("linked", "ongoing", "ticket", "create", "creation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PickerState:
-    """The state that the screen stores for the next click.
+    """The state that the screen keeps in `stored_data` for the next click.
 
-    `candidate_ids`: persons who match in part; `then`: the screen to display after the choice; `query`: the search
-    text; `exclude`: the person who is not the contact.
+    candidate_ids: the persons who match the contact in part.
+    click_after_choice: it is handled after the choice, and leads to the screen for which the person was needed.
+    query: the search text.
+    excluded_id: the id of the person of whom the teammate said that it is not the contact, 0 for none.
     """
 
     candidate_ids: tuple[int, ...] = ()
-    then: Click = Click("home")
+    click_after_choice: Click = Click("home")
     query: str = ""
-    exclude: int = 0
+    excluded_id: int = 0
 
     @classmethod
     def parse(cls, request: CanvasRequest) -> PickerState:
-        """Parse untrusted stored data and the search field."""
+        """Return the state from the previous screen with the text in the search field. Both are untrusted."""
         stored = request.stored_data.get("who")
         stored = stored if isinstance(stored, Mapping) else {}
-        ids = stored.get("candidates")
-        parsed = [parse_id(value) for value in ids[:MAX_CANDIDATES]] if isinstance(ids, list) else []
+        stored_ids = stored.get("candidates")
+        stored_ids = stored_ids[:MAX_CANDIDATES] if isinstance(stored_ids, list) else []
         query = request.input_values.get(SEARCH, stored.get("search"))
         return cls(
-            candidate_ids=tuple(number for number in parsed if number),
-            then=_resumable(Click.parse(clean_text(stored.get("then")))),
+            # `parse_id` returns 0 if it is not an id.
+            candidate_ids=tuple(person_id for person_id in map(parse_id, stored_ids) if person_id),
+            click_after_choice=_resumable_click(Click.parse(clean_text(stored.get("then")))),
             query=shorten(query, MAX_QUERY_LENGTH) if isinstance(query, str) else "",
-            exclude=parse_id(stored.get("not")),
+            excluded_id=parse_id(stored.get("not")),
         )
 
     def to_stored(self) -> dict[str, Any]:
+        """Return the entries for `stored_data`."""
         return {
             "who": {
                 "candidates": list(self.candidate_ids),
-                "then": str(self.then),
+                "then": str(self.click_after_choice),
                 "search": self.query,
-                "not": self.exclude,
+                "not": self.excluded_id,
             }
         }
 
 
 def unresolved_person(context: PanelContext, error: PersonNotResolvedError, click: Click) -> Canvas:
-    """Return the screen that replaces one that needed to know the person. After the choice that one is displayed."""
+    """Return the person picker instead of the clicked screen, which cannot be displayed without the person.
+
+    After the choice, the clicked screen is displayed. If the click was made in the person picker itself, this is the
+    screen that the picker has replaced.
+    """
     if not context.request.contact.id:
         return _no_contact()
-    candidate_ids, then = error.candidates, _resumable(click)
+    candidate_ids, click_after_choice = error.candidates, _resumable_click(click)
     if click.verb == "who":
         state = PickerState.parse(context.request)
-        candidate_ids, then = candidate_ids or state.candidate_ids, state.then
-    found = suggest_people(context, candidate_ids)
-    title, text = _failure(context, error)
-    # Short: each line of text on the first screen leaves space for one candidate less.
+        candidate_ids, click_after_choice = candidate_ids or state.candidate_ids, state.click_after_choice
+    candidates = suggest_people(context, candidate_ids)
+    title, text = _failure_texts(context, error)
+    # The hints are short: each further line on the first screen leaves space for one candidate less.
     hint = _("Choose or search for the person.")
-    if not found.people:
+    if not candidates.people:
         hint = _("Search for the person; your choice will be remembered.")
+    is_first_screen = click.verb in ("home", "")
     return _screen(
         context,
-        PickerState(candidate_ids=candidate_ids, then=then),
-        found,
+        PickerState(candidate_ids=candidate_ids, click_after_choice=click_after_choice),
+        candidates,
         title=title,
         text=f"{text} {hint}",
         buttons=_buttons_below_search(context, error),
-        max_height=MAX_FIRST_SCREEN_HEIGHT if click.verb in ("home", "") else 0,
+        max_height=MAX_FIRST_SCREEN_HEIGHT if is_first_screen else None,
     )
 
 
 def _buttons_below_search(context: PanelContext, error: PersonNotResolvedError) -> tuple[Component, ...]:
-    """Return the buttons below the search: create a ticket without the person, add the person in iTop, check again."""
+    """Return the buttons below the search: create a ticket without the person, add the person in iTop, check again.
+
+    A ticket can be created without the person if the workspace has a caller for unknown customers.
+    """
     components: list[Component] = []
     if can_create_for(context, error):
+        # The first screen cannot be displayed, so its links are offered here.
         if links := find_links(context):
             title = ngettext("%(count)d linked ticket", "%(count)d linked tickets", len(links))
             components.append(link_button(click_id("linked", 1), title % {"count": len(links)}))
@@ -131,72 +145,85 @@ def _buttons_below_search(context: PanelContext, error: PersonNotResolvedError) 
 
 
 def person_picker(context: PanelContext, click: Click) -> Canvas:
-    """Return the screen for `who:search`, or for `who:not:<the person who is not the contact>`."""
+    """Return the person picker, for one of these clicks.
+
+    `who` lists all candidates. `who:search` searches for the entered text. `who:not:<id>` is the button "Not this
+    person?", with the id of the person who is displayed now.
+    """
     if not context.request.contact.id:
         return _no_contact()
     state = PickerState.parse(context.request)
     query = state.query if click.argument(0) == "search" else ""
-    exclude = click.number(1) if click.argument(0) == "not" else state.exclude
+    excluded_id = click.number(1) if click.argument(0) == "not" else state.excluded_id
     if query:
-        found = search_people(context, query)
+        candidates = search_people(context, query)
     else:
-        found = suggest_people(context, state.candidate_ids, exclude=exclude)
-    texts = [_instruction(found, query)]
-    buttons = [back_button(str(state.then))]
-    if (pick := picks_of(context, exclude).first()) is not None:
-        # Opening this screen by mistake must not undo a choice.
-        texts.insert(0, _pick_text(pick))
+        candidates = suggest_people(context, state.candidate_ids, exclude=excluded_id)
+    text = _instruction(candidates, query)
+    buttons: list[Component] = [back_button(str(state.click_after_choice))]
+    # The excluded person may be an earlier choice. It is only undone if the teammate presses a button for that,
+    # because this screen can be opened by mistake.
+    if (pick := picks_of(context, excluded_id).first()) is not None:
+        text = f"{_pick_text(pick)} {text}"
         buttons.insert(0, link_button(click_id("who", "undo", pick.person_id), _("Clear this match")))
     return _screen(
         context,
-        PickerState(candidate_ids=state.candidate_ids, then=state.then, query=query, exclude=exclude),
-        found,
+        PickerState(
+            candidate_ids=state.candidate_ids,
+            click_after_choice=state.click_after_choice,
+            query=query,
+            excluded_id=excluded_id,
+        ),
+        candidates,
         title=_("Who is this?"),
-        text=" ".join(texts),
+        text=text,
         buttons=tuple(buttons),
     )
 
 
 def stored_picker(request: CanvasRequest) -> dict[str, Any]:
-    """Return the `stored_data` that Retry needs after an error on this screen."""
+    """Return the entries for `stored_data` that preserve the person picker's state; {} if there is none."""
     return PickerState.parse(request).to_stored() if request.stored_data.get("who") else {}
 
 
 def _screen(  # noqa: PLR0913 - the parts of the screen
     context: PanelContext,
     state: PickerState,
-    found: Candidates,
+    candidates: Candidates,
     *,
     title: str,
     text: str,
     buttons: tuple[Component, ...],
-    max_height: int = 0,
+    max_height: int | None = None,
 ) -> Canvas:
-    """Return as many candidates as the height allows; 0 means no limit."""
-    for count in range(len(found.people), -1, -1):
+    """Return the screen with as many candidates as `max_height` pixels allow; None means no limit."""
+    for count in range(len(candidates.people), -1, -1):
         components: list[Component] = [
             subtitle(title),
             muted(text),
-            *_candidates(found, count),
+            *_first_candidates(candidates, count),
             Input(id=SEARCH, label=_("Search by name or e-mail"), value=state.query, action=Submit()),
             *buttons,
         ]
-        if not max_height or estimated_height(components) <= max_height:
+        if max_height is None or estimated_height(components) <= max_height:
             break
     stored = state.to_stored()
-    if state.then.verb == "form":
+    if state.click_after_choice.verb == "form":
+        # The choice leads back to the create form, so its input must be kept.
         stored |= Form.parse(context).to_stored()
     return Canvas(components=tuple(components), stored_data=stored)
 
 
-def _candidates(found: Candidates, count: int) -> list[Component]:
+def _first_candidates(candidates: Candidates, count: int) -> list[Component]:
+    """Return the first `count` candidates, and a button that shows all if these are not all."""
     components: list[Component] = []
+    people = candidates.people
     if count:
-        components.append(List(items=tuple(_person_item(person) for person in found.people[:count])))
-    if count < len(found.people):
-        label = ngettext("Show %(count)d candidate", "Show all %(count)d candidates", len(found.people))
-        components.append(link_button(click_id("who"), label % {"count": len(found.people)}))
-    elif found.has_more:
+        components.append(List(items=tuple(_person_item(person) for person in people[:count])))
+    if count < len(people):
+        label = ngettext("Show %(count)d candidate", "Show all %(count)d candidates", len(people))
+        components.append(link_button(click_id("who"), label % {"count": len(people)}))
+    elif candidates.has_more:
         components.append(muted(_("There are more results. Refine your search.")))
     return components
 
@@ -206,7 +233,7 @@ def _person_item(person: Person) -> Item:
     return item(
         click_id("who", "pick", person.id),
         shorten(person.name, MAX_NAME_LENGTH) or person.email or f"Person {person.id}",
-        " · ".join(shorten(fact, MAX_NAME_LENGTH) for fact in facts if fact.strip()),
+        join_facts(*(shorten(fact, MAX_NAME_LENGTH) for fact in facts)),
     )
 
 
@@ -215,23 +242,23 @@ def _no_contact() -> Canvas:
     return error_screen(_("Who is this?"), text, stored={})
 
 
-def _instruction(found: Candidates, query: str) -> str:
-    if found.people or found.has_more:
+def _instruction(candidates: Candidates, query: str) -> str:
+    if candidates.people or candidates.has_more:
         return _("Choose the person in this conversation. The choice is remembered for this contact.")
     if query:
-        return _("No one in this workspace's scope matches.")
+        return _("No person in this workspace's scope has this name or e-mail address.")
     return _("Search for the person in this conversation. The choice is remembered for this contact.")
 
 
 def _pick_text(pick: PersonMatch) -> str:
-    return _("%(teammate)s chose %(person)s. This remains until someone else is chosen.") % {
+    return _("%(teammate)s chose %(person)s. This choice stays until someone chooses another person.") % {
         "teammate": safe_name(pick.picked_by, MAX_NAME_LENGTH) or _("A teammate"),
         "person": safe_name(pick.name, MAX_NAME_LENGTH) or _("a person without a name"),
     }
 
 
-def _failure(context: PanelContext, error: PersonNotResolvedError) -> tuple[str, str]:
-    """Return title and text."""
+def _failure_texts(context: PanelContext, error: PersonNotResolvedError) -> tuple[str, str]:
+    """Return the screen's title, and a sentence about why the bridge does not know the person."""
     email = safe_name(error.email, MAX_NAME_LENGTH * 2)
     match error.failure:
         case MatchFailure.SEVERAL:
@@ -239,7 +266,7 @@ def _failure(context: PanelContext, error: PersonNotResolvedError) -> tuple[str,
         case MatchFailure.CONTRADICTION:
             return _("Who is this?"), _("The ID and e-mail address belong to different people.")
         case MatchFailure.GONE | MatchFailure.OUTSIDE:
-            return _("Who is this?"), _invalid_pick(context, error)
+            return _("Who is this?"), _invalid_person_text(context, error)
         case MatchFailure.UNKNOWN if email:
             text = _("iTop has no person with the e-mail address %(email)s.") % {"email": email}
         case MatchFailure.UNKNOWN:
@@ -249,23 +276,25 @@ def _failure(context: PanelContext, error: PersonNotResolvedError) -> tuple[str,
     return _("Not found in iTop"), text
 
 
-def _invalid_pick(context: PanelContext, error: PersonNotResolvedError) -> str:
+def _invalid_person_text(context: PanelContext, error: PersonNotResolvedError) -> str:
+    """Return what is wrong with a person: chosen now, used in a rejected ticket, or chosen earlier by a teammate."""
+    name = safe_name(error.name, MAX_NAME_LENGTH)
     if error.failure is MatchFailure.OUTSIDE:
         return _("The chosen person is outside the scope of this workspace.")
-    if error.picked_at is None and error.name:
-        text = _("%(person)s no longer exists in iTop. No ticket was created.")
-        return text % {"person": safe_name(error.name, MAX_NAME_LENGTH)}
-    if error.picked_at is None:
-        return _("The chosen person no longer exists in iTop. Nothing was changed.")
-    return _("%(teammate)s chose %(person)s on %(moment)s, but this person no longer exists in iTop.") % {
-        "teammate": safe_name(error.picked_by, MAX_NAME_LENGTH) or _("A teammate"),
-        "person": safe_name(error.name, MAX_NAME_LENGTH),
-        "moment": format_time(timezone.localtime(error.picked_at, context.workspace.zone)),
-    }
+    if error.picked_at is not None:
+        text = _("%(teammate)s chose %(person)s on %(moment)s, but this person no longer exists in iTop.")
+        return text % {
+            "teammate": safe_name(error.picked_by, MAX_NAME_LENGTH) or _("A teammate"),
+            "person": name,
+            "moment": format_time(timezone.localtime(error.picked_at, context.workspace.zone)),
+        }
+    if error.name:
+        return _("%(person)s no longer exists in iTop. No ticket was created.") % {"person": name}
+    return _("The chosen person no longer exists in iTop. Nothing was changed.")
 
 
-def _resumable(click: Click) -> Click:
-    """Return where a choice leads: a form is displayed again, but not submitted again."""
+def _resumable_click(click: Click) -> Click:
+    """Return the click to handle after the choice. A create form is displayed again, but not submitted again."""
     if click.verb == "form":
         return Click.parse(FORM)
-    return click if click.verb in RESUMABLE else Click("home")
+    return click if click.verb in RESUMABLE_VERBS else Click("home")

@@ -1,4 +1,4 @@
-"""Send an agent's entry or a solution from iTop to the customer: the text, the result, and who has sent it before."""
+"""Send an agent's entry or a solution from iTop to the customer: the form, the result, and the status."""
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -30,17 +30,20 @@ from .parts import (
     some_names,
 )
 
-FIELD = click_id("message")
+TEXT_FIELD = click_id("message")
 MAX_SENT_LENGTH = 1500
 MAX_REASON_LENGTH = 300
 
 
 def send_form(context: PanelContext, answer: Answer, text: str | None = None, problem: str = "") -> Canvas:
-    """Return the message to the customer to be checked and edited: `text`, or what the agent wrote."""
-    whole = text_for_customer(context, answer) if text is None else text
-    value = truncate_values({FIELD: whole})[FIELD]
-    if value != whole:
-        problem = truncation_text(value)
+    """Return the form in which the teammate checks and edits the message to the customer.
+
+    `text` is what the teammate has entered so far; None means what the agent wrote. `problem` is an error of the text.
+    """
+    full_text = text_for_customer(context, answer) if text is None else text
+    shortened = truncate_values({TEXT_FIELD: full_text})[TEXT_FIELD]
+    if shortened != full_text:
+        problem = truncation_text(shortened)
     facts = [
         safe_name(answer.ticket.ref),
         _("Solution") if answer.path[0] != ENTRY else "",
@@ -51,33 +54,42 @@ def send_form(context: PanelContext, answer: Answer, text: str | None = None, pr
     return screen(
         _("Send to the customer"),
         muted(join_facts(*facts)),
-        TextArea(id=FIELD, label=_("Message to the customer"), value=value, error=bool(problem)),
+        TextArea(id=TEXT_FIELD, label=_("Message to the customer"), value=shortened, error=bool(problem)),
         error_text(problem) if problem else None,
-        _files(context, answer),
+        _file_texts(context, answer),
         muted(_("The customer gets it as a message from %(teammate)s.") % {"teammate": name}),
         primary_button(click_id("send-now", *answer.path), _("Send")),
-        back_button(_target(context, answer)),
+        back_button(_previous_screen(context, answer)),
     )
 
 
 def sent_screen(context: PanelContext, answer: Answer, message: OutgoingMessage, *, is_new: bool) -> Canvas:
-    """Return the message as the customer gets it, and who sent it if that was not this click."""
-    has_failed = message.state == OutgoingMessage.State.FAILED
-    words = escape_markdown(cut(to_text(message.body), MAX_SENT_LENGTH))
-    new_text = _("It appears in this conversation within a few seconds.")
+    """Return the screen that shows the message as the customer gets it.
+
+    is_new: the current click has sent it. Otherwise, the screen says who sent it before, or why it could not be sent.
+    """
+    text = escape_markdown(cut(to_text(message.body), MAX_SENT_LENGTH))
+    status: tuple[Component, ...]
+    if is_new:
+        title = _("Sent to the customer")
+        status = (muted(_("It appears in this conversation within a few seconds.")),)
+    else:
+        has_failed = message.state == OutgoingMessage.State.FAILED
+        title = _("Not sent") if has_failed else _("Already sent")
+        status = status_components(context, message)
     return screen(
-        _("Sent to the customer") if is_new else _("Not sent") if has_failed else _("Already sent"),
-        muted(new_text) if is_new else status_components(context, message),
-        paragraph(words) if words else None,
-        # Of an earlier message, the words name the files.
-        _files(context, answer) if is_new else None,
-        back_button(_target(context, answer)),
+        title,
+        status,
+        paragraph(text) if text else None,
+        # The text of an earlier message names its files.
+        _file_texts(context, answer) if is_new else None,
+        back_button(_previous_screen(context, answer)),
         home_button(),
     )
 
 
-def _files(context: PanelContext, answer: Answer) -> list[Text]:
-    """Return which files of the answer go to the customer, and which do not; nothing without files."""
+def _file_texts(context: PanelContext, answer: Answer) -> list[Text]:
+    """Return texts about which files of the answer go to the customer, and which do not."""
     files = files_of_answer(context, answer)
     if files.sent_names:
         sent = ngettext(
@@ -100,14 +112,17 @@ def _files(context: PanelContext, answer: Answer) -> list[Text]:
         files.kept,
     )
     names = some_names(files.sent_names, files.sent)
-    counted = ((files.sent, sent), (files.refused, refused), (files.kept, kept))
-    return [muted(text % {"count": count, "names": names}) for count, text in counted if count]
+    counts_and_texts = ((files.sent, sent), (files.refused, refused), (files.kept, kept))
+    return [muted(text % {"count": count, "names": names}) for count, text in counts_and_texts if count]
 
 
 def send_components(
     context: PanelContext, answer: Answer, message: OutgoingMessage | None
 ) -> tuple[Component, ...]:
-    """Return the button that opens the form, or what became of the message to the customer."""
+    """Return the button that opens the form, or, if the answer was sent, what became of the message.
+
+    Return nothing if the bridge cannot post in this conversation.
+    """
     if message is not None:
         return status_components(context, message)
     if not can_send(context):
@@ -122,23 +137,27 @@ def status_components(context: PanelContext, message: OutgoingMessage) -> tuple[
     if message.state == OutgoingMessage.State.FAILED:
         failed = error_text(_("It could not be sent to the customer: %(reason)s") % {"reason": reason})
         if message.cleaned_at:
+            # Its text was erased, for example after the retention time, so it cannot be sent again.
             return (failed,)
         return failed, button(click_id("send-again", message.pk), _("Try again"))
     facts = by_whom(context, message.admin_name, message.created_at)
-    if not message.once_key.startswith(SENT):
+    is_automatic = not message.once_key.startswith(SENT)
+    if is_automatic:
         text = _("Sent to the customer automatically on %(moment)s.")
     elif message.admin_id == context.request.admin.id:
         text = _("You sent it to the customer on %(moment)s.")
     else:
         text = _("%(teammate)s sent it to the customer on %(moment)s.")
     if message.state == OutgoingMessage.State.WAITING and reason:
-        waiting = _("It has not reached Intercom yet and is tried again: %(reason)s") % {"reason": reason}
+        waiting = _("It has not reached Intercom yet. The bridge will try again: %(reason)s") % {
+            "reason": reason
+        }
         return muted(text % facts), muted(waiting)
     return (muted(text % facts),)
 
 
-def _target(context: PanelContext, answer: Answer) -> str:
-    """Return where the form was opened: the news, or the ticket."""
+def _previous_screen(context: PanelContext, answer: Answer) -> str:
+    """Return the click that leads back to where the form was opened: "News from iTop" or the ticket's screen."""
     if BackLink.parse(context.request.stored_data).target == NEWS:
         return NEWS
     return click_id("ticket", answer.ticket.ticket_class, answer.ticket.object_id)

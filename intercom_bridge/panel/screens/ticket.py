@@ -62,21 +62,25 @@ from .parts import (
 from .send import send_components
 from .ticket_list import link_text
 
-# The Inbox cuts longer values in a table, so they become paragraphs.
+# Lengths are in characters. The Inbox cuts longer values in a table, so those become paragraphs.
 MAX_TABLE_VALUE_LENGTH = 60
 MAX_PARAGRAPH_LENGTH = 1500
 # Of all paragraphs together: a canvas holds 64 KB, and a character takes up to seven bytes.
 MAX_PARAGRAPHS_LENGTH = 4500
 MAX_TITLE_LENGTH = 255
 MAX_ENTRY_LENGTH = 300
-# As iTop writes links into plain text (recording 235).
-_LINK = re.compile(r"\[([^\[\]\n]*)\]\((https?://[^\s()]*)\)")
 MAX_FILE_NAME_LENGTH = 60
-# A canvas holds 64 KB, and a character takes up to twelve bytes.
+# Of a page of a long text: a canvas holds 64 KB, and a character takes up to twelve bytes.
 MAX_PAGE_LENGTH = 4000
+# iTop writes a link into plain text as [label](address) (recording 235).
+_LINK = re.compile(r"\[([^\[\]\n]*)\]\((https?://[^\s()]*)\)")
 
 
 def ticket_screen(context: PanelContext, click: Click) -> Canvas:
+    """Return the screen of a ticket. A linked ticket that was deleted in iTop has a screen of its own.
+
+    Raise TicketNotFoundError if iTop does not have the ticket and it is not linked.
+    """
     ticket_class, ticket_id = click.argument(0), click.number(1)
     try:
         details = get_details(context, ticket_class, ticket_id)
@@ -92,12 +96,12 @@ def ticket_screen(context: PanelContext, click: Click) -> Canvas:
         muted(link_text(is_linked=row.is_linked, others=len(others))),
         _owner(row),
         _title(row.title),
-        # Buttons come first, texts after them.
+        # The buttons come before the long texts, so that nobody has to scroll to them.
         _follow_up(context, row),
         _buttons(context, row),
         _attributes(context, details),
         _solution(context, details),
-        _entries(context, _("Public log"), details.public, _sendable(context, details)),
+        _entries(context, _("Public log"), details.public, _answers_by_entry(context, details)),
         _entries(context, _("Private log"), details.private, {}),
         _files(files_of_ticket(context.itop, ticket_class, ticket_id)),
         paragraph(conversation_links(context, others)) if others else None,
@@ -107,12 +111,12 @@ def ticket_screen(context: PanelContext, click: Click) -> Canvas:
 
 
 def cached_ticket_screen(context: PanelContext, tickets: TicketList, click: Click) -> Canvas:
-    """Return the ticket's screen with the data from a cached list. Raise CacheMissError if it is not in the list."""
+    """Return a short screen of a ticket, from a cached list. Raise CacheMissError if the ticket is not in the list."""
     rows = tickets.rows if click.argument(0) == context.profile.ticket_class else ()
     row = next((row for row in rows if row.id == click.number(1)), None)
     if row is None:
         raise CacheMissError
-    is_linked = _("Linked to this conversation") if row.is_linked else _("Not linked to this conversation")
+    text = _("Linked to this conversation") if row.is_linked else _("Not linked to this conversation")
     code = context.profile.code("status")
     status = Field(
         field=attribute_label(context.ticket_class, code),
@@ -120,7 +124,7 @@ def cached_ticket_screen(context: PanelContext, tickets: TicketList, click: Clic
     )
     return screen(
         subtitle(escape_markdown(row.ref)),
-        muted(is_linked),
+        muted(text),
         _owner(row),
         _title(row.title),
         DataTable(items=(status,)) if row.status else None,
@@ -129,7 +133,7 @@ def cached_ticket_screen(context: PanelContext, tickets: TicketList, click: Clic
 
 
 def _files(files: list[TicketFile]) -> list[Component]:
-    """Return links to the files in iTop, newest first, with their sizes, and that iTop may have others."""
+    """Return links to the files in iTop, newest first, with their sizes."""
     if not files:
         return []
     lines = []
@@ -137,17 +141,19 @@ def _files(files: list[TicketFile]) -> list[Component]:
         name = shorten(file.name, MAX_FILE_NAME_LENGTH) or _("a file")
         link = markdown_link(name, file.url)
         lines.append(f"{link} ({filesizeformat(file.size)})" if file.size else link)
-    if len(files) > MAX_FILES:
-        lines.append(_("and %(count)d more") % {"count": len(files) - MAX_FILES})
+    more = len(files) - MAX_FILES
+    if more > 0:
+        lines.append(_("and %(count)d more") % {"count": more})
     return [
         subtitle(_("Files")),
         paragraph("\n".join(lines)),
+        # Only the files that the bridge has copied are known.
         muted(_("The ticket may have further files in iTop.")),
     ]
 
 
 def conversation_links(context: PanelContext, others: tuple[Conversation, ...]) -> str:
-    """Return links to the other conversations in Intercom, with the workspace if it is another one."""
+    """Return links to the other conversations in Intercom. Those of other workspaces name their workspace."""
     links = []
     for conversation in others[:MAX_CONVERSATIONS]:
         link = markdown_link(conversation.conversation_id, conversation.url)
@@ -161,12 +167,12 @@ def conversation_links(context: PanelContext, others: tuple[Conversation, ...]) 
 
 
 def _owner(row: TicketRow) -> Component | None:
-    """Return caller and organization, in the style of an error if it is not the contact's organization."""
+    """Return the ticket's caller and organization, with a warning if this is not the contact's organization."""
     text = owner_text(row)
     if not row.is_of_other_organization:
         return muted(text) if text else None
-    other = _("Another organization's ticket")
-    return error_text(f"{other}: {text}" if text else other)
+    warning = _("Another organization's ticket")
+    return error_text(f"{warning}: {text}" if text else warning)
 
 
 def _title(title: str) -> Component | None:
@@ -174,22 +180,25 @@ def _title(title: str) -> Component | None:
 
 
 def _attributes(context: PanelContext, details: TicketDetails) -> list[Component]:
-    table, paragraphs = [], []
+    """Return a table of the short values, then a paragraph for each long text."""
+    table: list[Field] = []
+    long_texts: dict[str, str] = {}
     for code, value in details.attributes:
-        label = attribute_label(context.ticket_class, code)
         text = attribute_text(context, code, value)
         attribute = context.ticket_class.attributes.get(code)
         is_text = attribute is not None and attribute.kind in (Kind.TEXT, Kind.HTML)
         if text and (is_text or "\n" in text or len(text) > MAX_TABLE_VALUE_LENGTH):
-            paragraphs.append((code, label, text))
+            long_texts[code] = text
         elif text:
-            table.append(Field(field=label, value=text))
+            table.append(Field(field=attribute_label(context.ticket_class, code), value=text))
     components: list[Component] = [DataTable(items=tuple(table))] if table else []
-    length = min(MAX_PARAGRAPH_LENGTH, MAX_PARAGRAPHS_LENGTH // max(len(paragraphs), 1))
+    max_length = min(MAX_PARAGRAPH_LENGTH, MAX_PARAGRAPHS_LENGTH // max(len(long_texts), 1))
     row = details.row
-    for code, label, text in paragraphs:
-        components.append(paragraph(f"**{escape_markdown(label)}**\n{escape_markdown(cut(text, length))}"))
-        if len(text) > length:
+    for code, text in long_texts.items():
+        label = attribute_label(context.ticket_class, code)
+        shortened = escape_markdown(cut(text, max_length))
+        components.append(paragraph(f"**{escape_markdown(label)}**\n{shortened}"))
+        if len(text) > max_length:
             target = click_id("text", row.ticket_class, row.id, code, 1)
             components.append(link_button(target, _("Read more: %(field)s") % {"field": label}))
     if details.missing:
@@ -200,16 +209,16 @@ def _attributes(context: PanelContext, details: TicketDetails) -> list[Component
 
 
 def attribute_text(context: PanelContext, code: str, value: str) -> str:
-    """Return an attribute's value for people."""
+    """Return an attribute's value as people read it: a label for an enum, plain text for HTML, a local time."""
     formatted = format_value(value, context.itop.zone, context.workspace.zone)
     return value_label(context.ticket_class, code, formatted).strip()
 
 
 def _follow_up(context: PanelContext, row: TicketRow) -> list[Component]:
-    """Return what to do if the ticket is closed."""
+    """Return the button for a follow-up ticket if the ticket is closed. If it is linked, add a warning."""
     if row.status not in context.profile.excluded_states:
         return []
-    text = _("Closed: nobody will see new messages in it.")
+    text = _("This ticket is closed: nobody will see new messages in it.")
     return [
         *([Text(text=text, style="error", bottom_margin="none")] if row.is_linked else []),
         button(click_id("follow-up", row.ticket_class, row.id), _("Create a follow-up ticket")),
@@ -217,33 +226,40 @@ def _follow_up(context: PanelContext, row: TicketRow) -> list[Component]:
 
 
 def _solution(context: PanelContext, details: TicketDetails) -> list[Component]:
-    """Return the solution of a linked ticket that is resolved or closed, and the way to send it."""
+    """Return the solution of a linked ticket that is resolved or closed, and the button that sends it.
+
+    The solution itself is left out if it is already among the ticket's attributes.
+    """
     answer = find_solution(context, details.link.ticket_id) if details.link else None
     if answer is None:
         return []
-    label = attribute_label(context.ticket_class, "solution")
-    text = f"**{escape_markdown(label)}**\n{escape_markdown(cut(answer.text, MAX_PARAGRAPH_LENGTH))}"
-    is_shown = any(code == "solution" for code, _value in details.attributes)
-    message = find_sent(context, [answer]).get(answer.once_key)
-    return [*([] if is_shown else [paragraph(text)]), *send_components(context, answer, message)]
+    components: list[Component] = []
+    is_displayed = any(code == "solution" for code, _value in details.attributes)
+    if not is_displayed:
+        label = attribute_label(context.ticket_class, "solution")
+        shortened = escape_markdown(cut(answer.text, MAX_PARAGRAPH_LENGTH))
+        components.append(paragraph(f"**{escape_markdown(label)}**\n{shortened}"))
+    sent = find_sent(context, [answer]).get(answer.once_key)
+    return [*components, *send_components(context, answer, sent)]
 
 
-def _sendable(context: PanelContext, details: TicketDetails) -> dict[LogEntry, Answer]:
-    """Return which of the public entries that are displayed can be sent to the customer."""
+def _answers_by_entry(context: PanelContext, details: TicketDetails) -> dict[LogEntry, Answer]:
+    """Return those displayed entries of the public log that can be sent to the customer, each with its Answer."""
     return find_entries(context, details.link.ticket, details.public.entries) if details.link else {}
 
 
 def _entries(
-    context: PanelContext, title: str, log: Log, sendable: Mapping[LogEntry, Answer]
+    context: PanelContext, title: str, log: Log, answers: Mapping[LogEntry, Answer]
 ) -> list[Component]:
+    """Return the newest entries of a log. Those in `answers` have a button that sends them, or say who sent them."""
     if not log.entries:
         return []
     components: list[Component] = [subtitle(title)]
-    sent = find_sent(context, sendable.values()) if sendable else {}
+    sent = find_sent(context, answers.values()) if answers else {}
     for entry in log.entries:
-        answer = sendable.get(entry)
+        answer = answers.get(entry)
         below = send_components(context, answer, sent.get(answer.once_key)) if answer else ()
-        components += [Text(text=_entry(context, entry), bottom_margin="none" if below else ""), *below]
+        components += [Text(text=_entry_text(context, entry), bottom_margin="none" if below else ""), *below]
     older = log.total - len(log.entries)
     if older:
         text = ngettext("%(count)d older entry is in iTop.", "%(count)d older entries are in iTop.", older)
@@ -251,28 +267,35 @@ def _entries(
     return components
 
 
-def _entry(context: PanelContext, entry: LogEntry) -> str:
+def _entry_text(context: PanelContext, entry: LogEntry) -> str:
+    """Return author and date of a log entry, and below them its text without blank lines, shortened."""
     author = safe_name(entry.user_login) or _("Unknown author")
     when = format_value(entry.date, context.itop.zone, context.workspace.zone)
-    lines = (line.strip() for line in _short_links(entry.message).splitlines())
+    lines = (line.strip() for line in _without_addresses_of_pages(entry.message).splitlines())
     text = cut("\n".join(line for line in lines if line), MAX_ENTRY_LENGTH)
     head = f"**{author}** · {escape_markdown(when)}" if when else f"**{author}**"
     return f"{head}\n{escape_markdown(text)}" if text else head
 
 
-def _short_links(text: str) -> str:
-    """Remove the addresses of iTop's own pages, which are long and say nothing."""
-    return _LINK.sub(lambda link: link[1] if "/pages/" in link[2] else link[0], text)
+def _without_addresses_of_pages(text: str) -> str:
+    """Return the text with only the labels of links to iTop's own pages. Their addresses are long and say nothing."""
+
+    def shorten_link(link: re.Match[str]) -> str:
+        label, address = link.groups()
+        return label if "/pages/" in address else link.group()
+
+    return _LINK.sub(shorten_link, text)
 
 
 def _buttons(context: PanelContext, row: TicketRow) -> list[Button]:
+    """Return the buttons for what a teammate can do with the ticket. For a ticket to be linked, Link comes first."""
     in_itop = open_in_itop_button(context, context.itop.backoffice_url(row.ticket_class, row.id))
-    buttons = [in_itop] if in_itop else []
+    open_buttons = [in_itop] if in_itop else []
     if row.is_linked:
         unlink = link_button(click_id("unlink", row.ticket_class, row.id), _("Unlink"))
-        return [*buttons, *broadcast_buttons(context, row), unlink]
+        return [*open_buttons, *broadcast_buttons(context, row), unlink]
     target = click_id("link", row.ticket_class, row.id)
-    return [primary_button(target, _("Link to this conversation")), *buttons]
+    return [primary_button(target, _("Link to this conversation")), *open_buttons]
 
 
 def _portal_button(context: PanelContext, row: TicketRow) -> Button:
@@ -298,13 +321,14 @@ def _deleted_ticket(context: PanelContext, ticket: Ticket) -> Canvas:
 
 
 def ticket_text_screen(context: PanelContext, click: Click) -> Canvas:
-    """Return a page of an attribute. The click's arguments are the ticket's class and id, the attribute, and the page.
+    """Handle `text:<class>:<id>:<attribute>:<page>`: show a page of a long text of a ticket.
 
-    Raise as `get_details` does.
+    Raise the errors of `get_details`.
     """
     ticket_class, ticket_id, code = click.argument(0), click.number(1), click.argument(2)
     details = get_details(context, ticket_class, ticket_id)
-    pages = list(_split(attribute_text(context, code, dict(details.attributes).get(code, ""))))
+    text = attribute_text(context, code, dict(details.attributes).get(code, ""))
+    pages = list(_split_into_pages(text))
     if not pages:
         return unknown_action({})
     page = min(max(click.number(3), 1), len(pages))
@@ -318,8 +342,11 @@ def ticket_text_screen(context: PanelContext, click: Click) -> Canvas:
     )
 
 
-def _split(text: str) -> Iterator[str]:
-    """Yield pages, which end at a word if one begins in their second half."""
+def _split_into_pages(text: str) -> Iterator[str]:
+    """Yield parts of the text of at most MAX_PAGE_LENGTH characters. Blank parts are left out.
+
+    A part ends at the last space in its second half. If there is none, it ends within a word.
+    """
     start = 0
     while len(text) - start > MAX_PAGE_LENGTH:
         limit = start + MAX_PAGE_LENGTH

@@ -1,4 +1,4 @@
-"""Lists of tickets, ten per page: those linked to the conversation, those of the person, and search results."""
+"""Lists of tickets, ten per page: tickets linked to the conversation, the person's open tickets, search results."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ MAX_NAME_LENGTH = 40
 
 def linked_tickets(context: PanelContext, tickets: TicketList, page: int) -> Canvas:
     linked = [row for row in tickets.rows if row.is_linked]
-    return _list_screen(context, "linked", _("Linked tickets"), linked, page)
+    return _list_screen(context, verb="linked", title=_("Linked tickets"), rows=linked, page=page)
 
 
 def ongoing_tickets(context: PanelContext, person: Person, tickets: TicketList, page: int) -> Canvas:
@@ -43,14 +43,14 @@ def ongoing_tickets(context: PanelContext, person: Person, tickets: TicketList, 
     hint = ""
     if tickets.has_more:
         hint = _("Only the newest %(count)d are listed.") % {"count": len(ongoing)}
-    return _list_screen(context, "ongoing", title, ongoing, page, hint)
+    return _list_screen(context, verb="ongoing", title=title, rows=ongoing, page=page, hint=hint)
 
 
 def search_screen(context: PanelContext, query: str, page: int) -> Canvas:
-    """Return a page of results, or only the search field for an empty query."""
+    """Return the search field with a page of results. For an empty query, return only the field."""
     results = search_tickets(context, query, page)
     field = Input(
-        # The text comes back under this id.
+        # This is also the click of its button. Intercom sends the text as the value of this id.
         id=FIND,
         label=_("Reference or words of the title"),
         value=results.query,
@@ -69,6 +69,7 @@ def search_screen(context: PanelContext, query: str, page: int) -> Canvas:
 
 
 def _nothing_found(results: SearchResults) -> str:
+    # Results outside the workspace's scope are removed from each page.
     if results.pages > 1:
         return _("No ticket on this page is in the scope of this workspace.")
     return _(
@@ -77,13 +78,13 @@ def _nothing_found(results: SearchResults) -> str:
 
 
 def ticket_items(context: PanelContext, rows: Sequence[TicketRow]) -> list[Item]:
-    """Return an item per ticket that opens it, with the number of conversations that it is linked to."""
-    others = count_other_conversations(context, (row.id for row in rows))
-    return [_ticket_item(context, row, others.get(row.id, 0)) for row in rows]
+    """Return an item for each ticket. It opens the ticket, and says how many conversations the ticket is linked to."""
+    other_conversations = count_other_conversations(context, (row.id for row in rows))
+    return [_ticket_item(context, row, other_conversations.get(row.id, 0)) for row in rows]
 
 
 def link_text(*, is_linked: bool, others: int) -> str:
-    """Return a text about a ticket's links. `others` is the number of other conversations that it is linked to."""
+    """Return a text that says whether a ticket is linked to this conversation, and to how many others."""
     if is_linked and others:
         return ngettext(
             "Linked to this conversation and %(count)d other",
@@ -100,12 +101,13 @@ def link_text(*, is_linked: bool, others: int) -> str:
 
 
 def _list_screen(  # noqa: PLR0913 - the parts of the screen
-    context: PanelContext, verb: str, title: str, rows: list[TicketRow], page: int, hint: str = ""
+    context: PanelContext, *, verb: str, title: str, rows: list[TicketRow], page: int, hint: str = ""
 ) -> Canvas:
-    on_page, page, pages = page_of(rows, page)
+    """Return a page of a list. `verb` is that of the clicks that lead to the list's pages."""
+    rows_on_page, page, pages = page_of(rows, page)
     return screen(
         title,
-        list_of(ticket_items(context, on_page), _("No tickets.")),
+        list_of(ticket_items(context, rows_on_page), _("No tickets.")),
         page_number(page, pages),
         muted(hint) if hint else None,
         pager(lambda number: click_id(verb, number), page, pages),
@@ -116,7 +118,9 @@ def _list_screen(  # noqa: PLR0913 - the parts of the screen
 
 
 def _ticket_item(context: PanelContext, row: TicketRow, others: int) -> Item:
+    """Return the item of a ticket that is linked to `others` other conversations."""
     if not row.status:
+        # iTop no longer has the ticket.
         target = click_id("unlink", row.ticket_class, row.id, "yes")
         return item(target, row.ref, _("No longer in iTop"), _("Click to unlink it"))
     facts = _owner_facts(row)
@@ -127,7 +131,7 @@ def _ticket_item(context: PanelContext, row: TicketRow, others: int) -> Item:
 
 
 def candidate_item(context: PanelContext, row: TicketRow) -> Item:
-    """Return the item of a ticket that a new one may duplicate."""
+    """Return the item of an existing ticket that may be about the same problem as the create form."""
     facts = _owner_facts(row)
     if row.is_linked:
         facts.append(_("Linked to this conversation"))

@@ -1,4 +1,4 @@
-"""Unlink a ticket: the question, the result, and the undo."""
+"""Unlink a ticket: the question, the result, and its button Undo."""
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -13,8 +13,11 @@ from .parts import back_button, button, done_button, muted, paragraph, paused_te
 
 
 def unlink_screen(context: PanelContext, click: Click) -> Canvas:
-    screen_for = _unlinked if click.argument(2) == "yes" else _question
-    return screen_for(context, click.argument(0), click.number(1))
+    """Handle `unlink:<class>:<id>`, which asks for confirmation, and `unlink:<class>:<id>:yes`, which unlinks."""
+    ticket_class, ticket_id = click.argument(0), click.number(1)
+    if click.argument(2) == "yes":
+        return _unlink(context, ticket_class, ticket_id)
+    return _question(context, ticket_class, ticket_id)
 
 
 def _question(context: PanelContext, ticket_class: str, ticket_id: int) -> Canvas:
@@ -36,7 +39,8 @@ def _question(context: PanelContext, ticket_class: str, ticket_id: int) -> Canva
     )
 
 
-def _unlinked(context: PanelContext, ticket_class: str, ticket_id: int) -> Canvas:
+def _unlink(context: PanelContext, ticket_class: str, ticket_id: int) -> Canvas:
+    """Unlink the ticket, and return a screen that can undo this."""
     removal = unlink_ticket(context, ticket_class, ticket_id)
     if removal is None:
         return _not_linked(context)
@@ -56,6 +60,7 @@ def _unlinked(context: PanelContext, ticket_class: str, ticket_id: int) -> Canva
 
 
 def relinked_screen(context: PanelContext, click: Click) -> Canvas:
+    """Handle `undo-unlink:<id of the LinkRemoval>`: restore the link."""
     result = undo_unlink(context, click.number(0))
     if result is None:
         return _not_linked(context)
