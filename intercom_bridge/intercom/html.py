@@ -139,12 +139,15 @@ def to_log_html(body: str, conversation_url: str = "", links: Mapping[str, Media
     return markup
 
 
-def to_text(body: str) -> str:
-    """Return the body (HTML or plain text) as plain text, with list markers, and links as `label (URL)`."""
+def to_text(body: str, *, hidden_url: str = "") -> str:
+    """Return the body (HTML or plain text) as plain text, with list markers, and links as `label (URL)`.
+
+    If `hidden_url` is given, links to URLs that begin with it become their label alone.
+    """
     text, is_html = _clean_body(body)
     text = text[:MAX_BODY_LENGTH]
     if is_html:
-        text = "\n\n".join(_TextRenderer().blocks(parse(text))).replace(NO_BREAK_SPACE, " ")
+        text = "\n\n".join(_TextRenderer(hidden_url).blocks(parse(text))).replace(NO_BREAK_SPACE, " ")
     text = "\n".join(line.rstrip() for line in text.split("\n"))
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n")
 
@@ -543,7 +546,8 @@ def trim(markup: str) -> str:
 
 
 class _TextRenderer(_Renderer):
-    def __init__(self) -> None:
+    def __init__(self, hidden_url: str) -> None:
+        self._hidden_url = hidden_url
         self.block_renderers = {
             **dict.fromkeys(LISTS, self._list),
             "li": self._item_alone,
@@ -567,7 +571,13 @@ class _TextRenderer(_Renderer):
         text = "".join(self.inline(child, is_preformatted=is_preformatted) for child in node.children)
         if node.tag in BLOCKS:
             return f"\n{text}\n"
-        return _link_text(node, text) if node.tag == "a" else text
+        return self._link(node, text) if node.tag == "a" else text
+
+    def _link(self, node: Element, text: str) -> str:
+        """Return a link with this text as `label (URL)`. Leave the URL out if it is hidden or the text shows it."""
+        url, label = allowed_url(node.attributes.get("href", ""), _LINK_URL), _strip_lines(text)
+        is_hidden = bool(self._hidden_url) and url.startswith(self._hidden_url)
+        return f"{label} ({url})" if url and label and not is_hidden and not _shows_url(label, url) else text
 
     def _preformatted(self, node: Element) -> list[str]:
         text = "".join(self.inline(child, is_preformatted=True) for child in node.children).strip("\n")
@@ -611,12 +621,6 @@ class _TextRenderer(_Renderer):
         cells = (child for child in node.children if isinstance(child, Element) or child.strip())
         text = " | ".join(self._item([cell]).replace("\n", " ") for cell in cells)
         return [text] if text.strip(" |") else []
-
-
-def _link_text(node: Element, text: str) -> str:
-    """Return a link with this text as `label (URL)`, or only the text if that shows the URL already."""
-    url, label = allowed_url(node.attributes.get("href", ""), _LINK_URL), _strip_lines(text)
-    return f"{label} ({url})" if url and label and not _shows_url(label, url) else text
 
 
 def _indent(bullet: str, text: str) -> str:

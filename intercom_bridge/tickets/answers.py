@@ -18,6 +18,7 @@ from intercom_bridge.intercom.html import text_to_html, to_text
 from intercom_bridge.models import (
     EventKind,
     FileToIntercom,
+    ItopInstance,
     OutgoingMessage,
     Ticket,
     TicketEvent,
@@ -168,12 +169,20 @@ def find_solution(context: PanelContext, ticket_pk: int) -> Answer | None:
     )
 
 
-def visible_text(event: TicketEvent) -> str:
-    """Return the words of a change as plain text, without addresses of images, which are secret."""
-    content = event.content
-    # A pending reason is plain text.
-    markup = text_to_html(content) if event.kind == EventKind.PENDING else content
-    return to_text(to_intercom(markup, event.ticket.itop))
+def plain_text(markup: str, itop: ItopInstance) -> str:
+    """Return iTop's HTML as plain text for teammates.
+
+    The addresses of iTop's own pages are long and say nothing, and those of its images are secret. So of such a link,
+    only the label is kept, and of an image only the name.
+    """
+    return to_text(to_intercom(markup, itop), hidden_url=f"{itop.url}/")
+
+
+def event_text(event: TicketEvent) -> str:
+    """Return the text that a change contains, as plain text for teammates."""
+    is_plain = event.kind == EventKind.PENDING
+    markup = text_to_html(event.content) if is_plain else event.content
+    return plain_text(markup, event.ticket.itop)
 
 
 def can_send(context: PanelContext) -> bool:

@@ -6,7 +6,7 @@ from intercom_bridge.intercom.text import cut
 from intercom_bridge.models import EventKind, Ticket, TicketEvent
 from intercom_bridge.panel.click import HOME, NEWS, SYNC, BackLink, click_id
 from intercom_bridge.panel.components import Canvas, Component, Item, List, Text, escape_markdown, shorten
-from intercom_bridge.tickets.answers import Answer, entry_of, find_sent, find_solution, visible_text
+from intercom_bridge.tickets.answers import Answer, entry_of, event_text, find_sent, find_solution
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.news import News, get_news, happened_at, list_events, names_of_files
 
@@ -134,7 +134,7 @@ def _event_text(context: PanelContext, event: TicketEvent, file_names: list[str]
     when = format_time(happened_at(context, event))
     facts = join_facts(safe_name(event.ticket.ref), when)
     lines = [f"**{escape_markdown(event_title(event))}**", escape_markdown(facts)]
-    content_lines = (line.strip() for line in visible_text(event).splitlines())
+    content_lines = (line.strip() for line in event_text(event).splitlines())
     content = "\n".join(line for line in content_lines if line)
     if content:
         lines.append(escape_markdown(cut(content, MAX_CONTENT_LENGTH)))

@@ -1,6 +1,5 @@
 """One ticket: its attributes, its last log entries, its conversations, and its actions."""
 
-import re
 from collections.abc import Iterator, Mapping
 
 from django.template.defaultfilters import filesizeformat
@@ -24,7 +23,7 @@ from intercom_bridge.panel.components import (
     markdown_link,
     shorten,
 )
-from intercom_bridge.tickets.answers import Answer, find_entries, find_sent, find_solution
+from intercom_bridge.tickets.answers import Answer, find_entries, find_sent, find_solution, plain_text
 from intercom_bridge.tickets.context import PanelContext
 from intercom_bridge.tickets.conversation import find_link
 from intercom_bridge.tickets.details import (
@@ -72,8 +71,6 @@ MAX_ENTRY_LENGTH = 300
 MAX_FILE_NAME_LENGTH = 60
 # Of a page of a long text: a canvas holds 64 KB, and a character takes up to twelve bytes.
 MAX_PAGE_LENGTH = 4000
-# iTop writes a link into plain text as [label](address) (recording 235).
-_LINK = re.compile(r"\[([^\[\]\n]*)\]\((https?://[^\s()]*)\)")
 
 
 def ticket_screen(context: PanelContext, click: Click) -> Canvas:
@@ -271,20 +268,10 @@ def _entry_text(context: PanelContext, entry: LogEntry) -> str:
     """Return author and date of a log entry, and below them its text without blank lines, shortened."""
     author = safe_name(entry.user_login) or _("Unknown author")
     when = format_value(entry.date, context.itop.zone, context.workspace.zone)
-    lines = (line.strip() for line in _without_addresses_of_pages(entry.message).splitlines())
+    lines = (line.strip() for line in plain_text(entry.message_html, context.itop).splitlines())
     text = cut("\n".join(line for line in lines if line), MAX_ENTRY_LENGTH)
     head = f"**{author}** · {escape_markdown(when)}" if when else f"**{author}**"
     return f"{head}\n{escape_markdown(text)}" if text else head
-
-
-def _without_addresses_of_pages(text: str) -> str:
-    """Return the text with only the labels of links to iTop's own pages. Their addresses are long and say nothing."""
-
-    def shorten_link(link: re.Match[str]) -> str:
-        label, address = link.groups()
-        return label if "/pages/" in address else link.group()
-
-    return _LINK.sub(shorten_link, text)
 
 
 def _buttons(context: PanelContext, row: TicketRow) -> list[Button]:
